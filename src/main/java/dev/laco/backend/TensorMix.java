@@ -1,0 +1,25 @@
+package dev.laco.backend;
+
+import java.util.List;
+
+/**
+ * One tensor to be made: {@code out = sum_j coefficients[j] * sources[j]}, in this order.
+ *
+ * @param out destination; may be one of the sources
+ * @param coefficients one per source
+ * @param sources tensors of the destination's shape, of any float dtype
+ */
+public record TensorMix(Tensor out, double[] coefficients, List<Tensor> sources) {
+  public TensorMix {
+    sources = List.copyOf(sources);
+    if (coefficients.length != sources.size() || sources.isEmpty()) {
+      throw new IllegalArgumentException(
+          coefficients.length + " coefficients for " + sources.size() + " sources");
+    }
+    for (Tensor source : sources) {
+      if (source.rows() != out.rows() || source.columns() != out.columns()) {
+        throw new IllegalArgumentException("a source has another shape than the destination");
+      }
+    }
+  }
+}

@@ -1,0 +1,5 @@
+/** The algorithm: layer mixes, merge rules, plans, the loop, and the scorer it asks. */
+@NullMarked
+package dev.laco.collapse;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,5 @@
+/** Perplexity and generation. */
+@NullMarked
+package dev.laco.eval;
+
+import org.jspecify.annotations.NullMarked;

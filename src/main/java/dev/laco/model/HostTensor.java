@@ -1,0 +1,24 @@
+package dev.laco.model;
+
+import java.lang.foreign.MemorySegment;
+import java.util.List;
+
+/**
+ * A named tensor in host memory, usually a view into a mapped file: contiguous, row-major,
+ * little-endian, and not necessarily aligned to its element.
+ *
+ * @param name name in the checkpoint
+ * @param dtype element type
+ * @param shape extents, outermost first
+ * @param data the bytes, exactly {@code elements * dtype.byteSize()} of them
+ */
+public record HostTensor(String name, DType dtype, List<Long> shape, MemorySegment data) {
+  public HostTensor {
+    shape = List.copyOf(shape);
+  }
+
+  /** Number of elements. */
+  public long elements() {
+    return data.byteSize() / dtype.byteSize();
+  }
+}

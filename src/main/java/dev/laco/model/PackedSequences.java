@@ -1,0 +1,76 @@
+package dev.laco.model;
+
+import java.util.Arrays;
+import java.util.List;
+
+/**
+ * Token sequences laid end to end without padding.
+ *
+ * @param tokens all token ids, {@code [T]}
+ * @param offsets {@code [S+1]}: sequence {@code s} is {@code tokens[offsets[s]..offsets[s+1])}
+ * @param past {@code [S]}: tokens of the same sequence that came before and lie in a KV cache; the
+ *     first token of sequence {@code s} has position {@code past[s]}
+ */
+public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
+  public PackedSequences {
+    if (offsets.length != past.length + 1 || offsets[0] != 0) {
+      throw new IllegalArgumentException("offsets must start at 0 and number one more than past");
+    }
+    for (int s = 0; s < past.length; s++) {
+      if (offsets[s + 1] <= offsets[s] || past[s] < 0) {
+        throw new IllegalArgumentException("sequence " + s + " is empty or has a negative past");
+      }
+    }
+    if (offsets[past.length] != tokens.length) {
+      throw new IllegalArgumentException("offsets must end at the number of tokens");
+    }
+  }
+
+  /** Packs whole sequences, none of them empty. */
+  public static PackedSequences of(List<int[]> sequences) {
+    int[] offsets = new int[sequences.size() + 1];
+    for (int s = 0; s < sequences.size(); s++) {
+      offsets[s + 1] = Math.addExact(offsets[s], sequences.get(s).length);
+    }
+    int[] tokens = new int[offsets[sequences.size()]];
+    for (int s = 0; s < sequences.size(); s++) {
+      int[] sequence = sequences.get(s);
+      System.arraycopy(sequence, 0, tokens, offsets[s], sequence.length);
+    }
+    return new PackedSequences(tokens, offsets, new int[sequences.size()]);
+  }
+
+  /** The next tokens of one sequence of which {@code past} tokens lie in a KV cache. */
+  public static PackedSequences continuation(int[] tokens, int past) {
+    return new PackedSequences(tokens, new int[] {0, tokens.length}, new int[] {past});
+  }
+
+  /** Number of tokens, {@code T}. */
+  public int size() {
+    return tokens.length;
+  }
+
+  /** Number of sequences, {@code S}. */
+  public int sequences() {
+    return past.length;
+  }
+
+  /** Tokens of sequence {@code s} in this batch. */
+  public int length(int s) {
+    return offsets[s + 1] - offsets[s];
+  }
+
+  /** {@code [S+1]}: key rows of sequence {@code s} are {@code keyOffsets[s]..keyOffsets[s+1])}, past included. */
+  public int[] keyOffsets() {
+    int[] keys = new int[offsets.length];
+    for (int s = 0; s < past.length; s++) {
+      keys[s + 1] = keys[s] + past[s] + length(s);
+    }
+    return keys;
+  }
+
+  /** The largest token id. */
+  public int maxToken() {
+    return Arrays.stream(tokens).max().orElse(-1);
+  }
+}
