@@ -1,0 +1,202 @@
+package dev.laco.collapse;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
+import dev.laco.model.JsonFields;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A pruned model: the surviving layers, each a combination of original ones. Small, replayable, and
+ * the same object in the report and in the plan file.
+ *
+ * @param source the model that the plan is for
+ * @param layers the survivors, by ascending base
+ */
+public record CollapsePlan(Source source, List<LayerMix> layers) {
+  private static final int VERSION = 1;
+
+  /**
+   * The model that a plan is for.
+   *
+   * @param architecture class name in its config
+   * @param layers its depth
+   * @param digest {@code sha256:…} of config and tensor table
+   */
+  public record Source(String architecture, int layers, String digest) {}
+
+  public CollapsePlan {
+    layers = List.copyOf(layers);
+    if (layers.isEmpty()) {
+      throw new IllegalArgumentException("a plan needs at least one layer");
+    }
+    int previous = -1;
+    for (LayerMix mix : layers) {
+      if (mix.base() <= previous || mix.base() >= source.layers()) {
+        throw new IllegalArgumentException("bases must ascend below the source's depth");
+      }
+      previous = mix.base();
+      for (Coefficients c : List.of(mix.attention(), mix.feedForward(), mix.norms())) {
+        if (c.terms().lastKey() >= source.layers()) {
+          throw new IllegalArgumentException(
+              "a mix names layer " + c.terms().lastKey() + " of " + source.layers());
+        }
+      }
+    }
+  }
+
+  /** The unchanged model. */
+  public static CollapsePlan identity(Source source) {
+    return new CollapsePlan(
+        source, IntStream.range(0, source.layers()).mapToObj(LayerMix::original).toList());
+  }
+
+  /** Number of surviving layers. */
+  public int depth() {
+    return layers.size();
+  }
+
+  /** True if nothing is changed. */
+  public boolean isIdentity() {
+    return depth() == source.layers() && sharedPrefix() == depth();
+  }
+
+  /** How many leading layers are the original ones, unchanged. */
+  public int sharedPrefix() {
+    int i = 0;
+    while (i < layers.size() && layers.get(i).isOriginal(i)) {
+      i++;
+    }
+    return i;
+  }
+
+  /** Folds the {@code followers} layers after current index {@code base} into it. */
+  public CollapsePlan fold(int base, int followers, MergeRule rule, NormsPolicy norms) {
+    List<LayerMix> result = new ArrayList<>(layers.subList(0, base));
+    result.add(rule.merge(layers.subList(base, base + followers + 1), norms));
+    result.addAll(layers.subList(base + followers + 1, layers.size()));
+    return new CollapsePlan(source, result);
+  }
+
+  /** The plan as JSON (design: {@code version}, {@code source}, {@code layers}). */
+  public ObjectNode toJson() {
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put("version", VERSION);
+    json.putObject("source")
+        .put("architecture", source.architecture())
+        .put("layers", source.layers())
+        .put("digest", source.digest());
+    var array = json.putArray("layers");
+    for (LayerMix mix : layers) {
+      ObjectNode layer = array.addObject().put("base", mix.base());
+      if (mix.attention().equals(mix.feedForward()) && mix.attention().equals(mix.norms())) {
+        layer.set("mix", toJson(mix.attention()));
+      } else {
+        ObjectNode groups = layer.putObject("mix");
+        groups.set("attention", toJson(mix.attention()));
+        groups.set("feedForward", toJson(mix.feedForward()));
+        groups.set("norms", toJson(mix.norms()));
+      }
+    }
+    return json;
+  }
+
+  /** The bytes of a plan file: the same for the same plan. */
+  public String toJsonText() {
+    return toJson().toPrettyString() + "\n";
+  }
+
+  private static ObjectNode toJson(Coefficients coefficients) {
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    coefficients.terms().forEach((layer, c) -> json.put(Integer.toString(layer), c));
+    return json;
+  }
+
+  /**
+   * Reads a plan file.
+   *
+   * @param file its name for messages
+   * @throws BadInputException if it is not a plan
+   */
+  public static CollapsePlan parse(String file, String text) {
+    JsonNode node;
+    try {
+      node = new ObjectMapper().readTree(text);
+    } catch (JsonProcessingException e) {
+      throw new BadInputException(file + ": not JSON: " + e.getOriginalMessage());
+    }
+    JsonFields json = new JsonFields(file, node);
+    if (json.requiredPositive("version") != VERSION) {
+      throw json.error("version", Integer.toString(VERSION));
+    }
+    if (json.has("tensors")) {
+      throw new BadInputException(
+          file + ": tensors: plans with new tensors are not supported by this version");
+    }
+    JsonFields sourceJson = new JsonFields(file + ": source", node.path("source"));
+    Source source =
+        new Source(
+            sourceJson.stringOr("architecture", ""),
+            sourceJson.requiredPositive("layers"),
+            sourceJson.stringOr("digest", ""));
+    if (!node.path("layers").isArray()) {
+      throw json.error("layers", "a list of layer mixes");
+    }
+    try {
+      List<LayerMix> layers = new ArrayList<>();
+      for (JsonNode layer : node.path("layers")) {
+        layers.add(parseMix(file + ": layers[" + layers.size() + "]", layer));
+      }
+      return new CollapsePlan(source, layers);
+    } catch (IllegalArgumentException e) {
+      throw new BadInputException(file + ": layers: " + e.getMessage());
+    }
+  }
+
+  private static LayerMix parseMix(String where, JsonNode node) {
+    JsonFields layer = new JsonFields(where, node);
+    JsonNode base = node.path("base");
+    if (!base.isIntegralNumber() || !base.canConvertToInt()) {
+      throw layer.error("base", "an original layer index");
+    }
+    JsonNode mix = node.path("mix");
+    if (mix.has("attention") || mix.has("feedForward") || mix.has("norms")) {
+      return new LayerMix(
+          base.intValue(),
+          parseCoefficients(where + ".mix.attention", mix.get("attention")),
+          parseCoefficients(where + ".mix.feedForward", mix.get("feedForward")),
+          parseCoefficients(where + ".mix.norms", mix.get("norms")));
+    }
+    Coefficients all = parseCoefficients(where + ".mix", mix);
+    return new LayerMix(base.intValue(), all, all, all);
+  }
+
+  private static Coefficients parseCoefficients(String where, @Nullable JsonNode node) {
+    if (node == null || !node.isObject()) {
+      throw new BadInputException(
+          where + ": expected an object of original layer index to coefficient");
+    }
+    SortedMap<Integer, Double> terms = new TreeMap<>();
+    for (Map.Entry<String, JsonNode> entry : node.properties()) {
+      if (!entry.getKey().matches("[0-9]{1,6}") || !entry.getValue().isNumber()) {
+        throw new BadInputException(
+            where
+                + ": expected original layer index to coefficient, found \""
+                + entry.getKey()
+                + "\": "
+                + entry.getValue());
+      }
+      terms.put(Integer.parseInt(entry.getKey()), entry.getValue().doubleValue());
+    }
+    return new Coefficients(terms);
+  }
+}

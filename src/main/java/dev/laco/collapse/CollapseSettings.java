@@ -1,0 +1,48 @@
+package dev.laco.collapse;
+
+import dev.laco.UsageException;
+
+/**
+ * The numbers of Algorithm 1 (arXiv 2402.11187).
+ *
+ * @param mergeLayers C, layers merged at once, base included
+ * @param interval I, how far the base moves down after an accept
+ * @param lowest L, lowest base index
+ * @param highest H, exclusive end: the first base tried is H - C
+ */
+public record CollapseSettings(
+    int mergeLayers, int interval, int lowest, int highest, MergeRule rule, NormsPolicy norms) {
+
+  /**
+   * Checks the numbers against a model's depth.
+   *
+   * @throws UsageException that names the option and the range
+   */
+  public void check(int depth) {
+    require(depth >= 2, "a model of " + depth + " layer has nothing to merge");
+    require(
+        mergeLayers >= 2 && mergeLayers <= depth,
+        "--merge-layers " + mergeLayers + ": expected 2 to the model's depth, " + depth);
+    require(interval >= 1, "--interval " + interval + ": expected at least 1");
+    require(
+        highest >= mergeLayers && highest <= depth,
+        "--highest "
+            + highest
+            + ": expected --merge-layers, "
+            + mergeLayers
+            + ", to the model's depth, "
+            + depth);
+    require(
+        lowest >= 0 && lowest <= highest - mergeLayers,
+        "--lowest "
+            + lowest
+            + ": expected 0 to --highest minus --merge-layers, "
+            + (highest - mergeLayers));
+  }
+
+  private static void require(boolean condition, String message) {
+    if (!condition) {
+      throw new UsageException(message);
+    }
+  }
+}

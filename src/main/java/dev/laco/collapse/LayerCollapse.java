@@ -1,0 +1,143 @@
+package dev.laco.collapse;
+
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Consumer;
+
+/**
+ * Algorithm 1 of arXiv 2402.11187 as its published code runs it: walk from the last layers to the
+ * first, fold the layers after the base into it, and keep the merge if the last hidden states still
+ * point the way the original's did.
+ *
+ * <p>Scores are remembered by plan, so that loops with other thresholds pay only for what is new.
+ */
+public final class LayerCollapse {
+  private final CollapseSettings settings;
+  private final CollapsePlan original;
+  private final Scorer scorer;
+  private final Map<CollapsePlan, Score> known = new HashMap<>();
+
+  /** A loop over the model that {@code source} names; settings must have been checked. */
+  public LayerCollapse(CollapseSettings settings, CollapsePlan.Source source, Scorer scorer) {
+    this.settings = settings;
+    this.original = CollapsePlan.identity(source);
+    this.scorer = scorer;
+  }
+
+  /**
+   * What a loop came to.
+   *
+   * @param threshold the T that reproduces it
+   * @param plan the accepted model
+   * @param trials every candidate of this loop, in order
+   */
+  public record Result(double threshold, CollapsePlan plan, List<Trial> trials) {
+    public Result {
+      trials = List.copyOf(trials);
+    }
+
+    /** Similarity of the accepted model to the original; 1 when nothing was accepted. */
+    public double finalSimilarity() {
+      return trials.stream()
+          .filter(Trial::accepted)
+          .reduce((a, b) -> b)
+          .map(t -> t.score().mean())
+          .orElse(1.0);
+    }
+  }
+
+  /**
+   * Runs the loop with a threshold.
+   *
+   * @param threshold T: a mean strictly above it is accepted
+   * @param onTrial told of every trial as it is decided
+   */
+  public Result run(double threshold, Consumer<Trial> onTrial) {
+    return loop(threshold, 1, onTrial);
+  }
+
+  /**
+   * The highest threshold whose loop reaches a depth, found by bisection over [-1, 1]; reach is not
+   * monotone in T, so it is the highest one tried that counts. The loop stops at that depth: spans
+   * never go below it.
+   *
+   * @param target N, at most the model's depth
+   * @param onTrial told of every candidate that had to be scored
+   * @throws dev.laco.UsageException if no threshold tried reaches it; the message says what was
+   *     reachable
+   */
+  public Result reach(int target, Consumer<Trial> onTrial) {
+    if (target == original.depth()) {
+      return new Result(1, original, List.of());
+    }
+    double low = -1;
+    double high = 1;
+    int shallowest = original.depth();
+    Result best = null;
+    for (int halving = 0; halving < BISECTION_HALVINGS; halving++) {
+      double threshold = (low + high) / 2;
+      Result result = loop(threshold, target, onTrial);
+      shallowest = Math.min(shallowest, result.plan().depth());
+      if (result.plan().depth() == target) {
+        best = result;
+        low = threshold;
+      } else {
+        high = threshold;
+      }
+    }
+    if (best == null) {
+      throw new dev.laco.UsageException(
+          "a depth of "
+              + target
+              + " layers is out of reach with these settings: the shallowest reached was "
+              + shallowest
+              + " of "
+              + original.depth()
+              + "; raise --merge-layers, lower --interval or --lowest, or ask for "
+              + shallowest
+              + " or more");
+    }
+    double lowest =
+        best.trials().stream()
+            .filter(Trial::accepted)
+            .mapToDouble(t -> t.score().mean())
+            .min()
+            .orElseThrow();
+    return new Result(Math.nextDown(lowest), best.plan(), best.trials());
+  }
+
+  private static final int BISECTION_HALVINGS = 12;
+
+  private Result loop(double threshold, int target, Consumer<Trial> onTrial) {
+    CollapsePlan current = original;
+    List<Trial> trials = new ArrayList<>();
+    int base = settings.highest() - settings.mergeLayers();
+    while (base >= settings.lowest() && current.depth() > target) {
+      int depth = current.depth();
+      int followers =
+          Math.min(Math.min(settings.mergeLayers() - 1, depth - base - 1), depth - target);
+      CollapsePlan candidate = current.fold(base, followers, settings.rule(), settings.norms());
+      boolean isNew = !known.containsKey(candidate);
+      Score score =
+          known.computeIfAbsent(candidate, plan -> scorer.score(List.of(plan)).getFirst());
+      Trial trial =
+          new Trial(trials.size(), base, followers, depth, score, score.mean() > threshold);
+      trials.add(trial);
+      if (isNew) {
+        onTrial.accept(trial);
+      }
+      // The published code also pulls a base that lies past the end back into the model. That
+      // cannot
+      // happen: a span always leaves its base, and the base then moves down by at least one.
+      if (trial.accepted()) {
+        current = candidate;
+        base -= settings.interval();
+      } else {
+        base--;
+      }
+    }
+    return new Result(threshold, current, trials);
+  }
+}

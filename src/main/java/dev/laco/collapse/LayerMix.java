@@ -1,0 +1,35 @@
+package dev.laco.collapse;
+
+import dev.laco.model.TensorGroup;
+
+/**
+ * One surviving layer as linear combinations of original layers, one for each tensor group.
+ *
+ * @param base original index of the layer that survives: it gives the attention type and the place
+ */
+public record LayerMix(
+    int base, Coefficients attention, Coefficients feedForward, Coefficients norms) {
+
+  /** The original layer {@code layer}, unchanged. */
+  public static LayerMix original(int layer) {
+    Coefficients same = Coefficients.of(layer);
+    return new LayerMix(layer, same, same, same);
+  }
+
+  /** The combination that makes the tensors of a group. */
+  public Coefficients of(TensorGroup group) {
+    return switch (group) {
+      case ATTENTION -> attention;
+      case FEED_FORWARD -> feedForward;
+      case NORMS -> norms;
+    };
+  }
+
+  /** True if every tensor is that of original layer {@code layer}, and so is the attention type. */
+  public boolean isOriginal(int layer) {
+    return base == layer
+        && attention.isCopyOf(layer)
+        && feedForward.isCopyOf(layer)
+        && norms.isCopyOf(layer);
+  }
+}

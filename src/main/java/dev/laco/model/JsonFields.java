@@ -1,0 +1,109 @@
+package dev.laco.model;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.BadInputException;
+import java.util.OptionalDouble;
+import java.util.OptionalInt;
+
+/**
+ * Typed reads from a JSON object of a file. JSON {@code null} counts as absent. Every error names
+ * file and field.
+ *
+ * @param file name for messages
+ * @param node the object
+ */
+public record JsonFields(String file, JsonNode node) {
+  private static final int MAX_EXTENT = 1 << 26;
+
+  public JsonFields {
+    if (!node.isObject()) {
+      throw new BadInputException(file + ": expected a JSON object, found " + kind(node));
+    }
+  }
+
+  /** The error that this field is not what it must be. */
+  public BadInputException error(String field, String expected) {
+    return new BadInputException(
+        file + ": " + field + ": expected " + expected + ", found " + show(field));
+  }
+
+  public boolean has(String field) {
+    return node.hasNonNull(field);
+  }
+
+  /** A count or extent from 1 to 2^26, or empty. */
+  public OptionalInt positive(String field) {
+    if (!has(field)) {
+      return OptionalInt.empty();
+    }
+    JsonNode value = node.get(field);
+    if (!value.isIntegralNumber()
+        || !value.canConvertToInt()
+        || value.intValue() < 1
+        || value.intValue() > MAX_EXTENT) {
+      throw error(field, "an integer from 1 to " + MAX_EXTENT);
+    }
+    return OptionalInt.of(value.intValue());
+  }
+
+  public int positiveOr(String field, int defaultValue) {
+    return positive(field).orElse(defaultValue);
+  }
+
+  public int requiredPositive(String field) {
+    return positive(field).orElseThrow(() -> error(field, "an integer of at least 1"));
+  }
+
+  /** A finite number, or empty. */
+  public OptionalDouble number(String field) {
+    if (!has(field)) {
+      return OptionalDouble.empty();
+    }
+    JsonNode value = node.get(field);
+    if (!value.isNumber() || !Double.isFinite(value.doubleValue())) {
+      throw error(field, "a finite number");
+    }
+    return OptionalDouble.of(value.doubleValue());
+  }
+
+  public double numberOr(String field, double defaultValue) {
+    return number(field).orElse(defaultValue);
+  }
+
+  public double requiredNumber(String field) {
+    return number(field).orElseThrow(() -> error(field, "a number"));
+  }
+
+  public boolean booleanOr(String field, boolean defaultValue) {
+    if (!has(field)) {
+      return defaultValue;
+    }
+    if (!node.get(field).isBoolean()) {
+      throw error(field, "true or false");
+    }
+    return node.get(field).booleanValue();
+  }
+
+  public String stringOr(String field, String defaultValue) {
+    if (!has(field)) {
+      return defaultValue;
+    }
+    if (!node.get(field).isTextual()) {
+      throw error(field, "a string");
+    }
+    return node.get(field).textValue();
+  }
+
+  private String show(String field) {
+    JsonNode value = node.get(field);
+    if (value == null) {
+      return "nothing";
+    }
+    String text = value.toString();
+    return text.length() <= 60 ? text : kind(value) + " " + text.substring(0, 50) + "…";
+  }
+
+  private static String kind(JsonNode value) {
+    return value.getNodeType().toString().toLowerCase(java.util.Locale.ROOT);
+  }
+}

@@ -1,0 +1,37 @@
+package dev.laco.model;
+
+import static dev.laco.model.TensorGroup.ATTENTION;
+import static dev.laco.model.TensorGroup.FEED_FORWARD;
+import static dev.laco.model.TensorGroup.NORMS;
+
+/** What a tensor of a layer does in the forward pass. */
+public enum LayerRole {
+  INPUT_NORM(NORMS),
+  QUERY(ATTENTION),
+  KEY(ATTENTION),
+  VALUE(ATTENTION),
+  OUTPUT(ATTENTION),
+  QUERY_BIAS(NORMS),
+  KEY_BIAS(NORMS),
+  VALUE_BIAS(NORMS),
+  OUTPUT_BIAS(NORMS),
+  QUERY_NORM(NORMS),
+  KEY_NORM(NORMS),
+  POST_ATTENTION_NORM(NORMS),
+  GATE(FEED_FORWARD),
+  UP(FEED_FORWARD),
+  DOWN(FEED_FORWARD),
+  GATE_BIAS(NORMS),
+  UP_BIAS(NORMS),
+  DOWN_BIAS(NORMS);
+
+  private final TensorGroup group;
+
+  LayerRole(TensorGroup group) {
+    this.group = group;
+  }
+
+  public TensorGroup group() {
+    return group;
+  }
+}

@@ -1,0 +1,184 @@
+package dev.laco.model;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.BadInputException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
+import java.util.stream.Collectors;
+
+/**
+ * What the engine needs of a Hugging Face {@code config.json}, by its names there. Absent keys take
+ * the defaults of transformers.
+ *
+ * @param queryKeyValueBias whether q, k and v projections have biases
+ * @param outputBias whether the attention's output projection has one
+ * @param mlpBias whether the feed-forward projections have them
+ * @param slidingWindows per layer: {@code W > 0}, position i sees max(0, i-W+1) … i; 0, everything
+ *     before it
+ */
+public record ModelConfig(
+    Architecture architecture,
+    int numHiddenLayers,
+    int hiddenSize,
+    int intermediateSize,
+    int numAttentionHeads,
+    int numKeyValueHeads,
+    int headDim,
+    int vocabSize,
+    int maxPositionEmbeddings,
+    double rmsNormEps,
+    Activation hiddenAct,
+    RopeParameters rope,
+    boolean queryKeyValueBias,
+    boolean outputBias,
+    boolean mlpBias,
+    boolean tieWordEmbeddings,
+    List<Integer> slidingWindows) {
+
+  private static final int QWEN3_HEAD_DIM = 128;
+
+  public ModelConfig {
+    slidingWindows = List.copyOf(slidingWindows);
+  }
+
+  /**
+   * Reads a config.
+   *
+   * @param file its name for messages
+   * @throws BadInputException if a field is missing or wrong, or the model is one that we do not
+   *     support
+   */
+  public static ModelConfig parse(String file, JsonNode json) {
+    JsonFields config = new JsonFields(file, json);
+    Architecture architecture = architecture(config);
+    if (config.has("quantization_config")) {
+      throw new BadInputException(
+          file
+              + ": quantization_config: quantised weights cannot be merged; use the original f32, f16 or bf16 checkpoint");
+    }
+    int layers = config.requiredPositive("num_hidden_layers");
+    int hidden = config.requiredPositive("hidden_size");
+    int heads = config.requiredPositive("num_attention_heads");
+    int kvHeads = config.positiveOr("num_key_value_heads", heads);
+    if (heads % kvHeads != 0) {
+      throw config.error("num_key_value_heads", "a divisor of num_attention_heads, " + heads);
+    }
+    int headDim = headDim(config, architecture, hidden, heads);
+    int positions = config.positiveOr("max_position_embeddings", architecture.defaultPositions());
+    double eps = config.numberOr("rms_norm_eps", 1e-6);
+    if (eps < 0) {
+      throw config.error("rms_norm_eps", "a number of at least 0");
+    }
+    boolean attentionBias = config.booleanOr("attention_bias", false);
+    return new ModelConfig(
+        architecture,
+        layers,
+        hidden,
+        config.requiredPositive("intermediate_size"),
+        heads,
+        kvHeads,
+        headDim,
+        config.requiredPositive("vocab_size"),
+        positions,
+        eps,
+        activation(config),
+        RopeParameters.parse(config, positions),
+        architecture.queryKeyValueBias().present(attentionBias),
+        architecture.outputBias().present(attentionBias),
+        architecture.mlpBiasByConfig() && config.booleanOr("mlp_bias", false),
+        config.booleanOr("tie_word_embeddings", false),
+        slidingWindows(config, architecture, layers));
+  }
+
+  private static Architecture architecture(JsonFields config) {
+    JsonNode names = config.node().path("architectures");
+    if (!names.isArray() || names.size() != 1 || !names.get(0).isTextual()) {
+      throw config.error("architectures", "a list of one class name");
+    }
+    String name = names.get(0).textValue();
+    Architecture architecture =
+        Architecture.forClassName(name)
+            .orElseThrow(
+                () ->
+                    new BadInputException(
+                        config.file()
+                            + ": architectures: "
+                            + name
+                            + " is not supported; these are: "
+                            + Arrays.stream(Architecture.values())
+                                .map(Architecture::className)
+                                .collect(Collectors.joining(", "))));
+    String modelType = config.stringOr("model_type", architecture.modelType());
+    if (!modelType.equals(architecture.modelType())) {
+      throw config.error(
+          "model_type", "\"" + architecture.modelType() + "\", which goes with " + name);
+    }
+    return architecture;
+  }
+
+  private static int headDim(JsonFields config, Architecture architecture, int hidden, int heads) {
+    if (!config.has("head_dim") && architecture != Architecture.QWEN3 && hidden % heads != 0) {
+      throw config.error(
+          "hidden_size",
+          "a multiple of num_attention_heads, " + heads + ", where head_dim is not given");
+    }
+    int headDim =
+        config.positiveOr(
+            "head_dim", architecture == Architecture.QWEN3 ? QWEN3_HEAD_DIM : hidden / heads);
+    if (headDim % 2 != 0) {
+      throw config.error("head_dim", "an even number, for rotary embedding; it is " + headDim);
+    }
+    return headDim;
+  }
+
+  private static Activation activation(JsonFields config) {
+    String name = config.stringOr("hidden_act", "silu");
+    return Arrays.stream(Activation.values())
+        .filter(a -> a.configName().equals(name))
+        .findFirst()
+        .orElseThrow(
+            () ->
+                config.error(
+                    "hidden_act",
+                    "one of "
+                        + Arrays.stream(Activation.values())
+                            .map(Activation::configName)
+                            .collect(Collectors.joining(", "))));
+  }
+
+  private static List<Integer> slidingWindows(
+      JsonFields config, Architecture architecture, int layers) {
+    int window = config.positiveOr("sliding_window", 0);
+    return switch (architecture.windows()) {
+      case NONE -> Collections.nCopies(layers, 0);
+      case ALL_LAYERS -> Collections.nCopies(layers, window);
+      case BY_LAYER ->
+          windowsByLayer(
+              config, layers, config.booleanOr("use_sliding_window", false) ? window : 0);
+    };
+  }
+
+  private static List<Integer> windowsByLayer(JsonFields config, int layers, int window) {
+    int first = config.node().path("max_window_layers").asInt(28);
+    JsonNode types = config.node().path("layer_types");
+    boolean listed = config.has("layer_types");
+    if (listed && (!types.isArray() || types.size() != layers)) {
+      throw config.error("layer_types", "a list of num_hidden_layers, " + layers + ", names");
+    }
+    List<Integer> windows = new ArrayList<>();
+    for (int i = 0; i < layers; i++) {
+      boolean slides = i >= first;
+      if (listed) {
+        String type = types.get(i).asText();
+        if (!type.equals("sliding_attention") && !type.equals("full_attention")) {
+          throw config.error("layer_types", "full_attention or sliding_attention at layer " + i);
+        }
+        slides = type.equals("sliding_attention");
+      }
+      windows.add(slides ? window : 0);
+    }
+    return windows;
+  }
+}

@@ -1,0 +1,135 @@
+package dev.laco.model;
+
+/**
+ * Cosines and sines of rotary angles for packed sequences. Frequencies and angles are formed in
+ * f32, step by step as PyTorch implementations do: at long positions the rounding of an angle is
+ * part of what a model was trained and is served with.
+ */
+public final class RotaryEmbedding {
+  private final RopeParameters parameters;
+  private final int headDim;
+  private final float[] frequencies;
+
+  /**
+   * @param headDim rotated width of a head, even
+   */
+  public RotaryEmbedding(RopeParameters parameters, int headDim) {
+    this.parameters = parameters;
+    this.headDim = headDim;
+    this.frequencies =
+        switch (parameters.scaling()) {
+          case RopeParameters.Default d -> base(parameters.theta());
+          case RopeParameters.Dynamic d -> base(parameters.theta());
+          case RopeParameters.Linear linear -> divided(base(parameters.theta()), linear.factor());
+          case RopeParameters.Llama3 llama3 -> llama3(base(parameters.theta()), llama3);
+          case RopeParameters.Yarn yarn -> yarn(yarn);
+        };
+  }
+
+  /** Angles per token: half the head width. */
+  public int pairs() {
+    return headDim / 2;
+  }
+
+  /**
+   * Fills {@code cosine} and {@code sine}, both {@code [T * pairs]}, for every token of the batch.
+   */
+  public void fill(PackedSequences batch, float[] cosine, float[] sine) {
+    float scale =
+        parameters.scaling() instanceof RopeParameters.Yarn yarn
+            ? (float) yarn.attentionFactor()
+            : 1f;
+    int pairs = pairs();
+    for (int s = 0; s < batch.sequences(); s++) {
+      float[] inverse = frequenciesFor(batch.past()[s] + batch.length(s));
+      for (int t = batch.offsets()[s]; t < batch.offsets()[s + 1]; t++) {
+        float position = batch.past()[s] + t - batch.offsets()[s];
+        for (int i = 0; i < pairs; i++) {
+          double angle = position * inverse[i];
+          cosine[t * pairs + i] = (float) Math.cos(angle) * scale;
+          sine[t * pairs + i] = (float) Math.sin(angle) * scale;
+        }
+      }
+    }
+  }
+
+  private float[] frequenciesFor(int length) {
+    if (parameters.scaling() instanceof RopeParameters.Dynamic dynamic
+        && length > dynamic.originalPositions()) {
+      double grown =
+          dynamic.factor() * length / dynamic.originalPositions() - (dynamic.factor() - 1);
+      return base(parameters.theta() * Math.pow(grown, headDim / (headDim - 2.0)));
+    }
+    return frequencies;
+  }
+
+  /** {@code 1 / theta^(2i / headDim)}. */
+  private float[] base(double theta) {
+    float[] result = new float[pairs()];
+    for (int i = 0; i < result.length; i++) {
+      result[i] = 1f / power(theta, i);
+    }
+    return result;
+  }
+
+  private float power(double theta, int pair) {
+    return (float) Math.pow((float) theta, 2f * pair / headDim);
+  }
+
+  private static float[] divided(float[] frequencies, double factor) {
+    float[] result = new float[frequencies.length];
+    for (int i = 0; i < result.length; i++) {
+      result[i] = frequencies[i] / (float) factor;
+    }
+    return result;
+  }
+
+  private static float[] llama3(float[] frequencies, RopeParameters.Llama3 llama3) {
+    float original = llama3.originalPositions();
+    float low = (float) llama3.lowFreqFactor();
+    float high = (float) llama3.highFreqFactor();
+    float factor = (float) llama3.factor();
+    float[] result = new float[frequencies.length];
+    for (int i = 0; i < result.length; i++) {
+      float wavelength = (float) (2 * Math.PI) / frequencies[i];
+      if (wavelength < original / high) {
+        result[i] = frequencies[i];
+      } else if (wavelength > original / low) {
+        result[i] = frequencies[i] / factor;
+      } else {
+        float smooth = (original / wavelength - low) / (high - low);
+        result[i] = (1 - smooth) * frequencies[i] / factor + smooth * frequencies[i];
+      }
+    }
+    return result;
+  }
+
+  private float[] yarn(RopeParameters.Yarn yarn) {
+    double low = correction(yarn.betaFast(), yarn.originalPositions());
+    double high = correction(yarn.betaSlow(), yarn.originalPositions());
+    if (yarn.truncate()) {
+      low = Math.floor(low);
+      high = Math.ceil(high);
+    }
+    low = Math.max(low, 0);
+    high = Math.min(high, headDim - 1);
+    if (low == high) {
+      high += 0.001;
+    }
+    float[] result = new float[pairs()];
+    for (int i = 0; i < result.length; i++) {
+      float power = power(parameters.theta(), i);
+      float ramp = Math.clamp((float) (i - low) / (float) (high - low), 0f, 1f);
+      float keep = 1 - ramp;
+      result[i] = 1f / ((float) yarn.factor() * power) * (1 - keep) + 1f / power * keep;
+    }
+    return result;
+  }
+
+  /** The dimension whose wavelength turns {@code rotations} times within the original context. */
+  private double correction(double rotations, int originalPositions) {
+    return headDim
+        * Math.log(originalPositions / (rotations * 2 * Math.PI))
+        / (2 * Math.log(parameters.theta()));
+  }
+}

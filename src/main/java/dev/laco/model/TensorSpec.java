@@ -1,0 +1,16 @@
+package dev.laco.model;
+
+import java.util.List;
+
+/**
+ * A tensor that every layer of a model has.
+ *
+ * @param role what it does
+ * @param suffix name behind {@code model.layers.<i>.}
+ * @param shape expected extents
+ */
+public record TensorSpec(LayerRole role, String suffix, List<Long> shape) {
+  public TensorSpec {
+    shape = List.copyOf(shape);
+  }
+}
