@@ -1,0 +1,51 @@
+package dev.laco.transformer;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.model.LayerRole;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.TensorSource;
+import dev.laco.model.TensorSpec;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+
+/** The layers of a checkpoint as they are. */
+public final class CheckpointLayers implements LayerStack {
+  private final Backend backend;
+  private final ModelConfig config;
+  private final TensorSource source;
+  private final List<TensorSpec> specs;
+
+  /** Layers of {@code source}, which must have every tensor that {@code config} implies. */
+  public CheckpointLayers(Backend backend, ModelConfig config, TensorSource source) {
+    this.backend = backend;
+    this.config = config;
+    this.source = source;
+    this.specs = config.architecture().layerTensors(config);
+  }
+
+  @Override
+  public int depth() {
+    return config.numHiddenLayers();
+  }
+
+  @Override
+  public LayerWeights layer(int index) {
+    Map<LayerRole, Tensor> tensors = new EnumMap<>(LayerRole.class);
+    for (TensorSpec spec : specs) {
+      tensors.put(spec.role(), tensor(index, spec));
+    }
+    return new LayerWeights(tensors);
+  }
+
+  /** One tensor of layer {@code index}. */
+  public Tensor tensor(int index, TensorSpec spec) {
+    return backend.weight(source.tensor(config.architecture().layerPrefix(index) + spec.suffix()));
+  }
+
+  @Override
+  public int slidingWindow(int index) {
+    return config.slidingWindows().get(index);
+  }
+}

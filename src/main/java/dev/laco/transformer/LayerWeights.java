@@ -1,0 +1,31 @@
+package dev.laco.transformer;
+
+import dev.laco.backend.Tensor;
+import dev.laco.model.LayerRole;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The weights of one layer on a device.
+ *
+ * @param tensors by role; biases and query/key norms only where the architecture has them
+ */
+public record LayerWeights(Map<LayerRole, Tensor> tensors) {
+  public LayerWeights {
+    tensors = Map.copyOf(tensors);
+  }
+
+  /** A tensor that every layer has. */
+  Tensor get(LayerRole role) {
+    Tensor tensor = tensors.get(role);
+    if (tensor == null) {
+      throw new IllegalStateException("layer without " + role);
+    }
+    return tensor;
+  }
+
+  /** A tensor that some architectures have. */
+  @Nullable Tensor find(LayerRole role) {
+    return tensors.get(role);
+  }
+}
