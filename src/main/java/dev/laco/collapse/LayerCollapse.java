@@ -1,10 +1,10 @@
 package dev.laco.collapse;
 
+import dev.laco.UsageException;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.function.Consumer;
 
 /**
  * Algorithm 1 of arXiv 2402.11187 as its published code runs it: walk from the last layers to the
@@ -14,6 +14,8 @@ import java.util.function.Consumer;
  * <p>Scores are remembered by plan, so that loops with other thresholds pay only for what is new.
  */
 public final class LayerCollapse {
+  private static final int BISECTION_HALVINGS = 12;
+
   private final CollapseSettings settings;
   private final CollapsePlan original;
   private final Scorer scorer;
@@ -54,7 +56,7 @@ public final class LayerCollapse {
    * @param threshold T: a mean strictly above it is accepted
    * @param onTrial told of every trial as it is decided
    */
-  public Result run(double threshold, Consumer<Trial> onTrial) {
+  public Result run(double threshold, TrialListener onTrial) {
     return loop(threshold, 1, onTrial);
   }
 
@@ -65,10 +67,9 @@ public final class LayerCollapse {
    *
    * @param target N, at most the model's depth
    * @param onTrial told of every candidate that had to be scored
-   * @throws dev.laco.UsageException if no threshold tried reaches it; the message says what was
-   *     reachable
+   * @throws UsageException if no threshold tried reaches it; the message says what was reachable
    */
-  public Result reach(int target, Consumer<Trial> onTrial) {
+  public Result reach(int target, TrialListener onTrial) {
     if (target == original.depth()) {
       return new Result(1, original, List.of());
     }
@@ -78,7 +79,12 @@ public final class LayerCollapse {
     Result best = null;
     for (int halving = 0; halving < BISECTION_HALVINGS; halving++) {
       double threshold = (low + high) / 2;
-      Result result = loop(threshold, target, onTrial);
+      int before = halving;
+      Result result =
+          loop(
+              threshold,
+              target,
+              (trial, share) -> onTrial.onTrial(trial, (before + share) / BISECTION_HALVINGS));
       shallowest = Math.min(shallowest, result.plan().depth());
       if (result.plan().depth() == target) {
         best = result;
@@ -88,7 +94,7 @@ public final class LayerCollapse {
       }
     }
     if (best == null) {
-      throw new dev.laco.UsageException(
+      throw new UsageException(
           "a depth of "
               + target
               + " layers is out of reach with these settings: the shallowest reached was "
@@ -108,12 +114,11 @@ public final class LayerCollapse {
     return new Result(Math.nextDown(lowest), best.plan(), best.trials());
   }
 
-  private static final int BISECTION_HALVINGS = 12;
-
-  private Result loop(double threshold, int target, Consumer<Trial> onTrial) {
+  private Result loop(double threshold, int target, TrialListener onTrial) {
     CollapsePlan current = original;
     List<Trial> trials = new ArrayList<>();
-    int base = settings.highest() - settings.mergeLayers();
+    int first = settings.highest() - settings.mergeLayers();
+    int base = first;
     while (base >= settings.lowest() && current.depth() > target) {
       int depth = current.depth();
       int followers =
@@ -126,11 +131,10 @@ public final class LayerCollapse {
           new Trial(trials.size(), base, followers, depth, score, score.mean() > threshold);
       trials.add(trial);
       if (isNew) {
-        onTrial.accept(trial);
+        onTrial.onTrial(trial, (double) (first - base + 1) / (first - settings.lowest() + 1));
       }
       // The published code also pulls a base that lies past the end back into the model. That
-      // cannot
-      // happen: a span always leaves its base, and the base then moves down by at least one.
+      // cannot happen: a span leaves its base, which then moves down by at least one.
       if (trial.accepted()) {
         current = candidate;
         base -= settings.interval();

@@ -1,0 +1,10 @@
+package dev.laco.collapse;
+
+/** Told of every candidate that had to be scored, as it is decided. */
+@FunctionalInterface
+public interface TrialListener {
+  /**
+   * @param progress share of the search that is done at least, 0 to 1
+   */
+  void onTrial(Trial trial, double progress);
+}

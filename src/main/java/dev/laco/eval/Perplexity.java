@@ -1,0 +1,106 @@
+package dev.laco.eval;
+
+import dev.laco.BadInputException;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TokenBatch;
+import dev.laco.model.DType;
+import dev.laco.model.PackedSequences;
+import dev.laco.text.TextWindows.Window;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.Workspace;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Negative log-likelihood of a text.
+ *
+ * @param tokens scored tokens
+ * @param meanNll mean negative log-likelihood per scored token, nats
+ */
+public record Perplexity(long tokens, double meanNll) {
+  /** Windows are run together up to so many tokens: enough to keep matrix products busy. */
+  private static final int BATCH_TOKENS = 1024;
+
+  /** {@code exp(meanNll)}. */
+  public double perplexity() {
+    return Math.exp(meanNll);
+  }
+
+  /**
+   * Runs a model over windows and scores each window's tokens from its first scored one on.
+   *
+   * @throws BadInputException if there is no token to score
+   */
+  public static Perplexity measure(CausalLm model, List<Window> windows, Progress progress) {
+    List<List<Window>> batches = batches(windows);
+    long total = windows.stream().mapToLong(w -> w.ids().length).sum();
+    long done = 0;
+    long scored = 0;
+    double nll = 0;
+    int largest = maxTokens(windows);
+    try (TensorArena arena = model.backend().arena();
+        Workspace work = new Workspace(model.backend(), model.config(), largest)) {
+      Tensor states = arena.allocate(DType.F32, largest, model.config().hiddenSize());
+      for (List<Window> windowsOfBatch : batches) {
+        PackedSequences sequences =
+            PackedSequences.of(windowsOfBatch.stream().map(Window::ids).toList());
+        double[] logProbabilities =
+            logProbabilities(model, sequences, states.slice(0, sequences.size()), work);
+        for (int s = 0; s < windowsOfBatch.size(); s++) {
+          for (int i = windowsOfBatch.get(s).firstScored(); i < sequences.length(s); i++) {
+            nll -= logProbabilities[sequences.offsets()[s] + i - 1];
+            scored++;
+          }
+        }
+        done += sequences.size();
+        progress.update(done, total);
+      }
+    }
+    if (scored == 0) {
+      throw new BadInputException(
+          "the evaluation text has no token to score: it needs at least two");
+    }
+    return new Perplexity(scored, nll / scored);
+  }
+
+  private static double[] logProbabilities(
+      CausalLm model, PackedSequences sequences, Tensor states, Workspace work) {
+    double[] result = new double[sequences.size()];
+    try (TokenBatch batch = model.batch(sequences)) {
+      model.embed(batch, states);
+      model.finish(0, states, batch, work, states);
+      model.backend().logProbability(states, model.head(), batch, result);
+    }
+    return result;
+  }
+
+  /** Bytes of buffers that measuring these windows needs. */
+  public static long bytes(CausalLm model, List<Window> windows) {
+    int tokens = maxTokens(windows);
+    return Workspace.bytes(model.config(), tokens)
+        + (long) tokens * model.config().hiddenSize() * DType.F32.byteSize();
+  }
+
+  private static int maxTokens(List<Window> windows) {
+    return batches(windows).stream().mapToInt(Perplexity::tokensOf).max().orElse(1);
+  }
+
+  private static int tokensOf(List<Window> windows) {
+    return windows.stream().mapToInt(w -> w.ids().length).sum();
+  }
+
+  private static List<List<Window>> batches(List<Window> windows) {
+    List<List<Window>> batches = new ArrayList<>();
+    int room = 0;
+    for (Window window : windows) {
+      if (window.ids().length > room) {
+        batches.add(new ArrayList<>());
+        room = BATCH_TOKENS;
+      }
+      batches.getLast().add(window);
+      room -= window.ids().length;
+    }
+    return batches;
+  }
+}

@@ -1,0 +1,116 @@
+package dev.laco.report;
+
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.collapse.CollapseSettings;
+import dev.laco.collapse.LayerCollapse;
+import dev.laco.collapse.Trial;
+import dev.laco.eval.Perplexity;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a prune did, as {@code report.json}. Its keys are a contract: other tools read them.
+ *
+ * @param model what was pruned
+ * @param options further settings that were in force, by name
+ * @param device where the search ran
+ * @param parametersIn parameters of the original, tied ones once
+ * @param sweeps passes of the search over the layers, the original's included
+ */
+public record PruneReport(
+    ObjectNode model,
+    CollapseSettings settings,
+    ObjectNode options,
+    String device,
+    LayerCollapse.Result result,
+    long parametersIn,
+    long parametersOut,
+    Quality quality,
+    int sweeps,
+    Timings timings) {
+
+  /** Perplexity before and after, or why there is none. */
+  public sealed interface Quality {}
+
+  /** Measured on {@code text}, which names where it came from. */
+  public record Measured(String text, Perplexity dense, Perplexity pruned) implements Quality {}
+
+  /** Not measured, and why. */
+  public record NotMeasured(String reason) implements Quality {}
+
+  /** Seconds; {@code write} is null where nothing was written. */
+  public record Timings(double load, double search, @Nullable Double write) {}
+
+  /** The report as JSON. */
+  public ObjectNode toJson() {
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.set("model", model);
+    json.set("settings", settingsJson());
+    json.put("device", device);
+    json.put("layersIn", result.plan().source().layers());
+    json.put("layersOut", result.plan().depth());
+    json.put("parametersIn", parametersIn);
+    json.put("parametersOut", parametersOut);
+    ArrayNode trials = json.putArray("trials");
+    result.trials().forEach(trial -> trials.add(trialJson(trial)));
+    json.set("plan", result.plan().toJson());
+    json.set("quality", qualityJson());
+    json.put("finalSimilarity", result.finalSimilarity());
+    ObjectNode times = json.putObject("timings");
+    times.put("loadSeconds", timings.load());
+    times.put("searchSeconds", timings.search());
+    times.put("writeSeconds", timings.write());
+    times.put("sweeps", sweeps);
+    times.put("rescored", 0);
+    return json;
+  }
+
+  private ObjectNode settingsJson() {
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put("mergeLayers", settings.mergeLayers());
+    json.put("interval", settings.interval());
+    json.put("lowest", settings.lowest());
+    json.put("highest", settings.highest());
+    json.put("threshold", result.threshold());
+    json.put("rule", settings.rule().optionValue());
+    json.put("norms", settings.norms().optionValue());
+    json.setAll(options);
+    return json;
+  }
+
+  private static ObjectNode trialJson(Trial trial) {
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put("step", trial.step());
+    json.put("base", trial.base());
+    json.put("merged", trial.merged());
+    json.put("layersBefore", trial.layersBefore());
+    ArrayNode similarities = json.putArray("similarities");
+    trial.score().similarities().forEach(similarities::add);
+    json.put("mean", trial.score().mean());
+    json.put("accepted", trial.accepted());
+    return json;
+  }
+
+  private ObjectNode qualityJson() {
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    switch (quality) {
+      case Measured measured -> {
+        json.put("text", measured.text());
+        json.set("dense", toJson(measured.dense()));
+        json.set("pruned", toJson(measured.pruned()));
+      }
+      case NotMeasured not -> json.put("notMeasured", not.reason());
+    }
+    return json;
+  }
+
+  /** {@code {"tokens":…,"meanNll":…,"perplexity":…}}. */
+  public static ObjectNode toJson(Perplexity perplexity) {
+    return JsonNodeFactory.instance
+        .objectNode()
+        .put("tokens", perplexity.tokens())
+        .put("meanNll", perplexity.meanNll())
+        .put("perplexity", perplexity.perplexity());
+  }
+}
