@@ -1,6 +1,9 @@
 package dev.laco;
 
-/** A file is not what it must be. The message names the file, the field or tensor, and what was expected. Exit code 3. */
+/**
+ * A file is not what it must be. The message names the file, the field or tensor, and what was
+ * expected. Exit code 3.
+ */
 public final class BadInputException extends LacoException {
   private static final long serialVersionUID = 1L;
 

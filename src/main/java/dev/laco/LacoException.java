@@ -1,6 +1,9 @@
 package dev.laco;
 
-/** An error that a user can act on. The command line prints its message on one line and exits with its code. */
+/**
+ * An error that a user can act on. The command line prints its message on one line and exits with
+ * its code.
+ */
 public abstract class LacoException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 

@@ -8,9 +8,9 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The ops of a forward pass and of a merge, on one device. A backend belongs to the thread that uses
- * it. Ops check shapes before they touch memory and throw {@link IllegalArgumentException}; none
- * allocates after its first call with a shape.
+ * The ops of a forward pass and of a merge, on one device. A backend belongs to the thread that
+ * uses it. Ops check shapes before they touch memory and throw {@link IllegalArgumentException};
+ * none allocates after its first call with a shape.
  *
  * <p>Activations ({@code x}, {@code out}, queries, keys, …) are f32. Weights have the checkpoint's
  * dtype. Unless said otherwise {@code out} must not overlap an input. {@code T} is the number of
@@ -22,7 +22,10 @@ public interface Backend extends AutoCloseable {
 
   Compute compute();
 
-  /** A weight of rank 1 (one row) or 2, made usable on the device; on a CPU the bytes stay where they are. */
+  /**
+   * A weight of rank 1 (one row) or 2, made usable on the device; on a CPU the bytes stay where
+   * they are.
+   */
   Tensor weight(HostTensor tensor);
 
   /** A new arena for buffers. */
@@ -36,7 +39,10 @@ public interface Backend extends AutoCloseable {
    */
   TokenBatch batch(PackedSequences sequences, float[] cosine, float[] sine);
 
-  /** {@code out[t] = table[token_t]}: {@code table [V, d]}, {@code out [T, d]}. Token ids must be below V. */
+  /**
+   * {@code out[t] = table[token_t]}: {@code table [V, d]}, {@code out [T, d]}. Token ids must be
+   * below V.
+   */
   void embed(Tensor table, TokenBatch batch, Tensor out);
 
   /**
@@ -46,8 +52,8 @@ public interface Backend extends AutoCloseable {
   void rmsNorm(Tensor x, Tensor weight, double eps, Tensor out);
 
   /**
-   * {@code out = x weight^T + bias}: {@code x [R, in]}, {@code weight [out, in]}, {@code bias [1, out]},
-   * {@code out [R, out]}.
+   * {@code out = x weight^T + bias}: {@code x [R, in]}, {@code weight [out, in]}, {@code bias [1,
+   * out]}, {@code out [R, out]}.
    */
   void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out);
 
@@ -59,37 +65,41 @@ public interface Backend extends AutoCloseable {
   void rope(Tensor x, int headDim, TokenBatch batch);
 
   /**
-   * Causal attention within each sequence. {@code query}, {@code out [T, numHeads * headDim]}; {@code
-   * key}, {@code value [K, numKeyValueHeads * headDim]} with {@code K} the sum of past and new tokens,
-   * laid out by {@link PackedSequences#keyOffsets()}. Query {@code i} of a sequence with past {@code
-   * p} sees keys up to {@code p + i}.
+   * Causal attention within each sequence. {@code query}, {@code out [T, numHeads * headDim]};
+   * {@code key}, {@code value [K, numKeyValueHeads * headDim]} with {@code K} the sum of past and
+   * new tokens, laid out by {@link PackedSequences#keyOffsets()}. Query {@code i} of a sequence
+   * with past {@code p} sees keys up to {@code p + i}.
    */
   void attention(
       Tensor query, Tensor key, Tensor value, AttentionSpec spec, TokenBatch batch, Tensor out);
 
-  /** {@code out = activation(gate) * up}, elementwise. {@code out} may be {@code gate} or {@code up}. */
+  /**
+   * {@code out = activation(gate) * up}, elementwise. {@code out} may be {@code gate} or {@code
+   * up}.
+   */
   void gatedActivation(Activation activation, Tensor gate, Tensor up, Tensor out);
 
   /** {@code x += y}, elementwise, f32. */
   void add(Tensor x, Tensor y);
 
   /**
-   * Batched layer merging: every tensor of the list as {@link TensorMix} says, accumulated in f64 in
-   * source order (product rounded, then sum rounded: no fused multiply-add) and rounded once to the
-   * destination's dtype. The same bits on every backend.
+   * Batched layer merging: every tensor of the list as {@link TensorMix} says, accumulated in f64
+   * in source order (product rounded, then sum rounded: no fused multiply-add) and rounded once to
+   * the destination's dtype. The same bits on every backend.
    */
   void mix(List<TensorMix> tensors);
 
   /**
-   * One cosine per sequence: {@code a}, {@code b [T, d]}; the rows of a sequence are flattened into one
-   * vector; {@code a.b / (max(|a|, 1e-8) max(|b|, 1e-8))}. Products f32 or wider, sums f64.
+   * One cosine per sequence: {@code a}, {@code b [T, d]}; the rows of a sequence are flattened into
+   * one vector; {@code a.b / (max(|a|, 1e-8) max(|b|, 1e-8))}. Products f32 or wider, sums f64.
    */
   double[] cosine(Tensor a, Tensor b, TokenBatch batch);
 
   /**
-   * Natural log-probability that row {@code t} of {@code hidden [T, d]} gives to the next token of its
-   * sequence under {@code softmax(hidden head^T)}, {@code head [V, d]}; {@code out[t]} is 0 at the last
-   * token of a sequence. Never holds the logits of all tokens and the whole vocabulary at once.
+   * Natural log-probability that row {@code t} of {@code hidden [T, d]} gives to the next token of
+   * its sequence under {@code softmax(hidden head^T)}, {@code head [V, d]}; {@code out[t]} is 0 at
+   * the last token of a sequence. Never holds the logits of all tokens and the whole vocabulary at
+   * once.
    *
    * @param out {@code [T]}
    */
@@ -104,7 +114,10 @@ public interface Backend extends AutoCloseable {
   /** Writes an f32 tensor from {@code from}, of exactly its element count. */
   void upload(float[] from, Tensor to);
 
-  /** The dtype of scratch tensors that hold a mixed layer for scoring: f32 in parity mode, else the source's. */
+  /**
+   * The dtype of scratch tensors that hold a mixed layer for scoring: f32 in parity mode, else the
+   * source's.
+   */
   default DType mixedDType(DType source) {
     return compute() == Compute.F32 ? DType.F32 : source;
   }

@@ -3,9 +3,9 @@ package dev.laco.model;
 import java.util.Locale;
 
 /**
- * Element type of a tensor. Conversions to the 16-bit types round to nearest even, once, whatever the
- * width of the source; NaN stays NaN and values beyond the largest finite one become infinite (IEEE
- * 754).
+ * Element type of a tensor. Conversions to the 16-bit types round to nearest even, once, whatever
+ * the width of the source; NaN stays NaN and values beyond the largest finite one become infinite
+ * (IEEE 754).
  */
 public enum DType {
   F32(4, "float32"),
@@ -44,9 +44,9 @@ public enum DType {
   public static short toBf16(double value) {
     int bits = Float.floatToRawIntBits(roundToOdd(value));
     if (Double.isNaN(value)) {
-      return (short) (bits >>> 16 | 0x40);
+      return (short) ((bits >>> 16) | 0x40);
     }
-    return (short) (bits + 0x7fff + (bits >>> 16 & 1) >>> 16);
+    return (short) ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16);
   }
 
   /** Rounds to float16 bits, once, from f64. */
@@ -56,8 +56,8 @@ public enum DType {
 
   /**
    * The float next to {@code value} whose last bit is odd unless the conversion is exact. Rounding
-   * that to a type at least two bits narrower gives what rounding {@code value} itself would
-   * (Boldo and Melquiond, "When double rounding is odd", 2005).
+   * that to a type at least two bits narrower gives what rounding {@code value} itself would (Boldo
+   * and Melquiond, "When double rounding is odd", 2005).
    */
   private static float roundToOdd(double value) {
     float nearest = (float) value;

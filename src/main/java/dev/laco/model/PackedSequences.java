@@ -60,7 +60,10 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
     return offsets[s + 1] - offsets[s];
   }
 
-  /** {@code [S+1]}: key rows of sequence {@code s} are {@code keyOffsets[s]..keyOffsets[s+1])}, past included. */
+  /**
+   * {@code [S+1]}: key rows of sequence {@code s} are {@code keyOffsets[s]..keyOffsets[s+1])}, past
+   * included.
+   */
   public int[] keyOffsets() {
     int[] keys = new int[offsets.length];
     for (int s = 0; s < past.length; s++) {
