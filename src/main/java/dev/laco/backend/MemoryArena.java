@@ -1,0 +1,100 @@
+package dev.laco.backend;
+
+import dev.laco.ResourceException;
+import dev.laco.model.DType;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+/**
+ * Tensors in the memory of this process, aligned to a cache line.
+ *
+ * <p>Memory comes from the C library, not from {@link Arena#allocate}: that one counts against the
+ * limit for direct buffers, which is the size of the Java heap, and touches every page at once.
+ */
+public final class MemoryArena implements TensorArena {
+  private static final long ALIGNMENT = 64;
+
+  /** {@code void *calloc(size_t count, size_t size)}. */
+  private static final MethodHandle CALLOC =
+      downcall(
+          "calloc",
+          FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG));
+
+  /** {@code void free(void *memory)}. */
+  private static final MethodHandle FREE =
+      downcall("free", FunctionDescriptor.ofVoid(ValueLayout.ADDRESS));
+
+  private final Arena arena = Arena.ofShared();
+  private boolean closed;
+
+  @Override
+  public MemoryTensor allocate(DType dtype, long rows, long columns) {
+    long bytes = MemoryTensor.byteSize(dtype, rows, columns);
+    return new MemoryTensor(dtype, rows, columns, allocate(bytes));
+  }
+
+  /** {@code bytes} zeros. */
+  public MemorySegment allocate(long bytes) {
+    if (closed) {
+      throw new IllegalStateException("the arena is closed");
+    }
+    MemorySegment block = calloc(bytes + ALIGNMENT);
+    if (block.equals(MemorySegment.NULL)) {
+      throw new ResourceException(
+          "out of memory: %d bytes needed%s; --memory bounds what is held at once"
+              .formatted(bytes, available()));
+    }
+    long padding = -block.address() & (ALIGNMENT - 1);
+    return block
+        .reinterpret(bytes + ALIGNMENT, arena, MemoryArena::free)
+        .asSlice(padding, bytes, ALIGNMENT);
+  }
+
+  @Override
+  public void close() {
+    if (!closed) {
+      closed = true;
+      arena.close();
+    }
+  }
+
+  private static String available() {
+    try (var lines = Files.lines(Path.of("/proc/meminfo"))) {
+      return lines
+          .filter(line -> line.startsWith("MemAvailable:"))
+          .findFirst()
+          .map(line -> ", available " + line.substring(13).strip())
+          .orElse("");
+    } catch (IOException unreadable) {
+      return "";
+    }
+  }
+
+  private static MemorySegment calloc(long bytes) {
+    try {
+      return (MemorySegment) CALLOC.invokeExact(1L, bytes);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  private static void free(MemorySegment block) {
+    try {
+      FREE.invokeExact(block);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  private static MethodHandle downcall(String name, FunctionDescriptor type) {
+    Linker linker = Linker.nativeLinker();
+    return linker.downcallHandle(linker.defaultLookup().findOrThrow(name), type);
+  }
+}

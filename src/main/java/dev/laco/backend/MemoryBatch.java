@@ -1,0 +1,144 @@
+package dev.laco.backend;
+
+import dev.laco.model.PackedSequences;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+
+/** A batch of tokens in the memory of this process. All integers are 32 bits wide. */
+public final class MemoryBatch implements TokenBatch {
+  private final PackedSequences sequences;
+  private final int rotaryPairs;
+  private final int maxToken;
+  private final long keys;
+  private final MemoryArena arena = new MemoryArena();
+  private final MemorySegment tokens;
+  private final MemorySegment targets;
+  private final MemorySegment offsets;
+  private final MemorySegment past;
+  private final MemorySegment keyOffsets;
+  private final MemorySegment cosine;
+  private final MemorySegment sine;
+
+  /**
+   * Copies everything off the heap.
+   *
+   * @param cosine {@code [T * pairs]}
+   * @param sine {@code [T * pairs]}
+   */
+  public MemoryBatch(PackedSequences sequences, float[] cosine, float[] sine) {
+    if (sequences.size() < 1
+        || cosine.length != sine.length
+        || cosine.length % sequences.size() != 0) {
+      throw new IllegalArgumentException(
+          "%d cosines and %d sines for %d tokens"
+              .formatted(cosine.length, sine.length, sequences.size()));
+    }
+    for (int token : sequences.tokens()) {
+      if (token < 0) {
+        throw new IllegalArgumentException("token id " + token + " is negative");
+      }
+    }
+    this.sequences = sequences;
+    this.rotaryPairs = cosine.length / sequences.size();
+    this.maxToken = sequences.maxToken();
+    int[] keyRows = sequences.keyOffsets();
+    this.keys = keyRows[keyRows.length - 1];
+    this.tokens = store(sequences.tokens());
+    this.targets = store(targets(sequences));
+    this.offsets = store(sequences.offsets());
+    this.past = store(sequences.past());
+    this.keyOffsets = store(keyRows);
+    this.cosine = store(cosine);
+    this.sine = store(sine);
+  }
+
+  /** {@code batch} as what it must be on a backend that works in host memory. */
+  public static MemoryBatch of(TokenBatch batch) {
+    if (batch instanceof MemoryBatch memory) {
+      return memory;
+    }
+    throw new IllegalArgumentException(
+        "a " + batch.getClass().getSimpleName() + " belongs to another backend");
+  }
+
+  @Override
+  public PackedSequences sequences() {
+    return sequences;
+  }
+
+  @Override
+  public int rotaryPairs() {
+    return rotaryPairs;
+  }
+
+  /** The largest token id. */
+  public int maxToken() {
+    return maxToken;
+  }
+
+  /** Rows of keys and values, past and new, of all sequences. */
+  public long keys() {
+    return keys;
+  }
+
+  /** {@code [T]}: token ids. */
+  public MemorySegment tokens() {
+    return tokens;
+  }
+
+  /** {@code [T]}: the id that follows each token in its sequence, -1 after the last. */
+  public MemorySegment targets() {
+    return targets;
+  }
+
+  /** {@code [S+1]}: first token of each sequence. */
+  public MemorySegment offsets() {
+    return offsets;
+  }
+
+  /** {@code [S]}: tokens that came before. */
+  public MemorySegment past() {
+    return past;
+  }
+
+  /** {@code [S+1]}: first key row of each sequence. */
+  public MemorySegment keyOffsets() {
+    return keyOffsets;
+  }
+
+  /** {@code [T, pairs]}, f32. */
+  public MemorySegment cosine() {
+    return cosine;
+  }
+
+  /** {@code [T, pairs]}, f32. */
+  public MemorySegment sine() {
+    return sine;
+  }
+
+  @Override
+  public void close() {
+    arena.close();
+  }
+
+  private static int[] targets(PackedSequences sequences) {
+    int[] targets = new int[sequences.size()];
+    System.arraycopy(sequences.tokens(), 1, targets, 0, targets.length - 1);
+    for (int s = 0; s < sequences.sequences(); s++) {
+      targets[sequences.offsets()[s + 1] - 1] = -1;
+    }
+    return targets;
+  }
+
+  private MemorySegment store(int[] values) {
+    MemorySegment segment = arena.allocate(4L * values.length);
+    MemorySegment.copy(values, 0, segment, ValueLayout.JAVA_INT, 0, values.length);
+    return segment;
+  }
+
+  private MemorySegment store(float[] values) {
+    MemorySegment segment = arena.allocate(4L * values.length);
+    MemorySegment.copy(values, 0, segment, ValueLayout.JAVA_FLOAT, 0, values.length);
+    return segment;
+  }
+}

@@ -1,0 +1,87 @@
+package dev.laco.backend;
+
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.List;
+
+/**
+ * A tensor in the memory of this process: off-heap, little-endian, not necessarily aligned to its
+ * element, because weights lie in a mapped file wherever its header ends.
+ *
+ * @param data exactly {@code rows * columns * dtype.byteSize()} bytes
+ */
+public record MemoryTensor(DType dtype, long rows, long columns, MemorySegment data)
+    implements Tensor {
+  public MemoryTensor {
+    long bytes = byteSize(dtype, rows, columns);
+    if (data.byteSize() != bytes || !data.isNative()) {
+      throw new IllegalArgumentException(
+          "%s [%d, %d] needs %d bytes off the heap, not %d"
+              .formatted(dtype, rows, columns, bytes, data.byteSize()));
+    }
+  }
+
+  /** The bytes of {@code tensor}, where they are. A vector becomes one row. */
+  public static MemoryTensor of(HostTensor tensor) {
+    List<Long> shape = tensor.shape();
+    return switch (shape.size()) {
+      case 1 -> new MemoryTensor(tensor.dtype(), 1, shape.getFirst(), tensor.data());
+      case 2 -> new MemoryTensor(tensor.dtype(), shape.getFirst(), shape.getLast(), tensor.data());
+      default ->
+          throw new IllegalArgumentException(
+              "tensor " + tensor.name() + " has shape " + shape + ", not one or two extents");
+    };
+  }
+
+  /** {@code tensor} as what it must be on a backend that works in host memory. */
+  public static MemoryTensor of(Tensor tensor) {
+    if (tensor instanceof MemoryTensor memory) {
+      return memory;
+    }
+    throw new IllegalArgumentException(
+        "a " + tensor.getClass().getSimpleName() + " belongs to another backend");
+  }
+
+  /** Bytes of a tensor of these extents, each at least 1. */
+  public static long byteSize(DType dtype, long rows, long columns) {
+    if (rows < 1 || columns < 1) {
+      throw new IllegalArgumentException("extents must be positive: " + rows + " x " + columns);
+    }
+    return Math.multiplyExact(Math.multiplyExact(rows, columns), (long) dtype.byteSize());
+  }
+
+  @Override
+  public MemoryTensor slice(long from, long to) {
+    if (from < 0 || to <= from || to > rows) {
+      throw new IllegalArgumentException("rows " + from + " to " + to + " of " + rows);
+    }
+    long rowBytes = columns * dtype.byteSize();
+    return new MemoryTensor(
+        dtype, to - from, columns, data.asSlice(from * rowBytes, (to - from) * rowBytes));
+  }
+
+  @Override
+  public MemoryTensor reshape(long newRows, long newColumns) {
+    return new MemoryTensor(dtype, newRows, newColumns, data);
+  }
+
+  /** Element {@code i} in row-major order, widened. */
+  public float get(long i) {
+    return switch (dtype) {
+      case F32 -> data.get(ValueLayout.JAVA_FLOAT_UNALIGNED, i * 4);
+      case F16 -> Float.float16ToFloat(data.get(ValueLayout.JAVA_SHORT_UNALIGNED, i * 2));
+      case BF16 -> DType.bf16ToFloat(data.get(ValueLayout.JAVA_SHORT_UNALIGNED, i * 2));
+    };
+  }
+
+  /** Sets element {@code i} in row-major order to {@code value}, rounded once to nearest even. */
+  public void set(long i, double value) {
+    switch (dtype) {
+      case F32 -> data.set(ValueLayout.JAVA_FLOAT_UNALIGNED, i * 4, (float) value);
+      case F16 -> data.set(ValueLayout.JAVA_SHORT_UNALIGNED, i * 2, DType.toF16(value));
+      case BF16 -> data.set(ValueLayout.JAVA_SHORT_UNALIGNED, i * 2, DType.toBf16(value));
+    }
+  }
+}

@@ -1,0 +1,144 @@
+package dev.laco.backend;
+
+import dev.laco.model.DType;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What every backend demands of its arguments before it touches memory, so that all of them refuse
+ * the same calls with the same words.
+ */
+public final class OpChecks {
+  private OpChecks() {}
+
+  /** See {@link Backend#embed}. */
+  public static void embed(Tensor table, TokenBatch batch, int maxToken, Tensor out) {
+    shape("out", out, batch.sequences().size(), table.columns());
+    activation("out", out);
+    vocabulary(maxToken, table);
+  }
+
+  /** See {@link Backend#rmsNorm}. */
+  public static void rmsNorm(Tensor x, Tensor weight, Tensor out) {
+    activation("x", x);
+    activation("out", out);
+    shape("weight", weight, 1, x.columns());
+    shape("out", out, x.rows(), x.columns());
+  }
+
+  /** See {@link Backend#linear}. */
+  public static void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
+    activation("x", x);
+    activation("out", out);
+    shape("weight", weight, out.columns(), x.columns());
+    shape("out", out, x.rows(), weight.rows());
+    if (bias != null) {
+      shape("bias", bias, 1, weight.rows());
+    }
+  }
+
+  /** See {@link Backend#rope}. */
+  public static void rope(Tensor x, int headDim, TokenBatch batch) {
+    activation("x", x);
+    if (headDim < 1 || x.columns() % headDim != 0 || 2 * batch.rotaryPairs() > headDim) {
+      throw new IllegalArgumentException(
+          "rope: heads of %d do not divide %d columns or are narrower than 2 x %d rotated"
+              .formatted(headDim, x.columns(), batch.rotaryPairs()));
+    }
+    shape("x", x, batch.sequences().size(), x.columns());
+  }
+
+  /** See {@link Backend#attention}; {@code keys} counts past and new tokens of all sequences. */
+  public static void attention(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      AttentionSpec spec,
+      TokenBatch batch,
+      long keys,
+      Tensor out) {
+    activation("query", query);
+    activation("key", key);
+    activation("value", value);
+    activation("out", out);
+    long width = (long) spec.numHeads() * spec.headDim();
+    long keyWidth = (long) spec.numKeyValueHeads() * spec.headDim();
+    shape("query", query, batch.sequences().size(), width);
+    shape("out", out, batch.sequences().size(), width);
+    shape("key", key, keys, keyWidth);
+    shape("value", value, keys, keyWidth);
+  }
+
+  /** See {@link Backend#gatedActivation}. */
+  public static void gatedActivation(Tensor gate, Tensor up, Tensor out) {
+    activation("gate", gate);
+    activation("up", up);
+    activation("out", out);
+    shape("up", up, gate.rows(), gate.columns());
+    shape("out", out, gate.rows(), gate.columns());
+  }
+
+  /** See {@link Backend#add}. */
+  public static void add(Tensor x, Tensor y) {
+    activation("x", x);
+    activation("y", y);
+    shape("y", y, x.rows(), x.columns());
+  }
+
+  /** See {@link Backend#cosine}. */
+  public static void cosine(Tensor a, Tensor b, TokenBatch batch) {
+    activation("a", a);
+    activation("b", b);
+    shape("a", a, batch.sequences().size(), a.columns());
+    shape("b", b, a.rows(), a.columns());
+  }
+
+  /** See {@link Backend#logProbability}. */
+  public static void logProbability(
+      Tensor hidden, Tensor head, TokenBatch batch, int maxToken, double[] out) {
+    activation("hidden", hidden);
+    shape("hidden", hidden, batch.sequences().size(), head.columns());
+    length("out", out.length, hidden.rows());
+    vocabulary(maxToken, head);
+  }
+
+  /** See {@link Backend#copy}. */
+  public static void copy(Tensor from, Tensor to) {
+    if (from.dtype() != to.dtype()) {
+      throw new IllegalArgumentException("copy from " + from.dtype() + " to " + to.dtype());
+    }
+    length("to", to.elements(), from.elements());
+  }
+
+  /** See {@link Backend#download} and {@link Backend#upload}. */
+  public static void transfer(Tensor tensor, float[] array) {
+    activation("tensor", tensor);
+    length("array", array.length, tensor.elements());
+  }
+
+  private static void shape(String name, Tensor tensor, long rows, long columns) {
+    if (tensor.rows() != rows || tensor.columns() != columns) {
+      throw new IllegalArgumentException(
+          "%s is [%d, %d], must be [%d, %d]"
+              .formatted(name, tensor.rows(), tensor.columns(), rows, columns));
+    }
+  }
+
+  private static void activation(String name, Tensor tensor) {
+    if (tensor.dtype() != DType.F32) {
+      throw new IllegalArgumentException(name + " is " + tensor.dtype() + ", must be F32");
+    }
+  }
+
+  private static void vocabulary(int maxToken, Tensor table) {
+    if (maxToken >= table.rows()) {
+      throw new IllegalArgumentException(
+          "token id " + maxToken + " is not below the vocabulary size " + table.rows());
+    }
+  }
+
+  private static void length(String name, long actual, long expected) {
+    if (actual != expected) {
+      throw new IllegalArgumentException(name + " has " + actual + " elements, not " + expected);
+    }
+  }
+}

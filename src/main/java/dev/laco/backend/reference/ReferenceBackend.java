@@ -1,0 +1,322 @@
+package dev.laco.backend.reference;
+
+import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Compute;
+import dev.laco.backend.MemoryArena;
+import dev.laco.backend.MemoryBatch;
+import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.OpChecks;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
+import dev.laco.backend.TokenBatch;
+import dev.laco.model.Activation;
+import dev.laco.model.HostTensor;
+import dev.laco.model.PackedSequences;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The ops in plain Java: each as its definition reads, in f64, rounded to f32 where it stores. It
+ * is what the other backends are held against; it is slow.
+ */
+public final class ReferenceBackend implements Backend {
+  private final Compute compute;
+
+  /**
+   * A reference backend.
+   *
+   * @param compute only decides the dtype of mixed layers; products are always f64
+   */
+  public ReferenceBackend(Compute compute) {
+    this.compute = compute;
+  }
+
+  @Override
+  public String device() {
+    return "reference (plain Java, f64)";
+  }
+
+  @Override
+  public Compute compute() {
+    return compute;
+  }
+
+  @Override
+  public Tensor weight(HostTensor tensor) {
+    return MemoryTensor.of(tensor);
+  }
+
+  @Override
+  public TensorArena arena() {
+    return new MemoryArena();
+  }
+
+  @Override
+  public TokenBatch batch(PackedSequences sequences, float[] cosine, float[] sine) {
+    return new MemoryBatch(sequences, cosine, sine);
+  }
+
+  @Override
+  public void embed(Tensor table, TokenBatch batch, Tensor out) {
+    OpChecks.embed(table, batch, MemoryBatch.of(batch).maxToken(), out);
+    MemoryTensor from = MemoryTensor.of(table);
+    MemoryTensor to = MemoryTensor.of(out);
+    int[] tokens = batch.sequences().tokens();
+    long width = table.columns();
+    for (int t = 0; t < tokens.length; t++) {
+      for (long i = 0; i < width; i++) {
+        to.set(t * width + i, from.get(tokens[t] * width + i));
+      }
+    }
+  }
+
+  @Override
+  public void rmsNorm(Tensor x, Tensor weight, double eps, Tensor out) {
+    OpChecks.rmsNorm(x, weight, out);
+    MemoryTensor from = MemoryTensor.of(x);
+    MemoryTensor scale = MemoryTensor.of(weight);
+    MemoryTensor to = MemoryTensor.of(out);
+    long width = x.columns();
+    for (long start = 0; start < x.elements(); start += width) {
+      double squares = 0;
+      for (long i = 0; i < width; i++) {
+        double value = from.get(start + i);
+        squares += value * value;
+      }
+      double norm = Math.sqrt(squares / width + eps);
+      for (long i = 0; i < width; i++) {
+        to.set(start + i, scale.get(i) * (from.get(start + i) / norm));
+      }
+    }
+  }
+
+  @Override
+  public void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
+    OpChecks.linear(x, weight, bias, out);
+    MemoryTensor from = MemoryTensor.of(x);
+    MemoryTensor matrix = MemoryTensor.of(weight);
+    MemoryTensor to = MemoryTensor.of(out);
+    for (long o = 0; o < weight.rows(); o++) {
+      float[] row = row(matrix, o);
+      double shift = bias == null ? 0 : MemoryTensor.of(bias).get(o);
+      for (long r = 0; r < x.rows(); r++) {
+        to.set(r * weight.rows() + o, dot(from, r, row) + shift);
+      }
+    }
+  }
+
+  @Override
+  public void rope(Tensor x, int headDim, TokenBatch batch) {
+    OpChecks.rope(x, headDim, batch);
+    MemoryTensor heads = MemoryTensor.of(x);
+    MemoryBatch angles = MemoryBatch.of(batch);
+    int pairs = batch.rotaryPairs();
+    for (long t = 0; t < x.rows(); t++) {
+      for (long head = t * x.columns(); head < (t + 1) * x.columns(); head += headDim) {
+        for (int i = 0; i < pairs; i++) {
+          double cosine = f32(angles.cosine(), t * pairs + i);
+          double sine = f32(angles.sine(), t * pairs + i);
+          double first = heads.get(head + i);
+          double second = heads.get(head + i + pairs);
+          heads.set(head + i, first * cosine - second * sine);
+          heads.set(head + i + pairs, second * cosine + first * sine);
+        }
+      }
+    }
+  }
+
+  @Override
+  public void attention(
+      Tensor query, Tensor key, Tensor value, AttentionSpec spec, TokenBatch batch, Tensor out) {
+    OpChecks.attention(query, key, value, spec, batch, MemoryBatch.of(batch).keys(), out);
+    MemoryTensor queries = MemoryTensor.of(query);
+    MemoryTensor keys = MemoryTensor.of(key);
+    MemoryTensor values = MemoryTensor.of(value);
+    MemoryTensor to = MemoryTensor.of(out);
+    PackedSequences sequences = batch.sequences();
+    int[] keyOffsets = sequences.keyOffsets();
+    int width = spec.headDim();
+    int group = spec.numHeads() / spec.numKeyValueHeads();
+    for (int s = 0; s < sequences.sequences(); s++) {
+      for (int i = 0; i < sequences.length(s); i++) {
+        int last = sequences.past()[s] + i;
+        int first = spec.slidingWindow() == 0 ? 0 : Math.max(0, last - spec.slidingWindow() + 1);
+        for (int h = 0; h < spec.numHeads(); h++) {
+          long q = (sequences.offsets()[s] + i) * query.columns() + (long) h * width;
+          long kv = keyOffsets[s] * key.columns() + (long) (h / group) * width;
+          double[] weights = new double[last - first + 1];
+          for (int j = first; j <= last; j++) {
+            double score = 0;
+            for (int c = 0; c < width; c++) {
+              score += (double) queries.get(q + c) * keys.get(kv + j * key.columns() + c);
+            }
+            weights[j - first] = score * spec.scale();
+          }
+          softmax(weights);
+          for (int c = 0; c < width; c++) {
+            double sum = 0;
+            for (int j = first; j <= last; j++) {
+              sum += weights[j - first] * values.get(kv + j * key.columns() + c);
+            }
+            to.set(q + c, sum);
+          }
+        }
+      }
+    }
+  }
+
+  @Override
+  public void gatedActivation(Activation activation, Tensor gate, Tensor up, Tensor out) {
+    OpChecks.gatedActivation(gate, up, out);
+    MemoryTensor gates = MemoryTensor.of(gate);
+    MemoryTensor ups = MemoryTensor.of(up);
+    MemoryTensor to = MemoryTensor.of(out);
+    for (long i = 0; i < out.elements(); i++) {
+      to.set(i, activate(activation, gates.get(i)) * ups.get(i));
+    }
+  }
+
+  @Override
+  public void add(Tensor x, Tensor y) {
+    OpChecks.add(x, y);
+    MemoryTensor to = MemoryTensor.of(x);
+    MemoryTensor from = MemoryTensor.of(y);
+    for (long i = 0; i < x.elements(); i++) {
+      to.set(i, (double) to.get(i) + from.get(i));
+    }
+  }
+
+  @Override
+  public void mix(List<TensorMix> tensors) {
+    for (TensorMix mix : tensors) {
+      MemoryTensor to = MemoryTensor.of(mix.out());
+      List<MemoryTensor> sources =
+          mix.sources().stream().<MemoryTensor>map(MemoryTensor::of).toList();
+      for (long i = 0; i < to.elements(); i++) {
+        double sum = mix.coefficients()[0] * sources.getFirst().get(i);
+        for (int j = 1; j < sources.size(); j++) {
+          sum += mix.coefficients()[j] * sources.get(j).get(i);
+        }
+        to.set(i, sum);
+      }
+    }
+  }
+
+  @Override
+  public double[] cosine(Tensor a, Tensor b, TokenBatch batch) {
+    OpChecks.cosine(a, b, batch);
+    MemoryTensor left = MemoryTensor.of(a);
+    MemoryTensor right = MemoryTensor.of(b);
+    int[] offsets = batch.sequences().offsets();
+    double[] cosines = new double[batch.sequences().sequences()];
+    for (int s = 0; s < cosines.length; s++) {
+      double product = 0;
+      double leftSquares = 0;
+      double rightSquares = 0;
+      for (long i = offsets[s] * a.columns(); i < offsets[s + 1] * a.columns(); i++) {
+        double l = left.get(i);
+        double r = right.get(i);
+        product += l * r;
+        leftSquares += l * l;
+        rightSquares += r * r;
+      }
+      cosines[s] =
+          product
+              / (Math.max(Math.sqrt(leftSquares), 1e-8) * Math.max(Math.sqrt(rightSquares), 1e-8));
+    }
+    return cosines;
+  }
+
+  @Override
+  public void logProbability(Tensor hidden, Tensor head, TokenBatch batch, double[] out) {
+    MemoryBatch sequences = MemoryBatch.of(batch);
+    OpChecks.logProbability(hidden, head, batch, sequences.maxToken(), out);
+    MemoryTensor states = MemoryTensor.of(hidden);
+    MemoryTensor matrix = MemoryTensor.of(head);
+    double[] logits = new double[Math.toIntExact(head.rows())];
+    for (int t = 0; t < out.length; t++) {
+      int target = sequences.targets().getAtIndex(ValueLayout.JAVA_INT, t);
+      if (target < 0) {
+        out[t] = 0;
+        continue;
+      }
+      for (int v = 0; v < logits.length; v++) {
+        logits[v] = dot(states, t, row(matrix, v));
+      }
+      double largest = Arrays.stream(logits).max().orElseThrow();
+      double sum = Arrays.stream(logits).map(logit -> Math.exp(logit - largest)).sum();
+      out[t] = logits[target] - largest - Math.log(sum);
+    }
+  }
+
+  @Override
+  public void copy(Tensor from, Tensor to) {
+    OpChecks.copy(from, to);
+    MemoryTensor.of(to).data().copyFrom(MemoryTensor.of(from).data());
+  }
+
+  @Override
+  public void download(Tensor from, float[] to) {
+    OpChecks.transfer(from, to);
+    MemorySegment data = MemoryTensor.of(from).data();
+    MemorySegment.copy(data, ValueLayout.JAVA_FLOAT_UNALIGNED, 0, to, 0, to.length);
+  }
+
+  @Override
+  public void upload(float[] from, Tensor to) {
+    OpChecks.transfer(to, from);
+    MemorySegment data = MemoryTensor.of(to).data();
+    MemorySegment.copy(from, 0, data, ValueLayout.JAVA_FLOAT_UNALIGNED, 0, from.length);
+  }
+
+  @Override
+  public void close() {
+    // Arenas and batches own the memory.
+  }
+
+  private static double activate(Activation activation, double x) {
+    return switch (activation) {
+      case SILU -> x / (1 + Math.exp(-x));
+      case GELU -> 0.5 * x * Erf.erfc(-x * Math.sqrt(0.5));
+      case GELU_TANH ->
+          0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
+    };
+  }
+
+  private static void softmax(double[] scores) {
+    double largest = Arrays.stream(scores).max().orElseThrow();
+    double sum = 0;
+    for (int i = 0; i < scores.length; i++) {
+      scores[i] = Math.exp(scores[i] - largest);
+      sum += scores[i];
+    }
+    for (int i = 0; i < scores.length; i++) {
+      scores[i] /= sum;
+    }
+  }
+
+  private static float[] row(MemoryTensor matrix, long row) {
+    float[] values = new float[Math.toIntExact(matrix.columns())];
+    for (int i = 0; i < values.length; i++) {
+      values[i] = matrix.get(row * values.length + i);
+    }
+    return values;
+  }
+
+  private static double dot(MemoryTensor matrix, long row, float[] vector) {
+    double sum = 0;
+    for (int i = 0; i < vector.length; i++) {
+      sum += (double) matrix.get(row * vector.length + i) * vector[i];
+    }
+    return sum;
+  }
+
+  private static float f32(MemorySegment segment, long index) {
+    return segment.getAtIndex(ValueLayout.JAVA_FLOAT, index);
+  }
+}
