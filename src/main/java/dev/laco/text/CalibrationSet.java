@@ -1,0 +1,153 @@
+package dev.laco.text;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectReader;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import dev.laco.BadInputException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+
+/**
+ * The token sequences on which similarity is measured.
+ *
+ * @param name where they come from, for people: a file name or {@code built-in}
+ * @param sequences token ids, at least one sequence, none empty, every id in the vocabulary
+ * @param warnings what a user should know, a line each: sequences longer than the model's positions
+ */
+public record CalibrationSet(String name, List<int[]> sequences, List<String> warnings) {
+  private static final ObjectReader JSON =
+      JsonMapper.builder()
+          .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
+          .build()
+          .readerFor(JsonNode.class);
+
+  public CalibrationSet {
+    sequences = List.copyOf(sequences);
+    warnings = List.copyOf(warnings);
+  }
+
+  /**
+   * What of the model a calibration set depends on.
+   *
+   * @param tokenizer empty where the checkpoint has none; then only token ids are of use
+   * @param vocabularySize rows of the embedding
+   * @param maxPositions {@code max_position_embeddings}
+   */
+  public record Target(Optional<Tokenizer> tokenizer, int vocabularySize, int maxPositions) {}
+
+  /**
+   * Reads a file: {@code .txt} with a sample a line, {@code .jsonl} with an object a line whose
+   * {@code text} is the sample, {@code .json} with a list of token-id lists. Blank lines are
+   * skipped. Text gets the special tokens of the model's tokenizer; token ids are taken as they
+   * are.
+   *
+   * @throws BadInputException if the file is none of these, holds nothing, does not fit the
+   *     vocabulary, or is text and the model has no tokenizer
+   */
+  public static CalibrationSet read(Path file, Target target) {
+    String name = String.valueOf(file.getFileName());
+    String lower = name.toLowerCase(Locale.ROOT);
+    if (lower.endsWith(".json")) {
+      return create(name, file + ": list", TokenLists.read(file, target.vocabularySize()), target);
+    }
+    if (lower.endsWith(".txt")) {
+      return ofText(name, file.toString(), lines(file), target);
+    }
+    if (lower.endsWith(".jsonl")) {
+      return ofText(name, file.toString(), texts(file), target);
+    }
+    throw new BadInputException(
+        file
+            + ": expected .txt (a sample a line), .jsonl (objects with \"text\")"
+            + " or .json (a list of token-id lists)");
+  }
+
+  /**
+   * The built-in sentences.
+   *
+   * @throws BadInputException if the model has no tokenizer, or one that does not fit it
+   */
+  public static CalibrationSet builtIn(Target target) {
+    return ofText(
+        "built-in", "built-in calibration text", BuiltInText.calibrationSentences(), target);
+  }
+
+  private static CalibrationSet ofText(
+      String name, String where, List<String> samples, Target target) {
+    Tokenizer tokenizer =
+        target
+            .tokenizer()
+            .orElseThrow(
+                () ->
+                    new BadInputException(
+                        where
+                            + ": text needs a tokenizer and the model has no tokenizer.json:"
+                            + " give token ids, --calibration FILE.json with [[1, 15, 8], ...]"));
+    if (samples.isEmpty()) {
+      throw new BadInputException(where + ": holds no samples");
+    }
+    List<int[]> sequences = new ArrayList<>();
+    for (String sample : samples) {
+      int[] ids = tokenizer.encode(sample);
+      String sampleName = where + ": sample " + sequences.size();
+      if (ids.length == 0) {
+        throw new BadInputException(sampleName + " has no tokens");
+      }
+      TokenLists.requireInVocabulary(sampleName, ids, target.vocabularySize());
+      sequences.add(ids);
+    }
+    return create(name, where + ": sample", sequences, target);
+  }
+
+  private static CalibrationSet create(
+      String name, String where, List<int[]> sequences, Target target) {
+    List<String> warnings = new ArrayList<>();
+    for (int i = 0; i < sequences.size(); i++) {
+      int length = sequences.get(i).length;
+      if (length > target.maxPositions()) {
+        warnings.add(
+            "%s %d has %d tokens, more than the model's max_position_embeddings %d"
+                .formatted(where, i, length, target.maxPositions()));
+      }
+    }
+    return new CalibrationSet(name, sequences, warnings);
+  }
+
+  private static List<String> lines(Path file) {
+    return TextFile.read(file).lines().filter(line -> !line.isBlank()).toList();
+  }
+
+  private static List<String> texts(Path file) {
+    List<String> texts = new ArrayList<>();
+    int number = 0;
+    for (String line : TextFile.read(file).lines().toList()) {
+      number++;
+      if (!line.isBlank()) {
+        texts.add(text("%s: line %d".formatted(file, number), line));
+      }
+    }
+    return texts;
+  }
+
+  private static String text(String where, String line) {
+    JsonNode object;
+    try {
+      object = JSON.readTree(line);
+    } catch (JsonProcessingException e) {
+      throw new BadInputException(where + " is not JSON: " + e.getOriginalMessage(), e);
+    }
+    JsonNode text = object.get("text");
+    if (text == null || !text.isTextual()) {
+      throw new BadInputException(where + " is not an object with a string \"text\"");
+    }
+    if (text.textValue().isBlank()) {
+      throw new BadInputException(where + " has an empty \"text\"");
+    }
+    return text.textValue();
+  }
+}

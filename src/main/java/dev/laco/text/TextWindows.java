@@ -1,0 +1,67 @@
+package dev.laco.text;
+
+import dev.laco.UsageException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.OptionalInt;
+
+/** Cuts a long text into the windows on which its perplexity is measured. */
+public final class TextWindows {
+  private TextWindows() {}
+
+  /** One forward pass: token ids, of which those from {@link #firstScored} on are scored. */
+  public static final class Window {
+    private final int[] ids;
+    private final int firstScored;
+
+    private Window(int[] ids, int firstScored) {
+      this.ids = ids;
+      this.firstScored = firstScored;
+    }
+
+    /** The ids to run, BOS included where there is one. */
+    public int[] ids() {
+      return ids.clone();
+    }
+
+    /** Index of the first scored token, at least 1: a token is predicted by those before it. */
+    public int firstScored() {
+      return firstScored;
+    }
+  }
+
+  /**
+   * Cuts {@code tokens} into windows of {@code maxLength} tokens that start every {@code stride}
+   * tokens, with {@code bos} in front of each. Every token is scored once, in the first window that
+   * holds it; after that it is context. Without BOS nothing predicts the first token of a window
+   * that overlaps no earlier one, so it is not scored.
+   *
+   * @param tokens the text's tokens, without special tokens
+   * @throws UsageException unless {@code 1 <= stride <= maxLength}, and 2 tokens fit a window
+   */
+  public static List<Window> cut(int[] tokens, OptionalInt bos, int maxLength, int stride) {
+    int front = bos.isPresent() ? 1 : 0;
+    if (maxLength < 2 - front) {
+      throw new UsageException(
+          "--max-length is %d, it must be at least %d".formatted(maxLength, 2 - front));
+    }
+    if (stride < 1 || stride > maxLength) {
+      throw new UsageException(
+          "--stride is %d, it must be from 1 to --max-length, %d".formatted(stride, maxLength));
+    }
+    List<Window> windows = new ArrayList<>();
+    int seen = 0;
+    for (int start = 0; seen < tokens.length; start += stride) {
+      int end = (int) Math.min((long) start + maxLength, tokens.length);
+      int[] ids = new int[front + end - start];
+      bos.ifPresent(id -> ids[0] = id);
+      System.arraycopy(tokens, start, ids, front, end - start);
+      int firstScored = Math.max(1, front + seen - start);
+      if (firstScored < ids.length) {
+        windows.add(new Window(ids, firstScored));
+      }
+      seen = end;
+    }
+    return windows;
+  }
+}

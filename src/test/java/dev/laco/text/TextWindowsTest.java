@@ -1,0 +1,121 @@
+package dev.laco.text;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.UsageException;
+import dev.laco.text.TextWindows.Window;
+import java.util.Arrays;
+import java.util.List;
+import java.util.OptionalInt;
+import java.util.Random;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+class TextWindowsTest {
+  private static final OptionalInt BOS = OptionalInt.of(99);
+  private static final OptionalInt NO_BOS = OptionalInt.empty();
+
+  @Test
+  void windowsThatDoNotOverlapScoreAllTheirTokensAfterBos() {
+    List<Window> windows = TextWindows.cut(new int[] {1, 2, 3, 4, 5}, BOS, 2, 2);
+
+    assertEquals(3, windows.size());
+    assertWindow(windows.get(0), 1, 99, 1, 2);
+    assertWindow(windows.get(1), 1, 99, 3, 4);
+    assertWindow(windows.get(2), 1, 99, 5);
+  }
+
+  @Test
+  void overlappingWindowsScoreOnlyWhatIsNew() {
+    List<Window> windows = TextWindows.cut(new int[] {1, 2, 3, 4, 5, 6}, BOS, 4, 2);
+
+    assertEquals(2, windows.size());
+    assertWindow(windows.get(0), 1, 99, 1, 2, 3, 4);
+    assertWindow(windows.get(1), 3, 99, 3, 4, 5, 6);
+  }
+
+  @Test
+  void withoutBosTheFirstTokenOfAWindowWithoutContextIsNotScored() {
+    List<Window> apart = TextWindows.cut(new int[] {1, 2, 3, 4, 5}, NO_BOS, 2, 2);
+    assertEquals(2, apart.size(), "the last window would hold one token that nothing predicts");
+    assertWindow(apart.get(0), 1, 1, 2);
+    assertWindow(apart.get(1), 1, 3, 4);
+
+    List<Window> overlapping = TextWindows.cut(new int[] {1, 2, 3, 4, 5}, NO_BOS, 3, 2);
+    assertEquals(2, overlapping.size());
+    assertWindow(overlapping.get(0), 1, 1, 2, 3);
+    assertWindow(overlapping.get(1), 1, 3, 4, 5);
+  }
+
+  @Test
+  void aTextShorterThanAWindowIsOneWindow() {
+    List<Window> windows = TextWindows.cut(new int[] {7, 8}, BOS, Integer.MAX_VALUE, 5);
+    assertEquals(1, windows.size());
+    assertWindow(windows.get(0), 1, 99, 7, 8);
+    assertTrue(TextWindows.cut(new int[0], BOS, 4, 4).isEmpty());
+  }
+
+  @Test
+  void impossibleLengthsAreUsageErrors() {
+    assertUsageError("--stride", BOS, 4, 5);
+    assertUsageError("--stride", BOS, 4, 0);
+    assertUsageError("--max-length", BOS, 0, 1);
+    assertUsageError("--max-length", NO_BOS, 1, 1);
+  }
+
+  @ParameterizedTest
+  @MethodSource("seeds")
+  void everyTokenIsScoredExactlyOnceWithItsPredecessorsAsContext(int seed) {
+    Random random = new Random(seed);
+    int[] tokens = IntStream.range(0, random.nextInt(200)).toArray();
+    boolean hasBos = random.nextBoolean();
+    int maxLength = 2 + random.nextInt(50);
+    int stride = 1 + random.nextInt(maxLength);
+    int[] scored = new int[tokens.length];
+
+    int start = 0;
+    for (Window window : TextWindows.cut(tokens, hasBos ? BOS : NO_BOS, maxLength, stride)) {
+      int[] ids = window.ids();
+      int front = hasBos ? 1 : 0;
+      if (hasBos) {
+        assertEquals(99, ids[0]);
+      }
+      int[] content = Arrays.copyOfRange(ids, front, ids.length);
+      assertTrue(content.length <= maxLength);
+      assertArrayEquals(
+          Arrays.copyOfRange(tokens, start, start + content.length),
+          content,
+          "starts every stride");
+      assertTrue(window.firstScored() >= 1 && window.firstScored() < ids.length);
+      for (int i = window.firstScored(); i < ids.length; i++) {
+        scored[ids[i]]++;
+      }
+      start += stride;
+    }
+    for (int token = 0; token < tokens.length; token++) {
+      boolean alone = !hasBos && token % stride == 0 && (token == 0 || stride == maxLength);
+      assertEquals(alone ? 0 : 1, scored[token], "token " + token);
+    }
+  }
+
+  static IntStream seeds() {
+    return IntStream.range(0, 200);
+  }
+
+  private static void assertWindow(Window window, int firstScored, int... ids) {
+    assertArrayEquals(ids, window.ids());
+    assertEquals(firstScored, window.firstScored());
+  }
+
+  private static void assertUsageError(String named, OptionalInt bos, int maxLength, int stride) {
+    UsageException error =
+        assertThrows(
+            UsageException.class, () -> TextWindows.cut(new int[] {1}, bos, maxLength, stride));
+    assertTrue(error.getMessage().contains(named), error.getMessage());
+  }
+}
