@@ -1,0 +1,160 @@
+package dev.laco.checkpoint;
+
+import dev.laco.BadInputException;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.TensorSource;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.channels.FileChannel;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.Collection;
+import java.util.Map;
+
+/**
+ * One safetensors file, mapped whole. Its tensors are views into the mapping, valid until {@link
+ * #close}.
+ *
+ * <p>The file's size is compared with its size at opening whenever a tensor is asked for, so that a
+ * file truncated in between is an error and not a crash. A file that shrinks in the instant between
+ * that check and the reading of the bytes cannot be noticed: the access then fails with the JVM's
+ * {@link InternalError}.
+ */
+public final class SafetensorsFile implements TensorSource, AutoCloseable {
+  private final Path path;
+  private final FileChannel channel;
+  private final Arena arena;
+  private final MemorySegment bytes;
+  private final Map<String, TensorInfo> tensors;
+
+  private SafetensorsFile(Path path, FileChannel channel, Arena arena) throws IOException {
+    this.path = path;
+    this.channel = channel;
+    this.arena = arena;
+    this.bytes = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
+    this.tensors = SafetensorsHeader.read(path, bytes);
+  }
+
+  /**
+   * Opens and checks a file; symbolic links are followed.
+   *
+   * @throws BadInputException if there is no such file, or it breaks a rule of the format
+   */
+  @SuppressWarnings("MustBeClosedChecker") // the file owns the arena, and close() closes it
+  public static SafetensorsFile open(Path path) {
+    InputFiles.requireRegularFile(path);
+    Arena arena = Arena.ofShared();
+    try {
+      FileChannel channel = FileChannel.open(path, StandardOpenOption.READ);
+      try {
+        return new SafetensorsFile(path, channel, arena);
+      } catch (IOException | RuntimeException e) {
+        channel.close();
+        throw e;
+      }
+    } catch (IOException e) {
+      arena.close();
+      throw InputFiles.unreadable(path, e);
+    } catch (RuntimeException e) {
+      arena.close();
+      throw e;
+    }
+  }
+
+  /** The path that this file was opened by. */
+  public Path path() {
+    return path;
+  }
+
+  /** The tensor table, in the order of the bytes. */
+  public Collection<TensorInfo> tensors() {
+    return tensors.values();
+  }
+
+  @Override
+  public boolean contains(String name) {
+    return tensors.containsKey(name);
+  }
+
+  /**
+   * A row of the tensor table.
+   *
+   * @throws BadInputException if the file holds no such tensor
+   */
+  public TensorInfo info(String name) {
+    TensorInfo info = tensors.get(name);
+    if (info == null) {
+      throw new BadInputException("%s: tensor '%s' is missing".formatted(path, name));
+    }
+    return info;
+  }
+
+  /**
+   * A tensor of any type, as it lies in the file.
+   *
+   * @throws BadInputException if there is none, or the file changed its size since it was opened
+   */
+  public MemorySegment bytes(String name) {
+    TensorInfo info = info(name);
+    requireSameSize();
+    return bytes.asSlice(info.offset(), info.byteSize());
+  }
+
+  /**
+   * {@inheritDoc}
+   *
+   * @throws BadInputException if there is none, it is not F32, F16 or BF16, or the file changed its
+   *     size since it was opened
+   */
+  @Override
+  public HostTensor tensor(String name) {
+    TensorInfo info = info(name);
+    DType dtype = info.type().dtype();
+    if (dtype == null) {
+      throw new BadInputException(
+          "%s: tensor '%s' is %s; only F32, F16 and BF16 weights are supported"
+              .formatted(path, name, info.type()));
+    }
+    return new HostTensor(name, dtype, info.shape(), bytes(name));
+  }
+
+  /**
+   * Copies a tensor's bytes to another file at its current position, file to file.
+   *
+   * @throws BadInputException if there is no such tensor, or this file changed its size
+   * @throws IOException if the target cannot be written
+   */
+  public void copyTo(String name, FileChannel target) throws IOException {
+    TensorInfo info = info(name);
+    requireSameSize();
+    InputFiles.transfer(path, channel, info.offset(), info.byteSize(), target);
+  }
+
+  private void requireSameSize() {
+    long now;
+    try {
+      now = channel.size();
+    } catch (IOException e) {
+      throw InputFiles.unreadable(path, e);
+    }
+    if (now != bytes.byteSize()) {
+      throw new BadInputException(
+          "%s: was %d bytes when it was opened and is %d now; do not change a checkpoint in use"
+              .formatted(path, bytes.byteSize(), now));
+    }
+  }
+
+  @Override
+  public void close() {
+    if (arena.scope().isAlive()) {
+      arena.close();
+      try {
+        channel.close();
+      } catch (IOException e) {
+        throw InputFiles.unreadable(path, e);
+      }
+    }
+  }
+}

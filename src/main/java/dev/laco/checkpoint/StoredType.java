@@ -1,0 +1,65 @@
+package dev.laco.checkpoint;
+
+import dev.laco.model.DType;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Element types of the safetensors format, in its own order: ascending alignment. Only the three
+ * float types of {@link DType} are usable as weights; the others are listed, not computed with.
+ */
+public enum StoredType {
+  BOOL(8),
+  F4(4),
+  F6_E2M3(6),
+  F6_E3M2(6),
+  U8(8),
+  I8(8),
+  F8_E5M2(8),
+  F8_E4M3(8),
+  F8_E5M2FNUZ(8),
+  F8_E4M3FNUZ(8),
+  F8_E8M0(8),
+  I16(16),
+  U16(16),
+  F16(16),
+  BF16(16),
+  I32(32),
+  U32(32),
+  F32(32),
+  C64(64),
+  F64(64),
+  I64(64),
+  U64(64);
+
+  private final int bits;
+
+  StoredType(int bits) {
+    this.bits = bits;
+  }
+
+  /** Bits of one element; the elements of 4- and 6-bit types are packed. */
+  public int bits() {
+    return bits;
+  }
+
+  /** The type that we compute with, or null if this one is no weight type of ours. */
+  public @Nullable DType dtype() {
+    return switch (this) {
+      case F32 -> DType.F32;
+      case F16 -> DType.F16;
+      case BF16 -> DType.BF16;
+      default -> null;
+    };
+  }
+
+  /** Short lower-case name for people ({@code bf16}). */
+  public String shortName() {
+    return name().toLowerCase(Locale.ROOT);
+  }
+
+  /** The stored form of a weight type. */
+  public static StoredType of(DType dtype) {
+    return valueOf(dtype.name());
+  }
+}

@@ -1,0 +1,145 @@
+package dev.laco.checkpoint;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.BadInputException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+
+/**
+ * Which files of a folder hold the weights, looked for in the order that Hugging Face's loader
+ * looks: one file, then an index and its shards; last, shards whose names say how many there are.
+ *
+ * @param shards the safetensors files, in the order of their names
+ * @param index the index file's tensor to shard file, empty where there is no index
+ */
+record WeightFiles(List<Path> shards, Map<String, Path> index) {
+  static final String SINGLE = "model.safetensors";
+  static final String INDEX = "model.safetensors.index.json";
+
+  private static final Pattern SHARD = Pattern.compile("(.+)-(\\d{5})-of-(\\d{5})\\.safetensors");
+  private static final Pattern OTHER_WEIGHTS =
+      Pattern.compile(".*\\.(bin|pt|pth|gguf|onnx|h5|msgpack|safetensors)");
+
+  /**
+   * Finds the weights of a folder. The files named by an index are not looked at yet.
+   *
+   * @throws BadInputException if there are none that we read, or an index or a shard name is wrong
+   */
+  static WeightFiles find(Path directory) {
+    if (Files.exists(directory.resolve(SINGLE))) {
+      return new WeightFiles(List.of(directory.resolve(SINGLE)), Map.of());
+    }
+    Path index = directory.resolve(INDEX);
+    if (Files.exists(index)) {
+      Map<String, Path> weightMap = readIndex(directory, index);
+      return new WeightFiles(List.copyOf(new TreeSet<>(weightMap.values())), weightMap);
+    }
+    return new WeightFiles(numberedShards(directory), Map.of());
+  }
+
+  private static Map<String, Path> readIndex(Path directory, Path index) {
+    JsonNode weightMap = InputFiles.readJsonObject(index).path("weight_map");
+    if (!weightMap.isObject() || weightMap.isEmpty()) {
+      throw new BadInputException(index + ": weight_map is not an object with entries");
+    }
+    Map<String, Path> files = new LinkedHashMap<>();
+    Map<String, Path> known = new TreeMap<>();
+    weightMap
+        .properties()
+        .forEach(
+            entry -> {
+              if (!entry.getValue().isTextual()) {
+                throw new BadInputException(
+                    "%s: weight_map entry '%s' is not a file name"
+                        .formatted(index, entry.getKey()));
+              }
+              Path file =
+                  known.computeIfAbsent(
+                      entry.getValue().textValue(),
+                      name -> inside(directory, index, entry.getKey(), name));
+              files.put(entry.getKey(), file);
+            });
+    return files;
+  }
+
+  /**
+   * Refuses a shard name that is absolute or leaves the folder; a symbolic link there may lead
+   * anywhere.
+   */
+  private static Path inside(Path directory, Path index, String tensor, String name) {
+    Path relative;
+    try {
+      relative = Path.of(name).normalize();
+    } catch (InvalidPathException e) {
+      throw new BadInputException(
+          "%s: weight_map entry '%s' names no valid file".formatted(index, tensor), e);
+    }
+    if (name.isEmpty() || relative.isAbsolute() || relative.startsWith("..")) {
+      throw new BadInputException(
+          "%s: weight_map entry '%s' names '%s', which is not inside the model's folder"
+              .formatted(index, tensor, name));
+    }
+    return directory.resolve(relative);
+  }
+
+  private static List<Path> numberedShards(Path directory) {
+    TreeMap<String, Matcher> shards = new TreeMap<>();
+    TreeSet<String> others = new TreeSet<>();
+    for (String name : fileNames(directory)) {
+      Matcher shard = SHARD.matcher(name);
+      if (shard.matches()) {
+        shards.put(name, shard);
+      } else if (OTHER_WEIGHTS.matcher(name).matches()) {
+        others.add(name);
+      }
+    }
+    if (shards.isEmpty()) {
+      throw noWeights(directory, others);
+    }
+    Matcher first = shards.firstEntry().getValue();
+    int count = Integer.parseInt(first.group(3));
+    for (int i = 1; i <= count; i++) {
+      String name = "%s-%05d-of-%05d.safetensors".formatted(first.group(1), i, count);
+      if (!shards.containsKey(name)) {
+        throw new BadInputException(
+            "%s: shard %d of %d is missing: %s".formatted(directory, i, count, name));
+      }
+    }
+    if (shards.size() != count) {
+      throw new BadInputException(
+          "%s: holds shards of several models (%s, %s) and no %s to say which to read"
+              .formatted(directory, shards.firstKey(), shards.lastKey(), INDEX));
+    }
+    return shards.keySet().stream().map(directory::resolve).toList();
+  }
+
+  private static BadInputException noWeights(Path directory, TreeSet<String> others) {
+    if (others.isEmpty()) {
+      return new BadInputException(
+          "%s: holds no weights; expected %s or shards with %s"
+              .formatted(directory, SINGLE, INDEX));
+    }
+    return new BadInputException(
+        ("%s: holds %s but no %s: only safetensors checkpoints of Hugging Face's layout can be read;"
+                + " save the model again with save_pretrained(..., safe_serialization=True)")
+            .formatted(directory, others.first(), SINGLE));
+  }
+
+  private static List<String> fileNames(Path directory) {
+    try (Stream<Path> files = Files.list(directory)) {
+      return files.map(file -> file.getFileName().toString()).sorted().toList();
+    } catch (IOException e) {
+      throw InputFiles.unreadable(directory, e);
+    }
+  }
+}
