@@ -1,0 +1,39 @@
+"""Counts checks: one line on stdout for each, numbers in the line where there are any."""
+
+import math
+
+passed = 0
+failed = 0
+
+
+def check(holds, what, why=""):
+    """Prints what was claimed and whether it holds; the reason only when it does not."""
+    global passed, failed
+    if holds:
+        passed += 1
+        print(f"ok    {what}", flush=True)
+    else:
+        failed += 1
+        print(f"FAIL  {what}{': ' if why else ''}{why}", flush=True)
+    return bool(holds)
+
+
+def at_most(value, limit, what):
+    """A measured difference against its limit. NaN and infinity fail."""
+    value = float(value)
+    return check(math.isfinite(value) and value <= limit, f"{what} ({value:.1e})", f"more than {limit:.0e}")
+
+
+def same_trials(ours, theirs, tolerance, what):
+    """Two traces of the loop: the same candidates, decisions and depths, and similarities that agree."""
+    keys = ("base", "merged", "layersBefore", "accepted")
+    if not check([[t[k] for k in keys] for t in ours] == [[t[k] for k in keys] for t in theirs], f"{what}: {len(theirs)} trials, same decisions"):
+        return
+    pairs = [p for a, b in zip(ours, theirs) for p in zip([*a["similarities"], a["mean"]], [*b["similarities"], b["mean"]], strict=True)]
+    at_most(max(abs(a - b) for a, b in pairs), tolerance, f"{what}: similarities")
+
+
+def summary():
+    """The closing line, and the exit status that goes with it."""
+    print(f"{passed} passed, {failed} failed", flush=True)
+    return int(failed > 0 or passed == 0)
