@@ -4,6 +4,8 @@ package dev.laco.collapse;
 @FunctionalInterface
 public interface TrialListener {
   /**
+   * Called after each decision.
+   *
    * @param progress share of the search that is done at least, 0 to 1
    */
   void onTrial(Trial trial, double progress);

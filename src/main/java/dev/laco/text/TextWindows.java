@@ -30,6 +30,11 @@ public final class TextWindows {
     }
   }
 
+  /** Token lists as windows of their own: all but the first token of each is scored. */
+  public static List<Window> whole(List<int[]> lists) {
+    return lists.stream().map(ids -> new Window(ids.clone(), 1)).toList();
+  }
+
   /**
    * Cuts {@code tokens} into windows of {@code maxLength} tokens that start every {@code stride}
    * tokens, with {@code bos} in front of each. Every token is scored once, in the first window that

@@ -1,0 +1,68 @@
+package dev.laco;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Stream;
+
+/** The checkpoints in src/test/resources, with what an independent implementation says of them. */
+public final class Fixtures {
+  /** Folder of the test data. */
+  public static final Path RESOURCES = Path.of("src/test/resources");
+
+  private Fixtures() {}
+
+  /** Every fixture that has a checkpoint. */
+  public static Stream<String> names() {
+    return Stream.of(
+        "llama_untied_gqa",
+        "llama_tied_rope3",
+        "llama_linear",
+        "llama_mha_bias_f16",
+        "mistral_std",
+        "qwen2_bias",
+        "qwen3_qknorm",
+        "llama24_search");
+  }
+
+  /** Folder of a fixture. */
+  public static Path folder(String name) {
+    return RESOURCES.resolve("fixtures").resolve(name);
+  }
+
+  /** Its checkpoint. */
+  public static Path model(String name) {
+    return folder(name).resolve("model");
+  }
+
+  /** A JSON file of a fixture. */
+  public static JsonNode json(String name, String file) {
+    return read(folder(name).resolve(file));
+  }
+
+  /** A JSON file. */
+  public static JsonNode read(Path file) {
+    try {
+      return new ObjectMapper().readTree(file.toFile());
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /** Token lists of a fixture, {@code calib} or {@code eval}. */
+  public static List<int[]> tokens(String name, String set) {
+    List<int[]> lists = new ArrayList<>();
+    for (JsonNode list : json(name, "tokens.json").get(set)) {
+      int[] ids = new int[list.size()];
+      for (int i = 0; i < ids.length; i++) {
+        ids[i] = list.get(i).intValue();
+      }
+      lists.add(ids);
+    }
+    return lists;
+  }
+}

@@ -1,0 +1,185 @@
+package dev.laco.parity;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.Fixtures;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TokenBatch;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.SafetensorsFile;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.CollapseSettings;
+import dev.laco.collapse.LayerCollapse;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
+import dev.laco.collapse.Trial;
+import dev.laco.eval.Perplexity;
+import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.PackedSequences;
+import dev.laco.scoring.CachedScorer;
+import dev.laco.scoring.PlannedLayers;
+import dev.laco.text.TextWindows;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.Workspace;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** Every fixture against the stored outputs of an independent implementation, in parity mode. */
+abstract class FixtureParityTest {
+  /** Stored f64 runs agree to this share of the largest magnitude (design: numbers). */
+  private static final double STATES = 1e-5;
+
+  /** Similarities against a float32 forward of the independent implementation. */
+  private static final double SIMILARITY = 1e-4;
+
+  /** Mean NLL, relative. */
+  private static final double NLL = 1e-4;
+
+  private Backend backend;
+
+  /** A backend in parity mode. */
+  abstract Backend open();
+
+  static Stream<String> fixtures() {
+    return Fixtures.names();
+  }
+
+  @BeforeEach
+  void openBackend() {
+    backend = open();
+  }
+
+  @AfterEach
+  void closeBackend() {
+    backend.close();
+  }
+
+  @ParameterizedTest
+  @MethodSource("fixtures")
+  void finalHiddenStatesAndLogitsAgreeWithTheFloat64Run(String name) {
+    try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(name));
+        SafetensorsFile reference =
+            SafetensorsFile.open(Fixtures.folder(name).resolve("reference.safetensors"))) {
+      ModelConfig config = ModelConfig.parse("config.json", checkpoint.configJson());
+      CausalLm model = CausalLm.of(backend, config, checkpoint);
+      PackedSequences sequences = PackedSequences.of(Fixtures.tokens(name, "eval"));
+      try (TensorArena arena = backend.arena();
+          Workspace work = new Workspace(backend, config, sequences.size());
+          TokenBatch batch = model.batch(sequences)) {
+        Tensor hidden = arena.allocate(DType.F32, sequences.size(), config.hiddenSize());
+        Tensor logits = arena.allocate(DType.F32, sequences.size(), config.vocabSize());
+        model.embed(batch, hidden);
+        model.finish(0, hidden, batch, work, hidden);
+        backend.linear(hidden, model.head(), null, logits);
+        for (int s = 0; s < sequences.sequences(); s++) {
+          int from = sequences.offsets()[s];
+          int to = sequences.offsets()[s + 1];
+          assertClose(reference, s + ".final_hidden", hidden.slice(from, to));
+          assertClose(reference, s + ".logits", logits.slice(from, to));
+        }
+      }
+    }
+  }
+
+  private void assertClose(SafetensorsFile reference, String name, Tensor found) {
+    float[] values = new float[(int) found.elements()];
+    backend.download(found, values);
+    MemorySegment expected = reference.bytes(name);
+    assertEquals(8L * values.length, expected.byteSize(), name);
+    double largest = 0;
+    double worst = 0;
+    for (int i = 0; i < values.length; i++) {
+      double want = expected.get(ValueLayout.JAVA_DOUBLE_UNALIGNED, 8L * i);
+      largest = Math.max(largest, Math.abs(want));
+      double error = Math.abs(want - values[i]);
+      worst = error <= worst ? worst : error;
+    }
+    assertTrue(worst <= STATES * largest, name + ": off by " + worst + " of " + largest);
+  }
+
+  @ParameterizedTest
+  @MethodSource("fixtures")
+  void trialsOfThePublishedCodeMatch(String name) {
+    assertRunMatches(name, "official");
+  }
+
+  @ParameterizedTest
+  @MethodSource("fixtures")
+  void trialsOfEquationOneMatch(String name) {
+    assertRunMatches(name, "paper");
+  }
+
+  private void assertRunMatches(String name, String run) {
+    JsonNode expected = Fixtures.json(name, "expected.json").get("runs").get(run);
+    try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(name))) {
+      ModelConfig config = ModelConfig.parse("config.json", checkpoint.configJson());
+      CollapsePlan.Source source =
+          new CollapsePlan.Source(
+              config.architecture().className(), config.numHiddenLayers(), "sha256:test");
+      LayerCollapse.Result result;
+      try (CachedScorer scorer =
+          new CachedScorer(
+              backend,
+              config,
+              checkpoint,
+              source,
+              PackedSequences.of(Fixtures.tokens(name, "calib")))) {
+        result =
+            new LayerCollapse(settings(expected), source, scorer)
+                .run(expected.get("threshold").doubleValue(), (trial, progress) -> {});
+      }
+      assertEquals(expected.get("layersOut").intValue(), result.plan().depth());
+      assertTrialsMatch(expected.get("trials"), result.trials());
+      try (PlannedLayers layers =
+          new PlannedLayers(backend, config, checkpoint, result.plan(), d -> d)) {
+        CausalLm pruned = new CausalLm(backend, config, checkpoint, layers);
+        Perplexity perplexity =
+            Perplexity.measure(
+                pruned, TextWindows.whole(Fixtures.tokens(name, "eval")), (done, total) -> {});
+        JsonNode nll = expected.get("pruned").get("float32").get("eval");
+        assertEquals(nll.get("tokens_scored").longValue(), perplexity.tokens());
+        double want = nll.get("mean_nll").doubleValue();
+        assertEquals(want, perplexity.meanNll(), NLL * want);
+      }
+    }
+  }
+
+  private static void assertTrialsMatch(JsonNode expected, List<Trial> trials) {
+    assertEquals(expected.size(), trials.size());
+    for (Trial trial : trials) {
+      JsonNode want = expected.get(trial.step());
+      String where = "trial " + trial.step();
+      assertEquals(want.get("base").intValue(), trial.base(), where);
+      assertEquals(want.get("merged").intValue(), trial.merged(), where);
+      assertEquals(want.get("layersBefore").intValue(), trial.layersBefore(), where);
+      assertEquals(want.get("accepted").booleanValue(), trial.accepted(), where);
+      List<Double> similarities = trial.score().similarities();
+      assertEquals(want.get("similarities").size(), similarities.size(), where);
+      for (int s = 0; s < similarities.size(); s++) {
+        assertEquals(
+            want.get("similarities").get(s).doubleValue(), similarities.get(s), SIMILARITY, where);
+      }
+    }
+  }
+
+  private static CollapseSettings settings(JsonNode run) {
+    return new CollapseSettings(
+        run.get("mergeLayers").intValue(),
+        run.get("interval").intValue(),
+        run.get("lowest").intValue(),
+        run.get("highest").intValue(),
+        MergeRule.parse(run.get("rule").textValue()),
+        NormsPolicy.valueOf(run.get("norms").textValue().toUpperCase(java.util.Locale.ROOT)));
+  }
+}

@@ -1,0 +1,13 @@
+package dev.laco.parity;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Compute;
+import dev.laco.backend.reference.ReferenceBackend;
+
+/** The plain Java ops. */
+final class ReferenceParityTest extends FixtureParityTest {
+  @Override
+  Backend open() {
+    return new ReferenceBackend(Compute.F32);
+  }
+}
