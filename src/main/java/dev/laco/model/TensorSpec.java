@@ -13,4 +13,9 @@ public record TensorSpec(LayerRole role, String suffix, List<Long> shape) {
   public TensorSpec {
     shape = List.copyOf(shape);
   }
+
+  /** Number of elements. */
+  public long elements() {
+    return shape.stream().reduce(1L, (a, b) -> a * b);
+  }
 }

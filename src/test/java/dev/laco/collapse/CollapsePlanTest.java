@@ -1,0 +1,171 @@
+package dev.laco.collapse;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.BadInputException;
+import dev.laco.UsageException;
+import dev.laco.model.TensorGroup;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.TreeMap;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Plans: how merges compose, and their JSON. */
+final class CollapsePlanTest {
+  private static final CollapsePlan ORIGINAL =
+      CollapsePlan.identity(new CollapsePlan.Source("LlamaForCausalLM", 8, "sha256:0"));
+
+  private static CollapsePlan fold(
+      CollapsePlan plan, int base, int followers, String rule, NormsPolicy norms) {
+    return plan.fold(base, followers, MergeRule.parse(rule), norms);
+  }
+
+  @Test
+  void equationOneSubtractsTheBaseOnceForEveryFollowerButOne() {
+    LayerMix mix = fold(ORIGINAL, 2, 3, "rdsc", NormsPolicy.MERGE).layers().get(2);
+    assertEquals(Map.of(2, -2.0, 3, 1.0, 4, 1.0, 5, 1.0), mix.attention().terms());
+    assertEquals(mix.attention(), mix.feedForward());
+    assertEquals(mix.attention(), mix.norms());
+  }
+
+  @Test
+  void withOneFollowerEquationOneIsReplacement() {
+    assertEquals(
+        fold(ORIGINAL, 5, 1, "replace", NormsPolicy.MERGE),
+        fold(ORIGINAL, 5, 1, "rdsc", NormsPolicy.MERGE));
+  }
+
+  @Test
+  void lambdaTurnsEquationOneIntoTheMeans() {
+    LayerMix followers = fold(ORIGINAL, 0, 2, "rdsc:0.5", NormsPolicy.MERGE).layers().get(0);
+    assertEquals(Map.of(1, 0.5, 2, 0.5), followers.attention().terms());
+    assertEquals(
+        fold(ORIGINAL, 0, 1, "mean", NormsPolicy.MERGE),
+        fold(ORIGINAL, 0, 1, "rdsc:0.5", NormsPolicy.MERGE));
+  }
+
+  @Test
+  void replacementTakesMatricesFromTheLastFollowerAndNormsFromTheBase() {
+    LayerMix mix = fold(ORIGINAL, 4, 2, "replace", NormsPolicy.BASE).layers().get(4);
+    assertEquals(4, mix.base());
+    assertTrue(
+        mix.attention().isCopyOf(6) && mix.feedForward().isCopyOf(6) && mix.norms().isCopyOf(4));
+    assertFalse(mix.isOriginal(4));
+  }
+
+  @Test
+  void droppingKeepsTheBaseAsItIs() {
+    CollapsePlan plan = fold(ORIGINAL, 3, 4, "drop", NormsPolicy.BASE);
+    assertEquals(4, plan.depth());
+    assertEquals(4, plan.sharedPrefix());
+    assertFalse(plan.isIdentity());
+  }
+
+  @Test
+  void aMergeOfMergesIsTheSameCombinationThatMergedWeightsWouldGive() {
+    Random random = new Random(7);
+    for (int round = 0; round < 200; round++) {
+      double[] theta = random.doubles(8, -1, 1).toArray();
+      CollapsePlan plan = ORIGINAL;
+      double[] values = theta.clone();
+      while (plan.depth() > 1) {
+        int base = random.nextInt(plan.depth() - 1);
+        int followers = 1 + random.nextInt(plan.depth() - base - 1);
+        String rule = List.of("rdsc", "rdsc:0.3", "replace", "mean", "drop").get(random.nextInt(5));
+        values = mergedWeights(values, base, MergeRule.parse(rule).coefficients(followers));
+        plan = fold(plan, base, followers, rule, NormsPolicy.MERGE);
+        for (int i = 0; i < plan.depth(); i++) {
+          for (TensorGroup group : TensorGroup.values()) {
+            assertEquals(values[i], combined(theta, plan.layers().get(i).of(group)), 1e-9);
+          }
+        }
+      }
+    }
+  }
+
+  private static double[] mergedWeights(double[] values, int base, double[] coefficients) {
+    double[] result = new double[values.length - coefficients.length + 1];
+    System.arraycopy(values, 0, result, 0, base);
+    for (int i = 0; i < coefficients.length; i++) {
+      result[base] = (i == 0 ? 0 : result[base]) + coefficients[i] * values[base + i];
+    }
+    System.arraycopy(
+        values, base + coefficients.length, result, base + 1, result.length - base - 1);
+    return result;
+  }
+
+  private static double combined(double[] theta, Coefficients coefficients) {
+    return coefficients.terms().entrySet().stream()
+        .mapToDouble(e -> e.getValue() * theta[e.getKey()])
+        .sum();
+  }
+
+  @Test
+  void aPlanSurvivesItsJson() {
+    CollapsePlan plan =
+        fold(
+            fold(ORIGINAL, 4, 3, "replace", NormsPolicy.BASE), 1, 2, "rdsc:0.3", NormsPolicy.MERGE);
+    assertEquals(plan, CollapsePlan.parse("plan.json", plan.toJsonText()));
+  }
+
+  @Test
+  void equalGroupsAreWrittenOnceAndDifferentOnesByName() {
+    String equal =
+        fold(ORIGINAL, 0, 1, "mean", NormsPolicy.MERGE).toJson().at("/layers/0").toString();
+    assertEquals("{\"base\":0,\"mix\":{\"0\":0.5,\"1\":0.5}}", equal);
+    String grouped =
+        fold(ORIGINAL, 0, 1, "replace", NormsPolicy.BASE).toJson().at("/layers/0").toString();
+    assertEquals(
+        "{\"base\":0,\"mix\":{\"attention\":{\"1\":1.0},\"feedForward\":{\"1\":1.0},\"norms\":{\"0\":1.0}}}",
+        grouped);
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "",
+        "[]",
+        "{\"version\":1",
+        "{\"version\":2,\"source\":{\"layers\":1},\"layers\":[{\"base\":0,\"mix\":{\"0\":1}}]}",
+        "{\"version\":1,\"layers\":[{\"base\":0,\"mix\":{\"0\":1}}]}",
+        "{\"version\":1,\"source\":{\"layers\":1},\"layers\":[]}",
+        "{\"version\":1,\"source\":{\"layers\":1},\"layers\":{}}",
+        "{\"version\":1,\"source\":{\"layers\":1},\"layers\":[{\"base\":0,\"mix\":{\"1\":1}}]}",
+        "{\"version\":1,\"source\":{\"layers\":1},\"layers\":[{\"base\":0,\"mix\":{\"0\":0}}]}",
+        "{\"version\":1,\"source\":{\"layers\":1},\"layers\":[{\"base\":0,\"mix\":{\"0\":1e999}}]}",
+        "{\"version\":1,\"source\":{\"layers\":1},\"layers\":[{\"base\":1,\"mix\":{\"0\":1}}]}",
+        "{\"version\":1,\"source\":{\"layers\":1},\"layers\":[{\"base\":-1,\"mix\":{\"0\":1}}]}",
+        "{\"version\":1,\"source\":{\"layers\":1},\"layers\":[{\"base\":0,\"mix\":{\"x\":1}}]}",
+        "{\"version\":1,\"source\":{\"layers\":1},\"layers\":[{\"base\":0,\"mix\":{\"attention\":{\"0\":1}}}]}",
+        "{\"version\":1,\"source\":{\"layers\":2},\"layers\":[{\"base\":1,\"mix\":{\"0\":1}},{\"base\":0,\"mix\":{\"0\":1}}]}",
+        "{\"version\":1,\"source\":{\"layers\":1},\"layers\":[7]}",
+      })
+  void whatIsNoPlanIsBadInputThatNamesTheFile(String text) {
+    BadInputException e =
+        assertThrows(BadInputException.class, () -> CollapsePlan.parse("p.json", text));
+    assertTrue(String.valueOf(e.getMessage()).startsWith("p.json"), e.getMessage());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"", "rdsc:", "rdsc:x", "rdsc:NaN", "rdsc:Infinity", "Replace", "slerp"})
+  void whatIsNoRuleIsAUsageError(String text) {
+    assertThrows(UsageException.class, () -> MergeRule.parse(text));
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"rdsc", "rdsc:0.25", "replace", "mean", "drop"})
+  void aRuleIsNamedAsItIsGiven(String text) {
+    assertEquals(text, MergeRule.parse(text).optionValue());
+  }
+
+  @Test
+  void zeroCoefficientsAreLeftOut() {
+    assertEquals(Map.of(1, 2.0), new Coefficients(new TreeMap<>(Map.of(0, 0.0, 1, 2.0))).terms());
+  }
+}
