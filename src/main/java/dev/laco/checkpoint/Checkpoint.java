@@ -1,13 +1,22 @@
 package dev.laco.checkpoint;
 
-import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.cfg.JsonNodeFeature;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.fasterxml.jackson.databind.node.TextNode;
 import dev.laco.BadInputException;
 import dev.laco.model.HostTensor;
+import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -18,14 +27,20 @@ import java.util.TreeMap;
  * Hugging Face's cache).
  */
 public final class Checkpoint implements TensorSource, AutoCloseable {
+  /** The name of the config file. */
+  public static final String CONFIG = "config.json";
+
+  private static final JsonMapper SORTED_JSON =
+      JsonMapper.builder().enable(JsonNodeFeature.WRITE_PROPERTIES_SORTED).build();
+
   private final Path directory;
-  private final JsonNode configJson;
+  private final ObjectNode configJson;
   private final List<SafetensorsFile> files;
   private final Map<String, SafetensorsFile> fileOf;
 
   private Checkpoint(
       Path directory,
-      JsonNode configJson,
+      ObjectNode configJson,
       List<SafetensorsFile> files,
       Map<String, SafetensorsFile> fileOf) {
     this.directory = directory;
@@ -35,17 +50,35 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Opens a checkpoint and checks its files: config, index, and every shard's tensor table.
+   * Opens a checkpoint that the engine can work on.
+   *
+   * @throws BadInputException naming the file and what is wrong with it, or why the model is not
+   *     supported
+   */
+  public static Checkpoint open(Path directory) {
+    Checkpoint checkpoint = openAny(directory);
+    try {
+      checkpoint.requireSupported();
+      return checkpoint;
+    } catch (RuntimeException e) {
+      checkpoint.close();
+      throw e;
+    }
+  }
+
+  /**
+   * Opens a checkpoint of any architecture, to look at; its files are checked (config, index, and
+   * the tensor table of every shard), but not whether the tensors make a model.
    *
    * @throws BadInputException naming the file and what is wrong with it
    */
-  public static Checkpoint open(Path directory) {
+  public static Checkpoint openAny(Path directory) {
     if (!Files.isDirectory(directory)) {
       throw new BadInputException(
           directory
               + ": is no folder; expected a Hugging Face checkpoint (config.json and weights)");
     }
-    JsonNode config = InputFiles.readJsonObject(directory.resolve("config.json"));
+    ObjectNode config = InputFiles.readJsonObject(directory.resolve(CONFIG));
     WeightFiles weights = WeightFiles.find(directory);
     List<SafetensorsFile> files = new ArrayList<>();
     try {
@@ -111,8 +144,65 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /** {@code config.json}: an object, numbers with all their digits. */
-  public JsonNode configJson() {
-    return configJson;
+  public ObjectNode configJson() {
+    return configJson.deepCopy();
+  }
+
+  /**
+   * The config as the engine understands it.
+   *
+   * @throws BadInputException if a field is missing or wrong, or the model is not supported
+   */
+  public ModelConfig config() {
+    return ModelConfig.parse(directory.resolve(CONFIG).toString(), configJson);
+  }
+
+  /**
+   * Checks that the engine can work on this model: a known architecture, no quantised weights, and
+   * exactly the tensors that the config calls for, in the right shapes.
+   *
+   * @throws BadInputException that says why not
+   */
+  public void requireSupported() {
+    TensorTable.check(directory.toString(), config(), fileOf);
+  }
+
+  /** Names of the tensors that make the model, tied weights once, in the order of their use. */
+  public List<String> weightNames() {
+    return List.copyOf(TensorTable.expected(config()).keySet());
+  }
+
+  /** Number of parameters, tied weights once. */
+  public long parameterCount() {
+    return weightNames().stream().mapToLong(name -> file(name).info(name).elements()).sum();
+  }
+
+  /**
+   * {@code sha256:} and the hash of what a plan depends on: the config (whatever the order of its
+   * keys and its layout) and name, type and shape of every tensor (wherever it lies).
+   */
+  public String digest() {
+    StringBuilder text = new StringBuilder();
+    try {
+      text.append(SORTED_JSON.writeValueAsString(configJson)).append('\n');
+    } catch (JsonProcessingException e) {
+      throw new IllegalStateException(e);
+    }
+    fileOf.forEach(
+        (name, file) ->
+            text.append(TextNode.valueOf(name))
+                .append(' ')
+                .append(file.info(name).type())
+                .append(' ')
+                .append(file.info(name).shape())
+                .append('\n'));
+    try {
+      MessageDigest sha256 = MessageDigest.getInstance("SHA-256");
+      byte[] hash = sha256.digest(text.toString().getBytes(StandardCharsets.UTF_8));
+      return "sha256:" + HexFormat.of().formatHex(hash);
+    } catch (NoSuchAlgorithmException e) {
+      throw new IllegalStateException(e);
+    }
   }
 
   /** The files that hold the weights. */
@@ -135,6 +225,12 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     return fileOf.containsKey(name);
   }
 
+  /**
+   * {@inheritDoc}
+   *
+   * @throws BadInputException if there is none, it is not F32, F16 or BF16, or its file changed its
+   *     size since it was opened
+   */
   @Override
   public HostTensor tensor(String name) {
     return file(name).tensor(name);

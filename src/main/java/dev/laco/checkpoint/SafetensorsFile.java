@@ -111,13 +111,18 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   @Override
   public HostTensor tensor(String name) {
     TensorInfo info = info(name);
+    return new HostTensor(name, requireWeight(info), info.shape(), bytes(name));
+  }
+
+  /** The type of a tensor that is to be computed with. */
+  DType requireWeight(TensorInfo info) {
     DType dtype = info.type().dtype();
     if (dtype == null) {
       throw new BadInputException(
           "%s: tensor '%s' is %s; only F32, F16 and BF16 weights are supported"
-              .formatted(path, name, info.type()));
+              .formatted(path, info.name(), info.type()));
     }
-    return new HostTensor(name, dtype, info.shape(), bytes(name));
+    return dtype;
   }
 
   /**

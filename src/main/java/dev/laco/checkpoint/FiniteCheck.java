@@ -1,0 +1,96 @@
+package dev.laco.checkpoint;
+
+import dev.laco.BadInputException;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Finds weights that are NaN or infinite. A float is one or the other exactly when all bits of its
+ * exponent are set; adding the exponent's lowest bit then carries into the sign's place, and never
+ * otherwise. So eight bytes are tested at a time, whatever the type.
+ */
+public final class FiniteCheck {
+  private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED;
+  private static final long CHUNK = 8L << 20;
+
+  private FiniteCheck() {}
+
+  private record Chunk(HostTensor tensor, long offset, MemorySegment data) {}
+
+  /**
+   * Reads every weight of a checkpoint, on all cores.
+   *
+   * @throws BadInputException naming file, tensor and index of the first weight, in the order of
+   *     the layers, that is not finite
+   */
+  public static void check(Checkpoint checkpoint) {
+    List<Chunk> chunks = new ArrayList<>();
+    for (String name : checkpoint.weightNames()) {
+      HostTensor tensor = checkpoint.tensor(name);
+      long size = tensor.data().byteSize();
+      for (long offset = 0; offset < size; offset += CHUNK) {
+        long length = Math.min(CHUNK, size - offset);
+        chunks.add(new Chunk(tensor, offset, tensor.data().asSlice(offset, length)));
+      }
+    }
+    chunks.parallelStream()
+        .filter(chunk -> firstNonFinite(chunk.tensor.dtype(), chunk.data) >= 0)
+        .findFirst()
+        .ifPresent(chunk -> fail(checkpoint, chunk));
+  }
+
+  private static void fail(Checkpoint checkpoint, Chunk chunk) {
+    HostTensor tensor = chunk.tensor;
+    long index =
+        chunk.offset / tensor.dtype().byteSize() + firstNonFinite(tensor.dtype(), chunk.data);
+    throw new BadInputException(
+        "%s: tensor '%s' holds NaN or infinity at element %d of %d; the checkpoint is damaged"
+            .formatted(
+                checkpoint.file(tensor.name()).path(), tensor.name(), index, tensor.elements()));
+  }
+
+  /** Index of the first element that is NaN or infinite, or -1. */
+  public static long firstNonFinite(DType dtype, MemorySegment data) {
+    // Blocks first, without a branch per word; only a block that has one is searched.
+    long block = 1L << 16;
+    for (long offset = 0; offset < data.byteSize(); offset += block) {
+      MemorySegment slice = data.asSlice(offset, Math.min(block, data.byteSize() - offset));
+      if (holdsNonFinite(dtype, slice)) {
+        int size = dtype.byteSize();
+        long i = 0;
+        while (!holdsNonFinite(dtype, slice.asSlice(i * size, size))) {
+          i++;
+        }
+        return offset / size + i;
+      }
+    }
+    return -1;
+  }
+
+  private static boolean holdsNonFinite(DType dtype, MemorySegment data) {
+    long exponent =
+        switch (dtype) {
+          case F32 -> 0x7f800000_7f800000L;
+          case F16 -> 0x7c007c00_7c007c00L;
+          case BF16 -> 0x7f807f80_7f807f80L;
+        };
+    long sign = dtype == DType.F32 ? 0x80000000_80000000L : 0x80008000_80008000L;
+    // In each element: the sign's place less the exponent is the exponent's lowest bit.
+    long lowest = sign - exponent;
+    long carried = 0;
+    long whole = data.byteSize() & -Long.BYTES;
+    for (long i = 0; i < whole; i += Long.BYTES) {
+      carried |= (data.get(LONG, i) & exponent) + lowest;
+    }
+    long tail = 0;
+    for (long i = whole; i < data.byteSize(); i++) {
+      tail |= (data.get(ValueLayout.JAVA_BYTE, i) & 0xffL) << ((i - whole) * Byte.SIZE);
+    }
+    carried |= (tail & exponent) + lowest;
+    return (carried & sign) != 0;
+  }
+}

@@ -1,0 +1,128 @@
+package dev.laco.checkpoint;
+
+import dev.laco.BadInputException;
+import dev.laco.model.Architecture;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.TensorSpec;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SequencedMap;
+import java.util.TreeMap;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The tensors that a model of some architecture and config has, and the comparison of a checkpoint
+ * with them. Loaders disagree on missing and surplus tensors (some warn, some fail); here both are
+ * errors.
+ */
+final class TensorTable {
+  private static final Pattern LAYER = Pattern.compile("model\\.layers\\.(\\d{1,9})\\..*");
+  private static final Pattern QUANTISED =
+      Pattern.compile(
+          ".*\\.(qweight|qzeros|scales|g_idx|absmax|quant_map|quant_state.*"
+              + "|weight_scale|weight_scale_inv|input_scale|weight_packed|SCB)");
+
+  private TensorTable() {}
+
+  /** Name to shape, in the order in which a forward pass uses them. */
+  static SequencedMap<String, List<Long>> expected(ModelConfig config) {
+    Architecture architecture = config.architecture();
+    List<TensorSpec> specs = architecture.layerTensors(config);
+    List<Long> vocabulary = List.of((long) config.vocabSize(), (long) config.hiddenSize());
+    SequencedMap<String, List<Long>> shapes = new LinkedHashMap<>();
+    shapes.put(architecture.embedding(), vocabulary);
+    for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
+      for (TensorSpec spec : specs) {
+        shapes.put(architecture.layerPrefix(layer) + spec.suffix(), spec.shape());
+      }
+    }
+    shapes.put(architecture.finalNorm(), List.of((long) config.hiddenSize()));
+    if (!config.tieWordEmbeddings()) {
+      shapes.put(architecture.head(), vocabulary);
+    }
+    return shapes;
+  }
+
+  /**
+   * Checks that a checkpoint holds exactly the tensors that its config calls for, in types that we
+   * compute with.
+   *
+   * @param fileOf the file of every tensor
+   * @throws BadInputException naming file, tensor, what was expected and what was found
+   */
+  static void check(String directory, ModelConfig config, Map<String, SafetensorsFile> fileOf) {
+    fileOf.forEach(TensorTable::refuseQuantised);
+    checkDepth(directory, config, fileOf);
+    SequencedMap<String, List<Long>> expected = expected(config);
+    expected.forEach((name, shape) -> checkTensor(directory, name, shape, fileOf.get(name)));
+    fileOf.forEach(
+        (name, file) -> {
+          if (!expected.containsKey(name) && !ignorable(name, config)) {
+            throw new BadInputException(
+                "%s: tensor '%s' is not part of a %s with this config"
+                    .formatted(file.path(), name, config.architecture().className()));
+          }
+        });
+  }
+
+  /** Buffers that older versions saved, and the copy of a tied embedding. */
+  private static boolean ignorable(String name, ModelConfig config) {
+    return name.endsWith("rotary_emb.inv_freq")
+        || (config.tieWordEmbeddings() && name.equals(config.architecture().head()));
+  }
+
+  private static void refuseQuantised(String name, SafetensorsFile file) {
+    StoredType type = file.info(name).type();
+    if (QUANTISED.matcher(name).matches() || (type.bits() <= 8 && type != StoredType.BOOL)) {
+      throw new BadInputException(
+          "%s: tensor '%s' (%s) is part of a quantised model; use the original f32, f16 or bf16 checkpoint"
+              .formatted(file.path(), name, type));
+    }
+  }
+
+  private static void checkDepth(
+      String directory, ModelConfig config, Map<String, SafetensorsFile> fileOf) {
+    TreeMap<Integer, String> layers =
+        fileOf.keySet().stream()
+            .map(LAYER::matcher)
+            .filter(Matcher::matches)
+            .collect(
+                Collectors.toMap(
+                    match -> Integer.valueOf(match.group(1)),
+                    match -> match.group(0),
+                    (first, second) -> first,
+                    TreeMap::new));
+    int depth = config.numHiddenLayers();
+    for (int layer = 0; layer < depth; layer++) {
+      if (!layers.containsKey(layer)) {
+        throw new BadInputException(
+            "%s: layer %d is missing: config.json says num_hidden_layers %d, found tensors of %d layers"
+                .formatted(directory, layer, depth, layers.size()));
+      }
+    }
+    Map.Entry<Integer, String> surplus = layers.ceilingEntry(depth);
+    if (surplus != null) {
+      throw new BadInputException(
+          "%s: tensor '%s' belongs to layer %d, but config.json says num_hidden_layers %d"
+              .formatted(directory, surplus.getValue(), surplus.getKey(), depth));
+    }
+  }
+
+  private static void checkTensor(
+      String directory, String name, List<Long> shape, @Nullable SafetensorsFile file) {
+    if (file == null) {
+      throw new BadInputException("%s: tensor '%s' is missing".formatted(directory, name));
+    }
+    TensorInfo info = file.info(name);
+    if (!info.shape().equals(shape)) {
+      throw new BadInputException(
+          "%s: tensor '%s' has shape %s, but config.json calls for %s"
+              .formatted(file.path(), name, info.shape(), shape));
+    }
+    file.requireWeight(info);
+  }
+}

@@ -1,0 +1,94 @@
+package dev.laco.checkpoint;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.function.UnaryOperator;
+import java.util.stream.Stream;
+
+/** Checkpoints for tests: the fixtures, copies of them to break, and files made by hand. */
+public final class TestCheckpoints {
+  private static final Path FIXTURES = Path.of("src/test/resources/fixtures");
+
+  private TestCheckpoints() {}
+
+  /** Every fixture that has weights. */
+  public static List<String> names() {
+    return List.of(
+        "llama24_search",
+        "llama_linear",
+        "llama_mha_bias_f16",
+        "llama_tied_rope3",
+        "llama_untied_gqa",
+        "mistral_std",
+        "qwen2_bias",
+        "qwen3_qknorm");
+  }
+
+  /** The checkpoint of a fixture; not to be written to. */
+  public static Path fixture(String name) {
+    return FIXTURES.resolve(name).resolve("model");
+  }
+
+  /** A copy of a fixture's checkpoint. */
+  public static Path copy(String name, Path target) {
+    try {
+      Files.createDirectories(target);
+      try (Stream<Path> files = Files.list(fixture(name))) {
+        for (Path file : files.toList()) {
+          Files.copy(file, target.resolve(file.getFileName().toString()));
+        }
+      }
+      return target;
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /** A safetensors file of this header and these data bytes. */
+  public static Path write(Path file, String header, byte[] data) {
+    byte[] json = header.getBytes(UTF_8);
+    return write(file, json.length, json, data);
+  }
+
+  /** A safetensors file whose header length is whatever it is said to be. */
+  public static Path write(Path file, long headerLength, byte[] header, byte[] data) {
+    ByteBuffer bytes =
+        ByteBuffer.allocate(8 + header.length + data.length).order(ByteOrder.LITTLE_ENDIAN);
+    return writeBytes(file, bytes.putLong(headerLength).put(header).put(data).array());
+  }
+
+  /** A file of these bytes. */
+  public static Path writeBytes(Path file, byte[] bytes) {
+    try {
+      return Files.write(file, bytes);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /** A file's bytes. */
+  public static byte[] read(Path file) {
+    try {
+      return Files.readAllBytes(file);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /** Edits a text file. */
+  public static void edit(Path file, UnaryOperator<String> change) {
+    String before = new String(read(file), UTF_8);
+    String after = change.apply(before);
+    if (after.equals(before)) {
+      throw new IllegalArgumentException("nothing changed in " + file);
+    }
+    writeBytes(file, after.getBytes(UTF_8));
+  }
+}
