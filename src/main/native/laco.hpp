@@ -1,0 +1,73 @@
+// What all kernels share: status codes, element types, exported names.
+//
+// Every kernel is compiled once per ISA tier (see CMakeLists.txt) with LACO_TIER set to 0 (portable),
+// 1 (AVX2, FMA, F16C) or 2 (AVX-512 F, BW, DQ, VL) and exported as laco_<op>_<tier>. The caller has
+// checked every bound and overlap. Sizes are int64_t, matrices are row-major and contiguous,
+// activations are f32, weights are any of the three types at any byte address. Threads come from
+// OpenMP; no result depends on their number.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// Inline code is compiled with each tier's instruction set: a name shared between tiers would let the
+// linker keep the wrong copy. For the same reason kernels call no inline function of the standard
+// library.
+#define LACO_JOIN_(a, b) a##b
+#define LACO_JOIN(a, b) LACO_JOIN_(a, b)
+#define LACO_NAMESPACE LACO_JOIN(laco_tier_, LACO_TIER)
+#define LACO_KERNEL(name) \
+  extern "C" __attribute__((visibility("default"))) int32_t LACO_JOIN(laco_##name##_, LACO_TIER)
+
+enum : int32_t { LACO_OK = 0, LACO_BAD_DTYPE = 1, LACO_BAD_ACTIVATION = 2 };
+
+namespace LACO_NAMESPACE {
+
+// Alignment 1: a weight lies wherever the header of its file ends.
+struct __attribute__((packed)) F32 {
+  float value;
+};
+struct __attribute__((packed)) F16 {
+  uint16_t bits;
+};
+struct __attribute__((packed)) Bf16 {
+  uint16_t bits;
+};
+
+// Calls f with data as a pointer to the element type that the code names: DType.ordinal() in Java.
+template <class Function>
+inline int32_t with_dtype(int32_t dtype, const void* data, Function f) {
+  switch (dtype) {
+    case 0:
+      f(static_cast<const F32*>(data));
+      return LACO_OK;
+    case 1:
+      f(static_cast<const F16*>(data));
+      return LACO_OK;
+    case 2:
+      f(static_cast<const Bf16*>(data));
+      return LACO_OK;
+    default:
+      return LACO_BAD_DTYPE;
+  }
+}
+
+template <class T>
+inline T* writable(const T* p) {
+  return const_cast<T*>(p);
+}
+
+template <class T>
+inline T min(T a, T b) {
+  return b < a ? b : a;
+}
+
+template <class T>
+inline T max(T a, T b) {
+  return a < b ? b : a;
+}
+
+// Below this many elements waking the other threads costs more than it saves.
+inline constexpr int64_t kParallel = 1 << 15;
+
+}  // namespace LACO_NAMESPACE

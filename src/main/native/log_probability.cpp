@@ -1,0 +1,63 @@
+#include "math.hpp"
+
+using namespace LACO_NAMESPACE;
+
+namespace {
+
+float row_maximum(const float* x, int64_t n) {
+  Vec most = splat(-__builtin_inff());
+  int64_t i = 0;
+  for (; i + W <= n; i += W) {
+    most = max(most, load(x + i));
+  }
+  float result = largest(most);
+  for (; i < n; i++) {
+    result = max(result, x[i]);
+  }
+  return result;
+}
+
+double sum_of_exponentials(const float* x, int64_t n, float shift) {
+  Vec total = {};
+  int64_t i = 0;
+  for (; i + W <= n; i += W) {
+    total += exp(load(x + i) - shift);
+  }
+  double result = sum(total);
+  if (i < n) {
+    Vec last = exp(load(x + i, n - i) - shift);
+    for (int64_t k = 0; k < n - i; k++) {
+      result += last[k];
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+// Takes the logits [rows, columns] of vocabulary entries first .. first + columns into account.
+// State per row, to be started with -infinity, 0 and anything: the largest logit so far, the sum of
+// exp(logit - largest), the logit of targets[r]. Rows with a negative target are passed over.
+LACO_KERNEL(log_probability)
+(const float* logits, int64_t rows, int64_t columns, int64_t first, const int32_t* targets,
+ float* most, double* total, float* target_logit) {
+#pragma omp parallel for schedule(static) if (rows * columns > kParallel)
+  for (int64_t r = 0; r < rows; r++) {
+    if (targets[r] < 0) {
+      continue;
+    }
+    const float* row = logits + r * columns;
+    const float now = max(most[r], row_maximum(row, columns));
+    if (now > most[r]) {
+      total[r] *= __builtin_exp(static_cast<double>(most[r]) - static_cast<double>(now));
+      most[r] = now;
+    }
+    const bool nothing_yet = now == -__builtin_inff();
+    total[r] += sum_of_exponentials(row, columns, nothing_yet ? 0 : now);
+    const int64_t column = targets[r] - first;
+    if (column >= 0 && column < columns) {
+      target_logit[r] = row[column];
+    }
+  }
+  return LACO_OK;
+}

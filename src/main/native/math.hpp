@@ -1,0 +1,63 @@
+// Elementary functions of a vector. Coefficients are minimax fits in f64, made with Remez' algorithm.
+#pragma once
+
+#include "vec.hpp"
+
+namespace LACO_NAMESPACE {
+
+// e^x to 1.5 units in the last place; infinite, 0 or NaN where it must be.
+inline Vec exp(Vec x) {
+  x = select(x < -105.0f, splat(-105.0f), x);
+  x = select(x > 89.0f, splat(89.0f), x);
+  // x = n ln 2 + r. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+  const Vec magic = splat(0x1.8p23f);
+  Vec shifted = fma(0x1.715476p0f, x, magic);
+  Vec n = shifted - magic;
+  Vec r = fma(-0x1.62e4p-1f, n, x);
+  r = fma(-0x1.7f7d1cp-20f, n, r);
+  Vec p = splat(0x1.6a2434p-10f);
+  p = fma(p, r, splat(0x1.1239e2p-7f));
+  p = fma(p, r, splat(0x1.5558f2p-5f));
+  p = fma(p, r, splat(0x1.555492p-3f));
+  p = fma(p, r, splat(0x1.fffffcp-2f));
+  p = fma(p * r, r, r) + 1.0f;
+#if LACO_TIER == 2
+  return _mm512_scalef_ps(p, n);
+#else
+  // In two steps, as 2^n itself may be out of range.
+  Int whole = bit_cast<Int>(shifted) - bit_cast<Int>(magic);
+  Int half = whole >> 1;
+  Vec first = bit_cast<Vec>((half + 127) << 23);
+  Vec second = bit_cast<Vec>((whole - half + 127) << 23);
+  return p * first * second;
+#endif
+}
+
+// x Phi(x). 1 - Phi(|x|) = erfc(u) / 2 with u = |x| / sqrt(2) is exp(-u^2) t P(t) / 2 with
+// t = 1 / (1 + u/2), the form of Abramowitz and Stegun 7.1.26, to a relative 5e-8 before exp's own error.
+inline Vec gelu(Vec x) {
+  Vec magnitude = bit_cast<Vec>(bit_cast<Int>(x) & INT32_MAX);
+  Vec t = 1.0f / fma(0x1.6a09e6p-2f, magnitude, splat(1.0f));
+  Vec p = splat(-0.05875072436175259f);
+  p = fma(p, t, splat(0.2830141840741012f));
+  p = fma(p, t, splat(-0.48394886557250916f));
+  p = fma(p, t, splat(0.27432234209630635f));
+  p = fma(p, t, splat(-0.024025433920893107f));
+  p = fma(p, t, splat(0.20157648191842073f));
+  p = fma(p, t, splat(0.2433874602230859f));
+  p = fma(p, t, splat(0.2823358094668253f));
+  p = fma(p, t, splat(0.28208870441910305f));
+  Vec tail = 0.5f * t * p * exp(-0.5f * x * x);
+  return x * select(x < 0.0f, tail, 1.0f - tail);
+}
+
+// x / (1 + e^-x).
+inline Vec silu(Vec x) { return x / (1.0f + exp(-x)); }
+
+// x (1 + tanh(u)) / 2 with u = sqrt(2/pi) (x + 0.044715 x^3), which is x / (1 + e^-2u).
+inline Vec gelu_tanh(Vec x) {
+  Vec u = x * fma(0.044715f * x, x, splat(1.0f));
+  return x / (1.0f + exp(-1.5957691216057308f * u));
+}
+
+}  // namespace LACO_NAMESPACE
