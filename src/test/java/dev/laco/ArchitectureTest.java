@@ -1,0 +1,104 @@
+package dev.laco;
+
+import static java.util.stream.Collectors.toCollection;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.tngtech.archunit.core.domain.JavaClass;
+import com.tngtech.archunit.core.domain.JavaClasses;
+import com.tngtech.archunit.core.domain.JavaPackage;
+import com.tngtech.archunit.core.importer.ClassFileImporter;
+import com.tngtech.archunit.core.importer.ImportOption;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import org.jspecify.annotations.NullMarked;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+
+/** The rooms of the engine (packages under {@code dev.laco}) and the arrows between them. */
+class ArchitectureTest {
+  private static final String ROOT = "dev.laco";
+
+  /** What each room may use, besides itself and the errors of the root package. */
+  private static final Map<String, Set<String>> ARROWS =
+      Map.ofEntries(
+          Map.entry("model", Set.of()),
+          Map.entry("text", Set.of()),
+          Map.entry("ffi", Set.of()),
+          Map.entry("backend", Set.of("model")),
+          Map.entry("backend.reference", Set.of("backend", "model")),
+          Map.entry("backend.cpu", Set.of("backend", "model", "ffi")),
+          Map.entry("checkpoint", Set.of("model")),
+          Map.entry("transformer", Set.of("model", "backend")),
+          Map.entry("collapse", Set.of("model")),
+          Map.entry("scoring", Set.of("collapse", "transformer", "backend", "model")),
+          Map.entry("apply", Set.of("collapse", "checkpoint", "model")),
+          Map.entry("eval", Set.of("transformer", "text", "backend", "model")),
+          Map.entry("report", Set.of("collapse", "eval")));
+
+  /** The room that may use every other, and that none may use. */
+  private static final String CLI = "cli";
+
+  private static JavaClasses engine;
+
+  @BeforeAll
+  static void readClasses() {
+    engine =
+        new ClassFileImporter()
+            .withImportOption(ImportOption.Predefined.DO_NOT_INCLUDE_TESTS)
+            .importPackages(ROOT);
+  }
+
+  @Test
+  void roomsUseOnlyWhatTheirArrowsAllow() {
+    Set<String> violations = new TreeSet<>();
+    for (JavaClass user : engine) {
+      String from = room(user);
+      user.getDirectDependenciesFromSelf().stream()
+          .filter(use -> isEngine(use.getTargetClass()))
+          .filter(use -> !allowed(from, room(use.getTargetClass())))
+          .forEach(use -> violations.add(use.getDescription()));
+    }
+    assertTrue(violations.isEmpty(), () -> String.join("\n", violations));
+  }
+
+  @Test
+  void everyRoomHasItsArrowsWrittenDown() {
+    Set<String> rooms =
+        engine.stream()
+            .map(ArchitectureTest::room)
+            .filter(room -> !room.isEmpty() && !room.equals(CLI))
+            .collect(toCollection(TreeSet::new));
+    rooms.removeAll(ARROWS.keySet());
+    assertEquals(Set.of(), rooms);
+  }
+
+  @Test
+  void everyPackageIsNullMarked() {
+    Set<String> unmarked =
+        engine.stream()
+            .map(JavaClass::getPackage)
+            .filter(type -> !type.isAnnotatedWith(NullMarked.class))
+            .map(JavaPackage::getName)
+            .collect(toCollection(TreeSet::new));
+    assertEquals(Set.of(), unmarked);
+  }
+
+  private static boolean allowed(String from, String to) {
+    return from.equals(to)
+        || to.isEmpty()
+        || from.equals(CLI)
+        || ARROWS.getOrDefault(from, Set.of()).contains(to);
+  }
+
+  private static boolean isEngine(JavaClass type) {
+    return type.getPackageName().equals(ROOT) || type.getPackageName().startsWith(ROOT + ".");
+  }
+
+  /** The package below the root: {@code backend.cpu}; empty for the root itself. */
+  private static String room(JavaClass type) {
+    String name = type.getPackageName();
+    return name.equals(ROOT) ? "" : name.substring(ROOT.length() + 1);
+  }
+}
