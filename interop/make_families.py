@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""Makes small checkpoints with random weights of the supported families, in corners that the fixtures do not reach.
+
+    build/interop-env/bin/python interop/make_families.py OUT
+
+Each folder of OUT holds `model/`, written by transformers, and `tokens.json` (`calib` and `eval`). A layer differs little from the one
+before it, so that merging behaves as on trained models.
+"""
+
+import json
+import pathlib
+import sys
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers.utils import logging
+
+LLAMA = (LlamaConfig, LlamaForCausalLM)
+MISTRAL = (MistralConfig, MistralForCausalLM)
+QWEN2 = (Qwen2Config, Qwen2ForCausalLM)
+QWEN3 = (Qwen3Config, Qwen3ForCausalLM)
+
+SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 256,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def rope(kind, **parameters):
+    return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **parameters}}
+
+
+# name: (classes, dtype, what differs from SIZES)
+FAMILIES = {
+    "llama_yarn": (LLAMA, "float32", rope("yarn", factor=4.0, original_max_position_embeddings=32) | {"max_position_embeddings": 128}),
+    "llama_yarn_own_attention_factor": (
+        LLAMA,
+        "bfloat16",
+        rope("yarn", factor=8.0, original_max_position_embeddings=32, attention_factor=1.3, beta_fast=16.0, beta_slow=2.0),
+    ),
+    "llama_dynamic_ntk": (LLAMA, "float32", rope("dynamic", factor=4.0) | {"max_position_embeddings": 48}),
+    "llama_rope3": (
+        LLAMA,
+        "float16",
+        rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32),
+    ),
+    "llama_heads_80": (LLAMA, "float32", {"head_dim": 80, "hidden_size": 96, "num_attention_heads": 4, "num_key_value_heads": 1}),
+    "llama_heads_128": (LLAMA, "bfloat16", {"head_dim": 128, "hidden_size": 150, "num_attention_heads": 6, "num_key_value_heads": 3}),
+    "llama_odd_sizes": (
+        LLAMA,
+        "float32",
+        {
+            "head_dim": 10,
+            "hidden_size": 45,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "intermediate_size": 53,
+            "vocab_size": 251,
+            "mlp_bias": True,
+            "attention_bias": True,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "llama_gelu": (LLAMA, "float32", {"hidden_act": "gelu_pytorch_tanh", "rms_norm_eps": 1e-3}),
+    "mistral_window": (MISTRAL, "float32", {"sliding_window": 8}),
+    "mistral_window_f16": (MISTRAL, "float16", {"sliding_window": 16, "head_dim": 24}),
+    "qwen2_window_from_the_middle": (QWEN2, "float32", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 4}),
+    "qwen2_no_window": (QWEN2, "bfloat16", {"use_sliding_window": False, "sliding_window": 8, "max_window_layers": 4}),
+    "qwen3_attention_bias": (QWEN3, "float32", {"attention_bias": True, "head_dim": 24}),
+    "qwen3_window": (
+        QWEN3,
+        "bfloat16",
+        {"head_dim": 32, "use_sliding_window": True, "sliding_window": 8, "max_window_layers": 5, "tie_word_embeddings": True},
+    ),
+}
+
+
+@torch.no_grad()
+def fill(model, generator):
+    """Random weights with outputs of ordinary size; layer k + 1 is layer k plus a fifth of noise."""
+
+    def noise(tensor, deviation):
+        return torch.randn(tensor.shape, generator=generator) * deviation
+
+    def fresh(name, tensor):
+        if name.endswith("norm.weight"):
+            return 1 + noise(tensor, 0.2)
+        return noise(tensor, tensor.shape[-1] ** -0.5 if tensor.dim() == 2 else 0.1)
+
+    for name, tensor in model.named_parameters():
+        if ".layers." not in name:
+            tensor.copy_(fresh(name, tensor))
+    previous = None
+    for layer in model.model.layers:
+        for name, tensor in layer.named_parameters():
+            weight = fresh(name, tensor)
+            tensor.copy_(weight if previous is None else previous[name] + 0.2 * (weight - previous[name]))
+        previous = dict(layer.named_parameters())
+
+
+def tokens(vocabulary, lengths, generator):
+    return [[1, *torch.randint(3, vocabulary, (n - 1,), generator=generator).tolist()] for n in lengths]
+
+
+def old_spelling(folder):
+    """Rewrites the config as releases of transformers before 5 did, without the list of attention types."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    parameters = config.pop("rope_parameters")
+    config["rope_theta"] = parameters.pop("rope_theta")
+    kind = parameters.pop("rope_type")
+    config["rope_scaling"] = None if kind == "default" else {"type": kind, **parameters}
+    config["torch_dtype"] = config.pop("dtype")
+    config.pop("layer_types", None)
+    file.write_text(json.dumps(config, indent=2))
+
+
+def make(folder, classes, dtype, changes, seed):
+    config_class, model_class = classes
+    generator = torch.Generator().manual_seed(seed)
+    config = config_class(**SIZES | changes)
+    model = model_class(config)
+    fill(model, generator)
+    model.to(getattr(torch, dtype)).save_pretrained(folder / "model")
+    sets = {"calib": tokens(config.vocab_size, (9, 12, 18, 25), generator), "eval": tokens(config.vocab_size, (5, 40, 61, 100), generator)}
+    (folder / "tokens.json").write_text(json.dumps(sets))
+
+
+def main(out):
+    logging.disable_progress_bar()
+    out = pathlib.Path(out)
+    for seed, (name, (classes, dtype, changes)) in enumerate(FAMILIES.items()):
+        make(out / name, classes, dtype, changes, seed)
+    for name in ("llama_dynamic_ntk", "qwen2_window_from_the_middle"):
+        classes, dtype, changes = FAMILIES[name]
+        folder = out / f"{name}_old_spelling"
+        make(folder, classes, dtype, changes, seed=len(FAMILIES))
+        old_spelling(folder / "model")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
