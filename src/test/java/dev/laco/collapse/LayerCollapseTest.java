@@ -133,7 +133,7 @@ final class LayerCollapseTest {
   void anUnreachableTargetSaysWhatWasReachable() {
     LayerCollapse collapse = new LayerCollapse(settings(2, 3, 5, 12), source(12), new Decay());
     UsageException e = assertThrows(UsageException.class, () -> collapse.reach(2, (t, p) -> {}));
-    assertTrue(e.getMessage().contains("9 of 12"), e.getMessage());
+    assertTrue(e.getMessage().contains("10 of 12"), e.getMessage());
   }
 
   @Test
