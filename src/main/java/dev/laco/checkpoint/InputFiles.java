@@ -12,6 +12,7 @@ import java.io.IOException;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 
 /**
  * Reading the small files of a checkpoint, and copying any of them, with errors that name the file.
@@ -81,6 +82,15 @@ public final class InputFiles {
                 .formatted(sourcePath, offset + count));
       }
       done += moved;
+    }
+  }
+
+  static FileChannel openForReading(Path path) {
+    requireRegularFile(path);
+    try {
+      return FileChannel.open(path, StandardOpenOption.READ);
+    } catch (IOException e) {
+      throw unreadable(path, e);
     }
   }
 

@@ -9,7 +9,6 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.channels.FileChannel;
 import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.util.Collection;
 import java.util.Map;
 
@@ -44,22 +43,13 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
    */
   @SuppressWarnings("MustBeClosedChecker") // the file owns the arena, and close() closes it
   public static SafetensorsFile open(Path path) {
-    InputFiles.requireRegularFile(path);
+    FileChannel channel = InputFiles.openForReading(path);
     Arena arena = Arena.ofShared();
     try {
-      FileChannel channel = FileChannel.open(path, StandardOpenOption.READ);
-      try {
-        return new SafetensorsFile(path, channel, arena);
-      } catch (IOException | RuntimeException e) {
-        channel.close();
-        throw e;
-      }
-    } catch (IOException e) {
-      arena.close();
-      throw InputFiles.unreadable(path, e);
-    } catch (RuntimeException e) {
-      arena.close();
-      throw e;
+      return new SafetensorsFile(path, channel, arena);
+    } catch (IOException | RuntimeException e) {
+      closeAll(path, channel, arena);
+      throw e instanceof IOException io ? InputFiles.unreadable(path, io) : (RuntimeException) e;
     }
   }
 
@@ -154,12 +144,16 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   @Override
   public void close() {
     if (arena.scope().isAlive()) {
-      arena.close();
-      try {
-        channel.close();
-      } catch (IOException e) {
-        throw InputFiles.unreadable(path, e);
-      }
+      closeAll(path, channel, arena);
+    }
+  }
+
+  private static void closeAll(Path path, FileChannel channel, Arena arena) {
+    arena.close();
+    try {
+      channel.close();
+    } catch (IOException e) {
+      throw InputFiles.unreadable(path, e);
     }
   }
 }

@@ -286,8 +286,10 @@ final class SafetensorsHeader {
     return new BadInputException(file + ": " + rule);
   }
 
+  /** Names come from the file: what goes into a message is short and on one line. */
   private static String abbreviate(String text) {
-    return text.length() <= 200 ? text : text.substring(0, 200) + "…";
+    String line = text.length() <= 200 ? text : text.substring(0, 200) + "…";
+    return line.replaceAll("\\p{Cntrl}", "?");
   }
 
   private static String oneLine(IOException e) {

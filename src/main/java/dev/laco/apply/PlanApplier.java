@@ -1,0 +1,221 @@
+package dev.laco.apply;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
+import dev.laco.ResourceException;
+import dev.laco.UsageException;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.FiniteCheck;
+import dev.laco.checkpoint.OutputFiles;
+import dev.laco.checkpoint.OutputTensor;
+import dev.laco.checkpoint.ShardedWriter;
+import dev.laco.collapse.Coefficients;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.LayerMix;
+import dev.laco.model.Architecture;
+import dev.laco.model.ConfigRewriter;
+import dev.laco.model.DType;
+import dev.laco.model.HuggingFaceJson;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.TensorSpec;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.LongConsumer;
+
+/**
+ * Makes a pruned checkpoint from a plan and the original: needs no device, and memory for one
+ * buffer. The bytes depend on plan, checkpoint and shard size alone.
+ */
+public final class PlanApplier {
+  /** The name under which the plan lies in a pruned checkpoint. */
+  public static final String PLAN = "laco_plan.json";
+
+  /** What the file system itself may need for names and rounding up. */
+  private static final long SLACK = 1L << 20;
+
+  private final Checkpoint model;
+  private final CollapsePlan plan;
+  private final List<Path> companions;
+  private final List<OutputTensor> tensors;
+  private final byte[] config;
+  private final ShardedWriter weights;
+
+  /**
+   * Prepares the files; writes nothing yet.
+   *
+   * @param maxShardSize most bytes of a weight file
+   * @throws BadInputException if the plan is for another model, or the config holds a key that
+   *     cannot be re-indexed
+   */
+  public PlanApplier(Checkpoint model, CollapsePlan plan, long maxShardSize) {
+    CollapsePlan.Source source = source(model);
+    if (!plan.source().equals(source)) {
+      throw new BadInputException(
+          "the plan is for another model than %s: it is for %s, this one is %s"
+              .formatted(model.directory(), describe(plan.source()), describe(source)));
+    }
+    this.model = model;
+    this.plan = plan;
+    this.companions = CompanionFiles.of(model);
+    this.tensors = tensors(model, plan);
+    this.weights = new ShardedWriter(tensors, maxShardSize);
+    ObjectNode rewritten =
+        ConfigRewriter.rewrite(
+            model.directory().resolve(Checkpoint.CONFIG).toString(),
+            model.configJson(),
+            plan.layers().stream().map(LayerMix::base).toList());
+    this.config = HuggingFaceJson.write(rewritten).getBytes(UTF_8);
+  }
+
+  /** What a plan for this model must say of it. */
+  public static CollapsePlan.Source source(Checkpoint model) {
+    ModelConfig config = model.config();
+    return new CollapsePlan.Source(
+        config.architecture().className(), config.numHiddenLayers(), model.digest());
+  }
+
+  private static String describe(CollapsePlan.Source source) {
+    return "a %s of %d layers, %s"
+        .formatted(source.architecture(), source.layers(), source.digest());
+  }
+
+  /**
+   * Checks a folder that is to be written, before any work is done.
+   *
+   * @throws UsageException if it is the model, inside it or around it, no folder, or not empty and
+   *     not to be replaced
+   */
+  public static void checkTarget(Checkpoint model, Path out, boolean overwrite) {
+    Target.resolve(model, out, overwrite);
+  }
+
+  /** Bytes of all tensors of the pruned model. */
+  public long tensorBytes() {
+    return tensors.stream().mapToLong(OutputTensor::byteSize).sum();
+  }
+
+  /**
+   * Writes and verifies the checkpoint. It appears under its name in one step, complete; after a
+   * failure there is nothing, or, with {@code overwrite}, what was there before.
+   *
+   * @param overwrite whether a folder that is there may be replaced
+   * @param progress told from time to time how many more bytes of tensors are written
+   * @throws UsageException as {@link #checkTarget}
+   * @throws BadInputException if the model's files changed or cannot be read, or a mix overflows
+   * @throws ResourceException if the disk is full or cannot be written
+   */
+  public void write(Path out, boolean overwrite, LongConsumer progress) {
+    Path target = Target.resolve(model, out, overwrite);
+    try (StagedDirectory staged = StagedDirectory.create(target, overwrite)) {
+      requireSpace(out, staged.path());
+      Path folder = staged.path();
+      weights.write(folder, progress);
+      for (Path companion : companions) {
+        OutputFiles.copy(companion, folder.resolve(companion.getFileName().toString()));
+      }
+      OutputFiles.write(folder.resolve(PLAN), plan.toJsonText().getBytes(UTF_8));
+      // Last: until the config is there, no loader takes the folder for a model.
+      OutputFiles.write(folder.resolve(Checkpoint.CONFIG), config);
+      verify(folder);
+      staged.commit();
+    }
+  }
+
+  private void requireSpace(Path out, Path folder) {
+    try {
+      long needed = weights.totalFileSize() + config.length + SLACK;
+      for (Path companion : companions) {
+        needed += Files.size(companion);
+      }
+      long free = Files.getFileStore(folder).getUsableSpace();
+      if (needed > free) {
+        throw new ResourceException(
+            "%s: needs %d bytes but %d are free on its file system; free some space or choose another place"
+                .formatted(out, needed, free));
+      }
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(out, e);
+    }
+  }
+
+  private static List<OutputTensor> tensors(Checkpoint model, CollapsePlan plan) {
+    ModelConfig config = model.config();
+    Architecture architecture = config.architecture();
+    List<TensorSpec> specs = architecture.layerTensors(config);
+    List<OutputTensor> tensors = new ArrayList<>();
+    tensors.add(copy(model, architecture.embedding(), architecture.embedding()));
+    for (int i = 0; i < plan.depth(); i++) {
+      LayerMix mix = plan.layers().get(i);
+      for (TensorSpec spec : specs) {
+        tensors.add(layerTensor(model, architecture, i, mix, spec));
+      }
+    }
+    tensors.add(copy(model, architecture.finalNorm(), architecture.finalNorm()));
+    if (!config.tieWordEmbeddings()) {
+      tensors.add(copy(model, architecture.head(), architecture.head()));
+    }
+    return List.copyOf(tensors);
+  }
+
+  private static OutputTensor layerTensor(
+      Checkpoint model, Architecture architecture, int index, LayerMix mix, TensorSpec spec) {
+    String name = architecture.layerPrefix(index) + spec.suffix();
+    // A mixed tensor has its base's type.
+    DType dtype = dtype(model, architecture.layerPrefix(mix.base()) + spec.suffix());
+    Coefficients coefficients = mix.of(spec.role().group());
+    List<String> sources =
+        coefficients.terms().keySet().stream()
+            .map(layer -> architecture.layerPrefix(layer) + spec.suffix())
+            .toList();
+    if (coefficients.isCopy() && dtype(model, sources.getFirst()) == dtype) {
+      return copy(model, name, sources.getFirst());
+    }
+    return new OutputTensor(
+        name,
+        dtype,
+        spec.shape(),
+        target ->
+            new TensorMixer(
+                    name,
+                    dtype,
+                    List.copyOf(coefficients.terms().values()),
+                    sources.stream().map(model::tensor).toList())
+                .writeTo(target));
+  }
+
+  private static OutputTensor copy(Checkpoint model, String name, String source) {
+    return OutputTensor.copy(name, model.file(source), source);
+  }
+
+  private static DType dtype(Checkpoint model, String name) {
+    return DType.valueOf(model.file(name).info(name).type().name());
+  }
+
+  /** Opens what was written as a loader would, and compares it with what it should be. */
+  private void verify(Path folder) {
+    try (Checkpoint written = Checkpoint.open(folder)) {
+      ConfigRewriter.requireDepth(Checkpoint.CONFIG, written.configJson(), plan.depth());
+      if (written.tensors().size() != tensors.size()) {
+        throw new BadInputException(
+            "%d tensors were written, %d are there"
+                .formatted(tensors.size(), written.tensors().size()));
+      }
+      for (OutputTensor tensor : tensors) {
+        var info = written.file(tensor.name()).info(tensor.name());
+        if (info.type().dtype() != tensor.dtype() || !info.shape().equals(tensor.shape())) {
+          throw new BadInputException(
+              "tensor '%s' is %s %s".formatted(tensor.name(), info.type(), info.shape()));
+        }
+      }
+      FiniteCheck.check(written);
+    } catch (BadInputException e) {
+      throw new ResourceException(
+          "what was written cannot be read back as a model: " + e.getMessage(), e);
+    }
+  }
+}

@@ -1,0 +1,168 @@
+package dev.laco.apply;
+
+import dev.laco.ResourceException;
+import dev.laco.UsageException;
+import dev.laco.checkpoint.OutputFiles;
+import java.io.IOException;
+import java.nio.file.DirectoryNotEmptyException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.List;
+import java.util.Objects;
+import java.util.concurrent.CountDownLatch;
+
+/**
+ * A folder that comes into being in one step. It is filled under a name of its own beside the
+ * target ({@code .laco-<id>.new}) and renamed when it is complete. A lock file beside it ({@code
+ * .laco-<id>.lock}), locked as long as the process lives and holding the target's name, tells the
+ * folders of running processes from those that dead ones left; the latter are removed by whoever
+ * next writes into the same parent.
+ *
+ * <p>A failed or interrupted run (SIGINT, SIGTERM) removes what it wrote; a killed one leaves the
+ * target as it was.
+ */
+final class StagedDirectory implements AutoCloseable {
+  private final Path target;
+  private final boolean overwrite;
+  private final StagingLock lock;
+  private final List<Path> createdParents;
+  private final Thread onShutdown = new Thread(this::discard, "laco-cleanup");
+  private boolean done;
+
+  private StagedDirectory(
+      Path target, boolean overwrite, StagingLock lock, List<Path> createdParents) {
+    this.target = target;
+    this.overwrite = overwrite;
+    this.lock = lock;
+    this.createdParents = createdParents;
+  }
+
+  /**
+   * Begins a folder; removes what dead runs left in the same parent.
+   *
+   * @param target where it will be; see {@link Target#resolve}
+   * @param overwrite whether a folder that is there may be replaced
+   * @throws ResourceException if the parent cannot be written
+   */
+  static StagedDirectory create(Path target, boolean overwrite) {
+    List<Path> created = new ArrayList<>();
+    try {
+      Path parent = parent(target);
+      createFolders(parent, created);
+      StagingLock.removeStale(parent);
+      StagedDirectory staged =
+          new StagedDirectory(target, overwrite, StagingLock.create(target), List.copyOf(created));
+      Runtime.getRuntime().addShutdownHook(staged.onShutdown);
+      Files.createDirectory(staged.path());
+      return staged;
+    } catch (IOException e) {
+      created.reversed().forEach(StagedDirectory::deleteIfEmpty);
+      throw OutputFiles.cannotWrite(target, e);
+    }
+  }
+
+  /** Where to put the files meanwhile. */
+  Path path() {
+    return lock.newFolder();
+  }
+
+  /**
+   * Puts the complete folder in its place.
+   *
+   * @throws UsageException if the target came to hold files meanwhile and may not be replaced
+   * @throws ResourceException if the file system refuses
+   */
+  synchronized void commit() {
+    if (done) {
+      throw new IllegalStateException("already committed or discarded");
+    }
+    try {
+      OutputFiles.forceNames(path());
+      if (overwrite && Files.exists(target)) {
+        replace();
+      } else {
+        Files.move(path(), target, StandardCopyOption.ATOMIC_MOVE);
+      }
+      OutputFiles.forceNames(parent(target));
+      finish();
+    } catch (DirectoryNotEmptyException e) {
+      throw new UsageException(target + ": is not empty any more; use --overwrite to replace it");
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(target, e);
+    }
+  }
+
+  private void replace() throws IOException {
+    if (!DirectoryExchange.exchange(path(), target)) {
+      // Two steps where the file system has no better. Should we die between them, the next run
+      // finds the old folder and puts it back.
+      Files.move(target, lock.oldFolder(), StandardCopyOption.ATOMIC_MOVE);
+      Files.move(path(), target, StandardCopyOption.ATOMIC_MOVE);
+    }
+  }
+
+  /** Removes what was written, unless it was committed. */
+  @Override
+  public void close() {
+    discard();
+    if (onShutdown.getState() == Thread.State.NEW) {
+      return;
+    }
+    // The process is ending, and all that this thread could still report is that its files went.
+    try {
+      new CountDownLatch(1).await();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  private synchronized void discard() {
+    if (done) {
+      return;
+    }
+    try {
+      lock.restore(target);
+      finish();
+      createdParents.reversed().forEach(StagedDirectory::deleteIfEmpty);
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(path(), e);
+    }
+  }
+
+  private void finish() throws IOException {
+    done = true;
+    lock.removeAll();
+    try {
+      Runtime.getRuntime().removeShutdownHook(onShutdown);
+    } catch (IllegalStateException e) {
+      // The process is ending: the hook is running, and finds nothing left to do.
+    }
+  }
+
+  private static Path parent(Path target) {
+    return Objects.requireNonNull(target.getParent(), "a root cannot be a target");
+  }
+
+  private static void createFolders(Path folder, List<Path> created) throws IOException {
+    Deque<Path> missing = new ArrayDeque<>();
+    for (Path path = folder; path != null && !Files.isDirectory(path); path = path.getParent()) {
+      missing.push(path);
+    }
+    for (Path path : missing) {
+      Files.createDirectory(path);
+      created.add(path);
+    }
+  }
+
+  private static void deleteIfEmpty(Path folder) {
+    try {
+      Files.delete(folder);
+    } catch (IOException e) {
+      // Someone else uses it by now.
+    }
+  }
+}

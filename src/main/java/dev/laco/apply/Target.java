@@ -1,0 +1,77 @@
+package dev.laco.apply;
+
+import dev.laco.UsageException;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.OutputFiles;
+import dev.laco.checkpoint.SafetensorsFile;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Stream;
+
+/** Where a pruned checkpoint may be written: never into its model, nor over it. */
+final class Target {
+  private Target() {}
+
+  /**
+   * The real path of the folder to write.
+   *
+   * @throws UsageException if it is the model, inside it or around it, no folder, or not empty and
+   *     not to be replaced
+   */
+  static Path resolve(Checkpoint model, Path out, boolean overwrite) {
+    try {
+      Path target = realPath(out);
+      if (target.getFileName() == null) {
+        throw new UsageException(out + ": is a file system's root; name a folder");
+      }
+      refuseModel(model, out, target);
+      if (Files.exists(target) && !Files.isDirectory(target)) {
+        throw new UsageException(out + ": exists and is not a folder");
+      }
+      if (!overwrite && Files.exists(target) && !isEmpty(target)) {
+        throw new UsageException(out + ": is not empty; use --overwrite to replace it");
+      }
+      return target;
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(out, e);
+    }
+  }
+
+  private static void refuseModel(Checkpoint model, Path out, Path target) throws IOException {
+    Path source = model.directory().toRealPath();
+    if (target.startsWith(source)) {
+      throw new UsageException(
+          "%s: is %s the model %s; choose a folder outside it"
+              .formatted(out, target.equals(source) ? "itself" : "inside", model.directory()));
+    }
+    List<Path> sources = new ArrayList<>(List.of(source));
+    for (SafetensorsFile file : model.files()) {
+      sources.add(file.path().toRealPath());
+    }
+    for (Path path : sources) {
+      if (path.startsWith(target)) {
+        throw new UsageException(
+            "%s: holds the model's %s; choose another folder".formatted(out, path));
+      }
+    }
+  }
+
+  /** The real path of what exists, and behind it the names of what does not yet. */
+  private static Path realPath(Path path) throws IOException {
+    Path absolute = path.toAbsolutePath().normalize();
+    if (Files.exists(absolute, LinkOption.NOFOLLOW_LINKS) || absolute.getParent() == null) {
+      return absolute.toRealPath();
+    }
+    return realPath(absolute.getParent()).resolve(absolute.getFileName());
+  }
+
+  private static boolean isEmpty(Path folder) throws IOException {
+    try (Stream<Path> files = Files.list(folder)) {
+      return files.findAny().isEmpty();
+    }
+  }
+}

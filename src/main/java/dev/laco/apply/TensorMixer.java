@@ -1,0 +1,125 @@
+package dev.laco.apply;
+
+import dev.laco.BadInputException;
+import dev.laco.checkpoint.FiniteCheck;
+import dev.laco.checkpoint.OutputTensor;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.channels.FileChannel;
+import java.util.List;
+import java.util.stream.IntStream;
+
+/**
+ * Writes {@code sum_j c_j * source_j}: accumulated in f64 in the order of the sources, every
+ * product rounded and then every sum (no fused multiply-add), and rounded once to the target's
+ * type. So the bytes are the same on every machine. Works through a buffer of fixed size.
+ *
+ * @param name of the tensor that is made, for messages
+ * @param dtype type of the tensor that is made
+ * @param coefficients one per source
+ * @param sources tensors of one shape, of any float type
+ */
+record TensorMixer(String name, DType dtype, List<Double> coefficients, List<HostTensor> sources) {
+  /** Elements that one thread mixes at a time. */
+  private static final int PART = 1 << 15;
+
+  /** Parts that are mixed before they are written. */
+  private static final int PARTS = 64;
+
+  TensorMixer {
+    coefficients = List.copyOf(coefficients);
+    sources = List.copyOf(sources);
+  }
+
+  /**
+   * Mixes and writes.
+   *
+   * @throws BadInputException if a value is too large for the type
+   * @throws IOException if the target cannot be written
+   */
+  void writeTo(FileChannel target) throws IOException {
+    long elements = sources.getFirst().elements();
+    try (Arena arena = Arena.ofShared()) {
+      long most = Math.min(elements, (long) PART * PARTS);
+      MemorySegment buffer = arena.allocate(most * dtype.byteSize(), Long.BYTES);
+      for (long begin = 0; begin < elements; begin += most) {
+        int count = (int) Math.min(most, elements - begin);
+        mix(begin, count, buffer);
+        OutputTensor.write(buffer.asSlice(0, (long) count * dtype.byteSize()), target);
+      }
+    }
+  }
+
+  private void mix(long begin, int count, MemorySegment buffer) {
+    IntStream.range(0, Math.ceilDiv(count, PART))
+        .parallel()
+        .forEach(
+            part -> {
+              int offset = part * PART;
+              double[] sum = new double[Math.min(PART, count - offset)];
+              for (int j = 0; j < sources.size(); j++) {
+                addProduct(coefficients.get(j), sources.get(j), begin + offset, j == 0, sum);
+              }
+              long size = dtype.byteSize();
+              MemorySegment rounded = buffer.asSlice(offset * size, sum.length * size);
+              round(sum, rounded);
+              if (FiniteCheck.firstNonFinite(dtype, rounded) >= 0) {
+                throw new BadInputException(
+                    "tensor '%s': the mix has values that %s cannot hold; choose another rule, or a checkpoint in bf16 or f32"
+                        .formatted(name, dtype));
+              }
+            });
+  }
+
+  private static void addProduct(
+      double coefficient, HostTensor source, long begin, boolean first, double[] sum) {
+    MemorySegment data = source.data();
+    switch (source.dtype()) {
+      case F32 -> {
+        for (int i = 0; i < sum.length; i++) {
+          double product =
+              coefficient * data.getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, begin + i);
+          sum[i] = first ? product : sum[i] + product;
+        }
+      }
+      case F16 -> {
+        for (int i = 0; i < sum.length; i++) {
+          short bits = data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, begin + i);
+          double product = coefficient * Float.float16ToFloat(bits);
+          sum[i] = first ? product : sum[i] + product;
+        }
+      }
+      case BF16 -> {
+        for (int i = 0; i < sum.length; i++) {
+          short bits = data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, begin + i);
+          double product = coefficient * DType.bf16ToFloat(bits);
+          sum[i] = first ? product : sum[i] + product;
+        }
+      }
+    }
+  }
+
+  private void round(double[] sum, MemorySegment to) {
+    switch (dtype) {
+      case F32 -> {
+        for (int i = 0; i < sum.length; i++) {
+          to.setAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, i, (float) sum[i]);
+        }
+      }
+      case F16 -> {
+        for (int i = 0; i < sum.length; i++) {
+          to.setAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i, DType.toF16(sum[i]));
+        }
+      }
+      case BF16 -> {
+        for (int i = 0; i < sum.length; i++) {
+          to.setAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i, DType.toBf16(sum[i]));
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,72 @@
+package dev.laco.checkpoint;
+
+import dev.laco.ResourceException;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+
+/** Writing files so that they are on the disk before anything relies on them. */
+public final class OutputFiles {
+  private OutputFiles() {}
+
+  /**
+   * Writes a file, which must not exist, and forces it to the disk.
+   *
+   * @throws ResourceException if the disk is full or cannot be written
+   */
+  public static void write(Path file, byte[] bytes) {
+    try (FileChannel channel = create(file)) {
+      ByteBuffer buffer = ByteBuffer.wrap(bytes);
+      while (buffer.hasRemaining()) {
+        channel.write(buffer);
+      }
+      channel.force(true);
+    } catch (IOException e) {
+      throw cannotWrite(file, e);
+    }
+  }
+
+  /**
+   * Copies what a path leads to, symbolic links followed, to a file that must not exist, and forces
+   * it to the disk.
+   *
+   * @throws dev.laco.BadInputException if the source cannot be read
+   * @throws ResourceException if the disk is full or cannot be written
+   */
+  public static void copy(Path source, Path file) {
+    try (FileChannel from = InputFiles.openForReading(source);
+        FileChannel to = create(file)) {
+      InputFiles.transfer(source, from, 0, from.size(), to);
+      to.force(true);
+    } catch (IOException e) {
+      throw cannotWrite(file, e);
+    }
+  }
+
+  /** Forces the names in a folder to the disk. */
+  public static void forceNames(Path folder) throws IOException {
+    try (FileChannel channel = FileChannel.open(folder, StandardOpenOption.READ)) {
+      channel.force(true);
+    }
+  }
+
+  static FileChannel create(Path file) throws IOException {
+    return FileChannel.open(file, StandardOpenOption.WRITE, StandardOpenOption.CREATE_NEW);
+  }
+
+  /** The error for a file that cannot be written; says how much space its file system has. */
+  public static ResourceException cannotWrite(Path file, IOException e) {
+    String reason = e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
+    String space = "";
+    try {
+      long free = Files.getFileStore(file.toAbsolutePath().getParent()).getUsableSpace();
+      space = "; free space there: %d bytes".formatted(free);
+    } catch (IOException ignored) {
+      // The folder is gone or unreadable: the reason says more than its free space would.
+    }
+    return new ResourceException("%s: cannot be written: %s%s".formatted(file, reason, space), e);
+  }
+}

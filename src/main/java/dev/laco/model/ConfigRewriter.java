@@ -1,0 +1,297 @@
+package dev.laco.model;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.IntNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.fasterxml.jackson.databind.node.TextNode;
+import dev.laco.BadInputException;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Makes the {@code config.json} of a shallower model: what is said per layer is said of the
+ * surviving base layers, everything else stays. Looked at are the keys at the root and in {@code
+ * text_config}, but none that begins with {@code rope_} (frequency lists may have any length).
+ */
+public final class ConfigRewriter {
+  private static final Set<String> COUNTS =
+      Set.of("num_hidden_layers", "n_layer", "n_layers", "num_layers");
+
+  /** Lists of one entry a layer; a list of the right length under any other name counts as one. */
+  private static final Set<String> PER_LAYER =
+      Set.of("layer_types", "mlp_layer_types", "no_rope_layers", "layers_block_type");
+
+  /** Lists of layer indices, whatever their length. */
+  private static final Set<String> INDICES =
+      Set.of(
+          "mlp_only_layers",
+          "full_attention_layers",
+          "full_attn_idxs",
+          "cross_attention_layers",
+          "attn_layer_indices",
+          "global_attn_idx");
+
+  /** Lists of module names. */
+  private static final Set<String> MODULE_NAMES = Set.of("modules_to_not_convert");
+
+  /** Lists and dictionaries that have nothing to do with layers, however long they are. */
+  private static final Set<String> NOT_PER_LAYER =
+      Set.of(
+          "architectures",
+          "bos_token_id",
+          "eos_token_id",
+          "pad_token_id",
+          "id2label",
+          "label2id",
+          "suppress_tokens",
+          "begin_suppress_tokens",
+          "bad_words_ids",
+          "keys_to_ignore_at_inference",
+          "auto_map",
+          "quantization_config",
+          "text_config");
+
+  /**
+   * Rules of position that cannot be said of an arbitrary choice of layers, and their harmless
+   * value.
+   */
+  private static final Map<String, Integer> POSITIONAL =
+      Map.ofEntries(
+          Map.entry("attn_layer_offset", 0),
+          Map.entry("attn_layer_period", 1),
+          Map.entry("decoder_sparse_step", 1),
+          Map.entry("expert_layer_offset", 0),
+          Map.entry("expert_layer_period", 1),
+          Map.entry("first_k_dense_replace", 0),
+          Map.entry("full_attention_interval", 1),
+          Map.entry("global_attn_every_n_layers", 1),
+          Map.entry("interleave_moe_layer_step", 1),
+          Map.entry("layer_group_size", 1),
+          Map.entry("moe_layer_freq", 1),
+          Map.entry("num_kv_shared_layers", 0));
+
+  /** Rules of position that a list of every layer replaces. */
+  private static final Map<String, String> REPLACED_BY_LIST =
+      Map.of("sliding_window_pattern", "layer_types", "no_rope_layer_interval", "no_rope_layers");
+
+  private static final Pattern MODULE = Pattern.compile("(.*\\blayers?\\.)(\\d{1,9})(\\b.*)");
+
+  private final String file;
+  private final int depth;
+  private final List<Integer> bases;
+  private final Map<Integer, Integer> newIndex = new HashMap<>();
+
+  private ConfigRewriter(String file, int depth, List<Integer> bases) {
+    this.file = file;
+    this.depth = depth;
+    this.bases = bases;
+    for (int i = 0; i < bases.size(); i++) {
+      newIndex.put(bases.get(i), i);
+    }
+  }
+
+  /**
+   * The config of the model that keeps these layers. The key order stays.
+   *
+   * @param file its name for messages
+   * @param bases original indices of the surviving base layers, ascending
+   * @throws BadInputException naming a key that cannot be re-indexed
+   */
+  public static ObjectNode rewrite(String file, ObjectNode config, List<Integer> bases) {
+    ModelConfig dense = ModelConfig.parse(file, config);
+    ObjectNode result = config.deepCopy();
+    if (bases.equals(IntStream.range(0, dense.numHiddenLayers()).boxed().toList())) {
+      return result;
+    }
+    ConfigRewriter rewriter = new ConfigRewriter(file, dense.numHiddenLayers(), bases);
+    rewriter.rewriteObject(result);
+    if (result.get("text_config") instanceof ObjectNode text) {
+      rewriter.rewriteObject(text);
+    }
+    keepWindows(file, dense, bases, result);
+    return result;
+  }
+
+  /**
+   * Checks that a config says its depth everywhere.
+   *
+   * @throws BadInputException naming the key that does not
+   */
+  public static void requireDepth(String file, ObjectNode config, int depth) {
+    Stream.of(config, config.path("text_config"))
+        .flatMap(object -> object.properties().stream())
+        .forEach(
+            entry -> {
+              JsonNode value = entry.getValue();
+              String key = entry.getKey();
+              boolean wrong =
+                  (COUNTS.contains(key) && value.isNumber() && value.intValue() != depth)
+                      || (PER_LAYER.contains(key) && value.isArray() && value.size() != depth);
+              if (wrong) {
+                throw new BadInputException(
+                    "%s: %s does not fit a model of %d layers".formatted(file, key, depth));
+              }
+            });
+  }
+
+  private void rewriteObject(ObjectNode object) {
+    for (Map.Entry<String, JsonNode> entry : List.copyOf(object.properties())) {
+      String key = entry.getKey();
+      if (!key.startsWith("rope_") && !NOT_PER_LAYER.contains(key)) {
+        JsonNode value = rewriteValue(object, key, entry.getValue());
+        if (value != null) {
+          object.set(key, value);
+        }
+      }
+    }
+  }
+
+  /** The new value of a key, or null if it stays. */
+  private @Nullable JsonNode rewriteValue(ObjectNode object, String key, JsonNode value) {
+    if (value instanceof ArrayNode list) {
+      return rewriteList(key, list);
+    }
+    if (value instanceof ObjectNode dictionary) {
+      return rewriteDictionary(key, dictionary);
+    }
+    if (!value.isNumber()) {
+      return null;
+    }
+    if (COUNTS.contains(key)) {
+      return rewriteCount(key, value);
+    }
+    if (key.equals("max_window_layers")) {
+      int first = value.intValue();
+      return IntNode.valueOf((int) bases.stream().filter(base -> base < first).count());
+    }
+    refusePositional(object, key, value);
+    return null;
+  }
+
+  private IntNode rewriteCount(String key, JsonNode value) {
+    if (value.intValue() != depth) {
+      throw error(key, "is %s, but the model has %d layers".formatted(value, depth));
+    }
+    return IntNode.valueOf(bases.size());
+  }
+
+  private void refusePositional(ObjectNode object, String key, JsonNode value) {
+    Integer harmless = POSITIONAL.get(key);
+    if (harmless != null && value.doubleValue() != harmless) {
+      throw error(key, "tells layers apart by their position, which pruning changes");
+    }
+    String list = REPLACED_BY_LIST.get(key);
+    if (list != null && !object.path(list).isArray()) {
+      throw error(
+          key, "tells layers apart by their position, which pruning changes; add the list " + list);
+    }
+  }
+
+  private @Nullable JsonNode rewriteList(String key, ArrayNode list) {
+    if (list.isEmpty()) {
+      return null;
+    }
+    if (MODULE_NAMES.contains(key)) {
+      return rewriteModuleNames(list);
+    }
+    if (INDICES.contains(key)) {
+      return rewriteIndices(key, list);
+    }
+    if (list.size() == depth) {
+      ArrayNode kept = JsonNodeFactory.instance.arrayNode();
+      bases.forEach(base -> kept.add(list.get(base)));
+      return kept;
+    }
+    if (PER_LAYER.contains(key) || key.contains("layer")) {
+      throw error(
+          key,
+          "has %d entries, which is neither one for each of %d layers nor a list that we know"
+              .formatted(list.size(), depth));
+    }
+    return null;
+  }
+
+  private ArrayNode rewriteIndices(String key, ArrayNode list) {
+    ArrayNode kept = JsonNodeFactory.instance.arrayNode();
+    for (JsonNode index : list) {
+      Integer mapped = newIndex.get(requireLayer(key, index.asText()));
+      if (mapped != null) {
+        kept.add(mapped);
+      }
+    }
+    return kept;
+  }
+
+  private ArrayNode rewriteModuleNames(ArrayNode list) {
+    ArrayNode kept = JsonNodeFactory.instance.arrayNode();
+    for (JsonNode name : list) {
+      Matcher module = MODULE.matcher(name.asText());
+      if (!module.matches()) {
+        kept.add(name);
+      } else {
+        Integer mapped = newIndex.get(Integer.valueOf(module.group(2)));
+        if (mapped != null) {
+          kept.add(TextNode.valueOf(module.group(1) + mapped + module.group(3)));
+        }
+      }
+    }
+    return kept;
+  }
+
+  private @Nullable JsonNode rewriteDictionary(String key, ObjectNode dictionary) {
+    Set<Map.Entry<String, JsonNode>> entries = dictionary.properties();
+    if (entries.stream().anyMatch(entry -> MODULE.matcher(entry.getKey()).matches())) {
+      throw error(key, "is keyed by the names of layers, which we cannot re-index");
+    }
+    if (entries.isEmpty() || !entries.stream().allMatch(e -> e.getKey().matches("\\d{1,9}"))) {
+      return null;
+    }
+    ObjectNode kept = JsonNodeFactory.instance.objectNode();
+    for (Map.Entry<String, JsonNode> entry : entries) {
+      Integer mapped = newIndex.get(requireLayer(key, entry.getKey()));
+      if (mapped != null) {
+        kept.set(mapped.toString(), entry.getValue());
+      }
+    }
+    return kept;
+  }
+
+  private int requireLayer(String key, String index) {
+    if (!index.matches("\\d{1,9}") || Integer.parseInt(index) >= depth) {
+      throw error(key, "names layer %s of a model of %d layers".formatted(index, depth));
+    }
+    return Integer.parseInt(index);
+  }
+
+  /**
+   * A survivor keeps its base's attention window. Where the rule of position says something else of
+   * the new indices, the list of types is written out.
+   */
+  private static void keepWindows(
+      String file, ModelConfig dense, List<Integer> bases, ObjectNode result) {
+    List<Integer> expected = bases.stream().map(dense.slidingWindows()::get).toList();
+    if (ModelConfig.parse(file, result).slidingWindows().equals(expected)) {
+      return;
+    }
+    ArrayNode types = JsonNodeFactory.instance.arrayNode();
+    expected.forEach(window -> types.add(window > 0 ? "sliding_attention" : "full_attention"));
+    result.set("layer_types", types);
+    if (!ModelConfig.parse(file, result).slidingWindows().equals(expected)) {
+      throw new BadInputException(
+          file + ": sliding_window: the surviving layers' windows cannot be written into a config");
+    }
+  }
+
+  private BadInputException error(String key, String problem) {
+    return new BadInputException("%s: %s %s".formatted(file, key, problem));
+  }
+}
