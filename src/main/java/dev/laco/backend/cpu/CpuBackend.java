@@ -1,0 +1,303 @@
+package dev.laco.backend.cpu;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import dev.laco.UsageException;
+import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Compute;
+import dev.laco.backend.MemoryArena;
+import dev.laco.backend.MemoryBatch;
+import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.OpChecks;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
+import dev.laco.backend.TokenBatch;
+import dev.laco.model.Activation;
+import dev.laco.model.HostTensor;
+import dev.laco.model.PackedSequences;
+import java.lang.foreign.MemorySegment;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The ops on a CPU: our C++ kernels, and oneDNN for matrix products of more than a few rows.
+ * Weights are read where they lie. Results do not depend on the number of threads.
+ */
+public final class CpuBackend implements Backend {
+  /** Bytes of logits that {@link #logProbability} holds at once. */
+  private static final long LOGITS_BYTES = 8L << 20;
+
+  private final Compute compute;
+  private final CpuTier tier;
+  private final int threads;
+  private final CpuKernels kernels;
+  private final String oneDnnVersion;
+  private final LinearProduct products;
+  private final Scratch attentionScratch = new Scratch();
+  private final Scratch mixScratch = new Scratch();
+  private final Scratch reductionScratch = new Scratch();
+  private final Scratch logits = new Scratch();
+
+  private CpuBackend(Compute compute, int threads, CpuTier tier) {
+    CpuLibraries libraries = CpuLibraries.get();
+    this.compute = compute;
+    this.tier = tier;
+    this.threads = threads;
+    this.kernels = new CpuKernels(libraries.kernels(), tier);
+    this.oneDnnVersion = OneDnn.version(libraries.oneDnn());
+    this.products = new LinearProduct(libraries.oneDnn(), kernels, compute, tier);
+  }
+
+  /**
+   * A backend on the best tier of this processor, or the one that {@value CpuTier#PROPERTY} names.
+   *
+   * @param threads 0 for all physical cores that this process may use
+   * @throws dev.laco.ResourceException if a native library cannot be loaded
+   */
+  public static CpuBackend open(Compute compute, int threads) {
+    return open(compute, threads, CpuTier.selected());
+  }
+
+  /**
+   * A backend on a tier.
+   *
+   * @throws UsageException if the processor lacks that tier or the number of threads is negative
+   */
+  public static CpuBackend open(Compute compute, int threads, CpuTier tier) {
+    if (!tier.isSupported()) {
+      throw new UsageException("this processor has no " + tier.displayName());
+    }
+    if (threads < 0) {
+      throw new UsageException("--threads " + threads + ": give a positive number, or 0 for all");
+    }
+    return new CpuBackend(compute, threads == 0 ? CpuCores.available() : threads, tier);
+  }
+
+  @Override
+  public String device() {
+    return "cpu (%s, oneDNN %s, %d thread%s)"
+        .formatted(tier.displayName(), oneDnnVersion, threads, threads == 1 ? "" : "s");
+  }
+
+  @Override
+  public Compute compute() {
+    return compute;
+  }
+
+  @Override
+  public Tensor weight(HostTensor tensor) {
+    return MemoryTensor.of(tensor);
+  }
+
+  @Override
+  public TensorArena arena() {
+    return new MemoryArena();
+  }
+
+  @Override
+  public TokenBatch batch(PackedSequences sequences, float[] cosine, float[] sine) {
+    return new MemoryBatch(sequences, cosine, sine);
+  }
+
+  @Override
+  public void embed(Tensor table, TokenBatch batch, Tensor out) {
+    MemoryBatch tokens = MemoryBatch.of(batch);
+    OpChecks.embed(table, batch, tokens.maxToken(), out);
+    kernels()
+        .embed(
+            data(table),
+            table.dtype().ordinal(),
+            tokens.tokens(),
+            out.rows(),
+            out.columns(),
+            data(out));
+  }
+
+  @Override
+  public void rmsNorm(Tensor x, Tensor weight, double eps, Tensor out) {
+    OpChecks.rmsNorm(x, weight, out);
+    kernels()
+        .rmsNorm(
+            data(x), data(weight), weight.dtype().ordinal(), eps, x.rows(), x.columns(), data(out));
+  }
+
+  @Override
+  public void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
+    OpChecks.linear(x, weight, bias, out);
+    CpuKernels current = kernels();
+    products.apply(MemoryTensor.of(x), MemoryTensor.of(weight), data(out));
+    if (bias != null) {
+      current.addBias(data(out), data(bias), bias.dtype().ordinal(), out.rows(), out.columns());
+    }
+  }
+
+  @Override
+  public void rope(Tensor x, int headDim, TokenBatch batch) {
+    OpChecks.rope(x, headDim, batch);
+    MemoryBatch angles = MemoryBatch.of(batch);
+    kernels()
+        .rope(
+            data(x),
+            angles.cosine(),
+            angles.sine(),
+            x.rows(),
+            x.columns() / headDim,
+            headDim,
+            angles.rotaryPairs());
+  }
+
+  @Override
+  public void attention(
+      Tensor query, Tensor key, Tensor value, AttentionSpec spec, TokenBatch batch, Tensor out) {
+    MemoryBatch sequences = MemoryBatch.of(batch);
+    OpChecks.attention(query, key, value, spec, batch, sequences.keys(), out);
+    CpuKernels current = kernels();
+    long floats = current.attentionScratch(spec.headDim());
+    current.attention(
+        data(query),
+        data(key),
+        data(value),
+        spec.numHeads(),
+        spec.numKeyValueHeads(),
+        spec.headDim(),
+        spec.slidingWindow(),
+        spec.scale(),
+        sequences.offsets(),
+        sequences.keyOffsets(),
+        sequences.past(),
+        batch.sequences().sequences(),
+        attentionScratch.atLeast(threads * floats * Float.BYTES),
+        data(out));
+  }
+
+  @Override
+  public void gatedActivation(Activation activation, Tensor gate, Tensor up, Tensor out) {
+    OpChecks.gatedActivation(gate, up, out);
+    kernels()
+        .gatedActivation(activation.ordinal(), data(gate), data(up), out.elements(), data(out));
+  }
+
+  @Override
+  public void add(Tensor x, Tensor y) {
+    OpChecks.add(x, y);
+    kernels().add(data(x), data(y), x.elements());
+  }
+
+  @Override
+  public void mix(List<TensorMix> tensors) {
+    CpuKernels current = kernels();
+    for (TensorMix mix : tensors) {
+      int count = mix.sources().size();
+      MemorySegment scratch = mixScratch.atLeast(20L * count);
+      MemorySegment coefficients = scratch.asSlice(0, 8L * count);
+      MemorySegment sources = scratch.asSlice(8L * count, 8L * count);
+      MemorySegment dtypes = scratch.asSlice(16L * count, 4L * count);
+      for (int j = 0; j < count; j++) {
+        Tensor source = mix.sources().get(j);
+        coefficients.setAtIndex(JAVA_DOUBLE, j, mix.coefficients()[j]);
+        sources.setAtIndex(ADDRESS, j, data(source));
+        dtypes.setAtIndex(JAVA_INT, j, source.dtype().ordinal());
+      }
+      Tensor out = mix.out();
+      current.mix(
+          data(out), out.dtype().ordinal(), out.elements(), coefficients, sources, dtypes, count);
+    }
+  }
+
+  @Override
+  public double[] cosine(Tensor a, Tensor b, TokenBatch batch) {
+    MemoryBatch sequences = MemoryBatch.of(batch);
+    OpChecks.cosine(a, b, batch);
+    double[] cosines = new double[batch.sequences().sequences()];
+    long sums = 3 * a.rows();
+    MemorySegment scratch = reductionScratch.atLeast((sums + cosines.length) * Double.BYTES);
+    MemorySegment out = scratch.asSlice(sums * Double.BYTES);
+    kernels()
+        .cosine(
+            data(a),
+            data(b),
+            a.rows(),
+            a.columns(),
+            sequences.offsets(),
+            cosines.length,
+            scratch,
+            out);
+    MemorySegment.copy(out, JAVA_DOUBLE, 0, cosines, 0, cosines.length);
+    return cosines;
+  }
+
+  @Override
+  public void logProbability(Tensor hidden, Tensor head, TokenBatch batch, double[] out) {
+    MemoryBatch sequences = MemoryBatch.of(batch);
+    OpChecks.logProbability(hidden, head, batch, sequences.maxToken(), out);
+    CpuKernels current = kernels();
+    MemoryTensor states = MemoryTensor.of(hidden);
+    MemoryTensor matrix = MemoryTensor.of(head);
+    long rows = hidden.rows();
+    long panel = Math.clamp(LOGITS_BYTES / Float.BYTES / rows, 64, head.rows());
+    MemorySegment scores = logits.atLeast(rows * panel * Float.BYTES);
+    MemorySegment state = reductionScratch.atLeast(rows * 16);
+    MemorySegment total = state.asSlice(0, rows * 8);
+    MemorySegment most = state.asSlice(rows * 8, rows * 4);
+    MemorySegment target = state.asSlice(rows * 12, rows * 4);
+    for (long row = 0; row < rows; row++) {
+      total.setAtIndex(JAVA_DOUBLE, row, 0);
+      most.setAtIndex(JAVA_FLOAT, row, Float.NEGATIVE_INFINITY);
+    }
+    for (long first = 0; first < head.rows(); first += panel) {
+      long last = Math.min(head.rows(), first + panel);
+      products.apply(states, matrix.slice(first, last), scores);
+      current.logProbability(
+          scores, rows, last - first, first, sequences.targets(), most, total, target);
+    }
+    for (int t = 0; t < out.length; t++) {
+      boolean scored = sequences.targets().getAtIndex(JAVA_INT, t) >= 0;
+      double logit = target.getAtIndex(JAVA_FLOAT, t);
+      double largest = most.getAtIndex(JAVA_FLOAT, t);
+      out[t] = scored ? logit - largest - Math.log(total.getAtIndex(JAVA_DOUBLE, t)) : 0;
+    }
+  }
+
+  @Override
+  public void copy(Tensor from, Tensor to) {
+    OpChecks.copy(from, to);
+    data(to).copyFrom(data(from));
+  }
+
+  @Override
+  public void download(Tensor from, float[] to) {
+    OpChecks.transfer(from, to);
+    MemorySegment.copy(data(from), JAVA_FLOAT_UNALIGNED, 0, to, 0, to.length);
+  }
+
+  @Override
+  public void upload(float[] from, Tensor to) {
+    OpChecks.transfer(to, from);
+    MemorySegment.copy(from, 0, data(to), JAVA_FLOAT_UNALIGNED, 0, from.length);
+  }
+
+  @Override
+  public void close() {
+    products.close();
+    attentionScratch.close();
+    mixScratch.close();
+    reductionScratch.close();
+    logits.close();
+  }
+
+  /** The kernels, set to this backend's threads: OpenMP keeps their number per calling thread. */
+  private CpuKernels kernels() {
+    kernels.setThreads(threads);
+    return kernels;
+  }
+
+  private static MemorySegment data(Tensor tensor) {
+    return MemoryTensor.of(tensor).data();
+  }
+}

@@ -1,0 +1,60 @@
+package dev.laco.backend.cpu;
+
+import dev.laco.ffi.Downcalls;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+import java.util.Arrays;
+import java.util.List;
+
+/**
+ * What the processor has and the operating system lets programs use; bits as in {@code cpu.cpp}.
+ */
+public enum CpuFeature {
+  /** AVX2, FMA and F16C. */
+  AVX2("AVX2+FMA+F16C"),
+  /** AVX-512 F, BW, DQ and VL. */
+  AVX512("AVX-512"),
+  /** Dot products of bf16. */
+  AVX512_BF16("AVX512-BF16"),
+  /** Arithmetic in f16. */
+  AVX512_FP16("AVX512-FP16"),
+  /** Tiles of bf16. */
+  AMX_BF16("AMX-BF16");
+
+  /** {@code int32_t laco_cpu_features(void)}. */
+  private static final MethodHandle LACO_CPU_FEATURES = Downcalls.ofInt();
+
+  private final String displayName;
+
+  CpuFeature(String displayName) {
+    this.displayName = displayName;
+  }
+
+  /** The features of this processor. */
+  public static List<CpuFeature> present() {
+    return Arrays.stream(values()).filter(CpuFeature::isPresent).toList();
+  }
+
+  /** True if this processor has it. */
+  public boolean isPresent() {
+    return (bits() & mask()) != 0;
+  }
+
+  int mask() {
+    return 1 << ordinal();
+  }
+
+  static int bits() {
+    MemorySegment function = CpuLibraries.get().kernels().function("laco_cpu_features");
+    try {
+      return (int) LACO_CPU_FEATURES.invokeExact(function);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  @Override
+  public String toString() {
+    return displayName;
+  }
+}

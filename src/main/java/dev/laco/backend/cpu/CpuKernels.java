@@ -1,0 +1,423 @@
+package dev.laco.backend.cpu;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import dev.laco.ffi.Downcalls;
+import dev.laco.ffi.NativeLibrary;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+
+/**
+ * Our kernels of one tier. Native code trusts its arguments: whoever calls has checked all bounds.
+ * The prototypes stand without the suffix that names the tier.
+ */
+final class CpuKernels {
+  /** What {@code laco_abi} of a library that fits these prototypes returns. */
+  private static final int ABI = 1;
+
+  private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
+
+  /** {@code int32_t laco_abi(void)}. */
+  private static final MethodHandle ABI_QUERY = Downcalls.ofInt();
+
+  /** {@code void laco_set_threads(int32_t threads)}. */
+  private static final MethodHandle SET_THREADS = Downcalls.ofVoid(JAVA_INT);
+
+  /** {@code int64_t laco_attention_scratch(int64_t width)}. */
+  private static final MethodHandle ATTENTION_SCRATCH = Downcalls.ofLong(JAVA_LONG);
+
+  /**
+   * {@code int32_t laco_embed(const void *table, int32_t dtype, const int32_t *tokens, int64_t
+   * rows, int64_t width, float *out)}.
+   */
+  private static final MethodHandle EMBED =
+      Downcalls.ofInt(ADDRESS, JAVA_INT, ADDRESS, JAVA_LONG, JAVA_LONG, ADDRESS);
+
+  /**
+   * {@code int32_t laco_rms_norm(const float *x, const void *weight, int32_t dtype, double eps,
+   * int64_t rows, int64_t width, float *out)}.
+   */
+  private static final MethodHandle RMS_NORM =
+      Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_INT, JAVA_DOUBLE, JAVA_LONG, JAVA_LONG, ADDRESS);
+
+  /**
+   * {@code int32_t laco_linear_rows(const float *x, const void *weight, int32_t dtype, int64_t
+   * rows, int64_t in, int64_t width, float *out)}.
+   */
+  private static final MethodHandle LINEAR_ROWS =
+      Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_LONG, ADDRESS);
+
+  /**
+   * {@code int32_t laco_add_bias(float *x, const void *bias, int32_t dtype, int64_t rows, int64_t
+   * width)}.
+   */
+  private static final MethodHandle ADD_BIAS =
+      Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_INT, JAVA_LONG, JAVA_LONG);
+
+  /**
+   * {@code int32_t laco_rope(float *x, const float *cosine, const float *sine, int64_t rows,
+   * int64_t heads, int64_t head_dim, int64_t pairs)}.
+   */
+  private static final MethodHandle ROPE =
+      Downcalls.ofInt(ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG);
+
+  /**
+   * {@code int32_t laco_attention(const float *query, const float *key, const float *value, int64_t
+   * query_heads, int64_t key_heads, int64_t width, int64_t window, float scale, const int32_t
+   * *offsets, const int32_t *key_offsets, const int32_t *past, int64_t sequences, float *scratch,
+   * float *out)}.
+   */
+  private static final MethodHandle ATTENTION =
+      Downcalls.ofInt(
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
+          JAVA_LONG,
+          JAVA_LONG,
+          JAVA_LONG,
+          JAVA_LONG,
+          JAVA_FLOAT,
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
+          JAVA_LONG,
+          ADDRESS,
+          ADDRESS);
+
+  /**
+   * {@code int32_t laco_gated_activation(int32_t activation, const float *gate, const float *up,
+   * int64_t n, float *out)}.
+   */
+  private static final MethodHandle GATED_ACTIVATION =
+      Downcalls.ofInt(JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS);
+
+  /** {@code int32_t laco_add(float *x, const float *y, int64_t n)}. */
+  private static final MethodHandle ADD = Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_LONG);
+
+  /**
+   * {@code int32_t laco_mix(void *out, int32_t dtype, int64_t n, const double *coefficients, const
+   * void *const *sources, const int32_t *dtypes, int64_t count)}.
+   */
+  private static final MethodHandle MIX =
+      Downcalls.ofInt(ADDRESS, JAVA_INT, JAVA_LONG, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG);
+
+  /**
+   * {@code int32_t laco_cosine(const float *a, const float *b, int64_t rows, int64_t width, const
+   * int32_t *offsets, int64_t sequences, double *scratch, double *out)}.
+   */
+  private static final MethodHandle COSINE =
+      Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, ADDRESS, JAVA_LONG, ADDRESS, ADDRESS);
+
+  /**
+   * {@code int32_t laco_log_probability(const float *logits, int64_t rows, int64_t columns, int64_t
+   * first, const int32_t *targets, float *most, double *total, float *target_logit)}.
+   */
+  private static final MethodHandle LOG_PROBABILITY =
+      Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+
+  /** {@code int32_t laco_widen(const void *in, int32_t dtype, int64_t n, float *out)}. */
+  private static final MethodHandle WIDEN = Downcalls.ofInt(ADDRESS, JAVA_INT, JAVA_LONG, ADDRESS);
+
+  /** {@code int32_t laco_narrow(const float *in, int64_t n, void *out, int32_t dtype)}. */
+  private static final MethodHandle NARROW = Downcalls.ofInt(ADDRESS, JAVA_LONG, ADDRESS, JAVA_INT);
+
+  private final MemorySegment setThreads;
+  private final MemorySegment attentionScratch;
+  private final MemorySegment embed;
+  private final MemorySegment rmsNorm;
+  private final MemorySegment linearRows;
+  private final MemorySegment addBias;
+  private final MemorySegment rope;
+  private final MemorySegment attention;
+  private final MemorySegment gatedActivation;
+  private final MemorySegment add;
+  private final MemorySegment mix;
+  private final MemorySegment cosine;
+  private final MemorySegment logProbability;
+  private final MemorySegment widen;
+  private final MemorySegment narrow;
+
+  /**
+   * The kernels of a tier.
+   *
+   * @throws IllegalStateException if the library was built from other sources
+   */
+  CpuKernels(NativeLibrary library, CpuTier tier) {
+    int abi = abi(library.function("laco_abi"));
+    if (abi != ABI) {
+      throw new IllegalStateException(
+          library.location() + " has interface version " + abi + ", not " + ABI + ": rebuild it");
+    }
+    setThreads = library.function("laco_set_threads");
+    attentionScratch = function(library, "laco_attention_scratch", tier);
+    embed = function(library, "laco_embed", tier);
+    rmsNorm = function(library, "laco_rms_norm", tier);
+    linearRows = function(library, "laco_linear_rows", tier);
+    addBias = function(library, "laco_add_bias", tier);
+    rope = function(library, "laco_rope", tier);
+    attention = function(library, "laco_attention", tier);
+    gatedActivation = function(library, "laco_gated_activation", tier);
+    add = function(library, "laco_add", tier);
+    mix = function(library, "laco_mix", tier);
+    cosine = function(library, "laco_cosine", tier);
+    logProbability = function(library, "laco_log_probability", tier);
+    widen = function(library, "laco_widen", tier);
+    narrow = function(library, "laco_narrow", tier);
+  }
+
+  /** Threads of all parallel regions that the calling thread starts from now on. */
+  void setThreads(int threads) {
+    try {
+      SET_THREADS.invokeExact(setThreads, threads);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  /** Floats of scratch that attention with heads of this width needs for each thread. */
+  long attentionScratch(long width) {
+    try {
+      return (long) ATTENTION_SCRATCH.invokeExact(attentionScratch, width);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  void embed(
+      MemorySegment table,
+      int dtype,
+      MemorySegment tokens,
+      long rows,
+      long width,
+      MemorySegment out) {
+    int status;
+    try {
+      status = (int) EMBED.invokeExact(embed, table, dtype, tokens, rows, width, out);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_embed", status);
+  }
+
+  void rmsNorm(
+      MemorySegment x,
+      MemorySegment weight,
+      int dtype,
+      double eps,
+      long rows,
+      long width,
+      MemorySegment out) {
+    int status;
+    try {
+      status = (int) RMS_NORM.invokeExact(rmsNorm, x, weight, dtype, eps, rows, width, out);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_rms_norm", status);
+  }
+
+  void linearRows(
+      MemorySegment x,
+      MemorySegment weight,
+      int dtype,
+      long rows,
+      long in,
+      long width,
+      MemorySegment out) {
+    int status;
+    try {
+      status = (int) LINEAR_ROWS.invokeExact(linearRows, x, weight, dtype, rows, in, width, out);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_linear_rows", status);
+  }
+
+  void addBias(MemorySegment x, MemorySegment bias, int dtype, long rows, long width) {
+    int status;
+    try {
+      status = (int) ADD_BIAS.invokeExact(addBias, x, bias, dtype, rows, width);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_add_bias", status);
+  }
+
+  void rope(
+      MemorySegment x,
+      MemorySegment cosine,
+      MemorySegment sine,
+      long rows,
+      long heads,
+      long headDim,
+      long pairs) {
+    int status;
+    try {
+      status = (int) ROPE.invokeExact(rope, x, cosine, sine, rows, heads, headDim, pairs);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_rope", status);
+  }
+
+  void attention(
+      MemorySegment query,
+      MemorySegment key,
+      MemorySegment value,
+      long queryHeads,
+      long keyHeads,
+      long width,
+      long window,
+      float scale,
+      MemorySegment offsets,
+      MemorySegment keyOffsets,
+      MemorySegment past,
+      long sequences,
+      MemorySegment scratch,
+      MemorySegment out) {
+    int status;
+    try {
+      status =
+          (int)
+              ATTENTION.invokeExact(
+                  attention,
+                  query,
+                  key,
+                  value,
+                  queryHeads,
+                  keyHeads,
+                  width,
+                  window,
+                  scale,
+                  offsets,
+                  keyOffsets,
+                  past,
+                  sequences,
+                  scratch,
+                  out);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_attention", status);
+  }
+
+  void gatedActivation(
+      int activation, MemorySegment gate, MemorySegment up, long n, MemorySegment out) {
+    int status;
+    try {
+      status = (int) GATED_ACTIVATION.invokeExact(gatedActivation, activation, gate, up, n, out);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_gated_activation", status);
+  }
+
+  void add(MemorySegment x, MemorySegment y, long n) {
+    int status;
+    try {
+      status = (int) ADD.invokeExact(add, x, y, n);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_add", status);
+  }
+
+  void mix(
+      MemorySegment out,
+      int dtype,
+      long n,
+      MemorySegment coefficients,
+      MemorySegment sources,
+      MemorySegment dtypes,
+      long count) {
+    int status;
+    try {
+      status = (int) MIX.invokeExact(mix, out, dtype, n, coefficients, sources, dtypes, count);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_mix", status);
+  }
+
+  void cosine(
+      MemorySegment a,
+      MemorySegment b,
+      long rows,
+      long width,
+      MemorySegment offsets,
+      long sequences,
+      MemorySegment scratch,
+      MemorySegment out) {
+    int status;
+    try {
+      status =
+          (int) COSINE.invokeExact(cosine, a, b, rows, width, offsets, sequences, scratch, out);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_cosine", status);
+  }
+
+  void logProbability(
+      MemorySegment logits,
+      long rows,
+      long columns,
+      long first,
+      MemorySegment targets,
+      MemorySegment most,
+      MemorySegment total,
+      MemorySegment targetLogit) {
+    int status;
+    try {
+      status =
+          (int)
+              LOG_PROBABILITY.invokeExact(
+                  logProbability, logits, rows, columns, first, targets, most, total, targetLogit);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_log_probability", status);
+  }
+
+  void widen(MemorySegment in, int dtype, long n, MemorySegment out) {
+    int status;
+    try {
+      status = (int) WIDEN.invokeExact(widen, in, dtype, n, out);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_widen", status);
+  }
+
+  void narrow(MemorySegment in, long n, MemorySegment out, int dtype) {
+    int status;
+    try {
+      status = (int) NARROW.invokeExact(narrow, in, n, out, dtype);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_narrow", status);
+  }
+
+  private static int abi(MemorySegment function) {
+    try {
+      return (int) ABI_QUERY.invokeExact(function);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  private static MemorySegment function(NativeLibrary library, String name, CpuTier tier) {
+    return library.function(name + "_" + tier.ordinal());
+  }
+
+  private static void check(String function, int status) {
+    if (status != 0) {
+      throw new IllegalStateException(function + ": " + STATUS[status] + " (" + status + ")");
+    }
+  }
+}

@@ -1,0 +1,131 @@
+package dev.laco.backend.cpu;
+
+import dev.laco.backend.Compute;
+import dev.laco.backend.MemoryTensor;
+import dev.laco.ffi.NativeLibrary;
+import dev.laco.model.DType;
+import java.lang.foreign.MemorySegment;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/**
+ * {@code x weight^T} by the quickest way there is for the weight's dtype, the processor and the
+ * number of rows:
+ *
+ * <ul>
+ *   <li>few rows: our kernel, which reads the weight once and widens it in registers;
+ *   <li>oneDNN on the weight where it lies: f32, and bf16 where the processor multiplies bf16 (x is
+ *       rounded to bf16 then, which {@link Compute#F32} does not allow);
+ *   <li>otherwise oneDNN in f32 on panels of the weight that are widened into a scratch that stays
+ *       in the cache.
+ * </ul>
+ */
+final class LinearProduct implements AutoCloseable {
+  /** Up to this many rows of x our kernel is quicker. */
+  private static final long FEW_ROWS = 4;
+
+  /** Bytes of a widened panel. */
+  private static final long PANEL_BYTES = 4L << 20;
+
+  /** Products kept; a product is some kilobytes and a fraction of a millisecond to make. */
+  private static final int CAPACITY = 512;
+
+  private final CpuKernels kernels;
+  private final OneDnn oneDnn;
+  private final boolean bf16;
+  private final Scratch panel = new Scratch();
+  private final Scratch narrowed = new Scratch();
+  private final Scratch scratchpad = new Scratch();
+  private final Map<Shape, OneDnn.Product> cache =
+      new LinkedHashMap<>(16, 0.75f, true) {
+        private static final long serialVersionUID = 1L;
+
+        @Override
+        protected boolean removeEldestEntry(Map.Entry<Shape, OneDnn.Product> eldest) {
+          if (size() > CAPACITY) {
+            eldest.getValue().close();
+            return true;
+          }
+          return false;
+        }
+      };
+
+  LinearProduct(NativeLibrary library, CpuKernels kernels, Compute compute, CpuTier tier) {
+    this.kernels = kernels;
+    this.oneDnn = new OneDnn(library);
+    this.bf16 =
+        compute == Compute.AUTO && tier == CpuTier.AVX512 && CpuFeature.AVX512_BF16.isPresent();
+  }
+
+  /**
+   * {@code out = x weight^T}: {@code x [R, in]} f32, {@code weight [O, in]}, {@code out [R, O]}
+   * f32.
+   */
+  void apply(MemoryTensor x, MemoryTensor weight, MemorySegment out) {
+    long rows = x.rows();
+    long width = weight.rows();
+    DType dtype = weight.dtype();
+    // oneDNN's own code may assume that an element lies at a multiple of its size.
+    boolean aligned = weight.data().address() % dtype.byteSize() == 0;
+    if (rows <= FEW_ROWS) {
+      kernels.linearRows(x.data(), weight.data(), dtype.ordinal(), rows, x.columns(), width, out);
+    } else if (aligned && dtype == DType.F32) {
+      run(DType.F32, rows, width, x.columns(), width, x.data(), weight.data(), out);
+    } else if (aligned && dtype == DType.BF16 && bf16) {
+      MemorySegment narrow = narrowed.atLeast(x.elements() * DType.BF16.byteSize());
+      kernels.narrow(x.data(), x.elements(), narrow, DType.BF16.ordinal());
+      run(DType.BF16, rows, width, x.columns(), width, narrow, weight.data(), out);
+    } else {
+      widened(x, weight, out);
+    }
+  }
+
+  private void widened(MemoryTensor x, MemoryTensor weight, MemorySegment out) {
+    long width = weight.rows();
+    long panelRows = Math.clamp(PANEL_BYTES / Float.BYTES / x.columns(), 16, width);
+    MemorySegment wide = panel.atLeast(panelRows * x.columns() * Float.BYTES);
+    for (long first = 0; first < width; first += panelRows) {
+      MemoryTensor part = weight.slice(first, Math.min(width, first + panelRows));
+      kernels.widen(part.data(), part.dtype().ordinal(), part.elements(), wide);
+      run(
+          DType.F32,
+          x.rows(),
+          part.rows(),
+          x.columns(),
+          width,
+          x.data(),
+          wide,
+          out.asSlice(first * Float.BYTES));
+    }
+  }
+
+  private void run(
+      DType dtype,
+      long m,
+      long n,
+      long k,
+      long outStride,
+      MemorySegment x,
+      MemorySegment weight,
+      MemorySegment out) {
+    Shape shape = new Shape(dtype, m, n, k, outStride);
+    OneDnn.Product product = cache.get(shape);
+    if (product == null) {
+      product = oneDnn.product(dtype, m, n, k, outStride);
+      cache.put(shape, product);
+    }
+    product.run(x, weight, out, scratchpad.atLeast(product.scratchpadBytes()));
+  }
+
+  @Override
+  public void close() {
+    cache.values().forEach(OneDnn.Product::close);
+    cache.clear();
+    oneDnn.close();
+    panel.close();
+    narrowed.close();
+    scratchpad.close();
+  }
+
+  private record Shape(DType dtype, long m, long n, long k, long outStride) {}
+}

@@ -1,0 +1,359 @@
+package dev.laco.backend.cpu;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import dev.laco.ResourceException;
+import dev.laco.ffi.Downcalls;
+import dev.laco.ffi.NativeLibrary;
+import dev.laco.model.DType;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * oneDNN's C API (version 3, {@code dnnl.h}) as far as matrix products need it: an engine, a
+ * stream, and the products made with them.
+ */
+final class OneDnn implements AutoCloseable {
+  private static final int CPU_ENGINE = 1;
+  private static final int IN_ORDER = 1;
+  private static final int USER_SCRATCHPAD = 1;
+  private static final int QUERY_SCRATCHPAD = 136;
+  private static final int MAX_DIMENSIONS = 12;
+  private static final int OUT_OF_MEMORY = 1;
+
+  private static final int ARG_SRC = 1;
+  private static final int ARG_DST = 17;
+  private static final int ARG_WEIGHTS = 33;
+  private static final int ARG_SCRATCHPAD = 80;
+
+  /** {@code const dnnl_version_t *dnnl_version(void)}; the struct begins with three ints. */
+  private static final MethodHandle VERSION = Downcalls.ofAddress();
+
+  /** {@code dnnl_status_t dnnl_set_max_cpu_isa(dnnl_cpu_isa_t isa)}. */
+  private static final MethodHandle SET_MAX_CPU_ISA = Downcalls.ofInt(JAVA_INT);
+
+  /**
+   * {@code dnnl_status_t dnnl_engine_create(dnnl_engine_t *, dnnl_engine_kind_t, size_t index)}.
+   */
+  private static final MethodHandle ENGINE_CREATE = Downcalls.ofInt(ADDRESS, JAVA_INT, JAVA_LONG);
+
+  /** {@code dnnl_status_t dnnl_stream_create(dnnl_stream_t *, dnnl_engine_t, unsigned flags)}. */
+  private static final MethodHandle STREAM_CREATE = Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_INT);
+
+  /**
+   * {@code dnnl_status_t dnnl_memory_desc_create_with_strides(dnnl_memory_desc_t *, int ndims,
+   * const dnnl_dims_t dims, dnnl_data_type_t, const dnnl_dims_t strides)}.
+   */
+  private static final MethodHandle MEMORY_DESC_CREATE =
+      Downcalls.ofInt(ADDRESS, JAVA_INT, ADDRESS, JAVA_INT, ADDRESS);
+
+  /** {@code size_t dnnl_memory_desc_get_size(const_dnnl_memory_desc_t)}. */
+  private static final MethodHandle MEMORY_DESC_SIZE = Downcalls.ofLong(ADDRESS);
+
+  /** {@code dnnl_status_t dnnl_primitive_attr_create(dnnl_primitive_attr_t *)}. */
+  private static final MethodHandle ATTR_CREATE = Downcalls.ofInt(ADDRESS);
+
+  /**
+   * {@code dnnl_status_t dnnl_primitive_attr_set_scratchpad_mode(dnnl_primitive_attr_t,
+   * dnnl_scratchpad_mode_t)}.
+   */
+  private static final MethodHandle ATTR_SCRATCHPAD = Downcalls.ofInt(ADDRESS, JAVA_INT);
+
+  /**
+   * {@code dnnl_status_t dnnl_matmul_primitive_desc_create(dnnl_primitive_desc_t *, dnnl_engine_t,
+   * const_dnnl_memory_desc_t src, const_dnnl_memory_desc_t weights, const_dnnl_memory_desc_t bias,
+   * const_dnnl_memory_desc_t dst, const_dnnl_primitive_attr_t)}.
+   */
+  private static final MethodHandle MATMUL_CREATE =
+      Downcalls.ofInt(ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+
+  /**
+   * {@code const_dnnl_memory_desc_t dnnl_primitive_desc_query_md(const_dnnl_primitive_desc_t,
+   * dnnl_query_t, int index)}.
+   */
+  private static final MethodHandle QUERY_MEMORY_DESC =
+      Downcalls.ofAddress(ADDRESS, JAVA_INT, JAVA_INT);
+
+  /**
+   * {@code dnnl_status_t dnnl_primitive_create(dnnl_primitive_t *, const_dnnl_primitive_desc_t)}.
+   */
+  private static final MethodHandle PRIMITIVE_CREATE = Downcalls.ofInt(ADDRESS, ADDRESS);
+
+  /**
+   * {@code dnnl_status_t dnnl_memory_create(dnnl_memory_t *, const_dnnl_memory_desc_t,
+   * dnnl_engine_t, void *handle)}.
+   */
+  private static final MethodHandle MEMORY_CREATE =
+      Downcalls.ofInt(ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+
+  /** {@code dnnl_status_t dnnl_memory_set_data_handle(dnnl_memory_t, void *handle)}. */
+  private static final MethodHandle MEMORY_SET = Downcalls.ofInt(ADDRESS, ADDRESS);
+
+  /**
+   * {@code dnnl_status_t dnnl_primitive_execute(const_dnnl_primitive_t, dnnl_stream_t, int nargs,
+   * const dnnl_exec_arg_t *args)}.
+   */
+  private static final MethodHandle EXECUTE = Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_INT, ADDRESS);
+
+  /** {@code dnnl_status_t dnnl_<kind>_destroy(dnnl_<kind>_t)}. */
+  private static final MethodHandle DESTROY = Downcalls.ofInt(ADDRESS);
+
+  private final NativeLibrary library;
+  private final MemorySegment memorySet;
+  private final MemorySegment execute;
+  private final MemorySegment engine;
+  private final MemorySegment stream;
+  private final MemorySegment attributes;
+  private boolean closed;
+
+  OneDnn(NativeLibrary library) {
+    this.library = library;
+    this.memorySet = library.function("dnnl_memory_set_data_handle");
+    this.execute = library.function("dnnl_primitive_execute");
+    this.engine = create("dnnl_engine_create", ENGINE_CREATE, CPU_ENGINE, 0L);
+    this.stream = create("dnnl_stream_create", STREAM_CREATE, engine, IN_ORDER);
+    this.attributes = create("dnnl_primitive_attr_create", ATTR_CREATE);
+    call("dnnl_primitive_attr_set_scratchpad_mode", ATTR_SCRATCHPAD, attributes, USER_SCRATCHPAD);
+  }
+
+  /** The version, as {@code 3.11.0}. */
+  static String version(NativeLibrary library) {
+    MemorySegment version =
+        ((MemorySegment) invoke(VERSION, library.function("dnnl_version"))).reinterpret(12);
+    return "%d.%d.%d"
+        .formatted(
+            version.getAtIndex(JAVA_INT, 0),
+            version.getAtIndex(JAVA_INT, 1),
+            version.getAtIndex(JAVA_INT, 2));
+  }
+
+  /** Keeps the library to a tier's instructions; has to come before any product of the process. */
+  static void limit(NativeLibrary library, CpuTier tier) {
+    int isa =
+        switch (tier) {
+          case PORTABLE -> 0x1; // dnnl_cpu_isa_sse41
+          case AVX2 -> 0x7; // dnnl_cpu_isa_avx2
+          case AVX512 -> 0x0; // dnnl_cpu_isa_default: whatever there is
+        };
+    String function = "dnnl_set_max_cpu_isa";
+    check(function, (int) invoke(SET_MAX_CPU_ISA, library.function(function), isa));
+  }
+
+  /**
+   * The product {@code out = x weight^T}: {@code x [m, k]}, {@code weight [n, k]} contiguous and of
+   * one dtype, {@code out [m, n]} f32 with rows {@code outStride} apart.
+   */
+  Product product(DType dtype, long m, long n, long k, long outStride) {
+    List<MemorySegment> descriptors = new ArrayList<>();
+    try {
+      MemorySegment x = describe(descriptors, dtype, m, k, k, 1);
+      MemorySegment weight = describe(descriptors, dtype, k, n, 1, k);
+      MemorySegment out = describe(descriptors, DType.F32, m, n, outStride, 1);
+      MemorySegment operation =
+          create(
+              "dnnl_matmul_primitive_desc_create",
+              MATMUL_CREATE,
+              engine,
+              x,
+              weight,
+              MemorySegment.NULL,
+              out,
+              attributes);
+      try {
+        MemorySegment scratchpad =
+            (MemorySegment)
+                invoke(
+                    QUERY_MEMORY_DESC,
+                    library.function("dnnl_primitive_desc_query_md"),
+                    operation,
+                    QUERY_SCRATCHPAD,
+                    0);
+        return new Product(
+            create("dnnl_primitive_create", PRIMITIVE_CREATE, operation),
+            memory(x),
+            memory(weight),
+            memory(out),
+            memory(scratchpad),
+            (long)
+                invoke(
+                    MEMORY_DESC_SIZE, library.function("dnnl_memory_desc_get_size"), scratchpad));
+      } finally {
+        destroy("primitive_desc", operation);
+      }
+    } finally {
+      descriptors.forEach(descriptor -> destroy("memory_desc", descriptor));
+    }
+  }
+
+  @Override
+  public void close() {
+    if (!closed) {
+      closed = true;
+      destroy("primitive_attr", attributes);
+      destroy("stream", stream);
+      destroy("engine", engine);
+    }
+  }
+
+  /** A matrix product of one shape. */
+  final class Product implements AutoCloseable {
+    private final MemorySegment primitive;
+    private final MemorySegment x;
+    private final MemorySegment weight;
+    private final MemorySegment out;
+    private final MemorySegment scratchpad;
+    private final long scratchpadBytes;
+    private final Arena arena = Arena.ofConfined();
+    private final MemorySegment arguments;
+    private boolean closed;
+
+    private Product(
+        MemorySegment primitive,
+        MemorySegment x,
+        MemorySegment weight,
+        MemorySegment out,
+        MemorySegment scratchpad,
+        long scratchpadBytes) {
+      this.primitive = primitive;
+      this.x = x;
+      this.weight = weight;
+      this.out = out;
+      this.scratchpad = scratchpad;
+      this.scratchpadBytes = scratchpadBytes;
+      // dnnl_exec_arg_t {int arg; dnnl_memory_t memory;}
+      this.arguments = arena.allocate(64, 8);
+      argument(0, ARG_SRC, x);
+      argument(1, ARG_WEIGHTS, weight);
+      argument(2, ARG_DST, out);
+      argument(3, ARG_SCRATCHPAD, scratchpad);
+    }
+
+    /** Bytes of scratch that {@link #run} needs. */
+    long scratchpadBytes() {
+      return scratchpadBytes;
+    }
+
+    /** Computes the product of these matrices into {@code toOut}. */
+    void run(
+        MemorySegment fromX, MemorySegment fromWeight, MemorySegment toOut, MemorySegment scratch) {
+      set(x, fromX);
+      set(weight, fromWeight);
+      set(out, toOut);
+      set(scratchpad, scratch);
+      int status;
+      try {
+        // On a CPU engine this returns when the work is done.
+        status = (int) EXECUTE.invokeExact(execute, primitive, stream, 4, arguments);
+      } catch (Throwable unexpected) {
+        throw new AssertionError(unexpected);
+      }
+      check("dnnl_primitive_execute", status);
+    }
+
+    @Override
+    public void close() {
+      if (!closed) {
+        closed = true;
+        destroy("primitive", primitive);
+        List.of(x, weight, out, scratchpad).forEach(memory -> destroy("memory", memory));
+        arena.close();
+      }
+    }
+
+    private void argument(int index, int kind, MemorySegment memory) {
+      arguments.setAtIndex(JAVA_INT, index * 4L, kind);
+      arguments.setAtIndex(ADDRESS, index * 2L + 1, memory);
+    }
+
+    private void set(MemorySegment memory, MemorySegment data) {
+      int status;
+      try {
+        status = (int) MEMORY_SET.invokeExact(memorySet, memory, data);
+      } catch (Throwable unexpected) {
+        throw new AssertionError(unexpected);
+      }
+      check("dnnl_memory_set_data_handle", status);
+    }
+  }
+
+  private MemorySegment describe(
+      List<MemorySegment> descriptors,
+      DType dtype,
+      long rows,
+      long columns,
+      long rowStride,
+      long columnStride) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment extents = arena.allocate(JAVA_LONG, MAX_DIMENSIONS);
+      extents.setAtIndex(JAVA_LONG, 0, rows);
+      extents.setAtIndex(JAVA_LONG, 1, columns);
+      MemorySegment strides = arena.allocate(JAVA_LONG, MAX_DIMENSIONS);
+      strides.setAtIndex(JAVA_LONG, 0, rowStride);
+      strides.setAtIndex(JAVA_LONG, 1, columnStride);
+      int type =
+          switch (dtype) {
+            case F16 -> 1;
+            case BF16 -> 2;
+            case F32 -> 3;
+          };
+      MemorySegment descriptor =
+          create(
+              "dnnl_memory_desc_create_with_strides",
+              MEMORY_DESC_CREATE,
+              2,
+              extents,
+              type,
+              strides);
+      descriptors.add(descriptor);
+      return descriptor;
+    }
+  }
+
+  private MemorySegment memory(MemorySegment descriptor) {
+    return create("dnnl_memory_create", MEMORY_CREATE, descriptor, engine, MemorySegment.NULL);
+  }
+
+  /** Calls a function whose first parameter receives the pointer that it makes. */
+  private MemorySegment create(String function, MethodHandle handle, Object... arguments) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment result = arena.allocate(ADDRESS);
+      List<Object> all = new ArrayList<>(List.of(result));
+      all.addAll(List.of(arguments));
+      call(function, handle, all.toArray());
+      return result.get(ADDRESS, 0);
+    }
+  }
+
+  private void destroy(String kind, MemorySegment object) {
+    call("dnnl_" + kind + "_destroy", DESTROY, object);
+  }
+
+  private void call(String function, MethodHandle handle, Object... arguments) {
+    check(function, (int) invoke(handle, library.function(function), arguments));
+  }
+
+  /** A call at set-up time, where convenience counts more than nanoseconds. */
+  private static Object invoke(MethodHandle handle, MemorySegment function, Object... arguments) {
+    List<Object> all = new ArrayList<>(List.of(function));
+    all.addAll(List.of(arguments));
+    try {
+      return handle.invokeWithArguments(all);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  private static void check(String function, int status) {
+    if (status == OUT_OF_MEMORY) {
+      throw new ResourceException(function + ": out of memory");
+    }
+    if (status != 0) {
+      throw new IllegalStateException(function + " failed with status " + status);
+    }
+  }
+}

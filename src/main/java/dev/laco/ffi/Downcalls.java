@@ -1,0 +1,37 @@
+package dev.laco.ffi;
+
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemoryLayout;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
+
+/**
+ * Handles of native functions. Their first argument is the function's address, so that a handle can
+ * be a constant of a class, as quick calls need, while the library is chosen at run time.
+ */
+public final class Downcalls {
+  private static final Linker LINKER = Linker.nativeLinker();
+
+  private Downcalls() {}
+
+  /** A function that returns {@code int32_t}, mostly a status. */
+  public static MethodHandle ofInt(MemoryLayout... arguments) {
+    return LINKER.downcallHandle(FunctionDescriptor.of(ValueLayout.JAVA_INT, arguments));
+  }
+
+  /** A function that returns {@code int64_t} or {@code size_t}. */
+  public static MethodHandle ofLong(MemoryLayout... arguments) {
+    return LINKER.downcallHandle(FunctionDescriptor.of(ValueLayout.JAVA_LONG, arguments));
+  }
+
+  /** A function that returns a pointer. */
+  public static MethodHandle ofAddress(MemoryLayout... arguments) {
+    return LINKER.downcallHandle(FunctionDescriptor.of(ValueLayout.ADDRESS, arguments));
+  }
+
+  /** A function that returns nothing. */
+  public static MethodHandle ofVoid(MemoryLayout... arguments) {
+    return LINKER.downcallHandle(FunctionDescriptor.ofVoid(arguments));
+  }
+}
