@@ -38,6 +38,13 @@ public final class PlanApplier {
   /** What the file system itself may need for names and rounding up. */
   private static final long SLACK = 1L << 20;
 
+  /** Something that belongs to a write and may fail like one. */
+  @FunctionalInterface
+  public interface BeforeCommit {
+    /** Runs once. */
+    void run() throws IOException;
+  }
+
   private final Checkpoint model;
   private final CollapsePlan plan;
   private final List<Path> companions;
@@ -105,11 +112,14 @@ public final class PlanApplier {
    *
    * @param overwrite whether a folder that is there may be replaced
    * @param progress told from time to time how many more bytes of tensors are written
+   * @param beforeCommit runs when everything is written and verified, before it gets its name; if
+   *     it fails, so does the write
    * @throws UsageException as {@link #checkTarget}
    * @throws BadInputException if the model's files changed or cannot be read, or a mix overflows
    * @throws ResourceException if the disk is full or cannot be written
    */
-  public void write(Path out, boolean overwrite, LongConsumer progress) {
+  public void write(Path out, boolean overwrite, LongConsumer progress, BeforeCommit beforeCommit)
+      throws IOException {
     Path target = Target.resolve(model, out, overwrite);
     try (StagedDirectory staged = StagedDirectory.create(target, overwrite)) {
       requireSpace(out, staged.path());
@@ -122,6 +132,7 @@ public final class PlanApplier {
       // Last: until the config is there, no loader takes the folder for a model.
       OutputFiles.write(folder.resolve(Checkpoint.CONFIG), config);
       verify(folder);
+      beforeCommit.run();
       staged.commit();
     }
   }

@@ -13,7 +13,7 @@ import org.jspecify.annotations.Nullable;
  * @param oneDnn oneDNN
  * @param kernels our own
  */
-record CpuLibraries(NativeLibrary openMp, NativeLibrary oneDnn, NativeLibrary kernels) {
+public record CpuLibraries(NativeLibrary openMp, NativeLibrary oneDnn, NativeLibrary kernels) {
   private static final String ONE_DNN = "/org/bytedeco/dnnl/linux-x86_64/";
 
   private static @Nullable CpuLibraries loaded;
@@ -23,7 +23,7 @@ record CpuLibraries(NativeLibrary openMp, NativeLibrary oneDnn, NativeLibrary ke
    *
    * @throws dev.laco.ResourceException if one cannot be loaded
    */
-  static synchronized CpuLibraries get() {
+  public static synchronized CpuLibraries get() {
     if (loaded == null) {
       loaded = load();
     }

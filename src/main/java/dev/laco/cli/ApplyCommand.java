@@ -1,0 +1,74 @@
+package dev.laco.cli;
+
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import dev.laco.apply.PlanApplier;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.FiniteCheck;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.text.TextFile;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Parameters;
+
+/** Replays a plan: streaming input and output, no device. */
+@Command(
+    name = "apply",
+    description = "Make the checkpoint that a plan describes. Needs no device.",
+    mixinStandardHelpOptions = true,
+    versionProvider = Version.class,
+    footer = {
+      "",
+      "Example:",
+      "  laco apply out/storyteller-small/laco_plan.json models/storyteller out/again"
+    })
+final class ApplyCommand implements Callable<Integer> {
+  @Parameters(
+      index = "0",
+      paramLabel = "PLAN",
+      description = "A plan, such as laco_plan.json of a pruned checkpoint.")
+  Path plan;
+
+  @Parameters(index = "1", paramLabel = "MODEL", description = "Folder of the original checkpoint.")
+  Path model;
+
+  @Parameters(index = "2", paramLabel = "OUT", description = "Folder to write.")
+  Path out;
+
+  @Mixin WriteOptions write;
+  @Mixin OutputOptions output;
+
+  @Override
+  public Integer call() throws IOException {
+    Console console = output.console();
+    CollapsePlan parsed = CollapsePlan.parse(plan.toString(), TextFile.read(plan));
+    try (Checkpoint checkpoint = Checkpoint.open(model)) {
+      PlanApplier.checkTarget(checkpoint, out, write.overwrite);
+      PlanApplier applier = new PlanApplier(checkpoint, parsed, write.maxShardSize.bytes());
+      FiniteCheck.check(checkpoint);
+      try (ProgressLine progress = console.progress("write")) {
+        applier.write(
+            out, write.overwrite, new WrittenBytes(progress, applier.tensorBytes()), () -> {});
+      }
+      console.line(
+          "wrote",
+          "%s: %d → %d layers, %s, was %s",
+          out,
+          checkpoint.config().numHiddenLayers(),
+          parsed.depth(),
+          ByteSize.show(applier.tensorBytes()),
+          ByteSize.show(checkpoint.totalBytes()));
+      if (output.json) {
+        console.document(
+            JsonNodeFactory.instance
+                .objectNode()
+                .put("layersIn", checkpoint.config().numHiddenLayers())
+                .put("layersOut", parsed.depth())
+                .put("bytes", applier.tensorBytes()));
+      }
+    }
+    return 0;
+  }
+}

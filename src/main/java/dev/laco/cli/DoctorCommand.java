@@ -1,0 +1,69 @@
+package dev.laco.cli;
+
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.ResourceException;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Backends;
+import dev.laco.backend.Compute;
+import dev.laco.backend.cpu.CpuFeature;
+import dev.laco.backend.cpu.CpuLibraries;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+
+/** Says what the engine finds on this machine. */
+@Command(
+    name = "doctor",
+    description = "Say which devices and libraries are found, and where.",
+    mixinStandardHelpOptions = true,
+    versionProvider = Version.class,
+    footer = {"", "Example:", "  laco doctor"})
+final class DoctorCommand implements Callable<Integer> {
+  @Mixin OutputOptions output;
+
+  @Override
+  public Integer call() {
+    Console console = output.console();
+    ObjectNode findings = findings();
+    if (output.json) {
+      console.document(findings);
+    } else {
+      findings
+          .properties()
+          .forEach(
+              f ->
+                  console.result(
+                      String.format(Locale.ROOT, "%-14s %s%n", f.getKey(), f.getValue().asText())));
+    }
+    return findings.path("cpu").asText().startsWith("cpu") ? 0 : 4;
+  }
+
+  private static ObjectNode findings() {
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put("laco", new Version().getVersion()[0]);
+    json.put("java", Runtime.version() + ", " + System.getProperty("java.home"));
+    json.put("system", System.getProperty("os.name") + " " + System.getProperty("os.arch"));
+    json.put("javaHeap", ByteSize.show(Runtime.getRuntime().maxMemory()));
+    json.put("freeMemory", ByteSize.show(MemoryBudget.available()));
+    try (Backend backend = Backends.open("cpu", Compute.AUTO, 0).backend()) {
+      json.put("cpu", backend.device());
+      json.put(
+          "cpuFeatures",
+          CpuFeature.present().stream()
+              .map(CpuFeature::toString)
+              .collect(Collectors.joining(", ")));
+      CpuLibraries libraries = CpuLibraries.get();
+      json.put("kernels", libraries.kernels().location());
+      json.put("oneDNN", libraries.oneDnn().location());
+      json.put("OpenMP", libraries.openMp().location());
+    } catch (ResourceException e) {
+      json.put("cpu", "not usable: " + e.getMessage());
+    }
+    json.put("cuda", "not in this version");
+    json.put("reference", "plain Java, always there");
+    return json;
+  }
+}

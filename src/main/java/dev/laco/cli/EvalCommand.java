@@ -1,0 +1,135 @@
+package dev.laco.cli;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.UsageException;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Backends;
+import dev.laco.eval.Perplexity;
+import dev.laco.report.PruneReport;
+import dev.laco.transformer.CausalLm;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.ArgGroup;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** Measures the perplexity of a model. */
+@Command(
+    name = "eval",
+    description = "Measure perplexity on a text or on token-id lists.",
+    mixinStandardHelpOptions = true,
+    versionProvider = Version.class,
+    footer = {
+      "",
+      "Example:",
+      "  laco eval models/storyteller --text models/storyteller/evaluation.txt"
+    })
+final class EvalCommand implements Callable<Integer> {
+  @Parameters(paramLabel = "MODEL", description = "Folder of a Hugging Face checkpoint.")
+  Path model;
+
+  @ArgGroup @Nullable Source source;
+
+  @Option(
+      names = "--max-length",
+      paramLabel = "N",
+      description = "Tokens of a window. Default: the smaller of max_position_embeddings and 2048.")
+  @Nullable Integer maxLength;
+
+  @Option(
+      names = "--stride",
+      paramLabel = "N",
+      description = "Tokens from one window to the next. Default: --max-length.")
+  @Nullable Integer stride;
+
+  @Option(
+      names = "--dump",
+      paramLabel = "FILE.safetensors",
+      description = "Write <i>.final_hidden and <i>.logits of every list or window, f32.")
+  @Nullable Path dump;
+
+  @Mixin DeviceOptions device;
+  @Mixin OutputOptions output;
+
+  /** What to score. */
+  static final class Source {
+    @Option(
+        names = "--text",
+        paramLabel = "FILE",
+        description = "A text file. Default: the model's evaluation.txt, else a built-in text.")
+    @Nullable Path text;
+
+    @Option(
+        names = "--tokens",
+        paramLabel = "FILE.json",
+        description =
+            "A list of token-id lists; each is scored on its own, all but its first token.")
+    @Nullable Path tokens;
+  }
+
+  @Override
+  public Integer call() throws IOException {
+    EvaluationText.checkLengths(maxLength, stride);
+    Console console = output.console();
+    try (OpenModel open = OpenModel.open(model)) {
+      EvaluationText text = text(open);
+      Backends.Choice choice = Backends.open(device.device, device.compute, device.threads);
+      try (Backend backend = choice.backend()) {
+        console.line(
+            "device",
+            "%s%s",
+            backend.device(),
+            choice.reason().isEmpty() ? "" : "; " + choice.reason());
+        console.line("model", "%s: %s", model, open.describe());
+        CausalLm lm = CausalLm.of(backend, open.config(), open.checkpoint());
+        MemoryBudget.require(
+            Perplexity.bytes(lm, text.windows()), device.memory, "use a smaller --max-length");
+        measure(console, lm, text);
+      }
+    }
+    return 0;
+  }
+
+  private EvaluationText text(OpenModel open) {
+    int length = maxLength == null ? 0 : maxLength;
+    int step = stride == null ? 0 : stride;
+    if (source == null) {
+      return EvaluationText.ownOrBuiltIn(open, length, step);
+    }
+    if (source.text != null) {
+      return EvaluationText.text(source.text, open, length, step);
+    }
+    if (source.tokens == null || length != 0 || step != 0) {
+      throw new UsageException("--max-length and --stride cut text; token-id lists are never cut");
+    }
+    return EvaluationText.tokens(source.tokens, open);
+  }
+
+  private void measure(Console console, CausalLm lm, EvaluationText text) throws IOException {
+    Perplexity result;
+    try (ProgressLine progress = console.progress("perplexity")) {
+      result = Perplexity.measure(lm, text.windows(), progress::update);
+    }
+    if (dump != null) {
+      StateDump.write(lm, text.windows(), dump);
+      console.line("dump", "%s", dump);
+    }
+    if (output.json) {
+      ObjectNode json = PruneReport.toJson(result);
+      console.document(json);
+    } else {
+      console.result(
+          "%-12s %.4f (mean NLL %.6f nats over %,d tokens of %s)%n"
+              .formatted(
+                  "perplexity",
+                  result.perplexity(),
+                  result.meanNll(),
+                  result.tokens(),
+                  text.name()));
+    }
+  }
+}

@@ -1,0 +1,91 @@
+package dev.laco.cli;
+
+import dev.laco.BadInputException;
+import dev.laco.UsageException;
+import dev.laco.text.BuiltInText;
+import dev.laco.text.TextFile;
+import dev.laco.text.TextWindows;
+import dev.laco.text.TextWindows.Window;
+import dev.laco.text.TokenLists;
+import dev.laco.text.Tokenizer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.OptionalInt;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What perplexity is measured on.
+ *
+ * @param name where it came from, for people
+ * @param windows what the model runs
+ */
+record EvaluationText(String name, List<Window> windows) {
+  private static final int DEFAULT_MAX_LENGTH = 2048;
+
+  /** Token-id lists of a file, each scored on its own. */
+  static EvaluationText tokens(Path file, OpenModel model) {
+    return new EvaluationText(
+        fileName(file), TextWindows.whole(TokenLists.read(file, model.config().vocabSize())));
+  }
+
+  /**
+   * A text file.
+   *
+   * @param maxLength tokens of a window, 0 for the default
+   * @param stride tokens from one window to the next, 0 for the window's length
+   */
+  static EvaluationText text(Path file, OpenModel model, int maxLength, int stride) {
+    return ofText(fileName(file), file.toString(), TextFile.read(file), model, maxLength, stride);
+  }
+
+  /** The model's own {@code evaluation.txt} if it has one, else the built-in text. */
+  static EvaluationText ownOrBuiltIn(OpenModel model, int maxLength, int stride) {
+    Path own = model.directory().resolve("evaluation.txt");
+    if (Files.exists(own)) {
+      return text(own, model, maxLength, stride);
+    }
+    return ofText(
+        "built-in", "built-in evaluation text", BuiltInText.evaluation(), model, maxLength, stride);
+  }
+
+  private static EvaluationText ofText(
+      String name, String where, String text, OpenModel model, int maxLength, int stride) {
+    Tokenizer tokenizer =
+        model
+            .tokenizer()
+            .orElseThrow(
+                () ->
+                    new BadInputException(
+                        where
+                            + ": text needs a tokenizer and "
+                            + model.directory()
+                            + " has no tokenizer.json; give token ids, [[1, 15, 8], ...]"));
+    int[] ids = tokenizer.encodeWithoutSpecial(text);
+    TokenLists.requireInVocabulary(where, ids, model.config().vocabSize());
+    int length =
+        maxLength > 0
+            ? maxLength
+            : Math.min(model.config().maxPositionEmbeddings(), DEFAULT_MAX_LENGTH);
+    OptionalInt bos = tokenizer.bos();
+    List<Window> windows = TextWindows.cut(ids, bos, length, stride > 0 ? stride : length);
+    if (windows.isEmpty()) {
+      throw new BadInputException(where + ": holds no token to score");
+    }
+    return new EvaluationText(name, windows);
+  }
+
+  private static String fileName(Path file) {
+    return String.valueOf(file.getFileName());
+  }
+
+  /** Checks {@code --max-length} and {@code --stride} as given; 0 means not given. */
+  static void checkLengths(@Nullable Integer maxLength, @Nullable Integer stride) {
+    if (maxLength != null && maxLength < 1) {
+      throw new UsageException("--max-length " + maxLength + ": expected at least 1");
+    }
+    if (stride != null && stride < 1) {
+      throw new UsageException("--stride " + stride + ": expected at least 1");
+    }
+  }
+}

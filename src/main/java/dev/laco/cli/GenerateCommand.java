@@ -1,0 +1,174 @@
+package dev.laco.cli;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import dev.laco.BadInputException;
+import dev.laco.UsageException;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Backends;
+import dev.laco.checkpoint.InputFiles;
+import dev.laco.eval.Generator;
+import dev.laco.eval.Sampler;
+import dev.laco.text.StreamingDecoder;
+import dev.laco.text.TokenLists;
+import dev.laco.text.Tokenizer;
+import dev.laco.transformer.CausalLm;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.HashSet;
+import java.util.Random;
+import java.util.Set;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** Lets a model continue a prompt, to look at what a pruned one says. */
+@Command(
+    name = "generate",
+    description = "Let a model continue a prompt.",
+    mixinStandardHelpOptions = true,
+    versionProvider = Version.class,
+    footer = {"", "Example:", "  laco generate models/storyteller --prompt \"Once upon a time\""})
+final class GenerateCommand implements Callable<Integer> {
+  @Parameters(paramLabel = "MODEL", description = "Folder of a Hugging Face checkpoint.")
+  Path model;
+
+  @Option(
+      names = "--prompt",
+      paramLabel = "TEXT",
+      required = true,
+      description = "What to continue.")
+  String prompt;
+
+  @Option(
+      names = "--max-tokens",
+      paramLabel = "N",
+      defaultValue = "100",
+      description = "At most so many new tokens. Default: ${DEFAULT-VALUE}.")
+  int maxTokens;
+
+  @Option(
+      names = "--temperature",
+      paramLabel = "T",
+      defaultValue = "0",
+      description = "0 takes the likeliest token each time. Default: ${DEFAULT-VALUE}.")
+  double temperature;
+
+  @Option(
+      names = "--top-p",
+      paramLabel = "P",
+      defaultValue = "1",
+      description =
+          "Sample from the likeliest tokens that make up this probability. Default: ${DEFAULT-VALUE}.")
+  double topP;
+
+  @Option(
+      names = "--seed",
+      paramLabel = "N",
+      defaultValue = "0",
+      description = "Seed of sampling. Default: ${DEFAULT-VALUE}.")
+  long seed;
+
+  @Mixin DeviceOptions device;
+  @Mixin OutputOptions output;
+
+  @Override
+  public Integer call() {
+    checkOptions();
+    Console console = output.console();
+    try (OpenModel open = OpenModel.open(model)) {
+      Tokenizer tokenizer =
+          open.tokenizer()
+              .orElseThrow(
+                  () ->
+                      new BadInputException(
+                          model + ": generate needs a tokenizer.json; there is none"));
+      int[] ids = tokenizer.encode(prompt);
+      if (ids.length == 0) {
+        throw new UsageException("--prompt is empty and the model's tokenizer adds no BOS token");
+      }
+      TokenLists.requireInVocabulary("--prompt", ids, open.config().vocabSize());
+      if (ids.length + maxTokens > open.config().maxPositionEmbeddings()) {
+        console.warning(
+            "prompt and new tokens, %d, go beyond the model's %d positions"
+                .formatted(ids.length + maxTokens, open.config().maxPositionEmbeddings()));
+      }
+      try (Backend backend =
+          Backends.open(device.device, device.compute, device.threads).backend()) {
+        generate(
+            console,
+            CausalLm.of(backend, open.config(), open.checkpoint()),
+            tokenizer,
+            ids,
+            stopTokens(open));
+      }
+    }
+    return 0;
+  }
+
+  private void checkOptions() {
+    if (maxTokens < 1) {
+      throw new UsageException("--max-tokens " + maxTokens + ": expected at least 1");
+    }
+    if (!(temperature >= 0) || !Double.isFinite(temperature)) {
+      throw new UsageException(
+          "--temperature " + temperature + ": expected a number of at least 0");
+    }
+    if (!(topP > 0 && topP <= 1)) {
+      throw new UsageException("--top-p " + topP + ": expected a number above 0, at most 1");
+    }
+  }
+
+  private void generate(
+      Console console, CausalLm lm, Tokenizer tokenizer, int[] ids, Set<Integer> stop) {
+    StreamingDecoder decoder = tokenizer.streamingDecoder();
+    StringBuilder whole = new StringBuilder();
+    Sampler sampler = new Sampler(temperature, topP, new Random(seed));
+    int count =
+        new Generator(lm, sampler, stop)
+            .generate(
+                ids,
+                maxTokens,
+                token -> {
+                  String text = decoder.append(token);
+                  whole.append(text);
+                  if (!output.json) {
+                    console.result(text);
+                  }
+                });
+    String rest = decoder.finish();
+    if (output.json) {
+      console.document(
+          JsonNodeFactory.instance
+              .objectNode()
+              .put("prompt", prompt)
+              .put("text", whole + rest)
+              .put("promptTokens", ids.length)
+              .put("newTokens", count));
+    } else {
+      console.result(rest + System.lineSeparator());
+    }
+  }
+
+  /** End-of-sequence ids: {@code generation_config.json}'s if it has any, else the config's. */
+  private static Set<Integer> stopTokens(OpenModel open) {
+    Path generation = open.directory().resolve("generation_config.json");
+    Set<Integer> stop = new HashSet<>();
+    if (Files.exists(generation)) {
+      addIds(InputFiles.readJsonObject(generation).path("eos_token_id"), stop);
+    }
+    if (stop.isEmpty()) {
+      addIds(open.checkpoint().configJson().path("eos_token_id"), stop);
+    }
+    return stop;
+  }
+
+  private static void addIds(JsonNode ids, Set<Integer> stop) {
+    if (ids.isInt()) {
+      stop.add(ids.intValue());
+    }
+    ids.forEach(id -> stop.add(id.asInt(-1)));
+  }
+}

@@ -1,0 +1,77 @@
+package dev.laco.cli;
+
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
+import dev.laco.checkpoint.Checkpoint;
+import java.nio.file.Path;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Parameters;
+
+/** Says what a checkpoint is and whether it can be pruned. */
+@Command(
+    name = "inspect",
+    description = "Say what a checkpoint is, and whether it is supported or why not.",
+    mixinStandardHelpOptions = true,
+    versionProvider = Version.class,
+    footer = {"", "Example:", "  laco inspect models/storyteller"})
+final class InspectCommand implements Callable<Integer> {
+  @Parameters(paramLabel = "MODEL", description = "Folder of a Hugging Face checkpoint.")
+  Path model;
+
+  @Mixin OutputOptions output;
+
+  @Override
+  public Integer call() {
+    Console console = output.console();
+    try (Checkpoint checkpoint = Checkpoint.openAny(model)) {
+      ObjectNode json = describe(checkpoint);
+      if (output.json) {
+        console.document(json);
+      } else {
+        json.properties()
+            .forEach(
+                field ->
+                    console.result(
+                        line(
+                            field.getKey(),
+                            field.getValue().isNumber()
+                                ? grouped(field.getValue().longValue())
+                                : field.getValue().asText())));
+      }
+    }
+    return 0;
+  }
+
+  private static ObjectNode describe(Checkpoint checkpoint) {
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put(
+        "architecture", checkpoint.configJson().path("architectures").path(0).asText("unknown"));
+    json.put("modelType", checkpoint.configJson().path("model_type").asText("unknown"));
+    json.put("layers", checkpoint.configJson().path("num_hidden_layers").asInt());
+    json.put("parameters", checkpoint.parameterCount());
+    json.put("dtype", OpenModel.dtypes(checkpoint));
+    json.put("bytes", checkpoint.totalBytes());
+    json.put("files", checkpoint.files().size());
+    try {
+      checkpoint.requireSupported();
+      json.put("supported", true);
+      json.put("digest", checkpoint.digest());
+    } catch (BadInputException e) {
+      json.put("supported", false);
+      json.put("reason", e.getMessage());
+    }
+    return json;
+  }
+
+  private static String grouped(long value) {
+    return String.format(Locale.ROOT, "%,d", value);
+  }
+
+  private static String line(String key, String value) {
+    return String.format(Locale.ROOT, "%-13s %s%n", key, value);
+  }
+}

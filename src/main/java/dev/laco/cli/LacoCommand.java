@@ -1,0 +1,28 @@
+package dev.laco.cli;
+
+import picocli.CommandLine.Command;
+
+/** {@code laco}: the commands. */
+@Command(
+    name = "laco",
+    description = "LaCo, layer collapse: makes a large language model shallower.",
+    mixinStandardHelpOptions = true,
+    versionProvider = Version.class,
+    synopsisSubcommandLabel = "COMMAND",
+    subcommands = {
+      PruneCommand.class,
+      ApplyCommand.class,
+      EvalCommand.class,
+      InspectCommand.class,
+      GenerateCommand.class,
+      DoctorCommand.class
+    },
+    footer = {
+      "",
+      "Exit codes: 0 done, 1 internal error, 2 usage, 3 bad input,",
+      "4 device, memory or disk, 130 interrupted.",
+      "",
+      "Example:",
+      "  laco prune models/storyteller out/storyteller-small"
+    })
+final class LacoCommand {}

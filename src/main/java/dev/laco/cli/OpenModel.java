@@ -1,0 +1,84 @@
+package dev.laco.cli;
+
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.model.ModelConfig;
+import dev.laco.text.CalibrationSet;
+import dev.laco.text.Tokenizer;
+import java.nio.file.Path;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.TreeSet;
+
+/** A checkpoint that was opened and checked, with its tokenizer if it has one. */
+final class OpenModel implements AutoCloseable {
+  private final Path directory;
+  private final Checkpoint checkpoint;
+  private final Optional<Tokenizer> tokenizer;
+
+  private OpenModel(Path directory, Checkpoint checkpoint, Optional<Tokenizer> tokenizer) {
+    this.directory = directory;
+    this.checkpoint = checkpoint;
+    this.tokenizer = tokenizer;
+  }
+
+  /**
+   * Opens a model.
+   *
+   * @throws dev.laco.BadInputException if it is broken or not supported
+   */
+  static OpenModel open(Path directory) {
+    Checkpoint checkpoint = Checkpoint.open(directory);
+    try {
+      return new OpenModel(directory, checkpoint, Tokenizer.load(directory));
+    } catch (RuntimeException e) {
+      checkpoint.close();
+      throw e;
+    }
+  }
+
+  Path directory() {
+    return directory;
+  }
+
+  Checkpoint checkpoint() {
+    return checkpoint;
+  }
+
+  ModelConfig config() {
+    return checkpoint.config();
+  }
+
+  Optional<Tokenizer> tokenizer() {
+    return tokenizer;
+  }
+
+  CalibrationSet.Target target() {
+    return new CalibrationSet.Target(
+        tokenizer, config().vocabSize(), config().maxPositionEmbeddings());
+  }
+
+  /** {@code LlamaForCausalLM, 16 layers, 7,084,224 parameters, bf16, 14.2 MB}. */
+  String describe() {
+    return String.format(
+        Locale.ROOT,
+        "%s, %d layers, %,d parameters, %s, %s",
+        config().architecture().className(),
+        config().numHiddenLayers(),
+        checkpoint.parameterCount(),
+        dtypes(checkpoint),
+        ByteSize.show(checkpoint.totalBytes()));
+  }
+
+  /** The element types of the weights, {@code bf16} or {@code bf16 and f32}. */
+  static String dtypes(Checkpoint checkpoint) {
+    TreeSet<String> names = new TreeSet<>();
+    checkpoint.tensors().forEach(tensor -> names.add(tensor.type().shortName()));
+    return String.join(" and ", names);
+  }
+
+  @Override
+  public void close() {
+    tokenizer.ifPresent(Tokenizer::close);
+    checkpoint.close();
+  }
+}

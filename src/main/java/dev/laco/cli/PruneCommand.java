@@ -1,0 +1,176 @@
+package dev.laco.cli;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.UsageException;
+import dev.laco.apply.PlanApplier;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.ArgGroup;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** Prunes a checkpoint: search, measure, write. */
+@Command(
+    name = "prune",
+    description = "Make a checkpoint shallower by folding rear layers into earlier ones.",
+    mixinStandardHelpOptions = true,
+    versionProvider = Version.class,
+    footer = {
+      "",
+      "Example:",
+      "  laco prune models/storyteller out/storyteller-small --target-layers 12"
+    })
+final class PruneCommand implements Callable<Integer> {
+  @Parameters(
+      index = "0",
+      paramLabel = "MODEL",
+      description = "Folder of a Hugging Face checkpoint.")
+  Path model;
+
+  @Parameters(
+      index = "1",
+      arity = "0..1",
+      paramLabel = "OUT",
+      description = "Folder to write. Left out with --dry-run.")
+  @Nullable Path out;
+
+  @Mixin SearchOptions search;
+
+  @Option(
+      names = "--calibration",
+      paramLabel = "FILE",
+      description =
+          ".txt (a sample a line), .jsonl (with text) or .json (token-id lists). Default: the model's calibration.txt, else ten built-in sentences.")
+  @Nullable Path calibration;
+
+  @ArgGroup @Nullable EvaluationSource evaluation;
+
+  @Mixin WriteOptions write;
+
+  @Option(names = "--plan", paramLabel = "FILE", description = "Write the plan here too.")
+  @Nullable Path planFile;
+
+  @Option(
+      names = "--report",
+      paramLabel = "FILE.json",
+      description = "Where the report goes. Default: OUT.report.json.")
+  @Nullable Path reportFile;
+
+  @Option(
+      names = "--dry-run",
+      description = "Search only: no OUT, and a plan or report only where named.")
+  boolean dryRun;
+
+  @Mixin DeviceOptions device;
+  @Mixin OutputOptions output;
+
+  /** What perplexity is measured on. */
+  static final class EvaluationSource {
+    @Option(
+        names = "--eval-text",
+        paramLabel = "FILE",
+        description =
+            "Measure perplexity on this text. Default: the model's evaluation.txt, else a built-in text.")
+    @Nullable Path text;
+
+    @Option(
+        names = "--eval-tokens",
+        paramLabel = "FILE.json",
+        description = "Measure perplexity on these token-id lists.")
+    @Nullable Path tokens;
+  }
+
+  @Override
+  public Integer call() throws IOException {
+    if ((out == null) != dryRun) {
+      throw new UsageException(
+          dryRun
+              ? "--dry-run writes no OUT: leave " + out + " out"
+              : "OUT is missing: name the folder to write, or give --dry-run");
+    }
+    Console console = output.console();
+    long start = System.nanoTime();
+    Path reportPath = reportFile != null || out == null ? reportFile : defaultReport(out);
+    try (OpenModel open = OpenModel.open(model);
+        SideFiles files = new SideFiles(out)) {
+      if (out != null) {
+        PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite);
+      }
+      SideFiles.SideFile plan = planFile == null ? null : files.add("--plan", planFile);
+      SideFiles.SideFile report = reportPath == null ? null : files.add("--report", reportPath);
+      PruneRun.Outcome outcome = new PruneRun(this, console, open).run(start);
+      ObjectNode json = writeAll(console, open, outcome, plan, report);
+      files.publish();
+      sayWhere(console, reportPath);
+      if (output.json) {
+        console.document(json);
+      }
+    }
+    return 0;
+  }
+
+  /**
+   * Writes checkpoint, plan and report; all but the checkpoint still lack their names afterwards.
+   */
+  private ObjectNode writeAll(
+      Console console,
+      OpenModel open,
+      PruneRun.Outcome outcome,
+      SideFiles.@Nullable SideFile plan,
+      SideFiles.@Nullable SideFile report)
+      throws IOException {
+    if (plan != null) {
+      plan.write(outcome.plan().toJsonText());
+    }
+    if (out == null) {
+      return writeReport(outcome, null, report);
+    }
+    long start = System.nanoTime();
+    PlanApplier applier =
+        new PlanApplier(open.checkpoint(), outcome.plan(), write.maxShardSize.bytes());
+    ObjectNode[] json = new ObjectNode[1];
+    try (ProgressLine progress = console.progress("write")) {
+      applier.write(
+          out,
+          write.overwrite,
+          new WrittenBytes(progress, applier.tensorBytes()),
+          () -> json[0] = writeReport(outcome, (System.nanoTime() - start) / 1e9, report));
+    }
+    console.line(
+        "wrote",
+        "%s: %s, was %s",
+        out,
+        ByteSize.show(applier.tensorBytes()),
+        ByteSize.show(open.checkpoint().totalBytes()));
+    return json[0];
+  }
+
+  private static ObjectNode writeReport(
+      PruneRun.Outcome outcome, @Nullable Double writeSeconds, SideFiles.@Nullable SideFile report)
+      throws IOException {
+    ObjectNode json = outcome.report().apply(writeSeconds).toJson();
+    if (report != null) {
+      report.write(json.toPrettyString() + "\n");
+    }
+    return json;
+  }
+
+  private void sayWhere(Console console, @Nullable Path reportPath) {
+    Path plan = planFile == null && out != null ? out.resolve(PlanApplier.PLAN) : planFile;
+    if (plan != null) {
+      console.line("plan", "%s", plan);
+    }
+    if (reportPath != null) {
+      console.line("report", "%s", reportPath);
+    }
+  }
+
+  /** {@code OUT.report.json}, beside OUT. */
+  private static Path defaultReport(Path out) {
+    return out.resolveSibling(out.toAbsolutePath().normalize().getFileName() + ".report.json");
+  }
+}

@@ -1,0 +1,140 @@
+package dev.laco.cli;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TokenBatch;
+import dev.laco.checkpoint.OutputTensor;
+import dev.laco.checkpoint.SafetensorsWriter;
+import dev.laco.model.DType;
+import dev.laco.model.PackedSequences;
+import dev.laco.text.TextWindows.Window;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.Workspace;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Writes what a model makes of token lists: {@code <i>.final_hidden [T, d]}, after the final norm,
+ * and {@code <i>.logits [T, V]}, both f32. Logits are made and written a few rows at a time.
+ */
+final class StateDump {
+  private static final int ROWS = 16;
+
+  private StateDump() {}
+
+  /** Writes {@code file}, replacing it if it is there. */
+  static void write(CausalLm model, List<Window> windows, Path file) throws IOException {
+    int longest = windows.stream().mapToInt(w -> w.ids().length).max().orElseThrow();
+    Path partial =
+        file.resolveSibling(
+            "." + file.getFileName() + "." + ProcessHandle.current().pid() + ".partial");
+    try (States states = new States(model, longest)) {
+      List<OutputTensor> tensors = new ArrayList<>();
+      for (int i = 0; i < windows.size(); i++) {
+        int list = i;
+        int[] ids = windows.get(i).ids();
+        tensors.add(
+            tensor(
+                i + ".final_hidden",
+                ids,
+                model.config().hiddenSize(),
+                target -> states.writeHidden(list, ids, target)));
+        tensors.add(
+            tensor(
+                i + ".logits",
+                ids,
+                model.config().vocabSize(),
+                target -> states.writeLogits(list, ids, target)));
+      }
+      new SafetensorsWriter(tensors).write(partial, written -> {});
+      Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);
+    } finally {
+      Files.deleteIfExists(partial);
+    }
+  }
+
+  private static OutputTensor tensor(
+      String name, int[] ids, int columns, OutputTensor.Content content) {
+    return new OutputTensor(name, DType.F32, List.of((long) ids.length, (long) columns), content);
+  }
+
+  /** The last hidden states of one list at a time. */
+  private static final class States implements AutoCloseable {
+    private final CausalLm model;
+    private final TensorArena arena;
+    private final Workspace work;
+    private final Tensor hidden;
+    private final Tensor logits;
+    private int current = -1;
+
+    States(CausalLm model, int longest) {
+      Backend backend = model.backend();
+      this.model = model;
+      this.arena = backend.arena();
+      this.work = new Workspace(backend, model.config(), longest);
+      this.hidden = arena.allocate(DType.F32, longest, model.config().hiddenSize());
+      this.logits = arena.allocate(DType.F32, Math.min(ROWS, longest), model.config().vocabSize());
+    }
+
+    void writeHidden(int list, int[] ids, FileChannel target) throws IOException {
+      run(list, ids);
+      for (int row = 0; row < ids.length; row += ROWS) {
+        write(hidden.slice(row, Math.min(ids.length, row + ROWS)), target);
+      }
+    }
+
+    void writeLogits(int list, int[] ids, FileChannel target) throws IOException {
+      run(list, ids);
+      Tensor head = model.head();
+      for (int row = 0; row < ids.length; row += ROWS) {
+        int end = Math.min(ids.length, row + ROWS);
+        Tensor out = logits.slice(0, end - row);
+        model.backend().linear(hidden.slice(row, end), head, null, out);
+        write(out, target);
+      }
+    }
+
+    /** Both tensors of a list come from one forward pass. */
+    private void run(int list, int[] ids) {
+      if (current != list) {
+        Tensor states = hidden.slice(0, ids.length);
+        try (TokenBatch batch = model.batch(PackedSequences.of(List.of(ids)))) {
+          model.embed(batch, states);
+          model.finish(0, states, batch, work, states);
+        }
+        current = list;
+      }
+    }
+
+    private void write(Tensor tensor, FileChannel target) throws IOException {
+      float[] values = new float[Math.toIntExact(tensor.elements())];
+      model.backend().download(tensor, values);
+      ByteBuffer bytes =
+          ByteBuffer.allocateDirect(values.length * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+      MemorySegment.copy(
+          values,
+          0,
+          MemorySegment.ofBuffer(bytes),
+          ValueLayout.JAVA_FLOAT_UNALIGNED,
+          0,
+          values.length);
+      OutputTensor.write(MemorySegment.ofBuffer(bytes), target);
+    }
+
+    @Override
+    public void close() {
+      work.close();
+      arena.close();
+    }
+  }
+}

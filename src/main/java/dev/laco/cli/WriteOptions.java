@@ -1,0 +1,19 @@
+package dev.laco.cli;
+
+import picocli.CommandLine.Option;
+
+/** How a checkpoint is written. */
+final class WriteOptions {
+  @Option(
+      names = "--max-shard-size",
+      paramLabel = "BYTES",
+      defaultValue = "5GB",
+      description =
+          "Most bytes of a weight file (KB, MB, GB, KiB, MiB, GiB). Default: ${DEFAULT-VALUE}.")
+  ByteSize maxShardSize;
+
+  @Option(
+      names = "--overwrite",
+      description = "Replace OUT if it is there; the old one stays until the new one is complete.")
+  boolean overwrite;
+}

@@ -1,0 +1,21 @@
+package dev.laco.cli;
+
+import java.util.function.LongConsumer;
+
+/** Turns "so many more bytes are written" into progress. */
+final class WrittenBytes implements LongConsumer {
+  private final ProgressLine progress;
+  private final long total;
+  private long done;
+
+  WrittenBytes(ProgressLine progress, long total) {
+    this.progress = progress;
+    this.total = total;
+  }
+
+  @Override
+  public void accept(long more) {
+    done += more;
+    progress.update(done, total);
+  }
+}
