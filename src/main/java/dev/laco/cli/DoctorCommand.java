@@ -4,7 +4,6 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.ResourceException;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Backends;
 import dev.laco.backend.Compute;
 import dev.laco.backend.cpu.CpuFeature;
 import dev.laco.backend.cpu.CpuLibraries;

@@ -3,7 +3,6 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.UsageException;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Backends;
 import dev.laco.eval.Perplexity;
 import dev.laco.report.PruneReport;
 import dev.laco.transformer.CausalLm;

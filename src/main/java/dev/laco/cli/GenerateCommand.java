@@ -5,7 +5,6 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.BadInputException;
 import dev.laco.UsageException;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Backends;
 import dev.laco.checkpoint.InputFiles;
 import dev.laco.eval.Generator;
 import dev.laco.eval.Sampler;

@@ -1,12 +1,14 @@
-package dev.laco.backend;
+package dev.laco.cli;
 
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Compute;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.backend.reference.ReferenceBackend;
 
 /** Opens the backend that a user names. */
-public final class Backends {
+final class Backends {
   private Backends() {}
 
   /**
@@ -14,7 +16,7 @@ public final class Backends {
    *
    * @param reason empty where the user chose it
    */
-  public record Choice(Backend backend, String reason) {}
+  record Choice(Backend backend, String reason) {}
 
   /**
    * Opens a device.
@@ -24,7 +26,7 @@ public final class Backends {
    * @throws UsageException if there is no such device name
    * @throws ResourceException if the device cannot be used; another is never taken in its place
    */
-  public static Choice open(String device, Compute compute, int threads) {
+  static Choice open(String device, Compute compute, int threads) {
     if (threads < 0) {
       throw new UsageException("--threads " + threads + ": expected at least 1");
     }
