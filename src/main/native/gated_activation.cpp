@@ -3,7 +3,7 @@
 
 using namespace LACO_NAMESPACE;
 
-// out = activation(gate) * up. activation is Activation.ordinal(): 0 SiLU, 1 GELU, 2 tanh GELU.
+// out = activation(gate) * up. activation: 0 SiLU, 1 GELU, 2 tanh GELU.
 LACO_KERNEL(gated_activation)
 (int32_t activation, const float* gate, const float* up, int64_t n, float* out) {
   switch (activation) {

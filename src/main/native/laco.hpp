@@ -34,7 +34,7 @@ struct __attribute__((packed)) Bf16 {
   uint16_t bits;
 };
 
-// Calls f with data as a pointer to the element type that the code names: DType.ordinal() in Java.
+// Calls f with data as a pointer to the element type that the code names: CpuKernels.java has the same numbers.
 template <class Function>
 inline int32_t with_dtype(int32_t dtype, const void* data, Function f) {
   switch (dtype) {

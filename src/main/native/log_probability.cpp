@@ -17,13 +17,20 @@ float row_maximum(const float* x, int64_t n) {
   return result;
 }
 
+// Vectors whose exponentials are added up in f32 before f64 takes over.
+constexpr int64_t kBlock = 32;
+
 double sum_of_exponentials(const float* x, int64_t n, float shift) {
-  Vec total = {};
+  double result = 0;
   int64_t i = 0;
-  for (; i + W <= n; i += W) {
-    total += exp(load(x + i) - shift);
+  while (i + W <= n) {
+    const int64_t end = min(n, i + kBlock * W);
+    Vec total = {};
+    for (; i + W <= end; i += W) {
+      total += exp(load(x + i) - shift);
+    }
+    result += sum(total);
   }
-  double result = sum(total);
   if (i < n) {
     Vec last = exp(load(x + i, n - i) - shift);
     for (int64_t k = 0; k < n - i; k++) {

@@ -110,21 +110,13 @@ public final class CpuBackend implements Backend {
     MemoryBatch tokens = MemoryBatch.of(batch);
     OpChecks.embed(table, batch, tokens.maxToken(), out);
     kernels()
-        .embed(
-            data(table),
-            table.dtype().ordinal(),
-            tokens.tokens(),
-            out.rows(),
-            out.columns(),
-            data(out));
+        .embed(data(table), table.dtype(), tokens.tokens(), out.rows(), out.columns(), data(out));
   }
 
   @Override
   public void rmsNorm(Tensor x, Tensor weight, double eps, Tensor out) {
     OpChecks.rmsNorm(x, weight, out);
-    kernels()
-        .rmsNorm(
-            data(x), data(weight), weight.dtype().ordinal(), eps, x.rows(), x.columns(), data(out));
+    kernels().rmsNorm(data(x), data(weight), weight.dtype(), eps, x.rows(), x.columns(), data(out));
   }
 
   @Override
@@ -133,7 +125,7 @@ public final class CpuBackend implements Backend {
     CpuKernels current = kernels();
     products.apply(MemoryTensor.of(x), MemoryTensor.of(weight), data(out));
     if (bias != null) {
-      current.addBias(data(out), data(bias), bias.dtype().ordinal(), out.rows(), out.columns());
+      current.addBias(data(out), data(bias), bias.dtype(), out.rows(), out.columns());
     }
   }
 
@@ -179,8 +171,7 @@ public final class CpuBackend implements Backend {
   @Override
   public void gatedActivation(Activation activation, Tensor gate, Tensor up, Tensor out) {
     OpChecks.gatedActivation(gate, up, out);
-    kernels()
-        .gatedActivation(activation.ordinal(), data(gate), data(up), out.elements(), data(out));
+    kernels().gatedActivation(activation, data(gate), data(up), out.elements(), data(out));
   }
 
   @Override
@@ -202,11 +193,10 @@ public final class CpuBackend implements Backend {
         Tensor source = mix.sources().get(j);
         coefficients.setAtIndex(JAVA_DOUBLE, j, mix.coefficients()[j]);
         sources.setAtIndex(ADDRESS, j, data(source));
-        dtypes.setAtIndex(JAVA_INT, j, source.dtype().ordinal());
+        dtypes.setAtIndex(JAVA_INT, j, CpuKernels.code(source.dtype()));
       }
       Tensor out = mix.out();
-      current.mix(
-          data(out), out.dtype().ordinal(), out.elements(), coefficients, sources, dtypes, count);
+      current.mix(data(out), out.dtype(), out.elements(), coefficients, sources, dtypes, count);
     }
   }
 
@@ -240,7 +230,7 @@ public final class CpuBackend implements Backend {
     MemoryTensor states = MemoryTensor.of(hidden);
     MemoryTensor matrix = MemoryTensor.of(head);
     long rows = hidden.rows();
-    long panel = Math.clamp(LOGITS_BYTES / Float.BYTES / rows, 64, head.rows());
+    long panel = Math.min(head.rows(), Math.max(64, LOGITS_BYTES / Float.BYTES / rows));
     MemorySegment scores = logits.atLeast(rows * panel * Float.BYTES);
     MemorySegment state = reductionScratch.atLeast(rows * 16);
     MemorySegment total = state.asSlice(0, rows * 8);

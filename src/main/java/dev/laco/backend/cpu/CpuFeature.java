@@ -11,22 +11,24 @@ import java.util.List;
  */
 public enum CpuFeature {
   /** AVX2, FMA and F16C. */
-  AVX2("AVX2+FMA+F16C"),
+  AVX2(1, "AVX2+FMA+F16C"),
   /** AVX-512 F, BW, DQ and VL. */
-  AVX512("AVX-512"),
+  AVX512(2, "AVX-512"),
   /** Dot products of bf16. */
-  AVX512_BF16("AVX512-BF16"),
+  AVX512_BF16(4, "AVX512-BF16"),
   /** Arithmetic in f16. */
-  AVX512_FP16("AVX512-FP16"),
+  AVX512_FP16(8, "AVX512-FP16"),
   /** Tiles of bf16. */
-  AMX_BF16("AMX-BF16");
+  AMX_BF16(16, "AMX-BF16");
 
   /** {@code int32_t laco_cpu_features(void)}. */
   private static final MethodHandle LACO_CPU_FEATURES = Downcalls.ofInt();
 
+  private final int mask;
   private final String displayName;
 
-  CpuFeature(String displayName) {
+  CpuFeature(int mask, String displayName) {
+    this.mask = mask;
     this.displayName = displayName;
   }
 
@@ -41,7 +43,7 @@ public enum CpuFeature {
   }
 
   int mask() {
-    return 1 << ordinal();
+    return mask;
   }
 
   static int bits() {

@@ -8,6 +8,8 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import dev.laco.ffi.Downcalls;
 import dev.laco.ffi.NativeLibrary;
+import dev.laco.model.Activation;
+import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
@@ -189,14 +191,14 @@ final class CpuKernels {
 
   void embed(
       MemorySegment table,
-      int dtype,
+      DType dtype,
       MemorySegment tokens,
       long rows,
       long width,
       MemorySegment out) {
     int status;
     try {
-      status = (int) EMBED.invokeExact(embed, table, dtype, tokens, rows, width, out);
+      status = (int) EMBED.invokeExact(embed, table, code(dtype), tokens, rows, width, out);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
@@ -206,14 +208,14 @@ final class CpuKernels {
   void rmsNorm(
       MemorySegment x,
       MemorySegment weight,
-      int dtype,
+      DType dtype,
       double eps,
       long rows,
       long width,
       MemorySegment out) {
     int status;
     try {
-      status = (int) RMS_NORM.invokeExact(rmsNorm, x, weight, dtype, eps, rows, width, out);
+      status = (int) RMS_NORM.invokeExact(rmsNorm, x, weight, code(dtype), eps, rows, width, out);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
@@ -223,24 +225,25 @@ final class CpuKernels {
   void linearRows(
       MemorySegment x,
       MemorySegment weight,
-      int dtype,
+      DType dtype,
       long rows,
       long in,
       long width,
       MemorySegment out) {
     int status;
     try {
-      status = (int) LINEAR_ROWS.invokeExact(linearRows, x, weight, dtype, rows, in, width, out);
+      status =
+          (int) LINEAR_ROWS.invokeExact(linearRows, x, weight, code(dtype), rows, in, width, out);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
     check("laco_linear_rows", status);
   }
 
-  void addBias(MemorySegment x, MemorySegment bias, int dtype, long rows, long width) {
+  void addBias(MemorySegment x, MemorySegment bias, DType dtype, long rows, long width) {
     int status;
     try {
-      status = (int) ADD_BIAS.invokeExact(addBias, x, bias, dtype, rows, width);
+      status = (int) ADD_BIAS.invokeExact(addBias, x, bias, code(dtype), rows, width);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
@@ -306,10 +309,11 @@ final class CpuKernels {
   }
 
   void gatedActivation(
-      int activation, MemorySegment gate, MemorySegment up, long n, MemorySegment out) {
+      Activation activation, MemorySegment gate, MemorySegment up, long n, MemorySegment out) {
     int status;
     try {
-      status = (int) GATED_ACTIVATION.invokeExact(gatedActivation, activation, gate, up, n, out);
+      status =
+          (int) GATED_ACTIVATION.invokeExact(gatedActivation, code(activation), gate, up, n, out);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
@@ -328,7 +332,7 @@ final class CpuKernels {
 
   void mix(
       MemorySegment out,
-      int dtype,
+      DType dtype,
       long n,
       MemorySegment coefficients,
       MemorySegment sources,
@@ -336,7 +340,8 @@ final class CpuKernels {
       long count) {
     int status;
     try {
-      status = (int) MIX.invokeExact(mix, out, dtype, n, coefficients, sources, dtypes, count);
+      status =
+          (int) MIX.invokeExact(mix, out, code(dtype), n, coefficients, sources, dtypes, count);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
@@ -383,20 +388,20 @@ final class CpuKernels {
     check("laco_log_probability", status);
   }
 
-  void widen(MemorySegment in, int dtype, long n, MemorySegment out) {
+  void widen(MemorySegment in, DType dtype, long n, MemorySegment out) {
     int status;
     try {
-      status = (int) WIDEN.invokeExact(widen, in, dtype, n, out);
+      status = (int) WIDEN.invokeExact(widen, in, code(dtype), n, out);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
     check("laco_widen", status);
   }
 
-  void narrow(MemorySegment in, long n, MemorySegment out, int dtype) {
+  void narrow(MemorySegment in, long n, MemorySegment out, DType dtype) {
     int status;
     try {
-      status = (int) NARROW.invokeExact(narrow, in, n, out, dtype);
+      status = (int) NARROW.invokeExact(narrow, in, n, out, code(dtype));
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
@@ -411,8 +416,25 @@ final class CpuKernels {
     }
   }
 
+  /** The numbers that {@code laco.hpp} gives the element types. */
+  static int code(DType dtype) {
+    return switch (dtype) {
+      case F32 -> 0;
+      case F16 -> 1;
+      case BF16 -> 2;
+    };
+  }
+
+  private static int code(Activation activation) {
+    return switch (activation) {
+      case SILU -> 0;
+      case GELU -> 1;
+      case GELU_TANH -> 2;
+    };
+  }
+
   private static MemorySegment function(NativeLibrary library, String name, CpuTier tier) {
-    return library.function(name + "_" + tier.ordinal());
+    return library.function(name + "_" + tier.number());
   }
 
   private static void check(String function, int status) {

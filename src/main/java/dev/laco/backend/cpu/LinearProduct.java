@@ -68,12 +68,12 @@ final class LinearProduct implements AutoCloseable {
     // oneDNN's own code may assume that an element lies at a multiple of its size.
     boolean aligned = weight.data().address() % dtype.byteSize() == 0;
     if (rows <= FEW_ROWS) {
-      kernels.linearRows(x.data(), weight.data(), dtype.ordinal(), rows, x.columns(), width, out);
+      kernels.linearRows(x.data(), weight.data(), dtype, rows, x.columns(), width, out);
     } else if (aligned && dtype == DType.F32) {
       run(DType.F32, rows, width, x.columns(), width, x.data(), weight.data(), out);
     } else if (aligned && dtype == DType.BF16 && bf16) {
       MemorySegment narrow = narrowed.atLeast(x.elements() * DType.BF16.byteSize());
-      kernels.narrow(x.data(), x.elements(), narrow, DType.BF16.ordinal());
+      kernels.narrow(x.data(), x.elements(), narrow, DType.BF16);
       run(DType.BF16, rows, width, x.columns(), width, narrow, weight.data(), out);
     } else {
       widened(x, weight, out);
@@ -82,11 +82,11 @@ final class LinearProduct implements AutoCloseable {
 
   private void widened(MemoryTensor x, MemoryTensor weight, MemorySegment out) {
     long width = weight.rows();
-    long panelRows = Math.clamp(PANEL_BYTES / Float.BYTES / x.columns(), 16, width);
+    long panelRows = Math.min(width, Math.max(16, PANEL_BYTES / Float.BYTES / x.columns()));
     MemorySegment wide = panel.atLeast(panelRows * x.columns() * Float.BYTES);
     for (long first = 0; first < width; first += panelRows) {
       MemoryTensor part = weight.slice(first, Math.min(width, first + panelRows));
-      kernels.widen(part.data(), part.dtype().ordinal(), part.elements(), wide);
+      kernels.widen(part.data(), part.dtype(), part.elements(), wide);
       run(
           DType.F32,
           x.rows(),

@@ -1,0 +1,838 @@
+package dev.laco.backend;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.model.Activation;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.PackedSequences;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
+import java.util.function.Function;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/**
+ * What every backend must do, held against {@link ReferenceBackend} on the same inputs. Results lie
+ * between sentinel rows that must survive; weights lie at odd addresses; NaN and infinities must
+ * come out where the reference has them.
+ */
+public abstract class BackendContractTest {
+  private static final float SENTINEL = -12345.678f;
+  private static final double EPS = 1e-5;
+
+  /** Results below this magnitude may as well be zero: f32 begins to lose precision near 1e-38. */
+  private static final double NEGLIGIBLE = 1e-30;
+
+  private final Random random = new Random(20240217);
+  private final Arena memory = Arena.ofShared();
+  private final Backend reference = new ReferenceBackend(Compute.F32);
+  private Backend backend;
+
+  /** The backend under test. */
+  protected abstract Backend open();
+
+  /** How far matrix products with weights of this dtype may be from the reference. */
+  protected Tolerance product(DType dtype) {
+    return Tolerance.ACCUMULATED;
+  }
+
+  /** Likewise log-probabilities. */
+  protected Tolerance logProbability(DType dtype) {
+    return Tolerance.LOG_PROBABILITY;
+  }
+
+  @BeforeEach
+  void openBackend() {
+    backend = open();
+  }
+
+  @AfterEach
+  void closeBackend() {
+    backend.close();
+    memory.close();
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 31, 32, 33, 127, 257, 576})
+  void embedsTheRowOfEachToken(int width) {
+    for (DType dtype : DType.values()) {
+      HostTensor table = weight(dtype, 11, width);
+      PackedSequences tokens = tokens(new int[] {3, 0, 10}, new int[] {10});
+      same(
+          "embed " + dtype,
+          Tolerance.EXACT,
+          run -> {
+            Tensor out = run.result(4, width);
+            run.on.embed(run.on.weight(table), run.batch(tokens), out);
+            return out;
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 257, 576, 4096})
+  void normalisesRowsByTheirRootMeanSquare(int width) {
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, 1, width);
+      float[] x = normal(3 * width);
+      same(
+          "rmsNorm " + dtype,
+          Tolerance.ELEMENTWISE,
+          run -> {
+            Tensor out = run.result(3, width);
+            run.on.rmsNorm(run.tensor(x, 3, width), run.on.weight(weight), EPS, out);
+            return out;
+          });
+    }
+  }
+
+  @Test
+  void normalisesInPlaceAndKeepsNaNToItsRow() {
+    float[] x = normal(3 * 40);
+    x[45] = Float.NaN;
+    HostTensor weight = weight(DType.BF16, 1, 40);
+    same(
+        "rmsNorm in place",
+        Tolerance.ELEMENTWISE,
+        run -> {
+          Tensor rows = run.tensor(x, 3, 40);
+          run.on.rmsNorm(rows, run.on.weight(weight), EPS, rows);
+          return rows;
+        });
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "1,1,1",
+    "1,7,31",
+    "1,576,1536",
+    "2,33,5",
+    "3,64,9",
+    "4,257,7",
+    "5,31,33",
+    "7,127,3",
+    "8,16,16",
+    "31,7,257",
+    "32,32,32",
+    "33,33,33",
+    "127,65,31",
+    "257,1,7",
+    "16,576,1536",
+    "6,4099,130"
+  })
+  void multipliesByTheTransposedWeight(int rows, int in, int out) {
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, out, in);
+      HostTensor bias = weight(dtype, 1, out);
+      float[] x = normal(rows * in);
+      for (HostTensor shift : Arrays.asList(null, bias)) {
+        same(
+            "linear " + dtype + (shift == null ? "" : " with bias"),
+            product(dtype),
+            run -> {
+              Tensor result = run.result(rows, out);
+              Tensor added = shift == null ? null : run.on.weight(shift);
+              run.on.linear(run.tensor(x, rows, in), run.on.weight(weight), added, result);
+              return result;
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(DType.class)
+  void multipliesByWeightsAtAnyAddress(DType dtype) {
+    for (int rows : new int[] {1, 20}) {
+      for (int offset = 0; offset < 8; offset++) {
+        HostTensor weight = weight(dtype, 70, 64, offset);
+        float[] x = normal(rows * 64);
+        same(
+            "linear, weight " + offset + " bytes off",
+            product(dtype),
+            run -> {
+              Tensor out = run.result(rows, 70);
+              run.on.linear(run.tensor(x, rows, 64), run.on.weight(weight), null, out);
+              return out;
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 4, 24})
+  void keepsNaNAndInfinityOfAProductToTheirRow(int rows) {
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, 37, 50);
+      float[] x = normal(rows * 50);
+      x[13] = Float.NaN;
+      x[(rows - 1) * 50 + 7] = rows > 1 ? Float.POSITIVE_INFINITY : x[7];
+      same(
+          "linear " + dtype,
+          product(dtype),
+          run -> {
+            Tensor out = run.result(rows, 37);
+            run.on.linear(run.tensor(x, rows, 50), run.on.weight(weight), null, out);
+            return out;
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "1,2,1",
+    "3,14,7",
+    "2,64,31",
+    "2,64,32",
+    "5,80,33",
+    "1,128,64",
+    "2,130,65",
+    "4,96,16"
+  })
+  void rotatesTheHalvesOfEachHead(int heads, int headDim, int pairs) {
+    float[] x = normal(5 * heads * headDim);
+    PackedSequences tokens = tokens(new int[] {1, 2, 3}, new int[] {4, 5});
+    same(
+        "rope",
+        Tolerance.ELEMENTWISE,
+        run -> {
+          Tensor rows = run.tensor(x, 5, heads * headDim);
+          run.on.rope(rows, headDim, run.batch(tokens, pairs));
+          return rows;
+        });
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    // heads, key-value heads, width, window
+    "1,1,1,0",
+    "2,1,7,0",
+    "4,2,32,0",
+    "6,2,64,0",
+    "3,3,33,5",
+    "9,3,64,0",
+    "4,4,80,40",
+    "8,1,128,64",
+    "2,2,257,1",
+    "40,1,16,0",
+  })
+  void attendsToWhatEachQueryMaySee(int heads, int keyHeads, int width, int window) {
+    attention(heads, keyHeads, width, window, new int[] {1, 7, 31, 33, 130}, new int[5]);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,1,64,0", "9,3,64,0", "4,2,33,50", "8,2,128,16"})
+  void attendsToKeysFromBeforeTheBatch(int heads, int keyHeads, int width, int window) {
+    attention(heads, keyHeads, width, window, new int[] {1, 1, 5, 40}, new int[] {0, 200, 63, 64});
+  }
+
+  @Test
+  void attendsOverManyBlocksOfKeys() {
+    attention(2, 1, 64, 0, new int[] {700}, new int[1]);
+    attention(2, 1, 64, 100, new int[] {700}, new int[1]);
+  }
+
+  @Test
+  void attentionOfLargeScoresStaysFinite() {
+    PackedSequences tokens = tokens(new int[90]);
+    float[] query = normal(90 * 32);
+    float[] key = normal(90 * 32);
+    for (int i = 0; i < query.length; i++) {
+      query[i] *= 100;
+    }
+    float[] value = normal(90 * 32);
+    AttentionSpec spec = new AttentionSpec(1, 1, 32, 0, 1);
+    // Scores of some hundreds: f32 leaves an absolute 1e-4 in the exponent.
+    same(
+        "attention",
+        Tolerance.BF16_PRODUCT,
+        run -> {
+          Tensor out = run.result(90, 32);
+          run.on.attention(
+              run.tensor(query, 90, 32),
+              run.tensor(key, 90, 32),
+              run.tensor(value, 90, 32),
+              spec,
+              run.batch(tokens),
+              out);
+          return out;
+        });
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {0, 10})
+  void queriesDoNotSeeNaNInKeysAndValuesOfTheFuture(int window) {
+    PackedSequences tokens = tokens(new int[100], new int[30]);
+    float[] query = normal(130 * 48);
+    float[] key = normal(130 * 24);
+    float[] value = normal(130 * 24);
+    key[70 * 24 + 3] = Float.NaN;
+    value[77 * 24 + 5] = Float.NaN;
+    value[101 * 24 + 11] = Float.POSITIVE_INFINITY;
+    AttentionSpec spec = new AttentionSpec(4, 2, 12, window, 0.3f);
+    same(
+        "attention",
+        Tolerance.ACCUMULATED,
+        run -> {
+          Tensor out = run.result(130, 48);
+          run.on.attention(
+              run.tensor(query, 130, 48),
+              run.tensor(key, 130, 24),
+              run.tensor(value, 130, 24),
+              spec,
+              run.batch(tokens),
+              out);
+          return out;
+        });
+  }
+
+  @ParameterizedTest
+  @EnumSource(Activation.class)
+  void gatesByTheActivation(Activation activation) {
+    for (int n : new int[] {1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 127, 257, 1536}) {
+      float[] gate = normal(3 * n);
+      for (int i = 0; i < gate.length; i++) {
+        gate[i] *= 4;
+      }
+      float[] up = normal(3 * n);
+      same(
+          activation + " of " + n,
+          Tolerance.ELEMENTWISE,
+          run -> {
+            Tensor gates = run.tensor(gate, 3, n);
+            run.on.gatedActivation(activation, gates, run.tensor(up, 3, n), gates);
+            return gates;
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Activation.class)
+  void activationsHoldAtTheEndsOfTheRange(Activation activation) {
+    float[] gate = {
+      0f,
+      -0f,
+      1e-30f,
+      -1e-30f,
+      5f,
+      -5f,
+      20f,
+      -20f,
+      87f,
+      -87f,
+      88.5f,
+      -88.5f,
+      90f,
+      -90f,
+      1000f,
+      -1000f,
+      3e38f,
+      -3e38f,
+      Float.POSITIVE_INFINITY,
+      Float.NEGATIVE_INFINITY,
+      Float.NaN
+    };
+    for (int i = 0; i < gate.length; i++) {
+      // One at a time, so that a large result hides no error of a small one.
+      float[] one = {gate[i]};
+      same(
+          activation + " of " + gate[i],
+          Tolerance.ACCUMULATED,
+          run -> {
+            Tensor out = run.result(1, 1);
+            run.on.gatedActivation(
+                activation, run.tensor(one, 1, 1), run.tensor(new float[] {1}, 1, 1), out);
+            return out;
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 15, 16, 17, 31, 32, 33, 127, 257, 40000})
+  void addsElements(int n) {
+    float[] x = normal(n);
+    float[] y = normal(n);
+    x[n / 2] = Float.NEGATIVE_INFINITY;
+    same(
+        "add",
+        Tolerance.EXACT,
+        run -> {
+          Tensor sum = run.tensor(x, 1, n);
+          run.on.add(sum, run.tensor(y, 1, n));
+          return sum;
+        });
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 257, 70001})
+  void mixesToTheSameBits(int n) {
+    double[][] coefficients = {
+      {1}, {-0.25}, {1.0 / 3, 1.0 / 3, 1.0 / 3}, {-2, 1, 1, 1}, {0.7, 0.3}
+    };
+    for (DType from : DType.values()) {
+      for (DType to : DType.values()) {
+        for (double[] mix : coefficients) {
+          List<HostTensor> sources = new ArrayList<>();
+          for (int j = 0; j < mix.length; j++) {
+            sources.add(weight(from, 1, n, j));
+          }
+          same(
+              "mix of " + mix.length + " from " + from + " to " + to,
+              Tolerance.EXACT,
+              run -> {
+                Tensor out = run.arena.allocate(to, 1, n);
+                run.on.mix(
+                    List.of(
+                        new TensorMix(out, mix, sources.stream().map(run.on::weight).toList())));
+                return run.widened(out);
+              });
+        }
+      }
+    }
+  }
+
+  @Test
+  void mixesTensorsOfSeveralTypesInOneCallAndInPlace() {
+    HostTensor a = weight(DType.F32, 3, 41);
+    HostTensor b = weight(DType.F16, 3, 41);
+    HostTensor c = weight(DType.BF16, 3, 41);
+    float[] x = normal(3 * 41);
+    same(
+        "mix",
+        Tolerance.EXACT,
+        run -> {
+          Tensor inPlace = run.tensor(x, 3, 41);
+          Tensor small = run.arena.allocate(DType.BF16, 3, 41);
+          run.on.mix(
+              List.of(
+                  new TensorMix(
+                      small,
+                      new double[] {0.5, 0.25, 0.25},
+                      List.of(run.on.weight(a), run.on.weight(b), run.on.weight(c))),
+                  new TensorMix(
+                      inPlace, new double[] {-1, 2}, List.of(inPlace, run.on.weight(a)))));
+          run.on.mix(List.of(new TensorMix(inPlace, new double[] {1, 3}, List.of(inPlace, small))));
+          return inPlace;
+        });
+  }
+
+  @Test
+  void mixRoundsOnceEvenWhereTwoRoundingsDiffer() {
+    // A value a hair above the middle between two neighbours: through f32 it would become the tie.
+    for (DType to : new DType[] {DType.F16, DType.BF16}) {
+      int bits = to == DType.F16 ? 11 : 8;
+      double middle = 1 + Math.scalb(1.0, -bits);
+      float[] x = new float[64];
+      Arrays.fill(x, 1);
+      float[] y = new float[64];
+      for (int i = 0; i < y.length; i++) {
+        y[i] = (i % 2 == 0 ? 1 : -1) * (1 + i);
+      }
+      same(
+          "mix to " + to,
+          Tolerance.EXACT,
+          run -> {
+            Tensor out = run.arena.allocate(to, 1, 64);
+            run.on.mix(
+                List.of(
+                    new TensorMix(
+                        out,
+                        new double[] {middle, 0x1p-40},
+                        List.of(run.tensor(x, 1, 64), run.tensor(y, 1, 64)))));
+            Tensor wide = run.widened(out);
+            float[] values = run.download(wide);
+            assertEquals((float) (1 + Math.scalb(1.0, 1 - bits)), values[0], "above the middle");
+            assertEquals(1f, values[1], "below the middle");
+            return wide;
+          });
+    }
+  }
+
+  @Test
+  void mixRoundsAtTheEndsOfTheRange() {
+    float[] x = {
+      0f,
+      -0f,
+      1e-45f,
+      -1e-45f,
+      1e-40f,
+      6e-8f,
+      2.98e-8f,
+      2.99e-8f,
+      6.1e-5f,
+      65504f,
+      65519f,
+      65520f,
+      -65520f,
+      3.4e38f,
+      Float.MAX_VALUE,
+      -Float.MAX_VALUE,
+      Float.POSITIVE_INFINITY,
+      Float.NaN,
+      1e-38f,
+      Float.NEGATIVE_INFINITY
+    };
+    for (DType to : DType.values()) {
+      for (double coefficient : new double[] {1, 1e-8, -1.5, 1e-310, 1e30}) {
+        same(
+            "mix to " + to + " by " + coefficient,
+            Tolerance.EXACT,
+            run -> {
+              Tensor out = run.arena.allocate(to, 1, x.length);
+              run.on.mix(
+                  List.of(
+                      new TensorMix(
+                          out, new double[] {coefficient}, List.of(run.tensor(x, 1, x.length)))));
+              return run.widened(out);
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 31, 32, 33, 127, 257, 576, 5000})
+  void measuresTheCosineOfEachSequence(int width) {
+    PackedSequences tokens =
+        tokens(new int[] {1}, new int[] {2, 3, 4, 5, 6, 7, 8}, new int[] {9, 1});
+    float[] a = normal(10 * width);
+    float[] b = normal(10 * width);
+    for (int i = 0; i < width; i++) {
+      b[i] = a[i];
+    }
+    cosines(tokens, a, b, width);
+  }
+
+  @Test
+  void cosineOfNothingIsZeroAndNaNStaysInItsSequence() {
+    PackedSequences tokens = tokens(new int[] {1}, new int[] {2}, new int[] {3});
+    float[] a = normal(3 * 50);
+    float[] b = normal(3 * 50);
+    Arrays.fill(a, 0, 50, 0);
+    b[120] = Float.NaN;
+    cosines(tokens, a, b, 50);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,1", "7,7", "31,33", "64,100", "576,4099", "33,70000"})
+  void scoresTheNextTokenOfEachSequence(int width, int vocabulary) {
+    PackedSequences tokens =
+        tokens(
+            random.ints(40, 0, vocabulary).toArray(),
+            new int[] {vocabulary - 1},
+            new int[] {0, vocabulary - 1});
+    float[] hidden = normal(43 * width);
+    for (DType dtype : DType.values()) {
+      HostTensor head = weight(dtype, vocabulary, width);
+      float[] scaled = hidden.clone();
+      for (int i = 0; i < scaled.length; i++) {
+        scaled[i] *= 3 / (float) Math.sqrt(width);
+      }
+      logProbabilities(tokens, scaled, head, logProbability(dtype));
+    }
+  }
+
+  @Test
+  void logProbabilityHoldsForHugeLogitsAndNaN() {
+    PackedSequences tokens = tokens(new int[] {1, 2, 3, 4, 5}, new int[] {6, 7});
+    float[] hidden = normal(7 * 16);
+    for (int i = 16; i < 32; i++) {
+      hidden[i] *= 1000;
+    }
+    hidden[5 * 16] = Float.NaN;
+    // A logit of some thousands carries an absolute error of some 1e-4.
+    logProbabilities(tokens, hidden, weight(DType.F32, 300, 16), Tolerance.BF16_PRODUCT);
+  }
+
+  @Test
+  void copiesSlicesAndReshapes() {
+    float[] x = normal(6 * 10);
+    same(
+        "copy",
+        Tolerance.EXACT,
+        run -> {
+          Tensor rows = run.tensor(x, 6, 10);
+          Tensor out = run.result(6, 10);
+          run.on.copy(rows, out);
+          run.on.copy(rows.slice(4, 6), out.reshape(3, 20).slice(1, 2));
+          run.on.add(out.slice(5, 6), rows.slice(0, 1));
+          return out;
+        });
+  }
+
+  @Test
+  void startsWithZeros() {
+    try (TensorArena arena = backend.arena()) {
+      float[] values = new float[12];
+      Arrays.fill(values, 1);
+      backend.download(arena.allocate(DType.F32, 3, 4), values);
+      assertTrue(Arrays.equals(values, new float[12]));
+    }
+  }
+
+  @Test
+  void refusesArgumentsThatDoNotFit() {
+    try (Run run = new Run(backend)) {
+      Tensor x = run.tensor(new float[12], 3, 4);
+      Tensor other = run.tensor(new float[15], 3, 5);
+      Tensor half = run.arena.allocate(DType.F16, 3, 4);
+      Tensor weight = run.on.weight(weight(DType.F32, 5, 4));
+      Tensor norm = run.on.weight(weight(DType.F32, 1, 4));
+      TokenBatch two = run.batch(tokens(new int[] {1, 2}));
+      TokenBatch three = run.batch(tokens(new int[] {1, 2, 9}));
+      AttentionSpec spec = new AttentionSpec(2, 2, 2, 0, 1);
+      refuses(() -> backend.embed(weight, three, x));
+      refuses(() -> backend.embed(weight, two, x));
+      refuses(() -> backend.rmsNorm(x, norm, EPS, other));
+      refuses(() -> backend.rmsNorm(other, norm, EPS, other));
+      refuses(() -> backend.rmsNorm(half, norm, EPS, x));
+      refuses(() -> backend.linear(x, weight, null, x));
+      refuses(() -> backend.linear(other, weight, null, other));
+      refuses(() -> backend.linear(x, weight, norm, other));
+      refuses(() -> backend.rope(x, 3, three));
+      refuses(() -> backend.rope(x, 4, two));
+      refuses(() -> backend.attention(x, x, x, spec, two, x));
+      refuses(() -> backend.attention(x, other, x, spec, three, x));
+      refuses(() -> backend.gatedActivation(Activation.SILU, x, other, x));
+      refuses(() -> backend.add(x, other));
+      refuses(() -> backend.add(half, half));
+      refuses(() -> backend.cosine(x, other, three));
+      refuses(() -> backend.cosine(x, x, two));
+      refuses(() -> backend.logProbability(x, weight, three, new double[3]));
+      refuses(() -> backend.logProbability(x, weight, two, new double[2]));
+      refuses(() -> backend.copy(x, half));
+      refuses(() -> backend.copy(x, other));
+      refuses(() -> backend.upload(new float[11], x));
+      refuses(() -> backend.download(half, new float[12]));
+    }
+  }
+
+  private static void refuses(Runnable call) {
+    assertThrows(IllegalArgumentException.class, call::run);
+  }
+
+  private void attention(
+      int heads, int keyHeads, int width, int window, int[] lengths, int[] past) {
+    int[] offsets = new int[lengths.length + 1];
+    for (int s = 0; s < lengths.length; s++) {
+      offsets[s + 1] = offsets[s] + lengths[s];
+    }
+    int rows = offsets[lengths.length];
+    PackedSequences tokens = new PackedSequences(new int[rows], offsets, past);
+    int keys = tokens.keyOffsets()[lengths.length];
+    float[] query = normal(rows * heads * width);
+    float[] key = normal(keys * keyHeads * width);
+    float[] value = normal(keys * keyHeads * width);
+    AttentionSpec spec =
+        new AttentionSpec(heads, keyHeads, width, window, (float) (1 / Math.sqrt(width)));
+    same(
+        "attention",
+        Tolerance.ACCUMULATED,
+        run -> {
+          Tensor out = run.result(rows, heads * width);
+          run.on.attention(
+              run.tensor(query, rows, heads * width),
+              run.tensor(key, keys, keyHeads * width),
+              run.tensor(value, keys, keyHeads * width),
+              spec,
+              run.batch(tokens),
+              out);
+          return out;
+        });
+  }
+
+  private void cosines(PackedSequences tokens, float[] a, float[] b, int width) {
+    Function<Run, double[]> cosine =
+        run ->
+            run.on.cosine(
+                run.tensor(a, tokens.size(), width),
+                run.tensor(b, tokens.size(), width),
+                run.batch(tokens));
+    close("cosine", Tolerance.COSINE, 1, of(reference, cosine), of(backend, cosine));
+  }
+
+  private void logProbabilities(
+      PackedSequences tokens, float[] hidden, HostTensor head, Tolerance tolerance) {
+    int rows = tokens.size();
+    Function<Run, double[]> score =
+        run -> {
+          double[] out = new double[rows];
+          Tensor states = run.tensor(hidden, rows, hidden.length / rows);
+          run.on.logProbability(states, run.on.weight(head), run.batch(tokens), out);
+          return out;
+        };
+    double[] actual = of(backend, score);
+    close("logProbability " + head.dtype(), tolerance, 1, of(reference, score), actual);
+    for (int s = 0; s < tokens.sequences(); s++) {
+      assertEquals(0, actual[tokens.offsets()[s + 1] - 1], "the last token has no next one");
+    }
+  }
+
+  /** Does the same on both backends and compares the tensors that come out. */
+  private void same(String op, Tolerance tolerance, Function<Run, Tensor> call) {
+    Function<Run, double[]> values = run -> widen(run.download(call.apply(run)));
+    double[] expected = of(reference, values);
+    double largest =
+        Arrays.stream(expected)
+            .filter(Double::isFinite)
+            .map(Math::abs)
+            .reduce(NEGLIGIBLE, Math::max);
+    close(op, tolerance, largest, expected, of(backend, values));
+  }
+
+  private static double[] of(Backend on, Function<Run, double[]> call) {
+    try (Run run = new Run(on)) {
+      double[] values = call.apply(run);
+      run.checkSentinels();
+      return values;
+    }
+  }
+
+  private static void close(
+      String op, Tolerance tolerance, double scale, double[] expected, double[] actual) {
+    assertEquals(expected.length, actual.length, op);
+    for (int i = 0; i < expected.length; i++) {
+      int at = i;
+      if (tolerance == Tolerance.EXACT || !Double.isFinite(expected[i])) {
+        assertEquals(expected[i], actual[i], () -> op + ": element " + at);
+      } else {
+        double error = Math.abs(actual[i] - expected[i]);
+        assertTrue(
+            error <= tolerance.limit() * scale,
+            () ->
+                "%s: element %d of %d is %s, must be %s; off by %.2g of the largest, allowed %s %.1g"
+                    .formatted(
+                        op,
+                        at,
+                        expected.length,
+                        actual[at],
+                        expected[at],
+                        error / scale,
+                        tolerance,
+                        tolerance.limit()));
+      }
+    }
+  }
+
+  private static double[] widen(float[] values) {
+    double[] wide = new double[values.length];
+    for (int i = 0; i < values.length; i++) {
+      wide[i] = values[i];
+    }
+    return wide;
+  }
+
+  private static PackedSequences tokens(int[]... sequences) {
+    return PackedSequences.of(List.of(sequences));
+  }
+
+  private float[] normal(int n) {
+    float[] values = new float[n];
+    for (int i = 0; i < n; i++) {
+      values[i] = (float) random.nextGaussian();
+    }
+    return values;
+  }
+
+  private HostTensor weight(DType dtype, int rows, int columns) {
+    return weight(dtype, rows, columns, 1);
+  }
+
+  /**
+   * Random weights, {@code offset} bytes after an aligned address and at the end of their memory.
+   */
+  private HostTensor weight(DType dtype, int rows, int columns, int offset) {
+    long bytes = MemoryTensor.byteSize(dtype, rows, columns);
+    MemorySegment data = memory.allocate(bytes + offset, 64).asSlice(offset, bytes);
+    MemoryTensor tensor = new MemoryTensor(dtype, rows, columns, data);
+    for (long i = 0; i < tensor.elements(); i++) {
+      tensor.set(i, random.nextGaussian());
+    }
+    return new HostTensor("test", dtype, List.of((long) rows, (long) columns), data);
+  }
+
+  /** Tensors of one call on one backend. */
+  private static final class Run implements AutoCloseable {
+    private final Backend on;
+    private final TensorArena arena;
+    private final List<TokenBatch> batches = new ArrayList<>();
+    private final List<Tensor> sentinels = new ArrayList<>();
+
+    Run(Backend on) {
+      this.on = on;
+      this.arena = on.arena();
+    }
+
+    Tensor tensor(float[] values, long rows, long columns) {
+      Tensor tensor = result(rows, columns);
+      on.upload(values, tensor);
+      return tensor;
+    }
+
+    /** A tensor between two rows that no op may touch. */
+    Tensor result(long rows, long columns) {
+      Tensor all = arena.allocate(DType.F32, rows + 2, columns);
+      float[] sentinel = new float[(int) columns];
+      Arrays.fill(sentinel, SENTINEL);
+      for (Tensor guard : List.of(all.slice(0, 1), all.slice(rows + 1, rows + 2))) {
+        on.upload(sentinel, guard);
+        sentinels.add(guard);
+      }
+      return all.slice(1, rows + 1);
+    }
+
+    /** What a tensor of any dtype holds, exactly. */
+    Tensor widened(Tensor tensor) {
+      Tensor wide = result(tensor.rows(), tensor.columns());
+      on.mix(List.of(new TensorMix(wide, new double[] {1}, List.of(tensor))));
+      return wide;
+    }
+
+    TokenBatch batch(PackedSequences tokens) {
+      return batch(tokens, 1);
+    }
+
+    TokenBatch batch(PackedSequences tokens, int pairs) {
+      float[] cosine = new float[tokens.size() * pairs];
+      float[] sine = new float[cosine.length];
+      for (int i = 0; i < cosine.length; i++) {
+        cosine[i] = (float) Math.cos(0.7 * i);
+        sine[i] = (float) Math.sin(0.7 * i);
+      }
+      TokenBatch batch = on.batch(tokens, cosine, sine);
+      batches.add(batch);
+      return batch;
+    }
+
+    float[] download(Tensor tensor) {
+      float[] values = new float[(int) tensor.elements()];
+      on.download(tensor, values);
+      return values;
+    }
+
+    void checkSentinels() {
+      for (Tensor guard : sentinels) {
+        for (float value : download(guard)) {
+          assertEquals(SENTINEL, value, "a row beside a tensor was overwritten");
+        }
+      }
+    }
+
+    @Override
+    public void close() {
+      batches.forEach(TokenBatch::close);
+      arena.close();
+    }
+  }
+}

@@ -1,0 +1,85 @@
+package dev.laco.backend.cpu;
+
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.BackendContractTest;
+import dev.laco.backend.Compute;
+import dev.laco.backend.Tolerance;
+import dev.laco.model.DType;
+import org.junit.jupiter.api.Nested;
+
+/** Every tier, with both ways to calculate. */
+class CpuBackendTest {
+  @Nested
+  class PortableF32 extends Contract {
+    PortableF32() {
+      super(CpuTier.PORTABLE, Compute.F32);
+    }
+  }
+
+  @Nested
+  class PortableAuto extends Contract {
+    PortableAuto() {
+      super(CpuTier.PORTABLE, Compute.AUTO);
+    }
+  }
+
+  @Nested
+  class Avx2F32 extends Contract {
+    Avx2F32() {
+      super(CpuTier.AVX2, Compute.F32);
+    }
+  }
+
+  @Nested
+  class Avx2Auto extends Contract {
+    Avx2Auto() {
+      super(CpuTier.AVX2, Compute.AUTO);
+    }
+  }
+
+  @Nested
+  class Avx512F32 extends Contract {
+    Avx512F32() {
+      super(CpuTier.AVX512, Compute.F32);
+    }
+  }
+
+  @Nested
+  class Avx512Auto extends Contract {
+    Avx512Auto() {
+      super(CpuTier.AVX512, Compute.AUTO);
+    }
+  }
+
+  private abstract static class Contract extends BackendContractTest {
+    private final CpuTier tier;
+    private final Compute compute;
+
+    Contract(CpuTier tier, Compute compute) {
+      this.tier = tier;
+      this.compute = compute;
+    }
+
+    @Override
+    protected Backend open() {
+      assumeTrue(tier.isSupported(), () -> "this processor has no " + tier.displayName());
+      return CpuBackend.open(compute, 0, tier);
+    }
+
+    @Override
+    protected Tolerance product(DType dtype) {
+      return roundsToBf16(dtype) ? Tolerance.BF16_PRODUCT : Tolerance.ACCUMULATED;
+    }
+
+    @Override
+    protected Tolerance logProbability(DType dtype) {
+      return roundsToBf16(dtype) ? Tolerance.BF16_LOG_PROBABILITY : Tolerance.LOG_PROBABILITY;
+    }
+
+    private boolean roundsToBf16(DType dtype) {
+      return compute == Compute.AUTO && tier == CpuTier.AVX512 && dtype == DType.BF16;
+    }
+  }
+}
