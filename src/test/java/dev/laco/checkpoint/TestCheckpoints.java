@@ -2,45 +2,25 @@ package dev.laco.checkpoint;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import dev.laco.Fixtures;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.List;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 
-/** Checkpoints for tests: the fixtures, copies of them to break, and files made by hand. */
+/** Checkpoints to break: copies of the fixtures, and files made by hand. */
 public final class TestCheckpoints {
-  private static final Path FIXTURES = Path.of("src/test/resources/fixtures");
-
   private TestCheckpoints() {}
-
-  /** Every fixture that has weights. */
-  public static List<String> names() {
-    return List.of(
-        "llama24_search",
-        "llama_linear",
-        "llama_mha_bias_f16",
-        "llama_tied_rope3",
-        "llama_untied_gqa",
-        "mistral_std",
-        "qwen2_bias",
-        "qwen3_qknorm");
-  }
-
-  /** The checkpoint of a fixture; not to be written to. */
-  public static Path fixture(String name) {
-    return FIXTURES.resolve(name).resolve("model");
-  }
 
   /** A copy of a fixture's checkpoint. */
   public static Path copy(String name, Path target) {
     try {
       Files.createDirectories(target);
-      try (Stream<Path> files = Files.list(fixture(name))) {
+      try (Stream<Path> files = Files.list(Fixtures.model(name))) {
         for (Path file : files.toList()) {
           Files.copy(file, target.resolve(file.getFileName().toString()));
         }
