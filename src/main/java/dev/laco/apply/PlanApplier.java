@@ -111,35 +111,60 @@ public final class PlanApplier {
    */
   public void write(Path out, boolean overwrite, LongConsumer progress) {
     Path target = Target.resolve(model, out, overwrite);
+    long needed = neededBytes();
     try (StagedDirectory staged = StagedDirectory.create(target, overwrite)) {
-      requireSpace(out, staged.path());
-      Path folder = staged.path();
-      weights.write(folder, progress);
-      for (Path companion : companions) {
-        OutputFiles.copy(companion, folder.resolve(companion.getFileName().toString()));
+      requireSpace(out, staged.path(), needed);
+      try {
+        fill(staged.path(), progress);
+      } catch (ResourceException e) {
+        // The user knows nothing of the staging folder.
+        String message =
+            String.valueOf(e.getMessage()).replace(staged.path().toString(), out.toString());
+        throw new ResourceException(
+            "%s; %s needs %d bytes in all".formatted(message, out, needed), e);
       }
-      OutputFiles.write(folder.resolve(PLAN), plan.toJsonText().getBytes(UTF_8));
-      // Last: until the config is there, no loader takes the folder for a model.
-      OutputFiles.write(folder.resolve(Checkpoint.CONFIG), config);
-      verify(folder);
+      verify(staged.path());
       staged.commit();
     }
   }
 
-  private void requireSpace(Path out, Path folder) {
-    try {
-      long needed = weights.totalFileSize() + config.length + SLACK;
-      for (Path companion : companions) {
+  private void fill(Path folder, LongConsumer progress) {
+    weights.write(folder, progress);
+    for (Path companion : companions) {
+      OutputFiles.copy(companion, folder.resolve(companion.getFileName().toString()));
+    }
+    OutputFiles.write(folder.resolve(PLAN), planText());
+    // Last: until the config is there, no loader takes the folder for a model.
+    OutputFiles.write(folder.resolve(Checkpoint.CONFIG), config);
+  }
+
+  private byte[] planText() {
+    return plan.toJsonText().getBytes(UTF_8);
+  }
+
+  private long neededBytes() {
+    long needed = weights.totalFileSize() + planText().length + config.length + SLACK;
+    for (Path companion : companions) {
+      try {
         needed += Files.size(companion);
+      } catch (IOException e) {
+        throw new BadInputException(companion + ": cannot be read: " + e.getMessage(), e);
       }
-      long free = Files.getFileStore(folder).getUsableSpace();
-      if (needed > free) {
-        throw new ResourceException(
-            "%s: needs %d bytes but %d are free on its file system; free some space or choose another place"
-                .formatted(out, needed, free));
-      }
+    }
+    return needed;
+  }
+
+  private static void requireSpace(Path out, Path folder, long needed) {
+    long free;
+    try {
+      free = Files.getFileStore(folder).getUsableSpace();
     } catch (IOException e) {
       throw OutputFiles.cannotWrite(out, e);
+    }
+    if (needed > free) {
+      throw new ResourceException(
+          "%s: needs %d bytes but %d are free on its file system; free some space or choose another place"
+              .formatted(out, needed, free));
     }
   }
 
