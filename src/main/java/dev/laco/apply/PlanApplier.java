@@ -38,13 +38,6 @@ public final class PlanApplier {
   /** What the file system itself may need for names and rounding up. */
   private static final long SLACK = 1L << 20;
 
-  /** Something that belongs to a write and may fail like one. */
-  @FunctionalInterface
-  public interface BeforeCommit {
-    /** Runs once. */
-    void run() throws IOException;
-  }
-
   private final Checkpoint model;
   private final CollapsePlan plan;
   private final List<Path> companions;
@@ -106,6 +99,11 @@ public final class PlanApplier {
     return tensors.stream().mapToLong(OutputTensor::byteSize).sum();
   }
 
+  /** Writes the checkpoint, with nothing else that goes with it. */
+  public void write(Path out, boolean overwrite, LongConsumer progress) {
+    write(out, overwrite, progress, () -> {});
+  }
+
   /**
    * Writes and verifies the checkpoint. It appears under its name in one step, complete; after a
    * failure there is nothing, or, with {@code overwrite}, what was there before.
@@ -118,39 +116,63 @@ public final class PlanApplier {
    * @throws BadInputException if the model's files changed or cannot be read, or a mix overflows
    * @throws ResourceException if the disk is full or cannot be written
    */
-  public void write(Path out, boolean overwrite, LongConsumer progress, BeforeCommit beforeCommit)
-      throws IOException {
+  public void write(Path out, boolean overwrite, LongConsumer progress, Runnable beforeCommit) {
     Path target = Target.resolve(model, out, overwrite);
+    long needed = neededBytes();
     try (StagedDirectory staged = StagedDirectory.create(target, overwrite)) {
-      requireSpace(out, staged.path());
-      Path folder = staged.path();
-      weights.write(folder, progress);
-      for (Path companion : companions) {
-        OutputFiles.copy(companion, folder.resolve(companion.getFileName().toString()));
+      requireSpace(out, staged.path(), needed);
+      try {
+        fill(staged.path(), progress);
+      } catch (ResourceException e) {
+        // The user knows nothing of the staging folder.
+        String message =
+            String.valueOf(e.getMessage()).replace(staged.path().toString(), out.toString());
+        throw new ResourceException(
+            "%s; %s needs %d bytes in all".formatted(message, out, needed), e);
       }
-      OutputFiles.write(folder.resolve(PLAN), plan.toJsonText().getBytes(UTF_8));
-      // Last: until the config is there, no loader takes the folder for a model.
-      OutputFiles.write(folder.resolve(Checkpoint.CONFIG), config);
-      verify(folder);
+      verify(staged.path());
       beforeCommit.run();
       staged.commit();
     }
   }
 
-  private void requireSpace(Path out, Path folder) {
-    try {
-      long needed = weights.totalFileSize() + config.length + SLACK;
-      for (Path companion : companions) {
+  private void fill(Path folder, LongConsumer progress) {
+    weights.write(folder, progress);
+    for (Path companion : companions) {
+      OutputFiles.copy(companion, folder.resolve(companion.getFileName().toString()));
+    }
+    OutputFiles.write(folder.resolve(PLAN), planText());
+    // Last: until the config is there, no loader takes the folder for a model.
+    OutputFiles.write(folder.resolve(Checkpoint.CONFIG), config);
+  }
+
+  private byte[] planText() {
+    return plan.toJsonText().getBytes(UTF_8);
+  }
+
+  private long neededBytes() {
+    long needed = weights.totalFileSize() + planText().length + config.length + SLACK;
+    for (Path companion : companions) {
+      try {
         needed += Files.size(companion);
+      } catch (IOException e) {
+        throw new BadInputException(companion + ": cannot be read: " + e.getMessage(), e);
       }
-      long free = Files.getFileStore(folder).getUsableSpace();
-      if (needed > free) {
-        throw new ResourceException(
-            "%s: needs %d bytes but %d are free on its file system; free some space or choose another place"
-                .formatted(out, needed, free));
-      }
+    }
+    return needed;
+  }
+
+  private static void requireSpace(Path out, Path folder, long needed) {
+    long free;
+    try {
+      free = Files.getFileStore(folder).getUsableSpace();
     } catch (IOException e) {
       throw OutputFiles.cannotWrite(out, e);
+    }
+    if (needed > free) {
+      throw new ResourceException(
+          "%s: needs %d bytes but %d are free on its file system; free some space or choose another place"
+              .formatted(out, needed, free));
     }
   }
 

@@ -54,6 +54,9 @@ public final class InputFiles {
           at == null ? "" : " at line %d, column %d".formatted(at.getLineNr(), at.getColumnNr());
       String what = String.valueOf(e.getOriginalMessage()).replaceAll("\\s+", " ");
       throw new BadInputException("%s: is not valid JSON%s: %s".formatted(path, where, what), e);
+    } catch (NumberFormatException e) {
+      throw new BadInputException(
+          "%s: is not valid JSON: a number is out of range".formatted(path), e);
     } catch (IOException e) {
       throw unreadable(path, e);
     }

@@ -6,7 +6,6 @@ import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.text.TextFile;
-import java.io.IOException;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -41,7 +40,7 @@ final class ApplyCommand implements Callable<Integer> {
   @Mixin OutputOptions output;
 
   @Override
-  public Integer call() throws IOException {
+  public Integer call() {
     Console console = output.console();
     CollapsePlan parsed = CollapsePlan.parse(plan.toString(), TextFile.read(plan));
     try (Checkpoint checkpoint = Checkpoint.open(model)) {
@@ -49,8 +48,7 @@ final class ApplyCommand implements Callable<Integer> {
       PlanApplier applier = new PlanApplier(checkpoint, parsed, write.maxShardSize.bytes());
       FiniteCheck.check(checkpoint);
       try (ProgressLine progress = console.progress("write")) {
-        applier.write(
-            out, write.overwrite, new WrittenBytes(progress, applier.tensorBytes()), () -> {});
+        applier.write(out, write.overwrite, new WrittenBytes(progress, applier.tensorBytes()));
       }
       console.line(
           "wrote",

@@ -121,8 +121,7 @@ final class PruneCommand implements Callable<Integer> {
       OpenModel open,
       PruneRun.Outcome outcome,
       SideFiles.@Nullable SideFile plan,
-      SideFiles.@Nullable SideFile report)
-      throws IOException {
+      SideFiles.@Nullable SideFile report) {
     if (plan != null) {
       plan.write(outcome.plan().toJsonText());
     }
@@ -150,8 +149,9 @@ final class PruneCommand implements Callable<Integer> {
   }
 
   private static ObjectNode writeReport(
-      PruneRun.Outcome outcome, @Nullable Double writeSeconds, SideFiles.@Nullable SideFile report)
-      throws IOException {
+      PruneRun.Outcome outcome,
+      @Nullable Double writeSeconds,
+      SideFiles.@Nullable SideFile report) {
     ObjectNode json = outcome.report().apply(writeSeconds).toJson();
     if (report != null) {
       report.write(json.toPrettyString() + "\n");

@@ -3,6 +3,7 @@ package dev.laco.cli;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import dev.laco.UsageException;
+import dev.laco.checkpoint.OutputFiles;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -31,9 +32,13 @@ final class SideFiles implements AutoCloseable {
   /** One file; {@code partial} is its name until it is published. */
   record SideFile(Path file, Path partial) {
     /** Writes the contents, not yet under the file's name. */
-    void write(String contents) throws IOException {
-      Files.createDirectories(file.resolveSibling("").toAbsolutePath());
-      Files.write(partial, contents.getBytes(UTF_8));
+    void write(String contents) {
+      try {
+        Files.createDirectories(file.resolveSibling("").toAbsolutePath());
+        Files.write(partial, contents.getBytes(UTF_8));
+      } catch (IOException e) {
+        throw OutputFiles.cannotWrite(file, e);
+      }
     }
   }
 

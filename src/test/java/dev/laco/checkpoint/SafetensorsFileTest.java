@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
+import dev.laco.Fixtures;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import java.io.IOException;
@@ -251,8 +252,7 @@ class SafetensorsFileTest {
   @MethodSource("seeds")
   void mutatedFilesOpenOrAreRefused(int seed) {
     Random random = new Random(seed);
-    byte[] good =
-        TestCheckpoints.read(TestCheckpoints.fixture("llama_linear").resolve("model.safetensors"));
+    byte[] good = TestCheckpoints.read(Fixtures.model("llama_linear").resolve("model.safetensors"));
     long headerLength = ByteBuffer.wrap(good).order(ByteOrder.LITTLE_ENDIAN).getLong();
     String interesting = "{}[],:\"\\0123456789-+.eE \u0000\n\u00ff";
     assertTimeoutPreemptively(

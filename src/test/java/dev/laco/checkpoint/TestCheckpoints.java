@@ -1,46 +1,33 @@
 package dev.laco.checkpoint;
 
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_SHORT_UNALIGNED;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import dev.laco.Fixtures;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 
-/** Checkpoints for tests: the fixtures, copies of them to break, and files made by hand. */
+/** Checkpoints to break: copies of the fixtures, and files made by hand. */
 public final class TestCheckpoints {
-  private static final Path FIXTURES = Path.of("src/test/resources/fixtures");
-
   private TestCheckpoints() {}
-
-  /** Every fixture that has weights. */
-  public static List<String> names() {
-    return List.of(
-        "llama24_search",
-        "llama_linear",
-        "llama_mha_bias_f16",
-        "llama_tied_rope3",
-        "llama_untied_gqa",
-        "mistral_std",
-        "qwen2_bias",
-        "qwen3_qknorm");
-  }
-
-  /** The checkpoint of a fixture; not to be written to. */
-  public static Path fixture(String name) {
-    return FIXTURES.resolve(name).resolve("model");
-  }
 
   /** A copy of a fixture's checkpoint. */
   public static Path copy(String name, Path target) {
     try {
       Files.createDirectories(target);
-      try (Stream<Path> files = Files.list(fixture(name))) {
+      try (Stream<Path> files = Files.list(Fixtures.model(name))) {
         for (Path file : files.toList()) {
           Files.copy(file, target.resolve(file.getFileName().toString()));
         }
@@ -90,5 +77,36 @@ public final class TestCheckpoints {
       throw new IllegalArgumentException("nothing changed in " + file);
     }
     writeBytes(file, after.getBytes(UTF_8));
+  }
+
+  /** Makes a bf16 tensor of a checkpoint an f32 one, and the checkpoint one file. */
+  public static void widen(Path model, String widened) throws IOException {
+    Path single = model.resolve("new");
+    List<Path> old = new ArrayList<>(List.of(model.resolve("model.safetensors.index.json")));
+    try (Checkpoint checkpoint = Checkpoint.open(model)) {
+      List<OutputTensor> tensors = new ArrayList<>();
+      for (String name : checkpoint.weightNames()) {
+        SafetensorsFile file = checkpoint.file(name);
+        tensors.add(OutputTensor.copy(name, file, name));
+        if (name.equals(widened)) {
+          HostTensor tensor = file.tensor(name);
+          float[] values = new float[(int) tensor.elements()];
+          for (int i = 0; i < values.length; i++) {
+            // A little more than bf16 holds, so that rounding it back shows.
+            values[i] =
+                DType.bf16ToFloat(tensor.data().getAtIndex(JAVA_SHORT_UNALIGNED, i)) * 1.0012f;
+          }
+          MemorySegment data =
+              MemorySegment.ofArray(MemorySegment.ofArray(values).toArray(JAVA_BYTE));
+          tensors.set(tensors.size() - 1, OutputTensor.of(name, DType.F32, tensor.shape(), data));
+        }
+      }
+      checkpoint.files().forEach(file -> old.add(file.path()));
+      new SafetensorsWriter(tensors).write(single, bytes -> {});
+    }
+    for (Path file : old) {
+      Files.delete(file);
+    }
+    Files.move(single, model.resolve("model.safetensors"));
   }
 }

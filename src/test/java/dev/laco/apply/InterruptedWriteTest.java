@@ -1,0 +1,236 @@
+package dev.laco.apply;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.Fixtures;
+import dev.laco.LacoException;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.FiniteCheck;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import java.util.concurrent.TimeUnit;
+import java.util.function.LongConsumer;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** What a writing process leaves when it is killed, interrupted, or finds the disk full. */
+class InterruptedWriteTest {
+  private static final Path MODEL = Fixtures.model("llama_untied_gqa").toAbsolutePath();
+  private static final int KILLS = 15;
+
+  @TempDir Path folder;
+
+  @Test
+  void killedAtAnyMomentTheTargetIsAbsentOrComplete() throws Exception {
+    Random random = new Random(3);
+    int found = 0;
+    for (int kill = 0; kill < KILLS; kill++) {
+      Process process = start(List.of(), "loop", folder.toString(), Integer.toString(kill));
+      awaitLine(process, "written");
+      Thread.sleep(random.nextInt(150));
+      process.destroyForcibly().waitFor();
+      try (Stream<Path> files = Files.list(folder)) {
+        for (Path path : files.toList()) {
+          String name = path.getFileName().toString();
+          if (!name.startsWith(".laco-")) {
+            assertComplete(path);
+            found++;
+          }
+        }
+      }
+      assertTrue(Files.exists(folder.resolve("over")), "the old folder or the new one is there");
+    }
+    assertTrue(found > KILLS);
+    // The next run cleans up after all the dead ones.
+    Files.createDirectory(folder.resolve("last"));
+    write(folder.resolve("last"), "rdsc", false, bytes -> {});
+    assertEquals(List.of(), leftovers(folder));
+  }
+
+  private static void assertComplete(Path path) throws IOException {
+    try (Checkpoint model = Checkpoint.open(MODEL);
+        Checkpoint pruned = Checkpoint.open(path)) {
+      FiniteCheck.check(pruned);
+      CollapsePlan plan =
+          CollapsePlan.parse("plan", Files.readString(path.resolve(PlanApplier.PLAN)));
+      assertEquals(PlanApplier.source(model), plan.source());
+      assertEquals(plan.depth(), pruned.config().numHiddenLayers());
+      assertTrue(Files.size(path.resolve("model.safetensors")) > 0);
+    }
+  }
+
+  @Test
+  void aTerminatedRunRemovesWhatItWrote() throws Exception {
+    Path out = folder.resolve("new/parents/out");
+    Process process = start(List.of(), "slow", out.toString());
+    awaitLine(process, "writing");
+    assertTrue(Files.exists(out.getParent()));
+    // Unlike Process.destroy, this leaves the stream open.
+    process.toHandle().destroy();
+    List<String> output = process.inputReader().lines().toList();
+    // 128 + SIGTERM: the process ended by the signal, and said nothing of files that went away.
+    assertEquals(143, process.waitFor());
+    assertEquals(List.of(), output);
+    try (Stream<Path> files = Files.list(folder)) {
+      assertEquals(List.of(), files.toList());
+    }
+  }
+
+  @Test
+  void aDiskThatIsTooSmallIsNoticedBeforeWriting() throws Exception {
+    String output = onSmallDisk("512k", "fits-not");
+    assertTrue(output.matches("4 left: \\[] OUT: needs \\d+ bytes but \\d+ are free.*"), output);
+  }
+
+  @Test
+  void aDiskThatFillsUpMeanwhileLeavesNothing() throws Exception {
+    String output = onSmallDisk("4m", "fill");
+    String expected =
+        "4 left: \\[filler] OUT/model.safetensors: cannot be written: No space left on device;"
+            + " free space there: \\d+ bytes; OUT needs \\d+ bytes in all";
+    assertTrue(output.matches(expected), output);
+  }
+
+  /** Runs on a file system of its own in memory, which goes away with the process. */
+  private String onSmallDisk(String size, String mode) throws Exception {
+    Path disk = Files.createDirectory(folder.resolve("disk"));
+    String script = "mount -t tmpfs -o size=%s tmpfs '%s' && exec \"$@\"".formatted(size, disk);
+    List<String> namespace = new ArrayList<>(List.of("unshare", "--mount"));
+    if (!Files.isWritable(Path.of("/root"))) {
+      namespace.addAll(List.of("--user", "--map-root-user"));
+    }
+    namespace.addAll(List.of("sh", "-c", script, "sh"));
+    Process process = start(namespace, mode, disk.toString());
+    String output = new String(process.getInputStream().readAllBytes(), UTF_8).strip();
+    process.waitFor();
+    return output.replace(disk.resolve("out").toString(), "OUT");
+  }
+
+  private static Process start(List<String> prefix, String... arguments) throws IOException {
+    List<String> command = new ArrayList<>(prefix);
+    command.addAll(
+        List.of(
+            Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+            "-Xshare:auto",
+            "-XX:TieredStopAtLevel=1",
+            "--enable-native-access=ALL-UNNAMED",
+            "-cp",
+            System.getProperty("java.class.path"),
+            Writer.class.getName()));
+    command.addAll(List.of(arguments));
+    return new ProcessBuilder(command).redirectErrorStream(true).start();
+  }
+
+  private static void awaitLine(Process process, String expected) throws IOException {
+    BufferedReader reader = process.inputReader();
+    String line = reader.readLine();
+    if (!expected.equals(line)) {
+      process.destroyForcibly();
+      throw new AssertionError(line + "\n" + String.join("\n", reader.lines().toList()));
+    }
+  }
+
+  private static List<String> leftovers(Path folder) throws IOException {
+    try (Stream<Path> files = Files.list(folder)) {
+      return files
+          .map(file -> file.getFileName().toString())
+          .filter(name -> name.startsWith(".laco-"))
+          .toList();
+    }
+  }
+
+  private static void write(Path out, String rule, boolean overwrite, LongConsumer progress) {
+    try (Checkpoint model = Checkpoint.open(MODEL)) {
+      CollapsePlan plan =
+          CollapsePlan.identity(PlanApplier.source(model))
+              .fold(3, 2, MergeRule.parse(rule), NormsPolicy.MERGE);
+      new PlanApplier(model, plan, Long.MAX_VALUE).write(out, overwrite, progress);
+    }
+  }
+
+  /** The process that writes. */
+  static final class Writer {
+    private Writer() {}
+
+    public static void main(String[] arguments) throws Exception {
+      Path path = Path.of(arguments[1]);
+      switch (arguments[0]) {
+        case "loop" -> loop(path, arguments[2]);
+        case "slow" -> slow(path);
+        default -> onSmallDisk(path, arguments[0].equals("fill"));
+      }
+    }
+
+    /** Writes new folders and overwrites one, forever. */
+    private static void loop(Path folder, String run) {
+      for (int i = 0; ; i++) {
+        write(folder.resolve("over"), i % 2 == 0 ? "rdsc" : "replace", true, bytes -> {});
+        System.out.println("written");
+        write(folder.resolve("new-" + run + "-" + i), "rdsc", false, bytes -> {});
+      }
+    }
+
+    private static void slow(Path out) {
+      boolean[] told = new boolean[1];
+      try {
+        write(
+            out,
+            "rdsc",
+            false,
+            bytes -> {
+              if (!told[0]) {
+                System.out.println("writing");
+                told[0] = true;
+              }
+              sleep();
+            });
+      } catch (LacoException e) {
+        System.out.println(e.getMessage());
+      }
+    }
+
+    private static void sleep() {
+      try {
+        Thread.sleep(TimeUnit.SECONDS.toMillis(1));
+      } catch (InterruptedException e) {
+        throw new IllegalStateException(e);
+      }
+    }
+
+    private static void onSmallDisk(Path disk, boolean fill) throws IOException {
+      String result;
+      try {
+        write(disk.resolve("out"), "rdsc", false, fill ? bytes -> fill(disk) : bytes -> {});
+        result = "written";
+      } catch (LacoException e) {
+        result = e.exitCode() + " left: %s " + e.getMessage();
+      }
+      try (Stream<Path> files = Files.list(disk)) {
+        System.out.printf(result, files.map(file -> file.getFileName().toString()).toList());
+      }
+    }
+
+    /** Takes the space that was free when it was checked. */
+    private static void fill(Path disk) {
+      Path filler = disk.resolve("filler");
+      if (!Files.exists(filler)) {
+        try {
+          Files.write(filler, new byte[3 << 20]);
+        } catch (IOException e) {
+          // Full now.
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,440 @@
+package dev.laco.apply;
+
+import static java.util.stream.Collectors.toCollection;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.BadInputException;
+import dev.laco.Fixtures;
+import dev.laco.LacoException;
+import dev.laco.UsageException;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.FiniteCheck;
+import dev.laco.checkpoint.TestCheckpoints;
+import dev.laco.collapse.Coefficients;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.LayerMix;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.TensorSpec;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.lang.foreign.ValueLayout;
+import java.math.BigDecimal;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class PlanApplierTest {
+  private static final long ONE_FILE = Long.MAX_VALUE;
+
+  @TempDir Path folder;
+
+  static Stream<String> fixtures() {
+    return Fixtures.names();
+  }
+
+  @ParameterizedTest
+  @MethodSource("fixtures")
+  void copiedTensorsKeepEveryBitAndMixedOnesAreRoundedOnce(String name) {
+    Path out = folder.resolve("out");
+    try (Checkpoint model = Checkpoint.open(Fixtures.model(name))) {
+      CollapsePlan plan = fold(model, "rdsc", NormsPolicy.MERGE);
+      AtomicLong progress = new AtomicLong();
+      PlanApplier applier = new PlanApplier(model, plan, 100_000);
+      applier.write(out, false, progress::addAndGet);
+      try (Checkpoint pruned = Checkpoint.open(out)) {
+        FiniteCheck.check(pruned);
+        assertEquals(plan.depth(), pruned.config().numHiddenLayers());
+        assertEquals(pruned.totalBytes(), progress.get());
+        assertEquals(pruned.totalBytes(), applier.tensorBytes());
+        assertSame(model, "model.embed_tokens.weight", pruned, "model.embed_tokens.weight");
+        assertSame(model, "model.norm.weight", pruned, "model.norm.weight");
+        for (int i = 0; i < plan.depth(); i++) {
+          for (TensorSpec spec : model.config().architecture().layerTensors(model.config())) {
+            assertMixed(model, plan.layers().get(i), spec, pruned, i);
+          }
+        }
+      }
+    }
+  }
+
+  private static void assertMixed(
+      Checkpoint model, LayerMix mix, TensorSpec spec, Checkpoint pruned, int index) {
+    String name = "model.layers." + index + "." + spec.suffix();
+    Map<Integer, Double> terms = mix.of(spec.role().group()).terms();
+    if (terms.size() == 1) {
+      String source = "model.layers." + terms.keySet().iterator().next() + "." + spec.suffix();
+      assertSame(model, source, pruned, name);
+      return;
+    }
+    HostTensor made = pruned.tensor(name);
+    for (int i = 0; i < made.elements(); i++) {
+      double sum = 0;
+      for (Map.Entry<Integer, Double> term : terms.entrySet()) {
+        String source = "model.layers." + term.getKey() + "." + spec.suffix();
+        double product = term.getValue() * value(model.tensor(source), i);
+        sum = sum + product;
+      }
+      assertNearest(sum, made, i);
+    }
+  }
+
+  /**
+   * The stored value is the nearest of its type, and the even one of two: checked in exact
+   * decimals.
+   */
+  private static void assertNearest(double sum, HostTensor made, int i) {
+    BigDecimal exact = new BigDecimal(sum);
+    long bits = bits(made, i);
+    BigDecimal error = exact.subtract(decimal(made.dtype(), bits)).abs();
+    for (long neighbour : new long[] {bits - 1, bits + 1}) {
+      // The bits of zero have a neighbour of the other sign, or NaN, on one side.
+      double value = value(made.dtype(), neighbour);
+      if (Double.isFinite(value) && Math.signum(value) * Math.signum(sum) >= 0) {
+        int nearer = error.compareTo(exact.subtract(new BigDecimal(value)).abs());
+        assertTrue(nearer < 0 || (nearer == 0 && bits % 2 == 0), made.name() + " at " + i);
+      }
+    }
+  }
+
+  private static BigDecimal decimal(DType dtype, long bits) {
+    return new BigDecimal(value(dtype, bits));
+  }
+
+  private static double value(DType dtype, long bits) {
+    return switch (dtype) {
+      case F32 -> Float.intBitsToFloat((int) bits);
+      case F16 -> Float.float16ToFloat((short) bits);
+      case BF16 -> Float.intBitsToFloat((int) bits << 16);
+    };
+  }
+
+  private static long bits(HostTensor tensor, long i) {
+    return tensor.dtype() == DType.F32
+        ? tensor.data().getAtIndex(ValueLayout.JAVA_INT_UNALIGNED, i)
+        : tensor.data().getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i);
+  }
+
+  private static double value(HostTensor tensor, long i) {
+    return value(tensor.dtype(), bits(tensor, i));
+  }
+
+  private static void assertSame(Checkpoint a, String name, Checkpoint b, String other) {
+    HostTensor one = a.tensor(name);
+    HostTensor two = b.tensor(other);
+    assertEquals(one.dtype(), two.dtype());
+    assertEquals(one.shape(), two.shape());
+    assertEquals(-1, one.data().mismatch(two.data()), other);
+  }
+
+  /** Three layers folded into the third last but one, as a first step of the loop would. */
+  private static CollapsePlan fold(Checkpoint model, String rule, NormsPolicy norms) {
+    CollapsePlan plan = CollapsePlan.identity(PlanApplier.source(model));
+    return plan.fold(plan.depth() - 4, 2, MergeRule.parse(rule), norms);
+  }
+
+  @Test
+  void aPlanThatChangesNothingWritesTheSameModel() throws IOException {
+    Path out = folder.resolve("out");
+    try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
+      CollapsePlan plan = CollapsePlan.identity(PlanApplier.source(model));
+      new PlanApplier(model, plan, ONE_FILE).write(out, false, bytes -> {});
+      assertEquals(plan, CollapsePlan.parse("p", Files.readString(out.resolve("laco_plan.json"))));
+      assertEquals(List.of("config.json", "laco_plan.json", "model.safetensors"), names(out));
+      assertArrayEquals(
+          Files.readAllBytes(model.directory().resolve("model.safetensors")),
+          Files.readAllBytes(out.resolve("model.safetensors")));
+    }
+  }
+
+  @Test
+  void theSamePlanGivesTheSameBytes() throws IOException {
+    for (String rule : List.of("rdsc", "replace")) {
+      try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_tied_rope3"))) {
+        CollapsePlan plan = fold(model, rule, NormsPolicy.MERGE);
+        Path one = folder.resolve(rule + "1");
+        Path two = folder.resolve("deeper/still/" + rule + "2");
+        new PlanApplier(model, plan, 200_000).write(one, false, bytes -> {});
+        CollapsePlan read =
+            CollapsePlan.parse("p", Files.readString(one.resolve("laco_plan.json")));
+        new PlanApplier(model, read, 200_000).write(two, false, bytes -> {});
+        assertEquals(names(one), names(two));
+        for (String name : names(one)) {
+          assertEquals(-1, Files.mismatch(one.resolve(name), two.resolve(name)), name);
+        }
+      }
+    }
+  }
+
+  @Test
+  void aMixedTensorTakesTheTypeOfItsBase() throws IOException {
+    // The norm of layer 1 is f32, everything else bf16.
+    Path mixed = TestCheckpoints.copy("llama24_search", folder.resolve("m"));
+    TestCheckpoints.widen(mixed, "model.layers.1.input_layernorm.weight");
+    try (Checkpoint model = Checkpoint.open(mixed)) {
+      CollapsePlan.Source source = PlanApplier.source(model);
+      Coefficients second = Coefficients.of(1);
+      CollapsePlan plan =
+          new CollapsePlan(
+              source, List.of(new LayerMix(0, second, second, second), LayerMix.original(1)));
+      new PlanApplier(model, plan, ONE_FILE).write(folder.resolve("out"), false, bytes -> {});
+      try (Checkpoint pruned = Checkpoint.open(folder.resolve("out"))) {
+        HostTensor norm = pruned.tensor("model.layers.0.input_layernorm.weight");
+        assertEquals(DType.BF16, norm.dtype());
+        assertEquals(DType.F32, pruned.tensor("model.layers.1.input_layernorm.weight").dtype());
+        assertNearest(value(model.tensor("model.layers.1.input_layernorm.weight"), 3), norm, 3);
+      }
+    }
+  }
+
+  @Test
+  void companionsComeAlongAndWeightsOfOtherFormatsDoNot() throws IOException {
+    Path model = TestCheckpoints.copy("llama_linear", folder.resolve("m"));
+    List<String> wanted =
+        List.of(
+            "LICENSE",
+            "README.md",
+            "calibration.txt",
+            "chat_template.jinja",
+            "evaluation.txt",
+            "generation_config.json",
+            "merges.txt",
+            "modeling_x.py",
+            "tokenizer.json",
+            "tokenizer.model",
+            "tokenizer_config.json",
+            "vocab.json");
+    List<String> unwanted =
+        List.of(
+            "pytorch_model.bin",
+            "consolidated.safetensors",
+            "params.json",
+            "m.gguf",
+            "m.onnx",
+            "adapter_model.safetensors",
+            "adapter_config.json",
+            "model.safetensors.index.json.bak",
+            "laco_plan.json",
+            ".gitattributes");
+    for (String name : Stream.concat(wanted.stream(), unwanted.stream()).toList()) {
+      Files.writeString(model.resolve(name), "content of " + name);
+    }
+    Files.createDirectory(model.resolve("original"));
+    Files.createDirectory(model.resolve("tokenizer.txt"));
+    TestCheckpoints.edit(
+        model.resolve("config.json"), text -> text.replaceFirst("\\{", "{\"auto_map\": {},"));
+    Path out = folder.resolve("out");
+    apply(model, out, false);
+    TreeSet<String> expected = new TreeSet<>(wanted);
+    expected.addAll(List.of("config.json", "laco_plan.json", "model.safetensors"));
+    assertEquals(List.copyOf(expected), names(out));
+    assertEquals("content of LICENSE", Files.readString(out.resolve("LICENSE")));
+
+    TestCheckpoints.edit(
+        model.resolve("config.json"), text -> text.replace("\"auto_map\": {},", ""));
+    apply(model, folder.resolve("plain"), false);
+    assertFalse(Files.exists(folder.resolve("plain/modeling_x.py")));
+  }
+
+  @Test
+  void linksOfACacheAreFollowedAndCopiedAsFiles() throws IOException {
+    Path blobs = TestCheckpoints.copy("llama_linear", folder.resolve("blobs"));
+    Files.writeString(blobs.resolve("tokenizer.json"), "{}");
+    Path snapshot = Files.createDirectories(folder.resolve("snapshots/abc"));
+    for (String name : List.of("config.json", "model.safetensors", "tokenizer.json")) {
+      Files.createSymbolicLink(snapshot.resolve(name), Path.of("../../blobs", name));
+    }
+    Path out = folder.resolve("out");
+    apply(snapshot, out, false);
+    for (String name : names(out)) {
+      assertFalse(Files.isSymbolicLink(out.resolve(name)), name);
+    }
+    assertEquals("{}", Files.readString(out.resolve("tokenizer.json")));
+    // To replace the folder that the links lead to would delete the model.
+    assertUsage(snapshot, blobs, true, "holds the model's");
+  }
+
+  @Test
+  void theTargetMustBeApartFromTheModel() throws IOException {
+    Path model = TestCheckpoints.copy("llama_linear", folder.resolve("a/m"));
+    assertUsage(model, model, true, "is itself the model");
+    assertUsage(model, folder.resolve("a/../a/m/"), true, "is itself the model");
+    assertUsage(model, model.resolve("deep/out"), false, "is inside the model");
+    assertUsage(model, folder.resolve("a"), true, "holds the model's");
+    Path link = Files.createSymbolicLink(folder.resolve("link"), model);
+    assertUsage(model, link, true, "is itself the model");
+    assertUsage(link, model.resolve("out"), false, "is inside the model");
+    Path file = Files.writeString(folder.resolve("file"), "x");
+    assertUsage(model, file, true, "exists and is not a folder");
+    Path full = Files.createDirectory(folder.resolve("full"));
+    Files.writeString(full.resolve("kept"), "x");
+    assertUsage(model, full, false, "is not empty; use --overwrite");
+    assertEquals(List.of("kept"), names(full));
+    assertEquals(List.of("m"), names(folder.resolve("a")));
+  }
+
+  @Test
+  void anEmptyFolderIsFilledAndALinkedOneToo() throws IOException {
+    Path empty = Files.createDirectory(folder.resolve("empty"));
+    apply(Fixtures.model("llama_linear"), empty, false);
+    Path other = Files.createDirectory(folder.resolve("other"));
+    Path link = Files.createSymbolicLink(folder.resolve("link"), other);
+    apply(Fixtures.model("llama_linear"), link, false);
+    assertTrue(Files.isSymbolicLink(link));
+    assertEquals(names(empty), names(other));
+    assertEquals(List.of("empty", "link", "other"), names(folder));
+  }
+
+  @Test
+  void overwriteReplacesTheWholeFolder() throws IOException {
+    Path out = Files.createDirectories(folder.resolve("out/old/deep"));
+    Files.writeString(out.resolve("file"), "x");
+    apply(Fixtures.model("llama_linear"), folder.resolve("out"), true);
+    Checkpoint.open(folder.resolve("out")).close();
+    assertFalse(Files.exists(folder.resolve("out/old")));
+    assertEquals(List.of("out"), names(folder));
+  }
+
+  @Test
+  void aPlanForAnotherModelIsRefused() {
+    try (Checkpoint one = Checkpoint.open(Fixtures.model("llama_linear"));
+        Checkpoint other = Checkpoint.open(Fixtures.model("llama_untied_gqa"))) {
+      CollapsePlan plan = CollapsePlan.identity(PlanApplier.source(one));
+      var e = assertThrows(BadInputException.class, () -> new PlanApplier(other, plan, ONE_FILE));
+      assertTrue(e.getMessage().contains(one.digest()), e.getMessage());
+      assertTrue(e.getMessage().contains(other.digest()), e.getMessage());
+    }
+  }
+
+  @Test
+  void aMixThatOverflowsLeavesNothing() throws IOException {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_mha_bias_f16"))) {
+      Coefficients large = new Coefficients(new TreeMap<>(Map.of(0, 1e9, 1, 1.0)));
+      CollapsePlan plan =
+          new CollapsePlan(
+              PlanApplier.source(model), List.of(new LayerMix(0, large, large, large)));
+      assertFails(
+          BadInputException.class,
+          () ->
+              new PlanApplier(model, plan, ONE_FILE).write(folder.resolve("a/out"), false, b -> {}),
+          "values that F16 cannot hold");
+    }
+    assertEquals(List.of(), names(folder));
+  }
+
+  @Test
+  void aModelThatIsTruncatedMeanwhileIsNoticedAndLeavesTheOldTarget() throws IOException {
+    Path source = TestCheckpoints.copy("llama_linear", folder.resolve("m"));
+    Path out = Files.createDirectory(folder.resolve("out"));
+    Files.writeString(out.resolve("old"), "x");
+    try (Checkpoint model = Checkpoint.open(source)) {
+      CollapsePlan plan = fold(model, "rdsc", NormsPolicy.BASE);
+      AtomicLong calls = new AtomicLong();
+      assertFails(
+          BadInputException.class,
+          () ->
+              new PlanApplier(model, plan, ONE_FILE)
+                  .write(
+                      out,
+                      true,
+                      bytes -> {
+                        if (calls.incrementAndGet() == 3) {
+                          shorten(source.resolve("model.safetensors"));
+                        }
+                      }),
+          "do not change a checkpoint in use");
+    }
+    assertEquals(List.of("old"), names(out));
+    assertEquals(List.of("m", "out"), names(folder));
+  }
+
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void whatADeadRunLeftIsRemovedOrPutBack(boolean targetMovedAway) throws IOException {
+    Files.writeString(folder.resolve(".laco-0123.lock"), "victim");
+    Files.createDirectories(folder.resolve(".laco-0123.new/x"));
+    Files.createDirectories(folder.resolve(".laco-0123.old"));
+    Files.writeString(folder.resolve(".laco-0123.old/kept"), "old");
+    Files.writeString(folder.resolve(".laco-4567.lock"), "");
+    if (!targetMovedAway) {
+      Files.createDirectory(folder.resolve("victim"));
+      Files.writeString(folder.resolve("victim/kept"), "new");
+    }
+    apply(Fixtures.model("llama_linear"), folder.resolve("out"), false);
+    assertEquals(List.of("out", "victim"), names(folder));
+    assertEquals(targetMovedAway ? "old" : "new", Files.readString(folder.resolve("victim/kept")));
+  }
+
+  @Test
+  void aRunThatIsStillWritingIsLeftAlone() throws IOException {
+    Path out = folder.resolve("out");
+    try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
+      CollapsePlan plan = fold(model, "rdsc", NormsPolicy.BASE);
+      AtomicLong calls = new AtomicLong();
+      new PlanApplier(model, plan, ONE_FILE)
+          .write(
+              out,
+              false,
+              bytes -> {
+                if (calls.incrementAndGet() == 3) {
+                  apply(Fixtures.model("llama_linear"), folder.resolve("other"), false);
+                }
+              });
+    }
+    assertEquals(List.of("other", "out"), names(folder));
+  }
+
+  private static void shorten(Path file) {
+    try (RandomAccessFile writable = new RandomAccessFile(file.toFile(), "rw")) {
+      writable.setLength(writable.length() - 100);
+    } catch (IOException e) {
+      throw new AssertionError(e);
+    }
+  }
+
+  private static void apply(Path source, Path out, boolean overwrite) {
+    try (Checkpoint model = Checkpoint.open(source)) {
+      CollapsePlan plan = fold(model, "replace", NormsPolicy.BASE);
+      new PlanApplier(model, plan, ONE_FILE).write(out, overwrite, bytes -> {});
+    }
+  }
+
+  private static void assertUsage(Path source, Path out, boolean overwrite, String message) {
+    try (Checkpoint model = Checkpoint.open(source)) {
+      assertFails(
+          UsageException.class, () -> PlanApplier.checkTarget(model, out, overwrite), message);
+    }
+    assertFails(UsageException.class, () -> apply(source, out, overwrite), message);
+  }
+
+  private static void assertFails(
+      Class<? extends LacoException> type, Runnable action, String message) {
+    LacoException e = assertThrows(type, action::run);
+    assertTrue(e.getMessage().contains(message), e.getMessage());
+    assertEquals(1, e.getMessage().lines().count(), e.getMessage());
+  }
+
+  /** Names in a folder, sorted, hidden ones too. */
+  private static List<String> names(Path folder) throws IOException {
+    try (Stream<Path> files = Files.list(folder)) {
+      return List.copyOf(
+          files.map(file -> file.getFileName().toString()).collect(toCollection(TreeSet::new)));
+    }
+  }
+}
