@@ -19,7 +19,8 @@ def laco(*arguments):
     command = [str(ROOT / "laco"), *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
-        reason = (result.stderr.strip().splitlines() or ["nothing on stderr"])[-1]
+        said = result.stderr.strip().splitlines()
+        reason = next((line for line in said if line.startswith("laco: ")), "no reason on stderr")
         raise EngineError(f"`laco {' '.join(map(str, arguments))}` ended with {result.returncode}: {reason}")
     return result.stdout
 
