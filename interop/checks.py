@@ -1,5 +1,6 @@
 """Counts checks: one line on stdout for each, numbers in the line where there are any."""
 
+import contextlib
 import math
 
 passed = 0
@@ -14,7 +15,8 @@ def check(holds, what, why=""):
         print(f"ok    {what}", flush=True)
     else:
         failed += 1
-        print(f"FAIL  {what}{': ' if why else ''}{why}", flush=True)
+        reason = " ".join(str(why).split())[:400]
+        print(f"FAIL  {what}{': ' if reason else ''}{reason}", flush=True)
     return bool(holds)
 
 
@@ -31,6 +33,15 @@ def same_trials(ours, theirs, tolerance, what):
         return
     pairs = [p for a, b in zip(ours, theirs) for p in zip([*a["similarities"], a["mean"]], [*b["similarities"], b["mean"]], strict=True)]
     at_most(max(abs(a - b) for a, b in pairs), tolerance, f"{what}: similarities")
+
+
+@contextlib.contextmanager
+def guarded(what):
+    """An exception is a failed check, so that one model that cannot be checked does not hide the others."""
+    try:
+        yield
+    except Exception as e:
+        check(False, what, f"{type(e).__name__}: {e}")
 
 
 def summary():

@@ -114,13 +114,17 @@ def check_one(name, folder, model_folder):
         checks.check(len(current.model.layers) == settings["layersOut"], f"published algorithm, {name} {kind}: {settings['layersOut']} layers left")
 
 
-def check(options):
+def check_all(smollm2):
     for folder in sorted((RESOURCES / "fixtures").iterdir()):
         if (folder / "model").is_dir():
             check_one(folder.name, folder, folder / "model")
     check_one("storyteller", RESOURCES / "fixtures/storyteller", ROOT / "models/storyteller")
-    if options.smollm2:
+    if smollm2:
         check_one("SmolLM2", RESOURCES / "smollm2", SMOLLM2)
+
+
+def check(options):
+    check_all(options.smollm2)
     sys.exit(checks.summary())
 
 

@@ -134,9 +134,7 @@ def make(folder, classes, dtype, changes, seed):
     (folder / "tokens.json").write_text(json.dumps(sets))
 
 
-def main(out):
-    logging.disable_progress_bar()
-    out = pathlib.Path(out)
+def make_all(out):
     for seed, (name, (classes, dtype, changes)) in enumerate(FAMILIES.items()):
         make(out / name, classes, dtype, changes, seed)
     for name in ("llama_dynamic_ntk", "qwen2_window_from_the_middle"):
@@ -147,4 +145,5 @@ def main(out):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    logging.disable_progress_bar()
+    make_all(pathlib.Path(sys.argv[1]))

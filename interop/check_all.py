@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""All checks of the engine against other people's software; interop/run calls it. interop/README.md says what they are.
+
+    build/interop-env/bin/python interop/check_all.py WORK
+"""
+
+import json
+import pathlib
+import sys
+
+import checks
+import engine
+import laco_reference
+import loaders
+import make_families
+import pruned_files
+import torch
+from transformers.utils import logging
+
+RESOURCES = engine.ROOT / "src/test/resources"
+STORYTELLER = engine.ROOT / "models/storyteller"
+SMOLLM2 = engine.ROOT / "build/SmolLM2-135M"
+MANY_SCRIPTS = engine.ROOT / "interop/scripts.txt"
+
+DENSE_TOLERANCE = 1e-5  # of the largest magnitude: both programs compute in float32
+PRUNED_TOLERANCE = 1e-4  # Eq. 1 grows weights and hidden states, and with them what float32 loses
+SIMILARITY_TOLERANCE = 1e-4
+ROUNDED_SIMILARITY_TOLERANCE = 2e-3  # the parity mode scores a mix before it is rounded to the checkpoint's 16 bits
+
+SETTINGS = {
+    "--merge-layers": "mergeLayers",
+    "--interval": "interval",
+    "--lowest": "lowest",
+    "--highest": "highest",
+    "--threshold": "threshold",
+    "--rule": "rule",
+    "--norms": "norms",
+}
+RULES = {"replace": (), "eq1": ("--rule", "rdsc"), "half_eq1": ("--rule", "rdsc:0.5"), "mean": ("--rule", "mean"), "drop": ("--rule", "drop")}
+
+
+class Subject:
+    """A model that is pruned in several ways, with token ids to prune and to measure on."""
+
+    def __init__(self, name, model, tokens_file, work):
+        self.name, self.model, self.work = name, model, work / name
+        self.work.mkdir(parents=True)
+        tokens = json.loads(tokens_file.read_text())
+        self.calibration, self.evaluation = tokens["calib"], tokens["eval"]
+        self.calibration_file, self.evaluation_file = self.work / "calib.json", self.work / "eval.json"
+        self.calibration_file.write_text(json.dumps(self.calibration))
+        self.evaluation_file.write_text(json.dumps(self.evaluation))
+        self.dense = self._load(model)
+
+    def _load(self, folder):
+        return loaders.Loaded(folder, self.evaluation[0][:5])
+
+    def _check_outputs(self, what, folder, loaded, tolerance):
+        dump = self.work / "dump.safetensors"
+        dump.unlink(missing_ok=True)
+        measured = engine.evaluate(folder, self.evaluation_file, dump)
+        loaders.check_outputs(what, loaded, self.evaluation, dump, measured, tolerance)
+        return measured
+
+    def check_dense(self):
+        return self._check_outputs(f"{self.name} dense", self.model, self.dense, DENSE_TOLERANCE)
+
+    def check_run(self, run, options):
+        """Prunes, and holds what was written against the original, the report, and transformers."""
+        what, out = f"{self.name} {run}", self.work / run
+        print(f"interop: {what}", file=sys.stderr)
+        report = engine.prune(self.model, out, self.calibration_file, *options)
+        rounded = pruned_files.check_files(what, self.model, out, report)
+        pruned = self._load(out)
+        loaders.check_opens(what, pruned, self.dense)
+        measured = self._check_outputs(what, out, pruned, PRUNED_TOLERANCE)
+        tolerance = ROUNDED_SIMILARITY_TOLERANCE if rounded else SIMILARITY_TOLERANCE
+        loaders.check_similarity(what, self.dense, pruned, self.calibration, report["finalSimilarity"], tolerance)
+        return report, measured
+
+    def check_stored_runs(self, expected):
+        """The stored runs of the published code and of Eq. 1: every trial, and the NLL of what was written."""
+        for run, stored in expected["runs"].items():
+            what = f"{self.name} {run}"
+            with checks.guarded(what):
+                report, measured = self.check_run(run, [f"{option}={stored[key]}" for option, key in SETTINGS.items()])
+                checks.same_trials(report["trials"], stored["trials"], SIMILARITY_TOLERANCE, f"{what}, stored run")
+                bases = [layer["base"] for layer in report["plan"]["layers"]]
+                checks.check(bases == stored["baseLayers"], f"{what}: surviving layers as stored", bases)
+                if stored["pruned"]:
+                    self.check_stored_nll(what, measured, stored["pruned"])
+
+    def check_stored_nll(self, what, measured, stored):
+        mean = stored["float32"]["eval"]["mean_nll"]
+        checks.at_most(abs(measured["meanNll"] / mean - 1), 1e-4, f"{what}: mean NLL {mean:.4f} as stored")
+
+    def check_rules(self, rules, layers_removed):
+        """Rules with their own defaults, to a target depth."""
+        depth = len(self.dense.model.model.layers) - layers_removed
+        for rule in rules:
+            what = f"{self.name} {rule}"
+            with checks.guarded(what):
+                report, _ = self.check_run(rule, [*RULES[rule], f"--target-layers={depth}", "--merge-layers=3", "--interval=1"])
+                checks.check(report["layersOut"] == depth, f"{what}: {depth} layers left", report["layersOut"])
+
+    def check_text(self):
+        """Token ids of a text with many scripts, and a greedy continuation."""
+        prompt = "Once upon a time"
+        ids = engine.token_ids(self.model, MANY_SCRIPTS, self.work / "text.safetensors")
+        said = engine.generate(self.model, prompt, loaders.NEW_TOKENS)
+        loaders.check_text(f"{self.name} text", self.dense, self.model, MANY_SCRIPTS.read_text(), ids, prompt, said)
+
+
+def expectations(folder):
+    return json.loads((folder / "expected.json").read_text())
+
+
+def check_published_algorithm(_):
+    laco_reference.check_all(smollm2=False)
+
+
+def check_fixtures(work):
+    for folder in sorted((RESOURCES / "fixtures").iterdir()):
+        if (folder / "model").is_dir():
+            with checks.guarded(folder.name):
+                subject = Subject(folder.name, folder / "model", folder / "tokens.json", work)
+                expected = expectations(folder)
+                subject.check_stored_nll(f"{folder.name} dense", subject.check_dense(), expected["dense"])
+                subject.check_stored_runs(expected)
+                subject.check_rules(("half_eq1", "mean", "drop"), layers_removed=3)
+
+
+def check_families(work):
+    made = work / "families"
+    make_families.make_all(made)
+    for folder in sorted(made.iterdir()):
+        with checks.guarded(folder.name):
+            subject = Subject(folder.name, folder / "model", folder / "tokens.json", work)
+            subject.check_dense()
+            subject.check_rules(("replace", "eq1", "mean"), layers_removed=3)
+
+
+def check_trained(name, model, folder, work):
+    expected = expectations(folder)
+    subject = Subject(name, model, folder / "tokens.json", work)
+    subject.check_stored_nll(f"{name} dense", subject.check_dense(), expected["dense"])
+    subject.check_stored_runs(expected)
+    subject.check_text()
+
+
+def check_storyteller(work):
+    check_trained("storyteller", STORYTELLER, RESOURCES / "fixtures/storyteller", work)
+
+
+def check_smollm2(work):
+    check_trained("SmolLM2", SMOLLM2, RESOURCES / "smollm2", work)
+
+
+PARTS = {
+    "published": check_published_algorithm,
+    "fixtures": check_fixtures,
+    "families": check_families,
+    "storyteller": check_storyteller,
+    "smollm2": check_smollm2,
+}
+
+
+def main(work, *parts):
+    logging.disable_progress_bar()
+    torch.set_num_threads(engine.THREADS)
+    for part in parts or PARTS:
+        print(f"interop: {part}", file=sys.stderr)
+        with checks.guarded(part):
+            PARTS[part](pathlib.Path(work))
+    sys.exit(checks.summary())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
