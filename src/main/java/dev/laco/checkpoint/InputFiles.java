@@ -18,8 +18,8 @@ import java.nio.file.StandardOpenOption;
  * Reading the small files of a checkpoint, and copying any of them, with errors that name the file.
  */
 public final class InputFiles {
-  /** Largest JSON file that is read to the heap; an index of 400,000 tensors has 40 MB. */
-  private static final long MAX_JSON = 64L << 20;
+  /** Largest JSON file that is read to the heap whole; configs have a few kilobytes. */
+  private static final long MAX_JSON = 4L << 20;
 
   private static final JsonMapper JSON =
       JsonMapper.builder()
@@ -49,11 +49,7 @@ public final class InputFiles {
       }
       json = JSON.readTree(Files.readAllBytes(path));
     } catch (JacksonException e) {
-      var at = e.getLocation();
-      String where =
-          at == null ? "" : " at line %d, column %d".formatted(at.getLineNr(), at.getColumnNr());
-      String what = String.valueOf(e.getOriginalMessage()).replaceAll("\\s+", " ");
-      throw new BadInputException("%s: is not valid JSON%s: %s".formatted(path, where, what), e);
+      throw badJson(path, e);
     } catch (NumberFormatException e) {
       throw new BadInputException(
           "%s: is not valid JSON: a number is out of range".formatted(path), e);
@@ -86,6 +82,14 @@ public final class InputFiles {
       }
       done += moved;
     }
+  }
+
+  static BadInputException badJson(Path path, JacksonException e) {
+    var at = e.getLocation();
+    String where =
+        at == null ? "" : " at line %d, column %d".formatted(at.getLineNr(), at.getColumnNr());
+    String what = String.valueOf(e.getOriginalMessage()).replaceAll("\\s+", " ");
+    return new BadInputException("%s: is not valid JSON%s: %s".formatted(path, where, what), e);
   }
 
   static FileChannel openForReading(Path path) {

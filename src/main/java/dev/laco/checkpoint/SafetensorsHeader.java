@@ -29,8 +29,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * Reads and checks the header of a safetensors file: eight bytes of header length, little-endian,
  * then that many bytes of JSON, then the tensors without gaps. The rules are those of the format
- * description (github.com/huggingface/safetensors); two limits of our own keep a hostile header of
- * the largest legal size within a small heap.
+ * description (github.com/huggingface/safetensors); limits of our own keep a hostile header of the
+ * largest legal size within a small heap.
  */
 final class SafetensorsHeader {
   /** The format's limit on the JSON's length. */
@@ -41,6 +41,12 @@ final class SafetensorsHeader {
 
   /** Most dimensions of a tensor, as in PyTorch. */
   static final int MAX_RANK = 64;
+
+  /** Most entries of {@code __metadata__}. */
+  private static final int MAX_METADATA = 100_000;
+
+  /** Most keys of a tensor's entry, unknown ones included. */
+  private static final int MAX_KEYS = 16;
 
   private static final long PREFIX = 8;
   private static final ValueLayout.OfLong LENGTH =
@@ -153,8 +159,12 @@ final class SafetensorsHeader {
     if (!parser.hasToken(JsonToken.START_OBJECT)) {
       throw bad("__metadata__ is not an object");
     }
+    int entries = 0;
     while (parser.nextToken() == JsonToken.FIELD_NAME) {
       String key = parser.currentName();
+      if (++entries > MAX_METADATA) {
+        throw bad("__metadata__ has more than %d entries".formatted(MAX_METADATA));
+      }
       if (parser.nextToken() != JsonToken.VALUE_STRING) {
         throw bad("__metadata__ value '%s' is not a string".formatted(abbreviate(key)));
       }
@@ -168,14 +178,18 @@ final class SafetensorsHeader {
     @Nullable StoredType type = null;
     @Nullable List<Long> shape = null;
     @Nullable List<Long> span = null;
+    int keys = 0;
     while (parser.nextToken() == JsonToken.FIELD_NAME) {
       String key = parser.currentName();
+      if (++keys > MAX_KEYS) {
+        throw bad(name, "entry has more than %d keys".formatted(MAX_KEYS));
+      }
       parser.nextToken();
       switch (key) {
         case "dtype" -> type = parseType(name, parser);
         case "shape" -> shape = parseNumbers(name, key, MAX_RANK, parser);
         case "data_offsets" -> span = parseNumbers(name, key, 2, parser);
-        default -> parser.skipChildren();
+        default -> requireScalar(name, key, parser);
       }
     }
     if (type == null) {
@@ -188,6 +202,13 @@ final class SafetensorsHeader {
       throw bad(name, "entry has no data_offsets of two numbers");
     }
     return checked(name, type, shape, span.get(0), span.get(1));
+  }
+
+  /** Keys of later versions of the format are ignored, as long as they are small. */
+  private void requireScalar(String name, String key, JsonParser parser) {
+    if (!parser.currentToken().isScalarValue()) {
+      throw bad(name, "entry has an unknown key '%s'".formatted(abbreviate(key)));
+    }
   }
 
   private StoredType parseType(String name, JsonParser parser) throws IOException {

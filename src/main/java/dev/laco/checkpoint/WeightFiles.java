@@ -1,11 +1,18 @@
 package dev.laco.checkpoint;
 
-import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.core.JacksonException;
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonToken;
+import com.fasterxml.jackson.core.StreamReadFeature;
 import dev.laco.BadInputException;
 import java.io.IOException;
+import java.nio.channels.Channels;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -25,6 +32,15 @@ import java.util.stream.Stream;
 record WeightFiles(List<Path> shards, Map<String, Path> index) {
   static final String SINGLE = "model.safetensors";
   static final String INDEX = "model.safetensors.index.json";
+
+  /** Most tensors of a checkpoint, so that a hostile index does not fill the heap. */
+  private static final int MAX_ENTRIES = 500_000;
+
+  private static final JsonFactory JSON =
+      JsonFactory.builder()
+          .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+          .disable(JsonFactory.Feature.INTERN_FIELD_NAMES)
+          .build();
 
   private static final Pattern SHARD = Pattern.compile("(.+)-(\\d{5})-of-(\\d{5})\\.safetensors");
   private static final Pattern OTHER_WEIGHTS =
@@ -47,29 +63,51 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
     return new WeightFiles(numberedShards(directory), Map.of());
   }
 
+  /** Reads the index as it streams: those of large mixtures of experts have ten megabytes. */
   private static Map<String, Path> readIndex(Path directory, Path index) {
-    JsonNode weightMap = InputFiles.readJsonObject(index).path("weight_map");
-    if (!weightMap.isObject() || weightMap.isEmpty()) {
+    Map<String, Path> files = new LinkedHashMap<>();
+    try (FileChannel channel = InputFiles.openForReading(index);
+        JsonParser json = JSON.createParser(Channels.newInputStream(channel))) {
+      if (json.nextToken() != JsonToken.START_OBJECT) {
+        throw new BadInputException(index + ": is not a JSON object");
+      }
+      while (json.nextToken() == JsonToken.FIELD_NAME) {
+        boolean weightMap = json.currentName().equals("weight_map");
+        json.nextToken();
+        if (weightMap && json.hasToken(JsonToken.START_OBJECT)) {
+          readWeightMap(directory, index, json, files);
+        } else {
+          json.skipChildren();
+        }
+      }
+    } catch (JacksonException e) {
+      throw InputFiles.badJson(index, e);
+    } catch (IOException e) {
+      throw InputFiles.unreadable(index, e);
+    }
+    if (files.isEmpty()) {
       throw new BadInputException(index + ": weight_map is not an object with entries");
     }
-    Map<String, Path> files = new LinkedHashMap<>();
-    Map<String, Path> known = new TreeMap<>();
-    weightMap
-        .properties()
-        .forEach(
-            entry -> {
-              if (!entry.getValue().isTextual()) {
-                throw new BadInputException(
-                    "%s: weight_map entry '%s' is not a file name"
-                        .formatted(index, entry.getKey()));
-              }
-              Path file =
-                  known.computeIfAbsent(
-                      entry.getValue().textValue(),
-                      name -> inside(directory, index, entry.getKey(), name));
-              files.put(entry.getKey(), file);
-            });
     return files;
+  }
+
+  private static void readWeightMap(
+      Path directory, Path index, JsonParser json, Map<String, Path> files) throws IOException {
+    Map<String, Path> known = new HashMap<>();
+    while (json.nextToken() == JsonToken.FIELD_NAME) {
+      String tensor = json.currentName();
+      if (json.nextToken() != JsonToken.VALUE_STRING) {
+        throw new BadInputException(
+            "%s: weight_map entry '%s' is not a file name".formatted(index, tensor));
+      }
+      if (files.size() == MAX_ENTRIES) {
+        throw new BadInputException(
+            "%s: weight_map has more than %d entries".formatted(index, MAX_ENTRIES));
+      }
+      files.put(
+          tensor,
+          known.computeIfAbsent(json.getText(), name -> inside(directory, index, tensor, name)));
+    }
   }
 
   /**

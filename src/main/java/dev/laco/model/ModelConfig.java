@@ -39,6 +39,9 @@ public record ModelConfig(
 
   private static final int QWEN3_HEAD_DIM = 128;
 
+  /** Far beyond any model, so that a wrong number does not fill the memory with layers. */
+  private static final int MAX_LAYERS = 10_000;
+
   public ModelConfig {
     slidingWindows = List.copyOf(slidingWindows);
   }
@@ -59,6 +62,9 @@ public record ModelConfig(
               + ": quantization_config: quantised weights cannot be merged; use the original f32, f16 or bf16 checkpoint");
     }
     int layers = config.requiredPositive("num_hidden_layers");
+    if (layers > MAX_LAYERS) {
+      throw config.error("num_hidden_layers", "at most " + MAX_LAYERS);
+    }
     int hidden = config.requiredPositive("hidden_size");
     int heads = config.requiredPositive("num_attention_heads");
     int kvHeads = config.positiveOr("num_key_value_heads", heads);

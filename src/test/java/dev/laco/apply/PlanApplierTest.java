@@ -4,6 +4,7 @@ import static java.util.stream.Collectors.toCollection;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -24,6 +25,7 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.TensorSpec;
 import java.io.IOException;
 import java.io.RandomAccessFile;
+import java.io.UncheckedIOException;
 import java.lang.foreign.ValueLayout;
 import java.math.BigDecimal;
 import java.nio.file.Files;
@@ -33,6 +35,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.LongConsumer;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -57,14 +60,14 @@ class PlanApplierTest {
       CollapsePlan plan = fold(model, "rdsc", NormsPolicy.MERGE);
       AtomicLong progress = new AtomicLong();
       PlanApplier applier = new PlanApplier(model, plan, 100_000);
-      applier.write(out, false, progress::addAndGet);
+      write(applier, out, false, progress::addAndGet);
       try (Checkpoint pruned = Checkpoint.open(out)) {
         FiniteCheck.check(pruned);
         assertEquals(plan.depth(), pruned.config().numHiddenLayers());
         assertEquals(pruned.totalBytes(), progress.get());
         assertEquals(pruned.totalBytes(), applier.tensorBytes());
-        assertSame(model, "model.embed_tokens.weight", pruned, "model.embed_tokens.weight");
-        assertSame(model, "model.norm.weight", pruned, "model.norm.weight");
+        assertSameBytes(model, "model.embed_tokens.weight", pruned, "model.embed_tokens.weight");
+        assertSameBytes(model, "model.norm.weight", pruned, "model.norm.weight");
         for (int i = 0; i < plan.depth(); i++) {
           for (TensorSpec spec : model.config().architecture().layerTensors(model.config())) {
             assertMixed(model, plan.layers().get(i), spec, pruned, i);
@@ -80,7 +83,7 @@ class PlanApplierTest {
     Map<Integer, Double> terms = mix.of(spec.role().group()).terms();
     if (terms.size() == 1) {
       String source = "model.layers." + terms.keySet().iterator().next() + "." + spec.suffix();
-      assertSame(model, source, pruned, name);
+      assertSameBytes(model, source, pruned, name);
       return;
     }
     HostTensor made = pruned.tensor(name);
@@ -135,7 +138,7 @@ class PlanApplierTest {
     return value(tensor.dtype(), bits(tensor, i));
   }
 
-  private static void assertSame(Checkpoint a, String name, Checkpoint b, String other) {
+  private static void assertSameBytes(Checkpoint a, String name, Checkpoint b, String other) {
     HostTensor one = a.tensor(name);
     HostTensor two = b.tensor(other);
     assertEquals(one.dtype(), two.dtype());
@@ -154,7 +157,7 @@ class PlanApplierTest {
     Path out = folder.resolve("out");
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
       CollapsePlan plan = CollapsePlan.identity(PlanApplier.source(model));
-      new PlanApplier(model, plan, ONE_FILE).write(out, false, bytes -> {});
+      write(new PlanApplier(model, plan, ONE_FILE), out, false, bytes -> {});
       assertEquals(plan, CollapsePlan.parse("p", Files.readString(out.resolve("laco_plan.json"))));
       assertEquals(List.of("config.json", "laco_plan.json", "model.safetensors"), names(out));
       assertArrayEquals(
@@ -170,10 +173,10 @@ class PlanApplierTest {
         CollapsePlan plan = fold(model, rule, NormsPolicy.MERGE);
         Path one = folder.resolve(rule + "1");
         Path two = folder.resolve("deeper/still/" + rule + "2");
-        new PlanApplier(model, plan, 200_000).write(one, false, bytes -> {});
+        write(new PlanApplier(model, plan, 200_000), one, false, bytes -> {});
         CollapsePlan read =
             CollapsePlan.parse("p", Files.readString(one.resolve("laco_plan.json")));
-        new PlanApplier(model, read, 200_000).write(two, false, bytes -> {});
+        write(new PlanApplier(model, read, 200_000), two, false, bytes -> {});
         assertEquals(names(one), names(two));
         for (String name : names(one)) {
           assertEquals(-1, Files.mismatch(one.resolve(name), two.resolve(name)), name);
@@ -193,7 +196,7 @@ class PlanApplierTest {
       CollapsePlan plan =
           new CollapsePlan(
               source, List.of(new LayerMix(0, second, second, second), LayerMix.original(1)));
-      new PlanApplier(model, plan, ONE_FILE).write(folder.resolve("out"), false, bytes -> {});
+      write(new PlanApplier(model, plan, ONE_FILE), folder.resolve("out"), false, bytes -> {});
       try (Checkpoint pruned = Checkpoint.open(folder.resolve("out"))) {
         HostTensor norm = pruned.tensor("model.layers.0.input_layernorm.weight");
         assertEquals(DType.BF16, norm.dtype());
@@ -332,8 +335,31 @@ class PlanApplierTest {
       assertFails(
           BadInputException.class,
           () ->
-              new PlanApplier(model, plan, ONE_FILE).write(folder.resolve("a/out"), false, b -> {}),
+              write(
+                  new PlanApplier(model, plan, ONE_FILE), folder.resolve("a/out"), false, b -> {}),
           "values that F16 cannot hold");
+    }
+    assertEquals(List.of(), names(folder));
+  }
+
+  @Test
+  void whatFailsBeforeTheEndFailsTheWrite() throws IOException {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
+      PlanApplier applier =
+          new PlanApplier(model, fold(model, "replace", NormsPolicy.BASE), ONE_FILE);
+      IOException failure = new IOException("the report cannot be written");
+      IOException e =
+          assertThrows(
+              IOException.class,
+              () ->
+                  applier.write(
+                      folder.resolve("out"),
+                      false,
+                      bytes -> {},
+                      () -> {
+                        throw failure;
+                      }));
+      assertSame(failure, e);
     }
     assertEquals(List.of(), names(folder));
   }
@@ -349,15 +375,15 @@ class PlanApplierTest {
       assertFails(
           BadInputException.class,
           () ->
-              new PlanApplier(model, plan, ONE_FILE)
-                  .write(
-                      out,
-                      true,
-                      bytes -> {
-                        if (calls.incrementAndGet() == 3) {
-                          shorten(source.resolve("model.safetensors"));
-                        }
-                      }),
+              write(
+                  new PlanApplier(model, plan, ONE_FILE),
+                  out,
+                  true,
+                  bytes -> {
+                    if (calls.incrementAndGet() == 3) {
+                      shorten(source.resolve("model.safetensors"));
+                    }
+                  }),
           "do not change a checkpoint in use");
     }
     assertEquals(List.of("old"), names(out));
@@ -387,15 +413,15 @@ class PlanApplierTest {
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
       CollapsePlan plan = fold(model, "rdsc", NormsPolicy.BASE);
       AtomicLong calls = new AtomicLong();
-      new PlanApplier(model, plan, ONE_FILE)
-          .write(
-              out,
-              false,
-              bytes -> {
-                if (calls.incrementAndGet() == 3) {
-                  apply(Fixtures.model("llama_linear"), folder.resolve("other"), false);
-                }
-              });
+      write(
+          new PlanApplier(model, plan, ONE_FILE),
+          out,
+          false,
+          bytes -> {
+            if (calls.incrementAndGet() == 3) {
+              apply(Fixtures.model("llama_linear"), folder.resolve("other"), false);
+            }
+          });
     }
     assertEquals(List.of("other", "out"), names(folder));
   }
@@ -411,7 +437,16 @@ class PlanApplierTest {
   private static void apply(Path source, Path out, boolean overwrite) {
     try (Checkpoint model = Checkpoint.open(source)) {
       CollapsePlan plan = fold(model, "replace", NormsPolicy.BASE);
-      new PlanApplier(model, plan, ONE_FILE).write(out, overwrite, bytes -> {});
+      write(new PlanApplier(model, plan, ONE_FILE), out, overwrite, bytes -> {});
+    }
+  }
+
+  private static void write(
+      PlanApplier applier, Path out, boolean overwrite, LongConsumer progress) {
+    try {
+      applier.write(out, overwrite, progress, () -> {});
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
     }
   }
 

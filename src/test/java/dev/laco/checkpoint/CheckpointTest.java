@@ -150,6 +150,10 @@ class CheckpointTest {
             m -> config(m, "\"attention_bias\": false", "\"attention_bias\": true"),
             "tensor 'model.layers.0.self_attn.q_proj.bias' is missing"),
         broken(
+            "absurdly many layers",
+            m -> config(m, "\"num_hidden_layers\": 8", "\"num_hidden_layers\": 67108864"),
+            "num_hidden_layers: expected at most 10000"),
+        broken(
             "shard missing",
             m -> delete(m, "model-00002-of-00006.safetensors"),
             "model-00002-of-00006.safetensors: is missing"),

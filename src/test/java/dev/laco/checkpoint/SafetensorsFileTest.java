@@ -20,6 +20,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Random;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -46,7 +47,7 @@ class SafetensorsFileTest {
             """
             {"__metadata__":{"format":"pt"},
              "scalar":{"dtype":"BF16","shape":[],"data_offsets":[0,2]},
-             "pair":{"dtype":"F32","shape":[2,1],"data_offsets":[2,10],"note":{"kept":"no"}},
+             "pair":{"dtype":"F32","shape":[2,1],"data_offsets":[2,10],"note":"ignored"},
              "none":{"dtype":"F32","shape":[3,0],"data_offsets":[2,2]}}   \
             """,
             data);
@@ -102,7 +103,16 @@ class SafetensorsFileTest {
             "tensor 'b': overlaps 'a'"),
         Arguments.of("{}", "8 bytes after its last tensor"),
         Arguments.of("{\"a\":" + "[".repeat(5000), "not an object"),
-        Arguments.of("{\"a\":{\"x\":" + "[".repeat(5000), "header cannot be read"));
+        Arguments.of("{\"a\":{\"x\":[[]]}}", "'a': entry has an unknown key 'x'"),
+        Arguments.of("{\"a\":{" + many("x", 20) + "}}", "'a': entry has more than 16 keys"),
+        Arguments.of(
+            "{\"__metadata__\":{" + many("x", 100_001) + "}}", "more than 100000 entries"));
+  }
+
+  private static String many(String key, int count) {
+    return IntStream.range(0, count)
+        .mapToObj(i -> "\"%s%d\":\"\"".formatted(key, i))
+        .collect(Collectors.joining(","));
   }
 
   private static String a(String dtype, String shape, String offsets) {
