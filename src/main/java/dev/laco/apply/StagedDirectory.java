@@ -4,7 +4,6 @@ import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.OutputFiles;
 import java.io.IOException;
-import java.nio.file.DirectoryNotEmptyException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -26,17 +25,29 @@ import java.util.concurrent.CountDownLatch;
  * target as it was.
  */
 final class StagedDirectory implements AutoCloseable {
+  /** Exchanges two names in one step, or says that it cannot. */
+  @FunctionalInterface
+  interface Exchange {
+    boolean exchange(Path one, Path other) throws IOException;
+  }
+
   private final Path target;
   private final boolean overwrite;
+  private final Exchange exchange;
   private final StagingLock lock;
   private final List<Path> createdParents;
   private final Thread onShutdown = new Thread(this::discard, "laco-cleanup");
   private boolean done;
 
   private StagedDirectory(
-      Path target, boolean overwrite, StagingLock lock, List<Path> createdParents) {
+      Path target,
+      boolean overwrite,
+      Exchange exchange,
+      StagingLock lock,
+      List<Path> createdParents) {
     this.target = target;
     this.overwrite = overwrite;
+    this.exchange = exchange;
     this.lock = lock;
     this.createdParents = createdParents;
   }
@@ -49,15 +60,26 @@ final class StagedDirectory implements AutoCloseable {
    * @throws ResourceException if the parent cannot be written
    */
   static StagedDirectory create(Path target, boolean overwrite) {
+    return create(target, overwrite, DirectoryExchange::exchange);
+  }
+
+  /** As above, on a system that exchanges two names as given. */
+  static StagedDirectory create(Path target, boolean overwrite, Exchange exchange) {
     List<Path> created = new ArrayList<>();
     try {
       Path parent = parent(target);
       createFolders(parent, created);
       StagingLock.removeStale(parent);
+      StagingLock lock = StagingLock.create(target);
       StagedDirectory staged =
-          new StagedDirectory(target, overwrite, StagingLock.create(target), List.copyOf(created));
+          new StagedDirectory(target, overwrite, exchange, lock, List.copyOf(created));
       Runtime.getRuntime().addShutdownHook(staged.onShutdown);
-      Files.createDirectory(staged.path());
+      try {
+        Files.createDirectory(staged.path());
+      } catch (IOException e) {
+        staged.discard();
+        throw e;
+      }
       return staged;
     } catch (IOException e) {
       created.reversed().forEach(StagedDirectory::deleteIfEmpty);
@@ -89,15 +111,17 @@ final class StagedDirectory implements AutoCloseable {
       }
       OutputFiles.forceNames(parent(target));
       finish();
-    } catch (DirectoryNotEmptyException e) {
-      throw new UsageException(target + ": is not empty any more; use --overwrite to replace it");
     } catch (IOException e) {
+      if (!overwrite && Files.exists(target)) {
+        throw new UsageException(
+            target + ": came to hold files meanwhile; use --overwrite to replace it");
+      }
       throw OutputFiles.cannotWrite(target, e);
     }
   }
 
   private void replace() throws IOException {
-    if (!DirectoryExchange.exchange(path(), target)) {
+    if (!exchange.exchange(path(), target)) {
       // Two steps where the file system has no better. Should we die between them, the next run
       // finds the old folder and puts it back.
       Files.move(target, lock.oldFolder(), StandardCopyOption.ATOMIC_MOVE);

@@ -54,9 +54,14 @@ final class StagingLock {
       StagingLock lock = tryTake(file, StandardOpenOption.CREATE_NEW);
       // Null where a run that cleans up took it for a dead one's in the instant before.
       if (lock != null) {
-        byte[] name = target.getFileName().toString().getBytes(UTF_8);
-        lock.channel.write(ByteBuffer.wrap(name));
-        return lock;
+        try {
+          byte[] name = target.getFileName().toString().getBytes(UTF_8);
+          lock.channel.write(ByteBuffer.wrap(name));
+          return lock;
+        } catch (IOException e) {
+          lock.removeAll();
+          throw e;
+        }
       }
     }
   }

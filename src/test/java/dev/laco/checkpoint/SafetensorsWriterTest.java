@@ -3,6 +3,8 @@ package dev.laco.checkpoint;
 import static dev.laco.Fixtures.model;
 import static dev.laco.checkpoint.TestCheckpoints.read;
 import static java.nio.charset.StandardCharsets.UTF_8;
+import static java.nio.file.StandardOpenOption.CREATE_NEW;
+import static java.nio.file.StandardOpenOption.WRITE;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
@@ -12,7 +14,9 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.laco.ResourceException;
 import dev.laco.model.DType;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.lang.foreign.MemorySegment;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -125,6 +129,28 @@ class SafetensorsWriterTest {
         }
       }
     }
+  }
+
+  @Test
+  void aTensorBehindTwoGibibytesIsCopied() throws IOException {
+    long size = (1L << 31) + 8;
+    String header =
+        ("{\"large\":{\"dtype\":\"F16\",\"shape\":[%d],\"data_offsets\":[0,%d]},"
+                + "\"small\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[%d,%d]}}")
+            .formatted(size / 2, size, size, size + 8);
+    Path path = TestCheckpoints.write(folder.resolve("a.safetensors"), header, new byte[0]);
+    try (RandomAccessFile sparse = new RandomAccessFile(path.toFile(), "rw")) {
+      sparse.seek(sparse.length() + size);
+      sparse.writeLong(0x0102030405060708L);
+    }
+    Path copy = folder.resolve("copy");
+    try (SafetensorsFile file = SafetensorsFile.open(path);
+        FileChannel small = FileChannel.open(copy, CREATE_NEW, WRITE)) {
+      small.position(3);
+      file.copyTo("small", small);
+      assertEquals(11, small.position());
+    }
+    assertArrayEquals(new byte[] {0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8}, read(copy));
   }
 
   @Test
