@@ -41,7 +41,7 @@ def token_ids(model, text, dump):
     """The ids of a text file, in one window."""
     laco("eval", model, "--text", text, "--max-length", 8192, "--dump", dump, "--compute", "f32", "--threads", THREADS, "--json")
     with safe_open(dump, framework="pt") as tensors:
-        return tensors.get_tensor("0.tokens").tolist()
+        return tensors.get_tensor("0.tokens").int().tolist()
 
 
 def generate(model, prompt, tokens):

@@ -48,7 +48,8 @@ final class EvalCommand implements Callable<Integer> {
   @Option(
       names = "--dump",
       paramLabel = "FILE.safetensors",
-      description = "Write <i>.final_hidden and <i>.logits of every list or window, f32.")
+      description =
+          "Write <i>.final_hidden, <i>.logits and <i>.tokens of every list or window, f32.")
   @Nullable Path dump;
 
   @Mixin DeviceOptions device;

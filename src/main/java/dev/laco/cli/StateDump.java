@@ -13,7 +13,6 @@ import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.Workspace;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
@@ -25,7 +24,8 @@ import java.util.List;
 
 /**
  * Writes what a model makes of token lists: {@code <i>.final_hidden [T, d]}, after the final norm,
- * and {@code <i>.logits [T, V]}, both f32. Logits are made and written a few rows at a time.
+ * {@code <i>.logits [T, V]} and the ids themselves, {@code <i>.tokens [T]}, all f32 (exact: ids are
+ * far below 2^24). Logits are made and written a few rows at a time.
  */
 final class StateDump {
   private static final int ROWS = 16;
@@ -55,6 +55,12 @@ final class StateDump {
                 ids,
                 model.config().vocabSize(),
                 target -> states.writeLogits(list, ids, target)));
+        tensors.add(
+            new OutputTensor(
+                i + ".tokens",
+                DType.F32,
+                List.of((long) ids.length),
+                target -> write(asFloats(ids), target)));
       }
       new SafetensorsWriter(tensors).write(partial, written -> {});
       Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);
@@ -66,6 +72,21 @@ final class StateDump {
   private static OutputTensor tensor(
       String name, int[] ids, int columns, OutputTensor.Content content) {
     return new OutputTensor(name, DType.F32, List.of((long) ids.length, (long) columns), content);
+  }
+
+  private static float[] asFloats(int[] ids) {
+    float[] values = new float[ids.length];
+    for (int i = 0; i < ids.length; i++) {
+      values[i] = ids[i];
+    }
+    return values;
+  }
+
+  private static void write(float[] values, FileChannel target) throws IOException {
+    ByteBuffer bytes =
+        ByteBuffer.allocateDirect(values.length * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+    bytes.asFloatBuffer().put(values);
+    OutputTensor.write(MemorySegment.ofBuffer(bytes), target);
   }
 
   /** The last hidden states of one list at a time. */
@@ -119,16 +140,7 @@ final class StateDump {
     private void write(Tensor tensor, FileChannel target) throws IOException {
       float[] values = new float[Math.toIntExact(tensor.elements())];
       model.backend().download(tensor, values);
-      ByteBuffer bytes =
-          ByteBuffer.allocateDirect(values.length * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
-      MemorySegment.copy(
-          values,
-          0,
-          MemorySegment.ofBuffer(bytes),
-          ValueLayout.JAVA_FLOAT_UNALIGNED,
-          0,
-          values.length);
-      OutputTensor.write(MemorySegment.ofBuffer(bytes), target);
+      StateDump.write(values, target);
     }
 
     @Override
