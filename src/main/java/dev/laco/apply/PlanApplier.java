@@ -163,12 +163,7 @@ public final class PlanApplier {
   }
 
   private static void requireSpace(Path out, Path folder, long needed) {
-    long free;
-    try {
-      free = Files.getFileStore(folder).getUsableSpace();
-    } catch (IOException e) {
-      throw OutputFiles.cannotWrite(out, e);
-    }
+    long free = OutputFiles.freeBytes(folder);
     if (needed > free) {
       throw new ResourceException(
           "%s: needs %d bytes but %d are free on its file system; free some space or choose another place"

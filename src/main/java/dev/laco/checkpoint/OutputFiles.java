@@ -4,7 +4,6 @@ import dev.laco.ResourceException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 
@@ -60,13 +59,17 @@ public final class OutputFiles {
   /** The error for a file that cannot be written; says how much space its file system has. */
   public static ResourceException cannotWrite(Path file, IOException e) {
     String reason = e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
-    String space = "";
-    try {
-      long free = Files.getFileStore(file.toAbsolutePath().getParent()).getUsableSpace();
-      space = "; free space there: %d bytes".formatted(free);
-    } catch (IOException ignored) {
-      // The folder is gone or unreadable: the reason says more than its free space would.
-    }
-    return new ResourceException("%s: cannot be written: %s%s".formatted(file, reason, space), e);
+    return new ResourceException(
+        "%s: cannot be written: %s; free space there: %d bytes"
+            .formatted(file, reason, freeBytes(file.toAbsolutePath().resolveSibling(""))),
+        e);
+  }
+
+  /**
+   * Bytes that may still be written in a folder. Not from {@code FileStore}, which looks for the
+   * folder's mount point and finds none in a chroot.
+   */
+  public static long freeBytes(Path folder) {
+    return folder.toFile().getUsableSpace();
   }
 }

@@ -49,7 +49,8 @@ final class EvalCommand implements Callable<Integer> {
       names = "--dump",
       paramLabel = "FILE.safetensors",
       description =
-          "Write <i>.final_hidden, <i>.logits and <i>.tokens of every list or window, f32.")
+          "Write <i>.final_hidden and <i>.logits of every list or window, and <i>.tokens of a"
+              + " window, f32.")
   @Nullable Path dump;
 
   @Mixin DeviceOptions device;
@@ -115,7 +116,7 @@ final class EvalCommand implements Callable<Integer> {
       result = Perplexity.measure(lm, text.windows(), progress::update);
     }
     if (dump != null) {
-      StateDump.write(lm, text.windows(), dump);
+      StateDump.write(lm, text.windows(), source == null || source.tokens == null, dump);
       console.line("dump", "%s", dump);
     }
     if (output.json) {

@@ -24,8 +24,8 @@ import java.util.List;
 
 /**
  * Writes what a model makes of token lists: {@code <i>.final_hidden [T, d]}, after the final norm,
- * {@code <i>.logits [T, V]} and the ids themselves, {@code <i>.tokens [T]}, all f32 (exact: ids are
- * far below 2^24). Logits are made and written a few rows at a time.
+ * {@code <i>.logits [T, V]} and, where a tokenizer made them, the ids, {@code <i>.tokens [T]}, all
+ * f32 (exact: ids are far below 2^24). Logits are made and written a few rows at a time.
  */
 final class StateDump {
   private static final int ROWS = 16;
@@ -33,7 +33,8 @@ final class StateDump {
   private StateDump() {}
 
   /** Writes {@code file}, replacing it if it is there. */
-  static void write(CausalLm model, List<Window> windows, Path file) throws IOException {
+  static void write(CausalLm model, List<Window> windows, boolean withTokens, Path file)
+      throws IOException {
     int longest = windows.stream().mapToInt(w -> w.ids().length).max().orElseThrow();
     Path partial =
         file.resolveSibling(
@@ -55,12 +56,14 @@ final class StateDump {
                 ids,
                 model.config().vocabSize(),
                 target -> states.writeLogits(list, ids, target)));
-        tensors.add(
-            new OutputTensor(
-                i + ".tokens",
-                DType.F32,
-                List.of((long) ids.length),
-                target -> write(asFloats(ids), target)));
+        if (withTokens) {
+          tensors.add(
+              new OutputTensor(
+                  i + ".tokens",
+                  DType.F32,
+                  List.of((long) ids.length),
+                  target -> write(asFloats(ids), target)));
+        }
       }
       new SafetensorsWriter(tensors).write(partial, written -> {});
       Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);

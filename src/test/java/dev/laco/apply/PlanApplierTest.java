@@ -25,7 +25,6 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.TensorSpec;
 import java.io.IOException;
 import java.io.RandomAccessFile;
-import java.io.UncheckedIOException;
 import java.lang.foreign.ValueLayout;
 import java.math.BigDecimal;
 import java.nio.file.Files;
@@ -35,7 +34,6 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.function.LongConsumer;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -60,7 +58,7 @@ class PlanApplierTest {
       CollapsePlan plan = fold(model, "rdsc", NormsPolicy.MERGE);
       AtomicLong progress = new AtomicLong();
       PlanApplier applier = new PlanApplier(model, plan, 100_000);
-      write(applier, out, false, progress::addAndGet);
+      applier.write(out, false, progress::addAndGet);
       try (Checkpoint pruned = Checkpoint.open(out)) {
         FiniteCheck.check(pruned);
         assertEquals(plan.depth(), pruned.config().numHiddenLayers());
@@ -157,7 +155,7 @@ class PlanApplierTest {
     Path out = folder.resolve("out");
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
       CollapsePlan plan = CollapsePlan.identity(PlanApplier.source(model));
-      write(new PlanApplier(model, plan, ONE_FILE), out, false, bytes -> {});
+      new PlanApplier(model, plan, ONE_FILE).write(out, false, bytes -> {});
       assertEquals(plan, CollapsePlan.parse("p", Files.readString(out.resolve("laco_plan.json"))));
       assertEquals(List.of("config.json", "laco_plan.json", "model.safetensors"), names(out));
       assertArrayEquals(
@@ -173,10 +171,10 @@ class PlanApplierTest {
         CollapsePlan plan = fold(model, rule, NormsPolicy.MERGE);
         Path one = folder.resolve(rule + "1");
         Path two = folder.resolve("deeper/still/" + rule + "2");
-        write(new PlanApplier(model, plan, 200_000), one, false, bytes -> {});
+        new PlanApplier(model, plan, 200_000).write(one, false, bytes -> {});
         CollapsePlan read =
             CollapsePlan.parse("p", Files.readString(one.resolve("laco_plan.json")));
-        write(new PlanApplier(model, read, 200_000), two, false, bytes -> {});
+        new PlanApplier(model, read, 200_000).write(two, false, bytes -> {});
         assertEquals(names(one), names(two));
         for (String name : names(one)) {
           assertEquals(-1, Files.mismatch(one.resolve(name), two.resolve(name)), name);
@@ -196,7 +194,7 @@ class PlanApplierTest {
       CollapsePlan plan =
           new CollapsePlan(
               source, List.of(new LayerMix(0, second, second, second), LayerMix.original(1)));
-      write(new PlanApplier(model, plan, ONE_FILE), folder.resolve("out"), false, bytes -> {});
+      new PlanApplier(model, plan, ONE_FILE).write(folder.resolve("out"), false, bytes -> {});
       try (Checkpoint pruned = Checkpoint.open(folder.resolve("out"))) {
         HostTensor norm = pruned.tensor("model.layers.0.input_layernorm.weight");
         assertEquals(DType.BF16, norm.dtype());
@@ -335,8 +333,7 @@ class PlanApplierTest {
       assertFails(
           BadInputException.class,
           () ->
-              write(
-                  new PlanApplier(model, plan, ONE_FILE), folder.resolve("a/out"), false, b -> {}),
+              new PlanApplier(model, plan, ONE_FILE).write(folder.resolve("a/out"), false, b -> {}),
           "values that F16 cannot hold");
     }
     assertEquals(List.of(), names(folder));
@@ -347,10 +344,10 @@ class PlanApplierTest {
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
       PlanApplier applier =
           new PlanApplier(model, fold(model, "replace", NormsPolicy.BASE), ONE_FILE);
-      IOException failure = new IOException("the report cannot be written");
-      IOException e =
+      IllegalStateException failure = new IllegalStateException("the report cannot be written");
+      IllegalStateException e =
           assertThrows(
-              IOException.class,
+              IllegalStateException.class,
               () ->
                   applier.write(
                       folder.resolve("out"),
@@ -375,15 +372,15 @@ class PlanApplierTest {
       assertFails(
           BadInputException.class,
           () ->
-              write(
-                  new PlanApplier(model, plan, ONE_FILE),
-                  out,
-                  true,
-                  bytes -> {
-                    if (calls.incrementAndGet() == 3) {
-                      shorten(source.resolve("model.safetensors"));
-                    }
-                  }),
+              new PlanApplier(model, plan, ONE_FILE)
+                  .write(
+                      out,
+                      true,
+                      bytes -> {
+                        if (calls.incrementAndGet() == 3) {
+                          shorten(source.resolve("model.safetensors"));
+                        }
+                      }),
           "do not change a checkpoint in use");
     }
     assertEquals(List.of("old"), names(out));
@@ -413,15 +410,15 @@ class PlanApplierTest {
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
       CollapsePlan plan = fold(model, "rdsc", NormsPolicy.BASE);
       AtomicLong calls = new AtomicLong();
-      write(
-          new PlanApplier(model, plan, ONE_FILE),
-          out,
-          false,
-          bytes -> {
-            if (calls.incrementAndGet() == 3) {
-              apply(Fixtures.model("llama_linear"), folder.resolve("other"), false);
-            }
-          });
+      new PlanApplier(model, plan, ONE_FILE)
+          .write(
+              out,
+              false,
+              bytes -> {
+                if (calls.incrementAndGet() == 3) {
+                  apply(Fixtures.model("llama_linear"), folder.resolve("other"), false);
+                }
+              });
     }
     assertEquals(List.of("other", "out"), names(folder));
   }
@@ -437,16 +434,7 @@ class PlanApplierTest {
   private static void apply(Path source, Path out, boolean overwrite) {
     try (Checkpoint model = Checkpoint.open(source)) {
       CollapsePlan plan = fold(model, "replace", NormsPolicy.BASE);
-      write(new PlanApplier(model, plan, ONE_FILE), out, overwrite, bytes -> {});
-    }
-  }
-
-  private static void write(
-      PlanApplier applier, Path out, boolean overwrite, LongConsumer progress) {
-    try {
-      applier.write(out, overwrite, progress, () -> {});
-    } catch (IOException e) {
-      throw new UncheckedIOException(e);
+      new PlanApplier(model, plan, ONE_FILE).write(out, overwrite, bytes -> {});
     }
   }
 
