@@ -11,6 +11,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
 import dev.laco.LacoException;
+import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.FiniteCheck;
@@ -347,10 +348,10 @@ class PlanApplierTest {
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
       PlanApplier applier =
           new PlanApplier(model, fold(model, "replace", NormsPolicy.BASE), ONE_FILE);
-      IOException failure = new IOException("the report cannot be written");
-      IOException e =
+      ResourceException failure = new ResourceException("the report cannot be written");
+      ResourceException e =
           assertThrows(
-              IOException.class,
+              ResourceException.class,
               () ->
                   applier.write(
                       folder.resolve("out"),
@@ -362,6 +363,36 @@ class PlanApplierTest {
       assertSame(failure, e);
     }
     assertEquals(List.of(), names(folder));
+  }
+
+  @Test
+  void whatWasWrittenIsReadBackBeforeItGetsItsName() throws IOException {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
+      PlanApplier applier =
+          new PlanApplier(model, fold(model, "replace", NormsPolicy.BASE), ONE_FILE);
+      assertFails(
+          ResourceException.class,
+          () -> write(applier, folder.resolve("out"), false, bytes -> damageWhatIsWritten()),
+          "cannot be read back as a model");
+    }
+    assertEquals(List.of(), names(folder));
+  }
+
+  /** Sets the first weight of the file that is being written to NaN. */
+  private void damageWhatIsWritten() {
+    try {
+      for (String name : names(folder)) {
+        Path weights = folder.resolve(name, "model.safetensors");
+        if (Files.exists(weights)) {
+          try (RandomAccessFile file = new RandomAccessFile(weights.toFile(), "rw")) {
+            file.seek(8 + Long.reverseBytes(file.readLong()));
+            file.writeInt(-1);
+          }
+        }
+      }
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
   }
 
   @Test
@@ -443,11 +474,7 @@ class PlanApplierTest {
 
   private static void write(
       PlanApplier applier, Path out, boolean overwrite, LongConsumer progress) {
-    try {
-      applier.write(out, overwrite, progress, () -> {});
-    } catch (IOException e) {
-      throw new UncheckedIOException(e);
-    }
+    applier.write(out, overwrite, progress, () -> {});
   }
 
   private static void assertUsage(Path source, Path out, boolean overwrite, String message) {
