@@ -155,7 +155,7 @@ class InterruptedWriteTest {
       CollapsePlan plan =
           CollapsePlan.identity(PlanApplier.source(model))
               .fold(3, 2, MergeRule.parse(rule), NormsPolicy.MERGE);
-      new PlanApplier(model, plan, Long.MAX_VALUE).write(out, overwrite, progress);
+      new PlanApplier(model, plan, Long.MAX_VALUE).write(out, overwrite, progress, () -> {});
     }
   }
 

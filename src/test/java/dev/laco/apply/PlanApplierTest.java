@@ -11,6 +11,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
 import dev.laco.LacoException;
+import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.FiniteCheck;
@@ -25,6 +26,7 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.TensorSpec;
 import java.io.IOException;
 import java.io.RandomAccessFile;
+import java.io.UncheckedIOException;
 import java.lang.foreign.ValueLayout;
 import java.math.BigDecimal;
 import java.nio.file.Files;
@@ -34,6 +36,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.LongConsumer;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -58,7 +61,7 @@ class PlanApplierTest {
       CollapsePlan plan = fold(model, "rdsc", NormsPolicy.MERGE);
       AtomicLong progress = new AtomicLong();
       PlanApplier applier = new PlanApplier(model, plan, 100_000);
-      applier.write(out, false, progress::addAndGet);
+      write(applier, out, false, progress::addAndGet);
       try (Checkpoint pruned = Checkpoint.open(out)) {
         FiniteCheck.check(pruned);
         assertEquals(plan.depth(), pruned.config().numHiddenLayers());
@@ -155,7 +158,7 @@ class PlanApplierTest {
     Path out = folder.resolve("out");
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
       CollapsePlan plan = CollapsePlan.identity(PlanApplier.source(model));
-      new PlanApplier(model, plan, ONE_FILE).write(out, false, bytes -> {});
+      write(new PlanApplier(model, plan, ONE_FILE), out, false, bytes -> {});
       assertEquals(plan, CollapsePlan.parse("p", Files.readString(out.resolve("laco_plan.json"))));
       assertEquals(List.of("config.json", "laco_plan.json", "model.safetensors"), names(out));
       assertArrayEquals(
@@ -171,10 +174,10 @@ class PlanApplierTest {
         CollapsePlan plan = fold(model, rule, NormsPolicy.MERGE);
         Path one = folder.resolve(rule + "1");
         Path two = folder.resolve("deeper/still/" + rule + "2");
-        new PlanApplier(model, plan, 200_000).write(one, false, bytes -> {});
+        write(new PlanApplier(model, plan, 200_000), one, false, bytes -> {});
         CollapsePlan read =
             CollapsePlan.parse("p", Files.readString(one.resolve("laco_plan.json")));
-        new PlanApplier(model, read, 200_000).write(two, false, bytes -> {});
+        write(new PlanApplier(model, read, 200_000), two, false, bytes -> {});
         assertEquals(names(one), names(two));
         for (String name : names(one)) {
           assertEquals(-1, Files.mismatch(one.resolve(name), two.resolve(name)), name);
@@ -194,7 +197,7 @@ class PlanApplierTest {
       CollapsePlan plan =
           new CollapsePlan(
               source, List.of(new LayerMix(0, second, second, second), LayerMix.original(1)));
-      new PlanApplier(model, plan, ONE_FILE).write(folder.resolve("out"), false, bytes -> {});
+      write(new PlanApplier(model, plan, ONE_FILE), folder.resolve("out"), false, bytes -> {});
       try (Checkpoint pruned = Checkpoint.open(folder.resolve("out"))) {
         HostTensor norm = pruned.tensor("model.layers.0.input_layernorm.weight");
         assertEquals(DType.BF16, norm.dtype());
@@ -333,7 +336,8 @@ class PlanApplierTest {
       assertFails(
           BadInputException.class,
           () ->
-              new PlanApplier(model, plan, ONE_FILE).write(folder.resolve("a/out"), false, b -> {}),
+              write(
+                  new PlanApplier(model, plan, ONE_FILE), folder.resolve("a/out"), false, b -> {}),
           "values that F16 cannot hold");
     }
     assertEquals(List.of(), names(folder));
@@ -344,10 +348,10 @@ class PlanApplierTest {
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
       PlanApplier applier =
           new PlanApplier(model, fold(model, "replace", NormsPolicy.BASE), ONE_FILE);
-      IllegalStateException failure = new IllegalStateException("the report cannot be written");
-      IllegalStateException e =
+      ResourceException failure = new ResourceException("the report cannot be written");
+      ResourceException e =
           assertThrows(
-              IllegalStateException.class,
+              ResourceException.class,
               () ->
                   applier.write(
                       folder.resolve("out"),
@@ -362,6 +366,36 @@ class PlanApplierTest {
   }
 
   @Test
+  void whatWasWrittenIsReadBackBeforeItGetsItsName() throws IOException {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
+      PlanApplier applier =
+          new PlanApplier(model, fold(model, "replace", NormsPolicy.BASE), ONE_FILE);
+      assertFails(
+          ResourceException.class,
+          () -> write(applier, folder.resolve("out"), false, bytes -> damageWhatIsWritten()),
+          "cannot be read back as a model");
+    }
+    assertEquals(List.of(), names(folder));
+  }
+
+  /** Sets the first weight of the file that is being written to NaN. */
+  private void damageWhatIsWritten() {
+    try {
+      for (String name : names(folder)) {
+        Path weights = folder.resolve(name, "model.safetensors");
+        if (Files.exists(weights)) {
+          try (RandomAccessFile file = new RandomAccessFile(weights.toFile(), "rw")) {
+            file.seek(8 + Long.reverseBytes(file.readLong()));
+            file.writeInt(-1);
+          }
+        }
+      }
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  @Test
   void aModelThatIsTruncatedMeanwhileIsNoticedAndLeavesTheOldTarget() throws IOException {
     Path source = TestCheckpoints.copy("llama_linear", folder.resolve("m"));
     Path out = Files.createDirectory(folder.resolve("out"));
@@ -372,15 +406,15 @@ class PlanApplierTest {
       assertFails(
           BadInputException.class,
           () ->
-              new PlanApplier(model, plan, ONE_FILE)
-                  .write(
-                      out,
-                      true,
-                      bytes -> {
-                        if (calls.incrementAndGet() == 3) {
-                          shorten(source.resolve("model.safetensors"));
-                        }
-                      }),
+              write(
+                  new PlanApplier(model, plan, ONE_FILE),
+                  out,
+                  true,
+                  bytes -> {
+                    if (calls.incrementAndGet() == 3) {
+                      shorten(source.resolve("model.safetensors"));
+                    }
+                  }),
           "do not change a checkpoint in use");
     }
     assertEquals(List.of("old"), names(out));
@@ -410,15 +444,15 @@ class PlanApplierTest {
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
       CollapsePlan plan = fold(model, "rdsc", NormsPolicy.BASE);
       AtomicLong calls = new AtomicLong();
-      new PlanApplier(model, plan, ONE_FILE)
-          .write(
-              out,
-              false,
-              bytes -> {
-                if (calls.incrementAndGet() == 3) {
-                  apply(Fixtures.model("llama_linear"), folder.resolve("other"), false);
-                }
-              });
+      write(
+          new PlanApplier(model, plan, ONE_FILE),
+          out,
+          false,
+          bytes -> {
+            if (calls.incrementAndGet() == 3) {
+              apply(Fixtures.model("llama_linear"), folder.resolve("other"), false);
+            }
+          });
     }
     assertEquals(List.of("other", "out"), names(folder));
   }
@@ -434,8 +468,13 @@ class PlanApplierTest {
   private static void apply(Path source, Path out, boolean overwrite) {
     try (Checkpoint model = Checkpoint.open(source)) {
       CollapsePlan plan = fold(model, "replace", NormsPolicy.BASE);
-      new PlanApplier(model, plan, ONE_FILE).write(out, overwrite, bytes -> {});
+      write(new PlanApplier(model, plan, ONE_FILE), out, overwrite, bytes -> {});
     }
+  }
+
+  private static void write(
+      PlanApplier applier, Path out, boolean overwrite, LongConsumer progress) {
+    applier.write(out, overwrite, progress, () -> {});
   }
 
   private static void assertUsage(Path source, Path out, boolean overwrite, String message) {

@@ -1,0 +1,48 @@
+package dev.laco;
+
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.model.Architecture;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Locale;
+import java.util.stream.Collectors;
+import org.junit.jupiter.api.Test;
+
+/** The README says what the code does. */
+final class ReadmeTest {
+  @Test
+  void theTableOfArchitecturesIsTheOneThatTheTestsCover() throws IOException {
+    StringBuilder table =
+        new StringBuilder(
+            """
+            | architecture | `model_type` | tested on |
+            |---|---|---|
+            """);
+    for (Architecture architecture : Architecture.values()) {
+      table.append(
+          String.format(
+              Locale.ROOT,
+              "| `%s` | `%s` | %s |\n",
+              architecture.className(),
+              architecture.modelType(),
+              Fixtures.names()
+                  .filter(
+                      name ->
+                          config(name)
+                              .at("/architectures/0")
+                              .textValue()
+                              .equals(architecture.className()))
+                  .map(name -> name + " (" + config(name).get("torch_dtype").textValue() + ")")
+                  .collect(Collectors.joining(", "))));
+    }
+    String readme = Files.readString(Path.of("README.md"));
+    assertTrue(readme.contains(table), "README.md should contain:\n" + table);
+  }
+
+  private static JsonNode config(String fixture) {
+    return Fixtures.read(Fixtures.model(fixture).resolve("config.json"));
+  }
+}
