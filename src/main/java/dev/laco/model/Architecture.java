@@ -99,9 +99,12 @@ public enum Architecture {
     this.defaultPositions = defaultPositions;
   }
 
-  /** The descriptor for an entry of {@code architectures} in {@code config.json}. */
+  /**
+   * The descriptor for an entry of {@code architectures} in {@code config.json}, whatever its case:
+   * the first conversions of Llama wrote {@code LLaMAForCausalLM}.
+   */
   public static Optional<Architecture> forClassName(String className) {
-    return Arrays.stream(values()).filter(a -> a.className.equals(className)).findFirst();
+    return Arrays.stream(values()).filter(a -> a.className.equalsIgnoreCase(className)).findFirst();
   }
 
   /** The class name in {@code config.json}. */
