@@ -11,6 +11,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.BadInputException;
 import dev.laco.ResourceException;
 import dev.laco.model.DType;
 import java.io.IOException;
@@ -151,6 +152,17 @@ class SafetensorsWriterTest {
       assertEquals(11, small.position());
     }
     assertArrayEquals(new byte[] {0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8}, read(copy));
+  }
+
+  @Test
+  void aSourceThatEndsEarlyIsNoticed() throws IOException {
+    Path source = TestCheckpoints.writeBytes(folder.resolve("source"), new byte[10]);
+    try (FileChannel from = FileChannel.open(source);
+        FileChannel to = FileChannel.open(folder.resolve("copy"), CREATE_NEW, WRITE)) {
+      var e =
+          assertThrows(BadInputException.class, () -> InputFiles.transfer(source, from, 4, 8, to));
+      assertTrue(e.getMessage().contains("source: ends before byte 12"), e.getMessage());
+    }
   }
 
   @Test
