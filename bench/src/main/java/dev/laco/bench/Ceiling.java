@@ -1,0 +1,67 @@
+package dev.laco.bench;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * What the machine can do, sampled between the iterations of a benchmark so that both meet the same
+ * noise.
+ */
+final class Ceiling {
+  private static final int SAMPLES_PER_ITERATION = 4;
+
+  private final String name;
+  private final Unit unit;
+  private final double work;
+  private final Runnable run;
+  private final List<Double> rates = new ArrayList<>();
+
+  /** What a rate counts, in billions a second. */
+  enum Unit {
+    BYTES("GB/s"),
+    OPERATIONS("GFLOP/s");
+
+    private final String displayName;
+
+    Unit(String displayName) {
+      this.displayName = displayName;
+    }
+
+    String displayName() {
+      return displayName;
+    }
+  }
+
+  /**
+   * A ceiling.
+   *
+   * @param work of one run, in {@code unit}
+   */
+  Ceiling(String name, Unit unit, double work, Runnable run) {
+    this.name = name;
+    this.unit = unit;
+    this.work = work;
+    this.run = run;
+  }
+
+  /** Runs a few times; the first run ever is not counted. */
+  void sample() {
+    if (rates.isEmpty()) {
+      rate();
+    }
+    for (int i = 0; i < SAMPLES_PER_ITERATION; i++) {
+      rates.add(rate());
+    }
+  }
+
+  /** Runs once: work a nanosecond, which is billions a second. */
+  double rate() {
+    long start = System.nanoTime();
+    run.run();
+    return work / (System.nanoTime() - start);
+  }
+
+  Note.Rates rates() {
+    return new Note.Rates(name, unit, List.copyOf(rates));
+  }
+}

@@ -1,0 +1,47 @@
+package dev.laco.bench;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Compute;
+import dev.laco.backend.cpu.CpuBackend;
+import dev.laco.backend.cpu.CpuTier;
+import dev.laco.backend.cpu.LibraryProduct;
+import dev.laco.backend.reference.ReferenceBackend;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+
+/** A backend and its tier. */
+enum Device {
+  AVX512(CpuTier.AVX512),
+  AVX2(CpuTier.AVX2),
+  PORTABLE(CpuTier.PORTABLE),
+  REFERENCE(CpuTier.PORTABLE);
+
+  private final CpuTier tier;
+
+  Device(CpuTier tier) {
+    this.tier = tier;
+  }
+
+  static Device of(String name) {
+    return valueOf(name.toUpperCase(Locale.ROOT));
+  }
+
+  /** Those that this machine has, the quickest first. */
+  static List<Device> supported() {
+    return Arrays.stream(values()).filter(device -> device.tier.isSupported()).toList();
+  }
+
+  String displayName() {
+    return name().toLowerCase(Locale.ROOT);
+  }
+
+  /** Also keeps the library to the tier, for the rest of the process. */
+  Backend open(Compute compute, int threads) {
+    if (this == REFERENCE) {
+      return new ReferenceBackend(compute);
+    }
+    LibraryProduct.limit(tier);
+    return CpuBackend.open(compute, threads, tier);
+  }
+}
