@@ -13,7 +13,7 @@ using namespace LACO_NAMESPACE;
 
 namespace {
 
-constexpr int64_t kRows = 32;
+constexpr int64_t kRows = 64;
 constexpr int64_t kKeys = 64;
 constexpr int kTile = 4;  // rows whose sums are held in registers at once
 #if LACO_TIER == 2
@@ -91,7 +91,8 @@ inline void transpose_square(const float* in, int64_t stride, float* out) {
   }
 }
 
-// keys [count <= kKeys, width], rows `stride` apart, into out [width, kKeys]; what is missing is 0.
+// keys [count <= kKeys, width], rows `stride` apart, into out [width, kKeys]; zeros up to the
+// next multiple of W.
 void transpose(const float* keys, int64_t count, int64_t width, int64_t stride, float* out) {
   const int64_t whole_keys = count / W * W;
   const int64_t whole_width = width / W * W;
@@ -105,46 +106,60 @@ void transpose(const float* keys, int64_t count, int64_t width, int64_t stride, 
       }
     }
   }
-  for (int64_t c = 0; c < width; c++) {
-    for (int64_t j = whole_keys; j < kKeys; j++) {
+  for (int64_t c = 0; c < width && whole_keys < count; c++) {
+    for (int64_t j = whole_keys; j < whole_keys + W; j++) {
       out[c * kKeys + j] = j < count ? keys[j * stride + c] : 0;
     }
   }
 }
 
-// scores[r][j] = queries[r] . keys[j] for kTile rows and all keys of a block.
-void score(const float* queries, const float* keys, int64_t width, float* scores) {
+// scores[r][j] = queries[r] . keys[j] for kTile rows and `vectors` vectors of keys.
+template <int vectors>
+inline void score_keys(const float* queries, const float* keys, int64_t width, float* scores) {
   const int64_t stride = padded(width);
-  for (int64_t j = 0; j < kKeys; j += kVectors * W) {
-    Vec sums[kTile][kVectors] = {};
-    for (int64_t c = 0; c < width; c++) {
-      Vec key[kVectors];
-      for (int k = 0; k < kVectors; k++) {
-        key[k] = load(keys + c * kKeys + j + k * W);
-      }
-      for (int r = 0; r < kTile; r++) {
-        Vec query = splat(queries[r * stride + c]);
-        for (int k = 0; k < kVectors; k++) {
-          sums[r][k] = fma(query, key[k], sums[r][k]);
-        }
-      }
+  Vec sums[kTile][vectors] = {};
+  for (int64_t c = 0; c < width; c++) {
+    Vec key[vectors];
+    for (int k = 0; k < vectors; k++) {
+      key[k] = load(keys + c * kKeys + k * W);
     }
     for (int r = 0; r < kTile; r++) {
-      for (int k = 0; k < kVectors; k++) {
-        store(scores + r * kKeys + j + k * W, sums[r][k]);
+      Vec query = splat(queries[r * stride + c]);
+      for (int k = 0; k < vectors; k++) {
+        sums[r][k] = fma(query, key[k], sums[r][k]);
       }
+    }
+  }
+  for (int r = 0; r < kTile; r++) {
+    for (int k = 0; k < vectors; k++) {
+      store(scores + r * kKeys + k * W, sums[r][k]);
     }
   }
 }
 
-// sums[r] += sum over keys of range of weights[r][j] * values[j], for `rows` rows; `vectors` vectors.
+// Likewise for `count` keys, a multiple of W.
+void score(const float* queries, const float* keys, int64_t count, int64_t width, float* scores) {
+  int64_t j = 0;
+  for (; j + kVectors * W <= count; j += kVectors * W) {
+    score_keys<kVectors>(queries, keys + j, width, scores + j);
+  }
+  for (; j + 2 * W <= count; j += 2 * W) {
+    score_keys<2>(queries, keys + j, width, scores + j);
+  }
+  for (; j < count; j += W) {
+    score_keys<1>(queries, keys + j, width, scores + j);
+  }
+}
+
+// sums[r] += sum over the keys of range of weights[r][j] * values[j], for `vectors` vectors of `rows`
+// rows of sums and values, all of them `stride` apart.
 template <int rows, int vectors>
 inline void weigh_columns(const float* weights, const float* values, int64_t stride, Range range,
-                          float* sums, int64_t sums_stride) {
+                          float* sums) {
   Vec total[rows][vectors];
   for (int r = 0; r < rows; r++) {
     for (int k = 0; k < vectors; k++) {
-      total[r][k] = load(sums + r * sums_stride + k * W);
+      total[r][k] = load(sums + r * stride + k * W);
     }
   }
   for (int64_t j = range.from; j < range.to; j++) {
@@ -161,30 +176,29 @@ inline void weigh_columns(const float* weights, const float* values, int64_t str
   }
   for (int r = 0; r < rows; r++) {
     for (int k = 0; k < vectors; k++) {
-      store(sums + r * sums_stride + k * W, total[r][k]);
+      store(sums + r * stride + k * W, total[r][k]);
     }
   }
 }
 
 template <int rows>
-void weigh(const float* weights, const float* values, int64_t stride, int64_t width, Range range,
-           float* sums) {
+void weigh(const float* weights, const float* values, int64_t width, Range range, float* sums) {
   if (range.from >= range.to) {
     return;
   }
-  const int64_t end = padded(width);
+  const int64_t stride = padded(width);
   int64_t c = 0;
-  for (; c + kVectors * W <= end; c += kVectors * W) {
-    weigh_columns<rows, kVectors>(weights, values + c, stride, range, sums + c, end);
+  for (; c + kVectors * W <= stride; c += kVectors * W) {
+    weigh_columns<rows, kVectors>(weights, values + c, stride, range, sums + c);
   }
-  for (; c < end; c += W) {
-    weigh_columns<rows, 1>(weights, values + c, stride, range, sums + c, end);
+  for (; c < stride; c += W) {
+    weigh_columns<rows, 1>(weights, values + c, stride, range, sums + c);
   }
 }
 
-// Turns the scores of a row into weights relative to the largest score so far, and rescales what the
-// row has gathered when that grows. Scores out of range become 0.
-void soften(float* scores, Range range, float* most, float* total, float* sums, int64_t width) {
+// Turns `count` scores of a row into weights relative to the largest score so far, and rescales what
+// the row has gathered when that grows. Scores out of range become 0.
+void soften(float* scores, int64_t count, Range range, float* most, float* total, float* sums, int64_t width) {
   Int lane;
   for (int i = 0; i < W; i++) {
     lane[i] = i;
@@ -192,7 +206,7 @@ void soften(float* scores, Range range, float* most, float* total, float* sums, 
   const Vec none = splat(-__builtin_inff());
   const int32_t from = static_cast<int32_t>(range.from), to = static_cast<int32_t>(range.to);
   Vec maximum = none;
-  for (int64_t j = 0; j < kKeys; j += W) {
+  for (int64_t j = 0; j < count; j += W) {
     Int key = lane + static_cast<int32_t>(j);
     Vec visible = select((key >= from) & (key < to), load(scores + j), none);
     store(scores + j, visible);
@@ -209,7 +223,7 @@ void soften(float* scores, Range range, float* most, float* total, float* sums, 
   }
   const float shift = now == -__builtin_inff() ? 0 : now;
   Vec sum = {};
-  for (int64_t j = 0; j < kKeys; j += W) {
+  for (int64_t j = 0; j < count; j += W) {
     Vec weight = exp(load(scores + j) - shift);
     store(scores + j, weight);
     sum += weight;
@@ -261,14 +275,9 @@ void attend(const float* query, const float* key, const float* value, const Head
   for (int64_t block = visible_from(0); block < last; block += kKeys) {
     const int64_t keys = min(kKeys, last - block);
     transpose(key + block * key_stride, keys, width, key_stride, scratch.keys);
-    const float* values = value + block * key_stride;
-    int64_t value_stride = key_stride;
-    if (width != stride) {
-      for (int64_t j = 0; j < keys; j++) {
-        copy_row(values + j * key_stride, width, scratch.values + j * stride);
-      }
-      values = scratch.values;
-      value_stride = stride;
+    // Rows a power of two apart would fight for the same few lines of the cache.
+    for (int64_t j = 0; j < keys; j++) {
+      copy_row(value + (block + j) * key_stride, width, scratch.values + j * stride);
     }
     auto range = [&](int64_t row) {
       return Range{min(kKeys, max(int64_t{0}, visible_from(row) - block)),
@@ -278,25 +287,26 @@ void attend(const float* query, const float* key, const float* value, const Head
       const int64_t rows = min<int64_t>(kTile, count - tile);
       float* scores = scratch.scores + tile * kKeys;
       float* sums = scratch.sums + tile * stride;
-      score(scratch.queries + tile * stride, scratch.keys, width, scores);
+      // Later rows see later keys.
+      const Range top = range(tile), bottom = range(tile + rows - 1);
+      const int64_t seen = padded(bottom.to);
+      score(scratch.queries + tile * stride, scratch.keys, seen, width, scores);
       for (int64_t r = 0; r < rows; r++) {
-        soften(scores + r * kKeys, range(tile + r), &most[tile + r], &total[tile + r],
+        soften(scores + r * kKeys, seen, range(tile + r), &most[tile + r], &total[tile + r],
                sums + r * stride, width);
       }
       // A weight of 0 times a value that is NaN is NaN: each row takes only the keys that it sees.
-      // Later rows see later keys.
-      const Range top = range(tile), bottom = range(tile + rows - 1);
       Range common = {bottom.from, top.to};
       if (rows < kTile || common.from >= common.to) {
         common = {kKeys, kKeys};
       } else {
-        weigh<kTile>(scores, values, value_stride, width, common, sums);
+        weigh<kTile>(scores, scratch.values, width, common, sums);
       }
       for (int64_t r = 0; r < rows; r++) {
         const Range own = range(tile + r);
-        weigh<1>(scores + r * kKeys, values, value_stride, width,
+        weigh<1>(scores + r * kKeys, scratch.values, width,
                  {own.from, min(own.to, common.from)}, sums + r * stride);
-        weigh<1>(scores + r * kKeys, values, value_stride, width,
+        weigh<1>(scores + r * kKeys, scratch.values, width,
                  {max(own.from, common.to), own.to}, sums + r * stride);
       }
     }

@@ -6,18 +6,27 @@ using namespace LACO_NAMESPACE;
 namespace {
 
 // Vectors whose f64 sums are held in registers at once.
-constexpr int kVectors = 2;
+constexpr int kVectors = 4;
 constexpr int64_t kElements = kVectors * W;
 // Elements that a thread takes at once.
 constexpr int64_t kChunk = 1 << 14;
+// Bytes of a result that is too large to be found in a cache later.
+constexpr int64_t kLarge = 32 << 20;
+constexpr int64_t kLine = 64;
 
 struct Sums {
   Wide lower[kVectors], upper[kVectors];
 };
 
+// Hardware prefetching stops at each page, and several sources keep it busy.
+inline void prefetch(const void* p) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + 1024));
+}
+
 template <class T>
 inline void accumulate(const T* x, double coefficient, bool first, Sums& sums) {
   for (int k = 0; k < kVectors; k++) {
+    prefetch(x + k * W);
     Vec v = load(x + k * W);
     Wide lower = low(v) * coefficient, upper = high(v) * coefficient;
     // Not 0 + product: that would turn -0 into 0.
@@ -26,25 +35,82 @@ inline void accumulate(const T* x, double coefficient, bool first, Sums& sums) {
   }
 }
 
-inline Vec round(Wide lower, Wide upper, const F32*) { return nearest(lower, upper); }
-
 template <class T>
-inline Vec round(Wide lower, Wide upper, const T*) {
-  return odd(lower, upper);
+inline void write(T* out, const Sums& sums) {
+  for (int k = 0; k < kVectors; k++) {
+    store(out + k * W, round(sums.lower[k], sums.upper[k], out));
+  }
 }
 
-inline int64_t byte_size(int32_t dtype) { return dtype == 0 ? 4 : 2; }
-
-// kElements sums, of elements that start `offset` into every source.
-inline Sums sums(const double* coefficients, const void* const* sources, const int32_t* dtypes,
-                 int64_t count, int64_t offset) {
-  Sums result = {};
-  for (int64_t j = 0; j < count; j++) {
-    with_dtype(dtypes[j], sources[j], [&](auto* source) {
-      accumulate(source + offset, coefficients[j], j == 0, result);
-    });
+// Past the caches, which saves reading what is about to be overwritten.
+template <class T>
+inline void write_streaming(T* out, const Sums& sums) {
+  for (int k = 0; k < kVectors; k++) {
+    stream(out + k * W, round(sums.lower[k], sums.upper[k], out));
   }
-  return result;
+}
+
+struct Sources {
+  const double* coefficients;
+  const void* const* data;
+  const int32_t* dtypes;
+  int64_t count;
+
+  // Sums of the kElements elements that start at `offset`.
+  Sums whole(int64_t offset) const {
+    Sums sums = {};
+    for (int64_t j = 0; j < count; j++) {
+      with_dtype(dtypes[j], data[j], [&](auto* source) {
+        accumulate(source + offset, coefficients[j], j == 0, sums);
+      });
+    }
+    return sums;
+  }
+
+  // Likewise of n < kElements, through copies that may be read in full.
+  Sums part(int64_t offset, int64_t n) const {
+    Sums sums = {};
+    for (int64_t j = 0; j < count; j++) {
+      with_dtype(dtypes[j], data[j], [&](auto* source) {
+        unsigned char copy[kElements * sizeof *source] = {};
+        std::memcpy(copy, source + offset, static_cast<size_t>(n) * sizeof *source);
+        accumulate(reinterpret_cast<decltype(source)>(copy), coefficients[j], j == 0, sums);
+      });
+    }
+    return sums;
+  }
+};
+
+template <class T>
+void mix(T* out, int64_t n, const Sources& sources) {
+  auto part = [&](int64_t offset, int64_t count) {
+    if (count > 0) {
+      unsigned char rounded[kElements * sizeof *out];
+      write(reinterpret_cast<T*>(rounded), sources.part(offset, count));
+      std::memcpy(out + offset, rounded, static_cast<size_t>(count) * sizeof *out);
+    }
+  };
+  const int64_t misaligned = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(out) % kLine);
+  const int64_t size = static_cast<int64_t>(sizeof *out);
+  const bool streaming = kCanStream && n * size >= kLarge && misaligned % size == 0;
+  const int64_t head = streaming ? misaligned / size : 0;
+  part(0, head);
+  const int64_t end = head + (n - head) / kElements * kElements;
+#pragma omp parallel for schedule(static) if (n > kParallel)
+  for (int64_t start = head; start < end; start += kChunk) {
+    const int64_t stop = min(end, start + kChunk);
+    if (streaming) {
+      for (int64_t i = start; i < stop; i += kElements) {
+        write_streaming(out + i, sources.whole(i));
+      }
+      finish_streaming();
+    } else {
+      for (int64_t i = start; i < stop; i += kElements) {
+        write(out + i, sources.whole(i));
+      }
+    }
+  }
+  part(end, n - end);
 }
 
 }  // namespace
@@ -60,36 +126,6 @@ LACO_KERNEL(mix)
     }
   }
   return with_dtype(out_dtype, out, [&](auto* type) {
-    auto* to = writable(type);
-    auto write = [](auto* destination, const Sums& s) {
-      for (int k = 0; k < kVectors; k++) {
-        store(destination + k * W, round(s.lower[k], s.upper[k], destination));
-      }
-    };
-    const int64_t whole = n / kElements * kElements;
-#pragma omp parallel for schedule(static) if (n > kParallel)
-    for (int64_t start = 0; start < whole; start += kChunk) {
-      const int64_t end = min(whole, start + kChunk);
-      for (int64_t i = start; i < end; i += kElements) {
-        write(to + i, sums(coefficients, sources, dtypes, count, i));
-      }
-    }
-    // The tail, source by source, through a copy that may be read in full.
-    const int64_t tail = n - whole;
-    if (tail > 0) {
-      Sums last = {};
-      for (int64_t j = 0; j < count; j++) {
-        const int64_t size = byte_size(dtypes[j]);
-        unsigned char copy[kElements * 4] = {};
-        std::memcpy(copy, static_cast<const unsigned char*>(sources[j]) + whole * size,
-                    static_cast<size_t>(tail * size));
-        with_dtype(dtypes[j], copy, [&](auto* source) {
-          accumulate(source, coefficients[j], j == 0, last);
-        });
-      }
-      unsigned char rounded[kElements * 4];
-      write(reinterpret_cast<decltype(to)>(rounded), last);
-      std::memcpy(to + whole, rounded, static_cast<size_t>(tail) * sizeof *to);
-    }
+    mix(writable(type), n, Sources{coefficients, sources, dtypes, count});
   });
 }

@@ -60,7 +60,13 @@ inline Vec fma(Vec a, Vec b, Vec c) {
 inline Vec fma(float a, Vec b, Vec c) { return fma(splat(a), b, c); }
 
 inline Vec widen(Half half, const Bf16*) {
+#if LACO_TIER == 2
+  return bit_cast<Vec>(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bit_cast<__m256i>(half)), 16));
+#elif LACO_TIER == 1
+  return bit_cast<Vec>(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bit_cast<__m128i>(half)), 16));
+#else
   return bit_cast<Vec>(__builtin_convertvector(half, Word) << 16);
+#endif
 }
 
 inline Vec widen(Half half, const F16*) {
