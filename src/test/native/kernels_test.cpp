@@ -1,0 +1,535 @@
+// Runs every kernel of every tier that the processor has, at every length around its vector width, on
+// memory that ends or begins at a page which cannot be touched, and compares with plain loops in f64.
+// Built with the address and undefined-behaviour sanitizers; exits with 1 on the first difference.
+
+#include <sys/mman.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <initializer_list>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+extern "C" {
+int32_t laco_cpu_features();
+#define LACO_DECLARE(tier)                                                                         \
+  int32_t laco_embed_##tier(const void*, int32_t, const int32_t*, int64_t, int64_t, float*);       \
+  int32_t laco_rms_norm_##tier(const float*, const void*, int32_t, double, int64_t, int64_t,       \
+                               float*);                                                            \
+  int32_t laco_linear_rows_##tier(const float*, const void*, int32_t, int64_t, int64_t, int64_t,   \
+                                  float*);                                                         \
+  int32_t laco_add_bias_##tier(float*, const void*, int32_t, int64_t, int64_t);                    \
+  int32_t laco_rope_##tier(float*, const float*, const float*, int64_t, int64_t, int64_t,          \
+                           int64_t);                                                               \
+  int64_t laco_attention_scratch_##tier(int64_t);                                                  \
+  int32_t laco_attention_##tier(const float*, const float*, const float*, int64_t, int64_t,        \
+                                int64_t, int64_t, float, const int32_t*, const int32_t*,           \
+                                const int32_t*, int64_t, float*, float*);                          \
+  int32_t laco_gated_activation_##tier(int32_t, const float*, const float*, int64_t, float*);      \
+  int32_t laco_add_##tier(float*, const float*, int64_t);                                          \
+  int32_t laco_mix_##tier(void*, int32_t, int64_t, const double*, const void* const*,              \
+                          const int32_t*, int64_t);                                                \
+  int32_t laco_cosine_##tier(const float*, const float*, int64_t, int64_t, const int32_t*,         \
+                             int64_t, double*, double*);                                           \
+  int32_t laco_log_probability_##tier(const float*, int64_t, int64_t, int64_t, const int32_t*,     \
+                                      float*, double*, float*);                                    \
+  int32_t laco_widen_##tier(const void*, int32_t, int64_t, float*);                                \
+  int32_t laco_narrow_##tier(const float*, int64_t, void*, int32_t);
+LACO_DECLARE(0)
+LACO_DECLARE(1)
+LACO_DECLARE(2)
+}
+
+namespace {
+
+struct Kernels {
+  int tier;
+  int needs;  // bits of laco_cpu_features
+  decltype(&laco_embed_0) embed;
+  decltype(&laco_rms_norm_0) rms_norm;
+  decltype(&laco_linear_rows_0) linear_rows;
+  decltype(&laco_add_bias_0) add_bias;
+  decltype(&laco_rope_0) rope;
+  decltype(&laco_attention_scratch_0) attention_scratch;
+  decltype(&laco_attention_0) attention;
+  decltype(&laco_gated_activation_0) gated_activation;
+  decltype(&laco_add_0) add;
+  decltype(&laco_mix_0) mix;
+  decltype(&laco_cosine_0) cosine;
+  decltype(&laco_log_probability_0) log_probability;
+  decltype(&laco_widen_0) widen;
+  decltype(&laco_narrow_0) narrow;
+};
+
+#define LACO_TABLE(tier, needs)                                                                    \
+  Kernels {                                                                                        \
+    tier, needs, laco_embed_##tier, laco_rms_norm_##tier, laco_linear_rows_##tier,                 \
+        laco_add_bias_##tier, laco_rope_##tier, laco_attention_scratch_##tier,                     \
+        laco_attention_##tier, laco_gated_activation_##tier, laco_add_##tier, laco_mix_##tier,     \
+        laco_cosine_##tier, laco_log_probability_##tier, laco_widen_##tier, laco_narrow_##tier     \
+  }
+
+const Kernels kTiers[] = {LACO_TABLE(0, 0), LACO_TABLE(1, 1), LACO_TABLE(2, 2)};
+
+std::string current;  // what is being tested
+
+[[noreturn]] void fail(const std::string& what) {
+  std::fprintf(stderr, "FAILED %s: %s\n", current.c_str(), what.c_str());
+  std::exit(1);
+}
+
+void check(bool condition, const char* what) {
+  if (!condition) {
+    fail(what);
+  }
+}
+
+void close(double actual, double expected, double tolerance, int64_t at) {
+  const bool same = std::isnan(expected) ? std::isnan(actual)
+                                         : actual == expected ||
+                                               std::abs(actual - expected) <= tolerance;
+  if (!same) {
+    fail("element " + std::to_string(at) + " is " + std::to_string(actual) + ", must be " +
+         std::to_string(expected));
+  }
+}
+
+// Memory between two pages that cannot be touched, at its end or its beginning, `shift` bytes away from
+// it. The bytes that are left hold a pattern that must survive.
+class Guarded {
+ public:
+  enum Side { kEnd, kBeginning };
+
+  Guarded(size_t bytes, Side side, size_t shift = 0) : bytes_(bytes) {
+    inside_ = (bytes + shift + kPage - 1) / kPage * kPage + kPage;
+    void* all = mmap(nullptr, inside_ + 2 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    check(all != MAP_FAILED, "mmap");
+    base_ = static_cast<unsigned char*>(all) + kPage;
+    check(mprotect(base_, inside_, PROT_READ | PROT_WRITE) == 0, "mprotect");
+    std::memset(base_, kPattern, inside_);
+    data_ = side == kEnd ? base_ + inside_ - bytes - shift : base_ + shift;
+  }
+
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+
+  ~Guarded() {
+    for (unsigned char* p = base_; p < base_ + inside_; p++) {
+      if (p == data_) {
+        p += bytes_;
+        if (p >= base_ + inside_) {
+          break;
+        }
+      }
+      check(*p == kPattern, "a byte beside the tensor was overwritten");
+    }
+    munmap(base_ - kPage, inside_ + 2 * kPage);
+  }
+
+  template <class T>
+  T* as() {
+    return reinterpret_cast<T*>(data_);
+  }
+  unsigned char* bytes() { return data_; }
+
+ private:
+  static constexpr size_t kPage = 4096;
+  static constexpr unsigned char kPattern = 0xa5;
+  unsigned char* base_;
+  unsigned char* data_;
+  size_t inside_;
+  size_t bytes_;
+};
+
+std::mt19937 generator(20240217);
+
+float normal() {
+  static std::normal_distribution<float> distribution;
+  return distribution(generator);
+}
+
+size_t size_of(int32_t dtype) { return dtype == 0 ? 4 : 2; }
+
+double decode(const unsigned char* p, int32_t dtype) {
+  if (dtype == 0) {
+    float value;
+    std::memcpy(&value, p, 4);
+    return static_cast<double>(value);
+  }
+  uint16_t bits;
+  std::memcpy(&bits, p, 2);
+  if (dtype == 2) {
+    const uint32_t wide = uint32_t{bits} << 16;
+    float value;
+    std::memcpy(&value, &wide, 4);
+    return static_cast<double>(value);
+  }
+  const int exponent = bits >> 10 & 31;
+  const int mantissa = bits & 1023;
+  double magnitude = exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(mantissa + 1024, exponent - 25);
+  if (exponent == 31) {
+    magnitude = mantissa == 0 ? std::numeric_limits<double>::infinity()
+                              : std::numeric_limits<double>::quiet_NaN();
+  }
+  return bits & 0x8000 ? -magnitude : magnitude;
+}
+
+// A weight of n elements: random finite bits, with magnitudes around 1.
+struct Weight {
+  int32_t dtype;
+  Guarded memory;
+
+  Weight(int32_t type, int64_t n, Guarded::Side side, size_t shift)
+      : dtype(type), memory(static_cast<size_t>(n) * size_of(type), side, shift) {
+    for (int64_t i = 0; i < n; i++) {
+      unsigned char* p = memory.bytes() + static_cast<size_t>(i) * size_of(type);
+      const float value = normal();
+      if (type == 0) {
+        std::memcpy(p, &value, 4);
+      } else {
+        uint32_t bits;
+        std::memcpy(&bits, &value, 4);
+        const uint32_t exponent = (bits >> 23 & 255) - 112;
+        const bool tiny = (bits >> 23 & 255) < 113;
+        const uint32_t half = tiny ? 0 : exponent << 10 | (bits >> 13 & 1023);
+        const auto stored =
+            static_cast<uint16_t>(type == 2 ? bits >> 16 : (bits >> 16 & 0x8000) | half);
+        std::memcpy(p, &stored, 2);
+      }
+    }
+  }
+
+  double operator[](int64_t i) {
+    return decode(memory.bytes() + static_cast<size_t>(i) * size_of(dtype), dtype);
+  }
+  const void* data() { return memory.bytes(); }
+};
+
+// f32 values between guards.
+struct Floats {
+  Guarded memory;
+  std::vector<float> start;  // what they were before a kernel ran
+
+  Floats(int64_t n, Guarded::Side side, std::function<float()> next = normal)
+      : memory(static_cast<size_t>(n) * 4, side) {
+    for (int64_t i = 0; i < n; i++) {
+      start.push_back(next());
+    }
+    std::memcpy(memory.bytes(), start.data(), start.size() * 4);
+  }
+
+  float* data() { return memory.as<float>(); }
+  double operator[](int64_t i) { return static_cast<double>(data()[i]); }
+  double before(int64_t i) const { return static_cast<double>(start[static_cast<size_t>(i)]); }
+};
+
+float unset() { return std::numeric_limits<float>::quiet_NaN(); }
+
+// Every length up to beyond four vectors of the widest tier, and some larger ones.
+std::vector<int64_t> lengths() {
+  std::vector<int64_t> all;
+  for (int64_t n = 1; n <= 70; n++) {
+    all.push_back(n);
+  }
+  for (int64_t n : {127, 128, 129, 255, 257, 576, 1030}) {
+    all.push_back(n);
+  }
+  return all;
+}
+
+// Calls f for every length, element type, side and shift of the weight.
+void each(const char* op, int tier,
+          const std::function<void(int64_t, int32_t, Guarded::Side, size_t)>& f) {
+  for (int64_t n : lengths()) {
+    for (int32_t dtype = 0; dtype < 3; dtype++) {
+      for (Guarded::Side side : {Guarded::kEnd, Guarded::kBeginning}) {
+        for (size_t shift : {size_t{0}, size_t{1}}) {
+          current = std::string(op) + "_" + std::to_string(tier) + " n=" + std::to_string(n) +
+                    " dtype=" + std::to_string(dtype) + " side=" + std::to_string(side) +
+                    " shift=" + std::to_string(shift);
+          f(n, dtype, side, shift);
+        }
+      }
+    }
+  }
+}
+
+void test_weights(const Kernels& k) {
+  each("embed", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
+    Weight table(dtype, 3 * n, side, shift);
+    Floats out(2 * n, side, unset);
+    const int32_t tokens[] = {2, 0};
+    check(k.embed(table.data(), dtype, tokens, 2, n, out.data()) == 0, "status");
+    for (int64_t i = 0; i < 2 * n; i++) {
+      close(out[i], table[tokens[i / n] * n + i % n], 0, i);
+    }
+  });
+  each("widen", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
+    Weight in(dtype, n, side, shift);
+    Floats out(n, side, unset);
+    check(k.widen(in.data(), dtype, n, out.data()) == 0, "status");
+    for (int64_t i = 0; i < n; i++) {
+      close(out[i], in[i], 0, i);
+    }
+  });
+  each("narrow", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
+    Floats in(n, side);
+    Guarded out(static_cast<size_t>(n) * size_of(dtype), side, shift);
+    check(k.narrow(in.data(), n, out.bytes(), dtype) == 0, "status");
+    const double epsilon = dtype == 0 ? 0 : dtype == 1 ? 0x1p-11 : 0x1p-8;
+    for (int64_t i = 0; i < n; i++) {
+      const double actual = decode(out.bytes() + static_cast<size_t>(i) * size_of(dtype), dtype);
+      close(actual, in[i], epsilon * std::abs(in[i]) + (dtype == 1 ? 0x1p-25 : 0), i);
+    }
+  });
+  each("rms_norm", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
+    Floats x(2 * n, side);
+    Weight weight(dtype, n, side, shift);
+    Floats out(2 * n, side, unset);
+    check(k.rms_norm(x.data(), weight.data(), dtype, 1e-5, 2, n, out.data()) == 0, "status");
+    for (int64_t r = 0; r < 2; r++) {
+      double squares = 0;
+      for (int64_t i = 0; i < n; i++) {
+        squares += x[r * n + i] * x[r * n + i];
+      }
+      const double norm = std::sqrt(squares / static_cast<double>(n) + 1e-5);
+      for (int64_t i = 0; i < n; i++) {
+        close(out[r * n + i], weight[i] * x[r * n + i] / norm, 1e-5, i);
+      }
+    }
+  });
+  each("add_bias", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
+    Floats x(2 * n, side);
+    Weight bias(dtype, n, side, shift);
+    check(k.add_bias(x.data(), bias.data(), dtype, 2, n) == 0, "status");
+    for (int64_t i = 0; i < 2 * n; i++) {
+      close(x[i], x.before(i) + bias[i % n], 1e-6, i);
+    }
+  });
+  each("linear_rows", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
+    const int64_t rows = 1 + n % 6;
+    const int64_t width = 1 + n % 7;
+    Floats x(rows * n, side);
+    Weight weight(dtype, width * n, side, shift);
+    Floats out(rows * width, side, unset);
+    check(k.linear_rows(x.data(), weight.data(), dtype, rows, n, width, out.data()) == 0, "status");
+    for (int64_t r = 0; r < rows; r++) {
+      for (int64_t o = 0; o < width; o++) {
+        double sum = 0;
+        for (int64_t i = 0; i < n; i++) {
+          sum += x[r * n + i] * weight[o * n + i];
+        }
+        close(out[r * width + o], sum, 1e-6 * static_cast<double>(n) + 1e-6, r * width + o);
+      }
+    }
+  });
+}
+
+// Of two tensors of any types, compared in bits with the portable tier's, which is compared in value.
+void test_mix(const Kernels& k) {
+  each("mix", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
+    Weight a(dtype, n, side, shift);
+    Weight b(static_cast<int32_t>(n % 3), n, side, shift);
+    const double coefficients[] = {1.0 / 3, -0.7};
+    const void* sources[] = {a.data(), b.data()};
+    const int32_t dtypes[] = {dtype, b.dtype};
+    for (int32_t to = 0; to < 3; to++) {
+      const size_t bytes = static_cast<size_t>(n) * size_of(to);
+      Guarded out(bytes, side, shift);
+      std::vector<unsigned char> portable(bytes);
+      check(k.mix(out.bytes(), to, n, coefficients, sources, dtypes, 2) == 0, "status");
+      check(laco_mix_0(portable.data(), to, n, coefficients, sources, dtypes, 2) == 0, "status");
+      check(std::memcmp(out.bytes(), portable.data(), bytes) == 0, "other bits than tier 0");
+      for (int64_t i = 0; i < n; i++) {
+        const double expected = coefficients[0] * a[i] + coefficients[1] * b[i];
+        const double actual = decode(out.bytes() + static_cast<size_t>(i) * size_of(to), to);
+        const double epsilon = to == 0 ? 0x1p-24 : to == 1 ? 0x1p-11 : 0x1p-8;
+        close(actual, expected, epsilon * std::abs(expected) + (to == 1 ? 0x1p-24 : 1e-40), i);
+      }
+    }
+  });
+}
+
+// Results so large that they are stored past the caches, at any alignment.
+void test_large_mix(const Kernels& k) {
+  const int64_t n = (40 << 20) / 2 + 13;
+  std::vector<uint16_t> source(static_cast<size_t>(n) + 1);
+  for (size_t i = 0; i < source.size(); i++) {
+    source[i] = static_cast<uint16_t>(i * 40503u >> 3 & 0xbfff);  // no infinity, no NaN
+  }
+  std::vector<unsigned char> out(static_cast<size_t>(n) * 4 + 70);
+  std::vector<unsigned char> portable(static_cast<size_t>(n) * 4);
+  const double coefficients[] = {0.37, 0.61};
+  const void* sources[] = {source.data(), source.data() + 1};
+  const int32_t dtypes[] = {2, 2};
+  for (int32_t to = 0; to < 3; to++) {
+    laco_mix_0(portable.data(), to, n, coefficients, sources, dtypes, 2);
+    for (size_t shift : {size_t{0}, size_t{4}, size_t{7}, size_t{64}}) {
+      current = "large mix_" + std::to_string(k.tier) + " to=" + std::to_string(to) + " shift=" +
+                std::to_string(shift);
+      const size_t bytes = static_cast<size_t>(n) * size_of(to);
+      std::memset(out.data(), 0xa5, out.size());
+      check(k.mix(out.data() + shift, to, n, coefficients, sources, dtypes, 2) == 0, "status");
+      check(std::memcmp(out.data() + shift, portable.data(), bytes) == 0, "other bits than tier 0");
+      check(shift == 0 || out[shift - 1] == 0xa5, "the byte before was overwritten");
+      check(out[shift + bytes] == 0xa5, "the byte after was overwritten");
+    }
+  }
+}
+
+void test_activations(const Kernels& k) {
+  each("elementwise", k.tier, [&](int64_t n, int32_t activation, Guarded::Side side, size_t) {
+    Floats gate(n, side), up(n, side), out(n, side, unset);
+    check(k.gated_activation(activation, gate.data(), up.data(), n, out.data()) == 0, "status");
+    for (int64_t i = 0; i < n; i++) {
+      const double x = gate[i];
+      const double tanh_argument = std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
+      const double expected = activation == 0   ? x / (1 + std::exp(-x))
+                              : activation == 1 ? 0.5 * x * std::erfc(-x / std::sqrt(2.0))
+                                                : 0.5 * x * (1 + std::tanh(tanh_argument));
+      close(out[i], expected * up[i], 2e-6 * (1 + std::abs(expected * up[i])), i);
+    }
+    check(k.add(gate.data(), up.data(), n) == 0, "status");
+    for (int64_t i = 0; i < n; i++) {
+      close(gate[i], static_cast<double>(static_cast<float>(gate.before(i) + up[i])), 0, i);
+    }
+  });
+}
+
+void test_rope(const Kernels& k) {
+  each("rope", k.tier, [&](int64_t pairs, int32_t extra, Guarded::Side side, size_t) {
+    const int64_t width = 2 * pairs + extra;
+    Floats x(2 * 3 * width, side), cosine(2 * pairs, side), sine(2 * pairs, side);
+    check(k.rope(x.data(), cosine.data(), sine.data(), 2, 3, width, pairs) == 0, "status");
+    for (int64_t i = 0; i < 2 * 3 * width; i++) {
+      const int64_t token = i / (3 * width), c = i % width;
+      double expected = x.before(i);
+      if (c < pairs) {
+        expected = expected * cosine[token * pairs + c] -
+                   x.before(i + pairs) * sine[token * pairs + c];
+      } else if (c < 2 * pairs) {
+        expected = expected * cosine[token * pairs + c - pairs] +
+                   x.before(i - pairs) * sine[token * pairs + c - pairs];
+      }
+      close(x[i], expected, 1e-5, i);
+    }
+  });
+}
+
+void test_cosine(const Kernels& k) {
+  each("cosine", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
+    Floats a(3 * n, side), b(3 * n, side);
+    Guarded scratch(9 * sizeof(double), side), out(2 * sizeof(double), side);
+    const int32_t offsets[] = {0, 1, 3};
+    check(k.cosine(a.data(), b.data(), 3, n, offsets, 2, scratch.as<double>(),
+                   out.as<double>()) == 0,
+          "status");
+    for (int64_t s = 0; s < 2; s++) {
+      double ab = 0, aa = 0, bb = 0;
+      for (int64_t i = offsets[s] * n; i < offsets[s + 1] * n; i++) {
+        ab += a[i] * b[i];
+        aa += a[i] * a[i];
+        bb += b[i] * b[i];
+      }
+      close(out.as<double>()[s], ab / std::sqrt(aa * bb), 1e-6, s);
+    }
+  });
+}
+
+void test_log_probability(const Kernels& k) {
+  each("log_probability", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
+    // Two panels of n and n + 1 entries, the second with what may be larger logits.
+    const int64_t all = 2 * n + 1;
+    Floats first(2 * n, side), second(2 * (n + 1), side, [] { return 3 * normal(); });
+    const int32_t targets[] = {static_cast<int32_t>(n), -1};
+    float most[] = {-INFINITY, -INFINITY}, target[] = {0, 0};
+    double total[] = {0, 0};
+    check(k.log_probability(first.data(), 2, n, 0, targets, most, total, target) == 0, "status");
+    check(k.log_probability(second.data(), 2, n + 1, n, targets, most, total, target) == 0, "status");
+    double sum = 0;
+    for (int64_t i = 0; i < all; i++) {
+      sum += std::exp(i < n ? first[i] : second[i - n]);
+    }
+    close(static_cast<double>(target[0]), second[0], 0, 0);
+    close(static_cast<double>(most[0]) + std::log(total[0]), std::log(sum), 2e-6, 0);
+    close(total[1], 0, 0, 1);
+  });
+}
+
+void test_attention(const Kernels& k) {
+  for (int64_t width : {1, 3, 4, 7, 8, 15, 16, 17, 32, 33, 64, 80, 128}) {
+    for (int64_t window : {0, 1, 5, 70}) {
+      for (Guarded::Side side : {Guarded::kEnd, Guarded::kBeginning}) {
+        current = "attention_" + std::to_string(k.tier) + " width=" + std::to_string(width) +
+                  " window=" + std::to_string(window);
+        const int64_t heads = 6, key_heads = 2, sequences = 3;
+        const int32_t offsets[] = {0, 1, 38, 41}, past[] = {0, 0, 90}, keys[] = {0, 1, 38, 131};
+        Floats query(41 * heads * width, side), key(131 * key_heads * width, side),
+            value(131 * key_heads * width, side), out(41 * heads * width, side, unset);
+        // As many threads as OpenMP may start.
+        Floats scratch(64 * k.attention_scratch(width), side, unset);
+        const float scale = 1 / std::sqrt(static_cast<float>(width));
+        check(k.attention(query.data(), key.data(), value.data(), heads, key_heads, width, window,
+                          scale, offsets, keys, past, sequences, scratch.data(), out.data()) == 0,
+              "status");
+        for (int64_t s = 0; s < sequences; s++) {
+          for (int64_t t = offsets[s]; t < offsets[s + 1]; t++) {
+            const int64_t last = past[s] + t - offsets[s];
+            const int64_t from = window == 0 || last - window + 1 < 0 ? 0 : last - window + 1;
+            for (int64_t h = 0; h < heads; h++) {
+              const int64_t q = (t * heads + h) * width;
+              std::vector<double> weights;
+              double total = 0;
+              auto row = [&](int64_t j) {
+                return ((keys[s] + j) * key_heads + h / (heads / key_heads)) * width;
+              };
+              for (int64_t j = from; j <= last; j++) {
+                double score = 0;
+                for (int64_t c = 0; c < width; c++) {
+                  score += query[q + c] * key[row(j) + c];
+                }
+                weights.push_back(std::exp(score * static_cast<double>(scale)));
+                total += weights.back();
+              }
+              for (int64_t c = 0; c < width; c++) {
+                double sum = 0;
+                for (int64_t j = from; j <= last; j++) {
+                  sum += weights[static_cast<size_t>(j - from)] * value[row(j) + c];
+                }
+                close(out[q + c], sum / total, 1e-5, q + c);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  const int features = laco_cpu_features();
+  for (const Kernels& k : kTiers) {
+    if ((features & k.needs) != k.needs) {
+      std::printf("tier %d: this processor lacks it\n", k.tier);
+      continue;
+    }
+    test_weights(k);
+    test_mix(k);
+    test_large_mix(k);
+    test_activations(k);
+    test_rope(k);
+    test_cosine(k);
+    test_log_probability(k);
+    test_attention(k);
+    std::printf("tier %d: all kernels agree\n", k.tier);
+  }
+  return 0;
+}
