@@ -48,6 +48,9 @@ inline void tiles(const float* x, int64_t rows, const T* weight, int64_t in, int
   for (; r + kInputs <= rows; r += kInputs) {
     tile<weights, kInputs>(x + r * in, weight, in, out_stride, out + r * out_stride);
   }
+  for (; r + 2 <= rows; r += 2) {
+    tile<weights, 2>(x + r * in, weight, in, out_stride, out + r * out_stride);
+  }
   for (; r < rows; r++) {
     tile<weights, 1>(x + r * in, weight, in, out_stride, out + r * out_stride);
   }

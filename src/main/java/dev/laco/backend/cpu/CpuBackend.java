@@ -51,7 +51,7 @@ public final class CpuBackend implements Backend {
     this.threads = threads;
     this.kernels = new CpuKernels(libraries.kernels(), tier);
     this.oneDnnVersion = OneDnn.version(libraries.oneDnn());
-    this.products = new LinearProduct(libraries.oneDnn(), kernels, compute, tier);
+    this.products = new LinearProduct(libraries.oneDnn(), kernels, compute, tier, threads);
   }
 
   /**
