@@ -96,7 +96,7 @@ final class PruneCommand implements Callable<Integer> {
     long start = System.nanoTime();
     Path reportPath = reportFile != null || out == null ? reportFile : defaultReport(out);
     try (OpenModel open = OpenModel.open(model);
-        SideFiles files = new SideFiles(out)) {
+        SideFiles files = new SideFiles(model, out)) {
       if (out != null) {
         PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite);
       }
@@ -121,12 +121,10 @@ final class PruneCommand implements Callable<Integer> {
       OpenModel open,
       PruneRun.Outcome outcome,
       SideFiles.@Nullable SideFile plan,
-      SideFiles.@Nullable SideFile report) {
-    if (plan != null) {
-      plan.write(outcome.plan().toJsonText());
-    }
+      SideFiles.@Nullable SideFile report)
+      throws IOException {
     if (out == null) {
-      return writeReport(outcome, null, report);
+      return writeSideFiles(outcome, null, plan, report);
     }
     long start = System.nanoTime();
     PlanApplier applier =
@@ -137,7 +135,7 @@ final class PruneCommand implements Callable<Integer> {
           out,
           write.overwrite,
           new WrittenBytes(progress, applier.tensorBytes()),
-          () -> json[0] = writeReport(outcome, (System.nanoTime() - start) / 1e9, report));
+          () -> json[0] = writeSideFiles(outcome, (System.nanoTime() - start) / 1e9, plan, report));
     }
     console.line(
         "wrote",
@@ -148,10 +146,15 @@ final class PruneCommand implements Callable<Integer> {
     return json[0];
   }
 
-  private static ObjectNode writeReport(
+  private static ObjectNode writeSideFiles(
       PruneRun.Outcome outcome,
       @Nullable Double writeSeconds,
-      SideFiles.@Nullable SideFile report) {
+      SideFiles.@Nullable SideFile plan,
+      SideFiles.@Nullable SideFile report)
+      throws IOException {
+    if (plan != null) {
+      plan.write(outcome.plan().toJsonText());
+    }
     ObjectNode json = outcome.report().apply(writeSeconds).toJson();
     if (report != null) {
       report.write(json.toPrettyString() + "\n");
@@ -171,6 +174,11 @@ final class PruneCommand implements Callable<Integer> {
 
   /** {@code OUT.report.json}, beside OUT. */
   private static Path defaultReport(Path out) {
-    return out.resolveSibling(out.toAbsolutePath().normalize().getFileName() + ".report.json");
+    Path named = out.normalize();
+    if (named.toString().isEmpty() || named.endsWith("..")) {
+      // "." and ".." have no name of their own.
+      named = named.toAbsolutePath().normalize();
+    }
+    return named.resolveSibling(named.getFileName() + ".report.json");
   }
 }
