@@ -150,8 +150,7 @@ final class PruneCommand implements Callable<Integer> {
       PruneRun.Outcome outcome,
       @Nullable Double writeSeconds,
       SideFiles.@Nullable SideFile plan,
-      SideFiles.@Nullable SideFile report)
-      throws IOException {
+      SideFiles.@Nullable SideFile report) {
     if (plan != null) {
       plan.write(outcome.plan().toJsonText());
     }

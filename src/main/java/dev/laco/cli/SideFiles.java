@@ -39,11 +39,19 @@ final class SideFiles implements AutoCloseable {
 
   /** One file; {@code partial} is its name until it is published. */
   record SideFile(Path file, Path partial) {
-    /** Makes way for the contents; they go to the path that is returned. */
-    Path begin() throws IOException {
-      Files.createDirectories(file.resolveSibling(""));
-      Files.deleteIfExists(partial);
-      return partial;
+    /**
+     * Makes way for the contents; they go to the path that is returned.
+     *
+     * @throws ResourceException if the disk is full or cannot be written
+     */
+    Path begin() {
+      try {
+        Files.createDirectories(file.resolveSibling(""));
+        Files.deleteIfExists(partial);
+        return partial;
+      } catch (IOException e) {
+        throw OutputFiles.cannotWrite(file, e);
+      }
     }
 
     /**
@@ -51,7 +59,7 @@ final class SideFiles implements AutoCloseable {
      *
      * @throws ResourceException if the disk is full or cannot be written
      */
-    void write(String contents) throws IOException {
+    void write(String contents) {
       OutputFiles.write(begin(), contents.getBytes(UTF_8));
     }
   }
@@ -87,11 +95,8 @@ final class SideFiles implements AutoCloseable {
   /** Gives all files their names. */
   void publish() throws IOException {
     for (SideFile side : files) {
-      Files.move(
-          side.partial(),
-          side.file(),
-          StandardCopyOption.ATOMIC_MOVE,
-          StandardCopyOption.REPLACE_EXISTING);
+      // Replaces a file that is there, in one step.
+      Files.move(side.partial(), side.file(), StandardCopyOption.ATOMIC_MOVE);
     }
   }
 

@@ -26,8 +26,7 @@ class PruneParityTest {
 
   static Stream<Arguments> runs() {
     return Fixtures.names()
-        .flatMap(
-            name -> Stream.of(Arguments.of(name, "official"), Arguments.of(name, "paper")));
+        .flatMap(name -> Stream.of(Arguments.of(name, "official"), Arguments.of(name, "paper")));
   }
 
   @ParameterizedTest
@@ -59,9 +58,7 @@ class PruneParityTest {
     JsonNode quality = report.get("quality");
     assertEquals(nll, quality.get("pruned").get("meanNll").doubleValue(), NLL * nll);
     double dense =
-        Fixtures.json(name, "expected.json")
-            .at("/dense/float32/eval/mean_nll")
-            .doubleValue();
+        Fixtures.json(name, "expected.json").at("/dense/float32/eval/mean_nll").doubleValue();
     assertEquals(dense, quality.get("dense").get("meanNll").doubleValue(), NLL * dense);
     return report;
   }
@@ -72,8 +69,7 @@ class PruneParityTest {
     JsonNode expected = Fixtures.json("storyteller", "expected.json").get("runs").get(run);
     Path out = folder.resolve("out");
     Path evalTokens = Laco.tokens(folder, "storyteller", "eval");
-    JsonNode report =
-        prune(Laco.STORYTELLER, "storyteller", expected, evalTokens, "cpu", out);
+    JsonNode report = prune(Laco.STORYTELLER, "storyteller", expected, evalTokens, "cpu", out);
     assertTrialsMatch(expected, report);
     assertWritten(Laco.STORYTELLER, report.get("plan"), out);
     double dense =
@@ -92,19 +88,36 @@ class PruneParityTest {
       Path model, String fixture, JsonNode run, Path evalTokens, String device, Path out) {
     JsonNode report =
         Laco.run(
-                "prune", model, out, "--json", "--compute", "f32", "--device", device,
-                "--calibration", Laco.tokens(folder, fixture, "calib"),
-                "--eval-tokens", evalTokens,
-                "--merge-layers", run.get("mergeLayers"),
-                "--interval", run.get("interval"),
-                "--lowest", run.get("lowest"),
-                "--highest", run.get("highest"),
-                "--threshold", run.get("threshold"),
-                "--rule", run.get("rule").textValue(),
-                "--norms", run.get("norms").textValue())
+                "prune",
+                model,
+                out,
+                "--json",
+                "--compute",
+                "f32",
+                "--device",
+                device,
+                "--calibration",
+                Laco.tokens(folder, fixture, "calib"),
+                "--eval-tokens",
+                evalTokens,
+                "--merge-layers",
+                run.get("mergeLayers"),
+                "--interval",
+                run.get("interval"),
+                "--lowest",
+                run.get("lowest"),
+                "--highest",
+                run.get("highest"),
+                "--threshold",
+                run.get("threshold"),
+                "--rule",
+                run.get("rule").textValue(),
+                "--norms",
+                run.get("norms").textValue())
             .succeeded()
             .json();
-    for (String key : List.of("mergeLayers", "interval", "lowest", "highest", "threshold", "rule")) {
+    for (String key :
+        List.of("mergeLayers", "interval", "lowest", "highest", "threshold", "rule")) {
       assertEquals(run.get(key), report.get("settings").get(key), key);
     }
     return report;

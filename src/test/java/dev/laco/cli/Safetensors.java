@@ -53,8 +53,7 @@ final class Safetensors {
   static Map<String, Tensor> read(Path file) {
     try {
       byte[] bytes = Files.readAllBytes(file);
-      int header =
-          Math.toIntExact(ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN).getLong());
+      int header = Math.toIntExact(ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN).getLong());
       JsonNode table = new ObjectMapper().readTree(bytes, 8, header);
       Map<String, Tensor> tensors = new TreeMap<>();
       table
