@@ -3,9 +3,12 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.model.ConfigRewriter;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
@@ -100,6 +103,7 @@ final class PruneCommand implements Callable<Integer> {
       if (out != null) {
         PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite);
       }
+      requireConfigOfAnyDepth(open);
       SideFiles.SideFile plan = planFile == null ? null : files.add("--plan", planFile);
       SideFiles.SideFile report = reportPath == null ? null : files.add("--report", reportPath);
       PruneRun.Outcome outcome = new PruneRun(this, console, open).run(start);
@@ -111,6 +115,15 @@ final class PruneCommand implements Callable<Integer> {
       }
     }
     return 0;
+  }
+
+  /** A config that cannot be re-indexed is an error before the search, not after it. */
+  private static void requireConfigOfAnyDepth(OpenModel open) {
+    int depth = open.config().numHiddenLayers();
+    ConfigRewriter.rewrite(
+        open.directory().resolve(Checkpoint.CONFIG).toString(),
+        open.checkpoint().configJson(),
+        IntStream.range(0, Math.max(1, depth - 1)).boxed().toList());
   }
 
   /**
