@@ -6,7 +6,6 @@ import dev.laco.checkpoint.OutputFiles;
 import dev.laco.checkpoint.SafetensorsFile;
 import java.io.IOException;
 import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -21,10 +20,11 @@ final class Target {
    *
    * @throws UsageException if it is the model, inside it or around it, no folder, or not empty and
    *     not to be replaced
+   * @throws dev.laco.ResourceException if it cannot be written
    */
   static Path resolve(Checkpoint model, Path out, boolean overwrite) {
     try {
-      Path target = realPath(out);
+      Path target = OutputFiles.realPath(out);
       if (target.getFileName() == null) {
         throw new UsageException(out + ": is a file system's root; name a folder");
       }
@@ -35,6 +35,7 @@ final class Target {
       if (!overwrite && Files.exists(target) && !isEmpty(target)) {
         throw new UsageException(out + ": is not empty; use --overwrite to replace it");
       }
+      OutputFiles.requireWritable(out.toString(), target);
       return target;
     } catch (IOException e) {
       throw OutputFiles.cannotWrite(out, e);
@@ -58,15 +59,6 @@ final class Target {
             "%s: holds the model's %s; choose another folder".formatted(out, path));
       }
     }
-  }
-
-  /** The real path of what exists, and behind it the names of what does not yet. */
-  private static Path realPath(Path path) throws IOException {
-    Path absolute = path.toAbsolutePath().normalize();
-    if (Files.exists(absolute, LinkOption.NOFOLLOW_LINKS) || absolute.getParent() == null) {
-      return absolute.toRealPath();
-    }
-    return realPath(absolute.getParent()).resolve(absolute.getFileName());
   }
 
   private static boolean isEmpty(Path folder) throws IOException {

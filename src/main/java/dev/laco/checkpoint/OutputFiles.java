@@ -1,11 +1,15 @@
 package dev.laco.checkpoint;
 
 import dev.laco.ResourceException;
+import dev.laco.UsageException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.Objects;
 
 /** Writing files so that they are on the disk before anything relies on them. */
 public final class OutputFiles {
@@ -54,6 +58,37 @@ public final class OutputFiles {
 
   static FileChannel create(Path file) throws IOException {
     return FileChannel.open(file, StandardOpenOption.WRITE, StandardOpenOption.CREATE_NEW);
+  }
+
+  /** The real path of what exists, and behind it the names of what does not yet. */
+  public static Path realPath(Path path) throws IOException {
+    Path absolute = path.toAbsolutePath().normalize();
+    if (Files.exists(absolute, LinkOption.NOFOLLOW_LINKS) || absolute.getParent() == null) {
+      return absolute.toRealPath();
+    }
+    return realPath(absolute.getParent()).resolve(absolute.getFileName());
+  }
+
+  /**
+   * Checks that something can be created under a name, before work is done for it.
+   *
+   * @param name as the user gave it, for messages
+   * @param path its real path, not a root
+   * @throws UsageException if what should be its folder is none
+   * @throws ResourceException if the folder cannot be written
+   */
+  public static void requireWritable(String name, Path path) {
+    Path folder = path;
+    do {
+      folder = Objects.requireNonNull(folder.getParent(), "a root always exists");
+    } while (!Files.exists(folder));
+    if (!Files.isDirectory(folder)) {
+      throw new UsageException("%s: %s is not a folder".formatted(name, folder));
+    }
+    if (!Files.isWritable(folder)) {
+      throw new ResourceException(
+          "%s: %s cannot be written; choose another place".formatted(name, folder));
+    }
   }
 
   /** The error for a file that cannot be written; says how much space its file system has. */

@@ -16,7 +16,12 @@ final class Backends {
    *
    * @param reason empty where the user chose it
    */
-  record Choice(Backend backend, String reason) {}
+  record Choice(Backend backend, String reason) {
+    /** The device and why, for people. */
+    String describe() {
+      return reason.isEmpty() ? backend.device() : backend.device() + "; " + reason;
+    }
+  }
 
   /**
    * Opens a device.
@@ -27,9 +32,6 @@ final class Backends {
    * @throws ResourceException if the device cannot be used; another is never taken in its place
    */
   static Choice open(String device, Compute compute, int threads) {
-    if (threads < 0) {
-      throw new UsageException("--threads " + threads + ": expected at least 1");
-    }
     if (device.equals("auto")) {
       return new Choice(
           CpuBackend.open(compute, threads), "auto: this version has no CUDA backend");

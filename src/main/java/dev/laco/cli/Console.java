@@ -44,6 +44,13 @@ final class Console {
     }
   }
 
+  /** A line beside the result, on stderr. */
+  void note(String label, String text) {
+    if (!quiet) {
+      err.println(String.format(Locale.ROOT, "%-12s %s", label, text));
+    }
+  }
+
   /** What a command was asked for; {@code --quiet} does not hold it back. */
   void result(String text) {
     out.print(text);

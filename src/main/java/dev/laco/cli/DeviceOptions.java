@@ -1,11 +1,15 @@
 package dev.laco.cli;
 
+import dev.laco.UsageException;
 import dev.laco.backend.Compute;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
 /** Where and how to compute. */
 final class DeviceOptions {
+  /** More than any machine has; OpenMP dies of a number that the system refuses. */
+  private static final int MAX_THREADS = 1024;
+
   @Option(
       names = "--device",
       paramLabel = "DEVICE",
@@ -25,8 +29,8 @@ final class DeviceOptions {
   @Option(
       names = "--threads",
       paramLabel = "N",
-      description = "CPU threads. Default: one per core.")
-  int threads;
+      description = "CPU threads, 1 to " + MAX_THREADS + ". Default: one per core.")
+  @Nullable Integer threads;
 
   @Option(
       names = "--memory",
@@ -34,4 +38,17 @@ final class DeviceOptions {
       description =
           "Budget for buffers beside the mapped weights (KB, MB, GB, KiB, MiB, GiB). Default: what is free.")
   @Nullable ByteSize memory;
+
+  /**
+   * Opens the backend that was asked for.
+   *
+   * @throws UsageException if there is no such device, or no such number of threads
+   * @throws dev.laco.ResourceException if it cannot be used
+   */
+  Backends.Choice open() {
+    if (threads != null && (threads < 1 || threads > MAX_THREADS)) {
+      throw new UsageException("--threads " + threads + ": expected 1 to " + MAX_THREADS);
+    }
+    return Backends.open(device, compute, threads == null ? 0 : threads);
+  }
 }

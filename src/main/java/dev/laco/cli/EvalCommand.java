@@ -1,6 +1,5 @@
 package dev.laco.cli;
 
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.UsageException;
 import dev.laco.backend.Backend;
 import dev.laco.eval.Perplexity;
@@ -76,20 +75,25 @@ final class EvalCommand implements Callable<Integer> {
   public Integer call() throws IOException {
     EvaluationText.checkLengths(maxLength, stride);
     Console console = output.console();
-    try (OpenModel open = OpenModel.open(model)) {
+    try (OpenModel open = OpenModel.open(model);
+        SideFiles files = new SideFiles(model, null)) {
       EvaluationText text = text(open);
-      Backends.Choice choice = Backends.open(device.device, device.compute, device.threads);
+      SideFiles.SideFile dumpFile = dump == null ? null : files.add("--dump", dump);
+      Backends.Choice choice = device.open();
       try (Backend backend = choice.backend()) {
-        console.line(
-            "device",
-            "%s%s",
-            backend.device(),
-            choice.reason().isEmpty() ? "" : "; " + choice.reason());
+        console.line("device", "%s", choice.describe());
         console.line("model", "%s: %s", model, open.describe());
         CausalLm lm = CausalLm.of(backend, open.config(), open.checkpoint());
         MemoryBudget.require(
             Perplexity.bytes(lm, text.windows()), device.memory, "use a smaller --max-length");
-        measure(console, lm, text);
+        Perplexity result = measure(console, lm, text);
+        if (dumpFile != null) {
+          StateDump.write(
+              lm, text.windows(), source == null || source.tokens == null, dumpFile.begin());
+          files.publish();
+          console.line("dump", "%s", dumpFile.file());
+        }
+        say(console, text, result);
       }
     }
     return 0;
@@ -110,18 +114,15 @@ final class EvalCommand implements Callable<Integer> {
     return EvaluationText.tokens(source.tokens, open);
   }
 
-  private void measure(Console console, CausalLm lm, EvaluationText text) throws IOException {
-    Perplexity result;
+  private static Perplexity measure(Console console, CausalLm lm, EvaluationText text) {
     try (ProgressLine progress = console.progress("perplexity")) {
-      result = Perplexity.measure(lm, text.windows(), progress::update);
+      return Perplexity.measure(lm, text.windows(), progress::update);
     }
-    if (dump != null) {
-      StateDump.write(lm, text.windows(), source == null || source.tokens == null, dump);
-      console.line("dump", "%s", dump);
-    }
+  }
+
+  private void say(Console console, EvaluationText text, Perplexity result) {
     if (output.json) {
-      ObjectNode json = PruneReport.toJson(result);
-      console.document(json);
+      console.document(PruneReport.toJson(result));
     } else {
       console.result(
           "%-12s %.4f (mean NLL %.6f nats over %,d tokens of %s)%n"

@@ -31,6 +31,8 @@ import picocli.CommandLine.Parameters;
     versionProvider = Version.class,
     footer = {"", "Example:", "  laco generate models/storyteller --prompt \"Once upon a time\""})
 final class GenerateCommand implements Callable<Integer> {
+  private static final int MAX_TOKENS = 1 << 26;
+
   @Parameters(paramLabel = "MODEL", description = "Folder of a Hugging Face checkpoint.")
   Path model;
 
@@ -89,27 +91,30 @@ final class GenerateCommand implements Callable<Integer> {
         throw new UsageException("--prompt is empty and the model's tokenizer adds no BOS token");
       }
       TokenLists.requireInVocabulary("--prompt", ids, open.config().vocabSize());
-      if (ids.length + maxTokens > open.config().maxPositionEmbeddings()) {
+      Set<Integer> stop = stopTokens(open);
+      int length = Math.addExact(ids.length, maxTokens);
+      if (length > open.config().maxPositionEmbeddings()) {
         console.warning(
             "prompt and new tokens, %d, go beyond the model's %d positions"
-                .formatted(ids.length + maxTokens, open.config().maxPositionEmbeddings()));
+                .formatted(length, open.config().maxPositionEmbeddings()));
       }
-      try (Backend backend =
-          Backends.open(device.device, device.compute, device.threads).backend()) {
-        generate(
-            console,
-            CausalLm.of(backend, open.config(), open.checkpoint()),
-            tokenizer,
-            ids,
-            stopTokens(open));
+      Backends.Choice choice = device.open();
+      try (Backend backend = choice.backend()) {
+        console.note("device", choice.describe());
+        MemoryBudget.require(
+            Generator.bytes(open.config(), ids.length, maxTokens),
+            device.memory,
+            "use a smaller --max-tokens or a shorter --prompt");
+        CausalLm lm = CausalLm.of(backend, open.config(), open.checkpoint());
+        generate(console, lm, tokenizer, ids, stop);
       }
     }
     return 0;
   }
 
   private void checkOptions() {
-    if (maxTokens < 1) {
-      throw new UsageException("--max-tokens " + maxTokens + ": expected at least 1");
+    if (maxTokens < 1 || maxTokens > MAX_TOKENS) {
+      throw new UsageException("--max-tokens " + maxTokens + ": expected 1 to " + MAX_TOKENS);
     }
     if (!(temperature >= 0) || !Double.isFinite(temperature)) {
       throw new UsageException(

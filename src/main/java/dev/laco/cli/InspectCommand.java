@@ -4,9 +4,11 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.TensorInfo;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Parameters;
@@ -52,19 +54,27 @@ final class InspectCommand implements Callable<Integer> {
         "architecture", checkpoint.configJson().path("architectures").path(0).asText("unknown"));
     json.put("modelType", checkpoint.configJson().path("model_type").asText("unknown"));
     json.put("layers", checkpoint.configJson().path("num_hidden_layers").asInt());
-    json.put("parameters", checkpoint.parameterCount());
+    String whyNot = whyNotSupported(checkpoint);
+    // Of a model that is not understood, whatever its tensors hold.
+    json.put(
+        "parameters",
+        whyNot == null
+            ? checkpoint.parameterCount()
+            : checkpoint.tensors().stream().mapToLong(TensorInfo::elements).sum());
     json.put("dtype", OpenModel.dtypes(checkpoint));
     json.put("bytes", checkpoint.totalBytes());
     json.put("files", checkpoint.files().size());
+    json.put("supported", whyNot == null);
+    return whyNot == null ? json.put("digest", checkpoint.digest()) : json.put("reason", whyNot);
+  }
+
+  private static @Nullable String whyNotSupported(Checkpoint checkpoint) {
     try {
       checkpoint.requireSupported();
-      json.put("supported", true);
-      json.put("digest", checkpoint.digest());
+      return null;
     } catch (BadInputException e) {
-      json.put("supported", false);
-      json.put("reason", e.getMessage());
+      return e.getMessage();
     }
-    return json;
   }
 
   private static String grouped(long value) {

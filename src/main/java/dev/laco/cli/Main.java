@@ -1,14 +1,17 @@
 package dev.laco.cli;
 
 import dev.laco.LacoException;
+import dev.laco.UsageException;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
+import java.math.BigDecimal;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.FileSystemException;
 import java.util.Locale;
 import picocli.CommandLine;
 import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.TypeConversionException;
 
 /**
  * Entry point: parses the command line, runs a command, turns errors into one line and an exit
@@ -40,9 +43,12 @@ public final class Main {
     commandLine.setCaseInsensitiveEnumValuesAllowed(true);
     commandLine.setAbbreviatedOptionsAllowed(false);
     commandLine.setUsageHelpAutoWidth(false);
-    commandLine.registerConverter(ByteSize.class, ByteSize::parse);
+    commandLine.registerConverter(ByteSize.class, Main::byteSize);
+    commandLine.registerConverter(BigDecimal.class, Main::decimal);
     commandLine.setParameterExceptionHandler(Main::usageError);
-    commandLine.setExecutionExceptionHandler((e, command, parsed) -> failed(e, err));
+    commandLine.setExecutionExceptionHandler(
+        (e, command, parsed) ->
+            e instanceof UsageException ? usageError(message(e), command) : failed(e, err));
     try {
       return commandLine.execute(args);
     } catch (OutOfMemoryError | InternalError e) {
@@ -50,11 +56,30 @@ public final class Main {
     }
   }
 
+  private static ByteSize byteSize(String text) {
+    try {
+      return ByteSize.parse(text);
+    } catch (UsageException e) {
+      throw new TypeConversionException(e.getMessage());
+    }
+  }
+
+  private static BigDecimal decimal(String text) {
+    try {
+      return new BigDecimal(text);
+    } catch (NumberFormatException e) {
+      throw new TypeConversionException("'" + text + "' is not a decimal number");
+    }
+  }
+
   private static int usageError(ParameterException e, String[] args) {
-    PrintWriter err = e.getCommandLine().getErr();
-    String command = e.getCommandLine().getCommandSpec().qualifiedName();
-    err.println(
-        "laco: " + oneLine(String.valueOf(e.getMessage())) + "; see " + command + " --help");
+    String message = String.valueOf(e.getMessage());
+    return usageError(message.replaceFirst("^Error: ", ""), e.getCommandLine());
+  }
+
+  private static int usageError(String message, CommandLine command) {
+    String name = command.getCommandSpec().qualifiedName();
+    command.getErr().println("laco: " + oneLine(message) + "; see " + name + " --help");
     return USAGE;
   }
 

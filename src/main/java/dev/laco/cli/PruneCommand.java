@@ -3,9 +3,12 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.model.ConfigRewriter;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
@@ -96,10 +99,11 @@ final class PruneCommand implements Callable<Integer> {
     long start = System.nanoTime();
     Path reportPath = reportFile != null || out == null ? reportFile : defaultReport(out);
     try (OpenModel open = OpenModel.open(model);
-        SideFiles files = new SideFiles(out)) {
+        SideFiles files = new SideFiles(model, out)) {
       if (out != null) {
         PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite);
       }
+      requireConfigOfAnyDepth(open);
       SideFiles.SideFile plan = planFile == null ? null : files.add("--plan", planFile);
       SideFiles.SideFile report = reportPath == null ? null : files.add("--report", reportPath);
       PruneRun.Outcome outcome = new PruneRun(this, console, open).run(start);
@@ -113,6 +117,15 @@ final class PruneCommand implements Callable<Integer> {
     return 0;
   }
 
+  /** A config that cannot be re-indexed is an error before the search, not after it. */
+  private static void requireConfigOfAnyDepth(OpenModel open) {
+    int depth = open.config().numHiddenLayers();
+    ConfigRewriter.rewrite(
+        open.directory().resolve(Checkpoint.CONFIG).toString(),
+        open.checkpoint().configJson(),
+        IntStream.range(0, Math.max(1, depth - 1)).boxed().toList());
+  }
+
   /**
    * Writes checkpoint, plan and report; all but the checkpoint still lack their names afterwards.
    */
@@ -121,12 +134,10 @@ final class PruneCommand implements Callable<Integer> {
       OpenModel open,
       PruneRun.Outcome outcome,
       SideFiles.@Nullable SideFile plan,
-      SideFiles.@Nullable SideFile report) {
-    if (plan != null) {
-      plan.write(outcome.plan().toJsonText());
-    }
+      SideFiles.@Nullable SideFile report)
+      throws IOException {
     if (out == null) {
-      return writeReport(outcome, null, report);
+      return writeSideFiles(outcome, null, plan, report);
     }
     long start = System.nanoTime();
     PlanApplier applier =
@@ -137,7 +148,7 @@ final class PruneCommand implements Callable<Integer> {
           out,
           write.overwrite,
           new WrittenBytes(progress, applier.tensorBytes()),
-          () -> json[0] = writeReport(outcome, (System.nanoTime() - start) / 1e9, report));
+          () -> json[0] = writeSideFiles(outcome, (System.nanoTime() - start) / 1e9, plan, report));
     }
     console.line(
         "wrote",
@@ -148,10 +159,14 @@ final class PruneCommand implements Callable<Integer> {
     return json[0];
   }
 
-  private static ObjectNode writeReport(
+  private static ObjectNode writeSideFiles(
       PruneRun.Outcome outcome,
       @Nullable Double writeSeconds,
+      SideFiles.@Nullable SideFile plan,
       SideFiles.@Nullable SideFile report) {
+    if (plan != null) {
+      plan.write(outcome.plan().toJsonText());
+    }
     ObjectNode json = outcome.report().apply(writeSeconds).toJson();
     if (report != null) {
       report.write(json.toPrettyString() + "\n");
@@ -171,6 +186,11 @@ final class PruneCommand implements Callable<Integer> {
 
   /** {@code OUT.report.json}, beside OUT. */
   private static Path defaultReport(Path out) {
-    return out.resolveSibling(out.toAbsolutePath().normalize().getFileName() + ".report.json");
+    Path named = out.normalize();
+    if (named.toString().isEmpty() || named.endsWith("..")) {
+      // "." and ".." have no name of their own.
+      named = named.toAbsolutePath().normalize();
+    }
+    return named.resolveSibling(named.getFileName() + ".report.json");
   }
 }

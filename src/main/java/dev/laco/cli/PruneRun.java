@@ -59,8 +59,7 @@ final class PruneRun {
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
     EvaluationText evaluation = evaluationOrNull();
     FiniteCheck.check(model.checkpoint());
-    Backends.Choice choice =
-        Backends.open(command.device.device, command.device.compute, command.device.threads);
+    Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
       announce(choice, calibration, sequences);
       CausalLm dense = CausalLm.of(backend, model.config(), model.checkpoint());
@@ -133,11 +132,7 @@ final class PruneRun {
 
   private void announce(
       Backends.Choice choice, CalibrationSet calibration, PackedSequences sequences) {
-    console.line(
-        "device",
-        "%s%s",
-        choice.backend().device(),
-        choice.reason().isEmpty() ? "" : "; " + choice.reason());
+    console.line("device", "%s", choice.describe());
     console.line("model", "%s: %s", model.directory(), model.describe());
     console.line(
         "calibration",

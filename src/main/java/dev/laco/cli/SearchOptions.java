@@ -5,7 +5,6 @@ import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import java.math.BigDecimal;
-import java.math.RoundingMode;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Option;
@@ -116,10 +115,7 @@ final class SearchOptions {
     if (ratio.signum() < 0 || ratio.compareTo(BigDecimal.ONE) >= 0) {
       throw new UsageException("--target-ratio " + ratio + ": expected at least 0 and below 1");
     }
-    return BigDecimal.ONE
-        .subtract(ratio)
-        .multiply(BigDecimal.valueOf(depth))
-        .setScale(0, RoundingMode.CEILING)
-        .intValueExact();
+    // ceil(n (1 - R)), exact.
+    return depth - ratio.multiply(BigDecimal.valueOf(depth)).intValue();
   }
 }

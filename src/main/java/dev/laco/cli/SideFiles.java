@@ -2,6 +2,7 @@ package dev.laco.cli;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.OutputFiles;
 import java.io.IOException;
@@ -13,54 +14,80 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Small files beside a checkpoint, plan and report: written under other names, then renamed, so
- * that each is there in full or not at all, and none of them after a failed run.
+ * Files beside a checkpoint, plan and report: written under other names ({@code .NAME.partial}),
+ * then renamed, so that each is there in full or not at all, and none of them after a failed or
+ * interrupted run. What a killed run left is replaced by the next that writes the same file.
  */
 final class SideFiles implements AutoCloseable {
+  private final Path model;
   private final @Nullable Path out;
   private final List<SideFile> files = new ArrayList<>();
+  private final Thread onShutdown = new Thread(this::discard, "laco-side-files");
 
   /**
    * No files yet.
    *
-   * @param out the checkpoint that they lie beside, none for a dry run
+   * @param model the checkpoint that is read, an existing folder
+   * @param out the checkpoint that is written, if one is
+   * @throws IOException if their places cannot be found out
    */
-  SideFiles(@Nullable Path out) {
-    this.out = out == null ? null : out.toAbsolutePath().normalize();
+  SideFiles(Path model, @Nullable Path out) throws IOException {
+    this.model = model.toRealPath();
+    this.out = out == null ? null : OutputFiles.realPath(out);
+    Runtime.getRuntime().addShutdownHook(onShutdown);
   }
 
   /** One file; {@code partial} is its name until it is published. */
   record SideFile(Path file, Path partial) {
-    /** Writes the contents, not yet under the file's name. */
-    void write(String contents) {
+    /**
+     * Makes way for the contents; they go to the path that is returned.
+     *
+     * @throws ResourceException if the disk is full or cannot be written
+     */
+    Path begin() {
       try {
-        Files.createDirectories(file.resolveSibling("").toAbsolutePath());
-        Files.write(partial, contents.getBytes(UTF_8));
+        Files.createDirectories(file.resolveSibling(""));
+        Files.deleteIfExists(partial);
+        return partial;
       } catch (IOException e) {
         throw OutputFiles.cannotWrite(file, e);
       }
+    }
+
+    /**
+     * Writes the contents, not yet under the file's name.
+     *
+     * @throws ResourceException if the disk is full or cannot be written
+     */
+    void write(String contents) {
+      OutputFiles.write(begin(), contents.getBytes(UTF_8));
     }
   }
 
   /**
    * Plans a file; nothing is written yet.
    *
-   * @throws UsageException if it is a folder, or inside the checkpoint, which holds nothing but
-   *     itself
+   * @throws UsageException if it is no regular file, planned already, or inside one of the
+   *     checkpoints
+   * @throws ResourceException if its folder cannot be written
    */
-  SideFile add(String option, Path path) {
-    Path file = path.toAbsolutePath().normalize();
-    if (Files.isDirectory(file) || file.getFileName() == null) {
-      throw new UsageException(option + " " + path + ": is a folder, expected a file");
+  SideFile add(String option, Path path) throws IOException {
+    String name = option + " " + path;
+    Path file = OutputFiles.realPath(path);
+    if (Files.exists(file) && !Files.isRegularFile(file)) {
+      throw new UsageException(name + ": exists and is not a regular file");
     }
     if (out != null && file.startsWith(out)) {
-      throw new UsageException(option + " " + path + ": lies inside OUT; choose a place beside it");
+      throw new UsageException(name + ": lies inside OUT; choose a place beside it");
     }
-    SideFile side =
-        new SideFile(
-            file,
-            file.resolveSibling(
-                "." + file.getFileName() + "." + ProcessHandle.current().pid() + ".partial"));
+    if (file.startsWith(model)) {
+      throw new UsageException(name + ": lies inside MODEL; choose a place outside it");
+    }
+    if (files.stream().anyMatch(other -> other.file().equals(file))) {
+      throw new UsageException(name + ": is the name of two files to write");
+    }
+    OutputFiles.requireWritable(name, file);
+    SideFile side = new SideFile(file, file.resolveSibling("." + file.getFileName() + ".partial"));
     files.add(side);
     return side;
   }
@@ -68,18 +95,28 @@ final class SideFiles implements AutoCloseable {
   /** Gives all files their names. */
   void publish() throws IOException {
     for (SideFile side : files) {
-      Files.move(
-          side.partial(),
-          side.file(),
-          StandardCopyOption.ATOMIC_MOVE,
-          StandardCopyOption.REPLACE_EXISTING);
+      // Replaces a file that is there, in one step.
+      Files.move(side.partial(), side.file(), StandardCopyOption.ATOMIC_MOVE);
+    }
+  }
+
+  private void discard() {
+    for (SideFile side : files) {
+      try {
+        Files.deleteIfExists(side.partial());
+      } catch (IOException e) {
+        // The next run replaces it.
+      }
     }
   }
 
   @Override
-  public void close() throws IOException {
-    for (SideFile side : files) {
-      Files.deleteIfExists(side.partial());
+  public void close() {
+    discard();
+    try {
+      Runtime.getRuntime().removeShutdownHook(onShutdown);
+    } catch (IllegalStateException e) {
+      // The process is ending: the hook is running.
     }
   }
 }

@@ -16,9 +16,7 @@ import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -32,13 +30,9 @@ final class StateDump {
 
   private StateDump() {}
 
-  /** Writes {@code file}, replacing it if it is there. */
-  static void write(CausalLm model, List<Window> windows, boolean withTokens, Path file)
-      throws IOException {
+  /** Writes {@code file}, which must not exist. */
+  static void write(CausalLm model, List<Window> windows, boolean withTokens, Path file) {
     int longest = windows.stream().mapToInt(w -> w.ids().length).max().orElseThrow();
-    Path partial =
-        file.resolveSibling(
-            "." + file.getFileName() + "." + ProcessHandle.current().pid() + ".partial");
     try (States states = new States(model, longest)) {
       List<OutputTensor> tensors = new ArrayList<>();
       for (int i = 0; i < windows.size(); i++) {
@@ -65,10 +59,7 @@ final class StateDump {
                   target -> write(asFloats(ids), target)));
         }
       }
-      new SafetensorsWriter(tensors).write(partial, written -> {});
-      Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);
-    } finally {
-      Files.deleteIfExists(partial);
+      new SafetensorsWriter(tensors).write(file, written -> {});
     }
   }
 

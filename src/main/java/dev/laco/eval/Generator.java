@@ -4,6 +4,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.KeyValueCache;
@@ -54,6 +55,14 @@ public final class Generator {
       }
       return maxTokens;
     }
+  }
+
+  /** Bytes of buffers that continuing {@code prompt} tokens by {@code maxTokens} needs. */
+  public static long bytes(ModelConfig config, int prompt, int maxTokens) {
+    long states = (long) prompt * config.hiddenSize() + config.vocabSize();
+    return KeyValueCache.bytes(config, (long) prompt + maxTokens)
+        + Workspace.bytes(config, prompt)
+        + states * DType.F32.byteSize();
   }
 
   private void step(

@@ -25,6 +25,12 @@ public final class KeyValueCache implements AutoCloseable {
     }
   }
 
+  /** Bytes of a cache for {@code capacity} tokens in every layer of a model. */
+  public static long bytes(ModelConfig config, long capacity) {
+    long width = (long) config.numKeyValueHeads() * config.headDim();
+    return 2L * config.numHiddenLayers() * capacity * width * DType.F32.byteSize();
+  }
+
   /** Tokens held. */
   public int length() {
     return length;

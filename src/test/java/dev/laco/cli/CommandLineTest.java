@@ -1,0 +1,565 @@
+package dev.laco.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.Fixtures;
+import dev.laco.checkpoint.TestCheckpoints;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** What scripts rely on: options, exit codes, where output goes, and which files appear. */
+class CommandLineTest {
+  private static final String FIXTURE = "llama_untied_gqa";
+  private static final Path MODEL = Fixtures.model(FIXTURE);
+
+  @TempDir Path folder;
+  private Path calibration;
+
+  @BeforeEach
+  void writeCalibration() {
+    calibration = Laco.tokens(folder, FIXTURE, "calib");
+  }
+
+  /** {@code prune MODEL …} with the calibration that this model without a tokenizer needs. */
+  private Laco.Run prune(Object... more) {
+    List<Object> arguments = new ArrayList<>(List.of("prune", MODEL, "--calibration", calibration));
+    arguments.addAll(Arrays.asList(more));
+    return Laco.run(arguments.toArray());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"prune", "apply", "eval", "inspect", "generate", "doctor"})
+  void everyCommandExplainsItselfWithAnExampleAndTellsItsVersion(String command) {
+    Laco.Run help = Laco.run(command, "--help").succeeded();
+    assertTrue(help.out().matches("(?s).*Example:\\R  laco " + command + "\\b.*"), help.out());
+    assertEquals("", help.err());
+    Laco.Run version = Laco.run(command, "--version").succeeded();
+    assertTrue(version.out().matches("laco \\S+\\R"), version.out());
+    assertEquals(Laco.run("--version").succeeded().out(), version.out());
+  }
+
+  @Test
+  void theListOfCommandsComesWithAnExampleAndTheExitCodes() {
+    String help = Laco.run("--help").succeeded().out();
+    assertTrue(help.contains("  laco prune models/storyteller"), help);
+    assertTrue(help.contains("Exit codes: 0 done, 1 internal error, 2 usage, 3 bad input"), help);
+  }
+
+  @Test
+  void aMissingOrUnknownCommandIsAUsageError() {
+    assertUsageError(Laco.run(), "subcommand", "laco");
+    assertUsageError(Laco.run("shrink", MODEL), "shrink", "laco");
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      quoteCharacter = '"',
+      textBlock =
+          """
+      --threads 0 | --threads 0: expected 1 to
+      --threads -1 | --threads -1: expected 1 to
+      --threads 1000000 | --threads 1000000: expected 1 to
+      --threads 1.5 | --threads
+      --max-shard-size 0 | at least 1 byte
+      --max-shard-size 5XB | '5XB' is no size
+      --max-shard-size -5GB | --max-shard-size
+      --memory 0.0001KB | at least 1 byte
+      --target-ratio 1 | --target-ratio 1: expected at least 0 and below 1
+      --target-ratio -0.1 | --target-ratio -0.1: expected
+      --target-ratio NaN | '--target-ratio': 'NaN' is not a decimal number
+      --target-layers 0 | --target-layers 0: expected 1 to the model's depth, 8
+      --target-layers 9 | --target-layers 9: expected 1 to the model's depth, 8
+      --threshold NaN | --threshold NaN: expected -1 to 1
+      --threshold 1.01 | --threshold 1.01: expected -1 to 1
+      --threshold -1.01 | --threshold -1.01: expected -1 to 1
+      --threshold Infinity | --threshold Infinity: expected -1 to 1
+      --threshold high | --threshold
+      --merge-layers 1 | --merge-layers 1: expected 2 to the model's depth, 8
+      --merge-layers 9 | --merge-layers 9: expected 2 to the model's depth, 8
+      --interval 0 | --interval 0: expected at least 1
+      --highest 9 | --highest 9: expected --merge-layers, 4, to the model's depth, 8
+      --highest 3 --lowest 5 | --highest 3: expected
+      --lowest 5 | --lowest 5: expected 0 to --highest minus --merge-layers, 4
+      --lowest -1 | --lowest -1: expected 0 to
+      --rule average | --rule average: expected rdsc, rdsc:LAMBDA
+      --rule rdsc:NaN | --rule rdsc:NaN: expected
+      --norms none | --norms
+      --compute f64 | --compute
+      --device gpu | --device gpu: expected auto, cpu, cuda[:N] or reference
+      --device cuda:x | --device cuda:x: expected
+      --threshold 0.5 --target-layers 6 | --threshold=T, --target-layers=N are mutually exclusive
+      --target-ratio 0.5 --target-layers 6 | mutually exclusive
+      --eval-text a.txt --eval-tokens b.json | mutually exclusive
+      --threshold 0.5 --threshold 0.6 | --threshold
+      --treshold 0.5 | --treshold
+      """)
+  void valuesOutOfRangeAreUsageErrorsThatNameOptionAndRange(String options, String message) {
+    Path out = folder.resolve("out");
+    List<Object> arguments = new ArrayList<>(List.of(out));
+    arguments.addAll(List.of(options.split(" ")));
+    assertUsageError(prune(arguments.toArray()), message, "laco prune");
+    assertEquals(List.of(calibration.getFileName().toString()), Laco.names(folder));
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      quoteCharacter = '"',
+      textBlock =
+          """
+      eval | --stride 0 | --stride 0: expected at least 1
+      eval | --max-length 0 | --max-length 0: expected at least 1
+      eval | --max-length 4 --stride 5 | --stride is 5, it must be from 1 to --max-length, 4
+      eval | --text a --tokens b | mutually exclusive
+      eval | --threads 0 | --threads 0: expected 1 to
+      generate | "" | --prompt
+      generate | --prompt x --max-tokens 0 | --max-tokens 0: expected 1 to
+      generate | --prompt x --max-tokens 2147483647 | --max-tokens 2147483647: expected 1 to
+      generate | --prompt x --temperature -1 | --temperature -1.0: expected
+      generate | --prompt x --temperature NaN | --temperature NaN: expected
+      generate | --prompt x --top-p 0 | --top-p 0.0: expected a number above 0, at most 1
+      generate | --prompt x --top-p 1.5 | --top-p 1.5: expected
+      """)
+  void otherCommandsNameOptionAndRangeToo(String command, String options, String message) {
+    List<Object> arguments = new ArrayList<>(List.of(command, Laco.STORYTELLER));
+    Arrays.stream(options.split(" ")).filter(o -> !o.isEmpty()).forEach(arguments::add);
+    assertUsageError(Laco.run(arguments.toArray()), message, "laco " + command);
+  }
+
+  @Test
+  void tokenListsAreNeverCut() {
+    Laco.Run run = Laco.run("eval", MODEL, "--tokens", calibration, "--max-length", 4);
+    assertUsageError(run, "token-id lists are never cut", "laco eval");
+  }
+
+  private static void assertUsageError(Laco.Run run, String message, String command) {
+    assertEquals(2, run.code(), run.err());
+    assertTrue(run.err().contains(message), run.err());
+    assertTrue(
+        run.err().matches("laco: [^\\n]*; see " + command + " --help\\R"),
+        "one line: " + run.err());
+    assertFalse(run.err().contains("Exception"), run.err());
+    assertEquals("", run.out());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"prune", "apply", "eval", "inspect", "generate"})
+  void aModelThatIsNotThereIsBadInput(String command) {
+    Path plan = planOf(folder.resolve("some.json"));
+    Path missing = folder.resolve("missing");
+    Laco.Run run =
+        switch (command) {
+          case "prune" -> Laco.run(command, missing, folder.resolve("out"));
+          case "apply" -> Laco.run(command, plan, missing, folder.resolve("out"));
+          case "generate" -> Laco.run(command, missing, "--prompt", "x");
+          default -> Laco.run(command, missing);
+        };
+    assertEquals(3, run.code());
+    assertTrue(run.err().startsWith("laco: " + missing + ": is no folder"), run.err());
+    assertEquals(1, run.err().lines().count());
+    assertEquals("", run.out());
+  }
+
+  private Path planOf(Path file) {
+    prune("--dry-run", "--threshold", 0.5, "--plan", file).succeeded();
+    return file;
+  }
+
+  @Test
+  void aDepthOutOfReachIsAUsageErrorThatSaysWhatCanBeReached() {
+    Laco.Run run = prune(folder.resolve("out"), "--target-layers", 1, "--lowest", 3, "--quiet");
+    assertUsageError(run, "shallowest reached was", "laco prune");
+    assertTrue(run.err().matches(".* the shallowest reached was \\d of 8; .*\\R"), run.err());
+    assertFalse(Files.exists(folder.resolve("out")));
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"cuda", "cuda:0"})
+  void cudaNeverFallsBack(String device) {
+    Path out = folder.resolve("out");
+    assertNoCuda(prune(out, "--device", device));
+    assertFalse(Files.exists(out));
+    assertNoCuda(Laco.run("eval", MODEL, "--tokens", calibration, "--device", device));
+    assertNoCuda(Laco.run("generate", Laco.STORYTELLER, "--prompt", "x", "--device", device));
+  }
+
+  private static void assertNoCuda(Laco.Run run) {
+    assertEquals(4, run.code());
+    assertEquals("", run.out());
+    assertTrue(run.err().matches("laco: --device cuda\\S*: .*use --device cpu\\R"), run.err());
+  }
+
+  @Test
+  void tooLittleMemoryNamesNeededAndFreeAndTheFlag() {
+    assertNoMemory(prune(folder.resolve("out"), "--memory", "1KB"));
+    assertFalse(Files.exists(folder.resolve("out")));
+    assertNoMemory(Laco.run("eval", MODEL, "--tokens", calibration, "--memory", "1KB"));
+    assertNoMemory(
+        Laco.run("generate", Laco.STORYTELLER, "--prompt", "x", "--quiet", "--memory", "1KB"));
+  }
+
+  private static void assertNoMemory(Laco.Run run) {
+    assertEquals(4, run.code());
+    assertTrue(
+        run.err().matches("laco: buffers need [0-9.]+ .?B, --memory gives 1\\.0 kB; use .*\\R"),
+        run.err());
+  }
+
+  @Test
+  void theReportIsTheDocumentOnStdoutWithExactlyTheKeysThatOtherToolsRead() {
+    Path out = folder.resolve("out");
+    Path evalTokens = Laco.tokens(folder, FIXTURE, "eval");
+    Laco.Run run = prune(out, "--json", "--eval-tokens", evalTokens, "--threshold", 0.6);
+    JsonNode report = run.succeeded().json();
+    assertEquals(report, Fixtures.read(folder.resolve("out.report.json")));
+    assertKeys(
+        report,
+        "model settings device layersIn layersOut parametersIn parametersOut trials plan quality"
+            + " finalSimilarity timings");
+    List<String> settings = keys(report.get("settings"));
+    assertEquals(
+        List.of("mergeLayers", "interval", "lowest", "highest", "threshold", "rule", "norms"),
+        settings.subList(0, 7));
+    assertTrue(report.get("device").textValue().startsWith("cpu"));
+    assertEquals(8, report.get("layersIn").intValue());
+    for (JsonNode trial : report.get("trials")) {
+      assertKeys(trial, "step base merged layersBefore similarities mean accepted");
+      assertEquals(5, trial.get("similarities").size());
+    }
+    JsonNode plan = report.get("plan");
+    assertKeys(plan, "version source layers");
+    assertKeys(plan.get("source"), "architecture layers digest");
+    assertEquals(report.get("layersOut").intValue(), plan.get("layers").size());
+    plan.get("layers").forEach(layer -> assertKeys(layer, "base mix"));
+    assertEquals(plan, Fixtures.read(out.resolve("laco_plan.json")));
+    JsonNode quality = report.get("quality");
+    assertKeys(quality, "text dense pruned");
+    assertEquals(evalTokens.getFileName().toString(), quality.get("text").textValue());
+    assertKeys(quality.get("dense"), "tokens meanNll perplexity");
+    assertKeys(quality.get("pruned"), "tokens meanNll perplexity");
+    assertEquals(138, quality.get("dense").get("tokens").intValue());
+    JsonNode timings = report.get("timings");
+    assertKeys(timings, "loadSeconds searchSeconds writeSeconds sweeps rescored");
+    // The original's pass, and one for each trial.
+    assertEquals(1 + report.get("trials").size(), timings.get("sweeps").intValue());
+    assertEquals(parameters(MODEL), report.get("parametersIn").longValue());
+    assertEquals(parameters(out), report.get("parametersOut").longValue());
+    // The lines for people went elsewhere.
+    assertTrue(run.err().contains("calibration"), run.err());
+  }
+
+  private static long parameters(Path model) {
+    return Safetensors.readAll(model).values().stream()
+        .mapToLong(Safetensors.Tensor::elements)
+        .sum();
+  }
+
+  private static List<String> keys(JsonNode object) {
+    return object.properties().stream().map(java.util.Map.Entry::getKey).toList();
+  }
+
+  private static void assertKeys(JsonNode object, String expected) {
+    assertEquals(expected, String.join(" ", keys(object)));
+  }
+
+  @Test
+  void jsonIsOneDocumentOfEveryCommand() {
+    Path plan = planOf(folder.resolve("plan.json"));
+    assertKeys(
+        Laco.run("apply", plan, MODEL, folder.resolve("out"), "--json").succeeded().json(),
+        "layersIn layersOut bytes");
+    assertKeys(
+        Laco.run("eval", MODEL, "--tokens", calibration, "--json").succeeded().json(),
+        "tokens meanNll perplexity");
+    JsonNode inspected = Laco.run("inspect", MODEL, "--json").succeeded().json();
+    assertKeys(
+        inspected, "architecture modelType layers parameters dtype bytes files supported digest");
+    assertEquals(parameters(MODEL), inspected.get("parameters").longValue());
+    assertEquals("f32", inspected.get("dtype").textValue());
+    assertKeys(
+        Laco.run("generate", Laco.STORYTELLER, "--prompt", "The", "--max-tokens", 2, "--json")
+            .succeeded()
+            .json(),
+        "prompt text promptTokens newTokens");
+    assertTrue(Laco.run("doctor", "--json").succeeded().json().get("cpu").isTextual());
+  }
+
+  @Test
+  void quietLeavesResultsOnly() {
+    Path plan = folder.resolve("plan.json");
+    assertSilent(prune("--dry-run", "--quiet", "--plan", plan));
+    assertSilent(prune(folder.resolve("out"), "--quiet"));
+    assertSilent(Laco.run("apply", plan, MODEL, folder.resolve("again"), "--quiet"));
+    Laco.Run eval = Laco.run("eval", MODEL, "--tokens", calibration, "--quiet").succeeded();
+    assertTrue(eval.out().matches("perplexity .*\\R"), eval.out());
+    assertEquals("", eval.err());
+    Laco.Run json = prune("--dry-run", "--quiet", "--json");
+    assertEquals("", json.err());
+    assertEquals(8, json.json().get("layersIn").intValue());
+  }
+
+  private static void assertSilent(Laco.Run run) {
+    assertEquals("", run.succeeded().out());
+    assertEquals("", run.err());
+  }
+
+  @Test
+  void aDryRunWritesOnlyWhatIsNamed() {
+    List<String> before = Laco.names(folder);
+    Laco.Run run = prune("--dry-run").succeeded();
+    assertTrue(run.out().contains("accepted"), run.out());
+    assertEquals(before, Laco.names(folder));
+    Path plan = folder.resolve("deep/er/plan.json");
+    Path report = folder.resolve("report.json");
+    prune("--dry-run", "--plan", plan, "--report", report).succeeded();
+    assertEquals(List.of("plan.json"), Laco.names(plan.getParent()));
+    JsonNode written = Fixtures.read(report);
+    assertEquals(Fixtures.read(plan), written.get("plan"));
+    assertTrue(written.get("timings").get("writeSeconds").isNull());
+    assertUsageError(prune(), "OUT is missing", "laco prune");
+    assertUsageError(
+        prune(folder.resolve("out"), "--dry-run"), "--dry-run writes no OUT", "laco prune");
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"%s/out", "%s/out/", "%s/./x/../out", "%s/new/parents/out"})
+  void theReportLiesBesideTheTargetHoweverItIsNamed(String form) {
+    for (Path base : List.of(folder, Path.of("").toAbsolutePath().relativize(folder))) {
+      String out = form.formatted(base);
+      Path report = Path.of(Path.of(out).normalize() + ".report.json");
+      Laco.Run run = prune(out, "--overwrite", "--threshold", 1).succeeded();
+      assertTrue(run.out().contains("report       " + report + "\n"), run.out());
+      assertEquals(8, Fixtures.read(report).get("layersOut").intValue());
+      assertEquals(8, layers(Path.of(out).normalize()));
+    }
+  }
+
+  private static int layers(Path model) {
+    return Fixtures.read(model.resolve("config.json")).get("num_hidden_layers").intValue();
+  }
+
+  @Test
+  void planAndReportGoWhereTheyAreNamed() {
+    Path out = folder.resolve("out");
+    Path plan = folder.resolve("p.json");
+    Path report = folder.resolve("r.json");
+    prune(out, "--plan", plan, "--report", report).succeeded();
+    assertEquals(
+        List.of(calibration.getFileName().toString(), "out", "p.json", "r.json"),
+        Laco.names(folder));
+    assertEquals(
+        TestCheckpoints.read(plan).length,
+        TestCheckpoints.read(out.resolve("laco_plan.json")).length);
+    assertEquals(Fixtures.read(plan), Fixtures.read(report).get("plan"));
+  }
+
+  @Test
+  void filesAreRefusedWhereTheyWouldDamageSomething() throws Exception {
+    Path out = folder.resolve("out");
+    Path model = TestCheckpoints.copy(FIXTURE, folder.resolve("model"));
+    Path config = model.resolve("config.json");
+    byte[] before = Files.readAllBytes(config);
+    Object[][] refused = {
+      {"--report", out.resolve("r.json"), "lies inside OUT"},
+      {"--plan", out.resolve("p.json"), "lies inside OUT"},
+      {"--plan", config, "lies inside MODEL"},
+      {"--report", folder, "exists and is not a regular file"},
+      {"--report", "/dev/null", "exists and is not a regular file"},
+      {"--plan", folder.resolve("out.report.json"), "the name of two files"},
+      {"--plan", calibration.resolve("p.json"), "is not a folder"},
+    };
+    for (Object[] r : refused) {
+      Laco.Run run = Laco.run("prune", model, out, "--calibration", calibration, r[0], r[1]);
+      assertUsageError(run, (String) r[2], "laco prune");
+    }
+    Laco.Run dump = Laco.run("eval", model, "--tokens", calibration, "--dump", config);
+    assertUsageError(dump, "lies inside MODEL", "laco eval");
+    assertEquals(new String(before), Files.readString(config));
+    assertFalse(Files.exists(out));
+  }
+
+  @Test
+  void theTargetIsNeverTheModelNorPartOfItNorAroundIt() {
+    Path model = TestCheckpoints.copy(FIXTURE, folder.resolve("around/model"));
+    Object[][] refused = {
+      {model, "is itself the model"},
+      {model.resolve("out"), "is inside the model"},
+      {model.getParent(), "holds the model"},
+      {calibration, "exists and is not a folder"},
+      {calibration.resolve("out"), "is not a folder"},
+    };
+    for (Object[] r : refused) {
+      Laco.Run run = Laco.run("prune", model, r[0], "--calibration", calibration, "--overwrite");
+      assertUsageError(run, (String) r[1], "laco prune");
+    }
+    assertEquals(Laco.names(MODEL), Laco.names(model));
+  }
+
+  @Test
+  void aTargetThatHoldsFilesIsReplacedOnlyOnDemand() {
+    Path out = folder.resolve("out");
+    prune(out, "--threshold", 1).succeeded();
+    Laco.write(out.resolve("mine.txt"), "kept");
+    assertUsageError(prune(out), "--overwrite", "laco prune");
+    assertTrue(Files.exists(out.resolve("mine.txt")));
+    assertEquals(8, layers(out));
+    prune(out, "--target-layers", 6, "--overwrite").succeeded();
+    assertEquals(6, layers(out));
+    assertFalse(Files.exists(out.resolve("mine.txt")));
+    assertEquals(6, Fixtures.read(folder.resolve("out.report.json")).get("layersOut").intValue());
+  }
+
+  @Test
+  void aFailedOverwriteKeepsTheOldTree() {
+    String half = "llama_mha_bias_f16";
+    Path tokens = Laco.tokens(folder, half, "calib");
+    Path plan = folder.resolve("plan.json");
+    Path out = folder.resolve("out");
+    Laco.run(
+            "prune",
+            Fixtures.model(half),
+            out,
+            "--calibration",
+            tokens,
+            "--plan",
+            plan,
+            "--target-layers",
+            6)
+        .succeeded();
+    List<String> before = Laco.names(folder);
+    var tree = Laco.tree(out);
+    ObjectNode tooLarge = (ObjectNode) Fixtures.read(plan);
+    ((ObjectNode) tooLarge.get("layers").get(0)).putObject("mix").put("0", 1.0).put("1", 1e30);
+    Laco.write(plan, tooLarge.toString());
+    Laco.Run run = Laco.run("apply", plan, Fixtures.model(half), out, "--overwrite");
+    assertEquals(3, run.code());
+    assertTrue(run.err().contains("the mix has values that F16 cannot hold"), run.err());
+    assertEquals(1, run.err().lines().count());
+    assertEquals(tree, Laco.tree(out));
+    assertEquals(before, Laco.names(folder));
+  }
+
+  @Test
+  void withoutAnAcceptedMergeAnUnchangedCopyIsWrittenAndSaid() {
+    Path out = folder.resolve("out");
+    Laco.Run run = prune(out, "--threshold", 1).succeeded();
+    assertTrue(run.out().contains("no merge was accepted"), run.out());
+    JsonNode report = Fixtures.read(folder.resolve("out.report.json"));
+    assertEquals(1.0, report.get("finalSimilarity").doubleValue());
+    assertTrue(report.get("trials").size() > 0);
+    report.get("trials").forEach(trial -> assertFalse(trial.get("accepted").booleanValue()));
+    assertEquals(8, layers(out));
+    var original = Safetensors.readAll(MODEL);
+    var copy = Safetensors.readAll(out);
+    assertEquals(original.keySet(), copy.keySet());
+    original.forEach(
+        (name, tensor) -> assertTrue(Arrays.equals(tensor.bytes(), copy.get(name).bytes()), name));
+  }
+
+  @Test
+  void withoutATokenizerPerplexityIsNotMeasuredAndThatIsSaid() {
+    Path out = folder.resolve("out");
+    Laco.Run run = prune(out).succeeded();
+    assertTrue(run.out().contains("perplexity   not measured: "), run.out());
+    JsonNode quality = Fixtures.read(folder.resolve("out.report.json")).get("quality");
+    assertKeys(quality, "notMeasured");
+    assertTrue(quality.get("notMeasured").textValue().contains("tokenizer"));
+  }
+
+  @Test
+  void calibrationTextWithoutATokenizerAsksForTokenIds() {
+    Path text = Laco.write(folder.resolve("text.txt"), "A sample.\n");
+    Path out = folder.resolve("out");
+    for (Laco.Run run :
+        List.of(
+            Laco.run("prune", MODEL, out),
+            Laco.run("prune", MODEL, out, "--calibration", text),
+            prune(out, "--eval-text", text),
+            Laco.run("eval", MODEL),
+            Laco.run("eval", MODEL, "--text", text))) {
+      assertEquals(3, run.code(), run.err());
+      assertTrue(
+          run.err().matches("laco: .*token ids.*\\[\\[1, 15, 8], \\.\\.\\.].*\\R"), run.err());
+    }
+    assertFalse(Files.exists(out));
+  }
+
+  @Test
+  void aModelThatBecomesTwiceAsPerplexedIsAWarningWithBothNumbers() {
+    Laco.Run run = Laco.run("prune", Laco.STORYTELLER, "--dry-run", "--target-layers", 5);
+    assertTrue(
+        run.succeeded()
+            .err()
+            .matches(
+                "laco: warning: perplexity rose from \\d+\\.\\d\\d to \\d+\\.\\d\\d: .*Try .*\\R"),
+        run.err());
+    Laco.Run mild = Laco.run("prune", Laco.STORYTELLER, "--dry-run", "--target-layers", 15);
+    assertEquals("", mild.succeeded().err());
+  }
+
+  @Test
+  void aPlanOfAnotherModelIsBadInput() {
+    Path plan = planOf(folder.resolve("plan.json"));
+    Laco.Run run = Laco.run("apply", plan, Fixtures.model("llama_linear"), folder.resolve("out"));
+    assertEquals(3, run.code());
+    assertTrue(run.err().startsWith("laco: the plan is for another model than"), run.err());
+    assertEquals(1, run.err().lines().count());
+    assertFalse(Files.exists(folder.resolve("out")));
+  }
+
+  @Test
+  void aConfigThatCannotBeReindexedIsRefusedBeforeTheSearch() {
+    Path model = TestCheckpoints.copy(FIXTURE, folder.resolve("model"));
+    TestCheckpoints.edit(
+        model.resolve("config.json"),
+        text -> text.replaceFirst("\\{", "{\"decoder_sparse_step\": 2,"));
+    Laco.Run run = Laco.run("prune", model, folder.resolve("out"), "--calibration", calibration);
+    assertEquals(3, run.code());
+    assertTrue(run.err().contains("decoder_sparse_step"), run.err());
+    assertEquals("", run.out());
+  }
+
+  @Test
+  void aModelThatIsNotSupportedCanBeLookedAt() {
+    Path model = TestCheckpoints.copy(FIXTURE, folder.resolve("model"));
+    TestCheckpoints.edit(
+        model.resolve("config.json"), text -> text.replace("LlamaForCausalLM", "MambaForCausalLM"));
+    JsonNode found = Laco.run("inspect", model, "--json").succeeded().json();
+    assertFalse(found.get("supported").booleanValue());
+    assertTrue(found.get("reason").textValue().contains("MambaForCausalLM is not supported"));
+    assertEquals(parameters(MODEL), found.get("parameters").longValue());
+    Laco.Run run = Laco.run("prune", model, "--dry-run");
+    assertEquals(3, run.code());
+  }
+
+  @Test
+  void shardsAreNoLargerThanAsked() throws Exception {
+    Path out = folder.resolve("out");
+    prune(out, "--max-shard-size", "200KB").succeeded();
+    List<String> shards =
+        Laco.names(out).stream().filter(name -> name.endsWith(".safetensors")).toList();
+    assertTrue(shards.size() > 1);
+    for (String shard : shards) {
+      assertTrue(Files.size(out.resolve(shard)) <= 200_000, shard);
+    }
+    assertNotEquals(-1, Laco.names(out).indexOf("model.safetensors.index.json"));
+    assertEquals(
+        Laco.run("eval", MODEL, "--tokens", calibration, "--json").json().get("tokens"),
+        Laco.run("eval", out, "--tokens", calibration, "--json").json().get("tokens"));
+  }
+}

@@ -1,0 +1,170 @@
+package dev.laco.cli;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.Fixtures;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.stream.Stream;
+
+/** The command line, used as a user does: in this process, or in one of its own. */
+final class Laco {
+  /** The trained model that comes with the project. */
+  static final Path STORYTELLER = Path.of("models/storyteller");
+
+  private static final JsonMapper JSON =
+      JsonMapper.builder().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
+
+  private Laco() {}
+
+  /** What a command came to. */
+  record Run(int code, String out, String err) {
+    /** This run, which must have succeeded. */
+    Run succeeded() {
+      assertEquals(0, code, err);
+      return this;
+    }
+
+    /** Standard output, which must be one JSON document. */
+    JsonNode json() {
+      try {
+        return JSON.readTree(out);
+      } catch (JsonProcessingException e) {
+        throw new AssertionError("not one JSON document: " + out, e);
+      }
+    }
+  }
+
+  /** Runs a command in this process. */
+  static Run run(Object... arguments) {
+    StringWriter out = new StringWriter();
+    StringWriter err = new StringWriter();
+    PrintWriter outWriter = new PrintWriter(out);
+    PrintWriter errWriter = new PrintWriter(err);
+    int code = Main.run(outWriter, errWriter, strings(arguments).toArray(String[]::new));
+    outWriter.flush();
+    errWriter.flush();
+    return new Run(code, out.toString(), err.toString());
+  }
+
+  /**
+   * A process of its own that runs a command with the launcher's heap.
+   *
+   * @param main the entry point
+   */
+  static ProcessBuilder process(Class<?> main, Object... arguments) {
+    // A parent in the background of a shell may have SIGINT ignored, which would be inherited.
+    List<String> command =
+        new ArrayList<>(
+            List.of(
+                "env",
+                "--default-signal=INT",
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-Xmx256m",
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "-XX:-UsePerfData",
+                "--enable-native-access=ALL-UNNAMED",
+                "--sun-misc-unsafe-memory-access=allow",
+                "-cp",
+                System.getProperty("java.class.path"),
+                main.getName()));
+    command.addAll(strings(arguments));
+    return new ProcessBuilder(command);
+  }
+
+  private static List<String> strings(Object[] arguments) {
+    return Arrays.stream(arguments).map(Object::toString).toList();
+  }
+
+  /** Writes the token lists of a fixture's set to a file of their own. */
+  static Path tokens(Path folder, String fixture, String set) {
+    return write(
+        folder.resolve(fixture + "." + set + ".json"),
+        Fixtures.json(fixture, "tokens.json").get(set).toString());
+  }
+
+  /** Writes a text file. */
+  static Path write(Path file, String text) {
+    try {
+      return Files.writeString(file, text);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /** A report without what differs from run to run. */
+  static JsonNode withoutTimings(JsonNode report) {
+    ObjectNode copy = report.deepCopy();
+    copy.remove("timings");
+    return copy;
+  }
+
+  /** Names of what lies in a folder. */
+  static List<String> names(Path folder) {
+    try (Stream<Path> files = Files.list(folder)) {
+      return files.map(file -> file.getFileName().toString()).sorted().toList();
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /** Every file of a folder: its name and its bytes, a char each. */
+  static Map<String, String> tree(Path folder) {
+    Map<String, String> files = new TreeMap<>();
+    for (String name : names(folder)) {
+      try {
+        files.put(
+            name,
+            new String(
+                Files.readAllBytes(folder.resolve(name)),
+                java.nio.charset.StandardCharsets.ISO_8859_1));
+      } catch (IOException e) {
+        throw new UncheckedIOException(e);
+      }
+    }
+    return files;
+  }
+
+  /** Checks that two folders hold the same files, byte for byte. */
+  static void assertSameTree(Path expected, Path found) {
+    Map<String, String> a = tree(expected);
+    Map<String, String> b = tree(found);
+    assertEquals(a.keySet(), b.keySet());
+    a.forEach(
+        (name, bytes) -> {
+          if (!bytes.equals(b.get(name))) {
+            throw new AssertionError(name + " differs between " + expected + " and " + found);
+          }
+        });
+  }
+
+  /** All that a finished process printed. */
+  static Run finished(Process process) {
+    try {
+      // Standard error is small here: it fits the pipe while standard output is read.
+      String out = new String(process.getInputStream().readAllBytes(), UTF_8);
+      String err = new String(process.getErrorStream().readAllBytes(), UTF_8);
+      return new Run(process.waitFor(), out, err);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    } catch (InterruptedException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+}
