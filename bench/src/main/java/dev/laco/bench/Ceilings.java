@@ -10,7 +10,9 @@ import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.stream.Stream;
 
 /**
@@ -26,7 +28,7 @@ final class Ceilings implements AutoCloseable {
 
   private final int threads;
   private final MemoryArena arena = new MemoryArena();
-  private final List<LibraryProduct> products = new ArrayList<>();
+  private final Map<Shape, LibraryProduct> products = new HashMap<>();
   private final List<Ceiling> all = new ArrayList<>();
 
   /** None yet. */
@@ -96,21 +98,34 @@ final class Ceilings implements AutoCloseable {
     }
   }
 
-  /** The library's products alone, one after the other. */
+  /** The library's products alone, one after the other, into one buffer as a forward pass does. */
   Ceilings products(String name, List<Product> list) {
+    long largest =
+        list.stream().mapToLong(p -> p.x().rows() * p.weight().rows()).max().orElseThrow();
+    MemoryTensor buffer = arena.allocate(DType.F32, 1, largest);
     List<Runnable> runs = new ArrayList<>();
     double operations = 0;
     for (Product product : list) {
       MemoryTensor x = product.x();
       MemoryTensor weight = product.weight();
-      LibraryProduct library =
-          new LibraryProduct(x.dtype(), x.rows(), weight.rows(), x.columns(), threads);
-      products.add(library);
-      MemoryTensor out = arena.allocate(DType.F32, x.rows(), weight.rows());
+      Shape shape = new Shape(x.dtype(), x.rows(), weight.rows(), x.columns());
+      LibraryProduct library = products.computeIfAbsent(shape, s -> s.product(threads));
+      MemoryTensor out = first(buffer, x.rows(), weight.rows());
       runs.add(() -> library.run(x, weight, out));
       operations += product.operations();
     }
     return add(new Ceiling(name, OPERATIONS, operations, () -> runs.forEach(Runnable::run)));
+  }
+
+  private static MemoryTensor first(MemoryTensor buffer, long rows, long columns) {
+    long bytes = MemoryTensor.byteSize(buffer.dtype(), rows, columns);
+    return new MemoryTensor(buffer.dtype(), rows, columns, buffer.data().asSlice(0, bytes));
+  }
+
+  private record Shape(DType dtype, long m, long n, long k) {
+    LibraryProduct product(int threads) {
+      return new LibraryProduct(dtype, m, n, k, threads);
+    }
   }
 
   /** Samples every ceiling. */
@@ -124,7 +139,7 @@ final class Ceilings implements AutoCloseable {
 
   @Override
   public void close() {
-    products.forEach(LibraryProduct::close);
+    products.values().forEach(LibraryProduct::close);
     arena.close();
   }
 

@@ -76,10 +76,13 @@ public final class Main {
   }
 
   private Collection<RunResult> run(Device device) throws RunnerException {
+    String log = System.getProperty("laco.bench.log") + "." + device.displayName();
+    System.err.println("measuring on " + device.displayName() + ", JMH's log is " + log);
     ChainedOptionsBuilder options =
         new OptionsBuilder()
             .parent(user)
             .shouldFailOnError(true)
+            .output(log)
             .param("device", device.displayName());
     if (device == Device.REFERENCE) {
       options

@@ -20,6 +20,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
@@ -130,6 +131,7 @@ public class TrialBenchmark extends Case {
     int from = candidate.sharedPrefix();
     int tokens = calibration.size();
     List<Ceilings.Product> products = new ArrayList<>();
+    Map<Long, MemoryTensor> inputs = new HashMap<>();
     double bytes = 0;
     double operations = 0;
     for (var mix : candidate.layers().subList(from, candidate.depth())) {
@@ -138,7 +140,9 @@ public class TrialBenchmark extends Case {
           HostTensor tensor =
               source.tensor(config.architecture().layerPrefix(mix.base()) + spec.suffix());
           MemoryTensor x =
-              Values.random(arena, product, tokens, spec.shape().getLast(), 1, products.size());
+              inputs.computeIfAbsent(
+                  spec.shape().getLast(),
+                  width -> Values.random(arena, product, tokens, width, 1, width));
           products.add(new Ceilings.Product(x, in(product, MemoryTensor.of(tensor))));
           bytes += tensor.data().byteSize();
           operations += products.getLast().operations();
