@@ -229,7 +229,7 @@ public abstract class BackendContractTest {
     "40,1,16,0",
   })
   void attendsToWhatEachQueryMaySee(int heads, int keyHeads, int width, int window) {
-    attention(heads, keyHeads, width, window, new int[] {1, 7, 31, 33, 130}, new int[5]);
+    attention(heads, keyHeads, width, window, new int[] {1, 7, 33, 97}, new int[4]);
   }
 
   @ParameterizedTest
@@ -240,8 +240,8 @@ public abstract class BackendContractTest {
 
   @Test
   void attendsOverManyBlocksOfKeys() {
-    attention(2, 1, 64, 0, new int[] {700}, new int[1]);
-    attention(2, 1, 64, 100, new int[] {700}, new int[1]);
+    attention(2, 1, 64, 0, new int[] {300}, new int[1]);
+    attention(2, 1, 64, 100, new int[] {300}, new int[1]);
   }
 
   @Test
@@ -376,7 +376,7 @@ public abstract class BackendContractTest {
   }
 
   @ParameterizedTest
-  @ValueSource(ints = {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 257, 70001})
+  @ValueSource(ints = {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 257, 40001})
   void mixesToTheSameBits(int n) {
     double[][] coefficients = {
       {1}, {-0.25}, {1.0 / 3, 1.0 / 3, 1.0 / 3}, {-2, 1, 1, 1}, {0.7, 0.3}
@@ -525,14 +525,14 @@ public abstract class BackendContractTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"1,1", "7,7", "31,33", "64,100", "576,4099", "33,70000"})
+  @CsvSource({"1,1", "7,7", "31,33", "64,100", "576,4099", "33,40000"})
   void scoresTheNextTokenOfEachSequence(int width, int vocabulary) {
     PackedSequences tokens =
         tokens(
-            random.ints(40, 0, vocabulary).toArray(),
+            random.ints(9, 0, vocabulary).toArray(),
             new int[] {vocabulary - 1},
             new int[] {0, vocabulary - 1});
-    float[] hidden = normal(43 * width);
+    float[] hidden = normal(12 * width);
     for (DType dtype : DType.values()) {
       HostTensor head = weight(dtype, vocabulary, width);
       float[] scaled = hidden.clone();
