@@ -501,14 +501,14 @@ class CommandLineTest {
 
   @Test
   void aModelThatBecomesTwiceAsPerplexedIsAWarningWithBothNumbers() {
-    Laco.Run run = Laco.run("prune", Laco.STORYTELLER, "--dry-run", "--target-layers", 5);
+    Laco.Run run = Laco.run("prune", Laco.STORYTELLER, "--dry-run", "--threshold", 0.6);
     assertTrue(
         run.succeeded()
             .err()
             .matches(
                 "laco: warning: perplexity rose from \\d+\\.\\d\\d to \\d+\\.\\d\\d: .*Try .*\\R"),
         run.err());
-    Laco.Run mild = Laco.run("prune", Laco.STORYTELLER, "--dry-run", "--target-layers", 15);
+    Laco.Run mild = Laco.run("prune", Laco.STORYTELLER, "--dry-run", "--threshold", 0.95);
     assertEquals("", mild.succeeded().err());
   }
 

@@ -1,0 +1,124 @@
+package dev.laco.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.Fixtures;
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+class EvalTest {
+  /** Share of the largest magnitude, against a float64 forward. */
+  private static final double STATES = 1e-5;
+
+  private static final double NLL = 1e-4;
+
+  @TempDir Path folder;
+
+  static Stream<String> fixtures() {
+    return Fixtures.names();
+  }
+
+  @ParameterizedTest
+  @MethodSource("fixtures")
+  void dumpedStatesAndLogitsAreThoseOfTheStoredFloat64Run(String name) {
+    Path dump = folder.resolve("states.safetensors");
+    Laco.run(
+            "eval",
+            Fixtures.model(name),
+            "--tokens",
+            Laco.tokens(folder, name, "eval"),
+            "--compute",
+            "f32",
+            "--dump",
+            dump)
+        .succeeded();
+    Map<String, Safetensors.Tensor> found = Safetensors.read(dump);
+    Map<String, Safetensors.Tensor> stored =
+        Safetensors.read(Fixtures.folder(name).resolve("reference.safetensors"));
+    int lists = Fixtures.tokens(name, "eval").size();
+    assertEquals(2 * lists, found.size(), found.keySet()::toString);
+    for (int i = 0; i < lists; i++) {
+      assertClose(stored, found, i + ".final_hidden");
+      assertClose(stored, found, i + ".logits");
+    }
+    assertEquals(1, Laco.names(folder).stream().filter(n -> n.startsWith("states")).count());
+    assertTrue(Laco.names(folder).stream().noneMatch(n -> n.startsWith(".")), "a partial file");
+  }
+
+  private static void assertClose(
+      Map<String, Safetensors.Tensor> stored, Map<String, Safetensors.Tensor> found, String name) {
+    Safetensors.Tensor expected = stored.get(name);
+    Safetensors.Tensor values = found.get(name);
+    assertEquals("F32", values.dtype());
+    assertEquals(expected.elements(), values.elements(), name);
+    double largest = 0;
+    for (int i = 0; i < expected.elements(); i++) {
+      largest = Math.max(largest, Math.abs(expected.value(i)));
+    }
+    for (int i = 0; i < expected.elements(); i++) {
+      assertEquals(expected.value(i), values.value(i), STATES * largest, name + " at " + i);
+    }
+  }
+
+  @Test
+  void theTextOfTheTrainedModelHasTheStoredPerplexity() {
+    // The stored pieces are BOS and 255 tokens.
+    JsonNode stored = Fixtures.json("storyteller", "expected.json").at("/dense/float32/eval");
+    JsonNode found =
+        Laco.run(
+                "eval",
+                Laco.STORYTELLER,
+                "--text",
+                Laco.STORYTELLER.resolve("evaluation.txt"),
+                "--max-length",
+                255,
+                "--compute",
+                "f32",
+                "--json")
+            .succeeded()
+            .json();
+    double nll = stored.get("mean_nll").doubleValue();
+    assertEquals(stored.get("tokens_scored"), found.get("tokens"));
+    assertEquals(nll, found.get("meanNll").doubleValue(), NLL * nll);
+    assertEquals(
+        stored.get("ppl").doubleValue(), found.get("perplexity").doubleValue(), 2 * NLL * nll * 40);
+  }
+
+  @Test
+  void windowsThatOverlapScoreEveryTokenOnceWithMoreContext() {
+    Path text =
+        Laco.write(
+            folder.resolve("text.txt"),
+            "The old woman lived by the river, and every morning she walked to the mill. "
+                .repeat(8));
+    JsonNode apart = eval(text, "--max-length", 32);
+    JsonNode overlapping = eval(text, "--max-length", 32, "--stride", 8);
+    JsonNode whole = eval(text);
+    assertEquals(whole.get("tokens"), apart.get("tokens"));
+    assertEquals(whole.get("tokens"), overlapping.get("tokens"));
+    double nll = overlapping.get("meanNll").doubleValue();
+    assertTrue(nll < apart.get("meanNll").doubleValue(), overlapping + " " + apart);
+    assertTrue(nll > whole.get("meanNll").doubleValue(), overlapping + " " + whole);
+  }
+
+  private static JsonNode eval(Path text, Object... more) {
+    Object[] arguments = new Object[5 + more.length];
+    System.arraycopy(
+        new Object[] {"eval", Laco.STORYTELLER, "--text", text, "--json"}, 0, arguments, 0, 5);
+    System.arraycopy(more, 0, arguments, 5, more.length);
+    return Laco.run(arguments).succeeded().json();
+  }
+
+  @Test
+  void withoutASourceTheModelsOwnTextIsScored() {
+    String out = Laco.run("eval", Laco.STORYTELLER, "--max-length", 64).succeeded().out();
+    assertTrue(out.contains("of evaluation.txt)"), out);
+  }
+}
