@@ -6,6 +6,7 @@ import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.backend.cpu.CpuTier;
 import dev.laco.backend.cpu.LibraryProduct;
 import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.model.DType;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
@@ -34,6 +35,13 @@ enum Device {
 
   String displayName() {
     return name().toLowerCase(Locale.ROOT);
+  }
+
+  /** The dtype in which the library multiplies weights of a precision on this tier. */
+  DType product(Precision precision) {
+    return precision == Precision.BF16 && LibraryProduct.multipliesBf16(tier)
+        ? DType.BF16
+        : DType.F32;
   }
 
   /** Also keeps the library to the tier, for the rest of the process. */

@@ -53,7 +53,7 @@ public class LinearBenchmark extends Case {
     out = arena.allocate(DType.F32, tokens, width);
     backend.linear(x, weight, null, out);
     verify();
-    DType product = dtypes.product();
+    DType product = Device.of(device).product(dtypes);
     work(
         (double) (x.data().byteSize() + weight.data().byteSize() + out.data().byteSize()),
         2.0 * tokens * weight.elements());

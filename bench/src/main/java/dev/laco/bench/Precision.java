@@ -36,12 +36,4 @@ enum Precision {
   Compute compute() {
     return compute;
   }
-
-  /**
-   * The dtype in which a library multiplies at its best: f16 weights are widened, since the library
-   * has a quick f16 product on few processors.
-   */
-  DType product() {
-    return this == BF16 ? DType.BF16 : DType.F32;
-  }
 }

@@ -78,7 +78,7 @@ public class TrialBenchmark extends Case {
     verify(calibration);
     scorer = scorer(backend, calibration);
     score = scorer.score(List.of(candidate)).getFirst();
-    describe(calibration, dtypes.product());
+    describe(calibration, Device.of(device).product(dtypes));
     backend.reset();
   }
 

@@ -30,6 +30,14 @@ public final class LibraryProduct implements AutoCloseable {
     OneDnn.limit(CpuLibraries.get().oneDnn(), tier);
   }
 
+  /**
+   * True if the library has a quick product of bf16 matrices on a tier: f16 it has on few
+   * processors.
+   */
+  public static boolean multipliesBf16(CpuTier tier) {
+    return tier == CpuTier.AVX512 && CpuFeature.AVX512_BF16.isPresent();
+  }
+
   /** Threads where the user asks for {@code threads}, 0 for all. */
   public static int threads(int threads) {
     return threads == 0 ? CpuCores.available() : threads;
