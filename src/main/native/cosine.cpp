@@ -19,6 +19,8 @@ Products products(const float* a, const float* b, int64_t n) {
     int64_t i = start;
     for (; i + 2 * W <= end; i += 2 * W) {
       for (int k = 0; k < 2; k++) {
+        prefetch(a + i + k * W);
+        prefetch(b + i + k * W);
         Vec x = load(a + i + k * W), y = load(b + i + k * W);
         ab[k] = fma(x, y, ab[k]);
         aa[k] = fma(x, x, aa[k]);

@@ -18,11 +18,6 @@ struct Sums {
   Wide lower[kVectors], upper[kVectors];
 };
 
-// Hardware prefetching stops at each page, and several sources keep it busy.
-inline void prefetch(const void* p) {
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + 1024));
-}
-
 template <class T>
 inline void accumulate(const T* x, double coefficient, bool first, Sums& sums) {
   for (int k = 0; k < kVectors; k++) {

@@ -95,8 +95,8 @@ public final class LibrarySearch {
   public NativeLibrary load() {
     if (found == null) {
       throw new ResourceException(
-          "cannot load the native library %s; tried:%n  %s%nset -D%s=FILE to name one"
-              .formatted(name, String.join("\n  ", failures), property));
+          "cannot load the native library %s; tried %s; -D%s=FILE names one"
+              .formatted(name, String.join("; ", failures), property));
     }
     return found;
   }
