@@ -2,107 +2,65 @@ package dev.laco.collapse;
 
 import dev.laco.UsageException;
 import dev.laco.model.TensorGroup;
+import java.util.Arrays;
 import java.util.List;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.function.IntFunction;
 
 /**
  * How a merged layer is made from its base and {@code m} followers: a coefficient for each of them.
  * The rules are linear, so that merging merged layers composes (docs/method.md).
+ *
+ * @param optionValue the value of {@code --rule}
+ * @param defaultNorms what this rule does with norms unless the user says otherwise
+ * @param weights coefficients of the base and of each follower, {@code m + 1} of them, by {@code m}
  */
-public sealed interface MergeRule {
+public record MergeRule(
+    String optionValue, NormsPolicy defaultNorms, IntFunction<double[]> weights) {
 
-  /** Coefficients of the base and of each follower, {@code m + 1} of them. */
-  double[] coefficients(int followers);
+  /** What the paper's published code does: the last follower's matrices in place of the base's. */
+  public static final MergeRule REPLACE =
+      new MergeRule("replace", NormsPolicy.BASE, followers -> one(followers, followers));
 
-  /** What this rule does with norms unless the user says otherwise. */
-  NormsPolicy defaultNorms();
+  /** The base alone: the followers are removed. */
+  public static final MergeRule DROP =
+      new MergeRule("drop", NormsPolicy.BASE, followers -> one(followers, 0));
 
-  /** The value of {@code --rule}. */
-  String optionValue();
+  /** The mean of the base and all followers. */
+  public static final MergeRule MEAN =
+      new MergeRule("mean", NormsPolicy.MERGE, followers -> all(followers, 1.0 / (followers + 1)));
+
+  private static final String RDSC = "rdsc";
+
+  /** Beyond this no model survives, and merges of merges could overflow. */
+  private static final double MOST_LAMBDA = 10;
 
   /**
    * Reserving-differences-while-seeking-common, Eq. 1 of arXiv 2402.11187: {@code theta_l + lambda
    * sum_k (theta_{l+k} - theta_l)}; lambda 1 is the paper's.
    */
-  record Rdsc(double lambda) implements MergeRule {
-    @Override
-    public double[] coefficients(int followers) {
-      double[] result = new double[followers + 1];
-      java.util.Arrays.fill(result, lambda);
-      result[0] = 1 - lambda * followers;
-      return result;
-    }
-
-    @Override
-    public NormsPolicy defaultNorms() {
-      return NormsPolicy.MERGE;
-    }
-
-    @Override
-    public String optionValue() {
-      return lambda == 1 ? "rdsc" : "rdsc:" + lambda;
-    }
+  public static MergeRule rdsc(double lambda) {
+    return new MergeRule(
+        lambda == 1 ? RDSC : RDSC + ":" + lambda,
+        NormsPolicy.MERGE,
+        followers -> {
+          double[] weights = all(followers, lambda);
+          weights[0] = 1 - lambda * followers;
+          return weights;
+        });
   }
 
-  /** What the paper's published code does: the last follower's matrices in place of the base's. */
-  record Replace() implements MergeRule {
-    @Override
-    public double[] coefficients(int followers) {
-      double[] result = new double[followers + 1];
-      result[followers] = 1;
-      return result;
-    }
-
-    @Override
-    public NormsPolicy defaultNorms() {
-      return NormsPolicy.BASE;
-    }
-
-    @Override
-    public String optionValue() {
-      return "replace";
-    }
+  private static double[] one(int followers, int index) {
+    double[] weights = new double[followers + 1];
+    weights[index] = 1;
+    return weights;
   }
 
-  /** The mean of the base and all followers. */
-  record Mean() implements MergeRule {
-    @Override
-    public double[] coefficients(int followers) {
-      double[] result = new double[followers + 1];
-      java.util.Arrays.fill(result, 1.0 / (followers + 1));
-      return result;
-    }
-
-    @Override
-    public NormsPolicy defaultNorms() {
-      return NormsPolicy.MERGE;
-    }
-
-    @Override
-    public String optionValue() {
-      return "mean";
-    }
-  }
-
-  /** The base alone: the followers are removed. */
-  record Drop() implements MergeRule {
-    @Override
-    public double[] coefficients(int followers) {
-      double[] result = new double[followers + 1];
-      result[0] = 1;
-      return result;
-    }
-
-    @Override
-    public NormsPolicy defaultNorms() {
-      return NormsPolicy.BASE;
-    }
-
-    @Override
-    public String optionValue() {
-      return "drop";
-    }
+  private static double[] all(int followers, double weight) {
+    double[] weights = new double[followers + 1];
+    Arrays.fill(weights, weight);
+    return weights;
   }
 
   /**
@@ -110,33 +68,38 @@ public sealed interface MergeRule {
    *
    * @throws UsageException if it is none
    */
-  static MergeRule parse(String text) {
+  public static MergeRule parse(String text) {
     return switch (text) {
-      case "rdsc" -> new Rdsc(1);
-      case "replace" -> new Replace();
-      case "mean" -> new Mean();
-      case "drop" -> new Drop();
-      default -> {
-        if (text.startsWith("rdsc:")) {
-          try {
-            double lambda = Double.parseDouble(text.substring("rdsc:".length()));
-            if (Double.isFinite(lambda)) {
-              yield new Rdsc(lambda);
-            }
-          } catch (NumberFormatException e) {
-            // falls through to the error below, which names every rule
-          }
-        }
-        throw new UsageException(
-            "--rule "
-                + text
-                + ": expected rdsc, rdsc:LAMBDA (a finite number), replace, mean or drop");
-      }
+      case "replace" -> REPLACE;
+      case "drop" -> DROP;
+      case "mean" -> MEAN;
+      case RDSC -> rdsc(1);
+      default -> rdsc(lambda(text));
     };
   }
 
+  private static double lambda(String text) {
+    if (text.startsWith(RDSC + ":")) {
+      try {
+        double lambda = Double.parseDouble(text.substring(RDSC.length() + 1));
+        if (Math.abs(lambda) <= MOST_LAMBDA) {
+          return lambda;
+        }
+      } catch (NumberFormatException e) {
+        // The error below names every rule.
+      }
+    }
+    throw new UsageException(
+        "--rule " + text + ": expected rdsc, rdsc:LAMBDA (-10 to 10), replace, mean or drop");
+  }
+
+  /** Coefficients of the base and of each of so many followers. */
+  public double[] coefficients(int followers) {
+    return weights.apply(followers);
+  }
+
   /** Folds a run of layers, base first, into one. */
-  default LayerMix merge(List<LayerMix> run, NormsPolicy norms) {
+  public LayerMix merge(List<LayerMix> run, NormsPolicy norms) {
     double[] coefficients = coefficients(run.size() - 1);
     LayerMix base = run.getFirst();
     return new LayerMix(

@@ -153,7 +153,8 @@ final class CollapsePlanTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"", "rdsc:", "rdsc:x", "rdsc:NaN", "rdsc:Infinity", "Replace", "slerp"})
+  @ValueSource(
+      strings = {"", "rdsc:", "rdsc:x", "rdsc:NaN", "rdsc:Infinity", "rdsc:11", "Replace", "slerp"})
   void whatIsNoRuleIsAUsageError(String text) {
     assertThrows(UsageException.class, () -> MergeRule.parse(text));
   }

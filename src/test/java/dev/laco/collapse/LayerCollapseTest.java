@@ -169,7 +169,7 @@ final class LayerCollapseTest {
   }
 
   private static CollapseSettings settings(int c, int i, int l, int h) {
-    return new CollapseSettings(c, i, l, h, new MergeRule.Replace(), NormsPolicy.BASE);
+    return new CollapseSettings(c, i, l, h, MergeRule.REPLACE, NormsPolicy.BASE);
   }
 
   private static CollapsePlan.Source source(int layers) {
