@@ -16,6 +16,7 @@ enum Device {
   AVX512(CpuTier.AVX512),
   AVX2(CpuTier.AVX2),
   PORTABLE(CpuTier.PORTABLE),
+  /** Its tier is that of the ceilings. */
   REFERENCE(CpuTier.PORTABLE);
 
   private final CpuTier tier;
@@ -44,12 +45,14 @@ enum Device {
         : DType.F32;
   }
 
-  /** Also keeps the library to the tier, for the rest of the process. */
+  /** What the process that measures it needs, so that the library, too, keeps to the tier. */
+  String property() {
+    return "-D%s=%d".formatted(CpuTier.PROPERTY, tier.number());
+  }
+
   Backend open(Compute compute, int threads) {
-    if (this == REFERENCE) {
-      return new ReferenceBackend(compute);
-    }
-    LibraryProduct.limit(tier);
-    return CpuBackend.open(compute, threads, tier);
+    return this == REFERENCE
+        ? new ReferenceBackend(compute)
+        : CpuBackend.open(compute, threads, tier);
   }
 }

@@ -83,6 +83,7 @@ public final class Main {
             .parent(user)
             .shouldFailOnError(true)
             .output(log)
+            .jvmArgsAppend(device.property())
             .param("device", device.displayName());
     if (device == Device.REFERENCE) {
       options

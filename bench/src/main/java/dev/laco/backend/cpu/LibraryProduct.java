@@ -25,11 +25,6 @@ public final class LibraryProduct implements AutoCloseable {
     this.product = oneDnn.product(dtype, m, n, k, n);
   }
 
-  /** Keeps the library to a tier's instructions, before its first product in this process. */
-  public static void limit(CpuTier tier) {
-    OneDnn.limit(CpuLibraries.get().oneDnn(), tier);
-  }
-
   /**
    * True if the library has a quick product of bf16 matrices on a tier: f16 it has on few
    * processors.
