@@ -2,7 +2,7 @@ package dev.laco.checkpoint;
 
 import dev.laco.BadInputException;
 import dev.laco.model.DType;
-import dev.laco.model.HostTensor;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -15,14 +15,27 @@ import java.util.List;
  */
 public final class FiniteCheck {
   private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED;
-  private static final long CHUNK = 8L << 20;
+  private static final long CHUNK = 1L << 20;
 
   private FiniteCheck() {}
 
-  private record Chunk(HostTensor tensor, long offset, MemorySegment data) {}
+  /** A part of a tensor that is read at once. */
+  private record Chunk(SafetensorsFile file, TensorInfo info, long offset) {
+    /** Index in the tensor of the first element that is NaN or infinite, or -1. */
+    long firstNonFinite() {
+      DType dtype = file.requireWeight(info);
+      try (Arena arena = Arena.ofConfined()) {
+        MemorySegment data = arena.allocate(Math.min(CHUNK, info.byteSize() - offset));
+        file.read(info, offset, data.asByteBuffer());
+        long index = FiniteCheck.firstNonFinite(dtype, data);
+        return index < 0 ? -1 : offset / dtype.byteSize() + index;
+      }
+    }
+  }
 
   /**
-   * Reads every weight of a checkpoint, on all cores.
+   * Reads every weight of a checkpoint, on all cores, through small buffers: unlike mapped pages,
+   * what was read does not stay in the process's memory.
    *
    * @throws BadInputException naming file, tensor and index of the first weight, in the order of
    *     the layers, that is not finite
@@ -30,27 +43,26 @@ public final class FiniteCheck {
   public static void check(Checkpoint checkpoint) {
     List<Chunk> chunks = new ArrayList<>();
     for (String name : checkpoint.weightNames()) {
-      HostTensor tensor = checkpoint.tensor(name);
-      long size = tensor.data().byteSize();
-      for (long offset = 0; offset < size; offset += CHUNK) {
-        long length = Math.min(CHUNK, size - offset);
-        chunks.add(new Chunk(tensor, offset, tensor.data().asSlice(offset, length)));
+      SafetensorsFile file = checkpoint.file(name);
+      TensorInfo info = file.info(name);
+      for (long offset = 0; offset < info.byteSize(); offset += CHUNK) {
+        chunks.add(new Chunk(file, info, offset));
       }
     }
     chunks.parallelStream()
-        .filter(chunk -> firstNonFinite(chunk.tensor.dtype(), chunk.data) >= 0)
+        .filter(chunk -> chunk.firstNonFinite() >= 0)
         .findFirst()
-        .ifPresent(chunk -> fail(checkpoint, chunk));
+        .ifPresent(FiniteCheck::fail);
   }
 
-  private static void fail(Checkpoint checkpoint, Chunk chunk) {
-    HostTensor tensor = chunk.tensor;
-    long index =
-        chunk.offset / tensor.dtype().byteSize() + firstNonFinite(tensor.dtype(), chunk.data);
+  private static void fail(Chunk chunk) {
     throw new BadInputException(
         "%s: tensor '%s' holds NaN or infinity at element %d of %d; the checkpoint is damaged"
             .formatted(
-                checkpoint.file(tensor.name()).path(), tensor.name(), index, tensor.elements()));
+                chunk.file.path(),
+                chunk.info.name(),
+                chunk.firstNonFinite(),
+                chunk.info.elements()));
   }
 
   /** Index of the first element that is NaN or infinite, or -1. */

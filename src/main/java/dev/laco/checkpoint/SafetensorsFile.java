@@ -7,6 +7,7 @@ import dev.laco.model.TensorSource;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 import java.util.Collection;
@@ -125,6 +126,30 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     TensorInfo info = info(name);
     requireSameSize();
     InputFiles.transfer(path, channel, info.offset(), info.byteSize(), target);
+  }
+
+  /**
+   * Reads bytes of a tensor without touching the mapping, whose pages would stay in memory.
+   *
+   * @param offset first byte, counted from the tensor's
+   * @param target filled
+   * @throws BadInputException if the file is shorter than it was
+   */
+  void read(TensorInfo info, long offset, ByteBuffer target) {
+    long position = info.offset() + offset;
+    try {
+      while (target.hasRemaining()) {
+        int count = channel.read(target, position);
+        if (count < 0) {
+          throw new BadInputException(
+              "%s: ends before byte %d; it was truncated while in use"
+                  .formatted(path, position + target.remaining()));
+        }
+        position += count;
+      }
+    } catch (IOException e) {
+      throw InputFiles.unreadable(path, e);
+    }
   }
 
   private void requireSameSize() {
