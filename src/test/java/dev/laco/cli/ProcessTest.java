@@ -303,8 +303,6 @@ class ProcessTest {
               .sum();
     }
     long allowed = (long) (1.3 * checkpoint) + 400_000_000;
-    System.out.printf(
-        "%s: peak %d MB of %d MB%n", model.getFileName(), bytes / 1_000_000, allowed / 1_000_000);
     assertTrue(bytes <= allowed, bytes + " bytes of " + allowed);
     return Fixtures.read(folder.resolve("out.report.json"));
   }

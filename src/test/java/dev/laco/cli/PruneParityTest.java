@@ -174,6 +174,13 @@ class PruneParityTest {
     assertEquals(
         plan.get("layers").size(),
         Fixtures.read(out.resolve("config.json")).get("num_hidden_layers").intValue());
+    JsonNode first = Fixtures.read(model.resolve("config.json")).path("max_window_layers");
+    if (first.isInt()) {
+      // Which layers slide is said of the survivors.
+      assertEquals(
+          bases(plan.get("layers")).stream().filter(base -> base < first.intValue()).count(),
+          Fixtures.read(out.resolve("config.json")).get("max_window_layers").longValue());
+    }
     Map<String, Safetensors.Tensor> originals = Safetensors.readAll(model);
     Map<String, Safetensors.Tensor> written = Safetensors.readAll(out);
     int perLayer = 0;
