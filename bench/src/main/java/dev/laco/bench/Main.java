@@ -8,6 +8,7 @@ import java.util.Arrays;
 import java.util.Collection;
 import java.util.List;
 import org.openjdk.jmh.results.RunResult;
+import org.openjdk.jmh.runner.NoBenchmarksException;
 import org.openjdk.jmh.runner.Runner;
 import org.openjdk.jmh.runner.RunnerException;
 import org.openjdk.jmh.runner.options.ChainedOptionsBuilder;
@@ -22,6 +23,9 @@ import org.openjdk.jmh.runner.options.TimeValue;
  */
 public final class Main {
   private static final String QUICK = "--quick";
+
+  /** What JMH writes to its log where a benchmark throws. */
+  private static final String FAILURE = "<failure>";
 
   /** Models whose cases the reference backend ends in reasonable time. */
   private static final String SMALLEST = "SmolLM2-135M";
@@ -44,27 +48,39 @@ public final class Main {
     } else if (user.shouldList()) {
       new Runner(user).list();
     } else {
-      Machine machine = Machine.now();
-      List<RunResult> results = new Main(user, quick).run();
-      Report report = new Report(machine, results, Note.read(notes()));
-      System.out.println(report.text());
-      Path json = Path.of(System.getProperty("laco.bench.results"));
-      Files.writeString(json, report.json());
-      System.out.println("results: " + json);
+      System.exit(new Main(user, quick).report());
     }
   }
 
-  private static Path notes() {
-    return Path.of(System.getProperty(Note.FILE));
-  }
-
-  private List<RunResult> run() throws IOException, RunnerException {
-    Files.deleteIfExists(notes());
+  /**
+   * Measures, prints and writes; what was measured before a failure, too.
+   *
+   * @return the exit code
+   */
+  private int report() throws IOException, RunnerException {
+    Machine machine = Machine.now();
+    Path notes = Path.of(System.getProperty(Note.FILE));
+    Files.deleteIfExists(notes);
     List<RunResult> results = new ArrayList<>();
+    List<String> failed = new ArrayList<>();
     for (Device device : devices()) {
-      results.addAll(run(device));
+      Path log = Path.of(System.getProperty("laco.bench.log") + "." + device.displayName());
+      System.err.println("measuring on " + device.displayName() + ", JMH's log is " + log);
+      results.addAll(run(device, log));
+      if (Files.readString(log).contains(FAILURE)) {
+        failed.add("a benchmark failed: see " + log);
+      }
     }
-    return results;
+    Report report = new Report(machine, results, Note.read(notes));
+    System.out.println(report.text());
+    Path json = Path.of(System.getProperty("laco.bench.results"));
+    Files.writeString(json, report.json());
+    System.out.println("results: " + json);
+    if (results.isEmpty()) {
+      failed.add("no benchmark was measured");
+    }
+    failed.forEach(System.err::println);
+    return failed.isEmpty() ? 0 : 1;
   }
 
   private List<Device> devices() {
@@ -75,31 +91,35 @@ public final class Main {
     return quick ? Device.supported().subList(0, 1) : Device.supported();
   }
 
-  private Collection<RunResult> run(Device device) throws RunnerException {
-    String log = System.getProperty("laco.bench.log") + "." + device.displayName();
-    System.err.println("measuring on " + device.displayName() + ", JMH's log is " + log);
+  private Collection<RunResult> run(Device device, Path log) throws RunnerException {
     ChainedOptionsBuilder options =
         new OptionsBuilder()
             .parent(user)
-            .shouldFailOnError(true)
-            .output(log)
+            .output(log.toString())
             .jvmArgsAppend(device.property())
             .param("device", device.displayName());
     if (device == Device.REFERENCE) {
-      options
-          .exclude("Trial|Call")
-          .param("model", SMALLEST)
-          .param("precision", "bf16", "f32")
-          .param("mebibytes", "8")
-          .param("sequences", "10x39")
-          .measurementIterations(2);
+      options.exclude("Trial|Call").measurementIterations(2);
+      narrow(options, "model", SMALLEST);
+      narrow(options, "precision", "bf16", "f32");
+      narrow(options, "mebibytes", "8");
+      narrow(options, "sequences", "10x39");
     } else if (quick) {
-      options
-          .param("precision", "bf16")
-          .param("sequences", "10x39")
-          .warmupTime(TimeValue.milliseconds(300))
-          .measurementIterations(2);
+      options.warmupTime(TimeValue.milliseconds(300)).measurementIterations(2);
+      narrow(options, "precision", "bf16");
+      narrow(options, "sequences", "10x39");
     }
-    return new Runner(options.build()).run();
+    try {
+      return new Runner(options.build()).run();
+    } catch (NoBenchmarksException excluded) {
+      return List.of();
+    }
+  }
+
+  /** Fewer values of a parameter, unless the user gives them. */
+  private void narrow(ChainedOptionsBuilder options, String name, String... values) {
+    if (!user.getParameter(name).hasValue()) {
+      options.param(name, values);
+    }
   }
 }
