@@ -12,7 +12,7 @@ LACO_KERNEL(add)(float* x, const float* y, int64_t n) {
 LACO_KERNEL(add_bias)
 (float* x, const void* bias, int32_t dtype, int64_t rows, int64_t width) {
   return with_dtype(dtype, bias, [&](auto* b) {
-#pragma omp parallel for schedule(static) if (rows * width > kParallel)
+#pragma omp parallel for schedule(static) if (rows * width > kParallelLight)
     for (int64_t r = 0; r < rows; r++) {
       float* row = x + r * width;
       int64_t i = 0;

@@ -6,7 +6,7 @@ using namespace LACO_NAMESPACE;
 LACO_KERNEL(widen)(const void* in, int32_t dtype, int64_t n, float* out) {
   return with_dtype(dtype, in, [&](auto* from) {
     const int64_t whole = n / W;
-#pragma omp parallel for schedule(static) if (n > kParallel)
+#pragma omp parallel for schedule(static) if (n > kParallelLight)
     for (int64_t v = 0; v < whole; v++) {
       store(out + v * W, load(from + v * W));
     }
@@ -21,7 +21,7 @@ LACO_KERNEL(narrow)(const float* in, int64_t n, void* out, int32_t dtype) {
   return with_dtype(dtype, out, [&](auto* type) {
     auto* to = writable(type);
     const int64_t whole = n / W;
-#pragma omp parallel for schedule(static) if (n > kParallel)
+#pragma omp parallel for schedule(static) if (n > kParallelLight)
     for (int64_t v = 0; v < whole; v++) {
       store(to + v * W, load(in + v * W));
     }

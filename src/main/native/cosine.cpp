@@ -53,7 +53,7 @@ double norm(double squares) {
 LACO_KERNEL(cosine)
 (const float* a, const float* b, int64_t rows, int64_t width, const int32_t* offsets,
  int64_t sequences, double* scratch, double* out) {
-#pragma omp parallel for schedule(static) if (rows * width > kParallel)
+#pragma omp parallel for schedule(static) if (rows * width > kParallelLight)
   for (int64_t r = 0; r < rows; r++) {
     Products p = products(a + r * width, b + r * width, width);
     scratch[3 * r] = p.ab;

@@ -9,7 +9,7 @@ namespace LACO_NAMESPACE {
 template <class T, class Function>
 inline void map(const float* a, const T* b, int64_t n, float* out, Function f) {
   const int64_t whole = n / W;
-#pragma omp parallel for schedule(static) if (n > kParallel)
+#pragma omp parallel for schedule(static) if (n > kParallelLight)
   for (int64_t v = 0; v < whole; v++) {
     store(out + v * W, f(load(a + v * W), load(b + v * W)));
   }

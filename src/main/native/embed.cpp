@@ -6,7 +6,7 @@ using namespace LACO_NAMESPACE;
 LACO_KERNEL(embed)
 (const void* table, int32_t dtype, const int32_t* tokens, int64_t rows, int64_t width, float* out) {
   return with_dtype(dtype, table, [&](auto* from) {
-#pragma omp parallel for schedule(static) if (rows * width > kParallel)
+#pragma omp parallel for schedule(static) if (rows * width > kParallelLight)
     for (int64_t t = 0; t < rows; t++) {
       auto* row = from + tokens[t] * width;
       float* to = out + t * width;

@@ -5,9 +5,11 @@
 
 namespace LACO_NAMESPACE {
 
-// e^x to 1.5 units in the last place; infinite, 0 or NaN where it must be.
+// e^x to 1.5 units in the last place; infinite or NaN where it must be. 0 in place of subnormal results:
+// a processor takes some 150 cycles for one, and softmax masks with what underflows.
 inline Vec exp(Vec x) {
-  x = select(x < -105.0f, splat(-105.0f), x);
+  const Int tiny = x < -0x1.5d589ep6f;  // ln 2^-126
+  x = select(tiny, Vec{}, x);
   x = select(x > 89.0f, splat(89.0f), x);
   // x = n ln 2 + r. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
   const Vec magic = splat(0x1.8p23f);
@@ -22,14 +24,14 @@ inline Vec exp(Vec x) {
   p = fma(p, r, splat(0x1.fffffcp-2f));
   p = fma(p * r, r, r) + 1.0f;
 #if LACO_TIER == 2
-  return _mm512_scalef_ps(p, n);
+  return select(tiny, Vec{}, _mm512_scalef_ps(p, n));
 #else
   // In two steps, as 2^n itself may be out of range.
   Int whole = bit_cast<Int>(shifted) - bit_cast<Int>(magic);
   Int half = whole >> 1;
   Vec first = bit_cast<Vec>((half + 127) << 23);
   Vec second = bit_cast<Vec>((whole - half + 127) << 23);
-  return p * first * second;
+  return select(tiny, Vec{}, p * first * second);
 #endif
 }
 

@@ -28,7 +28,7 @@ LACO_KERNEL(rms_norm)
 (const float* x, const void* weight, int32_t dtype, double eps, int64_t rows, int64_t width,
  float* out) {
   return with_dtype(dtype, weight, [&](auto* scale) {
-#pragma omp parallel for schedule(static) if (rows * width > kParallel)
+#pragma omp parallel for schedule(static) if (rows * width > kParallelLight)
     for (int64_t r = 0; r < rows; r++) {
       const float* from = x + r * width;
       float* to = out + r * width;

@@ -7,7 +7,7 @@ using namespace LACO_NAMESPACE;
 LACO_KERNEL(rope)
 (float* x, const float* cosine, const float* sine, int64_t rows, int64_t heads, int64_t head_dim,
  int64_t pairs) {
-#pragma omp parallel for schedule(static) if (rows * heads * head_dim > kParallel)
+#pragma omp parallel for schedule(static) if (rows * heads * head_dim > kParallelLight)
   for (int64_t t = 0; t < rows; t++) {
     const float* c = cosine + t * pairs;
     const float* s = sine + t * pairs;

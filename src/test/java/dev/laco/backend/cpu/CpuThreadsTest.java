@@ -1,0 +1,145 @@
+package dev.laco.backend.cpu;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+
+import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Compute;
+import dev.laco.backend.MemoryArena;
+import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.TensorMix;
+import dev.laco.backend.TokenBatch;
+import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.model.Activation;
+import dev.laco.model.DType;
+import dev.laco.model.PackedSequences;
+import java.util.List;
+import java.util.Random;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Work that is large enough to be shared out comes to the same, however many threads share it. */
+class CpuThreadsTest {
+  /** Tokens and width: more elements than the cheapest op takes before it wakes a second thread. */
+  private static final int TOKENS = 301;
+
+  private static final int WIDTH = 1024;
+  private static final int HEAD_DIM = 64;
+
+  private final Random random = new Random(7);
+  private final MemoryArena arena = new MemoryArena();
+
+  @AfterEach
+  void close() {
+    arena.close();
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {2, 3})
+  void ourKernelsGiveTheSameBits(int threads) {
+    MemoryTensor x = random(DType.F32, TOKENS, WIDTH);
+    MemoryTensor y = random(DType.F32, TOKENS, WIDTH);
+    MemoryTensor weight = random(DType.BF16, 1, WIDTH);
+    MemoryTensor table = random(DType.F16, 50, WIDTH);
+    MemoryTensor few = random(DType.F32, 4, 8);
+    MemoryTensor wide = random(DType.BF16, 70_000, 8);
+    MemoryTensor bias = random(DType.F32, 1, 70_000);
+    AttentionSpec spec = new AttentionSpec(WIDTH / HEAD_DIM, WIDTH / HEAD_DIM, HEAD_DIM, 0, 0.1f);
+    sameBits(threads, TOKENS, WIDTH, (on, batch, out) -> on.embed(table, batch, out));
+    sameBits(threads, TOKENS, WIDTH, (on, batch, out) -> on.rmsNorm(x, weight, 1e-5, out));
+    sameBits(
+        threads,
+        TOKENS,
+        WIDTH,
+        (on, batch, out) -> {
+          on.copy(x, out);
+          on.rope(out, HEAD_DIM, batch);
+          on.add(out, y);
+        });
+    sameBits(
+        threads, TOKENS, WIDTH, (on, batch, out) -> on.gatedActivation(Activation.SILU, x, y, out));
+    sameBits(threads, TOKENS, WIDTH, (on, batch, out) -> on.attention(x, y, y, spec, batch, out));
+    sameBits(threads, 4, 70_000, (on, batch, out) -> on.linear(few, wide, bias, out));
+    sameBits(
+        threads,
+        TOKENS,
+        WIDTH,
+        (on, batch, out) ->
+            on.mix(List.of(new TensorMix(out, new double[] {0.3, 0.7}, List.of(x, y)))));
+    sameBits(
+        threads,
+        1,
+        3,
+        (on, batch, out) -> {
+          double[] cosines = on.cosine(x, y, batch);
+          for (int s = 0; s < cosines.length; s++) {
+            MemoryTensor.of(out).set(s, cosines[s]);
+          }
+        });
+  }
+
+  /**
+   * Weights are widened, or activations rounded, by several threads before the library multiplies.
+   */
+  @ParameterizedTest
+  @EnumSource(DType.class)
+  void productsAgreeWithTheReference(DType dtype) {
+    MemoryTensor x = random(DType.F32, TOKENS, WIDTH);
+    MemoryTensor weight = random(dtype, 300, WIDTH);
+    MemoryTensor out = arena.allocate(DType.F32, TOKENS, 300);
+    MemoryTensor expected = arena.allocate(DType.F32, TOKENS, 300);
+    try (CpuBackend backend = CpuBackend.open(Compute.AUTO, 3);
+        ReferenceBackend reference = new ReferenceBackend(Compute.AUTO)) {
+      backend.linear(x, weight, null, out);
+      reference.linear(x, weight, null, expected);
+    }
+    assertArrayEquals(values(expected), values(out), 1e-3f);
+  }
+
+  /** An op on a backend with a batch of three sequences. */
+  private interface Op {
+    void run(Backend on, TokenBatch batch, MemoryTensor out);
+  }
+
+  private void sameBits(int threads, int rows, int columns, Op op) {
+    assertArrayEquals(run(1, rows, columns, op), run(threads, rows, columns, op));
+  }
+
+  private float[] run(int threads, int rows, int columns, Op op) {
+    float[] angles = new float[TOKENS * HEAD_DIM / 2];
+    for (int i = 0; i < angles.length; i++) {
+      angles[i] = i % 11 / 11f;
+    }
+    int[] tokens = new int[TOKENS];
+    for (int t = 0; t < TOKENS; t++) {
+      tokens[t] = t % 50;
+    }
+    PackedSequences sequences =
+        new PackedSequences(tokens, new int[] {0, 1, 120, TOKENS}, new int[3]);
+    MemoryTensor out = arena.allocate(DType.F32, rows, columns);
+    try (CpuBackend backend = CpuBackend.open(Compute.AUTO, threads);
+        TokenBatch batch = backend.batch(sequences, angles, angles)) {
+      op.run(backend, batch, out);
+    }
+    return values(out);
+  }
+
+  /** Values that bf16 holds, so that rounding them to it changes nothing. */
+  private MemoryTensor random(DType dtype, int rows, int columns) {
+    MemoryTensor tensor = arena.allocate(dtype, rows, columns);
+    for (long i = 0; i < tensor.elements(); i++) {
+      tensor.set(i, (random.nextInt(255) - 127) / 128.0);
+    }
+    return tensor;
+  }
+
+  private static float[] values(MemoryTensor tensor) {
+    float[] values = new float[(int) tensor.elements()];
+    for (int i = 0; i < values.length; i++) {
+      values[i] = tensor.get(i);
+    }
+    return values;
+  }
+}
