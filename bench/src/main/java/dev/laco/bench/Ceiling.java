@@ -8,7 +8,10 @@ import java.util.List;
  * noise.
  */
 final class Ceiling {
-  private static final int SAMPLES_PER_ITERATION = 4;
+  /** At each iteration; both, so that short runs are as warm as the benchmark is. */
+  private static final int SAMPLES = 4;
+
+  private static final long NANOSECONDS = 200_000_000;
 
   private final String name;
   private final Unit unit;
@@ -49,7 +52,8 @@ final class Ceiling {
     if (rates.isEmpty()) {
       rate();
     }
-    for (int i = 0; i < SAMPLES_PER_ITERATION; i++) {
+    long start = System.nanoTime();
+    for (int i = 0; i < SAMPLES || System.nanoTime() - start < NANOSECONDS; i++) {
       rates.add(rate());
     }
   }
