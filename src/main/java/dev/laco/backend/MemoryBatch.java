@@ -71,7 +71,7 @@ public final class MemoryBatch implements TokenBatch {
     return rotaryPairs;
   }
 
-  /** The largest token id. */
+  /** The largest token id, found once. */
   public int maxToken() {
     return maxToken;
   }

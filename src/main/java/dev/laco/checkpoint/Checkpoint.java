@@ -20,6 +20,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A Hugging Face checkpoint: a folder with {@code config.json} and safetensors weights, in one file
@@ -37,6 +38,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   private final ObjectNode configJson;
   private final List<SafetensorsFile> files;
   private final Map<String, SafetensorsFile> fileOf;
+  private @Nullable ModelConfig config;
 
   private Checkpoint(
       Path directory,
@@ -154,7 +156,10 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
    * @throws BadInputException if a field is missing or wrong, or the model is not supported
    */
   public ModelConfig config() {
-    return ModelConfig.parse(directory.resolve(CONFIG).toString(), configJson);
+    if (config == null) {
+      config = ModelConfig.parse(directory.resolve(CONFIG).toString(), configJson);
+    }
+    return config;
   }
 
   /**
@@ -218,11 +223,6 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   /** Bytes of all tensors. */
   public long totalBytes() {
     return tensors().stream().mapToLong(TensorInfo::byteSize).sum();
-  }
-
-  @Override
-  public boolean contains(String name) {
-    return fileOf.containsKey(name);
   }
 
   /**

@@ -64,11 +64,6 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     return tensors.values();
   }
 
-  @Override
-  public boolean contains(String name) {
-    return tensors.containsKey(name);
-  }
-
   /**
    * A row of the tensor table.
    *

@@ -86,7 +86,7 @@ final class EvalCommand implements Callable<Integer> {
         CausalLm lm = CausalLm.of(backend, open.config(), open.checkpoint());
         MemoryBudget.require(
             Perplexity.bytes(lm, text.windows()), device.memory, "use a smaller --max-length");
-        Perplexity result = measure(console, lm, text);
+        Perplexity result = text.measure(console, "perplexity", lm);
         if (dumpFile != null) {
           StateDump.write(
               lm, text.windows(), source == null || source.tokens == null, dumpFile.begin());
@@ -112,12 +112,6 @@ final class EvalCommand implements Callable<Integer> {
       throw new UsageException("--max-length and --stride cut text; token-id lists are never cut");
     }
     return EvaluationText.tokens(source.tokens, open);
-  }
-
-  private static Perplexity measure(Console console, CausalLm lm, EvaluationText text) {
-    try (ProgressLine progress = console.progress("perplexity")) {
-      return Perplexity.measure(lm, text.windows(), progress::update);
-    }
   }
 
   private void say(Console console, EvaluationText text, Perplexity result) {

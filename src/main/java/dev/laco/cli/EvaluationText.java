@@ -2,12 +2,14 @@ package dev.laco.cli;
 
 import dev.laco.BadInputException;
 import dev.laco.UsageException;
+import dev.laco.eval.Perplexity;
 import dev.laco.text.BuiltInText;
 import dev.laco.text.TextFile;
 import dev.laco.text.TextWindows;
 import dev.laco.text.TextWindows.Window;
 import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
+import dev.laco.transformer.CausalLm;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -47,6 +49,13 @@ record EvaluationText(String name, List<Window> windows) {
     }
     return ofText(
         "built-in", "built-in evaluation text", BuiltInText.evaluation(), model, maxLength, stride);
+  }
+
+  /** Measures a model on it, with progress under the name {@code task}. */
+  Perplexity measure(Console console, String task, CausalLm lm) {
+    try (ProgressLine progress = console.progress(task)) {
+      return Perplexity.measure(lm, windows, progress::update);
+    }
   }
 
   private static EvaluationText ofText(

@@ -148,7 +148,7 @@ final class PruneCommand implements Callable<Integer> {
           out,
           write.overwrite,
           new WrittenBytes(progress, applier.tensorBytes()),
-          () -> json[0] = writeSideFiles(outcome, (System.nanoTime() - start) / 1e9, plan, report));
+          () -> json[0] = writeSideFiles(outcome, PruneRun.seconds(start), plan, report));
     }
     console.line(
         "wrote",

@@ -168,11 +168,12 @@ final class PruneRun {
   private LayerCollapse.Result byThreshold(LayerCollapse collapse, double threshold) {
     trialHeader();
     try (ProgressLine progress = console.progress("search")) {
+      TrialListener advance = report(progress);
       return collapse.run(
           threshold,
           (trial, share) -> {
             say(trial);
-            report(progress).onTrial(trial, share);
+            advance.onTrial(trial, share);
           });
     }
   }
@@ -216,7 +217,7 @@ final class PruneRun {
       return new PruneReport.NotMeasured(
           "the model has no tokenizer.json and no --eval-tokens were given");
     }
-    Perplexity before = measure("perplexity, dense", dense, evaluation);
+    Perplexity before = evaluation.measure(console, "perplexity, dense", dense);
     if (plan.isIdentity()) {
       return new PruneReport.Measured(evaluation.name(), before, before);
     }
@@ -226,13 +227,7 @@ final class PruneRun {
         new PlannedLayers(backend, model.config(), model.checkpoint(), plan, dtype -> dtype)) {
       CausalLm pruned = new CausalLm(backend, model.config(), model.checkpoint(), layers);
       return new PruneReport.Measured(
-          evaluation.name(), before, measure("perplexity, pruned", pruned, evaluation));
-    }
-  }
-
-  private Perplexity measure(String task, CausalLm lm, EvaluationText evaluation) {
-    try (ProgressLine progress = console.progress(task)) {
-      return Perplexity.measure(lm, evaluation.windows(), progress::update);
+          evaluation.name(), before, evaluation.measure(console, "perplexity, pruned", pruned));
     }
   }
 
@@ -287,7 +282,8 @@ final class PruneRun {
         .put("calibrationTokens", sequences.size());
   }
 
-  private static double seconds(long start) {
+  /** Seconds since {@code start}, a {@link System#nanoTime}. */
+  static double seconds(long start) {
     return (System.nanoTime() - start) / 1e9;
   }
 }

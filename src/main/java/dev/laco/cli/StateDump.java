@@ -32,7 +32,7 @@ final class StateDump {
 
   /** Writes {@code file}, which must not exist. */
   static void write(CausalLm model, List<Window> windows, boolean withTokens, Path file) {
-    int longest = windows.stream().mapToInt(w -> w.ids().length).max().orElseThrow();
+    int longest = windows.stream().mapToInt(Window::length).max().orElseThrow();
     try (States states = new States(model, longest)) {
       List<OutputTensor> tensors = new ArrayList<>();
       for (int i = 0; i < windows.size(); i++) {

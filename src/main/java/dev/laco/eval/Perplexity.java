@@ -34,7 +34,7 @@ public record Perplexity(long tokens, double meanNll) {
    */
   public static Perplexity measure(CausalLm model, List<Window> windows, Progress progress) {
     List<List<Window>> batches = batches(windows);
-    long total = windows.stream().mapToLong(w -> w.ids().length).sum();
+    long total = windows.stream().mapToLong(Window::length).sum();
     long done = 0;
     long scored = 0;
     double nll = 0;
@@ -87,19 +87,19 @@ public record Perplexity(long tokens, double meanNll) {
   }
 
   private static int tokensOf(List<Window> windows) {
-    return windows.stream().mapToInt(w -> w.ids().length).sum();
+    return windows.stream().mapToInt(Window::length).sum();
   }
 
   private static List<List<Window>> batches(List<Window> windows) {
     List<List<Window>> batches = new ArrayList<>();
     int room = 0;
     for (Window window : windows) {
-      if (window.ids().length > room) {
+      if (window.length() > room) {
         batches.add(new ArrayList<>());
         room = BATCH_TOKENS;
       }
       batches.getLast().add(window);
-      room -= window.ids().length;
+      room -= window.length();
     }
     return batches;
   }

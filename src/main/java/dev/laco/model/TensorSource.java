@@ -8,7 +8,4 @@ public interface TensorSource {
    * @throws dev.laco.BadInputException if there is none, or its file changed since it was opened
    */
   HostTensor tensor(String name);
-
-  /** True if there is a tensor of this name. */
-  boolean contains(String name);
 }

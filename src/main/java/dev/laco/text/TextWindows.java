@@ -24,6 +24,11 @@ public final class TextWindows {
       return ids.clone();
     }
 
+    /** Number of ids. */
+    public int length() {
+      return ids.length;
+    }
+
     /** Index of the first scored token, at least 1: a token is predicted by those before it. */
     public int firstScored() {
       return firstScored;

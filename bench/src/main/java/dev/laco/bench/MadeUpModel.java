@@ -46,8 +46,4 @@ final class MadeUpModel implements TensorSource {
     return tensor;
   }
 
-  @Override
-  public boolean contains(String name) {
-    return tensors.containsKey(name);
-  }
 }

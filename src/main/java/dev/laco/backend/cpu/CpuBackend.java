@@ -3,37 +3,32 @@ package dev.laco.backend.cpu;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
-import static java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import dev.laco.UsageException;
 import dev.laco.backend.AttentionSpec;
-import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
-import dev.laco.backend.MemoryArena;
+import dev.laco.backend.MemoryBackend;
 import dev.laco.backend.MemoryBatch;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.OpChecks;
 import dev.laco.backend.Tensor;
-import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.Activation;
-import dev.laco.model.HostTensor;
-import dev.laco.model.PackedSequences;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
  * The ops on a CPU: our C++ kernels, and oneDNN for matrix products of more than a few rows.
- * Weights are read where they lie. Results do not depend on the number of threads.
+ * Weights are read where they lie. Results of the kernels do not depend on the number of threads,
+ * those of oneDNN's products may.
  */
-public final class CpuBackend implements Backend {
+public final class CpuBackend extends MemoryBackend {
   /** Bytes of logits that {@link #logProbability} holds at once. */
   private static final long LOGITS_BYTES = 8L << 20;
 
-  private final Compute compute;
   private final CpuTier tier;
   private final int threads;
   private final CpuKernels kernels;
@@ -45,8 +40,8 @@ public final class CpuBackend implements Backend {
   private final Scratch logits = new Scratch();
 
   private CpuBackend(Compute compute, int threads, CpuTier tier) {
+    super(compute);
     CpuLibraries libraries = CpuLibraries.get();
-    this.compute = compute;
     this.tier = tier;
     this.threads = threads;
     this.kernels = new CpuKernels(libraries.kernels(), tier);
@@ -83,26 +78,6 @@ public final class CpuBackend implements Backend {
   public String device() {
     return "cpu (%s, oneDNN %s, %d thread%s)"
         .formatted(tier.displayName(), oneDnnVersion, threads, threads == 1 ? "" : "s");
-  }
-
-  @Override
-  public Compute compute() {
-    return compute;
-  }
-
-  @Override
-  public Tensor weight(HostTensor tensor) {
-    return MemoryTensor.of(tensor);
-  }
-
-  @Override
-  public TensorArena arena() {
-    return new MemoryArena();
-  }
-
-  @Override
-  public TokenBatch batch(PackedSequences sequences, float[] cosine, float[] sine) {
-    return new MemoryBatch(sequences, cosine, sine);
   }
 
   @Override
@@ -255,24 +230,6 @@ public final class CpuBackend implements Backend {
   }
 
   @Override
-  public void copy(Tensor from, Tensor to) {
-    OpChecks.copy(from, to);
-    data(to).copyFrom(data(from));
-  }
-
-  @Override
-  public void download(Tensor from, float[] to) {
-    OpChecks.transfer(from, to);
-    MemorySegment.copy(data(from), JAVA_FLOAT_UNALIGNED, 0, to, 0, to.length);
-  }
-
-  @Override
-  public void upload(float[] from, Tensor to) {
-    OpChecks.transfer(to, from);
-    MemorySegment.copy(from, 0, data(to), JAVA_FLOAT_UNALIGNED, 0, from.length);
-  }
-
-  @Override
   public void close() {
     products.close();
     attentionScratch.close();
@@ -285,9 +242,5 @@ public final class CpuBackend implements Backend {
   private CpuKernels kernels() {
     kernels.setThreads(threads);
     return kernels;
-  }
-
-  private static MemorySegment data(Tensor tensor) {
-    return MemoryTensor.of(tensor).data();
   }
 }

@@ -3,7 +3,6 @@ package dev.laco.backend.cpu;
 import dev.laco.ffi.Environment;
 import dev.laco.ffi.LibrarySearch;
 import dev.laco.ffi.NativeLibrary;
-import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -32,10 +31,6 @@ public record CpuLibraries(NativeLibrary openMp, NativeLibrary oneDnn, NativeLib
       }
     }
     return loaded;
-  }
-
-  List<NativeLibrary> all() {
-    return List.of(openMp, oneDnn, kernels);
   }
 
   private static CpuLibraries load() {

@@ -1,18 +1,15 @@
 package dev.laco.backend.reference;
 
 import dev.laco.backend.AttentionSpec;
-import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
-import dev.laco.backend.MemoryArena;
+import dev.laco.backend.MemoryBackend;
 import dev.laco.backend.MemoryBatch;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.OpChecks;
 import dev.laco.backend.Tensor;
-import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.Activation;
-import dev.laco.model.HostTensor;
 import dev.laco.model.PackedSequences;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -24,41 +21,19 @@ import org.jspecify.annotations.Nullable;
  * The ops in plain Java: each as its definition reads, in f64, rounded to f32 where it stores. It
  * is what the other backends are held against; it is slow.
  */
-public final class ReferenceBackend implements Backend {
-  private final Compute compute;
-
+public final class ReferenceBackend extends MemoryBackend {
   /**
    * A reference backend.
    *
    * @param compute only decides the dtype of mixed layers; products are always f64
    */
   public ReferenceBackend(Compute compute) {
-    this.compute = compute;
+    super(compute);
   }
 
   @Override
   public String device() {
     return "reference (plain Java, f64)";
-  }
-
-  @Override
-  public Compute compute() {
-    return compute;
-  }
-
-  @Override
-  public Tensor weight(HostTensor tensor) {
-    return MemoryTensor.of(tensor);
-  }
-
-  @Override
-  public TensorArena arena() {
-    return new MemoryArena();
-  }
-
-  @Override
-  public TokenBatch batch(PackedSequences sequences, float[] cosine, float[] sine) {
-    return new MemoryBatch(sequences, cosine, sine);
   }
 
   @Override
@@ -252,26 +227,6 @@ public final class ReferenceBackend implements Backend {
       double sum = Arrays.stream(logits).map(logit -> Math.exp(logit - largest)).sum();
       out[t] = logits[target] - largest - Math.log(sum);
     }
-  }
-
-  @Override
-  public void copy(Tensor from, Tensor to) {
-    OpChecks.copy(from, to);
-    MemoryTensor.of(to).data().copyFrom(MemoryTensor.of(from).data());
-  }
-
-  @Override
-  public void download(Tensor from, float[] to) {
-    OpChecks.transfer(from, to);
-    MemorySegment data = MemoryTensor.of(from).data();
-    MemorySegment.copy(data, ValueLayout.JAVA_FLOAT_UNALIGNED, 0, to, 0, to.length);
-  }
-
-  @Override
-  public void upload(float[] from, Tensor to) {
-    OpChecks.transfer(to, from);
-    MemorySegment data = MemoryTensor.of(to).data();
-    MemorySegment.copy(from, 0, data, ValueLayout.JAVA_FLOAT_UNALIGNED, 0, from.length);
   }
 
   @Override

@@ -1,0 +1,59 @@
+package dev.laco.backend;
+
+import dev.laco.model.HostTensor;
+import dev.laco.model.PackedSequences;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+
+/** What every backend that works in the memory of this process has in common: its tensors. */
+public abstract class MemoryBackend implements Backend {
+  private final Compute compute;
+
+  /** A backend of this mode. */
+  protected MemoryBackend(Compute compute) {
+    this.compute = compute;
+  }
+
+  @Override
+  public final Compute compute() {
+    return compute;
+  }
+
+  @Override
+  public final Tensor weight(HostTensor tensor) {
+    return MemoryTensor.of(tensor);
+  }
+
+  @Override
+  public final TensorArena arena() {
+    return new MemoryArena();
+  }
+
+  @Override
+  public final TokenBatch batch(PackedSequences sequences, float[] cosine, float[] sine) {
+    return new MemoryBatch(sequences, cosine, sine);
+  }
+
+  @Override
+  public final void copy(Tensor from, Tensor to) {
+    OpChecks.copy(from, to);
+    data(to).copyFrom(data(from));
+  }
+
+  @Override
+  public final void download(Tensor from, float[] to) {
+    OpChecks.transfer(from, to);
+    MemorySegment.copy(data(from), ValueLayout.JAVA_FLOAT_UNALIGNED, 0, to, 0, to.length);
+  }
+
+  @Override
+  public final void upload(float[] from, Tensor to) {
+    OpChecks.transfer(to, from);
+    MemorySegment.copy(from, 0, data(to), ValueLayout.JAVA_FLOAT_UNALIGNED, 0, from.length);
+  }
+
+  /** The bytes of a tensor of this backend. */
+  protected static MemorySegment data(Tensor tensor) {
+    return MemoryTensor.of(tensor).data();
+  }
+}
