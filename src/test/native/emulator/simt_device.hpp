@@ -114,7 +114,13 @@ inline double __ddiv_rn(double a, double b) { return a / b; }
 inline double __fma_rn(double a, double b, double c) { return std::fma(a, b, c); }
 inline double __dsqrt_rn(double x) { return std::sqrt(x); }
 inline float __double2float_rn(double x) { return static_cast<float>(x); }
+// Toward zero.
+inline float __double2float_rz(double x) {
+  const float near = static_cast<float>(x);
+  return std::fabs(static_cast<double>(near)) > std::fabs(x) ? std::nextafter(near, 0.0f) : near;
+}
 inline int __float2int_rn(float x) { return static_cast<int>(std::nearbyint(x)); }
+inline int __float2int_rz(float x) { return static_cast<int>(x); }
 
 // ---- math: the device's quick functions err by a few units in the last place, these by less
 
