@@ -66,7 +66,8 @@ struct Warp {
   uint32_t runnable;
   uint32_t at_warp_barrier;
   uint32_t at_block_barrier;
-  uint32_t alive;
+  uint32_t present;  // all but the lanes that the block does not fill
+  uint32_t exited;
 };
 
 struct Block {
@@ -177,31 +178,21 @@ void let_others_go_first() {
   }
 }
 
-void run_operation(Warp& warp, unsigned first_lane, uint32_t lanes, Operation operation) {
-  if (operation == nullptr) {
-    return;
-  }
-  void* records[kWarp] = {};
-  for (uint32_t left = lanes; left != 0; left &= left - 1) {
-    const int lane = std::countr_zero(left);
-    records[lane] = block.lanes[first_lane + static_cast<unsigned>(lane)].record;
-  }
-  (void)warp;
-  operation(records);
-}
-
 void exit_lane() {
   Lane& lane = self();
   Warp& warp = block.warp[lane.warp];
-  warp.alive &= ~(1u << lane.lane);
+  warp.exited |= 1u << lane.lane;
   block.exited++;
   if (block.arrived != 0) {
     stop(fail(kLaunchFailed, "%s: divergent barrier: a thread exits while others wait at %s:%d",
               block.kernel->name, block.barrier.file, block.barrier.line));
   }
-  if ((warp.at_warp_barrier) != 0) {
-    stop(fail(kLaunchFailed, "%s: thread %u exits while lanes of its warp wait for each other",
-              block.kernel->name, static_cast<unsigned>(&lane - block.lanes)));
+  for (uint32_t left = warp.at_warp_barrier; left != 0; left &= left - 1) {
+    const Lane& other = block.lanes[lane.warp * kWarp + static_cast<unsigned>(std::countr_zero(left))];
+    if ((other.mask >> lane.lane & 1) != 0) {
+      stop(fail(kLaunchFailed, "%s: divergent warp: lane %u exits while lane %u waits for it at %s:%d",
+                block.kernel->name, lane.lane, other.lane, other.site.file, other.site.line));
+    }
   }
 }
 
@@ -244,7 +235,7 @@ int run_block() {
   for (unsigned warp = 0; warp < block.warps; warp++) {
     const unsigned lanes = std::min(kWarp, block.threads - warp * kWarp);
     const uint32_t all = lanes == kWarp ? ~0u : (1u << lanes) - 1;
-    block.warp[warp] = {0, 0, 0, all};
+    block.warp[warp] = {0, 0, 0, all, 0};
     make_runnable(warp, all);
   }
   current = &block.lanes[0];
@@ -256,6 +247,11 @@ int run_block() {
     abandon_fibers();
   }
   return block.status;
+}
+
+// The poison, also where the address sanitizer lets nobody write: it keeps stretches between variables.
+void poison(unsigned char* from, size_t bytes) {
+  asm volatile("rep stosb" : "+D"(from), "+c"(bytes) : "a"(kPoison) : "memory");
 }
 
 // Between two stretches of known bytes, and flush with the second, whatever the size.
@@ -277,7 +273,7 @@ class DynamicShared {
   DynamicShared& operator=(const DynamicShared&) = delete;
   ~DynamicShared() { unpoison_for_sanitizer(before_, kCanary + bytes_ + kCanary); }
 
-  void poison() { std::memset(data_, kPoison, bytes_); }
+  void poison_all() { poison(data_, bytes_); }
 
   bool intact() {
 #ifdef __SANITIZE_ADDRESS__
@@ -368,13 +364,16 @@ void warp_barrier(uint32_t mask, void* record, Operation operation, Site site) {
     stop(fail(kLaunchFailed, "%s: %s:%d: lane %u is not in its own mask %08x", block.kernel->name,
               site.file, site.line, lane.lane, mask));
   }
-  const uint32_t needed = mask & warp.alive;
+  if ((mask & warp.exited) != 0) {
+    stop(fail(kLaunchFailed, "%s: divergent warp: lane %u waits at %s:%d for lanes that have exited: %08x",
+              block.kernel->name, lane.lane, site.file, site.line, mask & warp.exited));
+  }
   const uint32_t waiting = warp.at_warp_barrier & mask;
   if (waiting != 0) {
     const Lane& other = block.lanes[first_lane + static_cast<unsigned>(std::countr_zero(waiting))];
     if (other.mask != mask || other.site.line != site.line || other.site.file != site.file) {
       stop(fail(kLaunchFailed,
-                "%s: divergent warp: lane %u waits at %s:%d with mask %08x, lane %u comes to %s:%d with %08x",
+                "%s: divergent warp: lane %u waits at %s:%d with mask %08x, lane %u at %s:%d with %08x",
                 block.kernel->name, other.lane, other.site.file, other.site.line, other.mask, lane.lane,
                 site.file, site.line, mask));
     }
@@ -382,13 +381,21 @@ void warp_barrier(uint32_t mask, void* record, Operation operation, Site site) {
   lane.site = site;
   lane.mask = mask;
   lane.record = record;
-  if ((waiting | bit) != needed) {
+  const uint32_t together = waiting | bit;
+  if (together != (mask & warp.present)) {
     warp.at_warp_barrier |= bit;
     wait();
     return;
   }
   warp.at_warp_barrier &= ~waiting;
-  run_operation(warp, first_lane, needed, operation);
+  if (operation != nullptr) {
+    void* records[kWarp] = {};
+    for (uint32_t left = together; left != 0; left &= left - 1) {
+      const auto i = static_cast<unsigned>(std::countr_zero(left));
+      records[i] = block.lanes[first_lane + i].record;
+    }
+    operation(records);
+  }
   make_runnable(lane.warp, waiting);
   let_others_go_first();
 }
@@ -475,7 +482,8 @@ int launch(const Kernel& kernel, dim3 grid, dim3 threads, size_t shared_bytes,
     for (unsigned y = 0; y < grid.y; y++) {
       for (unsigned x = 0; x < grid.x; x++) {
         block_index = {x, y, z};
-        shared.poison();
+        poison(kernel.shared, static_cast<size_t>(kernel.shared_end - kernel.shared));
+        shared.poison_all();
         if (const int status = run_block(); status != kSuccess) {
           return status;
         }
