@@ -4,8 +4,6 @@
 // lanes get another. There is no scheduler to return to: who cannot go on switches straight to who can.
 #include "simt.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstdarg>
 #include <cstdio>
@@ -49,16 +47,21 @@ struct Copy {
   unsigned group;
 };
 
-struct Lane : Thread {
+// A cache line: switching from lane to lane is what takes the time.
+struct alignas(64) Lane : Thread {
   unsigned warp;
   Fiber* fiber;  // null until the lane starts
   // Of the barrier it waits at:
-  Site site;
   uint32_t mask;
+  Site site;
   void* record;
-  // cp.async
-  std::vector<Copy> copies;
-  unsigned committed;
+};
+static_assert(sizeof(Lane) == 64);
+
+// The cp.async of a lane.
+struct Copies {
+  std::vector<Copy> pending;
+  unsigned committed = 0;
 };
 
 // Bits are lanes.
@@ -81,6 +84,8 @@ struct Block {
   Site barrier;
   int status;
   Lane lanes[kMaxThreads];
+  Copies copies[kMaxThreads];
+  bool has_copies;
   Warp warp[kMaxThreads / kWarp];
 };
 
@@ -96,11 +101,8 @@ uint32_t random_bits() {
   return static_cast<uint32_t>(random_state >> 16);
 }
 
-// One of the bits: the lowest, or any in a seeded order.
+// One of the bits, in a seeded order.
 unsigned choose(uint32_t bits) {
-  if (random_state == 0) {
-    return static_cast<unsigned>(std::countr_zero(bits));
-  }
   const uint32_t random = random_bits();
   const int turn = static_cast<int>(random & 31);
   const uint32_t turned = std::rotr(bits, turn);
@@ -109,29 +111,54 @@ unsigned choose(uint32_t bits) {
 }
 
 Lane& self() { return *static_cast<Lane*>(current); }
+Copies& copies_of_self() { return block.copies[&self() - block.lanes]; }
 
 void make_runnable(unsigned warp, uint32_t lanes) {
-  if (lanes != 0) {
-    block.warp[warp].runnable |= lanes;
-    block.runnable |= 1u << warp;
-  }
+  block.warp[warp].runnable |= lanes;
+  block.runnable |= 1u << warp;
 }
 
-// The next lane that can run, or null; it stays in the warp unless a seeded order says otherwise.
-Lane* take_runnable() {
-  if (block.runnable == 0) {
-    return nullptr;
+// The warp of the next lane to run, or kNone: the current one while it has any, unless a seeded order says
+// otherwise.
+constexpr unsigned kNone = ~0u;
+unsigned choose_warp() {
+  const unsigned same = self().warp;
+  if (random_state == 0) {
+    if (block.warp[same].runnable != 0) {
+      return same;
+    }
+    // Lanes that were taken have left the bits of their warps behind.
+    while (block.runnable != 0) {
+      const auto warp = static_cast<unsigned>(std::countr_zero(block.runnable));
+      if (block.warp[warp].runnable != 0) {
+        return warp;
+      }
+      block.runnable &= block.runnable - 1;
+    }
+    return kNone;
   }
-  unsigned warp = self().warp;
-  if ((block.runnable >> warp & 1) == 0 || (random_state != 0 && (random_bits() & 3) == 0)) {
-    warp = choose(block.runnable);
+  if (block.warp[same].runnable != 0 && (random_bits() & 3) != 0) {
+    return same;
   }
-  Warp& w = block.warp[warp];
-  const unsigned lane = choose(w.runnable);
-  w.runnable &= ~(1u << lane);
-  if (w.runnable == 0) {
+  while (block.runnable != 0) {
+    const unsigned warp = choose(block.runnable);
+    if (block.warp[warp].runnable != 0) {
+      return warp;
+    }
     block.runnable &= ~(1u << warp);
   }
+  return kNone;
+}
+
+// The next lane to run, or null where all wait or have exited.
+Lane* take_runnable() {
+  const unsigned warp = choose_warp();
+  if (warp == kNone) {
+    return nullptr;
+  }
+  uint32_t& lanes = block.warp[warp].runnable;
+  const unsigned lane = random_state == 0 ? static_cast<unsigned>(std::countr_zero(lanes)) : choose(lanes);
+  lanes &= ~(1u << lane);
   return &block.lanes[warp * kWarp + lane];
 }
 
@@ -227,10 +254,14 @@ int run_block() {
   block.runnable = 0;
   block.status = kSuccess;
   for (unsigned i = 0; i < block.threads; i++) {
-    Lane& lane = block.lanes[i];
-    lane.fiber = nullptr;
-    lane.copies.clear();
-    lane.committed = 0;
+    block.lanes[i].fiber = nullptr;
+  }
+  if (block.has_copies) {
+    for (unsigned i = 0; i < block.threads; i++) {
+      block.copies[i].pending.clear();
+      block.copies[i].committed = 0;
+    }
+    block.has_copies = false;
   }
   for (unsigned warp = 0; warp < block.warps; warp++) {
     const unsigned lanes = std::min(kWarp, block.threads - warp * kWarp);
@@ -401,29 +432,34 @@ void warp_barrier(uint32_t mask, void* record, Operation operation, Site site) {
 }
 
 void copy_async(void* shared, const void* global, unsigned bytes, unsigned valid) {
-  Lane& lane = self();
-  if ((bytes != 4 && bytes != 8 && bytes != 16) || valid > bytes ||
-      (reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global)) % bytes != 0) {
-    stop(fail(716, "%s: cp.async of %u bytes from %p to %p", block.kernel->name, bytes, global, shared));
+  const auto addresses = reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global);
+  if ((bytes != 4 && bytes != 8 && bytes != 16) || valid > bytes || addresses % bytes != 0) {
+    stop(fail(kMisalignedAddress, "%s: cp.async of %u bytes from %p to %p", block.kernel->name, bytes,
+              global, shared));
   }
   std::memset(shared, kPoison, bytes);
-  lane.copies.push_back({shared, global, bytes, valid, lane.committed});
+  Copies& copies = copies_of_self();
+  copies.pending.push_back({shared, global, bytes, valid, copies.committed});
+  block.has_copies = true;
 }
 
-void commit_copies() { self().committed++; }
+void commit_copies() {
+  copies_of_self().committed++;
+  block.has_copies = true;
+}
 
 void wait_copies(unsigned pending) {
-  Lane& lane = self();
+  Copies& copies = copies_of_self();
   size_t kept = 0;
-  for (const Copy& copy : lane.copies) {
-    if (copy.group + pending < lane.committed) {
+  for (const Copy& copy : copies.pending) {
+    if (copy.group + pending < copies.committed) {
       std::memcpy(copy.to, copy.from, copy.valid);
       std::memset(static_cast<unsigned char*>(copy.to) + copy.valid, 0, copy.bytes - copy.valid);
     } else {
-      lane.copies[kept++] = copy;
+      copies.pending[kept++] = copy;
     }
   }
-  lane.copies.resize(kept);
+  copies.pending.resize(kept);
 }
 
 const Kernel* const* kernels(size_t* count) {

@@ -176,6 +176,7 @@ enum Status : int {
   kNotFound = 500,
   kIllegalAddress = 700,
   kOutOfResources = 701,
+  kMisalignedAddress = 716,
   kLaunchFailed = 719,
 };
 
