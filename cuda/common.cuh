@@ -197,6 +197,34 @@ __device__ __forceinline__ bool aligned4(const T* p) {
   return aligned(p, 4 * sizeof(T));
 }
 
+// N neighbours as f32: 4 where load4 may be used, else 1.
+template <int N>
+struct Floats {
+  float value[N];
+  __device__ __forceinline__ float& operator[](int i) { return value[i]; }
+  __device__ __forceinline__ float operator[](int i) const { return value[i]; }
+};
+
+template <int N, class T>
+__device__ __forceinline__ Floats<N> load(const T* p) {
+  static_assert(N == 1 || N == 4, "an element or a vector");
+  if constexpr (N == 4) {
+    const float4 x = load4(p);
+    return {{x.x, x.y, x.z, x.w}};
+  } else {
+    return {{widen(*p)}};
+  }
+}
+
+template <int N, class T>
+__device__ __forceinline__ void store(T* p, const Floats<N>& x) {
+  if constexpr (N == 4) {
+    store4(p, make_float4(x[0], x[1], x[2], x[3]));
+  } else {
+    *p = narrow<T>(x[0]);
+  }
+}
+
 // ---- sums, the same bits every time
 
 // All lanes get the sum over the warp. All must take part.
