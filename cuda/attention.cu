@@ -30,6 +30,7 @@ namespace {
 using namespace laco;
 
 constexpr float kInfinity = __builtin_huge_valf();
+constexpr int kNoWindow = 0x7fffffff;
 
 struct Task {
   const float* query;  // of row 0
@@ -46,7 +47,7 @@ struct Task {
         key_stride(key_heads * head_width),
         group(heads / key_heads),
         past(pasts[blockIdx.z]),
-        window(sees),
+        window(sees == 0 ? kNoWindow : sees),
         width(head_width) {
     const int32_t begin = offsets[blockIdx.z];
     rows = (offsets[blockIdx.z + 1] - begin) * group;
@@ -73,8 +74,9 @@ struct Task {
 
   // A row sees keys [seen_from, seen_to). Later rows see later keys.
   __device__ int seen_to(int row) const { return position(row) + 1; }
-  __device__ int seen_from(int row) const {
-    return window == 0 ? 0 : max(0, seen_to(row) - window);
+  __device__ int seen_from(int row) const { return max(0, seen_to(row) - window); }
+  __device__ bool sees(int position, int key) const {
+    return static_cast<uint32_t>(position - key) < static_cast<uint32_t>(window);
   }
 
   // The slope of row's head in 1 / position, 0 without ALiBi.
@@ -118,7 +120,7 @@ __device__ void copy_rows(RowAt row_at, int rows, int width, bool vectors, float
 
 }  // namespace
 
-extern "C" __global__ void __launch_bounds__(f32::kThreads)
+extern "C" __global__ void __launch_bounds__(f32::kThreads, 2)
     laco_attention_f32_v1(const float* q, const float* k, const float* v, float* out,
                           const int32_t* offsets, const int32_t* key_offsets, const int32_t* past,
                           const float* alibi, int32_t heads, int32_t key_heads, int32_t width,
@@ -144,14 +146,13 @@ extern "C" __global__ void __launch_bounds__(f32::kThreads)
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int own = first + warp * kRowsOfWarp;  // the warp's first row
-  int from[kRowsOfWarp], to[kRowsOfWarp];
+  int position[kRowsOfWarp];
   float slope[kRowsOfWarp];
   float most[kRowsOfWarp], total[kRowsOfWarp];  // total: this lane's keys only
   float sums[kRowsOfWarp][kMostColumns / kWarp] = {};  // columns lane, lane + 32, …
 #pragma unroll
   for (int r = 0; r < kRowsOfWarp; r++) {
-    from[r] = task.seen_from(own + r);
-    to[r] = own + r < task.rows ? task.seen_to(own + r) : 0;
+    position[r] = task.position(own + r);
     slope[r] = task.slope(alibi, own + r);
     most[r] = -kInfinity;
     total[r] = 0;
@@ -182,15 +183,15 @@ extern "C" __global__ void __launch_bounds__(f32::kThreads)
     }
 
     float weight[kRowsOfWarp];
-    const int position = start + lane;
+    const int key = start + lane;
 #pragma unroll
     for (int r = 0; r < kRowsOfWarp; r++) {
       float score = dots[r] * scale;
       if (soft_cap != 0) {
         score = soft_cap * tanhf(score / soft_cap);
       }
-      score += slope[r] * static_cast<float>(position - task.position(own + r));
-      score = position >= from[r] && position < to[r] ? score : -kInfinity;
+      score += slope[r] * static_cast<float>(key - position[r]);
+      score = task.sees(position[r], key) ? score : -kInfinity;
       const float now = fmaxf(most[r], warp_max(score));
       const float shift = now == -kInfinity ? 0 : now;  // nothing seen yet: all weights are 0
       const float fade = expf(most[r] - shift);
@@ -218,7 +219,7 @@ extern "C" __global__ void __launch_bounds__(f32::kThreads)
           const float value = block[j * stride + i * kWarp + lane];
 #pragma unroll
           for (int r = 0; r < kRowsOfWarp; r++) {
-            if (start + j >= from[r] && start + j < to[r]) {
+            if (task.sees(position[r], start + j)) {
               sums[r][i] = fmaf(of_row[r], value, sums[r][i]);
             }
           }
@@ -412,12 +413,10 @@ __device__ __forceinline__ void weigh(const float (&weights)[kKeys / 8][4], cons
 
 // What a lane knows of its two rows.
 struct Rows {
-  int from[kHalves], position[kHalves];  // they see keys from … position
+  int position[kHalves];
   float slope[kHalves];
   float most[kHalves];   // the largest score so far
   float total[kHalves];  // of the weights of this lane's keys
-
-  __device__ bool see(int half, int key) const { return key >= from[half] && key <= position[half]; }
 };
 
 // Turns scores into weights relative to the largest so far, and fades what was gathered when that grows.
@@ -505,7 +504,6 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
 #pragma unroll
   for (int h = 0; h < kHalves; h++) {
     const int row = own + lane / 4 + 8 * h;
-    rows.from[h] = task.seen_from(row);
     rows.position[h] = task.position(row);
     rows.slope[h] = task.slope(alibi, row);
     rows.most[h] = -kInfinity;
@@ -516,6 +514,7 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   // Soft-cap and ALiBi need the scores as they are; else the scale goes into the exponential.
   const bool plain = soft_cap == 0 && alibi == nullptr;
   const float log2_scale = plain ? scale * kLog2E : kLog2E;
+  const float into_cap = 2 * kLog2E / soft_cap;
   // All rows of the block see keys [whole_from, whole_to), the warp's rows together [own_from, own_to).
   const int whole_from = task.seen_from(last), whole_to = task.seen_to(first);
   const int own_from = task.seen_from(own);
@@ -555,11 +554,11 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
               s *= scale;
               if (soft_cap != 0) {
                 // tanh(x) = 1 - 2 / (exp(2x) + 1)
-                s = soft_cap - 2 * soft_cap / (exp2_quick(2 * kLog2E / soft_cap * s) + 1);
+                s = soft_cap - __fdividef(2 * soft_cap, exp2_quick(into_cap * s) + 1);
               }
               s += rows.slope[i / 2] * static_cast<float>(key - rows.position[i / 2]);
             }
-            s = rows.see(i / 2, key) ? s : -kInfinity;
+            s = task.sees(rows.position[i / 2], key) ? s : -kInfinity;
           }
         }
       }
@@ -574,7 +573,7 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
 #pragma unroll
             for (int i = 0; i < 4; i++) {
               const int column = n * 8 + pair + i % 2;
-              if (column < task.width && rows.see(i / 2, key) && !finite<T>(value[column])) {
+              if (column < task.width && task.sees(rows.position[i / 2], key) && !finite<T>(value[column])) {
                 sums[n][i] += widen(narrow<T>(value[column]));
               }
             }
