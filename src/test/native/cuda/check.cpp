@@ -10,17 +10,23 @@ constexpr size_t kPage = 4096;
 constexpr unsigned char kPattern = 0xa5;
 constexpr int kNan = 0xff;
 
-Test*& first_test() {
-  static Test* first = nullptr;
-  return first;
+struct Tests {
+  Test* first = nullptr;
+  Test** end = &first;
+};
+
+Tests& tests() {
+  static Tests all;
+  return all;
 }
 
 const char* running = "";
 
 }  // namespace
 
-Test::Test(const char* name_, void (*run_)()) : name(name_), run(run_), next(first_test()) {
-  first_test() = this;
+Test::Test(const char* name_, void (*run_)()) : name(name_), run(run_), next(nullptr) {
+  *tests().end = this;
+  tests().end = &next;
 }
 
 void fail(const char* file, int line, const std::string& what) {
@@ -65,7 +71,7 @@ std::mt19937& generator() {
 
 int main(int argc, char** argv) {
   int count = 0;
-  for (check::Test* test = check::first_test(); test != nullptr; test = test->next) {
+  for (const check::Test* test = check::tests().first; test != nullptr; test = test->next) {
     bool wanted = argc == 1;
     for (int i = 1; i < argc; i++) {
       wanted = wanted || std::strstr(test->name, argv[i]) != nullptr;

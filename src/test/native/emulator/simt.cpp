@@ -4,8 +4,6 @@
 // lanes get another. There is no scheduler to return to: who cannot go on switches straight to who can.
 #include "simt.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstdarg>
 #include <cstdio>
@@ -49,16 +47,21 @@ struct Copy {
   unsigned group;
 };
 
-struct Lane : Thread {
+// A cache line: switching from lane to lane is what takes the time.
+struct alignas(64) Lane : Thread {
   unsigned warp;
   Fiber* fiber;  // null until the lane starts
   // Of the barrier it waits at:
-  Site site;
   uint32_t mask;
+  Site site;
   void* record;
-  // cp.async
-  std::vector<Copy> copies;
-  unsigned committed;
+};
+static_assert(sizeof(Lane) == 64);
+
+// The cp.async of a lane.
+struct Copies {
+  std::vector<Copy> pending;
+  unsigned committed = 0;
 };
 
 // Bits are lanes.
@@ -66,7 +69,8 @@ struct Warp {
   uint32_t runnable;
   uint32_t at_warp_barrier;
   uint32_t at_block_barrier;
-  uint32_t alive;
+  uint32_t present;  // all but the lanes that the block does not fill
+  uint32_t exited;
 };
 
 struct Block {
@@ -80,6 +84,8 @@ struct Block {
   Site barrier;
   int status;
   Lane lanes[kMaxThreads];
+  Copies copies[kMaxThreads];
+  bool has_copies;
   Warp warp[kMaxThreads / kWarp];
 };
 
@@ -95,11 +101,8 @@ uint32_t random_bits() {
   return static_cast<uint32_t>(random_state >> 16);
 }
 
-// One of the bits: the lowest, or any in a seeded order.
+// One of the bits, in a seeded order.
 unsigned choose(uint32_t bits) {
-  if (random_state == 0) {
-    return static_cast<unsigned>(std::countr_zero(bits));
-  }
   const uint32_t random = random_bits();
   const int turn = static_cast<int>(random & 31);
   const uint32_t turned = std::rotr(bits, turn);
@@ -108,29 +111,54 @@ unsigned choose(uint32_t bits) {
 }
 
 Lane& self() { return *static_cast<Lane*>(current); }
+Copies& copies_of_self() { return block.copies[&self() - block.lanes]; }
 
 void make_runnable(unsigned warp, uint32_t lanes) {
-  if (lanes != 0) {
-    block.warp[warp].runnable |= lanes;
-    block.runnable |= 1u << warp;
-  }
+  block.warp[warp].runnable |= lanes;
+  block.runnable |= 1u << warp;
 }
 
-// The next lane that can run, or null; it stays in the warp unless a seeded order says otherwise.
-Lane* take_runnable() {
-  if (block.runnable == 0) {
-    return nullptr;
+// The warp of the next lane to run, or kNone: the current one while it has any, unless a seeded order says
+// otherwise.
+constexpr unsigned kNone = ~0u;
+unsigned choose_warp() {
+  const unsigned same = self().warp;
+  if (random_state == 0) {
+    if (block.warp[same].runnable != 0) {
+      return same;
+    }
+    // Lanes that were taken have left the bits of their warps behind.
+    while (block.runnable != 0) {
+      const auto warp = static_cast<unsigned>(std::countr_zero(block.runnable));
+      if (block.warp[warp].runnable != 0) {
+        return warp;
+      }
+      block.runnable &= block.runnable - 1;
+    }
+    return kNone;
   }
-  unsigned warp = self().warp;
-  if ((block.runnable >> warp & 1) == 0 || (random_state != 0 && (random_bits() & 3) == 0)) {
-    warp = choose(block.runnable);
+  if (block.warp[same].runnable != 0 && (random_bits() & 3) != 0) {
+    return same;
   }
-  Warp& w = block.warp[warp];
-  const unsigned lane = choose(w.runnable);
-  w.runnable &= ~(1u << lane);
-  if (w.runnable == 0) {
+  while (block.runnable != 0) {
+    const unsigned warp = choose(block.runnable);
+    if (block.warp[warp].runnable != 0) {
+      return warp;
+    }
     block.runnable &= ~(1u << warp);
   }
+  return kNone;
+}
+
+// The next lane to run, or null where all wait or have exited.
+Lane* take_runnable() {
+  const unsigned warp = choose_warp();
+  if (warp == kNone) {
+    return nullptr;
+  }
+  uint32_t& lanes = block.warp[warp].runnable;
+  const unsigned lane = random_state == 0 ? static_cast<unsigned>(std::countr_zero(lanes)) : choose(lanes);
+  lanes &= ~(1u << lane);
   return &block.lanes[warp * kWarp + lane];
 }
 
@@ -177,31 +205,21 @@ void let_others_go_first() {
   }
 }
 
-void run_operation(Warp& warp, unsigned first_lane, uint32_t lanes, Operation operation) {
-  if (operation == nullptr) {
-    return;
-  }
-  void* records[kWarp] = {};
-  for (uint32_t left = lanes; left != 0; left &= left - 1) {
-    const int lane = std::countr_zero(left);
-    records[lane] = block.lanes[first_lane + static_cast<unsigned>(lane)].record;
-  }
-  (void)warp;
-  operation(records);
-}
-
 void exit_lane() {
   Lane& lane = self();
   Warp& warp = block.warp[lane.warp];
-  warp.alive &= ~(1u << lane.lane);
+  warp.exited |= 1u << lane.lane;
   block.exited++;
   if (block.arrived != 0) {
     stop(fail(kLaunchFailed, "%s: divergent barrier: a thread exits while others wait at %s:%d",
               block.kernel->name, block.barrier.file, block.barrier.line));
   }
-  if ((warp.at_warp_barrier) != 0) {
-    stop(fail(kLaunchFailed, "%s: thread %u exits while lanes of its warp wait for each other",
-              block.kernel->name, static_cast<unsigned>(&lane - block.lanes)));
+  for (uint32_t left = warp.at_warp_barrier; left != 0; left &= left - 1) {
+    const Lane& other = block.lanes[lane.warp * kWarp + static_cast<unsigned>(std::countr_zero(left))];
+    if ((other.mask >> lane.lane & 1) != 0) {
+      stop(fail(kLaunchFailed, "%s: divergent warp: lane %u exits while lane %u waits for it at %s:%d",
+                block.kernel->name, lane.lane, other.lane, other.site.file, other.site.line));
+    }
   }
 }
 
@@ -236,15 +254,19 @@ int run_block() {
   block.runnable = 0;
   block.status = kSuccess;
   for (unsigned i = 0; i < block.threads; i++) {
-    Lane& lane = block.lanes[i];
-    lane.fiber = nullptr;
-    lane.copies.clear();
-    lane.committed = 0;
+    block.lanes[i].fiber = nullptr;
+  }
+  if (block.has_copies) {
+    for (unsigned i = 0; i < block.threads; i++) {
+      block.copies[i].pending.clear();
+      block.copies[i].committed = 0;
+    }
+    block.has_copies = false;
   }
   for (unsigned warp = 0; warp < block.warps; warp++) {
     const unsigned lanes = std::min(kWarp, block.threads - warp * kWarp);
     const uint32_t all = lanes == kWarp ? ~0u : (1u << lanes) - 1;
-    block.warp[warp] = {0, 0, 0, all};
+    block.warp[warp] = {0, 0, 0, all, 0};
     make_runnable(warp, all);
   }
   current = &block.lanes[0];
@@ -256,6 +278,11 @@ int run_block() {
     abandon_fibers();
   }
   return block.status;
+}
+
+// The poison, also where the address sanitizer lets nobody write: it keeps stretches between variables.
+void poison(unsigned char* from, size_t bytes) {
+  asm volatile("rep stosb" : "+D"(from), "+c"(bytes) : "a"(kPoison) : "memory");
 }
 
 // Between two stretches of known bytes, and flush with the second, whatever the size.
@@ -277,7 +304,7 @@ class DynamicShared {
   DynamicShared& operator=(const DynamicShared&) = delete;
   ~DynamicShared() { unpoison_for_sanitizer(before_, kCanary + bytes_ + kCanary); }
 
-  void poison() { std::memset(data_, kPoison, bytes_); }
+  void poison_all() { poison(data_, bytes_); }
 
   bool intact() {
 #ifdef __SANITIZE_ADDRESS__
@@ -368,13 +395,16 @@ void warp_barrier(uint32_t mask, void* record, Operation operation, Site site) {
     stop(fail(kLaunchFailed, "%s: %s:%d: lane %u is not in its own mask %08x", block.kernel->name,
               site.file, site.line, lane.lane, mask));
   }
-  const uint32_t needed = mask & warp.alive;
+  if ((mask & warp.exited) != 0) {
+    stop(fail(kLaunchFailed, "%s: divergent warp: lane %u waits at %s:%d for lanes that have exited: %08x",
+              block.kernel->name, lane.lane, site.file, site.line, mask & warp.exited));
+  }
   const uint32_t waiting = warp.at_warp_barrier & mask;
   if (waiting != 0) {
     const Lane& other = block.lanes[first_lane + static_cast<unsigned>(std::countr_zero(waiting))];
     if (other.mask != mask || other.site.line != site.line || other.site.file != site.file) {
       stop(fail(kLaunchFailed,
-                "%s: divergent warp: lane %u waits at %s:%d with mask %08x, lane %u comes to %s:%d with %08x",
+                "%s: divergent warp: lane %u waits at %s:%d with mask %08x, lane %u at %s:%d with %08x",
                 block.kernel->name, other.lane, other.site.file, other.site.line, other.mask, lane.lane,
                 site.file, site.line, mask));
     }
@@ -382,41 +412,54 @@ void warp_barrier(uint32_t mask, void* record, Operation operation, Site site) {
   lane.site = site;
   lane.mask = mask;
   lane.record = record;
-  if ((waiting | bit) != needed) {
+  const uint32_t together = waiting | bit;
+  if (together != (mask & warp.present)) {
     warp.at_warp_barrier |= bit;
     wait();
     return;
   }
   warp.at_warp_barrier &= ~waiting;
-  run_operation(warp, first_lane, needed, operation);
+  if (operation != nullptr) {
+    void* records[kWarp] = {};
+    for (uint32_t left = together; left != 0; left &= left - 1) {
+      const auto i = static_cast<unsigned>(std::countr_zero(left));
+      records[i] = block.lanes[first_lane + i].record;
+    }
+    operation(records);
+  }
   make_runnable(lane.warp, waiting);
   let_others_go_first();
 }
 
 void copy_async(void* shared, const void* global, unsigned bytes, unsigned valid) {
-  Lane& lane = self();
-  if ((bytes != 4 && bytes != 8 && bytes != 16) || valid > bytes ||
-      (reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global)) % bytes != 0) {
-    stop(fail(716, "%s: cp.async of %u bytes from %p to %p", block.kernel->name, bytes, global, shared));
+  const auto addresses = reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global);
+  if ((bytes != 4 && bytes != 8 && bytes != 16) || valid > bytes || addresses % bytes != 0) {
+    stop(fail(kMisalignedAddress, "%s: cp.async of %u bytes from %p to %p", block.kernel->name, bytes,
+              global, shared));
   }
   std::memset(shared, kPoison, bytes);
-  lane.copies.push_back({shared, global, bytes, valid, lane.committed});
+  Copies& copies = copies_of_self();
+  copies.pending.push_back({shared, global, bytes, valid, copies.committed});
+  block.has_copies = true;
 }
 
-void commit_copies() { self().committed++; }
+void commit_copies() {
+  copies_of_self().committed++;
+  block.has_copies = true;
+}
 
 void wait_copies(unsigned pending) {
-  Lane& lane = self();
+  Copies& copies = copies_of_self();
   size_t kept = 0;
-  for (const Copy& copy : lane.copies) {
-    if (copy.group + pending < lane.committed) {
+  for (const Copy& copy : copies.pending) {
+    if (copy.group + pending < copies.committed) {
       std::memcpy(copy.to, copy.from, copy.valid);
       std::memset(static_cast<unsigned char*>(copy.to) + copy.valid, 0, copy.bytes - copy.valid);
     } else {
-      lane.copies[kept++] = copy;
+      copies.pending[kept++] = copy;
     }
   }
-  lane.copies.resize(kept);
+  copies.pending.resize(kept);
 }
 
 const Kernel* const* kernels(size_t* count) {
@@ -475,7 +518,8 @@ int launch(const Kernel& kernel, dim3 grid, dim3 threads, size_t shared_bytes,
     for (unsigned y = 0; y < grid.y; y++) {
       for (unsigned x = 0; x < grid.x; x++) {
         block_index = {x, y, z};
-        shared.poison();
+        poison(kernel.shared, static_cast<size_t>(kernel.shared_end - kernel.shared));
+        shared.poison_all();
         if (const int status = run_block(); status != kSuccess) {
           return status;
         }

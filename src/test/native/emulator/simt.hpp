@@ -160,6 +160,9 @@ struct Kernel {
   const Parameter* parameters;
   unsigned parameter_count;
   unsigned parameter_bytes;
+  // The shared memory of all kernels of the file.
+  unsigned char* shared;
+  unsigned char* shared_end;
   void (*run)(const unsigned char* parameters);  // one thread
 };
 
@@ -172,6 +175,7 @@ enum Status : int {
   kNotFound = 500,
   kIllegalAddress = 700,
   kOutOfResources = 701,
+  kMisalignedAddress = 716,
   kLaunchFailed = 719,
 };
 
@@ -258,8 +262,16 @@ constexpr unsigned kLaunchBound = kMaxThreads;
   constexpr unsigned simt::kLaunchBound<counter> = threads; \
   extern "C" void
 
-// The section simt_kernels is the table of all kernels of a program or library.
+#define SIMT_JOIN(part, file) SIMT_JOINED(part, file)
+#define SIMT_JOINED(part, file) part##file
+#define SIMT_SHARED SIMT_JOIN(simt_shared_begin_, SIMT_FILE)
+#define SIMT_SHARED_END SIMT_JOIN(simt_shared_end_, SIMT_FILE)
+
+// The section simt_kernels is the table of all kernels of a program or library; the symbols around the
+// file's shared memory are the linker's.
 #define LACO_EXPORT(function)                                                                  \
+  extern unsigned char SIMT_SHARED[] __attribute__((visibility("hidden")));                    \
+  extern unsigned char SIMT_SHARED_END[] __attribute__((visibility("hidden")));                \
   static constexpr simt::Kernel simt_kernel_##function{                                        \
       #function,                                                                               \
       __FILE__,                                                                                \
@@ -267,6 +279,8 @@ constexpr unsigned kLaunchBound = kMaxThreads;
       simt::Entry<function>::kLayout.parameters,                                               \
       simt::Entry<function>::kCount,                                                           \
       simt::Entry<function>::kLayout.bytes,                                                    \
+      SIMT_SHARED,                                                                             \
+      SIMT_SHARED_END,                                                                         \
       simt::Entry<function>::run};                                                             \
   __attribute__((section("simt_kernels"), used)) static const simt::Kernel* const              \
       simt_entry_##function = &simt_kernel_##function;
