@@ -55,29 +55,43 @@ __device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float x) {
   return __float2bfloat16_rn(x);
 }
 
-// The f32 that narrow<T> rounds to the T nearest to x, which the f32 nearest to x does not always: where
-// x lies close to the middle of two T, that one may lie in the middle. So x is rounded to odd: cut off
-// behind f32's last bit, and that bit set if anything was lost. Narrowing by two bits or more then
-// gives what rounding x itself would (Boldo and Melquiond, "When double rounding is odd", 2005).
-template <class T>
-__device__ __forceinline__ float towards(double x) {
-  constexpr long long kLost = (1 << 29) - 1;
-  const float cut = __double2float_rz(x);
-  bool inexact = (__double_as_longlong(x) & kLost) != 0;
-  if (fabsf(cut) < 0x1p-126f) {  // subnormal numbers keep fewer bits
-    inexact = static_cast<double>(cut) != x;
+// Rounding f64 once, to nearest even, to the bits that DType.java and MemoryTensor.set give: y is the f32
+// that narrow<T> rounds to the T nearest to x. The f32 nearest to x is not always that: where x lies
+// close to the middle between two T, it may lie in the middle itself. So x is rounded to odd: cut off
+// behind f32's last bit, and that bit set if anything was lost. Narrowing by two bits or more then gives
+// what rounding x itself would (Boldo and Melquiond, "When double rounding is odd", 2005).
+template <class T, int N>
+__device__ __forceinline__ void round_for(const double (&x)[N], float (&y)[N]) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      y[i] = __double2float_rn(x[i]);
+    }
+    return;
   }
-  return __uint_as_float(__float_as_uint(cut) | (inexact ? 1u : 0u));
-}
-template <>
-__device__ __forceinline__ float towards<float>(double x) {
-  return __double2float_rn(x);
-}
-
-// Rounds once, to nearest even: the bits that DType.java and MemoryTensor.set give.
-template <class T>
-__device__ __forceinline__ T round_once(double x) {
-  return narrow<T>(towards<T>(x));
+  // The exponent of f32's smallest normal number, and of what is too large for it, as f64 has them. Between
+  // the two f32's bits are f64's, with another bias.
+  constexpr uint32_t kSmallest = (1023 - 126) << 20, kEnd = (1023 + 128) << 20;
+  constexpr uint32_t kBias = (1023 - 127) << 20;
+  constexpr uint32_t kSign = 0x80000000, kLost = (1 << 29) - 1;
+  bool normal = true;
+#pragma unroll
+  for (int i = 0; i < N; i++) {
+    const uint32_t high = static_cast<uint32_t>(__double2hiint(x[i]));
+    const uint32_t low = static_cast<uint32_t>(__double2loint(x[i]));
+    const uint32_t cut = __funnelshift_l(low, high - kBias, 3) & ~kSign;
+    y[i] = __uint_as_float(cut | (high & kSign) | ((low & kLost) != 0 ? 1u : 0u));
+    normal &= (high & ~kSign) - kSmallest < kEnd - kSmallest;
+  }
+  // Zero, subnormal, too large, infinite or NaN.
+  if (!normal) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      const float cut = __double2float_rz(x[i]);
+      const bool inexact = static_cast<double>(cut) != x[i];
+      y[i] = __uint_as_float(__float_as_uint(cut) | (inexact ? 1u : 0u));
+    }
+  }
 }
 
 // ---- vectors
@@ -88,6 +102,15 @@ constexpr int kVector = 16 / static_cast<int>(sizeof(T));
 
 __device__ __forceinline__ bool aligned(const void* p, unsigned bytes) {
   return reinterpret_cast<size_t>(p) % bytes == 0;
+}
+
+// A pointer out of a table, of which the compiler cannot see that it is to global memory.
+template <class T>
+__device__ __forceinline__ T* global(T* p) {
+#ifndef LACO_EMULATED
+  __builtin_assume(__isGlobal(p));
+#endif
+  return p;
 }
 
 // Two neighbours in one word, the first in its lower half.
@@ -174,6 +197,34 @@ __device__ __forceinline__ bool aligned4(const T* p) {
   return aligned(p, 4 * sizeof(T));
 }
 
+// N neighbours as f32: 4 where load4 may be used, else 1.
+template <int N>
+struct Floats {
+  float value[N];
+  __device__ __forceinline__ float& operator[](int i) { return value[i]; }
+  __device__ __forceinline__ float operator[](int i) const { return value[i]; }
+};
+
+template <int N, class T>
+__device__ __forceinline__ Floats<N> load(const T* p) {
+  static_assert(N == 1 || N == 4, "an element or a vector");
+  if constexpr (N == 4) {
+    const float4 x = load4(p);
+    return {{x.x, x.y, x.z, x.w}};
+  } else {
+    return {{widen(*p)}};
+  }
+}
+
+template <int N, class T>
+__device__ __forceinline__ void store(T* p, const Floats<N>& x) {
+  if constexpr (N == 4) {
+    store4(p, make_float4(x[0], x[1], x[2], x[3]));
+  } else {
+    *p = narrow<T>(x[0]);
+  }
+}
+
 // ---- sums, the same bits every time
 
 // All lanes get the sum over the warp. All must take part.
@@ -194,20 +245,37 @@ __device__ __forceinline__ float warp_max(float x) {
   return x;
 }
 
-// All threads get the sum over the block, which is one-dimensional and made of whole warps. `scratch`, in
-// shared memory, has room for a value per warp and is used for nothing else.
-template <class V>
-__device__ __forceinline__ V block_sum(V x, V* scratch) {
-  x = warp_sum(x);
-  if (threadIdx.x % kWarp == 0) {
-    scratch[threadIdx.x / kWarp] = x;
+constexpr int kMostWarps = 32;
+
+// Sums of N values over a block, which is one-dimensional and made of whole warps: leaves those of each warp
+// in `scratch`, in shared memory and used for nothing else. Then sum_of_warps gives any thread the whole.
+template <class V, int N>
+__device__ __forceinline__ void sum_warps(const V (&x)[N], V (&scratch)[kMostWarps][N]) {
+#pragma unroll
+  for (int k = 0; k < N; k++) {
+    const V sum = warp_sum(x[k]);
+    if (threadIdx.x % kWarp == 0) {
+      scratch[threadIdx.x / kWarp][k] = sum;
+    }
   }
   __syncthreads();
-  V sum = scratch[0];
+}
+
+template <class V, int N>
+__device__ __forceinline__ V sum_of_warps(const V (&scratch)[kMostWarps][N], unsigned k) {
+  V sum = scratch[0][k];
   for (unsigned warp = 1; warp < blockDim.x / kWarp; warp++) {
-    sum += scratch[warp];
+    sum += scratch[warp][k];
   }
   return sum;
+}
+
+// All threads get the sum of one value over the block.
+template <class V>
+__device__ __forceinline__ V block_sum(V x, V (&scratch)[kMostWarps][1]) {
+  const V one[1] = {x};
+  sum_warps(one, scratch);
+  return sum_of_warps(scratch, 0);
 }
 
 }  // namespace laco
