@@ -467,7 +467,6 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
 
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int in_block = static_cast<int>(threadIdx.x) / kWarp * kRowsOfWarp;
-  const int own = first + in_block;  // the warp's first row
   const int own_row = in_block + lane / 4;  // the lane's first, in the block; the other is 8 further on
   const int pair = lane % 4 * 2;            // its columns of every eight: pair and the next
   const Pieces<T, kWidth> query_pieces(queries, in_block + lane % 16, lane / 16 * 8);
@@ -491,8 +490,10 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
     store4(queries + swizzled<kWidth>(row, column), x);
   }
   if (threadIdx.x < kRows) {
-    positions[threadIdx.x] = task.position(first + static_cast<int>(threadIdx.x));
-    slopes[threadIdx.x] = task.slope(alibi, first + static_cast<int>(threadIdx.x));
+    // Rows that are not there see what the last one does, or nothing, in a warp that has none.
+    const int row = first + static_cast<int>(threadIdx.x);
+    positions[threadIdx.x] = row - row % kRowsOfWarp <= last ? task.position(min(row, last)) : -1;
+    slopes[threadIdx.x] = task.slope(alibi, row);
   }
   transit.put(keys);
   __syncthreads();
@@ -510,14 +511,12 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   // Soft-cap and ALiBi need the scores as they are; else the scale goes into the exponential.
   const bool plain = soft_cap == 0 && alibi == nullptr;
   const float log2_scale = plain ? scale * kLog2E : kLog2E;
-  // All rows of the block see keys [end - window, all_to), the warp's rows together [own_from, own_to).
-  const int all_to = task.seen_to(first);
-  const int own_from = task.seen_from(own);
-  const int own_to = own <= last ? task.seen_to(min(own + kRowsOfWarp - 1, last)) : 0;
+  const int all_to = task.seen_to(first);  // all rows of the block see keys [end - window, all_to)
 
   for (int start = begin; start < end; start += kKeys) {
     ask(task.value, start);
-    const bool seen = start < own_to && start + kKeys > own_from;
+    const bool seen = start <= positions[in_block + kRowsOfWarp - 1] &&
+                      start + kKeys > positions[in_block] + 1 - task.window;
     float scores[kKeys / 8][4];
     if (seen) {
       score<T, kWidth, kKeys>(query_pieces, held, key_pieces, scores);
