@@ -17,6 +17,7 @@ import java.util.Set;
  * The kernels that are called from here: in which file of {@code cuda/} each lies, for which dtypes
  * it is there, and its parameters. {@code KernelTest} compares this table with what was built.
  */
+@SuppressWarnings("ImmutableEnumChecker") // the collections are unmodifiable
 enum Kernel {
   EMBED("embed", "embed_%s_v1", all(), POINTER, POINTER, POINTER, INT64),
   RMS_NORM("norm", "rms_norm_%s_v1", all(), POINTER, POINTER, POINTER, INT64, FLOAT32),
