@@ -18,7 +18,7 @@ record CublasLibrary(NativeLibrary library, LibCublas functions, int major, int 
 
   private static final String HELP =
       "install the CUDA toolkit's cuBLAS, or get one with: pip install nvidia-cublas (driver 580 or"
-          + " newer) or nvidia-cublas-cu12 (older drivers); or use --device cpu";
+          + " newer) or nvidia-cublas-cu12 (older drivers)";
 
   /**
    * The newest cuBLAS that runs with the driver: by its name, of a toolkit, or of a Python

@@ -142,13 +142,13 @@ public final class CudaBackend implements Backend {
   }
 
   /**
-   * Bytes of device memory that ops take beside tensors and what is allocated already.
+   * At most so many bytes of device memory do ops take beside tensors and what is allocated by now.
    *
-   * @param tokens of the largest batch
-   * @param columns of the widest activations
+   * @param buffers bytes of a forward pass: its activations in f32, of which the widest are there
+   *     twice and are narrowed to half their size one at a time
    */
-  public long scratchBytes(long tokens, long columns) {
-    return LOGITS_BYTES + CudaProducts.scratchBytes(compute, tokens * columns);
+  public long scratchBytes(long buffers) {
+    return LOGITS_BYTES + (compute == Compute.F32 ? CudaProducts.PANEL_BYTES : buffers / 4);
   }
 
   @Override

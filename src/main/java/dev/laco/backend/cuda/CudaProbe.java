@@ -37,7 +37,7 @@ public final class CudaProbe {
     if (driver.version() < OLDEST_DRIVER) {
       throw new NoCudaException(
           "the NVIDIA driver is too old: it supports CUDA " + version(driver.version()),
-          "update it to 525 (CUDA 12.0) or newer, or use --device cpu");
+          "update it to 525 (CUDA 12.0) or newer");
     }
     try {
       driver.initialize();
@@ -45,8 +45,7 @@ public final class CudaProbe {
       throw e.code() == NO_DEVICE
           ? noDevice()
           : new NoCudaException(
-              "the NVIDIA driver does not start: " + e.getMessage(),
-              "see what nvidia-smi says, or use --device cpu");
+              "the NVIDIA driver does not start: " + e.getMessage(), "see what nvidia-smi says");
     }
     if (driver.deviceCount() == 0) {
       throw noDevice();
@@ -59,8 +58,7 @@ public final class CudaProbe {
     try {
       library = new LibrarySearch("cuda").soname("libcuda.so.1").load();
     } catch (ResourceException e) {
-      throw new NoCudaException(
-          "no NVIDIA driver: " + e.getMessage(), "install the NVIDIA driver, or use --device cpu");
+      throw new NoCudaException("no NVIDIA driver: " + e.getMessage(), "install the NVIDIA driver");
     }
     return switch (binding) {
       case FFM -> new FfmDriver(library);
@@ -71,7 +69,7 @@ public final class CudaProbe {
   private static NoCudaException noDevice() {
     return new NoCudaException(
         "the NVIDIA driver sees no GPU",
-        "see what nvidia-smi says and whether CUDA_VISIBLE_DEVICES hides it, or use --device cpu");
+        "see what nvidia-smi says and whether CUDA_VISIBLE_DEVICES hides it");
   }
 
   /**
@@ -90,7 +88,7 @@ public final class CudaProbe {
     if (device.major() < OLDEST_MAJOR) {
       throw new NoCudaException(
           device + ": kernels need compute capability 8.0",
-          "use a card of the Ampere generation (A100, RTX 30) or newer, or --device cpu");
+          "use a card of the Ampere generation (A100, RTX 30) or newer");
     }
     return device;
   }

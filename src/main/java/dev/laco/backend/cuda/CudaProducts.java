@@ -10,7 +10,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class CudaProducts {
   /** Bytes of a widened panel: large enough that a product fills the device. */
-  private static final long PANEL_BYTES = 64L << 20;
+  static final long PANEL_BYTES = 64L << 20;
 
   /** Panels begin at a multiple of so many rows, so that they are aligned for wide loads. */
   private static final long PANEL_ROWS = 64;
@@ -32,11 +32,6 @@ final class CudaProducts {
     this.compute = compute;
     this.panel = new Scratch(context, "widened weights");
     this.narrowed = new Scratch(context, "narrowed activations");
-  }
-
-  /** Device memory that products of so many elements of x need. */
-  static long scratchBytes(Compute compute, long elements) {
-    return compute == Compute.F32 ? PANEL_BYTES : elements * DType.BF16.byteSize();
   }
 
   /** The dtype that the last product multiplied in. */

@@ -10,10 +10,10 @@ public final class NoCudaException extends ResourceException {
 
   /**
    * @param reason what is missing
-   * @param help what the user can do about it
+   * @param help what the user can do about it, beside taking the processor
    */
   NoCudaException(String reason, String help) {
-    super(reason + "; " + help);
+    super(reason + "; " + help + ", or use --device cpu");
     this.reason = reason;
   }
 
