@@ -20,8 +20,12 @@ record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int shar
   static AttentionLaunch of(AttentionSpec spec, DType dtype) {
     int width = spec.headDim();
     if (dtype != DType.F32 && width % 16 == 0 && width <= MAX_TENSOR_CORE_WIDTH) {
-      int shared = (width <= 64 ? 32 : width <= 128 ? 64 : 96) << 10;
-      return new AttentionLaunch(Kernel.ATTENTION_HALF, dtype, 128, 256, shared);
+      if (width <= 64) {
+        return new AttentionLaunch(Kernel.ATTENTION_64, dtype, 128, 256, 24_576);
+      }
+      return width <= 128
+          ? new AttentionLaunch(Kernel.ATTENTION_128, dtype, 128, 256, 65_536)
+          : new AttentionLaunch(Kernel.ATTENTION_256, dtype, 128, 256, 98_304);
     }
     if (width > MAX_WIDTH) {
       throw new IllegalArgumentException("attention heads of " + width + ", at most " + MAX_WIDTH);

@@ -69,8 +69,10 @@ enum Kernel {
       INT64),
   /** Exact f32, heads of any width up to 512. */
   ATTENTION("attention", "attention_%s_v1", Set.of(F32), attention()),
-  /** Tensor cores; head widths that are a multiple of 16 up to 256. */
-  ATTENTION_HALF("attention", "attention_%s_v2", halves(), attention()),
+  /** Tensor cores, for heads up to 64 wide; the width is a multiple of 16, as in the next two. */
+  ATTENTION_64("attention", "attention_%s_v2", halves(), attention()),
+  ATTENTION_128("attention", "attention_%s_v3", halves(), attention()),
+  ATTENTION_256("attention", "attention_%s_v4", halves(), attention()),
   COLLAPSE_PRODUCT(
       "collapse_product",
       "collapse_product_%s_v1",
