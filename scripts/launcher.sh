@@ -5,7 +5,6 @@
 
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$home/scripts/toolchain.sh"
-source "$home/scripts/java.sh"
 
 target=$home/target
 archive=$target/laco.jsa # classes as the JVM lays them out: a quicker start

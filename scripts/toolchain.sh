@@ -7,17 +7,10 @@
 #   find_nvcc             sets nvcc, the CUDA compiler, which a build can do without; fails if there is none
 #   run_maven ARG…        Maven without a terminal, in the current folder
 
+source "${BASH_SOURCE[0]%/*}/common.sh"
+
 jdk_minimum=25
 cmake_minimum=3.25
-
-say() { printf 'laco: %s\n' "$*" >&2; }
-
-die() {
-  local code=$1
-  shift
-  say "$@"
-  exit "$code"
-}
 
 # The major version of the JDK in a folder, from its release file: starting it would cost 40 ms.
 jdk_version() {

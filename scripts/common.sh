@@ -1,4 +1,8 @@
-# How the engine's JVM is started. Sourced, never run; the bundle carries it too.
+# What the launchers of the repository and of the bundle share. Sourced, never run.
+#
+#   say WORD…, die CODE WORD…   messages of the launchers
+#   java_command CLASSPATH OPTION…
+#                               sets command: the engine's JVM, to be followed by a main class and its arguments
 
 # The JVM takes the encoding of arguments and file names, and the form of numbers, from here.
 export LC_ALL=C.UTF-8
@@ -6,9 +10,17 @@ export LC_ALL=C.UTF-8
 temporary=${TMPDIR:-/tmp}
 [[ -d $temporary ]] || temporary=/tmp
 
-# java_command CLASSPATH OPTION…: sets command, which a main class and its arguments follow. The heap is small since
-# weights stay in their files; LACO_JAVA_OPTIONS come last and so win. Nothing of the JVM's own may reach the terminal or
-# the working folder.
+say() { printf 'laco: %s\n' "$*" >&2; }
+
+die() {
+  local code=$1
+  shift
+  say "$@"
+  exit "$code"
+}
+
+# The heap is small since weights stay in their files; LACO_JAVA_OPTIONS come last and so win. Nothing of the JVM's own
+# may reach the terminal or the working folder.
 java_command() {
   # Java cannot tell a terminal on stderr by itself; progress is drawn only there.
   local terminal=false
