@@ -55,29 +55,43 @@ __device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float x) {
   return __float2bfloat16_rn(x);
 }
 
-// The f32 that narrow<T> rounds to the T nearest to x, which the f32 nearest to x does not always: where
-// x lies close to the middle of two T, that one may lie in the middle. So x is rounded to odd: cut off
-// behind f32's last bit, and that bit set if anything was lost. Narrowing by two bits or more then
-// gives what rounding x itself would (Boldo and Melquiond, "When double rounding is odd", 2005).
-template <class T>
-__device__ __forceinline__ float towards(double x) {
-  constexpr long long kLost = (1 << 29) - 1;
-  const float cut = __double2float_rz(x);
-  bool inexact = (__double_as_longlong(x) & kLost) != 0;
-  if (fabsf(cut) < 0x1p-126f) {  // subnormal numbers keep fewer bits
-    inexact = static_cast<double>(cut) != x;
+// Rounding f64 once, to nearest even, to the bits that DType.java and MemoryTensor.set give: y is the f32
+// that narrow<T> rounds to the T nearest to x. The f32 nearest to x is not always that: where x lies
+// close to the middle between two T, it may lie in the middle itself. So x is rounded to odd: cut off
+// behind f32's last bit, and that bit set if anything was lost. Narrowing by two bits or more then gives
+// what rounding x itself would (Boldo and Melquiond, "When double rounding is odd", 2005).
+template <class T, int N>
+__device__ __forceinline__ void round_for(const double (&x)[N], float (&y)[N]) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      y[i] = __double2float_rn(x[i]);
+    }
+    return;
   }
-  return __uint_as_float(__float_as_uint(cut) | (inexact ? 1u : 0u));
-}
-template <>
-__device__ __forceinline__ float towards<float>(double x) {
-  return __double2float_rn(x);
-}
-
-// Rounds once, to nearest even: the bits that DType.java and MemoryTensor.set give.
-template <class T>
-__device__ __forceinline__ T round_once(double x) {
-  return narrow<T>(towards<T>(x));
+  // The exponent of f32's smallest normal number, and of what is too large for it, as f64 has them. Between
+  // the two f32's bits are f64's, with another bias.
+  constexpr uint32_t kSmallest = (1023 - 126) << 20, kEnd = (1023 + 128) << 20;
+  constexpr uint32_t kBias = (1023 - 127) << 20;
+  constexpr uint32_t kSign = 0x80000000, kLost = (1 << 29) - 1;
+  bool normal = true;
+#pragma unroll
+  for (int i = 0; i < N; i++) {
+    const uint32_t high = static_cast<uint32_t>(__double2hiint(x[i]));
+    const uint32_t low = static_cast<uint32_t>(__double2loint(x[i]));
+    const uint32_t cut = __funnelshift_l(low, high - kBias, 3) & ~kSign;
+    y[i] = __uint_as_float(cut | (high & kSign) | ((low & kLost) != 0 ? 1u : 0u));
+    normal &= (high & ~kSign) - kSmallest < kEnd - kSmallest;
+  }
+  // Zero, subnormal, too large, infinite or NaN.
+  if (!normal) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      const float cut = __double2float_rz(x[i]);
+      const bool inexact = static_cast<double>(cut) != x[i];
+      y[i] = __uint_as_float(__float_as_uint(cut) | (inexact ? 1u : 0u));
+    }
+  }
 }
 
 // ---- vectors
@@ -88,6 +102,15 @@ constexpr int kVector = 16 / static_cast<int>(sizeof(T));
 
 __device__ __forceinline__ bool aligned(const void* p, unsigned bytes) {
   return reinterpret_cast<size_t>(p) % bytes == 0;
+}
+
+// A pointer out of a table, of which the compiler cannot see that it is to global memory.
+template <class T>
+__device__ __forceinline__ T* global(T* p) {
+#ifndef LACO_EMULATED
+  __builtin_assume(__isGlobal(p));
+#endif
+  return p;
 }
 
 // Two neighbours in one word, the first in its lower half.

@@ -94,13 +94,33 @@ inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
 inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
 inline long long __double_as_longlong(double x) { return std::bit_cast<long long>(x); }
 inline double __longlong_as_double(long long x) { return std::bit_cast<double>(x); }
+inline int __double2hiint(double x) { return static_cast<int>(__double_as_longlong(x) >> 32); }
+inline int __double2loint(double x) { return static_cast<int>(__double_as_longlong(x)); }
+// The upper word of high:low shifted left by the lowest five bits of `shift`.
+inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift) {
+  return static_cast<unsigned>((uint64_t{high} << 32 | low) << (shift & 31) >> 32);
+}
 inline int __popc(unsigned x) { return std::popcount(x); }
 inline int __clz(int x) { return std::countl_zero(static_cast<unsigned>(x)); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 
 // ---- arithmetic with one rounding each: g++ contracts nothing here (-ffp-contract=off)
 
+namespace simt {
+inline float add_rounding(int direction, float a, float b) {
+  const int before = std::fegetround();
+  std::fesetround(direction);
+  volatile float x = a, y = b;  // neither added at compile time nor moved
+  volatile float sum = x + y;
+  std::fesetround(before);
+  return sum;
+}
+}  // namespace simt
+
 inline float __fadd_rn(float a, float b) { return a + b; }
+// Downwards and upwards.
+inline float __fadd_rd(float a, float b) { return simt::add_rounding(FE_DOWNWARD, a, b); }
+inline float __fadd_ru(float a, float b) { return simt::add_rounding(FE_UPWARD, a, b); }
 inline float __fsub_rn(float a, float b) { return a - b; }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fdiv_rn(float a, float b) { return a / b; }
