@@ -1,0 +1,236 @@
+// What the kernels share: element types, 16-byte vectors, rounding, sums over a warp and a block.
+//
+// The same sources are compiled three ways: by nvcc, by NVRTC, which has no host headers, and by g++ for
+// the emulator (src/test/native/emulator), whose header comes first and defines LACO_EMULATED.
+//
+// Everywhere: matrices are row-major and contiguous, activations are f32, weights are f32, f16 or bf16.
+// Rows, offsets and counts are 64-bit. A pointer is aligned to its element and to nothing more: a kernel
+// looks at the address and takes vectors where they fit.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#ifdef __CUDACC_RTC__
+using int32_t = int;
+using uint32_t = unsigned;
+using int64_t = long long;
+using uint64_t = unsigned long long;
+#else
+#include <cstdint>
+#endif
+
+#ifndef LACO_EMULATED
+// Enters a kernel into the emulator's table; a GPU finds it by its name.
+#define LACO_EXPORT(kernel)
+// The dynamic shared memory of a block, as an array of T.
+#define LACO_DYNAMIC_SHARED(T, name)             \
+  extern __shared__ uint4 laco_dynamic_shared[]; \
+  T* const name = reinterpret_cast<T*>(laco_dynamic_shared)
+#endif
+
+namespace laco {
+
+constexpr int kWarp = 32;
+
+// ---- element types
+
+__device__ __forceinline__ float widen(float x) { return x; }
+__device__ __forceinline__ float widen(__half x) { return __half2float(x); }
+__device__ __forceinline__ float widen(__nv_bfloat16 x) { return __bfloat162float(x); }
+
+// To nearest even.
+template <class T>
+__device__ T narrow(float x);
+template <>
+__device__ __forceinline__ float narrow<float>(float x) {
+  return x;
+}
+template <>
+__device__ __forceinline__ __half narrow<__half>(float x) {
+  return __float2half_rn(x);
+}
+template <>
+__device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+
+// Rounding f64 once, to nearest even, to the bits that DType.java and MemoryTensor.set give: y is the f32
+// that narrow<T> rounds to the T nearest to x. The f32 nearest to x is not always that: where x lies
+// close to the middle between two T, it may lie in the middle itself. So x is rounded to odd: cut off
+// behind f32's last bit, and that bit set if anything was lost. Narrowing by two bits or more then gives
+// what rounding x itself would (Boldo and Melquiond, "When double rounding is odd", 2005).
+template <class T, int N>
+__device__ __forceinline__ void round_for(const double (&x)[N], float (&y)[N]) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      y[i] = __double2float_rn(x[i]);
+    }
+    return;
+  }
+  // The exponent of f32's smallest normal number, and of what is too large for it, as f64 has them. Between
+  // the two f32's bits are f64's, with another bias.
+  constexpr uint32_t kSmallest = (1023 - 126) << 20, kEnd = (1023 + 128) << 20;
+  constexpr uint32_t kBias = (1023 - 127) << 20;
+  constexpr uint32_t kSign = 0x80000000, kLost = (1 << 29) - 1;
+  bool normal = true;
+#pragma unroll
+  for (int i = 0; i < N; i++) {
+    const uint32_t high = static_cast<uint32_t>(__double2hiint(x[i]));
+    const uint32_t low = static_cast<uint32_t>(__double2loint(x[i]));
+    const uint32_t cut = __funnelshift_l(low, high - kBias, 3) & ~kSign;
+    y[i] = __uint_as_float(cut | (high & kSign) | ((low & kLost) != 0 ? 1u : 0u));
+    normal &= (high & ~kSign) - kSmallest < kEnd - kSmallest;
+  }
+  // Zero, subnormal, too large, infinite or NaN.
+  if (!normal) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      const float cut = __double2float_rz(x[i]);
+      const bool inexact = static_cast<double>(cut) != x[i];
+      y[i] = __uint_as_float(__float_as_uint(cut) | (inexact ? 1u : 0u));
+    }
+  }
+}
+
+// ---- vectors
+
+// Elements of a 16-byte vector.
+template <class T>
+constexpr int kVector = 16 / static_cast<int>(sizeof(T));
+
+__device__ __forceinline__ bool aligned(const void* p, unsigned bytes) {
+  return reinterpret_cast<size_t>(p) % bytes == 0;
+}
+
+// A pointer out of a table, of which the compiler cannot see that it is to global memory.
+template <class T>
+__device__ __forceinline__ T* global(T* p) {
+#ifndef LACO_EMULATED
+  __builtin_assume(__isGlobal(p));
+#endif
+  return p;
+}
+
+// Two neighbours in one word, the first in its lower half.
+template <class T>
+__device__ float2 widen_two(uint32_t two);
+template <>
+__device__ __forceinline__ float2 widen_two<__half>(uint32_t two) {
+  return make_float2(
+      __half2float(__ushort_as_half(static_cast<unsigned short>(two & 0xffff))),
+      __half2float(__ushort_as_half(static_cast<unsigned short>(two >> 16))));
+}
+template <>
+__device__ __forceinline__ float2 widen_two<__nv_bfloat16>(uint32_t two) {
+  return make_float2(__uint_as_float(two << 16), __uint_as_float(two & 0xffff0000u));
+}
+
+template <class T>
+__device__ uint32_t narrow_two(float first, float second);
+template <>
+__device__ __forceinline__ uint32_t narrow_two<__half>(float first, float second) {
+  const __half2 two = __floats2half2_rn(first, second);
+  return __half_as_ushort(two.x) | static_cast<uint32_t>(__half_as_ushort(two.y)) << 16;
+}
+template <>
+__device__ __forceinline__ uint32_t narrow_two<__nv_bfloat16>(float first, float second) {
+  const __nv_bfloat162 two = __floats2bfloat162_rn(first, second);
+  return __bfloat16_as_ushort(two.x) | static_cast<uint32_t>(__bfloat16_as_ushort(two.y)) << 16;
+}
+
+// A 16-byte vector of T as f32, and back, to nearest even.
+template <class T>
+__device__ __forceinline__ void unpack(uint4 raw, float (&x)[kVector<T>]) {
+  const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const float2 two = widen_two<T>(words[i]);
+    x[2 * i] = two.x;
+    x[2 * i + 1] = two.y;
+  }
+}
+template <>
+__device__ __forceinline__ void unpack<float>(uint4 raw, float (&x)[4]) {
+  x[0] = __uint_as_float(raw.x);
+  x[1] = __uint_as_float(raw.y);
+  x[2] = __uint_as_float(raw.z);
+  x[3] = __uint_as_float(raw.w);
+}
+
+template <class T>
+__device__ __forceinline__ uint4 pack(const float (&x)[kVector<T>]) {
+  return make_uint4(narrow_two<T>(x[0], x[1]), narrow_two<T>(x[2], x[3]),
+                    narrow_two<T>(x[4], x[5]), narrow_two<T>(x[6], x[7]));
+}
+template <>
+__device__ __forceinline__ uint4 pack<float>(const float (&x)[4]) {
+  return make_uint4(__float_as_uint(x[0]), __float_as_uint(x[1]), __float_as_uint(x[2]),
+                    __float_as_uint(x[3]));
+}
+
+// Four neighbours as f32, from an address that is a multiple of their size; and back.
+template <class T>
+__device__ __forceinline__ float4 load4(const T* p) {
+  const uint2 raw = *reinterpret_cast<const uint2*>(p);
+  const float2 low = widen_two<T>(raw.x), high = widen_two<T>(raw.y);
+  return make_float4(low.x, low.y, high.x, high.y);
+}
+template <>
+__device__ __forceinline__ float4 load4(const float* p) {
+  return *reinterpret_cast<const float4*>(p);
+}
+
+template <class T>
+__device__ __forceinline__ void store4(T* p, float4 x) {
+  *reinterpret_cast<uint2*>(p) = make_uint2(narrow_two<T>(x.x, x.y), narrow_two<T>(x.z, x.w));
+}
+template <>
+__device__ __forceinline__ void store4(float* p, float4 x) {
+  *reinterpret_cast<float4*>(p) = x;
+}
+
+// Whether load4 and store4 may be used at p.
+template <class T>
+__device__ __forceinline__ bool aligned4(const T* p) {
+  return aligned(p, 4 * sizeof(T));
+}
+
+// ---- sums, the same bits every time
+
+// All lanes get the sum over the warp. All must take part.
+template <class V>
+__device__ __forceinline__ V warp_sum(V x) {
+#pragma unroll
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    x += __shfl_xor_sync(~0u, x, distance);
+  }
+  return x;
+}
+
+__device__ __forceinline__ float warp_max(float x) {
+#pragma unroll
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    x = fmaxf(x, __shfl_xor_sync(~0u, x, distance));
+  }
+  return x;
+}
+
+// All threads get the sum over the block, which is one-dimensional and made of whole warps. `scratch`, in
+// shared memory, has room for a value per warp and is used for nothing else.
+template <class V>
+__device__ __forceinline__ V block_sum(V x, V* scratch) {
+  x = warp_sum(x);
+  if (threadIdx.x % kWarp == 0) {
+    scratch[threadIdx.x / kWarp] = x;
+  }
+  __syncthreads();
+  V sum = scratch[0];
+  for (unsigned warp = 1; warp < blockDim.x / kWarp; warp++) {
+    sum += scratch[warp];
+  }
+  return sum;
+}
+
+}  // namespace laco
