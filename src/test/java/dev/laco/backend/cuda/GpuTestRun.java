@@ -1,4 +1,4 @@
-package dev.laco.cli;
+package dev.laco.backend.cuda;
 
 import static org.junit.platform.engine.discovery.ClassNameFilter.includeClassNamePatterns;
 import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClasspathRoots;
@@ -40,7 +40,7 @@ public final class GpuTestRun implements TestExecutionListener {
 
   private static int run(boolean deviceOnly) {
     String device;
-    try (var backend = Backends.open("cuda", Compute.AUTO, 0).backend()) {
+    try (var backend = CudaBackend.open(Compute.AUTO, 0, CudaBinding.FFM)) {
       device = backend.device();
     } catch (ResourceException e) {
       System.err.println("laco: " + e.getMessage());
