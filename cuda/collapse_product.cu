@@ -98,7 +98,7 @@ __device__ __forceinline__ void multiply(const Product<T>& p, int first, int can
       for (int j = 0; j < kSlab; j++) {
         const int source = ask_slab * kSlab + j;
         if (source < p.sources) {
-          copy_some<kOwn>(tiles.sources[ask_stage][j][thread], p.weights[source] + own_offset + start,
+          copy_some<kOwn>(tiles.sources[ask_stage][j][thread], global(p.weights[source]) + own_offset + start,
                           own_real ? p.in_columns - start - own_depth : 0);
         }
       }
@@ -110,7 +110,7 @@ __device__ __forceinline__ void multiply(const Product<T>& p, int first, int can
             const int tile_row = warp_row + lane / 4 + i, tile_depth = lane % 4 * 8;
             if (c < candidates) {
               copy_some<8>(tiles.x[ask_x_stage][c] + swizzled<kDepth>(tile_row, tile_depth),
-                           p.x[first + c] + (row + tile_row) * p.in_columns + start + tile_depth,
+                           global(p.x[first + c]) + (row + tile_row) * p.in_columns + start + tile_depth,
                            row + tile_row < p.rows ? p.in_columns - start - tile_depth : 0);
             }
           }
@@ -174,9 +174,10 @@ __device__ __forceinline__ void multiply(const Product<T>& p, int first, int can
 #pragma unroll
     for (int c = 0; c < kGroup; c++) {
       if (c < candidates) {
+        float rounded[kOwn];
+        round_for<T>(mixed[c], rounded);
         store4(weights[c] + swizzled<kDepth>(own_column, own_depth),
-               make_float4(towards<T>(mixed[c][0]), towards<T>(mixed[c][1]), towards<T>(mixed[c][2]),
-                           towards<T>(mixed[c][3])));
+               make_float4(rounded[0], rounded[1], rounded[2], rounded[3]));
       }
     }
     __syncthreads();
@@ -214,7 +215,7 @@ __device__ __forceinline__ void multiply(const Product<T>& p, int first, int can
           const int64_t to_row = row + warp_row + lane / 4 + 8 * h;
           const int64_t to_column = column + n * 8 + lane % 4 * 2;
           if (to_row < p.rows && to_column < p.out_columns) {
-            float* const to = p.y[first + c] + to_row * p.out_columns + to_column;
+            float* const to = global(p.y[first + c]) + to_row * p.out_columns + to_column;
             const float2 two = make_float2(sums[c][n][2 * h], sums[c][n][2 * h + 1]);
             if (to_column + 1 < p.out_columns && aligned(to, 8)) {
               *reinterpret_cast<float2*>(to) = two;
@@ -233,7 +234,7 @@ __device__ __forceinline__ void multiply(const Product<T>& p, int first, int can
 
 // Any number of candidates; few leave room for more stages.
 template <class T>
-__device__ __forceinline__ void multiply_in_groups(const Product<T>& p, int candidates) {
+__device__ __forceinline__ void multiply_all(const Product<T>& p, int candidates) {
   for (int first = 0; first < candidates; first += 4) {
     const int count = min(4, candidates - first);
     if (first > 0) {
@@ -249,17 +250,19 @@ __device__ __forceinline__ void multiply_in_groups(const Product<T>& p, int cand
 
 }  // namespace
 
-#define LACO_COLLAPSE_PRODUCT(name, T, blocks, multiply)                                            \
+#define LACO_COLLAPSE_PRODUCT(name, T, blocks, ...)                                                 \
   extern "C" __global__ void __launch_bounds__(kThreads, blocks)                                    \
       name(const T* const* weights, const double* coefficients, const T* const* x, float* const* y, \
            int64_t rows, int64_t out_columns, int64_t in_columns, int32_t sources,                  \
            int32_t candidates) {                                                                    \
     const Product<T> p{weights, coefficients, x, y, rows, out_columns, in_columns, sources};        \
-    multiply;                                                                                       \
+    __VA_ARGS__;                                                                                    \
   }                                                                                                 \
   LACO_EXPORT(name)
 
-LACO_COLLAPSE_PRODUCT(laco_collapse_product_bf16_v1, __nv_bfloat16, 1, multiply_in_groups(p, candidates))
-LACO_COLLAPSE_PRODUCT(laco_collapse_product_bf16_v2, __nv_bfloat16, 2, (multiply<__nv_bfloat16, 1, 4>(p, 0, 1)))
-LACO_COLLAPSE_PRODUCT(laco_collapse_product_f16_v1, __half, 1, multiply_in_groups(p, candidates))
-LACO_COLLAPSE_PRODUCT(laco_collapse_product_f16_v2, __half, 2, (multiply<__half, 1, 4>(p, 0, 1)))
+LACO_COLLAPSE_PRODUCT(laco_collapse_product_bf16_v1, __nv_bfloat16, 1, multiply_all(p, candidates))
+LACO_COLLAPSE_PRODUCT(laco_collapse_product_f16_v1, __half, 1, multiply_all(p, candidates))
+LACO_COLLAPSE_PRODUCT(laco_collapse_product_bf16_v2, __nv_bfloat16, 2,
+                      multiply<__nv_bfloat16, 1, 4>(p, 0, min(1, candidates)))
+LACO_COLLAPSE_PRODUCT(laco_collapse_product_f16_v2, __half, 2,
+                      multiply<__half, 1, 4>(p, 0, min(1, candidates)))
