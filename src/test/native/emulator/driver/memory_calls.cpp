@@ -1,5 +1,5 @@
 // Device memory, pinned memory, copies.
-#include <cstring>
+#include <algorithm>
 #include <vector>
 
 #include "driver.hpp"
@@ -95,7 +95,7 @@ CUstream stream_or_refuse(CUctx_st& context, CUstream stream) {
 
 Operation copy_operation(void* to, const void* from, size_t bytes, const void* host) {
   return {[=] {
-            std::memcpy(to, from, bytes);
+            std::copy_n(static_cast<const unsigned char*>(from), bytes, static_cast<unsigned char*>(to));
             return CUDA_SUCCESS;
           },
           host};
@@ -119,7 +119,7 @@ CUresult upload(CUctx_st& context, CUdeviceptr to, const void* from, size_t byte
   }
   const auto* begin = static_cast<const unsigned char*>(from);
   return standin::enqueue(context, *found, {[to, staged = std::vector<unsigned char>(begin, begin + bytes)] {
-                            std::memcpy(pointer(to), staged.data(), staged.size());
+                            std::copy(staged.begin(), staged.end(), static_cast<unsigned char*>(pointer(to)));
                             return CUDA_SUCCESS;
                           }});
 }

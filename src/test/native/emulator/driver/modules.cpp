@@ -93,7 +93,7 @@ CUresult pack(const simt::Kernel& kernel, void** parameters, void** extra, std::
     return refuse(CUDA_ERROR_INVALID_VALUE, "%s has %u bytes of parameters, was given %zu", kernel.name,
                   kernel.parameter_bytes, bytes);
   }
-  std::memcpy(packed.data(), buffer, bytes);
+  std::copy_n(static_cast<const unsigned char*>(buffer), bytes, packed.data());
   return CUDA_SUCCESS;
 }
 
