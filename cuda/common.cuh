@@ -197,6 +197,34 @@ __device__ __forceinline__ bool aligned4(const T* p) {
   return aligned(p, 4 * sizeof(T));
 }
 
+// N neighbours as f32: 4 where load4 may be used, else 1.
+template <int N>
+struct Floats {
+  float value[N];
+  __device__ __forceinline__ float& operator[](int i) { return value[i]; }
+  __device__ __forceinline__ float operator[](int i) const { return value[i]; }
+};
+
+template <int N, class T>
+__device__ __forceinline__ Floats<N> load(const T* p) {
+  static_assert(N == 1 || N == 4, "an element or a vector");
+  if constexpr (N == 4) {
+    const float4 x = load4(p);
+    return {{x.x, x.y, x.z, x.w}};
+  } else {
+    return {{widen(*p)}};
+  }
+}
+
+template <int N, class T>
+__device__ __forceinline__ void store(T* p, const Floats<N>& x) {
+  if constexpr (N == 4) {
+    store4(p, make_float4(x[0], x[1], x[2], x[3]));
+  } else {
+    *p = narrow<T>(x[0]);
+  }
+}
+
 // ---- sums, the same bits every time
 
 // All lanes get the sum over the warp. All must take part.
@@ -217,20 +245,37 @@ __device__ __forceinline__ float warp_max(float x) {
   return x;
 }
 
-// All threads get the sum over the block, which is one-dimensional and made of whole warps. `scratch`, in
-// shared memory, has room for a value per warp and is used for nothing else.
-template <class V>
-__device__ __forceinline__ V block_sum(V x, V* scratch) {
-  x = warp_sum(x);
-  if (threadIdx.x % kWarp == 0) {
-    scratch[threadIdx.x / kWarp] = x;
+constexpr int kMostWarps = 32;
+
+// Sums of N values over a block, which is one-dimensional and made of whole warps: leaves those of each warp
+// in `scratch`, in shared memory and used for nothing else. Then sum_of_warps gives any thread the whole.
+template <class V, int N>
+__device__ __forceinline__ void sum_warps(const V (&x)[N], V (&scratch)[kMostWarps][N]) {
+#pragma unroll
+  for (int k = 0; k < N; k++) {
+    const V sum = warp_sum(x[k]);
+    if (threadIdx.x % kWarp == 0) {
+      scratch[threadIdx.x / kWarp][k] = sum;
+    }
   }
   __syncthreads();
-  V sum = scratch[0];
+}
+
+template <class V, int N>
+__device__ __forceinline__ V sum_of_warps(const V (&scratch)[kMostWarps][N], unsigned k) {
+  V sum = scratch[0][k];
   for (unsigned warp = 1; warp < blockDim.x / kWarp; warp++) {
-    sum += scratch[warp];
+    sum += scratch[warp][k];
   }
   return sum;
+}
+
+// All threads get the sum of one value over the block.
+template <class V>
+__device__ __forceinline__ V block_sum(V x, V (&scratch)[kMostWarps][1]) {
+  const V one[1] = {x};
+  sum_warps(one, scratch);
+  return sum_of_warps(scratch, 0);
 }
 
 }  // namespace laco

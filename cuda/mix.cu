@@ -271,8 +271,7 @@ __device__ __forceinline__ bool mix_pairs(const MixJob& job, int32_t out, int64_
   const float high = __double2float_rn(coefficient);
   const double remainder = __dsub_rn(coefficient, static_cast<double>(high));
   const float low = __double2float_rn(remainder);
-  const bool split = fabs(coefficient) >= 0x1p-60 && fabs(coefficient) <= 0x1p60;
-  if (!__all_sync(~0u, split)) {
+  if (!__all_sync(~0u, fabs(coefficient) >= 0x1p-60)) {  // or the lower half may be subnormal
     return false;
   }
   const bool short_coefficients = __all_sync(~0u, remainder == 0);

@@ -304,3 +304,14 @@ TEST(mix_rounds_once) {
     });
   });
 }
+
+// Of the first coefficient two f32 would lose half of 2^-29, which turns the sum to the other side of 1 + 2^-24.
+TEST(mix_knows_coefficients_that_are_no_sum_of_two_f32) {
+  const double lost = 0x1p-29;
+  std::vector<std::vector<float>> from = {std::vector(kElements, 0x1p120f),
+                                          std::vector(kElements, static_cast<float>(0x1p-24 - 0.6 * lost))};
+  for_each_kernel<float>([&](const std::string& kernel) {
+    Tensor<float, float> tensor(from, {{0x1p-120 * (1 + 0.51 * lost), 1}});
+    run(kernel, tensor, "a small coefficient");
+  });
+}

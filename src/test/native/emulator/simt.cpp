@@ -335,27 +335,6 @@ uint64_t& seed() {
   return value;
 }
 
-int check_limits(const Kernel& kernel, dim3 grid, dim3 threads, size_t shared_bytes) {
-  const uint64_t in_block = uint64_t{threads.x} * threads.y * threads.z;
-  const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
-  if (in_block == 0 || in_block > kMaxThreads || threads.z > 64) {
-    return fail(kInvalidValue, "%s: a block of %u x %u x %u threads", kernel.name, threads.x, threads.y,
-                threads.z);
-  }
-  if (blocks == 0 || grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535) {
-    return fail(kInvalidValue, "%s: a grid of %u x %u x %u blocks", kernel.name, grid.x, grid.y, grid.z);
-  }
-  if (in_block > kernel.max_threads) {
-    return fail(kOutOfResources, "%s: a block of %u threads, its __launch_bounds__ are %u", kernel.name,
-                static_cast<unsigned>(in_block), kernel.max_threads);
-  }
-  if (shared_bytes > kMaxShared) {
-    return fail(kInvalidValue, "%s: %zu bytes of shared memory, a block has at most %zu", kernel.name,
-                shared_bytes, kMaxShared);
-  }
-  return kSuccess;
-}
-
 }  // namespace
 
 void block_barrier(Site site) {
@@ -492,10 +471,31 @@ int check_parameter_sizes(const Kernel& kernel, const size_t* sizes, size_t coun
   return kSuccess;
 }
 
+int check_launch(const Kernel& kernel, dim3 grid, dim3 threads, size_t shared_bytes) {
+  const uint64_t in_block = uint64_t{threads.x} * threads.y * threads.z;
+  const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
+  if (in_block == 0 || in_block > kMaxThreads || threads.z > 64) {
+    return fail(kInvalidValue, "%s: a block of %u x %u x %u threads", kernel.name, threads.x, threads.y,
+                threads.z);
+  }
+  if (blocks == 0 || grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535) {
+    return fail(kInvalidValue, "%s: a grid of %u x %u x %u blocks", kernel.name, grid.x, grid.y, grid.z);
+  }
+  if (in_block > kernel.max_threads) {
+    return fail(kOutOfResources, "%s: a block of %u threads, its __launch_bounds__ are %u", kernel.name,
+                static_cast<unsigned>(in_block), kernel.max_threads);
+  }
+  if (shared_bytes > kMaxShared) {
+    return fail(kInvalidValue, "%s: %zu bytes of shared memory, a block has at most %zu", kernel.name,
+                shared_bytes, kMaxShared);
+  }
+  return kSuccess;
+}
+
 int launch(const Kernel& kernel, dim3 grid, dim3 threads, size_t shared_bytes,
            const unsigned char* parameters) {
   const std::lock_guard<std::mutex> lock(launching);
-  if (const int status = check_limits(kernel, grid, threads, shared_bytes); status != kSuccess) {
+  if (const int status = check_launch(kernel, grid, threads, shared_bytes); status != kSuccess) {
     return status;
   }
   // Seeds that differ in one bit must not begin alike.

@@ -1,0 +1,144 @@
+// Norms of rows, alone or fused with the residual sum before them. A block takes a row, of which every thread
+// keeps up to kKept vectors in registers: rows of up to 16 elements per thread are read once.
+//
+//   laco_rms_norm_<W>_v1         8 bytes of activations per element; weights come from the L2
+//   laco_add_rms_norm_<W>_v1     x += y, out = norm(x): 16 bytes, where two launches move 20
+//   laco_layer_norm_<W>_v1       the variance about the mean, in a second pass: nothing cancels
+//   laco_add_layer_norm_<W>_v1
+//
+// Some ten operations per element: all are bound by memory. out may be x, or y.
+#include "common.cuh"
+
+using namespace laco;
+
+namespace {
+
+constexpr int kMostThreads = 1024;  // any multiple of 32 up to it
+constexpr int kKept = 4;
+
+// One row of fewer than 2^31 elements, N of them at a time; kCenter for layer norm.
+template <int N, bool kAdd, bool kCenter, class W>
+__device__ __forceinline__ void norm_row(float* x, const float* y, const W* weight, const W* bias, float* out,
+                                         int64_t columns, float eps) {
+  __shared__ float scratch[2][kMostWarps][1];
+  const int32_t count = static_cast<int32_t>(columns / N);
+  const int32_t first = static_cast<int32_t>(threadIdx.x);
+  const int32_t step = static_cast<int32_t>(blockDim.x);
+
+  auto read = [&](int32_t v) {
+    Floats<N> values = load<N>(x + v * N);
+    if constexpr (kAdd) {
+      const Floats<N> added = load<N>(y + v * N);
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+        values[i] += added[i];
+      }
+    }
+    return values;
+  };
+  Floats<N> kept[kKept];
+#pragma unroll
+  for (int k = 0; k < kKept; k++) {
+    const int32_t v = first + k * step;
+    if (v < count) {
+      kept[k] = read(v);
+    }
+  }
+  // Calls f(vector, its values) for all of this thread; those it has not kept it reads again.
+  auto for_each = [&](auto f) {
+#pragma unroll
+    for (int k = 0; k < kKept; k++) {
+      const int32_t v = first + k * step;
+      if (v < count) {
+        f(v, kept[k]);
+      }
+    }
+    for (int32_t v = first + kKept * step; v < count; v += step) {
+      f(v, read(v));
+    }
+  };
+
+  float mean = 0;
+  if constexpr (kCenter) {
+    float sum = 0;
+    for_each([&](int32_t, const Floats<N>& values) {
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+        sum += values[i];
+      }
+    });
+    mean = block_sum(sum, scratch[0]) / static_cast<float>(columns);
+  }
+  float squares = 0;
+  for_each([&](int32_t, const Floats<N>& values) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      const float deviation = values[i] - mean;
+      squares = fmaf(deviation, deviation, squares);
+    }
+  });
+  const float variance = block_sum(squares, scratch[1]) / static_cast<float>(columns);
+  const float factor = rsqrtf(variance + eps);
+  for_each([&](int32_t v, const Floats<N>& values) {
+    if constexpr (kAdd) {
+      store(x + v * N, values);
+    }
+    const Floats<N> scale = load<N>(weight + v * N);
+    Floats<N> result;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      result[i] = scale[i] * ((values[i] - mean) * factor);
+    }
+    if constexpr (kCenter) {
+      const Floats<N> shift = load<N>(bias + v * N);
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+        result[i] += shift[i];
+      }
+    }
+    store(out + v * N, result);
+  });
+}
+
+template <bool kAdd, bool kCenter, class W>
+__device__ __forceinline__ void norm(float* x, const float* y, const W* weight, const W* bias, float* out,
+                                     int64_t columns, float eps) {
+  x += blockIdx.x * columns;
+  y += kAdd ? blockIdx.x * columns : 0;
+  out += blockIdx.x * columns;
+  const bool vectors = columns % 4 == 0 && aligned4(x) && aligned4(y) && aligned4(out) && aligned4(weight) &&
+                       aligned4(bias);
+  if (vectors) {
+    norm_row<4, kAdd, kCenter>(x, y, weight, bias, out, columns, eps);
+  } else {
+    norm_row<1, kAdd, kCenter>(x, y, weight, bias, out, columns, eps);
+  }
+}
+
+}  // namespace
+
+#define LACO_NORMS(name, W)                                                                                 \
+  extern "C" __global__ void __launch_bounds__(kMostThreads) laco_rms_norm_##name##_v1(                     \
+      const float* x, const W* weight, float* out, int64_t columns, float eps) {                            \
+    norm<false, false, W>(const_cast<float*>(x), nullptr, weight, nullptr, out, columns, eps);              \
+  }                                                                                                         \
+  LACO_EXPORT(laco_rms_norm_##name##_v1)                                                                    \
+  extern "C" __global__ void __launch_bounds__(kMostThreads) laco_add_rms_norm_##name##_v1(                 \
+      float* x, const float* y, const W* weight, float* out, int64_t columns, float eps) {                  \
+    norm<true, false, W>(x, y, weight, nullptr, out, columns, eps);                                         \
+  }                                                                                                         \
+  LACO_EXPORT(laco_add_rms_norm_##name##_v1)                                                                \
+  extern "C" __global__ void __launch_bounds__(kMostThreads) laco_layer_norm_##name##_v1(                   \
+      const float* x, const W* weight, const W* bias, float* out, int64_t columns, float eps) {             \
+    norm<false, true>(const_cast<float*>(x), nullptr, weight, bias, out, columns, eps);                     \
+  }                                                                                                         \
+  LACO_EXPORT(laco_layer_norm_##name##_v1)                                                                  \
+  extern "C" __global__ void __launch_bounds__(kMostThreads) laco_add_layer_norm_##name##_v1(               \
+      float* x, const float* y, const W* weight, const W* bias, float* out, int64_t columns, float eps) {   \
+    norm<true, true>(x, y, weight, bias, out, columns, eps);                                                \
+  }                                                                                                         \
+  LACO_EXPORT(laco_add_layer_norm_##name##_v1)
+
+LACO_NORMS(f32, float)
+LACO_NORMS(f16, __half)
+LACO_NORMS(bf16, __nv_bfloat16)

@@ -1,0 +1,176 @@
+// norm.cu against the definitions in f64.
+#include "check.hpp"
+
+namespace {
+
+// f32 sums of squares, rsqrtf and two products.
+constexpr double kTolerance = 2e-6;
+
+std::vector<double> plain_norm(const std::vector<double>& x, const std::vector<double>& weight,
+                               const std::vector<double>& bias, double eps) {
+  const double n = static_cast<double>(x.size());
+  double mean = 0;
+  for (size_t i = 0; !bias.empty() && i < x.size(); i++) {
+    mean += x[i] / n;
+  }
+  double squares = 0;
+  for (double value : x) {
+    squares += (value - mean) * (value - mean);
+  }
+  std::vector<double> result(x.size());
+  for (size_t i = 0; i < x.size(); i++) {
+    result[i] = weight[i] * (x[i] - mean) / std::sqrt(squares / n + eps) + (bias.empty() ? 0 : bias[i]);
+  }
+  return result;
+}
+
+template <class T>
+std::vector<double> wide(const std::vector<T>& values) {
+  std::vector<double> result;
+  for (T value : values) {
+    result.push_back(check::wide(value));
+  }
+  return result;
+}
+
+enum class Out { kOwn, kOverX, kOverY };
+
+struct Case {
+  size_t rows;
+  size_t columns;
+  unsigned threads;
+  bool add = false;
+  bool center = false;
+  Out out = Out::kOwn;
+  size_t shift = 0;       // of x, y and out
+  size_t weight_shift = 0;
+};
+
+template <class W>
+void run(const Case& c, std::vector<float> x, double mean = 0) {
+  const float eps = 1e-5f;
+  for (float& value : x) {
+    value += static_cast<float>(mean);
+  }
+  const std::vector<float> y = check::random<float>(x.size());
+  const std::vector<W> weight = check::random<W>(c.columns);
+  const std::vector<W> bias = check::random<W>(c.columns);
+  check::Buffer<float> device_x(x, c.shift), device_y(y, c.shift), own(x.size(), c.shift);
+  check::Buffer<W> device_weight(weight, c.weight_shift), device_bias(bias, c.weight_shift);
+  float* out = c.out == Out::kOwn ? own.data() : c.out == Out::kOverX ? device_x.data() : device_y.data();
+  const std::string kernel = std::string("laco_") + (c.add ? "add_" : "") + (c.center ? "layer" : "rms") +
+                             "_norm_" + check::type_name<W>() + "_v1";
+  const std::string what = kernel + " " + std::to_string(c.columns) + " columns, " +
+                           std::to_string(c.threads) + " threads, shifts " + std::to_string(c.shift) + ", " +
+                           std::to_string(c.weight_shift);
+  const unsigned grid = static_cast<unsigned>(c.rows);
+  const auto columns = static_cast<int64_t>(c.columns);
+  const float* from_x = device_x.data();
+  const float* from_y = device_y.data();
+  const W* scale = device_weight.data();
+  const W* offset = device_bias.data();
+  if (c.add && c.center) {
+    check::launch(kernel, grid, c.threads, 0, device_x.data(), from_y, scale, offset, out, columns, eps);
+  } else if (c.add) {
+    check::launch(kernel, grid, c.threads, 0, device_x.data(), from_y, scale, out, columns, eps);
+  } else if (c.center) {
+    check::launch(kernel, grid, c.threads, 0, from_x, scale, offset, out, columns, eps);
+  } else {
+    check::launch(kernel, grid, c.threads, 0, from_x, scale, out, columns, eps);
+  }
+  for (size_t r = 0; r < c.rows; r++) {
+    std::vector<double> row;
+    for (size_t i = r * c.columns; i < (r + 1) * c.columns; i++) {
+      const float sum = c.add ? x[i] + y[i] : x[i];
+      if (c.add) {
+        CHECK_CLOSE(check::wide(device_x[i]), check::wide(sum), 0, what + ", the sum");
+      }
+      row.push_back(check::wide(sum));
+    }
+    const std::vector<double> expected =
+        plain_norm(row, wide(weight), c.center ? wide(bias) : std::vector<double>(), 1e-5);
+    for (size_t i = 0; i < c.columns; i++) {
+      CHECK_CLOSE(check::wide(out[r * c.columns + i]), expected[i],
+                  kTolerance * (1 + std::abs(expected[i])) * (1 + std::abs(mean)),
+                  what + ", row " + std::to_string(r) + ", column " + std::to_string(i));
+    }
+  }
+}
+
+template <class W>
+void run(const Case& c) {
+  run<W>(c, check::random<float>(c.rows * c.columns));
+}
+
+// As the host chooses it.
+unsigned threads_for(size_t columns) {
+  const size_t threads = (columns / 4 + 31) / 32 * 32;
+  return static_cast<unsigned>(threads < 32 ? 32 : threads > 256 ? 256 : threads);
+}
+
+template <class Function>
+void for_each_norm(Function f) {
+  for (bool add : {false, true}) {
+    for (bool center : {false, true}) {
+      f(add, center);
+    }
+  }
+}
+
+}  // namespace
+
+TEST(norm_takes_every_width_and_weight) {
+  for_each_norm([](bool add, bool center) {
+    for (size_t columns : {1, 7, 31, 32, 33, 127, 128, 257, 1000, 4096}) {
+      const Case c{2, columns, threads_for(columns), add, center};
+      run<float>(c);
+      run<__half>(c);
+      run<__nv_bfloat16>(c);
+    }
+  });
+}
+
+TEST(norm_takes_every_block) {
+  for_each_norm([](bool add, bool center) {
+    for (unsigned threads : {32u, 64u, 96u, 256u, 512u, 1024u}) {
+      run<__nv_bfloat16>({2, 1032, threads, add, center});  // 32 threads read most of it again
+      run<float>({1, 333, threads, add, center});
+    }
+  });
+}
+
+TEST(norm_takes_unaligned_rows_and_weights) {
+  for_each_norm([](bool add, bool center) {
+    for (size_t shift = 0; shift < 4; shift++) {
+      for (size_t weight_shift = 0; weight_shift < 4; weight_shift++) {
+        run<float>({2, 136, 64, add, center, Out::kOwn, shift, weight_shift});
+        run<__half>({2, 136, 64, add, center, Out::kOwn, shift, weight_shift});
+      }
+    }
+  });
+}
+
+TEST(norm_writes_over_its_inputs) {
+  for (unsigned threads : {32u, 256u}) {
+    for (size_t columns : {127, 1028}) {
+      for (bool center : {false, true}) {
+        run<float>({3, columns, threads, false, center, Out::kOverX});
+        run<float>({3, columns, threads, true, center, Out::kOverY});
+      }
+    }
+  }
+}
+
+TEST(norm_keeps_nan_and_infinity_to_their_row) {
+  for_each_norm([](bool add, bool center) {
+    for (float value : {NAN, INFINITY, -INFINITY}) {
+      std::vector<float> x = check::random<float>(3 * 260);
+      x[260 + 77] = value;
+      run<float>({3, 260, 64, add, center}, x);
+    }
+  });
+}
+
+TEST(norm_of_rows_far_from_zero_cancels_nothing) {
+  run<float>({2, 1000, 256, false, true}, check::random<float>(2000), 1000);
+}
