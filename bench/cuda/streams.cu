@@ -53,7 +53,7 @@ __device__ __forceinline__ uint32_t scatter(uint32_t x) {
   return x ^ (x >> 16);
 }
 
-// Uniform in (-scale, scale). All values are bf16 values, so that rounding them for a bf16 product changes nothing.
+// Uniform in (-scale, scale).
 template <class T>
 __device__ __forceinline__ void fill(T* out, int64_t n, float scale, int32_t seed) {
   const int64_t threads = static_cast<int64_t>(gridDim.x) * blockDim.x;
@@ -62,7 +62,7 @@ __device__ __forceinline__ void fill(T* out, int64_t n, float scale, int32_t see
     const uint32_t bits = scatter(static_cast<uint32_t>(i) ^ high);
     // 23 random bits behind the exponent of 2: from 2 up to 4.
     const float value = (__uint_as_float(0x40000000u | (bits >> 9)) - 3) * scale;
-    out[i] = narrow<T>(widen(narrow<__nv_bfloat16>(value)));
+    out[i] = narrow<T>(value);
   }
 }
 

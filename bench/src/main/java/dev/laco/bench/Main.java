@@ -6,7 +6,11 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import org.openjdk.jmh.infra.BenchmarkParams;
 import org.openjdk.jmh.results.RunResult;
 import org.openjdk.jmh.runner.NoBenchmarksException;
 import org.openjdk.jmh.runner.Runner;
@@ -16,6 +20,7 @@ import org.openjdk.jmh.runner.options.CommandLineOptionException;
 import org.openjdk.jmh.runner.options.CommandLineOptions;
 import org.openjdk.jmh.runner.options.OptionsBuilder;
 import org.openjdk.jmh.runner.options.TimeValue;
+import org.openjdk.jmh.util.Statistics;
 
 /**
  * Runs the benchmarks by JMH, once for each device, and reports. The arguments are JMH's; {@code
@@ -29,6 +34,8 @@ public final class Main {
 
   /** Models whose cases the reference backend ends in reasonable time. */
   private static final String SMALLEST = "SmolLM2-135M";
+
+  private static final double MEDIAN = 50;
 
   private final CommandLineOptions user;
   private final boolean quick;
@@ -71,7 +78,13 @@ public final class Main {
         failed.add("a benchmark failed: see " + log);
       }
     }
-    Report report = new Report(machine, results, Note.read(notes));
+    Map<String, Note> noted = Note.read(notes);
+    Report report =
+        new Report(
+            machine,
+            results.stream()
+                .map(result -> row(result, noted.get(result.getParams().id())))
+                .toList());
     System.out.println(report.text());
     Path json = Path.of(System.getProperty("laco.bench.results"));
     Files.writeString(json, report.json());
@@ -81,6 +94,23 @@ public final class Main {
     }
     failed.forEach(System.err::println);
     return failed.isEmpty() ? 0 : 1;
+  }
+
+  private static Report.Row row(RunResult result, @Nullable Note note) {
+    BenchmarkParams params = result.getParams();
+    Map<String, String> parameters = new LinkedHashMap<>();
+    params.getParamsKeys().stream()
+        .sorted()
+        .forEach(key -> parameters.put(key, params.getParam(key)));
+    Statistics statistics = result.getPrimaryResult().getStatistics();
+    double unit = params.getTimeUnit().toNanos(1) / 1e9;
+    String name = params.getBenchmark();
+    return new Report.Row(
+        name.substring(name.lastIndexOf('.') + 1),
+        parameters,
+        statistics.getMin() * unit,
+        statistics.getPercentile(MEDIAN) * unit,
+        note);
   }
 
   private List<Device> devices() {

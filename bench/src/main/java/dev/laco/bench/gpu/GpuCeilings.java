@@ -1,0 +1,151 @@
+package dev.laco.bench.gpu;
+
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.cuda.Arguments;
+import dev.laco.backend.cuda.BenchDevice;
+import dev.laco.backend.cuda.Grid;
+import dev.laco.bench.Ceiling;
+import dev.laco.bench.Note;
+import dev.laco.model.DType;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/** What the device can do, each measured when it is first asked for. */
+final class GpuCeilings {
+  /** Of each array: more than any cache holds. */
+  private static final long BYTES = 512L << 20;
+
+  private static final long QUICK_BYTES = 1L << 15;
+  private static final int BLOCK = 256;
+
+  /** Bytes that a block of a stream takes from each array. */
+  private static final long PART_BYTES = 16L * 4 * BLOCK;
+
+  /** Blocks of a multiprocessor where a stream's blocks stay and go on. */
+  private static final int RESIDENT = 4;
+
+  private static final long PRODUCT = 8192;
+  private static final long QUICK_PRODUCT = 16;
+
+  /** The streams that {@code bench/cuda/streams.cu} has. */
+  private static final List<Ratio> RATIOS =
+      List.of(
+          new Ratio(1, 0),
+          new Ratio(4, 1),
+          new Ratio(3, 1),
+          new Ratio(2, 1),
+          new Ratio(1, 1),
+          new Ratio(1, 2));
+
+  private final Timing timing;
+  private final Map<Ratio, Note.Rates> streams = new HashMap<>();
+  private final Map<DType, Note.Rates> products = new HashMap<>();
+
+  /** Arrays that a stream reads, and writes. */
+  private record Ratio(int reads, int writes) {
+    double share() {
+      return (double) reads / (reads + writes);
+    }
+
+    String text() {
+      return switch (writes) {
+        case 0 -> "read";
+        case 1 -> reads == 1 ? "1 read, 1 write" : reads + " reads, 1 write";
+        default -> reads + " read, " + writes + " writes";
+      };
+    }
+  }
+
+  GpuCeilings(Timing timing) {
+    this.timing = timing;
+  }
+
+  /** What bounds a job: its products first, where it has some, and its memory. */
+  List<Note.Rates> of(Job job) {
+    Note.Rates memory = stream(job.read(), job.written());
+    DType multiplied = job.multiplied();
+    return multiplied == null ? List.of(memory) : List.of(product(multiplied), memory);
+  }
+
+  /** The driver's copy from device to device, bytes read and written. */
+  Note.Rates copy() {
+    BenchDevice device = timing.device();
+    try (TensorArena arena = device.arena()) {
+      long to = room(arena, 1);
+      long from = room(arena, 1);
+      Runnable copy = () -> device.copy(from, to, bytes());
+      return rates("driver's copy", Ceiling.Unit.BYTES, 2.0 * bytes(), timing.ofMemory(copy));
+    }
+  }
+
+  /** Reads and writes in the proportion of these bytes, and nothing else. */
+  Note.Rates stream(double read, double written) {
+    double share = read / (read + written);
+    Ratio nearest =
+        RATIOS.stream()
+            .min(Comparator.comparingDouble(ratio -> Math.abs(ratio.share() - share)))
+            .orElseThrow();
+    return streams.computeIfAbsent(nearest, this::measure);
+  }
+
+  /** The quicker of two grids: a block for each part, and as many as stay on the device. */
+  private Note.Rates measure(Ratio ratio) {
+    BenchDevice device = timing.device();
+    String name = "laco_bench_stream_%d_%d_v1".formatted(ratio.reads(), ratio.writes());
+    BenchDevice.Function function = device.ownFunction(name);
+    long parts = bytes() / PART_BYTES;
+    long resident = Math.min(parts, (long) RESIDENT * device.multiprocessors());
+    try (TensorArena arena = device.arena()) {
+      long from = room(arena, ratio.reads());
+      long to = room(arena, Math.max(1, ratio.writes()));
+      List<List<Double>> times = new ArrayList<>();
+      for (long blocks : new long[] {parts, resident}) {
+        Arguments arguments = new Arguments().pointer(from).pointer(to).int64(bytes() / 16);
+        times.add(timing.ofMemory(device.launch(function, Grid.of(blocks, BLOCK), arguments)));
+      }
+      times.sort(Comparator.comparingDouble(Timing::median));
+      double moved = (double) (ratio.reads() + ratio.writes()) * bytes();
+      return rates(ratio.text(), Ceiling.Unit.BYTES, moved, times.getFirst());
+    }
+  }
+
+  /** cuBLAS where it is at its best. */
+  Note.Rates product(DType dtype) {
+    return products.computeIfAbsent(dtype, this::measure);
+  }
+
+  private Note.Rates measure(DType dtype) {
+    long n = timing.isQuick() ? QUICK_PRODUCT : PRODUCT;
+    BenchDevice device = timing.device();
+    try (TensorArena arena = device.arena()) {
+      Tensor x = arena.allocate(dtype, n, n);
+      Tensor weight = arena.allocate(dtype, n, n);
+      Tensor out = arena.allocate(DType.F32, n, n);
+      // Not of zeros: they let a device draw less power and so run faster.
+      device.fill(x, 1, 1);
+      device.fill(weight, 1, 2);
+      List<Double> seconds = timing.ofMemory(() -> device.product(x, weight, out));
+      return rates(
+          dtype.shortName() + " product", Ceiling.Unit.OPERATIONS, 2.0 * n * n * n, seconds);
+    }
+  }
+
+  private long room(TensorArena arena, int arrays) {
+    Tensor tensor = arena.allocate(DType.F32, arrays, bytes() / 4);
+    timing.device().fill(tensor, 1, arrays);
+    return BenchDevice.address(tensor);
+  }
+
+  private long bytes() {
+    return timing.isQuick() ? QUICK_BYTES : BYTES;
+  }
+
+  private static Note.Rates rates(
+      String name, Ceiling.Unit unit, double work, List<Double> seconds) {
+    return new Note.Rates(name, unit, seconds.stream().map(s -> work / s / 1e9).toList());
+  }
+}
