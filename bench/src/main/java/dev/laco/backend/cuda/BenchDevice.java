@@ -6,7 +6,6 @@ import dev.laco.BadInputException;
 import dev.laco.backend.Compute;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
-import dev.laco.model.DType;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -44,7 +43,6 @@ public final class BenchDevice implements AutoCloseable {
   private final CudaStream stream;
   private final Staging staging;
   private final Cublas cublas;
-  private final Launcher launcher;
   private final EventTimer timer;
   private final DeviceBuffer cacheful;
   private final Map<String, CudaModule> modules = new HashMap<>();
@@ -67,7 +65,6 @@ public final class BenchDevice implements AutoCloseable {
     this.staging = new Staging(context);
     this.cublas =
         library.open(binding, stream, new DeviceBuffer(context, Cublas.WORKSPACE_BYTES, "cuBLAS"));
-    this.launcher = new Launcher(context, images, stream);
     this.timer = new EventTimer(context.driver().library());
     this.cacheful =
         new DeviceBuffer(context, (long) FLUSHES * attribute(L2_BYTES), "flushing the cache");
@@ -83,7 +80,6 @@ public final class BenchDevice implements AutoCloseable {
     CudaDriver driver = CudaProbe.driver(binding);
     CudaDevice device = CudaProbe.device(driver, ordinal);
     KernelImages images = KernelImages.forDriver(driver.version());
-    images.require();
     CublasLibrary library = CublasLibrary.find(driver.version());
     CudaContext context = new CudaContext(driver, device);
     try {
@@ -234,18 +230,9 @@ public final class BenchDevice implements AutoCloseable {
     return new Launch(context.driver(), stream, function, grid, with.pack(arguments));
   }
 
-  /**
-   * The engine's own way to launch, every time with new arguments: an addition to as few elements
-   * as the tensors have.
-   */
-  public void launchAsTheEngineDoes(Tensor x, Tensor y) {
-    context.enter();
-    launcher
-        .of(Kernel.ADD, DType.F32)
-        .pointer(address(x))
-        .pointer(address(y))
-        .int64(x.elements())
-        .run(1, FILL_BLOCK);
+  /** A launch in the engine's own way. */
+  public EngineLaunch launchAsTheEngineDoes(Tensor x, Tensor y) {
+    return new EngineLaunch(context, new Launcher(context, images, stream), x, y);
   }
 
   /** {@code out = x weight^T} by cuBLAS: f32 {@code out}, the others of one dtype. */
@@ -287,7 +274,6 @@ public final class BenchDevice implements AutoCloseable {
   public void close() {
     timer.close();
     cublas.close();
-    launcher.close();
     context.close();
     arguments.close();
   }

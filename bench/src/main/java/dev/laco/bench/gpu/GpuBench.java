@@ -229,12 +229,12 @@ public final class GpuBench implements Callable<Integer> {
         System.out.println(
             "This device is emulated on the CPU: its times say nothing about a GPU.");
       }
-      Note.Rates copy = ceilings.copy();
+      GpuCeilings.Copy copy = ceilings.copy();
       add(
-          "device copy",
-          Map.of("by", copy.name()),
-          copy.samples().stream().map(rate -> 1 / rate).toList(),
-          1e9,
+          "copy",
+          Map.of("by", "the driver"),
+          copy.seconds(),
+          copy.bytes(),
           0,
           List.of(ceilings.stream(1, 1)),
           null);
@@ -282,7 +282,8 @@ public final class GpuBench implements Callable<Integer> {
         return;
       }
       for (String model : models) {
-        for (Sizes sizes : op.timed(Sizes.trial(model), Sizes.large(model))) {
+        List<Sizes> timed = op.timed(Sizes.trial(model), Sizes.large(model));
+        for (Sizes sizes : timed.stream().filter(s -> op.takes(variant, s)).toList()) {
           try {
             time(op, variant, function, name, sizes);
           } catch (CudaException e) {
@@ -290,7 +291,7 @@ public final class GpuBench implements Callable<Integer> {
           } catch (ResourceException e) {
             System.err.println(
                 "gpu-bench: left out: %s, %s, %s: %s"
-                    .formatted(name, model, sizes.text(), e.getMessage()));
+                    .formatted(name, model, op.describe(sizes), e.getMessage()));
           }
         }
       }
@@ -298,7 +299,7 @@ public final class GpuBench implements Callable<Integer> {
 
     private boolean isRight(
         Op op, Variant variant, BenchDevice.@Nullable Function function, String name) {
-      for (Sizes sizes : Sizes.VERIFIED) {
+      for (Sizes sizes : Sizes.VERIFIED.stream().filter(s -> op.takes(variant, s)).toList()) {
         try (Lab lab = new Lab(on, true)) {
           Job job = op.prepare(variant, sizes, lab);
           job.verify(job.work(function));
@@ -320,7 +321,7 @@ public final class GpuBench implements Callable<Integer> {
         Runnable work = job.work(function);
         add(
             op.name(),
-            parameters("by", name, "model", sizes.model(), "sizes", sizes.text()),
+            parameters("by", name, "model", sizes.model(), "sizes", op.describe(sizes)),
             job.isCached() ? timing.ofCache(work) : timing.ofMemory(work),
             job.read() + job.written(),
             job.operations(),

@@ -71,14 +71,19 @@ final class GpuCeilings {
     return multiplied == null ? List.of(memory) : List.of(product(multiplied), memory);
   }
 
-  /** The driver's copy from device to device, bytes read and written. */
-  Note.Rates copy() {
+  /**
+   * The driver's copy from device to device.
+   *
+   * @param bytes read and written
+   */
+  record Copy(double bytes, List<Double> seconds) {}
+
+  Copy copy() {
     BenchDevice device = timing.device();
     try (TensorArena arena = device.arena()) {
       long to = room(arena, 1);
       long from = room(arena, 1);
-      Runnable copy = () -> device.copy(from, to, bytes());
-      return rates("driver's copy", Ceiling.Unit.BYTES, 2.0 * bytes(), timing.ofMemory(copy));
+      return new Copy(2.0 * bytes(), timing.ofMemory(() -> device.copy(from, to, bytes())));
     }
   }
 
