@@ -35,6 +35,8 @@ constexpr int kWarp = 32;
 
 // ---- element types
 
+__device__ __forceinline__ float infinity() { return __int_as_float(0x7f800000); }
+
 __device__ __forceinline__ float widen(float x) { return x; }
 __device__ __forceinline__ float widen(__half x) { return __half2float(x); }
 __device__ __forceinline__ float widen(__nv_bfloat16 x) { return __bfloat162float(x); }
@@ -222,6 +224,25 @@ __device__ __forceinline__ void store(T* p, const Floats<N>& x) {
     store4(p, make_float4(x[0], x[1], x[2], x[3]));
   } else {
     *p = narrow<T>(x[0]);
+  }
+}
+
+template <int N>
+struct Width {
+  static constexpr int value = N;
+};
+
+// For elementwise kernels, of which a thread takes four neighbours: calls f(Width<4>, i) where they may be taken
+// as vectors and there are four, else f(Width<1>, i) for each.
+template <class Function>
+__device__ __forceinline__ void for_each_of_four(int64_t n, bool vectors, Function f) {
+  const int64_t start = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * 4;
+  if (vectors && start + 4 <= n) {
+    f(Width<4>(), start);
+  } else {
+    for (int64_t i = start; i < min(start + 4, n); i++) {
+      f(Width<1>(), i);
+    }
   }
 }
 

@@ -20,6 +20,7 @@ final class CudaContext implements AutoCloseable {
   private final Thread owner = Thread.currentThread();
   private final Set<CudaObject> open = new LinkedHashSet<>();
   private final long handle;
+  private String lastLaunch = "none";
   private boolean closed;
 
   /**
@@ -62,6 +63,15 @@ final class CudaContext implements AutoCloseable {
               .formatted(owner.getName(), Thread.currentThread().getName()));
     }
     driver.makeCurrent(handle);
+  }
+
+  /** The kernel that was launched last: the error of one is found by a later call. */
+  String lastLaunch() {
+    return lastLaunch;
+  }
+
+  void launched(String kernel) {
+    lastLaunch = kernel;
   }
 
   void register(CudaObject object) {

@@ -23,7 +23,11 @@ final class CudaStream extends CudaObject {
 
   /** Waits until all its work is done. */
   void synchronize() {
-    driver().synchronize(handle());
+    try {
+      driver().synchronize(handle());
+    } catch (CudaException e) {
+      throw e.about("kernels were launched up to " + context().lastLaunch());
+    }
     synchronizations++;
   }
 

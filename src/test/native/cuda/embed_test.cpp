@@ -1,0 +1,35 @@
+// embed.cu: rows of the table, widened exactly.
+#include "check.hpp"
+
+namespace {
+
+template <class T>
+void run(int columns, size_t shift) {
+  const int vocabulary = 11;
+  const std::vector<T> table = check::random<T>(static_cast<size_t>(vocabulary * columns));
+  const std::vector<int32_t> tokens = {3, 0, 10, 10, 7};
+  check::Buffer<T> device_table(table, shift);
+  check::Buffer<int32_t> device_tokens(tokens);
+  check::Buffer<float> out(tokens.size() * static_cast<size_t>(columns), shift);
+  const std::string kernel = std::string("laco_embed_") + check::type_name<T>() + "_v1";
+  check::launch(kernel, static_cast<unsigned>(tokens.size()), 256, 0, static_cast<const T*>(device_table.data()),
+                static_cast<const int32_t*>(device_tokens.data()), out.data(), static_cast<int64_t>(columns));
+  for (size_t i = 0; i < out.size(); i++) {
+    const size_t row = i / static_cast<size_t>(columns), column = i % static_cast<size_t>(columns);
+    const T expected = table[static_cast<size_t>(tokens[row] * columns) + column];
+    CHECK_CLOSE(check::wide(out[i]), check::wide(expected), 0,
+                kernel + ", " + std::to_string(columns) + " columns, element " + std::to_string(i));
+  }
+}
+
+}  // namespace
+
+TEST(embed_takes_every_width_and_alignment) {
+  for (int columns : {1, 7, 31, 32, 33, 127, 257, 1024, 1028, 5120}) {
+    for (size_t shift = 0; shift < (columns < 1000 ? 4 : 1); shift++) {
+      run<float>(columns, shift);
+      run<__half>(columns, shift);
+      run<__nv_bfloat16>(columns, shift);
+    }
+  }
+}

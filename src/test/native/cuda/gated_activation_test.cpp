@@ -1,0 +1,64 @@
+// gated_activation.cu against the definitions in f64.
+#include "check.hpp"
+
+namespace {
+
+double activate(int activation, double x) {
+  switch (activation) {
+    case 0:
+      return x / (1 + std::exp(-x));
+    case 1:
+      return 0.5 * x * std::erfc(-x * std::sqrt(0.5));
+    default:
+      // x (1 + tanh(u)) / 2, without the sum that cancels.
+      return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+  }
+}
+
+enum class Out { kOwn, kOverGate, kOverUp };
+
+void run(int activation, const std::vector<float>& gate, const std::vector<float>& up, Out where, size_t shift) {
+  const size_t n = gate.size();
+  check::Buffer<float> device_gate(gate, shift), device_up(up, shift), own(n, shift);
+  float* out = where == Out::kOwn ? own.data() : where == Out::kOverUp ? device_up.data() : device_gate.data();
+  check::launch("laco_gated_activation_f32_v1", static_cast<unsigned>((n + 1023) / 1024), 256, 0,
+                static_cast<const float*>(device_gate.data()), static_cast<const float*>(device_up.data()), out,
+                static_cast<int64_t>(n), activation);
+  for (size_t i = 0; i < n; i++) {
+    const double expected = activate(activation, check::wide(gate[i])) * check::wide(up[i]);
+    // The tail of a Gaussian makes the rounding of its argument x^2 times as large. 1e-30: where f32's
+    // exponentials overflow, the result is smaller than that.
+    const double square = check::wide(gate[i]) * check::wide(gate[i]);
+    const double tolerance = std::isfinite(expected) ? 1e-6 * (1 + square) * std::abs(expected) + 1e-30 : 0;
+    CHECK_CLOSE(check::wide(out[i]), expected, tolerance,
+                "activation " + std::to_string(activation) + " of " + std::to_string(gate[i]));
+  }
+}
+
+}  // namespace
+
+TEST(gated_activation_takes_every_length_and_alignment) {
+  for (int activation = 0; activation < 3; activation++) {
+    for (size_t n : {1, 7, 31, 32, 33, 127, 257, 1023, 1024, 1025, 3001}) {
+      for (size_t shift = 0; shift < 4; shift++) {
+        const std::vector<float> gate = check::random<float>(n), up = check::random<float>(n);
+        run(activation, gate, up, Out::kOwn, shift);
+        run(activation, gate, up, Out::kOverGate, shift);
+        run(activation, gate, up, Out::kOverUp, shift);
+      }
+    }
+  }
+}
+
+TEST(gated_activation_holds_over_the_whole_range) {
+  std::vector<float> gate;
+  for (float x = -12; x < 12; x += 0.01f) {
+    gate.push_back(x);
+  }
+  for (float x : {0.0f, 1e-30f, 90.0f, -90.0f, 1e4f, -1e4f, 1e30f, -1e30f, INFINITY, -INFINITY, NAN}) {
+    gate.push_back(x);
+  }
+  for (int activation = 0; activation < 3; activation++) {
+    run(activation, gate, std::vector<float>(gate.size(), 1), Out::kOwn, 0);
+  }
+}

@@ -1,0 +1,144 @@
+// rope.cu against the definitions in f64.
+#include "check.hpp"
+
+namespace {
+
+struct Case {
+  int tokens;
+  int heads;
+  int head_dim;
+  int pairs;
+  size_t shift = 0;
+};
+
+std::string words(const Case& c) {
+  return std::to_string(c.heads) + " heads of " + std::to_string(c.head_dim) + ", " + std::to_string(c.pairs) +
+         " pairs, shifted by " + std::to_string(c.shift);
+}
+
+struct Angles {
+  std::vector<float> cosine;
+  std::vector<float> sine;
+};
+
+Angles angles(const Case& c) {
+  Angles result;
+  for (int i = 0; i < c.tokens * c.pairs; i++) {
+    const double angle = 0.37 * i;
+    result.cosine.push_back(static_cast<float>(std::cos(angle)));
+    result.sine.push_back(static_cast<float>(std::sin(angle)));
+  }
+  return result;
+}
+
+void turn(double* head, const Case& c, const Angles& angles, int token) {
+  for (int i = 0; i < c.pairs; i++) {
+    const double cosine = check::wide(angles.cosine[static_cast<size_t>(token * c.pairs + i)]);
+    const double sine = check::wide(angles.sine[static_cast<size_t>(token * c.pairs + i)]);
+    const double a = head[i], b = head[i + c.pairs];
+    head[i] = a * cosine - b * sine;
+    head[i + c.pairs] = b * cosine + a * sine;
+  }
+}
+
+template <class W>
+void norm(double* head, const Case& c, const std::vector<W>& weight, double eps) {
+  double squares = 0;
+  for (int i = 0; i < c.head_dim; i++) {
+    squares += head[i] * head[i];
+  }
+  const double root = std::sqrt(squares / c.head_dim + eps);
+  for (int i = 0; i < c.head_dim; i++) {
+    head[i] = check::wide(weight[static_cast<size_t>(i)]) * (head[i] / root);
+  }
+}
+
+// Calls prepare(head) for the plain result of every head, before it is turned.
+template <class Function>
+void compare(const Case& c, const std::vector<float>& before, check::Buffer<float>& after, Function prepare,
+             const std::string& what) {
+  const Angles turns = angles(c);
+  std::vector<double> head(static_cast<size_t>(c.head_dim));
+  for (int k = 0; k < c.tokens * c.heads; k++) {
+    const size_t start = static_cast<size_t>(k * c.head_dim);
+    for (size_t i = 0; i < head.size(); i++) {
+      head[i] = check::wide(before[start + i]);
+    }
+    prepare(head.data());
+    turn(head.data(), c, turns, k / c.heads);
+    for (size_t i = 0; i < head.size(); i++) {
+      CHECK_CLOSE(check::wide(after[start + i]), head[i], 4e-6 * (1 + std::abs(head[i])),
+                  what + " " + words(c) + ", head " + std::to_string(k) + ", element " + std::to_string(i));
+    }
+  }
+}
+
+std::vector<float> states(const Case& c) {
+  return check::random<float>(static_cast<size_t>(c.tokens * c.heads * c.head_dim));
+}
+
+void run_rope(const Case& c, const std::vector<float>& x) {
+  const Angles turns = angles(c);
+  check::Buffer<float> device(x, c.shift), cosine(turns.cosine, c.shift), sine(turns.sine, c.shift);
+  check::launch("laco_rope_f32_v1", static_cast<unsigned>(c.tokens), 256, 0, device.data(),
+                static_cast<const float*>(cosine.data()), static_cast<const float*>(sine.data()), c.heads,
+                c.head_dim, c.pairs);
+  compare(c, x, device, [](double*) {}, "rope");
+}
+
+template <class W>
+void run_norm_rope(const Case& c, const std::vector<float>& x) {
+  const Angles turns = angles(c);
+  const std::vector<W> weight = check::random<W>(static_cast<size_t>(c.head_dim));
+  check::Buffer<float> device(x, c.shift), cosine(turns.cosine, c.shift), sine(turns.sine, c.shift);
+  check::Buffer<W> scale(weight, c.shift);
+  const std::string kernel = std::string("laco_norm_rope_") + check::type_name<W>() + "_v1";
+  check::launch(kernel, static_cast<unsigned>(c.tokens), 256, 0, device.data(),
+                static_cast<const W*>(scale.data()), static_cast<const float*>(cosine.data()),
+                static_cast<const float*>(sine.data()), c.heads, c.head_dim, c.pairs, 1e-6f);
+  compare(c, x, device, [&](double* head) { norm(head, c, weight, 1e-6); }, kernel);
+}
+
+void run(const Case& c) {
+  run_rope(c, states(c));
+  run_norm_rope<float>(c, states(c));
+  run_norm_rope<__half>(c, states(c));
+  run_norm_rope<__nv_bfloat16>(c, states(c));
+}
+
+}  // namespace
+
+TEST(rope_takes_every_head_size) {
+  for (int head_dim : {2, 8, 14, 32, 66, 80, 96, 128, 256, 512}) {
+    run({3, 5, head_dim, head_dim / 2});
+  }
+}
+
+TEST(rope_turns_a_part_of_the_head) {
+  for (int pairs : {1, 4, 7, 16, 20, 32}) {
+    run({2, 3, 80, pairs});
+  }
+}
+
+TEST(rope_takes_every_number_of_heads) {
+  for (int heads : {1, 2, 7, 8, 17, 32, 40}) {
+    run({2, heads, 128, 64});
+    run({1, heads, 16, 8});  // many heads to a warp
+  }
+}
+
+TEST(rope_takes_unaligned_states) {
+  for (size_t shift = 1; shift < 4; shift++) {
+    run({2, 3, 64, 32, shift});
+  }
+}
+
+TEST(rope_keeps_nan_and_infinity_to_their_head) {
+  for (float value : {NAN, INFINITY}) {
+    const Case c{2, 6, 32, 16};
+    std::vector<float> x = states(c);
+    x[7 * 32 + 3] = value;
+    run_norm_rope<float>(c, x);
+    run_rope(c, x);
+  }
+}
