@@ -20,7 +20,6 @@ final class CudaContext implements AutoCloseable {
   private final Thread owner = Thread.currentThread();
   private final Set<CudaObject> open = new LinkedHashSet<>();
   private final long handle;
-  private String lastLaunch = "none";
   private boolean closed;
 
   /**
@@ -63,15 +62,6 @@ final class CudaContext implements AutoCloseable {
               .formatted(owner.getName(), Thread.currentThread().getName()));
     }
     driver.makeCurrent(handle);
-  }
-
-  /** The kernel that was launched last: the error of one is found by a later call. */
-  String lastLaunch() {
-    return lastLaunch;
-  }
-
-  void launched(String kernel) {
-    lastLaunch = kernel;
   }
 
   void register(CudaObject object) {

@@ -117,6 +117,9 @@ interface CudaDriver {
   /** Allows launches of the function with so much dynamic shared memory. */
   void allowSharedBytes(long function, int bytes);
 
+  /** Names what is launched next: the error of a kernel is found by a later call. */
+  void launching(String kernel);
+
   /**
    * Launches blocks of one dimension.
    *

@@ -23,11 +23,7 @@ final class CudaStream extends CudaObject {
 
   /** Waits until all its work is done. */
   void synchronize() {
-    try {
-      driver().synchronize(handle());
-    } catch (CudaException e) {
-      throw e.about("kernels were launched up to " + context().lastLaunch());
-    }
+    driver().synchronize(handle());
     synchronizations++;
   }
 

@@ -129,7 +129,7 @@ final class Launcher implements AutoCloseable {
           entry.name + " has " + entry.parameters.size() + " parameters, not " + given);
     }
     size.set(JAVA_LONG, 0, end);
-    context.launched(entry.name);
+    context.driver().launching(entry.name);
     try {
       if (sharedBytes > Math.max(SHARED_BYTES, entry.sharedBytes)) {
         context.driver().allowSharedBytes(entry.function, sharedBytes);

@@ -190,19 +190,22 @@ class CudaDriverTest {
       long stream = driver.createStream();
       EmulatedDevice.failLaunch(1, 700);
       // The device finds out later.
+      driver.launching("laco_add");
       driver.launch(function, 1, 1, 1, 256, 0, stream, extra(0, 0, 0));
       assertFalse(driver.isPoisoned());
-      assertFails("cuStreamSynchronize", 700, () -> driver.synchronize(stream));
+      CudaException e = assertFails("cuStreamSynchronize", 700, () -> driver.synchronize(stream));
+      assertTrue(e.getMessage().endsWith("; kernels were launched up to laco_add"), e.getMessage());
       assertTrue(driver.isPoisoned());
       assertFails("cuMemAlloc", 700, () -> driver.allocate(16));
     }
 
-    private static void assertFails(String call, int code, Executable action) {
+    private static CudaException assertFails(String call, int code, Executable action) {
       CudaException e = assertThrows(CudaException.class, action);
       assertEquals(code, e.code(), e.getMessage());
       assertTrue(
           e.getMessage().matches(call + ": CUDA_ERROR_\\w+ \\(" + code + "\\), .+"),
           e.getMessage());
+      return e;
     }
 
     private MemorySegment image(String file) {

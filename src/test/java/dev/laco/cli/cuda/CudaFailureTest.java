@@ -44,7 +44,9 @@ class CudaFailureTest {
             "--target-layers",
             2,
             "--merge-layers",
-            2,
+            4,
+            "--interval",
+            1,
             "--lowest",
             0,
             "--calibration",
@@ -99,7 +101,9 @@ class CudaFailureTest {
       Laco.Run run = prune(compute, "out");
       String message = "launch " + nth + " with " + code + ": " + run.err();
       assertTrue(
-          run.err().matches("(?s).*laco: (cuLaunchKernel|cublasGemmEx).*\\(" + code + "\\).*\\R"),
+          run.err()
+              .matches(
+                  "laco: cu\\w+: CUDA_ERROR_\\w+ \\(" + code + "\\), .*kernel.* laco_\\w+.*\\R"),
           message);
       assertNothingIsLeft(run, live, message);
     }
