@@ -139,7 +139,10 @@ public final class Report {
     List<String> header = new ArrayList<>(first.parameters().keySet());
     header.addAll(List.of("best", "median", "bytes", "operations", "GB/s", "GFLOP/s"));
     List<String> names = ceilingNames(group);
-    names.forEach(name -> header.add(name.isEmpty() ? "% of a ceiling" : "% of " + name));
+    for (int i = 0; i < names.size(); i++) {
+      boolean same = !names.get(i).isEmpty();
+      header.add("% of " + (same ? names.get(i) : first.ceilings().get(i).unit().ceiling()));
+    }
     if (group.stream().anyMatch(row -> target(row) != null)) {
       header.add("target");
     }
@@ -206,12 +209,14 @@ public final class Report {
     text.append(
         row.note().seconds().entrySet().stream()
             .sorted(Map.Entry.comparingByValue(Comparator.reverseOrder()))
-            .map(
-                e ->
-                    String.format(
-                        Locale.ROOT, "%s %.1f %%", e.getKey(), 100 * e.getValue() / total))
+            .map(e -> e.getKey() + " " + time(e.getValue()) + percent(e.getValue() / total))
             .collect(Collectors.joining(", ")));
     text.append("\n");
+  }
+
+  /** Nothing where it is all. */
+  private static String percent(double share) {
+    return share == 1 ? "" : String.format(Locale.ROOT, " (%.1f %%)", 100 * share);
   }
 
   private static void markdown(List<List<String>> lines, StringBuilder text) {

@@ -3,6 +3,7 @@ package dev.laco.backend.cuda;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 
 import dev.laco.BadInputException;
+import dev.laco.ResourceException;
 import dev.laco.backend.Compute;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
@@ -23,6 +24,7 @@ import java.util.Map;
 public final class BenchDevice implements AutoCloseable {
   private static final int L2_BYTES = 38;
   private static final int MULTIPROCESSORS = 16;
+  private static final int SHARED_BYTES = 97;
   private static final int FILL_BLOCK = 256;
 
   /** The kernels of {@code bench/cuda}. */
@@ -222,8 +224,18 @@ public final class BenchDevice implements AutoCloseable {
     }
   }
 
-  /** A kernel with its grid and arguments, to be launched any number of times. */
+  /**
+   * A kernel with its grid and arguments, to be launched any number of times.
+   *
+   * @throws ResourceException if the card has less shared memory
+   */
   public Launch launch(Function function, Grid grid, Arguments with) {
+    int most = attribute(SHARED_BYTES);
+    if (grid.sharedBytes() > most) {
+      throw new ResourceException(
+          "%s needs %,d bytes of shared memory, of which this card has %,d"
+              .formatted(function.name(), grid.sharedBytes(), most));
+    }
     if (grid.sharedBytes() > UNASKED_SHARED_BYTES) {
       context.driver().allowSharedBytes(function.handle(), grid.sharedBytes());
     }
