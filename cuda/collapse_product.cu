@@ -8,15 +8,15 @@
 // Weights are what mix writes, bit for bit: f64, product rounded, sums in the order of the sources, rounded
 // once. Products are summed in f32 in steps of 16, in one order. A coefficient of 0 leaves its source out.
 //
-// When it should win over mix and a library product, by arithmetic, for the bench to confirm. With L bytes of
-// weights, S sources and G candidates, mix moves (S + G) L and the products G L more; this kernel moves S L
-// for every four candidates: for the 0.4 GB of a layer of Llama-2-7B in bf16, S = 4 and 3 TB/s that is 0.54
-// against 0.8 ms with one candidate, 0.54 against 1.6 ms with four. For each candidate and each 128 rows it
-// computes 2 S products and sums and a rounding in f64 for each weight (0.13 ms at the 17 T/s of an H100)
-// and the product itself (0.1 ms); mix has the first once and the library the second at twice the speed.
-// With one candidate that is level at about 400 rows, with four at about 300; beyond, the two steps win.
-// Cards with 1/64 of f32's rate in f64 (8.6, 8.9, 12.0) need more time for the sums than for the traffic at
-// any number of rows; they have less shared memory than this takes, too.
+// When it should win over mix and a library product, by arithmetic, for the bench to confirm. With weights of
+// L bytes, S sources and G candidates mix moves (S + G) L and the products G L more; this kernel moves S L for
+// every four candidates. For a layer of Llama-2-7B in bf16 (0.4 GB), S = 4 and 3 TB/s that is 0.54 against
+// 0.8 ms with one candidate, and against 1.6 ms with four. But for every 128 rows it does again what mix does
+// once: S conversions to f64 for each weight (0.22 ms at the 3.7 T/s of an H100), and for each candidate 2 S
+// f64 operations (0.1 ms at 17 T/s); and its products run at about half the library's speed (0.1 ms for 128
+// rows). So it wins up to 128 rows, more with more candidates; between 250 and 400 rows the two steps
+// overtake it. Cards with 1/64 of f32's rate in f64 (8.6, 8.9, 12.0) spend more on the sums than on the
+// traffic at any number of rows; they have less shared memory than this takes, too.
 #include "mma.cuh"
 
 namespace {
@@ -24,10 +24,10 @@ namespace {
 using namespace laco;
 
 constexpr int kThreads = 256;
-constexpr int kColumns = 32;                      // of y, which are rows of the weights
+constexpr int kColumns = 32;  // of y, which are rows of the weights
 constexpr int kRows = 128;
 constexpr int kRowsOfWarp = 16;
-constexpr int kSlab = 4;                          // sources that are copied and mixed at a time
+constexpr int kSlab = 4;  // sources that are copied and mixed at a time
 static_assert(kRows == kThreads / kWarp * kRowsOfWarp);
 
 template <class T>
@@ -78,38 +78,66 @@ __device__ __forceinline__ void copy_some(Shared to, const T* from, int valid) {
   }
 }
 
-// Candidates first … first + candidates - 1.
+// What a block does for candidates first … first + candidates - 1.
 template <class T, int kGroup, int kDepth, int kStages, bool kVectors>
-__device__ __forceinline__ void multiply(const Product<T>& p, int first, int candidates) {
-  using Shape = Tiles<T, kGroup, kDepth, kStages>;
-  constexpr int kOwn = Shape::kOwn;
-  LACO_DYNAMIC_SHARED(Shape, shared);
-  Shape& tiles = *shared;
+struct Block {
+  using Memory = Tiles<T, kGroup, kDepth, kStages>;
+  static constexpr int kOwn = Memory::kOwn;
+  static constexpr int kLanes = kDepth / 8;  // that copy a row of x
+  static constexpr int kRowStep = kWarp / kLanes;
 
-  const int thread = static_cast<int>(threadIdx.x);
-  const int lane = thread % kWarp;
-  const int warp_row = thread / kWarp * kRowsOfWarp;
-  // Blocks of the same columns run side by side: the second finds the sources in the L2 cache.
-  const int64_t block = int64_t{blockIdx.y} * gridDim.x + blockIdx.x;
-  const int64_t row = block % gridDim.y * kRows + warp_row;  // the warp's first
-  const int64_t column = block / gridDim.y * kColumns;
-  const int rows = static_cast<int>(min(p.rows - row, int64_t{kRowsOfWarp}));  // 0 or less: no work
-  const int in_columns = static_cast<int>(p.in_columns);
+  const Product<T>& p;
+  const int first, candidates;
+  Memory& tiles;
+  const int thread, lane, warp_row;
+  const int in_columns;
+  int64_t row;     // the warp's first
+  int64_t column;  // the block's first
+  int rows;        // of the warp; 0 or less: none
 
-  // The thread's place in a tile of weights, and in the matrix, where `own_valid` columns are left of its row.
-  const int own_column = thread / (kDepth / kOwn), own_depth = thread % (kDepth / kOwn) * kOwn;
-  const Shared own_place = shared_place(tiles.sources[0][0][thread]);
-  const int64_t own_offset = (column + own_column) * p.in_columns + own_depth;
-  const int own_valid = column + own_column < p.out_columns ? in_columns - own_depth : 0;
-  // Its first place in a tile of x, of whose rows kLanes lanes copy one.
-  constexpr int kLanes = kDepth / 8;
-  const int x_row = lane / kLanes, x_depth = lane % kLanes * 8;
-  const Shared x_place = shared_place(tiles.x[0][0]);
-  const int64_t x_offset = (row + x_row) * p.in_columns + x_depth;
+  // The thread's place in a tile of weights, and in the matrix, where `own_valid` columns of its row are left.
+  const int own_column, own_depth;
+  Shared own_place;
+  int64_t own_offset;
+  int own_valid;
+  // Its first place in a tile of x.
+  const int x_row, x_depth;
+  Shared x_place;
+  int64_t x_offset;
 
-  // Slabs are asked for in the order of their use, with the last of a depth its tiles of x.
+  // The next slab to be copied, and where to.
   int ask_depth = 0, ask_source = 0, ask_stage = 0, ask_x_stage = 0;
-  auto ask = [&] {
+
+  __device__ __forceinline__ Block(const Product<T>& product, int first_candidate, int count, Memory& memory)
+      : p(product),
+        first(first_candidate),
+        candidates(count),
+        tiles(memory),
+        thread(static_cast<int>(threadIdx.x)),
+        lane(thread % kWarp),
+        warp_row(thread / kWarp * kRowsOfWarp),
+        in_columns(static_cast<int>(p.in_columns)),
+        own_column(thread / (kDepth / kOwn)),
+        own_depth(thread % (kDepth / kOwn) * kOwn),
+        x_row(lane / kLanes),
+        x_depth(lane % kLanes * 8) {
+    // Blocks of the same columns run side by side: the second finds the sources in the L2 cache.
+    const int64_t block = int64_t{blockIdx.y} * gridDim.x + blockIdx.x;
+    row = block % gridDim.y * kRows + warp_row;
+    column = block / gridDim.y * kColumns;
+    rows = static_cast<int>(min(p.rows - row, int64_t{kRowsOfWarp}));
+    own_place = shared_place(tiles.sources[0][0][thread]);
+    own_offset = (column + own_column) * p.in_columns + own_depth;
+    own_valid = column + own_column < p.out_columns ? in_columns - own_depth : 0;
+    x_place = shared_place(tiles.x[0][0]);
+    x_offset = (row + x_row) * p.in_columns + x_depth;
+  }
+
+  __device__ static int next(int stage) { return stage + 1 < kStages ? stage + 1 : 0; }
+
+  // Begins to copy a slab, in the order of their use: all sources of a depth, with the last of them the tiles of
+  // x. A group of copies whether anything is left or not, so that they can be counted.
+  __device__ __forceinline__ void ask() {
     if (ask_depth < in_columns) {
       const Shared to = own_place + ask_stage * static_cast<int>(sizeof tiles.sources[0]);
 #pragma unroll
@@ -120,144 +148,170 @@ __device__ __forceinline__ void multiply(const Product<T>& p, int first, int can
                                     own_valid - ask_depth);
         }
       }
-      ask_stage = ask_stage + 1 < kStages ? ask_stage + 1 : 0;
+      ask_stage = next(ask_stage);
       ask_source += kSlab;
       if (ask_source >= p.sources) {
-#pragma unroll
-        for (int c = 0; c < kGroup; c++) {
-          if (c < candidates) {
-            const Shared to_x = x_place + (ask_x_stage * kGroup + c) * static_cast<int>(sizeof tiles.x[0][0]);
-            const T* from = global(p.x[first + c]) + x_offset + ask_depth;
-#pragma unroll
-            for (int i = x_row; i < kRowsOfWarp; i += kWarp / kLanes) {
-              copy_some<8, kVectors>(to_x + 2 * swizzled<kDepth>(warp_row + i, x_depth), from,
-                                     i < rows ? in_columns - ask_depth - x_depth : 0);
-              from += kWarp / kLanes * p.in_columns;
-            }
-          }
-        }
-        ask_x_stage = ask_x_stage + 1 < kStages ? ask_x_stage + 1 : 0;
+        ask_x();
+        ask_x_stage = next(ask_x_stage);
         ask_source = 0;
         ask_depth += kDepth;
       }
     }
     commit_copies();
-  };
-#pragma unroll
-  for (int i = 0; i < kStages - 1; i++) {
-    ask();
   }
 
-  float sums[kGroup][kColumns / 8][4] = {};
-  int stage = 0, x_stage = 0, buffer = 0;
-  for (int depth = 0; depth < in_columns; depth += kDepth) {
-    double mixed[kGroup][kOwn];
+  __device__ __forceinline__ void ask_x() {
 #pragma unroll
     for (int c = 0; c < kGroup; c++) {
+      if (c < candidates) {
+        const Shared to = x_place + (ask_x_stage * kGroup + c) * static_cast<int>(sizeof tiles.x[0][0]);
+        const T* from = global(p.x[first + c]) + x_offset + ask_depth;
 #pragma unroll
-      for (int i = 0; i < kOwn; i++) {
-        mixed[c][i] = -0.0;  // leaves the first term as it is, even a -0
+        for (int i = x_row; i < kRowsOfWarp; i += kRowStep) {
+          copy_some<8, kVectors>(to + 2 * swizzled<kDepth>(warp_row + i, x_depth), from,
+                                 i < rows ? in_columns - ask_depth - x_depth : 0);
+          from += kRowStep * p.in_columns;
+        }
       }
     }
-    for (int source = 0; source < p.sources; source += kSlab) {
-      double coefficients[kSlab][kGroup];
+  }
+
+  // Of the slab that begins with `source`; 0 for what is not there.
+  __device__ __forceinline__ void read_coefficients(int source, double (&coefficients)[kSlab][kGroup]) const {
 #pragma unroll
-      for (int j = 0; j < kSlab; j++) {
+    for (int j = 0; j < kSlab; j++) {
 #pragma unroll
-        for (int c = 0; c < kGroup; c++) {
-          coefficients[j][c] = 0;
-          if (source + j < p.sources && c < candidates) {
-            coefficients[j][c] = p.coefficients[int64_t{first + c} * p.sources + source + j];
+      for (int c = 0; c < kGroup; c++) {
+        coefficients[j][c] = 0;
+        if (source + j < p.sources && c < candidates) {
+          coefficients[j][c] = p.coefficients[int64_t{first + c} * p.sources + source + j];
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void mix(int stage, const double (&coefficients)[kSlab][kGroup],
+                                      double (&mixed)[kGroup][kOwn]) const {
+#pragma unroll
+    for (int j = 0; j < kSlab; j++) {
+      double source[kOwn];
+#pragma unroll
+      for (int i = 0; i < kOwn; i += 4) {
+        const float4 four = load4(tiles.sources[stage][j][thread] + i);
+        source[i] = four.x, source[i + 1] = four.y, source[i + 2] = four.z, source[i + 3] = four.w;
+      }
+#pragma unroll
+      for (int c = 0; c < kGroup; c++) {
+        if (coefficients[j][c] != 0) {
+#pragma unroll
+          for (int i = 0; i < kOwn; i++) {
+            mixed[c][i] = __dadd_rn(mixed[c][i], __dmul_rn(coefficients[j][c], source[i]));
           }
         }
       }
-      wait_copies<kStages - 2>();
-      ask();
-#pragma unroll
-      for (int j = 0; j < kSlab; j++) {
-        const T* const own = tiles.sources[stage][j][thread];
-        double wide[kOwn];
-#pragma unroll
-        for (int i = 0; i < kOwn; i += 4) {
-          const float4 four = load4(own + i);
-          wide[i] = four.x, wide[i + 1] = four.y, wide[i + 2] = four.z, wide[i + 3] = four.w;
-        }
-#pragma unroll
-        for (int c = 0; c < kGroup; c++) {
-          if (coefficients[j][c] != 0) {
-#pragma unroll
-            for (int i = 0; i < kOwn; i++) {
-              mixed[c][i] = __dadd_rn(mixed[c][i], __dmul_rn(coefficients[j][c], wide[i]));
-            }
-          }
-        }
-      }
-      stage = stage + 1 < kStages ? stage + 1 : 0;
     }
-    T(&weights)[kGroup][kColumns * kDepth] = tiles.weights[buffer];
-    buffer ^= 1;
+  }
+
+  __device__ __forceinline__ void put_weights(const double (&mixed)[kGroup][kOwn], int buffer) const {
 #pragma unroll
     for (int c = 0; c < kGroup; c++) {
       if (c < candidates) {
         float rounded[kOwn];
         round_for<T>(mixed[c], rounded);
+        T* const to = tiles.weights[buffer][c] + swizzled<kDepth>(own_column, own_depth);
 #pragma unroll
         for (int i = 0; i < kOwn; i += 4) {
-          store4(weights[c] + swizzled<kDepth>(own_column, own_depth) + i,
-                 make_float4(rounded[i], rounded[i + 1], rounded[i + 2], rounded[i + 3]));
+          store4(to + i, make_float4(rounded[i], rounded[i + 1], rounded[i + 2], rounded[i + 3]));
         }
       }
     }
-    __syncthreads();
+  }
 
-    if (rows > 0) {
+  __device__ __forceinline__ void multiply(int x_stage, int buffer, float (&sums)[kGroup][kColumns / 8][4]) const {
 #pragma unroll
-      for (int c = 0; c < kGroup; c++) {
-        if (c < candidates) {
-          const Shared x = shared_place(tiles.x[x_stage][c]), w = shared_place(weights[c]);
+    for (int c = 0; c < kGroup; c++) {
+      if (c < candidates) {
+        const Shared x = shared_place(tiles.x[x_stage][c]), weights = shared_place(tiles.weights[buffer][c]);
 #pragma unroll
-          for (int k = 0; k < kDepth; k += 16) {
-            uint32_t a[4];
-            load_matrices(a, x + 2 * swizzled<kDepth>(warp_row + lane % 16, k + lane / 16 * 8));
+        for (int k = 0; k < kDepth; k += 16) {
+          uint32_t a[4];
+          load_matrices(a, x + 2 * swizzled<kDepth>(warp_row + lane % 16, k + lane / 16 * 8));
 #pragma unroll
-            for (int n = 0; n < kColumns; n += 16) {
-              uint32_t b[4];
-              load_matrices(b, w + 2 * swizzled<kDepth>(n + lane / 16 * 8 + lane % 8, k + lane / 8 % 2 * 8));
-              multiply_add<T>(sums[c][n / 8], a, b[0], b[1]);
-              multiply_add<T>(sums[c][n / 8 + 1], a, b[2], b[3]);
+          for (int n = 0; n < kColumns; n += 16) {
+            uint32_t b[4];
+            load_matrices(b, weights + 2 * swizzled<kDepth>(n + lane / 16 * 8 + lane % 8, k + lane / 8 % 2 * 8));
+            multiply_add<T>(sums[c][n / 8], a, b[0], b[1]);
+            multiply_add<T>(sums[c][n / 8 + 1], a, b[2], b[3]);
+          }
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void write(const float (&sums)[kGroup][kColumns / 8][4]) const {
+#pragma unroll
+    for (int c = 0; c < kGroup; c++) {
+      if (c < candidates) {
+        float* const y = global(p.y[first + c]);
+#pragma unroll
+        for (int n = 0; n < kColumns / 8; n++) {
+#pragma unroll
+          for (int i = 0; i < 4; i++) {
+            const int in_warp = lane / 4 + i / 2 * 8;
+            const int64_t to_column = column + n * 8 + lane % 4 * 2 + i % 2;
+            if (in_warp < rows && to_column < p.out_columns) {
+              y[(row + in_warp) * p.out_columns + to_column] = sums[c][n][i];
             }
           }
         }
       }
     }
-    x_stage = x_stage + 1 < kStages ? x_stage + 1 : 0;
   }
 
+  __device__ __forceinline__ void run() {
 #pragma unroll
-  for (int c = 0; c < kGroup; c++) {
-    if (c < candidates) {
-      float* const y = global(p.y[first + c]);
+    for (int i = 0; i < kStages - 1; i++) {
+      ask();
+    }
+    float sums[kGroup][kColumns / 8][4] = {};
+    int stage = 0, x_stage = 0, buffer = 0;
+    for (int depth = 0; depth < in_columns; depth += kDepth) {
+      double mixed[kGroup][kOwn];
 #pragma unroll
-      for (int n = 0; n < kColumns / 8; n++) {
+      for (int c = 0; c < kGroup; c++) {
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-          const int in_warp = lane / 4 + i / 2 * 8;
-          const int64_t to_column = column + n * 8 + lane % 4 * 2 + i % 2;
-          if (in_warp < rows && to_column < p.out_columns) {
-            y[(row + in_warp) * p.out_columns + to_column] = sums[c][n][i];
-          }
+        for (int i = 0; i < kOwn; i++) {
+          mixed[c][i] = -0.0;  // leaves the first term as it is, even a -0
         }
       }
+      for (int source = 0; source < p.sources; source += kSlab) {
+        double coefficients[kSlab][kGroup];
+        read_coefficients(source, coefficients);
+        wait_copies<kStages - 2>();
+        ask();
+        mix(stage, coefficients, mixed);
+        stage = next(stage);
+      }
+      put_weights(mixed, buffer);
+      __syncthreads();
+      if (rows > 0) {
+        multiply(x_stage, buffer, sums);
+      }
+      x_stage = next(x_stage);
+      buffer ^= 1;
     }
+    write(sums);
   }
-}
+};
 
 template <class T, int kGroup, int kDepth, int kStages>
 __device__ __forceinline__ void multiply(const Product<T>& p, int first, int candidates) {
+  using Memory = Tiles<T, kGroup, kDepth, kStages>;
+  LACO_DYNAMIC_SHARED(Memory, tiles);
   if (are_vectors(p, first, candidates)) {
-    multiply<T, kGroup, kDepth, kStages, true>(p, first, candidates);
+    Block<T, kGroup, kDepth, kStages, true>(p, first, candidates, *tiles).run();
   } else {
-    multiply<T, kGroup, kDepth, kStages, false>(p, first, candidates);
+    Block<T, kGroup, kDepth, kStages, false>(p, first, candidates, *tiles).run();
   }
 }
 
