@@ -82,6 +82,8 @@ struct Block {
   unsigned exited;
   uint32_t runnable;  // bits are warps
   Site barrier;
+  bool any;        // of the predicates of those that arrived
+  bool voted_any;  // of the last barrier that was completed
   int status;
   Lane lanes[kMaxThreads];
   Copies copies[kMaxThreads];
@@ -251,6 +253,7 @@ void run_lanes() {
 int run_block() {
   block.arrived = 0;
   block.exited = 0;
+  block.any = false;
   block.runnable = 0;
   block.status = kSuccess;
   for (unsigned i = 0; i < block.threads; i++) {
@@ -356,6 +359,8 @@ void block_barrier(Site site) {
     return;
   }
   block.arrived = 0;
+  block.voted_any = block.any;
+  block.any = false;
   for (unsigned warp = 0; warp < block.warps; warp++) {
     Warp& w = block.warp[warp];
     const uint32_t waiting = w.at_block_barrier;
@@ -363,6 +368,13 @@ void block_barrier(Site site) {
     make_runnable(warp, warp == lane.warp ? waiting & ~(1u << lane.lane) : waiting);
   }
   let_others_go_first();
+}
+
+bool block_any(bool predicate, Site site) {
+  block.any |= predicate;
+  block_barrier(site);
+  // The next barrier completes only when all have come to it, and so have read this.
+  return block.voted_any;
 }
 
 void warp_barrier(uint32_t mask, void* record, Operation operation, Site site) {

@@ -58,6 +58,8 @@ extern dim3 grid_dim;
 extern unsigned char* dynamic_shared;
 
 void block_barrier(Site site);
+// The same, and whether any thread of the block brought true.
+bool block_any(bool predicate, Site site);
 
 // Waits for all lanes of `mask`; the last to arrive runs `operation` on the records of all, in its own
 // thread, before any other goes on. Records of lanes outside the mask are null.

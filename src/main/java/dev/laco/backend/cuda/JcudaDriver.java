@@ -44,10 +44,12 @@ final class JcudaDriver extends CheckedDriver {
    * Loads JCuda's native library.
    *
    * @param library the driver, which the native library finds by its name because it is loaded
-   * @throws ResourceException if it does not load
+   * @throws ResourceException if it does not load, or the driver lacks a function
    */
   JcudaDriver(NativeLibrary library) {
     this.library = library;
+    // JNI finds a missing function when it is called, and ends the process.
+    new LibCuda(library);
     JcudaLibraries.load("JCuda's driver binding", () -> JCudaDriver.setExceptionsEnabled(false));
   }
 
