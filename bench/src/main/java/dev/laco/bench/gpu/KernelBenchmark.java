@@ -5,6 +5,7 @@ import dev.laco.bench.Note;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
@@ -52,19 +53,9 @@ public class KernelBenchmark extends GpuCase {
   @Setup(Level.Trial)
   public void prepare() {
     device = open();
-    for (Op op : Ops.all()) {
-      for (Variant variant : op.variants()) {
-        if (variant.name().equals(kernel)) {
-          prepare(op, variant);
-          return;
-        }
-      }
-    }
-    throw new IllegalArgumentException("no kernel " + kernel);
-  }
-
-  private void prepare(Op op, Variant variant) {
-    BenchDevice.Function function = device.function(variant.file(), variant.name());
+    Op op = Ops.all().stream().filter(o -> variant(o).isPresent()).findFirst().orElseThrow();
+    Variant variant = variant(op).orElseThrow();
+    BenchDevice.Function function = device.function(variant.file(), kernel);
     for (Sizes sizes : Sizes.VERIFIED.stream().filter(s -> op.takes(variant, s)).toList()) {
       try (Lab small = new Lab(device, true)) {
         Job verified = op.prepare(variant, sizes, small);
@@ -76,6 +67,10 @@ public class KernelBenchmark extends GpuCase {
     job = op.prepare(variant, tokens.equals("large") ? timed.getLast() : timed.getFirst(), lab);
     work = job.work(function);
     ceilings = new GpuCeilings(new Timing(device, device.isEmulated())).of(job);
+  }
+
+  private Optional<Variant> variant(Op op) {
+    return op.variants().stream().filter(v -> v.name().equals(kernel)).findFirst();
   }
 
   /** As in a search, where other layers' weights come before. */

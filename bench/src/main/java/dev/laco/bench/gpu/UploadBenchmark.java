@@ -36,9 +36,9 @@ public class UploadBenchmark extends GpuCase {
   @Param("256")
   public int mebibytes;
 
+  private final Arena files = Arena.ofShared();
   private BenchDevice device;
   private TensorArena arena;
-  private Arena files;
   private Path file;
   private MemorySegment mapped;
   private MemorySegment pinned;
@@ -54,7 +54,6 @@ public class UploadBenchmark extends GpuCase {
     to = BenchDevice.address(tensor);
     pinned = device.pinned(bytes);
     device.download(to, pinned);
-    files = Arena.ofShared();
     file = Files.createTempFile("laco", ".weights");
     try (FileChannel channel =
         FileChannel.open(file, StandardOpenOption.READ, StandardOpenOption.WRITE)) {
