@@ -1,6 +1,7 @@
 # Builds the engine where that is needed and starts it. Sourced, never run.
 #
-#   build_if_changed NAME   builds engine or emulator if that has not been done or its sources have changed
+#   build_if_changed NAME   builds engine, emulator or bench if that has not been done or its sources have changed
+#   emulate                 sets java_options so that the CUDA device is the emulated one, which it builds
 #   launch ARG…             becomes the engine; options for the JVM are in java_options
 
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -36,12 +37,33 @@ make_engine() {
 }
 
 emulator_is_built() {
-  is_fresh emulator "$home"/{src/test/native/emulator,cuda,CMakeLists.txt}
+  is_fresh emulator "$home"/{src/test/native/emulator,cuda,bench/cuda,CMakeLists.txt}
 }
 
 make_emulator() {
   cmake -S "$home" -B "$emulator" -DLACO_EMULATOR=ON &&
-    cmake --build "$emulator" --parallel 2
+    cmake --build "$emulator" --target laco_emulator --parallel 2
+}
+
+emulate() {
+  build_if_changed emulator
+  java_options+=(-Dlaco.native.cuda="$emulator/libcuda.so.1" -Dlaco.native.cublas="$emulator/libcublas.so.13")
+  has_fatbins || java_options+=(-Dlaco.cuda.images="$emulator/images")
+  say "the CUDA device is emulated on the CPU; this is no measure of speed"
+}
+
+bench_is_built() {
+  is_fresh bench "$home"/{src/main,cuda,pom.xml,CMakeLists.txt} "$home"/bench/{src,cuda,pom.xml} &&
+    [[ -f $home/bench/target/laco-bench.jar ]]
+}
+
+# The bench takes the engine from the local Maven repository.
+make_bench() {
+  (cd "$home" && run_maven -q -DskipTests -Dspotless.check.skip install) || return
+  rm -rf "$home/bench/target/classes" # Maven does not notice that the engine has changed
+  (cd "$home/bench" && run_maven -q -Dspotless.check.skip package) || return
+  "${CXX:-c++}" -O3 -Wall -Wextra -Wconversion -Werror -fPIC -shared -fopenmp \
+    "$home/bench/src/main/native/ceiling.cpp" -o "$home/bench/target/libceiling.so"
 }
 
 # Rewrites one line on the terminal until it is stopped.
@@ -97,6 +119,14 @@ build_if_changed() {
   fi
   "$1_is_built" || build "$1"
   exec 9>&-
+}
+
+# What the checkout is at, for results.
+commit() {
+  local commit
+  commit=$(git -C "$home" rev-parse --short HEAD)
+  [[ -z $(git -C "$home" status --porcelain) ]] || commit+=" and local changes"
+  echo "$commit"
 }
 
 launch() {

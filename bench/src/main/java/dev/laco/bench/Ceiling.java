@@ -21,17 +21,24 @@ public final class Ceiling {
 
   /** What a rate counts, in billions a second. */
   public enum Unit {
-    BYTES("GB/s"),
-    OPERATIONS("GFLOP/s");
+    BYTES("GB/s", "a stream"),
+    OPERATIONS("GFLOP/s", "a product");
 
     private final String displayName;
+    private final String ceiling;
 
-    Unit(String displayName) {
+    Unit(String displayName, String ceiling) {
       this.displayName = displayName;
+      this.ceiling = ceiling;
     }
 
     String displayName() {
       return displayName;
+    }
+
+    /** What kind of thing has such a rate. */
+    String ceiling() {
+      return ceiling;
     }
   }
 

@@ -53,7 +53,7 @@ public record Note(
   }
 
   /** Adds this note to the file. */
-  void write() {
+  public void write() {
     try {
       Files.writeString(
           Path.of(System.getProperty(FILE)),

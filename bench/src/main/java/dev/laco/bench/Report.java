@@ -125,12 +125,12 @@ public final class Report {
   }
 
   /** Rows of one table. */
-  private record Group(String benchmark, Set<String> parameters, List<String> ceilings) {
+  private record Group(String benchmark, Set<String> parameters, List<Ceiling.Unit> ceilings) {
     static Group of(Row row) {
       return new Group(
           row.benchmark(),
           row.parameters().keySet(),
-          row.ceilings().stream().map(Note.Rates::name).toList());
+          row.ceilings().stream().map(Note.Rates::unit).toList());
     }
   }
 
@@ -138,23 +138,39 @@ public final class Report {
     Row first = group.getFirst();
     List<String> header = new ArrayList<>(first.parameters().keySet());
     header.addAll(List.of("best", "median", "bytes", "operations", "GB/s", "GFLOP/s"));
-    first.ceilings().forEach(ceiling -> header.add("% of " + ceiling.name()));
+    List<String> names = ceilingNames(group);
+    for (int i = 0; i < names.size(); i++) {
+      boolean same = !names.get(i).isEmpty();
+      header.add("% of " + (same ? names.get(i) : first.ceilings().get(i).unit().ceiling()));
+    }
     if (group.stream().anyMatch(row -> target(row) != null)) {
       header.add("target");
     }
     List<List<String>> lines = new ArrayList<>();
     lines.add(header);
-    group.forEach(row -> lines.add(line(row)));
+    group.forEach(row -> lines.add(line(row, names)));
     text.append("\n### ").append(first.benchmark()).append("\n\n");
     markdown(lines, text);
     group.forEach(row -> shares(row, text));
+  }
+
+  /** What the ceilings of all rows are called, empty where rows have different ones. */
+  private static List<String> ceilingNames(List<Row> group) {
+    List<String> names = new ArrayList<>();
+    for (int i = 0; i < group.getFirst().ceilings().size(); i++) {
+      int column = i;
+      Set<String> all =
+          group.stream().map(row -> row.ceilings().get(column).name()).collect(Collectors.toSet());
+      names.add(all.size() == 1 ? all.iterator().next() : "");
+    }
+    return names;
   }
 
   private static @Nullable Target target(Row row) {
     return row.note() == null ? null : row.note().target();
   }
 
-  private static List<String> line(Row row) {
+  private static List<String> line(Row row, List<String> names) {
     List<String> cells = new ArrayList<>(row.parameters().values());
     cells.add(time(row.best()));
     cells.add(time(row.median()));
@@ -164,15 +180,17 @@ public final class Report {
     cells.add(amount(operations));
     cells.add(amount(bytes / row.best() / 1e9));
     cells.add(amount(operations / row.best() / 1e9));
-    for (Note.Rates ceiling : row.ceilings()) {
+    for (int i = 0; i < names.size(); i++) {
+      Note.Rates ceiling = row.ceilings().get(i);
       cells.add(
           String.format(
               Locale.ROOT,
-              "%.0f / %.0f of %s %s",
+              "%.0f / %.0f of %s %s%s",
               100 * row.ofBest(ceiling),
               100 * row.ofMedian(ceiling),
               amount(ceiling.best()),
-              ceiling.unit().displayName()));
+              ceiling.unit().displayName(),
+              names.get(i).isEmpty() ? ", " + ceiling.name() : ""));
     }
     Target target = target(row);
     if (target != null) {
@@ -191,12 +209,14 @@ public final class Report {
     text.append(
         row.note().seconds().entrySet().stream()
             .sorted(Map.Entry.comparingByValue(Comparator.reverseOrder()))
-            .map(
-                e ->
-                    String.format(
-                        Locale.ROOT, "%s %.1f %%", e.getKey(), 100 * e.getValue() / total))
+            .map(e -> e.getKey() + " " + time(e.getValue()) + percent(e.getValue() / total))
             .collect(Collectors.joining(", ")));
     text.append("\n");
+  }
+
+  /** Nothing where it is all. */
+  private static String percent(double share) {
+    return share == 1 ? "" : String.format(Locale.ROOT, " (%.1f %%)", 100 * share);
   }
 
   private static void markdown(List<List<String>> lines, StringBuilder text) {

@@ -3,10 +3,10 @@ package dev.laco.backend.cuda;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 
 import dev.laco.BadInputException;
+import dev.laco.ResourceException;
 import dev.laco.backend.Compute;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
-import dev.laco.model.DType;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -24,6 +24,7 @@ import java.util.Map;
 public final class BenchDevice implements AutoCloseable {
   private static final int L2_BYTES = 38;
   private static final int MULTIPROCESSORS = 16;
+  private static final int SHARED_BYTES = 97;
   private static final int FILL_BLOCK = 256;
 
   /** The kernels of {@code bench/cuda}. */
@@ -44,7 +45,6 @@ public final class BenchDevice implements AutoCloseable {
   private final CudaStream stream;
   private final Staging staging;
   private final Cublas cublas;
-  private final Launcher launcher;
   private final EventTimer timer;
   private final DeviceBuffer cacheful;
   private final Map<String, CudaModule> modules = new HashMap<>();
@@ -67,7 +67,6 @@ public final class BenchDevice implements AutoCloseable {
     this.staging = new Staging(context);
     this.cublas =
         library.open(binding, stream, new DeviceBuffer(context, Cublas.WORKSPACE_BYTES, "cuBLAS"));
-    this.launcher = new Launcher(context, images, stream);
     this.timer = new EventTimer(context.driver().library());
     this.cacheful =
         new DeviceBuffer(context, (long) FLUSHES * attribute(L2_BYTES), "flushing the cache");
@@ -83,7 +82,6 @@ public final class BenchDevice implements AutoCloseable {
     CudaDriver driver = CudaProbe.driver(binding);
     CudaDevice device = CudaProbe.device(driver, ordinal);
     KernelImages images = KernelImages.forDriver(driver.version());
-    images.require();
     CublasLibrary library = CublasLibrary.find(driver.version());
     CudaContext context = new CudaContext(driver, device);
     try {
@@ -226,26 +224,27 @@ public final class BenchDevice implements AutoCloseable {
     }
   }
 
-  /** A kernel with its grid and arguments, to be launched any number of times. */
+  /**
+   * A kernel with its grid and arguments, to be launched any number of times.
+   *
+   * @throws ResourceException if the card has less shared memory
+   */
   public Launch launch(Function function, Grid grid, Arguments with) {
+    int most = attribute(SHARED_BYTES);
+    if (grid.sharedBytes() > most) {
+      throw new ResourceException(
+          "%s needs %,d bytes of shared memory, of which this card has %,d"
+              .formatted(function.name(), grid.sharedBytes(), most));
+    }
     if (grid.sharedBytes() > UNASKED_SHARED_BYTES) {
       context.driver().allowSharedBytes(function.handle(), grid.sharedBytes());
     }
     return new Launch(context.driver(), stream, function, grid, with.pack(arguments));
   }
 
-  /**
-   * The engine's own way to launch, every time with new arguments: an addition to as few elements
-   * as the tensors have.
-   */
-  public void launchAsTheEngineDoes(Tensor x, Tensor y) {
-    context.enter();
-    launcher
-        .of(Kernel.ADD, DType.F32)
-        .pointer(address(x))
-        .pointer(address(y))
-        .int64(x.elements())
-        .run(1, FILL_BLOCK);
+  /** A launch in the engine's own way. */
+  public EngineLaunch launchAsTheEngineDoes(Tensor x, Tensor y) {
+    return new EngineLaunch(context, new Launcher(context, images, stream), x, y);
   }
 
   /** {@code out = x weight^T} by cuBLAS: f32 {@code out}, the others of one dtype. */
@@ -287,7 +286,6 @@ public final class BenchDevice implements AutoCloseable {
   public void close() {
     timer.close();
     cublas.close();
-    launcher.close();
     context.close();
     arguments.close();
   }

@@ -29,11 +29,37 @@ final class AttentionOp implements Op {
 
   @Override
   public List<Variant> variants() {
-    return Stream.of(
-            Variant.of("attention", "laco_attention_%s_v1", F32),
-            Variant.of("attention", "laco_attention_%s_v2", F16, BF16))
-        .flatMap(List::stream)
+    return Stream.of("_v1", "_v2", "_v4", "_v3")
+        .map(version -> "laco_attention_%s" + version)
+        .flatMap(
+            pattern ->
+                Variant.of(
+                    "attention",
+                    pattern,
+                    pattern.endsWith("_v1") ? new DType[] {F32} : new DType[] {F16, BF16})
+                    .stream())
         .toList();
+  }
+
+  /** The versions for tensor cores take heads up to a width each. */
+  @Override
+  public boolean takes(Variant variant, Sizes sizes) {
+    return variant.dtype() == F32 || sizes.config().headDim() <= Version.of(variant).width();
+  }
+
+  /**
+   * How a version for tensor cores is launched, as {@code cuda/attention.cu} has it.
+   *
+   * @param width of the widest heads
+   */
+  private record Version(int width, int sharedBytes) {
+    static Version of(Variant variant) {
+      return switch (variant.name().charAt(variant.name().length() - 1)) {
+        case '2' -> new Version(64, 24 << 10);
+        case '3' -> new Version(128, 64 << 10);
+        default -> new Version(256, 96 << 10);
+      };
+    }
   }
 
   @Override
@@ -43,7 +69,7 @@ final class AttentionOp implements Op {
 
   @Override
   public @Nullable Target target(Variant variant, Sizes sizes) {
-    return variant.dtype() == BF16 && sizes.isLarge() ? Target.ofCeiling(TARGET) : null;
+    return variant.name().endsWith("_bf16_v3") && sizes.isLarge() ? Target.ofCeiling(TARGET) : null;
   }
 
   @Override
@@ -67,7 +93,7 @@ final class AttentionOp implements Op {
     Tensor out = lab.random(F32, sizes.tokens(), width, 1);
     return new Job(lab)
         .launches(
-            grid(variant.dtype(), spec, sizes),
+            grid(variant, spec, sizes),
             new Arguments()
                 .pointer(query)
                 .pointer(key)
@@ -103,16 +129,14 @@ final class AttentionOp implements Op {
             out);
   }
 
-  /** As the comments of {@code cuda/attention.cu} have it. */
-  private static Grid grid(DType dtype, AttentionSpec spec, Sizes sizes) {
-    int width = spec.headDim();
+  private static Grid grid(Variant variant, AttentionSpec spec, Sizes sizes) {
     long rows = (long) sizes.longest() * spec.numHeads() / spec.numKeyValueHeads();
     int sequences = sizes.lengths().size();
-    if (dtype == F32) {
-      int shared = 192 * (int) (32 * Grid.ceil(width, 32)) + 512;
+    if (variant.dtype() == F32) {
+      int shared = 192 * (int) (32 * Grid.ceil(spec.headDim(), 32)) + 512;
       return new Grid(Grid.ceil(rows, 16), spec.numKeyValueHeads(), sequences, 128, shared);
     }
-    int shared = (width <= 64 ? 32 : width <= 128 ? 64 : 96) << 10;
+    int shared = Version.of(variant).sharedBytes();
     return new Grid(Grid.ceil(rows, 128), spec.numKeyValueHeads(), sequences, 256, shared);
   }
 

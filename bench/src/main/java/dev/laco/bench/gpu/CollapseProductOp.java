@@ -28,7 +28,11 @@ final class CollapseProductOp implements Op {
   private static final int BLOCK = 256;
   private static final int COLUMNS = 32;
   private static final int ROWS = 128;
-  private static final int SHARED_BYTES = 98_304;
+  private static final int SHARED_BYTES = 139_264;
+
+  /** Of the version for one candidate. */
+  private static final int SHARED_BYTES_OF_ONE = 106_496;
+
   private static final int CANDIDATES = 4;
 
   /** Around what the engine fuses, and beyond. */
@@ -43,16 +47,26 @@ final class CollapseProductOp implements Op {
   public List<Variant> variants() {
     return Stream.of(
             Variant.ofLibrary("laco_mix_%s_v2, cuBLAS", F16, BF16),
+            Variant.of("collapse_product", "laco_collapse_product_%s_v2", F16, BF16),
             Variant.of("collapse_product", "laco_collapse_product_%s_v1", F16, BF16))
         .flatMap(List::stream)
         .toList();
   }
 
   @Override
+  public boolean takes(Variant variant, Sizes sizes) {
+    return !isOfOne(variant) || sizes.candidates() == 1;
+  }
+
+  private static boolean isOfOne(Variant variant) {
+    return variant.name().endsWith("_v2");
+  }
+
+  @Override
   public List<Sizes> timed(Sizes trial, Sizes large) {
     return trial.isTrial()
         ? List.of(trial, trial.withCandidates(CANDIDATES), trial.withLengths(MORE_TOKENS))
-        : List.of(trial.withCandidates(CANDIDATES));
+        : List.of(trial, trial.withCandidates(CANDIDATES));
   }
 
   @Override
@@ -67,7 +81,7 @@ final class CollapseProductOp implements Op {
     double matrix = (double) sizes.inner() * sizes.hidden();
     Job job = new Job(lab);
     if (variant.isKernel()) {
-      launches(job, lab, weights, x, y);
+      launches(job, lab, isOfOne(variant) ? SHARED_BYTES_OF_ONE : SHARED_BYTES, weights, x, y);
       job.expects(
           reference -> expected(reference, weights, x, y), TOLERANCE, y.toArray(Tensor[]::new));
     } else {
@@ -89,7 +103,7 @@ final class CollapseProductOp implements Op {
   }
 
   private static void launches(
-      Job job, Lab lab, List<Tensor> weights, List<Tensor> x, List<Tensor> y) {
+      Job job, Lab lab, int sharedBytes, List<Tensor> weights, List<Tensor> x, List<Tensor> y) {
     Tensor weight = weights.getFirst();
     long rows = x.getFirst().rows();
     double[] coefficients =
@@ -98,7 +112,7 @@ final class CollapseProductOp implements Op {
             .flatMapToDouble(Arrays::stream)
             .toArray();
     job.launches(
-        new Grid(Grid.ceil(weight.rows(), COLUMNS), Grid.ceil(rows, ROWS), 1, BLOCK, SHARED_BYTES),
+        new Grid(Grid.ceil(weight.rows(), COLUMNS), Grid.ceil(rows, ROWS), 1, BLOCK, sharedBytes),
         new Arguments()
             .pointer(lab.pointers(weights))
             .pointer(lab.table(coefficients))

@@ -23,6 +23,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import java.util.function.BooleanSupplier;
+import java.util.function.Predicate;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
@@ -229,15 +231,16 @@ public final class GpuBench implements Callable<Integer> {
         System.out.println(
             "This device is emulated on the CPU: its times say nothing about a GPU.");
       }
-      Note.Rates copy = ceilings.copy();
-      add(
-          "device copy",
-          Map.of("by", copy.name()),
-          copy.samples().stream().map(rate -> 1 / rate).toList(),
-          1e9,
-          0,
-          List.of(ceilings.stream(1, 1)),
-          null);
+      for (GpuCeilings.Measured ceiling : ceilings.all()) {
+        add(
+            "ceiling",
+            Map.of("by", ceiling.name()),
+            ceiling.seconds(),
+            ceiling.bytes(),
+            ceiling.operations(),
+            List.of(),
+            null);
+      }
     }
 
     /** An op by ours, or by ours of one dtype and the user's. */
@@ -272,44 +275,56 @@ public final class GpuBench implements Callable<Integer> {
                       "--op " + op.name() + " has no kernel for " + wanted.shortName()));
     }
 
+    /** Verified first; what the card has no room for is left out. */
     private void measure(
         Op op,
         Variant variant,
         BenchDevice.@Nullable Function function,
         String name,
         List<String> models) {
-      if (!isRight(op, variant, function, name)) {
-        return;
+      Predicate<Sizes> taken = sizes -> op.takes(variant, sizes);
+      for (Sizes sizes : Sizes.VERIFIED.stream().filter(taken).toList()) {
+        if (!unlessTooLarge(name, () -> verify(op, variant, function, name, sizes))) {
+          return;
+        }
       }
       for (String model : models) {
-        for (Sizes sizes : op.timed(Sizes.trial(model), Sizes.large(model))) {
-          try {
-            time(op, variant, function, name, sizes);
-          } catch (CudaException e) {
-            throw e;
-          } catch (ResourceException e) {
-            System.err.println(
-                "gpu-bench: left out: %s, %s, %s: %s"
-                    .formatted(name, model, sizes.text(), e.getMessage()));
-          }
+        List<Sizes> timed = op.timed(Sizes.trial(model), Sizes.large(model));
+        for (Sizes sizes : timed.stream().filter(taken).toList()) {
+          unlessTooLarge(
+              "%s, %s, %s".formatted(name, model, op.describe(sizes)),
+              () -> {
+                time(op, variant, function, name, sizes);
+                return true;
+              });
         }
       }
     }
 
-    private boolean isRight(
-        Op op, Variant variant, BenchDevice.@Nullable Function function, String name) {
-      for (Sizes sizes : Sizes.VERIFIED) {
-        try (Lab lab = new Lab(on, true)) {
-          Job job = op.prepare(variant, sizes, lab);
-          job.verify(job.work(function));
-        } catch (AssertionError e) {
-          failures.add(
-              "%s is wrong in the shapes of %s, %s: %s"
-                  .formatted(name, sizes.model(), sizes.text(), e.getMessage()));
-          return false;
-        }
+    /** What the work says; false where the device has too little memory for it. */
+    private boolean unlessTooLarge(String what, BooleanSupplier work) {
+      try {
+        return work.getAsBoolean();
+      } catch (CudaException e) {
+        throw e;
+      } catch (ResourceException e) {
+        System.err.println("gpu-bench: left out: " + what + ": " + e.getMessage());
+        return false;
       }
-      return true;
+    }
+
+    private boolean verify(
+        Op op, Variant variant, BenchDevice.@Nullable Function function, String name, Sizes sizes) {
+      try (Lab lab = new Lab(on, true)) {
+        Job job = op.prepare(variant, sizes, lab);
+        job.verify(job.work(function));
+        return true;
+      } catch (AssertionError e) {
+        failures.add(
+            "%s is wrong in the shapes of %s, %s: %s"
+                .formatted(name, sizes.model(), op.describe(sizes), e.getMessage()));
+        return false;
+      }
     }
 
     private void time(
@@ -320,7 +335,7 @@ public final class GpuBench implements Callable<Integer> {
         Runnable work = job.work(function);
         add(
             op.name(),
-            parameters("by", name, "model", sizes.model(), "sizes", sizes.text()),
+            parameters("by", name, "model", sizes.model(), "sizes", op.describe(sizes)),
             job.isCached() ? timing.ofCache(work) : timing.ofMemory(work),
             job.read() + job.written(),
             job.operations(),
@@ -360,13 +375,14 @@ public final class GpuBench implements Callable<Integer> {
       }
       System.err.println("gpu-bench: " + SEARCH);
       for (MergeRule rule : List.of(MergeRule.REPLACE, MergeRule.rdsc(1))) {
-        try (SearchJob job = new SearchJob(on, Sizes.trial(model), rule)) {
-          search(job, model, rule);
-        } catch (CudaException e) {
-          throw e;
-        } catch (ResourceException e) {
-          System.err.println("gpu-bench: left out: search, " + e.getMessage());
-        }
+        unlessTooLarge(
+            SEARCH,
+            () -> {
+              try (SearchJob job = new SearchJob(on, Sizes.trial(model), rule)) {
+                search(job, model, rule);
+              }
+              return true;
+            });
       }
     }
 

@@ -9,6 +9,7 @@ import dev.laco.bench.Ceiling;
 import dev.laco.bench.Note;
 import dev.laco.model.DType;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
@@ -42,8 +43,8 @@ final class GpuCeilings {
           new Ratio(1, 2));
 
   private final Timing timing;
-  private final Map<Ratio, Note.Rates> streams = new HashMap<>();
-  private final Map<DType, Note.Rates> products = new HashMap<>();
+  private final Map<Ratio, Measured> streams = new HashMap<>();
+  private final Map<DType, Measured> products = new HashMap<>();
 
   /** Arrays that a stream reads, and writes. */
   private record Ratio(int reads, int writes) {
@@ -51,12 +52,33 @@ final class GpuCeilings {
       return (double) reads / (reads + writes);
     }
 
+    boolean isCopy() {
+      return reads == 1 && writes == 1;
+    }
+
     String text() {
       return switch (writes) {
         case 0 -> "read";
-        case 1 -> reads == 1 ? "1 read, 1 write" : reads + " reads, 1 write";
+        case 1 -> reads == 1 ? "copy" : reads + " reads, 1 write";
         default -> reads + " read, " + writes + " writes";
       };
+    }
+  }
+
+  /**
+   * A ceiling.
+   *
+   * @param bytes moved, 0 for a product
+   * @param operations done, 0 for a stream
+   */
+  record Measured(String name, double bytes, double operations, List<Double> seconds) {
+    Note.Rates rates() {
+      boolean moves = operations == 0;
+      double work = moves ? bytes : operations;
+      return new Note.Rates(
+          name,
+          moves ? Ceiling.Unit.BYTES : Ceiling.Unit.OPERATIONS,
+          seconds.stream().map(s -> work / s / 1e9).toList());
     }
   }
 
@@ -68,18 +90,7 @@ final class GpuCeilings {
   List<Note.Rates> of(Job job) {
     Note.Rates memory = stream(job.read(), job.written());
     DType multiplied = job.multiplied();
-    return multiplied == null ? List.of(memory) : List.of(product(multiplied), memory);
-  }
-
-  /** The driver's copy from device to device, bytes read and written. */
-  Note.Rates copy() {
-    BenchDevice device = timing.device();
-    try (TensorArena arena = device.arena()) {
-      long to = room(arena, 1);
-      long from = room(arena, 1);
-      Runnable copy = () -> device.copy(from, to, bytes());
-      return rates("driver's copy", Ceiling.Unit.BYTES, 2.0 * bytes(), timing.ofMemory(copy));
-    }
+    return multiplied == null ? List.of(memory) : List.of(product(multiplied).rates(), memory);
   }
 
   /** Reads and writes in the proportion of these bytes, and nothing else. */
@@ -89,11 +100,25 @@ final class GpuCeilings {
         RATIOS.stream()
             .min(Comparator.comparingDouble(ratio -> Math.abs(ratio.share() - share)))
             .orElseThrow();
-    return streams.computeIfAbsent(nearest, this::measure);
+    return stream(nearest).rates();
   }
 
-  /** The quicker of two grids: a block for each part, and as many as stay on the device. */
-  private Note.Rates measure(Ratio ratio) {
+  /** All streams and the product of 16-bit numbers. */
+  List<Measured> all() {
+    List<Measured> all = new ArrayList<>(RATIOS.stream().map(this::stream).toList());
+    all.add(product(DType.BF16));
+    return all;
+  }
+
+  private Measured stream(Ratio ratio) {
+    return streams.computeIfAbsent(ratio, this::measure);
+  }
+
+  /**
+   * The quickest of two grids, a block for each part and as many as stay on the device, and of the
+   * driver's own copy.
+   */
+  private Measured measure(Ratio ratio) {
     BenchDevice device = timing.device();
     String name = "laco_bench_stream_%d_%d_v1".formatted(ratio.reads(), ratio.writes());
     BenchDevice.Function function = device.ownFunction(name);
@@ -107,18 +132,24 @@ final class GpuCeilings {
         Arguments arguments = new Arguments().pointer(from).pointer(to).int64(bytes() / 16);
         times.add(timing.ofMemory(device.launch(function, Grid.of(blocks, BLOCK), arguments)));
       }
-      times.sort(Comparator.comparingDouble(Timing::median));
+      if (ratio.isCopy()) {
+        times.add(timing.ofMemory(() -> device.copy(from, to, bytes())));
+      }
       double moved = (double) (ratio.reads() + ratio.writes()) * bytes();
-      return rates(ratio.text(), Ceiling.Unit.BYTES, moved, times.getFirst());
+      return new Measured(
+          ratio.text(),
+          moved,
+          0,
+          Collections.min(times, Comparator.comparingDouble(Timing::median)));
     }
   }
 
   /** cuBLAS where it is at its best. */
-  Note.Rates product(DType dtype) {
+  private Measured product(DType dtype) {
     return products.computeIfAbsent(dtype, this::measure);
   }
 
-  private Note.Rates measure(DType dtype) {
+  private Measured measure(DType dtype) {
     long n = timing.isQuick() ? QUICK_PRODUCT : PRODUCT;
     BenchDevice device = timing.device();
     try (TensorArena arena = device.arena()) {
@@ -128,9 +159,11 @@ final class GpuCeilings {
       // Not of zeros: they let a device draw less power and so run faster.
       device.fill(x, 1, 1);
       device.fill(weight, 1, 2);
-      List<Double> seconds = timing.ofMemory(() -> device.product(x, weight, out));
-      return rates(
-          dtype.shortName() + " product", Ceiling.Unit.OPERATIONS, 2.0 * n * n * n, seconds);
+      return new Measured(
+          dtype.shortName() + " product",
+          0,
+          2.0 * n * n * n,
+          timing.ofMemory(() -> device.product(x, weight, out)));
     }
   }
 
@@ -142,10 +175,5 @@ final class GpuCeilings {
 
   private long bytes() {
     return timing.isQuick() ? QUICK_BYTES : BYTES;
-  }
-
-  private static Note.Rates rates(
-      String name, Ceiling.Unit unit, double work, List<Double> seconds) {
-    return new Note.Rates(name, unit, seconds.stream().map(s -> work / s / 1e9).toList());
   }
 }

@@ -22,6 +22,16 @@ interface Op {
    */
   List<Sizes> timed(Sizes trial, Sizes large);
 
+  /** Whether a variant is for such sizes. */
+  default boolean takes(Variant variant, Sizes sizes) {
+    return true;
+  }
+
+  /** What of the sizes counts, for people. */
+  default String describe(Sizes sizes) {
+    return sizes.text();
+  }
+
   /** Makes up data on the device, and says what must be done with it. */
   Job prepare(Variant variant, Sizes sizes, Lab lab);
 

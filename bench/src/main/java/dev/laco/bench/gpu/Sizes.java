@@ -32,7 +32,7 @@ record Sizes(
       List.of(
           new Sizes(ModelShape.ODD, List.of(5, 1, 19), 3, 4, 1),
           new Sizes(ModelShape.TINY, List.of(33, 2), 0, 0, 3),
-          new Sizes(ModelShape.WIDE, List.of(40, 9), 0, 0, 2));
+          new Sizes(ModelShape.WIDE, List.of(40, 9), 0, 0, 1));
 
   Sizes {
     lengths = List.copyOf(lengths);
