@@ -12,6 +12,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -117,6 +118,11 @@ public final class Report {
             machine.commit(),
             machine.command(),
             machine.started()));
+    rows.stream()
+        .flatMap(row -> Stream.ofNullable(row.note()))
+        .map(Note::device)
+        .distinct()
+        .forEach(device -> text.append(device).append('\n'));
     rows.stream()
         .collect(Collectors.groupingBy(Group::of, LinkedHashMap::new, Collectors.toList()))
         .values()

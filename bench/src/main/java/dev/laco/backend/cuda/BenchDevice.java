@@ -121,6 +121,20 @@ public final class BenchDevice implements AutoCloseable {
     return card().toLowerCase(Locale.ROOT).contains("emulated");
   }
 
+  /** Device and libraries, for people. */
+  @Override
+  public String toString() {
+    String text =
+        "%s, compute capability %s, driver for CUDA %s, cuBLAS %s, %s"
+            .formatted(card(), capability(), driverVersion(), cublasVersion(), binding);
+    return isEmulated() ? text + "; EMULATED, its times say nothing about a GPU" : text;
+  }
+
+  /** True if f64 is at least a quarter as fast as f32, by which the engine chooses how to mix. */
+  public boolean hasFastF64() {
+    return context.device().hasFastF64();
+  }
+
   public int multiprocessors() {
     return attribute(MULTIPROCESSORS);
   }

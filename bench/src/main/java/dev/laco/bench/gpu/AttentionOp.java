@@ -8,6 +8,7 @@ import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.cuda.Arguments;
+import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.backend.cuda.Grid;
 import dev.laco.bench.Target;
 import dev.laco.model.DType;
@@ -68,7 +69,7 @@ final class AttentionOp implements Op {
   }
 
   @Override
-  public @Nullable Target target(Variant variant, Sizes sizes) {
+  public @Nullable Target target(Variant variant, Sizes sizes, BenchDevice card) {
     return variant.name().endsWith("_bf16_v3") && sizes.isLarge() ? Target.ofCeiling(TARGET) : null;
   }
 

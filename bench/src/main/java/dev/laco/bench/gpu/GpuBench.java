@@ -219,22 +219,12 @@ public final class GpuBench implements Callable<Integer> {
       this.log = log;
     }
 
-    private String describe() {
-      return "%s, compute capability %s, driver for CUDA %s, cuBLAS %s, %s"
-          .formatted(
-              on.card(), on.capability(), on.driverVersion(), on.cublasVersion(), on.binding());
-    }
-
     void introduce() {
-      System.out.println(describe());
-      if (on.isEmulated()) {
-        System.out.println(
-            "This device is emulated on the CPU: its times say nothing about a GPU.");
-      }
+      System.err.println("gpu-bench: " + on);
       for (GpuCeilings.Measured ceiling : ceilings.all()) {
         add(
             "ceiling",
-            Map.of("by", ceiling.name()),
+            Map.of("of", ceiling.name()),
             ceiling.seconds(),
             ceiling.bytes(),
             ceiling.operations(),
@@ -335,12 +325,12 @@ public final class GpuBench implements Callable<Integer> {
         Runnable work = job.work(function);
         add(
             op.name(),
-            parameters("by", name, "model", sizes.model(), "sizes", op.describe(sizes)),
+            parameters("kernel", name, "model", sizes.model(), "sizes", op.describe(sizes)),
             job.isCached() ? timing.ofCache(work) : timing.ofMemory(work),
             job.read() + job.written(),
             job.operations(),
             bounds,
-            op.target(variant, sizes));
+            op.target(variant, sizes, on));
       }
     }
 
@@ -408,7 +398,7 @@ public final class GpuBench implements Callable<Integer> {
           first.bytes(),
           0,
           List.of(ceilings.stream(1, 0)),
-          SEARCH_TARGET,
+          rule.equals(MergeRule.REPLACE) ? SEARCH_TARGET : null,
           parts);
     }
 
@@ -440,7 +430,8 @@ public final class GpuBench implements Callable<Integer> {
               parameters,
               Collections.min(seconds),
               Timing.median(seconds),
-              new Note(benchmark + parameters, describe(), bytes, operations, bounds, parts, held));
+              new Note(
+                  benchmark + parameters, on.toString(), bytes, operations, bounds, parts, held));
       rows.add(row);
       log.add(row);
     }

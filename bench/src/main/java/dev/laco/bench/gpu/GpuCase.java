@@ -52,7 +52,8 @@ public abstract class GpuCase {
       double operations,
       List<Note.Rates> ceilings,
       Map<String, Double> seconds) {
-    new Note(parameters.id(), device.card(), bytes, operations, ceilings, seconds, null).write();
+    new Note(parameters.id(), device.toString(), bytes, operations, ceilings, seconds, null)
+        .write();
     device.close();
   }
 }

@@ -9,6 +9,7 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.cuda.Arguments;
+import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.backend.cuda.Grid;
 import dev.laco.bench.Target;
 import dev.laco.model.DType;
@@ -55,12 +56,11 @@ final class MixOp implements Op {
     return List.of(trial, trial.withCandidates(MANY_CANDIDATES));
   }
 
-  /**
-   * Met if the variant meets it that the engine takes on the card; which one depends on the card.
-   */
+  /** Of the variant that the engine takes on the card. */
   @Override
-  public @Nullable Target target(Variant variant, Sizes sizes) {
-    return variant.name().endsWith("_v1") ? null : Target.ofCeiling(TARGET);
+  public @Nullable Target target(Variant variant, Sizes sizes, BenchDevice card) {
+    boolean taken = variant.name().endsWith(card.hasFastF64() ? "_v2" : "_v3");
+    return taken ? Target.ofCeiling(TARGET) : null;
   }
 
   /** Eq. 1 with another lambda for each candidate. */

@@ -1,5 +1,6 @@
 package dev.laco.bench.gpu;
 
+import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.bench.Target;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -35,8 +36,8 @@ interface Op {
   /** Makes up data on the device, and says what must be done with it. */
   Job prepare(Variant variant, Sizes sizes, Lab lab);
 
-  /** What the project wants of a variant, null where it has said nothing. */
-  default @Nullable Target target(Variant variant, Sizes sizes) {
+  /** What the project wants of a variant on a card, null where it has said nothing. */
+  default @Nullable Target target(Variant variant, Sizes sizes, BenchDevice card) {
     return null;
   }
 }

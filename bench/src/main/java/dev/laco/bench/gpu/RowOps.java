@@ -8,6 +8,7 @@ import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.cuda.Arguments;
+import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.backend.cuda.Grid;
 import dev.laco.bench.Target;
 import dev.laco.model.Activation;
@@ -92,7 +93,7 @@ final class RowOps {
     }
 
     @Override
-    public @Nullable Target target(Variant variant, Sizes sizes) {
+    public @Nullable Target target(Variant variant, Sizes sizes, BenchDevice card) {
       return share != null && sizes.isLarge() ? Target.ofCeiling(share) : null;
     }
   }
