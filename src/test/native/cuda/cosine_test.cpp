@@ -36,19 +36,21 @@ std::vector<int32_t> offsets_of(const std::vector<int>& lengths) {
 
 class States {
  public:
-  States(size_t count, const std::vector<int>& lengths, int columns, size_t shift = 0)
+  States(size_t count, const std::vector<int>& lengths, int columns)
       : offsets(offsets_of(lengths)), columns_(columns) {
     for (size_t k = 0; k < count; k++) {
       values.push_back(check::random<float>(static_cast<size_t>(offsets.back() * columns)));
     }
-    upload(shift);
+    upload();
   }
 
-  void upload(size_t shift) {
+  // Tensor `shifted` is misaligned by so many elements.
+  void upload(size_t shifted = 0, size_t shift = 0) {
     memory_.clear();
     std::vector<const float*> table;
     for (const auto& one : values) {
-      memory_.push_back(std::make_unique<check::Buffer<float>>(one, shift));
+      const bool here = memory_.size() == shifted;
+      memory_.push_back(std::make_unique<check::Buffer<float>>(one, here ? shift : 0));
       table.push_back(memory_.back()->data());
     }
     table_ = std::make_unique<check::Buffer<const float*>>(table);
@@ -158,10 +160,11 @@ TEST(cosine_takes_every_number_of_parts) {
 }
 
 TEST(cosine_takes_unaligned_states) {
-  for (size_t shift = 1; shift < 4; shift++) {
-    States states(2, {3, 4}, 300, shift);
-    states.check_against_last(3, "shifted by " + std::to_string(shift));
-    states.check_pairs(3, "shifted by " + std::to_string(shift));
+  States states(6, {3, 4}, 300);
+  for (size_t shifted = 0; shifted < 6; shifted++) {
+    states.upload(shifted, shifted % 3 + 1);
+    states.check_against_last(3, "tensor " + std::to_string(shifted) + " shifted");
+    states.check_pairs(3, "tensor " + std::to_string(shifted) + " shifted");
   }
 }
 
@@ -169,7 +172,7 @@ TEST(cosine_keeps_nan_and_infinity_in_their_sequence) {
   States states(3, {2, 3, 2}, 64);
   states.values[0][4 * 64 + 5] = NAN;
   states.values[1][5 * 64] = INFINITY;
-  states.upload(0);
+  states.upload();
   states.check_against_last(2, "with NaN");
   states.check_pairs(2, "with NaN");
 }
@@ -182,7 +185,7 @@ TEST(cosine_adds_long_sequences_in_f64) {
     }
   }
   states.values[0][17] = 0x1p-20f;
-  states.upload(0);
+  states.upload();
   const double ab = states.against_last(1)[0];
   CHECK(ab == 6000 * 256 - 1 + 0x1p-20);
 }

@@ -17,9 +17,10 @@ double activate(int activation, double x) {
 
 enum class Out { kOwn, kOverGate, kOverUp };
 
-void run(int activation, const std::vector<float>& gate, const std::vector<float>& up, Out where, size_t shift) {
+void run(int activation, const std::vector<float>& gate, const std::vector<float>& up, Out where,
+         size_t shift_gate = 0, size_t shift_up = 0, size_t shift_out = 0) {
   const size_t n = gate.size();
-  check::Buffer<float> device_gate(gate, shift), device_up(up, shift), own(n, shift);
+  check::Buffer<float> device_gate(gate, shift_gate), device_up(up, shift_up), own(n, shift_out);
   float* out = where == Out::kOwn ? own.data() : where == Out::kOverUp ? device_up.data() : device_gate.data();
   check::launch("laco_gated_activation_f32_v1", static_cast<unsigned>((n + 1023) / 1024), 256, 0,
                 static_cast<const float*>(device_gate.data()), static_cast<const float*>(device_up.data()), out,
@@ -42,9 +43,11 @@ TEST(gated_activation_takes_every_length_and_alignment) {
     for (size_t n : {1, 7, 31, 32, 33, 127, 257, 1023, 1024, 1025, 3001}) {
       for (size_t shift = 0; shift < 4; shift++) {
         const std::vector<float> gate = check::random<float>(n), up = check::random<float>(n);
-        run(activation, gate, up, Out::kOwn, shift);
-        run(activation, gate, up, Out::kOverGate, shift);
-        run(activation, gate, up, Out::kOverUp, shift);
+        run(activation, gate, up, Out::kOwn, shift, 0, 0);
+        run(activation, gate, up, Out::kOwn, 0, shift, 0);
+        run(activation, gate, up, Out::kOwn, 0, 0, shift);
+        run(activation, gate, up, Out::kOverGate, shift, shift);
+        run(activation, gate, up, Out::kOverUp, shift, shift);
       }
     }
   }
@@ -59,6 +62,6 @@ TEST(gated_activation_holds_over_the_whole_range) {
     gate.push_back(x);
   }
   for (int activation = 0; activation < 3; activation++) {
-    run(activation, gate, std::vector<float>(gate.size(), 1), Out::kOwn, 0);
+    run(activation, gate, std::vector<float>(gate.size(), 1), Out::kOwn);
   }
 }

@@ -42,20 +42,23 @@ double plain_sum(const std::vector<double>& coefficients, const std::vector<doub
   return sum;
 }
 
-// A tensor of T from sources of S, with its place in memory. `shift` elements misalign all of it.
+// A tensor of T from sources of S, with its place in memory; the last source and the last out may be misaligned.
 template <class S, class T>
 class Tensor {
  public:
-  Tensor(const std::vector<std::vector<S>>& sources, const Coefficients& coefficients, size_t shift = 0)
+  Tensor(const std::vector<std::vector<S>>& sources, const Coefficients& coefficients,
+         size_t shift_source = 0, size_t shift_out = 0)
       : sources_(sources), coefficients_(coefficients) {
     std::vector<const void*> from;
     for (const auto& source : sources) {
+      const size_t shift = memory_.size() + 1 == sources.size() ? shift_source : 0;
       memory_.push_back(std::make_unique<check::Buffer<S>>(source, shift));
       from.push_back(memory_.back()->data());
     }
     std::vector<void*> to;
     std::vector<double> flat;
     for (const auto& row : coefficients) {
+      const size_t shift = outs_.size() + 1 == coefficients.size() ? shift_out : 0;
       outs_.push_back(std::make_unique<check::Buffer<T>>(elements(), shift));
       to.push_back(outs_.back()->data());
       flat.insert(flat.end(), row.begin(), row.end());
@@ -200,8 +203,10 @@ TEST(mix_takes_unaligned_tensors) {
   for_each_type([]<class T>(T) {
     for_each_kernel<T>([](const std::string& kernel) {
       for (size_t shift : {1, 2, 3, 8}) {
-        Tensor<T, T> tensor(sources<T>(2, 2 * kElements), coefficients(2, 2), shift);
-        run(kernel, tensor, "shifted by " + std::to_string(shift));
+        Tensor<T, T> from(sources<T>(2, 2 * kElements), coefficients(2, 2), shift, 0);
+        run(kernel, from, "a source shifted by " + std::to_string(shift));
+        Tensor<T, T> to(sources<T>(2, 2 * kElements), coefficients(2, 2), 0, shift);
+        run(kernel, to, "an out shifted by " + std::to_string(shift));
       }
     });
   });

@@ -8,12 +8,15 @@ struct Case {
   int heads;
   int head_dim;
   int pairs;
-  size_t shift = 0;
+  size_t shift_x = 0;
+  size_t shift_cosine = 0;
+  size_t shift_sine = 0;
+  size_t shift_weight = 0;
 };
 
 std::string words(const Case& c) {
   return std::to_string(c.heads) + " heads of " + std::to_string(c.head_dim) + ", " + std::to_string(c.pairs) +
-         " pairs, shifted by " + std::to_string(c.shift);
+         " pairs";
 }
 
 struct Angles {
@@ -79,7 +82,7 @@ std::vector<float> states(const Case& c) {
 
 void run_rope(const Case& c, const std::vector<float>& x) {
   const Angles turns = angles(c);
-  check::Buffer<float> device(x, c.shift), cosine(turns.cosine, c.shift), sine(turns.sine, c.shift);
+  check::Buffer<float> device(x, c.shift_x), cosine(turns.cosine, c.shift_cosine), sine(turns.sine, c.shift_sine);
   check::launch("laco_rope_f32_v1", static_cast<unsigned>(c.tokens), 256, 0, device.data(),
                 static_cast<const float*>(cosine.data()), static_cast<const float*>(sine.data()), c.heads,
                 c.head_dim, c.pairs);
@@ -90,8 +93,8 @@ template <class W>
 void run_norm_rope(const Case& c, const std::vector<float>& x) {
   const Angles turns = angles(c);
   const std::vector<W> weight = check::random<W>(static_cast<size_t>(c.head_dim));
-  check::Buffer<float> device(x, c.shift), cosine(turns.cosine, c.shift), sine(turns.sine, c.shift);
-  check::Buffer<W> scale(weight, c.shift);
+  check::Buffer<float> device(x, c.shift_x), cosine(turns.cosine, c.shift_cosine), sine(turns.sine, c.shift_sine);
+  check::Buffer<W> scale(weight, c.shift_weight);
   const std::string kernel = std::string("laco_norm_rope_") + check::type_name<W>() + "_v1";
   check::launch(kernel, static_cast<unsigned>(c.tokens), 256, 0, device.data(),
                 static_cast<const W*>(scale.data()), static_cast<const float*>(cosine.data()),
@@ -118,6 +121,7 @@ TEST(rope_turns_a_part_of_the_head) {
   for (int pairs : {1, 4, 7, 16, 20, 32}) {
     run({2, 3, 80, pairs});
   }
+  run({2, 3, 10, 4});  // pairs are vectors, heads are not
 }
 
 TEST(rope_takes_every_number_of_heads) {
@@ -127,9 +131,13 @@ TEST(rope_takes_every_number_of_heads) {
   }
 }
 
-TEST(rope_takes_unaligned_states) {
+TEST(rope_takes_unaligned_tensors) {
   for (size_t shift = 1; shift < 4; shift++) {
-    run({2, 3, 64, 32, shift});
+    run({2, 3, 64, 32, shift, shift, shift, shift});
+    run({2, 3, 64, 32, shift, 0, 0, 0});
+    run({2, 3, 64, 32, 0, shift, 0, 0});
+    run({2, 3, 64, 32, 0, 0, shift, 0});
+    run({2, 3, 64, 32, 0, 0, 0, shift});
   }
 }
 
