@@ -153,6 +153,16 @@ TEST(emulator_votes) {
   });
 }
 
+TEST(emulator_votes_in_a_block) {
+  in_orders([] {
+    check::Buffer<int> to(64);
+    check::launch("test_block_votes", 1, 64, 0, to.data());
+    for (size_t i = 0; i < 64; i++) {
+      CHECK(to[i] == 0b0010101);
+    }
+  });
+}
+
 TEST(emulator_gathers) {
   in_orders([] {
     check::Buffer<float> to(32);

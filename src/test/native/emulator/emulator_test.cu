@@ -155,6 +155,16 @@ extern "C" __global__ void test_votes(uint32_t* to) {
 }
 LACO_EXPORT(test_votes)
 
+// Bit i: what the i-th vote said.
+extern "C" __global__ void test_block_votes(int* to) {
+  int votes = 0;
+  for (unsigned i = 0; i < 8; i++) {
+    votes |= __syncthreads_or(i % 2 == 0 && threadIdx.x == 11 * i) << i;
+  }
+  to[threadIdx.x] = votes;
+}
+LACO_EXPORT(test_block_votes)
+
 extern "C" __global__ void test_gather(float* to) {
   const auto all = simt::gather(~0u, static_cast<float>(threadIdx.x));
   float sum = 0;

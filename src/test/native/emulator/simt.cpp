@@ -82,6 +82,8 @@ struct Block {
   unsigned exited;
   uint32_t runnable;  // bits are warps
   Site barrier;
+  bool any;        // of the predicates of those that arrived
+  bool voted_any;  // of the last barrier that was completed
   int status;
   Lane lanes[kMaxThreads];
   Copies copies[kMaxThreads];
@@ -251,6 +253,7 @@ void run_lanes() {
 int run_block() {
   block.arrived = 0;
   block.exited = 0;
+  block.any = false;
   block.runnable = 0;
   block.status = kSuccess;
   for (unsigned i = 0; i < block.threads; i++) {
@@ -335,27 +338,6 @@ uint64_t& seed() {
   return value;
 }
 
-int check_limits(const Kernel& kernel, dim3 grid, dim3 threads, size_t shared_bytes) {
-  const uint64_t in_block = uint64_t{threads.x} * threads.y * threads.z;
-  const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
-  if (in_block == 0 || in_block > kMaxThreads || threads.z > 64) {
-    return fail(kInvalidValue, "%s: a block of %u x %u x %u threads", kernel.name, threads.x, threads.y,
-                threads.z);
-  }
-  if (blocks == 0 || grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535) {
-    return fail(kInvalidValue, "%s: a grid of %u x %u x %u blocks", kernel.name, grid.x, grid.y, grid.z);
-  }
-  if (in_block > kernel.max_threads) {
-    return fail(kOutOfResources, "%s: a block of %u threads, its __launch_bounds__ are %u", kernel.name,
-                static_cast<unsigned>(in_block), kernel.max_threads);
-  }
-  if (shared_bytes > kMaxShared) {
-    return fail(kInvalidValue, "%s: %zu bytes of shared memory, a block has at most %zu", kernel.name,
-                shared_bytes, kMaxShared);
-  }
-  return kSuccess;
-}
-
 }  // namespace
 
 void block_barrier(Site site) {
@@ -377,6 +359,8 @@ void block_barrier(Site site) {
     return;
   }
   block.arrived = 0;
+  block.voted_any = block.any;
+  block.any = false;
   for (unsigned warp = 0; warp < block.warps; warp++) {
     Warp& w = block.warp[warp];
     const uint32_t waiting = w.at_block_barrier;
@@ -384,6 +368,13 @@ void block_barrier(Site site) {
     make_runnable(warp, warp == lane.warp ? waiting & ~(1u << lane.lane) : waiting);
   }
   let_others_go_first();
+}
+
+bool block_any(bool predicate, Site site) {
+  block.any |= predicate;
+  block_barrier(site);
+  // The next barrier completes only when all have come to it, and so have read this.
+  return block.voted_any;
 }
 
 void warp_barrier(uint32_t mask, void* record, Operation operation, Site site) {
@@ -492,10 +483,31 @@ int check_parameter_sizes(const Kernel& kernel, const size_t* sizes, size_t coun
   return kSuccess;
 }
 
+int check_launch(const Kernel& kernel, dim3 grid, dim3 threads, size_t shared_bytes) {
+  const uint64_t in_block = uint64_t{threads.x} * threads.y * threads.z;
+  const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
+  if (in_block == 0 || in_block > kMaxThreads || threads.z > 64) {
+    return fail(kInvalidValue, "%s: a block of %u x %u x %u threads", kernel.name, threads.x, threads.y,
+                threads.z);
+  }
+  if (blocks == 0 || grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535) {
+    return fail(kInvalidValue, "%s: a grid of %u x %u x %u blocks", kernel.name, grid.x, grid.y, grid.z);
+  }
+  if (in_block > kernel.max_threads) {
+    return fail(kOutOfResources, "%s: a block of %u threads, its __launch_bounds__ are %u", kernel.name,
+                static_cast<unsigned>(in_block), kernel.max_threads);
+  }
+  if (shared_bytes > kMaxShared) {
+    return fail(kInvalidValue, "%s: %zu bytes of shared memory, a block has at most %zu", kernel.name,
+                shared_bytes, kMaxShared);
+  }
+  return kSuccess;
+}
+
 int launch(const Kernel& kernel, dim3 grid, dim3 threads, size_t shared_bytes,
            const unsigned char* parameters) {
   const std::lock_guard<std::mutex> lock(launching);
-  if (const int status = check_limits(kernel, grid, threads, shared_bytes); status != kSuccess) {
+  if (const int status = check_launch(kernel, grid, threads, shared_bytes); status != kSuccess) {
     return status;
   }
   // Seeds that differ in one bit must not begin alike.

@@ -58,6 +58,8 @@ extern dim3 grid_dim;
 extern unsigned char* dynamic_shared;
 
 void block_barrier(Site site);
+// The same, and whether any thread of the block brought true.
+bool block_any(bool predicate, Site site);
 
 // Waits for all lanes of `mask`; the last to arrive runs `operation` on the records of all, in its own
 // thread, before any other goes on. Records of lanes outside the mask are null.
@@ -152,6 +154,7 @@ void wait_copies(unsigned pending);
 struct Parameter {
   uint32_t offset;
   uint32_t size;
+  uint32_t points_to_alignment;  // of what a pointer points to; 0 of anything else
 };
 
 struct Kernel {
@@ -183,6 +186,8 @@ enum Status : int {
 // Runs the kernel to its end. `parameters` is the packed buffer that a driver takes.
 int launch(const Kernel& kernel, dim3 grid, dim3 block, size_t shared_bytes,
            const unsigned char* parameters);
+// What a driver refuses at the call already.
+int check_launch(const Kernel& kernel, dim3 grid, dim3 block, size_t shared_bytes);
 // What the last launch that failed found wrong.
 const char* last_error();
 int fail(int status, const char* format, ...) __attribute__((format(printf, 2, 3)));
@@ -207,6 +212,11 @@ int launch(const char* name, dim3 grid, dim3 block, size_t shared_bytes, Argumen
   return launch(*kernel, grid, block, shared_bytes, packed);
 }
 
+template <class T>
+constexpr uint32_t kPointsToAlignment = 0;
+template <class T>
+constexpr uint32_t kPointsToAlignment<T*> = alignof(T);
+
 // A kernel's parameters as a driver packs them: each at the next multiple of its own alignment.
 template <class... Parameters>
 struct Signature {
@@ -219,9 +229,10 @@ struct Signature {
     Layout layout{};
     const uint32_t sizes[] = {sizeof(Parameters)..., 0};
     const uint32_t alignments[] = {alignof(Parameters)..., 1};
+    const uint32_t points_to[] = {kPointsToAlignment<Parameters>..., 0};
     for (size_t i = 0; i < kCount; i++) {
       const uint32_t offset = (layout.bytes + alignments[i] - 1) / alignments[i] * alignments[i];
-      layout.parameters[i] = {offset, sizes[i]};
+      layout.parameters[i] = {offset, sizes[i], points_to[i]};
       layout.bytes = offset + sizes[i];
     }
     return layout;

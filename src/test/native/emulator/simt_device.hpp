@@ -5,6 +5,10 @@
 
 inline void __syncthreads(simt::Site site = simt::Site::here()) { simt::block_barrier(site); }
 
+inline int __syncthreads_or(int predicate, simt::Site site = simt::Site::here()) {
+  return simt::block_any(predicate != 0, site) ? 1 : 0;
+}
+
 inline void __syncwarp(uint32_t mask = ~0u, simt::Site site = simt::Site::here()) {
   simt::warp_barrier(mask, nullptr, nullptr, site);
 }

@@ -1,0 +1,634 @@
+// Causal attention over packed sequences, without the matrix of scores: keys pass in blocks, and each row
+// keeps the largest score so far, the sum of exponentials and the weighted sum of values (Milakov and
+// Gimelshein, "Online normalizer calculation for softmax", 2018; Dao, "FlashAttention-2", 2023).
+//
+//   laco_attention_f32_v1           f32 throughout, heads of any width up to 512: the parity mode.
+//       grid (ceil(longest * group / 16), key-value heads, sequences), block 128, shared memory
+//       192 * width + 512 bytes with the width rounded up to a multiple of 32
+//   laco_attention_<bf16|f16>_v2    both products on tensor cores, queries, keys and values rounded to 16 bits
+//       on the way into shared memory; widths that are multiples of 16, up to 64
+//   laco_attention_<bf16|f16>_v3    the same up to width 128: more registers, so one block per multiprocessor
+//   laco_attention_<bf16|f16>_v4    the same up to width 256: fewer keys at a time, queries not in registers
+//       grid (ceil(longest * group / 128), key-value heads, sequences), block 256, shared memory 24576,
+//       65536 and 98304 bytes
+//
+// A block takes one sequence, one key-value head and a number of rows; a row is a query under one of the
+// `group` heads that share the key-value head. Keys and values are so read once for all heads of a group,
+// and a step of generation fills more than one row of a tile.
+//
+// q, out [tokens, heads * width]; k, v [keys, key-value heads * width], past keys included; offsets,
+// key_offsets [sequences + 1]; past [sequences]. A query at position p sees keys max(0, p - window + 1) … p,
+// window 0 meaning all. With s = scale * q . k, scale > 0: s = soft_cap * tanh(s / soft_cap) unless
+// soft_cap is 0 (Gemma 2), then s += alibi[head] * (key position - query position) unless alibi is null (Press
+// et al., "Train Short, Test Long", 2022).
+//
+// What a row does not see has no part in it, not even as 0 * NaN.
+#include "mma.cuh"
+
+namespace {
+
+using namespace laco;
+
+constexpr float kInfinity = __builtin_huge_valf();
+constexpr int kNoWindow = 0x7fffffff;
+
+struct Task {
+  const float* query;  // of row 0
+  const float* key;
+  const float* value;
+  float* out;
+  int query_stride, key_stride;  // from token to token
+  int rows, group, past, window, width;
+
+  __device__ Task(const float* q, const float* k, const float* v, float* to, const int32_t* offsets,
+                  const int32_t* key_offsets, const int32_t* pasts, int heads, int key_heads,
+                  int head_width, int sees)
+      : query_stride(heads * head_width),
+        key_stride(key_heads * head_width),
+        group(heads / key_heads),
+        past(pasts[blockIdx.z]),
+        window(sees == 0 ? kNoWindow : sees),
+        width(head_width) {
+    const int32_t begin = offsets[blockIdx.z];
+    rows = (offsets[blockIdx.z + 1] - begin) * group;
+    const int head = static_cast<int>(blockIdx.y);
+    const int64_t from = int64_t{begin} * query_stride + head * group * width;
+    const int64_t keys_from = int64_t{key_offsets[blockIdx.z]} * key_stride + head * width;
+    query = q + from;
+    out = to + from;
+    key = k + keys_from;
+    value = v + keys_from;
+  }
+
+  // Late rows have most to do: they begin first.
+  __device__ int first_row(int rows_of_block) const {
+    return static_cast<int>(gridDim.x - 1 - blockIdx.x) * rows_of_block;
+  }
+
+  __device__ int64_t offset(int row) const {
+    return int64_t{row / group} * query_stride + row % group * width;
+  }
+  __device__ int64_t key_offset(int position) const { return int64_t{position} * key_stride; }
+
+  __device__ int position(int row) const { return past + row / group; }
+
+  // A row sees keys [seen_from, seen_to). Later rows see later keys.
+  __device__ int seen_to(int row) const { return position(row) + 1; }
+  __device__ int seen_from(int row) const { return max(0, seen_to(row) - window); }
+  __device__ bool sees(int position, int key) const {
+    return static_cast<uint32_t>(position - key) < static_cast<uint32_t>(window);
+  }
+
+  // The slope of row's head in 1 / position, 0 without ALiBi.
+  __device__ float slope(const float* alibi, int row) const {
+    return alibi == nullptr ? 0 : alibi[static_cast<int>(blockIdx.y) * group + row % group];
+  }
+};
+
+// ---- f32
+
+namespace f32 {
+
+constexpr int kThreads = 128;
+constexpr int kRows = 16;
+constexpr int kKeys = kWarp;  // one for each lane
+constexpr int kRowsOfWarp = kRows / (kThreads / kWarp);
+constexpr int kMostColumns = 512;
+
+// Rows of the task's width, the i-th at row_at(i), into shared memory; zeros up to `columns`.
+template <class RowAt>
+__device__ void copy_rows(RowAt row_at, int rows, int width, bool vectors, float* to, int columns,
+                          int stride) {
+  if (vectors) {
+    const int quads = columns / 4;
+#pragma unroll 4
+    for (int i = static_cast<int>(threadIdx.x); i < rows * quads; i += kThreads) {
+      const int row = i / quads, column = i % quads * 4;
+      store4(to + row * stride + column,
+             column < width ? load4(row_at(row) + column) : make_float4(0, 0, 0, 0));
+    }
+  } else {
+#pragma unroll 4
+    for (int i = static_cast<int>(threadIdx.x); i < rows * columns; i += kThreads) {
+      const int row = i / columns, column = i % columns;
+      to[row * stride + column] = column < width ? row_at(row)[column] : 0;
+    }
+  }
+}
+
+}  // namespace f32
+
+}  // namespace
+
+extern "C" __global__ void __launch_bounds__(f32::kThreads, 2)
+    laco_attention_f32_v1(const float* q, const float* k, const float* v, float* out,
+                          const int32_t* offsets, const int32_t* key_offsets, const int32_t* past,
+                          const float* alibi, int32_t heads, int32_t key_heads, int32_t width,
+                          int32_t window, float scale, float soft_cap) {
+  using namespace f32;
+  const Task task(q, k, v, out, offsets, key_offsets, past, heads, key_heads, width, window);
+  const int first = task.first_row(kRows);
+  if (first >= task.rows) {
+    return;
+  }
+  const int rows = min(kRows, task.rows - first);
+  const int last = first + rows - 1;
+
+  // Rows of the block of keys, or values, are four elements longer than a multiple of the 32 banks:
+  // vectors of eight rows lie in all banks, and so do neighbours of one row.
+  const int columns = (width + kWarp - 1) / kWarp * kWarp;
+  const int stride = columns + 4;
+  LACO_DYNAMIC_SHARED(float, shared);
+  float* const queries = shared;                   // [kRows, columns]
+  float* const block = queries + kRows * columns;  // [kKeys, stride]
+  __shared__ float4 weights[kThreads / kWarp][kKeys];  // of the four rows of each warp
+
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int own = first + warp * kRowsOfWarp;  // the warp's first row
+  int position[kRowsOfWarp];
+  float slope[kRowsOfWarp];
+  float most[kRowsOfWarp], total[kRowsOfWarp];  // total: this lane's keys only
+  float sums[kRowsOfWarp][kMostColumns / kWarp] = {};  // columns lane, lane + 32, …
+#pragma unroll
+  for (int r = 0; r < kRowsOfWarp; r++) {
+    position[r] = task.position(own + r);
+    slope[r] = task.slope(alibi, own + r);
+    most[r] = -kInfinity;
+    total[r] = 0;
+  }
+
+  const bool vectors = width % 4 == 0 && aligned4(task.query) && aligned4(task.key) && aligned4(task.value);
+  copy_rows([&](int row) { return task.query + task.offset(first + row); }, rows, width, vectors, queries,
+            columns, columns);
+
+  const int end = task.seen_to(last);
+  for (int start = task.seen_from(first); start < end; start += kKeys) {
+    const int keys = min(kKeys, end - start);
+    copy_rows([&](int row) { return task.key + task.key_offset(start + row); }, keys, width, vectors,
+              block, columns, stride);
+    __syncthreads();
+
+    float dots[kRowsOfWarp] = {};
+    for (int c = 0; c < width; c += 4) {
+      const float4 key = load4(block + lane * stride + c);
+#pragma unroll
+      for (int r = 0; r < kRowsOfWarp; r++) {
+        const float4 query = load4(queries + (warp * kRowsOfWarp + r) * columns + c);
+        dots[r] = fmaf(query.x, key.x, dots[r]);
+        dots[r] = fmaf(query.y, key.y, dots[r]);
+        dots[r] = fmaf(query.z, key.z, dots[r]);
+        dots[r] = fmaf(query.w, key.w, dots[r]);
+      }
+    }
+
+    float weight[kRowsOfWarp];
+    const int key = start + lane;
+#pragma unroll
+    for (int r = 0; r < kRowsOfWarp; r++) {
+      float score = dots[r] * scale;
+      if (soft_cap != 0) {
+        score = soft_cap * tanhf(score / soft_cap);
+      }
+      score += slope[r] * static_cast<float>(key - position[r]);
+      score = task.sees(position[r], key) ? score : -kInfinity;
+      const float now = fmaxf(most[r], warp_max(score));
+      const float shift = now == -kInfinity ? 0 : now;  // nothing seen yet: all weights are 0
+      const float fade = expf(most[r] - shift);
+      weight[r] = expf(score - shift);
+      most[r] = now;
+      total[r] = total[r] * fade + weight[r];
+#pragma unroll
+      for (int i = 0; i < kMostColumns / kWarp; i++) {
+        sums[r][i] *= fade;
+      }
+    }
+    weights[warp][lane] = make_float4(weight[0], weight[1], weight[2], weight[3]);
+    __syncthreads();
+
+    copy_rows([&](int row) { return task.value + task.key_offset(start + row); }, keys, width, vectors,
+              block, columns, stride);
+    __syncthreads();
+
+    for (int j = 0; j < keys; j++) {
+      const float4 all = weights[warp][j];
+      const float of_row[kRowsOfWarp] = {all.x, all.y, all.z, all.w};
+#pragma unroll
+      for (int i = 0; i < kMostColumns / kWarp; i++) {
+        if (i * kWarp < columns) {
+          const float value = block[j * stride + i * kWarp + lane];
+#pragma unroll
+          for (int r = 0; r < kRowsOfWarp; r++) {
+            if (task.sees(position[r], start + j)) {
+              sums[r][i] = fmaf(of_row[r], value, sums[r][i]);
+            }
+          }
+        }
+      }
+    }
+    __syncthreads();
+  }
+
+#pragma unroll
+  for (int r = 0; r < kRowsOfWarp; r++) {
+    const float inverse = 1 / warp_sum(total[r]);
+    if (own + r < task.rows) {
+      float* const row = task.out + task.offset(own + r);
+#pragma unroll
+      for (int i = 0; i < kMostColumns / kWarp; i++) {
+        if (i * kWarp + lane < width) {
+          row[i * kWarp + lane] = sums[r][i] * inverse;
+        }
+      }
+    }
+  }
+}
+LACO_EXPORT(laco_attention_f32_v1)
+
+namespace {
+
+// ---- tensor cores
+
+namespace tensor_cores {
+
+constexpr int kThreads = 256;
+constexpr int kRowsOfWarp = 16;
+constexpr int kRows = kRowsOfWarp * (kThreads / kWarp);
+constexpr float kLog2E = 1.44269504f;
+
+// Numbers from here on are infinite in T.
+template <class T>
+constexpr float kOverflow = kIsHalf<T> ? 65520.0f : 0x1.ffp127f;
+
+// What is neither NaN nor infinite in T.
+template <class T>
+__device__ __forceinline__ bool finite(float x) {
+  return fabsf(x) < kOverflow<T>;
+}
+
+// kTileRows rows of keys or values on their way into shared memory: they are asked for before one product
+// and put down, rounded to T, after it, so that memory is waited for while tensor cores work.
+template <class T, int kWidth, int kTileRows>
+struct Transit {
+  static constexpr int kLanes = kWidth < 128 ? kWidth / 4 : 32;  // next to each other in a row
+  static constexpr int kColumns = 4 * kLanes;
+  static constexpr int kRowStep = kThreads / kLanes;
+  static constexpr int kRowSteps = kTileRows / kRowStep;
+  static constexpr int kColumnSteps = kWidth / kColumns;
+  float4 quads[kRowSteps][kColumnSteps];
+
+  __device__ static int row() { return static_cast<int>(threadIdx.x) / kLanes; }
+  __device__ static int column() { return static_cast<int>(threadIdx.x) % kLanes * 4; }
+
+  // Of the tile, `rows` rows are there, which are as good as any for those that are not.
+  __device__ __forceinline__ void ask(const float* from, int stride, int rows, int width, bool vectors) {
+#pragma unroll
+    for (int c = 0; c < kColumnSteps; c++) {
+      if (column() + c * kColumns >= width) {
+#pragma unroll
+        for (int r = 0; r < kRowSteps; r++) {
+          quads[r][c] = make_float4(0, 0, 0, 0);
+        }
+        continue;
+      }
+      const float* p = from + column() + c * kColumns;
+      if (vectors) {
+#pragma unroll
+        for (int r = 0; r < kRowSteps; r++) {
+          quads[r][c] = load4(p + int64_t{min(row() + r * kRowStep, rows - 1)} * stride);
+        }
+      } else {
+#pragma unroll
+        for (int r = 0; r < kRowSteps; r++) {
+          const float* q = p + int64_t{min(row() + r * kRowStep, rows - 1)} * stride;
+          quads[r][c] = make_float4(q[0], q[1], q[2], q[3]);
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void put(T* tile) const {
+    static_assert(kRowStep % 8 == 0 && kColumns % 64 == 0, "steps are periods of the swizzle");
+    T* const to = tile + swizzled<kWidth>(row(), column());
+#pragma unroll
+    for (int r = 0; r < kRowSteps; r++) {
+#pragma unroll
+      for (int c = 0; c < kColumnSteps; c++) {
+        store4(to + r * kRowStep * kWidth + c * kColumns, quads[r][c]);
+      }
+    }
+  }
+
+  // Puts 0 for what is not finite; returns whether there was any.
+  __device__ __forceinline__ bool put_finite(T* tile) {
+    bool all = true;
+    auto keep = [&](float& x) {
+      if (!finite<T>(x)) {
+        x = 0;
+        all = false;
+      }
+    };
+#pragma unroll
+    for (int r = 0; r < kRowSteps; r++) {
+#pragma unroll
+      for (int c = 0; c < kColumnSteps; c++) {
+        keep(quads[r][c].x);
+        keep(quads[r][c].y);
+        keep(quads[r][c].z);
+        keep(quads[r][c].w);
+      }
+    }
+    put(tile);
+    return !all;
+  }
+};
+
+// What a lane names to load_matrices of a swizzled tile [*, kWidth] in shared memory.
+template <class T, int kWidth>
+struct Pieces {
+  Shared start;  // of the lane's row in the tile's first rows
+  int vector;    // of the first eight there that it names, swizzled
+
+  __device__ __forceinline__ Pieces(T* tile, int row, int column)
+      : start(shared_place(tile + row * kWidth)), vector(column / 8 ^ row % 8) {}
+
+  // `rows` further down, a multiple of 8, and `columns` to the right, a multiple of 16.
+  template <bool kTransposed>
+  __device__ __forceinline__ void load(uint32_t (&piece)[4], int rows, int columns) const {
+    load_matrices<kTransposed>(
+        piece, start + (vector ^ columns % 64 / 8) * 16 + columns / 64 * 128 + rows * kWidth * 2);
+  }
+};
+
+// Up to this width a warp's queries stay in registers.
+constexpr int kWidthHeld = 128;
+
+// Scores, weights and sums of a warp's 16 rows lie as multiply_add leaves its d: a lane has two rows, 8
+// apart, and of every 8 columns two.
+constexpr int kHalves = 2;
+
+// scores = queries keys^T.
+template <class T, int kWidth, int kKeys>
+__device__ __forceinline__ void score(const Pieces<T, kWidth>& queries, const uint32_t (&held)[kWidth / 16][4],
+                                      const Pieces<T, kWidth>& keys, float (&scores)[kKeys / 8][4]) {
+#pragma unroll
+  for (int n = 0; n < kKeys / 8; n++) {
+    scores[n][0] = scores[n][1] = scores[n][2] = scores[n][3] = 0;
+  }
+#pragma unroll
+  for (int k = 0; k < kWidth / 16; k++) {
+    uint32_t query[4] = {held[k][0], held[k][1], held[k][2], held[k][3]};
+    if constexpr (kWidth > kWidthHeld) {
+      queries.template load<false>(query, 0, k * 16);
+    }
+#pragma unroll
+    for (int n = 0; n < kKeys / 16; n++) {
+      uint32_t key[4];
+      keys.template load<false>(key, n * 16, k * 16);
+      multiply_add<T>(scores[2 * n], query, key[0], key[1]);
+      multiply_add<T>(scores[2 * n + 1], query, key[2], key[3]);
+    }
+  }
+}
+
+// sums += weights values.
+template <class T, int kWidth, int kKeys>
+__device__ __forceinline__ void weigh(const float (&weights)[kKeys / 8][4], const Pieces<T, kWidth>& values,
+                                      float (&sums)[kWidth / 8][4]) {
+#pragma unroll
+  for (int k = 0; k < kKeys / 16; k++) {
+    // What lies as a d of 16 columns lies as an a.
+    const float(&low)[4] = weights[2 * k], (&high)[4] = weights[2 * k + 1];
+    const uint32_t weight[4] = {narrow_two<T>(low[0], low[1]), narrow_two<T>(low[2], low[3]),
+                                narrow_two<T>(high[0], high[1]), narrow_two<T>(high[2], high[3])};
+#pragma unroll
+    for (int n = 0; n < kWidth / 16; n++) {
+      uint32_t value[4];
+      values.template load<true>(value, k * 16, n * 16);
+      multiply_add<T>(sums[2 * n], weight, value[0], value[1]);
+      multiply_add<T>(sums[2 * n + 1], weight, value[2], value[3]);
+    }
+  }
+}
+
+// What a lane knows of its two rows.
+struct Rows {
+  int position[kHalves];
+  float slope[kHalves];
+  float most[kHalves];   // the largest score so far
+  float total[kHalves];  // of the weights of this lane's keys
+};
+
+// Turns scores into weights relative to the largest so far, and fades what was gathered when that grows.
+template <int kWidth, int kKeys>
+__device__ __forceinline__ void soften(float (&scores)[kKeys / 8][4], float log2_scale, Rows& rows,
+                                       float (&sums)[kWidth / 8][4]) {
+#pragma unroll
+  for (int h = 0; h < kHalves; h++) {
+    float now = rows.most[h];
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; n++) {
+      now = fmaxf(now, fmaxf(scores[n][2 * h], scores[n][2 * h + 1]));
+    }
+    // The row's other columns are with the three lanes beside.
+    now = fmaxf(now, __shfl_xor_sync(~0u, now, 1));
+    now = fmaxf(now, __shfl_xor_sync(~0u, now, 2));
+    const float shift = now == -kInfinity ? 0 : now * log2_scale;  // nothing seen yet: all weights are 0
+    const float fade = exp2_quick(rows.most[h] * log2_scale - shift);
+    rows.most[h] = now;
+    rows.total[h] *= fade;
+#pragma unroll
+    for (int n = 0; n < kWidth / 8; n++) {
+      sums[n][2 * h] *= fade;
+      sums[n][2 * h + 1] *= fade;
+    }
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; n++) {
+#pragma unroll
+      for (int i = 2 * h; i < 2 * h + 2; i++) {
+        scores[n][i] = exp2_quick(fmaf(scores[n][i], log2_scale, -shift));
+        rows.total[h] += scores[n][i];
+      }
+    }
+  }
+}
+
+// kKeys keys in shared memory at a time.
+template <class T, int kWidth, int kKeys>
+__device__ __forceinline__ void attend(const Task& task, const float* alibi, float scale, float soft_cap) {
+  const int first = task.first_row(kRows);
+  if (first >= task.rows) {
+    return;
+  }
+  const int last = min(first + kRows, task.rows) - 1;
+  LACO_DYNAMIC_SHARED(T, shared);
+  T* const queries = shared;                 // [kRows, kWidth], swizzled
+  T* const keys = queries + kRows * kWidth;  // [kKeys, kWidth]
+  T* const values = keys + kKeys * kWidth;   // [kKeys, kWidth]
+
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int in_block = static_cast<int>(threadIdx.x) / kWarp * kRowsOfWarp;
+  const int own = first + in_block;  // the warp's first row
+  const int pair = lane % 4 * 2;     // the lane's columns of every eight: pair and the next
+  const Pieces<T, kWidth> query_pieces(queries, in_block + lane % 16, lane / 16 * 8);
+  const Pieces<T, kWidth> key_pieces(keys, lane / 16 * 8 + lane % 8, lane / 8 % 2 * 8);
+  const Pieces<T, kWidth> value_pieces(values, lane % 16, lane / 16 * 8);
+
+  const bool vectors = aligned4(task.query) && aligned4(task.key) && aligned4(task.value);
+  const int begin = task.seen_from(first), end = task.seen_to(last);
+  Transit<T, kWidth, kKeys> transit;
+  auto ask = [&](const float* from, int start) {
+    transit.ask(from + task.key_offset(start), task.key_stride, min(kKeys, end - start), task.width, vectors);
+  };
+  ask(task.key, begin);
+  for (int i = static_cast<int>(threadIdx.x); i < kRows * (kWidth / 4); i += kThreads) {
+    const int row = i / (kWidth / 4), column = i % (kWidth / 4) * 4;
+    float4 x = make_float4(0, 0, 0, 0);
+    if (first + row <= last && column < task.width) {
+      const float* p = task.query + task.offset(first + row) + column;
+      x = vectors ? load4(p) : make_float4(p[0], p[1], p[2], p[3]);
+    }
+    store4(queries + swizzled<kWidth>(row, column), x);
+  }
+  transit.put(keys);
+  __syncthreads();
+
+  uint32_t held[kWidth / 16][4] = {};
+  if constexpr (kWidth <= kWidthHeld) {
+#pragma unroll
+    for (int k = 0; k < kWidth / 16; k++) {
+      query_pieces.template load<false>(held[k], 0, k * 16);
+    }
+  }
+  Rows rows;
+#pragma unroll
+  for (int h = 0; h < kHalves; h++) {
+    const int row = own + lane / 4 + 8 * h;
+    rows.position[h] = task.position(row);
+    rows.slope[h] = task.slope(alibi, row);
+    rows.most[h] = -kInfinity;
+    rows.total[h] = 0;
+  }
+  float sums[kWidth / 8][4] = {};
+
+  // Soft-cap and ALiBi need the scores as they are; else the scale goes into the exponential.
+  const bool plain = soft_cap == 0 && alibi == nullptr;
+  const float log2_scale = plain ? scale * kLog2E : kLog2E;
+  const float into_cap = 2 * kLog2E / soft_cap;
+  // All rows of the block see keys [whole_from, whole_to), the warp's rows together [own_from, own_to).
+  const int whole_from = task.seen_from(last), whole_to = task.seen_to(first);
+  const int own_from = task.seen_from(own);
+  const int own_to = own <= last ? task.seen_to(min(own + kRowsOfWarp - 1, last)) : 0;
+
+  for (int start = begin; start < end; start += kKeys) {
+    ask(task.value, start);
+    const bool seen = start < own_to && start + kKeys > own_from;
+    float scores[kKeys / 8][4];
+    if (seen) {
+      score<T, kWidth, kKeys>(query_pieces, held, key_pieces, scores);
+    }
+
+    // Where some rows see some keys only, weights of 0 would meet values that may be NaN or infinite.
+    const bool in_part = start < whole_from || start + kKeys > whole_to;
+    bool left_out = false;
+    if (in_part) {
+      left_out = transit.put_finite(values);
+    } else {
+      transit.put(values);
+    }
+    left_out = __syncthreads_or(left_out) != 0;
+    const bool more = start + kKeys < end;
+    if (more) {
+      ask(task.key, start + kKeys);
+    }
+
+    if (seen) {
+      if (!plain || in_part) {
+#pragma unroll
+        for (int n = 0; n < kKeys / 8; n++) {
+#pragma unroll
+          for (int i = 0; i < 4; i++) {
+            const int key = start + n * 8 + pair + i % 2;
+            float& s = scores[n][i];
+            if (!plain) {
+              s *= scale;
+              if (soft_cap != 0) {
+                // tanh(x) = 1 - 2 / (exp(2x) + 1)
+                s = soft_cap - __fdividef(2 * soft_cap, exp2_quick(into_cap * s) + 1);
+              }
+              s += rows.slope[i / 2] * static_cast<float>(key - rows.position[i / 2]);
+            }
+            s = task.sees(rows.position[i / 2], key) ? s : -kInfinity;
+          }
+        }
+      }
+      soften<kWidth, kKeys>(scores, log2_scale, rows, sums);
+      weigh<T, kWidth, kKeys>(scores, value_pieces, sums);
+      if (left_out) {
+        // A weight is above 0: its product with an infinity, or with NaN, is that.
+        for (int key = start; key < min(start + kKeys, end); key++) {
+          const float* const value = task.value + task.key_offset(key);
+#pragma unroll
+          for (int n = 0; n < kWidth / 8; n++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+              const int column = n * 8 + pair + i % 2;
+              if (column < task.width && task.sees(rows.position[i / 2], key) && !finite<T>(value[column])) {
+                sums[n][i] += widen(narrow<T>(value[column]));
+              }
+            }
+          }
+        }
+      }
+    }
+    if (more) {
+      transit.put(keys);
+    }
+    __syncthreads();
+  }
+
+#pragma unroll
+  for (int h = 0; h < kHalves; h++) {
+    float total = rows.total[h];
+    total += __shfl_xor_sync(~0u, total, 1);
+    total += __shfl_xor_sync(~0u, total, 2);
+    const float inverse = 1 / total;
+    const int row = own + lane / 4 + 8 * h;
+    if (row <= last) {
+      float* const to = task.out + task.offset(row) + pair;
+      const bool both = aligned(to, 8);
+#pragma unroll
+      for (int n = 0; n < kWidth / 8; n++) {
+        if (n * 8 < task.width) {
+          const float2 two = make_float2(sums[n][2 * h] * inverse, sums[n][2 * h + 1] * inverse);
+          if (both) {
+            *reinterpret_cast<float2*>(to + n * 8) = two;
+          } else {
+            to[n * 8] = two.x;
+            to[n * 8 + 1] = two.y;
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace tensor_cores
+}  // namespace
+
+#define LACO_ATTENTION(name, T, width, keys, blocks)                                                   \
+  extern "C" __global__ void __launch_bounds__(tensor_cores::kThreads, blocks)                         \
+      name(const float* q, const float* k, const float* v, float* out, const int32_t* offsets,         \
+           const int32_t* key_offsets, const int32_t* past, const float* alibi, int32_t heads,         \
+           int32_t key_heads, int32_t head_width, int32_t window, float scale, float soft_cap) {       \
+    const Task task(q, k, v, out, offsets, key_offsets, past, heads, key_heads, head_width, window);   \
+    tensor_cores::attend<T, width, keys>(task, alibi, scale, soft_cap);                                \
+  }                                                                                                    \
+  LACO_EXPORT(name)
+
+LACO_ATTENTION(laco_attention_bf16_v2, __nv_bfloat16, 64, 32, 2)
+LACO_ATTENTION(laco_attention_bf16_v3, __nv_bfloat16, 128, 64, 1)
+LACO_ATTENTION(laco_attention_bf16_v4, __nv_bfloat16, 256, 32, 1)
+LACO_ATTENTION(laco_attention_f16_v2, __half, 64, 32, 2)
+LACO_ATTENTION(laco_attention_f16_v3, __half, 128, 64, 1)
+LACO_ATTENTION(laco_attention_f16_v4, __half, 256, 32, 1)

@@ -1,0 +1,282 @@
+// attention.cu against its definition in f64, from inputs as the variant rounds them.
+#include <algorithm>
+#include <limits>
+
+#include "check.hpp"
+
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+struct Case {
+  int heads, key_heads, width;
+  std::vector<int> lengths;
+  std::vector<int> past = std::vector<int>(lengths.size());
+  int window = 0;
+  float soft_cap = 0;
+  bool alibi = false;
+  float scale = 0;  // 0: 1 / sqrt(width)
+  size_t shift = 0;  // of all tensors from an aligned address, in elements
+
+  int group() const { return heads / key_heads; }
+  int query_stride() const { return heads * width; }
+  int key_stride() const { return key_heads * width; }
+
+  std::string words() const {
+    std::string all = std::to_string(heads) + "/" + std::to_string(key_heads) + " heads of " +
+                      std::to_string(width) + ", window " + std::to_string(window) + ", soft-cap " +
+                      std::to_string(soft_cap) + (alibi ? ", alibi" : "") + ", shift " +
+                      std::to_string(shift) + ", lengths";
+    for (size_t s = 0; s < lengths.size(); s++) {
+      all += " " + std::to_string(past[s]) + "+" + std::to_string(lengths[s]);
+    }
+    return all;
+  }
+};
+
+struct Variant {
+  const char* name;
+  int rows, threads, shared_bytes, most_width;
+  double tolerance;  // of the sum of weighted magnitudes
+  float (*rounded)(float);
+};
+
+template <class T>
+float rounded(float x) {
+  return static_cast<float>(check::wide(check::narrow<T>(static_cast<double>(x))));
+}
+
+// A weight is rounded to half a unit in the last place; f32 sums of some hundred terms lose a few more.
+constexpr double kBf16 = 0x1p-8 + 1e-5, kF16 = 0x1p-11 + 1e-5;
+const Variant kF32{"laco_attention_f32_v1", 16, 128, 0, 512, 3e-6, rounded<float>};
+const std::vector<Variant> kVariants = {
+    kF32,
+    {"laco_attention_bf16_v2", 128, 256, 24576, 64, kBf16, rounded<__nv_bfloat16>},
+    {"laco_attention_bf16_v3", 128, 256, 65536, 128, kBf16, rounded<__nv_bfloat16>},
+    {"laco_attention_bf16_v4", 128, 256, 98304, 256, kBf16, rounded<__nv_bfloat16>},
+    {"laco_attention_f16_v2", 128, 256, 24576, 64, kF16, rounded<__half>},
+    {"laco_attention_f16_v3", 128, 256, 65536, 128, kF16, rounded<__half>},
+    {"laco_attention_f16_v4", 128, 256, 98304, 256, kF16, rounded<__half>},
+};
+
+struct Inputs {
+  std::vector<float> query, key, value, slopes;
+  std::vector<int32_t> offsets{0}, key_offsets{0};
+  float scale;
+
+  explicit Inputs(const Case& c, double query_deviation = 1) {
+    for (size_t s = 0; s < c.lengths.size(); s++) {
+      offsets.push_back(offsets.back() + c.lengths[s]);
+      key_offsets.push_back(key_offsets.back() + c.past[s] + c.lengths[s]);
+    }
+    query = check::random<float>(static_cast<size_t>(offsets.back() * c.query_stride()), query_deviation);
+    key = check::random<float>(static_cast<size_t>(key_offsets.back() * c.key_stride()));
+    value = check::random<float>(key.size());
+    for (int h = 0; h < c.heads; h++) {
+      slopes.push_back(static_cast<float>(std::exp2(-8.0 * (h + 1) / c.heads)));
+    }
+    scale = c.scale != 0 ? c.scale : static_cast<float>(1 / std::sqrt(static_cast<double>(c.width)));
+  }
+
+  // Row `position` of sequence s under a key-value head.
+  size_t key_row(const Case& c, int s, int position, int head) const {
+    return static_cast<size_t>((key_offsets[static_cast<size_t>(s)] + position) * c.key_stride() +
+                               head * c.width);
+  }
+};
+
+struct Expected {
+  std::vector<double> out, magnitude;  // the weighted sum of values, and of their magnitudes
+};
+
+Expected attend(const Case& c, const Inputs& in, float (*rounded)(float)) {
+  Expected expected;
+  expected.out.resize(in.query.size());
+  expected.magnitude.resize(in.query.size());
+  auto get = [&](const std::vector<float>& from, size_t i) { return static_cast<double>(rounded(from[i])); };
+  const auto width = static_cast<size_t>(c.width);
+  for (int s = 0; s < static_cast<int>(c.lengths.size()); s++) {
+    const auto at = static_cast<size_t>(s);
+    for (int i = 0; i < c.lengths[at]; i++) {
+      const int position = c.past[at] + i;
+      const int first = c.window == 0 ? 0 : std::max(0, position - c.window + 1);
+      for (int h = 0; h < c.heads; h++) {
+        const auto q = static_cast<size_t>((in.offsets[at] + i) * c.query_stride() + h * c.width);
+        std::vector<double> weights;
+        for (int j = first; j <= position; j++) {
+          const size_t k = in.key_row(c, s, j, h / c.group());
+          double score = 0;
+          for (size_t d = 0; d < width; d++) {
+            score += get(in.query, q + d) * get(in.key, k + d);
+          }
+          score *= static_cast<double>(in.scale);
+          if (c.soft_cap != 0) {
+            const auto cap = static_cast<double>(c.soft_cap);
+            score = cap * std::tanh(score / cap);
+          }
+          if (c.alibi) {
+            score += static_cast<double>(in.slopes[static_cast<size_t>(h)]) * (j - position);
+          }
+          weights.push_back(score);
+        }
+        const double most = *std::max_element(weights.begin(), weights.end());
+        double total = 0;
+        for (double& weight : weights) {
+          weight = std::exp(weight - most);
+          total += weight;
+        }
+        for (size_t d = 0; d < width; d++) {
+          double sum = 0, magnitude = 0;
+          for (int j = first; j <= position; j++) {
+            const double product = weights[static_cast<size_t>(j - first)] / total *
+                                   get(in.value, in.key_row(c, s, j, h / c.group()) + d);
+            sum += product;
+            magnitude += std::abs(product);
+          }
+          expected.out[q + d] = sum;
+          expected.magnitude[q + d] = magnitude;
+        }
+      }
+    }
+  }
+  return expected;
+}
+
+bool takes(const Variant& variant, const Case& c) {
+  return variant.rows == kF32.rows || (c.width % 16 == 0 && c.width <= variant.most_width);
+}
+
+void run(const Variant& variant, const Case& c, const Inputs& in, double tolerance) {
+  check::Buffer<float> query(in.query, c.shift), key(in.key, c.shift), value(in.value, c.shift);
+  check::Buffer<float> out(in.query.size(), c.shift);
+  check::Buffer<float> slopes(in.slopes);
+  check::Buffer<int32_t> offsets(in.offsets), key_offsets(in.key_offsets), past(c.past);
+  const int longest = *std::max_element(c.lengths.begin(), c.lengths.end());
+  const int rounded_width = (c.width + 31) / 32 * 32;
+  const int shared_bytes = variant.shared_bytes != 0 ? variant.shared_bytes : 192 * rounded_width + 512;
+  const auto blocks = static_cast<unsigned>((longest * c.group() + variant.rows - 1) / variant.rows);
+  check::launch(variant.name,
+                dim3(blocks, static_cast<unsigned>(c.key_heads), static_cast<unsigned>(c.lengths.size())),
+                dim3(static_cast<unsigned>(variant.threads)), static_cast<size_t>(shared_bytes),
+                static_cast<const float*>(query.data()), static_cast<const float*>(key.data()),
+                static_cast<const float*>(value.data()), out.data(),
+                static_cast<const int32_t*>(offsets.data()),
+                static_cast<const int32_t*>(key_offsets.data()), static_cast<const int32_t*>(past.data()),
+                c.alibi ? static_cast<const float*>(slopes.data()) : nullptr, c.heads, c.key_heads, c.width,
+                c.window, in.scale, c.soft_cap);
+  const Expected expected = attend(c, in, variant.rounded);
+  for (size_t i = 0; i < out.size(); i++) {
+    const double magnitude = std::isfinite(expected.magnitude[i]) ? expected.magnitude[i] : 0;
+    CHECK_CLOSE(static_cast<double>(out[i]), expected.out[i], tolerance * magnitude + 1e-30,
+                std::string(variant.name) + ", " + c.words() + ", element " + std::to_string(i));
+  }
+}
+
+void run_all(const Case& c) {
+  const Inputs in(c);
+  for (const Variant& variant : kVariants) {
+    if (takes(variant, c)) {
+      run(variant, c, in, variant.tolerance);
+    }
+  }
+}
+
+}  // namespace
+
+TEST(attention_of_every_width) {
+  for (int width : {1, 2, 7, 12, 16, 33, 48, 64, 80, 96, 112, 127, 128, 144, 240, 256, 257, 500, 512}) {
+    run_all({2, 1, width, {5, 40}});
+  }
+}
+
+TEST(attention_of_every_length) {
+  for (int length : {1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129}) {
+    run_all({1, 1, 16, {length}});
+    run_all({1, 1, 80, {length}});
+  }
+  run_all({1, 1, 144, {33, 130}});
+}
+
+TEST(attention_of_packed_sequences_and_grouped_heads) {
+  run_all({4, 4, 32, {1, 7, 33, 97}});
+  run_all({4, 2, 64, {3, 70, 1}});
+  run_all({9, 3, 32, {50, 2, 12}});
+  run_all({8, 1, 128, {20, 5}});
+}
+
+TEST(attention_to_keys_from_before) {
+  run_all({2, 2, 64, {1, 1, 5, 40}, {0, 200, 63, 64}});
+  run_all({6, 2, 80, {1, 9, 33}, {127, 64, 1}});
+  run_all({2, 1, 160, {1, 3}, {70, 31}});
+  // A step of generation.
+  run_all({4, 1, 128, {1}, {700}});
+}
+
+TEST(attention_within_a_window) {
+  for (int window : {1, 2, 16, 33, 64, 100}) {
+    run_all({2, 1, 32, {150}, {0}, window});
+  }
+  run_all({1, 1, 128, {200}, {90}, 70});
+  run_all({4, 2, 144, {1, 70}, {300, 5}, 40});
+}
+
+TEST(attention_with_capped_scores) {
+  run_all({2, 1, 64, {80}, {3}, 0, 2.0f});
+  run_all({2, 1, 144, {40}, {3}, 20, 50.0f});
+}
+
+TEST(attention_with_slopes_by_distance) {
+  run_all({4, 4, 32, {70}, {9}, 0, 0, true});
+  run_all({6, 2, 80, {30, 5}, {0, 64}, 0, 0, true});
+  run_all({6, 2, 160, {30, 5}, {0, 64}, 17, 3.0f, true});
+}
+
+TEST(attention_of_tensors_aligned_to_an_element) {
+  for (size_t shift : {1, 2, 3}) {
+    run_all({2, 1, 64, {40}, {30}, 0, 0, false, 0, shift});
+  }
+  run_all({1, 1, 96, {40}, {30}, 0, 0, false, 0, 1});
+  run_all({1, 1, 256, {40}, {30}, 0, 0, false, 0, 1});
+}
+
+TEST(attention_of_large_scores) {
+  Case c{1, 1, 32, {90}};
+  c.scale = 1;
+  const Inputs in(c, 100);
+  for (const Variant& variant : kVariants) {
+    if (takes(variant, c)) {
+      // f32 leaves an absolute 1e-4 in an exponent of some hundreds.
+      run(variant, c, in, variant.tolerance + 1e-3);
+    }
+  }
+  Case wide = c;
+  wide.width = 256;
+  const Inputs wide_in(wide, 30);
+  run(kF32, wide, wide_in, 1e-3);
+  run(kVariants[6], wide, wide_in, 1e-3);
+}
+
+TEST(attention_does_not_see_what_is_masked) {
+  // In the future, before the window, in the next sequence.
+  for (int window : {0, 10, 40}) {
+    for (int width : {16, 80, 144}) {
+      const Case c{4, 2, width, {140, 30}, {0, 37}, window};
+      Inputs in(c);
+      in.key[in.key_row(c, 0, 70, 1) + 3] = static_cast<float>(kNaN);
+      in.key[in.key_row(c, 0, 20, 0) + 5] = static_cast<float>(kInfinity);
+      in.value[in.key_row(c, 0, 30, 0) + 5] = static_cast<float>(kNaN);
+      in.value[in.key_row(c, 0, 131, 1) + 1] = static_cast<float>(kInfinity);
+      in.value[in.key_row(c, 0, 131, 1) + 2] = static_cast<float>(-kInfinity);
+      in.value[in.key_row(c, 0, 133, 1) + 2] = static_cast<float>(kInfinity);
+      in.value[in.key_row(c, 1, 0, 0) + 7] = static_cast<float>(kNaN);
+      in.value[in.key_row(c, 1, 60, 1) + 9] = static_cast<float>(-kInfinity);
+      in.value[in.key_row(c, 1, 62, 1) + 8] = 70000;  // infinite in f16
+      for (const Variant& variant : kVariants) {
+        if (takes(variant, c)) {
+          run(variant, c, in, variant.tolerance);
+        }
+      }
+    }
+  }
+}

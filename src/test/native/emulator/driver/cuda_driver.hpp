@@ -1,0 +1,165 @@
+// The part of CUDA's driver API that the stand-in libcuda.so.1 has, with the driver's own names and values,
+// and what tests set in the stand-in.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+using CUresult = int;
+using CUdevice = int;
+using CUdeviceptr = uint64_t;
+using CUcontext = struct CUctx_st*;
+using CUmodule = struct CUmod_st*;
+using CUfunction = struct CUfunc_st*;
+using CUstream = struct CUstream_st*;
+using CUevent = struct CUevent_st*;
+
+enum : CUresult {
+  CUDA_SUCCESS = 0,
+  CUDA_ERROR_INVALID_VALUE = 1,
+  CUDA_ERROR_OUT_OF_MEMORY = 2,
+  CUDA_ERROR_NOT_INITIALIZED = 3,
+  CUDA_ERROR_NO_DEVICE = 100,
+  CUDA_ERROR_INVALID_DEVICE = 101,
+  CUDA_ERROR_INVALID_IMAGE = 200,
+  CUDA_ERROR_INVALID_CONTEXT = 201,
+  CUDA_ERROR_NO_BINARY_FOR_GPU = 209,
+  CUDA_ERROR_UNSUPPORTED_PTX_VERSION = 222,
+  CUDA_ERROR_INVALID_HANDLE = 400,
+  CUDA_ERROR_NOT_FOUND = 500,
+  CUDA_ERROR_NOT_READY = 600,
+  CUDA_ERROR_ILLEGAL_ADDRESS = 700,
+  CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES = 701,
+  CUDA_ERROR_CONTEXT_IS_DESTROYED = 709,
+  CUDA_ERROR_MISALIGNED_ADDRESS = 716,
+  CUDA_ERROR_LAUNCH_FAILED = 719,
+};
+
+enum : int {
+  CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK = 1,
+  CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X = 2,
+  CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Y = 3,
+  CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Z = 4,
+  CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X = 5,
+  CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y = 6,
+  CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z = 7,
+  CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK = 8,
+  CU_DEVICE_ATTRIBUTE_WARP_SIZE = 10,
+  CU_DEVICE_ATTRIBUTE_CLOCK_RATE = 13,
+  CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16,
+  CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE = 36,
+  CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH = 37,
+  CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE = 38,
+  CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT = 40,
+  CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING = 41,
+  CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75,
+  CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76,
+  CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN = 97,
+};
+
+enum : int {
+  CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK = 0,
+  CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES = 1,
+  CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8,
+};
+
+constexpr unsigned CU_STREAM_NON_BLOCKING = 1;
+constexpr unsigned CU_EVENT_DISABLE_TIMING = 2;
+
+inline void* const CU_LAUNCH_PARAM_END = nullptr;
+inline void* const CU_LAUNCH_PARAM_BUFFER_POINTER = reinterpret_cast<void*>(1);
+inline void* const CU_LAUNCH_PARAM_BUFFER_SIZE = reinterpret_cast<void*>(2);
+
+#define LACO_API extern "C" __attribute__((visibility("default")))
+
+LACO_API CUresult cuInit(unsigned flags);
+LACO_API CUresult cuDriverGetVersion(int* version);
+LACO_API CUresult cuGetErrorName(CUresult error, const char** name);
+LACO_API CUresult cuGetErrorString(CUresult error, const char** text);
+LACO_API CUresult cuGetProcAddress_v2(const char* symbol, void** function, int version, uint64_t flags, int* found);
+
+LACO_API CUresult cuDeviceGetCount(int* count);
+LACO_API CUresult cuDeviceGet(CUdevice* device, int ordinal);
+LACO_API CUresult cuDeviceGetName(char* name, int length, CUdevice device);
+LACO_API CUresult cuDeviceTotalMem_v2(size_t* bytes, CUdevice device);
+LACO_API CUresult cuDeviceGetAttribute(int* value, int attribute, CUdevice device);
+
+LACO_API CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device);
+LACO_API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device);
+LACO_API CUresult cuDevicePrimaryCtxReset_v2(CUdevice device);
+LACO_API CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned* flags, int* active);
+LACO_API CUresult cuCtxSetCurrent(CUcontext context);
+LACO_API CUresult cuCtxGetCurrent(CUcontext* context);
+LACO_API CUresult cuCtxGetDevice(CUdevice* device);
+LACO_API CUresult cuCtxSynchronize();
+
+LACO_API CUresult cuMemGetInfo_v2(size_t* free, size_t* total);
+LACO_API CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes);
+LACO_API CUresult cuMemFree_v2(CUdeviceptr pointer);
+LACO_API CUresult cuMemAllocHost_v2(void** pointer, size_t bytes);
+LACO_API CUresult cuMemHostAlloc(void** pointer, size_t bytes, unsigned flags);
+LACO_API CUresult cuMemFreeHost(void* pointer);
+LACO_API CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes);
+LACO_API CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes);
+LACO_API CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes);
+LACO_API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, CUstream stream);
+LACO_API CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream stream);
+LACO_API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream);
+LACO_API CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t count);
+LACO_API CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t count, CUstream stream);
+LACO_API CUresult cuMemsetD32_v2(CUdeviceptr to, unsigned value, size_t count);
+LACO_API CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t count, CUstream stream);
+
+LACO_API CUresult cuStreamCreate(CUstream* stream, unsigned flags);
+LACO_API CUresult cuStreamDestroy_v2(CUstream stream);
+LACO_API CUresult cuStreamSynchronize(CUstream stream);
+LACO_API CUresult cuStreamQuery(CUstream stream);
+LACO_API CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags);
+LACO_API CUresult cuEventCreate(CUevent* event, unsigned flags);
+LACO_API CUresult cuEventDestroy_v2(CUevent event);
+LACO_API CUresult cuEventRecord(CUevent event, CUstream stream);
+LACO_API CUresult cuEventSynchronize(CUevent event);
+LACO_API CUresult cuEventQuery(CUevent event);
+LACO_API CUresult cuEventElapsedTime(float* milliseconds, CUevent start, CUevent end);
+
+LACO_API CUresult cuModuleLoadData(CUmodule* module, const void* image);
+LACO_API CUresult cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned count, int* options, void** values);
+LACO_API CUresult cuModuleLoadFatBinary(CUmodule* module, const void* image);
+LACO_API CUresult cuModuleUnload(CUmodule module);
+LACO_API CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name);
+LACO_API CUresult cuFuncGetAttribute(int* value, int attribute, CUfunction function);
+LACO_API CUresult cuFuncSetAttribute(CUfunction function, int attribute, int value);
+LACO_API CUresult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
+                                 unsigned blockY, unsigned blockZ, unsigned sharedBytes, CUstream stream,
+                                 void** parameters, void** extra);
+
+// ---- control
+
+// Everything as at load: settings from the environment, counters 0, no allocation, no context.
+LACO_API void laco_standin_reset();
+// The nth allocation from now on, of device or pinned memory, finds no memory. 0: none.
+LACO_API void laco_standin_fail_allocation(int64_t nth);
+// The nth launch from now on fails: a sticky code (700, 710 to 719) when the device comes to it, any other
+// at the call. 0: none.
+LACO_API void laco_standin_fail_launch(int64_t nth, int code);
+LACO_API void laco_standin_driver_version(int version);
+LACO_API void laco_standin_compute_capability(int major, int minor);
+LACO_API void laco_standin_device_count(int count);
+// Of each device, in bytes.
+LACO_API void laco_standin_memory(int64_t total);
+// Since the last reset. Allocations that a context's end freed, instead of the program, stay counted as live,
+// but for a context with a sticky error, whose memory cannot be freed in any other way.
+LACO_API int64_t laco_standin_launches();
+LACO_API int64_t laco_standin_allocations();
+LACO_API int64_t laco_standin_live_allocations();
+LACO_API int64_t laco_standin_synchronizations();
+// What the last call that failed found wrong; LACO_STANDIN_LOG=1 prints each to standard error.
+LACO_API const char* laco_standin_last_error();
+
+// ---- for the stand-in cuBLAS
+
+// Queues `run` with a copy of the payload; it returns an error as a launch does.
+LACO_API CUresult laco_standin_enqueue(CUstream stream, CUresult (*run)(const void* payload), const void* payload,
+                                       size_t payloadBytes);
+// Whether the bytes lie in one live allocation of the current context.
+LACO_API int laco_standin_is_device_memory(const void* pointer, size_t bytes);

@@ -1,0 +1,179 @@
+// Streams and events.
+#include <algorithm>
+
+#include "driver.hpp"
+
+using standin::driver;
+using standin::refuse;
+using standin::with_context;
+
+namespace {
+
+CUresult with_stream(const char* name, CUstream stream,
+                     const std::function<CUresult(CUctx_st&, CUstream_st&)>& action) {
+  return with_context(name, [&](CUctx_st& context) -> CUresult {
+    const CUstream found = standin::find_stream(context, stream);
+    return found != nullptr ? action(context, *found)
+                            : refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no stream", static_cast<void*>(stream));
+  });
+}
+
+bool is_event(const CUctx_st& context, CUevent event) {
+  return std::any_of(context.events.begin(), context.events.end(),
+                     [&](const auto& one) { return one.get() == event && !one->destroyed; });
+}
+
+CUresult with_event(const char* name, CUevent event,
+                    const std::function<CUresult(CUctx_st&, CUevent_st&)>& action) {
+  return with_context(name, [&](CUctx_st& context) -> CUresult {
+    return is_event(context, event)
+               ? action(context, *event)
+               : refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no event", static_cast<void*>(event));
+  });
+}
+
+// After the device came to a point that the host waited for: a good moment to look at its memory.
+CUresult synchronized(CUctx_st& context) {
+  driver().synchronizations++;
+  if (context.sticky == CUDA_SUCCESS) {
+    if (const std::string problem = context.memory.check_zones(); !problem.empty()) {
+      context.sticky = refuse(CUDA_ERROR_ILLEGAL_ADDRESS, "%s", problem.c_str());
+    }
+  }
+  return context.sticky;
+}
+
+}  // namespace
+
+CUresult cuCtxSynchronize() {
+  return with_context("cuCtxSynchronize", [](CUctx_st& context) {
+    standin::run_all(context);
+    return synchronized(context);
+  });
+}
+
+CUresult cuStreamCreate(CUstream* stream, unsigned flags) {
+  return with_context("cuStreamCreate", [&](CUctx_st& context) -> CUresult {
+    if (flags > CU_STREAM_NON_BLOCKING) {
+      return refuse(CUDA_ERROR_INVALID_VALUE, "flags %u", flags);
+    }
+    *stream = context.streams.emplace_back(std::make_unique<CUstream_st>()).get();
+    (*stream)->blocking = flags == 0;
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult cuStreamDestroy_v2(CUstream stream) {
+  return with_stream("cuStreamDestroy_v2", stream, [&](CUctx_st& context, CUstream_st& found) -> CUresult {
+    if (stream == nullptr) {
+      return refuse(CUDA_ERROR_INVALID_HANDLE, "the default stream is not to be destroyed");
+    }
+    standin::run_until(context, found, found.queued());
+    found.destroyed = true;
+    return context.sticky;
+  });
+}
+
+CUresult cuStreamSynchronize(CUstream stream) {
+  return with_stream("cuStreamSynchronize", stream, [](CUctx_st& context, CUstream_st& found) {
+    standin::run_until(context, found, found.queued());
+    return synchronized(context);
+  });
+}
+
+// Asking lets the device do one step, so that who asks until it is done comes to an end.
+CUresult cuStreamQuery(CUstream stream) {
+  return with_stream("cuStreamQuery", stream, [](CUctx_st& context, CUstream_st& found) -> CUresult {
+    if (found.queue.empty()) {
+      return CUDA_SUCCESS;
+    }
+    const CUresult status = standin::run_until(context, found, found.done + 1);
+    return status != CUDA_SUCCESS ? status : CUDA_ERROR_NOT_READY;
+  });
+}
+
+CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
+  return with_stream("cuStreamWaitEvent", stream, [&](CUctx_st& context, CUstream_st& found) -> CUresult {
+    if (!is_event(context, event)) {
+      return refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no event", static_cast<void*>(event));
+    }
+    if (flags != 0) {
+      return refuse(CUDA_ERROR_INVALID_VALUE, "flags %u", flags);
+    }
+    if (event->stream == nullptr) {
+      return CUDA_SUCCESS;  // never recorded: nothing to wait for
+    }
+    // What was recorded by now counts, whatever the event is used for later.
+    const auto wait = [&context, other = event->stream, position = event->position] {
+      return standin::run_until(context, *other, position);
+    };
+    return standin::enqueue(context, found, {wait});
+  });
+}
+
+CUresult cuEventCreate(CUevent* event, unsigned flags) {
+  return with_context("cuEventCreate", [&](CUctx_st& context) -> CUresult {
+    if (flags > 3) {
+      return refuse(CUDA_ERROR_INVALID_VALUE, "flags %u", flags);
+    }
+    *event = context.events.emplace_back(std::make_unique<CUevent_st>()).get();
+    (*event)->timing = (flags & CU_EVENT_DISABLE_TIMING) == 0;
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult cuEventDestroy_v2(CUevent event) {
+  return with_event("cuEventDestroy_v2", event, [](CUctx_st&, CUevent_st& found) {
+    found.destroyed = true;
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult cuEventRecord(CUevent event, CUstream stream) {
+  return with_stream("cuEventRecord", stream, [&](CUctx_st& context, CUstream_st& found) -> CUresult {
+    if (!is_event(context, event)) {
+      return refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no event", static_cast<void*>(event));
+    }
+    event->stream = &found;
+    event->position = found.queued() + 1;
+    const auto record = [event] {
+      event->time = std::chrono::steady_clock::now();
+      return CUDA_SUCCESS;
+    };
+    return standin::enqueue(context, found, {record});
+  });
+}
+
+CUresult cuEventSynchronize(CUevent event) {
+  return with_event("cuEventSynchronize", event, [](CUctx_st& context, CUevent_st& found) {
+    if (found.stream != nullptr) {
+      standin::run_until(context, *found.stream, found.position);
+    }
+    return synchronized(context);
+  });
+}
+
+CUresult cuEventQuery(CUevent event) {
+  return with_event("cuEventQuery", event, [](CUctx_st& context, CUevent_st& found) -> CUresult {
+    if (found.stream == nullptr || found.stream->done >= found.position) {
+      return CUDA_SUCCESS;
+    }
+    const CUresult status = standin::run_until(context, *found.stream, found.stream->done + 1);
+    return status != CUDA_SUCCESS ? status : CUDA_ERROR_NOT_READY;
+  });
+}
+
+CUresult cuEventElapsedTime(float* milliseconds, CUevent start, CUevent end) {
+  return with_context("cuEventElapsedTime", [&](CUctx_st& context) -> CUresult {
+    for (const CUevent event : {start, end}) {
+      if (!is_event(context, event) || !event->timing || event->stream == nullptr) {
+        return refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no recorded event that takes the time", static_cast<void*>(event));
+      }
+      if (event->stream->done < event->position) {
+        return CUDA_ERROR_NOT_READY;
+      }
+    }
+    *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
+    return CUDA_SUCCESS;
+  });
+}
