@@ -1,21 +1,22 @@
 // Products with layers that are merged on the way: y = x (sum_j c_j W_j)^T for several candidates, which
 // share the sources W_j and have coefficients, x and y of their own. No merged copy is written or read.
 //
-//   laco_collapse_product_<bf16|f16>_v1
-//       grid (ceil(out_columns / 32), ceil(rows / 128)), block 256, shared memory 98304 bytes
+//   laco_collapse_product_<bf16|f16>_v1   any number of candidates, up to four for one reading of the sources
+//   laco_collapse_product_<bf16|f16>_v2   one candidate: fewer registers, so two blocks per multiprocessor
+//       grid (ceil(out_columns / 32), ceil(rows / 128)), block 256, shared memory 139264 and 106496 bytes
 //
 // Weights are what mix writes, bit for bit: f64, product rounded, sums in the order of the sources, rounded
 // once. Products are summed in f32 in steps of 16, in one order. A coefficient of 0 leaves its source out.
 //
-// When it wins. Let L be the bytes of the weights, S the sources, G the candidates, R the rows. mix moves
-// (S + G) L and the products G L more; this kernel moves S L for every four candidates and every 128 rows,
-// the latter mostly from the L2 cache. Rows up to 128 cost nothing else that counts: with S = 4 and L = 0.4
-// GB, a layer of 7B parameters' kind, and 3 TB/s, that is 0.54 against 0.81 ms for one candidate and 0.54
-// against 1.6 ms for four. Against it stand, for each candidate and each 128 rows, 2 S + 1 f64 operations
-// for each weight (0.11 ms at the 17 T/s of an H100) and the product itself (0.1 ms): from about 400 rows on
-// mix and a library product, which do this once, must be quicker. On cards with few f64 units (compute
-// capability 8.6, 8.9, 12.0: a 64th of f32) the operations outweigh the traffic at any number of rows.
-// All of this is arithmetic; the bench decides.
+// When it should win over mix and a library product, by arithmetic, for the bench to confirm. With weights of
+// L bytes, S sources and G candidates mix moves (S + G) L and the products G L more; this kernel moves S L for
+// every four candidates. For a layer of Llama-2-7B in bf16 (0.4 GB), S = 4 and 3 TB/s that is 0.54 against
+// 0.8 ms with one candidate, and against 1.6 ms with four. But for every 128 rows it does again what mix does
+// once: S conversions to f64 for each weight (0.22 ms at the 3.7 T/s of an H100), and for each candidate 2 S
+// f64 operations (0.1 ms at 17 T/s); and its products run at about half the library's speed (0.1 ms for 128
+// rows). So it wins up to 128 rows, more with more candidates; between 250 and 400 rows the two steps
+// overtake it. Cards with 1/64 of f32's rate in f64 (8.6, 8.9, 12.0) spend more on the sums than on the
+// traffic at any number of rows; they have less shared memory than this takes, too.
 #include "mma.cuh"
 
 namespace {
@@ -24,11 +25,10 @@ using namespace laco;
 
 constexpr int kThreads = 256;
 constexpr int kColumns = 32;  // of y, which are rows of the weights
-constexpr int kRows = 128;    // 16 for each warp
-constexpr int kDepth = 32;    // of the input columns, at a time
-constexpr int kSlab = 4;      // sources at a time
-constexpr int kOwn = kColumns * kDepth / kThreads;  // elements of a tile of weights that a thread mixes
-static_assert(kOwn == 4 && kRows == kThreads / kWarp * 16);
+constexpr int kRows = 128;
+constexpr int kRowsOfWarp = 16;
+constexpr int kSlab = 4;  // sources that are copied and mixed at a time
+static_assert(kRows == kThreads / kWarp * kRowsOfWarp);
 
 template <class T>
 struct Product {
@@ -40,199 +40,281 @@ struct Product {
   int sources;
 };
 
-// kCount elements, of which the first `valid` are there, then zeros: later where the address allows it,
-// now elsewhere.
-template <int kCount, class T>
-__device__ __forceinline__ void copy_some(T* to, const T* from, int64_t valid) {
-  const int count = static_cast<int>(valid < 0 ? 0 : valid < kCount ? valid : kCount);
-  if (aligned(from, kCount * sizeof(T))) {
-    copy_async<kCount * static_cast<int>(sizeof(T))>(shared_place(to), from, count * static_cast<int>(sizeof(T)));
+// Shared memory: up to kGroup candidates, kDepth columns of x and the weights at a time. Sources lie in a ring of
+// kStages slabs. A thread copies what it mixes itself and a warp the rows of x that it multiplies itself; only
+// mixed tiles go from warp to warp.
+template <class T, int kGroup, int kDepth, int kStages>
+struct Tiles {
+  static constexpr int kOwn = kColumns * kDepth / kThreads;  // elements of a tile of weights for each thread
+
+  T sources[kStages][kSlab][kThreads][kOwn];
+  T x[kStages][kGroup][kRows * kDepth];     // swizzled
+  T weights[2][kGroup][kColumns * kDepth];  // mixed, swizzled; one is read while the other is written
+};
+
+// Whether vectors of x and the weights are aligned and, where a row ends, whole or absent.
+template <class T>
+__device__ __forceinline__ bool are_vectors(const Product<T>& p, int first, int candidates) {
+  bool all = p.in_columns % 8 == 0;
+  for (int j = 0; j < p.sources; j++) {
+    all = all && aligned(p.weights[j], 16);
+  }
+  for (int c = 0; c < candidates; c++) {
+    all = all && aligned(p.x[first + c], 16);
+  }
+  return all;
+}
+
+// kCount elements, of which the first `valid` are there, then zeros: vectors later, single elements now.
+template <int kCount, bool kVectors, class T>
+__device__ __forceinline__ void copy_some(Shared to, const T* from, int valid) {
+  constexpr int kBytes = kCount * static_cast<int>(sizeof(T));
+  if constexpr (kVectors) {
+    copy_async<kBytes>(to, from, valid > 0 ? kBytes : 0);
   } else {
-#pragma unroll
     for (int i = 0; i < kCount; i++) {
-      to[i] = i < count ? from[i] : narrow<T>(0);
+      static_cast<T*>(shared_pointer(to))[i] = i < valid ? from[i] : narrow<T>(0);
     }
   }
 }
 
-// Up to kGroup candidates. The tiles of the sources lie in a ring of slabs: kSlab sources of one depth. A
-// thread copies what it mixes itself, and of x a warp what it multiplies itself, so that only the mixed
-// tiles are awaited by all.
-template <class T, int kGroup, int kStages>
-struct Ring {
-  T sources[kStages][kSlab][kThreads][kOwn];
-  T x[kStages][kGroup][kRows * kDepth];  // swizzled; by depth
-  T mixed[2][kGroup][kColumns * kDepth];  // swizzled; by depth
-};
+// What a block does for candidates first … first + candidates - 1.
+template <class T, int kGroup, int kDepth, int kStages, bool kVectors>
+struct Block {
+  using Memory = Tiles<T, kGroup, kDepth, kStages>;
+  static constexpr int kOwn = Memory::kOwn;
+  static constexpr int kLanes = kDepth / 8;  // that copy a row of x
+  static constexpr int kRowStep = kWarp / kLanes;
 
-template <class T, int kGroup, int kStages>
-__device__ __forceinline__ void multiply(const Product<T>& p, int first, int candidates) {
-  LACO_DYNAMIC_SHARED(unsigned char, shared);
-  using Tiles = Ring<T, kGroup, kStages>;
-  static_assert(sizeof(Tiles) <= 98304);
-  Tiles& tiles = *reinterpret_cast<Tiles*>(shared);
+  const Product<T>& p;
+  const int first, candidates;
+  Memory& tiles;
+  const int thread, lane, warp_row;
+  const int in_columns;
+  int64_t row;     // the warp's first
+  int64_t column;  // the block's first
+  int rows;        // of the warp; 0 or less: none
 
-  const int thread = static_cast<int>(threadIdx.x);
-  const int lane = thread % kWarp;
-  const int warp_row = thread / kWarp * 16;
-  // Blocks of the same columns run side by side and find the sources in the L2 cache.
-  const int64_t block = int64_t{blockIdx.y} * gridDim.x + blockIdx.x;
-  const int64_t row = block % gridDim.y * kRows;
-  const int64_t column = block / gridDim.y * kColumns;
+  // The thread's place in a tile of weights, and in the matrix, where `own_valid` columns of its row are left.
+  const int own_column, own_depth;
+  Shared own_place;
+  int64_t own_offset;
+  int own_valid;
+  // Its first place in a tile of x.
+  const int x_row, x_depth;
+  Shared x_place;
+  int64_t x_offset;
 
-  // The thread's place in a tile of weights.
-  const int own_column = thread / (kDepth / kOwn), own_depth = thread % (kDepth / kOwn) * kOwn;
-  const bool own_real = column + own_column < p.out_columns;
-  const int64_t own_offset = (column + own_column) * p.in_columns + own_depth;
+  // The next slab to be copied, and where to.
+  int ask_depth = 0, ask_source = 0, ask_stage = 0, ask_x_stage = 0;
 
-  const int slabs = (p.sources + kSlab - 1) / kSlab;
-  const int64_t depths = (p.in_columns + kDepth - 1) / kDepth;
-
-  // Slabs are asked for in the order of their use: sources within depth, the last with its tiles of x.
-  int64_t ask_depth = 0;
-  int ask_slab = 0, ask_stage = 0, ask_x_stage = 0;
-  auto ask = [&] {
-    if (ask_depth < depths) {
-      const int64_t start = ask_depth * kDepth;
-#pragma unroll
-      for (int j = 0; j < kSlab; j++) {
-        const int source = ask_slab * kSlab + j;
-        if (source < p.sources) {
-          copy_some<kOwn>(tiles.sources[ask_stage][j][thread], global(p.weights[source]) + own_offset + start,
-                          own_real ? p.in_columns - start - own_depth : 0);
-        }
-      }
-      if (++ask_slab == slabs) {
-#pragma unroll
-        for (int c = 0; c < kGroup; c++) {
-#pragma unroll
-          for (int i = 0; i < 16; i += 8) {
-            const int tile_row = warp_row + lane / 4 + i, tile_depth = lane % 4 * 8;
-            if (c < candidates) {
-              copy_some<8>(tiles.x[ask_x_stage][c] + swizzled<kDepth>(tile_row, tile_depth),
-                           global(p.x[first + c]) + (row + tile_row) * p.in_columns + start + tile_depth,
-                           row + tile_row < p.rows ? p.in_columns - start - tile_depth : 0);
-            }
-          }
-        }
-        ask_slab = 0;
-        ask_depth++;
-        ask_x_stage = (ask_x_stage + 1) % kStages;
-      }
-      ask_stage = (ask_stage + 1) % kStages;
-    }
-    commit_copies();
-  };
-#pragma unroll
-  for (int i = 0; i < kStages - 1; i++) {
-    ask();
+  __device__ __forceinline__ Block(const Product<T>& product, int first_candidate, int count, Memory& memory)
+      : p(product),
+        first(first_candidate),
+        candidates(count),
+        tiles(memory),
+        thread(static_cast<int>(threadIdx.x)),
+        lane(thread % kWarp),
+        warp_row(thread / kWarp * kRowsOfWarp),
+        in_columns(static_cast<int>(p.in_columns)),
+        own_column(thread / (kDepth / kOwn)),
+        own_depth(thread % (kDepth / kOwn) * kOwn),
+        x_row(lane / kLanes),
+        x_depth(lane % kLanes * 8) {
+    // Blocks of the same columns run side by side: the second finds the sources in the L2 cache.
+    const int64_t block = int64_t{blockIdx.y} * gridDim.x + blockIdx.x;
+    row = block % gridDim.y * kRows + warp_row;
+    column = block / gridDim.y * kColumns;
+    rows = static_cast<int>(min(p.rows - row, int64_t{kRowsOfWarp}));
+    own_place = shared_place(tiles.sources[0][0][thread]);
+    own_offset = (column + own_column) * p.in_columns + own_depth;
+    own_valid = column + own_column < p.out_columns ? in_columns - own_depth : 0;
+    x_place = shared_place(tiles.x[0][0]);
+    x_offset = (row + x_row) * p.in_columns + x_depth;
   }
 
-  float sums[kGroup][kColumns / 8][4] = {};
-  int stage = 0, x_stage = 0;
-  for (int64_t depth = 0; depth < depths; depth++) {
-    double mixed[kGroup][kOwn];
+  __device__ static int next(int stage) { return stage + 1 < kStages ? stage + 1 : 0; }
+
+  // Begins to copy a slab, in the order of their use: all sources of a depth, with the last of them the tiles of
+  // x. A group of copies whether anything is left or not, so that they can be counted.
+  __device__ __forceinline__ void ask() {
+    if (ask_depth < in_columns) {
+      const Shared to = own_place + ask_stage * static_cast<int>(sizeof tiles.sources[0]);
+#pragma unroll
+      for (int j = 0; j < kSlab; j++) {
+        if (ask_source + j < p.sources) {
+          copy_some<kOwn, kVectors>(to + j * static_cast<int>(sizeof tiles.sources[0][0]),
+                                    global(p.weights[ask_source + j]) + own_offset + ask_depth,
+                                    own_valid - ask_depth);
+        }
+      }
+      ask_stage = next(ask_stage);
+      ask_source += kSlab;
+      if (ask_source >= p.sources) {
+        ask_x();
+        ask_x_stage = next(ask_x_stage);
+        ask_source = 0;
+        ask_depth += kDepth;
+      }
+    }
+    commit_copies();
+  }
+
+  __device__ __forceinline__ void ask_x() {
 #pragma unroll
     for (int c = 0; c < kGroup; c++) {
+      if (c < candidates) {
+        const Shared to = x_place + (ask_x_stage * kGroup + c) * static_cast<int>(sizeof tiles.x[0][0]);
+        const T* from = global(p.x[first + c]) + x_offset + ask_depth;
 #pragma unroll
-      for (int i = 0; i < kOwn; i++) {
-        mixed[c][i] = -0.0;  // what leaves the first term as it is, a -0 too
+        for (int i = x_row; i < kRowsOfWarp; i += kRowStep) {
+          copy_some<8, kVectors>(to + 2 * swizzled<kDepth>(warp_row + i, x_depth), from,
+                                 i < rows ? in_columns - ask_depth - x_depth : 0);
+          from += kRowStep * p.in_columns;
+        }
       }
     }
-    for (int slab = 0; slab < slabs; slab++) {
-      double coefficients[kSlab][kGroup];
+  }
+
+  // Of the slab that begins with `source`; 0 for what is not there.
+  __device__ __forceinline__ void read_coefficients(int source, double (&coefficients)[kSlab][kGroup]) const {
 #pragma unroll
-      for (int j = 0; j < kSlab; j++) {
-        const int source = slab * kSlab + j;
+    for (int j = 0; j < kSlab; j++) {
 #pragma unroll
-        for (int c = 0; c < kGroup; c++) {
-          coefficients[j][c] = 0;
-          if (source < p.sources && c < candidates) {
-            coefficients[j][c] = p.coefficients[int64_t{first + c} * p.sources + source];
+      for (int c = 0; c < kGroup; c++) {
+        coefficients[j][c] = 0;
+        if (source + j < p.sources && c < candidates) {
+          coefficients[j][c] = p.coefficients[int64_t{first + c} * p.sources + source + j];
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void mix(int stage, const double (&coefficients)[kSlab][kGroup],
+                                      double (&mixed)[kGroup][kOwn]) const {
+#pragma unroll
+    for (int j = 0; j < kSlab; j++) {
+      double source[kOwn];
+#pragma unroll
+      for (int i = 0; i < kOwn; i += 4) {
+        const float4 four = load4(tiles.sources[stage][j][thread] + i);
+        source[i] = four.x, source[i + 1] = four.y, source[i + 2] = four.z, source[i + 3] = four.w;
+      }
+#pragma unroll
+      for (int c = 0; c < kGroup; c++) {
+        if (coefficients[j][c] != 0) {
+#pragma unroll
+          for (int i = 0; i < kOwn; i++) {
+            mixed[c][i] = __dadd_rn(mixed[c][i], __dmul_rn(coefficients[j][c], source[i]));
           }
         }
       }
-      wait_copies<kStages - 2>();
-      ask();
-#pragma unroll
-      for (int j = 0; j < kSlab; j++) {
-        const float4 weight = load4(tiles.sources[stage][j][thread]);
-        const double wide[kOwn] = {weight.x, weight.y, weight.z, weight.w};
-#pragma unroll
-        for (int c = 0; c < kGroup; c++) {
-          if (coefficients[j][c] != 0) {
-#pragma unroll
-            for (int i = 0; i < kOwn; i++) {
-              mixed[c][i] = __dadd_rn(mixed[c][i], __dmul_rn(coefficients[j][c], wide[i]));
-            }
-          }
-        }
-      }
-      stage = (stage + 1) % kStages;
     }
-    T(&weights)[kGroup][kColumns * kDepth] = tiles.mixed[depth % 2];
+  }
+
+  __device__ __forceinline__ void put_weights(const double (&mixed)[kGroup][kOwn], int buffer) const {
 #pragma unroll
     for (int c = 0; c < kGroup; c++) {
       if (c < candidates) {
         float rounded[kOwn];
         round_for<T>(mixed[c], rounded);
-        store4(weights[c] + swizzled<kDepth>(own_column, own_depth),
-               make_float4(rounded[0], rounded[1], rounded[2], rounded[3]));
-      }
-    }
-    __syncthreads();
-
-    if (row + warp_row < p.rows) {
+        T* const to = tiles.weights[buffer][c] + swizzled<kDepth>(own_column, own_depth);
 #pragma unroll
-      for (int c = 0; c < kGroup; c++) {
-        if (c < candidates) {
-          const Shared x = shared_place(tiles.x[x_stage][c]), w = shared_place(weights[c]);
-#pragma unroll
-          for (int k = 0; k < kDepth; k += 16) {
-            uint32_t a[4];
-            load_matrices(a, x + 2 * swizzled<kDepth>(warp_row + lane % 16, k + lane / 16 * 8));
-#pragma unroll
-            for (int n = 0; n < kColumns; n += 16) {
-              uint32_t b[4];
-              load_matrices(b, w + 2 * swizzled<kDepth>(n + lane / 16 * 8 + lane % 8, k + lane / 8 % 2 * 8));
-              multiply_add<T>(sums[c][n / 8], a, b[0], b[1]);
-              multiply_add<T>(sums[c][n / 8 + 1], a, b[2], b[3]);
-            }
-          }
+        for (int i = 0; i < kOwn; i += 4) {
+          store4(to + i, make_float4(rounded[i], rounded[i + 1], rounded[i + 2], rounded[i + 3]));
         }
       }
     }
-    x_stage = (x_stage + 1) % kStages;
   }
 
+  __device__ __forceinline__ void multiply(int x_stage, int buffer, float (&sums)[kGroup][kColumns / 8][4]) const {
 #pragma unroll
-  for (int c = 0; c < kGroup; c++) {
-    if (c < candidates) {
+    for (int c = 0; c < kGroup; c++) {
+      if (c < candidates) {
+        const Shared x = shared_place(tiles.x[x_stage][c]), weights = shared_place(tiles.weights[buffer][c]);
 #pragma unroll
-      for (int n = 0; n < kColumns / 8; n++) {
+        for (int k = 0; k < kDepth; k += 16) {
+          uint32_t a[4];
+          load_matrices(a, x + 2 * swizzled<kDepth>(warp_row + lane % 16, k + lane / 16 * 8));
 #pragma unroll
-        for (int h = 0; h < 2; h++) {
-          const int64_t to_row = row + warp_row + lane / 4 + 8 * h;
-          const int64_t to_column = column + n * 8 + lane % 4 * 2;
-          if (to_row < p.rows && to_column < p.out_columns) {
-            float* const to = global(p.y[first + c]) + to_row * p.out_columns + to_column;
-            const float2 two = make_float2(sums[c][n][2 * h], sums[c][n][2 * h + 1]);
-            if (to_column + 1 < p.out_columns && aligned(to, 8)) {
-              *reinterpret_cast<float2*>(to) = two;
-            } else {
-              to[0] = two.x;
-              if (to_column + 1 < p.out_columns) {
-                to[1] = two.y;
-              }
+          for (int n = 0; n < kColumns; n += 16) {
+            uint32_t b[4];
+            load_matrices(b, weights + 2 * swizzled<kDepth>(n + lane / 16 * 8 + lane % 8, k + lane / 8 % 2 * 8));
+            multiply_add<T>(sums[c][n / 8], a, b[0], b[1]);
+            multiply_add<T>(sums[c][n / 8 + 1], a, b[2], b[3]);
+          }
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void write(const float (&sums)[kGroup][kColumns / 8][4]) const {
+#pragma unroll
+    for (int c = 0; c < kGroup; c++) {
+      if (c < candidates) {
+        float* const y = global(p.y[first + c]);
+#pragma unroll
+        for (int n = 0; n < kColumns / 8; n++) {
+#pragma unroll
+          for (int i = 0; i < 4; i++) {
+            const int in_warp = lane / 4 + i / 2 * 8;
+            const int64_t to_column = column + n * 8 + lane % 4 * 2 + i % 2;
+            if (in_warp < rows && to_column < p.out_columns) {
+              y[(row + in_warp) * p.out_columns + to_column] = sums[c][n][i];
             }
           }
         }
       }
     }
+  }
+
+  __device__ __forceinline__ void run() {
+#pragma unroll
+    for (int i = 0; i < kStages - 1; i++) {
+      ask();
+    }
+    float sums[kGroup][kColumns / 8][4] = {};
+    int stage = 0, x_stage = 0, buffer = 0;
+    for (int depth = 0; depth < in_columns; depth += kDepth) {
+      double mixed[kGroup][kOwn];
+#pragma unroll
+      for (int c = 0; c < kGroup; c++) {
+#pragma unroll
+        for (int i = 0; i < kOwn; i++) {
+          mixed[c][i] = -0.0;  // leaves the first term as it is, even a -0
+        }
+      }
+      for (int source = 0; source < p.sources; source += kSlab) {
+        double coefficients[kSlab][kGroup];
+        read_coefficients(source, coefficients);
+        wait_copies<kStages - 2>();
+        ask();
+        mix(stage, coefficients, mixed);
+        stage = next(stage);
+      }
+      put_weights(mixed, buffer);
+      __syncthreads();
+      if (rows > 0) {
+        multiply(x_stage, buffer, sums);
+      }
+      x_stage = next(x_stage);
+      buffer ^= 1;
+    }
+    write(sums);
+  }
+};
+
+template <class T, int kGroup, int kDepth, int kStages>
+__device__ __forceinline__ void multiply(const Product<T>& p, int first, int candidates) {
+  using Memory = Tiles<T, kGroup, kDepth, kStages>;
+  LACO_DYNAMIC_SHARED(Memory, tiles);
+  if (are_vectors(p, first, candidates)) {
+    Block<T, kGroup, kDepth, kStages, true>(p, first, candidates, *tiles).run();
+  } else {
+    Block<T, kGroup, kDepth, kStages, false>(p, first, candidates, *tiles).run();
   }
 }
 
-// Any number of candidates; few leave room for more stages.
 template <class T>
 __device__ __forceinline__ void multiply_all(const Product<T>& p, int candidates) {
   for (int first = 0; first < candidates; first += 4) {
@@ -241,28 +323,30 @@ __device__ __forceinline__ void multiply_all(const Product<T>& p, int candidates
       __syncthreads();  // other warps may still multiply the tiles of the group before
     }
     if (count <= 2) {
-      multiply<T, 2, 3>(p, first, count);
+      multiply<T, 2, 32, 5>(p, first, count);
     } else {
-      multiply<T, 4, 2>(p, first, count);
+      multiply<T, 4, 32, 3>(p, first, count);
     }
   }
 }
 
+// What the first comment tells the host to give.
+static_assert(sizeof(Tiles<__half, 4, 32, 3>) == 139264 && sizeof(Tiles<__half, 2, 32, 5>) <= 139264);
+static_assert(sizeof(Tiles<__half, 1, 64, 3>) == 106496);
+
 }  // namespace
 
-#define LACO_COLLAPSE_PRODUCT(name, T, blocks, ...)                                                 \
-  extern "C" __global__ void __launch_bounds__(kThreads, blocks)                                    \
-      name(const T* const* weights, const double* coefficients, const T* const* x, float* const* y, \
-           int64_t rows, int64_t out_columns, int64_t in_columns, int32_t sources,                  \
-           int32_t candidates) {                                                                    \
-    const Product<T> p{weights, coefficients, x, y, rows, out_columns, in_columns, sources};        \
-    __VA_ARGS__;                                                                                    \
-  }                                                                                                 \
+#define LACO_COLLAPSE_PRODUCT(name, T, blocks, ...)                                                  \
+  extern "C" __global__ void __launch_bounds__(kThreads, blocks)                                     \
+      name(const T* const* weights, const double* coefficients, const T* const* x, float* const* y,  \
+           int64_t rows, int64_t out_columns, int64_t in_columns, int32_t sources,                   \
+           [[maybe_unused]] int32_t candidates) {                                                    \
+    const Product<T> p{weights, coefficients, x, y, rows, out_columns, in_columns, sources};         \
+    __VA_ARGS__;                                                                                     \
+  }                                                                                                  \
   LACO_EXPORT(name)
 
 LACO_COLLAPSE_PRODUCT(laco_collapse_product_bf16_v1, __nv_bfloat16, 1, multiply_all(p, candidates))
 LACO_COLLAPSE_PRODUCT(laco_collapse_product_f16_v1, __half, 1, multiply_all(p, candidates))
-LACO_COLLAPSE_PRODUCT(laco_collapse_product_bf16_v2, __nv_bfloat16, 2,
-                      multiply<__nv_bfloat16, 1, 4>(p, 0, min(1, candidates)))
-LACO_COLLAPSE_PRODUCT(laco_collapse_product_f16_v2, __half, 2,
-                      multiply<__half, 1, 4>(p, 0, min(1, candidates)))
+LACO_COLLAPSE_PRODUCT(laco_collapse_product_bf16_v2, __nv_bfloat16, 2, multiply<__nv_bfloat16, 1, 64, 3>(p, 0, 1))
+LACO_COLLAPSE_PRODUCT(laco_collapse_product_f16_v2, __half, 2, multiply<__half, 1, 64, 3>(p, 0, 1))

@@ -95,6 +95,14 @@ __device__ __forceinline__ Shared shared_place(void* p) {
 #endif
 }
 
+__device__ __forceinline__ void* shared_pointer(Shared place) {
+#ifdef LACO_EMULATED
+  return place;
+#else
+  return __cvta_shared_to_generic(place);
+#endif
+}
+
 // Four matrices of 8 x 8 two-byte elements: lane l names the 16 bytes of row l % 8 of matrix l / 8, and
 // gets of every matrix i, in piece[i], elements 2 (l % 4) and the next of row l / 4; of the matrices'
 // transposes if kTransposed.

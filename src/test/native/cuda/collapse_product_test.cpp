@@ -80,7 +80,7 @@ void run(int variant, const Shape& shape, const std::vector<std::vector<T>>& wei
   const std::string kernel = std::string("laco_collapse_product_") + check::type_name<T>() + "_v" +
                              std::to_string(variant);
   check::launch(kernel, dim3((static_cast<unsigned>(outs) + 31) / 32, (static_cast<unsigned>(rows) + 127) / 128),
-                dim3(256), variant == 1 ? 98304 : 69632,
+                dim3(256), variant == 1 ? 139264 : 106496,
                 static_cast<const T* const*>(weight_memory.addresses->data()),
                 static_cast<const double*>(coefficient_memory.data()),
                 static_cast<const T* const*>(x_memory.addresses->data()),
