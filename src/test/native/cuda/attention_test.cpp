@@ -17,7 +17,7 @@ struct Case {
   float soft_cap = 0;
   bool alibi = false;
   float scale = 0;  // 0: 1 / sqrt(width)
-  size_t shift = 0;  // of all tensors from an aligned address, in elements
+  size_t shift[4] = {};  // of q, k, v and out from an aligned address, in elements
 
   int group() const { return heads / key_heads; }
   int query_stride() const { return heads * width; }
@@ -26,8 +26,11 @@ struct Case {
   std::string words() const {
     std::string all = std::to_string(heads) + "/" + std::to_string(key_heads) + " heads of " +
                       std::to_string(width) + ", window " + std::to_string(window) + ", soft-cap " +
-                      std::to_string(soft_cap) + (alibi ? ", alibi" : "") + ", shift " +
-                      std::to_string(shift) + ", lengths";
+                      std::to_string(soft_cap) + (alibi ? ", alibi" : "") + ", shifts";
+    for (size_t one : shift) {
+      all += " " + std::to_string(one);
+    }
+    all += ", lengths";
     for (size_t s = 0; s < lengths.size(); s++) {
       all += " " + std::to_string(past[s]) + "+" + std::to_string(lengths[s]);
     }
@@ -148,8 +151,8 @@ bool takes(const Variant& variant, const Case& c) {
 }
 
 void run(const Variant& variant, const Case& c, const Inputs& in, const Expected& expected, double tolerance) {
-  check::Buffer<float> query(in.query, c.shift), key(in.key, c.shift), value(in.value, c.shift);
-  check::Buffer<float> out(in.query.size(), c.shift);
+  check::Buffer<float> query(in.query, c.shift[0]), key(in.key, c.shift[1]), value(in.value, c.shift[2]);
+  check::Buffer<float> out(in.query.size(), c.shift[3]);
   check::Buffer<float> slopes(in.slopes);
   check::Buffer<int32_t> offsets(in.offsets), key_offsets(in.key_offsets), past(c.past);
   const int longest = *std::max_element(c.lengths.begin(), c.lengths.end());
@@ -244,11 +247,20 @@ TEST(attention_with_slopes_by_distance) {
 }
 
 TEST(attention_of_tensors_aligned_to_an_element) {
-  for (size_t shift : {1, 2, 3}) {
-    run_all({2, 1, 64, {40}, {30}, 0, 0, false, 0, shift});
+  for (int width : {64, 96, 256}) {
+    for (size_t shift : {1, 2, 3}) {
+      Case c{2, 1, width, {40}, {30}};
+      for (size_t& one : c.shift) {
+        one = shift;
+      }
+      run_all(c);
+    }
+    for (size_t tensor = 0; tensor < 4; tensor++) {
+      Case c{1, 1, width, {20}};
+      c.shift[tensor] = 1;
+      run_all(c);
+    }
   }
-  run_all({1, 1, 96, {40}, {30}, 0, 0, false, 0, 1});
-  run_all({1, 1, 256, {40}, {30}, 0, 0, false, 0, 1});
 }
 
 TEST(attention_of_large_scores) {
