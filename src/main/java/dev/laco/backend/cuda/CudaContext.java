@@ -1,6 +1,7 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.ResourceException;
+import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -19,6 +20,7 @@ final class CudaContext implements AutoCloseable {
   private final CudaDevice device;
   private final Thread owner = Thread.currentThread();
   private final Set<CudaObject> open = new LinkedHashSet<>();
+  private final Arena arena = Arena.ofShared();
   private final long handle;
   private boolean closed;
 
@@ -46,6 +48,11 @@ final class CudaContext implements AutoCloseable {
 
   CudaDevice device() {
     return device;
+  }
+
+  /** Host memory of small things that live as long as the context. */
+  Arena arena() {
+    return arena;
   }
 
   /**
@@ -96,6 +103,7 @@ final class CudaContext implements AutoCloseable {
     List<Runnable> steps = new ArrayList<>();
     List.copyOf(open).reversed().forEach(object -> steps.add(object::close));
     steps.add(() -> closed = true);
+    steps.add(arena::close);
     steps.add(() -> driver.releaseContext(device.handle()));
     CudaException failure = null;
     for (Runnable step : steps) {

@@ -26,7 +26,6 @@ class LauncherTest {
 
   @AfterEach
   void close() {
-    launcher.close();
     context.close();
     assertEquals(0, EmulatedDevice.liveAllocations());
   }
