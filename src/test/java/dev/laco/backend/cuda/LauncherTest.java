@@ -28,7 +28,7 @@ class LauncherTest {
   void close() {
     launcher.close();
     context.close();
-    assertEquals(0, EmulatedDevice.liveAllocations());
+    EmulatedDevice.assertNothingLeaks();
   }
 
   @Test
@@ -86,7 +86,7 @@ class LauncherTest {
     new PinnedBuffer(context, 16, "left");
     assertEquals(2, EmulatedDevice.liveAllocations());
     context.close();
-    assertEquals(0, EmulatedDevice.liveAllocations());
+    EmulatedDevice.assertNothingLeaks();
     assertThrows(IllegalStateException.class, context::enter);
   }
 }
