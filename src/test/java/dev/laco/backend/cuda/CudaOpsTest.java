@@ -55,7 +55,7 @@ class CudaOpsTest {
 
   @AfterEach
   void nothingLeaks() {
-    assertEquals(0, EmulatedDevice.liveAllocations());
+    EmulatedDevice.assertNothingLeaks();
     memory.close();
   }
 

@@ -27,7 +27,7 @@ class LauncherTest {
   @AfterEach
   void close() {
     context.close();
-    assertEquals(0, EmulatedDevice.liveAllocations());
+    EmulatedDevice.assertNothingLeaks();
   }
 
   @Test
@@ -85,7 +85,7 @@ class LauncherTest {
     new PinnedBuffer(context, 16, "left");
     assertEquals(2, EmulatedDevice.liveAllocations());
     context.close();
-    assertEquals(0, EmulatedDevice.liveAllocations());
+    EmulatedDevice.assertNothingLeaks();
     assertThrows(IllegalStateException.class, context::enter);
   }
 }
