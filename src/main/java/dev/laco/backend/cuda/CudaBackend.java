@@ -124,7 +124,11 @@ public final class CudaBackend implements Backend {
       } catch (RuntimeException also) {
         e.addSuppressed(also);
       }
-      throw e;
+      throw e instanceof CudaException cuda && cuda.isOfImage()
+          ? new NoCudaException(
+              device + " does not run the kernels of this build: " + cuda.getMessage(),
+              "update the NVIDIA driver")
+          : e;
     }
   }
 
@@ -502,6 +506,7 @@ public final class CudaBackend implements Backend {
     if (closed) {
       return;
     }
+    context.requireOwner();
     closed = true;
     try {
       cublas.close();

@@ -60,6 +60,12 @@ final class CudaContext implements AutoCloseable {
    * context, which becomes its current one.
    */
   void enter() {
+    requireOwner();
+    driver.makeCurrent(handle);
+  }
+
+  /** Throws unless the context is open and this is its thread. */
+  void requireOwner() {
     if (closed) {
       throw new IllegalStateException("the CUDA context is closed");
     }
@@ -68,7 +74,6 @@ final class CudaContext implements AutoCloseable {
           "the CUDA context of thread %s was used from thread %s"
               .formatted(owner.getName(), Thread.currentThread().getName()));
     }
-    driver.makeCurrent(handle);
   }
 
   void register(CudaObject object) {
@@ -100,6 +105,7 @@ final class CudaContext implements AutoCloseable {
     if (closed) {
       return;
     }
+    requireOwner();
     List<Runnable> steps = new ArrayList<>();
     List.copyOf(open).reversed().forEach(object -> steps.add(object::close));
     steps.add(() -> closed = true);

@@ -46,6 +46,14 @@ public final class CudaException extends ResourceException {
     return new CudaException(this, context);
   }
 
+  /**
+   * {@code CUDA_ERROR_NO_BINARY_FOR_GPU}: no machine code for the device; {@code
+   * CUDA_ERROR_UNSUPPORTED_PTX_VERSION}: none, and the driver is too old for the PTX.
+   */
+  boolean isOfImage() {
+    return code == 209 || code == 222;
+  }
+
   int code() {
     return code;
   }
