@@ -1,5 +1,6 @@
 package dev.laco.backend.cuda;
 
+import dev.laco.ResourceException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.model.DType;
 
@@ -28,7 +29,9 @@ record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int shar
           : new AttentionLaunch(Kernel.ATTENTION_256, dtype, 128, 256, 98_304);
     }
     if (width > MAX_WIDTH) {
-      throw new IllegalArgumentException("attention heads of " + width + ", at most " + MAX_WIDTH);
+      throw new ResourceException(
+          "attention heads of %d are wider than %d, what a CUDA device takes; use --device cpu"
+              .formatted(width, MAX_WIDTH));
     }
     int shared = 192 * ((width + 31) / 32 * 32) + 512;
     return new AttentionLaunch(Kernel.ATTENTION, DType.F32, 16, 128, shared);

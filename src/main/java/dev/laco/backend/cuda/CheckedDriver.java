@@ -2,6 +2,18 @@ package dev.laco.backend.cuda;
 
 /** What both bindings have in common: a status that is not 0 becomes an exception. */
 abstract class CheckedDriver implements CudaDriver {
+  /** Bytes of a device's name, at most. */
+  static final int NAME_LENGTH = 256;
+
+  /** {@code CU_STREAM_NON_BLOCKING}. */
+  static final int STREAM_NON_BLOCKING = 1;
+
+  /** {@code CU_EVENT_DISABLE_TIMING}. */
+  static final int EVENT_DISABLE_TIMING = 2;
+
+  /** {@code CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES}. */
+  static final int MAX_DYNAMIC_SHARED_BYTES = 8;
+
   private boolean poisoned;
   private String lastKernel = "none";
 

@@ -10,10 +10,10 @@ import java.lang.foreign.MemorySegment;
  */
 final class CollapseProduct {
   // What a block makes, and takes.
-  private static final int ROWS = 128;
-  private static final int COLUMNS = 32;
-  private static final int BLOCK = 256;
-  private static final int SHARED_BYTES = 106_496;
+  static final int ROWS = 128;
+  static final int COLUMNS = 32;
+  static final int BLOCK = 256;
+  static final int SHARED_BYTES = 106_496;
 
   private final Launcher launcher;
   private final ArgumentRing arguments;

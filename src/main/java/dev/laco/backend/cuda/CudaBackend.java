@@ -3,6 +3,7 @@ package dev.laco.backend.cuda;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import dev.laco.ResourceException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
@@ -123,7 +124,11 @@ public final class CudaBackend implements Backend {
       } catch (RuntimeException also) {
         e.addSuppressed(also);
       }
-      throw e;
+      throw e instanceof CudaException cuda && cuda.isOfImage()
+          ? new NoCudaException(
+              device + " does not run the kernels of this build: " + cuda.getMessage(),
+              "update the NVIDIA driver")
+          : e;
     }
   }
 
@@ -135,6 +140,19 @@ public final class CudaBackend implements Backend {
   @Override
   public Compute compute() {
     return compute;
+  }
+
+  CudaContext context() {
+    return context;
+  }
+
+  /** The stream that all ops work on. */
+  CudaStream stream() {
+    return stream;
+  }
+
+  Launcher launcher() {
+    return launcher;
   }
 
   /** Bytes of device memory that are free. */
@@ -169,8 +187,9 @@ public final class CudaBackend implements Backend {
   public TokenBatch batch(PackedSequences sequences, float[] cosine, float[] sine) {
     context.enter();
     if (sequences.sequences() > MAX_SEQUENCES) {
-      throw new IllegalArgumentException(
-          sequences.sequences() + " sequences in a batch, at most " + MAX_SEQUENCES);
+      throw new ResourceException(
+          "%,d sequences in a batch, on a CUDA device at most %,d; use fewer calibration sentences"
+              .formatted(sequences.sequences(), MAX_SEQUENCES));
     }
     return new CudaBatch(sequences, cosine, sine, batches);
   }
@@ -376,8 +395,7 @@ public final class CudaBackend implements Backend {
     OpChecks.cosine(a, b, batch);
     context.enter();
     int sequences = batch.sequences().sequences();
-    long elements = tokens.longest() * a.columns();
-    int parts = (int) Math.min(MAX_COSINE_PARTS, ceil(elements, COSINE_ELEMENTS));
+    int parts = cosineParts(tokens.longest(), a.columns());
     double[] sums = new double[3 * sequences * parts];
     long partial = reductions.atLeast((long) sums.length * Double.BYTES);
     ArgumentRing.Table candidates = arguments.table(Long.BYTES);
@@ -406,6 +424,11 @@ public final class CudaBackend implements Backend {
       cosines[s] = product / (norm(squaresA) * norm(squaresB));
     }
     return cosines;
+  }
+
+  /** Blocks of the cosine for each sequence, by the longest. */
+  static int cosineParts(long tokens, long columns) {
+    return (int) Math.min(MAX_COSINE_PARTS, ceil(tokens * columns, COSINE_ELEMENTS));
   }
 
   private static double norm(double squares) {
@@ -483,6 +506,7 @@ public final class CudaBackend implements Backend {
     if (closed) {
       return;
     }
+    context.requireOwner();
     closed = true;
     try {
       cublas.close();
@@ -491,7 +515,6 @@ public final class CudaBackend implements Backend {
         throw e;
       }
     } finally {
-      launcher.close();
       context.close();
     }
   }

@@ -1,6 +1,7 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.ResourceException;
+import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -19,6 +20,7 @@ final class CudaContext implements AutoCloseable {
   private final CudaDevice device;
   private final Thread owner = Thread.currentThread();
   private final Set<CudaObject> open = new LinkedHashSet<>();
+  private final Arena arena = Arena.ofShared();
   private final long handle;
   private boolean closed;
 
@@ -48,11 +50,22 @@ final class CudaContext implements AutoCloseable {
     return device;
   }
 
+  /** Host memory of small things that live as long as the context. */
+  Arena arena() {
+    return arena;
+  }
+
   /**
    * To be called at the beginning of every op: the calling thread must be the one that opened the
    * context, which becomes its current one.
    */
   void enter() {
+    requireOwner();
+    driver.makeCurrent(handle);
+  }
+
+  /** Throws unless the context is open and this is its thread. */
+  void requireOwner() {
     if (closed) {
       throw new IllegalStateException("the CUDA context is closed");
     }
@@ -61,7 +74,6 @@ final class CudaContext implements AutoCloseable {
           "the CUDA context of thread %s was used from thread %s"
               .formatted(owner.getName(), Thread.currentThread().getName()));
     }
-    driver.makeCurrent(handle);
   }
 
   void register(CudaObject object) {
@@ -93,9 +105,11 @@ final class CudaContext implements AutoCloseable {
     if (closed) {
       return;
     }
+    requireOwner();
     List<Runnable> steps = new ArrayList<>();
     List.copyOf(open).reversed().forEach(object -> steps.add(object::close));
     steps.add(() -> closed = true);
+    steps.add(arena::close);
     steps.add(() -> driver.releaseContext(device.handle()));
     CudaException failure = null;
     for (Runnable step : steps) {

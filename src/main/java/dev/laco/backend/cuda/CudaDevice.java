@@ -29,6 +29,11 @@ record CudaDevice(int ordinal, int handle, String name, int major, int minor, lo
     return minor == 0 && (major == 8 || major == 9 || major == 10);
   }
 
+  /** {@code NVIDIA H100 80GB HBM3, compute capability 9.0, 85,899,345,920 bytes}. */
+  String description() {
+    return "%s, compute capability %d.%d, %,d bytes".formatted(name, major, minor, totalMemory);
+  }
+
   /** {@code cuda:0 NVIDIA H100 80GB HBM3, compute capability 9.0}. */
   @Override
   public String toString() {

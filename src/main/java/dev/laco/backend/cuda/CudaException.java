@@ -25,11 +25,14 @@ public final class CudaException extends ResourceException {
   /**
    * @param call C function
    * @param code what it returned
-   * @param name symbolic name of the code
+   * @param name symbolic name of the code, empty if the library has none
    * @param text what the library says about it
    */
   CudaException(String call, int code, String name, String text) {
-    super("%s: %s (%d), %s".formatted(call, name, code, text));
+    super(
+        name.isEmpty()
+            ? "%s: error %d".formatted(call, code)
+            : "%s: %s (%d), %s".formatted(call, name, code, text));
     this.code = code;
   }
 
@@ -41,6 +44,14 @@ public final class CudaException extends ResourceException {
   /** The same error, with more of what it was about. */
   CudaException about(String context) {
     return new CudaException(this, context);
+  }
+
+  /**
+   * {@code CUDA_ERROR_NO_BINARY_FOR_GPU}: no machine code for the device; {@code
+   * CUDA_ERROR_UNSUPPORTED_PTX_VERSION}: none, and the driver is too old for the PTX.
+   */
+  boolean isOfImage() {
+    return code == 209 || code == 222;
   }
 
   int code() {

@@ -42,6 +42,7 @@ abstract sealed class CudaObject implements AutoCloseable
     if (closed) {
       return;
     }
+    context.requireOwner();
     closed = true;
     context.unregister(this);
     try {

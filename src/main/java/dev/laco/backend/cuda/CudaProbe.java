@@ -5,7 +5,6 @@ import dev.laco.ffi.LibrarySearch;
 import dev.laco.ffi.NativeLibrary;
 import java.util.LinkedHashMap;
 import java.util.Map;
-import java.util.function.Supplier;
 
 /**
  * What this machine has for the CUDA backend, found step by step. A step that fails says what is
@@ -94,69 +93,39 @@ public final class CudaProbe {
   }
 
   /**
-   * What there is to say of this machine, a line each. The first, {@code cuda}, begins with {@code
-   * usable} or says what is missing and what to do.
+   * What there is to say of this machine, a line each. The first, {@code cuda}, is {@code usable}
+   * or says what is missing and what to do.
    */
   public static Map<String, String> report() {
     Map<String, String> lines = new LinkedHashMap<>();
     lines.put("cuda", "usable");
-    CudaDriver driver;
     try {
-      driver = driver(CudaBinding.FFM);
-    } catch (ResourceException e) {
-      lines.put("cuda", notUsable(e));
-      return lines;
-    }
-    int version = driver.version();
-    lines.put("cudaDriver", version(version) + ", " + driver.library().location());
-    for (int ordinal = 0; ordinal < driver.deviceCount(); ordinal++) {
-      CudaDevice device = CudaDevice.of(driver, ordinal);
+      CudaDriver driver = driver(CudaBinding.FFM);
+      lines.put("cudaDriver", version(driver.version()) + ", " + driver.library().location());
+      for (int ordinal = 0; ordinal < driver.deviceCount(); ordinal++) {
+        lines.put("cuda:" + ordinal, CudaDevice.of(driver, ordinal).description());
+      }
+      lines.put("cudaBinding", "ffm, since it needs no library of its own; " + jcuda());
+      KernelImages images = KernelImages.forDriver(driver.version());
+      lines.put("cudaKernels", images.location());
+      device(driver, 0);
+      images.require();
+      CublasLibrary library = CublasLibrary.find(driver.version());
       lines.put(
-          "cuda:" + ordinal,
-          "%s, compute capability %d.%d, %,d bytes"
-              .formatted(device.name(), device.major(), device.minor(), device.totalMemory()));
-    }
-    step(lines, "cudaDevice", () -> device(driver, 0).toString());
-    step(
-        lines,
-        "cudaKernels",
-        () -> {
-          KernelImages images = KernelImages.forDriver(version);
-          images.require();
-          return images.location();
-        });
-    step(
-        lines,
-        "cuBLAS",
-        () -> {
-          CublasLibrary library = CublasLibrary.find(version);
-          return "%s.%d, %s"
-              .formatted(library.version(), library.patch(), library.library().location());
-        });
-    String other;
-    try {
-      load(CudaBinding.JCUDA);
-      other = "jcuda works too";
+          "cuBLAS",
+          "%s.%d, %s".formatted(library.version(), library.patch(), library.library().location()));
     } catch (ResourceException e) {
-      other = e.getMessage();
+      lines.put("cuda", "not usable: " + e.getMessage());
     }
-    lines.put("cudaBinding", "ffm, since it needs no library of its own; " + other);
     return lines;
   }
 
-  /** A line for one step; where it fails the first line says so. */
-  private static void step(Map<String, String> lines, String name, Supplier<String> finding) {
+  private static String jcuda() {
     try {
-      lines.put(name, finding.get());
+      load(CudaBinding.JCUDA);
+      return "jcuda can be used too";
     } catch (ResourceException e) {
-      lines.put(name, "missing");
-      if (lines.getOrDefault("cuda", "").equals("usable")) {
-        lines.put("cuda", notUsable(e));
-      }
+      return String.valueOf(e.getMessage());
     }
-  }
-
-  private static String notUsable(ResourceException e) {
-    return "not usable: " + e.getMessage();
   }
 }

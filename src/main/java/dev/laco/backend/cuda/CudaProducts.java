@@ -49,13 +49,14 @@ final class CudaProducts {
     DType dtype = weight.dtype();
     if (dtype == DType.F32) {
       run(dtype, x, x.address(), weight.rows(), weight.address(), out, weight.rows());
+      multiplied = DType.F32;
     } else if (compute == Compute.F32) {
       widened(x, weight, out);
+      multiplied = DType.F32;
     } else {
       long halves = narrowed(x, dtype);
       run(dtype, x, halves, weight.rows(), weight.address(), out, weight.rows());
     }
-    multiplied = compute == Compute.F32 ? DType.F32 : dtype;
   }
 
   private void widened(CudaTensor x, CudaTensor weight, long out) {
@@ -80,8 +81,8 @@ final class CudaProducts {
   }
 
   /**
-   * The address of {@code x} rounded to {@code dtype}. The queries, keys and values of a layer have
-   * the same input, and so have gate and up: it is rounded once.
+   * The address of {@code x} rounded to {@code dtype}, for a product in it. The queries, keys and
+   * values of a layer have the same input, and so have gate and up: it is rounded once.
    */
   long narrowed(CudaTensor x, DType dtype) {
     long address = narrowed.atLeast(x.elements() * dtype.byteSize());
@@ -95,6 +96,7 @@ final class CudaProducts {
       narrowedFrom = x;
       narrowedTo = dtype;
     }
+    multiplied = dtype;
     return address;
   }
 

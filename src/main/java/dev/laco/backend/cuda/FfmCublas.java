@@ -10,9 +10,8 @@ import java.lang.foreign.MemorySegment;
 /** cuBLAS through the JDK's foreign functions. */
 final class FfmCublas implements Cublas {
   private final LibCublas cublas;
-  private final Arena arena = Arena.ofShared();
-  private final MemorySegment one = arena.allocateFrom(JAVA_FLOAT, 1);
-  private final MemorySegment zero = arena.allocateFrom(JAVA_FLOAT, 0);
+  private final MemorySegment one;
+  private final MemorySegment zero;
   private final long handle;
 
   /**
@@ -20,6 +19,8 @@ final class FfmCublas implements Cublas {
    */
   FfmCublas(LibCublas cublas, CudaStream stream, DeviceBuffer workspace) {
     this.cublas = cublas;
+    this.one = stream.context().arena().allocateFrom(JAVA_FLOAT, 1);
+    this.zero = stream.context().arena().allocateFrom(JAVA_FLOAT, 0);
     try (Arena memory = Arena.ofConfined()) {
       MemorySegment out = memory.allocate(JAVA_LONG);
       cublas.check("cublasCreate", cublas.cublasCreate(out));
@@ -62,7 +63,6 @@ final class FfmCublas implements Cublas {
 
   @Override
   public void close() {
-    arena.close();
     cublas.check("cublasDestroy", cublas.cublasDestroy(handle));
   }
 }

@@ -11,13 +11,6 @@ import java.util.function.ToIntFunction;
 
 /** The driver through the JDK's foreign functions. */
 final class FfmDriver extends CheckedDriver {
-  private static final int NAME_LENGTH = 256;
-  private static final int STREAM_NON_BLOCKING = 1;
-  private static final int EVENT_DISABLE_TIMING = 2;
-
-  /** {@code CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES}. */
-  static final int MAX_DYNAMIC_SHARED_BYTES = 8;
-
   private final NativeLibrary library;
   private final LibCuda cuda;
 

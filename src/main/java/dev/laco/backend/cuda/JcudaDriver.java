@@ -25,9 +25,6 @@ import jcuda.driver.JCudaDriver;
  * status is checked here instead.
  */
 final class JcudaDriver extends CheckedDriver {
-  private static final int NAME_LENGTH = 256;
-  private static final int STREAM_NON_BLOCKING = 1;
-  private static final int EVENT_DISABLE_TIMING = 2;
   private static final Pointer NO_PARAMETERS = new Pointer();
 
   /** The field of JCuda's objects that its native library reads and writes. */
@@ -301,7 +298,7 @@ final class JcudaDriver extends CheckedDriver {
     check(
         "cuFuncSetAttribute",
         JCudaDriver.cuFuncSetAttribute(
-            at(new CUfunction(), function), FfmDriver.MAX_DYNAMIC_SHARED_BYTES, bytes));
+            at(new CUfunction(), function), MAX_DYNAMIC_SHARED_BYTES, bytes));
   }
 
   @Override

@@ -19,7 +19,7 @@ import java.util.Map;
  * arguments are packed into one slab that every launch uses again, since the driver has copied them
  * when a launch returns. Each is checked against {@link Kernel}'s table.
  */
-final class Launcher implements AutoCloseable {
+final class Launcher {
   private static final long SLAB_BYTES = 256;
 
   // Keys of cuLaunchKernel's extra array.
@@ -32,10 +32,9 @@ final class Launcher implements AutoCloseable {
 
   private final CudaContext context;
   private final CudaStream stream;
-  private final Arena arena = Arena.ofShared();
-  private final MemorySegment slab = arena.allocate(SLAB_BYTES, 16);
-  private final MemorySegment size = arena.allocate(JAVA_LONG);
-  private final MemorySegment extra = arena.allocate(ADDRESS, 5);
+  private final MemorySegment slab;
+  private final MemorySegment size;
+  private final MemorySegment extra;
   private final Map<Kernel, Map<DType, Entry>> entries = new EnumMap<>(Kernel.class);
 
   private Entry entry = Entry.NONE;
@@ -46,6 +45,9 @@ final class Launcher implements AutoCloseable {
   Launcher(CudaContext context, KernelImages images, CudaStream stream) {
     this.context = context;
     this.stream = stream;
+    this.slab = context.arena().allocate(SLAB_BYTES, 16);
+    this.size = context.arena().allocate(JAVA_LONG);
+    this.extra = context.arena().allocate(ADDRESS, 5);
     extra.setAtIndex(JAVA_LONG, 0, PARAM_BUFFER_POINTER);
     extra.setAtIndex(ADDRESS, 1, slab);
     extra.setAtIndex(JAVA_LONG, 2, PARAM_BUFFER_SIZE);
@@ -163,11 +165,6 @@ final class Launcher implements AutoCloseable {
     long at = (end + kind.byteSize() - 1) & -kind.byteSize();
     end = at + kind.byteSize();
     return at;
-  }
-
-  @Override
-  public void close() {
-    arena.close();
   }
 
   private static final class Entry {

@@ -56,7 +56,7 @@ class CublasTest {
         assertArrayEquals(new float[] {7, 16, 8, 23}, found, dtype.toString());
       }
     }
-    assertEquals(0, EmulatedDevice.liveAllocations());
+    EmulatedDevice.assertNothingLeaks();
   }
 
   private static float[] product(Backend backend, HostTensor weight, float... x) {

@@ -1,7 +1,5 @@
 package dev.laco.backend.cuda;
 
-import static org.junit.jupiter.api.Assertions.assertEquals;
-
 import dev.laco.backend.Backend;
 import dev.laco.backend.BackendContractTest;
 import dev.laco.backend.Compute;
@@ -51,7 +49,7 @@ class CudaBackendTest {
     @Override
     protected Backend open() {
       // What the test before left; its backend was closed after its own checks.
-      assertEquals(0, EmulatedDevice.liveAllocations());
+      EmulatedDevice.assertNothingLeaks();
       EmulatedDevice.reset();
       return CudaBackend.open(compute, 0, binding);
     }

@@ -62,7 +62,7 @@ class CudaDriverTest {
     @AfterEach
     void closeDriver() {
       driver.releaseContext(device);
-      assertEquals(0, EmulatedDevice.liveAllocations());
+      EmulatedDevice.assertNothingLeaks();
       arena.close();
     }
 

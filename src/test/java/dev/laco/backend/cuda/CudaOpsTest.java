@@ -55,7 +55,7 @@ class CudaOpsTest {
 
   @AfterEach
   void nothingLeaks() {
-    assertEquals(0, EmulatedDevice.liveAllocations());
+    EmulatedDevice.assertNothingLeaks();
     memory.close();
   }
 
@@ -281,6 +281,32 @@ class CudaOpsTest {
     }
   }
 
+  @Test
+  void attentionAfterAFusedProductIsThatAfterAnyOther() {
+    PackedSequences tokens = PackedSequences.of(List.of(new int[40]));
+    AttentionSpec spec = new AttentionSpec(1, 1, 32, 0, 0.2f);
+    HostTensor weight = weight(DType.BF16, 32, 32);
+    try (CudaBackend backend = open(Compute.AUTO);
+        Run run = new Run(backend)) {
+      Tensor x = run.tensor(normal(40 * 32), 40, 32);
+      List<Tensor> matrices =
+          List.of(
+              backend.mixed(List.of(run.mix(weight, DType.BF16)), 40).getFirst(),
+              backend.weight(weight));
+      List<float[]> found =
+          matrices.stream()
+              .map(
+                  matrix -> {
+                    Tensor out = run.arena.allocate(DType.F32, 40, 32);
+                    backend.linear(x, matrix, null, out);
+                    backend.attention(x, x, x, spec, run.batch(tokens), out);
+                    return run.values(out);
+                  })
+              .toList();
+      assertArrayEquals(found.get(1), found.get(0));
+    }
+  }
+
   private static double largestError(float[] expected, float[] found) {
     return IntStream.range(0, expected.length)
         .mapToDouble(i -> Math.abs(expected[i] - found[i]))
@@ -405,6 +431,11 @@ class CudaOpsTest {
           Thread.ofVirtual()
               .start(() -> thrown[0] = assertThrows(Throwable.class, () -> open(Compute.F32)));
       virtual.join();
+      assertInstanceOf(IllegalStateException.class, thrown[0]);
+      Thread closing =
+          Thread.ofPlatform()
+              .start(() -> thrown[0] = assertThrows(Throwable.class, backend::close));
+      closing.join();
       assertInstanceOf(IllegalStateException.class, thrown[0]);
       backend.add(x, x);
       assertArrayEquals(new float[] {2, 4}, run.values(x));

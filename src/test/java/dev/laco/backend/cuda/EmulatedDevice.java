@@ -2,7 +2,10 @@ package dev.laco.backend.cuda;
 
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assumptions.assumeFalse;
 
+import dev.laco.ResourceException;
 import dev.laco.ffi.Downcalls;
 import dev.laco.ffi.LibrarySearch;
 import dev.laco.ffi.NativeLibrary;
@@ -11,16 +14,36 @@ import java.lang.invoke.MethodHandle;
 
 /**
  * The stand-in driver that these tests run on, told to fail or to be another machine. It is one per
- * process: a test resets it first.
+ * process: a test resets it first. Where the tests run on a real device, those that ask more of it
+ * are skipped.
  */
 public final class EmulatedDevice {
   private static final NativeLibrary LIBRARY = new LibrarySearch("cuda").load();
+  private static final boolean REAL = isReal();
 
   private EmulatedDevice() {}
 
+  private static boolean isReal() {
+    try {
+      LIBRARY.function("laco_standin_reset");
+      return false;
+    } catch (ResourceException e) {
+      return true;
+    }
+  }
+
   /** As it was when it was loaded. */
   public static void reset() {
-    call("laco_standin_reset");
+    if (!REAL) {
+      call("laco_standin_reset");
+    }
+  }
+
+  /** Checks that all memory was freed, where that can be known. */
+  public static void assertNothingLeaks() {
+    if (!REAL) {
+      assertEquals(0, liveAllocations());
+    }
   }
 
   /** The {@code nth} allocation from now on fails, the first being 1. */
@@ -74,6 +97,7 @@ public final class EmulatedDevice {
   }
 
   private static long ask(String function) {
+    assumeFalse(REAL, "needs the emulated device");
     try {
       return (long) Downcalls.ofLong().invokeExact(LIBRARY.function(function));
     } catch (Throwable unexpected) {
@@ -82,6 +106,7 @@ public final class EmulatedDevice {
   }
 
   private static void call(String function, Object... arguments) {
+    assumeFalse(REAL, "needs the emulated device");
     MemoryLayout[] layouts = new MemoryLayout[arguments.length];
     Object[] all = new Object[arguments.length + 1];
     all[0] = LIBRARY.function(function);

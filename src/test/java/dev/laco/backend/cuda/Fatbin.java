@@ -1,12 +1,8 @@
 package dev.laco.backend.cuda;
 
-import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -41,15 +37,10 @@ final class Fatbin {
   private Fatbin() {}
 
   /** By architecture ({@code 90}), the parameters of every kernel. */
-  static Map<Integer, Map<String, List<Parameter>>> read(Path file) {
-    ByteBuffer bytes;
-    try {
-      bytes = ByteBuffer.wrap(Files.readAllBytes(file)).order(ByteOrder.LITTLE_ENDIAN);
-    } catch (IOException e) {
-      throw new UncheckedIOException(e);
-    }
+  static Map<Integer, Map<String, List<Parameter>>> read(byte[] fatbin) {
+    ByteBuffer bytes = ByteBuffer.wrap(fatbin).order(ByteOrder.LITTLE_ENDIAN);
     if (bytes.getInt(0) != MAGIC) {
-      throw new IllegalArgumentException(file + " is no fatbin");
+      throw new IllegalArgumentException("no fatbin");
     }
     Map<Integer, Map<String, List<Parameter>>> architectures = new TreeMap<>();
     int at = bytes.getShort(6);

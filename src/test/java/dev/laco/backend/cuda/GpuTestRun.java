@@ -65,13 +65,15 @@ public final class GpuTestRun implements TestExecutionListener {
     return run.failed == 0 && run.passed > 0 ? 0 : 1;
   }
 
-  /** The test classes that lie beside this one, in packages called {@code cuda}. */
+  /** What the backend does, and whole prunes on it; not what the engine says of lesser machines. */
   private static LauncherDiscoveryRequest tests() {
     Path classes =
         Path.of(GpuTestRun.class.getProtectionDomain().getCodeSource().getLocation().getPath());
     return LauncherDiscoveryRequestBuilder.request()
         .selectors(selectClasspathRoots(Set.of(classes)))
-        .filters(includeClassNamePatterns(".*\\.cuda\\..*Test"))
+        .filters(
+            includeClassNamePatterns(
+                "dev\\.laco\\.(backend\\.cuda\\..*|cli\\.cuda\\.CudaPrune)Test"))
         .build();
   }
 

@@ -7,8 +7,9 @@ import static org.junit.jupiter.api.Assumptions.abort;
 
 import dev.laco.backend.cuda.Fatbin.Parameter;
 import dev.laco.model.DType;
-import java.nio.file.Files;
-import java.nio.file.Path;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -20,8 +21,6 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /** The table of kernels against the machine code that was built; no GPU is needed. */
 class KernelTest {
-  private static final Path BUILT = Path.of("target/classes/dev/laco/cuda");
-
   /** Every kernel must be there for each of these, beside the PTX. */
   private static final Set<Integer> ARCHITECTURES = Set.of(80, 86, 89, 90, 100, 120);
 
@@ -65,12 +64,16 @@ class KernelTest {
   }
 
   private static Map<Integer, Map<String, List<Parameter>>> read(int cuda, String file) {
-    Path fatbin = BUILT.resolve(cuda + "/" + file + ".fatbin");
-    if (!Files.exists(fatbin)) {
-      assertFalse("true".equals(System.getenv("CI")), () -> fatbin + " was not built");
-      abort("no machine code was built: there is no nvcc");
+    String fatbin = "/dev/laco/cuda/%d/%s.fatbin".formatted(cuda, file);
+    try (InputStream in = KernelTest.class.getResourceAsStream(fatbin)) {
+      if (in == null) {
+        assertFalse("true".equals(System.getenv("CI")), () -> fatbin + " was not built");
+        return abort("no machine code was built: there is no nvcc");
+      }
+      return Fatbin.read(in.readAllBytes());
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
     }
-    return Fatbin.read(fatbin);
   }
 
   /** Where the packed arguments of a launch lie. */

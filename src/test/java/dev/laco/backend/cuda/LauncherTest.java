@@ -26,9 +26,8 @@ class LauncherTest {
 
   @AfterEach
   void close() {
-    launcher.close();
     context.close();
-    assertEquals(0, EmulatedDevice.liveAllocations());
+    EmulatedDevice.assertNothingLeaks();
   }
 
   @Test
@@ -86,7 +85,7 @@ class LauncherTest {
     new PinnedBuffer(context, 16, "left");
     assertEquals(2, EmulatedDevice.liveAllocations());
     context.close();
-    assertEquals(0, EmulatedDevice.liveAllocations());
+    EmulatedDevice.assertNothingLeaks();
     assertThrows(IllegalStateException.class, context::enter);
   }
 }

@@ -33,7 +33,14 @@ class CudaChoiceTest {
 
   @AfterEach
   void restoreProperties() {
-    properties.forEach(System::setProperty);
+    properties.forEach(
+        (property, value) -> {
+          if (value == null) {
+            System.clearProperty(property);
+          } else {
+            System.setProperty(property, value);
+          }
+        });
   }
 
   private void set(String property, Object value) {

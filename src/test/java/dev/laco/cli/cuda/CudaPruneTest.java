@@ -32,7 +32,7 @@ class CudaPruneTest extends StoredRuns {
 
   @AfterEach
   void nothingIsLeftOnTheDevice() {
-    assertEquals(0, EmulatedDevice.liveAllocations());
+    EmulatedDevice.assertNothingLeaks();
   }
 
   @ParameterizedTest
