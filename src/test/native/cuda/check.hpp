@@ -56,12 +56,26 @@ struct Test {
     }                                                                 \
   } while (false)
 
-// Equal to a tolerance. NaN is close to NaN only, an infinity to itself only.
-#define CHECK_CLOSE(actual, expected, tolerance, what) \
-  check::close(__FILE__, __LINE__, actual, expected, tolerance, what)
+// Equal to a tolerance. NaN is close to NaN only, an infinity to itself only. `what` is not formed unless it
+// is needed.
+#define CHECK_CLOSE(actual, expected, tolerance, what)                                       \
+  do {                                                                                       \
+    const check::Comparison comparison{actual, expected, tolerance};                         \
+    if (!comparison.close()) {                                                               \
+      check::fail(__FILE__, __LINE__, std::string(what) + ": " + comparison.words());        \
+    }                                                                                        \
+  } while (false)
 
-void close(const char* file, int line, double actual, double expected, double tolerance,
-           const std::string& what);
+struct Comparison {
+  double actual;
+  double expected;
+  double tolerance;
+  bool close() const {
+    return std::isnan(expected) ? std::isnan(actual)
+                                : actual == expected || std::abs(actual - expected) <= tolerance;
+  }
+  std::string words() const;
+};
 
 // Memory of a device, so to say: `count` elements that end at a page which cannot be touched, `shift`
 // elements before it, so that every alignment can be had. Filled with NaN; bytes beside the elements must
