@@ -29,7 +29,6 @@ namespace {
 
 using namespace laco;
 
-constexpr float kInfinity = __builtin_huge_valf();
 constexpr int kNoWindow = 0x7fffffff;
 
 struct Task {
@@ -154,7 +153,7 @@ extern "C" __global__ void __launch_bounds__(f32::kThreads, 2)
   for (int r = 0; r < kRowsOfWarp; r++) {
     position[r] = task.position(own + r);
     slope[r] = task.slope(alibi, own + r);
-    most[r] = -kInfinity;
+    most[r] = -infinity();
     total[r] = 0;
   }
 
@@ -191,9 +190,9 @@ extern "C" __global__ void __launch_bounds__(f32::kThreads, 2)
         score = soft_cap * tanhf(score / soft_cap);
       }
       score += slope[r] * static_cast<float>(key - position[r]);
-      score = task.sees(position[r], key) ? score : -kInfinity;
+      score = task.sees(position[r], key) ? score : -infinity();
       const float now = fmaxf(most[r], warp_max(score));
-      const float shift = now == -kInfinity ? 0 : now;  // nothing seen yet: all weights are 0
+      const float shift = now == -infinity() ? 0 : now;  // nothing seen yet: all weights are 0
       const float fade = expf(most[r] - shift);
       weight[r] = expf(score - shift);
       most[r] = now;
@@ -413,8 +412,6 @@ __device__ __forceinline__ void weigh(const float (&weights)[kKeys / 8][4], cons
 
 // What a lane knows of its two rows.
 struct Rows {
-  int position[kHalves];
-  float slope[kHalves];
   float most[kHalves];   // the largest score so far
   float total[kHalves];  // of the weights of this lane's keys
 };
@@ -433,7 +430,7 @@ __device__ __forceinline__ void soften(float (&scores)[kKeys / 8][4], float log2
     // The row's other columns are with the three lanes beside.
     now = fmaxf(now, __shfl_xor_sync(~0u, now, 1));
     now = fmaxf(now, __shfl_xor_sync(~0u, now, 2));
-    const float shift = now == -kInfinity ? 0 : now * log2_scale;  // nothing seen yet: all weights are 0
+    const float shift = now == -infinity() ? 0 : now * log2_scale;  // nothing seen yet: all weights are 0
     const float fade = exp2_quick(rows.most[h] * log2_scale - shift);
     rows.most[h] = now;
     rows.total[h] *= fade;
@@ -465,11 +462,13 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   T* const queries = shared;                 // [kRows, kWidth], swizzled
   T* const keys = queries + kRows * kWidth;  // [kKeys, kWidth]
   T* const values = keys + kKeys * kWidth;   // [kKeys, kWidth]
+  __shared__ int positions[kRows];
+  __shared__ float slopes[kRows];
 
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int in_block = static_cast<int>(threadIdx.x) / kWarp * kRowsOfWarp;
-  const int own = first + in_block;  // the warp's first row
-  const int pair = lane % 4 * 2;     // the lane's columns of every eight: pair and the next
+  const int own_row = in_block + lane / 4;  // the lane's first, in the block; the other is 8 further on
+  const int pair = lane % 4 * 2;            // its columns of every eight: pair and the next
   const Pieces<T, kWidth> query_pieces(queries, in_block + lane % 16, lane / 16 * 8);
   const Pieces<T, kWidth> key_pieces(keys, lane / 16 * 8 + lane % 8, lane / 8 % 2 * 8);
   const Pieces<T, kWidth> value_pieces(values, lane % 16, lane / 16 * 8);
@@ -490,6 +489,12 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
     }
     store4(queries + swizzled<kWidth>(row, column), x);
   }
+  if (threadIdx.x < kRows) {
+    // Rows that are not there see what the last one does, or nothing, in a warp that has none.
+    const int row = first + static_cast<int>(threadIdx.x);
+    positions[threadIdx.x] = row - row % kRowsOfWarp <= last ? task.position(min(row, last)) : -1;
+    slopes[threadIdx.x] = task.slope(alibi, row);
+  }
   transit.put(keys);
   __syncthreads();
 
@@ -500,36 +505,25 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
       query_pieces.template load<false>(held[k], 0, k * 16);
     }
   }
-  Rows rows;
-#pragma unroll
-  for (int h = 0; h < kHalves; h++) {
-    const int row = own + lane / 4 + 8 * h;
-    rows.position[h] = task.position(row);
-    rows.slope[h] = task.slope(alibi, row);
-    rows.most[h] = -kInfinity;
-    rows.total[h] = 0;
-  }
+  Rows rows = {{-infinity(), -infinity()}, {0, 0}};
   float sums[kWidth / 8][4] = {};
 
   // Soft-cap and ALiBi need the scores as they are; else the scale goes into the exponential.
   const bool plain = soft_cap == 0 && alibi == nullptr;
   const float log2_scale = plain ? scale * kLog2E : kLog2E;
-  const float into_cap = 2 * kLog2E / soft_cap;
-  // All rows of the block see keys [whole_from, whole_to), the warp's rows together [own_from, own_to).
-  const int whole_from = task.seen_from(last), whole_to = task.seen_to(first);
-  const int own_from = task.seen_from(own);
-  const int own_to = own <= last ? task.seen_to(min(own + kRowsOfWarp - 1, last)) : 0;
+  const int all_to = task.seen_to(first);  // all rows of the block see keys [end - window, all_to)
 
   for (int start = begin; start < end; start += kKeys) {
     ask(task.value, start);
-    const bool seen = start < own_to && start + kKeys > own_from;
+    const bool seen = start <= positions[in_block + kRowsOfWarp - 1] &&
+                      start + kKeys > positions[in_block] + 1 - task.window;
     float scores[kKeys / 8][4];
     if (seen) {
       score<T, kWidth, kKeys>(query_pieces, held, key_pieces, scores);
     }
 
     // Where some rows see some keys only, weights of 0 would meet values that may be NaN or infinite.
-    const bool in_part = start < whole_from || start + kKeys > whole_to;
+    const bool in_part = start < end - task.window || start + kKeys > all_to;
     bool left_out = false;
     if (in_part) {
       left_out = transit.put_finite(values);
@@ -544,6 +538,8 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
 
     if (seen) {
       if (!plain || in_part) {
+        const int position[kHalves] = {positions[own_row], positions[own_row + 8]};
+        const float slope[kHalves] = {slopes[own_row], slopes[own_row + 8]};
 #pragma unroll
         for (int n = 0; n < kKeys / 8; n++) {
 #pragma unroll
@@ -554,17 +550,18 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
               s *= scale;
               if (soft_cap != 0) {
                 // tanh(x) = 1 - 2 / (exp(2x) + 1)
-                s = soft_cap - __fdividef(2 * soft_cap, exp2_quick(into_cap * s) + 1);
+                s = soft_cap - __fdividef(2 * soft_cap, exp2_quick(__fdividef(2 * kLog2E * s, soft_cap)) + 1);
               }
-              s += rows.slope[i / 2] * static_cast<float>(key - rows.position[i / 2]);
+              s += slope[i / 2] * static_cast<float>(key - position[i / 2]);
             }
-            s = task.sees(rows.position[i / 2], key) ? s : -kInfinity;
+            s = task.sees(position[i / 2], key) ? s : -infinity();
           }
         }
       }
       soften<kWidth, kKeys>(scores, log2_scale, rows, sums);
       weigh<T, kWidth, kKeys>(scores, value_pieces, sums);
       if (left_out) {
+        const int position[kHalves] = {positions[own_row], positions[own_row + 8]};
         // A weight is above 0: its product with an infinity, or with NaN, is that.
         for (int key = start; key < min(start + kKeys, end); key++) {
           const float* const value = task.value + task.key_offset(key);
@@ -573,7 +570,7 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
 #pragma unroll
             for (int i = 0; i < 4; i++) {
               const int column = n * 8 + pair + i % 2;
-              if (column < task.width && task.sees(rows.position[i / 2], key) && !finite<T>(value[column])) {
+              if (column < task.width && task.sees(position[i / 2], key) && !finite<T>(value[column])) {
                 sums[n][i] += widen(narrow<T>(value[column]));
               }
             }
@@ -593,7 +590,7 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
     total += __shfl_xor_sync(~0u, total, 1);
     total += __shfl_xor_sync(~0u, total, 2);
     const float inverse = 1 / total;
-    const int row = own + lane / 4 + 8 * h;
+    const int row = first + own_row + 8 * h;
     if (row <= last) {
       float* const to = task.out + task.offset(row) + pair;
       const bool both = aligned(to, 8);
