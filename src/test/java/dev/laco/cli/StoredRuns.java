@@ -16,18 +16,19 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** Repeats a stored run of an independent implementation through the command line. */
 public abstract class StoredRuns {
-  private static final double SIMILARITY = 1e-4;
+  static final double SIMILARITY = 1e-4;
   static final double NLL = 1e-4;
 
   @TempDir protected Path folder;
 
   /** Prunes a fixture on a device as a stored run did, and evaluates what was written. */
-  protected final JsonNode assertRunMatches(String name, String run, Object... device) {
+  protected final JsonNode assertRunMatches(String name, String run, Object... options) {
+    Object[] device = with(options, "--compute", "f32");
     JsonNode expected = Fixtures.json(name, "expected.json").get("runs").get(run);
     Path out = folder.resolve("out");
     Path evalTokens = Laco.tokens(folder, name, "eval");
     JsonNode report = prune(Fixtures.model(name), name, expected, evalTokens, out, device);
-    assertTrialsMatch(expected, report);
+    assertTrialsMatch(expected, report, SIMILARITY);
     assertEquals(bases(expected.get("baseLayers")), bases(report.get("plan").get("layers")));
     assertWritten(Fixtures.model(name), report.get("plan"), out);
 
@@ -44,7 +45,8 @@ public abstract class StoredRuns {
     return report;
   }
 
-  final JsonNode prune(
+  /** Prunes with the settings of a stored run. */
+  protected final JsonNode prune(
       Path model, String fixture, JsonNode run, Path evalTokens, Path out, Object... device) {
     JsonNode report =
         Laco.run(
@@ -54,8 +56,6 @@ public abstract class StoredRuns {
                     model,
                     out,
                     "--json",
-                    "--compute",
-                    "f32",
                     "--calibration",
                     Laco.tokens(folder, fixture, "calib"),
                     "--eval-tokens",
@@ -84,9 +84,7 @@ public abstract class StoredRuns {
   }
 
   final JsonNode eval(Path model, Path tokens, Object... device) {
-    return Laco.run(with(device, "eval", model, "--tokens", tokens, "--compute", "f32", "--json"))
-        .succeeded()
-        .json();
+    return Laco.run(with(device, "eval", model, "--tokens", tokens, "--json")).succeeded().json();
   }
 
   private static Object[] with(Object[] device, Object... command) {
@@ -99,7 +97,8 @@ public abstract class StoredRuns {
     return bases;
   }
 
-  static void assertTrialsMatch(JsonNode expected, JsonNode report) {
+  /** Checks a run's trials: the same decisions, similarities to {@code tolerance}. */
+  protected static void assertTrialsMatch(JsonNode expected, JsonNode report, double tolerance) {
     assertEquals(expected.get("layersIn"), report.get("layersIn"));
     assertEquals(expected.get("layersOut"), report.get("layersOut"));
     JsonNode trials = report.get("trials");
@@ -118,11 +117,11 @@ public abstract class StoredRuns {
         assertEquals(
             want.get("similarities").get(s).doubleValue(),
             trial.get("similarities").get(s).doubleValue(),
-            SIMILARITY,
+            tolerance,
             where);
       }
       assertEquals(
-          want.get("mean").doubleValue(), trial.get("mean").doubleValue(), SIMILARITY, where);
+          want.get("mean").doubleValue(), trial.get("mean").doubleValue(), tolerance, where);
       last = trial.get("accepted").booleanValue() ? trial.get("mean").doubleValue() : last;
     }
     assertEquals(last, report.get("finalSimilarity").doubleValue());

@@ -13,7 +13,7 @@ final class CollapseProduct {
   private static final int ROWS = 128;
   private static final int COLUMNS = 32;
   private static final int BLOCK = 256;
-  private static final int SHARED_BYTES = 98_304;
+  private static final int SHARED_BYTES = 106_496;
 
   private final Launcher launcher;
   private final ArgumentRing arguments;

@@ -45,7 +45,7 @@ record CublasLibrary(NativeLibrary library, LibCublas functions, int major, int 
       return new CublasLibrary(
           library, functions, functions.property(0), functions.property(1), functions.property(2));
     } catch (ResourceException e) {
-      throw new NoCudaException("no cuBLAS: " + e.getMessage(), HELP);
+      throw new NoCudaException("no cuBLAS", e.getMessage() + "; " + HELP);
     }
   }
 

@@ -25,11 +25,14 @@ public final class CudaException extends ResourceException {
   /**
    * @param call C function
    * @param code what it returned
-   * @param name symbolic name of the code
+   * @param name symbolic name of the code, empty if the library has none
    * @param text what the library says about it
    */
   CudaException(String call, int code, String name, String text) {
-    super("%s: %s (%d), %s".formatted(call, name, code, text));
+    super(
+        name.isEmpty()
+            ? "%s: error %d".formatted(call, code)
+            : "%s: %s (%d), %s".formatted(call, name, code, text));
     this.code = code;
   }
 

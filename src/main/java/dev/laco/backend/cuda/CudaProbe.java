@@ -58,7 +58,7 @@ public final class CudaProbe {
     try {
       library = new LibrarySearch("cuda").soname("libcuda.so.1").load();
     } catch (ResourceException e) {
-      throw new NoCudaException("no NVIDIA driver: " + e.getMessage(), "install the NVIDIA driver");
+      throw new NoCudaException("no NVIDIA driver", e.getMessage() + "; install the NVIDIA driver");
     }
     return switch (binding) {
       case FFM -> new FfmDriver(library);

@@ -73,9 +73,10 @@ enum Kernel {
   ATTENTION_64("attention", "attention_%s_v2", halves(), attention()),
   ATTENTION_128("attention", "attention_%s_v3", halves(), attention()),
   ATTENTION_256("attention", "attention_%s_v4", halves(), attention()),
+  /** For one candidate. */
   COLLAPSE_PRODUCT(
       "collapse_product",
-      "collapse_product_%s_v1",
+      "collapse_product_%s_v2",
       halves(),
       POINTER,
       POINTER,
