@@ -42,7 +42,7 @@ emulator_is_built() {
 
 make_emulator() {
   cmake -S "$home" -B "$emulator" -DLACO_EMULATOR=ON &&
-    cmake --build "$emulator" --parallel 2
+    cmake --build "$emulator" --target laco_emulator --parallel 2
 }
 
 emulate() {
