@@ -111,7 +111,8 @@ public interface Backend extends AutoCloseable {
   /**
    * Batched layer merging: every tensor of the list as {@link TensorMix} says, accumulated in f64
    * in source order (product rounded, then sum rounded: no fused multiply-add) and rounded once to
-   * the destination's dtype. The same bits on every backend.
+   * the destination's dtype. The same bits on every backend. The tensors are made in any order:
+   * none may be a source of another of the list.
    */
   void mix(List<TensorMix> tensors);
 

@@ -53,6 +53,9 @@ public final class CudaBackend implements Backend {
 
   private static final int BLOCK = 256;
 
+  /** Threads that the norm kernels are made for. */
+  private static final int MAX_ROW_BLOCK = 512;
+
   private final Compute compute;
   private final String description;
   private final CudaContext context;
@@ -233,9 +236,15 @@ public final class CudaBackend implements Backend {
         .run(x.rows(), rowBlock(x.columns()));
   }
 
-  /** Threads for a row: whole warps, of four elements a thread at least. */
-  private static int rowBlock(long columns) {
-    return Math.clamp(32 * ceil(columns, 128), 32, BLOCK);
+  /**
+   * Threads for a row, in whole warps: one for four elements up to 256, and beyond that enough for
+   * a thread to keep its part, up to 16 elements, in registers.
+   */
+  static int rowBlock(long columns) {
+    return (int)
+        Math.min(
+            MAX_ROW_BLOCK,
+            Math.max(Math.min(BLOCK, 32 * ceil(columns, 128)), 32 * ceil(columns, 512)));
   }
 
   @Override

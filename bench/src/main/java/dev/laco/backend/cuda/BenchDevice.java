@@ -259,6 +259,16 @@ public final class BenchDevice implements AutoCloseable {
     return new Launch(context.driver(), stream, function, grid, with.pack(arguments));
   }
 
+  /** Threads that the engine gives a row of a norm. */
+  public static int rowBlock(long columns) {
+    return CudaBackend.rowBlock(columns);
+  }
+
+  /** Blocks that the engine gives each sequence of a cosine. */
+  public static int cosineParts(long tokens, long columns) {
+    return CudaBackend.cosineParts(tokens, columns);
+  }
+
   /** A launch in the engine's own way. */
   public EngineLaunch launchAsTheEngineDoes(Tensor x, Tensor y) {
     return new EngineLaunch(context, new Launcher(context, images, stream), x, y);

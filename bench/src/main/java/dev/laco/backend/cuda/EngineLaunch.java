@@ -4,7 +4,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.model.DType;
 
 /** An addition as the engine launches it: every time with new arguments, and checked. */
-public final class EngineLaunch implements Runnable, AutoCloseable {
+public final class EngineLaunch implements Runnable {
   private static final int BLOCK = 256;
 
   private final CudaContext context;
@@ -28,10 +28,5 @@ public final class EngineLaunch implements Runnable, AutoCloseable {
         .pointer(BenchDevice.address(y))
         .int64(x.elements())
         .run(1, BLOCK);
-  }
-
-  @Override
-  public void close() {
-    launcher.close();
   }
 }

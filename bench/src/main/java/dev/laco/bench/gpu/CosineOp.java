@@ -30,8 +30,6 @@ final class CosineOp implements Op {
   private static final double TOLERANCE = 1e-6;
 
   private static final int BLOCK = 256;
-  private static final long PART_ELEMENTS = 4096;
-  private static final int MAX_PARTS = 128;
 
   @Override
   public String name() {
@@ -58,8 +56,7 @@ final class CosineOp implements Op {
 
   /** Blocks that share a sequence, as the engine chooses them. */
   static int parts(Sizes sizes) {
-    long most = Grid.ceil(sizes.longest() * sizes.hidden(), PART_ELEMENTS);
-    return (int) Math.min(MAX_PARTS, most);
+    return BenchDevice.cosineParts(sizes.longest(), sizes.hidden());
   }
 
   @Override

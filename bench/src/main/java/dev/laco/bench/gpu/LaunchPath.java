@@ -91,7 +91,6 @@ final class LaunchPath implements AutoCloseable {
   @Override
   public void close() {
     device.synchronize();
-    engine.close();
     arena.close();
   }
 }

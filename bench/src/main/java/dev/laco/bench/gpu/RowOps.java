@@ -126,7 +126,7 @@ final class RowOps {
     Tensor out = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
     return new Job(lab)
         .launches(
-            Grid.of(x.rows(), rowBlock(x.columns())),
+            Grid.of(x.rows(), BenchDevice.rowBlock(x.columns())),
             new Arguments().pointer(x).pointer(weight).pointer(out).int64(x.columns()).float32(EPS))
         .moves(bytes(x, weight), bytes(out))
         .expects(
@@ -145,7 +145,7 @@ final class RowOps {
     Tensor weight = lab.random(dtype, 1, sizes.hidden(), 1);
     return new Job(lab)
         .launches(
-            Grid.of(x.rows(), rowBlock(x.columns())),
+            Grid.of(x.rows(), BenchDevice.rowBlock(x.columns())),
             new Arguments()
                 .pointer(x)
                 .pointer(y)
@@ -176,7 +176,7 @@ final class RowOps {
     Tensor out = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
     return new Job(lab)
         .launches(
-            Grid.of(x.rows(), rowBlock(x.columns())),
+            Grid.of(x.rows(), BenchDevice.rowBlock(x.columns())),
             new Arguments()
                 .pointer(x)
                 .pointer(weight)
@@ -200,7 +200,7 @@ final class RowOps {
     Tensor bias = lab.random(dtype, 1, sizes.hidden(), 1);
     return new Job(lab)
         .launches(
-            Grid.of(x.rows(), rowBlock(x.columns())),
+            Grid.of(x.rows(), BenchDevice.rowBlock(x.columns())),
             new Arguments()
                 .pointer(x)
                 .pointer(y)
@@ -387,11 +387,6 @@ final class RowOps {
             },
             EXACT,
             out);
-  }
-
-  /** Threads for a row: whole warps, of four elements a thread at least. */
-  private static int rowBlock(long columns) {
-    return Math.clamp(32 * Grid.ceil(columns, 128), 32, BLOCK);
   }
 
   private static double bytes(Tensor... tensors) {
