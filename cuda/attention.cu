@@ -32,17 +32,20 @@ using namespace laco;
 constexpr int kNoWindow = 0x7fffffff;
 
 struct Task {
-  const float* query;  // of row 0
-  const float* key;
+  const float* query;
+  const float* key;    // of the sequence's first key
   const float* value;
   float* out;
+  int64_t first_query;           // in query and out
   int query_stride, key_stride;  // from token to token
   int rows, group, past, window, width;
 
   __device__ Task(const float* q, const float* k, const float* v, float* to, const int32_t* offsets,
                   const int32_t* key_offsets, const int32_t* pasts, int heads, int key_heads,
                   int head_width, int sees)
-      : query_stride(heads * head_width),
+      : query(q),
+        out(to),
+        query_stride(heads * head_width),
         key_stride(key_heads * head_width),
         group(heads / key_heads),
         past(pasts[blockIdx.z]),
@@ -51,12 +54,10 @@ struct Task {
     const int32_t begin = offsets[blockIdx.z];
     rows = (offsets[blockIdx.z + 1] - begin) * group;
     const int head = static_cast<int>(blockIdx.y);
-    const int64_t from = int64_t{begin} * query_stride + head * group * width;
-    const int64_t keys_from = int64_t{key_offsets[blockIdx.z]} * key_stride + head * width;
-    query = q + from;
-    out = to + from;
-    key = k + keys_from;
-    value = v + keys_from;
+    first_query = int64_t{begin} * query_stride + head * group * width;
+    const int64_t first_key = int64_t{key_offsets[blockIdx.z]} * key_stride + head * width;
+    key = k + first_key;
+    value = v + first_key;
   }
 
   // Late rows have most to do: they begin first.
@@ -64,8 +65,9 @@ struct Task {
     return static_cast<int>(gridDim.x - 1 - blockIdx.x) * rows_of_block;
   }
 
+  // Of a row in query and out, of a key in key and value.
   __device__ int64_t offset(int row) const {
-    return int64_t{row / group} * query_stride + row % group * width;
+    return first_query + int64_t{row / group} * query_stride + row % group * width;
   }
   __device__ int64_t key_offset(int position) const { return int64_t{position} * key_stride; }
 
@@ -508,6 +510,7 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   T* const queries = shared;                 // [kRows, kWidth], swizzled
   T* const keys = queries + kRows * kWidth;  // [kKeys, kWidth]
   T* const values = keys + kKeys * kWidth;   // [kKeys, kWidth]
+  __shared__ int64_t offsets[kRows];
   __shared__ int positions[kRows];
   __shared__ float slopes[kRows];
 
@@ -518,6 +521,13 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   const Pieces<T, kWidth> key_pieces(keys, lane / 16 * 8 + lane % 8, lane / 8 % 2 * 8);
   const Pieces<T, kWidth> value_pieces(values, lane % 16, lane / 16 * 8);
 
+  if (threadIdx.x < kRows) {
+    // Rows that are not there see what the last one does, or nothing, in a warp that has none.
+    const int row = first + static_cast<int>(threadIdx.x);
+    offsets[threadIdx.x] = task.offset(row);
+    positions[threadIdx.x] = row - row % kRowsOfWarp <= last ? task.position(min(row, last)) : -1;
+    slopes[threadIdx.x] = task.slope(alibi, row);
+  }
   const bool vectors = aligned4(task.query) && aligned4(task.key) && aligned4(task.value);
   const int begin = task.seen_from(first), end = task.seen_to(last);
   Transit<T, kWidth, kKeys> transit;
@@ -525,20 +535,15 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
     transit.ask(from + task.key_offset(start), task.key_stride, min(kKeys, end - start), task.width, vectors);
   };
   ask(task.key, begin);
+  __syncthreads();
   for (int i = static_cast<int>(threadIdx.x); i < kRows * (kWidth / 4); i += kThreads) {
     const int row = i / (kWidth / 4), column = i % (kWidth / 4) * 4;
     float4 x = make_float4(0, 0, 0, 0);
     if (first + row <= last && column < task.width) {
-      const float* p = task.query + task.offset(first + row) + column;
+      const float* p = task.query + offsets[row] + column;
       x = vectors ? load4(p) : make_float4(p[0], p[1], p[2], p[3]);
     }
     store4(queries + swizzled<kWidth>(row, column), x);
-  }
-  if (threadIdx.x < kRows) {
-    // Rows that are not there see what the last one does, or nothing, in a warp that has none.
-    const int row = first + static_cast<int>(threadIdx.x);
-    positions[threadIdx.x] = row - row % kRowsOfWarp <= last ? task.position(min(row, last)) : -1;
-    slopes[threadIdx.x] = task.slope(alibi, row);
   }
   transit.put(keys);
   __syncthreads();
@@ -606,9 +611,8 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
     total += __shfl_xor_sync(~0u, total, 1);
     total += __shfl_xor_sync(~0u, total, 2);
     const float inverse = 1 / total;
-    const int row = first + own_row + 8 * h;
-    if (row <= last) {
-      float* const to = task.out + task.offset(row) + lane % 4 * 2;
+    if (first + own_row + 8 * h <= last) {
+      float* const to = task.out + offsets[own_row + 8 * h] + lane % 4 * 2;
       const bool both = aligned(to, 8);
 #pragma unroll
       for (int n = 0; n < kWidth / 8; n++) {
