@@ -32,17 +32,20 @@ using namespace laco;
 constexpr int kNoWindow = 0x7fffffff;
 
 struct Task {
-  const float* query;  // of row 0
-  const float* key;
+  const float* query;
+  const float* key;    // of the sequence's first key
   const float* value;
   float* out;
+  int64_t first_query;           // in query and out
   int query_stride, key_stride;  // from token to token
   int rows, group, past, window, width;
 
   __device__ Task(const float* q, const float* k, const float* v, float* to, const int32_t* offsets,
                   const int32_t* key_offsets, const int32_t* pasts, int heads, int key_heads,
                   int head_width, int sees)
-      : query_stride(heads * head_width),
+      : query(q),
+        out(to),
+        query_stride(heads * head_width),
         key_stride(key_heads * head_width),
         group(heads / key_heads),
         past(pasts[blockIdx.z]),
@@ -51,12 +54,10 @@ struct Task {
     const int32_t begin = offsets[blockIdx.z];
     rows = (offsets[blockIdx.z + 1] - begin) * group;
     const int head = static_cast<int>(blockIdx.y);
-    const int64_t from = int64_t{begin} * query_stride + head * group * width;
-    const int64_t keys_from = int64_t{key_offsets[blockIdx.z]} * key_stride + head * width;
-    query = q + from;
-    out = to + from;
-    key = k + keys_from;
-    value = v + keys_from;
+    first_query = int64_t{begin} * query_stride + head * group * width;
+    const int64_t first_key = int64_t{key_offsets[blockIdx.z]} * key_stride + head * width;
+    key = k + first_key;
+    value = v + first_key;
   }
 
   // Late rows have most to do: they begin first.
@@ -64,8 +65,9 @@ struct Task {
     return static_cast<int>(gridDim.x - 1 - blockIdx.x) * rows_of_block;
   }
 
+  // Of a row in query and out, of a key in key and value.
   __device__ int64_t offset(int row) const {
-    return int64_t{row / group} * query_stride + row % group * width;
+    return first_query + int64_t{row / group} * query_stride + row % group * width;
   }
   __device__ int64_t key_offset(int position) const { return int64_t{position} * key_stride; }
 
@@ -449,6 +451,53 @@ __device__ __forceinline__ void soften(float (&scores)[kKeys / 8][4], float log2
   }
 }
 
+// From products to what goes into the softmax, for the keys from `start` on; plain scores are still to be scaled.
+// What a row does not see becomes -infinity.
+template <int kKeys>
+__device__ __forceinline__ void finish_scores(const Task& task, const int (&position)[kHalves],
+                                              const float (&slope)[kHalves], int start, bool plain, float scale,
+                                              float soft_cap, float (&scores)[kKeys / 8][4]) {
+  const int pair = static_cast<int>(threadIdx.x) % 4 * 2;  // the lane's columns of every eight: pair and the next
+#pragma unroll
+  for (int n = 0; n < kKeys / 8; n++) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int key = start + n * 8 + pair + i % 2;
+      float& s = scores[n][i];
+      if (!plain) {
+        s *= scale;
+        if (soft_cap != 0) {
+          // tanh(x) = 1 - 2 / (exp(2x) + 1)
+          s = soft_cap - __fdividef(2 * soft_cap, exp2_quick(__fdividef(2 * kLog2E * s, soft_cap)) + 1);
+        }
+        s += slope[i / 2] * static_cast<float>(key - position[i / 2]);
+      }
+      s = task.sees(position[i / 2], key) ? s : -infinity();
+    }
+  }
+}
+
+// Adds what put_finite left out of `keys` values from `start` on. A weight is above 0, so that its product with
+// an infinity, or with NaN, is that.
+template <class T, int kWidth>
+__device__ __forceinline__ void add_left_out(const Task& task, const int (&position)[kHalves], int start, int keys,
+                                             float (&sums)[kWidth / 8][4]) {
+  const int pair = static_cast<int>(threadIdx.x) % 4 * 2;
+  for (int key = start; key < start + keys; key++) {
+    const float* const value = task.value + task.key_offset(key);
+#pragma unroll
+    for (int n = 0; n < kWidth / 8; n++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int column = n * 8 + pair + i % 2;
+        if (column < task.width && task.sees(position[i / 2], key) && !finite<T>(value[column])) {
+          sums[n][i] += widen(narrow<T>(value[column]));
+        }
+      }
+    }
+  }
+}
+
 // kKeys keys in shared memory at a time.
 template <class T, int kWidth, int kKeys>
 __device__ __forceinline__ void attend(const Task& task, const float* alibi, float scale, float soft_cap) {
@@ -461,17 +510,24 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   T* const queries = shared;                 // [kRows, kWidth], swizzled
   T* const keys = queries + kRows * kWidth;  // [kKeys, kWidth]
   T* const values = keys + kKeys * kWidth;   // [kKeys, kWidth]
+  __shared__ int64_t offsets[kRows];
   __shared__ int positions[kRows];
   __shared__ float slopes[kRows];
 
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int in_block = static_cast<int>(threadIdx.x) / kWarp * kRowsOfWarp;
   const int own_row = in_block + lane / 4;  // the lane's first, in the block; the other is 8 further on
-  const int pair = lane % 4 * 2;            // its columns of every eight: pair and the next
   const Pieces<T, kWidth> query_pieces(queries, in_block + lane % 16, lane / 16 * 8);
   const Pieces<T, kWidth> key_pieces(keys, lane / 16 * 8 + lane % 8, lane / 8 % 2 * 8);
   const Pieces<T, kWidth> value_pieces(values, lane % 16, lane / 16 * 8);
 
+  if (threadIdx.x < kRows) {
+    // Rows that are not there see what the last one does, or nothing, in a warp that has none.
+    const int row = first + static_cast<int>(threadIdx.x);
+    offsets[threadIdx.x] = task.offset(row);
+    positions[threadIdx.x] = row - row % kRowsOfWarp <= last ? task.position(min(row, last)) : -1;
+    slopes[threadIdx.x] = task.slope(alibi, row);
+  }
   const bool vectors = aligned4(task.query) && aligned4(task.key) && aligned4(task.value);
   const int begin = task.seen_from(first), end = task.seen_to(last);
   Transit<T, kWidth, kKeys> transit;
@@ -479,20 +535,15 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
     transit.ask(from + task.key_offset(start), task.key_stride, min(kKeys, end - start), task.width, vectors);
   };
   ask(task.key, begin);
+  __syncthreads();
   for (int i = static_cast<int>(threadIdx.x); i < kRows * (kWidth / 4); i += kThreads) {
     const int row = i / (kWidth / 4), column = i % (kWidth / 4) * 4;
     float4 x = make_float4(0, 0, 0, 0);
     if (first + row <= last && column < task.width) {
-      const float* p = task.query + task.offset(first + row) + column;
+      const float* p = task.query + offsets[row] + column;
       x = vectors ? load4(p) : make_float4(p[0], p[1], p[2], p[3]);
     }
     store4(queries + swizzled<kWidth>(row, column), x);
-  }
-  if (threadIdx.x < kRows) {
-    // Rows that are not there see what the last one does, or nothing, in a warp that has none.
-    const int row = first + static_cast<int>(threadIdx.x);
-    positions[threadIdx.x] = row - row % kRowsOfWarp <= last ? task.position(min(row, last)) : -1;
-    slopes[threadIdx.x] = task.slope(alibi, row);
   }
   transit.put(keys);
   __syncthreads();
@@ -507,7 +558,7 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   Rows rows = {{-infinity(), -infinity()}, {0, 0}};
   float sums[kWidth / 8][4] = {};
 
-  // Soft-cap and ALiBi need the scores as they are; else the scale goes into the exponential.
+  // Soft-cap and ALiBi need scores as they are; plain ones are scaled within the exponential.
   const bool plain = soft_cap == 0 && alibi == nullptr;
   const float log2_scale = plain ? scale * kLog2E : kLog2E;
   const int all_to = task.seen_to(first);  // all rows of the block see keys [end - window, all_to)
@@ -539,42 +590,13 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
       if (!plain || in_part) {
         const int position[kHalves] = {positions[own_row], positions[own_row + 8]};
         const float slope[kHalves] = {slopes[own_row], slopes[own_row + 8]};
-#pragma unroll
-        for (int n = 0; n < kKeys / 8; n++) {
-#pragma unroll
-          for (int i = 0; i < 4; i++) {
-            const int key = start + n * 8 + pair + i % 2;
-            float& s = scores[n][i];
-            if (!plain) {
-              s *= scale;
-              if (soft_cap != 0) {
-                // tanh(x) = 1 - 2 / (exp(2x) + 1)
-                s = soft_cap - __fdividef(2 * soft_cap, exp2_quick(__fdividef(2 * kLog2E * s, soft_cap)) + 1);
-              }
-              s += slope[i / 2] * static_cast<float>(key - position[i / 2]);
-            }
-            s = task.sees(position[i / 2], key) ? s : -infinity();
-          }
-        }
+        finish_scores<kKeys>(task, position, slope, start, plain, scale, soft_cap, scores);
       }
       soften<kWidth, kKeys>(scores, log2_scale, rows, sums);
       weigh<T, kWidth, kKeys>(scores, value_pieces, sums);
       if (left_out) {
         const int position[kHalves] = {positions[own_row], positions[own_row + 8]};
-        // A weight is above 0: its product with an infinity, or with NaN, is that.
-        for (int key = start; key < min(start + kKeys, end); key++) {
-          const float* const value = task.value + task.key_offset(key);
-#pragma unroll
-          for (int n = 0; n < kWidth / 8; n++) {
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-              const int column = n * 8 + pair + i % 2;
-              if (column < task.width && task.sees(position[i / 2], key) && !finite<T>(value[column])) {
-                sums[n][i] += widen(narrow<T>(value[column]));
-              }
-            }
-          }
-        }
+        add_left_out<T, kWidth>(task, position, start, min(kKeys, end - start), sums);
       }
     }
     if (more) {
@@ -589,9 +611,8 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
     total += __shfl_xor_sync(~0u, total, 1);
     total += __shfl_xor_sync(~0u, total, 2);
     const float inverse = 1 / total;
-    const int row = first + own_row + 8 * h;
-    if (row <= last) {
-      float* const to = task.out + task.offset(row) + pair;
+    if (first + own_row + 8 * h <= last) {
+      float* const to = task.out + offsets[own_row + 8 * h] + lane % 4 * 2;
       const bool both = aligned(to, 8);
 #pragma unroll
       for (int n = 0; n < kWidth / 8; n++) {
