@@ -192,9 +192,8 @@ extern "C" __global__ void __launch_bounds__(f32::kThreads, 2)
       score += slope[r] * static_cast<float>(key - position[r]);
       score = task.sees(position[r], key) ? score : -infinity();
       const float now = fmaxf(most[r], warp_max(score));
-      const float shift = now == -infinity() ? 0 : now;  // nothing seen yet: all weights are 0
-      const float fade = expf(most[r] - shift);
-      weight[r] = expf(score - shift);
+      const float fade = expf(most[r] - now);
+      weight[r] = expf(score - now);
       most[r] = now;
       total[r] = total[r] * fade + weight[r];
 #pragma unroll

@@ -5,8 +5,9 @@
 //   laco_collapse_product_<bf16|f16>_v2   one candidate: fewer registers, so two blocks per multiprocessor
 //       grid (ceil(out_columns / 32), ceil(rows / 128)), block 256, shared memory 139264 and 106496 bytes
 //
-// Weights are what mix writes, bit for bit: f64, product rounded, sums in the order of the sources, rounded
-// once. Products are summed in f32 in steps of 16, in one order. A coefficient of 0 leaves its source out.
+// Weights are what mix writes, but for the sign of a 0: f64, product rounded, sums in the order of the sources,
+// rounded once. Products are summed in f32 in steps of 16, in one order. A coefficient of 0 leaves its source
+// out.
 //
 // When it should win over mix and a library product, by arithmetic, for the bench to confirm. With weights of
 // L bytes, S sources and G candidates mix moves (S + G) L and the products G L more; this kernel moves S L for
@@ -276,14 +277,7 @@ struct Block {
     float sums[kGroup][kColumns / 8][4] = {};
     int stage = 0, x_stage = 0, buffer = 0;
     for (int depth = 0; depth < in_columns; depth += kDepth) {
-      double mixed[kGroup][kOwn];
-#pragma unroll
-      for (int c = 0; c < kGroup; c++) {
-#pragma unroll
-        for (int i = 0; i < kOwn; i++) {
-          mixed[c][i] = -0.0;  // leaves the first term as it is, even a -0
-        }
-      }
+      double mixed[kGroup][kOwn] = {};
       for (int source = 0; source < p.sources; source += kSlab) {
         double coefficients[kSlab][kGroup];
         read_coefficients(source, coefficients);

@@ -111,8 +111,6 @@ __device__ __forceinline__ void mix_elements(const Part& part) {
 
 // ---- vectors
 
-constexpr int kGroup = 3;  // sources that are under way at once
-
 // Whether the part is vectors and nothing else. All lanes of a warp look together.
 __device__ bool is_vectors(const Part& part) {
   const MixJob& job = part.job;
@@ -127,37 +125,6 @@ __device__ bool is_vectors(const Part& part) {
   return __all_sync(~0u, result);
 }
 
-// Vectors of the first sources, a group at a time: all loads first, then f(source, vector, values). The
-// vectors lie kThreads apart.
-template <class T, int kVectors, class Function>
-__device__ __forceinline__ void for_each_source(const MixJob& job, int64_t vector, Function f) {
-  for (int32_t first = 0; first < job.source_count; first += kGroup) {
-    uint4 raw[kGroup][kVectors];
-#pragma unroll
-    for (int j = 0; j < kGroup; j++) {
-      if (first + j < job.source_count) {
-        const uint4* source = global(static_cast<const uint4*>(job.sources[first + j])) + vector;
-#pragma unroll
-        for (int v = 0; v < kVectors; v++) {
-          raw[j][v] = __ldcs(source + v * kThreads);
-        }
-      }
-    }
-#pragma unroll
-    for (int j = 0; j < kGroup; j++) {
-      if (first + j < job.source_count) {
-#pragma unroll
-        for (int v = 0; v < kVectors; v++) {
-          float x[kVector<T>];
-          unpack<T>(raw[j][v], x);
-          f(first + j, v, x);
-        }
-      }
-    }
-  }
-}
-
-// Outs are written without a hint: the product that follows finds what is still in the L2.
 template <class Out, int N>
 __device__ __forceinline__ void write_vector(void* out, int64_t vector, const float (&x)[N]) {
   constexpr int kParts = N / kVector<Out>;
@@ -185,65 +152,23 @@ __device__ __forceinline__ void write_sums(const MixJob& job, int32_t out, int64
   }
 }
 
-// kOuts outs from `first` on, kVectors vectors of each.
-template <class T, int kOuts, int kVectors>
-__device__ __forceinline__ void mix_vectors(const MixJob& job, int32_t first, int64_t vector) {
-  double sums[kOuts][kVectors][kVector<T>];
+// One vector of one out in f64. for_each_source calls its argument with every source's number and values.
+template <class T, class Sources>
+__device__ __forceinline__ void mix_exactly(const MixJob& job, int32_t out, int64_t vector,
+                                            Sources for_each_source) {
+  double sums[kVector<T>];
 #pragma unroll
-  for (int o = 0; o < kOuts; o++) {
-#pragma unroll
-    for (int v = 0; v < kVectors; v++) {
-#pragma unroll
-      for (int i = 0; i < kVector<T>; i++) {
-        sums[o][v][i] = -0.0;
-      }
-    }
+  for (int i = 0; i < kVector<T>; i++) {
+    sums[i] = -0.0;
   }
-  for_each_source<T, kVectors>(job, vector, [&](int32_t j, int v, const float(&x)[kVector<T>]) {
+  for_each_source([&](int32_t j, const float(&x)[kVector<T>]) {
+    const double coefficient = job.coefficients[out * job.source_count + j];
 #pragma unroll
-    for (int o = 0; o < kOuts; o++) {
-      if (first + o < job.out_count) {
-        const double coefficient = job.coefficients[(first + o) * job.source_count + j];
-#pragma unroll
-        for (int i = 0; i < kVector<T>; i++) {
-          const double product = __dmul_rn(coefficient, static_cast<double>(x[i]));
-          sums[o][v][i] = __dadd_rn(sums[o][v][i], product);
-        }
-      }
+    for (int i = 0; i < kVector<T>; i++) {
+      sums[i] = __dadd_rn(sums[i], __dmul_rn(coefficient, static_cast<double>(x[i])));
     }
   });
-#pragma unroll
-  for (int o = 0; o < kOuts; o++) {
-    if (first + o < job.out_count) {
-#pragma unroll
-      for (int v = 0; v < kVectors; v++) {
-        write_sums<T>(job, first + o, vector + v * kThreads, sums[o][v]);
-      }
-    }
-  }
-}
-
-template <class T>
-__device__ __forceinline__ void mix_v2(const MixJob* jobs, int32_t count) {
-  const Part part = part_of_block(jobs, count);
-  if (!is_vectors(part)) {
-    mix_elements(part);
-    return;
-  }
-  const int64_t begin = part.start / kVector<T> + threadIdx.x;
-  const int64_t end = part.end / kVector<T>;
-  if (part.job.out_count == 1) {
-    for (int64_t vector = begin; vector < end; vector += 2 * kThreads) {
-      mix_vectors<T, 1, 2>(part.job, 0, vector);
-    }
-    return;
-  }
-  // What the second pair of outs reads again is in the L1.
-  for (int64_t vector = begin; vector < end; vector += kThreads) {
-    for (int32_t out = 0; out < part.job.out_count; out += 2) {
-      mix_vectors<T, 2, 1>(part.job, out, vector);
-    }
-  }
+  write_sums<T>(job, out, vector, sums);
 }
 
 // ---- pairs of f32
@@ -258,8 +183,9 @@ __device__ __forceinline__ void mix_v2(const MixJob* jobs, int32_t count) {
 // fused multiply-add 2^-47; a term's rest is at most 2^-23 of it, a sum's 2^-24 m, so that adding them costs
 // 2^-48 m + 2^-47 of the term, and adding that to the rest so far 2^-48 (n + 2) m; f64 itself errs by
 // 2^-53 (n + 1) m. Together less than 2^-47 (n + 2)^2 m, a factor of two to spare.
-template <class T>
-__device__ __forceinline__ bool mix_pairs(const MixJob& job, int32_t out, int64_t vector) {
+template <class T, class Sources>
+__device__ __forceinline__ bool mix_pairs(const MixJob& job, int32_t out, int64_t vector,
+                                          Sources for_each_source) {
   constexpr int N = kVector<T>;
   const int32_t terms = job.source_count;
   if (terms > kWarp) {
@@ -283,7 +209,7 @@ __device__ __forceinline__ bool mix_pairs(const MixJob& job, int32_t out, int64_
   }
   float smallest = 0x1p120f;
   uint32_t lost = 0;
-  for_each_source<T, 1>(job, vector, [&](int32_t j, int, const float(&x)[N]) {
+  for_each_source([&](int32_t j, const float(&x)[N]) {
     const float c = __shfl_sync(~0u, high, j), c_rest = __shfl_sync(~0u, low, j);
 #pragma unroll
     for (int i = 0; i < N; i++) {
@@ -339,20 +265,111 @@ __device__ __forceinline__ bool mix_pairs(const MixJob& job, int32_t out, int64_
   return proven;
 }
 
+// ---- v2 and v3
+
+constexpr int kGroup = 3;
+
 template <class T>
-__device__ __forceinline__ void mix_v3(const MixJob* jobs, int32_t count) {
+constexpr int kVectorsOfThread = static_cast<int>(kElements) / kVector<T> / kThreads;
+
+// A vector that is read once: the outs are to stay in the L2 and not it.
+__device__ __forceinline__ uint4 read_vector(const MixJob& job, int32_t source, int64_t vector) {
+  return __ldcs(global(static_cast<const uint4*>(job.sources[source])) + vector);
+}
+
+template <class T, bool kPairs, class Sources>
+__device__ __forceinline__ void mix_vector(const MixJob& job, int32_t out, int64_t vector,
+                                           Sources for_each_source) {
+  if constexpr (kPairs) {
+    if (mix_pairs<T>(job, out, vector, for_each_source)) {
+      return;
+    }
+  }
+  mix_exactly<T>(job, out, vector, for_each_source);
+}
+
+// kVectors vectors, which lie kThreads apart, of all outs from exactly kSources sources: all that is read is under
+// way at once, and kept for all outs.
+template <class T, bool kPairs, int kSources>
+__device__ __forceinline__ void mix_few(const MixJob& job, int64_t begin) {
+  constexpr int kVectors = kPairs ? 1 : 2;
+#pragma unroll 1
+  for (int k = 0; k < kVectorsOfThread<T>; k += kVectors) {
+    const int64_t vector = begin + k * kThreads;
+    uint4 raw[kVectors][kSources];
+#pragma unroll
+    for (int v = 0; v < kVectors; v++) {
+#pragma unroll
+      for (int j = 0; j < kSources; j++) {
+        raw[v][j] = read_vector(job, j, vector + v * kThreads);
+      }
+    }
+    for (int32_t out = 0; out < job.out_count; out++) {
+#pragma unroll
+      for (int v = 0; v < kVectors; v++) {
+        mix_vector<T, kPairs>(job, out, vector + v * kThreads, [&](auto f) {
+#pragma unroll
+          for (int j = 0; j < kSources; j++) {
+            float x[kVector<T>];
+            unpack<T>(opaque(raw[v][j]), x);
+            f(j, x);
+          }
+        });
+      }
+    }
+  }
+}
+
+// Any number of sources, kGroup of them under way at once. They are read again for every out, from the L1.
+template <class T, bool kPairs>
+__device__ __forceinline__ void mix_many(const MixJob& job, int64_t begin) {
+#pragma unroll 1
+  for (int k = 0; k < kVectorsOfThread<T>; k++) {
+    const int64_t vector = begin + k * kThreads;
+    for (int32_t out = 0; out < job.out_count; out++) {
+      mix_vector<T, kPairs>(job, out, vector, [&](auto f) {
+        for (int32_t first = 0; first < job.source_count; first += kGroup) {
+          uint4 raw[kGroup];
+#pragma unroll
+          for (int j = 0; j < kGroup; j++) {
+            if (first + j < job.source_count) {
+              raw[j] = read_vector(job, first + j, vector);
+            }
+          }
+#pragma unroll
+          for (int j = 0; j < kGroup; j++) {
+            if (first + j < job.source_count) {
+              float x[kVector<T>];
+              unpack<T>(raw[j], x);
+              f(first + j, x);
+            }
+          }
+        }
+      });
+    }
+  }
+}
+
+template <class T, bool kPairs>
+__device__ __forceinline__ void mix(const MixJob* jobs, int32_t count) {
   const Part part = part_of_block(jobs, count);
   if (!is_vectors(part)) {
     mix_elements(part);
     return;
   }
-  const int64_t end = part.end / kVector<T>;
-  for (int64_t vector = part.start / kVector<T> + threadIdx.x; vector < end; vector += kThreads) {
-    for (int32_t out = 0; out < part.job.out_count; out++) {
-      if (!mix_pairs<T>(part.job, out, vector)) {
-        mix_vectors<T, 1, 1>(part.job, out, vector);
-      }
-    }
+  const int64_t begin = part.start / kVector<T> + threadIdx.x;
+  switch (part.job.source_count) {
+    case 1:
+      mix_few<T, kPairs, 1>(part.job, begin);
+      break;
+    case 2:
+      mix_few<T, kPairs, 2>(part.job, begin);
+      break;
+    case 3:
+      mix_few<T, kPairs, 3>(part.job, begin);
+      break;
+    default:
+      mix_many<T, kPairs>(part.job, begin);
   }
 }
 
@@ -364,17 +381,16 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 }
 LACO_EXPORT(laco_mix_any_v1)
 
-#define LACO_MIX(name, mix, T)                                \
-  extern "C" __global__ void __launch_bounds__(kThreads, 3)   \
-      name(const MixJob* jobs, int32_t job_count) {           \
-    mix<T>(jobs, job_count);                                  \
-  }                                                           \
+#define LACO_MIX(name, T, kPairs)                                          \
+  extern "C" __global__ void __launch_bounds__(kThreads, kPairs ? 3 : 4)   \
+      name(const MixJob* jobs, int32_t job_count) {                        \
+    mix<T, kPairs>(jobs, job_count);                                       \
+  }                                                                        \
   LACO_EXPORT(name)
 
-LACO_MIX(laco_mix_f32_v2, mix_v2, float)
-LACO_MIX(laco_mix_f16_v2, mix_v2, __half)
-LACO_MIX(laco_mix_bf16_v2, mix_v2, __nv_bfloat16)
-
-LACO_MIX(laco_mix_f32_v3, mix_v3, float)
-LACO_MIX(laco_mix_f16_v3, mix_v3, __half)
-LACO_MIX(laco_mix_bf16_v3, mix_v3, __nv_bfloat16)
+LACO_MIX(laco_mix_f32_v2, float, false)
+LACO_MIX(laco_mix_f16_v2, __half, false)
+LACO_MIX(laco_mix_bf16_v2, __nv_bfloat16, false)
+LACO_MIX(laco_mix_f32_v3, float, true)
+LACO_MIX(laco_mix_f16_v3, __half, true)
+LACO_MIX(laco_mix_bf16_v3, __nv_bfloat16, true)

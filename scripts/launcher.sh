@@ -54,7 +54,9 @@ emulate() {
 
 bench_is_built() {
   is_fresh bench "$home"/{src/main,cuda,pom.xml,CMakeLists.txt} "$home"/bench/{src,cuda,pom.xml} &&
-    [[ -f $home/bench/target/laco-bench.jar ]]
+    [[ -f $home/bench/target/laco-bench.jar ]] &&
+    # As above, of the bench's own kernels.
+    { compgen -G "$home/bench/target/classes/dev/laco/cuda/*/*.fatbin" >/dev/null || ! find_nvcc; }
 }
 
 # The bench takes the engine from the local Maven repository.

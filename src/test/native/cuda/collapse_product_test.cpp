@@ -11,7 +11,10 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 struct Shape {
   int rows, out_columns, in_columns;
-  size_t shift = 0;  // of all tensors from an aligned address, in elements
+  std::vector<size_t> weight_shifts = {}, x_shifts = {};  // from an aligned address, in elements; else 0
+
+  size_t weight_shift(size_t i) const { return i < weight_shifts.size() ? weight_shifts[i] : 0; }
+  size_t x_shift(size_t i) const { return i < x_shifts.size() ? x_shifts[i] : 0; }
 };
 
 using Coefficients = std::vector<std::vector<double>>;  // of each candidate, for each source
@@ -33,16 +36,17 @@ std::vector<std::vector<T>> random_tensors(size_t count, int rows, int columns) 
   return tensors;
 }
 
-// Tensors at `shift`, and their addresses in memory of its own.
+// Tensors, each shifted by so many elements, and their addresses in memory of its own.
 template <class T>
 struct Tensors {
   std::vector<std::unique_ptr<check::Buffer<T>>> tensors;
   std::unique_ptr<check::Buffer<T*>> addresses;
 
-  Tensors(const std::vector<std::vector<T>>& values, size_t shift) {
+  template <class ShiftOf>
+  Tensors(const std::vector<std::vector<T>>& values, ShiftOf shift_of) {
     std::vector<T*> all;
-    for (const auto& value : values) {
-      tensors.push_back(std::make_unique<check::Buffer<T>>(value, shift));
+    for (size_t i = 0; i < values.size(); i++) {
+      tensors.push_back(std::make_unique<check::Buffer<T>>(values[i], shift_of(i)));
       all.push_back(tensors.back()->data());
     }
     addresses = std::make_unique<check::Buffer<T*>>(all);
@@ -68,10 +72,11 @@ void run(int variant, const Shape& shape, const std::vector<std::vector<T>>& wei
          const Coefficients& coefficients, const std::vector<std::vector<T>>& x, double tolerance = kSummed) {
   const auto rows = static_cast<size_t>(shape.rows), outs = static_cast<size_t>(shape.out_columns),
              ins = static_cast<size_t>(shape.in_columns);
-  Tensors<T> weight_memory(weights, shape.shift), x_memory(x, shape.shift);
+  Tensors<T> weight_memory(weights, [&](size_t i) { return shape.weight_shift(i); });
+  Tensors<T> x_memory(x, [&](size_t i) { return shape.x_shift(i); });
   const float unwritten = std::numeric_limits<float>::quiet_NaN();
   Tensors<float> y(std::vector<std::vector<float>>(x.size(), std::vector<float>(rows * outs, unwritten)),
-                   shape.shift);
+                   [](size_t i) { return i % 4; });
   std::vector<double> flat;
   for (const auto& of_candidate : coefficients) {
     flat.insert(flat.end(), of_candidate.begin(), of_candidate.end());
@@ -89,8 +94,7 @@ void run(int variant, const Shape& shape, const std::vector<std::vector<T>>& wei
                 static_cast<int32_t>(x.size()));
   const std::string words = kernel + ", " + std::to_string(shape.rows) + " rows, " + std::to_string(outs) +
                             " x " + std::to_string(ins) + " weights of " + std::to_string(weights.size()) +
-                            " sources, " + std::to_string(x.size()) + " candidates, shift " +
-                            std::to_string(shape.shift);
+                            " sources, " + std::to_string(x.size()) + " candidates";
   for (size_t c = 0; c < x.size(); c++) {
     for (size_t o = 0; o < outs; o++) {
       std::vector<double> weight(ins);
@@ -166,9 +170,15 @@ TEST(collapse_product_of_any_number_of_sources_and_candidates) {
 }
 
 TEST(collapse_product_of_tensors_aligned_to_an_element) {
+  // All of them, and one alone.
   for (size_t shift : {1, 2, 3, 4}) {
-    run_random<__nv_bfloat16>({20, 36, 72, shift}, 3, 1);
-    run_random<__half>({20, 35, 71, shift}, 3, 4);
+    run_random<__nv_bfloat16>({20, 36, 72, {shift, shift, shift}, {shift}}, 3, 1);
+    run_random<__half>({20, 35, 71, {shift, shift, shift}, {shift, shift, shift, shift}}, 3, 4);
+    run_random<__nv_bfloat16>({20, 36, 72, {0, 0, 0, 0, shift}, {}}, 5, 1);
+    run_random<__half>({20, 36, 72, {shift}, {}}, 3, 3);
+    run_random<__half>({20, 36, 72, {}, {0, 0, shift}}, 2, 3);
+    run_random<__half>({20, 36, 72, {}, {0, 0, 0, 0, shift}}, 2, 5);
+    run_random<__nv_bfloat16>({20, 36, 72, {}, {shift}}, 2, 1);
   }
 }
 

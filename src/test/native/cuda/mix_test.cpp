@@ -310,13 +310,14 @@ TEST(mix_rounds_once) {
   });
 }
 
-// Of the first coefficient two f32 would lose half of 2^-29, which turns the sum to the other side of 1 + 2^-24.
+// What two f32 lose of a coefficient decides here to which side the sum is rounded.
 TEST(mix_knows_coefficients_that_are_no_sum_of_two_f32) {
   const double lost = 0x1p-29;
-  std::vector<std::vector<float>> from = {std::vector(kElements, 0x1p120f),
-                                          std::vector(kElements, static_cast<float>(0x1p-24 - 0.6 * lost))};
+  const auto all = [](double value) { return std::vector(kElements, static_cast<float>(value)); };
   for_each_kernel<float>([&](const std::string& kernel) {
-    Tensor<float, float> tensor(from, {{0x1p-120 * (1 + 0.51 * lost), 1}});
-    run(kernel, tensor, "a small coefficient");
+    Tensor<float, float> small({all(0x1p120), all(0x1p-24 - 0.6 * lost)}, {{0x1p-120 * (1 + 0.51 * lost), 1}});
+    run(kernel, small, "a small coefficient");
+    Tensor<float, float> tie({all(1)}, {{1 + 0x1p-23 + 0x1p-24 - 0x1p-52}});
+    run(kernel, tie, "a coefficient close to a tie");
   });
 }

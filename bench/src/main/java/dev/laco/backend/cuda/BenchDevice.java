@@ -226,6 +226,9 @@ public final class BenchDevice implements AutoCloseable {
    * @throws dev.laco.ResourceException if the driver does not take it, or has no kernel of the name
    */
   public Function function(Path image, String name) {
+    if (!Files.isRegularFile(image)) {
+      throw new BadInputException("there is no file " + image);
+    }
     try (Arena arena = Arena.ofConfined()) {
       byte[] bytes = Files.readAllBytes(image);
       // The zero behind ends an image that is text.

@@ -56,6 +56,11 @@ final class MixOp implements Op {
     return List.of(trial, trial.withCandidates(MANY_CANDIDATES));
   }
 
+  @Override
+  public String describe(Sizes sizes) {
+    return "%d layers into %d".formatted(SOURCES, sizes.candidates());
+  }
+
   /** Of the variant that the engine takes on the card. */
   @Override
   public @Nullable Target target(Variant variant, Sizes sizes, BenchDevice card) {
