@@ -449,6 +449,53 @@ __device__ __forceinline__ void soften(float (&scores)[kKeys / 8][4], float log2
   }
 }
 
+// From products to what goes into the softmax, for the keys from `start` on; plain scores are still to be scaled.
+// What a row does not see becomes -infinity.
+template <int kKeys>
+__device__ __forceinline__ void finish_scores(const Task& task, const int (&position)[kHalves],
+                                              const float (&slope)[kHalves], int start, bool plain, float scale,
+                                              float soft_cap, float (&scores)[kKeys / 8][4]) {
+  const int pair = static_cast<int>(threadIdx.x) % 4 * 2;  // the lane's columns of every eight: pair and the next
+#pragma unroll
+  for (int n = 0; n < kKeys / 8; n++) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int key = start + n * 8 + pair + i % 2;
+      float& s = scores[n][i];
+      if (!plain) {
+        s *= scale;
+        if (soft_cap != 0) {
+          // tanh(x) = 1 - 2 / (exp(2x) + 1)
+          s = soft_cap - __fdividef(2 * soft_cap, exp2_quick(__fdividef(2 * kLog2E * s, soft_cap)) + 1);
+        }
+        s += slope[i / 2] * static_cast<float>(key - position[i / 2]);
+      }
+      s = task.sees(position[i / 2], key) ? s : -infinity();
+    }
+  }
+}
+
+// Adds what put_finite left out of `keys` values from `start` on. A weight is above 0, so that its product with
+// an infinity, or with NaN, is that.
+template <class T, int kWidth>
+__device__ __forceinline__ void add_left_out(const Task& task, const int (&position)[kHalves], int start, int keys,
+                                             float (&sums)[kWidth / 8][4]) {
+  const int pair = static_cast<int>(threadIdx.x) % 4 * 2;
+  for (int key = start; key < start + keys; key++) {
+    const float* const value = task.value + task.key_offset(key);
+#pragma unroll
+    for (int n = 0; n < kWidth / 8; n++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int column = n * 8 + pair + i % 2;
+        if (column < task.width && task.sees(position[i / 2], key) && !finite<T>(value[column])) {
+          sums[n][i] += widen(narrow<T>(value[column]));
+        }
+      }
+    }
+  }
+}
+
 // kKeys keys in shared memory at a time.
 template <class T, int kWidth, int kKeys>
 __device__ __forceinline__ void attend(const Task& task, const float* alibi, float scale, float soft_cap) {
@@ -467,7 +514,6 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int in_block = static_cast<int>(threadIdx.x) / kWarp * kRowsOfWarp;
   const int own_row = in_block + lane / 4;  // the lane's first, in the block; the other is 8 further on
-  const int pair = lane % 4 * 2;            // its columns of every eight: pair and the next
   const Pieces<T, kWidth> query_pieces(queries, in_block + lane % 16, lane / 16 * 8);
   const Pieces<T, kWidth> key_pieces(keys, lane / 16 * 8 + lane % 8, lane / 8 % 2 * 8);
   const Pieces<T, kWidth> value_pieces(values, lane % 16, lane / 16 * 8);
@@ -507,7 +553,7 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   Rows rows = {{-infinity(), -infinity()}, {0, 0}};
   float sums[kWidth / 8][4] = {};
 
-  // Soft-cap and ALiBi need the scores as they are; else the scale goes into the exponential.
+  // Soft-cap and ALiBi need scores as they are; plain ones are scaled within the exponential.
   const bool plain = soft_cap == 0 && alibi == nullptr;
   const float log2_scale = plain ? scale * kLog2E : kLog2E;
   const int all_to = task.seen_to(first);  // all rows of the block see keys [end - window, all_to)
@@ -539,42 +585,13 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
       if (!plain || in_part) {
         const int position[kHalves] = {positions[own_row], positions[own_row + 8]};
         const float slope[kHalves] = {slopes[own_row], slopes[own_row + 8]};
-#pragma unroll
-        for (int n = 0; n < kKeys / 8; n++) {
-#pragma unroll
-          for (int i = 0; i < 4; i++) {
-            const int key = start + n * 8 + pair + i % 2;
-            float& s = scores[n][i];
-            if (!plain) {
-              s *= scale;
-              if (soft_cap != 0) {
-                // tanh(x) = 1 - 2 / (exp(2x) + 1)
-                s = soft_cap - __fdividef(2 * soft_cap, exp2_quick(__fdividef(2 * kLog2E * s, soft_cap)) + 1);
-              }
-              s += slope[i / 2] * static_cast<float>(key - position[i / 2]);
-            }
-            s = task.sees(position[i / 2], key) ? s : -infinity();
-          }
-        }
+        finish_scores<kKeys>(task, position, slope, start, plain, scale, soft_cap, scores);
       }
       soften<kWidth, kKeys>(scores, log2_scale, rows, sums);
       weigh<T, kWidth, kKeys>(scores, value_pieces, sums);
       if (left_out) {
         const int position[kHalves] = {positions[own_row], positions[own_row + 8]};
-        // A weight is above 0: its product with an infinity, or with NaN, is that.
-        for (int key = start; key < min(start + kKeys, end); key++) {
-          const float* const value = task.value + task.key_offset(key);
-#pragma unroll
-          for (int n = 0; n < kWidth / 8; n++) {
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-              const int column = n * 8 + pair + i % 2;
-              if (column < task.width && task.sees(position[i / 2], key) && !finite<T>(value[column])) {
-                sums[n][i] += widen(narrow<T>(value[column]));
-              }
-            }
-          }
-        }
+        add_left_out<T, kWidth>(task, position, start, min(kKeys, end - start), sums);
       }
     }
     if (more) {
@@ -591,7 +608,7 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
     const float inverse = 1 / total;
     const int row = first + own_row + 8 * h;
     if (row <= last) {
-      float* const to = task.out + task.offset(row) + pair;
+      float* const to = task.out + task.offset(row) + lane % 4 * 2;
       const bool both = aligned(to, 8);
 #pragma unroll
       for (int n = 0; n < kWidth / 8; n++) {
