@@ -49,6 +49,11 @@ final class MemoryBudget {
     }
   }
 
+  /** Where weights lie while a backend works with them. */
+  static String placeOfWeights(Backend backend) {
+    return backend instanceof CudaBackend ? "on the device" : "mapped";
+  }
+
   /** Bytes that the system can still give. */
   static long available() {
     try {

@@ -153,8 +153,9 @@ final class PruneRun {
     long weights = model.checkpoint().totalBytes();
     console.line(
         "memory",
-        "%s of weights mapped, %s of buffers",
+        "%s of weights %s, %s of buffers",
         ByteSize.show(weights),
+        MemoryBudget.placeOfWeights(dense.backend()),
         ByteSize.show(needed));
     MemoryBudget.require(
         dense.backend(),
