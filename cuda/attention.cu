@@ -539,9 +539,10 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   };
   __syncthreads();
 #pragma unroll 1
-  for (int row = 0; row < kRows; row += kRowsOfPart) {
-    transit.ask([&](int i) { return task.query + offsets[row + i]; }, task.width, vectors);
-    transit.put(queries + row * kWidth);
+  for (int row = 0; row < kRows; row += kRows / 2) {
+    Transit<T, kWidth, kRows / 2> half;
+    half.ask([&](int i) { return task.query + offsets[row + i]; }, task.width, vectors);
+    half.put(queries + row * kWidth);
   }
 #pragma unroll
   for (int part = 0; part < kParts; part++) {
