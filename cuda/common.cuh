@@ -57,11 +57,11 @@ __device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float x) {
   return __float2bfloat16_rn(x);
 }
 
-// Rounding f64 once, to nearest even, to the bits that DType.java and MemoryTensor.set give: y is the f32
-// that narrow<T> rounds to the T nearest to x. The f32 nearest to x is not always that: where x lies
-// close to the middle between two T, it may lie in the middle itself. So x is rounded to odd: cut off
-// behind f32's last bit, and that bit set if anything was lost. Narrowing by two bits or more then gives
-// what rounding x itself would (Boldo and Melquiond, "When double rounding is odd", 2005).
+// Rounding f64 once, to nearest even, to the bits that DType.java and MemoryTensor.set give: y is an f32 that
+// narrow<T> rounds to the T nearest to x. The f32 nearest to x is not always one: where x lies close to the
+// middle between two T, it may lie in the middle itself. So x is rounded to odd: cut off, and a last bit
+// set if anything was lost. Narrowing by two bits or more then gives what rounding x itself would (Boldo and
+// Melquiond, "When double rounding is odd", 2005).
 template <class T, int N>
 __device__ __forceinline__ void round_for(const double (&x)[N], float (&y)[N]) {
   if constexpr (sizeof(T) == sizeof(float)) {
@@ -69,29 +69,28 @@ __device__ __forceinline__ void round_for(const double (&x)[N], float (&y)[N]) {
     for (int i = 0; i < N; i++) {
       y[i] = __double2float_rn(x[i]);
     }
-    return;
-  }
-  // The exponent of f32's smallest normal number, and of what is too large for it, as f64 has them. Between
-  // the two f32's bits are f64's, with another bias.
-  constexpr uint32_t kSmallest = (1023 - 126) << 20, kEnd = (1023 + 128) << 20;
-  constexpr uint32_t kBias = (1023 - 127) << 20;
-  constexpr uint32_t kSign = 0x80000000, kLost = (1 << 29) - 1;
-  bool normal = true;
-#pragma unroll
-  for (int i = 0; i < N; i++) {
-    const uint32_t high = static_cast<uint32_t>(__double2hiint(x[i]));
-    const uint32_t low = static_cast<uint32_t>(__double2loint(x[i]));
-    const uint32_t cut = __funnelshift_l(low, high - kBias, 3) & ~kSign;
-    y[i] = __uint_as_float(cut | (high & kSign) | ((low & kLost) != 0 ? 1u : 0u));
-    normal &= (high & ~kSign) - kSmallest < kEnd - kSmallest;
-  }
-  // Zero, subnormal, too large, infinite or NaN.
-  if (!normal) {
+  } else {
+    // The upper word of f64 is laid out like f32, but for a longer exponent with another bias. Exponents from
+    // kSmallest to below kEnd are those of normal f32.
+    constexpr uint32_t kSmallest = (1023 - 126) << 20, kEnd = (1023 + 128) << 20;
+    constexpr uint32_t kBias = (1023 - 127) << 20;
+    bool normal = true;
 #pragma unroll
     for (int i = 0; i < N; i++) {
-      const float cut = __double2float_rz(x[i]);
-      const bool inexact = static_cast<double>(cut) != x[i];
-      y[i] = __uint_as_float(__float_as_uint(cut) | (inexact ? 1u : 0u));
+      const uint32_t high = static_cast<uint32_t>(__double2hiint(x[i]));
+      const uint32_t low = static_cast<uint32_t>(__double2loint(x[i]));
+      const uint32_t magnitude = 8 * (high - kBias) + min(low, 1u);
+      y[i] = copysignf(__uint_as_float(magnitude), __uint_as_float(high));
+      normal &= 2 * high - 2 * kSmallest < 2 * kEnd - 2 * kSmallest;  // the sign falls out
+    }
+    // Zero, subnormal, too large, infinite or NaN.
+    if (!normal) {
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+        const float cut = __double2float_rz(x[i]);
+        const bool inexact = static_cast<double>(cut) != x[i];
+        y[i] = __uint_as_float(__float_as_uint(cut) | (inexact ? 1u : 0u));
+      }
     }
   }
 }
@@ -113,6 +112,13 @@ __device__ __forceinline__ T* global(T* p) {
   __builtin_assume(__isGlobal(p));
 #endif
   return p;
+}
+
+// x, of which the compiler no longer knows that it is the same in every round of a loop: it then does not move
+// out of the loop, and keep in registers, all that can be made of x.
+__device__ __forceinline__ uint4 opaque(uint4 x) {
+  asm volatile("" : "+r"(x.x), "+r"(x.y), "+r"(x.z), "+r"(x.w));
+  return x;
 }
 
 // Two neighbours in one word, the first in its lower half.

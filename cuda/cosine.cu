@@ -35,6 +35,9 @@ __device__ __forceinline__ Span span_of_block(const int32_t* offsets, int64_t co
   return {begin + start, begin + min(start + each, count)};
 }
 
+// By the read-only path: for cards of compute capability 10 and 12 ptxas takes other vector loads apart.
+__device__ __forceinline__ float4 read(const float* p) { return __ldg(reinterpret_cast<const float4*>(p)); }
+
 __device__ __forceinline__ float dot(float4 a, float4 b, float sum) {
   sum = fmaf(a.x, b.x, sum);
   sum = fmaf(a.y, b.y, sum);
@@ -57,10 +60,6 @@ __device__ __forceinline__ void add_run(const float4 (&a)[N], const float4 (&b)[
   sums[2] += static_cast<double>(bb);
 }
 
-__device__ __forceinline__ float4 load_or_zero(const float* p, bool load) {
-  return load ? load4(p) : make_float4(0, 0, 0, 0);
-}
-
 }  // namespace
 
 // partial[((candidate * sequences + sequence) * parts + part) * 3 + {0, 1, 2}]: a.b, a.a, b.b of a candidate a
@@ -80,13 +79,13 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     float4 x[kUnroll], y[kUnroll];
 #pragma unroll
     for (int k = 0; k < kUnroll; k++) {
-      x[k] = load4(a + 4 * (v + k * kThreads));
-      y[k] = load4(b + 4 * (v + k * kThreads));
+      x[k] = read(a + 4 * (v + k * kThreads));
+      y[k] = read(b + 4 * (v + k * kThreads));
     }
     add_run(x, y, sums);
   }
   for (; v < vectors; v += kThreads) {
-    const float4 x[1] = {load4(a + 4 * v)}, y[1] = {load4(b + 4 * v)};
+    const float4 x[1] = {read(a + 4 * v)}, y[1] = {read(b + 4 * v)};
     add_run(x, y, sums);
   }
   for (int64_t i = 4 * vectors + threadIdx.x; i < count; i += kThreads) {
@@ -138,14 +137,14 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   }
   for (int64_t first = threadIdx.x; first < vectors; first += kUnroll * kThreads) {
     float run[kTile * kTile] = {};
+    const int64_t end = min(first + kUnroll * kThreads, vectors);
 #pragma unroll 1
-    for (int k = 0; k < kUnroll; k++) {
-      const int64_t v = first + k * kThreads;
+    for (int64_t v = first; v < end; v += kThreads) {
       float4 x[kTile], y[kTile];
 #pragma unroll
       for (int i = 0; i < kTile; i++) {
-        x[i] = load_or_zero(a[i] + 4 * v, v < vectors);
-        y[i] = load_or_zero(b[i] + 4 * v, v < vectors);
+        x[i] = read(a[i] + 4 * v);
+        y[i] = read(b[i] + 4 * v);
       }
 #pragma unroll
       for (int i = 0; i < kTile * kTile; i++) {

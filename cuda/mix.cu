@@ -1,17 +1,17 @@
 // Batched layer merging: out = sum_j c_j * source_j for every tensor of a layer in one launch.
 //
-// f64 in every variant: the product is rounded, then the sum, sources in order, and the result once to the
-// type of the out. So all variants give the bits of the plain loop, which the other backends have too.
+// f64: the product is rounded, then the sum, sources in order, and the result once to the type of the out. All
+// variants give the bits of the plain loop, which the other backends have too.
 //
-// With m sources and one out of s bytes an element moves (m + 1) s bytes; v2 spends m products and sums
-// and m conversions in f64 on it, v3 14 m operations in f32.
+// With m sources an element moves m + 1 times the bytes of its type. For that many clocks of an H100, 0.46 for
+// two sources in bf16, v2 has f64 work for 0.06 and conversions for 0.13; of an RTX 4090, 1.9, it has 3.0
+// (two operations of f64 per clock), and v3 0.1 in f32. Arithmetic, to be measured.
 //
 //   laco_mix_any_v1   an element at a time, any types. The readable baseline; wins where types differ.
-//   laco_mix_<T>_v2   16-byte vectors, up to eight of them under way per thread, two outs per reading of
-//                     the sources. Wins where f64 is at least a quarter of f32's rate (data-centre cards).
-//   laco_mix_<T>_v3   f32 pairs and a proof that they round alike, else f64. Wins where f64 has 1/64 of
-//                     f32's rate (8.6, 8.9, 12.0): per byte of bf16 moved v2 needs 1.5 operations of
-//                     f64, and such a card does 2 per clock and multiprocessor while memory brings 3 bytes.
+//   laco_mix_<T>_v2   16-byte vectors, up to six of them under way per thread, sources read once for all outs.
+//                     Wins where f64 has half of f32's rate (compute capability 8.0, 9.0, 10.0).
+//   laco_mix_<T>_v3   f32 where nothing is lost, else f64. Wins where f64 has 1/64 of f32's rate (8.6, 8.9,
+//                     12.0) and coefficients are short, also for f32 that holds 16-bit numbers.
 #include "common.cuh"
 
 using namespace laco;
@@ -111,8 +111,6 @@ __device__ __forceinline__ void mix_elements(const Part& part) {
 
 // ---- vectors
 
-constexpr int kGroup = 3;  // sources that are under way at once
-
 // Whether the part is vectors and nothing else. All lanes of a warp look together.
 __device__ bool is_vectors(const Part& part) {
   const MixJob& job = part.job;
@@ -127,37 +125,6 @@ __device__ bool is_vectors(const Part& part) {
   return __all_sync(~0u, result);
 }
 
-// Vectors of the first sources, a group at a time: all loads first, then f(source, vector, values). The
-// vectors lie kThreads apart.
-template <class T, int kVectors, class Function>
-__device__ __forceinline__ void for_each_source(const MixJob& job, int64_t vector, Function f) {
-  for (int32_t first = 0; first < job.source_count; first += kGroup) {
-    uint4 raw[kGroup][kVectors];
-#pragma unroll
-    for (int j = 0; j < kGroup; j++) {
-      if (first + j < job.source_count) {
-        const uint4* source = global(static_cast<const uint4*>(job.sources[first + j])) + vector;
-#pragma unroll
-        for (int v = 0; v < kVectors; v++) {
-          raw[j][v] = __ldcs(source + v * kThreads);
-        }
-      }
-    }
-#pragma unroll
-    for (int j = 0; j < kGroup; j++) {
-      if (first + j < job.source_count) {
-#pragma unroll
-        for (int v = 0; v < kVectors; v++) {
-          float x[kVector<T>];
-          unpack<T>(raw[j][v], x);
-          f(first + j, v, x);
-        }
-      }
-    }
-  }
-}
-
-// Outs are written without a hint: the product that follows finds what is still in the L2.
 template <class Out, int N>
 __device__ __forceinline__ void write_vector(void* out, int64_t vector, const float (&x)[N]) {
   constexpr int kParts = N / kVector<Out>;
@@ -185,174 +152,184 @@ __device__ __forceinline__ void write_sums(const MixJob& job, int32_t out, int64
   }
 }
 
-// kOuts outs from `first` on, kVectors vectors of each.
-template <class T, int kOuts, int kVectors>
-__device__ __forceinline__ void mix_vectors(const MixJob& job, int32_t first, int64_t vector) {
-  double sums[kOuts][kVectors][kVector<T>];
+// One vector of one out in f64. for_each_source calls its argument with every source's number and values.
+template <class T, class Sources>
+__device__ __forceinline__ void mix_exactly(const MixJob& job, int32_t out, int64_t vector,
+                                            Sources for_each_source) {
+  double sums[kVector<T>];
 #pragma unroll
-  for (int o = 0; o < kOuts; o++) {
+  for (int i = 0; i < kVector<T>; i++) {
+    sums[i] = -0.0;
+  }
+  for_each_source([&](int32_t j, const float(&x)[kVector<T>]) {
+    const double coefficient = job.coefficients[out * job.source_count + j];
+#pragma unroll
+    for (int i = 0; i < kVector<T>; i++) {
+      sums[i] = __dadd_rn(sums[i], __dmul_rn(coefficient, static_cast<double>(x[i])));
+    }
+  });
+  write_sums<T>(job, out, vector, sums);
+}
+
+// Whether the coefficients of an out are multiples of 1/256 below 32, as Eq. 1 with lambda 1 has them, and means
+// of two: 13 bits, so that products with 16-bit numbers are exact in f32 and none is too small for it. All
+// lanes of a warp look together.
+__device__ __forceinline__ bool are_short(const MixJob& job, int32_t out) {
+  const int32_t lane = static_cast<int32_t>(threadIdx.x) % kWarp;
+  bool result = true;
+  for (int32_t j = lane; j < job.source_count; j += kWarp) {
+    const double coefficient = job.coefficients[out * job.source_count + j];
+    const float in_f32 = __double2float_rn(coefficient);
+    result &= static_cast<double>(in_f32) == coefficient && rintf(256 * in_f32) == 256 * in_f32 &&
+              fabsf(in_f32) < 32;
+  }
+  return __all_sync(~0u, result);
+}
+
+// One vector of one out in f32, written if nothing was lost on the way: then f64 loses nothing either. False if
+// something was, as by chance in one of thousands of vectors of 16-bit weights, or if coefficients are not short.
+template <class T, class Sources>
+__device__ __forceinline__ bool mix_in_f32(const MixJob& job, int32_t out, int64_t vector,
+                                           Sources for_each_source) {
+  if (!are_short(job, out)) {
+    return false;
+  }
+  float sums[kVector<T>];
+#pragma unroll
+  for (int i = 0; i < kVector<T>; i++) {
+    sums[i] = -0.0f;
+  }
+  bool exact = true;
+  for_each_source([&](int32_t j, const float(&x)[kVector<T>]) {
+    const float coefficient = __double2float_rn(job.coefficients[out * job.source_count + j]);
+#pragma unroll
+    for (int i = 0; i < kVector<T>; i++) {
+      const float product = __fmul_rn(coefficient, x[i]);
+      const float next = __fadd_rn(sums[i], product);
+      // One of the differences is exact, that with the larger number (Dekker 1971): if it gives the smaller one,
+      // the sum is exact, and the other difference is, too. NaN is equal to nothing.
+      exact &= __fsub_rn(next, sums[i]) == product && __fsub_rn(next, product) == sums[i];
+      if constexpr (sizeof(T) == sizeof(float)) {
+        exact &= __fmaf_rn(coefficient, x[i], -product) == 0 && (fabsf(x[i]) >= 0x1p-100f || x[i] == 0);
+      }
+      sums[i] = next;
+    }
+  });
+  if (exact) {
+    if (job.out_type == kF32) {
+      write_vector<float>(job.outs[out], vector, sums);
+    } else {
+      write_vector<T>(job.outs[out], vector, sums);
+    }
+  }
+  return exact;
+}
+
+// ---- v2 and v3
+
+constexpr int kGroup = 3;
+
+template <class T>
+constexpr int kVectorsOfThread = static_cast<int>(kElements) / kVector<T> / kThreads;
+
+// A vector that is read once: the outs are to stay in the L2 and not it.
+__device__ __forceinline__ uint4 read_vector(const MixJob& job, int32_t source, int64_t vector) {
+  return __ldcs(global(static_cast<const uint4*>(job.sources[source])) + vector);
+}
+
+template <class T, bool kInF32, class Sources>
+__device__ __forceinline__ void mix_vector(const MixJob& job, int32_t out, int64_t vector,
+                                           Sources for_each_source) {
+  if constexpr (kInF32) {
+    if (mix_in_f32<T>(job, out, vector, for_each_source)) {
+      return;
+    }
+  }
+  mix_exactly<T>(job, out, vector, for_each_source);
+}
+
+// kVectors vectors, which lie kThreads apart, of all outs from exactly kSources sources: all that is read is under
+// way at once, and kept for all outs.
+template <class T, bool kInF32, int kSources>
+__device__ __forceinline__ void mix_few(const MixJob& job, int64_t begin) {
+  constexpr int kVectors = 2;
+#pragma unroll 1
+  for (int k = 0; k < kVectorsOfThread<T>; k += kVectors) {
+    const int64_t vector = begin + k * kThreads;
+    uint4 raw[kVectors][kSources];
 #pragma unroll
     for (int v = 0; v < kVectors; v++) {
 #pragma unroll
-      for (int i = 0; i < kVector<T>; i++) {
-        sums[o][v][i] = -0.0;
+      for (int j = 0; j < kSources; j++) {
+        raw[v][j] = read_vector(job, j, vector + v * kThreads);
       }
     }
-  }
-  for_each_source<T, kVectors>(job, vector, [&](int32_t j, int v, const float(&x)[kVector<T>]) {
-#pragma unroll
-    for (int o = 0; o < kOuts; o++) {
-      if (first + o < job.out_count) {
-        const double coefficient = job.coefficients[(first + o) * job.source_count + j];
-#pragma unroll
-        for (int i = 0; i < kVector<T>; i++) {
-          const double product = __dmul_rn(coefficient, static_cast<double>(x[i]));
-          sums[o][v][i] = __dadd_rn(sums[o][v][i], product);
-        }
-      }
-    }
-  });
-#pragma unroll
-  for (int o = 0; o < kOuts; o++) {
-    if (first + o < job.out_count) {
+    for (int32_t out = 0; out < job.out_count; out++) {
 #pragma unroll
       for (int v = 0; v < kVectors; v++) {
-        write_sums<T>(job, first + o, vector + v * kThreads, sums[o][v]);
+        mix_vector<T, kInF32>(job, out, vector + v * kThreads, [&](auto f) {
+#pragma unroll
+          for (int j = 0; j < kSources; j++) {
+            float x[kVector<T>];
+            unpack<T>(opaque(raw[v][j]), x);
+            f(j, x);
+          }
+        });
       }
     }
   }
 }
 
-template <class T>
-__device__ __forceinline__ void mix_v2(const MixJob* jobs, int32_t count) {
+// Any number of sources, kGroup of them under way at once. They are read again for every out, from the L1.
+template <class T, bool kInF32>
+__device__ __forceinline__ void mix_many(const MixJob& job, int64_t begin) {
+#pragma unroll 1
+  for (int k = 0; k < kVectorsOfThread<T>; k++) {
+    const int64_t vector = begin + k * kThreads;
+    for (int32_t out = 0; out < job.out_count; out++) {
+      mix_vector<T, kInF32>(job, out, vector, [&](auto f) {
+        for (int32_t first = 0; first < job.source_count; first += kGroup) {
+          uint4 raw[kGroup];
+#pragma unroll
+          for (int j = 0; j < kGroup; j++) {
+            if (first + j < job.source_count) {
+              raw[j] = read_vector(job, first + j, vector);
+            }
+          }
+#pragma unroll
+          for (int j = 0; j < kGroup; j++) {
+            if (first + j < job.source_count) {
+              float x[kVector<T>];
+              unpack<T>(raw[j], x);
+              f(first + j, x);
+            }
+          }
+        }
+      });
+    }
+  }
+}
+
+template <class T, bool kInF32>
+__device__ __forceinline__ void mix(const MixJob* jobs, int32_t count) {
   const Part part = part_of_block(jobs, count);
   if (!is_vectors(part)) {
     mix_elements(part);
     return;
   }
   const int64_t begin = part.start / kVector<T> + threadIdx.x;
-  const int64_t end = part.end / kVector<T>;
-  if (part.job.out_count == 1) {
-    for (int64_t vector = begin; vector < end; vector += 2 * kThreads) {
-      mix_vectors<T, 1, 2>(part.job, 0, vector);
-    }
-    return;
-  }
-  // What the second pair of outs reads again is in the L1.
-  for (int64_t vector = begin; vector < end; vector += kThreads) {
-    for (int32_t out = 0; out < part.job.out_count; out += 2) {
-      mix_vectors<T, 2, 1>(part.job, out, vector);
-    }
-  }
-}
-
-// ---- pairs of f32
-
-// One vector of one out in f32, as sum + rest with an error of at most `bound`, written if all that lies so
-// close rounds to the same value (Ziv, "Fast evaluation of elementary mathematical functions with correctly
-// rounded last bit", 1991). False if not, as where sums lie close to the middle between two values.
-// Middles that are met exactly, common in means of two, are no such case: then nothing is lost and the bound
-// is 0.
-//
-// The bound, with n terms whose magnitudes add up to m: splitting a coefficient costs 2^-48 of its term, the
-// fused multiply-add 2^-47; a term's rest is at most 2^-23 of it, a sum's 2^-24 m, so that adding them costs
-// 2^-48 m + 2^-47 of the term, and adding that to the rest so far 2^-48 (n + 2) m; f64 itself errs by
-// 2^-53 (n + 1) m. Together less than 2^-47 (n + 2)^2 m, a factor of two to spare.
-template <class T>
-__device__ __forceinline__ bool mix_pairs(const MixJob& job, int32_t out, int64_t vector) {
-  constexpr int N = kVector<T>;
-  const int32_t terms = job.source_count;
-  if (terms > kWarp) {
-    return false;
-  }
-  // Each lane splits one coefficient.
-  const int32_t lane = static_cast<int32_t>(threadIdx.x) % kWarp;
-  const double coefficient = lane < terms ? job.coefficients[out * terms + lane] : 1.0;
-  const float high = __double2float_rn(coefficient);
-  const double remainder = __dsub_rn(coefficient, static_cast<double>(high));
-  const float low = __double2float_rn(remainder);
-  if (!__all_sync(~0u, fabs(coefficient) >= 0x1p-60)) {  // or the lower half may be subnormal
-    return false;
-  }
-  const bool short_coefficients = __all_sync(~0u, remainder == 0);
-
-  float sum[N], rest[N], magnitude[N];
-#pragma unroll
-  for (int i = 0; i < N; i++) {
-    sum[i] = rest[i] = magnitude[i] = 0;
-  }
-  float smallest = 0x1p120f;
-  uint32_t lost = 0;
-  for_each_source<T, 1>(job, vector, [&](int32_t j, int, const float(&x)[N]) {
-    const float c = __shfl_sync(~0u, high, j), c_rest = __shfl_sync(~0u, low, j);
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-      // product + product_rest = c x and next + sum_rest = sum + product, both exactly (Dekker, Knuth).
-      const float product = __fmul_rn(c, x[i]);
-      const float product_rest = __fmaf_rn(c, x[i], -product);
-      const float next = __fadd_rn(sum[i], product);
-      const float added = __fsub_rn(next, sum[i]);
-      const float sum_rest =
-          __fadd_rn(__fsub_rn(sum[i], __fsub_rn(next, added)), __fsub_rn(product, added));
-      sum[i] = next;
-      lost |= __float_as_uint(product_rest) | __float_as_uint(sum_rest);
-      const float term_rest = __fmaf_rn(c_rest, x[i], product_rest);
-      rest[i] = __fadd_rn(rest[i], __fadd_rn(sum_rest, term_rest));
-      magnitude[i] = __fadd_rn(magnitude[i], fabsf(product));
-      smallest = fminf(smallest, fabsf(product));
-    }
-  });
-
-  const bool exact = short_coefficients && lost << 1 == 0;
-  const float n = static_cast<float>(terms + 2);
-  const float relative = exact ? 0.0f : n * n * 0x1p-47f;
-  bool proven = smallest >= 0x1p-100f;  // or a product's rest may underflow
-  float least[N], most[N];
-#pragma unroll
-  for (int i = 0; i < N; i++) {
-    const float bound = magnitude[i] * relative;
-    const float below = __fadd_rd(rest[i], -bound), above = __fadd_ru(rest[i], bound);
-    if (job.out_type == kF32) {
-      least[i] = __fadd_rn(sum[i], below);
-      most[i] = __fadd_rn(sum[i], above);
-    } else {
-      least[i] = __fadd_rd(sum[i], below);
-      most[i] = __fadd_ru(sum[i], above);
-    }
-    proven &= magnitude[i] <= 0x1p120f;  // neither infinite nor NaN
-  }
-  if (job.out_type == kF32) {
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-      proven &= least[i] == most[i];
-    }
-    if (proven) {
-      write_vector<float>(job.outs[out], vector, least);
-    }
-  } else {
-    const uint4 a = pack<T>(least), b = pack<T>(most);
-    proven &= a.x == b.x && a.y == b.y && a.z == b.z && a.w == b.w;
-    if (proven) {
-      write_vector<T>(job.outs[out], vector, least);
-    }
-  }
-  return proven;
-}
-
-template <class T>
-__device__ __forceinline__ void mix_v3(const MixJob* jobs, int32_t count) {
-  const Part part = part_of_block(jobs, count);
-  if (!is_vectors(part)) {
-    mix_elements(part);
-    return;
-  }
-  const int64_t end = part.end / kVector<T>;
-  for (int64_t vector = part.start / kVector<T> + threadIdx.x; vector < end; vector += kThreads) {
-    for (int32_t out = 0; out < part.job.out_count; out++) {
-      if (!mix_pairs<T>(part.job, out, vector)) {
-        mix_vectors<T, 1, 1>(part.job, out, vector);
-      }
-    }
+  switch (part.job.source_count) {
+    case 1:
+      mix_few<T, kInF32, 1>(part.job, begin);
+      break;
+    case 2:
+      mix_few<T, kInF32, 2>(part.job, begin);
+      break;
+    case 3:
+      mix_few<T, kInF32, 3>(part.job, begin);
+      break;
+    default:
+      mix_many<T, kInF32>(part.job, begin);
   }
 }
 
@@ -364,17 +341,16 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 }
 LACO_EXPORT(laco_mix_any_v1)
 
-#define LACO_MIX(name, mix, T)                                \
-  extern "C" __global__ void __launch_bounds__(kThreads, 3)   \
-      name(const MixJob* jobs, int32_t job_count) {           \
-    mix<T>(jobs, job_count);                                  \
-  }                                                           \
+#define LACO_MIX(name, T, kInF32)                                          \
+  extern "C" __global__ void __launch_bounds__(kThreads, kInF32 ? 3 : 4)   \
+      name(const MixJob* jobs, int32_t job_count) {                        \
+    mix<T, kInF32>(jobs, job_count);                                       \
+  }                                                                        \
   LACO_EXPORT(name)
 
-LACO_MIX(laco_mix_f32_v2, mix_v2, float)
-LACO_MIX(laco_mix_f16_v2, mix_v2, __half)
-LACO_MIX(laco_mix_bf16_v2, mix_v2, __nv_bfloat16)
-
-LACO_MIX(laco_mix_f32_v3, mix_v3, float)
-LACO_MIX(laco_mix_f16_v3, mix_v3, __half)
-LACO_MIX(laco_mix_bf16_v3, mix_v3, __nv_bfloat16)
+LACO_MIX(laco_mix_f32_v2, float, false)
+LACO_MIX(laco_mix_f16_v2, __half, false)
+LACO_MIX(laco_mix_bf16_v2, __nv_bfloat16, false)
+LACO_MIX(laco_mix_f32_v3, float, true)
+LACO_MIX(laco_mix_f16_v3, __half, true)
+LACO_MIX(laco_mix_bf16_v3, __nv_bfloat16, true)

@@ -13,7 +13,7 @@ using namespace laco;
 
 namespace {
 
-constexpr int kMostThreads = 1024;  // any multiple of 32 up to it
+constexpr int kMostThreads = 512;  // any multiple of 32 up to it
 constexpr int kKept = 4;
 
 // One row of fewer than 2^31 elements, N of them at a time; kCenter for layer norm.
@@ -53,6 +53,7 @@ __device__ __forceinline__ void norm_row(float* x, const float* y, const W* weig
         f(v, kept[k]);
       }
     }
+#pragma unroll 1
     for (int32_t v = first + kKept * step; v < count; v += step) {
       f(v, read(v));
     }
@@ -118,22 +119,22 @@ __device__ __forceinline__ void norm(float* x, const float* y, const W* weight, 
 }  // namespace
 
 #define LACO_NORMS(name, W)                                                                                 \
-  extern "C" __global__ void __launch_bounds__(kMostThreads) laco_rms_norm_##name##_v1(                     \
+  extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_rms_norm_##name##_v1(                     \
       const float* x, const W* weight, float* out, int64_t columns, float eps) {                            \
     norm<false, false, W>(const_cast<float*>(x), nullptr, weight, nullptr, out, columns, eps);              \
   }                                                                                                         \
   LACO_EXPORT(laco_rms_norm_##name##_v1)                                                                    \
-  extern "C" __global__ void __launch_bounds__(kMostThreads) laco_add_rms_norm_##name##_v1(                 \
+  extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_add_rms_norm_##name##_v1(                 \
       float* x, const float* y, const W* weight, float* out, int64_t columns, float eps) {                  \
     norm<true, false, W>(x, y, weight, nullptr, out, columns, eps);                                         \
   }                                                                                                         \
   LACO_EXPORT(laco_add_rms_norm_##name##_v1)                                                                \
-  extern "C" __global__ void __launch_bounds__(kMostThreads) laco_layer_norm_##name##_v1(                   \
+  extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_layer_norm_##name##_v1(                   \
       const float* x, const W* weight, const W* bias, float* out, int64_t columns, float eps) {             \
     norm<false, true>(const_cast<float*>(x), nullptr, weight, bias, out, columns, eps);                     \
   }                                                                                                         \
   LACO_EXPORT(laco_layer_norm_##name##_v1)                                                                  \
-  extern "C" __global__ void __launch_bounds__(kMostThreads) laco_add_layer_norm_##name##_v1(               \
+  extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_add_layer_norm_##name##_v1(               \
       float* x, const float* y, const W* weight, const W* bias, float* out, int64_t columns, float eps) {   \
     norm<true, true>(x, y, weight, bias, out, columns, eps);                                                \
   }                                                                                                         \

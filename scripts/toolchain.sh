@@ -4,19 +4,13 @@
 #   require_toolchain     the same for everything a build needs; as root it installs what is missing,
 #                         otherwise it says how to and exits with code 4
 #   require_packages P…   Debian packages that a step needs beyond that
+#   find_nvcc             sets nvcc, the CUDA compiler, which a build can do without; fails if there is none
 #   run_maven ARG…        Maven without a terminal, in the current folder
+
+source "${BASH_SOURCE[0]%/*}/common.sh"
 
 jdk_minimum=25
 cmake_minimum=3.25
-
-say() { printf 'laco: %s\n' "$*" >&2; }
-
-die() {
-  local code=$1
-  shift
-  say "$@"
-  exit "$code"
-}
 
 # The major version of the JDK in a folder, from its release file: starting it would cost 40 ms.
 jdk_version() {
@@ -123,6 +117,22 @@ require_packages() {
   ((EUID == 0)) || die 4 "missing: ${missing[*]}. Run: sudo apt-get install -y ${missing[*]}"
   apt_update
   apt_install "${missing[@]}"
+}
+
+# In the order of preference: what the user names (LACO_NVCC=none builds without), PATH, a toolkit's folder, and what
+# scripts/cuda_toolchain installs.
+find_nvcc() {
+  local folder named=${LACO_NVCC:-${CUDACXX:-}}
+  if [[ -n $named ]]; then
+    [[ $named != none ]] || return 1
+    nvcc=$(type -P "$named") || die 4 "$named, named by LACO_NVCC or CUDACXX, is no program"
+    return
+  fi
+  for folder in "" "${CUDA_HOME:-}" "${CUDA_PATH:-}" "${CUDAToolkit_ROOT:-}" /usr/local/cuda /opt/cuda \
+    "${BASH_SOURCE[0]%/*}/../target/cuda/toolkit"; do
+    nvcc=$(type -P "${folder:+$folder/bin/}nvcc") && return
+  done
+  return 1
 }
 
 # Maven 3.8 calls what JDK 25 warns of, on every start.

@@ -9,7 +9,6 @@
 #pragma once
 
 #include <bit>
-#include <cfenv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>

@@ -110,21 +110,7 @@ inline int __ffs(int x) { return __builtin_ffs(x); }
 
 // ---- arithmetic with one rounding each: g++ contracts nothing here (-ffp-contract=off)
 
-namespace simt {
-inline float add_rounding(int direction, float a, float b) {
-  const int before = std::fegetround();
-  std::fesetround(direction);
-  volatile float x = a, y = b;  // neither added at compile time nor moved
-  volatile float sum = x + y;
-  std::fesetround(before);
-  return sum;
-}
-}  // namespace simt
-
 inline float __fadd_rn(float a, float b) { return a + b; }
-// Downwards and upwards.
-inline float __fadd_rd(float a, float b) { return simt::add_rounding(FE_DOWNWARD, a, b); }
-inline float __fadd_ru(float a, float b) { return simt::add_rounding(FE_UPWARD, a, b); }
 inline float __fsub_rn(float a, float b) { return a - b; }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fdiv_rn(float a, float b) { return a / b; }

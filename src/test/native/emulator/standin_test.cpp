@@ -461,7 +461,9 @@ TEST(standin_errors_of_a_kernel_stick) {
     REFUSED(code, cuMemFree_v2(before));
     REFUSED(code, cuMemcpyHtoD_v2(before, &memory, 4));
     REFUSED(code, cuCtxSynchronize());
+    CHECK(laco_standin_live_allocations() > 0);
     OK(cuDevicePrimaryCtxRelease_v2(0));
+    CHECK(laco_standin_live_allocations() == 0);
     OK(cuDevicePrimaryCtxRetain(&device.context, 0));
     OK(cuCtxSetCurrent(device.context));
     OK(cuMemAlloc_v2(&memory, 4));

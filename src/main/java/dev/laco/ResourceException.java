@@ -4,7 +4,7 @@ package dev.laco;
  * A device, memory or disk cannot give what is needed. The message says needed, free, and what
  * helps. Exit code 4.
  */
-public final class ResourceException extends LacoException {
+public class ResourceException extends LacoException {
   private static final long serialVersionUID = 1L;
 
   public ResourceException(String message) {

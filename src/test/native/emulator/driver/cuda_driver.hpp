@@ -147,7 +147,8 @@ LACO_API void laco_standin_compute_capability(int major, int minor);
 LACO_API void laco_standin_device_count(int count);
 // Of each device, in bytes.
 LACO_API void laco_standin_memory(int64_t total);
-// Since the last reset; allocations that a context's end freed, instead of the program, count as live.
+// Since the last reset. Allocations that a context's end freed, instead of the program, stay counted as live,
+// but for a context with a sticky error, whose memory cannot be freed in any other way.
 LACO_API int64_t laco_standin_launches();
 LACO_API int64_t laco_standin_allocations();
 LACO_API int64_t laco_standin_live_allocations();

@@ -121,6 +121,10 @@ void destroy(CUctx_st& context) {
   if (context.sticky == CUDA_SUCCESS) {
     run_all(context);
   }
+  // Behind a sticky error no program can free what it has; in any other case it should have.
+  if (context.sticky != CUDA_SUCCESS) {
+    driver().live_allocations -= static_cast<int64_t>(context.memory.count());
+  }
   context.retained = 0;
   context.sticky = CUDA_SUCCESS;
   context.memory.release_all();

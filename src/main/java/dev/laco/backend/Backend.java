@@ -52,6 +52,17 @@ public interface Backend extends AutoCloseable {
   void rmsNorm(Tensor x, Tensor weight, double eps, Tensor out);
 
   /**
+   * {@code x += y}, then {@code out = rmsNorm(x)}: a residual connection and the norm behind it.
+   * All of one shape; {@code out} may be {@code y}.
+   */
+  default void addRmsNorm(Tensor x, Tensor y, Tensor weight, double eps, Tensor out) {
+    OpChecks.add(x, y);
+    OpChecks.rmsNorm(x, weight, out);
+    add(x, y);
+    rmsNorm(x, weight, eps, out);
+  }
+
+  /**
    * {@code out = x weight^T + bias}: {@code x [R, in]}, {@code weight [out, in]}, {@code bias [1,
    * out]}, {@code out [R, out]}.
    */
@@ -63,6 +74,21 @@ public interface Backend extends AutoCloseable {
    * heads * headDim]}.
    */
   void rope(Tensor x, int headDim, TokenBatch batch);
+
+  /**
+   * {@link #rope}, for models with query and key norms behind the {@link #rmsNorm} of every head.
+   *
+   * @param weight {@code [1, headDim]}, null for models without
+   */
+  default void normRope(
+      Tensor x, @Nullable Tensor weight, double eps, int headDim, TokenBatch batch) {
+    OpChecks.rope(x, headDim, batch);
+    if (weight != null) {
+      Tensor heads = x.reshape(x.elements() / headDim, headDim);
+      rmsNorm(heads, weight, eps, heads);
+    }
+    rope(x, headDim, batch);
+  }
 
   /**
    * Causal attention within each sequence. {@code query}, {@code out [T, numHeads * headDim]};
@@ -88,6 +114,16 @@ public interface Backend extends AutoCloseable {
    * the destination's dtype. The same bits on every backend.
    */
   void mix(List<TensorMix> tensors);
+
+  /**
+   * The tensors that {@link #mix} makes of the list, for the ops of one layer over {@code tokens}
+   * rows; valid until the next call. A backend may mix a matrix only while it multiplies by it, and
+   * then leaves {@link TensorMix#out} as it was.
+   */
+  default List<Tensor> mixed(List<TensorMix> tensors, long tokens) {
+    mix(tensors);
+    return tensors.stream().map(TensorMix::out).toList();
+  }
 
   /**
    * One cosine per sequence: {@code a}, {@code b [T, d]}; the rows of a sequence are flattened into

@@ -26,25 +26,14 @@ public final class MemoryBatch implements TokenBatch {
    * @param sine {@code [T * pairs]}
    */
   public MemoryBatch(PackedSequences sequences, float[] cosine, float[] sine) {
-    if (sequences.size() < 1
-        || cosine.length != sine.length
-        || cosine.length % sequences.size() != 0) {
-      throw new IllegalArgumentException(
-          "%d cosines and %d sines for %d tokens"
-              .formatted(cosine.length, sine.length, sequences.size()));
-    }
-    for (int token : sequences.tokens()) {
-      if (token < 0) {
-        throw new IllegalArgumentException("token id " + token + " is negative");
-      }
-    }
+    OpChecks.batch(sequences, cosine, sine);
     this.sequences = sequences;
     this.rotaryPairs = cosine.length / sequences.size();
     this.maxToken = sequences.maxToken();
     int[] keyRows = sequences.keyOffsets();
     this.keys = keyRows[keyRows.length - 1];
     this.tokens = store(sequences.tokens());
-    this.targets = store(targets(sequences));
+    this.targets = store(sequences.targets());
     this.offsets = store(sequences.offsets());
     this.past = store(sequences.past());
     this.keyOffsets = store(keyRows);
@@ -119,15 +108,6 @@ public final class MemoryBatch implements TokenBatch {
   @Override
   public void close() {
     arena.close();
-  }
-
-  private static int[] targets(PackedSequences sequences) {
-    int[] targets = new int[sequences.size()];
-    System.arraycopy(sequences.tokens(), 1, targets, 0, targets.length - 1);
-    for (int s = 0; s < sequences.sequences(); s++) {
-      targets[sequences.offsets()[s + 1] - 1] = -1;
-    }
-    return targets;
   }
 
   private MemorySegment store(int[] values) {

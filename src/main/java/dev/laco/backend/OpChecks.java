@@ -1,6 +1,7 @@
 package dev.laco.backend;
 
 import dev.laco.model.DType;
+import dev.laco.model.PackedSequences;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -9,6 +10,22 @@ import org.jspecify.annotations.Nullable;
  */
 public final class OpChecks {
   private OpChecks() {}
+
+  /** See {@link Backend#batch}. */
+  public static void batch(PackedSequences sequences, float[] cosine, float[] sine) {
+    if (sequences.size() < 1
+        || cosine.length != sine.length
+        || cosine.length % sequences.size() != 0) {
+      throw new IllegalArgumentException(
+          "%d cosines and %d sines for %d tokens"
+              .formatted(cosine.length, sine.length, sequences.size()));
+    }
+    for (int token : sequences.tokens()) {
+      if (token < 0) {
+        throw new IllegalArgumentException("token id " + token + " is negative");
+      }
+    }
+  }
 
   /** See {@link Backend#embed}. */
   public static void embed(Tensor table, TokenBatch batch, int maxToken, Tensor out) {

@@ -5,10 +5,18 @@ import dev.laco.UsageException;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
 import dev.laco.backend.cpu.CpuBackend;
+import dev.laco.backend.cuda.CudaBackend;
+import dev.laco.backend.cuda.CudaBinding;
+import dev.laco.backend.cuda.NoCudaException;
 import dev.laco.backend.reference.ReferenceBackend;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /** Opens the backend that a user names. */
 final class Backends {
+  /** At most so many digits as an int surely holds. */
+  private static final Pattern CUDA = Pattern.compile("cuda(?::([0-9]{1,9}))?");
+
   private Backends() {}
 
   /**
@@ -31,10 +39,9 @@ final class Backends {
    * @throws UsageException if there is no such device name
    * @throws ResourceException if the device cannot be used; another is never taken in its place
    */
-  static Choice open(String device, Compute compute, int threads) {
+  static Choice open(String device, Compute compute, int threads, CudaBinding binding) {
     if (device.equals("auto")) {
-      return new Choice(
-          CpuBackend.open(compute, threads), "auto: this version has no CUDA backend");
+      return auto(compute, threads, binding);
     }
     if (device.equals("cpu")) {
       return new Choice(CpuBackend.open(compute, threads), "");
@@ -42,10 +49,27 @@ final class Backends {
     if (device.equals("reference")) {
       return new Choice(new ReferenceBackend(compute), "");
     }
-    if (device.matches("cuda(:[0-9]+)?")) {
-      throw new ResourceException(
-          "--device " + device + ": this version has no CUDA backend; use --device cpu");
+    Matcher cuda = CUDA.matcher(device);
+    if (!cuda.matches()) {
+      throw new UsageException(
+          "--device " + device + ": expected auto, cpu, cuda[:N] or reference");
     }
-    throw new UsageException("--device " + device + ": expected auto, cpu, cuda[:N] or reference");
+    try {
+      int ordinal = cuda.group(1) == null ? 0 : Integer.parseInt(cuda.group(1));
+      return new Choice(CudaBackend.open(compute, ordinal, binding), "");
+    } catch (NoCudaException e) {
+      throw new ResourceException("--device " + device + ": " + e.getMessage(), e);
+    }
+  }
+
+  /** The first GPU if it can be used, else the processor. */
+  private static Choice auto(Compute compute, int threads, CudaBinding binding) {
+    try {
+      return new Choice(CudaBackend.open(compute, 0, binding), "auto: the first GPU");
+    } catch (NoCudaException e) {
+      return new Choice(CpuBackend.open(compute, threads), "auto: " + e.reason());
+    } catch (ResourceException e) {
+      return new Choice(CpuBackend.open(compute, threads), "auto: " + e.getMessage());
+    }
   }
 }

@@ -2,6 +2,7 @@ package dev.laco.cli;
 
 import dev.laco.UsageException;
 import dev.laco.backend.Compute;
+import dev.laco.backend.cuda.CudaBinding;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
@@ -27,6 +28,14 @@ final class DeviceOptions {
   Compute compute;
 
   @Option(
+      names = "--cuda-binding",
+      paramLabel = "ffm|jcuda",
+      defaultValue = "ffm",
+      description =
+          "How the CUDA driver is called. ffm needs nothing but the driver. Default: ${DEFAULT-VALUE}.")
+  CudaBinding cudaBinding;
+
+  @Option(
       names = "--threads",
       paramLabel = "N",
       description = "CPU threads, 1 to " + MAX_THREADS + ". Default: one per core.")
@@ -36,7 +45,7 @@ final class DeviceOptions {
       names = "--memory",
       paramLabel = "BYTES",
       description =
-          "Budget for buffers beside the mapped weights (KB, MB, GB, KiB, MiB, GiB). Default: what is free.")
+          "Budget for buffers beside the weights (KB, MB, GB, KiB, MiB, GiB). Default: what is free.")
   @Nullable ByteSize memory;
 
   /**
@@ -49,6 +58,6 @@ final class DeviceOptions {
     if (threads != null && (threads < 1 || threads > MAX_THREADS)) {
       throw new UsageException("--threads " + threads + ": expected 1 to " + MAX_THREADS);
     }
-    return Backends.open(device, compute, threads == null ? 0 : threads);
+    return Backends.open(device, compute, threads == null ? 0 : threads, cudaBinding);
   }
 }

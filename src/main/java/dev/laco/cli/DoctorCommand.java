@@ -5,8 +5,10 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.ResourceException;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
+import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.backend.cpu.CpuFeature;
 import dev.laco.backend.cpu.CpuLibraries;
+import dev.laco.backend.cuda.CudaProbe;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
@@ -47,7 +49,7 @@ final class DoctorCommand implements Callable<Integer> {
     json.put("system", System.getProperty("os.name") + " " + System.getProperty("os.arch"));
     json.put("javaHeap", ByteSize.show(Runtime.getRuntime().maxMemory()));
     json.put("freeMemory", ByteSize.show(MemoryBudget.available()));
-    try (Backend backend = Backends.open("cpu", Compute.AUTO, 0).backend()) {
+    try (Backend backend = CpuBackend.open(Compute.AUTO, 0)) {
       json.put("cpu", backend.device());
       json.put(
           "cpuFeatures",
@@ -61,7 +63,7 @@ final class DoctorCommand implements Callable<Integer> {
     } catch (ResourceException e) {
       json.put("cpu", "not usable: " + e.getMessage());
     }
-    json.put("cuda", "not in this version");
+    CudaProbe.report().forEach(json::put);
     json.put("reference", "plain Java, always there");
     return json;
   }

@@ -85,7 +85,11 @@ final class EvalCommand implements Callable<Integer> {
         console.line("model", "%s: %s", model, open.describe());
         CausalLm lm = CausalLm.of(backend, open.config(), open.checkpoint());
         MemoryBudget.require(
-            Perplexity.bytes(lm, text.windows()), device.memory, "use a smaller --max-length");
+            backend,
+            open.checkpoint().totalBytes(),
+            Perplexity.bytes(lm, text.windows()),
+            device.memory,
+            "use a smaller --max-length");
         Perplexity result = text.measure(console, "perplexity", lm);
         if (dumpFile != null) {
           StateDump.write(

@@ -102,6 +102,8 @@ final class GenerateCommand implements Callable<Integer> {
       try (Backend backend = choice.backend()) {
         console.note("device", choice.describe());
         MemoryBudget.require(
+            backend,
+            open.checkpoint().totalBytes(),
             Generator.bytes(open.config(), ids.length, maxTokens),
             device.memory,
             "use a smaller --max-tokens or a shorter --prompt");

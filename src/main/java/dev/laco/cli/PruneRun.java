@@ -150,13 +150,18 @@ final class PruneRun {
     // A mixed layer, at most in f32.
     long scratch = parametersPerLayer() * Float.BYTES;
     long needed = Math.max(search, measure) + scratch;
+    long weights = model.checkpoint().totalBytes();
     console.line(
         "memory",
         "%s of weights mapped, %s of buffers",
-        ByteSize.show(model.checkpoint().totalBytes()),
+        ByteSize.show(weights),
         ByteSize.show(needed));
     MemoryBudget.require(
-        needed, command.device.memory, "use fewer or shorter calibration sentences");
+        dense.backend(),
+        weights,
+        needed,
+        command.device.memory,
+        "use fewer or shorter calibration sentences");
   }
 
   private long parametersPerLayer() {

@@ -8,6 +8,7 @@ import java.net.URL;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.bytedeco.javacpp.Loader;
 import org.jspecify.annotations.Nullable;
@@ -47,6 +48,18 @@ public final class LibrarySearch {
   public LibrarySearch file(Path file) {
     if (isOpen()) {
       open(file.toString());
+    }
+    return this;
+  }
+
+  /** A folder that may have the library under one of several names, the best first. */
+  public LibrarySearch folder(Path folder, String... names) {
+    if (isOpen()) {
+      List<Path> present = Arrays.stream(names).map(folder::resolve).filter(Files::exists).toList();
+      if (present.isEmpty()) {
+        failures.add(folder + ": has none");
+      }
+      present.forEach(this::file);
     }
     return this;
   }

@@ -1,5 +1,6 @@
 package dev.laco.ffi;
 
+import dev.laco.ResourceException;
 import java.lang.foreign.MemorySegment;
 
 /**
@@ -13,12 +14,13 @@ public record NativeLibrary(String name, String location, MemorySegment handle) 
   /**
    * The address of a function.
    *
-   * @throws IllegalStateException if the library is of another version and has none of that name
+   * @throws ResourceException if the library is of another version and has none of that name
    */
   public MemorySegment function(String symbol) {
     MemorySegment address = DynamicLinker.symbol(handle, symbol);
     if (address.equals(MemorySegment.NULL)) {
-      throw new IllegalStateException(location + " has no function " + symbol);
+      throw new ResourceException(
+          location + " has no function " + symbol + ": it is of another version");
     }
     return address;
   }

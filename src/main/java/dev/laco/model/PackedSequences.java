@@ -72,6 +72,16 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
     return keys;
   }
 
+  /** {@code [T]}: the id that follows each token in its sequence, -1 after the last. */
+  public int[] targets() {
+    int[] targets = new int[tokens.length];
+    System.arraycopy(tokens, 1, targets, 0, tokens.length - 1);
+    for (int s = 0; s < past.length; s++) {
+      targets[offsets[s + 1] - 1] = -1;
+    }
+    return targets;
+  }
+
   /** The largest token id. */
   public int maxToken() {
     return Arrays.stream(tokens).max().orElse(-1);

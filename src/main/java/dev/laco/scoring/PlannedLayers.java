@@ -67,10 +67,11 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
   }
 
   @Override
-  public LayerWeights layer(int index) {
+  public LayerWeights layer(int index, long tokens) {
     LayerMix mix = plan.layers().get(index);
     Map<LayerRole, Tensor> tensors = new EnumMap<>(LayerRole.class);
     List<TensorMix> mixes = new ArrayList<>();
+    List<LayerRole> mixedRoles = new ArrayList<>();
     for (TensorSpec spec : specs) {
       Coefficients coefficients = mix.of(spec.role().group());
       if (coefficients.isCopy()) {
@@ -85,11 +86,14 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
                 coefficients.terms().keySet().stream()
                     .map(layer -> originals.tensor(layer, spec))
                     .toList()));
-        tensors.put(spec.role(), out);
+        mixedRoles.add(spec.role());
       }
     }
     if (!mixes.isEmpty()) {
-      backend.mix(mixes);
+      List<Tensor> mixed = backend.mixed(mixes, tokens);
+      for (int i = 0; i < mixed.size(); i++) {
+        tensors.put(mixedRoles.get(i), mixed.get(i));
+      }
     }
     return new LayerWeights(tensors);
   }

@@ -68,12 +68,13 @@ public final class CausalLm {
   /** Runs layer {@code index} on {@code x [T, d]} in place. */
   public void layer(
       int index, Tensor x, TokenBatch batch, Workspace work, @Nullable KeyValueCache cache) {
-    LayerWeights weights = layers.layer(index);
+    LayerWeights weights = layers.layer(index, x.rows());
     Workspace.Buffers buffers = work.forTokens(x.rows());
     attention(index, weights, x, batch, buffers, cache);
     feedForward(weights, x, buffers);
   }
 
+  /** Leaves the output of attention in {@code buffers.normed()}. */
   private void attention(
       int index,
       LayerWeights weights,
@@ -89,10 +90,8 @@ public final class CausalLm {
     backend.linear(normed, weights.get(LayerRole.QUERY), weights.find(LayerRole.QUERY_BIAS), query);
     backend.linear(normed, weights.get(LayerRole.KEY), weights.find(LayerRole.KEY_BIAS), key);
     backend.linear(normed, weights.get(LayerRole.VALUE), weights.find(LayerRole.VALUE_BIAS), value);
-    headNorm(query, weights.find(LayerRole.QUERY_NORM));
-    headNorm(key, weights.find(LayerRole.KEY_NORM));
-    backend.rope(query, config.headDim(), batch);
-    backend.rope(key, config.headDim(), batch);
+    normRope(query, weights.find(LayerRole.QUERY_NORM), batch);
+    normRope(key, weights.find(LayerRole.KEY_NORM), batch);
     AttentionSpec spec =
         new AttentionSpec(
             config.numAttentionHeads(),
@@ -108,19 +107,17 @@ public final class CausalLm {
         weights.get(LayerRole.OUTPUT),
         weights.find(LayerRole.OUTPUT_BIAS),
         normed);
-    backend.add(x, normed);
   }
 
-  private void headNorm(Tensor heads, @Nullable Tensor weight) {
-    if (weight != null) {
-      Tensor rows = heads.reshape(heads.elements() / config.headDim(), config.headDim());
-      backend.rmsNorm(rows, weight, config.rmsNormEps(), rows);
-    }
+  private void normRope(Tensor heads, @Nullable Tensor weight, TokenBatch batch) {
+    backend.normRope(heads, weight, config.rmsNormEps(), config.headDim(), batch);
   }
 
+  /** Adds what attention left in {@code normed}, then the feed-forward part. */
   private void feedForward(LayerWeights weights, Tensor x, Workspace.Buffers buffers) {
     Tensor normed = buffers.normed();
-    backend.rmsNorm(x, weights.get(LayerRole.POST_ATTENTION_NORM), config.rmsNormEps(), normed);
+    backend.addRmsNorm(
+        x, normed, weights.get(LayerRole.POST_ATTENTION_NORM), config.rmsNormEps(), normed);
     backend.linear(
         normed, weights.get(LayerRole.GATE), weights.find(LayerRole.GATE_BIAS), buffers.gate());
     backend.linear(

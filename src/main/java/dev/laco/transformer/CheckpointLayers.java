@@ -31,7 +31,7 @@ public final class CheckpointLayers implements LayerStack {
   }
 
   @Override
-  public LayerWeights layer(int index) {
+  public LayerWeights layer(int index, long tokens) {
     Map<LayerRole, Tensor> tensors = new EnumMap<>(LayerRole.class);
     for (TensorSpec spec : specs) {
       tensors.put(spec.role(), tensor(index, spec));

@@ -8,9 +8,10 @@ public interface LayerStack {
   /**
    * The weights of layer {@code index}, valid until the next call.
    *
+   * @param tokens rows that will run through the layer
    * @throws dev.laco.BadInputException if the checkpoint changed under us
    */
-  LayerWeights layer(int index);
+  LayerWeights layer(int index, long tokens);
 
   /** Sliding window of layer {@code index}, 0 if it has none. */
   int slidingWindow(int index);

@@ -115,6 +115,31 @@ public abstract class BackendContractTest {
   }
 
   @ParameterizedTest
+  @ValueSource(ints = {1, 7, 31, 32, 33, 127, 257, 576, 4096})
+  void addsAndNormalises(int width) {
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, 1, width);
+      float[] x = normal(3 * width);
+      float[] y = normal(3 * width);
+      y[width] = Float.NaN;
+      for (boolean inPlace : new boolean[] {false, true}) {
+        for (boolean residual : new boolean[] {false, true}) {
+          same(
+              "addRmsNorm " + dtype,
+              Tolerance.ELEMENTWISE,
+              run -> {
+                Tensor sum = run.tensor(x, 3, width);
+                Tensor added = run.tensor(y, 3, width);
+                Tensor out = inPlace ? added : run.result(3, width);
+                run.on.addRmsNorm(sum, added, run.on.weight(weight), EPS, out);
+                return residual ? sum : out;
+              });
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
   @CsvSource({
     "1,1,1",
     "1,7,31",
@@ -139,9 +164,12 @@ public abstract class BackendContractTest {
       HostTensor bias = weight(dtype, 1, out);
       float[] x = normal(rows * in);
       for (HostTensor shift : Arrays.asList(null, bias)) {
+        // A bias may cancel most of the product, but not of its rounding.
+        double terms = shift == null ? NEGLIGIBLE : 1;
         same(
             "linear " + dtype + (shift == null ? "" : " with bias"),
             product(dtype),
+            terms,
             run -> {
               Tensor result = run.result(rows, out);
               Tensor added = shift == null ? null : run.on.weight(shift);
@@ -212,6 +240,55 @@ public abstract class BackendContractTest {
           run.on.rope(rows, headDim, run.batch(tokens, pairs));
           return rows;
         });
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,2,1", "3,14,7", "2,64,32", "9,64,32", "5,80,33", "40,128,64", "2,257,100"})
+  void normalisesHeadsAndRotatesThem(int heads, int headDim, int pairs) {
+    PackedSequences tokens = tokens(new int[] {1, 2, 3}, new int[] {4, 5});
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, 1, headDim);
+      float[] x = normal(5 * heads * headDim);
+      for (HostTensor norm : Arrays.asList(null, weight)) {
+        same(
+            "normRope " + dtype + (norm == null ? " without norm" : ""),
+            Tolerance.ELEMENTWISE,
+            run -> {
+              Tensor rows = run.tensor(x, 5, heads * headDim);
+              Tensor scale = norm == null ? null : run.on.weight(norm);
+              run.on.normRope(rows, scale, EPS, headDim, run.batch(tokens, pairs));
+              return rows;
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,3,5", "5,64,48", "33,257,31", "90,130,65", "200,64,64"})
+  void multipliesByMixedWeights(int tokens, int in, int out) {
+    for (DType dtype : DType.values()) {
+      List<HostTensor> sources =
+          List.of(weight(dtype, out, in), weight(dtype, out, in), weight(dtype, out, in));
+      HostTensor bias = weight(dtype, 1, out);
+      float[] x = normal(tokens * in);
+      same(
+          "linear of a mix of " + dtype,
+          product(dtype),
+          run -> {
+            List<Tensor> layers = sources.stream().map(run.on::weight).toList();
+            Tensor scratch = run.arena.allocate(backend.mixedDType(dtype), out, in);
+            Tensor shift = run.arena.allocate(backend.mixedDType(dtype), 1, out);
+            List<Tensor> mixed =
+                run.on.mixed(
+                    List.of(
+                        new TensorMix(scratch, new double[] {-1, 1.5, 0.5}, layers),
+                        new TensorMix(shift, new double[] {0.5}, List.of(run.on.weight(bias)))),
+                    tokens);
+            Tensor result = run.result(tokens, out);
+            run.on.linear(run.tensor(x, tokens, in), mixed.get(0), mixed.get(1), result);
+            return result;
+          });
+    }
   }
 
   @ParameterizedTest
@@ -681,13 +758,15 @@ public abstract class BackendContractTest {
 
   /** Does the same on both backends and compares the tensors that come out. */
   private void same(String op, Tolerance tolerance, Function<Run, Tensor> call) {
+    same(op, tolerance, NEGLIGIBLE, call);
+  }
+
+  /** Likewise, where the result may be smaller than the terms that it is the sum of. */
+  private void same(String op, Tolerance tolerance, double terms, Function<Run, Tensor> call) {
     Function<Run, double[]> values = run -> widen(run.download(call.apply(run)));
     double[] expected = of(reference, values);
     double largest =
-        Arrays.stream(expected)
-            .filter(Double::isFinite)
-            .map(Math::abs)
-            .reduce(NEGLIGIBLE, Math::max);
+        Arrays.stream(expected).filter(Double::isFinite).map(Math::abs).reduce(terms, Math::max);
     close(op, tolerance, largest, expected, of(backend, values));
   }
 

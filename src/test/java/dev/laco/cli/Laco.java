@@ -23,9 +23,9 @@ import java.util.TreeMap;
 import java.util.stream.Stream;
 
 /** The command line, used as a user does: in this process, or in one of its own. */
-final class Laco {
+public final class Laco {
   /** The trained model that comes with the project. */
-  static final Path STORYTELLER = Path.of("models/storyteller");
+  public static final Path STORYTELLER = Path.of("models/storyteller");
 
   private static final JsonMapper JSON =
       JsonMapper.builder().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
@@ -33,15 +33,15 @@ final class Laco {
   private Laco() {}
 
   /** What a command came to. */
-  record Run(int code, String out, String err) {
+  public record Run(int code, String out, String err) {
     /** This run, which must have succeeded. */
-    Run succeeded() {
+    public Run succeeded() {
       assertEquals(0, code, err);
       return this;
     }
 
     /** Standard output, which must be one JSON document. */
-    JsonNode json() {
+    public JsonNode json() {
       try {
         return JSON.readTree(out);
       } catch (JsonProcessingException e) {
@@ -51,7 +51,7 @@ final class Laco {
   }
 
   /** Runs a command in this process. */
-  static Run run(Object... arguments) {
+  public static Run run(Object... arguments) {
     StringWriter out = new StringWriter();
     StringWriter err = new StringWriter();
     PrintWriter outWriter = new PrintWriter(out);
@@ -67,7 +67,7 @@ final class Laco {
    *
    * @param main the entry point
    */
-  static ProcessBuilder process(Class<?> main, Object... arguments) {
+  public static ProcessBuilder process(Class<?> main, Object... arguments) {
     // A parent in the background of a shell may have SIGINT ignored, which would be inherited.
     List<String> command =
         new ArrayList<>(
@@ -93,14 +93,14 @@ final class Laco {
   }
 
   /** Writes the token lists of a fixture's set to a file of their own. */
-  static Path tokens(Path folder, String fixture, String set) {
+  public static Path tokens(Path folder, String fixture, String set) {
     return write(
         folder.resolve(fixture + "." + set + ".json"),
         Fixtures.json(fixture, "tokens.json").get(set).toString());
   }
 
   /** Writes a text file. */
-  static Path write(Path file, String text) {
+  public static Path write(Path file, String text) {
     try {
       return Files.writeString(file, text);
     } catch (IOException e) {
@@ -109,14 +109,14 @@ final class Laco {
   }
 
   /** A report without what differs from run to run. */
-  static JsonNode withoutTimings(JsonNode report) {
+  public static JsonNode withoutTimings(JsonNode report) {
     ObjectNode copy = report.deepCopy();
     copy.remove("timings");
     return copy;
   }
 
   /** Names of what lies in a folder. */
-  static List<String> names(Path folder) {
+  public static List<String> names(Path folder) {
     try (Stream<Path> files = Files.list(folder)) {
       return files.map(file -> file.getFileName().toString()).sorted().toList();
     } catch (IOException e) {
@@ -125,7 +125,7 @@ final class Laco {
   }
 
   /** Every file of a folder: its name and its bytes, a char each. */
-  static Map<String, String> tree(Path folder) {
+  public static Map<String, String> tree(Path folder) {
     Map<String, String> files = new TreeMap<>();
     for (String name : names(folder)) {
       try {
@@ -142,7 +142,7 @@ final class Laco {
   }
 
   /** Checks that two folders hold the same files, byte for byte. */
-  static void assertSameTree(Path expected, Path found) {
+  public static void assertSameTree(Path expected, Path found) {
     Map<String, String> a = tree(expected);
     Map<String, String> b = tree(found);
     assertEquals(a.keySet(), b.keySet());
@@ -155,7 +155,7 @@ final class Laco {
   }
 
   /** All that a finished process printed. */
-  static Run finished(Process process) {
+  public static Run finished(Process process) {
     try {
       // Standard error is small here: it fits the pipe while standard output is read.
       String out = new String(process.getInputStream().readAllBytes(), UTF_8);

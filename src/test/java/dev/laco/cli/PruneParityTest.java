@@ -1,29 +1,19 @@
 package dev.laco.cli;
 
-import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.List;
-import java.util.Map;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** The stored runs of an independent implementation, repeated through the command line. */
-class PruneParityTest {
-  private static final double SIMILARITY = 1e-4;
-  private static final double NLL = 1e-4;
-
-  @TempDir Path folder;
-
+class PruneParityTest extends StoredRuns {
   static Stream<Arguments> runs() {
     return Fixtures.names()
         .flatMap(name -> Stream.of(Arguments.of(name, "official"), Arguments.of(name, "paper")));
@@ -32,35 +22,13 @@ class PruneParityTest {
   @ParameterizedTest
   @MethodSource("runs")
   void pruneRepeatsTheStoredRunAndEvalItsPerplexity(String name, String run) {
-    assertRunMatches(name, run, "cpu");
+    assertRunMatches(name, run, "--device", "cpu");
   }
 
   @Test
   void theReferenceDeviceRepeatsAStoredRunToo() {
-    JsonNode report = assertRunMatches("llama_untied_gqa", "official", "reference");
+    JsonNode report = assertRunMatches("llama_untied_gqa", "official", "--device", "reference");
     assertTrue(report.get("device").textValue().startsWith("reference"));
-  }
-
-  private JsonNode assertRunMatches(String name, String run, String device) {
-    JsonNode expected = Fixtures.json(name, "expected.json").get("runs").get(run);
-    Path out = folder.resolve("out");
-    Path evalTokens = Laco.tokens(folder, name, "eval");
-    JsonNode report = prune(Fixtures.model(name), name, expected, evalTokens, device, out);
-    assertTrialsMatch(expected, report);
-    assertEquals(bases(expected.get("baseLayers")), bases(report.get("plan").get("layers")));
-    assertWritten(Fixtures.model(name), report.get("plan"), out);
-
-    JsonNode stored = expected.get("pruned").get("float32").get("eval");
-    JsonNode found = eval(out, evalTokens, device);
-    assertEquals(stored.get("tokens_scored"), found.get("tokens"));
-    double nll = stored.get("mean_nll").doubleValue();
-    assertEquals(nll, found.get("meanNll").doubleValue(), NLL * nll);
-    JsonNode quality = report.get("quality");
-    assertEquals(nll, quality.get("pruned").get("meanNll").doubleValue(), NLL * nll);
-    double dense =
-        Fixtures.json(name, "expected.json").at("/dense/float32/eval/mean_nll").doubleValue();
-    assertEquals(dense, quality.get("dense").get("meanNll").doubleValue(), NLL * dense);
-    return report;
   }
 
   @ParameterizedTest
@@ -69,8 +37,18 @@ class PruneParityTest {
     JsonNode expected = Fixtures.json("storyteller", "expected.json").get("runs").get(run);
     Path out = folder.resolve("out");
     Path evalTokens = Laco.tokens(folder, "storyteller", "eval");
-    JsonNode report = prune(Laco.STORYTELLER, "storyteller", expected, evalTokens, "cpu", out);
-    assertTrialsMatch(expected, report);
+    JsonNode report =
+        prune(
+            Laco.STORYTELLER,
+            "storyteller",
+            expected,
+            evalTokens,
+            out,
+            "--device",
+            "cpu",
+            "--compute",
+            "f32");
+    assertTrialsMatch(expected, report, SIMILARITY);
     assertWritten(Laco.STORYTELLER, report.get("plan"), out);
     double dense =
         Fixtures.json("storyteller", "expected.json")
@@ -79,163 +57,8 @@ class PruneParityTest {
     JsonNode quality = report.get("quality");
     assertEquals(dense, quality.get("dense").get("meanNll").doubleValue(), NLL * dense);
     // What the report says of the pruned model holds for the one that was written.
-    JsonNode found = eval(out, evalTokens, "cpu");
+    JsonNode found = eval(out, evalTokens, "--device", "cpu", "--compute", "f32");
     double said = quality.get("pruned").get("meanNll").doubleValue();
     assertEquals(said, found.get("meanNll").doubleValue(), 1e-6 * said);
-  }
-
-  private JsonNode prune(
-      Path model, String fixture, JsonNode run, Path evalTokens, String device, Path out) {
-    JsonNode report =
-        Laco.run(
-                "prune",
-                model,
-                out,
-                "--json",
-                "--compute",
-                "f32",
-                "--device",
-                device,
-                "--calibration",
-                Laco.tokens(folder, fixture, "calib"),
-                "--eval-tokens",
-                evalTokens,
-                "--merge-layers",
-                run.get("mergeLayers"),
-                "--interval",
-                run.get("interval"),
-                "--lowest",
-                run.get("lowest"),
-                "--highest",
-                run.get("highest"),
-                "--threshold",
-                run.get("threshold"),
-                "--rule",
-                run.get("rule").textValue(),
-                "--norms",
-                run.get("norms").textValue())
-            .succeeded()
-            .json();
-    for (String key :
-        List.of("mergeLayers", "interval", "lowest", "highest", "threshold", "rule")) {
-      assertEquals(run.get(key), report.get("settings").get(key), key);
-    }
-    return report;
-  }
-
-  private static JsonNode eval(Path model, Path tokens, String device) {
-    return Laco.run(
-            "eval", model, "--tokens", tokens, "--compute", "f32", "--device", device, "--json")
-        .succeeded()
-        .json();
-  }
-
-  private static List<Integer> bases(JsonNode layers) {
-    List<Integer> bases = new ArrayList<>();
-    layers.forEach(layer -> bases.add(layer.path("base").asInt(layer.intValue())));
-    return bases;
-  }
-
-  private static void assertTrialsMatch(JsonNode expected, JsonNode report) {
-    assertEquals(expected.get("layersIn"), report.get("layersIn"));
-    assertEquals(expected.get("layersOut"), report.get("layersOut"));
-    JsonNode trials = report.get("trials");
-    assertEquals(expected.get("trials").size(), trials.size());
-    double last = 1;
-    for (int i = 0; i < trials.size(); i++) {
-      JsonNode want = expected.get("trials").get(i);
-      JsonNode trial = trials.get(i);
-      String where = "trial " + i;
-      assertEquals(i, trial.get("step").intValue());
-      for (String key : List.of("base", "merged", "layersBefore", "accepted")) {
-        assertEquals(want.get(key), trial.get(key), where + " " + key);
-      }
-      assertEquals(want.get("similarities").size(), trial.get("similarities").size(), where);
-      for (int s = 0; s < want.get("similarities").size(); s++) {
-        assertEquals(
-            want.get("similarities").get(s).doubleValue(),
-            trial.get("similarities").get(s).doubleValue(),
-            SIMILARITY,
-            where);
-      }
-      assertEquals(
-          want.get("mean").doubleValue(), trial.get("mean").doubleValue(), SIMILARITY, where);
-      last = trial.get("accepted").booleanValue() ? trial.get("mean").doubleValue() : last;
-    }
-    assertEquals(last, report.get("finalSimilarity").doubleValue());
-  }
-
-  /**
-   * The written tensors are the plan's mixes of the original ones: the same bits where a layer is
-   * copied, one unit in the last place from the float64 sum where layers are mixed.
-   */
-  private static void assertWritten(Path model, JsonNode plan, Path out) {
-    assertEquals(plan, Fixtures.read(out.resolve("laco_plan.json")));
-    assertEquals(
-        plan.get("layers").size(),
-        Fixtures.read(out.resolve("config.json")).get("num_hidden_layers").intValue());
-    JsonNode first = Fixtures.read(model.resolve("config.json")).path("max_window_layers");
-    if (first.isInt()) {
-      // Which layers slide is said of the survivors.
-      assertEquals(
-          bases(plan.get("layers")).stream().filter(base -> base < first.intValue()).count(),
-          Fixtures.read(out.resolve("config.json")).get("max_window_layers").longValue());
-    }
-    Map<String, Safetensors.Tensor> originals = Safetensors.readAll(model);
-    Map<String, Safetensors.Tensor> written = Safetensors.readAll(out);
-    int perLayer = 0;
-    for (String name : originals.keySet()) {
-      if (!name.startsWith("model.layers.")) {
-        assertSame(originals.get(name), written.get(name), name);
-      } else if (name.startsWith("model.layers.0.")) {
-        String suffix = name.substring("model.layers.0.".length());
-        perLayer++;
-        for (int layer = 0; layer < plan.get("layers").size(); layer++) {
-          assertMixed(
-              originals,
-              plan.get("layers").get(layer),
-              suffix,
-              written.get("model.layers." + layer + "." + suffix));
-        }
-      }
-    }
-    int inLayers = (plan.get("source").get("layers").intValue() - plan.get("layers").size());
-    assertEquals(originals.size() - inLayers * perLayer, written.size());
-  }
-
-  private static void assertMixed(
-      Map<String, Safetensors.Tensor> originals,
-      JsonNode mix,
-      String suffix,
-      Safetensors.Tensor written) {
-    JsonNode terms = mix.get("mix");
-    if (terms.has("norms")) {
-      boolean matrix = suffix.endsWith("_proj.weight");
-      terms =
-          terms.get(
-              !matrix ? "norms" : suffix.startsWith("self_attn") ? "attention" : "feedForward");
-    }
-    List<Map.Entry<String, JsonNode>> sources = List.copyOf(terms.properties());
-    if (sources.size() == 1 && sources.getFirst().getValue().doubleValue() == 1) {
-      String source = "model.layers." + sources.getFirst().getKey() + "." + suffix;
-      assertSame(originals.get(source), written, source);
-      return;
-    }
-    for (int i = 0; i < written.elements(); i++) {
-      double sum = 0;
-      for (Map.Entry<String, JsonNode> source : sources) {
-        sum +=
-            source.getValue().doubleValue()
-                * originals.get("model.layers." + source.getKey() + "." + suffix).value(i);
-      }
-      double error = Math.abs(sum - written.value(i));
-      assertTrue(error <= written.ulp(sum), suffix + " at " + i + ": off by " + error);
-    }
-  }
-
-  private static void assertSame(
-      Safetensors.Tensor expected, Safetensors.Tensor found, String name) {
-    assertEquals(expected.dtype(), found.dtype(), name);
-    assertArrayEquals(expected.bytes(), found.bytes(), name);
   }
 }

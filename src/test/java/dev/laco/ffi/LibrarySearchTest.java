@@ -60,8 +60,7 @@ class LibrarySearchTest {
   void namesTheFunctionThatALibraryLacks() {
     NativeLibrary library = new LibrarySearch("wanted").soname("libc.so.6").load();
     String message =
-        assertThrows(IllegalStateException.class, () -> library.function("laco_absent"))
-            .getMessage();
-    assertEquals("libc.so.6 has no function laco_absent", message);
+        assertThrows(ResourceException.class, () -> library.function("laco_absent")).getMessage();
+    assertEquals("libc.so.6 has no function laco_absent: it is of another version", message);
   }
 }

@@ -18,7 +18,7 @@ final class CpuParityTest {
   @Nested
   final class Portable extends FixtureParityTest {
     @Override
-    Backend open() {
+    protected Backend open() {
       return CpuParityTest.open(CpuTier.PORTABLE);
     }
   }
@@ -26,7 +26,7 @@ final class CpuParityTest {
   @Nested
   final class Avx2 extends FixtureParityTest {
     @Override
-    Backend open() {
+    protected Backend open() {
       return CpuParityTest.open(CpuTier.AVX2);
     }
   }
@@ -34,7 +34,7 @@ final class CpuParityTest {
   @Nested
   final class Avx512 extends FixtureParityTest {
     @Override
-    Backend open() {
+    protected Backend open() {
       return CpuParityTest.open(CpuTier.AVX512);
     }
   }

@@ -36,7 +36,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** Every fixture against the stored outputs of an independent implementation, in parity mode. */
-abstract class FixtureParityTest {
+public abstract class FixtureParityTest {
   /** Stored f64 runs agree to this share of the largest magnitude (design: numbers). */
   private static final double STATES = 1e-5;
 
@@ -49,7 +49,7 @@ abstract class FixtureParityTest {
   private Backend backend;
 
   /** A backend in parity mode. */
-  abstract Backend open();
+  protected abstract Backend open();
 
   static Stream<String> fixtures() {
     return Fixtures.names();

@@ -7,7 +7,7 @@ import dev.laco.backend.reference.ReferenceBackend;
 /** The plain Java ops. */
 final class ReferenceParityTest extends FixtureParityTest {
   @Override
-  Backend open() {
+  protected Backend open() {
     return new ReferenceBackend(Compute.F32);
   }
 }

@@ -80,7 +80,14 @@ public abstract class Case {
   /** Writes down what JMH does not carry. */
   @TearDown(Level.Trial)
   public final void finish(BenchmarkParams parameters) {
-    new Note(parameters.id(), backend.device(), bytes, operations, ceilings().rates(), seconds())
+    new Note(
+            parameters.id(),
+            backend.device(),
+            bytes,
+            operations,
+            ceilings().rates(),
+            seconds(),
+            null)
         .write();
     ceilings().close();
     backend.close();

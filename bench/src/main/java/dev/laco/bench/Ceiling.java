@@ -7,7 +7,7 @@ import java.util.List;
  * What the machine can do, sampled between the iterations of a benchmark so that both meet the same
  * noise.
  */
-final class Ceiling {
+public final class Ceiling {
   /** At each iteration; both, so that short runs are as warm as the benchmark is. */
   private static final int SAMPLES = 4;
 
@@ -20,18 +20,25 @@ final class Ceiling {
   private final List<Double> rates = new ArrayList<>();
 
   /** What a rate counts, in billions a second. */
-  enum Unit {
-    BYTES("GB/s"),
-    OPERATIONS("GFLOP/s");
+  public enum Unit {
+    BYTES("GB/s", "a stream"),
+    OPERATIONS("GFLOP/s", "a product");
 
     private final String displayName;
+    private final String ceiling;
 
-    Unit(String displayName) {
+    Unit(String displayName, String ceiling) {
       this.displayName = displayName;
+      this.ceiling = ceiling;
     }
 
     String displayName() {
       return displayName;
+    }
+
+    /** What kind of thing has such a rate. */
+    String ceiling() {
+      return ceiling;
     }
   }
 

@@ -12,7 +12,7 @@ import java.time.temporal.ChronoUnit;
  *
  * @param loadBefore processes that ran or wanted to, on average of the last minute
  */
-record Machine(
+public record Machine(
     String processor,
     int cores,
     double loadBefore,
@@ -23,7 +23,7 @@ record Machine(
     String started) {
 
   /** This machine, before anything is measured. */
-  static Machine now() throws IOException {
+  public static Machine now() throws IOException {
     return new Machine(
         Files.readAllLines(Path.of("/proc/cpuinfo")).stream()
             .filter(line -> line.startsWith("model name"))

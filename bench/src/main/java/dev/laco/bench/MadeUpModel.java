@@ -45,5 +45,4 @@ final class MadeUpModel implements TensorSource {
     }
     return tensor;
   }
-
 }

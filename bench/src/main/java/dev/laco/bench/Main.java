@@ -1,12 +1,19 @@
 package dev.laco.bench;
 
+import dev.laco.backend.cuda.CudaProbe;
+import dev.laco.bench.gpu.GpuCase;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+import org.openjdk.jmh.infra.BenchmarkParams;
 import org.openjdk.jmh.results.RunResult;
 import org.openjdk.jmh.runner.NoBenchmarksException;
 import org.openjdk.jmh.runner.Runner;
@@ -16,6 +23,7 @@ import org.openjdk.jmh.runner.options.CommandLineOptionException;
 import org.openjdk.jmh.runner.options.CommandLineOptions;
 import org.openjdk.jmh.runner.options.OptionsBuilder;
 import org.openjdk.jmh.runner.options.TimeValue;
+import org.openjdk.jmh.util.Statistics;
 
 /**
  * Runs the benchmarks by JMH, once for each device, and reports. The arguments are JMH's; {@code
@@ -29,6 +37,13 @@ public final class Main {
 
   /** Models whose cases the reference backend ends in reasonable time. */
   private static final String SMALLEST = "SmolLM2-135M";
+
+  private static final String CUDA = "cuda";
+
+  /** Benchmarks of CUDA devices. */
+  private static final String ON_CUDA = GpuCase.class.getPackageName() + ".";
+
+  private static final double MEDIAN = 50;
 
   private final CommandLineOptions user;
   private final boolean quick;
@@ -64,14 +79,22 @@ public final class Main {
     List<RunResult> results = new ArrayList<>();
     List<String> failed = new ArrayList<>();
     for (Device device : devices()) {
-      Path log = Path.of(System.getProperty("laco.bench.log") + "." + device.displayName());
-      System.err.println("measuring on " + device.displayName() + ", JMH's log is " + log);
+      Path log = log(device.displayName());
       results.addAll(run(device, log));
-      if (Files.readString(log).contains(FAILURE)) {
-        failed.add("a benchmark failed: see " + log);
-      }
+      check(log, failed);
     }
-    Report report = new Report(machine, results, Note.read(notes));
+    if (measuresCuda()) {
+      Path log = log(CUDA);
+      results.addAll(runCuda(log));
+      check(log, failed);
+    }
+    Map<String, Note> noted = Note.read(notes);
+    Report report =
+        new Report(
+            machine,
+            results.stream()
+                .map(result -> row(result, noted.get(result.getParams().id())))
+                .toList());
     System.out.println(report.text());
     Path json = Path.of(System.getProperty("laco.bench.results"));
     Files.writeString(json, report.json());
@@ -83,12 +106,67 @@ public final class Main {
     return failed.isEmpty() ? 0 : 1;
   }
 
+  private static Path log(String device) {
+    Path log = Path.of(System.getProperty("laco.bench.log") + "." + device);
+    System.err.println("measuring on " + device + ", JMH's log is " + log);
+    return log;
+  }
+
+  private static void check(Path log, List<String> failed) throws IOException {
+    if (Files.readString(log).contains(FAILURE)) {
+      failed.add("a benchmark failed: see " + log);
+    }
+  }
+
+  private static Report.Row row(RunResult result, @Nullable Note note) {
+    BenchmarkParams params = result.getParams();
+    Map<String, String> parameters = new LinkedHashMap<>();
+    params.getParamsKeys().stream()
+        .sorted()
+        .forEach(key -> parameters.put(key, params.getParam(key)));
+    Statistics statistics = result.getPrimaryResult().getStatistics();
+    double unit = params.getTimeUnit().toNanos(1) / 1e9;
+    String name = params.getBenchmark();
+    return new Report.Row(
+        name.substring(name.lastIndexOf('.') + 1),
+        parameters,
+        statistics.getMin() * unit,
+        statistics.getPercentile(MEDIAN) * unit,
+        note);
+  }
+
   private List<Device> devices() {
     Collection<String> asked = user.getParameter("device").orElse(List.of());
     if (!asked.isEmpty()) {
-      return asked.stream().map(Device::of).toList();
+      return asked.stream().filter(name -> !name.equals(CUDA)).map(Device::of).toList();
     }
     return quick ? Device.supported().subList(0, 1) : Device.supported();
+  }
+
+  /** Where the user asks for it, or for nothing and there is a CUDA device. */
+  private boolean measuresCuda() {
+    Collection<String> asked = user.getParameter("device").orElse(List.of());
+    return asked.isEmpty() ? isCudaUsable() : asked.contains(CUDA);
+  }
+
+  private static boolean isCudaUsable() {
+    return String.valueOf(CudaProbe.report().get("cuda")).equals("usable");
+  }
+
+  private Collection<RunResult> runCuda(Path log) throws RunnerException {
+    ChainedOptionsBuilder options =
+        new OptionsBuilder()
+            .parent(user)
+            .output(log.toString())
+            .exclude("^(?!" + Pattern.quote(ON_CUDA) + ")");
+    if (quick) {
+      options.warmupTime(TimeValue.milliseconds(300)).measurementIterations(2);
+    }
+    if (GpuCase.isEmulated()) {
+      narrow(options, "model", ModelShape.TINY);
+      narrow(options, "mebibytes", "1");
+    }
+    return run(options);
   }
 
   private Collection<RunResult> run(Device device, Path log) throws RunnerException {
@@ -96,6 +174,7 @@ public final class Main {
         new OptionsBuilder()
             .parent(user)
             .output(log.toString())
+            .exclude(Pattern.quote(ON_CUDA))
             .jvmArgsAppend(device.property())
             .param("device", device.displayName());
     if (device == Device.REFERENCE) {
@@ -109,6 +188,10 @@ public final class Main {
       narrow(options, "precision", "bf16");
       narrow(options, "sequences", "10x39");
     }
+    return run(options);
+  }
+
+  private static Collection<RunResult> run(ChainedOptionsBuilder options) throws RunnerException {
     try {
       return new Runner(options.build()).run();
     } catch (NoBenchmarksException excluded) {

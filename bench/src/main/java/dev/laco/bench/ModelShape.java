@@ -1,5 +1,8 @@
 package dev.laco.bench;
 
+import static dev.laco.model.Architecture.LLAMA;
+import static dev.laco.model.Architecture.QWEN3;
+
 import dev.laco.model.Activation;
 import dev.laco.model.Architecture;
 import dev.laco.model.ModelConfig;
@@ -7,20 +10,36 @@ import dev.laco.model.RopeParameters;
 import java.util.Collections;
 
 /** Shapes of models that people prune, by the names that people call them. */
-final class ModelShape {
+public final class ModelShape {
+  /** Of no model: for an emulated device, which takes a second for what a device does at once. */
+  public static final String TINY = "tiny";
+
+  /** Of no model: widths that no vector fits. */
+  public static final String ODD = "odd";
+
+  /** Of no model: the heads of a large one. */
+  public static final String WIDE = "wide";
+
   private ModelShape() {}
 
   /** The config of a model, as far as shapes go. */
-  static ModelConfig of(String name) {
+  public static ModelConfig of(String name) {
     return switch (name) {
-      case "SmolLM2-135M" -> llama(30, 576, 1536, 9, 3, 64, 49152, true);
-      case "Llama-3.2-1B" -> llama(16, 2048, 8192, 32, 8, 64, 128256, true);
-      case "Llama-2-7B" -> llama(32, 4096, 11008, 32, 32, 128, 32000, false);
+      case TINY -> of(LLAMA, 8, 48, 80, 4, 2, 16, 60, false);
+      case ODD -> of(LLAMA, 2, 33, 47, 3, 3, 16, 19, false);
+      case WIDE -> of(LLAMA, 2, 256, 160, 2, 1, 128, 40, false);
+      case "SmolLM2-135M" -> of(LLAMA, 30, 576, 1536, 9, 3, 64, 49152, true);
+      case "Llama-3.2-1B" -> of(LLAMA, 16, 2048, 8192, 32, 8, 64, 128256, true);
+      case "Llama-2-7B" -> of(LLAMA, 32, 4096, 11008, 32, 32, 128, 32000, false);
+      case "Llama-3-8B" -> of(LLAMA, 32, 4096, 14336, 32, 8, 128, 128256, false);
+      case "Qwen3-8B" -> of(QWEN3, 36, 4096, 12288, 32, 8, 128, 151936, false);
+      case "Llama-3-70B" -> of(LLAMA, 80, 8192, 28672, 64, 8, 128, 128256, false);
       default -> throw new IllegalArgumentException("no shapes of a model " + name);
     };
   }
 
-  private static ModelConfig llama(
+  private static ModelConfig of(
+      Architecture architecture,
       int layers,
       int hidden,
       int inner,
@@ -30,7 +49,7 @@ final class ModelShape {
       int vocabulary,
       boolean tied) {
     return new ModelConfig(
-        Architecture.LLAMA,
+        architecture,
         layers,
         hidden,
         inner,

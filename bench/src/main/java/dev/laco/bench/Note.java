@@ -6,9 +6,11 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What a benchmark's own process tells the one that started it, beside the times that JMH carries:
@@ -20,14 +22,16 @@ import java.util.Map;
  * @param operations that one invocation must do, a multiplication and an addition counting two
  * @param ceilings measured in the same process, the one that a target names first
  * @param seconds where the time went, by op; empty where there is only one
+ * @param target what the project wants, null where it has said nothing
  */
-record Note(
+public record Note(
     String id,
     String device,
     double bytes,
     double operations,
     List<Rates> ceilings,
-    Map<String, Double> seconds) {
+    Map<String, Double> seconds,
+    @Nullable Target target) {
   /** The system property that names the file. */
   static final String FILE = "laco.bench.notes";
 
@@ -38,10 +42,18 @@ record Note(
    *
    * @param samples in billions a second
    */
-  record Rates(String name, Ceiling.Unit unit, List<Double> samples) {}
+  public record Rates(String name, Ceiling.Unit unit, List<Double> samples) {
+    double best() {
+      return Collections.max(samples);
+    }
+
+    double median() {
+      return samples.stream().sorted().toList().get(samples.size() / 2);
+    }
+  }
 
   /** Adds this note to the file. */
-  void write() {
+  public void write() {
     try {
       Files.writeString(
           Path.of(System.getProperty(FILE)),

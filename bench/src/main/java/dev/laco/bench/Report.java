@@ -5,18 +5,15 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Collections;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
-import org.openjdk.jmh.infra.BenchmarkParams;
-import org.openjdk.jmh.results.Result;
-import org.openjdk.jmh.results.RunResult;
-import org.openjdk.jmh.util.Statistics;
 
 /**
  * The results for people, as Markdown tables, and for programs.
@@ -24,9 +21,7 @@ import org.openjdk.jmh.util.Statistics;
  * <p>A percentage compares like with like: the best time with the best sample of the ceiling, the
  * median with the median.
  */
-final class Report {
-  private static final double MEDIAN = 50;
-
+public final class Report {
   private final Machine machine;
   private final List<Row> rows;
 
@@ -37,35 +32,68 @@ final class Report {
    *     be timed one by one
    * @param median seconds
    */
-  record Row(
+  public record Row(
       String benchmark,
       Map<String, String> parameters,
       double best,
       double median,
-      @Nullable Note note) {}
+      @Nullable Note note) {
+    /** What was measured beside it, the ceiling that a target names first. */
+    List<Note.Rates> ceilings() {
+      return note == null ? List.of() : note.ceilings();
+    }
 
-  Report(Machine machine, List<RunResult> results, Map<String, Note> notes) {
-    this.machine = machine;
-    this.rows =
-        results.stream().map(result -> row(result, notes.get(result.getParams().id()))).toList();
+    /** What a line of results says: seconds, bytes, operations, ceilings, target. */
+    public Map<String, Object> summary() {
+      Map<String, Object> summary = new LinkedHashMap<>();
+      summary.put("best", best);
+      summary.put("median", median);
+      summary.put("bytes", work(Ceiling.Unit.BYTES));
+      summary.put("operations", work(Ceiling.Unit.OPERATIONS));
+      summary.put("ceilings", ceilings().stream().map(this::summary).toList());
+      Target target = note == null ? null : note.target();
+      if (target != null) {
+        summary.put("target", target.toString());
+        summary.put("met", target.isMet(this));
+      }
+      if (note != null && !note.seconds().isEmpty()) {
+        summary.put("seconds", note.seconds());
+      }
+      return summary;
+    }
+
+    private Map<String, Object> summary(Note.Rates ceiling) {
+      Map<String, Object> summary = new LinkedHashMap<>();
+      summary.put("name", ceiling.name());
+      summary.put("unit", ceiling.unit().displayName());
+      summary.put("best", ceiling.best());
+      summary.put("median", ceiling.median());
+      summary.put("shareOfMedian", ofMedian(ceiling));
+      return summary;
+    }
+
+    /** The best time's share of the ceiling's best. */
+    double ofBest(Note.Rates ceiling) {
+      return work(ceiling.unit()) / best / 1e9 / ceiling.best();
+    }
+
+    /** The median's share of the ceiling's median. */
+    double ofMedian(Note.Rates ceiling) {
+      return work(ceiling.unit()) / median / 1e9 / ceiling.median();
+    }
+
+    /** What must be done, as a ceiling of the unit counts it. */
+    double work(Ceiling.Unit unit) {
+      if (note == null) {
+        return 0;
+      }
+      return unit == Ceiling.Unit.BYTES ? note.bytes() : note.operations();
+    }
   }
 
-  private static Row row(RunResult result, @Nullable Note note) {
-    BenchmarkParams params = result.getParams();
-    Map<String, String> parameters = new LinkedHashMap<>();
-    params.getParamsKeys().stream()
-        .sorted()
-        .forEach(key -> parameters.put(key, params.getParam(key)));
-    Result<?> primary = result.getPrimaryResult();
-    Statistics statistics = primary.getStatistics();
-    double unit = params.getTimeUnit().toNanos(1) / 1e9;
-    String name = params.getBenchmark();
-    return new Row(
-        name.substring(name.lastIndexOf('.') + 1),
-        parameters,
-        statistics.getMin() * unit,
-        statistics.getPercentile(MEDIAN) * unit,
-        note);
+  public Report(Machine machine, List<Row> rows) {
+    this.machine = machine;
+    this.rows = List.copyOf(rows);
   }
 
   String json() throws JsonProcessingException {
@@ -75,7 +103,8 @@ final class Report {
         + "\n";
   }
 
-  String text() {
+  /** Markdown tables, one for each benchmark. */
+  public String text() {
     StringBuilder text = new StringBuilder();
     text.append(
         String.format(
@@ -90,50 +119,88 @@ final class Report {
             machine.command(),
             machine.started()));
     rows.stream()
-        .collect(Collectors.groupingBy(Row::benchmark, LinkedHashMap::new, Collectors.toList()))
-        .forEach((benchmark, group) -> table(benchmark, group, text));
+        .flatMap(row -> Stream.ofNullable(row.note()))
+        .map(Note::device)
+        .distinct()
+        .forEach(device -> text.append(device).append('\n'));
+    rows.stream()
+        .collect(Collectors.groupingBy(Group::of, LinkedHashMap::new, Collectors.toList()))
+        .values()
+        .forEach(group -> table(group, text));
     return text.toString();
   }
 
-  private static void table(String benchmark, List<Row> group, StringBuilder text) {
-    List<String> header = new ArrayList<>(group.getFirst().parameters().keySet());
+  /** Rows of one table. */
+  private record Group(String benchmark, Set<String> parameters, List<Ceiling.Unit> ceilings) {
+    static Group of(Row row) {
+      return new Group(
+          row.benchmark(),
+          row.parameters().keySet(),
+          row.ceilings().stream().map(Note.Rates::unit).toList());
+    }
+  }
+
+  private static void table(List<Row> group, StringBuilder text) {
+    Row first = group.getFirst();
+    List<String> header = new ArrayList<>(first.parameters().keySet());
     header.addAll(List.of("best", "median", "bytes", "operations", "GB/s", "GFLOP/s"));
-    List<Note.Rates> ceilings = ceilings(group.getFirst());
-    ceilings.forEach(ceiling -> header.add("% of " + ceiling.name()));
+    List<String> names = ceilingNames(group);
+    for (int i = 0; i < names.size(); i++) {
+      boolean same = !names.get(i).isEmpty();
+      header.add("% of " + (same ? names.get(i) : first.ceilings().get(i).unit().ceiling()));
+    }
+    if (group.stream().anyMatch(row -> target(row) != null)) {
+      header.add("target");
+    }
     List<List<String>> lines = new ArrayList<>();
     lines.add(header);
-    group.forEach(row -> lines.add(line(row)));
-    text.append("\n### ").append(benchmark).append("\n\n");
+    group.forEach(row -> lines.add(line(row, names)));
+    text.append("\n### ").append(first.benchmark()).append("\n\n");
     markdown(lines, text);
     group.forEach(row -> shares(row, text));
   }
 
-  private static List<Note.Rates> ceilings(Row row) {
-    return row.note() == null ? List.of() : row.note().ceilings();
+  /** What the ceilings of all rows are called, empty where rows have different ones. */
+  private static List<String> ceilingNames(List<Row> group) {
+    List<String> names = new ArrayList<>();
+    for (int i = 0; i < group.getFirst().ceilings().size(); i++) {
+      int column = i;
+      Set<String> all =
+          group.stream().map(row -> row.ceilings().get(column).name()).collect(Collectors.toSet());
+      names.add(all.size() == 1 ? all.iterator().next() : "");
+    }
+    return names;
   }
 
-  private static List<String> line(Row row) {
+  private static @Nullable Target target(Row row) {
+    return row.note() == null ? null : row.note().target();
+  }
+
+  private static List<String> line(Row row, List<String> names) {
     List<String> cells = new ArrayList<>(row.parameters().values());
     cells.add(time(row.best()));
     cells.add(time(row.median()));
-    double bytes = row.note() == null ? 0 : row.note().bytes();
-    double operations = row.note() == null ? 0 : row.note().operations();
+    double bytes = row.work(Ceiling.Unit.BYTES);
+    double operations = row.work(Ceiling.Unit.OPERATIONS);
     cells.add(amount(bytes));
     cells.add(amount(operations));
     cells.add(amount(bytes / row.best() / 1e9));
     cells.add(amount(operations / row.best() / 1e9));
-    for (Note.Rates ceiling : ceilings(row)) {
-      double work = (ceiling.unit() == Ceiling.Unit.BYTES ? bytes : operations) / 1e9;
-      List<Double> samples = ceiling.samples().stream().sorted().toList();
-      double most = Collections.max(samples);
+    for (int i = 0; i < names.size(); i++) {
+      Note.Rates ceiling = row.ceilings().get(i);
       cells.add(
           String.format(
               Locale.ROOT,
-              "%.0f / %.0f of %.3g %s",
-              100 * work / row.best() / most,
-              100 * work / row.median() / samples.get(samples.size() / 2),
-              most,
-              ceiling.unit().displayName()));
+              "%.0f / %.0f of %s %s%s",
+              100 * row.ofBest(ceiling),
+              100 * row.ofMedian(ceiling),
+              amount(ceiling.best()),
+              ceiling.unit().displayName(),
+              names.get(i).isEmpty() ? ", " + ceiling.name() : ""));
+    }
+    Target target = target(row);
+    if (target != null) {
+      cells.add(target + (target.isMet(row) ? ": met" : ": MISSED"));
     }
     return cells;
   }
@@ -148,12 +215,14 @@ final class Report {
     text.append(
         row.note().seconds().entrySet().stream()
             .sorted(Map.Entry.comparingByValue(Comparator.reverseOrder()))
-            .map(
-                e ->
-                    String.format(
-                        Locale.ROOT, "%s %.1f %%", e.getKey(), 100 * e.getValue() / total))
+            .map(e -> e.getKey() + " " + time(e.getValue()) + percent(e.getValue() / total))
             .collect(Collectors.joining(", ")));
     text.append("\n");
+  }
+
+  /** Nothing where it is all. */
+  private static String percent(double share) {
+    return share == 1 ? "" : String.format(Locale.ROOT, " (%.1f %%)", 100 * share);
   }
 
   private static void markdown(List<List<String>> lines, StringBuilder text) {
@@ -179,7 +248,8 @@ final class Report {
     }
   }
 
-  private static String time(double seconds) {
+  /** Three significant digits. */
+  static String time(double seconds) {
     if (seconds < 1e-6) {
       return String.format(Locale.ROOT, "%.3g ns", seconds * 1e9);
     }
@@ -197,8 +267,9 @@ final class Report {
     if (value >= 1e9) {
       return String.format(Locale.ROOT, "%.3g G", value / 1e9);
     }
-    return value >= 1e6
-        ? String.format(Locale.ROOT, "%.3g M", value / 1e6)
-        : String.format(Locale.ROOT, "%.3g", value);
+    if (value >= 1e6) {
+      return String.format(Locale.ROOT, "%.3g M", value / 1e6);
+    }
+    return String.format(Locale.ROOT, value >= 1e3 ? "%.0f" : "%.3g", value);
   }
 }

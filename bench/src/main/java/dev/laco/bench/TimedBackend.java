@@ -2,14 +2,10 @@ package dev.laco.bench;
 
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.Tensor;
-import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.Activation;
-import dev.laco.model.HostTensor;
-import dev.laco.model.PackedSequences;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -17,12 +13,11 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /** A backend that adds up how long each of its ops takes. */
-final class TimedBackend implements Backend {
-  private final Backend backend;
+final class TimedBackend extends ForwardingBackend {
   private final Map<String, Long> nanoseconds = new TreeMap<>();
 
   TimedBackend(Backend backend) {
-    this.backend = backend;
+    super(backend);
   }
 
   /** Nanoseconds by op since the last {@link #reset}. */
@@ -52,98 +47,74 @@ final class TimedBackend implements Backend {
   }
 
   @Override
-  public String device() {
-    return backend.device();
-  }
-
-  @Override
-  public Compute compute() {
-    return backend.compute();
-  }
-
-  @Override
-  public Tensor weight(HostTensor tensor) {
-    return backend.weight(tensor);
-  }
-
-  @Override
-  public TensorArena arena() {
-    return backend.arena();
-  }
-
-  @Override
-  public TokenBatch batch(PackedSequences sequences, float[] cosine, float[] sine) {
-    return backend.batch(sequences, cosine, sine);
-  }
-
-  @Override
   public void embed(Tensor table, TokenBatch batch, Tensor out) {
-    time("embed", () -> backend.embed(table, batch, out));
+    time("embed", () -> super.embed(table, batch, out));
   }
 
   @Override
   public void rmsNorm(Tensor x, Tensor weight, double eps, Tensor out) {
-    time("rmsNorm", () -> backend.rmsNorm(x, weight, eps, out));
+    time("rmsNorm", () -> super.rmsNorm(x, weight, eps, out));
+  }
+
+  @Override
+  public void addRmsNorm(Tensor x, Tensor y, Tensor weight, double eps, Tensor out) {
+    time("addRmsNorm", () -> super.addRmsNorm(x, y, weight, eps, out));
   }
 
   @Override
   public void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
-    time("linear", () -> backend.linear(x, weight, bias, out));
+    time("linear", () -> super.linear(x, weight, bias, out));
   }
 
   @Override
   public void rope(Tensor x, int headDim, TokenBatch batch) {
-    time("rope", () -> backend.rope(x, headDim, batch));
+    time("rope", () -> super.rope(x, headDim, batch));
+  }
+
+  @Override
+  public void normRope(
+      Tensor x, @Nullable Tensor weight, double eps, int headDim, TokenBatch batch) {
+    time("normRope", () -> super.normRope(x, weight, eps, headDim, batch));
   }
 
   @Override
   public void attention(
       Tensor query, Tensor key, Tensor value, AttentionSpec spec, TokenBatch batch, Tensor out) {
-    time("attention", () -> backend.attention(query, key, value, spec, batch, out));
+    time("attention", () -> super.attention(query, key, value, spec, batch, out));
   }
 
   @Override
   public void gatedActivation(Activation activation, Tensor gate, Tensor up, Tensor out) {
-    time("gatedActivation", () -> backend.gatedActivation(activation, gate, up, out));
+    time("gatedActivation", () -> super.gatedActivation(activation, gate, up, out));
   }
 
   @Override
   public void add(Tensor x, Tensor y) {
-    time("add", () -> backend.add(x, y));
+    time("add", () -> super.add(x, y));
   }
 
   @Override
   public void mix(List<TensorMix> tensors) {
-    time("mix", () -> backend.mix(tensors));
+    time("mix", () -> super.mix(tensors));
+  }
+
+  @Override
+  public List<Tensor> mixed(List<TensorMix> tensors, long tokens) {
+    return time("mix", () -> super.mixed(tensors, tokens));
   }
 
   @Override
   public double[] cosine(Tensor a, Tensor b, TokenBatch batch) {
-    return time("cosine", () -> backend.cosine(a, b, batch));
+    return time("cosine", () -> super.cosine(a, b, batch));
   }
 
   @Override
   public void logProbability(Tensor hidden, Tensor head, TokenBatch batch, double[] out) {
-    time("logProbability", () -> backend.logProbability(hidden, head, batch, out));
+    time("logProbability", () -> super.logProbability(hidden, head, batch, out));
   }
 
   @Override
   public void copy(Tensor from, Tensor to) {
-    time("copy", () -> backend.copy(from, to));
-  }
-
-  @Override
-  public void download(Tensor from, float[] to) {
-    backend.download(from, to);
-  }
-
-  @Override
-  public void upload(float[] from, Tensor to) {
-    backend.upload(from, to);
-  }
-
-  @Override
-  public void close() {
-    backend.close();
+    time("copy", () -> super.copy(from, to));
   }
 }

@@ -9,7 +9,7 @@ import java.util.random.RandomGenerator;
 import java.util.random.RandomGeneratorFactory;
 
 /** Makes up tensors, and compares them. */
-final class Values {
+public final class Values {
   /** Elements that repeat; odd, so that rows differ. */
   private static final int PERIOD = (1 << 18) + 1;
 
@@ -36,7 +36,7 @@ final class Values {
   }
 
   /** Fails unless both tensors have the same bits. */
-  static void requireSame(String what, Tensor actual, Tensor expected) {
+  public static void requireSame(String what, Tensor actual, Tensor expected) {
     long at = MemoryTensor.of(actual).data().mismatch(MemoryTensor.of(expected).data());
     if (at != -1) {
       throw new AssertionError(what + " differs from the reference at byte " + at);
@@ -44,7 +44,7 @@ final class Values {
   }
 
   /** Fails unless every element is within {@code tolerance} of the largest expected magnitude. */
-  static void requireClose(String what, Tensor actual, Tensor expected, double tolerance) {
+  public static void requireClose(String what, Tensor actual, Tensor expected, double tolerance) {
     MemoryTensor a = MemoryTensor.of(actual);
     MemoryTensor e = MemoryTensor.of(expected);
     double largest = 0;
@@ -62,7 +62,7 @@ final class Values {
   }
 
   /** Fails unless two numbers are within {@code tolerance}. */
-  static void requireClose(String what, double actual, double expected, double tolerance) {
+  public static void requireClose(String what, double actual, double expected, double tolerance) {
     if (!(Math.abs(actual - expected) <= tolerance)) {
       throw new AssertionError(
           "%s is %.9f, in the reference %.9f".formatted(what, actual, expected));

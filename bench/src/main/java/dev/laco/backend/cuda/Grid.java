@@ -1,0 +1,19 @@
+package dev.laco.backend.cuda;
+
+/**
+ * The extents of a launch.
+ *
+ * @param block threads of a block, which have one dimension
+ * @param sharedBytes dynamic shared memory
+ */
+public record Grid(long x, long y, long z, int block, int sharedBytes) {
+  /** Blocks of one dimension. */
+  public static Grid of(long blocks, int block) {
+    return new Grid(blocks, 1, 1, block, 0);
+  }
+
+  /** {@code a / b}, rounded up. */
+  public static long ceil(long a, long b) {
+    return (a + b - 1) / b;
+  }
+}

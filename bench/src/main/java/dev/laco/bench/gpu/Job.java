@@ -1,0 +1,169 @@
+package dev.laco.bench.gpu;
+
+import dev.laco.backend.MemoryArena;
+import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.cuda.Arguments;
+import dev.laco.backend.cuda.BenchDevice.Function;
+import dev.laco.backend.cuda.Grid;
+import dev.laco.bench.Values;
+import dev.laco.bench.gpu.Lab.Guarded;
+import dev.laco.model.DType;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+
+/** An op on the data of a lab: its launch, what it must move and compute, what must come out. */
+final class Job {
+  private final Lab lab;
+  private final Map<Tensor, Double> outputs = new HashMap<>();
+  private Consumer<Reference> expected = reference -> {};
+  private Consumer<Reference> check = reference -> {};
+  private @Nullable Grid grid;
+  private @Nullable Arguments arguments;
+  private @Nullable Runnable library;
+  private double read;
+  private double written;
+  private double operations;
+  private @Nullable DType multiplied;
+  private boolean cached;
+
+  Job(Lab lab) {
+    this.lab = lab;
+  }
+
+  /** Launches a kernel. */
+  Job launches(Grid with, Arguments and) {
+    grid = with;
+    arguments = and;
+    return this;
+  }
+
+  /** Calls something that is no kernel of ours alone. */
+  Job calls(Runnable call) {
+    library = call;
+    return this;
+  }
+
+  /** Bytes that must be read and written at least, each once. */
+  Job moves(double bytesRead, double bytesWritten) {
+    read = bytesRead;
+    written = bytesWritten;
+    return this;
+  }
+
+  /**
+   * Operations of matrix products, a multiplication and an addition counting two, bounded by the
+   * library's product in a dtype.
+   */
+  Job multiplies(DType dtype, double count) {
+    multiplied = dtype;
+    operations = count;
+    return this;
+  }
+
+  /** Its data is in the cache where the engine calls it. */
+  Job cached() {
+    cached = true;
+    return this;
+  }
+
+  /**
+   * What must come out. Everything else must stay as it is.
+   *
+   * @param reference does the op on the copies
+   * @param tolerance of the largest magnitude; 0 for the same bits
+   * @param results what the op writes to
+   */
+  Job expects(Consumer<Reference> reference, double tolerance, Tensor... results) {
+    expected = reference;
+    for (Tensor result : results) {
+      outputs.put(result, tolerance);
+    }
+    return this;
+  }
+
+  /** Looks at results that are no tensors. */
+  Job checks(Consumer<Reference> results) {
+    check = results;
+    return this;
+  }
+
+  double read() {
+    return read;
+  }
+
+  double written() {
+    return written;
+  }
+
+  double operations() {
+    return operations;
+  }
+
+  /** The dtype of its products, null if it is bound by memory. */
+  @Nullable DType multiplied() {
+    return multiplied;
+  }
+
+  boolean isCached() {
+    return cached;
+  }
+
+  /**
+   * The work, to be run any number of times.
+   *
+   * @param function the kernel, null where none is launched
+   */
+  Runnable work(@Nullable Function function) {
+    if (library != null) {
+      return library;
+    }
+    if (function == null || grid == null || arguments == null) {
+      throw new IllegalStateException("nothing to launch");
+    }
+    return lab.device().launch(function, grid, arguments);
+  }
+
+  /**
+   * Runs the work once and holds it against the reference.
+   *
+   * @throws AssertionError that says what differs
+   */
+  void verify(Runnable work) {
+    try (Reference reference = new Reference(lab);
+        MemoryArena memory = new MemoryArena()) {
+      expected.accept(reference);
+      work.run();
+      for (Guarded tensor : lab.tensors()) {
+        MemoryTensor actual = lab.download(tensor.whole(), memory);
+        MemoryTensor wanted = reference.ofWhole(tensor.whole());
+        Double tolerance = outputs.get(tensor.part());
+        if (tolerance == null || tolerance == 0) {
+          Values.requireSame(
+              tolerance == null ? "what is not written to" : "result", actual, wanted);
+        } else {
+          requireClose(tensor, actual, wanted, tolerance);
+        }
+      }
+      check.accept(reference);
+    }
+  }
+
+  private static void requireClose(
+      Guarded tensor, MemoryTensor actual, MemoryTensor wanted, double tolerance) {
+    long rows = tensor.part().rows();
+    long before = (wanted.rows() - rows) / 2;
+    Values.requireClose(
+        "result",
+        actual.slice(before, before + rows),
+        wanted.slice(before, before + rows),
+        tolerance);
+    if (before > 0) {
+      Values.requireSame("the row before", actual.slice(0, 1), wanted.slice(0, 1));
+      Values.requireSame(
+          "the row behind", actual.slice(rows + 1, rows + 2), wanted.slice(rows + 1, rows + 2));
+    }
+  }
+}

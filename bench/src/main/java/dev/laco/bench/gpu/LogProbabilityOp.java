@@ -1,0 +1,92 @@
+package dev.laco.bench.gpu;
+
+import static dev.laco.model.DType.F32;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
+import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TokenBatch;
+import dev.laco.backend.cuda.Arguments;
+import dev.laco.backend.cuda.Grid;
+import dev.laco.bench.Values;
+import java.lang.foreign.MemorySegment;
+import java.util.List;
+
+/** {@code log_probability}: one panel of logits, as large as the engine makes them. */
+final class LogProbabilityOp implements Op {
+  /** Absolute, in nats, as the engine's contract test has it. */
+  private static final double TOLERANCE = 2e-5;
+
+  private static final long PANEL_BYTES = 64L << 20;
+  private static final int WINDOW = 2048;
+  private static final int BLOCK = 256;
+
+  @Override
+  public String name() {
+    return "log_probability";
+  }
+
+  @Override
+  public List<Variant> variants() {
+    return Variant.of("log_probability", "laco_log_probability_%s_v1", F32);
+  }
+
+  /** A window of a perplexity. */
+  @Override
+  public List<Sizes> timed(Sizes trial, Sizes large) {
+    return List.of(large.isLarge() ? large.withLengths(List.of(WINDOW)) : large);
+  }
+
+  @Override
+  public Job prepare(Variant variant, Sizes sizes, Lab lab) {
+    int rows = sizes.tokens();
+    long columns = Math.min(sizes.config().vocabSize(), PANEL_BYTES / 4 / rows);
+    Tensor logits = lab.random(F32, rows, columns, 8);
+    // Per row the running sum, the largest logit and the target's.
+    double[] state = new double[2 * rows];
+    long total = lab.room(16L * rows);
+    return new Job(lab)
+        .launches(
+            Grid.of(rows, BLOCK),
+            new Arguments()
+                .pointer(logits)
+                .pointer(lab.table(sizes.packed().targets()))
+                .pointer(total)
+                .pointer(total + 8L * rows)
+                .pointer(total + 12L * rows)
+                .int64(columns)
+                .int64(0))
+        .moves(4.0 * logits.elements(), 16.0 * rows)
+        .checks(
+            reference -> {
+              MemorySegment memory = MemorySegment.ofArray(state);
+              lab.device().download(total, memory);
+              double[] expected = expected(sizes, reference.of(logits), reference);
+              int[] targets = sizes.packed().targets();
+              for (int t = 0; t < rows; t++) {
+                if (targets[t] >= 0) {
+                  double largest = memory.get(JAVA_FLOAT, 8L * rows + 4L * t);
+                  double target = memory.get(JAVA_FLOAT, 12L * rows + 4L * t);
+                  Values.requireClose(
+                      "log-probability",
+                      target - largest - Math.log(state[t]),
+                      expected[t],
+                      TOLERANCE);
+                }
+              }
+            });
+  }
+
+  /** The logits are what hidden states under the unit matrix give. */
+  private static double[] expected(Sizes sizes, MemoryTensor logits, Reference reference) {
+    MemoryTensor unit = reference.zeros(F32, logits.columns(), logits.columns());
+    for (long i = 0; i < logits.columns(); i++) {
+      unit.set(i * logits.columns() + i, 1);
+    }
+    double[] expected = new double[sizes.tokens()];
+    try (TokenBatch batch = reference.batch(sizes.packed())) {
+      reference.backend().logProbability(logits, unit, batch, expected);
+    }
+    return expected;
+  }
+}

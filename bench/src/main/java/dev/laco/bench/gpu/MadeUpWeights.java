@@ -1,0 +1,79 @@
+package dev.laco.bench.gpu;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.cuda.BenchDevice;
+import dev.laco.bench.ForwardingBackend;
+import dev.laco.model.Architecture;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.TensorSource;
+import dev.laco.model.TensorSpec;
+import java.lang.foreign.MemorySegment;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * A backend whose weights are made up on the device: the model has no bytes on the host, only
+ * names.
+ */
+final class MadeUpWeights extends ForwardingBackend implements TensorSource {
+  private final BenchDevice device;
+  private final DType dtype;
+  private final TensorArena arena;
+  private final Map<String, Tensor> tensors = new HashMap<>();
+
+  /**
+   * Fills the device with a model.
+   *
+   * @param device the same that {@code backend} is on
+   */
+  MadeUpWeights(BenchDevice device, Backend backend, ModelConfig config, DType dtype) {
+    super(backend);
+    this.device = device;
+    this.dtype = dtype;
+    this.arena = device.arena();
+    Architecture architecture = config.architecture();
+    for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
+      for (TensorSpec spec : architecture.layerTensors(config)) {
+        add(architecture.layerPrefix(layer) + spec.suffix(), spec.shape());
+      }
+    }
+    long hidden = config.hiddenSize();
+    add(architecture.embedding(), List.of((long) config.vocabSize(), hidden));
+    add(architecture.finalNorm(), List.of(hidden));
+    device.synchronize();
+  }
+
+  /** Weights that keep activations at about their size from layer to layer. */
+  private void add(String name, List<Long> shape) {
+    boolean vector = shape.size() == 1;
+    Tensor tensor = arena.allocate(dtype, vector ? 1 : shape.getFirst(), shape.getLast());
+    device.fill(tensor, vector ? 1 : Math.sqrt(3.0 / shape.getLast()), tensors.size());
+    tensors.put(name, tensor);
+  }
+
+  /** A name. */
+  @Override
+  public HostTensor tensor(String name) {
+    return new HostTensor(name, dtype, List.of(), MemorySegment.NULL);
+  }
+
+  @Override
+  public Tensor weight(HostTensor tensor) {
+    Tensor known = tensors.get(tensor.name());
+    if (known == null) {
+      throw new IllegalArgumentException("no tensor " + tensor.name());
+    }
+    return known;
+  }
+
+  @Override
+  public void close() {
+    arena.close();
+    super.close();
+  }
+}

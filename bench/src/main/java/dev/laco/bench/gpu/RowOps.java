@@ -1,0 +1,400 @@
+package dev.laco.bench.gpu;
+
+import static dev.laco.model.DType.BF16;
+import static dev.laco.model.DType.F16;
+import static dev.laco.model.DType.F32;
+
+import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TokenBatch;
+import dev.laco.backend.cuda.Arguments;
+import dev.laco.backend.cuda.BenchDevice;
+import dev.laco.backend.cuda.Grid;
+import dev.laco.bench.Target;
+import dev.laco.model.Activation;
+import dev.laco.model.DType;
+import java.util.List;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+
+/** The ops that go through their data once, in rows of a token each. */
+final class RowOps {
+  private static final double EPS = 1e-5;
+
+  /** A copy, or one operation that is rounded correctly. */
+  private static final double EXACT = 0;
+
+  /** A handful of f32 operations an element, as the engine's contract test has it. */
+  private static final double ELEMENTWISE = 1e-6;
+
+  /** Of the stream: what norms, rotation and activation are to reach. */
+  private static final double TARGET = 0.85;
+
+  private static final int BLOCK = 256;
+
+  /** As the kernel numbers activations. */
+  private static final int SILU = 0;
+
+  /** Elements that a block of an elementwise kernel takes. */
+  private static final long ELEMENTS = 1024;
+
+  /** The same of a conversion. */
+  private static final long CONVERTED = 2048;
+
+  private RowOps() {}
+
+  static List<Op> all() {
+    DType[] weights = {F32, F16, BF16};
+    return List.of(
+        new RowOp("embed", null, RowOps::embed, of("embed", weights)),
+        new RowOp("rms_norm", TARGET, RowOps::rmsNorm, of("norm", "rms_norm", weights)),
+        new RowOp("add_rms_norm", TARGET, RowOps::addRmsNorm, of("norm", "add_rms_norm", weights)),
+        new RowOp("layer_norm", TARGET, RowOps::layerNorm, of("norm", "layer_norm", weights)),
+        new RowOp(
+            "add_layer_norm", TARGET, RowOps::addLayerNorm, of("norm", "add_layer_norm", weights)),
+        new RowOp("rope", TARGET, RowOps::rope, of("rope", F32)),
+        new RowOp("norm_rope", TARGET, RowOps::normRope, of("rope", "norm_rope", weights)),
+        new RowOp("gated_activation", TARGET, RowOps::gatedActivation, of("gated_activation", F32)),
+        new RowOp("add", null, RowOps::add, of("add", F32)),
+        new RowOp("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
+        new RowOp("widen", null, RowOps::widen, of("convert", "widen", F16, BF16)),
+        new RowOp("narrow", null, RowOps::narrow, of("convert", "narrow", F16, BF16)));
+  }
+
+  private static List<Variant> of(String file, DType... dtypes) {
+    return of(file, file, dtypes);
+  }
+
+  private static List<Variant> of(String file, String op, DType... dtypes) {
+    return Variant.of(file, "laco_" + op + "_%s_v1", dtypes);
+  }
+
+  /** Makes the job of an op. */
+  private interface Preparation {
+    Job prepare(DType dtype, Sizes sizes, Lab lab);
+  }
+
+  /**
+   * One of them.
+   *
+   * @param share of the stream at many tokens that it is to reach
+   */
+  private record RowOp(
+      String name, @Nullable Double share, Preparation preparation, List<Variant> variants)
+      implements Op {
+    @Override
+    public List<Sizes> timed(Sizes trial, Sizes large) {
+      return List.of(trial, large);
+    }
+
+    @Override
+    public Job prepare(Variant variant, Sizes sizes, Lab lab) {
+      return preparation.prepare(variant.dtype(), sizes, lab);
+    }
+
+    @Override
+    public @Nullable Target target(Variant variant, Sizes sizes, BenchDevice card) {
+      return share != null && sizes.isLarge() ? Target.ofCeiling(share) : null;
+    }
+  }
+
+  private static Job embed(DType dtype, Sizes sizes, Lab lab) {
+    Tensor table = lab.random(dtype, sizes.config().vocabSize(), sizes.hidden(), 1);
+    Tensor out = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(sizes.tokens(), BLOCK),
+            new Arguments()
+                .pointer(table)
+                .pointer(lab.table(sizes.packed().tokens()))
+                .pointer(out)
+                .int64(sizes.hidden()))
+        .moves((double) out.elements() * dtype.byteSize(), bytes(out))
+        .expects(
+            reference -> {
+              try (TokenBatch batch = reference.batch(sizes.packed())) {
+                reference.backend().embed(reference.of(table), batch, reference.of(out));
+              }
+            },
+            EXACT,
+            out);
+  }
+
+  private static Job rmsNorm(DType dtype, Sizes sizes, Lab lab) {
+    Tensor x = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor weight = lab.random(dtype, 1, sizes.hidden(), 1);
+    Tensor out = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(x.rows(), rowBlock(x.columns())),
+            new Arguments().pointer(x).pointer(weight).pointer(out).int64(x.columns()).float32(EPS))
+        .moves(bytes(x, weight), bytes(out))
+        .expects(
+            reference ->
+                reference
+                    .backend()
+                    .rmsNorm(reference.of(x), reference.of(weight), EPS, reference.of(out)),
+            ELEMENTWISE,
+            out);
+  }
+
+  /** As a layer calls it, with the result in place of the second summand. */
+  private static Job addRmsNorm(DType dtype, Sizes sizes, Lab lab) {
+    Tensor x = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor y = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor weight = lab.random(dtype, 1, sizes.hidden(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(x.rows(), rowBlock(x.columns())),
+            new Arguments()
+                .pointer(x)
+                .pointer(y)
+                .pointer(weight)
+                .pointer(y)
+                .int64(x.columns())
+                .float32(EPS))
+        .moves(bytes(x, y, weight), bytes(x, y))
+        .expects(
+            reference ->
+                reference
+                    .backend()
+                    .addRmsNorm(
+                        reference.of(x),
+                        reference.of(y),
+                        reference.of(weight),
+                        EPS,
+                        reference.of(y)),
+            ELEMENTWISE,
+            x,
+            y);
+  }
+
+  private static Job layerNorm(DType dtype, Sizes sizes, Lab lab) {
+    Tensor x = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor weight = lab.random(dtype, 1, sizes.hidden(), 1);
+    Tensor bias = lab.random(dtype, 1, sizes.hidden(), 1);
+    Tensor out = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(x.rows(), rowBlock(x.columns())),
+            new Arguments()
+                .pointer(x)
+                .pointer(weight)
+                .pointer(bias)
+                .pointer(out)
+                .int64(x.columns())
+                .float32(EPS))
+        .moves(bytes(x, weight, bias), bytes(out))
+        .expects(
+            reference ->
+                layerNorm(
+                    reference.of(x), reference.of(weight), reference.of(bias), reference.of(out)),
+            ELEMENTWISE,
+            out);
+  }
+
+  private static Job addLayerNorm(DType dtype, Sizes sizes, Lab lab) {
+    Tensor x = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor y = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor weight = lab.random(dtype, 1, sizes.hidden(), 1);
+    Tensor bias = lab.random(dtype, 1, sizes.hidden(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(x.rows(), rowBlock(x.columns())),
+            new Arguments()
+                .pointer(x)
+                .pointer(y)
+                .pointer(weight)
+                .pointer(bias)
+                .pointer(y)
+                .int64(x.columns())
+                .float32(EPS))
+        .moves(bytes(x, y, weight, bias), bytes(x, y))
+        .expects(
+            reference -> {
+              reference.backend().add(reference.of(x), reference.of(y));
+              layerNorm(reference.of(x), reference.of(weight), reference.of(bias), reference.of(y));
+            },
+            ELEMENTWISE,
+            x,
+            y);
+  }
+
+  /** {@code weight * (x - mean) / sqrt(variance + eps) + bias}: no backend has it yet. */
+  private static void layerNorm(
+      MemoryTensor x, MemoryTensor weight, MemoryTensor bias, MemoryTensor out) {
+    long width = x.columns();
+    for (long start = 0; start < x.elements(); start += width) {
+      double mean = 0;
+      for (long i = 0; i < width; i++) {
+        mean += x.get(start + i) / (double) width;
+      }
+      double variance = 0;
+      for (long i = 0; i < width; i++) {
+        double distance = x.get(start + i) - mean;
+        variance += distance * distance / width;
+      }
+      double deviation = Math.sqrt(variance + EPS);
+      for (long i = 0; i < width; i++) {
+        out.set(start + i, weight.get(i) * ((x.get(start + i) - mean) / deviation) + bias.get(i));
+      }
+    }
+  }
+
+  private static Job rope(DType dtype, Sizes sizes, Lab lab) {
+    Heads heads = new Heads(sizes, lab);
+    return new Job(lab)
+        .launches(
+            Grid.of(heads.x.rows(), BLOCK),
+            new Arguments()
+                .pointer(heads.x)
+                .pointer(heads.cosine)
+                .pointer(heads.sine)
+                .int32(heads.count)
+                .int32(heads.width)
+                .int32(heads.width / 2))
+        .moves(bytes(heads.x, heads.cosine, heads.sine), bytes(heads.x))
+        .expects(
+            reference -> {
+              try (TokenBatch batch = reference.batch(sizes.packed(), heads.cosine, heads.sine)) {
+                reference.backend().rope(reference.of(heads.x), heads.width, batch);
+              }
+            },
+            ELEMENTWISE,
+            heads.x);
+  }
+
+  private static Job normRope(DType dtype, Sizes sizes, Lab lab) {
+    Heads heads = new Heads(sizes, lab);
+    Tensor weight = lab.random(dtype, 1, heads.width, 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(heads.x.rows(), BLOCK),
+            new Arguments()
+                .pointer(heads.x)
+                .pointer(weight)
+                .pointer(heads.cosine)
+                .pointer(heads.sine)
+                .int32(heads.count)
+                .int32(heads.width)
+                .int32(heads.width / 2)
+                .float32(EPS))
+        .moves(bytes(heads.x, heads.cosine, heads.sine, weight), bytes(heads.x))
+        .expects(
+            reference -> {
+              try (TokenBatch batch = reference.batch(sizes.packed(), heads.cosine, heads.sine)) {
+                reference
+                    .backend()
+                    .normRope(reference.of(heads.x), reference.of(weight), EPS, heads.width, batch);
+              }
+            },
+            ELEMENTWISE,
+            heads.x);
+  }
+
+  /** The queries of a layer with the angles of their tokens. */
+  private static final class Heads {
+    private final int count;
+    private final int width;
+    private final Tensor x;
+    private final Tensor cosine;
+    private final Tensor sine;
+
+    Heads(Sizes sizes, Lab lab) {
+      count = sizes.config().numAttentionHeads();
+      width = sizes.config().headDim();
+      x = lab.random(F32, sizes.tokens(), (long) count * width, 1);
+      cosine = lab.random(F32, sizes.tokens(), width / 2, 1);
+      sine = lab.random(F32, sizes.tokens(), width / 2, 1);
+    }
+  }
+
+  /** As a layer calls it, in place of the gate. */
+  private static Job gatedActivation(DType dtype, Sizes sizes, Lab lab) {
+    Tensor gate = lab.random(F32, sizes.tokens(), sizes.inner(), 4);
+    Tensor up = lab.random(F32, sizes.tokens(), sizes.inner(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(Grid.ceil(gate.elements(), ELEMENTS), BLOCK),
+            new Arguments()
+                .pointer(gate)
+                .pointer(up)
+                .pointer(gate)
+                .int64(gate.elements())
+                .int32(SILU))
+        .moves(bytes(gate, up), bytes(gate))
+        .expects(
+            reference ->
+                reference
+                    .backend()
+                    .gatedActivation(
+                        Activation.SILU, reference.of(gate), reference.of(up), reference.of(gate)),
+            ELEMENTWISE,
+            gate);
+  }
+
+  private static Job add(DType dtype, Sizes sizes, Lab lab) {
+    Tensor x = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor y = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(Grid.ceil(x.elements(), ELEMENTS), BLOCK),
+            new Arguments().pointer(x).pointer(y).int64(x.elements()))
+        .moves(bytes(x, y), bytes(x))
+        .expects(reference -> reference.backend().add(reference.of(x), reference.of(y)), EXACT, x);
+  }
+
+  private static Job addBias(DType dtype, Sizes sizes, Lab lab) {
+    Tensor x = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor bias = lab.random(dtype, 1, sizes.hidden(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(Grid.ceil(x.elements(), ELEMENTS), BLOCK),
+            new Arguments().pointer(x).pointer(bias).int64(x.elements()).int64(x.columns()))
+        .moves(bytes(x, bias), bytes(x))
+        .expects(
+            reference -> {
+              MemoryTensor wide = reference.widened(reference.of(bias));
+              for (long row = 0; row < x.rows(); row++) {
+                reference.backend().add(reference.of(x).slice(row, row + 1), wide);
+              }
+            },
+            EXACT,
+            x);
+  }
+
+  private static Job widen(DType dtype, Sizes sizes, Lab lab) {
+    return convert(dtype, F32, sizes, lab);
+  }
+
+  private static Job narrow(DType dtype, Sizes sizes, Lab lab) {
+    return convert(F32, dtype, sizes, lab);
+  }
+
+  private static Job convert(DType from, DType to, Sizes sizes, Lab lab) {
+    Tensor x = lab.random(from, sizes.tokens(), sizes.hidden(), 1);
+    Tensor out = lab.random(to, sizes.tokens(), sizes.hidden(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(Grid.ceil(x.elements(), CONVERTED), BLOCK),
+            new Arguments().pointer(x).pointer(out).int64(x.elements()))
+        .moves(bytes(x), bytes(out))
+        .expects(
+            reference -> {
+              for (long i = 0; i < x.elements(); i++) {
+                reference.of(out).set(i, reference.of(x).get(i));
+              }
+            },
+            EXACT,
+            out);
+  }
+
+  /** Threads for a row: whole warps, of four elements a thread at least. */
+  private static int rowBlock(long columns) {
+    return Math.clamp(32 * Grid.ceil(columns, 128), 32, BLOCK);
+  }
+
+  private static double bytes(Tensor... tensors) {
+    return Stream.of(tensors).mapToDouble(t -> (double) t.elements() * t.dtype().byteSize()).sum();
+  }
+}

@@ -1,0 +1,33 @@
+# What the launchers of the repository and of the bundle share. Sourced, never run.
+#
+#   say WORD…, die CODE WORD…   messages of the launchers
+#   java_command CLASSPATH OPTION…
+#                               sets command: the engine's JVM, to be followed by a main class and its arguments
+
+# The JVM takes the encoding of arguments and file names, and the form of numbers, from here.
+export LC_ALL=C.UTF-8
+
+temporary=${TMPDIR:-/tmp}
+[[ -d $temporary ]] || temporary=/tmp
+
+say() { printf 'laco: %s\n' "$*" >&2; }
+
+die() {
+  local code=$1
+  shift
+  say "$@"
+  exit "$code"
+}
+
+# The heap is small since weights stay in their files; LACO_JAVA_OPTIONS come last and so win. Nothing of the JVM's own
+# may reach the terminal or the working folder.
+java_command() {
+  # Java cannot tell a terminal on stderr by itself; progress is drawn only there.
+  local terminal=false
+  [[ ! -t 2 ]] || terminal=true
+  command=("$JAVA_HOME/bin/java" -Xmx256m -XX:+UseSerialGC -XX:-UsePerfData
+    --enable-native-access=ALL-UNNAMED --sun-misc-unsafe-memory-access=allow
+    -Xlog:disable -XX:ErrorFile="$temporary/laco_crash_%p.log" -Djava.io.tmpdir="$temporary"
+    -Dstdout.encoding=UTF-8 -Dstderr.encoding=UTF-8 -Dlaco.stderr.terminal=$terminal "${@:2}"
+    ${LACO_JAVA_OPTIONS:-} -cp "$1")
+}

@@ -1,0 +1,136 @@
+# Builds the engine where that is needed and starts it. Sourced, never run.
+#
+#   build_if_changed NAME   builds engine, emulator or bench if that has not been done or its sources have changed
+#   emulate                 sets java_options so that the CUDA device is the emulated one, which it builds
+#   launch ARG…             becomes the engine; options for the JVM are in java_options
+
+home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source "$home/scripts/toolchain.sh"
+
+target=$home/target
+archive=$target/laco.jsa # classes as the JVM lays them out: a quicker start
+fatbins=$target/classes/dev/laco/cuda
+emulator=$target/emulator
+java_options=()
+
+# is_fresh NAME PATH…: nothing under the paths has changed since NAME was built. A stamp is as old as the sources.
+is_fresh() {
+  [[ -f $target/$1.stamp && -z $(find "${@:2}" -newer "$target/$1.stamp" -print -quit) ]]
+}
+
+has_fatbins() {
+  compgen -G "$fatbins/*/*.fatbin" >/dev/null
+}
+
+engine_is_built() {
+  is_fresh engine "$home"/{src/main,cuda,pom.xml,CMakeLists.txt} && [[ -f $target/laco.jar ]] &&
+    # Unless it has no CUDA kernels, and now there is an nvcc.
+    { has_fatbins || [[ ! -w $target ]] || ! find_nvcc; }
+}
+
+make_engine() {
+  (cd "$home" && run_maven -q -DskipTests -Dspotless.check.skip package) || return
+  rm -f "$archive"
+  java_command "$target/laco.jar" -XX:ArchiveClassesAtExit="$archive"
+  "${command[@]}" dev.laco.cli.Main inspect "$home/models/storyteller" >/dev/null 2>&1 </dev/null ||
+    rm -f "$archive"
+}
+
+emulator_is_built() {
+  is_fresh emulator "$home"/{src/test/native/emulator,cuda,bench/cuda,CMakeLists.txt}
+}
+
+make_emulator() {
+  cmake -S "$home" -B "$emulator" -DLACO_EMULATOR=ON &&
+    cmake --build "$emulator" --target laco_emulator --parallel 2
+}
+
+emulate() {
+  build_if_changed emulator
+  java_options+=(-Dlaco.native.cuda="$emulator/libcuda.so.1" -Dlaco.native.cublas="$emulator/libcublas.so.13")
+  has_fatbins || java_options+=(-Dlaco.cuda.images="$emulator/images")
+  say "the CUDA device is emulated on the CPU; this is no measure of speed"
+}
+
+bench_is_built() {
+  is_fresh bench "$home"/{src/main,cuda,pom.xml,CMakeLists.txt} "$home"/bench/{src,cuda,pom.xml} &&
+    [[ -f $home/bench/target/laco-bench.jar ]]
+}
+
+# The bench takes the engine from the local Maven repository.
+make_bench() {
+  (cd "$home" && run_maven -q -DskipTests -Dspotless.check.skip install) || return
+  rm -rf "$home/bench/target/classes" # Maven does not notice that the engine has changed
+  (cd "$home/bench" && run_maven -q -Dspotless.check.skip package) || return
+  "${CXX:-c++}" -O3 -Wall -Wextra -Wconversion -Werror -fPIC -shared -fopenmp \
+    "$home/bench/src/main/native/ceiling.cpp" -o "$home/bench/target/libceiling.so"
+}
+
+# Rewrites one line on the terminal until it is stopped.
+start_progress() {
+  local start=$SECONDS
+  while true; do
+    printf '\rlaco: building, %d s ' $((SECONDS - start)) >&2
+    sleep 1
+  done &
+  progress=$!
+  trap stop_progress EXIT
+  trap 'exit 130' INT
+}
+
+stop_progress() {
+  kill "$progress" 2>/dev/null || true
+  trap - EXIT INT
+  printf '\r\033[K' >&2
+}
+
+build() {
+  local start=$SECONDS ok=true stamp=$target/$1.stamp log=$target/$1.log
+  touch "$stamp.new"
+  if [[ -t 2 ]]; then
+    start_progress
+  else
+    say "building the $1, the log is $log"
+  fi
+  "make_$1" >"$log" 2>&1 || ok=false
+  ! $ok || mv "$stamp.new" "$stamp"
+  [[ ! -t 2 ]] || stop_progress
+  if ! $ok; then
+    grep -v "^    at " "$log" | tail -n 30 >&2 # without where Maven was then
+    die 1 "the build failed, the whole log is $log"
+  fi
+  say "built the $1 in $((SECONDS - start)) s"
+  [[ $1 != engine ]] || has_fatbins ||
+    say "without CUDA kernels, since there is no nvcc: scripts/cuda_toolchain gets one"
+}
+
+build_if_changed() {
+  if "$1_is_built"; then
+    find_jdk || require_toolchain
+    return
+  fi
+  require_toolchain
+  [[ -w $home ]] || die 1 "must be built anew, and $home is not writable: run it once as its owner"
+  mkdir -p "$target"
+  exec 9>"$target/laco.lock"
+  if ! flock --nonblock 9; then
+    say "waiting for another build"
+    flock 9
+  fi
+  "$1_is_built" || build "$1"
+  exec 9>&-
+}
+
+# What the checkout is at, for results.
+commit() {
+  local commit
+  commit=$(git -C "$home" rev-parse --short HEAD)
+  [[ -z $(git -C "$home" status --porcelain) ]] || commit+=" and local changes"
+  echo "$commit"
+}
+
+launch() {
+  [[ ! -f $archive ]] || java_options+=(-XX:SharedArchiveFile="$archive")
+  java_command "$target/laco.jar" "${java_options[@]}"
+  exec "${command[@]}" dev.laco.cli.Main "$@"
+}

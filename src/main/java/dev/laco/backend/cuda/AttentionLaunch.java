@@ -1,0 +1,36 @@
+package dev.laco.backend.cuda;
+
+import dev.laco.backend.AttentionSpec;
+import dev.laco.model.DType;
+
+/**
+ * Which attention kernel is launched, and how: see {@code cuda/attention.cu}.
+ *
+ * @param rows pairs of a query and a head that a block takes
+ * @param block threads
+ * @param sharedBytes dynamic shared memory
+ */
+record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int sharedBytes) {
+  private static final int MAX_WIDTH = 512;
+  private static final int MAX_TENSOR_CORE_WIDTH = 256;
+
+  /**
+   * @param dtype to calculate in
+   */
+  static AttentionLaunch of(AttentionSpec spec, DType dtype) {
+    int width = spec.headDim();
+    if (dtype != DType.F32 && width % 16 == 0 && width <= MAX_TENSOR_CORE_WIDTH) {
+      if (width <= 64) {
+        return new AttentionLaunch(Kernel.ATTENTION_64, dtype, 128, 256, 24_576);
+      }
+      return width <= 128
+          ? new AttentionLaunch(Kernel.ATTENTION_128, dtype, 128, 256, 65_536)
+          : new AttentionLaunch(Kernel.ATTENTION_256, dtype, 128, 256, 98_304);
+    }
+    if (width > MAX_WIDTH) {
+      throw new IllegalArgumentException("attention heads of " + width + ", at most " + MAX_WIDTH);
+    }
+    int shared = 192 * ((width + 31) / 32 * 32) + 512;
+    return new AttentionLaunch(Kernel.ATTENTION, DType.F32, 16, 128, shared);
+  }
+}

@@ -1,0 +1,61 @@
+package dev.laco.backend.cuda;
+
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import java.lang.foreign.MemorySegment;
+
+/**
+ * Launches the product by a matrix that is mixed on the way: see {@code cuda/collapse_product.cu}.
+ */
+final class CollapseProduct {
+  // What a block makes, and takes.
+  private static final int ROWS = 128;
+  private static final int COLUMNS = 32;
+  private static final int BLOCK = 256;
+  private static final int SHARED_BYTES = 106_496;
+
+  private final Launcher launcher;
+  private final ArgumentRing arguments;
+  private final CudaProducts products;
+
+  CollapseProduct(Launcher launcher, ArgumentRing arguments, CudaProducts products) {
+    this.launcher = launcher;
+    this.arguments = arguments;
+    this.products = products;
+  }
+
+  /** {@code out = x weight^T}. */
+  void apply(CudaTensor x, MixedMatrix weight, CudaTensor out) {
+    int count = weight.sources().size();
+    long coefficients = 8L * count;
+    long input = 2 * coefficients;
+    long output = input + 8;
+    ArgumentRing.Table table = arguments.table(output + 8);
+    MemorySegment memory = table.memory();
+    for (int j = 0; j < count; j++) {
+      memory.set(JAVA_LONG, 8L * j, weight.sources().get(j).address());
+    }
+    MemorySegment.copy(weight.mix().coefficients(), 0, memory, JAVA_DOUBLE, coefficients, count);
+    memory.set(JAVA_LONG, input, products.narrowed(x, weight.dtype()));
+    memory.set(JAVA_LONG, output, out.address());
+    table.send();
+    launcher
+        .of(Kernel.COLLAPSE_PRODUCT, weight.dtype())
+        .pointer(table.address())
+        .pointer(table.address() + coefficients)
+        .pointer(table.address() + input)
+        .pointer(table.address() + output)
+        .int64(x.rows())
+        .int64(weight.rows())
+        .int64(weight.columns())
+        .int32(count)
+        .int32(1)
+        .run(
+            (weight.rows() + COLUMNS - 1) / COLUMNS,
+            (x.rows() + ROWS - 1) / ROWS,
+            1,
+            BLOCK,
+            SHARED_BYTES);
+  }
+}

@@ -1,0 +1,522 @@
+package dev.laco.backend.cuda;
+
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Compute;
+import dev.laco.backend.OpChecks;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
+import dev.laco.backend.TokenBatch;
+import dev.laco.model.Activation;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.PackedSequences;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The ops on an NVIDIA GPU: our kernels, and cuBLAS for matrix products. Ops return before their
+ * work is done; {@link #cosine}, {@link #logProbability} and {@link #download} wait for it, the
+ * others only where a ring of buffers is full. All of it happens on the thread that opened the
+ * backend.
+ */
+public final class CudaBackend implements Backend {
+  /**
+   * Up to so many rows a mixed matrix is not stored but mixed while it is multiplied by, on cards
+   * with fast f64. By arithmetic: the four matrices of a layer of 7B parameters' kind, 0.4 GB, are
+   * read in 0.54 ms at 3 TB/s; to write and read a mixed one takes 0.27 ms more. Without it every
+   * 128 rows mix again, 0.11 ms on an H100, from sources that the cache mostly has. Not measured
+   * yet on a GPU.
+   */
+  private static final int FUSED_ROWS = 384;
+
+  /** Another number for {@link #FUSED_ROWS}, to measure; 0 never fuses. */
+  private static final String FUSED_ROWS_PROPERTY = "laco.cuda.fused-rows";
+
+  /** Bytes of logits that {@link #logProbability} holds at once. */
+  private static final long LOGITS_BYTES = 64L << 20;
+
+  /** Elements of a hidden state that one block of the cosine takes. */
+  private static final long COSINE_ELEMENTS = 4096;
+
+  private static final int MAX_COSINE_PARTS = 128;
+
+  /** What a CUDA grid has at most in its second and third dimension. */
+  private static final int MAX_SEQUENCES = 65_535;
+
+  private static final int BLOCK = 256;
+
+  private final Compute compute;
+  private final String description;
+  private final CudaContext context;
+  private final CudaStream stream;
+  private final Staging staging;
+  private final BatchMemory batches;
+  private final Weights weights;
+  private final ArgumentRing arguments;
+  private final Launcher launcher;
+  private final Cublas cublas;
+  private final CudaProducts products;
+  private final CudaMixer mixer;
+  private final CollapseProduct fused;
+  private final int fusedRows;
+  private final Scratch reductions;
+  private final Scratch logits;
+  private boolean closed;
+
+  private CudaBackend(
+      CudaContext context, Compute compute, KernelImages images, CublasLibrary library) {
+    CudaDriver driver = context.driver();
+    this.context = context;
+    this.compute = compute;
+    this.stream = new CudaStream(context);
+    this.launcher = new Launcher(context, images, stream);
+    this.staging = new Staging(context);
+    this.batches = new BatchMemory(context, staging, stream);
+    this.weights = new Weights(context, staging, stream);
+    this.arguments = new ArgumentRing(context, stream);
+    this.cublas =
+        library.open(
+            driver.binding(), stream, new DeviceBuffer(context, Cublas.WORKSPACE_BYTES, "cuBLAS"));
+    this.products = new CudaProducts(context, launcher, cublas, compute);
+    this.mixer = new CudaMixer(launcher, arguments, context.device());
+    this.fused = new CollapseProduct(launcher, arguments, products);
+    this.fusedRows =
+        context.device().hasFastF64() ? Integer.getInteger(FUSED_ROWS_PROPERTY, FUSED_ROWS) : 0;
+    this.reductions = new Scratch(context, "reductions");
+    this.logits = new Scratch(context, "logits");
+    this.description =
+        "cuda:%d (%s, driver %s, cuBLAS %s, %s)"
+            .formatted(
+                context.device().ordinal(),
+                context.device().name(),
+                CudaProbe.version(driver.version()),
+                library.version(),
+                driver.binding());
+  }
+
+  /**
+   * A backend on a device, on the calling thread.
+   *
+   * @param ordinal of the device, as the driver counts
+   * @throws NoCudaException if this machine or this build cannot run it
+   * @throws dev.laco.ResourceException if there is too little memory
+   */
+  public static CudaBackend open(Compute compute, int ordinal, CudaBinding binding) {
+    CudaDriver driver = CudaProbe.driver(binding);
+    CudaDevice device = CudaProbe.device(driver, ordinal);
+    KernelImages images = KernelImages.forDriver(driver.version());
+    images.require();
+    CublasLibrary library = CublasLibrary.find(driver.version());
+    CudaContext context = new CudaContext(driver, device);
+    try {
+      return new CudaBackend(context, compute, images, library);
+    } catch (RuntimeException e) {
+      try {
+        context.close();
+      } catch (RuntimeException also) {
+        e.addSuppressed(also);
+      }
+      throw e;
+    }
+  }
+
+  @Override
+  public String device() {
+    return description;
+  }
+
+  @Override
+  public Compute compute() {
+    return compute;
+  }
+
+  /** Bytes of device memory that are free. */
+  public long freeMemory() {
+    context.enter();
+    return context.driver().memory().free();
+  }
+
+  /**
+   * At most so many bytes of device memory do ops take beside tensors and what is allocated by now.
+   *
+   * @param buffers bytes of a forward pass: its activations in f32, of which the widest are there
+   *     twice and are narrowed to half their size one at a time
+   */
+  public long scratchBytes(long buffers) {
+    return LOGITS_BYTES + (compute == Compute.F32 ? CudaProducts.PANEL_BYTES : buffers / 4);
+  }
+
+  @Override
+  public Tensor weight(HostTensor tensor) {
+    context.enter();
+    return weights.get(tensor);
+  }
+
+  @Override
+  public TensorArena arena() {
+    context.enter();
+    return new CudaArena(context, stream);
+  }
+
+  @Override
+  public TokenBatch batch(PackedSequences sequences, float[] cosine, float[] sine) {
+    context.enter();
+    if (sequences.sequences() > MAX_SEQUENCES) {
+      throw new IllegalArgumentException(
+          sequences.sequences() + " sequences in a batch, at most " + MAX_SEQUENCES);
+    }
+    return new CudaBatch(sequences, cosine, sine, batches);
+  }
+
+  @Override
+  public void embed(Tensor table, TokenBatch batch, Tensor out) {
+    CudaBatch tokens = CudaBatch.of(batch);
+    OpChecks.embed(table, batch, tokens.maxToken(), out);
+    begin(Kernel.EMBED, table.dtype(), out)
+        .pointer(address(table))
+        .pointer(tokens.tokens())
+        .pointer(address(out))
+        .int64(out.columns())
+        .run(out.rows(), BLOCK);
+  }
+
+  @Override
+  public void rmsNorm(Tensor x, Tensor weight, double eps, Tensor out) {
+    OpChecks.rmsNorm(x, weight, out);
+    begin(Kernel.RMS_NORM, weight.dtype(), out)
+        .pointer(address(x))
+        .pointer(address(weight))
+        .pointer(address(out))
+        .int64(x.columns())
+        .float32((float) eps)
+        .run(x.rows(), rowBlock(x.columns()));
+  }
+
+  @Override
+  public void addRmsNorm(Tensor x, Tensor y, Tensor weight, double eps, Tensor out) {
+    OpChecks.add(x, y);
+    OpChecks.rmsNorm(x, weight, out);
+    written(x);
+    begin(Kernel.ADD_RMS_NORM, weight.dtype(), out)
+        .pointer(address(x))
+        .pointer(address(y))
+        .pointer(address(weight))
+        .pointer(address(out))
+        .int64(x.columns())
+        .float32((float) eps)
+        .run(x.rows(), rowBlock(x.columns()));
+  }
+
+  /** Threads for a row: whole warps, of four elements a thread at least. */
+  private static int rowBlock(long columns) {
+    return Math.clamp(32 * ceil(columns, 128), 32, BLOCK);
+  }
+
+  @Override
+  public void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
+    OpChecks.linear(x, weight, bias, out);
+    context.enter();
+    if (weight instanceof MixedMatrix mixed) {
+      fused.apply(CudaTensor.of(x), mixed, CudaTensor.of(out));
+    } else {
+      products.apply(CudaTensor.of(x), CudaTensor.of(weight), address(out));
+    }
+    written(out);
+    if (bias != null) {
+      launcher
+          .of(Kernel.ADD_BIAS, bias.dtype())
+          .pointer(address(out))
+          .pointer(address(bias))
+          .int64(out.elements())
+          .int64(out.columns())
+          .run(blocks(out.elements()), BLOCK);
+    }
+  }
+
+  @Override
+  public void rope(Tensor x, int headDim, TokenBatch batch) {
+    OpChecks.rope(x, headDim, batch);
+    CudaBatch angles = CudaBatch.of(batch);
+    begin(Kernel.ROPE, DType.F32, x)
+        .pointer(address(x))
+        .pointer(angles.cosine())
+        .pointer(angles.sine())
+        .int32(x.columns() / headDim)
+        .int32(headDim)
+        .int32(angles.rotaryPairs())
+        .run(x.rows(), BLOCK);
+  }
+
+  @Override
+  public void normRope(
+      Tensor x, @Nullable Tensor weight, double eps, int headDim, TokenBatch batch) {
+    if (weight == null) {
+      rope(x, headDim, batch);
+      return;
+    }
+    OpChecks.rope(x, headDim, batch);
+    Tensor heads = x.reshape(x.elements() / headDim, headDim);
+    OpChecks.rmsNorm(heads, weight, heads);
+    CudaBatch angles = CudaBatch.of(batch);
+    begin(Kernel.NORM_ROPE, weight.dtype(), x)
+        .pointer(address(x))
+        .pointer(address(weight))
+        .pointer(angles.cosine())
+        .pointer(angles.sine())
+        .int32(x.columns() / headDim)
+        .int32(headDim)
+        .int32(angles.rotaryPairs())
+        .float32((float) eps)
+        .run(x.rows(), BLOCK);
+  }
+
+  /** Calculates in the dtype of the last product: that of the projections that fed it. */
+  @Override
+  public void attention(
+      Tensor query, Tensor key, Tensor value, AttentionSpec spec, TokenBatch batch, Tensor out) {
+    CudaBatch sequences = CudaBatch.of(batch);
+    OpChecks.attention(query, key, value, spec, batch, sequences.keys(), out);
+    AttentionLaunch launch = AttentionLaunch.of(spec, products.multiplied());
+    begin(launch.kernel(), launch.dtype(), out)
+        .pointer(address(query))
+        .pointer(address(key))
+        .pointer(address(value))
+        .pointer(address(out))
+        .pointer(sequences.offsets())
+        .pointer(sequences.keyOffsets())
+        .pointer(sequences.past())
+        .pointer(0)
+        .int32(spec.numHeads())
+        .int32(spec.numKeyValueHeads())
+        .int32(spec.headDim())
+        .int32(spec.slidingWindow())
+        .float32(spec.scale())
+        .float32(0)
+        .run(
+            ceil(
+                (long) sequences.longest() * spec.numHeads() / spec.numKeyValueHeads(),
+                launch.rows()),
+            spec.numKeyValueHeads(),
+            batch.sequences().sequences(),
+            launch.block(),
+            launch.sharedBytes());
+  }
+
+  @Override
+  public void gatedActivation(Activation activation, Tensor gate, Tensor up, Tensor out) {
+    OpChecks.gatedActivation(gate, up, out);
+    int code =
+        switch (activation) {
+          case SILU -> 0;
+          case GELU -> 1;
+          case GELU_TANH -> 2;
+        };
+    begin(Kernel.GATED_ACTIVATION, DType.F32, out)
+        .pointer(address(gate))
+        .pointer(address(up))
+        .pointer(address(out))
+        .int64(out.elements())
+        .int32(code)
+        .run(blocks(out.elements()), BLOCK);
+  }
+
+  @Override
+  public void add(Tensor x, Tensor y) {
+    OpChecks.add(x, y);
+    begin(Kernel.ADD, DType.F32, x)
+        .pointer(address(x))
+        .pointer(address(y))
+        .int64(x.elements())
+        .run(blocks(x.elements()), BLOCK);
+  }
+
+  /** All tensors in one launch, so that none may be made from another one of the list. */
+  @Override
+  public void mix(List<TensorMix> tensors) {
+    context.enter();
+    mixer.mix(tensors);
+    tensors.forEach(tensor -> written(tensor.out()));
+  }
+
+  @Override
+  public List<Tensor> mixed(List<TensorMix> tensors, long tokens) {
+    List<Tensor> results = new ArrayList<>();
+    List<TensorMix> stored = new ArrayList<>();
+    for (TensorMix tensor : tensors) {
+      List<CudaTensor> sources = tensor.sources().stream().map(CudaTensor::of).toList();
+      if (tokens <= fusedRows && compute == Compute.AUTO && isHalfMatrix(tensor.out(), sources)) {
+        results.add(new MixedMatrix(tensor, sources));
+      } else {
+        results.add(tensor.out());
+        stored.add(tensor);
+      }
+    }
+    if (!stored.isEmpty()) {
+      mix(stored);
+    }
+    return results;
+  }
+
+  private static boolean isHalfMatrix(Tensor out, List<CudaTensor> sources) {
+    return out.rows() > 1
+        && out.dtype() != DType.F32
+        && sources.stream().allMatch(source -> source.dtype() == out.dtype());
+  }
+
+  @Override
+  public double[] cosine(Tensor a, Tensor b, TokenBatch batch) {
+    CudaBatch tokens = CudaBatch.of(batch);
+    OpChecks.cosine(a, b, batch);
+    context.enter();
+    int sequences = batch.sequences().sequences();
+    long elements = tokens.longest() * a.columns();
+    int parts = (int) Math.min(MAX_COSINE_PARTS, ceil(elements, COSINE_ELEMENTS));
+    double[] sums = new double[3 * sequences * parts];
+    long partial = reductions.atLeast((long) sums.length * Double.BYTES);
+    ArgumentRing.Table candidates = arguments.table(Long.BYTES);
+    candidates.memory().set(JAVA_LONG, 0, address(b));
+    candidates.send();
+    launcher
+        .of(Kernel.COSINE, DType.F32)
+        .pointer(candidates.address())
+        .pointer(address(a))
+        .pointer(tokens.offsets())
+        .pointer(partial)
+        .int64(a.columns())
+        .int32(sequences)
+        .run(parts, sequences, 1, BLOCK, 0);
+    staging.download(partial, MemorySegment.ofArray(sums), stream);
+    double[] cosines = new double[sequences];
+    for (int s = 0; s < sequences; s++) {
+      double product = 0;
+      double squaresB = 0;
+      double squaresA = 0;
+      for (int part = s * parts; part < (s + 1) * parts; part++) {
+        product += sums[3 * part];
+        squaresB += sums[3 * part + 1];
+        squaresA += sums[3 * part + 2];
+      }
+      cosines[s] = product / (norm(squaresA) * norm(squaresB));
+    }
+    return cosines;
+  }
+
+  private static double norm(double squares) {
+    double root = Math.sqrt(squares);
+    return root < 1e-8 ? 1e-8 : root;
+  }
+
+  @Override
+  public void logProbability(Tensor hidden, Tensor head, TokenBatch batch, double[] out) {
+    CudaBatch tokens = CudaBatch.of(batch);
+    OpChecks.logProbability(hidden, head, batch, tokens.maxToken(), out);
+    context.enter();
+    CudaTensor states = CudaTensor.of(hidden);
+    CudaTensor matrix = CudaTensor.of(head);
+    int rows = out.length;
+    // Whole multiples of 64 rows, so that every panel is aligned for wide loads.
+    long panel = Math.max(64, LOGITS_BYTES / Float.BYTES / rows / 64 * 64);
+    long scores = logits.atLeast(rows * Math.min(panel, head.rows()) * Float.BYTES);
+    // Per row the running sum, the largest logit and the target's.
+    long total = reductions.atLeast(rows * 16L);
+    long most = total + rows * 8L;
+    long target = most + rows * 4L;
+    for (long first = 0; first < head.rows(); first += panel) {
+      long last = Math.min(head.rows(), first + panel);
+      products.apply(states, matrix.slice(first, last), scores);
+      launcher
+          .of(Kernel.LOG_PROBABILITY, DType.F32)
+          .pointer(scores)
+          .pointer(tokens.targets())
+          .pointer(total)
+          .pointer(most)
+          .pointer(target)
+          .int64(last - first)
+          .int64(first)
+          .run(rows, BLOCK);
+    }
+    double[] state = new double[2 * rows];
+    MemorySegment memory = MemorySegment.ofArray(state);
+    staging.download(total, memory, stream);
+    int[] targets = batch.sequences().targets();
+    for (int t = 0; t < rows; t++) {
+      double largest = memory.get(JAVA_FLOAT, rows * 8L + t * 4L);
+      double logit = memory.get(JAVA_FLOAT, rows * 12L + t * 4L);
+      out[t] = targets[t] >= 0 ? logit - largest - Math.log(state[t]) : 0;
+    }
+  }
+
+  @Override
+  public void copy(Tensor from, Tensor to) {
+    OpChecks.copy(from, to);
+    context.enter();
+    CudaTensor source = CudaTensor.of(from);
+    context.driver().copy(address(to), source.address(), source.bytes(), stream.handle());
+    written(to);
+  }
+
+  @Override
+  public void download(Tensor from, float[] to) {
+    OpChecks.transfer(from, to);
+    context.enter();
+    staging.download(address(from), MemorySegment.ofArray(to), stream);
+  }
+
+  @Override
+  public void upload(float[] from, Tensor to) {
+    OpChecks.transfer(to, from);
+    context.enter();
+    staging.upload(MemorySegment.ofArray(from), address(to), stream);
+    written(to);
+  }
+
+  /** Frees everything that was made by this backend. */
+  @Override
+  public void close() {
+    if (closed) {
+      return;
+    }
+    closed = true;
+    try {
+      cublas.close();
+    } catch (CudaException e) {
+      if (!context.driver().isPoisoned()) {
+        throw e;
+      }
+    } finally {
+      launcher.close();
+      context.close();
+    }
+  }
+
+  /** Begins the launch of an op that writes to {@code out}. */
+  private Launcher begin(Kernel kernel, DType dtype, Tensor out) {
+    context.enter();
+    written(out);
+    return launcher.of(kernel, dtype);
+  }
+
+  private void written(Tensor tensor) {
+    products.written(CudaTensor.of(tensor).memory());
+  }
+
+  private static long address(Tensor tensor) {
+    return CudaTensor.of(tensor).address();
+  }
+
+  /** The grid of elementwise kernels: a block takes 1024 elements. */
+  private static long blocks(long elements) {
+    return ceil(elements, 1024);
+  }
+
+  private static long ceil(long a, long b) {
+    return (a + b - 1) / b;
+  }
+}

@@ -1,0 +1,163 @@
+package dev.laco.backend.cuda;
+
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import dev.laco.backend.OpChecks;
+import dev.laco.backend.TokenBatch;
+import dev.laco.model.PackedSequences;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.stream.IntStream;
+
+/** A batch of tokens on the device, all tables in one buffer. Integers are 32 bits wide. */
+final class CudaBatch implements TokenBatch {
+  private static final long ALIGNMENT = 16;
+
+  private final PackedSequences sequences;
+  private final int rotaryPairs;
+  private final int maxToken;
+  private final int longest;
+  private final long keys;
+  private final long tokens;
+  private final long targets;
+  private final long offsets;
+  private final long past;
+  private final long keyOffsets;
+  private final long cosine;
+  private final long sine;
+  private final BatchMemory pool;
+  private final DeviceBuffer buffer;
+  private boolean closed;
+
+  /** Copies everything to the device, in the order of the compute stream. */
+  CudaBatch(PackedSequences sequences, float[] cosine, float[] sine, BatchMemory pool) {
+    OpChecks.batch(sequences, cosine, sine);
+    this.sequences = sequences;
+    this.rotaryPairs = cosine.length / sequences.size();
+    this.maxToken = sequences.maxToken();
+    int[] keyRows = sequences.keyOffsets();
+    this.keys = keyRows[keyRows.length - 1];
+    this.longest = IntStream.range(0, sequences.sequences()).map(sequences::length).max().orElse(0);
+    Layout layout = new Layout();
+    this.tokens = layout.place(sequences.size());
+    this.targets = layout.place(sequences.size());
+    this.offsets = layout.place(sequences.sequences() + 1);
+    this.past = layout.place(sequences.sequences());
+    this.keyOffsets = layout.place(sequences.sequences() + 1);
+    this.cosine = layout.place(cosine.length);
+    this.sine = layout.place(sine.length);
+    this.pool = pool;
+    this.buffer = pool.take(layout.end);
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment all = arena.allocate(layout.end, ALIGNMENT);
+      store(sequences.tokens(), all, tokens);
+      store(sequences.targets(), all, targets);
+      store(sequences.offsets(), all, offsets);
+      store(sequences.past(), all, past);
+      store(keyRows, all, keyOffsets);
+      MemorySegment.copy(cosine, 0, all, JAVA_FLOAT, this.cosine, cosine.length);
+      MemorySegment.copy(sine, 0, all, JAVA_FLOAT, this.sine, sine.length);
+      pool.upload(all, buffer);
+    }
+  }
+
+  /** {@code batch} as what it must be on a CUDA device. */
+  static CudaBatch of(TokenBatch batch) {
+    if (batch instanceof CudaBatch cuda) {
+      return cuda;
+    }
+    throw new IllegalArgumentException(
+        "a " + batch.getClass().getSimpleName() + " belongs to another backend");
+  }
+
+  private static void store(int[] values, MemorySegment all, long at) {
+    MemorySegment.copy(values, 0, all, JAVA_INT, at, values.length);
+  }
+
+  @Override
+  public PackedSequences sequences() {
+    return sequences;
+  }
+
+  @Override
+  public int rotaryPairs() {
+    return rotaryPairs;
+  }
+
+  /** The largest token id. */
+  int maxToken() {
+    return maxToken;
+  }
+
+  /** Tokens of the longest sequence. */
+  int longest() {
+    return longest;
+  }
+
+  /** Rows of keys and values, past and new, of all sequences. */
+  long keys() {
+    return keys;
+  }
+
+  /** Address of {@code [T]}: token ids. */
+  long tokens() {
+    return address(tokens);
+  }
+
+  /** Address of {@code [T]}: the id that follows each token in its sequence, -1 after the last. */
+  long targets() {
+    return address(targets);
+  }
+
+  /** Address of {@code [S+1]}: first token of each sequence. */
+  long offsets() {
+    return address(offsets);
+  }
+
+  /** Address of {@code [S]}: tokens that came before. */
+  long past() {
+    return address(past);
+  }
+
+  /** Address of {@code [S+1]}: first key row of each sequence. */
+  long keyOffsets() {
+    return address(keyOffsets);
+  }
+
+  /** Address of {@code [T, pairs]}, f32. */
+  long cosine() {
+    return address(cosine);
+  }
+
+  /** Address of {@code [T, pairs]}, f32. */
+  long sine() {
+    return address(sine);
+  }
+
+  private long address(long at) {
+    if (closed) {
+      throw new IllegalStateException("the batch is closed");
+    }
+    return buffer.address() + at;
+  }
+
+  @Override
+  public void close() {
+    if (!closed) {
+      closed = true;
+      pool.giveBack(buffer);
+    }
+  }
+
+  /** Places tables of 4-byte elements one behind the other. */
+  private static final class Layout {
+    private long end;
+
+    long place(long elements) {
+      long start = end;
+      end = (start + 4 * elements + ALIGNMENT - 1) & -ALIGNMENT;
+      return start;
+    }
+  }
+}

@@ -1,0 +1,112 @@
+package dev.laco.backend.cuda;
+
+import dev.laco.ResourceException;
+import java.util.ArrayList;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Set;
+
+/**
+ * A device's primary context on the thread that opened it. The driver keeps the current context per
+ * operating system thread, so that all work stays on this one; whoever begins an op calls {@link
+ * #enter}.
+ */
+final class CudaContext implements AutoCloseable {
+  private static final String HELP =
+      "use fewer or shorter calibration sentences, a smaller --max-length or --max-tokens, or --device cpu";
+
+  private final CudaDriver driver;
+  private final CudaDevice device;
+  private final Thread owner = Thread.currentThread();
+  private final Set<CudaObject> open = new LinkedHashSet<>();
+  private final long handle;
+  private boolean closed;
+
+  /**
+   * Retains the primary context of {@code device} and makes it the calling thread's current one.
+   */
+  CudaContext(CudaDriver driver, CudaDevice device) {
+    if (owner.isVirtual()) {
+      throw new IllegalStateException("a CUDA context needs a platform thread");
+    }
+    this.driver = driver;
+    this.device = device;
+    this.handle = driver.retainContext(device.handle());
+    try {
+      driver.makeCurrent(handle);
+    } catch (CudaException e) {
+      driver.releaseContext(device.handle());
+      throw e;
+    }
+  }
+
+  CudaDriver driver() {
+    return driver;
+  }
+
+  CudaDevice device() {
+    return device;
+  }
+
+  /**
+   * To be called at the beginning of every op: the calling thread must be the one that opened the
+   * context, which becomes its current one.
+   */
+  void enter() {
+    if (closed) {
+      throw new IllegalStateException("the CUDA context is closed");
+    }
+    if (Thread.currentThread() != owner) {
+      throw new IllegalStateException(
+          "the CUDA context of thread %s was used from thread %s"
+              .formatted(owner.getName(), Thread.currentThread().getName()));
+    }
+    driver.makeCurrent(handle);
+  }
+
+  void register(CudaObject object) {
+    open.add(object);
+  }
+
+  void unregister(CudaObject object) {
+    open.remove(object);
+  }
+
+  /**
+   * What a failed call for memory means to a user.
+   *
+   * @param bytes asked for
+   */
+  ResourceException explain(CudaException e, String purpose, long bytes) {
+    if (e.code() != CudaException.OUT_OF_MEMORY) {
+      return e.about("%,d bytes for %s".formatted(bytes, purpose));
+    }
+    return new ResourceException(
+        "out of memory on %s: %,d bytes needed for %s, %s; %s"
+            .formatted(device.name(), bytes, purpose, driver.memory(), HELP),
+        e);
+  }
+
+  /** Closes what is still open, the latest first, and gives the context back. */
+  @Override
+  public void close() {
+    if (closed) {
+      return;
+    }
+    List<Runnable> steps = new ArrayList<>();
+    List.copyOf(open).reversed().forEach(object -> steps.add(object::close));
+    steps.add(() -> closed = true);
+    steps.add(() -> driver.releaseContext(device.handle()));
+    CudaException failure = null;
+    for (Runnable step : steps) {
+      try {
+        step.run();
+      } catch (CudaException e) {
+        failure = e;
+      }
+    }
+    if (failure != null && !driver.isPoisoned()) {
+      throw failure;
+    }
+  }
+}

@@ -1,0 +1,54 @@
+package dev.laco.backend.cuda;
+
+import dev.laco.ResourceException;
+import java.util.Set;
+
+/**
+ * A call of the driver or of cuBLAS that failed. The message carries the call, its code, the code's
+ * name and text, and what the call was about.
+ */
+public final class CudaException extends ResourceException {
+  private static final long serialVersionUID = 1L;
+
+  /** {@code CUDA_ERROR_OUT_OF_MEMORY}. */
+  static final int OUT_OF_MEMORY = 2;
+
+  /**
+   * Errors after which every call of the context fails, as the driver's documentation says: illegal
+   * address, launch timeout, assert, hardware stack, illegal instruction, misaligned address,
+   * invalid address space, invalid program counter, launch failed.
+   */
+  private static final Set<Integer> STICKY = Set.of(700, 702, 710, 714, 715, 716, 717, 718, 719);
+
+  private final int code;
+
+  /**
+   * @param call C function
+   * @param code what it returned
+   * @param name symbolic name of the code
+   * @param text what the library says about it
+   */
+  CudaException(String call, int code, String name, String text) {
+    super("%s: %s (%d), %s".formatted(call, name, code, text));
+    this.code = code;
+  }
+
+  private CudaException(CudaException cause, String context) {
+    super(cause.getMessage() + "; " + context, cause);
+    this.code = cause.code;
+  }
+
+  /** The same error, with more of what it was about. */
+  CudaException about(String context) {
+    return new CudaException(this, context);
+  }
+
+  int code() {
+    return code;
+  }
+
+  /** True if the context is dead after an error of this code. */
+  static boolean isSticky(int code) {
+    return STICKY.contains(code);
+  }
+}

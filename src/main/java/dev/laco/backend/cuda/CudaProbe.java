@@ -1,0 +1,162 @@
+package dev.laco.backend.cuda;
+
+import dev.laco.ResourceException;
+import dev.laco.ffi.LibrarySearch;
+import dev.laco.ffi.NativeLibrary;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.function.Supplier;
+
+/**
+ * What this machine has for the CUDA backend, found step by step. A step that fails says what is
+ * missing and what the user can do.
+ */
+public final class CudaProbe {
+  /** The first version with what our kernels and cuBLAS 12 need. */
+  private static final int OLDEST_DRIVER = 12_000;
+
+  /** Compute capability: bf16 tensor cores and asynchronous copies. */
+  private static final int OLDEST_MAJOR = 8;
+
+  private static final int NO_DEVICE = 100;
+
+  private CudaProbe() {}
+
+  /** {@code 12.4} for 12040. */
+  static String version(int version) {
+    return version / 1000 + "." + version % 1000 / 10;
+  }
+
+  /**
+   * The driver, initialised.
+   *
+   * @throws NoCudaException if there is none, it is too old, or it finds no device
+   */
+  static CudaDriver driver(CudaBinding binding) {
+    CudaDriver driver = load(binding);
+    if (driver.version() < OLDEST_DRIVER) {
+      throw new NoCudaException(
+          "the NVIDIA driver is too old: it supports CUDA " + version(driver.version()),
+          "update it to 525 (CUDA 12.0) or newer");
+    }
+    try {
+      driver.initialize();
+    } catch (CudaException e) {
+      throw e.code() == NO_DEVICE
+          ? noDevice()
+          : new NoCudaException(
+              "the NVIDIA driver does not start: " + e.getMessage(), "see what nvidia-smi says");
+    }
+    if (driver.deviceCount() == 0) {
+      throw noDevice();
+    }
+    return driver;
+  }
+
+  private static CudaDriver load(CudaBinding binding) {
+    NativeLibrary library;
+    try {
+      library = new LibrarySearch("cuda").soname("libcuda.so.1").load();
+    } catch (ResourceException e) {
+      throw new NoCudaException("no NVIDIA driver", e.getMessage() + "; install the NVIDIA driver");
+    }
+    return switch (binding) {
+      case FFM -> new FfmDriver(library);
+      case JCUDA -> new JcudaDriver(library);
+    };
+  }
+
+  private static NoCudaException noDevice() {
+    return new NoCudaException(
+        "the NVIDIA driver sees no GPU",
+        "see what nvidia-smi says and whether CUDA_VISIBLE_DEVICES hides it");
+  }
+
+  /**
+   * A device that our kernels run on.
+   *
+   * @throws NoCudaException if there is none of that number, or it is too old
+   */
+  static CudaDevice device(CudaDriver driver, int ordinal) {
+    int count = driver.deviceCount();
+    if (ordinal >= count) {
+      throw new NoCudaException(
+          "there is no cuda:" + ordinal,
+          count == 1 ? "the only device is cuda:0" : "devices are cuda:0 to cuda:" + (count - 1));
+    }
+    CudaDevice device = CudaDevice.of(driver, ordinal);
+    if (device.major() < OLDEST_MAJOR) {
+      throw new NoCudaException(
+          device + ": kernels need compute capability 8.0",
+          "use a card of the Ampere generation (A100, RTX 30) or newer");
+    }
+    return device;
+  }
+
+  /**
+   * What there is to say of this machine, a line each. The first, {@code cuda}, begins with {@code
+   * usable} or says what is missing and what to do.
+   */
+  public static Map<String, String> report() {
+    Map<String, String> lines = new LinkedHashMap<>();
+    lines.put("cuda", "usable");
+    CudaDriver driver;
+    try {
+      driver = driver(CudaBinding.FFM);
+    } catch (ResourceException e) {
+      lines.put("cuda", notUsable(e));
+      return lines;
+    }
+    int version = driver.version();
+    lines.put("cudaDriver", version(version) + ", " + driver.library().location());
+    for (int ordinal = 0; ordinal < driver.deviceCount(); ordinal++) {
+      CudaDevice device = CudaDevice.of(driver, ordinal);
+      lines.put(
+          "cuda:" + ordinal,
+          "%s, compute capability %d.%d, %,d bytes"
+              .formatted(device.name(), device.major(), device.minor(), device.totalMemory()));
+    }
+    step(lines, "cudaDevice", () -> device(driver, 0).toString());
+    step(
+        lines,
+        "cudaKernels",
+        () -> {
+          KernelImages images = KernelImages.forDriver(version);
+          images.require();
+          return images.location();
+        });
+    step(
+        lines,
+        "cuBLAS",
+        () -> {
+          CublasLibrary library = CublasLibrary.find(version);
+          return "%s.%d, %s"
+              .formatted(library.version(), library.patch(), library.library().location());
+        });
+    String other;
+    try {
+      load(CudaBinding.JCUDA);
+      other = "jcuda works too";
+    } catch (ResourceException e) {
+      other = e.getMessage();
+    }
+    lines.put("cudaBinding", "ffm, since it needs no library of its own; " + other);
+    return lines;
+  }
+
+  /** A line for one step; where it fails the first line says so. */
+  private static void step(Map<String, String> lines, String name, Supplier<String> finding) {
+    try {
+      lines.put(name, finding.get());
+    } catch (ResourceException e) {
+      lines.put(name, "missing");
+      if (lines.getOrDefault("cuda", "").equals("usable")) {
+        lines.put("cuda", notUsable(e));
+      }
+    }
+  }
+
+  private static String notUsable(ResourceException e) {
+    return "not usable: " + e.getMessage();
+  }
+}

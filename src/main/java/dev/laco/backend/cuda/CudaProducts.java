@@ -1,0 +1,120 @@
+package dev.laco.backend.cuda;
+
+import dev.laco.backend.Compute;
+import dev.laco.model.DType;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * {@code x weight^T} by cuBLAS. In {@link Compute#AUTO} x is rounded to the weight's dtype; in
+ * {@link Compute#F32} panels of the weight are widened into a scratch.
+ */
+final class CudaProducts {
+  /** Bytes of a widened panel: large enough that a product fills the device. */
+  static final long PANEL_BYTES = 64L << 20;
+
+  /** Panels begin at a multiple of so many rows, so that they are aligned for wide loads. */
+  private static final long PANEL_ROWS = 64;
+
+  private static final int BLOCK = 256;
+
+  private final Launcher launcher;
+  private final Cublas cublas;
+  private final Compute compute;
+  private final Scratch panel;
+  private final Scratch narrowed;
+  private @Nullable CudaTensor narrowedFrom;
+  private DType narrowedTo = DType.F32;
+  private DType multiplied = DType.F32;
+
+  CudaProducts(CudaContext context, Launcher launcher, Cublas cublas, Compute compute) {
+    this.launcher = launcher;
+    this.cublas = cublas;
+    this.compute = compute;
+    this.panel = new Scratch(context, "widened weights");
+    this.narrowed = new Scratch(context, "narrowed activations");
+  }
+
+  /** The dtype that the last product multiplied in. */
+  DType multiplied() {
+    return multiplied;
+  }
+
+  /**
+   * {@code out = x weight^T}: {@code x [R, in]} f32, {@code weight [O, in]}, {@code out [R, O]}
+   * f32.
+   *
+   * @param out device address
+   */
+  void apply(CudaTensor x, CudaTensor weight, long out) {
+    DType dtype = weight.dtype();
+    if (dtype == DType.F32) {
+      run(dtype, x, x.address(), weight.rows(), weight.address(), out, weight.rows());
+    } else if (compute == Compute.F32) {
+      widened(x, weight, out);
+    } else {
+      long halves = narrowed(x, dtype);
+      run(dtype, x, halves, weight.rows(), weight.address(), out, weight.rows());
+    }
+    multiplied = compute == Compute.F32 ? DType.F32 : dtype;
+  }
+
+  private void widened(CudaTensor x, CudaTensor weight, long out) {
+    long fits = PANEL_BYTES / Float.BYTES / weight.columns() / PANEL_ROWS * PANEL_ROWS;
+    long panelRows = Math.min(weight.rows(), Math.max(PANEL_ROWS, fits));
+    long wide = panel.atLeast(panelRows * weight.columns() * Float.BYTES);
+    for (long first = 0; first < weight.rows(); first += panelRows) {
+      CudaTensor part = weight.slice(first, Math.min(weight.rows(), first + panelRows));
+      launcher
+          .of(Kernel.WIDEN, part.dtype())
+          .pointer(part.address())
+          .pointer(wide)
+          .int64(part.elements())
+          .run(blocks(part.elements()), BLOCK);
+      run(DType.F32, x, x.address(), part.rows(), wide, out + first * Float.BYTES, weight.rows());
+    }
+  }
+
+  /** The grid of the conversions: a block takes 2048 elements. */
+  private static long blocks(long elements) {
+    return (elements + 2047) / 2048;
+  }
+
+  /**
+   * The address of {@code x} rounded to {@code dtype}. The queries, keys and values of a layer have
+   * the same input, and so have gate and up: it is rounded once.
+   */
+  long narrowed(CudaTensor x, DType dtype) {
+    long address = narrowed.atLeast(x.elements() * dtype.byteSize());
+    if (!x.equals(narrowedFrom) || narrowedTo != dtype) {
+      launcher
+          .of(Kernel.NARROW, dtype)
+          .pointer(x.address())
+          .pointer(address)
+          .int64(x.elements())
+          .run(blocks(x.elements()), BLOCK);
+      narrowedFrom = x;
+      narrowedTo = dtype;
+    }
+    return address;
+  }
+
+  /** To be called when tensors of this memory may have been written to. */
+  void written(DeviceBuffer memory) {
+    if (narrowedFrom != null && narrowedFrom.memory() == memory) {
+      narrowedFrom = null;
+    }
+  }
+
+  private void run(
+      DType dtype, CudaTensor x, long from, long width, long weight, long out, long outStride) {
+    cublas.product(
+        dtype,
+        Math.toIntExact(x.rows()),
+        Math.toIntExact(width),
+        Math.toIntExact(x.columns()),
+        from,
+        weight,
+        out,
+        Math.toIntExact(outStride));
+  }
+}

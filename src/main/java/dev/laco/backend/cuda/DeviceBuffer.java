@@ -1,0 +1,39 @@
+package dev.laco.backend.cuda;
+
+/** Device memory. */
+final class DeviceBuffer extends CudaObject {
+  private final long address;
+  private final long bytes;
+
+  /**
+   * Memory with any content.
+   *
+   * @param purpose for the message where there is too little
+   * @throws dev.laco.ResourceException that says needed, free and what helps
+   */
+  DeviceBuffer(CudaContext context, long bytes, String purpose) {
+    super(context);
+    this.bytes = bytes;
+    try {
+      this.address = driver().allocate(bytes);
+    } catch (CudaException e) {
+      throw context.explain(e, purpose, bytes);
+    }
+    opened();
+  }
+
+  /** Where it starts, a multiple of 256. */
+  long address() {
+    requireOpen();
+    return address;
+  }
+
+  long bytes() {
+    return bytes;
+  }
+
+  @Override
+  void release() {
+    driver().free(address);
+  }
+}

@@ -1,0 +1,78 @@
+package dev.laco.backend.cuda;
+
+import dev.laco.model.DType;
+import jcuda.Pointer;
+import jcuda.driver.CUdeviceptr;
+import jcuda.jcublas.JCublas2;
+import jcuda.jcublas.cublasHandle;
+import jcuda.runtime.cudaStream_t;
+
+/** cuBLAS 12 through JCuda, whose native library needs just that version. */
+final class JcudaCublas implements Cublas {
+  private static final Pointer ONE = Pointer.to(new float[] {1});
+  private static final Pointer ZERO = Pointer.to(new float[] {0});
+
+  private final cublasHandle handle = new cublasHandle();
+
+  /**
+   * @param workspace of {@link #WORKSPACE_BYTES}
+   * @throws dev.laco.ResourceException if JCuda's native library does not load
+   */
+  JcudaCublas(CudaStream stream, DeviceBuffer workspace) {
+    JcudaLibraries.load("JCuda's cuBLAS binding", () -> JCublas2.setExceptionsEnabled(false));
+    check("cublasCreate", JCublas2.cublasCreate(handle));
+    check(
+        "cublasSetStream",
+        JCublas2.cublasSetStream(handle, JcudaDriver.at(new cudaStream_t(), stream.handle())));
+    check(
+        "cublasSetWorkspace",
+        JCublas2.cublasSetWorkspace(handle, address(workspace.address()), workspace.bytes()));
+  }
+
+  @Override
+  public void product(
+      DType dtype, int rows, int width, int in, long x, long weight, long out, int outStride) {
+    int type = Cublas.code(dtype);
+    check(
+        "cublasGemmEx",
+        JCublas2.cublasGemmEx_new(
+            handle,
+            TRANSPOSED,
+            AS_IT_IS,
+            width,
+            rows,
+            in,
+            ONE,
+            address(weight),
+            type,
+            in,
+            address(x),
+            type,
+            in,
+            ZERO,
+            address(out),
+            Cublas.code(DType.F32),
+            outStride,
+            COMPUTE_F32,
+            DEFAULT_ALGORITHM));
+  }
+
+  @Override
+  public void close() {
+    check("cublasDestroy", JCublas2.cublasDestroy(handle));
+  }
+
+  private static CUdeviceptr address(long value) {
+    return JcudaDriver.at(new CUdeviceptr(), value);
+  }
+
+  private static void check(String call, int status) {
+    if (status != 0) {
+      throw new CudaException(
+          call,
+          status,
+          JCublas2.cublasGetStatusName(status),
+          JCublas2.cublasGetStatusString(status));
+    }
+  }
+}

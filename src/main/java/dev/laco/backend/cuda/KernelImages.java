@@ -1,0 +1,95 @@
+package dev.laco.backend.cuda;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Optional;
+
+/**
+ * The fatbins that the build put into the jar, one set for drivers of CUDA 13 and one for older
+ * ones, or those of the folder that {@value #PROPERTY} names.
+ */
+final class KernelImages {
+  /** A folder of {@code .fatbin} files that are used instead of the jar's. */
+  static final String PROPERTY = "laco.cuda.images";
+
+  /** The first driver version that the fatbins of CUDA 13 run on. */
+  private static final int CUDA_13 = 13_000;
+
+  private final Optional<Path> folder;
+  private final String resources;
+
+  private KernelImages(Optional<Path> folder, String resources) {
+    this.folder = folder;
+    this.resources = resources;
+  }
+
+  /**
+   * The images for a driver.
+   *
+   * @param driverVersion as {@link CudaDriver#version}
+   */
+  static KernelImages forDriver(int driverVersion) {
+    return new KernelImages(
+        Optional.ofNullable(System.getProperty(PROPERTY)).map(Path::of),
+        "/dev/laco/cuda/" + (driverVersion >= CUDA_13 ? 13 : 12) + "/");
+  }
+
+  /** Where they come from, for people. */
+  String location() {
+    return folder
+        .map(Path::toString)
+        .orElse("built in, for CUDA " + resources.replaceAll("\\D", ""));
+  }
+
+  /**
+   * Checks that they are there.
+   *
+   * @throws NoCudaException that says how to get them
+   */
+  void require() {
+    for (String file : Kernel.files()) {
+      try (InputStream in = open(file)) {
+        if (in == null) {
+          throw new NoCudaException(
+              "this build has no CUDA kernels (%s.fatbin is missing in %s)"
+                  .formatted(file, location()),
+              "build it with an nvcc on PATH, in CUDA_HOME or in /usr/local/cuda");
+        }
+      } catch (IOException e) {
+        throw new UncheckedIOException(e);
+      }
+    }
+  }
+
+  /** All bytes of a fatbin. */
+  MemorySegment load(String file, Arena arena) {
+    try (InputStream in = open(file)) {
+      if (in == null) {
+        throw new IllegalStateException("no image " + file);
+      }
+      byte[] bytes = in.readAllBytes();
+      // Fatbins are read by the driver through aligned pointers. The zero behind ends an image that
+      // is text.
+      MemorySegment image = arena.allocate(bytes.length + 1L, 64).asSlice(0, bytes.length);
+      MemorySegment.copy(bytes, 0, image, ValueLayout.JAVA_BYTE, 0, bytes.length);
+      return image;
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  private @org.jspecify.annotations.Nullable InputStream open(String file) throws IOException {
+    String name = file + ".fatbin";
+    if (folder.isEmpty()) {
+      return KernelImages.class.getResourceAsStream(resources + name);
+    }
+    Path path = folder.get().resolve(name);
+    return Files.exists(path) ? Files.newInputStream(path) : null;
+  }
+}

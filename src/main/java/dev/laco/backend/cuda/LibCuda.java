@@ -1,0 +1,528 @@
+package dev.laco.backend.cuda;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import dev.laco.ffi.Downcalls;
+import dev.laco.ffi.NativeLibrary;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+
+/**
+ * The functions of {@code libcuda.so.1} that we call, by their exact versioned symbols: the headers
+ * of CUDA 13 re-point unversioned names. Each returns a {@code CUresult}; handles and device
+ * addresses are {@code long}s, so that nothing can dereference one on the host.
+ */
+final class LibCuda {
+  /** {@code CUresult cuInit(unsigned flags)}. */
+  private static final MethodHandle INIT = Downcalls.ofInt(JAVA_INT);
+
+  /** {@code CUresult cuDriverGetVersion(int *version)}. */
+  private static final MethodHandle DRIVER_GET_VERSION = Downcalls.ofInt(ADDRESS);
+
+  /** {@code CUresult cuGetErrorName(CUresult status, const char **name)}. */
+  private static final MethodHandle GET_ERROR_NAME = Downcalls.ofInt(JAVA_INT, ADDRESS);
+
+  /** {@code CUresult cuGetErrorString(CUresult status, const char **text)}. */
+  private static final MethodHandle GET_ERROR_STRING = Downcalls.ofInt(JAVA_INT, ADDRESS);
+
+  /** {@code CUresult cuDeviceGetCount(int *count)}. */
+  private static final MethodHandle DEVICE_GET_COUNT = Downcalls.ofInt(ADDRESS);
+
+  /** {@code CUresult cuDeviceGet(CUdevice *device, int ordinal)}. */
+  private static final MethodHandle DEVICE_GET = Downcalls.ofInt(ADDRESS, JAVA_INT);
+
+  /** {@code CUresult cuDeviceGetName(char *name, int length, CUdevice device)}. */
+  private static final MethodHandle DEVICE_GET_NAME = Downcalls.ofInt(ADDRESS, JAVA_INT, JAVA_INT);
+
+  /** {@code CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice device)}. */
+  private static final MethodHandle DEVICE_TOTAL_MEM = Downcalls.ofInt(ADDRESS, JAVA_INT);
+
+  /**
+   * {@code CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
+   * device)}.
+   */
+  private static final MethodHandle DEVICE_GET_ATTRIBUTE =
+      Downcalls.ofInt(ADDRESS, JAVA_INT, JAVA_INT);
+
+  /** {@code CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)}. */
+  private static final MethodHandle DEVICE_PRIMARY_CTX_RETAIN = Downcalls.ofInt(ADDRESS, JAVA_INT);
+
+  /** {@code CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device)}. */
+  private static final MethodHandle DEVICE_PRIMARY_CTX_RELEASE = Downcalls.ofInt(JAVA_INT);
+
+  /** {@code CUresult cuCtxSetCurrent(CUcontext context)}. */
+  private static final MethodHandle CTX_SET_CURRENT = Downcalls.ofInt(JAVA_LONG);
+
+  /** {@code CUresult cuMemGetInfo_v2(size_t *free, size_t *total)}. */
+  private static final MethodHandle MEM_GET_INFO = Downcalls.ofInt(ADDRESS, ADDRESS);
+
+  /** {@code CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes)}. */
+  private static final MethodHandle MEM_ALLOC = Downcalls.ofInt(ADDRESS, JAVA_LONG);
+
+  /** {@code CUresult cuMemFree_v2(CUdeviceptr address)}. */
+  private static final MethodHandle MEM_FREE = Downcalls.ofInt(JAVA_LONG);
+
+  /** {@code CUresult cuMemAllocHost_v2(void **memory, size_t bytes)}. */
+  private static final MethodHandle MEM_ALLOC_HOST = Downcalls.ofInt(ADDRESS, JAVA_LONG);
+
+  /** {@code CUresult cuMemFreeHost(void *memory)}. */
+  private static final MethodHandle MEM_FREE_HOST = Downcalls.ofInt(ADDRESS);
+
+  /**
+   * {@code CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes, CUstream
+   * stream)}.
+   */
+  private static final MethodHandle MEMCPY_H_TO_D_ASYNC =
+      Downcalls.ofInt(JAVA_LONG, ADDRESS, JAVA_LONG, JAVA_LONG);
+
+  /**
+   * {@code CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t bytes, CUstream
+   * stream)}.
+   */
+  private static final MethodHandle MEMCPY_D_TO_H_ASYNC =
+      Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG);
+
+  /**
+   * {@code CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream
+   * stream)}.
+   */
+  private static final MethodHandle MEMCPY_D_TO_D_ASYNC =
+      Downcalls.ofInt(JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG);
+
+  /**
+   * {@code CUresult cuMemsetD8Async(CUdeviceptr address, unsigned char value, size_t bytes,
+   * CUstream stream)}.
+   */
+  private static final MethodHandle MEMSET_D8_ASYNC =
+      Downcalls.ofInt(JAVA_LONG, JAVA_BYTE, JAVA_LONG, JAVA_LONG);
+
+  /** {@code CUresult cuStreamCreate(CUstream *stream, unsigned flags)}. */
+  private static final MethodHandle STREAM_CREATE = Downcalls.ofInt(ADDRESS, JAVA_INT);
+
+  /** {@code CUresult cuStreamDestroy_v2(CUstream stream)}. */
+  private static final MethodHandle STREAM_DESTROY = Downcalls.ofInt(JAVA_LONG);
+
+  /** {@code CUresult cuStreamSynchronize(CUstream stream)}. */
+  private static final MethodHandle STREAM_SYNCHRONIZE = Downcalls.ofInt(JAVA_LONG);
+
+  /** {@code CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags)}. */
+  private static final MethodHandle STREAM_WAIT_EVENT =
+      Downcalls.ofInt(JAVA_LONG, JAVA_LONG, JAVA_INT);
+
+  /** {@code CUresult cuEventCreate(CUevent *event, unsigned flags)}. */
+  private static final MethodHandle EVENT_CREATE = Downcalls.ofInt(ADDRESS, JAVA_INT);
+
+  /** {@code CUresult cuEventDestroy_v2(CUevent event)}. */
+  private static final MethodHandle EVENT_DESTROY = Downcalls.ofInt(JAVA_LONG);
+
+  /** {@code CUresult cuEventRecord(CUevent event, CUstream stream)}. */
+  private static final MethodHandle EVENT_RECORD = Downcalls.ofInt(JAVA_LONG, JAVA_LONG);
+
+  /** {@code CUresult cuEventSynchronize(CUevent event)}. */
+  private static final MethodHandle EVENT_SYNCHRONIZE = Downcalls.ofInt(JAVA_LONG);
+
+  /** {@code CUresult cuModuleLoadData(CUmodule *module, const void *image)}. */
+  private static final MethodHandle MODULE_LOAD_DATA = Downcalls.ofInt(ADDRESS, ADDRESS);
+
+  /** {@code CUresult cuModuleUnload(CUmodule module)}. */
+  private static final MethodHandle MODULE_UNLOAD = Downcalls.ofInt(JAVA_LONG);
+
+  /**
+   * {@code CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name)}.
+   */
+  private static final MethodHandle MODULE_GET_FUNCTION =
+      Downcalls.ofInt(ADDRESS, JAVA_LONG, ADDRESS);
+
+  /**
+   * {@code CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int
+   * value)}.
+   */
+  private static final MethodHandle FUNC_SET_ATTRIBUTE =
+      Downcalls.ofInt(JAVA_LONG, JAVA_INT, JAVA_INT);
+
+  /**
+   * {@code CUresult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, unsigned
+   * gridZ, unsigned blockX, unsigned blockY, unsigned blockZ, unsigned sharedBytes, CUstream
+   * stream, void **parameters, void **extra)}.
+   */
+  private static final MethodHandle LAUNCH_KERNEL =
+      Downcalls.ofInt(
+          JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT,
+          JAVA_LONG, ADDRESS, ADDRESS);
+
+  private final MemorySegment init;
+  private final MemorySegment driverGetVersion;
+  private final MemorySegment getErrorName;
+  private final MemorySegment getErrorString;
+  private final MemorySegment deviceGetCount;
+  private final MemorySegment deviceGet;
+  private final MemorySegment deviceGetName;
+  private final MemorySegment deviceTotalMem;
+  private final MemorySegment deviceGetAttribute;
+  private final MemorySegment devicePrimaryCtxRetain;
+  private final MemorySegment devicePrimaryCtxRelease;
+  private final MemorySegment ctxSetCurrent;
+  private final MemorySegment memGetInfo;
+  private final MemorySegment memAlloc;
+  private final MemorySegment memFree;
+  private final MemorySegment memAllocHost;
+  private final MemorySegment memFreeHost;
+  private final MemorySegment memcpyHtoDAsync;
+  private final MemorySegment memcpyDtoHAsync;
+  private final MemorySegment memcpyDtoDAsync;
+  private final MemorySegment memsetD8Async;
+  private final MemorySegment streamCreate;
+  private final MemorySegment streamDestroy;
+  private final MemorySegment streamSynchronize;
+  private final MemorySegment streamWaitEvent;
+  private final MemorySegment eventCreate;
+  private final MemorySegment eventDestroy;
+  private final MemorySegment eventRecord;
+  private final MemorySegment eventSynchronize;
+  private final MemorySegment moduleLoadData;
+  private final MemorySegment moduleUnload;
+  private final MemorySegment moduleGetFunction;
+  private final MemorySegment funcSetAttribute;
+  private final MemorySegment launchKernel;
+
+  /**
+   * Binds a driver.
+   *
+   * @throws dev.laco.ResourceException if the library lacks a function
+   */
+  LibCuda(NativeLibrary library) {
+    init = library.function("cuInit");
+    driverGetVersion = library.function("cuDriverGetVersion");
+    getErrorName = library.function("cuGetErrorName");
+    getErrorString = library.function("cuGetErrorString");
+    deviceGetCount = library.function("cuDeviceGetCount");
+    deviceGet = library.function("cuDeviceGet");
+    deviceGetName = library.function("cuDeviceGetName");
+    deviceTotalMem = library.function("cuDeviceTotalMem_v2");
+    deviceGetAttribute = library.function("cuDeviceGetAttribute");
+    devicePrimaryCtxRetain = library.function("cuDevicePrimaryCtxRetain");
+    devicePrimaryCtxRelease = library.function("cuDevicePrimaryCtxRelease_v2");
+    ctxSetCurrent = library.function("cuCtxSetCurrent");
+    memGetInfo = library.function("cuMemGetInfo_v2");
+    memAlloc = library.function("cuMemAlloc_v2");
+    memFree = library.function("cuMemFree_v2");
+    memAllocHost = library.function("cuMemAllocHost_v2");
+    memFreeHost = library.function("cuMemFreeHost");
+    memcpyHtoDAsync = library.function("cuMemcpyHtoDAsync_v2");
+    memcpyDtoHAsync = library.function("cuMemcpyDtoHAsync_v2");
+    memcpyDtoDAsync = library.function("cuMemcpyDtoDAsync_v2");
+    memsetD8Async = library.function("cuMemsetD8Async");
+    streamCreate = library.function("cuStreamCreate");
+    streamDestroy = library.function("cuStreamDestroy_v2");
+    streamSynchronize = library.function("cuStreamSynchronize");
+    streamWaitEvent = library.function("cuStreamWaitEvent");
+    eventCreate = library.function("cuEventCreate");
+    eventDestroy = library.function("cuEventDestroy_v2");
+    eventRecord = library.function("cuEventRecord");
+    eventSynchronize = library.function("cuEventSynchronize");
+    moduleLoadData = library.function("cuModuleLoadData");
+    moduleUnload = library.function("cuModuleUnload");
+    moduleGetFunction = library.function("cuModuleGetFunction");
+    funcSetAttribute = library.function("cuFuncSetAttribute");
+    launchKernel = library.function("cuLaunchKernel");
+  }
+
+  int cuInit(int flags) {
+    try {
+      return (int) INIT.invokeExact(init, flags);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuDriverGetVersion(MemorySegment version) {
+    try {
+      return (int) DRIVER_GET_VERSION.invokeExact(driverGetVersion, version);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuGetErrorName(int status, MemorySegment name) {
+    try {
+      return (int) GET_ERROR_NAME.invokeExact(getErrorName, status, name);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuGetErrorString(int status, MemorySegment text) {
+    try {
+      return (int) GET_ERROR_STRING.invokeExact(getErrorString, status, text);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuDeviceGetCount(MemorySegment count) {
+    try {
+      return (int) DEVICE_GET_COUNT.invokeExact(deviceGetCount, count);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuDeviceGet(MemorySegment device, int ordinal) {
+    try {
+      return (int) DEVICE_GET.invokeExact(deviceGet, device, ordinal);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuDeviceGetName(MemorySegment name, int length, int device) {
+    try {
+      return (int) DEVICE_GET_NAME.invokeExact(deviceGetName, name, length, device);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuDeviceTotalMem(MemorySegment bytes, int device) {
+    try {
+      return (int) DEVICE_TOTAL_MEM.invokeExact(deviceTotalMem, bytes, device);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuDeviceGetAttribute(MemorySegment value, int attribute, int device) {
+    try {
+      return (int) DEVICE_GET_ATTRIBUTE.invokeExact(deviceGetAttribute, value, attribute, device);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuDevicePrimaryCtxRetain(MemorySegment context, int device) {
+    try {
+      return (int) DEVICE_PRIMARY_CTX_RETAIN.invokeExact(devicePrimaryCtxRetain, context, device);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuDevicePrimaryCtxRelease(int device) {
+    try {
+      return (int) DEVICE_PRIMARY_CTX_RELEASE.invokeExact(devicePrimaryCtxRelease, device);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuCtxSetCurrent(long context) {
+    try {
+      return (int) CTX_SET_CURRENT.invokeExact(ctxSetCurrent, context);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuMemGetInfo(MemorySegment free, MemorySegment total) {
+    try {
+      return (int) MEM_GET_INFO.invokeExact(memGetInfo, free, total);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuMemAlloc(MemorySegment address, long bytes) {
+    try {
+      return (int) MEM_ALLOC.invokeExact(memAlloc, address, bytes);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuMemFree(long address) {
+    try {
+      return (int) MEM_FREE.invokeExact(memFree, address);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuMemAllocHost(MemorySegment memory, long bytes) {
+    try {
+      return (int) MEM_ALLOC_HOST.invokeExact(memAllocHost, memory, bytes);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuMemFreeHost(MemorySegment memory) {
+    try {
+      return (int) MEM_FREE_HOST.invokeExact(memFreeHost, memory);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuMemcpyHtoDAsync(long to, MemorySegment from, long bytes, long stream) {
+    try {
+      return (int) MEMCPY_H_TO_D_ASYNC.invokeExact(memcpyHtoDAsync, to, from, bytes, stream);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuMemcpyDtoHAsync(MemorySegment to, long from, long bytes, long stream) {
+    try {
+      return (int) MEMCPY_D_TO_H_ASYNC.invokeExact(memcpyDtoHAsync, to, from, bytes, stream);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuMemcpyDtoDAsync(long to, long from, long bytes, long stream) {
+    try {
+      return (int) MEMCPY_D_TO_D_ASYNC.invokeExact(memcpyDtoDAsync, to, from, bytes, stream);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuMemsetD8Async(long address, byte value, long bytes, long stream) {
+    try {
+      return (int) MEMSET_D8_ASYNC.invokeExact(memsetD8Async, address, value, bytes, stream);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuStreamCreate(MemorySegment stream, int flags) {
+    try {
+      return (int) STREAM_CREATE.invokeExact(streamCreate, stream, flags);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuStreamDestroy(long stream) {
+    try {
+      return (int) STREAM_DESTROY.invokeExact(streamDestroy, stream);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuStreamSynchronize(long stream) {
+    try {
+      return (int) STREAM_SYNCHRONIZE.invokeExact(streamSynchronize, stream);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuStreamWaitEvent(long stream, long event, int flags) {
+    try {
+      return (int) STREAM_WAIT_EVENT.invokeExact(streamWaitEvent, stream, event, flags);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuEventCreate(MemorySegment event, int flags) {
+    try {
+      return (int) EVENT_CREATE.invokeExact(eventCreate, event, flags);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuEventDestroy(long event) {
+    try {
+      return (int) EVENT_DESTROY.invokeExact(eventDestroy, event);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuEventRecord(long event, long stream) {
+    try {
+      return (int) EVENT_RECORD.invokeExact(eventRecord, event, stream);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuEventSynchronize(long event) {
+    try {
+      return (int) EVENT_SYNCHRONIZE.invokeExact(eventSynchronize, event);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuModuleLoadData(MemorySegment module, MemorySegment image) {
+    try {
+      return (int) MODULE_LOAD_DATA.invokeExact(moduleLoadData, module, image);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuModuleUnload(long module) {
+    try {
+      return (int) MODULE_UNLOAD.invokeExact(moduleUnload, module);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuModuleGetFunction(MemorySegment function, long module, MemorySegment name) {
+    try {
+      return (int) MODULE_GET_FUNCTION.invokeExact(moduleGetFunction, function, module, name);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuFuncSetAttribute(long function, int attribute, int value) {
+    try {
+      return (int) FUNC_SET_ATTRIBUTE.invokeExact(funcSetAttribute, function, attribute, value);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuLaunchKernel(
+      long function,
+      int gridX,
+      int gridY,
+      int gridZ,
+      int blockX,
+      int blockY,
+      int blockZ,
+      int sharedBytes,
+      long stream,
+      MemorySegment parameters,
+      MemorySegment extra) {
+    try {
+      return (int)
+          LAUNCH_KERNEL.invokeExact(
+              launchKernel,
+              function,
+              gridX,
+              gridY,
+              gridZ,
+              blockX,
+              blockY,
+              blockZ,
+              sharedBytes,
+              stream,
+              parameters,
+              extra);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+}

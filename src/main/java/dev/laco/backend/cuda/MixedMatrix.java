@@ -1,0 +1,39 @@
+package dev.laco.backend.cuda;
+
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorMix;
+import dev.laco.model.DType;
+import java.util.List;
+
+/**
+ * A matrix that is never stored: a product by it mixes its tiles on the way.
+ *
+ * @param mix what it would be
+ * @param sources of the mix, all of one 16-bit dtype
+ */
+record MixedMatrix(TensorMix mix, List<CudaTensor> sources) implements Tensor {
+  @Override
+  public DType dtype() {
+    return mix.out().dtype();
+  }
+
+  @Override
+  public long rows() {
+    return mix.out().rows();
+  }
+
+  @Override
+  public long columns() {
+    return mix.out().columns();
+  }
+
+  @Override
+  public Tensor slice(long from, long to) {
+    throw new UnsupportedOperationException("a matrix that is mixed in a product has no memory");
+  }
+
+  @Override
+  public Tensor reshape(long rows, long columns) {
+    throw new UnsupportedOperationException("a matrix that is mixed in a product has no memory");
+  }
+}

@@ -1,0 +1,24 @@
+package dev.laco.backend.cuda;
+
+import dev.laco.ResourceException;
+
+/** The machine or this build cannot run the CUDA backend. */
+public final class NoCudaException extends ResourceException {
+  private static final long serialVersionUID = 1L;
+
+  private final String reason;
+
+  /**
+   * @param reason what is missing
+   * @param help what the user can do about it, beside taking the processor
+   */
+  NoCudaException(String reason, String help) {
+    super(reason + "; " + help + ", or use --device cpu");
+    this.reason = reason;
+  }
+
+  /** What is missing, without what to do about it. */
+  public String reason() {
+    return reason;
+  }
+}

@@ -1,0 +1,233 @@
+package dev.laco.backend.cuda;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.ResourceException;
+import dev.laco.ffi.LibrarySearch;
+import dev.laco.model.DType;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Nested;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
+
+/** What both bindings of the driver must do, on the emulated device. */
+class CudaDriverTest {
+  @Nested
+  class Ffm extends Contract {
+    Ffm() {
+      super(CudaBinding.FFM);
+    }
+  }
+
+  @Nested
+  class Jcuda extends Contract {
+    Jcuda() {
+      super(CudaBinding.JCUDA);
+    }
+  }
+
+  abstract static class Contract {
+    private static final int INVALID_VALUE = 1;
+    private static final int INVALID_DEVICE = 101;
+    private static final int INVALID_HANDLE = 400;
+    private static final int NOT_FOUND = 500;
+
+    private final CudaBinding binding;
+    private final Arena arena = Arena.ofConfined();
+    private CudaDriver driver;
+    private int device;
+
+    Contract(CudaBinding binding) {
+      this.binding = binding;
+    }
+
+    @BeforeEach
+    void openDriver() {
+      EmulatedDevice.reset();
+      driver = CudaProbe.driver(binding);
+      device = driver.device(0);
+      driver.makeCurrent(driver.retainContext(device));
+    }
+
+    @AfterEach
+    void closeDriver() {
+      driver.releaseContext(device);
+      assertEquals(0, EmulatedDevice.liveAllocations());
+      arena.close();
+    }
+
+    @Test
+    void describesTheDevice() {
+      EmulatedDevice.computeCapability(8, 6);
+      EmulatedDevice.memory(3L << 30);
+      assertEquals(binding, driver.binding());
+      assertTrue(driver.version() >= 12_000);
+      assertEquals(1, driver.deviceCount());
+      assertTrue(driver.name(device).contains("emulated"), driver.name(device));
+      assertEquals(3L << 30, driver.totalMemory(device));
+      assertEquals(8, driver.attribute(CudaDriver.CAPABILITY_MAJOR, device));
+      assertEquals(6, driver.attribute(CudaDriver.CAPABILITY_MINOR, device));
+    }
+
+    @Test
+    void countsFreeMemory() {
+      long free = driver.memory().free();
+      long address = driver.allocate(1 << 20);
+      assertTrue(driver.memory().free() <= free - (1 << 20));
+      assertTrue(driver.memory().total() >= free);
+      driver.free(address);
+      assertEquals(free, driver.memory().free());
+    }
+
+    @Test
+    void memoryGoesUpAcrossAndDown() {
+      byte[] values = {1, -2, 3, 4, 5, -128, 127};
+      long stream = driver.createStream();
+      long a = driver.allocate(values.length);
+      long b = driver.allocate(values.length);
+      MemorySegment host = driver.allocateHost(values.length);
+      assertEquals(0, a % 256);
+      host.copyFrom(MemorySegment.ofArray(values));
+      driver.copyToDevice(a, host, stream);
+      driver.zero(b, values.length, stream);
+      driver.copy(b + 1, a + 1, 5, stream);
+      driver.synchronize(stream);
+      driver.copyToHost(host, b, stream);
+      driver.synchronize(stream);
+      assertArrayEquals(new byte[] {0, -2, 3, 4, 5, -128, 0}, host.toArray(JAVA_BYTE));
+      driver.freeHost(host);
+      driver.free(a);
+      driver.free(b);
+      driver.destroyStream(stream);
+    }
+
+    @Test
+    void pinnedMemoryIsAsLargeAsItIs() {
+      MemorySegment host = driver.allocateHost(12345);
+      assertEquals(12345, host.byteSize());
+      driver.freeHost(host);
+    }
+
+    @Test
+    void streamsWaitForEvents() {
+      long first = driver.createStream();
+      long second = driver.createStream();
+      long event = driver.createEvent();
+      assertNotEquals(first, second);
+      driver.synchronizeEvent(event);
+      driver.record(event, first);
+      driver.await(second, event);
+      driver.synchronizeEvent(event);
+      driver.synchronize(second);
+      driver.destroyEvent(event);
+      driver.destroyStream(first);
+      driver.destroyStream(second);
+    }
+
+    @Test
+    void launchesAKernel() {
+      float[] x = {1, 2, 3};
+      long stream = driver.createStream();
+      long a = driver.allocate(12);
+      long b = driver.allocate(12);
+      MemorySegment host = driver.allocateHost(12);
+      host.copyFrom(MemorySegment.ofArray(x));
+      driver.copyToDevice(a, host, stream);
+      driver.copyToDevice(b, host, stream);
+      long module = driver.loadModule(image("add"));
+      long function = driver.function(module, Kernel.ADD.entry(DType.F32));
+      driver.launch(function, 1, 1, 1, 256, 0, stream, extra(a, b, 3));
+      driver.copyToHost(host, a, stream);
+      driver.synchronize(stream);
+      assertArrayEquals(new float[] {2, 4, 6}, host.toArray(ValueLayout.JAVA_FLOAT));
+      driver.unloadModule(module);
+      driver.freeHost(host);
+      driver.free(a);
+      driver.free(b);
+      driver.destroyStream(stream);
+    }
+
+    @Test
+    void everyErrorCarriesCallCodeNameAndText() {
+      long module = driver.loadModule(image("add"));
+      long function = driver.function(module, Kernel.ADD.entry(DType.F32));
+      long stream = driver.createStream();
+      MemorySegment host = driver.allocateHost(16);
+      assertFails("cuDeviceGet", INVALID_DEVICE, () -> driver.device(7));
+      assertFails("cuMemAlloc", INVALID_VALUE, () -> driver.allocate(0));
+      assertFails("cuMemAlloc", CudaException.OUT_OF_MEMORY, () -> driver.allocate(1L << 50));
+      assertFails("cuMemFree", INVALID_VALUE, () -> driver.free(12345));
+      assertFails("cuMemcpyHtoDAsync", INVALID_VALUE, () -> driver.copyToDevice(77, host, stream));
+      assertFails("cuMemcpyDtoHAsync", INVALID_VALUE, () -> driver.copyToHost(host, 77, stream));
+      assertFails("cuMemcpyDtoDAsync", INVALID_VALUE, () -> driver.copy(77, 78, 16, stream));
+      assertFails("cuMemsetD8Async", INVALID_VALUE, () -> driver.zero(77, 16, stream));
+      assertFails("cuStreamSynchronize", INVALID_HANDLE, () -> driver.synchronize(999));
+      assertFails("cuModuleGetFunction", NOT_FOUND, () -> driver.function(module, "laco_absent"));
+      assertFails(
+          "cuLaunchKernel",
+          INVALID_VALUE,
+          () -> driver.launch(function, 1, 1, 1, 2048, 0, stream, extra(0, 0, 0)));
+      assertFalse(driver.isPoisoned());
+      driver.freeHost(host);
+      driver.destroyStream(stream);
+      driver.unloadModule(module);
+    }
+
+    @Test
+    void aStickyErrorPoisonsTheDriver() {
+      long module = driver.loadModule(image("add"));
+      long function = driver.function(module, Kernel.ADD.entry(DType.F32));
+      long stream = driver.createStream();
+      EmulatedDevice.failLaunch(1, 700);
+      // The device finds out later.
+      driver.launching("laco_add");
+      driver.launch(function, 1, 1, 1, 256, 0, stream, extra(0, 0, 0));
+      assertFalse(driver.isPoisoned());
+      CudaException e = assertFails("cuStreamSynchronize", 700, () -> driver.synchronize(stream));
+      assertTrue(e.getMessage().endsWith("; kernels were launched up to laco_add"), e.getMessage());
+      assertTrue(driver.isPoisoned());
+      assertFails("cuMemAlloc", 700, () -> driver.allocate(16));
+    }
+
+    private static CudaException assertFails(String call, int code, Executable action) {
+      CudaException e = assertThrows(CudaException.class, action);
+      assertEquals(code, e.code(), e.getMessage());
+      assertTrue(
+          e.getMessage().matches(call + ": CUDA_ERROR_\\w+ \\(" + code + "\\), .+"),
+          e.getMessage());
+      return e;
+    }
+
+    private MemorySegment image(String file) {
+      return KernelImages.forDriver(driver.version()).load(file, arena);
+    }
+
+    /** Arguments of {@code laco_add_f32_v1}, as cuLaunchKernel's extra array. */
+    private MemorySegment extra(long x, long y, long n) {
+      MemorySegment arguments = arena.allocateFrom(ValueLayout.JAVA_LONG, x, y, n);
+      MemorySegment size = arena.allocateFrom(ValueLayout.JAVA_LONG, arguments.byteSize());
+      return arena.allocateFrom(
+          ValueLayout.JAVA_LONG, 1, arguments.address(), 2, size.address(), 0);
+    }
+  }
+
+  @Test
+  void aLibraryWithoutTheDriversFunctionsIsNoDriver() {
+    String message =
+        assertThrows(
+                ResourceException.class,
+                () -> new FfmDriver(new LibrarySearch("absent").soname("libc.so.6").load()))
+            .getMessage();
+    assertTrue(message.startsWith("libc.so.6 has no function cuInit"), message);
+  }
+}

@@ -1,0 +1,49 @@
+package dev.laco.backend.cuda;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import dev.laco.Fixtures;
+import dev.laco.apply.PlanApplier;
+import dev.laco.backend.Compute;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
+import dev.laco.model.PackedSequences;
+import dev.laco.scoring.CachedScorer;
+import java.util.List;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** What a trial costs beside its work. */
+class CudaSteadyStateTest {
+  @ParameterizedTest
+  @CsvSource({"llama_tied_rope3,F32", "llama_tied_rope3,AUTO", "llama_untied_gqa,AUTO"})
+  void aTrialAllocatesNothingAndWaitsOnce(String fixture, Compute compute) {
+    EmulatedDevice.reset();
+    try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));
+        CudaBackend backend = CudaBackend.open(compute, 0, CudaBinding.FFM)) {
+      CollapsePlan.Source source = PlanApplier.source(checkpoint);
+      CollapsePlan identity = CollapsePlan.identity(source);
+      MergeRule rule = MergeRule.parse("rdsc");
+      try (CachedScorer scorer =
+          new CachedScorer(
+              backend,
+              checkpoint.config(),
+              checkpoint,
+              source,
+              PackedSequences.of(Fixtures.tokens(fixture, "calib")))) {
+        // The first trial makes the scratch layer.
+        scorer.score(List.of(identity.fold(2, 2, rule, NormsPolicy.MERGE)));
+        for (int base = 4; base > 0; base--) {
+          long allocations = EmulatedDevice.allocations();
+          long waits = EmulatedDevice.synchronizations();
+          scorer.score(List.of(identity.fold(base, 2, rule, NormsPolicy.MERGE)));
+          assertEquals(allocations, EmulatedDevice.allocations());
+          assertEquals(waits + 1, EmulatedDevice.synchronizations());
+        }
+      }
+    }
+    assertEquals(0, EmulatedDevice.liveAllocations());
+  }
+}

@@ -1,0 +1,99 @@
+package dev.laco.backend.cuda;
+
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import dev.laco.ffi.Downcalls;
+import dev.laco.ffi.LibrarySearch;
+import dev.laco.ffi.NativeLibrary;
+import java.lang.foreign.MemoryLayout;
+import java.lang.invoke.MethodHandle;
+
+/**
+ * The stand-in driver that these tests run on, told to fail or to be another machine. It is one per
+ * process: a test resets it first.
+ */
+public final class EmulatedDevice {
+  private static final NativeLibrary LIBRARY = new LibrarySearch("cuda").load();
+
+  private EmulatedDevice() {}
+
+  /** As it was when it was loaded. */
+  public static void reset() {
+    call("laco_standin_reset");
+  }
+
+  /** The {@code nth} allocation from now on fails, the first being 1. */
+  public static void failAllocation(long nth) {
+    call("laco_standin_fail_allocation", nth);
+  }
+
+  /** The {@code nth} launch from now on fails with {@code code}. */
+  public static void failLaunch(long nth, int code) {
+    call("laco_standin_fail_launch", nth, code);
+  }
+
+  /** What the driver says of its version. */
+  public static void driverVersion(int version) {
+    call("laco_standin_driver_version", version);
+  }
+
+  /** What the device says of its compute capability. */
+  public static void computeCapability(int major, int minor) {
+    call("laco_standin_compute_capability", major, minor);
+  }
+
+  /** How many devices there are. */
+  public static void deviceCount(int count) {
+    call("laco_standin_device_count", count);
+  }
+
+  /** Bytes of memory of the device. */
+  public static void memory(long bytes) {
+    call("laco_standin_memory", bytes);
+  }
+
+  /** Launches so far. */
+  public static long launches() {
+    return ask("laco_standin_launches");
+  }
+
+  /** Allocations so far, pinned ones included. */
+  public static long allocations() {
+    return ask("laco_standin_allocations");
+  }
+
+  /** Allocations that were not freed. */
+  public static long liveAllocations() {
+    return ask("laco_standin_live_allocations");
+  }
+
+  /** How often the host waited for the device. */
+  public static long synchronizations() {
+    return ask("laco_standin_synchronizations");
+  }
+
+  private static long ask(String function) {
+    try {
+      return (long) Downcalls.ofLong().invokeExact(LIBRARY.function(function));
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  private static void call(String function, Object... arguments) {
+    MemoryLayout[] layouts = new MemoryLayout[arguments.length];
+    Object[] all = new Object[arguments.length + 1];
+    all[0] = LIBRARY.function(function);
+    for (int i = 0; i < arguments.length; i++) {
+      layouts[i] = arguments[i] instanceof Long ? JAVA_LONG : JAVA_INT;
+      all[i + 1] = arguments[i];
+    }
+    MethodHandle handle = Downcalls.ofVoid(layouts);
+    try {
+      handle.invokeWithArguments(all);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+}

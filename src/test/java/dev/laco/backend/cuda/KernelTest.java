@@ -1,0 +1,88 @@
+package dev.laco.backend.cuda;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.abort;
+
+import dev.laco.backend.cuda.Fatbin.Parameter;
+import dev.laco.model.DType;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.regex.Pattern;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** The table of kernels against the machine code that was built; no GPU is needed. */
+class KernelTest {
+  private static final Path BUILT = Path.of("target/classes/dev/laco/cuda");
+
+  /** Every kernel must be there for each of these, beside the PTX. */
+  private static final Set<Integer> ARCHITECTURES = Set.of(80, 86, 89, 90, 100, 120);
+
+  /** Built and tested, and not called by an op yet. */
+  private static final Pattern NOT_CALLED =
+      Pattern.compile(
+          "laco_(add_)?layer_norm_\\w+|laco_cosine_pairs_\\w+|laco_collapse_product_\\w+_v1");
+
+  @ParameterizedTest
+  @ValueSource(ints = {13, 12})
+  void everyKernelHasTheParametersThatWePass(int cuda) {
+    for (String file : Kernel.files()) {
+      Map<Integer, Map<String, List<Parameter>>> built = read(cuda, file);
+      assertTrue(built.keySet().containsAll(ARCHITECTURES), file + " is for " + built.keySet());
+      for (Kernel kernel : Kernel.values()) {
+        if (kernel.file().equals(file)) {
+          for (DType dtype : kernel.dtypes()) {
+            String entry = kernel.entry(dtype);
+            built.forEach(
+                (architecture, kernels) ->
+                    assertEquals(
+                        packed(kernel), kernels.get(entry), entry + " of sm_" + architecture));
+          }
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {13, 12})
+  void everyKernelThatIsBuiltIsCalled(int cuda) {
+    Set<String> built = new TreeSet<>();
+    for (String file : Kernel.files()) {
+      read(cuda, file).values().forEach(kernels -> built.addAll(kernels.keySet()));
+    }
+    for (Kernel kernel : Kernel.values()) {
+      kernel.dtypes().forEach(dtype -> built.remove(kernel.entry(dtype)));
+    }
+    built.removeIf(NOT_CALLED.asMatchPredicate());
+    assertEquals(Set.of(), built);
+  }
+
+  private static Map<Integer, Map<String, List<Parameter>>> read(int cuda, String file) {
+    Path fatbin = BUILT.resolve(cuda + "/" + file + ".fatbin");
+    if (!Files.exists(fatbin)) {
+      assertFalse("true".equals(System.getenv("CI")), () -> fatbin + " was not built");
+      abort("no machine code was built: there is no nvcc");
+    }
+    return Fatbin.read(fatbin);
+  }
+
+  /** Where the packed arguments of a launch lie. */
+  private static List<Parameter> packed(Kernel kernel) {
+    List<Parameter> parameters = new ArrayList<>();
+    int end = 0;
+    for (Kernel.Parameter parameter : kernel.parameters()) {
+      int size = parameter.byteSize();
+      int offset = (end + size - 1) / size * size;
+      parameters.add(new Parameter(offset, size));
+      end = offset + size;
+    }
+    return parameters;
+  }
+}
