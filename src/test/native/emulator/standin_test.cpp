@@ -203,6 +203,29 @@ TEST(standin_gives_poisoned_memory) {
   REFUSED(CUDA_ERROR_INVALID_VALUE, cuMemAlloc_v2(&none, 0));
 }
 
+TEST(standin_poisons_large_memory) {
+  Device device;
+  const size_t bytes = (9 << 20) + 12;
+  const CUdeviceptr memory = device.allocate(bytes);
+  const auto all = [&] { return device.download<unsigned char>(memory, bytes); };
+  const auto poisoned = [](unsigned char c) { return c == 0xff; };
+  std::vector<unsigned char> now = all();
+  CHECK(std::all_of(now.begin(), now.end(), poisoned));
+  OK(cuMemsetD8_v2(memory, 7, bytes));
+  now = all();
+  CHECK(std::count(now.begin(), now.end(), 7) == static_cast<std::ptrdiff_t>(bytes));
+  OK(cuMemFree_v2(memory));
+  if (!kSanitized) {
+    const auto* begin = reinterpret_cast<const unsigned char*>(memory);
+    CHECK(std::all_of(begin, begin + bytes, poisoned));
+  }
+  REFUSED(CUDA_ERROR_INVALID_VALUE, cuMemsetD8_v2(memory, 7, 1));
+  CHECK(std::strstr(laco_standin_last_error(), "freed") != nullptr);
+  const CUdeviceptr other = device.allocate(bytes);
+  OK(cuMemcpyDtoH_v2(now.data(), other, bytes));
+  CHECK(std::all_of(now.begin(), now.end(), poisoned));
+}
+
 TEST(standin_counts_memory) {
   Device device;
   laco_standin_memory(4096);

@@ -71,6 +71,12 @@ struct Matrix {
   template <class T, class Widen>
   void convert(int64_t first, int64_t step, int64_t count, float* to, Widen widen) const {
     const T* from = static_cast<const T*>(data) + first;
+    if (step == 1) {  // in vectors
+      for (int64_t k = 0; k < count; k++) {
+        to[k] = widen(from[k]);
+      }
+      return;
+    }
     for (int64_t k = 0; k < count; k++) {
       to[k] = widen(from[k * step]);
     }

@@ -1,7 +1,13 @@
 #include "memory.hpp"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "fiber.hpp"
 
@@ -12,6 +18,7 @@ constexpr size_t kAlignment = 256;
 constexpr size_t kZone = 256;
 constexpr unsigned char kPoison = 0xff;  // NaN in every type
 constexpr size_t kKeepFreed = size_t{16} << 20;
+constexpr size_t kLarge = size_t{1} << 20;
 
 bool poisoned(const unsigned char* from, size_t bytes) {
 #ifdef __SANITIZE_ADDRESS__
@@ -27,6 +34,66 @@ std::string describe(const void* pointer, size_t bytes) {
   char text[64];
   std::snprintf(text, sizeof(text), "%zu bytes at %p", bytes, pointer);
   return text;
+}
+
+// Large blocks are views of a file of poison, each with its own copies of the pages that it writes: what nobody
+// touches costs nothing, neither when it is given out nor when it is poisoned again.
+constexpr size_t kPoisonFile = size_t{4} << 20;
+
+int poison_file() {
+  static const int file = [] {
+    const int made = memfd_create("poison", 0);
+    const std::vector<unsigned char> bytes(kPoisonFile, kPoison);
+    return made >= 0 && write(made, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()) ? made : -1;
+  }();
+  return file;
+}
+
+bool map_poison(unsigned char* block, size_t bytes) {
+  for (size_t at = 0; at < bytes; at += kPoisonFile) {
+    if (mmap(block + at, std::min(kPoisonFile, bytes - at), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+             poison_file(), 0) == MAP_FAILED) {
+      return false;
+    }
+  }
+  return true;
+}
+
+unsigned char* take_block(size_t bytes) {
+  if (bytes < kLarge) {
+    auto* block = static_cast<unsigned char*>(std::aligned_alloc(kAlignment, bytes));
+    if (block != nullptr) {
+      std::memset(block, kPoison, bytes);
+    }
+    return block;
+  }
+  void* reserved = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved == MAP_FAILED) {
+    return nullptr;
+  }
+  auto* block = static_cast<unsigned char*>(reserved);
+  if (!map_poison(block, bytes)) {
+    munmap(block, bytes);
+    return nullptr;
+  }
+  return block;
+}
+
+void poison_again(const Allocation& allocation) {
+  if (allocation.block_bytes < kLarge) {
+    std::memset(allocation.block + kZone, kPoison, allocation.bytes);
+  } else {
+    map_poison(allocation.block, allocation.block_bytes);
+  }
+}
+
+void give_back(const Allocation& allocation) {
+  simt::unpoison_for_sanitizer(allocation.block, allocation.block_bytes);
+  if (allocation.block_bytes < kLarge) {
+    std::free(allocation.block);
+  } else {
+    munmap(allocation.block, allocation.block_bytes);
+  }
 }
 
 const char* name(Place place) { return place == Place::kDevice ? "device memory" : "pinned memory"; }
@@ -55,11 +122,10 @@ std::string check_zones_of(uintptr_t data, const Allocation& allocation) {
 void* Memory::allocate(size_t bytes, Place place) {
   const size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
   const size_t block_bytes = kZone + rounded + kZone;
-  auto* block = static_cast<unsigned char*>(std::aligned_alloc(kAlignment, block_bytes));
+  unsigned char* block = take_block(block_bytes);
   if (block == nullptr) {
     return nullptr;
   }
-  std::memset(block, kPoison, block_bytes);
   unsigned char* data = block + kZone;
   simt::poison_for_sanitizer(block, kZone);
   simt::poison_for_sanitizer(data + bytes, rounded - bytes + kZone);
@@ -106,7 +172,7 @@ std::string Memory::release(void* pointer, Place place) {
   const size_t rounded = allocation.block_bytes - 2 * kZone;
   device_bytes_ -= place == Place::kDevice ? rounded : 0;
   std::string problem = check_zones_of(address, allocation);
-  std::memset(pointer, kPoison, allocation.bytes);
+  poison_again(allocation);
   simt::poison_for_sanitizer(pointer, allocation.bytes);
   const std::string older = keep_freed(address, allocation);
   return problem.empty() ? older : problem;
@@ -117,16 +183,16 @@ std::string Memory::keep_freed(uintptr_t data, const Allocation& allocation) {
   freed_order_.push_back(data);
   freed_bytes_ += allocation.block_bytes;
   std::string problem;
-  while (freed_bytes_ > kKeepFreed) {
+  while (freed_bytes_ > kKeepFreed && freed_order_.size() > 1) {
     const auto oldest = freed_.find(freed_order_.front());
-    freed_order_.pop_front();
-    freed_bytes_ -= oldest->second.block_bytes;
-    if (!poisoned(oldest->second.block, oldest->second.block_bytes)) {
-      problem = "a write into freed memory: " + describe(reinterpret_cast<void*>(oldest->first), oldest->second.bytes);
+    const Allocation gone = oldest->second;
+    if (gone.block_bytes < kLarge && !poisoned(gone.block, gone.block_bytes)) {
+      problem = "a write into freed memory: " + describe(gone.block + kZone, gone.bytes);
     }
-    simt::unpoison_for_sanitizer(oldest->second.block, oldest->second.block_bytes);
-    std::free(oldest->second.block);
+    freed_order_.pop_front();
+    freed_bytes_ -= gone.block_bytes;
     freed_.erase(oldest);
+    give_back(gone);
   }
   return problem;
 }
@@ -143,8 +209,7 @@ std::string Memory::check_zones() const {
 void Memory::release_all() {
   for (const auto* map : {&live_, &freed_}) {
     for (const auto& [data, allocation] : *map) {
-      simt::unpoison_for_sanitizer(allocation.block, allocation.block_bytes);
-      std::free(allocation.block);
+      give_back(allocation);
     }
   }
   live_.clear();
