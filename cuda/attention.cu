@@ -8,7 +8,7 @@
 //   laco_attention_<bf16|f16>_v2    both products on tensor cores, queries, keys and values rounded to 16 bits
 //       on the way into shared memory; widths that are multiples of 16, up to 64
 //   laco_attention_<bf16|f16>_v3    the same up to width 128: more registers, so one block per multiprocessor
-//   laco_attention_<bf16|f16>_v4    the same up to width 256: fewer keys at a time, queries not in registers
+//   laco_attention_<bf16|f16>_v4    the same up to width 256: half the keys at a time, queries not in registers
 //       grid (ceil(longest * group / 128), key-value heads, sequences), block 256, shared memory 24576,
 //       65536 and 98304 bytes
 //
@@ -266,8 +266,8 @@ __device__ __forceinline__ bool finite(float x) {
   return fabsf(x) < kOverflow<T>;
 }
 
-// kTileRows rows of keys or values on their way into shared memory: they are asked for before one product
-// and put down, rounded to T, after it, so that memory is waited for while tensor cores work.
+// kTileRows rows of f32 on their way into shared memory: they are asked for before one product and put down,
+// rounded to T, after it, so that memory is waited for while tensor cores work.
 template <class T, int kWidth, int kTileRows>
 struct Transit {
   static constexpr int kLanes = kWidth < 128 ? kWidth / 4 : 32;  // next to each other in a row
@@ -280,28 +280,27 @@ struct Transit {
   __device__ static int row() { return static_cast<int>(threadIdx.x) / kLanes; }
   __device__ static int column() { return static_cast<int>(threadIdx.x) % kLanes * 4; }
 
-  // Of the tile, `rows` rows are there, which are as good as any for those that are not.
-  __device__ __forceinline__ void ask(const float* from, int stride, int rows, int width, bool vectors) {
+  // Row i begins at row_at(i) and has `width` elements; zeros follow.
+  template <class RowAt>
+  __device__ __forceinline__ void ask(RowAt row_at, int width, bool vectors) {
 #pragma unroll
     for (int c = 0; c < kColumnSteps; c++) {
-      if (column() + c * kColumns >= width) {
+      const int at = column() + c * kColumns;
+      if (at >= width) {
 #pragma unroll
         for (int r = 0; r < kRowSteps; r++) {
           quads[r][c] = make_float4(0, 0, 0, 0);
         }
-        continue;
-      }
-      const float* p = from + column() + c * kColumns;
-      if (vectors) {
+      } else if (vectors) {
 #pragma unroll
         for (int r = 0; r < kRowSteps; r++) {
-          quads[r][c] = load4(p + int64_t{min(row() + r * kRowStep, rows - 1)} * stride);
+          quads[r][c] = load4(row_at(row() + r * kRowStep) + at);
         }
       } else {
 #pragma unroll
         for (int r = 0; r < kRowSteps; r++) {
-          const float* q = p + int64_t{min(row() + r * kRowStep, rows - 1)} * stride;
-          quads[r][c] = make_float4(q[0], q[1], q[2], q[3]);
+          const float* p = row_at(row() + r * kRowStep) + at;
+          quads[r][c] = make_float4(p[0], p[1], p[2], p[3]);
         }
       }
     }
@@ -367,16 +366,13 @@ constexpr int kWidthHeld = 128;
 // apart, and of every 8 columns two.
 constexpr int kHalves = 2;
 
-// scores = queries keys^T.
+// scores += queries keys^T, of `width` columns from `column` on.
 template <class T, int kWidth, int kKeys>
 __device__ __forceinline__ void score(const Pieces<T, kWidth>& queries, const uint32_t (&held)[kWidth / 16][4],
-                                      const Pieces<T, kWidth>& keys, float (&scores)[kKeys / 8][4]) {
+                                      const Pieces<T, kWidth>& keys, int column, int width,
+                                      float (&scores)[kKeys / 8][4]) {
 #pragma unroll
-  for (int n = 0; n < kKeys / 8; n++) {
-    scores[n][0] = scores[n][1] = scores[n][2] = scores[n][3] = 0;
-  }
-#pragma unroll
-  for (int k = 0; k < kWidth / 16; k++) {
+  for (int k = column / 16; k < (column + width) / 16; k++) {
     uint32_t query[4] = {held[k][0], held[k][1], held[k][2], held[k][3]};
     if constexpr (kWidth > kWidthHeld) {
       queries.template load<false>(query, 0, k * 16);
@@ -391,12 +387,12 @@ __device__ __forceinline__ void score(const Pieces<T, kWidth>& queries, const ui
   }
 }
 
-// sums += weights values.
+// sums += weights values, of `rows` keys from the tile's row `row` on.
 template <class T, int kWidth, int kKeys>
 __device__ __forceinline__ void weigh(const float (&weights)[kKeys / 8][4], const Pieces<T, kWidth>& values,
-                                      float (&sums)[kWidth / 8][4]) {
+                                      int row, int rows, float (&sums)[kWidth / 8][4]) {
 #pragma unroll
-  for (int k = 0; k < kKeys / 16; k++) {
+  for (int k = row / 16; k < (row + rows) / 16; k++) {
     // What lies as a d of 16 columns lies as an a.
     const float(&low)[4] = weights[2 * k], (&high)[4] = weights[2 * k + 1];
     const uint32_t weight[4] = {narrow_two<T>(low[0], low[1]), narrow_two<T>(low[2], low[3]),
@@ -498,8 +494,9 @@ __device__ __forceinline__ void add_left_out(const Task& task, const int (&posit
   }
 }
 
-// kKeys keys in shared memory at a time.
-template <class T, int kWidth, int kKeys>
+// kKeys keys in shared memory at a time. They come in kParts parts, each while a part of the products is done: more
+// parts take fewer registers.
+template <class T, int kWidth, int kKeys, int kParts>
 __device__ __forceinline__ void attend(const Task& task, const float* alibi, float scale, float soft_cap) {
   const int first = task.first_row(kRows);
   if (first >= task.rows) {
@@ -522,30 +519,36 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   const Pieces<T, kWidth> value_pieces(values, lane % 16, lane / 16 * 8);
 
   if (threadIdx.x < kRows) {
-    // Rows that are not there see what the last one does, or nothing, in a warp that has none.
-    const int row = first + static_cast<int>(threadIdx.x);
-    offsets[threadIdx.x] = task.offset(row);
-    positions[threadIdx.x] = row - row % kRowsOfWarp <= last ? task.position(min(row, last)) : -1;
-    slopes[threadIdx.x] = task.slope(alibi, row);
+    // Rows that are not there do as the last one; in a warp that has none they see nothing.
+    const int row = first + static_cast<int>(threadIdx.x), real = min(row, last);
+    offsets[threadIdx.x] = task.offset(real);
+    positions[threadIdx.x] = row - row % kRowsOfWarp <= last ? task.position(real) : -1;
+    slopes[threadIdx.x] = task.slope(alibi, real);
   }
   const bool vectors = aligned4(task.query) && aligned4(task.key) && aligned4(task.value);
   const int begin = task.seen_from(first), end = task.seen_to(last);
-  Transit<T, kWidth, kKeys> transit;
-  auto ask = [&](const float* from, int start) {
-    transit.ask(from + task.key_offset(start), task.key_stride, min(kKeys, end - start), task.width, vectors);
+  constexpr int kRowsOfPart = kKeys / kParts;
+  Transit<T, kWidth, kRowsOfPart> transit;
+  // A part of the keys, or values, from `start` on; behind the end the last one again, which nobody sees.
+  auto ask = [&](const float* from, int start, int part) {
+    from += task.key_offset(start);
+    const int final = end - 1 - start;
+    transit.ask(
+        [&](int row) { return from + task.key_offset(min(part * kRowsOfPart + row, final)); },
+        task.width, vectors);
   };
-  ask(task.key, begin);
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * (kWidth / 4); i += kThreads) {
-    const int row = i / (kWidth / 4), column = i % (kWidth / 4) * 4;
-    float4 x = make_float4(0, 0, 0, 0);
-    if (first + row <= last && column < task.width) {
-      const float* p = task.query + offsets[row] + column;
-      x = vectors ? load4(p) : make_float4(p[0], p[1], p[2], p[3]);
-    }
-    store4(queries + swizzled<kWidth>(row, column), x);
+#pragma unroll 1
+  for (int row = 0; row < kRows; row += kRows / 2) {
+    Transit<T, kWidth, kRows / 2> half;
+    half.ask([&](int i) { return task.query + offsets[row + i]; }, task.width, vectors);
+    half.put(queries + row * kWidth);
   }
-  transit.put(keys);
+#pragma unroll
+  for (int part = 0; part < kParts; part++) {
+    ask(task.key, begin, part);
+    transit.put(keys + part * kRowsOfPart * kWidth);
+  }
   __syncthreads();
 
   uint32_t held[kWidth / 16][4] = {};
@@ -564,43 +567,52 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   const int all_to = task.seen_to(first);  // all rows of the block see keys [end - window, all_to)
 
   for (int start = begin; start < end; start += kKeys) {
-    ask(task.value, start);
     const bool seen = start <= positions[in_block + kRowsOfWarp - 1] &&
                       start + kKeys > positions[in_block] + 1 - task.window;
-    float scores[kKeys / 8][4];
-    if (seen) {
-      score<T, kWidth, kKeys>(query_pieces, held, key_pieces, scores);
-    }
-
     // Where some rows see some keys only, weights of 0 would meet values that may be NaN or infinite.
     const bool in_part = start < end - task.window || start + kKeys > all_to;
+    float scores[kKeys / 8][4] = {};
     bool left_out = false;
-    if (in_part) {
-      left_out = transit.put_finite(values);
-    } else {
-      transit.put(values);
+#pragma unroll
+    for (int part = 0; part < kParts; part++) {
+      ask(task.value, start, part);
+      if (seen) {
+        constexpr int kColumns = kWidth / kParts;
+        score<T, kWidth, kKeys>(query_pieces, held, key_pieces, part * kColumns, kColumns, scores);
+      }
+      T* const to = values + part * kRowsOfPart * kWidth;
+      if (in_part) {
+        left_out |= transit.put_finite(to);
+      } else {
+        transit.put(to);
+      }
     }
     left_out = __syncthreads_or(left_out) != 0;
-    const bool more = start + kKeys < end;
-    if (more) {
-      ask(task.key, start + kKeys);
-    }
 
-    if (seen) {
-      if (!plain || in_part) {
-        const int position[kHalves] = {positions[own_row], positions[own_row + 8]};
-        const float slope[kHalves] = {slopes[own_row], slopes[own_row + 8]};
-        finish_scores<kKeys>(task, position, slope, start, plain, scale, soft_cap, scores);
+    const bool more = start + kKeys < end;
+#pragma unroll
+    for (int part = 0; part < kParts; part++) {
+      if (more) {
+        ask(task.key, start + kKeys, part);
       }
-      soften<kWidth, kKeys>(scores, log2_scale, rows, sums);
-      weigh<T, kWidth, kKeys>(scores, value_pieces, sums);
-      if (left_out) {
-        const int position[kHalves] = {positions[own_row], positions[own_row + 8]};
-        add_left_out<T, kWidth>(task, position, start, min(kKeys, end - start), sums);
+      if (seen) {
+        if (part == 0) {
+          if (!plain || in_part) {
+            const int position[kHalves] = {positions[own_row], positions[own_row + 8]};
+            const float slope[kHalves] = {slopes[own_row], slopes[own_row + 8]};
+            finish_scores<kKeys>(task, position, slope, start, plain, scale, soft_cap, scores);
+          }
+          soften<kWidth, kKeys>(scores, log2_scale, rows, sums);
+        }
+        weigh<T, kWidth, kKeys>(scores, value_pieces, part * kRowsOfPart, kRowsOfPart, sums);
+      }
+      if (more) {
+        transit.put(keys + part * kRowsOfPart * kWidth);
       }
     }
-    if (more) {
-      transit.put(keys);
+    if (seen && left_out) {
+      const int position[kHalves] = {positions[own_row], positions[own_row + 8]};
+      add_left_out<T, kWidth>(task, position, start, min(kKeys, end - start), sums);
     }
     __syncthreads();
   }
@@ -633,19 +645,19 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
 }  // namespace tensor_cores
 }  // namespace
 
-#define LACO_ATTENTION(name, T, width, keys, blocks)                                                   \
-  extern "C" __global__ void __launch_bounds__(tensor_cores::kThreads, blocks)                         \
-      name(const float* q, const float* k, const float* v, float* out, const int32_t* offsets,         \
-           const int32_t* key_offsets, const int32_t* past, const float* alibi, int32_t heads,         \
-           int32_t key_heads, int32_t head_width, int32_t window, float scale, float soft_cap) {       \
-    const Task task(q, k, v, out, offsets, key_offsets, past, heads, key_heads, head_width, window);   \
-    tensor_cores::attend<T, width, keys>(task, alibi, scale, soft_cap);                                \
-  }                                                                                                    \
+#define LACO_ATTENTION(name, T, width, keys, parts, blocks)                                          \
+  extern "C" __global__ void __launch_bounds__(tensor_cores::kThreads, blocks)                       \
+      name(const float* q, const float* k, const float* v, float* out, const int32_t* offsets,       \
+           const int32_t* key_offsets, const int32_t* past, const float* alibi, int32_t heads,       \
+           int32_t key_heads, int32_t head_width, int32_t window, float scale, float soft_cap) {     \
+    const Task task(q, k, v, out, offsets, key_offsets, past, heads, key_heads, head_width, window); \
+    tensor_cores::attend<T, width, keys, parts>(task, alibi, scale, soft_cap);                       \
+  }                                                                                                  \
   LACO_EXPORT(name)
 
-LACO_ATTENTION(laco_attention_bf16_v2, __nv_bfloat16, 64, 32, 2)
-LACO_ATTENTION(laco_attention_bf16_v3, __nv_bfloat16, 128, 64, 1)
-LACO_ATTENTION(laco_attention_bf16_v4, __nv_bfloat16, 256, 32, 1)
-LACO_ATTENTION(laco_attention_f16_v2, __half, 64, 32, 2)
-LACO_ATTENTION(laco_attention_f16_v3, __half, 128, 64, 1)
-LACO_ATTENTION(laco_attention_f16_v4, __half, 256, 32, 1)
+LACO_ATTENTION(laco_attention_bf16_v2, __nv_bfloat16, 64, 32, 1, 2)
+LACO_ATTENTION(laco_attention_bf16_v3, __nv_bfloat16, 128, 64, 1, 1)
+LACO_ATTENTION(laco_attention_bf16_v4, __nv_bfloat16, 256, 32, 2, 1)
+LACO_ATTENTION(laco_attention_f16_v2, __half, 64, 32, 1, 2)
+LACO_ATTENTION(laco_attention_f16_v3, __half, 128, 64, 1, 1)
+LACO_ATTENTION(laco_attention_f16_v4, __half, 256, 32, 2, 1)
