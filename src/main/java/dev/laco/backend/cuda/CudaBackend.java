@@ -30,12 +30,11 @@ import org.jspecify.annotations.Nullable;
 public final class CudaBackend implements Backend {
   /**
    * Up to so many rows a mixed matrix is not stored but mixed while it is multiplied by, on cards
-   * with fast f64. By arithmetic: the four matrices of a layer of 7B parameters' kind, 0.4 GB, are
-   * read in 0.54 ms at 3 TB/s; to write and read a mixed one takes 0.27 ms more. Without it every
-   * 128 rows mix again, 0.11 ms on an H100, from sources that the cache mostly has. Not measured
-   * yet on a GPU.
+   * with fast f64: the rows of one block of the kernel, which mixes anew for every block. By the
+   * arithmetic in {@code cuda/collapse_product.cu} it wins there, and is overtaken somewhere
+   * between 250 and 400 rows. Not measured yet on a GPU.
    */
-  private static final int FUSED_ROWS = 384;
+  private static final int FUSED_ROWS = CollapseProduct.ROWS;
 
   /** Another number for {@link #FUSED_ROWS}, to measure; 0 never fuses. */
   private static final String FUSED_ROWS_PROPERTY = "laco.cuda.fused-rows";

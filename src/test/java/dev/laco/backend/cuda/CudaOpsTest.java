@@ -159,8 +159,8 @@ class CudaOpsTest {
       TensorMix halves = run.mix(weight(DType.BF16, 8, 8), DType.BF16);
       TensorMix floats = run.mix(weight(DType.F32, 8, 8), DType.F32);
       TensorMix row = run.mix(weight(DType.BF16, 1, 8), DType.BF16);
-      assertInstanceOf(MixedMatrix.class, backend.mixed(List.of(halves), 384).getFirst());
-      assertEquals(List.of(halves.out()), backend.mixed(List.of(halves), 385));
+      assertInstanceOf(MixedMatrix.class, backend.mixed(List.of(halves), 128).getFirst());
+      assertEquals(List.of(halves.out()), backend.mixed(List.of(halves), 129));
       assertEquals(List.of(floats.out()), backend.mixed(List.of(floats), 1));
       assertEquals(List.of(row.out()), backend.mixed(List.of(row), 1));
     }
