@@ -9,6 +9,7 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The fatbins that the build put into the jar, one set for drivers of CUDA 13 and one for older
@@ -30,14 +31,24 @@ final class KernelImages {
   }
 
   /**
-   * The images for a driver.
+   * The images for a driver. A new driver takes the older set, too, where a build has no other.
    *
    * @param driverVersion as {@link CudaDriver#version}
    */
   static KernelImages forDriver(int driverVersion) {
+    boolean newest = driverVersion >= CUDA_13 && (isBuilt(13) || !isBuilt(12));
     return new KernelImages(
         Optional.ofNullable(System.getProperty(PROPERTY)).map(Path::of),
-        "/dev/laco/cuda/" + (driverVersion >= CUDA_13 ? 13 : 12) + "/");
+        resources(newest ? 13 : 12));
+  }
+
+  private static String resources(int cuda) {
+    return "/dev/laco/cuda/" + cuda + "/";
+  }
+
+  private static boolean isBuilt(int cuda) {
+    String any = resources(cuda) + Kernel.files().getFirst() + ".fatbin";
+    return KernelImages.class.getResource(any) != null;
   }
 
   /** Where they come from, for people. */
@@ -59,7 +70,8 @@ final class KernelImages {
           throw new NoCudaException(
               "this build has no CUDA kernels (%s.fatbin is missing in %s)"
                   .formatted(file, location()),
-              "build it with an nvcc on PATH, in CUDA_HOME or in /usr/local/cuda");
+              "build it with an nvcc on PATH, in CUDA_HOME or in /usr/local/cuda, or with the one that"
+                  + " scripts/cuda_toolchain gets");
         }
       } catch (IOException e) {
         throw new UncheckedIOException(e);
@@ -84,7 +96,7 @@ final class KernelImages {
     }
   }
 
-  private @org.jspecify.annotations.Nullable InputStream open(String file) throws IOException {
+  private @Nullable InputStream open(String file) throws IOException {
     String name = file + ".fatbin";
     if (folder.isEmpty()) {
       return KernelImages.class.getResourceAsStream(resources + name);
