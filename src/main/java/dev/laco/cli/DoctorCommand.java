@@ -23,6 +23,9 @@ import picocli.CommandLine.Mixin;
     versionProvider = Version.class,
     footer = {"", "Example:", "  laco doctor"})
 final class DoctorCommand implements Callable<Integer> {
+  /** How a device begins that cannot be used; what is missing follows. */
+  private static final String NOT_USABLE = "not usable: ";
+
   @Mixin OutputOptions output;
 
   @Override
@@ -39,7 +42,11 @@ final class DoctorCommand implements Callable<Integer> {
                   console.result(
                       String.format(Locale.ROOT, "%-14s %s%n", f.getKey(), f.getValue().asText())));
     }
-    return findings.path("cpu").asText().startsWith("cpu") ? 0 : 4;
+    return isUsable(findings, "cpu") || isUsable(findings, "cuda") ? 0 : 4;
+  }
+
+  private static boolean isUsable(ObjectNode findings, String device) {
+    return !findings.path(device).asText().startsWith(NOT_USABLE);
   }
 
   private static ObjectNode findings() {
@@ -61,7 +68,7 @@ final class DoctorCommand implements Callable<Integer> {
       json.put("oneDNN", libraries.oneDnn().location());
       json.put("OpenMP", libraries.openMp().location());
     } catch (ResourceException e) {
-      json.put("cpu", "not usable: " + e.getMessage());
+      json.put("cpu", NOT_USABLE + e.getMessage());
     }
     CudaProbe.report().forEach(json::put);
     json.put("reference", "plain Java, always there");
