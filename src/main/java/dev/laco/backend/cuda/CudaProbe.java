@@ -107,9 +107,9 @@ public final class CudaProbe {
       }
       lines.put("cudaBinding", "ffm, since it needs no library of its own; " + jcuda());
       KernelImages images = KernelImages.forDriver(driver.version());
-      lines.put("cudaKernels", images.location());
       device(driver, 0);
       images.require();
+      lines.put("cudaKernels", images.location());
       CublasLibrary library = CublasLibrary.find(driver.version());
       lines.put(
           "cuBLAS",

@@ -68,8 +68,8 @@ final class KernelImages {
       try (InputStream in = open(file)) {
         if (in == null) {
           throw new NoCudaException(
-              "this build has no CUDA kernels (%s.fatbin is missing in %s)"
-                  .formatted(file, location()),
+              "this build has no CUDA kernels (%s.fatbin is missing %s)"
+                  .formatted(file, folder.map(path -> "in " + path).orElse("in the jar")),
               "build it with an nvcc on PATH, in CUDA_HOME or in /usr/local/cuda, or with the one that"
                   + " scripts/cuda_toolchain gets");
         }
