@@ -128,9 +128,12 @@ find_nvcc() {
     nvcc=$(type -P "$named") || die 4 "$named, named by LACO_NVCC or CUDACXX, is no program"
     return
   fi
-  for folder in "" "${CUDA_HOME:-}" "${CUDA_PATH:-}" "${CUDAToolkit_ROOT:-}" /usr/local/cuda /opt/cuda \
+  nvcc=$(type -P nvcc) && return
+  # Looked for at every start of an engine without CUDA kernels: no process for each folder.
+  for folder in "${CUDA_HOME:-}" "${CUDA_PATH:-}" "${CUDAToolkit_ROOT:-}" /usr/local/cuda /opt/cuda \
     "${BASH_SOURCE[0]%/*}/../target/cuda/toolkit"; do
-    nvcc=$(type -P "${folder:+$folder/bin/}nvcc") && return
+    nvcc=$folder/bin/nvcc
+    [[ -z $folder || ! -f $nvcc || ! -x $nvcc ]] || return 0
   done
   return 1
 }
