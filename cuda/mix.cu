@@ -34,7 +34,7 @@ struct MixJob {
 };
 static_assert(sizeof(MixJob) == 64, "the host packs these");
 
-// As CpuKernels.java numbers them.
+// As KernelCode.java numbers them.
 enum : int32_t { kF32 = 0, kF16 = 1, kBf16 = 2 };
 
 constexpr int kThreads = 256;

@@ -11,6 +11,7 @@ import dev.laco.backend.cpu.CpuLibraries;
 import dev.laco.backend.cuda.CudaProbe;
 import java.util.Locale;
 import java.util.concurrent.Callable;
+import java.util.function.Consumer;
 import java.util.stream.Collectors;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -23,15 +24,15 @@ import picocli.CommandLine.Mixin;
     versionProvider = Version.class,
     footer = {"", "Example:", "  laco doctor"})
 final class DoctorCommand implements Callable<Integer> {
-  /** How a device begins that cannot be used; what is missing follows. */
-  private static final String NOT_USABLE = "not usable: ";
-
   @Mixin OutputOptions output;
 
   @Override
   public Integer call() {
     Console console = output.console();
-    ObjectNode findings = findings();
+    ObjectNode findings = machine();
+    boolean cpu = isUsable("cpu", findings, DoctorCommand::cpu);
+    boolean cuda = isUsable("cuda", findings, json -> CudaProbe.report(json::put));
+    findings.put("reference", "plain Java, always there");
     if (output.json) {
       console.document(findings);
     } else {
@@ -42,20 +43,33 @@ final class DoctorCommand implements Callable<Integer> {
                   console.result(
                       String.format(Locale.ROOT, "%-14s %s%n", f.getKey(), f.getValue().asText())));
     }
-    return isUsable(findings, "cpu") || isUsable(findings, "cuda") ? 0 : 4;
+    return cpu || cuda ? 0 : 4;
   }
 
-  private static boolean isUsable(ObjectNode findings, String device) {
-    return !findings.path(device).asText().startsWith(NOT_USABLE);
+  /** Adds what {@code describe} finds of a device, the first line being whether it can be used. */
+  private static boolean isUsable(
+      String device, ObjectNode findings, Consumer<ObjectNode> describe) {
+    findings.put(device, "usable");
+    try {
+      describe.accept(findings);
+      return true;
+    } catch (ResourceException e) {
+      findings.put(device, "not usable: " + e.getMessage());
+      return false;
+    }
   }
 
-  private static ObjectNode findings() {
+  private static ObjectNode machine() {
     ObjectNode json = JsonNodeFactory.instance.objectNode();
     json.put("laco", new Version().getVersion()[0]);
     json.put("java", Runtime.version() + ", " + System.getProperty("java.home"));
     json.put("system", System.getProperty("os.name") + " " + System.getProperty("os.arch"));
     json.put("javaHeap", ByteSize.show(Runtime.getRuntime().maxMemory()));
     json.put("freeMemory", ByteSize.show(MemoryBudget.available()));
+    return json;
+  }
+
+  private static void cpu(ObjectNode json) {
     try (Backend backend = CpuBackend.open(Compute.AUTO, 0)) {
       json.put("cpu", backend.device());
       json.put(
@@ -67,11 +81,6 @@ final class DoctorCommand implements Callable<Integer> {
       json.put("kernels", libraries.kernels().location());
       json.put("oneDNN", libraries.oneDnn().location());
       json.put("OpenMP", libraries.openMp().location());
-    } catch (ResourceException e) {
-      json.put("cpu", NOT_USABLE + e.getMessage());
     }
-    CudaProbe.report().forEach(json::put);
-    json.put("reference", "plain Java, always there");
-    return json;
   }
 }

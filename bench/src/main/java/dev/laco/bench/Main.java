@@ -1,5 +1,6 @@
 package dev.laco.bench;
 
+import dev.laco.ResourceException;
 import dev.laco.backend.cuda.CudaProbe;
 import dev.laco.bench.gpu.GpuCase;
 import java.io.IOException;
@@ -150,7 +151,12 @@ public final class Main {
   }
 
   private static boolean isCudaUsable() {
-    return String.valueOf(CudaProbe.report().get("cuda")).equals("usable");
+    try {
+      CudaProbe.report((name, found) -> {});
+      return true;
+    } catch (ResourceException missing) {
+      return false;
+    }
   }
 
   private Collection<RunResult> runCuda(Path log) throws RunnerException {

@@ -8,6 +8,7 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import dev.laco.UsageException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Compute;
+import dev.laco.backend.KernelCode;
 import dev.laco.backend.MemoryBackend;
 import dev.laco.backend.MemoryBatch;
 import dev.laco.backend.MemoryTensor;
@@ -168,7 +169,7 @@ public final class CpuBackend extends MemoryBackend {
         Tensor source = mix.sources().get(j);
         coefficients.setAtIndex(JAVA_DOUBLE, j, mix.coefficients()[j]);
         sources.setAtIndex(ADDRESS, j, data(source));
-        dtypes.setAtIndex(JAVA_INT, j, CpuKernels.code(source.dtype()));
+        dtypes.setAtIndex(JAVA_INT, j, KernelCode.of(source.dtype()));
       }
       Tensor out = mix.out();
       current.mix(data(out), out.dtype(), out.elements(), coefficients, sources, dtypes, count);

@@ -6,6 +6,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import dev.laco.backend.KernelCode;
 import dev.laco.ffi.Downcalls;
 import dev.laco.ffi.NativeLibrary;
 import dev.laco.model.Activation;
@@ -198,7 +199,8 @@ final class CpuKernels {
       MemorySegment out) {
     int status;
     try {
-      status = (int) EMBED.invokeExact(embed, table, code(dtype), tokens, rows, width, out);
+      status =
+          (int) EMBED.invokeExact(embed, table, KernelCode.of(dtype), tokens, rows, width, out);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
@@ -215,7 +217,9 @@ final class CpuKernels {
       MemorySegment out) {
     int status;
     try {
-      status = (int) RMS_NORM.invokeExact(rmsNorm, x, weight, code(dtype), eps, rows, width, out);
+      status =
+          (int)
+              RMS_NORM.invokeExact(rmsNorm, x, weight, KernelCode.of(dtype), eps, rows, width, out);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
@@ -233,7 +237,9 @@ final class CpuKernels {
     int status;
     try {
       status =
-          (int) LINEAR_ROWS.invokeExact(linearRows, x, weight, code(dtype), rows, in, width, out);
+          (int)
+              LINEAR_ROWS.invokeExact(
+                  linearRows, x, weight, KernelCode.of(dtype), rows, in, width, out);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
@@ -243,7 +249,7 @@ final class CpuKernels {
   void addBias(MemorySegment x, MemorySegment bias, DType dtype, long rows, long width) {
     int status;
     try {
-      status = (int) ADD_BIAS.invokeExact(addBias, x, bias, code(dtype), rows, width);
+      status = (int) ADD_BIAS.invokeExact(addBias, x, bias, KernelCode.of(dtype), rows, width);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
@@ -313,7 +319,9 @@ final class CpuKernels {
     int status;
     try {
       status =
-          (int) GATED_ACTIVATION.invokeExact(gatedActivation, code(activation), gate, up, n, out);
+          (int)
+              GATED_ACTIVATION.invokeExact(
+                  gatedActivation, KernelCode.of(activation), gate, up, n, out);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
@@ -341,7 +349,9 @@ final class CpuKernels {
     int status;
     try {
       status =
-          (int) MIX.invokeExact(mix, out, code(dtype), n, coefficients, sources, dtypes, count);
+          (int)
+              MIX.invokeExact(
+                  mix, out, KernelCode.of(dtype), n, coefficients, sources, dtypes, count);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
@@ -391,7 +401,7 @@ final class CpuKernels {
   void widen(MemorySegment in, DType dtype, long n, MemorySegment out) {
     int status;
     try {
-      status = (int) WIDEN.invokeExact(widen, in, code(dtype), n, out);
+      status = (int) WIDEN.invokeExact(widen, in, KernelCode.of(dtype), n, out);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
@@ -401,7 +411,7 @@ final class CpuKernels {
   void narrow(MemorySegment in, long n, MemorySegment out, DType dtype) {
     int status;
     try {
-      status = (int) NARROW.invokeExact(narrow, in, n, out, code(dtype));
+      status = (int) NARROW.invokeExact(narrow, in, n, out, KernelCode.of(dtype));
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
@@ -417,22 +427,6 @@ final class CpuKernels {
   }
 
   /** The numbers that {@code laco.hpp} gives the element types. */
-  static int code(DType dtype) {
-    return switch (dtype) {
-      case F32 -> 0;
-      case F16 -> 1;
-      case BF16 -> 2;
-    };
-  }
-
-  private static int code(Activation activation) {
-    return switch (activation) {
-      case SILU -> 0;
-      case GELU -> 1;
-      case GELU_TANH -> 2;
-    };
-  }
-
   private static MemorySegment function(NativeLibrary library, String name, CpuTier tier) {
     return library.function(name + "_" + tier.number());
   }

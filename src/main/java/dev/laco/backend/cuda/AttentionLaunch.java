@@ -33,7 +33,7 @@ record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int shar
           "attention heads of %d are wider than %d, what a CUDA device takes; use --device cpu"
               .formatted(width, MAX_WIDTH));
     }
-    int shared = 192 * ((width + 31) / 32 * 32) + 512;
+    int shared = 192 * 32 * Math.ceilDiv(width, 32) + 512;
     return new AttentionLaunch(Kernel.ATTENTION, DType.F32, 16, 128, shared);
   }
 }

@@ -31,7 +31,7 @@ final class BatchMemory {
         return buffer;
       }
     }
-    long rounded = (bytes + GRANULARITY - 1) / GRANULARITY * GRANULARITY;
+    long rounded = Math.ceilDiv(bytes, GRANULARITY) * GRANULARITY;
     return new DeviceBuffer(context, rounded, "a batch of tokens");
   }
 

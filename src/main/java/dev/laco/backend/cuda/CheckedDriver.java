@@ -1,5 +1,7 @@
 package dev.laco.backend.cuda;
 
+import dev.laco.ffi.NativeLibrary;
+
 /** What both bindings have in common: a status that is not 0 becomes an exception. */
 abstract class CheckedDriver implements CudaDriver {
   /** Bytes of a device's name, at most. */
@@ -14,8 +16,28 @@ abstract class CheckedDriver implements CudaDriver {
   /** {@code CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES}. */
   static final int MAX_DYNAMIC_SHARED_BYTES = 8;
 
+  private final CudaBinding binding;
+  private final NativeLibrary library;
   private boolean poisoned;
   private String lastKernel = "none";
+
+  /**
+   * @param library the driver
+   */
+  CheckedDriver(CudaBinding binding, NativeLibrary library) {
+    this.binding = binding;
+    this.library = library;
+  }
+
+  @Override
+  public final CudaBinding binding() {
+    return binding;
+  }
+
+  @Override
+  public final NativeLibrary library() {
+    return library;
+  }
 
   /** The symbolic name of a status, empty if the driver has none. */
   abstract String errorName(int status);

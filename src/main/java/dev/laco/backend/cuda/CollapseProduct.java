@@ -52,8 +52,8 @@ final class CollapseProduct {
         .int32(count)
         .int32(1)
         .run(
-            (weight.rows() + COLUMNS - 1) / COLUMNS,
-            (x.rows() + ROWS - 1) / ROWS,
+            Math.ceilDiv(weight.rows(), COLUMNS),
+            Math.ceilDiv(x.rows(), ROWS),
             1,
             BLOCK,
             SHARED_BYTES);

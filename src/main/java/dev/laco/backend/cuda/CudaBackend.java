@@ -7,6 +7,7 @@ import dev.laco.ResourceException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
+import dev.laco.backend.KernelCode;
 import dev.laco.backend.OpChecks;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
@@ -243,7 +244,8 @@ public final class CudaBackend implements Backend {
     return (int)
         Math.min(
             MAX_ROW_BLOCK,
-            Math.max(Math.min(BLOCK, 32 * ceil(columns, 128)), 32 * ceil(columns, 512)));
+            Math.max(
+                Math.min(BLOCK, 32 * Math.ceilDiv(columns, 128)), 32 * Math.ceilDiv(columns, 512)));
   }
 
   @Override
@@ -327,7 +329,7 @@ public final class CudaBackend implements Backend {
         .float32(spec.scale())
         .float32(0)
         .run(
-            ceil(
+            Math.ceilDiv(
                 (long) sequences.longest() * spec.numHeads() / spec.numKeyValueHeads(),
                 launch.rows()),
             spec.numKeyValueHeads(),
@@ -339,18 +341,12 @@ public final class CudaBackend implements Backend {
   @Override
   public void gatedActivation(Activation activation, Tensor gate, Tensor up, Tensor out) {
     OpChecks.gatedActivation(gate, up, out);
-    int code =
-        switch (activation) {
-          case SILU -> 0;
-          case GELU -> 1;
-          case GELU_TANH -> 2;
-        };
     begin(Kernel.GATED_ACTIVATION, DType.F32, out)
         .pointer(address(gate))
         .pointer(address(up))
         .pointer(address(out))
         .int64(out.elements())
-        .int32(code)
+        .int32(KernelCode.of(activation))
         .run(blocks(out.elements()), BLOCK);
   }
 
@@ -436,12 +432,11 @@ public final class CudaBackend implements Backend {
 
   /** Blocks of the cosine for each sequence, by the longest. */
   static int cosineParts(long tokens, long columns) {
-    return (int) Math.min(MAX_COSINE_PARTS, ceil(tokens * columns, COSINE_ELEMENTS));
+    return (int) Math.min(MAX_COSINE_PARTS, Math.ceilDiv(tokens * columns, COSINE_ELEMENTS));
   }
 
   private static double norm(double squares) {
-    double root = Math.sqrt(squares);
-    return root < 1e-8 ? 1e-8 : root;
+    return Math.max(Math.sqrt(squares), 1e-8);
   }
 
   @Override
@@ -544,10 +539,6 @@ public final class CudaBackend implements Backend {
 
   /** The grid of elementwise kernels: a block takes 1024 elements. */
   private static long blocks(long elements) {
-    return ceil(elements, 1024);
-  }
-
-  private static long ceil(long a, long b) {
-    return (a + b - 1) / b;
+    return Math.ceilDiv(elements, 1024);
   }
 }

@@ -4,6 +4,7 @@ import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import dev.laco.backend.KernelCode;
 import dev.laco.backend.TensorMix;
 import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
@@ -120,13 +121,13 @@ final class CudaMixer {
     }
 
     long blocks() {
-      return (elements() + BLOCK_ELEMENTS - 1) / BLOCK_ELEMENTS;
+      return Math.ceilDiv(elements(), BLOCK_ELEMENTS);
     }
 
     /** Addresses of sources and outs, coefficients, and the sources' dtypes in whole 8 bytes. */
     long tableBytes() {
       long sources = inputs.sources.size();
-      return 8 * (sources + outs.size() + sources * outs.size() + (sources + 1) / 2);
+      return 8 * (sources + outs.size() + sources * outs.size() + Math.ceilDiv(sources, 2));
     }
 
     /** Writes the job at {@code at} and what it points to from {@code start} on. */
@@ -144,25 +145,17 @@ final class CudaMixer {
       memory.set(JAVA_LONG, at + OUTS, table.address() + outTable);
       memory.set(JAVA_INT, at + SOURCE_COUNT, count);
       memory.set(JAVA_INT, at + OUT_COUNT, outs.size());
-      memory.set(JAVA_INT, at + OUT_TYPE, code(inputs.outType));
+      memory.set(JAVA_INT, at + OUT_TYPE, KernelCode.of(inputs.outType));
       for (int j = 0; j < count; j++) {
         CudaTensor source = inputs.sources.get(j);
         memory.set(JAVA_LONG, start + 8L * j, source.address());
-        memory.set(JAVA_INT, typeTable + 4L * j, code(source.dtype()));
+        memory.set(JAVA_INT, typeTable + 4L * j, KernelCode.of(source.dtype()));
       }
       for (int o = 0; o < outs.size(); o++) {
         memory.set(JAVA_LONG, outTable + 8L * o, outs.get(o).address());
         MemorySegment.copy(
             coefficients.get(o), 0, memory, JAVA_DOUBLE, coefficientTable + 8L * count * o, count);
       }
-    }
-
-    private static int code(DType dtype) {
-      return switch (dtype) {
-        case F32 -> 0;
-        case F16 -> 1;
-        case BF16 -> 2;
-      };
     }
   }
 }

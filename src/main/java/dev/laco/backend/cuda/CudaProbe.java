@@ -3,8 +3,7 @@ package dev.laco.backend.cuda;
 import dev.laco.ResourceException;
 import dev.laco.ffi.LibrarySearch;
 import dev.laco.ffi.NativeLibrary;
-import java.util.LinkedHashMap;
-import java.util.Map;
+import java.util.function.BiConsumer;
 
 /**
  * What this machine has for the CUDA backend, found step by step. A step that fails says what is
@@ -93,31 +92,26 @@ public final class CudaProbe {
   }
 
   /**
-   * What there is to say of this machine, a line each. The first, {@code cuda}, is {@code usable}
-   * or says what is missing and what to do.
+   * Says what it finds on this machine, as far as it comes.
+   *
+   * @param say takes the name of a thing, and what there is to say of it
+   * @throws ResourceException if the first device cannot be used: what is missing and what to do
    */
-  public static Map<String, String> report() {
-    Map<String, String> lines = new LinkedHashMap<>();
-    lines.put("cuda", "usable");
-    try {
-      CudaDriver driver = driver(CudaBinding.FFM);
-      lines.put("cudaDriver", version(driver.version()) + ", " + driver.library().location());
-      for (int ordinal = 0; ordinal < driver.deviceCount(); ordinal++) {
-        lines.put("cuda:" + ordinal, CudaDevice.of(driver, ordinal).description());
-      }
-      lines.put("cudaBinding", "ffm, since it needs no library of its own; " + jcuda());
-      KernelImages images = KernelImages.forDriver(driver.version());
-      device(driver, 0);
-      images.require();
-      lines.put("cudaKernels", images.location());
-      CublasLibrary library = CublasLibrary.find(driver.version());
-      lines.put(
-          "cuBLAS",
-          "%s.%d, %s".formatted(library.version(), library.patch(), library.library().location()));
-    } catch (ResourceException e) {
-      lines.put("cuda", "not usable: " + e.getMessage());
+  public static void report(BiConsumer<String, String> say) {
+    CudaDriver driver = driver(CudaBinding.FFM);
+    say.accept("cudaDriver", version(driver.version()) + ", " + driver.library().location());
+    for (int ordinal = 0; ordinal < driver.deviceCount(); ordinal++) {
+      say.accept("cuda:" + ordinal, CudaDevice.of(driver, ordinal).description());
     }
-    return lines;
+    say.accept("cudaBinding", "ffm, since it needs no library of its own; " + jcuda());
+    device(driver, 0);
+    KernelImages images = KernelImages.forDriver(driver.version());
+    images.require();
+    say.accept("cudaKernels", images.location());
+    CublasLibrary library = CublasLibrary.find(driver.version());
+    say.accept(
+        "cuBLAS",
+        "%s.%d, %s".formatted(library.version(), library.patch(), library.library().location()));
   }
 
   private static String jcuda() {

@@ -77,7 +77,7 @@ final class CudaProducts {
 
   /** The grid of the conversions: a block takes 2048 elements. */
   private static long blocks(long elements) {
-    return (elements + 2047) / 2048;
+    return Math.ceilDiv(elements, 2048);
   }
 
   /**

@@ -11,7 +11,6 @@ import java.util.function.ToIntFunction;
 
 /** The driver through the JDK's foreign functions. */
 final class FfmDriver extends CheckedDriver {
-  private final NativeLibrary library;
   private final LibCuda cuda;
 
   /**
@@ -20,18 +19,8 @@ final class FfmDriver extends CheckedDriver {
    * @throws dev.laco.ResourceException if the library lacks a function
    */
   FfmDriver(NativeLibrary library) {
-    this.library = library;
+    super(CudaBinding.FFM, library);
     this.cuda = new LibCuda(library);
-  }
-
-  @Override
-  public CudaBinding binding() {
-    return CudaBinding.FFM;
-  }
-
-  @Override
-  public NativeLibrary library() {
-    return library;
   }
 
   @Override

@@ -30,8 +30,6 @@ final class JcudaDriver extends CheckedDriver {
   /** The field of JCuda's objects that its native library reads and writes. */
   private static final VarHandle NATIVE_POINTER = nativePointer();
 
-  private final NativeLibrary library;
-
   // Reused, so that a launch allocates nothing.
   private final CUfunction launched = new CUfunction();
   private final CUstream launchStream = new CUstream();
@@ -44,20 +42,10 @@ final class JcudaDriver extends CheckedDriver {
    * @throws ResourceException if it does not load, or the driver lacks a function
    */
   JcudaDriver(NativeLibrary library) {
-    this.library = library;
+    super(CudaBinding.JCUDA, library);
     // JNI finds a missing function when it is called, and ends the process.
     new LibCuda(library);
     JcudaLibraries.load("JCuda's driver binding", () -> JCudaDriver.setExceptionsEnabled(false));
-  }
-
-  @Override
-  public CudaBinding binding() {
-    return CudaBinding.JCUDA;
-  }
-
-  @Override
-  public NativeLibrary library() {
-    return library;
   }
 
   @Override

@@ -47,7 +47,7 @@ public final class Arguments {
   }
 
   private long place(long bytes) {
-    long at = (end + bytes - 1) / bytes * bytes;
+    long at = Math.ceilDiv(end, bytes) * bytes;
     end = at + bytes;
     return at;
   }

@@ -186,7 +186,7 @@ public final class BenchDevice implements AutoCloseable {
   /** Fills a tensor with uniform values in {@code (-scale, scale)}. */
   public void fill(Tensor tensor, double scale, int seed) {
     Function fill = function(OWN, "laco_bench_fill_%s_v1".formatted(tensor.dtype().shortName()));
-    long blocks = (tensor.elements() + FILL_BLOCK - 1) / FILL_BLOCK;
+    long blocks = Math.ceilDiv(tensor.elements(), FILL_BLOCK);
     long most = (long) BLOCKS_PER_MULTIPROCESSOR * multiprocessors();
     launch(
             fill,

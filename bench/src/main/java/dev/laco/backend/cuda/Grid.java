@@ -11,9 +11,4 @@ public record Grid(long x, long y, long z, int block, int sharedBytes) {
   public static Grid of(long blocks, int block) {
     return new Grid(blocks, 1, 1, block, 0);
   }
-
-  /** {@code a / b}, rounded up. */
-  public static long ceil(long a, long b) {
-    return (a + b - 1) / b;
-  }
 }

@@ -134,11 +134,11 @@ final class AttentionOp implements Op {
     long rows = (long) sizes.longest() * spec.numHeads() / spec.numKeyValueHeads();
     int sequences = sizes.lengths().size();
     if (variant.dtype() == F32) {
-      int shared = 192 * (int) (32 * Grid.ceil(spec.headDim(), 32)) + 512;
-      return new Grid(Grid.ceil(rows, 16), spec.numKeyValueHeads(), sequences, 128, shared);
+      int shared = 192 * 32 * Math.ceilDiv(spec.headDim(), 32) + 512;
+      return new Grid(Math.ceilDiv(rows, 16), spec.numKeyValueHeads(), sequences, 128, shared);
     }
     int shared = Version.of(variant).sharedBytes();
-    return new Grid(Grid.ceil(rows, 128), spec.numKeyValueHeads(), sequences, 256, shared);
+    return new Grid(Math.ceilDiv(rows, 128), spec.numKeyValueHeads(), sequences, 256, shared);
   }
 
   /** Scores, and weighted values, of every query with the keys that it sees. */

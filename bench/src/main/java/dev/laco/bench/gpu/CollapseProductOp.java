@@ -112,7 +112,8 @@ final class CollapseProductOp implements Op {
             .flatMapToDouble(Arrays::stream)
             .toArray();
     job.launches(
-        new Grid(Grid.ceil(weight.rows(), COLUMNS), Grid.ceil(rows, ROWS), 1, BLOCK, sharedBytes),
+        new Grid(
+            Math.ceilDiv(weight.rows(), COLUMNS), Math.ceilDiv(rows, ROWS), 1, BLOCK, sharedBytes),
         new Arguments()
             .pointer(lab.pointers(weights))
             .pointer(lab.table(coefficients))

@@ -43,7 +43,7 @@ final class CosinePairsOp implements Op {
     List<Tensor> states = lab.random(count, F32, sizes.tokens(), sizes.hidden(), 1);
     double[] dots = new double[sequences * count * count * parts];
     long partial = lab.room(8L * dots.length);
-    long tiles = Grid.ceil(count, TILE);
+    long tiles = Math.ceilDiv(count, TILE);
     double pairs = count * (count + 1) / 2.0;
     return new Job(lab)
         .launches(

@@ -60,7 +60,7 @@ final class Lab implements AutoCloseable {
 
   /** The address of room for results that are no tensors, zeroed. */
   long room(long bytes) {
-    return BenchDevice.address(arena.allocate(DType.F32, 1, (bytes + 3) / 4));
+    return BenchDevice.address(arena.allocate(DType.F32, 1, Math.ceilDiv(bytes, 4)));
   }
 
   /** The address of a table. */

@@ -6,13 +6,13 @@ import static dev.laco.model.DType.F32;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import dev.laco.backend.KernelCode;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.cuda.Arguments;
 import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.backend.cuda.Grid;
 import dev.laco.bench.Target;
-import dev.laco.model.DType;
 import dev.laco.model.TensorSpec;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -108,7 +108,7 @@ final class MixOp implements Op {
     }
 
     private long blocks() {
-      return Grid.ceil(elements(), BLOCK_ELEMENTS);
+      return Math.ceilDiv(elements(), BLOCK_ELEMENTS);
     }
 
     private void runOn(Reference reference) {
@@ -144,7 +144,7 @@ final class MixOp implements Op {
     long block = 0;
     for (int i = 0; i < merges.size(); i++) {
       Merge merge = merges.get(i);
-      int type = code(merge.sources.getFirst().dtype());
+      int type = KernelCode.of(merge.sources.getFirst().dtype());
       int[] types = Collections.nCopies(SOURCES, type).stream().mapToInt(t -> t).toArray();
       MemorySegment job = memory.asSlice(8L * i * JOB_WORDS);
       job.set(JAVA_LONG, 0, merge.elements());
@@ -159,13 +159,5 @@ final class MixOp implements Op {
       block += merge.blocks();
     }
     return new Arguments().pointer(lab.table(memory)).int32(merges.size());
-  }
-
-  private static int code(DType dtype) {
-    return switch (dtype) {
-      case F32 -> 0;
-      case F16 -> 1;
-      case BF16 -> 2;
-    };
   }
 }

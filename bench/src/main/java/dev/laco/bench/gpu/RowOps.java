@@ -4,6 +4,7 @@ import static dev.laco.model.DType.BF16;
 import static dev.laco.model.DType.F16;
 import static dev.laco.model.DType.F32;
 
+import dev.laco.backend.KernelCode;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
@@ -31,9 +32,6 @@ final class RowOps {
   private static final double TARGET = 0.85;
 
   private static final int BLOCK = 256;
-
-  /** As the kernel numbers activations. */
-  private static final int SILU = 0;
 
   /** Elements that a block of an elementwise kernel takes. */
   private static final long ELEMENTS = 1024;
@@ -315,13 +313,13 @@ final class RowOps {
     Tensor up = lab.random(F32, sizes.tokens(), sizes.inner(), 1);
     return new Job(lab)
         .launches(
-            Grid.of(Grid.ceil(gate.elements(), ELEMENTS), BLOCK),
+            Grid.of(Math.ceilDiv(gate.elements(), ELEMENTS), BLOCK),
             new Arguments()
                 .pointer(gate)
                 .pointer(up)
                 .pointer(gate)
                 .int64(gate.elements())
-                .int32(SILU))
+                .int32(KernelCode.of(Activation.SILU)))
         .moves(bytes(gate, up), bytes(gate))
         .expects(
             reference ->
@@ -338,7 +336,7 @@ final class RowOps {
     Tensor y = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
     return new Job(lab)
         .launches(
-            Grid.of(Grid.ceil(x.elements(), ELEMENTS), BLOCK),
+            Grid.of(Math.ceilDiv(x.elements(), ELEMENTS), BLOCK),
             new Arguments().pointer(x).pointer(y).int64(x.elements()))
         .moves(bytes(x, y), bytes(x))
         .expects(reference -> reference.backend().add(reference.of(x), reference.of(y)), EXACT, x);
@@ -349,7 +347,7 @@ final class RowOps {
     Tensor bias = lab.random(dtype, 1, sizes.hidden(), 1);
     return new Job(lab)
         .launches(
-            Grid.of(Grid.ceil(x.elements(), ELEMENTS), BLOCK),
+            Grid.of(Math.ceilDiv(x.elements(), ELEMENTS), BLOCK),
             new Arguments().pointer(x).pointer(bias).int64(x.elements()).int64(x.columns()))
         .moves(bytes(x, bias), bytes(x))
         .expects(
@@ -376,7 +374,7 @@ final class RowOps {
     Tensor out = lab.random(to, sizes.tokens(), sizes.hidden(), 1);
     return new Job(lab)
         .launches(
-            Grid.of(Grid.ceil(x.elements(), CONVERTED), BLOCK),
+            Grid.of(Math.ceilDiv(x.elements(), CONVERTED), BLOCK),
             new Arguments().pointer(x).pointer(out).int64(x.elements()))
         .moves(bytes(x), bytes(out))
         .expects(

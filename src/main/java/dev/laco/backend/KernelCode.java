@@ -1,0 +1,27 @@
+package dev.laco.backend;
+
+import dev.laco.model.Activation;
+import dev.laco.model.DType;
+
+/** The numbers by which our kernels, C++ and CUDA, know dtypes and activations. */
+public final class KernelCode {
+  private KernelCode() {}
+
+  /** Of a dtype. */
+  public static int of(DType dtype) {
+    return switch (dtype) {
+      case F32 -> 0;
+      case F16 -> 1;
+      case BF16 -> 2;
+    };
+  }
+
+  /** Of an activation. */
+  public static int of(Activation activation) {
+    return switch (activation) {
+      case SILU -> 0;
+      case GELU -> 1;
+      case GELU_TANH -> 2;
+    };
+  }
+}
