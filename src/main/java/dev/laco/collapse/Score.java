@@ -1,16 +1,32 @@
 package dev.laco.collapse;
 
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
- * Similarity of a plan to the original: the cosine of the last hidden states after the final norm,
- * flattened, for each calibration sentence.
+ * How close a plan is to the original: the cosine of the last hidden states after the final norm,
+ * flattened, for each calibration sentence, and what it says of the next tokens where that was
+ * asked for.
  *
  * @param similarities one per sentence
+ * @param language null where only similarity is measured
  */
-public record Score(List<Double> similarities) {
+public record Score(List<Double> similarities, @Nullable Language language) {
+  /**
+   * The model as a language model, on the calibration tokens.
+   *
+   * @param nll mean negative log-likelihood of the next token, nats
+   * @param kl mean Kullback-Leibler divergence of its distribution from the original's, nats
+   */
+  public record Language(double nll, double kl) {}
+
   public Score {
     similarities = List.copyOf(similarities);
+  }
+
+  /** A score of similarity alone. */
+  public Score(List<Double> similarities) {
+    this(similarities, null);
   }
 
   /** Mean over sentences, f64. */
