@@ -233,8 +233,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * {@inheritDoc} Waits for a {@link #prefetch} of it, and looks for values that are not finite when
-   * it is asked for the first time.
+   * {@inheritDoc} Waits for a {@link #prefetch} of it, and looks for values that are not finite
+   * when it is asked for the first time.
    *
    * @throws BadInputException if there is none, it is not F32, F16 or BF16, holds NaN or infinity,
    *     or its file changed its size since it was opened
@@ -252,8 +252,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Lets the memory of a tensor's pages go; the next access reads them again, from the system's page
-   * cache if that can hold the whole checkpoint.
+   * Lets the memory of a tensor's pages go; the next access reads them again, from the system's
+   * page cache if that can hold the whole checkpoint.
    */
   public void giveUp(String name) {
     readAhead.await(name);

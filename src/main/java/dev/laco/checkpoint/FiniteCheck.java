@@ -33,8 +33,8 @@ public final class FiniteCheck {
   }
 
   /**
-   * Reads a tensor, on all cores, through small buffers: unlike mapped pages, what was read does not
-   * stay in the process's memory.
+   * Reads a tensor, on all cores, through small buffers: unlike mapped pages, what was read does
+   * not stay in the process's memory.
    *
    * @throws BadInputException naming file, tensor and index of the first element that is not finite
    */

@@ -24,7 +24,7 @@ public final class WeightWindow implements TensorSource {
   private final Checkpoint checkpoint;
   private final TensorSource source;
   private final long budget;
-  private final String option;
+  private final String where;
   private final Consumer<String> evict;
 
   /** By name of a layer, or of a tensor that is in none; the longest not asked for comes first. */
@@ -38,19 +38,19 @@ public final class WeightWindow implements TensorSource {
    *
    * @param source gives the checkpoint's tensors: the checkpoint itself, or another window on it
    * @param budget most bytes that stay
-   * @param option where the budget comes from, for messages
+   * @param where the budget comes from, for messages that go on with bytes
    * @param evict gives up the room of the tensor of a name, which the source can give again
    */
   public WeightWindow(
       Checkpoint checkpoint,
       TensorSource source,
       long budget,
-      String option,
+      String where,
       Consumer<String> evict) {
     this.checkpoint = checkpoint;
     this.source = source;
     this.budget = budget;
-    this.option = option;
+    this.where = where;
     this.evict = evict;
   }
 
@@ -80,8 +80,8 @@ public final class WeightWindow implements TensorSource {
     if (!group.prefetched.remove(name)) {
       if (!makeRoom(size(name), false)) {
         throw new ResourceException(
-            "%,d bytes of weights are needed at once, and %s leaves %,d for them; give more"
-                .formatted(inUse() + size(name), option, budget));
+            "%,d bytes of weights are in use at once, %s%,d for them; give more memory, or merge fewer layers"
+                .formatted(inUse() + size(name), where, budget));
       }
       source.prefetch(List.of(name));
     }

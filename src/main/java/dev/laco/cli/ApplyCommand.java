@@ -3,7 +3,6 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.apply.PlanApplier;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.text.TextFile;
 import java.nio.file.Path;
@@ -46,7 +45,6 @@ final class ApplyCommand implements Callable<Integer> {
     try (Checkpoint checkpoint = Checkpoint.open(model)) {
       PlanApplier.checkTarget(checkpoint, out, write.overwrite);
       PlanApplier applier = new PlanApplier(checkpoint, parsed, write.maxShardSize.bytes());
-      FiniteCheck.check(checkpoint);
       try (ProgressLine progress = console.progress("write")) {
         applier.write(out, write.overwrite, new WrittenBytes(progress, applier.tensorBytes()));
       }
