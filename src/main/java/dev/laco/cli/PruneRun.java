@@ -3,6 +3,7 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.apply.PlanApplier;
+import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.collapse.CollapsePlan;
@@ -12,6 +13,7 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.collapse.TrialListener;
 import dev.laco.eval.Perplexity;
+import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.PruneReport;
@@ -47,9 +49,11 @@ final class PruneRun {
   /**
    * What was found, before anything is written.
    *
+   * @param newTensors those of the plan
    * @param report makes the final report once the seconds of writing are known
    */
-  record Outcome(CollapsePlan plan, Function<@Nullable Double, PruneReport> report) {}
+  record Outcome(
+      CollapsePlan plan, PlanTensors newTensors, Function<@Nullable Double, PruneReport> report) {}
 
   Outcome run(long start) {
     int depth = model.config().numHiddenLayers();
@@ -77,7 +81,9 @@ final class PruneRun {
         sweeps = scorer.sweeps();
       }
       double searchSeconds = seconds(searchStart);
-      PruneReport.Quality quality = quality(backend, dense, result.plan(), evaluation);
+      PlanTensors newTensors = new PlanTensors(NewWeights.NONE);
+      PruneReport.Quality quality =
+          quality(backend, dense, result.plan(), newTensors.weights(), evaluation);
       long parametersIn = model.checkpoint().parameterCount();
       long parametersOut = parametersIn - (depth - result.plan().depth()) * parametersPerLayer();
       console.line(
@@ -96,6 +102,7 @@ final class PruneRun {
       ObjectNode options = options(calibration, sequences, threshold == null ? target : null);
       return new Outcome(
           result.plan(),
+          newTensors,
           writeSeconds ->
               new PruneReport(
                   modelJson(),
@@ -223,7 +230,11 @@ final class PruneRun {
   }
 
   private PruneReport.Quality quality(
-      Backend backend, CausalLm dense, CollapsePlan plan, @Nullable EvaluationText evaluation) {
+      Backend backend,
+      CausalLm dense,
+      CollapsePlan plan,
+      NewWeights newWeights,
+      @Nullable EvaluationText evaluation) {
     if (evaluation == null) {
       return new PruneReport.NotMeasured(
           "the model has no tokenizer.json and no --eval-tokens were given");
@@ -236,9 +247,11 @@ final class PruneRun {
     // open.
     try (PlannedLayers layers =
         new PlannedLayers(backend, model.config(), model.checkpoint(), plan, dtype -> dtype)) {
-      CausalLm pruned = new CausalLm(backend, model.config(), model.checkpoint(), layers);
+      layers.use(plan, newWeights);
       return new PruneReport.Measured(
-          evaluation.name(), before, evaluation.measure(console, "perplexity, pruned", pruned));
+          evaluation.name(),
+          before,
+          evaluation.measure(console, "perplexity, pruned", layers.model()));
     }
   }
 
