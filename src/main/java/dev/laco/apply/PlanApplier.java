@@ -27,8 +27,8 @@ import java.util.List;
 import java.util.function.LongConsumer;
 
 /**
- * Makes a pruned checkpoint from a plan and the original: needs no device, and memory for one
- * buffer. The bytes depend on plan, checkpoint and shard size alone.
+ * Makes a pruned checkpoint from a plan, its new tensors, and the original: needs no device, and
+ * memory for one buffer. The bytes depend on these and the shard size alone.
  */
 public final class PlanApplier {
   /** The name under which the plan lies in a pruned checkpoint. */
@@ -39,6 +39,7 @@ public final class PlanApplier {
 
   private final Checkpoint model;
   private final CollapsePlan plan;
+  private final PlanTensors newTensors;
   private final List<Path> companions;
   private final List<OutputTensor> tensors;
   private final byte[] config;
@@ -47,25 +48,26 @@ public final class PlanApplier {
   /**
    * Prepares the files; writes nothing yet.
    *
+   * @param newTensors those of the plan, wherever they lie; must outlive this
    * @param maxShardSize most bytes of a weight file
-   * @throws BadInputException if the plan is for another model, or the config holds a key that
-   *     cannot be re-indexed
+   * @throws BadInputException if the plan is for another model, the config holds a key that cannot
+   *     be re-indexed, or a new tensor is not one of the pruned model
    */
-  public PlanApplier(Checkpoint model, CollapsePlan plan, long maxShardSize) {
+  public PlanApplier(
+      Checkpoint model, CollapsePlan plan, PlanTensors newTensors, long maxShardSize) {
     CollapsePlan.Source source = source(model);
     if (!plan.source().equals(source)) {
       throw new BadInputException(
           "the plan is for another model than %s: it is for %s, this one is %s"
               .formatted(model.directory(), describe(plan.source()), describe(source)));
     }
-    if (plan.tensors() != null) {
-      throw new BadInputException("plans with new tensors cannot be applied by this version");
-    }
     this.model = model;
-    this.plan = plan;
+    this.plan = plan.withTensors(newTensors.named(PlanTensors.FILE));
+    this.newTensors = newTensors;
     this.companions = CompanionFiles.of(model);
-    this.tensors = tensors(model, plan);
-    this.weights = new ShardedWriter(tensors, maxShardSize);
+    this.tensors = newTensors.replaceIn(tensors(model, plan));
+    // An index keeps loaders that would take all files from the one beside the plan.
+    this.weights = new ShardedWriter(tensors, maxShardSize, !newTensors.isEmpty());
     ObjectNode rewritten =
         ConfigRewriter.rewrite(
             model.directory().resolve(Checkpoint.CONFIG).toString(),
@@ -143,6 +145,9 @@ public final class PlanApplier {
     for (Path companion : companions) {
       OutputFiles.copy(companion, folder.resolve(companion.getFileName().toString()));
     }
+    if (!newTensors.isEmpty()) {
+      newTensors.write(folder.resolve(PlanTensors.FILE));
+    }
     OutputFiles.write(folder.resolve(PLAN), planText());
     // Last: until the config is there, no loader takes the folder for a model.
     OutputFiles.write(folder.resolve(Checkpoint.CONFIG), config);
@@ -153,7 +158,8 @@ public final class PlanApplier {
   }
 
   private long neededBytes() {
-    long needed = weights.totalFileSize() + planText().length + config.length + SLACK;
+    long needed =
+        weights.totalFileSize() + newTensors.fileSize() + planText().length + config.length + SLACK;
     for (Path companion : companions) {
       try {
         needed += Files.size(companion);
@@ -250,6 +256,7 @@ public final class PlanApplier {
   /** Opens what was written as a loader would, and compares it with what it should be. */
   private void verify(Path folder) {
     try (Checkpoint written = Checkpoint.open(folder)) {
+      PlanTensors.beside(folder.resolve(PLAN), plan).close();
       ConfigRewriter.requireDepth(Checkpoint.CONFIG, written.configJson(), plan.depth());
       if (written.tensors().size() != tensors.size()) {
         throw new BadInputException(
@@ -263,7 +270,7 @@ public final class PlanApplier {
               "tensor '%s' is %s %s".formatted(tensor.name(), info.type(), info.shape()));
         }
       }
-      verifyMixes(written);
+      verifyComputed(written);
     } catch (BadInputException e) {
       throw new ResourceException(
           "what was written cannot be read back as a model: " + e.getMessage(), e);
@@ -271,7 +278,7 @@ public final class PlanApplier {
   }
 
   /** Reads back what was computed; the rest was copied from file to file. */
-  private void verifyMixes(Checkpoint written) {
+  private void verifyComputed(Checkpoint written) {
     Architecture architecture = model.config().architecture();
     for (int i = 0; i < plan.depth(); i++) {
       for (TensorSpec spec : architecture.layerTensors(model.config())) {
@@ -280,5 +287,6 @@ public final class PlanApplier {
         }
       }
     }
+    newTensors.weights().tensors().keySet().forEach(written::requireFinite);
   }
 }

@@ -3,6 +3,7 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.apply.PlanApplier;
+import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapseSettings;
@@ -12,6 +13,7 @@ import dev.laco.collapse.Trial;
 import dev.laco.collapse.TrialListener;
 import dev.laco.eval.Perplexity;
 import dev.laco.model.Architecture;
+import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
@@ -50,9 +52,11 @@ final class PruneRun {
   /**
    * What was found, before anything is written.
    *
+   * @param newTensors those of the plan
    * @param report makes the final report once the seconds of writing are known
    */
-  record Outcome(CollapsePlan plan, Function<@Nullable Double, PruneReport> report) {}
+  record Outcome(
+      CollapsePlan plan, PlanTensors newTensors, Function<@Nullable Double, PruneReport> report) {}
 
   Outcome run(long start) {
     int depth = model.config().numHiddenLayers();
@@ -81,7 +85,9 @@ final class PruneRun {
         sweeps = scorer.sweeps();
       }
       double searchSeconds = seconds(searchStart);
-      PruneReport.Quality quality = quality(backend, weights, result.plan(), evaluation);
+      PlanTensors newTensors = new PlanTensors(NewWeights.NONE);
+      PruneReport.Quality quality =
+          quality(backend, weights, result.plan(), newTensors.weights(), evaluation);
       long parametersIn = model.checkpoint().parameterCount();
       long parametersOut = parametersIn - (depth - result.plan().depth()) * parametersPerLayer();
       console.line(
@@ -100,6 +106,7 @@ final class PruneRun {
       ObjectNode options = options(calibration, sequences, threshold == null ? target : null);
       return new Outcome(
           result.plan(),
+          newTensors,
           writeSeconds ->
               new PruneReport(
                   modelJson(),
@@ -235,6 +242,7 @@ final class PruneRun {
       Backend backend,
       TensorSource weights,
       CollapsePlan plan,
+      NewWeights newWeights,
       @Nullable EvaluationText evaluation) {
     if (evaluation == null) {
       return new PruneReport.NotMeasured(
@@ -249,9 +257,11 @@ final class PruneRun {
     // open.
     try (PlannedLayers layers =
         new PlannedLayers(backend, model.config(), weights, plan, dtype -> dtype)) {
-      CausalLm pruned = new CausalLm(backend, model.config(), weights, layers);
+      layers.use(plan, newWeights);
       return new PruneReport.Measured(
-          evaluation.name(), before, evaluation.measure(console, "perplexity, pruned", pruned));
+          evaluation.name(),
+          before,
+          evaluation.measure(console, "perplexity, pruned", layers.model()));
     }
   }
 
