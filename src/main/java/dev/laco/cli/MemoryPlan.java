@@ -169,9 +169,9 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
       return weights + place + ", " + ByteSize.show(buffers) + " of buffers";
     }
     long layers = device.bytes / layerBytes(checkpoint);
-    return "%sstreaming, window %d layer%s, %s; %s of buffers"
+    return "%s, streaming, window %d layer%s, %s; %s of buffers"
         .formatted(
-            weights,
+            weights.strip(),
             layers,
             layers == 1 ? "" : "s",
             ByteSize.show(device.bytes),
