@@ -17,6 +17,11 @@ public interface TensorSource {
    */
   default void prefetch(List<String> names) {}
 
+  /** Whether all of these can be in use at the same time. */
+  default boolean fits(List<String> names) {
+    return true;
+  }
+
   /**
    * Says that no tensor that was asked for until now is in use any more: a source may give up the
    * room that they take, here and on the device, until they are asked for again. Changes no result.

@@ -44,6 +44,9 @@ class StreamingTest {
         compute,
         "--threshold",
         0.6,
+        // Merges of merges are made of more layers than the smallest window holds.
+        "--interval",
+        4,
         "--calibration",
         Laco.tokens(folder, fixture, "calib"),
         "--eval-tokens",
@@ -56,7 +59,7 @@ class StreamingTest {
   }
 
   private void assertStreamsAlike(Path model, Object... options) {
-    JsonNode expected = prune(model, folder.resolve("whole"), options).json();
+    JsonNode expected = prune(model, folder.resolve("whole"), options).succeeded().json();
     Laco.Run refused = prune(model, folder.resolve("no"), with(options, "--host-memory", "1KB"));
     assertEquals(4, refused.code());
     Matcher needed = NEEDED.matcher(refused.err());
@@ -65,9 +68,40 @@ class StreamingTest {
     // The message rounds.
     String budget = Double.parseDouble(needed.group(1)) * 1.02 + 0.05 + needed.group(2);
     JsonNode found =
-        prune(model, folder.resolve("streamed"), with(options, "--host-memory", budget)).json();
+        prune(model, folder.resolve("streamed"), with(options, "--host-memory", budget))
+            .succeeded()
+            .json();
     assertEquals(Laco.withoutTimings(expected).toString(), Laco.withoutTimings(found).toString());
     Laco.assertSameTree(folder.resolve("whole"), folder.resolve("streamed"));
+  }
+
+  @Test
+  void aMergeOfMoreLayersThanThereIsRoomForIsRefused() {
+    Object[] options = {
+      "--rule",
+      "rdsc",
+      "--compute",
+      "f32",
+      "--threshold",
+      -1,
+      "--interval",
+      1,
+      "--calibration",
+      Laco.tokens(folder, "llama_untied_gqa", "calib")
+    };
+    Laco.Run run =
+        prune(
+            Fixtures.model("llama_untied_gqa"),
+            folder.resolve("out"),
+            with(options, "--host-memory", "0.9MB"));
+    assertEquals(4, run.code(), run.err());
+    assertTrue(
+        run.err()
+            .matches(
+                "laco: [0-9,]+ bytes of weights are in use at once, --host-memory gives [0-9,]+ for"
+                    + " them; give more memory, or merge fewer layers\\R"),
+        run.err());
+    assertFalse(Files.exists(folder.resolve("out")));
   }
 
   @Test
