@@ -14,8 +14,9 @@ import dev.laco.eval.Perplexity;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.PruneReport;
-import dev.laco.scoring.CachedScorer;
 import dev.laco.scoring.PlannedLayers;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
 import dev.laco.text.CalibrationSet;
 import dev.laco.transformer.CausalLm;
 import java.nio.file.Files;
@@ -68,8 +69,9 @@ final class PruneRun {
       long searchStart = System.nanoTime();
       int sweeps;
       LayerCollapse.Result result;
-      try (CachedScorer scorer =
-          new CachedScorer(backend, model.config(), model.checkpoint(), source, sequences)) {
+      try (SweepScorer scorer =
+          new SweepScorer(
+              backend, model.config(), model.checkpoint(), source, sequences, SweepOptions.of(1))) {
         LayerCollapse collapse = new LayerCollapse(settings, source, scorer);
         result = threshold != null ? byThreshold(collapse, threshold) : byTarget(collapse, target);
         sweeps = scorer.sweeps();
@@ -145,7 +147,7 @@ final class PruneRun {
 
   private void requireMemory(
       CausalLm dense, PackedSequences sequences, @Nullable EvaluationText evaluation) {
-    long search = CachedScorer.bytes(model.config(), sequences.size());
+    long search = SweepScorer.bytes(model.config(), sequences.size(), SweepOptions.of(1));
     long measure = evaluation == null ? 0 : Perplexity.bytes(dense, evaluation.windows());
     // A mixed layer, at most in f32.
     long scratch = parametersPerLayer() * Float.BYTES;

@@ -69,8 +69,25 @@ public final class CausalLm {
   public void layer(
       int index, Tensor x, TokenBatch batch, Workspace work, @Nullable KeyValueCache cache) {
     LayerWeights weights = layers.layer(index, x.rows());
+    layer(index, weights, layers.slidingWindow(index), x, batch, work, cache);
+  }
+
+  /** Runs a layer of these weights on {@code x [T, d]} in place, whatever model it is of. */
+  public void layer(
+      LayerWeights weights, int slidingWindow, Tensor x, TokenBatch batch, Workspace work) {
+    layer(0, weights, slidingWindow, x, batch, work, null);
+  }
+
+  private void layer(
+      int index,
+      LayerWeights weights,
+      int slidingWindow,
+      Tensor x,
+      TokenBatch batch,
+      Workspace work,
+      @Nullable KeyValueCache cache) {
     Workspace.Buffers buffers = work.forTokens(x.rows());
-    attention(index, weights, x, batch, buffers, cache);
+    attention(index, weights, slidingWindow, x, batch, buffers, cache);
     feedForward(weights, x, buffers);
   }
 
@@ -78,6 +95,7 @@ public final class CausalLm {
   private void attention(
       int index,
       LayerWeights weights,
+      int slidingWindow,
       Tensor x,
       TokenBatch batch,
       Workspace.Buffers buffers,
@@ -97,7 +115,7 @@ public final class CausalLm {
             config.numAttentionHeads(),
             config.numKeyValueHeads(),
             config.headDim(),
-            layers.slidingWindow(index),
+            slidingWindow,
             (float) (1 / Math.sqrt(config.headDim())));
     Tensor allKeys = cache == null ? key : cache.allKeys(index, x.rows());
     Tensor allValues = cache == null ? value : cache.allValues(index, x.rows());

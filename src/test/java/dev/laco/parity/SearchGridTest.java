@@ -16,7 +16,8 @@ import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Trial;
 import dev.laco.model.PackedSequences;
-import dev.laco.scoring.CachedScorer;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
 import java.util.List;
 import java.util.Locale;
 import org.junit.jupiter.api.Test;
@@ -34,13 +35,14 @@ class SearchGridTest {
     try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(FIXTURE));
         Backend backend = CpuBackend.open(Compute.F32, 0)) {
       CollapsePlan.Source source = PlanApplier.source(checkpoint);
-      try (CachedScorer scorer =
-          new CachedScorer(
+      try (SweepScorer scorer =
+          new SweepScorer(
               backend,
               checkpoint.config(),
               checkpoint,
               source,
-              PackedSequences.of(Fixtures.tokens(FIXTURE, "calib")))) {
+              PackedSequences.of(Fixtures.tokens(FIXTURE, "calib")),
+              SweepOptions.of(1))) {
         for (JsonNode run : grid) {
           LayerCollapse.Result result =
               new LayerCollapse(settings(run), source, scorer)

@@ -1,0 +1,37 @@
+package dev.laco.scoring;
+
+import dev.laco.model.HostTensor;
+import java.util.List;
+import java.util.function.Consumer;
+
+/**
+ * How a {@link SweepScorer} works.
+ *
+ * @param candidates at most so many plans are carried through one pass, at least 1
+ * @param bytes what buffers may take; what one candidate needs is taken in any case
+ * @param streaming whether the backend is told which layers come next and which are done with
+ * @param firstRead told of each layer's tensors as the first pass comes to them
+ */
+public record SweepOptions(
+    int candidates, long bytes, boolean streaming, Consumer<List<HostTensor>> firstRead) {
+  public SweepOptions {
+    if (candidates < 1 || bytes < 0) {
+      throw new IllegalArgumentException(candidates + " candidates in " + bytes + " bytes");
+    }
+  }
+
+  /** So many candidates with weights that stay and all the buffers wanted. */
+  public static SweepOptions of(int candidates) {
+    return new SweepOptions(candidates, Long.MAX_VALUE, false, tensors -> {});
+  }
+
+  /** The same with buffers of at most so many bytes. */
+  public SweepOptions withBytes(long most) {
+    return new SweepOptions(candidates, most, streaming, firstRead);
+  }
+
+  /** The same for weights that do not all stay where they are read. */
+  public SweepOptions withStreaming(Consumer<List<HostTensor>> onFirstRead) {
+    return new SweepOptions(candidates, bytes, true, onFirstRead);
+  }
+}

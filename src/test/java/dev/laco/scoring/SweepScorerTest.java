@@ -1,0 +1,196 @@
+package dev.laco.scoring;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.Fixtures;
+import dev.laco.apply.PlanApplier;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Compute;
+import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
+import dev.laco.collapse.Score;
+import dev.laco.model.HostTensor;
+import dev.laco.model.PackedSequences;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Proxy;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Random;
+import java.util.Set;
+import java.util.function.Consumer;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/**
+ * Plans scored together, with little memory or much, score as they do alone. The reference backend
+ * gives every row the same bits in any batch, so that scores must be equal.
+ */
+final class SweepScorerTest {
+  private static final String FIXTURE = "qwen3_qknorm";
+
+  private final Checkpoint checkpoint = Checkpoint.open(Fixtures.model(FIXTURE));
+  private final CollapsePlan original = CollapsePlan.identity(PlanApplier.source(checkpoint));
+  private final PackedSequences calibration =
+      PackedSequences.of(List.of(new int[] {3, 1, 4}, new int[] {1, 5}));
+
+  private SweepScorer scorer(Backend backend, SweepOptions options) {
+    return new SweepScorer(
+        backend, checkpoint.config(), checkpoint, original.source(), calibration, options);
+  }
+
+  /** Plans of up to three merges, anywhere, by any rule; some more than once. */
+  private List<CollapsePlan> randomPlans(long seed) {
+    Random random = new Random(seed);
+    List<CollapsePlan> plans = new ArrayList<>(List.of(original));
+    for (int i = 0; i < 24; i++) {
+      CollapsePlan plan = plans.get(random.nextInt(plans.size()));
+      if (plan.depth() > 2) {
+        int followers = 1 + random.nextInt(Math.min(3, plan.depth() - 2));
+        MergeRule rule =
+            MergeRule.parse(List.of("replace", "rdsc", "mean", "drop").get(random.nextInt(4)));
+        NormsPolicy norms = NormsPolicy.values()[random.nextInt(2)];
+        plan = plan.fold(random.nextInt(plan.depth() - followers), followers, rule, norms);
+      }
+      plans.add(plan);
+    }
+    // One that ends early, with layers of the original alone.
+    plans.add(new CollapsePlan(original.source(), original.layers().subList(0, 2)));
+    return plans;
+  }
+
+  private List<Score> oneByOne(List<CollapsePlan> plans) {
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        SweepScorer scorer = scorer(backend, SweepOptions.of(1))) {
+      return plans.stream().map(plan -> scorer.score(List.of(plan)).getFirst()).toList();
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,0", "3,0", "8,20000", "64,0", "64,9223372036854775807", "5,9223372036854775807"})
+  void plansScoreTheSameTogetherAsAlone(int candidates, long bytes) {
+    List<CollapsePlan> plans = randomPlans(candidates);
+    List<Score> alone = oneByOne(plans);
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        SweepScorer scorer = scorer(backend, SweepOptions.of(candidates).withBytes(bytes))) {
+      assertEquals(alone, scorer.score(plans));
+      // Again, from what was kept.
+      scorer.keep(plans.subList(3, 6));
+      assertEquals(alone, scorer.score(plans));
+      assertEquals(alone, scorer.score(plans));
+      scorer.keep(plans.subList(5, 9));
+      assertEquals(alone, scorer.score(plans));
+    }
+  }
+
+  @Test
+  void manyPlansTakeOnePassAndOneWithTheOriginals() {
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        SweepScorer scorer = scorer(backend, SweepOptions.of(64))) {
+      assertEquals(1, scorer.sweeps());
+      scorer.score(randomPlans(1));
+      assertEquals(2, scorer.sweeps());
+      scorer.score(List.of(original));
+      assertEquals(2, scorer.sweeps());
+      assertTrue(scorer.work().bytesRead() <= 2 * scorer.work().floorBytes());
+    }
+  }
+
+  @Test
+  void equalPlansAndEqualBeginningsAreRunOnce() {
+    CollapsePlan merged = original.fold(1, 1, MergeRule.parse("mean"), NormsPolicy.MERGE);
+    CollapsePlan again = merged.fold(2, 1, MergeRule.parse("mean"), NormsPolicy.MERGE);
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        SweepScorer scorer = scorer(backend, SweepOptions.of(3))) {
+      long layer = scorer.work().operations() / original.depth();
+      assertEquals(scorer.work().floorOperations(), scorer.work().operations());
+      scorer.score(List.of(merged, again, merged));
+      // Both share the merged layer 1; from layer 2 on they differ.
+      long run = 1 + (merged.depth() - 2) + (again.depth() - 2);
+      assertEquals((original.depth() + run) * layer, scorer.work().operations());
+    }
+  }
+
+  @Test
+  void aKeptPlanIsNotRunAgainFromItsBeginning() {
+    CollapsePlan kept = original.fold(1, 1, MergeRule.parse("mean"), NormsPolicy.MERGE);
+    CollapsePlan deeper = kept.fold(2, 1, MergeRule.parse("mean"), NormsPolicy.MERGE);
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        SweepScorer scorer = scorer(backend, SweepOptions.of(2))) {
+      long layer = scorer.work().operations() / original.depth();
+      scorer.keep(List.of(kept));
+      scorer.score(List.of(kept));
+      long before = scorer.work().operations();
+      scorer.score(List.of(deeper));
+      assertEquals((deeper.depth() - 2) * layer, scorer.work().operations() - before);
+    }
+  }
+
+  @Test
+  void layersAreAnnouncedBeforeTheyAreReadAndGivenUpAfterwards() {
+    Set<String> firstRead = new HashSet<>();
+    Set<String> resident = new HashSet<>();
+    int[] layers = {0};
+    Consumer<String> use =
+        name ->
+            assertTrue(
+                !name.startsWith("model.layers.") || resident.contains(name),
+                name + " is not resident");
+    try (Backend reference = new ReferenceBackend(Compute.F32)) {
+      Backend backend = watched(reference, resident, use, layers);
+      SweepOptions options =
+          SweepOptions.of(8)
+              .withStreaming(
+                  tensors -> tensors.forEach(tensor -> assertTrue(firstRead.add(tensor.name()))));
+      try (SweepScorer scorer = scorer(backend, options)) {
+        assertEquals(Set.of(), resident);
+        scorer.score(randomPlans(4));
+        assertEquals(Set.of(), resident);
+        layers[0] = 0;
+        scorer.score(
+            IntStream.range(0, original.depth() - 1)
+                .mapToObj(base -> original.fold(base, 1, MergeRule.REPLACE, NormsPolicy.BASE))
+                .toList());
+        assertTrue(layers[0] <= 3, "two layers and the next, not " + layers[0]);
+      }
+    }
+    assertEquals(
+        checkpoint.weightNames().stream().filter(name -> name.startsWith("model.layers.")).count(),
+        firstRead.size());
+  }
+
+  /** A backend that knows what is resident, and the most layers that were at once. */
+  private Backend watched(
+      Backend backend, Set<String> resident, Consumer<String> use, int[] mostLayers) {
+    return (Backend)
+        Proxy.newProxyInstance(
+            Backend.class.getClassLoader(),
+            new Class<?>[] {Backend.class},
+            (proxy, method, arguments) -> {
+              switch (method.getName()) {
+                case "prefetch" -> names(arguments[0]).forEach(resident::add);
+                case "release" -> names(arguments[0]).forEach(resident::remove);
+                case "weight" -> use.accept(((HostTensor) arguments[0]).name());
+                default -> {}
+              }
+              long layers =
+                  resident.stream().filter(name -> name.endsWith("input_layernorm.weight")).count();
+              mostLayers[0] = Math.max(mostLayers[0], (int) layers);
+              try {
+                return method.invoke(backend, arguments);
+              } catch (InvocationTargetException e) {
+                throw e.getCause();
+              }
+            });
+  }
+
+  private static List<String> names(Object tensors) {
+    return ((List<?>) tensors).stream().map(tensor -> ((HostTensor) tensor).name()).toList();
+  }
+}
