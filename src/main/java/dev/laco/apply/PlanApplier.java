@@ -28,8 +28,8 @@ import java.util.List;
 import java.util.function.LongConsumer;
 
 /**
- * Makes a pruned checkpoint from a plan and the original: needs no device, and memory for one
- * buffer. The bytes depend on plan, checkpoint and shard size alone.
+ * Makes a pruned checkpoint from a plan, its new tensors, and the original: needs no device, and
+ * memory for one buffer. The bytes depend on these and the shard size alone.
  */
 public final class PlanApplier {
   /** The name under which the plan lies in a pruned checkpoint. */
@@ -40,6 +40,7 @@ public final class PlanApplier {
 
   private final Checkpoint model;
   private final CollapsePlan plan;
+  private final PlanTensors newTensors;
   private final List<Path> companions;
   private final List<OutputTensor> tensors;
   private final byte[] config;
@@ -48,11 +49,13 @@ public final class PlanApplier {
   /**
    * Prepares the files; writes nothing yet.
    *
+   * @param newTensors those of the plan, wherever they lie; must outlive this
    * @param maxShardSize most bytes of a weight file
-   * @throws BadInputException if the plan is for another model, or the config holds a key that
-   *     cannot be re-indexed
+   * @throws BadInputException if the plan is for another model, the config holds a key that cannot
+   *     be re-indexed, or a new tensor is not one of the pruned model
    */
-  public PlanApplier(Checkpoint model, CollapsePlan plan, long maxShardSize) {
+  public PlanApplier(
+      Checkpoint model, CollapsePlan plan, PlanTensors newTensors, long maxShardSize) {
     CollapsePlan.Source source = source(model);
     if (!plan.source().equals(source)) {
       throw new BadInputException(
@@ -60,10 +63,12 @@ public final class PlanApplier {
               .formatted(model.directory(), describe(plan.source()), describe(source)));
     }
     this.model = model;
-    this.plan = plan;
+    this.plan = plan.withTensors(newTensors.named(PlanTensors.FILE));
+    this.newTensors = newTensors;
     this.companions = CompanionFiles.of(model);
-    this.tensors = tensors(model, plan);
-    this.weights = new ShardedWriter(tensors, maxShardSize);
+    this.tensors = newTensors.replaceIn(tensors(model, plan));
+    // An index keeps loaders that would take all files from the one beside the plan.
+    this.weights = new ShardedWriter(tensors, maxShardSize, !newTensors.isEmpty());
     ObjectNode rewritten =
         ConfigRewriter.rewrite(
             model.directory().resolve(Checkpoint.CONFIG).toString(),
@@ -141,6 +146,9 @@ public final class PlanApplier {
     for (Path companion : companions) {
       OutputFiles.copy(companion, folder.resolve(companion.getFileName().toString()));
     }
+    if (!newTensors.isEmpty()) {
+      newTensors.write(folder.resolve(PlanTensors.FILE));
+    }
     OutputFiles.write(folder.resolve(PLAN), planText());
     // Last: until the config is there, no loader takes the folder for a model.
     OutputFiles.write(folder.resolve(Checkpoint.CONFIG), config);
@@ -151,7 +159,8 @@ public final class PlanApplier {
   }
 
   private long neededBytes() {
-    long needed = weights.totalFileSize() + planText().length + config.length + SLACK;
+    long needed =
+        weights.totalFileSize() + newTensors.fileSize() + planText().length + config.length + SLACK;
     for (Path companion : companions) {
       try {
         needed += Files.size(companion);
@@ -227,6 +236,7 @@ public final class PlanApplier {
   /** Opens what was written as a loader would, and compares it with what it should be. */
   private void verify(Path folder) {
     try (Checkpoint written = Checkpoint.open(folder)) {
+      PlanTensors.beside(folder.resolve(PLAN), plan).close();
       ConfigRewriter.requireDepth(Checkpoint.CONFIG, written.configJson(), plan.depth());
       if (written.tensors().size() != tensors.size()) {
         throw new BadInputException(

@@ -12,11 +12,8 @@ import dev.laco.model.TensorSource;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.Collection;
-import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -201,13 +198,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
                 .append(' ')
                 .append(file.info(name).shape())
                 .append('\n'));
-    try {
-      MessageDigest sha256 = MessageDigest.getInstance("SHA-256");
-      byte[] hash = sha256.digest(text.toString().getBytes(StandardCharsets.UTF_8));
-      return "sha256:" + HexFormat.of().formatHex(hash);
-    } catch (NoSuchAlgorithmException e) {
-      throw new IllegalStateException(e);
-    }
+    return "sha256:" + new Sha256().update(text.toString().getBytes(StandardCharsets.UTF_8)).hex();
   }
 
   /** The files that hold the weights. */

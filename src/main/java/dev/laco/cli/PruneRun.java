@@ -3,14 +3,17 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.apply.PlanApplier;
+import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.LayerCollapse;
+import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.collapse.TrialListener;
 import dev.laco.eval.Perplexity;
+import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.PruneReport;
@@ -22,6 +25,7 @@ import dev.laco.transformer.CausalLm;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
@@ -46,9 +50,11 @@ final class PruneRun {
   /**
    * What was found, before anything is written.
    *
+   * @param newTensors those of the plan
    * @param report makes the final report once the seconds of writing are known
    */
-  record Outcome(CollapsePlan plan, Function<@Nullable Double, PruneReport> report) {}
+  record Outcome(
+      CollapsePlan plan, PlanTensors newTensors, Function<@Nullable Double, PruneReport> report) {}
 
   Outcome run(long start) {
     int depth = model.config().numHiddenLayers();
@@ -68,7 +74,7 @@ final class PruneRun {
       double loadSeconds = seconds(start);
       long searchStart = System.nanoTime();
       int sweeps;
-      LayerCollapse.Result result;
+      SearchResult result;
       try (SweepScorer scorer =
           new SweepScorer(
               backend, model.config(), model.checkpoint(), source, sequences, SweepOptions.of(1))) {
@@ -77,7 +83,9 @@ final class PruneRun {
         sweeps = scorer.sweeps();
       }
       double searchSeconds = seconds(searchStart);
-      PruneReport.Quality quality = quality(backend, dense, result.plan(), evaluation);
+      PlanTensors newTensors = new PlanTensors(NewWeights.NONE);
+      PruneReport.Quality quality =
+          quality(backend, dense, result.plan(), newTensors.weights(), evaluation);
       long parametersIn = model.checkpoint().parameterCount();
       long parametersOut = parametersIn - (depth - result.plan().depth()) * parametersPerLayer();
       console.line(
@@ -96,6 +104,7 @@ final class PruneRun {
       ObjectNode options = options(calibration, sequences, threshold == null ? target : null);
       return new Outcome(
           result.plan(),
+          newTensors,
           writeSeconds ->
               new PruneReport(
                   modelJson(),
@@ -173,7 +182,7 @@ final class PruneRun {
         .sum();
   }
 
-  private LayerCollapse.Result byThreshold(LayerCollapse collapse, double threshold) {
+  private SearchResult byThreshold(LayerCollapse collapse, double threshold) {
     trialHeader();
     try (ProgressLine progress = console.progress("search")) {
       TrialListener advance = report(progress);
@@ -186,13 +195,16 @@ final class PruneRun {
     }
   }
 
-  private LayerCollapse.Result byTarget(LayerCollapse collapse, int target) {
-    LayerCollapse.Result result;
+  private SearchResult byTarget(LayerCollapse collapse, int target) {
+    SearchResult result;
     try (ProgressLine progress = console.progress("search")) {
       result = collapse.reach(target, report(progress));
     }
     console.line(
-        "search", "a depth of %d layers is reached at threshold %.6f", target, result.threshold());
+        "search",
+        "a depth of %d layers is reached at threshold %.6f",
+        target,
+        Objects.requireNonNull(result.threshold()));
     trialHeader();
     result.trials().forEach(this::say);
     return result;
@@ -220,7 +232,11 @@ final class PruneRun {
   }
 
   private PruneReport.Quality quality(
-      Backend backend, CausalLm dense, CollapsePlan plan, @Nullable EvaluationText evaluation) {
+      Backend backend,
+      CausalLm dense,
+      CollapsePlan plan,
+      NewWeights newWeights,
+      @Nullable EvaluationText evaluation) {
     if (evaluation == null) {
       return new PruneReport.NotMeasured(
           "the model has no tokenizer.json and no --eval-tokens were given");
@@ -233,9 +249,11 @@ final class PruneRun {
     // open.
     try (PlannedLayers layers =
         new PlannedLayers(backend, model.config(), model.checkpoint(), plan, dtype -> dtype)) {
-      CausalLm pruned = new CausalLm(backend, model.config(), model.checkpoint(), layers);
+      layers.use(plan, newWeights);
       return new PruneReport.Measured(
-          evaluation.name(), before, evaluation.measure(console, "perplexity, pruned", pruned));
+          evaluation.name(),
+          before,
+          evaluation.measure(console, "perplexity, pruned", layers.model()));
     }
   }
 

@@ -5,6 +5,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.DecoderLayer;
 import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
@@ -25,6 +26,7 @@ import java.util.Optional;
 final class Sweep {
   private final Backend backend;
   private final CausalLm model;
+  private final DecoderLayer decoder;
   private final PlannedLayers layers;
   private final RepeatedBatches batches;
   private final PrefixCache cache;
@@ -45,6 +47,7 @@ final class Sweep {
       WorkMeter meter) {
     this.backend = backend;
     this.model = model;
+    this.decoder = new DecoderLayer(backend, model.config());
     this.layers = layers;
     this.batches = batches;
     this.cache = cache;
@@ -193,12 +196,13 @@ final class Sweep {
     layers.use(first.plan());
     LayerWeights weights = layers.layer(first.depth, most * batches.tokens());
     for (Run run : runs) {
-      model.layer(
+      Tensor x = rows(run.slot, run.count);
+      decoder.run(
           weights,
           layers.slidingWindow(first.depth),
-          rows(run.slot, run.count),
+          x,
           batches.of(run.count),
-          work);
+          work.forTokens(x.rows()));
     }
     meter.ran(mix, groups.size());
   }

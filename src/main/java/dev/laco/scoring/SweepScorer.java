@@ -3,6 +3,7 @@ package dev.laco.scoring;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
+import dev.laco.backend.TokenBatch;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
 import dev.laco.collapse.Score;
@@ -28,6 +29,9 @@ import java.util.Set;
  * original layers ({@link Sweep}). All calibration sentences run as one packed batch.
  */
 public final class SweepScorer implements Scorer, AutoCloseable {
+  /** The likelihood of the tokens takes one, the divergence one for each side. */
+  private static final int HEAD_PRODUCTS = 3;
+
   private final Backend backend;
   private final CollapsePlan original;
   private final TensorArena arena;
@@ -39,6 +43,8 @@ public final class SweepScorer implements Scorer, AutoCloseable {
   private final WorkMeter meter;
   private final Sweep sweep;
   private final int candidates;
+  private final boolean language;
+  private final double[] ofTokens;
 
   /** The original's last states after the norm, {@code [T, d]}. */
   private final Tensor reference;
@@ -55,6 +61,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
       PackedSequences calibration,
       SweepOptions options) {
     this.backend = backend;
+    language = options.language();
     original = CollapsePlan.identity(planSource);
     long tokens = calibration.size();
     SweepBuffers buffers =
@@ -66,7 +73,8 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     model = new CausalLm(backend, config, source, layers);
     batches = new RepeatedBatches(model, calibration, buffers.copies());
     cache = new PrefixCache(backend, original, buffers.cached(), tokens, config.hiddenSize());
-    meter = new WorkMeter(config, source, calibration);
+    meter = new WorkMeter(config, source, calibration, language ? HEAD_PRODUCTS : 0);
+    ofTokens = new double[calibration.size()];
     reference = arena.allocate(DType.F32, tokens, config.hiddenSize());
     states = arena.allocate(DType.F32, candidates * tokens, config.hiddenSize());
     LayerWindow window = new LayerWindow(backend, config, source, options);
@@ -83,6 +91,9 @@ public final class SweepScorer implements Scorer, AutoCloseable {
 
   @Override
   public List<Score> score(List<CollapsePlan> plans) {
+    if (plans.stream().anyMatch(plan -> plan.tensors() != null)) {
+      throw new IllegalArgumentException("plans with new tensors are not scored");
+    }
     Set<CollapsePlan> changed = new LinkedHashSet<>(plans);
     changed.remove(original);
     List<CollapsePlan> order = bySuffix(changed);
@@ -132,10 +143,25 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     double[] cosines = backend.cosine(reference, last, batches.of(1));
     int sentences = batches.of(1).sequences().sequences();
     List<Score> scores = new ArrayList<>();
-    for (int from = 0; from < cosines.length; from += sentences) {
-      scores.add(new Score(Arrays.stream(cosines, from, from + sentences).boxed().toList()));
+    for (int i = 0; i * sentences < cosines.length; i++) {
+      List<Double> similarities =
+          Arrays.stream(cosines, i * sentences, (i + 1) * sentences).boxed().toList();
+      Tensor hidden = last.slice((long) i * batches.tokens(), (i + 1L) * batches.tokens());
+      scores.add(new Score(similarities, language ? language(hidden) : null));
     }
     return scores;
+  }
+
+  /** What the last states of a candidate say of next tokens. */
+  private Score.Language language(Tensor hidden) {
+    TokenBatch batch = batches.of(1);
+    Tensor head = model.head();
+    meter.comparedTokens();
+    backend.logProbability(hidden, head, batch, ofTokens);
+    int scored = batch.sequences().size() - batch.sequences().sequences();
+    double nll = -Arrays.stream(ofTokens).sum() / scored;
+    backend.klDivergence(hidden, reference, head, batch, ofTokens);
+    return new Score.Language(nll, Arrays.stream(ofTokens).sum() / ofTokens.length);
   }
 
   @Override

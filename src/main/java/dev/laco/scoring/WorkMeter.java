@@ -22,14 +22,20 @@ final class WorkMeter {
   private final TensorSource source;
   private final List<TensorSpec> specs;
   private final long productOperations;
+  private final long headOperations;
   private final Map<TensorGroup, BitSet> read = new EnumMap<>(TensorGroup.class);
   private final Set<CollapsePlan> decided = new HashSet<>();
   private long passes;
   private long bytesRead;
   private long operations;
 
-  /** A meter at zero. */
-  WorkMeter(ModelConfig config, TensorSource source, PackedSequences calibration) {
+  /**
+   * A meter at zero.
+   *
+   * @param headProducts products by the output matrix for each candidate
+   */
+  WorkMeter(
+      ModelConfig config, TensorSource source, PackedSequences calibration, int headProducts) {
     this.config = config;
     this.calibration = calibration;
     this.source = source;
@@ -40,6 +46,8 @@ final class WorkMeter {
             .mapToLong(TensorSpec::elements)
             .sum();
     this.productOperations = 2L * calibration.size() * matrices;
+    this.headOperations =
+        2L * headProducts * calibration.size() * config.vocabSize() * config.hiddenSize();
     for (TensorGroup group : TensorGroup.values()) {
       read.put(group, new BitSet());
     }
@@ -64,6 +72,11 @@ final class WorkMeter {
     }
   }
 
+  /** The next tokens of a candidate were compared with the original's. */
+  void comparedTokens() {
+    operations += headOperations;
+  }
+
   /** Something is decided on the score of a plan. */
   void decided(CollapsePlan plan) {
     decided.add(plan);
@@ -81,7 +94,9 @@ final class WorkMeter {
   Work work(CollapsePlan original) {
     long floor =
         tail(original, 0)
-            + decided.stream().mapToLong(plan -> tail(plan, plan.sharedPrefix())).sum();
+            + decided.stream()
+                .mapToLong(plan -> tail(plan, plan.sharedPrefix()) + headOperations)
+                .sum();
     long once = 0;
     for (int layer = 0; layer < original.depth(); layer++) {
       for (TensorGroup group : TensorGroup.values()) {

@@ -36,22 +36,14 @@ public final class KeyValueCache implements AutoCloseable {
     return length;
   }
 
-  /** The rows for the next {@code tokens} keys of a layer. */
-  Tensor newKeys(int layer, long tokens) {
-    return keys.get(layer).slice(length, length + tokens);
-  }
-
-  Tensor newValues(int layer, long tokens) {
-    return values.get(layer).slice(length, length + tokens);
-  }
-
-  /** All keys of a layer, the next {@code tokens} included. */
-  Tensor allKeys(int layer, long tokens) {
-    return keys.get(layer).slice(0, length + tokens);
-  }
-
-  Tensor allValues(int layer, long tokens) {
-    return values.get(layer).slice(0, length + tokens);
+  /** Those of a layer whose next {@code tokens} rows are about to be written. */
+  KeyValues of(int layer, long tokens) {
+    long end = length + tokens;
+    return new KeyValues(
+        keys.get(layer).slice(length, end),
+        values.get(layer).slice(length, end),
+        keys.get(layer).slice(0, end),
+        values.get(layer).slice(0, end));
   }
 
   /** Says that every layer has written its next {@code tokens} rows. */

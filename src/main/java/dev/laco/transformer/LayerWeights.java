@@ -2,6 +2,7 @@ package dev.laco.transformer;
 
 import dev.laco.backend.Tensor;
 import dev.laco.model.LayerRole;
+import java.util.EnumMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
@@ -16,7 +17,7 @@ public record LayerWeights(Map<LayerRole, Tensor> tensors) {
   }
 
   /** A tensor that every layer has. */
-  Tensor get(LayerRole role) {
+  public Tensor get(LayerRole role) {
     Tensor tensor = tensors.get(role);
     if (tensor == null) {
       throw new IllegalStateException("layer without " + role);
@@ -24,8 +25,15 @@ public record LayerWeights(Map<LayerRole, Tensor> tensors) {
     return tensor;
   }
 
+  /** The same layer with some tensors in place of its own. */
+  public LayerWeights with(Map<LayerRole, Tensor> others) {
+    Map<LayerRole, Tensor> all = new EnumMap<>(tensors);
+    all.putAll(others);
+    return new LayerWeights(all);
+  }
+
   /** A tensor that some architectures have. */
-  @Nullable Tensor find(LayerRole role) {
+  public @Nullable Tensor find(LayerRole role) {
     return tensors.get(role);
   }
 }

@@ -37,7 +37,7 @@ public final class Workspace implements AutoCloseable {
   }
 
   /** The buffers, cut to {@code tokens} rows. */
-  Buffers forTokens(long tokens) {
+  public Buffers forTokens(long tokens) {
     if (current.normed().rows() != tokens) {
       current = full.rows(tokens);
     }
@@ -49,8 +49,8 @@ public final class Workspace implements AutoCloseable {
     arena.close();
   }
 
-  /** One row per token each. */
-  record Buffers(
+  /** One row per token each; {@code gate} and {@code up} have a column per channel. */
+  public record Buffers(
       Tensor normed,
       Tensor query,
       Tensor key,

@@ -2,6 +2,7 @@ package dev.laco.apply;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Fixtures;
@@ -11,6 +12,8 @@ import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
+import dev.laco.model.HostTensor;
+import dev.laco.model.NewWeights;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -67,6 +70,9 @@ class InterruptedWriteTest {
       assertEquals(PlanApplier.source(model), plan.source());
       assertEquals(plan.depth(), pruned.config().numHiddenLayers());
       assertTrue(Files.size(path.resolve("model.safetensors")) > 0);
+      try (PlanTensors tensors = PlanTensors.beside(path.resolve(PlanApplier.PLAN), plan)) {
+        assertFalse(tensors.isEmpty());
+      }
     }
   }
 
@@ -155,7 +161,10 @@ class InterruptedWriteTest {
       CollapsePlan plan =
           CollapsePlan.identity(PlanApplier.source(model))
               .fold(3, 2, MergeRule.parse(rule), NormsPolicy.MERGE);
-      new PlanApplier(model, plan, Long.MAX_VALUE).write(out, overwrite, progress, () -> {});
+      HostTensor norm = model.tensor("model.norm.weight");
+      PlanTensors tensors = new PlanTensors(NewWeights.NONE.with(norm));
+      new PlanApplier(model, plan, tensors, Long.MAX_VALUE)
+          .write(out, overwrite, progress, () -> {});
     }
   }
 

@@ -12,9 +12,13 @@ import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
+import dev.laco.collapse.Objective;
 import dev.laco.collapse.Score;
+import dev.laco.eval.Perplexity;
+import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.PackedSequences;
+import dev.laco.text.TextWindows;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
 import java.util.ArrayList;
@@ -37,8 +41,8 @@ final class SweepScorerTest {
 
   private final Checkpoint checkpoint = Checkpoint.open(Fixtures.model(FIXTURE));
   private final CollapsePlan original = CollapsePlan.identity(PlanApplier.source(checkpoint));
-  private final PackedSequences calibration =
-      PackedSequences.of(List.of(new int[] {3, 1, 4}, new int[] {1, 5}));
+  private final List<int[]> sentences = List.of(new int[] {3, 1, 4}, new int[] {1, 5});
+  private final PackedSequences calibration = PackedSequences.of(sentences);
 
   private SweepScorer scorer(Backend backend, SweepOptions options) {
     return new SweepScorer(
@@ -61,7 +65,7 @@ final class SweepScorerTest {
       plans.add(plan);
     }
     // One that ends early, with layers of the original alone.
-    plans.add(new CollapsePlan(original.source(), original.layers().subList(0, 2)));
+    plans.add(pruned());
     return plans;
   }
 
@@ -87,6 +91,30 @@ final class SweepScorerTest {
       scorer.keep(plans.subList(5, 9));
       assertEquals(alone, scorer.score(plans));
     }
+  }
+
+  @Test
+  void scoresTellOfNextTokensWhereThatIsAskedFor() {
+    CollapsePlan merged = original.fold(1, 1, MergeRule.parse("mean"), NormsPolicy.MERGE);
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        SweepScorer scorer = scorer(backend, SweepOptions.of(2).withLanguage())) {
+      List<Score> scores = scorer.score(List.of(merged, original, pruned()));
+      for (Score score : scores) {
+        assertTrue(Objective.NLL.value(score) < 0);
+      }
+      assertEquals(0, Objective.KL.value(scores.get(1)), 1e-6);
+      assertTrue(Objective.KL.value(scores.getFirst()) < -1e-6);
+      try (PlannedLayers layers =
+          new PlannedLayers(backend, checkpoint.config(), checkpoint, merged, dtype -> DType.F32)) {
+        Perplexity expected =
+            Perplexity.measure(layers.model(), TextWindows.whole(sentences), (done, total) -> {});
+        assertEquals(expected.meanNll(), -Objective.NLL.value(scores.getFirst()), 1e-12);
+      }
+    }
+  }
+
+  private CollapsePlan pruned() {
+    return new CollapsePlan(original.source(), original.layers().subList(0, 2));
   }
 
   @Test
