@@ -4,7 +4,6 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.text.TextFile;
 import java.nio.file.Path;
@@ -50,7 +49,6 @@ final class ApplyCommand implements Callable<Integer> {
       PlanApplier.checkTarget(checkpoint, out, write.overwrite);
       PlanApplier applier =
           new PlanApplier(checkpoint, parsed, tensors, write.maxShardSize.bytes());
-      FiniteCheck.check(checkpoint);
       try (ProgressLine progress = console.progress("write")) {
         applier.write(out, write.overwrite, new WrittenBytes(progress, applier.tensorBytes()));
       }

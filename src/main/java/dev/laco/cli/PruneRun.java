@@ -5,7 +5,6 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
-import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.LayerCollapse;
@@ -13,8 +12,10 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.collapse.TrialListener;
 import dev.laco.eval.Perplexity;
+import dev.laco.model.Architecture;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.PruneReport;
 import dev.laco.scoring.PlannedLayers;
@@ -24,9 +25,11 @@ import dev.laco.text.CalibrationSet;
 import dev.laco.transformer.CausalLm;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.function.Function;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -65,19 +68,20 @@ final class PruneRun {
     CalibrationSet calibration = calibration();
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
     EvaluationText evaluation = evaluationOrNull();
-    FiniteCheck.check(model.checkpoint());
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
       announce(choice, calibration, sequences);
-      CausalLm dense = CausalLm.of(backend, model.config(), model.checkpoint());
-      requireMemory(dense, sequences, evaluation);
+      MemoryPlan memory = memory(backend, settings, sequences, evaluation);
+      console.line("memory", "%s", memory.describe(backend));
+      TensorSource weights = memory.weights(backend);
+      requireFiniteOutsideLayers();
       double loadSeconds = seconds(start);
       long searchStart = System.nanoTime();
       int sweeps;
       SearchResult result;
       try (SweepScorer scorer =
           new SweepScorer(
-              backend, model.config(), model.checkpoint(), source, sequences, SweepOptions.of(1))) {
+              backend, model.config(), weights, source, sequences, SweepOptions.of(1))) {
         LayerCollapse collapse = new LayerCollapse(settings, source, scorer);
         result = threshold != null ? byThreshold(collapse, threshold) : byTarget(collapse, target);
         sweeps = scorer.sweeps();
@@ -85,7 +89,7 @@ final class PruneRun {
       double searchSeconds = seconds(searchStart);
       PlanTensors newTensors = new PlanTensors(NewWeights.NONE);
       PruneReport.Quality quality =
-          quality(backend, dense, result.plan(), newTensors.weights(), evaluation);
+          quality(backend, weights, result.plan(), newTensors.weights(), evaluation);
       long parametersIn = model.checkpoint().parameterCount();
       long parametersOut = parametersIn - (depth - result.plan().depth()) * parametersPerLayer();
       console.line(
@@ -154,26 +158,31 @@ final class PruneRun {
     calibration.warnings().forEach(console::warning);
   }
 
-  private void requireMemory(
-      CausalLm dense, PackedSequences sequences, @Nullable EvaluationText evaluation) {
+  private MemoryPlan memory(
+      Backend backend,
+      CollapseSettings settings,
+      PackedSequences sequences,
+      @Nullable EvaluationText evaluation) {
     long search = SweepScorer.bytes(model.config(), sequences.size(), SweepOptions.of(1));
-    long measure = evaluation == null ? 0 : Perplexity.bytes(dense, evaluation.windows());
+    long measure = evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.windows());
     // A mixed layer, at most in f32.
     long scratch = parametersPerLayer() * Float.BYTES;
-    long needed = Math.max(search, measure) + scratch;
-    long weights = model.checkpoint().totalBytes();
-    console.line(
-        "memory",
-        "%s of weights %s, %s of buffers",
-        ByteSize.show(weights),
-        MemoryBudget.placeOfWeights(dense.backend()),
-        ByteSize.show(needed));
-    MemoryBudget.require(
-        dense.backend(),
-        weights,
-        needed,
-        command.device.memory,
+    double[] coefficients = settings.rule().coefficients(settings.mergeLayers() - 1);
+    return MemoryPlan.of(
+        backend,
+        model.checkpoint(),
+        command.device,
+        Math.max(search, measure) + scratch,
+        (int) Arrays.stream(coefficients).filter(coefficient -> coefficient != 0).count(),
         "use fewer or shorter calibration sentences");
+  }
+
+  /** The search reads every layer in its first pass, but not the head. */
+  private void requireFiniteOutsideLayers() {
+    Architecture architecture = model.config().architecture();
+    Stream.of(architecture.embedding(), architecture.finalNorm(), architecture.head())
+        .filter(model.checkpoint().weightNames()::contains)
+        .forEach(model.checkpoint()::requireFinite);
   }
 
   private long parametersPerLayer() {
@@ -233,7 +242,7 @@ final class PruneRun {
 
   private PruneReport.Quality quality(
       Backend backend,
-      CausalLm dense,
+      TensorSource weights,
       CollapsePlan plan,
       NewWeights newWeights,
       @Nullable EvaluationText evaluation) {
@@ -241,6 +250,7 @@ final class PruneRun {
       return new PruneReport.NotMeasured(
           "the model has no tokenizer.json and no --eval-tokens were given");
     }
+    CausalLm dense = CausalLm.of(backend, model.config(), weights);
     Perplexity before = evaluation.measure(console, "perplexity, dense", dense);
     if (plan.isIdentity()) {
       return new PruneReport.Measured(evaluation.name(), before, before);
@@ -248,7 +258,7 @@ final class PruneRun {
     // Mixed tensors in the dtype they are written in: this is the checkpoint that a loader will
     // open.
     try (PlannedLayers layers =
-        new PlannedLayers(backend, model.config(), model.checkpoint(), plan, dtype -> dtype)) {
+        new PlannedLayers(backend, model.config(), weights, plan, dtype -> dtype)) {
       layers.use(plan, newWeights);
       return new PruneReport.Measured(
           evaluation.name(),

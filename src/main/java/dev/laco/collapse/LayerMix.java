@@ -25,13 +25,6 @@ public record LayerMix(
     };
   }
 
-  /** The first original layer that is needed. */
-  public int firstSource() {
-    return Math.min(
-        Math.min(attention.terms().firstKey(), feedForward.terms().firstKey()),
-        norms.terms().firstKey());
-  }
-
   /** The last original layer that is needed. */
   public int lastSource() {
     return Math.max(

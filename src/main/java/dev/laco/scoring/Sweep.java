@@ -32,7 +32,6 @@ final class Sweep {
   private final PrefixCache cache;
   private final Workspace work;
   private final Tensor states;
-  private final LayerWindow window;
   private final WorkMeter meter;
 
   Sweep(
@@ -43,7 +42,6 @@ final class Sweep {
       PrefixCache cache,
       Workspace work,
       Tensor states,
-      LayerWindow window,
       WorkMeter meter) {
     this.backend = backend;
     this.model = model;
@@ -53,7 +51,6 @@ final class Sweep {
     this.cache = cache;
     this.work = work;
     this.states = states;
-    this.window = window;
     this.meter = meter;
   }
 
@@ -87,15 +84,6 @@ final class Sweep {
     LayerMix next() {
       return plan().layers().get(depth);
     }
-
-    /** The first original that any member still needs. */
-    int firstSource() {
-      return plans.stream()
-          .flatMap(plan -> plan.layers().subList(depth, plan.depth()).stream())
-          .mapToInt(LayerMix::firstSource)
-          .min()
-          .orElse(Integer.MAX_VALUE);
-    }
   }
 
   /**
@@ -105,19 +93,9 @@ final class Sweep {
     meter.beginPass();
     List<Group> groups = begin(plans);
     int originals = plans.getFirst().source().layers();
-    int from = firstSource(groups);
-    for (int layer = from; layer < originals && !groups.isEmpty(); layer++) {
-      window.enter(layer);
+    for (int layer = 0; layer < originals && !groups.isEmpty(); layer++) {
       groups = advance(groups, layer);
-      if (window.isStreaming()) {
-        window.leaveBefore(firstSource(groups));
-      }
     }
-    window.end();
-  }
-
-  private static int firstSource(List<Group> groups) {
-    return groups.stream().mapToInt(Group::firstSource).min().orElse(Integer.MAX_VALUE);
   }
 
   /** Every candidate at the deepest state that is held of its way. */

@@ -77,8 +77,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     ofTokens = new double[calibration.size()];
     reference = arena.allocate(DType.F32, tokens, config.hiddenSize());
     states = arena.allocate(DType.F32, candidates * tokens, config.hiddenSize());
-    LayerWindow window = new LayerWindow(backend, config, source, options);
-    sweep = new Sweep(backend, model, layers, batches, cache, work, states, window, meter);
+    sweep = new Sweep(backend, model, layers, batches, cache, work, states, meter);
     sweep.run(List.of(original));
     model.finalNorm(states.slice(0, tokens), reference);
   }

@@ -16,18 +16,11 @@ import dev.laco.collapse.Objective;
 import dev.laco.collapse.Score;
 import dev.laco.eval.Perplexity;
 import dev.laco.model.DType;
-import dev.laco.model.HostTensor;
 import dev.laco.model.PackedSequences;
 import dev.laco.text.TextWindows;
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
 import java.util.ArrayList;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Random;
-import java.util.Set;
-import java.util.function.Consumer;
-import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -158,67 +151,5 @@ final class SweepScorerTest {
       scorer.score(List.of(deeper));
       assertEquals((deeper.depth() - 2) * layer, scorer.work().operations() - before);
     }
-  }
-
-  @Test
-  void layersAreAnnouncedBeforeTheyAreReadAndGivenUpAfterwards() {
-    Set<String> firstRead = new HashSet<>();
-    Set<String> resident = new HashSet<>();
-    int[] layers = {0};
-    Consumer<String> use =
-        name ->
-            assertTrue(
-                !name.startsWith("model.layers.") || resident.contains(name),
-                name + " is not resident");
-    try (Backend reference = new ReferenceBackend(Compute.F32)) {
-      Backend backend = watched(reference, resident, use, layers);
-      SweepOptions options =
-          SweepOptions.of(8)
-              .withStreaming(
-                  tensors -> tensors.forEach(tensor -> assertTrue(firstRead.add(tensor.name()))));
-      try (SweepScorer scorer = scorer(backend, options)) {
-        assertEquals(Set.of(), resident);
-        scorer.score(randomPlans(4));
-        assertEquals(Set.of(), resident);
-        layers[0] = 0;
-        scorer.score(
-            IntStream.range(0, original.depth() - 1)
-                .mapToObj(base -> original.fold(base, 1, MergeRule.REPLACE, NormsPolicy.BASE))
-                .toList());
-        assertTrue(layers[0] <= 3, "two layers and the next, not " + layers[0]);
-      }
-    }
-    assertEquals(
-        checkpoint.weightNames().stream().filter(name -> name.startsWith("model.layers.")).count(),
-        firstRead.size());
-  }
-
-  /** A backend that knows what is resident, and the most layers that were at once. */
-  private Backend watched(
-      Backend backend, Set<String> resident, Consumer<String> use, int[] mostLayers) {
-    return (Backend)
-        Proxy.newProxyInstance(
-            Backend.class.getClassLoader(),
-            new Class<?>[] {Backend.class},
-            (proxy, method, arguments) -> {
-              switch (method.getName()) {
-                case "prefetch" -> names(arguments[0]).forEach(resident::add);
-                case "release" -> names(arguments[0]).forEach(resident::remove);
-                case "weight" -> use.accept(((HostTensor) arguments[0]).name());
-                default -> {}
-              }
-              long layers =
-                  resident.stream().filter(name -> name.endsWith("input_layernorm.weight")).count();
-              mostLayers[0] = Math.max(mostLayers[0], (int) layers);
-              try {
-                return method.invoke(backend, arguments);
-              } catch (InvocationTargetException e) {
-                throw e.getCause();
-              }
-            });
-  }
-
-  private static List<String> names(Object tensors) {
-    return ((List<?>) tensors).stream().map(tensor -> ((HostTensor) tensor).name()).toList();
   }
 }
