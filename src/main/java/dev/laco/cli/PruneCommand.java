@@ -106,7 +106,11 @@ final class PruneCommand implements Callable<Integer> {
       requireConfigOfAnyDepth(open);
       SideFiles.SideFile plan = planFile == null ? null : files.add("--plan", planFile);
       SideFiles.SideFile report = reportPath == null ? null : files.add("--report", reportPath);
-      PruneRun.Outcome outcome = new PruneRun(this, console, open).run(start);
+      PruneRun.Outcome outcome;
+      try (BestSoFar best = new BestSoFar(console, plan)) {
+        files.whenInterrupted(best::save);
+        outcome = new PruneRun(this, console, open, best).run(start);
+      }
       ObjectNode json = writeAll(console, open, outcome, plan, report);
       files.publish();
       sayWhere(console, reportPath);

@@ -6,11 +6,7 @@ import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
 import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.collapse.CollapsePlan;
-import dev.laco.collapse.CollapseSettings;
-import dev.laco.collapse.LayerCollapse;
 import dev.laco.collapse.SearchResult;
-import dev.laco.collapse.Trial;
-import dev.laco.collapse.TrialListener;
 import dev.laco.eval.Perplexity;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSpec;
@@ -22,7 +18,6 @@ import dev.laco.transformer.CausalLm;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
-import java.util.Objects;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
@@ -37,11 +32,13 @@ final class PruneRun {
   private final PruneCommand command;
   private final Console console;
   private final OpenModel model;
+  private final BestSoFar best;
 
-  PruneRun(PruneCommand command, Console console, OpenModel model) {
+  PruneRun(PruneCommand command, Console console, OpenModel model, BestSoFar best) {
     this.command = command;
     this.console = console;
     this.model = model;
+    this.best = best;
   }
 
   /**
@@ -54,9 +51,7 @@ final class PruneRun {
   Outcome run(long start) {
     int depth = model.config().numHiddenLayers();
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
-    CollapseSettings settings = command.search.settings(depth);
-    Double threshold = command.search.threshold();
-    int target = command.search.targetLayers(depth);
+    SearchOptions.Chosen search = command.search.choose(model);
     CalibrationSet calibration = calibration();
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
     EvaluationText evaluation = evaluationOrNull();
@@ -72,10 +67,12 @@ final class PruneRun {
       SearchResult result;
       try (CachedScorer scorer =
           new CachedScorer(backend, model.config(), model.checkpoint(), source, sequences)) {
-        LayerCollapse collapse = new LayerCollapse(settings, source, scorer);
-        result = threshold != null ? byThreshold(collapse, threshold) : byTarget(collapse, target);
+        SearchLines lines = new SearchLines(console, best);
+        SearchLines.SearchRun run = listener -> search.search().run(source, scorer, listener);
+        result = search.isOneLoop() ? lines.follow(run) : lines.summarise(run, search.objective());
         sweeps = scorer.sweeps();
       }
+      best.set(result.plan());
       double searchSeconds = seconds(searchStart);
       PruneReport.Quality quality = quality(backend, dense, result.plan(), evaluation);
       long parametersIn = model.checkpoint().parameterCount();
@@ -93,14 +90,13 @@ final class PruneRun {
       }
       sayQuality(quality);
       String device = backend.device();
-      ObjectNode options = options(calibration, sequences, threshold == null ? target : null);
+      ObjectNode settings = settings(search, calibration, sequences);
       return new Outcome(
           result.plan(),
           writeSeconds ->
               new PruneReport(
                   modelJson(),
                   settings,
-                  options,
                   device,
                   result,
                   parametersIn,
@@ -173,55 +169,6 @@ final class PruneRun {
         .sum();
   }
 
-  private SearchResult byThreshold(LayerCollapse collapse, double threshold) {
-    trialHeader();
-    try (ProgressLine progress = console.progress("search")) {
-      TrialListener advance = report(progress);
-      return collapse.run(
-          threshold,
-          (trial, share) -> {
-            say(trial);
-            advance.onTrial(trial, share);
-          });
-    }
-  }
-
-  private SearchResult byTarget(LayerCollapse collapse, int target) {
-    SearchResult result;
-    try (ProgressLine progress = console.progress("search")) {
-      result = collapse.reach(target, report(progress));
-    }
-    console.line(
-        "search",
-        "a depth of %d layers is reached at threshold %.6f",
-        target,
-        Objects.requireNonNull(result.threshold()));
-    trialHeader();
-    result.trials().forEach(this::say);
-    return result;
-  }
-
-  private static TrialListener report(ProgressLine progress) {
-    return (trial, share) -> progress.update(Math.round(share * 1000), 1000);
-  }
-
-  private void trialHeader() {
-    console.plain("trial  base  merged  similarity  decision  depth");
-  }
-
-  private void say(Trial trial) {
-    console.plain(
-        String.format(
-            Locale.ROOT,
-            "%5d  %4d  %6d  %10.6f  %s  %5d",
-            trial.step(),
-            trial.base(),
-            trial.merged(),
-            trial.score().mean(),
-            trial.accepted() ? "accepted" : "rejected",
-            trial.layersAfter()));
-  }
-
   private PruneReport.Quality quality(
       Backend backend, CausalLm dense, CollapsePlan plan, @Nullable EvaluationText evaluation) {
     if (evaluation == null) {
@@ -280,13 +227,10 @@ final class PruneRun {
         .put("digest", model.checkpoint().digest());
   }
 
-  private ObjectNode options(
-      CalibrationSet calibration, PackedSequences sequences, @Nullable Integer target) {
-    ObjectNode options = JsonNodeFactory.instance.objectNode();
-    if (target != null) {
-      options.put("targetLayers", target);
-    }
-    return options
+  private ObjectNode settings(
+      SearchOptions.Chosen search, CalibrationSet calibration, PackedSequences sequences) {
+    return search
+        .settings()
         .put("compute", command.device.compute.name().toLowerCase(Locale.ROOT))
         .put("calibration", calibration.name())
         .put("calibrationSentences", sequences.sequences())

@@ -44,7 +44,7 @@ final class SearchOptions {
       paramLabel = "60s|40sweeps",
       description =
           "End a search for a size after so many seconds, or passes over the model, with the best found. Default: none.")
-  @Nullable SearchBudget budget;
+  @Nullable String budget;
 
   @Option(
       names = "--objective",
@@ -129,7 +129,9 @@ final class SearchOptions {
    * @param target the depth that is sought; null where a threshold is given
    */
   record Chosen(Search search, ObjectNode settings, Objective objective, @Nullable Integer target) {
-    /** True if what is tried depends on what was accepted before: each trial can be told at once. */
+    /**
+     * True if what is tried depends on what was accepted before: each trial can be told at once.
+     */
     boolean isOneLoop() {
       return target == null;
     }
@@ -143,8 +145,7 @@ final class SearchOptions {
   Chosen choose(OpenModel model) {
     int depth = model.config().numHiddenLayers();
     Double threshold = threshold();
-    Strategy how =
-        strategy != null ? strategy : threshold != null ? Strategy.LACO : Strategy.BEAM;
+    Strategy how = strategy != null ? strategy : threshold != null ? Strategy.LACO : Strategy.BEAM;
     if (threshold != null && how != Strategy.LACO) {
       throw new UsageException(
           "--search " + how.optionValue() + " looks for a size: give a target, not --threshold");
@@ -222,13 +223,13 @@ final class SearchOptions {
           "--interval " + interval + " is of the paper's loop: add --search laco, or leave it out");
     }
     Objective goodness = objective != null ? objective : DEFAULT_OBJECTIVE;
-    boolean anyRule = rule == null || rule.equals(MergeRule.AUTO);
+    String ruleName = rule == null ? MergeRule.AUTO : rule;
     SpanSettings settings =
         new SpanSettings(
             mergeLayers(depth),
             lowest(depth),
             highest(depth),
-            anyRule ? MergeRule.all() : List.of(MergeRule.parse(rule)),
+            ruleName.equals(MergeRule.AUTO) ? MergeRule.all() : List.of(MergeRule.parse(ruleName)),
             norms,
             goodness,
             how == Strategy.GREEDY ? 1 : SpanSettings.beamWidth(depth, depth - target));
@@ -238,12 +239,12 @@ final class SearchOptions {
     json.put("lowest", settings.lowest());
     json.put("highest", settings.highest());
     json.putNull("threshold");
-    json.put("rule", anyRule ? MergeRule.AUTO : rule);
+    json.put("rule", ruleName);
     json.put("norms", norms == null ? "rule" : norms.optionValue());
     putSearch(json, how, target);
     json.put("beamWidth", settings.beamWidth());
     json.put("objective", goodness.optionValue());
-    SearchBudget bound = budget != null ? budget : SearchBudget.UNLIMITED;
+    SearchBudget bound = budget != null ? SearchBudget.parse(budget) : SearchBudget.UNLIMITED;
     return new Chosen(
         (source, scorer, listener) ->
             new SpanSearch(settings, source, scorer).reach(target, bound, listener),
@@ -258,7 +259,7 @@ final class SearchOptions {
       json.put("targetLayers", target);
     }
     if (budget != null) {
-      json.put("searchBudget", budget.optionValue());
+      json.put("searchBudget", budget);
     }
   }
 
@@ -271,8 +272,6 @@ final class SearchOptions {
   }
 
   private int lowest(int depth) {
-    return lowest != null
-        ? lowest
-        : Math.min(1, Math.max(0, highest(depth) - mergeLayers(depth)));
+    return lowest != null ? lowest : Math.min(1, Math.max(0, highest(depth) - mergeLayers(depth)));
   }
 }

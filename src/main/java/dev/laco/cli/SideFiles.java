@@ -22,7 +22,8 @@ final class SideFiles implements AutoCloseable {
   private final Path model;
   private final @Nullable Path out;
   private final List<SideFile> files = new ArrayList<>();
-  private final Thread onShutdown = new Thread(this::discard, "laco-side-files");
+  private final Thread onShutdown = new Thread(this::interrupted, "laco-side-files");
+  private volatile Runnable whenInterrupted = () -> {};
 
   /**
    * No files yet.
@@ -62,6 +63,11 @@ final class SideFiles implements AutoCloseable {
     void write(String contents) {
       OutputFiles.write(begin(), contents.getBytes(UTF_8));
     }
+
+    /** Gives the file its name; replaces one that is there, in one step. */
+    void publish() throws IOException {
+      Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);
+    }
   }
 
   /**
@@ -95,9 +101,18 @@ final class SideFiles implements AutoCloseable {
   /** Gives all files their names. */
   void publish() throws IOException {
     for (SideFile side : files) {
-      // Replaces a file that is there, in one step.
-      Files.move(side.partial(), side.file(), StandardCopyOption.ATOMIC_MOVE);
+      side.publish();
     }
+  }
+
+  /** What to do first when the process is interrupted, before unfinished files are discarded. */
+  void whenInterrupted(Runnable action) {
+    whenInterrupted = action;
+  }
+
+  private void interrupted() {
+    whenInterrupted.run();
+    discard();
   }
 
   private void discard() {

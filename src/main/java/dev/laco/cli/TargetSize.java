@@ -9,14 +9,13 @@ import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
-/** The size that a model is pruned to: one of these, a quarter of the layers where none is given. */
+/**
+ * The size that a model is pruned to: one of these, a quarter of the layers where none is given.
+ */
 class TargetSize {
   private static final BigDecimal DEFAULT_RATIO = new BigDecimal("0.25");
 
-  @Option(
-      names = "--target-layers",
-      paramLabel = "N",
-      description = "Leave N layers.")
+  @Option(names = "--target-layers", paramLabel = "N", description = "Leave N layers.")
   @Nullable Integer layers;
 
   @Option(
@@ -66,8 +65,7 @@ class TargetSize {
             .sorted(Comparator.reverseOrder())
             .toList();
     long used =
-        model.checkpoint().totalBytes()
-            - largestFirst.stream().mapToLong(Long::longValue).sum();
+        model.checkpoint().totalBytes() - largestFirst.stream().mapToLong(Long::longValue).sum();
     int depth = 0;
     while (depth < largestFirst.size() && used + largestFirst.get(depth) <= bytes.bytes()) {
       used += largestFirst.get(depth);
@@ -90,7 +88,7 @@ class TargetSize {
       bytes +=
           model
               .checkpoint()
-              .tensor(model.config().architecture().layerTensor(layer, spec))
+              .tensor(model.config().architecture().layerPrefix(layer) + spec.suffix())
               .data()
               .byteSize();
     }

@@ -9,14 +9,13 @@ import java.util.regex.Pattern;
  * How long a search for a size may go on. With seconds its result depends on the machine; with
  * sweeps it repeats.
  *
- * @param optionValue the value of {@code --search-budget}
  * @param seconds wall-clock, infinite where sweeps bound it
  * @param sweeps passes over the model, the original's included, beyond any where seconds bound it
  */
-public record SearchBudget(String optionValue, double seconds, int sweeps) {
+public record SearchBudget(double seconds, int sweeps) {
   /** As long as it takes. */
   public static final SearchBudget UNLIMITED =
-      new SearchBudget("none", Double.POSITIVE_INFINITY, Integer.MAX_VALUE);
+      new SearchBudget(Double.POSITIVE_INFINITY, Integer.MAX_VALUE);
 
   private static final Pattern FORM = Pattern.compile("([0-9]{1,6})(s|sweeps)");
 
@@ -35,8 +34,8 @@ public record SearchBudget(String optionValue, double seconds, int sweeps) {
     }
     int number = Integer.parseInt(form.group(1));
     return form.group(2).equals("s")
-        ? new SearchBudget(text, number, Integer.MAX_VALUE)
-        : new SearchBudget(text, Double.POSITIVE_INFINITY, number);
+        ? new SearchBudget(number, Integer.MAX_VALUE)
+        : new SearchBudget(Double.POSITIVE_INFINITY, number);
   }
 
   /** Starts the clock; the answer turns true when the budget is spent. */

@@ -57,8 +57,7 @@ public final class SpanSearch {
    * @param parent what {@code merge} was applied to; null for the original
    * @param trial step of its trial
    */
-  record State(
-      CollapsePlan plan, Score score, @Nullable State parent, Merge merge, int trial) {}
+  record State(CollapsePlan plan, Score score, @Nullable State parent, Merge merge, int trial) {}
 
   /**
    * Searches for a depth.
@@ -179,8 +178,7 @@ public final class SpanSearch {
   }
 
   private CollapsePlan apply(Merge merge, CollapsePlan plan) {
-    return plan.fold(
-        merge.base(), merge.followers(), merge.rule(), settings.norms(merge.rule()));
+    return plan.fold(merge.base(), merge.followers(), merge.rule(), settings.norms(merge.rule()));
   }
 
   private SearchResult result(int target) {
@@ -191,9 +189,7 @@ public final class SpanSearch {
     if (chosen.plan().depth() > target) {
       CollapsePlan filled = fill(chosen, target);
       return new SearchResult(
-          null,
-          List.of(new Finalist(filled, scorer.score(List.of(filled)).getFirst())),
-          trials);
+          null, List.of(new Finalist(filled, scorer.score(List.of(filled)).getFirst())), trials);
     }
     List<Finalist> finalists =
         best(target, FINALISTS).stream().map(s -> new Finalist(s.plan(), s.score())).toList();
@@ -238,10 +234,7 @@ public final class SpanSearch {
     return end <= plan.depth()
         && plan.layers()
             .subList(base, end)
-            .equals(
-                other
-                    .layers()
-                    .subList(merge.base(), merge.base() + merge.followers() + 1));
+            .equals(other.layers().subList(merge.base(), merge.base() + merge.followers() + 1));
   }
 
   /** The base in front of the last layer but one that may be merged, or else of the last. */

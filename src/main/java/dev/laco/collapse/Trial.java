@@ -33,8 +33,7 @@ public record Trial(
   public record Choice(int parent, MergeRule rule, Objective objective) {}
 
   /** A candidate of the paper's loop. */
-  public Trial(
-      int step, int base, int merged, int layersBefore, Score score, boolean accepted) {
+  public Trial(int step, int base, int merged, int layersBefore, Score score, boolean accepted) {
     this(step, base, merged, layersBefore, score, accepted, null);
   }
 
