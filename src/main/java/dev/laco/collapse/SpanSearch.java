@@ -221,10 +221,10 @@ public final class SpanSearch {
   }
 
   /** What is known of the merges of a model, best first. */
-  private List<State> mergesOf(State parent) {
+  private List<State> mergesOf(State scored) {
     return found.stream()
         .flatMap(List::stream)
-        .filter(state -> state.parent() == parent)
+        .filter(state -> state.parent() != null && state.parent().trial() == scored.trial())
         .sorted(bestFirst)
         .toList();
   }
