@@ -1,6 +1,8 @@
 package dev.laco.cli;
 
+import dev.laco.apply.PlanTensors;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.model.NewWeights;
 import java.io.IOException;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
@@ -8,18 +10,21 @@ import org.jspecify.annotations.Nullable;
 /** The best plan of a search that goes on: what an interrupt keeps of it. */
 final class BestSoFar implements AutoCloseable {
   private final Console console;
-  private final SideFiles.@Nullable SideFile file;
+  private final SideFiles files;
+  private final @Nullable PlanFiles place;
   private @Nullable CollapsePlan plan;
   private boolean done;
 
   /**
    * Nothing yet.
    *
-   * @param file where {@code --plan} puts it
+   * @param files published when the plan is saved; nothing else may have been written to them
+   * @param place where {@code --plan} puts it
    */
-  BestSoFar(Console console, SideFiles.@Nullable SideFile file) {
+  BestSoFar(Console console, SideFiles files, @Nullable PlanFiles place) {
     this.console = console;
-    this.file = file;
+    this.files = files;
+    this.place = place;
   }
 
   /** This is the best plan now. */
@@ -35,20 +40,23 @@ final class BestSoFar implements AutoCloseable {
   }
 
   private String saved() {
-    if (file == null) {
+    if (place == null) {
       return "--plan FILE would keep the best plan found so far";
     }
     if (plan == null) {
       return "no plan had been found yet";
     }
     try {
-      file.write(plan.toJsonText());
-      file.publish();
+      place.write(plan, new PlanTensors(NewWeights.NONE));
+      files.publish();
     } catch (IOException | RuntimeException e) {
       return "the best plan found so far could not be written: " + e.getMessage();
     }
     return String.format(
-        Locale.ROOT, "the best plan so far, of %d layers, is in %s", plan.depth(), file.file());
+        Locale.ROOT,
+        "the best plan so far, of %d layers, is in %s",
+        plan.depth(),
+        place.plan().file());
   }
 
   /** From now on an interrupt keeps nothing. */

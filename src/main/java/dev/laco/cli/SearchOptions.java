@@ -125,10 +125,16 @@ final class SearchOptions {
    *
    * @param settings what is in force, as the report tells it; {@code threshold} is null where it is
    *     only found
+   * @param mergedAtOnce layers that one merge combines at most
    * @param objective what the scores must tell of
    * @param target the depth that is sought; null where a threshold is given
    */
-  record Chosen(Search search, ObjectNode settings, Objective objective, @Nullable Integer target) {
+  record Chosen(
+      Search search,
+      ObjectNode settings,
+      int mergedAtOnce,
+      Objective objective,
+      @Nullable Integer target) {
     /**
      * True if what is tried depends on what was accepted before: each trial can be told at once.
      */
@@ -206,6 +212,7 @@ final class SearchOptions {
               : loop.reach(target, listener);
         },
         json,
+        mergeRule.mergedAtOnce(settings.mergeLayers() - 1),
         Objective.COSINE,
         target);
   }
@@ -249,6 +256,10 @@ final class SearchOptions {
         (source, scorer, listener) ->
             new SpanSearch(settings, source, scorer).reach(target, bound, listener),
         json,
+        settings.rules().stream()
+            .mapToInt(any -> any.mergedAtOnce(settings.mergeLayers() - 1))
+            .max()
+            .orElseThrow(),
         goodness,
         target);
   }

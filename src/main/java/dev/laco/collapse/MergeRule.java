@@ -108,6 +108,11 @@ public record MergeRule(
     return weights.apply(followers);
   }
 
+  /** How many layers of a base and its followers leave something of themselves. */
+  public int mergedAtOnce(int followers) {
+    return (int) Arrays.stream(coefficients(followers)).filter(c -> c != 0).count();
+  }
+
   /** Folds a run of layers, base first, into one. */
   public LayerMix merge(List<LayerMix> run, NormsPolicy norms) {
     double[] coefficients = coefficients(run.size() - 1);
