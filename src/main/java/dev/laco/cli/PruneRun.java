@@ -14,8 +14,9 @@ import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.PruneReport;
-import dev.laco.scoring.CachedScorer;
 import dev.laco.scoring.PlannedLayers;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
 import dev.laco.text.CalibrationSet;
 import dev.laco.transformer.CausalLm;
 import java.nio.file.Files;
@@ -58,13 +59,14 @@ final class PruneRun {
     int depth = model.config().numHiddenLayers();
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
     SearchOptions.Chosen search = command.search.choose(model);
+    SweepOptions sweep = sweep(search);
     CalibrationSet calibration = calibration();
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
     EvaluationText evaluation = evaluationOrNull();
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
       announce(choice, calibration, sequences);
-      MemoryPlan memory = memory(backend, search.mergedAtOnce(), sequences, evaluation);
+      MemoryPlan memory = memory(backend, search.mergedAtOnce(), sweep, sequences, evaluation);
       console.line("memory", "%s", memory.describe(backend));
       TensorSource weights = memory.weights(backend);
       requireFiniteOutsideLayers();
@@ -72,8 +74,8 @@ final class PruneRun {
       long searchStart = System.nanoTime();
       int sweeps;
       SearchResult result;
-      try (CachedScorer scorer =
-          new CachedScorer(backend, model.config(), weights, source, sequences)) {
+      try (SweepScorer scorer =
+          new SweepScorer(backend, model.config(), weights, source, sequences, sweep)) {
         SearchLines lines = new SearchLines(console, best);
         SearchLines.SearchRun run = listener -> search.search().run(source, scorer, listener);
         result = search.isOneLoop() ? lines.follow(run) : lines.summarise(run, search.objective());
@@ -151,12 +153,24 @@ final class PruneRun {
     calibration.warnings().forEach(console::warning);
   }
 
+  /** What one pass carries: it must not depend on what happens to be free, or no run repeats. */
+  private SweepOptions sweep(SearchOptions.Chosen search) {
+    SweepOptions wanted = SweepOptions.of(search.candidates());
+    ByteSize most = command.device.memory;
+    SweepOptions bounded =
+        most == null
+            ? wanted
+            : wanted.withBytes(Math.max(0, most.bytes() - parametersPerLayer() * Float.BYTES));
+    return search.objective().needsLanguage() ? bounded.withLanguage() : bounded;
+  }
+
   private MemoryPlan memory(
       Backend backend,
       int mergedAtOnce,
+      SweepOptions sweep,
       PackedSequences sequences,
       @Nullable EvaluationText evaluation) {
-    long search = CachedScorer.bytes(model.config(), sequences.size());
+    long search = SweepScorer.bytes(model.config(), sequences.size(), sweep);
     long measure = evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.windows());
     // A mixed layer, at most in f32.
     long scratch = parametersPerLayer() * Float.BYTES;

@@ -26,6 +26,9 @@ final class SearchOptions {
   /** What a search for a size makes as good as it can unless told otherwise. */
   static final Objective DEFAULT_OBJECTIVE = Objective.COSINE;
 
+  /** As many as use a processor or a device well; more only take room. */
+  private static final int CANDIDATES = 32;
+
   private static final int DEFAULT_MERGE_LAYERS = 4;
   private static final int DEFAULT_INTERVAL = 2;
 
@@ -125,6 +128,7 @@ final class SearchOptions {
    *
    * @param settings what is in force, as the report tells it; {@code threshold} is null where it is
    *     only found
+   * @param candidates models that are scored together where there is room
    * @param mergedAtOnce layers that one merge combines at most
    * @param objective what the scores must tell of
    * @param target the depth that is sought; null where a threshold is given
@@ -132,6 +136,7 @@ final class SearchOptions {
   record Chosen(
       Search search,
       ObjectNode settings,
+      int candidates,
       int mergedAtOnce,
       Objective objective,
       @Nullable Integer target) {
@@ -212,6 +217,7 @@ final class SearchOptions {
               : loop.reach(target, listener);
         },
         json,
+        1,
         mergeRule.mergedAtOnce(settings.mergeLayers() - 1),
         Objective.COSINE,
         target);
@@ -256,6 +262,7 @@ final class SearchOptions {
         (source, scorer, listener) ->
             new SpanSearch(settings, source, scorer).reach(target, bound, listener),
         json,
+        CANDIDATES,
         settings.rules().stream()
             .mapToInt(any -> any.mergedAtOnce(settings.mergeLayers() - 1))
             .max()
