@@ -664,8 +664,7 @@ public abstract class BackendContractTest {
     PackedSequences tokens = tokens(new int[1000], new int[100]);
     float[] hidden = normal(1100 * 3);
     float[] reference = normal(1100 * 3);
-    divergences(
-        tokens, hidden, reference, weight(DType.F32, 8000, 3), Tolerance.LOG_PROBABILITY);
+    divergences(tokens, hidden, reference, weight(DType.F32, 8000, 3), Tolerance.LOG_PROBABILITY);
   }
 
   @Test
