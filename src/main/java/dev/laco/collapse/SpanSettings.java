@@ -36,7 +36,7 @@ public record SpanSettings(
     CollapseSettings.checkSpans(mergeLayers, lowest, highest, depth);
   }
 
-   * How many models a beam keeps where nobody says.
+  /** How many models a beam keeps where nobody says. */
   public static int beamWidth(int depth, int removed) {
     return 4;
   }
