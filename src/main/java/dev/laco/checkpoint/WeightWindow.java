@@ -72,15 +72,20 @@ public final class WeightWindow implements TensorSource {
       return checkpoint.file(name).tensor(name);
     }
     if (group.prefetched.remove(name) == null) {
-      if (!makeRoom(size(name), false)) {
+      if (!makeRoom(byteSize(name), false)) {
         throw new ResourceException(
             "%,d bytes of weights are in use at once, %s%,d for them; give more memory, or merge fewer layers"
-                .formatted(inUse() + size(name), where, budget));
+                .formatted(inUse() + byteSize(name), where, budget));
       }
       source.prefetch(List.of(name));
     }
     group.used.put(name, step);
     return source.tensor(name);
+  }
+
+  @Override
+  public long byteSize(String name) {
+    return checkpoint.byteSize(name);
   }
 
   /** {@inheritDoc} Only as far as there is room beside what is in use. */
@@ -89,7 +94,7 @@ public final class WeightWindow implements TensorSource {
     for (String name : names) {
       Group group = group(name);
       if (!group.used.containsKey(name) && group.prefetched.put(name, step) == null) {
-        if (!makeRoom(size(name), true)) {
+        if (!makeRoom(byteSize(name), true)) {
           group.prefetched.remove(name);
           return;
         }
@@ -100,7 +105,8 @@ public final class WeightWindow implements TensorSource {
 
   @Override
   public boolean fits(List<String> names) {
-    return names.stream().distinct().mapToLong(this::size).sum() <= budget && source.fits(names);
+    return names.stream().distinct().mapToLong(this::byteSize).sum() <= budget
+        && source.fits(names);
   }
 
   @Override
@@ -134,7 +140,7 @@ public final class WeightWindow implements TensorSource {
       Map.Entry<String, Long> tensor = all.next();
       if (!keepThisStep || tensor.getValue() != step) {
         evict.accept(tensor.getKey());
-        bytes -= size(tensor.getKey());
+        bytes -= byteSize(tensor.getKey());
         all.remove();
       }
     }
@@ -144,16 +150,12 @@ public final class WeightWindow implements TensorSource {
     return groups.values().stream()
         .flatMap(group -> group.used.entrySet().stream())
         .filter(tensor -> tensor.getValue() == step)
-        .mapToLong(tensor -> size(tensor.getKey()))
+        .mapToLong(tensor -> byteSize(tensor.getKey()))
         .sum();
   }
 
   private Group group(String name) {
     Matcher layer = LAYER.matcher(name);
     return groups.computeIfAbsent(layer.matches() ? layer.group(1) : name, absent -> new Group());
-  }
-
-  private long size(String name) {
-    return checkpoint.file(name).info(name).byteSize();
   }
 }

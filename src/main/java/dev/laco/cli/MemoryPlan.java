@@ -148,10 +148,7 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
   }
 
   private static long bytes(Checkpoint checkpoint, List<String> names) {
-    return names.stream()
-        .distinct()
-        .mapToLong(name -> checkpoint.file(name).info(name).byteSize())
-        .sum();
+    return names.stream().distinct().mapToLong(checkpoint::byteSize).sum();
   }
 
   /** The checkpoint's weights as they are to be asked for. */

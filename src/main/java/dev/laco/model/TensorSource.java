@@ -11,6 +11,11 @@ public interface TensorSource {
    */
   HostTensor tensor(String name);
 
+  /** Bytes of the tensor of this name. */
+  default long byteSize(String name) {
+    return tensor(name).data().byteSize();
+  }
+
   /**
    * Says that these tensors will be asked for soon: a source may begin to bring them into memory
    * while others are computed with. Changes no result.
