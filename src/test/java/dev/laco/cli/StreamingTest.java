@@ -61,7 +61,10 @@ class StreamingTest {
   private void assertStreamsAlike(Path model, Object... options) {
     JsonNode expected = prune(model, folder.resolve("whole"), options).succeeded().json();
     JsonNode found =
-        prune(model, folder.resolve("streamed"), with(options, "--host-memory", least(model, options)))
+        prune(
+                model,
+                folder.resolve("streamed"),
+                with(options, "--host-memory", least(model, options)))
             .succeeded()
             .json();
     assertEquals(Laco.withoutTimings(expected).toString(), Laco.withoutTimings(found).toString());
@@ -95,10 +98,7 @@ class StreamingTest {
     };
     Path model = Fixtures.model("llama_untied_gqa");
     Laco.Run run =
-        prune(
-            model,
-            folder.resolve("out"),
-            with(options, "--host-memory", least(model, options)));
+        prune(model, folder.resolve("out"), with(options, "--host-memory", least(model, options)));
     assertEquals(4, run.code(), run.err());
     assertTrue(
         run.err()
@@ -114,8 +114,7 @@ class StreamingTest {
     Path out = folder.resolve("out");
     String budget = least(Laco.STORYTELLER, "--target-layers", 12);
     Laco.Run run =
-        Laco.run(
-            "prune", Laco.STORYTELLER, out, "--target-layers", 12, "--host-memory", budget);
+        Laco.run("prune", Laco.STORYTELLER, out, "--target-layers", 12, "--host-memory", budget);
     assertTrue(
         run.succeeded()
             .out()
