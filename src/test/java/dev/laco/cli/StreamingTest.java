@@ -83,33 +83,6 @@ class StreamingTest {
   }
 
   @Test
-  void aMergeOfMoreLayersThanThereIsRoomForIsRefused() {
-    Object[] options = {
-      "--rule",
-      "rdsc",
-      "--compute",
-      "f32",
-      "--threshold",
-      -1,
-      "--interval",
-      1,
-      "--calibration",
-      Laco.tokens(folder, "llama_untied_gqa", "calib")
-    };
-    Path model = Fixtures.model("llama_untied_gqa");
-    Laco.Run run =
-        prune(model, folder.resolve("out"), with(options, "--host-memory", least(model, options)));
-    assertEquals(4, run.code(), run.err());
-    assertTrue(
-        run.err()
-            .matches(
-                "laco: [0-9,]+ bytes of weights are in use at once, --host-memory gives [0-9,]+ for"
-                    + " them; give more memory, or merge fewer layers\\R"),
-        run.err());
-    assertFalse(Files.exists(folder.resolve("out")));
-  }
-
-  @Test
   void thePlanIsSaidBeforeTheSearch() {
     Path out = folder.resolve("out");
     String budget = least(Laco.STORYTELLER, "--target-layers", 12);
