@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
+import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import org.jspecify.annotations.Nullable;
 
@@ -112,5 +113,14 @@ public record PruneReport(
         .put("tokens", perplexity.tokens())
         .put("meanNll", perplexity.meanNll())
         .put("perplexity", perplexity.perplexity());
+  }
+
+  /** {@code {"items":…,"accuracy":…,"standardError":…}}. */
+  public static ObjectNode toJson(LastWord lastWord) {
+    return JsonNodeFactory.instance
+        .objectNode()
+        .put("items", lastWord.items())
+        .put("accuracy", lastWord.accuracy())
+        .put("standardError", lastWord.standardError());
   }
 }
