@@ -22,6 +22,11 @@ public interface Backend extends AutoCloseable {
 
   Compute compute();
 
+  /** Threads that work in this process on behalf of the backend may take. */
+  default int hostThreads() {
+    return Runtime.getRuntime().availableProcessors();
+  }
+
   /**
    * A weight of rank 1 (one row) or 2, made usable on the device; on a CPU the bytes stay where
    * they are.
@@ -140,10 +145,13 @@ public interface Backend extends AutoCloseable {
   }
 
   /**
-   * One cosine per sequence: {@code a}, {@code b [T, d]}; the rows of a sequence are flattened into
+   * One cosine per sequence, of each of K candidates with one reference: {@code reference [T, d]},
+   * {@code candidates [K * T, d]}, one behind the other; the rows of a sequence are flattened into
    * one vector; {@code a.b / (max(|a|, 1e-8) max(|b|, 1e-8))}. Products f32 or wider, sums f64.
+   *
+   * @return {@code [K * S]}, the sequences of a candidate side by side
    */
-  double[] cosine(Tensor a, Tensor b, TokenBatch batch);
+  double[] cosine(Tensor reference, Tensor candidates, TokenBatch batch);
 
   /**
    * Natural log-probability that row {@code t} of {@code hidden [T, d]} gives to the next token of

@@ -107,13 +107,13 @@ final class EvalCommand implements Callable<Integer> {
       SideFiles.SideFile dumpFile = dump == null ? null : files.add("--dump", dump);
       Backends.Choice choice = device.open();
       try (Backend backend = choice.backend()) {
-        CausalLm lm = announce(console, open, choice);
-        MemoryBudget.require(
-            backend,
-            open.checkpoint().totalBytes(),
-            Perplexity.bytes(lm, text.windows()),
-            device.memory,
-            "use a smaller --max-length");
+        CausalLm lm =
+            announce(
+                console,
+                open,
+                choice,
+                Perplexity.bytes(open.config(), text.windows()),
+                "use a smaller --max-length");
         Perplexity result = text.measure(console, "perplexity", lm);
         if (dumpFile != null) {
           StateDump.write(
@@ -136,13 +136,13 @@ final class EvalCommand implements Callable<Integer> {
             : ClozeSet.read(file, open.target());
     Backends.Choice choice = device.open();
     try (Backend backend = choice.backend()) {
-      CausalLm lm = announce(console, open, choice);
-      MemoryBudget.require(
-          backend,
-          open.checkpoint().totalBytes(),
-          LastWord.bytes(lm, set.items()),
-          device.memory,
-          "use shorter passages");
+      CausalLm lm =
+          announce(
+              console,
+              open,
+              choice,
+              LastWord.bytes(open.config(), set.items()),
+              "use shorter passages");
       LastWord result;
       try (ProgressLine progress = console.progress("last word")) {
         result = LastWord.measure(lm, set.items(), progress::update);
@@ -164,10 +164,14 @@ final class EvalCommand implements Callable<Integer> {
     }
   }
 
-  private CausalLm announce(Console console, OpenModel open, Backends.Choice choice) {
+  private CausalLm announce(
+      Console console, OpenModel open, Backends.Choice choice, long buffers, String helps) {
+    Backend backend = choice.backend();
     console.line("device", "%s", choice.describe());
     console.line("model", "%s: %s", model, open.describe());
-    return CausalLm.of(choice.backend(), open.config(), open.checkpoint());
+    MemoryPlan memory = MemoryPlan.of(backend, open.checkpoint(), device, buffers, 1, helps);
+    console.line("memory", "%s", memory.describe(backend));
+    return CausalLm.of(backend, open.config(), memory.weights(backend));
   }
 
   private EvaluationText text(OpenModel open) {

@@ -3,27 +3,27 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.apply.PlanApplier;
+import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
-import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.collapse.CollapsePlan;
-import dev.laco.collapse.CollapseSettings;
-import dev.laco.collapse.LayerCollapse;
 import dev.laco.collapse.SearchResult;
-import dev.laco.collapse.Trial;
-import dev.laco.collapse.TrialListener;
 import dev.laco.eval.Perplexity;
+import dev.laco.model.Architecture;
+import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.PruneReport;
-import dev.laco.scoring.CachedScorer;
 import dev.laco.scoring.PlannedLayers;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
 import dev.laco.text.CalibrationSet;
 import dev.laco.transformer.CausalLm;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
-import java.util.Objects;
 import java.util.function.Function;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -37,47 +37,55 @@ final class PruneRun {
   private final PruneCommand command;
   private final Console console;
   private final OpenModel model;
+  private final BestSoFar best;
 
-  PruneRun(PruneCommand command, Console console, OpenModel model) {
+  PruneRun(PruneCommand command, Console console, OpenModel model, BestSoFar best) {
     this.command = command;
     this.console = console;
     this.model = model;
+    this.best = best;
   }
 
   /**
    * What was found, before anything is written.
    *
+   * @param newTensors those of the plan
    * @param report makes the final report once the seconds of writing are known
    */
-  record Outcome(CollapsePlan plan, Function<@Nullable Double, PruneReport> report) {}
+  record Outcome(
+      CollapsePlan plan, PlanTensors newTensors, Function<@Nullable Double, PruneReport> report) {}
 
   Outcome run(long start) {
     int depth = model.config().numHiddenLayers();
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
-    CollapseSettings settings = command.search.settings(depth);
-    Double threshold = command.search.threshold();
-    int target = command.search.targetLayers(depth);
+    SearchOptions.Chosen search = command.search.choose(model);
+    SweepOptions sweep = sweep(search);
     CalibrationSet calibration = calibration();
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
     EvaluationText evaluation = evaluationOrNull();
-    FiniteCheck.check(model.checkpoint());
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
       announce(choice, calibration, sequences);
-      CausalLm dense = CausalLm.of(backend, model.config(), model.checkpoint());
-      requireMemory(dense, sequences, evaluation);
+      MemoryPlan memory = memory(backend, search.mergedAtOnce(), sweep, sequences, evaluation);
+      console.line("memory", "%s", memory.describe(backend));
+      TensorSource weights = memory.weights(backend);
+      requireFiniteOutsideLayers();
       double loadSeconds = seconds(start);
       long searchStart = System.nanoTime();
       int sweeps;
       SearchResult result;
-      try (CachedScorer scorer =
-          new CachedScorer(backend, model.config(), model.checkpoint(), source, sequences)) {
-        LayerCollapse collapse = new LayerCollapse(settings, source, scorer);
-        result = threshold != null ? byThreshold(collapse, threshold) : byTarget(collapse, target);
+      try (SweepScorer scorer =
+          new SweepScorer(backend, model.config(), weights, source, sequences, sweep)) {
+        SearchLines lines = new SearchLines(console, best);
+        SearchLines.SearchRun run = listener -> search.search().run(source, scorer, listener);
+        result = search.isOneLoop() ? lines.follow(run) : lines.summarise(run, search.objective());
         sweeps = scorer.sweeps();
       }
+      best.set(result.plan());
       double searchSeconds = seconds(searchStart);
-      PruneReport.Quality quality = quality(backend, dense, result.plan(), evaluation);
+      PlanTensors newTensors = new PlanTensors(NewWeights.NONE);
+      PruneReport.Quality quality =
+          quality(backend, weights, result.plan(), newTensors.weights(), evaluation);
       long parametersIn = model.checkpoint().parameterCount();
       long parametersOut = parametersIn - (depth - result.plan().depth()) * parametersPerLayer();
       console.line(
@@ -93,14 +101,14 @@ final class PruneRun {
       }
       sayQuality(quality);
       String device = backend.device();
-      ObjectNode options = options(calibration, sequences, threshold == null ? target : null);
+      ObjectNode settings = settings(search, calibration, sequences);
       return new Outcome(
           result.plan(),
+          newTensors,
           writeSeconds ->
               new PruneReport(
                   modelJson(),
                   settings,
-                  options,
                   device,
                   result,
                   parametersIn,
@@ -145,26 +153,42 @@ final class PruneRun {
     calibration.warnings().forEach(console::warning);
   }
 
-  private void requireMemory(
-      CausalLm dense, PackedSequences sequences, @Nullable EvaluationText evaluation) {
-    long search = CachedScorer.bytes(model.config(), sequences.size());
-    long measure = evaluation == null ? 0 : Perplexity.bytes(dense, evaluation.windows());
+  /** What one pass carries: it must not depend on what happens to be free, or no run repeats. */
+  private SweepOptions sweep(SearchOptions.Chosen search) {
+    SweepOptions wanted = SweepOptions.of(search.candidates());
+    ByteSize most = command.device.memory;
+    SweepOptions bounded =
+        most == null
+            ? wanted
+            : wanted.withBytes(Math.max(0, most.bytes() - parametersPerLayer() * Float.BYTES));
+    return search.objective().needsLanguage() ? bounded.withLanguage() : bounded;
+  }
+
+  private MemoryPlan memory(
+      Backend backend,
+      int mergedAtOnce,
+      SweepOptions sweep,
+      PackedSequences sequences,
+      @Nullable EvaluationText evaluation) {
+    long search = SweepScorer.bytes(model.config(), sequences.size(), sweep);
+    long measure = evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.windows());
     // A mixed layer, at most in f32.
     long scratch = parametersPerLayer() * Float.BYTES;
-    long needed = Math.max(search, measure) + scratch;
-    long weights = model.checkpoint().totalBytes();
-    console.line(
-        "memory",
-        "%s of weights %s, %s of buffers",
-        ByteSize.show(weights),
-        MemoryBudget.placeOfWeights(dense.backend()),
-        ByteSize.show(needed));
-    MemoryBudget.require(
-        dense.backend(),
-        weights,
-        needed,
-        command.device.memory,
+    return MemoryPlan.of(
+        backend,
+        model.checkpoint(),
+        command.device,
+        Math.max(search, measure) + scratch,
+        mergedAtOnce,
         "use fewer or shorter calibration sentences");
+  }
+
+  /** The search reads every layer in its first pass, but not the head. */
+  private void requireFiniteOutsideLayers() {
+    Architecture architecture = model.config().architecture();
+    Stream.of(architecture.embedding(), architecture.finalNorm(), architecture.head())
+        .filter(model.checkpoint().weightNames()::contains)
+        .forEach(model.checkpoint()::requireFinite);
   }
 
   private long parametersPerLayer() {
@@ -173,61 +197,17 @@ final class PruneRun {
         .sum();
   }
 
-  private SearchResult byThreshold(LayerCollapse collapse, double threshold) {
-    trialHeader();
-    try (ProgressLine progress = console.progress("search")) {
-      TrialListener advance = report(progress);
-      return collapse.run(
-          threshold,
-          (trial, share) -> {
-            say(trial);
-            advance.onTrial(trial, share);
-          });
-    }
-  }
-
-  private SearchResult byTarget(LayerCollapse collapse, int target) {
-    SearchResult result;
-    try (ProgressLine progress = console.progress("search")) {
-      result = collapse.reach(target, report(progress));
-    }
-    console.line(
-        "search",
-        "a depth of %d layers is reached at threshold %.6f",
-        target,
-        Objects.requireNonNull(result.threshold()));
-    trialHeader();
-    result.trials().forEach(this::say);
-    return result;
-  }
-
-  private static TrialListener report(ProgressLine progress) {
-    return (trial, share) -> progress.update(Math.round(share * 1000), 1000);
-  }
-
-  private void trialHeader() {
-    console.plain("trial  base  merged  similarity  decision  depth");
-  }
-
-  private void say(Trial trial) {
-    console.plain(
-        String.format(
-            Locale.ROOT,
-            "%5d  %4d  %6d  %10.6f  %s  %5d",
-            trial.step(),
-            trial.base(),
-            trial.merged(),
-            trial.score().mean(),
-            trial.accepted() ? "accepted" : "rejected",
-            trial.layersAfter()));
-  }
-
   private PruneReport.Quality quality(
-      Backend backend, CausalLm dense, CollapsePlan plan, @Nullable EvaluationText evaluation) {
+      Backend backend,
+      TensorSource weights,
+      CollapsePlan plan,
+      NewWeights newWeights,
+      @Nullable EvaluationText evaluation) {
     if (evaluation == null) {
       return new PruneReport.NotMeasured(
           "the model has no tokenizer.json and no --eval-tokens were given");
     }
+    CausalLm dense = CausalLm.of(backend, model.config(), weights);
     Perplexity before = evaluation.measure(console, "perplexity, dense", dense);
     if (plan.isIdentity()) {
       return new PruneReport.Measured(evaluation.name(), before, before);
@@ -235,10 +215,12 @@ final class PruneRun {
     // Mixed tensors in the dtype they are written in: this is the checkpoint that a loader will
     // open.
     try (PlannedLayers layers =
-        new PlannedLayers(backend, model.config(), model.checkpoint(), plan, dtype -> dtype)) {
-      CausalLm pruned = new CausalLm(backend, model.config(), model.checkpoint(), layers);
+        new PlannedLayers(backend, model.config(), weights, plan, dtype -> dtype)) {
+      layers.use(plan, newWeights);
       return new PruneReport.Measured(
-          evaluation.name(), before, evaluation.measure(console, "perplexity, pruned", pruned));
+          evaluation.name(),
+          before,
+          evaluation.measure(console, "perplexity, pruned", layers.model()));
     }
   }
 
@@ -280,13 +262,10 @@ final class PruneRun {
         .put("digest", model.checkpoint().digest());
   }
 
-  private ObjectNode options(
-      CalibrationSet calibration, PackedSequences sequences, @Nullable Integer target) {
-    ObjectNode options = JsonNodeFactory.instance.objectNode();
-    if (target != null) {
-      options.put("targetLayers", target);
-    }
-    return options
+  private ObjectNode settings(
+      SearchOptions.Chosen search, CalibrationSet calibration, PackedSequences sequences) {
+    return search
+        .settings()
         .put("compute", command.device.compute.name().toLowerCase(Locale.ROOT))
         .put("calibration", calibration.name())
         .put("calibrationSentences", sequences.sequences())

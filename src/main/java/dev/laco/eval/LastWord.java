@@ -5,6 +5,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.text.TextWindows.Window;
 import dev.laco.transformer.CausalLm;
@@ -45,12 +46,11 @@ public record LastWord(int items, int correct) {
     int correct = 0;
     int tokens = WindowBatches.maxTokens(passages);
     int scored = WindowBatches.maxScored(passages);
-    Tensor head = model.head();
     try (TensorArena arena = model.backend().arena();
         Workspace work = new Workspace(model.backend(), model.config(), tokens)) {
       Tensor states = arena.allocate(DType.F32, tokens, model.config().hiddenSize());
       Tensor rows = arena.allocate(DType.F32, scored, model.config().hiddenSize());
-      Likeliest likeliest = new Likeliest(model.backend(), arena, head, scored);
+      Likeliest likeliest = new Likeliest(model, arena, scored);
       for (List<Window> batch : WindowBatches.of(passages)) {
         PackedSequences sequences = PackedSequences.of(batch.stream().map(Window::ids).toList());
         forward(model, sequences, states.slice(0, sequences.size()), work);
@@ -64,12 +64,12 @@ public record LastWord(int items, int correct) {
   }
 
   /** Bytes of buffers that measuring these passages needs. */
-  public static long bytes(CausalLm model, List<Window> passages) {
+  public static long bytes(ModelConfig config, List<Window> passages) {
     long tokens = WindowBatches.maxTokens(passages);
     long scored = WindowBatches.maxScored(passages);
-    long logits = Math.min(scored, LOGIT_ROWS) * model.config().vocabSize();
-    return Workspace.bytes(model.config(), tokens)
-        + ((tokens + scored) * model.config().hiddenSize() + logits) * DType.F32.byteSize();
+    long logits = Math.min(scored, LOGIT_ROWS) * config.vocabSize();
+    return Workspace.bytes(config, tokens)
+        + ((tokens + scored) * config.hiddenSize() + logits) * DType.F32.byteSize();
   }
 
   private static void forward(
@@ -113,26 +113,26 @@ public record LastWord(int items, int correct) {
 
   /** Asks for the likeliest token behind each state. */
   private static final class Likeliest {
-    private final Backend backend;
-    private final Tensor head;
+    private final CausalLm model;
     private final Tensor logits;
     private final float[] row;
 
-    private Likeliest(Backend backend, TensorArena arena, Tensor head, int scored) {
-      this.backend = backend;
-      this.head = head;
-      this.logits = arena.allocate(DType.F32, Math.min(scored, LOGIT_ROWS), head.rows());
-      this.row = new float[Math.toIntExact(head.rows())];
+    private Likeliest(CausalLm model, TensorArena arena, int scored) {
+      int vocabulary = model.config().vocabSize();
+      this.model = model;
+      this.logits = arena.allocate(DType.F32, Math.min(scored, LOGIT_ROWS), vocabulary);
+      this.row = new float[vocabulary];
     }
 
     /** One token a row of {@code states [R, d]}, the lowest id among equals. */
     private int[] of(Tensor states) {
+      Tensor head = model.head();
       int[] tokens = new int[(int) states.rows()];
       for (int from = 0; from < tokens.length; from += LOGIT_ROWS) {
         int to = Math.min(from + LOGIT_ROWS, tokens.length);
-        backend.linear(states.slice(from, to), head, null, logits.slice(0, to - from));
+        model.backend().linear(states.slice(from, to), head, null, logits.slice(0, to - from));
         for (int token = from; token < to; token++) {
-          backend.download(logits.slice(token - from, token - from + 1), row);
+          model.backend().download(logits.slice(token - from, token - from + 1), row);
           tokens[token] = indexOfLargest(row);
         }
       }

@@ -33,6 +33,11 @@ public class ForwardingBackend implements Backend {
   }
 
   @Override
+  public int hostThreads() {
+    return backend.hostThreads();
+  }
+
+  @Override
   public Tensor weight(HostTensor tensor) {
     return backend.weight(tensor);
   }
@@ -105,8 +110,8 @@ public class ForwardingBackend implements Backend {
   }
 
   @Override
-  public double[] cosine(Tensor a, Tensor b, TokenBatch batch) {
-    return backend.cosine(a, b, batch);
+  public double[] cosine(Tensor reference, Tensor candidates, TokenBatch batch) {
+    return backend.cosine(reference, candidates, batch);
   }
 
   @Override
