@@ -111,7 +111,8 @@ final class EvalCommand implements Callable<Integer> {
             announce(
                 console,
                 open,
-                choice,
+                choice.describe(),
+                backend,
                 Perplexity.bytes(open.config(), text.windows()),
                 "use a smaller --max-length");
         Perplexity result = text.measure(console, "perplexity", lm);
@@ -140,7 +141,8 @@ final class EvalCommand implements Callable<Integer> {
           announce(
               console,
               open,
-              choice,
+              choice.describe(),
+              backend,
               LastWord.bytes(open.config(), set.items()),
               "use shorter passages");
       LastWord result;
@@ -165,9 +167,13 @@ final class EvalCommand implements Callable<Integer> {
   }
 
   private CausalLm announce(
-      Console console, OpenModel open, Backends.Choice choice, long buffers, String helps) {
-    Backend backend = choice.backend();
-    console.line("device", "%s", choice.describe());
+      Console console,
+      OpenModel open,
+      String deviceText,
+      Backend backend,
+      long buffers,
+      String helps) {
+    console.line("device", "%s", deviceText);
     console.line("model", "%s: %s", model, open.describe());
     MemoryPlan memory = MemoryPlan.of(backend, open.checkpoint(), device, buffers, 1, helps);
     console.line("memory", "%s", memory.describe(backend));
