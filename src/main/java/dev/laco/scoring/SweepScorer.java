@@ -169,6 +169,30 @@ public final class SweepScorer implements Scorer, AutoCloseable {
   }
 
   @Override
+  public Score scoreAlone(CollapsePlan plan) {
+    Score score = score(List.of(plan)).getFirst();
+    if (!plan.isIdentity()) {
+      meter.rescored();
+    }
+    return score;
+  }
+
+  @Override
+  public void dropped(List<CollapsePlan> plans) {
+    plans.forEach(meter::dropped);
+  }
+
+  @Override
+  public double noise() {
+    return batches.most() == 1 ? 0 : BatchNoise.of(backend);
+  }
+
+  /** At most so many plans are carried through one pass. */
+  public int candidates() {
+    return candidates;
+  }
+
+  @Override
   public int sweeps() {
     return meter.passes();
   }
