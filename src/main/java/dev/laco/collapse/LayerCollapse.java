@@ -205,7 +205,7 @@ public final class LayerCollapse {
   private List<CollapsePlan> unknown(
       CollapsePlan current, int base, int target, double threshold, List<Trial> trials) {
     int accepted = (int) trials.stream().filter(Trial::accepted).count();
-    int count = lookahead.next(trials.size(), accepted);
+    int count = lookahead.next(scorer.passCost(), trials.size(), accepted);
     return IntStream.iterate(base, next -> next >= settings.lowest(), next -> next - 1)
         .mapToObj(next -> fold(current, next, followers(current.depth(), next, target)))
         .takeWhile(candidate -> !isAbove(threshold, known.get(candidate)))

@@ -7,11 +7,10 @@ import dev.laco.UsageException;
  * rejected each. An accept makes the rest worthless, so that asking ahead pays where a pass costs
  * much beside what it does for a candidate.
  *
- * @param most candidates in one pass
- * @param passCost what a pass costs beside its candidates, in what it costs to run one of them;
- *     infinite where as many as possible are to be asked for
+ * @param most candidates that are asked for at once
+ * @param always whether so many are always asked for, and not only as many as pay
  */
-public record Lookahead(int most, double passCost) {
+public record Lookahead(int most, boolean always) {
   /** Asks for one at a time: nothing is scored in vain. */
   public static final Lookahead NONE = fixed(1);
 
@@ -19,14 +18,19 @@ public record Lookahead(int most, double passCost) {
   public static final Lookahead ALL = fixed(Integer.MAX_VALUE);
 
   public Lookahead {
-    if (most < 1 || !(passCost >= 0)) {
-      throw new IllegalArgumentException(most + " candidates, a pass of " + passCost);
+    if (most < 1) {
+      throw new IllegalArgumentException(most + " candidates");
     }
   }
 
   /** Asks for so many. */
   public static Lookahead fixed(int candidates) {
-    return new Lookahead(candidates, Double.POSITIVE_INFINITY);
+    return new Lookahead(candidates, true);
+  }
+
+  /** Asks for as many as pay, up to {@code most}. */
+  public static Lookahead upTo(int most) {
+    return new Lookahead(most, false);
   }
 
   /**
@@ -44,16 +48,22 @@ public record Lookahead(int most, double passCost) {
     throw new UsageException("--lookahead " + text + ": expected a number from 1 on, or all");
   }
 
+  /** At most so many of {@code available} candidates are asked for where a pass costs so much. */
+  public int most(double passCost, int available) {
+    return always || passCost > 0 ? Math.min(most, available) : 1;
+  }
+
   /**
    * How many to ask for: as many as give the most trials that count for what they cost. Of K
    * candidates of which each is accepted with chance a, {@code (1 - (1 - a)^K) / a} count, and they
    * cost {@code passCost + K}.
    *
+   * @param passCost see {@link Scorer#passCost}
    * @param decided trials so far
    * @param accepted how many of them were accepted
    */
-  int next(int decided, int accepted) {
-    if (Double.isInfinite(passCost)) {
+  int next(double passCost, int decided, int accepted) {
+    if (always) {
       return most;
     }
     // As if one in three had been accepted before.

@@ -44,6 +44,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
   private final Sweep sweep;
   private final int candidates;
   private final boolean language;
+  private final double passCost;
   private final double[] ofTokens;
 
   /** The original's last states after the norm, {@code [T, d]}. */
@@ -62,6 +63,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
       SweepOptions options) {
     this.backend = backend;
     language = options.language();
+    passCost = options.passCost();
     original = CollapsePlan.identity(planSource);
     long tokens = calibration.size();
     SweepBuffers buffers =
@@ -187,9 +189,9 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     return batches.most() == 1 ? 0 : BatchNoise.of(backend);
   }
 
-  /** At most so many plans are carried through one pass. */
-  public int candidates() {
-    return candidates;
+  @Override
+  public double passCost() {
+    return passCost;
   }
 
   @Override

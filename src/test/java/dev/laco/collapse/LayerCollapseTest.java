@@ -96,6 +96,11 @@ final class LayerCollapseTest {
     }
 
     @Override
+    public double passCost() {
+      return 3;
+    }
+
+    @Override
     public int sweeps() {
       return 0;
     }
@@ -123,7 +128,7 @@ final class LayerCollapseTest {
           switch (random.nextInt(3)) {
             case 0 -> Lookahead.ALL;
             case 1 -> Lookahead.fixed(random.nextInt(1, 9));
-            default -> new Lookahead(random.nextInt(1, 9), random.nextDouble(8));
+            default -> Lookahead.upTo(random.nextInt(1, 9));
           };
       Noisy ahead = new Noisy();
       LayerCollapse one = new LayerCollapse(settings, source(depth), new Noisy());
@@ -175,14 +180,18 @@ final class LayerCollapseTest {
 
   @Test
   void asManyAreAskedForAsAPassIsWorth() {
-    assertEquals(1, new Lookahead(64, 0).next(0, 0));
-    assertEquals(1, new Lookahead(64, 0.3).next(10, 3));
-    int some = new Lookahead(64, 3).next(10, 3);
+    Lookahead lookahead = Lookahead.upTo(64);
+    assertEquals(1, lookahead.next(0, 0, 0));
+    assertEquals(1, lookahead.next(0.3, 10, 3));
+    int some = lookahead.next(3, 10, 3);
     assertTrue(some > 1 && some < 8, "asked for " + some);
-    assertTrue(new Lookahead(64, 30).next(10, 3) > some);
-    assertTrue(new Lookahead(64, 3).next(30, 1) > some);
-    assertEquals(2, new Lookahead(2, 30).next(30, 1));
-    assertEquals(7, Lookahead.fixed(7).next(30, 1));
+    assertTrue(lookahead.next(30, 10, 3) > some);
+    assertTrue(lookahead.next(3, 30, 1) > some);
+    assertEquals(2, Lookahead.upTo(2).next(30, 30, 1));
+    assertEquals(7, Lookahead.fixed(7).next(0, 30, 1));
+    assertEquals(1, lookahead.most(0, 20));
+    assertEquals(20, lookahead.most(1, 20));
+    assertEquals(20, Lookahead.ALL.most(0, 20));
   }
 
   @ParameterizedTest

@@ -41,7 +41,7 @@ final class LookaheadTest {
         JsonNode expected = Fixtures.json(fixture, "expected.json").get("runs").get(run);
         Found one = search(fixture, compute, expected, Lookahead.NONE);
         for (Lookahead lookahead :
-            List.of(Lookahead.fixed(2), Lookahead.fixed(5), Lookahead.ALL, new Lookahead(8, 1))) {
+            List.of(Lookahead.fixed(2), Lookahead.fixed(5), Lookahead.ALL, Lookahead.upTo(8))) {
           Found many = search(fixture, compute, expected, lookahead);
           String where = compute + " " + run + " " + lookahead;
           assertEquals(one.result.plan(), many.result.plan(), where);
@@ -72,7 +72,7 @@ final class LookaheadTest {
               checkpoint,
               source,
               PackedSequences.of(Fixtures.tokens(fixture, "calib")),
-              SweepOptions.of(Math.min(lookahead.most(), source.layers())))) {
+              SweepOptions.of(Math.min(lookahead.most(), source.layers())).withPassCost(1))) {
         SearchResult result =
             new LayerCollapse(settings(run), source, scorer, lookahead)
                 .run(run.get("threshold").doubleValue(), (trial, share) -> {});

@@ -23,7 +23,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 /** The table of noise holds, and is not made up. */
 final class BatchNoiseTest {
   /** So much larger than what is measured here may a bound be: other processors round otherwise. */
-  private static final double ROOM = 1000;
+  private static final double ROOM = 200;
 
   private static final int FEW_TOKENS = 3;
 
@@ -37,26 +37,9 @@ final class BatchNoiseTest {
         // Few rows alone and many together are multiplied by different kernels.
         List<int[]> few = List.of(Arrays.copyOf(calibration.getFirst(), FEW_TOKENS));
         for (List<int[]> sentences : List.of(calibration, few)) {
-          double d = drift(backend, Fixtures.model(fixture), sentences);
-          System.out.println(compute + " " + fixture + " " + d);
-          largest = Math.max(largest, d);
+          largest = Math.max(largest, drift(backend, Fixtures.model(fixture), sentences));
         }
       }
-      if (Boolean.getBoolean("noise.more"))
-        for (String m : List.of("models/storyteller", "build/SmolLM2-135M")) {
-          java.util.Random r = new java.util.Random(1);
-          for (int n : new int[] {3, 5, 30, 60, 150}) {
-            System.out.println(
-                compute
-                    + " "
-                    + m
-                    + " "
-                    + n
-                    + " "
-                    + drift(
-                        backend, java.nio.file.Path.of(m), List.of(r.ints(n, 0, 500).toArray())));
-          }
-        }
       double bound = BatchNoise.of(backend);
       assertTrue(largest <= bound, largest + " is more than " + bound);
       assertTrue(bound <= ROOM * largest, bound + " is far from " + largest);
