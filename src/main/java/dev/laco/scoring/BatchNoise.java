@@ -10,8 +10,9 @@ import dev.laco.backend.Compute;
  *
  * <p>On the CPU nothing differed where a candidate alone has more rows than our kernel for few rows
  * takes. Below that, the largest that was seen, on SmolLM2-135M, was 2.9e-7 in f32, and 2.1e-3 with
- * the weights' own dtype, where the kernel for few rows does not round activations. The bounds leave
- * room for other models. Those of the CUDA backend are taken from the CPU's until it is measured.
+ * the weights' own dtype, where the kernel for few rows does not round activations. The bounds
+ * leave room for other models. Those of the CUDA backend are taken from the CPU's until it is
+ * measured.
  */
 final class BatchNoise {
   private static final double F32 = 2e-6;
