@@ -35,8 +35,8 @@ public interface Backend extends AutoCloseable {
 
   /**
    * Says that weights will not be asked for again soon: a backend gives up the room that they take
-   * on its device; host memory is its owner's. Tensors that {@link #weight} made of them
-   * must not be used any more; asking again is legal. Changes no result.
+   * on its device; host memory is its owner's. Tensors that {@link #weight} made of them must not
+   * be used any more; asking again is legal. Changes no result.
    */
   default void release(List<HostTensor> tensors) {}
 
