@@ -19,8 +19,6 @@ import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import dev.laco.text.CalibrationSet;
 import dev.laco.transformer.CausalLm;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.Locale;
 import java.util.function.Function;
 import java.util.stream.Stream;
@@ -60,16 +58,16 @@ final class PruneRun {
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
     SearchOptions.Chosen search = command.search.choose(model);
     SweepOptions sweep = sweep(search);
-    CalibrationSet calibration = calibration();
+    CalibrationSet calibration = command.texts.calibration(model);
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
-    EvaluationText evaluation = evaluationOrNull();
+    EvaluationText evaluation = command.texts.evaluation(model);
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
       announce(choice, calibration, sequences);
       MemoryPlan memory = memory(backend, search.mergedAtOnce(), sweep, sequences, evaluation);
       console.line("memory", "%s", memory.describe(backend));
       TensorSource weights = memory.weights(backend);
-      requireFiniteOutsideLayers();
+      requireFiniteOutsideLayers(model);
       double loadSeconds = seconds(start);
       long searchStart = System.nanoTime();
       int sweeps;
@@ -87,7 +85,8 @@ final class PruneRun {
       PruneReport.Quality quality =
           quality(backend, weights, result.plan(), newTensors.weights(), evaluation);
       long parametersIn = model.checkpoint().parameterCount();
-      long parametersOut = parametersIn - (depth - result.plan().depth()) * parametersPerLayer();
+      long parametersOut =
+          parametersIn - (depth - result.plan().depth()) * parametersPerLayer(model);
       console.line(
           "result",
           "%d → %d layers, %,d → %,d parameters, similarity %.4f",
@@ -119,27 +118,6 @@ final class PruneRun {
     }
   }
 
-  private CalibrationSet calibration() {
-    Path own = model.directory().resolve("calibration.txt");
-    if (command.calibration != null) {
-      return CalibrationSet.read(command.calibration, model.target());
-    }
-    return Files.exists(own)
-        ? CalibrationSet.read(own, model.target())
-        : CalibrationSet.builtIn(model.target());
-  }
-
-  /** Null where there is nothing to measure on: no text was asked for and there is no tokenizer. */
-  private @Nullable EvaluationText evaluationOrNull() {
-    if (command.evaluation != null && command.evaluation.tokens != null) {
-      return EvaluationText.tokens(command.evaluation.tokens, model);
-    }
-    if (command.evaluation != null && command.evaluation.text != null) {
-      return EvaluationText.text(command.evaluation.text, model, 0, 0);
-    }
-    return model.tokenizer().isPresent() ? EvaluationText.ownOrBuiltIn(model, 0, 0) : null;
-  }
-
   private void announce(
       Backends.Choice choice, CalibrationSet calibration, PackedSequences sequences) {
     console.line("device", "%s", choice.describe());
@@ -160,7 +138,7 @@ final class PruneRun {
     SweepOptions bounded =
         most == null
             ? wanted
-            : wanted.withBytes(Math.max(0, most.bytes() - parametersPerLayer() * Float.BYTES));
+            : wanted.withBytes(Math.max(0, most.bytes() - parametersPerLayer(model) * Float.BYTES));
     return search.objective().needsLanguage() ? bounded.withLanguage() : bounded;
   }
 
@@ -173,7 +151,7 @@ final class PruneRun {
     long search = SweepScorer.bytes(model.config(), sequences.size(), sweep);
     long measure = evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.windows());
     // A mixed layer, at most in f32.
-    long scratch = parametersPerLayer() * Float.BYTES;
+    long scratch = parametersPerLayer(model) * Float.BYTES;
     return MemoryPlan.of(
         backend,
         model.checkpoint(),
@@ -184,14 +162,15 @@ final class PruneRun {
   }
 
   /** The search reads every layer in its first pass, but not the head. */
-  private void requireFiniteOutsideLayers() {
+  static void requireFiniteOutsideLayers(OpenModel model) {
     Architecture architecture = model.config().architecture();
     Stream.of(architecture.embedding(), architecture.finalNorm(), architecture.head())
         .filter(model.checkpoint().weightNames()::contains)
         .forEach(model.checkpoint()::requireFinite);
   }
 
-  private long parametersPerLayer() {
+  /** Of one layer. */
+  static long parametersPerLayer(OpenModel model) {
     return model.config().architecture().layerTensors(model.config()).stream()
         .mapToLong(TensorSpec::elements)
         .sum();

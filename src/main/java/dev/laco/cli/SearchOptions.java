@@ -27,7 +27,7 @@ final class SearchOptions {
   static final Objective DEFAULT_OBJECTIVE = Objective.COSINE;
 
   /** As many as use a processor or a device well; more only take room. */
-  private static final int CANDIDATES = 32;
+  static final int CANDIDATES = 32;
 
   private static final int DEFAULT_MERGE_LAYERS = 4;
   private static final int DEFAULT_INTERVAL = 2;
@@ -86,8 +86,8 @@ final class SearchOptions {
       names = "--rule",
       paramLabel = "RULE",
       description =
-          "How layers are merged: replace (the published code), rdsc (Eq. 1), rdsc:LAMBDA, mean, drop, or auto, the best of"
-              + " them for each span. Default: auto; of the paper's loop replace.")
+          "How layers are merged: replace (the published code), rdsc (Eq. 1), rdsc:LAMBDA, mean, drop, or auto, drop or"
+              + " replace, whichever is better for each span. Default: auto; of the paper's loop replace.")
   @Nullable String rule;
 
   @Option(
@@ -178,6 +178,18 @@ final class SearchOptions {
     return threshold;
   }
 
+  /** What {@code prune} does where nothing but a size is asked for. */
+  static Chosen byDefault(int depth, int target) {
+    return new SearchOptions().spans(depth, Strategy.BEAM, target);
+  }
+
+  /** The paper's loop with a rule and otherwise its defaults. */
+  static Chosen paper(int depth, int target, MergeRule rule) {
+    SearchOptions options = new SearchOptions();
+    options.rule = rule.optionValue();
+    return options.loop(depth, null, target);
+  }
+
   private Chosen loop(int depth, @Nullable Double threshold, @Nullable Integer target) {
     if (objective != null && objective != Objective.COSINE) {
       throw new UsageException(
@@ -242,7 +254,7 @@ final class SearchOptions {
             mergeLayers(depth),
             lowest(depth),
             highest(depth),
-            ruleName.equals(MergeRule.AUTO) ? MergeRule.all() : List.of(MergeRule.parse(ruleName)),
+            ruleName.equals(MergeRule.AUTO) ? MergeRule.auto() : List.of(MergeRule.parse(ruleName)),
             norms,
             goodness,
             how == Strategy.GREEDY ? 1 : SpanSettings.beamWidth(depth, depth - target));
