@@ -35,6 +35,15 @@ final class CompareCommand implements Callable<Integer> {
               + " sliding-window, last. Default: all.")
   List<CompareRun.Strategy> strategies = List.of(CompareRun.Strategy.values());
 
+  @Option(
+      names = "--last-word",
+      paramLabel = "FILE.jsonl",
+      arity = "0..1",
+      fallbackValue = "",
+      description =
+          "Measure also how often the last word of a passage is known, as eval does. Default: built-in passages.")
+  @Nullable Path lastWord;
+
   @Mixin TextOptions texts;
   @Mixin DeviceOptions device;
   @Mixin OutputOptions output;

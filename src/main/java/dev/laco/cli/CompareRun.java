@@ -17,6 +17,7 @@ import dev.laco.collapse.SpanSettings;
 import dev.laco.collapse.TrialListener;
 import dev.laco.collapse.peers.LayerRemoval;
 import dev.laco.collapse.peers.SlidingWindow;
+import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
@@ -25,12 +26,14 @@ import dev.laco.scoring.LayerInfluence;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
+import dev.laco.text.ClozeSet;
 import dev.laco.transformer.CausalLm;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /** One comparison: every strategy on the same device, texts and size. */
 final class CompareRun {
@@ -39,6 +42,7 @@ final class CompareRun {
   private final OpenModel model;
   private final EvaluationText evaluation;
   private final int target;
+  private final @Nullable ClozeSet passages;
 
   CompareRun(
       CompareCommand command,
@@ -51,6 +55,8 @@ final class CompareRun {
     this.model = model;
     this.evaluation = evaluation;
     this.target = target;
+    this.passages =
+        command.lastWord == null ? null : EvalCommand.passages(command.lastWord, model);
   }
 
   /** Ways to a shallower model (docs/method.md). */
@@ -90,7 +96,12 @@ final class CompareRun {
 
   /** A line of the table. */
   private record Row(
-      Strategy strategy, CollapsePlan plan, Score score, Perplexity perplexity, double seconds) {}
+      Strategy strategy,
+      CollapsePlan plan,
+      Score score,
+      Perplexity perplexity,
+      @Nullable LastWord lastWord,
+      double seconds) {}
 
   void run() {
     PackedSequences sequences = PackedSequences.of(command.texts.calibration(model).sequences());
@@ -106,7 +117,7 @@ final class CompareRun {
               command.device,
               Math.max(
                       SweepScorer.bytes(model.config(), sequences.size(), sweep),
-                      Perplexity.bytes(model.config(), evaluation.windows()))
+                      measuring())
                   + PruneRun.parametersPerLayer(model) * Float.BYTES,
               model.config().numHiddenLayers(),
               "use fewer or shorter calibration sentences");
@@ -116,6 +127,7 @@ final class CompareRun {
       CausalLm lm = CausalLm.of(backend, model.config(), weights);
       Perplexity dense = evaluation.measure(console, "perplexity, dense", lm);
       CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
+      LastWord denseWords = lastWord("last words, dense", lm);
       List<Row> rows = new ArrayList<>();
       try (SweepScorer scorer =
           new SweepScorer(backend, model.config(), weights, source, sequences, sweep)) {
@@ -125,7 +137,7 @@ final class CompareRun {
         }
       }
       rows.sort(Comparator.comparingDouble(row -> row.perplexity().meanNll()));
-      say(dense, rows);
+      say(dense, denseWords, rows);
     }
   }
 
@@ -146,8 +158,33 @@ final class CompareRun {
         new PlannedLayers(bench.backend(), model.config(), bench.weights(), plan, dtype -> dtype)) {
       Perplexity perplexity =
           evaluation.measure(console, "perplexity, " + strategy, layers.model());
-      return Optional.of(new Row(strategy, plan, score, perplexity, seconds));
+      LastWord words = lastWord("last words, " + strategy, layers.model());
+      return Optional.of(new Row(strategy, plan, score, perplexity, words, seconds));
     }
+  }
+
+  private long measuring() {
+    long perplexity = Perplexity.bytes(model.config(), evaluation.windows());
+    return passages == null
+        ? perplexity
+        : Math.max(perplexity, LastWord.bytes(model.config(), passages.items()));
+  }
+
+  /** Null where it was not asked for. */
+  private @Nullable LastWord lastWord(String task, CausalLm lm) {
+    if (passages == null) {
+      return null;
+    }
+    try (ProgressLine progress = console.progress(task)) {
+      return LastWord.measure(lm, passages.items(), progress::update);
+    }
+  }
+
+  private static String percent(@Nullable LastWord words) {
+    return words == null
+        ? "-"
+        : String.format(
+            Locale.ROOT, "%.1f ± %.1f %%", 100 * words.accuracy(), 100 * words.standardError());
   }
 
   private CollapsePlan plan(Strategy strategy, Bench bench, TrialListener listener) {
@@ -189,18 +226,19 @@ final class CompareRun {
         .plan();
   }
 
-  private void say(Perplexity dense, List<Row> rows) {
+  private void say(Perplexity dense, @Nullable LastWord denseWords, List<Row> rows) {
     if (command.output.json) {
-      console.document(json(dense, rows));
+      console.document(json(dense, denseWords, rows));
       return;
     }
     console.line(
         "dense",
-        "perplexity %.2f (%s, %,d tokens)",
+        "perplexity %.2f (%s, %,d tokens), last words %s",
         dense.perplexity(),
         evaluation.name(),
-        dense.tokens());
-    String form = "%-14s  %10s  %8s  %10s  %8s  %8s  %s%n";
+        dense.tokens(),
+        percent(denseWords));
+    String form = "%-14s  %10s  %8s  %10s  %8s  %12s  %8s  %s%n";
     StringBuilder table = new StringBuilder();
     table.append(
         String.format(
@@ -210,6 +248,7 @@ final class CompareRun {
             "kl",
             "perplexity",
             "to dense",
+            "last words",
             "seconds",
             "layers kept"));
     for (Row row : rows) {
@@ -222,6 +261,7 @@ final class CompareRun {
               four(Objective.KL.measured(row.score())),
               String.format(Locale.ROOT, "%.2f", row.perplexity().perplexity()),
               "x" + String.format(Locale.ROOT, "%.3f", ratio(row, dense)),
+              percent(row.lastWord()),
               String.format(Locale.ROOT, "%.1f", row.seconds()),
               ranges(bases(row.plan()))));
     }
@@ -257,13 +297,14 @@ final class CompareRun {
     return text.toString();
   }
 
-  private ObjectNode json(Perplexity dense, List<Row> rows) {
+  private ObjectNode json(Perplexity dense, @Nullable LastWord denseWords, List<Row> rows) {
     ObjectNode json = JsonNodeFactory.instance.objectNode();
     json.put("model", model.directory().toString());
     json.put("layersIn", model.config().numHiddenLayers());
     json.put("layersOut", target);
     json.put("text", evaluation.name());
     json.set("dense", PruneReport.toJson(dense));
+    putLastWord(json, "denseLastWord", denseWords);
     ArrayNode strategies = json.putArray("strategies");
     for (Row row : rows) {
       ObjectNode object = strategies.addObject();
@@ -273,9 +314,16 @@ final class CompareRun {
       object.put("kl", Objective.KL.measured(row.score()));
       object.set("pruned", PruneReport.toJson(row.perplexity()));
       object.put("ratio", ratio(row, dense));
+      putLastWord(object, "lastWord", row.lastWord());
       object.put("seconds", row.seconds());
       object.set("plan", row.plan().toJson());
     }
     return json;
+  }
+
+  private static void putLastWord(ObjectNode json, String key, @Nullable LastWord words) {
+    if (words != null) {
+      json.set(key, PruneReport.toJson(words));
+    }
   }
 }

@@ -7,6 +7,7 @@ import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.SearchResult;
+import dev.laco.collapse.Work;
 import dev.laco.eval.Perplexity;
 import dev.laco.model.Architecture;
 import dev.laco.model.NewWeights;
@@ -14,6 +15,7 @@ import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.PruneReport;
+import dev.laco.scoring.PassCost;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
@@ -57,27 +59,27 @@ final class PruneRun {
     int depth = model.config().numHiddenLayers();
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
     SearchOptions.Chosen search = command.search.choose(model);
-    SweepOptions sweep = sweep(search);
     CalibrationSet calibration = command.texts.calibration(model);
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
     EvaluationText evaluation = command.texts.evaluation(model);
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
       announce(choice, calibration, sequences);
+      SweepOptions sweep = sweep(search, backend, sequences.size());
       MemoryPlan memory = memory(backend, search.mergedAtOnce(), sweep, sequences, evaluation);
       console.line("memory", "%s", memory.describe(backend));
       TensorSource weights = memory.weights(backend);
       requireFiniteOutsideLayers(model);
       double loadSeconds = seconds(start);
       long searchStart = System.nanoTime();
-      int sweeps;
+      Work work;
       SearchResult result;
       try (SweepScorer scorer =
           new SweepScorer(backend, model.config(), weights, source, sequences, sweep)) {
         SearchLines lines = new SearchLines(console, best);
         SearchLines.SearchRun run = listener -> search.search().run(source, scorer, listener);
         result = search.isOneLoop() ? lines.follow(run) : lines.summarise(run, search.objective());
-        sweeps = scorer.sweeps();
+        work = scorer.work();
       }
       best.set(result.plan());
       double searchSeconds = seconds(searchStart);
@@ -113,7 +115,7 @@ final class PruneRun {
                   parametersIn,
                   parametersOut,
                   quality,
-                  sweeps,
+                  work,
                   new PruneReport.Timings(loadSeconds, searchSeconds, writeSeconds)));
     }
   }
@@ -132,8 +134,11 @@ final class PruneRun {
   }
 
   /** What one pass carries: it must not depend on what happens to be free, or no run repeats. */
-  private SweepOptions sweep(SearchOptions.Chosen search) {
-    SweepOptions wanted = SweepOptions.of(search.candidates());
+  private SweepOptions sweep(SearchOptions.Chosen search, Backend backend, int tokens) {
+    boolean streaming = MemoryPlan.streams(backend, model.checkpoint(), command.device);
+    double passCost = PassCost.of(backend, tokens, streaming);
+    SweepOptions wanted =
+        SweepOptions.of(search.candidates().applyAsInt(passCost)).withPassCost(passCost);
     ByteSize most = command.device.memory;
     SweepOptions bounded =
         most == null

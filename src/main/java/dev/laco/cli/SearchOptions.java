@@ -6,6 +6,7 @@ import dev.laco.UsageException;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.LayerCollapse;
+import dev.laco.collapse.Lookahead;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
@@ -17,6 +18,7 @@ import dev.laco.collapse.SpanSettings;
 import dev.laco.collapse.TrialListener;
 import java.util.List;
 import java.util.Locale;
+import java.util.function.DoubleToIntFunction;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Option;
@@ -57,6 +59,14 @@ final class SearchOptions {
               + " divergence of the next token's distribution from the original's, or its negative log-likelihood."
               + " Default: cosine.")
   @Nullable Objective objective;
+
+  @Option(
+      names = "--lookahead",
+      paramLabel = "K|all",
+      description =
+          "Candidates that the paper's loop scores in one pass: the next and those that follow if it is rejected."
+              + " Changes no decision. Default: as many as pay on this device.")
+  @Nullable String lookahead;
 
   @Option(
       names = "--merge-layers",
@@ -128,7 +138,8 @@ final class SearchOptions {
    *
    * @param settings what is in force, as the report tells it; {@code threshold} is null where it is
    *     only found
-   * @param candidates models that are scored together where there is room
+   * @param candidates models that are scored together where there is room, by what a pass costs
+   *     beside them
    * @param mergedAtOnce layers that one merge combines at most
    * @param objective what the scores must tell of
    * @param target the depth that is sought; null where a threshold is given
@@ -136,7 +147,7 @@ final class SearchOptions {
   record Chosen(
       Search search,
       ObjectNode settings,
-      int candidates,
+      DoubleToIntFunction candidates,
       int mergedAtOnce,
       Objective objective,
       @Nullable Integer target) {
@@ -212,6 +223,8 @@ final class SearchOptions {
             mergeRule,
             norms != null ? norms : mergeRule.defaultNorms());
     settings.check(depth);
+    Lookahead ahead = lookahead == null ? Lookahead.upTo(CANDIDATES) : Lookahead.parse(lookahead);
+    int bases = settings.highest() - settings.mergeLayers() - settings.lowest() + 1;
     ObjectNode json = JsonNodeFactory.instance.objectNode();
     json.put("mergeLayers", settings.mergeLayers());
     json.put("interval", settings.interval());
@@ -221,15 +234,16 @@ final class SearchOptions {
     json.put("rule", mergeRule.optionValue());
     json.put("norms", settings.norms().optionValue());
     putSearch(json, Strategy.LACO, target);
+    SearchBudget bound = bound();
     return new Chosen(
         (source, scorer, listener) -> {
-          LayerCollapse loop = new LayerCollapse(settings, source, scorer);
+          LayerCollapse loop = new LayerCollapse(settings, source, scorer, ahead);
           return target == null
               ? loop.run(requireThreshold(threshold), listener)
-              : loop.reach(target, listener);
+              : loop.reach(target, bound, listener);
         },
         json,
-        1,
+        passCost -> ahead.most(passCost, bases),
         mergeRule.mergedAtOnce(settings.mergeLayers() - 1),
         Objective.COSINE,
         target);
@@ -246,6 +260,12 @@ final class SearchOptions {
     if (interval != null) {
       throw new UsageException(
           "--interval " + interval + " is of the paper's loop: add --search laco, or leave it out");
+    }
+    if (lookahead != null) {
+      throw new UsageException(
+          "--lookahead "
+              + lookahead
+              + " is of the paper's loop: add --search laco, or leave it out");
     }
     Objective goodness = objective != null ? objective : DEFAULT_OBJECTIVE;
     String ruleName = rule == null ? MergeRule.AUTO : rule;
@@ -269,18 +289,22 @@ final class SearchOptions {
     putSearch(json, how, target);
     json.put("beamWidth", settings.beamWidth());
     json.put("objective", goodness.optionValue());
-    SearchBudget bound = budget != null ? SearchBudget.parse(budget) : SearchBudget.UNLIMITED;
+    SearchBudget bound = bound();
     return new Chosen(
         (source, scorer, listener) ->
             new SpanSearch(settings, source, scorer).reach(target, bound, listener),
         json,
-        CANDIDATES,
+        passCost -> CANDIDATES,
         settings.rules().stream()
             .mapToInt(any -> any.mergedAtOnce(settings.mergeLayers() - 1))
             .max()
             .orElseThrow(),
         goodness,
         target);
+  }
+
+  private SearchBudget bound() {
+    return budget != null ? SearchBudget.parse(budget) : SearchBudget.UNLIMITED;
   }
 
   private void putSearch(ObjectNode json, Strategy how, @Nullable Integer target) {

@@ -6,6 +6,8 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
+import dev.laco.collapse.Work;
+import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import org.jspecify.annotations.Nullable;
 
@@ -16,7 +18,7 @@ import org.jspecify.annotations.Nullable;
  * @param settings what was in force, by name; a threshold that was found is added
  * @param device where the search ran
  * @param parametersIn parameters of the original, tied ones once
- * @param sweeps passes of the search over the layers, the original's included
+ * @param work what the search took; its passes are the report's {@code sweeps}
  */
 public record PruneReport(
     ObjectNode model,
@@ -26,7 +28,7 @@ public record PruneReport(
     long parametersIn,
     long parametersOut,
     Quality quality,
-    int sweeps,
+    Work work,
     Timings timings) {
 
   /** Perplexity before and after, or why there is none. */
@@ -61,8 +63,15 @@ public record PruneReport(
     times.put("loadSeconds", timings.load());
     times.put("searchSeconds", timings.search());
     times.put("writeSeconds", timings.write());
-    times.put("sweeps", sweeps);
-    times.put("rescored", 0);
+    times.put("sweeps", work.passes());
+    times.put("rescored", work.rescored());
+    times
+        .putObject("work")
+        .put("passes", work.passes())
+        .put("bytesRead", work.bytesRead())
+        .put("operations", work.operations())
+        .put("floorOperations", work.floorOperations())
+        .put("floorBytes", work.floorBytes());
     return json;
   }
 
@@ -118,5 +127,14 @@ public record PruneReport(
         .put("tokens", perplexity.tokens())
         .put("meanNll", perplexity.meanNll())
         .put("perplexity", perplexity.perplexity());
+  }
+
+  /** {@code {"items":…,"accuracy":…,"standardError":…}}. */
+  public static ObjectNode toJson(LastWord lastWord) {
+    return JsonNodeFactory.instance
+        .objectNode()
+        .put("items", lastWord.items())
+        .put("accuracy", lastWord.accuracy())
+        .put("standardError", lastWord.standardError());
   }
 }
