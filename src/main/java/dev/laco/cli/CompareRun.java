@@ -55,8 +55,7 @@ final class CompareRun {
     this.model = model;
     this.evaluation = evaluation;
     this.target = target;
-    this.passages =
-        command.lastWord == null ? null : EvalCommand.passages(command.lastWord, model);
+    this.passages = command.lastWord == null ? null : EvalCommand.passages(command.lastWord, model);
   }
 
   /** Ways to a shallower model (docs/method.md). */
@@ -115,9 +114,7 @@ final class CompareRun {
               backend,
               model.checkpoint(),
               command.device,
-              Math.max(
-                      SweepScorer.bytes(model.config(), sequences.size(), sweep),
-                      measuring())
+              Math.max(SweepScorer.bytes(model.config(), sequences.size(), sweep), measuring())
                   + PruneRun.parametersPerLayer(model) * Float.BYTES,
               model.config().numHiddenLayers(),
               "use fewer or shorter calibration sentences");

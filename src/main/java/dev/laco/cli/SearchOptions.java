@@ -26,7 +26,7 @@ import picocli.CommandLine.Option;
 /** What is searched for, and how. */
 final class SearchOptions {
   /** What a search for a size makes as good as it can unless told otherwise. */
-  static final Objective DEFAULT_OBJECTIVE = Objective.COSINE;
+  static final Objective DEFAULT_OBJECTIVE = Objective.NLL;
 
   /** As many as use a processor or a device well; more only take room. */
   static final int CANDIDATES = 32;
@@ -57,7 +57,7 @@ final class SearchOptions {
       description =
           "What greedy and beam make as good as they can on the calibration text: similarity of the last hidden states,"
               + " divergence of the next token's distribution from the original's, or its negative log-likelihood."
-              + " Default: cosine.")
+              + " Default: nll.")
   @Nullable Objective objective;
 
   @Option(

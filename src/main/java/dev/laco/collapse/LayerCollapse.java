@@ -8,8 +8,8 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.function.BooleanSupplier;
 import java.util.Set;
+import java.util.function.BooleanSupplier;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -84,8 +84,8 @@ public final class LayerCollapse {
   }
 
   /**
-   * {@link #reach(int, TrialListener)} within a budget, which is looked at before every loop. When it
-   * is spent the highest threshold so far counts; if none has reached the depth, one more loop
+   * {@link #reach(int, TrialListener)} within a budget, which is looked at before every loop. When
+   * it is spent the highest threshold so far counts; if none has reached the depth, one more loop
    * accepts everything.
    */
   public SearchResult reach(int target, SearchBudget budget, TrialListener onTrial) {
