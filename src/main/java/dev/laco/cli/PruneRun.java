@@ -143,7 +143,7 @@ final class PruneRun {
     SweepOptions bounded =
         most == null
             ? wanted
-            : wanted.withBytes(Math.max(0, most.bytes() - parametersPerLayer(model) * Float.BYTES));
+            : wanted.withBytes(Math.max(0, most.bytes() - scratchBytes(search.mergedAtOnce())));
     return search.objective().needsLanguage() ? bounded.withLanguage() : bounded;
   }
 
@@ -155,15 +155,18 @@ final class PruneRun {
       @Nullable EvaluationText evaluation) {
     long search = SweepScorer.bytes(model.config(), sequences.size(), sweep);
     long measure = evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.windows());
-    // A mixed layer, at most in f32.
-    long scratch = parametersPerLayer(model) * Float.BYTES;
     return MemoryPlan.of(
         backend,
         model.checkpoint(),
         command.device,
-        Math.max(search, measure) + scratch,
+        Math.max(search, measure) + scratchBytes(mergedAtOnce),
         mergedAtOnce,
         "use fewer or shorter calibration sentences");
+  }
+
+  /** A mixed layer, at most in f32; none where layers are used as they are. */
+  private long scratchBytes(int mergedAtOnce) {
+    return mergedAtOnce == 1 ? 0 : parametersPerLayer(model) * Float.BYTES;
   }
 
   /** The search reads every layer in its first pass, but not the head. */
