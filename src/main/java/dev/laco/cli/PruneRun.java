@@ -21,8 +21,6 @@ import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import dev.laco.text.CalibrationSet;
 import dev.laco.transformer.CausalLm;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.Locale;
 import java.util.function.Function;
 import java.util.stream.Stream;
@@ -61,9 +59,9 @@ final class PruneRun {
     int depth = model.config().numHiddenLayers();
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
     SearchOptions.Chosen search = command.search.choose(model);
-    CalibrationSet calibration = calibration();
+    CalibrationSet calibration = command.texts.calibration(model);
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
-    EvaluationText evaluation = evaluationOrNull();
+    EvaluationText evaluation = command.texts.evaluation(model);
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
       announce(choice, calibration, sequences);
@@ -71,7 +69,7 @@ final class PruneRun {
       MemoryPlan memory = memory(backend, search.mergedAtOnce(), sweep, sequences, evaluation);
       console.line("memory", "%s", memory.describe(backend));
       TensorSource weights = memory.weights(backend);
-      requireFiniteOutsideLayers();
+      requireFiniteOutsideLayers(model);
       double loadSeconds = seconds(start);
       long searchStart = System.nanoTime();
       Work work;
@@ -89,7 +87,8 @@ final class PruneRun {
       PruneReport.Quality quality =
           quality(backend, weights, result.plan(), newTensors.weights(), evaluation);
       long parametersIn = model.checkpoint().parameterCount();
-      long parametersOut = parametersIn - (depth - result.plan().depth()) * parametersPerLayer();
+      long parametersOut =
+          parametersIn - (depth - result.plan().depth()) * parametersPerLayer(model);
       console.line(
           "result",
           "%d → %d layers, %,d → %,d parameters, similarity %.4f",
@@ -121,27 +120,6 @@ final class PruneRun {
     }
   }
 
-  private CalibrationSet calibration() {
-    Path own = model.directory().resolve("calibration.txt");
-    if (command.calibration != null) {
-      return CalibrationSet.read(command.calibration, model.target());
-    }
-    return Files.exists(own)
-        ? CalibrationSet.read(own, model.target())
-        : CalibrationSet.builtIn(model.target());
-  }
-
-  /** Null where there is nothing to measure on: no text was asked for and there is no tokenizer. */
-  private @Nullable EvaluationText evaluationOrNull() {
-    if (command.evaluation != null && command.evaluation.tokens != null) {
-      return EvaluationText.tokens(command.evaluation.tokens, model);
-    }
-    if (command.evaluation != null && command.evaluation.text != null) {
-      return EvaluationText.text(command.evaluation.text, model, 0, 0);
-    }
-    return model.tokenizer().isPresent() ? EvaluationText.ownOrBuiltIn(model, 0, 0) : null;
-  }
-
   private void announce(
       Backends.Choice choice, CalibrationSet calibration, PackedSequences sequences) {
     console.line("device", "%s", choice.describe());
@@ -165,7 +143,7 @@ final class PruneRun {
     SweepOptions bounded =
         most == null
             ? wanted
-            : wanted.withBytes(Math.max(0, most.bytes() - parametersPerLayer() * Float.BYTES));
+            : wanted.withBytes(Math.max(0, most.bytes() - scratchBytes(search.mergedAtOnce())));
     return search.objective().needsLanguage() ? bounded.withLanguage() : bounded;
   }
 
@@ -177,26 +155,30 @@ final class PruneRun {
       @Nullable EvaluationText evaluation) {
     long search = SweepScorer.bytes(model.config(), sequences.size(), sweep);
     long measure = evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.windows());
-    // A mixed layer, at most in f32.
-    long scratch = parametersPerLayer() * Float.BYTES;
     return MemoryPlan.of(
         backend,
         model.checkpoint(),
         command.device,
-        Math.max(search, measure) + scratch,
+        Math.max(search, measure) + scratchBytes(mergedAtOnce),
         mergedAtOnce,
         "use fewer or shorter calibration sentences");
   }
 
+  /** A mixed layer, at most in f32; none where layers are used as they are. */
+  private long scratchBytes(int mergedAtOnce) {
+    return mergedAtOnce == 1 ? 0 : parametersPerLayer(model) * Float.BYTES;
+  }
+
   /** The search reads every layer in its first pass, but not the head. */
-  private void requireFiniteOutsideLayers() {
+  static void requireFiniteOutsideLayers(OpenModel model) {
     Architecture architecture = model.config().architecture();
     Stream.of(architecture.embedding(), architecture.finalNorm(), architecture.head())
         .filter(model.checkpoint().weightNames()::contains)
         .forEach(model.checkpoint()::requireFinite);
   }
 
-  private long parametersPerLayer() {
+  /** Of one layer. */
+  static long parametersPerLayer(OpenModel model) {
     return model.config().architecture().layerTensors(model.config()).stream()
         .mapToLong(TensorSpec::elements)
         .sum();

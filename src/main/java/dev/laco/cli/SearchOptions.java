@@ -26,10 +26,10 @@ import picocli.CommandLine.Option;
 /** What is searched for, and how. */
 final class SearchOptions {
   /** What a search for a size makes as good as it can unless told otherwise. */
-  static final Objective DEFAULT_OBJECTIVE = Objective.COSINE;
+  static final Objective DEFAULT_OBJECTIVE = Objective.NLL;
 
   /** As many as use a processor or a device well; more only take room. */
-  private static final int CANDIDATES = 32;
+  static final int CANDIDATES = 32;
 
   private static final int DEFAULT_MERGE_LAYERS = 4;
   private static final int DEFAULT_INTERVAL = 2;
@@ -57,7 +57,7 @@ final class SearchOptions {
       description =
           "What greedy and beam make as good as they can on the calibration text: similarity of the last hidden states,"
               + " divergence of the next token's distribution from the original's, or its negative log-likelihood."
-              + " Default: cosine.")
+              + " Default: nll.")
   @Nullable Objective objective;
 
   @Option(
@@ -96,8 +96,8 @@ final class SearchOptions {
       names = "--rule",
       paramLabel = "RULE",
       description =
-          "How layers are merged: replace (the published code), rdsc (Eq. 1), rdsc:LAMBDA, mean, drop, or auto, the best of"
-              + " them for each span. Default: auto; of the paper's loop replace.")
+          "How layers are merged: replace (the published code), rdsc (Eq. 1), rdsc:LAMBDA, mean, drop, or auto, drop or"
+              + " replace, whichever is better for each span. Default: auto; of the paper's loop replace.")
   @Nullable String rule;
 
   @Option(
@@ -189,6 +189,18 @@ final class SearchOptions {
     return threshold;
   }
 
+  /** What {@code prune} does where nothing but a size is asked for. */
+  static Chosen byDefault(int depth, int target) {
+    return new SearchOptions().spans(depth, Strategy.BEAM, target);
+  }
+
+  /** The paper's loop with a rule and otherwise its defaults. */
+  static Chosen paper(int depth, int target, MergeRule rule) {
+    SearchOptions options = new SearchOptions();
+    options.rule = rule.optionValue();
+    return options.loop(depth, null, target);
+  }
+
   private Chosen loop(int depth, @Nullable Double threshold, @Nullable Integer target) {
     if (objective != null && objective != Objective.COSINE) {
       throw new UsageException(
@@ -222,12 +234,13 @@ final class SearchOptions {
     json.put("rule", mergeRule.optionValue());
     json.put("norms", settings.norms().optionValue());
     putSearch(json, Strategy.LACO, target);
+    SearchBudget bound = bound();
     return new Chosen(
         (source, scorer, listener) -> {
           LayerCollapse loop = new LayerCollapse(settings, source, scorer, ahead);
           return target == null
               ? loop.run(requireThreshold(threshold), listener)
-              : loop.reach(target, listener);
+              : loop.reach(target, bound, listener);
         },
         json,
         passCost -> ahead.most(passCost, bases),
@@ -261,7 +274,7 @@ final class SearchOptions {
             mergeLayers(depth),
             lowest(depth),
             highest(depth),
-            ruleName.equals(MergeRule.AUTO) ? MergeRule.all() : List.of(MergeRule.parse(ruleName)),
+            ruleName.equals(MergeRule.AUTO) ? MergeRule.auto() : List.of(MergeRule.parse(ruleName)),
             norms,
             goodness,
             how == Strategy.GREEDY ? 1 : SpanSettings.beamWidth(depth, depth - target));
@@ -276,7 +289,7 @@ final class SearchOptions {
     putSearch(json, how, target);
     json.put("beamWidth", settings.beamWidth());
     json.put("objective", goodness.optionValue());
-    SearchBudget bound = budget != null ? SearchBudget.parse(budget) : SearchBudget.UNLIMITED;
+    SearchBudget bound = bound();
     return new Chosen(
         (source, scorer, listener) ->
             new SpanSearch(settings, source, scorer).reach(target, bound, listener),
@@ -288,6 +301,10 @@ final class SearchOptions {
             .orElseThrow(),
         goodness,
         target);
+  }
+
+  private SearchBudget bound() {
+    return budget != null ? SearchBudget.parse(budget) : SearchBudget.UNLIMITED;
   }
 
   private void putSearch(ObjectNode json, Strategy how, @Nullable Integer target) {

@@ -7,6 +7,7 @@ import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.collapse.Work;
+import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import org.jspecify.annotations.Nullable;
 
@@ -126,5 +127,14 @@ public record PruneReport(
         .put("tokens", perplexity.tokens())
         .put("meanNll", perplexity.meanNll())
         .put("perplexity", perplexity.perplexity());
+  }
+
+  /** {@code {"items":…,"accuracy":…,"standardError":…}}. */
+  public static ObjectNode toJson(LastWord lastWord) {
+    return JsonNodeFactory.instance
+        .objectNode()
+        .put("items", lastWord.items())
+        .put("accuracy", lastWord.accuracy())
+        .put("standardError", lastWord.standardError());
   }
 }

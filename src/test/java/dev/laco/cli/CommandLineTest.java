@@ -139,6 +139,8 @@ class CommandLineTest {
       eval | --max-length 0 | --max-length 0: expected at least 1
       eval | --max-length 4 --stride 5 | --stride is 5, it must be from 1 to --max-length, 4
       eval | --text a --tokens b | mutually exclusive
+      eval | --text a --last-word=b | mutually exclusive
+      eval | --last-word=b --stride 4 | do not go with --last-word
       eval | --threads 0 | --threads 0: expected 1 to
       generate | "" | --prompt
       generate | --prompt x --max-tokens 0 | --max-tokens 0: expected 1 to
