@@ -25,6 +25,12 @@ public final class DecoderLayer {
     this.config = config;
   }
 
+  /** The whole layer over whole sequences: {@code x} in place. */
+  public void run(
+      LayerWeights weights, int window, Tensor x, TokenBatch batch, Workspace.Buffers buffers) {
+    run(weights, window, x, batch, buffers, KeyValues.of(buffers));
+  }
+
   /** The whole layer: {@code x} in place. */
   void run(
       LayerWeights weights,
