@@ -1,24 +1,8 @@
-#include "math.hpp"
+#include "softmax.hpp"
 
 using namespace LACO_NAMESPACE;
 
 namespace {
-
-float row_maximum(const float* x, int64_t n) {
-  Vec most = splat(-__builtin_inff());
-  int64_t i = 0;
-  for (; i + W <= n; i += W) {
-    most = max(most, load(x + i));
-  }
-  float result = largest(most);
-  for (; i < n; i++) {
-    result = max(result, x[i]);
-  }
-  return result;
-}
-
-// Vectors whose exponentials are added up in f32 before f64 takes over.
-constexpr int64_t kBlock = 32;
 
 double sum_of_exponentials(const float* x, int64_t n, float shift) {
   double result = 0;

@@ -23,6 +23,18 @@ double sum_of_squares(const float* x, int64_t n) {
 
 }  // namespace
 
+// out = 1 / sqrt(max(mean(x^2), floor)) for each row. x [rows, width], out [rows].
+LACO_KERNEL(inverse_rms)
+(const float* x, double floor, int64_t rows, int64_t width, float* out) {
+#pragma omp parallel for schedule(static) if (rows * width > kParallelLight)
+  for (int64_t r = 0; r < rows; r++) {
+    const double mean = sum_of_squares(x + r * width, width) / static_cast<double>(width);
+    // NaN stays.
+    out[r] = static_cast<float>(1 / __builtin_sqrt(mean < floor ? floor : mean));
+  }
+  return LACO_OK;
+}
+
 // out = weight * x / sqrt(mean(x^2) + eps) for each row. x, out [rows, width], weight [width].
 LACO_KERNEL(rms_norm)
 (const float* x, const void* weight, int32_t dtype, double eps, int64_t rows, int64_t width,

@@ -12,8 +12,8 @@ import java.util.stream.Stream;
 /**
  * The files beside config and weights that make a checkpoint usable: generation defaults,
  * tokenizer, chat templates, the code of remote-code models, licences, the model card, and the
- * texts that it was calibrated and evaluated on. Weights in other formats are never among them:
- * some loaders would prefer them to ours.
+ * texts that it was calibrated, fitted and evaluated on. Weights in other formats are never among
+ * them: some loaders would prefer them to ours.
  */
 final class CompanionFiles {
   private static final Pattern NAMES =
@@ -25,7 +25,7 @@ final class CompanionFiles {
               + "|(spiece|sentencepiece(\\.bpe)?|tekken)\\.(model|json)"
               + "|chat_template\\.(json|jinja)"
               + "|(LICEN[CS]E|NOTICE|USE_POLICY).*|README\\.md"
-              + "|(calibration|evaluation)\\.(txt|jsonl|json)",
+              + "|(calibration|evaluation|fit)\\.(txt|jsonl|json)",
           Pattern.CASE_INSENSITIVE);
 
   private CompanionFiles() {}

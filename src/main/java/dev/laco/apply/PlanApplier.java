@@ -59,6 +59,9 @@ public final class PlanApplier {
           "the plan is for another model than %s: it is for %s, this one is %s"
               .formatted(model.directory(), describe(plan.source()), describe(source)));
     }
+    if (plan.tensors() != null) {
+      throw new BadInputException("plans with new tensors cannot be applied by this version");
+    }
     this.model = model;
     this.plan = plan;
     this.companions = CompanionFiles.of(model);

@@ -155,6 +155,43 @@ public interface Backend extends AutoCloseable {
    */
   void logProbability(Tensor hidden, Tensor head, TokenBatch batch, double[] out);
 
+  /**
+   * Kullback-Leibler divergence of every row, the last of a sequence too, in nats: {@code out[t] =
+   * KL(softmax(reference_t head^T) || softmax(hidden_t head^T))}; {@code hidden}, {@code reference
+   * [T, d]}, {@code head [V, d]}. Never below 0. Never holds the logits of all tokens and the whole
+   * vocabulary at once.
+   *
+   * @param out {@code [T]}
+   */
+  void klDivergence(Tensor hidden, Tensor reference, Tensor head, TokenBatch batch, double[] out);
+
+  /**
+   * {@code out += a^T b}: {@code a [R, m]}, {@code b [R, n]}, {@code out [m, n]}, all f32; {@code
+   * a} and {@code b} may be the same. In {@link Compute#AUTO}, where the device is fast at it, both
+   * are rounded to bf16, and sums are f32.
+   */
+  void crossProduct(Tensor a, Tensor b, Tensor out);
+
+  /**
+   * The reciprocal root mean square of each row: {@code out = 1 / sqrt(max(mean(x^2), floor))};
+   * {@code x [R, d]}, {@code out [R, 1]}.
+   */
+  void inverseRms(Tensor x, double floor, Tensor out);
+
+  /**
+   * {@code out = scale * (a - b)} row by row: {@code a}, {@code b}, {@code out [R, d]}, {@code
+   * scale [R, 1]}. {@code out} may be {@code a} or {@code b}.
+   *
+   * @param b null for zeros
+   */
+  void scaledDifference(Tensor a, @Nullable Tensor b, Tensor scale, Tensor out);
+
+  /**
+   * Sums of squares of the columns: {@code out += sum_r x_r^2}; {@code x [R, n]}, {@code out [1,
+   * n]}.
+   */
+  void addSquares(Tensor x, Tensor out);
+
   /** {@code to = from}: same element count and dtype. */
   void copy(Tensor from, Tensor to);
 

@@ -118,6 +118,52 @@ public final class OpChecks {
     vocabulary(maxToken, head);
   }
 
+  /** See {@link Backend#klDivergence}. */
+  public static void klDivergence(
+      Tensor hidden, Tensor reference, Tensor head, TokenBatch batch, double[] out) {
+    activation("hidden", hidden);
+    activation("reference", reference);
+    shape("hidden", hidden, batch.sequences().size(), head.columns());
+    shape("reference", reference, hidden.rows(), hidden.columns());
+    length("out", out.length, hidden.rows());
+  }
+
+  /** See {@link Backend#crossProduct}. */
+  public static void crossProduct(Tensor a, Tensor b, Tensor out) {
+    activation("a", a);
+    activation("b", b);
+    activation("out", out);
+    shape("b", b, a.rows(), b.columns());
+    shape("out", out, a.columns(), b.columns());
+  }
+
+  /** See {@link Backend#inverseRms}. */
+  public static void inverseRms(Tensor x, Tensor out) {
+    activation("x", x);
+    activation("out", out);
+    shape("out", out, x.rows(), 1);
+  }
+
+  /** See {@link Backend#scaledDifference}. */
+  public static void scaledDifference(Tensor a, @Nullable Tensor b, Tensor scale, Tensor out) {
+    activation("a", a);
+    activation("scale", scale);
+    activation("out", out);
+    shape("scale", scale, a.rows(), 1);
+    shape("out", out, a.rows(), a.columns());
+    if (b != null) {
+      activation("b", b);
+      shape("b", b, a.rows(), a.columns());
+    }
+  }
+
+  /** See {@link Backend#addSquares}. */
+  public static void addSquares(Tensor x, Tensor out) {
+    activation("x", x);
+    activation("out", out);
+    shape("out", out, 1, x.columns());
+  }
+
   /** See {@link Backend#copy}. */
   public static void copy(Tensor from, Tensor to) {
     if (from.dtype() != to.dtype()) {

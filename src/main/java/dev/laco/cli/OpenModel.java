@@ -3,11 +3,14 @@ package dev.laco.cli;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.CalibrationSet;
+import dev.laco.text.FitText;
 import dev.laco.text.Tokenizer;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
 
 /** A checkpoint that was opened and checked, with its tokenizer if it has one. */
 final class OpenModel implements AutoCloseable {
@@ -55,6 +58,21 @@ final class OpenModel implements AutoCloseable {
   CalibrationSet.Target target() {
     return new CalibrationSet.Target(
         tokenizer, config().vocabSize(), config().maxPositionEmbeddings());
+  }
+
+  /**
+   * What least squares are fitted on.
+   *
+   * @param file what {@code --fit-text} names; null for the model's own {@code fit.txt} if it has
+   *     one, else the built-in text
+   * @throws dev.laco.BadInputException if the text cannot be used with this model
+   */
+  FitText fitText(@Nullable Path file) {
+    Path own = directory.resolve("fit.txt");
+    if (file != null) {
+      return FitText.read(file, target());
+    }
+    return Files.exists(own) ? FitText.read(own, target()) : FitText.builtIn(target());
   }
 
   /** {@code LlamaForCausalLM, 16 layers, 7,084,224 parameters, bf16, 14.2 MB}. */

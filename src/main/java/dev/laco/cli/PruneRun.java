@@ -8,6 +8,7 @@ import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.LayerCollapse;
+import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.collapse.TrialListener;
 import dev.laco.eval.Perplexity;
@@ -21,6 +22,7 @@ import dev.laco.transformer.CausalLm;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
@@ -67,7 +69,7 @@ final class PruneRun {
       double loadSeconds = seconds(start);
       long searchStart = System.nanoTime();
       int sweeps;
-      LayerCollapse.Result result;
+      SearchResult result;
       try (CachedScorer scorer =
           new CachedScorer(backend, model.config(), model.checkpoint(), source, sequences)) {
         LayerCollapse collapse = new LayerCollapse(settings, source, scorer);
@@ -171,7 +173,7 @@ final class PruneRun {
         .sum();
   }
 
-  private LayerCollapse.Result byThreshold(LayerCollapse collapse, double threshold) {
+  private SearchResult byThreshold(LayerCollapse collapse, double threshold) {
     trialHeader();
     try (ProgressLine progress = console.progress("search")) {
       TrialListener advance = report(progress);
@@ -184,13 +186,16 @@ final class PruneRun {
     }
   }
 
-  private LayerCollapse.Result byTarget(LayerCollapse collapse, int target) {
-    LayerCollapse.Result result;
+  private SearchResult byTarget(LayerCollapse collapse, int target) {
+    SearchResult result;
     try (ProgressLine progress = console.progress("search")) {
       result = collapse.reach(target, report(progress));
     }
     console.line(
-        "search", "a depth of %d layers is reached at threshold %.6f", target, result.threshold());
+        "search",
+        "a depth of %d layers is reached at threshold %.6f",
+        target,
+        Objects.requireNonNull(result.threshold()));
     trialHeader();
     result.trials().forEach(this::say);
     return result;

@@ -11,7 +11,11 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.SortedMap;
+import java.util.SortedSet;
 import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -21,8 +25,9 @@ import org.jspecify.annotations.Nullable;
  *
  * @param source the model that the plan is for
  * @param layers the survivors, by ascending base
+ * @param tensors those that no mix gives, null if there are none
  */
-public record CollapsePlan(Source source, List<LayerMix> layers) {
+public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTensors tensors) {
   private static final int VERSION = 1;
 
   /**
@@ -33,6 +38,44 @@ public record CollapsePlan(Source source, List<LayerMix> layers) {
    * @param digest {@code sha256:…} of config and tensor table
    */
   public record Source(String architecture, int layers, String digest) {}
+
+  /**
+   * Tensors that were computed, each in the place of what the mix would give.
+   *
+   * @param file name of the safetensors file that holds them, beside the plan
+   * @param sha256 hash of that file, 64 hexadecimal digits
+   * @param names in the pruned model, ascending
+   */
+  public record NewTensors(String file, String sha256, List<String> names) {
+    private static final Pattern FILE = Pattern.compile("[^/\\\\\\p{Cntrl}]+\\.safetensors");
+    private static final Pattern SHA256 = Pattern.compile("[0-9a-f]{64}");
+    private static final Pattern NAME = Pattern.compile("[A-Za-z0-9_]+(\\.[A-Za-z0-9_]+)*");
+
+    public NewTensors {
+      require(FILE.matcher(file), "file", "the name of a .safetensors file beside the plan", file);
+      require(SHA256.matcher(sha256), "sha256", "64 hexadecimal digits", sha256);
+      names.forEach(name -> require(NAME.matcher(name), "names", "names of tensors", name));
+      SortedSet<String> sorted = new TreeSet<>(names);
+      if (names.isEmpty() || sorted.size() < names.size()) {
+        throw new IllegalArgumentException(
+            "names: expected at least one tensor, each once, found " + names.size());
+      }
+      names = List.copyOf(sorted);
+    }
+
+    private static void require(Matcher matcher, String field, String expected, String found) {
+      if (!matcher.matches()) {
+        String start = found.length() <= 60 ? found : found.substring(0, 50) + "…";
+        throw new IllegalArgumentException(
+            field + ": expected " + expected + ", found \"" + start + "\"");
+      }
+    }
+  }
+
+  /** A plan without new tensors. */
+  public CollapsePlan(Source source, List<LayerMix> layers) {
+    this(source, layers, null);
+  }
 
   public CollapsePlan {
     layers = List.copyOf(layers);
@@ -65,12 +108,17 @@ public record CollapsePlan(Source source, List<LayerMix> layers) {
     return layers.size();
   }
 
-  /** True if nothing is changed. */
-  public boolean isIdentity() {
-    return depth() == source.layers() && sharedPrefix() == depth();
+  /** The same layers with these new tensors, or with none. */
+  public CollapsePlan withTensors(@Nullable NewTensors others) {
+    return new CollapsePlan(source, layers, others);
   }
 
-  /** How many leading layers are the original ones, unchanged. */
+  /** True if nothing is changed. */
+  public boolean isIdentity() {
+    return depth() == source.layers() && sharedPrefix() == depth() && tensors == null;
+  }
+
+  /** How many leading layers are the original ones, unchanged but for new tensors. */
   public int sharedPrefix() {
     int i = 0;
     while (i < layers.size() && layers.get(i).isOriginal(i)) {
@@ -79,15 +127,22 @@ public record CollapsePlan(Source source, List<LayerMix> layers) {
     return i;
   }
 
-  /** Folds the {@code followers} layers after current index {@code base} into it. */
+  /**
+   * Folds the {@code followers} layers after current index {@code base} into it.
+   *
+   * @throws IllegalStateException if there are new tensors: a fold is one of mixes
+   */
   public CollapsePlan fold(int base, int followers, MergeRule rule, NormsPolicy norms) {
+    if (tensors != null) {
+      throw new IllegalStateException("a plan with new tensors cannot be folded");
+    }
     List<LayerMix> result = new ArrayList<>(layers.subList(0, base));
     result.add(rule.merge(layers.subList(base, base + followers + 1), norms));
     result.addAll(layers.subList(base + followers + 1, layers.size()));
     return new CollapsePlan(source, result);
   }
 
-  /** The plan as JSON (design: {@code version}, {@code source}, {@code layers}). */
+  /** The plan as JSON: {@code version}, {@code source}, {@code layers}, {@code tensors} if any. */
   public ObjectNode toJson() {
     ObjectNode json = JsonNodeFactory.instance.objectNode();
     json.put("version", VERSION);
@@ -106,6 +161,11 @@ public record CollapsePlan(Source source, List<LayerMix> layers) {
         groups.set("feedForward", toJson(mix.feedForward()));
         groups.set("norms", toJson(mix.norms()));
       }
+    }
+    if (tensors != null) {
+      ObjectNode added =
+          json.putObject("tensors").put("file", tensors.file()).put("sha256", tensors.sha256());
+      tensors.names().forEach(added.putArray("names")::add);
     }
     return json;
   }
@@ -138,10 +198,6 @@ public record CollapsePlan(Source source, List<LayerMix> layers) {
     if (json.requiredPositive("version") != VERSION) {
       throw json.error("version", Integer.toString(VERSION));
     }
-    if (json.has("tensors")) {
-      throw new BadInputException(
-          file + ": tensors: plans with new tensors are not supported by this version");
-    }
     JsonFields sourceJson = new JsonFields(file + ": source", node.path("source"));
     Source source =
         new Source(
@@ -156,9 +212,27 @@ public record CollapsePlan(Source source, List<LayerMix> layers) {
       for (JsonNode layer : node.path("layers")) {
         layers.add(parseMix(file + ": layers[" + layers.size() + "]", layer));
       }
-      return new CollapsePlan(source, layers);
+      return new CollapsePlan(source, layers, parseTensors(json));
     } catch (IllegalArgumentException e) {
       throw new BadInputException(file + ": layers: " + e.getMessage());
+    }
+  }
+
+  private static @Nullable NewTensors parseTensors(JsonFields plan) {
+    if (!plan.has("tensors")) {
+      return null;
+    }
+    String where = plan.file() + ": tensors";
+    JsonFields json = new JsonFields(where, plan.node().path("tensors"));
+    JsonNode array = json.node().path("names");
+    if (!array.isArray() || !array.valueStream().allMatch(JsonNode::isTextual)) {
+      throw json.error("names", "a list of tensor names");
+    }
+    List<String> names = array.valueStream().map(JsonNode::textValue).toList();
+    try {
+      return new NewTensors(json.stringOr("file", ""), json.stringOr("sha256", ""), names);
+    } catch (IllegalArgumentException e) {
+      throw new BadInputException(where + "." + e.getMessage());
     }
   }
 

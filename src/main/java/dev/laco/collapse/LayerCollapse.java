@@ -1,6 +1,7 @@
 package dev.laco.collapse;
 
 import dev.laco.UsageException;
+import dev.laco.collapse.SearchResult.Finalist;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -29,34 +30,12 @@ public final class LayerCollapse {
   }
 
   /**
-   * What a loop came to.
-   *
-   * @param threshold the T that reproduces it
-   * @param plan the accepted model
-   * @param trials every candidate of this loop, in order
-   */
-  public record Result(double threshold, CollapsePlan plan, List<Trial> trials) {
-    public Result {
-      trials = List.copyOf(trials);
-    }
-
-    /** Similarity of the accepted model to the original; 1 when nothing was accepted. */
-    public double finalSimilarity() {
-      return trials.stream()
-          .filter(Trial::accepted)
-          .reduce((a, b) -> b)
-          .map(t -> t.score().mean())
-          .orElse(1.0);
-    }
-  }
-
-  /**
    * Runs the loop with a threshold.
    *
    * @param threshold T: a mean strictly above it is accepted
    * @param onTrial told of every trial as it is decided
    */
-  public Result run(double threshold, TrialListener onTrial) {
+  public SearchResult run(double threshold, TrialListener onTrial) {
     return loop(threshold, 1, onTrial);
   }
 
@@ -69,18 +48,18 @@ public final class LayerCollapse {
    * @param onTrial told of every candidate that had to be scored
    * @throws UsageException if no threshold tried reaches it; the message says what was reachable
    */
-  public Result reach(int target, TrialListener onTrial) {
+  public SearchResult reach(int target, TrialListener onTrial) {
     if (target == original.depth()) {
-      return new Result(1, original, List.of());
+      return new SearchResult(1.0, List.of(Finalist.unchanged(original)), List.of());
     }
     double low = -1;
     double high = 1;
     int shallowest = original.depth();
-    Result best = null;
+    SearchResult best = null;
     for (int halving = 0; halving < BISECTION_HALVINGS; halving++) {
       double threshold = (low + high) / 2;
       int before = halving;
-      Result result =
+      SearchResult result =
           loop(
               threshold,
               target,
@@ -111,11 +90,12 @@ public final class LayerCollapse {
             .mapToDouble(t -> t.score().mean())
             .min()
             .orElseThrow();
-    return new Result(Math.nextDown(lowest), best.plan(), best.trials());
+    return new SearchResult(Math.nextDown(lowest), best.finalists(), best.trials());
   }
 
-  private Result loop(double threshold, int target, TrialListener onTrial) {
+  private SearchResult loop(double threshold, int target, TrialListener onTrial) {
     CollapsePlan current = original;
+    Score reached = Score.UNCHANGED;
     List<Trial> trials = new ArrayList<>();
     int first = settings.highest() - settings.mergeLayers();
     int base = first;
@@ -137,11 +117,12 @@ public final class LayerCollapse {
       // cannot happen: a span leaves its base, which then moves down by at least one.
       if (trial.accepted()) {
         current = candidate;
+        reached = score;
         base -= settings.interval();
       } else {
         base--;
       }
     }
-    return new Result(threshold, current, trials);
+    return new SearchResult(threshold, List.of(new Finalist(current, reached)), trials);
   }
 }

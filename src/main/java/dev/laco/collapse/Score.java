@@ -12,6 +12,9 @@ import org.jspecify.annotations.Nullable;
  * @param language null where only similarity is measured
  */
 public record Score(List<Double> similarities, @Nullable Language language) {
+  /** The score of the original itself, where nothing had to be run for it. */
+  public static final Score UNCHANGED = new Score(List.of(1.0));
+
   /**
    * The model as a language model, on the calibration tokens.
    *

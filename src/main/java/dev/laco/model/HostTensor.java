@@ -1,6 +1,7 @@
 package dev.laco.model;
 
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SegmentAllocator;
 import java.util.List;
 
 /**
@@ -15,6 +16,14 @@ import java.util.List;
 public record HostTensor(String name, DType dtype, List<Long> shape, MemorySegment data) {
   public HostTensor {
     shape = List.copyOf(shape);
+  }
+
+  /** A new tensor, aligned for any element. */
+  public static HostTensor allocate(
+      SegmentAllocator memory, String name, DType dtype, List<Long> shape) {
+    long elements = shape.stream().reduce(1L, Math::multiplyExact);
+    MemorySegment data = memory.allocate(elements * dtype.byteSize(), Long.BYTES);
+    return new HostTensor(name, dtype, shape, data);
   }
 
   /** Number of elements. */

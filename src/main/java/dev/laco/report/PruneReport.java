@@ -4,7 +4,7 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.collapse.CollapseSettings;
-import dev.laco.collapse.LayerCollapse;
+import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.eval.Perplexity;
 import org.jspecify.annotations.Nullable;
@@ -23,7 +23,7 @@ public record PruneReport(
     CollapseSettings settings,
     ObjectNode options,
     String device,
-    LayerCollapse.Result result,
+    SearchResult result,
     long parametersIn,
     long parametersOut,
     Quality quality,

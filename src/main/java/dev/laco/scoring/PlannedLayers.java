@@ -8,10 +8,13 @@ import dev.laco.collapse.Coefficients;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
 import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
+import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
+import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.CheckpointLayers;
 import dev.laco.transformer.LayerStack;
 import dev.laco.transformer.LayerWeights;
@@ -22,21 +25,23 @@ import java.util.Map;
 import java.util.function.UnaryOperator;
 
 /**
- * The layers of a plan. A tensor that is one original is used where it lies; any other is mixed
- * into one scratch layer, which the next mixed layer overwrites.
+ * The layers of a plan. A tensor that was computed anew, or that is one original, is used where it
+ * lies; any other is mixed into one scratch layer, which the next mixed layer overwrites.
  */
 public final class PlannedLayers implements LayerStack, AutoCloseable {
   private final Backend backend;
   private final ModelConfig config;
+  private final TensorSource source;
   private final CheckpointLayers originals;
   private final List<TensorSpec> specs;
   private final UnaryOperator<DType> mixedDType;
   private final TensorArena arena;
   private final Map<LayerRole, Tensor> scratch = new EnumMap<>(LayerRole.class);
   private CollapsePlan plan;
+  private NewWeights newWeights;
 
   /**
-   * Layers of plans over one checkpoint.
+   * Layers of plans over one checkpoint, beginning with a plan without new tensors.
    *
    * @param mixedDType dtype of a mixed tensor by that of its base: {@link Backend#mixedDType} to
    *     score, the identity for the values that would be written
@@ -49,16 +54,34 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
       UnaryOperator<DType> mixedDType) {
     this.backend = backend;
     this.config = config;
+    this.source = source;
     this.originals = new CheckpointLayers(backend, config, source);
     this.specs = config.architecture().layerTensors(config);
     this.mixedDType = mixedDType;
     this.arena = backend.arena();
     this.plan = plan;
+    this.newWeights = NewWeights.NONE;
   }
 
   /** From now on the layers are those of {@code next}. */
   void use(CollapsePlan next) {
+    use(next, NewWeights.NONE);
+  }
+
+  /** From now on the layers are those of {@code next} with these tensors instead of its mixes. */
+  public void use(CollapsePlan next, NewWeights tensors) {
     plan = next;
+    newWeights = tensors;
+  }
+
+  /** The model that has these layers, whatever plan they are of when it runs. */
+  public CausalLm model() {
+    return new CausalLm(backend, config, this::outsideLayers, this);
+  }
+
+  private HostTensor outsideLayers(String name) {
+    HostTensor computed = newWeights.find(name);
+    return computed == null ? source.tensor(name) : computed;
   }
 
   @Override
@@ -74,7 +97,11 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
     List<LayerRole> mixedRoles = new ArrayList<>();
     for (TensorSpec spec : specs) {
       Coefficients coefficients = mix.of(spec.role().group());
-      if (coefficients.isCopy()) {
+      HostTensor computed =
+          newWeights.find(config.architecture().layerPrefix(index) + spec.suffix());
+      if (computed != null) {
+        tensors.put(spec.role(), backend.weight(computed));
+      } else if (coefficients.isCopy()) {
         tensors.put(spec.role(), originals.tensor(coefficients.terms().firstKey(), spec));
       } else {
         Tensor base = originals.tensor(mix.base(), spec);

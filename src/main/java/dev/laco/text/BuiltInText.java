@@ -6,8 +6,10 @@ import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 
-/** Texts that come with the engine, written for it, for models that bring none of their own. */
+/** Texts that come with the engine, for models that bring none of their own. */
 public final class BuiltInText {
+  private static final List<String> FIT_REGISTERS = List.of("books.txt");
+
   private BuiltInText() {}
 
   /** Ten short sentences, five English and five Chinese, on which similarity can be measured. */
@@ -18,6 +20,16 @@ public final class BuiltInText {
   /** About 1,500 English words in several registers, on which perplexity can be measured. */
   public static String evaluation() {
     return resource("evaluation.txt");
+  }
+
+  /**
+   * Documents on which least squares are fitted, in registers from fiction to code; where each
+   * comes from is told in {@code fit/README.md} beside them.
+   */
+  static List<String> fitDocuments() {
+    return FIT_REGISTERS.stream()
+        .flatMap(register -> FitText.documents(resource("fit/" + register)).stream())
+        .toList();
   }
 
   private static String resource(String name) {

@@ -1,10 +1,5 @@
 package dev.laco.text;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.databind.DeserializationFeature;
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectReader;
-import com.fasterxml.jackson.databind.json.JsonMapper;
 import dev.laco.BadInputException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -20,12 +15,6 @@ import java.util.Optional;
  * @param warnings what a user should know, a line each: sequences longer than the model's positions
  */
 public record CalibrationSet(String name, List<int[]> sequences, List<String> warnings) {
-  private static final ObjectReader JSON =
-      JsonMapper.builder()
-          .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
-          .build()
-          .readerFor(JsonNode.class);
-
   public CalibrationSet {
     sequences = List.copyOf(sequences);
     warnings = List.copyOf(warnings);
@@ -38,7 +27,25 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
    * @param vocabularySize rows of the embedding
    * @param maxPositions {@code max_position_embeddings}
    */
-  public record Target(Optional<Tokenizer> tokenizer, int vocabularySize, int maxPositions) {}
+  public record Target(Optional<Tokenizer> tokenizer, int vocabularySize, int maxPositions) {
+    /**
+     * The tokenizer, for text.
+     *
+     * @param where names the text, for the message
+     * @param option that takes token ids instead
+     * @throws BadInputException if the model has none
+     */
+    Tokenizer requireTokenizer(String where, String option) {
+      return tokenizer.orElseThrow(
+          () ->
+              new BadInputException(
+                  where
+                      + ": text needs a tokenizer and the model has no tokenizer.json:"
+                      + " give token ids, "
+                      + option
+                      + " FILE.json with [[1, 15, 8], ...]"));
+    }
+  }
 
   /**
    * Reads a file: {@code .txt} with a sample a line, {@code .jsonl} with an object a line whose
@@ -59,7 +66,8 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
       return ofText(name, file.toString(), lines(file), target);
     }
     if (lower.endsWith(".jsonl")) {
-      return ofText(name, file.toString(), texts(file), target);
+      return ofText(
+          name, file.toString(), JsonLines.texts(file.toString(), TextFile.read(file)), target);
     }
     throw new BadInputException(
         file
@@ -79,15 +87,7 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
 
   private static CalibrationSet ofText(
       String name, String where, List<String> samples, Target target) {
-    Tokenizer tokenizer =
-        target
-            .tokenizer()
-            .orElseThrow(
-                () ->
-                    new BadInputException(
-                        where
-                            + ": text needs a tokenizer and the model has no tokenizer.json:"
-                            + " give token ids, --calibration FILE.json with [[1, 15, 8], ...]"));
+    Tokenizer tokenizer = target.requireTokenizer(where, "--calibration");
     if (samples.isEmpty()) {
       throw new BadInputException(where + ": holds no samples");
     }
@@ -120,34 +120,5 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
 
   private static List<String> lines(Path file) {
     return TextFile.read(file).lines().filter(line -> !line.isBlank()).toList();
-  }
-
-  private static List<String> texts(Path file) {
-    List<String> texts = new ArrayList<>();
-    int number = 0;
-    for (String line : TextFile.read(file).lines().toList()) {
-      number++;
-      if (!line.isBlank()) {
-        texts.add(text("%s: line %d".formatted(file, number), line));
-      }
-    }
-    return texts;
-  }
-
-  private static String text(String where, String line) {
-    JsonNode object;
-    try {
-      object = JSON.readTree(line);
-    } catch (JsonProcessingException e) {
-      throw new BadInputException(where + " is not JSON: " + e.getOriginalMessage(), e);
-    }
-    JsonNode text = object.get("text");
-    if (text == null || !text.isTextual()) {
-      throw new BadInputException(where + " is not an object with a string \"text\"");
-    }
-    if (text.textValue().isBlank()) {
-      throw new BadInputException(where + " has an empty \"text\"");
-    }
-    return text.textValue();
   }
 }

@@ -54,6 +54,11 @@ public abstract class BackendContractTest {
     return Tolerance.LOG_PROBABILITY;
   }
 
+  /** How far cross products may be from the reference. */
+  protected Tolerance crossProduct() {
+    return Tolerance.ACCUMULATED;
+  }
+
   @BeforeEach
   void openBackend() {
     backend = open();
@@ -632,6 +637,139 @@ public abstract class BackendContractTest {
     logProbabilities(tokens, hidden, weight(DType.F32, 300, 16), Tolerance.BF16_PRODUCT);
   }
 
+  @ParameterizedTest
+  @CsvSource({"1,1", "7,7", "31,33", "64,100", "576,4099", "33,40000"})
+  void measuresTheDivergenceOfEachToken(int width, int vocabulary) {
+    PackedSequences tokens = tokens(new int[7], new int[1], new int[2]);
+    float[] hidden = normal(10 * width);
+    float[] reference = normal(10 * width);
+    for (int i = 0; i < hidden.length; i++) {
+      hidden[i] *= 3 / (float) Math.sqrt(width);
+      reference[i] *= 3 / (float) Math.sqrt(width);
+    }
+    // One that is the same, one that is close.
+    System.arraycopy(reference, 0, hidden, 0, 2 * width);
+    hidden[width] += 0.01f;
+    for (DType dtype : DType.values()) {
+      HostTensor head = weight(dtype, vocabulary, width);
+      double[] found = divergences(tokens, hidden, reference, head, logProbability(dtype));
+      assertEquals(0, found[0], "of what is the same");
+      assertTrue(Arrays.stream(found).allMatch(divergence -> divergence >= 0));
+    }
+  }
+
+  @Test
+  void divergenceHoldsForManyTokensHugeLogitsAndNaN() {
+    PackedSequences tokens = tokens(new int[1500], new int[530]);
+    float[] hidden = normal(2030 * 16);
+    float[] reference = normal(2030 * 16);
+    for (int i = 0; i < 16; i++) {
+      hidden[1600 * 16 + i] *= 1000;
+      reference[1602 * 16 + i] *= 1000;
+    }
+    hidden[5 * 16] = Float.NaN;
+    reference[7 * 16] = Float.NaN;
+    reference[2029 * 16] = Float.POSITIVE_INFINITY;
+    // A logit of some thousands carries an absolute error of some 1e-4.
+    divergences(tokens, hidden, reference, weight(DType.F32, 300, 16), Tolerance.BF16_PRODUCT);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,1,1", "1,7,31", "3,64,9", "7,127,3", "32,32,32", "33,257,65", "513,130,96"})
+  void addsTheCrossProduct(int rows, int m, int n) {
+    float[] a = normal(rows * m);
+    float[] b = normal(rows * n);
+    float[] sums = normal(m * n);
+    same(
+        "crossProduct",
+        crossProduct(),
+        run -> {
+          Tensor out = run.tensor(sums, m, n);
+          Tensor left = run.tensor(a, rows, m);
+          run.on.crossProduct(left, run.tensor(b, rows, n), out);
+          run.on.crossProduct(left.slice(0, 1), run.tensor(b, rows, n).slice(0, 1), out);
+          return out;
+        });
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 31, 32, 33, 127, 257})
+  void addsTheCrossProductOfATensorWithItself(int n) {
+    float[] a = normal(40 * n);
+    a[11] = Float.NaN;
+    same(
+        "crossProduct",
+        crossProduct(),
+        run -> {
+          Tensor out = run.result(n, n);
+          run.on.upload(new float[n * n], out);
+          Tensor both = run.tensor(a, 40, n);
+          run.on.crossProduct(both, both, out);
+          return out;
+        });
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 257, 576, 4096})
+  void measuresTheReciprocalSizeOfEachRow(int width) {
+    float[] x = normal(5 * width);
+    Arrays.fill(x, width, 2 * width, 0);
+    x[3 * width - 1] = Float.NaN;
+    for (double floor : new double[] {1e-6, 1}) {
+      same(
+          "inverseRms",
+          Tolerance.ELEMENTWISE,
+          run -> {
+            Tensor out = run.result(5, 1);
+            run.on.inverseRms(run.tensor(x, 5, width), floor, out);
+            return out;
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 15, 16, 17, 31, 32, 33, 127, 257, 40000})
+  void scalesDifferencesRowByRow(int width) {
+    float[] a = normal(3 * width);
+    float[] b = normal(3 * width);
+    float[] scale = normal(3);
+    b[width] = Float.NEGATIVE_INFINITY;
+    a[2 * width] = Float.NaN;
+    for (float[] less : Arrays.asList(null, b)) {
+      for (boolean inPlace : new boolean[] {false, true}) {
+        same(
+            "scaledDifference",
+            Tolerance.ELEMENTWISE,
+            run -> {
+              Tensor from = run.tensor(a, 3, width);
+              Tensor subtracted = less == null ? null : run.tensor(less, 3, width);
+              Tensor out =
+                  inPlace ? (subtracted == null ? from : subtracted) : run.result(3, width);
+              run.on.scaledDifference(from, subtracted, run.tensor(scale, 3, 1), out);
+              return out;
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "1,1", "3,7", "40,15", "7,16", "33,17", "100,33", "17,63", "5,65", "130,257", "9,4097"
+  })
+  void addsTheSquaresOfEachColumn(int rows, int width) {
+    float[] x = normal(rows * width);
+    float[] sums = normal(width);
+    x[width / 2] = Float.NaN;
+    same(
+        "addSquares",
+        Tolerance.ACCUMULATED,
+        run -> {
+          Tensor out = run.tensor(sums, 1, width);
+          run.on.addSquares(run.tensor(x, rows, width), out);
+          return out;
+        });
+  }
+
   @Test
   void copiesSlicesAndReshapes() {
     float[] x = normal(6 * 10);
@@ -688,6 +826,16 @@ public abstract class BackendContractTest {
       refuses(() -> backend.cosine(x, x, two));
       refuses(() -> backend.logProbability(x, weight, three, new double[3]));
       refuses(() -> backend.logProbability(x, weight, two, new double[2]));
+      refuses(() -> backend.klDivergence(x, other, weight, three, new double[3]));
+      refuses(() -> backend.klDivergence(x, x, weight, two, new double[3]));
+      refuses(() -> backend.klDivergence(x, x, weight, three, new double[2]));
+      refuses(() -> backend.crossProduct(x, other, other));
+      refuses(() -> backend.crossProduct(x, x.reshape(4, 3), other));
+      refuses(() -> backend.crossProduct(half, x, run.result(4, 4)));
+      refuses(() -> backend.inverseRms(x, 0, run.result(1, 3)));
+      refuses(() -> backend.scaledDifference(x, null, run.result(1, 3), x));
+      refuses(() -> backend.scaledDifference(x, other, run.result(3, 1), x));
+      refuses(() -> backend.addSquares(x, run.result(4, 1)));
       refuses(() -> backend.copy(x, half));
       refuses(() -> backend.copy(x, other));
       refuses(() -> backend.upload(new float[11], x));
@@ -754,6 +902,29 @@ public abstract class BackendContractTest {
     for (int s = 0; s < tokens.sequences(); s++) {
       assertEquals(0, actual[tokens.offsets()[s + 1] - 1], "the last token has no next one");
     }
+  }
+
+  private double[] divergences(
+      PackedSequences tokens,
+      float[] hidden,
+      float[] reference,
+      HostTensor head,
+      Tolerance tolerance) {
+    int rows = tokens.size();
+    Function<Run, double[]> measure =
+        run -> {
+          double[] out = new double[rows];
+          run.on.klDivergence(
+              run.tensor(hidden, rows, hidden.length / rows),
+              run.tensor(reference, rows, reference.length / rows),
+              run.on.weight(head),
+              run.batch(tokens),
+              out);
+          return out;
+        };
+    double[] actual = of(backend, measure);
+    close("klDivergence " + head.dtype(), tolerance, 1, of(this.reference, measure), actual);
+    return actual;
   }
 
   /** Does the same on both backends and compares the tensors that come out. */

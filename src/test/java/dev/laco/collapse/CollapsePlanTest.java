@@ -14,12 +14,15 @@ import java.util.Random;
 import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Plans: how merges compose, and their JSON. */
 final class CollapsePlanTest {
   private static final CollapsePlan ORIGINAL =
       CollapsePlan.identity(new CollapsePlan.Source("LlamaForCausalLM", 8, "sha256:0"));
+
+  private static final String SHA256 = "0".repeat(64);
 
   private static CollapsePlan fold(
       CollapsePlan plan, int base, int followers, String rule, NormsPolicy norms) {
@@ -112,6 +115,61 @@ final class CollapsePlanTest {
         fold(
             fold(ORIGINAL, 4, 3, "replace", NormsPolicy.BASE), 1, 2, "rdsc:0.3", NormsPolicy.MERGE);
     assertEquals(plan, CollapsePlan.parse("plan.json", plan.toJsonText()));
+  }
+
+  @Test
+  void newTensorsSurviveTheirJson() {
+    CollapsePlan folded = fold(ORIGINAL, 4, 3, "drop", NormsPolicy.BASE);
+    CollapsePlan plan =
+        folded.withTensors(
+            new CollapsePlan.NewTensors("p.safetensors", SHA256, List.of("b.weight", "a.weight")));
+    assertEquals(
+        "{\"file\":\"p.safetensors\",\"sha256\":\"%s\",\"names\":[\"a.weight\",\"b.weight\"]}"
+            .formatted(SHA256),
+        plan.toJson().get("tensors").toString());
+    assertEquals(plan, CollapsePlan.parse("plan.json", plan.toJsonText()));
+    assertEquals(folded, plan.withTensors(null));
+    assertFalse(folded.toJson().has("tensors"));
+  }
+
+  @Test
+  void aPlanWithNewTensorsIsNotTheOriginalAndCannotBeFolded() {
+    CollapsePlan plan =
+        ORIGINAL.withTensors(
+            new CollapsePlan.NewTensors("p.safetensors", SHA256, List.of("model.norm.weight")));
+    assertTrue(ORIGINAL.isIdentity());
+    assertFalse(plan.isIdentity());
+    assertThrows(IllegalStateException.class, () -> fold(plan, 0, 1, "drop", NormsPolicy.BASE));
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      quoteCharacter = '\0',
+      value = {
+        "7 | tensors: expected a JSON object, found number",
+        "[] | tensors: expected a JSON object, found array",
+        "{} | tensors: names: expected a list of tensor names, found nothing",
+        "{\"file\":\"p.safetensors\",\"sha256\":\"HASH\",\"names\":\"a\"} | tensors: names: expected a list of tensor names, found \"a\"",
+        "{\"file\":\"p.safetensors\",\"sha256\":\"HASH\",\"names\":[1]} | tensors: names: expected a list of tensor names, found [1]",
+        "{\"file\":\"p.safetensors\",\"sha256\":\"HASH\",\"names\":[]} | tensors.names: expected at least one tensor, each once, found 0",
+        "{\"file\":\"p.safetensors\",\"sha256\":\"HASH\",\"names\":[\"a\",\"a\"]} | tensors.names: expected at least one tensor, each once, found 2",
+        "{\"file\":\"p.safetensors\",\"sha256\":\"HASH\",\"names\":[\"a b\"]} | tensors.names: expected names of tensors, found \"a b\"",
+        "{\"file\":\"p.safetensors\",\"sha256\":\"HASH\",\"names\":[\"../a\"]} | tensors.names: expected names of tensors, found \"../a\"",
+        "{\"file\":\"p.bin\",\"sha256\":\"HASH\",\"names\":[\"a\"]} | tensors.file: expected the name of a .safetensors file beside the plan, found \"p.bin\"",
+        "{\"file\":\"../p.safetensors\",\"sha256\":\"HASH\",\"names\":[\"a\"]} | tensors.file: expected the name of a .safetensors file beside the plan, found \"../p.safetensors\"",
+        "{\"file\":\".safetensors\",\"sha256\":\"HASH\",\"names\":[\"a\"]} | tensors.file: expected the name of a .safetensors file beside the plan, found \".safetensors\"",
+        "{\"file\":[],\"sha256\":\"HASH\",\"names\":[\"a\"]} | tensors: file: expected a string, found []",
+        "{\"file\":\"p.safetensors\",\"names\":[\"a\"]} | tensors.sha256: expected 64 hexadecimal digits, found \"\"",
+        "{\"file\":\"p.safetensors\",\"sha256\":\"sha256:HASH\",\"names\":[\"a\"]} | tensors.sha256: expected 64 hexadecimal digits, found \"sha256:00",
+      })
+  void newTensorsAreReadStrictly(String tensors, String message) {
+    String text =
+        "{\"version\":1,\"source\":{\"layers\":1},\"layers\":[{\"base\":0,\"mix\":{\"0\":1}}],\"tensors\":%s}"
+            .formatted(tensors.replace("HASH", SHA256));
+    BadInputException e =
+        assertThrows(BadInputException.class, () -> CollapsePlan.parse("p.json", text));
+    assertTrue(String.valueOf(e.getMessage()).startsWith("p.json: " + message), e.getMessage());
   }
 
   @Test

@@ -87,7 +87,7 @@ final class LayerCollapseTest {
             config.get("I").intValue(),
             config.get("L").intValue(),
             highest);
-    LayerCollapse.Result result =
+    SearchResult result =
         new LayerCollapse(settings, source(highest), new Replay(recorded.iterator()))
             .run(config.get("T").doubleValue(), (trial, progress) -> {});
     assertEquals(run.get("n_steps").intValue(), result.trials().size());
@@ -104,7 +104,7 @@ final class LayerCollapseTest {
   @ValueSource(ints = {1, 2, 7, 11, 15, 16})
   void aTargetIsReachedAndItsThresholdGivesTheSameModelAgain(int target) {
     CollapseSettings settings = settings(4, 1, 0, 16);
-    LayerCollapse.Result found =
+    SearchResult found =
         new LayerCollapse(settings, source(16), new Decay()).reach(target, (t, p) -> {});
     assertEquals(target, found.plan().depth());
     List<Trial> accepted = found.trials().stream().filter(Trial::accepted).toList();
@@ -124,7 +124,7 @@ final class LayerCollapseTest {
 
   @Test
   void spansNeverGoBelowTheTarget() {
-    LayerCollapse.Result found =
+    SearchResult found =
         new LayerCollapse(settings(6, 1, 0, 12), source(12), new Decay()).reach(10, (t, p) -> {});
     assertTrue(found.trials().stream().allMatch(t -> t.layersBefore() - t.merged() >= 10));
   }

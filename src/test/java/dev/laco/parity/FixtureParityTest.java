@@ -16,6 +16,7 @@ import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.LayerCollapse;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
+import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.eval.Perplexity;
 import dev.laco.model.DType;
@@ -127,7 +128,7 @@ public abstract class FixtureParityTest {
       CollapsePlan.Source source =
           new CollapsePlan.Source(
               config.architecture().className(), config.numHiddenLayers(), "sha256:test");
-      LayerCollapse.Result result;
+      SearchResult result;
       try (CachedScorer scorer =
           new CachedScorer(
               backend,

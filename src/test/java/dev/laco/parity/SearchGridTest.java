@@ -14,6 +14,7 @@ import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.LayerCollapse;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
+import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.model.PackedSequences;
 import dev.laco.scoring.CachedScorer;
@@ -42,7 +43,7 @@ class SearchGridTest {
               source,
               PackedSequences.of(Fixtures.tokens(FIXTURE, "calib")))) {
         for (JsonNode run : grid) {
-          LayerCollapse.Result result =
+          SearchResult result =
               new LayerCollapse(settings(run), source, scorer)
                   .run(run.get("threshold").doubleValue(), (trial, share) -> {});
           assertEquals(run.get("layersOut").intValue(), result.plan().depth(), run::toString);

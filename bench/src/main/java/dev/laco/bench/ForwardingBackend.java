@@ -115,6 +115,32 @@ public class ForwardingBackend implements Backend {
   }
 
   @Override
+  public void klDivergence(
+      Tensor hidden, Tensor reference, Tensor head, TokenBatch batch, double[] out) {
+    backend.klDivergence(hidden, reference, head, batch, out);
+  }
+
+  @Override
+  public void crossProduct(Tensor a, Tensor b, Tensor out) {
+    backend.crossProduct(a, b, out);
+  }
+
+  @Override
+  public void inverseRms(Tensor x, double floor, Tensor out) {
+    backend.inverseRms(x, floor, out);
+  }
+
+  @Override
+  public void scaledDifference(Tensor a, @Nullable Tensor b, Tensor scale, Tensor out) {
+    backend.scaledDifference(a, b, scale, out);
+  }
+
+  @Override
+  public void addSquares(Tensor x, Tensor out) {
+    backend.addSquares(x, out);
+  }
+
+  @Override
   public void copy(Tensor from, Tensor to) {
     backend.copy(from, to);
   }

@@ -114,6 +114,32 @@ final class TimedBackend extends ForwardingBackend {
   }
 
   @Override
+  public void klDivergence(
+      Tensor hidden, Tensor reference, Tensor head, TokenBatch batch, double[] out) {
+    time("klDivergence", () -> super.klDivergence(hidden, reference, head, batch, out));
+  }
+
+  @Override
+  public void crossProduct(Tensor a, Tensor b, Tensor out) {
+    time("crossProduct", () -> super.crossProduct(a, b, out));
+  }
+
+  @Override
+  public void inverseRms(Tensor x, double floor, Tensor out) {
+    time("inverseRms", () -> super.inverseRms(x, floor, out));
+  }
+
+  @Override
+  public void scaledDifference(Tensor a, @Nullable Tensor b, Tensor scale, Tensor out) {
+    time("scaledDifference", () -> super.scaledDifference(a, b, scale, out));
+  }
+
+  @Override
+  public void addSquares(Tensor x, Tensor out) {
+    time("addSquares", () -> super.addSquares(x, out));
+  }
+
+  @Override
   public void copy(Tensor from, Tensor to) {
     time("copy", () -> super.copy(from, to));
   }

@@ -8,6 +8,7 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import dev.laco.UsageException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Compute;
+import dev.laco.backend.DivergenceState;
 import dev.laco.backend.KernelCode;
 import dev.laco.backend.MemoryBackend;
 import dev.laco.backend.MemoryBatch;
@@ -27,14 +28,17 @@ import org.jspecify.annotations.Nullable;
  * those of oneDNN's products may.
  */
 public final class CpuBackend extends MemoryBackend {
-  /** Bytes of logits that {@link #logProbability} holds at once. */
+  /** Bytes of logits that {@link #logProbability} and {@link #klDivergence} hold at once. */
   private static final long LOGITS_BYTES = 8L << 20;
+
+  /** Rows that {@link #klDivergence} takes at once: a panel of its logits then has 1024 columns. */
+  private static final int DIVERGENCE_ROWS = 1024;
 
   private final CpuTier tier;
   private final int threads;
   private final CpuKernels kernels;
   private final String oneDnnVersion;
-  private final LinearProduct products;
+  private final CpuProducts products;
   private final Scratch attentionScratch = new Scratch();
   private final Scratch mixScratch = new Scratch();
   private final Scratch reductionScratch = new Scratch();
@@ -47,7 +51,7 @@ public final class CpuBackend extends MemoryBackend {
     this.threads = threads;
     this.kernels = new CpuKernels(libraries.kernels(), tier);
     this.oneDnnVersion = OneDnn.version(libraries.oneDnn());
-    this.products = new LinearProduct(libraries.oneDnn(), kernels, compute, tier, threads);
+    this.products = new CpuProducts(libraries.oneDnn(), kernels, compute, tier, threads);
   }
 
   /**
@@ -228,6 +232,69 @@ public final class CpuBackend extends MemoryBackend {
       double largest = most.getAtIndex(JAVA_FLOAT, t);
       out[t] = scored ? logit - largest - Math.log(total.getAtIndex(JAVA_DOUBLE, t)) : 0;
     }
+  }
+
+  @Override
+  public void klDivergence(
+      Tensor hidden, Tensor reference, Tensor head, TokenBatch batch, double[] out) {
+    OpChecks.klDivergence(hidden, reference, head, batch, out);
+    for (int from = 0; from < out.length; from += DIVERGENCE_ROWS) {
+      int to = Math.min(out.length, from + DIVERGENCE_ROWS);
+      MemorySegment state =
+          divergenceState(
+              MemoryTensor.of(hidden).slice(from, to),
+              MemoryTensor.of(reference).slice(from, to),
+              MemoryTensor.of(head));
+      for (int t = from; t < to; t++) {
+        out[t] = DivergenceState.divergence(state, t - from);
+      }
+    }
+  }
+
+  /** {@link DivergenceState} of rows that are few enough for wide panels of the vocabulary. */
+  private MemorySegment divergenceState(
+      MemoryTensor hidden, MemoryTensor reference, MemoryTensor head) {
+    CpuKernels current = kernels();
+    long rows = hidden.rows();
+    long panel = Math.min(head.rows(), Math.max(64, LOGITS_BYTES / Float.BYTES / 2 / rows));
+    long bytes = rows * panel * Float.BYTES;
+    MemorySegment both = logits.atLeast(2 * bytes);
+    MemorySegment scores = both.asSlice(0, bytes);
+    MemorySegment expected = both.asSlice(bytes, bytes);
+    MemorySegment state = reductionScratch.atLeast(rows * DivergenceState.BYTES);
+    for (long first = 0; first < head.rows(); first += panel) {
+      MemoryTensor part = head.slice(first, Math.min(head.rows(), first + panel));
+      products.apply(hidden, part, scores);
+      products.apply(reference, part, expected);
+      current.klDivergence(scores, expected, rows, part.rows(), first, state);
+    }
+    return state;
+  }
+
+  @Override
+  public void crossProduct(Tensor a, Tensor b, Tensor out) {
+    OpChecks.crossProduct(a, b, out);
+    kernels();
+    products.cross(MemoryTensor.of(a), MemoryTensor.of(b), data(out));
+  }
+
+  @Override
+  public void inverseRms(Tensor x, double floor, Tensor out) {
+    OpChecks.inverseRms(x, out);
+    kernels().inverseRms(data(x), floor, x.rows(), x.columns(), data(out));
+  }
+
+  @Override
+  public void scaledDifference(Tensor a, @Nullable Tensor b, Tensor scale, Tensor out) {
+    OpChecks.scaledDifference(a, b, scale, out);
+    MemorySegment subtracted = b == null ? MemorySegment.NULL : data(b);
+    kernels().scaledDifference(data(a), subtracted, data(scale), a.rows(), a.columns(), data(out));
+  }
+
+  @Override
+  public void addSquares(Tensor x, Tensor out) {
+    OpChecks.addSquares(x, out);
+    kernels().addSquares(data(x), x.rows(), x.columns(), data(out));
   }
 
   @Override

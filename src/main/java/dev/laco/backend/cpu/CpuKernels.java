@@ -122,6 +122,31 @@ final class CpuKernels {
   private static final MethodHandle LOG_PROBABILITY =
       Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
 
+  /**
+   * {@code int32_t laco_kl_divergence(const float *logits, const float *reference, int64_t rows,
+   * int64_t columns, int64_t first, double *state)}.
+   */
+  private static final MethodHandle KL_DIVERGENCE =
+      Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, ADDRESS);
+
+  /**
+   * {@code int32_t laco_inverse_rms(const float *x, double floor, int64_t rows, int64_t width,
+   * float *out)}.
+   */
+  private static final MethodHandle INVERSE_RMS =
+      Downcalls.ofInt(ADDRESS, JAVA_DOUBLE, JAVA_LONG, JAVA_LONG, ADDRESS);
+
+  /**
+   * {@code int32_t laco_scaled_difference(const float *a, const float *b, const float *scale,
+   * int64_t rows, int64_t width, float *out)}.
+   */
+  private static final MethodHandle SCALED_DIFFERENCE =
+      Downcalls.ofInt(ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, ADDRESS);
+
+  /** {@code int32_t laco_add_squares(const float *x, int64_t rows, int64_t width, float *out)}. */
+  private static final MethodHandle ADD_SQUARES =
+      Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_LONG, ADDRESS);
+
   /** {@code int32_t laco_widen(const void *in, int32_t dtype, int64_t n, float *out)}. */
   private static final MethodHandle WIDEN = Downcalls.ofInt(ADDRESS, JAVA_INT, JAVA_LONG, ADDRESS);
 
@@ -141,6 +166,10 @@ final class CpuKernels {
   private final MemorySegment mix;
   private final MemorySegment cosine;
   private final MemorySegment logProbability;
+  private final MemorySegment klDivergence;
+  private final MemorySegment inverseRms;
+  private final MemorySegment scaledDifference;
+  private final MemorySegment addSquares;
   private final MemorySegment widen;
   private final MemorySegment narrow;
 
@@ -168,6 +197,10 @@ final class CpuKernels {
     mix = function(library, "laco_mix", tier);
     cosine = function(library, "laco_cosine", tier);
     logProbability = function(library, "laco_log_probability", tier);
+    klDivergence = function(library, "laco_kl_divergence", tier);
+    inverseRms = function(library, "laco_inverse_rms", tier);
+    scaledDifference = function(library, "laco_scaled_difference", tier);
+    addSquares = function(library, "laco_add_squares", tier);
     widen = function(library, "laco_widen", tier);
     narrow = function(library, "laco_narrow", tier);
   }
@@ -396,6 +429,61 @@ final class CpuKernels {
       throw new AssertionError(unexpected);
     }
     check("laco_log_probability", status);
+  }
+
+  void klDivergence(
+      MemorySegment logits,
+      MemorySegment reference,
+      long rows,
+      long columns,
+      long first,
+      MemorySegment state) {
+    int status;
+    try {
+      status =
+          (int)
+              KL_DIVERGENCE.invokeExact(
+                  klDivergence, logits, reference, rows, columns, first, state);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_kl_divergence", status);
+  }
+
+  void inverseRms(MemorySegment x, double floor, long rows, long width, MemorySegment out) {
+    int status;
+    try {
+      status = (int) INVERSE_RMS.invokeExact(inverseRms, x, floor, rows, width, out);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_inverse_rms", status);
+  }
+
+  void scaledDifference(
+      MemorySegment a,
+      MemorySegment b,
+      MemorySegment scale,
+      long rows,
+      long width,
+      MemorySegment out) {
+    int status;
+    try {
+      status = (int) SCALED_DIFFERENCE.invokeExact(scaledDifference, a, b, scale, rows, width, out);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_scaled_difference", status);
+  }
+
+  void addSquares(MemorySegment x, long rows, long width, MemorySegment out) {
+    int status;
+    try {
+      status = (int) ADD_SQUARES.invokeExact(addSquares, x, rows, width, out);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_add_squares", status);
   }
 
   void widen(MemorySegment in, DType dtype, long n, MemorySegment out) {

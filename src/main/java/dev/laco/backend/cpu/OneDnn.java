@@ -1,6 +1,7 @@
 package dev.laco.backend.cpu;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
@@ -64,6 +65,22 @@ final class OneDnn implements AutoCloseable {
    */
   private static final MethodHandle ATTR_SCRATCHPAD = Downcalls.ofInt(ADDRESS, JAVA_INT);
 
+  /** {@code dnnl_status_t dnnl_post_ops_create(dnnl_post_ops_t *)}. */
+  private static final MethodHandle POST_OPS_CREATE = Downcalls.ofInt(ADDRESS);
+
+  /**
+   * {@code dnnl_status_t dnnl_post_ops_append_sum(dnnl_post_ops_t, float scale, int32_t zero_point,
+   * dnnl_data_type_t)}.
+   */
+  private static final MethodHandle POST_OPS_SUM =
+      Downcalls.ofInt(ADDRESS, JAVA_FLOAT, JAVA_INT, JAVA_INT);
+
+  /**
+   * {@code dnnl_status_t dnnl_primitive_attr_set_post_ops(dnnl_primitive_attr_t,
+   * const_dnnl_post_ops_t)}.
+   */
+  private static final MethodHandle ATTR_POST_OPS = Downcalls.ofInt(ADDRESS, ADDRESS);
+
   /**
    * {@code dnnl_status_t dnnl_matmul_primitive_desc_create(dnnl_primitive_desc_t *, dnnl_engine_t,
    * const_dnnl_memory_desc_t src, const_dnnl_memory_desc_t weights, const_dnnl_memory_desc_t bias,
@@ -109,6 +126,7 @@ final class OneDnn implements AutoCloseable {
   private final MemorySegment engine;
   private final MemorySegment stream;
   private final MemorySegment attributes;
+  private final MemorySegment addingAttributes;
   private boolean closed;
 
   OneDnn(NativeLibrary library) {
@@ -117,8 +135,18 @@ final class OneDnn implements AutoCloseable {
     this.execute = library.function("dnnl_primitive_execute");
     this.engine = create("dnnl_engine_create", ENGINE_CREATE, CPU_ENGINE, 0L);
     this.stream = create("dnnl_stream_create", STREAM_CREATE, engine, IN_ORDER);
-    this.attributes = create("dnnl_primitive_attr_create", ATTR_CREATE);
-    call("dnnl_primitive_attr_set_scratchpad_mode", ATTR_SCRATCHPAD, attributes, USER_SCRATCHPAD);
+    this.attributes = attributes();
+    this.addingAttributes = attributes();
+    MemorySegment sum = create("dnnl_post_ops_create", POST_OPS_CREATE);
+    call("dnnl_post_ops_append_sum", POST_OPS_SUM, sum, 1f, 0, code(DType.F32));
+    call("dnnl_primitive_attr_set_post_ops", ATTR_POST_OPS, addingAttributes, sum);
+    destroy("post_ops", sum);
+  }
+
+  private MemorySegment attributes() {
+    MemorySegment made = create("dnnl_primitive_attr_create", ATTR_CREATE);
+    call("dnnl_primitive_attr_set_scratchpad_mode", ATTR_SCRATCHPAD, made, USER_SCRATCHPAD);
+    return made;
   }
 
   /** The version, as {@code 3.11.0}. */
@@ -145,25 +173,53 @@ final class OneDnn implements AutoCloseable {
   }
 
   /**
-   * The product {@code out = x weight^T}: {@code x [m, k]}, {@code weight [n, k]} contiguous and of
-   * one dtype, {@code out [m, n]} f32 with rows {@code outStride} apart.
+   * A product {@code out = left right} or {@code out += left right}: {@code left [m, k]} and {@code
+   * right [k, n]} of one dtype, {@code out [m, n]} f32.
    */
-  Product product(DType dtype, long m, long n, long k, long outStride) {
+  record Shape(
+      DType dtype,
+      long m,
+      long n,
+      long k,
+      Strides left,
+      Strides right,
+      long outStride,
+      boolean adds) {}
+
+  /** Elements from one row to the next, and from one column to the next. */
+  record Strides(long row, long column) {}
+
+  /**
+   * {@code out = x weight^T}: {@code x [m, k]}, {@code weight [n, k]} contiguous, {@code out [m,
+   * n]} with rows {@code outStride} apart.
+   */
+  static Shape linear(DType dtype, long m, long n, long k, long outStride) {
+    return new Shape(dtype, m, n, k, new Strides(k, 1), new Strides(1, k), outStride, false);
+  }
+
+  /** {@code out += a^T b}: {@code a [k, m]}, {@code b [k, n]}, {@code out [m, n]} contiguous. */
+  static Shape cross(DType dtype, long m, long n, long k) {
+    return new Shape(dtype, m, n, k, new Strides(1, m), new Strides(n, 1), n, true);
+  }
+
+  /** The product of this shape. */
+  Product product(Shape shape) {
     List<MemorySegment> descriptors = new ArrayList<>();
     try {
-      MemorySegment x = describe(descriptors, dtype, m, k, k, 1);
-      MemorySegment weight = describe(descriptors, dtype, k, n, 1, k);
-      MemorySegment out = describe(descriptors, DType.F32, m, n, outStride, 1);
+      MemorySegment left = describe(descriptors, shape.dtype, shape.m, shape.k, shape.left);
+      MemorySegment right = describe(descriptors, shape.dtype, shape.k, shape.n, shape.right);
+      MemorySegment out =
+          describe(descriptors, DType.F32, shape.m, shape.n, new Strides(shape.outStride, 1));
       MemorySegment operation =
           create(
               "dnnl_matmul_primitive_desc_create",
               MATMUL_CREATE,
               engine,
-              x,
-              weight,
+              left,
+              right,
               MemorySegment.NULL,
               out,
-              attributes);
+              shape.adds ? addingAttributes : attributes);
       try {
         MemorySegment scratchpad =
             (MemorySegment)
@@ -175,8 +231,8 @@ final class OneDnn implements AutoCloseable {
                     0);
         return new Product(
             create("dnnl_primitive_create", PRIMITIVE_CREATE, operation),
-            memory(x),
-            memory(weight),
+            memory(left),
+            memory(right),
             memory(out),
             memory(scratchpad),
             (long)
@@ -195,6 +251,7 @@ final class OneDnn implements AutoCloseable {
     if (!closed) {
       closed = true;
       destroy("primitive_attr", attributes);
+      destroy("primitive_attr", addingAttributes);
       destroy("stream", stream);
       destroy("engine", engine);
     }
@@ -203,8 +260,8 @@ final class OneDnn implements AutoCloseable {
   /** A matrix product of one shape. */
   final class Product implements AutoCloseable {
     private final MemorySegment primitive;
-    private final MemorySegment x;
-    private final MemorySegment weight;
+    private final MemorySegment left;
+    private final MemorySegment right;
     private final MemorySegment out;
     private final MemorySegment scratchpad;
     private final long scratchpadBytes;
@@ -214,21 +271,21 @@ final class OneDnn implements AutoCloseable {
 
     private Product(
         MemorySegment primitive,
-        MemorySegment x,
-        MemorySegment weight,
+        MemorySegment left,
+        MemorySegment right,
         MemorySegment out,
         MemorySegment scratchpad,
         long scratchpadBytes) {
       this.primitive = primitive;
-      this.x = x;
-      this.weight = weight;
+      this.left = left;
+      this.right = right;
       this.out = out;
       this.scratchpad = scratchpad;
       this.scratchpadBytes = scratchpadBytes;
       // dnnl_exec_arg_t {int arg; dnnl_memory_t memory;}
       this.arguments = arena.allocate(64, 8);
-      argument(0, ARG_SRC, x);
-      argument(1, ARG_WEIGHTS, weight);
+      argument(0, ARG_SRC, left);
+      argument(1, ARG_WEIGHTS, right);
       argument(2, ARG_DST, out);
       argument(3, ARG_SCRATCHPAD, scratchpad);
     }
@@ -240,9 +297,12 @@ final class OneDnn implements AutoCloseable {
 
     /** Computes the product of these matrices into {@code toOut}. */
     void run(
-        MemorySegment fromX, MemorySegment fromWeight, MemorySegment toOut, MemorySegment scratch) {
-      set(x, fromX);
-      set(weight, fromWeight);
+        MemorySegment fromLeft,
+        MemorySegment fromRight,
+        MemorySegment toOut,
+        MemorySegment scratch) {
+      set(left, fromLeft);
+      set(right, fromRight);
       set(out, toOut);
       set(scratchpad, scratch);
       int status;
@@ -260,7 +320,7 @@ final class OneDnn implements AutoCloseable {
       if (!closed) {
         closed = true;
         destroy("primitive", primitive);
-        List.of(x, weight, out, scratchpad).forEach(memory -> destroy("memory", memory));
+        List.of(left, right, out, scratchpad).forEach(memory -> destroy("memory", memory));
         arena.close();
       }
     }
@@ -282,36 +342,34 @@ final class OneDnn implements AutoCloseable {
   }
 
   private MemorySegment describe(
-      List<MemorySegment> descriptors,
-      DType dtype,
-      long rows,
-      long columns,
-      long rowStride,
-      long columnStride) {
+      List<MemorySegment> descriptors, DType dtype, long rows, long columns, Strides elements) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment extents = arena.allocate(JAVA_LONG, MAX_DIMENSIONS);
       extents.setAtIndex(JAVA_LONG, 0, rows);
       extents.setAtIndex(JAVA_LONG, 1, columns);
       MemorySegment strides = arena.allocate(JAVA_LONG, MAX_DIMENSIONS);
-      strides.setAtIndex(JAVA_LONG, 0, rowStride);
-      strides.setAtIndex(JAVA_LONG, 1, columnStride);
-      int type =
-          switch (dtype) {
-            case F16 -> 1;
-            case BF16 -> 2;
-            case F32 -> 3;
-          };
+      strides.setAtIndex(JAVA_LONG, 0, elements.row);
+      strides.setAtIndex(JAVA_LONG, 1, elements.column);
       MemorySegment descriptor =
           create(
               "dnnl_memory_desc_create_with_strides",
               MEMORY_DESC_CREATE,
               2,
               extents,
-              type,
+              code(dtype),
               strides);
       descriptors.add(descriptor);
       return descriptor;
     }
+  }
+
+  /** {@code dnnl_data_type_t}. */
+  private static int code(DType dtype) {
+    return switch (dtype) {
+      case F16 -> 1;
+      case BF16 -> 2;
+      case F32 -> 3;
+    };
   }
 
   private MemorySegment memory(MemorySegment descriptor) {

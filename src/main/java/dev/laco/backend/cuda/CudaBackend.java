@@ -480,6 +480,32 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
+  public void klDivergence(
+      Tensor hidden, Tensor reference, Tensor head, TokenBatch batch, double[] out) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public void crossProduct(Tensor a, Tensor b, Tensor out) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public void inverseRms(Tensor x, double floor, Tensor out) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public void scaledDifference(Tensor a, @Nullable Tensor b, Tensor scale, Tensor out) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public void addSquares(Tensor x, Tensor out) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
   public void copy(Tensor from, Tensor to) {
     OpChecks.copy(from, to);
     context.enter();

@@ -58,12 +58,7 @@ public final class ReferenceBackend extends MemoryBackend {
     MemoryTensor to = MemoryTensor.of(out);
     long width = x.columns();
     for (long start = 0; start < x.elements(); start += width) {
-      double squares = 0;
-      for (long i = 0; i < width; i++) {
-        double value = from.get(start + i);
-        squares += value * value;
-      }
-      double norm = Math.sqrt(squares / width + eps);
+      double norm = Math.sqrt(squares(from, start / width) / width + eps);
       for (long i = 0; i < width; i++) {
         to.set(start + i, scale.get(i) * (from.get(start + i) / norm));
       }
@@ -223,9 +218,87 @@ public final class ReferenceBackend extends MemoryBackend {
       for (int v = 0; v < logits.length; v++) {
         logits[v] = dot(states, t, row(matrix, v));
       }
-      double largest = Arrays.stream(logits).max().orElseThrow();
-      double sum = Arrays.stream(logits).map(logit -> Math.exp(logit - largest)).sum();
-      out[t] = logits[target] - largest - Math.log(sum);
+      out[t] = logits[target] - logSumOfExponentials(logits);
+    }
+  }
+
+  @Override
+  public void klDivergence(
+      Tensor hidden, Tensor reference, Tensor head, TokenBatch batch, double[] out) {
+    OpChecks.klDivergence(hidden, reference, head, batch, out);
+    MemoryTensor states = MemoryTensor.of(hidden);
+    MemoryTensor references = MemoryTensor.of(reference);
+    MemoryTensor matrix = MemoryTensor.of(head);
+    double[] logits = new double[Math.toIntExact(head.rows())];
+    double[] expected = new double[logits.length];
+    for (int t = 0; t < out.length; t++) {
+      for (int v = 0; v < logits.length; v++) {
+        float[] row = row(matrix, v);
+        logits[v] = dot(states, t, row);
+        expected[v] = dot(references, t, row);
+      }
+      double shift = logSumOfExponentials(logits);
+      double expectedShift = logSumOfExponentials(expected);
+      double divergence = 0;
+      for (int v = 0; v < logits.length; v++) {
+        double logarithm = expected[v] - expectedShift;
+        divergence += Math.exp(logarithm) * (logarithm - (logits[v] - shift));
+      }
+      out[t] = Math.max(0, divergence);
+    }
+  }
+
+  @Override
+  public void crossProduct(Tensor a, Tensor b, Tensor out) {
+    OpChecks.crossProduct(a, b, out);
+    MemoryTensor left = MemoryTensor.of(a);
+    MemoryTensor right = MemoryTensor.of(b);
+    MemoryTensor to = MemoryTensor.of(out);
+    for (long i = 0; i < out.rows(); i++) {
+      for (long j = 0; j < out.columns(); j++) {
+        double sum = to.get(i * out.columns() + j);
+        for (long r = 0; r < a.rows(); r++) {
+          sum += (double) left.get(r * a.columns() + i) * right.get(r * b.columns() + j);
+        }
+        to.set(i * out.columns() + j, sum);
+      }
+    }
+  }
+
+  @Override
+  public void inverseRms(Tensor x, double floor, Tensor out) {
+    OpChecks.inverseRms(x, out);
+    MemoryTensor from = MemoryTensor.of(x);
+    MemoryTensor to = MemoryTensor.of(out);
+    long width = x.columns();
+    for (long r = 0; r < x.rows(); r++) {
+      to.set(r, 1 / Math.sqrt(Math.max(squares(from, r) / width, floor)));
+    }
+  }
+
+  @Override
+  public void scaledDifference(Tensor a, @Nullable Tensor b, Tensor scale, Tensor out) {
+    OpChecks.scaledDifference(a, b, scale, out);
+    MemoryTensor from = MemoryTensor.of(a);
+    MemoryTensor factors = MemoryTensor.of(scale);
+    MemoryTensor to = MemoryTensor.of(out);
+    for (long i = 0; i < a.elements(); i++) {
+      double subtracted = b == null ? 0 : MemoryTensor.of(b).get(i);
+      to.set(i, factors.get(i / a.columns()) * (from.get(i) - subtracted));
+    }
+  }
+
+  @Override
+  public void addSquares(Tensor x, Tensor out) {
+    OpChecks.addSquares(x, out);
+    MemoryTensor from = MemoryTensor.of(x);
+    MemoryTensor to = MemoryTensor.of(out);
+    for (long column = 0; column < x.columns(); column++) {
+      double sum = to.get(column);
+      for (long i = column; i < x.elements(); i += x.columns()) {
+        sum += (double) from.get(i) * from.get(i);
+      }
+      to.set(column, sum);
     }
   }
 
@@ -243,6 +316,11 @@ public final class ReferenceBackend extends MemoryBackend {
     };
   }
 
+  private static double logSumOfExponentials(double[] logits) {
+    double largest = Arrays.stream(logits).max().orElseThrow();
+    return largest + Math.log(Arrays.stream(logits).map(logit -> Math.exp(logit - largest)).sum());
+  }
+
   private static void softmax(double[] scores) {
     double largest = Arrays.stream(scores).max().orElseThrow();
     double sum = 0;
@@ -253,6 +331,15 @@ public final class ReferenceBackend extends MemoryBackend {
     for (int i = 0; i < scores.length; i++) {
       scores[i] /= sum;
     }
+  }
+
+  private static double squares(MemoryTensor matrix, long row) {
+    double sum = 0;
+    for (long i = row * matrix.columns(); i < (row + 1) * matrix.columns(); i++) {
+      double value = matrix.get(i);
+      sum += value * value;
+    }
+    return sum;
   }
 
   private static float[] row(MemoryTensor matrix, long row) {

@@ -79,6 +79,11 @@ class CpuBackendTest {
       return roundsToBf16(dtype) ? Tolerance.BF16_LOG_PROBABILITY : Tolerance.LOG_PROBABILITY;
     }
 
+    @Override
+    protected Tolerance crossProduct() {
+      return product(DType.BF16);
+    }
+
     private boolean roundsToBf16(DType dtype) {
       return compute == Compute.AUTO && tier == CpuTier.AVX512 && dtype == DType.BF16;
     }

@@ -22,7 +22,7 @@ public final class LibraryProduct implements AutoCloseable {
     this.threads = threads;
     this.oneDnn = new OneDnn(libraries.oneDnn());
     kernels.setThreads(threads);
-    this.product = oneDnn.product(dtype, m, n, k, n);
+    this.product = oneDnn.product(OneDnn.linear(dtype, m, n, k, n));
   }
 
   /**

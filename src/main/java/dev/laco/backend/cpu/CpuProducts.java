@@ -9,8 +9,8 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 
 /**
- * {@code x weight^T} by the quickest way there is for the weight's dtype, the processor and the
- * number of rows:
+ * Matrix products. {@code x weight^T} by the quickest way there is for the weight's dtype, the
+ * processor and the number of rows:
  *
  * <ul>
  *   <li>few rows: our kernel, which reads the weight once and widens it in registers;
@@ -20,8 +20,10 @@ import java.util.Map;
  *       in the cache. That includes f16: processors that multiply it gain 8 % over widening, and
  *       lose the exactness of x.
  * </ul>
+ *
+ * <p>{@code a^T b} always by oneDNN, in bf16 where that is quick and allowed.
  */
-final class LinearProduct implements AutoCloseable {
+final class CpuProducts implements AutoCloseable {
   /** Bytes of a widened panel for each thread: what fits into its second-level cache. */
   private static final long PANEL_BYTES = 1L << 20;
 
@@ -35,13 +37,14 @@ final class LinearProduct implements AutoCloseable {
   private final long panelBytes;
   private final Scratch panel = new Scratch();
   private final Scratch narrowed = new Scratch();
+  private final Scratch narrowedOther = new Scratch();
   private final Scratch scratchpad = new Scratch();
-  private final Map<Shape, OneDnn.Product> cache =
+  private final Map<OneDnn.Shape, OneDnn.Product> cache =
       new LinkedHashMap<>(16, 0.75f, true) {
         private static final long serialVersionUID = 1L;
 
         @Override
-        protected boolean removeEldestEntry(Map.Entry<Shape, OneDnn.Product> eldest) {
+        protected boolean removeEldestEntry(Map.Entry<OneDnn.Shape, OneDnn.Product> eldest) {
           if (size() > CAPACITY) {
             eldest.getValue().close();
             return true;
@@ -50,7 +53,7 @@ final class LinearProduct implements AutoCloseable {
         }
       };
 
-  LinearProduct(
+  CpuProducts(
       NativeLibrary library, CpuKernels kernels, Compute compute, CpuTier tier, int threads) {
     this.kernels = kernels;
     this.oneDnn = new OneDnn(library);
@@ -76,12 +79,25 @@ final class LinearProduct implements AutoCloseable {
     } else if (!direct) {
       widened(x, weight, out);
     } else if (dtype == DType.F32) {
-      run(DType.F32, rows, width, x.columns(), width, x.data(), weight.data(), out);
+      run(OneDnn.linear(dtype, rows, width, x.columns(), width), x.data(), weight.data(), out);
     } else {
-      MemorySegment narrow = narrowed.atLeast(x.elements() * DType.BF16.byteSize());
-      kernels.narrow(x.data(), x.elements(), narrow, DType.BF16);
-      run(DType.BF16, rows, width, x.columns(), width, narrow, weight.data(), out);
+      MemorySegment narrow = narrow(x, narrowed);
+      run(OneDnn.linear(dtype, rows, width, x.columns(), width), narrow, weight.data(), out);
     }
+  }
+
+  /** {@code out += a^T b}: {@code a [R, m]}, {@code b [R, n]}, {@code out [m, n]}, all f32. */
+  void cross(MemoryTensor a, MemoryTensor b, MemorySegment out) {
+    DType dtype = bf16 ? DType.BF16 : DType.F32;
+    MemorySegment left = bf16 ? narrow(a, narrowed) : a.data();
+    MemorySegment right = bf16 ? (b.equals(a) ? left : narrow(b, narrowedOther)) : b.data();
+    run(OneDnn.cross(dtype, a.columns(), b.columns(), a.rows()), left, right, out);
+  }
+
+  private MemorySegment narrow(MemoryTensor x, Scratch scratch) {
+    MemorySegment narrow = scratch.atLeast(x.elements() * DType.BF16.byteSize());
+    kernels.narrow(x.data(), x.elements(), narrow, DType.BF16);
+    return narrow;
   }
 
   /**
@@ -104,33 +120,20 @@ final class LinearProduct implements AutoCloseable {
       MemoryTensor part = weight.slice(first, Math.min(width, first + panelRows));
       kernels.widen(part.data(), part.dtype(), part.elements(), wide);
       run(
-          DType.F32,
-          x.rows(),
-          part.rows(),
-          x.columns(),
-          width,
+          OneDnn.linear(DType.F32, x.rows(), part.rows(), x.columns(), width),
           x.data(),
           wide,
           out.asSlice(first * Float.BYTES));
     }
   }
 
-  private void run(
-      DType dtype,
-      long m,
-      long n,
-      long k,
-      long outStride,
-      MemorySegment x,
-      MemorySegment weight,
-      MemorySegment out) {
-    Shape shape = new Shape(dtype, m, n, k, outStride);
+  private void run(OneDnn.Shape shape, MemorySegment left, MemorySegment right, MemorySegment out) {
     OneDnn.Product product = cache.get(shape);
     if (product == null) {
-      product = oneDnn.product(dtype, m, n, k, outStride);
+      product = oneDnn.product(shape);
       cache.put(shape, product);
     }
-    product.run(x, weight, out, scratchpad.atLeast(product.scratchpadBytes()));
+    product.run(left, right, out, scratchpad.atLeast(product.scratchpadBytes()));
   }
 
   @Override
@@ -140,8 +143,7 @@ final class LinearProduct implements AutoCloseable {
     oneDnn.close();
     panel.close();
     narrowed.close();
+    narrowedOther.close();
     scratchpad.close();
   }
-
-  private record Shape(DType dtype, long m, long n, long k, long outStride) {}
 }

@@ -1,0 +1,46 @@
+package dev.laco.collapse;
+
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a search came to.
+ *
+ * @param threshold the T of the paper's loop that reproduces it; null where the search knows none
+ * @param finalists the best models found of the depth that was asked for, best first; at least one
+ * @param trials every candidate that was scored and counts, in order; those accepted lead to the
+ *     first finalist
+ */
+public record SearchResult(
+    @Nullable Double threshold, List<Finalist> finalists, List<Trial> trials) {
+  /** A model, and how close it is to the original. */
+  public record Finalist(CollapsePlan plan, Score score) {
+    /** The original itself, which is not scored. */
+    static Finalist unchanged(CollapsePlan original) {
+      return new Finalist(original, Score.UNCHANGED);
+    }
+  }
+
+  public SearchResult {
+    finalists = List.copyOf(finalists);
+    trials = List.copyOf(trials);
+    if (finalists.isEmpty()) {
+      throw new IllegalArgumentException("a search ends with at least one model");
+    }
+  }
+
+  /** The chosen model. */
+  public CollapsePlan plan() {
+    return finalists.getFirst().plan();
+  }
+
+  /** Its score. */
+  public Score score() {
+    return finalists.getFirst().score();
+  }
+
+  /** Similarity of the chosen model to the original; 1 when nothing was merged. */
+  public double finalSimilarity() {
+    return score().mean();
+  }
+}

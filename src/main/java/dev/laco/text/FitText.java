@@ -1,0 +1,186 @@
+package dev.laco.text;
+
+import dev.laco.BadInputException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.OptionalInt;
+import java.util.regex.Pattern;
+
+/**
+ * The text on which rules that fit weights do so: many short windows, each knowing the document
+ * that it is from, so that documents can be held out.
+ *
+ * <p>The windows are in an order of which every beginning is spread evenly over all documents (the
+ * base-2 van der Corput sequence of their places in the text): fewer tokens hold the same mix of
+ * registers, and a smaller text is part of every larger one.
+ *
+ * @param name where it comes from, for people: a file name or {@code built-in}
+ * @param windows at least one
+ */
+public record FitText(String name, List<Window> windows) {
+  /** Tokens of a window, BOS included, where the model has as many positions. */
+  public static final int WINDOW_TOKENS = 256;
+
+  private static final Pattern SEPARATOR = Pattern.compile("\\f|(?m:^-{3,}[ \\t]*$\\R?)");
+
+  public FitText {
+    windows = List.copyOf(windows);
+  }
+
+  /** Token ids that are run as one sequence. */
+  public static final class Window {
+    private final int[] ids;
+    private final int document;
+
+    private Window(int[] ids, int document) {
+      this.ids = ids;
+      this.document = document;
+    }
+
+    /** The ids to run, BOS included where there is one. */
+    public int[] ids() {
+      return ids.clone();
+    }
+
+    /** Number of ids. */
+    public int length() {
+      return ids.length;
+    }
+
+    /** The document that the window is from, counted from 0 in the order of the text. */
+    public int document() {
+      return document;
+    }
+  }
+
+  /**
+   * Reads a file: {@code .txt} with documents that are separated by form feeds or by lines of three
+   * or more dashes, {@code .jsonl} with an object a line whose {@code text} is a document, {@code
+   * .json} with a list of token-id lists. A document is cut into windows, each with the BOS of the
+   * model's tokenizer in front where it has one; a token-id list is one window as it is.
+   *
+   * @throws BadInputException if the file is none of these, holds nothing, does not fit vocabulary
+   *     or positions, or is text and the model has no tokenizer
+   */
+  public static FitText read(Path file, CalibrationSet.Target target) {
+    String name = String.valueOf(file.getFileName());
+    String lower = name.toLowerCase(Locale.ROOT);
+    if (lower.endsWith(".json")) {
+      return ofLists(name, file, target);
+    }
+    if (lower.endsWith(".txt")) {
+      return ofText(name, file.toString(), documents(TextFile.read(file)), target);
+    }
+    if (lower.endsWith(".jsonl")) {
+      return ofText(
+          name, file.toString(), JsonLines.texts(file.toString(), TextFile.read(file)), target);
+    }
+    throw new BadInputException(
+        file
+            + ": expected .txt (documents separated by lines of ---), .jsonl (objects with"
+            + " \"text\") or .json (a list of token-id lists)");
+  }
+
+  /**
+   * The built-in text.
+   *
+   * @throws BadInputException if the model has no tokenizer, or one that does not fit it
+   */
+  public static FitText builtIn(CalibrationSet.Target target) {
+    return ofText("built-in", "built-in fit text", BuiltInText.fitDocuments(), target);
+  }
+
+  /** Number of tokens of all windows. */
+  public int tokens() {
+    return windows.stream().mapToInt(Window::length).sum();
+  }
+
+  /**
+   * The beginning: windows of {@code tokens} tokens together, the last of them cut; all windows if
+   * they hold no more.
+   */
+  public FitText limit(int tokens) {
+    if (tokens < 1) {
+      throw new IllegalArgumentException("tokens is " + tokens);
+    }
+    List<Window> kept = new ArrayList<>();
+    int room = tokens;
+    for (Window window : windows) {
+      if (room == 0) {
+        break;
+      }
+      int length = Math.min(room, window.length());
+      kept.add(new Window(Arrays.copyOf(window.ids, length), window.document));
+      room -= length;
+    }
+    return new FitText(name, kept);
+  }
+
+  /** The documents of a text file, blank ones left out. */
+  static List<String> documents(String text) {
+    return SEPARATOR
+        .splitAsStream(text)
+        .filter(document -> !document.isBlank())
+        .map(String::strip)
+        .toList();
+  }
+
+  private static FitText ofText(
+      String name, String where, List<String> documents, CalibrationSet.Target target) {
+    Tokenizer tokenizer = target.requireTokenizer(where, "--fit-text");
+    int length = Math.max(2, Math.min(WINDOW_TOKENS, target.maxPositions()));
+    List<Window> windows = new ArrayList<>();
+    for (int d = 0; d < documents.size(); d++) {
+      int[] ids = tokenizer.encodeWithoutSpecial(documents.get(d));
+      TokenLists.requireInVocabulary(where + ": document " + d, ids, target.vocabularySize());
+      windows.addAll(cut(ids, d, tokenizer.bos(), length));
+    }
+    if (windows.isEmpty()) {
+      throw new BadInputException(where + ": holds no text");
+    }
+    return new FitText(name, spread(windows));
+  }
+
+  private static FitText ofLists(String name, Path file, CalibrationSet.Target target) {
+    List<Window> windows = new ArrayList<>();
+    for (int[] ids : TokenLists.read(file, target.vocabularySize())) {
+      if (ids.length > target.maxPositions()) {
+        throw new BadInputException(
+            "%s: list %d has %d tokens, the model's max_position_embeddings is %d: cut it"
+                .formatted(file, windows.size(), ids.length, target.maxPositions()));
+      }
+      windows.add(new Window(ids, windows.size()));
+    }
+    return new FitText(name, spread(windows));
+  }
+
+  private static List<Window> cut(int[] ids, int document, OptionalInt bos, int length) {
+    int front = bos.isPresent() ? 1 : 0;
+    List<Window> windows = new ArrayList<>();
+    for (int start = 0; start < ids.length; start += length - front) {
+      int end = Math.min(start + length - front, ids.length);
+      int[] window = new int[front + end - start];
+      bos.ifPresent(id -> window[0] = id);
+      System.arraycopy(ids, start, window, front, end - start);
+      windows.add(new Window(window, document));
+    }
+    return windows;
+  }
+
+  /** Place {@code i} gets the window whose index is {@code i} with its bits reversed. */
+  private static List<Window> spread(List<Window> windows) {
+    int places = Integer.highestOneBit(Math.max(1, 2 * windows.size() - 1));
+    int shift = Integer.numberOfLeadingZeros(places) + 1;
+    List<Window> spread = new ArrayList<>();
+    for (int i = 0; i < places; i++) {
+      int index = places == 1 ? 0 : Integer.reverse(i) >>> shift;
+      if (index < windows.size()) {
+        spread.add(windows.get(index));
+      }
+    }
+    return spread;
+  }
+}

@@ -1,0 +1,75 @@
+package dev.laco.text;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectReader;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import dev.laco.BadInputException;
+import java.util.ArrayList;
+import java.util.List;
+
+/** Text in a {@code .jsonl} file: an object a line, blank lines skipped. */
+final class JsonLines {
+  private static final ObjectReader JSON =
+      JsonMapper.builder()
+          .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
+          .build()
+          .readerFor(JsonNode.class);
+
+  private JsonLines() {}
+
+  /**
+   * One line.
+   *
+   * @param where file and line number, for messages
+   */
+  record Line(String where, JsonNode object) {
+    /**
+     * The string under {@code key}.
+     *
+     * @throws BadInputException if there is none or it is blank
+     */
+    String string(String key) {
+      JsonNode value = object.get(key);
+      if (value == null || !value.isTextual()) {
+        throw new BadInputException(where + " is not an object with a string \"" + key + "\"");
+      }
+      if (value.textValue().isBlank()) {
+        throw new BadInputException(where + " has an empty \"" + key + "\"");
+      }
+      return value.textValue();
+    }
+  }
+
+  /**
+   * The lines of {@code content}.
+   *
+   * @param name of the file, for messages
+   * @throws BadInputException if a line is not JSON
+   */
+  static List<Line> read(String name, String content) {
+    List<Line> lines = new ArrayList<>();
+    int number = 0;
+    for (String line : content.lines().toList()) {
+      number++;
+      if (!line.isBlank()) {
+        lines.add(parse("%s: line %d".formatted(name, number), line));
+      }
+    }
+    return lines;
+  }
+
+  /** The string under {@code text} of every line. */
+  static List<String> texts(String name, String content) {
+    return read(name, content).stream().map(line -> line.string("text")).toList();
+  }
+
+  private static Line parse(String where, String line) {
+    try {
+      return new Line(where, JSON.readTree(line));
+    } catch (JsonProcessingException e) {
+      throw new BadInputException(where + " is not JSON: " + e.getOriginalMessage(), e);
+    }
+  }
+}

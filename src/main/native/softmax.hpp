@@ -1,0 +1,25 @@
+// What softmax over the vocabulary needs, panel by panel.
+#pragma once
+
+#include "math.hpp"
+
+namespace LACO_NAMESPACE {
+
+// Vectors whose exponentials are added up in f32 before f64 takes over.
+inline constexpr int64_t kBlock = 32;
+
+// NaN is passed over.
+inline float row_maximum(const float* x, int64_t n) {
+  Vec most = splat(-__builtin_inff());
+  int64_t i = 0;
+  for (; i + W <= n; i += W) {
+    most = max(most, load(x + i));
+  }
+  float result = largest(most);
+  for (; i < n; i++) {
+    result = max(result, x[i]);
+  }
+  return result;
+}
+
+}  // namespace LACO_NAMESPACE

@@ -1,0 +1,220 @@
+package dev.laco.text;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.BadInputException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class FitTextTest {
+  private static final int VOCABULARY = 4096;
+
+  private static Tokenizer tokenizer;
+
+  @TempDir Path folder;
+
+  @BeforeAll
+  static void load() {
+    tokenizer = Tokenizer.load(Path.of("models/storyteller")).orElseThrow();
+  }
+
+  @AfterAll
+  static void close() {
+    tokenizer.close();
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "one\n---\ntwo\n\ntoo\n",
+        "one\n\n-----  \r\n\n---\ntwo\n\ntoo",
+        "one\ftwo\n\ntoo\f"
+      })
+  void aTextFileHasDocumentsBetweenLinesOfDashesOrFormFeeds(String content) throws IOException {
+    FitText text = FitText.read(write("text.txt", content), withTokenizer(512));
+
+    assertEquals("text.txt", text.name());
+    assertDocuments(text, "one", "two\n\ntoo");
+  }
+
+  @Test
+  void dashesWithinALineSeparateNothing() throws IOException {
+    Path file = write("text.txt", "a --- b\n--\n--- c\n - - -");
+    assertDocuments(FitText.read(file, withTokenizer(512)), "a --- b\n--\n--- c\n - - -");
+  }
+
+  @Test
+  void aJsonLinesFileHasDocumentsUnderText() throws IOException {
+    Path file = write("text.jsonl", "{\"text\": \"one\\n---\\ntwo\"}\n\n{\"text\": \"three\"}");
+    assertDocuments(FitText.read(file, withTokenizer(512)), "one\n---\ntwo", "three");
+  }
+
+  @Test
+  void tokenListsAreWindowsOfTheirOwnAndNeedNoTokenizer() throws IOException {
+    Path file = write("ids.json", "[[5, 0, 9], [3]]");
+    FitText text = FitText.read(file, new CalibrationSet.Target(Optional.empty(), 10, 3));
+    assertEquals(2, text.windows().size());
+    assertArrayEquals(new int[] {5, 0, 9}, text.windows().get(0).ids());
+    assertArrayEquals(new int[] {3}, text.windows().get(1).ids());
+    assertEquals(1, text.windows().get(1).document());
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {512, 256, 40, 2})
+  void windowsOfADocumentHoldItsTokensInOrderAfterBos(int positions) {
+    FitText text = FitText.builtIn(withTokenizer(positions));
+
+    List<String> documents = BuiltInText.fitDocuments();
+    int bos = tokenizer.bos().orElseThrow();
+    int room = Math.min(positions, FitText.WINDOW_TOKENS) - 1;
+    int[][] expected =
+        documents.stream().map(tokenizer::encodeWithoutSpecial).toArray(int[][]::new);
+    boolean[][] seen = new boolean[documents.size()][];
+    Arrays.setAll(seen, d -> new boolean[Math.ceilDiv(expected[d].length, room)]);
+    for (FitText.Window window : text.windows()) {
+      int[] ids = window.ids();
+      assertEquals(bos, ids[0]);
+      int[] document = expected[window.document()];
+      int found =
+          IntStream.range(0, seen[window.document()].length)
+              .filter(w -> !seen[window.document()][w])
+              .filter(
+                  w ->
+                      Arrays.equals(
+                          ids,
+                          1,
+                          ids.length,
+                          document,
+                          w * room,
+                          Math.min((w + 1) * room, document.length)))
+              .findFirst()
+              .orElseThrow();
+      seen[window.document()][found] = true;
+    }
+    for (boolean[] windows : seen) {
+      for (boolean window : windows) {
+        assertTrue(window, "a window is missing");
+      }
+    }
+  }
+
+  @Test
+  void everyBeginningIsSpreadOverAllDocuments() throws IOException {
+    String content =
+        IntStream.range(0, 64)
+            .mapToObj(d -> "The old woman lived by the river. ".repeat(60))
+            .collect(Collectors.joining("\n---\n"));
+    FitText text = FitText.read(write("text.txt", content), withTokenizer(512));
+    assertTrue(text.windows().size() >= 2 * 64, "two windows a document or more");
+    Map<Integer, Long> eighths =
+        text.windows().subList(0, 24).stream()
+            .collect(Collectors.groupingBy(w -> w.document() / 8, Collectors.counting()));
+    assertEquals(8, eighths.size(), eighths::toString);
+    eighths.values().forEach(n -> assertTrue(n >= 2 && n <= 4, eighths::toString));
+  }
+
+  @Test
+  void aLimitTakesSoManyTokensFromTheFront() {
+    FitText all = FitText.builtIn(withTokenizer(512));
+    for (int tokens : new int[] {1, 256, 1000, 4096}) {
+      FitText some = all.limit(tokens);
+      assertEquals(tokens, some.tokens());
+      for (int w = 0; w < some.windows().size(); w++) {
+        int[] ids = some.windows().get(w).ids();
+        assertArrayEquals(ids, Arrays.copyOf(all.windows().get(w).ids(), ids.length));
+        assertEquals(all.windows().get(w).document(), some.windows().get(w).document());
+      }
+    }
+    assertEquals(all.tokens(), all.limit(Integer.MAX_VALUE).tokens());
+  }
+
+  @Test
+  void theBuiltInTextIsTensOfThousandsOfTokensWithoutRepetition() {
+    List<String> documents = BuiltInText.fitDocuments();
+    assertTrue(FitText.builtIn(withTokenizer(512)).tokens() > 65_000);
+    assertEquals(documents.size(), new TreeSet<>(documents).size());
+    String all = String.join("\n", documents);
+    assertTrue(all.indexOf('\uFFFD') < 0, "half a character");
+    for (String other : List.of(BuiltInText.evaluation(), calibration())) {
+      other
+          .lines()
+          .filter(line -> line.length() > 30)
+          .forEach(line -> assertTrue(!all.contains(line), line));
+    }
+  }
+
+  private static String calibration() {
+    return String.join("\n", BuiltInText.calibrationSentences());
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      quoteCharacter = '`',
+      value = {
+        "ids.json | [[1], [2, -3]] | list 1 holds token id -3",
+        "ids.json | [[1, 2, 3]] | list 0 has 3 tokens, the model's max_position_embeddings is 2",
+        "a.txt | `  ` | holds no text",
+        "a.txt | `---` | holds no text",
+        "a.jsonl | `` | holds no text",
+        "a.jsonl | {\"text\": 3} | line 1",
+        "a.csv | 1,2 | expected .txt",
+      })
+  void everyOtherContentIsBadInputThatSaysWhere(String name, String content, String says)
+      throws IOException {
+    assertBadInput(write(name, content == null ? "" : content), withTokenizer(2), says);
+  }
+
+  @Test
+  void textNeedsTheModelsOwnTokenizer() throws IOException {
+    Path file = write("a.txt", "The old lighthouse keeper");
+    assertBadInput(
+        file,
+        new CalibrationSet.Target(Optional.empty(), 10, 512),
+        "give token ids, --fit-text FILE.json");
+    assertBadInput(
+        file,
+        new CalibrationSet.Target(Optional.of(tokenizer), 300, 512),
+        "document 0 holds token id");
+  }
+
+  private static void assertBadInput(Path file, CalibrationSet.Target target, String says) {
+    BadInputException error =
+        assertThrows(BadInputException.class, () -> FitText.read(file, target));
+    assertTrue(error.getMessage().contains(file.toString()), error.getMessage());
+    assertTrue(error.getMessage().contains(says), error.getMessage());
+  }
+
+  private static void assertDocuments(FitText text, String... documents) {
+    assertEquals(documents.length, text.windows().size());
+    for (FitText.Window window : text.windows()) {
+      assertArrayEquals(tokenizer.encode(documents[window.document()]), window.ids());
+    }
+  }
+
+  private static CalibrationSet.Target withTokenizer(int positions) {
+    return new CalibrationSet.Target(Optional.of(tokenizer), VOCABULARY, positions);
+  }
+
+  private Path write(String name, String content) throws IOException {
+    return Files.writeString(folder.resolve(name), content);
+  }
+}
