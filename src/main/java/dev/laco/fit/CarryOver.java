@@ -110,8 +110,7 @@ public final class CarryOver implements AutoCloseable {
     List<FittedLayer> fitted = new ArrayList<>();
     NewWeights tensors = NewWeights.NONE;
     CausalLm original = CausalLm.of(backend, config, source);
-    try (PlannedLayers layers =
-        new PlannedLayers(backend, config, source, plan, dtype -> dtype)) {
+    try (PlannedLayers layers = new PlannedLayers(backend, config, source, plan, dtype -> dtype)) {
       for (FitBlocks.Block block : blocks.list()) {
         original.embed(block.batch(), rows(dense, block));
       }
@@ -119,7 +118,8 @@ public final class CarryOver implements AutoCloseable {
       int next = 0;
       for (int index = 0; index < plan.depth(); index++) {
         LayerMix mix = plan.layers().get(index);
-        int end = index + 1 < plan.depth() ? plan.layers().get(index + 1).base() : originals.depth();
+        int end =
+            index + 1 < plan.depth() ? plan.layers().get(index + 1).base() : originals.depth();
         boolean copy = mix.isOriginal(next) && end == next + 1;
         if (same && !copy) {
           backend.copy(dense, pruned);
@@ -197,8 +197,7 @@ public final class CarryOver implements AutoCloseable {
     NewWeights run(LayerWeights old, NewWeights tensors) {
       weights = old;
       try (TensorArena scratch = backend.arena()) {
-        Tensor start =
-            scratch.allocate(DType.F32, config.hiddenSize(), config.intermediateSize());
+        Tensor start = scratch.allocate(DType.F32, config.hiddenSize(), config.intermediateSize());
         if (settings.select()) {
           select(start);
         } else {
@@ -230,20 +229,13 @@ public final class CarryOver implements AutoCloseable {
           index, base, end - base - 1, outcome.lambda(), outcome.before(), outcome.after());
     }
 
-    private Map<LayerRole, HostTensor> original(int layer) {
-      Map<LayerRole, HostTensor> tensors = new EnumMap<>(LayerRole.class);
-      for (TensorSpec spec : specs) {
-        tensors.put(
-            spec.role(),
-            source.tensor(config.architecture().layerPrefix(layer) + spec.suffix()));
-      }
-      return tensors;
+    private HostLayer original(int layer) {
+      return HostLayer.of(config, source, layer);
     }
 
     /** A new tensor of the pruned model's layer, of the base's dtype. */
     private HostTensor make(LayerRole role) {
-      TensorSpec spec =
-          specs.stream().filter(s -> s.role() == role).findFirst().orElseThrow();
+      TensorSpec spec = specs.stream().filter(s -> s.role() == role).findFirst().orElseThrow();
       HostTensor tensor =
           HostTensor.allocate(
               memory,
@@ -261,7 +253,7 @@ public final class CarryOver implements AutoCloseable {
     }
 
     private void select(Tensor start) {
-      List<Map<LayerRole, HostTensor>> layers = new ArrayList<>();
+      List<HostLayer> layers = new ArrayList<>();
       List<double[]> scores = new ArrayList<>();
       for (int layer = base; layer < end; layer++) {
         layers.add(original(layer));

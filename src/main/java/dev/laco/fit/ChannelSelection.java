@@ -60,8 +60,7 @@ record ChannelSelection(List<Channel> kept) {
    * @param layers tensors of each layer by role
    * @param make a new tensor for a role, as large as the first layer's
    */
-  Map<LayerRole, HostTensor> tensors(
-      List<Map<LayerRole, HostTensor>> layers, Function<LayerRole, HostTensor> make) {
+  Map<LayerRole, HostTensor> tensors(List<HostLayer> layers, Function<LayerRole, HostTensor> make) {
     List<float[]> norms =
         layers.stream().map(l -> Values.all(l.get(LayerRole.POST_ATTENTION_NORM))).toList();
     HostTensor norm = make.apply(LayerRole.POST_ATTENTION_NORM);
@@ -83,7 +82,7 @@ record ChannelSelection(List<Channel> kept) {
       made.put(role, matrix);
     }
     for (LayerRole role : List.of(LayerRole.GATE_BIAS, LayerRole.UP_BIAS)) {
-      if (layers.getFirst().containsKey(role)) {
+      if (layers.getFirst().has(role)) {
         HostTensor bias = make.apply(role);
         for (int row = 0; row < kept.size(); row++) {
           Channel channel = kept.get(row);

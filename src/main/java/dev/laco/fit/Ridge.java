@@ -9,138 +9,151 @@ import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
- * Ridge regression towards given weights: {@code W^T = (G + r I)^-1 (C^T + r W_0^T)} with {@code r =
- * lambda tr(G) / k}. Solved on the host in f64 by Cholesky factorisation; lambda is the one that is
- * best on documents that the equations have not seen.
+ * Ridge regression of what a linear map leaves undone: the change {@code D [outputs, inputs]} that
+ * minimises {@code sum_t |D a_t - h_t|^2 + r |D|^2}, that is {@code D^T = (G + r I)^-1 C^T}, with
+ * {@code r = lambda tr(G) / inputs}. Solved on the host in f64. Lambda is chosen on documents held
+ * out: the largest whose error there is within a hundredth of the least, since what fits them
+ * equally well with smaller weights carries further.
  */
 final class Ridge implements AutoCloseable {
+  private static final double AS_GOOD = 1.01;
+
   private final Backend backend;
-  private final long features;
-  private final long outputs;
+  private final List<Double> lambdas;
   private final MemoryArena host = new MemoryArena();
   private final TensorArena arena;
   private final MemorySegment matrix;
   private final MemorySegment right;
-  private final Tensor solution;
+  private final Tensor change;
   private final Tensor product;
-  private final float[] rows;
 
-  /** Room for problems of so many unknowns and outputs. */
-  Ridge(Backend backend, long features, long outputs) {
+  /**
+   * Room for problems of at most so many inputs and outputs.
+   *
+   * @param lambdas to choose from, ascending
+   */
+  Ridge(Backend backend, long inputs, long outputs, List<Double> lambdas) {
     this.backend = backend;
-    this.features = features;
-    this.outputs = outputs;
-    matrix = host.allocate(features * features * Double.BYTES);
-    right = host.allocate(features * outputs * Double.BYTES);
+    this.lambdas = List.copyOf(lambdas);
+    matrix = host.allocate(inputs * inputs * Double.BYTES);
+    right = host.allocate(inputs * outputs * Double.BYTES);
     arena = backend.arena();
-    solution = arena.allocate(DType.F32, outputs, features);
-    product = arena.allocate(DType.F32, outputs, features);
-    rows = new float[Math.toIntExact(features)];
+    change = arena.allocate(DType.F32, outputs * inputs, 1);
+    product = arena.allocate(DType.F32, outputs * inputs, 1);
   }
 
-  /** Bytes on the host, and on the device. */
-  static long bytes(long features, long outputs) {
-    return features * (features + outputs) * Double.BYTES
-        + 2 * features * outputs * DType.F32.byteSize();
+  /** Bytes on the host and on the device together. */
+  static long bytes(long inputs, long outputs) {
+    return inputs * (inputs + outputs) * Double.BYTES
+        + 2 * inputs * outputs * DType.F32.byteSize();
   }
 
   /**
    * What a fit came to.
    *
+   * @param change {@code D}, f32, valid until the next solve
    * @param lambda the one that was chosen
-   * @param before error on unseen documents of the weights as they were, relative to the target
-   * @param after error of the fitted ones there
+   * @param error squared error that is left on documents held out, relative to that without the
+   *     change; may exceed 1
    */
-  record Outcome(double lambda, double before, double after) {}
+  record Solution(Tensor change, double lambda, double error) {}
 
-  /**
-   * Chooses lambda on {@code unseen}, then solves with everything; the weights are left in {@link
-   * #solution}. {@code seen} holds the sum afterwards.
-   *
-   * @param start {@code W_0 [d, k]}, f32
-   */
-  Outcome solve(NormalEquations seen, NormalEquations unseen, Tensor start, List<Double> lambdas) {
-    double energy = unseen.energy();
-    double before = error(start, unseen, energy);
-    double best = Double.POSITIVE_INFINITY;
-    double chosen = lambdas.getFirst();
-    for (double lambda : lambdas) {
-      solve(seen, start, lambda);
-      double error = error(solution, unseen, energy);
-      if (error < best) {
-        best = error;
-        chosen = lambda;
-      }
+  /** Solves for one target, lambda chosen. */
+  Solution solve(Moments moments, int target) {
+    double[] errors = new double[lambdas.size()];
+    double least = Double.POSITIVE_INFINITY;
+    Tensor out = shaped(change, moments);
+    for (int i = 0; i < errors.length; i++) {
+      solve(moments, target, lambdas.get(i), true);
+      errors[i] = error(moments, target, out);
+      least = Math.min(least, errors[i]);
     }
-    seen.add(unseen);
-    solve(seen, start, chosen);
-    return new Outcome(chosen, before, best);
+    int chosen = errors.length - 1;
+    while (errors[chosen] > AS_GOOD * least) {
+      chosen--;
+    }
+    solve(moments, target, lambdas.get(chosen), false);
+    return new Solution(out, lambdas.get(chosen), errors[chosen]);
   }
 
-  /** The weights of the last {@link #solve}, {@code [d, k]}, f32. */
-  Tensor solution() {
-    return solution;
+  private static Tensor shaped(Tensor room, Moments moments) {
+    long elements = moments.outputs() * moments.inputs();
+    return room.slice(0, elements).reshape(moments.outputs(), moments.inputs());
   }
 
-  /** Relative squared error of weights: {@code (tr(W G W^T) - 2 tr(W C^T) + energy) / energy}. */
-  private double error(Tensor weights, NormalEquations equations, double energy) {
-    backend.linear(weights, equations.gram(), null, product);
-    float[] cross = new float[rows.length];
-    float[] images = new float[rows.length];
+  /** {@code (tr(D G D^T) - 2 tr(D C^T) + sum h^2) / sum h^2} on what was held out. */
+  private double error(Moments moments, int target, Tensor weights) {
+    Moments.Target of = moments.target(target);
+    float[] squares = new float[Math.toIntExact(moments.outputs())];
+    backend.download(of.squares(), squares);
+    double energy = 0;
+    for (float square : squares) {
+      energy += square;
+    }
+    Tensor images = shaped(product, moments);
+    backend.linear(weights, moments.heldOutGram(), null, images);
+    float[] row = new float[Math.toIntExact(moments.inputs())];
+    float[] image = row.clone();
+    float[] cross = row.clone();
     double sum = energy;
-    for (long output = 0; output < outputs; output++) {
-      backend.download(weights.slice(output, output + 1), rows);
-      backend.download(product.slice(output, output + 1), images);
-      backend.download(equations.cross().slice(output, output + 1), cross);
-      for (int i = 0; i < rows.length; i++) {
-        sum += rows[i] * ((double) images[i] - 2.0 * cross[i]);
+    for (long output = 0; output < moments.outputs(); output++) {
+      backend.download(weights.slice(output, output + 1), row);
+      backend.download(images.slice(output, output + 1), image);
+      backend.download(of.heldOut().slice(output, output + 1), cross);
+      for (int i = 0; i < row.length; i++) {
+        sum += row[i] * ((double) image[i] - 2.0 * cross[i]);
       }
     }
-    return sum / energy;
+    return energy > 0 ? sum / energy : 1;
   }
 
-  private void solve(NormalEquations equations, Tensor start, double lambda) {
+  /** Leaves the change for one lambda on the device. */
+  private void solve(Moments moments, int target, double lambda, boolean withoutHeldOut) {
+    long inputs = moments.inputs();
+    Moments.Target of = moments.target(target);
+    load(moments.gram(), withoutHeldOut ? moments.heldOutGram() : null, matrix);
+    load(of.cross(), withoutHeldOut ? of.heldOut() : null, right);
     double trace = 0;
-    for (long row = 0; row < features; row++) {
-      backend.download(equations.gram().slice(row, row + 1), rows);
-      trace += rows[(int) row];
-      store(matrix, row);
+    for (long i = 0; i < inputs; i++) {
+      trace += matrix.getAtIndex(ValueLayout.JAVA_DOUBLE, i * (inputs + 1));
     }
-    double ridge = lambda * trace / features;
-    for (long i = 0; i < features; i++) {
-      long diagonal = i * (features + 1);
-      matrix.setAtIndex(
-          ValueLayout.JAVA_DOUBLE,
-          diagonal,
-          matrix.getAtIndex(ValueLayout.JAVA_DOUBLE, diagonal) + ridge);
+    double ridge = lambda * trace / inputs;
+    for (long i = 0; i < inputs; i++) {
+      long diagonal = i * (inputs + 1);
+      double value = matrix.getAtIndex(ValueLayout.JAVA_DOUBLE, diagonal);
+      matrix.setAtIndex(ValueLayout.JAVA_DOUBLE, diagonal, value + ridge);
     }
-    for (long output = 0; output < outputs; output++) {
-      backend.download(equations.cross().slice(output, output + 1), rows);
-      store(right, output);
-      backend.download(start.slice(output, output + 1), rows);
-      for (int i = 0; i < rows.length; i++) {
-        long index = output * features + i;
-        right.setAtIndex(
-            ValueLayout.JAVA_DOUBLE,
-            index,
-            right.getAtIndex(ValueLayout.JAVA_DOUBLE, index) + ridge * rows[i]);
+    // A row-major [outputs, inputs] is what LAPACK calls inputs x outputs, a column an output.
+    Cholesky.solve(
+        matrix.asSlice(0, inputs * inputs * Double.BYTES),
+        right.asSlice(0, inputs * moments.outputs() * Double.BYTES),
+        inputs,
+        moments.outputs());
+    Tensor out = shaped(change, moments);
+    float[] row = new float[Math.toIntExact(inputs)];
+    for (long output = 0; output < moments.outputs(); output++) {
+      for (int i = 0; i < row.length; i++) {
+        row[i] = (float) right.getAtIndex(ValueLayout.JAVA_DOUBLE, output * inputs + i);
       }
-    }
-    // Row-major [d, k] is what LAPACK calls k x d: one column for each output.
-    Cholesky.solve(matrix, right, features, outputs);
-    for (long output = 0; output < outputs; output++) {
-      for (int i = 0; i < rows.length; i++) {
-        rows[i] = (float) right.getAtIndex(ValueLayout.JAVA_DOUBLE, output * features + i);
-      }
-      backend.upload(rows, solution.slice(output, output + 1));
+      backend.upload(row, out.slice(output, output + 1));
     }
   }
 
-  private void store(MemorySegment to, long row) {
-    for (int i = 0; i < rows.length; i++) {
-      to.setAtIndex(ValueLayout.JAVA_DOUBLE, row * features + i, rows[i]);
+  /** {@code to = all - part}, widened to f64. */
+  private void load(Tensor all, @Nullable Tensor part, MemorySegment to) {
+    float[] row = new float[Math.toIntExact(all.columns())];
+    float[] less = row.clone();
+    for (long r = 0; r < all.rows(); r++) {
+      backend.download(all.slice(r, r + 1), row);
+      if (part != null) {
+        backend.download(part.slice(r, r + 1), less);
+      }
+      for (int i = 0; i < row.length; i++) {
+        to.setAtIndex(ValueLayout.JAVA_DOUBLE, r * row.length + i, (double) row[i] - less[i]);
+      }
     }
   }
 
