@@ -5,7 +5,7 @@
 //   laco_log_probability_f32_v1    reads each logit once: every thread keeps a maximum of its own and rescales
 //                                  its sum where a run of 16 exceeds it. 4 bytes and some 15 operations per
 //                                  logit, which the product has just left in the L2.
-#include "common.cuh"
+#include "softmax.cuh"
 
 using namespace laco;
 
@@ -19,14 +19,6 @@ struct Sum {
   float most;
   double total;
 };
-
-// What is subtracted before exp: where all is -infinity, exp is to give 0 and not NaN.
-__device__ __forceinline__ float shift_of(float most) { return most == -infinity() ? 0.0f : most; }
-
-// What a sum about `from` is multiplied by to become one about `to`, which is larger.
-__device__ __forceinline__ double scale(float from, float to) {
-  return static_cast<double>(expf(from - shift_of(to)));
-}
 
 // Of this thread's logits.
 template <int N>

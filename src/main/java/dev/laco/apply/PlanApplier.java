@@ -7,7 +7,6 @@ import dev.laco.BadInputException;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.checkpoint.OutputFiles;
 import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.ShardedWriter;
@@ -28,8 +27,8 @@ import java.util.List;
 import java.util.function.LongConsumer;
 
 /**
- * Makes a pruned checkpoint from a plan and the original: needs no device, and memory for one
- * buffer. The bytes depend on plan, checkpoint and shard size alone.
+ * Makes a pruned checkpoint from a plan, its new tensors, and the original: needs no device, and
+ * memory for one buffer. The bytes depend on these and the shard size alone.
  */
 public final class PlanApplier {
   /** The name under which the plan lies in a pruned checkpoint. */
@@ -40,6 +39,7 @@ public final class PlanApplier {
 
   private final Checkpoint model;
   private final CollapsePlan plan;
+  private final PlanTensors newTensors;
   private final List<Path> companions;
   private final List<OutputTensor> tensors;
   private final byte[] config;
@@ -48,25 +48,26 @@ public final class PlanApplier {
   /**
    * Prepares the files; writes nothing yet.
    *
+   * @param newTensors those of the plan, wherever they lie; must outlive this
    * @param maxShardSize most bytes of a weight file
-   * @throws BadInputException if the plan is for another model, or the config holds a key that
-   *     cannot be re-indexed
+   * @throws BadInputException if the plan is for another model, the config holds a key that cannot
+   *     be re-indexed, or a new tensor is not one of the pruned model
    */
-  public PlanApplier(Checkpoint model, CollapsePlan plan, long maxShardSize) {
+  public PlanApplier(
+      Checkpoint model, CollapsePlan plan, PlanTensors newTensors, long maxShardSize) {
     CollapsePlan.Source source = source(model);
     if (!plan.source().equals(source)) {
       throw new BadInputException(
           "the plan is for another model than %s: it is for %s, this one is %s"
               .formatted(model.directory(), describe(plan.source()), describe(source)));
     }
-    if (plan.tensors() != null) {
-      throw new BadInputException("plans with new tensors cannot be applied by this version");
-    }
     this.model = model;
-    this.plan = plan;
+    this.plan = plan.withTensors(newTensors.named(PlanTensors.FILE));
+    this.newTensors = newTensors;
     this.companions = CompanionFiles.of(model);
-    this.tensors = tensors(model, plan);
-    this.weights = new ShardedWriter(tensors, maxShardSize);
+    this.tensors = newTensors.replaceIn(tensors(model, plan));
+    // An index keeps loaders that would take all files from the one beside the plan.
+    this.weights = new ShardedWriter(tensors, maxShardSize, !newTensors.isEmpty());
     ObjectNode rewritten =
         ConfigRewriter.rewrite(
             model.directory().resolve(Checkpoint.CONFIG).toString(),
@@ -144,6 +145,9 @@ public final class PlanApplier {
     for (Path companion : companions) {
       OutputFiles.copy(companion, folder.resolve(companion.getFileName().toString()));
     }
+    if (!newTensors.isEmpty()) {
+      newTensors.write(folder.resolve(PlanTensors.FILE));
+    }
     OutputFiles.write(folder.resolve(PLAN), planText());
     // Last: until the config is there, no loader takes the folder for a model.
     OutputFiles.write(folder.resolve(Checkpoint.CONFIG), config);
@@ -154,7 +158,8 @@ public final class PlanApplier {
   }
 
   private long neededBytes() {
-    long needed = weights.totalFileSize() + planText().length + config.length + SLACK;
+    long needed =
+        weights.totalFileSize() + newTensors.fileSize() + planText().length + config.length + SLACK;
     for (Path companion : companions) {
       try {
         needed += Files.size(companion);
@@ -203,24 +208,45 @@ public final class PlanApplier {
         coefficients.terms().keySet().stream()
             .map(layer -> architecture.layerPrefix(layer) + spec.suffix())
             .toList();
-    if (coefficients.isCopy() && dtype(model, sources.getFirst()) == dtype) {
+    if (isCopy(model, mix, spec)) {
       return copy(model, name, sources.getFirst());
     }
     return new OutputTensor(
         name,
         dtype,
         spec.shape(),
-        target ->
-            new TensorMixer(
-                    name,
-                    dtype,
-                    List.copyOf(coefficients.terms().values()),
-                    sources.stream().map(model::tensor).toList())
-                .writeTo(target));
+        target -> {
+          model.prefetch(sources);
+          new TensorMixer(
+                  name,
+                  dtype,
+                  List.copyOf(coefficients.terms().values()),
+                  sources.stream().map(model::tensor).toList())
+              .writeTo(target);
+          sources.forEach(model::giveUp);
+        });
+  }
+
+  /** Whether a layer's tensor is an original's, byte for byte. */
+  private static boolean isCopy(Checkpoint model, LayerMix mix, TensorSpec spec) {
+    Coefficients coefficients = mix.of(spec.role().group());
+    Architecture architecture = model.config().architecture();
+    String source = architecture.layerPrefix(coefficients.terms().firstKey()) + spec.suffix();
+    String base = architecture.layerPrefix(mix.base()) + spec.suffix();
+    return coefficients.isCopy() && dtype(model, source) == dtype(model, base);
   }
 
   private static OutputTensor copy(Checkpoint model, String name, String source) {
-    return OutputTensor.copy(name, model.file(source), source);
+    OutputTensor copy = OutputTensor.copy(name, model.file(source), source);
+    return new OutputTensor(
+        name,
+        copy.dtype(),
+        copy.shape(),
+        target -> {
+          model.requireFinite(source);
+          copy.content().writeTo(target);
+          model.giveUp(source);
+        });
   }
 
   private static DType dtype(Checkpoint model, String name) {
@@ -230,6 +256,7 @@ public final class PlanApplier {
   /** Opens what was written as a loader would, and compares it with what it should be. */
   private void verify(Path folder) {
     try (Checkpoint written = Checkpoint.open(folder)) {
+      PlanTensors.beside(folder.resolve(PLAN), plan).close();
       ConfigRewriter.requireDepth(Checkpoint.CONFIG, written.configJson(), plan.depth());
       if (written.tensors().size() != tensors.size()) {
         throw new BadInputException(
@@ -243,10 +270,23 @@ public final class PlanApplier {
               "tensor '%s' is %s %s".formatted(tensor.name(), info.type(), info.shape()));
         }
       }
-      FiniteCheck.check(written);
+      verifyComputed(written);
     } catch (BadInputException e) {
       throw new ResourceException(
           "what was written cannot be read back as a model: " + e.getMessage(), e);
     }
+  }
+
+  /** Reads back what was computed; the rest was copied from file to file. */
+  private void verifyComputed(Checkpoint written) {
+    Architecture architecture = model.config().architecture();
+    for (int i = 0; i < plan.depth(); i++) {
+      for (TensorSpec spec : architecture.layerTensors(model.config())) {
+        if (!isCopy(model, plan.layers().get(i), spec)) {
+          written.requireFinite(architecture.layerPrefix(i) + spec.suffix());
+        }
+      }
+    }
+    newTensors.weights().tensors().keySet().forEach(written::requireFinite);
   }
 }

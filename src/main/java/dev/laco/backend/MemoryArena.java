@@ -1,16 +1,14 @@
 package dev.laco.backend;
 
 import dev.laco.ResourceException;
+import dev.laco.SystemMemory;
 import dev.laco.model.DType;
-import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
-import java.nio.file.Files;
-import java.nio.file.Path;
 
 /**
  * Tensors in the memory of this process, aligned to a cache line.
@@ -48,8 +46,8 @@ public final class MemoryArena implements TensorArena {
     MemorySegment block = calloc(bytes + ALIGNMENT);
     if (block.equals(MemorySegment.NULL)) {
       throw new ResourceException(
-          "out of memory: %d bytes needed%s; --memory bounds what is held at once"
-              .formatted(bytes, available()));
+          "out of memory: %d bytes needed, available %d; --memory bounds what is held at once"
+              .formatted(bytes, SystemMemory.available()));
     }
     long padding = -block.address() & (ALIGNMENT - 1);
     return block
@@ -62,18 +60,6 @@ public final class MemoryArena implements TensorArena {
     if (!closed) {
       closed = true;
       arena.close();
-    }
-  }
-
-  private static String available() {
-    try (var lines = Files.lines(Path.of("/proc/meminfo"))) {
-      return lines
-          .filter(line -> line.startsWith("MemAvailable:"))
-          .findFirst()
-          .map(line -> ", available " + line.substring(13).strip())
-          .orElse("");
-    } catch (IOException unreadable) {
-      return "";
     }
   }
 

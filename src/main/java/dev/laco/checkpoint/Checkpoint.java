@@ -6,20 +6,20 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.fasterxml.jackson.databind.node.TextNode;
 import dev.laco.BadInputException;
+import dev.laco.SystemMemory;
 import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.Collection;
-import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -38,6 +38,9 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   private final ObjectNode configJson;
   private final List<SafetensorsFile> files;
   private final Map<String, SafetensorsFile> fileOf;
+  private final boolean largerThanMemory;
+  private final ReadAhead readAhead = new ReadAhead();
+  private final Set<String> finite = ConcurrentHashMap.newKeySet();
   private @Nullable ModelConfig config;
 
   private Checkpoint(
@@ -49,6 +52,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     this.configJson = configJson;
     this.files = files;
     this.fileOf = fileOf;
+    this.largerThanMemory = totalBytes() > SystemMemory.available();
   }
 
   /**
@@ -201,13 +205,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
                 .append(' ')
                 .append(file.info(name).shape())
                 .append('\n'));
-    try {
-      MessageDigest sha256 = MessageDigest.getInstance("SHA-256");
-      byte[] hash = sha256.digest(text.toString().getBytes(StandardCharsets.UTF_8));
-      return "sha256:" + HexFormat.of().formatHex(hash);
-    } catch (NoSuchAlgorithmException e) {
-      throw new IllegalStateException(e);
-    }
+    return "sha256:" + new Sha256().update(text.toString().getBytes(StandardCharsets.UTF_8)).hex();
   }
 
   /** The files that hold the weights. */
@@ -226,14 +224,44 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * {@inheritDoc}
+   * {@inheritDoc} Waits for a {@link #prefetch} of it, and looks for values that are not finite
+   * when it is asked for the first time.
    *
-   * @throws BadInputException if there is none, it is not F32, F16 or BF16, or its file changed its
-   *     size since it was opened
+   * @throws BadInputException if there is none, it is not F32, F16 or BF16, holds NaN or infinity,
+   *     or its file changed its size since it was opened
    */
   @Override
   public HostTensor tensor(String name) {
+    readAhead.await(name);
+    requireFinite(name);
     return file(name).tensor(name);
+  }
+
+  @Override
+  public void prefetch(List<String> names) {
+    names.forEach(name -> readAhead.begin(name, file(name)));
+  }
+
+  /**
+   * Lets the memory of a tensor's pages go; the next access reads them again, from the system's
+   * page cache if that can hold the whole checkpoint.
+   */
+  public void giveUp(String name) {
+    readAhead.await(name);
+    file(name).giveUp(name, largerThanMemory);
+  }
+
+  /**
+   * Looks for values of a tensor that are NaN or infinite, once: a later call for the same tensor
+   * does nothing.
+   *
+   * @throws BadInputException naming file, tensor and index of the first
+   */
+  public void requireFinite(String name) {
+    if (!finite.contains(name)) {
+      FiniteCheck.require(file(name), name);
+      finite.add(name);
+    }
   }
 
   /** The file that holds a tensor. */
@@ -247,6 +275,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
 
   @Override
   public void close() {
+    files.forEach(SafetensorsFile::cancel);
+    readAhead.close();
     files.forEach(SafetensorsFile::close);
   }
 }

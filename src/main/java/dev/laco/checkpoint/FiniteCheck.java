@@ -5,8 +5,7 @@ import dev.laco.model.DType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.ArrayList;
-import java.util.List;
+import java.util.stream.LongStream;
 
 /**
  * Finds weights that are NaN or infinite. A float is one or the other exactly when all bits of its
@@ -34,22 +33,16 @@ public final class FiniteCheck {
   }
 
   /**
-   * Reads every weight of a checkpoint, on all cores, through small buffers: unlike mapped pages,
-   * what was read does not stay in the process's memory.
+   * Reads a tensor, on all cores, through small buffers: unlike mapped pages, what was read does
+   * not stay in the process's memory.
    *
-   * @throws BadInputException naming file, tensor and index of the first weight, in the order of
-   *     the layers, that is not finite
+   * @throws BadInputException naming file, tensor and index of the first element that is not finite
    */
-  public static void check(Checkpoint checkpoint) {
-    List<Chunk> chunks = new ArrayList<>();
-    for (String name : checkpoint.weightNames()) {
-      SafetensorsFile file = checkpoint.file(name);
-      TensorInfo info = file.info(name);
-      for (long offset = 0; offset < info.byteSize(); offset += CHUNK) {
-        chunks.add(new Chunk(file, info, offset));
-      }
-    }
-    chunks.parallelStream()
+  static void require(SafetensorsFile file, String name) {
+    TensorInfo info = file.info(name);
+    LongStream.range(0, Math.ceilDiv(info.byteSize(), CHUNK))
+        .parallel()
+        .mapToObj(chunk -> new Chunk(file, info, chunk * CHUNK))
         .filter(chunk -> chunk.firstNonFinite() >= 0)
         .findFirst()
         .ifPresent(FiniteCheck::fail);

@@ -27,6 +27,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   private final FileChannel channel;
   private final Arena arena;
   private final MemorySegment bytes;
+  private final MappedPages pages;
   private final Map<String, TensorInfo> tensors;
 
   private SafetensorsFile(Path path, FileChannel channel, Arena arena) throws IOException {
@@ -35,6 +36,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     this.arena = arena;
     this.bytes = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
     this.tensors = SafetensorsHeader.read(path, bytes);
+    this.pages = new MappedPages(path, bytes);
   }
 
   /**
@@ -147,6 +149,23 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     }
   }
 
+  /** Reads a tensor into memory; see {@link MappedPages#bringIn}. */
+  void bringIn(String name) {
+    TensorInfo info = info(name);
+    pages.bringIn(info.offset(), info.byteSize());
+  }
+
+  /** Lets a tensor's memory go; see {@link MappedPages#giveUp}. */
+  void giveUp(String name, boolean fromCacheToo) {
+    TensorInfo info = info(name);
+    pages.giveUp(info.offset(), info.byteSize(), fromCacheToo);
+  }
+
+  /** Begins to end a {@link #bringIn} of another thread. */
+  void cancel() {
+    pages.cancel();
+  }
+
   private void requireSameSize() {
     long now;
     try {
@@ -164,6 +183,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   @Override
   public void close() {
     if (arena.scope().isAlive()) {
+      pages.close();
       closeAll(path, channel, arena);
     }
   }

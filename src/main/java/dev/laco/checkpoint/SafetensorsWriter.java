@@ -74,6 +74,16 @@ public final class SafetensorsWriter {
     return (long) Long.BYTES + METADATA.length() + 1 + Long.BYTES;
   }
 
+  /** What the file begins with, up to the first tensor's bytes. */
+  public ByteBuffer header() {
+    return header.asReadOnlyBuffer();
+  }
+
+  /** The tensors, in the order of their bytes. */
+  public List<OutputTensor> tensors() {
+    return tensors;
+  }
+
   /** Bytes of the file. */
   public long fileSize() {
     return header.limit() + tensors.stream().mapToLong(OutputTensor::byteSize).sum();

@@ -29,8 +29,10 @@ public final class ShardedWriter {
    * Lays out the files.
    *
    * @param maxShardSize most bytes of one file
+   * @param indexed whether a single file gets an index, too: without one, some loaders take every
+   *     safetensors file of a folder
    */
-  public ShardedWriter(List<OutputTensor> tensors, long maxShardSize) {
+  public ShardedWriter(List<OutputTensor> tensors, long maxShardSize, boolean indexed) {
     List<List<OutputTensor>> shards = split(tensors, maxShardSize);
     TreeMap<String, String> weightMap = new TreeMap<>();
     for (int i = 0; i < shards.size(); i++) {
@@ -42,7 +44,7 @@ public final class ShardedWriter {
       files.put(name, new SafetensorsWriter(shards.get(i)));
     }
     long totalSize = tensors.stream().mapToLong(OutputTensor::byteSize).sum();
-    index = shards.size() == 1 ? new byte[0] : index(totalSize, weightMap);
+    index = shards.size() > 1 || indexed ? index(totalSize, weightMap) : new byte[0];
   }
 
   private static List<List<OutputTensor>> split(List<OutputTensor> tensors, long maxShardSize) {

@@ -2,8 +2,8 @@ package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.apply.PlanApplier;
+import dev.laco.apply.PlanTensors;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.text.TextFile;
 import java.nio.file.Path;
@@ -27,7 +27,8 @@ final class ApplyCommand implements Callable<Integer> {
   @Parameters(
       index = "0",
       paramLabel = "PLAN",
-      description = "A plan, such as laco_plan.json of a pruned checkpoint.")
+      description =
+          "A plan, such as laco_plan.json of a pruned checkpoint; its new tensors, if it has any, lie beside it.")
   Path plan;
 
   @Parameters(index = "1", paramLabel = "MODEL", description = "Folder of the original checkpoint.")
@@ -43,10 +44,11 @@ final class ApplyCommand implements Callable<Integer> {
   public Integer call() {
     Console console = output.console();
     CollapsePlan parsed = CollapsePlan.parse(plan.toString(), TextFile.read(plan));
-    try (Checkpoint checkpoint = Checkpoint.open(model)) {
+    try (Checkpoint checkpoint = Checkpoint.open(model);
+        PlanTensors tensors = PlanTensors.beside(plan, parsed)) {
       PlanApplier.checkTarget(checkpoint, out, write.overwrite);
-      PlanApplier applier = new PlanApplier(checkpoint, parsed, write.maxShardSize.bytes());
-      FiniteCheck.check(checkpoint);
+      PlanApplier applier =
+          new PlanApplier(checkpoint, parsed, tensors, write.maxShardSize.bytes());
       try (ProgressLine progress = console.progress("write")) {
         applier.write(out, write.overwrite, new WrittenBytes(progress, applier.tensorBytes()));
       }

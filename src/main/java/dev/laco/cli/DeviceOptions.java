@@ -45,8 +45,15 @@ final class DeviceOptions {
       names = "--memory",
       paramLabel = "BYTES",
       description =
-          "Budget for buffers beside the weights (KB, MB, GB, KiB, MiB, GiB). Default: what is free.")
+          "On a GPU, the most of its memory for weights and buffers; on the CPU, for buffers beside the weights (KB, MB, GB, KiB, MiB, GiB). Default: what is free, less a margin.")
   @Nullable ByteSize memory;
+
+  @Option(
+      names = "--host-memory",
+      paramLabel = "BYTES",
+      description =
+          "The most of this machine's memory for weights and, on the CPU, buffers; larger models stream. Default: what is free, less a margin.")
+  @Nullable ByteSize hostMemory;
 
   /**
    * Opens the backend that was asked for.

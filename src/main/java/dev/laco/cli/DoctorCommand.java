@@ -3,6 +3,7 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.ResourceException;
+import dev.laco.SystemMemory;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
 import dev.laco.backend.cpu.CpuBackend;
@@ -65,7 +66,7 @@ final class DoctorCommand implements Callable<Integer> {
     json.put("java", Runtime.version() + ", " + System.getProperty("java.home"));
     json.put("system", System.getProperty("os.name") + " " + System.getProperty("os.arch"));
     json.put("javaHeap", ByteSize.show(Runtime.getRuntime().maxMemory()));
-    json.put("freeMemory", ByteSize.show(MemoryBudget.available()));
+    json.put("freeMemory", ByteSize.show(SystemMemory.available()));
     return json;
   }
 

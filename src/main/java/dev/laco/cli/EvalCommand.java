@@ -83,13 +83,16 @@ final class EvalCommand implements Callable<Integer> {
       try (Backend backend = choice.backend()) {
         console.line("device", "%s", choice.describe());
         console.line("model", "%s: %s", model, open.describe());
-        CausalLm lm = CausalLm.of(backend, open.config(), open.checkpoint());
-        MemoryBudget.require(
-            backend,
-            open.checkpoint().totalBytes(),
-            Perplexity.bytes(lm, text.windows()),
-            device.memory,
-            "use a smaller --max-length");
+        MemoryPlan memory =
+            MemoryPlan.of(
+                backend,
+                open.checkpoint(),
+                device,
+                Perplexity.bytes(open.config(), text.windows()),
+                1,
+                "use a smaller --max-length");
+        console.line("memory", "%s", memory.describe(backend));
+        CausalLm lm = CausalLm.of(backend, open.config(), memory.weights(backend));
         Perplexity result = text.measure(console, "perplexity", lm);
         if (dumpFile != null) {
           StateDump.write(

@@ -101,13 +101,16 @@ final class GenerateCommand implements Callable<Integer> {
       Backends.Choice choice = device.open();
       try (Backend backend = choice.backend()) {
         console.note("device", choice.describe());
-        MemoryBudget.require(
-            backend,
-            open.checkpoint().totalBytes(),
-            Generator.bytes(open.config(), ids.length, maxTokens),
-            device.memory,
-            "use a smaller --max-tokens or a shorter --prompt");
-        CausalLm lm = CausalLm.of(backend, open.config(), open.checkpoint());
+        MemoryPlan memory =
+            MemoryPlan.of(
+                backend,
+                open.checkpoint(),
+                device,
+                Generator.bytes(open.config(), ids.length, maxTokens),
+                1,
+                "use a smaller --max-tokens or a shorter --prompt");
+        console.note("memory", memory.describe(backend));
+        CausalLm lm = CausalLm.of(backend, open.config(), memory.weights(backend));
         generate(console, lm, tokenizer, ids, stop);
       }
     }

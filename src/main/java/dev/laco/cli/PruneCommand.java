@@ -54,7 +54,10 @@ final class PruneCommand implements Callable<Integer> {
 
   @Mixin WriteOptions write;
 
-  @Option(names = "--plan", paramLabel = "FILE", description = "Write the plan here too.")
+  @Option(
+      names = "--plan",
+      paramLabel = "FILE.json",
+      description = "Write the plan here too, and its new tensors to FILE.safetensors beside it.")
   @Nullable Path planFile;
 
   @Option(
@@ -104,7 +107,7 @@ final class PruneCommand implements Callable<Integer> {
         PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite);
       }
       requireConfigOfAnyDepth(open);
-      SideFiles.SideFile plan = planFile == null ? null : files.add("--plan", planFile);
+      PlanFiles plan = planFile == null ? null : PlanFiles.add(files, planFile);
       SideFiles.SideFile report = reportPath == null ? null : files.add("--report", reportPath);
       PruneRun.Outcome outcome = new PruneRun(this, console, open).run(start);
       ObjectNode json = writeAll(console, open, outcome, plan, report);
@@ -133,7 +136,7 @@ final class PruneCommand implements Callable<Integer> {
       Console console,
       OpenModel open,
       PruneRun.Outcome outcome,
-      SideFiles.@Nullable SideFile plan,
+      @Nullable PlanFiles plan,
       SideFiles.@Nullable SideFile report)
       throws IOException {
     if (out == null) {
@@ -141,7 +144,8 @@ final class PruneCommand implements Callable<Integer> {
     }
     long start = System.nanoTime();
     PlanApplier applier =
-        new PlanApplier(open.checkpoint(), outcome.plan(), write.maxShardSize.bytes());
+        new PlanApplier(
+            open.checkpoint(), outcome.plan(), outcome.newTensors(), write.maxShardSize.bytes());
     ObjectNode[] json = new ObjectNode[1];
     try (ProgressLine progress = console.progress("write")) {
       applier.write(
@@ -162,10 +166,10 @@ final class PruneCommand implements Callable<Integer> {
   private static ObjectNode writeSideFiles(
       PruneRun.Outcome outcome,
       @Nullable Double writeSeconds,
-      SideFiles.@Nullable SideFile plan,
+      @Nullable PlanFiles plan,
       SideFiles.@Nullable SideFile report) {
     if (plan != null) {
-      plan.write(outcome.plan().toJsonText());
+      plan.write(outcome.plan(), outcome.newTensors());
     }
     ObjectNode json = outcome.report().apply(writeSeconds).toJson();
     if (report != null) {

@@ -3,8 +3,8 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.apply.PlanApplier;
+import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
-import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.LayerCollapse;
@@ -12,7 +12,10 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.collapse.TrialListener;
 import dev.laco.eval.Perplexity;
+import dev.laco.model.Architecture;
+import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.PruneReport;
 import dev.laco.scoring.CachedScorer;
@@ -21,9 +24,11 @@ import dev.laco.text.CalibrationSet;
 import dev.laco.transformer.CausalLm;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.function.Function;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -47,9 +52,11 @@ final class PruneRun {
   /**
    * What was found, before anything is written.
    *
+   * @param newTensors those of the plan
    * @param report makes the final report once the seconds of writing are known
    */
-  record Outcome(CollapsePlan plan, Function<@Nullable Double, PruneReport> report) {}
+  record Outcome(
+      CollapsePlan plan, PlanTensors newTensors, Function<@Nullable Double, PruneReport> report) {}
 
   Outcome run(long start) {
     int depth = model.config().numHiddenLayers();
@@ -60,24 +67,27 @@ final class PruneRun {
     CalibrationSet calibration = calibration();
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
     EvaluationText evaluation = evaluationOrNull();
-    FiniteCheck.check(model.checkpoint());
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
       announce(choice, calibration, sequences);
-      CausalLm dense = CausalLm.of(backend, model.config(), model.checkpoint());
-      requireMemory(dense, sequences, evaluation);
+      MemoryPlan memory = memory(backend, settings, sequences, evaluation);
+      console.line("memory", "%s", memory.describe(backend));
+      TensorSource weights = memory.weights(backend);
+      requireFiniteOutsideLayers();
       double loadSeconds = seconds(start);
       long searchStart = System.nanoTime();
       int sweeps;
       SearchResult result;
       try (CachedScorer scorer =
-          new CachedScorer(backend, model.config(), model.checkpoint(), source, sequences)) {
+          new CachedScorer(backend, model.config(), weights, source, sequences)) {
         LayerCollapse collapse = new LayerCollapse(settings, source, scorer);
         result = threshold != null ? byThreshold(collapse, threshold) : byTarget(collapse, target);
         sweeps = scorer.sweeps();
       }
       double searchSeconds = seconds(searchStart);
-      PruneReport.Quality quality = quality(backend, dense, result.plan(), evaluation);
+      PlanTensors newTensors = new PlanTensors(NewWeights.NONE);
+      PruneReport.Quality quality =
+          quality(backend, weights, result.plan(), newTensors.weights(), evaluation);
       long parametersIn = model.checkpoint().parameterCount();
       long parametersOut = parametersIn - (depth - result.plan().depth()) * parametersPerLayer();
       console.line(
@@ -96,6 +106,7 @@ final class PruneRun {
       ObjectNode options = options(calibration, sequences, threshold == null ? target : null);
       return new Outcome(
           result.plan(),
+          newTensors,
           writeSeconds ->
               new PruneReport(
                   modelJson(),
@@ -145,26 +156,31 @@ final class PruneRun {
     calibration.warnings().forEach(console::warning);
   }
 
-  private void requireMemory(
-      CausalLm dense, PackedSequences sequences, @Nullable EvaluationText evaluation) {
+  private MemoryPlan memory(
+      Backend backend,
+      CollapseSettings settings,
+      PackedSequences sequences,
+      @Nullable EvaluationText evaluation) {
     long search = CachedScorer.bytes(model.config(), sequences.size());
-    long measure = evaluation == null ? 0 : Perplexity.bytes(dense, evaluation.windows());
+    long measure = evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.windows());
     // A mixed layer, at most in f32.
     long scratch = parametersPerLayer() * Float.BYTES;
-    long needed = Math.max(search, measure) + scratch;
-    long weights = model.checkpoint().totalBytes();
-    console.line(
-        "memory",
-        "%s of weights %s, %s of buffers",
-        ByteSize.show(weights),
-        MemoryBudget.placeOfWeights(dense.backend()),
-        ByteSize.show(needed));
-    MemoryBudget.require(
-        dense.backend(),
-        weights,
-        needed,
-        command.device.memory,
+    double[] coefficients = settings.rule().coefficients(settings.mergeLayers() - 1);
+    return MemoryPlan.of(
+        backend,
+        model.checkpoint(),
+        command.device,
+        Math.max(search, measure) + scratch,
+        (int) Arrays.stream(coefficients).filter(coefficient -> coefficient != 0).count(),
         "use fewer or shorter calibration sentences");
+  }
+
+  /** The search reads every layer in its first pass, but not the head. */
+  private void requireFiniteOutsideLayers() {
+    Architecture architecture = model.config().architecture();
+    Stream.of(architecture.embedding(), architecture.finalNorm(), architecture.head())
+        .filter(model.checkpoint().weightNames()::contains)
+        .forEach(model.checkpoint()::requireFinite);
   }
 
   private long parametersPerLayer() {
@@ -223,11 +239,16 @@ final class PruneRun {
   }
 
   private PruneReport.Quality quality(
-      Backend backend, CausalLm dense, CollapsePlan plan, @Nullable EvaluationText evaluation) {
+      Backend backend,
+      TensorSource weights,
+      CollapsePlan plan,
+      NewWeights newWeights,
+      @Nullable EvaluationText evaluation) {
     if (evaluation == null) {
       return new PruneReport.NotMeasured(
           "the model has no tokenizer.json and no --eval-tokens were given");
     }
+    CausalLm dense = CausalLm.of(backend, model.config(), weights);
     Perplexity before = evaluation.measure(console, "perplexity, dense", dense);
     if (plan.isIdentity()) {
       return new PruneReport.Measured(evaluation.name(), before, before);
@@ -235,10 +256,12 @@ final class PruneRun {
     // Mixed tensors in the dtype they are written in: this is the checkpoint that a loader will
     // open.
     try (PlannedLayers layers =
-        new PlannedLayers(backend, model.config(), model.checkpoint(), plan, dtype -> dtype)) {
-      CausalLm pruned = new CausalLm(backend, model.config(), model.checkpoint(), layers);
+        new PlannedLayers(backend, model.config(), weights, plan, dtype -> dtype)) {
+      layers.use(plan, newWeights);
       return new PruneReport.Measured(
-          evaluation.name(), before, evaluation.measure(console, "perplexity, pruned", pruned));
+          evaluation.name(),
+          before,
+          evaluation.measure(console, "perplexity, pruned", layers.model()));
     }
   }
 

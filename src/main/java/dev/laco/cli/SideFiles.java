@@ -37,8 +37,22 @@ final class SideFiles implements AutoCloseable {
     Runtime.getRuntime().addShutdownHook(onShutdown);
   }
 
-  /** One file; {@code partial} is its name until it is published. */
-  record SideFile(Path file, Path partial) {
+  /** One file. */
+  static final class SideFile {
+    private final Path file;
+    private final Path partial;
+    private boolean begun;
+
+    private SideFile(Path file) {
+      this.file = file;
+      this.partial = file.resolveSibling("." + file.getFileName() + ".partial");
+    }
+
+    /** Where it will be. */
+    Path file() {
+      return file;
+    }
+
     /**
      * Makes way for the contents; they go to the path that is returned.
      *
@@ -48,6 +62,7 @@ final class SideFiles implements AutoCloseable {
       try {
         Files.createDirectories(file.resolveSibling(""));
         Files.deleteIfExists(partial);
+        begun = true;
         return partial;
       } catch (IOException e) {
         throw OutputFiles.cannotWrite(file, e);
@@ -83,27 +98,32 @@ final class SideFiles implements AutoCloseable {
     if (file.startsWith(model)) {
       throw new UsageException(name + ": lies inside MODEL; choose a place outside it");
     }
-    if (files.stream().anyMatch(other -> other.file().equals(file))) {
+    if (files.stream().anyMatch(other -> other.file.equals(file))) {
       throw new UsageException(name + ": is the name of two files to write");
     }
     OutputFiles.requireWritable(name, file);
-    SideFile side = new SideFile(file, file.resolveSibling("." + file.getFileName() + ".partial"));
+    SideFile side = new SideFile(file);
     files.add(side);
     return side;
   }
 
-  /** Gives all files their names. */
+  /**
+   * Gives the files that were written their names; the first that was planned comes last, since it
+   * may speak of the others.
+   */
   void publish() throws IOException {
-    for (SideFile side : files) {
-      // Replaces a file that is there, in one step.
-      Files.move(side.partial(), side.file(), StandardCopyOption.ATOMIC_MOVE);
+    for (SideFile side : files.reversed()) {
+      if (side.begun) {
+        // Replaces a file that is there, in one step.
+        Files.move(side.partial, side.file, StandardCopyOption.ATOMIC_MOVE);
+      }
     }
   }
 
   private void discard() {
     for (SideFile side : files) {
       try {
-        Files.deleteIfExists(side.partial());
+        Files.deleteIfExists(side.partial);
       } catch (IOException e) {
         // The next run replaces it.
       }

@@ -5,6 +5,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.text.TextWindows.Window;
 import dev.laco.transformer.CausalLm;
@@ -76,10 +77,10 @@ public record Perplexity(long tokens, double meanNll) {
   }
 
   /** Bytes of buffers that measuring these windows needs. */
-  public static long bytes(CausalLm model, List<Window> windows) {
+  public static long bytes(ModelConfig config, List<Window> windows) {
     int tokens = maxTokens(windows);
-    return Workspace.bytes(model.config(), tokens)
-        + (long) tokens * model.config().hiddenSize() * DType.F32.byteSize();
+    return Workspace.bytes(config, tokens)
+        + (long) tokens * config.hiddenSize() * DType.F32.byteSize();
   }
 
   private static int maxTokens(List<Window> windows) {

@@ -76,12 +76,21 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
 
   /** The model that has these layers, whatever plan they are of when it runs. */
   public CausalLm model() {
-    return new CausalLm(backend, config, this::outsideLayers, this);
+    return new CausalLm(backend, config, new OutsideLayers(), this);
   }
 
-  private HostTensor outsideLayers(String name) {
-    HostTensor computed = newWeights.find(name);
-    return computed == null ? source.tensor(name) : computed;
+  /** What a model has beside its layers. */
+  private final class OutsideLayers implements TensorSource {
+    @Override
+    public HostTensor tensor(String name) {
+      HostTensor computed = newWeights.find(name);
+      return computed == null ? source.tensor(name) : computed;
+    }
+
+    @Override
+    public void release() {
+      source.release();
+    }
   }
 
   @Override
@@ -91,6 +100,7 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
 
   @Override
   public LayerWeights layer(int index, long tokens) {
+    source.release();
     LayerMix mix = plan.layers().get(index);
     Map<LayerRole, Tensor> tensors = new EnumMap<>(LayerRole.class);
     List<TensorMix> mixes = new ArrayList<>();
@@ -122,7 +132,20 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
         tensors.put(mixedRoles.get(i), mixed.get(i));
       }
     }
+    if (index + 1 < depth()) {
+      prefetch(plan.layers().get(index + 1));
+    }
     return new LayerWeights(tensors);
+  }
+
+  private void prefetch(LayerMix mix) {
+    source.prefetch(
+        specs.stream()
+            .flatMap(
+                spec ->
+                    mix.of(spec.role().group()).terms().keySet().stream()
+                        .map(layer -> originals.name(layer, spec)))
+            .toList());
   }
 
   private Tensor scratch(LayerRole role, Tensor base) {

@@ -8,7 +8,20 @@ import java.util.List;
 
 /** Texts that come with the engine, for models that bring none of their own. */
 public final class BuiltInText {
-  private static final List<String> FIT_REGISTERS = List.of("books.txt");
+  private static final List<String> FIT_REGISTERS =
+      List.of(
+          "books.txt",
+          "children.txt",
+          "code.txt",
+          "dialogue.txt",
+          "essays.txt",
+          "howto.txt",
+          "languages.txt",
+          "letters.txt",
+          "lists.txt",
+          "news.txt",
+          "questions.txt",
+          "reference.txt");
 
   private BuiltInText() {}
 

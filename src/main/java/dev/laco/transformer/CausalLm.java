@@ -62,6 +62,7 @@ public final class CausalLm {
 
   /** {@code x [T, d]} becomes the token embeddings. */
   public void embed(TokenBatch batch, Tensor x) {
+    source.release();
     backend.embed(backend.weight(source.tensor(config.architecture().embedding())), batch, x);
   }
 
@@ -87,6 +88,7 @@ public final class CausalLm {
 
   /** {@code out = norm(x)}, the last hidden states. */
   public void finalNorm(Tensor x, Tensor out) {
+    source.release();
     Tensor weight = backend.weight(source.tensor(config.architecture().finalNorm()));
     backend.rmsNorm(x, weight, config.rmsNormEps(), out);
   }

@@ -32,16 +32,25 @@ public final class CheckpointLayers implements LayerStack {
 
   @Override
   public LayerWeights layer(int index, long tokens) {
+    source.release();
     Map<LayerRole, Tensor> tensors = new EnumMap<>(LayerRole.class);
     for (TensorSpec spec : specs) {
       tensors.put(spec.role(), tensor(index, spec));
+    }
+    if (index + 1 < depth()) {
+      source.prefetch(specs.stream().map(spec -> name(index + 1, spec)).toList());
     }
     return new LayerWeights(tensors);
   }
 
   /** One tensor of layer {@code index}. */
   public Tensor tensor(int index, TensorSpec spec) {
-    return backend.weight(source.tensor(config.architecture().layerPrefix(index) + spec.suffix()));
+    return backend.weight(source.tensor(name(index, spec)));
+  }
+
+  /** The name of a tensor of layer {@code index}. */
+  public String name(int index, TensorSpec spec) {
+    return config.architecture().layerPrefix(index) + spec.suffix();
   }
 
   @Override

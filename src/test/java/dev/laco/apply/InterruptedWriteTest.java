@@ -2,15 +2,17 @@ package dev.laco.apply;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Fixtures;
 import dev.laco.LacoException;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
+import dev.laco.model.HostTensor;
+import dev.laco.model.NewWeights;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -61,12 +63,15 @@ class InterruptedWriteTest {
   private static void assertComplete(Path path) throws IOException {
     try (Checkpoint model = Checkpoint.open(MODEL);
         Checkpoint pruned = Checkpoint.open(path)) {
-      FiniteCheck.check(pruned);
+      pruned.weightNames().forEach(pruned::requireFinite);
       CollapsePlan plan =
           CollapsePlan.parse("plan", Files.readString(path.resolve(PlanApplier.PLAN)));
       assertEquals(PlanApplier.source(model), plan.source());
       assertEquals(plan.depth(), pruned.config().numHiddenLayers());
       assertTrue(Files.size(path.resolve("model.safetensors")) > 0);
+      try (PlanTensors tensors = PlanTensors.beside(path.resolve(PlanApplier.PLAN), plan)) {
+        assertFalse(tensors.isEmpty());
+      }
     }
   }
 
@@ -155,7 +160,10 @@ class InterruptedWriteTest {
       CollapsePlan plan =
           CollapsePlan.identity(PlanApplier.source(model))
               .fold(3, 2, MergeRule.parse(rule), NormsPolicy.MERGE);
-      new PlanApplier(model, plan, Long.MAX_VALUE).write(out, overwrite, progress, () -> {});
+      HostTensor norm = model.tensor("model.norm.weight");
+      PlanTensors tensors = new PlanTensors(NewWeights.NONE.with(norm));
+      new PlanApplier(model, plan, tensors, Long.MAX_VALUE)
+          .write(out, overwrite, progress, () -> {});
     }
   }
 

@@ -69,6 +69,15 @@ public final class TestCheckpoints {
     }
   }
 
+  /** Deletes a file. */
+  public static void delete(Path file) {
+    try {
+      Files.delete(file);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
   /** Edits a text file. */
   public static void edit(Path file, UnaryOperator<String> change) {
     String before = new String(read(file), UTF_8);

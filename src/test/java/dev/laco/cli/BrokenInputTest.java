@@ -249,7 +249,8 @@ class BrokenInputTest {
         "--calibration",
         calibration,
         "--threshold",
-        0.5);
+        0.5,
+        "--quiet");
     assertFalse(Files.exists(out));
     assertFalse(Files.exists(folder.resolve("out.report.json")));
   }

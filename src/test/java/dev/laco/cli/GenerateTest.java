@@ -34,7 +34,7 @@ class GenerateTest {
   @Test
   void greedyTextIsTheSameEveryTimeAndTheDeviceIsSaidBesideIt() {
     Laco.Run first = generate(Laco.STORYTELLER, "--max-tokens", 12);
-    assertTrue(first.err().matches("device +cpu .*\\R"), first.err());
+    assertTrue(first.err().matches("device +cpu .*\\Rmemory +.*\\R"), first.err());
     Laco.Run again = generate(Laco.STORYTELLER, "--max-tokens", 12, "--quiet");
     assertEquals(first.out(), again.out());
     assertEquals("", again.err());

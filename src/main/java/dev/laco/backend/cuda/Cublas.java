@@ -30,6 +30,12 @@ interface Cublas extends AutoCloseable {
   void product(
       DType dtype, int rows, int width, int in, long x, long weight, long out, int outStride);
 
+  /**
+   * {@code out += a^T b} in f32 sums: {@code a [rows, m]}, {@code b [rows, n]}, both of {@code
+   * dtype}; {@code out [m, n]} f32. The arguments are device addresses.
+   */
+  void addCrossProduct(DType dtype, int rows, int m, int n, long a, long b, long out);
+
   @Override
   void close();
 

@@ -7,6 +7,7 @@ import dev.laco.ResourceException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
+import dev.laco.backend.DivergenceState;
 import dev.laco.backend.KernelCode;
 import dev.laco.backend.OpChecks;
 import dev.laco.backend.Tensor;
@@ -24,9 +25,9 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The ops on an NVIDIA GPU: our kernels, and cuBLAS for matrix products. Ops return before their
- * work is done; {@link #cosine}, {@link #logProbability} and {@link #download} wait for it, the
- * others only where a ring of buffers is full. All of it happens on the thread that opened the
- * backend.
+ * work is done; {@link #cosine}, {@link #logProbability}, {@link #klDivergence} and {@link
+ * #download} wait for it, the others only where a ring of buffers is full. All of it happens on the
+ * thread that opened the backend.
  */
 public final class CudaBackend implements Backend {
   /**
@@ -40,8 +41,11 @@ public final class CudaBackend implements Backend {
   /** Another number for {@link #FUSED_ROWS}, to measure; 0 never fuses. */
   private static final String FUSED_ROWS_PROPERTY = "laco.cuda.fused-rows";
 
-  /** Bytes of logits that {@link #logProbability} holds at once. */
+  /** Bytes of logits that {@link #logProbability} and {@link #klDivergence} hold at once. */
   private static final long LOGITS_BYTES = 64L << 20;
+
+  /** Rows that {@link #klDivergence} takes at once: a panel of its logits then has 4096 columns. */
+  private static final long DIVERGENCE_ROWS = 2048;
 
   /** Elements of a hidden state that one block of the cosine takes. */
   private static final long COSINE_ELEMENTS = 4096;
@@ -482,27 +486,89 @@ public final class CudaBackend implements Backend {
   @Override
   public void klDivergence(
       Tensor hidden, Tensor reference, Tensor head, TokenBatch batch, double[] out) {
-    throw new UnsupportedOperationException();
+    OpChecks.klDivergence(hidden, reference, head, batch, out);
+    context.enter();
+    long state = reductions.atLeast(out.length * DivergenceState.BYTES);
+    for (long from = 0; from < out.length; from += DIVERGENCE_ROWS) {
+      long to = Math.min(out.length, from + DIVERGENCE_ROWS);
+      divergenceState(
+          CudaTensor.of(hidden).slice(from, to),
+          CudaTensor.of(reference).slice(from, to),
+          CudaTensor.of(head),
+          state + from * DivergenceState.BYTES);
+    }
+    double[] states = new double[(int) (out.length * DivergenceState.BYTES / Double.BYTES)];
+    MemorySegment memory = MemorySegment.ofArray(states);
+    staging.download(state, memory, stream);
+    for (int t = 0; t < out.length; t++) {
+      out[t] = DivergenceState.divergence(memory, t);
+    }
+  }
+
+  /** {@link DivergenceState} of rows that are few enough for wide panels of the vocabulary. */
+  private void divergenceState(
+      CudaTensor hidden, CudaTensor reference, CudaTensor head, long state) {
+    long rows = hidden.rows();
+    // Aligned as in logProbability.
+    long panel = Math.max(64, LOGITS_BYTES / Float.BYTES / 2 / rows / 64 * 64);
+    long bytes = rows * Math.min(panel, head.rows()) * Float.BYTES;
+    long scores = logits.atLeast(2 * bytes);
+    for (long first = 0; first < head.rows(); first += panel) {
+      CudaTensor part = head.slice(first, Math.min(head.rows(), first + panel));
+      products.apply(hidden, part, scores);
+      products.apply(reference, part, scores + bytes);
+      launcher
+          .of(Kernel.KL_DIVERGENCE, DType.F32)
+          .pointer(scores)
+          .pointer(scores + bytes)
+          .pointer(state)
+          .int64(part.rows())
+          .int64(first)
+          .run(rows, BLOCK);
+    }
   }
 
   @Override
   public void crossProduct(Tensor a, Tensor b, Tensor out) {
-    throw new UnsupportedOperationException();
+    OpChecks.crossProduct(a, b, out);
+    context.enter();
+    products.cross(CudaTensor.of(a), CudaTensor.of(b), CudaTensor.of(out));
+    written(out);
   }
 
   @Override
   public void inverseRms(Tensor x, double floor, Tensor out) {
-    throw new UnsupportedOperationException();
+    OpChecks.inverseRms(x, out);
+    begin(Kernel.INVERSE_RMS, DType.F32, out)
+        .pointer(address(x))
+        .pointer(address(out))
+        .int64(x.columns())
+        .float32((float) floor)
+        .run(x.rows(), rowBlock(x.columns()));
   }
 
   @Override
   public void scaledDifference(Tensor a, @Nullable Tensor b, Tensor scale, Tensor out) {
-    throw new UnsupportedOperationException();
+    OpChecks.scaledDifference(a, b, scale, out);
+    begin(Kernel.SCALED_DIFFERENCE, DType.F32, out)
+        .pointer(address(a))
+        .pointer(b == null ? 0 : address(b))
+        .pointer(address(scale))
+        .pointer(address(out))
+        .int64(out.elements())
+        .int64(out.columns())
+        .run(blocks(out.elements()), BLOCK);
   }
 
   @Override
   public void addSquares(Tensor x, Tensor out) {
-    throw new UnsupportedOperationException();
+    OpChecks.addSquares(x, out);
+    begin(Kernel.ADD_SQUARES, DType.F32, out)
+        .pointer(address(x))
+        .pointer(address(out))
+        .int64(x.rows())
+        .int64(x.columns())
+        .run(Math.ceilDiv(x.columns(), 32), BLOCK);
   }
 
   @Override

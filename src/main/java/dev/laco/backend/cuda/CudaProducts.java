@@ -5,8 +5,9 @@ import dev.laco.model.DType;
 import org.jspecify.annotations.Nullable;
 
 /**
- * {@code x weight^T} by cuBLAS. In {@link Compute#AUTO} x is rounded to the weight's dtype; in
- * {@link Compute#F32} panels of the weight are widened into a scratch.
+ * Matrix products by cuBLAS. For {@code x weight^T}, in {@link Compute#AUTO} x is rounded to the
+ * weight's dtype, and in {@link Compute#F32} panels of the weight are widened into a scratch. For
+ * {@code a^T b}, in {@link Compute#AUTO} both are rounded to bf16.
  */
 final class CudaProducts {
   /** Bytes of a widened panel: large enough that a product fills the device. */
@@ -15,6 +16,9 @@ final class CudaProducts {
   /** Panels begin at a multiple of so many rows, so that they are aligned for wide loads. */
   private static final long PANEL_ROWS = 64;
 
+  /** What every allocation is aligned to. */
+  private static final long ALIGNMENT = 256;
+
   private static final int BLOCK = 256;
 
   private final Launcher launcher;
@@ -22,6 +26,7 @@ final class CudaProducts {
   private final Compute compute;
   private final Scratch panel;
   private final Scratch narrowed;
+  private final Scratch crossed;
   private @Nullable CudaTensor narrowedFrom;
   private DType narrowedTo = DType.F32;
   private DType multiplied = DType.F32;
@@ -32,6 +37,7 @@ final class CudaProducts {
     this.compute = compute;
     this.panel = new Scratch(context, "widened weights");
     this.narrowed = new Scratch(context, "narrowed activations");
+    this.crossed = new Scratch(context, "narrowed factors");
   }
 
   /** The dtype that the last product multiplied in. */
@@ -75,6 +81,36 @@ final class CudaProducts {
     }
   }
 
+  /** {@code out += a^T b}: {@code a [R, m]}, {@code b [R, n]}, {@code out [m, n]}, all f32. */
+  void cross(CudaTensor a, CudaTensor b, CudaTensor out) {
+    if (compute == Compute.F32) {
+      cross(DType.F32, a, a.address(), b, b.address(), out);
+      return;
+    }
+    long bytes = a.elements() * DType.BF16.byteSize();
+    long start = Math.ceilDiv(bytes, ALIGNMENT) * ALIGNMENT;
+    boolean same = b.equals(a);
+    long left = crossed.atLeast(same ? bytes : start + b.elements() * DType.BF16.byteSize());
+    long right = same ? left : left + start;
+    narrow(a, DType.BF16, left);
+    if (!same) {
+      narrow(b, DType.BF16, right);
+    }
+    cross(DType.BF16, a, left, b, right, out);
+  }
+
+  private void cross(
+      DType dtype, CudaTensor a, long left, CudaTensor b, long right, CudaTensor out) {
+    cublas.addCrossProduct(
+        dtype,
+        Math.toIntExact(a.rows()),
+        Math.toIntExact(a.columns()),
+        Math.toIntExact(b.columns()),
+        left,
+        right,
+        out.address());
+  }
+
   /** The grid of the conversions: a block takes 2048 elements. */
   private static long blocks(long elements) {
     return Math.ceilDiv(elements, 2048);
@@ -87,17 +123,21 @@ final class CudaProducts {
   long narrowed(CudaTensor x, DType dtype) {
     long address = narrowed.atLeast(x.elements() * dtype.byteSize());
     if (!x.equals(narrowedFrom) || narrowedTo != dtype) {
-      launcher
-          .of(Kernel.NARROW, dtype)
-          .pointer(x.address())
-          .pointer(address)
-          .int64(x.elements())
-          .run(blocks(x.elements()), BLOCK);
+      narrow(x, dtype, address);
       narrowedFrom = x;
       narrowedTo = dtype;
     }
     multiplied = dtype;
     return address;
+  }
+
+  private void narrow(CudaTensor x, DType dtype, long to) {
+    launcher
+        .of(Kernel.NARROW, dtype)
+        .pointer(x.address())
+        .pointer(to)
+        .int64(x.elements())
+        .run(blocks(x.elements()), BLOCK);
   }
 
   /** To be called when tensors of this memory may have been written to. */

@@ -62,6 +62,34 @@ final class FfmCublas implements Cublas {
   }
 
   @Override
+  public void addCrossProduct(DType dtype, int rows, int m, int n, long a, long b, long out) {
+    // Likewise out^T += b^T a.
+    int type = Cublas.code(dtype);
+    cublas.check(
+        "cublasGemmEx",
+        cublas.cublasGemmEx(
+            handle,
+            AS_IT_IS,
+            TRANSPOSED,
+            n,
+            m,
+            rows,
+            one,
+            b,
+            type,
+            n,
+            a,
+            type,
+            m,
+            one,
+            out,
+            Cublas.code(DType.F32),
+            n,
+            COMPUTE_F32,
+            DEFAULT_ALGORITHM));
+  }
+
+  @Override
   public void close() {
     cublas.check("cublasDestroy", cublas.cublasDestroy(handle));
   }

@@ -58,6 +58,33 @@ final class JcudaCublas implements Cublas {
   }
 
   @Override
+  public void addCrossProduct(DType dtype, int rows, int m, int n, long a, long b, long out) {
+    int type = Cublas.code(dtype);
+    check(
+        "cublasGemmEx",
+        JCublas2.cublasGemmEx_new(
+            handle,
+            AS_IT_IS,
+            TRANSPOSED,
+            n,
+            m,
+            rows,
+            ONE,
+            address(b),
+            type,
+            n,
+            address(a),
+            type,
+            m,
+            ONE,
+            address(out),
+            Cublas.code(DType.F32),
+            n,
+            COMPUTE_F32,
+            DEFAULT_ALGORITHM));
+  }
+
+  @Override
   public void close() {
     check("cublasDestroy", JCublas2.cublasDestroy(handle));
   }

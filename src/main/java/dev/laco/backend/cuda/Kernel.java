@@ -67,6 +67,20 @@ enum Kernel {
       POINTER,
       INT64,
       INT64),
+  KL_DIVERGENCE(
+      "kl_divergence", "kl_divergence_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64, INT64),
+  INVERSE_RMS("norm", "inverse_rms_%s_v1", Set.of(F32), POINTER, POINTER, INT64, FLOAT32),
+  SCALED_DIFFERENCE(
+      "scaled_difference",
+      "scaled_difference_%s_v1",
+      Set.of(F32),
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      INT64,
+      INT64),
+  ADD_SQUARES("add_squares", "add_squares_%s_v1", Set.of(F32), POINTER, POINTER, INT64, INT64),
   /** Exact f32, heads of any width up to 512. */
   ATTENTION("attention", "attention_%s_v1", Set.of(F32), attention()),
   /** Tensor cores, for heads up to 64 wide; the width is a multiple of 16, as in the next two. */

@@ -64,6 +64,11 @@ class CudaBackendTest {
       return rounds(dtype) ? Tolerance.BF16_LOG_PROBABILITY : Tolerance.LOG_PROBABILITY;
     }
 
+    @Override
+    protected Tolerance crossProduct() {
+      return product(DType.BF16);
+    }
+
     /** True where x is rounded to the weight's 16 bits; f16 has more of them than bf16. */
     private boolean rounds(DType dtype) {
       return compute == Compute.AUTO && dtype != DType.F32;

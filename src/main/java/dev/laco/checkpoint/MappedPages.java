@@ -1,0 +1,147 @@
+package dev.laco.checkpoint;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import dev.laco.ffi.Downcalls;
+import java.lang.foreign.Arena;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+import java.nio.file.Path;
+
+/**
+ * What a mapped file takes of memory: its pages in this process, and those in the system's page
+ * cache. All of this is advice that changes no content, so that nothing depends on the system's
+ * answers; what a file lost since it was mapped is found by whoever reads it.
+ */
+final class MappedPages implements AutoCloseable {
+  private static final long PAGE = 4096;
+
+  /** Read ahead of the pages that are being mapped: enough to keep a disk busy. */
+  private static final long STEP = 8L << 20;
+
+  private static final int MADV_WILLNEED = 3;
+  private static final int MADV_DONTNEED = 4;
+  private static final int MADV_POPULATE_READ = 22;
+  private static final int POSIX_FADV_DONTNEED = 4;
+  private static final int O_RDONLY = 0;
+  private static final int O_CLOEXEC = 0x80000;
+
+  private static final MemorySegment MADVISE = function("madvise");
+  private static final MemorySegment POSIX_FADVISE = function("posix_fadvise");
+  private static final MemorySegment OPEN = function("open");
+  private static final MemorySegment CLOSE = function("close");
+  private static final MethodHandle MADVISE_CALL = Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_INT);
+  private static final MethodHandle POSIX_FADVISE_CALL =
+      Downcalls.ofInt(JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_INT);
+  private static final MethodHandle OPEN_CALL = Downcalls.ofInt(ADDRESS, JAVA_INT);
+  private static final MethodHandle CLOSE_CALL = Downcalls.ofInt(JAVA_INT);
+
+  private final MemorySegment bytes;
+  private final int descriptor;
+  private volatile boolean closing;
+
+  /**
+   * @param bytes the mapping of the whole file
+   */
+  MappedPages(Path path, MemorySegment bytes) {
+    this.bytes = bytes;
+    try (Arena arena = Arena.ofConfined()) {
+      this.descriptor = open(arena.allocateFrom(path.toString()), O_RDONLY | O_CLOEXEC);
+    }
+  }
+
+  /**
+   * Reads a part of the file into memory, from its begin to its end in large pieces, and maps its
+   * pages.
+   */
+  void bringIn(long offset, long size) {
+    advise(offset, Math.min(size, 2 * STEP), MADV_WILLNEED);
+    for (long done = 0; done < size && !closing; done += STEP) {
+      long ahead = done + 2 * STEP;
+      advise(offset + ahead, Math.min(STEP, size - ahead), MADV_WILLNEED);
+      advise(offset + done, Math.min(STEP, size - done), MADV_POPULATE_READ);
+    }
+  }
+
+  /**
+   * Takes a part of the file out of this process's memory, but for pages that hold something beside
+   * it.
+   *
+   * @param fromCacheToo whether the system shall forget it as well, for files that it could not
+   *     keep anyway without forgetting others
+   */
+  void giveUp(long offset, long size, boolean fromCacheToo) {
+    long begin = Math.ceilDiv(offset, PAGE) * PAGE;
+    long end = (offset + size) / PAGE * PAGE;
+    if (begin < end) {
+      advise(begin, end - begin, MADV_DONTNEED);
+      if (fromCacheToo && descriptor >= 0) {
+        posixFadvise(descriptor, begin, end - begin, POSIX_FADV_DONTNEED);
+      }
+    }
+  }
+
+  /** Begins to end a {@link #bringIn} of another thread. */
+  void cancel() {
+    closing = true;
+  }
+
+  @Override
+  public void close() {
+    if (descriptor >= 0) {
+      close(descriptor);
+    }
+  }
+
+  /** A part of the mapping, its begin rounded down to a page. */
+  private void advise(long offset, long size, int advice) {
+    if (size > 0) {
+      long begin = offset / PAGE * PAGE;
+      madvise(bytes.asSlice(begin, offset + size - begin), offset + size - begin, advice);
+    }
+  }
+
+  /** {@code int madvise(void *addr, size_t length, int advice)}. */
+  private static int madvise(MemorySegment address, long length, int advice) {
+    try {
+      return (int) MADVISE_CALL.invokeExact(MADVISE, address, length, advice);
+    } catch (Throwable e) {
+      throw new AssertionError(e);
+    }
+  }
+
+  /** {@code int posix_fadvise(int fd, off_t offset, off_t len, int advice)}. */
+  private static int posixFadvise(int descriptor, long offset, long length, int advice) {
+    try {
+      return (int)
+          POSIX_FADVISE_CALL.invokeExact(POSIX_FADVISE, descriptor, offset, length, advice);
+    } catch (Throwable e) {
+      throw new AssertionError(e);
+    }
+  }
+
+  /** {@code int open(const char *path, int flags)}. */
+  private static int open(MemorySegment path, int flags) {
+    try {
+      return (int) OPEN_CALL.invokeExact(OPEN, path, flags);
+    } catch (Throwable e) {
+      throw new AssertionError(e);
+    }
+  }
+
+  /** {@code int close(int fd)}. */
+  private static int close(int descriptor) {
+    try {
+      return (int) CLOSE_CALL.invokeExact(CLOSE, descriptor);
+    } catch (Throwable e) {
+      throw new AssertionError(e);
+    }
+  }
+
+  private static MemorySegment function(String name) {
+    return Linker.nativeLinker().defaultLookup().findOrThrow(name);
+  }
+}

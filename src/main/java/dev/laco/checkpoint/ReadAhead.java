@@ -1,0 +1,54 @@
+package dev.laco.checkpoint;
+
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+
+/** Brings tensors into memory, one behind the other on a thread of its own. */
+final class ReadAhead implements AutoCloseable {
+  private final Map<String, Future<?>> begun = new ConcurrentHashMap<>();
+
+  /** Has no thread before the first tensor. */
+  private final ExecutorService thread =
+      Executors.newSingleThreadExecutor(
+          Thread.ofPlatform().name("laco-read-ahead").daemon().factory());
+
+  private volatile boolean closing;
+
+  /** Begins to bring in a tensor behind those that were begun before. */
+  void begin(String name, SafetensorsFile file) {
+    begun.computeIfAbsent(
+        name,
+        absent ->
+            thread.submit(
+                () -> {
+                  if (!closing) {
+                    file.bringIn(name);
+                  }
+                }));
+  }
+
+  /** Waits until a tensor is there, if it was begun. */
+  void await(String name) {
+    Future<?> future = begun.remove(name);
+    if (future == null) {
+      return;
+    }
+    try {
+      future.get();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    } catch (ExecutionException e) {
+      throw new IllegalStateException(e.getCause());
+    }
+  }
+
+  @Override
+  public void close() {
+    closing = true;
+    thread.close();
+  }
+}

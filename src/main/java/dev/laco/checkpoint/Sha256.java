@@ -1,0 +1,71 @@
+package dev.laco.checkpoint;
+
+import dev.laco.BadInputException;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.HexFormat;
+
+/** SHA-256 of bytes as they come along. */
+public final class Sha256 {
+  private static final int CHUNK = 1 << 20;
+
+  private final MessageDigest digest;
+
+  /** A hash of nothing yet. */
+  public Sha256() {
+    try {
+      digest = MessageDigest.getInstance("SHA-256");
+    } catch (NoSuchAlgorithmException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /**
+   * The hash of a file, read through a small buffer; symbolic links are followed.
+   *
+   * @throws BadInputException if it is missing or cannot be read
+   */
+  public static String of(Path file) {
+    Sha256 hash = new Sha256();
+    try (FileChannel channel = InputFiles.openForReading(file)) {
+      ByteBuffer buffer = ByteBuffer.allocateDirect(CHUNK);
+      while (channel.read(buffer.clear()) >= 0) {
+        hash.digest.update(buffer.flip());
+      }
+    } catch (IOException e) {
+      throw InputFiles.unreadable(file, e);
+    }
+    return hash.hex();
+  }
+
+  /** Goes on with these bytes. */
+  public Sha256 update(byte[] bytes) {
+    digest.update(bytes);
+    return this;
+  }
+
+  /** Goes on with what a buffer has left. */
+  public Sha256 update(ByteBuffer bytes) {
+    digest.update(bytes);
+    return this;
+  }
+
+  /** Goes on with a segment of any size. */
+  public Sha256 update(MemorySegment data) {
+    for (long offset = 0; offset < data.byteSize(); offset += CHUNK) {
+      long length = Math.min(CHUNK, data.byteSize() - offset);
+      digest.update(data.asSlice(offset, length).asByteBuffer());
+    }
+    return this;
+  }
+
+  /** The hash of all of it, 64 hexadecimal digits; the next bytes begin another. */
+  public String hex() {
+    return HexFormat.of().formatHex(digest.digest());
+  }
+}

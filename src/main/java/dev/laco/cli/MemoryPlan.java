@@ -1,0 +1,180 @@
+package dev.laco.cli;
+
+import dev.laco.ResourceException;
+import dev.laco.SystemMemory;
+import dev.laco.backend.Backend;
+import dev.laco.backend.cuda.CudaBackend;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.WeightWindow;
+import dev.laco.model.Architecture;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.TensorSource;
+import java.util.List;
+
+/**
+ * What of a model stays in memory while it runs, decided before work starts: all weights where they
+ * and the buffers beside them fit, else a window that moves over the layers.
+ *
+ * @param host what stays in the memory of this process
+ * @param device what stays on a GPU; without one, the same as {@code host}
+ * @param buffers bytes
+ */
+record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffers) {
+  /** Without an option so much of what is free is left to others. */
+  private static final double MARGIN = 0.1;
+
+  /**
+   * Room for weights.
+   *
+   * @param bytes for weights, at least what is needed at once
+   * @param where the budget comes from, for messages that go on with bytes
+   */
+  record Window(long bytes, String where) {}
+
+  /**
+   * Plans the run of a model.
+   *
+   * @param buffers bytes beside the weights
+   * @param layersAtOnce layers of which all weights are needed at the same time
+   * @param helps what a user can do about the buffers
+   * @throws ResourceException that says needed, given, and what helps
+   */
+  static MemoryPlan of(
+      Backend backend,
+      Checkpoint checkpoint,
+      DeviceOptions options,
+      long buffers,
+      int layersAtOnce,
+      String helps) {
+    Needs needs = Needs.of(checkpoint, layersAtOnce);
+    if (backend instanceof CudaBackend cuda) {
+      long scratch = cuda.scratchBytes(buffers);
+      Window device =
+          options.memory != null
+              ? window(needs, buffers + scratch, options.memory.bytes(), "--memory gives ", helps)
+              : window(
+                  needs,
+                  buffers + scratch,
+                  spare(cuda.freeMemory()),
+                  "free on %s are ".formatted(cuda.device()),
+                  helps + ", or --device cpu");
+      // Buffers lie on the device, and what is pinned here is little.
+      return new MemoryPlan(checkpoint, host(needs, 0, options, helps), device, buffers);
+    }
+    if (options.memory != null) {
+      require("buffers need ", buffers, "--memory gives ", options.memory.bytes(), helps);
+    }
+    Window host = host(needs, buffers, options, helps);
+    return new MemoryPlan(checkpoint, host, host, buffers);
+  }
+
+  /**
+   * Weights of a model.
+   *
+   * @param all bytes
+   * @param atOnce bytes that are needed at the same time
+   */
+  private record Needs(long all, long atOnce) {
+    static Needs of(Checkpoint checkpoint, int layersAtOnce) {
+      Architecture architecture = checkpoint.config().architecture();
+      long all = bytes(checkpoint, checkpoint.weightNames());
+      long outside = 0;
+      for (String name : List.of(architecture.embedding(), architecture.head())) {
+        if (checkpoint.weightNames().contains(name)) {
+          outside = Math.max(outside, bytes(checkpoint, List.of(name, architecture.finalNorm())));
+        }
+      }
+      return new Needs(all, Math.max(layersAtOnce * layerBytes(checkpoint), outside));
+    }
+  }
+
+  private static Window host(Needs needs, long buffers, DeviceOptions options, String helps) {
+    return options.hostMemory != null
+        ? window(needs, buffers, options.hostMemory.bytes(), "--host-memory gives ", helps)
+        : window(needs, buffers, spare(SystemMemory.available()), "free are ", helps);
+  }
+
+  private static Window window(Needs needs, long buffers, long budget, String where, String helps) {
+    require(
+        "buffers and the weights that are in use at once need ",
+        buffers + Math.min(needs.all, needs.atOnce),
+        where,
+        budget,
+        "give more memory, or " + helps);
+    return new Window(budget - buffers, where);
+  }
+
+  private static void require(String what, long needed, String where, long free, String helps) {
+    if (needed > free) {
+      throw new ResourceException(
+          what + ByteSize.show(needed) + ", " + where + ByteSize.show(free) + "; " + helps);
+    }
+  }
+
+  private static long spare(long free) {
+    return (long) (free * (1 - MARGIN));
+  }
+
+  /** The largest layer's bytes. */
+  private static long layerBytes(Checkpoint checkpoint) {
+    ModelConfig config = checkpoint.config();
+    long most = 0;
+    for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
+      String prefix = config.architecture().layerPrefix(layer);
+      most =
+          Math.max(
+              most,
+              bytes(
+                  checkpoint,
+                  config.architecture().layerTensors(config).stream()
+                      .map(spec -> prefix + spec.suffix())
+                      .toList()));
+    }
+    return most;
+  }
+
+  private static long bytes(Checkpoint checkpoint, List<String> names) {
+    return names.stream()
+        .distinct()
+        .mapToLong(name -> checkpoint.file(name).info(name).byteSize())
+        .sum();
+  }
+
+  /** The checkpoint's weights as they are to be asked for. */
+  TensorSource weights(Backend backend) {
+    TensorSource mapped =
+        new WeightWindow(checkpoint, checkpoint, host.bytes, host.where, checkpoint::giveUp);
+    if (!(backend instanceof CudaBackend)) {
+      return mapped;
+    }
+    return new WeightWindow(
+        checkpoint,
+        mapped,
+        device.bytes,
+        device.where,
+        name -> backend.release(List.of(checkpoint.file(name).tensor(name))));
+  }
+
+  /** Bytes of weights that are there at most, on the device. */
+  long residentWeights() {
+    return Math.min(device.bytes, bytes(checkpoint, checkpoint.weightNames()));
+  }
+
+  /** {@code 13.5 GB of weights, streaming, window 4 layers, 1.9 GB; 11.9 MB of buffers}. */
+  String describe(Backend backend) {
+    long all = bytes(checkpoint, checkpoint.weightNames());
+    String weights = ByteSize.show(all) + " of weights ";
+    if (all <= device.bytes) {
+      String place = backend instanceof CudaBackend ? "on the device" : "mapped";
+      return weights + place + ", " + ByteSize.show(buffers) + " of buffers";
+    }
+    long layers = device.bytes / layerBytes(checkpoint);
+    return "%sstreaming, window %d layer%s, %s; %s of buffers"
+        .formatted(
+            weights,
+            layers,
+            layers == 1 ? "" : "s",
+            ByteSize.show(device.bytes),
+            ByteSize.show(buffers));
+  }
+}

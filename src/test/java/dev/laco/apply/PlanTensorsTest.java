@@ -1,0 +1,265 @@
+package dev.laco.apply;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.BadInputException;
+import dev.laco.Fixtures;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.OutputTensor;
+import dev.laco.checkpoint.SafetensorsWriter;
+import dev.laco.checkpoint.Sha256;
+import dev.laco.checkpoint.TestCheckpoints;
+import dev.laco.checkpoint.TestTensors;
+import dev.laco.cli.Laco;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.CollapsePlan.NewTensors;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.NewWeights;
+import java.io.IOException;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** Plans with new tensors: in memory, in the file beside the plan, and in the checkpoint. */
+class PlanTensorsTest {
+  private static final String NAME = "llama_untied_gqa";
+  private static final String DOWN = "model.layers.1.mlp.down_proj.weight";
+  private static final String NORM = "model.norm.weight";
+  private static final String INDEX = "model.safetensors.index.json";
+
+  @TempDir Path folder;
+
+  static Stream<String> fixtures() {
+    return Fixtures.names();
+  }
+
+  /** Two layers folded into layer 1. */
+  private static CollapsePlan plan(Checkpoint model) {
+    return CollapsePlan.identity(PlanApplier.source(model))
+        .fold(1, 2, MergeRule.parse("rdsc"), NormsPolicy.MERGE);
+  }
+
+  private static NewWeights weights(HostTensor... tensors) {
+    NewWeights weights = NewWeights.NONE;
+    for (HostTensor tensor : tensors) {
+      weights = weights.with(tensor);
+    }
+    return weights;
+  }
+
+  private static void prune(Checkpoint model, NewWeights weights, long maxShardSize, Path out) {
+    new PlanApplier(model, plan(model), new PlanTensors(weights), maxShardSize)
+        .write(out, false, bytes -> {}, () -> {});
+  }
+
+  @ParameterizedTest
+  @MethodSource("fixtures")
+  void newTensorsStandInThePrunedModelAndThePlanReplaysThem(String name) throws IOException {
+    for (long shardSize : new long[] {200_000, Long.MAX_VALUE}) {
+      Path out = folder.resolve("out" + shardSize);
+      NewWeights weights;
+      try (Checkpoint model = Checkpoint.open(Fixtures.model(name))) {
+        weights =
+            weights(
+                TestTensors.changed(model.tensor(DOWN), DOWN),
+                TestTensors.changed(model.tensor(NORM), NORM),
+                TestTensors.changed(
+                    model.tensor("model.embed_tokens.weight"), "model.embed_tokens.weight"));
+        prune(model, weights, shardSize, out);
+      }
+      try (Checkpoint pruned = Checkpoint.open(out)) {
+        for (HostTensor tensor : weights.tensors().values()) {
+          assertEquals(-1, tensor.data().mismatch(pruned.tensor(tensor.name()).data()));
+        }
+      }
+      Path plan = out.resolve(PlanApplier.PLAN);
+      Path again = folder.resolve("again" + shardSize);
+      Laco.run("apply", plan, Fixtures.model(name), again, "--max-shard-size", shardSize)
+          .succeeded();
+      Laco.assertSameTree(out, again);
+    }
+  }
+
+  @Test
+  void onlyWithNewTensorsASingleFileHasAnIndexThatLeavesTheirFileOut() throws IOException {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model(NAME))) {
+      prune(model, NewWeights.NONE, Long.MAX_VALUE, folder.resolve("plain"));
+      prune(model, weights(model.tensor(NORM)), Long.MAX_VALUE, folder.resolve("out"));
+    }
+    List<String> plain = new ArrayList<>(Laco.names(folder.resolve("plain")));
+    assertTrue(plain.contains("model.safetensors"), plain::toString);
+    plain.addAll(List.of(PlanTensors.FILE, INDEX));
+    plain.sort(null);
+    assertEquals(plain, Laco.names(folder.resolve("out")));
+    Fixtures.read(folder.resolve("out").resolve(INDEX))
+        .get("weight_map")
+        .forEach(file -> assertEquals("model.safetensors", file.textValue()));
+  }
+
+  @Test
+  void anOrdinaryPlanHasNone() {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model(NAME));
+        PlanTensors none = PlanTensors.beside(folder.resolve("p.json"), plan(model))) {
+      assertTrue(none.isEmpty());
+      assertNull(none.named(PlanTensors.FILE));
+      assertEquals(0, none.fileSize());
+    }
+  }
+
+  @Test
+  void theFileIsTheSameWhereverItsTensorsLie() throws IOException {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model(NAME))) {
+      PlanTensors memory = new PlanTensors(weights(model.tensor(DOWN), model.tensor(NORM)));
+      Path one = folder.resolve("one.safetensors");
+      memory.write(one);
+      CollapsePlan plan = plan(model).withTensors(memory.named("one.safetensors"));
+      assertEquals(memory.fileSize(), Files.size(one));
+      assertEquals(Sha256.of(one), named(plan).sha256());
+      assertEquals(List.of(DOWN, NORM), named(plan).names());
+      try (PlanTensors file = PlanTensors.beside(folder.resolve("p.json"), plan)) {
+        Path two = folder.resolve("two.safetensors");
+        file.write(two);
+        assertEquals(-1, Files.mismatch(one, two));
+        assertEquals(named(plan), file.named("one.safetensors"));
+      }
+    }
+  }
+
+  private static NewTensors named(CollapsePlan plan) {
+    NewTensors tensors = plan.tensors();
+    if (tensors == null) {
+      throw new AssertionError("no new tensors");
+    }
+    return tensors;
+  }
+
+  /** Writes a file of these tensors and a plan that names it; as a stranger might have made it. */
+  private Path handMade(List<String> names, HostTensor... tensors) {
+    Path file = folder.resolve("t.safetensors");
+    new SafetensorsWriter(
+            Arrays.stream(tensors)
+                .map(t -> OutputTensor.of(t.name(), t.dtype(), t.shape(), t.data()))
+                .toList())
+        .write(file, bytes -> {});
+    return writePlan(names, Sha256.of(file));
+  }
+
+  private Path writePlan(List<String> names, String sha256) {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model(NAME))) {
+      CollapsePlan plan = plan(model).withTensors(new NewTensors("t.safetensors", sha256, names));
+      return Laco.write(folder.resolve("p.json"), plan.toJsonText());
+    }
+  }
+
+  private void assertRefused(Path plan, String message) {
+    Laco.Run run = Laco.run("apply", plan, Fixtures.model(NAME), folder.resolve("out"));
+    String expected = message.replace("FILE", folder.resolve("t.safetensors").toString());
+    assertEquals(3, run.code(), run.err());
+    assertEquals("laco: " + expected.replace("PLAN", plan.toString()) + "\n", run.err());
+    assertTrue(Files.notExists(folder.resolve("out")));
+  }
+
+  private static HostTensor norm() {
+    return TestTensors.zeros(NORM, DType.F32, 64L);
+  }
+
+  @Test
+  void aMissingFileIsNamed() {
+    Path plan = writePlan(List.of(NORM), "0".repeat(64));
+    assertRefused(
+        plan, "FILE: is missing; PLAN keeps its new tensors there: copy both files together");
+  }
+
+  @Test
+  void anotherFileThanThePlansIsNoticed() {
+    Path plan = handMade(List.of(NORM), norm());
+    Path file = folder.resolve("t.safetensors");
+    String before = Sha256.of(file);
+    byte[] bytes = TestCheckpoints.read(file);
+    bytes[bytes.length - 1] ^= 1;
+    TestCheckpoints.writeBytes(file, bytes);
+    assertRefused(
+        plan,
+        "FILE: has sha256 %s, but PLAN was written with %s; copy both files together"
+            .formatted(Sha256.of(file), before));
+  }
+
+  @Test
+  void aFileThatIsNoSafetensorsIsRefused() {
+    Path file = Laco.write(folder.resolve("t.safetensors"), "no tensors");
+    Path plan = writePlan(List.of(NORM), Sha256.of(file));
+    BadInputException e =
+        assertThrows(
+            BadInputException.class,
+            () ->
+                PlanTensors.beside(
+                    plan, CollapsePlan.parse("p", new String(TestCheckpoints.read(plan)))));
+    assertTrue(String.valueOf(e.getMessage()).startsWith(file.toString()), e.getMessage());
+  }
+
+  @Test
+  void theFileHoldsTheTensorsThatThePlanNamesAndNoOthers() {
+    assertRefused(
+        handMade(List.of(DOWN, NORM), norm()),
+        "FILE: tensor '" + DOWN + "', which PLAN names, is missing");
+    TestCheckpoints.delete(folder.resolve("t.safetensors"));
+    assertRefused(
+        handMade(List.of(NORM), norm(), TestTensors.zeros("other", DType.F32, 1L)),
+        "FILE: holds tensor 'other', which PLAN does not name");
+  }
+
+  @Test
+  void aTensorThatThePrunedModelHasNotIsRefused() {
+    // The original has a layer of this number, the pruned model has not.
+    String name = "model.layers.7.mlp.down_proj.weight";
+    assertRefused(
+        handMade(List.of(name), TestTensors.zeros(name, DType.F32, 1L)),
+        "FILE: tensor '" + name + "' is none of the pruned model's");
+  }
+
+  @Test
+  void shapeAndTypeAreThoseOfThePrunedModel() {
+    assertRefused(
+        handMade(List.of(NORM), TestTensors.zeros(NORM, DType.F32, 1L)),
+        "FILE: tensor 'model.norm.weight' is F32 [1], but the pruned model's is F32 [64]");
+    TestCheckpoints.delete(folder.resolve("t.safetensors"));
+    assertRefused(
+        handMade(List.of(NORM), TestTensors.zeros(NORM, DType.BF16, 64L)),
+        "FILE: tensor 'model.norm.weight' is BF16 [64], but the pruned model's is F32 [64]");
+  }
+
+  @Test
+  void valuesAreFinite() {
+    HostTensor tensor = norm();
+    tensor.data().setAtIndex(ValueLayout.JAVA_FLOAT, 5, Float.POSITIVE_INFINITY);
+    assertRefused(
+        handMade(List.of(NORM), tensor),
+        "FILE: tensor 'model.norm.weight' holds NaN or infinity at element 5 of 64");
+  }
+
+  @Test
+  void aTensorInMemoryIsCheckedAlike() {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model(NAME))) {
+      PlanTensors tensors = new PlanTensors(weights(TestTensors.zeros("odd", DType.F32, 1L)));
+      BadInputException e =
+          assertThrows(
+              BadInputException.class,
+              () -> new PlanApplier(model, plan(model), tensors, Long.MAX_VALUE));
+      assertEquals("new tensors: tensor 'odd' is none of the pruned model's", e.getMessage());
+    }
+  }
+}

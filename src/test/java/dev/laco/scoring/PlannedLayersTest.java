@@ -1,0 +1,77 @@
+package dev.laco.scoring;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+
+import dev.laco.Fixtures;
+import dev.laco.apply.PlanApplier;
+import dev.laco.apply.PlanTensors;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Compute;
+import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.TestTensors;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
+import dev.laco.eval.Perplexity;
+import dev.laco.model.HostTensor;
+import dev.laco.model.NewWeights;
+import dev.laco.text.TextWindows;
+import dev.laco.transformer.CausalLm;
+import java.nio.file.Path;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** A plan's model in memory computes what the checkpoint that is written of it does. */
+class PlannedLayersTest {
+  @TempDir Path folder;
+
+  static Stream<String> fixtures() {
+    return Fixtures.names();
+  }
+
+  @ParameterizedTest
+  @MethodSource("fixtures")
+  void newTensorsAreThoseOfTheWrittenModel(String name) {
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        Checkpoint model = Checkpoint.open(Fixtures.model(name))) {
+      CollapsePlan plan =
+          CollapsePlan.identity(PlanApplier.source(model))
+              .fold(1, 2, MergeRule.parse("rdsc"), NormsPolicy.MERGE);
+      // The survivor after the gap has another number than in the original.
+      NewWeights weights =
+          NewWeights.NONE
+              .with(changed(model, "model.layers.1.mlp.down_proj.weight", 1))
+              .with(changed(model, "model.layers.2.self_attn.o_proj.weight", 4))
+              .with(TestTensors.changed(model.tensor("model.norm.weight"), "model.norm.weight"));
+      new PlanApplier(model, plan, new PlanTensors(weights), Long.MAX_VALUE)
+          .write(folder.resolve("out"), false, bytes -> {}, () -> {});
+      try (Checkpoint written = Checkpoint.open(folder.resolve("out"));
+          PlannedLayers layers =
+              new PlannedLayers(backend, model.config(), model, plan, dtype -> dtype)) {
+        CausalLm inMemory = layers.model();
+        double mixed = nll(name, inMemory);
+        layers.use(plan, weights);
+        double replaced = nll(name, inMemory);
+        assertEquals(nll(name, CausalLm.of(backend, written.config(), written)), replaced);
+        assertNotEquals(mixed, replaced);
+        layers.use(plan);
+        assertEquals(mixed, nll(name, inMemory));
+      }
+    }
+  }
+
+  private static HostTensor changed(Checkpoint model, String name, int original) {
+    String source = name.replaceFirst("layers\\.\\d+", "layers." + original);
+    return TestTensors.changed(model.tensor(source), name);
+  }
+
+  private static double nll(String name, CausalLm model) {
+    return Perplexity.measure(
+            model, TextWindows.whole(Fixtures.tokens(name, "eval")), (done, total) -> {})
+        .meanNll();
+  }
+}
