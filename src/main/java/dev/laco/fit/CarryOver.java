@@ -3,6 +3,7 @@ package dev.laco.fit;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
 import dev.laco.model.DType;
@@ -11,49 +12,38 @@ import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSource;
-import dev.laco.model.TensorSpec;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.CheckpointLayers;
-import dev.laco.transformer.DecoderLayer;
 import dev.laco.transformer.LayerWeights;
-import dev.laco.transformer.Workspace;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
-import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 
 /**
- * Makes the layer before a gap carry over what the removed layers did (docs/method.md, "Rules that
+ * Makes the layers that are left carry over what the removed ones did (docs/method.md, "Rules that
  * carry over"). The original and the pruned model run side by side over the fit text, layer by
- * layer; behind a gap the feed-forward part of the layer before it is fitted to what the original
- * has there, on the inputs that it really gets.
- *
- * <p>Holds the streams of both models for all tokens, {@code [T, d]} each, and the features of one
- * block.
+ * layer; from the first gap on, weights of the pruned model are fitted in closed form to what the
+ * original has at the same place, on the inputs that they really get.
  */
 public final class CarryOver implements AutoCloseable {
-  /** Below this mean square a token counts no more for being smaller. */
-  private static final double FLOOR = 1e-6;
-
-  private static final List<Double> LAMBDAS = List.of(0.003, 0.01, 0.03, 0.1, 0.3, 1.0);
+  private static final List<Double> LAMBDAS = List.of(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0);
 
   private final Backend backend;
   private final ModelConfig config;
   private final TensorSource source;
   private final CheckpointLayers originals;
-  private final DecoderLayer decoder;
-  private final List<TensorSpec> specs;
   private final FitBlocks blocks;
-  private final TensorArena arena;
-  private final Workspace work;
-  private final Tensor dense;
-  private final Tensor pruned;
-  private final Tensor scale;
-  private final Tensor target;
+  private final Streams streams;
   private final Ridge ridge;
+  private final TensorArena arena;
+
+  /** {@code [d, d]}. */
+  private final Tensor identity;
 
   /** Buffers for a text; {@link #fit} uses them for any number of plans. */
   public CarryOver(
@@ -62,38 +52,37 @@ public final class CarryOver implements AutoCloseable {
     this.config = config;
     this.source = source;
     originals = new CheckpointLayers(backend, config, source);
-    decoder = new DecoderLayer(backend, config);
-    specs = config.architecture().layerTensors(config);
-    CausalLm model = CausalLm.of(backend, config, source);
-    blocks = new FitBlocks(model, windows);
+    blocks = new FitBlocks(CausalLm.of(backend, config, source), windows);
+    streams = new Streams(backend, config, blocks.tokens(), blocks.largest());
+    int width = config.hiddenSize();
+    ridge = new Ridge(backend, Math.max(config.intermediateSize(), heads()), width, LAMBDAS);
     arena = backend.arena();
-    work = new Workspace(backend, config, blocks.largest());
-    dense = arena.allocate(DType.F32, blocks.tokens(), config.hiddenSize());
-    pruned = arena.allocate(DType.F32, blocks.tokens(), config.hiddenSize());
-    scale = arena.allocate(DType.F32, blocks.largest(), 1);
-    target = arena.allocate(DType.F32, blocks.largest(), config.hiddenSize());
-    ridge = new Ridge(backend, config.intermediateSize(), config.hiddenSize());
+    identity = arena.allocate(DType.F32, width, width);
+    float[] row = new float[width];
+    for (int i = 0; i < width; i++) {
+      row[i] = 1;
+      backend.upload(row, identity.slice(i, i + 1));
+      row[i] = 0;
+    }
+  }
+
+  private long heads() {
+    return (long) config.numAttentionHeads() * config.headDim();
   }
 
   /**
-   * One fitted layer, for people.
+   * One fitted matrix, for people.
    *
    * @param layer index in the pruned model
-   * @param base original index
-   * @param followers removed layers whose work it takes over
+   * @param role which matrix; for the alignment of inputs, the norm in front
+   * @param followers removed layers whose work the layer takes over
    * @param lambda chosen regularisation
-   * @param before error at its output on held-out documents, relative to what it should add, with
-   *     the weights as they were
-   * @param after with the fitted ones
+   * @param error what is left on documents held out of the squared error before the fit
    */
-  public record FittedLayer(
-      int layer, int base, int followers, double lambda, double before, double after) {}
+  public record Fitted(int layer, LayerRole role, int followers, double lambda, double error) {}
 
-  /** New tensors for a plan, and what became of each layer. */
-  public record Result(NewWeights tensors, List<FittedLayer> layers) {}
-
-  /** Which tensors may change. */
-  public record Settings(boolean select) {}
+  /** New tensors for a plan, and how each came about. */
+  public record Result(NewWeights tensors, List<Fitted> fitted) {}
 
   /** Told how many layers of the pruned model are done. */
   @FunctionalInterface
@@ -106,235 +95,419 @@ public final class CarryOver implements AutoCloseable {
    *
    * @param memory owner of the new tensors
    */
-  public Result fit(CollapsePlan plan, Settings settings, Arena memory, Progress progress) {
-    List<FittedLayer> fitted = new ArrayList<>();
+  public Result fit(CollapsePlan plan, FitRule rule, Arena memory, Progress progress) {
+    List<Fitted> fitted = new ArrayList<>();
     NewWeights tensors = NewWeights.NONE;
     CausalLm original = CausalLm.of(backend, config, source);
     try (PlannedLayers layers = new PlannedLayers(backend, config, source, plan, dtype -> dtype)) {
-      for (FitBlocks.Block block : blocks.list()) {
-        original.embed(block.batch(), rows(dense, block));
-      }
-      boolean same = true;
+      blocks.list().forEach(block -> original.embed(block.batch(), streams.dense(block)));
+      boolean changed = false;
       int next = 0;
       for (int index = 0; index < plan.depth(); index++) {
         LayerMix mix = plan.layers().get(index);
         int end =
             index + 1 < plan.depth() ? plan.layers().get(index + 1).base() : originals.depth();
-        boolean copy = mix.isOriginal(next) && end == next + 1;
-        if (same && !copy) {
-          backend.copy(dense, pruned);
-          same = false;
+        if (!changed && mix.isOriginal(next) && end == next + 1) {
+          runOriginal(next++);
+          progress.update(index + 1, plan.depth());
+          continue;
         }
-        for (; next < end; next++) {
+        if (!changed) {
+          streams.fork();
+        }
+        for (; next < mix.base(); next++) {
           runOriginal(next);
         }
-        if (!same) {
-          int followers = end - mix.base() - 1;
-          LayerWeights weights = layers.layer(index, blocks.largest());
-          int window = layers.slidingWindow(index);
-          for (FitBlocks.Block block : blocks.list()) {
-            attend(weights, window, block);
-          }
-          if (followers > 0) {
-            Fit fit = new Fit(index, mix.base(), end, settings, memory);
-            tensors = fit.run(weights, tensors);
-            fitted.add(fit.outcome());
-            weights = fit.weights();
-          }
-          for (FitBlocks.Block block : blocks.list()) {
-            Tensor y = rows(pruned, block);
-            decoder.features(weights, y, work.forTokens(y.rows()));
-            decoder.contribute(weights, y, work.forTokens(y.rows()));
-          }
-        }
+        NewLayer layer =
+            new NewLayer(backend, config, index, layers.layer(index, blocks.largest()), memory);
+        new Step(rule, layer, layers.slidingWindow(index), index, mix.base(), end, changed, fitted)
+            .run();
+        tensors = layer.addTo(tensors);
+        changed = true;
+        next = end;
         progress.update(index + 1, plan.depth());
       }
     }
     return new Result(tensors, List.copyOf(fitted));
   }
 
-  private static Tensor rows(Tensor all, FitBlocks.Block block) {
-    return all.slice(block.from(), block.to());
-  }
-
   private void runOriginal(int index) {
+    originalAttention(index);
+    originalFeedForward(index);
+  }
+
+  private void originalAttention(int index) {
     LayerWeights weights = originals.layer(index, blocks.largest());
-    for (FitBlocks.Block block : blocks.list()) {
-      Tensor x = rows(dense, block);
-      Workspace.Buffers buffers = work.forTokens(x.rows());
-      decoder.run(weights, originals.slidingWindow(index), x, block.batch(), buffers);
-    }
+    int window = originals.slidingWindow(index);
+    blocks.list().forEach(block -> streams.attention(weights, window, streams.dense(block), block));
   }
 
-  /** The pruned stream becomes what it is behind the layer's attention. */
-  private void attend(LayerWeights weights, int window, FitBlocks.Block block) {
-    Tensor x = rows(pruned, block);
-    Workspace.Buffers buffers = work.forTokens(x.rows());
-    decoder.attend(weights, window, x, block.batch(), buffers);
-    decoder.project(weights, buffers);
-    backend.add(x, buffers.normed());
+  private void originalFeedForward(int index) {
+    LayerWeights weights = originals.layer(index, blocks.largest());
+    blocks.list().forEach(block -> streams.feedForward(weights, streams.dense(block)));
   }
 
-  /** The fit of one layer. */
-  private final class Fit {
+  /** What one layer of the pruned model becomes. */
+  private final class Step {
+    private final FitRule rule;
+    private final NewLayer layer;
+    private final int window;
     private final int index;
     private final int base;
     private final int end;
-    private final Settings settings;
-    private final Arena memory;
-    private final Map<LayerRole, HostTensor> made = new EnumMap<>(LayerRole.class);
-    private LayerWeights weights = new LayerWeights(Map.of());
-    private Ridge.Outcome outcome = new Ridge.Outcome(0, 1, 1);
+    private final boolean changed;
+    private final List<Fitted> fitted;
 
-    Fit(int index, int base, int end, Settings settings, Arena memory) {
+    /**
+     * A layer that stands for the original's {@code base} to {@code end}, exclusive.
+     *
+     * @param changed whether its input differs from the original's
+     */
+    Step(
+        FitRule rule,
+        NewLayer layer,
+        int window,
+        int index,
+        int base,
+        int end,
+        boolean changed,
+        List<Fitted> fitted) {
+      this.rule = rule;
+      this.layer = layer;
+      this.window = window;
       this.index = index;
       this.base = base;
       this.end = end;
-      this.settings = settings;
-      this.memory = memory;
+      this.changed = changed;
+      this.fitted = fitted;
     }
 
-    NewWeights run(LayerWeights old, NewWeights tensors) {
-      weights = old;
+    void run() {
+      boolean later = changed && rule.later();
+      boolean gap = end > base + 1;
+      if (later) {
+        alignAttention();
+      }
+      originalAttention(base);
+      if (later) {
+        fitOutput();
+      }
+      blocks
+          .list()
+          .forEach(
+              block -> streams.attention(layer.weights(), window, streams.pruned(block), block));
+      if (gap && rule.select()) {
+        select();
+      } else if (later) {
+        alignFeedForward();
+      } else {
+        skipTo(end);
+      }
+      if (gap || later) {
+        fitDown();
+      }
+      blocks.list().forEach(block -> streams.feedForward(layer.weights(), streams.pruned(block)));
+    }
+
+    /** Runs the original from behind the attention of {@code base} to the input of {@code to}. */
+    private void skipTo(int to) {
+      originalFeedForward(base);
+      for (int i = base + 1; i < to; i++) {
+        runOriginal(i);
+      }
+    }
+
+    private void report(LayerRole role, Ridge.Solution solution) {
+      fitted.add(new Fitted(index, role, end - base - 1, solution.lambda(), solution.error()));
+    }
+
+    /** Queries, keys and values see what the original's would, as far as a linear map can say. */
+    private void alignAttention() {
+      try (Moments moments = new Moments(backend, config.hiddenSize(), config.hiddenSize(), 1);
+          TensorArena scratch = backend.arena()) {
+        gatherInputs(moments);
+        gatherDifference(moments, 0);
+        Ridge.Solution solution = ridge.solve(moments, 0);
+        report(LayerRole.INPUT_NORM, solution);
+        Tensor norm = layer.weights().get(LayerRole.INPUT_NORM);
+        Tensor map = map(solution.change(), norm, scratch);
+        for (LayerRole role : List.of(LayerRole.QUERY, LayerRole.KEY, LayerRole.VALUE)) {
+          Tensor own = layer.weights().get(role);
+          layer.use(role, own.dtype(), mapped(own, map, scratch));
+        }
+        layer.ones(LayerRole.INPUT_NORM, norm.dtype());
+      }
+    }
+
+    private void alignFeedForward() {
+      try (Moments moments = new Moments(backend, config.hiddenSize(), config.hiddenSize(), 1);
+          TensorArena scratch = backend.arena()) {
+        gatherInputs(moments);
+        gatherDifference(moments, 0);
+        Ridge.Solution solution = ridge.solve(moments, 0);
+        report(LayerRole.POST_ATTENTION_NORM, solution);
+        Tensor norm = layer.weights().get(LayerRole.POST_ATTENTION_NORM);
+        Tensor map = map(solution.change(), norm, scratch);
+        for (LayerRole role : List.of(LayerRole.GATE, LayerRole.UP)) {
+          Tensor own = layer.weights().get(role);
+          layer.use(role, own.dtype(), mapped(own, map, scratch));
+        }
+        layer.ones(LayerRole.POST_ATTENTION_NORM, norm.dtype());
+      }
+      skipTo(end);
+    }
+
+    private void gatherInputs(Moments moments) {
+      for (FitBlocks.Block block : blocks.list()) {
+        moments.addFeatures(streams.normed(block), !block.seen());
+      }
+    }
+
+    private void gatherDifference(Moments moments, int target) {
+      for (FitBlocks.Block block : blocks.list()) {
+        Tensor normed = streams.normed(block);
+        moments.addTarget(target, normed, streams.normedDifference(normed, block), !block.seen());
+      }
+    }
+
+    private void fitOutput() {
+      try (Moments moments = new Moments(backend, heads(), config.hiddenSize(), 1)) {
+        for (FitBlocks.Block block : blocks.list()) {
+          Tensor heads = streams.heads(layer.weights(), window, block);
+          Tensor lack = streams.lackAfterHeads(heads, block);
+          moments.addFeatures(heads, !block.seen());
+          moments.addTarget(0, heads, lack, !block.seen());
+        }
+        change(LayerRole.OUTPUT, ridge.solve(moments, 0));
+      }
+    }
+
+    private void fitDown() {
+      try (Moments moments =
+          new Moments(backend, config.intermediateSize(), config.hiddenSize(), 1)) {
+        for (FitBlocks.Block block : blocks.list()) {
+          Tensor channels = streams.channels(layer.weights(), block);
+          Tensor lack = streams.lackAfterChannels(layer.weights(), channels, block);
+          moments.addFeatures(channels, !block.seen());
+          moments.addTarget(0, channels, lack, !block.seen());
+        }
+        change(LayerRole.DOWN, ridge.solve(moments, 0));
+      }
+    }
+
+    /** Adds a solution to a matrix. */
+    private void change(LayerRole role, Ridge.Solution solution) {
+      report(role, solution);
       try (TensorArena scratch = backend.arena()) {
-        Tensor start = scratch.allocate(DType.F32, config.hiddenSize(), config.intermediateSize());
-        if (settings.select()) {
-          select(start);
-        } else {
-          HostTensor down = original(base).get(LayerRole.DOWN);
-          for (int row = 0; row < config.hiddenSize(); row++) {
-            backend.upload(Values.row(down, row), start.slice(row, row + 1));
+        Tensor own = layer.weights().get(role);
+        Tensor sum = wide(own, scratch);
+        backend.add(sum, solution.change());
+        layer.use(role, own.dtype(), sum);
+      }
+    }
+
+    /**
+     * Fills the layer's channels with the best of those of all layers that it stands for, each fed
+     * with the layer's own input, aligned to what it would have seen.
+     */
+    private void select() {
+      List<Tensor> maps = new ArrayList<>();
+      List<double[]> scores = new ArrayList<>();
+      int count = end - base;
+      try (TensorArena scratch = backend.arena()) {
+        try (Moments moments =
+            new Moments(
+                backend, config.hiddenSize(), config.hiddenSize(), rule.align() ? count : 0)) {
+          if (rule.align()) {
+            gatherInputs(moments);
+          }
+          for (int i = 0; i < count; i++) {
+            if (i > 0) {
+              originalAttention(base + i);
+            }
+            Ridge.@Nullable Solution solution = null;
+            if (rule.align() && (i > 0 || changed)) {
+              gatherDifference(moments, i);
+              solution = ridge.solve(moments, i);
+              report(LayerRole.POST_ATTENTION_NORM, solution);
+            }
+            Tensor norm = originals.layer(base + i, 1).get(LayerRole.POST_ATTENTION_NORM);
+            maps.add(map(solution == null ? null : solution.change(), norm, scratch));
+            originalFeedForward(base + i);
           }
         }
-        try (NormalEquations seen = equations();
-            NormalEquations unseen = equations()) {
-          gather(seen, unseen);
-          outcome = ridge.solve(seen, unseen, start, LAMBDAS);
+        for (int i = 0; i < count; i++) {
+          scores.add(scores(i, maps.get(i)));
         }
-        store();
-      }
-      NewWeights all = tensors;
-      for (HostTensor tensor : made.values()) {
-        all = all.with(tensor);
-      }
-      return all;
-    }
-
-    LayerWeights weights() {
-      return weights;
-    }
-
-    FittedLayer outcome() {
-      return new FittedLayer(
-          index, base, end - base - 1, outcome.lambda(), outcome.before(), outcome.after());
-    }
-
-    private HostLayer original(int layer) {
-      return HostLayer.of(config, source, layer);
-    }
-
-    /** A new tensor of the pruned model's layer, of the base's dtype. */
-    private HostTensor make(LayerRole role) {
-      TensorSpec spec = specs.stream().filter(s -> s.role() == role).findFirst().orElseThrow();
-      HostTensor tensor =
-          HostTensor.allocate(
-              memory,
-              config.architecture().layerPrefix(index) + spec.suffix(),
-              original(base).get(role).dtype(),
-              spec.shape());
-      made.put(role, tensor);
-      return tensor;
-    }
-
-    private void use(Map<LayerRole, HostTensor> tensors) {
-      Map<LayerRole, Tensor> onDevice = new EnumMap<>(LayerRole.class);
-      tensors.forEach((role, tensor) -> onDevice.put(role, backend.weight(tensor)));
-      weights = weights.with(onDevice);
-    }
-
-    private void select(Tensor start) {
-      List<HostLayer> layers = new ArrayList<>();
-      List<double[]> scores = new ArrayList<>();
-      for (int layer = base; layer < end; layer++) {
-        layers.add(original(layer));
-        scores.add(scores(layer));
-      }
-      ChannelSelection selection = ChannelSelection.best(scores, config.intermediateSize());
-      use(selection.tensors(layers, this::make));
-      List<HostTensor> downs = layers.stream().map(l -> l.get(LayerRole.DOWN)).toList();
-      for (int row = 0; row < config.hiddenSize(); row++) {
-        backend.upload(selection.downRow(downs, row), start.slice(row, row + 1));
+        ChannelSelection selection = ChannelSelection.best(scores, config.intermediateSize());
+        take(LayerRole.GATE, selection, maps);
+        take(LayerRole.UP, selection, maps);
+        takeColumns(selection);
+        takeBias(LayerRole.GATE_BIAS, selection);
+        takeBias(LayerRole.UP_BIAS, selection);
+        layer.ones(
+            LayerRole.POST_ATTENTION_NORM,
+            layer.weights().get(LayerRole.POST_ATTENTION_NORM).dtype());
       }
     }
 
     /** {@code sqrt(sum_t w_t a_t^2)} times the norm of its down column, of each channel. */
-    private double[] scores(int layer) {
-      LayerWeights own = originals.layer(layer, blocks.largest());
-      float[] power = new float[config.intermediateSize()];
+    private double[] scores(int follower, Tensor map) {
+      LayerWeights own = originals.layer(base + follower, blocks.largest());
       try (TensorArena scratch = backend.arena()) {
-        Tensor squares = scratch.allocate(DType.F32, 1, power.length);
+        Tensor gate = own.get(LayerRole.GATE);
+        Tensor up = own.get(LayerRole.UP);
+        Tensor unit = scratch.allocate(DType.F32, 1, config.hiddenSize());
+        float[] one = new float[config.hiddenSize()];
+        java.util.Arrays.fill(one, 1);
+        backend.upload(one, unit);
+        LayerWeights aligned =
+            own.with(
+                Map.of(
+                    LayerRole.GATE, narrow(mapped(gate, map, scratch), gate.dtype(), scratch),
+                    LayerRole.UP, narrow(mapped(up, map, scratch), up.dtype(), scratch),
+                    LayerRole.POST_ATTENTION_NORM, unit));
+        Tensor power = scratch.allocate(DType.F32, 1, config.intermediateSize());
         for (FitBlocks.Block block : blocks.list()) {
-          backend.addSquares(scaledFeatures(own, block), squares);
+          Tensor channels = streams.channels(aligned, block);
+          streams.scale(channels, block);
+          backend.addSquares(channels, power);
         }
-        backend.download(squares, power);
+        Tensor columns = scratch.allocate(DType.F32, 1, config.intermediateSize());
+        backend.addSquares(wide(own.get(LayerRole.DOWN), scratch), columns);
+        float[] powers = new float[config.intermediateSize()];
+        float[] norms = powers.clone();
+        backend.download(power, powers);
+        backend.download(columns, norms);
+        double[] scores = new double[powers.length];
+        for (int i = 0; i < scores.length; i++) {
+          scores[i] = Math.sqrt((double) powers[i] * norms[i]);
+        }
+        return scores;
       }
-      double[] columns = new double[power.length];
-      HostTensor down = original(layer).get(LayerRole.DOWN);
-      for (int row = 0; row < config.hiddenSize(); row++) {
-        float[] values = Values.row(down, row);
-        for (int i = 0; i < values.length; i++) {
-          columns[i] += (double) values[i] * values[i];
+    }
+
+    private void eachLayer(ChannelSelection selection, Consumer<Integer> task) {
+      for (int i = 0; i < end - base; i++) {
+        int follower = i;
+        if (selection.kept().stream().anyMatch(channel -> channel.layer() == follower)) {
+          task.accept(follower);
         }
       }
-      double[] scores = new double[power.length];
-      for (int i = 0; i < scores.length; i++) {
-        scores[i] = Math.sqrt(power[i] * columns[i]);
+    }
+
+    private void take(LayerRole role, ChannelSelection selection, List<Tensor> maps) {
+      DType dtype = originals.layer(base, 1).get(role).dtype();
+      HostTensor taken = layer.allocate(role, dtype);
+      float[] row = new float[config.hiddenSize()];
+      eachLayer(
+          selection,
+          follower -> {
+            try (TensorArena scratch = backend.arena()) {
+              Tensor own = originals.layer(base + follower, 1).get(role);
+              Tensor mapped = mapped(own, maps.get(follower), scratch);
+              for (int i = 0; i < selection.kept().size(); i++) {
+                ChannelSelection.Channel channel = selection.kept().get(i);
+                if (channel.layer() == follower) {
+                  backend.download(mapped.slice(channel.index(), channel.index() + 1), row);
+                  Values.store(row, taken, (long) i * row.length);
+                }
+              }
+            }
+          });
+      layer.use(role, taken);
+    }
+
+    private void takeColumns(ChannelSelection selection) {
+      DType dtype = originals.layer(base, 1).get(LayerRole.DOWN).dtype();
+      HostTensor taken = layer.allocate(LayerRole.DOWN, dtype);
+      int width = config.intermediateSize();
+      float[] row = new float[width];
+      eachLayer(
+          selection,
+          follower -> {
+            try (TensorArena scratch = backend.arena()) {
+              Tensor own = wide(originals.layer(base + follower, 1).get(LayerRole.DOWN), scratch);
+              for (int output = 0; output < config.hiddenSize(); output++) {
+                backend.download(own.slice(output, output + 1), row);
+                for (int i = 0; i < width; i++) {
+                  ChannelSelection.Channel channel = selection.kept().get(i);
+                  if (channel.layer() == follower) {
+                    Values.store(
+                        new float[] {row[channel.index()]}, taken, (long) output * width + i);
+                  }
+                }
+              }
+            }
+          });
+      layer.use(LayerRole.DOWN, taken);
+    }
+
+    private void takeBias(LayerRole role, ChannelSelection selection) {
+      if (layer.weights().find(role) == null) {
+        return;
       }
-      return scores;
+      HostTensor taken = layer.allocate(role, originals.layer(base, 1).get(role).dtype());
+      float[] values = new float[config.intermediateSize()];
+      eachLayer(
+          selection,
+          follower -> {
+            try (TensorArena scratch = backend.arena()) {
+              backend.download(
+                  wide(originals.layer(base + follower, 1).get(role), scratch), values);
+              for (int i = 0; i < values.length; i++) {
+                ChannelSelection.Channel channel = selection.kept().get(i);
+                if (channel.layer() == follower) {
+                  Values.store(new float[] {values[channel.index()]}, taken, i);
+                }
+              }
+            }
+          });
+      layer.use(role, taken);
     }
+  }
 
-    /** Leaves the block's weights in {@code scale}, and its scaled features where it returns. */
-    private Tensor scaledFeatures(LayerWeights layer, FitBlocks.Block block) {
-      Tensor y = rows(pruned, block);
-      Workspace.Buffers buffers = work.forTokens(y.rows());
-      decoder.features(layer, y, buffers);
-      Tensor weight = scale.slice(0, y.rows());
-      backend.inverseRms(rows(dense, block), FLOOR, weight);
-      backend.scaledDifference(buffers.gate(), null, weight, buffers.gate());
-      return buffers.gate();
+  /**
+   * {@code ((I + change)^T diag(norm)) [d, d]}: what a matrix behind the norm is multiplied by so
+   * that it does its own norm's work, and sees its aligned input.
+   *
+   * @param change null for none
+   */
+  private Tensor map(@Nullable Tensor change, Tensor norm, TensorArena scratch) {
+    int width = config.hiddenSize();
+    Tensor sum = scratch.allocate(DType.F32, width, width);
+    backend.copy(identity, sum);
+    if (change != null) {
+      backend.add(sum, change);
     }
+    backend.scaledDifference(sum, null, wide(norm, scratch).reshape(width, 1), sum);
+    Tensor transposed = scratch.allocate(DType.F32, width, width);
+    backend.linear(identity, sum, null, transposed);
+    return transposed;
+  }
 
-    private NormalEquations equations() {
-      return new NormalEquations(backend, config.intermediateSize(), config.hiddenSize());
-    }
+  private Tensor mapped(Tensor weight, Tensor map, TensorArena scratch) {
+    Tensor out = scratch.allocate(DType.F32, weight.rows(), weight.columns());
+    backend.linear(wide(weight, scratch), map, null, out);
+    return out;
+  }
 
-    private void gather(NormalEquations seen, NormalEquations unseen) {
-      for (FitBlocks.Block block : blocks.list()) {
-        Tensor features = scaledFeatures(weights, block);
-        long rows = features.rows();
-        Tensor missing = target.slice(0, rows);
-        backend.scaledDifference(
-            rows(dense, block), rows(pruned, block), scale.slice(0, rows), missing);
-        (block.seen() ? seen : unseen).add(features, missing);
-      }
-    }
+  /** The values of a weight in f32. */
+  private Tensor wide(Tensor weight, TensorArena scratch) {
+    return narrow(weight, DType.F32, scratch);
+  }
 
-    private void store() {
-      HostTensor down = make(LayerRole.DOWN);
-      float[] row = new float[config.intermediateSize()];
-      for (int i = 0; i < config.hiddenSize(); i++) {
-        backend.download(ridge.solution().slice(i, i + 1), row);
-        Values.store(row, down, (long) i * row.length);
-      }
-      use(Map.of(LayerRole.DOWN, down));
-    }
+  private Tensor narrow(Tensor values, DType dtype, TensorArena scratch) {
+    Tensor out = scratch.allocate(dtype, values.rows(), values.columns());
+    backend.mix(List.of(new TensorMix(out, new double[] {1}, List.of(values))));
+    return out;
   }
 
   @Override
   public void close() {
-    ridge.close();
-    work.close();
-    blocks.close();
     arena.close();
+    ridge.close();
+    streams.close();
+    blocks.close();
   }
 }

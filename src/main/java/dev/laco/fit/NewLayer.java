@@ -31,8 +31,7 @@ final class NewLayer {
    * @param index in the pruned model
    * @param memory owner of new tensors
    */
-  NewLayer(
-      Backend backend, ModelConfig config, int index, LayerWeights weights, Arena memory) {
+  NewLayer(Backend backend, ModelConfig config, int index, LayerWeights weights, Arena memory) {
     this.backend = backend;
     this.config = config;
     this.index = index;

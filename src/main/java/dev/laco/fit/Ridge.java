@@ -47,8 +47,7 @@ final class Ridge implements AutoCloseable {
 
   /** Bytes on the host and on the device together. */
   static long bytes(long inputs, long outputs) {
-    return inputs * (inputs + outputs) * Double.BYTES
-        + 2 * inputs * outputs * DType.F32.byteSize();
+    return inputs * (inputs + outputs) * Double.BYTES + 2 * inputs * outputs * DType.F32.byteSize();
   }
 
   /**
