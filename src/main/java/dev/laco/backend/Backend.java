@@ -140,10 +140,13 @@ public interface Backend extends AutoCloseable {
   }
 
   /**
-   * One cosine per sequence: {@code a}, {@code b [T, d]}; the rows of a sequence are flattened into
+   * One cosine per sequence, of each of K candidates with one reference: {@code reference [T, d]},
+   * {@code candidates [K * T, d]}, one behind the other; the rows of a sequence are flattened into
    * one vector; {@code a.b / (max(|a|, 1e-8) max(|b|, 1e-8))}. Products f32 or wider, sums f64.
+   *
+   * @return {@code [K * S]}, the sequences of a candidate side by side
    */
-  double[] cosine(Tensor a, Tensor b, TokenBatch batch);
+  double[] cosine(Tensor reference, Tensor candidates, TokenBatch batch);
 
   /**
    * Natural log-probability that row {@code t} of {@code hidden [T, d]} gives to the next token of

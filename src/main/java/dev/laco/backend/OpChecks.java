@@ -102,11 +102,12 @@ public final class OpChecks {
   }
 
   /** See {@link Backend#cosine}. */
-  public static void cosine(Tensor a, Tensor b, TokenBatch batch) {
-    activation("a", a);
-    activation("b", b);
-    shape("a", a, batch.sequences().size(), a.columns());
-    shape("b", b, a.rows(), a.columns());
+  public static void cosine(Tensor reference, Tensor candidates, TokenBatch batch) {
+    activation("reference", reference);
+    activation("candidates", candidates);
+    shape("reference", reference, batch.sequences().size(), reference.columns());
+    long count = Math.max(1, candidates.rows() / reference.rows());
+    shape("candidates", candidates, count * reference.rows(), reference.columns());
   }
 
   /** See {@link Backend#logProbability}. */

@@ -18,8 +18,9 @@ import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.PruneReport;
-import dev.laco.scoring.CachedScorer;
 import dev.laco.scoring.PlannedLayers;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
 import dev.laco.text.CalibrationSet;
 import dev.laco.transformer.CausalLm;
 import java.nio.file.Files;
@@ -78,8 +79,9 @@ final class PruneRun {
       long searchStart = System.nanoTime();
       int sweeps;
       SearchResult result;
-      try (CachedScorer scorer =
-          new CachedScorer(backend, model.config(), weights, source, sequences)) {
+      try (SweepScorer scorer =
+          new SweepScorer(
+              backend, model.config(), weights, source, sequences, SweepOptions.of(1))) {
         LayerCollapse collapse = new LayerCollapse(settings, source, scorer);
         result = threshold != null ? byThreshold(collapse, threshold) : byTarget(collapse, target);
         sweeps = scorer.sweeps();
@@ -161,7 +163,7 @@ final class PruneRun {
       CollapseSettings settings,
       PackedSequences sequences,
       @Nullable EvaluationText evaluation) {
-    long search = CachedScorer.bytes(model.config(), sequences.size());
+    long search = SweepScorer.bytes(model.config(), sequences.size(), SweepOptions.of(1));
     long measure = evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.windows());
     // A mixed layer, at most in f32.
     long scratch = parametersPerLayer() * Float.BYTES;

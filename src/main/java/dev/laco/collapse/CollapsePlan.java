@@ -127,6 +127,16 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
     return i;
   }
 
+  /** How many leading layers are the same mixes as those of {@code other}. */
+  public int commonPrefix(CollapsePlan other) {
+    int most = Math.min(depth(), other.depth());
+    int i = 0;
+    while (i < most && layers.get(i).equals(other.layers.get(i))) {
+      i++;
+    }
+    return i;
+  }
+
   /**
    * Folds the {@code followers} layers after current index {@code base} into it.
    *

@@ -25,6 +25,13 @@ public record LayerMix(
     };
   }
 
+  /** The last original layer that is needed. */
+  public int lastSource() {
+    return Math.max(
+        Math.max(attention.terms().lastKey(), feedForward.terms().lastKey()),
+        norms.terms().lastKey());
+  }
+
   /** True if every tensor is that of original layer {@code layer}, and so is the attention type. */
   public boolean isOriginal(int layer) {
     return base == layer

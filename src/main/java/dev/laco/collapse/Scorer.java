@@ -24,4 +24,9 @@ public interface Scorer {
 
   /** Passes over the original layers so far, the reference run included. */
   int sweeps();
+
+  /** What scoring took so far. */
+  default Work work() {
+    return Work.NONE;
+  }
 }

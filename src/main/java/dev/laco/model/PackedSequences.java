@@ -40,6 +40,22 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
     return new PackedSequences(tokens, offsets, new int[sequences.size()]);
   }
 
+  /** So many copies of all sequences, one behind the other. */
+  public PackedSequences repeated(int copies) {
+    int count = sequences();
+    int[] all = new int[Math.multiplyExact(size(), copies)];
+    int[] starts = new int[copies * count + 1];
+    int[] before = new int[copies * count];
+    for (int copy = 0; copy < copies; copy++) {
+      System.arraycopy(tokens, 0, all, copy * size(), size());
+      System.arraycopy(past, 0, before, copy * count, count);
+      for (int s = 0; s < count; s++) {
+        starts[copy * count + s + 1] = copy * size() + offsets[s + 1];
+      }
+    }
+    return new PackedSequences(all, starts, before);
+  }
+
   /** The next tokens of one sequence of which {@code past} tokens lie in a KV cache. */
   public static PackedSequences continuation(int[] tokens, int past) {
     return new PackedSequences(tokens, new int[] {0, tokens.length}, new int[] {past});

@@ -597,6 +597,12 @@ public abstract class BackendContractTest {
   }
 
   @Test
+  void measuresTheCosinesOfManyCandidatesAtOnce() {
+    PackedSequences tokens = tokens(new int[] {1, 2, 3}, new int[] {4});
+    cosines(tokens, normal(4 * 33), normal(5 * 4 * 33), 33);
+  }
+
+  @Test
   void cosineOfNothingIsZeroAndNaNStaysInItsSequence() {
     PackedSequences tokens = tokens(new int[] {1}, new int[] {2}, new int[] {3});
     float[] a = normal(3 * 50);
@@ -882,7 +888,7 @@ public abstract class BackendContractTest {
         run ->
             run.on.cosine(
                 run.tensor(a, tokens.size(), width),
-                run.tensor(b, tokens.size(), width),
+                run.tensor(b, b.length / width, width),
                 run.batch(tokens));
     close("cosine", Tolerance.COSINE, 1, of(reference, cosine), of(backend, cosine));
   }

@@ -7,7 +7,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.fasterxml.jackson.databind.util.RawValue;
 import dev.laco.Fixtures;
+import dev.laco.apply.PlanApplier;
+import dev.laco.apply.PlanTensors;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.Sha256;
 import dev.laco.checkpoint.TestCheckpoints;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.model.NewWeights;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -149,28 +155,99 @@ class FuzzTest {
     assertNoticed(seen);
   }
 
+  @Test
+  void newTensorsOfPlansWithOtherValues() throws IOException {
+    ObjectNode plan = planWithTensors();
+    List<String> keys = List.of("file", "sha256", "names", "tensors");
+    Random random = new Random(5);
+    Map<Integer, Integer> seen = new TreeMap<>();
+    for (int i = 0; i < 100; i++) {
+      ObjectNode changed = plan.deepCopy();
+      String key = keys.get(random.nextInt(keys.size()));
+      ObjectNode parent = key.equals("tensors") ? changed : (ObjectNode) changed.get("tensors");
+      parent.putRawValue(key, new RawValue(VALUES.get(random.nextInt(VALUES.size()))));
+      seen.merge(apply(changed.toString().getBytes(ISO_8859_1)), 1, Integer::sum);
+    }
+    assertNoticed(seen);
+  }
+
+  @Test
+  void newTensorsOfPlansWithOtherBytes() throws IOException {
+    byte[] original = planWithTensors().toString().getBytes(ISO_8859_1);
+    Random random = new Random(6);
+    Map<Integer, Integer> seen = new TreeMap<>();
+    for (int i = 0; i < 100; i++) {
+      seen.merge(apply(damaged(original, random)), 1, Integer::sum);
+    }
+    assertNoticed(seen);
+  }
+
+  @Test
+  void filesOfNewTensorsWithOtherHeaders() throws IOException {
+    ObjectNode plan = planWithTensors();
+    Path file = folder.resolve("p.safetensors");
+    byte[] original = Files.readAllBytes(file);
+    int header = 8 + (int) ByteBuffer.wrap(original).order(ByteOrder.LITTLE_ENDIAN).getLong();
+    Random random = new Random(7);
+    Map<Integer, Integer> seen = new TreeMap<>();
+    for (int i = 0; i < 100; i++) {
+      byte[] changed = original.clone();
+      for (int n = 0; n <= random.nextInt(3); n++) {
+        changed[random.nextInt(header)] = interesting(random);
+      }
+      TestCheckpoints.writeBytes(file, changed);
+      ((ObjectNode) plan.get("tensors")).put("sha256", Sha256.of(file));
+      seen.merge(apply(plan.toString().getBytes(ISO_8859_1)), 1, Integer::sum);
+    }
+    assertNoticed(seen);
+  }
+
+  /** A plan for the model whose final norm is new, and its file {@code p.safetensors}. */
+  private ObjectNode planWithTensors() {
+    try (Checkpoint checkpoint = Checkpoint.open(model)) {
+      PlanTensors tensors =
+          new PlanTensors(NewWeights.NONE.with(checkpoint.tensor("model.norm.weight")));
+      tensors.write(folder.resolve("p.safetensors"));
+      return CollapsePlan.identity(PlanApplier.source(checkpoint))
+          .withTensors(tensors.named("p.safetensors"))
+          .toJson();
+    }
+  }
+
+  /** Applies a plan of these bytes; returns the exit code. */
+  private int apply(byte[] bytes) {
+    Path plan = TestCheckpoints.writeBytes(folder.resolve("p.json"), bytes);
+    Laco.Run run = Laco.run("apply", plan, model, folder.resolve("out"), "--overwrite");
+    assertOrderly(run, new String(bytes, ISO_8859_1));
+    return run.code();
+  }
+
   private Map<Integer, Integer> mutate(String file, byte[] original, int seed) throws IOException {
     Random random = new Random(seed);
     Map<Integer, Integer> seen = new TreeMap<>();
     for (int i = 0; i < 150; i++) {
-      byte[] changed = original.clone();
-      for (int n = 0; n <= random.nextInt(3); n++) {
-        int at = random.nextInt(changed.length);
-        int until = Math.min(changed.length, at + 1 + random.nextInt(12));
-        changed =
-            switch (random.nextInt(4)) {
-              case 0 -> concat(changed, 0, at, changed, until, changed.length);
-              case 1 -> concat(changed, 0, until, changed, at, changed.length);
-              case 2 -> Arrays.copyOf(changed, Math.max(1, at));
-              default -> {
-                changed[at] = interesting(random);
-                yield changed;
-              }
-            };
-      }
-      seen.merge(check(file, changed), 1, Integer::sum);
+      seen.merge(check(file, damaged(original, random)), 1, Integer::sum);
     }
     return seen;
+  }
+
+  private static byte[] damaged(byte[] original, Random random) {
+    byte[] changed = original.clone();
+    for (int n = 0; n <= random.nextInt(3); n++) {
+      int at = random.nextInt(changed.length);
+      int until = Math.min(changed.length, at + 1 + random.nextInt(12));
+      changed =
+          switch (random.nextInt(4)) {
+            case 0 -> concat(changed, 0, at, changed, until, changed.length);
+            case 1 -> concat(changed, 0, until, changed, at, changed.length);
+            case 2 -> Arrays.copyOf(changed, Math.max(1, at));
+            default -> {
+              changed[at] = interesting(random);
+              yield changed;
+            }
+          };
+    }
+    return changed;
   }
 
   private static byte interesting(Random random) {

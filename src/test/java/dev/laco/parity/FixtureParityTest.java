@@ -22,8 +22,9 @@ import dev.laco.eval.Perplexity;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
-import dev.laco.scoring.CachedScorer;
 import dev.laco.scoring.PlannedLayers;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
 import dev.laco.text.TextWindows;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.Workspace;
@@ -129,13 +130,14 @@ public abstract class FixtureParityTest {
           new CollapsePlan.Source(
               config.architecture().className(), config.numHiddenLayers(), "sha256:test");
       SearchResult result;
-      try (CachedScorer scorer =
-          new CachedScorer(
+      try (SweepScorer scorer =
+          new SweepScorer(
               backend,
               config,
               checkpoint,
               source,
-              PackedSequences.of(Fixtures.tokens(name, "calib")))) {
+              PackedSequences.of(Fixtures.tokens(name, "calib")),
+              SweepOptions.of(1))) {
         result =
             new LayerCollapse(settings(expected), source, scorer)
                 .run(expected.get("threshold").doubleValue(), (trial, progress) -> {});

@@ -17,7 +17,8 @@ import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.model.PackedSequences;
-import dev.laco.scoring.CachedScorer;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
 import java.util.List;
 import java.util.Locale;
 import org.junit.jupiter.api.Test;
@@ -35,13 +36,14 @@ class SearchGridTest {
     try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(FIXTURE));
         Backend backend = CpuBackend.open(Compute.F32, 0)) {
       CollapsePlan.Source source = PlanApplier.source(checkpoint);
-      try (CachedScorer scorer =
-          new CachedScorer(
+      try (SweepScorer scorer =
+          new SweepScorer(
               backend,
               checkpoint.config(),
               checkpoint,
               source,
-              PackedSequences.of(Fixtures.tokens(FIXTURE, "calib")))) {
+              PackedSequences.of(Fixtures.tokens(FIXTURE, "calib")),
+              SweepOptions.of(1))) {
         for (JsonNode run : grid) {
           SearchResult result =
               new LayerCollapse(settings(run), source, scorer)

@@ -105,8 +105,8 @@ public class ForwardingBackend implements Backend {
   }
 
   @Override
-  public double[] cosine(Tensor a, Tensor b, TokenBatch batch) {
-    return backend.cosine(a, b, batch);
+  public double[] cosine(Tensor reference, Tensor candidates, TokenBatch batch) {
+    return backend.cosine(reference, candidates, batch);
   }
 
   @Override

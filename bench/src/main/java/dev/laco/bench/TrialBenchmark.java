@@ -14,7 +14,8 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
-import dev.laco.scoring.CachedScorer;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -59,7 +60,7 @@ public class TrialBenchmark extends Case {
   private ModelConfig config;
   private CollapsePlan original;
   private CollapsePlan candidate;
-  private CachedScorer scorer;
+  private SweepScorer scorer;
   private Score score;
   private long trials;
 
@@ -107,8 +108,8 @@ public class TrialBenchmark extends Case {
                     new ObjectMapper().readTree(file.toFile()).get("calib"), int[][].class)));
   }
 
-  private CachedScorer scorer(Backend on, PackedSequences sequences) {
-    return new CachedScorer(on, config, source, original.source(), sequences);
+  private SweepScorer scorer(Backend on, PackedSequences sequences) {
+    return new SweepScorer(on, config, source, original.source(), sequences, SweepOptions.of(1));
   }
 
   private void verify(PackedSequences calibration) {
@@ -116,8 +117,8 @@ public class TrialBenchmark extends Case {
         PackedSequences.of(List.of(Arrays.copyOf(calibration.tokens(), VERIFIED_TOKENS)));
     double tolerance = Precision.of(precision) == Precision.BF16 ? 2e-3 : 1e-4;
     try (ReferenceBackend reference = new ReferenceBackend(backend.compute());
-        CachedScorer expected = scorer(reference, few);
-        CachedScorer actual = scorer(backend, few)) {
+        SweepScorer expected = scorer(reference, few);
+        SweepScorer actual = scorer(backend, few)) {
       Values.requireClose(
           "similarity",
           actual.score(List.of(candidate)).getFirst().mean(),

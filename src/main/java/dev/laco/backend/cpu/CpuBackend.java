@@ -181,24 +181,29 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
-  public double[] cosine(Tensor a, Tensor b, TokenBatch batch) {
-    MemoryBatch sequences = MemoryBatch.of(batch);
-    OpChecks.cosine(a, b, batch);
-    double[] cosines = new double[batch.sequences().sequences()];
-    long sums = 3 * a.rows();
-    MemorySegment scratch = reductionScratch.atLeast((sums + cosines.length) * Double.BYTES);
+  public double[] cosine(Tensor reference, Tensor candidates, TokenBatch batch) {
+    MemoryBatch tokens = MemoryBatch.of(batch);
+    OpChecks.cosine(reference, candidates, batch);
+    CpuKernels current = kernels();
+    int sequences = batch.sequences().sequences();
+    long rows = reference.rows();
+    int count = Math.toIntExact(candidates.rows() / rows);
+    double[] cosines = new double[count * sequences];
+    long sums = 3 * rows;
+    MemorySegment scratch = reductionScratch.atLeast((sums + sequences) * Double.BYTES);
     MemorySegment out = scratch.asSlice(sums * Double.BYTES);
-    kernels()
-        .cosine(
-            data(a),
-            data(b),
-            a.rows(),
-            a.columns(),
-            sequences.offsets(),
-            cosines.length,
-            scratch,
-            out);
-    MemorySegment.copy(out, JAVA_DOUBLE, 0, cosines, 0, cosines.length);
+    for (int c = 0; c < count; c++) {
+      current.cosine(
+          data(reference),
+          data(candidates.slice(c * rows, (c + 1) * rows)),
+          rows,
+          reference.columns(),
+          tokens.offsets(),
+          sequences,
+          scratch,
+          out);
+      MemorySegment.copy(out, JAVA_DOUBLE, 0, cosines, c * sequences, sequences);
+    }
     return cosines;
   }
 

@@ -398,38 +398,42 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
-  public double[] cosine(Tensor a, Tensor b, TokenBatch batch) {
+  public double[] cosine(Tensor reference, Tensor candidates, TokenBatch batch) {
     CudaBatch tokens = CudaBatch.of(batch);
-    OpChecks.cosine(a, b, batch);
+    OpChecks.cosine(reference, candidates, batch);
     context.enter();
     int sequences = batch.sequences().sequences();
-    int parts = cosineParts(tokens.longest(), a.columns());
-    double[] sums = new double[3 * sequences * parts];
+    int count = Math.toIntExact(candidates.rows() / reference.rows());
+    int parts = cosineParts(tokens.longest(), reference.columns());
+    double[] sums = new double[3 * count * sequences * parts];
     long partial = reductions.atLeast((long) sums.length * Double.BYTES);
-    ArgumentRing.Table candidates = arguments.table(Long.BYTES);
-    candidates.memory().set(JAVA_LONG, 0, address(b));
-    candidates.send();
+    ArgumentRing.Table addresses = arguments.table((long) count * Long.BYTES);
+    long bytes = reference.elements() * Float.BYTES;
+    for (int c = 0; c < count; c++) {
+      addresses.memory().setAtIndex(JAVA_LONG, c, address(candidates) + c * bytes);
+    }
+    addresses.send();
     launcher
         .of(Kernel.COSINE, DType.F32)
-        .pointer(candidates.address())
-        .pointer(address(a))
+        .pointer(addresses.address())
+        .pointer(address(reference))
         .pointer(tokens.offsets())
         .pointer(partial)
-        .int64(a.columns())
+        .int64(reference.columns())
         .int32(sequences)
-        .run(parts, sequences, 1, BLOCK, 0);
+        .run(parts, sequences, count, BLOCK, 0);
     staging.download(partial, MemorySegment.ofArray(sums), stream);
-    double[] cosines = new double[sequences];
-    for (int s = 0; s < sequences; s++) {
+    double[] cosines = new double[count * sequences];
+    for (int c = 0; c < cosines.length; c++) {
       double product = 0;
-      double squaresB = 0;
-      double squaresA = 0;
-      for (int part = s * parts; part < (s + 1) * parts; part++) {
+      double squares = 0;
+      double referenceSquares = 0;
+      for (int part = c * parts; part < (c + 1) * parts; part++) {
         product += sums[3 * part];
-        squaresB += sums[3 * part + 1];
-        squaresA += sums[3 * part + 2];
+        squares += sums[3 * part + 1];
+        referenceSquares += sums[3 * part + 2];
       }
-      cosines[s] = product / (norm(squaresA) * norm(squaresB));
+      cosines[c] = product / (norm(referenceSquares) * norm(squares));
     }
     return cosines;
   }

@@ -178,24 +178,28 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
-  public double[] cosine(Tensor a, Tensor b, TokenBatch batch) {
-    OpChecks.cosine(a, b, batch);
-    MemoryTensor left = MemoryTensor.of(a);
-    MemoryTensor right = MemoryTensor.of(b);
+  public double[] cosine(Tensor reference, Tensor candidates, TokenBatch batch) {
+    OpChecks.cosine(reference, candidates, batch);
+    MemoryTensor left = MemoryTensor.of(reference);
+    MemoryTensor right = MemoryTensor.of(candidates);
     int[] offsets = batch.sequences().offsets();
-    double[] cosines = new double[batch.sequences().sequences()];
-    for (int s = 0; s < cosines.length; s++) {
+    int sequences = batch.sequences().sequences();
+    int count = Math.toIntExact(candidates.rows() / reference.rows());
+    double[] cosines = new double[count * sequences];
+    for (int c = 0; c < cosines.length; c++) {
+      long start = c / sequences * reference.elements();
+      int s = c % sequences;
       double product = 0;
       double leftSquares = 0;
       double rightSquares = 0;
-      for (long i = offsets[s] * a.columns(); i < offsets[s + 1] * a.columns(); i++) {
+      for (long i = offsets[s] * left.columns(); i < offsets[s + 1] * left.columns(); i++) {
         double l = left.get(i);
-        double r = right.get(i);
+        double r = right.get(start + i);
         product += l * r;
         leftSquares += l * l;
         rightSquares += r * r;
       }
-      cosines[s] =
+      cosines[c] =
           product
               / (Math.max(Math.sqrt(leftSquares), 1e-8) * Math.max(Math.sqrt(rightSquares), 1e-8));
     }

@@ -10,7 +10,8 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.model.PackedSequences;
-import dev.laco.scoring.CachedScorer;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
 import java.util.List;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -26,13 +27,14 @@ class CudaSteadyStateTest {
       CollapsePlan.Source source = PlanApplier.source(checkpoint);
       CollapsePlan identity = CollapsePlan.identity(source);
       MergeRule rule = MergeRule.parse("rdsc");
-      try (CachedScorer scorer =
-          new CachedScorer(
+      try (SweepScorer scorer =
+          new SweepScorer(
               backend,
               checkpoint.config(),
               checkpoint,
               source,
-              PackedSequences.of(Fixtures.tokens(fixture, "calib")))) {
+              PackedSequences.of(Fixtures.tokens(fixture, "calib")),
+              SweepOptions.of(1))) {
         // The first trial makes the scratch layer.
         scorer.score(List.of(identity.fold(2, 2, rule, NormsPolicy.MERGE)));
         for (int base = 4; base > 0; base--) {

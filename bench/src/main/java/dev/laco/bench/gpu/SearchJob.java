@@ -12,7 +12,8 @@ import dev.laco.collapse.Scorer;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSpec;
-import dev.laco.scoring.CachedScorer;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
 import java.util.List;
 import java.util.Set;
 
@@ -66,7 +67,7 @@ final class SearchJob implements AutoCloseable {
   /** One search, from nothing but the weights. */
   Result run() {
     long start = System.nanoTime();
-    try (CachedScorer engine = new CachedScorer(weights, config, weights, source, sizes.packed())) {
+    try (SweepScorer engine = new SweepScorer(weights, config, weights, source, sizes.packed(), SweepOptions.of(1))) {
       // A score waits for the reference's pass.
       engine.score(List.of(CollapsePlan.identity(source)));
       long ready = System.nanoTime();
@@ -99,11 +100,11 @@ final class SearchJob implements AutoCloseable {
 
   /** Scores by the engine, decides as the published run did. */
   private final class Decided implements Scorer {
-    private final CachedScorer engine;
+    private final SweepScorer engine;
     private int trials;
     private double bytes;
 
-    Decided(CachedScorer engine) {
+    Decided(SweepScorer engine) {
       this.engine = engine;
     }
 

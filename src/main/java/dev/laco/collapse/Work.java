@@ -1,0 +1,22 @@
+package dev.laco.collapse;
+
+/**
+ * What scoring took, and what it takes at least.
+ *
+ * <p>Operations are the multiplications and additions of matrix products and of attention, two for
+ * each pair of elements; norms, activations and mixing are left out. Bytes are those of layer
+ * weights in the checkpoint's dtype; what a pass reads several times counts once in that pass.
+ *
+ * @param passes over the original layers, the original's own included; a pass may begin behind the
+ *     first layer
+ * @param bytesRead weights of the layers that the passes walked
+ * @param operations that were done
+ * @param floorOperations the original's own pass, and for every plan on whose score something was
+ *     decided its layers from the first on that differs from the original's, once
+ * @param floorBytes the original's layers, once
+ */
+public record Work(
+    long passes, long bytesRead, long operations, long floorOperations, long floorBytes) {
+  /** Nothing yet. */
+  public static final Work NONE = new Work(0, 0, 0, 0, 0);
+}

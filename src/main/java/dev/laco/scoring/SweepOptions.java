@@ -1,0 +1,31 @@
+package dev.laco.scoring;
+
+/**
+ * How a {@link SweepScorer} works.
+ *
+ * @param candidates at most so many plans are carried through one pass, at least 1
+ * @param bytes what buffers may take; what one candidate needs is taken in any case
+ * @param language whether scores tell of next tokens, too
+ */
+public record SweepOptions(int candidates, long bytes, boolean language) {
+  public SweepOptions {
+    if (candidates < 1 || bytes < 0) {
+      throw new IllegalArgumentException(candidates + " candidates in " + bytes + " bytes");
+    }
+  }
+
+  /** So many candidates of similarity alone, with all the buffers that they want. */
+  public static SweepOptions of(int candidates) {
+    return new SweepOptions(candidates, Long.MAX_VALUE, false);
+  }
+
+  /** The same with buffers of at most so many bytes. */
+  public SweepOptions withBytes(long most) {
+    return new SweepOptions(candidates, most, language);
+  }
+
+  /** The same with next tokens. */
+  public SweepOptions withLanguage() {
+    return new SweepOptions(candidates, bytes, true);
+  }
+}

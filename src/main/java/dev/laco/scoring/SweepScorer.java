@@ -1,0 +1,189 @@
+package dev.laco.scoring;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TokenBatch;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.LayerMix;
+import dev.laco.collapse.Score;
+import dev.laco.collapse.Scorer;
+import dev.laco.collapse.Work;
+import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.PackedSequences;
+import dev.laco.model.TensorSource;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.Workspace;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+
+/**
+ * Scores plans against the original model, as many as there is room for in one pass over the
+ * original layers ({@link Sweep}). All calibration sentences run as one packed batch.
+ */
+public final class SweepScorer implements Scorer, AutoCloseable {
+  /** The likelihood of the tokens takes one, the divergence one for each side. */
+  private static final int HEAD_PRODUCTS = 3;
+
+  private final Backend backend;
+  private final CollapsePlan original;
+  private final TensorArena arena;
+  private final Workspace work;
+  private final PlannedLayers layers;
+  private final CausalLm model;
+  private final RepeatedBatches batches;
+  private final PrefixCache cache;
+  private final WorkMeter meter;
+  private final Sweep sweep;
+  private final int candidates;
+  private final boolean language;
+  private final double[] ofTokens;
+
+  /** The original's last states after the norm, {@code [T, d]}. */
+  private final Tensor reference;
+
+  /** A slot for each candidate, {@code [K T, d]}. */
+  private final Tensor states;
+
+  /** Runs the original model once over the calibration set. */
+  public SweepScorer(
+      Backend backend,
+      ModelConfig config,
+      TensorSource source,
+      CollapsePlan.Source planSource,
+      PackedSequences calibration,
+      SweepOptions options) {
+    this.backend = backend;
+    language = options.language();
+    original = CollapsePlan.identity(planSource);
+    long tokens = calibration.size();
+    SweepBuffers buffers =
+        SweepBuffers.within(options.bytes(), config, tokens, options.candidates());
+    candidates = buffers.candidates();
+    arena = backend.arena();
+    work = new Workspace(backend, config, buffers.copies() * tokens);
+    layers = new PlannedLayers(backend, config, source, original, backend::mixedDType);
+    model = new CausalLm(backend, config, source, layers);
+    batches = new RepeatedBatches(model, calibration, buffers.copies());
+    cache = new PrefixCache(backend, original, buffers.cached(), tokens, config.hiddenSize());
+    meter = new WorkMeter(config, source, calibration, language ? HEAD_PRODUCTS : 0);
+    ofTokens = new double[calibration.size()];
+    reference = arena.allocate(DType.F32, tokens, config.hiddenSize());
+    states = arena.allocate(DType.F32, candidates * tokens, config.hiddenSize());
+    sweep = new Sweep(backend, model, layers, batches, cache, work, states, meter);
+    sweep.run(List.of(original));
+    model.finalNorm(states.slice(0, tokens), reference);
+  }
+
+  /** Bytes of buffers for a calibration set of {@code tokens} tokens. */
+  public static long bytes(ModelConfig config, long tokens, SweepOptions options) {
+    return SweepBuffers.within(options.bytes(), config, tokens, options.candidates())
+        .bytes(config, tokens);
+  }
+
+  @Override
+  public List<Score> score(List<CollapsePlan> plans) {
+    if (plans.stream().anyMatch(plan -> plan.tensors() != null)) {
+      throw new IllegalArgumentException("plans with new tensors are not scored");
+    }
+    Set<CollapsePlan> changed = new LinkedHashSet<>(plans);
+    changed.remove(original);
+    List<CollapsePlan> order = bySuffix(changed);
+    Map<CollapsePlan, Score> scores = new HashMap<>();
+    for (int from = 0; from < order.size(); from += candidates) {
+      pass(order.subList(from, Math.min(from + candidates, order.size())), scores);
+    }
+    if (plans.contains(original)) {
+      scores.put(original, scores(reference).getFirst());
+    }
+    return plans.stream().map(scores::get).toList();
+  }
+
+  /**
+   * Plans that end alike lie side by side, so that they run as one batch from where they have
+   * become alike.
+   */
+  private static List<CollapsePlan> bySuffix(Set<CollapsePlan> plans) {
+    Map<LayerMix, Integer> numbers = new HashMap<>();
+    Map<CollapsePlan, int[]> keys = new HashMap<>();
+    for (CollapsePlan plan : plans) {
+      int[] key = new int[plan.depth()];
+      for (int i = 0; i < key.length; i++) {
+        key[i] =
+            numbers.computeIfAbsent(plan.layers().get(key.length - 1 - i), mix -> numbers.size());
+      }
+      keys.put(plan, key);
+    }
+    List<CollapsePlan> order = new ArrayList<>(plans);
+    order.sort(Comparator.comparing(keys::get, Arrays::compare));
+    return order;
+  }
+
+  private void pass(List<CollapsePlan> plans, Map<CollapsePlan, Score> scores) {
+    sweep.run(plans);
+    Tensor last = states.slice(0, (long) plans.size() * batches.tokens());
+    model.finalNorm(last, last);
+    List<Score> found = scores(last);
+    for (int i = 0; i < plans.size(); i++) {
+      scores.put(plans.get(i), found.get(i));
+      meter.decided(plans.get(i));
+    }
+  }
+
+  /** Of candidates whose last states lie one behind the other. */
+  private List<Score> scores(Tensor last) {
+    double[] cosines = backend.cosine(reference, last, batches.of(1));
+    int sentences = batches.of(1).sequences().sequences();
+    List<Score> scores = new ArrayList<>();
+    for (int i = 0; i * sentences < cosines.length; i++) {
+      List<Double> similarities =
+          Arrays.stream(cosines, i * sentences, (i + 1) * sentences).boxed().toList();
+      Tensor hidden = last.slice((long) i * batches.tokens(), (i + 1L) * batches.tokens());
+      scores.add(new Score(similarities, language ? language(hidden) : null));
+    }
+    return scores;
+  }
+
+  /** What the last states of a candidate say of next tokens. */
+  private Score.Language language(Tensor hidden) {
+    TokenBatch batch = batches.of(1);
+    Tensor head = model.head();
+    meter.comparedTokens();
+    backend.logProbability(hidden, head, batch, ofTokens);
+    int scored = batch.sequences().size() - batch.sequences().sequences();
+    double nll = -Arrays.stream(ofTokens).sum() / scored;
+    backend.klDivergence(hidden, reference, head, batch, ofTokens);
+    return new Score.Language(nll, Arrays.stream(ofTokens).sum() / ofTokens.length);
+  }
+
+  @Override
+  public void keep(List<CollapsePlan> plans) {
+    cache.keep(plans);
+  }
+
+  @Override
+  public int sweeps() {
+    return meter.passes();
+  }
+
+  @Override
+  public Work work() {
+    return meter.work(original);
+  }
+
+  @Override
+  public void close() {
+    cache.close();
+    batches.close();
+    layers.close();
+    work.close();
+    arena.close();
+  }
+}

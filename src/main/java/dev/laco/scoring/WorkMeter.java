@@ -1,0 +1,135 @@
+package dev.laco.scoring;
+
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.LayerMix;
+import dev.laco.collapse.Work;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.PackedSequences;
+import dev.laco.model.TensorGroup;
+import dev.laco.model.TensorSource;
+import dev.laco.model.TensorSpec;
+import java.util.BitSet;
+import java.util.EnumMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+
+/** Counts what a scorer does, as {@link Work} defines it. */
+final class WorkMeter {
+  private final ModelConfig config;
+  private final PackedSequences calibration;
+  private final TensorSource source;
+  private final List<TensorSpec> specs;
+  private final long productOperations;
+  private final long headOperations;
+  private final Map<TensorGroup, BitSet> read = new EnumMap<>(TensorGroup.class);
+  private final Set<CollapsePlan> decided = new HashSet<>();
+  private long passes;
+  private long bytesRead;
+  private long operations;
+
+  /**
+   * A meter at zero.
+   *
+   * @param headProducts products by the output matrix for each candidate
+   */
+  WorkMeter(
+      ModelConfig config, TensorSource source, PackedSequences calibration, int headProducts) {
+    this.config = config;
+    this.calibration = calibration;
+    this.source = source;
+    this.specs = config.architecture().layerTensors(config);
+    long matrices =
+        specs.stream()
+            .filter(spec -> spec.shape().size() == 2)
+            .mapToLong(TensorSpec::elements)
+            .sum();
+    this.productOperations = 2L * calibration.size() * matrices;
+    this.headOperations =
+        2L * headProducts * calibration.size() * config.vocabSize() * config.hiddenSize();
+    for (TensorGroup group : TensorGroup.values()) {
+      read.put(group, new BitSet());
+    }
+  }
+
+  void beginPass() {
+    passes++;
+    read.values().forEach(BitSet::clear);
+  }
+
+  /** A layer ran for so many candidates. */
+  void ran(LayerMix mix, int candidates) {
+    operations += candidates * operations(mix);
+    for (TensorGroup group : TensorGroup.values()) {
+      BitSet layers = read.get(group);
+      for (int layer : mix.of(group).terms().keySet()) {
+        if (layers != null && !layers.get(layer)) {
+          layers.set(layer);
+          bytesRead += bytes(layer, group);
+        }
+      }
+    }
+  }
+
+  /** The next tokens of a candidate were compared with the original's. */
+  void comparedTokens() {
+    operations += headOperations;
+  }
+
+  /** Something is decided on the score of a plan. */
+  void decided(CollapsePlan plan) {
+    decided.add(plan);
+  }
+
+  /** Nothing was decided on the score of a plan. */
+  void dropped(CollapsePlan plan) {
+    decided.remove(plan);
+  }
+
+  int passes() {
+    return Math.toIntExact(passes);
+  }
+
+  Work work(CollapsePlan original) {
+    long floor =
+        tail(original, 0)
+            + decided.stream()
+                .mapToLong(plan -> tail(plan, plan.sharedPrefix()) + headOperations)
+                .sum();
+    long once = 0;
+    for (int layer = 0; layer < original.depth(); layer++) {
+      for (TensorGroup group : TensorGroup.values()) {
+        once += bytes(layer, group);
+      }
+    }
+    return new Work(passes, bytesRead, operations, floor, once);
+  }
+
+  private long tail(CollapsePlan plan, int from) {
+    return plan.layers().subList(from, plan.depth()).stream().mapToLong(this::operations).sum();
+  }
+
+  private long operations(LayerMix mix) {
+    long pairs = 0;
+    int window = config.slidingWindows().get(mix.base());
+    for (int s = 0; s < calibration.sequences(); s++) {
+      pairs += pairs(calibration.length(s), window);
+    }
+    return productOperations + 4L * config.numAttentionHeads() * config.headDim() * pairs;
+  }
+
+  /** Pairs of a query and a key that it sees. */
+  private static long pairs(long tokens, int window) {
+    long full = window == 0 ? tokens : Math.min(tokens, window);
+    return full * (full + 1) / 2 + (tokens - full) * full;
+  }
+
+  private long bytes(int layer, TensorGroup group) {
+    return specs.stream()
+        .filter(spec -> spec.role().group() == group)
+        .map(spec -> source.tensor(config.architecture().layerPrefix(layer) + spec.suffix()))
+        .mapToLong(tensor -> tensor.data().byteSize())
+        .sum();
+  }
+}
