@@ -23,6 +23,7 @@ final class Ridge implements AutoCloseable {
 
   private final Backend backend;
   private final List<Double> lambdas;
+  private final int threads;
   private final MemoryArena host = new MemoryArena();
   private final TensorArena arena;
   private final MemorySegment matrix;
@@ -34,10 +35,12 @@ final class Ridge implements AutoCloseable {
    * Room for problems of at most so many inputs and outputs.
    *
    * @param lambdas to choose from, ascending
+   * @param threads that solve
    */
-  Ridge(Backend backend, long inputs, long outputs, List<Double> lambdas) {
+  Ridge(Backend backend, long inputs, long outputs, List<Double> lambdas, int threads) {
     this.backend = backend;
     this.lambdas = List.copyOf(lambdas);
+    this.threads = threads;
     matrix = host.allocate(inputs * inputs * Double.BYTES);
     right = host.allocate(inputs * outputs * Double.BYTES);
     arena = backend.arena();
@@ -130,7 +133,8 @@ final class Ridge implements AutoCloseable {
         matrix.asSlice(0, inputs * inputs * Double.BYTES),
         right.asSlice(0, inputs * moments.outputs() * Double.BYTES),
         inputs,
-        moments.outputs());
+        moments.outputs(),
+        threads);
     Tensor out = shaped(change, moments);
     float[] row = new float[Math.toIntExact(inputs)];
     for (long output = 0; output < moments.outputs(); output++) {
