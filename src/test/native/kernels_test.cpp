@@ -39,6 +39,12 @@ int32_t laco_cpu_features();
                              int64_t, double*, double*);                                           \
   int32_t laco_log_probability_##tier(const float*, int64_t, int64_t, int64_t, const int32_t*,     \
                                       float*, double*, float*);                                    \
+  int32_t laco_kl_divergence_##tier(const float*, const float*, int64_t, int64_t, int64_t,         \
+                                    double*);                                                      \
+  int32_t laco_inverse_rms_##tier(const float*, double, int64_t, int64_t, float*);                 \
+  int32_t laco_scaled_difference_##tier(const float*, const float*, const float*, int64_t,         \
+                                        int64_t, float*);                                          \
+  int32_t laco_add_squares_##tier(const float*, int64_t, int64_t, float*);                         \
   int32_t laco_widen_##tier(const void*, int32_t, int64_t, float*);                                \
   int32_t laco_narrow_##tier(const float*, int64_t, void*, int32_t);
 LACO_DECLARE(0)
@@ -63,6 +69,10 @@ struct Kernels {
   decltype(&laco_mix_0) mix;
   decltype(&laco_cosine_0) cosine;
   decltype(&laco_log_probability_0) log_probability;
+  decltype(&laco_kl_divergence_0) kl_divergence;
+  decltype(&laco_inverse_rms_0) inverse_rms;
+  decltype(&laco_scaled_difference_0) scaled_difference;
+  decltype(&laco_add_squares_0) add_squares;
   decltype(&laco_widen_0) widen;
   decltype(&laco_narrow_0) narrow;
 };
@@ -72,7 +82,9 @@ struct Kernels {
     tier, needs, laco_embed_##tier, laco_rms_norm_##tier, laco_linear_rows_##tier,                 \
         laco_add_bias_##tier, laco_rope_##tier, laco_attention_scratch_##tier,                     \
         laco_attention_##tier, laco_gated_activation_##tier, laco_add_##tier, laco_mix_##tier,     \
-        laco_cosine_##tier, laco_log_probability_##tier, laco_widen_##tier, laco_narrow_##tier     \
+        laco_cosine_##tier, laco_log_probability_##tier, laco_kl_divergence_##tier,                \
+        laco_inverse_rms_##tier, laco_scaled_difference_##tier, laco_add_squares_##tier,           \
+        laco_widen_##tier, laco_narrow_##tier                                                      \
   }
 
 const Kernels kTiers[] = {LACO_TABLE(0, 0), LACO_TABLE(1, 1), LACO_TABLE(2, 2)};
@@ -462,6 +474,85 @@ void test_log_probability(const Kernels& k) {
   });
 }
 
+void test_kl_divergence(const Kernels& k) {
+  each("kl_divergence", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
+    // Two panels of n and n + 1 entries, the second with what may be larger logits; the second row is the
+    // same in both.
+    auto large = [] { return 3 * normal(); };
+    Floats first(2 * n, side), second(2 * (n + 1), side, large);
+    Floats first_reference(2 * n, side), second_reference(2 * (n + 1), side, large);
+    const auto bytes = static_cast<size_t>(n) * sizeof(float);
+    std::memcpy(first_reference.data() + n, first.data() + n, bytes);
+    std::memcpy(second_reference.data() + n + 1, second.data() + n + 1, bytes + sizeof(float));
+    Guarded memory(10 * sizeof(double), side);
+    double* state = memory.as<double>();
+    check(k.kl_divergence(first.data(), first_reference.data(), 2, n, 0, state) == 0, "status");
+    check(k.kl_divergence(second.data(), second_reference.data(), 2, n + 1, n, state) == 0, "status");
+    double sum = 0, reference_sum = 0, difference = 0;
+    for (int64_t i = 0; i < 2 * n + 1; i++) {
+      const double h = i < n ? first[i] : second[i - n];
+      const double r = i < n ? first_reference[i] : second_reference[i - n];
+      sum += std::exp(h);
+      reference_sum += std::exp(r);
+      difference += std::exp(r) * (r - h);
+    }
+    close(state[0] + std::log(state[1]), std::log(reference_sum), 2e-6, 0);
+    close(state[2] / state[1], difference / reference_sum, 2e-5, 0);
+    close(state[3] + std::log(state[4]), std::log(sum), 2e-6, 0);
+    close(state[5], state[8], 0, 1);
+    close(state[6], state[9], 0, 1);
+    close(state[7], 0, 0, 1);
+  });
+  current = "kl_divergence of what is impossible";
+  const float logits[] = {1, -INFINITY, 2, -INFINITY}, reference[] = {1, 2, -INFINITY, -INFINITY};
+  double state[5];
+  check(k.kl_divergence(logits, reference, 1, 4, 0, state) == 0, "status");
+  close(state[2], INFINITY, 0, 0);
+  check(k.kl_divergence(reference, reference, 1, 4, 0, state) == 0, "status");
+  close(state[2], 0, 0, 0);
+}
+
+void test_rows_and_columns(const Kernels& k) {
+  each("inverse_rms", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
+    Floats x(3 * n, side), out(3, side, unset);
+    std::memset(x.data(), 0, static_cast<size_t>(n) * 4);
+    x.data()[3 * n - 1] = unset();
+    check(k.inverse_rms(x.data(), 1e-6, 3, n, out.data()) == 0, "status");
+    double squares = 0;
+    for (int64_t i = n; i < 2 * n; i++) {
+      squares += x[i] * x[i] / static_cast<double>(n);
+    }
+    const double expected = 1 / std::sqrt(std::fmax(squares, 1e-6));
+    close(out[0], 1e3, 1e-3, 0);
+    close(out[1], expected, 1e-6 * expected, 1);
+    check(std::isnan(out[2]), "NaN is kept");
+  });
+  each("scaled_difference", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t in_place) {
+    Floats a(2 * n, side), b(2 * n, side), scale(2, side), own(2 * n, side, unset);
+    Floats& out = in_place ? b : own;
+    check(k.scaled_difference(a.data(), b.data(), scale.data(), 2, n, out.data()) == 0, "status");
+    for (int64_t i = 0; i < 2 * n; i++) {
+      close(out[i], scale[i / n] * (a[i] - b.before(i)), 1e-5, i);
+    }
+    check(k.scaled_difference(a.data(), nullptr, scale.data(), 2, n, a.data()) == 0, "status");
+    for (int64_t i = 0; i < 2 * n; i++) {
+      close(a[i], scale[i / n] * a.before(i), 1e-6, i);
+    }
+  });
+  each("add_squares", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t) {
+    const int64_t rows = 1 + 18 * dtype;
+    Floats x(rows * n, side), out(n, side);
+    check(k.add_squares(x.data(), rows, n, out.data()) == 0, "status");
+    for (int64_t i = 0; i < n; i++) {
+      double sum = out.before(i);
+      for (int64_t r = 0; r < rows; r++) {
+        sum += x[r * n + i] * x[r * n + i];
+      }
+      close(out[i], sum, 1e-6 * (4 + std::abs(sum)), i);
+    }
+  });
+}
+
 void test_attention(const Kernels& k) {
   for (int64_t width : {1, 3, 4, 7, 8, 15, 16, 17, 32, 33, 64, 80, 128}) {
     for (int64_t window : {0, 1, 5, 70}) {
@@ -528,6 +619,8 @@ int main() {
     test_rope(k);
     test_cosine(k);
     test_log_probability(k);
+    test_kl_divergence(k);
+    test_rows_and_columns(k);
     test_attention(k);
     std::printf("tier %d: all kernels agree\n", k.tier);
   }

@@ -1,4 +1,6 @@
 // norm.cu against the definitions in f64.
+#include <algorithm>
+
 #include "check.hpp"
 
 namespace {
@@ -175,4 +177,28 @@ TEST(norm_keeps_nan_and_infinity_to_their_row) {
 
 TEST(norm_of_rows_far_from_zero_cancels_nothing) {
   run<float>({2, 1000, 256, false, true}, check::random<float>(2000), 1000);
+}
+
+TEST(inverse_rms_takes_every_width_alignment_and_block) {
+  for (size_t columns : {1, 3, 4, 7, 32, 33, 127, 257, 512, 4099, 9000}) {
+    for (unsigned threads : {32, 256, 512}) {
+      for (size_t shift : {0, 1}) {
+        std::vector<float> x = check::random<float>(3 * columns);
+        std::fill(x.begin(), x.begin() + static_cast<int64_t>(columns), 0.0f);
+        x.back() = NAN;
+        check::Buffer<float> device(x, shift), out(3);
+        check::launch("laco_inverse_rms_f32_v1", 3, threads, 0, static_cast<const float*>(device.data()),
+                      out.data(), static_cast<int64_t>(columns), 1e-6f);
+        double mean = 0;
+        for (size_t i = columns; i < 2 * columns; i++) {
+          mean += check::wide(x[i]) * check::wide(x[i]) / static_cast<double>(columns);
+        }
+        const double expected = 1 / std::sqrt(std::max(mean, 1e-6));
+        const std::string what = std::to_string(columns) + " columns, " + std::to_string(threads) + " threads";
+        CHECK_CLOSE(check::wide(out[0]), 1e3, 1e-3, what);
+        CHECK_CLOSE(check::wide(out[1]), expected, kTolerance * expected, what);
+        CHECK_CLOSE(check::wide(out[2]), static_cast<double>(NAN), 0, what);
+      }
+    }
+  }
 }

@@ -26,6 +26,7 @@ class ArchitectureTest {
           Map.entry("model", Set.of()),
           Map.entry("text", Set.of()),
           Map.entry("ffi", Set.of()),
+          Map.entry("linalg", Set.of("ffi")),
           Map.entry("backend", Set.of("model")),
           Map.entry("backend.reference", Set.of("backend", "model")),
           Map.entry("backend.cpu", Set.of("backend", "model", "ffi")),

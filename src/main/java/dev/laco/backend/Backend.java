@@ -22,6 +22,11 @@ public interface Backend extends AutoCloseable {
 
   Compute compute();
 
+  /** Threads that work in this process on behalf of the backend may take. */
+  default int hostThreads() {
+    return Runtime.getRuntime().availableProcessors();
+  }
+
   /**
    * A weight of rank 1 (one row) or 2, made usable on the device; on a CPU the bytes stay where
    * they are.

@@ -33,6 +33,11 @@ public class ForwardingBackend implements Backend {
   }
 
   @Override
+  public int hostThreads() {
+    return backend.hostThreads();
+  }
+
+  @Override
   public Tensor weight(HostTensor tensor) {
     return backend.weight(tensor);
   }

@@ -86,6 +86,11 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
+  public int hostThreads() {
+    return threads;
+  }
+
+  @Override
   public void embed(Tensor table, TokenBatch batch, Tensor out) {
     MemoryBatch tokens = MemoryBatch.of(batch);
     OpChecks.embed(table, batch, tokens.maxToken(), out);

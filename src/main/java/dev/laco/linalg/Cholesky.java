@@ -1,0 +1,56 @@
+package dev.laco.linalg;
+
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+
+import java.lang.foreign.MemorySegment;
+
+/** Solves linear systems whose matrix is symmetric and positive definite. */
+public final class Cholesky {
+  private Cholesky() {}
+
+  /**
+   * Solves {@code A x = b} for {@code r} right-hand sides at once, by {@code A = L L^T}.
+   *
+   * @param a {@code [n, n]} f64 row-major, of which the lower triangle is read; holds the factor
+   *     afterwards
+   * @param b {@code [r, n]} f64, a right-hand side in each row; holds the solutions afterwards
+   * @param threads that may work on it; the last bits of the solutions may depend on their number
+   * @throws NotPositiveDefiniteException if {@code A} is not positive definite to f64; {@code a}
+   *     and {@code b} hold nothing of use then
+   * @throws dev.laco.ResourceException if there is no OpenBLAS
+   */
+  public static void solve(MemorySegment a, MemorySegment b, long n, long r, int threads) {
+    check("a", a, n, n);
+    check("b", b, r, n);
+    if (threads < 1) {
+      throw new IllegalArgumentException(threads + " threads");
+    }
+    OpenBlas blas = OpenBlas.get();
+    blas.setThreads(threads);
+    int order = blas.factor(a, (int) n);
+    if (order != 0) {
+      throw new NotPositiveDefiniteException(order, n);
+    }
+    // OpenBLAS compares pivots with 0 only: NaN passes.
+    for (long i = 0; i < n; i++) {
+      if (!(a.get(JAVA_DOUBLE, i * (n + 1) * Double.BYTES) < Double.POSITIVE_INFINITY)) {
+        throw new NotPositiveDefiniteException(i + 1, n);
+      }
+    }
+    blas.solveTriangular(a, b, (int) n, (int) r, true);
+    blas.solveTriangular(a, b, (int) n, (int) r, false);
+  }
+
+  private static void check(String name, MemorySegment matrix, long rows, long columns) {
+    if (rows < 1
+        || columns < 1
+        || Math.max(rows, columns) > Integer.MAX_VALUE
+        || !matrix.isNative()
+        || matrix.address() % Double.BYTES != 0
+        || matrix.byteSize() != rows * columns * Double.BYTES) {
+      throw new IllegalArgumentException(
+          "%s has %d bytes, must be [%d, %d] f64, aligned and off the heap"
+              .formatted(name, matrix.byteSize(), rows, columns));
+    }
+  }
+}

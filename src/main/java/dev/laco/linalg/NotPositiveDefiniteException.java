@@ -1,0 +1,16 @@
+package dev.laco.linalg;
+
+/** A matrix that has no Cholesky factor: singular to f64, indefinite, or not finite. */
+public final class NotPositiveDefiniteException extends ArithmeticException {
+  private static final long serialVersionUID = 1L;
+
+  /**
+   * @param order of the smallest leading minor that is not positive
+   * @param n of the matrix
+   */
+  NotPositiveDefiniteException(long order, long n) {
+    super(
+        "the matrix is not positive definite: its leading minor of order %d of %d is not positive"
+            .formatted(order, n));
+  }
+}

@@ -1,0 +1,135 @@
+package dev.laco.linalg;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import dev.laco.ffi.Downcalls;
+import dev.laco.ffi.Environment;
+import dev.laco.ffi.LibrarySearch;
+import dev.laco.ffi.NativeLibrary;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * OpenBLAS's LAPACK and CBLAS as far as they are used, loaded once per process. Matrices are
+ * column-major to it: our lower triangle is its upper one.
+ */
+final class OpenBlas {
+  private static final String RESOURCES = "/org/bytedeco/openblas/linux-x86_64/";
+
+  private static final int COLUMN_MAJOR = 102;
+  private static final int NOT_TRANSPOSED = 111;
+  private static final int TRANSPOSED = 112;
+  private static final int UPPER = 121;
+  private static final int NON_UNIT = 131;
+  private static final int LEFT = 141;
+
+  /** {@code void openblas_set_num_threads(int threads)}. */
+  private static final MethodHandle SET_THREADS = Downcalls.ofVoid(JAVA_INT);
+
+  /** {@code void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info)}. */
+  private static final MethodHandle POTRF =
+      Downcalls.ofVoid(ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+
+  /**
+   * {@code void cblas_dtrsm(int order, int side, int uplo, int transpose, int diagonal, int m, int
+   * n, double alpha, const double *a, int lda, double *b, int ldb)}.
+   */
+  private static final MethodHandle TRSM =
+      Downcalls.ofVoid(
+          JAVA_INT,
+          JAVA_INT,
+          JAVA_INT,
+          JAVA_INT,
+          JAVA_INT,
+          JAVA_INT,
+          JAVA_INT,
+          JAVA_DOUBLE,
+          ADDRESS,
+          JAVA_INT,
+          ADDRESS,
+          JAVA_INT);
+
+  private static @Nullable OpenBlas loaded;
+
+  private final MemorySegment setThreads;
+  private final MemorySegment potrf;
+  private final MemorySegment trsm;
+
+  private OpenBlas(NativeLibrary library) {
+    this.setThreads = library.function("openblas_set_num_threads");
+    this.potrf = library.function("dpotrf_");
+    this.trsm = library.function("cblas_dtrsm");
+  }
+
+  /**
+   * The library.
+   *
+   * @throws dev.laco.ResourceException if it cannot be loaded
+   */
+  static synchronized OpenBlas get() {
+    if (loaded == null) {
+      loaded = new OpenBlas(load());
+    }
+    return loaded;
+  }
+
+  private static NativeLibrary load() {
+    // Read once, when it is loaded. By default its threads spin for 2^26 clocks after each piece of
+    // work; with 2^4, the least there is, they go to sleep.
+    Environment.setDefault("OPENBLAS_THREAD_TIMEOUT", "4");
+    // The build in the class path needs these, which the dynamic linker does not look for beside
+    // it.
+    for (String needed : new String[] {"libgcc_s.so.1", "libquadmath.so.0", "libgfortran.so.5"}) {
+      new LibrarySearch(needed).soname(needed).cachedResource(RESOURCES + needed);
+    }
+    return new LibrarySearch("openblas")
+        .cachedResource(RESOURCES + "libopenblas.so.0")
+        .soname("libopenblas.so.0")
+        .load();
+  }
+
+  /** Threads of what is called from now on. */
+  void setThreads(int threads) {
+    try {
+      SET_THREADS.invokeExact(setThreads, threads);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  /**
+   * Factors {@code a [n, n]} in place.
+   *
+   * @return 0, or the order of the smallest leading minor that is not positive
+   */
+  int factor(MemorySegment a, int n) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment uplo = arena.allocateFrom("U");
+      MemorySegment order = arena.allocateFrom(JAVA_INT, n);
+      MemorySegment info = arena.allocate(JAVA_INT);
+      try {
+        POTRF.invokeExact(potrf, uplo, order, a, order, info);
+      } catch (Throwable unexpected) {
+        throw new AssertionError(unexpected);
+      }
+      return info.get(JAVA_INT, 0);
+    }
+  }
+
+  /**
+   * Solves in place for the rows of {@code b [r, n]} with the factor in {@code a [n, n]}: {@code L}
+   * first, then {@code L^T}.
+   */
+  void solveTriangular(MemorySegment a, MemorySegment b, int n, int r, boolean first) {
+    int transpose = first ? TRANSPOSED : NOT_TRANSPOSED;
+    try {
+      TRSM.invokeExact(trsm, COLUMN_MAJOR, LEFT, UPPER, transpose, NON_UNIT, n, r, 1.0, a, n, b, n);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+}
