@@ -63,6 +63,11 @@ final class Console {
     out.flush();
   }
 
+  /** Why a command ends without what it was asked for; one line. */
+  void error(String text) {
+    err.println("laco: " + text);
+  }
+
   void warning(String text) {
     err.println("laco: warning: " + text);
   }

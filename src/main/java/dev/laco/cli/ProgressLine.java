@@ -31,6 +31,13 @@ final class ProgressLine implements AutoCloseable {
     }
   }
 
+  /** Shows a few words beside the bar. */
+  void note(String text) {
+    if (bar != null) {
+      bar.setExtraMessage(text);
+    }
+  }
+
   @Override
   public void close() {
     if (bar != null) {

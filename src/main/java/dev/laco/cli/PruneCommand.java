@@ -109,7 +109,11 @@ final class PruneCommand implements Callable<Integer> {
       requireConfigOfAnyDepth(open);
       PlanFiles plan = planFile == null ? null : PlanFiles.add(files, planFile);
       SideFiles.SideFile report = reportPath == null ? null : files.add("--report", reportPath);
-      PruneRun.Outcome outcome = new PruneRun(this, console, open).run(start);
+      PruneRun.Outcome outcome;
+      try (BestSoFar best = new BestSoFar(console, files, plan)) {
+        files.whenInterrupted(best::save);
+        outcome = new PruneRun(this, console, open, best).run(start);
+      }
       ObjectNode json = writeAll(console, open, outcome, plan, report);
       files.publish();
       sayWhere(console, reportPath);

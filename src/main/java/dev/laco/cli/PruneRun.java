@@ -6,11 +6,7 @@ import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.collapse.CollapsePlan;
-import dev.laco.collapse.CollapseSettings;
-import dev.laco.collapse.LayerCollapse;
 import dev.laco.collapse.SearchResult;
-import dev.laco.collapse.Trial;
-import dev.laco.collapse.TrialListener;
 import dev.laco.eval.Perplexity;
 import dev.laco.model.Architecture;
 import dev.laco.model.NewWeights;
@@ -25,9 +21,7 @@ import dev.laco.text.CalibrationSet;
 import dev.laco.transformer.CausalLm;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Arrays;
 import java.util.Locale;
-import java.util.Objects;
 import java.util.function.Function;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -43,11 +37,13 @@ final class PruneRun {
   private final PruneCommand command;
   private final Console console;
   private final OpenModel model;
+  private final BestSoFar best;
 
-  PruneRun(PruneCommand command, Console console, OpenModel model) {
+  PruneRun(PruneCommand command, Console console, OpenModel model, BestSoFar best) {
     this.command = command;
     this.console = console;
     this.model = model;
+    this.best = best;
   }
 
   /**
@@ -62,16 +58,15 @@ final class PruneRun {
   Outcome run(long start) {
     int depth = model.config().numHiddenLayers();
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
-    CollapseSettings settings = command.search.settings(depth);
-    Double threshold = command.search.threshold();
-    int target = command.search.targetLayers(depth);
+    SearchOptions.Chosen search = command.search.choose(model);
+    SweepOptions sweep = sweep(search);
     CalibrationSet calibration = calibration();
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
     EvaluationText evaluation = evaluationOrNull();
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
       announce(choice, calibration, sequences);
-      MemoryPlan memory = memory(backend, settings, sequences, evaluation);
+      MemoryPlan memory = memory(backend, search.mergedAtOnce(), sweep, sequences, evaluation);
       console.line("memory", "%s", memory.describe(backend));
       TensorSource weights = memory.weights(backend);
       requireFiniteOutsideLayers();
@@ -80,12 +75,13 @@ final class PruneRun {
       int sweeps;
       SearchResult result;
       try (SweepScorer scorer =
-          new SweepScorer(
-              backend, model.config(), weights, source, sequences, SweepOptions.of(1))) {
-        LayerCollapse collapse = new LayerCollapse(settings, source, scorer);
-        result = threshold != null ? byThreshold(collapse, threshold) : byTarget(collapse, target);
+          new SweepScorer(backend, model.config(), weights, source, sequences, sweep)) {
+        SearchLines lines = new SearchLines(console, best);
+        SearchLines.SearchRun run = listener -> search.search().run(source, scorer, listener);
+        result = search.isOneLoop() ? lines.follow(run) : lines.summarise(run, search.objective());
         sweeps = scorer.sweeps();
       }
+      best.set(result.plan());
       double searchSeconds = seconds(searchStart);
       PlanTensors newTensors = new PlanTensors(NewWeights.NONE);
       PruneReport.Quality quality =
@@ -105,7 +101,7 @@ final class PruneRun {
       }
       sayQuality(quality);
       String device = backend.device();
-      ObjectNode options = options(calibration, sequences, threshold == null ? target : null);
+      ObjectNode settings = settings(search, calibration, sequences);
       return new Outcome(
           result.plan(),
           newTensors,
@@ -113,7 +109,6 @@ final class PruneRun {
               new PruneReport(
                   modelJson(),
                   settings,
-                  options,
                   device,
                   result,
                   parametersIn,
@@ -158,22 +153,33 @@ final class PruneRun {
     calibration.warnings().forEach(console::warning);
   }
 
+  /** What one pass carries: it must not depend on what happens to be free, or no run repeats. */
+  private SweepOptions sweep(SearchOptions.Chosen search) {
+    SweepOptions wanted = SweepOptions.of(search.candidates());
+    ByteSize most = command.device.memory;
+    SweepOptions bounded =
+        most == null
+            ? wanted
+            : wanted.withBytes(Math.max(0, most.bytes() - parametersPerLayer() * Float.BYTES));
+    return search.objective().needsLanguage() ? bounded.withLanguage() : bounded;
+  }
+
   private MemoryPlan memory(
       Backend backend,
-      CollapseSettings settings,
+      int mergedAtOnce,
+      SweepOptions sweep,
       PackedSequences sequences,
       @Nullable EvaluationText evaluation) {
-    long search = SweepScorer.bytes(model.config(), sequences.size(), SweepOptions.of(1));
+    long search = SweepScorer.bytes(model.config(), sequences.size(), sweep);
     long measure = evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.windows());
     // A mixed layer, at most in f32.
     long scratch = parametersPerLayer() * Float.BYTES;
-    double[] coefficients = settings.rule().coefficients(settings.mergeLayers() - 1);
     return MemoryPlan.of(
         backend,
         model.checkpoint(),
         command.device,
         Math.max(search, measure) + scratch,
-        (int) Arrays.stream(coefficients).filter(coefficient -> coefficient != 0).count(),
+        mergedAtOnce,
         "use fewer or shorter calibration sentences");
   }
 
@@ -189,55 +195,6 @@ final class PruneRun {
     return model.config().architecture().layerTensors(model.config()).stream()
         .mapToLong(TensorSpec::elements)
         .sum();
-  }
-
-  private SearchResult byThreshold(LayerCollapse collapse, double threshold) {
-    trialHeader();
-    try (ProgressLine progress = console.progress("search")) {
-      TrialListener advance = report(progress);
-      return collapse.run(
-          threshold,
-          (trial, share) -> {
-            say(trial);
-            advance.onTrial(trial, share);
-          });
-    }
-  }
-
-  private SearchResult byTarget(LayerCollapse collapse, int target) {
-    SearchResult result;
-    try (ProgressLine progress = console.progress("search")) {
-      result = collapse.reach(target, report(progress));
-    }
-    console.line(
-        "search",
-        "a depth of %d layers is reached at threshold %.6f",
-        target,
-        Objects.requireNonNull(result.threshold()));
-    trialHeader();
-    result.trials().forEach(this::say);
-    return result;
-  }
-
-  private static TrialListener report(ProgressLine progress) {
-    return (trial, share) -> progress.update(Math.round(share * 1000), 1000);
-  }
-
-  private void trialHeader() {
-    console.plain("trial  base  merged  similarity  decision  depth");
-  }
-
-  private void say(Trial trial) {
-    console.plain(
-        String.format(
-            Locale.ROOT,
-            "%5d  %4d  %6d  %10.6f  %s  %5d",
-            trial.step(),
-            trial.base(),
-            trial.merged(),
-            trial.score().mean(),
-            trial.accepted() ? "accepted" : "rejected",
-            trial.layersAfter()));
   }
 
   private PruneReport.Quality quality(
@@ -305,13 +262,10 @@ final class PruneRun {
         .put("digest", model.checkpoint().digest());
   }
 
-  private ObjectNode options(
-      CalibrationSet calibration, PackedSequences sequences, @Nullable Integer target) {
-    ObjectNode options = JsonNodeFactory.instance.objectNode();
-    if (target != null) {
-      options.put("targetLayers", target);
-    }
-    return options
+  private ObjectNode settings(
+      SearchOptions.Chosen search, CalibrationSet calibration, PackedSequences sequences) {
+    return search
+        .settings()
         .put("compute", command.device.compute.name().toLowerCase(Locale.ROOT))
         .put("calibration", calibration.name())
         .put("calibrationSentences", sequences.sequences())

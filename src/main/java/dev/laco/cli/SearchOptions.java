@@ -1,21 +1,62 @@
 package dev.laco.cli;
 
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.UsageException;
+import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapseSettings;
+import dev.laco.collapse.LayerCollapse;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
-import java.math.BigDecimal;
+import dev.laco.collapse.Objective;
+import dev.laco.collapse.Scorer;
+import dev.laco.collapse.SearchBudget;
+import dev.laco.collapse.SearchResult;
+import dev.laco.collapse.SpanSearch;
+import dev.laco.collapse.SpanSettings;
+import dev.laco.collapse.TrialListener;
+import java.util.List;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Option;
 
-/** The numbers of the collapse loop. */
+/** What is searched for, and how. */
 final class SearchOptions {
-  private static final BigDecimal DEFAULT_RATIO = new BigDecimal("0.25");
+  /** What a search for a size makes as good as it can unless told otherwise. */
+  static final Objective DEFAULT_OBJECTIVE = Objective.COSINE;
+
+  /** As many as use a processor or a device well; more only take room. */
+  private static final int CANDIDATES = 32;
+
   private static final int DEFAULT_MERGE_LAYERS = 4;
   private static final int DEFAULT_INTERVAL = 2;
 
   @ArgGroup @Nullable Goal goal;
+
+  @Option(
+      names = "--search",
+      paramLabel = "laco|greedy|beam",
+      description =
+          "How a size is searched for: the paper's loop with its threshold solved for, the best next merge anywhere, or"
+              + " several best models at every depth. Default: beam; with --threshold it is laco.")
+  @Nullable Strategy strategy;
+
+  @Option(
+      names = "--search-budget",
+      paramLabel = "60s|40sweeps",
+      description =
+          "End a search for a size after so many seconds, or passes over the model, with the best found. Default: none.")
+  @Nullable String budget;
+
+  @Option(
+      names = "--objective",
+      paramLabel = "cosine|kl|nll",
+      description =
+          "What greedy and beam make as good as they can on the calibration text: similarity of the last hidden states,"
+              + " divergence of the next token's distribution from the original's, or its negative log-likelihood."
+              + " Default: cosine.")
+  @Nullable Objective objective;
 
   @Option(
       names = "--merge-layers",
@@ -27,7 +68,8 @@ final class SearchOptions {
   @Option(
       names = "--interval",
       paramLabel = "I",
-      description = "Layers that the base moves down after an accepted merge. Default: 2.")
+      description =
+          "Layers that the base of the paper's loop moves down after an accepted merge. Default: 2.")
   @Nullable Integer interval;
 
   @Option(names = "--lowest", paramLabel = "L", description = "Lowest base layer. Default: 1.")
@@ -36,16 +78,17 @@ final class SearchOptions {
   @Option(
       names = "--highest",
       paramLabel = "H",
-      description = "Exclusive end: the first base tried is H - C. Default: the depth.")
+      description =
+          "Exclusive end of the layers that are merged: the loop's first base is H - C. Default: the depth.")
   @Nullable Integer highest;
 
   @Option(
       names = "--rule",
       paramLabel = "RULE",
-      defaultValue = "replace",
       description =
-          "How layers are merged: replace (the published code), rdsc (Eq. 1), rdsc:LAMBDA, mean or drop. Default: ${DEFAULT-VALUE}.")
-  String rule;
+          "How layers are merged: replace (the published code), rdsc (Eq. 1), rdsc:LAMBDA, mean, drop, or auto, the best of"
+              + " them for each span. Default: auto; of the paper's loop replace.")
+  @Nullable String rule;
 
   @Option(
       names = "--norms",
@@ -54,46 +97,80 @@ final class SearchOptions {
           "Norms and biases: keep the base's, or merge them like matrices. Default: the rule's.")
   @Nullable NormsPolicy norms;
 
-  /** When the loop is done: one of these. */
-  static final class Goal {
+  /** When the search is done: at a threshold, or at a size. */
+  static final class Goal extends TargetSize {
     @Option(
         names = "--threshold",
         paramLabel = "T",
-        description = "Accept merges of mean similarity above T, -1 to 1.")
+        description = "Accept merges of mean similarity above T, -1 to 1: the paper's loop.")
     @Nullable Double threshold;
-
-    @Option(
-        names = "--target-layers",
-        paramLabel = "N",
-        description = "Find the highest threshold that leaves N layers.")
-    @Nullable Integer targetLayers;
-
-    @Option(
-        names = "--target-ratio",
-        paramLabel = "R",
-        description = "Remove this share of the layers: N = ceil(n (1 - R)). Default: 0.25.")
-    @Nullable BigDecimal targetRatio;
   }
 
-  /** The loop's numbers for a model of {@code depth} layers, checked. */
-  CollapseSettings settings(int depth) {
-    MergeRule mergeRule = MergeRule.parse(rule);
-    int c = mergeLayers != null ? mergeLayers : Math.min(DEFAULT_MERGE_LAYERS, depth);
-    int h = highest != null ? highest : depth;
-    CollapseSettings settings =
-        new CollapseSettings(
-            c,
-            interval != null ? interval : DEFAULT_INTERVAL,
-            lowest != null ? lowest : Math.min(1, Math.max(0, h - c)),
-            h,
-            mergeRule,
-            norms != null ? norms : mergeRule.defaultNorms());
-    settings.check(depth);
-    return settings;
+  /** The values of {@code --search}. */
+  enum Strategy {
+    LACO,
+    GREEDY,
+    BEAM;
+
+    String optionValue() {
+      return name().toLowerCase(Locale.ROOT);
+    }
   }
 
-  /** The threshold as given, or null where a depth is the goal. */
-  @Nullable Double threshold() {
+  /** A search that only lacks the scores. */
+  @FunctionalInterface
+  interface Search {
+    SearchResult run(CollapsePlan.Source source, Scorer scorer, TrialListener listener);
+  }
+
+  /**
+   * The search that was asked for.
+   *
+   * @param settings what is in force, as the report tells it; {@code threshold} is null where it is
+   *     only found
+   * @param candidates models that are scored together where there is room
+   * @param mergedAtOnce layers that one merge combines at most
+   * @param objective what the scores must tell of
+   * @param target the depth that is sought; null where a threshold is given
+   */
+  record Chosen(
+      Search search,
+      ObjectNode settings,
+      int candidates,
+      int mergedAtOnce,
+      Objective objective,
+      @Nullable Integer target) {
+    /**
+     * True if what is tried depends on what was accepted before: each trial can be told at once.
+     */
+    boolean isOneLoop() {
+      return target == null;
+    }
+  }
+
+  /**
+   * The search for a model, checked.
+   *
+   * @throws UsageException if the options do not fit each other or the model
+   */
+  Chosen choose(OpenModel model) {
+    int depth = model.config().numHiddenLayers();
+    Double threshold = threshold();
+    Strategy how = strategy != null ? strategy : threshold != null ? Strategy.LACO : Strategy.BEAM;
+    if (threshold != null && how != Strategy.LACO) {
+      throw new UsageException(
+          "--search " + how.optionValue() + " looks for a size: give a target, not --threshold");
+    }
+    if (threshold != null && budget != null) {
+      throw new UsageException("--search-budget bounds a search for a size, not --threshold");
+    }
+    Integer target = threshold == null ? (goal == null ? new Goal() : goal).depth(model) : null;
+    return target == null || how == Strategy.LACO
+        ? loop(depth, threshold, target)
+        : spans(depth, how, target);
+  }
+
+  private @Nullable Double threshold() {
     Double threshold = goal == null ? null : goal.threshold;
     if (threshold != null && !(threshold >= -1 && threshold <= 1)) {
       throw new UsageException("--threshold " + threshold + ": expected -1 to 1");
@@ -101,21 +178,118 @@ final class SearchOptions {
     return threshold;
   }
 
-  /** The depth to reach where no threshold is given. */
-  int targetLayers(int depth) {
-    if (goal != null && goal.targetLayers != null) {
-      int target = goal.targetLayers;
-      if (target < 1 || target > depth) {
-        throw new UsageException(
-            "--target-layers " + target + ": expected 1 to the model's depth, " + depth);
-      }
-      return target;
+  private Chosen loop(int depth, @Nullable Double threshold, @Nullable Integer target) {
+    if (objective != null && objective != Objective.COSINE) {
+      throw new UsageException(
+          "--objective "
+              + objective.optionValue()
+              + ": the paper's loop goes by cosine; use --search greedy or beam with a target");
     }
-    BigDecimal ratio = goal != null && goal.targetRatio != null ? goal.targetRatio : DEFAULT_RATIO;
-    if (ratio.signum() < 0 || ratio.compareTo(BigDecimal.ONE) >= 0) {
-      throw new UsageException("--target-ratio " + ratio + ": expected at least 0 and below 1");
+    if (MergeRule.AUTO.equals(rule)) {
+      throw new UsageException(
+          "--rule auto: the paper's loop has one rule; use --search greedy or beam with a target");
     }
-    // ceil(n (1 - R)), exact.
-    return depth - ratio.multiply(BigDecimal.valueOf(depth)).intValue();
+    MergeRule mergeRule = rule == null ? MergeRule.REPLACE : MergeRule.parse(rule);
+    int high = highest(depth);
+    CollapseSettings settings =
+        new CollapseSettings(
+            mergeLayers(depth),
+            interval != null ? interval : DEFAULT_INTERVAL,
+            lowest(depth),
+            high,
+            mergeRule,
+            norms != null ? norms : mergeRule.defaultNorms());
+    settings.check(depth);
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put("mergeLayers", settings.mergeLayers());
+    json.put("interval", settings.interval());
+    json.put("lowest", settings.lowest());
+    json.put("highest", settings.highest());
+    json.put("threshold", threshold);
+    json.put("rule", mergeRule.optionValue());
+    json.put("norms", settings.norms().optionValue());
+    putSearch(json, Strategy.LACO, target);
+    return new Chosen(
+        (source, scorer, listener) -> {
+          LayerCollapse loop = new LayerCollapse(settings, source, scorer);
+          return target == null
+              ? loop.run(requireThreshold(threshold), listener)
+              : loop.reach(target, listener);
+        },
+        json,
+        1,
+        mergeRule.mergedAtOnce(settings.mergeLayers() - 1),
+        Objective.COSINE,
+        target);
+  }
+
+  private static double requireThreshold(@Nullable Double threshold) {
+    if (threshold == null) {
+      throw new IllegalStateException("neither a threshold nor a target");
+    }
+    return threshold;
+  }
+
+  private Chosen spans(int depth, Strategy how, int target) {
+    if (interval != null) {
+      throw new UsageException(
+          "--interval " + interval + " is of the paper's loop: add --search laco, or leave it out");
+    }
+    Objective goodness = objective != null ? objective : DEFAULT_OBJECTIVE;
+    String ruleName = rule == null ? MergeRule.AUTO : rule;
+    SpanSettings settings =
+        new SpanSettings(
+            mergeLayers(depth),
+            lowest(depth),
+            highest(depth),
+            ruleName.equals(MergeRule.AUTO) ? MergeRule.all() : List.of(MergeRule.parse(ruleName)),
+            norms,
+            goodness,
+            how == Strategy.GREEDY ? 1 : SpanSettings.beamWidth(depth, depth - target));
+    settings.check(depth);
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put("mergeLayers", settings.mergeLayers());
+    json.put("lowest", settings.lowest());
+    json.put("highest", settings.highest());
+    json.putNull("threshold");
+    json.put("rule", ruleName);
+    json.put("norms", norms == null ? "rule" : norms.optionValue());
+    putSearch(json, how, target);
+    json.put("beamWidth", settings.beamWidth());
+    json.put("objective", goodness.optionValue());
+    SearchBudget bound = budget != null ? SearchBudget.parse(budget) : SearchBudget.UNLIMITED;
+    return new Chosen(
+        (source, scorer, listener) ->
+            new SpanSearch(settings, source, scorer).reach(target, bound, listener),
+        json,
+        CANDIDATES,
+        settings.rules().stream()
+            .mapToInt(any -> any.mergedAtOnce(settings.mergeLayers() - 1))
+            .max()
+            .orElseThrow(),
+        goodness,
+        target);
+  }
+
+  private void putSearch(ObjectNode json, Strategy how, @Nullable Integer target) {
+    json.put("search", how.optionValue());
+    if (target != null) {
+      json.put("targetLayers", target);
+    }
+    if (budget != null) {
+      json.put("searchBudget", budget);
+    }
+  }
+
+  private int mergeLayers(int depth) {
+    return mergeLayers != null ? mergeLayers : Math.min(DEFAULT_MERGE_LAYERS, depth);
+  }
+
+  private int highest(int depth) {
+    return highest != null ? highest : depth;
+  }
+
+  private int lowest(int depth) {
+    return lowest != null ? lowest : Math.min(1, Math.max(0, highest(depth) - mergeLayers(depth)));
   }
 }

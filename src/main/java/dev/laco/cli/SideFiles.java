@@ -22,7 +22,8 @@ final class SideFiles implements AutoCloseable {
   private final Path model;
   private final @Nullable Path out;
   private final List<SideFile> files = new ArrayList<>();
-  private final Thread onShutdown = new Thread(this::discard, "laco-side-files");
+  private final Thread onShutdown = new Thread(this::interrupted, "laco-side-files");
+  private volatile Runnable whenInterrupted = () -> {};
 
   /**
    * No files yet.
@@ -118,6 +119,16 @@ final class SideFiles implements AutoCloseable {
         Files.move(side.partial, side.file, StandardCopyOption.ATOMIC_MOVE);
       }
     }
+  }
+
+  /** What to do first when the process is interrupted, before unfinished files are discarded. */
+  void whenInterrupted(Runnable action) {
+    whenInterrupted = action;
+  }
+
+  private void interrupted() {
+    whenInterrupted.run();
+    discard();
   }
 
   private void discard() {

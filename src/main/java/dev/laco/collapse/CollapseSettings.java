@@ -19,11 +19,16 @@ public record CollapseSettings(
    * @throws UsageException that names the option and the range
    */
   public void check(int depth) {
+    checkSpans(mergeLayers, lowest, highest, depth);
+    require(interval >= 1, "--interval " + interval + ": expected at least 1");
+  }
+
+  /** Checks the numbers that every search over spans has. */
+  static void checkSpans(int mergeLayers, int lowest, int highest, int depth) {
     require(depth >= 2, "a model of " + depth + " layer has nothing to merge");
     require(
         mergeLayers >= 2 && mergeLayers <= depth,
         "--merge-layers " + mergeLayers + ": expected 2 to the model's depth, " + depth);
-    require(interval >= 1, "--interval " + interval + ": expected at least 1");
     require(
         highest >= mergeLayers && highest <= depth,
         "--highest "

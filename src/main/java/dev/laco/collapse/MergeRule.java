@@ -31,6 +31,9 @@ public record MergeRule(
   public static final MergeRule MEAN =
       new MergeRule("mean", NormsPolicy.MERGE, followers -> all(followers, 1.0 / (followers + 1)));
 
+  /** The value of {@code --rule} that leaves the choice to the search. */
+  public static final String AUTO = "auto";
+
   private static final String RDSC = "rdsc";
 
   /** Beyond this no model survives, and merges of merges could overflow. */
@@ -63,8 +66,13 @@ public record MergeRule(
     return weights;
   }
 
+  /** Every rule without a number of its own, in the order that decides ties. */
+  public static List<MergeRule> all() {
+    return List.of(DROP, REPLACE, MEAN, rdsc(1));
+  }
+
   /**
-   * Reads a value of {@code --rule}.
+   * Reads a value of {@code --rule}, all but {@link #AUTO}.
    *
    * @throws UsageException if it is none
    */
@@ -90,12 +98,19 @@ public record MergeRule(
       }
     }
     throw new UsageException(
-        "--rule " + text + ": expected rdsc, rdsc:LAMBDA (-10 to 10), replace, mean or drop");
+        "--rule "
+            + text
+            + ": expected rdsc, rdsc:LAMBDA (-10 to 10), replace, mean, drop or, with a target, auto");
   }
 
   /** Coefficients of the base and of each of so many followers. */
   public double[] coefficients(int followers) {
     return weights.apply(followers);
+  }
+
+  /** How many layers of a base and its followers leave something of themselves. */
+  public int mergedAtOnce(int followers) {
+    return (int) Arrays.stream(coefficients(followers)).filter(c -> c != 0).count();
   }
 
   /** Folds a run of layers, base first, into one. */

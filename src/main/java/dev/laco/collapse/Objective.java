@@ -21,6 +21,12 @@ public enum Objective {
     return this != COSINE;
   }
 
+  /** The number of a score that this is about, as it is measured. */
+  public double measured(Score score) {
+    double value = value(score);
+    return needsLanguage() ? -value : value;
+  }
+
   /**
    * How good a score is; the higher, the better.
    *

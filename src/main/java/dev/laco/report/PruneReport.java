@@ -3,7 +3,7 @@ package dev.laco.report;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import dev.laco.collapse.CollapseSettings;
+import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.eval.Perplexity;
@@ -13,15 +13,14 @@ import org.jspecify.annotations.Nullable;
  * What a prune did, as {@code report.json}. Its keys are a contract: other tools read them.
  *
  * @param model what was pruned
- * @param options further settings that were in force, by name
+ * @param settings what was in force, by name; a threshold that was found is added
  * @param device where the search ran
  * @param parametersIn parameters of the original, tied ones once
  * @param sweeps passes of the search over the layers, the original's included
  */
 public record PruneReport(
     ObjectNode model,
-    CollapseSettings settings,
-    ObjectNode options,
+    ObjectNode settings,
     String device,
     SearchResult result,
     long parametersIn,
@@ -57,6 +56,7 @@ public record PruneReport(
     json.set("plan", result.plan().toJson());
     json.set("quality", qualityJson());
     json.put("finalSimilarity", result.finalSimilarity());
+    putLanguage(json, "finalNll", "finalKl", result.score());
     ObjectNode times = json.putObject("timings");
     times.put("loadSeconds", timings.load());
     times.put("searchSeconds", timings.search());
@@ -67,16 +67,7 @@ public record PruneReport(
   }
 
   private ObjectNode settingsJson() {
-    ObjectNode json = JsonNodeFactory.instance.objectNode();
-    json.put("mergeLayers", settings.mergeLayers());
-    json.put("interval", settings.interval());
-    json.put("lowest", settings.lowest());
-    json.put("highest", settings.highest());
-    json.put("threshold", result.threshold());
-    json.put("rule", settings.rule().optionValue());
-    json.put("norms", settings.norms().optionValue());
-    json.setAll(options);
-    return json;
+    return settings.deepCopy().put("threshold", result.threshold());
   }
 
   private static ObjectNode trialJson(Trial trial) {
@@ -89,7 +80,22 @@ public record PruneReport(
     trial.score().similarities().forEach(similarities::add);
     json.put("mean", trial.score().mean());
     json.put("accepted", trial.accepted());
+    putLanguage(json, "nll", "kl", trial.score());
+    Trial.Choice choice = trial.choice();
+    if (choice != null) {
+      json.put("rule", choice.rule().optionValue());
+      json.put("objective", choice.objective().measured(trial.score()));
+      json.put("parent", choice.parent() == Trial.ORIGINAL ? null : choice.parent());
+    }
     return json;
+  }
+
+  private static void putLanguage(ObjectNode json, String nll, String kl, Score score) {
+    Score.Language language = score.language();
+    if (language != null) {
+      json.put(nll, language.nll());
+      json.put(kl, language.kl());
+    }
   }
 
   private ObjectNode qualityJson() {

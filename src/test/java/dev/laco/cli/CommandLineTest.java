@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.Fixtures;
 import dev.laco.checkpoint.TestCheckpoints;
@@ -91,7 +92,17 @@ class CommandLineTest {
       --threshold high | --threshold
       --merge-layers 1 | --merge-layers 1: expected 2 to the model's depth, 8
       --merge-layers 9 | --merge-layers 9: expected 2 to the model's depth, 8
-      --interval 0 | --interval 0: expected at least 1
+      --interval 0 --search laco | --interval 0: expected at least 1
+      --interval 2 | --interval 2 is of the paper's loop
+      --target-bytes 1KB | --target-bytes 1000: the smallest, with one layer, has
+      --target-bytes 1MB --target-layers 6 | mutually exclusive
+      --search best | --search
+      --search beam --threshold 0.5 | --search beam looks for a size: give a target, not --threshold
+      --search-budget 60 | --search-budget 60: expected seconds, like 60s
+      --search-budget 60s --threshold 0.5 | --search-budget bounds a search for a size
+      --objective loss | --objective
+      --objective nll --threshold 0.5 | --objective nll: the paper's loop goes by cosine
+      --rule auto --search laco | --rule auto: the paper's loop has one rule
       --highest 9 | --highest 9: expected --merge-layers, 4, to the model's depth, 8
       --highest 3 --lowest 5 | --highest 3: expected
       --lowest 5 | --lowest 5: expected 0 to --highest minus --merge-layers, 4
@@ -102,7 +113,7 @@ class CommandLineTest {
       --compute f64 | --compute
       --device gpu | --device gpu: expected auto, cpu, cuda[:N] or reference
       --device cuda:x | --device cuda:x: expected
-      --threshold 0.5 --target-layers 6 | --threshold=T, --target-layers=N are mutually exclusive
+      --threshold 0.5 --target-layers 6 | --target-layers=N, --threshold=T are mutually exclusive
       --target-ratio 0.5 --target-layers 6 | mutually exclusive
       --eval-text a.txt --eval-tokens b.json | mutually exclusive
       --threshold 0.5 --threshold 0.6 | --threshold
@@ -183,7 +194,9 @@ class CommandLineTest {
   @Test
   void aDepthOutOfReachIsAUsageErrorThatSaysWhatCanBeReached() {
     Laco.Run run = prune(folder.resolve("out"), "--target-layers", 1, "--lowest", 3, "--quiet");
-    assertUsageError(run, "shallowest reached was", "laco prune");
+    assertUsageError(run, "the shallowest is 4 of 8; lower --lowest", "laco prune");
+    run = prune(folder.resolve("out"), "--target-layers", 1, "--lowest", 3, "--search", "laco");
+    assertEquals(2, run.code());
     assertTrue(run.err().matches(".* the shallowest reached was \\d of 8; .*\\R"), run.err());
     assertFalse(Files.exists(folder.resolve("out")));
   }
@@ -263,6 +276,72 @@ class CommandLineTest {
     assertTrue(run.err().contains("calibration"), run.err());
   }
 
+  @Test
+  void aSearchForASizeTellsHowEveryModelCameAbout() {
+    Path out = folder.resolve("out");
+    JsonNode report =
+        prune(out, "--json", "--target-layers", 5, "--merge-layers", 3, "--norms", "base")
+            .succeeded()
+            .json();
+    JsonNode settings = report.get("settings");
+    assertEquals(
+        List.of("mergeLayers", "lowest", "highest", "threshold", "rule", "norms", "search"),
+        keys(settings).subList(0, 7));
+    assertTrue(settings.get("threshold").isNull());
+    assertEquals("auto", settings.get("rule").textValue());
+    assertEquals("base", settings.get("norms").textValue());
+    assertEquals("beam", settings.get("search").textValue());
+    assertTrue(settings.get("beamWidth").intValue() > 1);
+    assertEquals(5, settings.get("targetLayers").intValue());
+    assertEquals(5, layers(out));
+    JsonNode parent = JsonNodeFactory.instance.nullNode();
+    int depth = 8;
+    for (JsonNode trial : report.get("trials")) {
+      assertEquals(
+          "rule objective parent",
+          String.join(" ", keys(trial).reversed().subList(0, 3).reversed()));
+      if (trial.get("accepted").booleanValue()) {
+        assertEquals(parent, trial.get("parent"));
+        assertEquals(depth, trial.get("layersBefore").intValue());
+        parent = trial.get("step");
+        depth -= trial.get("merged").intValue();
+      }
+    }
+    assertEquals(5, depth);
+    assertEquals(
+        report.get("finalSimilarity"), report.get("trials").get(parent.intValue()).get("mean"));
+  }
+
+  @Test
+  void aSizeInBytesIsTheDeepestModelThatFits() throws Exception {
+    Path six = folder.resolve("six");
+    prune(six, "--target-layers", 6).succeeded();
+    long bytes = Safetensors.readAll(six).values().stream().mapToLong(t -> t.bytes().length).sum();
+    Path out = folder.resolve("out");
+    prune(out, "--target-bytes", bytes + "B").succeeded();
+    Laco.assertSameTree(six, out);
+    prune(out, "--target-bytes", (bytes - 1) + "B", "--overwrite").succeeded();
+    assertEquals(5, layers(out));
+  }
+
+  @Test
+  void greedyIsABeamOfOneModel() {
+    JsonNode report = prune("--dry-run", "--json", "--search", "greedy").succeeded().json();
+    assertEquals(1, report.get("settings").get("beamWidth").intValue());
+    assertEquals("greedy", report.get("settings").get("search").textValue());
+    assertEquals(6, report.get("layersOut").intValue());
+  }
+
+  @Test
+  void aBudgetEndsASearchWithAModelOfTheSizeAskedFor() {
+    JsonNode report =
+        prune("--dry-run", "--json", "--target-layers", 3, "--search-budget", "2sweeps")
+            .succeeded()
+            .json();
+    assertEquals(3, report.get("layersOut").intValue());
+    assertEquals("2sweeps", report.get("settings").get("searchBudget").textValue());
+  }
+
   private static long parameters(Path model) {
     return Safetensors.readAll(model).values().stream()
         .mapToLong(Safetensors.Tensor::elements)
@@ -322,7 +401,7 @@ class CommandLineTest {
   void aDryRunWritesOnlyWhatIsNamed() {
     List<String> before = Laco.names(folder);
     Laco.Run run = prune("--dry-run").succeeded();
-    assertTrue(run.out().contains("accepted"), run.out());
+    assertTrue(run.out().contains("search       the best of "), run.out());
     assertEquals(before, Laco.names(folder));
     Path plan = folder.resolve("deep/er/plan.json");
     Path report = folder.resolve("report.json");

@@ -134,15 +134,69 @@ class ProcessTest {
     List<String> before = Laco.names(folder);
     Process process = prune(folder.resolve("out"));
     awaitLine(process, ".*(accepted|rejected).*");
-    assertInterrupted(process);
+    assertEquals(
+        "laco: interrupted: --plan FILE would keep the best plan found so far\n",
+        interrupted(process));
     assertEquals(before, Laco.names(folder));
   }
 
+  @Test
+  void anInterruptWhileSearchingKeepsTheBestPlanWhereOneIsNamed() throws Exception {
+    Path out = folder.resolve("out");
+    Path plan = folder.resolve("plan.json");
+    List<String> before = Laco.names(folder);
+    ProcessBuilder builder =
+        Laco.process(
+            Main.class,
+            "prune",
+            MODEL,
+            out,
+            "--calibration",
+            calibration,
+            "--target-layers",
+            2,
+            "--device",
+            "reference",
+            "--plan",
+            plan);
+    // Progress shows the best so far.
+    builder.command().add(builder.command().indexOf("-cp"), "-Dlaco.stderr.terminal=true");
+    Process process = builder.start();
+    BufferedReader progress = process.errorReader();
+    StringBuilder seen = new StringBuilder();
+    for (int next = progress.read(); next >= 0; next = progress.read()) {
+      seen.append((char) next);
+      if (seen.indexOf(" layers, ") >= 0) {
+        break;
+      }
+    }
+    interrupt(process);
+    String last = progress.lines().toList().getLast();
+    assertEquals(INTERRUPTED, process.waitFor());
+    assertTrue(
+        last.matches(
+            ".*laco: interrupted: the best plan so far, of \\d+ layers, is in .*plan.json"),
+        last);
+    assertEquals(
+        Stream.concat(before.stream(), Stream.of("plan.json")).sorted().toList(),
+        Laco.names(folder));
+    Laco.run("apply", plan, MODEL, out).succeeded();
+  }
+
   private static void assertInterrupted(Process process) throws Exception {
-    new ProcessBuilder("kill", "-INT", Long.toString(process.pid())).start().waitFor();
+    assertEquals("", interrupted(process));
+  }
+
+  /** What an interrupted process says on standard error. */
+  private static String interrupted(Process process) throws Exception {
+    interrupt(process);
     String err = new String(process.getErrorStream().readAllBytes(), UTF_8);
     assertEquals(INTERRUPTED, process.waitFor(), err);
-    assertEquals("", err);
+    return err;
+  }
+
+  private static void interrupt(Process process) throws Exception {
+    new ProcessBuilder("kill", "-INT", Long.toString(process.pid())).start().waitFor();
   }
 
   private static void awaitLine(Process process, String pattern) throws IOException {

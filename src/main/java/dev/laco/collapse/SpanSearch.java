@@ -1,0 +1,254 @@
+package dev.laco.collapse;
+
+import dev.laco.UsageException;
+import dev.laco.collapse.SearchResult.Finalist;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.function.BooleanSupplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Finds a model of a given depth by the best merges anywhere: a beam search over spans and rules.
+ *
+ * <p>Models are compared at equal depth. Depths are worked through from the original's down; at
+ * each, every merge of the best models there is scored in one call and enters the competition at
+ * the depth it leads to. Ties go to the lower base, then to fewer followers, then to the earlier
+ * rule: the same scores give the same result.
+ */
+public final class SpanSearch {
+  /** How many models of the depth asked for a search hands on. */
+  private static final int FINALISTS = 8;
+
+  private final SpanSettings settings;
+  private final CollapsePlan original;
+  private final Scorer scorer;
+  private final Comparator<State> bestFirst;
+  private final List<Trial> trials = new ArrayList<>();
+  private final Set<CollapsePlan> seen = new HashSet<>();
+
+  /** By depth: the models found of it. */
+  private final List<List<State>> found = new ArrayList<>();
+
+  /** A search in the model that {@code source} names; settings must have been checked. */
+  public SpanSearch(SpanSettings settings, CollapsePlan.Source source, Scorer scorer) {
+    this.settings = settings;
+    this.original = CollapsePlan.identity(source);
+    this.scorer = scorer;
+    this.bestFirst =
+        Comparator.comparingDouble((State state) -> -value(state.score()))
+            .thenComparingInt(state -> state.merge().base())
+            .thenComparingInt(state -> state.merge().followers())
+            .thenComparingInt(state -> settings.rules().indexOf(state.merge().rule()))
+            .thenComparingInt(State::trial);
+    for (int depth = 0; depth <= source.layers(); depth++) {
+      found.add(new ArrayList<>());
+    }
+  }
+
+  /** A step from one model to the next; {@code base} is an index into the former. */
+  record Merge(int base, int followers, MergeRule rule) {}
+
+  /**
+   * A model on the way.
+   *
+   * @param parent what {@code merge} was applied to; null for the original
+   * @param trial step of its trial
+   */
+  record State(CollapsePlan plan, Score score, @Nullable State parent, Merge merge, int trial) {}
+
+  /**
+   * Searches for a depth.
+   *
+   * @param target at most the model's depth
+   * @param budget when it is spent the best model of the target depth so far is the result; if
+   *     there is none yet, the best one so far is filled up (docs/method.md)
+   * @param listener told of every candidate
+   * @throws UsageException if the settings cannot lead there; the message says what can be reached
+   */
+  public SearchResult reach(int target, SearchBudget budget, TrialListener listener) {
+    int depth = original.depth();
+    if (target == depth) {
+      return new SearchResult(null, List.of(Finalist.unchanged(original)), List.of());
+    }
+    int smallest = settings.smallestDepth(depth);
+    if (target < smallest) {
+      throw new UsageException(
+          "a depth of "
+              + target
+              + " layers is out of reach with these settings: the shallowest is "
+              + smallest
+              + " of "
+              + depth
+              + "; lower --lowest, raise --highest, or ask for "
+              + smallest
+              + " or more");
+    }
+    BooleanSupplier spent = budget.start(scorer);
+    State root =
+        new State(
+            original,
+            Score.UNCHANGED,
+            null,
+            new Merge(0, 0, settings.rules().getFirst()),
+            Trial.ORIGINAL);
+    found.get(depth).add(root);
+    for (int at = depth; at > target && !spent.getAsBoolean(); at--) {
+      List<State> beam = best(at, settings.beamWidth());
+      if (!beam.isEmpty()) {
+        scorer.keep(beam.stream().map(State::plan).toList());
+        double progress = (double) (depth - at + 1) / (depth - target);
+        expand(beam, target, (trial, share) -> listener.onTrial(trial, progress));
+        State closest = closest(target);
+        listener.onBest(closest.plan(), closest.score());
+      }
+    }
+    return result(target);
+  }
+
+  private List<State> best(int depth, int count) {
+    return found.get(depth).stream().sorted(bestFirst).limit(count).toList();
+  }
+
+  /** The best of the models that are closest to the target. */
+  private State closest(int target) {
+    int depth = target;
+    while (found.get(depth).isEmpty()) {
+      depth++;
+    }
+    return best(depth, 1).getFirst();
+  }
+
+  /** Scores every merge of these models. */
+  private void expand(List<State> beam, int target, TrialListener listener) {
+    List<State> parents = new ArrayList<>();
+    List<Merge> merges = new ArrayList<>();
+    List<CollapsePlan> plans = new ArrayList<>();
+    for (State parent : beam) {
+      for (Merge merge : merges(parent.plan(), target)) {
+        CollapsePlan plan = apply(merge, parent.plan());
+        if (seen.add(plan)) {
+          parents.add(parent);
+          merges.add(merge);
+          plans.add(plan);
+        }
+      }
+    }
+    List<Score> scores = scorer.score(plans);
+    for (int i = 0; i < plans.size(); i++) {
+      State parent = parents.get(i);
+      Merge merge = merges.get(i);
+      Trial trial =
+          new Trial(
+              trials.size(),
+              merge.base(),
+              merge.followers(),
+              parent.plan().depth(),
+              scores.get(i),
+              false,
+              new Trial.Choice(parent.trial(), merge.rule(), settings.objective()));
+      trials.add(trial);
+      CollapsePlan plan = plans.get(i);
+      found.get(plan.depth()).add(new State(plan, scores.get(i), parent, merge, trial.step()));
+      listener.onTrial(trial, 0);
+    }
+  }
+
+  /** Every merge of a model that does not lead below the target. */
+  private List<Merge> merges(CollapsePlan plan, int target) {
+    List<Merge> merges = new ArrayList<>();
+    List<LayerMix> layers = plan.layers();
+    for (int base = 0; base < plan.depth(); base++) {
+      if (layers.get(base).base() >= settings.lowest()) {
+        int most = Math.min(settings.mergeLayers() - 1, plan.depth() - target);
+        for (int followers = 1;
+            followers <= most
+                && base + followers < plan.depth()
+                && layers.get(base + followers).base() < settings.highest();
+            followers++) {
+          for (MergeRule rule : settings.rules()) {
+            merges.add(new Merge(base, followers, rule));
+          }
+        }
+      }
+    }
+    return merges;
+  }
+
+  private CollapsePlan apply(Merge merge, CollapsePlan plan) {
+    return plan.fold(merge.base(), merge.followers(), merge.rule(), settings.norms(merge.rule()));
+  }
+
+  private SearchResult result(int target) {
+    State chosen = closest(target);
+    for (State state = chosen; state.parent() != null; state = state.parent()) {
+      trials.set(state.trial(), trials.get(state.trial()).accept());
+    }
+    if (chosen.plan().depth() > target) {
+      CollapsePlan filled = fill(chosen, target);
+      return new SearchResult(
+          null, List.of(new Finalist(filled, scorer.score(List.of(filled)).getFirst())), trials);
+    }
+    List<Finalist> finalists =
+        best(target, FINALISTS).stream().map(s -> new Finalist(s.plan(), s.score())).toList();
+    return new SearchResult(null, finalists, trials);
+  }
+
+  /**
+   * Takes a model down to the target without another score: by the best merges known of it and of
+   * the models that it was made of, the latest first, as far as the layers they merge are still
+   * what they were; then by removing layers in front of the last that may be merged.
+   */
+  private CollapsePlan fill(State start, int target) {
+    CollapsePlan plan = start.plan();
+    for (State scored = start; scored != null; scored = scored.parent()) {
+      for (State known : mergesOf(scored)) {
+        int base = plan.layers().indexOf(scored.plan().layers().get(known.merge().base()));
+        if (base >= 0
+            && plan.depth() - known.merge().followers() >= target
+            && sameRun(plan, base, scored.plan(), known.merge())) {
+          Merge moved = new Merge(base, known.merge().followers(), known.merge().rule());
+          plan = apply(moved, plan);
+        }
+      }
+    }
+    while (plan.depth() > target) {
+      plan = plan.fold(lastBase(plan), 1, MergeRule.DROP, NormsPolicy.BASE);
+    }
+    return plan;
+  }
+
+  /** What is known of the merges of a model, best first. */
+  private List<State> mergesOf(State scored) {
+    return found.stream()
+        .flatMap(List::stream)
+        .filter(state -> state.parent() != null && state.parent().trial() == scored.trial())
+        .sorted(bestFirst)
+        .toList();
+  }
+
+  private static boolean sameRun(CollapsePlan plan, int base, CollapsePlan other, Merge merge) {
+    int end = base + merge.followers() + 1;
+    return end <= plan.depth()
+        && plan.layers()
+            .subList(base, end)
+            .equals(other.layers().subList(merge.base(), merge.base() + merge.followers() + 1));
+  }
+
+  /** The base in front of the last layer but one that may be merged, or else of the last. */
+  private int lastBase(CollapsePlan plan) {
+    int last = plan.depth() - 1;
+    while (plan.layers().get(last).base() >= settings.highest()) {
+      last--;
+    }
+    boolean canSpareIt = last >= 2 && plan.layers().get(last - 2).base() >= settings.lowest();
+    return canSpareIt ? last - 2 : last - 1;
+  }
+
+  private double value(Score score) {
+    double value = settings.objective().value(score);
+    return Double.isNaN(value) ? Double.NEGATIVE_INFINITY : value;
+  }
+}

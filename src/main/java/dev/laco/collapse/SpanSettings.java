@@ -1,0 +1,53 @@
+package dev.laco.collapse;
+
+import dev.laco.UsageException;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a search over spans and rules may try.
+ *
+ * @param mergeLayers C, layers merged at once at most, base included
+ * @param lowest lowest original layer that may be a base
+ * @param highest exclusive end: no layer from here on is merged
+ * @param rules how a span may be merged, in the order that decides ties
+ * @param norms what a merge does with norms and biases; null for each rule's own default
+ * @param beamWidth models that are kept at every depth; 1 is greedy
+ */
+public record SpanSettings(
+    int mergeLayers,
+    int lowest,
+    int highest,
+    List<MergeRule> rules,
+    @Nullable NormsPolicy norms,
+    Objective objective,
+    int beamWidth) {
+
+  public SpanSettings {
+    rules = List.copyOf(rules);
+  }
+
+  /**
+   * Checks the numbers against a model's depth.
+   *
+   * @throws UsageException that names the option and the range
+   */
+  public void check(int depth) {
+    CollapseSettings.checkSpans(mergeLayers, lowest, highest, depth);
+  }
+
+  /** How many models a beam keeps where nobody says. */
+  public static int beamWidth(int depth, int removed) {
+    return 4;
+  }
+
+  /** The policy of a merge by {@code rule}. */
+  NormsPolicy norms(MergeRule rule) {
+    return norms != null ? norms : rule.defaultNorms();
+  }
+
+  /** The smallest depth that merges of a model of {@code depth} layers can lead to. */
+  int smallestDepth(int depth) {
+    return depth - (highest - lowest) + 1;
+  }
+}
