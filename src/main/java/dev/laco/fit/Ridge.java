@@ -15,11 +15,12 @@ import org.jspecify.annotations.Nullable;
  * Ridge regression of what a linear map leaves undone: the change {@code D [outputs, inputs]} that
  * minimises {@code sum_t |D a_t - h_t|^2 + r |D|^2}, that is {@code D^T = (G + r I)^-1 C^T}, with
  * {@code r = lambda tr(G) / inputs}. Solved on the host in f64. Lambda is chosen on documents held
- * out: the largest whose error there is within a hundredth of the least, since what fits them
- * equally well with smaller weights carries further.
+ * out: the largest that gains there nearly as much as the best does, since smaller weights that fit
+ * them about as well carry further.
  */
 final class Ridge implements AutoCloseable {
-  private static final double AS_GOOD = 1.01;
+  /** This share of what the best lambda gains is as good. */
+  private static final double AS_GOOD = 0.95;
 
   private final Backend backend;
   private final List<Double> lambdas;
@@ -74,7 +75,7 @@ final class Ridge implements AutoCloseable {
       least = Math.min(least, errors[i]);
     }
     int chosen = errors.length - 1;
-    while (errors[chosen] > AS_GOOD * least) {
+    while (chosen > 0 && !(1 - errors[chosen] >= AS_GOOD * (1 - least))) {
       chosen--;
     }
     solve(moments, target, lambdas.get(chosen), false);
