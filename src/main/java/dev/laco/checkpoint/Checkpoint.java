@@ -238,6 +238,11 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   @Override
+  public long byteSize(String name) {
+    return file(name).info(name).byteSize();
+  }
+
+  @Override
   public void prefetch(List<String> names) {
     names.forEach(name -> readAhead.begin(name, file(name)));
   }

@@ -67,20 +67,18 @@ final class MappedPages implements AutoCloseable {
   }
 
   /**
-   * Takes a part of the file out of this process's memory, but for pages that hold something beside
-   * it.
+   * Takes a part of the file out of this process's memory. Where its first or last page holds
+   * something else, too, that is mapped anew when it is read.
    *
    * @param fromCacheToo whether the system shall forget it as well, for files that it could not
    *     keep anyway without forgetting others
    */
   void giveUp(long offset, long size, boolean fromCacheToo) {
-    long begin = Math.ceilDiv(offset, PAGE) * PAGE;
-    long end = (offset + size) / PAGE * PAGE;
-    if (begin < end) {
-      advise(begin, end - begin, MADV_DONTNEED);
-      if (fromCacheToo && descriptor >= 0) {
-        posixFadvise(descriptor, begin, end - begin, POSIX_FADV_DONTNEED);
-      }
+    advise(offset, size, MADV_DONTNEED);
+    if (fromCacheToo && descriptor >= 0) {
+      long begin = offset / PAGE * PAGE;
+      long end = Math.ceilDiv(offset + size, PAGE) * PAGE;
+      posixFadvise(descriptor, begin, end - begin, POSIX_FADV_DONTNEED);
     }
   }
 

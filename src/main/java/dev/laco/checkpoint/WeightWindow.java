@@ -3,12 +3,11 @@ package dev.laco.checkpoint;
 import dev.laco.ResourceException;
 import dev.laco.model.HostTensor;
 import dev.laco.model.TensorSource;
-import java.util.HashSet;
+import java.util.HashMap;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
 import java.util.function.Consumer;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -54,15 +53,10 @@ public final class WeightWindow implements TensorSource {
     this.evict = evict;
   }
 
-  /** What is there of a layer. */
+  /** What is there of a layer: tensors, and the step in which each was asked for last. */
   private static final class Group {
-    final Set<String> prefetched = new HashSet<>();
-    final Set<String> used = new HashSet<>();
-
-    /** The step in which something of it was asked for, and in which it was last prefetched. */
-    long usedIn = -1;
-
-    long prefetchedIn = -1;
+    final Map<String, Long> used = new HashMap<>();
+    final Map<String, Long> prefetched = new HashMap<>();
   }
 
   /**
@@ -73,20 +67,25 @@ public final class WeightWindow implements TensorSource {
   @Override
   public HostTensor tensor(String name) {
     Group group = group(name);
-    group.usedIn = step;
-    if (group.used.contains(name)) {
+    if (group.used.containsKey(name)) {
+      group.used.put(name, step);
       return checkpoint.file(name).tensor(name);
     }
-    if (!group.prefetched.remove(name)) {
-      if (!makeRoom(size(name), false)) {
+    if (group.prefetched.remove(name) == null) {
+      if (!makeRoom(byteSize(name), false)) {
         throw new ResourceException(
             "%,d bytes of weights are in use at once, %s%,d for them; give more memory, or merge fewer layers"
-                .formatted(inUse() + size(name), where, budget));
+                .formatted(inUse() + byteSize(name), where, budget));
       }
       source.prefetch(List.of(name));
     }
-    group.used.add(name);
+    group.used.put(name, step);
     return source.tensor(name);
+  }
+
+  @Override
+  public long byteSize(String name) {
+    return checkpoint.byteSize(name);
   }
 
   /** {@inheritDoc} Only as far as there is room beside what is in use. */
@@ -94,15 +93,20 @@ public final class WeightWindow implements TensorSource {
   public void prefetch(List<String> names) {
     for (String name : names) {
       Group group = group(name);
-      group.prefetchedIn = step;
-      if (!group.used.contains(name) && !group.prefetched.contains(name)) {
-        if (!makeRoom(size(name), true)) {
+      if (!group.used.containsKey(name) && group.prefetched.put(name, step) == null) {
+        if (!makeRoom(byteSize(name), true)) {
+          group.prefetched.remove(name);
           return;
         }
-        group.prefetched.add(name);
         source.prefetch(List.of(name));
       }
     }
+  }
+
+  @Override
+  public boolean fits(List<String> names) {
+    return names.stream().distinct().mapToLong(this::byteSize).sum() <= budget
+        && source.fits(names);
   }
 
   @Override
@@ -120,10 +124,8 @@ public final class WeightWindow implements TensorSource {
     Iterator<Group> eldest = groups.values().iterator();
     while (bytes + size > budget && eldest.hasNext()) {
       Group group = eldest.next();
-      if (group.usedIn != step && !(keepPrefetched && group.prefetchedIn == step)) {
-        giveUp(group);
-        eldest.remove();
-      }
+      giveUp(group.used, true);
+      giveUp(group.prefetched, keepPrefetched);
     }
     if (bytes + size > budget) {
       return false;
@@ -132,29 +134,28 @@ public final class WeightWindow implements TensorSource {
     return true;
   }
 
-  private void giveUp(Group group) {
-    for (Set<String> names : List.of(group.used, group.prefetched)) {
-      for (String name : names) {
-        evict.accept(name);
-        bytes -= size(name);
+  private void giveUp(Map<String, Long> tensors, boolean keepThisStep) {
+    Iterator<Map.Entry<String, Long>> all = tensors.entrySet().iterator();
+    while (all.hasNext()) {
+      Map.Entry<String, Long> tensor = all.next();
+      if (!keepThisStep || tensor.getValue() != step) {
+        evict.accept(tensor.getKey());
+        bytes -= byteSize(tensor.getKey());
+        all.remove();
       }
     }
   }
 
   private long inUse() {
     return groups.values().stream()
-        .filter(group -> group.usedIn == step)
-        .flatMap(group -> group.used.stream())
-        .mapToLong(this::size)
+        .flatMap(group -> group.used.entrySet().stream())
+        .filter(tensor -> tensor.getValue() == step)
+        .mapToLong(tensor -> byteSize(tensor.getKey()))
         .sum();
   }
 
   private Group group(String name) {
     Matcher layer = LAYER.matcher(name);
     return groups.computeIfAbsent(layer.matches() ? layer.group(1) : name, absent -> new Group());
-  }
-
-  private long size(String name) {
-    return checkpoint.file(name).info(name).byteSize();
   }
 }

@@ -10,6 +10,7 @@ import dev.laco.model.Architecture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;
 import java.util.List;
+import java.util.stream.LongStream;
 
 /**
  * What of a model stays in memory while it runs, decided before work starts: all weights where they
@@ -35,7 +36,7 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
    * Plans the run of a model.
    *
    * @param buffers bytes beside the weights
-   * @param layersAtOnce layers of which all weights are needed at the same time
+   * @param mixed layers of which one is mixed, 1 where layers are used as they are
    * @param helps what a user can do about the buffers
    * @throws ResourceException that says needed, given, and what helps
    */
@@ -44,9 +45,9 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
       Checkpoint checkpoint,
       DeviceOptions options,
       long buffers,
-      int layersAtOnce,
+      int mixed,
       String helps) {
-    Needs needs = Needs.of(checkpoint, layersAtOnce);
+    Needs needs = Needs.of(checkpoint, mixed);
     if (backend instanceof CudaBackend cuda) {
       long scratch = cuda.scratchBytes(buffers);
       Window device =
@@ -75,7 +76,7 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
    * @param atOnce bytes that are needed at the same time
    */
   private record Needs(long all, long atOnce) {
-    static Needs of(Checkpoint checkpoint, int layersAtOnce) {
+    static Needs of(Checkpoint checkpoint, int mixed) {
       Architecture architecture = checkpoint.config().architecture();
       long all = bytes(checkpoint, checkpoint.weightNames());
       long outside = 0;
@@ -84,7 +85,10 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
           outside = Math.max(outside, bytes(checkpoint, List.of(name, architecture.finalNorm())));
         }
       }
-      return new Needs(all, Math.max(layersAtOnce * layerBytes(checkpoint), outside));
+      // Where several layers have no room, a mixed one is made tensor by tensor.
+      long mixes = mixed == 1 ? 0 : (mixed + 1) * largestTensor(checkpoint);
+      return new Needs(
+          all, LongStream.of(layerBytes(checkpoint), mixes, outside).max().orElseThrow());
     }
   }
 
@@ -133,11 +137,18 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
     return most;
   }
 
+  /** The largest tensor of a layer, bytes. */
+  private static long largestTensor(Checkpoint checkpoint) {
+    ModelConfig config = checkpoint.config();
+    return config.architecture().layerTensors(config).stream()
+        .map(spec -> config.architecture().layerPrefix(0) + spec.suffix())
+        .mapToLong(name -> bytes(checkpoint, List.of(name)))
+        .max()
+        .orElseThrow();
+  }
+
   private static long bytes(Checkpoint checkpoint, List<String> names) {
-    return names.stream()
-        .distinct()
-        .mapToLong(name -> checkpoint.file(name).info(name).byteSize())
-        .sum();
+    return names.stream().distinct().mapToLong(checkpoint::byteSize).sum();
   }
 
   /** The checkpoint's weights as they are to be asked for. */
@@ -169,9 +180,9 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
       return weights + place + ", " + ByteSize.show(buffers) + " of buffers";
     }
     long layers = device.bytes / layerBytes(checkpoint);
-    return "%sstreaming, window %d layer%s, %s; %s of buffers"
+    return "%s, streaming, window %d layer%s, %s; %s of buffers"
         .formatted(
-            weights,
+            weights.strip(),
             layers,
             layers == 1 ? "" : "s",
             ByteSize.show(device.bytes),

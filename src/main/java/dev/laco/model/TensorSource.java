@@ -11,11 +11,21 @@ public interface TensorSource {
    */
   HostTensor tensor(String name);
 
+  /** Bytes of the tensor of this name. */
+  default long byteSize(String name) {
+    return tensor(name).data().byteSize();
+  }
+
   /**
    * Says that these tensors will be asked for soon: a source may begin to bring them into memory
    * while others are computed with. Changes no result.
    */
   default void prefetch(List<String> names) {}
+
+  /** Whether all of these can be in use at the same time. */
+  default boolean fits(List<String> names) {
+    return true;
+  }
 
   /**
    * Says that no tensor that was asked for until now is in use any more: a source may give up the

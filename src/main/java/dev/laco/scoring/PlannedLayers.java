@@ -4,7 +4,6 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
-import dev.laco.collapse.Coefficients;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
 import dev.laco.model.DType;
@@ -18,11 +17,12 @@ import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.CheckpointLayers;
 import dev.laco.transformer.LayerStack;
 import dev.laco.transformer.LayerWeights;
-import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.UnaryOperator;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The layers of a plan. A tensor that was computed anew, or that is one original, is used where it
@@ -103,49 +103,68 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
     source.release();
     LayerMix mix = plan.layers().get(index);
     Map<LayerRole, Tensor> tensors = new EnumMap<>(LayerRole.class);
-    List<TensorMix> mixes = new ArrayList<>();
-    List<LayerRole> mixedRoles = new ArrayList<>();
+    addMixed(index, mix, tokens, tensors);
     for (TensorSpec spec : specs) {
-      Coefficients coefficients = mix.of(spec.role().group());
-      HostTensor computed =
-          newWeights.find(config.architecture().layerPrefix(index) + spec.suffix());
+      HostTensor computed = computed(index, spec);
       if (computed != null) {
         tensors.put(spec.role(), backend.weight(computed));
-      } else if (coefficients.isCopy()) {
-        tensors.put(spec.role(), originals.tensor(coefficients.terms().firstKey(), spec));
-      } else {
-        Tensor base = originals.tensor(mix.base(), spec);
-        Tensor out = scratch(spec.role(), base);
-        mixes.add(
-            new TensorMix(
-                out,
-                coefficients.terms().values().stream().mapToDouble(Double::doubleValue).toArray(),
-                coefficients.terms().keySet().stream()
-                    .map(layer -> originals.tensor(layer, spec))
-                    .toList()));
-        mixedRoles.add(spec.role());
-      }
-    }
-    if (!mixes.isEmpty()) {
-      List<Tensor> mixed = backend.mixed(mixes, tokens);
-      for (int i = 0; i < mixed.size(); i++) {
-        tensors.put(mixedRoles.get(i), mixed.get(i));
+      } else if (isCopy(mix, spec)) {
+        int layer = mix.of(spec.role().group()).terms().firstKey();
+        tensors.put(spec.role(), originals.tensor(layer, spec));
       }
     }
     if (index + 1 < depth()) {
-      prefetch(plan.layers().get(index + 1));
+      LayerMix next = plan.layers().get(index + 1);
+      source.prefetch(specs.stream().flatMap(spec -> sources(next, spec)).toList());
     }
     return new LayerWeights(tensors);
   }
 
-  private void prefetch(LayerMix mix) {
-    source.prefetch(
-        specs.stream()
-            .flatMap(
-                spec ->
-                    mix.of(spec.role().group()).terms().keySet().stream()
-                        .map(layer -> originals.name(layer, spec)))
-            .toList());
+  private @Nullable HostTensor computed(int index, TensorSpec spec) {
+    return newWeights.find(config.architecture().layerPrefix(index) + spec.suffix());
+  }
+
+  private static boolean isCopy(LayerMix mix, TensorSpec spec) {
+    return mix.of(spec.role().group()).isCopy();
+  }
+
+  /** Names of the originals of which a tensor is made. */
+  private Stream<String> sources(LayerMix mix, TensorSpec spec) {
+    return mix.of(spec.role().group()).terms().keySet().stream()
+        .map(layer -> originals.name(layer, spec));
+  }
+
+  /** Mixes all tensors at once, or one by one where there is no room for the originals of all. */
+  private void addMixed(int index, LayerMix mix, long tokens, Map<LayerRole, Tensor> tensors) {
+    List<TensorSpec> mixed =
+        specs.stream().filter(s -> !isCopy(mix, s) && computed(index, s) == null).toList();
+    if (mixed.isEmpty()) {
+      return;
+    }
+    Stream<String> bases = mixed.stream().map(spec -> originals.name(mix.base(), spec));
+    Stream<String> sources = specs.stream().flatMap(spec -> sources(mix, spec));
+    if (source.fits(Stream.concat(bases, sources).toList())) {
+      List<Tensor> results =
+          backend.mixed(mixed.stream().map(spec -> mixOf(mix, spec)).toList(), tokens);
+      for (int i = 0; i < mixed.size(); i++) {
+        tensors.put(mixed.get(i).role(), results.get(i));
+      }
+      return;
+    }
+    for (TensorSpec spec : mixed) {
+      TensorMix one = mixOf(mix, spec);
+      backend.mix(List.of(one));
+      tensors.put(spec.role(), one.out());
+      source.release();
+    }
+  }
+
+  private TensorMix mixOf(LayerMix mix, TensorSpec spec) {
+    Map<Integer, Double> terms = mix.of(spec.role().group()).terms();
+    return new TensorMix(
+        scratch(spec.role(), originals.tensor(mix.base(), spec)),
+        terms.values().stream().mapToDouble(Double::doubleValue).toArray(),
+        terms.keySet().stream().map(layer -> originals.tensor(layer, spec)).toList());
   }
 
   private Tensor scratch(LayerRole role, Tensor base) {

@@ -128,8 +128,8 @@ final class WorkMeter {
   private long bytes(int layer, TensorGroup group) {
     return specs.stream()
         .filter(spec -> spec.role().group() == group)
-        .map(spec -> source.tensor(config.architecture().layerPrefix(layer) + spec.suffix()))
-        .mapToLong(tensor -> tensor.data().byteSize())
+        .map(spec -> config.architecture().layerPrefix(layer) + spec.suffix())
+        .mapToLong(source::byteSize)
         .sum();
   }
 }

@@ -185,6 +185,12 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
+  public void release(List<HostTensor> tensors) {
+    context.enter();
+    tensors.forEach(weights::release);
+  }
+
+  @Override
   public TensorArena arena() {
     context.enter();
     return new CudaArena(context, stream);

@@ -33,6 +33,13 @@ abstract sealed class CudaObject implements AutoCloseable
     }
   }
 
+  /** Makes this unusable without giving the thing back, which another owner has now. */
+  final void abandon() {
+    requireOpen();
+    closed = true;
+    context.unregister(this);
+  }
+
   /** Gives the thing back to the driver. */
   abstract void release();
 

@@ -22,6 +22,19 @@ final class DeviceBuffer extends CudaObject {
     opened();
   }
 
+  private DeviceBuffer(CudaContext context, long address, long bytes) {
+    super(context);
+    this.address = address;
+    this.bytes = bytes;
+    opened();
+  }
+
+  /** The same memory for other content; tensors that lie in this buffer become unusable. */
+  DeviceBuffer handOver() {
+    abandon();
+    return new DeviceBuffer(context(), address, bytes);
+  }
+
   /** Where it starts, a multiple of 256. */
   long address() {
     requireOpen();

@@ -122,8 +122,8 @@ class CudaFailureTest {
     assertTrue(
         run.err()
             .matches(
-                "(?s).*laco: weights and buffers need [0-9.]+ .B, free on cuda:0 .* are [0-9.]+"
-                    + " .B; use fewer .*--device cpu\\R"),
+                "(?s).*laco: buffers and the weights that are in use at once need [0-9.]+ .B, free on"
+                    + " cuda:0 .* are [0-9.]+ .B; give more memory, or use fewer .*--device cpu\\R"),
         run.err());
     assertFalse(Files.exists(folder.resolve("out")));
   }

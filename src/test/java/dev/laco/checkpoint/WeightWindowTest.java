@@ -1,0 +1,226 @@
+package dev.laco.checkpoint;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.BadInputException;
+import dev.laco.Fixtures;
+import dev.laco.ResourceException;
+import dev.laco.backend.Compute;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TokenBatch;
+import dev.laco.backend.cpu.CpuBackend;
+import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.PackedSequences;
+import dev.laco.model.TensorSource;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.Workspace;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.io.UncheckedIOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** A window on weights: what stays, what goes, and how much of it is there at most. */
+class WeightWindowTest {
+  private static final String LAYER = "model.layers.%d.mlp.down_proj.weight";
+
+  @TempDir Path folder;
+
+  private final List<String> evicted = new ArrayList<>();
+
+  private WeightWindow window(Checkpoint checkpoint, long budget) {
+    return new WeightWindow(checkpoint, checkpoint, budget, "given are ", evicted::add);
+  }
+
+  private static long size(Checkpoint checkpoint, String name) {
+    return checkpoint.file(name).info(name).byteSize();
+  }
+
+  @Test
+  void whatWasNotAskedForTheLongestGoesFirstALayerAtATime() {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"))) {
+      String norm = "model.layers.0.input_layernorm.weight";
+      long tensor = size(model, LAYER.formatted(0));
+      WeightWindow window = window(model, 2 * tensor + size(model, norm));
+      window.tensor(norm);
+      window.tensor(LAYER.formatted(0));
+      window.tensor(LAYER.formatted(1));
+      assertEquals(List.of(), evicted);
+      window.release();
+      window.tensor(LAYER.formatted(1));
+      window.tensor(LAYER.formatted(2));
+      assertEquals(List.of(norm, LAYER.formatted(0)), evicted.stream().sorted().toList());
+      window.release();
+      // There already.
+      window.tensor(LAYER.formatted(1));
+      assertEquals(2, evicted.size());
+    }
+  }
+
+  @Test
+  void whatIsInUseStaysAndMoreThanTheBudgetIsAnError() {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"))) {
+      WeightWindow window = window(model, 2 * size(model, LAYER.formatted(0)));
+      window.tensor(LAYER.formatted(0));
+      window.tensor(LAYER.formatted(1));
+      // No room: it is not brought in, and nothing goes for it.
+      window.prefetch(List.of(LAYER.formatted(2)));
+      assertEquals(List.of(), evicted);
+      ResourceException e =
+          assertThrows(ResourceException.class, () -> window.tensor(LAYER.formatted(2)));
+      assertTrue(
+          e.getMessage()
+              .matches("[0-9,]+ bytes of weights are in use at once, given are [0-9,]+ for.*"),
+          e.getMessage());
+    }
+  }
+
+  @Test
+  void whatWasPrefetchedGivesWayToWhatIsNeeded() {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"))) {
+      WeightWindow window = window(model, 2 * size(model, LAYER.formatted(0)));
+      window.tensor(LAYER.formatted(0));
+      window.prefetch(List.of(LAYER.formatted(1)));
+      window.tensor(LAYER.formatted(2));
+      assertEquals(List.of(LAYER.formatted(1)), evicted);
+    }
+  }
+
+  @Test
+  void aFileThatShrinksMeanwhileIsBadInput() throws IOException {
+    Path copy = TestCheckpoints.copy("llama_untied_gqa", folder.resolve("model"));
+    try (Checkpoint model = Checkpoint.open(copy)) {
+      WeightWindow window = window(model, Long.MAX_VALUE);
+      window.tensor(LAYER.formatted(0));
+      for (SafetensorsFile file : model.files()) {
+        try (RandomAccessFile shorter = new RandomAccessFile(file.path().toFile(), "rw")) {
+          shorter.setLength(4096);
+        }
+      }
+      window.prefetch(List.of(LAYER.formatted(1)));
+      for (int layer = 0; layer < 2; layer++) {
+        String name = LAYER.formatted(layer);
+        assertThrows(BadInputException.class, () -> window.tensor(name), name);
+      }
+    }
+  }
+
+  /** Fifty megabytes through a window of three layers. */
+  @Test
+  void noMoreOfTheMappingIsInMemoryThanTheBudget() throws IOException {
+    Path path = bigModel();
+    List<int[]> tokens = List.of(new int[] {1, 2, 3, 4});
+    try (Checkpoint model = Checkpoint.open(path);
+        CpuBackend backend = CpuBackend.open(Compute.AUTO, 1)) {
+      long layer = model.totalBytes() / model.config().numHiddenLayers();
+      long budget = 3 * layer;
+      WeightWindow window = new WeightWindow(model, model, budget, "given are ", model::giveUp);
+      Path file = model.files().getFirst().path();
+      List<Long> resident = new ArrayList<>();
+      float[] streamed =
+          run(backend, model.config(), window, tokens, () -> resident.add(residentBytes(file)));
+      long most = resident.stream().mapToLong(Long::longValue).max().orElseThrow();
+      // The system maps up to sixteen pages at once, so that a little of neighbours comes along.
+      long edges = 2L * model.config().numHiddenLayers() * 16 * 4096;
+      assertTrue(most <= budget + edges, most + " bytes are mapped, budget " + budget);
+      assertTrue(most >= layer, "nothing was measured: " + resident);
+      float[] whole = run(backend, model.config(), model, tokens, () -> {});
+      assertArrayEquals(whole, streamed);
+      assertTrue(residentBytes(file) > 2 * budget, "all of it, without a window");
+    }
+  }
+
+  private static float[] run(
+      CpuBackend backend,
+      ModelConfig config,
+      TensorSource source,
+      List<int[]> tokens,
+      Runnable afterLayer) {
+    CausalLm lm = CausalLm.of(backend, config, source);
+    PackedSequences sequences = PackedSequences.of(tokens);
+    float[] states = new float[sequences.size() * config.hiddenSize()];
+    try (TensorArena arena = backend.arena();
+        Workspace work = new Workspace(backend, config, sequences.size());
+        TokenBatch batch = lm.batch(sequences)) {
+      Tensor x = arena.allocate(DType.F32, sequences.size(), config.hiddenSize());
+      for (int pass = 0; pass < 2; pass++) {
+        lm.embed(batch, x);
+        for (int layer = 0; layer < lm.depth(); layer++) {
+          lm.layer(layer, x, batch, work, null);
+          afterLayer.run();
+        }
+        lm.finalNorm(x, x);
+      }
+      backend.download(x, states);
+    }
+    return states;
+  }
+
+  /** Random weights of 24 layers, two megabytes each. */
+  private Path bigModel() throws IOException {
+    int hidden = 256;
+    int intermediate = 1024;
+    Path path = Files.createDirectory(folder.resolve("big"));
+    Files.writeString(
+        path.resolve("config.json"),
+        """
+        {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": %d,
+         "intermediate_size": %d, "num_hidden_layers": 24, "num_attention_heads": 4,
+         "num_key_value_heads": 4, "vocab_size": 64, "max_position_embeddings": 64,
+         "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": true,
+         "torch_dtype": "bfloat16"}
+        """
+            .formatted(hidden, intermediate));
+    ModelConfig config =
+        ModelConfig.parse("big", InputFiles.readJsonObject(path.resolve("config.json")));
+    try (Arena arena = Arena.ofConfined()) {
+      List<OutputTensor> tensors = new ArrayList<>();
+      Random random = new Random(1);
+      TensorTable.expected(config)
+          .forEach(
+              (name, shape) -> {
+                long elements =
+                    shape.stream().mapToLong(Long::longValue).reduce(1, (a, b) -> a * b);
+                MemorySegment data = arena.allocate(2 * elements);
+                for (long i = 0; i < elements; i++) {
+                  float value = shape.size() == 1 ? 1 : (random.nextFloat() - 0.5f) / 16;
+                  data.setAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i, DType.toBf16(value));
+                }
+                tensors.add(OutputTensor.of(name, DType.BF16, shape, data));
+              });
+      new ShardedWriter(tensors, Long.MAX_VALUE, false).write(path, bytes -> {});
+    }
+    return path;
+  }
+
+  /** Bytes of a file's mapping that are in this process's memory. */
+  private static long residentBytes(Path file) {
+    try {
+      long bytes = 0;
+      boolean mapping = false;
+      for (String line : Files.readAllLines(Path.of("/proc/self/smaps"))) {
+        if (line.matches("[0-9a-f]+-[0-9a-f]+ .*")) {
+          mapping = line.endsWith(file.toRealPath().toString());
+        } else if (mapping && line.startsWith("Rss:")) {
+          bytes += 1024 * Long.parseLong(line.replaceAll("[^0-9]", ""));
+        }
+      }
+      return bytes;
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+}

@@ -1,0 +1,118 @@
+package dev.laco.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.Fixtures;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** Models that do not fit what they are given: nothing comes out differently. */
+class StreamingTest {
+  private static final Pattern NEEDED =
+      Pattern.compile(
+          "laco: buffers and the weights that are in use at once need ([0-9.]+) (.B), --host-memory"
+              + " gives 1\\.0 kB; give more memory, or use .*\\R");
+
+  @TempDir Path folder;
+
+  @ParameterizedTest
+  @CsvSource({
+    "llama_tied_rope3, replace, auto",
+    "llama_untied_gqa, rdsc, f32",
+    "mistral_std, rdsc, auto",
+    "llama_mha_bias_f16, mean, f32",
+    "qwen3_qknorm, drop, auto"
+  })
+  void theSmallestWindowGivesTheSameDecisionsAndFiles(String fixture, String rule, String compute) {
+    assertStreamsAlike(
+        Fixtures.model(fixture),
+        "--rule",
+        rule,
+        "--compute",
+        compute,
+        "--threshold",
+        0.6,
+        // Merges of merges are made of more layers than the smallest window holds.
+        "--interval",
+        4,
+        "--calibration",
+        Laco.tokens(folder, fixture, "calib"),
+        "--eval-tokens",
+        Laco.tokens(folder, fixture, "eval"));
+  }
+
+  @Test
+  void theTrainedModelReachesItsTargetAlike() {
+    assertStreamsAlike(Laco.STORYTELLER, "--target-layers", 12);
+  }
+
+  private void assertStreamsAlike(Path model, Object... options) {
+    JsonNode expected = prune(model, folder.resolve("whole"), options).succeeded().json();
+    JsonNode found =
+        prune(
+                model,
+                folder.resolve("streamed"),
+                with(options, "--host-memory", least(model, options)))
+            .succeeded()
+            .json();
+    assertEquals(Laco.withoutTimings(expected).toString(), Laco.withoutTimings(found).toString());
+    Laco.assertSameTree(folder.resolve("whole"), folder.resolve("streamed"));
+  }
+
+  /** The smallest budget, as a run says that is refused for want of it. */
+  private String least(Path model, Object... options) {
+    Laco.Run refused = prune(model, folder.resolve("no"), with(options, "--host-memory", "1KB"));
+    assertEquals(4, refused.code());
+    Matcher needed = NEEDED.matcher(refused.err());
+    assertTrue(needed.matches(), refused.err());
+    assertFalse(Files.exists(folder.resolve("no")));
+    // The message rounds.
+    return Double.parseDouble(needed.group(1)) * 1.002 + 0.05 + needed.group(2);
+  }
+
+  @Test
+  void thePlanIsSaidBeforeTheSearch() {
+    Path out = folder.resolve("out");
+    String budget = least(Laco.STORYTELLER, "--target-layers", 12);
+    Laco.Run run =
+        Laco.run("prune", Laco.STORYTELLER, out, "--target-layers", 12, "--host-memory", budget);
+    assertTrue(
+        run.succeeded()
+            .out()
+            .matches(
+                "(?s).*\\Rmemory +14\\.2 MB of weights, streaming, window [0-9]+ layers?, [0-9.]+ [kM]B;"
+                    + " [0-9.]+ MB of buffers\\Rsearch .*"),
+        run.out());
+  }
+
+  @ParameterizedTest
+  @CsvSource({"eval, --text, models/storyteller/evaluation.txt", "generate, --prompt, x"})
+  void otherCommandsStreamToo(String command, String option, String value) {
+    Object[] arguments = {command, Laco.STORYTELLER, option, value, "--json"};
+    String expected = Laco.run(arguments).succeeded().out();
+    assertEquals(expected, Laco.run(with(arguments, "--host-memory", "13MB")).succeeded().out());
+    assertEquals(4, Laco.run(with(arguments, "--host-memory", "0.1MB")).code());
+  }
+
+  private static Laco.Run prune(Path model, Path out, Object... options) {
+    return Laco.run(with(new Object[] {"prune", model, out, "--json", "--quiet"}, options));
+  }
+
+  private static Object[] with(Object[] arguments, Object... more) {
+    List<Object> all = new ArrayList<>(Arrays.asList(arguments));
+    all.addAll(Arrays.asList(more));
+    return all.toArray();
+  }
+}
