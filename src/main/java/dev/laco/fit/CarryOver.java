@@ -17,7 +17,7 @@ import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.CheckpointLayers;
 import dev.laco.transformer.LayerWeights;
-import java.lang.foreign.Arena;
+import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -64,7 +64,8 @@ public final class CarryOver implements AutoCloseable {
     streams = new Streams(backend, config, blocks.tokens(), blocks.largest());
     int width = config.hiddenSize();
     ridge =
-        new Ridge(backend, Math.max(config.intermediateSize(), heads()), width, LAMBDAS, threads);
+        new Ridge(
+            backend, Math.max(config.intermediateSize(), heads(config)), width, LAMBDAS, threads);
     arena = backend.arena();
     identity = arena.allocate(DType.F32, width, width);
     float[] row = new float[width];
@@ -75,7 +76,7 @@ public final class CarryOver implements AutoCloseable {
     }
   }
 
-  private long heads() {
+  private static long heads(ModelConfig config) {
     return (long) config.numAttentionHeads() * config.headDim();
   }
 
@@ -99,12 +100,36 @@ public final class CarryOver implements AutoCloseable {
     void update(long done, long total);
   }
 
+  /** The windows on which fitted models are compared: no equations are made of them. */
+  public static List<FitText.Window> heldOut(List<FitText.Window> windows) {
+    return FitBlocks.split(windows, true);
+  }
+
+  /** Bytes of buffers for a text, and for the equations of one layer. */
+  public static long bytes(ModelConfig config, List<FitText.Window> windows) {
+    long tokens = windows.stream().mapToLong(FitText.Window::length).sum();
+    long width = config.hiddenSize();
+    long most = Math.max(config.intermediateSize(), heads(config));
+    return Streams.bytes(config, tokens, FitBlocks.largest(windows))
+        + Moments.bytes(most, width, 1)
+        + Ridge.bytes(most, width)
+        // Identity, and a matrix while it is made anew.
+        + (width * width + 3 * most * width) * DType.F32.byteSize();
+  }
+
   /**
    * Fits a plan's layers.
    *
+   * @param withHeldOut whether what was held out to choose lambda counts in the end; not where
+   *     fitted models are then compared on it
    * @param memory owner of the new tensors
    */
-  public Result fit(CollapsePlan plan, FitRule rule, Arena memory, Progress progress) {
+  public Result fit(
+      CollapsePlan plan,
+      FitRule rule,
+      boolean withHeldOut,
+      SegmentAllocator memory,
+      Progress progress) {
     List<Fitted> fitted = new ArrayList<>();
     NewWeights tensors = NewWeights.NONE;
     CausalLm original = CausalLm.of(backend, config, source);
@@ -129,7 +154,16 @@ public final class CarryOver implements AutoCloseable {
         }
         NewLayer layer =
             new NewLayer(backend, config, index, layers.layer(index, blocks.largest()), memory);
-        new Step(rule, layer, layers.slidingWindow(index), index, mix.base(), end, changed, fitted)
+        new Step(
+                rule,
+                withHeldOut,
+                layer,
+                layers.slidingWindow(index),
+                index,
+                mix.base(),
+                end,
+                changed,
+                fitted)
             .run();
         tensors = layer.addTo(tensors);
         changed = true;
@@ -159,6 +193,7 @@ public final class CarryOver implements AutoCloseable {
   /** What one layer of the pruned model becomes. */
   private final class Step {
     private final FitRule rule;
+    private final boolean withHeldOut;
     private final NewLayer layer;
     private final int window;
     private final int index;
@@ -174,6 +209,7 @@ public final class CarryOver implements AutoCloseable {
      */
     Step(
         FitRule rule,
+        boolean withHeldOut,
         NewLayer layer,
         int window,
         int index,
@@ -182,6 +218,7 @@ public final class CarryOver implements AutoCloseable {
         boolean changed,
         List<Fitted> fitted) {
       this.rule = rule;
+      this.withHeldOut = withHeldOut;
       this.layer = layer;
       this.window = window;
       this.index = index;
@@ -236,7 +273,7 @@ public final class CarryOver implements AutoCloseable {
           TensorArena scratch = backend.arena()) {
         gatherInputs(moments);
         gatherDifference(moments, 0);
-        Ridge.Solution solution = ridge.solve(moments, 0);
+        Ridge.Solution solution = ridge.solve(moments, 0, withHeldOut);
         report(LayerRole.INPUT_NORM, solution);
         Tensor norm = layer.weights().get(LayerRole.INPUT_NORM);
         Tensor map = map(solution.change(), norm, scratch);
@@ -253,7 +290,7 @@ public final class CarryOver implements AutoCloseable {
           TensorArena scratch = backend.arena()) {
         gatherInputs(moments);
         gatherDifference(moments, 0);
-        Ridge.Solution solution = ridge.solve(moments, 0);
+        Ridge.Solution solution = ridge.solve(moments, 0, withHeldOut);
         report(LayerRole.POST_ATTENTION_NORM, solution);
         Tensor norm = layer.weights().get(LayerRole.POST_ATTENTION_NORM);
         Tensor map = map(solution.change(), norm, scratch);
@@ -280,14 +317,14 @@ public final class CarryOver implements AutoCloseable {
     }
 
     private void fitOutput() {
-      try (Moments moments = new Moments(backend, heads(), config.hiddenSize(), 1)) {
+      try (Moments moments = new Moments(backend, heads(config), config.hiddenSize(), 1)) {
         for (FitBlocks.Block block : blocks.list()) {
           Tensor heads = streams.heads(layer.weights(), window, block);
           Tensor lack = streams.lackAfterHeads(heads, block);
           moments.addFeatures(heads, !block.seen());
           moments.addTarget(0, heads, lack, !block.seen());
         }
-        change(LayerRole.OUTPUT, ridge.solve(moments, 0));
+        change(LayerRole.OUTPUT, ridge.solve(moments, 0, withHeldOut));
       }
     }
 
@@ -300,7 +337,7 @@ public final class CarryOver implements AutoCloseable {
           moments.addFeatures(channels, !block.seen());
           moments.addTarget(0, channels, lack, !block.seen());
         }
-        change(LayerRole.DOWN, ridge.solve(moments, 0));
+        change(LayerRole.DOWN, ridge.solve(moments, 0, withHeldOut));
       }
     }
 
@@ -337,7 +374,7 @@ public final class CarryOver implements AutoCloseable {
             Ridge.@Nullable Solution solution = null;
             if (rule.align() && (i > 0 || changed)) {
               gatherDifference(moments, i);
-              solution = ridge.solve(moments, i);
+              solution = ridge.solve(moments, i, withHeldOut);
               report(LayerRole.POST_ATTENTION_NORM, solution);
             }
             Tensor norm = originals.layer(base + i, 1).get(LayerRole.POST_ATTENTION_NORM);

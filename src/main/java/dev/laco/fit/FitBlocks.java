@@ -29,34 +29,46 @@ final class FitBlocks implements AutoCloseable {
   record Block(TokenBatch batch, int from, int to, boolean seen) {}
 
   FitBlocks(CausalLm model, List<FitText.Window> windows) {
-    List<int[]> seen = new ArrayList<>();
-    List<int[]> unseen = new ArrayList<>();
-    boolean documents = windows.stream().anyMatch(window -> window.document() > 0);
-    for (int i = 0; i < windows.size(); i++) {
-      FitText.Window window = windows.get(i);
-      boolean held = (documents ? window.document() : i) % HELD_OUT == HELD_OUT - 1;
-      (held ? unseen : seen).add(window.ids());
-    }
-    if (unseen.isEmpty()) {
-      unseen.add(seen.getLast());
-    }
-    pack(model, seen, true);
-    pack(model, unseen, false);
+    pack(model, split(windows, false), true);
+    pack(model, split(windows, true), false);
   }
 
-  private void pack(CausalLm model, List<int[]> windows, boolean seen) {
+  /** The windows held out, or the others. Where there are few documents, windows stand for them. */
+  static List<FitText.Window> split(List<FitText.Window> windows, boolean heldOut) {
+    boolean documents =
+        windows.stream().mapToInt(FitText.Window::document).distinct().count() >= HELD_OUT;
+    List<FitText.Window> part = new ArrayList<>();
+    for (int i = 0; i < windows.size(); i++) {
+      int number = documents ? windows.get(i).document() : i;
+      boolean last = windows.size() < HELD_OUT && i == windows.size() - 1;
+      if ((number % HELD_OUT == HELD_OUT - 1 || last) == heldOut) {
+        part.add(windows.get(i));
+      }
+    }
+    return part;
+  }
+
+  /** Tokens of the largest block that these windows can make. */
+  static int largest(List<FitText.Window> windows) {
+    return Math.max(
+        BLOCK_TOKENS, windows.stream().mapToInt(FitText.Window::length).max().orElse(1));
+  }
+
+  private void pack(CausalLm model, List<FitText.Window> windows, boolean seen) {
     List<int[]> sequences = new ArrayList<>();
     int room = BLOCK_TOKENS;
-    for (int[] window : windows) {
-      if (window.length > room && !sequences.isEmpty()) {
+    for (FitText.Window window : windows) {
+      if (window.length() > room && !sequences.isEmpty()) {
         add(model, sequences, seen);
         sequences.clear();
         room = BLOCK_TOKENS;
       }
-      sequences.add(window);
-      room -= window.length;
+      sequences.add(window.ids());
+      room -= window.length();
     }
-    add(model, sequences, seen);
+    if (!sequences.isEmpty()) {
+      add(model, sequences, seen);
+    }
   }
 
   private void add(CausalLm model, List<int[]> sequences, boolean seen) {

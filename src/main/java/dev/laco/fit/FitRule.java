@@ -1,6 +1,8 @@
 package dev.laco.fit;
 
+import java.util.Arrays;
 import java.util.Locale;
+import org.jspecify.annotations.Nullable;
 
 /** How far weights are fitted to carry over what removed layers did. */
 public enum FitRule {
@@ -21,6 +23,14 @@ public enum FitRule {
     this.select = select;
     this.align = align;
     this.later = later;
+  }
+
+  /** The rule of this name, or null where it is none of these. */
+  public static @Nullable FitRule named(String name) {
+    return Arrays.stream(values())
+        .filter(rule -> rule.optionValue().equals(name))
+        .findFirst()
+        .orElse(null);
   }
 
   /** The value of {@code --rule}. */

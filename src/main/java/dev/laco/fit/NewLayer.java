@@ -9,7 +9,7 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSpec;
 import dev.laco.transformer.LayerWeights;
-import java.lang.foreign.Arena;
+import java.lang.foreign.SegmentAllocator;
 import java.util.EnumMap;
 import java.util.Map;
 
@@ -20,7 +20,7 @@ import java.util.Map;
 final class NewLayer {
   private final Backend backend;
   private final ModelConfig config;
-  private final Arena memory;
+  private final SegmentAllocator memory;
   private final int index;
   private final Map<LayerRole, HostTensor> made = new EnumMap<>(LayerRole.class);
   private LayerWeights weights;
@@ -31,7 +31,12 @@ final class NewLayer {
    * @param index in the pruned model
    * @param memory owner of new tensors
    */
-  NewLayer(Backend backend, ModelConfig config, int index, LayerWeights weights, Arena memory) {
+  NewLayer(
+      Backend backend,
+      ModelConfig config,
+      int index,
+      LayerWeights weights,
+      SegmentAllocator memory) {
     this.backend = backend;
     this.config = config;
     this.index = index;

@@ -64,8 +64,12 @@ final class Ridge implements AutoCloseable {
    */
   record Solution(Tensor change, double lambda, double error) {}
 
-  /** Solves for one target, lambda chosen. */
-  Solution solve(Moments moments, int target) {
+  /**
+   * Solves for one target, lambda chosen.
+   *
+   * @param withHeldOut whether what was held out counts, once lambda is chosen
+   */
+  Solution solve(Moments moments, int target, boolean withHeldOut) {
     double[] errors = new double[lambdas.size()];
     double least = Double.POSITIVE_INFINITY;
     Tensor out = shaped(change, moments);
@@ -78,7 +82,7 @@ final class Ridge implements AutoCloseable {
     while (chosen > 0 && !(1 - errors[chosen] >= AS_GOOD * (1 - least))) {
       chosen--;
     }
-    solve(moments, target, lambdas.get(chosen), false);
+    solve(moments, target, lambdas.get(chosen), !withHeldOut);
     return new Solution(out, lambdas.get(chosen), errors[chosen]);
   }
 

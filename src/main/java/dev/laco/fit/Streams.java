@@ -59,7 +59,7 @@ final class Streams implements AutoCloseable {
   }
 
   /** Bytes of streams and buffers. */
-  static long bytes(ModelConfig config, int tokens, int largestBlock) {
+  static long bytes(ModelConfig config, long tokens, int largestBlock) {
     long rows = 2L * tokens + largestBlock;
     return (rows * config.hiddenSize() + 2L * largestBlock + config.hiddenSize())
             * DType.F32.byteSize()

@@ -16,6 +16,7 @@ import org.jspecify.annotations.Nullable;
  * @param settings what was in force, by name; a threshold that was found is added
  * @param device where the search ran
  * @param parametersIn parameters of the original, tied ones once
+ * @param fit null where nothing was fitted
  * @param sweeps passes of the search over the layers, the original's included
  */
 public record PruneReport(
@@ -26,6 +27,7 @@ public record PruneReport(
     long parametersIn,
     long parametersOut,
     Quality quality,
+    @Nullable FitReport fit,
     int sweeps,
     Timings timings) {
 
@@ -55,6 +57,9 @@ public record PruneReport(
     result.trials().forEach(trial -> trials.add(trialJson(trial)));
     json.set("plan", result.plan().toJson());
     json.set("quality", qualityJson());
+    if (fit != null) {
+      json.set("fit", fit.toJson());
+    }
     json.put("finalSimilarity", result.finalSimilarity());
     putLanguage(json, "finalNll", "finalKl", result.score());
     ObjectNode times = json.putObject("timings");

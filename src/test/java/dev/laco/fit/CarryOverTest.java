@@ -9,6 +9,7 @@ import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
+import dev.laco.backend.MemoryArena;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
@@ -24,7 +25,6 @@ import dev.laco.text.TextWindows;
 import dev.laco.text.Tokenizer;
 import dev.laco.transformer.CausalLm;
 import java.io.IOException;
-import java.lang.foreign.Arena;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -48,7 +48,7 @@ class CarryOverTest {
     try (Backend backend = CpuBackend.open(Compute.AUTO, 0);
         Checkpoint model = Checkpoint.open(STORYTELLER);
         Tokenizer tokenizer = Tokenizer.load(STORYTELLER).orElseThrow();
-        Arena memory = Arena.ofShared()) {
+        MemoryArena memory = new MemoryArena()) {
       CalibrationSet.Target target =
           new CalibrationSet.Target(
               Optional.of(tokenizer),
@@ -83,7 +83,7 @@ class CarryOverTest {
   void everyArchitectureIsFittedAndWritten(String name) throws IOException {
     try (Backend backend = new ReferenceBackend(Compute.AUTO);
         Checkpoint model = Checkpoint.open(Fixtures.model(name));
-        Arena memory = Arena.ofShared();
+        MemoryArena memory = new MemoryArena();
         CarryOver carryOver = carryOver(backend, model, fixtureText(name, model))) {
       CollapsePlan plan = drop(model, 1, 2);
       CarryOver.Result result = fit(carryOver, plan, FitRule.REPAIR, memory);
@@ -105,7 +105,7 @@ class CarryOverTest {
     String name = "llama_tied_rope3";
     try (Backend backend = CpuBackend.open(Compute.AUTO, 2);
         Checkpoint model = Checkpoint.open(Fixtures.model(name));
-        Arena memory = Arena.ofShared();
+        MemoryArena memory = new MemoryArena();
         CarryOver carryOver = carryOver(backend, model, fixtureText(name, model))) {
       CollapsePlan plan = drop(model, 2, 3);
       CarryOver.Result first = fit(carryOver, plan, rule, memory);
@@ -126,7 +126,7 @@ class CarryOverTest {
     String name = "llama_untied_gqa";
     try (Backend backend = CpuBackend.open(Compute.F32, 2);
         Checkpoint model = Checkpoint.open(Fixtures.model(name));
-        Arena memory = Arena.ofShared();
+        MemoryArena memory = new MemoryArena();
         CarryOver carryOver = carryOver(backend, model, fixtureText(name, model))) {
       CollapsePlan plan = CollapsePlan.identity(PlanApplier.source(model));
       assertTrue(fit(carryOver, plan, FitRule.REPAIR, memory).tensors().isEmpty());
@@ -143,8 +143,9 @@ class CarryOverTest {
   }
 
   private static CarryOver.Result fit(
-      CarryOver carryOver, CollapsePlan plan, FitRule rule, Arena memory) {
-    return carryOver.fit(plan, rule, memory, (done, total) -> {});
+      CarryOver carryOver, CollapsePlan plan, FitRule rule, MemoryArena memory) {
+    return carryOver.fit(
+        plan, rule, true, (bytes, alignment) -> memory.allocate(bytes), (done, total) -> {});
   }
 
   private FitText fixtureText(String name, Checkpoint model) throws IOException {
