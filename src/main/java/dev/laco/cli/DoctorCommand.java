@@ -10,6 +10,7 @@ import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.backend.cpu.CpuFeature;
 import dev.laco.backend.cpu.CpuLibraries;
 import dev.laco.backend.cuda.CudaProbe;
+import dev.laco.linalg.Cholesky;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.function.Consumer;
@@ -33,6 +34,7 @@ final class DoctorCommand implements Callable<Integer> {
     ObjectNode findings = machine();
     boolean cpu = isUsable("cpu", findings, DoctorCommand::cpu);
     boolean cuda = isUsable("cuda", findings, json -> CudaProbe.report(json::put));
+    findings.put("OpenBLAS", openBlas());
     findings.put("reference", "plain Java, always there");
     if (output.json) {
       console.document(findings);
@@ -57,6 +59,15 @@ final class DoctorCommand implements Callable<Integer> {
     } catch (ResourceException e) {
       findings.put(device, "not usable: " + e.getMessage());
       return false;
+    }
+  }
+
+  /** Only rules that fit weights need it. */
+  private static String openBlas() {
+    try {
+      return Cholesky.library();
+    } catch (ResourceException e) {
+      return "not found, rules that fit cannot be used: " + e.getMessage();
     }
   }
 

@@ -1,9 +1,12 @@
 package dev.laco.cli;
 
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.UsageException;
 import dev.laco.backend.Backend;
+import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import dev.laco.report.PruneReport;
+import dev.laco.text.ClozeSet;
 import dev.laco.transformer.CausalLm;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -15,10 +18,10 @@ import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
-/** Measures the perplexity of a model. */
+/** Measures the perplexity of a model, or how often it knows a last word. */
 @Command(
     name = "eval",
-    description = "Measure perplexity on a text or on token-id lists.",
+    description = "Measure perplexity on a text or on token-id lists, or knowledge of last words.",
     mixinStandardHelpOptions = true,
     versionProvider = Version.class,
     footer = {
@@ -52,6 +55,9 @@ final class EvalCommand implements Callable<Integer> {
               + " window, f32.")
   @Nullable Path dump;
 
+  /** What picocli gives for {@code --last-word} alone. */
+  private static final Path BUILT_IN = Path.of("");
+
   @Mixin DeviceOptions device;
   @Mixin OutputOptions output;
 
@@ -69,30 +75,46 @@ final class EvalCommand implements Callable<Integer> {
         description =
             "A list of token-id lists; each is scored on its own, all but its first token.")
     @Nullable Path tokens;
+
+    @Option(
+        names = "--last-word",
+        paramLabel = "FILE.jsonl",
+        arity = "0..1",
+        fallbackValue = "",
+        description =
+            "Measure instead how often the last word of a passage is known. Objects a line: the"
+                + " passage without it (text), and the word (last). Default: built-in passages.")
+    @Nullable Path lastWord;
   }
 
   @Override
   public Integer call() throws IOException {
     EvaluationText.checkLengths(maxLength, stride);
     Console console = output.console();
-    try (OpenModel open = OpenModel.open(model);
-        SideFiles files = new SideFiles(model, null)) {
+    try (OpenModel open = OpenModel.open(model)) {
+      if (source != null && source.lastWord != null) {
+        lastWord(console, open, source.lastWord);
+      } else {
+        perplexity(console, open);
+      }
+    }
+    return 0;
+  }
+
+  private void perplexity(Console console, OpenModel open) throws IOException {
+    try (SideFiles files = new SideFiles(model, null)) {
       EvaluationText text = text(open);
       SideFiles.SideFile dumpFile = dump == null ? null : files.add("--dump", dump);
       Backends.Choice choice = device.open();
       try (Backend backend = choice.backend()) {
-        console.line("device", "%s", choice.describe());
-        console.line("model", "%s: %s", model, open.describe());
-        MemoryPlan memory =
-            MemoryPlan.of(
+        CausalLm lm =
+            announce(
+                console,
+                open,
+                choice.describe(),
                 backend,
-                open.checkpoint(),
-                device,
                 Perplexity.bytes(open.config(), text.windows()),
-                1,
                 "use a smaller --max-length");
-        console.line("memory", "%s", memory.describe(backend));
-        CausalLm lm = CausalLm.of(backend, open.config(), memory.weights(backend));
         Perplexity result = text.measure(console, "perplexity", lm);
         if (dumpFile != null) {
           StateDump.write(
@@ -103,7 +125,59 @@ final class EvalCommand implements Callable<Integer> {
         say(console, text, result);
       }
     }
-    return 0;
+  }
+
+  private void lastWord(Console console, OpenModel open, Path file) {
+    if (maxLength != null || stride != null || dump != null) {
+      throw new UsageException("--max-length, --stride and --dump do not go with --last-word");
+    }
+    ClozeSet set =
+        file.equals(BUILT_IN)
+            ? ClozeSet.builtIn(open.target())
+            : ClozeSet.read(file, open.target());
+    Backends.Choice choice = device.open();
+    try (Backend backend = choice.backend()) {
+      CausalLm lm =
+          announce(
+              console,
+              open,
+              choice.describe(),
+              backend,
+              LastWord.bytes(open.config(), set.items()),
+              "use shorter passages");
+      LastWord result;
+      try (ProgressLine progress = console.progress("last word")) {
+        result = LastWord.measure(lm, set.items(), progress::update);
+      }
+      if (output.json) {
+        console.document(
+            JsonNodeFactory.instance.objectNode().set("lastWord", PruneReport.toJson(result)));
+      } else {
+        console.result(
+            "%-12s %.1f %% ± %.1f (%,d of %,d items of %s)%n"
+                .formatted(
+                    "last word",
+                    100 * result.accuracy(),
+                    100 * result.standardError(),
+                    result.correct(),
+                    result.items(),
+                    set.name()));
+      }
+    }
+  }
+
+  private CausalLm announce(
+      Console console,
+      OpenModel open,
+      String deviceText,
+      Backend backend,
+      long buffers,
+      String helps) {
+    console.line("device", "%s", deviceText);
+    console.line("model", "%s: %s", model, open.describe());
+    MemoryPlan memory = MemoryPlan.of(backend, open.checkpoint(), device, buffers, 1, helps);
+    console.line("memory", "%s", memory.describe(backend));
+    return CausalLm.of(backend, open.config(), memory.weights(backend));
   }
 
   private EvaluationText text(OpenModel open) {

@@ -33,14 +33,12 @@ final class FitRun {
   private final OpenModel model;
   private final Backend backend;
   private final TensorSource weights;
-  private final int threads;
 
-  FitRun(Console console, OpenModel model, Backend backend, TensorSource weights, int threads) {
+  FitRun(Console console, OpenModel model, Backend backend, TensorSource weights) {
     this.console = console;
     this.model = model;
     this.backend = backend;
     this.weights = weights;
-    this.threads = threads;
   }
 
   /**
@@ -103,7 +101,7 @@ final class FitRun {
   }
 
   private CarryOver carryOver(FitText text) {
-    return new CarryOver(backend, model.config(), weights, text.windows(), threads);
+    return new CarryOver(backend, model.config(), weights, text.windows());
   }
 
   private static SegmentAllocator in(MemoryArena memory) {

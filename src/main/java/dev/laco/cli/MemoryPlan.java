@@ -69,6 +69,18 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
     return new MemoryPlan(checkpoint, host, host, buffers);
   }
 
+  /** Whether the weights alone are more than what may stay where they are multiplied by. */
+  static boolean streams(Backend backend, Checkpoint checkpoint, DeviceOptions options) {
+    long room;
+    if (backend instanceof CudaBackend cuda) {
+      room = options.memory != null ? options.memory.bytes() : spare(cuda.freeMemory());
+    } else {
+      room =
+          options.hostMemory != null ? options.hostMemory.bytes() : spare(SystemMemory.available());
+    }
+    return checkpoint.totalBytes() > room;
+  }
+
   /**
    * Weights of a model.
    *

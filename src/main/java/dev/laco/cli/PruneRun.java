@@ -7,9 +7,9 @@ import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
-import dev.laco.backend.cpu.CpuCores;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.SearchResult;
+import dev.laco.collapse.Work;
 import dev.laco.eval.Perplexity;
 import dev.laco.fit.CarryOver;
 import dev.laco.model.Architecture;
@@ -20,6 +20,7 @@ import dev.laco.model.TensorSpec;
 import dev.laco.report.FitReport;
 import dev.laco.report.PruneReport;
 import dev.laco.scoring.ModelScore;
+import dev.laco.scoring.PassCost;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
@@ -77,7 +78,6 @@ final class PruneRun {
     int depth = model.config().numHiddenLayers();
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
     SearchOptions.Chosen search = command.search.choose(model);
-    SweepOptions sweep = sweep(search);
     CalibrationSet calibration = calibration();
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
     EvaluationText evaluation = evaluationOrNull();
@@ -85,6 +85,7 @@ final class PruneRun {
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
       announce(choice, calibration, sequences);
+      SweepOptions sweep = sweep(search, backend, sequences.size());
       MemoryPlan memory =
           memory(backend, search.mergedAtOnce(), sweep, sequences, evaluation, fitText);
       console.line("memory", "%s", memory.describe(backend));
@@ -92,21 +93,21 @@ final class PruneRun {
       requireFiniteOutsideLayers();
       double loadSeconds = seconds(start);
       long searchStart = System.nanoTime();
-      int sweeps;
+      Work work;
       SearchResult result;
       try (SweepScorer scorer =
           new SweepScorer(backend, model.config(), weights, source, sequences, sweep)) {
         SearchLines lines = new SearchLines(console, best);
         SearchLines.SearchRun run = listener -> search.search().run(source, scorer, listener);
         result = search.isOneLoop() ? lines.follow(run) : lines.summarise(run, search.objective());
-        sweeps = scorer.sweeps();
+        work = scorer.work();
       }
       best.set(result.plan());
       double searchSeconds = seconds(searchStart);
       FitRun.@Nullable Outcome fitted =
           fitText == null || search.fit() == null || result.plan().isIdentity()
               ? null
-              : new FitRun(console, model, backend, weights, threads())
+              : new FitRun(console, model, backend, weights)
                   .run(result.finalists(), search.fit(), fitText, newMemory);
       PlanTensors newTensors = new PlanTensors(fitted == null ? NewWeights.NONE : fitted.tensors());
       if (fitted != null) {
@@ -147,7 +148,7 @@ final class PruneRun {
                   parametersOut,
                   quality,
                   fitted == null ? null : fitted.report(),
-                  sweeps,
+                  work,
                   new PruneReport.Timings(loadSeconds, searchSeconds, writeSeconds)));
     }
   }
@@ -196,10 +197,6 @@ final class PruneRun {
     return command.fit.text(model);
   }
 
-  private int threads() {
-    return command.device.threads != null ? command.device.threads : CpuCores.available();
-  }
-
   private CalibrationSet calibration() {
     Path own = model.directory().resolve("calibration.txt");
     if (command.calibration != null) {
@@ -235,8 +232,11 @@ final class PruneRun {
   }
 
   /** What one pass carries: it must not depend on what happens to be free, or no run repeats. */
-  private SweepOptions sweep(SearchOptions.Chosen search) {
-    SweepOptions wanted = SweepOptions.of(search.candidates());
+  private SweepOptions sweep(SearchOptions.Chosen search, Backend backend, int tokens) {
+    boolean streaming = MemoryPlan.streams(backend, model.checkpoint(), command.device);
+    double passCost = PassCost.of(backend, tokens, streaming);
+    SweepOptions wanted =
+        SweepOptions.of(search.candidates().applyAsInt(passCost)).withPassCost(passCost);
     ByteSize most = command.device.memory;
     SweepOptions bounded =
         most == null

@@ -6,6 +6,7 @@ import dev.laco.UsageException;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.LayerCollapse;
+import dev.laco.collapse.Lookahead;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
@@ -18,6 +19,7 @@ import dev.laco.collapse.TrialListener;
 import dev.laco.fit.FitRule;
 import java.util.List;
 import java.util.Locale;
+import java.util.function.DoubleToIntFunction;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Option;
@@ -58,6 +60,14 @@ final class SearchOptions {
               + " divergence of the next token's distribution from the original's, or its negative log-likelihood."
               + " Default: cosine.")
   @Nullable Objective objective;
+
+  @Option(
+      names = "--lookahead",
+      paramLabel = "K|all",
+      description =
+          "Candidates that the paper's loop scores in one pass: the next and those that follow if it is rejected."
+              + " Changes no decision. Default: as many as pay on this device.")
+  @Nullable String lookahead;
 
   @Option(
       names = "--merge-layers",
@@ -130,7 +140,8 @@ final class SearchOptions {
    *
    * @param settings what is in force, as the report tells it; {@code threshold} is null where it is
    *     only found
-   * @param candidates models that are scored together where there is room
+   * @param candidates models that are scored together where there is room, by what a pass costs
+   *     beside them
    * @param mergedAtOnce layers that one merge combines at most
    * @param objective what the scores must tell of
    * @param target the depth that is sought; null where a threshold is given
@@ -139,7 +150,7 @@ final class SearchOptions {
   record Chosen(
       Search search,
       ObjectNode settings,
-      int candidates,
+      DoubleToIntFunction candidates,
       int mergedAtOnce,
       Objective objective,
       @Nullable Integer target,
@@ -206,6 +217,8 @@ final class SearchOptions {
             mergeRule,
             norms != null ? norms : mergeRule.defaultNorms());
     settings.check(depth);
+    Lookahead ahead = lookahead == null ? Lookahead.upTo(CANDIDATES) : Lookahead.parse(lookahead);
+    int bases = settings.highest() - settings.mergeLayers() - settings.lowest() + 1;
     ObjectNode json = JsonNodeFactory.instance.objectNode();
     json.put("mergeLayers", settings.mergeLayers());
     json.put("interval", settings.interval());
@@ -217,13 +230,13 @@ final class SearchOptions {
     putSearch(json, Strategy.LACO, target);
     return new Chosen(
         (source, scorer, listener) -> {
-          LayerCollapse loop = new LayerCollapse(settings, source, scorer);
+          LayerCollapse loop = new LayerCollapse(settings, source, scorer, ahead);
           return target == null
               ? loop.run(requireThreshold(threshold), listener)
               : loop.reach(target, listener);
         },
         json,
-        1,
+        passCost -> ahead.most(passCost, bases),
         mergeRule.mergedAtOnce(settings.mergeLayers() - 1),
         Objective.COSINE,
         target,
@@ -241,6 +254,12 @@ final class SearchOptions {
     if (interval != null) {
       throw new UsageException(
           "--interval " + interval + " is of the paper's loop: add --search laco, or leave it out");
+    }
+    if (lookahead != null) {
+      throw new UsageException(
+          "--lookahead "
+              + lookahead
+              + " is of the paper's loop: add --search laco, or leave it out");
     }
     Objective goodness = objective != null ? objective : DEFAULT_OBJECTIVE;
     String ruleName = rule == null ? MergeRule.AUTO : rule;
@@ -270,7 +289,7 @@ final class SearchOptions {
         (source, scorer, listener) ->
             new SpanSearch(settings, source, scorer).reach(target, bound, listener),
         json,
-        CANDIDATES,
+        passCost -> CANDIDATES,
         settings.rules().stream()
             .mapToInt(any -> any.mergedAtOnce(settings.mergeLayers() - 1))
             .max()

@@ -158,9 +158,11 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
   private static int heaviest(LayerMix mix) {
     SortedMap<Integer, Double> terms = mix.feedForward().terms();
     int heaviest = mix.base();
-    for (int layer : terms.keySet()) {
-      if (Math.abs(terms.get(layer)) > Math.abs(terms.getOrDefault(heaviest, 0.0))) {
-        heaviest = layer;
+    double most = Math.abs(terms.getOrDefault(heaviest, 0.0));
+    for (Map.Entry<Integer, Double> term : terms.entrySet()) {
+      if (Math.abs(term.getValue()) > most) {
+        heaviest = term.getKey();
+        most = Math.abs(term.getValue());
       }
     }
     return heaviest;

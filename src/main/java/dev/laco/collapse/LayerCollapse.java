@@ -4,8 +4,13 @@ import dev.laco.UsageException;
 import dev.laco.collapse.SearchResult.Finalist;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Algorithm 1 of arXiv 2402.11187 as its published code runs it: walk from the last layers to the
@@ -13,6 +18,9 @@ import java.util.Map;
  * point the way the original's did.
  *
  * <p>Scores are remembered by plan, so that loops with other thresholds pay only for what is new.
+ * The candidates that would follow rejections may be scored with the one that is due; a mean that
+ * lies so close to the threshold that this could matter is measured again alone, so that decisions
+ * are those of a loop that scores one candidate at a time.
  */
 public final class LayerCollapse {
   private static final int BISECTION_HALVINGS = 12;
@@ -20,13 +28,33 @@ public final class LayerCollapse {
   private final CollapseSettings settings;
   private final CollapsePlan original;
   private final Scorer scorer;
-  private final Map<CollapsePlan, Score> known = new HashMap<>();
+  private final Lookahead lookahead;
+  private final Map<CollapsePlan, Known> known = new HashMap<>();
+  private final Set<CollapsePlan> decided = new HashSet<>();
 
-  /** A loop over the model that {@code source} names; settings must have been checked. */
+  /**
+   * A score.
+   *
+   * @param alone whether no other candidate was scored beside it
+   */
+  private record Known(Score score, boolean alone) {}
+
+  /** A loop that scores one candidate at a time. */
   public LayerCollapse(CollapseSettings settings, CollapsePlan.Source source, Scorer scorer) {
+    this(settings, source, scorer, Lookahead.NONE);
+  }
+
+  /**
+   * A loop over the model that {@code source} names; settings must have been checked.
+   *
+   * @param lookahead how many candidates are scored at once
+   */
+  public LayerCollapse(
+      CollapseSettings settings, CollapsePlan.Source source, Scorer scorer, Lookahead lookahead) {
     this.settings = settings;
     this.original = CollapsePlan.identity(source);
     this.scorer = scorer;
+    this.lookahead = lookahead;
   }
 
   /**
@@ -36,7 +64,9 @@ public final class LayerCollapse {
    * @param onTrial told of every trial as it is decided
    */
   public SearchResult run(double threshold, TrialListener onTrial) {
-    return loop(threshold, 1, onTrial);
+    SearchResult result = loop(threshold, 1, onTrial);
+    drop();
+    return result;
   }
 
   /**
@@ -84,13 +114,41 @@ public final class LayerCollapse {
               + shallowest
               + " or more");
     }
-    double lowest =
-        best.trials().stream()
-            .filter(Trial::accepted)
-            .mapToDouble(t -> t.score().mean())
-            .min()
-            .orElseThrow();
-    return new SearchResult(Math.nextDown(lowest), best.finalists(), best.trials());
+    SearchResult settled = loop(settle(best), target, onTrial);
+    drop();
+    return new SearchResult(
+        Math.nextDown(lowestAccepted(settled)), settled.finalists(), settled.trials());
+  }
+
+  /**
+   * Measures the accepted trials again alone that may have the lowest mean, since that becomes the
+   * threshold; returns the one that was tried.
+   */
+  private double settle(SearchResult result) {
+    double lowest = lowestAccepted(result) + scorer.noise();
+    CollapsePlan current = original;
+    for (Trial trial : result.trials()) {
+      if (trial.accepted()) {
+        current = fold(current, trial.base(), trial.merged());
+        if (trial.score().mean() <= lowest) {
+          alone(current);
+        }
+      }
+    }
+    return Objects.requireNonNull(result.threshold());
+  }
+
+  private static double lowestAccepted(SearchResult result) {
+    return result.trials().stream()
+        .filter(Trial::accepted)
+        .mapToDouble(trial -> trial.score().mean())
+        .min()
+        .orElseThrow();
+  }
+
+  /** Tells the scorer which scores were never needed. */
+  private void drop() {
+    scorer.dropped(known.keySet().stream().filter(plan -> !decided.contains(plan)).toList());
   }
 
   private SearchResult loop(double threshold, int target, TrialListener onTrial) {
@@ -101,12 +159,10 @@ public final class LayerCollapse {
     int base = first;
     while (base >= settings.lowest() && current.depth() > target) {
       int depth = current.depth();
-      int followers =
-          Math.min(Math.min(settings.mergeLayers() - 1, depth - base - 1), depth - target);
-      CollapsePlan candidate = current.fold(base, followers, settings.rule(), settings.norms());
-      boolean isNew = !known.containsKey(candidate);
-      Score score =
-          known.computeIfAbsent(candidate, plan -> scorer.score(List.of(plan)).getFirst());
+      int followers = followers(depth, base, target);
+      CollapsePlan candidate = fold(current, base, followers);
+      Score score = score(current, base, target, threshold, trials);
+      boolean isNew = decided.add(candidate);
       Trial trial =
           new Trial(trials.size(), base, followers, depth, score, score.mean() > threshold);
       trials.add(trial);
@@ -124,5 +180,59 @@ public final class LayerCollapse {
       }
     }
     return new SearchResult(threshold, List.of(new Finalist(current, reached)), trials);
+  }
+
+  private int followers(int depth, int base, int target) {
+    return Math.min(Math.min(settings.mergeLayers() - 1, depth - base - 1), depth - target);
+  }
+
+  private CollapsePlan fold(CollapsePlan current, int base, int followers) {
+    return current.fold(base, followers, settings.rule(), settings.norms());
+  }
+
+  /** The score of the candidate at {@code base}, on which a decision can rest. */
+  private Score score(
+      CollapsePlan current, int base, int target, double threshold, List<Trial> trials) {
+    CollapsePlan candidate = fold(current, base, followers(current.depth(), base, target));
+    if (!known.containsKey(candidate)) {
+      ask(unknown(current, base, target, threshold, trials));
+    }
+    Score score = Objects.requireNonNull(known.get(candidate)).score();
+    return Math.abs(score.mean() - threshold) <= scorer.noise() ? alone(candidate) : score;
+  }
+
+  /** The candidates that come next as long as each is rejected, as far as it pays to ask. */
+  private List<CollapsePlan> unknown(
+      CollapsePlan current, int base, int target, double threshold, List<Trial> trials) {
+    int accepted = (int) trials.stream().filter(Trial::accepted).count();
+    int count = lookahead.next(scorer.passCost(), trials.size(), accepted);
+    return IntStream.iterate(base, next -> next >= settings.lowest(), next -> next - 1)
+        .mapToObj(next -> fold(current, next, followers(current.depth(), next, target)))
+        .takeWhile(candidate -> !isAbove(threshold, known.get(candidate)))
+        .filter(candidate -> !known.containsKey(candidate))
+        .limit(count)
+        .toList();
+  }
+
+  private static boolean isAbove(double threshold, @Nullable Known known) {
+    return known != null && known.score().mean() > threshold;
+  }
+
+  private void ask(List<CollapsePlan> candidates) {
+    List<Score> scores = scorer.score(candidates);
+    for (int i = 0; i < scores.size(); i++) {
+      known.put(candidates.get(i), new Known(scores.get(i), candidates.size() == 1));
+    }
+  }
+
+  /** The score of a known candidate, measured alone. */
+  private Score alone(CollapsePlan candidate) {
+    Known before = Objects.requireNonNull(known.get(candidate));
+    if (before.alone()) {
+      return before.score();
+    }
+    Score score = scorer.scoreAlone(candidate);
+    known.put(candidate, new Known(score, true));
+    return score;
   }
 }

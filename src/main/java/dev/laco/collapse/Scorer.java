@@ -22,6 +22,22 @@ public interface Scorer {
     return 0;
   }
 
+  /** Scores again, with no plan beside it, a plan that was scored before. */
+  default Score scoreAlone(CollapsePlan plan) {
+    return score(List.of(plan)).getFirst();
+  }
+
+  /** Says that nothing was decided on the scores of these plans. */
+  default void dropped(List<CollapsePlan> plans) {}
+
+  /**
+   * What a pass costs beside its plans, in what it costs to score one of them; 0 if it saves
+   * nothing to score several at once.
+   */
+  default double passCost() {
+    return 0;
+  }
+
   /** Passes over the original layers so far, the reference run included. */
   int sweeps();
 

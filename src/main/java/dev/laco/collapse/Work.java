@@ -9,6 +9,7 @@ package dev.laco.collapse;
  *
  * @param passes over the original layers, the original's own included; a pass may begin behind the
  *     first layer
+ * @param rescored plans that were scored again alone, in passes that are not among {@code passes}
  * @param bytesRead weights of the layers that the passes walked
  * @param operations that were done
  * @param floorOperations the original's own pass, and for every plan on whose score something was
@@ -16,7 +17,12 @@ package dev.laco.collapse;
  * @param floorBytes the original's layers, once
  */
 public record Work(
-    long passes, long bytesRead, long operations, long floorOperations, long floorBytes) {
+    long passes,
+    long rescored,
+    long bytesRead,
+    long operations,
+    long floorOperations,
+    long floorBytes) {
   /** Nothing yet. */
-  public static final Work NONE = new Work(0, 0, 0, 0, 0);
+  public static final Work NONE = new Work(0, 0, 0, 0, 0, 0);
 }

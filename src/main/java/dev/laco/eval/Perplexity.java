@@ -10,7 +10,6 @@ import dev.laco.model.PackedSequences;
 import dev.laco.text.TextWindows.Window;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.Workspace;
-import java.util.ArrayList;
 import java.util.List;
 
 /**
@@ -20,9 +19,6 @@ import java.util.List;
  * @param meanNll mean negative log-likelihood per scored token, nats
  */
 public record Perplexity(long tokens, double meanNll) {
-  /** Windows are run together up to so many tokens: enough to keep matrix products busy. */
-  private static final int BATCH_TOKENS = 1024;
-
   /** {@code exp(meanNll)}. */
   public double perplexity() {
     return Math.exp(meanNll);
@@ -34,16 +30,15 @@ public record Perplexity(long tokens, double meanNll) {
    * @throws BadInputException if there is no token to score
    */
   public static Perplexity measure(CausalLm model, List<Window> windows, Progress progress) {
-    List<List<Window>> batches = batches(windows);
     long total = windows.stream().mapToLong(Window::length).sum();
     long done = 0;
     long scored = 0;
     double nll = 0;
-    int largest = maxTokens(windows);
+    int largest = WindowBatches.maxTokens(windows);
     try (TensorArena arena = model.backend().arena();
         Workspace work = new Workspace(model.backend(), model.config(), largest)) {
       Tensor states = arena.allocate(DType.F32, largest, model.config().hiddenSize());
-      for (List<Window> windowsOfBatch : batches) {
+      for (List<Window> windowsOfBatch : WindowBatches.of(windows)) {
         PackedSequences sequences =
             PackedSequences.of(windowsOfBatch.stream().map(Window::ids).toList());
         double[] logProbabilities =
@@ -78,30 +73,8 @@ public record Perplexity(long tokens, double meanNll) {
 
   /** Bytes of buffers that measuring these windows needs. */
   public static long bytes(ModelConfig config, List<Window> windows) {
-    int tokens = maxTokens(windows);
+    int tokens = WindowBatches.maxTokens(windows);
     return Workspace.bytes(config, tokens)
         + (long) tokens * config.hiddenSize() * DType.F32.byteSize();
-  }
-
-  private static int maxTokens(List<Window> windows) {
-    return batches(windows).stream().mapToInt(Perplexity::tokensOf).max().orElse(1);
-  }
-
-  private static int tokensOf(List<Window> windows) {
-    return windows.stream().mapToInt(Window::length).sum();
-  }
-
-  private static List<List<Window>> batches(List<Window> windows) {
-    List<List<Window>> batches = new ArrayList<>();
-    int room = 0;
-    for (Window window : windows) {
-      if (window.length() > room) {
-        batches.add(new ArrayList<>());
-        room = BATCH_TOKENS;
-      }
-      batches.getLast().add(window);
-      room -= window.length();
-    }
-    return batches;
   }
 }

@@ -45,17 +45,9 @@ public final class CarryOver implements AutoCloseable {
   /** {@code [d, d]}. */
   private final Tensor identity;
 
-  /**
-   * Buffers for a text; {@link #fit} uses them for any number of plans.
-   *
-   * @param threads that solve equations on the host
-   */
+  /** Buffers for a text; {@link #fit} uses them for any number of plans. */
   public CarryOver(
-      Backend backend,
-      ModelConfig config,
-      TensorSource source,
-      List<FitText.Window> windows,
-      int threads) {
+      Backend backend, ModelConfig config, TensorSource source, List<FitText.Window> windows) {
     this.backend = backend;
     this.config = config;
     this.source = source;
@@ -63,9 +55,7 @@ public final class CarryOver implements AutoCloseable {
     blocks = new FitBlocks(CausalLm.of(backend, config, source), windows);
     streams = new Streams(backend, config, blocks.tokens(), blocks.largest());
     int width = config.hiddenSize();
-    ridge =
-        new Ridge(
-            backend, Math.max(config.intermediateSize(), heads(config)), width, LAMBDAS, threads);
+    ridge = new Ridge(backend, Math.max(config.intermediateSize(), heads(config)), width, LAMBDAS);
     arena = backend.arena();
     identity = arena.allocate(DType.F32, width, width);
     float[] row = new float[width];

@@ -24,7 +24,6 @@ final class Ridge implements AutoCloseable {
 
   private final Backend backend;
   private final List<Double> lambdas;
-  private final int threads;
   private final MemoryArena host = new MemoryArena();
   private final TensorArena arena;
   private final MemorySegment matrix;
@@ -36,12 +35,10 @@ final class Ridge implements AutoCloseable {
    * Room for problems of at most so many inputs and outputs.
    *
    * @param lambdas to choose from, ascending
-   * @param threads that solve
    */
-  Ridge(Backend backend, long inputs, long outputs, List<Double> lambdas, int threads) {
+  Ridge(Backend backend, long inputs, long outputs, List<Double> lambdas) {
     this.backend = backend;
     this.lambdas = List.copyOf(lambdas);
-    this.threads = threads;
     matrix = host.allocate(inputs * inputs * Double.BYTES);
     right = host.allocate(inputs * outputs * Double.BYTES);
     arena = backend.arena();
@@ -139,7 +136,7 @@ final class Ridge implements AutoCloseable {
         right.asSlice(0, inputs * moments.outputs() * Double.BYTES),
         inputs,
         moments.outputs(),
-        threads);
+        backend.hostThreads());
     Tensor out = shaped(change, moments);
     float[] row = new float[Math.toIntExact(inputs)];
     for (long output = 0; output < moments.outputs(); output++) {

@@ -55,11 +55,13 @@ final class OpenBlas {
 
   private static @Nullable OpenBlas loaded;
 
+  private final String location;
   private final MemorySegment setThreads;
   private final MemorySegment potrf;
   private final MemorySegment trsm;
 
   private OpenBlas(NativeLibrary library) {
+    this.location = library.location();
     this.setThreads = library.function("openblas_set_num_threads");
     this.potrf = library.function("dpotrf_");
     this.trsm = library.function("cblas_dtrsm");
@@ -90,6 +92,11 @@ final class OpenBlas {
         .cachedResource(RESOURCES + "libopenblas.so.0")
         .soname("libopenblas.so.0")
         .load();
+  }
+
+  /** Where it was found. */
+  String location() {
+    return location;
   }
 
   /** Threads of what is called from now on. */

@@ -6,6 +6,8 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
+import dev.laco.collapse.Work;
+import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import org.jspecify.annotations.Nullable;
 
@@ -17,7 +19,7 @@ import org.jspecify.annotations.Nullable;
  * @param device where the search ran
  * @param parametersIn parameters of the original, tied ones once
  * @param fit null where nothing was fitted
- * @param sweeps passes of the search over the layers, the original's included
+ * @param work what the search took; its passes are the report's {@code sweeps}
  */
 public record PruneReport(
     ObjectNode model,
@@ -28,7 +30,7 @@ public record PruneReport(
     long parametersOut,
     Quality quality,
     @Nullable FitReport fit,
-    int sweeps,
+    Work work,
     Timings timings) {
 
   /** Perplexity before and after, or why there is none. */
@@ -66,8 +68,15 @@ public record PruneReport(
     times.put("loadSeconds", timings.load());
     times.put("searchSeconds", timings.search());
     times.put("writeSeconds", timings.write());
-    times.put("sweeps", sweeps);
-    times.put("rescored", 0);
+    times.put("sweeps", work.passes());
+    times.put("rescored", work.rescored());
+    times
+        .putObject("work")
+        .put("passes", work.passes())
+        .put("bytesRead", work.bytesRead())
+        .put("operations", work.operations())
+        .put("floorOperations", work.floorOperations())
+        .put("floorBytes", work.floorBytes());
     return json;
   }
 
@@ -123,5 +132,14 @@ public record PruneReport(
         .put("tokens", perplexity.tokens())
         .put("meanNll", perplexity.meanNll())
         .put("perplexity", perplexity.perplexity());
+  }
+
+  /** {@code {"items":…,"accuracy":…,"standardError":…}}. */
+  public static ObjectNode toJson(LastWord lastWord) {
+    return JsonNodeFactory.instance
+        .objectNode()
+        .put("items", lastWord.items())
+        .put("accuracy", lastWord.accuracy())
+        .put("standardError", lastWord.standardError());
   }
 }

@@ -6,8 +6,9 @@ package dev.laco.scoring;
  * @param candidates at most so many plans are carried through one pass, at least 1
  * @param bytes what buffers may take; what one candidate needs is taken in any case
  * @param language whether scores tell of next tokens, too
+ * @param passCost see {@link dev.laco.collapse.Scorer#passCost}
  */
-public record SweepOptions(int candidates, long bytes, boolean language) {
+public record SweepOptions(int candidates, long bytes, boolean language, double passCost) {
   public SweepOptions {
     if (candidates < 1 || bytes < 0) {
       throw new IllegalArgumentException(candidates + " candidates in " + bytes + " bytes");
@@ -16,16 +17,21 @@ public record SweepOptions(int candidates, long bytes, boolean language) {
 
   /** So many candidates of similarity alone, with all the buffers that they want. */
   public static SweepOptions of(int candidates) {
-    return new SweepOptions(candidates, Long.MAX_VALUE, false);
+    return new SweepOptions(candidates, Long.MAX_VALUE, false, 0);
   }
 
   /** The same with buffers of at most so many bytes. */
   public SweepOptions withBytes(long most) {
-    return new SweepOptions(candidates, most, language);
+    return new SweepOptions(candidates, most, language, passCost);
   }
 
   /** The same with next tokens. */
   public SweepOptions withLanguage() {
-    return new SweepOptions(candidates, bytes, true);
+    return new SweepOptions(candidates, bytes, true, passCost);
+  }
+
+  /** The same where a pass costs so much beside its candidates. */
+  public SweepOptions withPassCost(double cost) {
+    return new SweepOptions(candidates, bytes, language, cost);
   }
 }

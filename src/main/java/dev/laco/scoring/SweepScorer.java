@@ -44,6 +44,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
   private final Sweep sweep;
   private final int candidates;
   private final boolean language;
+  private final double passCost;
   private final double[] ofTokens;
 
   /** The original's last states after the norm, {@code [T, d]}. */
@@ -62,6 +63,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
       SweepOptions options) {
     this.backend = backend;
     language = options.language();
+    passCost = options.passCost();
     original = CollapsePlan.identity(planSource);
     long tokens = calibration.size();
     SweepBuffers buffers =
@@ -166,6 +168,30 @@ public final class SweepScorer implements Scorer, AutoCloseable {
   @Override
   public void keep(List<CollapsePlan> plans) {
     cache.keep(plans);
+  }
+
+  @Override
+  public Score scoreAlone(CollapsePlan plan) {
+    Score score = score(List.of(plan)).getFirst();
+    if (!plan.isIdentity()) {
+      meter.rescored();
+    }
+    return score;
+  }
+
+  @Override
+  public void dropped(List<CollapsePlan> plans) {
+    plans.forEach(meter::dropped);
+  }
+
+  @Override
+  public double noise() {
+    return batches.most() == 1 ? 0 : BatchNoise.of(backend);
+  }
+
+  @Override
+  public double passCost() {
+    return passCost;
   }
 
   @Override

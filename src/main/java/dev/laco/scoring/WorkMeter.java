@@ -26,6 +26,7 @@ final class WorkMeter {
   private final Map<TensorGroup, BitSet> read = new EnumMap<>(TensorGroup.class);
   private final Set<CollapsePlan> decided = new HashSet<>();
   private long passes;
+  private long rescored;
   private long bytesRead;
   private long operations;
 
@@ -77,6 +78,12 @@ final class WorkMeter {
     operations += headOperations;
   }
 
+  /** The pass that was begun last is one that scored a plan again. */
+  void rescored() {
+    passes--;
+    rescored++;
+  }
+
   /** Something is decided on the score of a plan. */
   void decided(CollapsePlan plan) {
     decided.add(plan);
@@ -103,7 +110,7 @@ final class WorkMeter {
         once += bytes(layer, group);
       }
     }
-    return new Work(passes, bytesRead, operations, floor, once);
+    return new Work(passes, rescored, bytesRead, operations, floor, once);
   }
 
   private long tail(CollapsePlan plan, int from) {

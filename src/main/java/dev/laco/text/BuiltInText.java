@@ -45,6 +45,11 @@ public final class BuiltInText {
         .toList();
   }
 
+  /** Passages and their last words, an object a line as {@link ClozeSet} reads them. */
+  static String cloze() {
+    return resource("cloze.jsonl");
+  }
+
   private static String resource(String name) {
     try (InputStream stream = BuiltInText.class.getResourceAsStream(name)) {
       if (stream == null) {

@@ -5,7 +5,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.OptionalInt;
 
-/** Cuts a long text into the windows on which its perplexity is measured. */
+/** Windows of text on which a model is measured. */
 public final class TextWindows {
   private TextWindows() {}
 
@@ -38,6 +38,15 @@ public final class TextWindows {
   /** Token lists as windows of their own: all but the first token of each is scored. */
   public static List<Window> whole(List<int[]> lists) {
     return lists.stream().map(ids -> new Window(ids.clone(), 1)).toList();
+  }
+
+  /** A passage of which the tokens from {@code firstScored} on are scored. */
+  public static Window continuation(int[] ids, int firstScored) {
+    if (firstScored < 1 || firstScored >= ids.length) {
+      throw new IllegalArgumentException(
+          "firstScored is %d of %d tokens".formatted(firstScored, ids.length));
+    }
+    return new Window(ids.clone(), firstScored);
   }
 
   /**

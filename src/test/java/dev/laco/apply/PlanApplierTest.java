@@ -222,6 +222,7 @@ class PlanApplierTest {
             "calibration.txt",
             "chat_template.jinja",
             "evaluation.txt",
+            "fit.txt",
             "generation_config.json",
             "merges.txt",
             "modeling_x.py",

@@ -690,7 +690,16 @@ public abstract class BackendContractTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"1,1,1", "1,7,31", "3,64,9", "7,127,3", "32,32,32", "33,257,65", "513,130,96"})
+  @CsvSource({
+    "1,1,1",
+    "1,7,31",
+    "3,64,9",
+    "7,127,3",
+    "32,32,32",
+    "33,257,65",
+    "513,130,96",
+    "2100,5,9"
+  })
   void addsTheCrossProduct(int rows, int m, int n) {
     float[] a = normal(rows * m);
     float[] b = normal(rows * n);

@@ -93,6 +93,8 @@ class CommandLineTest {
       --merge-layers 1 | --merge-layers 1: expected 2 to the model's depth, 8
       --merge-layers 9 | --merge-layers 9: expected 2 to the model's depth, 8
       --interval 0 --search laco | --interval 0: expected at least 1
+      --lookahead 0 --threshold 0.5 | --lookahead 0: expected a number from 1 on, or all
+      --lookahead 2 | --lookahead 2 is of the paper's loop
       --interval 2 | --interval 2 is of the paper's loop
       --target-bytes 1KB | --target-bytes 1000: the smallest, with one layer, has
       --target-bytes 1MB --target-layers 6 | mutually exclusive
@@ -137,6 +139,8 @@ class CommandLineTest {
       eval | --max-length 0 | --max-length 0: expected at least 1
       eval | --max-length 4 --stride 5 | --stride is 5, it must be from 1 to --max-length, 4
       eval | --text a --tokens b | mutually exclusive
+      eval | --text a --last-word=b | mutually exclusive
+      eval | --last-word=b --stride 4 | do not go with --last-word
       eval | --threads 0 | --threads 0: expected 1 to
       generate | "" | --prompt
       generate | --prompt x --max-tokens 0 | --max-tokens 0: expected 1 to
@@ -267,13 +271,32 @@ class CommandLineTest {
     assertKeys(quality.get("pruned"), "tokens meanNll perplexity");
     assertEquals(138, quality.get("dense").get("tokens").intValue());
     JsonNode timings = report.get("timings");
-    assertKeys(timings, "loadSeconds searchSeconds writeSeconds sweeps rescored");
+    assertKeys(timings, "loadSeconds searchSeconds writeSeconds sweeps rescored work");
+    JsonNode work = timings.get("work");
+    assertKeys(work, "passes bytesRead operations floorOperations floorBytes");
+    assertEquals(timings.get("sweeps"), work.get("passes"));
+    // One candidate at a time does nothing in vain.
+    assertEquals(work.get("floorOperations"), work.get("operations"));
+    assertTrue(work.get("bytesRead").longValue() >= work.get("floorBytes").longValue());
     // The original's pass, and one for each trial.
     assertEquals(1 + report.get("trials").size(), timings.get("sweeps").intValue());
     assertEquals(parameters(MODEL), report.get("parametersIn").longValue());
     assertEquals(parameters(out), report.get("parametersOut").longValue());
     // The lines for people went elsewhere.
     assertTrue(run.err().contains("calibration"), run.err());
+  }
+
+  @Test
+  void aLookaheadSavesPassesAndChangesNothing() {
+    JsonNode one = prune("--dry-run", "--json", "--threshold", 1).succeeded().json();
+    JsonNode all =
+        prune("--dry-run", "--json", "--threshold", 1, "--lookahead", "all").succeeded().json();
+    assertEquals(one.get("plan"), all.get("plan"));
+    assertEquals(one.get("settings"), all.get("settings"));
+    assertEquals(one.get("trials").size(), all.get("trials").size());
+    int passes = all.get("timings").get("sweeps").intValue();
+    assertEquals(2, passes);
+    assertTrue(one.get("timings").get("sweeps").intValue() > 2);
   }
 
   @Test

@@ -4,8 +4,10 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.Fixtures;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -120,5 +122,67 @@ class EvalTest {
   void withoutASourceTheModelsOwnTextIsScored() {
     String out = Laco.run("eval", Laco.STORYTELLER, "--max-length", 64).succeeded().out();
     assertTrue(out.contains("of evaluation.txt)"), out);
+  }
+
+  /** The words are those that a greedy decoder writes, or others. */
+  @Test
+  void lastWordsAreKnownThatTheModelItselfWouldWrite() {
+    StringBuilder items = new StringBuilder();
+    List<String> beginnings =
+        List.of(
+            "The old woman lived by the river, and every morning she walked to the",
+            "Once upon a time there was a king who had three",
+            "He opened the door, and there upon the step he saw");
+    for (String beginning : beginnings) {
+      String word =
+          Laco.run(
+                  "generate",
+                  Laco.STORYTELLER,
+                  "--prompt",
+                  beginning,
+                  "--max-tokens",
+                  3,
+                  "--compute",
+                  "f32",
+                  "--json")
+              .succeeded()
+              .json()
+              .get("text")
+              .textValue();
+      items.append(item(beginning, word)).append('\n').append(item(beginning, " zebra"));
+      items.append("\n\n");
+    }
+    Path file = Laco.write(folder.resolve("items.jsonl"), items.toString());
+    for (String device : List.of("cpu", "reference")) {
+      JsonNode json =
+          Laco.run(
+                  "eval",
+                  Laco.STORYTELLER,
+                  "--last-word",
+                  file,
+                  "--compute",
+                  "f32",
+                  "--device",
+                  device,
+                  "--json")
+              .succeeded()
+              .json();
+      assertEquals(1, json.size(), json::toString);
+      JsonNode found = json.get("lastWord");
+      assertEquals(6, found.get("items").intValue());
+      assertEquals(0.5, found.get("accuracy").doubleValue());
+      assertEquals(Math.sqrt(0.25 / 6), found.get("standardError").doubleValue(), 1e-12);
+    }
+  }
+
+  @Test
+  void theBuiltInLastWordsNeedNoFileAndRunsAgree() {
+    Laco.Run first = Laco.run("eval", Laco.STORYTELLER, "--last-word", "--quiet").succeeded();
+    assertTrue(first.out().contains("of 540 items of built-in)"), first.out());
+    assertEquals(first.out(), Laco.run("eval", Laco.STORYTELLER, "--last-word", "--quiet").out());
+  }
+
+  private static String item(String text, String last) {
+    return JsonNodeFactory.instance.objectNode().put("text", text).put("last", last).toString();
   }
 }

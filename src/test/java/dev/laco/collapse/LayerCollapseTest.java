@@ -11,6 +11,7 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.Iterator;
 import java.util.List;
+import java.util.Random;
 import java.util.Set;
 import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
@@ -38,7 +39,7 @@ final class LayerCollapseTest {
   /**
    * Similarity falls with every removed layer, faster towards the front; counts what it is asked.
    */
-  private static final class Decay implements Scorer {
+  private static class Decay implements Scorer {
     final List<CollapsePlan> asked = new ArrayList<>();
 
     @Override
@@ -61,6 +62,160 @@ final class LayerCollapseTest {
     public int sweeps() {
       return asked.size();
     }
+  }
+
+  /**
+   * Means that are a plan's own, and shift a little with the plans that are asked for beside it.
+   * Many lie close to one another.
+   */
+  private static final class Noisy implements Scorer {
+    static final double NOISE = 1e-3;
+    int rescored;
+
+    @Override
+    public List<Score> score(List<CollapsePlan> plans) {
+      assertEquals(new HashSet<>(plans).size(), plans.size());
+      double shift = plans.size() == 1 ? 0 : NOISE * Math.cos(plans.hashCode());
+      return plans.stream().map(plan -> new Score(List.of(mean(plan) + shift))).toList();
+    }
+
+    static double mean(CollapsePlan plan) {
+      Random random = new Random(plan.hashCode());
+      return 0.1 * random.nextInt(10) + NOISE * random.nextDouble(-3, 3);
+    }
+
+    @Override
+    public Score scoreAlone(CollapsePlan plan) {
+      rescored++;
+      return score(List.of(plan)).getFirst();
+    }
+
+    @Override
+    public double noise() {
+      return NOISE;
+    }
+
+    @Override
+    public double passCost() {
+      return 3;
+    }
+
+    @Override
+    public int sweeps() {
+      return 0;
+    }
+  }
+
+  @Test
+  void askingAheadChangesNoDecision() {
+    int rescored = 0;
+    for (int seed = 0; seed < 2000; seed++) {
+      Random random = new Random(seed);
+      int depth = random.nextInt(2, 24);
+      int c = random.nextInt(2, Math.min(depth, 6) + 1);
+      int h = random.nextInt(c, depth + 1);
+      int l = random.nextInt(0, h - c + 1);
+      CollapseSettings settings =
+          new CollapseSettings(
+              c,
+              random.nextInt(1, 4),
+              l,
+              h,
+              MergeRule.parse(List.of("replace", "rdsc", "mean", "drop").get(random.nextInt(4))),
+              NormsPolicy.values()[random.nextInt(2)]);
+      double threshold = 0.1 * random.nextInt(10) + Noisy.NOISE * random.nextDouble(-3, 3);
+      Lookahead lookahead =
+          switch (random.nextInt(3)) {
+            case 0 -> Lookahead.ALL;
+            case 1 -> Lookahead.fixed(random.nextInt(1, 9));
+            default -> Lookahead.upTo(random.nextInt(1, 9));
+          };
+      Noisy ahead = new Noisy();
+      LayerCollapse one = new LayerCollapse(settings, source(depth), new Noisy());
+      LayerCollapse many = new LayerCollapse(settings, source(depth), ahead, lookahead);
+      assertSameDecisions(
+          one.run(threshold, (t, p) -> {}), many.run(threshold, (t, p) -> {}), lookahead);
+      int target = random.nextInt(1, depth + 1);
+      Object expected = reached(one, target);
+      Object found = reached(many, target);
+      if (expected instanceof SearchResult result) {
+        assertSameDecisions(result, (SearchResult) found, lookahead);
+        assertEquals(result.threshold(), ((SearchResult) found).threshold());
+      } else {
+        assertEquals(expected, found);
+      }
+      rescored += ahead.rescored;
+    }
+    assertTrue(rescored > 100, "only " + rescored + " were close to a threshold");
+  }
+
+  /** What a search for a depth comes to: a result, or the message of the error. */
+  private static Object reached(LayerCollapse collapse, int target) {
+    try {
+      return collapse.reach(target, (t, p) -> {});
+    } catch (UsageException e) {
+      return e.getMessage();
+    }
+  }
+
+  private static void assertSameDecisions(
+      SearchResult expected, SearchResult found, Lookahead lookahead) {
+    assertEquals(expected.plan(), found.plan(), lookahead::toString);
+    assertEquals(decisions(expected), decisions(found), lookahead::toString);
+  }
+
+  private static List<Trial> decisions(SearchResult result) {
+    return result.trials().stream()
+        .map(
+            t ->
+                new Trial(
+                    t.step(),
+                    t.base(),
+                    t.merged(),
+                    t.layersBefore(),
+                    Score.UNCHANGED,
+                    t.accepted()))
+        .toList();
+  }
+
+  @Test
+  void asManyAreAskedForAsAPassIsWorth() {
+    Lookahead lookahead = Lookahead.upTo(64);
+    assertEquals(1, lookahead.next(0, 0, 0));
+    assertEquals(1, lookahead.next(0.3, 10, 3));
+    int some = lookahead.next(3, 10, 3);
+    assertTrue(some > 1 && some < 8, "asked for " + some);
+    assertTrue(lookahead.next(30, 10, 3) > some);
+    assertTrue(lookahead.next(3, 30, 1) > some);
+    assertEquals(2, Lookahead.upTo(2).next(30, 30, 1));
+    assertEquals(7, Lookahead.fixed(7).next(0, 30, 1));
+    assertEquals(1, lookahead.most(0, 20));
+    assertEquals(20, lookahead.most(1, 20));
+    assertEquals(20, Lookahead.ALL.most(0, 20));
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"0", "-1", "", "all!", "1.5", "99999999999"})
+  void aLookaheadThatIsNoneIsAUsageError(String text) {
+    UsageException e = assertThrows(UsageException.class, () -> Lookahead.parse(text));
+    assertTrue(e.getMessage().startsWith("--lookahead " + text), e.getMessage());
+    assertEquals(Lookahead.ALL, Lookahead.parse("all"));
+    assertEquals(Lookahead.fixed(3), Lookahead.parse("3"));
+  }
+
+  @Test
+  void whatAnAcceptMakesStaleIsReported() {
+    Decay scorer =
+        new Decay() {
+          @Override
+          public void dropped(List<CollapsePlan> plans) {
+            asked.removeAll(plans);
+          }
+        };
+    SearchResult result =
+        new LayerCollapse(settings(4, 2, 1, 24), source(24), scorer, Lookahead.ALL)
+            .run(0.8, (t, p) -> {});
+    assertEquals(result.trials().size(), scorer.asked.size());
   }
 
   static Stream<String> publishedModels() {

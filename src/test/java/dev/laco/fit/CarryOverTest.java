@@ -139,7 +139,7 @@ class CarryOverTest {
   }
 
   private static CarryOver carryOver(Backend backend, Checkpoint model, FitText text) {
-    return new CarryOver(backend, model.config(), model, text.windows(), 2);
+    return new CarryOver(backend, model.config(), model, text.windows());
   }
 
   private static CarryOver.Result fit(

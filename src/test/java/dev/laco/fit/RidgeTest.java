@@ -64,7 +64,7 @@ class RidgeTest {
         TensorArena arena = backend.arena();
         Moments moments = new Moments(backend, INPUTS, OUTPUTS, 1);
         // Larger than needed, as for the smaller of two problems.
-        Ridge ridge = new Ridge(backend, INPUTS + 2, OUTPUTS + 1, lambdas, 1)) {
+        Ridge ridge = new Ridge(backend, INPUTS + 2, OUTPUTS + 1, lambdas)) {
       for (int block = 0; block < 4; block++) {
         float[] a = normal(ROWS * INPUTS);
         float[] h = normal(ROWS * OUTPUTS);
@@ -84,7 +84,7 @@ class RidgeTest {
         moments.addFeatures(features, block == 3);
         moments.addTarget(0, features, target, block == 3);
       }
-      Ridge.Solution solution = ridge.solve(moments, 0);
+      Ridge.Solution solution = ridge.solve(moments, 0, true);
       float[] values = new float[map.length];
       backend.download(solution.change(), values);
       check.accept(new Solved(values, solution.lambda(), solution.error()));

@@ -77,6 +77,32 @@ class CholeskyTest {
     }
   }
 
+  /** {@code (I + v v^T) x = b} is {@code x = b - v (v.b) / (1 + v.v)}; large enough for threads. */
+  @Test
+  void solvesLargeSystemsOnSeveralThreads() {
+    int n = 2100;
+    double[] v = normal(1, n)[0];
+    double[][] right = normal(2, n);
+    double[][] matrix = new double[n][n];
+    double squares = 0;
+    for (int i = 0; i < n; i++) {
+      for (int j = 0; j < n; j++) {
+        matrix[i][j] = v[i] * v[j] + (i == j ? 1 : 0);
+      }
+      squares += v[i] * v[i];
+    }
+    double[][] found = solve(matrix, right, 2);
+    for (int k = 0; k < 2; k++) {
+      double product = 0;
+      for (int i = 0; i < n; i++) {
+        product += v[i] * right[k][i];
+      }
+      for (int i = 0; i < n; i++) {
+        assertEquals(right[k][i] - v[i] * product / (1 + squares), found[k][i], 1e-9);
+      }
+    }
+  }
+
   @Test
   void twoSolutionsAreTheSameToTheBit() {
     double[][] matrix = positiveDefinite(200, 1e-3);

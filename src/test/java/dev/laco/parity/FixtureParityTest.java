@@ -18,6 +18,7 @@ import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
+import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
@@ -30,6 +31,8 @@ import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.Workspace;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
@@ -108,6 +111,54 @@ public abstract class FixtureParityTest {
       worst = error <= worst ? worst : error;
     }
     assertTrue(worst <= STATES * largest, name + ": off by " + worst + " of " + largest);
+  }
+
+  @ParameterizedTest
+  @MethodSource("fixtures")
+  void lastWordsAreKnownWhereTheLargestLogitsOfTheFloat64RunAreTheirs(String name) {
+    try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(name));
+        SafetensorsFile reference =
+            SafetensorsFile.open(Fixtures.folder(name).resolve("reference.safetensors"))) {
+      ModelConfig config = ModelConfig.parse("config.json", checkpoint.configJson());
+      List<int[]> lists = Fixtures.tokens(name, "eval");
+      List<TextWindows.Window> passages = new ArrayList<>();
+      int known = 0;
+      for (int s = 0; s < lists.size(); s++) {
+        int[] ids = lists.get(s);
+        MemorySegment logits = reference.bytes(s + ".logits");
+        for (int last = 2; last < ids.length; last += 5) {
+          int likeliest = likeliest(logits, last - 1, config.vocabSize());
+          int[] right = Arrays.copyOf(ids, last + 1);
+          right[last] = likeliest;
+          int[] wrong = right.clone();
+          wrong[last] = (likeliest + 1) % config.vocabSize();
+          passages.add(TextWindows.continuation(right, last));
+          passages.add(TextWindows.continuation(wrong, last));
+          passages.add(TextWindows.continuation(right, last - 1));
+          boolean both = likeliest(logits, last - 2, config.vocabSize()) == ids[last - 1];
+          known += both ? 2 : 1;
+        }
+      }
+      CausalLm model = CausalLm.of(backend, config, checkpoint);
+      assertEquals(
+          new LastWord(passages.size(), known),
+          LastWord.measure(model, passages, (done, total) -> {}));
+    }
+  }
+
+  /** The largest logit's token in a stored row. */
+  private static int likeliest(MemorySegment logits, int row, int vocabulary) {
+    int best = 0;
+    for (int v = 1; v < vocabulary; v++) {
+      if (logit(logits, row, v, vocabulary) > logit(logits, row, best, vocabulary)) {
+        best = v;
+      }
+    }
+    return best;
+  }
+
+  private static double logit(MemorySegment logits, int row, int token, int vocabulary) {
+    return logits.get(ValueLayout.JAVA_DOUBLE_UNALIGNED, 8L * ((long) row * vocabulary + token));
   }
 
   @ParameterizedTest

@@ -27,6 +27,12 @@ final class CpuProducts implements AutoCloseable {
   /** Bytes of a widened panel for each thread: what fits into its second-level cache. */
   private static final long PANEL_BYTES = 1L << 20;
 
+  /**
+   * Rows of {@link #cross} at once: sums of thousands of terms are no quicker, and what is narrowed
+   * stays small.
+   */
+  private static final long CROSS_ROWS = 1024;
+
   /** Products kept; a product is some kilobytes and a fraction of a millisecond to make. */
   private static final int CAPACITY = 512;
 
@@ -88,10 +94,20 @@ final class CpuProducts implements AutoCloseable {
 
   /** {@code out += a^T b}: {@code a [R, m]}, {@code b [R, n]}, {@code out [m, n]}, all f32. */
   void cross(MemoryTensor a, MemoryTensor b, MemorySegment out) {
-    DType dtype = bf16 ? DType.BF16 : DType.F32;
-    MemorySegment left = bf16 ? narrow(a, narrowed) : a.data();
-    MemorySegment right = bf16 ? (b.equals(a) ? left : narrow(b, narrowedOther)) : b.data();
-    run(OneDnn.cross(dtype, a.columns(), b.columns(), a.rows()), left, right, out);
+    for (long first = 0; first < a.rows(); first += CROSS_ROWS) {
+      long last = Math.min(a.rows(), first + CROSS_ROWS);
+      crossOfRows(a.slice(first, last), b.slice(first, last), out);
+    }
+  }
+
+  private void crossOfRows(MemoryTensor a, MemoryTensor b, MemorySegment out) {
+    if (bf16) {
+      MemorySegment left = narrow(a, narrowed);
+      MemorySegment right = b.equals(a) ? left : narrow(b, narrowedOther);
+      run(OneDnn.cross(DType.BF16, a.columns(), b.columns(), a.rows()), left, right, out);
+    } else {
+      run(OneDnn.cross(DType.F32, a.columns(), b.columns(), a.rows()), a.data(), b.data(), out);
+    }
   }
 
   private MemorySegment narrow(MemoryTensor x, Scratch scratch) {

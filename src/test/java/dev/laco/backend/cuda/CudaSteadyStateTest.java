@@ -9,10 +9,12 @@ import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
+import dev.laco.collapse.Score;
 import dev.laco.model.PackedSequences;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -43,6 +45,40 @@ class CudaSteadyStateTest {
           scorer.score(List.of(identity.fold(base, 2, rule, NormsPolicy.MERGE)));
           assertEquals(allocations, EmulatedDevice.allocations());
           assertEquals(waits + 1, EmulatedDevice.synchronizations());
+        }
+      }
+    }
+    EmulatedDevice.assertNothingLeaks();
+  }
+
+  @ParameterizedTest
+  @CsvSource({"llama_tied_rope3,F32", "llama_tied_rope3,AUTO", "qwen3_qknorm,AUTO"})
+  void manyTrialsInOnePassAllocateNothingAndWaitOnce(String fixture, Compute compute) {
+    EmulatedDevice.reset();
+    try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));
+        CudaBackend backend = CudaBackend.open(compute, 0, CudaBinding.FFM)) {
+      CollapsePlan.Source source = PlanApplier.source(checkpoint);
+      CollapsePlan identity = CollapsePlan.identity(source);
+      List<CollapsePlan> plans =
+          IntStream.range(0, identity.depth() - 2)
+              .mapToObj(base -> identity.fold(base, 2, MergeRule.parse("rdsc"), NormsPolicy.MERGE))
+              .toList();
+      try (SweepScorer scorer =
+          new SweepScorer(
+              backend,
+              checkpoint.config(),
+              checkpoint,
+              source,
+              PackedSequences.of(Fixtures.tokens(fixture, "calib")),
+              SweepOptions.of(plans.size()))) {
+        List<Score> first = scorer.score(plans);
+        long allocations = EmulatedDevice.allocations();
+        long waits = EmulatedDevice.synchronizations();
+        assertEquals(first, scorer.score(plans));
+        assertEquals(allocations, EmulatedDevice.allocations());
+        assertEquals(waits + 1, EmulatedDevice.synchronizations());
+        for (int i = 0; i < plans.size(); i++) {
+          assertEquals(scorer.scoreAlone(plans.get(i)).mean(), first.get(i).mean(), scorer.noise());
         }
       }
     }

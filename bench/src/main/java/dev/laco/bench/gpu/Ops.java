@@ -12,7 +12,11 @@ final class Ops {
     ops.addAll(RowOps.all());
     ops.addAll(
         List.of(
-            new LogProbabilityOp(), new AttentionOp(), new CollapseProductOp(), new ProductOp()));
+            new LogProbabilityOp(),
+            new KlDivergenceOp(),
+            new AttentionOp(),
+            new CollapseProductOp(),
+            new ProductOp()));
     return ops;
   }
 }

@@ -28,6 +28,9 @@ final class RowOps {
   /** A handful of f32 operations an element, as the engine's contract test has it. */
   private static final double ELEMENTWISE = 1e-6;
 
+  /** Sums of up to some thousand f32 products. */
+  private static final double SUMS = 5e-6;
+
   /** Of the stream: what norms, rotation and activation are to reach. */
   private static final double TARGET = 0.85;
 
@@ -36,7 +39,10 @@ final class RowOps {
   /** Elements that a block of an elementwise kernel takes. */
   private static final long ELEMENTS = 1024;
 
-  /** The same of a conversion. */
+  /** Columns that a block of their sums takes. */
+  private static final long COLUMNS = 32;
+
+  /** Elements that a block of a conversion takes. */
   private static final long CONVERTED = 2048;
 
   private RowOps() {}
@@ -50,11 +56,15 @@ final class RowOps {
         new RowOp("layer_norm", TARGET, RowOps::layerNorm, of("norm", "layer_norm", weights)),
         new RowOp(
             "add_layer_norm", TARGET, RowOps::addLayerNorm, of("norm", "add_layer_norm", weights)),
+        new RowOp("inverse_rms", TARGET, RowOps::inverseRms, of("norm", "inverse_rms", F32)),
         new RowOp("rope", TARGET, RowOps::rope, of("rope", F32)),
         new RowOp("norm_rope", TARGET, RowOps::normRope, of("rope", "norm_rope", weights)),
         new RowOp("gated_activation", TARGET, RowOps::gatedActivation, of("gated_activation", F32)),
         new RowOp("add", null, RowOps::add, of("add", F32)),
         new RowOp("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
+        new RowOp(
+            "scaled_difference", null, RowOps::scaledDifference, of("scaled_difference", F32)),
+        new RowOp("add_squares", null, RowOps::addSquares, of("add_squares", F32)),
         new RowOp("widen", null, RowOps::widen, of("convert", "widen", F16, BF16)),
         new RowOp("narrow", null, RowOps::narrow, of("convert", "narrow", F16, BF16)));
   }
@@ -239,6 +249,21 @@ final class RowOps {
     }
   }
 
+  private static Job inverseRms(DType dtype, Sizes sizes, Lab lab) {
+    Tensor x = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor out = lab.random(F32, sizes.tokens(), 1, 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(x.rows(), BenchDevice.rowBlock(x.columns())),
+            new Arguments().pointer(x).pointer(out).int64(x.columns()).float32(EPS))
+        .moves(bytes(x), bytes(out))
+        .expects(
+            reference ->
+                reference.backend().inverseRms(reference.of(x), EPS, reference.of(out)),
+            ELEMENTWISE,
+            out);
+  }
+
   private static Job rope(DType dtype, Sizes sizes, Lab lab) {
     Heads heads = new Heads(sizes, lab);
     return new Job(lab)
@@ -359,6 +384,45 @@ final class RowOps {
             },
             EXACT,
             x);
+  }
+
+  private static Job scaledDifference(DType dtype, Sizes sizes, Lab lab) {
+    Tensor a = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor b = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor scale = lab.random(F32, sizes.tokens(), 1, 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(Math.ceilDiv(a.elements(), ELEMENTS), BLOCK),
+            new Arguments()
+                .pointer(a)
+                .pointer(b)
+                .pointer(scale)
+                .pointer(b)
+                .int64(a.elements())
+                .int64(a.columns()))
+        .moves(bytes(a, b, scale), bytes(b))
+        .expects(
+            reference ->
+                reference
+                    .backend()
+                    .scaledDifference(
+                        reference.of(a), reference.of(b), reference.of(scale), reference.of(b)),
+            ELEMENTWISE,
+            b);
+  }
+
+  private static Job addSquares(DType dtype, Sizes sizes, Lab lab) {
+    Tensor x = lab.random(F32, sizes.tokens(), sizes.inner(), 1);
+    Tensor out = lab.random(F32, 1, sizes.inner(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(Math.ceilDiv(x.columns(), COLUMNS), BLOCK),
+            new Arguments().pointer(x).pointer(out).int64(x.rows()).int64(x.columns()))
+        .moves(bytes(x, out), bytes(out))
+        .expects(
+            reference -> reference.backend().addSquares(reference.of(x), reference.of(out)),
+            SUMS,
+            out);
   }
 
   private static Job widen(DType dtype, Sizes sizes, Lab lab) {

@@ -1,0 +1,152 @@
+package dev.laco.eval;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TokenBatch;
+import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.PackedSequences;
+import dev.laco.text.TextWindows.Window;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.Workspace;
+import java.util.List;
+
+/**
+ * How often a model knows the last word of a passage: every token of the word must be the likeliest
+ * one after those before it.
+ *
+ * @param items passages
+ * @param correct passages whose last word was known
+ */
+public record LastWord(int items, int correct) {
+  /** Logits are held for so many tokens at once. */
+  private static final int LOGIT_ROWS = 16;
+
+  /** Share of the passages whose last word was known. */
+  public double accuracy() {
+    return (double) correct / items;
+  }
+
+  /** Standard error of {@link #accuracy}: {@code sqrt(p (1 - p) / n)}. */
+  public double standardError() {
+    double p = accuracy();
+    return Math.sqrt(p * (1 - p) / items);
+  }
+
+  /**
+   * Runs a model over passages whose scored tokens are the last word's, all of a passage in one
+   * pass: what a greedy decoder would say of a token is asked for behind the true ones.
+   *
+   * @param passages at least one
+   */
+  public static LastWord measure(CausalLm model, List<Window> passages, Progress progress) {
+    long total = passages.stream().mapToLong(Window::length).sum();
+    long done = 0;
+    int correct = 0;
+    int tokens = WindowBatches.maxTokens(passages);
+    int scored = WindowBatches.maxScored(passages);
+    try (TensorArena arena = model.backend().arena();
+        Workspace work = new Workspace(model.backend(), model.config(), tokens)) {
+      Tensor states = arena.allocate(DType.F32, tokens, model.config().hiddenSize());
+      Tensor rows = arena.allocate(DType.F32, scored, model.config().hiddenSize());
+      Likeliest likeliest = new Likeliest(model, arena, scored);
+      for (List<Window> batch : WindowBatches.of(passages)) {
+        PackedSequences sequences = PackedSequences.of(batch.stream().map(Window::ids).toList());
+        forward(model, sequences, states.slice(0, sequences.size()), work);
+        int count = gather(model.backend(), batch, sequences, states, rows);
+        correct += known(batch, likeliest.of(rows.slice(0, count)));
+        done += sequences.size();
+        progress.update(done, total);
+      }
+    }
+    return new LastWord(passages.size(), correct);
+  }
+
+  /** Bytes of buffers that measuring these passages needs. */
+  public static long bytes(ModelConfig config, List<Window> passages) {
+    long tokens = WindowBatches.maxTokens(passages);
+    long scored = WindowBatches.maxScored(passages);
+    long logits = Math.min(scored, LOGIT_ROWS) * config.vocabSize();
+    return Workspace.bytes(config, tokens)
+        + ((tokens + scored) * config.hiddenSize() + logits) * DType.F32.byteSize();
+  }
+
+  private static void forward(
+      CausalLm model, PackedSequences sequences, Tensor states, Workspace work) {
+    try (TokenBatch batch = model.batch(sequences)) {
+      model.embed(batch, states);
+      model.finish(0, states, batch, work, states);
+    }
+  }
+
+  /** Copies the states that predict scored tokens to the front of {@code rows}; their number. */
+  private static int gather(
+      Backend backend,
+      List<Window> windows,
+      PackedSequences sequences,
+      Tensor states,
+      Tensor rows) {
+    int count = 0;
+    for (int s = 0; s < windows.size(); s++) {
+      int scored = WindowBatches.scored(windows.get(s));
+      int end = sequences.offsets()[s + 1] - 1;
+      backend.copy(states.slice(end - scored, end), rows.slice(count, count + scored));
+      count += scored;
+    }
+    return count;
+  }
+
+  private static int known(List<Window> windows, int[] likeliest) {
+    int known = 0;
+    int row = 0;
+    for (Window window : windows) {
+      int[] ids = window.ids();
+      boolean all = true;
+      for (int i = window.firstScored(); i < ids.length; i++) {
+        all &= likeliest[row++] == ids[i];
+      }
+      known += all ? 1 : 0;
+    }
+    return known;
+  }
+
+  /** Asks for the likeliest token behind each state. */
+  private static final class Likeliest {
+    private final CausalLm model;
+    private final Tensor logits;
+    private final float[] row;
+
+    private Likeliest(CausalLm model, TensorArena arena, int scored) {
+      int vocabulary = model.config().vocabSize();
+      this.model = model;
+      this.logits = arena.allocate(DType.F32, Math.min(scored, LOGIT_ROWS), vocabulary);
+      this.row = new float[vocabulary];
+    }
+
+    /** One token a row of {@code states [R, d]}, the lowest id among equals. */
+    private int[] of(Tensor states) {
+      Tensor head = model.head();
+      int[] tokens = new int[(int) states.rows()];
+      for (int from = 0; from < tokens.length; from += LOGIT_ROWS) {
+        int to = Math.min(from + LOGIT_ROWS, tokens.length);
+        model.backend().linear(states.slice(from, to), head, null, logits.slice(0, to - from));
+        for (int token = from; token < to; token++) {
+          model.backend().download(logits.slice(token - from, token - from + 1), row);
+          tokens[token] = indexOfLargest(row);
+        }
+      }
+      return tokens;
+    }
+
+    private static int indexOfLargest(float[] values) {
+      int best = 0;
+      for (int i = 1; i < values.length; i++) {
+        if (values[i] > values[best]) {
+          best = i;
+        }
+      }
+      return best;
+    }
+  }
+}

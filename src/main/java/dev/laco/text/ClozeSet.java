@@ -1,0 +1,93 @@
+package dev.laco.text;
+
+import dev.laco.BadInputException;
+import dev.laco.text.TextWindows.Window;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+
+/**
+ * Passages whose last word a model is to predict, after LAMBADA (Paperno et al. 2016).
+ *
+ * @param name where they come from, for people: a file name or {@code built-in}
+ * @param items one window a passage, at least one; the tokens of its last word are the scored ones
+ */
+public record ClozeSet(String name, List<Window> items) {
+  public ClozeSet {
+    items = List.copyOf(items);
+  }
+
+  /**
+   * Reads a {@code .jsonl} file of objects like {@code {"text": "The cat sat on the", "last": "
+   * mat"}}, blank lines skipped. The last word's tokens are those of the whole passage behind the
+   * ones that it shares with the passage without it.
+   *
+   * @throws BadInputException if the file is anything else, holds nothing, does not fit vocabulary
+   *     or positions, or the model has no tokenizer
+   */
+  public static ClozeSet read(Path file, CalibrationSet.Target target) {
+    return of(String.valueOf(file.getFileName()), file.toString(), TextFile.read(file), target);
+  }
+
+  /**
+   * The built-in passages.
+   *
+   * @throws BadInputException if the model has no tokenizer, or one that does not fit it
+   */
+  public static ClozeSet builtIn(CalibrationSet.Target target) {
+    return of("built-in", "built-in last-word items", BuiltInText.cloze(), target);
+  }
+
+  private static ClozeSet of(
+      String name, String where, String content, CalibrationSet.Target target) {
+    Tokenizer tokenizer =
+        target
+            .tokenizer()
+            .orElseThrow(
+                () ->
+                    new BadInputException(
+                        where
+                            + ": words need a tokenizer and the model has no tokenizer.json:"
+                            + " copy it from the model's source"));
+    List<Window> items = new ArrayList<>();
+    for (JsonLines.Line line : JsonLines.read(where, content)) {
+      items.add(item(line, tokenizer, target));
+    }
+    if (items.isEmpty()) {
+      throw new BadInputException(where + ": holds no items");
+    }
+    return new ClozeSet(name, items);
+  }
+
+  private static Window item(
+      JsonLines.Line line, Tokenizer tokenizer, CalibrationSet.Target target) {
+    String text = line.string("text");
+    int[] passage = withBos(tokenizer, text + line.string("last"));
+    int[] context = withBos(tokenizer, text);
+    TokenLists.requireInVocabulary(line.where(), passage, target.vocabularySize());
+    if (passage.length > target.maxPositions()) {
+      throw new BadInputException(
+          "%s has %d tokens, the model's max_position_embeddings is %d: shorten it"
+              .formatted(line.where(), passage.length, target.maxPositions()));
+    }
+    int difference = Arrays.mismatch(passage, context);
+    int shared = difference < 0 ? passage.length : difference;
+    if (shared < 1 || shared == passage.length) {
+      throw new BadInputException(
+          line.where() + ": \"text\" and \"last\" must each have tokens of their own");
+    }
+    return TextWindows.continuation(passage, shared);
+  }
+
+  private static int[] withBos(Tokenizer tokenizer, String text) {
+    int[] ids = tokenizer.encodeWithoutSpecial(text);
+    if (tokenizer.bos().isEmpty()) {
+      return ids;
+    }
+    int[] all = new int[ids.length + 1];
+    all[0] = tokenizer.bos().getAsInt();
+    System.arraycopy(ids, 0, all, 1, ids.length);
+    return all;
+  }
+}
