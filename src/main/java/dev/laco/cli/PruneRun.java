@@ -131,6 +131,10 @@ final class PruneRun {
       }
       if (fitted != null) {
         say(fitted.report());
+      } else if (search.fit() != null && fitText == null) {
+        console.line(
+            "fit",
+            "not done: the model has no tokenizer.json; --fit-text FILE.json gives token-id lists");
       }
       sayQuality(quality);
       String device = backend.device();
@@ -188,13 +192,7 @@ final class PruneRun {
       return null;
     }
     boolean asked = command.fit.text != null || command.search.rule != null;
-    if (!asked && model.tokenizer().isEmpty()) {
-      console.note(
-          "fit",
-          "not done: the model has no tokenizer.json; --fit-text FILE.json gives token-id lists");
-      return null;
-    }
-    return command.fit.text(model);
+    return asked || model.tokenizer().isPresent() ? command.fit.text(model) : null;
   }
 
   private CalibrationSet calibration() {
