@@ -34,6 +34,7 @@ class ArchitectureTest {
           Map.entry("checkpoint", Set.of("model", "ffi")),
           Map.entry("transformer", Set.of("model", "backend")),
           Map.entry("collapse", Set.of("model")),
+          Map.entry("collapse.peers", Set.of("collapse")),
           Map.entry("scoring", Set.of("collapse", "transformer", "backend", "model")),
           Map.entry("apply", Set.of("collapse", "checkpoint", "model")),
           Map.entry("eval", Set.of("transformer", "text", "backend", "model")),

@@ -34,15 +34,9 @@ public interface Backend extends AutoCloseable {
   Tensor weight(HostTensor tensor);
 
   /**
-   * Says that weights will be asked for soon: a backend may begin to bring them to where ops read
-   * them. Changes no result.
-   */
-  default void prefetch(List<HostTensor> tensors) {}
-
-  /**
-   * Says that weights will not be asked for again soon: a backend may give up the room that they
-   * take on the device and in the memory of this process. Tensors that {@link #weight} made of them
-   * must not be used any more; asking again is legal. Changes no result.
+   * Says that weights will not be asked for again soon: a backend gives up the room that they take
+   * on its device; host memory is its owner's. Tensors that {@link #weight} made of them must not
+   * be used any more; asking again is legal. Changes no result.
    */
   default void release(List<HostTensor> tensors) {}
 

@@ -178,11 +178,6 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
         name -> backend.release(List.of(checkpoint.file(name).tensor(name))));
   }
 
-  /** Bytes of weights that are there at most, on the device. */
-  long residentWeights() {
-    return Math.min(device.bytes, bytes(checkpoint, checkpoint.weightNames()));
-  }
-
   /** {@code 13.5 GB of weights, streaming, window 4 layers, 1.9 GB; 11.9 MB of buffers}. */
   String describe(Backend backend) {
     long all = bytes(checkpoint, checkpoint.weightNames());

@@ -11,7 +11,6 @@ import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
-import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -44,15 +43,7 @@ final class PruneCommand implements Callable<Integer> {
 
   @Mixin SearchOptions search;
 
-  @Option(
-      names = "--calibration",
-      paramLabel = "FILE",
-      description =
-          ".txt (a sample a line), .jsonl (with text) or .json (token-id lists). Default: the model's calibration.txt, else ten built-in sentences.")
-  @Nullable Path calibration;
-
-  @ArgGroup @Nullable EvaluationSource evaluation;
-
+  @Mixin TextOptions texts;
   @Mixin WriteOptions write;
 
   @Option(
@@ -75,22 +66,6 @@ final class PruneCommand implements Callable<Integer> {
   @Mixin FitOptions fit;
   @Mixin DeviceOptions device;
   @Mixin OutputOptions output;
-
-  /** What perplexity is measured on. */
-  static final class EvaluationSource {
-    @Option(
-        names = "--eval-text",
-        paramLabel = "FILE",
-        description =
-            "Measure perplexity on this text. Default: the model's evaluation.txt, else a built-in text.")
-    @Nullable Path text;
-
-    @Option(
-        names = "--eval-tokens",
-        paramLabel = "FILE.json",
-        description = "Measure perplexity on these token-id lists.")
-    @Nullable Path tokens;
-  }
 
   @Override
   public Integer call() throws IOException {

@@ -27,8 +27,6 @@ import dev.laco.scoring.SweepScorer;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.Function;
@@ -78,9 +76,9 @@ final class PruneRun {
     int depth = model.config().numHiddenLayers();
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
     SearchOptions.Chosen search = command.search.choose(model);
-    CalibrationSet calibration = calibration();
+    CalibrationSet calibration = command.texts.calibration(model);
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
-    EvaluationText evaluation = evaluationOrNull();
+    EvaluationText evaluation = command.texts.evaluation(model);
     FitText fitText = fitTextOrNull(search);
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
@@ -90,7 +88,7 @@ final class PruneRun {
           memory(backend, search.mergedAtOnce(), sweep, sequences, evaluation, fitText);
       console.line("memory", "%s", memory.describe(backend));
       TensorSource weights = memory.weights(backend);
-      requireFiniteOutsideLayers();
+      requireFiniteOutsideLayers(model);
       double loadSeconds = seconds(start);
       long searchStart = System.nanoTime();
       Work work;
@@ -117,7 +115,8 @@ final class PruneRun {
       PruneReport.Quality quality =
           quality(backend, weights, result.plan(), newTensors.weights(), evaluation);
       long parametersIn = model.checkpoint().parameterCount();
-      long parametersOut = parametersIn - (depth - result.plan().depth()) * parametersPerLayer();
+      long parametersOut =
+          parametersIn - (depth - result.plan().depth()) * parametersPerLayer(model);
       console.line(
           "result",
           "%d → %d layers, %,d → %,d parameters, similarity %.4f",
@@ -195,27 +194,6 @@ final class PruneRun {
     return asked || model.tokenizer().isPresent() ? command.fit.text(model) : null;
   }
 
-  private CalibrationSet calibration() {
-    Path own = model.directory().resolve("calibration.txt");
-    if (command.calibration != null) {
-      return CalibrationSet.read(command.calibration, model.target());
-    }
-    return Files.exists(own)
-        ? CalibrationSet.read(own, model.target())
-        : CalibrationSet.builtIn(model.target());
-  }
-
-  /** Null where there is nothing to measure on: no text was asked for and there is no tokenizer. */
-  private @Nullable EvaluationText evaluationOrNull() {
-    if (command.evaluation != null && command.evaluation.tokens != null) {
-      return EvaluationText.tokens(command.evaluation.tokens, model);
-    }
-    if (command.evaluation != null && command.evaluation.text != null) {
-      return EvaluationText.text(command.evaluation.text, model, 0, 0);
-    }
-    return model.tokenizer().isPresent() ? EvaluationText.ownOrBuiltIn(model, 0, 0) : null;
-  }
-
   private void announce(
       Backends.Choice choice, CalibrationSet calibration, PackedSequences sequences) {
     console.line("device", "%s", choice.describe());
@@ -239,7 +217,7 @@ final class PruneRun {
     SweepOptions bounded =
         most == null
             ? wanted
-            : wanted.withBytes(Math.max(0, most.bytes() - parametersPerLayer() * Float.BYTES));
+            : wanted.withBytes(Math.max(0, most.bytes() - scratchBytes(search.mergedAtOnce())));
     return search.objective().needsLanguage() ? bounded.withLanguage() : bounded;
   }
 
@@ -253,26 +231,30 @@ final class PruneRun {
     long search = SweepScorer.bytes(model.config(), sequences.size(), sweep);
     long measure = evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.windows());
     long fit = fitText == null ? 0 : CarryOver.bytes(model.config(), fitText.windows());
-    // A mixed layer, at most in f32.
-    long scratch = parametersPerLayer() * Float.BYTES;
     return MemoryPlan.of(
         backend,
         model.checkpoint(),
         command.device,
-        Math.max(Math.max(search, measure), fit) + scratch,
+        Math.max(Math.max(search, measure), fit) + scratchBytes(mergedAtOnce),
         mergedAtOnce,
         "use fewer or shorter calibration sentences");
   }
 
+  /** A mixed layer, at most in f32; none where layers are used as they are. */
+  private long scratchBytes(int mergedAtOnce) {
+    return mergedAtOnce == 1 ? 0 : parametersPerLayer(model) * Float.BYTES;
+  }
+
   /** The search reads every layer in its first pass, but not the head. */
-  private void requireFiniteOutsideLayers() {
+  static void requireFiniteOutsideLayers(OpenModel model) {
     Architecture architecture = model.config().architecture();
     Stream.of(architecture.embedding(), architecture.finalNorm(), architecture.head())
         .filter(model.checkpoint().weightNames()::contains)
         .forEach(model.checkpoint()::requireFinite);
   }
 
-  private long parametersPerLayer() {
+  /** Of one layer. */
+  static long parametersPerLayer(OpenModel model) {
     return model.config().architecture().layerTensors(model.config()).stream()
         .mapToLong(TensorSpec::elements)
         .sum();

@@ -27,10 +27,10 @@ import picocli.CommandLine.Option;
 /** What is searched for, and how. */
 final class SearchOptions {
   /** What a search for a size makes as good as it can unless told otherwise. */
-  static final Objective DEFAULT_OBJECTIVE = Objective.COSINE;
+  static final Objective DEFAULT_OBJECTIVE = Objective.NLL;
 
   /** As many as use a processor or a device well; more only take room. */
-  private static final int CANDIDATES = 32;
+  static final int CANDIDATES = 32;
 
   private static final int DEFAULT_MERGE_LAYERS = 4;
   private static final int DEFAULT_INTERVAL = 2;
@@ -58,7 +58,7 @@ final class SearchOptions {
       description =
           "What greedy and beam make as good as they can on the calibration text: similarity of the last hidden states,"
               + " divergence of the next token's distribution from the original's, or its negative log-likelihood."
-              + " Default: cosine.")
+              + " Default: nll.")
   @Nullable Objective objective;
 
   @Option(
@@ -98,7 +98,7 @@ final class SearchOptions {
       paramLabel = "RULE",
       description =
           "How layers are merged: replace (the published code), rdsc (Eq. 1), rdsc:LAMBDA, mean, drop; by weights fitted to"
-              + " what was removed: fit, select, align, repair; or auto, the best of the first for each span, then repair."
+              + " what was removed: fit, select, align, repair; or auto, drop or replace, whichever is better for each span, then repair."
               + " Default: auto; of the paper's loop replace.")
   @Nullable String rule;
 
@@ -193,6 +193,18 @@ final class SearchOptions {
     return threshold;
   }
 
+  /** What {@code prune} does where nothing but a size is asked for. */
+  static Chosen byDefault(int depth, int target) {
+    return new SearchOptions().spans(depth, Strategy.BEAM, target);
+  }
+
+  /** The paper's loop with a rule and otherwise its defaults. */
+  static Chosen paper(int depth, int target, MergeRule rule) {
+    SearchOptions options = new SearchOptions();
+    options.rule = rule.optionValue();
+    return options.loop(depth, null, target);
+  }
+
   private Chosen loop(int depth, @Nullable Double threshold, @Nullable Integer target) {
     if (objective != null && objective != Objective.COSINE) {
       throw new UsageException(
@@ -228,12 +240,13 @@ final class SearchOptions {
     json.put("rule", fit != null ? fit.optionValue() : mergeRule.optionValue());
     json.put("norms", settings.norms().optionValue());
     putSearch(json, Strategy.LACO, target);
+    SearchBudget bound = bound();
     return new Chosen(
         (source, scorer, listener) -> {
           LayerCollapse loop = new LayerCollapse(settings, source, scorer, ahead);
           return target == null
               ? loop.run(requireThreshold(threshold), listener)
-              : loop.reach(target, listener);
+              : loop.reach(target, bound, listener);
         },
         json,
         passCost -> ahead.most(passCost, bases),
@@ -284,7 +297,7 @@ final class SearchOptions {
     putSearch(json, how, target);
     json.put("beamWidth", settings.beamWidth());
     json.put("objective", goodness.optionValue());
-    SearchBudget bound = budget != null ? SearchBudget.parse(budget) : SearchBudget.UNLIMITED;
+    SearchBudget bound = bound();
     return new Chosen(
         (source, scorer, listener) ->
             new SpanSearch(settings, source, scorer).reach(target, bound, listener),
@@ -302,9 +315,13 @@ final class SearchOptions {
   /** Fitting rules fit what is left when layers are removed. */
   private static List<MergeRule> rules(String name, @Nullable FitRule fit) {
     if (name.equals(MergeRule.AUTO)) {
-      return MergeRule.all();
+      return MergeRule.auto();
     }
     return List.of(fit != null ? MergeRule.DROP : MergeRule.parse(name));
+  }
+
+  private SearchBudget bound() {
+    return budget != null ? SearchBudget.parse(budget) : SearchBudget.UNLIMITED;
   }
 
   private void putSearch(ObjectNode json, Strategy how, @Nullable Integer target) {

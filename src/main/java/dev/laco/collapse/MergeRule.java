@@ -66,9 +66,12 @@ public record MergeRule(
     return weights;
   }
 
-  /** Every rule without a number of its own, in the order that decides ties. */
-  public static List<MergeRule> all() {
-    return List.of(DROP, REPLACE, MEAN, rdsc(1));
+  /**
+   * The rules among which {@link #AUTO} chooses, in the order that decides ties. They copy layers;
+   * what mixes them costs more and hardly ever won (docs/method.md).
+   */
+  public static List<MergeRule> auto() {
+    return List.of(DROP, REPLACE);
   }
 
   /**

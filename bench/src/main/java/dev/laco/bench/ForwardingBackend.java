@@ -43,6 +43,11 @@ public class ForwardingBackend implements Backend {
   }
 
   @Override
+  public void release(List<HostTensor> tensors) {
+    backend.release(tensors);
+  }
+
+  @Override
   public TensorArena arena() {
     return backend.arena();
   }

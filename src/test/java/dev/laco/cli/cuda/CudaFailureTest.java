@@ -43,6 +43,8 @@ class CudaFailureTest {
             "cpu",
             "--target-layers",
             2,
+            "--search",
+            "laco",
             "--merge-layers",
             4,
             "--interval",
