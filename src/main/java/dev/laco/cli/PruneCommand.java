@@ -3,6 +3,7 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
+import dev.laco.backend.MemoryArena;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.model.ConfigRewriter;
 import java.io.IOException;
@@ -62,6 +63,7 @@ final class PruneCommand implements Callable<Integer> {
       description = "Search only: no OUT, and a plan or report only where named.")
   boolean dryRun;
 
+  @Mixin FitOptions fit;
   @Mixin DeviceOptions device;
   @Mixin OutputOptions output;
 
@@ -77,7 +79,8 @@ final class PruneCommand implements Callable<Integer> {
     long start = System.nanoTime();
     Path reportPath = reportFile != null || out == null ? reportFile : defaultReport(out);
     try (OpenModel open = OpenModel.open(model);
-        SideFiles files = new SideFiles(model, out)) {
+        SideFiles files = new SideFiles(model, out);
+        MemoryArena newTensors = new MemoryArena()) {
       if (out != null) {
         PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite);
       }
@@ -87,7 +90,7 @@ final class PruneCommand implements Callable<Integer> {
       PruneRun.Outcome outcome;
       try (BestSoFar best = new BestSoFar(console, files, plan)) {
         files.whenInterrupted(best::save);
-        outcome = new PruneRun(this, console, open, best).run(start);
+        outcome = new PruneRun(this, console, open, best, newTensors).run(start);
       }
       ObjectNode json = writeAll(console, open, outcome, plan, report);
       files.publish();
