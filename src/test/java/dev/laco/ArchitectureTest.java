@@ -34,10 +34,14 @@ class ArchitectureTest {
           Map.entry("checkpoint", Set.of("model", "ffi")),
           Map.entry("transformer", Set.of("model", "backend")),
           Map.entry("collapse", Set.of("model")),
+          Map.entry("collapse.peers", Set.of("collapse")),
           Map.entry("scoring", Set.of("collapse", "transformer", "backend", "model")),
           Map.entry("apply", Set.of("collapse", "checkpoint", "model")),
           Map.entry("eval", Set.of("transformer", "text", "backend", "model")),
-          Map.entry("report", Set.of("collapse", "eval")));
+          Map.entry(
+              "fit",
+              Set.of("collapse", "scoring", "transformer", "backend", "text", "linalg", "model")),
+          Map.entry("report", Set.of("collapse", "eval", "fit", "model")));
 
   /** The room that may use every other, and that none may use. */
   private static final String CLI = "cli";

@@ -127,14 +127,18 @@ final class EvalCommand implements Callable<Integer> {
     }
   }
 
+  /** The passages of a file, or the built-in ones where {@code --last-word} names none. */
+  static ClozeSet passages(Path file, OpenModel open) {
+    return file.equals(BUILT_IN)
+        ? ClozeSet.builtIn(open.target())
+        : ClozeSet.read(file, open.target());
+  }
+
   private void lastWord(Console console, OpenModel open, Path file) {
     if (maxLength != null || stride != null || dump != null) {
       throw new UsageException("--max-length, --stride and --dump do not go with --last-word");
     }
-    ClozeSet set =
-        file.equals(BUILT_IN)
-            ? ClozeSet.builtIn(open.target())
-            : ClozeSet.read(file, open.target());
+    ClozeSet set = passages(file, open);
     Backends.Choice choice = device.open();
     try (Backend backend = choice.backend()) {
       CausalLm lm =

@@ -12,6 +12,7 @@ import picocli.CommandLine.Command;
     subcommands = {
       PruneCommand.class,
       ApplyCommand.class,
+      CompareCommand.class,
       EvalCommand.class,
       InspectCommand.class,
       GenerateCommand.class,

@@ -3,6 +3,7 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
+import dev.laco.backend.MemoryArena;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.model.ConfigRewriter;
 import java.io.IOException;
@@ -10,7 +11,6 @@ import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
-import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -43,15 +43,7 @@ final class PruneCommand implements Callable<Integer> {
 
   @Mixin SearchOptions search;
 
-  @Option(
-      names = "--calibration",
-      paramLabel = "FILE",
-      description =
-          ".txt (a sample a line), .jsonl (with text) or .json (token-id lists). Default: the model's calibration.txt, else ten built-in sentences.")
-  @Nullable Path calibration;
-
-  @ArgGroup @Nullable EvaluationSource evaluation;
-
+  @Mixin TextOptions texts;
   @Mixin WriteOptions write;
 
   @Option(
@@ -71,24 +63,9 @@ final class PruneCommand implements Callable<Integer> {
       description = "Search only: no OUT, and a plan or report only where named.")
   boolean dryRun;
 
+  @Mixin FitOptions fit;
   @Mixin DeviceOptions device;
   @Mixin OutputOptions output;
-
-  /** What perplexity is measured on. */
-  static final class EvaluationSource {
-    @Option(
-        names = "--eval-text",
-        paramLabel = "FILE",
-        description =
-            "Measure perplexity on this text. Default: the model's evaluation.txt, else a built-in text.")
-    @Nullable Path text;
-
-    @Option(
-        names = "--eval-tokens",
-        paramLabel = "FILE.json",
-        description = "Measure perplexity on these token-id lists.")
-    @Nullable Path tokens;
-  }
 
   @Override
   public Integer call() throws IOException {
@@ -102,7 +79,8 @@ final class PruneCommand implements Callable<Integer> {
     long start = System.nanoTime();
     Path reportPath = reportFile != null || out == null ? reportFile : defaultReport(out);
     try (OpenModel open = OpenModel.open(model);
-        SideFiles files = new SideFiles(model, out)) {
+        SideFiles files = new SideFiles(model, out);
+        MemoryArena newTensors = new MemoryArena()) {
       if (out != null) {
         PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite);
       }
@@ -112,7 +90,7 @@ final class PruneCommand implements Callable<Integer> {
       PruneRun.Outcome outcome;
       try (BestSoFar best = new BestSoFar(console, files, plan)) {
         files.whenInterrupted(best::save);
-        outcome = new PruneRun(this, console, open, best).run(start);
+        outcome = new PruneRun(this, console, open, best, newTensors).run(start);
       }
       ObjectNode json = writeAll(console, open, outcome, plan, report);
       files.publish();

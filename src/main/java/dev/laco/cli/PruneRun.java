@@ -2,27 +2,32 @@ package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Work;
 import dev.laco.eval.Perplexity;
+import dev.laco.fit.CarryOver;
 import dev.laco.model.Architecture;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
+import dev.laco.report.FitReport;
 import dev.laco.report.PruneReport;
+import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.PassCost;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import dev.laco.text.CalibrationSet;
+import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
-import java.nio.file.Files;
-import java.nio.file.Path;
+import java.util.List;
 import java.util.Locale;
 import java.util.function.Function;
 import java.util.stream.Stream;
@@ -40,12 +45,22 @@ final class PruneRun {
   private final Console console;
   private final OpenModel model;
   private final BestSoFar best;
+  private final MemoryArena newMemory;
 
-  PruneRun(PruneCommand command, Console console, OpenModel model, BestSoFar best) {
+  /**
+   * @param newMemory owner of tensors that are made anew
+   */
+  PruneRun(
+      PruneCommand command,
+      Console console,
+      OpenModel model,
+      BestSoFar best,
+      MemoryArena newMemory) {
     this.command = command;
     this.console = console;
     this.model = model;
     this.best = best;
+    this.newMemory = newMemory;
   }
 
   /**
@@ -61,17 +76,19 @@ final class PruneRun {
     int depth = model.config().numHiddenLayers();
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
     SearchOptions.Chosen search = command.search.choose(model);
-    CalibrationSet calibration = calibration();
+    CalibrationSet calibration = command.texts.calibration(model);
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
-    EvaluationText evaluation = evaluationOrNull();
+    EvaluationText evaluation = command.texts.evaluation(model);
+    FitText fitText = fitTextOrNull(search);
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
       announce(choice, calibration, sequences);
       SweepOptions sweep = sweep(search, backend, sequences.size());
-      MemoryPlan memory = memory(backend, search.mergedAtOnce(), sweep, sequences, evaluation);
+      MemoryPlan memory =
+          memory(backend, search.mergedAtOnce(), sweep, sequences, evaluation, fitText);
       console.line("memory", "%s", memory.describe(backend));
       TensorSource weights = memory.weights(backend);
-      requireFiniteOutsideLayers();
+      requireFiniteOutsideLayers(model);
       double loadSeconds = seconds(start);
       long searchStart = System.nanoTime();
       Work work;
@@ -85,11 +102,21 @@ final class PruneRun {
       }
       best.set(result.plan());
       double searchSeconds = seconds(searchStart);
-      PlanTensors newTensors = new PlanTensors(NewWeights.NONE);
+      FitRun.@Nullable Outcome fitted =
+          fitText == null || search.fit() == null || result.plan().isIdentity()
+              ? null
+              : new FitRun(console, model, backend, weights)
+                  .run(result.finalists(), search.fit(), fitText, newMemory);
+      PlanTensors newTensors = new PlanTensors(fitted == null ? NewWeights.NONE : fitted.tensors());
+      if (fitted != null) {
+        result = fitted(result, fitted, newTensors, backend, weights, sequences);
+      }
+      SearchResult kept = result;
       PruneReport.Quality quality =
           quality(backend, weights, result.plan(), newTensors.weights(), evaluation);
       long parametersIn = model.checkpoint().parameterCount();
-      long parametersOut = parametersIn - (depth - result.plan().depth()) * parametersPerLayer();
+      long parametersOut =
+          parametersIn - (depth - result.plan().depth()) * parametersPerLayer(model);
       console.line(
           "result",
           "%d → %d layers, %,d → %,d parameters, similarity %.4f",
@@ -101,45 +128,70 @@ final class PruneRun {
       if (result.plan().isIdentity()) {
         console.plain("             no merge was accepted: the model is unchanged");
       }
+      if (fitted != null) {
+        say(fitted.report());
+      } else if (search.fit() != null && fitText == null) {
+        console.line(
+            "fit",
+            "not done: the model has no tokenizer.json; --fit-text FILE.json gives token-id lists");
+      }
       sayQuality(quality);
       String device = backend.device();
       ObjectNode settings = settings(search, calibration, sequences);
       return new Outcome(
-          result.plan(),
+          kept.plan(),
           newTensors,
           writeSeconds ->
               new PruneReport(
                   modelJson(),
                   settings,
                   device,
-                  result,
+                  kept,
                   parametersIn,
                   parametersOut,
                   quality,
+                  fitted == null ? null : fitted.report(),
                   work,
                   new PruneReport.Timings(loadSeconds, searchSeconds, writeSeconds)));
     }
   }
 
-  private CalibrationSet calibration() {
-    Path own = model.directory().resolve("calibration.txt");
-    if (command.calibration != null) {
-      return CalibrationSet.read(command.calibration, model.target());
+  /** The search's result with the fitted model in the first place, scored as it is. */
+  private SearchResult fitted(
+      SearchResult result,
+      FitRun.Outcome fitted,
+      PlanTensors newTensors,
+      Backend backend,
+      TensorSource weights,
+      PackedSequences sequences) {
+    CollapsePlan plan = fitted.plan();
+    if (!fitted.tensors().isEmpty()) {
+      plan = plan.withTensors(newTensors.named(PlanTensors.FILE));
     }
-    return Files.exists(own)
-        ? CalibrationSet.read(own, model.target())
-        : CalibrationSet.builtIn(model.target());
+    try (PlannedLayers layers =
+        new PlannedLayers(backend, model.config(), weights, fitted.plan(), dtype -> dtype)) {
+      layers.use(fitted.plan(), fitted.tensors());
+      CausalLm original = CausalLm.of(backend, model.config(), weights);
+      SearchResult.Finalist first =
+          new SearchResult.Finalist(plan, ModelScore.of(original, layers.model(), sequences));
+      return new SearchResult(result.threshold(), List.of(first), result.trials());
+    }
   }
 
-  /** Null where there is nothing to measure on: no text was asked for and there is no tokenizer. */
-  private @Nullable EvaluationText evaluationOrNull() {
-    if (command.evaluation != null && command.evaluation.tokens != null) {
-      return EvaluationText.tokens(command.evaluation.tokens, model);
+  /**
+   * Null where nothing is fitted: the rule is none that does, or it was not asked for and there is
+   * no text for this model.
+   */
+  private @Nullable FitText fitTextOrNull(SearchOptions.Chosen search) {
+    if (search.fit() == null) {
+      if (command.fit.text != null || command.fit.tokens != null) {
+        throw new UsageException(
+            "--fit-text and --fit-tokens go with --rule fit, select, align, repair or auto");
+      }
+      return null;
     }
-    if (command.evaluation != null && command.evaluation.text != null) {
-      return EvaluationText.text(command.evaluation.text, model, 0, 0);
-    }
-    return model.tokenizer().isPresent() ? EvaluationText.ownOrBuiltIn(model, 0, 0) : null;
+    boolean asked = command.fit.text != null || command.search.rule != null;
+    return asked || model.tokenizer().isPresent() ? command.fit.text(model) : null;
   }
 
   private void announce(
@@ -174,32 +226,35 @@ final class PruneRun {
       int mergedAtOnce,
       SweepOptions sweep,
       PackedSequences sequences,
-      @Nullable EvaluationText evaluation) {
+      @Nullable EvaluationText evaluation,
+      @Nullable FitText fitText) {
     long search = SweepScorer.bytes(model.config(), sequences.size(), sweep);
     long measure = evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.windows());
+    long fit = fitText == null ? 0 : CarryOver.bytes(model.config(), fitText.windows());
     return MemoryPlan.of(
         backend,
         model.checkpoint(),
         command.device,
-        Math.max(search, measure) + scratchBytes(mergedAtOnce),
+        Math.max(Math.max(search, measure), fit) + scratchBytes(mergedAtOnce),
         mergedAtOnce,
         "use fewer or shorter calibration sentences");
   }
 
   /** A mixed layer, at most in f32; none where layers are used as they are. */
   private long scratchBytes(int mergedAtOnce) {
-    return mergedAtOnce == 1 ? 0 : parametersPerLayer() * Float.BYTES;
+    return mergedAtOnce == 1 ? 0 : parametersPerLayer(model) * Float.BYTES;
   }
 
   /** The search reads every layer in its first pass, but not the head. */
-  private void requireFiniteOutsideLayers() {
+  static void requireFiniteOutsideLayers(OpenModel model) {
     Architecture architecture = model.config().architecture();
     Stream.of(architecture.embedding(), architecture.finalNorm(), architecture.head())
         .filter(model.checkpoint().weightNames()::contains)
         .forEach(model.checkpoint()::requireFinite);
   }
 
-  private long parametersPerLayer() {
+  /** Of one layer. */
+  static long parametersPerLayer(OpenModel model) {
     return model.config().architecture().layerTensors(model.config()).stream()
         .mapToLong(TensorSpec::elements)
         .sum();
@@ -230,6 +285,21 @@ final class PruneRun {
           before,
           evaluation.measure(console, "perplexity, pruned", layers.model()));
     }
+  }
+
+  private void say(FitReport fit) {
+    if (fit.tokens() == 0) {
+      console.line(
+          "fit", "left out: on documents held out the merged model predicts better without");
+      return;
+    }
+    console.line(
+        "fit",
+        "%s of %d matrices on %s, %,d tokens",
+        fit.rule().optionValue(),
+        fit.fitted().size(),
+        fit.text(),
+        fit.tokens());
   }
 
   private void sayQuality(PruneReport.Quality quality) {

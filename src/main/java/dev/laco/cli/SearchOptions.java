@@ -16,6 +16,7 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.SpanSearch;
 import dev.laco.collapse.SpanSettings;
 import dev.laco.collapse.TrialListener;
+import dev.laco.fit.FitRule;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.DoubleToIntFunction;
@@ -26,10 +27,10 @@ import picocli.CommandLine.Option;
 /** What is searched for, and how. */
 final class SearchOptions {
   /** What a search for a size makes as good as it can unless told otherwise. */
-  static final Objective DEFAULT_OBJECTIVE = Objective.COSINE;
+  static final Objective DEFAULT_OBJECTIVE = Objective.NLL;
 
   /** As many as use a processor or a device well; more only take room. */
-  private static final int CANDIDATES = 32;
+  static final int CANDIDATES = 32;
 
   private static final int DEFAULT_MERGE_LAYERS = 4;
   private static final int DEFAULT_INTERVAL = 2;
@@ -57,7 +58,7 @@ final class SearchOptions {
       description =
           "What greedy and beam make as good as they can on the calibration text: similarity of the last hidden states,"
               + " divergence of the next token's distribution from the original's, or its negative log-likelihood."
-              + " Default: cosine.")
+              + " Default: nll.")
   @Nullable Objective objective;
 
   @Option(
@@ -96,8 +97,9 @@ final class SearchOptions {
       names = "--rule",
       paramLabel = "RULE",
       description =
-          "How layers are merged: replace (the published code), rdsc (Eq. 1), rdsc:LAMBDA, mean, drop, or auto, the best of"
-              + " them for each span. Default: auto; of the paper's loop replace.")
+          "How layers are merged: replace (the published code), rdsc (Eq. 1), rdsc:LAMBDA, mean, drop; by weights fitted to"
+              + " what was removed: fit, select, align, repair; or auto, drop or replace, whichever is better for each span, then repair."
+              + " Default: auto; of the paper's loop replace.")
   @Nullable String rule;
 
   @Option(
@@ -143,6 +145,7 @@ final class SearchOptions {
    * @param mergedAtOnce layers that one merge combines at most
    * @param objective what the scores must tell of
    * @param target the depth that is sought; null where a threshold is given
+   * @param fit how weights are fitted afterwards; null where they are not
    */
   record Chosen(
       Search search,
@@ -150,7 +153,8 @@ final class SearchOptions {
       DoubleToIntFunction candidates,
       int mergedAtOnce,
       Objective objective,
-      @Nullable Integer target) {
+      @Nullable Integer target,
+      @Nullable FitRule fit) {
     /**
      * True if what is tried depends on what was accepted before: each trial can be told at once.
      */
@@ -189,6 +193,18 @@ final class SearchOptions {
     return threshold;
   }
 
+  /** What {@code prune} does where nothing but a size is asked for. */
+  static Chosen byDefault(int depth, int target) {
+    return new SearchOptions().spans(depth, Strategy.BEAM, target);
+  }
+
+  /** The paper's loop with a rule and otherwise its defaults. */
+  static Chosen paper(int depth, int target, MergeRule rule) {
+    SearchOptions options = new SearchOptions();
+    options.rule = rule.optionValue();
+    return options.loop(depth, null, target);
+  }
+
   private Chosen loop(int depth, @Nullable Double threshold, @Nullable Integer target) {
     if (objective != null && objective != Objective.COSINE) {
       throw new UsageException(
@@ -200,7 +216,9 @@ final class SearchOptions {
       throw new UsageException(
           "--rule auto: the paper's loop has one rule; use --search greedy or beam with a target");
     }
-    MergeRule mergeRule = rule == null ? MergeRule.REPLACE : MergeRule.parse(rule);
+    FitRule fit = rule == null ? null : FitRule.named(rule);
+    MergeRule mergeRule =
+        rule == null ? MergeRule.REPLACE : fit != null ? MergeRule.DROP : MergeRule.parse(rule);
     int high = highest(depth);
     CollapseSettings settings =
         new CollapseSettings(
@@ -219,21 +237,23 @@ final class SearchOptions {
     json.put("lowest", settings.lowest());
     json.put("highest", settings.highest());
     json.put("threshold", threshold);
-    json.put("rule", mergeRule.optionValue());
+    json.put("rule", fit != null ? fit.optionValue() : mergeRule.optionValue());
     json.put("norms", settings.norms().optionValue());
     putSearch(json, Strategy.LACO, target);
+    SearchBudget bound = bound();
     return new Chosen(
         (source, scorer, listener) -> {
           LayerCollapse loop = new LayerCollapse(settings, source, scorer, ahead);
           return target == null
               ? loop.run(requireThreshold(threshold), listener)
-              : loop.reach(target, listener);
+              : loop.reach(target, bound, listener);
         },
         json,
         passCost -> ahead.most(passCost, bases),
         mergeRule.mergedAtOnce(settings.mergeLayers() - 1),
         Objective.COSINE,
-        target);
+        target,
+        fit);
   }
 
   private static double requireThreshold(@Nullable Double threshold) {
@@ -256,12 +276,13 @@ final class SearchOptions {
     }
     Objective goodness = objective != null ? objective : DEFAULT_OBJECTIVE;
     String ruleName = rule == null ? MergeRule.AUTO : rule;
+    FitRule fit = ruleName.equals(MergeRule.AUTO) ? FitRule.REPAIR : FitRule.named(ruleName);
     SpanSettings settings =
         new SpanSettings(
             mergeLayers(depth),
             lowest(depth),
             highest(depth),
-            ruleName.equals(MergeRule.AUTO) ? MergeRule.all() : List.of(MergeRule.parse(ruleName)),
+            rules(ruleName, fit),
             norms,
             goodness,
             how == Strategy.GREEDY ? 1 : SpanSettings.beamWidth(depth, depth - target));
@@ -276,7 +297,7 @@ final class SearchOptions {
     putSearch(json, how, target);
     json.put("beamWidth", settings.beamWidth());
     json.put("objective", goodness.optionValue());
-    SearchBudget bound = budget != null ? SearchBudget.parse(budget) : SearchBudget.UNLIMITED;
+    SearchBudget bound = bound();
     return new Chosen(
         (source, scorer, listener) ->
             new SpanSearch(settings, source, scorer).reach(target, bound, listener),
@@ -287,7 +308,20 @@ final class SearchOptions {
             .max()
             .orElseThrow(),
         goodness,
-        target);
+        target,
+        fit);
+  }
+
+  /** Fitting rules fit what is left when layers are removed. */
+  private static List<MergeRule> rules(String name, @Nullable FitRule fit) {
+    if (name.equals(MergeRule.AUTO)) {
+      return MergeRule.auto();
+    }
+    return List.of(fit != null ? MergeRule.DROP : MergeRule.parse(name));
+  }
+
+  private SearchBudget bound() {
+    return budget != null ? SearchBudget.parse(budget) : SearchBudget.UNLIMITED;
   }
 
   private void putSearch(ObjectNode json, Strategy how, @Nullable Integer target) {

@@ -138,6 +138,37 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
   }
 
   /**
+   * What is left of the model where everything but one original layer of each survivor is removed:
+   * the one that weighs most in its feed-forward part.
+   */
+  public CollapsePlan skeleton() {
+    SortedMap<Integer, LayerMix> kept = new TreeMap<>();
+    for (LayerMix mix : layers) {
+      int heaviest = heaviest(mix);
+      // Two survivors may be mostly the same layer.
+      int layer = kept.containsKey(heaviest) ? mix.base() : heaviest;
+      kept.put(layer, LayerMix.original(layer));
+    }
+    if (kept.size() < depth()) {
+      layers.forEach(mix -> kept.put(mix.base(), LayerMix.original(mix.base())));
+    }
+    return new CollapsePlan(source, List.copyOf(kept.values()).subList(0, depth()));
+  }
+
+  private static int heaviest(LayerMix mix) {
+    SortedMap<Integer, Double> terms = mix.feedForward().terms();
+    int heaviest = mix.base();
+    double most = Math.abs(terms.getOrDefault(heaviest, 0.0));
+    for (Map.Entry<Integer, Double> term : terms.entrySet()) {
+      if (Math.abs(term.getValue()) > most) {
+        heaviest = term.getKey();
+        most = Math.abs(term.getValue());
+      }
+    }
+    return heaviest;
+  }
+
+  /**
    * Folds the {@code followers} layers after current index {@code base} into it.
    *
    * @throws IllegalStateException if there are new tensors: a fold is one of mixes

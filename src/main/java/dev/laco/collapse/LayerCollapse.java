@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
+import java.util.function.BooleanSupplier;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -79,6 +80,15 @@ public final class LayerCollapse {
    * @throws UsageException if no threshold tried reaches it; the message says what was reachable
    */
   public SearchResult reach(int target, TrialListener onTrial) {
+    return reach(target, SearchBudget.UNLIMITED, onTrial);
+  }
+
+  /**
+   * {@link #reach(int, TrialListener)} within a budget, which is looked at before every loop. When
+   * it is spent the highest threshold so far counts; if none has reached the depth, one more loop
+   * accepts everything.
+   */
+  public SearchResult reach(int target, SearchBudget budget, TrialListener onTrial) {
     if (target == original.depth()) {
       return new SearchResult(1.0, List.of(Finalist.unchanged(original)), List.of());
     }
@@ -86,8 +96,13 @@ public final class LayerCollapse {
     double high = 1;
     int shallowest = original.depth();
     SearchResult best = null;
+    BooleanSupplier spent = budget.start(scorer);
     for (int halving = 0; halving < BISECTION_HALVINGS; halving++) {
-      double threshold = (low + high) / 2;
+      boolean isLast = spent.getAsBoolean();
+      if (isLast && best != null) {
+        break;
+      }
+      double threshold = isLast ? -1 : (low + high) / 2;
       int before = halving;
       SearchResult result =
           loop(
@@ -98,8 +113,12 @@ public final class LayerCollapse {
       if (result.plan().depth() == target) {
         best = result;
         low = threshold;
+        onTrial.onBest(result.plan(), result.score());
       } else {
         high = threshold;
+      }
+      if (isLast) {
+        break;
       }
     }
     if (best == null) {
@@ -174,6 +193,7 @@ public final class LayerCollapse {
       if (trial.accepted()) {
         current = candidate;
         reached = score;
+        onTrial.onBest(current, reached);
         base -= settings.interval();
       } else {
         base--;

@@ -66,9 +66,12 @@ public record MergeRule(
     return weights;
   }
 
-  /** Every rule without a number of its own, in the order that decides ties. */
-  public static List<MergeRule> all() {
-    return List.of(DROP, REPLACE, MEAN, rdsc(1));
+  /**
+   * The rules among which {@link #AUTO} chooses, in the order that decides ties. They copy layers;
+   * what mixes them costs more and hardly ever won (docs/method.md).
+   */
+  public static List<MergeRule> auto() {
+    return List.of(DROP, REPLACE);
   }
 
   /**
@@ -100,7 +103,7 @@ public record MergeRule(
     throw new UsageException(
         "--rule "
             + text
-            + ": expected rdsc, rdsc:LAMBDA (-10 to 10), replace, mean, drop or, with a target, auto");
+            + ": expected rdsc, rdsc:LAMBDA (-10 to 10), replace, mean, drop, fit, select, align, repair or, with a target, auto");
   }
 
   /** Coefficients of the base and of each of so many followers. */

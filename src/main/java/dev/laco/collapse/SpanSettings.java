@@ -36,9 +36,12 @@ public record SpanSettings(
     CollapseSettings.checkSpans(mergeLayers, lowest, highest, depth);
   }
 
-  /** How many models a beam keeps where nobody says. */
+  /**
+   * How many models a beam keeps where nobody says: more where few layers go and the search is
+   * short, 2 to 4.
+   */
   public static int beamWidth(int depth, int removed) {
-    return 4;
+    return Math.clamp(depth / (2L * Math.max(1, removed)), 2, 4);
   }
 
   /** The policy of a merge by {@code rule}. */

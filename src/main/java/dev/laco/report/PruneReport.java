@@ -18,6 +18,7 @@ import org.jspecify.annotations.Nullable;
  * @param settings what was in force, by name; a threshold that was found is added
  * @param device where the search ran
  * @param parametersIn parameters of the original, tied ones once
+ * @param fit null where nothing was fitted
  * @param work what the search took; its passes are the report's {@code sweeps}
  */
 public record PruneReport(
@@ -28,6 +29,7 @@ public record PruneReport(
     long parametersIn,
     long parametersOut,
     Quality quality,
+    @Nullable FitReport fit,
     Work work,
     Timings timings) {
 
@@ -57,6 +59,9 @@ public record PruneReport(
     result.trials().forEach(trial -> trials.add(trialJson(trial)));
     json.set("plan", result.plan().toJson());
     json.set("quality", qualityJson());
+    if (fit != null) {
+      json.set("fit", fit.toJson());
+    }
     json.put("finalSimilarity", result.finalSimilarity());
     putLanguage(json, "finalNll", "finalKl", result.score());
     ObjectNode times = json.putObject("timings");

@@ -284,6 +284,18 @@ final class LayerCollapseTest {
     assertTrue(found.trials().stream().allMatch(t -> t.layersBefore() - t.merged() >= 10));
   }
 
+  @ParameterizedTest
+  @ValueSource(ints = {1, 5, 9, 20})
+  void aSpentBudgetStillReachesTheTarget(int sweeps) {
+    Decay scorer = new Decay();
+    SearchResult found =
+        new LayerCollapse(settings(4, 1, 0, 16), source(16), scorer)
+            .reach(7, SearchBudget.parse(sweeps + "sweeps"), (t, p) -> {});
+    assertEquals(7, found.plan().depth());
+    // The budget is looked at before a loop, and a loop that accepts everything is short.
+    assertTrue(scorer.sweeps() <= sweeps + 13);
+  }
+
   @Test
   void anUnreachableTargetSaysWhatWasReachable() {
     LayerCollapse collapse = new LayerCollapse(settings(2, 3, 5, 12), source(12), new Decay());

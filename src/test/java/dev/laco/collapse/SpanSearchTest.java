@@ -22,6 +22,8 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** The search over spans and rules: what is tried, what is kept, and what comes out. */
 final class SpanSearchTest {
   private static final int DEPTH = 10;
+  private static final List<MergeRule> RULES =
+      List.of(MergeRule.DROP, MergeRule.REPLACE, MergeRule.MEAN, MergeRule.rdsc(1));
 
   /** Scores that are arbitrary but fixed by the plan; remembers what it was asked. */
   private static final class Arbitrary implements Scorer {
@@ -70,8 +72,7 @@ final class SpanSearchTest {
   }
 
   private static SpanSettings settings(int mergeLayers, int beamWidth) {
-    return new SpanSettings(
-        mergeLayers, 1, DEPTH, MergeRule.all(), null, Objective.COSINE, beamWidth);
+    return new SpanSettings(mergeLayers, 1, DEPTH, RULES, null, Objective.COSINE, beamWidth);
   }
 
   private static SearchResult reach(SpanSettings settings, Scorer scorer, int target) {
@@ -114,7 +115,7 @@ final class SpanSearchTest {
   @EnumSource(Objective.class)
   void aBeamThatKeepsAllFindsTheBestOfAll(Objective objective) {
     SpanSettings settings =
-        new SpanSettings(3, 5, DEPTH, MergeRule.all(), null, objective, Integer.MAX_VALUE);
+        new SpanSettings(3, 5, DEPTH, RULES, null, objective, Integer.MAX_VALUE);
     SearchResult found = reach(settings, new Arbitrary(), DEPTH - 2);
     List<CollapsePlan> ranked =
         reachable(settings, DEPTH - 2).stream()
@@ -182,7 +183,7 @@ final class SpanSearchTest {
     assertEquals(
         CollapsePlan.identity(source()).fold(1, 1, MergeRule.DROP, NormsPolicy.BASE), found.plan());
     assertEquals(
-        MergeRule.all().stream().map(MergeRule::optionValue).toList(),
+        RULES.stream().map(MergeRule::optionValue).toList(),
         found.trials().stream()
             .limit(4)
             .map(trial -> trial.choice().rule().optionValue())
@@ -213,8 +214,7 @@ final class SpanSearchTest {
   @Test
   void layersOutsideTheRangeStayAsTheyAre() {
     Arbitrary scorer = new Arbitrary();
-    SpanSettings settings =
-        new SpanSettings(3, 2, 7, MergeRule.all(), NormsPolicy.MERGE, Objective.KL, 2);
+    SpanSettings settings = new SpanSettings(3, 2, 7, RULES, NormsPolicy.MERGE, Objective.KL, 2);
     reach(settings, scorer, settings.smallestDepth(DEPTH));
     for (CollapsePlan plan : scorer.all()) {
       for (int layer : new int[] {0, 1, 7, 8, 9}) {
@@ -226,7 +226,7 @@ final class SpanSearchTest {
 
   @Test
   void aDepthOutOfReachIsAUsageErrorThatSaysWhatCanBeReached() {
-    SpanSettings settings = new SpanSettings(3, 2, 7, MergeRule.all(), null, Objective.COSINE, 2);
+    SpanSettings settings = new SpanSettings(3, 2, 7, RULES, null, Objective.COSINE, 2);
     UsageException e =
         assertThrows(UsageException.class, () -> reach(settings, new Arbitrary(), 5));
     assertTrue(e.getMessage().contains("the shallowest is 6 of 10"), e.getMessage());

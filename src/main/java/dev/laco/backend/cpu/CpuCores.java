@@ -8,7 +8,7 @@ import java.util.HashSet;
 import java.util.Set;
 
 /** Counts processor cores. */
-final class CpuCores {
+public final class CpuCores {
   private static final Path CPUS = Path.of("/sys/devices/system/cpu");
 
   private CpuCores() {}
@@ -18,7 +18,7 @@ final class CpuCores {
    * units, so that more threads than cores make matrix products slower. Never more than {@link
    * Runtime#availableProcessors}, which knows affinity and container limits.
    */
-  static int available() {
+  public static int available() {
     int processors = Runtime.getRuntime().availableProcessors();
     Set<String> cores = new HashSet<>();
     try (DirectoryStream<Path> cpus = Files.newDirectoryStream(CPUS, "cpu[0-9]*")) {

@@ -1,0 +1,64 @@
+package dev.laco.cli;
+
+import dev.laco.UsageException;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.ArgGroup;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/**
+ * Prunes a model to one size by this engine's way and by others', and measures what each leaves.
+ */
+@Command(
+    name = "compare",
+    description = "Compare ways to make a model shallower: one size, one text, one table.",
+    mixinStandardHelpOptions = true,
+    versionProvider = Version.class,
+    footer = {"", "Example:", "  laco compare models/storyteller --target-layers 12"})
+final class CompareCommand implements Callable<Integer> {
+  @Parameters(paramLabel = "MODEL", description = "Folder of a Hugging Face checkpoint.")
+  Path model;
+
+  @ArgGroup @Nullable TargetSize size;
+
+  @Option(
+      names = "--strategies",
+      paramLabel = "NAME",
+      split = ",",
+      description =
+          "Compare these only: laco (the default of prune), paper-replace, paper-rdsc, shortgpt, angular, sleb,"
+              + " sliding-window, last. Default: all.")
+  List<CompareRun.Strategy> strategies = List.of(CompareRun.Strategy.values());
+
+  @Option(
+      names = "--last-word",
+      paramLabel = "FILE.jsonl",
+      arity = "0..1",
+      fallbackValue = "",
+      description =
+          "Measure also how often the last word of a passage is known, as eval does. Default: built-in passages.")
+  @Nullable Path lastWord;
+
+  @Mixin TextOptions texts;
+  @Mixin DeviceOptions device;
+  @Mixin OutputOptions output;
+
+  @Override
+  public Integer call() {
+    try (OpenModel open = OpenModel.open(model)) {
+      int target = (size == null ? new TargetSize() : size).depth(open);
+      EvaluationText evaluation = texts.evaluation(open);
+      if (evaluation == null) {
+        throw new UsageException(
+            "nothing to compare by: the model has no tokenizer.json; give --eval-tokens FILE.json");
+      }
+      new CompareRun(this, output.console(), open, evaluation, target).run();
+    }
+    return 0;
+  }
+}

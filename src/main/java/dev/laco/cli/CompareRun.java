@@ -1,0 +1,326 @@
+package dev.laco.cli;
+
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.UsageException;
+import dev.laco.apply.PlanApplier;
+import dev.laco.backend.Backend;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.LayerMix;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.Objective;
+import dev.laco.collapse.Score;
+import dev.laco.collapse.SearchBudget;
+import dev.laco.collapse.SpanSearch;
+import dev.laco.collapse.SpanSettings;
+import dev.laco.collapse.TrialListener;
+import dev.laco.collapse.peers.LayerRemoval;
+import dev.laco.collapse.peers.SlidingWindow;
+import dev.laco.eval.LastWord;
+import dev.laco.eval.Perplexity;
+import dev.laco.model.PackedSequences;
+import dev.laco.model.TensorSource;
+import dev.laco.report.PruneReport;
+import dev.laco.scoring.LayerInfluence;
+import dev.laco.scoring.PlannedLayers;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
+import dev.laco.text.ClozeSet;
+import dev.laco.transformer.CausalLm;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/** One comparison: every strategy on the same device, texts and size. */
+final class CompareRun {
+  private final CompareCommand command;
+  private final Console console;
+  private final OpenModel model;
+  private final EvaluationText evaluation;
+  private final int target;
+  private final @Nullable ClozeSet passages;
+
+  CompareRun(
+      CompareCommand command,
+      Console console,
+      OpenModel model,
+      EvaluationText evaluation,
+      int target) {
+    this.command = command;
+    this.console = console;
+    this.model = model;
+    this.evaluation = evaluation;
+    this.target = target;
+    this.passages = command.lastWord == null ? null : EvalCommand.passages(command.lastWord, model);
+  }
+
+  /** Ways to a shallower model (docs/method.md). */
+  enum Strategy {
+    LACO("laco"),
+    PAPER_REPLACE("paper-replace"),
+    PAPER_RDSC("paper-rdsc"),
+    SHORTGPT("shortgpt"),
+    ANGULAR("angular"),
+    SLEB("sleb"),
+    SLIDING_WINDOW("sliding-window"),
+    LAST("last");
+
+    private final String title;
+
+    Strategy(String title) {
+      this.title = title;
+    }
+
+    @Override
+    public String toString() {
+      return title;
+    }
+  }
+
+  /** What strategies work with. */
+  private record Bench(
+      Backend backend,
+      TensorSource weights,
+      CollapsePlan.Source source,
+      PackedSequences sequences,
+      SweepScorer scorer) {
+    LayerInfluence influence(OpenModel model) {
+      return LayerInfluence.measure(backend, model.config(), weights, sequences);
+    }
+  }
+
+  /** A line of the table. */
+  private record Row(
+      Strategy strategy,
+      CollapsePlan plan,
+      Score score,
+      Perplexity perplexity,
+      @Nullable LastWord lastWord,
+      double seconds) {}
+
+  void run() {
+    PackedSequences sequences = PackedSequences.of(command.texts.calibration(model).sequences());
+    SweepOptions sweep = SweepOptions.of(SearchOptions.CANDIDATES).withLanguage();
+    Backends.Choice choice = command.device.open();
+    try (Backend backend = choice.backend()) {
+      console.line("device", "%s", choice.describe());
+      console.line("model", "%s: %s", model.directory(), model.describe());
+      MemoryPlan memory =
+          MemoryPlan.of(
+              backend,
+              model.checkpoint(),
+              command.device,
+              Math.max(SweepScorer.bytes(model.config(), sequences.size(), sweep), measuring())
+                  + PruneRun.parametersPerLayer(model) * Float.BYTES,
+              model.config().numHiddenLayers(),
+              "use fewer or shorter calibration sentences");
+      console.line("memory", "%s", memory.describe(backend));
+      TensorSource weights = memory.weights(backend);
+      PruneRun.requireFiniteOutsideLayers(model);
+      CausalLm lm = CausalLm.of(backend, model.config(), weights);
+      Perplexity dense = evaluation.measure(console, "perplexity, dense", lm);
+      CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
+      LastWord denseWords = lastWord("last words, dense", lm);
+      List<Row> rows = new ArrayList<>();
+      try (SweepScorer scorer =
+          new SweepScorer(backend, model.config(), weights, source, sequences, sweep)) {
+        Bench bench = new Bench(backend, weights, source, sequences, scorer);
+        for (Strategy strategy : command.strategies) {
+          row(strategy, bench).ifPresent(rows::add);
+        }
+      }
+      rows.sort(Comparator.comparingDouble(row -> row.perplexity().meanNll()));
+      say(dense, denseWords, rows);
+    }
+  }
+
+  /** Empty where a strategy cannot leave so few layers; that is said. */
+  private Optional<Row> row(Strategy strategy, Bench bench) {
+    long start = System.nanoTime();
+    CollapsePlan plan;
+    try (ProgressLine progress = console.progress(strategy.toString())) {
+      plan =
+          plan(strategy, bench, (trial, share) -> progress.update(Math.round(share * 1000), 1000));
+    } catch (UsageException e) {
+      console.warning(strategy + ": " + e.getMessage());
+      return Optional.empty();
+    }
+    double seconds = PruneRun.seconds(start);
+    Score score = bench.scorer().score(List.of(plan)).getFirst();
+    try (PlannedLayers layers =
+        new PlannedLayers(bench.backend(), model.config(), bench.weights(), plan, dtype -> dtype)) {
+      Perplexity perplexity =
+          evaluation.measure(console, "perplexity, " + strategy, layers.model());
+      LastWord words = lastWord("last words, " + strategy, layers.model());
+      return Optional.of(new Row(strategy, plan, score, perplexity, words, seconds));
+    }
+  }
+
+  private long measuring() {
+    long perplexity = Perplexity.bytes(model.config(), evaluation.windows());
+    return passages == null
+        ? perplexity
+        : Math.max(perplexity, LastWord.bytes(model.config(), passages.items()));
+  }
+
+  /** Null where it was not asked for. */
+  private @Nullable LastWord lastWord(String task, CausalLm lm) {
+    if (passages == null) {
+      return null;
+    }
+    try (ProgressLine progress = console.progress(task)) {
+      return LastWord.measure(lm, passages.items(), progress::update);
+    }
+  }
+
+  private static String percent(@Nullable LastWord words) {
+    return words == null
+        ? "-"
+        : String.format(
+            Locale.ROOT, "%.1f ± %.1f %%", 100 * words.accuracy(), 100 * words.standardError());
+  }
+
+  private CollapsePlan plan(Strategy strategy, Bench bench, TrialListener listener) {
+    int depth = model.config().numHiddenLayers();
+    int removed = depth - target;
+    return switch (strategy) {
+      case LACO -> search(SearchOptions.byDefault(depth, target), bench, listener);
+      case PAPER_REPLACE ->
+          search(SearchOptions.paper(depth, target, MergeRule.REPLACE), bench, listener);
+      case PAPER_RDSC ->
+          search(SearchOptions.paper(depth, target, MergeRule.rdsc(1)), bench, listener);
+      case SHORTGPT ->
+          LayerRemoval.leastInfluence(
+              bench.source(), bench.influence(model).blockInfluence(), target);
+      case ANGULAR ->
+          LayerRemoval.closestBlock(
+              bench.source(), bench.influence(model).angularDistances(removed), target);
+      case SLEB -> sleb(bench, listener);
+      case SLIDING_WINDOW -> new SlidingWindow(bench.source(), bench.scorer()).reach(target);
+      case LAST -> LayerRemoval.lastButOne(bench.source(), target);
+    };
+  }
+
+  private static CollapsePlan search(
+      SearchOptions.Chosen chosen, Bench bench, TrialListener listener) {
+    return chosen.search().run(bench.source(), bench.scorer(), listener).plan();
+  }
+
+  /**
+   * SLEB (arXiv 2402.09025): one layer at a time, that without which the calibration text is
+   * likeliest. Here the first layer stays.
+   */
+  private CollapsePlan sleb(Bench bench, TrialListener listener) {
+    SpanSettings settings =
+        new SpanSettings(
+            2, 0, bench.source().layers(), List.of(MergeRule.DROP), null, Objective.NLL, 1);
+    return new SpanSearch(settings, bench.source(), bench.scorer())
+        .reach(target, SearchBudget.UNLIMITED, listener)
+        .plan();
+  }
+
+  private void say(Perplexity dense, @Nullable LastWord denseWords, List<Row> rows) {
+    if (command.output.json) {
+      console.document(json(dense, denseWords, rows));
+      return;
+    }
+    console.line(
+        "dense",
+        "perplexity %.2f (%s, %,d tokens), last words %s",
+        dense.perplexity(),
+        evaluation.name(),
+        dense.tokens(),
+        percent(denseWords));
+    String form = "%-14s  %10s  %8s  %10s  %8s  %12s  %8s  %s%n";
+    StringBuilder table = new StringBuilder();
+    table.append(
+        String.format(
+            form,
+            "strategy",
+            "similarity",
+            "kl",
+            "perplexity",
+            "to dense",
+            "last words",
+            "seconds",
+            "layers kept"));
+    for (Row row : rows) {
+      table.append(
+          String.format(
+              Locale.ROOT,
+              form,
+              row.strategy(),
+              four(row.score().mean()),
+              four(Objective.KL.measured(row.score())),
+              String.format(Locale.ROOT, "%.2f", row.perplexity().perplexity()),
+              "x" + String.format(Locale.ROOT, "%.3f", ratio(row, dense)),
+              percent(row.lastWord()),
+              String.format(Locale.ROOT, "%.1f", row.seconds()),
+              ranges(bases(row.plan()))));
+    }
+    console.result(table.toString());
+  }
+
+  private static String four(double value) {
+    return String.format(Locale.ROOT, "%.4f", value);
+  }
+
+  private static double ratio(Row row, Perplexity dense) {
+    return Math.exp(row.perplexity().meanNll() - dense.meanNll());
+  }
+
+  private static List<Integer> bases(CollapsePlan plan) {
+    return plan.layers().stream().map(LayerMix::base).toList();
+  }
+
+  /** {@code 0-12 15-29}. */
+  static String ranges(List<Integer> ascending) {
+    StringBuilder text = new StringBuilder();
+    for (int i = 0; i < ascending.size(); ) {
+      int end = i;
+      while (end + 1 < ascending.size() && ascending.get(end + 1) == ascending.get(end) + 1) {
+        end++;
+      }
+      text.append(text.isEmpty() ? "" : " ").append(ascending.get(i));
+      if (end > i) {
+        text.append('-').append(ascending.get(end));
+      }
+      i = end + 1;
+    }
+    return text.toString();
+  }
+
+  private ObjectNode json(Perplexity dense, @Nullable LastWord denseWords, List<Row> rows) {
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put("model", model.directory().toString());
+    json.put("layersIn", model.config().numHiddenLayers());
+    json.put("layersOut", target);
+    json.put("text", evaluation.name());
+    json.set("dense", PruneReport.toJson(dense));
+    putLastWord(json, "denseLastWord", denseWords);
+    ArrayNode strategies = json.putArray("strategies");
+    for (Row row : rows) {
+      ObjectNode object = strategies.addObject();
+      object.put("strategy", row.strategy().toString());
+      object.put("similarity", row.score().mean());
+      object.put("nll", Objective.NLL.measured(row.score()));
+      object.put("kl", Objective.KL.measured(row.score()));
+      object.set("pruned", PruneReport.toJson(row.perplexity()));
+      object.put("ratio", ratio(row, dense));
+      putLastWord(object, "lastWord", row.lastWord());
+      object.put("seconds", row.seconds());
+      object.set("plan", row.plan().toJson());
+    }
+    return json;
+  }
+
+  private static void putLastWord(ObjectNode json, String key, @Nullable LastWord words) {
+    if (words != null) {
+      json.set(key, PruneReport.toJson(words));
+    }
+  }
+}

@@ -1,0 +1,49 @@
+package dev.laco.cli;
+
+import dev.laco.UsageException;
+import dev.laco.model.ModelConfig;
+import dev.laco.text.FitText;
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Option;
+
+/** On what weights are fitted. */
+final class FitOptions {
+  /** A fit has as many unknowns for every output as there are channels: so many tokens for each. */
+  private static final int TOKENS_PER_CHANNEL = 64;
+
+  private static final int LEAST_TOKENS = 16_384;
+  private static final int MOST_TOKENS = 131_072;
+
+  @Option(
+      names = "--fit-text",
+      paramLabel = "FILE",
+      description =
+          "What fitting rules fit on: .txt (documents separated by lines of ---), .jsonl (with text) or .json (token-id"
+              + " lists). Default: the model's fit.txt, else a built-in text.")
+  @Nullable Path text;
+
+  @Option(
+      names = "--fit-tokens",
+      paramLabel = "N",
+      description =
+          "Tokens of it to use. Default: 64 for each feed-forward channel, 16384 to 131072.")
+  @Nullable Integer tokens;
+
+  /**
+   * The text for a model, cut to length.
+   *
+   * @throws dev.laco.BadInputException if it cannot be used with the model
+   */
+  FitText text(OpenModel model) {
+    if (tokens != null && tokens < 2) {
+      throw new UsageException("--fit-tokens " + tokens + ": expected at least 2");
+    }
+    return model.fitText(text).limit(tokens != null ? tokens : defaultTokens(model.config()));
+  }
+
+  private static int defaultTokens(ModelConfig config) {
+    long wanted = (long) TOKENS_PER_CHANNEL * config.intermediateSize();
+    return Math.clamp(wanted, LEAST_TOKENS, MOST_TOKENS);
+  }
+}

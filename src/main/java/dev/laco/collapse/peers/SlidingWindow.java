@@ -1,0 +1,85 @@
+package dev.laco.collapse.peers;
+
+import dev.laco.UsageException;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
+import dev.laco.collapse.Scorer;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Sliding-window merging (arXiv 2502.19159) as its published code runs it: a window opens at the
+ * last layer but one and grows downwards while the model with the window merged is still similar to
+ * the original; when it is not, what the window held before is merged and the next opens below. As
+ * in LaCo's code the sum of differences telescopes: the last layer's matrices replace the first's.
+ *
+ * <p>The threshold is solved for, as for {@link dev.laco.collapse.LayerCollapse}: the highest of
+ * the bisection that reaches the depth. Windows stop growing there.
+ */
+public final class SlidingWindow {
+  private static final int BISECTION_HALVINGS = 12;
+
+  private final CollapsePlan original;
+  private final Scorer scorer;
+  private final Map<CollapsePlan, Double> known = new HashMap<>();
+
+  /** Windows over the model that {@code source} names. */
+  public SlidingWindow(CollapsePlan.Source source, Scorer scorer) {
+    this.original = CollapsePlan.identity(source);
+    this.scorer = scorer;
+  }
+
+  /**
+   * The model of the highest threshold that reaches a depth.
+   *
+   * @throws UsageException if none does
+   */
+  public CollapsePlan reach(int target) {
+    double low = -1;
+    double high = 1;
+    CollapsePlan best = null;
+    for (int halving = 0; halving < BISECTION_HALVINGS; halving++) {
+      double threshold = (low + high) / 2;
+      CollapsePlan found = run(threshold, target);
+      if (found == null) {
+        high = threshold;
+      } else {
+        best = found;
+        low = threshold;
+      }
+    }
+    if (best == null) {
+      throw new UsageException("no threshold of sliding windows leaves " + target + " layers");
+    }
+    return best;
+  }
+
+  /** The model of one threshold; null if it stays deeper than the target. */
+  private @Nullable CollapsePlan run(double threshold, int target) {
+    CollapsePlan current = original;
+    CollapsePlan open = original;
+    int last = original.depth() - 2;
+    int first = last - 1;
+    while (first >= 0 && open.depth() > target) {
+      CollapsePlan candidate =
+          current.fold(first, last - first, MergeRule.REPLACE, NormsPolicy.BASE);
+      if (similarity(candidate) > threshold) {
+        open = candidate;
+        first--;
+      } else {
+        // What was merged before goes on, and the next window opens below it.
+        last = open.equals(current) ? last - 1 : first;
+        current = open;
+        first = last - 1;
+      }
+    }
+    return open.depth() == target ? open : null;
+  }
+
+  private double similarity(CollapsePlan plan) {
+    return known.computeIfAbsent(plan, p -> scorer.score(List.of(p)).getFirst().mean());
+  }
+}

@@ -1,0 +1,549 @@
+package dev.laco.fit;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.LayerMix;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.LayerRole;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.NewWeights;
+import dev.laco.model.TensorSource;
+import dev.laco.scoring.PlannedLayers;
+import dev.laco.text.FitText;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.CheckpointLayers;
+import dev.laco.transformer.LayerWeights;
+import java.lang.foreign.SegmentAllocator;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Makes the layers that are left carry over what the removed ones did (docs/method.md, "Rules that
+ * carry over"). The original and the pruned model run side by side over the fit text, layer by
+ * layer; from the first gap on, weights of the pruned model are fitted in closed form to what the
+ * original has at the same place, on the inputs that they really get.
+ */
+public final class CarryOver implements AutoCloseable {
+  private static final List<Double> LAMBDAS = List.of(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0);
+
+  private final Backend backend;
+  private final ModelConfig config;
+  private final TensorSource source;
+  private final CheckpointLayers originals;
+  private final FitBlocks blocks;
+  private final Streams streams;
+  private final Ridge ridge;
+  private final TensorArena arena;
+
+  /** {@code [d, d]}. */
+  private final Tensor identity;
+
+  /** Buffers for a text; {@link #fit} uses them for any number of plans. */
+  public CarryOver(
+      Backend backend, ModelConfig config, TensorSource source, List<FitText.Window> windows) {
+    this.backend = backend;
+    this.config = config;
+    this.source = source;
+    originals = new CheckpointLayers(backend, config, source);
+    blocks = new FitBlocks(CausalLm.of(backend, config, source), windows);
+    streams = new Streams(backend, config, blocks.tokens(), blocks.largest());
+    int width = config.hiddenSize();
+    ridge = new Ridge(backend, Math.max(config.intermediateSize(), heads(config)), width, LAMBDAS);
+    arena = backend.arena();
+    identity = arena.allocate(DType.F32, width, width);
+    float[] row = new float[width];
+    for (int i = 0; i < width; i++) {
+      row[i] = 1;
+      backend.upload(row, identity.slice(i, i + 1));
+      row[i] = 0;
+    }
+  }
+
+  private static long heads(ModelConfig config) {
+    return (long) config.numAttentionHeads() * config.headDim();
+  }
+
+  /**
+   * One fitted matrix, for people.
+   *
+   * @param layer index in the pruned model
+   * @param role which matrix; for the alignment of inputs, the norm in front
+   * @param followers removed layers whose work the layer takes over
+   * @param lambda chosen regularisation
+   * @param error what is left on documents held out of the squared error before the fit
+   */
+  public record Fitted(int layer, LayerRole role, int followers, double lambda, double error) {}
+
+  /** New tensors for a plan, and how each came about. */
+  public record Result(NewWeights tensors, List<Fitted> fitted) {}
+
+  /** Told how many layers of the pruned model are done. */
+  @FunctionalInterface
+  public interface Progress {
+    void update(long done, long total);
+  }
+
+  /** The windows on which fitted models are compared: no equations are made of them. */
+  public static List<FitText.Window> heldOut(List<FitText.Window> windows) {
+    return FitBlocks.split(windows, true);
+  }
+
+  /** Bytes of buffers for a text, and for the equations of one layer. */
+  public static long bytes(ModelConfig config, List<FitText.Window> windows) {
+    long tokens = windows.stream().mapToLong(FitText.Window::length).sum();
+    long width = config.hiddenSize();
+    long most = Math.max(config.intermediateSize(), heads(config));
+    return Streams.bytes(config, tokens, FitBlocks.largest(windows))
+        + Moments.bytes(most, width, 1)
+        + Ridge.bytes(most, width)
+        // Identity, and a matrix while it is made anew.
+        + (width * width + 3 * most * width) * DType.F32.byteSize();
+  }
+
+  /**
+   * Fits a plan's layers.
+   *
+   * @param withHeldOut whether what was held out to choose lambda counts in the end; not where
+   *     fitted models are then compared on it
+   * @param memory owner of the new tensors
+   */
+  public Result fit(
+      CollapsePlan plan,
+      FitRule rule,
+      boolean withHeldOut,
+      SegmentAllocator memory,
+      Progress progress) {
+    List<Fitted> fitted = new ArrayList<>();
+    NewWeights tensors = NewWeights.NONE;
+    CausalLm original = CausalLm.of(backend, config, source);
+    try (PlannedLayers layers = new PlannedLayers(backend, config, source, plan, dtype -> dtype)) {
+      blocks.list().forEach(block -> original.embed(block.batch(), streams.dense(block)));
+      boolean changed = false;
+      int next = 0;
+      for (int index = 0; index < plan.depth(); index++) {
+        LayerMix mix = plan.layers().get(index);
+        int end =
+            index + 1 < plan.depth() ? plan.layers().get(index + 1).base() : originals.depth();
+        if (!changed && mix.isOriginal(next) && end == next + 1) {
+          runOriginal(next++);
+          progress.update(index + 1, plan.depth());
+          continue;
+        }
+        if (!changed) {
+          streams.fork();
+        }
+        for (; next < mix.base(); next++) {
+          runOriginal(next);
+        }
+        NewLayer layer =
+            new NewLayer(backend, config, index, layers.layer(index, blocks.largest()), memory);
+        new Step(
+                rule,
+                withHeldOut,
+                layer,
+                layers.slidingWindow(index),
+                index,
+                mix.base(),
+                end,
+                changed,
+                fitted)
+            .run();
+        tensors = layer.addTo(tensors);
+        changed = true;
+        next = end;
+        progress.update(index + 1, plan.depth());
+      }
+    }
+    return new Result(tensors, List.copyOf(fitted));
+  }
+
+  private void runOriginal(int index) {
+    originalAttention(index);
+    originalFeedForward(index);
+  }
+
+  private void originalAttention(int index) {
+    LayerWeights weights = originals.layer(index, blocks.largest());
+    int window = originals.slidingWindow(index);
+    blocks.list().forEach(block -> streams.attention(weights, window, streams.dense(block), block));
+  }
+
+  private void originalFeedForward(int index) {
+    LayerWeights weights = originals.layer(index, blocks.largest());
+    blocks.list().forEach(block -> streams.feedForward(weights, streams.dense(block)));
+  }
+
+  /** What one layer of the pruned model becomes. */
+  private final class Step {
+    private final FitRule rule;
+    private final boolean withHeldOut;
+    private final NewLayer layer;
+    private final int window;
+    private final int index;
+    private final int base;
+    private final int end;
+    private final boolean changed;
+    private final List<Fitted> fitted;
+
+    /**
+     * A layer that stands for the original's {@code base} to {@code end}, exclusive.
+     *
+     * @param changed whether its input differs from the original's
+     */
+    Step(
+        FitRule rule,
+        boolean withHeldOut,
+        NewLayer layer,
+        int window,
+        int index,
+        int base,
+        int end,
+        boolean changed,
+        List<Fitted> fitted) {
+      this.rule = rule;
+      this.withHeldOut = withHeldOut;
+      this.layer = layer;
+      this.window = window;
+      this.index = index;
+      this.base = base;
+      this.end = end;
+      this.changed = changed;
+      this.fitted = fitted;
+    }
+
+    void run() {
+      boolean later = changed && rule.later();
+      boolean gap = end > base + 1;
+      if (later) {
+        alignAttention();
+      }
+      originalAttention(base);
+      if (later) {
+        fitOutput();
+      }
+      blocks
+          .list()
+          .forEach(
+              block -> streams.attention(layer.weights(), window, streams.pruned(block), block));
+      if (gap && rule.select()) {
+        select();
+      } else if (later) {
+        alignFeedForward();
+      } else {
+        skipTo(end);
+      }
+      if (gap || later) {
+        fitDown();
+      }
+      blocks.list().forEach(block -> streams.feedForward(layer.weights(), streams.pruned(block)));
+    }
+
+    /** Runs the original from behind the attention of {@code base} to the input of {@code to}. */
+    private void skipTo(int to) {
+      originalFeedForward(base);
+      for (int i = base + 1; i < to; i++) {
+        runOriginal(i);
+      }
+    }
+
+    private void report(LayerRole role, Ridge.Solution solution) {
+      fitted.add(new Fitted(index, role, end - base - 1, solution.lambda(), solution.error()));
+    }
+
+    /** Queries, keys and values see what the original's would, as far as a linear map can say. */
+    private void alignAttention() {
+      try (Moments moments = new Moments(backend, config.hiddenSize(), config.hiddenSize(), 1);
+          TensorArena scratch = backend.arena()) {
+        gatherInputs(moments);
+        gatherDifference(moments, 0);
+        Ridge.Solution solution = ridge.solve(moments, 0, withHeldOut);
+        report(LayerRole.INPUT_NORM, solution);
+        Tensor norm = layer.weights().get(LayerRole.INPUT_NORM);
+        Tensor map = map(solution.change(), norm, scratch);
+        for (LayerRole role : List.of(LayerRole.QUERY, LayerRole.KEY, LayerRole.VALUE)) {
+          Tensor own = layer.weights().get(role);
+          layer.use(role, own.dtype(), mapped(own, map, scratch));
+        }
+        layer.ones(LayerRole.INPUT_NORM, norm.dtype());
+      }
+    }
+
+    private void alignFeedForward() {
+      try (Moments moments = new Moments(backend, config.hiddenSize(), config.hiddenSize(), 1);
+          TensorArena scratch = backend.arena()) {
+        gatherInputs(moments);
+        gatherDifference(moments, 0);
+        Ridge.Solution solution = ridge.solve(moments, 0, withHeldOut);
+        report(LayerRole.POST_ATTENTION_NORM, solution);
+        Tensor norm = layer.weights().get(LayerRole.POST_ATTENTION_NORM);
+        Tensor map = map(solution.change(), norm, scratch);
+        for (LayerRole role : List.of(LayerRole.GATE, LayerRole.UP)) {
+          Tensor own = layer.weights().get(role);
+          layer.use(role, own.dtype(), mapped(own, map, scratch));
+        }
+        layer.ones(LayerRole.POST_ATTENTION_NORM, norm.dtype());
+      }
+      skipTo(end);
+    }
+
+    private void gatherInputs(Moments moments) {
+      for (FitBlocks.Block block : blocks.list()) {
+        moments.addFeatures(streams.normed(block), !block.seen());
+      }
+    }
+
+    private void gatherDifference(Moments moments, int target) {
+      for (FitBlocks.Block block : blocks.list()) {
+        Tensor normed = streams.normed(block);
+        moments.addTarget(target, normed, streams.normedDifference(normed, block), !block.seen());
+      }
+    }
+
+    private void fitOutput() {
+      try (Moments moments = new Moments(backend, heads(config), config.hiddenSize(), 1)) {
+        for (FitBlocks.Block block : blocks.list()) {
+          Tensor heads = streams.heads(layer.weights(), window, block);
+          Tensor lack = streams.lackAfterHeads(heads, block);
+          moments.addFeatures(heads, !block.seen());
+          moments.addTarget(0, heads, lack, !block.seen());
+        }
+        change(LayerRole.OUTPUT, ridge.solve(moments, 0, withHeldOut));
+      }
+    }
+
+    private void fitDown() {
+      try (Moments moments =
+          new Moments(backend, config.intermediateSize(), config.hiddenSize(), 1)) {
+        for (FitBlocks.Block block : blocks.list()) {
+          Tensor channels = streams.channels(layer.weights(), block);
+          Tensor lack = streams.lackAfterChannels(layer.weights(), channels, block);
+          moments.addFeatures(channels, !block.seen());
+          moments.addTarget(0, channels, lack, !block.seen());
+        }
+        change(LayerRole.DOWN, ridge.solve(moments, 0, withHeldOut));
+      }
+    }
+
+    /** Adds a solution to a matrix. */
+    private void change(LayerRole role, Ridge.Solution solution) {
+      report(role, solution);
+      try (TensorArena scratch = backend.arena()) {
+        Tensor own = layer.weights().get(role);
+        Tensor sum = wide(own, scratch);
+        backend.add(sum, solution.change());
+        layer.use(role, own.dtype(), sum);
+      }
+    }
+
+    /**
+     * Fills the layer's channels with the best of those of all layers that it stands for, each fed
+     * with the layer's own input, aligned to what it would have seen.
+     */
+    private void select() {
+      List<Tensor> maps = new ArrayList<>();
+      List<double[]> scores = new ArrayList<>();
+      int count = end - base;
+      try (TensorArena scratch = backend.arena()) {
+        try (Moments moments =
+            new Moments(
+                backend, config.hiddenSize(), config.hiddenSize(), rule.align() ? count : 0)) {
+          if (rule.align()) {
+            gatherInputs(moments);
+          }
+          for (int i = 0; i < count; i++) {
+            if (i > 0) {
+              originalAttention(base + i);
+            }
+            Ridge.@Nullable Solution solution = null;
+            if (rule.align() && (i > 0 || changed)) {
+              gatherDifference(moments, i);
+              solution = ridge.solve(moments, i, withHeldOut);
+              report(LayerRole.POST_ATTENTION_NORM, solution);
+            }
+            Tensor norm = originals.layer(base + i, 1).get(LayerRole.POST_ATTENTION_NORM);
+            maps.add(map(solution == null ? null : solution.change(), norm, scratch));
+            originalFeedForward(base + i);
+          }
+        }
+        for (int i = 0; i < count; i++) {
+          scores.add(scores(i, maps.get(i)));
+        }
+        ChannelSelection selection = ChannelSelection.best(scores, config.intermediateSize());
+        take(LayerRole.GATE, selection, maps);
+        take(LayerRole.UP, selection, maps);
+        takeColumns(selection);
+        takeBias(LayerRole.GATE_BIAS, selection);
+        takeBias(LayerRole.UP_BIAS, selection);
+        layer.ones(
+            LayerRole.POST_ATTENTION_NORM,
+            layer.weights().get(LayerRole.POST_ATTENTION_NORM).dtype());
+      }
+    }
+
+    /** {@code sqrt(sum_t w_t a_t^2)} times the norm of its down column, of each channel. */
+    private double[] scores(int follower, Tensor map) {
+      LayerWeights own = originals.layer(base + follower, blocks.largest());
+      try (TensorArena scratch = backend.arena()) {
+        Tensor gate = own.get(LayerRole.GATE);
+        Tensor up = own.get(LayerRole.UP);
+        Tensor unit = scratch.allocate(DType.F32, 1, config.hiddenSize());
+        float[] one = new float[config.hiddenSize()];
+        java.util.Arrays.fill(one, 1);
+        backend.upload(one, unit);
+        LayerWeights aligned =
+            own.with(
+                Map.of(
+                    LayerRole.GATE, narrow(mapped(gate, map, scratch), gate.dtype(), scratch),
+                    LayerRole.UP, narrow(mapped(up, map, scratch), up.dtype(), scratch),
+                    LayerRole.POST_ATTENTION_NORM, unit));
+        Tensor power = scratch.allocate(DType.F32, 1, config.intermediateSize());
+        for (FitBlocks.Block block : blocks.list()) {
+          Tensor channels = streams.channels(aligned, block);
+          streams.scale(channels, block);
+          backend.addSquares(channels, power);
+        }
+        Tensor columns = scratch.allocate(DType.F32, 1, config.intermediateSize());
+        backend.addSquares(wide(own.get(LayerRole.DOWN), scratch), columns);
+        float[] powers = new float[config.intermediateSize()];
+        float[] norms = powers.clone();
+        backend.download(power, powers);
+        backend.download(columns, norms);
+        double[] scores = new double[powers.length];
+        for (int i = 0; i < scores.length; i++) {
+          scores[i] = Math.sqrt((double) powers[i] * norms[i]);
+        }
+        return scores;
+      }
+    }
+
+    private void eachLayer(ChannelSelection selection, Consumer<Integer> task) {
+      for (int i = 0; i < end - base; i++) {
+        int follower = i;
+        if (selection.kept().stream().anyMatch(channel -> channel.layer() == follower)) {
+          task.accept(follower);
+        }
+      }
+    }
+
+    private void take(LayerRole role, ChannelSelection selection, List<Tensor> maps) {
+      DType dtype = originals.layer(base, 1).get(role).dtype();
+      HostTensor taken = layer.allocate(role, dtype);
+      float[] row = new float[config.hiddenSize()];
+      eachLayer(
+          selection,
+          follower -> {
+            try (TensorArena scratch = backend.arena()) {
+              Tensor own = originals.layer(base + follower, 1).get(role);
+              Tensor mapped = mapped(own, maps.get(follower), scratch);
+              for (int i = 0; i < selection.kept().size(); i++) {
+                ChannelSelection.Channel channel = selection.kept().get(i);
+                if (channel.layer() == follower) {
+                  backend.download(mapped.slice(channel.index(), channel.index() + 1), row);
+                  Values.store(row, taken, (long) i * row.length);
+                }
+              }
+            }
+          });
+      layer.use(role, taken);
+    }
+
+    private void takeColumns(ChannelSelection selection) {
+      DType dtype = originals.layer(base, 1).get(LayerRole.DOWN).dtype();
+      HostTensor taken = layer.allocate(LayerRole.DOWN, dtype);
+      int width = config.intermediateSize();
+      float[] row = new float[width];
+      eachLayer(
+          selection,
+          follower -> {
+            try (TensorArena scratch = backend.arena()) {
+              Tensor own = wide(originals.layer(base + follower, 1).get(LayerRole.DOWN), scratch);
+              for (int output = 0; output < config.hiddenSize(); output++) {
+                backend.download(own.slice(output, output + 1), row);
+                for (int i = 0; i < width; i++) {
+                  ChannelSelection.Channel channel = selection.kept().get(i);
+                  if (channel.layer() == follower) {
+                    Values.store(
+                        new float[] {row[channel.index()]}, taken, (long) output * width + i);
+                  }
+                }
+              }
+            }
+          });
+      layer.use(LayerRole.DOWN, taken);
+    }
+
+    private void takeBias(LayerRole role, ChannelSelection selection) {
+      if (layer.weights().find(role) == null) {
+        return;
+      }
+      HostTensor taken = layer.allocate(role, originals.layer(base, 1).get(role).dtype());
+      float[] values = new float[config.intermediateSize()];
+      eachLayer(
+          selection,
+          follower -> {
+            try (TensorArena scratch = backend.arena()) {
+              backend.download(
+                  wide(originals.layer(base + follower, 1).get(role), scratch), values);
+              for (int i = 0; i < values.length; i++) {
+                ChannelSelection.Channel channel = selection.kept().get(i);
+                if (channel.layer() == follower) {
+                  Values.store(new float[] {values[channel.index()]}, taken, i);
+                }
+              }
+            }
+          });
+      layer.use(role, taken);
+    }
+  }
+
+  /**
+   * {@code ((I + change)^T diag(norm)) [d, d]}: what a matrix behind the norm is multiplied by so
+   * that it does its own norm's work, and sees its aligned input.
+   *
+   * @param change null for none
+   */
+  private Tensor map(@Nullable Tensor change, Tensor norm, TensorArena scratch) {
+    int width = config.hiddenSize();
+    Tensor sum = scratch.allocate(DType.F32, width, width);
+    backend.copy(identity, sum);
+    if (change != null) {
+      backend.add(sum, change);
+    }
+    backend.scaledDifference(sum, null, wide(norm, scratch).reshape(width, 1), sum);
+    Tensor transposed = scratch.allocate(DType.F32, width, width);
+    backend.linear(identity, sum, null, transposed);
+    return transposed;
+  }
+
+  private Tensor mapped(Tensor weight, Tensor map, TensorArena scratch) {
+    Tensor out = scratch.allocate(DType.F32, weight.rows(), weight.columns());
+    backend.linear(wide(weight, scratch), map, null, out);
+    return out;
+  }
+
+  /** The values of a weight in f32. */
+  private Tensor wide(Tensor weight, TensorArena scratch) {
+    return narrow(weight, DType.F32, scratch);
+  }
+
+  private Tensor narrow(Tensor values, DType dtype, TensorArena scratch) {
+    Tensor out = scratch.allocate(dtype, values.rows(), values.columns());
+    backend.mix(List.of(new TensorMix(out, new double[] {1}, List.of(values))));
+    return out;
+  }
+
+  @Override
+  public void close() {
+    arena.close();
+    ridge.close();
+    streams.close();
+    blocks.close();
+  }
+}

@@ -1,0 +1,99 @@
+package dev.laco.fit;
+
+import dev.laco.backend.TokenBatch;
+import dev.laco.model.PackedSequences;
+import dev.laco.text.FitText;
+import dev.laco.transformer.CausalLm;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * The fit text on a device, in blocks of whole windows: those of every eighth document at the end,
+ * to choose on what the equations have not seen.
+ */
+final class FitBlocks implements AutoCloseable {
+  /** Enough rows to keep matrix products busy. */
+  private static final int BLOCK_TOKENS = 2048;
+
+  /** One document of so many is held out. */
+  private static final int HELD_OUT = 8;
+
+  private final List<Block> blocks = new ArrayList<>();
+  private int tokens;
+
+  /**
+   * Rows {@code [from, to)} of matrices over all tokens.
+   *
+   * @param seen whether equations are made of it
+   */
+  record Block(TokenBatch batch, int from, int to, boolean seen) {}
+
+  FitBlocks(CausalLm model, List<FitText.Window> windows) {
+    pack(model, split(windows, false), true);
+    pack(model, split(windows, true), false);
+  }
+
+  /** The windows held out, or the others. Where there are few documents, windows stand for them. */
+  static List<FitText.Window> split(List<FitText.Window> windows, boolean heldOut) {
+    boolean documents =
+        windows.stream().mapToInt(FitText.Window::document).distinct().count() >= HELD_OUT;
+    List<FitText.Window> part = new ArrayList<>();
+    for (int i = 0; i < windows.size(); i++) {
+      int number = documents ? windows.get(i).document() : i;
+      boolean last = windows.size() < HELD_OUT && i == windows.size() - 1;
+      if ((number % HELD_OUT == HELD_OUT - 1 || last) == heldOut) {
+        part.add(windows.get(i));
+      }
+    }
+    return part;
+  }
+
+  /** Tokens of the largest block that these windows can make. */
+  static int largest(List<FitText.Window> windows) {
+    return Math.max(
+        BLOCK_TOKENS, windows.stream().mapToInt(FitText.Window::length).max().orElse(1));
+  }
+
+  private void pack(CausalLm model, List<FitText.Window> windows, boolean seen) {
+    List<int[]> sequences = new ArrayList<>();
+    int room = BLOCK_TOKENS;
+    for (FitText.Window window : windows) {
+      if (window.length() > room && !sequences.isEmpty()) {
+        add(model, sequences, seen);
+        sequences.clear();
+        room = BLOCK_TOKENS;
+      }
+      sequences.add(window.ids());
+      room -= window.length();
+    }
+    if (!sequences.isEmpty()) {
+      add(model, sequences, seen);
+    }
+  }
+
+  private void add(CausalLm model, List<int[]> sequences, boolean seen) {
+    TokenBatch batch = model.batch(PackedSequences.of(sequences));
+    int size = batch.sequences().size();
+    blocks.add(new Block(batch, tokens, tokens + size, seen));
+    tokens += size;
+  }
+
+  List<Block> list() {
+    return blocks;
+  }
+
+  /** Tokens of all blocks. */
+  int tokens() {
+    return tokens;
+  }
+
+  /** Tokens of the largest block. */
+  int largest() {
+    return blocks.stream().mapToInt(block -> block.to - block.from).max().orElse(1);
+  }
+
+  @Override
+  public void close() {
+    blocks.forEach(block -> block.batch.close());
+  }
+}

@@ -1,0 +1,97 @@
+package dev.laco.fit;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.LayerRole;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.NewWeights;
+import dev.laco.model.TensorSpec;
+import dev.laco.transformer.LayerWeights;
+import java.lang.foreign.SegmentAllocator;
+import java.util.EnumMap;
+import java.util.Map;
+
+/**
+ * A layer of the pruned model while some of its tensors are made anew: what it runs with on the
+ * device, and the new tensors' values as they will be written.
+ */
+final class NewLayer {
+  private final Backend backend;
+  private final ModelConfig config;
+  private final SegmentAllocator memory;
+  private final int index;
+  private final Map<LayerRole, HostTensor> made = new EnumMap<>(LayerRole.class);
+  private LayerWeights weights;
+
+  /**
+   * The layer as its plan has it.
+   *
+   * @param index in the pruned model
+   * @param memory owner of new tensors
+   */
+  NewLayer(
+      Backend backend,
+      ModelConfig config,
+      int index,
+      LayerWeights weights,
+      SegmentAllocator memory) {
+    this.backend = backend;
+    this.config = config;
+    this.index = index;
+    this.weights = weights;
+    this.memory = memory;
+  }
+
+  /** What it runs with now. */
+  LayerWeights weights() {
+    return weights;
+  }
+
+  /** All new tensors so far, added to those of other layers. */
+  NewWeights addTo(NewWeights others) {
+    NewWeights all = others;
+    for (HostTensor tensor : made.values()) {
+      all = all.with(tensor);
+    }
+    return all;
+  }
+
+  /** Room for a new tensor, to be filled and then {@link #use}d. */
+  HostTensor allocate(LayerRole role, DType dtype) {
+    TensorSpec spec =
+        config.architecture().layerTensors(config).stream()
+            .filter(s -> s.role() == role)
+            .findFirst()
+            .orElseThrow();
+    String name = config.architecture().layerPrefix(index) + spec.suffix();
+    return HostTensor.allocate(memory, name, dtype, spec.shape());
+  }
+
+  /** From now on the layer has this tensor; its values must not change any more. */
+  void use(LayerRole role, HostTensor tensor) {
+    made.put(role, tensor);
+    weights = weights.with(Map.of(role, backend.weight(tensor)));
+  }
+
+  /** The tensor becomes {@code values}, a matrix on the device in f32, rounded once. */
+  void use(LayerRole role, DType dtype, Tensor values) {
+    HostTensor tensor = allocate(role, dtype);
+    float[] row = new float[Math.toIntExact(values.columns())];
+    for (long r = 0; r < values.rows(); r++) {
+      backend.download(values.slice(r, r + 1), row);
+      Values.store(row, tensor, r * row.length);
+    }
+    use(role, tensor);
+  }
+
+  /** The tensor becomes ones. */
+  void ones(LayerRole role, DType dtype) {
+    HostTensor tensor = allocate(role, dtype);
+    for (long i = 0; i < tensor.elements(); i++) {
+      Values.store(new float[] {1}, tensor, i);
+    }
+    use(role, tensor);
+  }
+}

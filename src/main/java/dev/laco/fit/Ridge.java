@@ -1,0 +1,170 @@
+package dev.laco.fit;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryArena;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.linalg.Cholesky;
+import dev.laco.model.DType;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Ridge regression of what a linear map leaves undone: the change {@code D [outputs, inputs]} that
+ * minimises {@code sum_t |D a_t - h_t|^2 + r |D|^2}, that is {@code D^T = (G + r I)^-1 C^T}, with
+ * {@code r = lambda tr(G) / inputs}. Solved on the host in f64. Lambda is chosen on documents held
+ * out: the largest that gains there nearly as much as the best does, since smaller weights that fit
+ * them about as well carry further.
+ */
+final class Ridge implements AutoCloseable {
+  /** This share of what the best lambda gains is as good. */
+  private static final double AS_GOOD = 0.95;
+
+  private final Backend backend;
+  private final List<Double> lambdas;
+  private final MemoryArena host = new MemoryArena();
+  private final TensorArena arena;
+  private final MemorySegment matrix;
+  private final MemorySegment right;
+  private final Tensor change;
+  private final Tensor product;
+
+  /**
+   * Room for problems of at most so many inputs and outputs.
+   *
+   * @param lambdas to choose from, ascending
+   */
+  Ridge(Backend backend, long inputs, long outputs, List<Double> lambdas) {
+    this.backend = backend;
+    this.lambdas = List.copyOf(lambdas);
+    matrix = host.allocate(inputs * inputs * Double.BYTES);
+    right = host.allocate(inputs * outputs * Double.BYTES);
+    arena = backend.arena();
+    change = arena.allocate(DType.F32, outputs * inputs, 1);
+    product = arena.allocate(DType.F32, outputs * inputs, 1);
+  }
+
+  /** Bytes on the host and on the device together. */
+  static long bytes(long inputs, long outputs) {
+    return inputs * (inputs + outputs) * Double.BYTES + 2 * inputs * outputs * DType.F32.byteSize();
+  }
+
+  /**
+   * What a fit came to.
+   *
+   * @param change {@code D}, f32, valid until the next solve
+   * @param lambda the one that was chosen
+   * @param error squared error that is left on documents held out, relative to that without the
+   *     change; may exceed 1
+   */
+  record Solution(Tensor change, double lambda, double error) {}
+
+  /**
+   * Solves for one target, lambda chosen.
+   *
+   * @param withHeldOut whether what was held out counts, once lambda is chosen
+   */
+  Solution solve(Moments moments, int target, boolean withHeldOut) {
+    double[] errors = new double[lambdas.size()];
+    double least = Double.POSITIVE_INFINITY;
+    Tensor out = shaped(change, moments);
+    for (int i = 0; i < errors.length; i++) {
+      solve(moments, target, lambdas.get(i), true);
+      errors[i] = error(moments, target, out);
+      least = Math.min(least, errors[i]);
+    }
+    int chosen = errors.length - 1;
+    while (chosen > 0 && !(1 - errors[chosen] >= AS_GOOD * (1 - least))) {
+      chosen--;
+    }
+    solve(moments, target, lambdas.get(chosen), !withHeldOut);
+    return new Solution(out, lambdas.get(chosen), errors[chosen]);
+  }
+
+  private static Tensor shaped(Tensor room, Moments moments) {
+    long elements = moments.outputs() * moments.inputs();
+    return room.slice(0, elements).reshape(moments.outputs(), moments.inputs());
+  }
+
+  /** {@code (tr(D G D^T) - 2 tr(D C^T) + sum h^2) / sum h^2} on what was held out. */
+  private double error(Moments moments, int target, Tensor weights) {
+    Moments.Target of = moments.target(target);
+    float[] squares = new float[Math.toIntExact(moments.outputs())];
+    backend.download(of.squares(), squares);
+    double energy = 0;
+    for (float square : squares) {
+      energy += square;
+    }
+    Tensor images = shaped(product, moments);
+    backend.linear(weights, moments.heldOutGram(), null, images);
+    float[] row = new float[Math.toIntExact(moments.inputs())];
+    float[] image = row.clone();
+    float[] cross = row.clone();
+    double sum = energy;
+    for (long output = 0; output < moments.outputs(); output++) {
+      backend.download(weights.slice(output, output + 1), row);
+      backend.download(images.slice(output, output + 1), image);
+      backend.download(of.heldOut().slice(output, output + 1), cross);
+      for (int i = 0; i < row.length; i++) {
+        sum += row[i] * ((double) image[i] - 2.0 * cross[i]);
+      }
+    }
+    return energy > 0 ? sum / energy : 1;
+  }
+
+  /** Leaves the change for one lambda on the device. */
+  private void solve(Moments moments, int target, double lambda, boolean withoutHeldOut) {
+    long inputs = moments.inputs();
+    Moments.Target of = moments.target(target);
+    load(moments.gram(), withoutHeldOut ? moments.heldOutGram() : null, matrix);
+    load(of.cross(), withoutHeldOut ? of.heldOut() : null, right);
+    double trace = 0;
+    for (long i = 0; i < inputs; i++) {
+      trace += matrix.getAtIndex(ValueLayout.JAVA_DOUBLE, i * (inputs + 1));
+    }
+    double ridge = lambda * trace / inputs;
+    for (long i = 0; i < inputs; i++) {
+      long diagonal = i * (inputs + 1);
+      double value = matrix.getAtIndex(ValueLayout.JAVA_DOUBLE, diagonal);
+      matrix.setAtIndex(ValueLayout.JAVA_DOUBLE, diagonal, value + ridge);
+    }
+    // A row-major [outputs, inputs] is what LAPACK calls inputs x outputs, a column an output.
+    Cholesky.solve(
+        matrix.asSlice(0, inputs * inputs * Double.BYTES),
+        right.asSlice(0, inputs * moments.outputs() * Double.BYTES),
+        inputs,
+        moments.outputs(),
+        backend.hostThreads());
+    Tensor out = shaped(change, moments);
+    float[] row = new float[Math.toIntExact(inputs)];
+    for (long output = 0; output < moments.outputs(); output++) {
+      for (int i = 0; i < row.length; i++) {
+        row[i] = (float) right.getAtIndex(ValueLayout.JAVA_DOUBLE, output * inputs + i);
+      }
+      backend.upload(row, out.slice(output, output + 1));
+    }
+  }
+
+  /** {@code to = all - part}, widened to f64. */
+  private void load(Tensor all, @Nullable Tensor part, MemorySegment to) {
+    float[] row = new float[Math.toIntExact(all.columns())];
+    float[] less = row.clone();
+    for (long r = 0; r < all.rows(); r++) {
+      backend.download(all.slice(r, r + 1), row);
+      if (part != null) {
+        backend.download(part.slice(r, r + 1), less);
+      }
+      for (int i = 0; i < row.length; i++) {
+        to.setAtIndex(ValueLayout.JAVA_DOUBLE, r * row.length + i, (double) row[i] - less[i]);
+      }
+    }
+  }
+
+  @Override
+  public void close() {
+    arena.close();
+    host.close();
+  }
+}

@@ -1,0 +1,67 @@
+package dev.laco.report;
+
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.fit.CarryOver;
+import dev.laco.fit.FitRule;
+import java.util.List;
+import java.util.Locale;
+
+/**
+ * How weights were fitted.
+ *
+ * @param text what they were fitted on
+ * @param tokens of it; 0 where the model was better without
+ * @param contenders models that were compared on documents held out
+ * @param fitted every matrix
+ */
+public record FitReport(
+    FitRule rule,
+    String text,
+    int tokens,
+    List<Contender> contenders,
+    List<CarryOver.Fitted> fitted) {
+  public FitReport {
+    contenders = List.copyOf(contenders);
+    fitted = List.copyOf(fitted);
+  }
+
+  /**
+   * A model among which the best was chosen.
+   *
+   * @param layers original indices of its layers
+   * @param fitted false for the search's own model as it was
+   * @param meanNll on the documents held out, nats
+   */
+  public record Contender(List<Integer> layers, boolean fitted, double meanNll) {
+    public Contender {
+      layers = List.copyOf(layers);
+    }
+  }
+
+  ObjectNode toJson() {
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put("rule", rule.optionValue());
+    json.put("text", text);
+    json.put("tokens", tokens);
+    ArrayNode compared = json.putArray("contenders");
+    for (Contender contender : contenders) {
+      ObjectNode one = compared.addObject();
+      contender.layers().forEach(one.putArray("layers")::add);
+      one.put("fitted", contender.fitted());
+      one.put("meanNll", contender.meanNll());
+    }
+    ArrayNode matrices = json.putArray("matrices");
+    for (CarryOver.Fitted matrix : fitted) {
+      matrices
+          .addObject()
+          .put("layer", matrix.layer())
+          .put("matrix", matrix.role().name().toLowerCase(Locale.ROOT))
+          .put("followers", matrix.followers())
+          .put("lambda", matrix.lambda())
+          .put("error", matrix.error());
+    }
+    return json;
+  }
+}

@@ -1,0 +1,48 @@
+package dev.laco.scoring;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TokenBatch;
+import dev.laco.collapse.Score;
+import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.PackedSequences;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.Workspace;
+import java.util.Arrays;
+
+/** Scores one model, however its layers come about, against the original. */
+public final class ModelScore {
+  private ModelScore() {}
+
+  /** Both models run over the calibration tokens; the score tells of next tokens, too. */
+  public static Score of(CausalLm original, CausalLm pruned, PackedSequences calibration) {
+    Backend backend = original.backend();
+    ModelConfig config = original.config();
+    long tokens = calibration.size();
+    try (TensorArena arena = backend.arena();
+        Workspace work = new Workspace(backend, config, tokens);
+        TokenBatch batch = original.batch(calibration)) {
+      Tensor reference = arena.allocate(DType.F32, tokens, config.hiddenSize());
+      Tensor states = arena.allocate(DType.F32, tokens, config.hiddenSize());
+      run(original, reference, batch, work);
+      run(pruned, states, batch, work);
+      double[] similarities = backend.cosine(reference, states, batch);
+      double[] divergences = new double[calibration.size()];
+      backend.klDivergence(states, reference, original.head(), batch, divergences);
+      double[] likelihoods = new double[calibration.size()];
+      backend.logProbability(states, pruned.head(), batch, likelihoods);
+      return new Score(
+          Arrays.stream(similarities).boxed().toList(),
+          new Score.Language(
+              -Arrays.stream(likelihoods).sum() / (calibration.size() - calibration.sequences()),
+              Arrays.stream(divergences).sum() / calibration.size()));
+    }
+  }
+
+  private static void run(CausalLm model, Tensor states, TokenBatch batch, Workspace work) {
+    model.embed(batch, states);
+    model.finish(0, states, batch, work, states);
+  }
+}

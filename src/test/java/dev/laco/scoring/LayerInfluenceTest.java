@@ -1,0 +1,48 @@
+package dev.laco.scoring;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.Fixtures;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Compute;
+import dev.laco.backend.cpu.CpuBackend;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.model.PackedSequences;
+import java.util.stream.StreamSupport;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** What layers do to the residual stream, against an independent implementation. */
+final class LayerInfluenceTest {
+  /** The stored values come from a float32 forward of bf16 and f16 models, too. */
+  private static final double TOLERANCE = 1e-4;
+
+  @ParameterizedTest
+  @MethodSource("dev.laco.Fixtures#names")
+  void influenceAndAnglesAreThoseOfTheReference(String fixture) {
+    JsonNode expected = Fixtures.json(fixture, "scores.json").get("raw");
+    try (Checkpoint model = Checkpoint.open(Fixtures.model(fixture));
+        Backend backend = CpuBackend.open(Compute.F32, 1)) {
+      LayerInfluence found =
+          LayerInfluence.measure(
+              backend,
+              model.config(),
+              model,
+              PackedSequences.of(Fixtures.tokens(fixture, "calib")));
+      assertArrayEquals(doubles(expected.get("bi_token_mean")), found.blockInfluence(), TOLERANCE);
+      for (int layers = 1; layers < model.config().numHiddenLayers(); layers++) {
+        assertArrayEquals(
+            doubles(expected.get("angular").get("n=" + layers).get("d")),
+            found.angularDistances(layers),
+            TOLERANCE);
+      }
+    }
+  }
+
+  private static double[] doubles(JsonNode list) {
+    return StreamSupport.stream(list.spliterator(), false)
+        .mapToDouble(JsonNode::doubleValue)
+        .toArray();
+  }
+}
