@@ -69,6 +69,16 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
     return new MemoryPlan(checkpoint, host, host, buffers);
   }
 
+  /**
+   * What {@code --memory} leaves to buffers that can be of any size: on a GPU half of what is
+   * beside the weights that are in use at once.
+   */
+  static long forBuffers(Backend backend, Checkpoint checkpoint, long memory, int mixed) {
+    return backend instanceof CudaBackend cuda
+        ? (memory - cuda.scratchBytes(0) - Needs.of(checkpoint, mixed).atOnce) / 2
+        : memory;
+  }
+
   /** Whether the weights alone are more than what may stay where they are multiplied by. */
   static boolean streams(Backend backend, Checkpoint checkpoint, DeviceOptions options) {
     long room;

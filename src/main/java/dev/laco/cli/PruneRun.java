@@ -213,11 +213,13 @@ final class PruneRun {
     double passCost = PassCost.of(backend, tokens, streaming);
     SweepOptions wanted =
         SweepOptions.of(search.candidates().applyAsInt(passCost)).withPassCost(passCost);
-    ByteSize most = command.device.memory;
-    SweepOptions bounded =
-        most == null
-            ? wanted
-            : wanted.withBytes(Math.max(0, most.bytes() - scratchBytes(search.mergedAtOnce())));
+    ByteSize memory = command.device.memory;
+    int merged = search.mergedAtOnce();
+    SweepOptions bounded = wanted;
+    if (memory != null) {
+      long most = MemoryPlan.forBuffers(backend, model.checkpoint(), memory.bytes(), merged);
+      bounded = wanted.withBytes(Math.max(0, most - scratchBytes(merged)));
+    }
     return search.objective().needsLanguage() ? bounded.withLanguage() : bounded;
   }
 
