@@ -32,8 +32,9 @@ final class CompareCommand implements Callable<Integer> {
       split = ",",
       description =
           "Compare these only: laco (the default of prune), paper-replace, paper-rdsc, shortgpt, angular, sleb,"
-              + " sliding-window, last. Default: all.")
-  List<CompareRun.Strategy> strategies = List.of(CompareRun.Strategy.values());
+              + " sliding-window, last; and laco with less: laco-align, laco-select, laco-fit, laco-merge. Default: laco"
+              + " and all that others do.")
+  List<CompareRun.Strategy> strategies = CompareRun.Strategy.USUAL;
 
   @Option(
       names = "--last-word",
@@ -45,6 +46,7 @@ final class CompareCommand implements Callable<Integer> {
   @Nullable Path lastWord;
 
   @Mixin TextOptions texts;
+  @Mixin FitOptions fit;
   @Mixin DeviceOptions device;
   @Mixin OutputOptions output;
 

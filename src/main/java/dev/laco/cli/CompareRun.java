@@ -6,12 +6,14 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.Objective;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchBudget;
+import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.SpanSearch;
 import dev.laco.collapse.SpanSettings;
 import dev.laco.collapse.TrialListener;
@@ -19,6 +21,8 @@ import dev.laco.collapse.peers.LayerRemoval;
 import dev.laco.collapse.peers.SlidingWindow;
 import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
+import dev.laco.fit.CarryOver;
+import dev.laco.fit.FitRule;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.report.PruneReport;
@@ -27,8 +31,10 @@ import dev.laco.scoring.PlannedLayers;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import dev.laco.text.ClozeSet;
+import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
@@ -43,6 +49,10 @@ final class CompareRun {
   private final EvaluationText evaluation;
   private final int target;
   private final @Nullable ClozeSet passages;
+  private final @Nullable FitText fitText;
+
+  /** The search that all strategies of ours begin with, once it has run. */
+  private @Nullable SearchResult ownSearch;
 
   CompareRun(
       CompareCommand command,
@@ -55,24 +65,37 @@ final class CompareRun {
     this.model = model;
     this.evaluation = evaluation;
     this.target = target;
+    this.fitText = command.fit.textOrNull(model);
     this.passages = command.lastWord == null ? null : EvalCommand.passages(command.lastWord, model);
   }
 
   /** Ways to a shallower model (docs/method.md). */
   enum Strategy {
-    LACO("laco"),
-    PAPER_REPLACE("paper-replace"),
-    PAPER_RDSC("paper-rdsc"),
-    SHORTGPT("shortgpt"),
-    ANGULAR("angular"),
-    SLEB("sleb"),
-    SLIDING_WINDOW("sliding-window"),
-    LAST("last");
+    LACO("laco", FitRule.REPAIR),
+    ALIGN("laco-align", FitRule.ALIGN),
+    SELECT("laco-select", FitRule.SELECT),
+    FIT("laco-fit", FitRule.FIT),
+    MERGE("laco-merge", null),
+    PAPER_REPLACE("paper-replace", null),
+    PAPER_RDSC("paper-rdsc", null),
+    SHORTGPT("shortgpt", null),
+    ANGULAR("angular", null),
+    SLEB("sleb", null),
+    SLIDING_WINDOW("sliding-window", null),
+    LAST("last", null);
+
+    /** What is compared unless told otherwise: the default of prune, and what others do. */
+    static final List<Strategy> USUAL =
+        Arrays.stream(values())
+            .filter(strategy -> strategy == LACO || strategy.compareTo(MERGE) > 0)
+            .toList();
 
     private final String title;
+    private final @Nullable FitRule fit;
 
-    Strategy(String title) {
+    Strategy(String title, @Nullable FitRule fit) {
       this.title = title;
+      this.fit = fit;
     }
 
     @Override
@@ -141,27 +164,42 @@ final class CompareRun {
   /** Empty where a strategy cannot leave so few layers; that is said. */
   private Optional<Row> row(Strategy strategy, Bench bench) {
     long start = System.nanoTime();
-    CollapsePlan plan;
+    List<SearchResult.Finalist> finalists;
     try (ProgressLine progress = console.progress(strategy.toString())) {
-      plan =
-          plan(strategy, bench, (trial, share) -> progress.update(Math.round(share * 1000), 1000));
+      finalists =
+          finalists(
+              strategy, bench, (trial, share) -> progress.update(Math.round(share * 1000), 1000));
     } catch (UsageException e) {
       console.warning(strategy + ": " + e.getMessage());
       return Optional.empty();
     }
-    double seconds = PruneRun.seconds(start);
-    Score score = bench.scorer().score(List.of(plan)).getFirst();
-    try (PlannedLayers layers =
-        new PlannedLayers(bench.backend(), model.config(), bench.weights(), plan, dtype -> dtype)) {
+    SearchResult.Finalist found = finalists.getFirst();
+    try (MemoryArena memory = new MemoryArena();
+        PlannedLayers layers =
+            new PlannedLayers(
+                bench.backend(), model.config(), bench.weights(), found.plan(), dtype -> dtype)) {
+      if (strategy.fit != null && fitText != null) {
+        FitRun.Outcome fitted =
+            new FitRun(console, model, bench.backend(), bench.weights())
+                .run(finalists, strategy.fit, fitText, memory);
+        found =
+            fitted.finalist(bench.backend(), model.config(), bench.weights(), bench.sequences());
+        layers.use(fitted.plan(), fitted.tensors());
+      }
+      double seconds = PruneRun.seconds(start);
       Perplexity perplexity =
           evaluation.measure(console, "perplexity, " + strategy, layers.model());
       LastWord words = lastWord("last words, " + strategy, layers.model());
-      return Optional.of(new Row(strategy, plan, score, perplexity, words, seconds));
+      return Optional.of(
+          new Row(strategy, found.plan(), found.score(), perplexity, words, seconds));
     }
   }
 
   private long measuring() {
-    long perplexity = Perplexity.bytes(model.config(), evaluation.windows());
+    long perplexity =
+        Math.max(
+            Perplexity.bytes(model.config(), evaluation.windows()),
+            fitText == null ? 0 : CarryOver.bytes(model.config(), fitText.windows()));
     return passages == null
         ? perplexity
         : Math.max(perplexity, LastWord.bytes(model.config(), passages.items()));
@@ -184,11 +222,30 @@ final class CompareRun {
             Locale.ROOT, "%.1f ± %.1f %%", 100 * words.accuracy(), 100 * words.standardError());
   }
 
+  /** What a strategy finds, best first; scored here where it does not score itself. */
+  private List<SearchResult.Finalist> finalists(
+      Strategy strategy, Bench bench, TrialListener listener) {
+    if (strategy.compareTo(Strategy.MERGE) > 0) {
+      CollapsePlan plan = plan(strategy, bench, listener);
+      return List.of(
+          new SearchResult.Finalist(plan, bench.scorer().score(List.of(plan)).getFirst()));
+    }
+    SearchResult result = ownSearch;
+    if (result == null) {
+      SearchOptions.Chosen chosen =
+          SearchOptions.byDefault(model.config().numHiddenLayers(), target);
+      result = chosen.search().run(bench.source(), bench.scorer(), listener);
+      ownSearch = result;
+    }
+    return result.finalists();
+  }
+
   private CollapsePlan plan(Strategy strategy, Bench bench, TrialListener listener) {
     int depth = model.config().numHiddenLayers();
     int removed = depth - target;
     return switch (strategy) {
-      case LACO -> search(SearchOptions.byDefault(depth, target), bench, listener);
+      case LACO, ALIGN, SELECT, FIT, MERGE ->
+          throw new IllegalArgumentException(strategy + " has finalists");
       case PAPER_REPLACE ->
           search(SearchOptions.paper(depth, target, MergeRule.REPLACE), bench, listener);
       case PAPER_RDSC ->

@@ -42,6 +42,11 @@ final class FitOptions {
     return model.fitText(text).limit(tokens != null ? tokens : defaultTokens(model.config()));
   }
 
+  /** The same, or null where there is none: it is not named, and the model has no tokenizer. */
+  @Nullable FitText textOrNull(OpenModel model) {
+    return text != null || model.tokenizer().isPresent() ? text(model) : null;
+  }
+
   private static int defaultTokens(ModelConfig config) {
     long wanted = (long) TOKENS_PER_CHANNEL * config.intermediateSize();
     return Math.clamp(wanted, LEAST_TOKENS, MOST_TOKENS);

@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
@@ -7,12 +8,16 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.eval.Perplexity;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
+import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
+import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.report.FitReport;
+import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.text.FitText;
 import dev.laco.text.TextWindows;
+import dev.laco.transformer.CausalLm;
 import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
@@ -46,7 +51,21 @@ final class FitRun {
    *
    * @param tensors none where no fit did better than the search's own model
    */
-  record Outcome(CollapsePlan plan, NewWeights tensors, FitReport report) {}
+  record Outcome(CollapsePlan plan, NewWeights tensors, FitReport report) {
+    /** The model as a result of the search, scored as it is. */
+    SearchResult.Finalist finalist(
+        Backend backend, ModelConfig config, TensorSource weights, PackedSequences calibration) {
+      try (PlannedLayers layers =
+          new PlannedLayers(backend, config, weights, plan, dtype -> dtype)) {
+        layers.use(plan, tensors);
+        return new SearchResult.Finalist(
+            tensors.isEmpty()
+                ? plan
+                : plan.withTensors(new PlanTensors(tensors).named(PlanTensors.FILE)),
+            ModelScore.of(CausalLm.of(backend, config, weights), layers.model(), calibration));
+      }
+    }
+  }
 
   /**
    * Fits.

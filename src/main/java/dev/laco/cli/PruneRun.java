@@ -19,7 +19,6 @@ import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.FitReport;
 import dev.laco.report.PruneReport;
-import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.PassCost;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.scoring.SweepOptions;
@@ -109,7 +108,11 @@ final class PruneRun {
                   .run(result.finalists(), search.fit(), fitText, newMemory);
       PlanTensors newTensors = new PlanTensors(fitted == null ? NewWeights.NONE : fitted.tensors());
       if (fitted != null) {
-        result = fitted(result, fitted, newTensors, backend, weights, sequences);
+        result =
+            new SearchResult(
+                result.threshold(),
+                List.of(fitted.finalist(backend, model.config(), weights, sequences)),
+                result.trials());
       }
       SearchResult kept = result;
       PruneReport.Quality quality =
@@ -156,28 +159,6 @@ final class PruneRun {
     }
   }
 
-  /** The search's result with the fitted model in the first place, scored as it is. */
-  private SearchResult fitted(
-      SearchResult result,
-      FitRun.Outcome fitted,
-      PlanTensors newTensors,
-      Backend backend,
-      TensorSource weights,
-      PackedSequences sequences) {
-    CollapsePlan plan = fitted.plan();
-    if (!fitted.tensors().isEmpty()) {
-      plan = plan.withTensors(newTensors.named(PlanTensors.FILE));
-    }
-    try (PlannedLayers layers =
-        new PlannedLayers(backend, model.config(), weights, fitted.plan(), dtype -> dtype)) {
-      layers.use(fitted.plan(), fitted.tensors());
-      CausalLm original = CausalLm.of(backend, model.config(), weights);
-      SearchResult.Finalist first =
-          new SearchResult.Finalist(plan, ModelScore.of(original, layers.model(), sequences));
-      return new SearchResult(result.threshold(), List.of(first), result.trials());
-    }
-  }
-
   /**
    * Null where nothing is fitted: the rule is none that does, or it was not asked for and there is
    * no text for this model.
@@ -190,8 +171,7 @@ final class PruneRun {
       }
       return null;
     }
-    boolean asked = command.fit.text != null || command.search.rule != null;
-    return asked || model.tokenizer().isPresent() ? command.fit.text(model) : null;
+    return command.search.rule == null ? command.fit.textOrNull(model) : command.fit.text(model);
   }
 
   private void announce(
