@@ -95,13 +95,21 @@ class Subject:
         checks.at_most(abs(measured["meanNll"] / mean - 1), 1e-4, f"{what}: mean NLL {mean:.4f} as stored")
 
     def check_rules(self, rules, layers_removed):
-        """Rules with their own defaults, to a target depth."""
+        """The paper's loop to a target depth, by rules with their own defaults."""
         depth = len(self.dense.model.model.layers) - layers_removed
         for rule in rules:
             what = f"{self.name} {rule}"
             with checks.guarded(what):
-                report, _ = self.check_run(rule, [*RULES[rule], f"--target-layers={depth}", "--merge-layers=3", "--interval=1"])
+                report, _ = self.check_run(rule, [*RULES[rule], f"--target-layers={depth}", "--search=laco", "--merge-layers=3", "--interval=1"])
                 checks.check(report["layersOut"] == depth, f"{what}: {depth} layers left", report["layersOut"])
+
+    def check_default(self, layers_removed, fit_tokens):
+        """What a size gives by default: a search for the best merges, and weights fitted to carry over what they removed."""
+        depth, what = len(self.dense.model.model.layers) - layers_removed, f"{self.name} default"
+        with checks.guarded(what):
+            report, _ = self.check_run("default", [f"--target-layers={depth}", f"--fit-tokens={fit_tokens}"])
+            checks.check(report["layersOut"] == depth, f"{what}: {depth} layers left", report["layersOut"])
+            checks.check("tensors" in report["plan"], f"{what}: the fit was kept")
 
     def check_text(self):
         """Token ids of a text with many scripts, and a greedy continuation."""
@@ -140,20 +148,21 @@ def check_families(work):
             subject.check_rules(("replace", "eq1", "mean"), layers_removed=3)
 
 
-def check_trained(name, model, folder, work):
+def check_trained(name, model, folder, work, layers_removed, fit_tokens):
     expected = expectations(folder)
     subject = Subject(name, model, folder / "tokens.json", work)
     subject.check_stored_nll(f"{name} dense", subject.check_dense(), expected["dense"])
     subject.check_stored_runs(expected)
+    subject.check_default(layers_removed, fit_tokens)
     subject.check_text()
 
 
 def check_storyteller(work):
-    check_trained("storyteller", STORYTELLER, RESOURCES / "fixtures/storyteller", work)
+    check_trained("storyteller", STORYTELLER, RESOURCES / "fixtures/storyteller", work, layers_removed=4, fit_tokens=8192)
 
 
 def check_smollm2(work):
-    check_trained("SmolLM2", SMOLLM2, RESOURCES / "smollm2", work)
+    check_trained("SmolLM2", SMOLLM2, RESOURCES / "smollm2", work, layers_removed=2, fit_tokens=2048)
 
 
 PARTS = {

@@ -1,21 +1,45 @@
 """Checks of a written checkpoint that need no model: its files against the plan and the original's."""
 
+import hashlib
 import json
 
 import checks
 import torch
 from safetensors import safe_open
 
+NEW_TENSORS = "laco_plan.safetensors"
 WRITTEN = {"config.json", "model.safetensors.index.json", "laco_plan.json"}
 DEPTH_KEYS = {"num_hidden_layers", "layer_types", "max_window_layers"}
 LAYER_PREFIX = "model.layers."
 
 
-def read_tensors(folder):
+def read_tensors(*files):
     tensors = {}
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in files:
         with safe_open(file, framework="pt") as shard:
             tensors.update({name: shard.get_tensor(name) for name in shard.keys()})
+    return tensors
+
+
+def weight_files(folder):
+    """What a loader reads: the files that the index names, where there is one."""
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+    return sorted(folder.glob("*.safetensors"))
+
+
+def new_tensors(what, pruned_folder, plan):
+    """Those that the plan names, from the file beside it."""
+    named = plan.get("tensors")
+    if not named:
+        checks.check(not (pruned_folder / NEW_TENSORS).exists(), f"{what}: no new tensors")
+        return {}
+    file = pruned_folder / named["file"]
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    checks.check(file.name == NEW_TENSORS and digest == named["sha256"], f"{what}: the plan names {NEW_TENSORS} and its hash", digest)
+    tensors = read_tensors(file)
+    checks.check(sorted(tensors) == sorted(named["names"]), f"{what}: {len(tensors)} new tensors, those that the plan names")
     return tensors
 
 
@@ -36,6 +60,10 @@ def bits(tensor):
     return tensor.view({2: torch.int16, 4: torch.int32}[tensor.element_size()])
 
 
+def same(a, b):
+    return a.dtype == b.dtype and torch.equal(bits(a), bits(b))
+
+
 def ordered_bits(tensor):
     """Integers that rise by one from each floating-point number to the next."""
     pattern = bits(tensor)
@@ -44,14 +72,15 @@ def ordered_bits(tensor):
 
 
 def check_tensors(what, original_folder, pruned_folder):
-    """Copied tensors are the same bits; mixed ones are the float64 mix of the originals, rounded once.
+    """Copied tensors are the same bits; mixed ones are the float64 mix of the originals, rounded once; new ones the plan's.
 
     Returns whether a mix was rounded to 16 bits.
     """
-    original, pruned = read_tensors(original_folder), read_tensors(pruned_folder)
-    layers = json.loads((pruned_folder / "laco_plan.json").read_text())["layers"]
+    original, pruned = (read_tensors(*weight_files(folder)) for folder in (original_folder, pruned_folder))
+    plan = json.loads((pruned_folder / "laco_plan.json").read_text())
+    new = new_tensors(what, pruned_folder, plan)
     sources = {name: [(name, 1.0)] for name in original if not name.startswith(LAYER_PREFIX)}
-    for i, layer in enumerate(layers):
+    for i, layer in enumerate(plan["layers"]):
         base = f"{LAYER_PREFIX}{layer['base']}."
         for part in (n.removeprefix(base) for n in original if n.startswith(base)):
             terms = coefficients(layer["mix"], part)
@@ -60,10 +89,12 @@ def check_tensors(what, original_folder, pruned_folder):
         return False
     changed, copied, mixed, furthest, rounded = [], 0, 0, 0, False
     for name, terms in sources.items():
-        if len(terms) == 1 and terms[0][1] == 1.0:
+        if name in new:
+            if not same(new[name], pruned[name]):
+                changed.append(name)
+        elif len(terms) == 1 and terms[0][1] == 1.0:
             copied += 1
-            source = original[terms[0][0]]
-            if source.dtype != pruned[name].dtype or not torch.equal(bits(source), bits(pruned[name])):
+            if not same(original[terms[0][0]], pruned[name]):
                 changed.append(name)
         else:
             mixed += 1
@@ -71,7 +102,7 @@ def check_tensors(what, original_folder, pruned_folder):
             total = sum(c * original[source].double() for source, c in terms)
             distance = ordered_bits(total.to(original[terms[0][0]].dtype)) - ordered_bits(pruned[name])
             furthest = max(furthest, distance.abs().max().item())
-    checks.check(not changed, f"{what}: {copied} copied tensors, same bits", f"{changed[:3]} differ")
+    checks.check(not changed, f"{what}: {copied} copied and {len(new)} new tensors, same bits", f"{changed[:3]} differ")
     if mixed:
         checks.check(furthest <= 1, f"{what}: {mixed} mixed tensors, at most one unit in the last place ({furthest})")
     return rounded
