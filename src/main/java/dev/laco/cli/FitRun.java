@@ -97,6 +97,7 @@ final class FitRun {
                   in(scratch),
                   (done, total) -> progress.update(before * total + done, fitted.size() * total));
           double nll = nll(plan, result.tensors(), text);
+          backend.release(List.copyOf(result.tensors().tensors().values()));
           contenders.add(contender(plan, true, nll));
           if (nll < least) {
             least = nll;
@@ -107,7 +108,9 @@ final class FitRun {
     }
     if (!(least < contenders.getFirst().meanNll())) {
       return new Outcome(
-          own, NewWeights.NONE, new FitReport(rule, text.name(), 0, contenders, List.of()));
+          own,
+          NewWeights.NONE,
+          new FitReport(rule, text.name(), 0, contenders, List.of(), List.of()));
     }
     try (CarryOver carryOver = carryOver(text);
         ProgressLine progress = console.progress("fit")) {
@@ -115,7 +118,8 @@ final class FitRun {
       return new Outcome(
           best,
           result.tensors(),
-          new FitReport(rule, text.name(), text.tokens(), contenders, result.fitted()));
+          new FitReport(
+              rule, text.name(), text.tokens(), contenders, result.fitted(), result.curve()));
     }
   }
 

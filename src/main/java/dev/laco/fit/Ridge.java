@@ -71,8 +71,7 @@ final class Ridge implements AutoCloseable {
     double least = Double.POSITIVE_INFINITY;
     Tensor out = shaped(change, moments);
     for (int i = 0; i < errors.length; i++) {
-      solve(moments, target, lambdas.get(i), true);
-      errors[i] = error(moments, target, out);
+      errors[i] = error(moments, target, lambdas.get(i));
       least = Math.min(least, errors[i]);
     }
     int chosen = errors.length - 1;
@@ -81,6 +80,12 @@ final class Ridge implements AutoCloseable {
     }
     solve(moments, target, lambdas.get(chosen), !withHeldOut);
     return new Solution(out, lambdas.get(chosen), errors[chosen]);
+  }
+
+  /** What is left on what was held out, {@link Solution#error}, of a fit without it. */
+  double error(Moments moments, int target, double lambda) {
+    solve(moments, target, lambda, true);
+    return error(moments, target, shaped(change, moments));
   }
 
   private static Tensor shaped(Tensor room, Moments moments) {

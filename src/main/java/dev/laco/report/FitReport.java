@@ -15,16 +15,19 @@ import java.util.Locale;
  * @param tokens of it; 0 where the model was better without
  * @param contenders models that were compared on documents held out
  * @param fitted every matrix
+ * @param curve what ever more of the text was worth
  */
 public record FitReport(
     FitRule rule,
     String text,
     int tokens,
     List<Contender> contenders,
-    List<CarryOver.Fitted> fitted) {
+    List<CarryOver.Fitted> fitted,
+    List<CarryOver.Learned> curve) {
   public FitReport {
     contenders = List.copyOf(contenders);
     fitted = List.copyOf(fitted);
+    curve = List.copyOf(curve);
   }
 
   /**
@@ -61,6 +64,10 @@ public record FitReport(
           .put("followers", matrix.followers())
           .put("lambda", matrix.lambda())
           .put("error", matrix.error());
+    }
+    ArrayNode learned = json.putArray("learningCurve");
+    for (CarryOver.Learned point : curve) {
+      learned.addObject().put("tokens", point.tokens()).put("error", point.error());
     }
     return json;
   }
