@@ -76,6 +76,8 @@ final class CompareRun {
     ALIGN("laco-align", FitRule.ALIGN),
     SELECT("laco-select", FitRule.SELECT),
     FIT("laco-fit", FitRule.FIT),
+    MAP("laco-map", FitRule.MAP),
+    COMPENSATE("laco-compensate", FitRule.COMPENSATE),
     MERGE("laco-merge", null),
     PAPER_REPLACE("paper-replace", null),
     PAPER_RDSC("paper-rdsc", null),
@@ -245,7 +247,7 @@ final class CompareRun {
     int depth = model.config().numHiddenLayers();
     int removed = depth - target;
     return switch (strategy) {
-      case LACO, ALIGN, SELECT, FIT, MERGE ->
+      case LACO, ALIGN, SELECT, FIT, MAP, COMPENSATE, MERGE ->
           throw new IllegalArgumentException(strategy + " has finalists");
       case PAPER_REPLACE ->
           search(SearchOptions.paper(depth, target, MergeRule.REPLACE), bench, listener);
@@ -293,7 +295,7 @@ final class CompareRun {
         evaluation.name(),
         dense.tokens(),
         percent(denseWords));
-    String form = "%-14s  %10s  %8s  %10s  %8s  %12s  %8s  %s%n";
+    String form = "%-15s  %10s  %8s  %10s  %8s  %12s  %8s  %s%n";
     StringBuilder table = new StringBuilder();
     table.append(
         String.format(

@@ -91,7 +91,7 @@ final class FitRun {
       return new Outcome(
           own,
           NewWeights.NONE,
-          new FitReport(rule, text.name(), 0, best.strength, contenders, List.of()));
+          new FitReport(rule, text.name(), 0, best.strength, contenders, List.of(), List.of()));
     }
     try (CarryOver carryOver = carryOver(text);
         ProgressLine progress = console.progress("fit")) {
@@ -101,7 +101,13 @@ final class FitRun {
           best.plan,
           result.tensors(),
           new FitReport(
-              rule, text.name(), text.tokens(), best.strength, contenders, result.fitted()));
+              rule,
+              text.name(),
+              text.tokens(),
+              best.strength,
+              contenders,
+              result.fitted(),
+              result.curve()));
     }
   }
 
@@ -127,7 +133,9 @@ final class FitRun {
     try (MemoryArena scratch = new MemoryArena()) {
       CarryOver.Result result =
           quick.fit(plan, rule, strength, false, in(scratch), (done, total) -> {});
-      return new Choice(plan, strength, nll(plan, result.tensors(), text));
+      double nll = nll(plan, result.tensors(), text);
+      backend.release(List.copyOf(result.tensors().tensors().values()));
+      return new Choice(plan, strength, nll);
     }
   }
 

@@ -31,6 +31,7 @@ import dev.laco.transformer.CausalLm;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.Function;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
@@ -186,7 +187,7 @@ final class PruneRun {
     if (search.fit() == null) {
       if (command.fit.text != null || command.fit.tokens != null) {
         throw new UsageException(
-            "--fit-text and --fit-tokens go with --rule fit, select, align, repair or auto");
+            "--fit-text and --fit-tokens go with --rule compensate, map, fit, select, align, repair or auto");
       }
       return null;
     }
@@ -301,6 +302,29 @@ final class PruneRun {
         fit.fitted().size(),
         fit.text(),
         fit.tokens());
+    sayChoice(fit.contenders());
+    if (!fit.curve().isEmpty()) {
+      console.plain(
+          "             held-out error %s after %s tokens"
+              .formatted(
+                  joined(fit.curve(), point -> String.format(Locale.ROOT, "%.3f", point.error())),
+                  joined(fit.curve(), point -> String.format(Locale.ROOT, "%,d", point.tokens()))));
+    }
+  }
+
+  private void sayChoice(List<FitReport.Contender> contenders) {
+    Function<Boolean, String> nlls =
+        fitted ->
+            joined(
+                contenders.stream().filter(one -> one.fitted() == fitted).toList(),
+                one -> String.format(Locale.ROOT, "%.3f", one.meanNll()));
+    console.plain(
+        "             nll of documents held out %s, fitted %s"
+            .formatted(nlls.apply(false), nlls.apply(true)));
+  }
+
+  private static <T> String joined(List<T> values, Function<T, String> text) {
+    return values.stream().map(text).collect(Collectors.joining(", "));
   }
 
   private void sayQuality(PruneReport.Quality quality) {

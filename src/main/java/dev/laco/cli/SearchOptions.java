@@ -103,7 +103,7 @@ final class SearchOptions {
       paramLabel = "RULE",
       description =
           "How layers are merged: replace (the published code), rdsc (Eq. 1), rdsc:LAMBDA, mean, drop; by weights fitted to"
-              + " what was removed: fit, select, align, repair; or auto, drop or replace, whichever is better for each span, then repair."
+              + " what was removed: compensate, map, fit, select, align, repair; or auto, drop or replace, whichever is better for each span, then repair."
               + " Default: auto; of the paper's loop replace.")
   @Nullable String rule;
 

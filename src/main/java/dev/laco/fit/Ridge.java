@@ -57,14 +57,19 @@ final class Ridge implements AutoCloseable {
    */
   Solution solve(Moments moments, int target, double lambda, boolean withHeldOut) {
     Tensor out = shaped(change, moments);
-    solve(moments, target, lambda);
-    double error = error(moments, target, out);
+    double error = error(moments, target, lambda);
     if (withHeldOut) {
       load(moments.gram(), null, matrix);
       load(moments.target(target).cross(), null, right);
       solve(moments, lambda);
     }
     return new Solution(out, lambda, error);
+  }
+
+  /** What is left on what was held out, {@link Solution#error}, of a fit without it. */
+  double error(Moments moments, int target, double lambda) {
+    solve(moments, target, lambda);
+    return error(moments, target, shaped(change, moments));
   }
 
   private static Tensor shaped(Tensor room, Moments moments) {

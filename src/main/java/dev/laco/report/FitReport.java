@@ -16,6 +16,7 @@ import java.util.Locale;
  * @param strength factor on all regularisation that was best on documents held out
  * @param contenders models that were compared on documents held out
  * @param fitted every matrix
+ * @param curve what ever more of the text was worth
  */
 public record FitReport(
     FitRule rule,
@@ -23,10 +24,12 @@ public record FitReport(
     int tokens,
     double strength,
     List<Contender> contenders,
-    List<CarryOver.Fitted> fitted) {
+    List<CarryOver.Fitted> fitted,
+    List<CarryOver.Learned> curve) {
   public FitReport {
     contenders = List.copyOf(contenders);
     fitted = List.copyOf(fitted);
+    curve = List.copyOf(curve);
   }
 
   /**
@@ -64,6 +67,10 @@ public record FitReport(
           .put("followers", matrix.followers())
           .put("lambda", matrix.lambda())
           .put("error", matrix.error());
+    }
+    ArrayNode learned = json.putArray("learningCurve");
+    for (CarryOver.Learned point : curve) {
+      learned.addObject().put("tokens", point.tokens()).put("error", point.error());
     }
     return json;
   }
