@@ -32,7 +32,8 @@ final class CompareCommand implements Callable<Integer> {
       split = ",",
       description =
           "Compare these only: laco (the default of prune), paper-replace, paper-rdsc, shortgpt, angular, sleb,"
-              + " sliding-window, last; and laco with less: laco-align, laco-select, laco-fit, laco-merge. Default: laco"
+              + " sliding-window, last; and laco with less: laco-align, laco-select, laco-fit, laco-map,"
+              + " laco-compensate, laco-merge. Default: laco"
               + " and all that others do.")
   List<CompareRun.Strategy> strategies = CompareRun.Strategy.USUAL;
 

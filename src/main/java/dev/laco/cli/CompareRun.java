@@ -27,6 +27,7 @@ import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.report.PruneReport;
 import dev.laco.scoring.LayerInfluence;
+import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
@@ -75,6 +76,8 @@ final class CompareRun {
     ALIGN("laco-align", FitRule.ALIGN),
     SELECT("laco-select", FitRule.SELECT),
     FIT("laco-fit", FitRule.FIT),
+    MAP("laco-map", FitRule.MAP),
+    COMPENSATE("laco-compensate", FitRule.COMPENSATE),
     MERGE("laco-merge", null),
     PAPER_REPLACE("paper-replace", null),
     PAPER_RDSC("paper-rdsc", null),
@@ -127,7 +130,7 @@ final class CompareRun {
 
   void run() {
     PackedSequences sequences = PackedSequences.of(command.texts.calibration(model).sequences());
-    SweepOptions sweep = SweepOptions.of(SearchOptions.CANDIDATES).withLanguage();
+    SweepOptions sweep = SweepOptions.of(SearchOptions.CANDIDATES).with(Objective.NLL);
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
       console.line("device", "%s", choice.describe());
@@ -164,7 +167,7 @@ final class CompareRun {
   /** Empty where a strategy cannot leave so few layers; that is said. */
   private Optional<Row> row(Strategy strategy, Bench bench) {
     long start = System.nanoTime();
-    List<SearchResult.Finalist> finalists;
+    List<CollapsePlan> finalists;
     try (ProgressLine progress = console.progress(strategy.toString())) {
       finalists =
           finalists(
@@ -173,25 +176,28 @@ final class CompareRun {
       console.warning(strategy + ": " + e.getMessage());
       return Optional.empty();
     }
-    SearchResult.Finalist found = finalists.getFirst();
+    CollapsePlan plan = finalists.getFirst();
     try (MemoryArena memory = new MemoryArena();
         PlannedLayers layers =
             new PlannedLayers(
-                bench.backend(), model.config(), bench.weights(), found.plan(), dtype -> dtype)) {
+                bench.backend(), model.config(), bench.weights(), plan, dtype -> dtype)) {
       if (strategy.fit != null && fitText != null) {
         FitRun.Outcome fitted =
             new FitRun(console, model, bench.backend(), bench.weights())
                 .run(finalists, strategy.fit, fitText, memory);
-        found =
-            fitted.finalist(bench.backend(), model.config(), bench.weights(), bench.sequences());
+        plan = fitted.planWithTensors();
         layers.use(fitted.plan(), fitted.tensors());
       }
       double seconds = PruneRun.seconds(start);
+      Score score =
+          ModelScore.of(
+              CausalLm.of(bench.backend(), model.config(), bench.weights()),
+              layers.model(),
+              bench.sequences());
       Perplexity perplexity =
           evaluation.measure(console, "perplexity, " + strategy, layers.model());
       LastWord words = lastWord("last words, " + strategy, layers.model());
-      return Optional.of(
-          new Row(strategy, found.plan(), found.score(), perplexity, words, seconds));
+      return Optional.of(new Row(strategy, plan, score, perplexity, words, seconds));
     }
   }
 
@@ -222,13 +228,10 @@ final class CompareRun {
             Locale.ROOT, "%.1f ± %.1f %%", 100 * words.accuracy(), 100 * words.standardError());
   }
 
-  /** What a strategy finds, best first; scored here where it does not score itself. */
-  private List<SearchResult.Finalist> finalists(
-      Strategy strategy, Bench bench, TrialListener listener) {
+  /** What a strategy finds, best first. */
+  private List<CollapsePlan> finalists(Strategy strategy, Bench bench, TrialListener listener) {
     if (strategy.compareTo(Strategy.MERGE) > 0) {
-      CollapsePlan plan = plan(strategy, bench, listener);
-      return List.of(
-          new SearchResult.Finalist(plan, bench.scorer().score(List.of(plan)).getFirst()));
+      return List.of(plan(strategy, bench, listener));
     }
     SearchResult result = ownSearch;
     if (result == null) {
@@ -237,14 +240,14 @@ final class CompareRun {
       result = chosen.search().run(bench.source(), bench.scorer(), listener);
       ownSearch = result;
     }
-    return result.finalists();
+    return result.plans();
   }
 
   private CollapsePlan plan(Strategy strategy, Bench bench, TrialListener listener) {
     int depth = model.config().numHiddenLayers();
     int removed = depth - target;
     return switch (strategy) {
-      case LACO, ALIGN, SELECT, FIT, MERGE ->
+      case LACO, ALIGN, SELECT, FIT, MAP, COMPENSATE, MERGE ->
           throw new IllegalArgumentException(strategy + " has finalists");
       case PAPER_REPLACE ->
           search(SearchOptions.paper(depth, target, MergeRule.REPLACE), bench, listener);
@@ -292,7 +295,7 @@ final class CompareRun {
         evaluation.name(),
         dense.tokens(),
         percent(denseWords));
-    String form = "%-14s  %10s  %8s  %10s  %8s  %12s  %8s  %s%n";
+    String form = "%-15s  %10s  %8s  %10s  %8s  %12s  %8s  %s%n";
     StringBuilder table = new StringBuilder();
     table.append(
         String.format(

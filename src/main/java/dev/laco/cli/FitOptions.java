@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.BadInputException;
 import dev.laco.UsageException;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
@@ -33,13 +34,20 @@ final class FitOptions {
   /**
    * The text for a model, cut to length.
    *
-   * @throws dev.laco.BadInputException if it cannot be used with the model
+   * @throws BadInputException if it cannot be used with the model
    */
   FitText text(OpenModel model) {
     if (tokens != null && tokens < 2) {
       throw new UsageException("--fit-tokens " + tokens + ": expected at least 2");
     }
-    return model.fitText(text).limit(tokens != null ? tokens : defaultTokens(model.config()));
+    FitText limited =
+        model.fitText(text).limit(tokens != null ? tokens : defaultTokens(model.config()));
+    if (limited.windows().size() < 2) {
+      throw new BadInputException(
+          "%s: %d tokens in one window; a fit needs two, one to choose on: more text, or a larger --fit-tokens"
+              .formatted(limited.name(), limited.tokens()));
+    }
+    return limited;
   }
 
   /** The same, or null where there is none: it is not named, and the model has no tokenizer. */

@@ -103,7 +103,7 @@ public record MergeRule(
     throw new UsageException(
         "--rule "
             + text
-            + ": expected rdsc, rdsc:LAMBDA (-10 to 10), replace, mean, drop, fit, select, align, repair or, with a target, auto");
+            + ": expected rdsc, rdsc:LAMBDA (-10 to 10), replace, mean, drop, compensate, map, fit, select, align, repair or, with a target, auto");
   }
 
   /** Coefficients of the base and of each of so many followers. */

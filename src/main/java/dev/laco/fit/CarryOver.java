@@ -31,14 +31,34 @@ import org.jspecify.annotations.Nullable;
  * original has at the same place, on the inputs that they really get.
  */
 public final class CarryOver implements AutoCloseable {
-  private static final List<Double> LAMBDAS = List.of(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0);
+  /**
+   * Regularisation, by what is fitted, where there are {@link #TOKENS} tokens; with the square root
+   * of more it falls. Measured: docs/method.md.
+   *
+   * @param inputs of maps that align inputs
+   * @param output of output projections
+   * @param gap of down projections before a gap
+   * @param later of those behind
+   */
+  record Lambdas(double inputs, double output, double gap, double later) {
+    private static final double TOKENS = 16_384;
 
+    static final Lambdas DEFAULT = new Lambdas(0.1, 0.3, 0.1, 1);
+
+    Lambdas scaled(double factor, int tokens) {
+      double by = factor * Math.sqrt(TOKENS / tokens);
+      return new Lambdas(by * inputs, by * output, by * gap, by * later);
+    }
+  }
+
+  private final Lambdas base;
   private final Backend backend;
   private final ModelConfig config;
   private final TensorSource source;
   private final CheckpointLayers originals;
   private final FitBlocks blocks;
   private final Streams streams;
+  private final Original original;
   private final Ridge ridge;
   private final TensorArena arena;
 
@@ -48,14 +68,26 @@ public final class CarryOver implements AutoCloseable {
   /** Buffers for a text; {@link #fit} uses them for any number of plans. */
   public CarryOver(
       Backend backend, ModelConfig config, TensorSource source, List<FitText.Window> windows) {
+    this(backend, config, source, windows, Lambdas.DEFAULT);
+  }
+
+  CarryOver(
+      Backend backend,
+      ModelConfig config,
+      TensorSource source,
+      List<FitText.Window> windows,
+      Lambdas lambdas) {
+    this.base = lambdas;
     this.backend = backend;
     this.config = config;
     this.source = source;
     originals = new CheckpointLayers(backend, config, source);
-    blocks = new FitBlocks(CausalLm.of(backend, config, source), windows);
+    CausalLm model = CausalLm.of(backend, config, source);
+    blocks = new FitBlocks(model, windows);
     streams = new Streams(backend, config, blocks.tokens(), blocks.largest());
+    original = new Original(model, originals, blocks, streams);
     int width = config.hiddenSize();
-    ridge = new Ridge(backend, Math.max(config.intermediateSize(), heads(config)), width, LAMBDAS);
+    ridge = new Ridge(backend, mostInputs(config), width);
     arena = backend.arena();
     identity = arena.allocate(DType.F32, width, width);
     float[] row = new float[width];
@@ -70,19 +102,37 @@ public final class CarryOver implements AutoCloseable {
     return (long) config.numAttentionHeads() * config.headDim();
   }
 
+  /** Of the matrices that are fitted. */
+  private static long mostInputs(ModelConfig config) {
+    return Math.max(Math.max(config.intermediateSize(), heads(config)), config.hiddenSize());
+  }
+
   /**
    * One fitted matrix, for people.
    *
    * @param layer index in the pruned model
    * @param role which matrix; for the alignment of inputs, the norm in front
    * @param followers removed layers whose work the layer takes over
-   * @param lambda chosen regularisation
+   * @param lambda chosen regularisation; 0 for the compensation of a gap, which needs none
    * @param error what is left on documents held out of the squared error before the fit
    */
   public record Fitted(int layer, LayerRole role, int followers, double lambda, double error) {}
 
-  /** New tensors for a plan, and how each came about. */
-  public record Result(NewWeights tensors, List<Fitted> fitted) {}
+  /**
+   * A point of the learning curve.
+   *
+   * @param tokens in the equations
+   * @param error as {@link Fitted#error}
+   */
+  public record Learned(int tokens, double error) {}
+
+  /**
+   * New tensors for a plan, and how each came about.
+   *
+   * @param curve what ever more of the text is worth to the first down projection, at the lambda
+   *     chosen for all of it; empty where none is fitted
+   */
+  public record Result(NewWeights tensors, List<Fitted> fitted, List<Learned> curve) {}
 
   /** Told how many layers of the pruned model are done. */
   @FunctionalInterface
@@ -99,7 +149,7 @@ public final class CarryOver implements AutoCloseable {
   public static long bytes(ModelConfig config, List<FitText.Window> windows) {
     long tokens = windows.stream().mapToLong(FitText.Window::length).sum();
     long width = config.hiddenSize();
-    long most = Math.max(config.intermediateSize(), heads(config));
+    long most = mostInputs(config);
     return Streams.bytes(config, tokens, FitBlocks.largest(windows))
         + Moments.bytes(most, width, 1)
         + Ridge.bytes(most, width)
@@ -110,6 +160,7 @@ public final class CarryOver implements AutoCloseable {
   /**
    * Fits a plan's layers.
    *
+   * @param strength factor on all regularisation, 1 for the usual
    * @param withHeldOut whether what was held out to choose lambda counts in the end; not where
    *     fitted models are then compared on it
    * @param memory owner of the new tensors
@@ -117,14 +168,20 @@ public final class CarryOver implements AutoCloseable {
   public Result fit(
       CollapsePlan plan,
       FitRule rule,
+      double strength,
       boolean withHeldOut,
       SegmentAllocator memory,
       Progress progress) {
+    Lambdas lambdas = base.scaled(strength, blocks.tokens());
     List<Fitted> fitted = new ArrayList<>();
+    List<Learned> curve = new ArrayList<>();
     NewWeights tensors = NewWeights.NONE;
-    CausalLm original = CausalLm.of(backend, config, source);
     try (PlannedLayers layers = new PlannedLayers(backend, config, source, plan, dtype -> dtype)) {
-      blocks.list().forEach(block -> original.embed(block.batch(), streams.dense(block)));
+      original.embed();
+      if (rule == FitRule.COMPENSATE) {
+        return new Compensation(backend, config, blocks, streams, original)
+            .fit(plan, layers, memory, progress);
+      }
       boolean changed = false;
       int next = 0;
       for (int index = 0; index < plan.depth(); index++) {
@@ -132,20 +189,20 @@ public final class CarryOver implements AutoCloseable {
         int end =
             index + 1 < plan.depth() ? plan.layers().get(index + 1).base() : originals.depth();
         if (!changed && mix.isOriginal(next) && end == next + 1) {
-          runOriginal(next++);
+          original.run(next, end);
+          next = end;
           progress.update(index + 1, plan.depth());
           continue;
         }
         if (!changed) {
           streams.fork();
         }
-        for (; next < mix.base(); next++) {
-          runOriginal(next);
-        }
+        original.run(next, mix.base());
         NewLayer layer =
             new NewLayer(backend, config, index, layers.layer(index, blocks.largest()), memory);
         new Step(
                 rule,
+                lambdas,
                 withHeldOut,
                 layer,
                 layers.slidingWindow(index),
@@ -153,7 +210,8 @@ public final class CarryOver implements AutoCloseable {
                 mix.base(),
                 end,
                 changed,
-                fitted)
+                fitted,
+                curve)
             .run();
         tensors = layer.addTo(tensors);
         changed = true;
@@ -161,28 +219,13 @@ public final class CarryOver implements AutoCloseable {
         progress.update(index + 1, plan.depth());
       }
     }
-    return new Result(tensors, List.copyOf(fitted));
-  }
-
-  private void runOriginal(int index) {
-    originalAttention(index);
-    originalFeedForward(index);
-  }
-
-  private void originalAttention(int index) {
-    LayerWeights weights = originals.layer(index, blocks.largest());
-    int window = originals.slidingWindow(index);
-    blocks.list().forEach(block -> streams.attention(weights, window, streams.dense(block), block));
-  }
-
-  private void originalFeedForward(int index) {
-    LayerWeights weights = originals.layer(index, blocks.largest());
-    blocks.list().forEach(block -> streams.feedForward(weights, streams.dense(block)));
+    return new Result(tensors, List.copyOf(fitted), List.copyOf(curve));
   }
 
   /** What one layer of the pruned model becomes. */
   private final class Step {
     private final FitRule rule;
+    private final Lambdas lambdas;
     private final boolean withHeldOut;
     private final NewLayer layer;
     private final int window;
@@ -191,6 +234,7 @@ public final class CarryOver implements AutoCloseable {
     private final int end;
     private final boolean changed;
     private final List<Fitted> fitted;
+    private final List<Learned> curve;
 
     /**
      * A layer that stands for the original's {@code base} to {@code end}, exclusive.
@@ -199,6 +243,7 @@ public final class CarryOver implements AutoCloseable {
      */
     Step(
         FitRule rule,
+        Lambdas lambdas,
         boolean withHeldOut,
         NewLayer layer,
         int window,
@@ -206,8 +251,10 @@ public final class CarryOver implements AutoCloseable {
         int base,
         int end,
         boolean changed,
-        List<Fitted> fitted) {
+        List<Fitted> fitted,
+        List<Learned> curve) {
       this.rule = rule;
+      this.lambdas = lambdas;
       this.withHeldOut = withHeldOut;
       this.layer = layer;
       this.window = window;
@@ -216,6 +263,7 @@ public final class CarryOver implements AutoCloseable {
       this.end = end;
       this.changed = changed;
       this.fitted = fitted;
+      this.curve = curve;
     }
 
     void run() {
@@ -224,7 +272,7 @@ public final class CarryOver implements AutoCloseable {
       if (later) {
         alignAttention();
       }
-      originalAttention(base);
+      original.attention(base);
       if (later) {
         fitOutput();
       }
@@ -239,7 +287,9 @@ public final class CarryOver implements AutoCloseable {
       } else {
         skipTo(end);
       }
-      if (gap || later) {
+      if (gap && rule == FitRule.MAP) {
+        fitMap();
+      } else if (gap || later) {
         fitDown();
       }
       blocks.list().forEach(block -> streams.feedForward(layer.weights(), streams.pruned(block)));
@@ -247,10 +297,8 @@ public final class CarryOver implements AutoCloseable {
 
     /** Runs the original from behind the attention of {@code base} to the input of {@code to}. */
     private void skipTo(int to) {
-      originalFeedForward(base);
-      for (int i = base + 1; i < to; i++) {
-        runOriginal(i);
-      }
+      original.feedForward(base);
+      original.run(base + 1, to);
     }
 
     private void report(LayerRole role, Ridge.Solution solution) {
@@ -263,7 +311,7 @@ public final class CarryOver implements AutoCloseable {
           TensorArena scratch = backend.arena()) {
         gatherInputs(moments);
         gatherDifference(moments, 0);
-        Ridge.Solution solution = ridge.solve(moments, 0, withHeldOut);
+        Ridge.Solution solution = ridge.solve(moments, 0, lambdas.inputs, withHeldOut);
         report(LayerRole.INPUT_NORM, solution);
         Tensor norm = layer.weights().get(LayerRole.INPUT_NORM);
         Tensor map = map(solution.change(), norm, scratch);
@@ -280,7 +328,7 @@ public final class CarryOver implements AutoCloseable {
           TensorArena scratch = backend.arena()) {
         gatherInputs(moments);
         gatherDifference(moments, 0);
-        Ridge.Solution solution = ridge.solve(moments, 0, withHeldOut);
+        Ridge.Solution solution = ridge.solve(moments, 0, lambdas.inputs, withHeldOut);
         report(LayerRole.POST_ATTENTION_NORM, solution);
         Tensor norm = layer.weights().get(LayerRole.POST_ATTENTION_NORM);
         Tensor map = map(solution.change(), norm, scratch);
@@ -310,25 +358,84 @@ public final class CarryOver implements AutoCloseable {
       try (Moments moments = new Moments(backend, heads(config), config.hiddenSize(), 1)) {
         for (FitBlocks.Block block : blocks.list()) {
           Tensor heads = streams.heads(layer.weights(), window, block);
-          Tensor lack = streams.lackAfterHeads(heads, block);
-          moments.addFeatures(heads, !block.seen());
-          moments.addTarget(0, heads, lack, !block.seen());
+          moments.add(heads, streams.lackAfterOutput(heads, block), !block.seen());
         }
-        change(LayerRole.OUTPUT, ridge.solve(moments, 0, withHeldOut));
+        change(LayerRole.OUTPUT, ridge.solve(moments, 0, lambdas.output, withHeldOut));
       }
     }
 
     private void fitDown() {
+      LayerWeights before = layer.weights();
       try (Moments moments =
           new Moments(backend, config.intermediateSize(), config.hiddenSize(), 1)) {
-        for (FitBlocks.Block block : blocks.list()) {
-          Tensor channels = streams.channels(layer.weights(), block);
-          Tensor lack = streams.lackAfterChannels(layer.weights(), channels, block);
-          moments.addFeatures(channels, !block.seen());
-          moments.addTarget(0, channels, lack, !block.seen());
-        }
-        change(LayerRole.DOWN, ridge.solve(moments, 0, withHeldOut));
+        Consumer<FitBlocks.Block> gather =
+            block -> {
+              Tensor channels = streams.channels(before, block);
+              Tensor lack = streams.lackAfterChannels(before, channels, block);
+              moments.add(channels, lack, !block.seen());
+            };
+        blocks.list().forEach(gather);
+        Ridge.Solution solution =
+            ridge.solve(moments, 0, end > base + 1 ? lambdas.gap : lambdas.later, withHeldOut);
+        change(LayerRole.DOWN, solution);
+        learn(moments, solution, gather);
       }
+    }
+
+    /**
+     * The down projection, and its bias, behind one linear map of what they say: {@code (I + D) W}.
+     */
+    private void fitMap() {
+      LayerWeights before = layer.weights();
+      int width = config.hiddenSize();
+      try (Moments moments = new Moments(backend, width, width, 1);
+          TensorArena scratch = backend.arena()) {
+        Consumer<FitBlocks.Block> gather =
+            block -> {
+              Tensor said = streams.contribution(before, block);
+              moments.add(said, streams.lackAfterOutput(said, block), !block.seen());
+            };
+        blocks.list().forEach(gather);
+        Ridge.Solution solution = ridge.solve(moments, 0, lambdas.inputs, withHeldOut);
+        report(LayerRole.DOWN, solution);
+        Tensor bias = before.find(LayerRole.DOWN_BIAS);
+        if (bias != null) {
+          Tensor sum = wide(bias, scratch);
+          Tensor more = scratch.allocate(DType.F32, 1, width);
+          backend.linear(sum, solution.change(), null, more);
+          backend.add(sum, more);
+          layer.use(LayerRole.DOWN_BIAS, bias.dtype(), sum);
+        }
+        Tensor down = before.get(LayerRole.DOWN);
+        Tensor sum = wide(down, scratch);
+        Tensor transposed = scratch.allocate(DType.F32, width, width);
+        backend.linear(identity, solution.change(), null, transposed);
+        backend.crossProduct(transposed, wide(down, scratch), sum);
+        layer.use(LayerRole.DOWN, down.dtype(), sum);
+        learn(moments, solution, gather);
+      }
+    }
+
+    /** What half of the text and a quarter were worth; of the first down projection alone. */
+    private void learn(Moments moments, Ridge.Solution solution, Consumer<FitBlocks.Block> gather) {
+      if (changed) {
+        return;
+      }
+      List<FitBlocks.Block> seen = blocks.list().stream().filter(FitBlocks.Block::seen).toList();
+      int all = seen.getLast().to();
+      moments.keepHeldOut();
+      int parts = 4;
+      for (FitBlocks.Block block : seen.subList(0, seen.size() - 1)) {
+        if (parts == 1) {
+          break;
+        }
+        gather.accept(block);
+        if (block.to() >= all / parts) {
+          curve.add(new Learned(block.to(), ridge.error(moments, 0, solution.lambda())));
+          parts = block.to() >= all / 2 ? 1 : 2;
+        }
+      }
+      curve.add(new Learned(all, solution.error()));
     }
 
     /** Adds a solution to a matrix. */
@@ -359,17 +466,17 @@ public final class CarryOver implements AutoCloseable {
           }
           for (int i = 0; i < count; i++) {
             if (i > 0) {
-              originalAttention(base + i);
+              original.attention(base + i);
             }
             Ridge.@Nullable Solution solution = null;
             if (rule.align() && (i > 0 || changed)) {
               gatherDifference(moments, i);
-              solution = ridge.solve(moments, i, withHeldOut);
+              solution = ridge.solve(moments, i, lambdas.inputs, withHeldOut);
               report(LayerRole.POST_ATTENTION_NORM, solution);
             }
             Tensor norm = originals.layer(base + i, 1).get(LayerRole.POST_ATTENTION_NORM);
             maps.add(map(solution == null ? null : solution.change(), norm, scratch));
-            originalFeedForward(base + i);
+            original.feedForward(base + i);
           }
         }
         for (int i = 0; i < count; i++) {

@@ -6,6 +6,10 @@ import org.jspecify.annotations.Nullable;
 
 /** How far weights are fitted to carry over what removed layers did. */
 public enum FitRule {
+  /** All layers behind a gap write less, as if the stream had grown there (Prune&Comp). */
+  COMPENSATE(false, false, false),
+  /** The down projection before each gap, behind one linear map (ReplaceMe). */
+  MAP(false, false, false),
   /** The down projection before each gap. */
   FIT(false, false, false),
   /** That, after its channels were chosen from all layers that it stands for. */
@@ -25,10 +29,10 @@ public enum FitRule {
     this.later = later;
   }
 
-  /** The rule of this name, or null where it is none of these. */
+  /** The rule of this name, or null where it is none of these; {@code fit:map} is a map, too. */
   public static @Nullable FitRule named(String name) {
     return Arrays.stream(values())
-        .filter(rule -> rule.optionValue().equals(name))
+        .filter(rule -> rule.optionValue().equals(name.equals("fit:map") ? "map" : name))
         .findFirst()
         .orElse(null);
   }

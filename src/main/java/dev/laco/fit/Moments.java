@@ -60,6 +60,18 @@ final class Moments implements AutoCloseable {
     return outputs;
   }
 
+  /** Adds a block's features and its one target. */
+  void add(Tensor features, Tensor target, boolean heldOut) {
+    addFeatures(features, heldOut);
+    addTarget(0, features, target, heldOut);
+  }
+
+  /** Forgets all that was not held out. */
+  void keepHeldOut() {
+    backend.copy(heldOutGram, gram);
+    targets.forEach(target -> backend.copy(target.heldOut, target.cross));
+  }
+
   /** Adds the features of a block, {@code [T, inputs]}, each row scaled by its weight's root. */
   void addFeatures(Tensor features, boolean heldOut) {
     backend.crossProduct(features, features, gram);

@@ -10,7 +10,9 @@ import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSpec;
 import dev.laco.transformer.LayerWeights;
 import java.lang.foreign.SegmentAllocator;
+import java.util.ArrayList;
 import java.util.EnumMap;
+import java.util.List;
 import java.util.Map;
 
 /**
@@ -23,6 +25,7 @@ final class NewLayer {
   private final SegmentAllocator memory;
   private final int index;
   private final Map<LayerRole, HostTensor> made = new EnumMap<>(LayerRole.class);
+  private final List<HostTensor> replaced = new ArrayList<>();
   private LayerWeights weights;
 
   /**
@@ -49,8 +52,9 @@ final class NewLayer {
     return weights;
   }
 
-  /** All new tensors so far, added to those of other layers. */
+  /** All new tensors, added to those of other layers; the layer runs no more. */
   NewWeights addTo(NewWeights others) {
+    backend.release(replaced);
     NewWeights all = others;
     for (HostTensor tensor : made.values()) {
       all = all.with(tensor);
@@ -71,7 +75,10 @@ final class NewLayer {
 
   /** From now on the layer has this tensor; its values must not change any more. */
   void use(LayerRole role, HostTensor tensor) {
-    made.put(role, tensor);
+    HostTensor before = made.put(role, tensor);
+    if (before != null) {
+      replaced.add(before);
+    }
     weights = weights.with(Map.of(role, backend.weight(tensor)));
   }
 

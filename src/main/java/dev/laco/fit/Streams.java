@@ -3,12 +3,14 @@ package dev.laco.fit;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.transformer.DecoderLayer;
 import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.Workspace;
 import java.util.Arrays;
+import java.util.List;
 
 /**
  * The residual streams of the original and of the pruned model over all tokens of the fit text, and
@@ -111,15 +113,25 @@ final class Streams implements AutoCloseable {
     return buffers.gate();
   }
 
+  /** What the channels add to the pruned stream, {@code [T, d]}. */
+  Tensor contribution(LayerWeights weights, FitBlocks.Block block) {
+    Tensor reached = target.slice(0, channels(weights, block).rows());
+    backend.copy(pruned(block), reached);
+    Workspace.Buffers buffers = work.forTokens(reached.rows());
+    decoder.contribute(weights, reached, buffers);
+    return buffers.normed();
+  }
+
   /**
-   * After {@link #heads}: what the original has and the pruned stream still lacks once the heads'
-   * output is added. Scales it, and the features, by the original's inverse root mean square.
+   * After {@link #heads} or {@link #contribution}: what the original has and the pruned stream
+   * still lacks once the last product's output is added. Scales it, and the features, by the
+   * original's inverse root mean square.
    */
-  Tensor lackAfterHeads(Tensor heads, FitBlocks.Block block) {
-    Tensor lack = target.slice(0, heads.rows());
+  Tensor lackAfterOutput(Tensor features, FitBlocks.Block block) {
+    Tensor lack = target.slice(0, features.rows());
     backend.copy(pruned(block), lack);
-    backend.add(lack, work.forTokens(heads.rows()).normed());
-    return scaled(lack, heads, block);
+    backend.add(lack, work.forTokens(features.rows()).normed());
+    return scaled(lack, features, block);
   }
 
   /** After {@link #channels}: likewise once the channels' contribution is added. */
@@ -157,6 +169,44 @@ final class Streams implements AutoCloseable {
     backend.rmsNorm(dense(block), unit, config.rmsNormEps(), difference);
     backend.scaledDifference(difference, normed, ones.slice(0, normed.rows()), difference);
     return difference;
+  }
+
+  /** By token of a block: how much longer the original's vector is than the pruned stream's. */
+  float[] growth(FitBlocks.Block block) {
+    Tensor column = scale.slice(0, dense(block).rows());
+    float[] growth = new float[Math.toIntExact(column.rows())];
+    float[] inverse = growth.clone();
+    backend.inverseRms(pruned(block), FLOOR, column);
+    backend.download(column, growth);
+    backend.inverseRms(dense(block), FLOOR, column);
+    backend.download(column, inverse);
+    for (int t = 0; t < growth.length; t++) {
+      growth[t] /= inverse[t];
+    }
+    return growth;
+  }
+
+  /**
+   * Sum over the tokens of a block of what the original has and the pruned stream, times {@code
+   * factor}, lacks: squares, relative to the original's mean square.
+   */
+  double lack(double factor, FitBlocks.Block block) {
+    Tensor lack = target.slice(0, dense(block).rows());
+    backend.mix(
+        List.of(
+            new TensorMix(lack, new double[] {1, -factor}, List.of(dense(block), pruned(block)))));
+    scale(lack, block);
+    try (TensorArena scratch = backend.arena()) {
+      Tensor squares = scratch.allocate(DType.F32, 1, lack.columns());
+      backend.addSquares(lack, squares);
+      float[] columns = new float[config.hiddenSize()];
+      backend.download(squares, columns);
+      double sum = 0;
+      for (float column : columns) {
+        sum += column;
+      }
+      return sum;
+    }
   }
 
   @Override

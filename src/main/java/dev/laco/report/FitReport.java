@@ -13,18 +13,23 @@ import java.util.Locale;
  *
  * @param text what they were fitted on
  * @param tokens of it; 0 where the model was better without
+ * @param strength factor on all regularisation that was best on documents held out
  * @param contenders models that were compared on documents held out
  * @param fitted every matrix
+ * @param curve what ever more of the text was worth
  */
 public record FitReport(
     FitRule rule,
     String text,
     int tokens,
+    double strength,
     List<Contender> contenders,
-    List<CarryOver.Fitted> fitted) {
+    List<CarryOver.Fitted> fitted,
+    List<CarryOver.Learned> curve) {
   public FitReport {
     contenders = List.copyOf(contenders);
     fitted = List.copyOf(fitted);
+    curve = List.copyOf(curve);
   }
 
   /**
@@ -45,6 +50,7 @@ public record FitReport(
     json.put("rule", rule.optionValue());
     json.put("text", text);
     json.put("tokens", tokens);
+    json.put("strength", strength);
     ArrayNode compared = json.putArray("contenders");
     for (Contender contender : contenders) {
       ObjectNode one = compared.addObject();
@@ -61,6 +67,10 @@ public record FitReport(
           .put("followers", matrix.followers())
           .put("lambda", matrix.lambda())
           .put("error", matrix.error());
+    }
+    ArrayNode learned = json.putArray("learningCurve");
+    for (CarryOver.Learned point : curve) {
+      learned.addObject().put("tokens", point.tokens()).put("error", point.error());
     }
     return json;
   }

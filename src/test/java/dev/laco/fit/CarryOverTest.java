@@ -10,6 +10,9 @@ import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
 import dev.laco.backend.MemoryArena;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TokenBatch;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
@@ -17,20 +20,28 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.eval.Perplexity;
+import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import dev.laco.model.LayerRole;
+import dev.laco.model.PackedSequences;
+import dev.laco.model.TensorSpec;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
 import dev.laco.text.TextWindows;
 import dev.laco.text.Tokenizer;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.Workspace;
 import java.io.IOException;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.EnumSet;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -64,13 +75,143 @@ class CarryOverTest {
       double dense = nll(CausalLm.of(backend, model.config(), model), evaluation);
       double last = nll(backend, model, plan, null, evaluation);
       try (CarryOver carryOver = carryOver(backend, model, text)) {
-        for (FitRule rule : FitRule.values()) {
+        for (FitRule rule : EnumSet.range(FitRule.MAP, FitRule.REPAIR)) {
           double fitted = nll(backend, model, plan, fit(carryOver, plan, rule, memory), evaluation);
           assertTrue(fitted < last, "%s: %.4f, before %.4f".formatted(rule, fitted, last));
           last = fitted;
         }
       }
       assertTrue(dense < last);
+    }
+  }
+
+  /** Two gaps: what is written behind each is divided by how much the removed layers added. */
+  @Test
+  void compensationDividesByTheGrowthOfTheStream() throws IOException {
+    String name = "llama_mha_bias_f16";
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        Checkpoint model = Checkpoint.open(Fixtures.model(name));
+        MemoryArena memory = new MemoryArena();
+        CarryOver carryOver = carryOver(backend, model, fixtureText(name, model))) {
+      int depth = model.config().numHiddenLayers();
+      CollapsePlan plan = drop(model, 1, 1).fold(depth - 4, 1, MergeRule.DROP, NormsPolicy.BASE);
+      CarryOver.Result result = fit(carryOver, plan, FitRule.COMPENSATE, memory);
+      assertEquals(List.of(1, depth - 4), result.fitted().stream().map(f -> f.layer()).toList());
+      List<int[]> seen = seen(fixtureText(name, model).windows());
+      double first = growth(backend, model, seen, 2, 3);
+      double second = first * growth(backend, model, seen, depth - 2, depth - 1);
+      int tensors = 0;
+      for (int layer = 2; layer < depth - 2; layer++) {
+        double expected = layer <= depth - 4 ? first : second;
+        int original = plan.layers().get(layer).base();
+        for (TensorSpec spec : model.config().architecture().layerTensors(model.config())) {
+          HostTensor made = result.tensors().find("model.layers." + layer + "." + spec.suffix());
+          if (WRITES.contains(spec.role())) {
+            HostTensor own = model.tensor("model.layers." + original + "." + spec.suffix());
+            assertEquals(1 / expected, factor(own, Objects.requireNonNull(made)), 1e-4);
+            tensors++;
+          }
+        }
+      }
+      assertEquals(tensors, result.tensors().tensors().size());
+      assertEquals((depth - 4) * 4, tensors);
+    }
+  }
+
+  private static final Set<LayerRole> WRITES =
+      Set.of(LayerRole.OUTPUT, LayerRole.OUTPUT_BIAS, LayerRole.DOWN, LayerRole.DOWN_BIAS);
+
+  private static List<int[]> seen(List<FitText.Window> windows) {
+    List<FitText.Window> heldOut = CarryOver.heldOut(windows);
+    assertEquals(1, heldOut.size());
+    return windows.stream()
+        .filter(window -> !heldOut.contains(window))
+        .map(FitText.Window::ids)
+        .toList();
+  }
+
+  /** Mean ratio of the lengths of the stream before layers {@code to} and {@code from}. */
+  private static double growth(
+      Backend backend, Checkpoint model, List<int[]> lists, int from, int to) {
+    CausalLm lm = CausalLm.of(backend, model.config(), model);
+    int width = model.config().hiddenSize();
+    PackedSequences sequences = PackedSequences.of(lists);
+    try (TensorArena arena = backend.arena();
+        Workspace work = new Workspace(backend, model.config(), sequences.size());
+        TokenBatch batch = lm.batch(sequences)) {
+      Tensor x = arena.allocate(DType.F32, sequences.size(), width);
+      float[] before = new float[sequences.size() * width];
+      float[] after = before.clone();
+      lm.embed(batch, x);
+      for (int layer = 0; layer < to; layer++) {
+        if (layer == from) {
+          backend.download(x, before);
+        }
+        lm.layer(layer, x, batch, work, null);
+      }
+      backend.download(x, after);
+      double sum = 0;
+      for (int t = 0; t < sequences.size(); t++) {
+        sum += length(after, t * width, width) / length(before, t * width, width);
+      }
+      return sum / sequences.size();
+    }
+  }
+
+  private static double length(float[] values, int from, int count) {
+    double sum = 0;
+    for (int i = from; i < from + count; i++) {
+      sum += (double) values[i] * values[i];
+    }
+    return Math.sqrt(sum);
+  }
+
+  /** Of which {@code made} is {@code own} times it, by least squares. */
+  private static double factor(HostTensor own, HostTensor made) {
+    double product = 0;
+    double square = 0;
+    float[] from = Values.all(own);
+    float[] to = Values.all(made);
+    for (int i = 0; i < from.length; i++) {
+      product += (double) from[i] * to[i];
+      square += (double) from[i] * from[i];
+    }
+    return product / square;
+  }
+
+  @Test
+  void theLearningCurveEndsAtTheFit() {
+    try (Backend backend = CpuBackend.open(Compute.AUTO, 0);
+        Checkpoint model = Checkpoint.open(STORYTELLER);
+        Tokenizer tokenizer = Tokenizer.load(STORYTELLER).orElseThrow();
+        MemoryArena memory = new MemoryArena()) {
+      CalibrationSet.Target target =
+          new CalibrationSet.Target(
+              Optional.of(tokenizer),
+              model.config().vocabSize(),
+              model.config().maxPositionEmbeddings());
+      FitText text = FitText.read(STORYTELLER.resolve("fit.txt"), target).limit(16384);
+      try (CarryOver carryOver = carryOver(backend, model, text)) {
+        for (FitRule rule : List.of(FitRule.MAP, FitRule.FIT)) {
+          CarryOver.Result result = fit(carryOver, drop(model, 8, 2), rule, memory);
+          List<CarryOver.Learned> curve = result.curve();
+          assertEquals(3, curve.size());
+          int all = curve.getLast().tokens();
+          assertEquals(
+              all,
+              text.tokens()
+                  - CarryOver.heldOut(text.windows()).stream()
+                      .mapToInt(FitText.Window::length)
+                      .sum());
+          assertTrue(curve.get(0).tokens() >= all / 4 && curve.get(0).tokens() < all / 2);
+          assertTrue(curve.get(1).tokens() >= all / 2 && curve.get(1).tokens() < all);
+          assertEquals(result.fitted().getFirst().error(), curve.getLast().error());
+          for (int i = 0; i < 3; i++) {
+            assertTrue(curve.get(i).error() > 0 && curve.get(i).error() < 1, curve::toString);
+          }
+          assertTrue(curve.get(2).error() < curve.get(0).error(), curve::toString);
+        }
+      }
     }
   }
 
@@ -81,13 +222,20 @@ class CarryOverTest {
   @ParameterizedTest
   @MethodSource("fixtures")
   void everyArchitectureIsFittedAndWritten(String name) throws IOException {
+    for (FitRule rule : List.of(FitRule.COMPENSATE, FitRule.MAP, FitRule.REPAIR)) {
+      isFittedAndWritten(name, rule);
+    }
+  }
+
+  private void isFittedAndWritten(String name, FitRule rule) throws IOException {
     try (Backend backend = new ReferenceBackend(Compute.AUTO);
         Checkpoint model = Checkpoint.open(Fixtures.model(name));
         MemoryArena memory = new MemoryArena();
         CarryOver carryOver = carryOver(backend, model, fixtureText(name, model))) {
       CollapsePlan plan = drop(model, 1, 2);
-      CarryOver.Result result = fit(carryOver, plan, FitRule.REPAIR, memory);
-      Path out = folder.resolve(name);
+      CarryOver.Result result = fit(carryOver, plan, rule, memory);
+      assertTrue(!result.tensors().isEmpty());
+      Path out = folder.resolve(name + "-" + rule);
       new PlanApplier(model, plan, new PlanTensors(result.tensors()), Long.MAX_VALUE)
           .write(out, false, bytes -> {});
       List<TextWindows.Window> tokens = TextWindows.whole(Fixtures.tokens(name, "eval"));
@@ -145,7 +293,7 @@ class CarryOverTest {
   private static CarryOver.Result fit(
       CarryOver carryOver, CollapsePlan plan, FitRule rule, MemoryArena memory) {
     return carryOver.fit(
-        plan, rule, true, (bytes, alignment) -> memory.allocate(bytes), (done, total) -> {});
+        plan, rule, 1, true, (bytes, alignment) -> memory.allocate(bytes), (done, total) -> {});
   }
 
   private FitText fixtureText(String name, Checkpoint model) throws IOException {

@@ -1,0 +1,116 @@
+package dev.laco.fit;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.model.DType;
+import dev.laco.model.LayerRole;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.NewWeights;
+import dev.laco.scoring.PlannedLayers;
+import dev.laco.transformer.LayerWeights;
+import java.lang.foreign.SegmentAllocator;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Makes up for the growth of the stream that went with removed layers, after Prune&Comp (arXiv
+ * 2507.18212): there, all that is written before a gap is multiplied by the growth; here, what is
+ * written behind it is divided by it. The norms make both the same model, and this leaves embedding
+ * and head alone, which may be one tensor.
+ */
+final class Compensation {
+  private static final List<LayerRole> WRITES =
+      List.of(LayerRole.OUTPUT, LayerRole.OUTPUT_BIAS, LayerRole.DOWN, LayerRole.DOWN_BIAS);
+
+  private final Backend backend;
+  private final ModelConfig config;
+  private final FitBlocks blocks;
+  private final Streams streams;
+  private final Original original;
+
+  Compensation(
+      Backend backend, ModelConfig config, FitBlocks blocks, Streams streams, Original original) {
+    this.backend = backend;
+    this.config = config;
+    this.blocks = blocks;
+    this.streams = streams;
+    this.original = original;
+  }
+
+  /** Once the original's stream holds the embeddings. */
+  CarryOver.Result fit(
+      CollapsePlan plan,
+      PlannedLayers layers,
+      SegmentAllocator memory,
+      CarryOver.Progress progress) {
+    List<CarryOver.Fitted> fitted = new ArrayList<>();
+    NewWeights tensors = NewWeights.NONE;
+    double growth = 1;
+    int next = 0;
+    for (int index = 0; index < plan.depth(); index++) {
+      if (!fitted.isEmpty()) {
+        LayerWeights weights = layers.layer(index, blocks.largest());
+        NewLayer layer = new NewLayer(backend, config, index, weights, memory);
+        divide(layer, growth);
+        tensors = layer.addTo(tensors);
+      }
+      int base = plan.layers().get(index).base();
+      int end = index + 1 < plan.depth() ? plan.layers().get(index + 1).base() : original.depth();
+      if (end > base + 1) {
+        original.run(next, base + 1);
+        streams.fork();
+        original.run(base + 1, end);
+        next = end;
+        double here = growth();
+        fitted.add(new CarryOver.Fitted(index, LayerRole.DOWN, end - base - 1, 0, error(here)));
+        growth *= here;
+      }
+      progress.update(index + 1, plan.depth());
+    }
+    return new CarryOver.Result(tensors, List.copyOf(fitted), List.of());
+  }
+
+  private void divide(NewLayer layer, double growth) {
+    for (LayerRole role : WRITES) {
+      Tensor own = layer.weights().find(role);
+      if (own == null) {
+        continue;
+      }
+      try (TensorArena scratch = backend.arena()) {
+        Tensor less = scratch.allocate(DType.F32, own.rows(), own.columns());
+        backend.mix(List.of(new TensorMix(less, new double[] {1 / growth}, List.of(own))));
+        layer.use(role, own.dtype(), less);
+      }
+    }
+  }
+
+  /** How much longer the stream's vectors become between the two, mean over tokens. */
+  private double growth() {
+    double sum = 0;
+    long tokens = 0;
+    for (FitBlocks.Block block : blocks.list()) {
+      if (block.seen()) {
+        for (float growth : streams.growth(block)) {
+          sum += growth;
+          tokens++;
+        }
+      }
+    }
+    return sum / tokens;
+  }
+
+  private double error(double growth) {
+    double left = 0;
+    double before = 0;
+    for (FitBlocks.Block block : blocks.list()) {
+      if (!block.seen()) {
+        left += streams.lack(growth, block);
+        before += streams.lack(1, block);
+      }
+    }
+    return before > 0 ? left / before : 1;
+  }
+}

@@ -1,0 +1,53 @@
+package dev.laco.fit;
+
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.CheckpointLayers;
+import dev.laco.transformer.LayerWeights;
+
+/** The original on its way over the fit text, layer by layer. */
+final class Original {
+  private final CausalLm model;
+  private final CheckpointLayers layers;
+  private final FitBlocks blocks;
+  private final Streams streams;
+
+  Original(CausalLm model, CheckpointLayers layers, FitBlocks blocks, Streams streams) {
+    this.model = model;
+    this.layers = layers;
+    this.blocks = blocks;
+    this.streams = streams;
+  }
+
+  int depth() {
+    return layers.depth();
+  }
+
+  /** Its stream becomes the token embeddings. */
+  void embed() {
+    blocks.list().forEach(block -> model.embed(block.batch(), streams.dense(block)));
+  }
+
+  /** Runs the whole layers {@code from} to {@code to}, exclusive. */
+  void run(int from, int to) {
+    for (int index = from; index < to; index++) {
+      attention(index);
+      feedForward(index);
+    }
+  }
+
+  void attention(int index) {
+    LayerWeights weights = layer(index);
+    int window = layers.slidingWindow(index);
+    blocks.list().forEach(block -> streams.attention(weights, window, streams.dense(block), block));
+  }
+
+  void feedForward(int index) {
+    LayerWeights weights = layer(index);
+    blocks.list().forEach(block -> streams.feedForward(weights, streams.dense(block)));
+  }
+
+  /** One of its layers; valid until the next is asked for. */
+  LayerWeights layer(int index) {
+    return layers.layer(index, blocks.largest());
+  }
+}
