@@ -27,6 +27,7 @@ import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.report.PruneReport;
 import dev.laco.scoring.LayerInfluence;
+import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
@@ -129,7 +130,7 @@ final class CompareRun {
 
   void run() {
     PackedSequences sequences = PackedSequences.of(command.texts.calibration(model).sequences());
-    SweepOptions sweep = SweepOptions.of(SearchOptions.CANDIDATES).withLanguage();
+    SweepOptions sweep = SweepOptions.of(SearchOptions.CANDIDATES).with(Objective.NLL);
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
       console.line("device", "%s", choice.describe());
@@ -166,7 +167,7 @@ final class CompareRun {
   /** Empty where a strategy cannot leave so few layers; that is said. */
   private Optional<Row> row(Strategy strategy, Bench bench) {
     long start = System.nanoTime();
-    List<SearchResult.Finalist> finalists;
+    List<CollapsePlan> finalists;
     try (ProgressLine progress = console.progress(strategy.toString())) {
       finalists =
           finalists(
@@ -175,25 +176,28 @@ final class CompareRun {
       console.warning(strategy + ": " + e.getMessage());
       return Optional.empty();
     }
-    SearchResult.Finalist found = finalists.getFirst();
+    CollapsePlan plan = finalists.getFirst();
     try (MemoryArena memory = new MemoryArena();
         PlannedLayers layers =
             new PlannedLayers(
-                bench.backend(), model.config(), bench.weights(), found.plan(), dtype -> dtype)) {
+                bench.backend(), model.config(), bench.weights(), plan, dtype -> dtype)) {
       if (strategy.fit != null && fitText != null) {
         FitRun.Outcome fitted =
             new FitRun(console, model, bench.backend(), bench.weights())
                 .run(finalists, strategy.fit, fitText, memory);
-        found =
-            fitted.finalist(bench.backend(), model.config(), bench.weights(), bench.sequences());
+        plan = fitted.planWithTensors();
         layers.use(fitted.plan(), fitted.tensors());
       }
       double seconds = PruneRun.seconds(start);
+      Score score =
+          ModelScore.of(
+              CausalLm.of(bench.backend(), model.config(), bench.weights()),
+              layers.model(),
+              bench.sequences());
       Perplexity perplexity =
           evaluation.measure(console, "perplexity, " + strategy, layers.model());
       LastWord words = lastWord("last words, " + strategy, layers.model());
-      return Optional.of(
-          new Row(strategy, found.plan(), found.score(), perplexity, words, seconds));
+      return Optional.of(new Row(strategy, plan, score, perplexity, words, seconds));
     }
   }
 
@@ -224,13 +228,10 @@ final class CompareRun {
             Locale.ROOT, "%.1f ± %.1f %%", 100 * words.accuracy(), 100 * words.standardError());
   }
 
-  /** What a strategy finds, best first; scored here where it does not score itself. */
-  private List<SearchResult.Finalist> finalists(
-      Strategy strategy, Bench bench, TrialListener listener) {
+  /** What a strategy finds, best first. */
+  private List<CollapsePlan> finalists(Strategy strategy, Bench bench, TrialListener listener) {
     if (strategy.compareTo(Strategy.MERGE) > 0) {
-      CollapsePlan plan = plan(strategy, bench, listener);
-      return List.of(
-          new SearchResult.Finalist(plan, bench.scorer().score(List.of(plan)).getFirst()));
+      return List.of(plan(strategy, bench, listener));
     }
     SearchResult result = ownSearch;
     if (result == null) {
@@ -239,7 +240,7 @@ final class CompareRun {
       result = chosen.search().run(bench.source(), bench.scorer(), listener);
       ownSearch = result;
     }
-    return result.finalists();
+    return result.plans();
   }
 
   private CollapsePlan plan(Strategy strategy, Bench bench, TrialListener listener) {

@@ -4,20 +4,15 @@ import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
-import dev.laco.collapse.SearchResult;
 import dev.laco.eval.Perplexity;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
-import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
-import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.report.FitReport;
-import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.text.FitText;
 import dev.laco.text.TextWindows;
-import dev.laco.transformer.CausalLm;
 import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
@@ -33,6 +28,9 @@ final class FitRun {
   private static final int CONTENDERS = 4;
 
   private static final int CHOICE_TOKENS = 16_384;
+
+  /** Other strengths of regularisation that are tried on the best of them. */
+  private static final List<Double> STRENGTHS = List.of(0.3, 3.0);
 
   private final Console console;
   private final OpenModel model;
@@ -52,18 +50,11 @@ final class FitRun {
    * @param tensors none where no fit did better than the search's own model
    */
   record Outcome(CollapsePlan plan, NewWeights tensors, FitReport report) {
-    /** The model as a result of the search, scored as it is. */
-    SearchResult.Finalist finalist(
-        Backend backend, ModelConfig config, TensorSource weights, PackedSequences calibration) {
-      try (PlannedLayers layers =
-          new PlannedLayers(backend, config, weights, plan, dtype -> dtype)) {
-        layers.use(plan, tensors);
-        return new SearchResult.Finalist(
-            tensors.isEmpty()
-                ? plan
-                : plan.withTensors(new PlanTensors(tensors).named(PlanTensors.FILE)),
-            ModelScore.of(CausalLm.of(backend, config, weights), layers.model(), calibration));
-      }
+    /** The plan, naming its new tensors. */
+    CollapsePlan planWithTensors() {
+      return tensors.isEmpty()
+          ? plan
+          : plan.withTensors(new PlanTensors(tensors).named(PlanTensors.FILE));
     }
   }
 
@@ -73,53 +64,78 @@ final class FitRun {
    * @param finalists of the search, best first
    * @param memory owner of the new tensors
    */
-  Outcome run(
-      List<SearchResult.Finalist> finalists, FitRule rule, FitText text, MemoryArena memory) {
+  Outcome run(List<CollapsePlan> finalists, FitRule rule, FitText text, MemoryArena memory) {
     List<FitReport.Contender> contenders = new ArrayList<>();
-    CollapsePlan own = finalists.getFirst().plan();
+    CollapsePlan own = finalists.getFirst();
     contenders.add(contender(own, false, nll(own, NewWeights.NONE, text)));
     Set<CollapsePlan> skeletons = new LinkedHashSet<>();
-    finalists.forEach(finalist -> skeletons.add(finalist.plan().skeleton()));
-    List<CollapsePlan> fitted = skeletons.stream().limit(CONTENDERS).toList();
-    CollapsePlan best = fitted.getFirst();
-    double least = Double.POSITIVE_INFINITY;
+    finalists.forEach(finalist -> skeletons.add(finalist.skeleton()));
+    List<CollapsePlan> fitted = contenders(List.copyOf(skeletons));
+    Choice best = new Choice(fitted.getFirst(), 1, Double.POSITIVE_INFINITY);
     try (CarryOver quick = carryOver(text.limit(CHOICE_TOKENS));
         ProgressLine progress = console.progress("fit, choice")) {
-      for (int i = 0; i < fitted.size(); i++) {
-        CollapsePlan plan = fitted.get(i);
-        int before = i;
-        try (MemoryArena scratch = new MemoryArena()) {
-          CarryOver.Result result =
-              quick.fit(
-                  plan,
-                  rule,
-                  false,
-                  in(scratch),
-                  (done, total) -> progress.update(before * total + done, fitted.size() * total));
-          double nll = nll(plan, result.tensors(), text);
-          backend.release(List.copyOf(result.tensors().tensors().values()));
-          contenders.add(contender(plan, true, nll));
-          if (nll < least) {
-            least = nll;
-            best = plan;
-          }
-        }
+      int total = fitted.size() + STRENGTHS.size();
+      int done = 0;
+      for (CollapsePlan plan : fitted) {
+        Choice choice = attempt(quick, plan, rule, 1, text);
+        contenders.add(contender(plan, true, choice.nll));
+        best = best.or(choice);
+        progress.update(++done, total);
+      }
+      for (double strength : STRENGTHS) {
+        best = best.or(attempt(quick, best.plan, rule, strength, text));
+        progress.update(++done, total);
       }
     }
-    if (!(least < contenders.getFirst().meanNll())) {
+    if (!(best.nll < contenders.getFirst().meanNll())) {
       return new Outcome(
           own,
           NewWeights.NONE,
-          new FitReport(rule, text.name(), 0, contenders, List.of(), List.of()));
+          new FitReport(rule, text.name(), 0, best.strength, contenders, List.of(), List.of()));
     }
     try (CarryOver carryOver = carryOver(text);
         ProgressLine progress = console.progress("fit")) {
-      CarryOver.Result result = carryOver.fit(best, rule, true, in(memory), progress::update);
+      CarryOver.Result result =
+          carryOver.fit(best.plan, rule, best.strength, true, in(memory), progress::update);
       return new Outcome(
-          best,
+          best.plan,
           result.tensors(),
           new FitReport(
-              rule, text.name(), text.tokens(), contenders, result.fitted(), result.curve()));
+              rule,
+              text.name(),
+              text.tokens(),
+              best.strength,
+              contenders,
+              result.fitted(),
+              result.curve()));
+    }
+  }
+
+  /** The first of them and the last two, which are of another kind: layers removed in one piece. */
+  private static List<CollapsePlan> contenders(List<CollapsePlan> skeletons) {
+    if (skeletons.size() <= CONTENDERS) {
+      return skeletons;
+    }
+    List<CollapsePlan> some = new ArrayList<>(skeletons.subList(0, CONTENDERS - 2));
+    some.addAll(skeletons.subList(skeletons.size() - 2, skeletons.size()));
+    return some;
+  }
+
+  /** A model fitted on few tokens, and how well it predicts what no fit has seen. */
+  private record Choice(CollapsePlan plan, double strength, double nll) {
+    Choice or(Choice other) {
+      return other.nll < nll ? other : this;
+    }
+  }
+
+  private Choice attempt(
+      CarryOver quick, CollapsePlan plan, FitRule rule, double strength, FitText text) {
+    try (MemoryArena scratch = new MemoryArena()) {
+      CarryOver.Result result =
+          quick.fit(plan, rule, strength, false, in(scratch), (done, total) -> {});
+      double nll = nll(plan, result.tensors(), text);
+      backend.release(List.copyOf(result.tensors().tensors().values()));
+      return new Choice(plan, strength, nll);
     }
   }
 

@@ -8,6 +8,7 @@ import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Work;
 import dev.laco.eval.Perplexity;
@@ -19,6 +20,7 @@ import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.FitReport;
 import dev.laco.report.PruneReport;
+import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.PassCost;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.scoring.SweepOptions;
@@ -106,13 +108,16 @@ final class PruneRun {
           fitText == null || search.fit() == null || result.plan().isIdentity()
               ? null
               : new FitRun(console, model, backend, weights)
-                  .run(result.finalists(), search.fit(), fitText, newMemory);
+                  .run(result.plans(), search.fit(), fitText, newMemory);
       PlanTensors newTensors = new PlanTensors(fitted == null ? NewWeights.NONE : fitted.tensors());
-      if (fitted != null) {
+      CollapsePlan plan = fitted == null ? result.plan() : fitted.planWithTensors();
+      if (fitted != null || (search.objective().needsLanguage() && !plan.isIdentity())) {
+        // The one that is written, with all that can be said of it.
+        Score score = score(backend, weights, plan, newTensors.weights(), sequences);
         result =
             new SearchResult(
                 result.threshold(),
-                List.of(fitted.finalist(backend, model.config(), weights, sequences)),
+                List.of(new SearchResult.Finalist(plan, score)),
                 result.trials());
       }
       SearchResult kept = result;
@@ -160,6 +165,20 @@ final class PruneRun {
     }
   }
 
+  private Score score(
+      Backend backend,
+      TensorSource weights,
+      CollapsePlan plan,
+      NewWeights newWeights,
+      PackedSequences sequences) {
+    try (PlannedLayers layers =
+        new PlannedLayers(backend, model.config(), weights, plan, dtype -> dtype)) {
+      layers.use(plan, newWeights);
+      CausalLm original = CausalLm.of(backend, model.config(), weights);
+      return ModelScore.of(original, layers.model(), sequences);
+    }
+  }
+
   /**
    * Null where nothing is fitted: the rule is none that does, or it was not asked for and there is
    * no text for this model.
@@ -201,7 +220,7 @@ final class PruneRun {
       long most = MemoryPlan.forBuffers(backend, model.checkpoint(), memory.bytes(), merged);
       bounded = wanted.withBytes(Math.max(0, most - scratchBytes(merged)));
     }
-    return search.objective().needsLanguage() ? bounded.withLanguage() : bounded;
+    return bounded.with(search.objective());
   }
 
   private MemoryPlan memory(

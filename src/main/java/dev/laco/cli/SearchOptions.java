@@ -33,6 +33,10 @@ final class SearchOptions {
   static final int CANDIDATES = 32;
 
   private static final int DEFAULT_MERGE_LAYERS = 4;
+
+  /** Merges of two lead to larger ones, and every step is a choice. */
+  private static final int SPAN_MERGE_LAYERS = 2;
+
   private static final int DEFAULT_INTERVAL = 2;
 
   @ArgGroup @Nullable Goal goal;
@@ -73,7 +77,8 @@ final class SearchOptions {
       names = "--merge-layers",
       paramLabel = "C",
       description =
-          "Layers merged at once, base included. Default: 4, or the depth if that is less.")
+          "Layers merged at once, base included. Default: of the paper's loop 4, or the depth if that is"
+              + " less; of other searches 2.")
   @Nullable Integer mergeLayers;
 
   @Option(
@@ -279,13 +284,14 @@ final class SearchOptions {
     FitRule fit = ruleName.equals(MergeRule.AUTO) ? FitRule.REPAIR : FitRule.named(ruleName);
     SpanSettings settings =
         new SpanSettings(
-            mergeLayers(depth),
+            mergeLayers != null ? mergeLayers : SPAN_MERGE_LAYERS,
             lowest(depth),
             highest(depth),
             rules(ruleName, fit),
             norms,
             goodness,
-            how == Strategy.GREEDY ? 1 : SpanSettings.beamWidth(depth, depth - target));
+            how == Strategy.GREEDY ? 1 : SpanSettings.beamWidth(depth, depth - target),
+            fit != null);
     settings.check(depth);
     ObjectNode json = JsonNodeFactory.instance.objectNode();
     json.put("mergeLayers", settings.mergeLayers());

@@ -39,8 +39,15 @@ public enum Objective {
     }
     return switch (this) {
       case COSINE -> score.mean();
-      case KL -> language == null ? Double.NaN : -language.kl();
+      case KL -> language == null ? Double.NaN : -requireKl(language);
       case NLL -> language == null ? Double.NaN : -language.nll();
     };
+  }
+
+  private static double requireKl(Score.Language language) {
+    if (language.kl() == null) {
+      throw new IllegalStateException("a score without divergence");
+    }
+    return language.kl();
   }
 }

@@ -19,9 +19,10 @@ public record Score(List<Double> similarities, @Nullable Language language) {
    * The model as a language model, on the calibration tokens.
    *
    * @param nll mean negative log-likelihood of the next token, nats
-   * @param kl mean Kullback-Leibler divergence of its distribution from the original's, nats
+   * @param kl mean Kullback-Leibler divergence of its distribution from the original's, nats; null
+   *     where it was not asked for: it costs another two products with the head
    */
-  public record Language(double nll, double kl) {}
+  public record Language(double nll, @Nullable Double kl) {}
 
   public Score {
     similarities = List.copyOf(similarities);

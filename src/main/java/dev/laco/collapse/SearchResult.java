@@ -29,6 +29,11 @@ public record SearchResult(
     }
   }
 
+  /** The models found, best first. */
+  public List<CollapsePlan> plans() {
+    return finalists.stream().map(Finalist::plan).toList();
+  }
+
   /** The chosen model. */
   public CollapsePlan plan() {
     return finalists.getFirst().plan();

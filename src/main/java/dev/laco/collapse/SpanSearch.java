@@ -3,6 +3,7 @@ package dev.laco.collapse;
 import dev.laco.UsageException;
 import dev.laco.collapse.SearchResult.Finalist;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Comparator;
 import java.util.HashSet;
 import java.util.List;
@@ -21,6 +22,9 @@ import org.jspecify.annotations.Nullable;
 public final class SpanSearch {
   /** How many models of the depth asked for a search hands on. */
   private static final int FINALISTS = 8;
+
+  /** Where blocks are removed, too, the last of them are the best of these. */
+  private static final int BLOCKS = 2;
 
   private final SpanSettings settings;
   private final CollapsePlan original;
@@ -105,7 +109,19 @@ public final class SpanSearch {
         listener.onBest(closest.plan(), closest.score());
       }
     }
+    if (settings.blocks() && !spent.getAsBoolean()) {
+      removeBlocks(root, depth - target, listener);
+    }
     return result(target);
+  }
+
+  /** Every removal of that many layers in one piece: what fits after a search may like best. */
+  private void removeBlocks(State root, int removed, TrialListener listener) {
+    List<Merge> merges = new ArrayList<>();
+    for (int base = settings.lowest(); base + removed < settings.highest(); base++) {
+      merges.add(new Merge(base, removed, MergeRule.DROP));
+    }
+    score(Collections.nCopies(merges.size(), root), merges, listener);
   }
 
   private List<State> best(int depth, int count) {
@@ -125,15 +141,26 @@ public final class SpanSearch {
   private void expand(List<State> beam, int target, TrialListener listener) {
     List<State> parents = new ArrayList<>();
     List<Merge> merges = new ArrayList<>();
-    List<CollapsePlan> plans = new ArrayList<>();
     for (State parent : beam) {
       for (Merge merge : merges(parent.plan(), target)) {
-        CollapsePlan plan = apply(merge, parent.plan());
-        if (seen.add(plan)) {
-          parents.add(parent);
-          merges.add(merge);
-          plans.add(plan);
-        }
+        parents.add(parent);
+        merges.add(merge);
+      }
+    }
+    score(parents, merges, listener);
+  }
+
+  /** Scores the models that merges lead to, of each parent its own, but for those seen before. */
+  private void score(List<State> allParents, List<Merge> allMerges, TrialListener listener) {
+    List<State> parents = new ArrayList<>();
+    List<Merge> merges = new ArrayList<>();
+    List<CollapsePlan> plans = new ArrayList<>();
+    for (int i = 0; i < allMerges.size(); i++) {
+      CollapsePlan plan = apply(allMerges.get(i), allParents.get(i).plan());
+      if (seen.add(plan)) {
+        parents.add(allParents.get(i));
+        merges.add(allMerges.get(i));
+        plans.add(plan);
       }
     }
     List<Score> scores = scorer.score(plans);
@@ -191,9 +218,17 @@ public final class SpanSearch {
       return new SearchResult(
           null, List.of(new Finalist(filled, scorer.score(List.of(filled)).getFirst())), trials);
     }
-    List<Finalist> finalists =
-        best(target, FINALISTS).stream().map(s -> new Finalist(s.plan(), s.score())).toList();
-    return new SearchResult(null, finalists, trials);
+    List<State> finalists =
+        new ArrayList<>(best(target, settings.blocks() ? FINALISTS - BLOCKS : FINALISTS));
+    found.get(target).stream()
+        .filter(
+            state -> settings.blocks() && state.merge().followers() == original.depth() - target)
+        .sorted(bestFirst)
+        .filter(state -> !finalists.contains(state))
+        .limit(BLOCKS)
+        .forEach(finalists::add);
+    return new SearchResult(
+        null, finalists.stream().map(s -> new Finalist(s.plan(), s.score())).toList(), trials);
   }
 
   /**

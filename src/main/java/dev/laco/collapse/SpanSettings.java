@@ -13,6 +13,7 @@ import org.jspecify.annotations.Nullable;
  * @param rules how a span may be merged, in the order that decides ties
  * @param norms what a merge does with norms and biases; null for each rule's own default
  * @param beamWidth models that are kept at every depth; 1 is greedy
+ * @param blocks whether all layers in one piece are removed for comparison, too
  */
 public record SpanSettings(
     int mergeLayers,
@@ -21,7 +22,20 @@ public record SpanSettings(
     List<MergeRule> rules,
     @Nullable NormsPolicy norms,
     Objective objective,
-    int beamWidth) {
+    int beamWidth,
+    boolean blocks) {
+
+  /** Settings of merges of so many layers only. */
+  public SpanSettings(
+      int mergeLayers,
+      int lowest,
+      int highest,
+      List<MergeRule> rules,
+      @Nullable NormsPolicy norms,
+      Objective objective,
+      int beamWidth) {
+    this(mergeLayers, lowest, highest, rules, norms, objective, beamWidth, false);
+  }
 
   public SpanSettings {
     rules = List.copyOf(rules);

@@ -31,8 +31,27 @@ import org.jspecify.annotations.Nullable;
  * original has at the same place, on the inputs that they really get.
  */
 public final class CarryOver implements AutoCloseable {
-  private static final List<Double> LAMBDAS = List.of(0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0);
+  /**
+   * Regularisation, by what is fitted, where there are {@link #TOKENS} tokens; with the square root
+   * of more it falls. Measured: docs/method.md.
+   *
+   * @param inputs of maps that align inputs
+   * @param output of output projections
+   * @param gap of down projections before a gap
+   * @param later of those behind
+   */
+  record Lambdas(double inputs, double output, double gap, double later) {
+    private static final double TOKENS = 16_384;
 
+    static final Lambdas DEFAULT = new Lambdas(0.1, 0.3, 0.1, 1);
+
+    Lambdas scaled(double factor, int tokens) {
+      double by = factor * Math.sqrt(TOKENS / tokens);
+      return new Lambdas(by * inputs, by * output, by * gap, by * later);
+    }
+  }
+
+  private final Lambdas base;
   private final Backend backend;
   private final ModelConfig config;
   private final TensorSource source;
@@ -49,6 +68,16 @@ public final class CarryOver implements AutoCloseable {
   /** Buffers for a text; {@link #fit} uses them for any number of plans. */
   public CarryOver(
       Backend backend, ModelConfig config, TensorSource source, List<FitText.Window> windows) {
+    this(backend, config, source, windows, Lambdas.DEFAULT);
+  }
+
+  CarryOver(
+      Backend backend,
+      ModelConfig config,
+      TensorSource source,
+      List<FitText.Window> windows,
+      Lambdas lambdas) {
+    this.base = lambdas;
     this.backend = backend;
     this.config = config;
     this.source = source;
@@ -58,7 +87,7 @@ public final class CarryOver implements AutoCloseable {
     streams = new Streams(backend, config, blocks.tokens(), blocks.largest());
     original = new Original(model, originals, blocks, streams);
     int width = config.hiddenSize();
-    ridge = new Ridge(backend, mostInputs(config), width, LAMBDAS);
+    ridge = new Ridge(backend, mostInputs(config), width);
     arena = backend.arena();
     identity = arena.allocate(DType.F32, width, width);
     float[] row = new float[width];
@@ -134,6 +163,7 @@ public final class CarryOver implements AutoCloseable {
   /**
    * Fits a plan's layers.
    *
+   * @param strength factor on all regularisation, 1 for the usual
    * @param withHeldOut whether what was held out to choose lambda counts in the end; not where
    *     fitted models are then compared on it
    * @param memory owner of the new tensors
@@ -141,9 +171,11 @@ public final class CarryOver implements AutoCloseable {
   public Result fit(
       CollapsePlan plan,
       FitRule rule,
+      double strength,
       boolean withHeldOut,
       SegmentAllocator memory,
       Progress progress) {
+    Lambdas lambdas = base.scaled(strength, blocks.tokens());
     List<Fitted> fitted = new ArrayList<>();
     List<Learned> curve = new ArrayList<>();
     NewWeights tensors = NewWeights.NONE;
@@ -175,6 +207,7 @@ public final class CarryOver implements AutoCloseable {
                 backend, config, index, () -> layers.layer(current, blocks.largest()), memory);
         new Step(
                 rule,
+                lambdas,
                 withHeldOut,
                 layer,
                 layers.slidingWindow(index),
@@ -197,6 +230,7 @@ public final class CarryOver implements AutoCloseable {
   /** What one layer of the pruned model becomes. */
   private final class Step {
     private final FitRule rule;
+    private final Lambdas lambdas;
     private final boolean withHeldOut;
     private final NewLayer layer;
     private final int window;
@@ -214,6 +248,7 @@ public final class CarryOver implements AutoCloseable {
      */
     Step(
         FitRule rule,
+        Lambdas lambdas,
         boolean withHeldOut,
         NewLayer layer,
         int window,
@@ -224,6 +259,7 @@ public final class CarryOver implements AutoCloseable {
         List<Fitted> fitted,
         List<Learned> curve) {
       this.rule = rule;
+      this.lambdas = lambdas;
       this.withHeldOut = withHeldOut;
       this.layer = layer;
       this.window = window;
@@ -281,7 +317,7 @@ public final class CarryOver implements AutoCloseable {
           TensorArena scratch = backend.arena()) {
         gatherInputs(moments);
         gatherDifference(moments, 0);
-        Ridge.Solution solution = ridge.solve(moments, 0, withHeldOut);
+        Ridge.Solution solution = ridge.solve(moments, 0, lambdas.inputs, withHeldOut);
         report(LayerRole.INPUT_NORM, solution);
         Tensor norm = layer.weights().get(LayerRole.INPUT_NORM);
         Tensor map = map(solution.change(), norm, scratch);
@@ -298,7 +334,7 @@ public final class CarryOver implements AutoCloseable {
           TensorArena scratch = backend.arena()) {
         gatherInputs(moments);
         gatherDifference(moments, 0);
-        Ridge.Solution solution = ridge.solve(moments, 0, withHeldOut);
+        Ridge.Solution solution = ridge.solve(moments, 0, lambdas.inputs, withHeldOut);
         report(LayerRole.POST_ATTENTION_NORM, solution);
         Tensor norm = layer.weights().get(LayerRole.POST_ATTENTION_NORM);
         Tensor map = map(solution.change(), norm, scratch);
@@ -331,7 +367,7 @@ public final class CarryOver implements AutoCloseable {
           Tensor heads = streams.heads(before, window, block);
           moments.add(heads, streams.lackAfterOutput(heads, block), !block.seen());
         }
-        change(LayerRole.OUTPUT, ridge.solve(moments, 0, withHeldOut));
+        change(LayerRole.OUTPUT, ridge.solve(moments, 0, lambdas.output, withHeldOut));
       }
     }
 
@@ -346,7 +382,8 @@ public final class CarryOver implements AutoCloseable {
               moments.add(channels, lack, !block.seen());
             };
         blocks.list().forEach(gather);
-        Ridge.Solution solution = ridge.solve(moments, 0, withHeldOut);
+        Ridge.Solution solution =
+            ridge.solve(moments, 0, end > base + 1 ? lambdas.gap : lambdas.later, withHeldOut);
         change(LayerRole.DOWN, solution);
         learn(moments, solution, gather);
       }
@@ -366,7 +403,7 @@ public final class CarryOver implements AutoCloseable {
               moments.add(said, streams.lackAfterOutput(said, block), !block.seen());
             };
         blocks.list().forEach(gather);
-        Ridge.Solution solution = ridge.solve(moments, 0, withHeldOut);
+        Ridge.Solution solution = ridge.solve(moments, 0, lambdas.inputs, withHeldOut);
         report(LayerRole.DOWN, solution);
         Tensor bias = before.find(LayerRole.DOWN_BIAS);
         if (bias != null) {
@@ -441,7 +478,7 @@ public final class CarryOver implements AutoCloseable {
             Ridge.@Nullable Solution solution = null;
             if (rule.align() && (i > 0 || changed)) {
               gatherDifference(moments, i);
-              solution = ridge.solve(moments, i, withHeldOut);
+              solution = ridge.solve(moments, i, lambdas.inputs, withHeldOut);
               report(LayerRole.POST_ATTENTION_NORM, solution);
             }
             Tensor norm = originals.layer(base + i, 1).get(LayerRole.POST_ATTENTION_NORM);

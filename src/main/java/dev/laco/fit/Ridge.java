@@ -8,7 +8,6 @@ import dev.laco.linalg.Cholesky;
 import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -19,11 +18,7 @@ import org.jspecify.annotations.Nullable;
  * them about as well carry further.
  */
 final class Ridge implements AutoCloseable {
-  /** This share of what the best lambda gains is as good. */
-  private static final double AS_GOOD = 0.95;
-
   private final Backend backend;
-  private final List<Double> lambdas;
   private final MemoryArena host = new MemoryArena();
   private final TensorArena arena;
   private final MemorySegment matrix;
@@ -31,14 +26,9 @@ final class Ridge implements AutoCloseable {
   private final Tensor change;
   private final Tensor product;
 
-  /**
-   * Room for problems of at most so many inputs and outputs.
-   *
-   * @param lambdas to choose from, ascending
-   */
-  Ridge(Backend backend, long inputs, long outputs, List<Double> lambdas) {
+  /** Room for problems of at most so many inputs and outputs. */
+  Ridge(Backend backend, long inputs, long outputs) {
     this.backend = backend;
-    this.lambdas = List.copyOf(lambdas);
     matrix = host.allocate(inputs * inputs * Double.BYTES);
     right = host.allocate(inputs * outputs * Double.BYTES);
     arena = backend.arena();
@@ -55,36 +45,30 @@ final class Ridge implements AutoCloseable {
    * What a fit came to.
    *
    * @param change {@code D}, f32, valid until the next solve
-   * @param lambda the one that was chosen
    * @param error squared error that is left on documents held out, relative to that without the
    *     change; may exceed 1
    */
   record Solution(Tensor change, double lambda, double error) {}
 
   /**
-   * Solves for one target, lambda chosen.
+   * Solves for one target.
    *
-   * @param withHeldOut whether what was held out counts, once lambda is chosen
+   * @param withHeldOut whether what was held out counts in the change; never in its error
    */
-  Solution solve(Moments moments, int target, boolean withHeldOut) {
-    double[] errors = new double[lambdas.size()];
-    double least = Double.POSITIVE_INFINITY;
+  Solution solve(Moments moments, int target, double lambda, boolean withHeldOut) {
     Tensor out = shaped(change, moments);
-    for (int i = 0; i < errors.length; i++) {
-      errors[i] = error(moments, target, lambdas.get(i));
-      least = Math.min(least, errors[i]);
+    double error = error(moments, target, lambda);
+    if (withHeldOut) {
+      load(moments.gram(), null, matrix);
+      load(moments.target(target).cross(), null, right);
+      solve(moments, lambda);
     }
-    int chosen = errors.length - 1;
-    while (chosen > 0 && !(1 - errors[chosen] >= AS_GOOD * (1 - least))) {
-      chosen--;
-    }
-    solve(moments, target, lambdas.get(chosen), !withHeldOut);
-    return new Solution(out, lambdas.get(chosen), errors[chosen]);
+    return new Solution(out, lambda, error);
   }
 
   /** What is left on what was held out, {@link Solution#error}, of a fit without it. */
   double error(Moments moments, int target, double lambda) {
-    solve(moments, target, lambda, true);
+    solve(moments, target, lambda);
     return error(moments, target, shaped(change, moments));
   }
 
@@ -119,12 +103,15 @@ final class Ridge implements AutoCloseable {
     return energy > 0 ? sum / energy : 1;
   }
 
-  /** Leaves the change for one lambda on the device. */
-  private void solve(Moments moments, int target, double lambda, boolean withoutHeldOut) {
+  private void solve(Moments moments, int target, double lambda) {
+    load(moments.gram(), moments.heldOutGram(), matrix);
+    load(moments.target(target).cross(), moments.target(target).heldOut(), right);
+    solve(moments, lambda);
+  }
+
+  /** Leaves the change on the device. */
+  private void solve(Moments moments, double lambda) {
     long inputs = moments.inputs();
-    Moments.Target of = moments.target(target);
-    load(moments.gram(), withoutHeldOut ? moments.heldOutGram() : null, matrix);
-    load(of.cross(), withoutHeldOut ? of.heldOut() : null, right);
     double trace = 0;
     for (long i = 0; i < inputs; i++) {
       trace += matrix.getAtIndex(ValueLayout.JAVA_DOUBLE, i * (inputs + 1));

@@ -13,6 +13,7 @@ import java.util.Locale;
  *
  * @param text what they were fitted on
  * @param tokens of it; 0 where the model was better without
+ * @param strength factor on all regularisation that was best on documents held out
  * @param contenders models that were compared on documents held out
  * @param fitted every matrix
  * @param curve what ever more of the text was worth
@@ -21,6 +22,7 @@ public record FitReport(
     FitRule rule,
     String text,
     int tokens,
+    double strength,
     List<Contender> contenders,
     List<CarryOver.Fitted> fitted,
     List<CarryOver.Learned> curve) {
@@ -48,6 +50,7 @@ public record FitReport(
     json.put("rule", rule.optionValue());
     json.put("text", text);
     json.put("tokens", tokens);
+    json.put("strength", strength);
     ArrayNode compared = json.putArray("contenders");
     for (Contender contender : contenders) {
       ObjectNode one = compared.addObject();

@@ -108,7 +108,9 @@ public record PruneReport(
     Score.Language language = score.language();
     if (language != null) {
       json.put(nll, language.nll());
-      json.put(kl, language.kl());
+      if (language.kl() != null) {
+        json.put(kl, language.kl());
+      }
     }
   }
 

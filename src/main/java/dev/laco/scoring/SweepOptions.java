@@ -1,14 +1,16 @@
 package dev.laco.scoring;
 
+import dev.laco.collapse.Objective;
+
 /**
  * How a {@link SweepScorer} works.
  *
  * @param candidates at most so many plans are carried through one pass, at least 1
  * @param bytes what buffers may take; what one candidate needs is taken in any case
- * @param language whether scores tell of next tokens, too
+ * @param objective what scores must tell of
  * @param passCost see {@link dev.laco.collapse.Scorer#passCost}
  */
-public record SweepOptions(int candidates, long bytes, boolean language, double passCost) {
+public record SweepOptions(int candidates, long bytes, Objective objective, double passCost) {
   public SweepOptions {
     if (candidates < 1 || bytes < 0) {
       throw new IllegalArgumentException(candidates + " candidates in " + bytes + " bytes");
@@ -17,21 +19,21 @@ public record SweepOptions(int candidates, long bytes, boolean language, double 
 
   /** So many candidates of similarity alone, with all the buffers that they want. */
   public static SweepOptions of(int candidates) {
-    return new SweepOptions(candidates, Long.MAX_VALUE, false, 0);
+    return new SweepOptions(candidates, Long.MAX_VALUE, Objective.COSINE, 0);
   }
 
   /** The same with buffers of at most so many bytes. */
   public SweepOptions withBytes(long most) {
-    return new SweepOptions(candidates, most, language, passCost);
+    return new SweepOptions(candidates, most, objective, passCost);
   }
 
-  /** The same with next tokens. */
-  public SweepOptions withLanguage() {
-    return new SweepOptions(candidates, bytes, true, passCost);
+  /** The same with what an objective needs. */
+  public SweepOptions with(Objective wanted) {
+    return new SweepOptions(candidates, bytes, wanted, passCost);
   }
 
   /** The same where a pass costs so much beside its candidates. */
   public SweepOptions withPassCost(double cost) {
-    return new SweepOptions(candidates, bytes, language, cost);
+    return new SweepOptions(candidates, bytes, objective, cost);
   }
 }

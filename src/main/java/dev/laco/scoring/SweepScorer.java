@@ -6,6 +6,7 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
+import dev.laco.collapse.Objective;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.Scorer;
 import dev.laco.collapse.Work;
@@ -29,9 +30,6 @@ import java.util.Set;
  * original layers ({@link Sweep}). All calibration sentences run as one packed batch.
  */
 public final class SweepScorer implements Scorer, AutoCloseable {
-  /** The likelihood of the tokens takes one, the divergence one for each side. */
-  private static final int HEAD_PRODUCTS = 3;
-
   private final Backend backend;
   private final CollapsePlan original;
   private final TensorArena arena;
@@ -43,7 +41,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
   private final WorkMeter meter;
   private final Sweep sweep;
   private final int candidates;
-  private final boolean language;
+  private final Objective objective;
   private final double passCost;
   private final double[] ofTokens;
 
@@ -62,7 +60,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
       PackedSequences calibration,
       SweepOptions options) {
     this.backend = backend;
-    language = options.language();
+    objective = options.objective();
     passCost = options.passCost();
     original = CollapsePlan.identity(planSource);
     long tokens = calibration.size();
@@ -75,7 +73,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     model = new CausalLm(backend, config, source, layers);
     batches = new RepeatedBatches(model, calibration, buffers.copies());
     cache = new PrefixCache(backend, original, buffers.cached(), tokens, config.hiddenSize());
-    meter = new WorkMeter(config, source, calibration, language ? HEAD_PRODUCTS : 0);
+    meter = new WorkMeter(config, source, calibration, headProducts(objective));
     ofTokens = new double[calibration.size()];
     reference = arena.allocate(DType.F32, tokens, config.hiddenSize());
     states = arena.allocate(DType.F32, candidates * tokens, config.hiddenSize());
@@ -148,9 +146,18 @@ public final class SweepScorer implements Scorer, AutoCloseable {
       List<Double> similarities =
           Arrays.stream(cosines, i * sentences, (i + 1) * sentences).boxed().toList();
       Tensor hidden = last.slice((long) i * batches.tokens(), (i + 1L) * batches.tokens());
-      scores.add(new Score(similarities, language ? language(hidden) : null));
+      scores.add(new Score(similarities, objective.needsLanguage() ? language(hidden) : null));
     }
     return scores;
+  }
+
+  /** The likelihood of the tokens takes one, the divergence one for each side. */
+  private static int headProducts(Objective objective) {
+    return switch (objective) {
+      case COSINE -> 0;
+      case NLL -> 1;
+      case KL -> 3;
+    };
   }
 
   /** What the last states of a candidate say of next tokens. */
@@ -161,6 +168,9 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     backend.logProbability(hidden, head, batch, ofTokens);
     int scored = batch.sequences().size() - batch.sequences().sequences();
     double nll = -Arrays.stream(ofTokens).sum() / scored;
+    if (objective != Objective.KL) {
+      return new Score.Language(nll, null);
+    }
     backend.klDivergence(hidden, reference, head, batch, ofTokens);
     return new Score.Language(nll, Arrays.stream(ofTokens).sum() / ofTokens.length);
   }

@@ -113,9 +113,9 @@ class CommandLineTest {
       --objective loss | --objective
       --objective nll --threshold 0.5 | --objective nll: the paper's loop goes by cosine
       --rule auto --search laco | --rule auto: the paper's loop has one rule
-      --highest 9 | --highest 9: expected --merge-layers, 4, to the model's depth, 8
-      --highest 3 --lowest 5 | --highest 3: expected
-      --lowest 5 | --lowest 5: expected 0 to --highest minus --merge-layers, 4
+      --highest 9 | --highest 9: expected --merge-layers, 2, to the model's depth, 8
+      --highest 3 --lowest 5 | --lowest 5: expected
+      --lowest 7 | --lowest 7: expected 0 to --highest minus --merge-layers, 6
       --lowest -1 | --lowest -1: expected 0 to
       --rule average | --rule average: expected rdsc, rdsc:LAMBDA
       --rule rdsc:NaN | --rule rdsc:NaN: expected

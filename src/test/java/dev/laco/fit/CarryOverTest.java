@@ -293,7 +293,7 @@ class CarryOverTest {
   private static CarryOver.Result fit(
       CarryOver carryOver, CollapsePlan plan, FitRule rule, MemoryArena memory) {
     return carryOver.fit(
-        plan, rule, true, (bytes, alignment) -> memory.allocate(bytes), (done, total) -> {});
+        plan, rule, 1, true, (bytes, alignment) -> memory.allocate(bytes), (done, total) -> {});
   }
 
   private FitText fixtureText(String name, Checkpoint model) throws IOException {

@@ -9,7 +9,6 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.model.DType;
-import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 
@@ -27,7 +26,7 @@ class RidgeTest {
     solve(
         map,
         0,
-        List.of(1e-9),
+        1e-9,
         solution -> {
           for (int i = 0; i < map.length; i++) {
             assertEquals(map[i], solution.values[i], 1e-4);
@@ -41,9 +40,8 @@ class RidgeTest {
     solve(
         new float[OUTPUTS * INPUTS],
         1,
-        List.of(1e-6, 1e4),
+        1e4,
         solution -> {
-          assertEquals(1e4, solution.lambda);
           for (float value : solution.values) {
             assertEquals(0, value, 1e-3);
           }
@@ -53,18 +51,18 @@ class RidgeTest {
   @Test
   void theErrorIsThatOnWhatWasHeldOut() {
     float[] map = normal(OUTPUTS * INPUTS);
-    solve(map, 0.1, List.of(1e-6), solution -> assertTrue(solution.error < 0.05));
+    solve(map, 0.1, 1e-6, solution -> assertTrue(solution.error < 0.05));
   }
 
-  private record Solved(float[] values, double lambda, double error) {}
+  private record Solved(float[] values, double error) {}
 
   private void solve(
-      float[] map, double noise, List<Double> lambdas, java.util.function.Consumer<Solved> check) {
+      float[] map, double noise, double lambda, java.util.function.Consumer<Solved> check) {
     try (Backend backend = new ReferenceBackend(Compute.F32);
         TensorArena arena = backend.arena();
         Moments moments = new Moments(backend, INPUTS, OUTPUTS, 1);
         // Larger than needed, as for the smaller of two problems.
-        Ridge ridge = new Ridge(backend, INPUTS + 2, OUTPUTS + 1, lambdas)) {
+        Ridge ridge = new Ridge(backend, INPUTS + 2, OUTPUTS + 1)) {
       for (int block = 0; block < 4; block++) {
         float[] a = normal(ROWS * INPUTS);
         float[] h = normal(ROWS * OUTPUTS);
@@ -84,10 +82,10 @@ class RidgeTest {
         moments.addFeatures(features, block == 3);
         moments.addTarget(0, features, target, block == 3);
       }
-      Ridge.Solution solution = ridge.solve(moments, 0, true);
+      Ridge.Solution solution = ridge.solve(moments, 0, lambda, true);
       float[] values = new float[map.length];
       backend.download(solution.change(), values);
-      check.accept(new Solved(values, solution.lambda(), solution.error()));
+      check.accept(new Solved(values, solution.error()));
     }
   }
 

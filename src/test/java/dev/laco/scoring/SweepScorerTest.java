@@ -90,7 +90,7 @@ final class SweepScorerTest {
   void scoresTellOfNextTokensWhereThatIsAskedFor() {
     CollapsePlan merged = original.fold(1, 1, MergeRule.parse("mean"), NormsPolicy.MERGE);
     try (Backend backend = new ReferenceBackend(Compute.F32);
-        SweepScorer scorer = scorer(backend, SweepOptions.of(2).withLanguage())) {
+        SweepScorer scorer = scorer(backend, SweepOptions.of(2).with(Objective.KL))) {
       List<Score> scores = scorer.score(List.of(merged, original, pruned()));
       for (Score score : scores) {
         assertTrue(Objective.NLL.value(score) < 0);
