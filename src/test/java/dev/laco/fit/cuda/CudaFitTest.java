@@ -157,7 +157,13 @@ class CudaFitTest {
             .fold(3, 2, MergeRule.DROP, NormsPolicy.BASE);
     try (CarryOver carryOver = new CarryOver(backend, model.config(), weights, text.windows())) {
       return carryOver
-          .fit(plan, rule, true, (bytes, alignment) -> memory.allocate(bytes), (done, total) -> {})
+          .fit(
+              plan,
+              rule,
+              1,
+              true,
+              (bytes, alignment) -> memory.allocate(bytes),
+              (done, total) -> {})
           .tensors();
     }
   }
