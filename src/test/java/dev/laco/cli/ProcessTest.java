@@ -155,6 +155,11 @@ class ProcessTest {
             calibration,
             "--target-layers",
             2,
+            // The first models are found soon, and the last ones late.
+            "--merge-layers",
+            2,
+            "--rule",
+            "drop",
             "--device",
             "reference",
             "--plan",

@@ -54,11 +54,15 @@ class StreamingTest {
   }
 
   @Test
-  void theTrainedModelReachesItsTargetAlike() {
-    assertStreamsAlike(Laco.STORYTELLER, "--target-layers", 12);
+  void aSearchAndAFitStreamAlike() {
+    JsonNode report =
+        assertStreamsAlike(
+            Laco.STORYTELLER, "--target-layers", 14, "--merge-layers", 2, "--fit-tokens", 2048);
+    assertTrue(report.get("plan").has("tensors"), "the fit was left out");
   }
 
-  private void assertStreamsAlike(Path model, Object... options) {
+  /** The report of the run that has room. */
+  private JsonNode assertStreamsAlike(Path model, Object... options) {
     JsonNode expected = prune(model, folder.resolve("whole"), options).succeeded().json();
     JsonNode found =
         prune(
@@ -69,6 +73,7 @@ class StreamingTest {
             .json();
     assertEquals(Laco.withoutTimings(expected).toString(), Laco.withoutTimings(found).toString());
     Laco.assertSameTree(folder.resolve("whole"), folder.resolve("streamed"));
+    return expected;
   }
 
   /** The smallest budget, as a run says that is refused for want of it. */
@@ -85,9 +90,13 @@ class StreamingTest {
   @Test
   void thePlanIsSaidBeforeTheSearch() {
     Path out = folder.resolve("out");
-    String budget = least(Laco.STORYTELLER, "--target-layers", 12);
+    Object[] options = {"--target-layers", 14, "--search", "greedy", "--rule", "drop"};
+    String budget = least(Laco.STORYTELLER, options);
     Laco.Run run =
-        Laco.run("prune", Laco.STORYTELLER, out, "--target-layers", 12, "--host-memory", budget);
+        Laco.run(
+            with(
+                new Object[] {"prune", Laco.STORYTELLER, out},
+                with(options, "--host-memory", budget)));
     assertTrue(
         run.succeeded()
             .out()
