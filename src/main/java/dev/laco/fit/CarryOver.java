@@ -150,7 +150,10 @@ public final class CarryOver implements AutoCloseable {
     long tokens = windows.stream().mapToLong(FitText.Window::length).sum();
     long width = config.hiddenSize();
     long most = mostInputs(config);
-    return Streams.bytes(config, tokens, FitBlocks.largest(windows))
+    int block = FitBlocks.largest(windows);
+    return Streams.bytes(config, tokens, block)
+        // What a device rounds the factors of cross products to.
+        + block * (most + width) * DType.BF16.byteSize()
         + Moments.bytes(most, width, 1)
         + Ridge.bytes(most, width)
         // Identity, and a matrix while it is made anew.
@@ -198,8 +201,10 @@ public final class CarryOver implements AutoCloseable {
           streams.fork();
         }
         original.run(next, mix.base());
+        int current = index;
         NewLayer layer =
-            new NewLayer(backend, config, index, layers.layer(index, blocks.largest()), memory);
+            new NewLayer(
+                backend, config, index, () -> layers.layer(current, blocks.largest()), memory);
         new Step(
                 rule,
                 lambdas,
@@ -276,10 +281,10 @@ public final class CarryOver implements AutoCloseable {
       if (later) {
         fitOutput();
       }
+      LayerWeights attention = layer.weights();
       blocks
           .list()
-          .forEach(
-              block -> streams.attention(layer.weights(), window, streams.pruned(block), block));
+          .forEach(block -> streams.attention(attention, window, streams.pruned(block), block));
       if (gap && rule.select()) {
         select();
       } else if (later) {
@@ -292,7 +297,8 @@ public final class CarryOver implements AutoCloseable {
       } else if (gap || later) {
         fitDown();
       }
-      blocks.list().forEach(block -> streams.feedForward(layer.weights(), streams.pruned(block)));
+      LayerWeights feedForward = layer.weights();
+      blocks.list().forEach(block -> streams.feedForward(feedForward, streams.pruned(block)));
     }
 
     /** Runs the original from behind the attention of {@code base} to the input of {@code to}. */
@@ -356,8 +362,9 @@ public final class CarryOver implements AutoCloseable {
 
     private void fitOutput() {
       try (Moments moments = new Moments(backend, heads(config), config.hiddenSize(), 1)) {
+        LayerWeights before = layer.weights();
         for (FitBlocks.Block block : blocks.list()) {
-          Tensor heads = streams.heads(layer.weights(), window, block);
+          Tensor heads = streams.heads(before, window, block);
           moments.add(heads, streams.lackAfterOutput(heads, block), !block.seen());
         }
         change(LayerRole.OUTPUT, ridge.solve(moments, 0, lambdas.output, withHeldOut));

@@ -10,7 +10,6 @@ import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.scoring.PlannedLayers;
-import dev.laco.transformer.LayerWeights;
 import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
 import java.util.List;
@@ -52,8 +51,10 @@ final class Compensation {
     int next = 0;
     for (int index = 0; index < plan.depth(); index++) {
       if (!fitted.isEmpty()) {
-        LayerWeights weights = layers.layer(index, blocks.largest());
-        NewLayer layer = new NewLayer(backend, config, index, weights, memory);
+        int current = index;
+        NewLayer layer =
+            new NewLayer(
+                backend, config, index, () -> layers.layer(current, blocks.largest()), memory);
         divide(layer, growth);
         tensors = layer.addTo(tensors);
       }

@@ -14,6 +14,7 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Supplier;
 
 /**
  * A layer of the pruned model while some of its tensors are made anew: what it runs with on the
@@ -25,36 +26,41 @@ final class NewLayer {
   private final SegmentAllocator memory;
   private final int index;
   private final Map<LayerRole, HostTensor> made = new EnumMap<>(LayerRole.class);
-  private final List<HostTensor> replaced = new ArrayList<>();
-  private LayerWeights weights;
+  private final Map<LayerRole, Tensor> own = new EnumMap<>(LayerRole.class);
+
+  /** All that were made, those that others replaced included. */
+  private final List<HostTensor> onDevice = new ArrayList<>();
+
+  private final Supplier<LayerWeights> planned;
 
   /**
    * The layer as its plan has it.
    *
    * @param index in the pruned model
+   * @param planned asks for the plan's own weights
    * @param memory owner of new tensors
    */
   NewLayer(
       Backend backend,
       ModelConfig config,
       int index,
-      LayerWeights weights,
+      Supplier<LayerWeights> planned,
       SegmentAllocator memory) {
     this.backend = backend;
     this.config = config;
     this.index = index;
-    this.weights = weights;
+    this.planned = planned;
     this.memory = memory;
   }
 
-  /** What it runs with now. */
+  /** What it runs with now; valid until weights of another layer are asked for. */
   LayerWeights weights() {
-    return weights;
+    return planned.get().with(own);
   }
 
   /** All new tensors, added to those of other layers; the layer runs no more. */
   NewWeights addTo(NewWeights others) {
-    backend.release(replaced);
+    backend.release(onDevice);
     NewWeights all = others;
     for (HostTensor tensor : made.values()) {
       all = all.with(tensor);
@@ -75,11 +81,9 @@ final class NewLayer {
 
   /** From now on the layer has this tensor; its values must not change any more. */
   void use(LayerRole role, HostTensor tensor) {
-    HostTensor before = made.put(role, tensor);
-    if (before != null) {
-      replaced.add(before);
-    }
-    weights = weights.with(Map.of(role, backend.weight(tensor)));
+    made.put(role, tensor);
+    onDevice.add(tensor);
+    own.put(role, backend.weight(tensor));
   }
 
   /** The tensor becomes {@code values}, a matrix on the device in f32, rounded once. */

@@ -66,6 +66,14 @@ class CommandLineTest {
     assertUsageError(Laco.run("shrink", MODEL), "shrink", "laco");
   }
 
+  @Test
+  void aFitNeedsTextToChooseOn() {
+    Path one = Laco.write(folder.resolve("one.json"), "[[1,2,3]]");
+    Laco.Run run = prune("--dry-run", "--rule", "fit", "--fit-text", one);
+    assertEquals(3, run.code());
+    assertTrue(run.err().contains("one.json: 3 tokens in one window; a fit needs two"), run.err());
+  }
+
   @ParameterizedTest
   @CsvSource(
       delimiter = '|',

@@ -1,0 +1,183 @@
+package dev.laco.fit.cuda;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.Fixtures;
+import dev.laco.apply.PlanApplier;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Compute;
+import dev.laco.backend.MemoryArena;
+import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.cuda.CudaBackend;
+import dev.laco.backend.cuda.CudaBinding;
+import dev.laco.backend.cuda.EmulatedDevice;
+import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.WeightWindow;
+import dev.laco.cli.Laco;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
+import dev.laco.fit.CarryOver;
+import dev.laco.fit.FitRule;
+import dev.laco.model.HostTensor;
+import dev.laco.model.NewWeights;
+import dev.laco.model.TensorSource;
+import dev.laco.text.CalibrationSet;
+import dev.laco.text.FitText;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** Weights that the emulated device fits. */
+class CudaFitTest {
+  private static final String FIXTURE = "llama_untied_gqa";
+
+  @TempDir Path folder;
+
+  @BeforeEach
+  void reset() {
+    EmulatedDevice.reset();
+  }
+
+  @AfterEach
+  void nothingIsLeftOnTheDevice() {
+    EmulatedDevice.assertNothingLeaks();
+  }
+
+  @ParameterizedTest
+  @EnumSource(
+      value = FitRule.class,
+      names = {"COMPENSATE", "MAP", "REPAIR"})
+  void fitsWhatTheReferenceFits(FitRule rule) {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model(FIXTURE));
+        MemoryArena memory = new MemoryArena()) {
+      NewWeights expected;
+      try (Backend backend = new ReferenceBackend(Compute.F32)) {
+        expected = fit(backend, model, model, rule, memory);
+      }
+      NewWeights found;
+      try (Backend backend = cuda(Compute.F32)) {
+        found = fit(backend, model, model, rule, memory);
+      }
+      assertEquals(expected.tensors().keySet(), found.tensors().keySet());
+      expected
+          .tensors()
+          .forEach(
+              (name, tensor) -> {
+                double distance = distance(tensor, found.tensors().get(name));
+                assertTrue(distance < 2e-3, name + ": " + distance);
+              });
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(
+      value = FitRule.class,
+      names = {"FIT", "REPAIR"})
+  void theSmallestWindowOfWeightsChangesNothing(FitRule rule) {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model(FIXTURE));
+        MemoryArena memory = new MemoryArena()) {
+      NewWeights whole;
+      try (Backend backend = cuda(Compute.AUTO)) {
+        whole = fit(backend, model, model, rule, memory);
+      }
+      NewWeights streamed;
+      try (Backend backend = cuda(Compute.AUTO)) {
+        long layer = model.totalBytes() / model.config().numHiddenLayers();
+        WeightWindow window =
+            new WeightWindow(
+                model,
+                model,
+                layer,
+                "given are ",
+                name -> backend.release(List.of(model.file(name).tensor(name))));
+        streamed = fit(backend, model, window, rule, memory);
+      }
+      whole
+          .tensors()
+          .forEach(
+              (name, tensor) ->
+                  assertEquals(
+                      -1, tensor.data().mismatch(streamed.tensors().get(name).data()), name));
+    }
+  }
+
+  @Test
+  void whatAPruneWroteIsAppliedAgain() {
+    Path out = folder.resolve("out");
+    Path applied = folder.resolve("applied");
+    Path calibration = Laco.tokens(folder, FIXTURE, "calib");
+    Path model = Fixtures.model(FIXTURE);
+    Laco.run(
+            "prune",
+            model,
+            out,
+            "--device",
+            "cuda",
+            "--target-layers",
+            6,
+            "--rule",
+            "repair",
+            "--fit-text",
+            calibration,
+            "--calibration",
+            calibration,
+            "--eval-tokens",
+            Laco.tokens(folder, FIXTURE, "eval"))
+        .succeeded();
+    Laco.run("apply", out.resolve("laco_plan.json"), model, applied).succeeded();
+    Laco.assertSameTree(out, applied);
+  }
+
+  private static Backend cuda(Compute compute) {
+    return CudaBackend.open(compute, 0, CudaBinding.FFM);
+  }
+
+  /** Two layers of which the second gap's is fitted on changed inputs. */
+  private NewWeights fit(
+      Backend backend, Checkpoint model, TensorSource weights, FitRule rule, MemoryArena memory) {
+    FitText text =
+        FitText.read(
+            Laco.tokens(folder, FIXTURE, "calib"),
+            new CalibrationSet.Target(
+                Optional.empty(),
+                model.config().vocabSize(),
+                model.config().maxPositionEmbeddings()));
+    CollapsePlan plan =
+        CollapsePlan.identity(PlanApplier.source(model))
+            .fold(1, 1, MergeRule.DROP, NormsPolicy.BASE)
+            .fold(3, 2, MergeRule.DROP, NormsPolicy.BASE);
+    try (CarryOver carryOver = new CarryOver(backend, model.config(), weights, text.windows())) {
+      return carryOver
+          .fit(
+              plan,
+              rule,
+              1,
+              true,
+              (bytes, alignment) -> memory.allocate(bytes),
+              (done, total) -> {})
+          .tensors();
+    }
+  }
+
+  /** Of two tensors, relative to the length of the first. */
+  private static double distance(HostTensor expected, HostTensor found) {
+    MemoryTensor a = MemoryTensor.of(expected);
+    MemoryTensor b = MemoryTensor.of(found);
+    double difference = 0;
+    double length = 0;
+    for (long i = 0; i < expected.elements(); i++) {
+      difference += Math.pow((double) a.get(i) - b.get(i), 2);
+      length += Math.pow(a.get(i), 2);
+    }
+    return Math.sqrt(difference / length);
+  }
+}
