@@ -1,7 +1,9 @@
 package dev.laco.cli;
 
 import dev.laco.BadInputException;
+import dev.laco.ResourceException;
 import dev.laco.UsageException;
+import dev.laco.linalg.Cholesky;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
 import java.nio.file.Path;
@@ -35,11 +37,14 @@ final class FitOptions {
    * The text for a model, cut to length.
    *
    * @throws BadInputException if it cannot be used with the model
+   * @throws ResourceException if what solves a fit is missing: better known before a search than
+   *     after it
    */
   FitText text(OpenModel model) {
     if (tokens != null && tokens < 2) {
       throw new UsageException("--fit-tokens " + tokens + ": expected at least 2");
     }
+    requireSolver();
     FitText limited =
         model.fitText(text).limit(tokens != null ? tokens : defaultTokens(model.config()));
     if (limited.windows().size() < 2) {
@@ -53,6 +58,16 @@ final class FitOptions {
   /** The same, or null where there is none: it is not named, and the model has no tokenizer. */
   @Nullable FitText textOrNull(OpenModel model) {
     return text != null || model.tokenizer().isPresent() ? text(model) : null;
+  }
+
+  private static void requireSolver() {
+    try {
+      Cholesky.library();
+    } catch (ResourceException e) {
+      throw new ResourceException(
+          e.getMessage()
+              + "; rules that fit need it: install it (on Debian: libopenblas0), or prune with --rule drop");
+    }
   }
 
   private static int defaultTokens(ModelConfig config) {

@@ -36,16 +36,21 @@ final class FitBlocks implements AutoCloseable {
   /** The windows held out, or the others. Where there are few documents, windows stand for them. */
   static List<FitText.Window> split(List<FitText.Window> windows, boolean heldOut) {
     boolean documents =
-        windows.stream().mapToInt(FitText.Window::document).distinct().count() >= HELD_OUT;
+        windows.stream().mapToInt(FitText.Window::document).distinct().count() >= HELD_OUT
+            && windows.stream().anyMatch(window -> isHeldOut(window.document()));
     List<FitText.Window> part = new ArrayList<>();
     for (int i = 0; i < windows.size(); i++) {
       int number = documents ? windows.get(i).document() : i;
       boolean last = windows.size() < HELD_OUT && i == windows.size() - 1;
-      if ((number % HELD_OUT == HELD_OUT - 1 || last) == heldOut) {
+      if ((isHeldOut(number) || last) == heldOut) {
         part.add(windows.get(i));
       }
     }
     return part;
+  }
+
+  private static boolean isHeldOut(int number) {
+    return number % HELD_OUT == HELD_OUT - 1;
   }
 
   /** Tokens of the largest block that these windows can make. */

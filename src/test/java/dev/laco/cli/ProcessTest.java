@@ -144,6 +144,8 @@ class ProcessTest {
   void anInterruptWhileSearchingKeepsTheBestPlanWhereOneIsNamed() throws Exception {
     Path out = folder.resolve("out");
     Path plan = folder.resolve("plan.json");
+    // So few that the first models are found soon; there are a thousand more.
+    Path few = Laco.write(folder.resolve("few.json"), "[[1, 2, 3, 4, 5, 6, 7, 8]]");
     List<String> before = Laco.names(folder);
     ProcessBuilder builder =
         Laco.process(
@@ -152,11 +154,8 @@ class ProcessTest {
             MODEL,
             out,
             "--calibration",
-            calibration,
+            few,
             "--target-layers",
-            2,
-            // The first models are found soon, and the last ones late.
-            "--merge-layers",
             2,
             "--rule",
             "drop",
@@ -286,6 +285,29 @@ class ProcessTest {
     command.addAll(List.of("sh", "-c", script, "sh"));
     command.addAll(Laco.process(Main.class, arguments.toArray()).command());
     return Laco.finished(new ProcessBuilder(command).start());
+  }
+
+  @Test
+  void aFitWithoutItsLibraryIsRefusedBeforeTheSearch() throws Exception {
+    List<String> before = Laco.names(folder);
+    ProcessBuilder builder =
+        Laco.process(
+            Main.class,
+            "prune",
+            MODEL,
+            folder.resolve("out"),
+            "--calibration",
+            calibration,
+            "--rule",
+            "fit",
+            "--fit-text",
+            calibration);
+    builder.command().add(builder.command().indexOf("-cp"), "-Dlaco.native.openblas=/no.so");
+    Laco.Run run = Laco.finished(builder.start());
+    assertEquals(4, run.code());
+    assertTrue(run.err().matches("laco: [^\\n]*openblas[^\\n]*--rule drop\\n"), run.err());
+    assertEquals("", run.out());
+    assertEquals(before, Laco.names(folder));
   }
 
   @Test
