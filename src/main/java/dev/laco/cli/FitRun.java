@@ -4,6 +4,7 @@ import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.Neighbours;
 import dev.laco.eval.Perplexity;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
@@ -15,9 +16,11 @@ import dev.laco.text.FitText;
 import dev.laco.text.TextWindows;
 import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Fits the best models of a search, and keeps the one that predicts best on documents that no fit
@@ -25,9 +28,12 @@ import java.util.Set;
  */
 final class FitRun {
   /** Models of a search that are fitted to choose among them, and the tokens for that. */
-  private static final int CONTENDERS = 4;
+  private static final int CONTENDERS = 3;
 
-  private static final int CHOICE_TOKENS = 16_384;
+  private static final int CHOICE_TOKENS = 8_192;
+
+  /** Neighbours of the best of them that are tried. */
+  private static final int MOVES = 8;
 
   /** Other strengths of regularisation that are tried on the best of them. */
   private static final List<Double> STRENGTHS = List.of(0.3, 3.0);
@@ -74,18 +80,28 @@ final class FitRun {
     Choice best = new Choice(fitted.getFirst(), 1, Double.POSITIVE_INFINITY);
     try (CarryOver quick = carryOver(text.limit(CHOICE_TOKENS));
         ProgressLine progress = console.progress("fit, choice")) {
-      int total = fitted.size() + STRENGTHS.size();
-      int done = 0;
+      int total = fitted.size() + MOVES + STRENGTHS.size();
+      // What layers behind a gap can still mend hardly tells one model from another, and costs
+      // most.
+      FitRule cheap = rule == FitRule.REPAIR ? FitRule.ALIGN : rule;
+      Set<CollapsePlan> tried = new HashSet<>(fitted);
       for (CollapsePlan plan : fitted) {
-        Choice choice = attempt(quick, plan, rule, 1, text);
+        Choice choice = attempt(quick, plan, cheap, 1, text);
         contenders.add(contender(plan, true, choice.nll));
         best = best.or(choice);
-        progress.update(++done, total);
+        progress.update(tried.size(), total);
       }
-      for (double strength : STRENGTHS) {
-        best = best.or(attempt(quick, best.plan, rule, strength, text));
-        progress.update(++done, total);
+      for (CollapsePlan next = untried(best.plan, tried);
+          next != null && tried.size() < fitted.size() + MOVES;
+          next = untried(best.plan, tried)) {
+        tried.add(next);
+        Choice choice = attempt(quick, next, cheap, 1, text);
+        contenders.add(contender(next, true, choice.nll));
+        best = best.or(choice);
+        progress.update(tried.size(), total);
       }
+      best = strongest(quick, best.plan, rule, text);
+      progress.update(total, total);
     }
     if (!(best.nll < contenders.getFirst().meanNll())) {
       return new Outcome(
@@ -111,14 +127,31 @@ final class FitRun {
     }
   }
 
-  /** The first of them and the last two, which are of another kind: layers removed in one piece. */
+  /** The first of them, and the best of another kind, which is the last but one: one piece. */
   private static List<CollapsePlan> contenders(List<CollapsePlan> skeletons) {
     if (skeletons.size() <= CONTENDERS) {
       return skeletons;
     }
-    List<CollapsePlan> some = new ArrayList<>(skeletons.subList(0, CONTENDERS - 2));
-    some.addAll(skeletons.subList(skeletons.size() - 2, skeletons.size()));
+    List<CollapsePlan> some = new ArrayList<>(skeletons.subList(0, CONTENDERS - 1));
+    some.add(skeletons.get(skeletons.size() - 2));
     return some;
+  }
+
+  /** The next neighbour of a model, or null where all have been tried. */
+  private static @Nullable CollapsePlan untried(CollapsePlan plan, Set<CollapsePlan> tried) {
+    return Neighbours.of(plan).stream()
+        .filter(neighbour -> !tried.contains(neighbour))
+        .findFirst()
+        .orElse(null);
+  }
+
+  /** The model with the regularisation that suits it best. */
+  private Choice strongest(CarryOver quick, CollapsePlan plan, FitRule rule, FitText text) {
+    Choice best = attempt(quick, plan, rule, 1, text);
+    for (double strength : STRENGTHS) {
+      best = best.or(attempt(quick, plan, rule, strength, text));
+    }
+    return best;
   }
 
   /** A model fitted on few tokens, and how well it predicts what no fit has seen. */
