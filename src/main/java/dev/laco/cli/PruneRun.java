@@ -313,14 +313,15 @@ final class PruneRun {
   }
 
   private void sayChoice(List<FitReport.Contender> contenders) {
-    Function<Boolean, String> nlls =
-        fitted ->
-            joined(
-                contenders.stream().filter(one -> one.fitted() == fitted).toList(),
-                one -> String.format(Locale.ROOT, "%.3f", one.meanNll()));
+    List<FitReport.Contender> fitted =
+        contenders.stream().filter(FitReport.Contender::fitted).toList();
     console.plain(
-        "             nll of documents held out %s, fitted %s"
-            .formatted(nlls.apply(false), nlls.apply(true)));
+        String.format(
+            Locale.ROOT,
+            "             nll of documents held out %.3f, with a quick fit the best of %d models %.3f",
+            contenders.getFirst().meanNll(),
+            fitted.size(),
+            fitted.stream().mapToDouble(FitReport.Contender::meanNll).min().orElseThrow()));
   }
 
   private static <T> String joined(List<T> values, Function<T, String> text) {

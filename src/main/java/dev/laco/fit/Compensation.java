@@ -30,13 +30,12 @@ final class Compensation {
   private final Streams streams;
   private final Original original;
 
-  Compensation(
-      Backend backend, ModelConfig config, FitBlocks blocks, Streams streams, Original original) {
-    this.backend = backend;
-    this.config = config;
-    this.blocks = blocks;
-    this.streams = streams;
-    this.original = original;
+  Compensation(Workbench bench) {
+    this.backend = bench.backend();
+    this.config = bench.config();
+    this.blocks = bench.blocks();
+    this.streams = bench.streams();
+    this.original = bench.original();
   }
 
   /** Once the original's stream holds the embeddings. */

@@ -1,0 +1,179 @@
+package dev.laco.fit;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.LayerRole;
+import dev.laco.model.ModelConfig;
+import dev.laco.transformer.LayerWeights;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Consumer;
+
+/**
+ * Fills a layer's channels with the best of those of all layers that it stands for, each with its
+ * rows of gate and up behind its layer's map, its column of down, and its biases.
+ */
+final class ChannelTransfer {
+  private final Backend backend;
+  private final ModelConfig config;
+  private final FitBlocks blocks;
+  private final Streams streams;
+  private final Original original;
+  private final Matrices matrices;
+  private final NewLayer layer;
+  private final int base;
+  private final List<Tensor> maps;
+
+  /**
+   * Between the layers of the original from {@code base} on, and a new one.
+   *
+   * @param maps of each of the original's layers: {@link Matrices#map}
+   */
+  ChannelTransfer(Workbench bench, NewLayer layer, int base, List<Tensor> maps) {
+    this.backend = bench.backend();
+    this.config = bench.config();
+    this.blocks = bench.blocks();
+    this.streams = bench.streams();
+    this.original = bench.original();
+    this.matrices = bench.matrices();
+    this.layer = layer;
+    this.base = base;
+    this.maps = maps;
+  }
+
+  void run() {
+    List<double[]> scores = new ArrayList<>();
+    for (int i = 0; i < maps.size(); i++) {
+      scores.add(scores(i, maps.get(i)));
+    }
+    ChannelSelection selection = ChannelSelection.best(scores, config.intermediateSize());
+    take(LayerRole.GATE, selection);
+    take(LayerRole.UP, selection);
+    takeColumns(selection);
+    takeBias(LayerRole.GATE_BIAS, selection);
+    takeBias(LayerRole.UP_BIAS, selection);
+  }
+
+  /** {@code sqrt(sum_t w_t a_t^2)} times the norm of its down column, of each channel. */
+  private double[] scores(int follower, Tensor map) {
+    LayerWeights own = original.layer(base + follower);
+    try (TensorArena scratch = backend.arena()) {
+      Tensor gate = own.get(LayerRole.GATE);
+      Tensor up = own.get(LayerRole.UP);
+      Tensor unit = scratch.allocate(DType.F32, 1, config.hiddenSize());
+      float[] one = new float[config.hiddenSize()];
+      Arrays.fill(one, 1);
+      backend.upload(one, unit);
+      LayerWeights aligned =
+          own.with(
+              Map.of(
+                  LayerRole.GATE,
+                      matrices.narrow(matrices.mapped(gate, map, scratch), gate.dtype(), scratch),
+                  LayerRole.UP,
+                      matrices.narrow(matrices.mapped(up, map, scratch), up.dtype(), scratch),
+                  LayerRole.POST_ATTENTION_NORM, unit));
+      Tensor power = scratch.allocate(DType.F32, 1, config.intermediateSize());
+      for (FitBlocks.Block block : blocks.list()) {
+        Tensor channels = streams.channels(aligned, block);
+        streams.scale(channels, block);
+        backend.addSquares(channels, power);
+      }
+      Tensor columns = scratch.allocate(DType.F32, 1, config.intermediateSize());
+      backend.addSquares(matrices.wide(own.get(LayerRole.DOWN), scratch), columns);
+      float[] powers = new float[config.intermediateSize()];
+      float[] norms = powers.clone();
+      backend.download(power, powers);
+      backend.download(columns, norms);
+      double[] scores = new double[powers.length];
+      for (int i = 0; i < scores.length; i++) {
+        scores[i] = Math.sqrt((double) powers[i] * norms[i]);
+      }
+      return scores;
+    }
+  }
+
+  private void eachLayer(ChannelSelection selection, Consumer<Integer> task) {
+    for (int i = 0; i < maps.size(); i++) {
+      int follower = i;
+      if (selection.kept().stream().anyMatch(channel -> channel.layer() == follower)) {
+        task.accept(follower);
+      }
+    }
+  }
+
+  private void take(LayerRole role, ChannelSelection selection) {
+    DType dtype = original.layer(base).get(role).dtype();
+    HostTensor taken = layer.allocate(role, dtype);
+    float[] row = new float[config.hiddenSize()];
+    eachLayer(
+        selection,
+        follower -> {
+          try (TensorArena scratch = backend.arena()) {
+            Tensor own = original.layer(base + follower).get(role);
+            Tensor mapped = matrices.mapped(own, maps.get(follower), scratch);
+            for (int i = 0; i < selection.kept().size(); i++) {
+              ChannelSelection.Channel channel = selection.kept().get(i);
+              if (channel.layer() == follower) {
+                backend.download(mapped.slice(channel.index(), channel.index() + 1), row);
+                Values.store(row, taken, (long) i * row.length);
+              }
+            }
+          }
+        });
+    layer.use(role, taken);
+  }
+
+  private void takeColumns(ChannelSelection selection) {
+    DType dtype = original.layer(base).get(LayerRole.DOWN).dtype();
+    HostTensor taken = layer.allocate(LayerRole.DOWN, dtype);
+    int width = config.intermediateSize();
+    float[] row = new float[width];
+    eachLayer(
+        selection,
+        follower -> {
+          try (TensorArena scratch = backend.arena()) {
+            Tensor own =
+                matrices.wide(original.layer(base + follower).get(LayerRole.DOWN), scratch);
+            for (int output = 0; output < config.hiddenSize(); output++) {
+              backend.download(own.slice(output, output + 1), row);
+              for (int i = 0; i < width; i++) {
+                ChannelSelection.Channel channel = selection.kept().get(i);
+                if (channel.layer() == follower) {
+                  Values.store(
+                      new float[] {row[channel.index()]}, taken, (long) output * width + i);
+                }
+              }
+            }
+          }
+        });
+    layer.use(LayerRole.DOWN, taken);
+  }
+
+  private void takeBias(LayerRole role, ChannelSelection selection) {
+    if (layer.weights().find(role) == null) {
+      return;
+    }
+    HostTensor taken = layer.allocate(role, original.layer(base).get(role).dtype());
+    float[] values = new float[config.intermediateSize()];
+    eachLayer(
+        selection,
+        follower -> {
+          try (TensorArena scratch = backend.arena()) {
+            backend.download(
+                matrices.wide(original.layer(base + follower).get(role), scratch), values);
+            for (int i = 0; i < values.length; i++) {
+              ChannelSelection.Channel channel = selection.kept().get(i);
+              if (channel.layer() == follower) {
+                Values.store(new float[] {values[channel.index()]}, taken, i);
+              }
+            }
+          }
+        });
+    layer.use(role, taken);
+  }
+}

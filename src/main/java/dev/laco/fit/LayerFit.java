@@ -1,0 +1,294 @@
+package dev.laco.fit;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.model.DType;
+import dev.laco.model.LayerRole;
+import dev.laco.model.ModelConfig;
+import dev.laco.transformer.LayerWeights;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What one layer of the pruned model becomes: both streams stand before it, and behind it when it
+ * is done.
+ */
+final class LayerFit {
+  private final Workbench bench;
+  private final Backend backend;
+  private final ModelConfig config;
+  private final FitBlocks blocks;
+  private final Streams streams;
+  private final Original original;
+  private final Ridge ridge;
+  private final Matrices matrices;
+  private final Settings settings;
+  private final NewLayer layer;
+  private final int window;
+  private final int index;
+  private final int base;
+  private final int end;
+  private final boolean changed;
+  private final List<CarryOver.Fitted> fitted;
+  private final List<CarryOver.Learned> curve;
+
+  /** What is the same for all layers; see {@link CarryOver#fit}. */
+  record Settings(FitRule rule, CarryOver.Lambdas lambdas, boolean withHeldOut) {}
+
+  /**
+   * Where a layer stands.
+   *
+   * @param index in the pruned model
+   * @param window of its attention
+   * @param base the first layer of the original that it stands for
+   * @param end behind the last of them
+   * @param changed whether its input differs from the original's
+   */
+  record Place(int index, int window, int base, int end, boolean changed) {}
+
+  /**
+   * A layer that is to be fitted.
+   *
+   * @param fitted is told of every matrix
+   * @param curve is given the learning curve of the first
+   */
+  LayerFit(
+      Workbench bench,
+      Settings settings,
+      NewLayer layer,
+      Place place,
+      List<CarryOver.Fitted> fitted,
+      List<CarryOver.Learned> curve) {
+    this.bench = bench;
+    this.backend = bench.backend();
+    this.config = bench.config();
+    this.blocks = bench.blocks();
+    this.streams = bench.streams();
+    this.original = bench.original();
+    this.ridge = bench.ridge();
+    this.matrices = bench.matrices();
+    this.settings = settings;
+    this.layer = layer;
+    this.window = place.window;
+    this.index = place.index;
+    this.base = place.base;
+    this.end = place.end;
+    this.changed = place.changed;
+    this.fitted = fitted;
+    this.curve = curve;
+  }
+
+  void run() {
+    boolean later = changed && settings.rule().later();
+    boolean gap = end > base + 1;
+    if (later) {
+      align(LayerRole.INPUT_NORM, List.of(LayerRole.QUERY, LayerRole.KEY, LayerRole.VALUE));
+    }
+    original.attention(base);
+    if (later) {
+      fitOutput();
+    }
+    LayerWeights attention = layer.weights();
+    blocks
+        .list()
+        .forEach(block -> streams.attention(attention, window, streams.pruned(block), block));
+    if (gap && settings.rule().select()) {
+      select();
+    } else if (later) {
+      align(LayerRole.POST_ATTENTION_NORM, List.of(LayerRole.GATE, LayerRole.UP));
+      skipToEnd();
+    } else {
+      skipToEnd();
+    }
+    if (gap && settings.rule() == FitRule.MAP) {
+      fitMap();
+    } else if (gap || later) {
+      fitDown();
+    }
+    LayerWeights feedForward = layer.weights();
+    blocks.list().forEach(block -> streams.feedForward(feedForward, streams.pruned(block)));
+  }
+
+  /** Runs the original from behind the attention of {@code base} to where the layer ends. */
+  private void skipToEnd() {
+    original.feedForward(base);
+    original.run(base + 1, end);
+  }
+
+  private void report(LayerRole role, Ridge.Solution solution) {
+    fitted.add(
+        new CarryOver.Fitted(index, role, end - base - 1, solution.lambda(), solution.error()));
+  }
+
+  /** Matrices behind a norm see what the original's would, as far as a linear map can say. */
+  private void align(LayerRole normRole, List<LayerRole> behind) {
+    try (Moments moments = new Moments(backend, config.hiddenSize(), config.hiddenSize(), 1);
+        TensorArena scratch = backend.arena()) {
+      gatherInputs(moments);
+      gatherDifference(moments, 0);
+      Ridge.Solution solution = solve(moments, 0, settings.lambdas().inputs());
+      report(normRole, solution);
+      Tensor norm = layer.weights().get(normRole);
+      Tensor map = matrices.map(solution.change(), norm, scratch);
+      for (LayerRole role : behind) {
+        Tensor own = layer.weights().get(role);
+        layer.use(role, own.dtype(), matrices.mapped(own, map, scratch));
+      }
+      layer.ones(normRole, norm.dtype());
+    }
+  }
+
+  private Ridge.Solution solve(Moments moments, int target, double lambda) {
+    return ridge.solve(moments, target, lambda, settings.withHeldOut());
+  }
+
+  private void gatherInputs(Moments moments) {
+    for (FitBlocks.Block block : blocks.list()) {
+      moments.addFeatures(streams.normed(block), !block.seen());
+    }
+  }
+
+  private void gatherDifference(Moments moments, int target) {
+    for (FitBlocks.Block block : blocks.list()) {
+      Tensor normed = streams.normed(block);
+      moments.addTarget(target, normed, streams.normedDifference(normed, block), !block.seen());
+    }
+  }
+
+  private void fitOutput() {
+    try (Moments moments = new Moments(backend, CarryOver.heads(config), config.hiddenSize(), 1)) {
+      LayerWeights before = layer.weights();
+      for (FitBlocks.Block block : blocks.list()) {
+        Tensor heads = streams.heads(before, window, block);
+        moments.add(heads, streams.lackAfterOutput(heads, block), !block.seen());
+      }
+      change(LayerRole.OUTPUT, solve(moments, 0, settings.lambdas().output()));
+    }
+  }
+
+  private void fitDown() {
+    LayerWeights before = layer.weights();
+    try (Moments moments =
+        new Moments(backend, config.intermediateSize(), config.hiddenSize(), 1)) {
+      Consumer<FitBlocks.Block> gather =
+          block -> {
+            Tensor channels = streams.channels(before, block);
+            Tensor lack = streams.lackAfterChannels(before, channels, block);
+            moments.add(channels, lack, !block.seen());
+          };
+      blocks.list().forEach(gather);
+      Ridge.Solution solution =
+          solve(moments, 0, end > base + 1 ? settings.lambdas().gap() : settings.lambdas().later());
+      change(LayerRole.DOWN, solution);
+      learn(moments, solution, gather);
+    }
+  }
+
+  /**
+   * The down projection, and its bias, behind one linear map of what they say: {@code (I + D) W}.
+   */
+  private void fitMap() {
+    LayerWeights before = layer.weights();
+    int width = config.hiddenSize();
+    try (Moments moments = new Moments(backend, width, width, 1);
+        TensorArena scratch = backend.arena()) {
+      Consumer<FitBlocks.Block> gather =
+          block -> {
+            Tensor said = streams.contribution(before, block);
+            moments.add(said, streams.lackAfterOutput(said, block), !block.seen());
+          };
+      blocks.list().forEach(gather);
+      Ridge.Solution solution = solve(moments, 0, settings.lambdas().inputs());
+      report(LayerRole.DOWN, solution);
+      Tensor bias = before.find(LayerRole.DOWN_BIAS);
+      if (bias != null) {
+        Tensor sum = matrices.wide(bias, scratch);
+        Tensor more = scratch.allocate(DType.F32, 1, width);
+        backend.linear(sum, solution.change(), null, more);
+        backend.add(sum, more);
+        layer.use(LayerRole.DOWN_BIAS, bias.dtype(), sum);
+      }
+      Tensor down = before.get(LayerRole.DOWN);
+      Tensor sum = matrices.wide(down, scratch);
+      Tensor transposed = matrices.transposed(solution.change(), scratch);
+      backend.crossProduct(transposed, matrices.wide(down, scratch), sum);
+      layer.use(LayerRole.DOWN, down.dtype(), sum);
+      learn(moments, solution, gather);
+    }
+  }
+
+  /** What half of the text and a quarter were worth; of the first down projection alone. */
+  private void learn(Moments moments, Ridge.Solution solution, Consumer<FitBlocks.Block> gather) {
+    if (changed) {
+      return;
+    }
+    List<FitBlocks.Block> seen = blocks.list().stream().filter(FitBlocks.Block::seen).toList();
+    int all = seen.getLast().to();
+    moments.keepHeldOut();
+    int parts = 4;
+    for (FitBlocks.Block block : seen.subList(0, seen.size() - 1)) {
+      if (parts == 1) {
+        break;
+      }
+      gather.accept(block);
+      if (block.to() >= all / parts) {
+        curve.add(new CarryOver.Learned(block.to(), ridge.error(moments, 0, solution.lambda())));
+        parts = block.to() >= all / 2 ? 1 : 2;
+      }
+    }
+    curve.add(new CarryOver.Learned(all, solution.error()));
+  }
+
+  /** Adds a solution to a matrix. */
+  private void change(LayerRole role, Ridge.Solution solution) {
+    report(role, solution);
+    try (TensorArena scratch = backend.arena()) {
+      Tensor own = layer.weights().get(role);
+      Tensor sum = matrices.wide(own, scratch);
+      backend.add(sum, solution.change());
+      layer.use(role, own.dtype(), sum);
+    }
+  }
+
+  /**
+   * Fills the layer's channels with the best of those of all layers that it stands for, each fed
+   * with the layer's own input, aligned to what it would have seen.
+   */
+  private void select() {
+    List<Tensor> maps = new ArrayList<>();
+    int count = end - base;
+    try (TensorArena scratch = backend.arena()) {
+      try (Moments moments =
+          new Moments(
+              backend,
+              config.hiddenSize(),
+              config.hiddenSize(),
+              settings.rule().align() ? count : 0)) {
+        if (settings.rule().align()) {
+          gatherInputs(moments);
+        }
+        for (int i = 0; i < count; i++) {
+          if (i > 0) {
+            original.attention(base + i);
+          }
+          Ridge.@Nullable Solution solution = null;
+          if (settings.rule().align() && (i > 0 || changed)) {
+            gatherDifference(moments, i);
+            solution = solve(moments, i, settings.lambdas().inputs());
+            report(LayerRole.POST_ATTENTION_NORM, solution);
+          }
+          Tensor norm = original.layer(base + i).get(LayerRole.POST_ATTENTION_NORM);
+          maps.add(matrices.map(solution == null ? null : solution.change(), norm, scratch));
+          original.feedForward(base + i);
+        }
+      }
+      new ChannelTransfer(bench, layer, base, maps).run();
+      layer.ones(
+          LayerRole.POST_ATTENTION_NORM,
+          layer.weights().get(LayerRole.POST_ATTENTION_NORM).dtype());
+    }
+  }
+}

@@ -1,0 +1,85 @@
+package dev.laco.fit;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
+import dev.laco.model.DType;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** What is reckoned with weights on the device while new ones are made of them, in f32. */
+final class Matrices implements AutoCloseable {
+  private final Backend backend;
+  private final int width;
+  private final TensorArena arena;
+
+  /** {@code [d, d]}. */
+  private final Tensor identity;
+
+  /** For models of hidden size {@code width}, d. */
+  Matrices(Backend backend, int width) {
+    this.backend = backend;
+    this.width = width;
+    arena = backend.arena();
+    identity = arena.allocate(DType.F32, width, width);
+    float[] row = new float[width];
+    for (int i = 0; i < width; i++) {
+      row[i] = 1;
+      backend.upload(row, identity.slice(i, i + 1));
+      row[i] = 0;
+    }
+  }
+
+  /** Bytes that it takes, one matrix of {@code inputs} while it is made anew included. */
+  static long bytes(long inputs, long width) {
+    return (width * width + 3 * inputs * width) * DType.F32.byteSize();
+  }
+
+  /**
+   * {@code ((I + change)^T diag(norm)) [d, d]}: what a matrix behind the norm is multiplied by so
+   * that it does its own norm's work, and sees its aligned input.
+   *
+   * @param change null for none
+   */
+  Tensor map(@Nullable Tensor change, Tensor norm, TensorArena scratch) {
+    Tensor sum = scratch.allocate(DType.F32, width, width);
+    backend.copy(identity, sum);
+    if (change != null) {
+      backend.add(sum, change);
+    }
+    backend.scaledDifference(sum, null, wide(norm, scratch).reshape(width, 1), sum);
+    return transposed(sum, scratch);
+  }
+
+  /** The transpose of a square matrix {@code [d, d]}. */
+  Tensor transposed(Tensor square, TensorArena scratch) {
+    Tensor transposed = scratch.allocate(DType.F32, width, width);
+    backend.linear(identity, square, null, transposed);
+    return transposed;
+  }
+
+  /** A weight behind a {@link #map}. */
+  Tensor mapped(Tensor weight, Tensor map, TensorArena scratch) {
+    Tensor out = scratch.allocate(DType.F32, weight.rows(), weight.columns());
+    backend.linear(wide(weight, scratch), map, null, out);
+    return out;
+  }
+
+  /** The values of a weight in f32. */
+  Tensor wide(Tensor weight, TensorArena scratch) {
+    return narrow(weight, DType.F32, scratch);
+  }
+
+  /** The values of a tensor in another type. */
+  Tensor narrow(Tensor values, DType dtype, TensorArena scratch) {
+    Tensor out = scratch.allocate(dtype, values.rows(), values.columns());
+    backend.mix(List.of(new TensorMix(out, new double[] {1}, List.of(values))));
+    return out;
+  }
+
+  @Override
+  public void close() {
+    arena.close();
+  }
+}
