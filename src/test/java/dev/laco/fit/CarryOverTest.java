@@ -60,11 +60,7 @@ class CarryOverTest {
         Checkpoint model = Checkpoint.open(STORYTELLER);
         Tokenizer tokenizer = Tokenizer.load(STORYTELLER).orElseThrow();
         MemoryArena memory = new MemoryArena()) {
-      CalibrationSet.Target target =
-          new CalibrationSet.Target(
-              Optional.of(tokenizer),
-              model.config().vocabSize(),
-              model.config().maxPositionEmbeddings());
+      CalibrationSet.Target target = target(model, Optional.of(tokenizer));
       FitText text = FitText.read(STORYTELLER.resolve("fit.txt"), target).limit(8192);
       CollapsePlan plan = drop(model, 8, 4);
       List<TextWindows.Window> evaluation =
@@ -185,11 +181,7 @@ class CarryOverTest {
         Checkpoint model = Checkpoint.open(STORYTELLER);
         Tokenizer tokenizer = Tokenizer.load(STORYTELLER).orElseThrow();
         MemoryArena memory = new MemoryArena()) {
-      CalibrationSet.Target target =
-          new CalibrationSet.Target(
-              Optional.of(tokenizer),
-              model.config().vocabSize(),
-              model.config().maxPositionEmbeddings());
+      CalibrationSet.Target target = target(model, Optional.of(tokenizer));
       FitText text = FitText.read(STORYTELLER.resolve("fit.txt"), target).limit(16384);
       try (CarryOver carryOver = carryOver(backend, model, text)) {
         for (FitRule rule : List.of(FitRule.MAP, FitRule.FIT)) {
@@ -281,6 +273,11 @@ class CarryOverTest {
     }
   }
 
+  private static CalibrationSet.Target target(Checkpoint model, Optional<Tokenizer> tokenizer) {
+    return new CalibrationSet.Target(
+        tokenizer, model.config().vocabSize(), model.config().maxPositionEmbeddings());
+  }
+
   private static CollapsePlan drop(Checkpoint model, int base, int followers) {
     return CollapsePlan.identity(PlanApplier.source(model))
         .fold(base, followers, MergeRule.DROP, NormsPolicy.BASE);
@@ -302,10 +299,7 @@ class CarryOverTest {
       json.append(json.length() > 1 ? "," : "").append(Arrays.toString(list));
     }
     Path file = Files.writeString(folder.resolve(name + ".json"), json.append(']'));
-    return FitText.read(
-        file,
-        new CalibrationSet.Target(
-            Optional.empty(), model.config().vocabSize(), model.config().maxPositionEmbeddings()));
+    return FitText.read(file, target(model, Optional.empty()));
   }
 
   private static double nll(
