@@ -2,7 +2,7 @@
 //
 //   laco_gated_activation_f32_v1    12 bytes per element and, with exact exp, erfc and division, some 20 (SiLU)
 //                                   to 60 (GELU) operations: an H100 has time for over 100, so memory binds.
-//   laco_gated_slopes_f32_v1        16 bytes per element and twice the operations.
+//   laco_gated_slopes_f32_v1        16 bytes per element and about twice the operations.
 #include "common.cuh"
 
 using namespace laco;

@@ -61,10 +61,7 @@ final class RowOps {
         new RowOp("norm_rope", TARGET, RowOps::normRope, of("rope", "norm_rope", weights)),
         new RowOp("gated_activation", TARGET, RowOps::gatedActivation, of("gated_activation", F32)),
         new RowOp(
-            "gated_slopes",
-            TARGET,
-            RowOps::gatedSlopes,
-            of("gated_activation", "gated_slopes", F32)),
+            "gated_slopes", null, RowOps::gatedSlopes, of("gated_activation", "gated_slopes", F32)),
         new RowOp("add", null, RowOps::add, of("add", F32)),
         new RowOp("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
         new RowOp("multiply", null, RowOps::multiply, of("multiply", F32)),
@@ -264,8 +261,7 @@ final class RowOps {
             new Arguments().pointer(x).pointer(out).int64(x.columns()).float32(EPS))
         .moves(bytes(x), bytes(out))
         .expects(
-            reference ->
-                reference.backend().inverseRms(reference.of(x), EPS, reference.of(out)),
+            reference -> reference.backend().inverseRms(reference.of(x), EPS, reference.of(out)),
             ELEMENTWISE,
             out);
   }
