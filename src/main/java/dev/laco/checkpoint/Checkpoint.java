@@ -244,7 +244,20 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
 
   @Override
   public void prefetch(List<String> names) {
-    names.forEach(name -> readAhead.begin(name, file(name)));
+    names.forEach(name -> readAhead.begin(name, () -> bringIn(name)));
+  }
+
+  /** What is read for the first time is looked at on the way; see {@link #requireFinite}. */
+  private void bringIn(String name) {
+    try {
+      if (finite.contains(name)) {
+        file(name).bringIn(name);
+      } else if (file(name).bringInFinite(name)) {
+        finite.add(name);
+      }
+    } catch (BadInputException | InternalError e) {
+      // The file was cut short, which requireFinite or whoever else reads it next finds, too.
+    }
   }
 
   /**

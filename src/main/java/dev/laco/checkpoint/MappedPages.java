@@ -10,6 +10,7 @@ import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 import java.nio.file.Path;
+import java.util.function.Predicate;
 
 /**
  * What a mapped file takes of memory: its pages in this process, and those in the system's page
@@ -58,12 +59,37 @@ final class MappedPages implements AutoCloseable {
    * pages.
    */
   void bringIn(long offset, long size) {
+    inPieces(
+        offset,
+        size,
+        piece -> {
+          advise(piece.address() - bytes.address(), piece.byteSize(), MADV_POPULATE_READ);
+          return true;
+        });
+  }
+
+  /**
+   * The same, and looks at what is read. That maps the pages for half of what it costs to ask for
+   * it.
+   *
+   * @param test is given the pieces in order; begins of pieces are multiples of 8 MB from {@code
+   *     offset}
+   * @return whether all pieces were read and passed
+   */
+  boolean bringInIf(long offset, long size, Predicate<MemorySegment> test) {
+    return inPieces(offset, size, test);
+  }
+
+  private boolean inPieces(long offset, long size, Predicate<MemorySegment> read) {
     advise(offset, Math.min(size, 2 * STEP), MADV_WILLNEED);
-    for (long done = 0; done < size && !closing; done += STEP) {
+    for (long done = 0; done < size; done += STEP) {
       long ahead = done + 2 * STEP;
       advise(offset + ahead, Math.min(STEP, size - ahead), MADV_WILLNEED);
-      advise(offset + done, Math.min(STEP, size - done), MADV_POPULATE_READ);
+      if (closing || !read.test(bytes.asSlice(offset + done, Math.min(STEP, size - done)))) {
+        return false;
+      }
     }
+    return true;
   }
 
   /**

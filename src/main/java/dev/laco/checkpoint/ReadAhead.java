@@ -19,14 +19,14 @@ final class ReadAhead implements AutoCloseable {
   private volatile boolean closing;
 
   /** Begins to bring in a tensor behind those that were begun before. */
-  void begin(String name, SafetensorsFile file) {
+  void begin(String name, Runnable bringIn) {
     begun.computeIfAbsent(
         name,
         absent ->
             thread.submit(
                 () -> {
                   if (!closing) {
-                    file.bringIn(name);
+                    bringIn.run();
                   }
                 }));
   }

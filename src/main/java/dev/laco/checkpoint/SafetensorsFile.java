@@ -155,6 +155,19 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     pages.bringIn(info.offset(), info.byteSize());
   }
 
+  /**
+   * Reads a weight into memory and looks for values that are NaN or infinite.
+   *
+   * @return whether there was time to look at all of it, and it has none
+   */
+  boolean bringInFinite(String name) {
+    TensorInfo info = info(name);
+    DType dtype = requireWeight(info);
+    requireSameSize();
+    return pages.bringInIf(
+        info.offset(), info.byteSize(), piece -> FiniteCheck.firstNonFinite(dtype, piece) < 0);
+  }
+
   /** Lets a tensor's memory go; see {@link MappedPages#giveUp}. */
   void giveUp(String name, boolean fromCacheToo) {
     TensorInfo info = info(name);
