@@ -41,6 +41,14 @@ final class MappedPages implements AutoCloseable {
   private static final MethodHandle CLOSE_CALL = Downcalls.ofInt(JAVA_INT);
 
   private final MemorySegment bytes;
+
+  /**
+   * The same memory as a segment of the class that allocated memory has: a mapped one is of its
+   * own, at which the JVM throws away what it has compiled for the others. Valid until {@link
+   * #close}.
+   */
+  private final MemorySegment plain;
+
   private final int descriptor;
   private volatile boolean closing;
 
@@ -49,6 +57,7 @@ final class MappedPages implements AutoCloseable {
    */
   MappedPages(Path path, MemorySegment bytes) {
     this.bytes = bytes;
+    this.plain = MemorySegment.ofAddress(bytes.address()).reinterpret(bytes.byteSize());
     try (Arena arena = Arena.ofConfined()) {
       this.descriptor = open(arena.allocateFrom(path.toString()), O_RDONLY | O_CLOEXEC);
     }
@@ -63,7 +72,7 @@ final class MappedPages implements AutoCloseable {
         offset,
         size,
         piece -> {
-          advise(piece.address() - bytes.address(), piece.byteSize(), MADV_POPULATE_READ);
+          advise(piece.address() - plain.address(), piece.byteSize(), MADV_POPULATE_READ);
           return true;
         });
   }
@@ -85,7 +94,7 @@ final class MappedPages implements AutoCloseable {
     for (long done = 0; done < size; done += STEP) {
       long ahead = done + 2 * STEP;
       advise(offset + ahead, Math.min(STEP, size - ahead), MADV_WILLNEED);
-      if (closing || !read.test(bytes.asSlice(offset + done, Math.min(STEP, size - done)))) {
+      if (closing || !read.test(plain.asSlice(offset + done, Math.min(STEP, size - done)))) {
         return false;
       }
     }

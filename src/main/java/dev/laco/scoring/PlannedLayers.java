@@ -114,10 +114,15 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
       }
     }
     if (index + 1 < depth()) {
-      LayerMix next = plan.layers().get(index + 1);
-      source.prefetch(specs.stream().flatMap(spec -> sources(next, spec)).toList());
+      prefetch(index + 1);
     }
     return new LayerWeights(tensors);
+  }
+
+  /** Says that layer {@code index} comes next. */
+  void prefetch(int index) {
+    LayerMix mix = plan.layers().get(index);
+    source.prefetch(specs.stream().flatMap(spec -> sources(mix, spec)).toList());
   }
 
   private @Nullable HostTensor computed(int index, TensorSpec spec) {

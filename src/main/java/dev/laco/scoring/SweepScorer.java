@@ -63,13 +63,16 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     objective = options.objective();
     passCost = options.passCost();
     original = CollapsePlan.identity(planSource);
+    layers = new PlannedLayers(backend, config, source, original, backend::mixedDType);
+    // What the pass begins with is on its way while buffers are made.
+    source.prefetch(List.of(config.architecture().embedding()));
+    layers.prefetch(0);
     long tokens = calibration.size();
     SweepBuffers buffers =
         SweepBuffers.within(options.bytes(), config, tokens, options.candidates());
     candidates = buffers.candidates();
     arena = backend.arena();
     work = new Workspace(backend, config, buffers.copies() * tokens);
-    layers = new PlannedLayers(backend, config, source, original, backend::mixedDType);
     model = new CausalLm(backend, config, source, layers);
     batches = new RepeatedBatches(model, calibration, buffers.copies());
     cache = new PrefixCache(backend, original, buffers.cached(), tokens, config.hiddenSize());

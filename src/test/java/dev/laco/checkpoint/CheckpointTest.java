@@ -21,6 +21,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Random;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
@@ -338,13 +339,25 @@ class CheckpointTest {
     }
   }
 
+  /** Whether weights are only looked at, or asked for after they were read ahead. */
   private static void assertBad(Path model, String message) {
+    assertBad(model, message, c -> c.weightNames().forEach(c::requireFinite));
+    assertBad(
+        model,
+        message,
+        c -> {
+          c.prefetch(List.copyOf(c.weightNames()));
+          c.weightNames().forEach(c::tensor);
+        });
+  }
+
+  private static void assertBad(Path model, String message, Consumer<Checkpoint> read) {
     var e =
         assertThrows(
             BadInputException.class,
             () -> {
               try (Checkpoint checkpoint = Checkpoint.open(model)) {
-                checkpoint.weightNames().forEach(checkpoint::requireFinite);
+                read.accept(checkpoint);
               }
             });
     assertTrue(e.getMessage().contains(message), e.getMessage());

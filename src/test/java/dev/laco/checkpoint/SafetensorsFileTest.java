@@ -2,6 +2,7 @@ package dev.laco.checkpoint;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -18,6 +19,7 @@ import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.Collectors;
@@ -61,6 +63,29 @@ class SafetensorsFileTest {
       assertEquals(
           List.of("scalar", "none", "pair"),
           file.tensors().stream().map(TensorInfo::name).toList());
+    }
+  }
+
+  @Test
+  void whatIsNotFiniteIsSeenAtEitherEndOfEveryPieceThatIsReadAtOnce() {
+    int piece = 8 << 20;
+    int size = 2 * piece + 12;
+    String header =
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[%d],\"data_offsets\":[0,%d]}}"
+            .formatted(size / 4, size);
+    byte[] data = new byte[size];
+    Path path = folder.resolve("a.safetensors");
+    assertTrue(isFinite(TestCheckpoints.write(path, header, data)));
+    for (int at : new int[] {0, piece - 4, piece, 2 * piece, size - 4}) {
+      ByteBuffer.wrap(data).order(ByteOrder.LITTLE_ENDIAN).putFloat(at, Float.NEGATIVE_INFINITY);
+      assertFalse(isFinite(TestCheckpoints.write(path, header, data)), "byte " + at);
+      Arrays.fill(data, (byte) 0);
+    }
+  }
+
+  private static boolean isFinite(Path path) {
+    try (SafetensorsFile file = SafetensorsFile.open(path)) {
+      return file.bringInFinite("a");
     }
   }
 

@@ -20,6 +20,7 @@ import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
@@ -413,6 +414,23 @@ class BrokenInputTest {
       truncate(model.resolve(SHARD), 1);
       BadInputException e = assertThrows(BadInputException.class, () -> checkpoint.tensor(name));
       assertTrue(e.getMessage().contains(SHARD), e.getMessage());
+    }
+  }
+
+  @Test
+  void aShardThatIsCutShortBeforeItIsReadAheadIsNoticed() {
+    Path model = TestCheckpoints.copy(FIXTURE, folder.resolve("model"));
+    try (Checkpoint checkpoint = Checkpoint.open(model)) {
+      List<String> names =
+          checkpoint.weightNames().stream()
+              .filter(n -> checkpoint.file(n).path().endsWith(SHARD))
+              .toList();
+      truncate(model.resolve(SHARD), 1);
+      checkpoint.prefetch(names);
+      for (String name : names) {
+        BadInputException e = assertThrows(BadInputException.class, () -> checkpoint.tensor(name));
+        assertTrue(e.getMessage().contains(SHARD), e.getMessage());
+      }
     }
   }
 
