@@ -72,7 +72,8 @@ final class CompareRun {
 
   /** Ways to a shallower model (docs/method.md). */
   enum Strategy {
-    LACO("laco", FitRule.REPAIR),
+    LACO("laco", FitRule.REFINE),
+    REPAIR("laco-repair", FitRule.REPAIR),
     ALIGN("laco-align", FitRule.ALIGN),
     SELECT("laco-select", FitRule.SELECT),
     FIT("laco-fit", FitRule.FIT),
