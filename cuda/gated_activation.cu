@@ -1,7 +1,8 @@
-// The gate of a feed-forward network: out = activation(gate) * up. A thread takes four neighbours.
+// The gate of a feed-forward network: out = activation(gate) * up, and its slopes. A thread takes four neighbours.
 //
 //   laco_gated_activation_f32_v1    12 bytes per element and, with exact exp, erfc and division, some 20 (SiLU)
 //                                   to 60 (GELU) operations: an H100 has time for over 100, so memory binds.
+//   laco_gated_slopes_f32_v1        16 bytes per element and about twice the operations.
 #include "common.cuh"
 
 using namespace laco;
@@ -24,6 +25,37 @@ __device__ __forceinline__ float gelu_tanh(float x) {
   return x / (1.0f + expf(-1.5957691f * u));
 }
 
+// Where the slope of an activation is at its limit, 0 or 1, and none of its factors overflows. Keeps NaN.
+__device__ __forceinline__ float within_1000(float x) { return x > 1000.0f ? 1000.0f : x < -1000.0f ? -1000.0f : x; }
+
+// The slope of x s(v(x)) with the logistic function s, s(v) (1 + w s(-v)) with w = x v'(x). From e^-|v|, so that
+// neither s(v) nor s(-v) is a difference.
+__device__ __forceinline__ float logistic_slope(float v, float w) {
+  const float e = expf(-fabsf(v));
+  const float large = 1.0f / (1.0f + e);
+  const float small = e * large;
+  return v < 0.0f ? small * fmaf(w, large, 1.0f) : large * fmaf(w, small, 1.0f);
+}
+
+__device__ __forceinline__ float silu_slope(float x) {
+  x = within_1000(x);
+  return logistic_slope(x, x);
+}
+
+// The normal distribution, and x times its density.
+__device__ __forceinline__ float gelu_slope(float x) {
+  x = within_1000(x);
+  return fmaf(0.39894228f * x, expf(-0.5f * x * x), 0.5f * erfcf(-0.70710678f * x));
+}
+
+// As for gelu_tanh, with v = 2u.
+__device__ __forceinline__ float gelu_tanh_slope(float x) {
+  x = within_1000(x);
+  const float scaled = 1.5957691f * x;
+  const float square = 0.044715f * x * x;
+  return logistic_slope(scaled * (1.0f + square), scaled * fmaf(3.0f, square, 1.0f));
+}
+
 template <class Function>
 __device__ __forceinline__ void gate_and_multiply(const float* gate, const float* up, float* out, int64_t n,
                                                   Function activation) {
@@ -37,6 +69,22 @@ __device__ __forceinline__ void gate_and_multiply(const float* gate, const float
       result[k] = activation(result[k]) * factor[k];
     }
     store(out + i, result);
+  });
+}
+
+template <class Function, class Slope>
+__device__ __forceinline__ void slopes(float* gate, float* up, int64_t n, Function activation, Slope slope) {
+  for_each_of_four(n, aligned4(gate) && aligned4(up), [&](auto width, int64_t i) {
+    constexpr int N = decltype(width)::value;
+    Floats<N> along_up = load<N>(gate + i);
+    Floats<N> along_gate = load<N>(up + i);
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+      along_gate[k] *= slope(along_up[k]);
+      along_up[k] = activation(along_up[k]);
+    }
+    store(gate + i, along_up);
+    store(up + i, along_gate);
   });
 }
 
@@ -59,3 +107,20 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   }
 }
 LACO_EXPORT(laco_gated_activation_f32_v1)
+
+// up *= activation'(gate), then gate = activation(gate). grid = ceil(n / 1024).
+extern "C" __global__ void __launch_bounds__(kThreads)
+    laco_gated_slopes_f32_v1(float* gate, float* up, int64_t n, int32_t activation) {
+  switch (activation) {
+    case kSilu:
+      slopes(gate, up, n, [](float x) { return silu(x); }, [](float x) { return silu_slope(x); });
+      break;
+    case kGelu:
+      slopes(gate, up, n, [](float x) { return gelu(x); }, [](float x) { return gelu_slope(x); });
+      break;
+    case kGeluTanh:
+      slopes(gate, up, n, [](float x) { return gelu_tanh(x); }, [](float x) { return gelu_tanh_slope(x); });
+      break;
+  }
+}
+LACO_EXPORT(laco_gated_slopes_f32_v1)

@@ -20,4 +20,26 @@ inline void map(const float* a, const T* b, int64_t n, float* out, Function f) {
   }
 }
 
+// f(a[i], b[i]) in place: f takes references and changes both.
+template <class Function>
+inline void change(float* a, float* b, int64_t n, Function f) {
+  const int64_t whole = n / W;
+#pragma omp parallel for schedule(static) if (n > kParallelLight)
+  for (int64_t v = 0; v < whole; v++) {
+    Vec x = load(a + v * W);
+    Vec y = load(b + v * W);
+    f(x, y);
+    store(a + v * W, x);
+    store(b + v * W, y);
+  }
+  const int64_t tail = n - whole * W;
+  if (tail > 0) {
+    Vec x = load(a + whole * W, tail);
+    Vec y = load(b + whole * W, tail);
+    f(x, y);
+    store(a + whole * W, x, tail);
+    store(b + whole * W, y, tail);
+  }
+}
+
 }  // namespace LACO_NAMESPACE

@@ -3,6 +3,19 @@
 
 using namespace LACO_NAMESPACE;
 
+namespace {
+
+template <class Function, class Slope>
+inline int32_t slopes(float* gate, float* up, int64_t n, Function activation, Slope slope) {
+  change(gate, up, n, [=](Vec& g, Vec& u) {
+    u = u * slope(g);
+    g = activation(g);
+  });
+  return LACO_OK;
+}
+
+}  // namespace
+
 // out = activation(gate) * up. activation: 0 SiLU, 1 GELU, 2 tanh GELU.
 LACO_KERNEL(gated_activation)
 (int32_t activation, const float* gate, const float* up, int64_t n, float* out) {
@@ -16,6 +29,21 @@ LACO_KERNEL(gated_activation)
     case 2:
       map(gate, up, n, out, [](Vec g, Vec u) { return gelu_tanh(g) * u; });
       return LACO_OK;
+    default:
+      return LACO_BAD_ACTIVATION;
+  }
+}
+
+// up *= activation'(gate), then gate = activation(gate).
+LACO_KERNEL(gated_slopes)
+(int32_t activation, float* gate, float* up, int64_t n) {
+  switch (activation) {
+    case 0:
+      return slopes(gate, up, n, [](Vec g) { return silu(g); }, [](Vec g) { return silu_slope(g); });
+    case 1:
+      return slopes(gate, up, n, [](Vec g) { return gelu(g); }, [](Vec g) { return gelu_slope(g); });
+    case 2:
+      return slopes(gate, up, n, [](Vec g) { return gelu_tanh(g); }, [](Vec g) { return gelu_tanh_slope(g); });
     default:
       return LACO_BAD_ACTIVATION;
   }

@@ -35,11 +35,12 @@ inline Vec exp(Vec x) {
 #endif
 }
 
-// x Phi(x). 1 - Phi(|x|) = erfc(u) / 2 with u = |x| / sqrt(2) is exp(-u^2) t P(t) / 2 with
+inline Vec magnitude(Vec x) { return bit_cast<Vec>(bit_cast<Int>(x) & INT32_MAX); }
+
+// The normal distribution Phi(x). 1 - Phi(|x|) = erfc(u) / 2 with u = |x| / sqrt(2) is exp(-u^2) t P(t) / 2 with
 // t = 1 / (1 + u/2), the form of Abramowitz and Stegun 7.1.26, to a relative 5e-8 before exp's own error.
-inline Vec gelu(Vec x) {
-  Vec magnitude = bit_cast<Vec>(bit_cast<Int>(x) & INT32_MAX);
-  Vec t = 1.0f / fma(0x1.6a09e6p-2f, magnitude, splat(1.0f));
+inline Vec normal_distribution(Vec x) {
+  Vec t = 1.0f / fma(0x1.6a09e6p-2f, magnitude(x), splat(1.0f));
   Vec p = splat(-0.05875072436175259f);
   p = fma(p, t, splat(0.2830141840741012f));
   p = fma(p, t, splat(-0.48394886557250916f));
@@ -50,8 +51,11 @@ inline Vec gelu(Vec x) {
   p = fma(p, t, splat(0.2823358094668253f));
   p = fma(p, t, splat(0.28208870441910305f));
   Vec tail = 0.5f * t * p * exp(-0.5f * x * x);
-  return x * select(x < 0.0f, tail, 1.0f - tail);
+  return select(x < 0.0f, tail, 1.0f - tail);
 }
+
+// x Phi(x).
+inline Vec gelu(Vec x) { return x * normal_distribution(x); }
 
 // x / (1 + e^-x).
 inline Vec silu(Vec x) { return x / (1.0f + exp(-x)); }
@@ -60,6 +64,40 @@ inline Vec silu(Vec x) { return x / (1.0f + exp(-x)); }
 inline Vec gelu_tanh(Vec x) {
   Vec u = x * fma(0.044715f * x, x, splat(1.0f));
   return x / (1.0f + exp(-1.5957691216057308f * u));
+}
+
+// Where the slope of an activation is at its limit, 0 or 1, and none of its factors overflows.
+inline Vec within_1000(Vec x) {
+  x = select(x > 1000.0f, splat(1000.0f), x);
+  return select(x < -1000.0f, splat(-1000.0f), x);
+}
+
+// The slope of x s(v(x)) with the logistic function s, s(v) (1 + w s(-v)) with w = x v'(x). From e^-|v|, so that
+// neither s(v) nor s(-v) is a difference.
+inline Vec logistic_slope(Vec v, Vec w) {
+  Vec e = exp(-magnitude(v));
+  Vec large = 1.0f / (1.0f + e);
+  Vec small = e * large;
+  return select(v < 0.0f, small * fma(w, large, splat(1.0f)), large * fma(w, small, splat(1.0f)));
+}
+
+inline Vec silu_slope(Vec x) {
+  x = within_1000(x);
+  return logistic_slope(x, x);
+}
+
+// Phi(x) + x phi(x) with the normal density phi.
+inline Vec gelu_slope(Vec x) {
+  x = within_1000(x);
+  return normal_distribution(x) + 0.3989422804014327f * x * exp(-0.5f * x * x);
+}
+
+// As for gelu_tanh, with v = 2u.
+inline Vec gelu_tanh_slope(Vec x) {
+  x = within_1000(x);
+  Vec scaled = 1.5957691216057308f * x;
+  Vec square = 0.044715f * x * x;
+  return logistic_slope(scaled * (1.0f + square), scaled * (1.0f + 3.0f * square));
 }
 
 }  // namespace LACO_NAMESPACE

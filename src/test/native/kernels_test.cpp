@@ -32,7 +32,9 @@ int32_t laco_cpu_features();
                                 int64_t, int64_t, float, const int32_t*, const int32_t*,           \
                                 const int32_t*, int64_t, float*, float*);                          \
   int32_t laco_gated_activation_##tier(int32_t, const float*, const float*, int64_t, float*);      \
+  int32_t laco_gated_slopes_##tier(int32_t, float*, float*, int64_t);                              \
   int32_t laco_add_##tier(float*, const float*, int64_t);                                          \
+  int32_t laco_multiply_##tier(const float*, const float*, int64_t, float*);                       \
   int32_t laco_mix_##tier(void*, int32_t, int64_t, const double*, const void* const*,              \
                           const int32_t*, int64_t);                                                \
   int32_t laco_cosine_##tier(const float*, const float*, int64_t, int64_t, const int32_t*,         \
@@ -65,7 +67,9 @@ struct Kernels {
   decltype(&laco_attention_scratch_0) attention_scratch;
   decltype(&laco_attention_0) attention;
   decltype(&laco_gated_activation_0) gated_activation;
+  decltype(&laco_gated_slopes_0) gated_slopes;
   decltype(&laco_add_0) add;
+  decltype(&laco_multiply_0) multiply;
   decltype(&laco_mix_0) mix;
   decltype(&laco_cosine_0) cosine;
   decltype(&laco_log_probability_0) log_probability;
@@ -81,8 +85,9 @@ struct Kernels {
   Kernels {                                                                                        \
     tier, needs, laco_embed_##tier, laco_rms_norm_##tier, laco_linear_rows_##tier,                 \
         laco_add_bias_##tier, laco_rope_##tier, laco_attention_scratch_##tier,                     \
-        laco_attention_##tier, laco_gated_activation_##tier, laco_add_##tier, laco_mix_##tier,     \
-        laco_cosine_##tier, laco_log_probability_##tier, laco_kl_divergence_##tier,                \
+        laco_attention_##tier, laco_gated_activation_##tier, laco_gated_slopes_##tier,             \
+        laco_add_##tier, laco_multiply_##tier, laco_mix_##tier, laco_cosine_##tier,                \
+        laco_log_probability_##tier, laco_kl_divergence_##tier,                                    \
         laco_inverse_rms_##tier, laco_scaled_difference_##tier, laco_add_squares_##tier,           \
         laco_widen_##tier, laco_narrow_##tier                                                      \
   }
@@ -396,16 +401,36 @@ void test_large_mix(const Kernels& k) {
 }
 
 void test_activations(const Kernels& k) {
-  each("elementwise", k.tier, [&](int64_t n, int32_t activation, Guarded::Side side, size_t) {
-    Floats gate(n, side), up(n, side), out(n, side, unset);
+  auto activate = [](int32_t activation, double x) {
+    const double tanh_argument = std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
+    return activation == 0   ? x / (1 + std::exp(-x))
+           : activation == 1 ? 0.5 * x * std::erfc(-x / std::sqrt(2.0))
+                             : 0.5 * x * (1 + std::tanh(tanh_argument));
+  };
+  each("gated_slopes", k.tier, [&](int64_t n, int32_t activation, Guarded::Side side, size_t) {
+    Floats gate(n, side), up(n, side);
+    check(k.gated_slopes(activation, gate.data(), up.data(), n) == 0, "status");
+    for (int64_t i = 0; i < n; i++) {
+      const double x = gate.before(i);
+      const double value = activate(activation, x);
+      close(gate[i], value, 2e-6 * (1 + std::abs(value)), i);
+      // A central difference in f64, with an error of some step^2 / 6.
+      const double step = 1e-4;
+      const double slope = (activate(activation, x + step) - activate(activation, x - step)) / (2 * step);
+      close(up[i], slope * up.before(i), 2e-6 * (1 + std::abs(up.before(i))), i);
+    }
+  });
+  each("elementwise", k.tier, [&](int64_t n, int32_t activation, Guarded::Side side, size_t in_place) {
+    Floats gate(n, side), up(n, side), out(n, side, unset), factor(n, side);
     check(k.gated_activation(activation, gate.data(), up.data(), n, out.data()) == 0, "status");
     for (int64_t i = 0; i < n; i++) {
-      const double x = gate[i];
-      const double tanh_argument = std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
-      const double expected = activation == 0   ? x / (1 + std::exp(-x))
-                              : activation == 1 ? 0.5 * x * std::erfc(-x / std::sqrt(2.0))
-                                                : 0.5 * x * (1 + std::tanh(tanh_argument));
+      const double expected = activate(activation, gate[i]);
       close(out[i], expected * up[i], 2e-6 * (1 + std::abs(expected * up[i])), i);
+    }
+    Floats& product = in_place ? factor : out;
+    check(k.multiply(up.data(), factor.data(), n, product.data()) == 0, "status");
+    for (int64_t i = 0; i < n; i++) {
+      close(product[i], static_cast<double>(static_cast<float>(up[i] * factor.before(i))), 0, i);
     }
     check(k.add(gate.data(), up.data(), n) == 0, "status");
     for (int64_t i = 0; i < n; i++) {

@@ -1,4 +1,4 @@
-// gated_activation.cu against the definitions in f64.
+// gated_activation.cu against the definitions, and the derivatives, in f64.
 #include "check.hpp"
 
 namespace {
@@ -13,6 +13,25 @@ double activate(int activation, double x) {
       // x (1 + tanh(u)) / 2, without the sum that cancels.
       return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
   }
+}
+
+// The slope, and the sum of the magnitudes of its terms.
+struct Slope {
+  double value, terms;
+};
+
+Slope slope(int activation, double x) {
+  x = std::fmax(-1000, std::fmin(x, 1000));
+  double first = 0.5 * std::erfc(-x * std::sqrt(0.5));
+  double second = x * std::exp(-0.5 * x * x) / std::sqrt(2 * M_PI);
+  if (activation != 1) {
+    const double scale = activation == 0 ? 1 : 2 * std::sqrt(2 / M_PI);
+    const double cube = activation == 0 ? 0 : 0.044715 * x * x * x;
+    const double v = scale * (x + cube);
+    first = 1 / (1 + std::exp(-v));
+    second = scale * (x + 3 * cube) * first * (1 / (1 + std::exp(v)));
+  }
+  return {first + second, std::abs(first) + std::abs(second)};
 }
 
 enum class Out { kOwn, kOverGate, kOverUp };
@@ -36,6 +55,25 @@ void run(int activation, const std::vector<float>& gate, const std::vector<float
   }
 }
 
+void run_slopes(int activation, const std::vector<float>& gate, const std::vector<float>& up, size_t shift_gate = 0,
+                size_t shift_up = 0) {
+  const size_t n = gate.size();
+  check::Buffer<float> device_gate(gate, shift_gate), device_up(up, shift_up);
+  check::launch("laco_gated_slopes_f32_v1", static_cast<unsigned>((n + 1023) / 1024), 256, 0, device_gate.data(),
+                device_up.data(), static_cast<int64_t>(n), activation);
+  for (size_t i = 0; i < n; i++) {
+    const double x = check::wide(gate[i]), factor = check::wide(up[i]);
+    const std::string what = "activation " + std::to_string(activation) + " of " + std::to_string(gate[i]);
+    const double value = activate(activation, x);
+    const double tolerance = std::isfinite(value) ? 1e-6 * (1 + x * x) * std::abs(value) + 1e-30 : 0;
+    CHECK_CLOSE(check::wide(device_gate[i]), value, tolerance, what);
+    const Slope expected = slope(activation, x);
+    const double square = std::fmin(x * x, 1e6);
+    CHECK_CLOSE(check::wide(device_up[i]), std::isnan(x) ? x : factor * expected.value,
+                1e-6 * (1 + square) * std::abs(factor) * expected.terms + 1e-30, "slope of " + what);
+  }
+}
+
 }  // namespace
 
 TEST(gated_activation_takes_every_length_and_alignment) {
@@ -48,6 +86,9 @@ TEST(gated_activation_takes_every_length_and_alignment) {
         run(activation, gate, up, Out::kOwn, 0, 0, shift);
         run(activation, gate, up, Out::kOverGate, shift, shift);
         run(activation, gate, up, Out::kOverUp, shift, shift);
+        run_slopes(activation, gate, up, shift, shift);
+        run_slopes(activation, gate, up, shift, 0);
+        run_slopes(activation, gate, up, 0, shift);
       }
     }
   }
@@ -63,5 +104,6 @@ TEST(gated_activation_holds_over_the_whole_range) {
   }
   for (int activation = 0; activation < 3; activation++) {
     run(activation, gate, std::vector<float>(gate.size(), 1), Out::kOwn);
+    run_slopes(activation, gate, std::vector<float>(gate.size(), 1));
   }
 }

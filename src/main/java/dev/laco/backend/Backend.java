@@ -117,8 +117,19 @@ public interface Backend extends AutoCloseable {
    */
   void gatedActivation(Activation activation, Tensor gate, Tensor up, Tensor out);
 
+  /**
+   * The slopes of {@link #gatedActivation}, elementwise and in place: {@code up := up *
+   * activation'(gate)}, the slope along the gate, and {@code gate := activation(gate)}, the slope
+   * along up. All f32 of one shape, and not the same tensor. {@code activation'} is finite at every
+   * gate but NaN: its limits, 0 and 1, at the infinities.
+   */
+  void gatedSlopes(Activation activation, Tensor gate, Tensor up);
+
   /** {@code x += y}, elementwise, f32. */
   void add(Tensor x, Tensor y);
+
+  /** {@code out = x * y}, elementwise, f32; {@code out} may be {@code x} or {@code y}. */
+  void multiply(Tensor x, Tensor y, Tensor out);
 
   /**
    * Batched layer merging: every tensor of the list as {@link TensorMix} says, accumulated in f64

@@ -94,11 +94,27 @@ public final class OpChecks {
     shape("out", out, gate.rows(), gate.columns());
   }
 
+  /** See {@link Backend#gatedSlopes}. */
+  public static void gatedSlopes(Tensor gate, Tensor up) {
+    activation("gate", gate);
+    activation("up", up);
+    shape("up", up, gate.rows(), gate.columns());
+  }
+
   /** See {@link Backend#add}. */
   public static void add(Tensor x, Tensor y) {
     activation("x", x);
     activation("y", y);
     shape("y", y, x.rows(), x.columns());
+  }
+
+  /** See {@link Backend#multiply}. */
+  public static void multiply(Tensor x, Tensor y, Tensor out) {
+    activation("x", x);
+    activation("y", y);
+    activation("out", out);
+    shape("y", y, x.rows(), x.columns());
+    shape("out", out, x.rows(), x.columns());
   }
 
   /** See {@link Backend#cosine}. */

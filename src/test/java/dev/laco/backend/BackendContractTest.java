@@ -36,6 +36,31 @@ public abstract class BackendContractTest {
   /** Results below this magnitude may as well be zero: f32 begins to lose precision near 1e-38. */
   private static final double NEGLIGIBLE = 1e-30;
 
+  /** Gates at which an activation or its slope may overflow or lose all digits. */
+  private static final float[] ENDS = {
+    0f,
+    -0f,
+    1e-30f,
+    -1e-30f,
+    5f,
+    -5f,
+    20f,
+    -20f,
+    87f,
+    -87f,
+    88.5f,
+    -88.5f,
+    90f,
+    -90f,
+    1000f,
+    -1000f,
+    3e38f,
+    -3e38f,
+    Float.POSITIVE_INFINITY,
+    Float.NEGATIVE_INFINITY,
+    Float.NaN
+  };
+
   private final Random random = new Random(20240217);
   private final Arena memory = Arena.ofShared();
   private final Backend reference = new ReferenceBackend(Compute.F32);
@@ -402,35 +427,68 @@ public abstract class BackendContractTest {
 
   @ParameterizedTest
   @EnumSource(Activation.class)
+  void takesTheSlopesOfTheGateInPlace(Activation activation) {
+    for (int n : new int[] {1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 127, 257, 1536}) {
+      float[] gate = normal(3 * n);
+      for (int i = 0; i < gate.length; i++) {
+        gate[i] *= 4;
+      }
+      float[] up = normal(3 * n);
+      for (boolean alongGate : new boolean[] {false, true}) {
+        same(
+            "slopes of " + activation + " of " + n,
+            Tolerance.ELEMENTWISE,
+            run -> {
+              Tensor gates = run.tensor(gate, 3, n);
+              Tensor ups = run.tensor(up, 3, n);
+              run.on.gatedSlopes(activation, gates, ups);
+              return alongGate ? ups : gates;
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Activation.class)
+  void slopesHoldAtTheEndsOfTheRange(Activation activation) {
+    for (float gate : ENDS) {
+      float[] one = {gate};
+      for (boolean alongGate : new boolean[] {false, true}) {
+        same(
+            "slopes of " + activation + " of " + gate,
+            Tolerance.ACCUMULATED,
+            run -> {
+              Tensor gates = run.tensor(one, 1, 1);
+              Tensor ups = run.tensor(new float[] {1}, 1, 1);
+              run.on.gatedSlopes(activation, gates, ups);
+              return alongGate ? ups : gates;
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Activation.class)
+  void slopesEndAtZeroAndOne(Activation activation) {
+    float[] gate = {-1000, -1e20f, Float.NEGATIVE_INFINITY, 1000, 1e20f, Float.POSITIVE_INFINITY};
+    try (Run run = new Run(backend)) {
+      Tensor ups = run.tensor(new float[] {1, 1, 1, 1, 1, 1}, 1, 6);
+      backend.gatedSlopes(activation, run.tensor(gate, 1, 6), ups);
+      float[] slopes = run.download(ups);
+      for (int i = 0; i < 6; i++) {
+        assertEquals(i < 3 ? 0 : 1, slopes[i], 1e-30, activation + " at " + gate[i]);
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Activation.class)
   void activationsHoldAtTheEndsOfTheRange(Activation activation) {
-    float[] gate = {
-      0f,
-      -0f,
-      1e-30f,
-      -1e-30f,
-      5f,
-      -5f,
-      20f,
-      -20f,
-      87f,
-      -87f,
-      88.5f,
-      -88.5f,
-      90f,
-      -90f,
-      1000f,
-      -1000f,
-      3e38f,
-      -3e38f,
-      Float.POSITIVE_INFINITY,
-      Float.NEGATIVE_INFINITY,
-      Float.NaN
-    };
-    for (int i = 0; i < gate.length; i++) {
+    for (float gate : ENDS) {
       // One at a time, so that a large result hides no error of a small one.
-      float[] one = {gate[i]};
+      float[] one = {gate};
       same(
-          activation + " of " + gate[i],
+          activation + " of " + gate,
           Tolerance.ACCUMULATED,
           run -> {
             Tensor out = run.result(1, 1);
@@ -455,6 +513,27 @@ public abstract class BackendContractTest {
           run.on.add(sum, run.tensor(y, 1, n));
           return sum;
         });
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 15, 16, 17, 31, 32, 33, 127, 257, 40000})
+  void multipliesElements(int n) {
+    float[] x = normal(n);
+    float[] y = normal(n);
+    x[n / 2] = Float.NEGATIVE_INFINITY;
+    for (int place = 0; place < 3; place++) {
+      int at = place;
+      same(
+          "multiply",
+          Tolerance.EXACT,
+          run -> {
+            Tensor left = run.tensor(x, 1, n);
+            Tensor right = run.tensor(y, 1, n);
+            Tensor out = List.of(left, right, run.result(1, n)).get(at);
+            run.on.multiply(left, right, out);
+            return out;
+          });
+    }
   }
 
   @ParameterizedTest
@@ -844,6 +923,11 @@ public abstract class BackendContractTest {
       refuses(() -> backend.attention(x, x, x, spec, two, x));
       refuses(() -> backend.attention(x, other, x, spec, three, x));
       refuses(() -> backend.gatedActivation(Activation.SILU, x, other, x));
+      refuses(() -> backend.gatedSlopes(Activation.SILU, x, other));
+      refuses(() -> backend.gatedSlopes(Activation.SILU, x, half));
+      refuses(() -> backend.multiply(x, other, x));
+      refuses(() -> backend.multiply(x, x, other));
+      refuses(() -> backend.multiply(x, half, x));
       refuses(() -> backend.add(x, other));
       refuses(() -> backend.add(half, half));
       refuses(() -> backend.cosine(x, other, three));

@@ -40,8 +40,7 @@ public class CrossProductBenchmark extends Case {
     backend.crossProduct(features, features, sums);
     verify();
     DType product = Device.of(device).product(dtypes);
-    work(
-        features.data().byteSize() + 2.0 * sums.data().byteSize(), 2.0 * tokens * sums.elements());
+    work(features.data().byteSize() + 2.0 * sums.data().byteSize(), 2.0 * tokens * sums.elements());
     ceilings()
         .products(
             "library alone",

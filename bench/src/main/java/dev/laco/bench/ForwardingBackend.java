@@ -100,8 +100,18 @@ public class ForwardingBackend implements Backend {
   }
 
   @Override
+  public void gatedSlopes(Activation activation, Tensor gate, Tensor up) {
+    backend.gatedSlopes(activation, gate, up);
+  }
+
+  @Override
   public void add(Tensor x, Tensor y) {
     backend.add(x, y);
+  }
+
+  @Override
+  public void multiply(Tensor x, Tensor y, Tensor out) {
+    backend.multiply(x, y, out);
   }
 
   @Override

@@ -89,8 +89,18 @@ final class TimedBackend extends ForwardingBackend {
   }
 
   @Override
+  public void gatedSlopes(Activation activation, Tensor gate, Tensor up) {
+    time("gatedSlopes", () -> super.gatedSlopes(activation, gate, up));
+  }
+
+  @Override
   public void add(Tensor x, Tensor y) {
     time("add", () -> super.add(x, y));
+  }
+
+  @Override
+  public void multiply(Tensor x, Tensor y, Tensor out) {
+    time("multiply", () -> super.multiply(x, y, out));
   }
 
   @Override

@@ -160,9 +160,21 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
+  public void gatedSlopes(Activation activation, Tensor gate, Tensor up) {
+    OpChecks.gatedSlopes(gate, up);
+    kernels().gatedSlopes(activation, data(gate), data(up), gate.elements());
+  }
+
+  @Override
   public void add(Tensor x, Tensor y) {
     OpChecks.add(x, y);
     kernels().add(data(x), data(y), x.elements());
+  }
+
+  @Override
+  public void multiply(Tensor x, Tensor y, Tensor out) {
+    OpChecks.multiply(x, y, out);
+    kernels().multiply(data(x), data(y), out.elements(), data(out));
   }
 
   @Override

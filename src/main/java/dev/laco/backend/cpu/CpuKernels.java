@@ -98,8 +98,16 @@ final class CpuKernels {
   private static final MethodHandle GATED_ACTIVATION =
       Downcalls.ofInt(JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS);
 
+  /** {@code int32_t laco_gated_slopes(int32_t activation, float *gate, float *up, int64_t n)}. */
+  private static final MethodHandle GATED_SLOPES =
+      Downcalls.ofInt(JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG);
+
   /** {@code int32_t laco_add(float *x, const float *y, int64_t n)}. */
   private static final MethodHandle ADD = Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_LONG);
+
+  /** {@code int32_t laco_multiply(const float *x, const float *y, int64_t n, float *out)}. */
+  private static final MethodHandle MULTIPLY =
+      Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_LONG, ADDRESS);
 
   /**
    * {@code int32_t laco_mix(void *out, int32_t dtype, int64_t n, const double *coefficients, const
@@ -162,7 +170,9 @@ final class CpuKernels {
   private final MemorySegment rope;
   private final MemorySegment attention;
   private final MemorySegment gatedActivation;
+  private final MemorySegment gatedSlopes;
   private final MemorySegment add;
+  private final MemorySegment multiply;
   private final MemorySegment mix;
   private final MemorySegment cosine;
   private final MemorySegment logProbability;
@@ -193,7 +203,9 @@ final class CpuKernels {
     rope = function(library, "laco_rope", tier);
     attention = function(library, "laco_attention", tier);
     gatedActivation = function(library, "laco_gated_activation", tier);
+    gatedSlopes = function(library, "laco_gated_slopes", tier);
     add = function(library, "laco_add", tier);
+    multiply = function(library, "laco_multiply", tier);
     mix = function(library, "laco_mix", tier);
     cosine = function(library, "laco_cosine", tier);
     logProbability = function(library, "laco_log_probability", tier);
@@ -361,6 +373,16 @@ final class CpuKernels {
     check("laco_gated_activation", status);
   }
 
+  void gatedSlopes(Activation activation, MemorySegment gate, MemorySegment up, long n) {
+    int status;
+    try {
+      status = (int) GATED_SLOPES.invokeExact(gatedSlopes, KernelCode.of(activation), gate, up, n);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_gated_slopes", status);
+  }
+
   void add(MemorySegment x, MemorySegment y, long n) {
     int status;
     try {
@@ -369,6 +391,16 @@ final class CpuKernels {
       throw new AssertionError(unexpected);
     }
     check("laco_add", status);
+  }
+
+  void multiply(MemorySegment x, MemorySegment y, long n, MemorySegment out) {
+    int status;
+    try {
+      status = (int) MULTIPLY.invokeExact(multiply, x, y, n, out);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+    check("laco_multiply", status);
   }
 
   void mix(

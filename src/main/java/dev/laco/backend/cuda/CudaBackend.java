@@ -361,6 +361,18 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
+  public void gatedSlopes(Activation activation, Tensor gate, Tensor up) {
+    OpChecks.gatedSlopes(gate, up);
+    written(gate);
+    begin(Kernel.GATED_SLOPES, DType.F32, up)
+        .pointer(address(gate))
+        .pointer(address(up))
+        .int64(up.elements())
+        .int32(KernelCode.of(activation))
+        .run(blocks(up.elements()), BLOCK);
+  }
+
+  @Override
   public void add(Tensor x, Tensor y) {
     OpChecks.add(x, y);
     begin(Kernel.ADD, DType.F32, x)
@@ -368,6 +380,17 @@ public final class CudaBackend implements Backend {
         .pointer(address(y))
         .int64(x.elements())
         .run(blocks(x.elements()), BLOCK);
+  }
+
+  @Override
+  public void multiply(Tensor x, Tensor y, Tensor out) {
+    OpChecks.multiply(x, y, out);
+    begin(Kernel.MULTIPLY, DType.F32, out)
+        .pointer(address(x))
+        .pointer(address(y))
+        .pointer(address(out))
+        .int64(out.elements())
+        .run(blocks(out.elements()), BLOCK);
   }
 
   /** All tensors in one launch, so that none may be made from another one of the list. */

@@ -45,8 +45,11 @@ enum Kernel {
       POINTER,
       INT64,
       INT32),
+  GATED_SLOPES(
+      "gated_activation", "gated_slopes_%s_v1", Set.of(F32), POINTER, POINTER, INT64, INT32),
   ADD("add", "add_%s_v1", Set.of(F32), POINTER, POINTER, INT64),
   ADD_BIAS("add", "add_bias_%s_v1", all(), POINTER, POINTER, INT64, INT64),
+  MULTIPLY("multiply", "multiply_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64),
   WIDEN("convert", "widen_%s_v1", halves(), POINTER, POINTER, INT64),
   NARROW("convert", "narrow_%s_v1", halves(), POINTER, POINTER, INT64),
   /** Sources of several dtypes. */

@@ -152,12 +152,35 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
+  public void gatedSlopes(Activation activation, Tensor gate, Tensor up) {
+    OpChecks.gatedSlopes(gate, up);
+    MemoryTensor gates = MemoryTensor.of(gate);
+    MemoryTensor ups = MemoryTensor.of(up);
+    for (long i = 0; i < gate.elements(); i++) {
+      double x = gates.get(i);
+      ups.set(i, ups.get(i) * slope(activation, x));
+      gates.set(i, activate(activation, x));
+    }
+  }
+
+  @Override
   public void add(Tensor x, Tensor y) {
     OpChecks.add(x, y);
     MemoryTensor to = MemoryTensor.of(x);
     MemoryTensor from = MemoryTensor.of(y);
     for (long i = 0; i < x.elements(); i++) {
       to.set(i, (double) to.get(i) + from.get(i));
+    }
+  }
+
+  @Override
+  public void multiply(Tensor x, Tensor y, Tensor out) {
+    OpChecks.multiply(x, y, out);
+    MemoryTensor left = MemoryTensor.of(x);
+    MemoryTensor right = MemoryTensor.of(y);
+    MemoryTensor to = MemoryTensor.of(out);
+    for (long i = 0; i < out.elements(); i++) {
+      to.set(i, (double) left.get(i) * right.get(i));
     }
   }
 
@@ -318,6 +341,35 @@ public final class ReferenceBackend extends MemoryBackend {
       case GELU_TANH ->
           0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
     };
+  }
+
+  /** The derivative of {@link #activate}. */
+  private static double slope(Activation activation, double gate) {
+    // Beyond 1000 it is at its limit, 0 or 1; an infinity would give 0 times infinity.
+    double x = Math.clamp(gate, -1000.0, 1000.0);
+    return switch (activation) {
+      case SILU -> logisticSlope(x, x);
+      case GELU ->
+          // (x P(x))' = P(x) + x p(x), with the normal distribution P and its density p.
+          0.5 * Erf.erfc(-x * Math.sqrt(0.5)) + x * Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI);
+      case GELU_TANH -> {
+        // (1 + tanh(u)) / 2 = s(2u).
+        double scale = 2 * Math.sqrt(2 / Math.PI);
+        double cube = 0.044715 * x * x * x;
+        yield logisticSlope(scale * (x + cube), scale * (x + 3 * cube));
+      }
+    };
+  }
+
+  /**
+   * The derivative of {@code x s(v)} with the logistic function s, whose own is {@code s (1 - s)}:
+   * {@code s(v) + x v' s(v) (1 - s(v))}.
+   *
+   * @param w {@code x v'}
+   */
+  private static double logisticSlope(double v, double w) {
+    double s = 1 / (1 + Math.exp(-v));
+    return s * (1 + w * (1 - s));
   }
 
   private static double logSumOfExponentials(double[] logits) {

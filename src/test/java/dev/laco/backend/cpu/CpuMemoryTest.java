@@ -131,6 +131,8 @@ class CpuMemoryTest {
             ops.attention(x, y, y, spec, batch, x);
             ops.gatedActivation(Activation.SILU, x, y, x);
             ops.add(x, y);
+            ops.gatedSlopes(Activation.SILU, x, y);
+            ops.multiply(x, y, x);
             ops.mix(mix);
             ops.cosine(x, y, batch);
             ops.logProbability(x, head, batch, scores);

@@ -60,6 +60,17 @@ class CpuThreadsTest {
         });
     sameBits(
         threads, TOKENS, WIDTH, (on, batch, out) -> on.gatedActivation(Activation.SILU, x, y, out));
+    sameBits(
+        threads,
+        TOKENS,
+        WIDTH,
+        (on, batch, out) -> {
+          MemoryTensor gate = random(DType.F32, TOKENS, WIDTH);
+          on.copy(x, gate);
+          on.copy(y, out);
+          on.gatedSlopes(Activation.SILU, gate, out);
+          on.multiply(gate, out, out);
+        });
     sameBits(threads, TOKENS, WIDTH, (on, batch, out) -> on.attention(x, y, y, spec, batch, out));
     sameBits(threads, 4, 70_000, (on, batch, out) -> on.linear(few, wide, bias, out));
     sameBits(

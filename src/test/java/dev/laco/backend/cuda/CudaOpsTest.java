@@ -216,6 +216,12 @@ class CudaOpsTest {
         "gatedActivation",
         (run, a) -> run.on.gatedActivation(Activation.SILU, a, run.tensor(y, 2, 6), a));
     changes.put(
+        "gatedSlopes, gate",
+        (run, a) -> run.on.gatedSlopes(Activation.SILU, a, run.tensor(y, 2, 6)));
+    changes.put(
+        "gatedSlopes, up", (run, a) -> run.on.gatedSlopes(Activation.SILU, run.tensor(y, 2, 6), a));
+    changes.put("multiply", (run, a) -> run.on.multiply(a, run.tensor(y, 2, 6), a));
+    changes.put(
         "mix", (run, a) -> run.on.mix(List.of(new TensorMix(a, new double[] {2}, List.of(a)))));
     changes.put(
         "linear", (run, a) -> run.on.linear(run.tensor(y, 2, 6), run.on.weight(exact), null, a));

@@ -1,18 +1,77 @@
 package dev.laco.backend.reference;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import dev.laco.backend.Backend;
 import dev.laco.backend.BackendContractTest;
 import dev.laco.backend.Compute;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.model.Activation;
+import dev.laco.model.DType;
+import java.util.Arrays;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** The reference honours its own contract; its values are held against known ones here. */
 class ReferenceBackendTest extends BackendContractTest {
   @Override
   protected Backend open() {
     return new ReferenceBackend(Compute.F32);
+  }
+
+  @ParameterizedTest
+  @EnumSource(Activation.class)
+  void slopesAreWhatCentralDifferencesTendTo(Activation activation) {
+    float step = 1 / 128f;
+    float[] gate = new float[1025];
+    float[] ones = new float[gate.length];
+    float[] before = new float[gate.length];
+    float[] after = new float[gate.length];
+    for (int i = 0; i < gate.length; i++) {
+      gate[i] = (i - 512) / 64f;
+      ones[i] = 1;
+      before[i] = gate[i] - step;
+      after[i] = gate[i] + step;
+    }
+    float[] low = activations(activation, before);
+    float[] high = activations(activation, after);
+    try (Backend backend = open();
+        TensorArena arena = backend.arena()) {
+      Tensor gates = arena.allocate(DType.F32, 1, gate.length);
+      Tensor ups = arena.allocate(DType.F32, 1, gate.length);
+      backend.upload(gate, gates);
+      backend.upload(ones, ups);
+      backend.gatedSlopes(activation, gates, ups);
+      float[] slopes = new float[gate.length];
+      backend.download(ups, slopes);
+      float[] values = new float[gate.length];
+      backend.download(gates, values);
+      assertArrayEquals(activations(activation, gate), values);
+      for (int i = 0; i < gate.length; i++) {
+        // The values are f32: that of 8 within 2.4e-7, and so their difference by 2 / 128 within
+        // 3e-5.
+        double difference = ((double) high[i] - low[i]) / (2 * step);
+        assertEquals(difference, slopes[i], 5e-5, activation + " at " + gate[i]);
+      }
+    }
+  }
+
+  private float[] activations(Activation activation, float[] gate) {
+    float[] values = new float[gate.length];
+    Arrays.fill(values, 1);
+    try (Backend backend = open();
+        TensorArena arena = backend.arena()) {
+      Tensor gates = arena.allocate(DType.F32, 1, gate.length);
+      Tensor out = arena.allocate(DType.F32, 1, gate.length);
+      backend.upload(gate, gates);
+      backend.upload(values, out);
+      backend.gatedActivation(activation, gates, out, out);
+      backend.download(out, values);
+    }
+    return values;
   }
 
   @ParameterizedTest

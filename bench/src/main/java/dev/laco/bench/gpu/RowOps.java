@@ -60,8 +60,11 @@ final class RowOps {
         new RowOp("rope", TARGET, RowOps::rope, of("rope", F32)),
         new RowOp("norm_rope", TARGET, RowOps::normRope, of("rope", "norm_rope", weights)),
         new RowOp("gated_activation", TARGET, RowOps::gatedActivation, of("gated_activation", F32)),
+        new RowOp(
+            "gated_slopes", null, RowOps::gatedSlopes, of("gated_activation", "gated_slopes", F32)),
         new RowOp("add", null, RowOps::add, of("add", F32)),
         new RowOp("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
+        new RowOp("multiply", null, RowOps::multiply, of("multiply", F32)),
         new RowOp(
             "scaled_difference", null, RowOps::scaledDifference, of("scaled_difference", F32)),
         new RowOp("add_squares", null, RowOps::addSquares, of("add_squares", F32)),
@@ -258,8 +261,7 @@ final class RowOps {
             new Arguments().pointer(x).pointer(out).int64(x.columns()).float32(EPS))
         .moves(bytes(x), bytes(out))
         .expects(
-            reference ->
-                reference.backend().inverseRms(reference.of(x), EPS, reference.of(out)),
+            reference -> reference.backend().inverseRms(reference.of(x), EPS, reference.of(out)),
             ELEMENTWISE,
             out);
   }
@@ -356,6 +358,28 @@ final class RowOps {
             gate);
   }
 
+  private static Job gatedSlopes(DType dtype, Sizes sizes, Lab lab) {
+    Tensor gate = lab.random(F32, sizes.tokens(), sizes.inner(), 4);
+    Tensor up = lab.random(F32, sizes.tokens(), sizes.inner(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(Math.ceilDiv(gate.elements(), ELEMENTS), BLOCK),
+            new Arguments()
+                .pointer(gate)
+                .pointer(up)
+                .int64(gate.elements())
+                .int32(KernelCode.of(Activation.SILU)))
+        .moves(bytes(gate, up), bytes(gate, up))
+        .expects(
+            reference ->
+                reference
+                    .backend()
+                    .gatedSlopes(Activation.SILU, reference.of(gate), reference.of(up)),
+            ELEMENTWISE,
+            gate,
+            up);
+  }
+
   private static Job add(DType dtype, Sizes sizes, Lab lab) {
     Tensor x = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
     Tensor y = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
@@ -384,6 +408,22 @@ final class RowOps {
             },
             EXACT,
             x);
+  }
+
+  /** In place of the second factor. */
+  private static Job multiply(DType dtype, Sizes sizes, Lab lab) {
+    Tensor x = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor y = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(Math.ceilDiv(x.elements(), ELEMENTS), BLOCK),
+            new Arguments().pointer(x).pointer(y).pointer(y).int64(x.elements()))
+        .moves(bytes(x, y), bytes(y))
+        .expects(
+            reference ->
+                reference.backend().multiply(reference.of(x), reference.of(y), reference.of(y)),
+            EXACT,
+            y);
   }
 
   private static Job scaledDifference(DType dtype, Sizes sizes, Lab lab) {

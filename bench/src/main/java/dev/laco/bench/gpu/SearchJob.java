@@ -67,7 +67,8 @@ final class SearchJob implements AutoCloseable {
   /** One search, from nothing but the weights. */
   Result run() {
     long start = System.nanoTime();
-    try (SweepScorer engine = new SweepScorer(weights, config, weights, source, sizes.packed(), SweepOptions.of(1))) {
+    try (SweepScorer engine =
+        new SweepScorer(weights, config, weights, source, sizes.packed(), SweepOptions.of(1))) {
       // A score waits for the reference's pass.
       engine.score(List.of(CollapsePlan.identity(source)));
       long ready = System.nanoTime();
