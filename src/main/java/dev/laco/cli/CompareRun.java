@@ -248,7 +248,7 @@ final class CompareRun {
     int depth = model.config().numHiddenLayers();
     int removed = depth - target;
     return switch (strategy) {
-      case LACO, ALIGN, SELECT, FIT, MAP, COMPENSATE, MERGE ->
+      case LACO, REPAIR, ALIGN, SELECT, FIT, MAP, COMPENSATE, MERGE ->
           throw new IllegalArgumentException(strategy + " has finalists");
       case PAPER_REPLACE ->
           search(SearchOptions.paper(depth, target, MergeRule.REPLACE), bench, listener);

@@ -307,8 +307,12 @@ final class PruneRun {
       console.plain(
           "             held-out error %s after %s tokens"
               .formatted(
-                  joined(fit.result().curve(), point -> String.format(Locale.ROOT, "%.3f", point.error())),
-                  joined(fit.result().curve(), point -> String.format(Locale.ROOT, "%,d", point.tokens()))));
+                  joined(
+                      fit.result().curve(),
+                      point -> String.format(Locale.ROOT, "%.3f", point.error())),
+                  joined(
+                      fit.result().curve(),
+                      point -> String.format(Locale.ROOT, "%,d", point.tokens()))));
     }
   }
 

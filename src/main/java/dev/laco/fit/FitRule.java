@@ -4,7 +4,9 @@ import java.util.Arrays;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
-/** How far weights are fitted to carry over what removed layers did; from FIT on, each does more. */
+/**
+ * How far weights are fitted to carry over what removed layers did; from FIT on, each does more.
+ */
 public enum FitRule {
   /** All layers behind a gap write less, as if the stream had grown there (Prune&Comp). */
   COMPENSATE,

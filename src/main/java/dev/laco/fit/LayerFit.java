@@ -187,7 +187,7 @@ final class LayerFit {
 
   private void refine(int iterations) {
     double lambda = settings.lambdas().steps();
-    try (Refinement refinement = new Refinement(bench, layer)) {
+    try (Refinement refinement = new Refinement(bench, layer, settings.withHeldOut())) {
       double error = refinement.run(iterations, lambda);
       fitted.add(new CarryOver.Fitted(index, LayerRole.GATE, end - base - 1, lambda, error));
     }

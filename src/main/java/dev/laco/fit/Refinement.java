@@ -24,8 +24,8 @@ import java.util.Map;
  * <p>by conjugate gradients (Hestenes and Stiefel 1952), few steps of which are a regularisation of
  * their own. They run in coordinates in which the problem is nearly round: {@code dU = S V R^T},
  * with {@code x R} of unit second moments and {@code S} the inverse length of what a unit of each
- * channel moves; the penalty is {@code lambda |V|^2}. Where the matrices then really leave more
- * undone on documents held out, half of the change is taken, a quarter, or none.
+ * channel moves; the penalty is {@code lambda |V|^2}. Where the channels are so far from linear
+ * that more is undone afterwards, half of the change is taken, a quarter, or none.
  *
  * <p>For one step: another takes a new object.
  */
@@ -39,8 +39,7 @@ final class Refinement implements AutoCloseable {
   private static final double[] SHARES = {1, 0.5, 0.25};
 
   private final Backend backend;
-  private final List<FitBlocks.Block> seen;
-  private final List<FitBlocks.Block> heldOut;
+  private final List<FitBlocks.Block> blocks;
   private final Streams streams;
   private final Ridge ridge;
   private final Matrices matrices;
@@ -56,16 +55,18 @@ final class Refinement implements AutoCloseable {
   private final Tensor reached;
   private final Tensor other;
 
-  /** Buffers, for a layer whose stream stands behind its attention. */
-  Refinement(Workbench bench, NewLayer layer) {
+  /**
+   * Buffers, for a layer whose stream stands behind its attention.
+   *
+   * @param withHeldOut whether documents that are held out count, too
+   */
+  Refinement(Workbench bench, NewLayer layer, boolean withHeldOut) {
     this.backend = bench.backend();
     this.streams = bench.streams();
     this.ridge = bench.ridge();
     this.matrices = bench.matrices();
     this.layer = layer;
-    List<FitBlocks.Block> blocks = bench.blocks().list();
-    seen = blocks.stream().filter(FitBlocks.Block::seen).toList();
-    heldOut = blocks.stream().filter(block -> !block.seen()).toList();
+    blocks = bench.blocks().list().stream().filter(block -> withHeldOut || block.seen()).toList();
     arena = backend.arena();
     int width = bench.config().hiddenSize();
     int channels = bench.config().intermediateSize();
@@ -135,8 +136,7 @@ final class Refinement implements AutoCloseable {
    * Takes the step.
    *
    * @param iterations of conjugate gradients
-   * @return squared error that is left on documents held out, relative to that before; 1 where no
-   *     change helps
+   * @return squared error that is left, relative to that before; 1 where no change helps
    */
   double run(int iterations, double lambda) {
     LayerWeights before = layer.weights();
@@ -157,9 +157,7 @@ final class Refinement implements AutoCloseable {
     }
   }
 
-  /**
-   * The whitening {@code R} of what both matrices multiply, and both sides' {@code S}.
-   */
+  /** The whitening {@code R} of what both matrices multiply, and both sides' {@code S}. */
   private Tensor measure(LayerWeights before, TensorArena scratch) {
     long width = reached.columns();
     long channels = transposed.rows();
@@ -167,7 +165,7 @@ final class Refinement implements AutoCloseable {
     Tensor upPower = scratch.allocate(DType.F32, 1, channels);
     Tensor gatePower = scratch.allocate(DType.F32, 1, channels);
     long tokens = 0;
-    for (FitBlocks.Block block : seen) {
+    for (FitBlocks.Block block : blocks) {
       Workspace.Buffers slopes = streams.slopes(before, block);
       backend.crossProduct(slopes.normed(), slopes.normed(), gram);
       streams.scale(slopes.gate(), block);
@@ -205,7 +203,7 @@ final class Refinement implements AutoCloseable {
 
   /** Each side's product becomes the gradient, in coordinates, of what is undone. */
   private void gradientOfLack(LayerWeights before, Tensor transposedWhitening) {
-    for (FitBlocks.Block block : seen) {
+    for (FitBlocks.Block block : blocks) {
       Tensor channels = streams.channels(before, block);
       Tensor lack = streams.lackAfterChannels(before, channels, block);
       addGradient(streams.slopes(before, block), lack, block);
@@ -243,7 +241,7 @@ final class Refinement implements AutoCloseable {
       Tensor columns = scratch.allocate(DType.F32, 1, reached.columns());
       up.clearProduct();
       gate.clearProduct();
-      for (FitBlocks.Block block : seen) {
+      for (FitBlocks.Block block : blocks) {
         Workspace.Buffers slopes = streams.slopes(before, block);
         long tokens = slopes.normed().rows();
         Tensor channels = change.slice(0, tokens);
@@ -279,8 +277,7 @@ final class Refinement implements AutoCloseable {
   }
 
   /** A direction's weights, in a type in which the device is fast. */
-  private Tensor direction(
-      LayerWeights before, Side side, Tensor whitening, TensorArena scratch) {
+  private Tensor direction(LayerWeights before, Side side, Tensor whitening, TensorArena scratch) {
     Tensor weights = side.weights(side.direction, whitening, scratch);
     return fast(weights, before.get(side.role).dtype(), scratch);
   }
@@ -306,7 +303,7 @@ final class Refinement implements AutoCloseable {
     }
   }
 
-  /** Takes as much of the solution as lowers the error of what was held out. */
+  /** Takes as much of the solution as lowers the error. */
   private double take(LayerWeights before, Tensor whitening) {
     double old = error(before);
     for (double share : SHARES) {
@@ -338,11 +335,11 @@ final class Refinement implements AutoCloseable {
     return sum;
   }
 
-  /** Weighted squared error on what was held out. */
+  /** Weighted squared error. */
   private double error(LayerWeights weights) {
     try (TensorArena scratch = backend.arena()) {
       Tensor columns = scratch.allocate(DType.F32, 1, reached.columns());
-      for (FitBlocks.Block block : heldOut) {
+      for (FitBlocks.Block block : blocks) {
         Tensor channels = streams.channels(weights, block);
         backend.addSquares(streams.lackAfterChannels(weights, channels, block), columns);
       }

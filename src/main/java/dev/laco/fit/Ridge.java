@@ -14,9 +14,9 @@ import org.jspecify.annotations.Nullable;
  * Ridge regression of what a linear map leaves undone: the change {@code D [outputs, inputs]} that
  * minimises {@code sum_t |D a_t - h_t|^2 + sum_i r_i |D_i|^2}, {@code D_i} its columns, that is
  * {@code D^T = (G + diag(r))^-1 C^T}, with {@code r_i = lambda (G_ii + 0.01 tr(G) / inputs)}: what
- * counts is how much a change moves, not how long it is. Solved on the host in f64. Lambda is chosen on documents held
- * out: the largest that gains there nearly as much as the best does, since smaller weights that fit
- * them about as well carry further.
+ * counts is how much a change moves, not how long it is. Solved on the host in f64. Lambda is
+ * chosen on documents held out: the largest that gains there nearly as much as the best does, since
+ * smaller weights that fit them about as well carry further.
  */
 final class Ridge implements AutoCloseable {
   /** What of the mean second moment every input's penalty has at least. */
