@@ -38,9 +38,11 @@ public final class CarryOver implements AutoCloseable {
 
     static final Lambdas DEFAULT = new Lambdas(0.2, 0.3, 0.15, 2, 2);
 
+    /** For so many tokens, that of what is solved at once times a factor. */
     Lambdas scaled(double factor, int tokens) {
-      double by = factor * Math.sqrt(TOKENS / tokens);
-      return new Lambdas(by * inputs, by * output, by * gap, by * later, by * steps);
+      double more = Math.sqrt(TOKENS / tokens);
+      double by = factor * more;
+      return new Lambdas(by * inputs, by * output, by * gap, by * later, more * steps);
     }
   }
 
@@ -93,13 +95,14 @@ public final class CarryOver implements AutoCloseable {
   }
 
   /**
-   * One fitted matrix, for people.
+   * One fitted matrix, for people; {@link LayerRole#GATE} stands for a step of gate and up.
    *
    * @param layer index in the pruned model
    * @param role which matrix; for the alignment of inputs, the norm in front
    * @param followers removed layers whose work the layer takes over
    * @param lambda chosen regularisation; 0 for the compensation of a gap, which needs none
-   * @param error what is left on documents held out of the squared error before the fit
+   * @param error what is left on documents held out of the squared error before the fit; for a step
+   *     of gate and up, on the documents of the fit
    */
   public record Fitted(int layer, LayerRole role, int followers, double lambda, double error) {}
 
@@ -150,7 +153,7 @@ public final class CarryOver implements AutoCloseable {
   /**
    * Fits a plan's layers.
    *
-   * @param strength factor on all regularisation, 1 for the usual
+   * @param strength factor on the regularisation of what is solved at once, 1 for the usual
    * @param withHeldOut whether what was held out to choose lambda counts in the end; not where
    *     fitted models are then compared on it
    * @param memory owner of the new tensors

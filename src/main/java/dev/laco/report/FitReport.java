@@ -13,7 +13,7 @@ import java.util.Locale;
  *
  * @param text what they were fitted on
  * @param tokens of it; 0 where the model was better without
- * @param strength factor on all regularisation that was best on documents held out
+ * @param strength factor on the regularisation of solves that was best on documents held out
  * @param contenders models that were compared on documents held out
  * @param result every matrix, and what ever more of the text was worth
  * @param choiceSeconds that the comparison took
