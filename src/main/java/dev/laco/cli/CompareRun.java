@@ -72,7 +72,8 @@ final class CompareRun {
 
   /** Ways to a shallower model (docs/method.md). */
   enum Strategy {
-    LACO("laco", FitRule.REPAIR),
+    LACO("laco", FitRule.REFINE),
+    REPAIR("laco-repair", FitRule.REPAIR),
     ALIGN("laco-align", FitRule.ALIGN),
     SELECT("laco-select", FitRule.SELECT),
     FIT("laco-fit", FitRule.FIT),
@@ -247,7 +248,7 @@ final class CompareRun {
     int depth = model.config().numHiddenLayers();
     int removed = depth - target;
     return switch (strategy) {
-      case LACO, ALIGN, SELECT, FIT, MAP, COMPENSATE, MERGE ->
+      case LACO, REPAIR, ALIGN, SELECT, FIT, MAP, COMPENSATE, MERGE ->
           throw new IllegalArgumentException(strategy + " has finalists");
       case PAPER_REPLACE ->
           search(SearchOptions.paper(depth, target, MergeRule.REPLACE), bench, listener);

@@ -13,7 +13,7 @@ import picocli.CommandLine.Option;
 /** On what weights are fitted. */
 final class FitOptions {
   /** A fit has as many unknowns for every output as there are channels: so many tokens for each. */
-  private static final int TOKENS_PER_CHANNEL = 64;
+  private static final int TOKENS_PER_CHANNEL = 96;
 
   private static final int LEAST_TOKENS = 16_384;
   private static final int MOST_TOKENS = 131_072;
@@ -30,7 +30,7 @@ final class FitOptions {
       names = "--fit-tokens",
       paramLabel = "N",
       description =
-          "Tokens of it to use. Default: 64 for each feed-forward channel, 16384 to 131072.")
+          "Tokens of it to use. Default: 96 for each feed-forward channel, 16384 to 131072.")
   @Nullable Integer tokens;
 
   /**

@@ -71,6 +71,7 @@ final class FitRun {
    * @param memory owner of the new tensors
    */
   Outcome run(List<CollapsePlan> finalists, FitRule rule, FitText text, MemoryArena memory) {
+    long start = System.nanoTime();
     List<FitReport.Contender> contenders = new ArrayList<>();
     CollapsePlan own = finalists.getFirst();
     contenders.add(contender(own, false, nll(own, NewWeights.NONE, text)));
@@ -83,7 +84,7 @@ final class FitRun {
       int total = fitted.size() + MOVES + STRENGTHS.size();
       // What layers behind a gap can still mend hardly tells one model from another, and costs
       // most.
-      FitRule cheap = rule == FitRule.REPAIR ? FitRule.ALIGN : rule;
+      FitRule cheap = rule.compareTo(FitRule.ALIGN) > 0 ? FitRule.ALIGN : rule;
       Set<CollapsePlan> tried = new HashSet<>(fitted);
       for (CollapsePlan plan : fitted) {
         Choice choice = attempt(quick, plan, cheap, 1, text);
@@ -100,14 +101,25 @@ final class FitRun {
         best = best.or(choice);
         progress.update(tried.size(), total);
       }
-      best = strongest(quick, best.plan, rule, text);
+      // Regularisation that suits the solves suits the steps.
+      FitRule solves = rule == FitRule.REFINE ? FitRule.REPAIR : rule;
+      best = strongest(quick, best.plan, solves, text);
       progress.update(total, total);
     }
+    double choiceSeconds = PruneRun.seconds(start);
     if (!(best.nll < contenders.getFirst().meanNll())) {
       return new Outcome(
           own,
           NewWeights.NONE,
-          new FitReport(rule, text.name(), 0, best.strength, contenders, List.of(), List.of()));
+          new FitReport(
+              rule,
+              text.name(),
+              0,
+              best.strength,
+              contenders,
+              new CarryOver.Result(NewWeights.NONE, List.of(), List.of(), 1),
+              choiceSeconds,
+              0));
     }
     try (CarryOver carryOver = carryOver(text);
         ProgressLine progress = console.progress("fit")) {
@@ -122,8 +134,9 @@ final class FitRun {
               text.tokens(),
               best.strength,
               contenders,
-              result.fitted(),
-              result.curve()));
+              result,
+              choiceSeconds,
+              PruneRun.seconds(start) - choiceSeconds));
     }
   }
 

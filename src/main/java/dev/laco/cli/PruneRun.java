@@ -187,7 +187,7 @@ final class PruneRun {
     if (search.fit() == null) {
       if (command.fit.text != null || command.fit.tokens != null) {
         throw new UsageException(
-            "--fit-text and --fit-tokens go with --rule compensate, map, fit, select, align, repair or auto");
+            "--fit-text and --fit-tokens go with --rule compensate, map, fit, select, align, repair, refine or auto");
       }
       return null;
     }
@@ -299,16 +299,20 @@ final class PruneRun {
         "fit",
         "%s of %d matrices on %s, %,d tokens",
         fit.rule().optionValue(),
-        fit.fitted().size(),
+        fit.result().fitted().size(),
         fit.text(),
         fit.tokens());
     sayChoice(fit.contenders());
-    if (!fit.curve().isEmpty()) {
+    if (!fit.result().curve().isEmpty()) {
       console.plain(
           "             held-out error %s after %s tokens"
               .formatted(
-                  joined(fit.curve(), point -> String.format(Locale.ROOT, "%.3f", point.error())),
-                  joined(fit.curve(), point -> String.format(Locale.ROOT, "%,d", point.tokens()))));
+                  joined(
+                      fit.result().curve(),
+                      point -> String.format(Locale.ROOT, "%.3f", point.error())),
+                  joined(
+                      fit.result().curve(),
+                      point -> String.format(Locale.ROOT, "%,d", point.tokens()))));
     }
   }
 

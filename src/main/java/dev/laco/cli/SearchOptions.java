@@ -103,7 +103,7 @@ final class SearchOptions {
       paramLabel = "RULE",
       description =
           "How layers are merged: replace (the published code), rdsc (Eq. 1), rdsc:LAMBDA, mean, drop; by weights fitted to"
-              + " what was removed: compensate, map, fit, select, align, repair; or auto, drop or replace, whichever is better for each span, then repair."
+              + " what was removed: compensate, map, fit, select, align, repair, refine; or auto, drop or replace, whichever is better for each span, then refine."
               + " Default: auto; of the paper's loop replace.")
   @Nullable String rule;
 
@@ -281,7 +281,7 @@ final class SearchOptions {
     }
     Objective goodness = objective != null ? objective : DEFAULT_OBJECTIVE;
     String ruleName = rule == null ? MergeRule.AUTO : rule;
-    FitRule fit = ruleName.equals(MergeRule.AUTO) ? FitRule.REPAIR : FitRule.named(ruleName);
+    FitRule fit = ruleName.equals(MergeRule.AUTO) ? FitRule.REFINE : FitRule.named(ruleName);
     SpanSettings settings =
         new SpanSettings(
             mergeLayers != null ? mergeLayers : SPAN_MERGE_LAYERS,

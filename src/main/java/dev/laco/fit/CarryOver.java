@@ -30,16 +30,19 @@ public final class CarryOver implements AutoCloseable {
    * @param inputs of maps that align inputs
    * @param output of output projections
    * @param gap of down projections before a gap
-   * @param later of those behind
+   * @param later of those behind, and of a second one before a gap
+   * @param steps of the Gauss-Newton steps of gate and up projections
    */
-  record Lambdas(double inputs, double output, double gap, double later) {
+  record Lambdas(double inputs, double output, double gap, double later, double steps) {
     private static final double TOKENS = 16_384;
 
-    static final Lambdas DEFAULT = new Lambdas(0.1, 0.3, 0.1, 1);
+    static final Lambdas DEFAULT = new Lambdas(0.2, 0.3, 0.15, 2, 2);
 
+    /** For so many tokens, that of what is solved at once times a factor. */
     Lambdas scaled(double factor, int tokens) {
-      double by = factor * Math.sqrt(TOKENS / tokens);
-      return new Lambdas(by * inputs, by * output, by * gap, by * later);
+      double more = Math.sqrt(TOKENS / tokens);
+      double by = factor * more;
+      return new Lambdas(by * inputs, by * output, by * gap, by * later, more * steps);
     }
   }
 
@@ -53,6 +56,7 @@ public final class CarryOver implements AutoCloseable {
   private final Ridge ridge;
   private final Matrices matrices;
   private final Workbench bench;
+  private final FinalNorm finalNorm;
 
   /** Buffers for a text; {@link #fit} uses them for any number of plans. */
   public CarryOver(
@@ -77,6 +81,7 @@ public final class CarryOver implements AutoCloseable {
     ridge = new Ridge(backend, mostInputs(config), config.hiddenSize());
     matrices = new Matrices(backend, config.hiddenSize());
     bench = new Workbench(backend, config, blocks, streams, original, ridge, matrices);
+    finalNorm = new FinalNorm(bench, model, source);
   }
 
   /** Outputs of all heads together. */
@@ -90,13 +95,14 @@ public final class CarryOver implements AutoCloseable {
   }
 
   /**
-   * One fitted matrix, for people.
+   * One fitted matrix, for people; {@link LayerRole#GATE} stands for a step of gate and up.
    *
    * @param layer index in the pruned model
    * @param role which matrix; for the alignment of inputs, the norm in front
    * @param followers removed layers whose work the layer takes over
    * @param lambda chosen regularisation; 0 for the compensation of a gap, which needs none
-   * @param error what is left on documents held out of the squared error before the fit
+   * @param error what is left on documents held out of the squared error before the fit; for a step
+   *     of gate and up, on the documents of the fit
    */
   public record Fitted(int layer, LayerRole role, int followers, double lambda, double error) {}
 
@@ -113,8 +119,10 @@ public final class CarryOver implements AutoCloseable {
    *
    * @param curve what ever more of the text is worth to the first down projection, at the lambda
    *     chosen for all of it; empty where none is fitted
+   * @param finalNorm factor on the final norm's weight, 1 where it stays
    */
-  public record Result(NewWeights tensors, List<Fitted> fitted, List<Learned> curve) {}
+  public record Result(
+      NewWeights tensors, List<Fitted> fitted, List<Learned> curve, double finalNorm) {}
 
   /** Told how many layers of the pruned model are done. */
   @FunctionalInterface
@@ -138,13 +146,14 @@ public final class CarryOver implements AutoCloseable {
         + block * (most + width) * DType.BF16.byteSize()
         + Moments.bytes(most, width, 1)
         + Ridge.bytes(most, width)
+        + Refinement.bytes(config, block)
         + Matrices.bytes(most, width);
   }
 
   /**
    * Fits a plan's layers.
    *
-   * @param strength factor on all regularisation, 1 for the usual
+   * @param strength factor on the regularisation of what is solved at once, 1 for the usual
    * @param withHeldOut whether what was held out to choose lambda counts in the end; not where
    *     fitted models are then compared on it
    * @param memory owner of the new tensors
@@ -161,12 +170,12 @@ public final class CarryOver implements AutoCloseable {
     List<Fitted> fitted = new ArrayList<>();
     List<Learned> curve = new ArrayList<>();
     NewWeights tensors = NewWeights.NONE;
+    boolean changed = false;
     try (PlannedLayers layers = new PlannedLayers(backend, config, source, plan, dtype -> dtype)) {
       original.embed();
       if (rule == FitRule.COMPENSATE) {
         return new Compensation(bench).fit(plan, layers, memory, progress);
       }
-      boolean changed = false;
       int next = 0;
       for (int index = 0; index < plan.depth(); index++) {
         LayerMix mix = plan.layers().get(index);
@@ -194,7 +203,12 @@ public final class CarryOver implements AutoCloseable {
         progress.update(index + 1, plan.depth());
       }
     }
-    return new Result(tensors, List.copyOf(fitted), List.copyOf(curve));
+    double factor = 1;
+    if (rule.refine() && changed) {
+      factor = finalNorm.factor();
+      tensors = tensors.with(finalNorm.scaled(factor, memory));
+    }
+    return new Result(tensors, List.copyOf(fitted), List.copyOf(curve), factor);
   }
 
   @Override

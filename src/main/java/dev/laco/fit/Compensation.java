@@ -70,7 +70,7 @@ final class Compensation {
       }
       progress.update(index + 1, plan.depth());
     }
-    return new CarryOver.Result(tensors, List.copyOf(fitted), List.of());
+    return new CarryOver.Result(tensors, List.copyOf(fitted), List.of(), 1);
   }
 
   private void divide(NewLayer layer, double growth) {

@@ -4,30 +4,27 @@ import java.util.Arrays;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
-/** How far weights are fitted to carry over what removed layers did. */
+/**
+ * How far weights are fitted to carry over what removed layers did; from FIT on, each does more.
+ */
 public enum FitRule {
   /** All layers behind a gap write less, as if the stream had grown there (Prune&Comp). */
-  COMPENSATE(false, false, false),
+  COMPENSATE,
   /** The down projection before each gap, behind one linear map (ReplaceMe). */
-  MAP(false, false, false),
+  MAP,
   /** The down projection before each gap. */
-  FIT(false, false, false),
+  FIT,
   /** That, after its channels were chosen from all layers that it stands for. */
-  SELECT(true, false, false),
+  SELECT,
   /** That, the channels' inputs aligned to what they saw in the original. */
-  ALIGN(true, true, false),
+  ALIGN,
   /** That, and in every layer behind a gap inputs aligned, output and down projection fitted. */
-  REPAIR(true, true, true);
-
-  private final boolean select;
-  private final boolean align;
-  private final boolean later;
-
-  FitRule(boolean select, boolean align, boolean later) {
-    this.select = select;
-    this.align = align;
-    this.later = later;
-  }
+  REPAIR,
+  /**
+   * That, the gate and up projections of all these layers moved by Gauss-Newton steps, and the
+   * final norm as long as the original's predictions ask for.
+   */
+  REFINE;
 
   /** The rule of this name, or null where it is none of these; {@code fit:map} is a map, too. */
   public static @Nullable FitRule named(String name) {
@@ -43,14 +40,18 @@ public enum FitRule {
   }
 
   boolean select() {
-    return select;
+    return compareTo(SELECT) >= 0;
   }
 
   boolean align() {
-    return align;
+    return compareTo(ALIGN) >= 0;
   }
 
   boolean later() {
-    return later;
+    return compareTo(REPAIR) >= 0;
+  }
+
+  boolean refine() {
+    return compareTo(REFINE) >= 0;
   }
 }

@@ -17,6 +17,14 @@ import org.jspecify.annotations.Nullable;
  * is done.
  */
 final class LayerFit {
+  /** Steps of gate and up before a gap, each with a new down projection behind it. */
+  private static final int GAP_ROUNDS = 2;
+
+  /** Of conjugate gradients. */
+  private static final int GAP_ITERATIONS = 8;
+
+  private static final int LATER_ITERATIONS = 4;
+
   private final Workbench bench;
   private final Backend backend;
   private final ModelConfig config;
@@ -106,7 +114,15 @@ final class LayerFit {
     if (gap && settings.rule() == FitRule.MAP) {
       fitMap();
     } else if (gap || later) {
-      fitDown();
+      fitDown(gap ? settings.lambdas().gap() : settings.lambdas().later());
+    }
+    if (settings.rule().refine()) {
+      for (int round = 0; round < (gap ? GAP_ROUNDS : 1); round++) {
+        refine(gap ? GAP_ITERATIONS : LATER_ITERATIONS);
+        if (gap) {
+          fitDown(settings.lambdas().later());
+        }
+      }
     }
     LayerWeights feedForward = layer.weights();
     blocks.list().forEach(block -> streams.feedForward(feedForward, streams.pruned(block)));
@@ -169,7 +185,15 @@ final class LayerFit {
     }
   }
 
-  private void fitDown() {
+  private void refine(int iterations) {
+    double lambda = settings.lambdas().steps();
+    try (Refinement refinement = new Refinement(bench, layer, settings.withHeldOut())) {
+      double error = refinement.run(iterations, lambda);
+      fitted.add(new CarryOver.Fitted(index, LayerRole.GATE, end - base - 1, lambda, error));
+    }
+  }
+
+  private void fitDown(double lambda) {
     LayerWeights before = layer.weights();
     try (Moments moments =
         new Moments(backend, config.intermediateSize(), config.hiddenSize(), 1)) {
@@ -180,8 +204,7 @@ final class LayerFit {
             moments.add(channels, lack, !block.seen());
           };
       blocks.list().forEach(gather);
-      Ridge.Solution solution =
-          solve(moments, 0, end > base + 1 ? settings.lambdas().gap() : settings.lambdas().later());
+      Ridge.Solution solution = solve(moments, 0, lambda);
       change(LayerRole.DOWN, solution);
       learn(moments, solution, gather);
     }
@@ -222,7 +245,7 @@ final class LayerFit {
 
   /** What half of the text and a quarter were worth; of the first down projection alone. */
   private void learn(Moments moments, Ridge.Solution solution, Consumer<FitBlocks.Block> gather) {
-    if (changed) {
+    if (changed || !curve.isEmpty()) {
       return;
     }
     List<FitBlocks.Block> seen = blocks.list().stream().filter(FitBlocks.Block::seen).toList();

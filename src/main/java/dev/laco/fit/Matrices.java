@@ -52,6 +52,16 @@ final class Matrices implements AutoCloseable {
     return transposed(sum, scratch);
   }
 
+  /**
+   * The transpose of a weight {@code [d, n]}; where the device rounds the factors of cross
+   * products, as it rounds them.
+   */
+  Tensor transposedWeight(Tensor weight, TensorArena scratch) {
+    Tensor transposed = scratch.allocate(DType.F32, weight.columns(), width);
+    backend.crossProduct(wide(weight, scratch), identity, transposed);
+    return transposed;
+  }
+
   /** The transpose of a square matrix {@code [d, d]}. */
   Tensor transposed(Tensor square, TensorArena scratch) {
     Tensor transposed = scratch.allocate(DType.F32, width, width);

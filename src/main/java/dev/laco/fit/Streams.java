@@ -113,6 +113,17 @@ final class Streams implements AutoCloseable {
     return buffers.gate();
   }
 
+  /**
+   * The channels' slopes at the pruned stream, {@code [T, k]}: along up in {@code gate}, along the
+   * gate in {@code up}; in {@code normed} what both matrices multiply.
+   */
+  Workspace.Buffers slopes(LayerWeights weights, FitBlocks.Block block) {
+    Tensor y = pruned(block);
+    Workspace.Buffers buffers = work.forTokens(y.rows());
+    decoder.slopes(weights, y, buffers);
+    return buffers;
+  }
+
   /** What the channels add to the pruned stream, {@code [T, d]}. */
   Tensor contribution(LayerWeights weights, FitBlocks.Block block) {
     Tensor reached = target.slice(0, channels(weights, block).rows());

@@ -27,8 +27,34 @@ public final class Cholesky {
    * @throws dev.laco.ResourceException if there is no OpenBLAS
    */
   public static void solve(MemorySegment a, MemorySegment b, long n, long r, int threads) {
-    check("a", a, n, n);
     check("b", b, r, n);
+    OpenBlas blas = factor(a, n, threads);
+    blas.solveTriangular(a, b, (int) n, (int) r, true);
+    blas.solveTriangular(a, b, (int) n, (int) r, false);
+  }
+
+  /**
+   * The inverse of the factor, transposed: {@code R = L^-T} with {@code A = L L^T}, so that rows
+   * whose second moments are {@code A} have those of the identity behind {@code R}.
+   *
+   * @param a as for {@link #solve}
+   * @param r {@code [n, n]} f64 row-major, {@code R} afterwards: zeros below the diagonal
+   * @throws NotPositiveDefiniteException as {@link #solve} does
+   * @throws dev.laco.ResourceException if there is no OpenBLAS
+   */
+  public static void inverseFactor(MemorySegment a, MemorySegment r, long n, int threads) {
+    check("r", r, n, n);
+    OpenBlas blas = factor(a, n, threads);
+    r.fill((byte) 0);
+    for (long i = 0; i < n; i++) {
+      r.set(JAVA_DOUBLE, i * (n + 1) * Double.BYTES, 1);
+    }
+    blas.solveTriangular(a, r, (int) n, (int) n, true);
+  }
+
+  /** Leaves {@code L} in {@code a}. */
+  private static OpenBlas factor(MemorySegment a, long n, int threads) {
+    check("a", a, n, n);
     if (threads < 1) {
       throw new IllegalArgumentException(threads + " threads");
     }
@@ -44,8 +70,7 @@ public final class Cholesky {
         throw new NotPositiveDefiniteException(i + 1, n);
       }
     }
-    blas.solveTriangular(a, b, (int) n, (int) r, true);
-    blas.solveTriangular(a, b, (int) n, (int) r, false);
+    return blas;
   }
 
   /**

@@ -13,10 +13,11 @@ import java.util.Locale;
  *
  * @param text what they were fitted on
  * @param tokens of it; 0 where the model was better without
- * @param strength factor on all regularisation that was best on documents held out
+ * @param strength factor on the regularisation of solves that was best on documents held out
  * @param contenders models that were compared on documents held out
- * @param fitted every matrix
- * @param curve what ever more of the text was worth
+ * @param result every matrix, and what ever more of the text was worth
+ * @param choiceSeconds that the comparison took
+ * @param fitSeconds that the fit on all tokens took
  */
 public record FitReport(
     FitRule rule,
@@ -24,12 +25,11 @@ public record FitReport(
     int tokens,
     double strength,
     List<Contender> contenders,
-    List<CarryOver.Fitted> fitted,
-    List<CarryOver.Learned> curve) {
+    CarryOver.Result result,
+    double choiceSeconds,
+    double fitSeconds) {
   public FitReport {
     contenders = List.copyOf(contenders);
-    fitted = List.copyOf(fitted);
-    curve = List.copyOf(curve);
   }
 
   /**
@@ -51,6 +51,9 @@ public record FitReport(
     json.put("text", text);
     json.put("tokens", tokens);
     json.put("strength", strength);
+    json.put("finalNorm", result.finalNorm());
+    json.put("choiceSeconds", choiceSeconds);
+    json.put("fitSeconds", fitSeconds);
     ArrayNode compared = json.putArray("contenders");
     for (Contender contender : contenders) {
       ObjectNode one = compared.addObject();
@@ -59,7 +62,7 @@ public record FitReport(
       one.put("meanNll", contender.meanNll());
     }
     ArrayNode matrices = json.putArray("matrices");
-    for (CarryOver.Fitted matrix : fitted) {
+    for (CarryOver.Fitted matrix : result.fitted()) {
       matrices
           .addObject()
           .put("layer", matrix.layer())
@@ -69,7 +72,7 @@ public record FitReport(
           .put("error", matrix.error());
     }
     ArrayNode learned = json.putArray("learningCurve");
-    for (CarryOver.Learned point : curve) {
+    for (CarryOver.Learned point : result.curve()) {
       learned.addObject().put("tokens", point.tokens()).put("error", point.error());
     }
     return json;

@@ -20,8 +20,11 @@ public final class BuiltInText {
           "letters.txt",
           "lists.txt",
           "news.txt",
+          "novels.txt",
           "questions.txt",
-          "reference.txt");
+          "reference.txt",
+          "treatises.txt",
+          "web.txt");
 
   private BuiltInText() {}
 

@@ -102,18 +102,36 @@ public final class DecoderLayer {
    * activation(gate) * up} in {@code gate}, {@code [T, intermediateSize]}.
    */
   public void features(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
-    backend.rmsNorm(
-        y, weights.get(LayerRole.POST_ATTENTION_NORM), config.rmsNormEps(), buffers.normed());
+    normed(weights, y, buffers);
     activate(weights, buffers);
   }
 
+  /**
+   * The {@link Backend#gatedSlopes slopes} of the channels at {@code y}: along up in {@code gate},
+   * along the gate in {@code up}. Their input is left in {@code normed}.
+   */
+  public void slopes(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
+    normed(weights, y, buffers);
+    gateAndUp(weights, buffers);
+    backend.gatedSlopes(config.hiddenAct(), buffers.gate(), buffers.up());
+  }
+
+  private void normed(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
+    backend.rmsNorm(
+        y, weights.get(LayerRole.POST_ATTENTION_NORM), config.rmsNormEps(), buffers.normed());
+  }
+
   private void activate(LayerWeights weights, Workspace.Buffers buffers) {
+    gateAndUp(weights, buffers);
+    backend.gatedActivation(config.hiddenAct(), buffers.gate(), buffers.up(), buffers.gate());
+  }
+
+  private void gateAndUp(LayerWeights weights, Workspace.Buffers buffers) {
     Tensor normed = buffers.normed();
     backend.linear(
         normed, weights.get(LayerRole.GATE), weights.find(LayerRole.GATE_BIAS), buffers.gate());
     backend.linear(
         normed, weights.get(LayerRole.UP), weights.find(LayerRole.UP_BIAS), buffers.up());
-    backend.gatedActivation(config.hiddenAct(), buffers.gate(), buffers.up(), buffers.gate());
   }
 
   /** Adds to {@code y} what the channels in {@code gate} contribute. */

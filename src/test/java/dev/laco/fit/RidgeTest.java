@@ -54,6 +54,29 @@ class RidgeTest {
     solve(map, 0.1, 1e-6, solution -> assertTrue(solution.error < 0.05));
   }
 
+  /** Inputs of any size are shrunk alike, but for a hundredth of the mean. */
+  @Test
+  void thePenaltyIsOnWhatAChangeMoves() {
+    float[] sizes = {1, 2, 4};
+    double lambda = 0.5;
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        TensorArena arena = backend.arena();
+        Moments moments = new Moments(backend, 3, 1, 1);
+        Ridge ridge = new Ridge(backend, 3, 3)) {
+      Tensor features = arena.allocate(DType.F32, 3, 3);
+      Tensor target = arena.allocate(DType.F32, 3, 1);
+      backend.upload(new float[] {sizes[0], 0, 0, 0, sizes[1], 0, 0, 0, sizes[2]}, features);
+      backend.upload(sizes, target);
+      moments.add(features, target, false);
+      float[] values = new float[3];
+      backend.download(ridge.solve(moments, 0, lambda, true).change(), values);
+      for (int i = 0; i < 3; i++) {
+        double square = sizes[i] * sizes[i];
+        assertEquals(square / (square + lambda * (square + 0.07)), values[i], 1e-6);
+      }
+    }
+  }
+
   private record Solved(float[] values, double error) {}
 
   private void solve(

@@ -41,6 +41,31 @@ class CholeskyTest {
     }
   }
 
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 7, 33, 130})
+  void theInverseFactorWhitens(int n) {
+    double[][] matrix = positiveDefinite(n, 1);
+    MemorySegment inverse = memory.allocate(JAVA_DOUBLE, (long) n * n);
+    inverse.fill((byte) 1);
+    Cholesky.inverseFactor(store(matrix), inverse, n, 2);
+    double[][] r = new double[n][n];
+    for (int i = 0; i < n; i++) {
+      MemorySegment.copy(inverse, JAVA_DOUBLE, 8L * i * n, r[i], 0, n);
+    }
+    for (int i = 0; i < n; i++) {
+      for (int j = 0; j < n; j++) {
+        double whitened = 0;
+        for (int a = 0; a < n; a++) {
+          for (int b = 0; b < n; b++) {
+            whitened += r[a][i] * matrix[a][b] * r[b][j];
+          }
+        }
+        assertEquals(i == j ? 1 : 0, whitened, 1e-9);
+        assertTrue(i <= j || r[i][j] == 0);
+      }
+    }
+  }
+
   @Test
   void readsTheLowerTriangleOnly() {
     double[][] matrix = positiveDefinite(40, 1);
@@ -140,6 +165,7 @@ class CholeskyTest {
     assertThrows(IllegalArgumentException.class, () -> Cholesky.solve(nine, six, 3, 3, 1));
     assertThrows(IllegalArgumentException.class, () -> Cholesky.solve(nine, six, 3, 0, 1));
     assertThrows(IllegalArgumentException.class, () -> Cholesky.solve(heap, six, 3, 2, 1));
+    assertThrows(IllegalArgumentException.class, () -> Cholesky.inverseFactor(nine, six, 3, 1));
     assertThrows(IllegalArgumentException.class, () -> Cholesky.solve(nine, six, 3, 2, 0));
   }
 

@@ -55,7 +55,7 @@ class CudaFitTest {
   @ParameterizedTest
   @EnumSource(
       value = FitRule.class,
-      names = {"COMPENSATE", "MAP", "REPAIR"})
+      names = {"COMPENSATE", "MAP", "REFINE"})
   void fitsWhatTheReferenceFits(FitRule rule) {
     try (Checkpoint model = Checkpoint.open(Fixtures.model(FIXTURE));
         MemoryArena memory = new MemoryArena()) {
@@ -81,7 +81,7 @@ class CudaFitTest {
   @ParameterizedTest
   @EnumSource(
       value = FitRule.class,
-      names = {"FIT", "REPAIR"})
+      names = {"FIT", "REFINE"})
   void theSmallestWindowOfWeightsChangesNothing(FitRule rule) {
     try (Checkpoint model = Checkpoint.open(Fixtures.model(FIXTURE));
         MemoryArena memory = new MemoryArena()) {

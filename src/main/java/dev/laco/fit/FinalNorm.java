@@ -1,0 +1,127 @@
+package dev.laco.fit;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.TensorSource;
+import dev.laco.transformer.CausalLm;
+import java.lang.foreign.SegmentAllocator;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.function.DoubleUnaryOperator;
+
+/**
+ * How long the final norm makes its output, which is how sure the pruned model is of what it says:
+ * the factor on its weight that brings the next-token distributions closest to the original's. The
+ * mean divergence is convex in it, so that a golden section finds it.
+ */
+final class FinalNorm {
+  /** That tell the factor well enough: it is one number. */
+  private static final int TOKENS = 4096;
+
+  private static final double SHORTEST = 0.7;
+  private static final double LONGEST = 1.2;
+  private static final double PRECISION = 0.005;
+  private static final double GOLDEN = (Math.sqrt(5) - 1) / 2;
+
+  private final Backend backend;
+  private final Workbench bench;
+  private final CausalLm model;
+  private final TensorSource source;
+
+  FinalNorm(Workbench bench, CausalLm model, TensorSource source) {
+    this.backend = bench.backend();
+    this.bench = bench;
+    this.model = model;
+    this.source = source;
+  }
+
+  /**
+   * The factor, by what is held out where something is. Both streams stand behind the last layer;
+   * some of their blocks are normed in place.
+   */
+  double factor() {
+    List<FitBlocks.Block> blocks = judges();
+    for (FitBlocks.Block block : blocks) {
+      for (Tensor stream : List.of(bench.streams().dense(block), bench.streams().pruned(block))) {
+        model.finalNorm(stream, stream);
+      }
+    }
+    return minimum(factor -> divergence(factor, blocks));
+  }
+
+  private List<FitBlocks.Block> judges() {
+    List<FitBlocks.Block> all = bench.blocks().list();
+    boolean heldOut = all.stream().anyMatch(block -> !block.seen());
+    List<FitBlocks.Block> judges = new ArrayList<>();
+    int tokens = 0;
+    for (FitBlocks.Block block : all) {
+      if (tokens < TOKENS && !(heldOut && block.seen())) {
+        judges.add(block);
+        tokens += block.to() - block.from();
+      }
+    }
+    return judges;
+  }
+
+  /** Sum over all tokens, nats. */
+  private double divergence(double factor, List<FitBlocks.Block> blocks) {
+    double sum = 0;
+    for (FitBlocks.Block block : blocks) {
+      Tensor states = bench.streams().pruned(block);
+      double[] divergences = new double[Math.toIntExact(states.rows())];
+      try (TensorArena scratch = backend.arena()) {
+        Tensor scaled = scratch.allocate(DType.F32, states.rows(), states.columns());
+        Tensor column = scratch.allocate(DType.F32, states.rows(), 1);
+        float[] factors = new float[divergences.length];
+        Arrays.fill(factors, (float) factor);
+        backend.upload(factors, column);
+        backend.scaledDifference(states, null, column, scaled);
+        backend.klDivergence(
+            scaled, bench.streams().dense(block), model.head(), block.batch(), divergences);
+      }
+      sum += Arrays.stream(divergences).sum();
+    }
+    return sum;
+  }
+
+  private static double minimum(DoubleUnaryOperator convex) {
+    double low = SHORTEST;
+    double high = LONGEST;
+    double left = high - GOLDEN * (high - low);
+    double right = low + GOLDEN * (high - low);
+    double atLeft = convex.applyAsDouble(left);
+    double atRight = convex.applyAsDouble(right);
+    while (high - low > PRECISION) {
+      if (atLeft < atRight) {
+        high = right;
+        right = left;
+        atRight = atLeft;
+        left = high - GOLDEN * (high - low);
+        atLeft = convex.applyAsDouble(left);
+      } else {
+        low = left;
+        left = right;
+        atLeft = atRight;
+        right = low + GOLDEN * (high - low);
+        atRight = convex.applyAsDouble(right);
+      }
+    }
+    return (low + high) / 2;
+  }
+
+  /** The norm's weight times a factor. */
+  HostTensor scaled(double factor, SegmentAllocator memory) {
+    HostTensor own = source.tensor(model.config().architecture().finalNorm());
+    float[] values = Values.all(own);
+    for (int i = 0; i < values.length; i++) {
+      values[i] = (float) (factor * values[i]);
+    }
+    HostTensor scaled = HostTensor.allocate(memory, own.name(), own.dtype(), own.shape());
+    Values.store(values, scaled, 0);
+    return scaled;
+  }
+}
