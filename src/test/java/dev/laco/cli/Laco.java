@@ -112,6 +112,9 @@ public final class Laco {
   public static JsonNode withoutTimings(JsonNode report) {
     ObjectNode copy = report.deepCopy();
     copy.remove("timings");
+    if (copy.get("fit") instanceof ObjectNode fit) {
+      fit.remove(List.of("choiceSeconds", "fitSeconds"));
+    }
     return copy;
   }
 
