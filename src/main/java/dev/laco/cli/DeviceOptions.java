@@ -52,7 +52,7 @@ final class DeviceOptions {
       names = "--host-memory",
       paramLabel = "BYTES",
       description =
-          "The most of this machine's memory for weights and, on the CPU, buffers; larger models stream. Default: what is free, less a margin.")
+          "The most of this machine's memory for the whole process: Java (160 MB), weights and, on the CPU, buffers; larger models stream. Default: what is free, less a margin.")
   @Nullable ByteSize hostMemory;
 
   /**

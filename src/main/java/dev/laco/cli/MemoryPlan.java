@@ -24,6 +24,9 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
   /** Without an option so much of what is free is left to others. */
   private static final double MARGIN = 0.1;
 
+  /** What of {@code --host-memory} Java takes itself: heap, classes, compiled code, threads. */
+  static final long JAVA_BYTES = 160_000_000;
+
   /**
    * Room for weights.
    *
@@ -86,7 +89,9 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
       room = options.memory != null ? options.memory.bytes() : spare(cuda.freeMemory());
     } else {
       room =
-          options.hostMemory != null ? options.hostMemory.bytes() : spare(SystemMemory.available());
+          options.hostMemory != null
+              ? options.hostMemory.bytes() - JAVA_BYTES
+              : spare(SystemMemory.available());
     }
     return checkpoint.totalBytes() > room;
   }
@@ -116,7 +121,12 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
 
   private static Window host(Needs needs, long buffers, DeviceOptions options, String helps) {
     return options.hostMemory != null
-        ? window(needs, buffers, options.hostMemory.bytes(), "--host-memory gives ", helps)
+        ? window(
+            needs,
+            buffers,
+            options.hostMemory.bytes() - JAVA_BYTES,
+            "--host-memory, less %s for Java, gives ".formatted(ByteSize.show(JAVA_BYTES)),
+            helps)
         : window(needs, buffers, spare(SystemMemory.available()), "free are ", helps);
   }
 
@@ -133,7 +143,13 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
   private static void require(String what, long needed, String where, long free, String helps) {
     if (needed > free) {
       throw new ResourceException(
-          what + ByteSize.show(needed) + ", " + where + ByteSize.show(free) + "; " + helps);
+          what
+              + ByteSize.show(needed)
+              + ", "
+              + where
+              + ByteSize.show(Math.max(0, free))
+              + "; "
+              + helps);
     }
   }
 

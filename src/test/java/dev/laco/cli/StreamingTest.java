@@ -22,8 +22,8 @@ import org.junit.jupiter.params.provider.CsvSource;
 class StreamingTest {
   private static final Pattern NEEDED =
       Pattern.compile(
-          "laco: buffers and the weights that are in use at once need ([0-9.]+) (.B), --host-memory"
-              + " gives 1\\.0 kB; give more memory, or use .*\\R");
+          "laco: buffers and the weights that are in use at once need ([0-9.]+) (.B), --host-memory,"
+              + " less 160\\.0 MB for Java, gives 0 bytes; give more memory, or use .*\\R");
 
   @TempDir Path folder;
 
@@ -84,7 +84,9 @@ class StreamingTest {
     assertTrue(needed.matches(), refused.err());
     assertFalse(Files.exists(folder.resolve("no")));
     // The message rounds.
-    return Double.parseDouble(needed.group(1)) * 1.002 + 0.05 + needed.group(2);
+    long unit = ByteSize.parse("1" + needed.group(2)).bytes();
+    double most = (Double.parseDouble(needed.group(1)) * 1.002 + 0.05) * unit;
+    return MemoryPlan.JAVA_BYTES + (long) most + "B";
   }
 
   @Test
@@ -111,8 +113,8 @@ class StreamingTest {
   void otherCommandsStreamToo(String command, String option, String value) {
     Object[] arguments = {command, Laco.STORYTELLER, option, value, "--json"};
     String expected = Laco.run(arguments).succeeded().out();
-    assertEquals(expected, Laco.run(with(arguments, "--host-memory", "13MB")).succeeded().out());
-    assertEquals(4, Laco.run(with(arguments, "--host-memory", "0.1MB")).code());
+    assertEquals(expected, Laco.run(with(arguments, "--host-memory", "173MB")).succeeded().out());
+    assertEquals(4, Laco.run(with(arguments, "--host-memory", "160.1MB")).code());
   }
 
   private static Laco.Run prune(Path model, Path out, Object... options) {
