@@ -205,6 +205,15 @@ public interface Backend extends AutoCloseable {
    */
   void addSquares(Tensor x, Tensor out);
 
+  /**
+   * What solves linear systems of this backend's tensors.
+   *
+   * @throws dev.laco.ResourceException if nothing does: what is missing and what helps
+   */
+  default LinearSolver solver() {
+    return new HostSolver(this);
+  }
+
   /** {@code to = from}: same element count and dtype. */
   void copy(Tensor from, Tensor to);
 

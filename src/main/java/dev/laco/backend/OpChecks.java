@@ -181,6 +181,31 @@ public final class OpChecks {
     shape("out", out, 1, x.columns());
   }
 
+  /** See {@link LinearSystem#ridge}. */
+  public static void ridge(
+      LinearSystem.Difference gram, LinearSystem.Difference cross, Tensor out) {
+    difference("gram", gram, out.columns(), out.columns());
+    difference("cross", cross, out.rows(), out.columns());
+    activation("out", out);
+  }
+
+  /** See {@link LinearSystem#whitening}. */
+  public static void whitening(Tensor gram, Tensor out) {
+    difference("gram", new LinearSystem.Difference(gram, null), out.columns(), out.columns());
+    activation("out", out);
+    shape("out", out, gram.rows(), gram.columns());
+  }
+
+  private static void difference(
+      String name, LinearSystem.Difference difference, long rows, long columns) {
+    activation(name, difference.all());
+    shape(name, difference.all(), rows, columns);
+    if (difference.less() != null) {
+      activation(name, difference.less());
+      shape(name, difference.less(), rows, columns);
+    }
+  }
+
   /** See {@link Backend#copy}. */
   public static void copy(Tensor from, Tensor to) {
     if (from.dtype() != to.dtype()) {

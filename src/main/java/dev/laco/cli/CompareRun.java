@@ -134,6 +134,9 @@ final class CompareRun {
     SweepOptions sweep = SweepOptions.of(SearchOptions.CANDIDATES).with(Objective.NLL);
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
+      if (fitText != null) {
+        FitOptions.requireSolver(backend);
+      }
       console.line("device", "%s", choice.describe());
       console.line("model", "%s: %s", model.directory(), model.describe());
       MemoryPlan memory =
@@ -141,7 +144,9 @@ final class CompareRun {
               backend,
               model.checkpoint(),
               command.device,
-              Math.max(SweepScorer.bytes(model.config(), sequences.size(), sweep), measuring())
+              Math.max(
+                      SweepScorer.bytes(model.config(), sequences.size(), sweep),
+                      measuring(backend))
                   + PruneRun.parametersPerLayer(model) * Float.BYTES,
               model.config().numHiddenLayers(),
               "use fewer or shorter calibration sentences");
@@ -202,11 +207,11 @@ final class CompareRun {
     }
   }
 
-  private long measuring() {
+  private long measuring(Backend backend) {
     long perplexity =
         Math.max(
             Perplexity.bytes(model.config(), evaluation.windows()),
-            fitText == null ? 0 : CarryOver.bytes(model.config(), fitText.windows()));
+            fitText == null ? 0 : CarryOver.bytes(backend, model.config(), fitText.windows()));
     return passages == null
         ? perplexity
         : Math.max(perplexity, LastWord.bytes(model.config(), passages.items()));

@@ -62,12 +62,12 @@ final class DoctorCommand implements Callable<Integer> {
     }
   }
 
-  /** Only rules that fit weights need it. */
+  /** Only rules that fit weights need it, and not on a GPU with cuSOLVER. */
   private static String openBlas() {
     try {
       return Cholesky.library();
     } catch (ResourceException e) {
-      return "not found, rules that fit cannot be used: " + e.getMessage();
+      return "not found: " + e.getMessage();
     }
   }
 

@@ -3,7 +3,7 @@ package dev.laco.cli;
 import dev.laco.BadInputException;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
-import dev.laco.linalg.Cholesky;
+import dev.laco.backend.Backend;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
 import java.nio.file.Path;
@@ -37,14 +37,11 @@ final class FitOptions {
    * The text for a model, cut to length.
    *
    * @throws BadInputException if it cannot be used with the model
-   * @throws ResourceException if what solves a fit is missing: better known before a search than
-   *     after it
    */
   FitText text(OpenModel model) {
     if (tokens != null && tokens < 2) {
       throw new UsageException("--fit-tokens " + tokens + ": expected at least 2");
     }
-    requireSolver();
     FitText limited =
         model.fitText(text).limit(tokens != null ? tokens : defaultTokens(model.config()));
     if (limited.windows().size() < 2) {
@@ -60,13 +57,17 @@ final class FitOptions {
     return text != null || model.tokenizer().isPresent() ? text(model) : null;
   }
 
-  private static void requireSolver() {
+  /**
+   * Checks that there is something that solves a fit: better known before a search than after it.
+   *
+   * @throws ResourceException that says what is missing and what helps
+   */
+  static void requireSolver(Backend backend) {
     try {
-      Cholesky.library();
+      backend.solver();
     } catch (ResourceException e) {
       throw new ResourceException(
-          e.getMessage()
-              + "; rules that fit need it: install it (on Debian: libopenblas0), or prune with --rule drop");
+          e.getMessage() + "; without it no rule can be used that fits: prune with --rule drop", e);
     }
   }
 

@@ -84,6 +84,9 @@ final class PruneRun {
     FitText fitText = fitTextOrNull(search);
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
+      if (fitText != null) {
+        FitOptions.requireSolver(backend);
+      }
       announce(choice, calibration, sequences);
       SweepOptions sweep = sweep(search, backend, sequences.size());
       MemoryPlan memory =
@@ -232,7 +235,7 @@ final class PruneRun {
       @Nullable FitText fitText) {
     long search = SweepScorer.bytes(model.config(), sequences.size(), sweep);
     long measure = evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.windows());
-    long fit = fitText == null ? 0 : CarryOver.bytes(model.config(), fitText.windows());
+    long fit = fitText == null ? 0 : CarryOver.bytes(backend, model.config(), fitText.windows());
     return MemoryPlan.of(
         backend,
         model.checkpoint(),
@@ -297,11 +300,12 @@ final class PruneRun {
     }
     console.line(
         "fit",
-        "%s of %d matrices on %s, %,d tokens",
+        "%s of %d matrices on %s, %,d tokens, by %s",
         fit.rule().optionValue(),
         fit.result().fitted().size(),
         fit.text(),
-        fit.tokens());
+        fit.tokens(),
+        fit.solver());
     sayChoice(fit.contenders());
     if (!fit.result().curve().isEmpty()) {
       console.plain(

@@ -136,7 +136,7 @@ public final class CarryOver implements AutoCloseable {
   }
 
   /** Bytes of buffers for a text, and for the equations of one layer. */
-  public static long bytes(ModelConfig config, List<FitText.Window> windows) {
+  public static long bytes(Backend backend, ModelConfig config, List<FitText.Window> windows) {
     long tokens = windows.stream().mapToLong(FitText.Window::length).sum();
     long width = config.hiddenSize();
     long most = mostInputs(config);
@@ -145,7 +145,7 @@ public final class CarryOver implements AutoCloseable {
         // What a device rounds the factors of cross products to.
         + block * (most + width) * DType.BF16.byteSize()
         + Moments.bytes(most, width, 1)
-        + Ridge.bytes(most, width)
+        + Ridge.bytes(backend, most, width)
         + Refinement.bytes(config, block)
         + Matrices.bytes(most, width);
   }

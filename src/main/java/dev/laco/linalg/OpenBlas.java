@@ -4,6 +4,7 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import dev.laco.ResourceException;
 import dev.laco.ffi.Downcalls;
 import dev.laco.ffi.Environment;
 import dev.laco.ffi.LibrarySearch;
@@ -88,10 +89,15 @@ final class OpenBlas {
     for (String needed : new String[] {"libgcc_s.so.1", "libquadmath.so.0", "libgfortran.so.5"}) {
       new LibrarySearch(needed).soname(needed).cachedResource(RESOURCES + needed);
     }
-    return new LibrarySearch("openblas")
-        .cachedResource(RESOURCES + "libopenblas.so.0")
-        .soname("libopenblas.so.0")
-        .load();
+    try {
+      return new LibrarySearch("openblas")
+          .cachedResource(RESOURCES + "libopenblas.so.0")
+          .soname("libopenblas.so.0")
+          .load();
+    } catch (ResourceException e) {
+      throw new ResourceException(
+          "no OpenBLAS; " + e.getMessage() + "; install it (on Debian: libopenblas0)", e);
+    }
   }
 
   /** Where it was found. */

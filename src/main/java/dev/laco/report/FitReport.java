@@ -14,6 +14,7 @@ import java.util.Locale;
  * @param text what they were fitted on
  * @param tokens of it; 0 where the model was better without
  * @param strength factor on the regularisation of solves that was best on documents held out
+ * @param solver what solved the systems, and where
  * @param contenders models that were compared on documents held out
  * @param result every matrix, and what ever more of the text was worth
  * @param choiceSeconds that the comparison took
@@ -24,6 +25,7 @@ public record FitReport(
     String text,
     int tokens,
     double strength,
+    String solver,
     List<Contender> contenders,
     CarryOver.Result result,
     double choiceSeconds,
@@ -51,6 +53,7 @@ public record FitReport(
     json.put("text", text);
     json.put("tokens", tokens);
     json.put("strength", strength);
+    json.put("solver", solver);
     json.put("finalNorm", result.finalNorm());
     json.put("choiceSeconds", choiceSeconds);
     json.put("fitSeconds", fitSeconds);

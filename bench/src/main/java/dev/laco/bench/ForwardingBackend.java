@@ -3,6 +3,7 @@ package dev.laco.bench;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
+import dev.laco.backend.LinearSolver;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
@@ -158,6 +159,11 @@ public class ForwardingBackend implements Backend {
   @Override
   public void addSquares(Tensor x, Tensor out) {
     backend.addSquares(x, out);
+  }
+
+  @Override
+  public LinearSolver solver() {
+    return backend.solver();
   }
 
   @Override

@@ -1,0 +1,123 @@
+package dev.laco.backend;
+
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+
+import dev.laco.linalg.Cholesky;
+import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
+
+/** Solves in the memory of this process, by LAPACK of OpenBLAS; tensors come and go in rows. */
+public final class HostSolver implements LinearSolver {
+  private final Backend backend;
+
+  /**
+   * For the tensors of a backend.
+   *
+   * @throws dev.laco.ResourceException if there is no OpenBLAS
+   */
+  public HostSolver(Backend backend) {
+    this.backend = backend;
+    Cholesky.library();
+  }
+
+  @Override
+  public String name() {
+    return "OpenBLAS on the host";
+  }
+
+  @Override
+  public long bytes(long n, long rightHandSides) {
+    return n * (n + rightHandSides) * Double.BYTES;
+  }
+
+  @Override
+  public LinearSystem system(long n, long rightHandSides) {
+    return new HostSystem(n, rightHandSides);
+  }
+
+  private final class HostSystem implements LinearSystem {
+    private final MemoryArena memory = new MemoryArena();
+    private final MemorySegment matrix;
+    private final MemorySegment right;
+
+    HostSystem(long n, long rightHandSides) {
+      matrix = memory.allocate(n * n * Double.BYTES);
+      right = memory.allocate(n * rightHandSides * Double.BYTES);
+    }
+
+    @Override
+    public void ridge(Difference gram, Difference cross, double lambda, double floor, Tensor out) {
+      OpChecks.ridge(gram, cross, out);
+      long n = out.columns();
+      MemorySegment a = load(gram, matrix);
+      double least = floor * trace(a, n) / n;
+      for (long i = 0; i < n; i++) {
+        long diagonal = i * (n + 1);
+        double value = a.getAtIndex(JAVA_DOUBLE, diagonal);
+        a.setAtIndex(JAVA_DOUBLE, diagonal, value + lambda * (value + least));
+      }
+      // A row-major [outputs, n] is what LAPACK calls n x outputs, a column an output.
+      MemorySegment b = load(cross, right);
+      Cholesky.solve(a, b, n, out.rows(), backend.hostThreads());
+      store(b, out);
+    }
+
+    @Override
+    public void whitening(Tensor gram, long count, double floor, Tensor out) {
+      OpChecks.whitening(gram, out);
+      long n = out.columns();
+      MemorySegment a = load(new Difference(gram, null), matrix);
+      double trace = trace(a, n);
+      for (long i = 0; i < n * n; i++) {
+        double more = i % (n + 1) == 0 ? floor * trace / n : 0;
+        double value = a.getAtIndex(JAVA_DOUBLE, i);
+        a.setAtIndex(JAVA_DOUBLE, i, (value + more) / count);
+      }
+      MemorySegment factor = right.asSlice(0, a.byteSize());
+      Cholesky.inverseFactor(a, factor, n, backend.hostThreads());
+      store(factor, out);
+    }
+
+    private static double trace(MemorySegment matrix, long n) {
+      double trace = 0;
+      for (long i = 0; i < n; i++) {
+        trace += matrix.getAtIndex(JAVA_DOUBLE, i * (n + 1));
+      }
+      return trace;
+    }
+
+    /** The difference at the beginning of {@code room}. */
+    private MemorySegment load(Difference from, MemorySegment room) {
+      Tensor all = from.all();
+      @Nullable Tensor part = from.less();
+      MemorySegment to = room.asSlice(0, all.elements() * Double.BYTES);
+      float[] row = new float[Math.toIntExact(all.columns())];
+      float[] less = row.clone();
+      for (long r = 0; r < all.rows(); r++) {
+        backend.download(all.slice(r, r + 1), row);
+        if (part != null) {
+          backend.download(part.slice(r, r + 1), less);
+        }
+        for (int i = 0; i < row.length; i++) {
+          to.setAtIndex(JAVA_DOUBLE, r * row.length + i, (double) row[i] - less[i]);
+        }
+      }
+      return to;
+    }
+
+    private void store(MemorySegment from, Tensor to) {
+      float[] row = new float[Math.toIntExact(to.columns())];
+      for (long r = 0; r < to.rows(); r++) {
+        for (int i = 0; i < row.length; i++) {
+          row[i] = (float) from.getAtIndex(JAVA_DOUBLE, r * row.length + i);
+        }
+        backend.upload(row, to.slice(r, r + 1));
+      }
+    }
+
+    @Override
+    public void close() {
+      memory.close();
+    }
+  }
+}
