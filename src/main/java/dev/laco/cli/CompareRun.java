@@ -19,6 +19,7 @@ import dev.laco.collapse.SpanSettings;
 import dev.laco.collapse.TrialListener;
 import dev.laco.collapse.peers.LayerRemoval;
 import dev.laco.collapse.peers.SlidingWindow;
+import dev.laco.eval.Fidelity;
 import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import dev.laco.fit.CarryOver;
@@ -125,7 +126,7 @@ final class CompareRun {
       Strategy strategy,
       CollapsePlan plan,
       Score score,
-      Perplexity perplexity,
+      Fidelity fidelity,
       @Nullable LastWord lastWord,
       double seconds) {}
 
@@ -165,7 +166,7 @@ final class CompareRun {
           row(strategy, bench).ifPresent(rows::add);
         }
       }
-      rows.sort(Comparator.comparingDouble(row -> row.perplexity().meanNll()));
+      rows.sort(Comparator.comparingDouble(row -> row.fidelity().perplexity().meanNll()));
       say(dense, denseWords, rows);
     }
   }
@@ -195,26 +196,23 @@ final class CompareRun {
         layers.use(fitted.plan(), fitted.tensors());
       }
       double seconds = PruneRun.seconds(start);
-      Score score =
-          ModelScore.of(
-              CausalLm.of(bench.backend(), model.config(), bench.weights()),
-              layers.model(),
-              bench.sequences());
-      Perplexity perplexity =
-          evaluation.measure(console, "perplexity, " + strategy, layers.model());
+      CausalLm original = CausalLm.of(bench.backend(), model.config(), bench.weights());
+      Score score = ModelScore.of(original, layers.model(), bench.sequences());
+      Fidelity fidelity =
+          evaluation.measure(console, "held-out text, " + strategy, original, layers.model());
       LastWord words = lastWord("last words, " + strategy, layers.model());
-      return Optional.of(new Row(strategy, plan, score, perplexity, words, seconds));
+      return Optional.of(new Row(strategy, plan, score, fidelity, words, seconds));
     }
   }
 
   private long measuring(Backend backend) {
-    long perplexity =
+    long heldOut =
         Math.max(
-            Perplexity.bytes(model.config(), evaluation.windows()),
+            Fidelity.bytes(model.config(), evaluation.windows()),
             fitText == null ? 0 : CarryOver.bytes(backend, model.config(), fitText.windows()));
     return passages == null
-        ? perplexity
-        : Math.max(perplexity, LastWord.bytes(model.config(), passages.items()));
+        ? heldOut
+        : Math.max(heldOut, LastWord.bytes(model.config(), passages.items()));
   }
 
   /** Null where it was not asked for. */
@@ -320,9 +318,9 @@ final class CompareRun {
               Locale.ROOT,
               form,
               row.strategy(),
-              four(row.score().mean()),
-              four(Objective.KL.measured(row.score())),
-              String.format(Locale.ROOT, "%.2f", row.perplexity().perplexity()),
+              four(row.fidelity().similarity()),
+              four(row.fidelity().divergence()),
+              String.format(Locale.ROOT, "%.2f", row.fidelity().perplexity().perplexity()),
               "x" + String.format(Locale.ROOT, "%.3f", ratio(row, dense)),
               percent(row.lastWord()),
               String.format(Locale.ROOT, "%.1f", row.seconds()),
@@ -336,7 +334,7 @@ final class CompareRun {
   }
 
   private static double ratio(Row row, Perplexity dense) {
-    return Math.exp(row.perplexity().meanNll() - dense.meanNll());
+    return Math.exp(row.fidelity().perplexity().meanNll() - dense.meanNll());
   }
 
   private static List<Integer> bases(CollapsePlan plan) {
@@ -372,12 +370,15 @@ final class CompareRun {
     for (Row row : rows) {
       ObjectNode object = strategies.addObject();
       object.put("strategy", row.strategy().toString());
-      object.put("similarity", row.score().mean());
-      object.put("nll", Objective.NLL.measured(row.score()));
-      object.put("kl", Objective.KL.measured(row.score()));
-      object.set("pruned", PruneReport.toJson(row.perplexity()));
+      object.put("similarity", row.fidelity().similarity());
+      object.put("kl", row.fidelity().divergence());
+      object.set("pruned", PruneReport.toJson(row.fidelity().perplexity()));
       object.put("ratio", ratio(row, dense));
       putLastWord(object, "lastWord", row.lastWord());
+      ObjectNode calibration = object.putObject("calibration");
+      calibration.put("similarity", row.score().mean());
+      calibration.put("kl", Objective.KL.measured(row.score()));
+      calibration.put("nll", Objective.NLL.measured(row.score()));
       object.put("seconds", row.seconds());
       object.set("plan", row.plan().toJson());
     }

@@ -2,6 +2,7 @@ package dev.laco.cli;
 
 import dev.laco.BadInputException;
 import dev.laco.UsageException;
+import dev.laco.eval.Fidelity;
 import dev.laco.eval.Perplexity;
 import dev.laco.text.BuiltInText;
 import dev.laco.text.TextFile;
@@ -55,6 +56,13 @@ record EvaluationText(String name, List<Window> windows) {
   Perplexity measure(Console console, String task, CausalLm lm) {
     try (ProgressLine progress = console.progress(task)) {
       return Perplexity.measure(lm, windows, progress::update);
+    }
+  }
+
+  /** Measures how near a pruned model stays to the original on it, likewise. */
+  Fidelity measure(Console console, String task, CausalLm original, CausalLm pruned) {
+    try (ProgressLine progress = console.progress(task)) {
+      return Fidelity.measure(original, pruned, windows, progress::update);
     }
   }
 

@@ -124,8 +124,7 @@ final class StateDump {
       if (current != list) {
         Tensor states = hidden.slice(0, ids.length);
         try (TokenBatch batch = model.batch(PackedSequences.of(List.of(ids)))) {
-          model.embed(batch, states);
-          model.finish(0, states, batch, work, states);
+          model.run(batch, states, work);
         }
         current = list;
       }

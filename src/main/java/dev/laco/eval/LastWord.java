@@ -75,8 +75,7 @@ public record LastWord(int items, int correct) {
   private static void forward(
       CausalLm model, PackedSequences sequences, Tensor states, Workspace work) {
     try (TokenBatch batch = model.batch(sequences)) {
-      model.embed(batch, states);
-      model.finish(0, states, batch, work, states);
+      model.run(batch, states, work);
     }
   }
 

@@ -32,7 +32,6 @@ public record Perplexity(long tokens, double meanNll) {
   public static Perplexity measure(CausalLm model, List<Window> windows, Progress progress) {
     long total = windows.stream().mapToLong(Window::length).sum();
     long done = 0;
-    long scored = 0;
     double nll = 0;
     int largest = WindowBatches.maxTokens(windows);
     try (TensorArena arena = model.backend().arena();
@@ -41,18 +40,20 @@ public record Perplexity(long tokens, double meanNll) {
       for (List<Window> windowsOfBatch : WindowBatches.of(windows)) {
         PackedSequences sequences =
             PackedSequences.of(windowsOfBatch.stream().map(Window::ids).toList());
-        double[] logProbabilities =
-            logProbabilities(model, sequences, states.slice(0, sequences.size()), work);
-        for (int s = 0; s < windowsOfBatch.size(); s++) {
-          for (int i = windowsOfBatch.get(s).firstScored(); i < sequences.length(s); i++) {
-            nll -= logProbabilities[sequences.offsets()[s] + i - 1];
-            scored++;
-          }
-        }
+        nll -=
+            WindowBatches.sumScored(
+                windowsOfBatch,
+                logProbabilities(model, sequences, states.slice(0, sequences.size()), work));
         done += sequences.size();
         progress.update(done, total);
       }
     }
+    return of(windows, nll);
+  }
+
+  /** Of a sum over the scored tokens of windows. */
+  static Perplexity of(List<Window> windows, double nll) {
+    long scored = windows.stream().mapToLong(WindowBatches::scored).sum();
     if (scored == 0) {
       throw new BadInputException(
           "the evaluation text has no token to score: it needs at least two");
@@ -64,8 +65,7 @@ public record Perplexity(long tokens, double meanNll) {
       CausalLm model, PackedSequences sequences, Tensor states, Workspace work) {
     double[] result = new double[sequences.size()];
     try (TokenBatch batch = model.batch(sequences)) {
-      model.embed(batch, states);
-      model.finish(0, states, batch, work, states);
+      model.run(batch, states, work);
       model.backend().logProbability(states, model.head(), batch, result);
     }
     return result;

@@ -42,6 +42,23 @@ final class WindowBatches {
         .orElse(1);
   }
 
+  /**
+   * Sum over the scored tokens of windows that are run together.
+   *
+   * @param ofPrediction by position of the batch, what belongs to the prediction made there
+   */
+  static double sumScored(List<Window> batch, double[] ofPrediction) {
+    double sum = 0;
+    int start = 0;
+    for (Window window : batch) {
+      for (int i = window.firstScored(); i < window.length(); i++) {
+        sum += ofPrediction[start + i - 1];
+      }
+      start += window.length();
+    }
+    return sum;
+  }
+
   /** Scored tokens of a window. */
   static int scored(Window window) {
     return window.length() - window.firstScored();

@@ -26,8 +26,8 @@ public final class ModelScore {
         TokenBatch batch = original.batch(calibration)) {
       Tensor reference = arena.allocate(DType.F32, tokens, config.hiddenSize());
       Tensor states = arena.allocate(DType.F32, tokens, config.hiddenSize());
-      run(original, reference, batch, work);
-      run(pruned, states, batch, work);
+      original.run(batch, reference, work);
+      pruned.run(batch, states, work);
       double[] similarities = backend.cosine(reference, states, batch);
       double[] divergences = new double[calibration.size()];
       backend.klDivergence(states, reference, original.head(), batch, divergences);
@@ -39,10 +39,5 @@ public final class ModelScore {
               -Arrays.stream(likelihoods).sum() / (calibration.size() - calibration.sequences()),
               Arrays.stream(divergences).sum() / calibration.size()));
     }
-  }
-
-  private static void run(CausalLm model, Tensor states, TokenBatch batch, Workspace work) {
-    model.embed(batch, states);
-    model.finish(0, states, batch, work, states);
   }
 }

@@ -66,6 +66,12 @@ public final class CausalLm {
     backend.embed(backend.weight(source.tensor(config.architecture().embedding())), batch, x);
   }
 
+  /** All of the model: {@code states [T, d]} become the last hidden states. */
+  public void run(TokenBatch batch, Tensor states, Workspace work) {
+    embed(batch, states);
+    finish(0, states, batch, work, states);
+  }
+
   /** Runs layer {@code index} on {@code x [T, d]} in place. */
   public void layer(
       int index, Tensor x, TokenBatch batch, Workspace work, @Nullable KeyValueCache cache) {

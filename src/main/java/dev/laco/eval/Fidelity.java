@@ -1,0 +1,74 @@
+package dev.laco.eval;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TokenBatch;
+import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.PackedSequences;
+import dev.laco.text.TextWindows.Window;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.Workspace;
+import java.util.List;
+
+/**
+ * How near a pruned model stays to the original on a text.
+ *
+ * @param similarity mean over windows of the cosine of the final hidden states, all positions of a
+ *     window in one vector (LaCo, arXiv 2402.11187, section 3.3)
+ * @param divergence mean {@code KL(original || pruned)} of the predictions of the scored tokens,
+ *     nats
+ * @param perplexity of the pruned model
+ */
+public record Fidelity(double similarity, double divergence, Perplexity perplexity) {
+  /**
+   * Runs both models over windows; divergence and perplexity are of each window's tokens from its
+   * first scored one on.
+   *
+   * @throws dev.laco.BadInputException if there is no token to score
+   */
+  public static Fidelity measure(
+      CausalLm original, CausalLm pruned, List<Window> windows, Progress progress) {
+    Backend backend = original.backend();
+    long total = windows.stream().mapToLong(Window::length).sum();
+    long done = 0;
+    double similarity = 0;
+    double divergence = 0;
+    double nll = 0;
+    int largest = WindowBatches.maxTokens(windows);
+    try (TensorArena arena = backend.arena();
+        Workspace work = new Workspace(backend, original.config(), largest)) {
+      Tensor reference = arena.allocate(DType.F32, largest, original.config().hiddenSize());
+      Tensor states = arena.allocate(DType.F32, largest, original.config().hiddenSize());
+      for (List<Window> windowsOfBatch : WindowBatches.of(windows)) {
+        PackedSequences sequences =
+            PackedSequences.of(windowsOfBatch.stream().map(Window::ids).toList());
+        try (TokenBatch batch = original.batch(sequences)) {
+          Tensor expected = reference.slice(0, sequences.size());
+          Tensor found = states.slice(0, sequences.size());
+          original.run(batch, expected, work);
+          pruned.run(batch, found, work);
+          for (double cosine : backend.cosine(expected, found, batch)) {
+            similarity += cosine;
+          }
+          double[] ofPrediction = new double[sequences.size()];
+          backend.klDivergence(found, expected, original.head(), batch, ofPrediction);
+          divergence += WindowBatches.sumScored(windowsOfBatch, ofPrediction);
+          backend.logProbability(found, pruned.head(), batch, ofPrediction);
+          nll -= WindowBatches.sumScored(windowsOfBatch, ofPrediction);
+        }
+        done += sequences.size();
+        progress.update(done, total);
+      }
+    }
+    Perplexity perplexity = Perplexity.of(windows, nll);
+    return new Fidelity(similarity / windows.size(), divergence / perplexity.tokens(), perplexity);
+  }
+
+  /** Bytes of buffers that measuring these windows needs. */
+  public static long bytes(ModelConfig config, List<Window> windows) {
+    return Perplexity.bytes(config, windows)
+        + (long) WindowBatches.maxTokens(windows) * config.hiddenSize() * DType.F32.byteSize();
+  }
+}

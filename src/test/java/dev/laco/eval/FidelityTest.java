@@ -1,0 +1,155 @@
+package dev.laco.eval;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.Fixtures;
+import dev.laco.apply.PlanApplier;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Compute;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TokenBatch;
+import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
+import dev.laco.model.DType;
+import dev.laco.model.PackedSequences;
+import dev.laco.scoring.PlannedLayers;
+import dev.laco.text.TextWindows;
+import dev.laco.text.TextWindows.Window;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.Workspace;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.OptionalInt;
+import java.util.Random;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+/** How near a pruned model stays to the original, against a plain computation. */
+class FidelityTest {
+  private final Backend backend = new ReferenceBackend(Compute.F32);
+  private final Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
+  private final CausalLm original = CausalLm.of(backend, model.config(), model);
+
+  @AfterEach
+  void close() {
+    model.close();
+    backend.close();
+  }
+
+  @Test
+  void aModelIsWholyTrueToItself() {
+    Fidelity itself = Fidelity.measure(original, original, windows(), (done, total) -> {});
+    assertEquals(1, itself.similarity(), 1e-6);
+    assertEquals(0, itself.divergence(), 1e-9);
+    assertEquals(Perplexity.measure(original, windows(), (done, total) -> {}), itself.perplexity());
+  }
+
+  @Test
+  void aPrunedModelIsMeasuredWhereTokensAreScored() {
+    CollapsePlan plan =
+        CollapsePlan.identity(PlanApplier.source(model))
+            .fold(3, 2, MergeRule.DROP, NormsPolicy.BASE);
+    try (PlannedLayers layers =
+        new PlannedLayers(backend, model.config(), model, plan, dtype -> dtype)) {
+      CausalLm pruned = layers.model();
+      double similarity = 0;
+      double divergence = 0;
+      int scored = 0;
+      for (Window window : windows()) {
+        double[][] expected = states(original, window);
+        double[][] found = states(pruned, window);
+        similarity += cosine(expected, found);
+        for (int i = window.firstScored(); i < window.length(); i++) {
+          divergence += divergence(expected[i - 1], found[i - 1]);
+          scored++;
+        }
+      }
+      Fidelity fidelity = Fidelity.measure(original, pruned, windows(), (done, total) -> {});
+      assertEquals(similarity / windows().size(), fidelity.similarity(), 1e-6);
+      assertEquals(divergence / scored, fidelity.divergence(), 1e-6 + 1e-4 * divergence / scored);
+      assertTrue(fidelity.divergence() > 1e-4, "the models are too alike to tell");
+      assertEquals(Perplexity.measure(pruned, windows(), (d, t) -> {}), fidelity.perplexity());
+    }
+  }
+
+  /** More than a batch, of which some are scored from their middle on. */
+  private List<Window> windows() {
+    Random random = new Random(1);
+    List<Window> windows =
+        new ArrayList<>(TextWindows.whole(List.of(ids(random, 500), ids(random, 7))));
+    windows.addAll(TextWindows.cut(ids(random, 700), OptionalInt.empty(), 500, 150));
+    return windows;
+  }
+
+  private int[] ids(Random random, int length) {
+    return random.ints(length, 0, model.config().vocabSize()).toArray();
+  }
+
+  private double[][] states(CausalLm lm, Window window) {
+    PackedSequences sequences = PackedSequences.of(List.of(window.ids()));
+    try (TensorArena arena = backend.arena();
+        Workspace work = new Workspace(backend, lm.config(), window.length());
+        TokenBatch batch = lm.batch(sequences)) {
+      Tensor states = arena.allocate(DType.F32, window.length(), lm.config().hiddenSize());
+      lm.run(batch, states, work);
+      return rows(states);
+    }
+  }
+
+  private double[][] rows(Tensor tensor) {
+    float[] row = new float[(int) tensor.columns()];
+    double[][] rows = new double[(int) tensor.rows()][row.length];
+    for (int r = 0; r < rows.length; r++) {
+      backend.download(tensor.slice(r, r + 1), row);
+      for (int i = 0; i < row.length; i++) {
+        rows[r][i] = row[i];
+      }
+    }
+    return rows;
+  }
+
+  private static double cosine(double[][] a, double[][] b) {
+    double dot = 0;
+    double aa = 0;
+    double bb = 0;
+    for (int r = 0; r < a.length; r++) {
+      for (int i = 0; i < a[r].length; i++) {
+        dot += a[r][i] * b[r][i];
+        aa += a[r][i] * a[r][i];
+        bb += b[r][i] * b[r][i];
+      }
+    }
+    return dot / Math.sqrt(aa * bb);
+  }
+
+  private double divergence(double[] expected, double[] found) {
+    double[] p = logProbabilities(expected);
+    double[] q = logProbabilities(found);
+    double sum = 0;
+    for (int v = 0; v < p.length; v++) {
+      sum += Math.exp(p[v]) * (p[v] - q[v]);
+    }
+    return sum;
+  }
+
+  private double[] logProbabilities(double[] state) {
+    double[][] head = rows(original.head());
+    double[] logits = new double[head.length];
+    double sum = 0;
+    for (int v = 0; v < head.length; v++) {
+      for (int i = 0; i < state.length; i++) {
+        logits[v] += state[i] * head[v][i];
+      }
+      sum += Math.exp(logits[v]);
+    }
+    for (int v = 0; v < head.length; v++) {
+      logits[v] -= Math.log(sum);
+    }
+    return logits;
+  }
+}
