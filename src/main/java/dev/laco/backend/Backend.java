@@ -22,6 +22,12 @@ public interface Backend extends AutoCloseable {
 
   Compute compute();
 
+  /**
+   * Whether products with 16-bit weights round activations to the weights' dtype; else such weights
+   * are widened to f32.
+   */
+  boolean roundsActivations();
+
   /** Threads that work in this process on behalf of the backend may take. */
   default int hostThreads() {
     return Runtime.getRuntime().availableProcessors();

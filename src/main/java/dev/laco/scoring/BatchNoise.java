@@ -1,7 +1,6 @@
 package dev.laco.scoring;
 
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 
 /**
  * By how much the mean similarity of a plan may differ with the number of candidates that ran as
@@ -9,14 +8,13 @@ import dev.laco.backend.Compute;
  * {@code BatchNoiseTest} measures it.
  *
  * <p>On the CPU nothing differed where a candidate alone has more rows than our kernel for few rows
- * takes. Below that, the largest that was seen, on SmolLM2-135M, was 2.9e-7 in f32, and 2.1e-3 with
- * the weights' own dtype, where the kernel for few rows does not round activations. The bounds
- * leave room for other models. Those of the CUDA backend are taken from the CPU's until it is
- * measured.
+ * takes. Below that, the largest that was seen, on SmolLM2-135M, was 2.9e-7 in f32, and 2.1e-3
+ * where products round activations, which the kernel for few rows does not. The bounds leave room
+ * for other models. Those of the CUDA backend are taken from the CPU's until it is measured.
  */
 final class BatchNoise {
   private static final double F32 = 2e-6;
-  private static final double AUTO = 5e-3;
+  private static final double ROUNDED = 5e-3;
 
   private BatchNoise() {}
 
@@ -26,6 +24,6 @@ final class BatchNoise {
       // Sums of one row, whatever lies beside it.
       return 0;
     }
-    return backend.compute() == Compute.F32 ? F32 : AUTO;
+    return backend.roundsActivations() ? ROUNDED : F32;
   }
 }

@@ -40,7 +40,10 @@ class InterruptedWriteTest {
     for (int kill = 0; kill < KILLS; kill++) {
       Process process = start(List.of(), "loop", folder.toString(), Integer.toString(kill));
       awaitLine(process, "written");
-      Thread.sleep(random.nextInt(150));
+      long start = System.nanoTime();
+      awaitLine(process, "written");
+      // Within what the next two writes take, however quick the machine is.
+      TimeUnit.NANOSECONDS.sleep(random.nextLong(System.nanoTime() - start));
       process.destroyForcibly().waitFor();
       try (Stream<Path> files = Files.list(folder)) {
         for (Path path : files.toList()) {

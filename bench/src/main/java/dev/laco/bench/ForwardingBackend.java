@@ -29,6 +29,11 @@ public class ForwardingBackend implements Backend {
   }
 
   @Override
+  public boolean roundsActivations() {
+    return backend.roundsActivations();
+  }
+
+  @Override
   public Compute compute() {
     return backend.compute();
   }

@@ -86,6 +86,11 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
+  public boolean roundsActivations() {
+    return products.roundsActivations();
+  }
+
+  @Override
   public int hostThreads() {
     return threads;
   }

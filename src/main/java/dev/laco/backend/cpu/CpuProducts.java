@@ -69,6 +69,11 @@ final class CpuProducts implements AutoCloseable {
         compute == Compute.AUTO && tier == CpuTier.AVX512 && CpuFeature.AVX512_BF16.isPresent();
   }
 
+  /** Whether activations are rounded to bf16 where the weights are. */
+  boolean roundsActivations() {
+    return bf16;
+  }
+
   /**
    * {@code out = x weight^T}: {@code x [R, in]} f32, {@code weight [O, in]}, {@code out [R, O]}
    * f32.

@@ -149,6 +149,11 @@ public final class CudaBackend implements Backend {
     return compute;
   }
 
+  @Override
+  public boolean roundsActivations() {
+    return compute == Compute.AUTO;
+  }
+
   CudaContext context() {
     return context;
   }

@@ -32,6 +32,11 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
+  public boolean roundsActivations() {
+    return false;
+  }
+
+  @Override
   public String device() {
     return "reference (plain Java, f64)";
   }

@@ -1,13 +1,12 @@
 package dev.laco.backend.cpu;
 
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
-
 import dev.laco.backend.Backend;
 import dev.laco.backend.BackendContractTest;
 import dev.laco.backend.Compute;
 import dev.laco.backend.Tolerance;
 import dev.laco.model.DType;
 import org.junit.jupiter.api.Nested;
+import org.junit.jupiter.api.condition.EnabledIf;
 
 /** Every tier, with both ways to calculate. */
 class CpuBackendTest {
@@ -26,6 +25,7 @@ class CpuBackendTest {
   }
 
   @Nested
+  @EnabledIf(value = CpuTiers.HAS_AVX2, disabledReason = "this processor has no AVX2")
   class Avx2F32 extends Contract {
     Avx2F32() {
       super(CpuTier.AVX2, Compute.F32);
@@ -33,6 +33,7 @@ class CpuBackendTest {
   }
 
   @Nested
+  @EnabledIf(value = CpuTiers.HAS_AVX2, disabledReason = "this processor has no AVX2")
   class Avx2Auto extends Contract {
     Avx2Auto() {
       super(CpuTier.AVX2, Compute.AUTO);
@@ -40,6 +41,7 @@ class CpuBackendTest {
   }
 
   @Nested
+  @EnabledIf(value = CpuTiers.HAS_AVX512, disabledReason = "this processor has no AVX-512")
   class Avx512F32 extends Contract {
     Avx512F32() {
       super(CpuTier.AVX512, Compute.F32);
@@ -47,6 +49,7 @@ class CpuBackendTest {
   }
 
   @Nested
+  @EnabledIf(value = CpuTiers.HAS_AVX512, disabledReason = "this processor has no AVX-512")
   class Avx512Auto extends Contract {
     Avx512Auto() {
       super(CpuTier.AVX512, Compute.AUTO);
@@ -64,7 +67,6 @@ class CpuBackendTest {
 
     @Override
     protected Backend open() {
-      assumeTrue(tier.isSupported(), () -> "this processor has no " + tier.displayName());
       int threads = compute == Compute.F32 ? 1 : 2;
       return CpuBackend.open(compute, threads, tier);
     }
