@@ -1,4 +1,4 @@
-// Tests of the stand-in driver and cuBLAS: what they compute, and that they refuse what the real ones refuse.
+// Tests of the stand-in driver, cuBLAS and cuSOLVER: what they compute, and that they refuse what the real ones refuse.
 #include <dlfcn.h>
 #include <elf.h>
 
@@ -19,7 +19,16 @@ int cublasSetWorkspace_v2(void* handle, void* workspace, size_t bytes);
 int cublasGemmEx(void* handle, int transa, int transb, int m, int n, int k, const void* alpha, const void* a, int typeA,
                  int lda, const void* b, int typeB, int ldb, const void* beta, void* c, int typeC, int ldc, int compute,
                  int algorithm);
+int cublasDtrsm_v2(void* handle, int side, int fill, int operation, int diagonal, int m, int n, const double* alpha,
+                   const double* a, int lda, double* b, int ldb);
 const char* cublasGetStatusName(int status);
+
+int cusolverGetProperty(int property, int* value);
+int cusolverDnCreate(void** handle);
+int cusolverDnDestroy(void* handle);
+int cusolverDnSetStream(void* handle, CUstream stream);
+int cusolverDnDpotrf_bufferSize(void* handle, int fill, int n, double* a, int lda, int* elements);
+int cusolverDnDpotrf(void* handle, int fill, int n, double* a, int lda, double* work, int elements, int* info);
 }
 
 namespace {
@@ -848,4 +857,131 @@ TEST(standin_checks_products) {
   CHECK(multiply(4, 4, 4, 0, 0, memory) == 13);
   CHECK(cublasDestroy_v2(handle) == 0);
   CHECK(cublasDestroy_v2(handle) == 1);
+}
+
+namespace {
+
+// Both libraries on one stream, with a matrix of order n in column-major rows `leading` apart.
+struct System {
+  Device device;
+  void* cublas = nullptr;
+  void* cusolver = nullptr;
+  size_t n, leading;
+  std::vector<double> a;
+
+  System(size_t n, size_t leading) : n(n), leading(leading), a(leading * n, NAN) {
+    CHECK(cublasCreate_v2(&cublas) == 0);
+    CHECK(cublasSetStream_v2(cublas, device.stream) == 0);
+    CHECK(cusolverDnCreate(&cusolver) == 0);
+    CHECK(cusolverDnSetStream(cusolver, device.stream) == 0);
+    const std::vector<float> x = check::random<float>(n * n);
+    for (size_t i = 0; i < n; i++) {
+      for (size_t j = 0; j < n; j++) {
+        double sum = i == j ? 1 : 0;
+        for (size_t k = 0; k < n; k++) {
+          sum += check::wide(x[i * n + k]) * check::wide(x[j * n + k]);
+        }
+        a[j * leading + i] = sum;
+      }
+    }
+  }
+  ~System() {
+    CHECK(cusolverDnDestroy(cusolver) == 0);
+    CHECK(cublasDestroy_v2(cublas) == 0);
+  }
+
+  // What the factorisation says; the factor is at `matrix`.
+  int factor(int fill, CUdeviceptr matrix) {
+    int elements = 0;
+    CHECK(cusolverDnDpotrf_bufferSize(cusolver, fill, static_cast<int>(n), reinterpret_cast<double*>(matrix),
+                                      static_cast<int>(leading), &elements) == 0);
+    const CUdeviceptr work = device.allocate(static_cast<size_t>(elements) * sizeof(double));
+    const CUdeviceptr info = device.upload(std::vector<int>{-1});
+    CHECK(cusolverDnDpotrf(cusolver, fill, static_cast<int>(n), reinterpret_cast<double*>(matrix),
+                           static_cast<int>(leading), reinterpret_cast<double*>(work), elements - 1,
+                           reinterpret_cast<int*>(info)) == 3);
+    CHECK(cusolverDnDpotrf(cusolver, fill, static_cast<int>(n), reinterpret_cast<double*>(matrix),
+                           static_cast<int>(leading), reinterpret_cast<double*>(work), elements,
+                           reinterpret_cast<int*>(info)) == 0);
+    CHECK(device.download<int>(info, 1)[0] == -1);
+    OK(cuStreamSynchronize(device.stream));
+    return device.download<int>(info, 1)[0];
+  }
+
+  int triangle(int fill, int operation, CUdeviceptr matrix, int columns, double alpha, CUdeviceptr b) {
+    return cublasDtrsm_v2(cublas, 0, fill, operation, 0, static_cast<int>(n), columns, &alpha,
+                          reinterpret_cast<const double*>(matrix), static_cast<int>(leading),
+                          reinterpret_cast<double*>(b), static_cast<int>(leading));
+  }
+};
+
+}  // namespace
+
+TEST(standin_factors_and_solves) {
+  for (const auto& [n, columns] : {std::pair<size_t, int>{1, 1}, {2, 3}, {7, 1}, {33, 5}, {70, 70}}) {
+    for (int fill : {0, 1}) {
+      System system(n, n + 2);
+      std::vector<double> stored = system.a;
+      for (size_t i = 0; i < n; i++) {  // the other triangle is not read
+        for (size_t j = 0; j < i; j++) {
+          stored[fill == 0 ? i * system.leading + j : j * system.leading + i] = NAN;
+        }
+      }
+      const CUdeviceptr matrix = system.device.upload(stored);
+      CHECK(system.factor(fill, matrix) == 0);
+      std::vector<double> b(system.leading * static_cast<size_t>(columns));
+      for (double& value : b) {
+        value = std::normal_distribution<double>()(check::generator());
+      }
+      const CUdeviceptr right = system.device.upload(b);
+      // L, then its transposed.
+      CHECK(system.triangle(fill, fill, matrix, columns, 0.5, right) == 0);
+      CHECK(system.triangle(fill, 1 - fill, matrix, columns, 1, right) == 0);
+      OK(cuStreamSynchronize(system.device.stream));
+      const auto x = system.device.download<double>(right, b.size());
+      for (size_t column = 0; column < static_cast<size_t>(columns); column++) {
+        for (size_t i = 0; i < system.leading; i++) {
+          const size_t at = column * system.leading + i;
+          double product = 0;
+          for (size_t k = 0; i < n && k < n; k++) {
+            product += system.a[k * system.leading + i] * x[column * system.leading + k];
+          }
+          CHECK_CLOSE(i < n ? product : x[at], i < n ? 0.5 * b[at] : b[at], i < n ? 1e-8 : 0,
+                      "order " + std::to_string(n) + ", row " + std::to_string(i));
+        }
+      }
+    }
+  }
+}
+
+TEST(standin_says_which_minor_is_not_positive) {
+  System system(9, 9);
+  const auto factor = [&](size_t at, double value) {
+    std::vector<double> a = system.a;
+    a[at * 10] = value;
+    return system.factor(1, system.device.upload(a));
+  };
+  CHECK(factor(4, -1) == 5);
+  CHECK(factor(0, 0) == 1);
+  CHECK(factor(4, NAN) == 0);
+}
+
+TEST(standin_checks_systems) {
+  void* handle = nullptr;
+  std::thread([&] { CHECK(cusolverDnCreate(&handle) == 1); }).join();
+  System system(4, 4);
+  int value = 0;
+  CHECK(cusolverGetProperty(0, &value) == 0 && value == 12);
+  CHECK(cusolverGetProperty(3, &value) == 3);
+  CHECK(cusolverDnDpotrf_bufferSize(system.cusolver, 1, 4, nullptr, 3, &value) == 3);
+  CHECK(cusolverDnDpotrf_bufferSize(system.cublas, 1, 4, nullptr, 4, &value) == 1);
+  const CUdeviceptr matrix = system.device.upload(system.a);
+  double one = 1;
+  auto* const address = reinterpret_cast<double*>(matrix);
+  CHECK(cublasDtrsm_v2(system.cublas, 0, 1, 1, 0, 4, 1, &one, address, 3, address, 4) == 7);
+  CHECK(cublasDtrsm_v2(system.cublas, 0, 1, 1, 0, 4, 1, &one, address, 4, address, 3) == 7);
+  CHECK(cublasDtrsm_v2(system.cublas, 1, 1, 1, 0, 4, 1, &one, address, 4, address, 4) == 15);
+  // The device finds out what does not lie in its memory.
+  CHECK(system.triangle(1, 1, matrix + 8, 1, 1, matrix) == 0);
+  REFUSED(CUDA_ERROR_ILLEGAL_ADDRESS, cuStreamSynchronize(system.device.stream));
 }

@@ -30,7 +30,7 @@ class ArchitectureTest {
           Map.entry("backend", Set.of("model", "linalg")),
           Map.entry("backend.reference", Set.of("backend", "model")),
           Map.entry("backend.cpu", Set.of("backend", "model", "ffi")),
-          Map.entry("backend.cuda", Set.of("backend", "model", "ffi")),
+          Map.entry("backend.cuda", Set.of("backend", "model", "ffi", "linalg")),
           Map.entry("checkpoint", Set.of("model", "ffi")),
           Map.entry("transformer", Set.of("model", "backend")),
           Map.entry("collapse", Set.of("model")),

@@ -1,5 +1,5 @@
 // The stand-in libcublas.so.13 (and .12): the few calls that the backend makes. Products run on the stand-in
-// driver's streams, f32, f16 or bf16 times the same, summed in f32.
+// driver's streams, f32, f16 or bf16 times the same, summed in f32; triangular systems in f64.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -183,6 +183,54 @@ CUresult run_checked(const void* payload) {
   return CUDA_SUCCESS;
 }
 
+// op(a) x = b for the columns of b [m, n], in place, a not of ones on its diagonal.
+struct Triangle {
+  bool upper;
+  bool transposed;
+  int64_t m, n;
+  double alpha;
+  const double* a;
+  int64_t leading_a;
+  double* b;
+  int64_t leading_b;
+};
+
+void solve(const Triangle& t) {
+  for (int64_t column = 0; column < t.n; column++) {
+    double* x = t.b + column * t.leading_b;
+    const auto a = [&](int64_t row, int64_t at) { return t.a[at * t.leading_a + row]; };
+    for (int64_t i = 0; i < t.m; i++) {
+      x[i] *= t.alpha;
+    }
+    // From the first unknown on where op(a) is lower.
+    const bool forward = t.upper == t.transposed;
+    for (int64_t step = 0; step < t.m; step++) {
+      const int64_t i = forward ? step : t.m - 1 - step;
+      if (t.transposed) {  // along a column of a
+        double sum = x[i];
+        for (int64_t k = forward ? 0 : i + 1; k < (forward ? i : t.m); k++) {
+          sum -= a(k, i) * x[k];
+        }
+        x[i] = sum / a(i, i);
+      } else {  // likewise, the column of an unknown that is known
+        x[i] /= a(i, i);
+        for (int64_t k = forward ? i + 1 : 0; k < (forward ? t.m : i); k++) {
+          x[k] -= a(k, i) * x[i];
+        }
+      }
+    }
+  }
+}
+
+CUresult solve_checked(const void* payload) {
+  const auto& t = *static_cast<const Triangle*>(payload);
+  if (!in_memory(t.a, t.m, t.m, t.leading_a, sizeof(double)) || !in_memory(t.b, t.m, t.n, t.leading_b, sizeof(double))) {
+    return CUDA_ERROR_ILLEGAL_ADDRESS;
+  }
+  solve(t);
+  return CUDA_SUCCESS;
+}
+
 }  // namespace
 
 LACO_API int cublasCreate_v2(Handle** handle) {
@@ -266,6 +314,24 @@ LACO_API int cublasGemmEx(Handle* handle, int transa, int transb, int m, int n, 
                         ldc};
   return laco_standin_enqueue(handle->stream, run_checked, &product, sizeof(product)) == CUDA_SUCCESS ? kSuccess
                                                                                                      : kExecutionFailed;
+}
+
+LACO_API int cublasDtrsm_v2(Handle* handle, int side, int fill, int operation, int diagonal, int m, int n,
+                            const double* alpha, const double* a, int lda, double* b, int ldb) {
+  if (!known(handle) || !has_context()) {
+    return kNotInitialized;
+  }
+  if (m < 0 || n < 0 || alpha == nullptr || (fill != 0 && fill != 1) || (operation != kN && operation != kT) ||
+      lda < std::max(1, m) || ldb < std::max(1, m)) {
+    return kInvalidValue;
+  }
+  if (side != 0 || diagonal != 0) {  // from the left, as the backend has it
+    return kNotSupported;
+  }
+  const Triangle triangle{fill == 1, operation == kT, m, n, *alpha, a, lda, b, ldb};
+  return laco_standin_enqueue(handle->stream, solve_checked, &triangle, sizeof(triangle)) == CUDA_SUCCESS
+             ? kSuccess
+             : kExecutionFailed;
 }
 
 LACO_API const char* cublasGetStatusName(int status) {

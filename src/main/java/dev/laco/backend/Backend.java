@@ -217,7 +217,7 @@ public interface Backend extends AutoCloseable {
    * @throws dev.laco.ResourceException if nothing does: what is missing and what helps
    */
   default LinearSolver solver() {
-    return new HostSolver(this);
+    return new HostSolver(this, "OpenBLAS on the host");
   }
 
   /** {@code to = from}: same element count and dtype. */

@@ -9,20 +9,23 @@ import org.jspecify.annotations.Nullable;
 /** Solves in the memory of this process, by LAPACK of OpenBLAS; tensors come and go in rows. */
 public final class HostSolver implements LinearSolver {
   private final Backend backend;
+  private final String name;
 
   /**
    * For the tensors of a backend.
    *
+   * @param name as {@link LinearSolver#name}
    * @throws dev.laco.ResourceException if there is no OpenBLAS
    */
-  public HostSolver(Backend backend) {
+  public HostSolver(Backend backend, String name) {
     this.backend = backend;
+    this.name = name;
     Cholesky.library();
   }
 
   @Override
   public String name() {
-    return "OpenBLAS on the host";
+    return name;
   }
 
   @Override

@@ -8,7 +8,7 @@ public final class NotPositiveDefiniteException extends ArithmeticException {
    * @param order of the smallest leading minor that is not positive
    * @param n of the matrix
    */
-  NotPositiveDefiniteException(long order, long n) {
+  public NotPositiveDefiniteException(long order, long n) {
     super(
         "the matrix is not positive definite: its leading minor of order %d of %d is not positive"
             .formatted(order, n));

@@ -30,7 +30,7 @@ class CholeskyTest {
   void solvesForEveryRightHandSide(int n, int r) {
     double[][] matrix = positiveDefinite(n, 1);
     double[][] right = normal(r, n);
-    double[][] expected = eliminate(matrix, right);
+    double[][] expected = Elimination.solve(matrix, right);
     for (int threads : new int[] {1, 2}) {
       double[][] found = solve(matrix, right, threads);
       for (int k = 0; k < r; k++) {
@@ -212,40 +212,5 @@ class CholeskyTest {
       }
     }
     return values;
-  }
-
-  /** Gauss with the largest pivots. */
-  private static double[][] eliminate(double[][] matrix, double[][] right) {
-    int n = matrix.length;
-    int r = right.length;
-    double[][] rows = new double[n][n + r];
-    for (int i = 0; i < n; i++) {
-      System.arraycopy(matrix[i], 0, rows[i], 0, n);
-      for (int k = 0; k < r; k++) {
-        rows[i][n + k] = right[k][i];
-      }
-    }
-    for (int p = 0; p < n; p++) {
-      int largest = p;
-      for (int i = p; i < n; i++) {
-        largest = Math.abs(rows[i][p]) > Math.abs(rows[largest][p]) ? i : largest;
-      }
-      double[] pivot = rows[largest];
-      rows[largest] = rows[p];
-      rows[p] = pivot;
-      for (int i = 0; i < n; i++) {
-        double factor = rows[i][p] / pivot[p];
-        for (int j = p; i != p && j < n + r; j++) {
-          rows[i][j] -= factor * pivot[j];
-        }
-      }
-    }
-    double[][] solutions = new double[r][n];
-    for (int i = 0; i < n; i++) {
-      for (int k = 0; k < r; k++) {
-        solutions[k][i] = rows[i][n + k] / rows[i][i];
-      }
-    }
-    return solutions;
   }
 }

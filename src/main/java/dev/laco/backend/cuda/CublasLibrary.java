@@ -36,7 +36,7 @@ record CublasLibrary(NativeLibrary library, LibCublas functions, int major, int 
     for (String name : names) {
       search.soname(name);
     }
-    for (Path folder : CudaFolders.libraries()) {
+    for (Path folder : CudaFolders.libraries("cublas")) {
       search.folder(folder, names);
     }
     try {

@@ -8,7 +8,9 @@ import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
 import dev.laco.backend.DivergenceState;
+import dev.laco.backend.HostSolver;
 import dev.laco.backend.KernelCode;
+import dev.laco.backend.LinearSolver;
 import dev.laco.backend.OpChecks;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
@@ -76,6 +78,9 @@ public final class CudaBackend implements Backend {
   private final int fusedRows;
   private final Scratch reductions;
   private final Scratch logits;
+  private final CublasLibrary library;
+  private @Nullable LinearSolver solver;
+  private @Nullable Cusolver cusolver;
   private boolean closed;
 
   private CudaBackend(
@@ -83,6 +88,7 @@ public final class CudaBackend implements Backend {
     CudaDriver driver = context.driver();
     this.context = context;
     this.compute = compute;
+    this.library = library;
     this.stream = new CudaStream(context);
     this.launcher = new Launcher(context, images, stream);
     this.staging = new Staging(context);
@@ -609,6 +615,35 @@ public final class CudaBackend implements Backend {
         .run(Math.ceilDiv(x.columns(), 32), BLOCK);
   }
 
+  /**
+   * cuSOLVER's where there is one, else the host's; looked for when it is first asked for, since
+   * the library is large and most commands solve nothing.
+   */
+  @Override
+  public LinearSolver solver() {
+    if (solver == null) {
+      context.enter();
+      solver = findSolver();
+    }
+    return solver;
+  }
+
+  private LinearSolver findSolver() {
+    CusolverLibrary found;
+    try {
+      found = CusolverLibrary.find(library);
+    } catch (ResourceException missing) {
+      try {
+        return new HostSolver(this, "OpenBLAS on the host, since there is no cuSOLVER");
+      } catch (ResourceException also) {
+        throw new ResourceException(missing.getMessage() + "; " + also.getMessage(), also);
+      }
+    }
+    cusolver = new Cusolver(found.functions(), stream);
+    return new CudaSolver(
+        context, stream, launcher, staging, products, cublas, cusolver, found.version());
+  }
+
   @Override
   public void copy(Tensor from, Tensor to) {
     OpChecks.copy(from, to);
@@ -642,13 +677,23 @@ public final class CudaBackend implements Backend {
     context.requireOwner();
     closed = true;
     try {
-      cublas.close();
+      closeLibraries();
     } catch (CudaException e) {
       if (!context.driver().isPoisoned()) {
         throw e;
       }
     } finally {
       context.close();
+    }
+  }
+
+  private void closeLibraries() {
+    try {
+      if (cusolver != null) {
+        cusolver.close();
+      }
+    } finally {
+      cublas.close();
     }
   }
 

@@ -14,12 +14,16 @@ import java.util.Set;
 final class CudaFolders {
   private CudaFolders() {}
 
-  /** Folders of libraries, toolkits first, then the wheels of Python installations. */
-  static List<Path> libraries() {
-    return libraries(System.getenv());
+  /**
+   * Folders of libraries, toolkits first, then the wheels of Python installations.
+   *
+   * @param wheel the library's folder among the wheels of CUDA 12, which has one for each
+   */
+  static List<Path> libraries(String wheel) {
+    return libraries(wheel, System.getenv());
   }
 
-  static List<Path> libraries(Map<String, String> environment) {
+  static List<Path> libraries(String wheel, Map<String, String> environment) {
     Set<Path> folders = new LinkedHashSet<>();
     for (String variable : List.of("CUDA_HOME", "CUDA_PATH")) {
       String toolkit = environment.get(variable);
@@ -30,7 +34,7 @@ final class CudaFolders {
     folders.add(Path.of("/usr/local/cuda/lib64"));
     for (Path packages : sitePackages(environment)) {
       folders.add(packages.resolve("nvidia/cu13/lib"));
-      folders.add(packages.resolve("nvidia/cublas/lib"));
+      folders.add(packages.resolve("nvidia/" + wheel + "/lib"));
     }
     return List.copyOf(folders);
   }

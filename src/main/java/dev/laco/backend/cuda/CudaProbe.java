@@ -112,6 +112,16 @@ public final class CudaProbe {
     say.accept(
         "cuBLAS",
         "%s.%d, %s".formatted(library.version(), library.patch(), library.library().location()));
+    say.accept("cuSOLVER", cusolver(library));
+  }
+
+  /** Only rules that fit weights need it, and can do without. */
+  private static String cusolver(CublasLibrary cublas) {
+    try {
+      return CusolverLibrary.find(cublas).description();
+    } catch (ResourceException e) {
+      return "not found, rules that fit solve on the host: " + e.getMessage();
+    }
   }
 
   private static String jcuda() {

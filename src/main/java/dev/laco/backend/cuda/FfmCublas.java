@@ -1,5 +1,6 @@
 package dev.laco.backend.cuda;
 
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
@@ -12,6 +13,7 @@ final class FfmCublas implements Cublas {
   private final LibCublas cublas;
   private final MemorySegment one;
   private final MemorySegment zero;
+  private final MemorySegment oneF64;
   private final long handle;
 
   /**
@@ -21,6 +23,7 @@ final class FfmCublas implements Cublas {
     this.cublas = cublas;
     this.one = stream.context().arena().allocateFrom(JAVA_FLOAT, 1);
     this.zero = stream.context().arena().allocateFrom(JAVA_FLOAT, 0);
+    this.oneF64 = stream.context().arena().allocateFrom(JAVA_DOUBLE, 1);
     try (Arena memory = Arena.ofConfined()) {
       MemorySegment out = memory.allocate(JAVA_LONG);
       cublas.check("cublasCreate", cublas.cublasCreate(out));
@@ -87,6 +90,14 @@ final class FfmCublas implements Cublas {
             n,
             COMPUTE_F32,
             DEFAULT_ALGORITHM));
+  }
+
+  @Override
+  public void solveTriangular(int n, int r, long a, long b, boolean first) {
+    int operation = first ? TRANSPOSED : AS_IT_IS;
+    cublas.check(
+        "cublasDtrsm",
+        cublas.cublasDtrsm(handle, LEFT, UPPER, operation, NON_UNIT, n, r, oneF64, a, n, b, n));
   }
 
   @Override

@@ -11,6 +11,7 @@ import jcuda.runtime.cudaStream_t;
 final class JcudaCublas implements Cublas {
   private static final Pointer ONE = Pointer.to(new float[] {1});
   private static final Pointer ZERO = Pointer.to(new float[] {0});
+  private static final Pointer ONE_F64 = Pointer.to(new double[] {1});
 
   private final cublasHandle handle = new cublasHandle();
 
@@ -82,6 +83,15 @@ final class JcudaCublas implements Cublas {
             n,
             COMPUTE_F32,
             DEFAULT_ALGORITHM));
+  }
+
+  @Override
+  public void solveTriangular(int n, int r, long a, long b, boolean first) {
+    int operation = first ? TRANSPOSED : AS_IT_IS;
+    check(
+        "cublasDtrsm",
+        JCublas2.cublasDtrsm(
+            handle, LEFT, UPPER, operation, NON_UNIT, n, r, ONE_F64, address(a), n, address(b), n));
   }
 
   @Override

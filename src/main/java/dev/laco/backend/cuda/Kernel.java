@@ -1,6 +1,7 @@
 package dev.laco.backend.cuda;
 
 import static dev.laco.backend.cuda.Kernel.Parameter.FLOAT32;
+import static dev.laco.backend.cuda.Kernel.Parameter.FLOAT64;
 import static dev.laco.backend.cuda.Kernel.Parameter.INT32;
 import static dev.laco.backend.cuda.Kernel.Parameter.INT64;
 import static dev.laco.backend.cuda.Kernel.Parameter.POINTER;
@@ -84,6 +85,20 @@ enum Kernel {
       INT64,
       INT64),
   ADD_SQUARES("add_squares", "add_squares_%s_v1", Set.of(F32), POINTER, POINTER, INT64, INT64),
+  /** Of f64, as the next three. */
+  WIDEN_DIFFERENCE(
+      "linear_system", "widen_difference_f64_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64),
+  ADD_TO_DIAGONAL(
+      "linear_system",
+      "add_to_diagonal_f64_v1",
+      Set.of(F32),
+      POINTER,
+      INT64,
+      FLOAT64,
+      FLOAT64,
+      FLOAT64),
+  CHECK_PIVOTS("linear_system", "check_pivots_f64_v1", Set.of(F32), POINTER, INT64, POINTER),
+  ROUND("linear_system", "round_f64_v1", Set.of(F32), POINTER, POINTER, FLOAT64, INT64),
   /** Exact f32, heads of any width up to 512. */
   ATTENTION("attention", "attention_%s_v1", Set.of(F32), attention()),
   /** Tensor cores, for heads up to 64 wide; the width is a multiple of 16, as in the next two. */
@@ -110,7 +125,8 @@ enum Kernel {
     POINTER(8),
     INT64(8),
     INT32(4),
-    FLOAT32(4);
+    FLOAT32(4),
+    FLOAT64(8);
 
     private final int byteSize;
 

@@ -1,6 +1,7 @@
 package dev.laco.backend.cuda;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
@@ -112,6 +113,12 @@ final class Launcher {
   /** The next argument. */
   Launcher float32(float value) {
     slab.set(JAVA_FLOAT, place(Parameter.FLOAT32), value);
+    return this;
+  }
+
+  /** The next argument. */
+  Launcher float64(double value) {
+    slab.set(JAVA_DOUBLE, place(Parameter.FLOAT64), value);
     return this;
   }
 

@@ -46,6 +46,16 @@ final class LibCublas {
           JAVA_INT, JAVA_LONG, JAVA_INT, JAVA_INT, ADDRESS, JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_INT,
           JAVA_INT);
 
+  /**
+   * {@code cublasStatus_t cublasDtrsm_v2(cublasHandle_t handle, cublasSideMode_t side,
+   * cublasFillMode_t fill, cublasOperation_t op, cublasDiagType_t diagonal, int m, int n, const
+   * double *alpha, const double *a, int lda, double *b, int ldb)}.
+   */
+  private static final MethodHandle DTRSM =
+      Downcalls.ofInt(
+          JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS, JAVA_LONG,
+          JAVA_INT, JAVA_LONG, JAVA_INT);
+
   private final MemorySegment getProperty;
   private final MemorySegment getStatusString;
   private final MemorySegment create;
@@ -53,6 +63,7 @@ final class LibCublas {
   private final MemorySegment setStream;
   private final MemorySegment setWorkspace;
   private final MemorySegment gemmEx;
+  private final MemorySegment dtrsm;
 
   /**
    * Binds a cuBLAS.
@@ -67,6 +78,7 @@ final class LibCublas {
     setStream = library.function("cublasSetStream_v2");
     setWorkspace = library.function("cublasSetWorkspace_v2");
     gemmEx = library.function("cublasGemmEx");
+    dtrsm = library.function("cublasDtrsm_v2");
   }
 
   int cublasGetProperty(int type, MemorySegment value) {
@@ -142,6 +154,27 @@ final class LibCublas {
           GEMM_EX.invokeExact(
               gemmEx, handle, opA, opB, m, n, k, alpha, a, typeA, lda, b, typeB, ldb, beta, c,
               typeC, ldc, compute, algorithm);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cublasDtrsm(
+      long handle,
+      int side,
+      int fill,
+      int op,
+      int diagonal,
+      int m,
+      int n,
+      MemorySegment alpha,
+      long a,
+      int lda,
+      long b,
+      int ldb) {
+    try {
+      return (int)
+          DTRSM.invokeExact(dtrsm, handle, side, fill, op, diagonal, m, n, alpha, a, lda, b, ldb);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }

@@ -28,8 +28,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** Which cuBLAS is taken, and by which binding. */
 class CublasTest {
-  private static final String PROPERTY = "laco.native.cublas";
-  private static final String FOUND = System.getProperty(PROPERTY);
+  private final Libraries libraries = new Libraries();
 
   @BeforeEach
   void reset() {
@@ -38,14 +37,14 @@ class CublasTest {
 
   @AfterEach
   void restore() {
-    System.setProperty(PROPERTY, FOUND);
+    libraries.restore();
   }
 
   /** JCuda calls cuBLAS 12 itself; its driver binding goes with a cuBLAS 13 through FFM. */
   @ParameterizedTest
   @CsvSource({"FFM,13", "FFM,12", "JCUDA,13", "JCUDA,12"})
   void eitherBindingMultipliesByEitherVersion(CudaBinding binding, int version) {
-    System.setProperty(PROPERTY, FOUND.replace(".so.13", ".so." + version));
+    libraries.take("cublas", version);
     for (DType dtype : DType.values()) {
       try (CudaBackend backend = CudaBackend.open(Compute.AUTO, 0, binding);
           Arena memory = Arena.ofConfined()) {
@@ -83,7 +82,7 @@ class CublasTest {
 
   @Test
   void aWrongLibraryIsNoCublas() {
-    System.setProperty(PROPERTY, System.getProperty("laco.native.cuda"));
+    libraries.set("cublas", System.getProperty("laco.native.cuda"));
     NoCudaException e = assertThrows(NoCudaException.class, () -> CublasLibrary.find(13_000));
     assertEquals("no cuBLAS", e.reason());
     assertTrue(e.getMessage().contains("has no function cublasGetProperty"), e.getMessage());
@@ -99,6 +98,7 @@ class CublasTest {
     assertTrue(Files.createFile(python).toFile().setExecutable(true));
     List<Path> found =
         CudaFolders.libraries(
+            "cublas",
             Map.of(
                 "CUDA_HOME",
                 "/opt/cuda",

@@ -18,7 +18,8 @@ import java.lang.invoke.MethodHandle;
  * are skipped.
  */
 public final class EmulatedDevice {
-  private static final NativeLibrary LIBRARY = new LibrarySearch("cuda").load();
+  private static final NativeLibrary LIBRARY =
+      new LibrarySearch("cuda").soname("libcuda.so.1").load();
   private static final boolean REAL = isReal();
 
   private EmulatedDevice() {}

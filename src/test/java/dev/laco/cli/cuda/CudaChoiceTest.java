@@ -128,7 +128,54 @@ class CudaChoiceTest {
     assertTrue(report.get("cuda:0").textValue().contains("emulated"), report::toString);
     assertTrue(report.get("cuda:0").textValue().contains("compute capability"), report::toString);
     assertTrue(report.get("cuBLAS").textValue().startsWith("13."), report::toString);
+    assertTrue(report.get("cuSOLVER").textValue().startsWith("12."), report::toString);
     assertTrue(report.get("cudaBinding").textValue().startsWith("ffm, "), report::toString);
+  }
+
+  @Test
+  void doctorSaysWhereSystemsAreSolvedWithoutCusolver() {
+    set("laco.native.cusolver", "/nowhere/libcusolver.so.12");
+    JsonNode report = Laco.run("doctor", "--json").succeeded().json();
+    assertEquals("usable", report.get("cuda").textValue());
+    String found = report.get("cuSOLVER").textValue();
+    assertTrue(
+        found.matches(
+            "not found, rules that fit solve on the host: no cuSOLVER; .*/nowhere/.*pip install"
+                + " nvidia-cusolver .*"),
+        found);
+  }
+
+  @Test
+  void aFitSaysWhereItsSystemsWereSolved() {
+    assertEquals("cuSOLVER 12.0 on the device", fitSolver());
+    set("laco.native.cusolver", "/nowhere/libcusolver.so.12");
+    assertEquals("OpenBLAS on the host, since there is no cuSOLVER", fitSolver());
+  }
+
+  /** Of the report, which the line for people repeats. */
+  private String fitSolver() {
+    Path tokens = Laco.tokens(folder, FIXTURE, "calib");
+    Object[] arguments = {
+      "prune",
+      MODEL,
+      "--dry-run",
+      "--device",
+      "cuda",
+      "--target-layers",
+      6,
+      "--rule",
+      "fit",
+      "--fit-text",
+      tokens,
+      "--calibration",
+      tokens,
+      "--report",
+      folder.resolve("report.json")
+    };
+    Laco.Run run = Laco.run(arguments).succeeded();
+    String solver = Fixtures.read(folder.resolve("report.json")).at("/fit/solver").textValue();
+    assertTrue(run.out().contains(" tokens, by " + solver + "\n"), run.out());
+    return solver;
   }
 
   /**

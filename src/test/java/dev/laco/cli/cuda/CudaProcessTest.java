@@ -1,6 +1,7 @@
 package dev.laco.cli.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
@@ -21,6 +22,8 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /** What depends on how a process finds its libraries. */
 class CudaProcessTest {
+  private static final String FIXTURE = "llama_untied_gqa";
+
   @TempDir Path folder;
 
   private final Map<String, String> properties = new LinkedHashMap<>();
@@ -28,7 +31,9 @@ class CudaProcessTest {
 
   @BeforeEach
   void useTheEmulatedDevice() throws IOException {
-    for (String property : List.of("laco.native.cuda", "laco.native.cublas", "laco.cuda.images")) {
+    for (String property :
+        List.of(
+            "laco.native.cuda", "laco.native.cublas", "laco.native.cusolver", "laco.cuda.images")) {
       properties.put(property, Path.of(System.getProperty(property)).toAbsolutePath().toString());
     }
     Path temporary = Files.createDirectory(folder.resolve("tmp"));
@@ -85,18 +90,66 @@ class CudaProcessTest {
     assertTrue(run.err().contains("pip install nvidia-cublas"), run.err());
   }
 
-  private Laco.Run eval(String binding) throws IOException {
-    ProcessBuilder process =
-        Laco.process(
-            Main.class,
-            "eval",
-            Fixtures.model("llama_untied_gqa"),
-            "--tokens",
-            Laco.write(folder.resolve("t.json"), "[[1, 2, 3]]"),
+  @Test
+  void aFitThatNothingSolvesIsRefusedBeforeTheSearch() throws IOException {
+    properties.put("laco.native.cusolver", "/nowhere/libcusolver.so.12");
+    properties.put("laco.native.openblas", "/nowhere/libopenblas.so.0");
+    Path tokens = Laco.tokens(folder, FIXTURE, "calib");
+    Path out = folder.resolve("out");
+    Laco.Run run =
+        run(
+            "prune",
+            Fixtures.model(FIXTURE),
+            out,
             "--device",
             "cuda",
-            "--cuda-binding",
-            binding);
+            "--rule",
+            "fit",
+            "--fit-text",
+            tokens,
+            "--calibration",
+            tokens);
+    assertEquals(4, run.code(), run.err());
+    assertTrue(
+        run.err()
+            .matches(
+                "laco: no cuSOLVER; .*/nowhere/libcusolver\\.so\\.12.*pip install nvidia-cusolver .*"
+                    + "; no OpenBLAS; .*/nowhere/libopenblas\\.so\\.0.*libopenblas0.*--rule drop\\R"),
+        run.err());
+    assertEquals("", run.out());
+    assertFalse(Files.exists(out));
+  }
+
+  /** Each wheel of CUDA 12 has a folder of its own. */
+  @Test
+  void cusolverIsFoundAmongPythonsWheels() throws IOException {
+    Path standIns = Path.of(properties.remove("laco.native.cusolver")).getParent();
+    properties.put("laco.native.cublas", standIns.resolve("libcublas.so.12").toString());
+    Path wheel = folder.resolve("venv/lib/python3.11/site-packages/nvidia/cusolver/lib");
+    Path library = Files.createDirectories(wheel).resolve("libcusolver.so.11");
+    Files.copy(standIns.resolve("libcusolver.so.11"), library);
+    environment.put("VIRTUAL_ENV", folder.resolve("venv").toString());
+    Laco.Run run = run("doctor", "--json");
+    assertEquals(0, run.code(), run.err());
+    String found = run.json().get("cuSOLVER").textValue();
+    assumeTrue(found.contains(folder.toString()), "this machine has a cuSOLVER");
+    assertEquals("11.7.5, " + library, found);
+  }
+
+  private Laco.Run eval(String binding) throws IOException {
+    return run(
+        "eval",
+        Fixtures.model(FIXTURE),
+        "--tokens",
+        Laco.write(folder.resolve("t.json"), "[[1, 2, 3]]"),
+        "--device",
+        "cuda",
+        "--cuda-binding",
+        binding);
+  }
+
+  private Laco.Run run(Object... arguments) throws IOException {
+    ProcessBuilder process = Laco.process(Main.class, arguments);
     process.environment().putAll(environment);
     List<String> command = process.command();
     properties.forEach(

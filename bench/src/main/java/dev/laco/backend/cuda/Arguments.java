@@ -1,6 +1,7 @@
 package dev.laco.backend.cuda;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
@@ -43,6 +44,11 @@ public final class Arguments {
 
   public Arguments float32(double value) {
     slab.set(JAVA_FLOAT, place(Float.BYTES), (float) value);
+    return this;
+  }
+
+  public Arguments float64(double value) {
+    slab.set(JAVA_DOUBLE, place(Double.BYTES), value);
     return this;
   }
 

@@ -10,6 +10,7 @@ final class Ops {
   static List<Op> all() {
     List<Op> ops = new ArrayList<>(List.of(new MixOp(), new CosineOp(), new CosinePairsOp()));
     ops.addAll(RowOps.all());
+    ops.addAll(LinearSystemOps.all());
     ops.addAll(
         List.of(
             new LogProbabilityOp(),

@@ -1,0 +1,61 @@
+package dev.laco.backend.cuda;
+
+import dev.laco.ResourceException;
+import dev.laco.ffi.LibrarySearch;
+import dev.laco.ffi.NativeLibrary;
+import java.nio.file.Path;
+
+/**
+ * A cuSOLVER that was found.
+ *
+ * @param major version
+ * @param minor version
+ * @param patch version
+ */
+record CusolverLibrary(
+    NativeLibrary library, LibCusolver functions, int major, int minor, int patch) {
+  private static final String HELP =
+      "install the CUDA toolkit's cuSOLVER, or get one with: pip install nvidia-cusolver (beside a"
+          + " cuBLAS 13) or nvidia-cusolver-cu12 (beside a cuBLAS 12)";
+
+  /**
+   * The cuSOLVER of the same CUDA as a cuBLAS, which it calls, where a cuBLAS is looked for, too.
+   *
+   * @throws ResourceException that says where it was looked for, and how to get one
+   */
+  static CusolverLibrary find(CublasLibrary cublas) {
+    boolean newest = cublas.major() >= 13;
+    // Wheels of CUDA 12 have a folder for each library, and the dynamic linker may not find in it
+    // what another needs. What is loaded, it knows by name.
+    search("nvjitlink", newest ? "libnvJitLink.so.13" : "libnvJitLink.so.12");
+    search("cusparse", "libcusparse.so.12");
+    LibrarySearch search = search("cusolver", newest ? "libcusolver.so.12" : "libcusolver.so.11");
+    try {
+      NativeLibrary library = search.load();
+      LibCusolver functions = new LibCusolver(library);
+      return new CusolverLibrary(
+          library, functions, functions.property(0), functions.property(1), functions.property(2));
+    } catch (ResourceException e) {
+      throw new ResourceException("no cuSOLVER; " + e.getMessage() + "; " + HELP, e);
+    }
+  }
+
+  /** Loads a library if it is there. */
+  private static LibrarySearch search(String name, String file) {
+    LibrarySearch search = new LibrarySearch(name).soname(file);
+    for (Path folder : CudaFolders.libraries(name)) {
+      search.folder(folder, file);
+    }
+    return search;
+  }
+
+  /** {@code 12.0}. */
+  String version() {
+    return major + "." + minor;
+  }
+
+  /** Version and place, for people. */
+  String description() {
+    return "%s.%d, %s".formatted(version(), patch, library.location());
+  }
+}
