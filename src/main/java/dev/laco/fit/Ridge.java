@@ -5,7 +5,10 @@ import dev.laco.backend.LinearSystem;
 import dev.laco.backend.LinearSystem.Difference;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
 import dev.laco.model.DType;
+import java.util.Arrays;
+import java.util.List;
 
 /**
  * Ridge regression of what a linear map leaves undone: the change {@code D [outputs, inputs]} that
@@ -25,6 +28,8 @@ final class Ridge implements AutoCloseable {
   private final TensorArena arena;
   private final Tensor change;
   private final Tensor product;
+  private final Tensor ones;
+  private final Tensor sums;
 
   /** Room for problems of at most so many inputs and outputs. */
   Ridge(Backend backend, long inputs, long outputs) {
@@ -33,11 +38,17 @@ final class Ridge implements AutoCloseable {
     arena = backend.arena();
     change = arena.allocate(DType.F32, outputs * inputs, 1);
     product = arena.allocate(DType.F32, outputs * inputs, 1);
+    sums = arena.allocate(DType.F32, outputs, 1);
+    ones = arena.allocate(DType.F32, inputs, 1);
+    float[] one = new float[Math.toIntExact(inputs)];
+    Arrays.fill(one, 1);
+    backend.upload(one, ones);
   }
 
   /** Bytes on the host and on the device together. */
   static long bytes(Backend backend, long inputs, long outputs) {
-    return backend.solver().bytes(inputs, outputs) + 2 * inputs * outputs * DType.F32.byteSize();
+    return backend.solver().bytes(inputs, outputs)
+        + (2 * inputs * outputs + inputs + outputs) * DType.F32.byteSize();
   }
 
   /**
@@ -86,27 +97,27 @@ final class Ridge implements AutoCloseable {
   /** {@code (tr(D G D^T) - 2 tr(D C^T) + sum h^2) / sum h^2} on what was held out. */
   private double error(Moments moments, int target, Tensor weights) {
     Moments.Target of = moments.target(target);
-    float[] squares = new float[Math.toIntExact(moments.outputs())];
-    backend.download(of.squares(), squares);
-    double energy = 0;
-    for (float square : squares) {
-      energy += square;
-    }
+    double energy = sum(of.squares());
+    // Of each output, sum_i D_i ((D G)_i - 2 C_i).
     Tensor images = shaped(product, moments);
     backend.linear(weights, moments.heldOutGram(), null, images);
-    float[] row = new float[Math.toIntExact(moments.inputs())];
-    float[] image = row.clone();
-    float[] cross = row.clone();
-    double sum = energy;
-    for (long output = 0; output < moments.outputs(); output++) {
-      backend.download(weights.slice(output, output + 1), row);
-      backend.download(images.slice(output, output + 1), image);
-      backend.download(of.heldOut().slice(output, output + 1), cross);
-      for (int i = 0; i < row.length; i++) {
-        sum += row[i] * ((double) image[i] - 2.0 * cross[i]);
-      }
+    backend.mix(
+        List.of(new TensorMix(images, new double[] {1, -2}, List.of(images, of.heldOut()))));
+    backend.multiply(weights, images, images);
+    Tensor ofOutputs = sums.slice(0, moments.outputs());
+    Tensor one = ones.slice(0, moments.inputs()).reshape(1, moments.inputs());
+    backend.linear(images, one, null, ofOutputs);
+    return energy > 0 ? (energy + sum(ofOutputs)) / energy : 1;
+  }
+
+  private double sum(Tensor values) {
+    float[] floats = new float[Math.toIntExact(values.elements())];
+    backend.download(values, floats);
+    double sum = 0;
+    for (float value : floats) {
+      sum += value;
     }
-    return energy > 0 ? sum / energy : 1;
+    return sum;
   }
 
   /**
