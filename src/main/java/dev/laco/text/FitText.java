@@ -35,8 +35,9 @@ public record FitText(String name, List<Window> windows) {
     private final int[] ids;
     private final int document;
 
-    private Window(int[] ids, int document) {
-      this.ids = ids;
+    /** The ids of a window, and the number of the document that it is from. */
+    public Window(int[] ids, int document) {
+      this.ids = ids.clone();
       this.document = document;
     }
 

@@ -13,6 +13,7 @@ import dev.laco.bench.Note;
 import dev.laco.bench.Report;
 import dev.laco.bench.Target;
 import dev.laco.collapse.MergeRule;
+import dev.laco.fit.FitRule;
 import dev.laco.model.DType;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -52,6 +53,15 @@ public final class GpuBench implements Callable<Integer> {
 
   private static final String SEARCH = "search";
   private static final String LAUNCH = "launch";
+  private static final String FIT = "fit";
+
+  /** The model whose fit has a target, and the tokens that it has by default. */
+  private static final String FITTED = "Llama-3-8B";
+
+  private static final int FIT_TOKENS = 131_072;
+  private static final int FEW_FIT_TOKENS = 1024;
+  private static final Target FIT_TARGET = Target.under(10);
+  private static final int FITS = 3;
   private static final Target LAUNCH_TARGET = Target.under(3e-6);
   private static final Target SEARCH_TARGET = Target.under(0.15);
   private static final int PUBLISHED_TRIALS = 26;
@@ -63,7 +73,7 @@ public final class GpuBench implements Callable<Integer> {
       names = "--op",
       paramLabel = "OP",
       split = ",",
-      description = "Only these: an op by its kernel's name, launch, search. Default: all.")
+      description = "Only these: an op by its kernel's name, launch, search, fit. Default: all.")
   List<String> ops = new ArrayList<>();
 
   @Option(
@@ -159,6 +169,9 @@ public final class GpuBench implements Callable<Integer> {
       if (asks(SEARCH)) {
         bench.searches(models);
       }
+      if (asks(FIT)) {
+        bench.fits(models);
+      }
     }
     System.out.println(new Report(machine, rows).text());
     System.out.println("results: " + json);
@@ -173,7 +186,7 @@ public final class GpuBench implements Callable<Integer> {
   private List<Op> ops() {
     List<Op> all = Ops.all();
     List<String> names =
-        Stream.concat(all.stream().map(Op::name), Stream.of(LAUNCH, SEARCH)).toList();
+        Stream.concat(all.stream().map(Op::name), Stream.of(LAUNCH, SEARCH, FIT)).toList();
     for (String op : ops) {
       if (!names.contains(op)) {
         throw new UsageException("--op " + op + ": expected of " + String.join(", ", names));
@@ -400,6 +413,37 @@ public final class GpuBench implements Callable<Integer> {
           List.of(ceilings.stream(1, 0)),
           rule.equals(MergeRule.REPLACE) ? SEARCH_TARGET : null,
           parts);
+    }
+
+    /** The fit of a model without a quarter of its layers. */
+    void fits(List<String> models) {
+      boolean few = quick && shapes.isEmpty();
+      String model = few ? ModelShape.TINY : FITTED;
+      if (!models.contains(model)) {
+        return;
+      }
+      System.err.println("gpu-bench: " + FIT);
+      int tokens = few ? FEW_FIT_TOKENS : FIT_TOKENS;
+      unlessTooLarge(
+          FIT,
+          () -> {
+            try (FitJob job = new FitJob(on, model, tokens)) {
+              Map<String, String> parameters =
+                  parameters(
+                      "model",
+                      model,
+                      "rule",
+                      FitRule.FIT.optionValue(),
+                      "sizes",
+                      "%d tokens".formatted(tokens),
+                      "solver",
+                      job.solver());
+              List<Double> seconds =
+                  Stream.generate(() -> job.seconds(FitRule.FIT)).limit(quick ? 1 : FITS).toList();
+              add(FIT, parameters, seconds, 0, 0, List.of(), FIT_TARGET);
+            }
+            return true;
+          });
     }
 
     private void add(

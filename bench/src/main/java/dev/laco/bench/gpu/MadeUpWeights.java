@@ -18,7 +18,7 @@ import java.util.Map;
 
 /**
  * A backend whose weights are made up on the device: the model has no bytes on the host, only
- * names.
+ * names. What has bytes is a weight as any other.
  */
 final class MadeUpWeights extends ForwardingBackend implements TensorSource {
   private final BenchDevice device;
@@ -64,6 +64,9 @@ final class MadeUpWeights extends ForwardingBackend implements TensorSource {
 
   @Override
   public Tensor weight(HostTensor tensor) {
+    if (!tensor.data().equals(MemorySegment.NULL)) {
+      return super.weight(tensor);
+    }
     Tensor known = tensors.get(tensor.name());
     if (known == null) {
       throw new IllegalArgumentException("no tensor " + tensor.name());
