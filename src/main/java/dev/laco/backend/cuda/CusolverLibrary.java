@@ -25,8 +25,8 @@ record CusolverLibrary(
    */
   static CusolverLibrary find(CublasLibrary cublas) {
     boolean newest = cublas.major() >= 13;
-    // Wheels of CUDA 12 have a folder for each library, and the dynamic linker may not find in it
-    // what another needs. What is loaded, it knows by name.
+    // What it needs: wheels say where that is, but toolkits that the dynamic linker does not know
+    // may not. What is loaded is found by name.
     search("nvjitlink", newest ? "libnvJitLink.so.13" : "libnvJitLink.so.12");
     search("cusparse", "libcusparse.so.12");
     LibrarySearch search = search("cusolver", newest ? "libcusolver.so.12" : "libcusolver.so.11");
