@@ -145,10 +145,12 @@ final class CompareRun {
               backend,
               model.checkpoint(),
               command.device,
-              Math.max(
-                      SweepScorer.bytes(model.config(), sequences.size(), sweep),
-                      measuring(backend))
-                  + PruneRun.parametersPerLayer(model) * Float.BYTES,
+              new MemoryPlan.Beside(
+                  Math.max(
+                          SweepScorer.bytes(model.config(), sequences.size(), sweep),
+                          measuring(backend))
+                      + PruneRun.parametersPerLayer(model) * Float.BYTES,
+                  newWeights()),
               model.config().numHiddenLayers(),
               "use fewer or shorter calibration sentences");
       console.line("memory", "%s", memory.describe(backend));
@@ -203,6 +205,15 @@ final class CompareRun {
       LastWord words = lastWord("last words, " + strategy, layers.model());
       return Optional.of(new Row(strategy, plan, score, fidelity, words, seconds));
     }
+  }
+
+  private long newWeights() {
+    return command.strategies.stream()
+        .map(strategy -> strategy.fit)
+        .filter(fit -> fit != null && fitText != null)
+        .mapToLong(fit -> PruneRun.newWeights(model, fit, target))
+        .max()
+        .orElse(0);
   }
 
   private long measuring(Backend backend) {

@@ -179,7 +179,9 @@ final class EvalCommand implements Callable<Integer> {
       String helps) {
     console.line("device", "%s", deviceText);
     console.line("model", "%s: %s", model, open.describe());
-    MemoryPlan memory = MemoryPlan.of(backend, open.checkpoint(), device, buffers, 1, helps);
+    MemoryPlan memory =
+        MemoryPlan.of(
+            backend, open.checkpoint(), device, MemoryPlan.Beside.buffers(buffers), 1, helps);
     console.line("memory", "%s", memory.describe(backend));
     return CausalLm.of(backend, open.config(), memory.weights(backend));
   }

@@ -106,7 +106,7 @@ final class GenerateCommand implements Callable<Integer> {
                 backend,
                 open.checkpoint(),
                 device,
-                Generator.bytes(open.config(), ids.length, maxTokens),
+                MemoryPlan.Beside.buffers(Generator.bytes(open.config(), ids.length, maxTokens)),
                 1,
                 "use a smaller --max-tokens or a shorter --prompt");
         console.note("memory", memory.describe(backend));

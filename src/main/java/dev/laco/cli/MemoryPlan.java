@@ -18,14 +18,30 @@ import java.util.stream.LongStream;
  *
  * @param host what stays in the memory of this process
  * @param device what stays on a GPU; without one, the same as {@code host}
- * @param buffers bytes
+ * @param beside bytes beside the weights
  */
-record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffers) {
+record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside beside) {
   /** Without an option so much of what is free is left to others. */
   private static final double MARGIN = 0.1;
 
   /** What of {@code --host-memory} Java takes itself: heap, classes, compiled code, threads. */
   static final long JAVA_BYTES = 160_000_000;
+
+  /**
+   * What is held beside the weights, bytes.
+   *
+   * @param buffers where they are multiplied by
+   * @param newWeights at most what is computed anew: here, and where they are multiplied by
+   */
+  record Beside(long buffers, long newWeights) {
+    static Beside buffers(long bytes) {
+      return new Beside(bytes, 0);
+    }
+
+    long bytes() {
+      return buffers + newWeights;
+    }
+  }
 
   /**
    * Room for weights.
@@ -38,38 +54,39 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
   /**
    * Plans the run of a model.
    *
-   * @param buffers bytes beside the weights
    * @param mixed layers of which one is mixed, 1 where layers are used as they are
-   * @param helps what a user can do about the buffers
+   * @param helps what a user can do about what is beside the weights
    * @throws ResourceException that says needed, given, and what helps
    */
   static MemoryPlan of(
       Backend backend,
       Checkpoint checkpoint,
       DeviceOptions options,
-      long buffers,
+      Beside beside,
       int mixed,
       String helps) {
     Needs needs = Needs.of(checkpoint, mixed);
     if (backend instanceof CudaBackend cuda) {
-      long scratch = cuda.scratchBytes(buffers);
+      Beside onDevice =
+          new Beside(beside.buffers + cuda.scratchBytes(beside.buffers), beside.newWeights);
       Window device =
           options.memory != null
-              ? window(needs, buffers + scratch, options.memory.bytes(), "--memory gives ", helps)
+              ? window(needs, onDevice, options.memory.bytes(), "--memory gives ", helps)
               : window(
                   needs,
-                  buffers + scratch,
+                  onDevice,
                   spare(cuda.freeMemory()),
                   "free on %s are ".formatted(cuda.device()),
                   helps + ", or --device cpu");
       // Buffers lie on the device, and what is pinned here is little.
-      return new MemoryPlan(checkpoint, host(needs, 0, options, helps), device, buffers);
+      Beside here = new Beside(0, beside.newWeights);
+      return new MemoryPlan(checkpoint, host(needs, here, options, helps), device, beside);
     }
     if (options.memory != null) {
-      require("buffers need ", buffers, "--memory gives ", options.memory.bytes(), helps);
+      require("buffers need ", beside.buffers, "--memory gives ", options.memory.bytes(), helps);
     }
-    Window host = host(needs, buffers, options, helps);
-    return new MemoryPlan(checkpoint, host, host, buffers);
+    Window host = host(needs, beside, options, helps);
+    return new MemoryPlan(checkpoint, host, host, beside);
   }
 
   /**
@@ -119,25 +136,29 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
     }
   }
 
-  private static Window host(Needs needs, long buffers, DeviceOptions options, String helps) {
+  private static Window host(Needs needs, Beside beside, DeviceOptions options, String helps) {
     return options.hostMemory != null
         ? window(
             needs,
-            buffers,
+            beside,
             options.hostMemory.bytes() - JAVA_BYTES,
             "--host-memory, less %s for Java, gives ".formatted(ByteSize.show(JAVA_BYTES)),
             helps)
-        : window(needs, buffers, spare(SystemMemory.available()), "free are ", helps);
+        : window(needs, beside, spare(SystemMemory.available()), "free are ", helps);
   }
 
-  private static Window window(Needs needs, long buffers, long budget, String where, String helps) {
+  private static Window window(
+      Needs needs, Beside beside, long budget, String where, String helps) {
     require(
-        "buffers and the weights that are in use at once need ",
-        buffers + Math.min(needs.all, needs.atOnce),
+        beside.newWeights == 0
+            ? "buffers and the weights that are in use at once need "
+            : "buffers, new weights (%s) and the weights that are in use at once need "
+                .formatted(ByteSize.show(beside.newWeights)),
+        beside.bytes() + Math.min(needs.all, needs.atOnce),
         where,
         budget,
         "give more memory, or " + helps);
-    return new Window(budget - buffers, where);
+    return new Window(budget - beside.bytes(), where);
   }
 
   private static void require(String what, long needed, String where, long free, String helps) {
@@ -158,7 +179,7 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
   }
 
   /** The largest layer's bytes. */
-  private static long layerBytes(Checkpoint checkpoint) {
+  static long layerBytes(Checkpoint checkpoint) {
     ModelConfig config = checkpoint.config();
     long most = 0;
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
@@ -204,21 +225,31 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, long buffer
         name -> backend.release(List.of(checkpoint.file(name).tensor(name))));
   }
 
-  /** {@code 13.5 GB of weights, streaming, window 4 layers, 1.9 GB; 11.9 MB of buffers}. */
+  /**
+   * {@code 13.5 GB of weights, streaming, window 4 layers, 1.9 GB; 11.9 MB of buffers, at most 8.6
+   * GB of new weights}.
+   */
   String describe(Backend backend) {
     long all = bytes(checkpoint, checkpoint.weightNames());
     String weights = ByteSize.show(all) + " of weights ";
     if (all <= device.bytes) {
       String place = backend instanceof CudaBackend ? "on the device" : "mapped";
-      return weights + place + ", " + ByteSize.show(buffers) + " of buffers";
+      return weights + place + ", " + describe(beside);
     }
     long layers = device.bytes / layerBytes(checkpoint);
-    return "%s, streaming, window %d layer%s, %s; %s of buffers"
+    return "%s, streaming, window %d layer%s, %s; %s"
         .formatted(
             weights.strip(),
             layers,
             layers == 1 ? "" : "s",
             ByteSize.show(device.bytes),
-            ByteSize.show(buffers));
+            describe(beside));
+  }
+
+  private static String describe(Beside beside) {
+    String buffers = ByteSize.show(beside.buffers) + " of buffers";
+    return beside.newWeights == 0
+        ? buffers
+        : buffers + ", at most " + ByteSize.show(beside.newWeights) + " of new weights";
   }
 }

@@ -13,6 +13,7 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Work;
 import dev.laco.eval.Perplexity;
 import dev.laco.fit.CarryOver;
+import dev.laco.fit.FitRule;
 import dev.laco.model.Architecture;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
@@ -89,8 +90,7 @@ final class PruneRun {
       }
       announce(choice, calibration, sequences);
       SweepOptions sweep = sweep(search, backend, sequences.size());
-      MemoryPlan memory =
-          memory(backend, search.mergedAtOnce(), sweep, sequences, evaluation, fitText);
+      MemoryPlan memory = memory(backend, search, sweep, sequences, evaluation, fitText);
       console.line("memory", "%s", memory.describe(backend));
       TensorSource weights = memory.weights(backend);
       requireFiniteOutsideLayers(model);
@@ -228,7 +228,7 @@ final class PruneRun {
 
   private MemoryPlan memory(
       Backend backend,
-      int mergedAtOnce,
+      SearchOptions.Chosen chosen,
       SweepOptions sweep,
       PackedSequences sequences,
       @Nullable EvaluationText evaluation,
@@ -240,9 +240,21 @@ final class PruneRun {
         backend,
         model.checkpoint(),
         command.device,
-        Math.max(Math.max(search, measure), fit) + scratchBytes(mergedAtOnce),
-        mergedAtOnce,
-        "use fewer or shorter calibration sentences");
+        new MemoryPlan.Beside(
+            Math.max(Math.max(search, measure), fit) + scratchBytes(chosen.mergedAtOnce()),
+            fitText == null || chosen.fit() == null
+                ? 0
+                : newWeights(model, chosen.fit(), chosen.target())),
+        chosen.mergedAtOnce(),
+        fitText == null
+            ? "use fewer or shorter calibration sentences"
+            : "use fewer --fit-tokens, or --rule align or drop, which make fewer weights anew");
+  }
+
+  /** Bytes of weights that a rule makes anew, one layer twice. */
+  static long newWeights(OpenModel model, FitRule rule, @Nullable Integer target) {
+    int layers = CarryOver.newLayers(rule, model.config().numHiddenLayers(), target);
+    return (layers + 1) * MemoryPlan.layerBytes(model.checkpoint());
   }
 
   /** A mixed layer, at most in f32; none where layers are used as they are. */

@@ -15,6 +15,7 @@ import dev.laco.transformer.CheckpointLayers;
 import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Makes the layers that are left carry over what the removed ones did (docs/method.md, "Rules that
@@ -151,6 +152,18 @@ public final class CarryOver implements AutoCloseable {
   }
 
   /**
+   * Layers of which a rule makes tensors anew, at most: those behind a gap, or before one.
+   *
+   * @param target layers that are left; null where that is not known
+   */
+  public static int newLayers(FitRule rule, int depth, @Nullable Integer target) {
+    if (rule.later() || rule == FitRule.COMPENSATE) {
+      return target == null ? depth - 1 : target;
+    }
+    return target == null ? depth / 2 : Math.min(target, depth - target);
+  }
+
+  /**
    * Fits a plan's layers.
    *
    * @param strength factor on the regularisation of what is solved at once, 1 for the usual
@@ -191,13 +204,14 @@ public final class CarryOver implements AutoCloseable {
         }
         original.run(next, mix.base());
         int current = index;
-        NewLayer layer =
-            new NewLayer(
-                backend, config, index, () -> layers.layer(current, blocks.largest()), memory);
         LayerFit.Place place =
             new LayerFit.Place(index, layers.slidingWindow(index), mix.base(), end, changed);
-        new LayerFit(bench, settings, layer, place, fitted, curve).run();
-        tensors = layer.addTo(tensors);
+        try (NewLayer layer =
+            new NewLayer(
+                backend, config, index, () -> layers.layer(current, blocks.largest()), memory)) {
+          new LayerFit(bench, settings, layer, place, fitted, curve).run();
+          tensors = layer.addTo(tensors);
+        }
         changed = true;
         next = end;
         progress.update(index + 1, plan.depth());

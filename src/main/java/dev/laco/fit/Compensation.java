@@ -51,11 +51,12 @@ final class Compensation {
     for (int index = 0; index < plan.depth(); index++) {
       if (!fitted.isEmpty()) {
         int current = index;
-        NewLayer layer =
+        try (NewLayer layer =
             new NewLayer(
-                backend, config, index, () -> layers.layer(current, blocks.largest()), memory);
-        divide(layer, growth);
-        tensors = layer.addTo(tensors);
+                backend, config, index, () -> layers.layer(current, blocks.largest()), memory)) {
+          divide(layer, growth);
+          tensors = layer.addTo(tensors);
+        }
       }
       int base = plan.layers().get(index).base();
       int end = index + 1 < plan.depth() ? plan.layers().get(index + 1).base() : original.depth();

@@ -1,6 +1,7 @@
 package dev.laco.fit;
 
 import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryArena;
 import dev.laco.backend.Tensor;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
@@ -10,17 +11,17 @@ import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSpec;
 import dev.laco.transformer.LayerWeights;
 import java.lang.foreign.SegmentAllocator;
-import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.function.Supplier;
 
 /**
  * A layer of the pruned model while some of its tensors are made anew: what it runs with on the
  * device, and the new tensors' values as they will be written.
  */
-final class NewLayer {
+final class NewLayer implements AutoCloseable {
   private final Backend backend;
   private final ModelConfig config;
   private final SegmentAllocator memory;
@@ -28,9 +29,13 @@ final class NewLayer {
   private final Map<LayerRole, HostTensor> made = new EnumMap<>(LayerRole.class);
   private final Map<LayerRole, Tensor> own = new EnumMap<>(LayerRole.class);
 
-  /** All that were made, those that others replaced included. */
-  private final List<HostTensor> onDevice = new ArrayList<>();
+  /** In {@link #memory}, where the last of those that a role had ends up. */
+  private final Map<LayerRole, HostTensor> kept = new EnumMap<>(LayerRole.class);
 
+  /** What a role had before: the room of what it will have next. */
+  private final Map<LayerRole, HostTensor> before = new EnumMap<>(LayerRole.class);
+
+  private final MemoryArena scratch = new MemoryArena();
   private final Supplier<LayerWeights> planned;
 
   /**
@@ -53,22 +58,32 @@ final class NewLayer {
     this.memory = memory;
   }
 
-  /** What it runs with now; valid until weights of another layer are asked for. */
+  /**
+   * What it runs with now; valid until weights of another layer are asked for, or a role has been
+   * given new ones twice.
+   */
   LayerWeights weights() {
     return planned.get().with(own);
   }
 
   /** All new tensors, added to those of other layers; the layer runs no more. */
   NewWeights addTo(NewWeights others) {
-    backend.release(onDevice);
+    backend.release(List.copyOf(made.values()));
+    backend.release(List.copyOf(before.values()));
     NewWeights all = others;
-    for (HostTensor tensor : made.values()) {
-      all = all.with(tensor);
+    for (Map.Entry<LayerRole, HostTensor> tensor : made.entrySet()) {
+      HostTensor last = Objects.requireNonNull(kept.get(tensor.getKey()));
+      last.data().copyFrom(tensor.getValue().data());
+      all = all.with(last);
     }
     return all;
   }
 
-  /** Room for a new tensor, to be filled and then {@link #use}d. */
+  /**
+   * Room for a new tensor, to be filled and then {@link #use}d: that of the last but one.
+   *
+   * @param dtype the same for all tensors of a role
+   */
   HostTensor allocate(LayerRole role, DType dtype) {
     TensorSpec spec =
         config.architecture().layerTensors(config).stream()
@@ -76,13 +91,26 @@ final class NewLayer {
             .findFirst()
             .orElseThrow();
     String name = config.architecture().layerPrefix(index) + spec.suffix();
-    return HostTensor.allocate(memory, name, dtype, spec.shape());
+    HostTensor old = before.remove(role);
+    if (old != null) {
+      backend.release(List.of(old));
+      return old;
+    }
+    if (kept.containsKey(role)) {
+      return HostTensor.allocate(
+          (bytes, alignment) -> scratch.allocate(bytes), name, dtype, spec.shape());
+    }
+    HostTensor room = HostTensor.allocate(memory, name, dtype, spec.shape());
+    kept.put(role, room);
+    return room;
   }
 
   /** From now on the layer has this tensor; its values must not change any more. */
   void use(LayerRole role, HostTensor tensor) {
-    made.put(role, tensor);
-    onDevice.add(tensor);
+    HostTensor old = made.put(role, tensor);
+    if (old != null) {
+      before.put(role, old);
+    }
     own.put(role, backend.weight(tensor));
   }
 
@@ -104,5 +132,10 @@ final class NewLayer {
       Values.store(new float[] {1}, tensor, i);
     }
     use(role, tensor);
+  }
+
+  @Override
+  public void close() {
+    scratch.close();
   }
 }

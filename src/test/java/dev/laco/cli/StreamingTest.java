@@ -22,7 +22,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 class StreamingTest {
   private static final Pattern NEEDED =
       Pattern.compile(
-          "laco: buffers and the weights that are in use at once need ([0-9.]+) (.B), --host-memory,"
+          "laco: buffers(?:, new weights \\([0-9.]+ .B\\))? and the weights that are in use at once need ([0-9.]+) (.B), --host-memory,"
               + " less 160\\.0 MB for Java, gives 0 bytes; give more memory, or use .*\\R");
 
   @TempDir Path folder;
@@ -87,6 +87,22 @@ class StreamingTest {
     long unit = ByteSize.parse("1" + needed.group(2)).bytes();
     double most = (Double.parseDouble(needed.group(1)) * 1.002 + 0.05) * unit;
     return MemoryPlan.JAVA_BYTES + (long) most + "B";
+  }
+
+  @Test
+  void weightsThatAFitMakesAreCounted() {
+    Object[] options = {"--target-layers", 12, "--fit-tokens", 2048};
+    // 12 layers and one twice, of 0.8 MB.
+    assertTrue(refusal(with(options, "--rule", "refine")).contains("new weights (10.2 MB)"));
+    assertTrue(refusal(with(options, "--rule", "fit")).contains("new weights (3.9 MB)"));
+    assertFalse(refusal("--target-layers", 12, "--rule", "drop").contains("new weights"));
+  }
+
+  private String refusal(Object... options) {
+    Laco.Run run =
+        prune(Laco.STORYTELLER, folder.resolve("no"), with(options, "--host-memory", "1KB"));
+    assertEquals(4, run.code());
+    return run.err();
   }
 
   @Test
