@@ -34,6 +34,7 @@ class FidelityTest {
   private final Backend backend = new ReferenceBackend(Compute.F32);
   private final Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
   private final CausalLm original = CausalLm.of(backend, model.config(), model);
+  private final double[][] head = rows(original.head());
 
   @AfterEach
   void close() {
@@ -138,7 +139,6 @@ class FidelityTest {
   }
 
   private double[] logProbabilities(double[] state) {
-    double[][] head = rows(original.head());
     double[] logits = new double[head.length];
     double sum = 0;
     for (int v = 0; v < head.length; v++) {
