@@ -4,44 +4,22 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <mutex>
-#include <set>
 #include <vector>
 
 #include "cuda_driver.hpp"
+#include "library_handle.hpp"
 #include "narrow.hpp"
 
 namespace {
 
-enum Status : int {
-  kSuccess = 0,
-  kNotInitialized = 1,
-  kInvalidValue = 7,
-  kExecutionFailed = 13,
-  kNotSupported = 15,
-};
+constexpr int kInvalidValue = 7;
+constexpr int kExecutionFailed = 13;
+constexpr int kNotSupported = 15;
 
 enum Operation : int { kN = 0, kT = 1 };
 enum Type : int { kF32 = 0, kF16 = 2, kBf16 = 14 };
 constexpr int kCompute32F = 68;
 constexpr int kCompute32FFastTf32 = 77;
-
-struct Handle {
-  CUstream stream = nullptr;
-};
-
-std::mutex mutex;
-std::set<Handle*> handles;
-
-bool known(Handle* handle) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  return handles.contains(handle);
-}
-
-bool has_context() {
-  CUcontext context = nullptr;
-  return cuCtxGetCurrent(&context) == CUDA_SUCCESS && context != nullptr;
-}
 
 size_t size_of(int type) { return type == kF32 ? 4 : 2; }
 
@@ -233,32 +211,12 @@ CUresult solve_checked(const void* payload) {
 
 }  // namespace
 
-LACO_API int cublasCreate_v2(Handle** handle) {
-  if (!has_context()) {
-    return kNotInitialized;
-  }
-  *handle = new Handle;
-  const std::lock_guard<std::mutex> lock(mutex);
-  handles.insert(*handle);
-  return kSuccess;
-}
+LACO_API int cublasCreate_v2(Handle** handle) { return create(handle); }
 
-LACO_API int cublasDestroy_v2(Handle* handle) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  if (handles.erase(handle) == 0) {
-    return kNotInitialized;
-  }
-  delete handle;
-  return kSuccess;
-}
+LACO_API int cublasDestroy_v2(Handle* handle) { return destroy(handle); }
 
 LACO_API int cublasGetProperty(int property, int* value) {
-  constexpr int kVersion[] = {LACO_CUBLAS_VERSION};
-  if (property < 0 || property > 2) {
-    return kInvalidValue;
-  }
-  *value = kVersion[property];
-  return kSuccess;
+  return get_version({LACO_CUBLAS_VERSION}, property, value) ? kSuccess : kInvalidValue;
 }
 
 LACO_API int cublasGetVersion_v2(Handle* handle, int* version) {
@@ -270,13 +228,7 @@ LACO_API int cublasGetVersion_v2(Handle* handle, int* version) {
   return kSuccess;
 }
 
-LACO_API int cublasSetStream_v2(Handle* handle, CUstream stream) {
-  if (!known(handle)) {
-    return kNotInitialized;
-  }
-  handle->stream = stream;
-  return kSuccess;
-}
+LACO_API int cublasSetStream_v2(Handle* handle, CUstream stream) { return set_stream(handle, stream); }
 
 LACO_API int cublasSetWorkspace_v2(Handle* handle, void* workspace, size_t bytes) {
   if (!known(handle)) {

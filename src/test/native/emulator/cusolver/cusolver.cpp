@@ -3,38 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <mutex>
-#include <set>
 
 #include "cuda_driver.hpp"
+#include "library_handle.hpp"
 
 namespace {
 
-enum Status : int {
-  kSuccess = 0,
-  kNotInitialized = 1,
-  kInvalidValue = 3,
-  kExecutionFailed = 6,
-};
+constexpr int kInvalidValue = 3;
+constexpr int kExecutionFailed = 6;
 
 enum Fill : int { kLower = 0, kUpper = 1 };
-
-struct Handle {
-  CUstream stream = nullptr;
-};
-
-std::mutex mutex;
-std::set<Handle*> handles;
-
-bool known(Handle* handle) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  return handles.contains(handle);
-}
-
-bool has_context() {
-  CUcontext context = nullptr;
-  return cuCtxGetCurrent(&context) == CUDA_SUCCESS && context != nullptr;
-}
 
 // Elements of workspace, as much as blocks of 32 columns would take.
 int64_t workspace(int64_t n) { return 32 * n; }
@@ -98,40 +76,14 @@ bool is_matrix(int fill, int n, int leading) {
 }  // namespace
 
 LACO_API int cusolverGetProperty(int property, int* value) {
-  constexpr int kVersion[] = {LACO_CUSOLVER_VERSION};
-  if (property < 0 || property > 2) {
-    return kInvalidValue;
-  }
-  *value = kVersion[property];
-  return kSuccess;
+  return get_version({LACO_CUSOLVER_VERSION}, property, value) ? kSuccess : kInvalidValue;
 }
 
-LACO_API int cusolverDnCreate(Handle** handle) {
-  if (!has_context()) {
-    return kNotInitialized;
-  }
-  *handle = new Handle;
-  const std::lock_guard<std::mutex> lock(mutex);
-  handles.insert(*handle);
-  return kSuccess;
-}
+LACO_API int cusolverDnCreate(Handle** handle) { return create(handle); }
 
-LACO_API int cusolverDnDestroy(Handle* handle) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  if (handles.erase(handle) == 0) {
-    return kNotInitialized;
-  }
-  delete handle;
-  return kSuccess;
-}
+LACO_API int cusolverDnDestroy(Handle* handle) { return destroy(handle); }
 
-LACO_API int cusolverDnSetStream(Handle* handle, CUstream stream) {
-  if (!known(handle)) {
-    return kNotInitialized;
-  }
-  handle->stream = stream;
-  return kSuccess;
-}
+LACO_API int cusolverDnSetStream(Handle* handle, CUstream stream) { return set_stream(handle, stream); }
 
 LACO_API int cusolverDnDpotrf_bufferSize(Handle* handle, int fill, int n, double*, int leading, int* elements) {
   if (!known(handle)) {

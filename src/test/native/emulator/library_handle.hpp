@@ -1,0 +1,69 @@
+// What the stand-ins of NVIDIA's libraries have in common: handles, each with a stream of the stand-in driver. Every
+// library has a table of its own, hence no external linkage.
+#pragma once
+
+#include <mutex>
+#include <set>
+
+#include "cuda_driver.hpp"
+
+namespace {
+
+// The other codes are not the same in all of them.
+constexpr int kSuccess = 0;
+constexpr int kNotInitialized = 1;
+
+struct Handle {
+  CUstream stream = nullptr;
+};
+
+std::mutex mutex;
+std::set<Handle*> handles;
+
+bool known(Handle* handle) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  return handles.contains(handle);
+}
+
+bool has_context() {
+  CUcontext context = nullptr;
+  return cuCtxGetCurrent(&context) == CUDA_SUCCESS && context != nullptr;
+}
+
+int create(Handle** handle) {
+  if (!has_context()) {
+    return kNotInitialized;
+  }
+  *handle = new Handle;
+  const std::lock_guard<std::mutex> lock(mutex);
+  handles.insert(*handle);
+  return kSuccess;
+}
+
+int destroy(Handle* handle) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (handles.erase(handle) == 0) {
+    return kNotInitialized;
+  }
+  delete handle;
+  return kSuccess;
+}
+
+int set_stream(Handle* handle, CUstream stream) {
+  if (!known(handle)) {
+    return kNotInitialized;
+  }
+  handle->stream = stream;
+  return kSuccess;
+}
+
+// Major, minor or patch version; false for any other property.
+bool get_version(const int (&version)[3], int property, int* value) {
+  if (property < 0 || property > 2) {
+    return false;
+  }
+  *value = version[property];
+  return true;
+}
+
+}  // namespace
