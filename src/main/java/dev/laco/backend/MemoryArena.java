@@ -7,6 +7,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SegmentAllocator;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 
@@ -16,7 +17,7 @@ import java.lang.invoke.MethodHandle;
  * <p>Memory comes from the C library, not from {@link Arena#allocate}: that one counts against the
  * limit for direct buffers, which is the size of the Java heap, and touches every page at once.
  */
-public final class MemoryArena implements TensorArena {
+public final class MemoryArena implements TensorArena, SegmentAllocator {
   private static final long ALIGNMENT = 64;
 
   /** {@code void *calloc(size_t count, size_t size)}. */
@@ -38,8 +39,16 @@ public final class MemoryArena implements TensorArena {
     return new MemoryTensor(dtype, rows, columns, allocate(bytes));
   }
 
-  /** {@code bytes} zeros. */
-  public MemorySegment allocate(long bytes) {
+  /**
+   * {@inheritDoc} Zeros.
+   *
+   * @param alignment at most that of a cache line
+   */
+  @Override
+  public MemorySegment allocate(long bytes, long alignment) {
+    if (alignment > ALIGNMENT) {
+      throw new IllegalArgumentException("aligned to " + alignment + " bytes");
+    }
     if (closed) {
       throw new IllegalStateException("the arena is closed");
     }

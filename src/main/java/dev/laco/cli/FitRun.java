@@ -14,7 +14,6 @@ import dev.laco.report.FitReport;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.text.FitText;
 import dev.laco.text.TextWindows;
-import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.LinkedHashSet;
@@ -125,7 +124,7 @@ final class FitRun {
     try (CarryOver carryOver = carryOver(text);
         ProgressLine progress = console.progress("fit")) {
       CarryOver.Result result =
-          carryOver.fit(best.plan, rule, best.strength, true, in(memory), progress::update);
+          carryOver.fit(best.plan, rule, best.strength, true, memory, progress::update);
       return new Outcome(
           best.plan,
           result.tensors(),
@@ -180,7 +179,7 @@ final class FitRun {
       CarryOver quick, CollapsePlan plan, FitRule rule, double strength, FitText text) {
     try (MemoryArena scratch = new MemoryArena()) {
       CarryOver.Result result =
-          quick.fit(plan, rule, strength, false, in(scratch), (done, total) -> {});
+          quick.fit(plan, rule, strength, false, scratch, (done, total) -> {});
       double nll = nll(plan, result.tensors(), text);
       backend.release(List.copyOf(result.tensors().tensors().values()));
       return new Choice(plan, strength, nll);
@@ -189,10 +188,6 @@ final class FitRun {
 
   private CarryOver carryOver(FitText text) {
     return new CarryOver(backend, model.config(), weights, text.windows());
-  }
-
-  private static SegmentAllocator in(MemoryArena memory) {
-    return (bytes, alignment) -> memory.allocate(bytes);
   }
 
   private static FitReport.Contender contender(CollapsePlan plan, boolean fitted, double nll) {
@@ -206,8 +201,7 @@ final class FitRun {
         TextWindows.whole(
             CarryOver.heldOut(text.windows()).stream().map(FitText.Window::ids).toList());
     try (PlannedLayers layers =
-        new PlannedLayers(backend, model.config(), weights, plan, dtype -> dtype)) {
-      layers.use(plan, tensors);
+        PlannedLayers.asWritten(backend, model.config(), weights, plan, tensors)) {
       return Perplexity.measure(layers.model(), windows, (done, total) -> {}).meanNll();
     }
   }

@@ -175,8 +175,7 @@ final class PruneRun {
       NewWeights newWeights,
       PackedSequences sequences) {
     try (PlannedLayers layers =
-        new PlannedLayers(backend, model.config(), weights, plan, dtype -> dtype)) {
-      layers.use(plan, newWeights);
+        PlannedLayers.asWritten(backend, model.config(), weights, plan, newWeights)) {
       CausalLm original = CausalLm.of(backend, model.config(), weights);
       return ModelScore.of(original, layers.model(), sequences);
     }
@@ -295,8 +294,7 @@ final class PruneRun {
     // Mixed tensors in the dtype they are written in: this is the checkpoint that a loader will
     // open.
     try (PlannedLayers layers =
-        new PlannedLayers(backend, model.config(), weights, plan, dtype -> dtype)) {
-      layers.use(plan, newWeights);
+        PlannedLayers.asWritten(backend, model.config(), weights, plan, newWeights)) {
       return new PruneReport.Measured(
           evaluation.name(),
           before,

@@ -184,7 +184,8 @@ public final class CarryOver implements AutoCloseable {
     List<Learned> curve = new ArrayList<>();
     NewWeights tensors = NewWeights.NONE;
     boolean changed = false;
-    try (PlannedLayers layers = new PlannedLayers(backend, config, source, plan, dtype -> dtype)) {
+    try (PlannedLayers layers =
+        PlannedLayers.asWritten(backend, config, source, plan, NewWeights.NONE)) {
       original.embed();
       if (rule == FitRule.COMPENSATE) {
         return new Compensation(bench).fit(plan, layers, memory, progress);
@@ -203,12 +204,9 @@ public final class CarryOver implements AutoCloseable {
           streams.fork();
         }
         original.run(next, mix.base());
-        int current = index;
         LayerFit.Place place =
             new LayerFit.Place(index, layers.slidingWindow(index), mix.base(), end, changed);
-        try (NewLayer layer =
-            new NewLayer(
-                backend, config, index, () -> layers.layer(current, blocks.largest()), memory)) {
+        try (NewLayer layer = new NewLayer(bench, layers, index, memory)) {
           new LayerFit(bench, settings, layer, place, fitted, curve).run();
           tensors = layer.addTo(tensors);
         }

@@ -7,7 +7,6 @@ import dev.laco.backend.TensorMix;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.model.DType;
 import dev.laco.model.LayerRole;
-import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.scoring.PlannedLayers;
 import java.lang.foreign.SegmentAllocator;
@@ -25,14 +24,14 @@ final class Compensation {
       List.of(LayerRole.OUTPUT, LayerRole.OUTPUT_BIAS, LayerRole.DOWN, LayerRole.DOWN_BIAS);
 
   private final Backend backend;
-  private final ModelConfig config;
+  private final Workbench bench;
   private final FitBlocks blocks;
   private final Streams streams;
   private final Original original;
 
   Compensation(Workbench bench) {
     this.backend = bench.backend();
-    this.config = bench.config();
+    this.bench = bench;
     this.blocks = bench.blocks();
     this.streams = bench.streams();
     this.original = bench.original();
@@ -50,10 +49,7 @@ final class Compensation {
     int next = 0;
     for (int index = 0; index < plan.depth(); index++) {
       if (!fitted.isEmpty()) {
-        int current = index;
-        try (NewLayer layer =
-            new NewLayer(
-                backend, config, index, () -> layers.layer(current, blocks.largest()), memory)) {
+        try (NewLayer layer = new NewLayer(bench, layers, index, memory)) {
           divide(layer, growth);
           tensors = layer.addTo(tensors);
         }

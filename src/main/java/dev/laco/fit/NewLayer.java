@@ -9,13 +9,13 @@ import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSpec;
+import dev.laco.scoring.PlannedLayers;
 import dev.laco.transformer.LayerWeights;
 import java.lang.foreign.SegmentAllocator;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.function.Supplier;
 
 /**
  * A layer of the pruned model while some of its tensors are made anew: what it runs with on the
@@ -36,25 +36,24 @@ final class NewLayer implements AutoCloseable {
   private final Map<LayerRole, HostTensor> before = new EnumMap<>(LayerRole.class);
 
   private final MemoryArena scratch = new MemoryArena();
-  private final Supplier<LayerWeights> planned;
+  private final PlannedLayers layers;
+
+  /** That it runs on at once. */
+  private final long tokens;
 
   /**
    * The layer as its plan has it.
    *
+   * @param layers the plan's own
    * @param index in the pruned model
-   * @param planned asks for the plan's own weights
    * @param memory owner of new tensors
    */
-  NewLayer(
-      Backend backend,
-      ModelConfig config,
-      int index,
-      Supplier<LayerWeights> planned,
-      SegmentAllocator memory) {
-    this.backend = backend;
-    this.config = config;
+  NewLayer(Workbench bench, PlannedLayers layers, int index, SegmentAllocator memory) {
+    this.backend = bench.backend();
+    this.config = bench.config();
+    this.tokens = bench.blocks().largest();
+    this.layers = layers;
     this.index = index;
-    this.planned = planned;
     this.memory = memory;
   }
 
@@ -63,7 +62,7 @@ final class NewLayer implements AutoCloseable {
    * given new ones twice.
    */
   LayerWeights weights() {
-    return planned.get().with(own);
+    return layers.layer(index, tokens).with(own);
   }
 
   /** All new tensors, added to those of other layers; the layer runs no more. */
@@ -97,8 +96,7 @@ final class NewLayer implements AutoCloseable {
       return old;
     }
     if (kept.containsKey(role)) {
-      return HostTensor.allocate(
-          (bytes, alignment) -> scratch.allocate(bytes), name, dtype, spec.shape());
+      return HostTensor.allocate(scratch, name, dtype, spec.shape());
     }
     HostTensor room = HostTensor.allocate(memory, name, dtype, spec.shape());
     kept.put(role, room);

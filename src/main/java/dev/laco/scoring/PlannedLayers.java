@@ -63,6 +63,20 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
     this.newWeights = NewWeights.NONE;
   }
 
+  /**
+   * The layers of a plan as they would be written, with new tensors instead of some of its mixes.
+   */
+  public static PlannedLayers asWritten(
+      Backend backend,
+      ModelConfig config,
+      TensorSource source,
+      CollapsePlan plan,
+      NewWeights tensors) {
+    PlannedLayers layers = new PlannedLayers(backend, config, source, plan, dtype -> dtype);
+    layers.use(plan, tensors);
+    return layers;
+  }
+
   /** From now on the layers are those of {@code next}. */
   void use(CollapsePlan next) {
     use(next, NewWeights.NONE);

@@ -16,6 +16,7 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.model.DType;
+import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.text.TextWindows;
@@ -56,7 +57,7 @@ class FidelityTest {
         CollapsePlan.identity(PlanApplier.source(model))
             .fold(3, 2, MergeRule.DROP, NormsPolicy.BASE);
     try (PlannedLayers layers =
-        new PlannedLayers(backend, model.config(), model, plan, dtype -> dtype)) {
+        PlannedLayers.asWritten(backend, model.config(), model, plan, NewWeights.NONE)) {
       CausalLm pruned = layers.model();
       double similarity = 0;
       double divergence = 0;

@@ -302,9 +302,7 @@ class CarryOverTest {
               CarryOver.heldOut(text.windows()).stream().map(FitText.Window::ids).toList());
       double least = divergence(backend, model, plan, result.tensors(), heldOut);
       for (double other : new double[] {1 / 1.1, 1.1}) {
-        HostTensor scaled =
-            HostTensor.allocate(
-                (bytes, alignment) -> memory.allocate(bytes), norm, fitted.dtype(), fitted.shape());
+        HostTensor scaled = HostTensor.allocate(memory, norm, fitted.dtype(), fitted.shape());
         float[] values = Values.all(fitted);
         for (int i = 0; i < values.length; i++) {
           values[i] *= (float) other;
@@ -324,8 +322,7 @@ class CarryOverTest {
       NewWeights tensors,
       PackedSequences sequences) {
     try (PlannedLayers layers =
-        new PlannedLayers(backend, model.config(), model, plan, dtype -> dtype)) {
-      layers.use(plan, tensors);
+        PlannedLayers.asWritten(backend, model.config(), model, plan, tensors)) {
       CausalLm original = CausalLm.of(backend, model.config(), model);
       return Objects.requireNonNull(
           ModelScore.of(original, layers.model(), sequences).language().kl());
@@ -360,8 +357,7 @@ class CarryOverTest {
 
   private static CarryOver.Result fit(
       CarryOver carryOver, CollapsePlan plan, FitRule rule, MemoryArena memory) {
-    return carryOver.fit(
-        plan, rule, 1, true, (bytes, alignment) -> memory.allocate(bytes), (done, total) -> {});
+    return carryOver.fit(plan, rule, 1, true, memory, (done, total) -> {});
   }
 
   private FitText fixtureText(String name, Checkpoint model) throws IOException {

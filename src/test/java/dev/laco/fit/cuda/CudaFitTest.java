@@ -156,15 +156,7 @@ class CudaFitTest {
             .fold(1, 1, MergeRule.DROP, NormsPolicy.BASE)
             .fold(3, 2, MergeRule.DROP, NormsPolicy.BASE);
     try (CarryOver carryOver = new CarryOver(backend, model.config(), weights, text.windows())) {
-      return carryOver
-          .fit(
-              plan,
-              rule,
-              1,
-              true,
-              (bytes, alignment) -> memory.allocate(bytes),
-              (done, total) -> {})
-          .tensors();
+      return carryOver.fit(plan, rule, 1, true, memory, (done, total) -> {}).tensors();
     }
   }
 

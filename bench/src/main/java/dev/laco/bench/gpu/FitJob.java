@@ -57,7 +57,7 @@ final class FitJob implements AutoCloseable {
     try (MemoryArena memory = new MemoryArena();
         CarryOver carryOver = new CarryOver(weights, config, weights, windows)) {
       carryOver.fit(
-          plan, rule, 1, true, (bytes, alignment) -> memory.allocate(bytes), (done, total) -> {});
+          plan, rule, 1, true, memory, (done, total) -> {});
       return (System.nanoTime() - start) / 1e9;
     }
   }
