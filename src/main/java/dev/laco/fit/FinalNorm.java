@@ -8,7 +8,6 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.TensorSource;
 import dev.laco.transformer.CausalLm;
 import java.lang.foreign.SegmentAllocator;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.DoubleUnaryOperator;
@@ -55,16 +54,8 @@ final class FinalNorm {
 
   private List<FitBlocks.Block> judges() {
     List<FitBlocks.Block> all = bench.blocks().list();
-    boolean heldOut = all.stream().anyMatch(block -> !block.seen());
-    List<FitBlocks.Block> judges = new ArrayList<>();
-    int tokens = 0;
-    for (FitBlocks.Block block : all) {
-      if (tokens < TOKENS && !(heldOut && block.seen())) {
-        judges.add(block);
-        tokens += block.to() - block.from();
-      }
-    }
-    return judges;
+    List<FitBlocks.Block> heldOut = all.stream().filter(block -> !block.seen()).toList();
+    return FitBlocks.beginning(heldOut.isEmpty() ? all : heldOut, TOKENS);
   }
 
   /** Sum over all tokens, nats. */

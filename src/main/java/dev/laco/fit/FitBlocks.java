@@ -26,7 +26,11 @@ final class FitBlocks implements AutoCloseable {
    *
    * @param seen whether equations are made of it
    */
-  record Block(TokenBatch batch, int from, int to, boolean seen) {}
+  record Block(TokenBatch batch, int from, int to, boolean seen) {
+    int tokens() {
+      return to - from;
+    }
+  }
 
   FitBlocks(CausalLm model, List<FitText.Window> windows) {
     pack(model, split(windows, false), true);
@@ -94,7 +98,25 @@ final class FitBlocks implements AutoCloseable {
 
   /** Tokens of the largest block. */
   int largest() {
-    return blocks.stream().mapToInt(block -> block.to - block.from).max().orElse(1);
+    return blocks.stream().mapToInt(Block::tokens).max().orElse(1);
+  }
+
+  static int tokens(List<Block> blocks) {
+    return blocks.stream().mapToInt(Block::tokens).sum();
+  }
+
+  /** The first blocks that hold {@code tokens} together, or all: evenly spread over the text. */
+  static List<Block> beginning(List<Block> blocks, int tokens) {
+    List<Block> beginning = new ArrayList<>();
+    int room = tokens;
+    for (Block block : blocks) {
+      if (room <= 0) {
+        break;
+      }
+      beginning.add(block);
+      room -= block.tokens();
+    }
+    return beginning;
   }
 
   @Override

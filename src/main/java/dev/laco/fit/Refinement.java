@@ -143,7 +143,7 @@ final class Refinement implements AutoCloseable {
     try (TensorArena scratch = backend.arena()) {
       Tensor whitening = measure(before, scratch);
       Tensor transposedWhitening = matrices.transposed(whitening, scratch);
-      gradientOfLack(before, transposedWhitening);
+      double old = gradientOfLack(before, transposedWhitening);
       double rest = 0;
       for (Side side : List.of(up, gate)) {
         backend.copy(side.product, side.residual);
@@ -153,7 +153,7 @@ final class Refinement implements AutoCloseable {
       for (int i = 0; i < iterations && rest > 0; i++) {
         rest = iterate(before, whitening, transposedWhitening, lambda, rest);
       }
-      return take(before, whitening);
+      return take(before, whitening, old);
     }
   }
 
@@ -164,7 +164,6 @@ final class Refinement implements AutoCloseable {
     Tensor gram = scratch.allocate(DType.F32, width, width);
     Tensor upPower = scratch.allocate(DType.F32, 1, channels);
     Tensor gatePower = scratch.allocate(DType.F32, 1, channels);
-    long tokens = 0;
     for (FitBlocks.Block block : blocks) {
       Workspace.Buffers slopes = streams.slopes(before, block);
       backend.crossProduct(slopes.normed(), slopes.normed(), gram);
@@ -172,14 +171,13 @@ final class Refinement implements AutoCloseable {
       streams.scale(slopes.up(), block);
       backend.addSquares(slopes.gate(), upPower);
       backend.addSquares(slopes.up(), gatePower);
-      tokens += slopes.normed().rows();
     }
     Tensor columns = scratch.allocate(DType.F32, 1, channels);
     backend.addSquares(matrices.wide(before.get(LayerRole.DOWN), scratch), columns);
     float[] lengths = values(columns);
     setScale(up, lengths, values(upPower));
     setScale(gate, lengths, values(gatePower));
-    return ridge.whitening(gram, tokens, FLOOR, scratch);
+    return ridge.whitening(gram, FitBlocks.tokens(blocks), FLOOR, scratch);
   }
 
   private float[] values(Tensor row) {
@@ -201,15 +199,23 @@ final class Refinement implements AutoCloseable {
     backend.upload(scale, side.scale);
   }
 
-  /** Each side's product becomes the gradient, in coordinates, of what is undone. */
-  private void gradientOfLack(LayerWeights before, Tensor transposedWhitening) {
-    for (FitBlocks.Block block : blocks) {
-      Tensor channels = streams.channels(before, block);
-      Tensor lack = streams.lackAfterChannels(before, channels, block);
-      addGradient(streams.slopes(before, block), lack, block);
+  /**
+   * Each side's product becomes the gradient, in coordinates, of what is undone. Returns its
+   * weighted square.
+   */
+  private double gradientOfLack(LayerWeights before, Tensor transposedWhitening) {
+    try (TensorArena scratch = backend.arena()) {
+      Tensor columns = scratch.allocate(DType.F32, 1, reached.columns());
+      for (FitBlocks.Block block : blocks) {
+        Tensor channels = streams.channels(before, block);
+        Tensor lack = streams.lackAfterChannels(before, channels, block);
+        backend.addSquares(lack, columns);
+        addGradient(streams.slopes(before, block), lack, block);
+      }
+      up.toCoordinates(transposedWhitening);
+      gate.toCoordinates(transposedWhitening);
+      return sum(columns);
     }
-    up.toCoordinates(transposedWhitening);
-    gate.toCoordinates(transposedWhitening);
   }
 
   /**
@@ -257,9 +263,7 @@ final class Refinement implements AutoCloseable {
         backend.addSquares(moved, columns);
         addGradient(slopes, moved, block);
       }
-      for (float column : values(columns)) {
-        energy += column;
-      }
+      energy += sum(columns);
     }
     double step = rest / energy;
     double left = 0;
@@ -295,17 +299,20 @@ final class Refinement implements AutoCloseable {
     try (TensorArena scratch = backend.arena()) {
       Tensor columns = scratch.allocate(DType.F32, 1, matrix.columns());
       backend.addSquares(matrix, columns);
-      double sum = 0;
-      for (float column : values(columns)) {
-        sum += column;
-      }
-      return sum;
+      return sum(columns);
     }
   }
 
-  /** Takes as much of the solution as lowers the error. */
-  private double take(LayerWeights before, Tensor whitening) {
-    double old = error(before);
+  private double sum(Tensor row) {
+    double sum = 0;
+    for (float value : values(row)) {
+      sum += value;
+    }
+    return sum;
+  }
+
+  /** Takes as much of the solution as lowers the error, which was {@code old}. */
+  private double take(LayerWeights before, Tensor whitening, double old) {
     for (double share : SHARES) {
       try (TensorArena scratch = backend.arena()) {
         Tensor upWeights = moved(before, up, whitening, share, scratch);
@@ -343,11 +350,7 @@ final class Refinement implements AutoCloseable {
         Tensor channels = streams.channels(weights, block);
         backend.addSquares(streams.lackAfterChannels(weights, channels, block), columns);
       }
-      double sum = 0;
-      for (float column : values(columns)) {
-        sum += column;
-      }
-      return sum;
+      return sum(columns);
     }
   }
 
