@@ -132,7 +132,7 @@ final class CompareRun {
 
   void run() {
     PackedSequences sequences = PackedSequences.of(command.texts.calibration(model).sequences());
-    SweepOptions sweep = SweepOptions.of(SearchOptions.CANDIDATES).with(Objective.NLL);
+    SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
     Backends.Choice choice = command.device.open();
     try (Backend backend = choice.backend()) {
       if (fitText != null) {

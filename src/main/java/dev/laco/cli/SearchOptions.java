@@ -17,6 +17,7 @@ import dev.laco.collapse.SpanSearch;
 import dev.laco.collapse.SpanSettings;
 import dev.laco.collapse.TrialListener;
 import dev.laco.fit.FitRule;
+import dev.laco.scoring.SweepOptions;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.DoubleToIntFunction;
@@ -28,9 +29,6 @@ import picocli.CommandLine.Option;
 final class SearchOptions {
   /** What a search for a size makes as good as it can unless told otherwise. */
   static final Objective DEFAULT_OBJECTIVE = Objective.NLL;
-
-  /** As many as use a processor or a device well; more only take room. */
-  static final int CANDIDATES = 32;
 
   private static final int DEFAULT_MERGE_LAYERS = 4;
 
@@ -234,7 +232,8 @@ final class SearchOptions {
             mergeRule,
             norms != null ? norms : mergeRule.defaultNorms());
     settings.check(depth);
-    Lookahead ahead = lookahead == null ? Lookahead.upTo(CANDIDATES) : Lookahead.parse(lookahead);
+    Lookahead ahead =
+        lookahead == null ? Lookahead.upTo(SweepOptions.CANDIDATES) : Lookahead.parse(lookahead);
     int bases = settings.highest() - settings.mergeLayers() - settings.lowest() + 1;
     ObjectNode json = JsonNodeFactory.instance.objectNode();
     json.put("mergeLayers", settings.mergeLayers());
@@ -308,7 +307,7 @@ final class SearchOptions {
         (source, scorer, listener) ->
             new SpanSearch(settings, source, scorer).reach(target, bound, listener),
         json,
-        passCost -> CANDIDATES,
+        passCost -> SweepOptions.CANDIDATES,
         settings.rules().stream()
             .mapToInt(any -> any.mergedAtOnce(settings.mergeLayers() - 1))
             .max()

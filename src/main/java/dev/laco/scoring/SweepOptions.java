@@ -11,6 +11,9 @@ import dev.laco.collapse.Objective;
  * @param passCost see {@link dev.laco.collapse.Scorer#passCost}
  */
 public record SweepOptions(int candidates, long bytes, Objective objective, double passCost) {
+  /** As many candidates as use a processor or a device well; more only take room. */
+  public static final int CANDIDATES = 32;
+
   public SweepOptions {
     if (candidates < 1 || bytes < 0) {
       throw new IllegalArgumentException(candidates + " candidates in " + bytes + " bytes");

@@ -56,8 +56,7 @@ final class FitJob implements AutoCloseable {
     long start = System.nanoTime();
     try (MemoryArena memory = new MemoryArena();
         CarryOver carryOver = new CarryOver(weights, config, weights, windows)) {
-      carryOver.fit(
-          plan, rule, 1, true, memory, (done, total) -> {});
+      carryOver.fit(plan, rule, 1, true, memory, (done, total) -> {});
       return (System.nanoTime() - start) / 1e9;
     }
   }

@@ -12,9 +12,11 @@ import dev.laco.bench.ModelShape;
 import dev.laco.bench.Note;
 import dev.laco.bench.Report;
 import dev.laco.bench.Target;
+import dev.laco.collapse.Lookahead;
 import dev.laco.collapse.MergeRule;
 import dev.laco.fit.FitRule;
 import dev.laco.model.DType;
+import dev.laco.scoring.SweepOptions;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -63,7 +65,8 @@ public final class GpuBench implements Callable<Integer> {
   private static final Target FIT_TARGET = Target.under(10);
   private static final int FITS = 3;
   private static final Target LAUNCH_TARGET = Target.under(3e-6);
-  private static final Target SEARCH_TARGET = Target.under(0.15);
+  private static final Target SEARCH_TARGET = Target.under(0.05);
+  private static final Target SEARCH_ALONE_TARGET = Target.under(0.1);
   private static final int PUBLISHED_TRIALS = 26;
   private static final int SEARCHES = 5;
   private static final int LAUNCH_SAMPLES = 50;
@@ -370,7 +373,10 @@ public final class GpuBench implements Callable<Integer> {
       }
     }
 
-    /** The whole search, by replacement as it was published and by Eq. 1. */
+    /**
+     * The whole search, by replacement as it was published and by Eq. 1, each with as many
+     * candidates in a pass as pay, and with one.
+     */
     void searches(List<String> models) {
       String model = quick && shapes.isEmpty() ? ModelShape.TINY : SEARCHED;
       if (!models.contains(model)) {
@@ -378,18 +384,24 @@ public final class GpuBench implements Callable<Integer> {
       }
       System.err.println("gpu-bench: " + SEARCH);
       for (MergeRule rule : List.of(MergeRule.REPLACE, MergeRule.rdsc(1))) {
-        unlessTooLarge(
-            SEARCH,
-            () -> {
-              try (SearchJob job = new SearchJob(on, Sizes.trial(model), rule)) {
-                search(job, model, rule);
-              }
-              return true;
-            });
+        search(model, rule, Lookahead.upTo(SweepOptions.CANDIDATES), "default", SEARCH_TARGET);
+        search(model, rule, Lookahead.NONE, "1", SEARCH_ALONE_TARGET);
       }
     }
 
-    private void search(SearchJob job, String model, MergeRule rule) {
+    private void search(
+        String model, MergeRule rule, Lookahead lookahead, String ahead, Target target) {
+      unlessTooLarge(
+          SEARCH,
+          () -> {
+            try (SearchJob job = new SearchJob(on, Sizes.trial(model), rule, lookahead)) {
+              search(job, model, rule, ahead, target);
+            }
+            return true;
+          });
+    }
+
+    private void search(SearchJob job, String model, MergeRule rule, String ahead, Target target) {
       SearchJob.Result first = job.run();
       if (model.equals(SEARCHED) && first.count() != PUBLISHED_TRIALS) {
         throw new AssertionError(first.count() + " trials, published were " + PUBLISHED_TRIALS);
@@ -405,13 +417,15 @@ public final class GpuBench implements Callable<Integer> {
           parameters(
               "model", model,
               "rule", rule.optionValue(),
+              "lookahead", ahead,
               "trials", String.valueOf(first.count()),
+              "passes", String.valueOf(first.work().passes()),
               "sizes", Sizes.trial(model).text()),
           results.stream().map(SearchJob.Result::seconds).toList(),
-          first.bytes(),
-          0,
-          List.of(ceilings.stream(1, 0)),
-          rule.equals(MergeRule.REPLACE) ? SEARCH_TARGET : null,
+          (double) first.work().bytesRead(),
+          (double) first.work().floorOperations(),
+          List.of(ceilings.stream(1, 0), ceilings.product(DType.BF16).rates()),
+          target,
           parts);
     }
 

@@ -145,7 +145,7 @@ final class GpuCeilings {
   }
 
   /** cuBLAS where it is at its best. */
-  private Measured product(DType dtype) {
+  Measured product(DType dtype) {
     return products.computeIfAbsent(dtype, this::measure);
   }
 

@@ -63,13 +63,19 @@ final class MadeUpWeights extends ForwardingBackend implements TensorSource {
   }
 
   @Override
+  public long byteSize(String name) {
+    return known(name).elements() * dtype.byteSize();
+  }
+
+  @Override
   public Tensor weight(HostTensor tensor) {
-    if (!tensor.data().equals(MemorySegment.NULL)) {
-      return super.weight(tensor);
-    }
-    Tensor known = tensors.get(tensor.name());
+    return tensor.data().equals(MemorySegment.NULL) ? known(tensor.name()) : super.weight(tensor);
+  }
+
+  private Tensor known(String name) {
+    Tensor known = tensors.get(name);
     if (known == null) {
-      throw new IllegalArgumentException("no tensor " + tensor.name());
+      throw new IllegalArgumentException("no tensor " + name);
     }
     return known;
   }

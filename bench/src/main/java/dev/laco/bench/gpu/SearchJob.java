@@ -5,13 +5,14 @@ import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.LayerCollapse;
-import dev.laco.collapse.LayerMix;
+import dev.laco.collapse.Lookahead;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.Scorer;
+import dev.laco.collapse.Work;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
-import dev.laco.model.TensorSpec;
+import dev.laco.scoring.PassCost;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import java.util.List;
@@ -28,16 +29,20 @@ final class SearchJob implements AutoCloseable {
   private static final int INTERVAL = 2;
   private static final int LOWEST = 1;
 
-  /** The trials that the published run kept: at base 28 and at base 14. */
-  private static final Set<Integer> KEPT = Set.of(0, 13);
-
   private static final double THRESHOLD = 0.5;
+  private static final Score ACCEPTED = new Score(List.of(1.0));
+  private static final Score REJECTED = new Score(List.of(0.0));
 
   private final MadeUpWeights weights;
   private final ModelConfig config;
   private final CollapsePlan.Source source;
   private final CollapseSettings settings;
   private final Sizes sizes;
+  private final Lookahead lookahead;
+  private final SweepOptions options;
+
+  /** What the published run kept: the merges at base 28 and at base 14. */
+  private final Set<CollapsePlan> kept;
 
   /**
    * How long a search took.
@@ -45,65 +50,57 @@ final class SearchJob implements AutoCloseable {
    * @param reference seconds for the original's own pass, buffers included
    * @param trials seconds for all trials
    * @param count of trials
-   * @param bytes of weights that reference and trials must read at least
+   * @param work of both
    */
-  record Result(double reference, double trials, int count, double bytes) {
+  record Result(double reference, double trials, int count, Work work) {
     double seconds() {
       return reference + trials;
     }
   }
 
   /** Makes the weights. */
-  SearchJob(BenchDevice device, Sizes sizes, MergeRule rule) {
+  SearchJob(BenchDevice device, Sizes sizes, MergeRule rule, Lookahead lookahead) {
     this.sizes = sizes;
     this.config = sizes.config();
+    this.lookahead = lookahead;
     int layers = config.numHiddenLayers();
     this.source = new CollapsePlan.Source(config.architecture().className(), layers, "sha256:none");
     this.settings =
         new CollapseSettings(MERGE_LAYERS, INTERVAL, LOWEST, layers, rule, rule.defaultNorms());
     this.weights = new MadeUpWeights(device, device.backend(Compute.AUTO), config, DTYPE);
+    double passCost = PassCost.of(weights, sizes.tokens(), false);
+    this.options = SweepOptions.of(lookahead.most(passCost, layers)).withPassCost(passCost);
+    int first = layers - MERGE_LAYERS;
+    CollapsePlan once = fold(CollapsePlan.identity(source), first);
+    this.kept = Set.of(once, fold(once, first / 2));
+  }
+
+  private CollapsePlan fold(CollapsePlan plan, int base) {
+    int followers = Math.min(MERGE_LAYERS - 1, plan.depth() - base - 1);
+    return plan.fold(base, followers, settings.rule(), settings.norms());
   }
 
   /** One search, from nothing but the weights. */
   Result run() {
     long start = System.nanoTime();
     try (SweepScorer engine =
-        new SweepScorer(weights, config, weights, source, sizes.packed(), SweepOptions.of(1))) {
+        new SweepScorer(weights, config, weights, source, sizes.packed(), options)) {
       // A score waits for the reference's pass.
       engine.score(List.of(CollapsePlan.identity(source)));
       long ready = System.nanoTime();
-      Decided decided = new Decided(engine);
       int count =
-          new LayerCollapse(settings, source, decided)
+          new LayerCollapse(settings, source, new Decided(engine), lookahead)
               .run(THRESHOLD, (trial, share) -> {})
               .trials()
               .size();
       long end = System.nanoTime();
-      return new Result(
-          (ready - start) / 1e9,
-          (end - ready) / 1e9,
-          count,
-          bytes(CollapsePlan.identity(source), 0) + decided.bytes);
+      return new Result((ready - start) / 1e9, (end - ready) / 1e9, count, engine.work());
     }
-  }
-
-  /** Bytes of weights in the layers of a plan from one on. */
-  private double bytes(CollapsePlan plan, int from) {
-    double bytes = 0;
-    for (LayerMix mix : plan.layers().subList(from, plan.depth())) {
-      for (TensorSpec spec : config.architecture().layerTensors(config)) {
-        int sources = mix.of(spec.role().group()).terms().size();
-        bytes += (double) sources * spec.elements() * DTYPE.byteSize();
-      }
-    }
-    return bytes;
   }
 
   /** Scores by the engine, decides as the published run did. */
   private final class Decided implements Scorer {
     private final SweepScorer engine;
-    private int trials;
-    private double bytes;
 
     Decided(SweepScorer engine) {
       this.engine = engine;
@@ -111,18 +108,22 @@ final class SearchJob implements AutoCloseable {
 
     @Override
     public List<Score> score(List<CollapsePlan> plans) {
-      List<Score> scores = engine.score(plans);
-      for (Score score : scores) {
+      for (Score score : engine.score(plans)) {
         if (!Double.isFinite(score.mean())) {
           throw new AssertionError("a similarity is " + score.mean());
         }
       }
-      return plans.stream().map(this::decide).toList();
+      return plans.stream().map(plan -> kept.contains(plan) ? ACCEPTED : REJECTED).toList();
     }
 
-    private Score decide(CollapsePlan plan) {
-      bytes += bytes(plan, plan.sharedPrefix());
-      return new Score(List.of(KEPT.contains(trials++) ? 1.0 : 0.0));
+    @Override
+    public void dropped(List<CollapsePlan> plans) {
+      engine.dropped(plans);
+    }
+
+    @Override
+    public double passCost() {
+      return engine.passCost();
     }
 
     @Override
