@@ -4,6 +4,7 @@ import dev.laco.BadInputException;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.backend.Backend;
+import dev.laco.fit.CarryOver;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
 import java.nio.file.Path;
@@ -48,6 +49,11 @@ final class FitOptions {
       throw new BadInputException(
           "%s: %d tokens in one window; a fit needs two, one to choose on: more text, or a larger --fit-tokens"
               .formatted(limited.name(), limited.tokens()));
+    }
+    if (CarryOver.heldOut(limited.windows()).stream().allMatch(window -> window.length() < 2)) {
+      throw new BadInputException(
+          "%s: no window that is held out has a second token to predict: more text, or another --fit-tokens"
+              .formatted(limited.name()));
     }
     return limited;
   }

@@ -80,7 +80,8 @@ final class FitRun {
     Choice best = new Choice(fitted.getFirst(), 1, Double.POSITIVE_INFINITY);
     try (CarryOver quick = carryOver(text.limit(CHOICE_TOKENS));
         ProgressLine progress = console.progress("fit, choice")) {
-      int total = fitted.size() + MOVES + STRENGTHS.size();
+      List<Double> strengths = rule.solves() ? STRENGTHS : List.of();
+      int total = fitted.size() + MOVES + strengths.size();
       // What layers behind a gap can still mend hardly tells one model from another, and costs
       // most.
       FitRule cheap = rule.compareTo(FitRule.ALIGN) > 0 ? FitRule.ALIGN : rule;
@@ -102,7 +103,7 @@ final class FitRun {
       }
       // Regularisation that suits the solves suits the steps.
       FitRule solves = rule == FitRule.REFINE ? FitRule.REPAIR : rule;
-      best = strongest(quick, best.plan, solves, text);
+      best = strongest(quick, best.plan, solves, strengths, text);
       progress.update(total, total);
     }
     double choiceSeconds = PruneRun.seconds(start);
@@ -160,9 +161,10 @@ final class FitRun {
   }
 
   /** The model with the regularisation that suits it best. */
-  private Choice strongest(CarryOver quick, CollapsePlan plan, FitRule rule, FitText text) {
+  private Choice strongest(
+      CarryOver quick, CollapsePlan plan, FitRule rule, List<Double> strengths, FitText text) {
     Choice best = attempt(quick, plan, rule, 1, text);
-    for (double strength : STRENGTHS) {
+    for (double strength : strengths) {
       best = best.or(attempt(quick, plan, rule, strength, text));
     }
     return best;

@@ -39,6 +39,11 @@ public enum FitRule {
     return name().toLowerCase(Locale.ROOT);
   }
 
+  /** Whether it solves equations, which a penalty regularises. */
+  public boolean solves() {
+    return this != COMPENSATE;
+  }
+
   boolean select() {
     return compareTo(SELECT) >= 0;
   }

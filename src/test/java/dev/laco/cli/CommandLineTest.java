@@ -72,6 +72,11 @@ class CommandLineTest {
     Laco.Run run = prune("--dry-run", "--rule", "fit", "--fit-text", one);
     assertEquals(3, run.code());
     assertTrue(run.err().contains("one.json: 3 tokens in one window; a fit needs two"), run.err());
+    Path tooShort = Laco.write(folder.resolve("short.json"), "[[1,2,3],[4]]");
+    run = prune("--dry-run", "--rule", "fit", "--fit-text", tooShort);
+    assertEquals(3, run.code());
+    assertTrue(
+        run.err().contains("short.json: no window that is held out has a second"), run.err());
   }
 
   @ParameterizedTest
