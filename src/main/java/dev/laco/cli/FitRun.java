@@ -80,8 +80,7 @@ final class FitRun {
     Choice best = new Choice(fitted.getFirst(), 1, Double.POSITIVE_INFINITY);
     try (CarryOver quick = carryOver(text.limit(CHOICE_TOKENS));
         ProgressLine progress = console.progress("fit, choice")) {
-      List<Double> strengths = rule.solves() ? STRENGTHS : List.of();
-      int total = fitted.size() + MOVES + strengths.size();
+      int total = fitted.size() + MOVES + strengths(rule).size();
       // What layers behind a gap can still mend hardly tells one model from another, and costs
       // most.
       FitRule cheap = rule.compareTo(FitRule.ALIGN) > 0 ? FitRule.ALIGN : rule;
@@ -103,7 +102,7 @@ final class FitRun {
       }
       // Regularisation that suits the solves suits the steps.
       FitRule solves = rule == FitRule.REFINE ? FitRule.REPAIR : rule;
-      best = strongest(quick, best.plan, solves, strengths, text);
+      best = strongest(quick, best.plan, solves, text);
       progress.update(total, total);
     }
     double choiceSeconds = PruneRun.seconds(start);
@@ -161,13 +160,17 @@ final class FitRun {
   }
 
   /** The model with the regularisation that suits it best. */
-  private Choice strongest(
-      CarryOver quick, CollapsePlan plan, FitRule rule, List<Double> strengths, FitText text) {
+  private Choice strongest(CarryOver quick, CollapsePlan plan, FitRule rule, FitText text) {
     Choice best = attempt(quick, plan, rule, 1, text);
-    for (double strength : strengths) {
+    for (double strength : strengths(rule)) {
       best = best.or(attempt(quick, plan, rule, strength, text));
     }
     return best;
+  }
+
+  /** Those beside the usual one that can make a difference. */
+  private static List<Double> strengths(FitRule rule) {
+    return rule.regularised() ? STRENGTHS : List.of();
   }
 
   /** A model fitted on few tokens, and how well it predicts what no fit has seen. */

@@ -234,7 +234,6 @@ final class SearchOptions {
     settings.check(depth);
     Lookahead ahead =
         lookahead == null ? Lookahead.upTo(SweepOptions.CANDIDATES) : Lookahead.parse(lookahead);
-    int bases = settings.highest() - settings.mergeLayers() - settings.lowest() + 1;
     ObjectNode json = JsonNodeFactory.instance.objectNode();
     json.put("mergeLayers", settings.mergeLayers());
     json.put("interval", settings.interval());
@@ -253,7 +252,7 @@ final class SearchOptions {
               : loop.reach(target, bound, listener);
         },
         json,
-        passCost -> ahead.most(passCost, bases),
+        passCost -> ahead.most(passCost, settings.bases()),
         mergeRule.mergedAtOnce(settings.mergeLayers() - 1),
         Objective.COSINE,
         target,

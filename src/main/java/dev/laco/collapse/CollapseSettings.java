@@ -23,6 +23,16 @@ public record CollapseSettings(
     require(interval >= 1, "--interval " + interval + ": expected at least 1");
   }
 
+  /** The first base that is tried, H - C. */
+  public int firstBase() {
+    return highest - mergeLayers;
+  }
+
+  /** How many bases there are, from the first down to the lowest. */
+  public int bases() {
+    return firstBase() - lowest + 1;
+  }
+
   /** Checks the numbers that every search over spans has. */
   static void checkSpans(int mergeLayers, int lowest, int highest, int depth) {
     require(depth >= 2, "a model of " + depth + " layer has nothing to merge");

@@ -174,7 +174,7 @@ public final class LayerCollapse {
     CollapsePlan current = original;
     Score reached = Score.UNCHANGED;
     List<Trial> trials = new ArrayList<>();
-    int first = settings.highest() - settings.mergeLayers();
+    int first = settings.firstBase();
     int base = first;
     while (base >= settings.lowest() && current.depth() > target) {
       int depth = current.depth();
@@ -186,7 +186,7 @@ public final class LayerCollapse {
           new Trial(trials.size(), base, followers, depth, score, score.mean() > threshold);
       trials.add(trial);
       if (isNew) {
-        onTrial.onTrial(trial, (double) (first - base + 1) / (first - settings.lowest() + 1));
+        onTrial.onTrial(trial, (double) (first - base + 1) / settings.bases());
       }
       // The published code also pulls a base that lies past the end back into the model. That
       // cannot happen: a span leaves its base, which then moves down by at least one.

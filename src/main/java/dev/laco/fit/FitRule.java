@@ -39,8 +39,8 @@ public enum FitRule {
     return name().toLowerCase(Locale.ROOT);
   }
 
-  /** Whether it solves equations, which a penalty regularises. */
-  public boolean solves() {
+  /** Whether what it solves has a penalty. */
+  public boolean regularised() {
     return this != COMPENSATE;
   }
 

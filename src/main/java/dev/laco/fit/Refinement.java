@@ -214,7 +214,7 @@ final class Refinement implements AutoCloseable {
       }
       up.toCoordinates(transposedWhitening);
       gate.toCoordinates(transposedWhitening);
-      return sum(columns);
+      return Values.sum(backend, columns);
     }
   }
 
@@ -263,7 +263,7 @@ final class Refinement implements AutoCloseable {
         backend.addSquares(moved, columns);
         addGradient(slopes, moved, block);
       }
-      energy += sum(columns);
+      energy += Values.sum(backend, columns);
     }
     double step = rest / energy;
     double left = 0;
@@ -299,16 +299,8 @@ final class Refinement implements AutoCloseable {
     try (TensorArena scratch = backend.arena()) {
       Tensor columns = scratch.allocate(DType.F32, 1, matrix.columns());
       backend.addSquares(matrix, columns);
-      return sum(columns);
+      return Values.sum(backend, columns);
     }
-  }
-
-  private double sum(Tensor row) {
-    double sum = 0;
-    for (float value : values(row)) {
-      sum += value;
-    }
-    return sum;
   }
 
   /** Takes as much of the solution as lowers the error, which was {@code old}. */
@@ -350,7 +342,7 @@ final class Refinement implements AutoCloseable {
         Tensor channels = streams.channels(weights, block);
         backend.addSquares(streams.lackAfterChannels(weights, channels, block), columns);
       }
-      return sum(columns);
+      return Values.sum(backend, columns);
     }
   }
 

@@ -97,7 +97,7 @@ final class Ridge implements AutoCloseable {
   /** {@code (tr(D G D^T) - 2 tr(D C^T) + sum h^2) / sum h^2} on what was held out. */
   private double error(Moments moments, int target, Tensor weights) {
     Moments.Target of = moments.target(target);
-    double energy = sum(of.squares());
+    double energy = Values.sum(backend, of.squares());
     // Of each output, sum_i D_i ((D G)_i - 2 C_i).
     Tensor images = shaped(product, moments);
     backend.linear(weights, moments.heldOutGram(), null, images);
@@ -107,17 +107,7 @@ final class Ridge implements AutoCloseable {
     Tensor ofOutputs = sums.slice(0, moments.outputs());
     Tensor one = ones.slice(0, moments.inputs()).reshape(1, moments.inputs());
     backend.linear(images, one, null, ofOutputs);
-    return energy > 0 ? (energy + sum(ofOutputs)) / energy : 1;
-  }
-
-  private double sum(Tensor values) {
-    float[] floats = new float[Math.toIntExact(values.elements())];
-    backend.download(values, floats);
-    double sum = 0;
-    for (float value : floats) {
-      sum += value;
-    }
-    return sum;
+    return energy > 0 ? (energy + Values.sum(backend, ofOutputs)) / energy : 1;
   }
 
   /**

@@ -210,13 +210,7 @@ final class Streams implements AutoCloseable {
     try (TensorArena scratch = backend.arena()) {
       Tensor squares = scratch.allocate(DType.F32, 1, lack.columns());
       backend.addSquares(lack, squares);
-      float[] columns = new float[config.hiddenSize()];
-      backend.download(squares, columns);
-      double sum = 0;
-      for (float column : columns) {
-        sum += column;
-      }
-      return sum;
+      return Values.sum(backend, squares);
     }
   }
 

@@ -1,12 +1,25 @@
 package dev.laco.fit;
 
+import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.Tensor;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 
-/** Elements of tensors in host memory, widened to f32 and rounded back. */
+/** Elements of tensors on the host, widened to f32 and rounded back. */
 final class Values {
   private Values() {}
+
+  /** The sum of a device's f32 tensor, in f64. */
+  static double sum(Backend backend, Tensor values) {
+    float[] floats = new float[Math.toIntExact(values.elements())];
+    backend.download(values, floats);
+    double sum = 0;
+    for (float value : floats) {
+      sum += value;
+    }
+    return sum;
+  }
 
   /** All elements of a vector. */
   static float[] all(HostTensor vector) {

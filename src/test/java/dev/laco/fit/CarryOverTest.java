@@ -375,11 +375,9 @@ class CarryOverTest {
       CollapsePlan plan,
       CarryOver.@org.jspecify.annotations.Nullable Result result,
       List<TextWindows.Window> windows) {
+    NewWeights tensors = result == null ? NewWeights.NONE : result.tensors();
     try (PlannedLayers layers =
-        new PlannedLayers(backend, model.config(), model, plan, dtype -> dtype)) {
-      if (result != null) {
-        layers.use(plan, result.tensors());
-      }
+        PlannedLayers.asWritten(backend, model.config(), model, plan, tensors)) {
       return nll(layers.model(), windows);
     }
   }

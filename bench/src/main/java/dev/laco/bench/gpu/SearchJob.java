@@ -69,10 +69,9 @@ final class SearchJob implements AutoCloseable {
         new CollapseSettings(MERGE_LAYERS, INTERVAL, LOWEST, layers, rule, rule.defaultNorms());
     this.weights = new MadeUpWeights(device, device.backend(Compute.AUTO), config, DTYPE);
     double passCost = PassCost.of(weights, sizes.tokens(), false);
-    this.options = SweepOptions.of(lookahead.most(passCost, layers)).withPassCost(passCost);
-    int first = layers - MERGE_LAYERS;
-    CollapsePlan once = fold(CollapsePlan.identity(source), first);
-    this.kept = Set.of(once, fold(once, first / 2));
+    this.options = SweepOptions.of(lookahead.most(passCost, settings.bases())).withPassCost(passCost);
+    CollapsePlan once = fold(CollapsePlan.identity(source), settings.firstBase());
+    this.kept = Set.of(once, fold(once, settings.firstBase() / 2));
   }
 
   private CollapsePlan fold(CollapsePlan plan, int base) {
