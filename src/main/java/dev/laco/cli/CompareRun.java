@@ -8,7 +8,6 @@ import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
-import dev.laco.collapse.LayerMix;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.Objective;
 import dev.laco.collapse.Score;
@@ -26,6 +25,7 @@ import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
+import dev.laco.report.KeptLayers;
 import dev.laco.report.PruneReport;
 import dev.laco.scoring.LayerInfluence;
 import dev.laco.scoring.ModelScore;
@@ -335,7 +335,7 @@ final class CompareRun {
               "x" + String.format(Locale.ROOT, "%.3f", ratio(row, dense)),
               percent(row.lastWord()),
               String.format(Locale.ROOT, "%.1f", row.seconds()),
-              ranges(bases(row.plan()))));
+              KeptLayers.ranges(KeptLayers.of(row.plan()).kept())));
     }
     console.result(table.toString());
   }
@@ -346,27 +346,6 @@ final class CompareRun {
 
   private static double ratio(Row row, Perplexity dense) {
     return Math.exp(row.fidelity().perplexity().meanNll() - dense.meanNll());
-  }
-
-  private static List<Integer> bases(CollapsePlan plan) {
-    return plan.layers().stream().map(LayerMix::base).toList();
-  }
-
-  /** {@code 0-12 15-29}. */
-  static String ranges(List<Integer> ascending) {
-    StringBuilder text = new StringBuilder();
-    for (int i = 0; i < ascending.size(); ) {
-      int end = i;
-      while (end + 1 < ascending.size() && ascending.get(end + 1) == ascending.get(end) + 1) {
-        end++;
-      }
-      text.append(text.isEmpty() ? "" : " ").append(ascending.get(i));
-      if (end > i) {
-        text.append('-').append(ascending.get(end));
-      }
-      i = end + 1;
-    }
-    return text.toString();
   }
 
   private ObjectNode json(Perplexity dense, @Nullable LastWord denseWords, List<Row> rows) {

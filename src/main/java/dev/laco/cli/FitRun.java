@@ -11,6 +11,7 @@ import dev.laco.fit.FitRule;
 import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSource;
 import dev.laco.report.FitReport;
+import dev.laco.report.KeptLayers;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.text.FitText;
 import dev.laco.text.TextWindows;
@@ -196,8 +197,7 @@ final class FitRun {
   }
 
   private static FitReport.Contender contender(CollapsePlan plan, boolean fitted, double nll) {
-    return new FitReport.Contender(
-        plan.layers().stream().map(mix -> mix.base()).toList(), fitted, nll);
+    return new FitReport.Contender(KeptLayers.of(plan).kept(), fitted, nll);
   }
 
   /** On the documents that are held out of every fit. */

@@ -20,6 +20,7 @@ import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.FitReport;
+import dev.laco.report.KeptLayers;
 import dev.laco.report.PruneReport;
 import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.PassCost;
@@ -105,10 +106,11 @@ final class PruneRun {
         result = search.isOneLoop() ? lines.follow(run) : lines.summarise(run, search.objective());
         work = scorer.work();
       }
-      best.set(result.plan());
+      CollapsePlan searched = result.plan();
+      best.set(searched);
       double searchSeconds = seconds(searchStart);
       FitRun.@Nullable Outcome fitted =
-          fitText == null || search.fit() == null || result.plan().isIdentity()
+          fitText == null || search.fit() == null || searched.isIdentity()
               ? null
               : new FitRun(console, model, backend, weights)
                   .run(result.plans(), search.fit(), fitText, newMemory);
@@ -137,10 +139,12 @@ final class PruneRun {
           parametersIn,
           parametersOut,
           result.finalSimilarity());
+      console.line("layers", "%s", KeptLayers.of(result.plan()).describe());
       if (result.plan().isIdentity()) {
         console.plain("             no merge was accepted: the model is unchanged");
       }
       if (fitted != null) {
+        sayIfOther(searched, fitted);
         say(fitted.report());
       } else if (search.fit() != null && fitText == null) {
         console.line(
@@ -299,6 +303,18 @@ final class PruneRun {
           evaluation.name(),
           before,
           evaluation.measure(console, "perplexity, pruned", layers.model()));
+    }
+  }
+
+  /** The table of trials leads to the search's own model, which need not be the one written. */
+  private void sayIfOther(CollapsePlan searched, FitRun.Outcome fitted) {
+    if (!fitted.plan().skeleton().equals(searched.skeleton())) {
+      console.plain(
+          String.format(
+              Locale.ROOT,
+              "             chosen after a quick fit of %d models; that of the table, without %s, predicted worse",
+              fitted.report().contenders().stream().filter(FitReport.Contender::fitted).count(),
+              KeptLayers.ranges(KeptLayers.of(searched.skeleton()).removed())));
     }
   }
 

@@ -103,10 +103,4 @@ class CompareTest {
     assertTrue(run.err().contains("give --eval-tokens FILE.json"), run.err());
     assertEquals(2, compare("--strategies", "best").code());
   }
-
-  @Test
-  void rangesAreCompact() {
-    assertEquals("0-2 4 6-7", CompareRun.ranges(List.of(0, 1, 2, 4, 6, 7)));
-    assertEquals("3", CompareRun.ranges(List.of(3)));
-  }
 }
