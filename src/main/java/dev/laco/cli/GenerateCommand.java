@@ -53,14 +53,15 @@ final class GenerateCommand implements Callable<Integer> {
   @Option(
       names = "--temperature",
       paramLabel = "T",
-      defaultValue = "0",
-      description = "0 takes the likeliest token each time. Default: ${DEFAULT-VALUE}.")
+      defaultValue = "0.8",
+      description =
+          "Sample with this temperature; 0 is greedy, the likeliest token each time. Default: ${DEFAULT-VALUE}.")
   double temperature;
 
   @Option(
       names = "--top-p",
       paramLabel = "P",
-      defaultValue = "1",
+      defaultValue = "0.95",
       description =
           "Sample from the likeliest tokens that make up this probability. Default: ${DEFAULT-VALUE}.")
   double topP;
@@ -69,7 +70,8 @@ final class GenerateCommand implements Callable<Integer> {
       names = "--seed",
       paramLabel = "N",
       defaultValue = "0",
-      description = "Seed of sampling. Default: ${DEFAULT-VALUE}.")
+      description =
+          "Seed of sampling: the same seed gives the same text. Default: ${DEFAULT-VALUE}.")
   long seed;
 
   @Mixin DeviceOptions device;
@@ -110,6 +112,7 @@ final class GenerateCommand implements Callable<Integer> {
                 1,
                 "use a smaller --max-tokens or a shorter --prompt");
         console.note("memory", memory.describe(backend));
+        console.note("sampling", sampling());
         CausalLm lm = CausalLm.of(backend, open.config(), memory.weights(backend));
         generate(console, lm, tokenizer, ids, stop);
       }
@@ -130,9 +133,23 @@ final class GenerateCommand implements Callable<Integer> {
     }
   }
 
+  private String sampling() {
+    return temperature == 0
+        ? "greedy: the likeliest token each time"
+        : "temperature %s, top-p %s, seed %d; --temperature 0 is greedy"
+            .formatted(temperature, topP, seed);
+  }
+
   private void generate(
       Console console, CausalLm lm, Tokenizer tokenizer, int[] ids, Set<Integer> stop) {
+    // How the first new token is written may depend on the last token of the prompt.
     StreamingDecoder decoder = tokenizer.streamingDecoder();
+    for (int id : ids) {
+      decoder.append(id);
+    }
+    if (!output.json) {
+      console.result(prompt);
+    }
     StringBuilder whole = new StringBuilder();
     Sampler sampler = new Sampler(temperature, topP, new Random(seed));
     int count =
@@ -155,7 +172,10 @@ final class GenerateCommand implements Callable<Integer> {
               .put("prompt", prompt)
               .put("text", whole + rest)
               .put("promptTokens", ids.length)
-              .put("newTokens", count));
+              .put("newTokens", count)
+              .put("temperature", temperature)
+              .put("topP", topP)
+              .put("seed", seed));
     } else {
       console.result(rest + System.lineSeparator());
     }

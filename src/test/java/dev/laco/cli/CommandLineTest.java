@@ -410,7 +410,7 @@ class CommandLineTest {
         Laco.run("generate", Laco.STORYTELLER, "--prompt", "The", "--max-tokens", 2, "--json")
             .succeeded()
             .json(),
-        "prompt text promptTokens newTokens");
+        "prompt text promptTokens newTokens temperature topP seed");
     assertTrue(Laco.run("doctor", "--json").succeeded().json().get("cpu").isTextual());
   }
 

@@ -142,6 +142,8 @@ class EvalTest {
                   beginning,
                   "--max-tokens",
                   3,
+                  "--temperature",
+                  0,
                   "--compute",
                   "f32",
                   "--json")

@@ -32,10 +32,32 @@ class GenerateTest {
   }
 
   @Test
+  void thePromptComesFirstAndSamplingIsSeededUnlessTheTemperatureIsZero() {
+    Laco.Run usual = generate(Laco.STORYTELLER, "--max-tokens", 24);
+    assertTrue(usual.out().startsWith(PROMPT + " "), usual.out());
+    assertEquals(usual.out(), generate(Laco.STORYTELLER, "--max-tokens", 24).out());
+    assertTrue(
+        usual.err().contains("sampling     temperature 0.8, top-p 0.95, seed 0"), usual.err());
+    Laco.Run seeded = generate(Laco.STORYTELLER, "--max-tokens", 24, "--seed", 7);
+    assertNotEquals(usual.out(), seeded.out());
+    assertTrue(seeded.err().contains("seed 7"), seeded.err());
+    Laco.Run greedy = generate(Laco.STORYTELLER, "--max-tokens", 24, "--temperature", 0);
+    assertNotEquals(usual.out(), greedy.out());
+    assertTrue(greedy.err().contains("sampling     greedy"), greedy.err());
+    JsonNode json = generate(Laco.STORYTELLER, "--max-tokens", 24, "--seed", 7, "--json").json();
+    assertEquals(
+        seeded.out(),
+        json.get("prompt").textValue() + json.get("text").textValue() + System.lineSeparator());
+    assertEquals(7, json.get("seed").intValue());
+    assertEquals(0.8, json.get("temperature").doubleValue());
+    assertEquals(0.95, json.get("topP").doubleValue());
+  }
+
+  @Test
   void greedyTextIsTheSameEveryTimeAndTheDeviceIsSaidBesideIt() {
-    Laco.Run first = generate(Laco.STORYTELLER, "--max-tokens", 12);
-    assertTrue(first.err().matches("device +cpu .*\\Rmemory +.*\\R"), first.err());
-    Laco.Run again = generate(Laco.STORYTELLER, "--max-tokens", 12, "--quiet");
+    Laco.Run first = generate(Laco.STORYTELLER, "--max-tokens", 12, "--temperature", 0);
+    assertTrue(first.err().matches("device +cpu .*\\Rmemory +.*\\Rsampling +.*\\R"), first.err());
+    Laco.Run again = generate(Laco.STORYTELLER, "--max-tokens", 12, "--temperature", 0, "--quiet");
     assertEquals(first.out(), again.out());
     assertEquals("", again.err());
     assertTrue(first.out().length() > 12, first.out());
@@ -44,7 +66,7 @@ class GenerateTest {
   @Test
   void greedyTextWithTheCacheIsWhatFullForwardPassesGive() {
     String text =
-        generate(Laco.STORYTELLER, "--max-tokens", NEW_TOKENS, "--json")
+        generate(Laco.STORYTELLER, "--max-tokens", NEW_TOKENS, "--temperature", 0, "--json")
             .json()
             .get("text")
             .textValue();
@@ -101,7 +123,8 @@ class GenerateTest {
   @Test
   void aStopTokenEndsTheTextAndIsNotPrinted() throws IOException {
     Path model = copyOfStoryteller();
-    JsonNode whole = generate(model, "--max-tokens", NEW_TOKENS, "--json").json();
+    JsonNode whole =
+        generate(model, "--max-tokens", NEW_TOKENS, "--temperature", 0, "--json").json();
     assertEquals(NEW_TOKENS, whole.get("newTokens").intValue());
     int third;
     try (Tokenizer tokenizer = Tokenizer.load(Laco.STORYTELLER).orElseThrow()) {
@@ -115,7 +138,8 @@ class GenerateTest {
     }
     Files.delete(model.resolve("generation_config.json"));
     Laco.write(model.resolve("generation_config.json"), "{\"eos_token_id\": [2, " + third + "]}");
-    JsonNode stopped = generate(model, "--max-tokens", NEW_TOKENS, "--json").json();
+    JsonNode stopped =
+        generate(model, "--max-tokens", NEW_TOKENS, "--temperature", 0, "--json").json();
     assertEquals(2, stopped.get("newTokens").intValue());
     String text = stopped.get("text").textValue();
     assertTrue(whole.get("text").textValue().startsWith(text), text);
@@ -134,7 +158,7 @@ class GenerateTest {
   void everyPieceOfAStreamIsWholeCharactersAndTogetherTheyAreTheText() {
     for (int seed = 0; seed < 4; seed++) {
       Object[] wild = {
-        "--max-tokens", 60, "--temperature", 5, "--seed", seed, "--prompt", "雪 🐎 é"
+        "--max-tokens", 60, "--temperature", 5, "--top-p", 1, "--seed", seed, "--prompt", "雪 🐎 é"
       };
       String whole = sampledText(wild);
       List<String> pieces = new ArrayList<>();
@@ -149,7 +173,7 @@ class GenerateTest {
       for (String piece : pieces) {
         assertTrue(UTF_8.newEncoder().canEncode(piece), "half a character: " + piece);
       }
-      assertEquals(whole + System.lineSeparator(), String.join("", pieces));
+      assertEquals("雪 🐎 é" + whole + System.lineSeparator(), String.join("", pieces));
     }
   }
 

@@ -93,6 +93,8 @@ class CudaPruneTest extends StoredRuns {
             "Once",
             "--max-tokens",
             4,
+            "--temperature",
+            0,
             "--compute",
             "f32",
             "--device",
