@@ -17,6 +17,7 @@ import picocli.CommandLine.Parameters;
     name = "apply",
     description = "Make the checkpoint that a plan describes. Needs no device.",
     mixinStandardHelpOptions = true,
+    customSynopsis = "laco apply PLAN MODEL OUT [OPTIONS]",
     versionProvider = Version.class,
     footer = {
       "",
@@ -31,7 +32,7 @@ final class ApplyCommand implements Callable<Integer> {
           "A plan, such as laco_plan.json of a pruned checkpoint; its new tensors, if it has any, lie beside it.")
   Path plan;
 
-  @Parameters(index = "1", paramLabel = "MODEL", description = "Folder of the original checkpoint.")
+  @Parameters(index = "1", paramLabel = "MODEL", description = "The original: " + OpenModel.MODEL)
   Path model;
 
   @Parameters(index = "2", paramLabel = "OUT", description = "Folder to write.")
@@ -44,7 +45,7 @@ final class ApplyCommand implements Callable<Integer> {
   public Integer call() {
     Console console = output.console();
     CollapsePlan parsed = CollapsePlan.parse(plan.toString(), TextFile.read(plan));
-    try (Checkpoint checkpoint = Checkpoint.open(model);
+    try (Checkpoint checkpoint = Checkpoint.open(OpenModel.folder(model));
         PlanTensors tensors = PlanTensors.beside(plan, parsed)) {
       PlanApplier.checkTarget(checkpoint, out, write.overwrite);
       PlanApplier applier =
@@ -52,7 +53,7 @@ final class ApplyCommand implements Callable<Integer> {
       try (ProgressLine progress = console.progress("write")) {
         applier.write(out, write.overwrite, new WrittenBytes(progress, applier.tensorBytes()));
       }
-      console.line(
+      console.resultLine(
           "wrote",
           "%s: %d → %d layers, %s, was %s",
           out,

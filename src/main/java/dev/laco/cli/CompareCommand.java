@@ -14,14 +14,16 @@ import picocli.CommandLine.Parameters;
 /**
  * Prunes a model to one size by this engine's way and by others', and measures what each leaves.
  */
+@HelpSection.In(HelpSection.MEASURE)
 @Command(
     name = "compare",
     description = "Compare ways to make a model shallower: one size, one text, one table.",
     mixinStandardHelpOptions = true,
+    customSynopsis = "laco compare MODEL [OPTIONS]",
     versionProvider = Version.class,
     footer = {"", "Example:", "  laco compare models/storyteller --target-layers 12"})
 final class CompareCommand implements Callable<Integer> {
-  @Parameters(paramLabel = "MODEL", description = "Folder of a Hugging Face checkpoint.")
+  @Parameters(paramLabel = "MODEL", description = OpenModel.MODEL)
   Path model;
 
   @ArgGroup @Nullable TargetSize size;
@@ -31,10 +33,8 @@ final class CompareCommand implements Callable<Integer> {
       paramLabel = "NAME",
       split = ",",
       description =
-          "Compare these only: laco (the default of prune), paper-replace, paper-rdsc, shortgpt, angular, sleb,"
-              + " sliding-window, last; and laco with less: laco-align, laco-select, laco-fit, laco-map,"
-              + " laco-compensate, laco-merge. Default: laco"
-              + " and all that others do.")
+          "Compare these only, of ${COMPLETION-CANDIDATES}. laco is the default of prune, laco-RULE the same with another"
+              + " rule, laco-merge its search alone. Default: laco and all that others do.")
   List<CompareRun.Strategy> strategies = CompareRun.Strategy.USUAL;
 
   @Option(

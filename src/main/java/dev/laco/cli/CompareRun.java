@@ -303,7 +303,7 @@ final class CompareRun {
       console.document(json(dense, denseWords, rows));
       return;
     }
-    console.line(
+    console.resultLine(
         "dense",
         "perplexity %.2f (%s, %,d tokens), last words %s",
         dense.perplexity(),

@@ -30,6 +30,18 @@ final class Console {
             + String.format(Locale.ROOT, format, arguments));
   }
 
+  /** The same for a line that a command was asked for; {@code --quiet} does not hold it back. */
+  void resultLine(String label, String format, Object... arguments) {
+    if (json) {
+      line(label, format, arguments);
+    } else {
+      result(
+          String.format(Locale.ROOT, "%-12s ", label)
+              + String.format(Locale.ROOT, format, arguments)
+              + System.lineSeparator());
+    }
+  }
+
   /** A line for people. */
   void plain(String text) {
     if (json) {

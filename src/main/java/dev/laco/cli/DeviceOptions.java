@@ -7,6 +7,7 @@ import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
 /** Where and how to compute. */
+@HelpSection.In(HelpSection.DEVICE)
 final class DeviceOptions {
   /** More than any machine has; OpenMP dies of a number that the system refuses. */
   private static final int MAX_THREADS = 1024;

@@ -23,6 +23,7 @@ import picocli.CommandLine.Mixin;
     name = "doctor",
     description = "Say which devices and libraries are found, and where.",
     mixinStandardHelpOptions = true,
+    customSynopsis = "laco doctor [OPTIONS]",
     versionProvider = Version.class,
     footer = {"", "Example:", "  laco doctor"})
 final class DoctorCommand implements Callable<Integer> {

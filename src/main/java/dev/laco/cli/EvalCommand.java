@@ -19,10 +19,12 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /** Measures the perplexity of a model, or how often it knows a last word. */
+@HelpSection.In(HelpSection.MEASURE)
 @Command(
     name = "eval",
     description = "Measure perplexity on a text or on token-id lists, or knowledge of last words.",
     mixinStandardHelpOptions = true,
+    customSynopsis = "laco eval MODEL [OPTIONS]",
     versionProvider = Version.class,
     footer = {
       "",
@@ -30,7 +32,7 @@ import picocli.CommandLine.Parameters;
       "  laco eval models/storyteller --text models/storyteller/evaluation.txt"
     })
 final class EvalCommand implements Callable<Integer> {
-  @Parameters(paramLabel = "MODEL", description = "Folder of a Hugging Face checkpoint.")
+  @Parameters(paramLabel = "MODEL", description = OpenModel.MODEL)
   Path model;
 
   @ArgGroup @Nullable Source source;
@@ -62,6 +64,7 @@ final class EvalCommand implements Callable<Integer> {
   @Mixin OutputOptions output;
 
   /** What to score. */
+  @HelpSection.In(HelpSection.MEASURE)
   static final class Source {
     @Option(
         names = "--text",
@@ -102,7 +105,7 @@ final class EvalCommand implements Callable<Integer> {
   }
 
   private void perplexity(Console console, OpenModel open) throws IOException {
-    try (SideFiles files = new SideFiles(model, null)) {
+    try (SideFiles files = new SideFiles(open.directory(), null)) {
       EvaluationText text = text(open);
       SideFiles.SideFile dumpFile = dump == null ? null : files.add("--dump", dump);
       Backends.Choice choice = device.open();
@@ -178,7 +181,7 @@ final class EvalCommand implements Callable<Integer> {
       long buffers,
       String helps) {
     console.line("device", "%s", deviceText);
-    console.line("model", "%s: %s", model, open.describe());
+    console.line("model", "%s: %s", open.directory(), open.describe());
     MemoryPlan memory =
         MemoryPlan.of(
             backend, open.checkpoint(), device, MemoryPlan.Beside.buffers(buffers), 1, helps);

@@ -12,6 +12,7 @@ import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
 /** On what weights are fitted. */
+@HelpSection.In(HelpSection.FIT)
 final class FitOptions {
   /** A fit has as many unknowns for every output as there are channels: so many tokens for each. */
   private static final int TOKENS_PER_CHANNEL = 96;

@@ -24,16 +24,18 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /** Lets a model continue a prompt, to look at what a pruned one says. */
+@HelpSection.In(HelpSection.GENERATE)
 @Command(
     name = "generate",
     description = "Let a model continue a prompt.",
     mixinStandardHelpOptions = true,
+    customSynopsis = "laco generate MODEL --prompt TEXT [OPTIONS]",
     versionProvider = Version.class,
     footer = {"", "Example:", "  laco generate models/storyteller --prompt \"Once upon a time\""})
 final class GenerateCommand implements Callable<Integer> {
   private static final int MAX_TOKENS = 1 << 26;
 
-  @Parameters(paramLabel = "MODEL", description = "Folder of a Hugging Face checkpoint.")
+  @Parameters(paramLabel = "MODEL", description = OpenModel.MODEL)
   Path model;
 
   @Option(

@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
@@ -18,10 +19,11 @@ import picocli.CommandLine.Parameters;
     name = "inspect",
     description = "Say what a checkpoint is, and whether it is supported or why not.",
     mixinStandardHelpOptions = true,
+    customSynopsis = "laco inspect MODEL [OPTIONS]",
     versionProvider = Version.class,
     footer = {"", "Example:", "  laco inspect models/storyteller"})
 final class InspectCommand implements Callable<Integer> {
-  @Parameters(paramLabel = "MODEL", description = "Folder of a Hugging Face checkpoint.")
+  @Parameters(paramLabel = "MODEL", description = OpenModel.MODEL)
   Path model;
 
   @Mixin OutputOptions output;
@@ -29,7 +31,7 @@ final class InspectCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Console console = output.console();
-    try (Checkpoint checkpoint = Checkpoint.openAny(model)) {
+    try (Checkpoint checkpoint = Checkpoint.openAny(OpenModel.folder(model))) {
       ObjectNode json = describe(checkpoint);
       if (output.json) {
         console.document(json);
@@ -43,6 +45,10 @@ final class InspectCommand implements Callable<Integer> {
                             field.getValue().isNumber()
                                 ? grouped(field.getValue().longValue())
                                 : field.getValue().asText())));
+      }
+      JsonNode whyNot = json.get("reason");
+      if (whyNot != null) {
+        throw new BadInputException(whyNot.textValue());
       }
     }
     return 0;

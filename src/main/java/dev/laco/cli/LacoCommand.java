@@ -1,6 +1,9 @@
 package dev.laco.cli;
 
 import picocli.CommandLine.Command;
+import picocli.CommandLine.HelpCommand;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Spec;
 
 /** {@code laco}: the commands. */
 @Command(
@@ -9,6 +12,7 @@ import picocli.CommandLine.Command;
     mixinStandardHelpOptions = true,
     versionProvider = Version.class,
     synopsisSubcommandLabel = "COMMAND",
+    commandListHeading = "%nCommands:%n",
     subcommands = {
       PruneCommand.class,
       ApplyCommand.class,
@@ -16,7 +20,9 @@ import picocli.CommandLine.Command;
       EvalCommand.class,
       InspectCommand.class,
       GenerateCommand.class,
-      DoctorCommand.class
+      DoctorCommand.class,
+      CompletionCommand.class,
+      HelpCommand.class
     },
     footer = {
       "",
@@ -26,4 +32,12 @@ import picocli.CommandLine.Command;
       "Example:",
       "  laco prune models/storyteller out/storyteller-small"
     })
-final class LacoCommand {}
+final class LacoCommand implements Runnable {
+  @Spec CommandSpec spec;
+
+  /** Without a command: prints what there is. */
+  @Override
+  public void run() {
+    spec.commandLine().usage(spec.commandLine().getOut());
+  }
+}

@@ -5,13 +5,14 @@ import dev.laco.UsageException;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
-import java.math.BigDecimal;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.FileSystemException;
 import java.util.Locale;
+import java.util.function.Function;
 import picocli.CommandLine;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.TypeConversionException;
+import picocli.CommandLine.UnmatchedArgumentException;
 
 /**
  * Entry point: parses the command line, runs a command, turns errors into one line and an exit
@@ -43,8 +44,9 @@ public final class Main {
     commandLine.setCaseInsensitiveEnumValuesAllowed(true);
     commandLine.setAbbreviatedOptionsAllowed(false);
     commandLine.setUsageHelpAutoWidth(false);
-    commandLine.registerConverter(ByteSize.class, Main::byteSize);
-    commandLine.registerConverter(BigDecimal.class, Main::decimal);
+    commandLine.registerConverter(ByteSize.class, text -> converted(ByteSize::parse, text));
+    commandLine.registerConverter(Share.class, text -> converted(Share::parse, text));
+    HelpSection.use(commandLine);
     commandLine.setParameterExceptionHandler(Main::usageError);
     commandLine.setExecutionExceptionHandler(
         (e, command, parsed) ->
@@ -56,24 +58,19 @@ public final class Main {
     }
   }
 
-  private static ByteSize byteSize(String text) {
+  private static <T> T converted(Function<String, T> parse, String text) {
     try {
-      return ByteSize.parse(text);
+      return parse.apply(text);
     } catch (UsageException e) {
       throw new TypeConversionException(e.getMessage());
     }
   }
 
-  private static BigDecimal decimal(String text) {
-    try {
-      return new BigDecimal(text);
-    } catch (NumberFormatException e) {
-      throw new TypeConversionException("'" + text + "' is not a decimal number");
-    }
-  }
-
   private static int usageError(ParameterException e, String[] args) {
-    String message = String.valueOf(e.getMessage());
+    String message =
+        e instanceof UnmatchedArgumentException unmatched
+            ? Suggestion.message(unmatched)
+            : String.valueOf(e.getMessage());
     return usageError(message.replaceFirst("^Error: ", ""), e.getCommandLine());
   }
 

@@ -1,6 +1,7 @@
 package dev.laco.cli;
 
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.HubCache;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
@@ -14,6 +15,10 @@ import org.jspecify.annotations.Nullable;
 
 /** A checkpoint that was opened and checked, with its tokenizer if it has one. */
 final class OpenModel implements AutoCloseable {
+  /** What commands say of MODEL. */
+  static final String MODEL =
+      "Folder of a Hugging Face checkpoint, or the id (ORG/NAME) of one that was downloaded.";
+
   private final Path directory;
   private final Checkpoint checkpoint;
   private final Optional<Tokenizer> tokenizer;
@@ -29,7 +34,8 @@ final class OpenModel implements AutoCloseable {
    *
    * @throws dev.laco.BadInputException if it is broken or not supported
    */
-  static OpenModel open(Path directory) {
+  static OpenModel open(Path model) {
+    Path directory = folder(model);
     Checkpoint checkpoint = Checkpoint.open(directory);
     try {
       return new OpenModel(directory, checkpoint, Tokenizer.load(directory));
@@ -37,6 +43,15 @@ final class OpenModel implements AutoCloseable {
       checkpoint.close();
       throw e;
     }
+  }
+
+  /**
+   * The folder of MODEL, which may be an id of the Hugging Face hub.
+   *
+   * @throws dev.laco.BadInputException if there is no such folder, nor such a model in the cache
+   */
+  static Path folder(Path model) {
+    return HubCache.folder(model, System.getenv());
   }
 
   Path directory() {

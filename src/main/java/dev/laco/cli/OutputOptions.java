@@ -5,6 +5,7 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /** How a command talks. */
+@HelpSection.In(HelpSection.OUTPUT)
 final class OutputOptions {
   @Spec(Spec.Target.MIXEE)
   CommandSpec spec;
@@ -12,7 +13,9 @@ final class OutputOptions {
   @Option(names = "--json", description = "Print one JSON document on stdout.")
   boolean json;
 
-  @Option(names = "--quiet", description = "Print results, warnings and errors only.")
+  @Option(
+      names = {"-q", "--quiet"},
+      description = "Print results, warnings and errors only.")
   boolean quiet;
 
   Console console() {

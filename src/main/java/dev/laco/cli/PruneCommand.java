@@ -17,10 +17,15 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /** Prunes a checkpoint: search, measure, write. */
+@HelpSection.In(HelpSection.OUTPUT)
 @Command(
     name = "prune",
-    description = "Make a checkpoint shallower by folding rear layers into earlier ones.",
+    description = "Make a checkpoint shallower: take layers out, refit those that stay.",
     mixinStandardHelpOptions = true,
+    customSynopsis = {
+      "laco prune MODEL OUT [OPTIONS]",
+      "       laco prune MODEL --dry-run [OPTIONS]"
+    },
     versionProvider = Version.class,
     footer = {
       "",
@@ -28,10 +33,7 @@ import picocli.CommandLine.Parameters;
       "  laco prune models/storyteller out/storyteller-small --target-layers 12"
     })
 final class PruneCommand implements Callable<Integer> {
-  @Parameters(
-      index = "0",
-      paramLabel = "MODEL",
-      description = "Folder of a Hugging Face checkpoint.")
+  @Parameters(index = "0", paramLabel = "MODEL", description = OpenModel.MODEL)
   Path model;
 
   @Parameters(
@@ -79,7 +81,7 @@ final class PruneCommand implements Callable<Integer> {
     long start = System.nanoTime();
     Path reportPath = reportFile != null || out == null ? reportFile : defaultReport(out);
     try (OpenModel open = OpenModel.open(model);
-        SideFiles files = new SideFiles(model, out);
+        SideFiles files = new SideFiles(open.directory(), out);
         MemoryArena newTensors = new MemoryArena()) {
       if (out != null) {
         PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite);
@@ -136,7 +138,7 @@ final class PruneCommand implements Callable<Integer> {
           new WrittenBytes(progress, applier.tensorBytes()),
           () -> json[0] = writeSideFiles(outcome, PruneRun.seconds(start), plan, report));
     }
-    console.line(
+    console.resultLine(
         "wrote",
         "%s: %s, was %s",
         out,
@@ -163,10 +165,10 @@ final class PruneCommand implements Callable<Integer> {
   private void sayWhere(Console console, @Nullable Path reportPath) {
     Path plan = planFile == null && out != null ? out.resolve(PlanApplier.PLAN) : planFile;
     if (plan != null) {
-      console.line("plan", "%s", plan);
+      console.resultLine("plan", "%s", plan);
     }
     if (reportPath != null) {
-      console.line("report", "%s", reportPath);
+      console.resultLine("report", "%s", reportPath);
     }
   }
 

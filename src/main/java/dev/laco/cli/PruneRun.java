@@ -131,7 +131,7 @@ final class PruneRun {
       long parametersIn = model.checkpoint().parameterCount();
       long parametersOut =
           parametersIn - (depth - result.plan().depth()) * parametersPerLayer(model);
-      console.line(
+      console.resultLine(
           "result",
           "%d → %d layers, %,d → %,d parameters, similarity %.4f",
           depth,
@@ -139,7 +139,7 @@ final class PruneRun {
           parametersIn,
           parametersOut,
           result.finalSimilarity());
-      console.line("layers", "%s", KeptLayers.of(result.plan()).describe());
+      console.resultLine("layers", "%s", KeptLayers.of(result.plan()).describe());
       if (result.plan().isIdentity()) {
         console.plain("             no merge was accepted: the model is unchanged");
       }
@@ -193,7 +193,9 @@ final class PruneRun {
     if (search.fit() == null) {
       if (command.fit.text != null || command.fit.tokens != null) {
         throw new UsageException(
-            "--fit-text and --fit-tokens go with --rule compensate, map, fit, select, align, repair, refine or auto");
+            "--fit-text and --fit-tokens go with a --rule that fits: "
+                + String.join(", ", Rules.fitting())
+                + " or auto");
       }
       return null;
     }
@@ -365,11 +367,11 @@ final class PruneRun {
   private void sayQuality(PruneReport.Quality quality) {
     switch (quality) {
       case PruneReport.NotMeasured not ->
-          console.line("perplexity", "not measured: %s", not.reason());
+          console.resultLine("perplexity", "not measured: %s", not.reason());
       case PruneReport.Measured measured -> {
         double dense = measured.dense().perplexity();
         double pruned = measured.pruned().perplexity();
-        console.line(
+        console.resultLine(
             "perplexity",
             "%.2f → %.2f (%s, %,d tokens)",
             dense,

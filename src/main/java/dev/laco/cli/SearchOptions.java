@@ -26,6 +26,7 @@ import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Option;
 
 /** What is searched for, and how. */
+@HelpSection.In(HelpSection.SEARCH)
 final class SearchOptions {
   /** What a search for a size makes as good as it can unless told otherwise. */
   static final Objective DEFAULT_OBJECTIVE = Objective.NLL;
@@ -49,9 +50,10 @@ final class SearchOptions {
 
   @Option(
       names = "--search-budget",
-      paramLabel = "60s|40sweeps",
+      paramLabel = "2m|40sweeps",
       description =
-          "End a search for a size after so many seconds, or passes over the model, with the best found. Default: none.")
+          "End a search for a size after that time (90s, 2m, 1h30m), or so many passes over the model, with the best"
+              + " found. Default: none.")
   @Nullable String budget;
 
   @Option(
@@ -96,15 +98,18 @@ final class SearchOptions {
           "Exclusive end of the layers that are merged: the loop's first base is H - C. Default: the depth.")
   @Nullable Integer highest;
 
+  @HelpSection.In(HelpSection.RULE)
   @Option(
       names = "--rule",
       paramLabel = "RULE",
+      completionCandidates = Rules.class,
       description =
-          "How layers are merged: replace (the published code), rdsc (Eq. 1), rdsc:LAMBDA, mean, drop; by weights fitted to"
-              + " what was removed: compensate, map, fit, select, align, repair, refine; or auto, drop or replace, whichever is better for each span, then refine."
-              + " Default: auto; of the paper's loop replace.")
+          "How layers are merged, or removed and what is left fitted to the original. Default: auto; of the paper's"
+              + " loop replace. The rules, and what they cost after the search: each + is dearer, refine takes about twice as"
+              + " long as repair.")
   @Nullable String rule;
 
+  @HelpSection.In(HelpSection.RULE)
   @Option(
       names = "--norms",
       paramLabel = "base|merge",
@@ -113,6 +118,7 @@ final class SearchOptions {
   @Nullable NormsPolicy norms;
 
   /** When the search is done: at a threshold, or at a size. */
+  @HelpSection.In(HelpSection.SIZE)
   static final class Goal extends TargetSize {
     @Option(
         names = "--threshold",
@@ -221,7 +227,7 @@ final class SearchOptions {
     }
     FitRule fit = rule == null ? null : FitRule.named(rule);
     MergeRule mergeRule =
-        rule == null ? MergeRule.REPLACE : fit != null ? MergeRule.DROP : MergeRule.parse(rule);
+        rule == null ? MergeRule.REPLACE : fit != null ? MergeRule.DROP : Rules.merging(rule);
     int high = highest(depth);
     CollapseSettings settings =
         new CollapseSettings(
@@ -321,7 +327,7 @@ final class SearchOptions {
     if (name.equals(MergeRule.AUTO)) {
       return MergeRule.auto();
     }
-    return List.of(fit != null ? MergeRule.DROP : MergeRule.parse(name));
+    return List.of(fit != null ? MergeRule.DROP : Rules.merging(name));
   }
 
   private SearchBudget bound() {

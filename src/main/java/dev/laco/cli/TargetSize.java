@@ -12,8 +12,9 @@ import picocli.CommandLine.Option;
 /**
  * The size that a model is pruned to: one of these, a quarter of the layers where none is given.
  */
+@HelpSection.In(HelpSection.SIZE)
 class TargetSize {
-  private static final BigDecimal DEFAULT_RATIO = new BigDecimal("0.25");
+  private static final Share DEFAULT_RATIO = Share.parse("25%");
 
   @Option(names = "--target-layers", paramLabel = "N", description = "Leave N layers.")
   @Nullable Integer layers;
@@ -21,8 +22,9 @@ class TargetSize {
   @Option(
       names = "--target-ratio",
       paramLabel = "R",
-      description = "Remove this share of the layers: N = ceil(n (1 - R)). Default: 0.25.")
-  @Nullable BigDecimal ratio;
+      description =
+          "Remove this share of the n layers, 0.25 or 25%%: N = ceil(n (1 - R)). Default: 25%%.")
+  @Nullable Share ratio;
 
   @Option(
       names = "--target-bytes",
@@ -48,8 +50,8 @@ class TargetSize {
     return bytes != null ? depthOf(bytes, model) : depthOf(ratio, depth);
   }
 
-  private static int depthOf(@Nullable BigDecimal given, int depth) {
-    BigDecimal ratio = given != null ? given : DEFAULT_RATIO;
+  private static int depthOf(@Nullable Share given, int depth) {
+    BigDecimal ratio = (given != null ? given : DEFAULT_RATIO).value();
     if (ratio.signum() < 0 || ratio.compareTo(BigDecimal.ONE) >= 0) {
       throw new UsageException("--target-ratio " + ratio + ": expected at least 0 and below 1");
     }

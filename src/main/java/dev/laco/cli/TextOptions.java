@@ -8,6 +8,7 @@ import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Option;
 
 /** What similarity is measured on, and what perplexity. */
+@HelpSection.In(HelpSection.MEASURE)
 final class TextOptions {
   @Option(
       names = "--calibration",
@@ -19,6 +20,7 @@ final class TextOptions {
   @ArgGroup @Nullable EvaluationSource evaluation;
 
   /** What perplexity is measured on. */
+  @HelpSection.In(HelpSection.MEASURE)
   static final class EvaluationSource {
     @Option(
         names = "--eval-text",

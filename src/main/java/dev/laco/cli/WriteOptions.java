@@ -3,6 +3,7 @@ package dev.laco.cli;
 import picocli.CommandLine.Option;
 
 /** How a checkpoint is written. */
+@HelpSection.In(HelpSection.OUTPUT)
 final class WriteOptions {
   @Option(
       names = "--max-shard-size",

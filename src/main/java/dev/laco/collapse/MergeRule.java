@@ -7,29 +7,43 @@ import java.util.List;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.function.IntFunction;
+import java.util.stream.Collectors;
 
 /**
  * How a merged layer is made from its base and {@code m} followers: a coefficient for each of them.
  * The rules are linear, so that merging merged layers composes (docs/method.md).
  *
  * @param optionValue the value of {@code --rule}
+ * @param summary what it does, in a few words for people
  * @param defaultNorms what this rule does with norms unless the user says otherwise
  * @param weights coefficients of the base and of each follower, {@code m + 1} of them, by {@code m}
  */
 public record MergeRule(
-    String optionValue, NormsPolicy defaultNorms, IntFunction<double[]> weights) {
+    String optionValue, String summary, NormsPolicy defaultNorms, IntFunction<double[]> weights) {
 
   /** What the paper's published code does: the last follower's matrices in place of the base's. */
   public static final MergeRule REPLACE =
-      new MergeRule("replace", NormsPolicy.BASE, followers -> one(followers, followers));
+      new MergeRule(
+          "replace",
+          "the last follower in place of the base (the published code)",
+          NormsPolicy.BASE,
+          followers -> one(followers, followers));
 
   /** The base alone: the followers are removed. */
   public static final MergeRule DROP =
-      new MergeRule("drop", NormsPolicy.BASE, followers -> one(followers, 0));
+      new MergeRule(
+          "drop",
+          "the base alone: the followers are removed",
+          NormsPolicy.BASE,
+          followers -> one(followers, 0));
 
   /** The mean of the base and all followers. */
   public static final MergeRule MEAN =
-      new MergeRule("mean", NormsPolicy.MERGE, followers -> all(followers, 1.0 / (followers + 1)));
+      new MergeRule(
+          "mean",
+          "the mean of the base and its followers",
+          NormsPolicy.MERGE,
+          followers -> all(followers, 1.0 / (followers + 1)));
 
   /** The value of {@code --rule} that leaves the choice to the search. */
   public static final String AUTO = "auto";
@@ -46,6 +60,7 @@ public record MergeRule(
   public static MergeRule rdsc(double lambda) {
     return new MergeRule(
         lambda == 1 ? RDSC : RDSC + ":" + lambda,
+        "Eq. 1 of the paper; rdsc:LAMBDA scales the differences",
         NormsPolicy.MERGE,
         followers -> {
           double[] weights = all(followers, lambda);
@@ -74,19 +89,21 @@ public record MergeRule(
     return List.of(DROP, REPLACE);
   }
 
+  /** Every rule; {@code rdsc} with the paper's factor. */
+  public static List<MergeRule> all() {
+    return List.of(REPLACE, rdsc(1), MEAN, DROP);
+  }
+
   /**
    * Reads a value of {@code --rule}, all but {@link #AUTO}.
    *
    * @throws UsageException if it is none
    */
   public static MergeRule parse(String text) {
-    return switch (text) {
-      case "replace" -> REPLACE;
-      case "drop" -> DROP;
-      case "mean" -> MEAN;
-      case RDSC -> rdsc(1);
-      default -> rdsc(lambda(text));
-    };
+    return all().stream()
+        .filter(rule -> rule.optionValue().equals(text))
+        .findFirst()
+        .orElseGet(() -> rdsc(lambda(text)));
   }
 
   private static double lambda(String text) {
@@ -103,7 +120,9 @@ public record MergeRule(
     throw new UsageException(
         "--rule "
             + text
-            + ": expected rdsc, rdsc:LAMBDA (-10 to 10), replace, mean, drop, compensate, map, fit, select, align, repair or, with a target, auto");
+            + ": expected "
+            + all().stream().map(MergeRule::optionValue).collect(Collectors.joining(", "))
+            + " or rdsc:LAMBDA (-10 to 10)");
   }
 
   /** Coefficients of the base and of each of so many followers. */

@@ -4,6 +4,7 @@ import dev.laco.UsageException;
 import java.util.function.BooleanSupplier;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 
 /**
  * How long a search for a size may go on. With seconds its result depends on the machine; with
@@ -17,7 +18,9 @@ public record SearchBudget(double seconds, int sweeps) {
   public static final SearchBudget UNLIMITED =
       new SearchBudget(Double.POSITIVE_INFINITY, Integer.MAX_VALUE);
 
-  private static final Pattern FORM = Pattern.compile("([0-9]{1,6})(s|sweeps)");
+  private static final Pattern SWEEPS = Pattern.compile("([0-9]{1,6})sweeps");
+  private static final Pattern TIME =
+      Pattern.compile("(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?");
 
   /**
    * Reads a value of {@code --search-budget}.
@@ -25,17 +28,26 @@ public record SearchBudget(double seconds, int sweeps) {
    * @throws UsageException if it is none
    */
   public static SearchBudget parse(String text) {
-    Matcher form = FORM.matcher(text);
-    if (!form.matches() || Integer.parseInt(form.group(1)) < 1) {
-      throw new UsageException(
-          "--search-budget "
-              + text
-              + ": expected seconds, like 60s, or passes over the model, like 40sweeps");
+    Matcher sweeps = SWEEPS.matcher(text);
+    Matcher time = TIME.matcher(text);
+    if (sweeps.matches() && number(sweeps.group(1)) > 0) {
+      return new SearchBudget(Double.POSITIVE_INFINITY, number(sweeps.group(1)));
     }
-    int number = Integer.parseInt(form.group(1));
-    return form.group(2).equals("s")
-        ? new SearchBudget(number, Integer.MAX_VALUE)
-        : new SearchBudget(Double.POSITIVE_INFINITY, number);
+    if (time.matches()) {
+      double seconds =
+          3600.0 * number(time.group(1)) + 60.0 * number(time.group(2)) + number(time.group(3));
+      if (seconds > 0) {
+        return new SearchBudget(seconds, Integer.MAX_VALUE);
+      }
+    }
+    throw new UsageException(
+        "--search-budget "
+            + text
+            + ": expected a time, like 90s, 2m or 1h30m, or passes over the model, like 40sweeps");
+  }
+
+  private static int number(@Nullable String digits) {
+    return digits == null ? 0 : Integer.parseInt(digits);
   }
 
   /** Starts the clock; the answer turns true when the budget is spent. */

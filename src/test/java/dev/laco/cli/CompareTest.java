@@ -81,8 +81,9 @@ class CompareTest {
   void theTableHasALineForEachStrategyThatWasNamed() {
     Laco.Run run = compare("--strategies", "last,shortgpt", "--quiet").succeeded();
     List<String> lines = run.out().lines().toList();
-    assertEquals(3, lines.size(), run.out());
-    assertTrue(lines.getFirst().matches("strategy +similarity +kl +perplexity .*"));
+    assertEquals(4, lines.size(), run.out());
+    assertTrue(lines.getFirst().startsWith("dense  "), run.out());
+    assertTrue(lines.get(1).matches("strategy +similarity +kl +perplexity .*"));
     assertTrue(
         lines.stream().anyMatch(line -> line.matches("last .* x\\d\\.\\d+ .* 0-4 7")), run.out());
     assertEquals("", run.err());
@@ -92,7 +93,7 @@ class CompareTest {
   void whatCannotReachTheSizeIsSaidAndLeftOut() {
     Laco.Run run =
         compare("--target-layers", 1, "--strategies", "last,sliding-window", "--quiet").succeeded();
-    assertEquals(2, run.out().lines().count());
+    assertEquals(3, run.out().lines().count());
     assertTrue(run.err().contains("warning: sliding-window: "), run.err());
   }
 

@@ -295,6 +295,12 @@ final class SpanSearchTest {
     assertTrue(e.getMessage().startsWith("--search-budget " + text + ": expected"));
   }
 
+  @ParameterizedTest
+  @CsvSource({"60s, 60", "2m, 120", "1h, 3600", "1h30m, 5400", "1h5s, 3605", "0m1s, 1"})
+  void aTimeHasHoursMinutesAndSeconds(String text, double seconds) {
+    assertEquals(new SearchBudget(seconds, Integer.MAX_VALUE), SearchBudget.parse(text));
+  }
+
   @Test
   void theClockOfABudgetInSecondsRuns() {
     assertTrue(new SearchBudget(0, Integer.MAX_VALUE).start(new Arbitrary()).getAsBoolean());

@@ -1,0 +1,79 @@
+package dev.laco.checkpoint;
+
+import dev.laco.BadInputException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The folder in which Hugging Face's tools keep what they download: {@code
+ * models--ORG--NAME/snapshots/REVISION} is a checkpoint, and {@code refs/main} holds the revision
+ * that was current. Nothing is ever downloaded here.
+ */
+public final class HubCache {
+  private static final Pattern ID =
+      Pattern.compile("([A-Za-z0-9][\\w.-]{0,95})/([A-Za-z0-9][\\w.-]{0,95})");
+  private static final Pattern REVISION = Pattern.compile("[0-9A-Za-z]{1,64}");
+
+  private static final int MAX_REFERENCE_BYTES = 256;
+
+  private HubCache() {}
+
+  /**
+   * The folder of a checkpoint: what was given, or where that is no path but the id of a model of
+   * the hub, as {@code HuggingFaceTB/SmolLM2-135M}, its snapshot in the cache.
+   *
+   * @param environment says where the cache is, as it does for Hugging Face's tools
+   * @throws BadInputException if there is no such folder and no such model in the cache; the
+   *     message has the line that downloads it
+   */
+  public static Path folder(Path model, Map<String, String> environment) {
+    Matcher id = ID.matcher(model.toString());
+    if (Files.exists(model) || !id.matches()) {
+      return model;
+    }
+    Path cache = location(environment);
+    Path snapshot = snapshot(cache.resolve("models--%s--%s".formatted(id.group(1), id.group(2))));
+    if (snapshot == null) {
+      throw new BadInputException(
+          "%s: is no folder, and no model of this name is in %s; if it is one of the Hugging Face hub, this downloads it: hf download %s"
+              .formatted(model, cache, model));
+    }
+    return snapshot;
+  }
+
+  private static Path location(Map<String, String> environment) {
+    String cache = environment.get("HF_HUB_CACHE");
+    if (cache != null) {
+      return Path.of(cache);
+    }
+    String home = environment.get("HF_HOME");
+    if (home != null) {
+      return Path.of(home, "hub");
+    }
+    String caches = environment.get("XDG_CACHE_HOME");
+    return (caches != null
+            ? Path.of(caches)
+            : Path.of(environment.getOrDefault("HOME", "/"), ".cache"))
+        .resolve("huggingface")
+        .resolve("hub");
+  }
+
+  private static @Nullable Path snapshot(Path repository) {
+    Path reference = repository.resolve("refs").resolve("main");
+    try {
+      if (!Files.isRegularFile(reference) || Files.size(reference) > MAX_REFERENCE_BYTES) {
+        return null;
+      }
+      String revision = Files.readString(reference).strip();
+      Path snapshot = repository.resolve("snapshots").resolve(revision);
+      return REVISION.matcher(revision).matches() && Files.isDirectory(snapshot) ? snapshot : null;
+    } catch (IOException e) {
+      return null;
+    }
+  }
+}
