@@ -24,6 +24,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Consumer;
 import java.util.function.LongConsumer;
 
 /**
@@ -44,17 +45,23 @@ public final class PlanApplier {
   private final List<OutputTensor> tensors;
   private final byte[] config;
   private final ShardedWriter weights;
+  private final Consumer<String> warnings;
 
   /**
    * Prepares the files; writes nothing yet.
    *
    * @param newTensors those of the plan, wherever they lie; must outlive this
    * @param maxShardSize most bytes of a weight file
+   * @param warnings told of what the user should know and does not end the work, a line each
    * @throws BadInputException if the plan is for another model, the config holds a key that cannot
    *     be re-indexed, or a new tensor is not one of the pruned model
    */
   public PlanApplier(
-      Checkpoint model, CollapsePlan plan, PlanTensors newTensors, long maxShardSize) {
+      Checkpoint model,
+      CollapsePlan plan,
+      PlanTensors newTensors,
+      long maxShardSize,
+      Consumer<String> warnings) {
     CollapsePlan.Source source = source(model);
     if (!plan.source().equals(source)) {
       throw new BadInputException(
@@ -64,6 +71,7 @@ public final class PlanApplier {
     this.model = model;
     this.plan = plan.withTensors(newTensors.named(PlanTensors.FILE));
     this.newTensors = newTensors;
+    this.warnings = warnings;
     this.companions = CompanionFiles.of(model);
     this.tensors = newTensors.replaceIn(tensors(model, plan));
     // An index keeps loaders that would take all files from the one beside the plan.
@@ -123,7 +131,7 @@ public final class PlanApplier {
   public void write(Path out, boolean overwrite, LongConsumer progress, Runnable beforeCommit) {
     Path target = Target.resolve(model, out, overwrite);
     long needed = neededBytes();
-    try (StagedDirectory staged = StagedDirectory.create(target, overwrite)) {
+    try (StagedDirectory staged = StagedDirectory.create(target, overwrite, warnings)) {
       requireSpace(out, staged.path(), needed);
       try {
         fill(staged.path(), progress);

@@ -13,6 +13,7 @@ import java.util.Deque;
 import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.CountDownLatch;
+import java.util.function.Consumer;
 
 /**
  * A folder that comes into being in one step. It is filled under a name of its own beside the
@@ -57,24 +58,26 @@ final class StagedDirectory implements AutoCloseable {
    *
    * @param target where it will be; see {@link Target#resolve}
    * @param overwrite whether a folder that is there may be replaced
+   * @param warnings told of what dead runs seem to have left and is not removed
    * @throws ResourceException if the parent cannot be written
    */
-  static StagedDirectory create(Path target, boolean overwrite) {
-    return create(target, overwrite, DirectoryExchange::exchange);
+  static StagedDirectory create(Path target, boolean overwrite, Consumer<String> warnings) {
+    return create(target, overwrite, warnings, DirectoryExchange::exchange);
   }
 
   /** As above, on a system that exchanges two names as given. */
-  static StagedDirectory create(Path target, boolean overwrite, Exchange exchange) {
+  static StagedDirectory create(
+      Path target, boolean overwrite, Consumer<String> warnings, Exchange exchange) {
     List<Path> created = new ArrayList<>();
     try {
       Path parent = parent(target);
       createFolders(parent, created);
-      StagingLock.removeStale(parent);
       StagingLock lock = StagingLock.create(target);
       StagedDirectory staged =
           new StagedDirectory(target, overwrite, exchange, lock, List.copyOf(created));
       Runtime.getRuntime().addShutdownHook(staged.onShutdown);
       try {
+        StaleLocks.removeBeside(lock, warnings);
         Files.createDirectory(staged.path());
       } catch (IOException e) {
         staged.discard();

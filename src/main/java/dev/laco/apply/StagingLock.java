@@ -5,32 +5,31 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
-import java.nio.file.DirectoryNotEmptyException;
-import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
-import java.nio.file.NoSuchFileException;
+import java.nio.file.OpenOption;
 import java.nio.file.Path;
-import java.nio.file.SimpleFileVisitor;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
-import java.nio.file.attribute.BasicFileAttributes;
 import java.util.HexFormat;
-import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ThreadLocalRandom;
-import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
  * The lock file of a {@link StagedDirectory}: {@code .laco-<id>.lock}, holding the target's name.
- * The system releases the lock when the process ends, however it ends.
+ * The system releases the lock when the process ends, however it ends; {@link StaleLocks} cleans up
+ * then.
  */
 final class StagingLock {
   private static final String PREFIX = ".laco-";
   private static final String SUFFIX = ".lock";
-  private static final int DELETE_ATTEMPTS = 200;
+
+  /** No file system has longer names. */
+  private static final int MOST_BYTES = 1024;
+
+  private static final int ATTEMPTS = 100;
 
   /**
    * Locks of this process. To open and close a locked file a second time would release its lock
@@ -48,7 +47,7 @@ final class StagingLock {
 
   /** Locks a new file beside the target. */
   static StagingLock create(Path target) throws IOException {
-    while (true) {
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
       String id = HexFormat.of().toHexDigits(ThreadLocalRandom.current().nextLong());
       Path file = target.resolveSibling(PREFIX + id + SUFFIX);
       StagingLock lock = tryTake(file, StandardOpenOption.CREATE_NEW);
@@ -64,54 +63,54 @@ final class StagingLock {
         }
       }
     }
+    throw new IOException("a file that is made there cannot be locked");
   }
 
-  private static @Nullable StagingLock tryTake(Path file, StandardOpenOption creation)
-      throws IOException {
+  /**
+   * Locks a file that is there, not what a symbolic link leads to.
+   *
+   * @return null if a process holds it
+   */
+  static @Nullable StagingLock tryTake(Path file) throws IOException {
+    return tryTake(file, LinkOption.NOFOLLOW_LINKS);
+  }
+
+  private static @Nullable StagingLock tryTake(Path file, OpenOption how) throws IOException {
     if (!HELD.add(file)) {
       return null;
     }
     FileChannel channel;
     try {
-      channel = FileChannel.open(file, creation, StandardOpenOption.READ, StandardOpenOption.WRITE);
+      // Open for reading and writing, a pipe in the place of the file does not block.
+      channel = FileChannel.open(file, how, StandardOpenOption.READ, StandardOpenOption.WRITE);
     } catch (IOException e) {
       HELD.remove(file);
-      if (e instanceof NoSuchFileException) {
-        return null;
-      }
       throw e;
     }
-    // Whoever held it before may have deleted it by now; a lock on a file without a name is none.
-    if (channel.tryLock() == null || !Files.exists(file)) {
-      channel.close();
-      HELD.remove(file);
-      return null;
-    }
-    return new StagingLock(file, channel);
-  }
-
-  /** Removes what dead runs left in a folder; puts back a target that one had moved away. */
-  static void removeStale(Path parent) throws IOException {
-    List<Path> files;
-    try (Stream<Path> all = Files.list(parent)) {
-      files = all.filter(StagingLock::isLockFile).toList();
-    }
-    for (Path file : files) {
-      StagingLock lock = tryTake(file, StandardOpenOption.WRITE);
-      if (lock != null) {
-        ByteBuffer name = ByteBuffer.allocate((int) Math.min(lock.channel.size(), 4096));
-        lock.channel.read(name);
-        if (name.position() > 0) {
-          lock.restore(parent.resolve(UTF_8.decode(name.flip()).toString()));
-        }
-        lock.removeAll();
+    StagingLock lock = new StagingLock(file, channel);
+    try {
+      // Whoever held it before may have deleted it by now; a lock on a file without a name is none.
+      if (channel.tryLock() != null && Files.exists(file, LinkOption.NOFOLLOW_LINKS)) {
+        return lock;
       }
+      lock.release();
+      return null;
+    } catch (IOException | RuntimeException e) {
+      lock.release();
+      throw e;
     }
   }
 
-  private static boolean isLockFile(Path file) {
-    String name = file.getFileName().toString();
-    return name.startsWith(PREFIX) && name.endsWith(SUFFIX);
+  /** The lock file. */
+  Path file() {
+    return file;
+  }
+
+  /** What the file holds, at most so much as a name can have and one byte more. */
+  ByteBuffer contents() throws IOException {
+    ByteBuffer contents = ByteBuffer.allocate(MOST_BYTES + 1);
+    while (contents.hasRemaining() && channel.read(contents, contents.position()) >= 0) {}
+    return contents.flip();
   }
 
   /** The folder that is being filled. */
@@ -131,48 +130,23 @@ final class StagingLock {
 
   /** Puts the old target back if no new one took its place. */
   void restore(Path target) throws IOException {
-    if (Files.exists(oldFolder()) && !Files.exists(target)) {
+    if (Files.exists(oldFolder(), LinkOption.NOFOLLOW_LINKS)
+        && !Files.exists(target, LinkOption.NOFOLLOW_LINKS)) {
       Files.move(oldFolder(), target, StandardCopyOption.ATOMIC_MOVE);
     }
   }
 
   /** Deletes both folders and then the lock. */
   void removeAll() throws IOException {
-    deleteTree(newFolder());
-    deleteTree(oldFolder());
+    Deletion.tree(newFolder());
+    Deletion.tree(oldFolder());
     Files.deleteIfExists(file);
+    release();
+  }
+
+  /** Lets go of the file. */
+  void release() throws IOException {
     channel.close();
     HELD.remove(file);
-  }
-
-  /** Symbolic links are removed, not followed. A thread that still writes there is outrun. */
-  private static void deleteTree(Path root) throws IOException {
-    for (int attempt = 1; Files.exists(root, LinkOption.NOFOLLOW_LINKS); attempt++) {
-      try {
-        Files.walkFileTree(root, new Deletion());
-      } catch (DirectoryNotEmptyException e) {
-        if (attempt == DELETE_ATTEMPTS) {
-          throw e;
-        }
-      }
-    }
-  }
-
-  private static final class Deletion extends SimpleFileVisitor<Path> {
-    @Override
-    public FileVisitResult visitFile(Path file, BasicFileAttributes attributes) throws IOException {
-      Files.delete(file);
-      return FileVisitResult.CONTINUE;
-    }
-
-    @Override
-    public FileVisitResult postVisitDirectory(Path folder, @Nullable IOException failure)
-        throws IOException {
-      if (failure != null) {
-        throw failure;
-      }
-      Files.delete(folder);
-      return FileVisitResult.CONTINUE;
-    }
   }
 }

@@ -49,7 +49,8 @@ final class ApplyCommand implements Callable<Integer> {
         PlanTensors tensors = PlanTensors.beside(plan, parsed)) {
       PlanApplier.checkTarget(checkpoint, out, write.overwrite);
       PlanApplier applier =
-          new PlanApplier(checkpoint, parsed, tensors, write.maxShardSize.bytes());
+          new PlanApplier(
+              checkpoint, parsed, tensors, write.maxShardSize.bytes(), console::warning);
       try (ProgressLine progress = console.progress("write")) {
         applier.write(out, write.overwrite, new WrittenBytes(progress, applier.tensorBytes()));
       }

@@ -129,7 +129,11 @@ final class PruneCommand implements Callable<Integer> {
     long start = System.nanoTime();
     PlanApplier applier =
         new PlanApplier(
-            open.checkpoint(), outcome.plan(), outcome.newTensors(), write.maxShardSize.bytes());
+            open.checkpoint(),
+            outcome.plan(),
+            outcome.newTensors(),
+            write.maxShardSize.bytes(),
+            console::warning);
     ObjectNode[] json = new ObjectNode[1];
     try (ProgressLine progress = console.progress("write")) {
       applier.write(

@@ -165,7 +165,7 @@ class InterruptedWriteTest {
               .fold(3, 2, MergeRule.parse(rule), NormsPolicy.MERGE);
       HostTensor norm = model.tensor("model.norm.weight");
       PlanTensors tensors = new PlanTensors(NewWeights.NONE.with(norm));
-      new PlanApplier(model, plan, tensors, Long.MAX_VALUE)
+      new PlanApplier(model, plan, tensors, Long.MAX_VALUE, warning -> {})
           .write(out, overwrite, progress, () -> {});
     }
   }

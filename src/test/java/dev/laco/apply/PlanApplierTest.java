@@ -80,7 +80,8 @@ class PlanApplierTest {
   }
 
   private static PlanApplier applier(Checkpoint model, CollapsePlan plan, long maxShardSize) {
-    return new PlanApplier(model, plan, new PlanTensors(NewWeights.NONE), maxShardSize);
+    return new PlanApplier(
+        model, plan, new PlanTensors(NewWeights.NONE), maxShardSize, warning -> {});
   }
 
   private static void assertMixed(

@@ -62,7 +62,7 @@ class PlanTensorsTest {
   }
 
   private static void prune(Checkpoint model, NewWeights weights, long maxShardSize, Path out) {
-    new PlanApplier(model, plan(model), new PlanTensors(weights), maxShardSize)
+    new PlanApplier(model, plan(model), new PlanTensors(weights), maxShardSize, warning -> {})
         .write(out, false, bytes -> {}, () -> {});
   }
 
@@ -258,7 +258,7 @@ class PlanTensorsTest {
       BadInputException e =
           assertThrows(
               BadInputException.class,
-              () -> new PlanApplier(model, plan(model), tensors, Long.MAX_VALUE));
+              () -> new PlanApplier(model, plan(model), tensors, Long.MAX_VALUE, warning -> {}));
       assertEquals("new tensors: tensor 'odd' is none of the pruned model's", e.getMessage());
     }
   }

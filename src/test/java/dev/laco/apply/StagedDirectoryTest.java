@@ -27,7 +27,7 @@ class StagedDirectoryTest {
 
   @Test
   void nothingHasTheNameUntilTheCommit() throws IOException {
-    try (StagedDirectory staged = StagedDirectory.create(target, false)) {
+    try (StagedDirectory staged = StagedDirectory.create(target, false, warning -> {})) {
       Files.writeString(staged.path().resolve("file"), "new");
       assertFalse(Files.exists(target));
       staged.commit();
@@ -37,7 +37,8 @@ class StagedDirectoryTest {
 
   @Test
   void whatIsNotCommittedIsRemovedWithTheParentsMadeForIt() throws IOException {
-    try (StagedDirectory staged = StagedDirectory.create(folder.resolve("a/b/c"), false)) {
+    try (StagedDirectory staged =
+        StagedDirectory.create(folder.resolve("a/b/c"), false, warning -> {})) {
       Files.createDirectories(staged.path().resolve("deep/er"));
       Files.createSymbolicLink(staged.path().resolve("link"), Path.of("/etc"));
     }
@@ -62,7 +63,8 @@ class StagedDirectoryTest {
   @Test
   void whereNamesCannotBeExchangedTwoStepsReplaceTheOldFolder() throws IOException {
     putOldTarget();
-    try (StagedDirectory staged = StagedDirectory.create(target, true, (a, b) -> false)) {
+    try (StagedDirectory staged =
+        StagedDirectory.create(target, true, warning -> {}, (a, b) -> false)) {
       Files.writeString(staged.path().resolve("file"), "new");
       staged.commit();
     }
@@ -76,6 +78,7 @@ class StagedDirectoryTest {
         StagedDirectory.create(
             target,
             true,
+            warning -> {},
             (ours, theirs) -> {
               Files.delete(ours);
               return false;
@@ -88,7 +91,7 @@ class StagedDirectoryTest {
 
   @Test
   void aTargetThatCameToHoldFilesIsNotReplacedUnasked() throws IOException {
-    try (StagedDirectory staged = StagedDirectory.create(target, false)) {
+    try (StagedDirectory staged = StagedDirectory.create(target, false, warning -> {})) {
       Files.writeString(staged.path().resolve("file"), "new");
       putOldTarget();
       assertThrows(UsageException.class, staged::commit);
@@ -101,7 +104,8 @@ class StagedDirectoryTest {
     Files.writeString(target, "x");
     var e =
         assertThrows(
-            ResourceException.class, () -> StagedDirectory.create(target.resolve("below"), false));
+            ResourceException.class,
+            () -> StagedDirectory.create(target.resolve("below"), false, warning -> {}));
     assertTrue(e.getMessage().startsWith(target.resolve("below").toString()), e.getMessage());
     assertEquals(List.of("target"), names());
   }

@@ -63,7 +63,8 @@ class PlanFilesTest {
     for (String suffix : List.of("mlp.down_proj.weight", "self_attn.o_proj.weight")) {
       PlanTensors tensors = changed(suffix);
       Path out = folder.resolve("out." + suffix);
-      new PlanApplier(model, plan, tensors, 100_000).write(out, false, bytes -> {}, () -> {});
+      new PlanApplier(model, plan, tensors, 100_000, warning -> {})
+          .write(out, false, bytes -> {}, () -> {});
       publish(folder.resolve("plans", suffix + ".json"), tensors);
     }
     assertEquals(

@@ -230,7 +230,7 @@ class CarryOverTest {
       CarryOver.Result result = fit(carryOver, plan, rule, memory);
       assertTrue(!result.tensors().isEmpty());
       Path out = folder.resolve(name + "-" + rule);
-      new PlanApplier(model, plan, new PlanTensors(result.tensors()), Long.MAX_VALUE)
+      new PlanApplier(model, plan, new PlanTensors(result.tensors()), Long.MAX_VALUE, warning -> {})
           .write(out, false, bytes -> {});
       List<TextWindows.Window> tokens = TextWindows.whole(Fixtures.tokens(name, "eval"));
       try (Checkpoint written = Checkpoint.open(out)) {

@@ -42,7 +42,7 @@ class PlannedLayersTest {
               .with(changed(model, "model.layers.1.mlp.down_proj.weight", 1))
               .with(changed(model, "model.layers.2.self_attn.o_proj.weight", 4))
               .with(TestTensors.changed(model.tensor("model.norm.weight"), "model.norm.weight"));
-      new PlanApplier(model, plan, new PlanTensors(weights), Long.MAX_VALUE)
+      new PlanApplier(model, plan, new PlanTensors(weights), Long.MAX_VALUE, warning -> {})
           .write(folder.resolve("out"), false, bytes -> {}, () -> {});
       try (Checkpoint written = Checkpoint.open(folder.resolve("out"));
           PlannedLayers layers =

@@ -1,0 +1,134 @@
+package dev.laco.apply;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.channels.OverlappingFileLockException;
+import java.nio.charset.CharacterCodingException;
+import java.nio.file.FileSystemException;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
+import java.nio.file.LinkOption;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.function.Consumer;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+
+/**
+ * Cleans up after runs that died: removes the folders that they were filling, and puts back a
+ * target that one had moved away.
+ *
+ * <p>Others may write into the same folder, so a lock is believed only so far. It must be a regular
+ * file of the caller and hold one plain name, and what it speaks of must be real folders of the
+ * caller. Anything else stays where it is, with a warning; it never ends a run.
+ */
+final class StaleLocks {
+  private static final Pattern LOCK = Pattern.compile("\\.laco-[0-9a-f]+\\.lock");
+  private static final Pattern PLAIN_NAME = Pattern.compile("(?!\\.{1,2}$)[^/\\p{Cc}]+");
+
+  private final Object owner;
+  private final Consumer<String> warnings;
+
+  private StaleLocks(Object owner, Consumer<String> warnings) {
+    this.owner = owner;
+    this.warnings = warnings;
+  }
+
+  /**
+   * Cleans up in the folder of a lock, of which the caller has just made the file.
+   *
+   * @param warnings told of what is passed over
+   */
+  static void removeBeside(StagingLock ours, Consumer<String> warnings) throws IOException {
+    Object owner = Objects.requireNonNull(attributes(ours.file()).get("uid"));
+    StaleLocks stale = new StaleLocks(owner, warnings);
+    Path folder = ours.file().resolveSibling("");
+    List<Path> files;
+    try (Stream<Path> all = Files.list(folder)) {
+      files =
+          all.filter(file -> LOCK.matcher(file.getFileName().toString()).matches())
+              .sorted()
+              .toList();
+    } catch (IOException | UncheckedIOException e) {
+      warnings.accept(folder + ": cannot be searched for what runs that died left: " + reason(e));
+      return;
+    }
+    files.forEach(stale::remove);
+  }
+
+  private void remove(Path file) {
+    try {
+      requireOurs(file, "isRegularFile", "a regular file");
+      StagingLock lock = StagingLock.tryTake(file);
+      if (lock != null) {
+        try {
+          remove(lock);
+        } finally {
+          lock.release();
+        }
+      }
+    } catch (NoSuchFileException e) {
+      // Another run has cleaned up.
+    } catch (IOException | OverlappingFileLockException e) {
+      warnings.accept(
+          "%s: what a run that died may have left is passed over: %s; it can be deleted by hand if no laco is writing there"
+              .formatted(file, reason(e)));
+    }
+  }
+
+  private void remove(StagingLock lock) throws IOException {
+    Path target = target(lock);
+    for (Path folder : List.of(lock.newFolder(), lock.oldFolder())) {
+      if (Files.exists(folder, LinkOption.NOFOLLOW_LINKS)) {
+        requireOurs(folder, "isDirectory", "a folder");
+      }
+    }
+    lock.restore(target);
+    lock.removeAll();
+  }
+
+  private void requireOurs(Path path, String kind, String expected) throws IOException {
+    Map<String, Object> attributes = attributes(path);
+    if (!Boolean.TRUE.equals(attributes.get(kind))) {
+      throw new IOException(path.getFileName() + " is not " + expected);
+    }
+    if (!owner.equals(attributes.get("uid"))) {
+      throw new IOException(path.getFileName() + " is another user's");
+    }
+  }
+
+  private static Map<String, Object> attributes(Path path) throws IOException {
+    return Files.readAttributes(
+        path, "unix:uid,isRegularFile,isDirectory", LinkOption.NOFOLLOW_LINKS);
+  }
+
+  /** Where the run's folder was to be; the lock itself if the run died before it wrote that. */
+  private static Path target(StagingLock lock) throws IOException {
+    try {
+      String name = UTF_8.newDecoder().decode(lock.contents()).toString();
+      if (name.isEmpty()) {
+        return lock.file();
+      }
+      if (PLAIN_NAME.matcher(name).matches()) {
+        return lock.file().resolveSibling(name);
+      }
+    } catch (CharacterCodingException | InvalidPathException e) {
+      // No name of ours.
+    }
+    throw new IOException("it does not hold the name of a folder");
+  }
+
+  private static String reason(Exception e) {
+    if (e instanceof FileSystemException file && file.getReason() == null) {
+      return file.getClass().getSimpleName();
+    }
+    return e instanceof FileSystemException file
+        ? String.valueOf(file.getReason())
+        : String.valueOf(e.getMessage());
+  }
+}
