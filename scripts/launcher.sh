@@ -6,6 +6,7 @@
 
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$home/scripts/toolchain.sh"
+[[ $home != *:* ]] || die 4 "$home has a colon in its path, which make and Java take for the end of one; move it"
 
 target=$home/target
 archive=$target/laco.jsa # classes as the JVM lays them out: a quicker start

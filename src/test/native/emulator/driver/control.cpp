@@ -49,6 +49,10 @@ void remove_symbol(const std::string& name) {
 }
 
 __attribute__((constructor)) void remove_symbols() {
+  if (std::getenv("LACO_STANDIN_REAL") != nullptr) {
+    // By which tests know the stand-in.
+    remove_symbol("laco_standin_reset");
+  }
   const char* missing = std::getenv("LACO_STANDIN_MISSING");
   for (std::string left = missing == nullptr ? "" : missing; !left.empty();) {
     const size_t comma = std::min(left.find(','), left.size());
@@ -98,7 +102,7 @@ void laco_standin_reset() {
     d.settings = standin::settings_from_environment();
     d.initialised = false;
     d.fail_allocation = d.fail_launch = 0;
-    d.launches = d.allocations = d.live_allocations = d.synchronizations = 0;
+    d.launches = d.allocations = d.live_allocations = d.synchronizations = d.unwritten_words = 0;
     d.last_error.clear();
   });
 }
@@ -133,10 +137,15 @@ void laco_standin_memory(int64_t total) {
   with_lock([=](Driver& d) { d.settings.memory = static_cast<size_t>(total); });
 }
 
+void laco_standin_static_shared(int64_t bytes) {
+  with_lock([=](Driver& d) { d.settings.static_shared = static_cast<size_t>(bytes); });
+}
+
 int64_t laco_standin_launches() { return counter(&Driver::launches); }
 int64_t laco_standin_allocations() { return counter(&Driver::allocations); }
 int64_t laco_standin_live_allocations() { return counter(&Driver::live_allocations); }
 int64_t laco_standin_synchronizations() { return counter(&Driver::synchronizations); }
+int64_t laco_standin_unwritten_words() { return counter(&Driver::unwritten_words); }
 const char* laco_standin_last_error() { return driver().last_error.c_str(); }
 
 CUresult cuGetProcAddress_v2(const char* symbol, void** function, int, uint64_t, int* found) {

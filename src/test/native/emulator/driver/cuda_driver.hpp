@@ -139,7 +139,7 @@ LACO_API CUresult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned g
 LACO_API void laco_standin_reset();
 // The nth allocation from now on, of device or pinned memory, finds no memory. 0: none.
 LACO_API void laco_standin_fail_allocation(int64_t nth);
-// The nth launch from now on fails: a sticky code (700, 710 to 719) when the device comes to it, any other
+// The nth launch from now on fails: a sticky code (700, say) when the device comes to it, any other
 // at the call. 0: none.
 LACO_API void laco_standin_fail_launch(int64_t nth, int code);
 LACO_API void laco_standin_driver_version(int version);
@@ -147,12 +147,17 @@ LACO_API void laco_standin_compute_capability(int major, int minor);
 LACO_API void laco_standin_device_count(int count);
 // Of each device, in bytes.
 LACO_API void laco_standin_memory(int64_t total);
+// Every function of modules that are loaded from now on has so much static shared memory, beside what its machine code
+// has.
+LACO_API void laco_standin_static_shared(int64_t bytes);
 // Since the last reset. Allocations that a context's end freed, instead of the program, stay counted as live,
 // but for a context with a sticky error, whose memory cannot be freed in any other way.
 LACO_API int64_t laco_standin_launches();
 LACO_API int64_t laco_standin_allocations();
 LACO_API int64_t laco_standin_live_allocations();
 LACO_API int64_t laco_standin_synchronizations();
+// Words of 4 bytes that copies to the host found as they were when their memory was allocated: nobody had written to them.
+LACO_API int64_t laco_standin_unwritten_words();
 // What the last call that failed found wrong; LACO_STANDIN_LOG=1 prints each to standard error.
 LACO_API const char* laco_standin_last_error();
 

@@ -33,8 +33,31 @@ CUresult refuse(CUresult code, const char* format, ...) {
   return code;
 }
 
+CUresult refuse_wild(CUresult code, const void* what) {
+  refuse(code, "%p is none of the driver's", what);
+  if (driver().real) {
+    std::fprintf(stderr, "stand-in driver: %s: a real driver would end the process\n", driver().last_error.c_str());
+    std::abort();
+  }
+  return code;
+}
+
 bool is_sticky(CUresult code) {
-  return code == CUDA_ERROR_ILLEGAL_ADDRESS || code == 710 || (code >= 714 && code <= CUDA_ERROR_LAUNCH_FAILED);
+  switch (code) {
+    case 214:  // uncorrectable ECC error
+    case 220:  // uncorrectable NVLink error
+    case 226:  // contained hardware error
+    case CUDA_ERROR_ILLEGAL_ADDRESS:
+    case 702:  // launch timeout
+    case 710:  // assert
+    case 721:  // tensor memory leak
+    case 810:  // MPS client terminated
+    case 911:  // external device
+    case 999:  // unknown
+      return true;
+    default:
+      return code >= 714 && code <= CUDA_ERROR_LAUNCH_FAILED;
+  }
 }
 
 CUcontext current_context() { return current; }

@@ -89,6 +89,7 @@ struct Settings {
   int minor = 0;
   int devices = 1;
   size_t memory = size_t{8} << 30;
+  size_t static_shared = 0;  // of every function, beside its machine code's
 };
 
 Settings settings_from_environment();
@@ -105,7 +106,9 @@ struct Driver {
   int64_t allocations = 0;
   int64_t live_allocations = 0;
   int64_t synchronizations = 0;
+  int64_t unwritten_words = 0;
   bool log = std::getenv("LACO_STANDIN_LOG") != nullptr;
+  bool real = std::getenv("LACO_STANDIN_REAL") != nullptr;
   std::string last_error;
 };
 
@@ -114,6 +117,8 @@ Driver& driver();
 // Remembers what is wrong and returns the code.
 CUresult refuse(CUresult code, const char* format, ...) __attribute__((format(printf, 2, 3)));
 bool is_sticky(CUresult code);
+// What a driver follows without a check: it returns the code, and ends the process where the stand-in does as a real one.
+CUresult refuse_wild(CUresult code, const void* what);
 
 CUcontext current_context();
 

@@ -68,6 +68,10 @@ CUresult release(CUctx_st& context, void* begin, Place place) {
 // Device memory that a call names.
 CUresult check_device(const CUctx_st& context, CUdeviceptr address, size_t bytes) {
   const auto found = context.memory.find(pointer(address), bytes, Place::kDevice);
+  if (found.allocation == nullptr && context.memory.around(pointer(address)) == nullptr) {
+    // A real driver takes it for memory of the host.
+    return standin::refuse_wild(CUDA_ERROR_INVALID_VALUE, pointer(address));
+  }
   return found.allocation != nullptr ? CUDA_SUCCESS
                                      : refuse(CUDA_ERROR_INVALID_VALUE, "%s", found.problem.c_str());
 }
@@ -88,7 +92,7 @@ CUresult check_host(const CUctx_st& context, const void* address, size_t bytes, 
 CUstream stream_or_refuse(CUctx_st& context, CUstream stream) {
   const CUstream found = standin::find_stream(context, stream);
   if (found == nullptr) {
-    refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no stream", static_cast<void*>(stream));
+    standin::refuse_wild(CUDA_ERROR_INVALID_HANDLE, static_cast<void*>(stream));
   }
   return found;
 }
@@ -99,6 +103,18 @@ Operation copy_operation(void* to, const void* from, size_t bytes, const void* h
             return CUDA_SUCCESS;
           },
           host};
+}
+
+// Counts what a copy to the host finds that nobody has written to.
+Operation look_for_poison(const void* from, size_t bytes) {
+  return {[=] {
+    constexpr uint32_t kPoison = 0xffffffff;  // no arithmetic makes this NaN
+    const auto* begin = static_cast<const unsigned char*>(from);
+    for (size_t at = 0; at + sizeof(kPoison) <= bytes; at += sizeof(kPoison)) {
+      driver().unwritten_words += simt::unpack<uint32_t>(begin + at) == kPoison ? 1 : 0;
+    }
+    return CUDA_SUCCESS;
+  }};
 }
 
 // Host to device. From pinned memory the device reads when it comes to it; other memory the driver has read
@@ -136,7 +152,9 @@ CUresult download(CUctx_st& context, void* to, CUdeviceptr from, size_t bytes, C
   if (found == nullptr) {
     return CUDA_ERROR_INVALID_HANDLE;
   }
-  status = standin::enqueue(context, *found, copy_operation(to, pointer(from), bytes, to));
+  status = standin::enqueue(context, *found, look_for_poison(pointer(from), bytes));
+  status = status != CUDA_SUCCESS ? status
+                                  : standin::enqueue(context, *found, copy_operation(to, pointer(from), bytes, to));
   return pinned || status != CUDA_SUCCESS ? status : standin::run_until(context, *found, found->queued());
 }
 
@@ -177,6 +195,12 @@ CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
     const size_t used = context.memory.device_bytes();
     *total = driver().settings.memory;
     *free = used < *total ? *total - used : 0;
+    if (driver().real) {
+      // In pages of 2 MB, of which other processes take some now and then.
+      constexpr size_t kPage = size_t{2} << 20;
+      *free = *free / kPage * kPage;
+      *free -= std::min(*free, kPage * static_cast<size_t>(driver().allocations % 4));
+    }
     return CUDA_SUCCESS;
   });
 }

@@ -13,6 +13,9 @@ abstract class CheckedDriver implements CudaDriver {
   /** {@code CU_EVENT_DISABLE_TIMING}. */
   static final int EVENT_DISABLE_TIMING = 2;
 
+  /** {@code CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES}. */
+  static final int STATIC_SHARED_BYTES = 1;
+
   /** {@code CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES}. */
   static final int MAX_DYNAMIC_SHARED_BYTES = 8;
 

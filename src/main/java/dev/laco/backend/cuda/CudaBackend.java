@@ -502,6 +502,8 @@ public final class CudaBackend implements Backend {
     long total = reductions.atLeast(rows * 16L);
     long most = total + rows * 8L;
     long target = most + rows * 4L;
+    // The kernel passes over rows without a target, and all of them come back.
+    context.driver().zero(total, rows * 16L, stream.handle());
     for (long first = 0; first < head.rows(); first += panel) {
       long last = Math.min(head.rows(), first + panel);
       products.apply(states, matrix.slice(first, last), scores);

@@ -114,6 +114,9 @@ interface CudaDriver {
 
   long function(long module, String name);
 
+  /** Shared memory that the function has at every launch, beside what a launch gives it. */
+  int staticSharedBytes(long function);
+
   /** Allows launches of the function with so much dynamic shared memory. */
   void allowSharedBytes(long function, int bytes);
 

@@ -197,6 +197,13 @@ final class FfmDriver extends CheckedDriver {
   }
 
   @Override
+  public int staticSharedBytes(long function) {
+    return outInt(
+        "cuFuncGetAttribute",
+        out -> cuda.cuFuncGetAttribute(out, STATIC_SHARED_BYTES, function));
+  }
+
+  @Override
   public void allowSharedBytes(long function, int bytes) {
     check("cuFuncSetAttribute", cuda.cuFuncSetAttribute(function, MAX_DYNAMIC_SHARED_BYTES, bytes));
   }

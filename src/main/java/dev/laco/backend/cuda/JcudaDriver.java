@@ -282,6 +282,16 @@ final class JcudaDriver extends CheckedDriver {
   }
 
   @Override
+  public int staticSharedBytes(long function) {
+    int[] value = new int[1];
+    check(
+        "cuFuncGetAttribute",
+        JCudaDriver.cuFuncGetAttribute(
+            value, STATIC_SHARED_BYTES, at(new CUfunction(), function)));
+    return value[0];
+  }
+
+  @Override
   public void allowSharedBytes(long function, int bytes) {
     check(
         "cuFuncSetAttribute",

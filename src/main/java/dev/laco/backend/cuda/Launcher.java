@@ -28,7 +28,7 @@ final class Launcher {
   private static final long PARAM_BUFFER_POINTER = 1;
   private static final long PARAM_BUFFER_SIZE = 2;
 
-  /** Dynamic shared memory that a kernel may have without asking. */
+  /** Shared memory, static and dynamic, that a kernel may have without asking. */
   private static final int SHARED_BYTES = 48 << 10;
 
   private final CudaContext context;
@@ -65,7 +65,8 @@ final class Launcher {
       for (DType dtype : kernel.dtypes()) {
         String name = kernel.entry(dtype);
         long function = module(modules, kernel).function(name);
-        byDType.put(dtype, new Entry(name, kernel.parameters(), function));
+        int dynamic = SHARED_BYTES - context.driver().staticSharedBytes(function);
+        byDType.put(dtype, new Entry(name, kernel.parameters(), function, dynamic));
       }
       entries.put(kernel, byDType);
     }
@@ -140,7 +141,7 @@ final class Launcher {
     size.set(JAVA_LONG, 0, end);
     context.driver().launching(entry.name);
     try {
-      if (sharedBytes > Math.max(SHARED_BYTES, entry.sharedBytes)) {
+      if (sharedBytes > entry.sharedBytes) {
         context.driver().allowSharedBytes(entry.function, sharedBytes);
         entry.sharedBytes = sharedBytes;
       }
@@ -175,17 +176,21 @@ final class Launcher {
   }
 
   private static final class Entry {
-    static final Entry NONE = new Entry("none", List.of(), 0);
+    static final Entry NONE = new Entry("none", List.of(), 0, 0);
 
     private final String name;
     private final List<Parameter> parameters;
     private final long function;
     private int sharedBytes;
 
-    Entry(String name, List<Parameter> parameters, long function) {
+    /**
+     * @param sharedBytes dynamic shared memory that a launch may have by now
+     */
+    Entry(String name, List<Parameter> parameters, long function, int sharedBytes) {
       this.name = name;
       this.parameters = parameters;
       this.function = function;
+      this.sharedBytes = sharedBytes;
     }
   }
 }

@@ -137,6 +137,13 @@ final class LibCuda {
       Downcalls.ofInt(ADDRESS, JAVA_LONG, ADDRESS);
 
   /**
+   * {@code CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfunction
+   * function)}.
+   */
+  private static final MethodHandle FUNC_GET_ATTRIBUTE =
+      Downcalls.ofInt(ADDRESS, JAVA_INT, JAVA_LONG);
+
+  /**
    * {@code CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int
    * value)}.
    */
@@ -185,6 +192,7 @@ final class LibCuda {
   private final MemorySegment moduleLoadData;
   private final MemorySegment moduleUnload;
   private final MemorySegment moduleGetFunction;
+  private final MemorySegment funcGetAttribute;
   private final MemorySegment funcSetAttribute;
   private final MemorySegment launchKernel;
 
@@ -226,6 +234,7 @@ final class LibCuda {
     moduleLoadData = library.function("cuModuleLoadData");
     moduleUnload = library.function("cuModuleUnload");
     moduleGetFunction = library.function("cuModuleGetFunction");
+    funcGetAttribute = library.function("cuFuncGetAttribute");
     funcSetAttribute = library.function("cuFuncSetAttribute");
     launchKernel = library.function("cuLaunchKernel");
   }
@@ -481,6 +490,14 @@ final class LibCuda {
   int cuModuleGetFunction(MemorySegment function, long module, MemorySegment name) {
     try {
       return (int) MODULE_GET_FUNCTION.invokeExact(moduleGetFunction, function, module, name);
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
+
+  int cuFuncGetAttribute(MemorySegment value, int attribute, long function) {
+    try {
+      return (int) FUNC_GET_ATTRIBUTE.invokeExact(funcGetAttribute, value, attribute, function);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }

@@ -65,6 +65,7 @@ class CudaOpsTest {
 
   /** H100, and a card whose f64 is slow: they take different kernels. */
   @ParameterizedTest
+  @OnStandIn
   @CsvSource({"9,0", "8,6"})
   void mixesToTheSameBitsOnEveryCard(int major, int minor) {
     EmulatedDevice.computeCapability(major, minor);
@@ -96,6 +97,7 @@ class CudaOpsTest {
   }
 
   @Test
+  @OnStandIn
   void candidatesOfTheSameSourcesAreMixedInOneLaunch() {
     List<HostTensor> sources =
         List.of(weight(DType.BF16, 20, 60), weight(DType.BF16, 20, 60), weight(DType.BF16, 20, 60));
@@ -126,6 +128,9 @@ class CudaOpsTest {
   void aMixedMatrixIsMultipliedByWithoutBeingStored(DType dtype) {
     List<HostTensor> sources = List.of(weight(dtype, 48, 64), weight(dtype, 48, 64));
     float[] x = normal(30 * 64);
+    for (int i = 0; i < x.length; i++) {
+      x[i] *= 1000;
+    }
     Function<Run, Tensor> product =
         run -> {
           Tensor scratch = run.arena.allocate(dtype, 48, 64);
@@ -138,20 +143,25 @@ class CudaOpsTest {
                   .getFirst();
           Tensor out = run.arena.allocate(DType.F32, 30, 48);
           run.on.linear(run.tensor(x, 30, 64), mixed, null, out);
-          boolean fuses = System.getProperty("laco.cuda.fused-rows") == null;
+          boolean fuses =
+              System.getProperty("laco.cuda.fused-rows") == null
+                  && ((CudaBackend) run.on).context().device().hasFastF64();
           assertEquals(fuses, mixed instanceof MixedMatrix);
           return out;
         };
     float[] fused = on(open(Compute.AUTO), product);
     System.setProperty("laco.cuda.fused-rows", "0");
     try {
-      assertArrayEquals(on(open(Compute.AUTO), product), fused, 1e-5f);
+      float[] stored = on(open(Compute.AUTO), product);
+      // Other orders of sums: what is lost goes by the magnitude of what is summed.
+      assertArrayEquals(stored, fused, (float) (1e-5 * largestError(stored, new float[stored.length])));
     } finally {
       System.clearProperty("laco.cuda.fused-rows");
     }
   }
 
   @Test
+  @OnStandIn
   void manyRowsOrWeightsOf32BitsAreMixedFirst() {
     try (CudaBackend backend = open(Compute.AUTO);
         Run run = new Run(backend)) {
@@ -173,6 +183,7 @@ class CudaOpsTest {
 
   /** Its f64 is slow, and a block of its kernels has too little shared memory. */
   @Test
+  @OnStandIn
   void aCardWithoutFastF64NeverFuses() {
     EmulatedDevice.computeCapability(8, 9);
     try (CudaBackend backend = open(Compute.AUTO);
@@ -342,6 +353,7 @@ class CudaOpsTest {
   }
 
   @Test
+  @OnStandIn
   void aWeightIsUploadedOnceAndAnotherAtItsAddressIsNotTakenForIt() {
     try (CudaBackend backend = open(Compute.F32);
         Run run = new Run(backend)) {
@@ -449,6 +461,7 @@ class CudaOpsTest {
   }
 
   @Test
+  @OnStandIn
   void aSecondBackendOnTheSameThreadDoesNotDisturbTheFirst() {
     EmulatedDevice.deviceCount(2);
     try (CudaBackend first = open(Compute.F32);

@@ -19,6 +19,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** What a trial costs beside its work. */
+@OnStandIn
 class CudaSteadyStateTest {
   @ParameterizedTest
   @CsvSource({"llama_tied_rope3,F32", "llama_tied_rope3,AUTO", "qwen3_qknorm,AUTO"})

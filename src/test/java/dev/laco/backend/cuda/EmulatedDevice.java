@@ -11,6 +11,7 @@ import dev.laco.ffi.LibrarySearch;
 import dev.laco.ffi.NativeLibrary;
 import java.lang.foreign.MemoryLayout;
 import java.lang.invoke.MethodHandle;
+import java.util.List;
 
 /**
  * The stand-in driver that these tests run on, told to fail or to be another machine. It is one per
@@ -18,11 +19,21 @@ import java.lang.invoke.MethodHandle;
  * are skipped.
  */
 public final class EmulatedDevice {
+  /** Those that name the stand-ins to a process. */
+  public static final List<String> PROPERTIES =
+      List.of(
+          "laco.native.cuda", "laco.native.cublas", "laco.native.cusolver", "laco.cuda.images");
+
   private static final NativeLibrary LIBRARY =
       new LibrarySearch("cuda").soname("libcuda.so.1").load();
   private static final boolean REAL = isReal();
 
   private EmulatedDevice() {}
+
+  /** Whether the driver is the stand-in, as its own symbols say. */
+  static boolean isThere() {
+    return !REAL;
+  }
 
   private static boolean isReal() {
     try {
@@ -40,10 +51,14 @@ public final class EmulatedDevice {
     }
   }
 
-  /** Checks that all memory was freed, where that can be known. */
+  /**
+   * Checks that all memory was freed, and that nothing came back to the host that nobody had written
+   * to, where that can be known.
+   */
   public static void assertNothingLeaks() {
     if (!REAL) {
       assertEquals(0, liveAllocations());
+      assertEquals(0, ask("laco_standin_unwritten_words"), "words that nobody had written to");
     }
   }
 
@@ -75,6 +90,11 @@ public final class EmulatedDevice {
   /** Bytes of memory of the device. */
   public static void memory(long bytes) {
     call("laco_standin_memory", bytes);
+  }
+
+  /** Static shared memory of every kernel that is loaded from now on, beside its own. */
+  public static void staticShared(long bytes) {
+    call("laco_standin_static_shared", bytes);
   }
 
   /** Launches so far. */

@@ -8,6 +8,8 @@ import dev.laco.model.DType;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** Arguments are checked against the table before a launch, and errors say what was launched. */
 class LauncherTest {
@@ -63,6 +65,26 @@ class LauncherTest {
     }
   }
 
+  /** A kernel may have 48 KB in all without asking, its own arrays among them. */
+  @ParameterizedTest
+  @EnumSource(CudaBinding.class)
+  @OnStandIn
+  void sharedMemoryThatIsTooMuchTogetherIsAskedFor(CudaBinding binding) {
+    EmulatedDevice.staticShared(1024);
+    CudaDriver driver = CudaProbe.driver(binding);
+    try (CudaContext other = new CudaContext(driver, CudaProbe.device(driver, 0))) {
+      CudaStream work = new CudaStream(other);
+      DeviceBuffer x = new DeviceBuffer(other, 16, "x");
+      new Launcher(other, KernelImages.forDriver(driver.version()), work)
+          .of(Kernel.ADD, DType.F32)
+          .pointer(x.address())
+          .pointer(x.address())
+          .int64(4)
+          .run(1, 1, 1, 256, 48 << 10);
+      work.synchronize();
+    }
+  }
+
   @Test
   void aBufferThatIsClosedHasNoAddress() {
     DeviceBuffer buffer = new DeviceBuffer(context, 16, "test");
@@ -80,6 +102,7 @@ class LauncherTest {
   }
 
   @Test
+  @OnStandIn
   void theContextClosesWhatItsOwnersLeft() {
     new DeviceBuffer(context, 16, "left");
     new PinnedBuffer(context, 16, "left");

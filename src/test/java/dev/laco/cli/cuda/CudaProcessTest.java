@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.laco.Fixtures;
+import dev.laco.backend.cuda.EmulatedDevice;
 import dev.laco.cli.Laco;
 import dev.laco.cli.Main;
 import java.io.IOException;
@@ -31,9 +32,7 @@ class CudaProcessTest {
 
   @BeforeEach
   void useTheEmulatedDevice() throws IOException {
-    for (String property :
-        List.of(
-            "laco.native.cuda", "laco.native.cublas", "laco.native.cusolver", "laco.cuda.images")) {
+    for (String property : EmulatedDevice.PROPERTIES) {
       properties.put(property, Path.of(System.getProperty(property)).toAbsolutePath().toString());
     }
     Path temporary = Files.createDirectory(folder.resolve("tmp"));
