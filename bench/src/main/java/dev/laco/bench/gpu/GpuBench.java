@@ -429,7 +429,7 @@ public final class GpuBench implements Callable<Integer> {
           parts);
     }
 
-    /** The fit of a model without a quarter of its layers. */
+    /** The fits of a model without a quarter of its layers: the quick rule, and the default one. */
     void fits(List<String> models) {
       boolean few = quick && shapes.isEmpty();
       String model = few ? ModelShape.TINY : FITTED;
@@ -442,22 +442,28 @@ public final class GpuBench implements Callable<Integer> {
           FIT,
           () -> {
             try (FitJob job = new FitJob(on, model, tokens)) {
-              Map<String, String> parameters =
-                  parameters(
-                      "model",
-                      model,
-                      "rule",
-                      FitRule.FIT.optionValue(),
-                      "sizes",
-                      "%d tokens".formatted(tokens),
-                      "solver",
-                      job.solver());
-              List<Double> seconds =
-                  Stream.generate(() -> job.seconds(FitRule.FIT)).limit(quick ? 1 : FITS).toList();
-              add(FIT, parameters, seconds, 0, 0, List.of(), FIT_TARGET);
+              fit(job, model, tokens, FitRule.FIT, FIT_TARGET);
+              fit(job, model, tokens, FitRule.REFINE, null);
             }
             return true;
           });
+    }
+
+    private void fit(
+        FitJob job, String model, int tokens, FitRule rule, @Nullable Target target) {
+      Map<String, String> parameters =
+          parameters(
+              "model",
+              model,
+              "rule",
+              rule.optionValue(),
+              "sizes",
+              "%d tokens".formatted(tokens),
+              "solver",
+              job.solver());
+      List<Double> seconds =
+          Stream.generate(() -> job.seconds(rule)).limit(quick ? 1 : FITS).toList();
+      add(FIT, parameters, seconds, 0, 0, List.of(), target);
     }
 
     private void add(

@@ -45,6 +45,9 @@ final class MadeUpWeights extends ForwardingBackend implements TensorSource {
     long hidden = config.hiddenSize();
     add(architecture.embedding(), List.of((long) config.vocabSize(), hidden));
     add(architecture.finalNorm(), List.of(hidden));
+    if (!config.tieWordEmbeddings()) {
+      add(architecture.head(), List.of((long) config.vocabSize(), hidden));
+    }
     device.synchronize();
   }
 
