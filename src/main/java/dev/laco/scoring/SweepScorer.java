@@ -39,6 +39,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
   private final RepeatedBatches batches;
   private final PrefixCache cache;
   private final WorkMeter meter;
+  private final BatchNoise noise;
   private final Sweep sweep;
   private final int candidates;
   private final Objective objective;
@@ -60,6 +61,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
       PackedSequences calibration,
       SweepOptions options) {
     this.backend = backend;
+    noise = new BatchNoise(backend);
     objective = options.objective();
     passCost = options.passCost();
     original = CollapsePlan.identity(planSource);
@@ -134,6 +136,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     Tensor last = states.slice(0, (long) plans.size() * batches.tokens());
     model.finalNorm(last, last);
     List<Score> found = scores(last);
+    noise.ran(plans, found);
     for (int i = 0; i < plans.size(); i++) {
       scores.put(plans.get(i), found.get(i));
       meter.decided(plans.get(i));
@@ -199,7 +202,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
 
   @Override
   public double noise() {
-    return batches.most() == 1 ? 0 : BatchNoise.of(backend);
+    return batches.most() == 1 ? 0 : noise.bound(plan -> scoreAlone(plan).mean());
   }
 
   @Override

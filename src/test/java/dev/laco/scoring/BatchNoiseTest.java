@@ -21,7 +21,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** The table of noise holds, and is not made up. */
-final class BatchNoiseTest {
+public final class BatchNoiseTest {
   /** So much larger than what is measured here may a bound be: other processors round otherwise. */
   private static final double ROOM = 200;
 
@@ -37,17 +37,26 @@ final class BatchNoiseTest {
         // Few rows alone and many together are multiplied by different kernels.
         List<int[]> few = List.of(Arrays.copyOf(calibration.getFirst(), FEW_TOKENS));
         for (List<int[]> sentences : List.of(calibration, few)) {
-          largest = Math.max(largest, drift(backend, Fixtures.model(fixture), sentences));
+          largest =
+              Math.max(largest, drift(backend, Fixtures.model(fixture), sentences).largest());
         }
       }
-      double bound = BatchNoise.of(backend);
+      double bound = BatchNoise.table(backend);
       assertTrue(largest <= bound, largest + " is more than " + bound);
       assertTrue(bound <= ROOM * largest, bound + " is far from " + largest);
     }
   }
 
-  /** The most that a mean differs between a plan alone and among others. */
-  static double drift(Backend backend, Path model, List<int[]> sentences) {
+  /**
+   * How far means move with the plans beside them.
+   *
+   * @param largest the most that a mean differs between a plan alone and among others
+   * @param bound what the scorer says of that
+   */
+  public record Drift(double largest, double bound) {}
+
+  /** Of some plans of a model. */
+  public static Drift drift(Backend backend, Path model, List<int[]> sentences) {
     try (Checkpoint checkpoint = Checkpoint.open(model)) {
       CollapsePlan original = CollapsePlan.identity(PlanApplier.source(checkpoint));
       List<CollapsePlan> plans = new ArrayList<>();
@@ -66,16 +75,17 @@ final class BatchNoiseTest {
               SweepOptions.of(plans.size()))) {
         List<Score> alone =
             plans.stream().map(plan -> scorer.score(List.of(plan)).getFirst()).toList();
-        double drift = 0;
+        double largest = 0;
         for (int count = 2; count <= plans.size(); count = 2 * count - 1) {
           for (int from = 0; from + count <= plans.size(); from += count) {
             List<Score> beside = scorer.score(plans.subList(from, from + count));
             for (int i = 0; i < count; i++) {
-              drift = Math.max(drift, Math.abs(beside.get(i).mean() - alone.get(from + i).mean()));
+              largest =
+                  Math.max(largest, Math.abs(beside.get(i).mean() - alone.get(from + i).mean()));
             }
           }
         }
-        return drift;
+        return new Drift(largest, scorer.noise());
       }
     }
   }
