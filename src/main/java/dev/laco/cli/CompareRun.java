@@ -133,7 +133,7 @@ final class CompareRun {
   void run() {
     PackedSequences sequences = PackedSequences.of(command.texts.calibration(model).sequences());
     SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
-    Backends.Choice choice = command.device.open();
+    Backends.Choice choice = command.device.open(console);
     try (Backend backend = choice.backend()) {
       if (fitText != null) {
         FitOptions.requireSolver(backend);

@@ -2,7 +2,9 @@ package dev.laco.cli;
 
 import dev.laco.UsageException;
 import dev.laco.backend.Compute;
+import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.backend.cuda.CudaBinding;
+import dev.laco.backend.cuda.ProductOverride;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
@@ -57,15 +59,24 @@ final class DeviceOptions {
   @Nullable ByteSize hostMemory;
 
   /**
-   * Opens the backend that was asked for.
+   * Opens the backend that was asked for, and warns where the environment takes its exactness.
    *
    * @throws UsageException if there is no such device, or no such number of threads
    * @throws dev.laco.ResourceException if it cannot be used
    */
-  Backends.Choice open() {
+  Backends.Choice open(Console console) {
     if (threads != null && (threads < 1 || threads > MAX_THREADS)) {
       throw new UsageException("--threads " + threads + ": expected 1 to " + MAX_THREADS);
     }
-    return Backends.open(device, compute, threads == null ? 0 : threads, cudaBinding);
+    Backends.Choice choice =
+        Backends.open(device, compute, threads == null ? 0 : threads, cudaBinding);
+    if (compute == Compute.F32 && choice.backend() instanceof CudaBackend) {
+      for (ProductOverride override : ProductOverride.of(System.getenv())) {
+        console.warning(
+            "--compute f32: %s=%s %s; unset it"
+                .formatted(override.variable(), override.value(), override.effect()));
+      }
+    }
+    return choice;
   }
 }

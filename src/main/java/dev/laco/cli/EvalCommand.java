@@ -108,7 +108,7 @@ final class EvalCommand implements Callable<Integer> {
     try (SideFiles files = new SideFiles(open.directory(), null)) {
       EvaluationText text = text(open);
       SideFiles.SideFile dumpFile = dump == null ? null : files.add("--dump", dump);
-      Backends.Choice choice = device.open();
+      Backends.Choice choice = device.open(console);
       try (Backend backend = choice.backend()) {
         CausalLm lm =
             announce(
@@ -142,7 +142,7 @@ final class EvalCommand implements Callable<Integer> {
       throw new UsageException("--max-length, --stride and --dump do not go with --last-word");
     }
     ClozeSet set = passages(file, open);
-    Backends.Choice choice = device.open();
+    Backends.Choice choice = device.open(console);
     try (Backend backend = choice.backend()) {
       CausalLm lm =
           announce(

@@ -102,7 +102,7 @@ final class GenerateCommand implements Callable<Integer> {
             "prompt and new tokens, %d, go beyond the model's %d positions"
                 .formatted(length, open.config().maxPositionEmbeddings()));
       }
-      Backends.Choice choice = device.open();
+      Backends.Choice choice = device.open(console);
       try (Backend backend = choice.backend()) {
         console.note("device", choice.describe());
         MemoryPlan memory =

@@ -113,6 +113,11 @@ public final class CudaProbe {
         "cuBLAS",
         "%s.%d, %s".formatted(library.version(), library.patch(), library.library().location()));
     say.accept("cuSOLVER", cusolver(library));
+    for (ProductOverride override : ProductOverride.of(System.getenv())) {
+      say.accept(
+          override.variable(),
+          override.value() + " " + override.effect() + ", with --compute f32, too; unset it");
+    }
   }
 
   /** Only rules that fit weights need it, and can do without. */

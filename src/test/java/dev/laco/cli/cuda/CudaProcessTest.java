@@ -12,6 +12,7 @@ import dev.laco.cli.Main;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -89,6 +90,27 @@ class CudaProcessTest {
     assertTrue(run.err().contains("pip install nvidia-cublas"), run.err());
   }
 
+  /** cuBLAS follows them whatever it was asked for. */
+  @Test
+  void variablesThatBreakTheParityModeAreNamed() throws IOException {
+    environment.put("NVIDIA_TF32_OVERRIDE", "1");
+    environment.put("CUBLAS_EMULATE_SINGLE_PRECISION", "1");
+    String warnings =
+        "laco: warning: --compute f32: NVIDIA_TF32_OVERRIDE=1 lets cuBLAS multiply f32 with the 10"
+            + " bits of TF32; unset it\n"
+            + "laco: warning: --compute f32: CUBLAS_EMULATE_SINGLE_PRECISION=1 lets cuBLAS emulate"
+            + " f32 products by those of bf16; unset it\n";
+    assertEquals(warnings, eval("ffm", "--compute", "f32").succeeded().err());
+    assertEquals("", eval("ffm", "--compute", "auto").succeeded().err());
+    String found = run("doctor").succeeded().out();
+    assertTrue(found.contains("\nNVIDIA_TF32_OVERRIDE 1 lets cuBLAS "), found);
+    assertTrue(found.contains("\nCUBLAS_EMULATE_SINGLE_PRECISION 1 lets cuBLAS "), found);
+
+    environment.put("NVIDIA_TF32_OVERRIDE", "0");
+    environment.remove("CUBLAS_EMULATE_SINGLE_PRECISION");
+    assertEquals("", eval("ffm", "--compute", "f32").succeeded().err());
+  }
+
   @Test
   void aFitThatNothingSolvesIsRefusedBeforeTheSearch() throws IOException {
     properties.put("laco.native.cusolver", "/nowhere/libcusolver.so.12");
@@ -135,16 +157,20 @@ class CudaProcessTest {
     assertEquals("11.7.5, " + library, found);
   }
 
-  private Laco.Run eval(String binding) throws IOException {
-    return run(
-        "eval",
-        Fixtures.model(FIXTURE),
-        "--tokens",
-        Laco.write(folder.resolve("t.json"), "[[1, 2, 3]]"),
-        "--device",
-        "cuda",
-        "--cuda-binding",
-        binding);
+  private Laco.Run eval(String binding, Object... more) throws IOException {
+    List<Object> arguments =
+        new ArrayList<>(
+            List.of(
+                "eval",
+                Fixtures.model(FIXTURE),
+                "--tokens",
+                Laco.write(folder.resolve("t.json"), "[[1, 2, 3]]"),
+                "--device",
+                "cuda",
+                "--cuda-binding",
+                binding));
+    arguments.addAll(List.of(more));
+    return run(arguments.toArray());
   }
 
   private Laco.Run run(Object... arguments) throws IOException {
