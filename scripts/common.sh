@@ -24,12 +24,15 @@ die() {
 # processor from the search. LACO_JAVA_OPTIONS come last and so win. Nothing of the JVM's own may reach the terminal or the
 # working folder.
 java_command() {
-  # Java cannot tell a terminal on stderr by itself; progress is drawn only there.
-  local terminal=false
+  # Java cannot tell a terminal by itself: progress is drawn only where stderr is one, and what a model says goes as it is only
+  # where stdout is none.
+  local terminal=false stdout_terminal=false
   [[ ! -t 2 ]] || terminal=true
+  [[ ! -t 1 ]] || stdout_terminal=true
   command=("$JAVA_HOME/bin/java" -Xmx256m -XX:+UseSerialGC -XX:-UsePerfData -XX:CompileThresholdScaling=4
     --enable-native-access=ALL-UNNAMED --sun-misc-unsafe-memory-access=allow
     -Xlog:disable -XX:ErrorFile="$temporary/laco_crash_%p.log" -Djava.io.tmpdir="$temporary"
-    -Dstdout.encoding=UTF-8 -Dstderr.encoding=UTF-8 -Dlaco.stderr.terminal=$terminal "${@:2}"
+    -Dstdout.encoding=UTF-8 -Dstderr.encoding=UTF-8 -Dlaco.stderr.terminal=$terminal
+    -Dlaco.stdout.terminal=$stdout_terminal "${@:2}"
     ${LACO_JAVA_OPTIONS:-} -cp "$1")
 }

@@ -1,15 +1,23 @@
 package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.Legible;
 import java.io.PrintWriter;
 import java.util.Locale;
 
 /**
  * Where lines go: results to stdout, progress and warnings to stderr. With {@code --json} stdout is
- * one JSON document and the lines for people go to stderr.
+ * one JSON document and the lines for people go to stderr. Nothing that is printed here steers a
+ * terminal: lines may hold names from files, and a model may say anything.
  */
 final class Console {
   private static final boolean STDERR_IS_TERMINAL = Boolean.getBoolean("laco.stderr.terminal");
+  private static final boolean STDOUT_IS_TERMINAL = Boolean.getBoolean("laco.stdout.terminal");
+
+  /** What a command was asked for cannot be written: there is no use in going on. */
+  static final class Unwritable extends RuntimeException {
+    private static final long serialVersionUID = 1L;
+  }
 
   private final PrintWriter out;
   private final PrintWriter err;
@@ -25,9 +33,7 @@ final class Console {
 
   /** A line for people, {@code label} in a column of its own. */
   void line(String label, String format, Object... arguments) {
-    plain(
-        String.format(Locale.ROOT, "%-12s ", label)
-            + String.format(Locale.ROOT, format, arguments));
+    plain(labelled(label, format, arguments));
   }
 
   /** The same for a line that a command was asked for; {@code --quiet} does not hold it back. */
@@ -35,53 +41,70 @@ final class Console {
     if (json) {
       line(label, format, arguments);
     } else {
-      result(
-          String.format(Locale.ROOT, "%-12s ", label)
-              + String.format(Locale.ROOT, format, arguments)
-              + System.lineSeparator());
+      printLine(labelled(label, format, arguments));
     }
+  }
+
+  private static String labelled(String label, String format, Object... arguments) {
+    return String.format(Locale.ROOT, "%-12s ", label)
+        + String.format(Locale.ROOT, format, arguments);
   }
 
   /** A line for people. */
   void plain(String text) {
     if (json) {
       if (!quiet) {
-        err.println(text);
+        err.println(Legible.line(text));
       }
       return;
     }
     if (!quiet) {
-      out.println(text);
-      out.flush();
+      printLine(text);
     }
+  }
+
+  private void printLine(String text) {
+    out.println(Legible.line(text));
+    out.flush();
   }
 
   /** A line beside the result, on stderr. */
   void note(String label, String text) {
     if (!quiet) {
-      err.println(String.format(Locale.ROOT, "%-12s %s", label, text));
+      err.println(Legible.line(String.format(Locale.ROOT, "%-12s %s", label, text)));
     }
   }
 
-  /** What a command was asked for; {@code --quiet} does not hold it back. */
-  void result(String text) {
-    out.print(text);
-    out.flush();
+  /** Lines that a command was asked for; {@code --quiet} does not hold them back. */
+  void result(String lines) {
+    print(Legible.lines(lines));
+  }
+
+  /** What a model says: to a file or another program as it is. */
+  void said(String text) {
+    print(STDOUT_IS_TERMINAL ? Legible.lines(text) : text);
   }
 
   /** The JSON document of {@code --json}. */
   void document(JsonNode node) {
-    out.println(node.toPrettyString());
-    out.flush();
+    // What is escaped can only stand in strings, where JSON has the same escapes.
+    print(Legible.lines(node.toPrettyString()) + System.lineSeparator());
+  }
+
+  private void print(String text) {
+    out.print(text);
+    if (out.checkError()) {
+      throw new Unwritable();
+    }
   }
 
   /** Why a command ends without what it was asked for; one line. */
   void error(String text) {
-    err.println("laco: " + text);
+    err.println("laco: " + Legible.line(text));
   }
 
   void warning(String text) {
-    err.println("laco: warning: " + text);
+    err.println("laco: warning: " + Legible.line(text));
   }
 
   /** Progress with ETA on stderr, drawn only where that is a terminal. */

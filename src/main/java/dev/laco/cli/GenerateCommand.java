@@ -163,7 +163,7 @@ final class GenerateCommand implements Callable<Integer> {
                   String text = decoder.append(token);
                   whole.append(text);
                   if (!output.json) {
-                    console.result(text);
+                    console.said(text);
                   }
                 });
     String rest = decoder.finish();
@@ -179,7 +179,7 @@ final class GenerateCommand implements Callable<Integer> {
               .put("topP", topP)
               .put("seed", seed));
     } else {
-      console.result(rest + System.lineSeparator());
+      console.said(rest + System.lineSeparator());
     }
   }
 

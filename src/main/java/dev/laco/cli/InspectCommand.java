@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
+import dev.laco.Legible;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.TensorInfo;
 import java.nio.file.Path;
@@ -88,6 +89,6 @@ final class InspectCommand implements Callable<Integer> {
   }
 
   private static String line(String key, String value) {
-    return String.format(Locale.ROOT, "%-13s %s%n", key, value);
+    return String.format(Locale.ROOT, "%-13s %s%n", key, Legible.line(value));
   }
 }

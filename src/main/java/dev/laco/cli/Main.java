@@ -1,7 +1,10 @@
 package dev.laco.cli;
 
 import dev.laco.LacoException;
+import dev.laco.Legible;
 import dev.laco.UsageException;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
@@ -9,7 +12,9 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.FileSystemException;
 import java.util.Locale;
 import java.util.function.Function;
+import java.util.stream.Collectors;
 import picocli.CommandLine;
+import picocli.CommandLine.ExecutionException;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.TypeConversionException;
 import picocli.CommandLine.UnmatchedArgumentException;
@@ -24,16 +29,27 @@ public final class Main {
   private static final int BAD_INPUT = 3;
   private static final int RESOURCE = 4;
 
+  private static final int MAX_MESSAGE = 2000;
+
+  /** The system property that shows where an error came from. */
+  private static final String TRACE = "laco.trace";
+
   private Main() {}
 
   /** Runs the command line and exits with its code. */
   public static void main(String[] args) {
     Locale.setDefault(Locale.ROOT);
-    PrintWriter out = new PrintWriter(System.out, false, StandardCharsets.UTF_8);
+    PrintWriter out = new StandardOutput(new FileOutputStream(FileDescriptor.out));
     PrintWriter err = new PrintWriter(System.err, true, StandardCharsets.UTF_8);
-    int code = run(out, err, args);
-    out.flush();
-    System.exit(code);
+    Thread.setDefaultUncaughtExceptionHandler((thread, e) -> exitSoon(failed(e, err)));
+    System.exit(run(out, err, args));
+  }
+
+  /**
+   * Ends the process, unless it is ending already: then the thread may be one that it waits for.
+   */
+  private static void exitSoon(int code) {
+    Thread.ofPlatform().daemon().start(() -> System.exit(code));
   }
 
   /** Runs the command line; results go to {@code out}, everything else to {@code err}. */
@@ -41,6 +57,7 @@ public final class Main {
     CommandLine commandLine = new CommandLine(new LacoCommand());
     commandLine.setOut(out);
     commandLine.setErr(err);
+    commandLine.setExpandAtFiles(false);
     commandLine.setCaseInsensitiveEnumValuesAllowed(true);
     commandLine.setAbbreviatedOptionsAllowed(false);
     commandLine.setUsageHelpAutoWidth(false);
@@ -51,11 +68,13 @@ public final class Main {
     commandLine.setExecutionExceptionHandler(
         (e, command, parsed) ->
             e instanceof UsageException ? usageError(message(e), command) : failed(e, err));
+    int code;
     try {
-      return commandLine.execute(args);
-    } catch (OutOfMemoryError | InternalError e) {
-      return failed(e, err);
+      code = commandLine.execute(args);
+    } catch (Throwable e) {
+      code = failed(e, err);
     }
+    return code == 0 && out.checkError() ? unwritten(out, err) : code;
   }
 
   private static <T> T converted(Function<String, T> parse, String text) {
@@ -80,20 +99,45 @@ public final class Main {
     return USAGE;
   }
 
-  private static int failed(Throwable e, PrintWriter err) {
+  private static int failed(Throwable thrown, PrintWriter err) {
+    Throwable e = cause(thrown);
+    if (e instanceof Console.Unwritable) {
+      // run asks the output why.
+      return 0;
+    }
     err.println("laco: " + oneLine(message(e)));
-    if (code(e) == INTERNAL) {
+    if (Boolean.getBoolean(TRACE)) {
       e.printStackTrace(err);
     }
     return code(e);
+  }
+
+  private static int unwritten(PrintWriter out, PrintWriter err) {
+    IOException failure = out instanceof StandardOutput standard ? standard.failure() : null;
+    String why = failure == null ? "it is closed" : String.valueOf(failure.getMessage());
+    // Whoever reads a pipe may have seen enough.
+    if (!why.equals("Broken pipe")) {
+      err.println("laco: cannot write to standard output: " + oneLine(why));
+    }
+    return RESOURCE;
+  }
+
+  /** What went wrong, without the wrapping of those that pass it on. */
+  private static Throwable cause(Throwable e) {
+    Throwable cause = e.getCause();
+    boolean wrapping =
+        e instanceof ExecutionException
+            || e instanceof ExceptionInInitializerError
+            || e instanceof UncheckedIOException;
+    return wrapping && cause != null ? cause(cause) : e;
   }
 
   private static int code(Throwable e) {
     return switch (e) {
       case LacoException known -> known.exitCode();
       case IOException io -> RESOURCE;
-      case UncheckedIOException io -> RESOURCE;
       case OutOfMemoryError memory -> RESOURCE;
+      case UnsatisfiedLinkError library -> RESOURCE;
       // What the JDK throws where a mapped file lost the page that was read.
       case InternalError fault when isMappedFileFault(fault) -> BAD_INPUT;
       default -> INTERNAL;
@@ -109,14 +153,20 @@ public final class Main {
               + ": "
               + (file.getReason() == null ? file.getClass().getSimpleName() : file.getReason());
       case IOException io -> "input or output failed: " + io.getMessage();
-      case UncheckedIOException io when io.getCause() != null -> message(io.getCause());
       case OutOfMemoryError memory ->
           "out of memory: "
               + memory.getMessage()
               + "; give the Java heap more with LACO_JAVA_OPTIONS=-Xmx1g";
+      case UnsatisfiedLinkError library ->
+          "a native library cannot be loaded: " + library.getMessage();
       case InternalError fault when isMappedFileFault(fault) ->
           "a weight file was cut short while it was read: copy the model again";
-      default -> "internal error: " + e + "; please report it with the lines below";
+      default ->
+          "internal error: "
+              + Legible.excerpt(e)
+              + "; please report it with what LACO_JAVA_OPTIONS=-D"
+              + TRACE
+              + "=true adds to this line";
     };
   }
 
@@ -124,7 +174,9 @@ public final class Main {
     return String.valueOf(e.getMessage()).contains("unsafe memory access");
   }
 
+  /** The message on one line of bounded length, blanks around the ends of its lines made one. */
   private static String oneLine(String message) {
-    return message.strip().replaceAll("\\s*\\R\\s*", " ");
+    String lines = message.strip().lines().map(String::strip).collect(Collectors.joining(" "));
+    return Legible.cut(Legible.line(lines), MAX_MESSAGE);
   }
 }
