@@ -150,7 +150,7 @@ final class GenerateCommand implements Callable<Integer> {
       decoder.append(id);
     }
     if (!output.json) {
-      console.result(prompt);
+      console.said(prompt);
     }
     StringBuilder whole = new StringBuilder();
     Sampler sampler = new Sampler(temperature, topP, new Random(seed));

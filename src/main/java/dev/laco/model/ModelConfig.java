@@ -2,6 +2,7 @@ package dev.laco.model;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
+import dev.laco.Legible;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
@@ -111,7 +112,7 @@ public record ModelConfig(
                     new BadInputException(
                         config.file()
                             + ": architectures: "
-                            + name
+                            + Legible.excerpt(name)
                             + " is not supported; these are: "
                             + Arrays.stream(Architecture.values())
                                 .map(Architecture::className)

@@ -1,6 +1,7 @@
 package dev.laco.model;
 
 import dev.laco.BadInputException;
+import dev.laco.Legible;
 
 /**
  * Rotary position embedding settings (Su et al. 2021), as {@code config.json} gives them under
@@ -72,7 +73,7 @@ public record RopeParameters(double theta, Scaling scaling) {
               throw new BadInputException(
                   rope.file()
                       + ": rope_type \""
-                      + type
+                      + Legible.excerpt(type)
                       + "\" is not supported; default, linear, dynamic, llama3 and yarn are");
         };
     return new RopeParameters(theta, scaling);
