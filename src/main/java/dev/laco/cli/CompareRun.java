@@ -132,6 +132,7 @@ final class CompareRun {
 
   void run() {
     PackedSequences sequences = PackedSequences.of(command.texts.calibration(model).sequences());
+    model.textsAreRead();
     SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
     Backends.Choice choice = command.device.open(console);
     try (Backend backend = choice.backend()) {

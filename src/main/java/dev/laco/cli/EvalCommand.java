@@ -107,6 +107,7 @@ final class EvalCommand implements Callable<Integer> {
   private void perplexity(Console console, OpenModel open) throws IOException {
     try (SideFiles files = new SideFiles(open.directory(), null)) {
       EvaluationText text = text(open);
+      open.textsAreRead();
       SideFiles.SideFile dumpFile = dump == null ? null : files.add("--dump", dump);
       Backends.Choice choice = device.open(console);
       try (Backend backend = choice.backend()) {
@@ -142,6 +143,7 @@ final class EvalCommand implements Callable<Integer> {
       throw new UsageException("--max-length, --stride and --dump do not go with --last-word");
     }
     ClozeSet set = passages(file, open);
+    open.textsAreRead();
     Backends.Choice choice = device.open(console);
     try (Backend backend = choice.backend()) {
       CausalLm lm =

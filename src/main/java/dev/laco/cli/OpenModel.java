@@ -70,6 +70,11 @@ final class OpenModel implements AutoCloseable {
     return tokenizer;
   }
 
+  /** All texts have been read: what the tokenizer took is free for the model. */
+  void textsAreRead() {
+    tokenizer.ifPresent(Tokenizer::rest);
+  }
+
   CalibrationSet.Target target() {
     return new CalibrationSet.Target(
         tokenizer, config().vocabSize(), config().maxPositionEmbeddings());

@@ -84,6 +84,7 @@ final class PruneRun {
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
     EvaluationText evaluation = command.texts.evaluation(model);
     FitText fitText = fitTextOrNull(search);
+    model.textsAreRead();
     Backends.Choice choice = command.device.open(console);
     try (Backend backend = choice.backend()) {
       if (fitText != null) {

@@ -1,19 +1,20 @@
 package dev.laco.text;
 
-import ai.djl.engine.EngineException;
-import ai.djl.huggingface.tokenizers.jni.LibUtils;
-import ai.djl.huggingface.tokenizers.jni.TokenizersLibrary;
 import dev.laco.BadInputException;
+import dev.laco.LacoException;
 import dev.laco.ResourceException;
-import java.io.IOException;
+import dev.laco.text.TokenizerProcess.Failure;
+import dev.laco.text.TokenizerProcess.Limits;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.Comparator;
 import java.util.Optional;
 import java.util.OptionalInt;
-import java.util.stream.Stream;
+import java.util.function.Supplier;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The tokenizer of a checkpoint: its {@code tokenizer.json} run by Hugging Face's own library (the
@@ -25,141 +26,99 @@ import java.util.stream.Stream;
  * padding that the file asks for are switched off, since a measurement needs every token and no
  * other.
  *
- * <p>Instances own native memory; use after {@link #close} is an error. Not for use by several
- * threads at once.
+ * <p>The library runs in a process of its own ({@link TokenizerProcess}), since a tokenizer or a
+ * text can end the process that it runs in, or keep it busy for ever. The process starts with the
+ * first use and ends with {@link #rest} or {@link #close}. A tokenizer that ended it gives the same
+ * error whatever is asked of it afterwards.
+ *
+ * <p>Use after {@link #close} is an error. Not for use by several threads at once.
  */
 public final class Tokenizer implements AutoCloseable {
   private static final String FILE_NAME = "tokenizer.json";
 
-  /** The native library, loaded on first use. */
-  private static final class Library {
-    static final TokenizersLibrary LIBRARY = load();
+  /** The most characters of what the library says. */
+  private static final int MAX_REASON = 200;
 
-    /**
-     * DJL unpacks its library into a cache folder, by default in the user's home, under a name that
-     * concurrent runs share; on a machine with CUDA it would look for another build on the network.
-     * Here it goes to a folder of this process's own, gone again once the library is mapped.
-     */
-    private static TokenizersLibrary load() {
-      System.setProperty("ai.djl.offline", "true");
-      System.setProperty("RUST_FLAVOR", "cpu");
-      String temporary = System.getProperty("java.io.tmpdir");
-      try {
-        Path unpacked = Files.createTempDirectory("laco-tokenizers");
-        try {
-          System.setProperty("ENGINE_CACHE_DIR", unpacked.toString());
-          LibUtils.checkStatus();
-        } finally {
-          delete(unpacked);
-        }
-      } catch (IOException | EngineException e) {
-        throw new ResourceException(
-            "the tokenizer library cannot be unpacked into "
-                + temporary
-                + " and loaded from there ("
-                + rootMessage(e)
-                + "): it needs 16 MB in a folder that allows execution, set TMPDIR to one",
-            e);
-      }
-      return TokenizersLibrary.LIB;
-    }
+  /** From so many characters on a run without a break is worth a mention where a text failed. */
+  private static final int LONG_RUN = 10_000;
 
-    private static void delete(Path folder) throws IOException {
-      try (Stream<Path> paths = Files.walk(folder)) {
-        for (Path path : paths.sorted(Comparator.reverseOrder()).toList()) {
-          Files.delete(path);
-        }
-      }
-    }
-
-    private static String rootMessage(Throwable error) {
-      Throwable root = error;
-      for (Throwable cause = root.getCause(); cause != null; cause = root.getCause()) {
-        root = cause;
-      }
-      return String.valueOf(root.getMessage());
-    }
-  }
+  private static final Pattern RUN = Pattern.compile("\\s++|\\S++");
 
   private final Path file;
-  private final OptionalInt bos;
-  private long handle;
+  private final Supplier<TokenizerProcess> start;
 
-  private Tokenizer(Path file, long handle) {
+  /** The checked file until it is loaded. */
+  private @Nullable TokenizerFile content;
+
+  /** Where the file is loaded. */
+  private @Nullable TokenizerProcess process;
+
+  private String components = "";
+  private @Nullable OptionalInt bos;
+
+  /** What became of a tokenizer that cannot be used any more. */
+  private @Nullable LacoException end;
+
+  private boolean closed;
+
+  /** The checked tokenizer of a file; {@code start} gives the process that loads it. */
+  Tokenizer(Path file, Supplier<TokenizerProcess> start) {
     this.file = file;
-    this.handle = handle;
-    int[] plain = encodeWithoutSpecial("a");
-    int[] full = encode("a");
-    boolean prefixed =
-        full.length > plain.length
-            && plain.length > 0
-            && Arrays.equals(full, 1, 1 + plain.length, plain, 0, plain.length)
-            && full[0] != plain[0];
-    this.bos = prefixed ? OptionalInt.of(full[0]) : OptionalInt.empty();
+    this.start = start;
+    this.content = TokenizerFile.read(file);
   }
 
   /**
-   * Loads the tokenizer of a checkpoint directory; empty if the directory has no {@code
-   * tokenizer.json}.
+   * Opens the tokenizer of a checkpoint directory; empty if the directory has no {@code
+   * tokenizer.json}. The form of the file is checked at once; what only the library finds is an
+   * error of the first use.
    *
-   * @throws BadInputException if the file cannot be read or is not a tokenizer
-   * @throws ResourceException if the native library cannot be unpacked or loaded
+   * @throws BadInputException if the file cannot be read or has not the form of a tokenizer
    */
   public static Optional<Tokenizer> load(Path modelDirectory) {
     Path file = modelDirectory.resolve(FILE_NAME);
     // A dangling link, as a half-downloaded cache has them, is an error and no absence.
-    if (Files.notExists(file, LinkOption.NOFOLLOW_LINKS)) {
-      return Optional.empty();
-    }
-    String json = TextFile.read(file);
-    TokenizersLibrary library = Library.LIBRARY;
-    long handle;
-    try {
-      handle = library.createTokenizerFromString(json);
-    } catch (RuntimeException e) {
-      throw new BadInputException(
-          file + ": not a tokenizer that the Hugging Face library reads: " + e.getMessage(), e);
-    }
-    library.disableTruncation(handle);
-    library.disablePadding(handle);
-    return Optional.of(new Tokenizer(file, handle));
+    return Files.notExists(file, LinkOption.NOFOLLOW_LINKS)
+        ? Optional.empty()
+        : Optional.of(new Tokenizer(file, () -> TokenizerProcess.start(Limits.USUAL)));
   }
 
-  /** Token ids of a text with the special tokens that the model's tokenizer adds. */
+  /**
+   * Token ids of a text with the special tokens that the model's tokenizer adds.
+   *
+   * @throws BadInputException if the library cannot use the tokenizer, or not with this text
+   * @throws ResourceException if the library cannot be started
+   */
   public int[] encode(String text) {
     return encode(text, true);
   }
 
-  /** Token ids of the text itself: no BOS, no EOS. */
+  /** Token ids of the text itself: no BOS, no EOS. Throws what {@link #encode} does. */
   public int[] encodeWithoutSpecial(String text) {
     return encode(text, false);
   }
 
   private int[] encode(String text, boolean addSpecial) {
-    long encoding = encoding(text, addSpecial);
+    TokenizerProcess running = running();
     try {
-      long[] ids = Library.LIBRARY.getTokenIds(encoding);
-      return Arrays.stream(ids).mapToInt(Math::toIntExact).toArray();
-    } finally {
-      Library.LIBRARY.deleteEncoding(encoding);
-    }
-  }
-
-  private long encoding(String text, boolean addSpecial) {
-    long tokenizer = open();
-    try {
-      return Library.LIBRARY.encode(tokenizer, text, addSpecial);
-    } catch (RuntimeException e) {
-      throw new BadInputException(file + ": cannot encode text: " + e.getMessage(), e);
+      return running.encode(text, addSpecial);
+    } catch (Failure e) {
+      throw failed("a text%s".formatted(longestRun(text)), e);
     }
   }
 
   /**
    * The text of token ids, special tokens left out. Bytes that are no complete character become
-   * U+FFFD; to print a text token by token use {@link #streamingDecoder}.
+   * U+FFFD; to print a text token by token use {@link #streamingDecoder}. Throws what {@link
+   * #encode} does.
    */
   public String decode(int[] ids) {
-    return Library.LIBRARY.decode(open(), Arrays.stream(ids).asLongStream().toArray(), true);
+    TokenizerProcess running = running();
+    try {
+      return running.decode(ids);
+    } catch (Failure e) {
+      throw failed("token ids", e);
+    }
   }
 
   /** Turns tokens that arrive one by one into text that never shows half a character. */
@@ -167,23 +126,107 @@ public final class Tokenizer implements AutoCloseable {
     return new StreamingDecoder(this);
   }
 
-  /** The token that the tokenizer's post-processor puts before every text, if it puts one. */
+  /**
+   * The token that the tokenizer's post-processor puts before every text, if it puts one. Throws
+   * what {@link #encode} does.
+   */
   public OptionalInt bos() {
+    if (bos == null) {
+      int[] plain = encodeWithoutSpecial("a");
+      int[] full = encode("a");
+      boolean prefixed =
+          full.length > plain.length
+              && plain.length > 0
+              && Arrays.equals(full, 1, 1 + plain.length, plain, 0, plain.length)
+              && full[0] != plain[0];
+      bos = prefixed ? OptionalInt.of(full[0]) : OptionalInt.empty();
+    }
     return bos;
   }
 
-  private long open() {
-    if (handle == 0) {
+  /** Gives up the process until the tokenizer is used again. */
+  public void rest() {
+    content = null;
+    if (process != null) {
+      process.close();
+      process = null;
+    }
+  }
+
+  private TokenizerProcess running() {
+    if (closed) {
       throw new IllegalStateException("the tokenizer is closed");
     }
-    return handle;
+    if (end != null) {
+      throw end;
+    }
+    if (process == null) {
+      TokenizerFile checked = content == null ? TokenizerFile.read(file) : content;
+      content = null;
+      components = checked.components();
+      TokenizerProcess started = start.get();
+      process = started;
+      try {
+        started.load(checked.json());
+      } catch (Failure e) {
+        end = failed("this tokenizer", e);
+        throw end;
+      }
+    }
+    return process;
+  }
+
+  private LacoException failed(String subject, Failure e) {
+    String reason = line(e.getMessage());
+    if (e.kind() == Failure.Kind.REFUSED) {
+      return new BadInputException(
+          "%s: the Hugging Face library refuses %s: %s".formatted(file, subject, reason), e);
+    }
+    String gaveUp =
+        "%s: the Hugging Face library gave up on %s (%s".formatted(file, subject, reason);
+    if (e.kind() == Failure.Kind.LACKING) {
+      end = new ResourceException(gaveUp + "): free memory, or use a shorter text", e);
+    } else {
+      String where =
+          e.component() == null ? "; made of " + components : ", in its " + e.component();
+      end =
+          new BadInputException(
+              gaveUp + where + "): take the file from the model's source, or use another text", e);
+    }
+    return end;
+  }
+
+  /** The longest run of blanks, or of anything else, where it is long enough to be the reason. */
+  private static String longestRun(String text) {
+    int blank = 0;
+    int other = 0;
+    Matcher run = RUN.matcher(text);
+    while (run.find()) {
+      int length = run.end() - run.start();
+      if (Character.isWhitespace(text.charAt(run.start()))) {
+        blank = Math.max(blank, length);
+      } else {
+        other = Math.max(other, length);
+      }
+    }
+    return Math.max(blank, other) < LONG_RUN
+        ? ""
+        : " with %,d %s"
+            .formatted(
+                Math.max(blank, other),
+                blank > other ? "blanks in a row" : "characters without a blank");
+  }
+
+  /** One line of a message that may have any form and length. */
+  private static String line(@Nullable String message) {
+    String start = String.valueOf(message);
+    start = start.substring(0, Math.min(start.length(), MAX_REASON));
+    return start.replaceAll("[\\s\\p{Cntrl}]++", " ").strip();
   }
 
   @Override
   public void close() {
-    if (handle != 0) {
-      Library.LIBRARY.deleteTokenizer(handle);
-      handle = 0;
-    }
+    rest();
+    closed = true;
   }
 }

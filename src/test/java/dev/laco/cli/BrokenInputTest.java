@@ -228,6 +228,17 @@ class BrokenInputTest {
             "tokenizer.json",
             ""),
         broken(
+            "tokenizer that ends the library's process",
+            m ->
+                Laco.write(
+                    m.resolve("tokenizer.json"),
+                    """
+                    {"version": "1.0", "normalizer": {"type": "Precompiled", "precompiled_charsmap": "!"},
+                     "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
+                    """),
+            "tokenizer.json",
+            "in its normalizer"),
+        broken(
             "tokenizer that is a folder",
             m -> mkdir(m.resolve("tokenizer.json")),
             "tokenizer.json",
