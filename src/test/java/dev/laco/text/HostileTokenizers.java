@@ -82,7 +82,10 @@ final class HostileTokenizers {
     List<byte[]> files = new ArrayList<>();
     for (int i = 0; i < count; i++) {
       byte[] original = originals.get(i % originals.size());
-      files.add(i / originals.size() % 2 == 0 ? otherValue(original, random) : otherBytes(original, random));
+      files.add(
+          i / originals.size() % 2 == 0
+              ? otherValue(original, random)
+              : otherBytes(original, random));
     }
     return files;
   }
@@ -92,7 +95,11 @@ final class HostileTokenizers {
     for (int i = random.nextInt(4); i >= 0; i--) {
       // Most of a file is vocabulary; what is in front of it is worth as many changes.
       int end = random.nextBoolean() ? Math.min(bytes.length, 2_000) : bytes.length;
-      bytes[random.nextInt(end)] = (byte) (random.nextBoolean() ? random.nextInt(256) : "{}[]\",:0-e\\".charAt(random.nextInt(11)));
+      bytes[random.nextInt(end)] =
+          (byte)
+              (random.nextBoolean()
+                  ? random.nextInt(256)
+                  : "{}[]\",:0-e\\".charAt(random.nextInt(11)));
     }
     return bytes;
   }
@@ -198,7 +205,24 @@ final class HostileTokenizers {
 
   private static List<String> normalizers() {
     List<String> all = new ArrayList<>();
-    for (String type : List.of("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Nmt", "StripAccents", "ByteLevel", "BertNormalizer", "Strip", "Prepend", "Replace", "Precompiled", "Sequence", "None", "")) {
+    for (String type :
+        List.of(
+            "NFC",
+            "NFD",
+            "NFKC",
+            "NFKD",
+            "Lowercase",
+            "Nmt",
+            "StripAccents",
+            "ByteLevel",
+            "BertNormalizer",
+            "Strip",
+            "Prepend",
+            "Replace",
+            "Precompiled",
+            "Sequence",
+            "None",
+            "")) {
       all.add("{'type':'" + type + "'}");
     }
     for (int bits = 0; bits < 16; bits++) {
@@ -208,7 +232,10 @@ final class HostileTokenizers {
     }
     for (String prepend : List.of("", "▁", "a", "\\u0000", "a".repeat(9_999), "e\\u0301")) {
       all.add("{'type':'Prepend','prepend':'" + prepend + "'}");
-      all.add("{'type':'Sequence','normalizers':[{'type':'Prepend','prepend':'" + prepend + "'},{'type':'StripAccents'},{'type':'NFD'},{'type':'Strip','strip_left':true,'strip_right':true}]}");
+      all.add(
+          "{'type':'Sequence','normalizers':[{'type':'Prepend','prepend':'"
+              + prepend
+              + "'},{'type':'StripAccents'},{'type':'NFD'},{'type':'Strip','strip_left':true,'strip_right':true}]}");
     }
     for (String content : List.of("", "aa", "a".repeat(9_999))) {
       for (String pattern : PATTERNS) {
@@ -218,7 +245,16 @@ final class HostileTokenizers {
       all.add("{'type':'Sequence','normalizers':[" + grow.repeat(9) + "{'type':'NFC'}]}");
       all.add("{'type':'Sequence','normalizers':[" + grow.repeat(40) + "{'type':'NFC'}]}");
     }
-    for (String table : List.of("", "!", "AAAA", "AQAAAA==", "/////w==", "BAAAAP////8=", "BAAAAAAAAAA=", "CAAAAAEAAAACAAAAAA==")) {
+    for (String table :
+        List.of(
+            "",
+            "!",
+            "AAAA",
+            "AQAAAA==",
+            "/////w==",
+            "BAAAAP////8=",
+            "BAAAAAAAAAA=",
+            "CAAAAAEAAAACAAAAAA==")) {
       all.add("{'type':'Precompiled','precompiled_charsmap':'" + table + "'}");
     }
     Random random = new Random(1);
@@ -230,29 +266,53 @@ final class HostileTokenizers {
       table[1] = (byte) (trie >> 8);
       table[2] = 0;
       table[3] = 0;
-      all.add("{'type':'Precompiled','precompiled_charsmap':'" + Base64.getEncoder().encodeToString(table) + "'}");
+      all.add(
+          "{'type':'Precompiled','precompiled_charsmap':'"
+              + Base64.getEncoder().encodeToString(table)
+              + "'}");
     }
     return all;
   }
 
   private static List<String> preTokenizers() {
     List<String> all = new ArrayList<>();
-    for (String type : List.of("BertPreTokenizer", "ByteLevel", "CharDelimiterSplit", "Delimiter", "Metaspace", "Whitespace", "WhitespaceSplit", "Sequence", "Split", "Punctuation", "Digits", "UnicodeScripts", "FixedLength")) {
+    for (String type :
+        List.of(
+            "BertPreTokenizer",
+            "ByteLevel",
+            "CharDelimiterSplit",
+            "Delimiter",
+            "Metaspace",
+            "Whitespace",
+            "WhitespaceSplit",
+            "Sequence",
+            "Split",
+            "Punctuation",
+            "Digits",
+            "UnicodeScripts",
+            "FixedLength")) {
       all.add("{'type':'" + type + "'}");
     }
     for (int bits = 0; bits < 8; bits++) {
-      all.add("{'type':'ByteLevel','add_prefix_space':%b,'trim_offsets':%b,'use_regex':%b}".formatted((bits & 1) > 0, (bits & 2) > 0, (bits & 4) > 0));
+      all.add(
+          "{'type':'ByteLevel','add_prefix_space':%b,'trim_offsets':%b,'use_regex':%b}"
+              .formatted((bits & 1) > 0, (bits & 2) > 0, (bits & 4) > 0));
     }
-    for (String behavior : List.of("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous")) {
+    for (String behavior :
+        List.of("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous")) {
       for (String pattern : PATTERNS) {
         boolean inverted = (pattern.length() + behavior.length()) % 2 == 0;
-        all.add("{'type':'Split','pattern':%s,'behavior':'%s','invert':%b}".formatted(pattern, behavior, inverted));
+        all.add(
+            "{'type':'Split','pattern':%s,'behavior':'%s','invert':%b}"
+                .formatted(pattern, behavior, inverted));
       }
       all.add("{'type':'Punctuation','behavior':'" + behavior + "'}");
     }
     for (String mark : List.of("", "a", "▁", "\\u0000", "ab", "😀")) {
       for (String scheme : List.of("first", "never", "always", "odd")) {
-        all.add("{'type':'Metaspace','replacement':'%s','prepend_scheme':'%s','split':%b}".formatted(mark, scheme, scheme.length() % 2 == 0));
+        all.add(
+            "{'type':'Metaspace','replacement':'%s','prepend_scheme':'%s','split':%b}"
+                .formatted(mark, scheme, scheme.length() % 2 == 0));
       }
       all.add("{'type':'CharDelimiterSplit','delimiter':'" + mark + "'}");
     }
@@ -260,24 +320,59 @@ final class HostileTokenizers {
       all.add("{'type':'FixedLength','length':" + length + "}");
     }
     all.add("{'type':'Digits','individual_digits':true}");
-    all.add("{'type':'Sequence','pretokenizers':[{'type':'Whitespace'},{'type':'FixedLength','length':0}]}");
+    all.add(
+        "{'type':'Sequence','pretokenizers':[{'type':'Whitespace'},{'type':'FixedLength','length':0}]}");
     return all;
   }
 
   private static List<String> postProcessors() {
     List<String> all = new ArrayList<>();
-    for (String type : List.of("BertProcessing", "RobertaProcessing", "ByteLevel", "TemplateProcessing", "Sequence")) {
+    for (String type :
+        List.of(
+            "BertProcessing", "RobertaProcessing", "ByteLevel", "TemplateProcessing", "Sequence")) {
       all.add("{'type':'" + type + "'}");
     }
     for (String id : List.of("0", "-1", "4294967295", "4294967296", "2147483648", "1e3")) {
       all.add("{'type':'BertProcessing','sep':['<s>'," + id + "],'cls':['x'," + id + "]}");
-      all.add("{'type':'RobertaProcessing','sep':['<s>'," + id + "],'cls':['',0],'trim_offsets':true,'add_prefix_space':true}");
-      all.add("{'type':'TemplateProcessing','single':[{'SpecialToken':{'id':'x','type_id':" + id + "}},{'Sequence':{'id':'A','type_id':0}}],'pair':[],'special_tokens':{'x':{'id':'x','ids':[" + id + "],'tokens':['x']}}}");
-      all.add("{'type':'TemplateProcessing','single':[{'Sequence':{'id':'B','type_id':0}}],'pair':[],'special_tokens':{'x':{'id':'y','ids':[" + id + ",1],'tokens':['x']}}}");
+      all.add(
+          "{'type':'RobertaProcessing','sep':['<s>',"
+              + id
+              + "],'cls':['',0],'trim_offsets':true,'add_prefix_space':true}");
+      all.add(
+          "{'type':'TemplateProcessing','single':[{'SpecialToken':{'id':'x','type_id':"
+              + id
+              + "}},{'Sequence':{'id':'A','type_id':0}}],'pair':[],'special_tokens':{'x':{'id':'x','ids':["
+              + id
+              + "],'tokens':['x']}}}");
+      all.add(
+          "{'type':'TemplateProcessing','single':[{'Sequence':{'id':'B','type_id':0}}],'pair':[],'special_tokens':{'x':{'id':'y','ids':["
+              + id
+              + ",1],'tokens':['x']}}}");
     }
-    for (String single : List.of("[]", "'$A'", "'$B $A'", "'$A:4294967295'", "'[x] $0 y'", "'$'", "''", "[{'SpecialToken':{'id':'gone','type_id':0}}]")) {
-      for (String special : List.of("{}", "[]", "{'x':{'id':'x','ids':[],'tokens':[]}}", "{'x':{'id':'x','ids':[1,2,3],'tokens':['x']}}")) {
-        all.add("{'type':'TemplateProcessing','single':" + single + ",'pair':" + single + ",'special_tokens':" + special + "}");
+    for (String single :
+        List.of(
+            "[]",
+            "'$A'",
+            "'$B $A'",
+            "'$A:4294967295'",
+            "'[x] $0 y'",
+            "'$'",
+            "''",
+            "[{'SpecialToken':{'id':'gone','type_id':0}}]")) {
+      for (String special :
+          List.of(
+              "{}",
+              "[]",
+              "{'x':{'id':'x','ids':[],'tokens':[]}}",
+              "{'x':{'id':'x','ids':[1,2,3],'tokens':['x']}}")) {
+        all.add(
+            "{'type':'TemplateProcessing','single':"
+                + single
+                + ",'pair':"
+                + single
+                + ",'special_tokens':"
+                + special
+                + "}");
       }
     }
     all.add("{'type':'Sequence','processors':[]}");
@@ -286,16 +381,33 @@ final class HostileTokenizers {
 
   private static List<String> decoders() {
     List<String> all = new ArrayList<>();
-    for (String type : List.of("BPEDecoder", "ByteLevel", "WordPiece", "Metaspace", "CTC", "Sequence", "Replace", "Fuse", "Strip", "ByteFallback")) {
+    for (String type :
+        List.of(
+            "BPEDecoder",
+            "ByteLevel",
+            "WordPiece",
+            "Metaspace",
+            "CTC",
+            "Sequence",
+            "Replace",
+            "Fuse",
+            "Strip",
+            "ByteFallback")) {
       all.add("{'type':'" + type + "'}");
     }
     for (String text : List.of("", "a", "▁", "\\u0000", "##", "a".repeat(9_000))) {
       all.add("{'type':'BPEDecoder','suffix':'" + text + "'}");
       all.add("{'type':'WordPiece','prefix':'" + text + "','cleanup':true}");
-      all.add("{'type':'CTC','pad_token':'%s','word_delimiter_token':'%s','cleanup':true}".formatted(text, text));
-      all.add("{'type':'Metaspace','replacement':'" + text + "','prepend_scheme':'always','split':true}");
+      all.add(
+          "{'type':'CTC','pad_token':'%s','word_delimiter_token':'%s','cleanup':true}"
+              .formatted(text, text));
+      all.add(
+          "{'type':'Metaspace','replacement':'"
+              + text
+              + "','prepend_scheme':'always','split':true}");
       for (String count : List.of("0", "1", "9", "18446744073709551615")) {
-        all.add("{'type':'Strip','content':'%s','start':%s,'stop':%s}".formatted(text, count, count));
+        all.add(
+            "{'type':'Strip','content':'%s','start':%s,'stop':%s}".formatted(text, count, count));
       }
     }
     for (String pattern : PATTERNS) {
@@ -313,19 +425,68 @@ final class HostileTokenizers {
       all.add("{'type':'" + type + "','vocab':{'a':0,'b':0,'c':4294967295},'unk_token':'x'}");
       all.add("{'type':'" + type + "','vocab':{'':0},'unk_token':''}");
     }
-    for (String merges : List.of("[]", "['a b']", "['a']", "['']", "[' ']", "['a b c']", "['x y']", "[['a','b']]", "[['a']]", "[['','']]", "['a b','a b','a b']", "['ab a']", "['#version: 0.2']", "{}")) {
-      for (String more : List.of("", ",'dropout':1.0", ",'dropout':-1", ",'dropout':2", ",'continuing_subword_prefix':'##'", ",'continuing_subword_prefix':'aaaaaaaa'", ",'end_of_word_suffix':'</w>'", ",'fuse_unk':true,'unk_token':'<unk>'", ",'unk_token':'gone'", ",'byte_fallback':true", ",'ignore_merges':true")) {
+    for (String merges :
+        List.of(
+            "[]",
+            "['a b']",
+            "['a']",
+            "['']",
+            "[' ']",
+            "['a b c']",
+            "['x y']",
+            "[['a','b']]",
+            "[['a']]",
+            "[['','']]",
+            "['a b','a b','a b']",
+            "['ab a']",
+            "['#version: 0.2']",
+            "{}")) {
+      for (String more :
+          List.of(
+              "",
+              ",'dropout':1.0",
+              ",'dropout':-1",
+              ",'dropout':2",
+              ",'continuing_subword_prefix':'##'",
+              ",'continuing_subword_prefix':'aaaaaaaa'",
+              ",'end_of_word_suffix':'</w>'",
+              ",'fuse_unk':true,'unk_token':'<unk>'",
+              ",'unk_token':'gone'",
+              ",'byte_fallback':true",
+              ",'ignore_merges':true")) {
         all.add("{'type':'BPE','vocab':" + VOCABULARY + ",'merges':" + merges + more + "}");
       }
     }
     for (String unk : List.of("null", "0", "1", "99", "-1", "18446744073709551615")) {
-      for (String vocab : List.of("[]", "[['a',0]]", "[['',0]]", "[['a',-1e308],['a',1e308]]", "[['<unk>',0],['a',-1],['ab',-2]]", "[['a',1e400]]", "[['a',null]]")) {
-        all.add("{'type':'Unigram','unk_id':" + unk + ",'vocab':" + vocab + ",'byte_fallback':" + (vocab.length() % 2 == 0) + "}");
+      for (String vocab :
+          List.of(
+              "[]",
+              "[['a',0]]",
+              "[['',0]]",
+              "[['a',-1e308],['a',1e308]]",
+              "[['<unk>',0],['a',-1],['ab',-2]]",
+              "[['a',1e400]]",
+              "[['a',null]]")) {
+        all.add(
+            "{'type':'Unigram','unk_id':"
+                + unk
+                + ",'vocab':"
+                + vocab
+                + ",'byte_fallback':"
+                + (vocab.length() % 2 == 0)
+                + "}");
       }
     }
     for (String prefix : List.of("", "##", "a", "\\u0000", "😀")) {
       for (String most : List.of("0", "1", "100", "18446744073709551615", "-1")) {
-        all.add("{'type':'WordPiece','unk_token':'<unk>','continuing_subword_prefix':'" + prefix + "','max_input_chars_per_word':" + most + ",'vocab':" + VOCABULARY + "}");
+        all.add(
+            "{'type':'WordPiece','unk_token':'<unk>','continuing_subword_prefix':'"
+                + prefix
+                + "','max_input_chars_per_word':"
+                + most
+                + ",'vocab':"
+                + VOCABULARY
+                + "}");
       }
     }
     return all;
@@ -333,9 +494,19 @@ final class HostileTokenizers {
 
   private static List<String> addedTokens() {
     List<String> all = new ArrayList<>();
-    for (String content : List.of("", " ", "a", "aa", "\\u0000", "e\\u0301", "▁", "<unk>", "a".repeat(50_000))) {
+    for (String content :
+        List.of("", " ", "a", "aa", "\\u0000", "e\\u0301", "▁", "<unk>", "a".repeat(50_000))) {
       for (int bits = 0; bits < 16; bits += 5) {
-        all.add("[{'id':%d,'content':'%s','single_word':%b,'lstrip':%b,'rstrip':%b,'normalized':%b,'special':%b}]".formatted(bits, content, (bits & 1) > 0, (bits & 2) > 0, (bits & 4) > 0, (bits & 8) > 0, bits < 8));
+        all.add(
+            "[{'id':%d,'content':'%s','single_word':%b,'lstrip':%b,'rstrip':%b,'normalized':%b,'special':%b}]"
+                .formatted(
+                    bits,
+                    content,
+                    (bits & 1) > 0,
+                    (bits & 2) > 0,
+                    (bits & 4) > 0,
+                    (bits & 8) > 0,
+                    bits < 8));
       }
       all.add("[{'id':4294967295,'content':'" + content + "','special':true," + FLAGS + "}]");
     }
@@ -364,7 +535,8 @@ final class HostileTokenizers {
 
   private static JsonNode json(String singleQuoted) {
     try {
-      return MAPPER.readTree(singleQuoted.startsWith("{\n") ? singleQuoted : singleQuoted.replace('\'', '"'));
+      return MAPPER.readTree(
+          singleQuoted.startsWith("{\n") ? singleQuoted : singleQuoted.replace('\'', '"'));
     } catch (JsonProcessingException e) {
       throw new AssertionError(singleQuoted, e);
     }

@@ -116,8 +116,7 @@ class TokenizerProcessTest {
                 """));
     try (Tokenizer tokenizer = tokenizer(file, HASTY)) {
       String text = " ".repeat(11_000_000) + "a";
-      BadInputException error =
-          assertThrows(BadInputException.class, () -> tokenizer.encode(text));
+      BadInputException error = assertThrows(BadInputException.class, () -> tokenizer.encode(text));
       assertOneLine("11,000,000 blanks in a row", error);
       assertEquals(
           error.getMessage(),
