@@ -2,6 +2,7 @@ package dev.laco.text;
 
 import dev.laco.BadInputException;
 import dev.laco.LacoException;
+import dev.laco.Legible;
 import dev.laco.ResourceException;
 import dev.laco.text.TokenizerProcess.Failure;
 import dev.laco.text.TokenizerProcess.Limits;
@@ -9,6 +10,7 @@ import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.Locale;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.function.Supplier;
@@ -35,9 +37,6 @@ import org.jspecify.annotations.Nullable;
  */
 public final class Tokenizer implements AutoCloseable {
   private static final String FILE_NAME = "tokenizer.json";
-
-  /** The most characters of what the library says. */
-  private static final int MAX_REASON = 200;
 
   /** From so many characters on a run without a break is worth a mention where a text failed. */
   private static final int LONG_RUN = 10_000;
@@ -103,7 +102,7 @@ public final class Tokenizer implements AutoCloseable {
     try {
       return running.encode(text, addSpecial);
     } catch (Failure e) {
-      throw failed("a text%s".formatted(longestRun(text)), e);
+      throw failed("a text" + longestRun(text), e);
     }
   }
 
@@ -163,7 +162,7 @@ public final class Tokenizer implements AutoCloseable {
     if (process == null) {
       TokenizerFile checked = content == null ? TokenizerFile.read(file) : content;
       content = null;
-      components = checked.components();
+      components = Legible.excerpt(checked.components());
       TokenizerProcess started = start.get();
       process = started;
       try {
@@ -177,13 +176,12 @@ public final class Tokenizer implements AutoCloseable {
   }
 
   private LacoException failed(String subject, Failure e) {
-    String reason = line(e.getMessage());
+    String reason = Legible.excerpt(String.valueOf(e.getMessage()));
     if (e.kind() == Failure.Kind.REFUSED) {
       return new BadInputException(
-          "%s: the Hugging Face library refuses %s: %s".formatted(file, subject, reason), e);
+          file + ": the Hugging Face library refuses " + subject + ": " + reason, e);
     }
-    String gaveUp =
-        "%s: the Hugging Face library gave up on %s (%s".formatted(file, subject, reason);
+    String gaveUp = file + ": the Hugging Face library gave up on " + subject + " (" + reason;
     if (e.kind() == Failure.Kind.LACKING) {
       end = new ResourceException(gaveUp + "): free memory, or use a shorter text", e);
     } else {
@@ -209,19 +207,12 @@ public final class Tokenizer implements AutoCloseable {
         other = Math.max(other, length);
       }
     }
-    return Math.max(blank, other) < LONG_RUN
-        ? ""
-        : " with %,d %s"
-            .formatted(
-                Math.max(blank, other),
-                blank > other ? "blanks in a row" : "characters without a blank");
-  }
-
-  /** One line of a message that may have any form and length. */
-  private static String line(@Nullable String message) {
-    String start = String.valueOf(message);
-    start = start.substring(0, Math.min(start.length(), MAX_REASON));
-    return start.replaceAll("[\\s\\p{Cntrl}]++", " ").strip();
+    if (Math.max(blank, other) < LONG_RUN) {
+      return "";
+    }
+    return blank > other
+        ? String.format(Locale.ROOT, " with %,d blanks in a row", blank)
+        : String.format(Locale.ROOT, " with %,d characters without a blank", other);
   }
 
   @Override

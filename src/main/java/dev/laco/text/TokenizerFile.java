@@ -6,10 +6,12 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadConstraints;
 import dev.laco.BadInputException;
+import dev.laco.Legible;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 
 /**
  * A {@code tokenizer.json} whose form has been checked: it is an object with a model, and its
@@ -48,11 +50,12 @@ record TokenizerFile(String json, String components) {
       return new TokenizerFile(json, new Reader(file, parser).components());
     } catch (JsonProcessingException e) {
       throw new BadInputException(
-          "%s: not a tokenizer, line %d: %s"
-              .formatted(
+          String.format(
+              Locale.ROOT,
+              "%s: not a tokenizer, line %d: %s",
                   file,
                   e.getLocation() == null ? 1 : e.getLocation().getLineNr(),
-                  e.getOriginalMessage().replaceFirst(", from `.*`", "")),
+                  Legible.excerpt(e.getOriginalMessage().replaceFirst(", from `.*`", ""))),
           e);
     } catch (IOException e) {
       throw new BadInputException(file + ": cannot be read: " + e.getMessage(), e);
@@ -124,7 +127,7 @@ record TokenizerFile(String json, String components) {
       }
       if (count > MAX_ADDED_TOKENS) {
         throw bad(
-            "added_tokens holds %,d tokens, more than %,d".formatted(count, MAX_ADDED_TOKENS));
+            String.format(Locale.ROOT, "added_tokens holds %,d tokens, more than %,d", count, MAX_ADDED_TOKENS));
       }
     }
 
@@ -142,14 +145,13 @@ record TokenizerFile(String json, String components) {
           String name = String.valueOf(parser.currentName());
           if (parser.getTextLength() > MAX_CHARS && !name.equals(TABLE)) {
             throw bad(
-                "%s: \"%s\" has %,d characters, more than %,d"
-                    .formatted(key, name, parser.getTextLength(), MAX_CHARS));
+                String.format(Locale.ROOT, "%s: \"%s\" has %,d characters, more than %,d", key, Legible.excerpt(name), parser.getTextLength(), MAX_CHARS));
           }
           if (name.equals("type")) {
             types.add(parser.getText());
           }
           if (types.size() > MAX_COMPONENTS) {
-            throw bad("%s is made of more than %,d components".formatted(key, MAX_COMPONENTS));
+            throw bad(String.format(Locale.ROOT, "%s is made of more than %,d components", key, MAX_COMPONENTS));
           }
         }
       }

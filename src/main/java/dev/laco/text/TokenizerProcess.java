@@ -1,5 +1,6 @@
 package dev.laco.text;
 
+import dev.laco.Legible;
 import dev.laco.ResourceException;
 import java.io.BufferedOutputStream;
 import java.io.DataInputStream;
@@ -8,7 +9,6 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.IntBuffer;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -193,7 +193,7 @@ final class TokenizerProcess implements AutoCloseable {
     try {
       folder = Files.createTempDirectory("laco-tokenizers");
     } catch (IOException e) {
-      throw lacking(e);
+      throw lacking(e.toString(), e);
     }
     try {
       TokenizerProcess started = new TokenizerProcess(limits, launch(folder));
@@ -202,8 +202,13 @@ final class TokenizerProcess implements AutoCloseable {
       watch.start();
       started.answerTo(new Request(START_TIME, limits.memory), nothing -> {});
       return started;
-    } catch (IOException | Failure e) {
-      throw lacking(e);
+    } catch (IOException e) {
+      throw new ResourceException(
+          "the tokenizer library needs a process of its own, which cannot be started: "
+              + Legible.excerpt(String.valueOf(e.getMessage())),
+          e);
+    } catch (Failure e) {
+      throw lacking(e.getMessage(), e);
     } finally {
       deleteUnpacked(folder);
     }
@@ -223,12 +228,12 @@ final class TokenizerProcess implements AutoCloseable {
     return builder.start();
   }
 
-  private static ResourceException lacking(Exception cause) {
+  private static ResourceException lacking(@Nullable String reason, Exception cause) {
     return new ResourceException(
         "the tokenizer library cannot be unpacked into "
             + System.getProperty("java.io.tmpdir")
-            + " and started from there ("
-            + (cause instanceof FileSystemException ? cause : cause.getMessage())
+            + " and loaded from there ("
+            + Legible.excerpt(String.valueOf(reason))
             + "): it needs 16 MB in a folder that allows execution, set TMPDIR to one",
         cause);
   }
@@ -345,7 +350,7 @@ final class TokenizerProcess implements AutoCloseable {
       return new Failure(Failure.Kind.FATAL, "panic: " + panic.group(2), component(panic.group(1)));
     }
     if (!errors.isBlank()) {
-      return new Failure(Failure.Kind.FATAL, errors.strip(), null);
+      return new Failure(Failure.Kind.FATAL, errors.strip().replaceAll("\\R", " "), null);
     }
     int code = process.exitValue();
     return code == 128 + 9
