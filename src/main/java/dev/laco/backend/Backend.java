@@ -23,10 +23,21 @@ public interface Backend extends AutoCloseable {
   Compute compute();
 
   /**
-   * Whether products with 16-bit weights round activations to the weights' dtype; else such weights
-   * are widened to f32.
+   * The type in which products with weights of a type are calculated: that type, to which
+   * activations are rounded then, or f32, to which weights are widened.
    */
-  boolean roundsActivations();
+  DType productType(DType weights);
+
+  /** The same for people, and why where there is a choice: {@code f32 products}. */
+  default String describeProducts(DType weights) {
+    return productType(weights).shortName() + " products";
+  }
+
+  /**
+   * About how many operations products in a type do in a second, a multiplication and an addition
+   * being two; 0 where the device does not multiply in it. Measured or reckoned; for estimates.
+   */
+  double operationsPerSecond(DType productType);
 
   /** Threads that work in this process on behalf of the backend may take. */
   default int hostThreads() {

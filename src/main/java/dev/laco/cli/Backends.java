@@ -9,6 +9,7 @@ import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.backend.cuda.CudaBinding;
 import dev.laco.backend.cuda.NoCudaException;
 import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.model.ModelConfig;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -25,9 +26,10 @@ final class Backends {
    * @param reason empty where the user chose it
    */
   record Choice(Backend backend, String reason) {
-    /** The device and why, for people. */
-    String describe() {
-      return reason.isEmpty() ? backend.device() : backend.device() + "; " + reason;
+    /** The device, in what type it multiplies by a model's weights, and why, for people. */
+    String describe(OpenModel model) {
+      String device = backend.device() + ", " + backend.describeProducts(model.weightType());
+      return reason.isEmpty() ? device : device + "; " + reason;
     }
   }
 
@@ -36,15 +38,17 @@ final class Backends {
    *
    * @param device {@code auto}, {@code cpu}, {@code cuda}, {@code cuda:N} or {@code reference}
    * @param threads CPU threads, 0 for one per core
+   * @param model what it will run
    * @throws UsageException if there is no such device name
    * @throws ResourceException if the device cannot be used; another is never taken in its place
    */
-  static Choice open(String device, Compute compute, int threads, CudaBinding binding) {
+  static Choice open(
+      String device, Compute compute, int threads, CudaBinding binding, ModelConfig model) {
     if (device.equals("auto")) {
-      return auto(compute, threads, binding);
+      return auto(compute, threads, binding, model);
     }
     if (device.equals("cpu")) {
-      return new Choice(CpuBackend.open(compute, threads), "");
+      return new Choice(CpuBackend.open(compute, threads, model), "");
     }
     if (device.equals("reference")) {
       return new Choice(new ReferenceBackend(compute), "");
@@ -63,13 +67,13 @@ final class Backends {
   }
 
   /** The first GPU if it can be used, else the processor. */
-  private static Choice auto(Compute compute, int threads, CudaBinding binding) {
+  private static Choice auto(Compute compute, int threads, CudaBinding binding, ModelConfig model) {
     try {
       return new Choice(CudaBackend.open(compute, 0, binding), "auto: the first GPU");
     } catch (NoCudaException e) {
-      return new Choice(CpuBackend.open(compute, threads), "auto: " + e.reason());
+      return new Choice(CpuBackend.open(compute, threads, model), "auto: " + e.reason());
     } catch (ResourceException e) {
-      return new Choice(CpuBackend.open(compute, threads), "auto: " + e.getMessage());
+      return new Choice(CpuBackend.open(compute, threads, model), "auto: " + e.getMessage());
     }
   }
 }

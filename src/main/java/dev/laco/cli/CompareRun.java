@@ -134,12 +134,12 @@ final class CompareRun {
     PackedSequences sequences = PackedSequences.of(command.texts.calibration(model).sequences());
     model.textsAreRead();
     SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
-    Backends.Choice choice = command.device.open(console);
+    Backends.Choice choice = command.device.open(model, console);
     try (Backend backend = choice.backend()) {
       if (fitText != null) {
         FitOptions.requireSolver(backend);
       }
-      console.line("device", "%s", choice.describe());
+      console.line("device", "%s", choice.describe(model));
       console.line("model", "%s: %s", model.directory(), model.describe());
       MemoryPlan memory =
           MemoryPlan.of(

@@ -59,17 +59,18 @@ final class DeviceOptions {
   @Nullable ByteSize hostMemory;
 
   /**
-   * Opens the backend that was asked for, and warns where the environment takes its exactness.
+   * Opens the backend that was asked for, for a model, and warns where the environment takes its
+   * exactness.
    *
    * @throws UsageException if there is no such device, or no such number of threads
    * @throws dev.laco.ResourceException if it cannot be used
    */
-  Backends.Choice open(Console console) {
+  Backends.Choice open(OpenModel model, Console console) {
     if (threads != null && (threads < 1 || threads > MAX_THREADS)) {
       throw new UsageException("--threads " + threads + ": expected 1 to " + MAX_THREADS);
     }
     Backends.Choice choice =
-        Backends.open(device, compute, threads == null ? 0 : threads, cudaBinding);
+        Backends.open(device, compute, threads == null ? 0 : threads, cudaBinding, model.config());
     if (compute == Compute.F32 && choice.backend() instanceof CudaBackend) {
       for (ProductOverride override : ProductOverride.of(System.getenv())) {
         console.warning(

@@ -109,13 +109,13 @@ final class EvalCommand implements Callable<Integer> {
       EvaluationText text = text(open);
       open.textsAreRead();
       SideFiles.SideFile dumpFile = dump == null ? null : files.add("--dump", dump);
-      Backends.Choice choice = device.open(console);
+      Backends.Choice choice = device.open(open, console);
       try (Backend backend = choice.backend()) {
         CausalLm lm =
             announce(
                 console,
                 open,
-                choice.describe(),
+                choice.describe(open),
                 backend,
                 Perplexity.bytes(open.config(), text.windows()),
                 "use a smaller --max-length");
@@ -144,13 +144,13 @@ final class EvalCommand implements Callable<Integer> {
     }
     ClozeSet set = passages(file, open);
     open.textsAreRead();
-    Backends.Choice choice = device.open(console);
+    Backends.Choice choice = device.open(open, console);
     try (Backend backend = choice.backend()) {
       CausalLm lm =
           announce(
               console,
               open,
-              choice.describe(),
+              choice.describe(open),
               backend,
               LastWord.bytes(open.config(), set.items()),
               "use shorter passages");

@@ -102,9 +102,9 @@ final class GenerateCommand implements Callable<Integer> {
             "prompt and new tokens, %d, go beyond the model's %d positions"
                 .formatted(length, open.config().maxPositionEmbeddings()));
       }
-      Backends.Choice choice = device.open(console);
+      Backends.Choice choice = device.open(open, console);
       try (Backend backend = choice.backend()) {
-        console.note("device", choice.describe());
+        console.note("device", choice.describe(open));
         MemoryPlan memory =
             MemoryPlan.of(
                 backend,

@@ -2,6 +2,7 @@ package dev.laco.cli;
 
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.HubCache;
+import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
@@ -105,6 +106,18 @@ final class OpenModel implements AutoCloseable {
         checkpoint.parameterCount(),
         dtypes(checkpoint),
         ByteSize.show(checkpoint.totalBytes()));
+  }
+
+  /** The type of the first layer's matrices, which others usually have, too. */
+  DType weightType() {
+    String name =
+        config().architecture().layerPrefix(0)
+            + config().architecture().layerTensors(config()).stream()
+                .filter(spec -> spec.shape().size() == 2)
+                .findFirst()
+                .orElseThrow()
+                .suffix();
+    return checkpoint.file(name).tensor(name).dtype();
   }
 
   /** The element types of the weights, {@code bf16} or {@code bf16 and f32}. */

@@ -15,6 +15,7 @@ import dev.laco.eval.Perplexity;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
 import dev.laco.model.Architecture;
+import dev.laco.model.DType;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
@@ -32,6 +33,8 @@ import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import java.util.List;
 import java.util.Locale;
+import java.util.SortedMap;
+import java.util.TreeMap;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -85,7 +88,7 @@ final class PruneRun {
     EvaluationText evaluation = command.texts.evaluation(model);
     FitText fitText = fitTextOrNull(search);
     model.textsAreRead();
-    Backends.Choice choice = command.device.open(console);
+    Backends.Choice choice = command.device.open(model, console);
     try (Backend backend = choice.backend()) {
       if (fitText != null) {
         FitOptions.requireSolver(backend);
@@ -154,7 +157,8 @@ final class PruneRun {
       }
       sayQuality(quality);
       String device = backend.device();
-      ObjectNode settings = settings(search, calibration, sequences);
+      ObjectNode settings = settings(search, backend, calibration, sequences);
+      SortedMap<String, Double> rates = productRates(backend);
       return new Outcome(
           kept.plan(),
           newTensors,
@@ -169,7 +173,7 @@ final class PruneRun {
                   quality,
                   fitted == null ? null : fitted.report(),
                   work,
-                  new PruneReport.Timings(loadSeconds, searchSeconds, writeSeconds)));
+                  new PruneReport.Timings(loadSeconds, searchSeconds, writeSeconds, rates)));
     }
   }
 
@@ -205,7 +209,7 @@ final class PruneRun {
 
   private void announce(
       Backends.Choice choice, CalibrationSet calibration, PackedSequences sequences) {
-    console.line("device", "%s", choice.describe());
+    console.line("device", "%s", choice.describe(model));
     console.line("model", "%s: %s", model.directory(), model.describe());
     console.line(
         "calibration",
@@ -404,13 +408,29 @@ final class PruneRun {
   }
 
   private ObjectNode settings(
-      SearchOptions.Chosen search, CalibrationSet calibration, PackedSequences sequences) {
+      SearchOptions.Chosen search,
+      Backend backend,
+      CalibrationSet calibration,
+      PackedSequences sequences) {
     return search
         .settings()
         .put("compute", command.device.compute.name().toLowerCase(Locale.ROOT))
+        .put("products", backend.productType(model.weightType()).shortName())
         .put("calibration", calibration.name())
         .put("calibrationSentences", sequences.sequences())
         .put("calibrationTokens", sequences.size());
+  }
+
+  /** Operations a second by the type of products, of those types that the device multiplies in. */
+  private static SortedMap<String, Double> productRates(Backend backend) {
+    SortedMap<String, Double> rates = new TreeMap<>();
+    for (DType type : DType.values()) {
+      double rate = backend.operationsPerSecond(type);
+      if (rate > 0) {
+        rates.put(type.shortName(), rate);
+      }
+    }
+    return rates;
   }
 
   /** Seconds since {@code start}, a {@link System#nanoTime}. */

@@ -9,6 +9,9 @@ import dev.laco.collapse.Trial;
 import dev.laco.collapse.Work;
 import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
+import java.util.Collections;
+import java.util.SortedMap;
+import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -42,8 +45,17 @@ public record PruneReport(
   /** Not measured, and why. */
   public record NotMeasured(String reason) implements Quality {}
 
-  /** Seconds; {@code write} is null where nothing was written. */
-  public record Timings(double load, double search, @Nullable Double write) {}
+  /**
+   * Seconds; {@code write} is null where nothing was written.
+   *
+   * @param productRates operations a second of the device's matrix products, by their type
+   */
+  public record Timings(
+      double load, double search, @Nullable Double write, SortedMap<String, Double> productRates) {
+    public Timings {
+      productRates = Collections.unmodifiableSortedMap(new TreeMap<>(productRates));
+    }
+  }
 
   /** The report as JSON. */
   public ObjectNode toJson() {
@@ -68,6 +80,7 @@ public record PruneReport(
     times.put("loadSeconds", timings.load());
     times.put("searchSeconds", timings.search());
     times.put("writeSeconds", timings.write());
+    timings.productRates().forEach(times.putObject("productRates")::put);
     times.put("sweeps", work.passes());
     times.put("rescored", work.rescored());
     times

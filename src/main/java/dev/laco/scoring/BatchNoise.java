@@ -3,6 +3,7 @@ package dev.laco.scoring;
 import dev.laco.backend.Backend;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.Score;
+import dev.laco.model.DType;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -51,7 +52,7 @@ final class BatchNoise {
       // Sums of one row, whatever lies beside it.
       return 0;
     }
-    return backend.roundsActivations() ? ROUNDED : F32;
+    return backend.productType(DType.BF16) == DType.F32 ? F32 : ROUNDED;
   }
 
   /** To be told of every pass: what came out for plans side by side. */

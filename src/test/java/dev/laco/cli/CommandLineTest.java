@@ -286,7 +286,7 @@ class CommandLineTest {
     assertKeys(quality.get("pruned"), "tokens meanNll perplexity");
     assertEquals(138, quality.get("dense").get("tokens").intValue());
     JsonNode timings = report.get("timings");
-    assertKeys(timings, "loadSeconds searchSeconds writeSeconds sweeps rescored work");
+    assertKeys(timings, "loadSeconds searchSeconds writeSeconds productRates sweeps rescored work");
     JsonNode work = timings.get("work");
     assertKeys(work, "passes bytesRead operations floorOperations floorBytes");
     assertEquals(timings.get("sweeps"), work.get("passes"));

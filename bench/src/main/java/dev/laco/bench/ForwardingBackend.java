@@ -29,8 +29,18 @@ public class ForwardingBackend implements Backend {
   }
 
   @Override
-  public boolean roundsActivations() {
-    return backend.roundsActivations();
+  public DType productType(DType weights) {
+    return backend.productType(weights);
+  }
+
+  @Override
+  public String describeProducts(DType weights) {
+    return backend.describeProducts(weights);
+  }
+
+  @Override
+  public double operationsPerSecond(DType productType) {
+    return backend.operationsPerSecond(productType);
   }
 
   @Override

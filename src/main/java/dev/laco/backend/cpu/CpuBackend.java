@@ -18,6 +18,8 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.Activation;
+import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -38,20 +40,24 @@ public final class CpuBackend extends MemoryBackend {
   private final int threads;
   private final CpuKernels kernels;
   private final String oneDnnVersion;
+  private final ProductRates.Sizes sizes;
+  private final ProductChoice choice;
   private final CpuProducts products;
   private final Scratch attentionScratch = new Scratch();
   private final Scratch mixScratch = new Scratch();
   private final Scratch reductionScratch = new Scratch();
   private final Scratch logits = new Scratch();
 
-  private CpuBackend(Compute compute, int threads, CpuTier tier) {
+  private CpuBackend(Compute compute, int threads, CpuTier tier, ProductRates.Sizes sizes) {
     super(compute);
     CpuLibraries libraries = CpuLibraries.get();
     this.tier = tier;
     this.threads = threads;
     this.kernels = new CpuKernels(libraries.kernels(), tier);
     this.oneDnnVersion = OneDnn.version(libraries.oneDnn());
-    this.products = new CpuProducts(libraries.oneDnn(), kernels, compute, tier, threads);
+    this.sizes = sizes;
+    this.choice = ProductChoice.of(compute, tier, sizes);
+    this.products = new CpuProducts(libraries.oneDnn(), kernels, choice.type(), tier, threads);
   }
 
   /**
@@ -64,19 +70,33 @@ public final class CpuBackend extends MemoryBackend {
     return open(compute, threads, CpuTier.selected());
   }
 
+  /** The same for a model: {@link Compute#AUTO} then goes by products of its own shapes. */
+  public static CpuBackend open(Compute compute, int threads, ModelConfig model) {
+    return open(
+        compute,
+        threads,
+        CpuTier.selected(),
+        new ProductRates.Sizes(model.hiddenSize(), model.intermediateSize()));
+  }
+
   /**
    * A backend on a tier.
    *
    * @throws UsageException if the processor lacks that tier or the number of threads is negative
    */
   public static CpuBackend open(Compute compute, int threads, CpuTier tier) {
+    return open(compute, threads, tier, ProductRates.Sizes.USUAL);
+  }
+
+  private static CpuBackend open(
+      Compute compute, int threads, CpuTier tier, ProductRates.Sizes sizes) {
     if (!tier.isSupported()) {
       throw new UsageException("this processor has no " + tier.displayName());
     }
     if (threads < 0) {
       throw new UsageException("--threads " + threads + ": give a positive number, or 0 for all");
     }
-    return new CpuBackend(compute, threads == 0 ? CpuCores.available() : threads, tier);
+    return new CpuBackend(compute, threads == 0 ? CpuCores.available() : threads, tier, sizes);
   }
 
   @Override
@@ -86,8 +106,25 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
-  public boolean roundsActivations() {
-    return products.roundsActivations();
+  public DType productType(DType weights) {
+    return weights == DType.BF16 ? choice.type() : DType.F32;
+  }
+
+  @Override
+  public String describeProducts(DType weights) {
+    return weights == DType.BF16 ? choice.toString() : super.describeProducts(weights);
+  }
+
+  /** {@inheritDoc} Those of one thread are measured, with weights in bf16. */
+  @Override
+  public double operationsPerSecond(DType productType) {
+    ProductRates rates = ProductRates.of(tier, sizes);
+    return threads
+        * switch (productType) {
+          case F32 -> rates.f32();
+          case BF16 -> rates.bf16();
+          case F16 -> 0;
+        };
   }
 
   @Override

@@ -1,6 +1,5 @@
 package dev.laco.backend.cpu;
 
-import dev.laco.backend.Compute;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.ffi.NativeLibrary;
 import dev.laco.model.DType;
@@ -14,14 +13,14 @@ import java.util.Map;
  *
  * <ul>
  *   <li>few rows: our kernel, which reads the weight once and widens it in registers;
- *   <li>oneDNN on the weight where it lies: f32, and bf16 where the processor multiplies bf16 (x is
- *       rounded to bf16 then, which {@link Compute#F32} does not allow);
+ *   <li>oneDNN on the weight where it lies: f32, and bf16 where that was chosen (x is rounded to
+ *       bf16 then);
  *   <li>otherwise oneDNN in f32 on panels of the weight that are widened into a scratch that stays
  *       in the cache. That includes f16: processors that multiply it gain 8 % over widening, and
  *       lose the exactness of x.
  * </ul>
  *
- * <p>{@code a^T b} always by oneDNN, in bf16 where that is quick and allowed.
+ * <p>{@code a^T b} always by oneDNN, in bf16 where that was chosen.
  */
 final class CpuProducts implements AutoCloseable {
   /** Bytes of a widened panel for each thread: what fits into its second-level cache. */
@@ -59,19 +58,18 @@ final class CpuProducts implements AutoCloseable {
         }
       };
 
+  /**
+   * Products.
+   *
+   * @param bf16Weights in which type to multiply by weights in bf16: theirs, or f32
+   */
   CpuProducts(
-      NativeLibrary library, CpuKernels kernels, Compute compute, CpuTier tier, int threads) {
+      NativeLibrary library, CpuKernels kernels, DType bf16Weights, CpuTier tier, int threads) {
     this.kernels = kernels;
     this.oneDnn = new OneDnn(library);
     this.tier = tier;
     this.panelBytes = Math.min(threads, 32) * PANEL_BYTES;
-    this.bf16 =
-        compute == Compute.AUTO && tier == CpuTier.AVX512 && CpuFeature.AVX512_BF16.isPresent();
-  }
-
-  /** Whether activations are rounded to bf16 where the weights are. */
-  boolean roundsActivations() {
-    return bf16;
+    this.bf16 = bf16Weights == DType.BF16;
   }
 
   /**

@@ -62,6 +62,9 @@ public final class CudaBackend implements Backend {
   /** Threads that the norm kernels are made for. */
   private static final int MAX_ROW_BLOCK = 512;
 
+  /** What large products of cuBLAS reach of what a device can do. */
+  private static final double REACHED = 0.6;
+
   private final Compute compute;
   private final String description;
   private final CudaContext context;
@@ -156,8 +159,13 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
-  public boolean roundsActivations() {
-    return compute == Compute.AUTO;
+  public DType productType(DType weights) {
+    return compute == Compute.AUTO ? weights : DType.F32;
+  }
+
+  @Override
+  public double operationsPerSecond(DType productType) {
+    return REACHED * context.device().mostOperationsPerSecond(productType);
   }
 
   CudaContext context() {

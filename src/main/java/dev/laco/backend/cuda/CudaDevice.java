@@ -1,5 +1,7 @@
 package dev.laco.backend.cuda;
 
+import dev.laco.model.DType;
+
 /**
  * A device as the driver describes it.
  *
@@ -8,8 +10,10 @@ package dev.laco.backend.cuda;
  * @param major compute capability
  * @param minor compute capability
  * @param totalMemory bytes
+ * @param clocks of all multiprocessors in a second
  */
-record CudaDevice(int ordinal, int handle, String name, int major, int minor, long totalMemory) {
+record CudaDevice(
+    int ordinal, int handle, String name, int major, int minor, long totalMemory, double clocks) {
   static CudaDevice of(CudaDriver driver, int ordinal) {
     int handle = driver.device(ordinal);
     return new CudaDevice(
@@ -18,7 +22,27 @@ record CudaDevice(int ordinal, int handle, String name, int major, int minor, lo
         driver.name(handle),
         driver.attribute(CudaDriver.CAPABILITY_MAJOR, handle),
         driver.attribute(CudaDriver.CAPABILITY_MINOR, handle),
-        driver.totalMemory(handle));
+        driver.totalMemory(handle),
+        1e3
+            * driver.attribute(CudaDriver.CLOCK_RATE, handle)
+            * driver.attribute(CudaDriver.MULTIPROCESSORS, handle));
+  }
+
+  /**
+   * Operations that products in a type do in a second at most: by tensor cores in the 16-bit types,
+   * by ordinary ones in f32.
+   */
+  double mostOperationsPerSecond(DType type) {
+    boolean firstOfItsKind = major == 8 && minor == 0;
+    if (type == DType.F32) {
+      return clocks * (firstOfItsKind ? 128 : 256);
+    }
+    return clocks
+        * switch (major) {
+          case 9 -> 4096;
+          case 10 -> 8192;
+          default -> firstOfItsKind ? 2048 : 1024;
+        };
   }
 
   /**

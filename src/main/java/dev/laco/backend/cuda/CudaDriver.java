@@ -10,6 +10,12 @@ import java.lang.foreign.MemorySegment;
  * may be one of earlier work.
  */
 interface CudaDriver {
+  /** {@code CU_DEVICE_ATTRIBUTE_CLOCK_RATE}, kHz. */
+  int CLOCK_RATE = 13;
+
+  /** {@code CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT}. */
+  int MULTIPROCESSORS = 16;
+
   /** {@code CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR}. */
   int CAPABILITY_MAJOR = 75;
 

@@ -10,6 +10,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.Activation;
+import dev.laco.model.DType;
 import dev.laco.model.PackedSequences;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -22,6 +23,9 @@ import org.jspecify.annotations.Nullable;
  * is what the other backends are held against; it is slow.
  */
 public final class ReferenceBackend extends MemoryBackend {
+  /** Of plain Java: one element after the other. */
+  private static final double OPERATIONS_PER_SECOND = 5e8;
+
   /**
    * A reference backend.
    *
@@ -32,8 +36,13 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
-  public boolean roundsActivations() {
-    return false;
+  public DType productType(DType weights) {
+    return DType.F32;
+  }
+
+  @Override
+  public double operationsPerSecond(DType productType) {
+    return productType == DType.F32 ? OPERATIONS_PER_SECOND : 0;
   }
 
   @Override
