@@ -57,7 +57,7 @@ class CudaChoiceTest {
   void theDeviceSaysThatItIsEmulatedAndByWhichBindingItIsCalled() {
     String ffm = eval("cuda");
     assertTrue(
-        ffm.matches("cuda:0 \\(.*emulated.*, driver 1\\d\\.\\d, cuBLAS 1\\d\\.\\d, ffm\\)"), ffm);
+        ffm.matches("cuda:0 \\(.*emulated.*, driver 1\\d\\.\\d, cuBLAS 1\\d\\.\\d, ffm\\), f32 products"), ffm);
     String jcuda = device(Laco.run(arguments("cuda:0", "--cuda-binding", "jcuda")).succeeded());
     assertEquals(ffm.replace("ffm", "jcuda"), jcuda);
   }
@@ -201,7 +201,7 @@ class CudaChoiceTest {
     String found = Laco.run("doctor", "--json").succeeded().json().get("cuda").textValue();
     assertTrue(found.matches("not usable: " + message), found);
     String taken = eval("auto");
-    assertTrue(taken.matches("cpu \\(.*\\); auto: " + reason), taken);
+    assertTrue(taken.matches("cpu \\(.*\\), f32 products; auto: " + reason), taken);
   }
 
   /** The device that an eval took, as it says so. */
