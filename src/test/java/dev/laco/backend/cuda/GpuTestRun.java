@@ -46,6 +46,12 @@ public final class GpuTestRun {
   /** What {@code compute-sanitizer} ends with where it found something, as gpu-test asks it to. */
   private static final int SANITIZER_FOUND = 9;
 
+  /** What a process ends with that has said why its device cannot be used. */
+  private static final int UNUSABLE = 4;
+
+  /** In the place of the exit code of a process that was not done in time. */
+  private static final int LATE = -1;
+
   private final List<String> under = new ArrayList<>();
   private final Set<String> skipped = new TreeSet<>();
   private final List<String> failed = new ArrayList<>();
@@ -110,10 +116,12 @@ public final class GpuTestRun {
           "gpu-test: no class of tests has %s in its name".formatted(wanted.pattern()));
     }
     int device = finish(start(List.of(), GpuTestRun.class, List.of("--device-only")));
+    if (device == UNUSABLE) {
+      return device;
+    }
     if (device != 0) {
-      // It has said why, unless it died.
-      System.err.println("laco: the device could not be opened: " + ending(device));
-      return device == new ResourceException("").exitCode() ? device : 1;
+      System.err.println("laco: gpu-test: the device could not be opened: " + ending(device));
+      return 1;
     }
     long start = System.nanoTime();
     classes.forEach(this::run);
@@ -208,9 +216,6 @@ public final class GpuTestRun {
         ? "compute-sanitizer found errors"
         : "the process ended with exit code " + code;
   }
-
-  /** In the place of an exit code. */
-  private static final int LATE = -1;
 
   private int finish(Process process) {
     try {

@@ -8,8 +8,10 @@ import dev.laco.cli.Laco;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import org.junit.jupiter.api.Disabled;
 import org.junit.jupiter.api.Test;
 
 /** {@code bin/gpu-test} comes to its summary whatever a class of tests does. */
@@ -54,7 +56,7 @@ class GpuTestRunTest {
     void passes() {}
 
     @Test
-    @org.junit.jupiter.api.Disabled("planted")
+    @Disabled("planted")
     void isSkipped() {}
   }
 
@@ -83,6 +85,23 @@ class GpuTestRunTest {
     assertEquals(1, run.code(), run.err());
     assertTrue(run.out().contains("HangsPlanted: the process was not done after 10 s in "), run.out());
     assertTrue(run.out().contains("gpu-test: 0 passed, 1 failed, 0 skipped"), run.out());
+  }
+
+  /** As gpu-test asks compute-sanitizer to end where it found something. */
+  @Test
+  void whatASanitizerFindsIsOneFailure() throws Exception {
+    List<String> sanitizer = List.of("/bin/sh", "-c", "\"$@\"; exit 9", "sanitizer");
+    List<String> arguments = new ArrayList<>(List.of("PassesPlanted"));
+    sanitizer.forEach(word -> arguments.addAll(List.of("--under", word)));
+    Laco.Run run = gpuTest(arguments.toArray(String[]::new));
+    assertEquals(1, run.code(), run.err());
+    assertTrue(
+        run.out()
+            .contains(
+                "\nFAILED: dev.laco.backend.cuda.GpuTestRunTest$PassesPlanted: compute-sanitizer"
+                    + " found errors\n"),
+        run.out());
+    assertTrue(run.out().contains("\ngpu-test: 1 passed, 1 failed, 1 skipped in "), run.out());
   }
 
   @Test
