@@ -76,6 +76,53 @@ final class HostileTokenizers {
     return files.subList(0, count);
   }
 
+  /** Small tokenizers like those of Llama 2, Qwen2, BERT and T5: every other part there is. */
+  static List<byte[]> wellFormed() {
+    String replace = "{'type':'Replace','pattern':{'String':'%s'},'content':'%s'}";
+    return List.of(
+        file(
+            "{'type':'Sequence','normalizers':[{'type':'Prepend','prepend':'▁'},"
+                + replace.formatted(" ", "▁")
+                + "]}",
+            "null",
+            "{'type':'TemplateProcessing','single':[{'SpecialToken':{'id':'<s>','type_id':0}},{'Sequence':{'id':'A','type_id':0}}],'pair':[{'Sequence':{'id':'A','type_id':0}}],'special_tokens':{'<s>':{'id':'<s>','ids':[0],'tokens':['<s>']}}}",
+            "{'type':'Sequence','decoders':["
+                + replace.formatted("▁", " ")
+                + ",{'type':'ByteFallback'},{'type':'Fuse'},{'type':'Strip','content':' ','start':1,'stop':0}]}",
+            BPE),
+        file(
+            "{'type':'NFC'}",
+            "{'type':'Sequence','pretokenizers':[{'type':'Split','pattern':{'Regex':'[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}|\\\\s+(?!\\\\S)|\\\\s+'},'behavior':'Isolated','invert':false},{'type':'ByteLevel','add_prefix_space':false,'trim_offsets':false,'use_regex':false}]}",
+            "{'type':'ByteLevel','add_prefix_space':false,'trim_offsets':false,'use_regex':false}",
+            "{'type':'ByteLevel','add_prefix_space':false,'trim_offsets':false,'use_regex':false}",
+            BPE),
+        file(
+            "{'type':'BertNormalizer','clean_text':true,'handle_chinese_chars':true,'strip_accents':null,'lowercase':true}",
+            "{'type':'BertPreTokenizer'}",
+            "{'type':'BertProcessing','sep':['<s>',0],'cls':['<unk>',1]}",
+            "{'type':'WordPiece','prefix':'##','cleanup':true}",
+            "{'type':'WordPiece','unk_token':'<unk>','continuing_subword_prefix':'##','max_input_chars_per_word':100,'vocab':"
+                + VOCABULARY
+                + "}"),
+        file(
+            "null",
+            "{'type':'Metaspace','replacement':'▁','prepend_scheme':'always','split':true}",
+            "{'type':'Sequence','processors':[{'type':'ByteLevel','add_prefix_space':true,'trim_offsets':true,'use_regex':true}]}",
+            "{'type':'Metaspace','replacement':'▁','prepend_scheme':'always','split':true}",
+            "{'type':'Unigram','unk_id':1,'vocab':[['<s>',0],['<unk>',0],['▁',-2],['a',-3],['ab',-3.5],['▁a',-4]],'byte_fallback':false}"));
+  }
+
+  private static byte[] file(
+      String normalizer, String preTokenizer, String postProcessor, String decoder, String model) {
+    ObjectNode file = base();
+    file.set("normalizer", json(normalizer));
+    file.set("pre_tokenizer", json(preTokenizer));
+    file.set("post_processor", json(postProcessor));
+    file.set("decoder", json(decoder));
+    file.set("model", json(model));
+    return bytes(file);
+  }
+
   /** So many changes of files, by turns of a value and of bytes. */
   static List<byte[]> mutated(List<byte[]> originals, int count, long seed) {
     Random random = new Random(seed);
