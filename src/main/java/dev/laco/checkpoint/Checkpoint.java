@@ -1,5 +1,7 @@
 package dev.laco.checkpoint;
 
+import dev.laco.Legible;
+import dev.laco.InputJson;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.cfg.JsonNodeFeature;
 import com.fasterxml.jackson.databind.json.JsonMapper;
@@ -84,7 +86,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
           directory
               + ": is no folder; expected a Hugging Face checkpoint (config.json and weights)");
     }
-    ObjectNode config = InputFiles.readJsonObject(directory.resolve(CONFIG));
+    ObjectNode config = InputJson.readObject(directory.resolve(CONFIG));
     WeightFiles weights = WeightFiles.find(directory);
     List<SafetensorsFile> files = new ArrayList<>();
     try {
@@ -92,6 +94,11 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
       for (Path shard : weights.shards()) {
         SafetensorsFile file = SafetensorsFile.open(shard);
         files.add(file);
+        if (fileOf.size() + file.tensors().size() > SafetensorsHeader.MAX_TENSORS) {
+          throw new BadInputException(
+              "%s: the files of this checkpoint hold more than %d tensors"
+                  .formatted(shard, SafetensorsHeader.MAX_TENSORS));
+        }
         addTensors(file, fileOf);
       }
       checkIndex(directory.resolve(WeightFiles.INDEX), weights.index(), fileOf);
@@ -108,7 +115,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
       if (other != null) {
         throw new BadInputException(
             "%s: tensor '%s' is also in %s"
-                .formatted(file.path(), tensor.name(), other.path().getFileName()));
+                .formatted(file.path(), Legible.excerpt(tensor.name()), other.path().getFileName()));
       }
     }
   }
@@ -126,12 +133,12 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
           SafetensorsFile file = fileOf.get(name);
           if (file == null) {
             throw new BadInputException(
-                "%s: tensor '%s' is not in %s".formatted(indexFile, name, path.getFileName()));
+                "%s: tensor '%s' is not in %s".formatted(indexFile, Legible.excerpt(name), path.getFileName()));
           }
           if (!file.path().equals(path)) {
             throw new BadInputException(
                 "%s: tensor '%s' should be in %s but is in %s"
-                    .formatted(indexFile, name, path.getFileName(), file.path().getFileName()));
+                    .formatted(indexFile, Legible.excerpt(name), path.getFileName(), file.path().getFileName()));
           }
         });
     fileOf.forEach(
@@ -139,7 +146,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
           if (!index.containsKey(name)) {
             throw new BadInputException(
                 "%s: tensor '%s' of %s is not in the index"
-                    .formatted(indexFile, name, file.path().getFileName()));
+                    .formatted(indexFile, Legible.excerpt(name), file.path().getFileName()));
           }
         });
   }

@@ -1,5 +1,6 @@
 package dev.laco.checkpoint;
 
+import dev.laco.InputFile;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import java.io.IOException;
@@ -40,7 +41,7 @@ public final class OutputFiles {
    * @throws ResourceException if the disk is full or cannot be written
    */
   public static void copy(Path source, Path file) {
-    try (FileChannel from = InputFiles.openForReading(source);
+    try (FileChannel from = InputFile.open(source);
         FileChannel to = create(file)) {
       InputFiles.transfer(source, from, 0, from.size(), to);
       to.force(true);

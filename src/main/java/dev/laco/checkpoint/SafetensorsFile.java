@@ -1,5 +1,6 @@
 package dev.laco.checkpoint;
 
+import dev.laco.InputFile;
 import dev.laco.BadInputException;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
@@ -46,13 +47,13 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
    */
   @SuppressWarnings("MustBeClosedChecker") // the file owns the arena, and close() closes it
   public static SafetensorsFile open(Path path) {
-    FileChannel channel = InputFiles.openForReading(path);
+    FileChannel channel = InputFile.open(path);
     Arena arena = Arena.ofShared();
     try {
       return new SafetensorsFile(path, channel, arena);
     } catch (IOException | RuntimeException e) {
       closeAll(path, channel, arena);
-      throw e instanceof IOException io ? InputFiles.unreadable(path, io) : (RuntimeException) e;
+      throw e instanceof IOException io ? InputFile.unreadable(path, io) : (RuntimeException) e;
     }
   }
 
@@ -145,7 +146,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
         position += count;
       }
     } catch (IOException e) {
-      throw InputFiles.unreadable(path, e);
+      throw InputFile.unreadable(path, e);
     }
   }
 
@@ -184,7 +185,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     try {
       now = channel.size();
     } catch (IOException e) {
-      throw InputFiles.unreadable(path, e);
+      throw InputFile.unreadable(path, e);
     }
     if (now != bytes.byteSize()) {
       throw new BadInputException(
@@ -206,7 +207,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     try {
       channel.close();
     } catch (IOException e) {
-      throw InputFiles.unreadable(path, e);
+      throw InputFile.unreadable(path, e);
     }
   }
 }

@@ -1,9 +1,10 @@
 package dev.laco.checkpoint;
 
+import dev.laco.InputJson;
+import dev.laco.Legible;
+import com.fasterxml.jackson.core.JacksonException;
 import com.fasterxml.jackson.core.JsonFactory;
-import com.fasterxml.jackson.core.JsonParseException;
 import com.fasterxml.jackson.core.JsonParser;
-import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadFeature;
 import com.fasterxml.jackson.databind.util.ByteBufferBackedInputStream;
@@ -36,11 +37,17 @@ final class SafetensorsHeader {
   /** The format's limit on the JSON's length. */
   static final long MAX_LENGTH = 100_000_000;
 
-  /** Most tensors of one file; the largest published shards hold a few thousand. */
-  static final int MAX_TENSORS = 400_000;
+  /**
+   * Most tensors of a checkpoint and so of a file; the largest published mixtures of experts have
+   * about 140,000.
+   */
+  static final int MAX_TENSORS = 200_000;
 
-  /** Most dimensions of a tensor, as in PyTorch. */
-  static final int MAX_RANK = 64;
+  /** Most characters of a tensor's name; published ones have up to about a hundred. */
+  static final int MAX_NAME = 128;
+
+  /** Most dimensions of a tensor; weights of models have up to five. */
+  static final int MAX_RANK = 8;
 
   /** Most entries of {@code __metadata__}. */
   private static final int MAX_METADATA = 100_000;
@@ -124,14 +131,15 @@ final class SafetensorsHeader {
       return parseObject(parser);
     } catch (CharacterCodingException e) {
       throw new BadInputException(file + ": header is not valid UTF-8", e);
-    } catch (JsonParseException e) {
+    } catch (JacksonException e) {
       String problem =
           e.getOriginalMessage().startsWith("Duplicate field")
               ? "header has a key twice: "
               : "header is not valid JSON: ";
-      throw new BadInputException(file + ": " + problem + oneLine(e), e);
+      throw new BadInputException(file + ": " + problem + InputJson.reason(e), e);
     } catch (IOException e) {
-      throw new BadInputException(file + ": header cannot be read: " + oneLine(e), e);
+      throw new BadInputException(
+          file + ": header cannot be read: " + Legible.excerpt(String.valueOf(e.getMessage())), e);
     }
   }
 
@@ -145,6 +153,8 @@ final class SafetensorsHeader {
         checkMetadata(parser);
       } else if (tensors.size() == MAX_TENSORS) {
         throw bad("holds more than %d tensors; split it into shards".formatted(MAX_TENSORS));
+      } else if (name.length() > MAX_NAME) {
+        throw bad(name, longName(name));
       } else {
         tensors.add(parseTensor(name, parser));
       }
@@ -165,8 +175,11 @@ final class SafetensorsHeader {
       if (++entries > MAX_METADATA) {
         throw bad("__metadata__ has more than %d entries".formatted(MAX_METADATA));
       }
+      if (key.length() > MAX_NAME) {
+        throw bad("__metadata__ key '%s': %s".formatted(Legible.excerpt(key), longName(key)));
+      }
       if (parser.nextToken() != JsonToken.VALUE_STRING) {
-        throw bad("__metadata__ value '%s' is not a string".formatted(abbreviate(key)));
+        throw bad("__metadata__ value '%s' is not a string".formatted(Legible.excerpt(key)));
       }
     }
   }
@@ -207,7 +220,7 @@ final class SafetensorsHeader {
   /** Keys of later versions of the format are ignored, as long as they are small. */
   private void requireScalar(String name, String key, JsonParser parser) {
     if (!parser.currentToken().isScalarValue()) {
-      throw bad(name, "entry has an unknown key '%s'".formatted(abbreviate(key)));
+      throw bad(name, "entry has an unknown key '%s'".formatted(Legible.excerpt(key)));
     }
   }
 
@@ -217,7 +230,7 @@ final class SafetensorsHeader {
     }
     StoredType type = TYPES.get(parser.getText());
     if (type == null) {
-      throw bad(name, "dtype '%s' is unknown".formatted(abbreviate(parser.getText())));
+      throw bad(name, "dtype '%s' is unknown".formatted(Legible.excerpt(parser.getText())));
     }
     return type;
   }
@@ -265,7 +278,7 @@ final class SafetensorsHeader {
     } catch (ArithmeticException e) {
       throw new BadInputException(
           "%s: tensor '%s': shape %s of %s overflows 64 bits"
-              .formatted(file, abbreviate(name), shape, type),
+              .formatted(file, Legible.excerpt(name), shape, type),
           e);
     }
     if (bits % 8 != 0 || bits / 8 != end - begin) {
@@ -283,13 +296,13 @@ final class SafetensorsHeader {
     String previous = "the header";
     for (TensorInfo tensor : sorted) {
       if (tensor.offset() < expected) {
-        throw bad(tensor.name(), "overlaps '%s'".formatted(abbreviate(previous)));
+        throw bad(tensor.name(), "overlaps '%s'".formatted(Legible.excerpt(previous)));
       }
       if (tensor.offset() > expected) {
         throw bad(
             tensor.name(),
             "leaves a gap of %d bytes after '%s'"
-                .formatted(tensor.offset() - expected, abbreviate(previous)));
+                .formatted(tensor.offset() - expected, Legible.excerpt(previous)));
       }
       expected = tensor.offset() + tensor.byteSize();
       previous = tensor.name();
@@ -300,22 +313,15 @@ final class SafetensorsHeader {
   }
 
   private BadInputException bad(String name, String rule) {
-    return bad("tensor '%s': %s".formatted(abbreviate(name), rule));
+    return bad("tensor '%s': %s".formatted(Legible.excerpt(name), rule));
   }
 
   private BadInputException bad(String rule) {
     return new BadInputException(file + ": " + rule);
   }
 
-  /** Names come from the file: what goes into a message is short and on one line. */
-  private static String abbreviate(String text) {
-    String line = text.length() <= 200 ? text : text.substring(0, 200) + "…";
-    return line.replaceAll("\\p{Cntrl}", "?");
-  }
-
-  private static String oneLine(IOException e) {
-    String message =
-        e instanceof JsonProcessingException json ? json.getOriginalMessage() : e.getMessage();
-    return abbreviate(String.valueOf(message).replaceAll("\\s+", " "));
+  /** What is wrong with a tensor's name that is longer than {@link #MAX_NAME}. */
+  static String longName(String name) {
+    return "its name has %d characters, at most %d are read".formatted(name.length(), MAX_NAME);
   }
 }

@@ -1,5 +1,6 @@
 package dev.laco.checkpoint;
 
+import dev.laco.InputFile;
 import dev.laco.BadInputException;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -32,13 +33,13 @@ public final class Sha256 {
    */
   public static String of(Path file) {
     Sha256 hash = new Sha256();
-    try (FileChannel channel = InputFiles.openForReading(file)) {
+    try (FileChannel channel = InputFile.open(file)) {
       ByteBuffer buffer = ByteBuffer.allocateDirect(CHUNK);
       while (channel.read(buffer.clear()) >= 0) {
         hash.digest.update(buffer.flip());
       }
     } catch (IOException e) {
-      throw InputFiles.unreadable(file, e);
+      throw InputFile.unreadable(file, e);
     }
     return hash.hex();
   }

@@ -1,5 +1,6 @@
 package dev.laco.checkpoint;
 
+import dev.laco.Legible;
 import dev.laco.BadInputException;
 import dev.laco.model.Architecture;
 import dev.laco.model.ModelConfig;
@@ -64,7 +65,7 @@ final class TensorTable {
           if (!expected.containsKey(name) && !ignorable(name, config)) {
             throw new BadInputException(
                 "%s: tensor '%s' is not part of a %s with this config"
-                    .formatted(file.path(), name, config.architecture().className()));
+                    .formatted(file.path(), Legible.excerpt(name), config.architecture().className()));
           }
         });
   }
@@ -80,7 +81,7 @@ final class TensorTable {
     if (QUANTISED.matcher(name).matches() || (type.bits() <= 8 && type != StoredType.BOOL)) {
       throw new BadInputException(
           "%s: tensor '%s' (%s) is part of a quantised model; use the original f32, f16 or bf16 checkpoint"
-              .formatted(file.path(), name, type));
+              .formatted(file.path(), Legible.excerpt(name), type));
     }
   }
 
@@ -108,7 +109,7 @@ final class TensorTable {
     if (surplus != null) {
       throw new BadInputException(
           "%s: tensor '%s' belongs to layer %d, but config.json says num_hidden_layers %d"
-              .formatted(directory, surplus.getValue(), surplus.getKey(), depth));
+              .formatted(directory, Legible.excerpt(surplus.getValue()), surplus.getKey(), depth));
     }
   }
 
@@ -121,7 +122,7 @@ final class TensorTable {
     if (!info.shape().equals(shape)) {
       throw new BadInputException(
           "%s: tensor '%s' has shape %s, but config.json calls for %s"
-              .formatted(file.path(), name, info.shape(), shape));
+              .formatted(file.path(), Legible.excerpt(name), info.shape(), shape));
     }
     file.requireWeight(info);
   }

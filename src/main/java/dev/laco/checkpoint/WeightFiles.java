@@ -1,10 +1,12 @@
 package dev.laco.checkpoint;
 
+import dev.laco.Legible;
+import dev.laco.InputJson;
+import dev.laco.InputFile;
 import com.fasterxml.jackson.core.JacksonException;
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonToken;
-import com.fasterxml.jackson.core.StreamReadFeature;
 import dev.laco.BadInputException;
 import java.io.IOException;
 import java.nio.channels.Channels;
@@ -33,14 +35,21 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
   static final String SINGLE = "model.safetensors";
   static final String INDEX = "model.safetensors.index.json";
 
-  /** Most tensors of a checkpoint, so that a hostile index does not fill the heap. */
-  private static final int MAX_ENTRIES = 500_000;
+  /** Most bytes of an index; those of the largest mixtures of experts have about 20 MB. */
+  private static final long MAX_INDEX = 64 << 20;
+
+  /** Most shards; published checkpoints have up to a few hundred. */
+  private static final int MAX_SHARDS = 10_000;
 
   private static final JsonFactory JSON =
       JsonFactory.builder()
-          .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+          // Names are read once: a symbol table of them would only cost memory.
+          .disable(JsonFactory.Feature.CANONICALIZE_FIELD_NAMES)
           .disable(JsonFactory.Feature.INTERN_FIELD_NAMES)
           .build();
+
+  /** Most characters of a shard's name, as Linux has them of a path. */
+  private static final int MAX_FILE_NAME = 4096;
 
   private static final Pattern SHARD = Pattern.compile("(.+)-(\\d{5})-of-(\\d{5})\\.safetensors");
   private static final Pattern OTHER_WEIGHTS =
@@ -66,14 +75,22 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
   /** Reads the index as it streams: those of large mixtures of experts have ten megabytes. */
   private static Map<String, Path> readIndex(Path directory, Path index) {
     Map<String, Path> files = new LinkedHashMap<>();
-    try (FileChannel channel = InputFiles.openForReading(index);
+    try (FileChannel channel = InputFile.open(index);
         JsonParser json = JSON.createParser(Channels.newInputStream(channel))) {
+      if (channel.size() > MAX_INDEX) {
+        throw new BadInputException(
+            "%s: is %d bytes long; of an index at most %d are read"
+                .formatted(index, channel.size(), MAX_INDEX));
+      }
       if (json.nextToken() != JsonToken.START_OBJECT) {
         throw new BadInputException(index + ": is not a JSON object");
       }
       while (json.nextToken() == JsonToken.FIELD_NAME) {
         boolean weightMap = json.currentName().equals("weight_map");
         json.nextToken();
+        if (weightMap && !files.isEmpty()) {
+          throw new BadInputException(index + ": has weight_map twice");
+        }
         if (weightMap && json.hasToken(JsonToken.START_OBJECT)) {
           readWeightMap(directory, index, json, files);
         } else {
@@ -81,9 +98,9 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
         }
       }
     } catch (JacksonException e) {
-      throw InputFiles.badJson(index, e);
+      throw InputJson.error(index.toString(), e);
     } catch (IOException e) {
-      throw InputFiles.unreadable(index, e);
+      throw InputFile.unreadable(index, e);
     }
     if (files.isEmpty()) {
       throw new BadInputException(index + ": weight_map is not an object with entries");
@@ -96,17 +113,25 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
     Map<String, Path> known = new HashMap<>();
     while (json.nextToken() == JsonToken.FIELD_NAME) {
       String tensor = json.currentName();
+      if (tensor.length() > SafetensorsHeader.MAX_NAME) {
+        throw bad(index, tensor, SafetensorsHeader.longName(tensor));
+      }
       if (json.nextToken() != JsonToken.VALUE_STRING) {
-        throw new BadInputException(
-            "%s: weight_map entry '%s' is not a file name".formatted(index, tensor));
+        throw bad(index, tensor, "is not a file name");
       }
-      if (files.size() == MAX_ENTRIES) {
+      if (files.size() == SafetensorsHeader.MAX_TENSORS) {
         throw new BadInputException(
-            "%s: weight_map has more than %d entries".formatted(index, MAX_ENTRIES));
+            "%s: weight_map has more than %d entries"
+                .formatted(index, SafetensorsHeader.MAX_TENSORS));
       }
-      files.put(
-          tensor,
-          known.computeIfAbsent(json.getText(), name -> inside(directory, index, tensor, name)));
+      Path shard = known.computeIfAbsent(json.getText(), n -> inside(directory, index, tensor, n));
+      if (known.size() > MAX_SHARDS) {
+        throw new BadInputException(
+            "%s: weight_map names more than %d files".formatted(index, MAX_SHARDS));
+      }
+      if (files.put(tensor, shard) != null) {
+        throw bad(index, tensor, "is there twice");
+      }
     }
   }
 
@@ -115,19 +140,30 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
    * anywhere.
    */
   private static Path inside(Path directory, Path index, String tensor, String name) {
+    if (name.length() > MAX_FILE_NAME) {
+      throw bad(index, tensor, "names a file by %d characters".formatted(name.length()));
+    }
     Path relative;
     try {
       relative = Path.of(name).normalize();
     } catch (InvalidPathException e) {
       throw new BadInputException(
-          "%s: weight_map entry '%s' names no valid file".formatted(index, tensor), e);
+          "%s: weight_map entry '%s' names no valid file"
+              .formatted(index, Legible.excerpt(tensor)),
+          e);
     }
     if (name.isEmpty() || relative.isAbsolute() || relative.startsWith("..")) {
-      throw new BadInputException(
-          "%s: weight_map entry '%s' names '%s', which is not inside the model's folder"
-              .formatted(index, tensor, name));
+      throw bad(
+          index,
+          tensor,
+          "names '%s', which is not inside the model's folder".formatted(Legible.excerpt(name)));
     }
     return directory.resolve(relative);
+  }
+
+  private static BadInputException bad(Path index, String tensor, String problem) {
+    return new BadInputException(
+        "%s: weight_map entry '%s' %s".formatted(index, Legible.excerpt(tensor), problem));
   }
 
   private static List<Path> numberedShards(Path directory) {
@@ -177,7 +213,7 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
     try (Stream<Path> files = Files.list(directory)) {
       return files.map(file -> file.getFileName().toString()).sorted().toList();
     } catch (IOException e) {
-      throw InputFiles.unreadable(directory, e);
+      throw InputFile.unreadable(directory, e);
     }
   }
 }

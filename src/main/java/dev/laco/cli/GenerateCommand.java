@@ -1,11 +1,11 @@
 package dev.laco.cli;
 
+import dev.laco.InputJson;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.BadInputException;
 import dev.laco.UsageException;
 import dev.laco.backend.Backend;
-import dev.laco.checkpoint.InputFiles;
 import dev.laco.eval.Generator;
 import dev.laco.eval.Sampler;
 import dev.laco.text.StreamingDecoder;
@@ -188,7 +188,7 @@ final class GenerateCommand implements Callable<Integer> {
     Path generation = open.directory().resolve("generation_config.json");
     Set<Integer> stop = new HashSet<>();
     if (Files.exists(generation)) {
-      addIds(InputFiles.readJsonObject(generation).path("eos_token_id"), stop);
+      addIds(InputJson.readObject(generation).path("eos_token_id"), stop);
     }
     if (stop.isEmpty()) {
       addIds(open.checkpoint().configJson().path("eos_token_id"), stop);
@@ -200,6 +200,11 @@ final class GenerateCommand implements Callable<Integer> {
     if (ids.isInt()) {
       stop.add(ids.intValue());
     }
-    ids.forEach(id -> stop.add(id.asInt(-1)));
+    for (JsonNode id : ids) {
+      // What is beyond int is no token and stops nothing.
+      if (id.isInt()) {
+        stop.add(id.intValue());
+      }
+    }
   }
 }

@@ -1,8 +1,9 @@
 package dev.laco.collapse;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
+import dev.laco.model.ModelConfig;
+import dev.laco.Legible;
+import dev.laco.InputJson;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
@@ -49,12 +50,22 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
   public record NewTensors(String file, String sha256, List<String> names) {
     private static final Pattern FILE = Pattern.compile("[^/\\\\\\p{Cntrl}]+\\.safetensors");
     private static final Pattern SHA256 = Pattern.compile("[0-9a-f]{64}");
+    /** Most characters of a tensor's name, as of one in a checkpoint. */
+    private static final int MAX_NAME = 128;
+
     private static final Pattern NAME = Pattern.compile("[A-Za-z0-9_]+(\\.[A-Za-z0-9_]+)*");
 
     public NewTensors {
       require(FILE.matcher(file), "file", "the name of a .safetensors file beside the plan", file);
       require(SHA256.matcher(sha256), "sha256", "64 hexadecimal digits", sha256);
-      names.forEach(name -> require(NAME.matcher(name), "names", "names of tensors", name));
+      for (String name : names) {
+        if (name.length() > MAX_NAME) {
+          throw new IllegalArgumentException(
+              "names: expected at most %d characters, found \"%s\" of %d"
+                  .formatted(MAX_NAME, Legible.excerpt(name), name.length()));
+        }
+        require(NAME.matcher(name), "names", "names of tensors", name);
+      }
       SortedSet<String> sorted = new TreeSet<>(names);
       if (names.isEmpty() || sorted.size() < names.size()) {
         throw new IllegalArgumentException(
@@ -65,9 +76,8 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
 
     private static void require(Matcher matcher, String field, String expected, String found) {
       if (!matcher.matches()) {
-        String start = found.length() <= 60 ? found : found.substring(0, 50) + "…";
         throw new IllegalArgumentException(
-            field + ": expected " + expected + ", found \"" + start + "\"");
+            field + ": expected " + expected + ", found \"" + Legible.excerpt(found) + "\"");
       }
     }
   }
@@ -229,12 +239,7 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
    * @throws BadInputException if it is not a plan
    */
   public static CollapsePlan parse(String file, String text) {
-    JsonNode node;
-    try {
-      node = new ObjectMapper().readTree(text);
-    } catch (JsonProcessingException e) {
-      throw new BadInputException(file + ": not JSON: " + e.getOriginalMessage());
-    }
+    JsonNode node = InputJson.parse(file, text);
     JsonFields json = new JsonFields(file, node);
     if (json.requiredPositive("version") != VERSION) {
       throw json.error("version", Integer.toString(VERSION));
@@ -245,8 +250,11 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
             sourceJson.stringOr("architecture", ""),
             sourceJson.requiredPositive("layers"),
             sourceJson.stringOr("digest", ""));
-    if (!node.path("layers").isArray()) {
-      throw json.error("layers", "a list of layer mixes");
+    if (source.layers() > ModelConfig.MAX_LAYERS) {
+      throw sourceJson.error("layers", "at most " + ModelConfig.MAX_LAYERS);
+    }
+    if (!node.path("layers").isArray() || node.path("layers").size() > ModelConfig.MAX_LAYERS) {
+      throw json.error("layers", "a list of at most %d layer mixes".formatted(ModelConfig.MAX_LAYERS));
     }
     try {
       List<LayerMix> layers = new ArrayList<>();
@@ -306,9 +314,9 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
         throw new BadInputException(
             where
                 + ": expected original layer index to coefficient, found \""
-                + entry.getKey()
+                + Legible.excerpt(entry.getKey())
                 + "\": "
-                + entry.getValue());
+                + Legible.excerpt(entry.getValue()));
       }
       terms.put(Integer.parseInt(entry.getKey()), entry.getValue().doubleValue());
     }

@@ -1,5 +1,6 @@
 package dev.laco.model;
 
+import dev.laco.Legible;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.IntNode;
@@ -179,7 +180,7 @@ public final class ConfigRewriter {
 
   private IntNode rewriteCount(String key, JsonNode value) {
     if (value.intValue() != depth) {
-      throw error(key, "is %s, but the model has %d layers".formatted(value, depth));
+      throw error(key, "is %s, but the model has %d layers".formatted(Legible.excerpt(value), depth));
     }
     return IntNode.valueOf(bases.size());
   }
@@ -267,7 +268,7 @@ public final class ConfigRewriter {
 
   private int requireLayer(String key, String index) {
     if (!index.matches("\\d{1,9}") || Integer.parseInt(index) >= depth) {
-      throw error(key, "names layer %s of a model of %d layers".formatted(index, depth));
+      throw error(key, "names layer %s of a model of %d layers".formatted(Legible.excerpt(index), depth));
     }
     return Integer.parseInt(index);
   }
@@ -292,6 +293,6 @@ public final class ConfigRewriter {
   }
 
   private BadInputException error(String key, String problem) {
-    return new BadInputException("%s: %s %s".formatted(file, key, problem));
+    return new BadInputException("%s: %s %s".formatted(file, Legible.excerpt(key), problem));
   }
 }

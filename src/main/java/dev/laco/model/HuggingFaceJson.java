@@ -64,13 +64,13 @@ public final class HuggingFaceJson {
     if (value.signum() == 0) {
       return "0.0";
     }
-    int exponent = value.precision() - value.scale() - 1;
+    long exponent = (long) value.precision() - value.scale() - 1;
     if (exponent >= -4 && exponent < 16) {
       String plain = value.toPlainString();
       return plain.contains(".") ? plain : plain + ".0";
     }
-    BigDecimal digits = value.stripTrailingZeros();
-    BigDecimal mantissa = digits.scaleByPowerOfTen(-exponent);
+    BigDecimal digits = new BigDecimal(value.unscaledValue()).stripTrailingZeros();
+    BigDecimal mantissa = new BigDecimal(digits.unscaledValue(), digits.precision() - 1);
     return "%se%s%02d"
         .formatted(mantissa.toPlainString(), exponent < 0 ? "-" : "+", Math.abs(exponent));
   }

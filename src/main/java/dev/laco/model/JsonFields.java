@@ -1,5 +1,6 @@
 package dev.laco.model;
 
+import dev.laco.Legible;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
 import java.util.OptionalDouble;
@@ -100,7 +101,7 @@ public record JsonFields(String file, JsonNode node) {
       return "nothing";
     }
     String text = value.toString();
-    return text.length() <= 60 ? text : kind(value) + " " + text.substring(0, 50) + "…";
+    return text.length() <= 60 ? text : kind(value) + " " + Legible.excerpt(text);
   }
 
   private static String kind(JsonNode value) {

@@ -41,7 +41,7 @@ public record ModelConfig(
   private static final int QWEN3_HEAD_DIM = 128;
 
   /** Far beyond any model, so that a wrong number does not fill the memory with layers. */
-  private static final int MAX_LAYERS = 10_000;
+  public static final int MAX_LAYERS = 10_000;
 
   public ModelConfig {
     slidingWindows = List.copyOf(slidingWindows);

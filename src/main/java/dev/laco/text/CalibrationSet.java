@@ -63,7 +63,11 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
       return create(name, file + ": list", TokenLists.read(file, target.vocabularySize()), target);
     }
     if (lower.endsWith(".txt")) {
-      return ofText(name, file.toString(), lines(file), target);
+      return ofText(
+          name,
+          file.toString(),
+          TextFile.samples(file.toString(), TextFile.read(file).lines()),
+          target);
     }
     if (lower.endsWith(".jsonl")) {
       return ofText(
@@ -116,9 +120,5 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
       }
     }
     return new CalibrationSet(name, sequences, warnings);
-  }
-
-  private static List<String> lines(Path file) {
-    return TextFile.read(file).lines().filter(line -> !line.isBlank()).toList();
   }
 }

@@ -1,5 +1,6 @@
 package dev.laco.text;
 
+import java.util.stream.Stream;
 import dev.laco.BadInputException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -73,7 +74,9 @@ public record FitText(String name, List<Window> windows) {
       return ofLists(name, file, target);
     }
     if (lower.endsWith(".txt")) {
-      return ofText(name, file.toString(), documents(TextFile.read(file)), target);
+      String text = TextFile.read(file);
+      return ofText(
+          name, file.toString(), TextFile.samples(file.toString(), split(text)), target);
     }
     if (lower.endsWith(".jsonl")) {
       return ofText(
@@ -122,11 +125,11 @@ public record FitText(String name, List<Window> windows) {
 
   /** The documents of a text file, blank ones left out. */
   static List<String> documents(String text) {
-    return SEPARATOR
-        .splitAsStream(text)
-        .filter(document -> !document.isBlank())
-        .map(String::strip)
-        .toList();
+    return split(text).filter(document -> !document.isBlank()).toList();
+  }
+
+  private static Stream<String> split(String text) {
+    return SEPARATOR.splitAsStream(text).map(String::strip);
   }
 
   private static FitText ofText(

@@ -1,22 +1,14 @@
 package dev.laco.text;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.databind.DeserializationFeature;
+import java.util.Iterator;
+import dev.laco.InputJson;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectReader;
-import com.fasterxml.jackson.databind.json.JsonMapper;
 import dev.laco.BadInputException;
 import java.util.ArrayList;
 import java.util.List;
 
 /** Text in a {@code .jsonl} file: an object a line, blank lines skipped. */
 final class JsonLines {
-  private static final ObjectReader JSON =
-      JsonMapper.builder()
-          .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
-          .build()
-          .readerFor(JsonNode.class);
-
   private JsonLines() {}
 
   /**
@@ -51,10 +43,15 @@ final class JsonLines {
   static List<Line> read(String name, String content) {
     List<Line> lines = new ArrayList<>();
     int number = 0;
-    for (String line : content.lines().toList()) {
+    for (Iterator<String> all = content.lines().iterator(); all.hasNext(); ) {
+      String line = all.next();
       number++;
       if (!line.isBlank()) {
-        lines.add(parse("%s: line %d".formatted(name, number), line));
+        if (lines.size() == TextFile.MAX_SAMPLES) {
+          throw TextFile.tooMany(name);
+        }
+        String where = "%s: line %d".formatted(name, number);
+        lines.add(new Line(where, InputJson.parse(where, line)));
       }
     }
     return lines;
@@ -63,13 +60,5 @@ final class JsonLines {
   /** The string under {@code text} of every line. */
   static List<String> texts(String name, String content) {
     return read(name, content).stream().map(line -> line.string("text")).toList();
-  }
-
-  private static Line parse(String where, String line) {
-    try {
-      return new Line(where, JSON.readTree(line));
-    } catch (JsonProcessingException e) {
-      throw new BadInputException(where + " is not JSON: " + e.getOriginalMessage(), e);
-    }
   }
 }

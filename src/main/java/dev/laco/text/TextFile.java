@@ -1,14 +1,22 @@
 package dev.laco.text;
 
 import dev.laco.BadInputException;
-import java.io.IOException;
+import dev.laco.InputFile;
+import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
-import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.List;
+import java.util.stream.Stream;
 
 /** Reads text files strictly. */
 public final class TextFile {
+  /** Most bytes of a text: so much text and its tokens fit the Java heap. */
+  private static final int MAX_BYTES = 16 << 20;
+
+  /** Most samples, documents or token lists of a file; each is a forward pass. */
+  static final int MAX_SAMPLES = 100_000;
+
   private static final String BYTE_ORDER_MARK = "\uFEFF";
 
   private TextFile() {}
@@ -16,18 +24,40 @@ public final class TextFile {
   /**
    * The text of a UTF-8 file without its byte order mark, if it has one.
    *
-   * @throws BadInputException if the file is missing, unreadable, or not UTF-8
+   * @throws BadInputException if the file is missing, too long, unreadable, or not UTF-8
    */
   public static String read(Path file) {
+    return read(file, MAX_BYTES);
+  }
+
+  /** The same of a file that may have {@code most} bytes. */
+  static String read(Path file, int most) {
+    byte[] bytes = InputFile.read(file, most);
     try {
-      String text = Files.readString(file);
+      String text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
       return text.startsWith(BYTE_ORDER_MARK) ? text.substring(1) : text;
-    } catch (NoSuchFileException e) {
-      throw new BadInputException(file + ": no such file", e);
     } catch (CharacterCodingException e) {
       throw new BadInputException(file + ": not UTF-8 text, convert it to UTF-8", e);
-    } catch (IOException e) {
-      throw new BadInputException(file + ": cannot be read: " + e.getMessage(), e);
     }
+  }
+
+  /**
+   * The samples of a file that are not blank.
+   *
+   * @param where names the file in errors
+   * @throws BadInputException if there are too many
+   */
+  static List<String> samples(String where, Stream<String> samples) {
+    List<String> some =
+        samples.filter(sample -> !sample.isBlank()).limit(MAX_SAMPLES + 1L).toList();
+    if (some.size() > MAX_SAMPLES) {
+      throw tooMany(where);
+    }
+    return some;
+  }
+
+  static BadInputException tooMany(String where) {
+    return new BadInputException(
+        "%s: holds more than %d samples; split it".formatted(where, MAX_SAMPLES));
   }
 }

@@ -1,8 +1,10 @@
 package dev.laco.text;
 
+import dev.laco.Legible;
+import dev.laco.InputJson;
+import com.fasterxml.jackson.core.JacksonException;
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
-import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import dev.laco.BadInputException;
 import java.io.IOException;
@@ -36,14 +38,8 @@ public final class TokenLists {
     String text = TextFile.read(file);
     try (JsonParser parser = JSON.createParser(text)) {
       return new TokenLists(file, vocabularySize, parser).lists();
-    } catch (JsonProcessingException e) {
-      throw new BadInputException(
-          "%s: not JSON, line %d: %s"
-              .formatted(
-                  file,
-                  e.getLocation() == null ? 1 : e.getLocation().getLineNr(),
-                  e.getOriginalMessage()),
-          e);
+    } catch (JacksonException e) {
+      throw InputJson.error(file.toString(), e);
     } catch (IOException e) {
       throw new BadInputException(file + ": cannot be read: " + e.getMessage(), e);
     }
@@ -55,7 +51,7 @@ public final class TokenLists {
       throw expected("an object" + listKeys());
     }
     if (first != JsonToken.START_ARRAY) {
-      throw expected(first == null ? "an empty file" : parser.getText());
+      throw expected(first == null ? "an empty file" : Legible.excerpt(parser.getText()));
     }
     List<int[]> lists = new ArrayList<>();
     for (JsonToken next = parser.nextToken();
@@ -63,6 +59,9 @@ public final class TokenLists {
         next = parser.nextToken()) {
       if (next != JsonToken.START_ARRAY) {
         throw expected("%s as element %d".formatted(describe(), lists.size()));
+      }
+      if (lists.size() == TextFile.MAX_SAMPLES) {
+        throw TextFile.tooMany(file.toString());
       }
       lists.add(list(lists.size()));
     }
@@ -123,7 +122,7 @@ public final class TokenLists {
   private static BadInputException outside(String where, String id, int vocabularySize) {
     return new BadInputException(
         "%s holds token id %s, outside the model's vocabulary of %d: use ids of this model's tokenizer"
-            .formatted(where, id, vocabularySize));
+            .formatted(where, Legible.excerpt(id), vocabularySize));
   }
 
   private BadInputException expected(String found) {
@@ -136,7 +135,7 @@ public final class TokenLists {
     return switch (parser.currentToken()) {
       case START_OBJECT -> "an object";
       case START_ARRAY -> "a list";
-      default -> parser.getText();
+      default -> Legible.excerpt(parser.getText());
     };
   }
 
@@ -150,6 +149,6 @@ public final class TokenLists {
       }
       parser.skipChildren();
     }
-    return keys.isEmpty() ? "" : " whose lists are under: " + String.join(", ", keys);
+    return keys.isEmpty() ? "" : " whose lists are under: " + Legible.excerpt(String.join(", ", keys));
   }
 }

@@ -23,6 +23,9 @@ import java.util.Locale;
  *     Split + ByteLevel, model BPE}
  */
 record TokenizerFile(String json, String components) {
+  /** The largest tokenizers that are published have 33 MB. */
+  private static final int MAX_BYTES = 40 << 20;
+
   private static final int MAX_DEPTH = 64;
   private static final int MAX_ADDED_TOKENS = 200_000;
 
@@ -45,7 +48,7 @@ record TokenizerFile(String json, String components) {
    * @throws BadInputException that names the file, and the component where one is too large
    */
   static TokenizerFile read(Path file) {
-    String json = TextFile.read(file);
+    String json = TextFile.read(file, MAX_BYTES);
     try (JsonParser parser = JSON.createParser(json)) {
       return new TokenizerFile(json, new Reader(file, parser).components());
     } catch (JsonProcessingException e) {

@@ -111,7 +111,7 @@ class CheckpointTest {
    */
   static Stream<Arguments> broken() {
     return Stream.of(
-        broken("no config", m -> delete(m, "config.json"), "config.json: is missing"),
+        broken("no config", m -> delete(m, "config.json"), "config.json: no such file"),
         broken("empty config", m -> put(m, "config.json", ""), "config.json: is not a JSON object"),
         broken("bad JSON", m -> put(m, "config.json", "{\"a\":\n}"), "not valid JSON at line 2"),
         broken("a list", m -> put(m, "config.json", "[]"), "config.json: is not a JSON object"),
@@ -157,7 +157,7 @@ class CheckpointTest {
         broken(
             "shard missing",
             m -> delete(m, "model-00002-of-00006.safetensors"),
-            "model-00002-of-00006.safetensors: is missing"),
+            "model-00002-of-00006.safetensors: no such file"),
         broken(
             "shard truncated",
             m -> truncate(m, "model-00002-of-00006.safetensors"),

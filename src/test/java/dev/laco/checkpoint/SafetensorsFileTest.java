@@ -169,7 +169,7 @@ class SafetensorsFileTest {
   @Test
   void whatIsNoFileIsRefused() throws IOException {
     assertBad(folder, "is not a regular file");
-    assertBad(folder.resolve("absent"), "is missing");
+    assertBad(folder.resolve("absent"), "no such file");
     Path link = Files.createSymbolicLink(folder.resolve("link"), Path.of("nowhere"));
     assertBad(link, "a symbolic link to nothing");
   }
@@ -231,7 +231,7 @@ class SafetensorsFileTest {
     writeHugeHeader(path, SafetensorsHeader.MAX_TENSORS);
     assertEquals("tensors: " + SafetensorsHeader.MAX_TENSORS, runWithSmallHeap(path));
     writeHugeHeader(path, 1_500_000);
-    assertTrue(runWithSmallHeap(path).contains("holds more than 400000 tensors"));
+    assertTrue(runWithSmallHeap(path).contains("holds more than 200000 tensors"));
   }
 
   /** A header as near to 100 MB as whole entries come, padded with spaces. */
@@ -240,7 +240,7 @@ class SafetensorsFileTest {
     for (int i = 0; i < tensors; i++) {
       json.append(i == 0 ? "\"" : ",\"")
           .append(i)
-          .append(tensors <= SafetensorsHeader.MAX_TENSORS ? "x".repeat(190) : "")
+          .append(tensors <= SafetensorsHeader.MAX_TENSORS ? "x".repeat(122) : "")
           .append("\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}");
     }
     json.append('}');

@@ -1,5 +1,6 @@
 package dev.laco.checkpoint;
 
+import dev.laco.InputJson;
 import static dev.laco.Fixtures.model;
 import static dev.laco.checkpoint.TestCheckpoints.read;
 import static java.nio.charset.StandardCharsets.UTF_8;
@@ -125,7 +126,7 @@ class SafetensorsWriterTest {
           assertEquals(-1, model.tensor(name).data().mismatch(again.tensor(name).data()), name);
         }
         if (!one) {
-          var index = InputFiles.readJsonObject(folder.resolve("model.safetensors.index.json"));
+          var index = InputJson.readObject(folder.resolve("model.safetensors.index.json"));
           assertEquals(model.totalBytes(), index.at("/metadata/total_size").longValue());
         }
       }

@@ -1,5 +1,6 @@
 package dev.laco.checkpoint;
 
+import dev.laco.InputJson;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -185,7 +186,7 @@ class WeightWindowTest {
         """
             .formatted(hidden, intermediate));
     ModelConfig config =
-        ModelConfig.parse("big", InputFiles.readJsonObject(path.resolve("config.json")));
+        ModelConfig.parse("big", InputJson.readObject(path.resolve("config.json")));
     try (Arena arena = Arena.ofConfined()) {
       List<OutputTensor> tensors = new ArrayList<>();
       Random random = new Random(1);

@@ -105,8 +105,8 @@ class CalibrationSetTest {
         "a.jsonl | [\"a\"] | line 1",
         "a.jsonl | {\"text\": 3} | line 1",
         "a.jsonl | {\"text\": \" \"} | line 1",
-        "a.jsonl | {\"text\": \"a\"} {} | line 1 is not JSON",
-        "a.jsonl | {\"text\": \"a | line 1 is not JSON",
+        "a.jsonl | {\"text\": \"a\"} {} | line 1: is not valid JSON",
+        "a.jsonl | {\"text\": \"a | line 1: is not valid JSON",
         "a.csv | 1,2 | expected .txt",
       })
   void everyOtherContentIsBadInputThatSaysWhere(String name, String content, String says)

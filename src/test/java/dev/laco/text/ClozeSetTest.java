@@ -80,7 +80,7 @@ class ClozeSetTest {
         "{\"text\": \"a\"} | line 1 is not an object with a string \"last\"",
         "{\"text\": \"a\", \"last\": \" \"} | line 1 has an empty \"last\"",
         "{\"text\": \"a\", \"last\": 3} | line 1",
-        "{\"text\": \"a | line 1 is not JSON",
+        "{\"text\": \"a | line 1: is not valid JSON",
         "{\"text\": \"a b c d e f g h i j k\", \"last\": \" l\"} | max_position_embeddings is 8",
       })
   void everyOtherContentIsBadInputThatSaysWhere(String content, String says) throws IOException {

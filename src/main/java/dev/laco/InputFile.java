@@ -1,0 +1,100 @@
+package dev.laco;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.channels.Channels;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.util.Arrays;
+import java.util.Locale;
+
+/**
+ * Files that are read: regular ones only, since a pipe or a device may block or never end, and
+ * below a limit if they are read whole. Symbolic links are followed.
+ */
+public final class InputFile {
+  private InputFile() {}
+
+  /**
+   * Checks that a path leads to a regular file.
+   *
+   * @throws BadInputException that says what it is instead
+   */
+  public static void requireRegular(Path path) {
+    BasicFileAttributes found;
+    try {
+      found = Files.readAttributes(path, BasicFileAttributes.class);
+    } catch (NoSuchFileException e) {
+      throw new BadInputException(
+          path
+              + (Files.isSymbolicLink(path)
+                  ? ": is a symbolic link to nothing; is the download complete?"
+                  : ": no such file"),
+          e);
+    } catch (IOException e) {
+      throw unreadable(path, e);
+    }
+    if (!found.isRegularFile()) {
+      throw new BadInputException(
+          path
+              + ": is not a regular file but "
+              + (found.isDirectory() ? "a folder" : "a pipe, socket or device"));
+    }
+  }
+
+  /**
+   * Opens a regular file.
+   *
+   * @throws BadInputException if it is none, or cannot be read
+   */
+  public static FileChannel open(Path path) {
+    requireRegular(path);
+    try {
+      return FileChannel.open(path, StandardOpenOption.READ);
+    } catch (IOException e) {
+      throw unreadable(path, e);
+    }
+  }
+
+  /**
+   * Reads a regular file whole.
+   *
+   * @param most bytes that it may have
+   * @throws BadInputException if it is none, has more, or cannot be read
+   */
+  public static byte[] read(Path path, int most) {
+    try (FileChannel channel = open(path);
+        InputStream in = Channels.newInputStream(channel)) {
+      long size = channel.size();
+      if (size > most) {
+        throw new BadInputException(
+            String.format(
+                Locale.ROOT,
+                "%s: is %,d bytes long; of such a file at most %,d are read",
+                path,
+                size,
+                most));
+      }
+      byte[] bytes = new byte[(int) size];
+      int count = in.readNBytes(bytes, 0, bytes.length);
+      if (in.read() >= 0) {
+        throw new BadInputException(
+            path + ": is longer than its size says; copy it to an ordinary file");
+      }
+      return count == size ? bytes : Arrays.copyOf(bytes, count);
+    } catch (IOException e) {
+      throw unreadable(path, e);
+    }
+  }
+
+  /** The error that reading a file failed. */
+  public static BadInputException unreadable(Path path, IOException e) {
+    return new BadInputException(
+        "%s: cannot be read: %s %s".formatted(path, e.getClass().getSimpleName(), e.getMessage()),
+        e);
+  }
+}
