@@ -27,7 +27,7 @@ class ArchitectureTest {
           Map.entry("text", Set.of()),
           Map.entry("ffi", Set.of()),
           Map.entry("linalg", Set.of("ffi")),
-          Map.entry("backend", Set.of("model", "linalg")),
+          Map.entry("backend", Set.of("model", "linalg", "ffi")),
           Map.entry("backend.reference", Set.of("backend", "model")),
           Map.entry("backend.cpu", Set.of("backend", "model", "ffi")),
           Map.entry("backend.cuda", Set.of("backend", "model", "ffi", "linalg")),

@@ -1,14 +1,16 @@
 package dev.laco.backend;
 
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
 import dev.laco.ResourceException;
 import dev.laco.SystemMemory;
+import dev.laco.ffi.CLibrary;
+import dev.laco.ffi.Downcalls;
 import dev.laco.model.DType;
 import java.lang.foreign.Arena;
-import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
-import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 
 /**
@@ -21,15 +23,13 @@ public final class MemoryArena implements TensorArena, SegmentAllocator {
   private static final long ALIGNMENT = 64;
 
   /** {@code void *calloc(size_t count, size_t size)}. */
-  private static final MethodHandle CALLOC =
-      downcall(
-          "calloc",
-          FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG));
+  private static final MethodHandle CALLOC = Downcalls.ofAddress(JAVA_LONG, JAVA_LONG);
 
   /** {@code void free(void *memory)}. */
-  private static final MethodHandle FREE =
-      downcall("free", FunctionDescriptor.ofVoid(ValueLayout.ADDRESS));
+  private static final MethodHandle FREE = Downcalls.ofVoid(ADDRESS);
 
+  private final MemorySegment calloc = CLibrary.function("calloc");
+  private final MemorySegment free = CLibrary.function("free");
   private final Arena arena = Arena.ofShared();
   private boolean closed;
 
@@ -60,7 +60,7 @@ public final class MemoryArena implements TensorArena, SegmentAllocator {
     }
     long padding = -block.address() & (ALIGNMENT - 1);
     return block
-        .reinterpret(bytes + ALIGNMENT, arena, MemoryArena::free)
+        .reinterpret(bytes + ALIGNMENT, arena, this::free)
         .asSlice(padding, bytes, ALIGNMENT);
   }
 
@@ -72,24 +72,19 @@ public final class MemoryArena implements TensorArena, SegmentAllocator {
     }
   }
 
-  private static MemorySegment calloc(long bytes) {
+  private MemorySegment calloc(long bytes) {
     try {
-      return (MemorySegment) CALLOC.invokeExact(1L, bytes);
+      return (MemorySegment) CALLOC.invokeExact(calloc, 1L, bytes);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
   }
 
-  private static void free(MemorySegment block) {
+  private void free(MemorySegment block) {
     try {
-      FREE.invokeExact(block);
+      FREE.invokeExact(free, block);
     } catch (Throwable unexpected) {
       throw new AssertionError(unexpected);
     }
-  }
-
-  private static MethodHandle downcall(String name, FunctionDescriptor type) {
-    Linker linker = Linker.nativeLinker();
-    return linker.downcallHandle(linker.defaultLookup().findOrThrow(name), type);
   }
 }

@@ -4,9 +4,9 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import dev.laco.ffi.CLibrary;
 import dev.laco.ffi.Downcalls;
 import java.lang.foreign.Arena;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 import java.nio.file.Path;
@@ -33,15 +33,16 @@ final class MappedPages implements AutoCloseable {
   private static final int O_RDONLY = 0;
   private static final int O_CLOEXEC = 0x80000;
 
-  private static final MemorySegment MADVISE = function("madvise");
-  private static final MemorySegment POSIX_FADVISE = function("posix_fadvise");
-  private static final MemorySegment OPEN = function("open");
-  private static final MemorySegment CLOSE = function("close");
-  private static final MethodHandle MADVISE_CALL = Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_INT);
-  private static final MethodHandle POSIX_FADVISE_CALL =
+  private static final MethodHandle MADVISE = Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_INT);
+  private static final MethodHandle POSIX_FADVISE =
       Downcalls.ofInt(JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_INT);
-  private static final MethodHandle OPEN_CALL = Downcalls.ofInt(ADDRESS, JAVA_INT);
-  private static final MethodHandle CLOSE_CALL = Downcalls.ofInt(JAVA_INT);
+  private static final MethodHandle OPEN = Downcalls.ofInt(ADDRESS, JAVA_INT);
+  private static final MethodHandle CLOSE = Downcalls.ofInt(JAVA_INT);
+
+  private final MemorySegment madvise = CLibrary.function("madvise");
+  private final MemorySegment posixFadvise = CLibrary.function("posix_fadvise");
+  private final MemorySegment open = CLibrary.function("open");
+  private final MemorySegment close = CLibrary.function("close");
 
   private final MemorySegment bytes;
 
@@ -152,43 +153,38 @@ final class MappedPages implements AutoCloseable {
   }
 
   /** {@code int madvise(void *addr, size_t length, int advice)}. */
-  private static int madvise(MemorySegment address, long length, int advice) {
+  private int madvise(MemorySegment address, long length, int advice) {
     try {
-      return (int) MADVISE_CALL.invokeExact(MADVISE, address, length, advice);
+      return (int) MADVISE.invokeExact(madvise, address, length, advice);
     } catch (Throwable e) {
       throw new AssertionError(e);
     }
   }
 
   /** {@code int posix_fadvise(int fd, off_t offset, off_t len, int advice)}. */
-  private static int posixFadvise(int descriptor, long offset, long length, int advice) {
+  private int posixFadvise(int descriptor, long offset, long length, int advice) {
     try {
-      return (int)
-          POSIX_FADVISE_CALL.invokeExact(POSIX_FADVISE, descriptor, offset, length, advice);
+      return (int) POSIX_FADVISE.invokeExact(posixFadvise, descriptor, offset, length, advice);
     } catch (Throwable e) {
       throw new AssertionError(e);
     }
   }
 
   /** {@code int open(const char *path, int flags)}. */
-  private static int open(MemorySegment path, int flags) {
+  private int open(MemorySegment path, int flags) {
     try {
-      return (int) OPEN_CALL.invokeExact(OPEN, path, flags);
+      return (int) OPEN.invokeExact(open, path, flags);
     } catch (Throwable e) {
       throw new AssertionError(e);
     }
   }
 
   /** {@code int close(int fd)}. */
-  private static int close(int descriptor) {
+  private int close(int descriptor) {
     try {
-      return (int) CLOSE_CALL.invokeExact(CLOSE, descriptor);
+      return (int) CLOSE.invokeExact(close, descriptor);
     } catch (Throwable e) {
       throw new AssertionError(e);
     }
-  }
-
-  private static MemorySegment function(String name) {
-    return Linker.nativeLinker().defaultLookup().findOrThrow(name);
   }
 }

@@ -3,8 +3,8 @@ package dev.laco.ffi;
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import java.io.IOException;
 import java.lang.foreign.Arena;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
@@ -15,10 +15,6 @@ import java.lang.invoke.MethodHandle;
 final class DynamicLinker {
   private static final int RTLD_NOW = 2;
   private static final long MAX_MESSAGE = 4096;
-
-  private static final MemorySegment DLOPEN_ADDRESS = address("dlopen");
-  private static final MemorySegment DLSYM_ADDRESS = address("dlsym");
-  private static final MemorySegment DLERROR_ADDRESS = address("dlerror");
 
   /** {@code void *dlopen(const char *path, int flags)}. */
   private static final MethodHandle DLOPEN = Downcalls.ofAddress(ADDRESS, JAVA_INT);
@@ -32,45 +28,44 @@ final class DynamicLinker {
   private DynamicLinker() {}
 
   /**
-   * A handle of the library, {@link MemorySegment#NULL} if it does not load: see {@link #error}.
+   * A handle of the library.
+   *
+   * @throws IOException if it does not load; the message says why
    */
-  static MemorySegment open(String path) {
+  static MemorySegment open(String path) throws IOException {
+    MemorySegment dlopen = CLibrary.function("dlopen");
+    // Before the call: looking up a function forgets the error.
+    MemorySegment dlerror = CLibrary.function("dlerror");
+    MemorySegment library;
+    MemorySegment error;
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment name = arena.allocateFrom(path);
       try {
-        return (MemorySegment) DLOPEN.invokeExact(DLOPEN_ADDRESS, name, RTLD_NOW);
+        library = (MemorySegment) DLOPEN.invokeExact(dlopen, name, RTLD_NOW);
+        error = (MemorySegment) DLERROR.invokeExact(dlerror);
       } catch (Throwable unexpected) {
         throw new AssertionError(unexpected);
       }
     }
+    if (library.equals(MemorySegment.NULL)) {
+      throw new IOException(
+          error.equals(MemorySegment.NULL)
+              ? "unknown reason"
+              : error.reinterpret(MAX_MESSAGE).getString(0));
+    }
+    return library;
   }
 
   /** The symbol's address, {@link MemorySegment#NULL} if the library has none of that name. */
   static MemorySegment symbol(MemorySegment library, String symbol) {
+    MemorySegment dlsym = CLibrary.function("dlsym");
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment name = arena.allocateFrom(symbol);
       try {
-        return (MemorySegment) DLSYM.invokeExact(DLSYM_ADDRESS, library, name);
+        return (MemorySegment) DLSYM.invokeExact(dlsym, library, name);
       } catch (Throwable unexpected) {
         throw new AssertionError(unexpected);
       }
     }
-  }
-
-  /** Why the last call of this thread failed. */
-  static String error() {
-    MemorySegment message;
-    try {
-      message = (MemorySegment) DLERROR.invokeExact(DLERROR_ADDRESS);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    return message.equals(MemorySegment.NULL)
-        ? "unknown reason"
-        : message.reinterpret(MAX_MESSAGE).getString(0);
-  }
-
-  private static MemorySegment address(String symbol) {
-    return Linker.nativeLinker().defaultLookup().findOrThrow(symbol);
   }
 }

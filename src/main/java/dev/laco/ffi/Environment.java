@@ -4,15 +4,11 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import java.lang.foreign.Arena;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
 /** The process's environment as native libraries see it when they are loaded. */
 public final class Environment {
-  private static final MemorySegment SETENV_ADDRESS =
-      Linker.nativeLinker().defaultLookup().findOrThrow("setenv");
-
   /** {@code int setenv(const char *name, const char *value, int overwrite)}. */
   private static final MethodHandle SETENV = Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_INT);
 
@@ -20,12 +16,13 @@ public final class Environment {
 
   /** Sets a variable unless the user has set it. */
   public static void setDefault(String name, String value) {
+    MemorySegment setenv = CLibrary.function("setenv");
     int status;
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment nameBytes = arena.allocateFrom(name);
       MemorySegment valueBytes = arena.allocateFrom(value);
       try {
-        status = (int) SETENV.invokeExact(SETENV_ADDRESS, nameBytes, valueBytes, 0);
+        status = (int) SETENV.invokeExact(setenv, nameBytes, valueBytes, 0);
       } catch (Throwable unexpected) {
         throw new AssertionError(unexpected);
       }

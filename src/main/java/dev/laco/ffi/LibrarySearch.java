@@ -2,15 +2,15 @@ package dev.laco.ffi;
 
 import dev.laco.ResourceException;
 import java.io.IOException;
-import java.lang.foreign.MemorySegment;
 import java.net.URISyntaxException;
 import java.net.URL;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashSet;
 import java.util.List;
-import org.bytedeco.javacpp.Loader;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -23,7 +23,7 @@ public final class LibrarySearch {
   private final String name;
   private final String property;
   private final @Nullable String override;
-  private final List<String> failures = new ArrayList<>();
+  private final Set<String> failures = new LinkedHashSet<>();
   private @Nullable NativeLibrary found;
 
   /** A search for the library that {@code laco.native.<name>} overrides. */
@@ -64,27 +64,11 @@ public final class LibrarySearch {
     return this;
   }
 
-  /** A resource of the class path that JavaCPP unpacks into its cache, beside others of its jar. */
-  public LibrarySearch cachedResource(String resource) {
-    if (isOpen()) {
-      URL url = LibrarySearch.class.getResource(resource);
-      if (url == null) {
-        failures.add(resource + ": not in the class path");
-        return this;
-      }
-      try {
-        open(Loader.cacheResource(url).toString());
-      } catch (IOException e) {
-        failures.add(resource + ": cannot be unpacked: " + e.getMessage());
-      }
-    }
-    return this;
-  }
-
   /**
-   * A resource of the class path that is unpacked for this process alone. That suits a small
-   * library which is built again and again: a cache that knows files by size and time would give an
-   * old one.
+   * A resource of the class path. In a folder of the class path it is loaded where it lies. In a
+   * jar it is unpacked: a library of {@code libraries.sha256} into the user's {@link LibraryCache},
+   * any other, or where there is no such cache, into a new folder of this process alone, which is
+   * gone again once the library is loaded.
    */
   public LibrarySearch resource(String resource) {
     if (isOpen()) {
@@ -94,7 +78,7 @@ public final class LibrarySearch {
       } else if (url.getProtocol().equals("file")) {
         openInPlace(url);
       } else {
-        unpack(resource, url);
+        openUnpacked(resource, url);
       }
     }
     return this;
@@ -126,31 +110,78 @@ public final class LibrarySearch {
     }
   }
 
-  private void unpack(String resource, URL url) {
-    try (var in = url.openStream()) {
-      Path file = Files.createTempFile("laco-", ".so");
-      try {
-        Files.write(file, in.readAllBytes());
-        open(file.toString());
-      } finally {
-        // A mapped library outlives its name.
+  private void openUnpacked(String resource, URL url) {
+    LibraryCache.hashOf(resource).ifPresent(sha256 -> openCached(url, sha256));
+    openTemporary(url, () -> Path.of(System.getProperty("java.io.tmpdir")));
+    openTemporary(url, () -> LibraryCache.ofUser().folder());
+    if (isOpen()) {
+      failures.add(
+          "unpacking %s takes %s in a folder that is yours alone and allows execution: set TMPDIR or XDG_CACHE_HOME to one"
+              .formatted(LibraryCache.name(url), size(url)));
+    }
+  }
+
+  private void openCached(URL url, String sha256) {
+    try {
+      Path file = LibraryCache.ofUser().file(url, sha256);
+      open(file.toString());
+      if (isOpen()) {
         Files.delete(file);
       }
-      if (found != null) {
-        found = new NativeLibrary(name, url.toString(), found.handle());
+    } catch (IOException e) {
+      failures.add(reason(e));
+    }
+  }
+
+  /** A folder that there may be none of. */
+  private interface Place {
+    Path folder() throws IOException;
+  }
+
+  private void openTemporary(URL url, Place place) {
+    if (!isOpen()) {
+      return;
+    }
+    try {
+      Path folder = PrivateFolder.makeTemporary(place.folder());
+      Path file = folder.resolve(LibraryCache.name(url));
+      try {
+        LibraryCache.unpack(url, file);
+        open(file.toString());
+      } finally {
+        // A loaded library outlives its name.
+        Files.deleteIfExists(file);
+        Files.delete(folder);
       }
     } catch (IOException e) {
-      failures.add(resource + ": cannot be unpacked: " + e.getMessage());
+      failures.add(reason(e));
+    }
+    if (found != null) {
+      found = new NativeLibrary(name, url.toString(), found.handle());
+    }
+  }
+
+  /** What an exception says; those of files often leave all but the file's name to their class. */
+  private static String reason(IOException e) {
+    return e instanceof FileSystemException file && file.getReason() == null
+        ? file.getMessage() + ": " + file.getClass().getSimpleName().replace("Exception", "")
+        : String.valueOf(e.getMessage());
+  }
+
+  private static String size(URL url) {
+    try {
+      return Math.ceilDiv(url.openConnection().getContentLengthLong(), 1_000_000) + " MB";
+    } catch (IOException e) {
+      return "room";
     }
   }
 
   private void open(String path) {
-    MemorySegment handle = DynamicLinker.open(path);
-    if (handle.equals(MemorySegment.NULL)) {
-      String error = DynamicLinker.error();
+    try {
+      found = new NativeLibrary(name, path, DynamicLinker.open(path));
+    } catch (IOException e) {
+      String error = String.valueOf(e.getMessage());
       failures.add(error.startsWith(path) ? error : path + ": " + error);
-    } else {
-      found = new NativeLibrary(name, path, handle);
     }
   }
 }

@@ -87,11 +87,11 @@ final class OpenBlas {
     // The build in the class path needs these, which the dynamic linker does not look for beside
     // it.
     for (String needed : new String[] {"libgcc_s.so.1", "libquadmath.so.0", "libgfortran.so.5"}) {
-      new LibrarySearch(needed).soname(needed).cachedResource(RESOURCES + needed);
+      new LibrarySearch(needed).soname(needed).resource(RESOURCES + needed);
     }
     try {
       return new LibrarySearch("openblas")
-          .cachedResource(RESOURCES + "libopenblas.so.0")
+          .resource(RESOURCES + "libopenblas.so.0")
           .soname("libopenblas.so.0")
           .load();
     } catch (ResourceException e) {

@@ -29,7 +29,7 @@ class LibrarySearchTest {
   @Test
   void fallsBackToTheOpenMpThatComesWithTheJarWhereTheSystemHasNone() {
     NativeLibrary library =
-        new LibrarySearch("wanted").soname("libabsent.so.1").cachedResource(OPEN_MP).load();
+        new LibrarySearch("wanted").soname("libabsent.so.1").resource(OPEN_MP).load();
     assertTrue(library.location().endsWith("libgomp.so.1"), library.location());
     assertTrue(library.function("omp_get_max_threads").address() != 0);
   }

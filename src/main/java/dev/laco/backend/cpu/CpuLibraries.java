@@ -40,14 +40,8 @@ public record CpuLibraries(NativeLibrary openMp, NativeLibrary oneDnn, NativeLib
     // The order matters: the dynamic linker meets a need for libgomp.so.1 with the one that is
     // loaded.
     return new CpuLibraries(
-        new LibrarySearch("gomp")
-            .soname("libgomp.so.1")
-            .cachedResource(ONE_DNN + "libgomp.so.1")
-            .load(),
-        new LibrarySearch("dnnl")
-            .cachedResource(ONE_DNN + "libdnnl.so.3")
-            .soname("libdnnl.so.3")
-            .load(),
+        new LibrarySearch("gomp").soname("libgomp.so.1").resource(ONE_DNN + "libgomp.so.1").load(),
+        new LibrarySearch("dnnl").resource(ONE_DNN + "libdnnl.so.3").soname("libdnnl.so.3").load(),
         new LibrarySearch("laco_cpu")
             .resource("/dev/laco/native/linux-x86_64/liblaco_cpu.so")
             .soname("liblaco_cpu.so")
