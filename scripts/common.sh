@@ -3,12 +3,13 @@
 #   say WORD…, die CODE WORD…   messages of the launchers
 #   java_command CLASSPATH OPTION…
 #                               sets command: the engine's JVM, to be followed by a main class and its arguments
+#   become_java MAIN ARG…       becomes what java_command has set, or says with exit code 4 why that does not start
 
 # The JVM takes the encoding of arguments and file names, and the form of numbers, from here.
 export LC_ALL=C.UTF-8
 
 temporary=${TMPDIR:-/tmp}
-[[ -d $temporary ]] || temporary=/tmp
+[[ $temporary == /* && -d $temporary ]] || temporary=/tmp
 
 say() { printf 'laco: %s\n' "$*" >&2; }
 
@@ -17,6 +18,19 @@ die() {
   shift
   say "$@"
   exit "$code"
+}
+
+# Sets crash_file: where the JVM writes what it knows when it crashes. In a folder of the caller's alone, since the name can be
+# guessed; else nowhere.
+find_crash_file() {
+  local base=${XDG_CACHE_HOME:-} folder
+  [[ $base == /* || ! -d ${HOME:-} ]] || base=$HOME/.cache
+  folder=$base/laco
+  crash_file=/dev/null
+  [[ $folder == /*/laco ]] || return 0
+  (umask 077 && mkdir -p "$folder") 2>/dev/null || return 0
+  [[ ! -L $folder && -O $folder && -w $folder && -z $(find "$folder" -maxdepth 0 -perm /022) ]] || return 0
+  crash_file=$folder/crash_%p.log
 }
 
 # The heap is small since weights stay in their files. Java code only tells native code what to do, and most of it is done with
@@ -29,10 +43,31 @@ java_command() {
   local terminal=false stdout_terminal=false
   [[ ! -t 2 ]] || terminal=true
   [[ ! -t 1 ]] || stdout_terminal=true
+  find_crash_file
   command=("$JAVA_HOME/bin/java" -Xmx256m -XX:+UseSerialGC -XX:-UsePerfData -XX:CompileThresholdScaling=4
     --enable-native-access=ALL-UNNAMED --sun-misc-unsafe-memory-access=allow
-    -Xlog:disable -XX:ErrorFile="$temporary/laco_crash_%p.log" -Djava.io.tmpdir="$temporary"
+    -Xlog:disable -XX:+DisplayVMOutputToStderr -XX:ErrorFile="$crash_file" -Djava.io.tmpdir="$temporary"
     -Dstdout.encoding=UTF-8 -Dstderr.encoding=UTF-8 -Dlaco.stderr.terminal=$terminal
     -Dlaco.stdout.terminal=$stdout_terminal "${@:2}"
     ${LACO_JAVA_OPTIONS:-} -cp "$1")
+}
+
+# The files that the JVM and its libraries have open before any model is.
+least_open_files=64
+
+# A JVM that does not start exits with 1, after lines of its own.
+become_java() {
+  local open_files address_space options problem
+  open_files=$(ulimit -Hn)
+  [[ $open_files == unlimited ]] || ((open_files >= least_open_files)) ||
+    die 4 "may open $open_files files only, and needs $least_open_files at least: ulimit -n $least_open_files"
+  address_space=$(ulimit -v)
+  options=${LACO_JAVA_OPTIONS:-}${JDK_JAVA_OPTIONS:-}${JAVA_TOOL_OPTIONS:-}
+  if [[ -n $options || $address_space != unlimited ]]; then
+    problem=$("${command[@]}" -version 2>&1) || die 4 "Java does not start:" \
+      "$(grep -Ev 'Picked up |^Error: (Could not create the Java|A fatal exception)|^Error occurred during' <<<"$problem" |
+        paste -sd ' ')" \
+      "(LACO_JAVA_OPTIONS, JDK_JAVA_OPTIONS and JAVA_TOOL_OPTIONS are '$options'; address space, ulimit -v: $address_space)"
+  fi
+  exec "${command[@]}" "$@"
 }

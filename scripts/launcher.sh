@@ -137,5 +137,5 @@ commit() {
 launch() {
   [[ ! -f $archive ]] || java_options+=(-XX:SharedArchiveFile="$archive")
   java_command "$target/laco.jar" "${java_options[@]}"
-  exec "${command[@]}" dev.laco.cli.Main "$@"
+  become_java dev.laco.cli.Main "$@"
 }

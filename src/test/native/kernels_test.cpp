@@ -2,8 +2,12 @@
 // memory that ends or begins at a page which cannot be touched, and compares with plain loops in f64.
 // Built with the address and undefined-behaviour sanitizers; exits with 1 on the first difference.
 
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -18,6 +22,7 @@
 
 extern "C" {
 int32_t laco_cpu_features();
+int32_t laco_watch_mappings(void*);
 #define LACO_DECLARE(tier)                                                                         \
   int32_t laco_embed_##tier(const void*, int32_t, const int32_t*, int64_t, int64_t, float*);       \
   int32_t laco_rms_norm_##tier(const float*, const void*, int32_t, double, int64_t, int64_t,       \
@@ -628,9 +633,71 @@ void test_attention(const Kernels& k) {
   }
 }
 
+sigjmp_buf after_fault;
+
+// A file of four pages, each full of ones, that loses all but its first page.
+struct CutFile {
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  FILE* file = std::tmpfile();
+  const unsigned char* bytes = nullptr;
+
+  CutFile() {
+    const std::vector<unsigned char> ones(4 * page, 1);
+    check(std::fwrite(ones.data(), 1, ones.size(), file) == ones.size() && std::fflush(file) == 0, "file");
+    void* mapping = mmap(nullptr, ones.size(), PROT_READ, MAP_SHARED, fileno(file), 0);
+    check(mapping != MAP_FAILED, "mapping");
+    bytes = static_cast<unsigned char*>(mapping);
+    check(ftruncate(fileno(file), static_cast<off_t>(page)) == 0, "cut");
+  }
+
+  unsigned char at(size_t offset) const { return *static_cast<const volatile unsigned char*>(bytes + offset); }
+};
+
+void test_lost_pages() {
+  // As lost_pages.cpp has it.
+  struct Watched {
+    std::atomic<uintptr_t> begin, end;
+    std::atomic<int64_t> lost;
+    std::atomic<Watched*> next;
+  };
+  struct sigaction earlier = {};
+  earlier.sa_handler = [](int) { siglongjmp(after_fault, 1); };
+  sigemptyset(&earlier.sa_mask);
+  check(sigaction(SIGBUS, &earlier, nullptr) == 0, "earlier handler");
+
+  static std::atomic<Watched*> head{nullptr};
+  check(laco_watch_mappings(&head) == 0, "status");
+  check(laco_watch_mappings(&head) == 0, "status of a second call");
+  const CutFile cut;
+  const CutFile other;
+  static Watched second{{0}, {0}, {0}, {nullptr}};
+  static Watched first{{0}, {0}, {0}, {&second}};
+  const auto begin = reinterpret_cast<uintptr_t>(cut.bytes);
+  second.begin = begin;
+  second.end = begin + 4 * cut.page - 7;
+  head = &first;
+
+  check(cut.at(0) == 1 && second.lost == 0, "a page that is there");
+  check(cut.at(2 * cut.page + 5) == 0 && second.lost == 1, "a lost page");
+  second.lost = 0;
+  check(cut.at(3 * cut.page) == 0 && second.lost == 0, "a lost page behind it");
+  check(cut.at(cut.page) == 0 && second.lost == 1, "a lost page before it");
+  check(cut.at(cut.page - 1) == 1, "the last page that is there");
+
+  volatile bool chained = false;
+  if (sigsetjmp(after_fault, 1) == 0) {
+    other.at(other.page);
+  } else {
+    chained = true;
+  }
+  check(chained && first.lost == 0, "a page of a mapping that is not watched");
+  std::printf("lost pages: zeros\n");
+}
+
 }  // namespace
 
 int main() {
+  test_lost_pages();
   const int features = laco_cpu_features();
   for (const Kernels& k : kTiers) {
     if ((features & k.needs) != k.needs) {

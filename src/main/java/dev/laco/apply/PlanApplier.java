@@ -143,6 +143,7 @@ public final class PlanApplier {
             "%s; %s needs %d bytes in all".formatted(message, out, needed), e);
       }
       verify(staged.path());
+      model.requireIntact();
       beforeCommit.run();
       staged.commit();
     }

@@ -88,6 +88,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     }
     ObjectNode config = InputJson.readObject(directory.resolve(CONFIG));
     WeightFiles weights = WeightFiles.find(directory);
+    OpenFiles.require(directory, weights.shards().size());
     List<SafetensorsFile> files = new ArrayList<>();
     try {
       Map<String, SafetensorsFile> fileOf = new TreeMap<>();
@@ -265,6 +266,26 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     } catch (BadInputException | InternalError e) {
       // The file was cut short, which requireFinite or whoever else reads it next finds, too.
     }
+  }
+
+  /**
+   * {@inheritDoc}
+   *
+   * @throws BadInputException see {@link #requireIntact}
+   */
+  @Override
+  public void release() {
+    requireIntact();
+  }
+
+  /**
+   * Checks that every byte of the weights that was read until now was there: a file that another
+   * process cuts short is read as zeros from its new end on.
+   *
+   * @throws BadInputException naming the file: what was computed from it is worthless
+   */
+  public void requireIntact() {
+    files.forEach(SafetensorsFile::requireIntact);
   }
 
   /**

@@ -17,7 +17,7 @@ import java.util.function.Predicate;
  * cache. All of this is advice that changes no content, so that nothing depends on the system's
  * answers; what a file lost since it was mapped is found by whoever reads it.
  */
-final class MappedPages implements AutoCloseable {
+final class MappedPages {
   private static final long PAGE = 4096;
 
   /** Read ahead of the pages that are being mapped: enough to keep a disk busy. */
@@ -48,23 +48,22 @@ final class MappedPages implements AutoCloseable {
 
   /**
    * The same memory as a segment of the class that allocated memory has: a mapped one is of its
-   * own, at which the JVM throws away what it has compiled for the others. Valid until {@link
-   * #close}.
+   * own, at which the JVM throws away what it has compiled for the others. Valid as long as the
+   * mapping.
    */
   private final MemorySegment plain;
 
-  private final int descriptor;
   private volatile boolean closing;
+
+  private final Path path;
 
   /**
    * @param bytes the mapping of the whole file
    */
   MappedPages(Path path, MemorySegment bytes) {
+    this.path = path;
     this.bytes = bytes;
     this.plain = MemorySegment.ofAddress(bytes.address()).reinterpret(bytes.byteSize());
-    try (Arena arena = Arena.ofConfined()) {
-      this.descriptor = open(arena.allocateFrom(path.toString()), O_RDONLY | O_CLOEXEC);
-    }
   }
 
   /**
@@ -125,23 +124,28 @@ final class MappedPages implements AutoCloseable {
    */
   void giveUp(long offset, long size, boolean fromCacheToo) {
     advise(offset, size, MADV_DONTNEED);
-    if (fromCacheToo && descriptor >= 0) {
+    if (fromCacheToo) {
       long begin = offset / PAGE * PAGE;
       long end = Math.ceilDiv(offset + size, PAGE) * PAGE;
-      posixFadvise(descriptor, begin, end - begin, POSIX_FADV_DONTNEED);
+      forget(begin, end - begin);
+    }
+  }
+
+  /** The file is opened for this alone: a model of many files would need two descriptors each. */
+  private void forget(long offset, long size) {
+    int descriptor;
+    try (Arena arena = Arena.ofConfined()) {
+      descriptor = open(arena.allocateFrom(path.toString()), O_RDONLY | O_CLOEXEC);
+    }
+    if (descriptor >= 0) {
+      posixFadvise(descriptor, offset, size, POSIX_FADV_DONTNEED);
+      close(descriptor);
     }
   }
 
   /** Begins to end a {@link #bringIn} of another thread. */
   void cancel() {
     closing = true;
-  }
-
-  @Override
-  public void close() {
-    if (descriptor >= 0) {
-      close(descriptor);
-    }
   }
 
   /** A part of the mapping, its begin rounded down to a page. */

@@ -2,6 +2,7 @@ package dev.laco.checkpoint;
 
 import dev.laco.InputFile;
 import dev.laco.BadInputException;
+import dev.laco.ffi.WatchedMapping;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.TensorSource;
@@ -19,9 +20,10 @@ import java.util.Map;
  * #close}.
  *
  * <p>The file's size is compared with its size at opening whenever a tensor is asked for, so that a
- * file truncated in between is an error and not a crash. A file that shrinks in the instant between
- * that check and the reading of the bytes cannot be noticed: the access then fails with the JVM's
- * {@link InternalError}.
+ * file truncated in between is an error and not a crash. A file that shrinks between that check and
+ * the reading of the bytes is found by {@link #requireIntact} where {@link WatchedMapping#survive}
+ * was called; elsewhere the access fails with the JVM's {@link InternalError}, or, in native code,
+ * ends the process.
  */
 public final class SafetensorsFile implements TensorSource, AutoCloseable {
   private final Path path;
@@ -29,6 +31,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   private final Arena arena;
   private final MemorySegment bytes;
   private final MappedPages pages;
+  private final WatchedMapping watched;
   private final Map<String, TensorInfo> tensors;
 
   private SafetensorsFile(Path path, FileChannel channel, Arena arena) throws IOException {
@@ -38,6 +41,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     this.bytes = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
     this.tensors = SafetensorsHeader.read(path, bytes);
     this.pages = new MappedPages(path, bytes);
+    this.watched = new WatchedMapping(bytes);
   }
 
   /**
@@ -180,13 +184,31 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     pages.cancel();
   }
 
-  private void requireSameSize() {
-    long now;
+  /**
+   * Checks that everything that was read of the mapping until now was there.
+   *
+   * @throws BadInputException if not: what was computed from it is worthless
+   */
+  public void requireIntact() {
+    if (watched.lostPages()) {
+      throw new BadInputException(
+          size() < bytes.byteSize()
+              ? path + ": was cut short while it was read: copy the model again"
+              : path + ": a part of it could not be read: check the disk, copy the model again");
+    }
+  }
+
+  private long size() {
     try {
-      now = channel.size();
+      return channel.size();
     } catch (IOException e) {
       throw InputFile.unreadable(path, e);
     }
+  }
+
+  private void requireSameSize() {
+    requireIntact();
+    long now = size();
     if (now != bytes.byteSize()) {
       throw new BadInputException(
           "%s: was %d bytes when it was opened and is %d now; do not change a checkpoint in use"
@@ -197,7 +219,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   @Override
   public void close() {
     if (arena.scope().isAlive()) {
-      pages.close();
+      watched.close();
       closeAll(path, channel, arena);
     }
   }

@@ -5,10 +5,12 @@ import dev.laco.UsageException;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
 import dev.laco.backend.cpu.CpuBackend;
+import dev.laco.backend.cpu.CpuLibraries;
 import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.backend.cuda.CudaBinding;
 import dev.laco.backend.cuda.NoCudaException;
 import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.ffi.WatchedMapping;
 import dev.laco.model.ModelConfig;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -48,7 +50,7 @@ final class Backends {
       return auto(compute, threads, binding, model);
     }
     if (device.equals("cpu")) {
-      return new Choice(CpuBackend.open(compute, threads, model), "");
+      return new Choice(cpu(compute, threads, model), "");
     }
     if (device.equals("reference")) {
       return new Choice(new ReferenceBackend(compute), "");
@@ -66,14 +68,21 @@ final class Backends {
     }
   }
 
+  /** The processor, whose kernels read weights in the mapped files. */
+  private static CpuBackend cpu(Compute compute, int threads, ModelConfig model) {
+    CpuBackend backend = CpuBackend.open(compute, threads, model);
+    WatchedMapping.survive(CpuLibraries.get().kernels());
+    return backend;
+  }
+
   /** The first GPU if it can be used, else the processor. */
   private static Choice auto(Compute compute, int threads, CudaBinding binding, ModelConfig model) {
     try {
       return new Choice(CudaBackend.open(compute, 0, binding), "auto: the first GPU");
     } catch (NoCudaException e) {
-      return new Choice(CpuBackend.open(compute, threads, model), "auto: " + e.reason());
+      return new Choice(cpu(compute, threads, model), "auto: " + e.reason());
     } catch (ResourceException e) {
-      return new Choice(CpuBackend.open(compute, threads, model), "auto: " + e.getMessage());
+      return new Choice(cpu(compute, threads, model), "auto: " + e.getMessage());
     }
   }
 }

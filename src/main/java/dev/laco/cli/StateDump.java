@@ -117,6 +117,7 @@ final class StateDump {
         model.backend().linear(hidden.slice(row, end), head, null, out);
         write(out, target);
       }
+      model.release();
     }
 
     /** Both tensors of a list come from one forward pass. */

@@ -56,6 +56,7 @@ public record Fidelity(double similarity, double divergence, Perplexity perplexi
           backend.klDivergence(found, expected, original.head(), batch, ofPrediction);
           divergence += WindowBatches.sumScored(windowsOfBatch, ofPrediction);
           backend.logProbability(found, pruned.head(), batch, ofPrediction);
+          pruned.release();
           nll -= WindowBatches.sumScored(windowsOfBatch, ofPrediction);
         }
         done += sequences.size();

@@ -76,6 +76,7 @@ public final class Generator {
       Tensor last = states.slice(tokens.length - 1, tokens.length);
       model.finalNorm(last, last);
       model.backend().linear(last, model.head(), null, logits);
+      model.release();
     }
   }
 }

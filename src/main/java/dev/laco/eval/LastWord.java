@@ -135,6 +135,7 @@ public record LastWord(int items, int correct) {
           tokens[token] = indexOfLargest(row);
         }
       }
+      model.release();
       return tokens;
     }
 

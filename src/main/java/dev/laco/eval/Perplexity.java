@@ -67,6 +67,7 @@ public record Perplexity(long tokens, double meanNll) {
     try (TokenBatch batch = model.batch(sequences)) {
       model.run(batch, states, work);
       model.backend().logProbability(states, model.head(), batch, result);
+      model.release();
     }
     return result;
   }

@@ -30,6 +30,8 @@ public interface TensorSource {
   /**
    * Says that no tensor that was asked for until now is in use any more: a source may give up the
    * room that they take, here and on the device, until they are asked for again. Changes no result.
+   *
+   * @throws dev.laco.BadInputException if a file lost some of what was read of it
    */
   default void release() {}
 }

@@ -33,6 +33,7 @@ public final class ModelScore {
       backend.klDivergence(states, reference, original.head(), batch, divergences);
       double[] likelihoods = new double[calibration.size()];
       backend.logProbability(states, pruned.head(), batch, likelihoods);
+      pruned.release();
       return new Score(
           Arrays.stream(similarities).boxed().toList(),
           new Score.Language(

@@ -136,6 +136,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     Tensor last = states.slice(0, (long) plans.size() * batches.tokens());
     model.finalNorm(last, last);
     List<Score> found = scores(last);
+    model.release();
     noise.ran(plans, found);
     for (int i = 0; i < plans.size(); i++) {
       scores.put(plans.get(i), found.get(i));

@@ -99,6 +99,15 @@ public final class CausalLm {
     backend.rmsNorm(x, weight, config.rmsNormEps(), out);
   }
 
+  /**
+   * Says that what was computed last is complete, and is going to be believed.
+   *
+   * @throws dev.laco.BadInputException if a weight file lost some of what was read of it
+   */
+  public void release() {
+    source.release();
+  }
+
   /** The output projection, {@code [V, d]}: the embedding where they are tied. */
   public Tensor head() {
     String name =

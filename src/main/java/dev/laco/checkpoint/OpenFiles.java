@@ -1,0 +1,64 @@
+package dev.laco.checkpoint;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import dev.laco.ResourceException;
+import dev.laco.ffi.CLibrary;
+import dev.laco.ffi.Downcalls;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+import java.nio.file.Path;
+import java.util.Locale;
+
+/** How many files this process may have open at once ({@code ulimit -n}). */
+final class OpenFiles {
+  /** {@code int getrlimit(int resource, struct rlimit *limit)}. */
+  private static final MethodHandle GETRLIMIT = Downcalls.ofInt(JAVA_INT, ADDRESS);
+
+  private static final int RLIMIT_NOFILE = 7;
+
+  /** Jars, native libraries, what is being written. */
+  private static final long OTHERS = 100;
+
+  private OpenFiles() {}
+
+  /**
+   * Checks that all weight files of a model can be open, and those of the model that is made of it
+   * beside them.
+   *
+   * @throws ResourceException that says how many files there may have to be
+   */
+  static void require(Path model, int weightFiles) {
+    long needed = 2L * weightFiles + OTHERS;
+    long limit = limit();
+    if (weightFiles > 1 && Long.compareUnsigned(limit, needed) < 0) {
+      throw new ResourceException(
+          String.format(
+              Locale.ROOT,
+              "%s: has %d weight files; for that this process must be able to open %d files and may open %d: ulimit -n %d",
+              model,
+              weightFiles,
+              needed,
+              limit,
+              needed));
+    }
+  }
+
+  private static long limit() {
+    MemorySegment getrlimit = CLibrary.function("getrlimit");
+    try (Arena arena = Arena.ofConfined()) {
+      // What holds now, and how far it can be raised.
+      MemorySegment limits = arena.allocate(JAVA_LONG, 2);
+      int status;
+      try {
+        status = (int) GETRLIMIT.invokeExact(getrlimit, RLIMIT_NOFILE, limits);
+      } catch (Throwable unexpected) {
+        throw new AssertionError(unexpected);
+      }
+      return status == 0 ? limits.get(JAVA_LONG, 0) : Long.MAX_VALUE;
+    }
+  }
+}

@@ -1,0 +1,158 @@
+package dev.laco.cli;
+
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.Fixtures;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** How the launchers start the JVM: {@code scripts/common.sh}. */
+class StartTest {
+  @TempDir Path folder;
+  private Path here;
+
+  @BeforeEach
+  void makeFolder() throws IOException {
+    here = Files.createDirectory(folder.resolve("here"));
+  }
+
+  /** What a launcher does, in a shell that has run {@code setup}. */
+  private ProcessBuilder start(String setup, Class<?> main) {
+    String script =
+        setup + "\nset -euo pipefail\nsource \"$1\"\njava_command \"$2\"\nbecome_java \"${@:3}\"";
+    ProcessBuilder builder =
+        new ProcessBuilder(
+            "bash",
+            "-c",
+            script,
+            "bash",
+            Path.of("scripts/common.sh").toAbsolutePath().toString(),
+            System.getProperty("java.class.path"),
+            main.getName(),
+            "--version");
+    builder.environment().put("JAVA_HOME", System.getProperty("java.home"));
+    builder.environment().put("TMPDIR", folder.toString());
+    builder.environment().put("XDG_CACHE_HOME", folder.resolve("cache").toString());
+    builder.environment().keySet().removeAll(List.of("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS"));
+    return builder.directory(here.toFile());
+  }
+
+  @Test
+  void startsTheEngine() throws Exception {
+    assertTrue(Laco.finished(start("", Main.class).start()).succeeded().out().startsWith("laco "));
+    Laco.finished(start("LACO_JAVA_OPTIONS=-Xmx128m", Main.class).start()).succeeded();
+  }
+
+  @Test
+  void anOptionThatTheJvmRefusesIsOneLine() throws Exception {
+    Laco.Run run = Laco.finished(start("LACO_JAVA_OPTIONS=-Xmx1x", Main.class).start());
+    assertRefused(run, "laco: Java does not start: Invalid maximum heap size: -Xmx1x ");
+    run = Laco.finished(start("export JAVA_TOOL_OPTIONS=-XX:+NoSuch", Main.class).start());
+    assertRefused(run, "laco: Java does not start: Unrecognized VM option 'NoSuch' ");
+  }
+
+  @Test
+  void tooLittleAddressSpaceIsOneLine() throws Exception {
+    Laco.Run run = Laco.finished(start("ulimit -v 400000", Main.class).start());
+    assertRefused(run, "laco: Java does not start: ");
+    assertTrue(run.err().contains("ulimit -v: 400000"), run.err());
+  }
+
+  @Test
+  void tooFewOpenFilesAreOneLineWithTheNumber() throws Exception {
+    Laco.Run run = Laco.finished(start("ulimit -n 20", Main.class).start());
+    assertRefused(run, "laco: may open 20 files only, and needs 64 at least: ulimit -n 64");
+  }
+
+  @Test
+  void aModelOfMoreFilesThanCanBeOpenedIsOneLineWithTheNumber() throws Exception {
+    Path many = folder.resolve("many");
+    String fixture = "llama24_search";
+    Laco.run(
+            "prune",
+            Fixtures.model(fixture),
+            many,
+            "--calibration",
+            Laco.tokens(folder, fixture, "calib"),
+            "--device",
+            "reference",
+            "--threshold",
+            1,
+            "--max-shard-size",
+            "10KB")
+        .succeeded();
+    long shards = Laco.names(many).stream().filter(name -> name.endsWith(".safetensors")).count();
+    assertTrue(shards > 100, shards + " shards");
+    long needed = 2 * shards + 100;
+    Laco.Run run = inspect(many, shards + 20);
+    assertRefused(run, "laco: %s: has %d weight files; ".formatted(many, shards));
+    assertTrue(
+        run.err().endsWith("may open %d: ulimit -n %d\n".formatted(shards + 20, needed)),
+        run.err());
+    inspect(many, needed).succeeded();
+  }
+
+  private Laco.Run inspect(Path model, long openFiles) throws IOException {
+    ProcessBuilder builder = start("ulimit -n " + openFiles, Main.class);
+    builder.command().removeLast();
+    builder.command().addAll(List.of("inspect", model.toString()));
+    return Laco.finished(builder.start());
+  }
+
+  private static void assertRefused(Laco.Run run, String begin) {
+    assertEquals(4, run.code(), run.err());
+    assertEquals("", run.out());
+    assertTrue(run.err().matches("[^\\n]+\\n"), run.err());
+    assertTrue(run.err().startsWith(begin), run.err());
+  }
+
+  /** Ends in the way of a bug in native code. */
+  static final class Crash {
+    private Crash() {}
+
+    public static void main(String[] args) {
+      MemorySegment.ofAddress(64).reinterpret(Long.BYTES).get(JAVA_LONG, 0);
+    }
+  }
+
+  @Test
+  void aCrashIsWrittenDownInAFolderOfTheCallersOwn() throws Exception {
+    assertCrash();
+    List<String> written = Laco.names(folder.resolve("cache/laco"));
+    assertEquals(1, written.size());
+    assertTrue(written.getFirst().matches("crash_\\d+\\.log"), written.getFirst());
+    assertEquals(List.of(), Laco.names(here));
+    assertEquals(List.of("cache", "here"), Laco.names(folder));
+  }
+
+  @Test
+  void aCrashFileIsNotWrittenWhereOthersCanPutALink() throws Exception {
+    Path elsewhere = Files.createDirectory(folder.resolve("elsewhere"));
+    Path cache = Files.createDirectory(folder.resolve("cache"));
+    Files.createSymbolicLink(cache.resolve("laco"), elsewhere);
+    assertCrash();
+    assertEquals(List.of(), Laco.names(elsewhere));
+    Files.delete(cache.resolve("laco"));
+    Path shared = Files.createDirectory(cache.resolve("laco"));
+    Files.setAttribute(shared, "unix:mode", 01777);
+    assertCrash();
+    assertEquals(List.of(), Laco.names(shared));
+    assertEquals(List.of(), Laco.names(here));
+    assertFalse(Laco.names(folder).stream().anyMatch(name -> name.contains("crash")));
+  }
+
+  private void assertCrash() throws IOException {
+    Laco.Run run =
+        Laco.finished(start("LACO_JAVA_OPTIONS=-XX:-CreateCoredumpOnCrash", Crash.class).start());
+    assertTrue(run.out().contains("SIGSEGV"), run.out() + run.err());
+  }
+}
