@@ -62,12 +62,12 @@ become_java() {
   [[ $open_files == unlimited ]] || ((open_files >= least_open_files)) ||
     die 4 "may open $open_files files only, and needs $least_open_files at least: ulimit -n $least_open_files"
   address_space=$(ulimit -v)
-  options=${LACO_JAVA_OPTIONS:-}${JDK_JAVA_OPTIONS:-}${JAVA_TOOL_OPTIONS:-}
-  if [[ -n $options || $address_space != unlimited ]]; then
+  options="${LACO_JAVA_OPTIONS:-} ${JDK_JAVA_OPTIONS:-} ${JAVA_TOOL_OPTIONS:-}"
+  if [[ $options == *[^\ ]* || $address_space != unlimited ]]; then
     problem=$("${command[@]}" -version 2>&1) || die 4 "Java does not start:" \
       "$(grep -Ev 'Picked up |^Error: (Could not create the Java|A fatal exception)|^Error occurred during' <<<"$problem" |
         paste -sd ' ')" \
-      "(LACO_JAVA_OPTIONS, JDK_JAVA_OPTIONS and JAVA_TOOL_OPTIONS are '$options'; address space, ulimit -v: $address_space)"
+      "(LACO_JAVA_OPTIONS, JDK_JAVA_OPTIONS and JAVA_TOOL_OPTIONS hold '$options'; address space, ulimit -v: $address_space)"
   fi
   exec "${command[@]}" "$@"
 }

@@ -9,6 +9,7 @@ import java.io.OutputStream;
 import java.net.URL;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.FileTime;
@@ -122,6 +123,8 @@ final class LibraryCache {
           Files.deleteIfExists(file);
         }
       }
+    } catch (NoSuchFileException e) {
+      // Another process has just finished.
     }
   }
 

@@ -16,7 +16,7 @@ import java.nio.file.attribute.PosixFilePermissions;
  * Folders that no other user of the machine can write to, nor put another folder in the place of.
  * What is loaded as code comes from nowhere else.
  */
-final class PrivateFolder {
+public final class PrivateFolder {
   private static final MethodHandle GETEUID = Downcalls.ofInt();
 
   private static final int OTHERS_WRITE = 022;
@@ -45,7 +45,7 @@ final class PrivateFolder {
    *
    * @throws IOException if it cannot be made, or others could put their own in its place
    */
-  static Path makeTemporary(Path parent) throws IOException {
+  public static Path makeTemporary(Path parent) throws IOException {
     Path folder = Files.createTempDirectory(parent.toRealPath(), "laco-", ownerOnly());
     try {
       require(folder);

@@ -1,6 +1,7 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.ResourceException;
+import dev.laco.ffi.PrivateFolder;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -25,7 +26,7 @@ final class JcudaLibraries {
   static synchronized void load(String what, Runnable firstUse) {
     String temporary = System.getProperty(TEMPORARY);
     try {
-      Path folder = Files.createTempDirectory("laco-jcuda-");
+      Path folder = PrivateFolder.makeTemporary(Path.of(temporary));
       System.setProperty(TEMPORARY, folder.toString());
       try {
         firstUse.run();
@@ -35,8 +36,15 @@ final class JcudaLibraries {
       }
     } catch (IOException | LinkageError e) {
       throw new ResourceException(
-          what + " does not load: " + e + "; --cuda-binding ffm needs no library of its own", e);
+          "%s does not load from a folder in %s: %s; set TMPDIR to a folder of your own that allows execution, or use --cuda-binding ffm, which needs no library of its own"
+              .formatted(what, temporary, firstLine(e)),
+          e);
     }
+  }
+
+  /** JCuda's messages go on with stack traces. */
+  private static String firstLine(Throwable e) {
+    return e.toString().lines().findFirst().orElseThrow();
   }
 
   /** A mapped library outlives its name. */
