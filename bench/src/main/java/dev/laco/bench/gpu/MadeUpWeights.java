@@ -1,6 +1,8 @@
 package dev.laco.bench.gpu;
 
 import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryArena;
+import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.cuda.BenchDevice;
@@ -18,12 +20,14 @@ import java.util.Map;
 
 /**
  * A backend whose weights are made up on the device: the model has no bytes on the host, only
- * names. What has bytes is a weight as any other.
+ * names, but for the final norm, which a fit reads there. What has bytes is a weight as any other.
  */
 final class MadeUpWeights extends ForwardingBackend implements TensorSource {
   private final BenchDevice device;
   private final DType dtype;
   private final TensorArena arena;
+  private final MemoryArena memory = new MemoryArena();
+  private final HostTensor finalNorm;
   private final Map<String, Tensor> tensors = new HashMap<>();
 
   /**
@@ -44,7 +48,11 @@ final class MadeUpWeights extends ForwardingBackend implements TensorSource {
     }
     long hidden = config.hiddenSize();
     add(architecture.embedding(), List.of((long) config.vocabSize(), hidden));
-    add(architecture.finalNorm(), List.of(hidden));
+    finalNorm = HostTensor.allocate(memory, architecture.finalNorm(), dtype, List.of(hidden));
+    MemoryTensor ones = MemoryTensor.of(finalNorm);
+    for (long i = 0; i < hidden; i++) {
+      ones.set(i, 1);
+    }
     if (!config.tieWordEmbeddings()) {
       add(architecture.head(), List.of((long) config.vocabSize(), hidden));
     }
@@ -59,15 +67,20 @@ final class MadeUpWeights extends ForwardingBackend implements TensorSource {
     tensors.put(name, tensor);
   }
 
-  /** A name. */
+  /** A name, but for the final norm. */
   @Override
   public HostTensor tensor(String name) {
+    if (name.equals(finalNorm.name())) {
+      return finalNorm;
+    }
     return new HostTensor(name, dtype, List.of(), MemorySegment.NULL);
   }
 
   @Override
   public long byteSize(String name) {
-    return known(name).elements() * dtype.byteSize();
+    return name.equals(finalNorm.name())
+        ? finalNorm.data().byteSize()
+        : known(name).elements() * dtype.byteSize();
   }
 
   @Override
@@ -87,5 +100,6 @@ final class MadeUpWeights extends ForwardingBackend implements TensorSource {
   public void close() {
     arena.close();
     super.close();
+    memory.close();
   }
 }
