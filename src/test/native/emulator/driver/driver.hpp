@@ -117,8 +117,9 @@ Driver& driver();
 // Remembers what is wrong and returns the code.
 CUresult refuse(CUresult code, const char* format, ...) __attribute__((format(printf, 2, 3)));
 bool is_sticky(CUresult code);
-// What a driver follows without a check: it returns the code, and ends the process where the stand-in does as a real one.
-CUresult refuse_wild(CUresult code, const void* what);
+// Of a handle or an address that a real driver follows without a check: returns the code, and ends the process where the
+// stand-in does as a real one.
+CUresult wild(CUresult refused);
 
 CUcontext current_context();
 

@@ -68,12 +68,12 @@ CUresult release(CUctx_st& context, void* begin, Place place) {
 // Device memory that a call names.
 CUresult check_device(const CUctx_st& context, CUdeviceptr address, size_t bytes) {
   const auto found = context.memory.find(pointer(address), bytes, Place::kDevice);
-  if (found.allocation == nullptr && context.memory.around(pointer(address)) == nullptr) {
-    // A real driver takes it for memory of the host.
-    return standin::refuse_wild(CUDA_ERROR_INVALID_VALUE, pointer(address));
+  if (found.allocation != nullptr) {
+    return CUDA_SUCCESS;
   }
-  return found.allocation != nullptr ? CUDA_SUCCESS
-                                     : refuse(CUDA_ERROR_INVALID_VALUE, "%s", found.problem.c_str());
+  const CUresult refused = refuse(CUDA_ERROR_INVALID_VALUE, "%s", found.problem.c_str());
+  // What is in no allocation a real driver takes for memory of the host.
+  return context.memory.around(pointer(address)) == nullptr ? standin::wild(refused) : refused;
 }
 
 // Host memory that a call names: pinned, or any that the driver does not know.
@@ -92,7 +92,7 @@ CUresult check_host(const CUctx_st& context, const void* address, size_t bytes, 
 CUstream stream_or_refuse(CUctx_st& context, CUstream stream) {
   const CUstream found = standin::find_stream(context, stream);
   if (found == nullptr) {
-    standin::refuse_wild(CUDA_ERROR_INVALID_HANDLE, static_cast<void*>(stream));
+    standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no stream", static_cast<void*>(stream)));
   }
   return found;
 }

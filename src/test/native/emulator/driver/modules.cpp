@@ -141,7 +141,7 @@ CUresult cuModuleLoadFatBinary(CUmodule* module, const void* image) { return cuM
 CUresult cuModuleUnload(CUmodule module) {
   return with_context("cuModuleUnload", [&](CUctx_st& context) -> CUresult {
     if (!is_module(context, module)) {
-      return standin::refuse_wild(CUDA_ERROR_INVALID_HANDLE, static_cast<void*>(module));
+      return standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no module", static_cast<void*>(module)));
     }
     // A driver unloads when the device is idle.
     standin::run_all(context);
@@ -153,7 +153,7 @@ CUresult cuModuleUnload(CUmodule module) {
 CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name) {
   return with_context("cuModuleGetFunction", [&](CUctx_st& context) -> CUresult {
     if (!is_module(context, module)) {
-      return standin::refuse_wild(CUDA_ERROR_INVALID_HANDLE, static_cast<void*>(module));
+      return standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no module", static_cast<void*>(module)));
     }
     const simt::Kernel* kernel = simt::find(name);
     if (kernel == nullptr || !has(module->image, *kernel)) {
@@ -178,7 +178,7 @@ CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* 
 CUresult cuFuncGetAttribute(int* value, int attribute, CUfunction function) {
   return with_context("cuFuncGetAttribute", [&](CUctx_st& context) -> CUresult {
     if (!is_function(context, function)) {
-      return standin::refuse_wild(CUDA_ERROR_INVALID_HANDLE, static_cast<void*>(function));
+      return standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no function", static_cast<void*>(function)));
     }
     switch (attribute) {
       case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
@@ -199,7 +199,7 @@ CUresult cuFuncGetAttribute(int* value, int attribute, CUfunction function) {
 CUresult cuFuncSetAttribute(CUfunction function, int attribute, int value) {
   return with_context("cuFuncSetAttribute", [&](CUctx_st& context) -> CUresult {
     if (!is_function(context, function)) {
-      return standin::refuse_wild(CUDA_ERROR_INVALID_HANDLE, static_cast<void*>(function));
+      return standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no function", static_cast<void*>(function)));
     }
     if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) {
       return refuse(CUDA_ERROR_INVALID_VALUE, "the stand-in does not set attribute %d", attribute);
@@ -228,11 +228,11 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, uns
       return refuse(injected, "the test asked for this failure");
     }
     if (!is_function(context, function)) {
-      return standin::refuse_wild(CUDA_ERROR_INVALID_HANDLE, static_cast<void*>(function));
+      return standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no function", static_cast<void*>(function)));
     }
     const CUstream found = standin::find_stream(context, stream);
     if (found == nullptr) {
-      return standin::refuse_wild(CUDA_ERROR_INVALID_HANDLE, static_cast<void*>(stream));
+      return standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no stream", static_cast<void*>(stream)));
     }
     const simt::Kernel& kernel = *function->kernel;
     const dim3 grid(gridX, gridY, gridZ);
@@ -262,7 +262,7 @@ CUresult laco_standin_enqueue(CUstream stream, CUresult (*run)(const void*), con
   return with_context("laco_standin_enqueue", [&](CUctx_st& context) -> CUresult {
     const CUstream found = standin::find_stream(context, stream);
     if (found == nullptr) {
-      return standin::refuse_wild(CUDA_ERROR_INVALID_HANDLE, static_cast<void*>(stream));
+      return standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no stream", static_cast<void*>(stream)));
     }
     const auto* begin = static_cast<const unsigned char*>(payload);
     return standin::enqueue(context, *found, {[run, copy = std::vector<unsigned char>(begin, begin + bytes)] {

@@ -14,7 +14,7 @@ CUresult with_stream(const char* name, CUstream stream,
   return with_context(name, [&](CUctx_st& context) -> CUresult {
     const CUstream found = standin::find_stream(context, stream);
     return found != nullptr ? action(context, *found)
-                            : standin::refuse_wild(CUDA_ERROR_INVALID_HANDLE, static_cast<void*>(stream));
+                            : standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no stream", static_cast<void*>(stream)));
   });
 }
 
@@ -28,7 +28,7 @@ CUresult with_event(const char* name, CUevent event,
   return with_context(name, [&](CUctx_st& context) -> CUresult {
     return is_event(context, event)
                ? action(context, *event)
-               : standin::refuse_wild(CUDA_ERROR_INVALID_HANDLE, static_cast<void*>(event));
+               : standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no event", static_cast<void*>(event)));
   });
 }
 
@@ -95,7 +95,7 @@ CUresult cuStreamQuery(CUstream stream) {
 CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) {
   return with_stream("cuStreamWaitEvent", stream, [&](CUctx_st& context, CUstream_st& found) -> CUresult {
     if (!is_event(context, event)) {
-      return standin::refuse_wild(CUDA_ERROR_INVALID_HANDLE, static_cast<void*>(event));
+      return standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no event", static_cast<void*>(event)));
     }
     if (flags != 0) {
       return refuse(CUDA_ERROR_INVALID_VALUE, "flags %u", flags);
@@ -132,7 +132,7 @@ CUresult cuEventDestroy_v2(CUevent event) {
 CUresult cuEventRecord(CUevent event, CUstream stream) {
   return with_stream("cuEventRecord", stream, [&](CUctx_st& context, CUstream_st& found) -> CUresult {
     if (!is_event(context, event)) {
-      return standin::refuse_wild(CUDA_ERROR_INVALID_HANDLE, static_cast<void*>(event));
+      return standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no event", static_cast<void*>(event)));
     }
     event->stream = &found;
     event->position = found.queued() + 1;
