@@ -141,6 +141,8 @@ final class CompareRun {
       }
       console.line("device", "%s", choice.describe(model));
       console.line("model", "%s: %s", model.directory(), model.describe());
+      boolean fits = command.strategies.stream().anyMatch(strategy -> strategy.fit != null);
+      evaluation.warn(console, model, fits ? fitText : null);
       MemoryPlan memory =
           MemoryPlan.of(
               backend,

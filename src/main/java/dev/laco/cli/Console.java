@@ -3,6 +3,8 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Legible;
 import java.io.PrintWriter;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
 
 /**
@@ -23,6 +25,7 @@ final class Console {
   private final PrintWriter err;
   private final boolean quiet;
   private final boolean json;
+  private final List<String> warnings = new ArrayList<>();
 
   Console(PrintWriter out, PrintWriter err, boolean quiet, boolean json) {
     this.out = out;
@@ -98,12 +101,19 @@ final class Console {
     }
   }
 
+  /** All warnings so far. */
+  List<String> warnings() {
+    return List.copyOf(warnings);
+  }
+
   /** Why a command ends without what it was asked for; one line. */
   void error(String text) {
     err.println("laco: " + Legible.line(text));
   }
 
+  /** What a user should know, on stderr and in the report. */
   void warning(String text) {
+    warnings.add(text);
     err.println("laco: warning: " + Legible.line(text));
   }
 

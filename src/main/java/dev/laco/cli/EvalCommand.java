@@ -108,6 +108,7 @@ final class EvalCommand implements Callable<Integer> {
     try (SideFiles files = new SideFiles(open.directory(), null)) {
       EvaluationText text = text(open);
       open.textsAreRead();
+      text.warn(console, open, null);
       SideFiles.SideFile dumpFile = dump == null ? null : files.add("--dump", dump);
       Backends.Choice choice = device.open(open, console);
       try (Backend backend = choice.backend()) {

@@ -5,15 +5,18 @@ import dev.laco.UsageException;
 import dev.laco.eval.Fidelity;
 import dev.laco.eval.Perplexity;
 import dev.laco.text.BuiltInText;
+import dev.laco.text.FitText;
 import dev.laco.text.TextFile;
+import dev.laco.text.TextOverlap;
 import dev.laco.text.TextWindows;
 import dev.laco.text.TextWindows.Window;
 import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
 import dev.laco.transformer.CausalLm;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
+import java.util.Objects;
 import java.util.OptionalInt;
 import org.jspecify.annotations.Nullable;
 
@@ -25,6 +28,9 @@ import org.jspecify.annotations.Nullable;
  */
 record EvaluationText(String name, List<Window> windows) {
   private static final int DEFAULT_MAX_LENGTH = 2048;
+
+  /** What two texts have in common by chance, a proverb or a licence, is less. */
+  private static final double WARN_SHARE = 0.01;
 
   /** Token-id lists of a file, each scored on its own. */
   static EvaluationText tokens(Path file, OpenModel model) {
@@ -44,12 +50,50 @@ record EvaluationText(String name, List<Window> windows) {
 
   /** The model's own {@code evaluation.txt} if it has one, else the built-in text. */
   static EvaluationText ownOrBuiltIn(OpenModel model, int maxLength, int stride) {
-    Path own = model.directory().resolve("evaluation.txt");
-    if (Files.exists(own)) {
+    Path own = model.ownText("evaluation.txt");
+    if (own != null) {
       return text(own, model, maxLength, stride);
     }
     return ofText(
         "built-in", "built-in evaluation text", BuiltInText.evaluation(), model, maxLength, stride);
+  }
+
+  /**
+   * Says where its numbers would tell less than they seem to.
+   *
+   * @param fitText what weights are fitted on; null where they are not
+   */
+  void warn(Console console, OpenModel model, @Nullable FitText fitText) {
+    int positions = model.config().maxPositionEmbeddings();
+    int longest = windows.stream().mapToInt(Window::length).max().orElse(0);
+    // The last token is predicted, and predicts nothing.
+    if (longest - 1 > positions) {
+      console.warning(
+          String.format(
+              Locale.ROOT,
+              "%s: windows of %,d tokens go beyond the %,d positions that the model was trained for (max_position_embeddings):"
+                  + " use shorter ones",
+              name,
+              longest,
+              positions));
+    }
+    double known = fitText == null ? 0 : shareIn(fitText);
+    if (known >= WARN_SHARE) {
+      console.warning(
+          String.format(
+              Locale.ROOT,
+              "%s: %.0f %% of its tokens are also in the text that weights are fitted on, %s: the pruned model will look better"
+                  + " than it is; measure on another text",
+              name,
+              100 * known,
+              Objects.requireNonNull(fitText).name()));
+    }
+  }
+
+  private double shareIn(FitText fitText) {
+    return TextOverlap.share(
+        fitText.windows().stream().map(FitText.Window::ids).toList(),
+        windows.stream().map(Window::ids).toList());
   }
 
   /** Measures a model on it, with progress under the name {@code task}. */

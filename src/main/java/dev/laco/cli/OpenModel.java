@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.BadInputException;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.HubCache;
 import dev.laco.model.DType;
@@ -7,6 +8,7 @@ import dev.laco.model.ModelConfig;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
 import dev.laco.text.Tokenizer;
+import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
@@ -89,11 +91,33 @@ final class OpenModel implements AutoCloseable {
    * @throws dev.laco.BadInputException if the text cannot be used with this model
    */
   FitText fitText(@Nullable Path file) {
-    Path own = directory.resolve("fit.txt");
-    if (file != null) {
-      return FitText.read(file, target());
+    Path text = file != null ? file : ownText("fit.txt");
+    return text != null ? FitText.read(text, target()) : FitText.builtIn(target());
+  }
+
+  /**
+   * A text that the checkpoint brings along, or null where it has none of that name.
+   *
+   * @throws BadInputException if it is a link to nothing: another text would be taken unseen
+   */
+  @Nullable Path ownText(String name) {
+    Path own = directory.resolve(name);
+    if (Files.exists(own)) {
+      return own;
     }
-    return Files.exists(own) ? FitText.read(own, target()) : FitText.builtIn(target());
+    if (Files.isSymbolicLink(own)) {
+      throw new BadInputException(
+          own + ": is a link to " + target(own) + ", which is not there: restore it or remove the link");
+    }
+    return null;
+  }
+
+  private static String target(Path link) {
+    try {
+      return Files.readSymbolicLink(link).toString();
+    } catch (IOException e) {
+      return "a file";
+    }
   }
 
   /** {@code LlamaForCausalLM, 16 layers, 7,084,224 parameters, bf16, 14.2 MB}. */

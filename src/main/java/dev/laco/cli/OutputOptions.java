@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import java.util.List;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -17,6 +18,11 @@ final class OutputOptions {
       names = {"-q", "--quiet"},
       description = "Print results, warnings and errors only.")
   boolean quiet;
+
+  /** The arguments of the command line, as they were given. */
+  List<String> arguments() {
+    return spec.root().commandLine().getParseResult().originalArgs();
+  }
 
   Console console() {
     return new Console(spec.commandLine().getOut(), spec.commandLine().getErr(), quiet, json);

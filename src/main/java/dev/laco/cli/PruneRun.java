@@ -31,6 +31,7 @@ import dev.laco.scoring.SweepScorer;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
+import java.time.Instant;
 import java.util.List;
 import java.util.Locale;
 import java.util.SortedMap;
@@ -80,6 +81,8 @@ final class PruneRun {
       CollapsePlan plan, PlanTensors newTensors, Function<@Nullable Double, PruneReport> report) {}
 
   Outcome run(long start) {
+    PruneReport.Origin origin =
+        new PruneReport.Origin(Version.number(), Instant.now(), command.output.arguments());
     int depth = model.config().numHiddenLayers();
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
     SearchOptions.Chosen search = command.search.choose(model);
@@ -93,7 +96,7 @@ final class PruneRun {
       if (fitText != null) {
         FitOptions.requireSolver(backend);
       }
-      announce(choice, calibration, sequences);
+      announce(choice, calibration, sequences, evaluation, fitText);
       SweepOptions sweep = sweep(search, backend, sequences.size());
       MemoryPlan memory = memory(backend, search, sweep, sequences, evaluation, fitText);
       console.line("memory", "%s", memory.describe(backend));
@@ -110,6 +113,12 @@ final class PruneRun {
         result = search.isOneLoop() ? lines.follow(run) : lines.summarise(run, search.objective());
         work = scorer.work();
       }
+      if (result.cutShort()) {
+        console.warning(
+            "--search-budget "
+                + command.search.budget
+                + " ended the search before everything was tried: a larger one may find a better model");
+      }
       CollapsePlan searched = result.plan();
       best.set(searched);
       double searchSeconds = seconds(searchStart);
@@ -124,10 +133,7 @@ final class PruneRun {
         // The one that is written, with all that can be said of it.
         Score score = score(backend, weights, plan, newTensors.weights(), sequences);
         result =
-            new SearchResult(
-                result.threshold(),
-                List.of(new SearchResult.Finalist(plan, score)),
-                result.trials());
+            result.with(new SearchResult.Finalist(plan, score));
       }
       SearchResult kept = result;
       PruneReport.Quality quality =
@@ -157,13 +163,14 @@ final class PruneRun {
       }
       sayQuality(quality);
       String device = backend.device();
-      ObjectNode settings = settings(search, backend, calibration, sequences);
+      ObjectNode settings = settings(search, backend, calibration, sequences, fitText);
       SortedMap<String, Double> rates = productRates(backend);
       return new Outcome(
           kept.plan(),
           newTensors,
           writeSeconds ->
               new PruneReport(
+                  origin,
                   modelJson(),
                   settings,
                   device,
@@ -173,7 +180,9 @@ final class PruneRun {
                   quality,
                   fitted == null ? null : fitted.report(),
                   work,
-                  new PruneReport.Timings(loadSeconds, searchSeconds, writeSeconds, rates)));
+                  console.warnings(),
+                  new PruneReport.Timings(
+                      loadSeconds, searchSeconds, writeSeconds, seconds(start), rates)));
     }
   }
 
@@ -208,7 +217,11 @@ final class PruneRun {
   }
 
   private void announce(
-      Backends.Choice choice, CalibrationSet calibration, PackedSequences sequences) {
+      Backends.Choice choice,
+      CalibrationSet calibration,
+      PackedSequences sequences,
+      @Nullable EvaluationText evaluation,
+      @Nullable FitText fitText) {
     console.line("device", "%s", choice.describe(model));
     console.line("model", "%s: %s", model.directory(), model.describe());
     console.line(
@@ -218,6 +231,9 @@ final class PruneRun {
         sequences.sequences(),
         sequences.size());
     calibration.warnings().forEach(console::warning);
+    if (evaluation != null) {
+      evaluation.warn(console, model, fitText);
+    }
   }
 
   /** What one pass carries: it must not depend on what happens to be free, or no run repeats. */
@@ -411,14 +427,24 @@ final class PruneRun {
       SearchOptions.Chosen search,
       Backend backend,
       CalibrationSet calibration,
-      PackedSequences sequences) {
-    return search
+      PackedSequences sequences,
+      @Nullable FitText fitText) {
+    ObjectNode settings =
+        search
         .settings()
         .put("compute", command.device.compute.name().toLowerCase(Locale.ROOT))
         .put("products", backend.productType(model.weightType()).shortName())
         .put("calibration", calibration.name())
         .put("calibrationSentences", sequences.sequences())
         .put("calibrationTokens", sequences.size());
+    FitRule fit = search.fit();
+    if (fit != null && fitText != null) {
+      settings
+          .put("fitRule", fit.optionValue())
+          .put("fitText", fitText.name())
+          .put("fitTokens", fitText.tokens());
+    }
+    return settings;
   }
 
   /** Operations a second by the type of products, of those types that the device multiplies in. */

@@ -1,7 +1,6 @@
 package dev.laco.cli;
 
 import dev.laco.text.CalibrationSet;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
@@ -38,12 +37,9 @@ final class TextOptions {
 
   /** The calibration set that was named, else the model's own, else the built-in one. */
   CalibrationSet calibration(OpenModel model) {
-    Path own = model.directory().resolve("calibration.txt");
-    if (calibration != null) {
-      return CalibrationSet.read(calibration, model.target());
-    }
-    return Files.exists(own)
-        ? CalibrationSet.read(own, model.target())
+    Path text = calibration != null ? calibration : model.ownText("calibration.txt");
+    return text != null
+        ? CalibrationSet.read(text, model.target())
         : CalibrationSet.builtIn(model.target());
   }
 

@@ -96,13 +96,14 @@ public final class LayerCollapse {
     double high = 1;
     int shallowest = original.depth();
     SearchResult best = null;
+    boolean cutShort = false;
     BooleanSupplier spent = budget.start(scorer);
     for (int halving = 0; halving < BISECTION_HALVINGS; halving++) {
-      boolean isLast = spent.getAsBoolean();
-      if (isLast && best != null) {
+      cutShort = spent.getAsBoolean();
+      if (cutShort && best != null) {
         break;
       }
-      double threshold = isLast ? -1 : (low + high) / 2;
+      double threshold = cutShort ? -1 : (low + high) / 2;
       int before = halving;
       SearchResult result =
           loop(
@@ -117,7 +118,7 @@ public final class LayerCollapse {
       } else {
         high = threshold;
       }
-      if (isLast) {
+      if (cutShort) {
         break;
       }
     }
@@ -136,7 +137,7 @@ public final class LayerCollapse {
     SearchResult settled = loop(settle(best), target, onTrial);
     drop();
     return new SearchResult(
-        Math.nextDown(lowestAccepted(settled)), settled.finalists(), settled.trials());
+        Math.nextDown(lowestAccepted(settled)), settled.finalists(), settled.trials(), cutShort);
   }
 
   /**

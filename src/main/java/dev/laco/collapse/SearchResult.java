@@ -10,9 +10,10 @@ import org.jspecify.annotations.Nullable;
  * @param finalists the best models found of the depth that was asked for, best first; at least one
  * @param trials every candidate that was scored and counts, in order; those accepted lead to the
  *     first finalist
+ * @param cutShort whether its budget ended the search before everything was tried
  */
 public record SearchResult(
-    @Nullable Double threshold, List<Finalist> finalists, List<Trial> trials) {
+    @Nullable Double threshold, List<Finalist> finalists, List<Trial> trials, boolean cutShort) {
   /** A model, and how close it is to the original. */
   public record Finalist(CollapsePlan plan, Score score) {
     /** The original itself, which is not scored. */
@@ -21,12 +22,23 @@ public record SearchResult(
     }
   }
 
+  /** What a search came to that its budget did not end. */
+  public SearchResult(
+      @Nullable Double threshold, List<Finalist> finalists, List<Trial> trials) {
+    this(threshold, finalists, trials, false);
+  }
+
   public SearchResult {
     finalists = List.copyOf(finalists);
     trials = List.copyOf(trials);
     if (finalists.isEmpty()) {
       throw new IllegalArgumentException("a search ends with at least one model");
     }
+  }
+
+  /** What the search came to, with another model in place of its finalists. */
+  public SearchResult with(Finalist chosen) {
+    return new SearchResult(threshold, List.of(chosen), trials, cutShort);
   }
 
   /** The models found, best first. */

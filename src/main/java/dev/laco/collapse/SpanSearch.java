@@ -99,7 +99,8 @@ public final class SpanSearch {
             new Merge(0, 0, settings.rules().getFirst()),
             Trial.ORIGINAL);
     found.get(depth).add(root);
-    for (int at = depth; at > target && !spent.getAsBoolean(); at--) {
+    int at = depth;
+    for (; at > target && !spent.getAsBoolean(); at--) {
       List<State> beam = best(at, settings.beamWidth());
       if (!beam.isEmpty()) {
         scorer.keep(beam.stream().map(State::plan).toList());
@@ -109,10 +110,11 @@ public final class SpanSearch {
         listener.onBest(closest.plan(), closest.score());
       }
     }
-    if (settings.blocks() && !spent.getAsBoolean()) {
+    boolean cutShort = at > target || (settings.blocks() && spent.getAsBoolean());
+    if (settings.blocks() && !cutShort) {
       removeBlocks(root, depth - target, listener);
     }
-    return result(target);
+    return result(target, cutShort);
   }
 
   /** Every removal of that many layers in one piece: what fits after a search may like best. */
@@ -208,7 +210,7 @@ public final class SpanSearch {
     return plan.fold(merge.base(), merge.followers(), merge.rule(), settings.norms(merge.rule()));
   }
 
-  private SearchResult result(int target) {
+  private SearchResult result(int target, boolean cutShort) {
     State chosen = closest(target);
     for (State state = chosen; state.parent() != null; state = state.parent()) {
       trials.set(state.trial(), trials.get(state.trial()).accept());
@@ -216,7 +218,10 @@ public final class SpanSearch {
     if (chosen.plan().depth() > target) {
       CollapsePlan filled = fill(chosen, target);
       return new SearchResult(
-          null, List.of(new Finalist(filled, scorer.score(List.of(filled)).getFirst())), trials);
+          null,
+          List.of(new Finalist(filled, scorer.score(List.of(filled)).getFirst())),
+          trials,
+          cutShort);
     }
     List<State> finalists =
         new ArrayList<>(best(target, settings.blocks() ? FINALISTS - BLOCKS : FINALISTS));
@@ -228,7 +233,10 @@ public final class SpanSearch {
         .limit(BLOCKS)
         .forEach(finalists::add);
     return new SearchResult(
-        null, finalists.stream().map(s -> new Finalist(s.plan(), s.score())).toList(), trials);
+        null,
+        finalists.stream().map(s -> new Finalist(s.plan(), s.score())).toList(),
+        trials,
+        cutShort);
   }
 
   /**

@@ -9,7 +9,10 @@ import dev.laco.collapse.Trial;
 import dev.laco.collapse.Work;
 import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
 import java.util.Collections;
+import java.util.List;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
@@ -17,14 +20,17 @@ import org.jspecify.annotations.Nullable;
 /**
  * What a prune did, as {@code report.json}. Its keys are a contract: other tools read them.
  *
+ * @param origin by what and when it was made
  * @param model what was pruned
  * @param settings what was in force, by name; a threshold that was found is added
  * @param device where the search ran
  * @param parametersIn parameters of the original, tied ones once
  * @param fit null where nothing was fitted
  * @param work what the search took; its passes are the report's {@code sweeps}
+ * @param warnings what a user was warned of
  */
 public record PruneReport(
+    Origin origin,
     ObjectNode model,
     ObjectNode settings,
     String device,
@@ -34,7 +40,26 @@ public record PruneReport(
     Quality quality,
     @Nullable FitReport fit,
     Work work,
+    List<String> warnings,
     Timings timings) {
+  private static final double EIGHT_DIGITS = 1e8;
+
+  public PruneReport {
+    warnings = List.copyOf(warnings);
+  }
+
+  /**
+   * By what and when a report was made.
+   *
+   * @param version of laco
+   * @param date when the run began
+   * @param command arguments of the command line
+   */
+  public record Origin(String version, Instant date, List<String> command) {
+    public Origin {
+      command = List.copyOf(command);
+    }
+  }
 
   /** Perplexity before and after, or why there is none. */
   public sealed interface Quality {}
@@ -48,10 +73,15 @@ public record PruneReport(
   /**
    * Seconds; {@code write} is null where nothing was written.
    *
+   * @param total of the whole run, until the report was made
    * @param productRates operations a second of the device's matrix products, by their type
    */
   public record Timings(
-      double load, double search, @Nullable Double write, SortedMap<String, Double> productRates) {
+      double load,
+      double search,
+      @Nullable Double write,
+      double total,
+      SortedMap<String, Double> productRates) {
     public Timings {
       productRates = Collections.unmodifiableSortedMap(new TreeMap<>(productRates));
     }
@@ -60,13 +90,24 @@ public record PruneReport(
   /** The report as JSON. */
   public ObjectNode toJson() {
     ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put("laco", origin.version());
+    json.put("date", origin.date().truncatedTo(ChronoUnit.SECONDS).toString());
+    origin.command().forEach(json.putArray("command")::add);
     json.set("model", model);
     json.set("settings", settingsJson());
     json.put("device", device);
     json.put("layersIn", result.plan().source().layers());
     json.put("layersOut", result.plan().depth());
+    KeptLayers layers = KeptLayers.of(result.plan());
+    layers.kept().forEach(json.putArray("layersKept")::add);
+    ObjectNode merged = json.putObject("layersMerged");
+    layers
+        .merged()
+        .forEach((base, others) -> others.forEach(merged.putArray(Integer.toString(base))::add));
+    layers.removed().forEach(json.putArray("layersRemoved")::add);
     json.put("parametersIn", parametersIn);
     json.put("parametersOut", parametersOut);
+    json.putObject("search").put("endedBy", result.cutShort() ? "budget" : "completion");
     ArrayNode trials = json.putArray("trials");
     result.trials().forEach(trial -> trials.add(trialJson(trial)));
     json.set("plan", result.plan().toJson());
@@ -74,12 +115,14 @@ public record PruneReport(
     if (fit != null) {
       json.set("fit", fit.toJson());
     }
-    json.put("finalSimilarity", result.finalSimilarity());
+    json.put("finalSimilarity", eightDigits(result.finalSimilarity()));
     putLanguage(json, "finalNll", "finalKl", result.score());
+    warnings.forEach(json.putArray("warnings")::add);
     ObjectNode times = json.putObject("timings");
     times.put("loadSeconds", timings.load());
     times.put("searchSeconds", timings.search());
     times.put("writeSeconds", timings.write());
+    times.put("totalSeconds", timings.total());
     timings.productRates().forEach(times.putObject("productRates")::put);
     times.put("sweeps", work.passes());
     times.put("rescored", work.rescored());
@@ -104,8 +147,8 @@ public record PruneReport(
     json.put("merged", trial.merged());
     json.put("layersBefore", trial.layersBefore());
     ArrayNode similarities = json.putArray("similarities");
-    trial.score().similarities().forEach(similarities::add);
-    json.put("mean", trial.score().mean());
+    trial.score().similarities().forEach(value -> similarities.add(eightDigits(value)));
+    json.put("mean", eightDigits(trial.score().mean()));
     json.put("accepted", trial.accepted());
     putLanguage(json, "nll", "kl", trial.score());
     Trial.Choice choice = trial.choice();
@@ -115,6 +158,11 @@ public record PruneReport(
       json.put("parent", choice.parent() == Trial.ORIGINAL ? null : choice.parent());
     }
     return json;
+  }
+
+  /** What is behind them is noise of the arithmetic. */
+  private static double eightDigits(double similarity) {
+    return Math.rint(similarity * EIGHT_DIGITS) / EIGHT_DIGITS;
   }
 
   private static void putLanguage(ObjectNode json, String nll, String kl, Score score) {

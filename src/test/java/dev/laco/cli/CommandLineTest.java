@@ -261,8 +261,9 @@ class CommandLineTest {
     assertEquals(report, Fixtures.read(folder.resolve("out.report.json")));
     assertKeys(
         report,
-        "model settings device layersIn layersOut parametersIn parametersOut trials plan quality"
-            + " finalSimilarity timings");
+        "laco date command model settings device layersIn layersOut layersKept layersMerged"
+            + " layersRemoved parametersIn parametersOut search trials plan quality finalSimilarity"
+            + " warnings timings");
     List<String> settings = keys(report.get("settings"));
     assertEquals(
         List.of("mergeLayers", "interval", "lowest", "highest", "threshold", "rule", "norms"),
@@ -286,7 +287,9 @@ class CommandLineTest {
     assertKeys(quality.get("pruned"), "tokens meanNll perplexity");
     assertEquals(138, quality.get("dense").get("tokens").intValue());
     JsonNode timings = report.get("timings");
-    assertKeys(timings, "loadSeconds searchSeconds writeSeconds productRates sweeps rescored work");
+    assertKeys(
+        timings,
+        "loadSeconds searchSeconds writeSeconds totalSeconds productRates sweeps rescored work");
     JsonNode work = timings.get("work");
     assertKeys(work, "passes bytesRead operations floorOperations floorBytes");
     assertEquals(timings.get("sweeps"), work.get("passes"));

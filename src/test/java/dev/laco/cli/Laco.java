@@ -111,7 +111,7 @@ public final class Laco {
   /** A report without what differs from run to run. */
   public static JsonNode withoutTimings(JsonNode report) {
     ObjectNode copy = report.deepCopy();
-    copy.remove("timings");
+    copy.remove(List.of("date", "command", "timings"));
     if (copy.get("fit") instanceof ObjectNode fit) {
       fit.remove(List.of("choiceSeconds", "fitSeconds"));
     }
