@@ -38,9 +38,9 @@ class FuzzTest {
   private static final Path ORIGINAL = Fixtures.model(FIXTURE);
 
   /** Done, usage, bad input, and too little memory for what a config asks. */
-  private static final Set<Integer> CODES = Set.of(0, 2, 3, 4);
+  static final Set<Integer> CODES = Set.of(0, 2, 3, 4);
 
-  private static final List<String> VALUES =
+  static final List<String> VALUES =
       List.of(
           "null",
           "true",
@@ -231,9 +231,9 @@ class FuzzTest {
     return seen;
   }
 
-  private static byte[] damaged(byte[] original, Random random) {
+  static byte[] damaged(byte[] original, Random random) {
     byte[] changed = original.clone();
-    for (int n = 0; n <= random.nextInt(3); n++) {
+    for (int n = 0; n <= random.nextInt(3) && changed.length > 0; n++) {
       int at = random.nextInt(changed.length);
       int until = Math.min(changed.length, at + 1 + random.nextInt(12));
       changed =
