@@ -5,15 +5,25 @@ import dev.laco.checkpoint.Checkpoint;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Consumer;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
  * The files beside config and weights that make a checkpoint usable: generation defaults,
- * tokenizer, chat templates, the code of remote-code models, licences, the model card, and the
- * texts that it was calibrated, fitted and evaluated on. Weights in other formats are never among
- * them: some loaders would prefer them to ours.
+ * tokenizer, chat templates, the code of remote-code models, licences, and the original's model
+ * card. Weights in other formats are never among them: some loaders would prefer them to ours. Nor
+ * are the texts that the original was calibrated, fitted and evaluated on.
+ *
+ * <p>They are copied as they are, and a pruned checkpoint is made to be published, so a symbolic
+ * link in a stranger's checkpoint must not bring a private file of the user's along. A link is
+ * followed to a file of the model's own folder and, where that is a snapshot in Hugging Face's cache
+ * ({@code models--NAME/snapshots/REVISION}), to one of the cache entry's {@code blobs}. Other links
+ * are left out with a warning. Links of {@code config.json} and of weights may lead anywhere (weights
+ * often lie on another disk): neither is copied as a file, and what they lead to is written only
+ * where it makes a model.
  */
 final class CompanionFiles {
   private static final Pattern NAMES =
@@ -24,31 +34,64 @@ final class CompanionFiles {
               + "|vocab\\.(json|txt)|merges\\.txt|.*\\.(tiktoken|spm)"
               + "|(spiece|sentencepiece(\\.bpe)?|tekken)\\.(model|json)"
               + "|chat_template\\.(json|jinja)"
-              + "|(LICEN[CS]E|NOTICE|USE_POLICY).*|README\\.md"
-              + "|(calibration|evaluation|fit)\\.(txt|jsonl|json)",
+              + "|(LICEN[CS]E|NOTICE|USE_POLICY).*|README\\.md",
           Pattern.CASE_INSENSITIVE);
 
   private CompanionFiles() {}
 
   /**
-   * The files to copy, in the order of their names; paths may be symbolic links.
+   * A file to copy.
    *
+   * @param name in the pruned checkpoint
+   * @param source its real path, which is no link
+   */
+  record Companion(String name, Path source) {}
+
+  /**
+   * The files to copy, in the order of their names.
+   *
+   * @param warnings told of links that are left out
    * @throws BadInputException if the folder cannot be read
    */
-  static List<Path> of(Checkpoint model) {
+  static List<Companion> of(Checkpoint model, Consumer<String> warnings) {
     boolean remoteCode = model.configJson().has("auto_map");
+    List<Companion> companions = new ArrayList<>();
     try (Stream<Path> files = Files.list(model.directory())) {
-      return files
-          .filter(Files::isRegularFile)
-          .filter(
-              file -> {
-                String name = file.getFileName().toString();
-                return NAMES.matcher(name).matches() || (remoteCode && name.endsWith(".py"));
-              })
-          .sorted()
-          .toList();
+      List<Path> named =
+          files
+              .filter(Files::isRegularFile)
+              .filter(
+                  file -> {
+                    String name = file.getFileName().toString();
+                    return NAMES.matcher(name).matches() || (remoteCode && name.endsWith(".py"));
+                  })
+              .sorted()
+              .toList();
+      List<Path> homes = homes(model.directory().toRealPath());
+      for (Path file : named) {
+        Path source = file.toRealPath();
+        if (homes.stream().anyMatch(source::startsWith)) {
+          companions.add(new Companion(file.getFileName().toString(), source));
+        } else {
+          warnings.accept(
+              "%s: is a link to %s, outside the model, and is left out; if it belongs to the model, put a copy in its place"
+                  .formatted(file, source));
+        }
+      }
+      return companions;
     } catch (IOException e) {
       throw new BadInputException(model.directory() + ": cannot be read: " + e.getMessage(), e);
     }
+  }
+
+  /** Folders whose files are the model's; themselves no links. */
+  private static List<Path> homes(Path model) {
+    Path snapshots = model.getParent();
+    Path entry = snapshots == null ? null : snapshots.getParent();
+    return entry != null
+            && snapshots.endsWith("snapshots")
+            && String.valueOf(entry.getFileName()).startsWith("models--")
+        ? List.of(model, entry.resolve("blobs"))
+        : List.of(model);
   }
 }

@@ -26,6 +26,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.function.LongConsumer;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Makes a pruned checkpoint from a plan, its new tensors, and the original: needs no device, and
@@ -41,7 +42,7 @@ public final class PlanApplier {
   private final Checkpoint model;
   private final CollapsePlan plan;
   private final PlanTensors newTensors;
-  private final List<Path> companions;
+  private final List<CompanionFiles.Companion> companions;
   private final List<OutputTensor> tensors;
   private final byte[] config;
   private final ShardedWriter weights;
@@ -63,19 +64,14 @@ public final class PlanApplier {
       long maxShardSize,
       Consumer<String> warnings) {
     CollapsePlan.Source source = source(model);
-    if (!plan.source().equals(source)) {
-      throw new BadInputException(
-          "the plan is for another model than %s: it is for %s, this one is %s"
-              .formatted(model.directory(), describe(plan.source()), describe(source)));
-    }
+    requireFor(model, plan.source(), source, warnings);
     this.model = model;
-    this.plan = plan.withTensors(newTensors.named(PlanTensors.FILE));
     this.newTensors = newTensors;
     this.warnings = warnings;
-    this.companions = CompanionFiles.of(model);
+    this.companions = CompanionFiles.of(model, warnings);
     this.tensors = newTensors.replaceIn(tensors(model, plan));
-    // An index keeps loaders that would take all files from the one beside the plan.
-    this.weights = new ShardedWriter(tensors, maxShardSize, !newTensors.isEmpty());
+    this.weights = new ShardedWriter(tensors, maxShardSize);
+    this.plan = new CollapsePlan(source, plan.layers(), newTensors.named(weights.container()));
     ObjectNode rewritten =
         ConfigRewriter.rewrite(
             model.directory().resolve(Checkpoint.CONFIG).toString(),
@@ -88,12 +84,45 @@ public final class PlanApplier {
   public static CollapsePlan.Source source(Checkpoint model) {
     ModelConfig config = model.config();
     return new CollapsePlan.Source(
-        config.architecture().className(), config.numHiddenLayers(), model.digest());
+        config.architecture().className(),
+        config.numHiddenLayers(),
+        model.digest(),
+        model.weightsDigest());
   }
 
-  private static String describe(CollapsePlan.Source source) {
-    return "a %s of %d layers, %s"
-        .formatted(source.architecture(), source.layers(), source.digest());
+  private static void requireFor(
+      Checkpoint model,
+      CollapsePlan.Source planned,
+      CollapsePlan.Source found,
+      Consumer<String> warnings) {
+    String difference = difference(planned, found);
+    if (difference != null) {
+      throw new BadInputException(
+          "the plan is for another model than %s: %s".formatted(model.directory(), difference));
+    }
+    if (planned.weights() == null) {
+      warnings.accept(
+          "the plan is of an older laco and does not say for which weights it was made: only shapes and config were compared with %s"
+              .formatted(model.directory()));
+    }
+  }
+
+  private static @Nullable String difference(
+      CollapsePlan.Source planned, CollapsePlan.Source found) {
+    if (!planned.architecture().equals(found.architecture())
+        || planned.layers() != found.layers()) {
+      return "it is for a %s of %d layers, this one is a %s of %d"
+          .formatted(planned.architecture(), planned.layers(), found.architecture(), found.layers());
+    }
+    if (!planned.digest().equals(found.digest())) {
+      return "architecture and layers are the same, but config or tensor table are not: it is for %s, this one is %s"
+          .formatted(planned.digest(), found.digest());
+    }
+    if (planned.weights() != null && !planned.weights().equals(found.weights())) {
+      return "the checkpoint has the same shapes but other weights: it is for %s, these are %s"
+          .formatted(planned.weights(), found.weights());
+    }
+    return null;
   }
 
   /**
@@ -104,6 +133,11 @@ public final class PlanApplier {
    */
   public static void checkTarget(Checkpoint model, Path out, boolean overwrite) {
     Target.resolve(model, out, overwrite);
+  }
+
+  /** The plan as it lies in the pruned checkpoint. */
+  public CollapsePlan plan() {
+    return plan;
   }
 
   /** Bytes of all tensors of the pruned model. */
@@ -151,11 +185,8 @@ public final class PlanApplier {
 
   private void fill(Path folder, LongConsumer progress) {
     weights.write(folder, progress);
-    for (Path companion : companions) {
-      OutputFiles.copy(companion, folder.resolve(companion.getFileName().toString()));
-    }
-    if (!newTensors.isEmpty()) {
-      newTensors.write(folder.resolve(PlanTensors.FILE));
+    for (CompanionFiles.Companion companion : companions) {
+      OutputFiles.copy(companion.source(), folder.resolve(companion.name()));
     }
     OutputFiles.write(folder.resolve(PLAN), planText());
     // Last: until the config is there, no loader takes the folder for a model.
@@ -168,12 +199,12 @@ public final class PlanApplier {
 
   private long neededBytes() {
     long needed =
-        weights.totalFileSize() + newTensors.fileSize() + planText().length + config.length + SLACK;
-    for (Path companion : companions) {
+        weights.totalFileSize() + planText().length + config.length + SLACK;
+    for (CompanionFiles.Companion companion : companions) {
       try {
-        needed += Files.size(companion);
+        needed += Files.size(companion.source());
       } catch (IOException e) {
-        throw new BadInputException(companion + ": cannot be read: " + e.getMessage(), e);
+        throw new BadInputException(companion.source() + ": cannot be read: " + e.getMessage(), e);
       }
     }
     return needed;

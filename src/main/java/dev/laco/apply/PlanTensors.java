@@ -3,8 +3,8 @@ package dev.laco.apply;
 import dev.laco.BadInputException;
 import dev.laco.ResourceException;
 import dev.laco.checkpoint.FiniteCheck;
+import dev.laco.checkpoint.NamedTensors;
 import dev.laco.checkpoint.OutputTensor;
-import dev.laco.checkpoint.SafetensorsFile;
 import dev.laco.checkpoint.SafetensorsWriter;
 import dev.laco.checkpoint.Sha256;
 import dev.laco.collapse.CollapsePlan;
@@ -23,15 +23,17 @@ import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The new tensors of a plan, and the safetensors file beside the plan that holds them. The file is
- * written in one way only, so that the same tensors give the same bytes, wherever they come from.
+ * The new tensors of a plan, and where they lie: in a safetensors file of their own beside the plan,
+ * or, for the plan inside a pruned checkpoint, among that checkpoint's weights. Their hash is that of
+ * a file of them alone, which is written in one way only, so that the same tensors have the same
+ * hash wherever they lie.
  */
 public final class PlanTensors implements AutoCloseable {
-  /** The name under which they lie beside {@link PlanApplier#PLAN}. */
-  public static final String FILE = "laco_plan.safetensors";
+  /** Where they lie in a checkpoint whose weights are one file. */
+  public static final String DEFAULT_FILE = "model.safetensors";
 
   private final NewWeights weights;
-  private final @Nullable SafetensorsFile file;
+  private final @Nullable NamedTensors files;
   private final SafetensorsWriter writer;
   private @Nullable String sha256;
 
@@ -40,19 +42,19 @@ public final class PlanTensors implements AutoCloseable {
     this(weights, null);
   }
 
-  private PlanTensors(NewWeights weights, @Nullable SafetensorsFile file) {
+  private PlanTensors(NewWeights weights, @Nullable NamedTensors files) {
     this.weights = weights;
-    this.file = file;
+    this.files = files;
     this.writer =
         new SafetensorsWriter(weights.tensors().values().stream().map(this::output).toList());
   }
 
   /**
-   * Opens the file that a plan names, which lies beside it.
+   * Opens the file that a plan names, which lies beside it, and checks the hash of what was opened.
    *
    * @param planFile where the plan was read from
-   * @throws BadInputException if the file is missing, is not the one that the plan was written
-   *     with, or holds other tensors than the plan says
+   * @throws BadInputException if the file is missing, lacks a tensor that the plan names, or holds
+   *     other values than the plan was written with
    */
   public static PlanTensors beside(Path planFile, CollapsePlan plan) {
     NewTensors named = plan.tensors();
@@ -65,20 +67,19 @@ public final class PlanTensors implements AutoCloseable {
           "%s: is missing; %s keeps its new tensors there: copy both files together"
               .formatted(path, planFile));
     }
-    String found = Sha256.of(path);
-    if (!found.equals(named.sha256())) {
-      throw new BadInputException(
-          "%s: has sha256 %s, but %s was written with %s; copy both files together"
-              .formatted(path, found, planFile, named.sha256()));
-    }
-    SafetensorsFile file = SafetensorsFile.open(path);
+    NamedTensors files = NamedTensors.open(path, named.names());
     try {
-      SortedMap<String, HostTensor> tensors = new TreeMap<>();
-      file.tensors().forEach(info -> tensors.put(info.name(), file.tensor(info.name())));
-      requireNames(path, planFile, named, tensors);
-      return new PlanTensors(new NewWeights(tensors), file);
+      SortedMap<String, HostTensor> found = new TreeMap<>();
+      named.names().forEach(name -> found.put(name, files.file(name).tensor(name)));
+      PlanTensors tensors = new PlanTensors(new NewWeights(found), files);
+      if (!tensors.sha256().equals(named.sha256())) {
+        throw new BadInputException(
+            "%s: its tensors have sha256 %s, but %s was written with %s; copy both files together"
+                .formatted(path, tensors.sha256(), planFile, named.sha256()));
+      }
+      return tensors;
     } catch (RuntimeException e) {
-      file.close();
+      files.close();
       throw e;
     }
   }
@@ -91,23 +92,7 @@ public final class PlanTensors implements AutoCloseable {
     }
   }
 
-  private static void requireNames(
-      Path path, Path planFile, NewTensors named, SortedMap<String, HostTensor> tensors) {
-    TreeSet<String> odd = new TreeSet<>(tensors.keySet());
-    odd.removeAll(named.names());
-    TreeSet<String> missing = new TreeSet<>(named.names());
-    missing.removeAll(tensors.keySet());
-    if (!missing.isEmpty()) {
-      throw new BadInputException(
-          "%s: tensor '%s', which %s names, is missing".formatted(path, missing.first(), planFile));
-    }
-    if (!odd.isEmpty()) {
-      throw new BadInputException(
-          "%s: holds tensor '%s', which %s does not name".formatted(path, odd.first(), planFile));
-    }
-  }
-
-  /** True if there are none, and so no file. */
+  /** True if there are none. */
   public boolean isEmpty() {
     return weights.isEmpty();
   }
@@ -120,7 +105,7 @@ public final class PlanTensors implements AutoCloseable {
   /**
    * What a plan says of them.
    *
-   * @param name of the file beside the plan
+   * @param name of the file beside the plan that holds them
    * @return null if there are none
    */
   public @Nullable NewTensors named(String name) {
@@ -133,20 +118,24 @@ public final class PlanTensors implements AutoCloseable {
     if (sha256 == null) {
       Sha256 hash = new Sha256().update(writer.header());
       for (OutputTensor tensor : writer.tensors()) {
-        hash.update(Objects.requireNonNull(weights.find(tensor.name())).data());
+        String name = tensor.name();
+        hash.update(Objects.requireNonNull(weights.find(name)).data());
+        if (files != null) {
+          files.file(name).giveUp(name, false);
+        }
       }
       sha256 = hash.hex();
     }
     return sha256;
   }
 
-  /** Bytes of the file, 0 if there is none. */
+  /** Bytes of a file of them alone, 0 if there are none. */
   public long fileSize() {
     return weights.isEmpty() ? 0 : writer.fileSize();
   }
 
   /**
-   * Writes the file, which must not exist, and forces it to the disk.
+   * Writes a file of them alone, which must not exist, and forces it to the disk.
    *
    * @throws ResourceException if the disk is full or cannot be written
    */
@@ -155,9 +144,10 @@ public final class PlanTensors implements AutoCloseable {
   }
 
   private OutputTensor output(HostTensor tensor) {
-    return file == null
-        ? OutputTensor.of(tensor.name(), tensor.dtype(), tensor.shape(), tensor.data())
-        : OutputTensor.copy(tensor.name(), file, tensor.name());
+    String name = tensor.name();
+    return files == null
+        ? OutputTensor.of(name, tensor.dtype(), tensor.shape(), tensor.data())
+        : OutputTensor.copy(name, files.file(name), name);
   }
 
   /**
@@ -179,7 +169,7 @@ public final class PlanTensors implements AutoCloseable {
     }
     if (!unused.isEmpty()) {
       throw new BadInputException(
-          "%s: tensor '%s' is none of the pruned model's".formatted(where(), unused.first()));
+          "%s: tensor '%s' is none of the pruned model's".formatted(where(unused.first()), unused.first()));
     }
     return List.copyOf(result);
   }
@@ -190,7 +180,7 @@ public final class PlanTensors implements AutoCloseable {
       throw new BadInputException(
           "%s: tensor '%s' is %s %s, but the pruned model's is %s %s"
               .formatted(
-                  where(),
+                  where(name),
                   name,
                   computed.dtype(),
                   computed.shape(),
@@ -201,19 +191,19 @@ public final class PlanTensors implements AutoCloseable {
     if (index >= 0) {
       throw new BadInputException(
           "%s: tensor '%s' holds NaN or infinity at element %d of %d"
-              .formatted(where(), name, index, computed.elements()));
+              .formatted(where(name), name, index, computed.elements()));
     }
   }
 
-  private String where() {
-    return file == null ? "new tensors" : file.path().toString();
+  private String where(String name) {
+    return files == null ? "new tensors" : files.file(name).path().toString();
   }
 
-  /** Closes the file if they lie in one. */
+  /** Closes the files that they lie in, if any. */
   @Override
   public void close() {
-    if (file != null) {
-      file.close();
+    if (files != null) {
+      files.close();
     }
   }
 }

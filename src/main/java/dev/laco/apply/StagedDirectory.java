@@ -124,6 +124,8 @@ final class StagedDirectory implements AutoCloseable {
   }
 
   private void replace() throws IOException {
+    // Once more: files may have come there while this one was filled.
+    Replaceable.require(target.toString(), target);
     if (!exchange.exchange(path(), target)) {
       // Two steps where the file system has no better. Should we die between them, the next run
       // finds the old folder and puts it back.

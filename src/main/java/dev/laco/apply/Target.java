@@ -18,8 +18,8 @@ final class Target {
   /**
    * The real path of the folder to write.
    *
-   * @throws UsageException if it is the model, inside it or around it, no folder, or not empty and
-   *     not to be replaced
+   * @throws UsageException if it is the model, inside it or around it, no folder, not empty and not
+   *     to be replaced, or nothing that may be replaced
    * @throws dev.laco.ResourceException if it cannot be written
    */
   static Path resolve(Checkpoint model, Path out, boolean overwrite) {
@@ -34,6 +34,9 @@ final class Target {
       }
       if (!overwrite && Files.exists(target) && !isEmpty(target)) {
         throw new UsageException(out + ": is not empty; use --overwrite to replace it");
+      }
+      if (Files.exists(target)) {
+        Replaceable.require(out.toString(), target);
       }
       OutputFiles.requireWritable(out.toString(), target);
       return target;

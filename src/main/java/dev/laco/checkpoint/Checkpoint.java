@@ -12,6 +12,7 @@ import dev.laco.SystemMemory;
 import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -33,6 +34,9 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   /** The name of the config file. */
   public static final String CONFIG = "config.json";
 
+  /** Bytes of a tensor that are looked at in one place to tell weights apart. */
+  private static final int SAMPLE = 4096;
+
   private static final JsonMapper SORTED_JSON =
       JsonMapper.builder().enable(JsonNodeFeature.WRITE_PROPERTIES_SORTED).build();
 
@@ -44,6 +48,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   private final ReadAhead readAhead = new ReadAhead();
   private final Set<String> finite = ConcurrentHashMap.newKeySet();
   private @Nullable ModelConfig config;
+  private @Nullable String weightsDigest;
 
   private Checkpoint(
       Path directory,
@@ -205,15 +210,48 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     } catch (JsonProcessingException e) {
       throw new IllegalStateException(e);
     }
-    fileOf.forEach(
-        (name, file) ->
-            text.append(TextNode.valueOf(name))
-                .append(' ')
-                .append(file.info(name).type())
-                .append(' ')
-                .append(file.info(name).shape())
-                .append('\n'));
+    fileOf.forEach((name, file) -> text.append(tableRow(file.info(name))));
     return "sha256:" + new Sha256().update(text.toString().getBytes(StandardCharsets.UTF_8)).hex();
+  }
+
+  /**
+   * {@code sha256:} and the hash of name, type, shape and a sample of the bytes of every tensor: all
+   * bytes of small ones, begin, middle and end of the others. It tells checkpoints of the same
+   * shapes apart and reads a few megabytes of the largest, past the mapping, so that no weights stay
+   * in memory; computed once.
+   *
+   * @throws BadInputException if a file is shorter than it was
+   */
+  public synchronized String weightsDigest() {
+    if (weightsDigest == null) {
+      Sha256 hash = new Sha256();
+      fileOf.forEach((name, file) -> addSample(hash, file, file.info(name)));
+      weightsDigest = "sha256:" + hash.hex();
+    }
+    return weightsDigest;
+  }
+
+  private static void addSample(Sha256 hash, SafetensorsFile file, TensorInfo info) {
+    hash.update(tableRow(info).getBytes(StandardCharsets.UTF_8));
+    long size = info.byteSize();
+    if (size <= 3 * SAMPLE) {
+      addBytes(hash, file, info, 0, (int) size);
+    } else {
+      addBytes(hash, file, info, 0, SAMPLE);
+      addBytes(hash, file, info, (size - SAMPLE) / 2, SAMPLE);
+      addBytes(hash, file, info, size - SAMPLE, SAMPLE);
+    }
+  }
+
+  private static void addBytes(
+      Sha256 hash, SafetensorsFile file, TensorInfo info, long offset, int count) {
+    ByteBuffer bytes = ByteBuffer.allocate(count);
+    file.read(info, offset, bytes);
+    hash.update(bytes.flip());
+  }
+
+  private static String tableRow(TensorInfo info) {
+    return "%s %s %s\n".formatted(TextNode.valueOf(info.name()), info.type(), info.shape());
   }
 
   /** The files that hold the weights. */

@@ -34,19 +34,28 @@ public final class OutputFiles {
   }
 
   /**
-   * Copies what a path leads to, symbolic links followed, to a file that must not exist, and forces
-   * it to the disk.
+   * Copies a file, to one that must not exist, and forces it to the disk.
    *
+   * @param source no symbolic link, so that none put in its place meanwhile is followed
    * @throws dev.laco.BadInputException if the source cannot be read
    * @throws ResourceException if the disk is full or cannot be written
    */
   public static void copy(Path source, Path file) {
-    try (FileChannel from = InputFile.open(source);
+    InputFile.requireRegular(source);
+    try (FileChannel from = open(source);
         FileChannel to = create(file)) {
       InputFiles.transfer(source, from, 0, from.size(), to);
       to.force(true);
     } catch (IOException e) {
       throw cannotWrite(file, e);
+    }
+  }
+
+  private static FileChannel open(Path source) {
+    try {
+      return FileChannel.open(source, StandardOpenOption.READ, LinkOption.NOFOLLOW_LINKS);
+    } catch (IOException e) {
+      throw InputFile.unreadable(source, e);
     }
   }
 

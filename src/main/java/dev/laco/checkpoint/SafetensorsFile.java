@@ -174,7 +174,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   }
 
   /** Lets a tensor's memory go; see {@link MappedPages#giveUp}. */
-  void giveUp(String name, boolean fromCacheToo) {
+  public void giveUp(String name, boolean fromCacheToo) {
     TensorInfo info = info(name);
     pages.giveUp(info.offset(), info.byteSize(), fromCacheToo);
   }

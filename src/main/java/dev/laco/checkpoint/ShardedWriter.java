@@ -29,10 +29,8 @@ public final class ShardedWriter {
    * Lays out the files.
    *
    * @param maxShardSize most bytes of one file
-   * @param indexed whether a single file gets an index, too: without one, some loaders take every
-   *     safetensors file of a folder
    */
-  public ShardedWriter(List<OutputTensor> tensors, long maxShardSize, boolean indexed) {
+  public ShardedWriter(List<OutputTensor> tensors, long maxShardSize) {
     List<List<OutputTensor>> shards = split(tensors, maxShardSize);
     TreeMap<String, String> weightMap = new TreeMap<>();
     for (int i = 0; i < shards.size(); i++) {
@@ -44,7 +42,7 @@ public final class ShardedWriter {
       files.put(name, new SafetensorsWriter(shards.get(i)));
     }
     long totalSize = tensors.stream().mapToLong(OutputTensor::byteSize).sum();
-    index = shards.size() > 1 || indexed ? index(totalSize, weightMap) : new byte[0];
+    index = shards.size() > 1 ? index(totalSize, weightMap) : new byte[0];
   }
 
   private static List<List<OutputTensor>> split(List<OutputTensor> tensors, long maxShardSize) {
@@ -68,6 +66,11 @@ public final class ShardedWriter {
     ObjectNode map = json.putObject("weight_map");
     weightMap.forEach(map::put);
     return HuggingFaceJson.write(json).getBytes(UTF_8);
+  }
+
+  /** The file in which every tensor is found: the only one, or the index. */
+  public String container() {
+    return index.length > 0 ? WeightFiles.INDEX : WeightFiles.SINGLE;
   }
 
   /** Bytes of all files. */

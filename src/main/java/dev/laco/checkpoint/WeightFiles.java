@@ -73,7 +73,7 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
   }
 
   /** Reads the index as it streams: those of large mixtures of experts have ten megabytes. */
-  private static Map<String, Path> readIndex(Path directory, Path index) {
+  static Map<String, Path> readIndex(Path directory, Path index) {
     Map<String, Path> files = new LinkedHashMap<>();
     try (FileChannel channel = InputFile.open(index);
         JsonParser json = JSON.createParser(Channels.newInputStream(channel))) {

@@ -56,11 +56,11 @@ final class FitRun {
    * @param tensors none where no fit did better than the search's own model
    */
   record Outcome(CollapsePlan plan, NewWeights tensors, FitReport report) {
-    /** The plan, naming its new tensors. */
+    /** The plan, naming its new tensors as they lie in a checkpoint of one file. */
     CollapsePlan planWithTensors() {
       return tensors.isEmpty()
           ? plan
-          : plan.withTensors(new PlanTensors(tensors).named(PlanTensors.FILE));
+          : plan.withTensors(new PlanTensors(tensors).named(PlanTensors.DEFAULT_FILE));
     }
   }
 

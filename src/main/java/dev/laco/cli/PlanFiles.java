@@ -1,9 +1,12 @@
 package dev.laco.cli;
 
+import dev.laco.BadInputException;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanTensors;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.text.TextFile;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
@@ -14,7 +17,8 @@ record PlanFiles(SideFiles.SideFile plan, SideFiles.SideFile tensors) {
   /**
    * Plans both files; nothing is written yet.
    *
-   * @throws UsageException as {@link SideFiles#add}
+   * @throws UsageException as {@link SideFiles#add}, or if the tensors' file is there and is not
+   *     that of a plan which is there, too
    * @throws dev.laco.ResourceException if their folder cannot be written
    */
   static PlanFiles add(SideFiles files, Path plan) throws IOException {
@@ -22,7 +26,25 @@ record PlanFiles(SideFiles.SideFile plan, SideFiles.SideFile tensors) {
     String name = String.valueOf(plan.getFileName());
     int dot = name.lastIndexOf('.');
     String stem = dot > 0 ? name.substring(0, dot) : name;
-    return new PlanFiles(planFile, files.add("--plan", plan.resolveSibling(stem + ".safetensors")));
+    Path tensors = plan.resolveSibling(stem + ".safetensors");
+    SideFiles.SideFile tensorsFile = files.add("--plan", tensors);
+    if (Files.exists(tensors) && !isNamedBy(plan, tensors)) {
+      throw new UsageException(
+          "--plan %s: %s beside it may be replaced, too, and no plan there names it; choose another name, or move that file away"
+              .formatted(plan, tensors));
+    }
+    return new PlanFiles(planFile, tensorsFile);
+  }
+
+  /** Whether a file is there that is a plan of ours with its new tensors in another file. */
+  private static boolean isNamedBy(Path plan, Path tensors) {
+    try {
+      CollapsePlan.NewTensors named =
+          CollapsePlan.parse(plan.toString(), TextFile.read(plan)).tensors();
+      return named != null && tensors.endsWith(named.file());
+    } catch (BadInputException e) {
+      return false;
+    }
   }
 
   /**
@@ -34,7 +56,12 @@ record PlanFiles(SideFiles.SideFile plan, SideFiles.SideFile tensors) {
     if (!newTensors.isEmpty()) {
       newTensors.write(tensors.begin());
     }
+    plan.write(naming(contents, newTensors).toJsonText());
+  }
+
+  /** The plan as it is written here. */
+  CollapsePlan naming(CollapsePlan contents, PlanTensors newTensors) {
     String name = String.valueOf(tensors.file().getFileName());
-    plan.write(contents.withTensors(newTensors.named(name)).toJsonText());
+    return contents.withTensors(newTensors.named(name));
   }
 }

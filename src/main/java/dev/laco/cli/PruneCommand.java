@@ -5,6 +5,7 @@ import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.MemoryArena;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.collapse.CollapsePlan;
 import dev.laco.model.ConfigRewriter;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -124,7 +125,9 @@ final class PruneCommand implements Callable<Integer> {
       SideFiles.@Nullable SideFile report)
       throws IOException {
     if (out == null) {
-      return writeSideFiles(outcome, null, plan, report);
+      CollapsePlan written =
+          plan == null ? outcome.plan() : plan.naming(outcome.plan(), outcome.newTensors());
+      return writeSideFiles(outcome, written, null, plan, report);
     }
     long start = System.nanoTime();
     PlanApplier applier =
@@ -140,7 +143,7 @@ final class PruneCommand implements Callable<Integer> {
           out,
           write.overwrite,
           new WrittenBytes(progress, applier.tensorBytes()),
-          () -> json[0] = writeSideFiles(outcome, PruneRun.seconds(start), plan, report));
+          () -> json[0] = writeSideFiles(outcome, applier.plan(), PruneRun.seconds(start), plan, report));
     }
     console.resultLine(
         "wrote",
@@ -153,13 +156,14 @@ final class PruneCommand implements Callable<Integer> {
 
   private static ObjectNode writeSideFiles(
       PruneRun.Outcome outcome,
+      CollapsePlan written,
       @Nullable Double writeSeconds,
       @Nullable PlanFiles plan,
       SideFiles.@Nullable SideFile report) {
     if (plan != null) {
       plan.write(outcome.plan(), outcome.newTensors());
     }
-    ObjectNode json = outcome.report().apply(writeSeconds).toJson();
+    ObjectNode json = outcome.report().apply(written, writeSeconds).toJson();
     if (report != null) {
       report.write(json.toPrettyString() + "\n");
     }

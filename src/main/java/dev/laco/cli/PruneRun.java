@@ -36,6 +36,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.function.BiFunction;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -75,10 +76,13 @@ final class PruneRun {
    * What was found, before anything is written.
    *
    * @param newTensors those of the plan
-   * @param report makes the final report once the seconds of writing are known
+   * @param report makes the final report once it is known where the plan's new tensors lie, and
+   *     the seconds of writing
    */
   record Outcome(
-      CollapsePlan plan, PlanTensors newTensors, Function<@Nullable Double, PruneReport> report) {}
+      CollapsePlan plan,
+      PlanTensors newTensors,
+      BiFunction<CollapsePlan, @Nullable Double, PruneReport> report) {}
 
   Outcome run(long start) {
     PruneReport.Origin origin =
@@ -168,13 +172,13 @@ final class PruneRun {
       return new Outcome(
           kept.plan(),
           newTensors,
-          writeSeconds ->
+          (written, writeSeconds) ->
               new PruneReport(
                   origin,
                   modelJson(),
                   settings,
                   device,
-                  kept,
+                  kept.withPlan(written),
                   parametersIn,
                   parametersOut,
                   quality,

@@ -37,18 +37,27 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
    * @param architecture class name in its config
    * @param layers its depth
    * @param digest {@code sha256:…} of config and tensor table
+   * @param weights {@code sha256:…} of a sample of the weights, null in plans that older versions
+   *     wrote
    */
-  public record Source(String architecture, int layers, String digest) {}
+  public record Source(
+      String architecture, int layers, String digest, @Nullable String weights) {
+    /** A model whose weights are not told. */
+    public Source(String architecture, int layers, String digest) {
+      this(architecture, layers, digest, null);
+    }
+  }
 
   /**
    * Tensors that were computed, each in the place of what the mix would give.
    *
-   * @param file name of the safetensors file that holds them, beside the plan
-   * @param sha256 hash of that file, 64 hexadecimal digits
+   * @param file name of the safetensors file beside the plan that holds them, or of the index of
+   *     such files; it may hold others, too
+   * @param sha256 hash of a safetensors file of these tensors alone, 64 hexadecimal digits
    * @param names in the pruned model, ascending
    */
   public record NewTensors(String file, String sha256, List<String> names) {
-    private static final Pattern FILE = Pattern.compile("[^/\\\\\\p{Cntrl}]+\\.safetensors");
+    private static final Pattern FILE = Pattern.compile("[^/\\\\\\p{Cntrl}]+\\.safetensors(\\.index\\.json)?");
     private static final Pattern SHA256 = Pattern.compile("[0-9a-f]{64}");
     /** Most characters of a tensor's name, as of one in a checkpoint. */
     private static final int MAX_NAME = 128;
@@ -197,10 +206,14 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
   public ObjectNode toJson() {
     ObjectNode json = JsonNodeFactory.instance.objectNode();
     json.put("version", VERSION);
-    json.putObject("source")
-        .put("architecture", source.architecture())
-        .put("layers", source.layers())
-        .put("digest", source.digest());
+    ObjectNode sourceJson =
+        json.putObject("source")
+            .put("architecture", source.architecture())
+            .put("layers", source.layers())
+            .put("digest", source.digest());
+    if (source.weights() != null) {
+      sourceJson.put("weights", source.weights());
+    }
     var array = json.putArray("layers");
     for (LayerMix mix : layers) {
       ObjectNode layer = array.addObject().put("base", mix.base());
@@ -249,7 +262,8 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
         new Source(
             sourceJson.stringOr("architecture", ""),
             sourceJson.requiredPositive("layers"),
-            sourceJson.stringOr("digest", ""));
+            sourceJson.stringOr("digest", ""),
+            sourceJson.has("weights") ? sourceJson.stringOr("weights", "") : null);
     if (source.layers() > ModelConfig.MAX_LAYERS) {
       throw sourceJson.error("layers", "at most " + ModelConfig.MAX_LAYERS);
     }

@@ -1,5 +1,6 @@
 package dev.laco.collapse;
 
+import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -49,6 +50,13 @@ public record SearchResult(
   /** The chosen model. */
   public CollapsePlan plan() {
     return finalists.getFirst().plan();
+  }
+
+  /** The same result with the chosen model's plan naming its new tensors where they are written. */
+  public SearchResult withPlan(CollapsePlan plan) {
+    List<Finalist> others = new ArrayList<>(finalists);
+    others.set(0, new Finalist(plan, score()));
+    return new SearchResult(threshold, others, trials);
   }
 
   /** Its score. */

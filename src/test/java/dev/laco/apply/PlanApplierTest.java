@@ -1,5 +1,6 @@
 package dev.laco.apply;
 
+import static java.nio.charset.StandardCharsets.ISO_8859_1;
 import static java.util.stream.Collectors.toCollection;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
@@ -31,6 +32,7 @@ import java.lang.foreign.ValueLayout;
 import java.math.BigDecimal;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -220,10 +222,7 @@ class PlanApplierTest {
         List.of(
             "LICENSE",
             "README.md",
-            "calibration.txt",
             "chat_template.jinja",
-            "evaluation.txt",
-            "fit.txt",
             "generation_config.json",
             "merges.txt",
             "modeling_x.py",
@@ -242,6 +241,9 @@ class PlanApplierTest {
             "adapter_config.json",
             "model.safetensors.index.json.bak",
             "laco_plan.json",
+            "calibration.txt",
+            "evaluation.txt",
+            "fit.txt",
             ".gitattributes");
     for (String name : Stream.concat(wanted.stream(), unwanted.stream()).toList()) {
       Files.writeString(model.resolve(name), "content of " + name);
@@ -265,9 +267,9 @@ class PlanApplierTest {
 
   @Test
   void linksOfACacheAreFollowedAndCopiedAsFiles() throws IOException {
-    Path blobs = TestCheckpoints.copy("llama_linear", folder.resolve("blobs"));
+    Path blobs = TestCheckpoints.copy("llama_linear", folder.resolve("models--x/blobs"));
     Files.writeString(blobs.resolve("tokenizer.json"), "{}");
-    Path snapshot = Files.createDirectories(folder.resolve("snapshots/abc"));
+    Path snapshot = Files.createDirectories(folder.resolve("models--x/snapshots/abc"));
     for (String name : List.of("config.json", "model.safetensors", "tokenizer.json")) {
       Files.createSymbolicLink(snapshot.resolve(name), Path.of("../../blobs", name));
     }
@@ -279,6 +281,56 @@ class PlanApplierTest {
     assertEquals("{}", Files.readString(out.resolve("tokenizer.json")));
     // To replace the folder that the links lead to would delete the model.
     assertUsage(snapshot, blobs, true, "holds the model's");
+  }
+
+  @Test
+  void aLinkThatLeavesTheModelIsLeftOutAndSaid() throws IOException {
+    Path key = Files.writeString(folder.resolve("id_ed25519"), "private");
+    Path blobs = Files.createDirectories(folder.resolve("models--x/blobs"));
+    Files.createSymbolicLink(blobs.resolve("toKey"), key);
+    Path linkedBlobs = Files.createDirectories(folder.resolve("models--y"));
+    Files.createSymbolicLink(linkedBlobs.resolve("blobs"), folder);
+    // A plain folder, one in a cache, and one in a cache whose blobs are elsewhere.
+    for (String place : List.of("plain", "models--x/snapshots/abc", "models--y/snapshots/abc")) {
+      Path source = TestCheckpoints.copy("llama_linear", folder.resolve(place));
+      Files.writeString(source.resolve("real.txt"), "x");
+      Files.createSymbolicLink(source.resolve("LICENSE"), Path.of("real.txt"));
+      Path up = source.relativize(folder);
+      Files.createSymbolicLink(source.resolve("tokenizer.json"), up.resolve("id_ed25519"));
+      Files.createSymbolicLink(source.resolve("vocab.json"), key);
+      Files.createSymbolicLink(source.resolve("merges.txt"), up.resolve("models--x/blobs/toKey"));
+      Files.createSymbolicLink(source.resolve("NOTICE"), up.resolve("models--y/blobs/id_ed25519"));
+      List<String> warnings = new ArrayList<>();
+      Path out = folder.resolve("out").resolve(place);
+      try (Checkpoint model = Checkpoint.open(source)) {
+        CollapsePlan plan = fold(model, "drop", NormsPolicy.BASE);
+        new PlanApplier(
+                model, plan, new PlanTensors(NewWeights.NONE), ONE_FILE, warnings::add)
+            .write(out, false, bytes -> {});
+      }
+      for (String name : names(out)) {
+        assertFalse(Files.readString(out.resolve(name), ISO_8859_1).contains("private"), name);
+      }
+      assertTrue(names(out).contains("LICENSE"));
+      assertEquals(4, warnings.size(), warnings::toString);
+      assertEquals(
+          source.resolve("NOTICE")
+              + ": is a link to "
+              + key.toRealPath()
+              + ", outside the model, and is left out; if it belongs to the model, put a copy in its place",
+          warnings.getFirst());
+    }
+  }
+
+  @Test
+  void weightsAndConfigMayLieElsewhere() throws IOException {
+    Path disk = TestCheckpoints.copy("llama_linear", folder.resolve("disk"));
+    Path source = Files.createDirectory(folder.resolve("m"));
+    for (String name : names(disk)) {
+      Files.createSymbolicLink(source.resolve(name), disk.resolve(name));
+    }
+    apply(source, folder.resolve("out"), false);
+    Checkpoint.open(folder.resolve("out")).close();
   }
 
   @Test
@@ -313,13 +365,101 @@ class PlanApplierTest {
   }
 
   @Test
-  void overwriteReplacesTheWholeFolder() throws IOException {
-    Path out = Files.createDirectories(folder.resolve("out/old/deep"));
-    Files.writeString(out.resolve("file"), "x");
-    apply(Fixtures.model("llama_linear"), folder.resolve("out"), true);
-    Checkpoint.open(folder.resolve("out")).close();
-    assertFalse(Files.exists(folder.resolve("out/old")));
+  void overwriteReplacesACheckpointWholly() throws IOException {
+    Path out = TestCheckpoints.copy("llama24_search", folder.resolve("out"));
+    for (String name : List.of("README.md", "LICENSE", "tokenizer.json", "old.txt", "x.py")) {
+      Files.writeString(out.resolve(name), "x");
+    }
+    Files.createDirectories(out.resolve(".cache/huggingface/download"));
+    apply(Fixtures.model("llama_linear"), out, true);
+    Checkpoint.open(out).close();
+    assertFalse(Files.exists(out.resolve("old.txt")));
     assertEquals(List.of("out"), names(folder));
+    // And what laco wrote.
+    apply(Fixtures.model("llama_linear"), out, true);
+  }
+
+  @Test
+  void overwriteReplacesNothingElse() throws IOException {
+    Path thesis = Files.createDirectory(folder.resolve("thesis"));
+    Files.writeString(thesis.resolve("notes.txt"), "x");
+    assertKept(thesis, "there is no config.json with weights but 'notes.txt'");
+    Path results = Files.createDirectory(folder.resolve("results"));
+    TestCheckpoints.copy("llama_linear", results.resolve("one"));
+    assertKept(results, "'one' there is no file of one");
+    Path home = TestCheckpoints.copy("llama_linear", folder.resolve("home"));
+    Files.createDirectories(home.resolve(".cache/huggingface"));
+    Files.createDirectories(home.resolve(".cache/browser"));
+    assertKept(home, "'.cache' there is no file of one");
+    for (String name : List.of("thesis.tex", "model-q4.gguf", ".bashrc", "x.bin", "data")) {
+      Path checkpoint = TestCheckpoints.copy("llama_linear", folder.resolve("with-" + name));
+      Files.writeString(checkpoint.resolve(name), "x");
+      assertKept(checkpoint, "'" + name + "' there is no file of one; move it away");
+    }
+    Path linked = TestCheckpoints.copy("llama_linear", folder.resolve("linked"));
+    Files.createSymbolicLink(linked.resolve("folder"), thesis);
+    assertKept(linked, "'folder' there is no file of one");
+  }
+
+  private void assertKept(Path out, String message) throws IOException {
+    List<String> before = names(out);
+    assertUsage(Fixtures.model("llama_untied_gqa"), out, true, message);
+    assertEquals(before, names(out));
+  }
+
+  @Test
+  void whatComesToTheTargetMeanwhileIsNotReplaced() throws IOException {
+    Path out = TestCheckpoints.copy("llama_linear", folder.resolve("out"));
+    try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"))) {
+      CollapsePlan plan = fold(model, "drop", NormsPolicy.BASE);
+      assertFails(
+          UsageException.class,
+          () ->
+              applier(model, plan, ONE_FILE)
+                  .write(
+                      out,
+                      true,
+                      bytes -> {},
+                      () -> TestCheckpoints.writeBytes(out.resolve("thesis.tex"), new byte[1])),
+          "'thesis.tex' there is no file of one");
+    }
+    assertTrue(Files.exists(out.resolve("thesis.tex")));
+    assertEquals(List.of("out"), names(folder));
+  }
+
+  @Test
+  void aPlanForOtherWeightsOfTheSameShapesIsRefused() throws IOException {
+    Path other = TestCheckpoints.copy("llama_linear", folder.resolve("other"));
+    Path weights = other.resolve("model.safetensors");
+    byte[] bytes = TestCheckpoints.read(weights);
+    bytes[bytes.length - 5] ^= 1;
+    TestCheckpoints.writeBytes(weights, bytes);
+    try (Checkpoint one = Checkpoint.open(Fixtures.model("llama_linear"));
+        Checkpoint tuned = Checkpoint.open(other)) {
+      assertEquals(one.digest(), tuned.digest());
+      CollapsePlan plan = CollapsePlan.identity(PlanApplier.source(one));
+      assertFails(
+          BadInputException.class,
+          () -> applier(tuned, plan, ONE_FILE),
+          "the checkpoint has the same shapes but other weights");
+    }
+  }
+
+  @Test
+  void aPlanThatDoesNotTellItsWeightsIsTakenWithAWarning() throws IOException {
+    List<String> warnings = new ArrayList<>();
+    try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_linear"))) {
+      CollapsePlan.Source source = PlanApplier.source(model);
+      CollapsePlan old =
+          CollapsePlan.identity(
+              new CollapsePlan.Source(source.architecture(), source.layers(), source.digest()));
+      assertEquals(old, CollapsePlan.parse("p", old.toJsonText()));
+      PlanApplier applier =
+          new PlanApplier(model, old, new PlanTensors(NewWeights.NONE), ONE_FILE, warnings::add);
+      assertEquals(source, applier.plan().source());
+    }
+    assertEquals(1, warnings.size());
+    assertTrue(warnings.getFirst().contains("only shapes and config were compared"));
   }
 
   @Test
@@ -405,7 +545,7 @@ class PlanApplierTest {
   void aModelThatIsTruncatedMeanwhileIsNoticedAndLeavesTheOldTarget() throws IOException {
     Path source = TestCheckpoints.copy("llama_linear", folder.resolve("m"));
     Path out = Files.createDirectory(folder.resolve("out"));
-    Files.writeString(out.resolve("old"), "x");
+    Files.writeString(out.resolve("laco_plan.json"), "x");
     try (Checkpoint model = Checkpoint.open(source)) {
       CollapsePlan plan = fold(model, "rdsc", NormsPolicy.BASE);
       AtomicLong calls = new AtomicLong();
@@ -423,7 +563,7 @@ class PlanApplierTest {
                   }),
           "do not change a checkpoint in use");
     }
-    assertEquals(List.of("old"), names(out));
+    assertEquals(List.of("laco_plan.json"), names(out));
     assertEquals(List.of("m", "out"), names(folder));
   }
 

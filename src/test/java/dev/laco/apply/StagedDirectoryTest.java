@@ -17,6 +17,9 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 class StagedDirectoryTest {
+  /** What makes a folder one that may be replaced. */
+  private static final String FILE = "laco_plan.json";
+
   @TempDir Path folder;
   private Path target;
 
@@ -28,7 +31,7 @@ class StagedDirectoryTest {
   @Test
   void nothingHasTheNameUntilTheCommit() throws IOException {
     try (StagedDirectory staged = StagedDirectory.create(target, false, warning -> {})) {
-      Files.writeString(staged.path().resolve("file"), "new");
+      Files.writeString(staged.path().resolve(FILE), "new");
       assertFalse(Files.exists(target));
       staged.commit();
     }
@@ -50,10 +53,10 @@ class StagedDirectoryTest {
   void twoNamesAreExchangedInOneStep() throws IOException {
     Path one = Files.createDirectory(folder.resolve("one"));
     Path other = Files.createDirectory(folder.resolve("other"));
-    Files.writeString(one.resolve("file"), "1");
+    Files.writeString(one.resolve(FILE), "1");
     assertTrue(DirectoryExchange.exchange(one, other));
-    assertEquals("1", Files.readString(other.resolve("file")));
-    assertFalse(Files.exists(one.resolve("file")));
+    assertEquals("1", Files.readString(other.resolve(FILE)));
+    assertFalse(Files.exists(one.resolve(FILE)));
     var e =
         assertThrows(
             IOException.class, () -> DirectoryExchange.exchange(one, folder.resolve("absent")));
@@ -65,7 +68,7 @@ class StagedDirectoryTest {
     putOldTarget();
     try (StagedDirectory staged =
         StagedDirectory.create(target, true, warning -> {}, (a, b) -> false)) {
-      Files.writeString(staged.path().resolve("file"), "new");
+      Files.writeString(staged.path().resolve(FILE), "new");
       staged.commit();
     }
     assertTarget("new");
@@ -92,7 +95,7 @@ class StagedDirectoryTest {
   @Test
   void aTargetThatCameToHoldFilesIsNotReplacedUnasked() throws IOException {
     try (StagedDirectory staged = StagedDirectory.create(target, false, warning -> {})) {
-      Files.writeString(staged.path().resolve("file"), "new");
+      Files.writeString(staged.path().resolve(FILE), "new");
       putOldTarget();
       assertThrows(UsageException.class, staged::commit);
     }
@@ -112,11 +115,11 @@ class StagedDirectoryTest {
 
   private void putOldTarget() throws IOException {
     Files.createDirectory(target);
-    Files.writeString(target.resolve("file"), "old");
+    Files.writeString(target.resolve(FILE), "old");
   }
 
   private void assertTarget(String content) throws IOException {
-    assertEquals(content, Files.readString(target.resolve("file")));
+    assertEquals(content, Files.readString(target.resolve(FILE)));
     assertEquals(List.of("target"), names());
   }
 

@@ -102,7 +102,7 @@ class SafetensorsWriterTest {
           model.weightNames().stream()
               .map(name -> OutputTensor.copy(name, model.file(name), name))
               .toList();
-      ShardedWriter writer = new ShardedWriter(tensors, limit, false);
+      ShardedWriter writer = new ShardedWriter(tensors, limit);
       writer.write(folder, bytes -> {});
       long written = 0;
       try (Stream<Path> files = Files.list(folder)) {

@@ -202,7 +202,7 @@ class WeightWindowTest {
                 }
                 tensors.add(OutputTensor.of(name, DType.BF16, shape, data));
               });
-      new ShardedWriter(tensors, Long.MAX_VALUE, false).write(path, bytes -> {});
+      new ShardedWriter(tensors, Long.MAX_VALUE).write(path, bytes -> {});
     }
     return path;
   }

@@ -276,7 +276,7 @@ class CommandLineTest {
     }
     JsonNode plan = report.get("plan");
     assertKeys(plan, "version source layers");
-    assertKeys(plan.get("source"), "architecture layers digest");
+    assertKeys(plan.get("source"), "architecture layers digest weights");
     assertEquals(report.get("layersOut").intValue(), plan.get("layers").size());
     plan.get("layers").forEach(layer -> assertKeys(layer, "base mix"));
     assertEquals(plan, Fixtures.read(out.resolve("laco_plan.json")));

@@ -2,6 +2,7 @@ package dev.laco.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Fixtures;
 import dev.laco.UsageException;
@@ -105,6 +106,28 @@ class PlanFilesTest {
     publish(folder.resolve(".hidden"), changed("mlp.down_proj.weight"));
     assertEquals(
         List.of(".hidden", ".hidden.safetensors", "plan", "plan.safetensors"), Laco.names(folder));
+  }
+
+  @Test
+  void aFileThatNoPlanNamesIsNotReplaced() throws IOException {
+    Path weights = Laco.write(folder.resolve("model.safetensors"), "weights of another model");
+    Path plan = folder.resolve("model.json");
+    for (String there : new String[] {null, "{}", this.plan.toJsonText()}) {
+      if (there != null) {
+        Laco.write(plan, there);
+      }
+      Laco.Run run = Laco.run("prune", MODEL, folder.resolve("out"), "--plan", plan);
+      assertEquals(2, run.code(), run.err());
+      assertTrue(run.err().contains(weights + " beside it may be replaced"), run.err());
+    }
+    assertEquals("weights of another model", Files.readString(weights));
+  }
+
+  @Test
+  void thePlanOfAnEarlierRunIsReplacedWithItsTensors() throws IOException {
+    publish(folder.resolve("p.json"), changed("mlp.down_proj.weight"));
+    publish(folder.resolve("p.json"), changed("self_attn.o_proj.weight"));
+    Laco.run("apply", folder.resolve("p.json"), MODEL, folder.resolve("out")).succeeded();
   }
 
   @Test

@@ -1,0 +1,90 @@
+package dev.laco.apply;
+
+import dev.laco.UsageException;
+import dev.laco.checkpoint.Checkpoint;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+
+/**
+ * What {@code --overwrite} may replace, and so delete: an empty folder, or one that is a checkpoint
+ * and nothing else. A checkpoint has {@code config.json} with safetensors weights, or a plan of
+ * ours, at its top; only files of the kinds that Hugging Face's checkpoints are made of; and no
+ * folder but the one in which Hugging Face's downloads keep their state. Weights in formats that
+ * others made from it, such as GGUF, are no part of it: they may have cost hours.
+ */
+final class Replaceable {
+  private static final Pattern WEIGHTS =
+      Pattern.compile(".*\\.safetensors|model\\.safetensors\\.index\\.json");
+
+  private static final Pattern PARTS =
+      Pattern.compile(
+          ".*\\.(json|jsonl|safetensors|txt|md|model|jinja|py|tiktoken|spm)"
+              + "|(LICEN[CS]E|NOTICE|USE_POLICY).*|\\.gitattributes",
+          Pattern.CASE_INSENSITIVE);
+
+  /** {@code hf download --local-dir} makes it, with nothing but {@code huggingface} inside. */
+  private static final String DOWNLOAD_STATE = ".cache";
+
+  private static final int NAMED = 3;
+
+  private Replaceable() {}
+
+  /**
+   * Checks a folder that is there.
+   *
+   * @throws UsageException that says what stands there and what to do
+   */
+  static void require(String name, Path folder) throws IOException {
+    List<Path> entries = entries(folder);
+    for (Path entry : entries) {
+      if (!isPart(entry)) {
+        throw new UsageException(
+            "%s: --overwrite replaces a checkpoint and nothing else, and '%s' there is no file of one; move it away or name another folder"
+                .formatted(name, entry.getFileName()));
+      }
+    }
+    if (!entries.isEmpty() && !isCheckpoint(entries)) {
+      throw new UsageException(
+          "%s: --overwrite replaces a checkpoint and nothing else, and there is no config.json with weights but %s; name another folder, or empty it"
+              .formatted(name, some(entries)));
+    }
+  }
+
+  private static boolean isCheckpoint(List<Path> entries) {
+    List<String> names = entries.stream().map(entry -> entry.getFileName().toString()).toList();
+    return names.contains(PlanApplier.PLAN)
+        || (names.contains(Checkpoint.CONFIG)
+            && names.stream().anyMatch(name -> WEIGHTS.matcher(name).matches()));
+  }
+
+  private static boolean isPart(Path entry) throws IOException {
+    String name = entry.getFileName().toString();
+    if (Files.isDirectory(entry, LinkOption.NOFOLLOW_LINKS)) {
+      return name.equals(DOWNLOAD_STATE)
+          && entries(entry).stream().allMatch(inside -> inside.endsWith("huggingface"));
+    }
+    return PARTS.matcher(name).matches();
+  }
+
+  private static List<Path> entries(Path folder) throws IOException {
+    try (Stream<Path> files = Files.list(folder)) {
+      return files.sorted().toList();
+    }
+  }
+
+  private static String some(List<Path> entries) {
+    String some =
+        entries.stream()
+            .limit(NAMED)
+            .map(entry -> "'" + entry.getFileName() + "'")
+            .collect(Collectors.joining(", "));
+    int more = entries.size() - NAMED;
+    return more > 0 ? some + " and " + more + " more" : some;
+  }
+}

@@ -1,0 +1,71 @@
+package dev.laco.checkpoint;
+
+import dev.laco.BadInputException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+
+/**
+ * Some tensors, by name: from one safetensors file, or from the shards that an index names. Only
+ * the shards that hold some of them are opened.
+ */
+public final class NamedTensors implements AutoCloseable {
+  private static final String INDEX = ".index.json";
+
+  private final List<SafetensorsFile> files = new ArrayList<>();
+  private final Map<String, SafetensorsFile> fileOf = new TreeMap<>();
+
+  private NamedTensors() {}
+
+  /**
+   * Opens the files.
+   *
+   * @param container a safetensors file, or an index if its name ends so
+   * @throws BadInputException if a file is missing or broken, or one of the tensors is not there
+   */
+  public static NamedTensors open(Path container, Collection<String> names) {
+    NamedTensors tensors = new NamedTensors();
+    try {
+      Map<String, Path> index =
+          container.toString().endsWith(INDEX)
+              ? WeightFiles.readIndex(container.resolveSibling(""), container)
+              : Map.of();
+      Map<Path, SafetensorsFile> opened = new TreeMap<>();
+      for (String name : names) {
+        Path path = index.isEmpty() ? container : index.get(name);
+        if (path == null) {
+          throw new BadInputException("%s: tensor '%s' is missing".formatted(container, name));
+        }
+        SafetensorsFile file = opened.get(path);
+        if (file == null) {
+          file = SafetensorsFile.open(path);
+          tensors.files.add(file);
+          opened.put(path, file);
+        }
+        file.info(name);
+        tensors.fileOf.put(name, file);
+      }
+      return tensors;
+    } catch (RuntimeException e) {
+      tensors.close();
+      throw e;
+    }
+  }
+
+  /** The file that holds a tensor. */
+  public SafetensorsFile file(String name) {
+    SafetensorsFile file = fileOf.get(name);
+    if (file == null) {
+      throw new IllegalArgumentException("not asked for: " + name);
+    }
+    return file;
+  }
+
+  @Override
+  public void close() {
+    files.forEach(SafetensorsFile::close);
+  }
+}
