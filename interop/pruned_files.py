@@ -6,9 +6,12 @@ import json
 import checks
 import torch
 from safetensors import safe_open
+from safetensors.torch import save
 
-NEW_TENSORS = "laco_plan.safetensors"
-WRITTEN = {"config.json", "model.safetensors.index.json", "laco_plan.json"}
+INDEX = "model.safetensors.index.json"
+CARD = "README.md"
+WRITTEN = {"config.json", INDEX, "laco_plan.json", CARD}
+TEXTS = {f"{name}.{ending}" for name in ("calibration", "evaluation", "fit") for ending in ("txt", "jsonl", "json")}
 DEPTH_KEYS = {"num_hidden_layers", "layer_types", "max_window_layers"}
 LAYER_PREFIX = "model.layers."
 
@@ -23,23 +26,23 @@ def read_tensors(*files):
 
 def weight_files(folder):
     """What a loader reads: the files that the index names, where there is one."""
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     if index.exists():
         return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
     return sorted(folder.glob("*.safetensors"))
 
 
 def new_tensors(what, pruned_folder, plan):
-    """Those that the plan names, from the file beside it."""
+    """Those that the plan names, among the weights beside it."""
     named = plan.get("tensors")
     if not named:
-        checks.check(not (pruned_folder / NEW_TENSORS).exists(), f"{what}: no new tensors")
         return {}
-    file = pruned_folder / named["file"]
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    checks.check(file.name == NEW_TENSORS and digest == named["sha256"], f"{what}: the plan names {NEW_TENSORS} and its hash", digest)
-    tensors = read_tensors(file)
-    checks.check(sorted(tensors) == sorted(named["names"]), f"{what}: {len(tensors)} new tensors, those that the plan names")
+    container = INDEX if (pruned_folder / INDEX).exists() else "model.safetensors"
+    weights = read_tensors(*weight_files(pruned_folder))
+    tensors = {name: weights[name] for name in named["names"]}
+    digest = hashlib.sha256(save(tensors, metadata={"format": "pt"})).hexdigest()
+    what = f"{what}: {len(tensors)} new tensors lie in {container}, with the plan's hash"
+    checks.check(named["file"] == container and digest == named["sha256"], what, f"{named['file']} {digest}")
     return tensors
 
 
@@ -116,11 +119,13 @@ def check_config(what, original_folder, pruned_folder, depth):
 
 
 def check_companions(what, original_folder, pruned_folder):
-    def companions(folder):
-        files = (f for f in folder.iterdir() if f.name not in WRITTEN and f.suffix != ".safetensors")
+    def companions(folder, written):
+        files = (f for f in folder.iterdir() if f.name not in written and f.suffix != ".safetensors")
         return {f.name: f.read_bytes() for f in files}
 
-    before, after = companions(original_folder), companions(pruned_folder)
+    before, after = companions(original_folder, (WRITTEN - {CARD}) | TEXTS), companions(pruned_folder, WRITTEN)
+    if CARD in before:
+        before["README.original.md"] = before.pop(CARD)
     different = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     checks.check(not different, f"{what}: companion files copied", f"{different}")
 

@@ -5,8 +5,9 @@ import dev.laco.checkpoint.Checkpoint;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
+import java.util.SequencedMap;
+import java.util.TreeMap;
 import java.util.function.Consumer;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
@@ -14,7 +15,7 @@ import java.util.stream.Stream;
 /**
  * The files beside config and weights that make a checkpoint usable: generation defaults,
  * tokenizer, chat templates, the code of remote-code models, licences, and the original's model
- * card. Weights in other formats are never among them: some loaders would prefer them to ours. Nor
+ * card, which becomes {@link ModelCard#ORIGINAL}. Weights in other formats are never among them: some loaders would prefer them to ours. Nor
  * are the texts that the original was calibrated, fitted and evaluated on.
  *
  * <p>They are copied as they are, and a pruned checkpoint is made to be published, so a symbolic
@@ -34,7 +35,7 @@ final class CompanionFiles {
               + "|vocab\\.(json|txt)|merges\\.txt|.*\\.(tiktoken|spm)"
               + "|(spiece|sentencepiece(\\.bpe)?|tekken)\\.(model|json)"
               + "|chat_template\\.(json|jinja)"
-              + "|(LICEN[CS]E|NOTICE|USE_POLICY).*|README\\.md",
+              + "|(LICEN[CS]E|NOTICE|USE_POLICY).*|README(\\.original)?\\.md",
           Pattern.CASE_INSENSITIVE);
 
   private CompanionFiles() {}
@@ -55,7 +56,7 @@ final class CompanionFiles {
    */
   static List<Companion> of(Checkpoint model, Consumer<String> warnings) {
     boolean remoteCode = model.configJson().has("auto_map");
-    List<Companion> companions = new ArrayList<>();
+    SequencedMap<String, Companion> companions = new TreeMap<>();
     try (Stream<Path> files = Files.list(model.directory())) {
       List<Path> named =
           files
@@ -67,21 +68,31 @@ final class CompanionFiles {
                   })
               .sorted()
               .toList();
+      boolean pruned = named.stream().anyMatch(file -> isCalled(file, ModelCard.ORIGINAL));
       List<Path> homes = homes(model.directory().toRealPath());
       for (Path file : named) {
+        boolean card = isCalled(file, ModelCard.FILE);
+        String name = card ? ModelCard.ORIGINAL : file.getFileName().toString();
         Path source = file.toRealPath();
-        if (homes.stream().anyMatch(source::startsWith)) {
-          companions.add(new Companion(file.getFileName().toString(), source));
+        if (card && pruned) {
+          // A card of ours: the first original's is beside it.
+          continue;
+        } else if (homes.stream().anyMatch(source::startsWith)) {
+          companions.putIfAbsent(name, new Companion(name, source));
         } else {
           warnings.accept(
               "%s: is a link to %s, outside the model, and is left out; if it belongs to the model, put a copy in its place"
                   .formatted(file, source));
         }
       }
-      return companions;
+      return List.copyOf(companions.values());
     } catch (IOException e) {
       throw new BadInputException(model.directory() + ": cannot be read: " + e.getMessage(), e);
     }
+  }
+
+  private static boolean isCalled(Path file, String name) {
+    return file.getFileName().toString().equalsIgnoreCase(name);
   }
 
   /** Folders whose files are the model's; themselves no links. */

@@ -20,7 +20,9 @@ import dev.laco.model.HuggingFaceJson;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSpec;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -39,12 +41,15 @@ public final class PlanApplier {
   /** What the file system itself may need for names and rounding up. */
   private static final long SLACK = 1L << 20;
 
+  private static final int CARD_BEGIN = 1 << 16;
+
   private final Checkpoint model;
   private final CollapsePlan plan;
   private final PlanTensors newTensors;
   private final List<CompanionFiles.Companion> companions;
   private final List<OutputTensor> tensors;
   private final byte[] config;
+  private final byte[] card;
   private final ShardedWriter weights;
   private final Consumer<String> warnings;
 
@@ -72,12 +77,29 @@ public final class PlanApplier {
     this.tensors = newTensors.replaceIn(tensors(model, plan));
     this.weights = new ShardedWriter(tensors, maxShardSize);
     this.plan = new CollapsePlan(source, plan.layers(), newTensors.named(weights.container()));
+    this.card = ModelCard.of(plan(), originalCard(companions)).getBytes(UTF_8);
     ObjectNode rewritten =
         ConfigRewriter.rewrite(
             model.directory().resolve(Checkpoint.CONFIG).toString(),
             model.configJson(),
             plan.layers().stream().map(LayerMix::base).toList());
     this.config = HuggingFaceJson.write(rewritten).getBytes(UTF_8);
+  }
+
+  /** The begin of the original's card, where its front matter is; empty if there is none. */
+  private static String originalCard(List<CompanionFiles.Companion> companions) {
+    for (CompanionFiles.Companion companion : companions) {
+      if (companion.name().equals(ModelCard.ORIGINAL)) {
+        try (InputStream card =
+            Files.newInputStream(companion.source(), LinkOption.NOFOLLOW_LINKS)) {
+          return new String(card.readNBytes(CARD_BEGIN), UTF_8);
+        } catch (IOException e) {
+          throw new BadInputException(
+              companion.source() + ": cannot be read: " + e.getMessage(), e);
+        }
+      }
+    }
+    return "";
   }
 
   /** What a plan for this model must say of it. */
@@ -188,6 +210,7 @@ public final class PlanApplier {
     for (CompanionFiles.Companion companion : companions) {
       OutputFiles.copy(companion.source(), folder.resolve(companion.name()));
     }
+    OutputFiles.write(folder.resolve(ModelCard.FILE), card);
     OutputFiles.write(folder.resolve(PLAN), planText());
     // Last: until the config is there, no loader takes the folder for a model.
     OutputFiles.write(folder.resolve(Checkpoint.CONFIG), config);
@@ -199,7 +222,7 @@ public final class PlanApplier {
 
   private long neededBytes() {
     long needed =
-        weights.totalFileSize() + planText().length + config.length + SLACK;
+        weights.totalFileSize() + planText().length + card.length + config.length + SLACK;
     for (CompanionFiles.Companion companion : companions) {
       try {
         needed += Files.size(companion.source());

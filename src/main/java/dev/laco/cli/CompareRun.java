@@ -25,7 +25,7 @@ import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
-import dev.laco.report.KeptLayers;
+import dev.laco.collapse.KeptLayers;
 import dev.laco.report.PruneReport;
 import dev.laco.scoring.LayerInfluence;
 import dev.laco.scoring.ModelScore;

@@ -11,7 +11,7 @@ import dev.laco.fit.FitRule;
 import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSource;
 import dev.laco.report.FitReport;
-import dev.laco.report.KeptLayers;
+import dev.laco.collapse.KeptLayers;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.text.FitText;
 import dev.laco.text.TextWindows;

@@ -2,6 +2,7 @@ package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.LacoVersion;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
@@ -21,7 +22,7 @@ import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.FitReport;
-import dev.laco.report.KeptLayers;
+import dev.laco.collapse.KeptLayers;
 import dev.laco.report.PruneReport;
 import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.PassCost;
@@ -86,7 +87,7 @@ final class PruneRun {
 
   Outcome run(long start) {
     PruneReport.Origin origin =
-        new PruneReport.Origin(Version.number(), Instant.now(), command.output.arguments());
+        new PruneReport.Origin(LacoVersion.number(), Instant.now(), command.output.arguments());
     int depth = model.config().numHiddenLayers();
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
     SearchOptions.Chosen search = command.search.choose(model);

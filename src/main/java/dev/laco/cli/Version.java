@@ -1,17 +1,12 @@
 package dev.laco.cli;
 
+import dev.laco.LacoVersion;
 import picocli.CommandLine.IVersionProvider;
 
-/** The version that the build wrote into the jar. */
+/** The version, for {@code --version}. */
 final class Version implements IVersionProvider {
   @Override
   public String[] getVersion() {
-    return new String[] {"laco " + number()};
-  }
-
-  /** {@code development} where there is no jar. */
-  static String number() {
-    String version = Version.class.getPackage().getImplementationVersion();
-    return version == null ? "development" : version;
+    return new String[] {LacoVersion.text()};
   }
 }

@@ -168,7 +168,8 @@ class PlanApplierTest {
       CollapsePlan plan = CollapsePlan.identity(PlanApplier.source(model));
       write(applier(model, plan, ONE_FILE), out, false, bytes -> {});
       assertEquals(plan, CollapsePlan.parse("p", Files.readString(out.resolve("laco_plan.json"))));
-      assertEquals(List.of("config.json", "laco_plan.json", "model.safetensors"), names(out));
+      assertEquals(
+          List.of("README.md", "config.json", "laco_plan.json", "model.safetensors"), names(out));
       assertArrayEquals(
           Files.readAllBytes(model.directory().resolve("model.safetensors")),
           Files.readAllBytes(out.resolve("model.safetensors")));
@@ -221,7 +222,7 @@ class PlanApplierTest {
     List<String> wanted =
         List.of(
             "LICENSE",
-            "README.md",
+            "README.original.md",
             "chat_template.jinja",
             "generation_config.json",
             "merges.txt",
@@ -255,7 +256,7 @@ class PlanApplierTest {
     Path out = folder.resolve("out");
     apply(model, out, false);
     TreeSet<String> expected = new TreeSet<>(wanted);
-    expected.addAll(List.of("config.json", "laco_plan.json", "model.safetensors"));
+    expected.addAll(List.of("README.md", "config.json", "laco_plan.json", "model.safetensors"));
     assertEquals(List.copyOf(expected), names(out));
     assertEquals("content of LICENSE", Files.readString(out.resolve("LICENSE")));
 

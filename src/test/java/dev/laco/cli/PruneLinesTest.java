@@ -6,7 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
-import dev.laco.report.KeptLayers;
+import dev.laco.collapse.KeptLayers;
 import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;

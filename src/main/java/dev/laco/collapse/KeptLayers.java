@@ -1,7 +1,5 @@
-package dev.laco.report;
+package dev.laco.collapse;
 
-import dev.laco.collapse.CollapsePlan;
-import dev.laco.collapse.LayerMix;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;

@@ -1,10 +1,7 @@
-package dev.laco.report;
+package dev.laco.collapse;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
-import dev.laco.collapse.CollapsePlan;
-import dev.laco.collapse.MergeRule;
-import dev.laco.collapse.NormsPolicy;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;

@@ -1,0 +1,149 @@
+package dev.laco.apply;
+
+import dev.laco.LacoVersion;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.KeptLayers;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.SequencedMap;
+import java.util.SequencedSet;
+import java.util.TreeMap;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/**
+ * The model card of a pruned checkpoint. It says what was done to the original and how to do it
+ * again, and takes over what the original's card says of licence and origin. It depends on plan,
+ * original card and laco's version alone: no date, and no path, since cards are published.
+ */
+final class ModelCard {
+  /** Where hubs look for it. */
+  static final String FILE = "README.md";
+
+  /** The original's card beside it: what that says of depth and quality is not true any more. */
+  static final String ORIGINAL = "README.original.md";
+
+  /** Keys of the original's front matter that hold for a pruned model, too. */
+  private static final List<String> CARRIED =
+      List.of("base_model", "language", "license", "license_link", "license_name");
+
+  private static final String TAGS = "tags";
+
+  private static final String SIMPLE = "([\"']?)[A-Za-z0-9][A-Za-z0-9 ._/+-]{0,95}\\%d";
+  private static final Pattern SCALAR =
+      Pattern.compile("([a-z_]+):[ ]+(" + SIMPLE.formatted(3) + ")");
+  private static final Pattern LIST = Pattern.compile("([a-z_]+):");
+  private static final Pattern ITEM = Pattern.compile(" *- +(" + SIMPLE.formatted(2) + ")");
+  private static final Pattern TITLE =
+      Pattern.compile("# +([\\p{L}\\p{N}][\\p{L}\\p{N} ._/+()-]{0,95})");
+  private static final int MOST_ITEMS = 100;
+
+  private ModelCard() {}
+
+  /**
+   * The card.
+   *
+   * @param original the original's card, empty if it has none
+   */
+  static String of(CollapsePlan plan, String original) {
+    List<String> lines = Arrays.stream(original.split("\\R", -1)).map(String::strip).toList();
+    CollapsePlan.Source source = plan.source();
+    StringBuilder card = new StringBuilder();
+    frontMatter(card, carried(lines));
+    card.append(
+        """
+        # %s%d of %d layers
+
+        A `%s` of %d layers, made by %s from %s of %d layers.
+
+        - Layers, in the original's numbers from 0: %s.
+        - Weights: %s.
+        - The same files again, from the original and the plan: `laco apply laco_plan.json ORIGINAL OUT`.
+
+        %s
+        """
+            .formatted(
+                title(lines),
+                plan.depth(),
+                source.layers(),
+                source.architecture(),
+                plan.depth(),
+                LacoVersion.text(),
+                original.isEmpty()
+                    ? "a model"
+                    : "the model that [%s](%s) describes,".formatted(ORIGINAL, ORIGINAL),
+                source.layers(),
+                KeptLayers.of(plan).describe(),
+                weights(plan),
+                original.isEmpty()
+                    ? "The original's licence and terms of use hold for this model, too."
+                    : "The original's licence and terms of use hold for this model, too; what its card says of depth, size and quality does not."));
+    return card.toString();
+  }
+
+  private static String weights(CollapsePlan plan) {
+    CollapsePlan.NewTensors tensors = plan.tensors();
+    return tensors == null
+        ? "the original's, or mixed from them"
+        : "the original's, or mixed from them; tensors fitted to what the original computes: "
+            + tensors.names().size();
+  }
+
+  /** The original's name, {@code NAME, }, if its card begins with a simple one. */
+  private static String title(List<String> lines) {
+    return lines.stream()
+        .map(TITLE::matcher)
+        .filter(Matcher::matches)
+        .findFirst()
+        .map(match -> match.group(1) + ", ")
+        .orElse("");
+  }
+
+  private static void frontMatter(StringBuilder card, SequencedMap<String, List<String>> carried) {
+    card.append("---\n");
+    CARRIED.forEach(key -> append(card, key, carried.getOrDefault(key, List.of())));
+    card.append("library_name: transformers\n");
+    SequencedSet<String> tags = new LinkedHashSet<>(List.of("laco", "pruned"));
+    tags.addAll(carried.getOrDefault(TAGS, List.of()));
+    append(card, TAGS, List.copyOf(tags));
+    card.append("---\n\n");
+  }
+
+  private static void append(StringBuilder card, String key, List<String> values) {
+    if (values.size() == 1) {
+      card.append(key).append(": ").append(values.getFirst()).append('\n');
+    } else if (!values.isEmpty()) {
+      card.append(key).append(":\n");
+      values.forEach(value -> card.append("- ").append(value).append('\n'));
+    }
+  }
+
+  /** Key to values of the YAML between the first two lines of dashes, where they are simple. */
+  private static SequencedMap<String, List<String>> carried(List<String> lines) {
+    SequencedMap<String, List<String>> values = new TreeMap<>();
+    int end = lines.subList(1, lines.size()).indexOf("---");
+    if (!lines.getFirst().equals("---") || end < 0) {
+      return values;
+    }
+    for (int i = 1; i <= end; i++) {
+      Matcher scalar = SCALAR.matcher(lines.get(i));
+      Matcher list = LIST.matcher(lines.get(i));
+      if (scalar.matches()) {
+        values.put(scalar.group(1), List.of(scalar.group(2)));
+      } else if (list.matches()) {
+        List<String> items = new ArrayList<>();
+        for (; i < end && items.size() < MOST_ITEMS; i++) {
+          Matcher item = ITEM.matcher(lines.get(i + 1));
+          if (!item.matches()) {
+            break;
+          }
+          items.add(item.group(1));
+        }
+        values.put(list.group(1), List.copyOf(items));
+      }
+    }
+    return values;
+  }
+}

@@ -1,0 +1,146 @@
+package dev.laco.apply;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.TestCheckpoints;
+import dev.laco.checkpoint.TestTensors;
+import dev.laco.cli.Laco;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
+import dev.laco.model.NewWeights;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The card of a pruned checkpoint, and what becomes of the original's. */
+class ModelCardTest {
+  private static final String ORIGINAL =
+      """
+      ---
+      license: apache-2.0
+      language:
+      - en
+      - "no"
+      base_model: some/base-7B
+      tags:
+        - stories
+        - "!!python/object:x"
+      widget:
+        - text: "a: b"
+      inference: false
+      ---
+      # Storyteller 7B
+
+      Has 8 layers. /home/me/secret
+      """;
+
+  @TempDir Path folder;
+  private Path model;
+
+  @BeforeEach
+  void copyModel() {
+    model = TestCheckpoints.copy("llama_untied_gqa", folder.resolve("m"));
+  }
+
+  private static CollapsePlan prune(Path source, Path out, boolean fitted) {
+    try (Checkpoint model = Checkpoint.open(source)) {
+      CollapsePlan plan =
+          CollapsePlan.identity(PlanApplier.source(model))
+              .fold(2, 2, MergeRule.parse("drop"), NormsPolicy.BASE);
+      String norm = "model.norm.weight";
+      NewWeights tensors =
+          fitted
+              ? NewWeights.NONE.with(TestTensors.changed(model.tensor(norm), norm))
+              : NewWeights.NONE;
+      new PlanApplier(model, plan, new PlanTensors(tensors), Long.MAX_VALUE, warning -> {})
+          .write(out, false, bytes -> {});
+      return plan;
+    }
+  }
+
+  @Test
+  void itTellsWhatWasDoneAndTakesOverLicenceAndOrigin() throws IOException {
+    Files.writeString(model.resolve("README.md"), ORIGINAL);
+    Path out = folder.resolve("out");
+    prune(model, out, true);
+    assertEquals(
+        """
+        ---
+        base_model: some/base-7B
+        language:
+        - en
+        - "no"
+        license: apache-2.0
+        library_name: transformers
+        tags:
+        - laco
+        - pruned
+        - stories
+        ---
+
+        # Storyteller 7B, 6 of 8 layers
+
+        A `LlamaForCausalLM` of 6 layers, made by laco development from the model that [README.original.md](README.original.md) describes, of 8 layers.
+
+        - Layers, in the original's numbers from 0: kept 0-2 5-7, removed 3-4.
+        - Weights: the original's, or mixed from them; tensors fitted to what the original computes: 1.
+        - The same files again, from the original and the plan: `laco apply laco_plan.json ORIGINAL OUT`.
+
+        The original's licence and terms of use hold for this model, too; what its card says of depth, size and quality does not.
+        """,
+        Files.readString(out.resolve("README.md")));
+    assertEquals(ORIGINAL, Files.readString(out.resolve("README.original.md")));
+    Laco.run("apply", out.resolve("laco_plan.json"), model, folder.resolve("again")).succeeded();
+    Laco.assertSameTree(out, folder.resolve("again"));
+  }
+
+  @Test
+  void aModelWithoutACardGetsOneAllTheSame() throws IOException {
+    Path out = folder.resolve("out");
+    prune(model, out, false);
+    String card = Files.readString(out.resolve("README.md"));
+    assertTrue(card.startsWith("---\nlibrary_name: transformers\ntags:\n- laco\n"), card);
+    assertTrue(card.contains("\n# 6 of 8 layers\n"), card);
+    assertFalse(card.contains("README.original.md"), card);
+    assertFalse(Files.exists(out.resolve("README.original.md")));
+    assertFalse(card.contains(folder.toString()), card);
+  }
+
+  @Test
+  void thePrunedModelOfAPrunedModelKeepsTheFirstOriginalsCard() throws IOException {
+    Files.writeString(model.resolve("README.md"), ORIGINAL);
+    prune(model, folder.resolve("once"), false);
+    prune(folder.resolve("once"), folder.resolve("twice"), false);
+    assertEquals(ORIGINAL, Files.readString(folder.resolve("twice/README.original.md")));
+    String card = Files.readString(folder.resolve("twice/README.md"));
+    assertTrue(card.contains("\n# Storyteller 7B, 4 of 6 layers\n"), card);
+  }
+
+  @Test
+  void whatIsNotSimpleIsNotTakenOver() throws IOException {
+    List<String> cards =
+        List.of(
+            "---\nlicense: !!python/object:os.system\n---\n",
+            "---\nlicense: {a: b}\nbase_model: &x y\n---\n",
+            "---\nlicense: mit\nno end",
+            "license: mit\n",
+            "",
+            "---",
+            "---\n---",
+            "---\nlicense:\n---\n");
+    for (int i = 0; i < cards.size(); i++) {
+      Files.writeString(model.resolve("README.md"), cards.get(i));
+      prune(model, folder.resolve("out" + i), false);
+      String card = Files.readString(folder.resolve("out" + i + "/README.md"));
+      assertTrue(card.startsWith("---\nlibrary_name: transformers\n"), cards.get(i) + card);
+    }
+  }
+}
