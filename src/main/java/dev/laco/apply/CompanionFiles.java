@@ -74,10 +74,11 @@ final class CompanionFiles {
         boolean card = isCalled(file, ModelCard.FILE);
         String name = card ? ModelCard.ORIGINAL : file.getFileName().toString();
         Path source = file.toRealPath();
+        // Beside the first original's card, this is one of ours.
         if (card && pruned) {
-          // A card of ours: the first original's is beside it.
           continue;
-        } else if (homes.stream().anyMatch(source::startsWith)) {
+        }
+        if (homes.stream().anyMatch(source::startsWith)) {
           companions.putIfAbsent(name, new Companion(name, source));
         } else {
           warnings.accept(
@@ -98,11 +99,12 @@ final class CompanionFiles {
   /** Folders whose files are the model's; themselves no links. */
   private static List<Path> homes(Path model) {
     Path snapshots = model.getParent();
-    Path entry = snapshots == null ? null : snapshots.getParent();
-    return entry != null
-            && snapshots.endsWith("snapshots")
-            && String.valueOf(entry.getFileName()).startsWith("models--")
-        ? List.of(model, entry.resolve("blobs"))
-        : List.of(model);
+    if (snapshots != null && snapshots.endsWith("snapshots")) {
+      Path entry = snapshots.getParent();
+      if (entry != null && String.valueOf(entry.getFileName()).startsWith("models--")) {
+        return List.of(model, entry.resolve("blobs"));
+      }
+    }
+    return List.of(model);
   }
 }

@@ -43,6 +43,9 @@ public final class PlanApplier {
 
   private static final int CARD_BEGIN = 1 << 16;
 
+  /** More than a tensor takes in headers, index and plan. */
+  private static final long HEADER_LINE = 512;
+
   private final Checkpoint model;
   private final CollapsePlan plan;
   private final PlanTensors newTensors;
@@ -150,11 +153,39 @@ public final class PlanApplier {
   /**
    * Checks a folder that is to be written, before any work is done.
    *
-   * @throws UsageException if it is the model, inside it or around it, no folder, or not empty and
-   *     not to be replaced
+   * @param warnings told of what dead runs seem to have left there and is not removed
+   * @throws UsageException if it is the model, inside it or around it, no folder, not empty and not
+   *     to be replaced, or nothing that may be replaced
+   * @throws ResourceException if nothing can be written there
    */
-  public static void checkTarget(Checkpoint model, Path out, boolean overwrite) {
-    Target.resolve(model, out, overwrite);
+  public static void checkTarget(
+      Checkpoint model, Path out, boolean overwrite, Consumer<String> warnings) {
+    Target.resolve(model, out, overwrite, warnings);
+  }
+
+  /**
+   * Bytes that a pruned checkpoint of some depth takes at most: its layers may all be as large as
+   * the largest.
+   */
+  public static long mostBytes(Checkpoint model, int depth) {
+    ModelConfig config = model.config();
+    Architecture architecture = config.architecture();
+    long inLayers = 0;
+    long largest = 0;
+    for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
+      long bytes = 0;
+      for (TensorSpec spec : architecture.layerTensors(config)) {
+        bytes += model.byteSize(architecture.layerPrefix(layer) + spec.suffix());
+      }
+      inLayers += bytes;
+      largest = Math.max(largest, bytes);
+    }
+    return model.totalBytes()
+        - inLayers
+        + depth * largest
+        + HEADER_LINE * model.tensors().size()
+        + sizes(CompanionFiles.of(model, warning -> {}))
+        + SLACK;
   }
 
   /** The plan as it lies in the pruned checkpoint. */
@@ -185,7 +216,7 @@ public final class PlanApplier {
    * @throws ResourceException if the disk is full or cannot be written
    */
   public void write(Path out, boolean overwrite, LongConsumer progress, Runnable beforeCommit) {
-    Path target = Target.resolve(model, out, overwrite);
+    Path target = Target.resolve(model, out, overwrite, warnings);
     long needed = neededBytes();
     try (StagedDirectory staged = StagedDirectory.create(target, overwrite, warnings)) {
       requireSpace(out, staged.path(), needed);
@@ -221,16 +252,24 @@ public final class PlanApplier {
   }
 
   private long neededBytes() {
-    long needed =
-        weights.totalFileSize() + planText().length + card.length + config.length + SLACK;
+    return weights.totalFileSize()
+        + planText().length
+        + card.length
+        + config.length
+        + sizes(companions)
+        + SLACK;
+  }
+
+  private static long sizes(List<CompanionFiles.Companion> companions) {
+    long bytes = 0;
     for (CompanionFiles.Companion companion : companions) {
       try {
-        needed += Files.size(companion.source());
+        bytes += Files.size(companion.source());
       } catch (IOException e) {
         throw new BadInputException(companion.source() + ": cannot be read: " + e.getMessage(), e);
       }
     }
-    return needed;
+    return bytes;
   }
 
   private static void requireSpace(Path out, Path folder, long needed) {

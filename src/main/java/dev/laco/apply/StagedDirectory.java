@@ -1,7 +1,10 @@
 package dev.laco.apply;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
+import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.OutputFiles;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -14,13 +17,20 @@ import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.CountDownLatch;
 import java.util.function.Consumer;
+import java.util.stream.Stream;
 
 /**
- * A folder that comes into being in one step. It is filled under a name of its own beside the
+ * A folder that comes into being in one step, or nearly so where it is a mount point. It is filled under a name of its own beside the
  * target ({@code .laco-<id>.new}) and renamed when it is complete. A lock file beside it ({@code
  * .laco-<id>.lock}), locked as long as the process lives and holding the target's name, tells the
  * folders of running processes from those that dead ones left; the latter are removed by whoever
  * next writes into the same parent.
+ *
+ * <p>A mount point (a container's volume, a disk of its own) cannot be renamed over. It must be empty
+ * and is filled inside: lock and {@code .laco-<id>.new} lie in it, and when all is complete and
+ * verified, the files are renamed into it one by one, {@code config.json} last, so that no loader
+ * takes half of them for a model. A list of them ({@code .laco-<id>.files}) lies there as long; where
+ * a run died meanwhile, the next removes the files in the list.
  *
  * <p>A failed or interrupted run (SIGINT, SIGTERM) removes what it wrote; a killed one leaves the
  * target as it was.
@@ -32,7 +42,11 @@ final class StagedDirectory implements AutoCloseable {
     boolean exchange(Path one, Path other) throws IOException;
   }
 
+  /** What the system keeps at the top of a file system of its own. */
+  private static final String LOST_AND_FOUND = "lost+found";
+
   private final Path target;
+  private final boolean inside;
   private final boolean overwrite;
   private final Exchange exchange;
   private final StagingLock lock;
@@ -42,11 +56,13 @@ final class StagedDirectory implements AutoCloseable {
 
   private StagedDirectory(
       Path target,
+      boolean inside,
       boolean overwrite,
       Exchange exchange,
       StagingLock lock,
       List<Path> createdParents) {
     this.target = target;
+    this.inside = inside;
     this.overwrite = overwrite;
     this.exchange = exchange;
     this.lock = lock;
@@ -62,19 +78,33 @@ final class StagedDirectory implements AutoCloseable {
    * @throws ResourceException if the parent cannot be written
    */
   static StagedDirectory create(Path target, boolean overwrite, Consumer<String> warnings) {
-    return create(target, overwrite, warnings, DirectoryExchange::exchange);
+    try {
+      boolean inside = Mounts.isMountPoint(target);
+      return create(target, inside, overwrite, warnings, DirectoryExchange::exchange);
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(target, e);
+    }
   }
 
-  /** As above, on a system that exchanges two names as given. */
+  /**
+   * As above, on a system that exchanges two names as given.
+   *
+   * @param inside whether the target is there and must stay, as a mount point
+   */
   static StagedDirectory create(
-      Path target, boolean overwrite, Consumer<String> warnings, Exchange exchange) {
+      Path target,
+      boolean inside,
+      boolean overwrite,
+      Consumer<String> warnings,
+      Exchange exchange) {
     List<Path> created = new ArrayList<>();
     try {
-      Path parent = parent(target);
-      createFolders(parent, created);
-      StagingLock lock = StagingLock.create(target);
+      Path home = inside ? target : parent(target);
+      createFolders(home, created);
+      StagingLock lock =
+          StagingLock.create(home, inside ? "" : target.getFileName().toString());
       StagedDirectory staged =
-          new StagedDirectory(target, overwrite, exchange, lock, List.copyOf(created));
+          new StagedDirectory(target, inside, overwrite, exchange, lock, List.copyOf(created));
       Runtime.getRuntime().addShutdownHook(staged.onShutdown);
       try {
         StaleLocks.removeBeside(lock, warnings);
@@ -87,6 +117,20 @@ final class StagedDirectory implements AutoCloseable {
     } catch (IOException e) {
       created.reversed().forEach(StagedDirectory::deleteIfEmpty);
       throw OutputFiles.cannotWrite(target, e);
+    }
+  }
+
+  /** The folder in which a target's files are staged. */
+  static Path home(Path target) throws IOException {
+    return Mounts.isMountPoint(target) ? target : parent(target);
+  }
+
+  /** Whether a mount point holds nothing but what the system and runs of ours put there. */
+  static boolean isEmptyMount(Path target) throws IOException {
+    try (Stream<Path> files = Files.list(target)) {
+      return files
+          .map(file -> file.getFileName().toString())
+          .allMatch(name -> name.equals(LOST_AND_FOUND) || name.startsWith(StagingLock.PREFIX));
     }
   }
 
@@ -107,20 +151,42 @@ final class StagedDirectory implements AutoCloseable {
     }
     try {
       OutputFiles.forceNames(path());
-      if (overwrite && Files.exists(target)) {
+      if (inside) {
+        moveInside();
+      } else if (overwrite && Files.exists(target)) {
         replace();
       } else {
         Files.move(path(), target, StandardCopyOption.ATOMIC_MOVE);
       }
-      OutputFiles.forceNames(parent(target));
+      OutputFiles.forceNames(inside ? target : parent(target));
       finish();
     } catch (IOException e) {
-      if (!overwrite && Files.exists(target)) {
+      if (!inside && !overwrite && Files.exists(target)) {
         throw new UsageException(
             target + ": came to hold files meanwhile; use --overwrite to replace it");
       }
       throw OutputFiles.cannotWrite(target, e);
     }
+  }
+
+  private void moveInside() throws IOException {
+    if (!isEmptyMount(target)) {
+      throw new UsageException(target + ": came to hold files meanwhile; they are not replaced");
+    }
+    List<String> names = new ArrayList<>();
+    try (Stream<Path> files = Files.list(path())) {
+      files.map(file -> file.getFileName().toString()).sorted().forEach(names::add);
+    }
+    if (names.remove(Checkpoint.CONFIG)) {
+      names.add(Checkpoint.CONFIG);
+    }
+    OutputFiles.write(lock.journal(), String.join("\n", names).getBytes(UTF_8));
+    OutputFiles.forceNames(target);
+    for (String name : names) {
+      Files.move(path().resolve(name), target.resolve(name), StandardCopyOption.ATOMIC_MOVE);
+    }
+    OutputFiles.forceNames(target);
+    Files.delete(lock.journal());
   }
 
   private void replace() throws IOException {
@@ -154,6 +220,7 @@ final class StagedDirectory implements AutoCloseable {
       return;
     }
     try {
+      lock.rollBack();
       lock.restore(target);
       finish();
       createdParents.reversed().forEach(StagedDirectory::deleteIfEmpty);

@@ -23,7 +23,9 @@ import org.jspecify.annotations.Nullable;
  * then.
  */
 final class StagingLock {
-  private static final String PREFIX = ".laco-";
+  /** What names of ours begin with. */
+  static final String PREFIX = ".laco-";
+
   private static final String SUFFIX = ".lock";
 
   /** No file system has longer names. */
@@ -45,17 +47,21 @@ final class StagingLock {
     this.channel = channel;
   }
 
-  /** Locks a new file beside the target. */
-  static StagingLock create(Path target) throws IOException {
+  /**
+   * Locks a new file.
+   *
+   * @param folder where
+   * @param name of the target in that folder, empty where the folder is the target itself
+   */
+  static StagingLock create(Path folder, String name) throws IOException {
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
       String id = HexFormat.of().toHexDigits(ThreadLocalRandom.current().nextLong());
-      Path file = target.resolveSibling(PREFIX + id + SUFFIX);
+      Path file = folder.resolve(PREFIX + id + SUFFIX);
       StagingLock lock = tryTake(file, StandardOpenOption.CREATE_NEW);
       // Null where a run that cleans up took it for a dead one's in the instant before.
       if (lock != null) {
         try {
-          byte[] name = target.getFileName().toString().getBytes(UTF_8);
-          lock.channel.write(ByteBuffer.wrap(name));
+          lock.channel.write(ByteBuffer.wrap(name.getBytes(UTF_8)));
           return lock;
         } catch (IOException e) {
           lock.removeAll();
@@ -123,6 +129,14 @@ final class StagingLock {
     return sibling(".old");
   }
 
+  /**
+   * What is about to be moved to its place beside the lock, a name a line. While it is there, these
+   * files are not complete, and whoever cleans up removes them.
+   */
+  Path journal() {
+    return sibling(".files");
+  }
+
   private Path sibling(String suffix) {
     String name = file.getFileName().toString();
     return file.resolveSibling(name.substring(0, name.length() - SUFFIX.length()) + suffix);
@@ -133,6 +147,19 @@ final class StagingLock {
     if (Files.exists(oldFolder(), LinkOption.NOFOLLOW_LINKS)
         && !Files.exists(target, LinkOption.NOFOLLOW_LINKS)) {
       Files.move(oldFolder(), target, StandardCopyOption.ATOMIC_MOVE);
+    }
+  }
+
+  /** Takes back what was moved to its place, if not all of it was. */
+  void rollBack() throws IOException {
+    if (Files.exists(journal(), LinkOption.NOFOLLOW_LINKS)) {
+      for (String name : Files.readAllLines(journal())) {
+        Path moved = file.resolveSibling(name);
+        if (Files.isRegularFile(moved, LinkOption.NOFOLLOW_LINKS)) {
+          Files.delete(moved);
+        }
+      }
+      Files.delete(journal());
     }
   }
 

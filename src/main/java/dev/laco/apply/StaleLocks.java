@@ -24,12 +24,14 @@ import java.util.stream.Stream;
  * target that one had moved away.
  *
  * <p>Others may write into the same folder, so a lock is believed only so far. It must be a regular
- * file of the caller and hold one plain name, and what it speaks of must be real folders of the
- * caller. Anything else stays where it is, with a warning; it never ends a run.
+ * file of the caller and hold one plain name, and what it speaks of must be real folders and regular
+ * files of the caller. Anything else stays where it is, with a warning; it never ends a run.
  */
 final class StaleLocks {
   private static final Pattern LOCK = Pattern.compile("\\.laco-[0-9a-f]+\\.lock");
   private static final Pattern PLAIN_NAME = Pattern.compile("(?!\\.{1,2}$)[^/\\p{Cc}]+");
+
+  private static final String NO_NAME = "it does not hold the name of a folder or file";
 
   private final Object owner;
   private final Consumer<String> warnings;
@@ -88,6 +90,17 @@ final class StaleLocks {
         requireOurs(folder, "isDirectory", "a folder");
       }
     }
+    if (Files.exists(lock.journal(), LinkOption.NOFOLLOW_LINKS)) {
+      requireOurs(lock.journal(), "isRegularFile", "a regular file");
+      for (String name : Files.readAllLines(lock.journal())) {
+        requirePlain(name);
+        Path moved = lock.file().resolveSibling(name);
+        if (Files.exists(moved, LinkOption.NOFOLLOW_LINKS)) {
+          requireOurs(moved, "isRegularFile", "a regular file");
+        }
+      }
+    }
+    lock.rollBack();
     lock.restore(target);
     lock.removeAll();
   }
@@ -114,13 +127,17 @@ final class StaleLocks {
       if (name.isEmpty()) {
         return lock.file();
       }
-      if (PLAIN_NAME.matcher(name).matches()) {
-        return lock.file().resolveSibling(name);
-      }
+      requirePlain(name);
+      return lock.file().resolveSibling(name);
     } catch (CharacterCodingException | InvalidPathException e) {
-      // No name of ours.
+      throw new IOException(NO_NAME, e);
     }
-    throw new IOException("it does not hold the name of a folder");
+  }
+
+  private static void requirePlain(String name) throws IOException {
+    if (!PLAIN_NAME.matcher(name).matches()) {
+      throw new IOException(NO_NAME);
+    }
   }
 
   private static String reason(Exception e) {

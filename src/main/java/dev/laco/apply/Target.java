@@ -9,6 +9,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Consumer;
 import java.util.stream.Stream;
 
 /** Where a pruned checkpoint may be written: never into its model, nor over it. */
@@ -18,11 +19,13 @@ final class Target {
   /**
    * The real path of the folder to write.
    *
+   * @param warnings told of what dead runs seem to have left there and is not removed
    * @throws UsageException if it is the model, inside it or around it, no folder, not empty and not
    *     to be replaced, or nothing that may be replaced
    * @throws dev.laco.ResourceException if it cannot be written
    */
-  static Path resolve(Checkpoint model, Path out, boolean overwrite) {
+  static Path resolve(
+      Checkpoint model, Path out, boolean overwrite, Consumer<String> warnings) {
     try {
       Path target = OutputFiles.realPath(out);
       if (target.getFileName() == null) {
@@ -32,13 +35,15 @@ final class Target {
       if (Files.exists(target) && !Files.isDirectory(target)) {
         throw new UsageException(out + ": exists and is not a folder");
       }
-      if (!overwrite && Files.exists(target) && !isEmpty(target)) {
-        throw new UsageException(out + ": is not empty; use --overwrite to replace it");
-      }
-      if (Files.exists(target)) {
+      if (Mounts.isMountPoint(target)) {
+        requireEmptyMount(out, target, warnings);
+      } else if (Files.exists(target)) {
+        if (!overwrite && !isEmpty(target)) {
+          throw new UsageException(out + ": is not empty; use --overwrite to replace it");
+        }
         Replaceable.require(out.toString(), target);
       }
-      OutputFiles.requireWritable(out.toString(), target);
+      OutputFiles.requireWritable(out.toString(), StagedDirectory.home(target).resolve("x"));
       return target;
     } catch (IOException e) {
       throw OutputFiles.cannotWrite(out, e);
@@ -61,6 +66,23 @@ final class Target {
         throw new UsageException(
             "%s: holds the model's %s; choose another folder".formatted(out, path));
       }
+    }
+  }
+
+  /** What is mounted cannot be exchanged for another folder, so nothing there is replaced. */
+  private static void requireEmptyMount(Path out, Path target, Consumer<String> warnings)
+      throws IOException {
+    OutputFiles.requireWritable(out.toString(), target.resolve("x"));
+    StagingLock lock = StagingLock.create(target, "");
+    try {
+      StaleLocks.removeBeside(lock, warnings);
+    } finally {
+      lock.removeAll();
+    }
+    if (!StagedDirectory.isEmptyMount(target)) {
+      throw new UsageException(
+          out
+              + ": is a mount point and not empty; what is there cannot be replaced in one step: name a folder inside it, or empty it");
     }
   }
 

@@ -80,7 +80,8 @@ public final class OutputFiles {
   }
 
   /**
-   * Checks that something can be created under a name, before work is done for it.
+   * Checks that something can be created under a name, before work is done for it: makes a file in
+   * its folder, or in the first one above that is there, and removes it.
    *
    * @param name as the user gave it, for messages
    * @param path its real path, not a root
@@ -95,18 +96,26 @@ public final class OutputFiles {
     if (!Files.isDirectory(folder)) {
       throw new UsageException("%s: %s is not a folder".formatted(name, folder));
     }
-    if (!Files.isWritable(folder)) {
+    // Mode bits say little: root may, and a read-only or a made-up file system may not.
+    try {
+      Files.delete(Files.createTempFile(folder, ".laco-", ".tmp"));
+    } catch (IOException e) {
       throw new ResourceException(
-          "%s: %s cannot be written; choose another place".formatted(name, folder));
+          "%s: no file can be made in %s (%s); choose another place"
+              .formatted(name, folder, e.getClass().getSimpleName()),
+          e);
     }
+  }
+
+  private static String reason(IOException e) {
+    return e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
   }
 
   /** The error for a file that cannot be written; says how much space its file system has. */
   public static ResourceException cannotWrite(Path file, IOException e) {
-    String reason = e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
     return new ResourceException(
         "%s: cannot be written: %s; free space there: %d bytes"
-            .formatted(file, reason, freeBytes(file.toAbsolutePath().resolveSibling(""))),
+            .formatted(file, reason(e), freeBytes(file.toAbsolutePath().resolveSibling(""))),
         e);
   }
 

@@ -45,9 +45,15 @@ final class ApplyCommand implements Callable<Integer> {
   public Integer call() {
     Console console = output.console();
     CollapsePlan parsed = CollapsePlan.parse(plan.toString(), TextFile.read(plan));
-    try (Checkpoint checkpoint = Checkpoint.open(OpenModel.folder(model));
-        PlanTensors tensors = PlanTensors.beside(plan, parsed)) {
-      PlanApplier.checkTarget(checkpoint, out, write.overwrite);
+    try (Checkpoint checkpoint = Checkpoint.open(OpenModel.folder(model))) {
+      PlanApplier.checkTarget(checkpoint, out, write.overwrite, console::warning);
+      apply(console, parsed, checkpoint);
+    }
+    return 0;
+  }
+
+  private void apply(Console console, CollapsePlan parsed, Checkpoint checkpoint) {
+    try (PlanTensors tensors = PlanTensors.beside(plan, parsed)) {
       PlanApplier applier =
           new PlanApplier(
               checkpoint, parsed, tensors, write.maxShardSize.bytes(), console::warning);
@@ -71,6 +77,5 @@ final class ApplyCommand implements Callable<Integer> {
                 .put("bytes", applier.tensorBytes()));
       }
     }
-    return 0;
   }
 }

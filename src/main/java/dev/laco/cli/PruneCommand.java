@@ -5,6 +5,8 @@ import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.MemoryArena;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.DiskSpace;
+import dev.laco.checkpoint.OutputFiles;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.model.ConfigRewriter;
 import java.io.IOException;
@@ -34,6 +36,9 @@ import picocli.CommandLine.Parameters;
       "  laco prune models/storyteller out/storyteller-small --target-layers 12"
     })
 final class PruneCommand implements Callable<Integer> {
+  /** More than a plan or a report takes. */
+  private static final long SIDE_FILE = 1L << 20;
+
   @Parameters(index = "0", paramLabel = "MODEL", description = OpenModel.MODEL)
   Path model;
 
@@ -84,16 +89,18 @@ final class PruneCommand implements Callable<Integer> {
     try (OpenModel open = OpenModel.open(model);
         SideFiles files = new SideFiles(open.directory(), out);
         MemoryArena newTensors = new MemoryArena()) {
+      SearchOptions.Chosen chosen = search.choose(open);
       if (out != null) {
-        PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite);
+        PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite, console::warning);
       }
       requireConfigOfAnyDepth(open);
       PlanFiles plan = planFile == null ? null : PlanFiles.add(files, planFile);
       SideFiles.SideFile report = reportPath == null ? null : files.add("--report", reportPath);
+      requireSpace(open, chosen, plan, report);
       PruneRun.Outcome outcome;
       try (BestSoFar best = new BestSoFar(console, files, plan)) {
         files.whenInterrupted(best::save);
-        outcome = new PruneRun(this, console, open, best, newTensors).run(start);
+        outcome = new PruneRun(this, console, open, best, newTensors).run(start, chosen);
       }
       ObjectNode json = writeAll(console, open, outcome, plan, report);
       files.publish();
@@ -103,6 +110,33 @@ final class PruneCommand implements Callable<Integer> {
       }
     }
     return 0;
+  }
+
+  /** A disk that may turn out too small is an error before the search, not after it. */
+  private void requireSpace(
+      OpenModel open,
+      SearchOptions.Chosen chosen,
+      @Nullable PlanFiles plan,
+      SideFiles.@Nullable SideFile report)
+      throws IOException {
+    DiskSpace space = new DiskSpace();
+    int depth = open.config().numHiddenLayers();
+    if (out != null) {
+      int most = chosen.target() == null ? depth : chosen.target();
+      space.add(
+          out.toString(),
+          OutputFiles.realPath(out),
+          PlanApplier.mostBytes(open.checkpoint(), most));
+    }
+    if (plan != null) {
+      long tensors =
+          chosen.fit() == null ? 0 : PruneRun.newWeights(open, chosen.fit(), chosen.target());
+      space.add("--plan " + planFile, plan.plan().file(), SIDE_FILE + tensors);
+    }
+    if (report != null) {
+      space.add("--report " + report.file(), report.file(), SIDE_FILE);
+    }
+    space.require();
   }
 
   /** A config that cannot be re-indexed is an error before the search, not after it. */

@@ -85,12 +85,11 @@ final class PruneRun {
       PlanTensors newTensors,
       BiFunction<CollapsePlan, @Nullable Double, PruneReport> report) {}
 
-  Outcome run(long start) {
+  Outcome run(long start, SearchOptions.Chosen search) {
     PruneReport.Origin origin =
         new PruneReport.Origin(LacoVersion.number(), Instant.now(), command.output.arguments());
     int depth = model.config().numHiddenLayers();
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
-    SearchOptions.Chosen search = command.search.choose(model);
     CalibrationSet calibration = command.texts.calibration(model);
     PackedSequences sequences = PackedSequences.of(calibration.sequences());
     EvaluationText evaluation = command.texts.evaluation(model);

@@ -627,7 +627,7 @@ class PlanApplierTest {
   private static void assertUsage(Path source, Path out, boolean overwrite, String message) {
     try (Checkpoint model = Checkpoint.open(source)) {
       assertFails(
-          UsageException.class, () -> PlanApplier.checkTarget(model, out, overwrite), message);
+          UsageException.class, () -> PlanApplier.checkTarget(model, out, overwrite, warning -> {}), message);
     }
     assertFails(UsageException.class, () -> apply(source, out, overwrite), message);
   }

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
+import dev.laco.cli.Laco;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -67,7 +68,7 @@ class StagedDirectoryTest {
   void whereNamesCannotBeExchangedTwoStepsReplaceTheOldFolder() throws IOException {
     putOldTarget();
     try (StagedDirectory staged =
-        StagedDirectory.create(target, true, warning -> {}, (a, b) -> false)) {
+        StagedDirectory.create(target, false, true, warning -> {}, (a, b) -> false)) {
       Files.writeString(staged.path().resolve(FILE), "new");
       staged.commit();
     }
@@ -80,6 +81,7 @@ class StagedDirectoryTest {
     try (StagedDirectory staged =
         StagedDirectory.create(
             target,
+            false,
             true,
             warning -> {},
             (ours, theirs) -> {
@@ -111,6 +113,79 @@ class StagedDirectoryTest {
             () -> StagedDirectory.create(target.resolve("below"), false, warning -> {}));
     assertTrue(e.getMessage().startsWith(target.resolve("below").toString()), e.getMessage());
     assertEquals(List.of("target"), names());
+  }
+
+  private StagedDirectory inside() {
+    return StagedDirectory.create(
+        target, true, false, warning -> {}, DirectoryExchange::exchange);
+  }
+
+  @Test
+  void aMountPointIsFilledInsideAndKeptWhatTheSystemHasThere() throws IOException {
+    Files.createDirectories(target.resolve("lost+found"));
+    try (StagedDirectory staged = inside()) {
+      Files.writeString(staged.path().resolve(FILE), "new");
+      Files.writeString(staged.path().resolve("config.json"), "{}");
+      assertFalse(Files.exists(target.resolve(FILE)));
+      staged.commit();
+    }
+    assertEquals(List.of("config.json", FILE, "lost+found"), Laco.names(target));
+    assertEquals(List.of("target"), names());
+  }
+
+  @Test
+  void aMountPointThatIsNotFilledStaysEmpty() throws IOException {
+    Files.createDirectory(target);
+    try (StagedDirectory staged = inside()) {
+      Files.writeString(staged.path().resolve(FILE), "new");
+    }
+    assertEquals(List.of(), Laco.names(target));
+    try (StagedDirectory staged = inside()) {
+      // A folder of the name of a file cannot be replaced by it: some were moved before.
+      Files.writeString(staged.path().resolve("a"), "new");
+      Files.createDirectory(staged.path().resolve("lost+found"));
+      Files.createDirectories(target.resolve("lost+found/x"));
+      assertThrows(ResourceException.class, staged::commit);
+    }
+    assertEquals(List.of("lost+found"), Laco.names(target));
+  }
+
+  @Test
+  void aMountPointThatCameToHoldFilesIsLeftAlone() throws IOException {
+    Files.createDirectory(target);
+    try (StagedDirectory staged = inside()) {
+      Files.writeString(staged.path().resolve(FILE), "new");
+      Files.writeString(target.resolve(FILE), "old");
+      assertThrows(UsageException.class, staged::commit);
+    }
+    assertTarget("old");
+  }
+
+  @Test
+  void whatADeadRunHadMovedIntoAMountPointIsRemoved() throws IOException {
+    Files.createDirectories(target.resolve(".laco-0123.new"));
+    Files.writeString(target.resolve(".laco-0123.new/config.json"), "{}");
+    Files.writeString(target.resolve(".laco-0123.lock"), "");
+    Files.writeString(target.resolve(".laco-0123.files"), "a\nb\nconfig.json");
+    Files.writeString(target.resolve("a"), "half");
+    Files.writeString(target.resolve("other"), "kept");
+    inside().close();
+    assertEquals(List.of("other"), Laco.names(target));
+  }
+
+  @Test
+  void aListOfOtherFilesThanThoseBesideItIsNotBelieved() throws IOException {
+    Files.createDirectory(target);
+    Files.writeString(folder.resolve("a"), "kept");
+    Files.createDirectory(target.resolve("folder"));
+    for (String list : List.of("../a", folder.resolve("a").toString(), "folder", "..", "a\0")) {
+      Files.writeString(target.resolve(".laco-0123.lock"), "");
+      Files.writeString(target.resolve(".laco-0123.files"), list);
+      inside().close();
+      assertEquals(
+          List.of(".laco-0123.files", ".laco-0123.lock", "folder"), Laco.names(target), list);
+    }
+    assertTrue(Files.exists(folder.resolve("a")));
   }
 
   private void putOldTarget() throws IOException {

@@ -1,0 +1,50 @@
+package dev.laco.apply;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+/** Where file systems are mounted: such a folder cannot be renamed, nor another renamed over it. */
+final class Mounts {
+  private static final Path TABLE = Path.of("/proc/self/mountinfo");
+
+  private Mounts() {}
+
+  /**
+   * Whether a folder is a mount point, such as a container's volume.
+   *
+   * @param folder its real path; need not exist
+   */
+  static boolean isMountPoint(Path folder) throws IOException {
+    Path parent = folder.getParent();
+    if (parent == null || !Files.isDirectory(folder)) {
+      return parent == null;
+    }
+    return !device(folder).equals(device(parent)) || isInTable(folder);
+  }
+
+  private static Object device(Path folder) throws IOException {
+    return Files.getAttribute(folder, "unix:dev");
+  }
+
+  /** A part of a file system may be mounted in another place of the same one. */
+  private static boolean isInTable(Path folder) {
+    String name =
+        folder
+            .toString()
+            .replace("\\", "\\134")
+            .replace(" ", "\\040")
+            .replace("\t", "\\011")
+            .replace("\n", "\\012");
+    try {
+      return new String(Files.readAllBytes(TABLE), UTF_8)
+          .lines()
+          .map(line -> line.split(" ", 6))
+          .anyMatch(fields -> fields.length == 6 && fields[4].equals(name));
+    } catch (IOException e) {
+      return false;
+    }
+  }
+}

@@ -1,0 +1,61 @@
+package dev.laco.checkpoint;
+
+import dev.laco.ResourceException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.SequencedMap;
+
+/** Room that files will need on their file systems, asked for before any work is done. */
+public final class DiskSpace {
+  private final SequencedMap<Object, Need> needs = new LinkedHashMap<>();
+
+  private static final class Need {
+    private final Path folder;
+    private final List<String> names = new ArrayList<>();
+    private long bytes;
+
+    private Need(Path folder) {
+      this.folder = folder;
+    }
+  }
+
+  /**
+   * Counts something that will be written.
+   *
+   * @param name as the user gave it, for messages
+   * @param path its real path; it and folders above need not exist
+   * @param bytes that it takes at most
+   * @throws IOException if its file system cannot be found out
+   */
+  public void add(String name, Path path, long bytes) throws IOException {
+    Path folder = path;
+    while (!Files.isDirectory(folder) && folder.getParent() != null) {
+      folder = folder.getParent();
+    }
+    Path existing = folder;
+    Need need =
+        needs.computeIfAbsent(Files.getAttribute(folder, "unix:dev"), any -> new Need(existing));
+    need.names.add(name);
+    need.bytes += bytes;
+  }
+
+  /**
+   * Checks all that was counted.
+   *
+   * @throws ResourceException if a file system has less than is needed
+   */
+  public void require() {
+    for (Need need : needs.values()) {
+      long free = OutputFiles.freeBytes(need.folder);
+      if (need.bytes > free) {
+        throw new ResourceException(
+            "%s: needs %d bytes but %d are free on its file system; free some space or choose another place"
+                .formatted(String.join(", ", need.names), need.bytes, free));
+      }
+    }
+  }
+}
