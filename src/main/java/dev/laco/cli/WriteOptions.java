@@ -15,6 +15,7 @@ final class WriteOptions {
 
   @Option(
       names = "--overwrite",
-      description = "Replace OUT if it is there; the old one stays until the new one is complete.")
+      description =
+          "Replace OUT if it is a checkpoint and nothing else; the old one stays until the new one is complete.")
   boolean overwrite;
 }
