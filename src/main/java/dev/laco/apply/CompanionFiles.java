@@ -15,16 +15,17 @@ import java.util.stream.Stream;
 /**
  * The files beside config and weights that make a checkpoint usable: generation defaults,
  * tokenizer, chat templates, the code of remote-code models, licences, and the original's model
- * card, which becomes {@link ModelCard#ORIGINAL}. Weights in other formats are never among them: some loaders would prefer them to ours. Nor
- * are the texts that the original was calibrated, fitted and evaluated on.
+ * card, which becomes {@link ModelCard#ORIGINAL}. Weights in other formats are never among them:
+ * some loaders would prefer them to ours. Nor are the texts that the original was calibrated,
+ * fitted and evaluated on.
  *
  * <p>They are copied as they are, and a pruned checkpoint is made to be published, so a symbolic
  * link in a stranger's checkpoint must not bring a private file of the user's along. A link is
- * followed to a file of the model's own folder and, where that is a snapshot in Hugging Face's cache
- * ({@code models--NAME/snapshots/REVISION}), to one of the cache entry's {@code blobs}. Other links
- * are left out with a warning. Links of {@code config.json} and of weights may lead anywhere (weights
- * often lie on another disk): neither is copied as a file, and what they lead to is written only
- * where it makes a model.
+ * followed to a file of the model's own folder and, where that is a snapshot in Hugging Face's
+ * cache ({@code models--NAME/snapshots/REVISION}), to one of the cache entry's {@code blobs}. Other
+ * links are left out with a warning. Links of {@code config.json} and of weights may lead anywhere
+ * (weights often lie on another disk): neither is copied as a file, and what they lead to is
+ * written only where it makes a model.
  */
 final class CompanionFiles {
   private static final Pattern NAMES =

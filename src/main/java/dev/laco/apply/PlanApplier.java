@@ -137,7 +137,8 @@ public final class PlanApplier {
     if (!planned.architecture().equals(found.architecture())
         || planned.layers() != found.layers()) {
       return "it is for a %s of %d layers, this one is a %s of %d"
-          .formatted(planned.architecture(), planned.layers(), found.architecture(), found.layers());
+          .formatted(
+              planned.architecture(), planned.layers(), found.architecture(), found.layers());
     }
     if (!planned.digest().equals(found.digest())) {
       return "architecture and layers are the same, but config or tensor table are not: it is for %s, this one is %s"

@@ -23,10 +23,10 @@ import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The new tensors of a plan, and where they lie: in a safetensors file of their own beside the plan,
- * or, for the plan inside a pruned checkpoint, among that checkpoint's weights. Their hash is that of
- * a file of them alone, which is written in one way only, so that the same tensors have the same
- * hash wherever they lie.
+ * The new tensors of a plan, and where they lie: in a safetensors file of their own beside the
+ * plan, or, for the plan inside a pruned checkpoint, among that checkpoint's weights. Their hash is
+ * that of a file of them alone, which is written in one way only, so that the same tensors have the
+ * same hash wherever they lie.
  */
 public final class PlanTensors implements AutoCloseable {
   /** Where they lie in a checkpoint whose weights are one file. */
@@ -169,7 +169,8 @@ public final class PlanTensors implements AutoCloseable {
     }
     if (!unused.isEmpty()) {
       throw new BadInputException(
-          "%s: tensor '%s' is none of the pruned model's".formatted(where(unused.first()), unused.first()));
+          "%s: tensor '%s' is none of the pruned model's"
+              .formatted(where(unused.first()), unused.first()));
     }
     return List.copyOf(result);
   }

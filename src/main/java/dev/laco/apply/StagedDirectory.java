@@ -20,17 +20,17 @@ import java.util.function.Consumer;
 import java.util.stream.Stream;
 
 /**
- * A folder that comes into being in one step, or nearly so where it is a mount point. It is filled under a name of its own beside the
- * target ({@code .laco-<id>.new}) and renamed when it is complete. A lock file beside it ({@code
- * .laco-<id>.lock}), locked as long as the process lives and holding the target's name, tells the
- * folders of running processes from those that dead ones left; the latter are removed by whoever
- * next writes into the same parent.
+ * A folder that comes into being in one step, or nearly so where it is a mount point. It is filled
+ * under a name of its own beside the target ({@code .laco-<id>.new}) and renamed when it is
+ * complete. A lock file beside it ({@code .laco-<id>.lock}), locked as long as the process lives
+ * and holding the target's name, tells the folders of running processes from those that dead ones
+ * left; the latter are removed by whoever next writes into the same parent.
  *
- * <p>A mount point (a container's volume, a disk of its own) cannot be renamed over. It must be empty
- * and is filled inside: lock and {@code .laco-<id>.new} lie in it, and when all is complete and
- * verified, the files are renamed into it one by one, {@code config.json} last, so that no loader
- * takes half of them for a model. A list of them ({@code .laco-<id>.files}) lies there as long; where
- * a run died meanwhile, the next removes the files in the list.
+ * <p>A mount point (a container's volume, a disk of its own) cannot be renamed over. It must be
+ * empty and is filled inside: lock and {@code .laco-<id>.new} lie in it, and when all is complete
+ * and verified, the files are renamed into it one by one, {@code config.json} last, so that no
+ * loader takes half of them for a model. A list of them ({@code .laco-<id>.files}) lies there as
+ * long; where a run died meanwhile, the next removes the files in the list.
  *
  * <p>A failed or interrupted run (SIGINT, SIGTERM) removes what it wrote; a killed one leaves the
  * target as it was.
@@ -101,8 +101,7 @@ final class StagedDirectory implements AutoCloseable {
     try {
       Path home = inside ? target : parent(target);
       createFolders(home, created);
-      StagingLock lock =
-          StagingLock.create(home, inside ? "" : target.getFileName().toString());
+      StagingLock lock = StagingLock.create(home, inside ? "" : target.getFileName().toString());
       StagedDirectory staged =
           new StagedDirectory(target, inside, overwrite, exchange, lock, List.copyOf(created));
       Runtime.getRuntime().addShutdownHook(staged.onShutdown);

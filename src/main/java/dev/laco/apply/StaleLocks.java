@@ -24,8 +24,9 @@ import java.util.stream.Stream;
  * target that one had moved away.
  *
  * <p>Others may write into the same folder, so a lock is believed only so far. It must be a regular
- * file of the caller and hold one plain name, and what it speaks of must be real folders and regular
- * files of the caller. Anything else stays where it is, with a warning; it never ends a run.
+ * file of the caller and hold one plain name, and what it speaks of must be real folders and
+ * regular files of the caller. Anything else stays where it is, with a warning; it never ends a
+ * run.
  */
 final class StaleLocks {
   private static final Pattern LOCK = Pattern.compile("\\.laco-[0-9a-f]+\\.lock");

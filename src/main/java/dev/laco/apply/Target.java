@@ -24,8 +24,7 @@ final class Target {
    *     to be replaced, or nothing that may be replaced
    * @throws dev.laco.ResourceException if it cannot be written
    */
-  static Path resolve(
-      Checkpoint model, Path out, boolean overwrite, Consumer<String> warnings) {
+  static Path resolve(Checkpoint model, Path out, boolean overwrite, Consumer<String> warnings) {
     try {
       Path target = OutputFiles.realPath(out);
       if (target.getFileName() == null) {

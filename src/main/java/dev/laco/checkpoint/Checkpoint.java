@@ -1,13 +1,13 @@
 package dev.laco.checkpoint;
 
-import dev.laco.Legible;
-import dev.laco.InputJson;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.cfg.JsonNodeFeature;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.fasterxml.jackson.databind.node.TextNode;
 import dev.laco.BadInputException;
+import dev.laco.InputJson;
+import dev.laco.Legible;
 import dev.laco.SystemMemory;
 import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
@@ -121,7 +121,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
       if (other != null) {
         throw new BadInputException(
             "%s: tensor '%s' is also in %s"
-                .formatted(file.path(), Legible.excerpt(tensor.name()), other.path().getFileName()));
+                .formatted(
+                    file.path(), Legible.excerpt(tensor.name()), other.path().getFileName()));
       }
     }
   }
@@ -139,12 +140,17 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
           SafetensorsFile file = fileOf.get(name);
           if (file == null) {
             throw new BadInputException(
-                "%s: tensor '%s' is not in %s".formatted(indexFile, Legible.excerpt(name), path.getFileName()));
+                "%s: tensor '%s' is not in %s"
+                    .formatted(indexFile, Legible.excerpt(name), path.getFileName()));
           }
           if (!file.path().equals(path)) {
             throw new BadInputException(
                 "%s: tensor '%s' should be in %s but is in %s"
-                    .formatted(indexFile, Legible.excerpt(name), path.getFileName(), file.path().getFileName()));
+                    .formatted(
+                        indexFile,
+                        Legible.excerpt(name),
+                        path.getFileName(),
+                        file.path().getFileName()));
           }
         });
     fileOf.forEach(
@@ -215,10 +221,10 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * {@code sha256:} and the hash of name, type, shape and a sample of the bytes of every tensor: all
-   * bytes of small ones, begin, middle and end of the others. It tells checkpoints of the same
-   * shapes apart and reads a few megabytes of the largest, past the mapping, so that no weights stay
-   * in memory; computed once.
+   * {@code sha256:} and the hash of name, type, shape and a sample of the bytes of every tensor:
+   * all bytes of small ones, begin, middle and end of the others. It tells checkpoints of the same
+   * shapes apart and reads a few megabytes of the largest, past the mapping, so that no weights
+   * stay in memory; computed once.
    *
    * @throws BadInputException if a file is shorter than it was
    */

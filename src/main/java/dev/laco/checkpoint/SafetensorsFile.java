@@ -1,7 +1,7 @@
 package dev.laco.checkpoint;
 
-import dev.laco.InputFile;
 import dev.laco.BadInputException;
+import dev.laco.InputFile;
 import dev.laco.ffi.WatchedMapping;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;

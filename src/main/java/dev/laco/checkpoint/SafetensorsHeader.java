@@ -1,7 +1,5 @@
 package dev.laco.checkpoint;
 
-import dev.laco.InputJson;
-import dev.laco.Legible;
 import com.fasterxml.jackson.core.JacksonException;
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
@@ -9,6 +7,8 @@ import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadFeature;
 import com.fasterxml.jackson.databind.util.ByteBufferBackedInputStream;
 import dev.laco.BadInputException;
+import dev.laco.InputJson;
+import dev.laco.Legible;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.Reader;

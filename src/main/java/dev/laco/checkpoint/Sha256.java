@@ -1,7 +1,7 @@
 package dev.laco.checkpoint;
 
-import dev.laco.InputFile;
 import dev.laco.BadInputException;
+import dev.laco.InputFile;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;

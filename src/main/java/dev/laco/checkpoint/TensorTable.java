@@ -1,7 +1,7 @@
 package dev.laco.checkpoint;
 
-import dev.laco.Legible;
 import dev.laco.BadInputException;
+import dev.laco.Legible;
 import dev.laco.model.Architecture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSpec;
@@ -65,7 +65,8 @@ final class TensorTable {
           if (!expected.containsKey(name) && !ignorable(name, config)) {
             throw new BadInputException(
                 "%s: tensor '%s' is not part of a %s with this config"
-                    .formatted(file.path(), Legible.excerpt(name), config.architecture().className()));
+                    .formatted(
+                        file.path(), Legible.excerpt(name), config.architecture().className()));
           }
         });
   }

@@ -1,13 +1,13 @@
 package dev.laco.checkpoint;
 
-import dev.laco.Legible;
-import dev.laco.InputJson;
-import dev.laco.InputFile;
 import com.fasterxml.jackson.core.JacksonException;
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonToken;
 import dev.laco.BadInputException;
+import dev.laco.InputFile;
+import dev.laco.InputJson;
+import dev.laco.Legible;
 import java.io.IOException;
 import java.nio.channels.Channels;
 import java.nio.channels.FileChannel;
@@ -148,8 +148,7 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
       relative = Path.of(name).normalize();
     } catch (InvalidPathException e) {
       throw new BadInputException(
-          "%s: weight_map entry '%s' names no valid file"
-              .formatted(index, Legible.excerpt(tensor)),
+          "%s: weight_map entry '%s' names no valid file".formatted(index, Legible.excerpt(tensor)),
           e);
     }
     if (name.isEmpty() || relative.isAbsolute() || relative.startsWith("..")) {

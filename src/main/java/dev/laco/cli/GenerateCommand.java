@@ -1,9 +1,9 @@
 package dev.laco.cli;
 
-import dev.laco.InputJson;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.BadInputException;
+import dev.laco.InputJson;
 import dev.laco.UsageException;
 import dev.laco.backend.Backend;
 import dev.laco.eval.Generator;

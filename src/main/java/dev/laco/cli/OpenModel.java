@@ -107,7 +107,10 @@ final class OpenModel implements AutoCloseable {
     }
     if (Files.isSymbolicLink(own)) {
       throw new BadInputException(
-          own + ": is a link to " + target(own) + ", which is not there: restore it or remove the link");
+          own
+              + ": is a link to "
+              + target(own)
+              + ", which is not there: restore it or remove the link");
     }
     return null;
   }

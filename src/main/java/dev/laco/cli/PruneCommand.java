@@ -177,7 +177,9 @@ final class PruneCommand implements Callable<Integer> {
           out,
           write.overwrite,
           new WrittenBytes(progress, applier.tensorBytes()),
-          () -> json[0] = writeSideFiles(outcome, applier.plan(), PruneRun.seconds(start), plan, report));
+          () ->
+              json[0] =
+                  writeSideFiles(outcome, applier.plan(), PruneRun.seconds(start), plan, report));
     }
     console.resultLine(
         "wrote",

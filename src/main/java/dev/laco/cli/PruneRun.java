@@ -9,6 +9,7 @@ import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.KeptLayers;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Work;
@@ -22,7 +23,6 @@ import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.FitReport;
-import dev.laco.collapse.KeptLayers;
 import dev.laco.report.PruneReport;
 import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.PassCost;
@@ -77,8 +77,8 @@ final class PruneRun {
    * What was found, before anything is written.
    *
    * @param newTensors those of the plan
-   * @param report makes the final report once it is known where the plan's new tensors lie, and
-   *     the seconds of writing
+   * @param report makes the final report once it is known where the plan's new tensors lie, and the
+   *     seconds of writing
    */
   record Outcome(
       CollapsePlan plan,
@@ -136,8 +136,7 @@ final class PruneRun {
       if (fitted != null || (search.objective().needsLanguage() && !plan.isIdentity())) {
         // The one that is written, with all that can be said of it.
         Score score = score(backend, weights, plan, newTensors.weights(), sequences);
-        result =
-            result.with(new SearchResult.Finalist(plan, score));
+        result = result.with(new SearchResult.Finalist(plan, score));
       }
       SearchResult kept = result;
       PruneReport.Quality quality =
@@ -435,12 +434,12 @@ final class PruneRun {
       @Nullable FitText fitText) {
     ObjectNode settings =
         search
-        .settings()
-        .put("compute", command.device.compute.name().toLowerCase(Locale.ROOT))
-        .put("products", backend.productType(model.weightType()).shortName())
-        .put("calibration", calibration.name())
-        .put("calibrationSentences", sequences.sequences())
-        .put("calibrationTokens", sequences.size());
+            .settings()
+            .put("compute", command.device.compute.name().toLowerCase(Locale.ROOT))
+            .put("products", backend.productType(model.weightType()).shortName())
+            .put("calibration", calibration.name())
+            .put("calibrationSentences", sequences.sequences())
+            .put("calibrationTokens", sequences.size());
     FitRule fit = search.fit();
     if (fit != null && fitText != null) {
       settings

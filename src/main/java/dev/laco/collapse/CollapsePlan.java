@@ -1,13 +1,13 @@
 package dev.laco.collapse;
 
-import dev.laco.model.ModelConfig;
-import dev.laco.Legible;
-import dev.laco.InputJson;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
+import dev.laco.InputJson;
+import dev.laco.Legible;
 import dev.laco.model.JsonFields;
+import dev.laco.model.ModelConfig;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -40,8 +40,7 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
    * @param weights {@code sha256:…} of a sample of the weights, null in plans that older versions
    *     wrote
    */
-  public record Source(
-      String architecture, int layers, String digest, @Nullable String weights) {
+  public record Source(String architecture, int layers, String digest, @Nullable String weights) {
     /** A model whose weights are not told. */
     public Source(String architecture, int layers, String digest) {
       this(architecture, layers, digest, null);
@@ -57,8 +56,10 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
    * @param names in the pruned model, ascending
    */
   public record NewTensors(String file, String sha256, List<String> names) {
-    private static final Pattern FILE = Pattern.compile("[^/\\\\\\p{Cntrl}]+\\.safetensors(\\.index\\.json)?");
+    private static final Pattern FILE =
+        Pattern.compile("[^/\\\\\\p{Cntrl}]+\\.safetensors(\\.index\\.json)?");
     private static final Pattern SHA256 = Pattern.compile("[0-9a-f]{64}");
+
     /** Most characters of a tensor's name, as of one in a checkpoint. */
     private static final int MAX_NAME = 128;
 
@@ -268,7 +269,8 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
       throw sourceJson.error("layers", "at most " + ModelConfig.MAX_LAYERS);
     }
     if (!node.path("layers").isArray() || node.path("layers").size() > ModelConfig.MAX_LAYERS) {
-      throw json.error("layers", "a list of at most %d layer mixes".formatted(ModelConfig.MAX_LAYERS));
+      throw json.error(
+          "layers", "a list of at most %d layer mixes".formatted(ModelConfig.MAX_LAYERS));
     }
     try {
       List<LayerMix> layers = new ArrayList<>();

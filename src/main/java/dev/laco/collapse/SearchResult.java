@@ -24,8 +24,7 @@ public record SearchResult(
   }
 
   /** What a search came to that its budget did not end. */
-  public SearchResult(
-      @Nullable Double threshold, List<Finalist> finalists, List<Trial> trials) {
+  public SearchResult(@Nullable Double threshold, List<Finalist> finalists, List<Trial> trials) {
     this(threshold, finalists, trials, false);
   }
 

@@ -14,9 +14,9 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A mapped file that native code reads. If another process cuts the file short meanwhile, the
- * system answers a read of a lost page with a signal that ends the process. Once {@link
- * #survive} was called, such a read gives zeros instead, and {@link #lostPages} is true from then
- * on: whoever believes a result asks that first.
+ * system answers a read of a lost page with a signal that ends the process. Once {@link #survive}
+ * was called, such a read gives zeros instead, and {@link #lostPages} is true from then on: whoever
+ * believes a result asks that first.
  */
 public final class WatchedMapping implements AutoCloseable {
   /** {@code int32_t laco_watch_mappings(void *head)}. */

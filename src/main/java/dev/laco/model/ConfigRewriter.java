@@ -1,6 +1,5 @@
 package dev.laco.model;
 
-import dev.laco.Legible;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.IntNode;
@@ -8,6 +7,7 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.fasterxml.jackson.databind.node.TextNode;
 import dev.laco.BadInputException;
+import dev.laco.Legible;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -180,7 +180,8 @@ public final class ConfigRewriter {
 
   private IntNode rewriteCount(String key, JsonNode value) {
     if (value.intValue() != depth) {
-      throw error(key, "is %s, but the model has %d layers".formatted(Legible.excerpt(value), depth));
+      throw error(
+          key, "is %s, but the model has %d layers".formatted(Legible.excerpt(value), depth));
     }
     return IntNode.valueOf(bases.size());
   }
@@ -268,7 +269,8 @@ public final class ConfigRewriter {
 
   private int requireLayer(String key, String index) {
     if (!index.matches("\\d{1,9}") || Integer.parseInt(index) >= depth) {
-      throw error(key, "names layer %s of a model of %d layers".formatted(Legible.excerpt(index), depth));
+      throw error(
+          key, "names layer %s of a model of %d layers".formatted(Legible.excerpt(index), depth));
     }
     return Integer.parseInt(index);
   }

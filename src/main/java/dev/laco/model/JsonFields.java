@@ -1,8 +1,8 @@
 package dev.laco.model;
 
-import dev.laco.Legible;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
+import dev.laco.Legible;
 import java.util.OptionalDouble;
 import java.util.OptionalInt;
 

@@ -15,9 +15,9 @@ import java.util.stream.IntStream;
  * one batch with it: matrices of other heights may be multiplied by other code, in another order.
  *
  * <p>On the CPU that is a table, which {@code BatchNoiseTest} measures. Nothing differed where a
- * candidate alone has more rows than our kernel for few rows takes. Below that, the largest that was
- * seen, on SmolLM2-135M, was 2.9e-7 in f32, and 2.1e-3 where products round activations, which the
- * kernel for few rows does not. The bounds leave room for other models.
+ * candidate alone has more rows than our kernel for few rows takes. Below that, the largest that
+ * was seen, on SmolLM2-135M, was 2.9e-7 in f32, and 2.1e-3 where products round activations, which
+ * the kernel for few rows does not. The bounds leave room for other models.
  *
  * <p>On a GPU each card, driver and cuBLAS has its own: {@value #SAMPLES} plans of the first batch
  * run again alone, and {@value #ROOM} times the most that a mean moved is the bound, the table's at

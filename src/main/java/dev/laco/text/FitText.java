@@ -1,6 +1,5 @@
 package dev.laco.text;
 
-import java.util.stream.Stream;
 import dev.laco.BadInputException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -9,6 +8,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.OptionalInt;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 
 /**
  * The text on which rules that fit weights do so: many short windows, each knowing the document
@@ -75,8 +75,7 @@ public record FitText(String name, List<Window> windows) {
     }
     if (lower.endsWith(".txt")) {
       String text = TextFile.read(file);
-      return ofText(
-          name, file.toString(), TextFile.samples(file.toString(), split(text)), target);
+      return ofText(name, file.toString(), TextFile.samples(file.toString(), split(text)), target);
     }
     if (lower.endsWith(".jsonl")) {
       return ofText(

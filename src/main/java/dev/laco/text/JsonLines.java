@@ -1,10 +1,10 @@
 package dev.laco.text;
 
-import java.util.Iterator;
-import dev.laco.InputJson;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
+import dev.laco.InputJson;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
 
 /** Text in a {@code .jsonl} file: an object a line, blank lines skipped. */

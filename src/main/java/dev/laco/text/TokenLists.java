@@ -1,12 +1,12 @@
 package dev.laco.text;
 
-import dev.laco.Legible;
-import dev.laco.InputJson;
 import com.fasterxml.jackson.core.JacksonException;
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonToken;
 import dev.laco.BadInputException;
+import dev.laco.InputJson;
+import dev.laco.Legible;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -149,6 +149,8 @@ public final class TokenLists {
       }
       parser.skipChildren();
     }
-    return keys.isEmpty() ? "" : " whose lists are under: " + Legible.excerpt(String.join(", ", keys));
+    return keys.isEmpty()
+        ? ""
+        : " whose lists are under: " + Legible.excerpt(String.join(", ", keys));
   }
 }

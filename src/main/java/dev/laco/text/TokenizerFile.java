@@ -56,9 +56,9 @@ record TokenizerFile(String json, String components) {
           String.format(
               Locale.ROOT,
               "%s: not a tokenizer, line %d: %s",
-                  file,
-                  e.getLocation() == null ? 1 : e.getLocation().getLineNr(),
-                  Legible.excerpt(e.getOriginalMessage().replaceFirst(", from `.*`", ""))),
+              file,
+              e.getLocation() == null ? 1 : e.getLocation().getLineNr(),
+              Legible.excerpt(e.getOriginalMessage().replaceFirst(", from `.*`", ""))),
           e);
     } catch (IOException e) {
       throw new BadInputException(file + ": cannot be read: " + e.getMessage(), e);
@@ -130,7 +130,11 @@ record TokenizerFile(String json, String components) {
       }
       if (count > MAX_ADDED_TOKENS) {
         throw bad(
-            String.format(Locale.ROOT, "added_tokens holds %,d tokens, more than %,d", count, MAX_ADDED_TOKENS));
+            String.format(
+                Locale.ROOT,
+                "added_tokens holds %,d tokens, more than %,d",
+                count,
+                MAX_ADDED_TOKENS));
       }
     }
 
@@ -148,13 +152,21 @@ record TokenizerFile(String json, String components) {
           String name = String.valueOf(parser.currentName());
           if (parser.getTextLength() > MAX_CHARS && !name.equals(TABLE)) {
             throw bad(
-                String.format(Locale.ROOT, "%s: \"%s\" has %,d characters, more than %,d", key, Legible.excerpt(name), parser.getTextLength(), MAX_CHARS));
+                String.format(
+                    Locale.ROOT,
+                    "%s: \"%s\" has %,d characters, more than %,d",
+                    key,
+                    Legible.excerpt(name),
+                    parser.getTextLength(),
+                    MAX_CHARS));
           }
           if (name.equals("type")) {
             types.add(parser.getText());
           }
           if (types.size() > MAX_COMPONENTS) {
-            throw bad(String.format(Locale.ROOT, "%s is made of more than %,d components", key, MAX_COMPONENTS));
+            throw bad(
+                String.format(
+                    Locale.ROOT, "%s is made of more than %,d components", key, MAX_COMPONENTS));
           }
         }
       }

@@ -305,8 +305,7 @@ class PlanApplierTest {
       Path out = folder.resolve("out").resolve(place);
       try (Checkpoint model = Checkpoint.open(source)) {
         CollapsePlan plan = fold(model, "drop", NormsPolicy.BASE);
-        new PlanApplier(
-                model, plan, new PlanTensors(NewWeights.NONE), ONE_FILE, warnings::add)
+        new PlanApplier(model, plan, new PlanTensors(NewWeights.NONE), ONE_FILE, warnings::add)
             .write(out, false, bytes -> {});
       }
       for (String name : names(out)) {
@@ -627,7 +626,9 @@ class PlanApplierTest {
   private static void assertUsage(Path source, Path out, boolean overwrite, String message) {
     try (Checkpoint model = Checkpoint.open(source)) {
       assertFails(
-          UsageException.class, () -> PlanApplier.checkTarget(model, out, overwrite, warning -> {}), message);
+          UsageException.class,
+          () -> PlanApplier.checkTarget(model, out, overwrite, warning -> {}),
+          message);
     }
     assertFails(UsageException.class, () -> apply(source, out, overwrite), message);
   }

@@ -144,8 +144,7 @@ class PlanTensorsTest {
     CollapsePlan plan;
     try (Checkpoint model = Checkpoint.open(Fixtures.model(NAME))) {
       plan =
-          plan(model)
-              .withTensors(new NewTensors("t.safetensors", Sha256.of(good), List.of(NORM)));
+          plan(model).withTensors(new NewTensors("t.safetensors", Sha256.of(good), List.of(NORM)));
     }
     AtomicBoolean done = new AtomicBoolean();
     Thread swapper = Thread.ofPlatform().start(() -> swap(List.of(bad, good), file, done));
@@ -284,8 +283,7 @@ class PlanTensorsTest {
 
   @Test
   void theFileHoldsTheTensorsThatThePlanNames() {
-    assertRefused(
-        handMade(List.of(DOWN, NORM), norm()), "FILE: tensor '" + DOWN + "' is missing");
+    assertRefused(handMade(List.of(DOWN, NORM), norm()), "FILE: tensor '" + DOWN + "' is missing");
   }
 
   @Test

@@ -116,8 +116,7 @@ class StagedDirectoryTest {
   }
 
   private StagedDirectory inside() {
-    return StagedDirectory.create(
-        target, true, false, warning -> {}, DirectoryExchange::exchange);
+    return StagedDirectory.create(target, true, false, warning -> {}, DirectoryExchange::exchange);
   }
 
   @Test

@@ -1,6 +1,5 @@
 package dev.laco.checkpoint;
 
-import dev.laco.InputJson;
 import static dev.laco.Fixtures.model;
 import static dev.laco.checkpoint.TestCheckpoints.read;
 import static java.nio.charset.StandardCharsets.UTF_8;
@@ -13,6 +12,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
+import dev.laco.InputJson;
 import dev.laco.ResourceException;
 import dev.laco.model.DType;
 import java.io.IOException;

@@ -1,6 +1,5 @@
 package dev.laco.checkpoint;
 
-import dev.laco.InputJson;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -8,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
+import dev.laco.InputJson;
 import dev.laco.ResourceException;
 import dev.laco.backend.Compute;
 import dev.laco.backend.Tensor;

@@ -269,7 +269,8 @@ class BrokenInputTest {
     Laco.Run run = Laco.run("generate", model, "--prompt", "a");
     assertEquals(3, run.code(), run.err());
     assertTrue(
-        run.err().matches("laco: .*tokenizer.json: [^\\n]+ in its normalizer[^\\n]+\\n"), run.err());
+        run.err().matches("laco: .*tokenizer.json: [^\\n]+ in its normalizer[^\\n]+\\n"),
+        run.err());
   }
 
   private static void assertBadInput(String file, String message, Object... arguments) {

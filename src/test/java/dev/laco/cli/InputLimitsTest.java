@@ -320,8 +320,7 @@ class InputLimitsTest {
             "\"%d%s\":\"model-0000%d-of-00002.safetensors\""
                 .formatted(100_000 + i, name, 1 + i / 100_000),
         "}}");
-    Path ids =
-        Laco.write(folder.resolve("ids.json"), "[[" + "1,".repeat(8_300_000) + "999999]]");
+    Path ids = Laco.write(folder.resolve("ids.json"), "[[" + "1,".repeat(8_300_000) + "999999]]");
     Path small = Fixtures.model(FIXTURE);
     assertOrderly("eval", small, "--tokens", ids);
     Laco.write(model.resolve("config.json"), "{\"a\":[" + "{},".repeat(699_000) + "0]}");

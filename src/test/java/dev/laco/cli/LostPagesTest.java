@@ -50,7 +50,8 @@ class LostPagesTest {
       try (Checkpoint checkpoint = Checkpoint.open(Path.of(args[0]));
           Backend backend =
               survives
-                  ? Backends.open("cpu", Compute.F32, 2, CudaBinding.FFM, checkpoint.config()).backend()
+                  ? Backends.open("cpu", Compute.F32, 2, CudaBinding.FFM, checkpoint.config())
+                      .backend()
                   : CpuBackend.open(Compute.F32, 2);
           TensorArena arena = backend.arena()) {
         HostTensor weight = checkpoint.tensor("model.layers.8.mlp.up_proj.weight");

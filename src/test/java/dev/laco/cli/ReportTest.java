@@ -50,9 +50,7 @@ class ReportTest {
   void everyKeyOfAReportIsInTheSchema(String options) throws IOException {
     Path eval = Laco.tokens(folder, FIXTURE, "eval");
     String given =
-        options
-            .replace("OUT", folder.resolve("out").toString())
-            .replace("EVAL", eval.toString());
+        options.replace("OUT", folder.resolve("out").toString()).replace("EVAL", eval.toString());
     JsonNode report = prune((Object[]) given.split(" "));
     assertEquals(Set.of(), schema().validate(report));
     assertFalse(schema().validate(((ObjectNode) report).put("secret", 1)).isEmpty());
@@ -67,8 +65,7 @@ class ReportTest {
   void aReportSaysByWhatAndWhenItWasMadeAndHowLongItTook() {
     Instant before = Instant.now().minus(Duration.ofSeconds(1));
     JsonNode report = prune("--dry-run", "--target-layers", 6, "--rule", "drop");
-    assertEquals(
-        Laco.run("--version").out().strip(), "laco " + report.get("laco").textValue());
+    assertEquals(Laco.run("--version").out().strip(), "laco " + report.get("laco").textValue());
     Instant date = Instant.parse(report.get("date").textValue());
     assertTrue(!date.isBefore(before) && !date.isAfter(Instant.now()), date.toString());
     List<String> command = new ArrayList<>();
@@ -78,7 +75,8 @@ class ReportTest {
     JsonNode timings = report.get("timings");
     assertTrue(
         timings.get("totalSeconds").doubleValue()
-            >= timings.get("loadSeconds").doubleValue() + timings.get("searchSeconds").doubleValue());
+            >= timings.get("loadSeconds").doubleValue()
+                + timings.get("searchSeconds").doubleValue());
   }
 
   @Test
@@ -108,7 +106,16 @@ class ReportTest {
   void aReportHasTheSettingsOfTheFit() {
     Path eval = Laco.tokens(folder, FIXTURE, "eval");
     JsonNode settings =
-        prune("--dry-run", "--target-layers", 7, "--rule", "map", "--fit-text", eval, "--fit-tokens", 100)
+        prune(
+                "--dry-run",
+                "--target-layers",
+                7,
+                "--rule",
+                "map",
+                "--fit-text",
+                eval,
+                "--fit-tokens",
+                100)
             .get("settings");
     assertEquals("map", settings.get("fitRule").textValue());
     assertEquals(eval.getFileName().toString(), settings.get("fitText").textValue());

@@ -33,7 +33,12 @@ class TargetPlaceTest {
 
   @ParameterizedTest
   @CsvSource({
-    "/proc/x, 4", "/proc/self/x/y, 4", "/sys/x, 4", "/dev/null/x, 2", "/, 2", "/proc, 4",
+    "/proc/x, 4",
+    "/proc/self/x/y, 4",
+    "/sys/x, 4",
+    "/dev/null/x, 2",
+    "/, 2",
+    "/proc, 4",
   })
   void aPlaceWhereNothingCanBeMadeIsSaidInOneLine(String out, int code) {
     Laco.Run run =
@@ -59,8 +64,7 @@ class TargetPlaceTest {
   @Test
   void aWrongOptionIsSaidBeforeAWrongPlace() {
     Laco.Run run =
-        Laco.run(
-            "prune", MODEL, "/proc/x", "--calibration", calibration, "--target-layers", 100);
+        Laco.run("prune", MODEL, "/proc/x", "--calibration", calibration, "--target-layers", 100);
     assertEquals(2, run.code(), run.err());
   }
 
@@ -112,8 +116,7 @@ class TargetPlaceTest {
 
   private List<Object> prune(String... options) {
     List<Object> command =
-        new ArrayList<>(
-            List.of("prune", MODEL, "--calibration", calibration, "--rule", "drop"));
+        new ArrayList<>(List.of("prune", MODEL, "--calibration", calibration, "--rule", "drop"));
     command.addAll(List.of("--threshold", 0.9));
     command.addAll(List.of(options));
     return command;

@@ -128,7 +128,8 @@ class TerminalTest {
 
   private static String generated(Path model, boolean terminal) throws IOException {
     ProcessBuilder builder =
-        Laco.process(Main.class, "generate", model, "--prompt", "1", "--max-tokens", 40, "--temperature", 0);
+        Laco.process(
+            Main.class, "generate", model, "--prompt", "1", "--max-tokens", 40, "--temperature", 0);
     builder.environment().put("JDK_JAVA_OPTIONS", "-Dlaco.stdout.terminal=" + terminal);
     return Laco.finished(builder.start()).succeeded().out();
   }

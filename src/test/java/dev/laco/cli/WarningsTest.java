@@ -37,7 +37,8 @@ class WarningsTest {
   private Laco.Run prune(Object... more) {
     List<Object> arguments =
         new ArrayList<>(
-            List.of("prune", MODEL, "--dry-run", "--json", "--quiet", "--calibration", calibration));
+            List.of(
+                "prune", MODEL, "--dry-run", "--json", "--quiet", "--calibration", calibration));
     arguments.addAll(Arrays.asList(more));
     return Laco.run(arguments.toArray()).succeeded();
   }
@@ -72,13 +73,13 @@ class WarningsTest {
     Object[] fitting = {"--rule", "map", "--target-layers", 7, "--fit-text", fit, "--eval-tokens"};
     List<String> found = warnings(prune(with(fitting, copy)));
     assertEquals(1, overlaps(found).size(), found::toString);
-    assertTrue(overlaps(found).getFirst().startsWith("copy.json: 100 % of its tokens"), found::toString);
+    assertTrue(
+        overlaps(found).getFirst().startsWith("copy.json: 100 % of its tokens"), found::toString);
     assertTrue(overlaps(found).getFirst().contains("fit.json"), found::toString);
     Path other = tokens("other.json", 2, 8, 48);
     assertEquals(List.of(), overlaps(warnings(prune(with(fitting, other)))));
     // Nothing was fitted.
-    assertEquals(
-        List.of(), overlaps(warnings(prune("--rule", "drop", "--eval-tokens", copy))));
+    assertEquals(List.of(), overlaps(warnings(prune("--rule", "drop", "--eval-tokens", copy))));
   }
 
   private static List<String> overlaps(List<String> warnings) {
@@ -89,7 +90,8 @@ class WarningsTest {
   void aDocumentOfTheFitTextIsFoundInAnotherText() throws IOException {
     List<String> documents =
         List.of(Files.readString(Laco.STORYTELLER.resolve("fit.txt")).split("(?m)^---+$"));
-    Path fit = Laco.write(folder.resolve("some.txt"), String.join("\n---\n", documents.subList(0, 4)));
+    Path fit =
+        Laco.write(folder.resolve("some.txt"), String.join("\n---\n", documents.subList(0, 4)));
     String own = Files.readString(Laco.STORYTELLER.resolve("evaluation.txt"));
     Path text = Laco.write(folder.resolve("mine.txt"), own + "\n" + documents.get(2));
     Object[] prune = {
@@ -119,7 +121,8 @@ class WarningsTest {
 
   @Test
   void windowsBeyondTheTrainedLengthAreAWarning() {
-    int positions = Fixtures.read(MODEL.resolve("config.json")).get("max_position_embeddings").intValue();
+    int positions =
+        Fixtures.read(MODEL.resolve("config.json")).get("max_position_embeddings").intValue();
     Path longer = tokens("long.json", 3, 1, positions + 2);
     String expected = "long.json: windows of %,d tokens".formatted(positions + 2);
     List<String> found = warnings(prune("--rule", "drop", "--eval-tokens", longer));
@@ -134,11 +137,20 @@ class WarningsTest {
   @ValueSource(strings = {"beam", "laco"})
   void aBudgetThatEndedTheSearchIsAWarningAndInTheReport(String search) {
     Laco.Run run =
-        prune("--rule", "drop", "--search", search, "--target-layers", 3, "--search-budget", "2sweeps");
+        prune(
+            "--rule",
+            "drop",
+            "--search",
+            search,
+            "--target-layers",
+            3,
+            "--search-budget",
+            "2sweeps");
     assertEquals("budget", run.json().get("search").get("endedBy").textValue());
     List<String> found = warnings(run);
     assertTrue(
-        found.stream().anyMatch(warning -> warning.startsWith("--search-budget 2sweeps ended the search")),
+        found.stream()
+            .anyMatch(warning -> warning.startsWith("--search-budget 2sweeps ended the search")),
         found::toString);
     Laco.Run whole =
         prune("--rule", "drop", "--search", search, "--target-layers", 6, "--search-budget", "1h");
@@ -158,14 +170,14 @@ class WarningsTest {
     Laco.Run run = Laco.run("prune", model, "--dry-run", "--target-layers", 15);
     assertEquals(3, run.code());
     assertTrue(
-        run.err().matches("laco: " + model.resolve(name) + ": is a link to gone, .*\\R"), run.err());
+        run.err().matches("laco: " + model.resolve(name) + ": is a link to gone, .*\\R"),
+        run.err());
   }
 
   @Test
   void aModelThatBecomesTwiceAsPerplexedIsInTheReport() {
     Laco.Run run =
-        Laco.run(
-            "prune", Laco.STORYTELLER, "--dry-run", "--json", "--quiet", "--threshold", 0.6);
+        Laco.run("prune", Laco.STORYTELLER, "--dry-run", "--json", "--quiet", "--threshold", 0.6);
     List<String> found = warnings(run.succeeded());
     assertEquals(1, found.size());
     assertTrue(found.getFirst().startsWith("perplexity rose from "), found::toString);

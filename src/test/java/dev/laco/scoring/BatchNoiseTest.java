@@ -37,8 +37,7 @@ public final class BatchNoiseTest {
         // Few rows alone and many together are multiplied by different kernels.
         List<int[]> few = List.of(Arrays.copyOf(calibration.getFirst(), FEW_TOKENS));
         for (List<int[]> sentences : List.of(calibration, few)) {
-          largest =
-              Math.max(largest, drift(backend, Fixtures.model(fixture), sentences).largest());
+          largest = Math.max(largest, drift(backend, Fixtures.model(fixture), sentences).largest());
         }
       }
       double bound = BatchNoise.table(backend);

@@ -25,7 +25,9 @@ import java.util.List;
 import java.util.function.BiFunction;
 import org.junit.jupiter.api.Test;
 
-/** On a GPU nobody has tabled how far means move with the plans beside them: the scorer measures. */
+/**
+ * On a GPU nobody has tabled how far means move with the plans beside them: the scorer measures.
+ */
 class MeasuredNoiseTest {
   private static final String FIXTURE = "llama_untied_gqa";
 
@@ -52,12 +54,15 @@ class MeasuredNoiseTest {
   /** The threshold lies between a mean and what the device makes of it in a batch. */
   @Test
   void decisionsAreThoseOfOneAtATime() {
-    List<Trial> alone = onDriftingDevice((scorer, original) -> trials(scorer, original, Lookahead.NONE, 0.5));
+    List<Trial> alone =
+        onDriftingDevice((scorer, original) -> trials(scorer, original, Lookahead.NONE, 0.5));
     double threshold = alone.getFirst().score().mean() - DRIFT / 2;
-    alone = onDriftingDevice((scorer, original) -> trials(scorer, original, Lookahead.NONE, threshold));
+    alone =
+        onDriftingDevice((scorer, original) -> trials(scorer, original, Lookahead.NONE, threshold));
     assertTrue(alone.getFirst().accepted());
     assertFalse(alone.stream().allMatch(Trial::accepted));
-    List<Trial> ahead = onDriftingDevice((scorer, original) -> trials(scorer, original, Lookahead.ALL, threshold));
+    List<Trial> ahead =
+        onDriftingDevice((scorer, original) -> trials(scorer, original, Lookahead.ALL, threshold));
     assertEquals(
         alone.stream().map(MeasuredNoiseTest::decision).toList(),
         ahead.stream().map(MeasuredNoiseTest::decision).toList());

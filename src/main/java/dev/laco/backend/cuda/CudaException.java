@@ -15,14 +15,13 @@ public final class CudaException extends ResourceException {
 
   /**
    * Errors after which every call of the context fails, as the driver's documentation says:
-   * uncorrectable error of memory (ECC) or NVLink, contained hardware error, illegal address, launch
-   * timeout, context destroyed, assert, hardware stack, illegal instruction, misaligned address,
-   * invalid address space, invalid program counter, launch failed, tensor memory leak, MPS client
-   * terminated, external device, and what the driver does not know itself.
+   * uncorrectable error of memory (ECC) or NVLink, contained hardware error, illegal address,
+   * launch timeout, context destroyed, assert, hardware stack, illegal instruction, misaligned
+   * address, invalid address space, invalid program counter, launch failed, tensor memory leak, MPS
+   * client terminated, external device, and what the driver does not know itself.
    */
   private static final Set<Integer> STICKY =
-      Set.of(
-          214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 810, 911, 999);
+      Set.of(214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 810, 911, 999);
 
   private final int code;
 

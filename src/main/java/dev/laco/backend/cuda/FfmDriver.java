@@ -199,8 +199,7 @@ final class FfmDriver extends CheckedDriver {
   @Override
   public int staticSharedBytes(long function) {
     return outInt(
-        "cuFuncGetAttribute",
-        out -> cuda.cuFuncGetAttribute(out, STATIC_SHARED_BYTES, function));
+        "cuFuncGetAttribute", out -> cuda.cuFuncGetAttribute(out, STATIC_SHARED_BYTES, function));
   }
 
   @Override

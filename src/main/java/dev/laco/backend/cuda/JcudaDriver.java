@@ -286,8 +286,7 @@ final class JcudaDriver extends CheckedDriver {
     int[] value = new int[1];
     check(
         "cuFuncGetAttribute",
-        JCudaDriver.cuFuncGetAttribute(
-            value, STATIC_SHARED_BYTES, at(new CUfunction(), function)));
+        JCudaDriver.cuFuncGetAttribute(value, STATIC_SHARED_BYTES, at(new CUfunction(), function)));
     return value[0];
   }
 

@@ -21,9 +21,7 @@ class CudaBatchNoiseTest {
     try (CudaBackend backend = CudaBackend.open(compute, 0, CudaBinding.FFM)) {
       Drift drift =
           BatchNoiseTest.drift(
-              backend,
-              Fixtures.model(FIXTURE),
-              Fixtures.tokens(FIXTURE, "calib").subList(0, 1));
+              backend, Fixtures.model(FIXTURE), Fixtures.tokens(FIXTURE, "calib").subList(0, 1));
       System.out.printf(
           Locale.ROOT,
           "batch noise of %s, %s: means move by up to %.1e, the scorer's bound is %.1e%n",

@@ -154,7 +154,8 @@ class CudaOpsTest {
     try {
       float[] stored = on(open(Compute.AUTO), product);
       // Other orders of sums: what is lost goes by the magnitude of what is summed.
-      assertArrayEquals(stored, fused, (float) (1e-5 * largestError(stored, new float[stored.length])));
+      assertArrayEquals(
+          stored, fused, (float) (1e-5 * largestError(stored, new float[stored.length])));
     } finally {
       System.clearProperty("laco.cuda.fused-rows");
     }

@@ -21,8 +21,7 @@ import java.util.List;
 public final class EmulatedDevice {
   /** Those that name the stand-ins to a process. */
   public static final List<String> PROPERTIES =
-      List.of(
-          "laco.native.cuda", "laco.native.cublas", "laco.native.cusolver", "laco.cuda.images");
+      List.of("laco.native.cuda", "laco.native.cublas", "laco.native.cusolver", "laco.cuda.images");
 
   private static final NativeLibrary LIBRARY =
       new LibrarySearch("cuda").soname("libcuda.so.1").load();
@@ -52,8 +51,8 @@ public final class EmulatedDevice {
   }
 
   /**
-   * Checks that all memory was freed, and that nothing came back to the host that nobody had written
-   * to, where that can be known.
+   * Checks that all memory was freed, and that nothing came back to the host that nobody had
+   * written to, where that can be known.
    */
   public static void assertNothingLeaks() {
     if (!REAL) {

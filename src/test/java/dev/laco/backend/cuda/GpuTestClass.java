@@ -14,8 +14,8 @@ import org.junit.platform.launcher.core.LauncherDiscoveryRequestBuilder;
 import org.junit.platform.launcher.core.LauncherFactory;
 
 /**
- * One class of tests in the process that {@link GpuTestRun} starts for it: writes each result into a
- * file as soon as it is there, since the process may end with any test.
+ * One class of tests in the process that {@link GpuTestRun} starts for it: writes each result into
+ * a file as soon as it is there, since the process may end with any test.
  */
 public final class GpuTestClass implements TestExecutionListener {
   // What a line of the file begins with; behind it the name of the test, and why it was skipped.

@@ -33,9 +33,9 @@ import org.junit.platform.launcher.core.LauncherFactory;
  * </pre>
  *
  * <p>Each class runs in a process of its own ({@link GpuTestClass}), so that one that ends its
- * process is one failure. Prints a line for each class, and a summary whatever happens. Exits with 0
- * if all passed, 1 if one failed or there was none, 2 if an argument is wrong or no class has such a
- * name, 4 if there is no usable device.
+ * process is one failure. Prints a line for each class, and a summary whatever happens. Exits with
+ * 0 if all passed, 1 if one failed or there was none, 2 if an argument is wrong or no class has
+ * such a name, 4 if there is no usable device.
  */
 public final class GpuTestRun {
   /** The classes, as a regular expression; not what the engine says of lesser machines. */
@@ -86,7 +86,8 @@ public final class GpuTestRun {
     try {
       return Pattern.compile(text);
     } catch (PatternSyntaxException e) {
-      throw new UsageException("gpu-test: " + text + " is no regular expression: " + e.getMessage());
+      throw new UsageException(
+          "gpu-test: " + text + " is no regular expression: " + e.getMessage());
     }
   }
 
@@ -94,7 +95,10 @@ public final class GpuTestRun {
   public static void main(String[] args) {
     int code;
     try {
-      code = List.of(args).equals(List.of("--device-only")) ? device() : new GpuTestRun(List.of(args)).run();
+      code =
+          List.of(args).equals(List.of("--device-only"))
+              ? device()
+              : new GpuTestRun(List.of(args)).run();
     } catch (LacoException e) {
       System.err.println("laco: " + e.getMessage());
       code = e.exitCode();

@@ -28,8 +28,7 @@ class GpuTestRunTest {
     void ends() throws Throwable {
       Linker linker = Linker.nativeLinker();
       linker
-          .downcallHandle(
-              linker.defaultLookup().findOrThrow("abort"), FunctionDescriptor.ofVoid())
+          .downcallHandle(linker.defaultLookup().findOrThrow("abort"), FunctionDescriptor.ofVoid())
           .invokeExact();
     }
   }
@@ -83,7 +82,8 @@ class GpuTestRunTest {
   void aClassThatHangsIsOneFailure() throws Exception {
     Laco.Run run = gpuTest("--limit", "10", "HangsPlanted");
     assertEquals(1, run.code(), run.err());
-    assertTrue(run.out().contains("HangsPlanted: the process was not done after 10 s in "), run.out());
+    assertTrue(
+        run.out().contains("HangsPlanted: the process was not done after 10 s in "), run.out());
     assertTrue(run.out().contains("gpu-test: 0 passed, 1 failed, 0 skipped"), run.out());
   }
 

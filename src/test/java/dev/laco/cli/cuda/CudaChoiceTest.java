@@ -57,7 +57,9 @@ class CudaChoiceTest {
   void theDeviceSaysThatItIsEmulatedAndByWhichBindingItIsCalled() {
     String ffm = eval("cuda");
     assertTrue(
-        ffm.matches("cuda:0 \\(.*emulated.*, driver 1\\d\\.\\d, cuBLAS 1\\d\\.\\d, ffm\\), f32 products"), ffm);
+        ffm.matches(
+            "cuda:0 \\(.*emulated.*, driver 1\\d\\.\\d, cuBLAS 1\\d\\.\\d, ffm\\), f32 products"),
+        ffm);
     String jcuda = device(Laco.run(arguments("cuda:0", "--cuda-binding", "jcuda")).succeeded());
     assertEquals(ffm.replace("ffm", "jcuda"), jcuda);
   }

@@ -27,9 +27,7 @@ class CudaFailureTest {
   private static final String FIXTURE = "llama_mha_bias_f16";
 
   /** What a launch can end with; all but the last leave the context dead. */
-  private static final int[] ERRORS = {
-    700, 719, 716, 715, 717, 718, 710, 721, 214, 220, 701
-  };
+  private static final int[] ERRORS = {700, 719, 716, 715, 717, 718, 710, 721, 214, 220, 701};
 
   @TempDir static Path models;
 
