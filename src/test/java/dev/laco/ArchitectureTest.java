@@ -39,7 +39,8 @@ class ArchitectureTest {
           Map.entry("apply", Set.of("collapse", "checkpoint", "model")),
           Map.entry("eval", Set.of("transformer", "text", "backend", "model")),
           Map.entry(
-              "fit", Set.of("collapse", "scoring", "transformer", "backend", "text", "model")),
+              "fit",
+              Set.of("collapse", "scoring", "transformer", "backend", "linalg", "text", "model")),
           Map.entry("report", Set.of("collapse", "eval", "fit", "model")));
 
   /** The room that may use every other, and that none may use. */

@@ -118,7 +118,7 @@ final class FitRun {
               best.strength,
               backend.solver().name(),
               contenders,
-              new CarryOver.Result(NewWeights.NONE, List.of(), List.of(), 1),
+              new CarryOver.Result(NewWeights.NONE, List.of(), List.of(), 1, List.of()),
               choiceSeconds,
               0));
     }

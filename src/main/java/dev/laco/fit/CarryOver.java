@@ -108,6 +108,15 @@ public final class CarryOver implements AutoCloseable {
   public record Fitted(int layer, LayerRole role, int followers, double lambda, double error) {}
 
   /**
+   * A matrix that stays as it is, since there is no fit of it: what it multiplies is zero for every
+   * token, or so large that sums are beyond f32.
+   *
+   * @param layer as {@link Fitted#layer}
+   * @param role as {@link Fitted#role}
+   */
+  public record LeftAlone(int layer, LayerRole role) {}
+
+  /**
    * A point of the learning curve.
    *
    * @param tokens in the equations
@@ -121,9 +130,20 @@ public final class CarryOver implements AutoCloseable {
    * @param curve what ever more of the text is worth to the first down projection, at the lambda
    *     chosen for all of it; empty where none is fitted
    * @param finalNorm factor on the final norm's weight, 1 where it stays
+   * @param leftAlone each once
    */
   public record Result(
-      NewWeights tensors, List<Fitted> fitted, List<Learned> curve, double finalNorm) {}
+      NewWeights tensors,
+      List<Fitted> fitted,
+      List<Learned> curve,
+      double finalNorm,
+      List<LeftAlone> leftAlone) {
+    public Result {
+      fitted = List.copyOf(fitted);
+      curve = List.copyOf(curve);
+      leftAlone = leftAlone.stream().distinct().toList();
+    }
+  }
 
   /** Told how many layers of the pruned model are done. */
   @FunctionalInterface
@@ -182,6 +202,7 @@ public final class CarryOver implements AutoCloseable {
         new LayerFit.Settings(rule, base.scaled(strength, blocks.tokens()), withHeldOut);
     List<Fitted> fitted = new ArrayList<>();
     List<Learned> curve = new ArrayList<>();
+    List<LeftAlone> leftAlone = new ArrayList<>();
     NewWeights tensors = NewWeights.NONE;
     boolean changed = false;
     try (PlannedLayers layers =
@@ -207,8 +228,11 @@ public final class CarryOver implements AutoCloseable {
         LayerFit.Place place =
             new LayerFit.Place(index, layers.slidingWindow(index), mix.base(), end, changed);
         try (NewLayer layer = new NewLayer(bench, layers, index, memory)) {
-          new LayerFit(bench, settings, layer, place, fitted, curve).run();
+          new LayerFit(bench, settings, layer, place, fitted, curve, leftAlone).run();
           tensors = layer.addTo(tensors);
+          if (!layer.isFinite()) {
+            leaveAlone(index, fitted, leftAlone);
+          }
         }
         changed = true;
         next = end;
@@ -220,7 +244,17 @@ public final class CarryOver implements AutoCloseable {
       factor = finalNorm.factor();
       tensors = tensors.with(finalNorm.scaled(factor, memory));
     }
-    return new Result(tensors, List.copyOf(fitted), List.copyOf(curve), factor);
+    return new Result(tensors, fitted, curve, factor, leftAlone);
+  }
+
+  /** Moves what was fitted of a layer to what was left alone. */
+  private static void leaveAlone(int layer, List<Fitted> fitted, List<LeftAlone> leftAlone) {
+    for (Fitted matrix : List.copyOf(fitted)) {
+      if (matrix.layer() == layer) {
+        leftAlone.add(new LeftAlone(layer, matrix.role()));
+        fitted.remove(matrix);
+      }
+    }
   }
 
   @Override

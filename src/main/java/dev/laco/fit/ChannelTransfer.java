@@ -91,7 +91,9 @@ final class ChannelTransfer {
       backend.download(columns, norms);
       double[] scores = new double[powers.length];
       for (int i = 0; i < scores.length; i++) {
-        scores[i] = Math.sqrt((double) powers[i] * norms[i]);
+        double score = Math.sqrt((double) powers[i] * norms[i]);
+        // A channel beyond f32 is the last that is taken.
+        scores[i] = Double.isFinite(score) ? score : Double.NEGATIVE_INFINITY;
       }
       return scores;
     }

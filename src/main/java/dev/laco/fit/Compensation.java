@@ -44,6 +44,7 @@ final class Compensation {
       SegmentAllocator memory,
       CarryOver.Progress progress) {
     List<CarryOver.Fitted> fitted = new ArrayList<>();
+    List<CarryOver.LeftAlone> leftAlone = new ArrayList<>();
     NewWeights tensors = NewWeights.NONE;
     double growth = 1;
     int next = 0;
@@ -52,6 +53,9 @@ final class Compensation {
         try (NewLayer layer = new NewLayer(bench, layers, index, memory)) {
           divide(layer, growth);
           tensors = layer.addTo(tensors);
+          if (!layer.isFinite()) {
+            leftAlone.add(new CarryOver.LeftAlone(index, LayerRole.DOWN));
+          }
         }
       }
       int base = plan.layers().get(index).base();
@@ -62,12 +66,17 @@ final class Compensation {
         original.run(base + 1, end);
         next = end;
         double here = growth();
-        fitted.add(new CarryOver.Fitted(index, LayerRole.DOWN, end - base - 1, 0, error(here)));
-        growth *= here;
+        double error = error(here);
+        if (here > 0 && Double.isFinite(1 / (here * growth)) && Double.isFinite(error)) {
+          fitted.add(new CarryOver.Fitted(index, LayerRole.DOWN, end - base - 1, 0, error));
+          growth *= here;
+        } else {
+          leftAlone.add(new CarryOver.LeftAlone(index, LayerRole.DOWN));
+        }
       }
       progress.update(index + 1, plan.depth());
     }
-    return new CarryOver.Result(tensors, List.copyOf(fitted), List.of(), 1);
+    return new CarryOver.Result(tensors, fitted, List.of(), 1, leftAlone);
   }
 
   private void divide(NewLayer layer, double growth) {

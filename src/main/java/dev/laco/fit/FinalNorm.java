@@ -39,7 +39,7 @@ final class FinalNorm {
   }
 
   /**
-   * The factor, by what is held out where something is. Both streams stand behind the last layer;
+   * The factor, by what is held out where something is; 1 where divergences are not finite. Both streams stand behind the last layer;
    * some of their blocks are normed in place.
    */
   double factor() {
@@ -87,6 +87,9 @@ final class FinalNorm {
     double atLeft = convex.applyAsDouble(left);
     double atRight = convex.applyAsDouble(right);
     while (high - low > PRECISION) {
+      if (!Double.isFinite(atLeft + atRight)) {
+        return 1;
+      }
       if (atLeft < atRight) {
         high = right;
         right = left;

@@ -42,6 +42,7 @@ final class LayerFit {
   private final boolean changed;
   private final List<CarryOver.Fitted> fitted;
   private final List<CarryOver.Learned> curve;
+  private final List<CarryOver.LeftAlone> leftAlone;
 
   /** What is the same for all layers; see {@link CarryOver#fit}. */
   record Settings(FitRule rule, CarryOver.Lambdas lambdas, boolean withHeldOut) {}
@@ -62,6 +63,7 @@ final class LayerFit {
    *
    * @param fitted is told of every matrix
    * @param curve is given the learning curve of the first
+   * @param leftAlone is told of matrices for which there is no fit
    */
   LayerFit(
       Workbench bench,
@@ -69,7 +71,8 @@ final class LayerFit {
       NewLayer layer,
       Place place,
       List<CarryOver.Fitted> fitted,
-      List<CarryOver.Learned> curve) {
+      List<CarryOver.Learned> curve,
+      List<CarryOver.LeftAlone> leftAlone) {
     this.bench = bench;
     this.backend = bench.backend();
     this.config = bench.config();
@@ -87,6 +90,7 @@ final class LayerFit {
     this.changed = place.changed;
     this.fitted = fitted;
     this.curve = curve;
+    this.leftAlone = leftAlone;
   }
 
   void run() {
@@ -139,6 +143,10 @@ final class LayerFit {
         new CarryOver.Fitted(index, role, end - base - 1, solution.lambda(), solution.error()));
   }
 
+  private void leave(LayerRole role) {
+    leftAlone.add(new CarryOver.LeftAlone(index, role));
+  }
+
   /** Matrices behind a norm see what the original's would, as far as a linear map can say. */
   private void align(LayerRole normRole, List<LayerRole> behind) {
     try (Moments moments = new Moments(backend, config.hiddenSize(), config.hiddenSize(), 1);
@@ -146,6 +154,10 @@ final class LayerFit {
       gatherInputs(moments);
       gatherDifference(moments, 0);
       Ridge.Solution solution = solve(moments, 0, settings.lambdas().inputs());
+      if (solution == null) {
+        leave(normRole);
+        return;
+      }
       report(normRole, solution);
       Tensor norm = layer.weights().get(normRole);
       Tensor map = matrices.map(solution.change(), norm, scratch);
@@ -157,7 +169,7 @@ final class LayerFit {
     }
   }
 
-  private Ridge.Solution solve(Moments moments, int target, double lambda) {
+  private Ridge.@Nullable Solution solve(Moments moments, int target, double lambda) {
     return ridge.solve(moments, target, lambda, settings.withHeldOut());
   }
 
@@ -189,6 +201,10 @@ final class LayerFit {
     double lambda = settings.lambdas().steps();
     try (Refinement refinement = new Refinement(bench, layer, settings.withHeldOut())) {
       double error = refinement.run(iterations, lambda);
+      if (Double.isNaN(error)) {
+        leave(LayerRole.GATE);
+        return;
+      }
       fitted.add(new CarryOver.Fitted(index, LayerRole.GATE, end - base - 1, lambda, error));
     }
   }
@@ -206,7 +222,9 @@ final class LayerFit {
       blocks.list().forEach(gather);
       Ridge.Solution solution = solve(moments, 0, lambda);
       change(LayerRole.DOWN, solution);
-      learn(moments, solution, gather);
+      if (solution != null) {
+        learn(moments, solution, gather);
+      }
     }
   }
 
@@ -225,6 +243,10 @@ final class LayerFit {
           };
       blocks.list().forEach(gather);
       Ridge.Solution solution = solve(moments, 0, settings.lambdas().inputs());
+      if (solution == null) {
+        leave(LayerRole.DOWN);
+        return;
+      }
       report(LayerRole.DOWN, solution);
       Tensor bias = before.find(LayerRole.DOWN_BIAS);
       if (bias != null) {
@@ -258,15 +280,22 @@ final class LayerFit {
       }
       gather.accept(block);
       if (block.to() >= all / parts) {
-        curve.add(new CarryOver.Learned(block.to(), ridge.error(moments, 0, solution.lambda())));
+        double error = ridge.error(moments, 0, solution.lambda());
+        if (Double.isFinite(error)) {
+          curve.add(new CarryOver.Learned(block.to(), error));
+        }
         parts = block.to() >= all / 2 ? 1 : 2;
       }
     }
     curve.add(new CarryOver.Learned(all, solution.error()));
   }
 
-  /** Adds a solution to a matrix. */
-  private void change(LayerRole role, Ridge.Solution solution) {
+  /** Adds a solution to a matrix, if there is one. */
+  private void change(LayerRole role, Ridge.@Nullable Solution solution) {
+    if (solution == null) {
+      leave(role);
+      return;
+    }
     report(role, solution);
     try (TensorArena scratch = backend.arena()) {
       Tensor own = layer.weights().get(role);
@@ -301,7 +330,11 @@ final class LayerFit {
           if (settings.rule().align() && (i > 0 || changed)) {
             gatherDifference(moments, i);
             solution = solve(moments, i, settings.lambdas().inputs());
-            report(LayerRole.POST_ATTENTION_NORM, solution);
+            if (solution == null) {
+              leave(LayerRole.POST_ATTENTION_NORM);
+            } else {
+              report(LayerRole.POST_ATTENTION_NORM, solution);
+            }
           }
           Tensor norm = original.layer(base + i).get(LayerRole.POST_ATTENTION_NORM);
           maps.add(matrices.map(solution == null ? null : solution.change(), norm, scratch));

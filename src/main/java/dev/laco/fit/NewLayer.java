@@ -35,6 +35,7 @@ final class NewLayer implements AutoCloseable {
   /** What a role had before: the room of what it will have next. */
   private final Map<LayerRole, HostTensor> before = new EnumMap<>(LayerRole.class);
 
+  private boolean finite = true;
   private final MemoryArena scratch = new MemoryArena();
   private final PlannedLayers layers;
 
@@ -65,10 +66,24 @@ final class NewLayer implements AutoCloseable {
     return layers.layer(index, tokens).with(own);
   }
 
-  /** All new tensors, added to those of other layers; the layer runs no more. */
+  /**
+   * Whether all values of all new tensors that it has had are finite: sums may be beyond what the
+   * tensor's type holds.
+   */
+  boolean isFinite() {
+    return finite;
+  }
+
+  /**
+   * All new tensors, added to those of other layers, or none where some are not {@link #isFinite};
+   * the layer runs no more.
+   */
   NewWeights addTo(NewWeights others) {
     backend.release(List.copyOf(made.values()));
     backend.release(List.copyOf(before.values()));
+    if (!finite) {
+      return others;
+    }
     NewWeights all = others;
     for (Map.Entry<LayerRole, HostTensor> tensor : made.entrySet()) {
       HostTensor last = Objects.requireNonNull(kept.get(tensor.getKey()));
@@ -105,6 +120,7 @@ final class NewLayer implements AutoCloseable {
 
   /** From now on the layer has this tensor; its values must not change any more. */
   void use(LayerRole role, HostTensor tensor) {
+    finite &= Values.areFinite(tensor);
     HostTensor old = made.put(role, tensor);
     if (old != null) {
       before.put(role, old);

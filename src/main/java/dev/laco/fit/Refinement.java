@@ -12,6 +12,7 @@ import dev.laco.transformer.Workspace;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Moves a layer's gate and up projections together so that its channels, behind the down projection
@@ -136,12 +137,16 @@ final class Refinement implements AutoCloseable {
    * Takes the step.
    *
    * @param iterations of conjugate gradients
-   * @return squared error that is left, relative to that before; 1 where no change helps
+   * @return squared error that is left, relative to that before; 1 where no change helps, NaN where
+   *     none can be found: what the matrices multiply is zero or not finite
    */
   double run(int iterations, double lambda) {
     LayerWeights before = layer.weights();
     try (TensorArena scratch = backend.arena()) {
       Tensor whitening = measure(before, scratch);
+      if (whitening == null) {
+        return Double.NaN;
+      }
       Tensor transposedWhitening = matrices.transposed(whitening, scratch);
       double old = gradientOfLack(before, transposedWhitening);
       double rest = 0;
@@ -157,8 +162,8 @@ final class Refinement implements AutoCloseable {
     }
   }
 
-  /** The whitening {@code R} of what both matrices multiply, and both sides' {@code S}. */
-  private Tensor measure(LayerWeights before, TensorArena scratch) {
+  /** {@link Ridge#whitening} of what both matrices multiply, and both sides' {@code S}. */
+  private @Nullable Tensor measure(LayerWeights before, TensorArena scratch) {
     long width = reached.columns();
     long channels = transposed.rows();
     Tensor gram = scratch.allocate(DType.F32, width, width);

@@ -6,9 +6,11 @@ import dev.laco.backend.LinearSystem.Difference;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
+import dev.laco.linalg.NotPositiveDefiniteException;
 import dev.laco.model.DType;
 import java.util.Arrays;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Ridge regression of what a linear map leaves undone: the change {@code D [outputs, inputs]} that
@@ -64,29 +66,43 @@ final class Ridge implements AutoCloseable {
    * Solves for one target.
    *
    * @param withHeldOut whether what was held out counts in the change; never in its error
+   * @return null where there is no solution: all features are zero, or sums are beyond f32
    */
-  Solution solve(Moments moments, int target, double lambda, boolean withHeldOut) {
+  @Nullable Solution solve(Moments moments, int target, double lambda, boolean withHeldOut) {
     Tensor out = shaped(change, moments);
     double error = error(moments, target, lambda);
+    if (!Double.isFinite(error)) {
+      return null;
+    }
     if (withHeldOut) {
       Difference gram = new Difference(moments.gram(), null);
       Difference cross = new Difference(moments.target(target).cross(), null);
-      system.ridge(gram, cross, lambda, FLOOR, out);
+      if (!isSolved(gram, cross, lambda, out)) {
+        return null;
+      }
     }
     return new Solution(out, lambda, error);
   }
 
-  /** What is left on what was held out, {@link Solution#error}, of a fit without it. */
+  /**
+   * What is left on what was held out, {@link Solution#error}, of a fit without it; not finite where
+   * there is no solution.
+   */
   double error(Moments moments, int target, double lambda) {
     Tensor out = shaped(change, moments);
     Moments.Target of = moments.target(target);
-    system.ridge(
-        new Difference(moments.gram(), moments.heldOutGram()),
-        new Difference(of.cross(), of.heldOut()),
-        lambda,
-        FLOOR,
-        out);
-    return error(moments, target, out);
+    Difference gram = new Difference(moments.gram(), moments.heldOutGram());
+    Difference cross = new Difference(of.cross(), of.heldOut());
+    return isSolved(gram, cross, lambda, out) ? error(moments, target, out) : Double.NaN;
+  }
+
+  private boolean isSolved(Difference gram, Difference cross, double lambda, Tensor out) {
+    try {
+      system.ridge(gram, cross, lambda, FLOOR, out);
+      return true;
+    } catch (NotPositiveDefiniteException e) {
+      return false;
+    }
   }
 
   private static Tensor shaped(Tensor room, Moments moments) {
@@ -107,7 +123,8 @@ final class Ridge implements AutoCloseable {
     Tensor ofOutputs = sums.slice(0, moments.outputs());
     Tensor one = ones.slice(0, moments.inputs()).reshape(1, moments.inputs());
     backend.linear(images, one, null, ofOutputs);
-    return energy > 0 ? (energy + Values.sum(backend, ofOutputs)) / energy : 1;
+    double more = Values.sum(backend, ofOutputs);
+    return energy == 0 && Double.isFinite(more) ? 1 : (energy + more) / energy;
   }
 
   /**
@@ -115,11 +132,16 @@ final class Ridge implements AutoCloseable {
    * behind it, rows whose second moments are {@code G} have those of the identity.
    *
    * @param gram {@code G [d, d]}, d no more than the inputs and outputs that there is room for
+   * @return null where there is none: {@code G} is zero or not finite
    */
-  Tensor whitening(Tensor gram, long tokens, double floor, TensorArena scratch) {
+  @Nullable Tensor whitening(Tensor gram, long tokens, double floor, TensorArena scratch) {
     Tensor out = scratch.allocate(DType.F32, gram.rows(), gram.columns());
-    system.whitening(gram, tokens, floor, out);
-    return out;
+    try {
+      system.whitening(gram, tokens, floor, out);
+      return out;
+    } catch (NotPositiveDefiniteException e) {
+      return null;
+    }
   }
 
   @Override

@@ -74,6 +74,12 @@ public record FitReport(
           .put("lambda", matrix.lambda())
           .put("error", matrix.error());
     }
+    ArrayNode left = json.putArray("leftAlone");
+    for (CarryOver.LeftAlone matrix : result.leftAlone()) {
+      left.addObject()
+          .put("layer", matrix.layer())
+          .put("matrix", matrix.role().name().toLowerCase(Locale.ROOT));
+    }
     ArrayNode learned = json.putArray("learningCurve");
     for (CarryOver.Learned point : result.curve()) {
       learned.addObject().put("tokens", point.tokens()).put("error", point.error());
