@@ -160,7 +160,7 @@ final class CompareRun {
       TensorSource weights = memory.weights(backend);
       PruneRun.requireFiniteOutsideLayers(model);
       CausalLm lm = CausalLm.of(backend, model.config(), weights);
-      Perplexity dense = evaluation.measure(console, "perplexity, dense", lm);
+      Perplexity dense = evaluation.measure(console, "perplexity, dense", model.directory(), lm);
       CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
       LastWord denseWords = lastWord("last words, dense", lm);
       List<Row> rows = new ArrayList<>();
@@ -205,6 +205,12 @@ final class CompareRun {
       Score score = ModelScore.of(original, layers.model(), bench.sequences());
       Fidelity fidelity =
           evaluation.measure(console, "held-out text, " + strategy, original, layers.model());
+      if (!FiniteResults.isFinite(fidelity.perplexity())) {
+        console.warning(
+            "%s: left out: perplexity is %s, its hidden states overflow"
+                .formatted(strategy, fidelity.perplexity().perplexity()));
+        return Optional.empty();
+      }
       LastWord words = lastWord("last words, " + strategy, layers.model());
       return Optional.of(new Row(strategy, plan, score, fidelity, words, seconds));
     }

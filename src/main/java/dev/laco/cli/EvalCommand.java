@@ -120,7 +120,7 @@ final class EvalCommand implements Callable<Integer> {
                 backend,
                 Perplexity.bytes(open.config(), text.windows()),
                 "use a smaller --max-length");
-        Perplexity result = text.measure(console, "perplexity", lm);
+        Perplexity result = text.measure(console, "perplexity", model, lm);
         if (dumpFile != null) {
           StateDump.write(
               lm, text.windows(), source == null || source.tokens == null, dumpFile.begin());

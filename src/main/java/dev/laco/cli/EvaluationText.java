@@ -96,10 +96,17 @@ record EvaluationText(String name, List<Window> windows) {
         windows.stream().map(Window::ids).toList());
   }
 
-  /** Measures a model on it, with progress under the name {@code task}. */
-  Perplexity measure(Console console, String task, CausalLm lm) {
+  /**
+   * Measures a model on it.
+   *
+   * @param task names the progress
+   * @param whose names the model
+   * @throws BadInputException if its perplexity is not finite
+   */
+  Perplexity measure(Console console, String task, Object whose, CausalLm lm) {
     try (ProgressLine progress = console.progress(task)) {
-      return Perplexity.measure(lm, windows, progress::update);
+      return FiniteResults.require(
+          whose, name, Perplexity.measure(lm, windows, progress::update));
     }
   }
 

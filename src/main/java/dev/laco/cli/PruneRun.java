@@ -51,6 +51,9 @@ final class PruneRun {
   /** From so much perplexity on, relative to the dense model's, a user is warned. */
   private static final double WARN_RATIO = 2;
 
+  /** Matrices that a fit left alone; the report has all. */
+  private static final int MOST_NAMED = 4;
+
   private final PruneCommand command;
   private final Console console;
   private final OpenModel model;
@@ -123,6 +126,7 @@ final class PruneRun {
                 + command.search.budget
                 + " ended the search before everything was tried: a larger one may find a better model");
       }
+      FiniteResults.require(model.directory(), result);
       CollapsePlan searched = result.plan();
       best.set(searched);
       double searchSeconds = seconds(searchStart);
@@ -136,6 +140,7 @@ final class PruneRun {
       if (fitted != null || (search.objective().needsLanguage() && !plan.isIdentity())) {
         // The one that is written, with all that can be said of it.
         Score score = score(backend, weights, plan, newTensors.weights(), sequences);
+        FiniteResults.require(model.directory(), score);
         result = result.with(new SearchResult.Finalist(plan, score));
       }
       SearchResult kept = result;
@@ -317,7 +322,7 @@ final class PruneRun {
           "the model has no tokenizer.json and no --eval-tokens were given");
     }
     CausalLm dense = CausalLm.of(backend, model.config(), weights);
-    Perplexity before = evaluation.measure(console, "perplexity, dense", dense);
+    Perplexity before = evaluation.measure(console, "perplexity, dense", model.directory(), dense);
     if (plan.isIdentity()) {
       return new PruneReport.Measured(evaluation.name(), before, before);
     }
@@ -328,7 +333,11 @@ final class PruneRun {
       return new PruneReport.Measured(
           evaluation.name(),
           before,
-          evaluation.measure(console, "perplexity, pruned", layers.model()));
+          evaluation.measure(
+              console,
+              "perplexity, pruned",
+              "the model pruned from " + model.directory(),
+              layers.model()));
     }
   }
 
@@ -359,6 +368,11 @@ final class PruneRun {
         fit.tokens(),
         fit.solver());
     sayChoice(fit.contenders());
+    if (!fit.result().leftAlone().isEmpty()) {
+      console.plain(
+          "             left as they are, since what they multiply is zero or beyond f32: "
+              + abridged(fit.result().leftAlone()));
+    }
     if (!fit.result().curve().isEmpty()) {
       console.plain(
           "             held-out error %s after %s tokens"
@@ -370,6 +384,20 @@ final class PruneRun {
                       fit.result().curve(),
                       point -> String.format(Locale.ROOT, "%,d", point.tokens()))));
     }
+  }
+
+  /** {@code layer 3 down, layer 4 gate and 7 more}. */
+  private static String abridged(List<CarryOver.LeftAlone> matrices) {
+    String first =
+        matrices.stream()
+            .limit(MOST_NAMED)
+            .map(
+                matrix ->
+                    "layer %d %s"
+                        .formatted(matrix.layer(), matrix.role().name().toLowerCase(Locale.ROOT)))
+            .collect(Collectors.joining(", "));
+    int more = matrices.size() - MOST_NAMED;
+    return more > 0 ? first + " and " + more + " more" : first;
   }
 
   private void sayChoice(List<FitReport.Contender> contenders) {

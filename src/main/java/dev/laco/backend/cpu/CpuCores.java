@@ -1,36 +1,65 @@
 package dev.laco.backend.cpu;
 
 import java.io.IOException;
-import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashSet;
 import java.util.Set;
+import java.util.regex.MatchResult;
+import java.util.regex.Pattern;
 
 /** Counts processor cores. */
 public final class CpuCores {
   private static final Path CPUS = Path.of("/sys/devices/system/cpu");
+  private static final Path STATUS = Path.of("/proc/self/status");
+
+  /** {@code Cpus_allowed_list:	0-3,8}. */
+  private static final Pattern ALLOWED = Pattern.compile("(?m)^Cpus_allowed_list:\\s*(\\S+)$");
+
+  private static final Pattern RANGE = Pattern.compile("([0-9]{1,6})(?:-([0-9]{1,6}))?");
 
   private CpuCores() {}
 
   /**
    * Physical cores that this process may use: hardware threads of one core share its arithmetic
    * units, so that more threads than cores make matrix products slower. Never more than {@link
-   * Runtime#availableProcessors}, which knows affinity and container limits.
+   * Runtime#availableProcessors}, which knows what share of the processors a container has.
    */
   public static int available() {
-    int processors = Runtime.getRuntime().availableProcessors();
+    return available(CPUS, STATUS, Runtime.getRuntime().availableProcessors());
+  }
+
+  /**
+   * The same of a machine that is described so.
+   *
+   * @param cpus folder of {@code cpu0}, {@code cpu1}, …, as the system has it
+   * @param status of a process, as the system has it: the processors that it may run on
+   * @param processors no more than so many
+   */
+  static int available(Path cpus, Path status, int processors) {
     Set<String> cores = new HashSet<>();
-    try (DirectoryStream<Path> cpus = Files.newDirectoryStream(CPUS, "cpu[0-9]*")) {
-      for (Path cpu : cpus) {
-        Path siblings = cpu.resolve("topology/thread_siblings_list");
-        if (Files.isReadable(siblings)) {
-          cores.add(Files.readString(siblings));
+    try {
+      MatchResult allowed =
+          ALLOWED.matcher(Files.readString(status)).results().findFirst().orElse(null);
+      if (allowed == null) {
+        return processors;
+      }
+      for (MatchResult range : RANGE.matcher(allowed.group(1)).results().toList()) {
+        int first = Integer.parseInt(range.group(1));
+        int last = range.group(2) == null ? first : Integer.parseInt(range.group(2));
+        for (int cpu = first; cpu <= last; cpu++) {
+          cores.add(core(cpus, cpu));
         }
       }
     } catch (IOException e) {
       return processors;
     }
     return cores.isEmpty() ? processors : Math.min(processors, cores.size());
+  }
+
+  /** What hardware threads of one core have in common; a processor without a name is one itself. */
+  private static String core(Path cpus, int cpu) throws IOException {
+    Path siblings = cpus.resolve("cpu" + cpu).resolve("topology/thread_siblings_list");
+    return Files.isReadable(siblings) ? Files.readString(siblings) : "cpu" + cpu;
   }
 }

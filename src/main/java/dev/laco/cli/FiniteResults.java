@@ -1,0 +1,94 @@
+package dev.laco.cli;
+
+import dev.laco.BadInputException;
+import dev.laco.collapse.Score;
+import dev.laco.collapse.SearchResult;
+import dev.laco.eval.Perplexity;
+import java.util.Locale;
+
+/**
+ * Refuses results that are infinite or no number: something overflowed on the way, and whatever was
+ * chosen by them was chosen by chance.
+ */
+final class FiniteResults {
+  private static final String WHY =
+      "; its weights are damaged, or so large that hidden states overflow";
+
+  private FiniteResults() {}
+
+  /**
+   * Checks a search.
+   *
+   * @param model what was searched, for people
+   * @throws BadInputException if no model that was tried has a finite score
+   */
+  static void require(Object model, SearchResult result) {
+    boolean none =
+        !result.trials().isEmpty()
+            && result.trials().stream().noneMatch(trial -> isFinite(trial.score()));
+    if (none || !isFinite(result.score())) {
+      Score seen = none ? result.trials().getFirst().score() : result.score();
+      throw new BadInputException(
+          "%s: none of the %,d models tried has a finite score (seen: %s)%s"
+              .formatted(model, result.trials().size(), describe(seen), WHY));
+    }
+  }
+
+  /**
+   * Checks the score of a pruned model.
+   *
+   * @throws BadInputException if it is not finite
+   */
+  static void require(Object model, Score pruned) {
+    if (!isFinite(pruned)) {
+      throw new BadInputException(
+          "%s: the pruned model has %s: nothing is written%s"
+              .formatted(model, describe(pruned), WHY));
+    }
+  }
+
+  /**
+   * Checks a perplexity.
+   *
+   * @param whose the model's name, for people
+   * @param text what it was measured on
+   * @throws BadInputException if it is not finite
+   */
+  static Perplexity require(Object whose, String text, Perplexity perplexity) {
+    if (!isFinite(perplexity)) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: perplexity on %s is %s (mean nll %s over %,d tokens)%s",
+              whose,
+              text,
+              perplexity.perplexity(),
+              perplexity.meanNll(),
+              perplexity.tokens(),
+              WHY));
+    }
+    return perplexity;
+  }
+
+  static boolean isFinite(Perplexity perplexity) {
+    return Double.isFinite(perplexity.perplexity());
+  }
+
+  private static boolean isFinite(Score score) {
+    Score.Language language = score.language();
+    return Double.isFinite(score.mean())
+        && (language == null
+            || (Double.isFinite(language.nll())
+                && (language.kl() == null || Double.isFinite(language.kl()))));
+  }
+
+  private static String describe(Score score) {
+    Score.Language language = score.language();
+    String similarity = "similarity " + score.mean();
+    if (language == null) {
+      return similarity;
+    }
+    String nll = similarity + ", nll " + language.nll();
+    return language.kl() == null ? nll : nll + ", divergence " + language.kl();
+  }
+}
