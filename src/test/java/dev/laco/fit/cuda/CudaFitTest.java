@@ -110,6 +110,23 @@ class CudaFitTest {
     }
   }
 
+  /** All channels are zero, and so are the equations of every down projection. */
+  @Test
+  void whatHasNoFitIsLeftAsItIs() {
+    try (Checkpoint model = Checkpoint.open(Fixtures.model(FIXTURE));
+        MemoryArena memory = new MemoryArena();
+        Backend backend = cuda(Compute.F32)) {
+      TensorSource zeroGates =
+          name -> {
+            HostTensor own = model.tensor(name);
+            return name.endsWith("gate_proj.weight")
+                ? HostTensor.allocate(memory, name, own.dtype(), own.shape())
+                : own;
+          };
+      assertTrue(fit(backend, model, zeroGates, FitRule.FIT, memory).isEmpty());
+    }
+  }
+
   @Test
   void whatAPruneWroteIsAppliedAgain() {
     Path out = folder.resolve("out");
