@@ -38,17 +38,20 @@ find_crash_file() {
 # processor from the search. LACO_JAVA_OPTIONS come last and so win. Nothing of the JVM's own may reach the terminal or the
 # working folder.
 java_command() {
-  # Java cannot tell a terminal by itself: progress is drawn only where stderr is one, and what a model says goes as it is only
-  # where stdout is none.
-  local terminal=false stdout_terminal=false
-  [[ ! -t 2 ]] || terminal=true
+  # Java cannot tell a terminal by itself, nor how wide it is: progress is drawn only where stderr is one, and what a model says
+  # goes as it is only where stdout is none.
+  local terminal=false columns=0 stdout_terminal=false
+  if [[ -t 2 ]]; then
+    terminal=true
+    read -r _ columns < <(stty size <&2 2>/dev/null) || columns=${COLUMNS:-0}
+  fi
   [[ ! -t 1 ]] || stdout_terminal=true
   find_crash_file
   command=("$JAVA_HOME/bin/java" -Xmx256m -XX:+UseSerialGC -XX:-UsePerfData -XX:CompileThresholdScaling=4
     --enable-native-access=ALL-UNNAMED --sun-misc-unsafe-memory-access=allow
     -Xlog:disable -XX:+DisplayVMOutputToStderr -XX:ErrorFile="$crash_file" -Djava.io.tmpdir="$temporary"
     -Dstdout.encoding=UTF-8 -Dstderr.encoding=UTF-8 -Dlaco.stderr.terminal=$terminal
-    -Dlaco.stdout.terminal=$stdout_terminal "${@:2}"
+    -Dlaco.stderr.columns="$columns" -Dlaco.stdout.terminal=$stdout_terminal "${@:2}"
     ${LACO_JAVA_OPTIONS:-} -cp "$1")
 }
 

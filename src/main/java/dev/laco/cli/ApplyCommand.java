@@ -2,10 +2,8 @@ package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.apply.PlanApplier;
-import dev.laco.apply.PlanTensors;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
-import dev.laco.text.TextFile;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -44,20 +42,14 @@ final class ApplyCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Console console = output.console();
-    CollapsePlan parsed = CollapsePlan.parse(plan.toString(), TextFile.read(plan));
-    try (Checkpoint checkpoint = Checkpoint.open(OpenModel.folder(model))) {
+    try (GivenPlan given = GivenPlan.read(plan);
+        Checkpoint checkpoint = Checkpoint.open(OpenModel.folder(model))) {
+      CollapsePlan parsed = given.plan();
       PlanApplier.checkTarget(checkpoint, out, write.overwrite, console::warning);
-      apply(console, parsed, checkpoint);
-    }
-    return 0;
-  }
-
-  private void apply(Console console, CollapsePlan parsed, Checkpoint checkpoint) {
-    try (PlanTensors tensors = PlanTensors.beside(plan, parsed)) {
       PlanApplier applier =
           new PlanApplier(
-              checkpoint, parsed, tensors, write.maxShardSize.bytes(), console::warning);
-      try (ProgressLine progress = console.progress("write")) {
+              checkpoint, parsed, given.tensors(), write.maxShardSize.bytes(), console::warning);
+      try (JobProgress.Stage progress = console.progress("write")) {
         applier.write(out, write.overwrite, new WrittenBytes(progress, applier.tensorBytes()));
       }
       console.resultLine(
@@ -77,5 +69,6 @@ final class ApplyCommand implements Callable<Integer> {
                 .put("bytes", applier.tensorBytes()));
       }
     }
+    return 0;
   }
 }

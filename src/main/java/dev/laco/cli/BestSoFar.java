@@ -4,38 +4,72 @@ import dev.laco.apply.PlanTensors;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.model.NewWeights;
 import java.io.IOException;
+import java.nio.file.Path;
 import java.util.Locale;
+import java.util.concurrent.CountDownLatch;
 import org.jspecify.annotations.Nullable;
 
-/** The best plan of a search that goes on: what an interrupt keeps of it. */
+/**
+ * The best plan of a prune that goes on, with its new tensors once they are fitted: what an
+ * interrupt keeps of it.
+ */
 final class BestSoFar implements AutoCloseable {
   private final Console console;
-  private final SideFiles files;
   private final @Nullable PlanFiles place;
+  private final String goOn;
   private @Nullable CollapsePlan plan;
+  private PlanTensors tensors = new PlanTensors(NewWeights.NONE);
+  private boolean interrupted;
   private boolean done;
 
   /**
    * Nothing yet.
    *
-   * @param files published when the plan is saved; nothing else may have been written to them
-   * @param place where {@code --plan} puts it
+   * @param place where it is kept; null for nowhere
+   * @param goOn the command that goes on from a plan, which is to be added
    */
-  BestSoFar(Console console, SideFiles files, @Nullable PlanFiles place) {
+  BestSoFar(Console console, @Nullable PlanFiles place, String goOn) {
     this.console = console;
-    this.files = files;
     this.place = place;
+    this.goOn = goOn;
   }
 
-  /** This is the best plan now. */
-  synchronized void set(CollapsePlan best) {
+  /** This is the best plan now; nothing is fitted. */
+  void set(CollapsePlan best) {
+    set(best, new PlanTensors(NewWeights.NONE));
+  }
+
+  /** This is the best plan now, with these new tensors. */
+  synchronized void set(CollapsePlan best, PlanTensors newTensors) {
+    waitIfInterrupted();
     plan = best;
+    tensors = newTensors;
   }
 
-  /** Called on an interrupt, by another thread: saves the plan if there is a place for it. */
+  /** Does something that an interrupt must not meet half done. */
+  synchronized void undisturbed(Runnable step) {
+    waitIfInterrupted();
+    step.run();
+  }
+
+  /** What gives files their names. */
+  @FunctionalInterface
+  interface Publication {
+    void publish() throws IOException;
+  }
+
+  /** The last step: when it is done there is nothing left that an interrupt could keep. */
+  synchronized void finish(Publication last) throws IOException {
+    waitIfInterrupted();
+    last.publish();
+    done = true;
+  }
+
+  /** Called on an interrupt, by another thread: keeps the plan if there is a place for it. */
   synchronized void save() {
     if (!done) {
-      console.error("interrupted: " + saved());
+      interrupted = true;
+      console.end("interrupted: " + saved());
     }
   }
 
@@ -47,16 +81,30 @@ final class BestSoFar implements AutoCloseable {
       return "no plan had been found yet";
     }
     try {
-      place.write(plan, new PlanTensors(NewWeights.NONE));
-      files.publish();
+      place.write(plan, tensors);
+      place.publish();
     } catch (IOException | RuntimeException e) {
       return "the best plan found so far could not be written: " + e.getMessage();
     }
+    Path file = place.plan().file();
     return String.format(
         Locale.ROOT,
-        "the best plan so far, of %d layers, is in %s",
+        "the best plan so far, of %d layers, is in %s; %s --from-plan %s goes on from it",
         plan.depth(),
-        place.plan().file());
+        file,
+        goOn,
+        Shell.quoted(file));
+  }
+
+  /** The process is ending. What it would still do might undo what was kept. */
+  private void waitIfInterrupted() {
+    if (interrupted) {
+      try {
+        new CountDownLatch(1).await();
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+      }
+    }
   }
 
   /** From now on an interrupt keeps nothing. */

@@ -160,7 +160,8 @@ final class CompareRun {
       TensorSource weights = memory.weights(backend);
       PruneRun.requireFiniteOutsideLayers(model);
       CausalLm lm = CausalLm.of(backend, model.config(), weights);
-      Perplexity dense = evaluation.measure(console, "perplexity, dense", model.directory(), lm);
+      expect(backend, sequences.size());
+      Perplexity dense = evaluation.measure(console, PruneRun.DENSE, model.directory(), lm);
       CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
       LastWord denseWords = lastWord("last words, dense", lm);
       List<Row> rows = new ArrayList<>();
@@ -176,11 +177,35 @@ final class CompareRun {
     }
   }
 
+  /** Says about how long all will take. */
+  private void expect(Backend backend, int calibrationTokens) {
+    JobEstimate estimate = new JobEstimate(model, backend);
+    JobProgress job = console.job();
+    int depth = model.config().numHiddenLayers();
+    job.expect(PruneRun.DENSE, estimate.pass(evaluation.windows(), depth));
+    double search = estimate.search(SearchOptions.byDefault(depth, target), calibrationTokens);
+    boolean searched = false;
+    for (Strategy strategy : command.strategies) {
+      boolean own = strategy.compareTo(Strategy.MERGE) <= 0;
+      job.expect(strategy.toString(), own && searched ? 0 : search);
+      searched |= own;
+      if (strategy.fit != null && fitText != null) {
+        FitRun.expect(job, estimate, strategy.fit, true, fitText, target);
+      }
+      job.expect(heldOut(strategy), estimate.pass(evaluation.windows(), depth + target));
+    }
+    console.note("time", job.expectation());
+  }
+
+  private static String heldOut(Strategy strategy) {
+    return "held-out text, " + strategy;
+  }
+
   /** Empty where a strategy cannot leave so few layers; that is said. */
   private Optional<Row> row(Strategy strategy, Bench bench) {
     long start = System.nanoTime();
     List<CollapsePlan> finalists;
-    try (ProgressLine progress = console.progress(strategy.toString())) {
+    try (JobProgress.Stage progress = console.progress(strategy.toString())) {
       finalists =
           finalists(
               strategy, bench, (trial, share) -> progress.update(Math.round(share * 1000), 1000));
@@ -196,7 +221,7 @@ final class CompareRun {
       if (strategy.fit != null && fitText != null) {
         FitRun.Outcome fitted =
             new FitRun(console, model, bench.backend(), bench.weights())
-                .run(finalists, strategy.fit, fitText, memory);
+                .run(finalists, true, strategy.fit, fitText, memory, best -> {});
         plan = fitted.planWithTensors();
         layers.use(fitted.plan(), fitted.tensors());
       }
@@ -204,7 +229,7 @@ final class CompareRun {
       CausalLm original = CausalLm.of(bench.backend(), model.config(), bench.weights());
       Score score = ModelScore.of(original, layers.model(), bench.sequences());
       Fidelity fidelity =
-          evaluation.measure(console, "held-out text, " + strategy, original, layers.model());
+          evaluation.measure(console, heldOut(strategy), original, layers.model());
       if (!FiniteResults.isFinite(fidelity.perplexity())) {
         console.warning(
             "%s: left out: perplexity is %s, its hidden states overflow"
@@ -240,7 +265,7 @@ final class CompareRun {
     if (passages == null) {
       return null;
     }
-    try (ProgressLine progress = console.progress(task)) {
+    try (JobProgress.Stage progress = console.progress(task)) {
       return LastWord.measure(lm, passages.items(), progress::update);
     }
   }

@@ -156,7 +156,7 @@ final class EvalCommand implements Callable<Integer> {
               LastWord.bytes(open.config(), set.items()),
               "use shorter passages");
       LastWord result;
-      try (ProgressLine progress = console.progress("last word")) {
+      try (JobProgress.Stage progress = console.progress("last word")) {
         result = LastWord.measure(lm, set.items(), progress::update);
       }
       if (output.json) {

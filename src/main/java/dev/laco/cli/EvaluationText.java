@@ -104,7 +104,7 @@ record EvaluationText(String name, List<Window> windows) {
    * @throws BadInputException if its perplexity is not finite
    */
   Perplexity measure(Console console, String task, Object whose, CausalLm lm) {
-    try (ProgressLine progress = console.progress(task)) {
+    try (JobProgress.Stage progress = console.progress(task)) {
       return FiniteResults.require(
           whose, name, Perplexity.measure(lm, windows, progress::update));
     }
@@ -112,7 +112,7 @@ record EvaluationText(String name, List<Window> windows) {
 
   /** Measures how near a pruned model stays to the original on it, likewise. */
   Fidelity measure(Console console, String task, CausalLm original, CausalLm pruned) {
-    try (ProgressLine progress = console.progress(task)) {
+    try (JobProgress.Stage progress = console.progress(task)) {
       return Fidelity.measure(original, pruned, windows, progress::update);
     }
   }

@@ -20,6 +20,7 @@ import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -35,8 +36,14 @@ final class FitRun {
   /** Neighbours of the best of them that are tried. */
   private static final int MOVES = 8;
 
+  /** What trying one of them takes, in tries of a neighbour. */
+  private static final int STRENGTHS_WORTH = 2;
+
   /** Other strengths of regularisation that are tried on the best of them. */
   private static final List<Double> STRENGTHS = List.of(0.3, 3.0);
+
+  private static final String CHOICE = "choice";
+  private static final String FIT = "fit";
 
   private final Console console;
   private final OpenModel model;
@@ -48,6 +55,25 @@ final class FitRun {
     this.model = model;
     this.backend = backend;
     this.weights = weights;
+  }
+
+  /**
+   * Tells how long it will take.
+   *
+   * @param neighbours as for {@link #run}
+   * @param target layers that are left
+   */
+  static void expect(
+      JobProgress job,
+      JobEstimate estimate,
+      FitRule rule,
+      boolean neighbours,
+      FitText text,
+      int target) {
+    int quick = text.limit(CHOICE_TOKENS).tokens();
+    int attempts = neighbours ? CONTENDERS + MOVES : 1;
+    job.expect(CHOICE, estimate.choice(rule, attempts, 1 + strengths(rule).size(), quick, target));
+    job.expect(FIT, estimate.fit(rule, text.tokens(), target));
   }
 
   /**
@@ -68,9 +94,17 @@ final class FitRun {
    * Fits.
    *
    * @param finalists of the search, best first
+   * @param neighbours whether models that a search did not find are tried, too
    * @param memory owner of the new tensors
+   * @param best told of each plan that is the best so far
    */
-  Outcome run(List<CollapsePlan> finalists, FitRule rule, FitText text, MemoryArena memory) {
+  Outcome run(
+      List<CollapsePlan> finalists,
+      boolean neighbours,
+      FitRule rule,
+      FitText text,
+      MemoryArena memory,
+      Consumer<CollapsePlan> best) {
     long start = System.nanoTime();
     List<FitReport.Contender> contenders = new ArrayList<>();
     CollapsePlan own = finalists.getFirst();
@@ -78,10 +112,11 @@ final class FitRun {
     Set<CollapsePlan> skeletons = new LinkedHashSet<>();
     finalists.forEach(finalist -> skeletons.add(finalist.skeleton()));
     List<CollapsePlan> fitted = contenders(List.copyOf(skeletons));
-    Choice best = new Choice(fitted.getFirst(), 1, Double.POSITIVE_INFINITY);
+    int moves = neighbours ? MOVES : 0;
+    Choice chosen = new Choice(fitted.getFirst(), 1, Double.POSITIVE_INFINITY);
     try (CarryOver quick = carryOver(text.limit(CHOICE_TOKENS));
-        ProgressLine progress = console.progress("fit, choice")) {
-      int total = fitted.size() + MOVES + strengths(rule).size();
+        JobProgress.Stage progress = console.progress(CHOICE)) {
+      int total = fitted.size() + moves + STRENGTHS_WORTH * (1 + strengths(rule).size());
       // What layers behind a gap can still mend hardly tells one model from another, and costs
       // most.
       FitRule cheap = rule.compareTo(FitRule.ALIGN) > 0 ? FitRule.ALIGN : rule;
@@ -89,25 +124,26 @@ final class FitRun {
       for (CollapsePlan plan : fitted) {
         Choice choice = attempt(quick, plan, cheap, 1, text);
         contenders.add(contender(plan, true, choice.nll));
-        best = best.or(choice);
-        progress.update(tried.size(), total);
+        chosen = chosen.or(choice);
+        tell(best, chosen, contenders);
+        progress.update(contenders.size() - 1L, total);
       }
-      for (CollapsePlan next = untried(best.plan, tried);
-          next != null && tried.size() < fitted.size() + MOVES;
-          next = untried(best.plan, tried)) {
+      for (CollapsePlan next = untried(chosen.plan, tried);
+          next != null && tried.size() < fitted.size() + moves;
+          next = untried(chosen.plan, tried)) {
         tried.add(next);
         Choice choice = attempt(quick, next, cheap, 1, text);
         contenders.add(contender(next, true, choice.nll));
-        best = best.or(choice);
+        chosen = chosen.or(choice);
+        tell(best, chosen, contenders);
         progress.update(tried.size(), total);
       }
       // Regularisation that suits the solves suits the steps.
       FitRule solves = rule == FitRule.REFINE ? FitRule.REPAIR : rule;
-      best = strongest(quick, best.plan, solves, text);
-      progress.update(total, total);
+      chosen = strongest(quick, chosen.plan, solves, text);
     }
     double choiceSeconds = PruneRun.seconds(start);
-    if (!(best.nll < contenders.getFirst().meanNll())) {
+    if (!(chosen.nll < contenders.getFirst().meanNll())) {
       return new Outcome(
           own,
           NewWeights.NONE,
@@ -115,30 +151,39 @@ final class FitRun {
               rule,
               text.name(),
               0,
-              best.strength,
+              chosen.strength,
               backend.solver().name(),
               contenders,
               new CarryOver.Result(NewWeights.NONE, List.of(), List.of(), 1, List.of()),
               choiceSeconds,
               0));
     }
+    best.accept(chosen.plan);
     try (CarryOver carryOver = carryOver(text);
-        ProgressLine progress = console.progress("fit")) {
+        JobProgress.Stage progress = console.progress(FIT)) {
       CarryOver.Result result =
-          carryOver.fit(best.plan, rule, best.strength, true, memory, progress::update);
+          carryOver.fit(chosen.plan, rule, chosen.strength, true, memory, progress::update);
       return new Outcome(
-          best.plan,
+          chosen.plan,
           result.tensors(),
           new FitReport(
               rule,
               text.name(),
               text.tokens(),
-              best.strength,
+              chosen.strength,
               backend.solver().name(),
               contenders,
               result,
               choiceSeconds,
               PruneRun.seconds(start) - choiceSeconds));
+    }
+  }
+
+  /** Only of a fitted model that is better than the search's own as it is. */
+  private static void tell(
+      Consumer<CollapsePlan> best, Choice chosen, List<FitReport.Contender> contenders) {
+    if (chosen.nll < contenders.getFirst().meanNll()) {
+      best.accept(chosen.plan);
     }
   }
 

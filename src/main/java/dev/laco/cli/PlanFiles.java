@@ -64,4 +64,10 @@ record PlanFiles(SideFiles.SideFile plan, SideFiles.SideFile tensors) {
     String name = String.valueOf(tensors.file().getFileName());
     return contents.withTensors(newTensors.named(name));
   }
+
+  /** Gives both their names, the plan last, since it speaks of the other. */
+  void publish() throws IOException {
+    tensors.publish();
+    plan.publish();
+  }
 }

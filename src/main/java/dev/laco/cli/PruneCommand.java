@@ -16,8 +16,11 @@ import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Model.OptionSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
 
 /** Prunes a checkpoint: search, measure, write. */
 @HelpSection.In(HelpSection.OUTPUT)
@@ -71,9 +74,22 @@ final class PruneCommand implements Callable<Integer> {
       description = "Search only: no OUT, and a plan or report only where named.")
   boolean dryRun;
 
+  @HelpSection.In(HelpSection.SEARCH)
+  @Option(
+      names = "--from-plan",
+      paramLabel = "FILE.json",
+      description =
+          "Go on from a plan, such as an interrupted run keeps, in place of a search: fit it, unless its new tensors are there"
+              + " or --rule is none that fits, measure, write.")
+  @Nullable Path fromPlan;
+
+  @Spec CommandSpec spec;
+
   @Mixin FitOptions fit;
   @Mixin DeviceOptions device;
   @Mixin OutputOptions output;
+
+  static final String WRITE = "write";
 
   @Override
   public Integer call() throws IOException {
@@ -83,30 +99,43 @@ final class PruneCommand implements Callable<Integer> {
               ? "--dry-run writes no OUT: leave " + out + " out"
               : "OUT is missing: name the folder to write, or give --dry-run");
     }
+    if (fromPlan != null) {
+      requireNoSearch();
+    }
     Console console = output.console();
     long start = System.nanoTime();
-    Path reportPath = reportFile != null || out == null ? reportFile : defaultReport(out);
-    try (OpenModel open = OpenModel.open(model);
+    Path reportPath = reportFile != null || out == null ? reportFile : beside(out, ".report.json");
+    try (JobProgress.Stage _ = console.progress("load");
+        GivenPlan given = fromPlan == null ? null : GivenPlan.read(fromPlan);
+        OpenModel open = OpenModel.open(model);
         SideFiles files = new SideFiles(open.directory(), out);
         MemoryArena newTensors = new MemoryArena()) {
-      SearchOptions.Chosen chosen = search.choose(open);
+      SearchOptions.Chosen chosen =
+          given == null ? search.choose(open) : search.goOnFrom(given.file(), given.plan());
       if (out != null) {
         PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite, console::warning);
       }
       requireConfigOfAnyDepth(open);
+      if (given != null) {
+        requireOfModel(given, open);
+      }
       PlanFiles plan = planFile == null ? null : PlanFiles.add(files, planFile);
       SideFiles.SideFile report = reportPath == null ? null : files.add("--report", reportPath);
       requireSpace(open, chosen, plan, report);
-      PruneRun.Outcome outcome;
-      try (BestSoFar best = new BestSoFar(console, files, plan)) {
+      PlanFiles kept = plan != null || out == null ? plan : keptPlan(files, out);
+      try (BestSoFar best = new BestSoFar(console, kept, goOn())) {
         files.whenInterrupted(best::save);
-        outcome = new PruneRun(this, console, open, best, newTensors).run(start, chosen);
-      }
-      ObjectNode json = writeAll(console, open, outcome, plan, report);
-      files.publish();
-      sayWhere(console, reportPath);
-      if (output.json) {
-        console.document(json);
+        PruneRun.Outcome outcome =
+            new PruneRun(this, console, open, best, given, newTensors).run(start, chosen);
+        ObjectNode json = writeAll(console, open, outcome, best, plan, report);
+        best.finish(files::publish);
+        sayWhere(console, reportPath);
+        if (output.json) {
+          console.document(json);
+        }
+        console.note(
+            "done",
+            "in %s; next: %s".formatted(JobProgress.exactly(console.job().seconds()), next()));
       }
     }
     return 0;
@@ -139,6 +168,52 @@ final class PruneCommand implements Callable<Integer> {
     space.require();
   }
 
+  /** What a search is told makes no sense where there is none; but a rule may still fit. */
+  private void requireNoSearch() {
+    for (OptionSpec option : CommandSpec.forAnnotatedObject(new SearchOptions()).options()) {
+      String name = option.longestName();
+      if (!name.equals("--rule") && spec.commandLine().getParseResult().hasMatchedOption(name)) {
+        throw new UsageException(
+            name + " is of a search, and --from-plan goes on without one: leave it out");
+      }
+    }
+  }
+
+  /** A plan of another model is an error before the work, not after it. */
+  private void requireOfModel(GivenPlan given, OpenModel open) {
+    new PlanApplier(
+        open.checkpoint(),
+        given.plan(),
+        given.tensors(),
+        write.maxShardSize.bytes(),
+        warning -> {});
+  }
+
+  /** Where an interrupt keeps the plan if nobody says. */
+  private static PlanFiles keptPlan(SideFiles files, Path out) throws IOException {
+    return PlanFiles.add(files, beside(out, ".plan.json"));
+  }
+
+  /** What people do with the result. */
+  private String next() {
+    if (out != null) {
+      String word = Shell.quoted(out);
+      return "laco generate %s --prompt \"Once upon a time\", or laco eval %s"
+          .formatted(word, word);
+    }
+    return planFile != null
+        ? "laco apply %s %s OUT writes the model"
+            .formatted(Shell.quoted(planFile), Shell.quoted(model))
+        : "the same with OUT in place of --dry-run writes the model";
+  }
+
+  private String goOn() {
+    return "laco prune "
+        + Shell.quoted(model)
+        + " "
+        + (out == null ? "--dry-run" : Shell.quoted(out));
+  }
+
   /** A config that cannot be re-indexed is an error before the search, not after it. */
   private static void requireConfigOfAnyDepth(OpenModel open) {
     int depth = open.config().numHiddenLayers();
@@ -155,13 +230,14 @@ final class PruneCommand implements Callable<Integer> {
       Console console,
       OpenModel open,
       PruneRun.Outcome outcome,
+      BestSoFar best,
       @Nullable PlanFiles plan,
       SideFiles.@Nullable SideFile report)
       throws IOException {
     if (out == null) {
       CollapsePlan written =
           plan == null ? outcome.plan() : plan.naming(outcome.plan(), outcome.newTensors());
-      return writeSideFiles(outcome, written, null, plan, report);
+      return writeSideFiles(outcome, written, null, best, plan, report);
     }
     long start = System.nanoTime();
     PlanApplier applier =
@@ -172,14 +248,15 @@ final class PruneCommand implements Callable<Integer> {
             write.maxShardSize.bytes(),
             console::warning);
     ObjectNode[] json = new ObjectNode[1];
-    try (ProgressLine progress = console.progress("write")) {
+    try (JobProgress.Stage progress = console.progress(WRITE)) {
       applier.write(
           out,
           write.overwrite,
           new WrittenBytes(progress, applier.tensorBytes()),
           () ->
               json[0] =
-                  writeSideFiles(outcome, applier.plan(), PruneRun.seconds(start), plan, report));
+                  writeSideFiles(
+                      outcome, applier.plan(), PruneRun.seconds(start), best, plan, report));
     }
     console.resultLine(
         "wrote",
@@ -194,10 +271,11 @@ final class PruneCommand implements Callable<Integer> {
       PruneRun.Outcome outcome,
       CollapsePlan written,
       @Nullable Double writeSeconds,
+      BestSoFar best,
       @Nullable PlanFiles plan,
       SideFiles.@Nullable SideFile report) {
     if (plan != null) {
-      plan.write(outcome.plan(), outcome.newTensors());
+      best.undisturbed(() -> plan.write(outcome.plan(), outcome.newTensors()));
     }
     ObjectNode json = outcome.report().apply(written, writeSeconds).toJson();
     if (report != null) {
@@ -217,12 +295,12 @@ final class PruneCommand implements Callable<Integer> {
   }
 
   /** {@code OUT.report.json}, beside OUT. */
-  private static Path defaultReport(Path out) {
+  private static Path beside(Path out, String ending) {
     Path named = out.normalize();
     if (named.toString().isEmpty() || named.endsWith("..")) {
       // "." and ".." have no name of their own.
       named = named.toAbsolutePath().normalize();
     }
-    return named.resolveSibling(named.getFileName() + ".report.json");
+    return named.resolveSibling(named.getFileName() + ending);
   }
 }

@@ -51,6 +51,10 @@ final class PruneRun {
   /** From so much perplexity on, relative to the dense model's, a user is warned. */
   private static final double WARN_RATIO = 2;
 
+  private static final String SIMILARITY = "similarity";
+  static final String DENSE = "perplexity, dense";
+  private static final String PRUNED = "perplexity, pruned";
+
   /** Matrices that a fit left alone; the report has all. */
   private static final int MOST_NAMED = 4;
 
@@ -58,9 +62,11 @@ final class PruneRun {
   private final Console console;
   private final OpenModel model;
   private final BestSoFar best;
+  private final @Nullable GivenPlan given;
   private final MemoryArena newMemory;
 
   /**
+   * @param given what is gone on from in place of a search
    * @param newMemory owner of tensors that are made anew
    */
   PruneRun(
@@ -68,11 +74,13 @@ final class PruneRun {
       Console console,
       OpenModel model,
       BestSoFar best,
+      @Nullable GivenPlan given,
       MemoryArena newMemory) {
     this.command = command;
     this.console = console;
     this.model = model;
     this.best = best;
+    this.given = given;
     this.newMemory = newMemory;
   }
 
@@ -109,17 +117,13 @@ final class PruneRun {
       console.line("memory", "%s", memory.describe(backend));
       TensorSource weights = memory.weights(backend);
       requireFiniteOutsideLayers(model);
+      expect(search, backend, sequences, fitText, evaluation);
       double loadSeconds = seconds(start);
       long searchStart = System.nanoTime();
-      Work work;
-      SearchResult result;
-      try (SweepScorer scorer =
-          new SweepScorer(backend, model.config(), weights, source, sequences, sweep)) {
-        SearchLines lines = new SearchLines(console, best);
-        SearchLines.SearchRun run = listener -> search.search().run(source, scorer, listener);
-        result = search.isOneLoop() ? lines.follow(run) : lines.summarise(run, search.objective());
-        work = scorer.work();
-      }
+      Searched found =
+          given == null ? search(search, backend, weights, source, sequences, sweep) : given(given);
+      SearchResult result = found.result();
+      Work work = found.work();
       if (result.cutShort()) {
         console.warning(
             "--search-budget "
@@ -128,15 +132,21 @@ final class PruneRun {
       }
       FiniteResults.require(model.directory(), result);
       CollapsePlan searched = result.plan();
-      best.set(searched);
+      best.set(searched, given == null ? new PlanTensors(NewWeights.NONE) : given.tensors());
       double searchSeconds = seconds(searchStart);
       FitRun.@Nullable Outcome fitted =
           fitText == null || search.fit() == null || searched.isIdentity()
               ? null
               : new FitRun(console, model, backend, weights)
-                  .run(result.plans(), search.fit(), fitText, newMemory);
-      PlanTensors newTensors = new PlanTensors(fitted == null ? NewWeights.NONE : fitted.tensors());
-      CollapsePlan plan = fitted == null ? result.plan() : fitted.planWithTensors();
+                  .run(result.plans(), given == null, search.fit(), fitText, newMemory, best::set);
+      PlanTensors newTensors =
+          fitted != null
+              ? new PlanTensors(fitted.tensors())
+              : given != null ? given.tensors() : new PlanTensors(NewWeights.NONE);
+      CollapsePlan plan =
+          (fitted == null ? searched : fitted.plan())
+              .withTensors(newTensors.named(PlanTensors.DEFAULT_FILE));
+      best.set(plan, newTensors);
       if (fitted != null || (search.objective().needsLanguage() && !plan.isIdentity())) {
         // The one that is written, with all that can be said of it.
         Score score = score(backend, weights, plan, newTensors.weights(), sequences);
@@ -194,14 +204,68 @@ final class PruneRun {
     }
   }
 
+  /** Says about how long all will take. */
+  private void expect(
+      SearchOptions.Chosen search,
+      Backend backend,
+      PackedSequences sequences,
+      @Nullable FitText fitText,
+      @Nullable EvaluationText evaluation) {
+    JobEstimate estimate = new JobEstimate(model, backend);
+    JobProgress job = console.job();
+    int depth = model.config().numHiddenLayers();
+    int target = search.target() == null ? depth : search.target();
+    if (given == null) {
+      job.expect(SearchLines.STAGE, estimate.search(search, sequences.size()));
+    }
+    if (fitText != null && search.fit() != null) {
+      FitRun.expect(job, estimate, search.fit(), given == null, fitText, target);
+    }
+    job.expect(SIMILARITY, estimate.pass(sequences.size(), depth + target));
+    if (evaluation != null) {
+      job.expect(DENSE, estimate.pass(evaluation.windows(), depth));
+      job.expect(PRUNED, estimate.pass(evaluation.windows(), target));
+    }
+    if (command.out != null) {
+      job.expect(PruneCommand.WRITE, JobEstimate.write(model.checkpoint().totalBytes()));
+    }
+    console.note("time", job.expectation());
+  }
+
+  /** What a search came to, and what it took. */
+  private record Searched(SearchResult result, Work work) {}
+
+  private Searched search(
+      SearchOptions.Chosen search,
+      Backend backend,
+      TensorSource weights,
+      CollapsePlan.Source source,
+      PackedSequences sequences,
+      SweepOptions sweep) {
+    try (SweepScorer scorer =
+        new SweepScorer(backend, model.config(), weights, source, sequences, sweep)) {
+      SearchLines lines = new SearchLines(console, best);
+      SearchLines.SearchRun run = listener -> search.search().run(source, scorer, listener);
+      SearchResult result =
+          search.isOneLoop() ? lines.follow(run) : lines.summarise(run, search.objective());
+      return new Searched(result, scorer.work());
+    }
+  }
+
+  private Searched given(GivenPlan from) {
+    console.line("search", "none: the plan of %s, %d layers", from.file(), from.plan().depth());
+    return new Searched(SearchResult.known(from.plan()), Work.NONE);
+  }
+
   private Score score(
       Backend backend,
       TensorSource weights,
       CollapsePlan plan,
       NewWeights newWeights,
       PackedSequences sequences) {
-    try (PlannedLayers layers =
-        PlannedLayers.asWritten(backend, model.config(), weights, plan, newWeights)) {
+    try (JobProgress.Stage _ = console.progress(SIMILARITY);
+        PlannedLayers layers =
+            PlannedLayers.asWritten(backend, model.config(), weights, plan, newWeights)) {
       CausalLm original = CausalLm.of(backend, model.config(), weights);
       return ModelScore.of(original, layers.model(), sequences);
     }
@@ -322,7 +386,7 @@ final class PruneRun {
           "the model has no tokenizer.json and no --eval-tokens were given");
     }
     CausalLm dense = CausalLm.of(backend, model.config(), weights);
-    Perplexity before = evaluation.measure(console, "perplexity, dense", model.directory(), dense);
+    Perplexity before = evaluation.measure(console, DENSE, model.directory(), dense);
     if (plan.isIdentity()) {
       return new PruneReport.Measured(evaluation.name(), before, before);
     }
@@ -335,7 +399,7 @@ final class PruneRun {
           before,
           evaluation.measure(
               console,
-              "perplexity, pruned",
+              PRUNED,
               "the model pruned from " + model.directory(),
               layers.model()));
     }

@@ -12,6 +12,7 @@ import java.util.Locale;
  * What people see of a search: progress while it goes on, and a line for each trial that counts.
  */
 final class SearchLines {
+  static final String STAGE = "search";
   private static final int PROGRESS_STEPS = 1000;
 
   private final Console console;
@@ -65,7 +66,7 @@ final class SearchLines {
   }
 
   private SearchResult run(SearchRun search, Objective objective, TrialLine line) {
-    try (ProgressLine progress = console.progress("search")) {
+    try (JobProgress.Stage progress = console.progress(STAGE)) {
       return search.run(
           new TrialListener() {
             @Override

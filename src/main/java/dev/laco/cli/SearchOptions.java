@@ -6,6 +6,7 @@ import dev.laco.UsageException;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.LayerCollapse;
+import dev.laco.collapse.LayerMix;
 import dev.laco.collapse.Lookahead;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
@@ -18,6 +19,7 @@ import dev.laco.collapse.SpanSettings;
 import dev.laco.collapse.TrialListener;
 import dev.laco.fit.FitRule;
 import dev.laco.scoring.SweepOptions;
+import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.DoubleToIntFunction;
@@ -153,6 +155,7 @@ final class SearchOptions {
    *     beside them
    * @param mergedAtOnce layers that one merge combines at most
    * @param objective what the scores must tell of
+   * @param models that are scored, about
    * @param target the depth that is sought; null where a threshold is given
    * @param fit how weights are fitted afterwards; null where they are not
    */
@@ -162,6 +165,7 @@ final class SearchOptions {
       DoubleToIntFunction candidates,
       int mergedAtOnce,
       Objective objective,
+      long models,
       @Nullable Integer target,
       @Nullable FitRule fit) {
     /**
@@ -192,6 +196,42 @@ final class SearchOptions {
     return target == null || how == Strategy.LACO
         ? loop(depth, threshold, target)
         : spans(depth, how, target);
+  }
+
+  /**
+   * In place of a search: a model that is known.
+   *
+   * @param file where the plan was read from
+   * @throws UsageException if the rule does not fit the plan
+   */
+  Chosen goOnFrom(Path file, CollapsePlan plan) {
+    boolean fits = rule == null ? plan.tensors() == null : isFit(rule);
+    if (fits && plan.tensors() != null) {
+      throw new UsageException(
+          "--rule " + rule + ": the weights of " + file + " are fitted already: leave --rule out");
+    }
+    FitRule named = rule == null ? null : FitRule.named(rule);
+    FitRule fit = fits ? (named == null ? FitRule.REFINE : named) : null;
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put("fromPlan", file.toString());
+    json.put("rule", rule == null ? MergeRule.AUTO : rule);
+    return new Chosen(
+        (source, scorer, listener) -> SearchResult.known(plan),
+        json,
+        passCost -> 1,
+        plan.layers().stream().mapToInt(LayerMix::sources).max().orElseThrow(),
+        DEFAULT_OBJECTIVE,
+        0,
+        plan.depth(),
+        fit);
+  }
+
+  private static boolean isFit(String name) {
+    if (name.equals(MergeRule.AUTO) || FitRule.named(name) != null) {
+      return true;
+    }
+    MergeRule.parse(name);
+    return false;
   }
 
   private @Nullable Double threshold() {
@@ -261,6 +301,8 @@ final class SearchOptions {
         passCost -> ahead.most(passCost, settings.bases()),
         mergeRule.mergedAtOnce(settings.mergeLayers() - 1),
         Objective.COSINE,
+        // A search for a threshold repeats the loop; most of what it meets again it knows.
+        target == null ? settings.bases() : 4L * settings.bases(),
         target,
         fit);
   }
@@ -318,6 +360,7 @@ final class SearchOptions {
             .max()
             .orElseThrow(),
         goodness,
+        settings.models(depth, target),
         target,
         fit);
   }

@@ -78,6 +78,15 @@ final class SideFiles implements AutoCloseable {
     void write(String contents) {
       OutputFiles.write(begin(), contents.getBytes(UTF_8));
     }
+
+    /** Gives the file its name, if it was written. */
+    void publish() throws IOException {
+      if (begun) {
+        // Replaces a file that is there, in one step.
+        Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);
+        begun = false;
+      }
+    }
   }
 
   /**
@@ -114,10 +123,7 @@ final class SideFiles implements AutoCloseable {
    */
   void publish() throws IOException {
     for (SideFile side : files.reversed()) {
-      if (side.begun) {
-        // Replaces a file that is there, in one step.
-        Files.move(side.partial, side.file, StandardCopyOption.ATOMIC_MOVE);
-      }
+      side.publish();
     }
   }
 
@@ -127,6 +133,7 @@ final class SideFiles implements AutoCloseable {
   }
 
   private void interrupted() {
+    InterruptSignals.nextKills();
     whenInterrupted.run();
     discard();
   }

@@ -4,11 +4,11 @@ import java.util.function.LongConsumer;
 
 /** Turns "so many more bytes are written" into progress. */
 final class WrittenBytes implements LongConsumer {
-  private final ProgressLine progress;
+  private final JobProgress.Stage progress;
   private final long total;
   private long done;
 
-  WrittenBytes(ProgressLine progress, long total) {
+  WrittenBytes(JobProgress.Stage progress, long total) {
     this.progress = progress;
     this.total = total;
   }

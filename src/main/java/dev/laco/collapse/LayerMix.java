@@ -25,6 +25,12 @@ public record LayerMix(
     };
   }
 
+  /** How many original layers its tensors are made of, at most. */
+  public int sources() {
+    return Math.max(
+        Math.max(attention.terms().size(), feedForward.terms().size()), norms.terms().size());
+  }
+
   /** The last original layer that is needed. */
   public int lastSource() {
     return Math.max(

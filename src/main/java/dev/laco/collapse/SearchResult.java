@@ -41,6 +41,11 @@ public record SearchResult(
     return new SearchResult(threshold, List.of(chosen), trials, cutShort);
   }
 
+  /** A model that was known without a search; its score is not. */
+  public static SearchResult known(CollapsePlan plan) {
+    return new SearchResult(null, List.of(new Finalist(plan, Score.UNCHANGED)), List.of());
+  }
+
   /** The models found, best first. */
   public List<CollapsePlan> plans() {
     return finalists.stream().map(Finalist::plan).toList();

@@ -99,12 +99,13 @@ public final class SpanSearch {
             new Merge(0, 0, settings.rules().getFirst()),
             Trial.ORIGINAL);
     found.get(depth).add(root);
+    int steps = depth - target + (settings.blocks() ? 1 : 0);
     int at = depth;
     for (; at > target && !spent.getAsBoolean(); at--) {
       List<State> beam = best(at, settings.beamWidth());
       if (!beam.isEmpty()) {
         scorer.keep(beam.stream().map(State::plan).toList());
-        double progress = (double) (depth - at + 1) / (depth - target);
+        double progress = (double) (depth - at + 1) / steps;
         expand(beam, target, (trial, share) -> listener.onTrial(trial, progress));
         State closest = closest(target);
         listener.onBest(closest.plan(), closest.score());
@@ -112,7 +113,7 @@ public final class SpanSearch {
     }
     boolean cutShort = at > target || (settings.blocks() && spent.getAsBoolean());
     if (settings.blocks() && !cutShort) {
-      removeBlocks(root, depth - target, listener);
+      removeBlocks(root, depth - target, (trial, share) -> listener.onTrial(trial, 1));
     }
     return result(target, cutShort);
   }

@@ -58,6 +58,16 @@ public record SpanSettings(
     return Math.clamp(depth / (2L * Math.max(1, removed)), 2, 4);
   }
 
+  /** How many models a search from one depth to another scores, at most about. */
+  public long models(int depth, int target) {
+    long models = blocks ? Math.max(0, highest - lowest - (depth - target)) : 0;
+    for (int at = depth; at > target; at--) {
+      int beam = at == depth ? 1 : beamWidth;
+      models += (long) beam * (at - 1 - lowest) * rules.size() * (mergeLayers - 1);
+    }
+    return models;
+  }
+
   /** The policy of a merge by {@code rule}. */
   NormsPolicy norms(MergeRule rule) {
     return norms != null ? norms : rule.defaultNorms();

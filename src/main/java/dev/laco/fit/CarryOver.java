@@ -145,7 +145,7 @@ public final class CarryOver implements AutoCloseable {
     }
   }
 
-  /** Told how many layers of the pruned model are done. */
+  /** Told how much of the work on the pruned model's layers is done. */
   @FunctionalInterface
   public interface Progress {
     void update(long done, long total);
@@ -212,13 +212,15 @@ public final class CarryOver implements AutoCloseable {
         return new Compensation(bench).fit(plan, layers, memory, progress);
       }
       int next = 0;
+      long done = 0;
       for (int index = 0; index < plan.depth(); index++) {
         LayerMix mix = plan.layers().get(index);
         int end = index + 1 < plan.depth() ? plan.layers().get(index + 1).base() : original.depth();
         if (!changed && mix.isOriginal(next) && end == next + 1) {
           original.run(next, end);
           next = end;
-          progress.update(index + 1, plan.depth());
+          done++;
+          progress.update(done, done + (plan.depth() - index - 1L) * rule.layerPasses());
           continue;
         }
         if (!changed) {
@@ -236,7 +238,8 @@ public final class CarryOver implements AutoCloseable {
         }
         changed = true;
         next = end;
-        progress.update(index + 1, plan.depth());
+        done += rule.layerPasses();
+        progress.update(done, done + (plan.depth() - index - 1L) * rule.layerPasses());
       }
     }
     double factor = 1;

@@ -44,6 +44,11 @@ public enum FitRule {
     return cost;
   }
 
+  /** What a layer that is fitted takes, or one behind it, in passes of the original's layer. */
+  public int layerPasses() {
+    return refine() ? 20 : later() ? 6 : 2;
+  }
+
   /** The rule of this name, or null where it is none of these; {@code fit:map} is a map, too. */
   public static @Nullable FitRule named(String name) {
     return Arrays.stream(values())
@@ -70,7 +75,7 @@ public enum FitRule {
     return compareTo(ALIGN) >= 0;
   }
 
-  boolean later() {
+  public boolean later() {
     return compareTo(REPAIR) >= 0;
   }
 

@@ -32,8 +32,15 @@ public final class Laco {
 
   private Laco() {}
 
-  /** What a command came to. */
+  /**
+   * What a command came to; without the lines on standard error that say how long it takes, which
+   * differ from run to run.
+   */
   public record Run(int code, String out, String err) {
+    public Run {
+      err = err.replaceAll("(?m)^(time|progress|done) {2,}.*\\R", "");
+    }
+
     /** This run, which must have succeeded. */
     public Run succeeded() {
       assertEquals(0, code, err);

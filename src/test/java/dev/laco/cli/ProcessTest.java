@@ -120,19 +120,31 @@ class ProcessTest {
   }
 
   @Test
-  void anInterruptWhileWritingLeavesNothing() throws Exception {
+  void anInterruptWhileWritingKeepsThePlanAlone() throws Exception {
     Path parent = folder.resolve("new/parent");
     Files.createDirectories(parent);
     Process process = prune(parent.resolve("out"));
     awaitStaging(process, parent);
-    assertInterrupted(process);
-    assertEquals(List.of(), Laco.names(parent));
+    assertKept(parent.resolve("out.plan.json"), interrupted(process));
+    assertEquals(List.of("out.plan.json"), Laco.names(parent));
   }
 
   @Test
-  void anInterruptWhileSearchingLeavesNothing() throws Exception {
+  void anInterruptedDryRunLeavesNothing() throws Exception {
     List<String> before = Laco.names(folder);
-    Process process = prune(folder.resolve("out"));
+    Process process =
+        Laco.process(
+                Main.class,
+                "prune",
+                MODEL,
+                "--dry-run",
+                "--calibration",
+                calibration,
+                "--threshold",
+                0.5,
+                "--device",
+                "reference")
+            .start();
     awaitLine(process, ".*(accepted|rejected).*");
     assertEquals(
         "laco: interrupted: --plan FILE would keep the best plan found so far\n",
@@ -177,18 +189,20 @@ class ProcessTest {
     interrupt(process);
     String last = progress.lines().toList().getLast();
     assertEquals(INTERRUPTED, process.waitFor());
-    assertTrue(
-        last.matches(
-            ".*laco: interrupted: the best plan so far, of \\d+ layers, is in .*plan.json"),
-        last);
+    assertKept(plan, last.replaceFirst(".*(?=laco: interrupted)", "") + "\n");
     assertEquals(
         Stream.concat(before.stream(), Stream.of("plan.json")).sorted().toList(),
         Laco.names(folder));
     Laco.run("apply", plan, MODEL, out).succeeded();
   }
 
-  private static void assertInterrupted(Process process) throws Exception {
-    assertEquals("", interrupted(process));
+  /** Checks the one line that says where the plan is, and how to go on. */
+  private static void assertKept(Path plan, String err) {
+    assertTrue(
+        err.matches(
+            "laco: interrupted: the best plan so far, of \\d+ layers, is in \\Q%s\\E; laco prune \\S+ \\S+ --from-plan \\Q%s\\E goes on from it\\n"
+                .formatted(plan, plan)),
+        err);
   }
 
   /** What an interrupted process says on standard error. */

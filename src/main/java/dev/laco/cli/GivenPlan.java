@@ -1,0 +1,28 @@
+package dev.laco.cli;
+
+import dev.laco.apply.PlanTensors;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.text.TextFile;
+import java.nio.file.Path;
+
+/**
+ * A plan that a user names, and its new tensors, if it has any, beside it.
+ *
+ * @param file where it was read from
+ */
+record GivenPlan(Path file, CollapsePlan plan, PlanTensors tensors) implements AutoCloseable {
+  /**
+   * Reads a plan.
+   *
+   * @throws dev.laco.BadInputException if it is none, or not with these tensors
+   */
+  static GivenPlan read(Path file) {
+    CollapsePlan plan = CollapsePlan.parse(file.toString(), TextFile.read(file));
+    return new GivenPlan(file, plan, PlanTensors.beside(file, plan));
+  }
+
+  @Override
+  public void close() {
+    tensors.close();
+  }
+}

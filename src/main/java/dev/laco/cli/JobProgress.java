@@ -1,0 +1,235 @@
+package dev.laco.cli;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.OptionalDouble;
+import java.util.function.LongSupplier;
+import java.util.function.ToDoubleFunction;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * How far a command has come, and how long the rest takes. A job is a row of stages. Of each the
+ * seconds may be expected beforehand; while the job runs the expectation of what is left is
+ * corrected by how long the stages so far took beside what was expected of them.
+ */
+final class JobProgress {
+  /** What of the whole expectation counts as seen, so that the first seconds do not overturn it. */
+  private static final double PRIOR = 0.02;
+
+  /** What of the rest is done at most while a stage says nothing. */
+  private static final double UNKNOWN = 0.9;
+
+  /** Of a stage that nobody expected, and of which nothing is known but its own share. */
+  private static final double UNEXPECTED = 1;
+
+  private final LongSupplier clock;
+  private final Runnable afterStage;
+  private final Map<String, Stage> stages = new LinkedHashMap<>();
+  private final long start;
+  private double prior;
+
+  /** When it was last known what is done. */
+  private double known;
+
+  private @Nullable Stage current;
+
+  /**
+   * A job without stages, which begins now.
+   *
+   * @param clock nanoseconds, like {@link System#nanoTime}
+   * @param afterStage runs at the end of each stage
+   */
+  JobProgress(LongSupplier clock, Runnable afterStage) {
+    this.clock = clock;
+    this.afterStage = afterStage;
+    this.start = clock.getAsLong();
+  }
+
+  /** A part of a job, which is over when it is closed. */
+  final class Stage implements AutoCloseable {
+    private final String name;
+    private final double expected;
+    private double share;
+    private String note = "";
+
+    private Stage(String name, double expected) {
+      this.name = name;
+      this.expected = expected;
+    }
+
+    /** So much of the stage is done; it never seems to go back. */
+    void update(long done, long total) {
+      synchronized (JobProgress.this) {
+        share = Math.clamp((double) done / Math.max(1, total), share, 1);
+        known = seconds();
+      }
+    }
+
+    /** A few words on what has been reached. */
+    void note(String text) {
+      synchronized (JobProgress.this) {
+        note = text;
+      }
+    }
+
+    @Override
+    public void close() {
+      synchronized (JobProgress.this) {
+        if (current == this) {
+          share = 1;
+          known = seconds();
+          current = null;
+        }
+      }
+      afterStage.run();
+    }
+  }
+
+  /** A stage that will come, and how long it takes; in the order in which stages come. */
+  synchronized void expect(String stage, double seconds) {
+    stages.put(stage, new Stage(stage, seconds));
+    prior = PRIOR * total(any -> any.expected);
+  }
+
+  /** Begins a stage, whether it was expected or not; the one before is over. */
+  synchronized Stage begin(String stage) {
+    if (current != null) {
+      current.share = 1;
+    }
+    known = seconds();
+    current = stages.computeIfAbsent(stage, name -> new Stage(name, UNEXPECTED));
+    return current;
+  }
+
+  /** What a person wants to know of the job as it stands. */
+  synchronized State state() {
+    String stage = current == null ? "" : current.name;
+    String note = current == null ? "" : current.note;
+    double expected = total(any -> any.expected);
+    double done = total(any -> any.expected * any.share);
+    double seen = done + prior;
+    if (seen == 0) {
+      return new State(stage, 0, OptionalDouble.empty(), note);
+    }
+    // Seconds for each that was expected, and what is done since, if all goes on like that.
+    double pace = (known + prior) / seen;
+    double rest = expected - done;
+    double since =
+        Math.min(UNKNOWN * rest, (seconds() - known) / Math.max(pace, Double.MIN_NORMAL));
+    return new State(
+        stage, (done + since) / expected, OptionalDouble.of(pace * (rest - since)), note);
+  }
+
+  private double total(ToDoubleFunction<Stage> value) {
+    return stages.values().stream().mapToDouble(value).sum();
+  }
+
+  /** Since the job began. */
+  double seconds() {
+    return (clock.getAsLong() - start) / 1e9;
+  }
+
+  /**
+   * A moment of a job.
+   *
+   * @param stage empty between two
+   * @param share of the whole job that is done
+   * @param left seconds; empty where nothing is known yet
+   * @param note of the stage, may be empty
+   */
+  record State(String stage, double share, OptionalDouble left, String note) {
+    private static final int BAR = 20;
+
+    /** {@code search: 42 % of the job, about 3 minutes left}. */
+    String line() {
+      return "%s: %s of the job%s".formatted(stage, percent(), timeLeft());
+    }
+
+    /** {@code search [====> ] 42 %, about 3 minutes left; 12 layers}, at most so many columns. */
+    String bar(int columns) {
+      int full = (int) (share * BAR);
+      String text =
+          "%s [%s%s%s] %s%s%s"
+              .formatted(
+                  stage,
+                  "=".repeat(full),
+                  full < BAR ? ">" : "",
+                  " ".repeat(Math.max(0, BAR - full - 1)),
+                  percent(),
+                  timeLeft(),
+                  note.isEmpty() ? "" : "; " + note);
+      return text.substring(0, Math.min(text.length(), columns));
+    }
+
+    private String percent() {
+      // What is not over is never said to be.
+      return String.format(Locale.ROOT, "%d %%", (int) Math.min(99, 100 * share));
+    }
+
+    private String timeLeft() {
+      return left.isPresent() ? ", about " + about(left.getAsDouble()) + " left" : "";
+    }
+  }
+
+  /** {@code about 12 minutes: search 3, choice 2, fit 6}, of the stages that were expected. */
+  synchronized String expectation() {
+    double all = total(stage -> stage.expected);
+    Unit unit = Unit.of(all);
+    List<String> parts = new ArrayList<>();
+    for (Stage stage : stages.values()) {
+      if (stage.expected >= all / 20) {
+        parts.add(stage.name + " " + unit.number(stage.expected));
+      }
+    }
+    return "about %s: %s".formatted(about(all), String.join(", ", parts));
+  }
+
+  /** {@code 40 seconds}, {@code 12 minutes}, {@code 3.5 hours}. */
+  static String about(double seconds) {
+    Unit unit = Unit.of(seconds);
+    String number = unit.number(seconds);
+    return number + " " + (number.equals("1") ? unit.one : unit.one + "s");
+  }
+
+  /** {@code 40 s}, {@code 11 min 40 s}, {@code 3 h 12 min}. */
+  static String exactly(double seconds) {
+    long whole = Math.round(seconds);
+    if (whole < 60) {
+      return whole + " s";
+    }
+    return whole < 3600
+        ? "%d min %d s".formatted(whole / 60, whole % 60)
+        : "%d h %d min".formatted(whole / 3600, whole % 3600 / 60);
+  }
+
+  /** In which a person reckons a time. */
+  private enum Unit {
+    SECOND("second", 1),
+    MINUTE("minute", 60),
+    HOUR("hour", 3600);
+
+    private static final int MOST = 100;
+
+    final String one;
+    private final double seconds;
+
+    Unit(String one, double seconds) {
+      this.one = one;
+      this.seconds = seconds;
+    }
+
+    static Unit of(double seconds) {
+      return seconds < MOST ? SECOND : seconds < MOST * MINUTE.seconds ? MINUTE : HOUR;
+    }
+
+    String number(double time) {
+      double number = time / seconds;
+      return this == HOUR
+          ? String.format(Locale.ROOT, "%.1f", number)
+          : Long.toString(Math.max(1, Math.round(number)));
+    }
+  }
+}
