@@ -79,7 +79,9 @@ public final class PlanApplier {
     this.companions = CompanionFiles.of(model, warnings);
     this.tensors = newTensors.replaceIn(tensors(model, plan));
     this.weights = new ShardedWriter(tensors, maxShardSize);
-    this.plan = new CollapsePlan(source, plan.layers(), newTensors.named(weights.container()));
+    this.plan =
+        new CollapsePlan(
+            source, plan.layers(), newTensors.named(weights.container()), plan.products());
     this.card = ModelCard.of(plan(), originalCard(companions)).getBytes(UTF_8);
     ObjectNode rewritten =
         ConfigRewriter.rewrite(

@@ -11,6 +11,7 @@ import dev.laco.model.ModelConfig;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.SortedMap;
 import java.util.SortedSet;
 import java.util.TreeMap;
@@ -27,8 +28,16 @@ import org.jspecify.annotations.Nullable;
  * @param source the model that the plan is for
  * @param layers the survivors, by ascending base
  * @param tensors those that no mix gives, null if there are none
+ * @param products type of the matrix products that the plan was chosen and fitted by, {@code f32},
+ *     {@code bf16} or {@code f16}; null where the plan does not tell
  */
-public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTensors tensors) {
+public record CollapsePlan(
+    Source source,
+    List<LayerMix> layers,
+    @Nullable NewTensors tensors,
+    @Nullable String products) {
+  private static final Set<String> PRODUCTS = Set.of("f32", "bf16", "f16");
+
   private static final int VERSION = 1;
 
   /**
@@ -92,9 +101,9 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
     }
   }
 
-  /** A plan without new tensors. */
+  /** A plan without new tensors, which does not tell the type of its products. */
   public CollapsePlan(Source source, List<LayerMix> layers) {
-    this(source, layers, null);
+    this(source, layers, null, null);
   }
 
   public CollapsePlan {
@@ -130,7 +139,12 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
 
   /** The same layers with these new tensors, or with none. */
   public CollapsePlan withTensors(@Nullable NewTensors others) {
-    return new CollapsePlan(source, layers, others);
+    return new CollapsePlan(source, layers, others, products);
+  }
+
+  /** The same plan, telling the type of the products that it was chosen and fitted by. */
+  public CollapsePlan withProducts(String type) {
+    return new CollapsePlan(source, layers, tensors, type);
   }
 
   /** True if nothing is changed. */
@@ -232,6 +246,9 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
           json.putObject("tensors").put("file", tensors.file()).put("sha256", tensors.sha256());
       tensors.names().forEach(added.putArray("names")::add);
     }
+    if (products != null) {
+      json.put("products", products);
+    }
     return json;
   }
 
@@ -272,12 +289,16 @@ public record CollapsePlan(Source source, List<LayerMix> layers, @Nullable NewTe
       throw json.error(
           "layers", "a list of at most %d layer mixes".formatted(ModelConfig.MAX_LAYERS));
     }
+    String products = json.has("products") ? json.stringOr("products", "") : null;
+    if (products != null && !PRODUCTS.contains(products)) {
+      throw json.error("products", "f32, bf16 or f16");
+    }
     try {
       List<LayerMix> layers = new ArrayList<>();
       for (JsonNode layer : node.path("layers")) {
         layers.add(parseMix(file + ": layers[" + layers.size() + "]", layer));
       }
-      return new CollapsePlan(source, layers, parseTensors(json));
+      return new CollapsePlan(source, layers, parseTensors(json), products);
     } catch (IllegalArgumentException e) {
       throw new BadInputException(file + ": layers: " + e.getMessage());
     }

@@ -227,4 +227,16 @@ final class CollapsePlanTest {
   void zeroCoefficientsAreLeftOut() {
     assertEquals(Map.of(1, 2.0), new Coefficients(new TreeMap<>(Map.of(0, 0.0, 1, 2.0))).terms());
   }
+
+  @Test
+  void aPlanTellsTheTypeOfProductsThatItWasFoundBy() {
+    CollapsePlan plan = fold(ORIGINAL, 5, 1, "drop", NormsPolicy.BASE).withProducts("bf16");
+    assertEquals("bf16", plan.toJson().get("products").textValue());
+    assertEquals(plan, CollapsePlan.parse("plan.json", plan.toJsonText()));
+    String odd = plan.toJsonText().replace("bf16", "int4");
+    String message =
+        assertThrows(BadInputException.class, () -> CollapsePlan.parse("plan.json", odd))
+            .getMessage();
+    assertTrue(message.startsWith("plan.json: products: expected f32, bf16 or f16"), message);
+  }
 }
