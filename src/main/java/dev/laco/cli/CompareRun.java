@@ -228,8 +228,7 @@ final class CompareRun {
       double seconds = PruneRun.seconds(start);
       CausalLm original = CausalLm.of(bench.backend(), model.config(), bench.weights());
       Score score = ModelScore.of(original, layers.model(), bench.sequences());
-      Fidelity fidelity =
-          evaluation.measure(console, heldOut(strategy), original, layers.model());
+      Fidelity fidelity = evaluation.measure(console, heldOut(strategy), original, layers.model());
       if (!FiniteResults.isFinite(fidelity.perplexity())) {
         console.warning(
             "%s: left out: perplexity is %s, its hidden states overflow"

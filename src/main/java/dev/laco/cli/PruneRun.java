@@ -145,13 +145,16 @@ final class PruneRun {
               : given != null ? given.tensors() : new PlanTensors(NewWeights.NONE);
       CollapsePlan plan =
           (fitted == null ? searched : fitted.plan())
-              .withTensors(newTensors.named(PlanTensors.DEFAULT_FILE));
+              .withTensors(newTensors.named(PlanTensors.DEFAULT_FILE))
+              .withProducts(products(backend));
       best.set(plan, newTensors);
       if (fitted != null || (search.objective().needsLanguage() && !plan.isIdentity())) {
         // The one that is written, with all that can be said of it.
         Score score = score(backend, weights, plan, newTensors.weights(), sequences);
         FiniteResults.require(model.directory(), score);
         result = result.with(new SearchResult.Finalist(plan, score));
+      } else {
+        result = result.withPlan(plan);
       }
       SearchResult kept = result;
       PruneReport.Quality quality =
@@ -398,10 +401,7 @@ final class PruneRun {
           evaluation.name(),
           before,
           evaluation.measure(
-              console,
-              PRUNED,
-              "the model pruned from " + model.directory(),
-              layers.model()));
+              console, PRUNED, "the model pruned from " + model.directory(), layers.model()));
     }
   }
 
@@ -528,7 +528,7 @@ final class PruneRun {
         search
             .settings()
             .put("compute", command.device.compute.name().toLowerCase(Locale.ROOT))
-            .put("products", backend.productType(model.weightType()).shortName())
+            .put("products", products(backend))
             .put("calibration", calibration.name())
             .put("calibrationSentences", sequences.sequences())
             .put("calibrationTokens", sequences.size());
@@ -552,6 +552,11 @@ final class PruneRun {
       }
     }
     return rates;
+  }
+
+  /** The type of the products of this model's matrices. */
+  private String products(Backend backend) {
+    return backend.productType(model.weightType()).shortName();
   }
 
   /** Seconds since {@code start}, a {@link System#nanoTime}. */

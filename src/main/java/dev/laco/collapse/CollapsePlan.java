@@ -32,10 +32,7 @@ import org.jspecify.annotations.Nullable;
  *     {@code bf16} or {@code f16}; null where the plan does not tell
  */
 public record CollapsePlan(
-    Source source,
-    List<LayerMix> layers,
-    @Nullable NewTensors tensors,
-    @Nullable String products) {
+    Source source, List<LayerMix> layers, @Nullable NewTensors tensors, @Nullable String products) {
   private static final Set<String> PRODUCTS = Set.of("f32", "bf16", "f16");
 
   private static final int VERSION = 1;

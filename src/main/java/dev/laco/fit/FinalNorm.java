@@ -39,8 +39,8 @@ final class FinalNorm {
   }
 
   /**
-   * The factor, by what is held out where something is; 1 where divergences are not finite. Both streams stand behind the last layer;
-   * some of their blocks are normed in place.
+   * The factor, by what is held out where something is; 1 where divergences are not finite. Both
+   * streams stand behind the last layer; some of their blocks are normed in place.
    */
   double factor() {
     List<FitBlocks.Block> blocks = judges();

@@ -85,8 +85,8 @@ final class Ridge implements AutoCloseable {
   }
 
   /**
-   * What is left on what was held out, {@link Solution#error}, of a fit without it; not finite where
-   * there is no solution.
+   * What is left on what was held out, {@link Solution#error}, of a fit without it; not finite
+   * where there is no solution.
    */
   double error(Moments moments, int target, double lambda) {
     Tensor out = shaped(change, moments);

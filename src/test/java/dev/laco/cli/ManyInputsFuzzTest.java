@@ -221,8 +221,7 @@ class ManyInputsFuzzTest {
         if (!isOrderly(run) || took > SOON_NANOS) {
           throw new AssertionError(
               "%s, input %d of seed %d, %d ms: %s\n%s"
-                  .formatted(
-                      file, i, seed, took / 1_000_000, run, new String(damaged, UTF_8)));
+                  .formatted(file, i, seed, took / 1_000_000, run, new String(damaged, UTF_8)));
         }
       }
       Files.delete(file);

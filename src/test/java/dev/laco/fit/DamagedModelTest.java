@@ -135,7 +135,9 @@ public class DamagedModelTest {
       Backend backend, Checkpoint model, Damage damage, FitRule rule, MemoryArena memory) {
     List<int[]> texts = Fixtures.tokens(FIXTURE, "calib");
     List<FitText.Window> windows =
-        IntStream.range(0, texts.size()).mapToObj(i -> new FitText.Window(texts.get(i), i)).toList();
+        IntStream.range(0, texts.size())
+            .mapToObj(i -> new FitText.Window(texts.get(i), i))
+            .toList();
     CollapsePlan plan =
         CollapsePlan.identity(PlanApplier.source(model))
             .fold(BEFORE, 1, MergeRule.DROP, NormsPolicy.BASE);

@@ -13,7 +13,7 @@ public final class CpuCores {
   private static final Path CPUS = Path.of("/sys/devices/system/cpu");
   private static final Path STATUS = Path.of("/proc/self/status");
 
-  /** {@code Cpus_allowed_list:	0-3,8}. */
+  /** {@code Cpus_allowed_list: 0-3,8}. */
   private static final Pattern ALLOWED = Pattern.compile("(?m)^Cpus_allowed_list:\\s*(\\S+)$");
 
   private static final Pattern RANGE = Pattern.compile("([0-9]{1,6})(?:-([0-9]{1,6}))?");
@@ -32,7 +32,7 @@ public final class CpuCores {
   /**
    * The same of a machine that is described so.
    *
-   * @param cpus folder of {@code cpu0}, {@code cpu1}, …, as the system has it
+   * @param cpus folder of one folder a processor, as {@code /sys/devices/system/cpu}
    * @param status of a process, as the system has it: the processors that it may run on
    * @param processors no more than so many
    */

@@ -41,7 +41,9 @@ class CpuCoresTest {
     Path status =
         Files.writeString(
             folder.resolve("status"),
-            "Name:\tjava\nCpus_allowed:\tff\nCpus_allowed_list:\t" + allowed + "\nMems_allowed:\t1\n");
+            "Name:\tjava\nCpus_allowed:\tff\nCpus_allowed_list:\t"
+                + allowed
+                + "\nMems_allowed:\t1\n");
     assertEquals(cores, CpuCores.available(folder, status, processors));
   }
 
