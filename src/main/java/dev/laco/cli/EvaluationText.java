@@ -105,8 +105,7 @@ record EvaluationText(String name, List<Window> windows) {
    */
   Perplexity measure(Console console, String task, Object whose, CausalLm lm) {
     try (JobProgress.Stage progress = console.progress(task)) {
-      return FiniteResults.require(
-          whose, name, Perplexity.measure(lm, windows, progress::update));
+      return FiniteResults.require(whose, name, Perplexity.measure(lm, windows, progress::update));
     }
   }
 

@@ -1,6 +1,5 @@
 package dev.laco.collapse;
 
-import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -58,9 +57,7 @@ public record SearchResult(
 
   /** The same result with the chosen model's plan naming its new tensors where they are written. */
   public SearchResult withPlan(CollapsePlan plan) {
-    List<Finalist> others = new ArrayList<>(finalists);
-    others.set(0, new Finalist(plan, score()));
-    return new SearchResult(threshold, others, trials);
+    return with(new Finalist(plan, score()));
   }
 
   /** Its score. */
