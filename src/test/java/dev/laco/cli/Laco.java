@@ -38,7 +38,7 @@ public final class Laco {
    */
   public record Run(int code, String out, String err) {
     public Run {
-      err = err.replaceAll("(?m)^(time|progress|done) {2,}.*\\R", "");
+      err = withoutTimes(err);
     }
 
     /** This run, which must have succeeded. */
@@ -55,6 +55,11 @@ public final class Laco {
         throw new AssertionError("not one JSON document: " + out, e);
       }
     }
+  }
+
+  /** Standard error without the lines that say how long a command takes. */
+  public static String withoutTimes(String err) {
+    return err.replaceAll("(?m)^(time|progress|done) {2,}.*\\R", "");
   }
 
   /** Runs a command in this process. */
