@@ -21,7 +21,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** Ctrl-C on a terminal: the plan is kept, and the job goes on from it. */
-@Timeout(120)
+@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class InterruptTest {
   private static final int INTERRUPTED = 130;
 
@@ -123,19 +123,23 @@ class InterruptTest {
     Path plan = folder.resolve("plan.json");
     Path full = folder.resolve("full");
     assertEquals(0, new ProcessBuilder("mkfifo", full.toString()).start().waitFor());
-    // What the first has to say goes nowhere: nobody reads the pipe, and it holds 64 KiB.
     List<String> command =
         new ArrayList<>(
             List.of(
                 "sh",
                 "-c",
-                "exec 3<>\"$0\"; head -c 65536 /dev/zero >&3; exec \"$@\" 2>&3",
+                "exec 3<>\"$0\"; exec \"$@\" 2>&3",
                 full.toString()));
     command.addAll(
         Laco.process(Main.class, "prune", Laco.STORYTELLER, "--dry-run", "--plan", plan).command());
     Process process = new ProcessBuilder(command).start();
     BufferedReader lines = process.inputReader();
     for (String line = lines.readLine(); !line.startsWith("trial"); line = lines.readLine()) {}
+    // Nobody reads what is said there, and now there is no room for more.
+    new ProcessBuilder(
+            "timeout", "1", "sh", "-c", "exec head -c 1000000 /dev/zero >\"$0\"", full.toString())
+        .start()
+        .waitFor();
     signal(process, "INT");
     while (!Files.exists(plan)) {
       Thread.sleep(5);
