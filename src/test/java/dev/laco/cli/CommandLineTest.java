@@ -275,7 +275,7 @@ class CommandLineTest {
       assertEquals(5, trial.get("similarities").size());
     }
     JsonNode plan = report.get("plan");
-    assertKeys(plan, "version source layers");
+    assertKeys(plan, "version source layers products");
     assertKeys(plan.get("source"), "architecture layers digest weights");
     assertEquals(report.get("layersOut").intValue(), plan.get("layers").size());
     plan.get("layers").forEach(layer -> assertKeys(layer, "base mix"));

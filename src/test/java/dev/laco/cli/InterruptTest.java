@@ -124,12 +124,7 @@ class InterruptTest {
     Path full = folder.resolve("full");
     assertEquals(0, new ProcessBuilder("mkfifo", full.toString()).start().waitFor());
     List<String> command =
-        new ArrayList<>(
-            List.of(
-                "sh",
-                "-c",
-                "exec 3<>\"$0\"; exec \"$@\" 2>&3",
-                full.toString()));
+        new ArrayList<>(List.of("sh", "-c", "exec 3<>\"$0\"; exec \"$@\" 2>&3", full.toString()));
     command.addAll(
         Laco.process(Main.class, "prune", Laco.STORYTELLER, "--dry-run", "--plan", plan).command());
     Process process = new ProcessBuilder(command).start();
