@@ -67,8 +67,9 @@ class CudaProcessTest {
     assertTrue(
         run.err()
             .matches(
-                "(?s).*laco: JCuda's driver binding does not load: .*; --cuda-binding ffm needs no"
-                    + " library of its own\\R"),
+                "(?s).*laco: JCuda's driver binding does not load from a folder in \\Q"
+                    + folder.resolve("file")
+                    + "\\E: .*, or use --cuda-binding ffm, which needs no library of its own\\R"),
         run.err());
   }
 
