@@ -60,7 +60,13 @@ final class CompareCommand implements Callable<Integer> {
         throw new UsageException(
             "nothing to compare by: the model has no tokenizer.json; give --eval-tokens FILE.json");
       }
-      new CompareRun(this, output.console(), open, evaluation, target).run();
+      Console console = output.console();
+      new CompareRun(this, console, open, evaluation, target).run();
+      console.note(
+          "done",
+          "in %s; next: laco prune %s OUT --target-layers %d"
+              .formatted(
+                  JobProgress.exactly(console.job().seconds()), Shell.quoted(model), target));
     }
     return 0;
   }

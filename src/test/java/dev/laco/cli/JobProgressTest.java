@@ -146,4 +146,19 @@ class JobProgressTest {
                     .formatted(out, out)),
         lines.getLast());
   }
+
+  @Test
+  void aComparisonSaysHowLongItTookAndHowItsSizeIsMade() {
+    StringWriter all = new StringWriter();
+    PrintWriter both = new PrintWriter(all, true);
+    String[] arguments = {
+      "compare", Laco.STORYTELLER.toString(), "--target-layers", "15", "--strategies", "last"
+    };
+    assertEquals(0, Main.run(both, both, arguments), all.toString());
+    String last = all.toString().lines().toList().getLast();
+    assertTrue(
+        last.matches(
+            "done         in \\d+ s; next: laco prune models/storyteller OUT --target-layers 15"),
+        last);
+  }
 }
