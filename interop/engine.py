@@ -46,4 +46,5 @@ def token_ids(model, text, dump):
 
 def generate(model, prompt, tokens):
     """Greedy text."""
-    return laco("generate", model, "--prompt", prompt, "--max-tokens", tokens, "--compute", "f32", "--threads", THREADS, "--quiet")
+    greedy = ("--temperature", 0, "--compute", "f32", "--threads", THREADS, "--quiet")
+    return laco("generate", model, "--prompt", prompt, "--max-tokens", tokens, *greedy)
