@@ -2,7 +2,6 @@ package dev.laco.apply;
 
 import dev.laco.BadInputException;
 import dev.laco.ResourceException;
-import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.checkpoint.NamedTensors;
 import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.SafetensorsWriter;
@@ -11,6 +10,7 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapsePlan.NewTensors;
 import dev.laco.model.HostTensor;
 import dev.laco.model.NewWeights;
+import dev.laco.model.NonFinite;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
@@ -188,7 +188,7 @@ public final class PlanTensors implements AutoCloseable {
                   expected.dtype(),
                   expected.shape()));
     }
-    long index = FiniteCheck.firstNonFinite(computed.dtype(), computed.data());
+    long index = NonFinite.first(computed.dtype(), computed.data());
     if (index >= 0) {
       throw new BadInputException(
           "%s: tensor '%s' holds NaN or infinity at element %d of %d"

@@ -1,10 +1,10 @@
 package dev.laco.apply;
 
 import dev.laco.BadInputException;
-import dev.laco.checkpoint.FiniteCheck;
 import dev.laco.checkpoint.OutputTensor;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import dev.laco.model.NonFinite;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -67,7 +67,7 @@ record TensorMixer(String name, DType dtype, List<Double> coefficients, List<Hos
               long size = dtype.byteSize();
               MemorySegment rounded = buffer.asSlice(offset * size, sum.length * size);
               round(sum, rounded);
-              if (FiniteCheck.firstNonFinite(dtype, rounded) >= 0) {
+              if (NonFinite.first(dtype, rounded) >= 0) {
                 throw new BadInputException(
                     "tensor '%s': the mix has values that %s cannot hold; choose another rule, or a checkpoint in bf16 or f32"
                         .formatted(name, dtype));

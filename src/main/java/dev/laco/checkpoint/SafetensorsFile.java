@@ -5,6 +5,7 @@ import dev.laco.InputFile;
 import dev.laco.ffi.WatchedMapping;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import dev.laco.model.NonFinite;
 import dev.laco.model.TensorSource;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -170,7 +171,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     DType dtype = requireWeight(info);
     requireSameSize();
     return pages.bringInIf(
-        info.offset(), info.byteSize(), piece -> FiniteCheck.firstNonFinite(dtype, piece) < 0);
+        info.offset(), info.byteSize(), piece -> NonFinite.first(dtype, piece) < 0);
   }
 
   /** Lets a tensor's memory go; see {@link MappedPages#giveUp}. */

@@ -62,11 +62,7 @@ final class CompareCommand implements Callable<Integer> {
       }
       Console console = output.console();
       new CompareRun(this, console, open, evaluation, target).run();
-      console.note(
-          "done",
-          "in %s; next: laco prune %s OUT --target-layers %d"
-              .formatted(
-                  JobProgress.exactly(console.job().seconds()), Shell.quoted(model), target));
+      console.done("laco prune %s OUT --target-layers %d".formatted(Shell.quoted(model), target));
     }
     return 0;
   }

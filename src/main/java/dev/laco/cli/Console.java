@@ -188,6 +188,11 @@ final class Console {
     ended = true;
   }
 
+  /** The last line of a job: how long it took, and what a user may do next. */
+  void done(String next) {
+    note("done", "in %s; next: %s".formatted(JobProgress.exactly(job.seconds()), next));
+  }
+
   /** The stages of what the command does. */
   JobProgress job() {
     return job;

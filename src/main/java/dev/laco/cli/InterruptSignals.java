@@ -1,13 +1,18 @@
 package dev.laco.cli;
 
-import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.Linker;
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import dev.laco.ffi.CLibrary;
+import dev.laco.ffi.Downcalls;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 
 /** Signals that end the process: SIGHUP, SIGINT, SIGTERM. */
 final class InterruptSignals {
+  /** {@code sighandler_t signal(int signum, sighandler_t handler)}. */
+  private static final MethodHandle SIGNAL = Downcalls.ofAddress(JAVA_INT, ADDRESS);
+
   private static final int[] NUMBERS = {1, 2, 15};
 
   private InterruptSignals() {}
@@ -17,15 +22,11 @@ final class InterruptSignals {
    * hooks run.
    */
   static void nextKills() {
-    Linker linker = Linker.nativeLinker();
-    MethodHandle signal =
-        linker.downcallHandle(
-            linker.defaultLookup().findOrThrow("signal"),
-            FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.JAVA_INT, ValueLayout.ADDRESS));
+    MemorySegment function = CLibrary.function("signal");
     for (int number : NUMBERS) {
       try {
         // SIG_DFL is the null pointer.
-        MemorySegment _ = (MemorySegment) signal.invokeExact(number, MemorySegment.NULL);
+        MemorySegment _ = (MemorySegment) SIGNAL.invokeExact(function, number, MemorySegment.NULL);
       } catch (Throwable unexpected) {
         throw new AssertionError(unexpected);
       }

@@ -133,9 +133,7 @@ final class PruneCommand implements Callable<Integer> {
         if (output.json) {
           console.document(json);
         }
-        console.note(
-            "done",
-            "in %s; next: %s".formatted(JobProgress.exactly(console.job().seconds()), next()));
+        console.done(next());
       }
     }
     return 0;

@@ -132,17 +132,15 @@ final class PruneRun {
       }
       FiniteResults.require(model.directory(), result);
       CollapsePlan searched = result.plan();
-      best.set(searched, given == null ? new PlanTensors(NewWeights.NONE) : given.tensors());
+      PlanTensors givenTensors = given == null ? new PlanTensors(NewWeights.NONE) : given.tensors();
+      best.set(searched, givenTensors);
       double searchSeconds = seconds(searchStart);
       FitRun.@Nullable Outcome fitted =
           fitText == null || search.fit() == null || searched.isIdentity()
               ? null
               : new FitRun(console, model, backend, weights)
                   .run(result.plans(), given == null, search.fit(), fitText, newMemory, best::set);
-      PlanTensors newTensors =
-          fitted != null
-              ? new PlanTensors(fitted.tensors())
-              : given != null ? given.tensors() : new PlanTensors(NewWeights.NONE);
+      PlanTensors newTensors = fitted == null ? givenTensors : new PlanTensors(fitted.tensors());
       CollapsePlan plan =
           (fitted == null ? searched : fitted.plan())
               .withTensors(newTensors.named(PlanTensors.DEFAULT_FILE))

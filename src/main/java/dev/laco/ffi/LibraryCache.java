@@ -13,7 +13,6 @@ import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.FileTime;
-import java.security.DigestOutputStream;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.time.Duration;
@@ -135,29 +134,30 @@ final class LibraryCache {
 
   /** Writes a resource to a file, and says what its SHA-256 is. */
   static String unpack(URL url, Path file) throws IOException {
-    MessageDigest digest = sha256();
     try (InputStream in = url.openStream();
-        OutputStream out = new DigestOutputStream(Files.newOutputStream(file), digest)) {
-      byte[] chunk = new byte[CHUNK];
-      for (int count = in.read(chunk); count >= 0; count = in.read(chunk)) {
-        out.write(chunk, 0, count);
-      }
+        OutputStream out = Files.newOutputStream(file)) {
+      return copy(in, out);
     } catch (FileSystemException e) {
       throw e;
     } catch (IOException e) {
       // A full disk, for instance, of which the exception says nothing but that.
       throw new FileSystemException(file.toString(), null, e.getMessage());
     }
-    return HexFormat.of().formatHex(digest.digest());
   }
 
   private static String hash(Path file) throws IOException {
-    MessageDigest digest = sha256();
     try (InputStream in = Files.newInputStream(file)) {
-      byte[] chunk = new byte[CHUNK];
-      for (int count = in.read(chunk); count >= 0; count = in.read(chunk)) {
-        digest.update(chunk, 0, count);
-      }
+      return copy(in, OutputStream.nullOutputStream());
+    }
+  }
+
+  /** Copies all bytes, and says what their SHA-256 is. */
+  private static String copy(InputStream in, OutputStream out) throws IOException {
+    MessageDigest digest = sha256();
+    byte[] chunk = new byte[CHUNK];
+    for (int count = in.read(chunk); count >= 0; count = in.read(chunk)) {
+      digest.update(chunk, 0, count);
+      out.write(chunk, 0, count);
     }
     return HexFormat.of().formatHex(digest.digest());
   }

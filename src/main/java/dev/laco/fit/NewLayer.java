@@ -8,6 +8,7 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
+import dev.laco.model.NonFinite;
 import dev.laco.model.TensorSpec;
 import dev.laco.scoring.PlannedLayers;
 import dev.laco.transformer.LayerWeights;
@@ -120,7 +121,7 @@ final class NewLayer implements AutoCloseable {
 
   /** From now on the layer has this tensor; its values must not change any more. */
   void use(LayerRole role, HostTensor tensor) {
-    finite &= Values.areFinite(tensor);
+    finite &= NonFinite.first(tensor.dtype(), tensor.data()) < 0;
     HostTensor old = made.put(role, tensor);
     if (old != null) {
       before.put(role, old);

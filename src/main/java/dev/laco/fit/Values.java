@@ -5,8 +5,6 @@ import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 
 /** Elements of tensors on the host, widened to f32 and rounded back. */
 final class Values {
@@ -37,23 +35,6 @@ final class Values {
   /** One element of a vector. */
   static float at(HostTensor vector, long index) {
     return MemoryTensor.of(vector).get(index);
-  }
-
-  /** Whether no element is infinite or NaN. */
-  static boolean areFinite(HostTensor tensor) {
-    MemorySegment data = tensor.data();
-    for (long i = 0; i < tensor.elements(); i++) {
-      boolean finite =
-          switch (tensor.dtype()) {
-            case F32 -> Float.isFinite(data.getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, i));
-            case F16 -> (data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i) & 0x7c00) != 0x7c00;
-            case BF16 -> (data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i) & 0x7f80) != 0x7f80;
-          };
-      if (!finite) {
-        return false;
-      }
-    }
-    return true;
   }
 
   /** Writes values from element {@code first} on, each rounded once. */

@@ -14,6 +14,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
 import dev.laco.model.HostTensor;
+import dev.laco.model.NonFinite;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.lang.foreign.ValueLayout;
@@ -451,7 +452,7 @@ class CheckpointTest {
   }
 
   private static long firstNonFinite(HostTensor like, byte[] bytes, int length) {
-    return FiniteCheck.firstNonFinite(
+    return NonFinite.first(
         like.dtype(), java.lang.foreign.MemorySegment.ofArray(Arrays.copyOf(bytes, length)));
   }
 }
