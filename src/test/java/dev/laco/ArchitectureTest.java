@@ -32,7 +32,7 @@ class ArchitectureTest {
           Map.entry("backend.cpu", Set.of("backend", "model", "ffi")),
           Map.entry("backend.cuda", Set.of("backend", "model", "ffi", "linalg")),
           Map.entry("checkpoint", Set.of("model", "ffi")),
-          Map.entry("transformer", Set.of("model", "backend")),
+          Map.entry("transformer", Set.of("collapse", "model", "backend")),
           Map.entry("collapse", Set.of("model")),
           Map.entry("collapse.peers", Set.of("collapse")),
           Map.entry("scoring", Set.of("collapse", "transformer", "backend", "model")),

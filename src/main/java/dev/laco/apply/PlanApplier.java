@@ -171,15 +171,10 @@ public final class PlanApplier {
    * the largest.
    */
   public static long mostBytes(Checkpoint model, int depth) {
-    ModelConfig config = model.config();
-    Architecture architecture = config.architecture();
     long inLayers = 0;
     long largest = 0;
-    for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
-      long bytes = 0;
-      for (TensorSpec spec : architecture.layerTensors(config)) {
-        bytes += model.byteSize(architecture.layerPrefix(layer) + spec.suffix());
-      }
+    for (int layer = 0; layer < model.config().numHiddenLayers(); layer++) {
+      long bytes = model.layerBytes(layer);
       inLayers += bytes;
       largest = Math.max(largest, bytes);
     }
@@ -305,13 +300,13 @@ public final class PlanApplier {
 
   private static OutputTensor layerTensor(
       Checkpoint model, Architecture architecture, int index, LayerMix mix, TensorSpec spec) {
-    String name = architecture.layerPrefix(index) + spec.suffix();
+    String name = architecture.tensorName(index, spec);
     // A mixed tensor has its base's type.
-    DType dtype = dtype(model, architecture.layerPrefix(mix.base()) + spec.suffix());
+    DType dtype = dtype(model, architecture.tensorName(mix.base(), spec));
     Coefficients coefficients = mix.of(spec.role().group());
     List<String> sources =
         coefficients.terms().keySet().stream()
-            .map(layer -> architecture.layerPrefix(layer) + spec.suffix())
+            .map(layer -> architecture.tensorName(layer, spec))
             .toList();
     if (isCopy(model, mix, spec)) {
       return copy(model, name, sources.getFirst());
@@ -336,8 +331,8 @@ public final class PlanApplier {
   private static boolean isCopy(Checkpoint model, LayerMix mix, TensorSpec spec) {
     Coefficients coefficients = mix.of(spec.role().group());
     Architecture architecture = model.config().architecture();
-    String source = architecture.layerPrefix(coefficients.terms().firstKey()) + spec.suffix();
-    String base = architecture.layerPrefix(mix.base()) + spec.suffix();
+    String source = architecture.tensorName(coefficients.terms().firstKey(), spec);
+    String base = architecture.tensorName(mix.base(), spec);
     return coefficients.isCopy() && dtype(model, source) == dtype(model, base);
   }
 
@@ -388,7 +383,7 @@ public final class PlanApplier {
     for (int i = 0; i < plan.depth(); i++) {
       for (TensorSpec spec : architecture.layerTensors(model.config())) {
         if (!isCopy(model, plan.layers().get(i), spec)) {
-          written.requireFinite(architecture.layerPrefix(i) + spec.suffix());
+          written.requireFinite(architecture.tensorName(i, spec));
         }
       }
     }

@@ -275,6 +275,13 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     return tensors().stream().mapToLong(TensorInfo::byteSize).sum();
   }
 
+  /** Bytes of the tensors of layer {@code layer}. */
+  public long layerBytes(int layer) {
+    return config().architecture().tensorNames(layer, config()).stream()
+        .mapToLong(this::byteSize)
+        .sum();
+  }
+
   /**
    * {@inheritDoc} Waits for a {@link #prefetch} of it, and looks for values that are not finite
    * when it is asked for the first time.

@@ -10,9 +10,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
 import java.util.TreeMap;
-import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -21,7 +19,6 @@ import org.jspecify.annotations.Nullable;
  * errors.
  */
 final class TensorTable {
-  private static final Pattern LAYER = Pattern.compile("model\\.layers\\.(\\d{1,9})\\..*");
   private static final Pattern QUANTISED =
       Pattern.compile(
           ".*\\.(qweight|qzeros|scales|g_idx|absmax|quant_map|quant_state.*"
@@ -38,7 +35,7 @@ final class TensorTable {
     shapes.put(architecture.embedding(), vocabulary);
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
       for (TensorSpec spec : specs) {
-        shapes.put(architecture.layerPrefix(layer) + spec.suffix(), spec.shape());
+        shapes.put(architecture.tensorName(layer, spec), spec.shape());
       }
     }
     shapes.put(architecture.finalNorm(), List.of((long) config.hiddenSize()));
@@ -88,16 +85,10 @@ final class TensorTable {
 
   private static void checkDepth(
       String directory, ModelConfig config, Map<String, SafetensorsFile> fileOf) {
-    TreeMap<Integer, String> layers =
-        fileOf.keySet().stream()
-            .map(LAYER::matcher)
-            .filter(Matcher::matches)
-            .collect(
-                Collectors.toMap(
-                    match -> Integer.valueOf(match.group(1)),
-                    match -> match.group(0),
-                    (first, second) -> first,
-                    TreeMap::new));
+    TreeMap<Integer, String> layers = new TreeMap<>();
+    for (String name : fileOf.keySet()) {
+      config.architecture().layerOf(name).ifPresent(layer -> layers.putIfAbsent(layer, name));
+    }
     int depth = config.numHiddenLayers();
     for (int layer = 0; layer < depth; layer++) {
       if (!layers.containsKey(layer)) {

@@ -8,9 +8,8 @@ import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalInt;
 import java.util.function.Consumer;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 
 /**
  * Weights of a checkpoint, of which at most a budget stays in some memory: that of this process, or
@@ -18,8 +17,6 @@ import java.util.regex.Pattern;
  * whole layer at a time, since the next layer needs room for tensors of the same sizes.
  */
 public final class WeightWindow implements TensorSource {
-  private static final Pattern LAYER = Pattern.compile("(.*\\.layers\\.\\d+)\\..*");
-
   private final Checkpoint checkpoint;
   private final TensorSource source;
   private final long budget;
@@ -155,7 +152,8 @@ public final class WeightWindow implements TensorSource {
   }
 
   private Group group(String name) {
-    Matcher layer = LAYER.matcher(name);
-    return groups.computeIfAbsent(layer.matches() ? layer.group(1) : name, absent -> new Group());
+    OptionalInt layer = checkpoint.config().architecture().layerOf(name);
+    return groups.computeIfAbsent(
+        layer.isPresent() ? "layer " + layer.getAsInt() : name, absent -> new Group());
   }
 }

@@ -24,17 +24,18 @@ import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
+import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
-import dev.laco.model.TensorSource;
 import dev.laco.report.PruneReport;
 import dev.laco.scoring.LayerInfluence;
 import dev.laco.scoring.ModelScore;
-import dev.laco.scoring.PlannedLayers;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import dev.laco.text.ClozeSet;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -111,13 +112,12 @@ final class CompareRun {
 
   /** What strategies work with. */
   private record Bench(
-      Backend backend,
-      TensorSource weights,
+      RunningModel model,
       CollapsePlan.Source source,
       PackedSequences sequences,
       SweepScorer scorer) {
-    LayerInfluence influence(OpenModel model) {
-      return LayerInfluence.measure(backend, model.config(), weights, sequences);
+    LayerInfluence influence() {
+      return LayerInfluence.measure(model, sequences);
     }
   }
 
@@ -157,17 +157,16 @@ final class CompareRun {
               model.config().numHiddenLayers(),
               "use fewer or shorter calibration sentences");
       console.line("memory", "%s", memory.describe(backend));
-      TensorSource weights = memory.weights(backend);
+      RunningModel running = new RunningModel(backend, model.config(), memory.weights(backend));
       PruneRun.requireFiniteOutsideLayers(model);
-      CausalLm lm = CausalLm.of(backend, model.config(), weights);
+      CausalLm lm = running.original();
       expect(backend, sequences.size());
       Perplexity dense = evaluation.measure(console, PruneRun.DENSE, model.directory(), lm);
       CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
       LastWord denseWords = lastWord("last words, dense", lm);
       List<Row> rows = new ArrayList<>();
-      try (SweepScorer scorer =
-          new SweepScorer(backend, model.config(), weights, source, sequences, sweep)) {
-        Bench bench = new Bench(backend, weights, source, sequences, scorer);
+      try (SweepScorer scorer = new SweepScorer(running, source, sequences, sweep)) {
+        Bench bench = new Bench(running, source, sequences, scorer);
         for (Strategy strategy : command.strategies) {
           row(strategy, bench).ifPresent(rows::add);
         }
@@ -215,18 +214,16 @@ final class CompareRun {
     }
     CollapsePlan plan = finalists.getFirst();
     try (MemoryArena memory = new MemoryArena();
-        PlannedLayers layers =
-            new PlannedLayers(
-                bench.backend(), model.config(), bench.weights(), plan, dtype -> dtype)) {
+        PlannedLayers layers = bench.model().pruned(plan, NewWeights.NONE)) {
       if (strategy.fit != null && fitText != null) {
         FitRun.Outcome fitted =
-            new FitRun(console, model, bench.backend(), bench.weights())
+            new FitRun(console, bench.model())
                 .run(finalists, true, strategy.fit, fitText, memory, best -> {});
         plan = fitted.planWithTensors();
         layers.use(fitted.plan(), fitted.tensors());
       }
       double seconds = PruneRun.seconds(start);
-      CausalLm original = CausalLm.of(bench.backend(), model.config(), bench.weights());
+      CausalLm original = bench.model().original();
       Score score = ModelScore.of(original, layers.model(), bench.sequences());
       Fidelity fidelity = evaluation.measure(console, heldOut(strategy), original, layers.model());
       if (!FiniteResults.isFinite(fidelity.perplexity())) {
@@ -302,11 +299,10 @@ final class CompareRun {
       case PAPER_RDSC ->
           search(SearchOptions.paper(depth, target, MergeRule.rdsc(1)), bench, listener);
       case SHORTGPT ->
-          LayerRemoval.leastInfluence(
-              bench.source(), bench.influence(model).blockInfluence(), target);
+          LayerRemoval.leastInfluence(bench.source(), bench.influence().blockInfluence(), target);
       case ANGULAR ->
           LayerRemoval.closestBlock(
-              bench.source(), bench.influence(model).angularDistances(removed), target);
+              bench.source(), bench.influence().angularDistances(removed), target);
       case SLEB -> sleb(bench, listener);
       case SLIDING_WINDOW -> new SlidingWindow(bench.source(), bench.scorer()).reach(target);
       case LAST -> LayerRemoval.lastButOne(bench.source(), target);

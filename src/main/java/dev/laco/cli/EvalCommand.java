@@ -8,6 +8,7 @@ import dev.laco.eval.Perplexity;
 import dev.laco.report.PruneReport;
 import dev.laco.text.ClozeSet;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.RunningModel;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
@@ -189,7 +190,7 @@ final class EvalCommand implements Callable<Integer> {
         MemoryPlan.of(
             backend, open.checkpoint(), device, MemoryPlan.Beside.buffers(buffers), 1, helps);
     console.line("memory", "%s", memory.describe(backend));
-    return CausalLm.of(backend, open.config(), memory.weights(backend));
+    return new RunningModel(backend, open.config(), memory.weights(backend)).original();
   }
 
   private EvaluationText text(OpenModel open) {

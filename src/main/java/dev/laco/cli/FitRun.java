@@ -10,11 +10,11 @@ import dev.laco.eval.Perplexity;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
 import dev.laco.model.NewWeights;
-import dev.laco.model.TensorSource;
 import dev.laco.report.FitReport;
-import dev.laco.scoring.PlannedLayers;
 import dev.laco.text.FitText;
 import dev.laco.text.TextWindows;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.LinkedHashSet;
@@ -46,15 +46,13 @@ final class FitRun {
   private static final String FIT = "fit";
 
   private final Console console;
-  private final OpenModel model;
+  private final RunningModel model;
   private final Backend backend;
-  private final TensorSource weights;
 
-  FitRun(Console console, OpenModel model, Backend backend, TensorSource weights) {
+  FitRun(Console console, RunningModel model) {
     this.console = console;
     this.model = model;
-    this.backend = backend;
-    this.weights = weights;
+    this.backend = model.backend();
   }
 
   /**
@@ -238,7 +236,7 @@ final class FitRun {
   }
 
   private CarryOver carryOver(FitText text) {
-    return new CarryOver(backend, model.config(), weights, text.windows());
+    return new CarryOver(model, text.windows());
   }
 
   private static FitReport.Contender contender(CollapsePlan plan, boolean fitted, double nll) {
@@ -250,8 +248,7 @@ final class FitRun {
     List<TextWindows.Window> windows =
         TextWindows.whole(
             CarryOver.heldOut(text.windows()).stream().map(FitText.Window::ids).toList());
-    try (PlannedLayers layers =
-        PlannedLayers.asWritten(backend, model.config(), weights, plan, tensors)) {
+    try (PlannedLayers layers = model.pruned(plan, tensors)) {
       return Perplexity.measure(layers.model(), windows, (done, total) -> {}).meanNll();
     }
   }

@@ -12,6 +12,7 @@ import dev.laco.text.StreamingDecoder;
 import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.RunningModel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashSet;
@@ -115,7 +116,7 @@ final class GenerateCommand implements Callable<Integer> {
                 "use a smaller --max-tokens or a shorter --prompt");
         console.note("memory", memory.describe(backend));
         console.note("sampling", sampling());
-        CausalLm lm = CausalLm.of(backend, open.config(), memory.weights(backend));
+        CausalLm lm = new RunningModel(backend, open.config(), memory.weights(backend)).original();
         generate(console, lm, tokenizer, ids, stop);
       }
     }

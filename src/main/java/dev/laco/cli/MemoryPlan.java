@@ -10,6 +10,7 @@ import dev.laco.model.Architecture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;
 import java.util.List;
+import java.util.stream.IntStream;
 import java.util.stream.LongStream;
 
 /**
@@ -180,28 +181,17 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
 
   /** The largest layer's bytes. */
   static long layerBytes(Checkpoint checkpoint) {
-    ModelConfig config = checkpoint.config();
-    long most = 0;
-    for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
-      String prefix = config.architecture().layerPrefix(layer);
-      most =
-          Math.max(
-              most,
-              bytes(
-                  checkpoint,
-                  config.architecture().layerTensors(config).stream()
-                      .map(spec -> prefix + spec.suffix())
-                      .toList()));
-    }
-    return most;
+    return IntStream.range(0, checkpoint.config().numHiddenLayers())
+        .mapToLong(checkpoint::layerBytes)
+        .max()
+        .orElseThrow();
   }
 
   /** The largest tensor of a layer, bytes. */
   private static long largestTensor(Checkpoint checkpoint) {
     ModelConfig config = checkpoint.config();
-    return config.architecture().layerTensors(config).stream()
-        .map(spec -> config.architecture().layerPrefix(0) + spec.suffix())
-        .mapToLong(name -> bytes(checkpoint, List.of(name)))
+    return config.architecture().tensorNames(0, config).stream()
+        .mapToLong(checkpoint::byteSize)
         .max()
         .orElseThrow();
   }

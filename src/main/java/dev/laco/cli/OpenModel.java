@@ -138,12 +138,11 @@ final class OpenModel implements AutoCloseable {
   /** The type of the first layer's matrices, which others usually have, too. */
   DType weightType() {
     String name =
-        config().architecture().layerPrefix(0)
-            + config().architecture().layerTensors(config()).stream()
-                .filter(spec -> spec.shape().size() == 2)
-                .findFirst()
-                .orElseThrow()
-                .suffix();
+        config().architecture().layerTensors(config()).stream()
+            .filter(spec -> spec.shape().size() == 2)
+            .findFirst()
+            .map(spec -> config().architecture().tensorName(0, spec))
+            .orElseThrow();
     return checkpoint.file(name).tensor(name).dtype();
   }
 

@@ -20,18 +20,18 @@ import dev.laco.model.Architecture;
 import dev.laco.model.DType;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
-import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
 import dev.laco.report.FitReport;
 import dev.laco.report.PruneReport;
 import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.PassCost;
-import dev.laco.scoring.PlannedLayers;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RunningModel;
 import java.time.Instant;
 import java.util.List;
 import java.util.Locale;
@@ -115,13 +115,13 @@ final class PruneRun {
       SweepOptions sweep = sweep(search, backend, sequences.size());
       MemoryPlan memory = memory(backend, search, sweep, sequences, evaluation, fitText);
       console.line("memory", "%s", memory.describe(backend));
-      TensorSource weights = memory.weights(backend);
+      RunningModel running = new RunningModel(backend, model.config(), memory.weights(backend));
       requireFiniteOutsideLayers(model);
       expect(search, backend, sequences, fitText, evaluation);
       double loadSeconds = seconds(start);
       long searchStart = System.nanoTime();
       Searched found =
-          given == null ? search(search, backend, weights, source, sequences, sweep) : given(given);
+          given == null ? search(search, running, source, sequences, sweep) : given(given);
       SearchResult result = found.result();
       Work work = found.work();
       if (result.cutShort()) {
@@ -138,7 +138,7 @@ final class PruneRun {
       FitRun.@Nullable Outcome fitted =
           fitText == null || search.fit() == null || searched.isIdentity()
               ? null
-              : new FitRun(console, model, backend, weights)
+              : new FitRun(console, running)
                   .run(result.plans(), given == null, search.fit(), fitText, newMemory, best::set);
       PlanTensors newTensors = fitted == null ? givenTensors : new PlanTensors(fitted.tensors());
       CollapsePlan plan =
@@ -148,7 +148,7 @@ final class PruneRun {
       best.set(plan, newTensors);
       if (fitted != null || (search.objective().needsLanguage() && !plan.isIdentity())) {
         // The one that is written, with all that can be said of it.
-        Score score = score(backend, weights, plan, newTensors.weights(), sequences);
+        Score score = score(running, plan, newTensors.weights(), sequences);
         FiniteResults.require(model.directory(), score);
         result = result.with(new SearchResult.Finalist(plan, score));
       } else {
@@ -156,7 +156,7 @@ final class PruneRun {
       }
       SearchResult kept = result;
       PruneReport.Quality quality =
-          quality(backend, weights, result.plan(), newTensors.weights(), evaluation);
+          quality(running, result.plan(), newTensors.weights(), evaluation);
       long parametersIn = model.checkpoint().parameterCount();
       long parametersOut =
           parametersIn - (depth - result.plan().depth()) * parametersPerLayer(model);
@@ -238,13 +238,11 @@ final class PruneRun {
 
   private Searched search(
       SearchOptions.Chosen search,
-      Backend backend,
-      TensorSource weights,
+      RunningModel running,
       CollapsePlan.Source source,
       PackedSequences sequences,
       SweepOptions sweep) {
-    try (SweepScorer scorer =
-        new SweepScorer(backend, model.config(), weights, source, sequences, sweep)) {
+    try (SweepScorer scorer = new SweepScorer(running, source, sequences, sweep)) {
       SearchLines lines = new SearchLines(console, best);
       SearchLines.SearchRun run = listener -> search.search().run(source, scorer, listener);
       SearchResult result =
@@ -259,15 +257,10 @@ final class PruneRun {
   }
 
   private Score score(
-      Backend backend,
-      TensorSource weights,
-      CollapsePlan plan,
-      NewWeights newWeights,
-      PackedSequences sequences) {
+      RunningModel running, CollapsePlan plan, NewWeights newWeights, PackedSequences sequences) {
     try (JobProgress.Stage _ = console.progress(SIMILARITY);
-        PlannedLayers layers =
-            PlannedLayers.asWritten(backend, model.config(), weights, plan, newWeights)) {
-      CausalLm original = CausalLm.of(backend, model.config(), weights);
+        PlannedLayers layers = running.pruned(plan, newWeights)) {
+      CausalLm original = running.original();
       return ModelScore.of(original, layers.model(), sequences);
     }
   }
@@ -377,8 +370,7 @@ final class PruneRun {
   }
 
   private PruneReport.Quality quality(
-      Backend backend,
-      TensorSource weights,
+      RunningModel running,
       CollapsePlan plan,
       NewWeights newWeights,
       @Nullable EvaluationText evaluation) {
@@ -386,15 +378,14 @@ final class PruneRun {
       return new PruneReport.NotMeasured(
           "the model has no tokenizer.json and no --eval-tokens were given");
     }
-    CausalLm dense = CausalLm.of(backend, model.config(), weights);
+    CausalLm dense = running.original();
     Perplexity before = evaluation.measure(console, DENSE, model.directory(), dense);
     if (plan.isIdentity()) {
       return new PruneReport.Measured(evaluation.name(), before, before);
     }
     // Mixed tensors in the dtype they are written in: this is the checkpoint that a loader will
     // open.
-    try (PlannedLayers layers =
-        PlannedLayers.asWritten(backend, model.config(), weights, plan, newWeights)) {
+    try (PlannedLayers layers = running.pruned(plan, newWeights)) {
       return new PruneReport.Measured(
           evaluation.name(),
           before,

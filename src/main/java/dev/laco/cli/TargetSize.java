@@ -1,7 +1,6 @@
 package dev.laco.cli;
 
 import dev.laco.UsageException;
-import dev.laco.model.TensorSpec;
 import java.math.BigDecimal;
 import java.util.Comparator;
 import java.util.List;
@@ -63,7 +62,7 @@ class TargetSize {
   private static int depthOf(ByteSize bytes, OpenModel model) {
     List<Long> largestFirst =
         IntStream.range(0, model.config().numHiddenLayers())
-            .mapToObj(layer -> layerBytes(model, layer))
+            .mapToObj(layer -> model.checkpoint().layerBytes(layer))
             .sorted(Comparator.reverseOrder())
             .toList();
     long used =
@@ -82,18 +81,5 @@ class TargetSize {
               + " bytes of weights");
     }
     return depth;
-  }
-
-  private static long layerBytes(OpenModel model, int layer) {
-    long bytes = 0;
-    for (TensorSpec spec : model.config().architecture().layerTensors(model.config())) {
-      bytes +=
-          model
-              .checkpoint()
-              .tensor(model.config().architecture().layerPrefix(layer) + spec.suffix())
-              .data()
-              .byteSize();
-    }
-    return bytes;
   }
 }

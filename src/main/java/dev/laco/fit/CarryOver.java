@@ -7,11 +7,11 @@ import dev.laco.model.DType;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
-import dev.laco.model.TensorSource;
-import dev.laco.scoring.PlannedLayers;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.CheckpointLayers;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RunningModel;
 import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
 import java.util.List;
@@ -48,9 +48,7 @@ public final class CarryOver implements AutoCloseable {
   }
 
   private final Lambdas base;
-  private final Backend backend;
-  private final ModelConfig config;
-  private final TensorSource source;
+  private final RunningModel model;
   private final FitBlocks blocks;
   private final Streams streams;
   private final Original original;
@@ -60,29 +58,23 @@ public final class CarryOver implements AutoCloseable {
   private final FinalNorm finalNorm;
 
   /** Buffers for a text; {@link #fit} uses them for any number of plans. */
-  public CarryOver(
-      Backend backend, ModelConfig config, TensorSource source, List<FitText.Window> windows) {
-    this(backend, config, source, windows, Lambdas.DEFAULT);
+  public CarryOver(RunningModel model, List<FitText.Window> windows) {
+    this(model, windows, Lambdas.DEFAULT);
   }
 
-  CarryOver(
-      Backend backend,
-      ModelConfig config,
-      TensorSource source,
-      List<FitText.Window> windows,
-      Lambdas lambdas) {
+  CarryOver(RunningModel model, List<FitText.Window> windows, Lambdas lambdas) {
     this.base = lambdas;
-    this.backend = backend;
-    this.config = config;
-    this.source = source;
-    CausalLm model = CausalLm.of(backend, config, source);
-    blocks = new FitBlocks(model, windows);
+    this.model = model;
+    Backend backend = model.backend();
+    ModelConfig config = model.config();
+    CausalLm dense = model.original();
+    blocks = new FitBlocks(dense, windows);
     streams = new Streams(backend, config, blocks.tokens(), blocks.largest());
-    original = new Original(model, new CheckpointLayers(backend, config, source), blocks, streams);
+    original = new Original(dense, new CheckpointLayers(model), blocks, streams);
     ridge = new Ridge(backend, mostInputs(config), config.hiddenSize());
     matrices = new Matrices(backend, config.hiddenSize());
     bench = new Workbench(backend, config, blocks, streams, original, ridge, matrices);
-    finalNorm = new FinalNorm(bench, model, source);
+    finalNorm = new FinalNorm(bench, dense, model.weights());
   }
 
   /** Outputs of all heads together. */
@@ -205,8 +197,7 @@ public final class CarryOver implements AutoCloseable {
     List<LeftAlone> leftAlone = new ArrayList<>();
     NewWeights tensors = NewWeights.NONE;
     boolean changed = false;
-    try (PlannedLayers layers =
-        PlannedLayers.asWritten(backend, config, source, plan, NewWeights.NONE)) {
+    try (PlannedLayers layers = model.pruned(plan, NewWeights.NONE)) {
       original.embed();
       if (rule == FitRule.COMPENSATE) {
         return new Compensation(bench).fit(plan, layers, memory, progress);

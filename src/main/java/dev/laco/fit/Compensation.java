@@ -8,7 +8,7 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.model.DType;
 import dev.laco.model.LayerRole;
 import dev.laco.model.NewWeights;
-import dev.laco.scoring.PlannedLayers;
+import dev.laco.transformer.PlannedLayers;
 import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
 import java.util.List;

@@ -10,8 +10,8 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.model.NonFinite;
 import dev.laco.model.TensorSpec;
-import dev.laco.scoring.PlannedLayers;
 import dev.laco.transformer.LayerWeights;
+import dev.laco.transformer.PlannedLayers;
 import java.lang.foreign.SegmentAllocator;
 import java.util.EnumMap;
 import java.util.List;
@@ -105,7 +105,7 @@ final class NewLayer implements AutoCloseable {
             .filter(s -> s.role() == role)
             .findFirst()
             .orElseThrow();
-    String name = config.architecture().layerPrefix(index) + spec.suffix();
+    String name = config.architecture().tensorName(index, spec);
     HostTensor old = before.remove(role);
     if (old != null) {
       backend.release(List.of(old));

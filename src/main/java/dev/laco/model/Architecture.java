@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalInt;
 
 /**
  * What is particular to a family of models. Everything else comes from {@code config.json}.
@@ -48,6 +49,11 @@ public enum Architecture {
       true,
       Windows.BY_LAYER,
       32768);
+
+  private static final String LAYERS = "model.layers.";
+
+  /** As many digits of a layer's index as surely fit into an int. */
+  private static final int MOST_DIGITS = 9;
 
   /** Where a bias vector is: {@code BY_CONFIG} follows {@code attention_bias}. */
   enum Biases {
@@ -142,9 +148,28 @@ public enum Architecture {
     return queryKeyNorm;
   }
 
-  /** Prefix of the tensors of layer {@code index}. */
-  public String layerPrefix(int index) {
-    return "model.layers." + index + ".";
+  /** Name of a tensor of layer {@code layer}. */
+  public String tensorName(int layer, TensorSpec spec) {
+    return LAYERS + layer + "." + spec.suffix();
+  }
+
+  /** Names of all tensors of layer {@code layer}. */
+  public List<String> tensorNames(int layer, ModelConfig config) {
+    return layerTensors(config).stream().map(spec -> tensorName(layer, spec)).toList();
+  }
+
+  /** The layer that a tensor of this name belongs to; empty where it is outside the layers. */
+  public OptionalInt layerOf(String tensorName) {
+    int end = tensorName.indexOf('.', LAYERS.length());
+    if (!tensorName.startsWith(LAYERS) || end < 0) {
+      return OptionalInt.empty();
+    }
+    String index = tensorName.substring(LAYERS.length(), end);
+    boolean number =
+        !index.isEmpty()
+            && index.length() <= MOST_DIGITS
+            && index.chars().allMatch(c -> c >= '0' && c <= '9');
+    return number ? OptionalInt.of(Integer.parseInt(index)) : OptionalInt.empty();
   }
 
   /** Name of the token embedding, {@code [V, d]}. */

@@ -7,8 +7,8 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
-import dev.laco.model.TensorSource;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -31,13 +31,14 @@ public final class LayerInfluence {
   }
 
   /** Runs the original once and looks at every state. */
-  public static LayerInfluence measure(
-      Backend backend, ModelConfig config, TensorSource source, PackedSequences calibration) {
+  public static LayerInfluence measure(RunningModel running, PackedSequences calibration) {
+    Backend backend = running.backend();
+    ModelConfig config = running.config();
     int depth = config.numHiddenLayers();
     int width = config.hiddenSize();
     double[] influence = new double[depth];
     List<float[][]> lastTokens = new ArrayList<>();
-    CausalLm model = CausalLm.of(backend, config, source);
+    CausalLm model = running.original();
     try (TensorArena arena = backend.arena();
         Workspace work = new Workspace(backend, config, calibration.size());
         TokenBatch batch = model.batch(calibration)) {

@@ -7,6 +7,7 @@ import dev.laco.collapse.LayerMix;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.DecoderLayer;
 import dev.laco.transformer.LayerWeights;
+import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
 import java.util.Comparator;

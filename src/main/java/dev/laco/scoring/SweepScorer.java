@@ -15,6 +15,8 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -54,18 +56,18 @@ public final class SweepScorer implements Scorer, AutoCloseable {
 
   /** Runs the original model once over the calibration set. */
   public SweepScorer(
-      Backend backend,
-      ModelConfig config,
-      TensorSource source,
+      RunningModel running,
       CollapsePlan.Source planSource,
       PackedSequences calibration,
       SweepOptions options) {
-    this.backend = backend;
+    backend = running.backend();
+    ModelConfig config = running.config();
+    TensorSource source = running.weights();
     noise = new BatchNoise(backend);
     objective = options.objective();
     passCost = options.passCost();
     original = CollapsePlan.identity(planSource);
-    layers = new PlannedLayers(backend, config, source, original, backend::mixedDType);
+    layers = running.candidates(original);
     // What the pass begins with is on its way while buffers are made.
     source.prefetch(List.of(config.architecture().embedding()));
     layers.prefetch(0);
@@ -75,7 +77,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     candidates = buffers.candidates();
     arena = backend.arena();
     work = new Workspace(backend, config, buffers.copies() * tokens);
-    model = new CausalLm(backend, config, source, layers);
+    model = new CausalLm(running, layers);
     batches = new RepeatedBatches(model, calibration, buffers.copies());
     cache = new PrefixCache(backend, original, buffers.cached(), tokens, config.hiddenSize());
     meter = new WorkMeter(config, source, calibration, headProducts(objective));

@@ -135,7 +135,7 @@ final class WorkMeter {
   private long bytes(int layer, TensorGroup group) {
     return specs.stream()
         .filter(spec -> spec.role().group() == group)
-        .map(spec -> config.architecture().layerPrefix(layer) + spec.suffix())
+        .map(spec -> config.architecture().tensorName(layer, spec))
         .mapToLong(source::byteSize)
         .sum();
   }

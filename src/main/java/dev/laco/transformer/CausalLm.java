@@ -24,19 +24,14 @@ public final class CausalLm {
   private final RotaryEmbedding rotary;
   private final DecoderLayer decoder;
 
-  /** A model of {@code layers} with the embedding, final norm and head of {@code source}. */
-  public CausalLm(Backend backend, ModelConfig config, TensorSource source, LayerStack layers) {
-    this.backend = backend;
-    this.config = config;
-    this.source = source;
+  /** A model of {@code layers} with the embedding, final norm and head of {@code outside}. */
+  public CausalLm(RunningModel outside, LayerStack layers) {
+    this.backend = outside.backend();
+    this.config = outside.config();
+    this.source = outside.weights();
     this.layers = layers;
     this.rotary = new RotaryEmbedding(config.rope(), config.headDim());
     this.decoder = new DecoderLayer(backend, config);
-  }
-
-  /** A checkpoint's own model. */
-  public static CausalLm of(Backend backend, ModelConfig config, TensorSource source) {
-    return new CausalLm(backend, config, source, new CheckpointLayers(backend, config, source));
   }
 
   public Backend backend() {

@@ -17,11 +17,11 @@ public final class CheckpointLayers implements LayerStack {
   private final TensorSource source;
   private final List<TensorSpec> specs;
 
-  /** Layers of {@code source}, which must have every tensor that {@code config} implies. */
-  public CheckpointLayers(Backend backend, ModelConfig config, TensorSource source) {
-    this.backend = backend;
-    this.config = config;
-    this.source = source;
+  /** Layers of a model whose weights have every tensor that its config implies. */
+  public CheckpointLayers(RunningModel model) {
+    this.backend = model.backend();
+    this.config = model.config();
+    this.source = model.weights();
     this.specs = config.architecture().layerTensors(config);
   }
 
@@ -38,7 +38,7 @@ public final class CheckpointLayers implements LayerStack {
       tensors.put(spec.role(), tensor(index, spec));
     }
     if (index + 1 < depth()) {
-      source.prefetch(specs.stream().map(spec -> name(index + 1, spec)).toList());
+      source.prefetch(config.architecture().tensorNames(index + 1, config));
     }
     return new LayerWeights(tensors);
   }
@@ -50,7 +50,7 @@ public final class CheckpointLayers implements LayerStack {
 
   /** The name of a tensor of layer {@code index}. */
   public String name(int index, TensorSpec spec) {
-    return config.architecture().layerPrefix(index) + spec.suffix();
+    return config.architecture().tensorName(index, spec);
   }
 
   @Override

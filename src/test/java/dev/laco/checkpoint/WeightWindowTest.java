@@ -19,6 +19,7 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.Workspace;
 import java.io.IOException;
 import java.io.RandomAccessFile;
@@ -150,7 +151,7 @@ class WeightWindowTest {
       TensorSource source,
       List<int[]> tokens,
       Runnable afterLayer) {
-    CausalLm lm = CausalLm.of(backend, config, source);
+    CausalLm lm = new RunningModel(backend, config, source).original();
     PackedSequences sequences = PackedSequences.of(tokens);
     float[] states = new float[sequences.size() * config.hiddenSize()];
     try (TensorArena arena = backend.arena();

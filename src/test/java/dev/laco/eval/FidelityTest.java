@@ -18,10 +18,11 @@ import dev.laco.collapse.NormsPolicy;
 import dev.laco.model.DType;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
-import dev.laco.scoring.PlannedLayers;
 import dev.laco.text.TextWindows;
 import dev.laco.text.TextWindows.Window;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
 import java.util.List;
@@ -34,7 +35,7 @@ import org.junit.jupiter.api.Test;
 class FidelityTest {
   private final Backend backend = new ReferenceBackend(Compute.F32);
   private final Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
-  private final CausalLm original = CausalLm.of(backend, model.config(), model);
+  private final CausalLm original = new RunningModel(backend, model.config(), model).original();
   private final double[][] head = rows(original.head());
 
   @AfterEach
@@ -57,7 +58,7 @@ class FidelityTest {
         CollapsePlan.identity(PlanApplier.source(model))
             .fold(3, 2, MergeRule.DROP, NormsPolicy.BASE);
     try (PlannedLayers layers =
-        PlannedLayers.asWritten(backend, model.config(), model, plan, NewWeights.NONE)) {
+        new RunningModel(backend, model.config(), model).pruned(plan, NewWeights.NONE)) {
       CausalLm pruned = layers.model();
       double similarity = 0;
       double divergence = 0;

@@ -27,12 +27,13 @@ import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSpec;
 import dev.laco.scoring.ModelScore;
-import dev.laco.scoring.PlannedLayers;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
 import dev.laco.text.TextWindows;
 import dev.laco.text.Tokenizer;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.Workspace;
 import java.io.IOException;
 import java.lang.foreign.ValueLayout;
@@ -70,7 +71,7 @@ class CarryOverTest {
               FitText.read(STORYTELLER.resolve("evaluation.txt"), target).windows().stream()
                   .map(FitText.Window::ids)
                   .toList());
-      double dense = nll(CausalLm.of(backend, model.config(), model), evaluation);
+      double dense = nll(new RunningModel(backend, model.config(), model).original(), evaluation);
       double last = nll(backend, model, plan, null, evaluation);
       try (CarryOver carryOver = carryOver(backend, model, text)) {
         for (FitRule rule : EnumSet.range(FitRule.MAP, FitRule.REFINE)) {
@@ -131,7 +132,7 @@ class CarryOverTest {
   /** Mean ratio of the lengths of the stream before layers {@code to} and {@code from}. */
   private static double growth(
       Backend backend, Checkpoint model, List<int[]> lists, int from, int to) {
-    CausalLm lm = CausalLm.of(backend, model.config(), model);
+    CausalLm lm = new RunningModel(backend, model.config(), model).original();
     int width = model.config().hiddenSize();
     PackedSequences sequences = PackedSequences.of(lists);
     try (TensorArena arena = backend.arena();
@@ -236,7 +237,7 @@ class CarryOverTest {
       try (Checkpoint written = Checkpoint.open(out)) {
         assertEquals(
             nll(backend, model, plan, result, tokens),
-            nll(CausalLm.of(backend, written.config(), written), tokens));
+            nll(new RunningModel(backend, written.config(), written).original(), tokens));
       }
     }
   }
@@ -322,8 +323,8 @@ class CarryOverTest {
       NewWeights tensors,
       PackedSequences sequences) {
     try (PlannedLayers layers =
-        PlannedLayers.asWritten(backend, model.config(), model, plan, tensors)) {
-      CausalLm original = CausalLm.of(backend, model.config(), model);
+        new RunningModel(backend, model.config(), model).pruned(plan, tensors)) {
+      CausalLm original = new RunningModel(backend, model.config(), model).original();
       return Objects.requireNonNull(
           ModelScore.of(original, layers.model(), sequences).language().kl());
     }
@@ -352,7 +353,7 @@ class CarryOverTest {
   }
 
   private static CarryOver carryOver(Backend backend, Checkpoint model, FitText text) {
-    return new CarryOver(backend, model.config(), model, text.windows());
+    return new CarryOver(new RunningModel(backend, model.config(), model), text.windows());
   }
 
   private static CarryOver.Result fit(
@@ -377,7 +378,7 @@ class CarryOverTest {
       List<TextWindows.Window> windows) {
     NewWeights tensors = result == null ? NewWeights.NONE : result.tensors();
     try (PlannedLayers layers =
-        PlannedLayers.asWritten(backend, model.config(), model, plan, tensors)) {
+        new RunningModel(backend, model.config(), model).pruned(plan, tensors)) {
       return nll(layers.model(), windows);
     }
   }

@@ -20,6 +20,7 @@ import dev.laco.model.LayerRole;
 import dev.laco.model.NonFinite;
 import dev.laco.model.TensorSource;
 import dev.laco.text.FitText;
+import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -147,7 +148,9 @@ public class DamagedModelTest {
             .fold(BEFORE, 1, MergeRule.DROP, NormsPolicy.BASE);
     try (MemoryArena copies = new MemoryArena();
         CarryOver carryOver =
-            new CarryOver(backend, model.config(), damaged(model, damage, copies), windows)) {
+            new CarryOver(
+                new RunningModel(backend, model.config(), damaged(model, damage, copies)),
+                windows)) {
       return carryOver.fit(plan, rule, 1, true, memory, (done, total) -> {});
     }
   }

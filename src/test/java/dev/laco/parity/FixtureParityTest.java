@@ -22,12 +22,14 @@ import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
+import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
-import dev.laco.scoring.PlannedLayers;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import dev.laco.text.TextWindows;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.Workspace;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -77,7 +79,7 @@ public abstract class FixtureParityTest {
         SafetensorsFile reference =
             SafetensorsFile.open(Fixtures.folder(name).resolve("reference.safetensors"))) {
       ModelConfig config = ModelConfig.parse("config.json", checkpoint.configJson());
-      CausalLm model = CausalLm.of(backend, config, checkpoint);
+      CausalLm model = new RunningModel(backend, config, checkpoint).original();
       PackedSequences sequences = PackedSequences.of(Fixtures.tokens(name, "eval"));
       try (TensorArena arena = backend.arena();
           Workspace work = new Workspace(backend, config, sequences.size());
@@ -139,7 +141,7 @@ public abstract class FixtureParityTest {
           known += both ? 2 : 1;
         }
       }
-      CausalLm model = CausalLm.of(backend, config, checkpoint);
+      CausalLm model = new RunningModel(backend, config, checkpoint).original();
       assertEquals(
           new LastWord(passages.size(), known),
           LastWord.measure(model, passages, (done, total) -> {}));
@@ -183,9 +185,7 @@ public abstract class FixtureParityTest {
       SearchResult result;
       try (SweepScorer scorer =
           new SweepScorer(
-              backend,
-              config,
-              checkpoint,
+              new RunningModel(backend, config, checkpoint),
               source,
               PackedSequences.of(Fixtures.tokens(name, "calib")),
               SweepOptions.of(1))) {
@@ -196,8 +196,8 @@ public abstract class FixtureParityTest {
       assertEquals(expected.get("layersOut").intValue(), result.plan().depth());
       assertTrialsMatch(expected.get("trials"), result.trials());
       try (PlannedLayers layers =
-          new PlannedLayers(backend, config, checkpoint, result.plan(), d -> d)) {
-        CausalLm pruned = new CausalLm(backend, config, checkpoint, layers);
+          new RunningModel(backend, config, checkpoint).pruned(result.plan(), NewWeights.NONE)) {
+        CausalLm pruned = layers.model();
         Perplexity perplexity =
             Perplexity.measure(
                 pruned, TextWindows.whole(Fixtures.tokens(name, "eval")), (done, total) -> {});

@@ -21,6 +21,7 @@ import dev.laco.collapse.Work;
 import dev.laco.model.PackedSequences;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
+import dev.laco.transformer.RunningModel;
 import java.util.List;
 import java.util.Locale;
 import java.util.stream.Stream;
@@ -67,9 +68,7 @@ final class LookaheadTest {
       CollapsePlan.Source source = PlanApplier.source(checkpoint);
       try (SweepScorer scorer =
           new SweepScorer(
-              backend,
-              checkpoint.config(),
-              checkpoint,
+              new RunningModel(backend, checkpoint.config(), checkpoint),
               source,
               PackedSequences.of(Fixtures.tokens(fixture, "calib")),
               SweepOptions.of(Math.min(lookahead.most(), source.layers())).withPassCost(1))) {

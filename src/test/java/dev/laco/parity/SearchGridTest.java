@@ -19,6 +19,7 @@ import dev.laco.collapse.Trial;
 import dev.laco.model.PackedSequences;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
+import dev.laco.transformer.RunningModel;
 import java.util.List;
 import java.util.Locale;
 import org.junit.jupiter.api.Test;
@@ -38,9 +39,7 @@ class SearchGridTest {
       CollapsePlan.Source source = PlanApplier.source(checkpoint);
       try (SweepScorer scorer =
           new SweepScorer(
-              backend,
-              checkpoint.config(),
-              checkpoint,
+              new RunningModel(backend, checkpoint.config(), checkpoint),
               source,
               PackedSequences.of(Fixtures.tokens(FIXTURE, "calib")),
               SweepOptions.of(1))) {

@@ -13,6 +13,7 @@ import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Score;
 import dev.laco.model.PackedSequences;
+import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -66,9 +67,7 @@ public final class BatchNoiseTest {
       PackedSequences calibration = PackedSequences.of(sentences);
       try (SweepScorer scorer =
           new SweepScorer(
-              backend,
-              checkpoint.config(),
-              checkpoint,
+              new RunningModel(backend, checkpoint.config(), checkpoint),
               original.source(),
               calibration,
               SweepOptions.of(plans.size()))) {

@@ -9,6 +9,7 @@ import dev.laco.backend.Compute;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.model.PackedSequences;
+import dev.laco.transformer.RunningModel;
 import java.util.stream.StreamSupport;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -26,9 +27,7 @@ final class LayerInfluenceTest {
         Backend backend = CpuBackend.open(Compute.F32, 1)) {
       LayerInfluence found =
           LayerInfluence.measure(
-              backend,
-              model.config(),
-              model,
+              new RunningModel(backend, model.config(), model),
               PackedSequences.of(Fixtures.tokens(fixture, "calib")));
       assertArrayEquals(doubles(expected.get("bi_token_mean")), found.blockInfluence(), TOLERANCE);
       for (int layers = 1; layers < model.config().numHiddenLayers(); layers++) {

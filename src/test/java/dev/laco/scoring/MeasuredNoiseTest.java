@@ -19,6 +19,7 @@ import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Trial;
 import dev.laco.model.PackedSequences;
+import dev.laco.transformer.RunningModel;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
 import java.util.List;
@@ -90,9 +91,7 @@ class MeasuredNoiseTest {
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model(FIXTURE));
         SweepScorer scorer =
             new SweepScorer(
-                backend,
-                checkpoint.config(),
-                checkpoint,
+                new RunningModel(backend, checkpoint.config(), checkpoint),
                 PlanApplier.source(checkpoint),
                 PackedSequences.of(Fixtures.tokens(FIXTURE, "calib")),
                 SweepOptions.of(8))) {

@@ -15,9 +15,10 @@ import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
 import dev.laco.collapse.Score;
 import dev.laco.eval.Perplexity;
-import dev.laco.model.DType;
 import dev.laco.model.PackedSequences;
 import dev.laco.text.TextWindows;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
@@ -39,7 +40,10 @@ final class SweepScorerTest {
 
   private SweepScorer scorer(Backend backend, SweepOptions options) {
     return new SweepScorer(
-        backend, checkpoint.config(), checkpoint, original.source(), calibration, options);
+        new RunningModel(backend, checkpoint.config(), checkpoint),
+        original.source(),
+        calibration,
+        options);
   }
 
   /** Plans of up to three merges, anywhere, by any rule; some more than once. */
@@ -98,7 +102,7 @@ final class SweepScorerTest {
       assertEquals(0, Objective.KL.value(scores.get(1)), 1e-6);
       assertTrue(Objective.KL.value(scores.getFirst()) < -1e-6);
       try (PlannedLayers layers =
-          new PlannedLayers(backend, checkpoint.config(), checkpoint, merged, dtype -> DType.F32)) {
+          new RunningModel(backend, checkpoint.config(), checkpoint).candidates(merged)) {
         Perplexity expected =
             Perplexity.measure(layers.model(), TextWindows.whole(sentences), (done, total) -> {});
         assertEquals(expected.meanNll(), -Objective.NLL.value(scores.getFirst()), 1e-12);

@@ -21,7 +21,7 @@ final class MadeUpModel implements TensorSource {
     Architecture architecture = config.architecture();
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
       for (TensorSpec spec : architecture.layerTensors(config)) {
-        add(architecture.layerPrefix(layer) + spec.suffix(), spec.shape(), dtype, arena);
+        add(architecture.tensorName(layer, spec), spec.shape(), dtype, arena);
       }
     }
     long hidden = config.hiddenSize();

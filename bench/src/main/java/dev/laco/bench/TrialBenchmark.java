@@ -16,6 +16,7 @@ import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
+import dev.laco.transformer.RunningModel;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -109,7 +110,7 @@ public class TrialBenchmark extends Case {
   }
 
   private SweepScorer scorer(Backend on, PackedSequences sequences) {
-    return new SweepScorer(on, config, source, original.source(), sequences, SweepOptions.of(1));
+    return new SweepScorer(new RunningModel(on, config, source), original.source(), sequences, SweepOptions.of(1));
   }
 
   private void verify(PackedSequences calibration) {
@@ -139,7 +140,7 @@ public class TrialBenchmark extends Case {
       for (TensorSpec spec : config.architecture().layerTensors(config)) {
         if (spec.shape().size() == 2) {
           HostTensor tensor =
-              source.tensor(config.architecture().layerPrefix(mix.base()) + spec.suffix());
+              source.tensor(config.architecture().tensorName(mix.base(), spec));
           MemoryTensor x =
               inputs.computeIfAbsent(
                   spec.shape().getLast(),

@@ -13,6 +13,7 @@ import dev.laco.collapse.Score;
 import dev.laco.model.PackedSequences;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
+import dev.laco.transformer.RunningModel;
 import java.util.List;
 import java.util.stream.IntStream;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -32,9 +33,7 @@ class CudaSteadyStateTest {
       MergeRule rule = MergeRule.parse("rdsc");
       try (SweepScorer scorer =
           new SweepScorer(
-              backend,
-              checkpoint.config(),
-              checkpoint,
+              new RunningModel(backend, checkpoint.config(), checkpoint),
               source,
               PackedSequences.of(Fixtures.tokens(fixture, "calib")),
               SweepOptions.of(1))) {
@@ -66,9 +65,7 @@ class CudaSteadyStateTest {
               .toList();
       try (SweepScorer scorer =
           new SweepScorer(
-              backend,
-              checkpoint.config(),
-              checkpoint,
+              new RunningModel(backend, checkpoint.config(), checkpoint),
               source,
               PackedSequences.of(Fixtures.tokens(fixture, "calib")),
               SweepOptions.of(plans.size()))) {

@@ -18,6 +18,7 @@ import dev.laco.model.DType;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSource;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.Workspace;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -120,7 +121,7 @@ class CudaStreamingTest {
   /** The last states of three passes from layer 1 on; the last allocates nothing. */
   private static List<float[]> passes(CudaBackend backend, Checkpoint model, TensorSource source) {
     PackedSequences sequences = PackedSequences.of(Fixtures.tokens("llama_tied_rope3", "calib"));
-    CausalLm lm = CausalLm.of(backend, model.config(), source);
+    CausalLm lm = new RunningModel(backend, model.config(), source).original();
     float[] states = new float[sequences.size() * model.config().hiddenSize()];
     try (TensorArena arena = backend.arena();
         Workspace work = new Workspace(backend, model.config(), sequences.size());

@@ -26,6 +26,7 @@ import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSource;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
+import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
@@ -172,7 +173,8 @@ class CudaFitTest {
         CollapsePlan.identity(PlanApplier.source(model))
             .fold(1, 1, MergeRule.DROP, NormsPolicy.BASE)
             .fold(3, 2, MergeRule.DROP, NormsPolicy.BASE);
-    try (CarryOver carryOver = new CarryOver(backend, model.config(), weights, text.windows())) {
+    try (CarryOver carryOver =
+        new CarryOver(new RunningModel(backend, model.config(), weights), text.windows())) {
       return carryOver.fit(plan, rule, 1, true, memory, (done, total) -> {}).tensors();
     }
   }

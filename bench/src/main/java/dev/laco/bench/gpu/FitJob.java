@@ -12,6 +12,7 @@ import dev.laco.fit.FitRule;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
+import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
@@ -55,7 +56,7 @@ final class FitJob implements AutoCloseable {
   double seconds(FitRule rule) {
     long start = System.nanoTime();
     try (MemoryArena memory = new MemoryArena();
-        CarryOver carryOver = new CarryOver(weights, config, weights, windows)) {
+        CarryOver carryOver = new CarryOver(new RunningModel(weights, config, weights), windows)) {
       carryOver.fit(plan, rule, 1, true, memory, (done, total) -> {});
       return (System.nanoTime() - start) / 1e9;
     }

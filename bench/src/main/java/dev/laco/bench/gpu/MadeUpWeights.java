@@ -43,7 +43,7 @@ final class MadeUpWeights extends ForwardingBackend implements TensorSource {
     Architecture architecture = config.architecture();
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
       for (TensorSpec spec : architecture.layerTensors(config)) {
-        add(architecture.layerPrefix(layer) + spec.suffix(), spec.shape());
+        add(architecture.tensorName(layer, spec), spec.shape());
       }
     }
     long hidden = config.hiddenSize();

@@ -15,6 +15,7 @@ import dev.laco.model.ModelConfig;
 import dev.laco.scoring.PassCost;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
+import dev.laco.transformer.RunningModel;
 import java.util.List;
 import java.util.Set;
 
@@ -83,7 +84,7 @@ final class SearchJob implements AutoCloseable {
   Result run() {
     long start = System.nanoTime();
     try (SweepScorer engine =
-        new SweepScorer(weights, config, weights, source, sizes.packed(), options)) {
+        new SweepScorer(new RunningModel(weights, config, weights), source, sizes.packed(), options)) {
       // A score waits for the reference's pass.
       engine.score(List.of(CollapsePlan.identity(source)));
       long ready = System.nanoTime();

@@ -1,4 +1,4 @@
-package dev.laco.scoring;
+package dev.laco.transformer;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
@@ -18,7 +18,6 @@ import dev.laco.eval.Perplexity;
 import dev.laco.model.HostTensor;
 import dev.laco.model.NewWeights;
 import dev.laco.text.TextWindows;
-import dev.laco.transformer.CausalLm;
 import java.nio.file.Path;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -46,12 +45,13 @@ class PlannedLayersTest {
           .write(folder.resolve("out"), false, bytes -> {}, () -> {});
       try (Checkpoint written = Checkpoint.open(folder.resolve("out"));
           PlannedLayers layers =
-              new PlannedLayers(backend, model.config(), model, plan, dtype -> dtype)) {
+              new RunningModel(backend, model.config(), model).pruned(plan, NewWeights.NONE)) {
         CausalLm inMemory = layers.model();
         double mixed = nll(name, inMemory);
         layers.use(plan, weights);
         double replaced = nll(name, inMemory);
-        assertEquals(nll(name, CausalLm.of(backend, written.config(), written)), replaced);
+        assertEquals(
+            nll(name, new RunningModel(backend, written.config(), written).original()), replaced);
         assertNotEquals(mixed, replaced);
         layers.use(plan);
         assertEquals(mixed, nll(name, inMemory));

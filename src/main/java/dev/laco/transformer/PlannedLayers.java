@@ -1,4 +1,4 @@
-package dev.laco.scoring;
+package dev.laco.transformer;
 
 import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
@@ -13,10 +13,6 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
-import dev.laco.transformer.CausalLm;
-import dev.laco.transformer.CheckpointLayers;
-import dev.laco.transformer.LayerStack;
-import dev.laco.transformer.LayerWeights;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
@@ -29,6 +25,7 @@ import org.jspecify.annotations.Nullable;
  * lies; any other is mixed into one scratch layer, which the next mixed layer overwrites.
  */
 public final class PlannedLayers implements LayerStack, AutoCloseable {
+  private final RunningModel original;
   private final Backend backend;
   private final ModelConfig config;
   private final TensorSource source;
@@ -46,16 +43,12 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
    * @param mixedDType dtype of a mixed tensor by that of its base: {@link Backend#mixedDType} to
    *     score, the identity for the values that would be written
    */
-  public PlannedLayers(
-      Backend backend,
-      ModelConfig config,
-      TensorSource source,
-      CollapsePlan plan,
-      UnaryOperator<DType> mixedDType) {
-    this.backend = backend;
-    this.config = config;
-    this.source = source;
-    this.originals = new CheckpointLayers(backend, config, source);
+  PlannedLayers(RunningModel original, CollapsePlan plan, UnaryOperator<DType> mixedDType) {
+    this.original = original;
+    this.backend = original.backend();
+    this.config = original.config();
+    this.source = original.weights();
+    this.originals = new CheckpointLayers(original);
     this.specs = config.architecture().layerTensors(config);
     this.mixedDType = mixedDType;
     this.arena = backend.arena();
@@ -63,22 +56,8 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
     this.newWeights = NewWeights.NONE;
   }
 
-  /**
-   * The layers of a plan as they would be written, with new tensors instead of some of its mixes.
-   */
-  public static PlannedLayers asWritten(
-      Backend backend,
-      ModelConfig config,
-      TensorSource source,
-      CollapsePlan plan,
-      NewWeights tensors) {
-    PlannedLayers layers = new PlannedLayers(backend, config, source, plan, dtype -> dtype);
-    layers.use(plan, tensors);
-    return layers;
-  }
-
   /** From now on the layers are those of {@code next}. */
-  void use(CollapsePlan next) {
+  public void use(CollapsePlan next) {
     use(next, NewWeights.NONE);
   }
 
@@ -90,7 +69,7 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
 
   /** The model that has these layers, whatever plan they are of when it runs. */
   public CausalLm model() {
-    return new CausalLm(backend, config, new OutsideLayers(), this);
+    return new CausalLm(original.with(new OutsideLayers()), this);
   }
 
   /** What a model has beside its layers. */
@@ -134,13 +113,13 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
   }
 
   /** Says that layer {@code index} comes next. */
-  void prefetch(int index) {
+  public void prefetch(int index) {
     LayerMix mix = plan.layers().get(index);
     source.prefetch(specs.stream().flatMap(spec -> sources(mix, spec)).toList());
   }
 
   private @Nullable HostTensor computed(int index, TensorSpec spec) {
-    return newWeights.find(config.architecture().layerPrefix(index) + spec.suffix());
+    return newWeights.find(config.architecture().tensorName(index, spec));
   }
 
   private static boolean isCopy(LayerMix mix, TensorSpec spec) {

@@ -1,0 +1,44 @@
+package dev.laco.transformer;
+
+import dev.laco.backend.Backend;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.NewWeights;
+import dev.laco.model.TensorSource;
+
+/**
+ * A model on a device: its original as it lies in the checkpoint, and every pruned model that a
+ * plan makes of it. Whoever made the parts closes them.
+ *
+ * @param backend the device that computes
+ * @param config of the original
+ * @param weights the original's tensors by name
+ */
+public record RunningModel(Backend backend, ModelConfig config, TensorSource weights) {
+  /** The original. */
+  public CausalLm original() {
+    return new CausalLm(this, new CheckpointLayers(this));
+  }
+
+  /**
+   * The layers of a plan with the values that would be written to a checkpoint: mixed tensors are
+   * rounded to the base's dtype. {@link PlannedLayers#model} is the pruned model.
+   *
+   * @param tensors stand in the place of what the plan's mixes give
+   */
+  public PlannedLayers pruned(CollapsePlan plan, NewWeights tensors) {
+    PlannedLayers layers = new PlannedLayers(this, plan, dtype -> dtype);
+    layers.use(plan, tensors);
+    return layers;
+  }
+
+  /** The layers of plans that are only compared: mixed tensors in {@link Backend#mixedDType}. */
+  public PlannedLayers candidates(CollapsePlan first) {
+    return new PlannedLayers(this, first, backend::mixedDType);
+  }
+
+  /** The same device and config with other weights. */
+  RunningModel with(TensorSource other) {
+    return new RunningModel(backend, config, other);
+  }
+}
