@@ -9,6 +9,7 @@ import dev.laco.backend.Compute;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.backend.cpu.CpuFeature;
 import dev.laco.backend.cpu.CpuLibraries;
+import dev.laco.backend.cpu.CpuTier;
 import dev.laco.backend.cuda.CudaProbe;
 import dev.laco.linalg.Cholesky;
 import dev.laco.model.DType;
@@ -104,6 +105,7 @@ final class DoctorCommand implements Callable<Integer> {
           CpuFeature.present().stream()
               .map(CpuFeature::toString)
               .collect(Collectors.joining(", ")));
+      json.put("tier", CpuTier.describeSelected());
       json.put("products", products(backend));
       CpuLibraries libraries = CpuLibraries.get();
       json.put("kernels", libraries.kernels().location());

@@ -13,10 +13,15 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** In which type {@code --compute auto} multiplies, and where a user reads it. */
+/**
+ * In which type {@code --compute auto} multiplies and which tier our kernels are of, and where a
+ * user reads it.
+ */
 class ComputeChoiceTest {
   private static final String FIXTURE = "llama_tied_rope3";
   private static final Path MODEL = Fixtures.model(FIXTURE).toAbsolutePath();
@@ -70,6 +75,37 @@ class ComputeChoiceTest {
     Laco.Run refused = Laco.finished(pinned.start());
     assertEquals(2, refused.code());
     assertTrue(refused.err().contains("laco.cpu.products=f64: expected f32"), refused.err());
+  }
+
+  @Test
+  void doctorNamesTheTierAndEachRate() {
+    JsonNode doctor = Laco.run("doctor", "--json").succeeded().json();
+    String said = doctor.get("tier").textValue();
+    Matcher tier =
+        Pattern.compile(
+                "(portable|AVX2|AVX-512): (no lower tier is clearly faster"
+                    + "|clearly faster than (AVX2|AVX-512)); portable [0-9,]+ tokens/s.*")
+            .matcher(said);
+    assertTrue(tier.matches(), said);
+    String device = doctor.get("cpu").textValue();
+    assertTrue(device.startsWith("cpu (" + tier.group(1) + ","), device);
+  }
+
+  @Test
+  void aPropertyPinsTheTier() throws IOException {
+    ProcessBuilder pinned = Laco.process(Main.class, "doctor", "--json");
+    pinned.environment().put("JDK_JAVA_OPTIONS", "-Dlaco.cpu.tier=0");
+    JsonNode doctor = Laco.finished(pinned.start()).succeeded().json();
+    String tier = doctor.get("tier").textValue();
+    assertTrue(tier.startsWith("portable: laco.cpu.tier=0; portable "), tier);
+    assertTrue(doctor.get("cpu").textValue().startsWith("cpu (portable,"), doctor::toString);
+    assertTrue(doctor.get("products").textValue().startsWith("f32 products;"), doctor::toString);
+    pinned.environment().put("JDK_JAVA_OPTIONS", "-Dlaco.cpu.tier=7");
+    Laco.Run refused = Laco.finished(pinned.start());
+    assertEquals(2, refused.code());
+    assertTrue(
+        refused.err().contains("laco.cpu.tier=7: this processor's tiers are [0 (portable)"),
+        refused.err());
   }
 
   private Object[] prune(Object... more) {

@@ -61,7 +61,7 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   /**
-   * A backend on the best tier of this processor, or the one that {@value CpuTier#PROPERTY} names.
+   * A backend on the tier that is {@linkplain CpuTier#selected selected}.
    *
    * @param threads 0 for all physical cores that this process may use
    * @throws dev.laco.ResourceException if a native library cannot be loaded

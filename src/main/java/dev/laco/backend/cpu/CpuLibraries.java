@@ -26,8 +26,9 @@ public record CpuLibraries(NativeLibrary openMp, NativeLibrary oneDnn, NativeLib
   public static synchronized CpuLibraries get() {
     if (loaded == null) {
       loaded = load();
-      if (System.getProperty(CpuTier.PROPERTY) != null) {
-        OneDnn.limit(loaded.oneDnn, CpuTier.selected());
+      CpuTier forced = CpuTier.forced();
+      if (forced != null) {
+        OneDnn.limit(loaded.oneDnn, forced);
       }
     }
     return loaded;

@@ -2,6 +2,8 @@ package dev.laco.backend.cpu;
 
 import dev.laco.UsageException;
 import java.util.Arrays;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** Instruction sets that the kernels are compiled for. */
 public enum CpuTier {
@@ -12,7 +14,7 @@ public enum CpuTier {
   /** AVX-512 F, BW, DQ and VL: Intel servers since 2017, AMD since 2022. */
   AVX512(2, "AVX-512", CpuFeature.AVX512.mask());
 
-  /** The system property that forces a lower tier. */
+  /** The system property that forces a tier, on oneDNN as well. */
   public static final String PROPERTY = "laco.cpu.tier";
 
   private final int number;
@@ -40,15 +42,23 @@ public enum CpuTier {
     return (CpuFeature.bits() & needs) == needs;
   }
 
+  /** The tiers of this processor, the lowest first. */
+  static List<CpuTier> supported() {
+    return Arrays.stream(values()).filter(CpuTier::isSupported).toList();
+  }
+
   /**
-   * The best tier of this processor, or the one that {@value #PROPERTY} names.
+   * The tier that {@value #PROPERTY} names, or null if it is not set.
    *
    * @throws UsageException if the property is not a number of a supported tier
    */
-  public static CpuTier selected() {
-    String forced = System.getProperty(PROPERTY);
-    for (CpuTier tier : Arrays.asList(values()).reversed()) {
-      if (tier.isSupported() && (forced == null || forced.equals(String.valueOf(tier.number)))) {
+  static @Nullable CpuTier forced() {
+    String number = System.getProperty(PROPERTY);
+    if (number == null) {
+      return null;
+    }
+    for (CpuTier tier : supported()) {
+      if (number.equals(String.valueOf(tier.number))) {
         return tier;
       }
     }
@@ -56,10 +66,38 @@ public enum CpuTier {
         "%s=%s: this processor's tiers are %s"
             .formatted(
                 PROPERTY,
-                forced,
-                Arrays.stream(values())
-                    .filter(CpuTier::isSupported)
+                number,
+                supported().stream()
                     .map(tier -> tier.number + " (" + tier.displayName + ")")
                     .toList()));
+  }
+
+  /**
+   * The tier of this processor that was measured to be taken, or the one that {@value #PROPERTY}
+   * names.
+   *
+   * @throws UsageException if the property is not a number of a supported tier
+   */
+  public static CpuTier selected() {
+    CpuTier forced = forced();
+    return forced != null ? forced : TierRates.measured().taken();
+  }
+
+  /**
+   * Which tier {@link #selected} is, why, and how quick each one is: {@code AVX-512: no lower tier
+   * is clearly faster; portable 58,000 tokens/s, …}.
+   */
+  public static String describeSelected() {
+    TierRates rates = TierRates.measured();
+    CpuTier selected = selected();
+    String reason;
+    if (forced() != null) {
+      reason = PROPERTY + "=" + selected.number;
+    } else if (selected == supported().getLast()) {
+      reason = "no lower tier is clearly faster";
+    } else {
+      reason = "clearly faster than " + supported().getLast().displayName;
+    }
+    return selected.displayName + ": " + reason + "; " + rates;
   }
 }

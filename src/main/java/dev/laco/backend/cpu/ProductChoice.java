@@ -27,9 +27,9 @@ record ProductChoice(DType type, String reason) {
       return new ProductChoice(DType.F32, "");
     }
     if (named != null) {
-      return named(named, tier);
+      return named(named);
     }
-    if (!ProductRates.hasBf16(tier)) {
+    if (!ProductRates.hasBf16()) {
       return new ProductChoice(DType.F32, "");
     }
     return ProductRates.of(tier, sizes).faster() == DType.BF16
@@ -37,16 +37,16 @@ record ProductChoice(DType type, String reason) {
         : new ProductChoice(DType.F32, "faster than bf16 here");
   }
 
-  private static ProductChoice named(String name, CpuTier tier) {
+  private static ProductChoice named(String name) {
     String reason = PROPERTY + "=" + name;
     if (name.equals(DType.F32.shortName())) {
       return new ProductChoice(DType.F32, reason);
     }
-    if (name.equals(DType.BF16.shortName()) && ProductRates.hasBf16(tier)) {
+    if (name.equals(DType.BF16.shortName()) && ProductRates.hasBf16()) {
       return new ProductChoice(DType.BF16, reason);
     }
     throw new UsageException(
-        reason + ": expected f32" + (ProductRates.hasBf16(tier) ? " or bf16" : ""));
+        reason + ": expected f32" + (ProductRates.hasBf16() ? " or bf16" : ""));
   }
 
   /** {@code bf16 products: faster than f32 here}. */

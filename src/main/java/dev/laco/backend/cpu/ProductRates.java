@@ -3,8 +3,7 @@ package dev.laco.backend.cpu;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.model.DType;
-import java.lang.management.ManagementFactory;
-import java.lang.management.ThreadMXBean;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -19,23 +18,11 @@ import java.util.Map;
  * @param bf16 with the activations rounded; 0 where the processor does not multiply bf16
  */
 record ProductRates(double f32, double bf16) {
-  /**
-   * So much quicker must f32 be to be taken. Processors are far from it on either side, so that two
-   * runs on a machine take the same.
-   */
-  private static final double MARGIN = 1.1;
-
   /** Tokens of a batch. */
   private static final long ROWS = 256;
 
   /** Of a weight at most, its first rows: a product then takes some milliseconds. */
   private static final long MOST_ELEMENTS = 1 << 20;
-
-  /** The first makes the library's code for the shape. */
-  private static final int ROUNDS = 6;
-
-  /** What every byte of the factors is: small ordinary numbers in both types. */
-  private static final byte FILL = 0x3c;
 
   private static final Map<Measurement, ProductRates> MEASURED = new HashMap<>();
 
@@ -62,14 +49,15 @@ record ProductRates(double f32, double bf16) {
         new Measurement(tier, sizes), what -> measure(what.tier, what.sizes));
   }
 
-  /** Whether the processor multiplies bf16, at whatever rate. */
-  static boolean hasBf16(CpuTier tier) {
-    return tier == CpuTier.AVX512 && CpuFeature.AVX512_BF16.isPresent();
+  /** Whether oneDNN may multiply bf16 on this processor, at whatever rate. */
+  static boolean hasBf16() {
+    CpuTier forced = CpuTier.forced();
+    return (forced == null || forced == CpuTier.AVX512) && CpuFeature.AVX512_BF16.isPresent();
   }
 
-  /** The quicker type. */
+  /** bf16, unless f32 is clearly faster. */
   DType faster() {
-    return f32 > MARGIN * bf16 ? DType.F32 : DType.BF16;
+    return Timing.isClearlyFaster(f32, bf16) ? DType.F32 : DType.BF16;
   }
 
   private static ProductRates measure(CpuTier tier, Sizes sizes) {
@@ -79,10 +67,10 @@ record ProductRates(double f32, double bf16) {
     try (MemoryArena memory = new MemoryArena();
         CpuProducts f32 = new CpuProducts(libraries.oneDnn(), kernels, DType.F32, tier, 1);
         CpuProducts bf16 = new CpuProducts(libraries.oneDnn(), kernels, DType.BF16, tier, 1)) {
-      List<CpuProducts> ways = hasBf16(tier) ? List.of(f32, bf16) : List.of(f32);
+      List<CpuProducts> ways = hasBf16() ? List.of(f32, bf16) : List.of(f32);
       double[] up = Product.of(sizes.hidden, sizes.intermediate, memory).rates(ways);
       double[] down = Product.of(sizes.intermediate, sizes.hidden, memory).rates(ways);
-      return new ProductRates(mean(up[0], down[0]), hasBf16(tier) ? mean(up[1], down[1]) : 0);
+      return new ProductRates(mean(up[0], down[0]), hasBf16() ? mean(up[1], down[1]) : 0);
     }
   }
 
@@ -97,27 +85,18 @@ record ProductRates(double f32, double bf16) {
       long rows = Math.min(width, Math.max(1, MOST_ELEMENTS / in));
       MemoryTensor x = memory.allocate(DType.F32, ROWS, in);
       MemoryTensor weight = memory.allocate(DType.BF16, rows, in);
-      x.data().fill(FILL);
-      weight.data().fill(FILL);
+      x.data().fill(Timing.FILL);
+      weight.data().fill(Timing.FILL);
       return new Product(x, weight, memory.allocate(DType.F32, ROWS, rows));
     }
 
-    /**
-     * Operations a second of each way, on one thread and by the time of the processor that is spent
-     * on it, so that what else runs on the machine does not count. The ways take turns.
-     */
+    /** Operations a second of each way. */
     double[] rates(List<CpuProducts> ways) {
-      ThreadMXBean clock = ManagementFactory.getThreadMXBean();
-      double[] rates = new double[ways.size()];
-      for (int round = 0; round < ROUNDS; round++) {
-        for (int way = 0; way < rates.length; way++) {
-          long start = clock.getCurrentThreadCpuTime();
-          ways.get(way).apply(x, weight, out.data());
-          long nanos = clock.getCurrentThreadCpuTime() - start;
-          rates[way] = Math.max(rates[way], 2e9 * x.rows() * weight.elements() / nanos);
-        }
-      }
-      return rates;
+      List<Runnable> products =
+          ways.stream().<Runnable>map(way -> () -> way.apply(x, weight, out.data())).toList();
+      return Arrays.stream(Timing.rates(products))
+          .map(rate -> rate * 2 * x.rows() * weight.elements())
+          .toArray();
     }
   }
 }

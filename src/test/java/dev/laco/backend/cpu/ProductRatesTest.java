@@ -27,7 +27,7 @@ class ProductRatesTest {
     ProductRates rates = ProductRates.of(tier, new ProductRates.Sizes(300, 500));
     assertSame(rates, ProductRates.of(tier, new ProductRates.Sizes(300, 500)));
     assertTrue(rates.f32() > 1e8 && rates.f32() < 1e13, rates::toString);
-    assertEquals(ProductRates.hasBf16(tier), rates.bf16() > 0, rates::toString);
+    assertEquals(ProductRates.hasBf16(), rates.bf16() > 0, rates::toString);
   }
 
   /** They take microseconds, and the choice for one would be another one's chance. */

@@ -1,0 +1,145 @@
+package dev.laco.backend.cpu;
+
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import dev.laco.backend.KernelCode;
+import dev.laco.backend.MemoryArena;
+import dev.laco.model.Activation;
+import dev.laco.model.DType;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.NavigableMap;
+import java.util.TreeMap;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * How quick our kernels are, by the tier that they are compiled for. That a processor has wider
+ * vectors does not say that it is quicker with them, so all tiers that it has are measured, once
+ * per process.
+ *
+ * @param tokensPerSecond that one thread takes through what a small layer does beside its products
+ */
+record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
+  private static @Nullable TierRates measured;
+
+  TierRates {
+    tokensPerSecond = Collections.unmodifiableNavigableMap(new TreeMap<>(tokensPerSecond));
+  }
+
+  /** The rates of this process, measured at the first call. */
+  static synchronized TierRates measured() {
+    if (measured == null) {
+      measured = measure();
+    }
+    return measured;
+  }
+
+  /** The highest tier, unless a lower one is clearly faster. */
+  CpuTier taken() {
+    Map.Entry<CpuTier, Double> taken = tokensPerSecond.lastEntry();
+    for (Map.Entry<CpuTier, Double> lower : tokensPerSecond.descendingMap().entrySet()) {
+      if (Timing.isClearlyFaster(lower.getValue(), taken.getValue())) {
+        taken = lower;
+      }
+    }
+    return taken.getKey();
+  }
+
+  /** {@code portable 58,000 tokens/s, AVX2 139,000 tokens/s}. */
+  @Override
+  public String toString() {
+    return tokensPerSecond.entrySet().stream()
+        .map(
+            rate ->
+                String.format(
+                    Locale.ROOT, "%s %,.0f tokens/s", rate.getKey().displayName(), rate.getValue()))
+        .collect(Collectors.joining(", "));
+  }
+
+  private static TierRates measure() {
+    List<CpuTier> tiers = CpuTier.supported();
+    try (Layer layer = new Layer()) {
+      List<Runnable> ways = new ArrayList<>();
+      for (CpuTier tier : tiers) {
+        CpuKernels kernels = new CpuKernels(CpuLibraries.get().kernels(), tier);
+        kernels.setThreads(1);
+        ways.add(() -> layer.run(kernels));
+      }
+      double[] rates = Timing.rates(ways);
+      NavigableMap<CpuTier, Double> tokensPerSecond = new TreeMap<>();
+      for (int i = 0; i < rates.length; i++) {
+        tokensPerSecond.put(tiers.get(i), Layer.TOKENS * rates[i]);
+      }
+      return new TierRates(tokensPerSecond);
+    }
+  }
+
+  /**
+   * The kernels that take the most time beside products: norm, attention, gated activation, and for
+   * one matrix in bf16 the mix of two originals and widening.
+   */
+  private static final class Layer implements AutoCloseable {
+    static final int TOKENS = 128;
+
+    private static final int HEADS = 8;
+    private static final int KEY_HEADS = 4;
+    private static final int HEAD_WIDTH = 64;
+    private static final int WIDTH = HEADS * HEAD_WIDTH;
+    private static final int INTERMEDIATE = 3 * WIDTH;
+    private static final int MATRIX = WIDTH * WIDTH;
+
+    private final MemoryArena memory = new MemoryArena();
+    private final Scratch attentionScratch = new Scratch();
+    private final MemorySegment states = filled(DType.F32, TOKENS * INTERMEDIATE);
+    private final MemorySegment others = filled(DType.F32, TOKENS * INTERMEDIATE);
+    private final MemorySegment out = filled(DType.F32, Math.max(TOKENS * INTERMEDIATE, MATRIX));
+    private final MemorySegment mixed = filled(DType.BF16, MATRIX);
+    private final MemorySegment sources =
+        memory.allocateFrom(
+            JAVA_LONG, filled(DType.BF16, MATRIX).address(), filled(DType.BF16, MATRIX).address());
+    private final MemorySegment coefficients = memory.allocateFrom(JAVA_DOUBLE, 0.5, 0.5);
+    private final MemorySegment dtypes =
+        memory.allocateFrom(JAVA_INT, KernelCode.of(DType.BF16), KernelCode.of(DType.BF16));
+    private final MemorySegment offsets = memory.allocateFrom(JAVA_INT, 0, TOKENS);
+    private final MemorySegment past = memory.allocateFrom(JAVA_INT, 0);
+
+    void run(CpuKernels kernels) {
+      kernels.rmsNorm(states, mixed, DType.BF16, 1e-5, TOKENS, WIDTH, out);
+      kernels.attention(
+          states,
+          others,
+          others,
+          HEADS,
+          KEY_HEADS,
+          HEAD_WIDTH,
+          0,
+          0.125f,
+          offsets,
+          offsets,
+          past,
+          1,
+          attentionScratch.atLeast(kernels.attentionScratch(HEAD_WIDTH) * Float.BYTES),
+          out);
+      kernels.gatedActivation(Activation.SILU, states, others, TOKENS * INTERMEDIATE, out);
+      kernels.mix(mixed, DType.BF16, MATRIX, coefficients, sources, dtypes, 2);
+      kernels.widen(mixed, DType.BF16, MATRIX, out);
+    }
+
+    private MemorySegment filled(DType dtype, int elements) {
+      return memory.allocate(dtype, 1, elements).data().fill(Timing.FILL);
+    }
+
+    @Override
+    public void close() {
+      attentionScratch.close();
+      memory.close();
+    }
+  }
+}
