@@ -36,7 +36,7 @@ find_crash_file() {
 # The heap is small since weights stay in their files. Java code only tells native code what to do, and most of it is done with
 # before it would run quicker: the JVM compiles what has run four times as often as by default, or else its compilers take the
 # processor from the search. LACO_JAVA_OPTIONS come last and so win. Nothing of the JVM's own may reach the terminal or the
-# working folder.
+# working folder; a JVM that crashes reports that on stderr, dumps no core and exits with 1.
 java_command() {
   # Java cannot tell a terminal by itself, nor how wide it is: progress is drawn only where stderr is one, and what a model says
   # goes as it is only where stdout is none.
@@ -49,7 +49,8 @@ java_command() {
   find_crash_file
   command=("$JAVA_HOME/bin/java" -Xmx256m -XX:+UseSerialGC -XX:-UsePerfData -XX:CompileThresholdScaling=4
     --enable-native-access=ALL-UNNAMED --sun-misc-unsafe-memory-access=allow
-    -Xlog:disable -XX:+DisplayVMOutputToStderr -XX:ErrorFile="$crash_file" -Djava.io.tmpdir="$temporary"
+    -Xlog:disable -XX:+DisplayVMOutputToStderr -XX:ErrorFile="$crash_file"
+    -XX:-CreateCoredumpOnCrash -Djava.io.tmpdir="$temporary"
     -Dstdout.encoding=UTF-8 -Dstderr.encoding=UTF-8 -Dlaco.stderr.terminal=$terminal
     -Dlaco.stderr.columns="$columns" -Dlaco.stdout.terminal=$stdout_terminal "${@:2}"
     ${LACO_JAVA_OPTIONS:-} -cp "$1")

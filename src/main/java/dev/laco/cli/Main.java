@@ -3,8 +3,6 @@ package dev.laco.cli;
 import dev.laco.LacoException;
 import dev.laco.Legible;
 import dev.laco.UsageException;
-import java.io.FileDescriptor;
-import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
@@ -39,9 +37,9 @@ public final class Main {
   /** Runs the command line and exits with its code. */
   public static void main(String[] args) {
     Locale.setDefault(Locale.ROOT);
-    PrintWriter out = new StandardOutput(new FileOutputStream(FileDescriptor.out));
     PrintWriter err = new PrintWriter(System.err, true, StandardCharsets.UTF_8);
     Thread.setDefaultUncaughtExceptionHandler((thread, e) -> exitSoon(failed(e, err)));
+    PrintWriter out = StandardOutput.claim();
     System.exit(run(out, err, args));
   }
 

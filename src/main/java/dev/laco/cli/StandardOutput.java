@@ -19,6 +19,11 @@ final class StandardOutput extends PrintWriter {
     this(new Sink(target));
   }
 
+  /** Standard output of this process, which nothing else writes to from now on. */
+  static StandardOutput claim() {
+    return new StandardOutput(ResultDescriptor.claim());
+  }
+
   private StandardOutput(Sink sink) {
     super(sink, false, UTF_8);
     this.sink = sink;

@@ -12,12 +12,26 @@ import java.lang.invoke.MethodHandle;
  */
 public final class Downcalls {
   private static final Linker LINKER = Linker.nativeLinker();
+  private static final Linker.Option ERRNO = Linker.Option.captureCallState("errno");
 
   private Downcalls() {}
 
   /** A function that returns {@code int32_t}, mostly a status. */
   public static MethodHandle ofInt(MemoryLayout... arguments) {
     return LINKER.downcallHandle(FunctionDescriptor.of(ValueLayout.JAVA_INT, arguments));
+  }
+
+  /**
+   * A function that returns {@code int32_t} and sets the error number of the C library, which is
+   * written into the first argument behind the address, a segment of {@link Errno#allocate}.
+   */
+  public static MethodHandle ofIntAndErrno(MemoryLayout... arguments) {
+    return LINKER.downcallHandle(FunctionDescriptor.of(ValueLayout.JAVA_INT, arguments), ERRNO);
+  }
+
+  /** The same for a function that returns {@code ssize_t}. */
+  public static MethodHandle ofLongAndErrno(MemoryLayout... arguments) {
+    return LINKER.downcallHandle(FunctionDescriptor.of(ValueLayout.JAVA_LONG, arguments), ERRNO);
   }
 
   /** A function that returns {@code int64_t} or {@code size_t}. */

@@ -1,12 +1,15 @@
 package dev.laco.cli;
 
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
+import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Fixtures;
+import java.io.BufferedReader;
 import java.io.IOException;
+import java.io.PrintWriter;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -25,8 +28,12 @@ class StartTest {
     here = Files.createDirectory(folder.resolve("here"));
   }
 
-  /** What a launcher does, in a shell that has run {@code setup}. */
+  /** What a launcher does, in a shell that has run {@code setup}, to say the engine's version. */
   private ProcessBuilder start(String setup, Class<?> main) {
+    return start(setup, main, "--version");
+  }
+
+  private ProcessBuilder start(String setup, Class<?> main, String... arguments) {
     String script =
         setup + "\nset -euo pipefail\nsource \"$1\"\njava_command \"$2\"\nbecome_java \"${@:3}\"";
     ProcessBuilder builder =
@@ -37,8 +44,8 @@ class StartTest {
             "bash",
             Path.of("scripts/common.sh").toAbsolutePath().toString(),
             System.getProperty("java.class.path"),
-            main.getName(),
-            "--version");
+            main.getName());
+    builder.command().addAll(List.of(arguments));
     builder.environment().put("JAVA_HOME", System.getProperty("java.home"));
     builder.environment().put("TMPDIR", folder.toString());
     builder.environment().put("XDG_CACHE_HOME", folder.resolve("cache").toString());
@@ -102,10 +109,8 @@ class StartTest {
   }
 
   private Laco.Run inspect(Path model, long openFiles) throws IOException {
-    ProcessBuilder builder = start("ulimit -n " + openFiles, Main.class);
-    builder.command().removeLast();
-    builder.command().addAll(List.of("inspect", model.toString()));
-    return Laco.finished(builder.start());
+    return Laco.finished(
+        start("ulimit -n " + openFiles, Main.class, "inspect", model.toString()).start());
   }
 
   private static void assertRefused(Laco.Run run, String begin) {
@@ -115,11 +120,14 @@ class StartTest {
     assertTrue(run.err().startsWith(begin), run.err());
   }
 
-  /** Ends in the way of a bug in native code. */
+  /** Ends in the way of a bug in native code, behind a result. */
   static final class Crash {
     private Crash() {}
 
     public static void main(String[] args) {
+      PrintWriter out = StandardOutput.claim();
+      out.println("result");
+      out.flush();
       MemorySegment.ofAddress(64).reinterpret(Long.BYTES).get(JAVA_LONG, 0);
     }
   }
@@ -151,8 +159,45 @@ class StartTest {
   }
 
   private void assertCrash() throws IOException {
-    Laco.Run run =
-        Laco.finished(start("LACO_JAVA_OPTIONS=-XX:-CreateCoredumpOnCrash", Crash.class).start());
-    assertTrue(run.out().contains("SIGSEGV"), run.out() + run.err());
+    Laco.Run run = Laco.finished(start("", Crash.class).start());
+    assertEquals("result\n", run.out());
+    assertCrash(run.code(), run.err());
+  }
+
+  private static void assertCrash(int code, String err) {
+    assertTrue(err.contains("A fatal error has been detected") && err.contains("SIGSEGV"), err);
+    assertEquals(1, code, err);
+  }
+
+  @Test
+  void aSearchThatCrashesLeavesItsLinesAloneOnStandardOutput() throws Exception {
+    String fixture = "llama24_search";
+    Process process =
+        start(
+                "",
+                Main.class,
+                "prune",
+                Fixtures.model(fixture).toAbsolutePath().toString(),
+                "--dry-run",
+                "--calibration",
+                Laco.tokens(folder, fixture, "calib").toString(),
+                "--threshold",
+                "0.5",
+                "--device",
+                "reference")
+            .start();
+    BufferedReader lines = process.inputReader();
+    String line = lines.readLine();
+    while (line != null && !line.matches(".*(accepted|rejected).*")) {
+      line = lines.readLine();
+    }
+    new ProcessBuilder("kill", "-SEGV", Long.toString(process.pid())).start().waitFor();
+    for (String rest : lines.lines().toList()) {
+      assertTrue(rest.matches(".*(accepted|rejected).*"), rest);
+    }
+    String err = new String(process.getErrorStream().readAllBytes(), UTF_8);
+    assertCrash(process.waitFor(), err);
+    assertTrue(err.contains(folder.resolve("cache/laco") + "/crash_" + process.pid()), err);
+    assertEquals(List.of(), Laco.names(here));
   }
 }

@@ -17,6 +17,7 @@ import java.io.Writer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Stream;
@@ -220,6 +221,28 @@ class TerminalTest {
     String err = new String(pipe.getErrorStream().readAllBytes(), UTF_8);
     assertEquals(4, pipe.waitFor(), err);
     assertFalse(err.contains("standard output") || err.contains("pipe"), err);
+  }
+
+  @Test
+  void standardOutputIsWhatTheShellMadeOfIt() throws Exception {
+    Path file = folder.resolve("lines");
+    inShell("{ echo before; \"$@\"; echo after; } >'%s'".formatted(file)).succeeded();
+    String lines = Files.readString(file);
+    assertTrue(lines.matches("before\nlaco [^\n]+\nafter\n"), lines);
+    Files.writeString(file, "before\n");
+    inShell("\"$@\" >>'%s'".formatted(file)).succeeded();
+    assertTrue(Files.readString(file).matches("before\nlaco [^\n]+\n"));
+    assertTrue(inShell("\"$@\" 2>&-").succeeded().out().startsWith("laco "));
+    Laco.Run closed = inShell("\"$@\" >&-");
+    assertEquals(4, closed.code(), closed.err());
+    assertEquals("laco: cannot write to standard output: Bad file descriptor\n", closed.err());
+  }
+
+  /** A shell that runs {@code script}, whose arguments say laco's version. */
+  private static Laco.Run inShell(String script) throws IOException {
+    List<String> command = new ArrayList<>(List.of("bash", "-c", script, "bash"));
+    command.addAll(Laco.process(Main.class, "--version").command());
+    return Laco.finished(new ProcessBuilder(command).start());
   }
 
   @Test
