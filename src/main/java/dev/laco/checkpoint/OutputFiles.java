@@ -1,5 +1,6 @@
 package dev.laco.checkpoint;
 
+import dev.laco.BadInputException;
 import dev.laco.InputFile;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
@@ -37,17 +38,39 @@ public final class OutputFiles {
    * Copies a file, to one that must not exist, and forces it to the disk.
    *
    * @param source no symbolic link, so that none put in its place meanwhile is followed
-   * @throws dev.laco.BadInputException if the source cannot be read
+   * @throws BadInputException if the source cannot be read
    * @throws ResourceException if the disk is full or cannot be written
    */
   public static void copy(Path source, Path file) {
     InputFile.requireRegular(source);
     try (FileChannel from = open(source);
         FileChannel to = create(file)) {
-      InputFiles.transfer(source, from, 0, from.size(), to);
+      transfer(source, from, 0, from.size(), to);
       to.force(true);
     } catch (IOException e) {
       throw cannotWrite(file, e);
+    }
+  }
+
+  /**
+   * Copies bytes from one open file to another at its position, without the heap.
+   *
+   * @param sourcePath names the source in errors
+   * @throws BadInputException if the source ends early
+   * @throws IOException if the target cannot be written
+   */
+  static void transfer(
+      Path sourcePath, FileChannel source, long offset, long count, FileChannel target)
+      throws IOException {
+    long done = 0;
+    while (done < count) {
+      long moved = source.transferTo(offset + done, count - done, target);
+      if (moved <= 0) {
+        throw new BadInputException(
+            "%s: ends before byte %d; it was truncated while in use"
+                .formatted(sourcePath, offset + count));
+      }
+      done += moved;
     }
   }
 

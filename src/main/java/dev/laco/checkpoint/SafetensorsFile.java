@@ -128,7 +128,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   public void copyTo(String name, FileChannel target) throws IOException {
     TensorInfo info = info(name);
     requireSameSize();
-    InputFiles.transfer(path, channel, info.offset(), info.byteSize(), target);
+    OutputFiles.transfer(path, channel, info.offset(), info.byteSize(), target);
   }
 
   /**

@@ -161,7 +161,7 @@ class SafetensorsWriterTest {
     try (FileChannel from = FileChannel.open(source);
         FileChannel to = FileChannel.open(folder.resolve("copy"), CREATE_NEW, WRITE)) {
       var e =
-          assertThrows(BadInputException.class, () -> InputFiles.transfer(source, from, 4, 8, to));
+          assertThrows(BadInputException.class, () -> OutputFiles.transfer(source, from, 4, 8, to));
       assertTrue(e.getMessage().contains("source: ends before byte 12"), e.getMessage());
     }
   }
