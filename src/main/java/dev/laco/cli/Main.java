@@ -13,6 +13,7 @@ import java.util.function.Function;
 import java.util.stream.Collectors;
 import picocli.CommandLine;
 import picocli.CommandLine.ExecutionException;
+import picocli.CommandLine.MissingParameterException;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.TypeConversionException;
 import picocli.CommandLine.UnmatchedArgumentException;
@@ -83,12 +84,27 @@ public final class Main {
     }
   }
 
-  private static int usageError(ParameterException e, String[] args) {
+  private static int usageError(ParameterException thrown, String[] args) {
+    ParameterException e =
+        thrown instanceof MissingParameterException ? unknownOptionOr(thrown, args) : thrown;
     String message =
         e instanceof UnmatchedArgumentException unmatched
             ? Suggestion.message(unmatched)
             : String.valueOf(e.getMessage());
     return usageError(message.replaceFirst("^Error: ", ""), e.getCommandLine());
+  }
+
+  /** What is missing is often what a mistyped option was to give, or not needed with it. */
+  private static ParameterException unknownOptionOr(ParameterException missing, String[] args) {
+    CommandLine command = missing.getCommandLine();
+    command.getCommandSpec().parser().collectErrors(true);
+    command.getCommandSpec().root().commandLine().parseArgs(args);
+    for (Exception e : command.getParseResult().errors()) {
+      if (e instanceof UnmatchedArgumentException unmatched && unmatched.isUnknownOption()) {
+        return unmatched;
+      }
+    }
+    return missing;
   }
 
   private static int usageError(String message, CommandLine command) {

@@ -99,6 +99,12 @@ class HelpTest {
       prune m o --colour               | unknown option --colour;
       prune m o p                      | 'p' is one argument too many;
       help prun                        | prun
+      prune --hepl                     | unknown option --hepl: did you mean --help?
+      prune --target-layer=6           | unknown option --target-layer: did you mean --target-layers?
+      apply plan.json --overwirte      | unknown option --overwirte: did you mean --overwrite?
+      generate m --promt x             | unknown option --promt: did you mean --prompt?
+      generate m x                     | Missing required option: '--prompt=TEXT'
+      prune --quiet                    | Missing required parameter: 'MODEL'
       """)
   void whatIsMistypedIsAnsweredWithWhatWasMeant(String command, String message) {
     Laco.Run run = Laco.run((Object[]) command.split(" +"));
