@@ -61,7 +61,7 @@ final class CompanionFiles {
     try (Stream<Path> files = Files.list(model.directory())) {
       List<Path> named =
           files
-              .filter(Files::isRegularFile)
+              .filter(file -> Files.isRegularFile(file) || Files.isSymbolicLink(file))
               .filter(
                   file -> {
                     String name = file.getFileName().toString();
@@ -74,11 +74,15 @@ final class CompanionFiles {
       for (Path file : named) {
         boolean card = isCalled(file, ModelCard.FILE);
         String name = card ? ModelCard.ORIGINAL : file.getFileName().toString();
-        Path source = file.toRealPath();
         // Beside the first original's card, this is one of ours.
-        if (card && pruned) {
+        if ((card && pruned) || Files.isDirectory(file)) {
           continue;
         }
+        if (!Files.exists(file)) {
+          warnings.accept(file + ": is a link to nothing, and is left out");
+          continue;
+        }
+        Path source = file.toRealPath();
         if (homes.stream().anyMatch(source::startsWith)) {
           companions.putIfAbsent(name, new Companion(name, source));
         } else {

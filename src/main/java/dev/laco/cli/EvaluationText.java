@@ -50,7 +50,7 @@ record EvaluationText(String name, List<Window> windows) {
 
   /** The model's own {@code evaluation.txt} if it has one, else the built-in text. */
   static EvaluationText ownOrBuiltIn(OpenModel model, int maxLength, int stride) {
-    Path own = model.ownText("evaluation.txt");
+    Path own = model.ownFile("evaluation.txt");
     if (own != null) {
       return text(own, model, maxLength, stride);
     }

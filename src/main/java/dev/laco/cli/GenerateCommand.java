@@ -13,7 +13,6 @@ import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashSet;
 import java.util.Random;
@@ -186,9 +185,9 @@ final class GenerateCommand implements Callable<Integer> {
 
   /** End-of-sequence ids: {@code generation_config.json}'s if it has any, else the config's. */
   private static Set<Integer> stopTokens(OpenModel open) {
-    Path generation = open.directory().resolve("generation_config.json");
+    Path generation = open.ownFile("generation_config.json");
     Set<Integer> stop = new HashSet<>();
-    if (Files.exists(generation)) {
+    if (generation != null) {
       addIds(InputJson.readObject(generation).path("eos_token_id"), stop);
     }
     if (stop.isEmpty()) {

@@ -91,16 +91,16 @@ final class OpenModel implements AutoCloseable {
    * @throws dev.laco.BadInputException if the text cannot be used with this model
    */
   FitText fitText(@Nullable Path file) {
-    Path text = file != null ? file : ownText("fit.txt");
+    Path text = file != null ? file : ownFile("fit.txt");
     return text != null ? FitText.read(text, target()) : FitText.builtIn(target());
   }
 
   /**
-   * A text that the checkpoint brings along, or null where it has none of that name.
+   * A file that the checkpoint brings along, or null where it has none of that name.
    *
-   * @throws BadInputException if it is a link to nothing: another text would be taken unseen
+   * @throws BadInputException if it is a link to nothing: something else would be taken unseen
    */
-  @Nullable Path ownText(String name) {
+  @Nullable Path ownFile(String name) {
     Path own = directory.resolve(name);
     if (Files.exists(own)) {
       return own;

@@ -37,7 +37,7 @@ final class TextOptions {
 
   /** The calibration set that was named, else the model's own, else the built-in one. */
   CalibrationSet calibration(OpenModel model) {
-    Path text = calibration != null ? calibration : model.ownText("calibration.txt");
+    Path text = calibration != null ? calibration : model.ownFile("calibration.txt");
     return text != null
         ? CalibrationSet.read(text, model.target())
         : CalibrationSet.builtIn(model.target());

@@ -34,17 +34,26 @@ public record JsonFields(String file, JsonNode node) {
 
   /** A count or extent from 1 to 2^26, or empty. */
   public OptionalInt positive(String field) {
+    return atLeast(1, field);
+  }
+
+  private OptionalInt atLeast(int least, String field) {
     if (!has(field)) {
       return OptionalInt.empty();
     }
     JsonNode value = node.get(field);
     if (!value.isIntegralNumber()
         || !value.canConvertToInt()
-        || value.intValue() < 1
+        || value.intValue() < least
         || value.intValue() > MAX_EXTENT) {
-      throw error(field, "an integer from 1 to " + MAX_EXTENT);
+      throw error(field, "an integer from " + least + " to " + MAX_EXTENT);
     }
     return OptionalInt.of(value.intValue());
+  }
+
+  /** A count from 0 to 2^26. */
+  public int countOr(String field, int defaultValue) {
+    return atLeast(0, field).orElse(defaultValue);
   }
 
   public int positiveOr(String field, int defaultValue) {

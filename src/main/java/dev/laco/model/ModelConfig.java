@@ -168,7 +168,7 @@ public record ModelConfig(
   }
 
   private static List<Integer> windowsByLayer(JsonFields config, int layers, int window) {
-    int first = config.node().path("max_window_layers").asInt(28);
+    int first = config.countOr("max_window_layers", 28);
     JsonNode types = config.node().path("layer_types");
     boolean listed = config.has("layer_types");
     if (listed && (!types.isArray() || types.size() != layers)) {

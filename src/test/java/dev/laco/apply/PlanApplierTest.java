@@ -301,6 +301,7 @@ class PlanApplierTest {
       Files.createSymbolicLink(source.resolve("vocab.json"), key);
       Files.createSymbolicLink(source.resolve("merges.txt"), up.resolve("models--x/blobs/toKey"));
       Files.createSymbolicLink(source.resolve("NOTICE"), up.resolve("models--y/blobs/id_ed25519"));
+      Files.createSymbolicLink(source.resolve("USE_POLICY.md"), Path.of("gone"));
       List<String> warnings = new ArrayList<>();
       Path out = folder.resolve("out").resolve(place);
       try (Checkpoint model = Checkpoint.open(source)) {
@@ -312,7 +313,11 @@ class PlanApplierTest {
         assertFalse(Files.readString(out.resolve(name), ISO_8859_1).contains("private"), name);
       }
       assertTrue(names(out).contains("LICENSE"));
-      assertEquals(4, warnings.size(), warnings::toString);
+      assertEquals(5, warnings.size(), warnings::toString);
+      assertTrue(
+          warnings.contains(
+              source.resolve("USE_POLICY.md") + ": is a link to nothing, and is left out"),
+          warnings::toString);
       assertEquals(
           source.resolve("NOTICE")
               + ": is a link to "

@@ -145,6 +145,17 @@ class GenerateTest {
     assertTrue(whole.get("text").textValue().startsWith(text), text);
   }
 
+  @Test
+  void aLinkToStopTokensThatAreGoneIsNotReplacedByThoseOfTheConfig() throws IOException {
+    Path model = copyOfStoryteller();
+    Path link = model.resolve("generation_config.json");
+    Files.delete(link);
+    Files.createSymbolicLink(link, Path.of("gone"));
+    Laco.Run run = Laco.run("generate", model, "--prompt", PROMPT, "--max-tokens", 1);
+    assertEquals(3, run.code());
+    assertTrue(run.err().matches("laco: " + link + ": is a link to gone, .*\\R"), run.err());
+  }
+
   private Path copyOfStoryteller() throws IOException {
     Path model = Files.createDirectory(folder.resolve("model"));
     for (String name : Laco.names(Laco.STORYTELLER)) {

@@ -125,6 +125,18 @@ class ConfigRewriterTest {
     assertEquals(after, result.get("max_window_layers").intValue());
   }
 
+  @ParameterizedTest
+  @ValueSource(strings = {"'3'", "3.5", "-1", "true", "[3]", "67108865", "1e30"})
+  void theFirstLayerWithAWindowIsACount(String value) throws Exception {
+    ObjectNode config = qwen2();
+    config.set("max_window_layers", JSON.readTree(value.replace('\'', '"')));
+    var e = assertThrows(BadInputException.class, () -> ModelConfig.parse("config.json", config));
+    assertTrue(
+        e.getMessage()
+            .startsWith("config.json: max_window_layers: expected an integer from 0 to 67108864"),
+        e.getMessage());
+  }
+
   @Test
   void aListOfAttentionTypesOutweighsThePosition() throws Exception {
     ObjectNode config = qwen2().put("max_window_layers", 3);
