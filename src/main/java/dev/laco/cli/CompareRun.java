@@ -203,22 +203,21 @@ final class CompareRun {
   /** Empty where a strategy cannot leave so few layers; that is said. */
   private Optional<Row> row(Strategy strategy, Bench bench) {
     long start = System.nanoTime();
-    List<CollapsePlan> finalists;
+    SearchResult found;
     try (JobProgress.Stage progress = console.progress(strategy.toString())) {
-      finalists =
-          finalists(
-              strategy, bench, (trial, share) -> progress.update(Math.round(share * 1000), 1000));
+      found =
+          found(strategy, bench, (trial, share) -> progress.update(Math.round(share * 1000), 1000));
     } catch (UsageException e) {
       console.warning(strategy + ": " + e.getMessage());
       return Optional.empty();
     }
-    CollapsePlan plan = finalists.getFirst();
+    CollapsePlan plan = found.plan();
     try (MemoryArena memory = new MemoryArena();
         PlannedLayers layers = bench.model().pruned(plan, NewWeights.NONE)) {
       if (strategy.fit != null && fitText != null) {
         FitRun.Outcome fitted =
             new FitRun(console, bench.model())
-                .run(finalists, true, strategy.fit, fitText, memory, best -> {});
+                .run(found, true, strategy.fit, fitText, memory, best -> {});
         plan = fitted.planWithTensors();
         layers.use(fitted.plan(), fitted.tensors());
       }
@@ -273,10 +272,10 @@ final class CompareRun {
             Locale.ROOT, "%.1f ± %.1f %%", 100 * words.accuracy(), 100 * words.standardError());
   }
 
-  /** What a strategy finds, best first. */
-  private List<CollapsePlan> finalists(Strategy strategy, Bench bench, TrialListener listener) {
+  /** What a strategy finds. */
+  private SearchResult found(Strategy strategy, Bench bench, TrialListener listener) {
     if (strategy.compareTo(Strategy.MERGE) > 0) {
-      return List.of(plan(strategy, bench, listener));
+      return SearchResult.known(plan(strategy, bench, listener));
     }
     SearchResult result = ownSearch;
     if (result == null) {
@@ -285,7 +284,7 @@ final class CompareRun {
       result = chosen.search().run(bench.source(), bench.scorer(), listener);
       ownSearch = result;
     }
-    return result.plans();
+    return result;
   }
 
   private CollapsePlan plan(Strategy strategy, Bench bench, TrialListener listener) {
@@ -293,7 +292,7 @@ final class CompareRun {
     int removed = depth - target;
     return switch (strategy) {
       case LACO, REPAIR, ALIGN, SELECT, FIT, MAP, COMPENSATE, MERGE ->
-          throw new IllegalArgumentException(strategy + " has finalists");
+          throw new IllegalArgumentException(strategy + " is searched for");
       case PAPER_REPLACE ->
           search(SearchOptions.paper(depth, target, MergeRule.REPLACE), bench, listener);
       case PAPER_RDSC ->

@@ -6,6 +6,7 @@ import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.KeptLayers;
 import dev.laco.collapse.Neighbours;
+import dev.laco.collapse.SearchResult;
 import dev.laco.eval.Perplexity;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
@@ -91,13 +92,13 @@ final class FitRun {
   /**
    * Fits.
    *
-   * @param finalists of the search, best first
+   * @param found what a search found
    * @param neighbours whether models that a search did not find are tried, too
    * @param memory owner of the new tensors
    * @param best told of each plan that is the best so far
    */
   Outcome run(
-      List<CollapsePlan> finalists,
+      SearchResult found,
       boolean neighbours,
       FitRule rule,
       FitText text,
@@ -105,11 +106,9 @@ final class FitRun {
       Consumer<CollapsePlan> best) {
     long start = System.nanoTime();
     List<FitReport.Contender> contenders = new ArrayList<>();
-    CollapsePlan own = finalists.getFirst();
+    CollapsePlan own = found.plan();
     contenders.add(contender(own, false, nll(own, NewWeights.NONE, text)));
-    Set<CollapsePlan> skeletons = new LinkedHashSet<>();
-    finalists.forEach(finalist -> skeletons.add(finalist.skeleton()));
-    List<CollapsePlan> fitted = contenders(List.copyOf(skeletons));
+    List<CollapsePlan> fitted = contenders(found);
     int moves = neighbours ? MOVES : 0;
     Choice chosen = new Choice(fitted.getFirst(), 1, Double.POSITIVE_INFINITY);
     try (CarryOver quick = carryOver(text.limit(CHOICE_TOKENS));
@@ -117,7 +116,7 @@ final class FitRun {
       int total = fitted.size() + moves + STRENGTHS_WORTH * (1 + strengths(rule).size());
       // What layers behind a gap can still mend hardly tells one model from another, and costs
       // most.
-      FitRule cheap = rule.compareTo(FitRule.ALIGN) > 0 ? FitRule.ALIGN : rule;
+      FitRule cheap = rule.atGapsOnly();
       Set<CollapsePlan> tried = new HashSet<>(fitted);
       for (CollapsePlan plan : fitted) {
         Choice choice = attempt(quick, plan, cheap, 1, text);
@@ -137,8 +136,7 @@ final class FitRun {
         progress.update(tried.size(), total);
       }
       // Regularisation that suits the solves suits the steps.
-      FitRule solves = rule == FitRule.REFINE ? FitRule.REPAIR : rule;
-      chosen = strongest(quick, chosen.plan, solves, text);
+      chosen = strongest(quick, chosen.plan, rule.withoutSteps(), text);
     }
     double choiceSeconds = PruneRun.seconds(start);
     if (!(chosen.nll < contenders.getFirst().meanNll())) {
@@ -185,14 +183,20 @@ final class FitRun {
     }
   }
 
-  /** The first of them, and the best of another kind, which is the last but one: one piece. */
-  private static List<CollapsePlan> contenders(List<CollapsePlan> skeletons) {
-    if (skeletons.size() <= CONTENDERS) {
-      return skeletons;
+  /**
+   * What the best models of a search keep, without what they merged: the best ones, and in the last
+   * place the best removal in one piece, unless it is one of them.
+   */
+  static List<CollapsePlan> contenders(SearchResult found) {
+    List<CollapsePlan> best =
+        found.ranked().stream().map(scored -> scored.plan().skeleton()).distinct().toList();
+    Set<CollapsePlan> contenders =
+        new LinkedHashSet<>(best.subList(0, Math.min(best.size(), CONTENDERS - 1)));
+    if (found.bestBlock() != null) {
+      contenders.add(found.bestBlock().plan().skeleton());
     }
-    List<CollapsePlan> some = new ArrayList<>(skeletons.subList(0, CONTENDERS - 1));
-    some.add(skeletons.get(skeletons.size() - 2));
-    return some;
+    best.stream().filter(_ -> contenders.size() < CONTENDERS).forEach(contenders::add);
+    return List.copyOf(contenders);
   }
 
   /** The next neighbour of a model, or null where all have been tried. */

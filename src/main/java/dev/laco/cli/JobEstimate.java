@@ -52,9 +52,8 @@ final class JobEstimate {
 
   /** The choice among models before a fit. */
   double choice(FitRule rule, int attempts, int strengths, int tokens, int target) {
-    FitRule cheap = rule.compareTo(FitRule.ALIGN) > 0 ? FitRule.ALIGN : rule;
-    FitRule solves = rule == FitRule.REFINE ? FitRule.REPAIR : rule;
-    return attempts * fit(cheap, tokens, target) + strengths * fit(solves, tokens, target);
+    return attempts * fit(rule.atGapsOnly(), tokens, target)
+        + strengths * fit(rule.withoutSteps(), tokens, target);
   }
 
   /** A fit on so many tokens: both models run, and some layers are fitted. */

@@ -139,7 +139,7 @@ final class PruneRun {
           fitText == null || search.fit() == null || searched.isIdentity()
               ? null
               : new FitRun(console, running)
-                  .run(result.plans(), given == null, search.fit(), fitText, newMemory, best::set);
+                  .run(result, given == null, search.fit(), fitText, newMemory, best::set);
       PlanTensors newTensors = fitted == null ? givenTensors : new PlanTensors(fitted.tensors());
       CollapsePlan plan =
           (fitted == null ? searched : fitted.plan())
@@ -150,9 +150,9 @@ final class PruneRun {
         // The one that is written, with all that can be said of it.
         Score score = score(running, plan, newTensors.weights(), sequences);
         FiniteResults.require(model.directory(), score);
-        result = result.with(new SearchResult.Finalist(plan, score));
+        result = result.withBest(plan, score);
       } else {
-        result = result.withPlan(plan);
+        result = result.withBest(plan, result.score());
       }
       SearchResult kept = result;
       PruneReport.Quality quality =
@@ -193,7 +193,7 @@ final class PruneRun {
                   modelJson(),
                   settings,
                   device,
-                  kept.withPlan(written),
+                  kept.withBest(written, kept.score()),
                   parametersIn,
                   parametersOut,
                   quality,
@@ -415,7 +415,7 @@ final class PruneRun {
     console.line(
         "fit",
         "%s of %d matrices on %s, %,d tokens, by %s",
-        fit.rule().optionValue(),
+        fit.rule().label(),
         fit.result().fitted().size(),
         fit.text(),
         fit.tokens(),
@@ -524,7 +524,7 @@ final class PruneRun {
     FitRule fit = search.fit();
     if (fit != null && fitText != null) {
       settings
-          .put("fitRule", fit.optionValue())
+          .put("fitRule", fit.label())
           .put("fitText", fitText.name())
           .put("fitTokens", fitText.tokens());
     }

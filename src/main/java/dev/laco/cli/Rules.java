@@ -3,7 +3,6 @@ package dev.laco.cli;
 import dev.laco.UsageException;
 import dev.laco.collapse.MergeRule;
 import dev.laco.fit.FitRule;
-import java.util.Arrays;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Locale;
@@ -17,7 +16,7 @@ final class Rules implements Iterable<String> {
   public Iterator<String> iterator() {
     return Stream.of(
             Stream.of(MergeRule.AUTO),
-            MergeRule.all().stream().map(MergeRule::optionValue),
+            MergeRule.all().stream().map(MergeRule::label),
             fitting().stream())
         .flatMap(names -> names)
         .iterator();
@@ -25,7 +24,7 @@ final class Rules implements Iterable<String> {
 
   /** The names of the rules that fit. */
   static List<String> fitting() {
-    return Arrays.stream(FitRule.values()).map(FitRule::optionValue).toList();
+    return FitRule.presets().stream().map(FitRule::label).toList();
   }
 
   /**
@@ -50,19 +49,47 @@ final class Rules implements Iterable<String> {
   static String table() {
     StringBuilder rows = new StringBuilder(row("RULE", "COST", "WHAT IT DOES"));
     for (MergeRule rule : MergeRule.all()) {
-      rows.append(row(rule.optionValue(), "", rule.summary()));
+      rows.append(row(rule.label(), "", summary(rule)));
     }
-    for (FitRule rule : FitRule.values()) {
-      rows.append(row(rule.optionValue(), "+".repeat(rule.cost()), rule.summary()));
+    for (FitRule rule : FitRule.presets()) {
+      rows.append(row(rule.label(), cost(rule), summary(rule)));
     }
     String both =
-        MergeRule.auto().stream().map(MergeRule::optionValue).collect(Collectors.joining(" or "));
+        MergeRule.auto().stream().map(MergeRule::label).collect(Collectors.joining(" or "));
     rows.append(
         row(
             MergeRule.AUTO,
-            "+".repeat(FitRule.REFINE.cost()),
+            cost(FitRule.REFINE),
             both + ", the better for each span, then refine"));
     return rows.toString();
+  }
+
+  private static String summary(MergeRule rule) {
+    return switch (rule) {
+      case MergeRule.Replace _ -> "the last follower in place of the base (the published code)";
+      case MergeRule.Rdsc _ -> "Eq. 1 of the paper; rdsc:LAMBDA scales the differences";
+      case MergeRule.Mean _ -> "the mean of the base and its followers";
+      case MergeRule.Drop _ -> "the base alone: the followers are removed";
+    };
+  }
+
+  private static String summary(FitRule rule) {
+    return switch (rule.label()) {
+      case "compensate" -> "drop, then what later layers write is scaled (Prune&Comp)";
+      case "map" -> "drop, then one linear map before each gap (ReplaceMe)";
+      case "fit" -> "drop, then the down projection before each gap fitted";
+      case "select" -> "fit, its channels chosen from all layers of the gap";
+      case "align" -> "select, the inputs of its channels aligned";
+      case "repair" -> "align, and every layer behind a gap fitted";
+      case "refine" -> "repair, then Gauss-Newton steps: the best and dearest";
+      default -> throw new IllegalArgumentException(rule + " is no preset");
+    };
+  }
+
+  /** More for a rule that takes longer. */
+  private static String cost(FitRule rule) {
+    int fitted = rule.gap().compareTo(FitRule.Gap.DOWN) >= 0 ? 2 : 1;
+    return "+".repeat(rule.steps() ? 4 : rule.later() ? 3 : fitted);
   }
 
   private static String row(String name, String cost, String summary) {

@@ -126,7 +126,7 @@ final class SearchLines {
             trial.step(),
             trial.base(),
             trial.merged(),
-            choice.rule().optionValue(),
+            choice.rule().label(),
             trial.score().mean(),
             objective.needsLanguage()
                 ? String.format(Locale.ROOT, "  %10.6f", objective.measured(trial.score()))

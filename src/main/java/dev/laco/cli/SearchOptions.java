@@ -250,7 +250,7 @@ final class SearchOptions {
   /** The paper's loop with a rule and otherwise its defaults. */
   static Chosen paper(int depth, int target, MergeRule rule) {
     SearchOptions options = new SearchOptions();
-    options.rule = rule.optionValue();
+    options.rule = rule.label();
     return options.loop(depth, null, target);
   }
 
@@ -286,7 +286,7 @@ final class SearchOptions {
     json.put("lowest", settings.lowest());
     json.put("highest", settings.highest());
     json.put("threshold", threshold);
-    json.put("rule", fit != null ? fit.optionValue() : mergeRule.optionValue());
+    json.put("rule", fit != null ? fit.label() : mergeRule.label());
     json.put("norms", settings.norms().optionValue());
     putSearch(json, Strategy.LACO, target);
     SearchBudget bound = bound();

@@ -1,14 +1,16 @@
 package dev.laco.collapse;
 
 import dev.laco.UsageException;
-import dev.laco.collapse.SearchResult.Finalist;
+import dev.laco.collapse.SearchResult.Scored;
 import java.util.ArrayList;
 import java.util.HashMap;
-import java.util.HashSet;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
+import java.util.SortedMap;
+import java.util.TreeMap;
 import java.util.function.BooleanSupplier;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
@@ -31,7 +33,7 @@ public final class LayerCollapse {
   private final Scorer scorer;
   private final Lookahead lookahead;
   private final Map<CollapsePlan, Known> known = new HashMap<>();
-  private final Set<CollapsePlan> decided = new HashSet<>();
+  private final Set<CollapsePlan> decided = new LinkedHashSet<>();
 
   /**
    * A score.
@@ -90,7 +92,7 @@ public final class LayerCollapse {
    */
   public SearchResult reach(int target, SearchBudget budget, TrialListener onTrial) {
     if (target == original.depth()) {
-      return new SearchResult(1.0, List.of(Finalist.unchanged(original)), List.of());
+      return SearchResult.known(1.0, original);
     }
     double low = -1;
     double high = 1;
@@ -137,7 +139,12 @@ public final class LayerCollapse {
     SearchResult settled = loop(settle(best), target, onTrial);
     drop();
     return new SearchResult(
-        Math.nextDown(lowestAccepted(settled)), settled.finalists(), settled.trials(), cutShort);
+        Math.nextDown(lowestAccepted(settled)),
+        settled.ranked(),
+        null,
+        settled.byDepth(),
+        settled.trials(),
+        cutShort);
   }
 
   /**
@@ -200,7 +207,18 @@ public final class LayerCollapse {
         base--;
       }
     }
-    return new SearchResult(threshold, List.of(new Finalist(current, reached)), trials);
+    return new SearchResult(
+        threshold, List.of(new Scored(current, reached)), null, byDepth(), trials, false);
+  }
+
+  /** Of every depth the model whose similarity is the highest, among those decided on so far. */
+  private SortedMap<Integer, Scored> byDepth() {
+    SortedMap<Integer, Scored> best = new TreeMap<>();
+    for (CollapsePlan plan : decided) {
+      Scored scored = new Scored(plan, Objects.requireNonNull(known.get(plan)).score());
+      best.merge(plan.depth(), scored, (a, b) -> b.score().mean() > a.score().mean() ? b : a);
+    }
+    return best;
   }
 
   private int followers(int depth, int base, int target) {

@@ -6,111 +6,163 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.SortedMap;
 import java.util.TreeMap;
-import java.util.function.IntFunction;
 import java.util.stream.Collectors;
 
 /**
- * How a merged layer is made from its base and {@code m} followers: a coefficient for each of them.
- * The rules are linear, so that merging merged layers composes (docs/method.md).
- *
- * @param optionValue the value of {@code --rule}
- * @param summary what it does, in a few words for people
- * @param defaultNorms what this rule does with norms unless the user says otherwise
- * @param weights coefficients of the base and of each follower, {@code m + 1} of them, by {@code m}
+ * How a merged layer is made from a run of layers, its base and {@code m} followers: a coefficient
+ * for each of them. The rules are linear, so that merging merged layers composes (docs/method.md).
  */
-public record MergeRule(
-    String optionValue, String summary, NormsPolicy defaultNorms, IntFunction<double[]> weights) {
-
+public sealed interface MergeRule {
   /** What the paper's published code does: the last follower's matrices in place of the base's. */
-  public static final MergeRule REPLACE =
-      new MergeRule(
-          "replace",
-          "the last follower in place of the base (the published code)",
-          NormsPolicy.BASE,
-          followers -> one(followers, followers));
+  record Replace() implements MergeRule {
+    @Override
+    public String label() {
+      return "replace";
+    }
+
+    @Override
+    public NormsPolicy defaultNorms() {
+      return NormsPolicy.BASE;
+    }
+
+    @Override
+    public double[] coefficients(int followers) {
+      return one(followers, followers);
+    }
+  }
 
   /** The base alone: the followers are removed. */
-  public static final MergeRule DROP =
-      new MergeRule(
-          "drop",
-          "the base alone: the followers are removed",
-          NormsPolicy.BASE,
-          followers -> one(followers, 0));
+  record Drop() implements MergeRule {
+    @Override
+    public String label() {
+      return "drop";
+    }
+
+    @Override
+    public NormsPolicy defaultNorms() {
+      return NormsPolicy.BASE;
+    }
+
+    @Override
+    public double[] coefficients(int followers) {
+      return one(followers, 0);
+    }
+  }
 
   /** The mean of the base and all followers. */
-  public static final MergeRule MEAN =
-      new MergeRule(
-          "mean",
-          "the mean of the base and its followers",
-          NormsPolicy.MERGE,
-          followers -> all(followers, 1.0 / (followers + 1)));
+  record Mean() implements MergeRule {
+    @Override
+    public String label() {
+      return "mean";
+    }
 
-  /** The value of {@code --rule} that leaves the choice to the search. */
-  public static final String AUTO = "auto";
+    @Override
+    public NormsPolicy defaultNorms() {
+      return NormsPolicy.MERGE;
+    }
 
-  private static final String RDSC = "rdsc";
-
-  /** Beyond this no model survives, and merges of merges could overflow. */
-  private static final double MOST_LAMBDA = 10;
+    @Override
+    public double[] coefficients(int followers) {
+      return all(followers, 1.0 / (followers + 1));
+    }
+  }
 
   /**
    * Reserving-differences-while-seeking-common, Eq. 1 of arXiv 2402.11187: {@code theta_l + lambda
-   * sum_k (theta_{l+k} - theta_l)}; lambda 1 is the paper's.
+   * sum_k (theta_{l+k} - theta_l)}.
+   *
+   * @param lambda factor on the differences, -10 to 10; 1 is the paper's
    */
-  public static MergeRule rdsc(double lambda) {
-    return new MergeRule(
-        lambda == 1 ? RDSC : RDSC + ":" + lambda,
-        "Eq. 1 of the paper; rdsc:LAMBDA scales the differences",
-        NormsPolicy.MERGE,
-        followers -> {
-          double[] weights = all(followers, lambda);
-          weights[0] = 1 - lambda * followers;
-          return weights;
-        });
+  record Rdsc(double lambda) implements MergeRule {
+    /** Beyond this no model survives, and merges of merges could overflow. */
+    private static final double MOST_LAMBDA = 10;
+
+    private static final String LABEL = "rdsc";
+
+    public Rdsc {
+      if (!inRange(lambda)) {
+        throw new IllegalArgumentException("lambda " + lambda + ": expected -10 to 10");
+      }
+    }
+
+    static boolean inRange(double lambda) {
+      return Math.abs(lambda) <= MOST_LAMBDA;
+    }
+
+    @Override
+    public String label() {
+      return lambda == 1 ? LABEL : LABEL + ":" + lambda;
+    }
+
+    @Override
+    public NormsPolicy defaultNorms() {
+      return NormsPolicy.MERGE;
+    }
+
+    @Override
+    public double[] coefficients(int followers) {
+      double[] weights = all(followers, lambda);
+      weights[0] = 1 - lambda * followers;
+      return weights;
+    }
   }
 
-  private static double[] one(int followers, int index) {
-    double[] weights = new double[followers + 1];
-    weights[index] = 1;
-    return weights;
+  /** {@link Replace}. */
+  MergeRule REPLACE = new Replace();
+
+  /** {@link Drop}. */
+  MergeRule DROP = new Drop();
+
+  /** {@link Mean}. */
+  MergeRule MEAN = new Mean();
+
+  /** The name that leaves the choice among {@link #auto} to the search. */
+  String AUTO = "auto";
+
+  /** {@link Rdsc}. */
+  static MergeRule rdsc(double lambda) {
+    return new Rdsc(lambda);
   }
 
-  private static double[] all(int followers, double weight) {
-    double[] weights = new double[followers + 1];
-    Arrays.fill(weights, weight);
-    return weights;
-  }
+  /** The rule's name, as {@link #parse} reads it: {@code replace}, {@code rdsc:0.5}. */
+  String label();
+
+  /** What this rule does with norms unless the user says otherwise. */
+  NormsPolicy defaultNorms();
+
+  /** Coefficients of the base and of each of so many followers, {@code followers + 1} of them. */
+  double[] coefficients(int followers);
 
   /**
    * The rules among which {@link #AUTO} chooses, in the order that decides ties. They copy layers;
    * what mixes them costs more and hardly ever won (docs/method.md).
    */
-  public static List<MergeRule> auto() {
+  static List<MergeRule> auto() {
     return List.of(DROP, REPLACE);
   }
 
   /** Every rule; {@code rdsc} with the paper's factor. */
-  public static List<MergeRule> all() {
+  static List<MergeRule> all() {
     return List.of(REPLACE, rdsc(1), MEAN, DROP);
   }
 
   /**
-   * Reads a value of {@code --rule}, all but {@link #AUTO}.
+   * Reads a {@link #label}.
    *
    * @throws UsageException if it is none
    */
-  public static MergeRule parse(String text) {
+  static MergeRule parse(String text) {
     return all().stream()
-        .filter(rule -> rule.optionValue().equals(text))
+        .filter(rule -> rule.label().equals(text))
         .findFirst()
         .orElseGet(() -> rdsc(lambda(text)));
   }
 
   private static double lambda(String text) {
-    if (text.startsWith(RDSC + ":")) {
+    if (text.startsWith(Rdsc.LABEL + ":")) {
       try {
-        double lambda = Double.parseDouble(text.substring(RDSC.length() + 1));
-        if (Math.abs(lambda) <= MOST_LAMBDA) {
+        double lambda = Double.parseDouble(text.substring(Rdsc.LABEL.length() + 1));
+        if (Rdsc.inRange(lambda)) {
           return lambda;
         }
       } catch (NumberFormatException e) {
@@ -121,22 +173,17 @@ public record MergeRule(
         "--rule "
             + text
             + ": expected "
-            + all().stream().map(MergeRule::optionValue).collect(Collectors.joining(", "))
+            + all().stream().map(MergeRule::label).collect(Collectors.joining(", "))
             + " or rdsc:LAMBDA (-10 to 10)");
   }
 
-  /** Coefficients of the base and of each of so many followers. */
-  public double[] coefficients(int followers) {
-    return weights.apply(followers);
-  }
-
   /** How many layers of a base and its followers leave something of themselves. */
-  public int mergedAtOnce(int followers) {
+  default int mergedAtOnce(int followers) {
     return (int) Arrays.stream(coefficients(followers)).filter(c -> c != 0).count();
   }
 
   /** Folds a run of layers, base first, into one. */
-  public LayerMix merge(List<LayerMix> run, NormsPolicy norms) {
+  default LayerMix merge(List<LayerMix> run, NormsPolicy norms) {
     double[] coefficients = coefficients(run.size() - 1);
     LayerMix base = run.getFirst();
     return new LayerMix(
@@ -159,5 +206,17 @@ public record MergeRule(
       }
     }
     return new Coefficients(sum);
+  }
+
+  private static double[] one(int followers, int index) {
+    double[] weights = new double[followers + 1];
+    weights[index] = 1;
+    return weights;
+  }
+
+  private static double[] all(int followers, double weight) {
+    double[] weights = new double[followers + 1];
+    Arrays.fill(weights, weight);
+    return weights;
   }
 }

@@ -1,71 +1,77 @@
 package dev.laco.collapse;
 
+import java.util.Collections;
 import java.util.List;
+import java.util.SortedMap;
+import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a search came to.
+ * What a search found.
  *
- * @param threshold the T of the paper's loop that reproduces it; null where the search knows none
- * @param finalists the best models found of the depth that was asked for, best first; at least one
+ * @param threshold the T of the paper's loop that reproduces the best model; null where the search
+ *     knows none
+ * @param ranked the best models of the depth that was asked for, best first; at least one
+ * @param bestBlock the best model of that depth that lacks its layers in one piece; null where no
+ *     such model was scored
+ * @param byDepth the best model of every depth that was scored, by depth, the original left out
  * @param trials every candidate that was scored and counts, in order; those accepted lead to the
- *     first finalist
+ *     best model
  * @param cutShort whether its budget ended the search before everything was tried
  */
 public record SearchResult(
-    @Nullable Double threshold, List<Finalist> finalists, List<Trial> trials, boolean cutShort) {
-  /** A model, and how close it is to the original. */
-  public record Finalist(CollapsePlan plan, Score score) {
-    /** The original itself, which is not scored. */
-    static Finalist unchanged(CollapsePlan original) {
-      return new Finalist(original, Score.UNCHANGED);
-    }
-  }
+    @Nullable Double threshold,
+    List<Scored> ranked,
+    @Nullable Scored bestBlock,
+    SortedMap<Integer, Scored> byDepth,
+    List<Trial> trials,
+    boolean cutShort) {
 
-  /** What a search came to that its budget did not end. */
-  public SearchResult(@Nullable Double threshold, List<Finalist> finalists, List<Trial> trials) {
-    this(threshold, finalists, trials, false);
-  }
+  /** A model, and how close it is to the original. */
+  public record Scored(CollapsePlan plan, Score score) {}
 
   public SearchResult {
-    finalists = List.copyOf(finalists);
+    ranked = List.copyOf(ranked);
+    byDepth = Collections.unmodifiableSortedMap(new TreeMap<>(byDepth));
     trials = List.copyOf(trials);
-    if (finalists.isEmpty()) {
+    if (ranked.isEmpty()) {
       throw new IllegalArgumentException("a search ends with at least one model");
     }
   }
 
-  /** What the search came to, with another model in place of its finalists. */
-  public SearchResult with(Finalist chosen) {
-    return new SearchResult(threshold, List.of(chosen), trials, cutShort);
-  }
-
-  /** A model that was known without a search; its score is not. */
+  /** A model that was known without a search, the original for one; its score is not measured. */
   public static SearchResult known(CollapsePlan plan) {
-    return new SearchResult(null, List.of(new Finalist(plan, Score.UNCHANGED)), List.of());
+    return known(null, plan);
   }
 
-  /** The models found, best first. */
-  public List<CollapsePlan> plans() {
-    return finalists.stream().map(Finalist::plan).toList();
+  /** The same where the threshold that leads to the model is known. */
+  static SearchResult known(@Nullable Double threshold, CollapsePlan plan) {
+    Scored only = new Scored(plan, Score.UNCHANGED);
+    return new SearchResult(threshold, List.of(only), null, new TreeMap<>(), List.of(), false);
   }
 
-  /** The chosen model. */
+  /** The same search with another model as the best, which the search itself need not know. */
+  public SearchResult withBest(CollapsePlan plan, Score score) {
+    return new SearchResult(
+        threshold, List.of(new Scored(plan, score)), bestBlock, byDepth, trials, cutShort);
+  }
+
+  /** The best model of the depth that was asked for. */
+  public Scored best() {
+    return ranked.getFirst();
+  }
+
+  /** The plan of the best model. */
   public CollapsePlan plan() {
-    return finalists.getFirst().plan();
+    return best().plan();
   }
 
-  /** The same result with the chosen model's plan naming its new tensors where they are written. */
-  public SearchResult withPlan(CollapsePlan plan) {
-    return with(new Finalist(plan, score()));
-  }
-
-  /** Its score. */
+  /** The score of the best model. */
   public Score score() {
-    return finalists.getFirst().score();
+    return best().score();
   }
 
-  /** Similarity of the chosen model to the original; 1 when nothing was merged. */
+  /** Similarity of the best model to the original; 1 when nothing was merged. */
   public double finalSimilarity() {
     return score().mean();
   }

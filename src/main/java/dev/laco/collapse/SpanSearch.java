@@ -1,14 +1,18 @@
 package dev.laco.collapse;
 
 import dev.laco.UsageException;
-import dev.laco.collapse.SearchResult.Finalist;
+import dev.laco.collapse.SearchResult.Scored;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.Comparator;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.SortedMap;
+import java.util.TreeMap;
 import java.util.function.BooleanSupplier;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -20,11 +24,8 @@ import org.jspecify.annotations.Nullable;
  * rule: the same scores give the same result.
  */
 public final class SpanSearch {
-  /** How many models of the depth asked for a search hands on. */
-  private static final int FINALISTS = 8;
-
-  /** Where blocks are removed, too, the last of them are the best of these. */
-  private static final int BLOCKS = 2;
+  /** How many models of the depth asked for a search ranks. */
+  private static final int RANKED = 8;
 
   private final SpanSettings settings;
   private final CollapsePlan original;
@@ -61,7 +62,11 @@ public final class SpanSearch {
    * @param parent what {@code merge} was applied to; null for the original
    * @param trial step of its trial
    */
-  record State(CollapsePlan plan, Score score, @Nullable State parent, Merge merge, int trial) {}
+  record State(CollapsePlan plan, Score score, @Nullable State parent, Merge merge, int trial) {
+    Scored scored() {
+      return new Scored(plan, score);
+    }
+  }
 
   /**
    * Searches for a depth.
@@ -75,7 +80,7 @@ public final class SpanSearch {
   public SearchResult reach(int target, SearchBudget budget, TrialListener listener) {
     int depth = original.depth();
     if (target == depth) {
-      return new SearchResult(null, List.of(Finalist.unchanged(original)), List.of());
+      return SearchResult.known(original);
     }
     int smallest = settings.smallestDepth(depth);
     if (target < smallest) {
@@ -120,11 +125,14 @@ public final class SpanSearch {
 
   /** Every removal of that many layers in one piece: what fits after a search may like best. */
   private void removeBlocks(State root, int removed, TrialListener listener) {
-    List<Merge> merges = new ArrayList<>();
-    for (int base = settings.lowest(); base + removed < settings.highest(); base++) {
-      merges.add(new Merge(base, removed, MergeRule.DROP));
-    }
+    List<Merge> merges = blocks(removed);
     score(Collections.nCopies(merges.size(), root), merges, listener);
+  }
+
+  private List<Merge> blocks(int removed) {
+    return IntStream.range(settings.lowest(), settings.highest() - removed)
+        .mapToObj(base -> new Merge(base, removed, MergeRule.DROP))
+        .toList();
   }
 
   private List<State> best(int depth, int count) {
@@ -216,28 +224,36 @@ public final class SpanSearch {
     for (State state = chosen; state.parent() != null; state = state.parent()) {
       trials.set(state.trial(), trials.get(state.trial()).accept());
     }
+    List<Scored> ranked;
     if (chosen.plan().depth() > target) {
       CollapsePlan filled = fill(chosen, target);
-      return new SearchResult(
-          null,
-          List.of(new Finalist(filled, scorer.score(List.of(filled)).getFirst())),
-          trials,
-          cutShort);
+      ranked = List.of(new Scored(filled, scorer.score(List.of(filled)).getFirst()));
+    } else {
+      ranked = best(target, RANKED).stream().map(State::scored).toList();
     }
-    List<State> finalists =
-        new ArrayList<>(best(target, settings.blocks() ? FINALISTS - BLOCKS : FINALISTS));
-    found.get(target).stream()
-        .filter(
-            state -> settings.blocks() && state.merge().followers() == original.depth() - target)
-        .sorted(bestFirst)
-        .filter(state -> !finalists.contains(state))
-        .limit(BLOCKS)
-        .forEach(finalists::add);
-    return new SearchResult(
-        null,
-        finalists.stream().map(s -> new Finalist(s.plan(), s.score())).toList(),
-        trials,
-        cutShort);
+    return new SearchResult(null, ranked, bestBlock(target), byDepth(target), trials, cutShort);
+  }
+
+  /** The best removal in one piece, whichever merges led to it; null if none was scored. */
+  private @Nullable Scored bestBlock(int target) {
+    Set<CollapsePlan> blocks =
+        blocks(original.depth() - target).stream()
+            .map(merge -> apply(merge, original))
+            .collect(Collectors.toSet());
+    return found.get(target).stream()
+        .filter(state -> blocks.contains(state.plan()))
+        .min(bestFirst)
+        .map(State::scored)
+        .orElse(null);
+  }
+
+  private SortedMap<Integer, Scored> byDepth(int target) {
+    SortedMap<Integer, Scored> best = new TreeMap<>();
+    for (int depth = target; depth < original.depth(); depth++) {
+      int at = depth;
+      best(depth, 1).forEach(state -> best.put(at, state.scored()));
+    }
+    return best;
   }
 
   /**

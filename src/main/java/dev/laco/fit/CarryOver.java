@@ -169,7 +169,7 @@ public final class CarryOver implements AutoCloseable {
    * @param target layers that are left; null where that is not known
    */
   public static int newLayers(FitRule rule, int depth, @Nullable Integer target) {
-    if (rule.later() || rule == FitRule.COMPENSATE) {
+    if (rule.later() || rule.gap() == FitRule.Gap.SCALE) {
       return target == null ? depth - 1 : target;
     }
     return target == null ? depth / 2 : Math.min(target, depth - target);
@@ -199,7 +199,7 @@ public final class CarryOver implements AutoCloseable {
     boolean changed = false;
     try (PlannedLayers layers = model.pruned(plan, NewWeights.NONE)) {
       original.embed();
-      if (rule == FitRule.COMPENSATE) {
+      if (rule.gap() == FitRule.Gap.SCALE) {
         return new Compensation(bench).fit(plan, layers, memory, progress);
       }
       int next = 0;
@@ -234,7 +234,7 @@ public final class CarryOver implements AutoCloseable {
       }
     }
     double factor = 1;
-    if (rule.refine() && changed) {
+    if (rule.steps() && changed) {
       factor = finalNorm.factor();
       tensors = tensors.with(finalNorm.scaled(factor, memory));
     }

@@ -1,85 +1,84 @@
 package dev.laco.fit;
 
-import java.util.Arrays;
-import java.util.Locale;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How far weights are fitted to carry over what removed layers did; from FIT on, each does more.
+ * What of a model is fitted after layers were removed, so that the layers that stay do the work of
+ * the removed ones, too (docs/method.md, "Rules that carry over"). A gap is a place where layers
+ * were removed.
+ *
+ * @param label the name of a preset, as {@link #named} reads it
+ * @param gap what happens at every gap
+ * @param align whether the inputs of channels are mapped to what these channels saw in the original
+ * @param later whether every layer behind the first gap has its inputs aligned and its output and
+ *     down projections fitted, too
+ * @param steps whether gate and up projections are moved by Gauss-Newton steps, and the final norm
+ *     is scaled to the original's predictions
  */
-public enum FitRule {
-  /** All layers behind a gap write less, as if the stream had grown there (Prune&Comp). */
-  COMPENSATE(1, "drop, then what later layers write is scaled (Prune&Comp)"),
-  /** The down projection before each gap, behind one linear map (ReplaceMe). */
-  MAP(1, "drop, then one linear map before each gap (ReplaceMe)"),
+public record FitRule(String label, Gap gap, boolean align, boolean later, boolean steps) {
+  /** What happens at a gap. */
+  public enum Gap {
+    /** Nothing is fitted: what later layers write is scaled as if hidden states had grown there. */
+    SCALE,
+    /** The output of the feed-forward part before the gap goes through one linear map. */
+    MAP,
+    /** The down projection before the gap is fitted. */
+    DOWN,
+    /** The same, its channels chosen from those of all layers that it stands for. */
+    CHANNELS
+  }
+
+  /** Prune&amp;Comp. */
+  public static final FitRule COMPENSATE =
+      new FitRule("compensate", Gap.SCALE, false, false, false);
+
+  /** ReplaceMe. */
+  public static final FitRule MAP = new FitRule("map", Gap.MAP, false, false, false);
+
   /** The down projection before each gap. */
-  FIT(2, "drop, then the down projection before each gap fitted"),
-  /** That, after its channels were chosen from all layers that it stands for. */
-  SELECT(2, "fit, its channels chosen from all layers of the gap"),
-  /** That, the channels' inputs aligned to what they saw in the original. */
-  ALIGN(2, "select, the inputs of its channels aligned"),
-  /** That, and in every layer behind a gap inputs aligned, output and down projection fitted. */
-  REPAIR(3, "align, and every layer behind a gap fitted"),
-  /**
-   * That, the gate and up projections of all these layers moved by Gauss-Newton steps, and the
-   * final norm as long as the original's predictions ask for.
-   */
-  REFINE(4, "repair, then Gauss-Newton steps: the best and dearest");
+  public static final FitRule FIT = new FitRule("fit", Gap.DOWN, false, false, false);
 
-  private final int cost;
-  private final String summary;
+  /** Fit, with channels of all layers that were removed. */
+  public static final FitRule SELECT = new FitRule("select", Gap.CHANNELS, false, false, false);
 
-  FitRule(int cost, String summary) {
-    this.cost = cost;
-    this.summary = summary;
+  /** Select, with aligned inputs. */
+  public static final FitRule ALIGN = new FitRule("align", Gap.CHANNELS, true, false, false);
+
+  /** Align, and every layer behind a gap. */
+  public static final FitRule REPAIR = new FitRule("repair", Gap.CHANNELS, true, true, false);
+
+  /** Repair, and Gauss-Newton steps. */
+  public static final FitRule REFINE = new FitRule("refine", Gap.CHANNELS, true, true, true);
+
+  /** The presets; from FIT on, each does more than the one before, and takes longer. */
+  public static List<FitRule> presets() {
+    return List.of(COMPENSATE, MAP, FIT, SELECT, ALIGN, REPAIR, REFINE);
   }
 
-  /** What it does, in a few words for people. */
-  public String summary() {
-    return summary;
+  /** The preset of this name, or null where there is none; {@code fit:map} is a map, too. */
+  public static @Nullable FitRule named(String label) {
+    String wanted = label.equals("fit:map") ? MAP.label : label;
+    return presets().stream().filter(rule -> rule.label.equals(wanted)).findFirst().orElse(null);
   }
 
-  /** How dear it is among these rules: each step up takes longer than the one before. */
-  public int cost() {
-    return cost;
+  /** The same without the steps: all that is solved at once. */
+  public FitRule withoutSteps() {
+    return new FitRule(label, gap, align, later, false);
   }
 
-  /** What a layer that is fitted takes, or one behind it, in passes of the original's layer. */
+  /** The same at gaps only: what tells one choice of layers from another, and is quick. */
+  public FitRule atGapsOnly() {
+    return new FitRule(label, gap, align, false, false);
+  }
+
+  /** The time that fitting one layer takes, in forward passes of that layer in the original. */
   public int layerPasses() {
-    return refine() ? 20 : later() ? 6 : 2;
+    return steps ? 20 : later ? 6 : 2;
   }
 
-  /** The rule of this name, or null where it is none of these; {@code fit:map} is a map, too. */
-  public static @Nullable FitRule named(String name) {
-    return Arrays.stream(values())
-        .filter(rule -> rule.optionValue().equals(name.equals("fit:map") ? "map" : name))
-        .findFirst()
-        .orElse(null);
-  }
-
-  /** The value of {@code --rule}. */
-  public String optionValue() {
-    return name().toLowerCase(Locale.ROOT);
-  }
-
-  /** Whether what it solves has a penalty. */
+  /** Whether systems are solved that are regularised. */
   public boolean regularised() {
-    return this != COMPENSATE;
-  }
-
-  boolean select() {
-    return compareTo(SELECT) >= 0;
-  }
-
-  boolean align() {
-    return compareTo(ALIGN) >= 0;
-  }
-
-  public boolean later() {
-    return compareTo(REPAIR) >= 0;
-  }
-
-  boolean refine() {
-    return compareTo(REFINE) >= 0;
+    return gap != Gap.SCALE;
   }
 }

@@ -107,7 +107,7 @@ final class LayerFit {
     blocks
         .list()
         .forEach(block -> streams.attention(attention, window, streams.pruned(block), block));
-    if (gap && settings.rule().select()) {
+    if (gap && settings.rule().gap() == FitRule.Gap.CHANNELS) {
       select();
     } else if (later) {
       align(LayerRole.POST_ATTENTION_NORM, List.of(LayerRole.GATE, LayerRole.UP));
@@ -115,12 +115,12 @@ final class LayerFit {
     } else {
       skipToEnd();
     }
-    if (gap && settings.rule() == FitRule.MAP) {
+    if (gap && settings.rule().gap() == FitRule.Gap.MAP) {
       fitMap();
     } else if (gap || later) {
       fitDown(gap ? settings.lambdas().gap() : settings.lambdas().later());
     }
-    if (settings.rule().refine()) {
+    if (settings.rule().steps()) {
       for (int round = 0; round < (gap ? GAP_ROUNDS : 1); round++) {
         refine(gap ? GAP_ITERATIONS : LATER_ITERATIONS);
         if (gap) {

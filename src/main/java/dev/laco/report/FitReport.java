@@ -49,7 +49,7 @@ public record FitReport(
 
   ObjectNode toJson() {
     ObjectNode json = JsonNodeFactory.instance.objectNode();
-    json.put("rule", rule.optionValue());
+    json.put("rule", rule.label());
     json.put("text", text);
     json.put("tokens", tokens);
     json.put("strength", strength);

@@ -154,7 +154,7 @@ public record PruneReport(
     putLanguage(json, "nll", "kl", trial.score());
     Trial.Choice choice = trial.choice();
     if (choice != null) {
-      json.put("rule", choice.rule().optionValue());
+      json.put("rule", choice.rule().label());
       json.put("objective", choice.objective().measured(trial.score()));
       json.put("parent", choice.parent() == Trial.ORIGINAL ? null : choice.parent());
     }

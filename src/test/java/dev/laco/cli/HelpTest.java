@@ -10,7 +10,6 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.regex.Pattern;
@@ -59,13 +58,13 @@ class HelpTest {
     Stream<String> rules =
         Stream.concat(
             Stream.concat(
-                Stream.of(MergeRule.AUTO), MergeRule.all().stream().map(MergeRule::optionValue)),
-            Arrays.stream(FitRule.values()).map(FitRule::optionValue));
+                Stream.of(MergeRule.AUTO), MergeRule.all().stream().map(MergeRule::label)),
+            FitRule.presets().stream().map(FitRule::label));
     rules.forEach(
         rule -> assertTrue(help.matches("(?s).*\\R  " + rule + " +\\+{0,4} +\\w.*"), rule));
     Laco.Run unknown = Laco.run("prune", MODEL, "--dry-run", "--rule", "average");
-    Arrays.stream(FitRule.values())
-        .forEach(rule -> assertTrue(unknown.err().contains(rule.optionValue()), unknown.err()));
+    FitRule.presets()
+        .forEach(rule -> assertTrue(unknown.err().contains(rule.label()), unknown.err()));
   }
 
   @Test

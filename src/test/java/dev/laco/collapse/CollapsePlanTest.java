@@ -220,7 +220,8 @@ final class CollapsePlanTest {
   @ParameterizedTest
   @ValueSource(strings = {"rdsc", "rdsc:0.25", "replace", "mean", "drop"})
   void aRuleIsNamedAsItIsGiven(String text) {
-    assertEquals(text, MergeRule.parse(text).optionValue());
+    assertEquals(text, MergeRule.parse(text).label());
+    assertEquals(MergeRule.parse(text), MergeRule.parse(text));
   }
 
   @Test

@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.Random;
 import java.util.Set;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -123,9 +124,9 @@ final class SpanSearchTest {
             .toList();
     assertEquals(ranked.getFirst(), found.plan());
     assertEquals(
-        ranked.subList(0, found.finalists().size()),
-        found.finalists().stream().map(SearchResult.Finalist::plan).toList());
-    assertTrue(found.finalists().size() > 1);
+        ranked.subList(0, found.ranked().size()),
+        found.ranked().stream().map(SearchResult.Scored::plan).toList());
+    assertTrue(found.ranked().size() > 1);
     assertEquals(Arbitrary.score(found.plan()), found.score());
   }
 
@@ -183,11 +184,8 @@ final class SpanSearchTest {
     assertEquals(
         CollapsePlan.identity(source()).fold(1, 1, MergeRule.DROP, NormsPolicy.BASE), found.plan());
     assertEquals(
-        RULES.stream().map(MergeRule::optionValue).toList(),
-        found.trials().stream()
-            .limit(4)
-            .map(trial -> trial.choice().rule().optionValue())
-            .toList());
+        RULES.stream().map(MergeRule::label).toList(),
+        found.trials().stream().limit(4).map(trial -> trial.choice().rule().label()).toList());
   }
 
   @Test
@@ -230,6 +228,41 @@ final class SpanSearchTest {
     UsageException e =
         assertThrows(UsageException.class, () -> reach(settings, new Arbitrary(), 5));
     assertTrue(e.getMessage().contains("the shallowest is 6 of 10"), e.getMessage());
+  }
+
+  @Test
+  void theBestOfEveryDepthAndTheBestRemovalInOnePieceAreKept() {
+    for (int target = 5; target < DEPTH; target++) {
+      SpanSettings settings =
+          new SpanSettings(2, 1, DEPTH, List.of(MergeRule.DROP), null, Objective.COSINE, 3, true);
+      Arbitrary scorer = new Arbitrary();
+      SearchResult found = reach(settings, scorer, target);
+      assertEquals(
+          IntStream.range(target, DEPTH).boxed().toList(), List.copyOf(found.byDepth().keySet()));
+      found
+          .byDepth()
+          .forEach(
+              (depth, best) ->
+                  assertEquals(
+                      best(scorer.all().stream().filter(plan -> plan.depth() == depth)),
+                      best.plan()));
+      assertEquals(found.best(), found.byDepth().get(target));
+      int removed = DEPTH - target;
+      CollapsePlan block =
+          best(
+              IntStream.range(1, DEPTH - removed)
+                  .mapToObj(
+                      base ->
+                          CollapsePlan.identity(source())
+                              .fold(base, removed, MergeRule.DROP, NormsPolicy.BASE)));
+      assertEquals(block, found.bestBlock().plan());
+    }
+  }
+
+  private static CollapsePlan best(Stream<CollapsePlan> plans) {
+    return plans
+        .max(Comparator.comparingDouble(plan -> Arbitrary.score(plan).mean()))
+        .orElseThrow();
   }
 
   @Test

@@ -416,7 +416,7 @@ public final class GpuBench implements Callable<Integer> {
           SEARCH,
           parameters(
               "model", model,
-              "rule", rule.optionValue(),
+              "rule", rule.label(),
               "lookahead", ahead,
               "trials", String.valueOf(first.count()),
               "passes", String.valueOf(first.work().passes()),
@@ -456,7 +456,7 @@ public final class GpuBench implements Callable<Integer> {
               "model",
               model,
               "rule",
-              rule.optionValue(),
+              rule.label(),
               "sizes",
               "%d tokens".formatted(tokens),
               "solver",
