@@ -74,13 +74,13 @@ final class CompareRun {
 
   /** Ways to a shallower model (docs/method.md). */
   enum Strategy {
-    LACO("laco", FitRule.REFINE),
-    REPAIR("laco-repair", FitRule.REPAIR),
-    ALIGN("laco-align", FitRule.ALIGN),
-    SELECT("laco-select", FitRule.SELECT),
-    FIT("laco-fit", FitRule.FIT),
-    MAP("laco-map", FitRule.MAP),
-    COMPENSATE("laco-compensate", FitRule.COMPENSATE),
+    LACO("laco", "refine"),
+    REPAIR("laco-repair", "repair"),
+    ALIGN("laco-align", "align"),
+    SELECT("laco-select", "select"),
+    FIT("laco-fit", "fit"),
+    MAP("laco-map", "map"),
+    COMPENSATE("laco-compensate", "compensate"),
     MERGE("laco-merge", null),
     PAPER_REPLACE("paper-replace", null),
     PAPER_RDSC("paper-rdsc", null),
@@ -97,11 +97,16 @@ final class CompareRun {
             .toList();
 
     private final String title;
-    private final @Nullable FitRule fit;
+    private final @Nullable String fit;
 
-    Strategy(String title, @Nullable FitRule fit) {
+    Strategy(String title, @Nullable String fit) {
       this.title = title;
       this.fit = fit;
+    }
+
+    /** How weights are fitted; null where they are not. */
+    @Nullable FitRule fit() {
+      return fit == null ? null : FitRule.named(fit);
     }
 
     @Override
@@ -141,7 +146,7 @@ final class CompareRun {
       }
       console.line("device", "%s", choice.describe(model));
       console.line("model", "%s: %s", model.directory(), model.describe());
-      boolean fits = command.strategies.stream().anyMatch(strategy -> strategy.fit != null);
+      boolean fits = command.strategies.stream().anyMatch(strategy -> strategy.fit() != null);
       evaluation.warn(console, model, fits ? fitText : null);
       MemoryPlan memory =
           MemoryPlan.of(
@@ -188,8 +193,9 @@ final class CompareRun {
       boolean own = strategy.compareTo(Strategy.MERGE) <= 0;
       job.expect(strategy.toString(), own && searched ? 0 : search);
       searched |= own;
-      if (strategy.fit != null && fitText != null) {
-        FitRun.expect(job, estimate, strategy.fit, true, fitText, target);
+      FitRule fit = strategy.fit();
+      if (fit != null && fitText != null) {
+        FitRun.expect(job, estimate, fit, true, fitText, target);
       }
       job.expect(heldOut(strategy), estimate.pass(evaluation.windows(), depth + target));
     }
@@ -214,10 +220,10 @@ final class CompareRun {
     CollapsePlan plan = found.plan();
     try (MemoryArena memory = new MemoryArena();
         PlannedLayers layers = bench.model().pruned(plan, NewWeights.NONE)) {
-      if (strategy.fit != null && fitText != null) {
+      FitRule fit = strategy.fit();
+      if (fit != null && fitText != null) {
         FitRun.Outcome fitted =
-            new FitRun(console, bench.model())
-                .run(found, true, strategy.fit, fitText, memory, best -> {});
+            new FitRun(console, bench.model()).run(found, true, fit, fitText, memory, best -> {});
         plan = fitted.planWithTensors();
         layers.use(fitted.plan(), fitted.tensors());
       }
@@ -238,7 +244,7 @@ final class CompareRun {
 
   private long newWeights() {
     return command.strategies.stream()
-        .map(strategy -> strategy.fit)
+        .map(Strategy::fit)
         .filter(fit -> fit != null && fitText != null)
         .mapToLong(fit -> PruneRun.newWeights(model, fit, target))
         .max()

@@ -65,11 +65,11 @@ final class Rules implements Iterable<String> {
   }
 
   private static String summary(MergeRule rule) {
-    return switch (rule) {
-      case MergeRule.Replace _ -> "the last follower in place of the base (the published code)";
-      case MergeRule.Rdsc _ -> "Eq. 1 of the paper; rdsc:LAMBDA scales the differences";
-      case MergeRule.Mean _ -> "the mean of the base and its followers";
-      case MergeRule.Drop _ -> "the base alone: the followers are removed";
+    return switch (rule.kind()) {
+      case REPLACE -> "the last follower in place of the base (the published code)";
+      case RDSC -> "Eq. 1 of the paper; rdsc:LAMBDA scales the differences";
+      case MEAN -> "the mean of the base and its followers";
+      case DROP -> "the base alone: the followers are removed";
     };
   }
 

@@ -4,6 +4,7 @@ import dev.laco.UsageException;
 import dev.laco.model.TensorGroup;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.stream.Collectors;
@@ -11,138 +12,99 @@ import java.util.stream.Collectors;
 /**
  * How a merged layer is made from a run of layers, its base and {@code m} followers: a coefficient
  * for each of them. The rules are linear, so that merging merged layers composes (docs/method.md).
+ *
+ * @param kind which rule
+ * @param lambda factor on the differences of {@link Kind#RDSC}, -10 to 10; 1 for all others
  */
-public sealed interface MergeRule {
-  /** What the paper's published code does: the last follower's matrices in place of the base's. */
-  record Replace() implements MergeRule {
-    @Override
-    public String label() {
-      return "replace";
+public record MergeRule(Kind kind, double lambda) {
+  /** The rules. */
+  public enum Kind {
+    /** The published code's: the last follower's matrices in place of the base's. */
+    REPLACE(NormsPolicy.BASE),
+    /** The base alone: the followers are removed. */
+    DROP(NormsPolicy.BASE),
+    /** The mean of the base and all followers. */
+    MEAN(NormsPolicy.MERGE),
+    /**
+     * Reserving-differences-while-seeking-common, Eq. 1 of arXiv 2402.11187: {@code theta_l +
+     * lambda sum_k (theta_{l+k} - theta_l)}; lambda 1 is the paper's.
+     */
+    RDSC(NormsPolicy.MERGE);
+
+    private final NormsPolicy norms;
+
+    Kind(NormsPolicy norms) {
+      this.norms = norms;
     }
 
-    @Override
-    public NormsPolicy defaultNorms() {
-      return NormsPolicy.BASE;
-    }
-
-    @Override
-    public double[] coefficients(int followers) {
-      return one(followers, followers);
-    }
-  }
-
-  /** The base alone: the followers are removed. */
-  record Drop() implements MergeRule {
-    @Override
-    public String label() {
-      return "drop";
-    }
-
-    @Override
-    public NormsPolicy defaultNorms() {
-      return NormsPolicy.BASE;
-    }
-
-    @Override
-    public double[] coefficients(int followers) {
-      return one(followers, 0);
+    private String label() {
+      return name().toLowerCase(Locale.ROOT);
     }
   }
 
-  /** The mean of the base and all followers. */
-  record Mean() implements MergeRule {
-    @Override
-    public String label() {
-      return "mean";
-    }
+  /** {@link Kind#REPLACE}. */
+  public static final MergeRule REPLACE = new MergeRule(Kind.REPLACE, 1);
 
-    @Override
-    public NormsPolicy defaultNorms() {
-      return NormsPolicy.MERGE;
-    }
+  /** {@link Kind#DROP}. */
+  public static final MergeRule DROP = new MergeRule(Kind.DROP, 1);
 
-    @Override
-    public double[] coefficients(int followers) {
-      return all(followers, 1.0 / (followers + 1));
-    }
-  }
-
-  /**
-   * Reserving-differences-while-seeking-common, Eq. 1 of arXiv 2402.11187: {@code theta_l + lambda
-   * sum_k (theta_{l+k} - theta_l)}.
-   *
-   * @param lambda factor on the differences, -10 to 10; 1 is the paper's
-   */
-  record Rdsc(double lambda) implements MergeRule {
-    /** Beyond this no model survives, and merges of merges could overflow. */
-    private static final double MOST_LAMBDA = 10;
-
-    private static final String LABEL = "rdsc";
-
-    public Rdsc {
-      if (!inRange(lambda)) {
-        throw new IllegalArgumentException("lambda " + lambda + ": expected -10 to 10");
-      }
-    }
-
-    static boolean inRange(double lambda) {
-      return Math.abs(lambda) <= MOST_LAMBDA;
-    }
-
-    @Override
-    public String label() {
-      return lambda == 1 ? LABEL : LABEL + ":" + lambda;
-    }
-
-    @Override
-    public NormsPolicy defaultNorms() {
-      return NormsPolicy.MERGE;
-    }
-
-    @Override
-    public double[] coefficients(int followers) {
-      double[] weights = all(followers, lambda);
-      weights[0] = 1 - lambda * followers;
-      return weights;
-    }
-  }
-
-  /** {@link Replace}. */
-  MergeRule REPLACE = new Replace();
-
-  /** {@link Drop}. */
-  MergeRule DROP = new Drop();
-
-  /** {@link Mean}. */
-  MergeRule MEAN = new Mean();
+  /** {@link Kind#MEAN}. */
+  public static final MergeRule MEAN = new MergeRule(Kind.MEAN, 1);
 
   /** The name that leaves the choice among {@link #auto} to the search. */
-  String AUTO = "auto";
+  public static final String AUTO = "auto";
 
-  /** {@link Rdsc}. */
-  static MergeRule rdsc(double lambda) {
-    return new Rdsc(lambda);
+  /** Beyond this no model survives, and merges of merges could overflow. */
+  private static final double MOST_LAMBDA = 10;
+
+  private static final String FACTOR = Kind.RDSC.label() + ":";
+
+  public MergeRule {
+    if (kind == Kind.RDSC ? !(Math.abs(lambda) <= MOST_LAMBDA) : lambda != 1) {
+      throw new IllegalArgumentException(kind + " with lambda " + lambda);
+    }
+  }
+
+  /** {@link Kind#RDSC} with a factor. */
+  public static MergeRule rdsc(double lambda) {
+    return new MergeRule(Kind.RDSC, lambda);
   }
 
   /** The rule's name, as {@link #parse} reads it: {@code replace}, {@code rdsc:0.5}. */
-  String label();
+  public String label() {
+    return lambda == 1 ? kind.label() : FACTOR + lambda;
+  }
 
   /** What this rule does with norms unless the user says otherwise. */
-  NormsPolicy defaultNorms();
+  public NormsPolicy defaultNorms() {
+    return kind.norms;
+  }
 
   /** Coefficients of the base and of each of so many followers, {@code followers + 1} of them. */
-  double[] coefficients(int followers);
+  public double[] coefficients(int followers) {
+    double[] weights = new double[followers + 1];
+    switch (kind) {
+      case REPLACE -> weights[followers] = 1;
+      case DROP -> weights[0] = 1;
+      case MEAN -> Arrays.fill(weights, 1.0 / (followers + 1));
+      case RDSC -> {
+        Arrays.fill(weights, lambda);
+        weights[0] = 1 - lambda * followers;
+      }
+    }
+    return weights;
+  }
 
   /**
    * The rules among which {@link #AUTO} chooses, in the order that decides ties. They copy layers;
    * what mixes them costs more and hardly ever won (docs/method.md).
    */
-  static List<MergeRule> auto() {
+  public static List<MergeRule> auto() {
     return List.of(DROP, REPLACE);
   }
 
   /** Every rule; {@code rdsc} with the paper's factor. */
-  static List<MergeRule> all() {
+  public static List<MergeRule> all() {
     return List.of(REPLACE, rdsc(1), MEAN, DROP);
   }
 
@@ -151,7 +113,7 @@ public sealed interface MergeRule {
    *
    * @throws UsageException if it is none
    */
-  static MergeRule parse(String text) {
+  public static MergeRule parse(String text) {
     return all().stream()
         .filter(rule -> rule.label().equals(text))
         .findFirst()
@@ -159,10 +121,10 @@ public sealed interface MergeRule {
   }
 
   private static double lambda(String text) {
-    if (text.startsWith(Rdsc.LABEL + ":")) {
+    if (text.startsWith(FACTOR)) {
       try {
-        double lambda = Double.parseDouble(text.substring(Rdsc.LABEL.length() + 1));
-        if (Rdsc.inRange(lambda)) {
+        double lambda = Double.parseDouble(text.substring(FACTOR.length()));
+        if (Math.abs(lambda) <= MOST_LAMBDA) {
           return lambda;
         }
       } catch (NumberFormatException e) {
@@ -178,12 +140,12 @@ public sealed interface MergeRule {
   }
 
   /** How many layers of a base and its followers leave something of themselves. */
-  default int mergedAtOnce(int followers) {
+  public int mergedAtOnce(int followers) {
     return (int) Arrays.stream(coefficients(followers)).filter(c -> c != 0).count();
   }
 
   /** Folds a run of layers, base first, into one. */
-  default LayerMix merge(List<LayerMix> run, NormsPolicy norms) {
+  public LayerMix merge(List<LayerMix> run, NormsPolicy norms) {
     double[] coefficients = coefficients(run.size() - 1);
     LayerMix base = run.getFirst();
     return new LayerMix(
@@ -206,17 +168,5 @@ public sealed interface MergeRule {
       }
     }
     return new Coefficients(sum);
-  }
-
-  private static double[] one(int followers, int index) {
-    double[] weights = new double[followers + 1];
-    weights[index] = 1;
-    return weights;
-  }
-
-  private static double[] all(int followers, double weight) {
-    double[] weights = new double[followers + 1];
-    Arrays.fill(weights, weight);
-    return weights;
   }
 }
