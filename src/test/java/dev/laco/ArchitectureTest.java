@@ -36,7 +36,7 @@ class ArchitectureTest {
           Map.entry("collapse", Set.of("model")),
           Map.entry("collapse.peers", Set.of("collapse")),
           Map.entry("scoring", Set.of("collapse", "transformer", "backend", "model")),
-          Map.entry("apply", Set.of("collapse", "checkpoint", "model")),
+          Map.entry("apply", Set.of("collapse", "checkpoint", "model", "ffi")),
           Map.entry("eval", Set.of("transformer", "text", "backend", "model")),
           Map.entry(
               "fit",

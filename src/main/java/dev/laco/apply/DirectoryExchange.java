@@ -1,17 +1,16 @@
 package dev.laco.apply;
 
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import dev.laco.ffi.CLibrary;
+import dev.laco.ffi.Downcalls;
+import dev.laco.ffi.Errno;
 import java.io.IOException;
 import java.lang.foreign.Arena;
-import java.lang.foreign.FunctionDescriptor;
-import java.lang.foreign.Linker;
-import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.StructLayout;
-import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
-import java.lang.invoke.VarHandle;
 import java.nio.file.Path;
-import org.jspecify.annotations.Nullable;
 
 /** Linux's renameat2 with RENAME_EXCHANGE, which Java's file API does not offer. */
 final class DirectoryExchange {
@@ -20,32 +19,12 @@ final class DirectoryExchange {
   private static final int EINVAL = 22;
   private static final int ENOSYS = 38;
 
-  private static final StructLayout ERRNO = Linker.Option.captureStateLayout();
-  private static final VarHandle ERRNO_VALUE =
-      ERRNO.varHandle(MemoryLayout.PathElement.groupElement("errno"));
-
   /**
    * {@code int renameat2(int olddirfd, const char *oldpath, int newdirfd, const char *newpath,
-   * unsigned int flags)}, glibc 2.28 and later.
+   * unsigned int flags)}.
    */
-  private static final @Nullable MethodHandle RENAMEAT2 =
-      Linker.nativeLinker()
-          .defaultLookup()
-          .find("renameat2")
-          .map(
-              address ->
-                  Linker.nativeLinker()
-                      .downcallHandle(
-                          address,
-                          FunctionDescriptor.of(
-                              ValueLayout.JAVA_INT,
-                              ValueLayout.JAVA_INT,
-                              ValueLayout.ADDRESS,
-                              ValueLayout.JAVA_INT,
-                              ValueLayout.ADDRESS,
-                              ValueLayout.JAVA_INT),
-                          Linker.Option.captureCallState("errno")))
-          .orElse(null);
+  private static final MethodHandle RENAMEAT2 =
+      Downcalls.ofIntAndErrno(JAVA_INT, ADDRESS, JAVA_INT, ADDRESS, JAVA_INT);
 
   private DirectoryExchange() {}
 
@@ -56,28 +35,30 @@ final class DirectoryExchange {
    * @throws IOException if it can, but failed
    */
   static boolean exchange(Path one, Path other) throws IOException {
-    if (RENAMEAT2 == null) {
-      return false;
-    }
+    MemorySegment renameat2 = CLibrary.function("renameat2");
+    int error;
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment state = arena.allocate(ERRNO);
+      MemorySegment errno = Errno.allocate(arena);
       MemorySegment from = arena.allocateFrom(one.toString());
       MemorySegment to = arena.allocateFrom(other.toString());
-      int status;
       try {
-        status = (int) RENAMEAT2.invokeExact(state, AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE);
-      } catch (Throwable e) {
-        throw new AssertionError(e);
+        int status =
+            (int)
+                RENAMEAT2.invokeExact(
+                    renameat2, errno, AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE);
+        error = status == 0 ? 0 : Errno.of(errno);
+      } catch (Throwable unexpected) {
+        throw new AssertionError(unexpected);
       }
-      if (status == 0) {
-        return true;
-      }
-      int errno = (int) ERRNO_VALUE.get(state, 0L);
-      if (errno == EINVAL || errno == ENOSYS) {
-        return false;
-      }
-      throw new IOException(
-          "renameat2(%s, %s, RENAME_EXCHANGE) failed with errno %d".formatted(one, other, errno));
     }
+    if (error == EINVAL || error == ENOSYS) {
+      return false;
+    }
+    if (error != 0) {
+      throw new IOException(
+          "the names of %s and %s cannot be exchanged: %s"
+              .formatted(one, other, Errno.message(error)));
+    }
+    return true;
   }
 }

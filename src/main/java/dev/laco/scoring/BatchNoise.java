@@ -75,9 +75,14 @@ final class BatchNoise {
   double bound(ToDoubleFunction<CollapsePlan> meanAlone) {
     Map<CollapsePlan, Double> unmeasured = sample;
     sample = Map.of();
-    unmeasured.forEach(
-        (plan, mean) ->
-            bound = Math.max(bound, ROOM * Math.abs(meanAlone.applyAsDouble(plan) - mean)));
+    unmeasured.forEach((plan, mean) -> moved(meanAlone.applyAsDouble(plan) - mean));
     return bound;
+  }
+
+  /** Of a mean that is not a number nobody can say how far it moved. */
+  private void moved(double distance) {
+    if (!Double.isNaN(distance)) {
+      bound = Math.max(bound, ROOM * Math.abs(distance));
+    }
   }
 }

@@ -61,7 +61,7 @@ class StagedDirectoryTest {
     var e =
         assertThrows(
             IOException.class, () -> DirectoryExchange.exchange(one, folder.resolve("absent")));
-    assertTrue(e.getMessage().contains("errno 2"), e.getMessage());
+    assertTrue(e.getMessage().contains("No such file or directory"), e.getMessage());
   }
 
   @Test

@@ -17,6 +17,7 @@ import dev.laco.collapse.LayerCollapse;
 import dev.laco.collapse.Lookahead;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
+import dev.laco.collapse.Score;
 import dev.laco.collapse.Trial;
 import dev.laco.model.PackedSequences;
 import dev.laco.transformer.RunningModel;
@@ -48,6 +49,19 @@ class MeasuredNoiseTest {
           scorer.score(plans);
           scorer.noise();
           assertEquals(sweeps + 1, scorer.sweeps(), "it is measured once");
+          return null;
+        });
+  }
+
+  @Test
+  void aMeanThatIsNoNumberLeavesTheBoundANumber() {
+    onDriftingDevice(
+        Double.NaN,
+        (scorer, original) -> {
+          double table = scorer.noise();
+          Score beside = scorer.score(List.of(drop(original, 1), drop(original, 3))).getFirst();
+          assertEquals(Double.NaN, beside.mean());
+          assertEquals(table, scorer.noise());
           return null;
         });
   }
@@ -87,7 +101,12 @@ class MeasuredNoiseTest {
   }
 
   private static <T> T onDriftingDevice(BiFunction<SweepScorer, CollapsePlan, T> work) {
-    try (Backend backend = drifting(new ReferenceBackend(Compute.F32));
+    return onDriftingDevice(DRIFT, work);
+  }
+
+  private static <T> T onDriftingDevice(
+      double drift, BiFunction<SweepScorer, CollapsePlan, T> work) {
+    try (Backend backend = drifting(new ReferenceBackend(Compute.F32), drift);
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model(FIXTURE));
         SweepScorer scorer =
             new SweepScorer(
@@ -100,7 +119,7 @@ class MeasuredNoiseTest {
   }
 
   /** A device whose similarities are less where several candidates ran. */
-  private static Backend drifting(Backend exact) {
+  private static Backend drifting(Backend exact, double drift) {
     return (Backend)
         Proxy.newProxyInstance(
             Backend.class.getClassLoader(),
@@ -119,7 +138,7 @@ class MeasuredNoiseTest {
                   && ((Tensor) arguments[1]).rows() > ((Tensor) arguments[0]).rows()) {
                 double[] cosines = (double[]) result;
                 for (int i = 0; i < cosines.length; i++) {
-                  cosines[i] -= DRIFT;
+                  cosines[i] -= drift;
                 }
               }
               return result;
