@@ -94,7 +94,12 @@ public final class InputFile {
   /** The error that reading a file failed. */
   public static BadInputException unreadable(Path path, IOException e) {
     return new BadInputException(
-        "%s: cannot be read: %s %s".formatted(path, e.getClass().getSimpleName(), e.getMessage()),
+        String.format(
+            Locale.ROOT,
+            "%s: cannot be read: %s %s",
+            path,
+            e.getClass().getSimpleName(),
+            e.getMessage()),
         e);
   }
 }

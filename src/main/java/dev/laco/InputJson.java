@@ -69,9 +69,12 @@ public final class InputJson {
   public static BadInputException error(String where, JacksonException e) {
     var at = e.getLocation();
     String place =
-        at == null ? "" : " at line %d, column %d".formatted(at.getLineNr(), at.getColumnNr());
+        at == null
+            ? ""
+            : String.format(
+                Locale.ROOT, " at line %d, column %d", at.getLineNr(), at.getColumnNr());
     return new BadInputException(
-        "%s: is not valid JSON%s: %s".formatted(where, place, reason(e)), e);
+        String.format(Locale.ROOT, "%s: is not valid JSON%s: %s", where, place, reason(e)), e);
   }
 
   /** What is wrong, without the names of Java methods. */

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
 import java.util.SequencedMap;
 import java.util.TreeMap;
 import java.util.function.Consumer;
@@ -87,8 +88,11 @@ final class CompanionFiles {
           companions.putIfAbsent(name, new Companion(name, source));
         } else {
           warnings.accept(
-              "%s: is a link to %s, outside the model, and is left out; if it belongs to the model, put a copy in its place"
-                  .formatted(file, source));
+              String.format(
+                  Locale.ROOT,
+                  "%s: is a link to %s, outside the model, and is left out; if it belongs to the model, put a copy in its place",
+                  file,
+                  source));
         }
       }
       return List.copyOf(companions.values());

@@ -11,6 +11,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 import java.nio.file.Path;
+import java.util.Locale;
 
 /** Linux's renameat2 with RENAME_EXCHANGE, which Java's file API does not offer. */
 final class DirectoryExchange {
@@ -56,8 +57,12 @@ final class DirectoryExchange {
     }
     if (error != 0) {
       throw new IOException(
-          "the names of %s and %s cannot be exchanged: %s"
-              .formatted(one, other, Errno.message(error)));
+          String.format(
+              Locale.ROOT,
+              "the names of %s and %s cannot be exchanged: %s",
+              one,
+              other,
+              Errno.message(error)));
     }
     return true;
   }

@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.SequencedMap;
 import java.util.SequencedSet;
 import java.util.TreeMap;
@@ -33,9 +34,10 @@ final class ModelCard {
 
   private static final String SIMPLE = "([\"']?)[A-Za-z0-9][A-Za-z0-9 ._/+-]{0,95}\\%d";
   private static final Pattern SCALAR =
-      Pattern.compile("([a-z_]+):[ ]+(" + SIMPLE.formatted(3) + ")");
+      Pattern.compile("([a-z_]+):[ ]+(" + String.format(Locale.ROOT, SIMPLE, 3) + ")");
   private static final Pattern LIST = Pattern.compile("([a-z_]+):");
-  private static final Pattern ITEM = Pattern.compile(" *- +(" + SIMPLE.formatted(2) + ")");
+  private static final Pattern ITEM =
+      Pattern.compile(" *- +(" + String.format(Locale.ROOT, SIMPLE, 2) + ")");
   private static final Pattern TITLE =
       Pattern.compile("# +([\\p{L}\\p{N}][\\p{L}\\p{N} ._/+()-]{0,95})");
   private static final int MOST_ITEMS = 100;
@@ -53,7 +55,9 @@ final class ModelCard {
     StringBuilder card = new StringBuilder();
     frontMatter(card, carried(lines));
     card.append(
-        """
+        String.format(
+            Locale.ROOT,
+            """
         # %s%d of %d layers
 
         A `%s` of %d layers, made by %s from %s of %d layers.
@@ -63,23 +67,23 @@ final class ModelCard {
         - The same files again, from the original and the plan: `laco apply laco_plan.json ORIGINAL OUT`.
 
         %s
-        """
-            .formatted(
-                title(lines),
-                plan.depth(),
-                source.layers(),
-                source.architecture(),
-                plan.depth(),
-                LacoVersion.text(),
-                original.isEmpty()
-                    ? "a model"
-                    : "the model that [%s](%s) describes,".formatted(ORIGINAL, ORIGINAL),
-                source.layers(),
-                KeptLayers.of(plan).describe(),
-                weights(plan),
-                original.isEmpty()
-                    ? "The original's licence and terms of use hold for this model, too."
-                    : "The original's licence and terms of use hold for this model, too; what its card says of depth, size and quality does not."));
+        """,
+            title(lines),
+            plan.depth(),
+            source.layers(),
+            source.architecture(),
+            plan.depth(),
+            LacoVersion.text(),
+            original.isEmpty()
+                ? "a model"
+                : String.format(
+                    Locale.ROOT, "the model that [%s](%s) describes,", ORIGINAL, ORIGINAL),
+            source.layers(),
+            KeptLayers.of(plan).describe(),
+            weights(plan),
+            original.isEmpty()
+                ? "The original's licence and terms of use hold for this model, too."
+                : "The original's licence and terms of use hold for this model, too; what its card says of depth, size and quality does not."));
     return card.toString();
   }
 

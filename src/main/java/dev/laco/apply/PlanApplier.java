@@ -26,6 +26,7 @@ import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.function.Consumer;
 import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
@@ -125,12 +126,18 @@ public final class PlanApplier {
     String difference = difference(planned, found);
     if (difference != null) {
       throw new BadInputException(
-          "the plan is for another model than %s: %s".formatted(model.directory(), difference));
+          String.format(
+              Locale.ROOT,
+              "the plan is for another model than %s: %s",
+              model.directory(),
+              difference));
     }
     if (planned.weights() == null) {
       warnings.accept(
-          "the plan is of an older laco and does not say for which weights it was made: only shapes and config were compared with %s"
-              .formatted(model.directory()));
+          String.format(
+              Locale.ROOT,
+              "the plan is of an older laco and does not say for which weights it was made: only shapes and config were compared with %s",
+              model.directory()));
     }
   }
 
@@ -138,17 +145,27 @@ public final class PlanApplier {
       CollapsePlan.Source planned, CollapsePlan.Source found) {
     if (!planned.architecture().equals(found.architecture())
         || planned.layers() != found.layers()) {
-      return "it is for a %s of %d layers, this one is a %s of %d"
-          .formatted(
-              planned.architecture(), planned.layers(), found.architecture(), found.layers());
+      return String.format(
+          Locale.ROOT,
+          "it is for a %s of %d layers, this one is a %s of %d",
+          planned.architecture(),
+          planned.layers(),
+          found.architecture(),
+          found.layers());
     }
     if (!planned.digest().equals(found.digest())) {
-      return "architecture and layers are the same, but config or tensor table are not: it is for %s, this one is %s"
-          .formatted(planned.digest(), found.digest());
+      return String.format(
+          Locale.ROOT,
+          "architecture and layers are the same, but config or tensor table are not: it is for %s, this one is %s",
+          planned.digest(),
+          found.digest());
     }
     if (planned.weights() != null && !planned.weights().equals(found.weights())) {
-      return "the checkpoint has the same shapes but other weights: it is for %s, these are %s"
-          .formatted(planned.weights(), found.weights());
+      return String.format(
+          Locale.ROOT,
+          "the checkpoint has the same shapes but other weights: it is for %s, these are %s",
+          planned.weights(),
+          found.weights());
     }
     return null;
   }
@@ -225,7 +242,7 @@ public final class PlanApplier {
         String message =
             String.valueOf(e.getMessage()).replace(staged.path().toString(), out.toString());
         throw new ResourceException(
-            "%s; %s needs %d bytes in all".formatted(message, out, needed), e);
+            String.format(Locale.ROOT, "%s; %s needs %d bytes in all", message, out, needed), e);
       }
       verify(staged.path());
       model.requireIntact();
@@ -274,8 +291,12 @@ public final class PlanApplier {
     long free = OutputFiles.freeBytes(folder);
     if (needed > free) {
       throw new ResourceException(
-          "%s: needs %d bytes but %d are free on its file system; free some space or choose another place"
-              .formatted(out, needed, free));
+          String.format(
+              Locale.ROOT,
+              "%s: needs %d bytes but %d are free on its file system; free some space or choose another place",
+              out,
+              needed,
+              free));
     }
   }
 
@@ -360,14 +381,18 @@ public final class PlanApplier {
       ConfigRewriter.requireDepth(Checkpoint.CONFIG, written.configJson(), plan.depth());
       if (written.tensors().size() != tensors.size()) {
         throw new BadInputException(
-            "%d tensors were written, %d are there"
-                .formatted(tensors.size(), written.tensors().size()));
+            String.format(
+                Locale.ROOT,
+                "%d tensors were written, %d are there",
+                tensors.size(),
+                written.tensors().size()));
       }
       for (OutputTensor tensor : tensors) {
         var info = written.file(tensor.name()).info(tensor.name());
         if (info.type().dtype() != tensor.dtype() || !info.shape().equals(tensor.shape())) {
           throw new BadInputException(
-              "tensor '%s' is %s %s".formatted(tensor.name(), info.type(), info.shape()));
+              String.format(
+                  Locale.ROOT, "tensor '%s' is %s %s", tensor.name(), info.type(), info.shape()));
         }
       }
       verifyComputed(written);

@@ -16,6 +16,7 @@ import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Objects;
 import java.util.SortedMap;
 import java.util.TreeMap;
@@ -64,8 +65,11 @@ public final class PlanTensors implements AutoCloseable {
     Path path = resolve(planFile, named.file());
     if (!Files.isRegularFile(path)) {
       throw new BadInputException(
-          "%s: is missing; %s keeps its new tensors there: copy both files together"
-              .formatted(path, planFile));
+          String.format(
+              Locale.ROOT,
+              "%s: is missing; %s keeps its new tensors there: copy both files together",
+              path,
+              planFile));
     }
     NamedTensors files = NamedTensors.open(path, named.names());
     try {
@@ -74,8 +78,13 @@ public final class PlanTensors implements AutoCloseable {
       PlanTensors tensors = new PlanTensors(new NewWeights(found), files);
       if (!tensors.sha256().equals(named.sha256())) {
         throw new BadInputException(
-            "%s: its tensors have sha256 %s, but %s was written with %s; copy both files together"
-                .formatted(path, tensors.sha256(), planFile, named.sha256()));
+            String.format(
+                Locale.ROOT,
+                "%s: its tensors have sha256 %s, but %s was written with %s; copy both files together",
+                path,
+                tensors.sha256(),
+                planFile,
+                named.sha256()));
       }
       return tensors;
     } catch (RuntimeException e) {
@@ -169,8 +178,11 @@ public final class PlanTensors implements AutoCloseable {
     }
     if (!unused.isEmpty()) {
       throw new BadInputException(
-          "%s: tensor '%s' is none of the pruned model's"
-              .formatted(where(unused.first()), unused.first()));
+          String.format(
+              Locale.ROOT,
+              "%s: tensor '%s' is none of the pruned model's",
+              where(unused.first()),
+              unused.first()));
     }
     return List.copyOf(result);
   }
@@ -179,20 +191,26 @@ public final class PlanTensors implements AutoCloseable {
     String name = computed.name();
     if (computed.dtype() != expected.dtype() || !computed.shape().equals(expected.shape())) {
       throw new BadInputException(
-          "%s: tensor '%s' is %s %s, but the pruned model's is %s %s"
-              .formatted(
-                  where(name),
-                  name,
-                  computed.dtype(),
-                  computed.shape(),
-                  expected.dtype(),
-                  expected.shape()));
+          String.format(
+              Locale.ROOT,
+              "%s: tensor '%s' is %s %s, but the pruned model's is %s %s",
+              where(name),
+              name,
+              computed.dtype(),
+              computed.shape(),
+              expected.dtype(),
+              expected.shape()));
     }
     long index = NonFinite.first(computed.dtype(), computed.data());
     if (index >= 0) {
       throw new BadInputException(
-          "%s: tensor '%s' holds NaN or infinity at element %d of %d"
-              .formatted(where(name), name, index, computed.elements()));
+          String.format(
+              Locale.ROOT,
+              "%s: tensor '%s' holds NaN or infinity at element %d of %d",
+              where(name),
+              name,
+              index,
+              computed.elements()));
     }
   }
 

@@ -7,6 +7,7 @@ import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -45,14 +46,20 @@ final class Replaceable {
     for (Path entry : entries) {
       if (!isPart(entry)) {
         throw new UsageException(
-            "%s: --overwrite replaces a checkpoint and nothing else, and '%s' there is no file of one; move it away or name another folder"
-                .formatted(name, entry.getFileName()));
+            String.format(
+                Locale.ROOT,
+                "%s: --overwrite replaces a checkpoint and nothing else, and '%s' there is no file of one; move it away or name another folder",
+                name,
+                entry.getFileName()));
       }
     }
     if (!entries.isEmpty() && !isCheckpoint(entries)) {
       throw new UsageException(
-          "%s: --overwrite replaces a checkpoint and nothing else, and there is no config.json with weights but %s; name another folder, or empty it"
-              .formatted(name, some(entries)));
+          String.format(
+              Locale.ROOT,
+              "%s: --overwrite replaces a checkpoint and nothing else, and there is no config.json with weights but %s; name another folder, or empty it",
+              name,
+              some(entries)));
     }
   }
 

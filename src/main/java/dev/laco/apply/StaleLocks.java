@@ -13,6 +13,7 @@ import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.function.Consumer;
@@ -79,8 +80,11 @@ final class StaleLocks {
       // Another run has cleaned up.
     } catch (IOException | OverlappingFileLockException e) {
       warnings.accept(
-          "%s: what a run that died may have left is passed over: %s; it can be deleted by hand if no laco is writing there"
-              .formatted(file, reason(e)));
+          String.format(
+              Locale.ROOT,
+              "%s: what a run that died may have left is passed over: %s; it can be deleted by hand if no laco is writing there",
+              file,
+              reason(e)));
     }
   }
 

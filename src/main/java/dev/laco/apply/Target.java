@@ -9,6 +9,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
 
@@ -53,8 +54,12 @@ final class Target {
     Path source = model.directory().toRealPath();
     if (target.startsWith(source)) {
       throw new UsageException(
-          "%s: is %s the model %s; choose a folder outside it"
-              .formatted(out, target.equals(source) ? "itself" : "inside", model.directory()));
+          String.format(
+              Locale.ROOT,
+              "%s: is %s the model %s; choose a folder outside it",
+              out,
+              target.equals(source) ? "itself" : "inside",
+              model.directory()));
     }
     List<Path> sources = new ArrayList<>(List.of(source));
     for (SafetensorsFile file : model.files()) {
@@ -63,7 +68,8 @@ final class Target {
     for (Path path : sources) {
       if (path.startsWith(target)) {
         throw new UsageException(
-            "%s: holds the model's %s; choose another folder".formatted(out, path));
+            String.format(
+                Locale.ROOT, "%s: holds the model's %s; choose another folder", out, path));
       }
     }
   }

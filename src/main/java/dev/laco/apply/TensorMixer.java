@@ -11,6 +11,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.channels.FileChannel;
 import java.util.List;
+import java.util.Locale;
 import java.util.stream.IntStream;
 
 /**
@@ -69,8 +70,11 @@ record TensorMixer(String name, DType dtype, List<Double> coefficients, List<Hos
               round(sum, rounded);
               if (NonFinite.first(dtype, rounded) >= 0) {
                 throw new BadInputException(
-                    "tensor '%s': the mix has values that %s cannot hold; choose another rule, or a checkpoint in bf16 or f32"
-                        .formatted(name, dtype));
+                    String.format(
+                        Locale.ROOT,
+                        "tensor '%s': the mix has values that %s cannot hold; choose another rule, or a checkpoint in bf16 or f32",
+                        name,
+                        dtype));
               }
             });
   }

@@ -12,6 +12,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
 import java.lang.invoke.MethodHandle;
+import java.util.Locale;
 
 /**
  * Tensors in the memory of this process, aligned to a cache line.
@@ -55,8 +56,11 @@ public final class MemoryArena implements TensorArena, SegmentAllocator {
     MemorySegment block = calloc(bytes + ALIGNMENT);
     if (block.equals(MemorySegment.NULL)) {
       throw new ResourceException(
-          "out of memory: %d bytes needed, available %d; --memory bounds what is held at once"
-              .formatted(bytes, SystemMemory.available()));
+          String.format(
+              Locale.ROOT,
+              "out of memory: %d bytes needed, available %d; --memory bounds what is held at once",
+              bytes,
+              SystemMemory.available()));
     }
     long padding = -block.address() & (ALIGNMENT - 1);
     return block

@@ -5,6 +5,7 @@ import dev.laco.model.HostTensor;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
+import java.util.Locale;
 
 /**
  * A tensor in the memory of this process: off-heap, little-endian, not necessarily aligned to its
@@ -18,8 +19,14 @@ public record MemoryTensor(DType dtype, long rows, long columns, MemorySegment d
     long bytes = byteSize(dtype, rows, columns);
     if (data.byteSize() != bytes || !data.isNative()) {
       throw new IllegalArgumentException(
-          "%s [%d, %d] needs %d bytes off the heap, not %d"
-              .formatted(dtype, rows, columns, bytes, data.byteSize()));
+          String.format(
+              Locale.ROOT,
+              "%s [%d, %d] needs %d bytes off the heap, not %d",
+              dtype,
+              rows,
+              columns,
+              bytes,
+              data.byteSize()));
     }
   }
 

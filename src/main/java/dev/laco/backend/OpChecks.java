@@ -2,6 +2,7 @@ package dev.laco.backend;
 
 import dev.laco.model.DType;
 import dev.laco.model.PackedSequences;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -17,8 +18,12 @@ public final class OpChecks {
         || cosine.length != sine.length
         || cosine.length % sequences.size() != 0) {
       throw new IllegalArgumentException(
-          "%d cosines and %d sines for %d tokens"
-              .formatted(cosine.length, sine.length, sequences.size()));
+          String.format(
+              Locale.ROOT,
+              "%d cosines and %d sines for %d tokens",
+              cosine.length,
+              sine.length,
+              sequences.size()));
     }
     for (int token : sequences.tokens()) {
       if (token < 0) {
@@ -58,8 +63,12 @@ public final class OpChecks {
     activation("x", x);
     if (headDim < 1 || x.columns() % headDim != 0 || 2 * batch.rotaryPairs() > headDim) {
       throw new IllegalArgumentException(
-          "rope: heads of %d do not divide %d columns or are narrower than 2 x %d rotated"
-              .formatted(headDim, x.columns(), batch.rotaryPairs()));
+          String.format(
+              Locale.ROOT,
+              "rope: heads of %d do not divide %d columns or are narrower than 2 x %d rotated",
+              headDim,
+              x.columns(),
+              batch.rotaryPairs()));
     }
     shape("x", x, batch.sequences().size(), x.columns());
   }
@@ -223,8 +232,14 @@ public final class OpChecks {
   private static void shape(String name, Tensor tensor, long rows, long columns) {
     if (tensor.rows() != rows || tensor.columns() != columns) {
       throw new IllegalArgumentException(
-          "%s is [%d, %d], must be [%d, %d]"
-              .formatted(name, tensor.rows(), tensor.columns(), rows, columns));
+          String.format(
+              Locale.ROOT,
+              "%s is [%d, %d], must be [%d, %d]",
+              name,
+              tensor.rows(),
+              tensor.columns(),
+              rows,
+              columns));
     }
   }
 

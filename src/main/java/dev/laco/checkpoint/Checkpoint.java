@@ -19,6 +19,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
@@ -102,8 +103,11 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
         files.add(file);
         if (fileOf.size() + file.tensors().size() > SafetensorsHeader.MAX_TENSORS) {
           throw new BadInputException(
-              "%s: the files of this checkpoint hold more than %d tensors"
-                  .formatted(shard, SafetensorsHeader.MAX_TENSORS));
+              String.format(
+                  Locale.ROOT,
+                  "%s: the files of this checkpoint hold more than %d tensors",
+                  shard,
+                  SafetensorsHeader.MAX_TENSORS));
         }
         addTensors(file, fileOf);
       }
@@ -120,9 +124,12 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
       SafetensorsFile other = fileOf.put(tensor.name(), file);
       if (other != null) {
         throw new BadInputException(
-            "%s: tensor '%s' is also in %s"
-                .formatted(
-                    file.path(), Legible.excerpt(tensor.name()), other.path().getFileName()));
+            String.format(
+                Locale.ROOT,
+                "%s: tensor '%s' is also in %s",
+                file.path(),
+                Legible.excerpt(tensor.name()),
+                other.path().getFileName()));
       }
     }
   }
@@ -140,25 +147,34 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
           SafetensorsFile file = fileOf.get(name);
           if (file == null) {
             throw new BadInputException(
-                "%s: tensor '%s' is not in %s"
-                    .formatted(indexFile, Legible.excerpt(name), path.getFileName()));
+                String.format(
+                    Locale.ROOT,
+                    "%s: tensor '%s' is not in %s",
+                    indexFile,
+                    Legible.excerpt(name),
+                    path.getFileName()));
           }
           if (!file.path().equals(path)) {
             throw new BadInputException(
-                "%s: tensor '%s' should be in %s but is in %s"
-                    .formatted(
-                        indexFile,
-                        Legible.excerpt(name),
-                        path.getFileName(),
-                        file.path().getFileName()));
+                String.format(
+                    Locale.ROOT,
+                    "%s: tensor '%s' should be in %s but is in %s",
+                    indexFile,
+                    Legible.excerpt(name),
+                    path.getFileName(),
+                    file.path().getFileName()));
           }
         });
     fileOf.forEach(
         (name, file) -> {
           if (!index.containsKey(name)) {
             throw new BadInputException(
-                "%s: tensor '%s' of %s is not in the index"
-                    .formatted(indexFile, Legible.excerpt(name), file.path().getFileName()));
+                String.format(
+                    Locale.ROOT,
+                    "%s: tensor '%s' of %s is not in the index",
+                    indexFile,
+                    Legible.excerpt(name),
+                    file.path().getFileName()));
           }
         });
   }
@@ -257,7 +273,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   private static String tableRow(TensorInfo info) {
-    return "%s %s %s\n".formatted(TextNode.valueOf(info.name()), info.type(), info.shape());
+    return String.format(
+        Locale.ROOT, "%s %s %s\n", TextNode.valueOf(info.name()), info.type(), info.shape());
   }
 
   /** The files that hold the weights. */
@@ -365,7 +382,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   public SafetensorsFile file(String name) {
     SafetensorsFile file = fileOf.get(name);
     if (file == null) {
-      throw new BadInputException("%s: tensor '%s' is missing".formatted(directory, name));
+      throw new BadInputException(
+          String.format(Locale.ROOT, "%s: tensor '%s' is missing", directory, name));
     }
     return file;
   }

@@ -7,6 +7,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.SequencedMap;
 
 /** Room that files will need on their file systems, asked for before any work is done. */
@@ -53,8 +54,12 @@ public final class DiskSpace {
       long free = OutputFiles.freeBytes(need.folder);
       if (need.bytes > free) {
         throw new ResourceException(
-            "%s: needs %d bytes but %d are free on its file system; free some space or choose another place"
-                .formatted(String.join(", ", need.names), need.bytes, free));
+            String.format(
+                Locale.ROOT,
+                "%s: needs %d bytes but %d are free on its file system; free some space or choose another place",
+                String.join(", ", need.names),
+                need.bytes,
+                free));
       }
     }
   }

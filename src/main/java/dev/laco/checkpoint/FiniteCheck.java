@@ -5,6 +5,7 @@ import dev.laco.model.DType;
 import dev.laco.model.NonFinite;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.Locale;
 import java.util.stream.LongStream;
 
 /** Reads the weights of a file for NaN and infinity. */
@@ -45,11 +46,12 @@ final class FiniteCheck {
 
   private static void fail(Chunk chunk) {
     throw new BadInputException(
-        "%s: tensor '%s' holds NaN or infinity at element %d of %d; the checkpoint is damaged"
-            .formatted(
-                chunk.file.path(),
-                chunk.info.name(),
-                chunk.firstNonFinite(),
-                chunk.info.elements()));
+        String.format(
+            Locale.ROOT,
+            "%s: tensor '%s' holds NaN or infinity at element %d of %d; the checkpoint is damaged",
+            chunk.file.path(),
+            chunk.info.name(),
+            chunk.firstNonFinite(),
+            chunk.info.elements()));
   }
 }

@@ -4,6 +4,7 @@ import dev.laco.BadInputException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -37,11 +38,17 @@ public final class HubCache {
       return model;
     }
     Path cache = location(environment);
-    Path snapshot = snapshot(cache.resolve("models--%s--%s".formatted(id.group(1), id.group(2))));
+    Path snapshot =
+        snapshot(
+            cache.resolve(String.format(Locale.ROOT, "models--%s--%s", id.group(1), id.group(2))));
     if (snapshot == null) {
       throw new BadInputException(
-          "%s: is no folder, and no model of this name is in %s; if it is one of the Hugging Face hub, this downloads it: hf download %s"
-              .formatted(model, cache, model));
+          String.format(
+              Locale.ROOT,
+              "%s: is no folder, and no model of this name is in %s; if it is one of the Hugging Face hub, this downloads it: hf download %s",
+              model,
+              cache,
+              model));
     }
     return snapshot;
   }

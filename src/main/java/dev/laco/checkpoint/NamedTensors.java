@@ -5,6 +5,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
 
@@ -37,7 +38,8 @@ public final class NamedTensors implements AutoCloseable {
       for (String name : names) {
         Path path = index.isEmpty() ? container : index.get(name);
         if (path == null) {
-          throw new BadInputException("%s: tensor '%s' is missing".formatted(container, name));
+          throw new BadInputException(
+              String.format(Locale.ROOT, "%s: tensor '%s' is missing", container, name));
         }
         SafetensorsFile file = opened.get(path);
         if (file == null) {

@@ -11,6 +11,7 @@ import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.Locale;
 import java.util.Objects;
 
 /** Writing files so that they are on the disk before anything relies on them. */
@@ -67,8 +68,11 @@ public final class OutputFiles {
       long moved = source.transferTo(offset + done, count - done, target);
       if (moved <= 0) {
         throw new BadInputException(
-            "%s: ends before byte %d; it was truncated while in use"
-                .formatted(sourcePath, offset + count));
+            String.format(
+                Locale.ROOT,
+                "%s: ends before byte %d; it was truncated while in use",
+                sourcePath,
+                offset + count));
       }
       done += moved;
     }
@@ -117,15 +121,19 @@ public final class OutputFiles {
       folder = Objects.requireNonNull(folder.getParent(), "a root always exists");
     } while (!Files.exists(folder));
     if (!Files.isDirectory(folder)) {
-      throw new UsageException("%s: %s is not a folder".formatted(name, folder));
+      throw new UsageException(String.format(Locale.ROOT, "%s: %s is not a folder", name, folder));
     }
     // Mode bits say little: root may, and a read-only or a made-up file system may not.
     try {
       Files.delete(Files.createTempFile(folder, ".laco-", ".tmp"));
     } catch (IOException e) {
       throw new ResourceException(
-          "%s: no file can be made in %s (%s); choose another place"
-              .formatted(name, folder, e.getClass().getSimpleName()),
+          String.format(
+              Locale.ROOT,
+              "%s: no file can be made in %s (%s); choose another place",
+              name,
+              folder,
+              e.getClass().getSimpleName()),
           e);
     }
   }
@@ -137,8 +145,12 @@ public final class OutputFiles {
   /** The error for a file that cannot be written; says how much space its file system has. */
   public static ResourceException cannotWrite(Path file, IOException e) {
     return new ResourceException(
-        "%s: cannot be written: %s; free space there: %d bytes"
-            .formatted(file, reason(e), freeBytes(file.toAbsolutePath().resolveSibling(""))),
+        String.format(
+            Locale.ROOT,
+            "%s: cannot be written: %s; free space there: %d bytes",
+            file,
+            reason(e),
+            freeBytes(file.toAbsolutePath().resolveSibling(""))),
         e);
   }
 

@@ -14,6 +14,7 @@ import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 import java.util.Collection;
+import java.util.Locale;
 import java.util.Map;
 
 /**
@@ -80,7 +81,8 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   public TensorInfo info(String name) {
     TensorInfo info = tensors.get(name);
     if (info == null) {
-      throw new BadInputException("%s: tensor '%s' is missing".formatted(path, name));
+      throw new BadInputException(
+          String.format(Locale.ROOT, "%s: tensor '%s' is missing", path, name));
     }
     return info;
   }
@@ -113,8 +115,12 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     DType dtype = info.type().dtype();
     if (dtype == null) {
       throw new BadInputException(
-          "%s: tensor '%s' is %s; only F32, F16 and BF16 weights are supported"
-              .formatted(path, info.name(), info.type()));
+          String.format(
+              Locale.ROOT,
+              "%s: tensor '%s' is %s; only F32, F16 and BF16 weights are supported",
+              path,
+              info.name(),
+              info.type()));
     }
     return dtype;
   }
@@ -145,8 +151,11 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
         int count = channel.read(target, position);
         if (count < 0) {
           throw new BadInputException(
-              "%s: ends before byte %d; it was truncated while in use"
-                  .formatted(path, position + target.remaining()));
+              String.format(
+                  Locale.ROOT,
+                  "%s: ends before byte %d; it was truncated while in use",
+                  path,
+                  position + target.remaining()));
         }
         position += count;
       }
@@ -212,8 +221,12 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     long now = size();
     if (now != bytes.byteSize()) {
       throw new BadInputException(
-          "%s: was %d bytes when it was opened and is %d now; do not change a checkpoint in use"
-              .formatted(path, bytes.byteSize(), now));
+          String.format(
+              Locale.ROOT,
+              "%s: was %d bytes when it was opened and is %d now; do not change a checkpoint in use",
+              path,
+              bytes.byteSize(),
+              now));
     }
   }
 

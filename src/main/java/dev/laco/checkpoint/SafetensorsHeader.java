@@ -24,6 +24,7 @@ import java.util.Comparator;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
@@ -82,19 +83,27 @@ final class SafetensorsHeader {
     this.bytes = bytes;
     if (bytes.byteSize() < PREFIX) {
       throw bad(
-          "is %d bytes long; a safetensors file begins with 8 bytes of header length"
-              .formatted(bytes.byteSize()));
+          String.format(
+              Locale.ROOT,
+              "is %d bytes long; a safetensors file begins with 8 bytes of header length",
+              bytes.byteSize()));
     }
     long length = bytes.get(LENGTH, 0);
     if (length < 0 || length > MAX_LENGTH) {
       throw bad(
-          "header length is %s; the format allows at most %d. Is this a safetensors file?"
-              .formatted(Long.toUnsignedString(length), MAX_LENGTH));
+          String.format(
+              Locale.ROOT,
+              "header length is %s; the format allows at most %d. Is this a safetensors file?",
+              Long.toUnsignedString(length),
+              MAX_LENGTH));
     }
     if (length > bytes.byteSize() - PREFIX) {
       throw bad(
-          "header of %d bytes does not fit into a file of %d bytes; the file is truncated"
-              .formatted(length, bytes.byteSize()));
+          String.format(
+              Locale.ROOT,
+              "header of %d bytes does not fit into a file of %d bytes; the file is truncated",
+              length,
+              bytes.byteSize()));
     }
     this.dataStart = PREFIX + length;
   }
@@ -152,7 +161,9 @@ final class SafetensorsHeader {
       if (name.equals("__metadata__")) {
         checkMetadata(parser);
       } else if (tensors.size() == MAX_TENSORS) {
-        throw bad("holds more than %d tensors; split it into shards".formatted(MAX_TENSORS));
+        throw bad(
+            String.format(
+                Locale.ROOT, "holds more than %d tensors; split it into shards", MAX_TENSORS));
       } else if (name.length() > MAX_NAME) {
         throw bad(name, longName(name));
       } else {
@@ -173,13 +184,18 @@ final class SafetensorsHeader {
     while (parser.nextToken() == JsonToken.FIELD_NAME) {
       String key = parser.currentName();
       if (++entries > MAX_METADATA) {
-        throw bad("__metadata__ has more than %d entries".formatted(MAX_METADATA));
+        throw bad(
+            String.format(Locale.ROOT, "__metadata__ has more than %d entries", MAX_METADATA));
       }
       if (key.length() > MAX_NAME) {
-        throw bad("__metadata__ key '%s': %s".formatted(Legible.excerpt(key), longName(key)));
+        throw bad(
+            String.format(
+                Locale.ROOT, "__metadata__ key '%s': %s", Legible.excerpt(key), longName(key)));
       }
       if (parser.nextToken() != JsonToken.VALUE_STRING) {
-        throw bad("__metadata__ value '%s' is not a string".formatted(Legible.excerpt(key)));
+        throw bad(
+            String.format(
+                Locale.ROOT, "__metadata__ value '%s' is not a string", Legible.excerpt(key)));
       }
     }
   }
@@ -195,7 +211,7 @@ final class SafetensorsHeader {
     while (parser.nextToken() == JsonToken.FIELD_NAME) {
       String key = parser.currentName();
       if (++keys > MAX_KEYS) {
-        throw bad(name, "entry has more than %d keys".formatted(MAX_KEYS));
+        throw bad(name, String.format(Locale.ROOT, "entry has more than %d keys", MAX_KEYS));
       }
       parser.nextToken();
       switch (key) {
@@ -220,7 +236,8 @@ final class SafetensorsHeader {
   /** Keys of later versions of the format are ignored, as long as they are small. */
   private void requireScalar(String name, String key, JsonParser parser) {
     if (!parser.currentToken().isScalarValue()) {
-      throw bad(name, "entry has an unknown key '%s'".formatted(Legible.excerpt(key)));
+      throw bad(
+          name, String.format(Locale.ROOT, "entry has an unknown key '%s'", Legible.excerpt(key)));
     }
   }
 
@@ -230,7 +247,9 @@ final class SafetensorsHeader {
     }
     StoredType type = TYPES.get(parser.getText());
     if (type == null) {
-      throw bad(name, "dtype '%s' is unknown".formatted(Legible.excerpt(parser.getText())));
+      throw bad(
+          name,
+          String.format(Locale.ROOT, "dtype '%s' is unknown", Legible.excerpt(parser.getText())));
     }
     return type;
   }
@@ -246,14 +265,14 @@ final class SafetensorsHeader {
         throw bad(name, key + " holds something that is not a whole number");
       }
       if (numbers.size() == most) {
-        throw bad(name, "%s holds more than %d numbers".formatted(key, most));
+        throw bad(name, String.format(Locale.ROOT, "%s holds more than %d numbers", key, most));
       }
       if (parser.getNumberType() == JsonParser.NumberType.BIG_INTEGER) {
         throw bad(name, key + " holds a number beyond 64 bits");
       }
       long number = parser.getLongValue();
       if (number < 0) {
-        throw bad(name, "%s holds %d; negative".formatted(key, number));
+        throw bad(name, String.format(Locale.ROOT, "%s holds %d; negative", key, number));
       }
       numbers.add(number);
     }
@@ -262,14 +281,19 @@ final class SafetensorsHeader {
 
   private TensorInfo checked(String name, StoredType type, List<Long> shape, long begin, long end) {
     if (begin > end) {
-      throw bad(name, "data_offsets end (%d) before they begin (%d)".formatted(end, begin));
+      throw bad(
+          name,
+          String.format(Locale.ROOT, "data_offsets end (%d) before they begin (%d)", end, begin));
     }
     long dataSize = bytes.byteSize() - dataStart;
     if (end > dataSize) {
       throw bad(
           name,
-          "data_offsets end at byte %d but the file holds %d bytes of data; the file is truncated"
-              .formatted(end, dataSize));
+          String.format(
+              Locale.ROOT,
+              "data_offsets end at byte %d but the file holds %d bytes of data; the file is truncated",
+              end,
+              dataSize));
     }
     long bits;
     try {
@@ -277,15 +301,25 @@ final class SafetensorsHeader {
       bits = Math.multiplyExact(elements, (long) type.bits());
     } catch (ArithmeticException e) {
       throw new BadInputException(
-          "%s: tensor '%s': shape %s of %s overflows 64 bits"
-              .formatted(file, Legible.excerpt(name), shape, type),
+          String.format(
+              Locale.ROOT,
+              "%s: tensor '%s': shape %s of %s overflows 64 bits",
+              file,
+              Legible.excerpt(name),
+              shape,
+              type),
           e);
     }
     if (bits % 8 != 0 || bits / 8 != end - begin) {
       throw bad(
           name,
-          "shape %s of %s takes %s bytes but data_offsets span %d"
-              .formatted(shape, type, bits / 8.0, end - begin));
+          String.format(
+              Locale.ROOT,
+              "shape %s of %s takes %s bytes but data_offsets span %d",
+              shape,
+              type,
+              bits / 8.0,
+              end - begin));
     }
     return new TensorInfo(name, type, shape, dataStart + begin, end - begin);
   }
@@ -296,24 +330,30 @@ final class SafetensorsHeader {
     String previous = "the header";
     for (TensorInfo tensor : sorted) {
       if (tensor.offset() < expected) {
-        throw bad(tensor.name(), "overlaps '%s'".formatted(Legible.excerpt(previous)));
+        throw bad(
+            tensor.name(), String.format(Locale.ROOT, "overlaps '%s'", Legible.excerpt(previous)));
       }
       if (tensor.offset() > expected) {
         throw bad(
             tensor.name(),
-            "leaves a gap of %d bytes after '%s'"
-                .formatted(tensor.offset() - expected, Legible.excerpt(previous)));
+            String.format(
+                Locale.ROOT,
+                "leaves a gap of %d bytes after '%s'",
+                tensor.offset() - expected,
+                Legible.excerpt(previous)));
       }
       expected = tensor.offset() + tensor.byteSize();
       previous = tensor.name();
     }
     if (expected != bytes.byteSize()) {
-      throw bad("holds %d bytes after its last tensor".formatted(bytes.byteSize() - expected));
+      throw bad(
+          String.format(
+              Locale.ROOT, "holds %d bytes after its last tensor", bytes.byteSize() - expected));
     }
   }
 
   private BadInputException bad(String name, String rule) {
-    return bad("tensor '%s': %s".formatted(Legible.excerpt(name), rule));
+    return bad(String.format(Locale.ROOT, "tensor '%s': %s", Legible.excerpt(name), rule));
   }
 
   private BadInputException bad(String rule) {
@@ -322,6 +362,7 @@ final class SafetensorsHeader {
 
   /** What is wrong with a tensor's name that is longer than {@link #MAX_NAME}. */
   static String longName(String name) {
-    return "its name has %d characters, at most %d are read".formatted(name.length(), MAX_NAME);
+    return String.format(
+        Locale.ROOT, "its name has %d characters, at most %d are read", name.length(), MAX_NAME);
   }
 }

@@ -11,6 +11,7 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Locale;
 import java.util.function.LongConsumer;
 
 /**
@@ -55,13 +56,14 @@ public final class SafetensorsWriter {
   }
 
   private static String entry(OutputTensor tensor, long begin, long end) {
-    return ",%s:{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%d,%d]}"
-        .formatted(
-            TextNode.valueOf(tensor.name()),
-            StoredType.of(tensor.dtype()),
-            tensor.shape().toString().replace(" ", ""),
-            begin,
-            end);
+    return String.format(
+        Locale.ROOT,
+        ",%s:{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%d,%d]}",
+        TextNode.valueOf(tensor.name()),
+        StoredType.of(tensor.dtype()),
+        tensor.shape().toString().replace(" ", ""),
+        begin,
+        end);
   }
 
   /** The most bytes that a tensor can add to a file, its line in the header included. */
@@ -106,7 +108,12 @@ public final class SafetensorsWriter {
         tensor.content().writeTo(channel);
         if (channel.position() != end) {
           throw new IllegalStateException(
-              "%s wrote to byte %d, not %d".formatted(tensor.name(), channel.position(), end));
+              String.format(
+                  Locale.ROOT,
+                  "%s wrote to byte %d, not %d",
+                  tensor.name(),
+                  channel.position(),
+                  end));
         }
         progress.accept(tensor.byteSize());
       }

@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.SequencedMap;
 import java.util.TreeMap;
@@ -37,7 +38,7 @@ public final class ShardedWriter {
       String name =
           shards.size() == 1
               ? WeightFiles.SINGLE
-              : "model-%05d-of-%05d.safetensors".formatted(i + 1, shards.size());
+              : String.format(Locale.ROOT, "model-%05d-of-%05d.safetensors", i + 1, shards.size());
       shards.get(i).forEach(tensor -> weightMap.put(tensor.name(), name));
       files.put(name, new SafetensorsWriter(shards.get(i)));
     }

@@ -7,6 +7,7 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSpec;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.SequencedMap;
 import java.util.TreeMap;
@@ -61,9 +62,12 @@ final class TensorTable {
         (name, file) -> {
           if (!expected.containsKey(name) && !ignorable(name, config)) {
             throw new BadInputException(
-                "%s: tensor '%s' is not part of a %s with this config"
-                    .formatted(
-                        file.path(), Legible.excerpt(name), config.architecture().className()));
+                String.format(
+                    Locale.ROOT,
+                    "%s: tensor '%s' is not part of a %s with this config",
+                    file.path(),
+                    Legible.excerpt(name),
+                    config.architecture().className()));
           }
         });
   }
@@ -78,8 +82,12 @@ final class TensorTable {
     StoredType type = file.info(name).type();
     if (QUANTISED.matcher(name).matches() || (type.bits() <= 8 && type != StoredType.BOOL)) {
       throw new BadInputException(
-          "%s: tensor '%s' (%s) is part of a quantised model; use the original f32, f16 or bf16 checkpoint"
-              .formatted(file.path(), Legible.excerpt(name), type));
+          String.format(
+              Locale.ROOT,
+              "%s: tensor '%s' (%s) is part of a quantised model; use the original f32, f16 or bf16 checkpoint",
+              file.path(),
+              Legible.excerpt(name),
+              type));
     }
   }
 
@@ -93,28 +101,44 @@ final class TensorTable {
     for (int layer = 0; layer < depth; layer++) {
       if (!layers.containsKey(layer)) {
         throw new BadInputException(
-            "%s: layer %d is missing: config.json says num_hidden_layers %d, found tensors of %d layers"
-                .formatted(directory, layer, depth, layers.size()));
+            String.format(
+                Locale.ROOT,
+                "%s: layer %d is missing: config.json says num_hidden_layers %d, found tensors of %d layers",
+                directory,
+                layer,
+                depth,
+                layers.size()));
       }
     }
     Map.Entry<Integer, String> surplus = layers.ceilingEntry(depth);
     if (surplus != null) {
       throw new BadInputException(
-          "%s: tensor '%s' belongs to layer %d, but config.json says num_hidden_layers %d"
-              .formatted(directory, Legible.excerpt(surplus.getValue()), surplus.getKey(), depth));
+          String.format(
+              Locale.ROOT,
+              "%s: tensor '%s' belongs to layer %d, but config.json says num_hidden_layers %d",
+              directory,
+              Legible.excerpt(surplus.getValue()),
+              surplus.getKey(),
+              depth));
     }
   }
 
   private static void checkTensor(
       String directory, String name, List<Long> shape, @Nullable SafetensorsFile file) {
     if (file == null) {
-      throw new BadInputException("%s: tensor '%s' is missing".formatted(directory, name));
+      throw new BadInputException(
+          String.format(Locale.ROOT, "%s: tensor '%s' is missing", directory, name));
     }
     TensorInfo info = file.info(name);
     if (!info.shape().equals(shape)) {
       throw new BadInputException(
-          "%s: tensor '%s' has shape %s, but config.json calls for %s"
-              .formatted(file.path(), Legible.excerpt(name), info.shape(), shape));
+          String.format(
+              Locale.ROOT,
+              "%s: tensor '%s' has shape %s, but config.json calls for %s",
+              file.path(),
+              Legible.excerpt(name),
+              info.shape(),
+              shape));
     }
     file.requireWeight(info);
   }

@@ -17,6 +17,7 @@ import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -79,8 +80,12 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
         JsonParser json = JSON.createParser(Channels.newInputStream(channel))) {
       if (channel.size() > MAX_INDEX) {
         throw new BadInputException(
-            "%s: is %d bytes long; of an index at most %d are read"
-                .formatted(index, channel.size(), MAX_INDEX));
+            String.format(
+                Locale.ROOT,
+                "%s: is %d bytes long; of an index at most %d are read",
+                index,
+                channel.size(),
+                MAX_INDEX));
       }
       if (json.nextToken() != JsonToken.START_OBJECT) {
         throw new BadInputException(index + ": is not a JSON object");
@@ -121,13 +126,17 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
       }
       if (files.size() == SafetensorsHeader.MAX_TENSORS) {
         throw new BadInputException(
-            "%s: weight_map has more than %d entries"
-                .formatted(index, SafetensorsHeader.MAX_TENSORS));
+            String.format(
+                Locale.ROOT,
+                "%s: weight_map has more than %d entries",
+                index,
+                SafetensorsHeader.MAX_TENSORS));
       }
       Path shard = known.computeIfAbsent(json.getText(), n -> inside(directory, index, tensor, n));
       if (known.size() > MAX_SHARDS) {
         throw new BadInputException(
-            "%s: weight_map names more than %d files".formatted(index, MAX_SHARDS));
+            String.format(
+                Locale.ROOT, "%s: weight_map names more than %d files", index, MAX_SHARDS));
       }
       if (files.put(tensor, shard) != null) {
         throw bad(index, tensor, "is there twice");
@@ -141,28 +150,39 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
    */
   private static Path inside(Path directory, Path index, String tensor, String name) {
     if (name.length() > MAX_FILE_NAME) {
-      throw bad(index, tensor, "names a file by %d characters".formatted(name.length()));
+      throw bad(
+          index,
+          tensor,
+          String.format(Locale.ROOT, "names a file by %d characters", name.length()));
     }
     Path relative;
     try {
       relative = Path.of(name).normalize();
     } catch (InvalidPathException e) {
       throw new BadInputException(
-          "%s: weight_map entry '%s' names no valid file".formatted(index, Legible.excerpt(tensor)),
+          String.format(
+              Locale.ROOT,
+              "%s: weight_map entry '%s' names no valid file",
+              index,
+              Legible.excerpt(tensor)),
           e);
     }
     if (name.isEmpty() || relative.isAbsolute() || relative.startsWith("..")) {
       throw bad(
           index,
           tensor,
-          "names '%s', which is not inside the model's folder".formatted(Legible.excerpt(name)));
+          String.format(
+              Locale.ROOT,
+              "names '%s', which is not inside the model's folder",
+              Legible.excerpt(name)));
     }
     return directory.resolve(relative);
   }
 
   private static BadInputException bad(Path index, String tensor, String problem) {
     return new BadInputException(
-        "%s: weight_map entry '%s' %s".formatted(index, Legible.excerpt(tensor), problem));
+        String.format(
+            Locale.ROOT, "%s: weight_map entry '%s' %s", index, Legible.excerpt(tensor), problem));
   }
 
   private static List<Path> numberedShards(Path directory) {
@@ -182,16 +202,23 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
     Matcher first = shards.firstEntry().getValue();
     int count = Integer.parseInt(first.group(3));
     for (int i = 1; i <= count; i++) {
-      String name = "%s-%05d-of-%05d.safetensors".formatted(first.group(1), i, count);
+      String name =
+          String.format(Locale.ROOT, "%s-%05d-of-%05d.safetensors", first.group(1), i, count);
       if (!shards.containsKey(name)) {
         throw new BadInputException(
-            "%s: shard %d of %d is missing: %s".formatted(directory, i, count, name));
+            String.format(
+                Locale.ROOT, "%s: shard %d of %d is missing: %s", directory, i, count, name));
       }
     }
     if (shards.size() != count) {
       throw new BadInputException(
-          "%s: holds shards of several models (%s, %s) and no %s to say which to read"
-              .formatted(directory, shards.firstKey(), shards.lastKey(), INDEX));
+          String.format(
+              Locale.ROOT,
+              "%s: holds shards of several models (%s, %s) and no %s to say which to read",
+              directory,
+              shards.firstKey(),
+              shards.lastKey(),
+              INDEX));
     }
     return shards.keySet().stream().map(directory::resolve).toList();
   }
@@ -199,13 +226,21 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
   private static BadInputException noWeights(Path directory, TreeSet<String> others) {
     if (others.isEmpty()) {
       return new BadInputException(
-          "%s: holds no weights; expected %s or shards with %s"
-              .formatted(directory, SINGLE, INDEX));
+          String.format(
+              Locale.ROOT,
+              "%s: holds no weights; expected %s or shards with %s",
+              directory,
+              SINGLE,
+              INDEX));
     }
     return new BadInputException(
-        ("%s: holds %s but no %s: only safetensors checkpoints of Hugging Face's layout can be read;"
-                + " save the model again with save_pretrained(..., safe_serialization=True)")
-            .formatted(directory, others.first(), SINGLE));
+        String.format(
+            Locale.ROOT,
+            "%s: holds %s but no %s: only safetensors checkpoints of Hugging Face's layout can be read;"
+                + " save the model again with save_pretrained(..., safe_serialization=True)",
+            directory,
+            others.first(),
+            SINGLE));
   }
 
   private static List<String> fileNames(Path directory) {

@@ -7,6 +7,7 @@ import java.util.HashMap;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.OptionalInt;
 import java.util.function.Consumer;
@@ -71,8 +72,12 @@ public final class WeightWindow implements TensorSource {
     if (group.prefetched.remove(name) == null) {
       if (!makeRoom(byteSize(name), false)) {
         throw new ResourceException(
-            "%,d bytes of weights are in use at once, %s%,d for them; give more memory, or merge fewer layers"
-                .formatted(inUse() + byteSize(name), where, budget));
+            String.format(
+                Locale.ROOT,
+                "%,d bytes of weights are in use at once, %s%,d for them; give more memory, or merge fewer layers",
+                inUse() + byteSize(name),
+                where,
+                budget));
       }
       source.prefetch(List.of(name));
     }

@@ -3,6 +3,7 @@ package dev.laco.cli;
 import dev.laco.UsageException;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
@@ -62,7 +63,9 @@ final class CompareCommand implements Callable<Integer> {
       }
       Console console = output.console();
       new CompareRun(this, console, open, evaluation, target).run();
-      console.done("laco prune %s OUT --target-layers %d".formatted(Shell.quoted(model), target));
+      console.done(
+          String.format(
+              Locale.ROOT, "laco prune %s OUT --target-layers %d", Shell.quoted(model), target));
     }
     return 0;
   }

@@ -233,8 +233,11 @@ final class CompareRun {
       Fidelity fidelity = evaluation.measure(console, heldOut(strategy), original, layers.model());
       if (!FiniteResults.isFinite(fidelity.perplexity())) {
         console.warning(
-            "%s: left out: perplexity is %s, its hidden states overflow"
-                .formatted(strategy, fidelity.perplexity().perplexity()));
+            String.format(
+                Locale.ROOT,
+                "%s: left out: perplexity is %s, its hidden states overflow",
+                strategy,
+                fidelity.perplexity().perplexity()));
         return Optional.empty();
       }
       LastWord words = lastWord("last words, " + strategy, layers.model());
@@ -348,6 +351,7 @@ final class CompareRun {
     StringBuilder table = new StringBuilder();
     table.append(
         String.format(
+            Locale.ROOT,
             form,
             "strategy",
             "similarity",

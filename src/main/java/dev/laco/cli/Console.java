@@ -190,7 +190,9 @@ final class Console {
 
   /** The last line of a job: how long it took, and what a user may do next. */
   void done(String next) {
-    note("done", "in %s; next: %s".formatted(JobProgress.exactly(job.seconds()), next));
+    note(
+        "done",
+        String.format(Locale.ROOT, "in %s; next: %s", JobProgress.exactly(job.seconds()), next));
   }
 
   /** The stages of what the command does. */

@@ -5,6 +5,7 @@ import dev.laco.backend.Compute;
 import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.backend.cuda.CudaBinding;
 import dev.laco.backend.cuda.ProductOverride;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
@@ -74,8 +75,12 @@ final class DeviceOptions {
     if (compute == Compute.F32 && choice.backend() instanceof CudaBackend) {
       for (ProductOverride override : ProductOverride.of(System.getenv())) {
         console.warning(
-            "--compute f32: %s=%s %s; unset it"
-                .formatted(override.variable(), override.value(), override.effect()));
+            String.format(
+                Locale.ROOT,
+                "--compute f32: %s=%s %s; unset it",
+                override.variable(),
+                override.value(),
+                override.effect()));
       }
     }
     return choice;

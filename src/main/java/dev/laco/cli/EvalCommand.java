@@ -11,6 +11,7 @@ import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
@@ -165,14 +166,15 @@ final class EvalCommand implements Callable<Integer> {
             JsonNodeFactory.instance.objectNode().set("lastWord", PruneReport.toJson(result)));
       } else {
         console.result(
-            "%-12s %.1f %% ± %.1f (%,d of %,d items of %s)%n"
-                .formatted(
-                    "last word",
-                    100 * result.accuracy(),
-                    100 * result.standardError(),
-                    result.correct(),
-                    result.items(),
-                    set.name()));
+            String.format(
+                Locale.ROOT,
+                "%-12s %.1f %% ± %.1f (%,d of %,d items of %s)%n",
+                "last word",
+                100 * result.accuracy(),
+                100 * result.standardError(),
+                result.correct(),
+                result.items(),
+                set.name()));
       }
     }
   }
@@ -213,13 +215,14 @@ final class EvalCommand implements Callable<Integer> {
       console.document(PruneReport.toJson(result));
     } else {
       console.result(
-          "%-12s %.4f (mean NLL %.6f nats over %,d tokens of %s)%n"
-              .formatted(
-                  "perplexity",
-                  result.perplexity(),
-                  result.meanNll(),
-                  result.tokens(),
-                  text.name()));
+          String.format(
+              Locale.ROOT,
+              "%-12s %.4f (mean NLL %.6f nats over %,d tokens of %s)%n",
+              "perplexity",
+              result.perplexity(),
+              result.meanNll(),
+              result.tokens(),
+              text.name()));
     }
   }
 }

@@ -29,8 +29,13 @@ final class FiniteResults {
     if (none || !isFinite(result.score())) {
       Score seen = none ? result.trials().getFirst().score() : result.score();
       throw new BadInputException(
-          "%s: none of the %,d models tried has a finite score (seen: %s)%s"
-              .formatted(model, result.trials().size(), describe(seen), WHY));
+          String.format(
+              Locale.ROOT,
+              "%s: none of the %,d models tried has a finite score (seen: %s)%s",
+              model,
+              result.trials().size(),
+              describe(seen),
+              WHY));
     }
   }
 
@@ -42,8 +47,12 @@ final class FiniteResults {
   static void require(Object model, Score pruned) {
     if (!isFinite(pruned)) {
       throw new BadInputException(
-          "%s: the pruned model has %s: nothing is written%s"
-              .formatted(model, describe(pruned), WHY));
+          String.format(
+              Locale.ROOT,
+              "%s: the pruned model has %s: nothing is written%s",
+              model,
+              describe(pruned),
+              WHY));
     }
   }
 

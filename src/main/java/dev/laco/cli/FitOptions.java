@@ -8,6 +8,7 @@ import dev.laco.fit.CarryOver;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
 import java.nio.file.Path;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
@@ -48,13 +49,18 @@ final class FitOptions {
         model.fitText(text).limit(tokens != null ? tokens : defaultTokens(model.config()));
     if (limited.windows().size() < 2) {
       throw new BadInputException(
-          "%s: %d tokens in one window; a fit needs two, one to choose on: more text, or a larger --fit-tokens"
-              .formatted(limited.name(), limited.tokens()));
+          String.format(
+              Locale.ROOT,
+              "%s: %d tokens in one window; a fit needs two, one to choose on: more text, or a larger --fit-tokens",
+              limited.name(),
+              limited.tokens()));
     }
     if (CarryOver.heldOut(limited.windows()).stream().allMatch(window -> window.length() < 2)) {
       throw new BadInputException(
-          "%s: no window that is held out has a second token to predict: more text, or another --fit-tokens"
-              .formatted(limited.name()));
+          String.format(
+              Locale.ROOT,
+              "%s: no window that is held out has a second token to predict: more text, or another --fit-tokens",
+              limited.name()));
     }
     return limited;
   }

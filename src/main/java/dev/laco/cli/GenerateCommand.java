@@ -15,6 +15,7 @@ import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
 import java.util.HashSet;
+import java.util.Locale;
 import java.util.Random;
 import java.util.Set;
 import java.util.concurrent.Callable;
@@ -99,8 +100,11 @@ final class GenerateCommand implements Callable<Integer> {
       int length = Math.addExact(ids.length, maxTokens);
       if (length > open.config().maxPositionEmbeddings()) {
         console.warning(
-            "prompt and new tokens, %d, go beyond the model's %d positions"
-                .formatted(length, open.config().maxPositionEmbeddings()));
+            String.format(
+                Locale.ROOT,
+                "prompt and new tokens, %d, go beyond the model's %d positions",
+                length,
+                open.config().maxPositionEmbeddings()));
       }
       Backends.Choice choice = device.open(open, console);
       try (Backend backend = choice.backend()) {
@@ -138,8 +142,12 @@ final class GenerateCommand implements Callable<Integer> {
   private String sampling() {
     return temperature == 0
         ? "greedy: the likeliest token each time"
-        : "temperature %s, top-p %s, seed %d; --temperature 0 is greedy"
-            .formatted(temperature, topP, seed);
+        : String.format(
+            Locale.ROOT,
+            "temperature %s, top-p %s, seed %d; --temperature 0 is greedy",
+            temperature,
+            topP,
+            seed);
   }
 
   private void generate(

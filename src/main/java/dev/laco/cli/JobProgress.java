@@ -145,22 +145,23 @@ final class JobProgress {
 
     /** {@code search: 42 % of the job, about 3 minutes left}. */
     String line() {
-      return "%s: %s of the job%s".formatted(stage, percent(), timeLeft());
+      return String.format(Locale.ROOT, "%s: %s of the job%s", stage, percent(), timeLeft());
     }
 
     /** {@code search [====> ] 42 %, about 3 minutes left; 12 layers}, at most so many columns. */
     String bar(int columns) {
       int full = (int) (share * BAR);
       String text =
-          "%s [%s%s%s] %s%s%s"
-              .formatted(
-                  stage,
-                  "=".repeat(full),
-                  full < BAR ? ">" : "",
-                  " ".repeat(Math.max(0, BAR - full - 1)),
-                  percent(),
-                  timeLeft(),
-                  note.isEmpty() ? "" : "; " + note);
+          String.format(
+              Locale.ROOT,
+              "%s [%s%s%s] %s%s%s",
+              stage,
+              "=".repeat(full),
+              full < BAR ? ">" : "",
+              " ".repeat(Math.max(0, BAR - full - 1)),
+              percent(),
+              timeLeft(),
+              note.isEmpty() ? "" : "; " + note);
       return text.substring(0, Math.min(text.length(), columns));
     }
 
@@ -184,7 +185,7 @@ final class JobProgress {
         parts.add(stage.name + " " + unit.number(stage.expected));
       }
     }
-    return "about %s: %s".formatted(about(all), String.join(", ", parts));
+    return String.format(Locale.ROOT, "about %s: %s", about(all), String.join(", ", parts));
   }
 
   /** {@code 40 seconds}, {@code 12 minutes}, {@code 3.5 hours}. */
@@ -201,8 +202,8 @@ final class JobProgress {
       return whole + " s";
     }
     return whole < 3600
-        ? "%d min %d s".formatted(whole / 60, whole % 60)
-        : "%d h %d min".formatted(whole / 3600, whole % 3600 / 60);
+        ? String.format(Locale.ROOT, "%d min %d s", whole / 60, whole % 60)
+        : String.format(Locale.ROOT, "%d h %d min", whole / 3600, whole % 3600 / 60);
   }
 
   /** In which a person reckons a time. */

@@ -10,6 +10,7 @@ import dev.laco.model.Architecture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;
 import java.util.List;
+import java.util.Locale;
 import java.util.stream.IntStream;
 import java.util.stream.LongStream;
 
@@ -77,7 +78,7 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
                   needs,
                   onDevice,
                   spare(cuda.freeMemory()),
-                  "free on %s are ".formatted(cuda.device()),
+                  String.format(Locale.ROOT, "free on %s are ", cuda.device()),
                   helps + ", or --device cpu");
       // Buffers lie on the device, and what is pinned here is little.
       Beside here = new Beside(0, beside.newWeights);
@@ -143,7 +144,8 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
             needs,
             beside,
             options.hostMemory.bytes() - JAVA_BYTES,
-            "--host-memory, less %s for Java, gives ".formatted(ByteSize.show(JAVA_BYTES)),
+            String.format(
+                Locale.ROOT, "--host-memory, less %s for Java, gives ", ByteSize.show(JAVA_BYTES)),
             helps)
         : window(needs, beside, spare(SystemMemory.available()), "free are ", helps);
   }
@@ -153,8 +155,10 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
     require(
         beside.newWeights == 0
             ? "buffers and the weights that are in use at once need "
-            : "buffers, new weights (%s) and the weights that are in use at once need "
-                .formatted(ByteSize.show(beside.newWeights)),
+            : String.format(
+                Locale.ROOT,
+                "buffers, new weights (%s) and the weights that are in use at once need ",
+                ByteSize.show(beside.newWeights)),
         beside.bytes() + Math.min(needs.all, needs.atOnce),
         where,
         budget,
@@ -227,13 +231,14 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
       return weights + place + ", " + describe(beside);
     }
     long layers = device.bytes / layerBytes(checkpoint);
-    return "%s, streaming, window %d layer%s, %s; %s"
-        .formatted(
-            weights.strip(),
-            layers,
-            layers == 1 ? "" : "s",
-            ByteSize.show(device.bytes),
-            describe(beside));
+    return String.format(
+        Locale.ROOT,
+        "%s, streaming, window %d layer%s, %s; %s",
+        weights.strip(),
+        layers,
+        layers == 1 ? "" : "s",
+        ByteSize.show(device.bytes),
+        describe(beside));
   }
 
   private static String describe(Beside beside) {

@@ -8,6 +8,7 @@ import dev.laco.text.TextFile;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Locale;
 
 /**
  * The plan that {@code --plan NAME.json} asks for, and {@code NAME.safetensors} beside it for its
@@ -30,8 +31,11 @@ record PlanFiles(SideFiles.SideFile plan, SideFiles.SideFile tensors) {
     SideFiles.SideFile tensorsFile = files.add("--plan", tensors);
     if (Files.exists(tensors) && !isNamedBy(plan, tensors)) {
       throw new UsageException(
-          "--plan %s: %s beside it may be replaced, too, and no plan there names it; choose another name, or move that file away"
-              .formatted(plan, tensors));
+          String.format(
+              Locale.ROOT,
+              "--plan %s: %s beside it may be replaced, too, and no plan there names it; choose another name, or move that file away",
+              plan,
+              tensors));
     }
     return new PlanFiles(planFile, tensorsFile);
   }

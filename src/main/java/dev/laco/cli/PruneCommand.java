@@ -11,6 +11,7 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.model.ConfigRewriter;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
@@ -196,12 +197,18 @@ final class PruneCommand implements Callable<Integer> {
   private String next() {
     if (out != null) {
       String word = Shell.quoted(out);
-      return "laco generate %s --prompt \"Once upon a time\", or laco eval %s"
-          .formatted(word, word);
+      return String.format(
+          Locale.ROOT,
+          "laco generate %s --prompt \"Once upon a time\", or laco eval %s",
+          word,
+          word);
     }
     return planFile != null
-        ? "laco apply %s %s OUT writes the model"
-            .formatted(Shell.quoted(planFile), Shell.quoted(model))
+        ? String.format(
+            Locale.ROOT,
+            "laco apply %s %s OUT writes the model",
+            Shell.quoted(planFile),
+            Shell.quoted(model))
         : "the same with OUT in place of --dry-run writes the model";
   }
 

@@ -428,14 +428,14 @@ final class PruneRun {
     }
     if (!fit.result().curve().isEmpty()) {
       console.plain(
-          "             held-out error %s after %s tokens"
-              .formatted(
-                  joined(
-                      fit.result().curve(),
-                      point -> String.format(Locale.ROOT, "%.3f", point.error())),
-                  joined(
-                      fit.result().curve(),
-                      point -> String.format(Locale.ROOT, "%,d", point.tokens()))));
+          String.format(
+              Locale.ROOT,
+              "             held-out error %s after %s tokens",
+              joined(
+                  fit.result().curve(), point -> String.format(Locale.ROOT, "%.3f", point.error())),
+              joined(
+                  fit.result().curve(),
+                  point -> String.format(Locale.ROOT, "%,d", point.tokens()))));
     }
   }
 
@@ -446,8 +446,11 @@ final class PruneRun {
             .limit(MOST_NAMED)
             .map(
                 matrix ->
-                    "layer %d %s"
-                        .formatted(matrix.layer(), matrix.role().name().toLowerCase(Locale.ROOT)))
+                    String.format(
+                        Locale.ROOT,
+                        "layer %d %s",
+                        matrix.layer(),
+                        matrix.role().name().toLowerCase(Locale.ROOT)))
             .collect(Collectors.joining(", "));
     int more = matrices.size() - MOST_NAMED;
     return more > 0 ? first + " and " + more + " more" : first;

@@ -109,7 +109,9 @@ final class SearchLines {
 
   private void spanHeader(Objective objective) {
     String extra =
-        objective.needsLanguage() ? String.format("  %10s", objective.optionValue()) : "";
+        objective.needsLanguage()
+            ? String.format(Locale.ROOT, "  %10s", objective.optionValue())
+            : "";
     console.plain("trial  base  merged  rule     similarity" + extra + "  depth");
   }
 

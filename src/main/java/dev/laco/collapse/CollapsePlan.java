@@ -10,6 +10,7 @@ import dev.laco.model.JsonFields;
 import dev.laco.model.ModelConfig;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.SortedMap;
@@ -77,8 +78,12 @@ public record CollapsePlan(
       for (String name : names) {
         if (name.length() > MAX_NAME) {
           throw new IllegalArgumentException(
-              "names: expected at most %d characters, found \"%s\" of %d"
-                  .formatted(MAX_NAME, Legible.excerpt(name), name.length()));
+              String.format(
+                  Locale.ROOT,
+                  "names: expected at most %d characters, found \"%s\" of %d",
+                  MAX_NAME,
+                  Legible.excerpt(name),
+                  name.length()));
         }
         require(NAME.matcher(name), "names", "names of tensors", name);
       }
@@ -284,7 +289,8 @@ public record CollapsePlan(
     }
     if (!node.path("layers").isArray() || node.path("layers").size() > ModelConfig.MAX_LAYERS) {
       throw json.error(
-          "layers", "a list of at most %d layer mixes".formatted(ModelConfig.MAX_LAYERS));
+          "layers",
+          String.format(Locale.ROOT, "a list of at most %d layer mixes", ModelConfig.MAX_LAYERS));
     }
     String products = json.has("products") ? json.stringOr("products", "") : null;
     if (products != null && !PRODUCTS.contains(products)) {

@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
@@ -92,8 +93,12 @@ public final class LibrarySearch {
   public NativeLibrary load() {
     if (found == null) {
       throw new ResourceException(
-          "cannot load the native library %s; tried %s; -D%s=FILE names one"
-              .formatted(name, String.join("; ", failures), property));
+          String.format(
+              Locale.ROOT,
+              "cannot load the native library %s; tried %s; -D%s=FILE names one",
+              name,
+              String.join("; ", failures),
+              property));
     }
     return found;
   }
@@ -116,8 +121,11 @@ public final class LibrarySearch {
     openTemporary(url, () -> LibraryCache.ofUser().folder());
     if (isOpen()) {
       failures.add(
-          "unpacking %s takes %s in a folder that is yours alone and allows execution: set TMPDIR or XDG_CACHE_HOME to one"
-              .formatted(LibraryCache.name(url), size(url)));
+          String.format(
+              Locale.ROOT,
+              "unpacking %s takes %s in a folder that is yours alone and allows execution: set TMPDIR or XDG_CACHE_HOME to one",
+              LibraryCache.name(url),
+              size(url)));
     }
   }
 

@@ -3,6 +3,7 @@ package dev.laco.linalg;
 import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 
 import java.lang.foreign.MemorySegment;
+import java.util.Locale;
 
 /** Solves linear systems whose matrix is symmetric and positive definite. */
 public final class Cholesky {
@@ -90,8 +91,13 @@ public final class Cholesky {
         || matrix.address() % Double.BYTES != 0
         || matrix.byteSize() != rows * columns * Double.BYTES) {
       throw new IllegalArgumentException(
-          "%s has %d bytes, must be [%d, %d] f64, aligned and off the heap"
-              .formatted(name, matrix.byteSize(), rows, columns));
+          String.format(
+              Locale.ROOT,
+              "%s has %d bytes, must be [%d, %d] f64, aligned and off the heap",
+              name,
+              matrix.byteSize(),
+              rows,
+              columns));
     }
   }
 }

@@ -1,5 +1,7 @@
 package dev.laco.linalg;
 
+import java.util.Locale;
+
 /** A matrix that has no Cholesky factor: singular to f64, indefinite, or not finite. */
 public final class NotPositiveDefiniteException extends ArithmeticException {
   private static final long serialVersionUID = 1L;
@@ -10,7 +12,10 @@ public final class NotPositiveDefiniteException extends ArithmeticException {
    */
   public NotPositiveDefiniteException(long order, long n) {
     super(
-        "the matrix is not positive definite: its leading minor of order %d of %d is not positive"
-            .formatted(order, n));
+        String.format(
+            Locale.ROOT,
+            "the matrix is not positive definite: its leading minor of order %d of %d is not positive",
+            order,
+            n));
   }
 }

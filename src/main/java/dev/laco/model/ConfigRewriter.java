@@ -10,6 +10,7 @@ import dev.laco.BadInputException;
 import dev.laco.Legible;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.regex.Matcher;
@@ -139,7 +140,8 @@ public final class ConfigRewriter {
                       || (PER_LAYER.contains(key) && value.isArray() && value.size() != depth);
               if (wrong) {
                 throw new BadInputException(
-                    "%s: %s does not fit a model of %d layers".formatted(file, key, depth));
+                    String.format(
+                        Locale.ROOT, "%s: %s does not fit a model of %d layers", file, key, depth));
               }
             });
   }
@@ -181,7 +183,9 @@ public final class ConfigRewriter {
   private IntNode rewriteCount(String key, JsonNode value) {
     if (value.intValue() != depth) {
       throw error(
-          key, "is %s, but the model has %d layers".formatted(Legible.excerpt(value), depth));
+          key,
+          String.format(
+              Locale.ROOT, "is %s, but the model has %d layers", Legible.excerpt(value), depth));
     }
     return IntNode.valueOf(bases.size());
   }
@@ -216,8 +220,11 @@ public final class ConfigRewriter {
     if (PER_LAYER.contains(key) || key.contains("layer")) {
       throw error(
           key,
-          "has %d entries, which is neither one for each of %d layers nor a list that we know"
-              .formatted(list.size(), depth));
+          String.format(
+              Locale.ROOT,
+              "has %d entries, which is neither one for each of %d layers nor a list that we know",
+              list.size(),
+              depth));
     }
     return null;
   }
@@ -270,7 +277,12 @@ public final class ConfigRewriter {
   private int requireLayer(String key, String index) {
     if (!index.matches("\\d{1,9}") || Integer.parseInt(index) >= depth) {
       throw error(
-          key, "names layer %s of a model of %d layers".formatted(Legible.excerpt(index), depth));
+          key,
+          String.format(
+              Locale.ROOT,
+              "names layer %s of a model of %d layers",
+              Legible.excerpt(index),
+              depth));
     }
     return Integer.parseInt(index);
   }
@@ -295,6 +307,7 @@ public final class ConfigRewriter {
   }
 
   private BadInputException error(String key, String problem) {
-    return new BadInputException("%s: %s %s".formatted(file, Legible.excerpt(key), problem));
+    return new BadInputException(
+        String.format(Locale.ROOT, "%s: %s %s", file, Legible.excerpt(key), problem));
   }
 }

@@ -10,6 +10,7 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.io.IOException;
 import java.io.StringWriter;
 import java.math.BigDecimal;
+import java.util.Locale;
 
 /**
  * Writes JSON the way Hugging Face's tools do (Python's {@code json.dumps(…, indent=2)}), so that a
@@ -71,7 +72,11 @@ public final class HuggingFaceJson {
     }
     BigDecimal digits = new BigDecimal(value.unscaledValue()).stripTrailingZeros();
     BigDecimal mantissa = new BigDecimal(digits.unscaledValue(), digits.precision() - 1);
-    return "%se%s%02d"
-        .formatted(mantissa.toPlainString(), exponent < 0 ? "-" : "+", Math.abs(exponent));
+    return String.format(
+        Locale.ROOT,
+        "%se%s%02d",
+        mantissa.toPlainString(),
+        exponent < 0 ? "-" : "+",
+        Math.abs(exponent));
   }
 }

@@ -115,8 +115,13 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
       int length = sequences.get(i).length;
       if (length > target.maxPositions()) {
         warnings.add(
-            "%s %d has %d tokens, more than the model's max_position_embeddings %d"
-                .formatted(where, i, length, target.maxPositions()));
+            String.format(
+                Locale.ROOT,
+                "%s %d has %d tokens, more than the model's max_position_embeddings %d",
+                where,
+                i,
+                length,
+                target.maxPositions()));
       }
     }
     return new CalibrationSet(name, sequences, warnings);

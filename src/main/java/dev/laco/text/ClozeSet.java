@@ -6,6 +6,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 
 /**
  * Passages whose last word a model is to predict, after LAMBADA (Paperno et al. 2016).
@@ -68,8 +69,12 @@ public record ClozeSet(String name, List<Window> items) {
     TokenLists.requireInVocabulary(line.where(), passage, target.vocabularySize());
     if (passage.length > target.maxPositions()) {
       throw new BadInputException(
-          "%s has %d tokens, the model's max_position_embeddings is %d: shorten it"
-              .formatted(line.where(), passage.length, target.maxPositions()));
+          String.format(
+              Locale.ROOT,
+              "%s has %d tokens, the model's max_position_embeddings is %d: shorten it",
+              line.where(),
+              passage.length,
+              target.maxPositions()));
     }
     int difference = Arrays.mismatch(passage, context);
     int shared = difference < 0 ? passage.length : difference;

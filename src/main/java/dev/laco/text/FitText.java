@@ -152,8 +152,13 @@ public record FitText(String name, List<Window> windows) {
     for (int[] ids : TokenLists.read(file, target.vocabularySize())) {
       if (ids.length > target.maxPositions()) {
         throw new BadInputException(
-            "%s: list %d has %d tokens, the model's max_position_embeddings is %d: cut it"
-                .formatted(file, windows.size(), ids.length, target.maxPositions()));
+            String.format(
+                Locale.ROOT,
+                "%s: list %d has %d tokens, the model's max_position_embeddings is %d: cut it",
+                file,
+                windows.size(),
+                ids.length,
+                target.maxPositions()));
       }
       windows.add(new Window(ids, windows.size()));
     }

@@ -6,6 +6,7 @@ import dev.laco.InputJson;
 import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
+import java.util.Locale;
 
 /** Text in a {@code .jsonl} file: an object a line, blank lines skipped. */
 final class JsonLines {
@@ -50,7 +51,7 @@ final class JsonLines {
         if (lines.size() == TextFile.MAX_SAMPLES) {
           throw TextFile.tooMany(name);
         }
-        String where = "%s: line %d".formatted(name, number);
+        String where = String.format(Locale.ROOT, "%s: line %d", name, number);
         lines.add(new Line(where, InputJson.parse(where, line)));
       }
     }

@@ -7,6 +7,7 @@ import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
 import java.util.stream.Stream;
 
 /** Reads text files strictly. */
@@ -58,6 +59,6 @@ public final class TextFile {
 
   static BadInputException tooMany(String where) {
     return new BadInputException(
-        "%s: holds more than %d samples; split it".formatted(where, MAX_SAMPLES));
+        String.format(Locale.ROOT, "%s: holds more than %d samples; split it", where, MAX_SAMPLES));
   }
 }

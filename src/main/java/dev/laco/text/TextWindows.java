@@ -3,6 +3,7 @@ package dev.laco.text;
 import dev.laco.UsageException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.OptionalInt;
 
 /** Windows of text on which a model is measured. */
@@ -44,7 +45,7 @@ public final class TextWindows {
   public static Window continuation(int[] ids, int firstScored) {
     if (firstScored < 1 || firstScored >= ids.length) {
       throw new IllegalArgumentException(
-          "firstScored is %d of %d tokens".formatted(firstScored, ids.length));
+          String.format(Locale.ROOT, "firstScored is %d of %d tokens", firstScored, ids.length));
     }
     return new Window(ids.clone(), firstScored);
   }
@@ -62,11 +63,16 @@ public final class TextWindows {
     int front = bos.isPresent() ? 1 : 0;
     if (maxLength < 2 - front) {
       throw new UsageException(
-          "--max-length is %d, it must be at least %d".formatted(maxLength, 2 - front));
+          String.format(
+              Locale.ROOT, "--max-length is %d, it must be at least %d", maxLength, 2 - front));
     }
     if (stride < 1 || stride > maxLength) {
       throw new UsageException(
-          "--stride is %d, it must be from 1 to --max-length, %d".formatted(stride, maxLength));
+          String.format(
+              Locale.ROOT,
+              "--stride is %d, it must be from 1 to --max-length, %d",
+              stride,
+              maxLength));
     }
     List<Window> windows = new ArrayList<>();
     int seen = 0;

@@ -12,6 +12,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 
 /** Token sequences in a file: a JSON list of lists of token ids, taken as they are. */
 public final class TokenLists {
@@ -58,7 +59,7 @@ public final class TokenLists {
         next != JsonToken.END_ARRAY;
         next = parser.nextToken()) {
       if (next != JsonToken.START_ARRAY) {
-        throw expected("%s as element %d".formatted(describe(), lists.size()));
+        throw expected(String.format(Locale.ROOT, "%s as element %d", describe(), lists.size()));
       }
       if (lists.size() == TextFile.MAX_SAMPLES) {
         throw TextFile.tooMany(file.toString());
@@ -86,7 +87,7 @@ public final class TokenLists {
       ids[count++] = id(next, index);
     }
     if (count == 0) {
-      throw new BadInputException("%s: list %d is empty".formatted(file, index));
+      throw new BadInputException(String.format(Locale.ROOT, "%s: list %d is empty", file, index));
     }
     return Arrays.copyOf(ids, count);
   }
@@ -94,7 +95,8 @@ public final class TokenLists {
   private int id(JsonToken token, int index) throws IOException {
     if (token != JsonToken.VALUE_NUMBER_INT) {
       throw new BadInputException(
-          "%s: list %d holds %s, expected token ids".formatted(file, index, describe()));
+          String.format(
+              Locale.ROOT, "%s: list %d holds %s, expected token ids", file, index, describe()));
     }
     if (parser.getNumberType() == JsonParser.NumberType.INT) {
       int id = parser.getIntValue();
@@ -102,7 +104,8 @@ public final class TokenLists {
         return id;
       }
     }
-    throw outside("%s: list %d".formatted(file, index), parser.getText(), vocabularySize);
+    throw outside(
+        String.format(Locale.ROOT, "%s: list %d", file, index), parser.getText(), vocabularySize);
   }
 
   /**
@@ -121,14 +124,21 @@ public final class TokenLists {
 
   private static BadInputException outside(String where, String id, int vocabularySize) {
     return new BadInputException(
-        "%s holds token id %s, outside the model's vocabulary of %d: use ids of this model's tokenizer"
-            .formatted(where, Legible.excerpt(id), vocabularySize));
+        String.format(
+            Locale.ROOT,
+            "%s holds token id %s, outside the model's vocabulary of %d: use ids of this model's tokenizer",
+            where,
+            Legible.excerpt(id),
+            vocabularySize));
   }
 
   private BadInputException expected(String found) {
     return new BadInputException(
-        "%s: expected a JSON list of token-id lists like [[1, 15, 8], [1, 4]], found %s"
-            .formatted(file, found));
+        String.format(
+            Locale.ROOT,
+            "%s: expected a JSON list of token-id lists like [[1, 15, 8], [1, 4]], found %s",
+            file,
+            found));
   }
 
   private String describe() throws IOException {

@@ -19,6 +19,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import java.util.function.LongConsumer;
@@ -113,7 +114,9 @@ class InterruptedWriteTest {
   /** Runs on a file system of its own in memory, which goes away with the process. */
   private String onSmallDisk(String size, String mode) throws Exception {
     Path disk = Files.createDirectory(folder.resolve("disk"));
-    String script = "mount -t tmpfs -o size=%s tmpfs '%s' && exec \"$@\"".formatted(size, disk);
+    String script =
+        String.format(
+            Locale.ROOT, "mount -t tmpfs -o size=%s tmpfs '%s' && exec \"$@\"", size, disk);
     List<String> namespace = new ArrayList<>(List.of("unshare", "--mount"));
     if (!Files.isWritable(Path.of("/root"))) {
       namespace.addAll(List.of("--user", "--map-root-user"));

@@ -29,6 +29,7 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Objects;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Stream;
@@ -264,8 +265,11 @@ class PlanTensorsTest {
     TestCheckpoints.writeBytes(file, bytes);
     assertRefused(
         plan,
-        "FILE: its tensors have sha256 %s, but PLAN was written with %s; copy both files together"
-            .formatted(Sha256.of(file), before));
+        String.format(
+            Locale.ROOT,
+            "FILE: its tensors have sha256 %s, but PLAN was written with %s; copy both files together",
+            Sha256.of(file),
+            before));
   }
 
   @Test

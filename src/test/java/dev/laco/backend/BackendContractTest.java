@@ -18,6 +18,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Random;
 import java.util.function.Function;
 import org.junit.jupiter.api.AfterEach;
@@ -1242,16 +1243,17 @@ public abstract class BackendContractTest {
         assertTrue(
             error <= tolerance.limit() * scale,
             () ->
-                "%s: element %d of %d is %s, must be %s; off by %.2g of the largest, allowed %s %.1g"
-                    .formatted(
-                        op,
-                        at,
-                        expected.length,
-                        actual[at],
-                        expected[at],
-                        error / scale,
-                        tolerance,
-                        tolerance.limit()));
+                String.format(
+                    Locale.ROOT,
+                    "%s: element %d of %d is %s, must be %s; off by %.2g of the largest, allowed %s %.1g",
+                    op,
+                    at,
+                    expected.length,
+                    actual[at],
+                    expected[at],
+                    error / scale,
+                    tolerance,
+                    tolerance.limit()));
       }
     }
   }

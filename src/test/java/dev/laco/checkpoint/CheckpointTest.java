@@ -23,6 +23,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Random;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
@@ -97,7 +98,7 @@ class CheckpointTest {
     try (Stream<Path> files = Files.list(blobs)) {
       int i = 0;
       for (Path file : files.sorted().toList()) {
-        Path blob = Files.move(file, blobs.resolve("%064x".formatted(i++)));
+        Path blob = Files.move(file, blobs.resolve(String.format(Locale.ROOT, "%064x", i++)));
         Files.createSymbolicLink(
             snapshot.resolve(file.getFileName()),
             Path.of("../../blobs").resolve(blob.getFileName()));
@@ -237,13 +238,15 @@ class CheckpointTest {
   @Test
   void tensorsThatDoNotBelongAreRefusedExceptLeftoversOfOldVersions() {
     String table = "\"%s\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}";
-    assertSurplus(table.formatted("model.layers.0.self_attn.rotary_emb.inv_freq"), null);
-    assertSurplus(table.formatted("lm_head.weight"), null);
     assertSurplus(
-        table.formatted("model.layers.0.extra.weight"),
+        String.format(Locale.ROOT, table, "model.layers.0.self_attn.rotary_emb.inv_freq"), null);
+    assertSurplus(String.format(Locale.ROOT, table, "lm_head.weight"), null);
+    assertSurplus(
+        String.format(Locale.ROOT, table, "model.layers.0.extra.weight"),
         "'model.layers.0.extra.weight' is not part of a LlamaForCausalLM");
     assertSurplus(
-        table.formatted("model.layers.0.mlp.up_proj.qweight"), "part of a quantised model");
+        String.format(Locale.ROOT, table, "model.layers.0.mlp.up_proj.qweight"),
+        "part of a quantised model");
     assertSurplus(
         "\"x\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]}",
         "'x' (F8_E4M3) is part of a quantised model");

@@ -21,6 +21,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Random;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -71,8 +72,11 @@ class SafetensorsFileTest {
     int piece = 8 << 20;
     int size = 2 * piece + 12;
     String header =
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[%d],\"data_offsets\":[0,%d]}}"
-            .formatted(size / 4, size);
+        String.format(
+            Locale.ROOT,
+            "{\"a\":{\"dtype\":\"F32\",\"shape\":[%d],\"data_offsets\":[0,%d]}}",
+            size / 4,
+            size);
     byte[] data = new byte[size];
     Path path = folder.resolve("a.safetensors");
     assertTrue(isFinite(TestCheckpoints.write(path, header, data)));
@@ -136,13 +140,17 @@ class SafetensorsFileTest {
 
   private static String many(String key, int count) {
     return IntStream.range(0, count)
-        .mapToObj(i -> "\"%s%d\":\"\"".formatted(key, i))
+        .mapToObj(i -> String.format(Locale.ROOT, "\"%s%d\":\"\"", key, i))
         .collect(Collectors.joining(","));
   }
 
   private static String a(String dtype, String shape, String offsets) {
-    return "{\"a\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":%s}}"
-        .formatted(dtype, shape, offsets);
+    return String.format(
+        Locale.ROOT,
+        "{\"a\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":%s}}",
+        dtype,
+        shape,
+        offsets);
   }
 
   @ParameterizedTest
@@ -206,10 +214,16 @@ class SafetensorsFileTest {
   void tensorsBeyondTwoGibibytesAreReadWhole() throws IOException {
     long elements = (5L << 30) / 4;
     String header =
-        "{\"small\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[%d,%d]},"
-                .formatted(elements * 4, elements * 4 + 4)
-            + "\"large\":{\"dtype\":\"F32\",\"shape\":[%d],\"data_offsets\":[0,%d]}}"
-                .formatted(elements, elements * 4);
+        String.format(
+                Locale.ROOT,
+                "{\"small\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[%d,%d]},",
+                elements * 4,
+                elements * 4 + 4)
+            + String.format(
+                Locale.ROOT,
+                "\"large\":{\"dtype\":\"F32\",\"shape\":[%d],\"data_offsets\":[0,%d]}}",
+                elements,
+                elements * 4);
     Path path = TestCheckpoints.write(folder.resolve("a.safetensors"), header, new byte[0]);
     try (RandomAccessFile sparse = new RandomAccessFile(path.toFile(), "rw")) {
       long start = sparse.length();

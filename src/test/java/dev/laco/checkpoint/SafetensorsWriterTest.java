@@ -24,6 +24,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Locale;
 import java.util.Random;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -137,9 +138,14 @@ class SafetensorsWriterTest {
   void aTensorBehindTwoGibibytesIsCopied() throws IOException {
     long size = (1L << 31) + 8;
     String header =
-        ("{\"large\":{\"dtype\":\"F16\",\"shape\":[%d],\"data_offsets\":[0,%d]},"
-                + "\"small\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[%d,%d]}}")
-            .formatted(size / 2, size, size, size + 8);
+        String.format(
+            Locale.ROOT,
+            "{\"large\":{\"dtype\":\"F16\",\"shape\":[%d],\"data_offsets\":[0,%d]},"
+                + "\"small\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[%d,%d]}}",
+            size / 2,
+            size,
+            size,
+            size + 8);
     Path path = TestCheckpoints.write(folder.resolve("a.safetensors"), header, new byte[0]);
     try (RandomAccessFile sparse = new RandomAccessFile(path.toFile(), "rw")) {
       sparse.seek(sparse.length() + size);

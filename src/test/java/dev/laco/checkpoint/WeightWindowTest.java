@@ -31,6 +31,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -55,19 +56,20 @@ class WeightWindowTest {
   void whatWasNotAskedForTheLongestGoesFirstALayerAtATime() {
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"))) {
       String norm = "model.layers.0.input_layernorm.weight";
-      long tensor = size(model, LAYER.formatted(0));
+      long tensor = size(model, String.format(Locale.ROOT, LAYER, 0));
       WeightWindow window = window(model, 2 * tensor + size(model, norm));
       window.tensor(norm);
-      window.tensor(LAYER.formatted(0));
-      window.tensor(LAYER.formatted(1));
+      window.tensor(String.format(Locale.ROOT, LAYER, 0));
+      window.tensor(String.format(Locale.ROOT, LAYER, 1));
       assertEquals(List.of(), evicted);
       window.release();
-      window.tensor(LAYER.formatted(1));
-      window.tensor(LAYER.formatted(2));
-      assertEquals(List.of(norm, LAYER.formatted(0)), evicted.stream().sorted().toList());
+      window.tensor(String.format(Locale.ROOT, LAYER, 1));
+      window.tensor(String.format(Locale.ROOT, LAYER, 2));
+      assertEquals(
+          List.of(norm, String.format(Locale.ROOT, LAYER, 0)), evicted.stream().sorted().toList());
       window.release();
       // There already.
-      window.tensor(LAYER.formatted(1));
+      window.tensor(String.format(Locale.ROOT, LAYER, 1));
       assertEquals(2, evicted.size());
     }
   }
@@ -75,14 +77,15 @@ class WeightWindowTest {
   @Test
   void whatIsInUseStaysAndMoreThanTheBudgetIsAnError() {
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"))) {
-      WeightWindow window = window(model, 2 * size(model, LAYER.formatted(0)));
-      window.tensor(LAYER.formatted(0));
-      window.tensor(LAYER.formatted(1));
+      WeightWindow window = window(model, 2 * size(model, String.format(Locale.ROOT, LAYER, 0)));
+      window.tensor(String.format(Locale.ROOT, LAYER, 0));
+      window.tensor(String.format(Locale.ROOT, LAYER, 1));
       // No room: it is not brought in, and nothing goes for it.
-      window.prefetch(List.of(LAYER.formatted(2)));
+      window.prefetch(List.of(String.format(Locale.ROOT, LAYER, 2)));
       assertEquals(List.of(), evicted);
       ResourceException e =
-          assertThrows(ResourceException.class, () -> window.tensor(LAYER.formatted(2)));
+          assertThrows(
+              ResourceException.class, () -> window.tensor(String.format(Locale.ROOT, LAYER, 2)));
       assertTrue(
           e.getMessage()
               .matches("[0-9,]+ bytes of weights are in use at once, given are [0-9,]+ for.*"),
@@ -93,11 +96,11 @@ class WeightWindowTest {
   @Test
   void whatWasPrefetchedGivesWayToWhatIsNeeded() {
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"))) {
-      WeightWindow window = window(model, 2 * size(model, LAYER.formatted(0)));
-      window.tensor(LAYER.formatted(0));
-      window.prefetch(List.of(LAYER.formatted(1)));
-      window.tensor(LAYER.formatted(2));
-      assertEquals(List.of(LAYER.formatted(1)), evicted);
+      WeightWindow window = window(model, 2 * size(model, String.format(Locale.ROOT, LAYER, 0)));
+      window.tensor(String.format(Locale.ROOT, LAYER, 0));
+      window.prefetch(List.of(String.format(Locale.ROOT, LAYER, 1)));
+      window.tensor(String.format(Locale.ROOT, LAYER, 2));
+      assertEquals(List.of(String.format(Locale.ROOT, LAYER, 1)), evicted);
     }
   }
 
@@ -106,15 +109,15 @@ class WeightWindowTest {
     Path copy = TestCheckpoints.copy("llama_untied_gqa", folder.resolve("model"));
     try (Checkpoint model = Checkpoint.open(copy)) {
       WeightWindow window = window(model, Long.MAX_VALUE);
-      window.tensor(LAYER.formatted(0));
+      window.tensor(String.format(Locale.ROOT, LAYER, 0));
       for (SafetensorsFile file : model.files()) {
         try (RandomAccessFile shorter = new RandomAccessFile(file.path().toFile(), "rw")) {
           shorter.setLength(4096);
         }
       }
-      window.prefetch(List.of(LAYER.formatted(1)));
+      window.prefetch(List.of(String.format(Locale.ROOT, LAYER, 1)));
       for (int layer = 0; layer < 2; layer++) {
-        String name = LAYER.formatted(layer);
+        String name = String.format(Locale.ROOT, LAYER, layer);
         assertThrows(BadInputException.class, () -> window.tensor(name), name);
       }
     }
@@ -178,14 +181,17 @@ class WeightWindowTest {
     Path path = Files.createDirectory(folder.resolve("big"));
     Files.writeString(
         path.resolve("config.json"),
-        """
+        String.format(
+            Locale.ROOT,
+            """
         {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": %d,
          "intermediate_size": %d, "num_hidden_layers": 24, "num_attention_heads": 4,
          "num_key_value_heads": 4, "vocab_size": 64, "max_position_embeddings": 64,
          "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": true,
          "torch_dtype": "bfloat16"}
-        """
-            .formatted(hidden, intermediate));
+        """,
+            hidden,
+            intermediate));
     ModelConfig config =
         ModelConfig.parse("big", InputJson.readObject(path.resolve("config.json")));
     try (Arena arena = Arena.ofConfined()) {

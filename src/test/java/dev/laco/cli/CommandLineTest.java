@@ -15,6 +15,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -455,7 +456,7 @@ class CommandLineTest {
   @ValueSource(strings = {"%s/out", "%s/out/", "%s/./x/../out", "%s/new/parents/out"})
   void theReportLiesBesideTheTargetHoweverItIsNamed(String form) {
     for (Path base : List.of(folder, Path.of("").toAbsolutePath().relativize(folder))) {
-      String out = form.formatted(base);
+      String out = String.format(Locale.ROOT, form, base);
       Path report = Path.of(Path.of(out).normalize() + ".report.json");
       Laco.Run run = prune(out, "--overwrite", "--threshold", 1).succeeded();
       assertTrue(run.out().contains("report       " + report + "\n"), run.out());

@@ -11,6 +11,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
@@ -131,8 +132,12 @@ class HelpTest {
         new ProcessBuilder(
                 "bash",
                 "-c",
-                "source '%s'; COMP_WORDS=(%s); COMP_CWORD=%d; _complete_laco; printf '%%s\\n' \"${COMPREPLY[@]}\""
-                    .formatted(script, line, words.length))
+                String.format(
+                    Locale.ROOT,
+                    "source '%s'; COMP_WORDS=(%s); COMP_CWORD=%d; _complete_laco; printf '%%s\\n' \"${COMPREPLY[@]}\"",
+                    script,
+                    line,
+                    words.length))
             .start();
     return Laco.finished(bash).succeeded().out();
   }

@@ -14,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Locale;
 import java.util.function.IntFunction;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -178,7 +179,9 @@ class InputLimitsTest {
     Path plan =
         Laco.write(
             folder.resolve("p.json"),
-            text.replace("MANY", many(10_001, i -> "{\"base\":%d,\"mix\":{}}".formatted(i))));
+            text.replace(
+                "MANY",
+                many(10_001, i -> String.format(Locale.ROOT, "{\"base\":%d,\"mix\":{}}", i))));
     assertRefused("at most 10000", "apply", plan, model, folder.resolve("out"));
   }
 
@@ -189,9 +192,12 @@ class InputLimitsTest {
     Path plan =
         Laco.write(
             folder.resolve("p.json"),
-            ("{\"version\":1,\"source\":{\"layers\":1},\"layers\":[{\"base\":0,\"mix\":{\"0\":1}}],"
-                    + "\"tensors\":{\"file\":\"p.safetensors\",\"sha256\":\"%s\",\"names\":[\"%s\"]}}")
-                .formatted("0".repeat(64), name));
+            String.format(
+                Locale.ROOT,
+                "{\"version\":1,\"source\":{\"layers\":1},\"layers\":[{\"base\":0,\"mix\":{\"0\":1}}],"
+                    + "\"tensors\":{\"file\":\"p.safetensors\",\"sha256\":\"%s\",\"names\":[\"%s\"]}}",
+                "0".repeat(64),
+                name));
     assertRefused("expected at most 128 characters", "apply", plan, model, folder.resolve("out"));
   }
 
@@ -254,7 +260,8 @@ class InputLimitsTest {
   }
 
   private void header(String format, String value) {
-    TestCheckpoints.write(model.resolve(WEIGHTS), format.formatted(value), new byte[0]);
+    TestCheckpoints.write(
+        model.resolve(WEIGHTS), String.format(Locale.ROOT, format, value), new byte[0]);
   }
 
   @Test
@@ -263,7 +270,7 @@ class InputLimitsTest {
     for (int shard = 1; shard <= 2; shard++) {
       int number = shard;
       TestCheckpoints.write(
-          model.resolve("model-0000%d-of-00002.safetensors".formatted(shard)),
+          model.resolve(String.format(Locale.ROOT, "model-0000%d-of-00002.safetensors", shard)),
           "{" + many(100_001, i -> tensor(number + "." + i)) + "}",
           new byte[0]);
     }
@@ -271,7 +278,8 @@ class InputLimitsTest {
   }
 
   private static String tensor(String name) {
-    return "\"%s\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}".formatted(name);
+    return String.format(
+        Locale.ROOT, "\"%s\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}", name);
   }
 
   @ParameterizedTest
@@ -292,8 +300,8 @@ class InputLimitsTest {
         model.resolve(INDEX),
         parts[0]
             .replace("LONG", "n".repeat(5000))
-            .replace("SHARDS", many(10_001, i -> "\"%d\":\"%d\"".formatted(i, i)))
-            .replace("TENSORS", many(200_001, i -> "\"%d\":\"x\"".formatted(i)))
+            .replace("SHARDS", many(10_001, i -> String.format(Locale.ROOT, "\"%d\":\"%d\"", i, i)))
+            .replace("TENSORS", many(200_001, i -> String.format(Locale.ROOT, "\"%d\":\"x\"", i)))
             .replace("DEEP", "[".repeat(100_000)));
     assertRefused(parts[1], "inspect", model);
   }
@@ -305,7 +313,8 @@ class InputLimitsTest {
     String name = "\u4e00" + "x".repeat(121);
     for (int shard = 1; shard <= 2; shard++) {
       int number = shard;
-      Path file = model.resolve("model-0000%d-of-00002.safetensors".formatted(shard));
+      Path file =
+          model.resolve(String.format(Locale.ROOT, "model-0000%d-of-00002.safetensors", shard));
       long length =
           stream(file, "12345678{", 100_000, i -> tensor(number * 100_000 + i + name), "}") - 8;
       try (RandomAccessFile header = new RandomAccessFile(file.toFile(), "rw")) {
@@ -317,8 +326,12 @@ class InputLimitsTest {
         "{\"weight_map\":{",
         200_000,
         i ->
-            "\"%d%s\":\"model-0000%d-of-00002.safetensors\""
-                .formatted(100_000 + i, name, 1 + i / 100_000),
+            String.format(
+                Locale.ROOT,
+                "\"%d%s\":\"model-0000%d-of-00002.safetensors\"",
+                100_000 + i,
+                name,
+                1 + i / 100_000),
         "}}");
     Path ids = Laco.write(folder.resolve("ids.json"), "[[" + "1,".repeat(8_300_000) + "999999]]");
     Path small = Fixtures.model(FIXTURE);

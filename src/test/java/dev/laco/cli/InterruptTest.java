@@ -13,6 +13,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -60,8 +61,12 @@ class InterruptTest {
     }
     assertTrue(
         last.matches(
-            ".*laco: interrupted: the best plan so far, of \\d+ layers, is in \\Q%s\\E; laco prune models/storyteller \\Q%s\\E --from-plan \\Q%s\\E goes on from it"
-                .formatted(plan, out, plan)),
+            String.format(
+                Locale.ROOT,
+                ".*laco: interrupted: the best plan so far, of \\d+ layers, is in \\Q%s\\E; laco prune models/storyteller \\Q%s\\E --from-plan \\Q%s\\E goes on from it",
+                plan,
+                out,
+                plan)),
         last);
     assertEquals(List.of("out.plan.json"), Laco.names(folder), stage);
     List<Object> goOn =

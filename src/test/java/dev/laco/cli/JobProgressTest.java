@@ -7,6 +7,7 @@ import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
 import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
@@ -142,8 +143,11 @@ class JobProgressTest {
         lines
             .getLast()
             .matches(
-                "done         in \\d+ s; next: laco generate \\Q%s\\E --prompt .*, or laco eval \\Q%s\\E"
-                    .formatted(out, out)),
+                String.format(
+                    Locale.ROOT,
+                    "done         in \\d+ s; next: laco generate \\Q%s\\E --prompt .*, or laco eval \\Q%s\\E",
+                    out,
+                    out)),
         lines.getLast());
   }
 

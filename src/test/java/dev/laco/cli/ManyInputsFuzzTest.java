@@ -30,6 +30,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
@@ -220,8 +221,15 @@ class ManyInputsFuzzTest {
         noticed += run.code() == 0 ? 0 : 1;
         if (!isOrderly(run) || took > SOON_NANOS) {
           throw new AssertionError(
-              "%s, input %d of seed %d, %d ms: %s\n%s"
-                  .formatted(file, i, seed, took / 1_000_000, run, new String(damaged, UTF_8)));
+              String.format(
+                  Locale.ROOT,
+                  "%s, input %d of seed %d, %d ms: %s\n%s",
+                  file,
+                  i,
+                  seed,
+                  took / 1_000_000,
+                  run,
+                  new String(damaged, UTF_8)));
         }
       }
       Files.delete(file);

@@ -10,6 +10,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -108,7 +109,11 @@ class NativeLibrariesTest {
       command.addAll(List.of("--user", "--map-root-user"));
     }
     String script =
-        "mount -t tmpfs -o %s,mode=700 tmpfs '%s' || exit; exec \"$@\"".formatted(options, disk);
+        String.format(
+            Locale.ROOT,
+            "mount -t tmpfs -o %s,mode=700 tmpfs '%s' || exit; exec \"$@\"",
+            options,
+            disk);
     command.addAll(List.of("sh", "-c", script, "sh"));
     ProcessBuilder search = search(NO_HOME, "-Djava.io.tmpdir=" + disk);
     command.addAll(search.command());

@@ -20,6 +20,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
@@ -200,8 +201,11 @@ class ProcessTest {
   private static void assertKept(Path plan, String err) {
     assertTrue(
         err.matches(
-            "laco: interrupted: the best plan so far, of \\d+ layers, is in \\Q%s\\E; laco prune \\S+ \\S+ --from-plan \\Q%s\\E goes on from it\\n"
-                .formatted(plan, plan)),
+            String.format(
+                Locale.ROOT,
+                "laco: interrupted: the best plan so far, of \\d+ layers, is in \\Q%s\\E; laco prune \\S+ \\S+ --from-plan \\Q%s\\E goes on from it\\n",
+                plan,
+                plan)),
         err);
   }
 
@@ -294,8 +298,12 @@ class ProcessTest {
       command.addAll(List.of("--user", "--map-root-user"));
     }
     String script =
-        "mount -t tmpfs -o size=%s tmpfs '%s' || exit; \"$@\"; echo \"code $?, left:\"; ls -A '%s'"
-            .formatted(size, disk, disk);
+        String.format(
+            Locale.ROOT,
+            "mount -t tmpfs -o size=%s tmpfs '%s' || exit; \"$@\"; echo \"code $?, left:\"; ls -A '%s'",
+            size,
+            disk,
+            disk);
     command.addAll(List.of("sh", "-c", script, "sh"));
     command.addAll(Laco.process(Main.class, arguments.toArray()).command());
     return Laco.finished(new ProcessBuilder(command).start());
@@ -430,13 +438,18 @@ class ProcessTest {
     Path model = folder.resolve("large");
     Laco.write(
         mkdir(model).resolve("config.json"),
-        """
+        String.format(
+            Locale.ROOT,
+            """
         {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16",
          "hidden_size": %d, "intermediate_size": %d, "vocab_size": %d, "num_hidden_layers": %d,
          "num_attention_heads": 16, "num_key_value_heads": 4, "max_position_embeddings": 256,
          "rms_norm_eps": 1e-5, "tie_word_embeddings": true}
-        """
-            .formatted(hidden, intermediate, vocabulary, depth));
+        """,
+            hidden,
+            intermediate,
+            vocabulary,
+            depth));
     byte[] block = block();
     List<OutputTensor> tensors = new ArrayList<>();
     tensors.add(matrix("model.embed_tokens.weight", vocabulary, hidden, block));

@@ -14,6 +14,7 @@ import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -101,9 +102,11 @@ class StartTest {
     assertTrue(shards > 100, shards + " shards");
     long needed = 2 * shards + 100;
     Laco.Run run = inspect(many, shards + 20);
-    assertRefused(run, "laco: %s: has %d weight files; ".formatted(many, shards));
+    assertRefused(run, String.format(Locale.ROOT, "laco: %s: has %d weight files; ", many, shards));
     assertTrue(
-        run.err().endsWith("may open %d: ulimit -n %d\n".formatted(shards + 20, needed)),
+        run.err()
+            .endsWith(
+                String.format(Locale.ROOT, "may open %d: ulimit -n %d\n", shards + 20, needed)),
         run.err());
     inspect(many, needed).succeeded();
   }

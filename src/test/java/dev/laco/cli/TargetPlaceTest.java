@@ -11,6 +11,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -142,8 +143,15 @@ class TargetPlaceTest {
       all.addAll(List.of("--user", "--map-root-user"));
     }
     String script =
-        "%s '%s' '%s' || exit 99; cd '%s'; %s%n\"$@\" || exit; %s"
-            .formatted(mount, what, where, where, before, after);
+        String.format(
+            Locale.ROOT,
+            "%s '%s' '%s' || exit 99; cd '%s'; %s%n\"$@\" || exit; %s",
+            mount,
+            what,
+            where,
+            where,
+            before,
+            after);
     all.addAll(List.of("sh", "-c", script, "sh"));
     all.addAll(Laco.process(Main.class, command.toArray()).command());
     return Laco.finished(new ProcessBuilder(all).start());

@@ -19,6 +19,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -226,11 +227,12 @@ class TerminalTest {
   @Test
   void standardOutputIsWhatTheShellMadeOfIt() throws Exception {
     Path file = folder.resolve("lines");
-    inShell("{ echo before; \"$@\"; echo after; } >'%s'".formatted(file)).succeeded();
+    inShell(String.format(Locale.ROOT, "{ echo before; \"$@\"; echo after; } >'%s'", file))
+        .succeeded();
     String lines = Files.readString(file);
     assertTrue(lines.matches("before\nlaco [^\n]+\nafter\n"), lines);
     Files.writeString(file, "before\n");
-    inShell("\"$@\" >>'%s'".formatted(file)).succeeded();
+    inShell(String.format(Locale.ROOT, "\"$@\" >>'%s'", file)).succeeded();
     assertTrue(Files.readString(file).matches("before\nlaco [^\n]+\n"));
     assertTrue(inShell("\"$@\" 2>&-").succeeded().out().startsWith("laco "));
     Laco.Run closed = inShell("\"$@\" >&-");
@@ -318,7 +320,7 @@ class TerminalTest {
   private static String json(String text) {
     StringBuilder escaped = new StringBuilder();
     for (char c : text.toCharArray()) {
-      escaped.append(c < ' ' ? "\\u%04x".formatted((int) c) : String.valueOf(c));
+      escaped.append(c < ' ' ? String.format(Locale.ROOT, "\\u%04x", (int) c) : String.valueOf(c));
     }
     return escaped.toString();
   }

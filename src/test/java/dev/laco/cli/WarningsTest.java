@@ -11,6 +11,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Random;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -124,7 +125,7 @@ class WarningsTest {
     int positions =
         Fixtures.read(MODEL.resolve("config.json")).get("max_position_embeddings").intValue();
     Path longer = tokens("long.json", 3, 1, positions + 2);
-    String expected = "long.json: windows of %,d tokens".formatted(positions + 2);
+    String expected = String.format(Locale.ROOT, "long.json: windows of %,d tokens", positions + 2);
     List<String> found = warnings(prune("--rule", "drop", "--eval-tokens", longer));
     assertTrue(found.stream().anyMatch(warning -> warning.startsWith(expected)), found::toString);
     Laco.Run eval = Laco.run("eval", MODEL, "--tokens", longer, "--quiet").succeeded();

@@ -9,6 +9,7 @@ import dev.laco.BadInputException;
 import dev.laco.UsageException;
 import dev.laco.model.TensorGroup;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
@@ -124,8 +125,10 @@ final class CollapsePlanTest {
         folded.withTensors(
             new CollapsePlan.NewTensors("p.safetensors", SHA256, List.of("b.weight", "a.weight")));
     assertEquals(
-        "{\"file\":\"p.safetensors\",\"sha256\":\"%s\",\"names\":[\"a.weight\",\"b.weight\"]}"
-            .formatted(SHA256),
+        String.format(
+            Locale.ROOT,
+            "{\"file\":\"p.safetensors\",\"sha256\":\"%s\",\"names\":[\"a.weight\",\"b.weight\"]}",
+            SHA256),
         plan.toJson().get("tensors").toString());
     assertEquals(plan, CollapsePlan.parse("plan.json", plan.toJsonText()));
     assertEquals(folded, plan.withTensors(null));
@@ -165,8 +168,10 @@ final class CollapsePlanTest {
       })
   void newTensorsAreReadStrictly(String tensors, String message) {
     String text =
-        "{\"version\":1,\"source\":{\"layers\":1},\"layers\":[{\"base\":0,\"mix\":{\"0\":1}}],\"tensors\":%s}"
-            .formatted(tensors.replace("HASH", SHA256));
+        String.format(
+            Locale.ROOT,
+            "{\"version\":1,\"source\":{\"layers\":1},\"layers\":[{\"base\":0,\"mix\":{\"0\":1}}],\"tensors\":%s}",
+            tensors.replace("HASH", SHA256));
     BadInputException e =
         assertThrows(BadInputException.class, () -> CollapsePlan.parse("p.json", text));
     assertTrue(String.valueOf(e.getMessage()).startsWith("p.json: " + message), e.getMessage());

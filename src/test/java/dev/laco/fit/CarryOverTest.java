@@ -41,6 +41,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
@@ -77,7 +78,9 @@ class CarryOverTest {
             continue;
           }
           double fitted = nll(backend, model, plan, fit(carryOver, plan, rule, memory), evaluation);
-          assertTrue(fitted < last, "%s: %.4f, before %.4f".formatted(rule, fitted, last));
+          assertTrue(
+              fitted < last,
+              String.format(Locale.ROOT, "%s: %.4f, before %.4f", rule, fitted, last));
           last = fitted;
         }
       }

@@ -24,6 +24,7 @@ import dev.laco.transformer.RunningModel;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
 import java.util.List;
+import java.util.Locale;
 import java.util.function.BiFunction;
 import org.junit.jupiter.api.Test;
 
@@ -84,7 +85,8 @@ class MeasuredNoiseTest {
   }
 
   private static String decision(Trial trial) {
-    return "%d of %d: %b".formatted(trial.base(), trial.layersBefore(), trial.accepted());
+    return String.format(
+        Locale.ROOT, "%d of %d: %b", trial.base(), trial.layersBefore(), trial.accepted());
   }
 
   private static List<Trial> trials(

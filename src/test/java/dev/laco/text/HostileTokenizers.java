@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.Base64;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
 
@@ -82,12 +83,12 @@ final class HostileTokenizers {
     return List.of(
         file(
             "{'type':'Sequence','normalizers':[{'type':'Prepend','prepend':'▁'},"
-                + replace.formatted(" ", "▁")
+                + String.format(Locale.ROOT, replace, " ", "▁")
                 + "]}",
             "null",
             "{'type':'TemplateProcessing','single':[{'SpecialToken':{'id':'<s>','type_id':0}},{'Sequence':{'id':'A','type_id':0}}],'pair':[{'Sequence':{'id':'A','type_id':0}}],'special_tokens':{'<s>':{'id':'<s>','ids':[0],'tokens':['<s>']}}}",
             "{'type':'Sequence','decoders':["
-                + replace.formatted("▁", " ")
+                + String.format(Locale.ROOT, replace, "▁", " ")
                 + ",{'type':'ByteFallback'},{'type':'Fuse'},{'type':'Strip','content':' ','start':1,'stop':0}]}",
             BPE),
         file(
@@ -274,8 +275,13 @@ final class HostileTokenizers {
     }
     for (int bits = 0; bits < 16; bits++) {
       all.add(
-          "{'type':'BertNormalizer','clean_text':%b,'handle_chinese_chars':%b,'strip_accents':%b,'lowercase':%b}"
-              .formatted((bits & 1) > 0, (bits & 2) > 0, (bits & 4) > 0, (bits & 8) > 0));
+          String.format(
+              Locale.ROOT,
+              "{'type':'BertNormalizer','clean_text':%b,'handle_chinese_chars':%b,'strip_accents':%b,'lowercase':%b}",
+              (bits & 1) > 0,
+              (bits & 2) > 0,
+              (bits & 4) > 0,
+              (bits & 8) > 0));
     }
     for (String prepend : List.of("", "▁", "a", "\\u0000", "a".repeat(9_999), "e\\u0301")) {
       all.add("{'type':'Prepend','prepend':'" + prepend + "'}");
@@ -342,24 +348,36 @@ final class HostileTokenizers {
     }
     for (int bits = 0; bits < 8; bits++) {
       all.add(
-          "{'type':'ByteLevel','add_prefix_space':%b,'trim_offsets':%b,'use_regex':%b}"
-              .formatted((bits & 1) > 0, (bits & 2) > 0, (bits & 4) > 0));
+          String.format(
+              Locale.ROOT,
+              "{'type':'ByteLevel','add_prefix_space':%b,'trim_offsets':%b,'use_regex':%b}",
+              (bits & 1) > 0,
+              (bits & 2) > 0,
+              (bits & 4) > 0));
     }
     for (String behavior :
         List.of("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous")) {
       for (String pattern : PATTERNS) {
         boolean inverted = (pattern.length() + behavior.length()) % 2 == 0;
         all.add(
-            "{'type':'Split','pattern':%s,'behavior':'%s','invert':%b}"
-                .formatted(pattern, behavior, inverted));
+            String.format(
+                Locale.ROOT,
+                "{'type':'Split','pattern':%s,'behavior':'%s','invert':%b}",
+                pattern,
+                behavior,
+                inverted));
       }
       all.add("{'type':'Punctuation','behavior':'" + behavior + "'}");
     }
     for (String mark : List.of("", "a", "▁", "\\u0000", "ab", "😀")) {
       for (String scheme : List.of("first", "never", "always", "odd")) {
         all.add(
-            "{'type':'Metaspace','replacement':'%s','prepend_scheme':'%s','split':%b}"
-                .formatted(mark, scheme, scheme.length() % 2 == 0));
+            String.format(
+                Locale.ROOT,
+                "{'type':'Metaspace','replacement':'%s','prepend_scheme':'%s','split':%b}",
+                mark,
+                scheme,
+                scheme.length() % 2 == 0));
       }
       all.add("{'type':'CharDelimiterSplit','delimiter':'" + mark + "'}");
     }
@@ -446,15 +464,23 @@ final class HostileTokenizers {
       all.add("{'type':'BPEDecoder','suffix':'" + text + "'}");
       all.add("{'type':'WordPiece','prefix':'" + text + "','cleanup':true}");
       all.add(
-          "{'type':'CTC','pad_token':'%s','word_delimiter_token':'%s','cleanup':true}"
-              .formatted(text, text));
+          String.format(
+              Locale.ROOT,
+              "{'type':'CTC','pad_token':'%s','word_delimiter_token':'%s','cleanup':true}",
+              text,
+              text));
       all.add(
           "{'type':'Metaspace','replacement':'"
               + text
               + "','prepend_scheme':'always','split':true}");
       for (String count : List.of("0", "1", "9", "18446744073709551615")) {
         all.add(
-            "{'type':'Strip','content':'%s','start':%s,'stop':%s}".formatted(text, count, count));
+            String.format(
+                Locale.ROOT,
+                "{'type':'Strip','content':'%s','start':%s,'stop':%s}",
+                text,
+                count,
+                count));
       }
     }
     for (String pattern : PATTERNS) {
@@ -545,15 +571,16 @@ final class HostileTokenizers {
         List.of("", " ", "a", "aa", "\\u0000", "e\\u0301", "▁", "<unk>", "a".repeat(50_000))) {
       for (int bits = 0; bits < 16; bits += 5) {
         all.add(
-            "[{'id':%d,'content':'%s','single_word':%b,'lstrip':%b,'rstrip':%b,'normalized':%b,'special':%b}]"
-                .formatted(
-                    bits,
-                    content,
-                    (bits & 1) > 0,
-                    (bits & 2) > 0,
-                    (bits & 4) > 0,
-                    (bits & 8) > 0,
-                    bits < 8));
+            String.format(
+                Locale.ROOT,
+                "[{'id':%d,'content':'%s','single_word':%b,'lstrip':%b,'rstrip':%b,'normalized':%b,'special':%b}]",
+                bits,
+                content,
+                (bits & 1) > 0,
+                (bits & 2) > 0,
+                (bits & 4) > 0,
+                (bits & 8) > 0,
+                bits < 8));
       }
       all.add("[{'id':4294967295,'content':'" + content + "','special':true," + FLAGS + "}]");
     }

@@ -47,7 +47,7 @@ enum Device {
 
   /** What the process that measures it needs, so that the library, too, keeps to the tier. */
   String property() {
-    return "-D%s=%d".formatted(CpuTier.PROPERTY, tier.number());
+    return String.format(Locale.ROOT, "-D%s=%d", CpuTier.PROPERTY, tier.number());
   }
 
   Backend open(Compute compute, int threads) {

@@ -110,7 +110,8 @@ public class TrialBenchmark extends Case {
   }
 
   private SweepScorer scorer(Backend on, PackedSequences sequences) {
-    return new SweepScorer(new RunningModel(on, config, source), original.source(), sequences, SweepOptions.of(1));
+    return new SweepScorer(
+        new RunningModel(on, config, source), original.source(), sequences, SweepOptions.of(1));
   }
 
   private void verify(PackedSequences calibration) {
@@ -139,8 +140,7 @@ public class TrialBenchmark extends Case {
     for (var mix : candidate.layers().subList(from, candidate.depth())) {
       for (TensorSpec spec : config.architecture().layerTensors(config)) {
         if (spec.shape().size() == 2) {
-          HostTensor tensor =
-              source.tensor(config.architecture().tensorName(mix.base(), spec));
+          HostTensor tensor = source.tensor(config.architecture().tensorName(mix.base(), spec));
           MemoryTensor x =
               inputs.computeIfAbsent(
                   spec.shape().getLast(),

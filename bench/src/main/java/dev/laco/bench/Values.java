@@ -5,6 +5,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
+import java.util.Locale;
 import java.util.random.RandomGenerator;
 import java.util.random.RandomGeneratorFactory;
 
@@ -56,8 +57,12 @@ public final class Values {
     // Written so that NaN fails.
     if (!(error <= tolerance * largest)) {
       throw new AssertionError(
-          "%s is off the reference by %g, where the largest value is %g"
-              .formatted(what, error, largest));
+          String.format(
+              Locale.ROOT,
+              "%s is off the reference by %g, where the largest value is %g",
+              what,
+              error,
+              largest));
     }
   }
 
@@ -65,7 +70,7 @@ public final class Values {
   public static void requireClose(String what, double actual, double expected, double tolerance) {
     if (!(Math.abs(actual - expected) <= tolerance)) {
       throw new AssertionError(
-          "%s is %.9f, in the reference %.9f".formatted(what, actual, expected));
+          String.format(Locale.ROOT, "%s is %.9f, in the reference %.9f", what, actual, expected));
     }
   }
 }

@@ -22,6 +22,7 @@ import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -101,8 +102,13 @@ public final class CpuBackend extends MemoryBackend {
 
   @Override
   public String device() {
-    return "cpu (%s, oneDNN %s, %d thread%s)"
-        .formatted(tier.displayName(), oneDnnVersion, threads, threads == 1 ? "" : "s");
+    return String.format(
+        Locale.ROOT,
+        "cpu (%s, oneDNN %s, %d thread%s)",
+        tier.displayName(),
+        oneDnnVersion,
+        threads,
+        threads == 1 ? "" : "s");
   }
 
   @Override

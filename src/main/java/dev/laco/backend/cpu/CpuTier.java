@@ -3,6 +3,7 @@ package dev.laco.backend.cpu;
 import dev.laco.UsageException;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /** Instruction sets that the kernels are compiled for. */
@@ -63,13 +64,14 @@ public enum CpuTier {
       }
     }
     throw new UsageException(
-        "%s=%s: this processor's tiers are %s"
-            .formatted(
-                PROPERTY,
-                number,
-                supported().stream()
-                    .map(tier -> tier.number + " (" + tier.displayName + ")")
-                    .toList()));
+        String.format(
+            Locale.ROOT,
+            "%s=%s: this processor's tiers are %s",
+            PROPERTY,
+            number,
+            supported().stream()
+                .map(tier -> tier.number + " (" + tier.displayName + ")")
+                .toList()));
   }
 
   /**

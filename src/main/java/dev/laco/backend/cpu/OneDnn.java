@@ -14,6 +14,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 
 /**
  * oneDNN's C API (version 3, {@code dnnl.h}) as far as matrix products need it: an engine, a
@@ -153,11 +154,12 @@ final class OneDnn implements AutoCloseable {
   static String version(NativeLibrary library) {
     MemorySegment version =
         ((MemorySegment) invoke(VERSION, library.function("dnnl_version"))).reinterpret(12);
-    return "%d.%d.%d"
-        .formatted(
-            version.getAtIndex(JAVA_INT, 0),
-            version.getAtIndex(JAVA_INT, 1),
-            version.getAtIndex(JAVA_INT, 2));
+    return String.format(
+        Locale.ROOT,
+        "%d.%d.%d",
+        version.getAtIndex(JAVA_INT, 0),
+        version.getAtIndex(JAVA_INT, 1),
+        version.getAtIndex(JAVA_INT, 2));
   }
 
   /** Keeps the library to a tier's instructions; has to come before any product of the process. */

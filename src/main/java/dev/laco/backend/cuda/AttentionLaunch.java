@@ -3,6 +3,7 @@ package dev.laco.backend.cuda;
 import dev.laco.ResourceException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.model.DType;
+import java.util.Locale;
 
 /**
  * Which attention kernel is launched, and how: see {@code cuda/attention.cu}.
@@ -30,8 +31,11 @@ record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int shar
     }
     if (width > MAX_WIDTH) {
       throw new ResourceException(
-          "attention heads of %d are wider than %d, what a CUDA device takes; use --device cpu"
-              .formatted(width, MAX_WIDTH));
+          String.format(
+              Locale.ROOT,
+              "attention heads of %d are wider than %d, what a CUDA device takes; use --device cpu",
+              width,
+              MAX_WIDTH));
     }
     int shared = 192 * 32 * Math.ceilDiv(width, 32) + 512;
     return new AttentionLaunch(Kernel.ATTENTION, DType.F32, 16, 128, shared);

@@ -4,6 +4,7 @@ import dev.laco.ResourceException;
 import dev.laco.ffi.LibrarySearch;
 import dev.laco.ffi.NativeLibrary;
 import java.nio.file.Path;
+import java.util.Locale;
 
 /**
  * A cuBLAS that was found.
@@ -61,7 +62,7 @@ record CublasLibrary(NativeLibrary library, LibCublas functions, int major, int 
           ? new JcudaCublas(stream, workspace)
           : new FfmCublas(functions, stream, workspace);
     } catch (CudaException e) {
-      throw e.about("cuBLAS %s, %s".formatted(version(), library.location()));
+      throw e.about(String.format(Locale.ROOT, "cuBLAS %s, %s", version(), library.location()));
     }
   }
 

@@ -5,6 +5,7 @@ import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 
 /** Tensors in device memory. */
 final class CudaArena implements TensorArena {
@@ -28,7 +29,10 @@ final class CudaArena implements TensorArena {
     }
     long bytes = MemoryTensor.byteSize(dtype, rows, columns);
     DeviceBuffer buffer =
-        new DeviceBuffer(context, bytes, "%s [%d, %d]".formatted(dtype.shortName(), rows, columns));
+        new DeviceBuffer(
+            context,
+            bytes,
+            String.format(Locale.ROOT, "%s [%d, %d]", dtype.shortName(), rows, columns));
     buffers.add(buffer);
     context.driver().zero(buffer.address(), bytes, stream.handle());
     return new CudaTensor(dtype, rows, columns, buffer, 0);

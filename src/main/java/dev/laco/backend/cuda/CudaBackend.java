@@ -23,6 +23,7 @@ import dev.laco.model.PackedSequences;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -109,13 +110,14 @@ public final class CudaBackend implements Backend {
     this.reductions = new Scratch(context, "reductions");
     this.logits = new Scratch(context, "logits");
     this.description =
-        "cuda:%d (%s, driver %s, cuBLAS %s, %s)"
-            .formatted(
-                context.device().ordinal(),
-                context.device().name(),
-                CudaProbe.version(driver.version()),
-                library.version(),
-                driver.binding());
+        String.format(
+            Locale.ROOT,
+            "cuda:%d (%s, driver %s, cuBLAS %s, %s)",
+            context.device().ordinal(),
+            context.device().name(),
+            CudaProbe.version(driver.version()),
+            library.version(),
+            driver.binding());
   }
 
   /**
@@ -220,8 +222,11 @@ public final class CudaBackend implements Backend {
     context.enter();
     if (sequences.sequences() > MAX_SEQUENCES) {
       throw new ResourceException(
-          "%,d sequences in a batch, on a CUDA device at most %,d; use fewer calibration sentences"
-              .formatted(sequences.sequences(), MAX_SEQUENCES));
+          String.format(
+              Locale.ROOT,
+              "%,d sequences in a batch, on a CUDA device at most %,d; use fewer calibration sentences",
+              sequences.sequences(),
+              MAX_SEQUENCES));
     }
     return new CudaBatch(sequences, cosine, sine, batches);
   }

@@ -5,6 +5,7 @@ import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Set;
 
 /**
@@ -71,8 +72,11 @@ final class CudaContext implements AutoCloseable {
     }
     if (Thread.currentThread() != owner) {
       throw new IllegalStateException(
-          "the CUDA context of thread %s was used from thread %s"
-              .formatted(owner.getName(), Thread.currentThread().getName()));
+          String.format(
+              Locale.ROOT,
+              "the CUDA context of thread %s was used from thread %s",
+              owner.getName(),
+              Thread.currentThread().getName()));
     }
   }
 
@@ -91,11 +95,17 @@ final class CudaContext implements AutoCloseable {
    */
   ResourceException explain(CudaException e, String purpose, long bytes) {
     if (e.code() != CudaException.OUT_OF_MEMORY) {
-      return e.about("%,d bytes for %s".formatted(bytes, purpose));
+      return e.about(String.format(Locale.ROOT, "%,d bytes for %s", bytes, purpose));
     }
     return new ResourceException(
-        "out of memory on %s: %,d bytes needed for %s, %s; %s"
-            .formatted(device.name(), bytes, purpose, driver.memory(), HELP),
+        String.format(
+            Locale.ROOT,
+            "out of memory on %s: %,d bytes needed for %s, %s; %s",
+            device.name(),
+            bytes,
+            purpose,
+            driver.memory(),
+            HELP),
         e);
   }
 

@@ -1,6 +1,7 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.model.DType;
+import java.util.Locale;
 
 /**
  * A device as the driver describes it.
@@ -55,12 +56,14 @@ record CudaDevice(
 
   /** {@code NVIDIA H100 80GB HBM3, compute capability 9.0, 85,899,345,920 bytes}. */
   String description() {
-    return "%s, compute capability %d.%d, %,d bytes".formatted(name, major, minor, totalMemory);
+    return String.format(
+        Locale.ROOT, "%s, compute capability %d.%d, %,d bytes", name, major, minor, totalMemory);
   }
 
   /** {@code cuda:0 NVIDIA H100 80GB HBM3, compute capability 9.0}. */
   @Override
   public String toString() {
-    return "cuda:%d %s, compute capability %d.%d".formatted(ordinal, name, major, minor);
+    return String.format(
+        Locale.ROOT, "cuda:%d %s, compute capability %d.%d", ordinal, name, major, minor);
   }
 }

@@ -2,6 +2,7 @@ package dev.laco.backend.cuda;
 
 import dev.laco.ffi.NativeLibrary;
 import java.lang.foreign.MemorySegment;
+import java.util.Locale;
 
 /**
  * The part of the CUDA driver API that the backend uses. Handles and device addresses are {@code
@@ -31,7 +32,7 @@ interface CudaDriver {
   record Memory(long free, long total) {
     @Override
     public String toString() {
-      return "%,d of %,d bytes of device memory free".formatted(free, total);
+      return String.format(Locale.ROOT, "%,d of %,d bytes of device memory free", free, total);
     }
   }
 

@@ -1,6 +1,7 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.ResourceException;
+import java.util.Locale;
 import java.util.Set;
 
 /**
@@ -34,8 +35,8 @@ public final class CudaException extends ResourceException {
   CudaException(String call, int code, String name, String text) {
     super(
         name.isEmpty()
-            ? "%s: error %d".formatted(call, code)
-            : "%s: %s (%d), %s".formatted(call, name, code, text));
+            ? String.format(Locale.ROOT, "%s: error %d", call, code)
+            : String.format(Locale.ROOT, "%s: %s (%d), %s", call, name, code, text));
     this.code = code;
   }
 

@@ -3,6 +3,7 @@ package dev.laco.backend.cuda;
 import dev.laco.ResourceException;
 import dev.laco.ffi.LibrarySearch;
 import dev.laco.ffi.NativeLibrary;
+import java.util.Locale;
 import java.util.function.BiConsumer;
 
 /**
@@ -111,7 +112,12 @@ public final class CudaProbe {
     CublasLibrary library = CublasLibrary.find(driver.version());
     say.accept(
         "cuBLAS",
-        "%s.%d, %s".formatted(library.version(), library.patch(), library.library().location()));
+        String.format(
+            Locale.ROOT,
+            "%s.%d, %s",
+            library.version(),
+            library.patch(),
+            library.library().location()));
     say.accept("cuSOLVER", cusolver(library));
     for (ProductOverride override : ProductOverride.of(System.getenv())) {
       say.accept(

@@ -8,6 +8,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.linalg.NotPositiveDefiniteException;
 import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
+import java.util.Locale;
 
 /**
  * Solves on the device: factors by cuSOLVER, triangles by cuBLAS, and what stands around them by
@@ -73,9 +74,12 @@ final class CudaSolver implements LinearSolver {
   private static int order(long n, long rightHandSides) {
     if (n > Integer.MAX_VALUE / n || n > Integer.MAX_VALUE / rightHandSides) {
       throw new ResourceException(
-          ("a system of %,d unknowns and %,d right-hand sides is more than cuSOLVER takes;"
-                  + " LACO_JAVA_OPTIONS=-Dlaco.native.cusolver=none solves on the host, or use --device cpu")
-              .formatted(n, rightHandSides));
+          String.format(
+              Locale.ROOT,
+              "a system of %,d unknowns and %,d right-hand sides is more than cuSOLVER takes;"
+                  + " LACO_JAVA_OPTIONS=-Dlaco.native.cusolver=none solves on the host, or use --device cpu",
+              n,
+              rightHandSides));
     }
     return (int) n;
   }
@@ -133,7 +137,11 @@ final class CudaSolver implements LinearSolver {
     private static long room(DeviceBuffer buffer, long elements) {
       if (elements * Double.BYTES > buffer.bytes()) {
         throw new IllegalArgumentException(
-            "%,d elements in room for %,d".formatted(elements, buffer.bytes() / Double.BYTES));
+            String.format(
+                Locale.ROOT,
+                "%,d elements in room for %,d",
+                elements,
+                buffer.bytes() / Double.BYTES));
       }
       return buffer.address();
     }

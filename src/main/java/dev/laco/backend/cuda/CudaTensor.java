@@ -3,6 +3,7 @@ package dev.laco.backend.cuda;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.model.DType;
+import java.util.Locale;
 
 /**
  * A tensor in device memory, aligned to its element.
@@ -16,8 +17,14 @@ record CudaTensor(DType dtype, long rows, long columns, DeviceBuffer memory, lon
     long bytes = MemoryTensor.byteSize(dtype, rows, columns);
     if (offset < 0 || offset + bytes > memory.bytes()) {
       throw new IllegalArgumentException(
-          "%s [%d, %d] at %d is beyond %d bytes"
-              .formatted(dtype, rows, columns, offset, memory.bytes()));
+          String.format(
+              Locale.ROOT,
+              "%s [%d, %d] at %d is beyond %d bytes",
+              dtype,
+              rows,
+              columns,
+              offset,
+              memory.bytes()));
     }
   }
 
@@ -52,8 +59,13 @@ record CudaTensor(DType dtype, long rows, long columns, DeviceBuffer memory, lon
   public CudaTensor reshape(long newRows, long newColumns) {
     if (newRows * newColumns != elements()) {
       throw new IllegalArgumentException(
-          "[%d, %d] has not the elements of [%d, %d]"
-              .formatted(newRows, newColumns, rows, columns));
+          String.format(
+              Locale.ROOT,
+              "[%d, %d] has not the elements of [%d, %d]",
+              newRows,
+              newColumns,
+              rows,
+              columns));
     }
     return new CudaTensor(dtype, newRows, newColumns, memory, offset);
   }

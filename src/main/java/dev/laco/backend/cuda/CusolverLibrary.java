@@ -4,6 +4,7 @@ import dev.laco.ResourceException;
 import dev.laco.ffi.LibrarySearch;
 import dev.laco.ffi.NativeLibrary;
 import java.nio.file.Path;
+import java.util.Locale;
 
 /**
  * A cuSOLVER that was found.
@@ -56,6 +57,6 @@ record CusolverLibrary(
 
   /** Version and place, for people. */
   String description() {
-    return "%s.%d, %s".formatted(version(), patch, library.location());
+    return String.format(Locale.ROOT, "%s.%d, %s", version(), patch, library.location());
   }
 }

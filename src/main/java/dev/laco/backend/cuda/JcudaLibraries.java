@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Comparator;
+import java.util.Locale;
 import java.util.stream.Stream;
 
 /**
@@ -36,8 +37,12 @@ final class JcudaLibraries {
       }
     } catch (IOException | LinkageError e) {
       throw new ResourceException(
-          "%s does not load from a folder in %s: %s; set TMPDIR to a folder of your own that allows execution, or use --cuda-binding ffm, which needs no library of its own"
-              .formatted(what, temporary, firstLine(e)),
+          String.format(
+              Locale.ROOT,
+              "%s does not load from a folder in %s: %s; set TMPDIR to a folder of your own that allows execution, or use --cuda-binding ffm, which needs no library of its own",
+              what,
+              temporary,
+              firstLine(e)),
           e);
     }
   }

@@ -12,6 +12,7 @@ import static dev.laco.model.DType.F32;
 import dev.laco.model.DType;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Set;
 
 /**
@@ -168,7 +169,7 @@ enum Kernel {
 
   /** The entry's name in the fatbin. */
   String entry(DType dtype) {
-    return "laco_" + name.formatted(dtype.shortName());
+    return "laco_" + String.format(Locale.ROOT, name, dtype.shortName());
   }
 
   /** The files of all kernels. */

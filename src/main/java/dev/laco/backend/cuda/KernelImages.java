@@ -8,6 +8,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
@@ -68,8 +69,11 @@ final class KernelImages {
       try (InputStream in = open(file)) {
         if (in == null) {
           throw new NoCudaException(
-              "this build has no CUDA kernels (%s.fatbin is missing %s)"
-                  .formatted(file, folder.map(path -> "in " + path).orElse("in the jar")),
+              String.format(
+                  Locale.ROOT,
+                  "this build has no CUDA kernels (%s.fatbin is missing %s)",
+                  file,
+                  folder.map(path -> "in " + path).orElse("in the jar")),
               "build it with an nvcc on PATH, in CUDA_HOME or in /usr/local/cuda, or with the one that"
                   + " scripts/cuda_toolchain gets");
         }

@@ -13,6 +13,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.EnumMap;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 
 /**
@@ -158,8 +159,15 @@ final class Launcher {
               extra);
     } catch (CudaException e) {
       throw e.about(
-          "kernel %s, grid %d x %d x %d, block %d, %d bytes of shared memory"
-              .formatted(entry.name, gridX, gridY, gridZ, block, sharedBytes));
+          String.format(
+              Locale.ROOT,
+              "kernel %s, grid %d x %d x %d, block %d, %d bytes of shared memory",
+              entry.name,
+              gridX,
+              gridY,
+              gridZ,
+              block,
+              sharedBytes));
     }
   }
 
@@ -167,7 +175,13 @@ final class Launcher {
   private long place(Parameter kind) {
     if (given >= entry.parameters.size() || entry.parameters.get(given) != kind) {
       throw new IllegalStateException(
-          "argument %d of %s %s is no %s".formatted(given, entry.name, entry.parameters, kind));
+          String.format(
+              Locale.ROOT,
+              "argument %d of %s %s is no %s",
+              given,
+              entry.name,
+              entry.parameters,
+              kind));
     }
     given++;
     long at = (end + kind.byteSize() - 1) & -kind.byteSize();

@@ -117,7 +117,8 @@ public final class GpuTestRun {
     List<String> classes = classes();
     if (classes.isEmpty()) {
       throw new UsageException(
-          "gpu-test: no class of tests has %s in its name".formatted(wanted.pattern()));
+          String.format(
+              Locale.ROOT, "gpu-test: no class of tests has %s in its name", wanted.pattern()));
     }
     int device = finish(start(List.of(), GpuTestRun.class, List.of("--device-only")));
     if (device == UNUSABLE) {
@@ -206,7 +207,7 @@ public final class GpuTestRun {
       }
     }
     if (!ended) {
-      failed.add("%s: %s in %s".formatted(name, ending(code), last));
+      failed.add(String.format(Locale.ROOT, "%s: %s in %s", name, ending(code), last));
     } else if (code != (failure ? 1 : 0)) {
       failed.add(name + ": " + ending(code));
     }

@@ -10,6 +10,7 @@ import java.lang.foreign.Linker;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import org.junit.jupiter.api.Disabled;
 import org.junit.jupiter.api.Test;
@@ -146,7 +147,8 @@ class GpuTestRunTest {
     for (String property : EmulatedDevice.PROPERTIES) {
       String value = System.getProperty(property);
       if (value != null) {
-        command.add(at, "-D%s=%s".formatted(property, Path.of(value).toAbsolutePath()));
+        command.add(
+            at, String.format(Locale.ROOT, "-D%s=%s", property, Path.of(value).toAbsolutePath()));
       }
     }
     return Laco.finished(process.start());

@@ -12,6 +12,7 @@ import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
@@ -64,7 +65,7 @@ class KernelTest {
   }
 
   private static Map<Integer, Map<String, List<Parameter>>> read(int cuda, String file) {
-    String fatbin = "/dev/laco/cuda/%d/%s.fatbin".formatted(cuda, file);
+    String fatbin = String.format(Locale.ROOT, "/dev/laco/cuda/%d/%s.fatbin", cuda, file);
     try (InputStream in = KernelTest.class.getResourceAsStream(fatbin)) {
       if (in == null) {
         assertFalse("true".equals(System.getenv("CI")), () -> fatbin + " was not built");

@@ -125,8 +125,14 @@ public final class BenchDevice implements AutoCloseable {
   @Override
   public String toString() {
     String text =
-        "%s, compute capability %s, driver for CUDA %s, cuBLAS %s, %s"
-            .formatted(card(), capability(), driverVersion(), cublasVersion(), binding);
+        String.format(
+            Locale.ROOT,
+            "%s, compute capability %s, driver for CUDA %s, cuBLAS %s, %s",
+            card(),
+            capability(),
+            driverVersion(),
+            cublasVersion(),
+            binding);
     return isEmulated() ? text + "; EMULATED, its times say nothing about a GPU" : text;
   }
 
@@ -185,7 +191,9 @@ public final class BenchDevice implements AutoCloseable {
 
   /** Fills a tensor with uniform values in {@code (-scale, scale)}. */
   public void fill(Tensor tensor, double scale, int seed) {
-    Function fill = function(OWN, "laco_bench_fill_%s_v1".formatted(tensor.dtype().shortName()));
+    Function fill =
+        function(
+            OWN, String.format(Locale.ROOT, "laco_bench_fill_%s_v1", tensor.dtype().shortName()));
     long blocks = Math.ceilDiv(tensor.elements(), FILL_BLOCK);
     long most = (long) BLOCKS_PER_MULTIPROCESSOR * multiprocessors();
     launch(
@@ -250,8 +258,12 @@ public final class BenchDevice implements AutoCloseable {
     int most = attribute(SHARED_BYTES);
     if (grid.sharedBytes() > most) {
       throw new ResourceException(
-          "%s needs %,d bytes of shared memory, of which this card has %,d"
-              .formatted(function.name(), grid.sharedBytes(), most));
+          String.format(
+              Locale.ROOT,
+              "%s needs %,d bytes of shared memory, of which this card has %,d",
+              function.name(),
+              grid.sharedBytes(),
+              most));
     }
     if (grid.sharedBytes() > UNASKED_SHARED_BYTES) {
       context.driver().allowSharedBytes(function.handle(), grid.sharedBytes());

@@ -2,6 +2,7 @@ package dev.laco.backend.cuda;
 
 import dev.laco.backend.cuda.BenchDevice.Function;
 import java.lang.foreign.MemorySegment;
+import java.util.Locale;
 
 /** A kernel with its grid and arguments. */
 public final class Launch implements Runnable {
@@ -33,7 +34,7 @@ public final class Launch implements Runnable {
           stream.handle(),
           extra);
     } catch (CudaException e) {
-      throw e.about("kernel %s, %s".formatted(function.name(), grid));
+      throw e.about(String.format(Locale.ROOT, "kernel %s, %s", function.name(), grid));
     }
   }
 }

@@ -14,6 +14,7 @@ import dev.laco.model.DType;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
+import java.util.Locale;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
@@ -129,7 +130,7 @@ final class CollapseProductOp implements Op {
   private static void calls(
       Job job, Lab lab, List<Tensor> weights, List<Tensor> mixed, List<Tensor> x, List<Tensor> y) {
     BenchDevice device = lab.device();
-    String mix = "laco_mix_%s_v2".formatted(mixed.getFirst().dtype().shortName());
+    String mix = String.format(Locale.ROOT, "laco_mix_%s_v2", mixed.getFirst().dtype().shortName());
     List<MixOp.Merge> merge = List.of(new MixOp.Merge(weights, mixed));
     Runnable step =
         device.launch(device.function("mix", mix), MixOp.grid(merge), MixOp.arguments(merge, lab));

@@ -298,7 +298,7 @@ public final class GpuBench implements Callable<Integer> {
         List<Sizes> timed = op.timed(Sizes.trial(model), Sizes.large(model));
         for (Sizes sizes : timed.stream().filter(taken).toList()) {
           unlessTooLarge(
-              "%s, %s, %s".formatted(name, model, op.describe(sizes)),
+              String.format(Locale.ROOT, "%s, %s, %s", name, model, op.describe(sizes)),
               () -> {
                 time(op, variant, function, name, sizes);
                 return true;
@@ -327,8 +327,13 @@ public final class GpuBench implements Callable<Integer> {
         return true;
       } catch (AssertionError e) {
         failures.add(
-            "%s is wrong in the shapes of %s, %s: %s"
-                .formatted(name, sizes.model(), op.describe(sizes), e.getMessage()));
+            String.format(
+                Locale.ROOT,
+                "%s is wrong in the shapes of %s, %s: %s",
+                name,
+                sizes.model(),
+                op.describe(sizes),
+                e.getMessage()));
         return false;
       }
     }
@@ -449,8 +454,7 @@ public final class GpuBench implements Callable<Integer> {
           });
     }
 
-    private void fit(
-        FitJob job, String model, int tokens, FitRule rule, @Nullable Target target) {
+    private void fit(FitJob job, String model, int tokens, FitRule rule, @Nullable Target target) {
       Map<String, String> parameters =
           parameters(
               "model",
@@ -458,7 +462,7 @@ public final class GpuBench implements Callable<Integer> {
               "rule",
               rule.label(),
               "sizes",
-              "%d tokens".formatted(tokens),
+              String.format(Locale.ROOT, "%d tokens", tokens),
               "solver",
               job.solver());
       List<Double> seconds =

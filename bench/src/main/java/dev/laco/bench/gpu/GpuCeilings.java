@@ -13,6 +13,7 @@ import java.util.Collections;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 
 /** What the device can do, each measured when it is first asked for. */
@@ -120,7 +121,8 @@ final class GpuCeilings {
    */
   private Measured measure(Ratio ratio) {
     BenchDevice device = timing.device();
-    String name = "laco_bench_stream_%d_%d_v1".formatted(ratio.reads(), ratio.writes());
+    String name =
+        String.format(Locale.ROOT, "laco_bench_stream_%d_%d_v1", ratio.reads(), ratio.writes());
     BenchDevice.Function function = device.ownFunction(name);
     long parts = bytes() / PART_BYTES;
     long resident = Math.min(parts, (long) RESIDENT * device.multiprocessors());

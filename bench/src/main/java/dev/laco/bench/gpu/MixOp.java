@@ -19,6 +19,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
+import java.util.Locale;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
@@ -58,7 +59,7 @@ final class MixOp implements Op {
 
   @Override
   public String describe(Sizes sizes) {
-    return "%d layers into %d".formatted(SOURCES, sizes.candidates());
+    return String.format(Locale.ROOT, "%d layers into %d", SOURCES, sizes.candidates());
   }
 
   /** Of the variant that the engine takes on the card. */

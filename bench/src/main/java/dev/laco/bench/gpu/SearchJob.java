@@ -70,7 +70,8 @@ final class SearchJob implements AutoCloseable {
         new CollapseSettings(MERGE_LAYERS, INTERVAL, LOWEST, layers, rule, rule.defaultNorms());
     this.weights = new MadeUpWeights(device, device.backend(Compute.AUTO), config, DTYPE);
     double passCost = PassCost.of(weights, sizes.tokens(), false);
-    this.options = SweepOptions.of(lookahead.most(passCost, settings.bases())).withPassCost(passCost);
+    this.options =
+        SweepOptions.of(lookahead.most(passCost, settings.bases())).withPassCost(passCost);
     CollapsePlan once = fold(CollapsePlan.identity(source), settings.firstBase());
     this.kept = Set.of(once, fold(once, settings.firstBase() / 2));
   }
@@ -84,7 +85,8 @@ final class SearchJob implements AutoCloseable {
   Result run() {
     long start = System.nanoTime();
     try (SweepScorer engine =
-        new SweepScorer(new RunningModel(weights, config, weights), source, sizes.packed(), options)) {
+        new SweepScorer(
+            new RunningModel(weights, config, weights), source, sizes.packed(), options)) {
       // A score waits for the reference's pass.
       engine.score(List.of(CollapsePlan.identity(source)));
       long ready = System.nanoTime();

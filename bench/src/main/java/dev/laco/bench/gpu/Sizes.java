@@ -6,6 +6,7 @@ import dev.laco.model.PackedSequences;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
+import java.util.Locale;
 import java.util.Random;
 
 /**
@@ -107,8 +108,10 @@ record Sizes(
     boolean same = lengths.stream().distinct().count() == 1;
     String text =
         same
-            ? "%d x %d tokens".formatted(lengths.size(), lengths.getFirst())
-            : "%d tokens in %d".formatted(tokens(), lengths.size());
-    return candidates == 1 ? text : text + ", %d candidates".formatted(candidates);
+            ? String.format(Locale.ROOT, "%d x %d tokens", lengths.size(), lengths.getFirst())
+            : String.format(Locale.ROOT, "%d tokens in %d", tokens(), lengths.size());
+    return candidates == 1
+        ? text
+        : text + String.format(Locale.ROOT, ", %d candidates", candidates);
   }
 }

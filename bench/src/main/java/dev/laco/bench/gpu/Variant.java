@@ -3,6 +3,7 @@ package dev.laco.bench.gpu;
 import dev.laco.model.DType;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 
 /**
  * A way to do an op.
@@ -19,7 +20,9 @@ record Variant(String file, String name, DType dtype) {
    */
   static List<Variant> of(String file, String pattern, DType... dtypes) {
     return Arrays.stream(dtypes)
-        .map(dtype -> new Variant(file, pattern.formatted(dtype.shortName()), dtype))
+        .map(
+            dtype ->
+                new Variant(file, String.format(Locale.ROOT, pattern, dtype.shortName()), dtype))
         .toList();
   }
 
