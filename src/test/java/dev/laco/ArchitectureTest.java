@@ -9,6 +9,7 @@ import com.tngtech.archunit.core.domain.JavaClasses;
 import com.tngtech.archunit.core.domain.JavaPackage;
 import com.tngtech.archunit.core.importer.ClassFileImporter;
 import com.tngtech.archunit.core.importer.ImportOption;
+import dev.laco.backend.Backend;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
@@ -78,6 +79,25 @@ class ArchitectureTest {
             .collect(toCollection(TreeSet::new));
     rooms.removeAll(ARROWS.keySet());
     assertEquals(Set.of(), rooms);
+  }
+
+  /** Everything else asks {@code Backend.info()}. */
+  @Test
+  void onlyWhatOpensADeviceKnowsBackendsByTheirClass() {
+    Set<String> users =
+        engine.stream()
+            .filter(type -> !room(type).startsWith("backend"))
+            .filter(
+                type ->
+                    type.getDirectDependenciesFromSelf().stream()
+                        .map(use -> use.getTargetClass())
+                        .anyMatch(
+                            used ->
+                                used.isAssignableTo(Backend.class)
+                                    && !used.isEquivalentTo(Backend.class)))
+            .map(JavaClass::getSimpleName)
+            .collect(toCollection(TreeSet::new));
+    assertEquals(Set.of("Backends", "DoctorCommand"), users);
   }
 
   @Test

@@ -17,8 +17,8 @@ import org.jspecify.annotations.Nullable;
  * tokens of a batch.
  */
 public interface Backend extends AutoCloseable {
-  /** The device in words, beginning with {@code cpu}, {@code cuda} or {@code reference}. */
-  String device();
+  /** What the device is, and how much of its memory is free now. */
+  DeviceInfo info();
 
   Compute compute();
 
@@ -35,9 +35,20 @@ public interface Backend extends AutoCloseable {
 
   /**
    * About how many operations products in a type do in a second, a multiplication and an addition
-   * being two; 0 where the device does not multiply in it. Measured or reckoned; for estimates.
+   * being two; 0 where the device does not multiply in it. Reckoned from what a GPU's driver says
+   * of it; measured on a CPU, when a rate is first asked for. For estimates.
    */
   double operationsPerSecond(DType productType);
+
+  /**
+   * At most so many bytes of {@linkplain DeviceInfo.Memory the device's own memory} do ops take
+   * beside tensors and what is allocated by now; 0 for a device without.
+   *
+   * @param buffers bytes of a forward pass
+   */
+  default long scratchBytes(long buffers) {
+    return 0;
+  }
 
   /** Threads that work in this process on behalf of the backend may take. */
   default int hostThreads() {

@@ -30,7 +30,7 @@ final class Backends {
   record Choice(Backend backend, String reason) {
     /** The device, in what type it multiplies by a model's weights, and why, for people. */
     String describe(OpenModel model) {
-      String device = backend.device() + ", " + backend.describeProducts(model.weightType());
+      String device = backend.info().name() + ", " + backend.describeProducts(model.weightType());
       return reason.isEmpty() ? device : device + "; " + reason;
     }
   }

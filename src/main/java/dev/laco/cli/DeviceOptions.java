@@ -2,7 +2,7 @@ package dev.laco.cli;
 
 import dev.laco.UsageException;
 import dev.laco.backend.Compute;
-import dev.laco.backend.cuda.CudaBackend;
+import dev.laco.backend.DeviceInfo;
 import dev.laco.backend.cuda.CudaBinding;
 import dev.laco.backend.cuda.ProductOverride;
 import java.util.Locale;
@@ -72,7 +72,7 @@ final class DeviceOptions {
     }
     Backends.Choice choice =
         Backends.open(device, compute, threads == null ? 0 : threads, cudaBinding, model.config());
-    if (compute == Compute.F32 && choice.backend() instanceof CudaBackend) {
+    if (compute == Compute.F32 && choice.backend().info().kind() == DeviceInfo.Kind.CUDA) {
       for (ProductOverride override : ProductOverride.of(System.getenv())) {
         console.warning(
             String.format(

@@ -99,7 +99,7 @@ final class DoctorCommand implements Callable<Integer> {
 
   private static void cpu(ObjectNode json) {
     try (Backend backend = CpuBackend.open(Compute.AUTO, 0)) {
-      json.put("cpu", backend.device());
+      json.put("cpu", backend.info().name());
       json.put(
           "cpuFeatures",
           CpuFeature.present().stream()

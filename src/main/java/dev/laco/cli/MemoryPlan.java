@@ -3,7 +3,7 @@ package dev.laco.cli;
 import dev.laco.ResourceException;
 import dev.laco.SystemMemory;
 import dev.laco.backend.Backend;
-import dev.laco.backend.cuda.CudaBackend;
+import dev.laco.backend.DeviceInfo;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.WeightWindow;
 import dev.laco.model.Architecture;
@@ -68,17 +68,19 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
       int mixed,
       String helps) {
     Needs needs = Needs.of(checkpoint, mixed);
-    if (backend instanceof CudaBackend cuda) {
+    DeviceInfo info = backend.info();
+    DeviceInfo.Memory own = info.memory();
+    if (own != null) {
       Beside onDevice =
-          new Beside(beside.buffers + cuda.scratchBytes(beside.buffers), beside.newWeights);
+          new Beside(beside.buffers + backend.scratchBytes(beside.buffers), beside.newWeights);
       Window device =
           options.memory != null
               ? window(needs, onDevice, options.memory.bytes(), "--memory gives ", helps)
               : window(
                   needs,
                   onDevice,
-                  spare(cuda.freeMemory()),
-                  String.format(Locale.ROOT, "free on %s are ", cuda.device()),
+                  spare(own.free()),
+                  String.format(Locale.ROOT, "free on %s are ", info.name()),
                   helps + ", or --device cpu");
       // Buffers lie on the device, and what is pinned here is little.
       Beside here = new Beside(0, beside.newWeights);
@@ -96,16 +98,17 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
    * beside the weights that are in use at once.
    */
   static long forBuffers(Backend backend, Checkpoint checkpoint, long memory, int mixed) {
-    return backend instanceof CudaBackend cuda
-        ? (memory - cuda.scratchBytes(0) - Needs.of(checkpoint, mixed).atOnce) / 2
+    return backend.info().copiesWeights()
+        ? (memory - backend.scratchBytes(0) - Needs.of(checkpoint, mixed).atOnce) / 2
         : memory;
   }
 
   /** Whether the weights alone are more than what may stay where they are multiplied by. */
   static boolean streams(Backend backend, Checkpoint checkpoint, DeviceOptions options) {
     long room;
-    if (backend instanceof CudaBackend cuda) {
-      room = options.memory != null ? options.memory.bytes() : spare(cuda.freeMemory());
+    DeviceInfo.Memory own = backend.info().memory();
+    if (own != null) {
+      room = options.memory != null ? options.memory.bytes() : spare(own.free());
     } else {
       room =
           options.hostMemory != null
@@ -208,7 +211,7 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
   TensorSource weights(Backend backend) {
     TensorSource mapped =
         new WeightWindow(checkpoint, checkpoint, host.bytes, host.where, checkpoint::giveUp);
-    if (!(backend instanceof CudaBackend)) {
+    if (!backend.info().copiesWeights()) {
       return mapped;
     }
     return new WeightWindow(
@@ -227,7 +230,7 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
     long all = bytes(checkpoint, checkpoint.weightNames());
     String weights = ByteSize.show(all) + " of weights ";
     if (all <= device.bytes) {
-      String place = backend instanceof CudaBackend ? "on the device" : "mapped";
+      String place = backend.info().copiesWeights() ? "on the device" : "mapped";
       return weights + place + ", " + describe(beside);
     }
     long layers = device.bytes / layerBytes(checkpoint);

@@ -181,7 +181,7 @@ final class PruneRun {
             "not done: the model has no tokenizer.json; --fit-text FILE.json gives token-id lists");
       }
       sayQuality(quality);
-      String device = backend.device();
+      String device = backend.info().name();
       ObjectNode settings = settings(search, backend, calibration, sequences, fitText);
       SortedMap<String, Double> rates = productRates(backend);
       return new Outcome(
@@ -305,7 +305,7 @@ final class PruneRun {
   /** What one pass carries: it must not depend on what happens to be free, or no run repeats. */
   private SweepOptions sweep(SearchOptions.Chosen search, Backend backend, int tokens) {
     boolean streaming = MemoryPlan.streams(backend, model.checkpoint(), command.device);
-    double passCost = PassCost.of(backend, tokens, streaming);
+    double passCost = PassCost.of(backend, model.weightType(), tokens, streaming);
     SweepOptions wanted =
         SweepOptions.of(search.candidates().applyAsInt(passCost)).withPassCost(passCost);
     ByteSize memory = command.device.memory;

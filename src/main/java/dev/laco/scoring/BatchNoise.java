@@ -1,6 +1,7 @@
 package dev.laco.scoring;
 
 import dev.laco.backend.Backend;
+import dev.laco.backend.DeviceInfo;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.Score;
 import dev.laco.model.DType;
@@ -43,12 +44,12 @@ final class BatchNoise {
 
   BatchNoise(Backend backend) {
     bound = table(backend);
-    measures = backend.device().startsWith("cuda");
+    measures = backend.info().kind() == DeviceInfo.Kind.CUDA;
   }
 
   /** The bound for a backend that has not been measured. */
   static double table(Backend backend) {
-    if (backend.device().startsWith("reference")) {
+    if (backend.info().kind() == DeviceInfo.Kind.REFERENCE) {
       // Sums of one row, whatever lies beside it.
       return 0;
     }

@@ -1,40 +1,58 @@
 package dev.laco.scoring;
 
 import dev.laco.backend.Backend;
+import dev.laco.backend.DeviceInfo;
+import dev.laco.model.DType;
+import java.math.BigDecimal;
+import java.math.MathContext;
 
 /**
  * What a pass costs beside its candidates: the time to bring a layer's weights to where they are
- * multiplied by, in what it takes to run one candidate through the layer. It follows from shapes
- * and from how many operations a device does while it moves a byte, rounded, so that runs repeat.
+ * multiplied by, in what it takes to run one candidate through the layer. The cost follows from
+ * shapes and from how many operations the device does while it reads a byte of weights. On a GPU
+ * that number comes from what the driver says of the device (never from a measurement) and is
+ * rounded to one digit, so that runs repeat.
  */
 public final class PassCost {
-  /** An H100: 620 TFLOP/s in bf16 and 3.05 TB/s. */
-  private static final double DEVICE_MEMORY = 200;
+  /** Bytes a second from the host to a device: PCIe 4.0 with 16 lanes. */
+  private static final double HOST_TO_DEVICE = 25e9;
 
-  /** The same, and 25 GB/s from the host. */
-  private static final double HOST_TO_DEVICE = 25_000;
-
-  /** A processor with 1 TFLOP/s in bf16, and a disk of 2 GB/s. */
+  /**
+   * Operations per byte of a processor that does 1 TFLOP/s in bf16 and reads 2 GB/s from a disk.
+   */
   private static final double DISK_TO_HOST = 500;
+
+  /** Two operations for each weight and token. */
+  private static final double OPERATIONS = 2;
+
+  private static final MathContext ONE_DIGIT = new MathContext(1);
 
   private PassCost() {}
 
   /**
-   * The cost of a pass over a model.
+   * The cost of a pass over a model; 0 where it is not known.
    *
+   * @param weights the type of the model's matrices
    * @param tokens of the calibration set
    * @param streaming whether weights do not stay where they are multiplied by
    */
-  public static double of(Backend backend, long tokens, boolean streaming) {
-    boolean device = backend.device().startsWith("cuda");
-    double operationsPerByte;
-    if (device) {
-      operationsPerByte = streaming ? HOST_TO_DEVICE : DEVICE_MEMORY;
-    } else {
+  public static double of(Backend backend, DType weights, long tokens, boolean streaming) {
+    DeviceInfo.Memory memory = backend.info().memory();
+    if (memory == null) {
       // A processor that reads its own memory is bound by what it calculates.
-      operationsPerByte = streaming ? DISK_TO_HOST : 0;
+      return streaming ? DISK_TO_HOST / tokens : 0;
     }
-    // A 16-bit weight is two bytes, and two operations for each token.
-    return operationsPerByte / tokens;
+    if (memory.bytesPerSecond() == 0) {
+      return 0;
+    }
+    double bytesPerSecond =
+        streaming ? Math.min(HOST_TO_DEVICE, memory.bytesPerSecond()) : memory.bytesPerSecond();
+    double seconds = weights.byteSize() / bytesPerSecond;
+    double rate = backend.operationsPerSecond(backend.productType(weights));
+    return rounded(seconds * rate / OPERATIONS) / tokens;
+  }
+
+  private static double rounded(double value) {
+    return BigDecimal.valueOf(value).round(ONE_DIGIT).doubleValue();
   }
 }

@@ -100,6 +100,20 @@ public abstract class BackendContractTest {
     memory.close();
   }
 
+  @Test
+  void saysWhatTheDeviceIs() {
+    DeviceInfo info = backend.info();
+    String kind = info.kind().name().toLowerCase(Locale.ROOT);
+    assertTrue(info.name().startsWith(kind), info.name());
+    assertEquals(info.kind() == DeviceInfo.Kind.CUDA, info.copiesWeights());
+    assertEquals(info.copiesWeights(), backend.scratchBytes(1 << 20) > 0);
+    assertTrue(backend.operationsPerSecond(DType.F32) > 0);
+    if (info.memory() != null) {
+      assertTrue(info.memory().free() > 0, info.toString());
+      assertTrue(info.memory().bytesPerSecond() > 0, info.toString());
+    }
+  }
+
   @ParameterizedTest
   @ValueSource(ints = {1, 7, 31, 32, 33, 127, 257, 576})
   void embedsTheRowOfEachToken(int width) {

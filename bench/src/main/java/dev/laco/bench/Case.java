@@ -82,7 +82,7 @@ public abstract class Case {
   public final void finish(BenchmarkParams parameters) {
     new Note(
             parameters.id(),
-            backend.device(),
+            backend.info().name(),
             bytes,
             operations,
             ceilings().rates(),

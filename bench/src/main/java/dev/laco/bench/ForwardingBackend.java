@@ -3,6 +3,7 @@ package dev.laco.bench;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
+import dev.laco.backend.DeviceInfo;
 import dev.laco.backend.LinearSolver;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
@@ -24,8 +25,8 @@ public class ForwardingBackend implements Backend {
   }
 
   @Override
-  public String device() {
-    return backend.device();
+  public DeviceInfo info() {
+    return backend.info();
   }
 
   @Override
@@ -41,6 +42,11 @@ public class ForwardingBackend implements Backend {
   @Override
   public double operationsPerSecond(DType productType) {
     return backend.operationsPerSecond(productType);
+  }
+
+  @Override
+  public long scratchBytes(long buffers) {
+    return backend.scratchBytes(buffers);
   }
 
   @Override

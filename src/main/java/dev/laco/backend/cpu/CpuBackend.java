@@ -8,6 +8,7 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import dev.laco.UsageException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Compute;
+import dev.laco.backend.DeviceInfo;
 import dev.laco.backend.DivergenceState;
 import dev.laco.backend.KernelCode;
 import dev.laco.backend.MemoryBackend;
@@ -101,14 +102,16 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
-  public String device() {
-    return String.format(
-        Locale.ROOT,
-        "cpu (%s, oneDNN %s, %d thread%s)",
-        tier.displayName(),
-        oneDnnVersion,
-        threads,
-        threads == 1 ? "" : "s");
+  public DeviceInfo info() {
+    return DeviceInfo.inHostMemory(
+        DeviceInfo.Kind.CPU,
+        String.format(
+            Locale.ROOT,
+            "cpu (%s, oneDNN %s, %d thread%s)",
+            tier.displayName(),
+            oneDnnVersion,
+            threads,
+            threads == 1 ? "" : "s"));
   }
 
   @Override

@@ -7,6 +7,7 @@ import dev.laco.ResourceException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
+import dev.laco.backend.DeviceInfo;
 import dev.laco.backend.DivergenceState;
 import dev.laco.backend.HostSolver;
 import dev.laco.backend.KernelCode;
@@ -66,8 +67,11 @@ public final class CudaBackend implements Backend {
   /** What large products of cuBLAS reach of what a device can do. */
   private static final double REACHED = 0.6;
 
+  /** What kernels that read a lot reach of what a device's memory can do. */
+  private static final double REACHED_READING = 0.9;
+
   private final Compute compute;
-  private final String description;
+  private final String name;
   private final CudaContext context;
   private final CudaStream stream;
   private final Staging staging;
@@ -109,7 +113,7 @@ public final class CudaBackend implements Backend {
         context.device().hasFastF64() ? Integer.getInteger(FUSED_ROWS_PROPERTY, FUSED_ROWS) : 0;
     this.reductions = new Scratch(context, "reductions");
     this.logits = new Scratch(context, "logits");
-    this.description =
+    this.name =
         String.format(
             Locale.ROOT,
             "cuda:%d (%s, driver %s, cuBLAS %s, %s)",
@@ -151,8 +155,13 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
-  public String device() {
-    return description;
+  public DeviceInfo info() {
+    context.enter();
+    return new DeviceInfo(
+        DeviceInfo.Kind.CUDA,
+        name,
+        new DeviceInfo.Memory(
+            context.driver().memory().free(), REACHED_READING * context.device().bytesPerSecond()));
   }
 
   @Override
@@ -183,18 +192,11 @@ public final class CudaBackend implements Backend {
     return launcher;
   }
 
-  /** Bytes of device memory that are free. */
-  public long freeMemory() {
-    context.enter();
-    return context.driver().memory().free();
-  }
-
   /**
-   * At most so many bytes of device memory do ops take beside tensors and what is allocated by now.
-   *
-   * @param buffers bytes of a forward pass: its activations in f32, of which the widest are there
-   *     twice and are narrowed to half their size one at a time
+   * {@inheritDoc} Of the activations in f32, of which {@code buffers} are bytes, the widest are
+   * there twice and are narrowed to half their size one at a time.
    */
+  @Override
   public long scratchBytes(long buffers) {
     return LOGITS_BYTES + (compute == Compute.F32 ? CudaProducts.PANEL_BYTES : buffers / 4);
   }

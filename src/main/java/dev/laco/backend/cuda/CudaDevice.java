@@ -12,9 +12,17 @@ import java.util.Locale;
  * @param minor compute capability
  * @param totalMemory bytes
  * @param clocks of all multiprocessors in a second
+ * @param bytesPerSecond that its memory moves at most; 0 where the driver does not say
  */
 record CudaDevice(
-    int ordinal, int handle, String name, int major, int minor, long totalMemory, double clocks) {
+    int ordinal,
+    int handle,
+    String name,
+    int major,
+    int minor,
+    long totalMemory,
+    double clocks,
+    double bytesPerSecond) {
   static CudaDevice of(CudaDriver driver, int ordinal) {
     int handle = driver.device(ordinal);
     return new CudaDevice(
@@ -26,7 +34,15 @@ record CudaDevice(
         driver.totalMemory(handle),
         1e3
             * driver.attribute(CudaDriver.CLOCK_RATE, handle)
-            * driver.attribute(CudaDriver.MULTIPROCESSORS, handle));
+            * driver.attribute(CudaDriver.MULTIPROCESSORS, handle),
+        bytesPerSecond(
+            driver.attribute(CudaDriver.MEMORY_CLOCK_RATE, handle),
+            driver.attribute(CudaDriver.MEMORY_BUS_WIDTH, handle)));
+  }
+
+  /** Memory moves as many bits as its bus is wide, twice a clock. */
+  static double bytesPerSecond(int clockKilohertz, int busBits) {
+    return 2 * 1e3 * clockKilohertz * (busBits / 8.0);
   }
 
   /**

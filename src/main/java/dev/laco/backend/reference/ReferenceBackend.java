@@ -2,6 +2,7 @@ package dev.laco.backend.reference;
 
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Compute;
+import dev.laco.backend.DeviceInfo;
 import dev.laco.backend.MemoryBackend;
 import dev.laco.backend.MemoryBatch;
 import dev.laco.backend.MemoryTensor;
@@ -46,8 +47,8 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
-  public String device() {
-    return "reference (plain Java, f64)";
+  public DeviceInfo info() {
+    return DeviceInfo.inHostMemory(DeviceInfo.Kind.REFERENCE, "reference (plain Java, f64)");
   }
 
   @Override

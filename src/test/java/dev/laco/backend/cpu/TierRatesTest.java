@@ -54,7 +54,7 @@ class TierRatesTest {
     TierRates rates = TierRates.measured();
     try (CpuBackend backend = CpuBackend.open(Compute.F32, 1)) {
       String name = rates.taken().displayName();
-      assertTrue(backend.device().startsWith("cpu (" + name + ","), backend.device());
+      assertTrue(backend.info().name().startsWith("cpu (" + name + ","), backend.info().name());
     }
   }
 

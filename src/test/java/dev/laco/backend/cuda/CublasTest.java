@@ -48,7 +48,8 @@ class CublasTest {
     for (DType dtype : DType.values()) {
       try (CudaBackend backend = CudaBackend.open(Compute.AUTO, 0, binding);
           Arena memory = Arena.ofConfined()) {
-        assertTrue(backend.device().contains("cuBLAS " + version + "."), backend.device());
+        assertTrue(
+            backend.info().name().contains("cuBLAS " + version + "."), backend.info().name());
         // out[r][o] = sum_i x[r][i] w[o][i], of small whole numbers.
         float[] found =
             product(backend, host(dtype, 2, 3, memory, 1, 2, 3, 4, 5, 6), 1, 0, 2, 3, 1, 1);

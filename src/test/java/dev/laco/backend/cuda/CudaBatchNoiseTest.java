@@ -25,7 +25,7 @@ class CudaBatchNoiseTest {
       System.out.printf(
           Locale.ROOT,
           "batch noise of %s, %s: means move by up to %.1e, the scorer's bound is %.1e%n",
-          backend.device(),
+          backend.info().name(),
           compute,
           drift.largest(),
           drift.bound());

@@ -108,7 +108,7 @@ public final class GpuTestRun {
 
   private static int device() {
     try (CudaBackend backend = CudaBackend.open(Compute.AUTO, 0, CudaBinding.FFM)) {
-      System.out.println("device: " + backend.device());
+      System.out.println("device: " + backend.info().name());
     }
     return 0;
   }

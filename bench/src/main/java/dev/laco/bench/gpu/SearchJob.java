@@ -69,7 +69,7 @@ final class SearchJob implements AutoCloseable {
     this.settings =
         new CollapseSettings(MERGE_LAYERS, INTERVAL, LOWEST, layers, rule, rule.defaultNorms());
     this.weights = new MadeUpWeights(device, device.backend(Compute.AUTO), config, DTYPE);
-    double passCost = PassCost.of(weights, sizes.tokens(), false);
+    double passCost = PassCost.of(weights, DTYPE, sizes.tokens(), false);
     this.options =
         SweepOptions.of(lookahead.most(passCost, settings.bases())).withPassCost(passCost);
     CollapsePlan once = fold(CollapsePlan.identity(source), settings.firstBase());
