@@ -139,8 +139,9 @@ class StaleLocksTest {
 
   @Test
   void aNameThatNoRunGivesIsNoLock() throws IOException {
-    Files.writeString(parent.resolve(".laco-a\u001b[2J.lock"), "x");
+    Path file = Files.writeString(parent.resolve(".laco-a\u001b[2J.lock"), "x");
     assertEquals(List.of(), write());
+    assertTrue(Files.exists(file));
   }
 
   @Test

@@ -230,7 +230,7 @@ class InputLimitsTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"2147483648", "[4294967297, 1]", "1e2147483640", "[[1]]", "\"x\"", "-1"})
+  @ValueSource(strings = {"2147483648", "[ALL]", "1e2147483640", "[[1]]", "\"x\"", "-1"})
   void anEndThatIsNoTokenEndsNothing(String id) throws IOException {
     Path words = folder.resolve("words");
     Files.createDirectory(words);
@@ -240,8 +240,11 @@ class InputLimitsTest {
     }
     Path generation = words.resolve("generation_config.json");
     Files.delete(generation);
-    Laco.write(generation, "{\"eos_token_id\": " + id + "}");
-    Laco.run("generate", words, "--prompt", "a", "--max-tokens", 2).succeeded();
+    // As 32-bit integers these would be all tokens there are.
+    String all = many(5000, token -> Long.toString((1L << 32) + token));
+    Laco.write(generation, "{\"eos_token_id\": " + id.replace("ALL", all) + "}");
+    Laco.Run run = Laco.run("generate", words, "--prompt", "a", "--max-tokens", 2, "--json");
+    assertEquals(2, run.succeeded().json().get("newTokens").intValue());
   }
 
   @ParameterizedTest

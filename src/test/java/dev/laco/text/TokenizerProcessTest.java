@@ -162,7 +162,9 @@ class TokenizerProcessTest {
       for (int i = 0; i < 500 && runs(child); i++) {
         Thread.sleep(20);
       }
-      assertFalse(runs(child));
+      boolean left = runs(child);
+      ProcessHandle.of(child).ifPresent(ProcessHandle::destroyForcibly);
+      assertFalse(left);
     }
   }
 
@@ -204,9 +206,15 @@ class TokenizerProcessTest {
     public static void main(String[] args) throws Exception {
       try {
         TokenizerProcess process = TokenizerProcess.start(Limits.USUAL);
-        process.load(Files.readString(FILE));
+        // Looks at all blanks behind each blank: far longer than anybody waits.
+        String normalizer =
+            """
+            {"type": "Replace", "content": "", "pattern": {"Regex": "\\\\s+[^\\\\sa]"}}""";
+        process.load(
+            Files.readString(FILE)
+                .replace("\"normalizer\": null", "\"normalizer\": " + normalizer));
         System.out.println(process.pid());
-        process.encode("a".repeat(8_000_000), false);
+        process.encode(" ".repeat(1_000_000) + "a", false);
       } catch (LacoException e) {
         System.out.println(e.getMessage());
       }
