@@ -67,7 +67,8 @@ public final class DecoderLayer {
     Tensor normed = buffers.normed();
     Tensor query = buffers.query();
     backend.rmsNorm(x, weights.get(LayerRole.INPUT_NORM), config.rmsNormEps(), normed);
-    backend.linear(normed, weights.get(LayerRole.QUERY), weights.find(LayerRole.QUERY_BIAS), query);
+    Tensor queryWeight = weights.get(LayerRole.QUERY);
+    backend.linear(normed, queryWeight, weights.find(LayerRole.QUERY_BIAS), query);
     backend.linear(
         normed, weights.get(LayerRole.KEY), weights.find(LayerRole.KEY_BIAS), past.newKeys());
     backend.linear(
@@ -80,7 +81,8 @@ public final class DecoderLayer {
             config.numKeyValueHeads(),
             config.headDim(),
             window,
-            (float) (1 / Math.sqrt(config.headDim())));
+            (float) (1 / Math.sqrt(config.headDim())),
+            backend.productType(queryWeight.dtype()));
     backend.attention(query, past.keys(), past.values(), spec, batch, buffers.attended());
   }
 

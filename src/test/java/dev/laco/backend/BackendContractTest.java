@@ -84,6 +84,11 @@ public abstract class BackendContractTest {
     return Tolerance.LOG_PROBABILITY;
   }
 
+  /** How far attention that multiplies in a type may be from the reference. */
+  protected Tolerance attention(DType products) {
+    return Tolerance.ACCUMULATED;
+  }
+
   /** How far cross products may be from the reference. */
   protected Tolerance crossProduct() {
     return Tolerance.ACCUMULATED;
@@ -355,19 +360,34 @@ public abstract class BackendContractTest {
     "40,1,16,0",
   })
   void attendsToWhatEachQueryMaySee(int heads, int keyHeads, int width, int window) {
-    attention(heads, keyHeads, width, window, new int[] {1, 7, 33, 97}, new int[4]);
+    attention(
+        heads,
+        keyHeads,
+        width,
+        window,
+        new int[] {1, 7, 33, 97},
+        new int[4],
+        DType.F32,
+        DType.BF16);
   }
 
   @ParameterizedTest
   @CsvSource({"1,1,64,0", "9,3,64,0", "4,2,33,50", "8,2,128,16"})
   void attendsToKeysFromBeforeTheBatch(int heads, int keyHeads, int width, int window) {
-    attention(heads, keyHeads, width, window, new int[] {1, 1, 5, 40}, new int[] {0, 200, 63, 64});
+    attention(
+        heads,
+        keyHeads,
+        width,
+        window,
+        new int[] {1, 1, 5, 40},
+        new int[] {0, 200, 63, 64},
+        DType.values());
   }
 
   @Test
   void attendsOverManyBlocksOfKeys() {
-    attention(2, 1, 64, 0, new int[] {300}, new int[1]);
-    attention(2, 1, 64, 100, new int[] {300}, new int[1]);
+    attention(2, 1, 64, 0, new int[] {300}, new int[1], DType.F32, DType.BF16);
+    attention(2, 1, 64, 100, new int[] {300}, new int[1], DType.F32, DType.F16);
   }
 
   @Test
@@ -376,52 +396,58 @@ public abstract class BackendContractTest {
     float[] query = normal(90 * 32);
     float[] key = normal(90 * 32);
     for (int i = 0; i < query.length; i++) {
-      query[i] *= 100;
+      // No score loses anything by rounding to 16 bits: a small share of some hundreds is much.
+      query[i] = 100 * Math.round(4 * query[i]);
+      key[i] = Math.round(4 * key[i]) / 4f;
     }
     float[] value = normal(90 * 32);
-    AttentionSpec spec = new AttentionSpec(1, 1, 32, 0, 1);
     // Scores of some hundreds: f32 leaves an absolute 1e-4 in the exponent.
-    same(
-        "attention",
-        Tolerance.BF16_PRODUCT,
-        run -> {
-          Tensor out = run.result(90, 32);
-          run.on.attention(
-              run.tensor(query, 90, 32),
-              run.tensor(key, 90, 32),
-              run.tensor(value, 90, 32),
-              spec,
-              run.batch(tokens),
-              out);
-          return out;
-        });
+    for (DType products : DType.values()) {
+      AttentionSpec spec = new AttentionSpec(1, 1, 32, 0, 1, products);
+      same(
+          "attention in " + products,
+          Tolerance.BF16_PRODUCT,
+          run -> {
+            Tensor out = run.result(90, 32);
+            run.on.attention(
+                run.tensor(query, 90, 32),
+                run.tensor(key, 90, 32),
+                run.tensor(value, 90, 32),
+                spec,
+                run.batch(tokens),
+                out);
+            return out;
+          });
+    }
   }
 
   @ParameterizedTest
-  @ValueSource(ints = {0, 10})
-  void queriesDoNotSeeNaNInKeysAndValuesOfTheFuture(int window) {
+  @CsvSource({"12,0", "12,10", "16,0", "16,10"})
+  void queriesDoNotSeeNaNInKeysAndValuesOfTheFuture(int width, int window) {
     PackedSequences tokens = tokens(new int[100], new int[30]);
-    float[] query = normal(130 * 48);
-    float[] key = normal(130 * 24);
-    float[] value = normal(130 * 24);
-    key[70 * 24 + 3] = Float.NaN;
-    value[77 * 24 + 5] = Float.NaN;
-    value[101 * 24 + 11] = Float.POSITIVE_INFINITY;
-    AttentionSpec spec = new AttentionSpec(4, 2, 12, window, 0.3f);
-    same(
-        "attention",
-        Tolerance.ACCUMULATED,
-        run -> {
-          Tensor out = run.result(130, 48);
-          run.on.attention(
-              run.tensor(query, 130, 48),
-              run.tensor(key, 130, 24),
-              run.tensor(value, 130, 24),
-              spec,
-              run.batch(tokens),
-              out);
-          return out;
-        });
+    float[] query = normal(130 * 4 * width);
+    float[] key = normal(130 * 2 * width);
+    float[] value = normal(130 * 2 * width);
+    key[70 * 2 * width + 3] = Float.NaN;
+    value[77 * 2 * width + 5] = Float.NaN;
+    value[101 * 2 * width + 11] = Float.POSITIVE_INFINITY;
+    for (DType products : DType.values()) {
+      AttentionSpec spec = new AttentionSpec(4, 2, width, window, 0.3f, products);
+      same(
+          "attention in " + products,
+          attention(products),
+          run -> {
+            Tensor out = run.result(130, 4 * width);
+            run.on.attention(
+                run.tensor(query, 130, 4 * width),
+                run.tensor(key, 130, 2 * width),
+                run.tensor(value, 130, 2 * width),
+                spec,
+                run.batch(tokens),
+                out);
+            return out;
+          });
+    }
   }
 
   @ParameterizedTest
@@ -1097,7 +1123,7 @@ public abstract class BackendContractTest {
       Tensor norm = run.on.weight(weight(DType.F32, 1, 4));
       TokenBatch two = run.batch(tokens(new int[] {1, 2}));
       TokenBatch three = run.batch(tokens(new int[] {1, 2, 9}));
-      AttentionSpec spec = new AttentionSpec(2, 2, 2, 0, 1);
+      AttentionSpec spec = new AttentionSpec(2, 2, 2, 0, 1, DType.F32);
       refuses(() -> backend.embed(weight, three, x));
       refuses(() -> backend.embed(weight, two, x));
       refuses(() -> backend.rmsNorm(x, norm, EPS, other));
@@ -1144,7 +1170,7 @@ public abstract class BackendContractTest {
   }
 
   private void attention(
-      int heads, int keyHeads, int width, int window, int[] lengths, int[] past) {
+      int heads, int keyHeads, int width, int window, int[] lengths, int[] past, DType... types) {
     int[] offsets = new int[lengths.length + 1];
     for (int s = 0; s < lengths.length; s++) {
       offsets[s + 1] = offsets[s] + lengths[s];
@@ -1155,22 +1181,25 @@ public abstract class BackendContractTest {
     float[] query = normal(rows * heads * width);
     float[] key = normal(keys * keyHeads * width);
     float[] value = normal(keys * keyHeads * width);
-    AttentionSpec spec =
-        new AttentionSpec(heads, keyHeads, width, window, (float) (1 / Math.sqrt(width)));
-    same(
-        "attention",
-        Tolerance.ACCUMULATED,
-        run -> {
-          Tensor out = run.result(rows, heads * width);
-          run.on.attention(
-              run.tensor(query, rows, heads * width),
-              run.tensor(key, keys, keyHeads * width),
-              run.tensor(value, keys, keyHeads * width),
-              spec,
-              run.batch(tokens),
-              out);
-          return out;
-        });
+    for (DType products : types) {
+      AttentionSpec spec =
+          new AttentionSpec(
+              heads, keyHeads, width, window, (float) (1 / Math.sqrt(width)), products);
+      same(
+          "attention in " + products,
+          attention(products),
+          run -> {
+            Tensor out = run.result(rows, heads * width);
+            run.on.attention(
+                run.tensor(query, rows, heads * width),
+                run.tensor(key, keys, keyHeads * width),
+                run.tensor(value, keys, keyHeads * width),
+                spec,
+                run.batch(tokens),
+                out);
+            return out;
+          });
+    }
   }
 
   private void cosines(PackedSequences tokens, float[] a, float[] b, int width) {

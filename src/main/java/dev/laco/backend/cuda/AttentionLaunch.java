@@ -16,11 +16,9 @@ record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int shar
   private static final int MAX_WIDTH = 512;
   private static final int MAX_TENSOR_CORE_WIDTH = 256;
 
-  /**
-   * @param dtype to calculate in
-   */
-  static AttentionLaunch of(AttentionSpec spec, DType dtype) {
+  static AttentionLaunch of(AttentionSpec spec) {
     int width = spec.headDim();
+    DType dtype = spec.products();
     if (dtype != DType.F32 && width % 16 == 0 && width <= MAX_TENSOR_CORE_WIDTH) {
       if (width <= 64) {
         return new AttentionLaunch(Kernel.ATTENTION_64, dtype, 128, 256, 24_576);

@@ -342,13 +342,12 @@ public final class CudaBackend implements Backend {
         .run(x.rows(), BLOCK);
   }
 
-  /** Calculates in the dtype of the last product: that of the projections that fed it. */
   @Override
   public void attention(
       Tensor query, Tensor key, Tensor value, AttentionSpec spec, TokenBatch batch, Tensor out) {
     CudaBatch sequences = CudaBatch.of(batch);
     OpChecks.attention(query, key, value, spec, batch, sequences.keys(), out);
-    AttentionLaunch launch = AttentionLaunch.of(spec, products.multiplied());
+    AttentionLaunch launch = AttentionLaunch.of(spec);
     begin(launch.kernel(), launch.dtype(), out)
         .pointer(address(query))
         .pointer(address(key))

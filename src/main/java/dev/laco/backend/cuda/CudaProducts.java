@@ -29,7 +29,6 @@ final class CudaProducts {
   private final Scratch crossed;
   private @Nullable CudaTensor narrowedFrom;
   private DType narrowedTo = DType.F32;
-  private DType multiplied = DType.F32;
 
   CudaProducts(CudaContext context, Launcher launcher, Cublas cublas, Compute compute) {
     this.launcher = launcher;
@@ -38,11 +37,6 @@ final class CudaProducts {
     this.panel = new Scratch(context, "widened weights");
     this.narrowed = new Scratch(context, "narrowed activations");
     this.crossed = new Scratch(context, "narrowed factors");
-  }
-
-  /** The dtype that the last product multiplied in. */
-  DType multiplied() {
-    return multiplied;
   }
 
   /**
@@ -55,10 +49,8 @@ final class CudaProducts {
     DType dtype = weight.dtype();
     if (dtype == DType.F32) {
       run(dtype, x, x.address(), weight.rows(), weight.address(), out, weight.rows());
-      multiplied = DType.F32;
     } else if (compute == Compute.F32) {
       widened(x, weight, out);
-      multiplied = DType.F32;
     } else {
       long halves = narrowed(x, dtype);
       run(dtype, x, halves, weight.rows(), weight.address(), out, weight.rows());
@@ -127,7 +119,6 @@ final class CudaProducts {
       narrowedFrom = x;
       narrowedTo = dtype;
     }
-    multiplied = dtype;
     return address;
   }
 

@@ -102,7 +102,7 @@ class CpuMemoryTest {
       backend.copy(end.slice(3, 4), query);
       Tensor out = arena.allocate(DType.F32, 1, (long) heads * width);
       Tensor expected = arena.allocate(DType.F32, 1, (long) heads * width);
-      AttentionSpec spec = new AttentionSpec(heads, heads, width, window, 0.1f);
+      AttentionSpec spec = new AttentionSpec(heads, heads, width, window, 0.1f, DType.F32);
       backend.attention(query, cache, cache, spec, far, out);
       backend.attention(query, end, end, spec, near, expected);
       assertArrayEquals(download(expected), download(out));
@@ -122,7 +122,7 @@ class CpuMemoryTest {
       Tensor weight = arena.allocate(DType.BF16, width, width);
       Tensor head = arena.allocate(DType.F16, 300, width);
       double[] scores = new double[rows];
-      AttentionSpec spec = new AttentionSpec(4, 4, 16, 0, 1);
+      AttentionSpec spec = new AttentionSpec(4, 4, 16, 0, 1, DType.F32);
       List<TensorMix> mix =
           List.of(new TensorMix(weight, new double[] {1, 2}, List.of(weight, weight)));
       Runnable step =

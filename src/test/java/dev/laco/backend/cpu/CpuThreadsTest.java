@@ -46,7 +46,8 @@ class CpuThreadsTest {
     MemoryTensor few = random(DType.F32, 4, 8);
     MemoryTensor wide = random(DType.BF16, 70_000, 8);
     MemoryTensor bias = random(DType.F32, 1, 70_000);
-    AttentionSpec spec = new AttentionSpec(WIDTH / HEAD_DIM, WIDTH / HEAD_DIM, HEAD_DIM, 0, 0.1f);
+    AttentionSpec spec =
+        new AttentionSpec(WIDTH / HEAD_DIM, WIDTH / HEAD_DIM, HEAD_DIM, 0, 0.1f, DType.F32);
     sameBits(threads, TOKENS, WIDTH, (on, batch, out) -> on.embed(table, batch, out));
     sameBits(threads, TOKENS, WIDTH, (on, batch, out) -> on.rmsNorm(x, weight, 1e-5, out));
     sameBits(

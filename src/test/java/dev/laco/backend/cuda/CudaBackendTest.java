@@ -65,6 +65,11 @@ class CudaBackendTest {
     }
 
     @Override
+    protected Tolerance attention(DType products) {
+      return products == DType.F32 ? Tolerance.ACCUMULATED : Tolerance.BF16_PRODUCT;
+    }
+
+    @Override
     protected Tolerance crossProduct() {
       return product(DType.BF16);
     }

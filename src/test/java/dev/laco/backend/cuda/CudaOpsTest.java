@@ -241,7 +241,7 @@ class CudaOpsTest {
         "attention",
         (run, a) -> {
           Tensor other = run.tensor(y, 2, 6);
-          AttentionSpec spec = new AttentionSpec(1, 1, 6, 0, 1);
+          AttentionSpec spec = new AttentionSpec(1, 1, 6, 0, 1, DType.F32);
           run.on.attention(other, other, other, spec, run.batch(tokens), a);
         });
     changes.forEach(
@@ -262,24 +262,23 @@ class CudaOpsTest {
         });
   }
 
-  /**
-   * Attention follows the dtype of the products before it, where it has tensor cores for the width.
-   */
+  /** Attention multiplies in the type of its spec where it has tensor cores for the width. */
   @ParameterizedTest
   @CsvSource({"16", "64", "80", "128", "256", "24"})
-  void attentionCalculatesInTheDtypeOfTheProjections(int width) {
+  void attentionMultipliesInTheTypeOfItsSpecWhateverTheProductBeforeIt(int width) {
     PackedSequences tokens = PackedSequences.of(List.of(new int[70], new int[1], new int[33]));
-    AttentionSpec spec = new AttentionSpec(4, 2, width, 40, (float) (1 / Math.sqrt(width)));
     float[] query = normal(104 * 4 * width);
     float[] key = normal(104 * 2 * width);
     float[] value = normal(104 * 2 * width);
+    float[] x = normal(8);
     for (DType dtype : DType.values()) {
-      HostTensor projection = weight(dtype, 2, 8);
-      float[] x = normal(8);
+      AttentionSpec spec =
+          new AttentionSpec(4, 2, width, 40, (float) (1 / Math.sqrt(width)), dtype);
+      HostTensor other = weight(dtype == DType.F32 ? DType.BF16 : DType.F32, 2, 8);
       Function<Run, Tensor> attention =
           run -> {
             Tensor projected = run.arena.allocate(DType.F32, 1, 2);
-            run.on.linear(run.tensor(x, 1, 8), run.on.weight(projection), null, projected);
+            run.on.linear(run.tensor(x, 1, 8), run.on.weight(other), null, projected);
             Tensor out = run.arena.allocate(DType.F32, 104, 4 * width);
             run.on.attention(
                 run.tensor(query, 104, 4 * width),
@@ -296,32 +295,6 @@ class CudaOpsTest {
       assertArrayEquals(expected, found, exact ? 1e-5f : HALVES, dtype + " of " + width);
       // Were the other kernel taken, the results would be closer than 16 bits allow.
       assertEquals(exact, largestError(expected, found) < 1e-5, dtype + " of " + width);
-    }
-  }
-
-  @Test
-  void attentionAfterAFusedProductIsThatAfterAnyOther() {
-    PackedSequences tokens = PackedSequences.of(List.of(new int[40]));
-    AttentionSpec spec = new AttentionSpec(1, 1, 32, 0, 0.2f);
-    HostTensor weight = weight(DType.BF16, 32, 32);
-    try (CudaBackend backend = open(Compute.AUTO);
-        Run run = new Run(backend)) {
-      Tensor x = run.tensor(normal(40 * 32), 40, 32);
-      List<Tensor> matrices =
-          List.of(
-              backend.mixed(List.of(run.mix(weight, DType.BF16)), 40).getFirst(),
-              backend.weight(weight));
-      List<float[]> found =
-          matrices.stream()
-              .map(
-                  matrix -> {
-                    Tensor out = run.arena.allocate(DType.F32, 40, 32);
-                    backend.linear(x, matrix, null, out);
-                    backend.attention(x, x, x, spec, run.batch(tokens), out);
-                    return run.values(out);
-                  })
-              .toList();
-      assertArrayEquals(found.get(1), found.get(0));
     }
   }
 

@@ -83,7 +83,8 @@ final class AttentionOp implements Op {
             config.numKeyValueHeads(),
             config.headDim(),
             sizes.window(),
-            (float) (1 / Math.sqrt(config.headDim())));
+            (float) (1 / Math.sqrt(config.headDim())),
+            variant.dtype());
     long width = (long) spec.numHeads() * spec.headDim();
     long keyWidth = (long) spec.numKeyValueHeads() * spec.headDim();
     int sequences = sizes.lengths().size();

@@ -1,0 +1,72 @@
+package dev.laco.transformer;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import dev.laco.Fixtures;
+import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Compute;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TokenBatch;
+import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.model.DType;
+import dev.laco.model.PackedSequences;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Proxy;
+import java.util.EnumSet;
+import java.util.List;
+import java.util.Set;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+class DecoderLayerTest {
+  @ParameterizedTest
+  @CsvSource({
+    "llama_mha_bias_f16,AUTO,F16",
+    "llama_tied_rope3,AUTO,BF16",
+    "qwen2_bias,AUTO,F32",
+    "llama_tied_rope3,F32,F32"
+  })
+  void attentionMultipliesInTheTypeOfTheProjections(
+      String fixture, Compute compute, DType expected) {
+    Set<DType> types = EnumSet.noneOf(DType.class);
+    try (Backend reference = new ReferenceBackend(compute);
+        Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture))) {
+      Backend backend = multipliesInTheTypeOfWeights(reference, compute, types);
+      CausalLm model = new RunningModel(backend, checkpoint.config(), checkpoint).original();
+      PackedSequences tokens = PackedSequences.of(List.of(new int[] {1, 2, 3}));
+      try (TensorArena arena = backend.arena();
+          Workspace work = new Workspace(backend, checkpoint.config(), tokens.size());
+          TokenBatch batch = model.batch(tokens)) {
+        Tensor hidden = arena.allocate(DType.F32, tokens.size(), checkpoint.config().hiddenSize());
+        model.embed(batch, hidden);
+        model.finish(0, hidden, batch, work, hidden);
+      }
+    }
+    assertEquals(EnumSet.of(expected), types);
+  }
+
+  /** A backend that says of its products what a GPU's says, and notes the types of attention. */
+  private static Backend multipliesInTheTypeOfWeights(
+      Backend backend, Compute compute, Set<DType> types) {
+    return (Backend)
+        Proxy.newProxyInstance(
+            DecoderLayerTest.class.getClassLoader(),
+            new Class<?>[] {Backend.class},
+            (_, method, arguments) -> {
+              if (method.getName().equals("productType")) {
+                return compute == Compute.AUTO ? arguments[0] : DType.F32;
+              }
+              if (method.getName().equals("attention")) {
+                types.add(((AttentionSpec) arguments[3]).products());
+              }
+              try {
+                return method.invoke(backend, arguments);
+              } catch (InvocationTargetException e) {
+                throw e.getCause();
+              }
+            });
+  }
+}
