@@ -49,7 +49,9 @@ final class ApplyCommand implements Callable<Integer> {
       PlanApplier applier =
           new PlanApplier(
               checkpoint, parsed, given.tensors(), write.maxShardSize.bytes(), console::warning);
-      try (JobProgress.Stage progress = console.progress("write")) {
+      console.job().expect(PruneCommand.WRITE, JobEstimate.write(applier.tensorBytes()));
+      console.expectation();
+      try (JobProgress.Stage progress = console.progress(PruneCommand.WRITE)) {
         applier.write(out, write.overwrite, new WrittenBytes(progress, applier.tensorBytes()));
       }
       console.resultLine(
@@ -68,6 +70,7 @@ final class ApplyCommand implements Callable<Integer> {
                 .put("layersOut", parsed.depth())
                 .put("bytes", applier.tensorBytes()));
       }
+      console.next(PruneCommand.tryOut(out));
     }
     return 0;
   }

@@ -63,7 +63,7 @@ final class CompareCommand implements Callable<Integer> {
       }
       Console console = output.console();
       new CompareRun(this, console, open, evaluation, target).run();
-      console.done(
+      console.next(
           String.format(
               Locale.ROOT, "laco prune %s OUT --target-layers %d", Shell.quoted(model), target));
     }

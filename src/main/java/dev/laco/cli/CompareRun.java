@@ -46,6 +46,8 @@ import org.jspecify.annotations.Nullable;
 
 /** One comparison: every strategy on the same device, texts and size. */
 final class CompareRun {
+  private static final String DENSE_WORDS = "last words, dense";
+
   private final CompareCommand command;
   private final Console console;
   private final OpenModel model;
@@ -168,7 +170,7 @@ final class CompareRun {
       expect(backend, sequences.size());
       Perplexity dense = evaluation.measure(console, PruneRun.DENSE, model.directory(), lm);
       CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
-      LastWord denseWords = lastWord("last words, dense", lm);
+      LastWord denseWords = lastWord(DENSE_WORDS, lm);
       List<Row> rows = new ArrayList<>();
       try (SweepScorer scorer = new SweepScorer(running, source, sequences, sweep)) {
         Bench bench = new Bench(running, source, sequences, scorer);
@@ -187,6 +189,9 @@ final class CompareRun {
     JobProgress job = console.job();
     int depth = model.config().numHiddenLayers();
     job.expect(PruneRun.DENSE, estimate.pass(evaluation.windows(), depth));
+    if (passages != null) {
+      job.expect(DENSE_WORDS, estimate.pass(passages.items(), depth));
+    }
     double search = estimate.search(SearchOptions.byDefault(depth, target), calibrationTokens);
     boolean searched = false;
     for (Strategy strategy : command.strategies) {
@@ -195,15 +200,22 @@ final class CompareRun {
       searched |= own;
       FitRule fit = strategy.fit();
       if (fit != null && fitText != null) {
-        FitRun.expect(job, estimate, fit, true, fitText, target);
+        FitRun.expect(job, estimate, strategy.toString(), fit, true, fitText, target);
       }
       job.expect(heldOut(strategy), estimate.pass(evaluation.windows(), depth + target));
+      if (passages != null) {
+        job.expect(lastWords(strategy), estimate.pass(passages.items(), target));
+      }
     }
-    console.note("time", job.expectation());
+    console.expectation();
   }
 
   private static String heldOut(Strategy strategy) {
     return "held-out text, " + strategy;
+  }
+
+  private static String lastWords(Strategy strategy) {
+    return "last words, " + strategy;
   }
 
   /** Empty where a strategy cannot leave so few layers; that is said. */
@@ -223,7 +235,8 @@ final class CompareRun {
       FitRule fit = strategy.fit();
       if (fit != null && fitText != null) {
         FitRun.Outcome fitted =
-            new FitRun(console, bench.model()).run(found, true, fit, fitText, memory, best -> {});
+            new FitRun(console, strategy.toString(), bench.model())
+                .run(found, true, fit, fitText, memory, best -> {});
         plan = fitted.planWithTensors();
         layers.use(fitted.plan(), fitted.tensors());
       }
@@ -240,7 +253,7 @@ final class CompareRun {
                 fidelity.perplexity().perplexity()));
         return Optional.empty();
       }
-      LastWord words = lastWord("last words, " + strategy, layers.model());
+      LastWord words = lastWord(lastWords(strategy), layers.model());
       return Optional.of(new Row(strategy, plan, score, fidelity, words, seconds));
     }
   }

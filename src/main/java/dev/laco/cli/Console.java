@@ -188,11 +188,19 @@ final class Console {
     ended = true;
   }
 
+  /** The line before a job whose stages are expected: about how long it takes, if that is long. */
+  void expectation() {
+    job.expectation().ifPresent(text -> note("time", text));
+  }
+
   /** The last line of a job: how long it took, and what a user may do next. */
-  void done(String next) {
-    note(
-        "done",
-        String.format(Locale.ROOT, "in %s; next: %s", JobProgress.exactly(job.seconds()), next));
+  void next(String command) {
+    done("next: " + command);
+  }
+
+  /** The last line of a job: how long it took, and what else there is to say. */
+  void done(String more) {
+    note("done", "in " + JobProgress.exactly(job.seconds()) + "; " + more);
   }
 
   /** The stages of what the command does. */

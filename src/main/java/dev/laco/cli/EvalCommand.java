@@ -2,15 +2,19 @@ package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.UsageException;
+import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
 import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import dev.laco.report.PruneReport;
 import dev.laco.text.ClozeSet;
+import dev.laco.text.TextWindows.Window;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
@@ -62,6 +66,9 @@ final class EvalCommand implements Callable<Integer> {
   /** What picocli gives for {@code --last-word} alone. */
   private static final Path BUILT_IN = Path.of("");
 
+  private static final String PERPLEXITY = "perplexity";
+  private static final String LAST_WORD = "last word";
+
   @Mixin DeviceOptions device;
   @Mixin OutputOptions output;
 
@@ -102,8 +109,25 @@ final class EvalCommand implements Callable<Integer> {
       } else {
         perplexity(console, open);
       }
+      console.next(next(open));
     }
     return 0;
+  }
+
+  /** What people do with a model that they have measured: one of ours speaks, another is pruned. */
+  private String next(OpenModel open) {
+    String word = Shell.quoted(model);
+    return Files.exists(open.directory().resolve(PlanApplier.PLAN))
+        ? "laco generate " + word + " --prompt \"Once upon a time\""
+        : "laco prune " + word + " OUT";
+  }
+
+  /** Says about how long all will take. */
+  private static void expect(
+      Console console, OpenModel open, Backend backend, String stage, List<Window> windows) {
+    JobEstimate estimate = new JobEstimate(open, backend);
+    console.job().expect(stage, estimate.pass(windows, open.config().numHiddenLayers()));
+    console.expectation();
   }
 
   private void perplexity(Console console, OpenModel open) throws IOException {
@@ -122,7 +146,8 @@ final class EvalCommand implements Callable<Integer> {
                 backend,
                 Perplexity.bytes(open.config(), text.windows()),
                 "use a smaller --max-length");
-        Perplexity result = text.measure(console, "perplexity", model, lm);
+        expect(console, open, backend, PERPLEXITY, text.windows());
+        Perplexity result = text.measure(console, PERPLEXITY, model, lm);
         if (dumpFile != null) {
           StateDump.write(
               lm, text.windows(), source == null || source.tokens == null, dumpFile.begin());
@@ -157,8 +182,9 @@ final class EvalCommand implements Callable<Integer> {
               backend,
               LastWord.bytes(open.config(), set.items()),
               "use shorter passages");
+      expect(console, open, backend, LAST_WORD, set.items());
       LastWord result;
-      try (JobProgress.Stage progress = console.progress("last word")) {
+      try (JobProgress.Stage progress = console.progress(LAST_WORD)) {
         result = LastWord.measure(lm, set.items(), progress::update);
       }
       if (output.json) {
@@ -169,7 +195,7 @@ final class EvalCommand implements Callable<Integer> {
             String.format(
                 Locale.ROOT,
                 "%-12s %.1f %% ± %.1f (%,d of %,d items of %s)%n",
-                "last word",
+                LAST_WORD,
                 100 * result.accuracy(),
                 100 * result.standardError(),
                 result.correct(),
@@ -218,7 +244,7 @@ final class EvalCommand implements Callable<Integer> {
           String.format(
               Locale.ROOT,
               "%-12s %.4f (mean NLL %.6f nats over %,d tokens of %s)%n",
-              "perplexity",
+              PERPLEXITY,
               result.perplexity(),
               result.meanNll(),
               result.tokens(),

@@ -47,11 +47,18 @@ final class FitRun {
   private static final String FIT = "fit";
 
   private final Console console;
+  private final String whose;
   private final RunningModel model;
   private final Backend backend;
 
-  FitRun(Console console, RunningModel model) {
+  /**
+   * No fit yet.
+   *
+   * @param whose names the fit among those of a job; empty where it is the only one
+   */
+  FitRun(Console console, String whose, RunningModel model) {
     this.console = console;
+    this.whose = whose;
     this.model = model;
     this.backend = model.backend();
   }
@@ -59,20 +66,28 @@ final class FitRun {
   /**
    * Tells how long it will take.
    *
+   * @param whose as for the constructor
    * @param neighbours as for {@link #run}
    * @param target layers that are left
    */
   static void expect(
       JobProgress job,
       JobEstimate estimate,
+      String whose,
       FitRule rule,
       boolean neighbours,
       FitText text,
       int target) {
     int quick = text.limit(CHOICE_TOKENS).tokens();
     int attempts = neighbours ? CONTENDERS + MOVES : 1;
-    job.expect(CHOICE, estimate.choice(rule, attempts, 1 + strengths(rule).size(), quick, target));
-    job.expect(FIT, estimate.fit(rule, text.tokens(), target));
+    job.expect(
+        stage(CHOICE, whose),
+        estimate.choice(rule, attempts, 1 + strengths(rule).size(), quick, target));
+    job.expect(stage(FIT, whose), estimate.fit(rule, text.tokens(), target));
+  }
+
+  private static String stage(String name, String whose) {
+    return whose.isEmpty() ? name : name + ", " + whose;
   }
 
   /**
@@ -112,7 +127,7 @@ final class FitRun {
     int moves = neighbours ? MOVES : 0;
     Choice chosen = new Choice(fitted.getFirst(), 1, Double.POSITIVE_INFINITY);
     try (CarryOver quick = carryOver(text.limit(CHOICE_TOKENS));
-        JobProgress.Stage progress = console.progress(CHOICE)) {
+        JobProgress.Stage progress = console.progress(stage(CHOICE, whose))) {
       int total = fitted.size() + moves + STRENGTHS_WORTH * (1 + strengths(rule).size());
       // What layers behind a gap can still mend hardly tells one model from another, and costs
       // most.
@@ -156,7 +171,7 @@ final class FitRun {
     }
     best.accept(chosen.plan);
     try (CarryOver carryOver = carryOver(text);
-        JobProgress.Stage progress = console.progress(FIT)) {
+        JobProgress.Stage progress = console.progress(stage(FIT, whose))) {
       CarryOver.Result result =
           carryOver.fit(chosen.plan, rule, chosen.strength, true, memory, progress::update);
       return new Outcome(

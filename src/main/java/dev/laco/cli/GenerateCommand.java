@@ -162,6 +162,7 @@ final class GenerateCommand implements Callable<Integer> {
     }
     StringBuilder whole = new StringBuilder();
     Sampler sampler = new Sampler(temperature, topP, new Random(seed));
+    long start = System.nanoTime();
     int count =
         new Generator(lm, sampler, stop)
             .generate(
@@ -174,6 +175,7 @@ final class GenerateCommand implements Callable<Integer> {
                     console.said(text);
                   }
                 });
+    double seconds = PruneRun.seconds(start);
     String rest = decoder.finish();
     if (output.json) {
       console.document(
@@ -189,6 +191,13 @@ final class GenerateCommand implements Callable<Integer> {
     } else {
       console.said(rest + System.lineSeparator());
     }
+    console.done(
+        String.format(
+            Locale.ROOT,
+            "%,d prompt tokens, %,d new ones, %.1f a second",
+            ids.length,
+            count,
+            count / seconds));
   }
 
   /** End-of-sequence ids: {@code generation_config.json}'s if it has any, else the config's. */

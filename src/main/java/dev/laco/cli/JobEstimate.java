@@ -1,6 +1,7 @@
 package dev.laco.cli;
 
 import dev.laco.backend.Backend;
+import dev.laco.backend.DeviceInfo;
 import dev.laco.fit.FitRule;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.TextWindows.Window;
@@ -8,11 +9,22 @@ import java.util.List;
 
 /**
  * About how many seconds the stages of a job take: matrix products, counted by their shapes, at the
- * rate of the device. It is what a person is told beforehand; {@link JobProgress} corrects it.
+ * rate of the device, and beside them values that norms, attention, activations and sums read and
+ * write, which in a small model take longer than its products. It is what a person is told
+ * beforehand; {@link JobProgress} corrects it.
  */
 final class JobEstimate {
-  /** What is left of the rate of large products with attention, norms and moving data beside. */
-  private static final double EFFICIENCY = 0.6;
+  /** How often a layer goes through the hidden states of its tokens, beside the products. */
+  private static final int HIDDEN_VALUES = 10;
+
+  /** The same through the channels of its feed-forward part. */
+  private static final int CHANNEL_VALUES = 4;
+
+  /** Values a second that a thread reads and writes, from one operation to the next. */
+  private static final double THREAD_VALUES = 2e9;
+
+  /** The bytes of a value that is read and written. */
+  private static final int VALUE_BYTES = 2 * Float.BYTES;
 
   /** Bytes a second that are read, written and read again. */
   private static final double DISK = 300e6;
@@ -21,20 +33,36 @@ final class JobEstimate {
   private static final double BEHIND = 2.0 / 3;
 
   private final ModelConfig config;
-  private final double rate;
+
+  /** Seconds that a token takes in a layer. */
   private final double layer;
+
+  /** The same in the output projection. */
   private final double head;
 
   JobEstimate(OpenModel model, Backend backend) {
     config = model.config();
-    rate = EFFICIENCY * backend.operationsPerSecond(backend.productType(model.weightType()));
-    layer = 2.0 * PruneRun.parametersPerLayer(model);
-    head = 2.0 * config.vocabSize() * config.hiddenSize();
+    double products = backend.operationsPerSecond(backend.productType(model.weightType()));
+    double value = secondsPerValue(backend);
+    long layerValues =
+        (long) HIDDEN_VALUES * config.hiddenSize()
+            + (long) CHANNEL_VALUES * config.intermediateSize();
+    layer = 2.0 * PruneRun.parametersPerLayer(model) / products + layerValues * value;
+    head = 2.0 * config.vocabSize() * config.hiddenSize() / products + config.vocabSize() * value;
+  }
+
+  private static double secondsPerValue(Backend backend) {
+    DeviceInfo.Memory memory = backend.info().memory();
+    if (memory == null) {
+      return 1 / (THREAD_VALUES * backend.hostThreads());
+    }
+    // Where it is not known how fast a device's memory is, products are all that can be counted.
+    return memory.bytesPerSecond() == 0 ? 0 : VALUE_BYTES / memory.bytesPerSecond();
   }
 
   /** A model of so many layers runs over tokens and predicts the next. */
   double pass(long tokens, int layers) {
-    return tokens * (layers * layer + head) / rate;
+    return tokens * (layers * layer + head);
   }
 
   /** The same over a text. */
@@ -47,7 +75,7 @@ final class JobEstimate {
     int depth = config.numHiddenLayers();
     double layers = (depth + (search.target() == null ? depth / 2 : search.target())) / 4.0;
     double heads = search.objective().needsLanguage() ? head : 0;
-    return search.models() * tokens * (layers * layer + heads) / rate;
+    return search.models() * tokens * (layers * layer + heads);
   }
 
   /** The choice among models before a fit. */
@@ -60,7 +88,7 @@ final class JobEstimate {
   double fit(FitRule rule, int tokens, int target) {
     double fitted = rule.later() ? BEHIND * target : config.numHiddenLayers() - target;
     double passes = config.numHiddenLayers() + target + fitted * rule.layerPasses();
-    return tokens * passes * layer / rate;
+    return tokens * passes * layer;
   }
 
   /** Bytes are read, written and verified. */

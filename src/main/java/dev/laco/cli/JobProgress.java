@@ -5,6 +5,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.function.LongSupplier;
 import java.util.function.ToDoubleFunction;
@@ -24,6 +25,9 @@ final class JobProgress {
 
   /** Of a stage that nobody expected, and of which nothing is known but its own share. */
   private static final double UNEXPECTED = 1;
+
+  /** Seconds of a job from which on a person is told beforehand. */
+  private static final double WORTH_SAYING = 2;
 
   private final LongSupplier clock;
   private final Runnable afterStage;
@@ -175,9 +179,15 @@ final class JobProgress {
     }
   }
 
-  /** {@code about 12 minutes: search 3, choice 2, fit 6}, of the stages that were expected. */
-  synchronized String expectation() {
+  /**
+   * {@code about 12 minutes: search 3, choice 2, fit 6}, of the stages that were expected; empty
+   * for a job that is over before that is read.
+   */
+  synchronized Optional<String> expectation() {
     double all = total(stage -> stage.expected);
+    if (all < WORTH_SAYING) {
+      return Optional.empty();
+    }
     Unit unit = Unit.of(all);
     List<String> parts = new ArrayList<>();
     for (Stage stage : stages.values()) {
@@ -185,7 +195,8 @@ final class JobProgress {
         parts.add(stage.name + " " + unit.number(stage.expected));
       }
     }
-    return String.format(Locale.ROOT, "about %s: %s", about(all), String.join(", ", parts));
+    return Optional.of(
+        String.format(Locale.ROOT, "about %s: %s", about(all), String.join(", ", parts)));
   }
 
   /** {@code 40 seconds}, {@code 12 minutes}, {@code 3.5 hours}. */

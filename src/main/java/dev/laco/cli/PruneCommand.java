@@ -134,7 +134,7 @@ final class PruneCommand implements Callable<Integer> {
         if (output.json) {
           console.document(json);
         }
-        console.done(next());
+        console.next(next());
       }
     }
     return 0;
@@ -196,12 +196,7 @@ final class PruneCommand implements Callable<Integer> {
   /** What people do with the result. */
   private String next() {
     if (out != null) {
-      String word = Shell.quoted(out);
-      return String.format(
-          Locale.ROOT,
-          "laco generate %s --prompt \"Once upon a time\", or laco eval %s",
-          word,
-          word);
+      return tryOut(out);
     }
     return planFile != null
         ? String.format(
@@ -210,6 +205,12 @@ final class PruneCommand implements Callable<Integer> {
             Shell.quoted(planFile),
             Shell.quoted(model))
         : "the same with OUT in place of --dry-run writes the model";
+  }
+
+  /** What people do with a pruned model. */
+  static String tryOut(Path model) {
+    String word = Shell.quoted(model);
+    return "laco generate " + word + " --prompt \"Once upon a time\", or laco eval " + word;
   }
 
   private String goOn() {

@@ -138,7 +138,7 @@ final class PruneRun {
       FitRun.@Nullable Outcome fitted =
           fitText == null || search.fit() == null || searched.isIdentity()
               ? null
-              : new FitRun(console, running)
+              : new FitRun(console, "", running)
                   .run(result, given == null, search.fit(), fitText, newMemory, best::set);
       PlanTensors newTensors = fitted == null ? givenTensors : new PlanTensors(fitted.tensors());
       CollapsePlan plan =
@@ -220,7 +220,7 @@ final class PruneRun {
       job.expect(SearchLines.STAGE, estimate.search(search, sequences.size()));
     }
     if (fitText != null && search.fit() != null) {
-      FitRun.expect(job, estimate, search.fit(), given == null, fitText, target);
+      FitRun.expect(job, estimate, "", search.fit(), given == null, fitText, target);
     }
     job.expect(SIMILARITY, estimate.pass(sequences.size(), depth + target));
     if (evaluation != null) {
@@ -230,7 +230,7 @@ final class PruneRun {
     if (command.out != null) {
       job.expect(PruneCommand.WRITE, JobEstimate.write(model.checkpoint().totalBytes()));
     }
-    console.note("time", job.expectation());
+    console.expectation();
   }
 
   /** What a search came to, and what it took. */

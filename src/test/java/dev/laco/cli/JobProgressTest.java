@@ -6,10 +6,12 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -106,11 +108,97 @@ class JobProgressTest {
     job.expect("choice", 125);
     job.expect("fit", 360);
     job.expect("write", 1);
-    assertEquals("about 11 minutes: search 3, choice 2, fit 6", job.expectation());
+    assertEquals("about 11 minutes: search 3, choice 2, fit 6", job.expectation().orElseThrow());
     assertEquals("1 second", JobProgress.about(0.2));
     assertEquals("99 seconds", JobProgress.about(99));
     assertEquals("3.5 hours", JobProgress.about(12600));
     assertEquals("11 min 40 s", JobProgress.exactly(700));
+  }
+
+  @Test
+  void aJobOfASecondIsNotReckoned() {
+    JobProgress job = new JobProgress(() -> now, () -> {});
+    job.expect("write", 1.9);
+    assertTrue(job.expectation().isEmpty());
+    job.expect("read", 0.2);
+    assertEquals("about 2 seconds: write 2, read 1", job.expectation().orElseThrow());
+  }
+
+  /** All that a command prints, in its order. */
+  private static String printed(Object... arguments) {
+    StringWriter all = new StringWriter();
+    PrintWriter both = new PrintWriter(all, true);
+    String[] words = Arrays.stream(arguments).map(Object::toString).toArray(String[]::new);
+    assertEquals(0, Main.run(both, both, words), all.toString());
+    return all.toString();
+  }
+
+  private static String last(String printed) {
+    return printed.lines().toList().getLast();
+  }
+
+  @Test
+  void anEvaluationThatTakesLongSaysHowLongBeforeItAndWhatIsNextBehindIt() {
+    Path tokens =
+        Laco.write(
+            folder.resolve("tokens.json"),
+            IntStream.range(3, 150).boxed().toList().toString().replaceAll("^.*$", "[$0]"));
+    String all = printed("eval", Laco.STORYTELLER, "--tokens", tokens, "--device", "reference");
+    List<String> labels = all.lines().map(line -> line.replaceFirst(" .*", "")).toList();
+    assertEquals(List.of("device", "model", "memory", "time", "perplexity", "done"), labels, all);
+    assertTrue(all.contains("time         about 4 seconds: perplexity 4"), all);
+    assertTrue(
+        last(all).matches("done         in \\d+ s; next: laco prune models/storyteller OUT"), all);
+  }
+
+  @Test
+  void aModelOfOursSpeaksAfterItWasMadeAndAfterItWasMeasured() {
+    Path plan = folder.resolve("plan.json");
+    Path out = folder.resolve("out");
+    Laco.run(
+            "prune",
+            Laco.STORYTELLER,
+            "--dry-run",
+            "--plan",
+            plan,
+            "--target-layers",
+            15,
+            "--rule",
+            "drop",
+            "--search",
+            "greedy")
+        .succeeded();
+    String applied = printed("apply", plan, Laco.STORYTELLER, out);
+    String generate = "laco generate \\Q" + out + "\\E --prompt \"Once upon a time\"";
+    assertTrue(
+        last(applied)
+            .matches(
+                "done         in \\d+ s; next: " + generate + ", or laco eval \\Q" + out + "\\E"),
+        applied);
+    assertTrue(!applied.contains("time  "), "of a job of a moment: " + applied);
+    String measured = printed("eval", out);
+    assertTrue(last(measured).matches("done         in \\d+ s; next: " + generate), measured);
+    String words = printed("eval", out, "--last-word");
+    assertTrue(last(words).matches("done         in \\d+ s; next: " + generate), words);
+  }
+
+  @Test
+  void generateSaysHowFastItWasBesideTheText() {
+    StringWriter out = new StringWriter();
+    StringWriter err = new StringWriter();
+    String[] arguments = {
+      "generate", Laco.STORYTELLER.toString(), "--prompt", "Once upon", "--max-tokens", "5"
+    };
+    assertEquals(
+        0,
+        Main.run(new PrintWriter(out, true), new PrintWriter(err, true), arguments),
+        () -> "" + err);
+    assertTrue(out.toString().startsWith("Once upon "), out.toString());
+    assertTrue(!out.toString().contains("done"), out.toString());
+    assertTrue(
+        last(err.toString())
+            .matches("done         in \\d+ s; 4 prompt tokens, 5 new ones, \\d+\\.\\d a second"),
+        err.toString());
   }
 
   @Test
@@ -127,7 +215,9 @@ class JobProgressTest {
       "--rule",
       "fit",
       "--fit-tokens",
-      "2048"
+      "2048",
+      "--threads",
+      "1"
     };
     assertEquals(0, Main.run(both, both, arguments), all.toString());
     List<String> lines = all.toString().lines().toList();
@@ -153,13 +243,8 @@ class JobProgressTest {
 
   @Test
   void aComparisonSaysHowLongItTookAndHowItsSizeIsMade() {
-    StringWriter all = new StringWriter();
-    PrintWriter both = new PrintWriter(all, true);
-    String[] arguments = {
-      "compare", Laco.STORYTELLER.toString(), "--target-layers", "15", "--strategies", "last"
-    };
-    assertEquals(0, Main.run(both, both, arguments), all.toString());
-    String last = all.toString().lines().toList().getLast();
+    String last =
+        last(printed("compare", Laco.STORYTELLER, "--target-layers", 15, "--strategies", "last"));
     assertTrue(
         last.matches(
             "done         in \\d+ s; next: laco prune models/storyteller OUT --target-layers 15"),

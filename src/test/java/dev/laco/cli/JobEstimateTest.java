@@ -1,0 +1,91 @@
+package dev.laco.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.DeviceInfo;
+import dev.laco.fit.FitRule;
+import dev.laco.model.DType;
+import dev.laco.text.FitText;
+import java.lang.reflect.Proxy;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+/** How long a job is said to take, by the rates of devices that are not there. */
+class JobEstimateTest {
+  /** Two threads of a Xeon with AMX. */
+  private static final double RATE = 1e12;
+
+  private OpenModel model;
+
+  @BeforeEach
+  void open() {
+    model = OpenModel.open(Laco.STORYTELLER);
+  }
+
+  @AfterEach
+  void close() {
+    model.close();
+  }
+
+  /** A device that can only say how fast it is: a processor of two threads. */
+  private static Backend processor(double rate) {
+    return device(DeviceInfo.inHostMemory(DeviceInfo.Kind.CPU, "cpu"), rate);
+  }
+
+  private static Backend device(DeviceInfo info, double rate) {
+    return (Backend)
+        Proxy.newProxyInstance(
+            JobEstimateTest.class.getClassLoader(),
+            new Class<?>[] {Backend.class},
+            (proxy, method, arguments) ->
+                switch (method.getName()) {
+                  case "operationsPerSecond" -> rate;
+                  case "productType" -> DType.BF16;
+                  case "info" -> info;
+                  case "hostThreads" -> 2;
+                  default -> throw new UnsupportedOperationException(method.getName());
+                });
+  }
+
+  @Test
+  void aSmallModelTakesLongerThanItsProducts() {
+    DeviceInfo gpu =
+        new DeviceInfo(DeviceInfo.Kind.CUDA, "cuda", new DeviceInfo.Memory(1L << 30, 3e12));
+    double layers = new JobEstimate(model, processor(RATE)).fit(FitRule.ALIGN, 10_000, 15);
+    double products = new JobEstimate(model, device(gpu, RATE)).fit(FitRule.ALIGN, 10_000, 15);
+    assertTrue(layers > 1.8 * products, layers + " and " + products);
+    // However fast products are.
+    assertTrue(new JobEstimate(model, processor(1e18)).pass(1_000_000, 16) > 10);
+  }
+
+  /** It took 42 s of processor time on two threads. */
+  @Test
+  void theFirstExampleOfTheReadmeIsReckonedRight() {
+    JobEstimate estimate = new JobEstimate(model, processor(RATE));
+    FitText text = model.fitText(null);
+    JobProgress job = new JobProgress(System::nanoTime, () -> {});
+    FitRun.expect(job, estimate, "", FitRule.REFINE, true, text, 12);
+    String said = job.expectation().orElseThrow();
+    int seconds = Integer.parseInt(said.replaceFirst("about (\\d+) seconds: .*", "$1"));
+    assertTrue(seconds >= 17 && seconds <= 32, said);
+  }
+
+  @Test
+  void everyFitOfAComparisonIsCounted() {
+    JobEstimate estimate = new JobEstimate(model, processor(RATE / 100));
+    FitText text = model.fitText(null);
+    JobProgress job = new JobProgress(System::nanoTime, () -> {});
+    FitRun.expect(job, estimate, "laco-fit", FitRule.FIT, true, text, 12);
+    FitRun.expect(job, estimate, "laco-map", FitRule.MAP, true, text, 12);
+    assertEquals(
+        "choice, laco-fit|fit, laco-fit|choice, laco-map|fit, laco-map",
+        job.expectation()
+            .orElseThrow()
+            .replaceFirst("about .*: ", "")
+            .replaceAll(" \\d+(, |$)", "|")
+            .replaceFirst("\\|$", ""));
+  }
+}
