@@ -34,11 +34,11 @@ final class CollapseProduct {
     ArgumentRing.Table table = arguments.table(output + 8);
     MemorySegment memory = table.memory();
     for (int j = 0; j < count; j++) {
-      memory.set(JAVA_LONG, 8L * j, weight.sources().get(j).address());
+      memory.set(JAVA_LONG, 8L * j, weight.sources().get(j).input());
     }
     MemorySegment.copy(weight.mix().coefficients(), 0, memory, JAVA_DOUBLE, coefficients, count);
     memory.set(JAVA_LONG, input, products.narrowed(x, weight.dtype()));
-    memory.set(JAVA_LONG, output, out.address());
+    memory.set(JAVA_LONG, output, out.output());
     table.send();
     launcher
         .of(Kernel.COLLAPSE_PRODUCT, weight.dtype())

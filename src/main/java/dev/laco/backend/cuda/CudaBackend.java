@@ -237,10 +237,10 @@ public final class CudaBackend implements Backend {
   public void embed(Tensor table, TokenBatch batch, Tensor out) {
     CudaBatch tokens = CudaBatch.of(batch);
     OpChecks.embed(table, batch, tokens.maxToken(), out);
-    begin(Kernel.EMBED, table.dtype(), out)
-        .pointer(address(table))
+    begin(Kernel.EMBED, table.dtype())
+        .pointer(input(table))
         .pointer(tokens.tokens())
-        .pointer(address(out))
+        .pointer(output(out))
         .int64(out.columns())
         .run(out.rows(), BLOCK);
   }
@@ -248,10 +248,10 @@ public final class CudaBackend implements Backend {
   @Override
   public void rmsNorm(Tensor x, Tensor weight, double eps, Tensor out) {
     OpChecks.rmsNorm(x, weight, out);
-    begin(Kernel.RMS_NORM, weight.dtype(), out)
-        .pointer(address(x))
-        .pointer(address(weight))
-        .pointer(address(out))
+    begin(Kernel.RMS_NORM, weight.dtype())
+        .pointer(input(x))
+        .pointer(input(weight))
+        .pointer(output(out))
         .int64(x.columns())
         .float32((float) eps)
         .run(x.rows(), rowBlock(x.columns()));
@@ -261,12 +261,11 @@ public final class CudaBackend implements Backend {
   public void addRmsNorm(Tensor x, Tensor y, Tensor weight, double eps, Tensor out) {
     OpChecks.add(x, y);
     OpChecks.rmsNorm(x, weight, out);
-    written(x);
-    begin(Kernel.ADD_RMS_NORM, weight.dtype(), out)
-        .pointer(address(x))
-        .pointer(address(y))
-        .pointer(address(weight))
-        .pointer(address(out))
+    begin(Kernel.ADD_RMS_NORM, weight.dtype())
+        .pointer(output(x))
+        .pointer(input(y))
+        .pointer(input(weight))
+        .pointer(output(out))
         .int64(x.columns())
         .float32((float) eps)
         .run(x.rows(), rowBlock(x.columns()));
@@ -291,14 +290,13 @@ public final class CudaBackend implements Backend {
     if (weight instanceof MixedMatrix mixed) {
       fused.apply(CudaTensor.of(x), mixed, CudaTensor.of(out));
     } else {
-      products.apply(CudaTensor.of(x), CudaTensor.of(weight), address(out));
+      products.apply(CudaTensor.of(x), CudaTensor.of(weight), output(out));
     }
-    written(out);
     if (bias != null) {
       launcher
           .of(Kernel.ADD_BIAS, bias.dtype())
-          .pointer(address(out))
-          .pointer(address(bias))
+          .pointer(output(out))
+          .pointer(input(bias))
           .int64(out.elements())
           .int64(out.columns())
           .run(blocks(out.elements()), BLOCK);
@@ -309,8 +307,8 @@ public final class CudaBackend implements Backend {
   public void rope(Tensor x, int headDim, TokenBatch batch) {
     OpChecks.rope(x, headDim, batch);
     CudaBatch angles = CudaBatch.of(batch);
-    begin(Kernel.ROPE, DType.F32, x)
-        .pointer(address(x))
+    begin(Kernel.ROPE, DType.F32)
+        .pointer(output(x))
         .pointer(angles.cosine())
         .pointer(angles.sine())
         .int32(x.columns() / headDim)
@@ -330,9 +328,9 @@ public final class CudaBackend implements Backend {
     Tensor heads = x.reshape(x.elements() / headDim, headDim);
     OpChecks.rmsNorm(heads, weight, heads);
     CudaBatch angles = CudaBatch.of(batch);
-    begin(Kernel.NORM_ROPE, weight.dtype(), x)
-        .pointer(address(x))
-        .pointer(address(weight))
+    begin(Kernel.NORM_ROPE, weight.dtype())
+        .pointer(output(x))
+        .pointer(input(weight))
         .pointer(angles.cosine())
         .pointer(angles.sine())
         .int32(x.columns() / headDim)
@@ -348,11 +346,11 @@ public final class CudaBackend implements Backend {
     CudaBatch sequences = CudaBatch.of(batch);
     OpChecks.attention(query, key, value, spec, batch, sequences.keys(), out);
     AttentionLaunch launch = AttentionLaunch.of(spec);
-    begin(launch.kernel(), launch.dtype(), out)
-        .pointer(address(query))
-        .pointer(address(key))
-        .pointer(address(value))
-        .pointer(address(out))
+    begin(launch.kernel(), launch.dtype())
+        .pointer(input(query))
+        .pointer(input(key))
+        .pointer(input(value))
+        .pointer(output(out))
         .pointer(sequences.offsets())
         .pointer(sequences.keyOffsets())
         .pointer(sequences.past())
@@ -376,10 +374,10 @@ public final class CudaBackend implements Backend {
   @Override
   public void gatedActivation(Activation activation, Tensor gate, Tensor up, Tensor out) {
     OpChecks.gatedActivation(gate, up, out);
-    begin(Kernel.GATED_ACTIVATION, DType.F32, out)
-        .pointer(address(gate))
-        .pointer(address(up))
-        .pointer(address(out))
+    begin(Kernel.GATED_ACTIVATION, DType.F32)
+        .pointer(input(gate))
+        .pointer(input(up))
+        .pointer(output(out))
         .int64(out.elements())
         .int32(KernelCode.of(activation))
         .run(blocks(out.elements()), BLOCK);
@@ -388,10 +386,9 @@ public final class CudaBackend implements Backend {
   @Override
   public void gatedSlopes(Activation activation, Tensor gate, Tensor up) {
     OpChecks.gatedSlopes(gate, up);
-    written(gate);
-    begin(Kernel.GATED_SLOPES, DType.F32, up)
-        .pointer(address(gate))
-        .pointer(address(up))
+    begin(Kernel.GATED_SLOPES, DType.F32)
+        .pointer(output(gate))
+        .pointer(output(up))
         .int64(up.elements())
         .int32(KernelCode.of(activation))
         .run(blocks(up.elements()), BLOCK);
@@ -400,9 +397,9 @@ public final class CudaBackend implements Backend {
   @Override
   public void add(Tensor x, Tensor y) {
     OpChecks.add(x, y);
-    begin(Kernel.ADD, DType.F32, x)
-        .pointer(address(x))
-        .pointer(address(y))
+    begin(Kernel.ADD, DType.F32)
+        .pointer(output(x))
+        .pointer(input(y))
         .int64(x.elements())
         .run(blocks(x.elements()), BLOCK);
   }
@@ -410,10 +407,10 @@ public final class CudaBackend implements Backend {
   @Override
   public void multiply(Tensor x, Tensor y, Tensor out) {
     OpChecks.multiply(x, y, out);
-    begin(Kernel.MULTIPLY, DType.F32, out)
-        .pointer(address(x))
-        .pointer(address(y))
-        .pointer(address(out))
+    begin(Kernel.MULTIPLY, DType.F32)
+        .pointer(input(x))
+        .pointer(input(y))
+        .pointer(output(out))
         .int64(out.elements())
         .run(blocks(out.elements()), BLOCK);
   }
@@ -423,7 +420,6 @@ public final class CudaBackend implements Backend {
   public void mix(List<TensorMix> tensors) {
     context.enter();
     mixer.mix(tensors);
-    tensors.forEach(tensor -> written(tensor.out()));
   }
 
   @Override
@@ -464,13 +460,13 @@ public final class CudaBackend implements Backend {
     ArgumentRing.Table addresses = arguments.table((long) count * Long.BYTES);
     long bytes = reference.elements() * Float.BYTES;
     for (int c = 0; c < count; c++) {
-      addresses.memory().setAtIndex(JAVA_LONG, c, address(candidates) + c * bytes);
+      addresses.memory().setAtIndex(JAVA_LONG, c, input(candidates) + c * bytes);
     }
     addresses.send();
     launcher
         .of(Kernel.COSINE, DType.F32)
         .pointer(addresses.address())
-        .pointer(address(reference))
+        .pointer(input(reference))
         .pointer(tokens.offsets())
         .pointer(partial)
         .int64(reference.columns())
@@ -593,15 +589,14 @@ public final class CudaBackend implements Backend {
     OpChecks.crossProduct(a, b, out);
     context.enter();
     products.cross(CudaTensor.of(a), CudaTensor.of(b), CudaTensor.of(out));
-    written(out);
   }
 
   @Override
   public void inverseRms(Tensor x, double floor, Tensor out) {
     OpChecks.inverseRms(x, out);
-    begin(Kernel.INVERSE_RMS, DType.F32, out)
-        .pointer(address(x))
-        .pointer(address(out))
+    begin(Kernel.INVERSE_RMS, DType.F32)
+        .pointer(input(x))
+        .pointer(output(out))
         .int64(x.columns())
         .float32((float) floor)
         .run(x.rows(), rowBlock(x.columns()));
@@ -610,11 +605,11 @@ public final class CudaBackend implements Backend {
   @Override
   public void scaledDifference(Tensor a, @Nullable Tensor b, Tensor scale, Tensor out) {
     OpChecks.scaledDifference(a, b, scale, out);
-    begin(Kernel.SCALED_DIFFERENCE, DType.F32, out)
-        .pointer(address(a))
-        .pointer(b == null ? 0 : address(b))
-        .pointer(address(scale))
-        .pointer(address(out))
+    begin(Kernel.SCALED_DIFFERENCE, DType.F32)
+        .pointer(input(a))
+        .pointer(b == null ? 0 : input(b))
+        .pointer(input(scale))
+        .pointer(output(out))
         .int64(out.elements())
         .int64(out.columns())
         .run(blocks(out.elements()), BLOCK);
@@ -623,9 +618,9 @@ public final class CudaBackend implements Backend {
   @Override
   public void addSquares(Tensor x, Tensor out) {
     OpChecks.addSquares(x, out);
-    begin(Kernel.ADD_SQUARES, DType.F32, out)
-        .pointer(address(x))
-        .pointer(address(out))
+    begin(Kernel.ADD_SQUARES, DType.F32)
+        .pointer(input(x))
+        .pointer(output(out))
         .int64(x.rows())
         .int64(x.columns())
         .run(Math.ceilDiv(x.columns(), 32), BLOCK);
@@ -656,8 +651,7 @@ public final class CudaBackend implements Backend {
       }
     }
     cusolver = new Cusolver(found.functions(), stream);
-    return new CudaSolver(
-        context, stream, launcher, staging, products, cublas, cusolver, found.version());
+    return new CudaSolver(context, stream, launcher, staging, cublas, cusolver, found.version());
   }
 
   @Override
@@ -665,23 +659,21 @@ public final class CudaBackend implements Backend {
     OpChecks.copy(from, to);
     context.enter();
     CudaTensor source = CudaTensor.of(from);
-    context.driver().copy(address(to), source.address(), source.bytes(), stream.handle());
-    written(to);
+    context.driver().copy(output(to), source.input(), source.bytes(), stream.handle());
   }
 
   @Override
   public void download(Tensor from, float[] to) {
     OpChecks.transfer(from, to);
     context.enter();
-    staging.download(address(from), MemorySegment.ofArray(to), stream);
+    staging.download(input(from), MemorySegment.ofArray(to), stream);
   }
 
   @Override
   public void upload(float[] from, Tensor to) {
     OpChecks.transfer(to, from);
     context.enter();
-    staging.upload(MemorySegment.ofArray(from), address(to), stream);
-    written(to);
+    staging.upload(MemorySegment.ofArray(from), output(to), stream);
   }
 
   /** Frees everything that was made by this backend. */
@@ -713,19 +705,17 @@ public final class CudaBackend implements Backend {
     }
   }
 
-  /** Begins the launch of an op that writes to {@code out}. */
-  private Launcher begin(Kernel kernel, DType dtype, Tensor out) {
+  private Launcher begin(Kernel kernel, DType dtype) {
     context.enter();
-    written(out);
     return launcher.of(kernel, dtype);
   }
 
-  private void written(Tensor tensor) {
-    products.written(CudaTensor.of(tensor).memory());
+  private static long input(Tensor tensor) {
+    return CudaTensor.of(tensor).input();
   }
 
-  private static long address(Tensor tensor) {
-    return CudaTensor.of(tensor).address();
+  private static long output(Tensor tensor) {
+    return CudaTensor.of(tensor).output();
   }
 
   /** The grid of elementwise kernels: a block takes 1024 elements. */

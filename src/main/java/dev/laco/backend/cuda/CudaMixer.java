@@ -148,11 +148,11 @@ final class CudaMixer {
       memory.set(JAVA_INT, at + OUT_TYPE, KernelCode.of(inputs.outType));
       for (int j = 0; j < count; j++) {
         CudaTensor source = inputs.sources.get(j);
-        memory.set(JAVA_LONG, start + 8L * j, source.address());
+        memory.set(JAVA_LONG, start + 8L * j, source.input());
         memory.set(JAVA_INT, typeTable + 4L * j, KernelCode.of(source.dtype()));
       }
       for (int o = 0; o < outs.size(); o++) {
-        memory.set(JAVA_LONG, outTable + 8L * o, outs.get(o).address());
+        memory.set(JAVA_LONG, outTable + 8L * o, outs.get(o).output());
         MemorySegment.copy(
             coefficients.get(o), 0, memory, JAVA_DOUBLE, coefficientTable + 8L * count * o, count);
       }

@@ -29,6 +29,7 @@ final class CudaProducts {
   private final Scratch crossed;
   private @Nullable CudaTensor narrowedFrom;
   private DType narrowedTo = DType.F32;
+  private long narrowedVersion;
 
   CudaProducts(CudaContext context, Launcher launcher, Cublas cublas, Compute compute) {
     this.launcher = launcher;
@@ -48,12 +49,12 @@ final class CudaProducts {
   void apply(CudaTensor x, CudaTensor weight, long out) {
     DType dtype = weight.dtype();
     if (dtype == DType.F32) {
-      run(dtype, x, x.address(), weight.rows(), weight.address(), out, weight.rows());
+      run(dtype, x, x.input(), weight.rows(), weight.input(), out, weight.rows());
     } else if (compute == Compute.F32) {
       widened(x, weight, out);
     } else {
       long halves = narrowed(x, dtype);
-      run(dtype, x, halves, weight.rows(), weight.address(), out, weight.rows());
+      run(dtype, x, halves, weight.rows(), weight.input(), out, weight.rows());
     }
   }
 
@@ -65,18 +66,18 @@ final class CudaProducts {
       CudaTensor part = weight.slice(first, Math.min(weight.rows(), first + panelRows));
       launcher
           .of(Kernel.WIDEN, part.dtype())
-          .pointer(part.address())
+          .pointer(part.input())
           .pointer(wide)
           .int64(part.elements())
           .run(blocks(part.elements()), BLOCK);
-      run(DType.F32, x, x.address(), part.rows(), wide, out + first * Float.BYTES, weight.rows());
+      run(DType.F32, x, x.input(), part.rows(), wide, out + first * Float.BYTES, weight.rows());
     }
   }
 
   /** {@code out += a^T b}: {@code a [R, m]}, {@code b [R, n]}, {@code out [m, n]}, all f32. */
   void cross(CudaTensor a, CudaTensor b, CudaTensor out) {
     if (compute == Compute.F32) {
-      cross(DType.F32, a, a.address(), b, b.address(), out);
+      cross(DType.F32, a, a.input(), b, b.input(), out);
       return;
     }
     long bytes = a.elements() * DType.BF16.byteSize();
@@ -100,7 +101,7 @@ final class CudaProducts {
         Math.toIntExact(b.columns()),
         left,
         right,
-        out.address());
+        out.output());
   }
 
   /** The grid of the conversions: a block takes 2048 elements. */
@@ -110,14 +111,17 @@ final class CudaProducts {
 
   /**
    * The address of {@code x} rounded to {@code dtype}, for a product in it. The queries, keys and
-   * values of a layer have the same input, and so have gate and up: it is rounded once.
+   * values of a layer have the same input, and so have gate and up: it is rounded once, unless its
+   * memory has been written to since.
    */
   long narrowed(CudaTensor x, DType dtype) {
     long address = narrowed.atLeast(x.elements() * dtype.byteSize());
-    if (!x.equals(narrowedFrom) || narrowedTo != dtype) {
+    long version = x.memory().version();
+    if (!x.equals(narrowedFrom) || narrowedTo != dtype || narrowedVersion != version) {
       narrow(x, dtype, address);
       narrowedFrom = x;
       narrowedTo = dtype;
+      narrowedVersion = version;
     }
     return address;
   }
@@ -125,17 +129,10 @@ final class CudaProducts {
   private void narrow(CudaTensor x, DType dtype, long to) {
     launcher
         .of(Kernel.NARROW, dtype)
-        .pointer(x.address())
+        .pointer(x.input())
         .pointer(to)
         .int64(x.elements())
         .run(blocks(x.elements()), BLOCK);
-  }
-
-  /** To be called when tensors of this memory may have been written to. */
-  void written(DeviceBuffer memory) {
-    if (narrowedFrom != null && narrowedFrom.memory() == memory) {
-      narrowedFrom = null;
-    }
   }
 
   private void run(

@@ -25,21 +25,16 @@ final class CudaSolver implements LinearSolver {
   private final CudaStream stream;
   private final Launcher launcher;
   private final Staging staging;
-  private final CudaProducts products;
   private final Cublas cublas;
   private final Cusolver cusolver;
   private final String name;
   private final Scratch workspace;
 
-  /**
-   * @param products that are told what was written to
-   */
   CudaSolver(
       CudaContext context,
       CudaStream stream,
       Launcher launcher,
       Staging staging,
-      CudaProducts products,
       Cublas cublas,
       Cusolver cusolver,
       String version) {
@@ -47,7 +42,6 @@ final class CudaSolver implements LinearSolver {
     this.stream = stream;
     this.launcher = launcher;
     this.staging = staging;
-    this.products = products;
     this.cublas = cublas;
     this.cusolver = cusolver;
     this.name = "cuSOLVER " + version + " on the device";
@@ -150,8 +144,8 @@ final class CudaSolver implements LinearSolver {
       Tensor less = from.less();
       launcher
           .of(Kernel.WIDEN_DIFFERENCE, DType.F32)
-          .pointer(CudaTensor.of(from.all()).address())
-          .pointer(less == null ? 0 : CudaTensor.of(less).address())
+          .pointer(CudaTensor.of(from.all()).input())
+          .pointer(less == null ? 0 : CudaTensor.of(less).input())
           .pointer(to)
           .int64(from.all().elements())
           .run(blocks(from.all()), BLOCK);
@@ -183,12 +177,10 @@ final class CudaSolver implements LinearSolver {
     }
 
     private void store(long from, double scale, Tensor out) {
-      CudaTensor to = CudaTensor.of(out);
-      products.written(to.memory());
       launcher
           .of(Kernel.ROUND, DType.F32)
           .pointer(from)
-          .pointer(to.address())
+          .pointer(CudaTensor.of(out).output())
           .float64(scale)
           .int64(out.elements())
           .run(blocks(out), BLOCK);

@@ -37,8 +37,14 @@ record CudaTensor(DType dtype, long rows, long columns, DeviceBuffer memory, lon
         "a " + tensor.getClass().getSimpleName() + " belongs to another backend");
   }
 
-  /** Its device address. */
-  long address() {
+  /** The device address for work that reads the tensor. */
+  long input() {
+    return memory.address() + offset;
+  }
+
+  /** The device address for work that writes to the tensor. */
+  long output() {
+    memory.toBeWritten();
     return memory.address() + offset;
   }
 

@@ -4,6 +4,7 @@ package dev.laco.backend.cuda;
 final class DeviceBuffer extends CudaObject {
   private final long address;
   private final long bytes;
+  private long version;
 
   /**
    * Memory with any content.
@@ -43,6 +44,16 @@ final class DeviceBuffer extends CudaObject {
 
   long bytes() {
     return bytes;
+  }
+
+  /** How often {@link #toBeWritten} was called: as long as it is the same, so is the content. */
+  long version() {
+    return version;
+  }
+
+  /** Says that the content is about to change. */
+  void toBeWritten() {
+    version++;
   }
 
   @Override

@@ -2,7 +2,6 @@ package dev.laco.backend.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -16,18 +15,14 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.reference.ReferenceBackend;
-import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.PackedSequences;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.Random;
-import java.util.function.BiConsumer;
 import java.util.function.Function;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
@@ -192,74 +187,6 @@ class CudaOpsTest {
       TensorMix halves = run.mix(weight(DType.BF16, 8, 8), DType.BF16);
       assertEquals(List.of(halves.out()), backend.mixed(List.of(halves), 1));
     }
-  }
-
-  /**
-   * A product rounds its input to 16 bits, and keeps that for the next product of the same input.
-   */
-  @Test
-  void anInputThatChangedIsRoundedAgain() {
-    HostTensor weight = weight(DType.BF16, 6, 6);
-    HostTensor exact = weight(DType.F32, 6, 6);
-    HostTensor norm = weight(DType.F32, 1, 6);
-    float[] x = normal(12);
-    float[] y = normal(12);
-    PackedSequences tokens = PackedSequences.of(List.of(new int[] {1, 3}));
-    Map<String, BiConsumer<Run, Tensor>> changes = new LinkedHashMap<>();
-    changes.put("upload", (run, a) -> run.on.upload(y, a));
-    changes.put("copy", (run, a) -> run.on.copy(run.tensor(y, 2, 6), a));
-    changes.put("add", (run, a) -> run.on.add(a, run.tensor(y, 2, 6)));
-    changes.put("rmsNorm", (run, a) -> run.on.rmsNorm(a, run.on.weight(norm), 1e-5, a));
-    changes.put(
-        "addRmsNorm, out",
-        (run, a) -> run.on.addRmsNorm(run.tensor(y, 2, 6), a, run.on.weight(norm), 1e-5, a));
-    changes.put(
-        "addRmsNorm, x",
-        (run, a) -> {
-          Tensor added = run.tensor(y, 2, 6);
-          run.on.addRmsNorm(a, added, run.on.weight(norm), 1e-5, added);
-        });
-    changes.put("embed", (run, a) -> run.on.embed(run.on.weight(exact), run.batch(tokens), a));
-    changes.put("rope", (run, a) -> run.on.rope(a, 2, run.batch(tokens)));
-    changes.put(
-        "normRope",
-        (run, a) -> run.on.normRope(a, run.on.weight(norm), 1e-5, 6, run.batch(tokens)));
-    changes.put(
-        "gatedActivation",
-        (run, a) -> run.on.gatedActivation(Activation.SILU, a, run.tensor(y, 2, 6), a));
-    changes.put(
-        "gatedSlopes, gate",
-        (run, a) -> run.on.gatedSlopes(Activation.SILU, a, run.tensor(y, 2, 6)));
-    changes.put(
-        "gatedSlopes, up", (run, a) -> run.on.gatedSlopes(Activation.SILU, run.tensor(y, 2, 6), a));
-    changes.put("multiply", (run, a) -> run.on.multiply(a, run.tensor(y, 2, 6), a));
-    changes.put(
-        "mix", (run, a) -> run.on.mix(List.of(new TensorMix(a, new double[] {2}, List.of(a)))));
-    changes.put(
-        "linear", (run, a) -> run.on.linear(run.tensor(y, 2, 6), run.on.weight(exact), null, a));
-    changes.put(
-        "attention",
-        (run, a) -> {
-          Tensor other = run.tensor(y, 2, 6);
-          AttentionSpec spec = new AttentionSpec(1, 1, 6, 0, 1, DType.F32);
-          run.on.attention(other, other, other, spec, run.batch(tokens), a);
-        });
-    changes.forEach(
-        (name, change) -> {
-          try (CudaBackend backend = open(Compute.AUTO);
-              Run run = new Run(backend)) {
-            Tensor a = run.tensor(x, 2, 6);
-            Tensor before = run.arena.allocate(DType.F32, 2, 6);
-            Tensor after = run.arena.allocate(DType.F32, 2, 6);
-            Tensor fresh = run.arena.allocate(DType.F32, 2, 6);
-            backend.linear(a, backend.weight(weight), null, before);
-            change.accept(run, a);
-            backend.linear(a, backend.weight(weight), null, after);
-            backend.linear(run.tensor(run.values(a), 2, 6), backend.weight(weight), null, fresh);
-            assertArrayEquals(run.values(fresh), run.values(after), name);
-            assertFalse(Arrays.equals(run.values(before), run.values(after)), name);
-          }
-        });
   }
 
   /** Attention multiplies in the type of its spec where it has tensor cores for the width. */

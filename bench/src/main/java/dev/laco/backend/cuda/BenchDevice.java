@@ -161,9 +161,9 @@ public final class BenchDevice implements AutoCloseable {
     return new CudaArena(context, stream);
   }
 
-  /** Where a tensor of this or of the engine's backend lies. */
+  /** Where a tensor of this or of the engine's backend lies, to read it or to write to it. */
   public static long address(Tensor tensor) {
-    return CudaTensor.of(tensor).address();
+    return CudaTensor.of(tensor).output();
   }
 
   /** Pinned memory of the host, until this device is closed. */
