@@ -19,6 +19,17 @@ public abstract class LacoException extends RuntimeException {
     this.exitCode = exitCode;
   }
 
+  /** The message, in which settings are called by their names in requests. */
+  @Override
+  public String getMessage() {
+    return Setting.show(template(), name -> name);
+  }
+
+  /** The message with {@link Setting}s as they were put into it. */
+  public final String template() {
+    return String.valueOf(super.getMessage());
+  }
+
   /** The process exit code that this error stands for. */
   public final int exitCode() {
     return exitCode;

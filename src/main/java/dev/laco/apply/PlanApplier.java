@@ -240,7 +240,7 @@ public final class PlanApplier {
       } catch (ResourceException e) {
         // The user knows nothing of the staging folder.
         String message =
-            String.valueOf(e.getMessage()).replace(staged.path().toString(), out.toString());
+            e.template().replace(staged.path().toString(), out.toString());
         throw new ResourceException(
             String.format(Locale.ROOT, "%s; %s needs %d bytes in all", message, out, needed), e);
       }
@@ -398,7 +398,7 @@ public final class PlanApplier {
       verifyComputed(written);
     } catch (BadInputException e) {
       throw new ResourceException(
-          "what was written cannot be read back as a model: " + e.getMessage(), e);
+          "what was written cannot be read back as a model: " + e.template(), e);
     }
   }
 

@@ -1,5 +1,6 @@
 package dev.laco.apply;
 
+import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.Checkpoint;
 import java.io.IOException;
@@ -11,6 +12,7 @@ import java.util.Locale;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import dev.laco.checkpoint.Checkpoint;
 
 /**
  * What {@code --overwrite} may replace, and so delete: an empty folder, or one that is a checkpoint
@@ -48,7 +50,7 @@ final class Replaceable {
         throw new UsageException(
             String.format(
                 Locale.ROOT,
-                "%s: --overwrite replaces a checkpoint and nothing else, and '%s' there is no file of one; move it away or name another folder",
+                "%s: " + Setting.of("overwrite") + " replaces a checkpoint and nothing else, and '%s' there is no file of one; move it away or name another folder",
                 name,
                 entry.getFileName()));
       }
@@ -57,7 +59,7 @@ final class Replaceable {
       throw new UsageException(
           String.format(
               Locale.ROOT,
-              "%s: --overwrite replaces a checkpoint and nothing else, and there is no config.json with weights but %s; name another folder, or empty it",
+              "%s: " + Setting.of("overwrite") + " replaces a checkpoint and nothing else, and there is no config.json with weights but %s; name another folder, or empty it",
               name,
               some(entries)));
     }

@@ -3,6 +3,7 @@ package dev.laco.apply;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import dev.laco.ResourceException;
+import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.OutputFiles;
@@ -162,7 +163,10 @@ final class StagedDirectory implements AutoCloseable {
     } catch (IOException e) {
       if (!inside && !overwrite && Files.exists(target)) {
         throw new UsageException(
-            target + ": came to hold files meanwhile; use --overwrite to replace it");
+            target
+                + ": came to hold files meanwhile; use "
+                + Setting.of("overwrite")
+                + " to replace it");
       }
       throw OutputFiles.cannotWrite(target, e);
     }

@@ -1,5 +1,6 @@
 package dev.laco.apply;
 
+import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.OutputFiles;
@@ -39,7 +40,8 @@ final class Target {
         requireEmptyMount(out, target, warnings);
       } else if (Files.exists(target)) {
         if (!overwrite && !isEmpty(target)) {
-          throw new UsageException(out + ": is not empty; use --overwrite to replace it");
+          throw new UsageException(
+              out + ": is not empty; use " + Setting.of("overwrite") + " to replace it");
         }
         Replaceable.require(out.toString(), target);
       }

@@ -4,6 +4,7 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import dev.laco.ResourceException;
+import dev.laco.Setting;
 import dev.laco.SystemMemory;
 import dev.laco.ffi.CLibrary;
 import dev.laco.ffi.Downcalls;
@@ -13,6 +14,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
 import java.lang.invoke.MethodHandle;
 import java.util.Locale;
+import dev.laco.SystemMemory;
 
 /**
  * Tensors in the memory of this process, aligned to a cache line.
@@ -58,7 +60,7 @@ public final class MemoryArena implements TensorArena, SegmentAllocator {
       throw new ResourceException(
           String.format(
               Locale.ROOT,
-              "out of memory: %d bytes needed, available %d; --memory bounds what is held at once",
+              "out of memory: %d bytes needed, available %d; " + Setting.of("memory") + " bounds what is held at once",
               bytes,
               SystemMemory.available()));
     }

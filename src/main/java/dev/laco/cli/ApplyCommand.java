@@ -1,9 +1,15 @@
 package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import dev.laco.ByteSize;
+import dev.laco.Model;
 import dev.laco.apply.PlanApplier;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.prune.GivenPlan;
+import dev.laco.prune.PruneJob;
+import dev.laco.run.JobEstimate;
+import dev.laco.run.JobProgress;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -30,7 +36,7 @@ final class ApplyCommand implements Callable<Integer> {
           "A plan, such as laco_plan.json of a pruned checkpoint; its new tensors, if it has any, lie beside it.")
   Path plan;
 
-  @Parameters(index = "1", paramLabel = "MODEL", description = "The original: " + OpenModel.MODEL)
+  @Parameters(index = "1", paramLabel = "MODEL", description = "The original: " + LacoCommand.MODEL)
   Path model;
 
   @Parameters(index = "2", paramLabel = "OUT", description = "Folder to write.")
@@ -43,15 +49,15 @@ final class ApplyCommand implements Callable<Integer> {
   public Integer call() {
     Console console = output.console();
     try (GivenPlan given = GivenPlan.read(plan);
-        Checkpoint checkpoint = Checkpoint.open(OpenModel.folder(model))) {
+        Checkpoint checkpoint = Checkpoint.open(Model.folder(model))) {
       CollapsePlan parsed = given.plan();
       PlanApplier.checkTarget(checkpoint, out, write.overwrite, console::warning);
       PlanApplier applier =
           new PlanApplier(
               checkpoint, parsed, given.tensors(), write.maxShardSize.bytes(), console::warning);
-      console.job().expect(PruneCommand.WRITE, JobEstimate.write(applier.tensorBytes()));
+      console.job().expect(PruneJob.WRITE, JobEstimate.write(applier.tensorBytes()));
       console.expectation();
-      try (JobProgress.Stage progress = console.progress(PruneCommand.WRITE)) {
+      try (JobProgress.Stage progress = console.progress(PruneJob.WRITE)) {
         applier.write(out, write.overwrite, new WrittenBytes(progress, applier.tensorBytes()));
       }
       console.resultLine(

@@ -1,6 +1,8 @@
 package dev.laco.cli;
 
+import dev.laco.Model;
 import dev.laco.UsageException;
+import dev.laco.run.EvaluationText;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
@@ -24,7 +26,7 @@ import picocli.CommandLine.Parameters;
     versionProvider = Version.class,
     footer = {"", "Example:", "  laco compare models/storyteller --target-layers 12"})
 final class CompareCommand implements Callable<Integer> {
-  @Parameters(paramLabel = "MODEL", description = OpenModel.MODEL)
+  @Parameters(paramLabel = "MODEL", description = LacoCommand.MODEL)
   Path model;
 
   @ArgGroup @Nullable TargetSize size;
@@ -54,9 +56,9 @@ final class CompareCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
-    try (OpenModel open = OpenModel.open(model)) {
-      int target = (size == null ? new TargetSize() : size).depth(open);
-      EvaluationText evaluation = texts.evaluation(open);
+    try (Model open = Model.open(model)) {
+      int target = (size == null ? new TargetSize() : size).goal().depth(open);
+      EvaluationText evaluation = texts.settings().evaluation(open);
       if (evaluation == null) {
         throw new UsageException(
             "nothing to compare by: the model has no tokenizer.json; give --eval-tokens FILE.json");

@@ -3,6 +3,7 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.Model;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
@@ -26,7 +27,17 @@ import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
+import dev.laco.prune.FitSettings;
+import dev.laco.prune.FittedChoice;
+import dev.laco.prune.PruneJob;
+import dev.laco.prune.SearchChoice;
 import dev.laco.report.PruneReport;
+import dev.laco.run.EvaluationText;
+import dev.laco.run.FiniteResults;
+import dev.laco.run.JobEstimate;
+import dev.laco.run.JobProgress;
+import dev.laco.run.MemoryPlan;
+import dev.laco.run.OpenDevice;
 import dev.laco.scoring.LayerInfluence;
 import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.SweepOptions;
@@ -50,7 +61,7 @@ final class CompareRun {
 
   private final CompareCommand command;
   private final Console console;
-  private final OpenModel model;
+  private final Model model;
   private final EvaluationText evaluation;
   private final int target;
   private final @Nullable ClozeSet passages;
@@ -60,17 +71,13 @@ final class CompareRun {
   private @Nullable SearchResult ownSearch;
 
   CompareRun(
-      CompareCommand command,
-      Console console,
-      OpenModel model,
-      EvaluationText evaluation,
-      int target) {
+      CompareCommand command, Console console, Model model, EvaluationText evaluation, int target) {
     this.command = command;
     this.console = console;
     this.model = model;
     this.evaluation = evaluation;
     this.target = target;
-    this.fitText = command.fit.textOrNull(model);
+    this.fitText = command.fit.settings().textOrNull(model);
     this.passages = command.lastWord == null ? null : EvalCommand.passages(command.lastWord, model);
   }
 
@@ -138,37 +145,38 @@ final class CompareRun {
       double seconds) {}
 
   void run() {
-    PackedSequences sequences = PackedSequences.of(command.texts.calibration(model).sequences());
+    PackedSequences sequences =
+        PackedSequences.of(model.calibration(command.texts.calibration).sequences());
     model.textsAreRead();
     SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
-    Backends.Choice choice = command.device.open(model, console);
-    try (Backend backend = choice.backend()) {
+    try (OpenDevice opened = command.device.open(model, console)) {
+      Backend backend = opened.backend();
       if (fitText != null) {
-        FitOptions.requireSolver(backend);
+        FitSettings.requireSolver(backend);
       }
-      console.line("device", "%s", choice.describe(model));
+      console.line("device", "%s", opened.describe(model));
       console.line("model", "%s: %s", model.directory(), model.describe());
       boolean fits = command.strategies.stream().anyMatch(strategy -> strategy.fit() != null);
-      evaluation.warn(console, model, fits ? fitText : null);
+      evaluation.warnings(model, fits ? fitText : null).forEach(console::warning);
       MemoryPlan memory =
           MemoryPlan.of(
               backend,
               model.checkpoint(),
-              command.device,
+              command.device.settings(),
               new MemoryPlan.Beside(
                   Math.max(
                           SweepScorer.bytes(model.config(), sequences.size(), sweep),
                           measuring(backend))
-                      + PruneRun.parametersPerLayer(model) * Float.BYTES,
+                      + model.config().layerParameters() * Float.BYTES,
                   newWeights()),
               model.config().numHiddenLayers(),
               "use fewer or shorter calibration sentences");
       console.line("memory", "%s", memory.describe(backend));
       RunningModel running = new RunningModel(backend, model.config(), memory.weights(backend));
-      PruneRun.requireFiniteOutsideLayers(model);
+      PruneJob.requireFiniteOutsideLayers(model);
       CausalLm lm = running.original();
       expect(backend, sequences.size());
-      Perplexity dense = evaluation.measure(console, PruneRun.DENSE, model.directory(), lm);
+      Perplexity dense = evaluation.measure(console.job(), PruneJob.DENSE, model.directory(), lm);
       CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
       LastWord denseWords = lastWord(DENSE_WORDS, lm);
       List<Row> rows = new ArrayList<>();
@@ -188,11 +196,12 @@ final class CompareRun {
     JobEstimate estimate = new JobEstimate(model, backend);
     JobProgress job = console.job();
     int depth = model.config().numHiddenLayers();
-    job.expect(PruneRun.DENSE, estimate.pass(evaluation.windows(), depth));
+    job.expect(PruneJob.DENSE, estimate.pass(evaluation.windows(), depth));
     if (passages != null) {
       job.expect(DENSE_WORDS, estimate.pass(passages.items(), depth));
     }
-    double search = estimate.search(SearchOptions.byDefault(depth, target), calibrationTokens);
+    SearchChoice usual = SearchChoice.byDefault(depth, target);
+    double search = estimate.search(usual.models(), target, usual.objective(), calibrationTokens);
     boolean searched = false;
     for (Strategy strategy : command.strategies) {
       boolean own = strategy.compareTo(Strategy.MERGE) <= 0;
@@ -200,7 +209,7 @@ final class CompareRun {
       searched |= own;
       FitRule fit = strategy.fit();
       if (fit != null && fitText != null) {
-        FitRun.expect(job, estimate, strategy.toString(), fit, true, fitText, target);
+        FittedChoice.expect(job, estimate, strategy.toString(), fit, true, fitText, target);
       }
       job.expect(heldOut(strategy), estimate.pass(evaluation.windows(), depth + target));
       if (passages != null) {
@@ -226,7 +235,7 @@ final class CompareRun {
       found =
           found(strategy, bench, (trial, share) -> progress.update(Math.round(share * 1000), 1000));
     } catch (UsageException e) {
-      console.warning(strategy + ": " + e.getMessage());
+      console.warning(strategy + ": " + e.template());
       return Optional.empty();
     }
     CollapsePlan plan = found.plan();
@@ -234,16 +243,17 @@ final class CompareRun {
         PlannedLayers layers = bench.model().pruned(plan, NewWeights.NONE)) {
       FitRule fit = strategy.fit();
       if (fit != null && fitText != null) {
-        FitRun.Outcome fitted =
-            new FitRun(console, strategy.toString(), bench.model())
+        FittedChoice.Outcome fitted =
+            new FittedChoice(console.job(), strategy.toString(), bench.model())
                 .run(found, true, fit, fitText, memory, best -> {});
         plan = fitted.planWithTensors();
         layers.use(fitted.plan(), fitted.tensors());
       }
-      double seconds = PruneRun.seconds(start);
+      double seconds = (System.nanoTime() - start) / 1e9;
       CausalLm original = bench.model().original();
       Score score = ModelScore.of(original, layers.model(), bench.sequences());
-      Fidelity fidelity = evaluation.measure(console, heldOut(strategy), original, layers.model());
+      Fidelity fidelity =
+          evaluation.measure(console.job(), heldOut(strategy), original, layers.model());
       if (!FiniteResults.isFinite(fidelity.perplexity())) {
         console.warning(
             String.format(
@@ -262,7 +272,7 @@ final class CompareRun {
     return command.strategies.stream()
         .map(Strategy::fit)
         .filter(fit -> fit != null && fitText != null)
-        .mapToLong(fit -> PruneRun.newWeights(model, fit, target))
+        .mapToLong(fit -> PruneJob.newWeights(model, fit, target))
         .max()
         .orElse(0);
   }
@@ -301,8 +311,7 @@ final class CompareRun {
     }
     SearchResult result = ownSearch;
     if (result == null) {
-      SearchOptions.Chosen chosen =
-          SearchOptions.byDefault(model.config().numHiddenLayers(), target);
+      SearchChoice chosen = SearchChoice.byDefault(model.config().numHiddenLayers(), target);
       result = chosen.search().run(bench.source(), bench.scorer(), listener);
       ownSearch = result;
     }
@@ -316,9 +325,9 @@ final class CompareRun {
       case LACO, REPAIR, ALIGN, SELECT, FIT, MAP, COMPENSATE, MERGE ->
           throw new IllegalArgumentException(strategy + " is searched for");
       case PAPER_REPLACE ->
-          search(SearchOptions.paper(depth, target, MergeRule.REPLACE), bench, listener);
+          search(SearchChoice.paper(depth, target, MergeRule.REPLACE), bench, listener);
       case PAPER_RDSC ->
-          search(SearchOptions.paper(depth, target, MergeRule.rdsc(1)), bench, listener);
+          search(SearchChoice.paper(depth, target, MergeRule.rdsc(1)), bench, listener);
       case SHORTGPT ->
           LayerRemoval.leastInfluence(bench.source(), bench.influence().blockInfluence(), target);
       case ANGULAR ->
@@ -330,8 +339,7 @@ final class CompareRun {
     };
   }
 
-  private static CollapsePlan search(
-      SearchOptions.Chosen chosen, Bench bench, TrialListener listener) {
+  private static CollapsePlan search(SearchChoice chosen, Bench bench, TrialListener listener) {
     return chosen.search().run(bench.source(), bench.scorer(), listener).plan();
   }
 

@@ -2,6 +2,7 @@ package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Legible;
+import dev.laco.run.JobProgress;
 import java.io.PrintWriter;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -85,7 +86,22 @@ final class Console {
     this.json = json;
     this.terminal = terminal;
     this.clock = clock;
-    this.job = new JobProgress(clock, this::endStage);
+    this.job =
+        new JobProgress(
+            clock,
+            new JobProgress.StageListener() {
+              @Override
+              public void began(String stage) {
+                if (!quiet) {
+                  startTicker();
+                }
+              }
+
+              @Override
+              public void ended() {
+                endStage();
+              }
+            });
     this.lastLine = clock.getAsLong();
   }
 
@@ -105,7 +121,7 @@ final class Console {
 
   private static String labelled(String label, String format, Object... arguments) {
     return String.format(Locale.ROOT, "%-12s ", label)
-        + String.format(Locale.ROOT, format, arguments);
+        + OptionNames.in(String.format(Locale.ROOT, format, arguments));
   }
 
   /** A line for people. */
@@ -171,8 +187,9 @@ final class Console {
 
   /** What a user should know, on stderr and in the report. */
   void warning(String text) {
-    warnings.add(text);
-    error("warning: " + text);
+    String message = OptionNames.in(text);
+    warnings.add(message);
+    error("warning: " + message);
   }
 
   private synchronized void errorLine(String text) {
@@ -210,11 +227,7 @@ final class Console {
 
   /** Begins a stage of the job, which is over when it is closed. */
   JobProgress.Stage progress(String stage) {
-    JobProgress.Stage begun = job.begin(stage);
-    if (!quiet) {
-      startTicker();
-    }
-    return begun;
+    return job.begin(stage);
   }
 
   private synchronized void startTicker() {

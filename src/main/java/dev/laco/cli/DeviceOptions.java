@@ -1,20 +1,17 @@
 package dev.laco.cli;
 
-import dev.laco.UsageException;
+import dev.laco.ByteSize;
+import dev.laco.DeviceSettings;
+import dev.laco.Model;
 import dev.laco.backend.Compute;
-import dev.laco.backend.DeviceInfo;
 import dev.laco.backend.cuda.CudaBinding;
-import dev.laco.backend.cuda.ProductOverride;
-import java.util.Locale;
+import dev.laco.run.OpenDevice;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
 /** Where and how to compute. */
 @HelpSection.In(HelpSection.DEVICE)
 final class DeviceOptions {
-  /** More than any machine has; OpenMP dies of a number that the system refuses. */
-  private static final int MAX_THREADS = 1024;
-
   @Option(
       names = "--device",
       paramLabel = "DEVICE",
@@ -42,7 +39,7 @@ final class DeviceOptions {
   @Option(
       names = "--threads",
       paramLabel = "N",
-      description = "CPU threads, 1 to " + MAX_THREADS + ". Default: one per core.")
+      description = "CPU threads, 1 to " + DeviceSettings.MOST_THREADS + ". Default: one per core.")
   @Nullable Integer threads;
 
   @Option(
@@ -59,30 +56,21 @@ final class DeviceOptions {
           "The most of this machine's memory for the whole process: Java (160 MB), weights and, on the CPU, buffers; larger models stream. Default: what is free, less a margin.")
   @Nullable ByteSize hostMemory;
 
-  /**
-   * Opens the backend that was asked for, for a model, and warns where the environment takes its
-   * exactness.
-   *
-   * @throws UsageException if there is no such device, or no such number of threads
-   * @throws dev.laco.ResourceException if it cannot be used
-   */
-  Backends.Choice open(OpenModel model, Console console) {
-    if (threads != null && (threads < 1 || threads > MAX_THREADS)) {
-      throw new UsageException("--threads " + threads + ": expected 1 to " + MAX_THREADS);
-    }
-    Backends.Choice choice =
-        Backends.open(device, compute, threads == null ? 0 : threads, cudaBinding, model.config());
-    if (compute == Compute.F32 && choice.backend().info().kind() == DeviceInfo.Kind.CUDA) {
-      for (ProductOverride override : ProductOverride.of(System.getenv())) {
-        console.warning(
-            String.format(
-                Locale.ROOT,
-                "--compute f32: %s=%s %s; unset it",
-                override.variable(),
-                override.value(),
-                override.effect()));
-      }
-    }
-    return choice;
+  DeviceSettings settings() {
+    return new DeviceSettings(
+        device,
+        compute,
+        threads,
+        cudaBinding,
+        memory == null ? null : Long.valueOf(memory.bytes()),
+        hostMemory == null ? null : Long.valueOf(hostMemory.bytes()));
+  }
+
+  /** Opens the device for a model, and says what takes its exactness. */
+  OpenDevice open(Model model, Console console) {
+    OpenDevice opened = OpenDevice.open(settings(), model);
+    opened.warnings().forEach(console::warning);
+    LostPages.watch(opened.backend().info().kind());
+    return opened;
   }
 }

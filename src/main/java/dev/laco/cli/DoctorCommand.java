@@ -2,6 +2,7 @@ package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.ByteSize;
 import dev.laco.ResourceException;
 import dev.laco.SystemMemory;
 import dev.laco.backend.Backend;
@@ -37,7 +38,7 @@ final class DoctorCommand implements Callable<Integer> {
     Console console = output.console();
     ObjectNode findings = machine();
     boolean cpu = isUsable("cpu", findings, DoctorCommand::cpu);
-    boolean cuda = isUsable("cuda", findings, json -> CudaProbe.report(json::put));
+    boolean cuda = isUsable("cuda", findings, json -> CudaProbe.report((name, text) -> json.put(name, OptionNames.in(text))));
     findings.put("OpenBLAS", openBlas());
     findings.put("reference", "plain Java, always there");
     if (output.json) {
@@ -61,7 +62,7 @@ final class DoctorCommand implements Callable<Integer> {
       describe.accept(findings);
       return true;
     } catch (ResourceException e) {
-      findings.put(device, "not usable: " + e.getMessage());
+      findings.put(device, "not usable: " + OptionNames.in(e.template()));
       return false;
     }
   }
@@ -71,7 +72,7 @@ final class DoctorCommand implements Callable<Integer> {
     try {
       return Cholesky.library();
     } catch (ResourceException e) {
-      return "not found: " + e.getMessage();
+      return "not found: " + OptionNames.in(e.template());
     }
   }
 

@@ -1,12 +1,18 @@
 package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import dev.laco.Model;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
 import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import dev.laco.report.PruneReport;
+import dev.laco.run.EvaluationText;
+import dev.laco.run.JobEstimate;
+import dev.laco.run.JobProgress;
+import dev.laco.run.MemoryPlan;
+import dev.laco.run.OpenDevice;
 import dev.laco.text.ClozeSet;
 import dev.laco.text.TextWindows.Window;
 import dev.laco.transformer.CausalLm;
@@ -38,7 +44,7 @@ import picocli.CommandLine.Parameters;
       "  laco eval models/storyteller --text models/storyteller/evaluation.txt"
     })
 final class EvalCommand implements Callable<Integer> {
-  @Parameters(paramLabel = "MODEL", description = OpenModel.MODEL)
+  @Parameters(paramLabel = "MODEL", description = LacoCommand.MODEL)
   Path model;
 
   @ArgGroup @Nullable Source source;
@@ -101,9 +107,10 @@ final class EvalCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    EvaluationText.checkLengths(maxLength, stride);
+    requirePositive("--max-length", maxLength);
+    requirePositive("--stride", stride);
     Console console = output.console();
-    try (OpenModel open = OpenModel.open(model)) {
+    try (Model open = Model.open(model)) {
       if (source != null && source.lastWord != null) {
         lastWord(console, open, source.lastWord);
       } else {
@@ -115,7 +122,7 @@ final class EvalCommand implements Callable<Integer> {
   }
 
   /** What people do with a model that they have measured: one of ours speaks, another is pruned. */
-  private String next(OpenModel open) {
+  private String next(Model open) {
     String word = Shell.quoted(model);
     return Files.exists(open.directory().resolve(PlanApplier.PLAN))
         ? "laco generate " + word + " --prompt \"Once upon a time\""
@@ -124,30 +131,30 @@ final class EvalCommand implements Callable<Integer> {
 
   /** Says about how long all will take. */
   private static void expect(
-      Console console, OpenModel open, Backend backend, String stage, List<Window> windows) {
+      Console console, Model open, Backend backend, String stage, List<Window> windows) {
     JobEstimate estimate = new JobEstimate(open, backend);
     console.job().expect(stage, estimate.pass(windows, open.config().numHiddenLayers()));
     console.expectation();
   }
 
-  private void perplexity(Console console, OpenModel open) throws IOException {
+  private void perplexity(Console console, Model open) throws IOException {
     try (SideFiles files = new SideFiles(open.directory(), null)) {
       EvaluationText text = text(open);
       open.textsAreRead();
-      text.warn(console, open, null);
+      text.warnings(open, null).forEach(console::warning);
       SideFiles.SideFile dumpFile = dump == null ? null : files.add("--dump", dump);
-      Backends.Choice choice = device.open(open, console);
-      try (Backend backend = choice.backend()) {
+      try (OpenDevice opened = device.open(open, console)) {
+        Backend backend = opened.backend();
         CausalLm lm =
             announce(
                 console,
                 open,
-                choice.describe(open),
+                opened.describe(open),
                 backend,
                 Perplexity.bytes(open.config(), text.windows()),
                 "use a smaller --max-length");
         expect(console, open, backend, PERPLEXITY, text.windows());
-        Perplexity result = text.measure(console, PERPLEXITY, model, lm);
+        Perplexity result = text.measure(console.job(), PERPLEXITY, model, lm);
         if (dumpFile != null) {
           StateDump.write(
               lm, text.windows(), source == null || source.tokens == null, dumpFile.begin());
@@ -160,25 +167,25 @@ final class EvalCommand implements Callable<Integer> {
   }
 
   /** The passages of a file, or the built-in ones where {@code --last-word} names none. */
-  static ClozeSet passages(Path file, OpenModel open) {
+  static ClozeSet passages(Path file, Model open) {
     return file.equals(BUILT_IN)
         ? ClozeSet.builtIn(open.target())
         : ClozeSet.read(file, open.target());
   }
 
-  private void lastWord(Console console, OpenModel open, Path file) {
+  private void lastWord(Console console, Model open, Path file) {
     if (maxLength != null || stride != null || dump != null) {
       throw new UsageException("--max-length, --stride and --dump do not go with --last-word");
     }
     ClozeSet set = passages(file, open);
     open.textsAreRead();
-    Backends.Choice choice = device.open(open, console);
-    try (Backend backend = choice.backend()) {
+    try (OpenDevice opened = device.open(open, console)) {
+      Backend backend = opened.backend();
       CausalLm lm =
           announce(
               console,
               open,
-              choice.describe(open),
+              opened.describe(open),
               backend,
               LastWord.bytes(open.config(), set.items()),
               "use shorter passages");
@@ -206,22 +213,28 @@ final class EvalCommand implements Callable<Integer> {
   }
 
   private CausalLm announce(
-      Console console,
-      OpenModel open,
-      String deviceText,
-      Backend backend,
-      long buffers,
-      String helps) {
+      Console console, Model open, String deviceText, Backend backend, long buffers, String helps) {
     console.line("device", "%s", deviceText);
     console.line("model", "%s: %s", open.directory(), open.describe());
     MemoryPlan memory =
         MemoryPlan.of(
-            backend, open.checkpoint(), device, MemoryPlan.Beside.buffers(buffers), 1, helps);
+            backend,
+            open.checkpoint(),
+            device.settings(),
+            MemoryPlan.Beside.buffers(buffers),
+            1,
+            helps);
     console.line("memory", "%s", memory.describe(backend));
     return new RunningModel(backend, open.config(), memory.weights(backend)).original();
   }
 
-  private EvaluationText text(OpenModel open) {
+  private static void requirePositive(String option, @Nullable Integer value) {
+    if (value != null && value < 1) {
+      throw new UsageException(option + " " + value + ": expected at least 1");
+    }
+  }
+
+  private EvaluationText text(Model open) {
     int length = maxLength == null ? 0 : maxLength;
     int step = stride == null ? 0 : stride;
     if (source == null) {

@@ -4,10 +4,13 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.BadInputException;
 import dev.laco.InputJson;
+import dev.laco.Model;
 import dev.laco.UsageException;
 import dev.laco.backend.Backend;
 import dev.laco.eval.Generator;
 import dev.laco.eval.Sampler;
+import dev.laco.run.MemoryPlan;
+import dev.laco.run.OpenDevice;
 import dev.laco.text.StreamingDecoder;
 import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
@@ -36,7 +39,7 @@ import picocli.CommandLine.Parameters;
 final class GenerateCommand implements Callable<Integer> {
   private static final int MAX_TOKENS = 1 << 26;
 
-  @Parameters(paramLabel = "MODEL", description = OpenModel.MODEL)
+  @Parameters(paramLabel = "MODEL", description = LacoCommand.MODEL)
   Path model;
 
   @Option(
@@ -84,7 +87,7 @@ final class GenerateCommand implements Callable<Integer> {
   public Integer call() {
     checkOptions();
     Console console = output.console();
-    try (OpenModel open = OpenModel.open(model)) {
+    try (Model open = Model.open(model)) {
       Tokenizer tokenizer =
           open.tokenizer()
               .orElseThrow(
@@ -106,14 +109,14 @@ final class GenerateCommand implements Callable<Integer> {
                 length,
                 open.config().maxPositionEmbeddings()));
       }
-      Backends.Choice choice = device.open(open, console);
-      try (Backend backend = choice.backend()) {
-        console.note("device", choice.describe(open));
+      try (OpenDevice opened = device.open(open, console)) {
+        Backend backend = opened.backend();
+        console.note("device", opened.describe(open));
         MemoryPlan memory =
             MemoryPlan.of(
                 backend,
                 open.checkpoint(),
-                device,
+                device.settings(),
                 MemoryPlan.Beside.buffers(Generator.bytes(open.config(), ids.length, maxTokens)),
                 1,
                 "use a smaller --max-tokens or a shorter --prompt");
@@ -175,7 +178,7 @@ final class GenerateCommand implements Callable<Integer> {
                     console.said(text);
                   }
                 });
-    double seconds = PruneRun.seconds(start);
+    double seconds = (System.nanoTime() - start) / 1e9;
     String rest = decoder.finish();
     if (output.json) {
       console.document(
@@ -201,7 +204,7 @@ final class GenerateCommand implements Callable<Integer> {
   }
 
   /** End-of-sequence ids: {@code generation_config.json}'s if it has any, else the config's. */
-  private static Set<Integer> stopTokens(OpenModel open) {
+  private static Set<Integer> stopTokens(Model open) {
     Path generation = open.ownFile("generation_config.json");
     Set<Integer> stop = new HashSet<>();
     if (generation != null) {

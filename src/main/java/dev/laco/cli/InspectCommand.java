@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
+import dev.laco.Model;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.TensorInfo;
 import java.nio.file.Path;
@@ -24,7 +25,7 @@ import picocli.CommandLine.Parameters;
     versionProvider = Version.class,
     footer = {"", "Example:", "  laco inspect models/storyteller"})
 final class InspectCommand implements Callable<Integer> {
-  @Parameters(paramLabel = "MODEL", description = OpenModel.MODEL)
+  @Parameters(paramLabel = "MODEL", description = LacoCommand.MODEL)
   Path model;
 
   @Mixin OutputOptions output;
@@ -32,7 +33,7 @@ final class InspectCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Console console = output.console();
-    try (Checkpoint checkpoint = Checkpoint.openAny(OpenModel.folder(model))) {
+    try (Checkpoint checkpoint = Checkpoint.openAny(Model.folder(model))) {
       ObjectNode json = describe(checkpoint);
       if (output.json) {
         console.document(json);
@@ -68,7 +69,7 @@ final class InspectCommand implements Callable<Integer> {
         whyNot == null
             ? checkpoint.parameterCount()
             : checkpoint.tensors().stream().mapToLong(TensorInfo::elements).sum());
-    json.put("dtype", OpenModel.dtypes(checkpoint));
+    json.put("dtype", Model.dtypes(checkpoint));
     json.put("bytes", checkpoint.totalBytes());
     json.put("files", checkpoint.files().size());
     json.put("supported", whyNot == null);
@@ -80,7 +81,7 @@ final class InspectCommand implements Callable<Integer> {
       checkpoint.requireSupported();
       return null;
     } catch (BadInputException e) {
-      return e.getMessage();
+      return OptionNames.in(e.template());
     }
   }
 

@@ -33,6 +33,10 @@ import picocli.CommandLine.Spec;
       "  laco prune models/storyteller out/storyteller-small"
     })
 final class LacoCommand implements Runnable {
+  /** What commands say of MODEL. */
+  static final String MODEL =
+      "Folder of a Hugging Face checkpoint, or the id (ORG/NAME) of one that was downloaded.";
+
   @Spec CommandSpec spec;
 
   /** Without a command: prints what there is. */

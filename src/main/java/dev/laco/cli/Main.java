@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.ByteSize;
 import dev.laco.LacoException;
 import dev.laco.Legible;
 import dev.laco.UsageException;
@@ -160,7 +161,7 @@ public final class Main {
 
   private static String message(Throwable e) {
     return switch (e) {
-      case LacoException known -> String.valueOf(known.getMessage());
+      case LacoException known -> OptionNames.in(known.template());
       case FileSystemException file ->
           "cannot use "
               + file.getFile()

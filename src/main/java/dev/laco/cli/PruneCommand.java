@@ -1,19 +1,24 @@
 package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.ByteSize;
+import dev.laco.LacoVersion;
+import dev.laco.Model;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
-import dev.laco.backend.MemoryArena;
-import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.DiskSpace;
 import dev.laco.checkpoint.OutputFiles;
 import dev.laco.collapse.CollapsePlan;
-import dev.laco.model.ConfigRewriter;
+import dev.laco.prune.PruneJob;
+import dev.laco.prune.PruneRequest;
+import dev.laco.prune.PruneResult;
+import dev.laco.report.PruneReport;
+import dev.laco.run.JobProgress;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.time.Instant;
 import java.util.Locale;
 import java.util.concurrent.Callable;
-import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -43,7 +48,7 @@ final class PruneCommand implements Callable<Integer> {
   /** More than a plan or a report takes. */
   private static final long SIDE_FILE = 1L << 20;
 
-  @Parameters(index = "0", paramLabel = "MODEL", description = OpenModel.MODEL)
+  @Parameters(index = "0", paramLabel = "MODEL", description = LacoCommand.MODEL)
   Path model;
 
   @Parameters(
@@ -90,8 +95,6 @@ final class PruneCommand implements Callable<Integer> {
   @Mixin DeviceOptions device;
   @Mixin OutputOptions output;
 
-  static final String WRITE = "write";
-
   @Override
   public Integer call() throws IOException {
     if ((out == null) != dryRun) {
@@ -104,31 +107,33 @@ final class PruneCommand implements Callable<Integer> {
       requireNoSearch();
     }
     Console console = output.console();
-    long start = System.nanoTime();
+    Instant began = Instant.now();
     Path reportPath = reportFile != null || out == null ? reportFile : beside(out, ".report.json");
     try (JobProgress.Stage _ = console.progress("load");
-        GivenPlan given = fromPlan == null ? null : GivenPlan.read(fromPlan);
-        OpenModel open = OpenModel.open(model);
+        Model open = Model.open(model);
         SideFiles files = new SideFiles(open.directory(), out);
-        MemoryArena newTensors = new MemoryArena()) {
-      SearchOptions.Chosen chosen =
-          given == null ? search.choose(open) : search.goOnFrom(given.file(), given.plan());
+        PruneJob job = new PruneJob(open, device.settings(), request())) {
       if (out != null) {
         PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite, console::warning);
-      }
-      requireConfigOfAnyDepth(open);
-      if (given != null) {
-        requireOfModel(given, open);
+        job.thenWritten();
       }
       PlanFiles plan = planFile == null ? null : PlanFiles.add(files, planFile);
       SideFiles.SideFile report = reportPath == null ? null : files.add("--report", reportPath);
-      requireSpace(open, chosen, plan, report);
+      requireSpace(open, job, plan, report);
       PlanFiles kept = plan != null || out == null ? plan : keptPlan(files, out);
       try (BestSoFar best = new BestSoFar(console, kept, goOn())) {
         files.whenInterrupted(best::save);
-        PruneRun.Outcome outcome =
-            new PruneRun(this, console, open, best, given, newTensors).run(start, chosen);
-        ObjectNode json = writeAll(console, open, outcome, best, plan, report);
+        PruneLines lines = new PruneLines(console, best);
+        PruneResult result = job.listener(lines).progressOf(console.job()).run();
+        lines.result(result);
+        Reporting reporting =
+            (written, seconds) ->
+                result.report(
+                    new PruneReport.Origin(LacoVersion.number(), began, output.arguments()),
+                    written,
+                    seconds,
+                    console.warnings());
+        ObjectNode json = writeAll(console, open, result, reporting, best, plan, report);
         best.finish(files::publish);
         sayWhere(console, reportPath);
         if (output.json) {
@@ -140,26 +145,31 @@ final class PruneCommand implements Callable<Integer> {
     return 0;
   }
 
+  /** All that was asked for but where. */
+  private PruneRequest request() {
+    return new PruneRequest(
+        search.goal(), search.settings(), search.rule, fit.settings(), texts.settings(), fromPlan);
+  }
+
+  /** Makes the report once it is known what was written, and how many seconds that took. */
+  @FunctionalInterface
+  private interface Reporting {
+    PruneReport of(CollapsePlan written, @Nullable Double writeSeconds);
+  }
+
   /** A disk that may turn out too small is an error before the search, not after it. */
   private void requireSpace(
-      OpenModel open,
-      SearchOptions.Chosen chosen,
-      @Nullable PlanFiles plan,
-      SideFiles.@Nullable SideFile report)
+      Model open, PruneJob job, @Nullable PlanFiles plan, SideFiles.@Nullable SideFile report)
       throws IOException {
     DiskSpace space = new DiskSpace();
-    int depth = open.config().numHiddenLayers();
     if (out != null) {
-      int most = chosen.target() == null ? depth : chosen.target();
       space.add(
           out.toString(),
           OutputFiles.realPath(out),
-          PlanApplier.mostBytes(open.checkpoint(), most));
+          PlanApplier.mostBytes(open.checkpoint(), job.mostLayers()));
     }
     if (plan != null) {
-      long tensors =
-          chosen.fit() == null ? 0 : PruneRun.newWeights(open, chosen.fit(), chosen.target());
-      space.add("--plan " + planFile, plan.plan().file(), SIDE_FILE + tensors);
+      space.add("--plan " + planFile, plan.plan().file(), SIDE_FILE + job.mostNewBytes());
     }
     if (report != null) {
       space.add("--report " + report.file(), report.file(), SIDE_FILE);
@@ -176,16 +186,6 @@ final class PruneCommand implements Callable<Integer> {
             name + " is of a search, and --from-plan goes on without one: leave it out");
       }
     }
-  }
-
-  /** A plan of another model is an error before the work, not after it. */
-  private void requireOfModel(GivenPlan given, OpenModel open) {
-    new PlanApplier(
-        open.checkpoint(),
-        given.plan(),
-        given.tensors(),
-        write.maxShardSize.bytes(),
-        warning -> {});
   }
 
   /** Where an interrupt keeps the plan if nobody says. */
@@ -220,41 +220,27 @@ final class PruneCommand implements Callable<Integer> {
         + (out == null ? "--dry-run" : Shell.quoted(out));
   }
 
-  /** A config that cannot be re-indexed is an error before the search, not after it. */
-  private static void requireConfigOfAnyDepth(OpenModel open) {
-    int depth = open.config().numHiddenLayers();
-    ConfigRewriter.rewrite(
-        open.directory().resolve(Checkpoint.CONFIG).toString(),
-        open.checkpoint().configJson(),
-        IntStream.range(0, Math.max(1, depth - 1)).boxed().toList());
-  }
-
   /**
    * Writes checkpoint, plan and report; all but the checkpoint still lack their names afterwards.
    */
   private ObjectNode writeAll(
       Console console,
-      OpenModel open,
-      PruneRun.Outcome outcome,
+      Model open,
+      PruneResult result,
+      Reporting reporting,
       BestSoFar best,
       @Nullable PlanFiles plan,
       SideFiles.@Nullable SideFile report)
       throws IOException {
     if (out == null) {
       CollapsePlan written =
-          plan == null ? outcome.plan() : plan.naming(outcome.plan(), outcome.newTensors());
-      return writeSideFiles(outcome, written, null, best, plan, report);
+          plan == null ? result.plan() : plan.naming(result.plan(), result.tensors());
+      return writeSideFiles(result, reporting.of(written, null), best, plan, report);
     }
     long start = System.nanoTime();
-    PlanApplier applier =
-        new PlanApplier(
-            open.checkpoint(),
-            outcome.plan(),
-            outcome.newTensors(),
-            write.maxShardSize.bytes(),
-            console::warning);
+    PlanApplier applier = result.applier(write.settings(), console::warning);
     ObjectNode[] json = new ObjectNode[1];
-    try (JobProgress.Stage progress = console.progress(WRITE)) {
+    try (JobProgress.Stage progress = console.progress(PruneJob.WRITE)) {
       applier.write(
           out,
           write.overwrite,
@@ -262,7 +248,11 @@ final class PruneCommand implements Callable<Integer> {
           () ->
               json[0] =
                   writeSideFiles(
-                      outcome, applier.plan(), PruneRun.seconds(start), best, plan, report));
+                      result,
+                      reporting.of(applier.plan(), (System.nanoTime() - start) / 1e9),
+                      best,
+                      plan,
+                      report));
     }
     console.resultLine(
         "wrote",
@@ -274,16 +264,15 @@ final class PruneCommand implements Callable<Integer> {
   }
 
   private static ObjectNode writeSideFiles(
-      PruneRun.Outcome outcome,
-      CollapsePlan written,
-      @Nullable Double writeSeconds,
+      PruneResult result,
+      PruneReport reported,
       BestSoFar best,
       @Nullable PlanFiles plan,
       SideFiles.@Nullable SideFile report) {
     if (plan != null) {
-      best.undisturbed(() -> plan.write(outcome.plan(), outcome.newTensors()));
+      best.undisturbed(() -> plan.write(result.plan(), result.tensors()));
     }
-    ObjectNode json = outcome.report().apply(written, writeSeconds).toJson();
+    ObjectNode json = reported.toJson();
     if (report != null) {
       report.write(json.toPrettyString() + "\n");
     }

@@ -1,38 +1,41 @@
 package dev.laco.cli;
 
-import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.Objective;
-import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
-import dev.laco.collapse.TrialListener;
+import dev.laco.prune.PruneEvent;
 import java.util.Locale;
 
-/**
- * What people see of a search: progress while it goes on, and a line for each trial that counts.
- */
+/** What people see of a search: a line for each trial that counts. */
 final class SearchLines {
-  static final String STAGE = "search";
-  private static final int PROGRESS_STEPS = 1000;
-
   private final Console console;
-  private final BestSoFar best;
+  private boolean oneLoop;
 
-  SearchLines(Console console, BestSoFar best) {
+  SearchLines(Console console) {
     this.console = console;
-    this.best = best;
   }
 
-  /** Runs a loop whose trials can be told as they are decided. */
-  SearchResult follow(SearchRun search) {
-    loopHeader();
-    return run(search, Objective.COSINE, this::sayOfLoop);
+  void started(PruneEvent.SearchStarted started) {
+    oneLoop = started.oneLoop();
+    if (oneLoop) {
+      loopHeader();
+    }
   }
 
-  /** Runs a search for a size, and tells afterwards what led to it. */
-  SearchResult summarise(SearchRun search, Objective objective) {
-    SearchResult result = run(search, objective, trial -> {});
+  /** The trials of a loop can be told as they are decided. */
+  void tried(Trial trial) {
+    if (oneLoop) {
+      sayOfLoop(trial);
+    }
+  }
+
+  /** Of a search for a size, what led to its result. */
+  void searched(PruneEvent.Searched searched) {
+    SearchResult result = searched.result();
     Double threshold = result.threshold();
+    if (oneLoop) {
+      return;
+    }
     if (threshold != null) {
       console.line(
           "search",
@@ -46,47 +49,9 @@ final class SearchLines {
           "search",
           "the best of %,d models tried, by %s",
           result.trials().size(),
-          objective.optionValue());
-      spanHeader(objective);
+          searched.objective().optionValue());
+      spanHeader(searched.objective());
       result.trials().stream().filter(Trial::accepted).forEach(this::sayOfSpans);
-    }
-    return result;
-  }
-
-  /** A search that only lacks somebody to tell. */
-  @FunctionalInterface
-  interface SearchRun {
-    SearchResult run(TrialListener listener);
-  }
-
-  /** Told of every trial. */
-  @FunctionalInterface
-  private interface TrialLine {
-    void say(Trial trial);
-  }
-
-  private SearchResult run(SearchRun search, Objective objective, TrialLine line) {
-    try (JobProgress.Stage progress = console.progress(STAGE)) {
-      return search.run(
-          new TrialListener() {
-            @Override
-            public void onTrial(Trial trial, double share) {
-              line.say(trial);
-              progress.update(Math.round(share * PROGRESS_STEPS), PROGRESS_STEPS);
-            }
-
-            @Override
-            public void onBest(CollapsePlan plan, Score score) {
-              best.set(plan);
-              progress.note(
-                  String.format(
-                      Locale.ROOT,
-                      "%d layers, %s %.4f",
-                      plan.depth(),
-                      objective.optionValue(),
-                      objective.measured(score)));
-            }
-          });
     }
   }
 

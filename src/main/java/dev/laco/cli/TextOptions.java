@@ -1,6 +1,6 @@
 package dev.laco.cli;
 
-import dev.laco.text.CalibrationSet;
+import dev.laco.prune.TextSettings;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
@@ -35,22 +35,9 @@ final class TextOptions {
     @Nullable Path tokens;
   }
 
-  /** The calibration set that was named, else the model's own, else the built-in one. */
-  CalibrationSet calibration(OpenModel model) {
-    Path text = calibration != null ? calibration : model.ownFile("calibration.txt");
-    return text != null
-        ? CalibrationSet.read(text, model.target())
-        : CalibrationSet.builtIn(model.target());
-  }
-
-  /** Null where there is nothing to measure on: no text was asked for and there is no tokenizer. */
-  @Nullable EvaluationText evaluation(OpenModel model) {
-    if (evaluation != null && evaluation.tokens != null) {
-      return EvaluationText.tokens(evaluation.tokens, model);
-    }
-    if (evaluation != null && evaluation.text != null) {
-      return EvaluationText.text(evaluation.text, model, 0, 0);
-    }
-    return model.tokenizer().isPresent() ? EvaluationText.ownOrBuiltIn(model, 0, 0) : null;
+  TextSettings settings() {
+    return evaluation == null
+        ? new TextSettings(calibration, null, null)
+        : new TextSettings(calibration, evaluation.text, evaluation.tokens);
   }
 }

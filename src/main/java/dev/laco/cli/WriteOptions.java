@@ -1,5 +1,7 @@
 package dev.laco.cli;
 
+import dev.laco.ByteSize;
+import dev.laco.prune.WriteSettings;
 import picocli.CommandLine.Option;
 
 /** How a checkpoint is written. */
@@ -18,4 +20,8 @@ final class WriteOptions {
       description =
           "Replace OUT if it is a checkpoint and nothing else; the old one stays until the new one is complete.")
   boolean overwrite;
+
+  WriteSettings settings() {
+    return new WriteSettings(overwrite, maxShardSize.bytes());
+  }
 }

@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.run.JobProgress;
 import java.util.function.LongConsumer;
 
 /** Turns "so many more bytes are written" into progress. */

@@ -1,5 +1,6 @@
 package dev.laco.collapse;
 
+import dev.laco.Setting;
 import dev.laco.UsageException;
 
 /**
@@ -20,7 +21,7 @@ public record CollapseSettings(
    */
   public void check(int depth) {
     checkSpans(mergeLayers, lowest, highest, depth);
-    require(interval >= 1, "--interval " + interval + ": expected at least 1");
+    require(interval >= 1, Setting.of("interval") + " " + interval + ": expected at least 1");
   }
 
   /** The first base that is tried, H - C. */
@@ -38,20 +39,32 @@ public record CollapseSettings(
     require(depth >= 2, "a model of " + depth + " layer has nothing to merge");
     require(
         mergeLayers >= 2 && mergeLayers <= depth,
-        "--merge-layers " + mergeLayers + ": expected 2 to the model's depth, " + depth);
+        Setting.of("mergeLayers")
+            + " "
+            + mergeLayers
+            + ": expected 2 to the model's depth, "
+            + depth);
     require(
         highest >= mergeLayers && highest <= depth,
-        "--highest "
+        Setting.of("highest")
+            + " "
             + highest
-            + ": expected --merge-layers, "
+            + ": expected "
+            + Setting.of("mergeLayers")
+            + ", "
             + mergeLayers
             + ", to the model's depth, "
             + depth);
     require(
         lowest >= 0 && lowest <= highest - mergeLayers,
-        "--lowest "
+        Setting.of("lowest")
+            + " "
             + lowest
-            + ": expected 0 to --highest minus --merge-layers, "
+            + ": expected 0 to "
+            + Setting.of("highest")
+            + " minus "
+            + Setting.of("mergeLayers")
+            + ", "
             + (highest - mergeLayers));
   }
 

@@ -1,5 +1,6 @@
 package dev.laco.collapse;
 
+import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.collapse.SearchResult.Scored;
 import java.util.ArrayList;
@@ -132,7 +133,13 @@ public final class LayerCollapse {
               + shallowest
               + " of "
               + original.depth()
-              + "; raise --merge-layers, lower --interval or --lowest, or ask for "
+              + "; raise "
+              + Setting.of("mergeLayers")
+              + ", lower "
+              + Setting.of("interval")
+              + " or "
+              + Setting.of("lowest")
+              + ", or ask for "
               + shallowest
               + " or more");
     }

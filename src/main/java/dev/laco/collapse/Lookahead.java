@@ -1,5 +1,6 @@
 package dev.laco.collapse;
 
+import dev.laco.Setting;
 import dev.laco.UsageException;
 
 /**
@@ -45,7 +46,8 @@ public record Lookahead(int most, boolean always) {
     if (text.matches("[1-9][0-9]{0,8}")) {
       return fixed(Integer.parseInt(text));
     }
-    throw new UsageException("--lookahead " + text + ": expected a number from 1 on, or all");
+    throw new UsageException(
+        Setting.of("lookahead") + " " + text + ": expected a number from 1 on, or all");
   }
 
   /** At most so many of {@code available} candidates are asked for where a pass costs so much. */

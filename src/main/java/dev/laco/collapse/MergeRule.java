@@ -1,5 +1,6 @@
 package dev.laco.collapse;
 
+import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.model.TensorGroup;
 import java.util.Arrays;
@@ -132,7 +133,8 @@ public record MergeRule(Kind kind, double lambda) {
       }
     }
     throw new UsageException(
-        "--rule "
+        Setting.of("rule")
+            + " "
             + text
             + ": expected "
             + all().stream().map(MergeRule::label).collect(Collectors.joining(", "))

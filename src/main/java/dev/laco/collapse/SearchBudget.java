@@ -1,5 +1,6 @@
 package dev.laco.collapse;
 
+import dev.laco.Setting;
 import dev.laco.UsageException;
 import java.util.function.BooleanSupplier;
 import java.util.regex.Matcher;
@@ -41,7 +42,8 @@ public record SearchBudget(double seconds, int sweeps) {
       }
     }
     throw new UsageException(
-        "--search-budget "
+        Setting.of("searchBudget")
+            + " "
             + text
             + ": expected a time, like 90s, 2m or 1h30m, or passes over the model, like 40sweeps");
   }

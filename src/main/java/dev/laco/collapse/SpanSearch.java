@@ -1,5 +1,6 @@
 package dev.laco.collapse;
 
+import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.collapse.SearchResult.Scored;
 import java.util.ArrayList;
@@ -91,7 +92,11 @@ public final class SpanSearch {
               + smallest
               + " of "
               + depth
-              + "; lower --lowest, raise --highest, or ask for "
+              + "; lower "
+              + Setting.of("lowest")
+              + ", raise "
+              + Setting.of("highest")
+              + ", or ask for "
               + smallest
               + " or more");
     }

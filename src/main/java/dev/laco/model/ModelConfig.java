@@ -188,4 +188,9 @@ public record ModelConfig(
     }
     return windows;
   }
+
+  /** Parameters of one layer. */
+  public long layerParameters() {
+    return architecture.layerTensors(this).stream().mapToLong(TensorSpec::elements).sum();
+  }
 }

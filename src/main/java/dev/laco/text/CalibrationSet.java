@@ -1,6 +1,7 @@
 package dev.laco.text;
 
 import dev.laco.BadInputException;
+import dev.laco.Setting;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -42,7 +43,7 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
                   where
                       + ": text needs a tokenizer and the model has no tokenizer.json:"
                       + " give token ids, "
-                      + option
+                      + Setting.of(option)
                       + " FILE.json with [[1, 15, 8], ...]"));
     }
   }
@@ -91,7 +92,7 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
 
   private static CalibrationSet ofText(
       String name, String where, List<String> samples, Target target) {
-    Tokenizer tokenizer = target.requireTokenizer(where, "--calibration");
+    Tokenizer tokenizer = target.requireTokenizer(where, "calibration");
     if (samples.isEmpty()) {
       throw new BadInputException(where + ": holds no samples");
     }

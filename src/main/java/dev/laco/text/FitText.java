@@ -133,7 +133,7 @@ public record FitText(String name, List<Window> windows) {
 
   private static FitText ofText(
       String name, String where, List<String> documents, CalibrationSet.Target target) {
-    Tokenizer tokenizer = target.requireTokenizer(where, "--fit-text");
+    Tokenizer tokenizer = target.requireTokenizer(where, "fitText");
     int length = Math.max(2, Math.min(WINDOW_TOKENS, target.maxPositions()));
     List<Window> windows = new ArrayList<>();
     for (int d = 0; d < documents.size(); d++) {

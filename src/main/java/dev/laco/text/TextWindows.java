@@ -1,10 +1,12 @@
 package dev.laco.text;
 
+import dev.laco.Setting;
 import dev.laco.UsageException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.OptionalInt;
+import java.util.ArrayList;
 
 /** Windows of text on which a model is measured. */
 public final class TextWindows {
@@ -64,13 +66,13 @@ public final class TextWindows {
     if (maxLength < 2 - front) {
       throw new UsageException(
           String.format(
-              Locale.ROOT, "--max-length is %d, it must be at least %d", maxLength, 2 - front));
+              Locale.ROOT, Setting.of("maxLength") + " is %d, it must be at least %d", maxLength, 2 - front));
     }
     if (stride < 1 || stride > maxLength) {
       throw new UsageException(
           String.format(
               Locale.ROOT,
-              "--stride is %d, it must be from 1 to --max-length, %d",
+              Setting.of("stride") + " is %d, it must be from 1 to " + Setting.of("maxLength") + ", %d",
               stride,
               maxLength));
     }

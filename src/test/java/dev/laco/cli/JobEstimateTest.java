@@ -3,10 +3,14 @@ package dev.laco.cli;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.Model;
 import dev.laco.backend.Backend;
 import dev.laco.backend.DeviceInfo;
 import dev.laco.fit.FitRule;
 import dev.laco.model.DType;
+import dev.laco.prune.FittedChoice;
+import dev.laco.run.JobEstimate;
+import dev.laco.run.JobProgress;
 import dev.laco.text.FitText;
 import java.lang.reflect.Proxy;
 import org.junit.jupiter.api.AfterEach;
@@ -18,11 +22,11 @@ class JobEstimateTest {
   /** Two threads of a Xeon with AMX. */
   private static final double RATE = 1e12;
 
-  private OpenModel model;
+  private Model model;
 
   @BeforeEach
   void open() {
-    model = OpenModel.open(Laco.STORYTELLER);
+    model = Model.open(Laco.STORYTELLER);
   }
 
   @AfterEach
@@ -66,8 +70,8 @@ class JobEstimateTest {
   void theFirstExampleOfTheReadmeIsReckonedRight() {
     JobEstimate estimate = new JobEstimate(model, processor(RATE));
     FitText text = model.fitText(null);
-    JobProgress job = new JobProgress(System::nanoTime, () -> {});
-    FitRun.expect(job, estimate, "", FitRule.REFINE, true, text, 12);
+    JobProgress job = new JobProgress(System::nanoTime, JobProgress.StageListener.NONE);
+    FittedChoice.expect(job, estimate, "", FitRule.REFINE, true, text, 12);
     String said = job.expectation().orElseThrow();
     int seconds = Integer.parseInt(said.replaceFirst("about (\\d+) seconds: .*", "$1"));
     assertTrue(seconds >= 17 && seconds <= 32, said);
@@ -77,9 +81,9 @@ class JobEstimateTest {
   void everyFitOfAComparisonIsCounted() {
     JobEstimate estimate = new JobEstimate(model, processor(RATE / 100));
     FitText text = model.fitText(null);
-    JobProgress job = new JobProgress(System::nanoTime, () -> {});
-    FitRun.expect(job, estimate, "laco-fit", FitRule.FIT, true, text, 12);
-    FitRun.expect(job, estimate, "laco-map", FitRule.MAP, true, text, 12);
+    JobProgress job = new JobProgress(System::nanoTime, JobProgress.StageListener.NONE);
+    FittedChoice.expect(job, estimate, "laco-fit", FitRule.FIT, true, text, 12);
+    FittedChoice.expect(job, estimate, "laco-map", FitRule.MAP, true, text, 12);
     assertEquals(
         "choice, laco-fit|fit, laco-fit|choice, laco-map|fit, laco-map",
         job.expectation()

@@ -3,6 +3,7 @@ package dev.laco.cli;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.run.JobProgress;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.file.Path;
@@ -58,7 +59,7 @@ class JobProgressTest {
 
   @Test
   void timeLeftFallsWhileALongStepSaysNothing() {
-    JobProgress job = new JobProgress(() -> now, () -> {});
+    JobProgress job = new JobProgress(() -> now, JobProgress.StageListener.NONE);
     job.expect("fit", 100);
     JobProgress.Stage stage = job.begin("fit");
     now += 10 * SECOND;
@@ -75,7 +76,7 @@ class JobProgressTest {
 
   @Test
   void whatWasNotExpectedIsKnownByItsOwnShare() {
-    JobProgress job = new JobProgress(() -> now, () -> {});
+    JobProgress job = new JobProgress(() -> now, JobProgress.StageListener.NONE);
     JobProgress.Stage stage = job.begin("write");
     assertTrue(job.state().left().isEmpty());
     now += 10 * SECOND;
@@ -103,7 +104,7 @@ class JobProgressTest {
 
   @Test
   void aJobIsReckonedInTheUnitThatAPersonWouldTake() {
-    JobProgress job = new JobProgress(() -> now, () -> {});
+    JobProgress job = new JobProgress(() -> now, JobProgress.StageListener.NONE);
     job.expect("search", 180);
     job.expect("choice", 125);
     job.expect("fit", 360);
@@ -117,7 +118,7 @@ class JobProgressTest {
 
   @Test
   void aJobOfASecondIsNotReckoned() {
-    JobProgress job = new JobProgress(() -> now, () -> {});
+    JobProgress job = new JobProgress(() -> now, JobProgress.StageListener.NONE);
     job.expect("write", 1.9);
     assertTrue(job.expectation().isEmpty());
     job.expect("read", 0.2);

@@ -198,7 +198,7 @@ final class LayerCollapseTest {
   @ValueSource(strings = {"0", "-1", "", "all!", "1.5", "99999999999"})
   void aLookaheadThatIsNoneIsAUsageError(String text) {
     UsageException e = assertThrows(UsageException.class, () -> Lookahead.parse(text));
-    assertTrue(e.getMessage().startsWith("--lookahead " + text), e.getMessage());
+    assertTrue(e.getMessage().startsWith("lookahead " + text), e.getMessage());
     assertEquals(Lookahead.ALL, Lookahead.parse("all"));
     assertEquals(Lookahead.fixed(3), Lookahead.parse("3"));
   }
@@ -321,13 +321,13 @@ final class LayerCollapseTest {
 
   @Test
   void numbersOutOfRangeAreUsageErrorsThatNameTheOption() {
-    assertUsage("--merge-layers", settings(1, 1, 0, 8));
-    assertUsage("--merge-layers", settings(9, 1, 0, 8));
-    assertUsage("--interval", settings(4, 0, 0, 8));
-    assertUsage("--highest", settings(4, 1, 0, 9));
-    assertUsage("--highest", settings(4, 1, 0, 3));
-    assertUsage("--lowest", settings(4, 1, 5, 8));
-    assertUsage("--lowest", settings(4, 1, -1, 8));
+    assertUsage("mergeLayers", settings(1, 1, 0, 8));
+    assertUsage("mergeLayers", settings(9, 1, 0, 8));
+    assertUsage("interval", settings(4, 0, 0, 8));
+    assertUsage("highest", settings(4, 1, 0, 9));
+    assertUsage("highest", settings(4, 1, 0, 3));
+    assertUsage("lowest", settings(4, 1, 5, 8));
+    assertUsage("lowest", settings(4, 1, -1, 8));
   }
 
   private static void assertUsage(String option, CollapseSettings settings) {

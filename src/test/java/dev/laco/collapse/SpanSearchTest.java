@@ -325,7 +325,7 @@ final class SpanSearchTest {
   @ValueSource(strings = {"", "60", "s", "0s", "-1s", "1.5s", "40 sweeps", "0sweeps", "9999999s"})
   void whatIsNoBudgetIsAUsageError(String text) {
     UsageException e = assertThrows(UsageException.class, () -> SearchBudget.parse(text));
-    assertTrue(e.getMessage().startsWith("--search-budget " + text + ": expected"));
+    assertTrue(e.getMessage().startsWith("searchBudget " + text + ": expected"));
   }
 
   @ParameterizedTest

@@ -62,10 +62,10 @@ class TextWindowsTest {
 
   @Test
   void impossibleLengthsAreUsageErrors() {
-    assertUsageError("--stride", BOS, 4, 5);
-    assertUsageError("--stride", BOS, 4, 0);
-    assertUsageError("--max-length", BOS, 0, 1);
-    assertUsageError("--max-length", NO_BOS, 1, 1);
+    assertUsageError("stride", BOS, 4, 5);
+    assertUsageError("stride", BOS, 4, 0);
+    assertUsageError("maxLength", BOS, 0, 1);
+    assertUsageError("maxLength", NO_BOS, 1, 1);
   }
 
   @ParameterizedTest

@@ -5,6 +5,7 @@ import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Compute;
@@ -96,7 +97,8 @@ public final class CpuBackend extends MemoryBackend {
       throw new UsageException("this processor has no " + tier.displayName());
     }
     if (threads < 0) {
-      throw new UsageException("--threads " + threads + ": give a positive number, or 0 for all");
+      throw new UsageException(
+          Setting.of("threads") + " " + threads + ": give a positive number, or 0 for all");
     }
     return new CpuBackend(compute, threads == 0 ? CpuCores.available() : threads, tier, sizes);
   }

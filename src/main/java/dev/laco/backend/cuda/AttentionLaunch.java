@@ -1,9 +1,11 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.ResourceException;
+import dev.laco.Setting;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.model.DType;
 import java.util.Locale;
+import dev.laco.backend.AttentionSpec;
 
 /**
  * Which attention kernel is launched, and how: see {@code cuda/attention.cu}.
@@ -31,7 +33,7 @@ record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int shar
       throw new ResourceException(
           String.format(
               Locale.ROOT,
-              "attention heads of %d are wider than %d, what a CUDA device takes; use --device cpu",
+              "attention heads of %d are wider than %d, what a CUDA device takes; use " + Setting.of("device") + " cpu",
               width,
               MAX_WIDTH));
     }

@@ -1,12 +1,14 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.ResourceException;
+import dev.laco.Setting;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
+import java.lang.foreign.Arena;
 
 /**
  * A device's primary context on the thread that opened it. The driver keeps the current context per
@@ -15,7 +17,7 @@ import java.util.Set;
  */
 final class CudaContext implements AutoCloseable {
   private static final String HELP =
-      "use fewer or shorter calibration sentences, a smaller --max-length or --max-tokens, or --device cpu";
+      "use fewer or shorter calibration sentences, a smaller " + Setting.of("maxLength") + " or " + Setting.of("maxTokens") + ", or " + Setting.of("device") + " cpu";
 
   private final CudaDriver driver;
   private final CudaDevice device;

@@ -41,7 +41,7 @@ public final class CudaException extends ResourceException {
   }
 
   private CudaException(CudaException cause, String context) {
-    super(cause.getMessage() + "; " + context, cause);
+    super(cause.template() + "; " + context, cause);
     this.code = cause.code;
   }
 

@@ -1,10 +1,12 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.ResourceException;
+import dev.laco.Setting;
 import dev.laco.ffi.LibrarySearch;
 import dev.laco.ffi.NativeLibrary;
 import java.util.Locale;
 import java.util.function.BiConsumer;
+import dev.laco.ffi.LibrarySearch;
 
 /**
  * What this machine has for the CUDA backend, found step by step. A step that fails says what is
@@ -44,7 +46,7 @@ public final class CudaProbe {
       throw e.code() == NO_DEVICE
           ? noDevice()
           : new NoCudaException(
-              "the NVIDIA driver does not start: " + e.getMessage(), "see what nvidia-smi says");
+              "the NVIDIA driver does not start: " + e.template(), "see what nvidia-smi says");
     }
     if (driver.deviceCount() == 0) {
       throw noDevice();
@@ -57,7 +59,7 @@ public final class CudaProbe {
     try {
       library = new LibrarySearch("cuda").soname("libcuda.so.1").load();
     } catch (ResourceException e) {
-      throw new NoCudaException("no NVIDIA driver", e.getMessage() + "; install the NVIDIA driver");
+      throw new NoCudaException("no NVIDIA driver", e.template() + "; install the NVIDIA driver");
     }
     return switch (binding) {
       case FFM -> new FfmDriver(library);
@@ -122,7 +124,7 @@ public final class CudaProbe {
     for (ProductOverride override : ProductOverride.of(System.getenv())) {
       say.accept(
           override.variable(),
-          override.value() + " " + override.effect() + ", with --compute f32, too; unset it");
+          override.value() + " " + override.effect() + ", with " + Setting.of("compute") + " f32, too; unset it");
     }
   }
 
@@ -131,7 +133,7 @@ public final class CudaProbe {
     try {
       return CusolverLibrary.find(cublas).description();
     } catch (ResourceException e) {
-      return "not found, rules that fit solve on the host: " + e.getMessage();
+      return "not found, rules that fit solve on the host: " + e.template();
     }
   }
 
@@ -140,7 +142,7 @@ public final class CudaProbe {
       load(CudaBinding.JCUDA);
       return "jcuda can be used too";
     } catch (ResourceException e) {
-      return String.valueOf(e.getMessage());
+      return e.template();
     }
   }
 }

@@ -1,6 +1,7 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.ResourceException;
+import dev.laco.Setting;
 import dev.laco.backend.LinearSolver;
 import dev.laco.backend.LinearSystem;
 import dev.laco.backend.OpChecks;
@@ -9,6 +10,7 @@ import dev.laco.linalg.NotPositiveDefiniteException;
 import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
 import java.util.Locale;
+import dev.laco.backend.LinearSolver;
 
 /**
  * Solves on the device: factors by cuSOLVER, triangles by cuBLAS, and what stands around them by
@@ -71,7 +73,7 @@ final class CudaSolver implements LinearSolver {
           String.format(
               Locale.ROOT,
               "a system of %,d unknowns and %,d right-hand sides is more than cuSOLVER takes;"
-                  + " LACO_JAVA_OPTIONS=-Dlaco.native.cusolver=none solves on the host, or use --device cpu",
+                  + " LACO_JAVA_OPTIONS=-Dlaco.native.cusolver=none solves on the host, or use " + Setting.of("device") + " cpu",
               n,
               rightHandSides));
     }

@@ -1,6 +1,7 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.ResourceException;
+import dev.laco.Setting;
 import dev.laco.ffi.PrivateFolder;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -8,6 +9,7 @@ import java.nio.file.Path;
 import java.util.Comparator;
 import java.util.Locale;
 import java.util.stream.Stream;
+import dev.laco.ffi.PrivateFolder;
 
 /**
  * Loads JCuda's native libraries. JCuda unpacks them under fixed names into {@code java.io.tmpdir},
@@ -39,7 +41,7 @@ final class JcudaLibraries {
       throw new ResourceException(
           String.format(
               Locale.ROOT,
-              "%s does not load from a folder in %s: %s; set TMPDIR to a folder of your own that allows execution, or use --cuda-binding ffm, which needs no library of its own",
+              "%s does not load from a folder in %s: %s; set TMPDIR to a folder of your own that allows execution, or use " + Setting.of("cudaBinding") + " ffm, which needs no library of its own",
               what,
               temporary,
               firstLine(e)),

@@ -1,6 +1,7 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.ResourceException;
+import dev.laco.Setting;
 
 /** The machine or this build cannot run the CUDA backend. */
 public final class NoCudaException extends ResourceException {
@@ -13,7 +14,7 @@ public final class NoCudaException extends ResourceException {
    * @param help what the user can do about it, beside taking the processor
    */
   NoCudaException(String reason, String help) {
-    super(reason + "; " + help + ", or use --device cpu");
+    super(reason + "; " + help + ", or use " + Setting.of("device") + " cpu");
     this.reason = reason;
   }
 

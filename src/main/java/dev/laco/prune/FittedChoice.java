@@ -1,4 +1,4 @@
-package dev.laco.cli;
+package dev.laco.prune;
 
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
@@ -12,6 +12,8 @@ import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
 import dev.laco.model.NewWeights;
 import dev.laco.report.FitReport;
+import dev.laco.run.JobEstimate;
+import dev.laco.run.JobProgress;
 import dev.laco.text.FitText;
 import dev.laco.text.TextWindows;
 import dev.laco.transformer.PlannedLayers;
@@ -28,7 +30,7 @@ import org.jspecify.annotations.Nullable;
  * Fits the best models of a search, and keeps the one that predicts best on documents that no fit
  * has seen.
  */
-final class FitRun {
+public final class FittedChoice {
   /** Models of a search that are fitted to choose among them, and the tokens for that. */
   private static final int CONTENDERS = 3;
 
@@ -46,18 +48,18 @@ final class FitRun {
   private static final String CHOICE = "choice";
   private static final String FIT = "fit";
 
-  private final Console console;
+  private final JobProgress job;
   private final String whose;
   private final RunningModel model;
   private final Backend backend;
 
   /**
-   * No fit yet.
+   * Fits models on a device; the stages are those of {@code job}.
    *
    * @param whose names the fit among those of a job; empty where it is the only one
    */
-  FitRun(Console console, String whose, RunningModel model) {
-    this.console = console;
+  public FittedChoice(JobProgress job, String whose, RunningModel model) {
+    this.job = job;
     this.whose = whose;
     this.model = model;
     this.backend = model.backend();
@@ -70,7 +72,7 @@ final class FitRun {
    * @param neighbours as for {@link #run}
    * @param target layers that are left
    */
-  static void expect(
+  public static void expect(
       JobProgress job,
       JobEstimate estimate,
       String whose,
@@ -95,9 +97,9 @@ final class FitRun {
    *
    * @param tensors none where no fit did better than the search's own model
    */
-  record Outcome(CollapsePlan plan, NewWeights tensors, FitReport report) {
+  public record Outcome(CollapsePlan plan, NewWeights tensors, FitReport report) {
     /** The plan, naming its new tensors as they lie in a checkpoint of one file. */
-    CollapsePlan planWithTensors() {
+    public CollapsePlan planWithTensors() {
       return tensors.isEmpty()
           ? plan
           : plan.withTensors(new PlanTensors(tensors).named(PlanTensors.DEFAULT_FILE));
@@ -112,7 +114,7 @@ final class FitRun {
    * @param memory owner of the new tensors
    * @param best told of each plan that is the best so far
    */
-  Outcome run(
+  public Outcome run(
       SearchResult found,
       boolean neighbours,
       FitRule rule,
@@ -127,7 +129,7 @@ final class FitRun {
     int moves = neighbours ? MOVES : 0;
     Choice chosen = new Choice(fitted.getFirst(), 1, Double.POSITIVE_INFINITY);
     try (CarryOver quick = carryOver(text.limit(CHOICE_TOKENS));
-        JobProgress.Stage progress = console.progress(stage(CHOICE, whose))) {
+        JobProgress.Stage progress = job.begin(stage(CHOICE, whose))) {
       int total = fitted.size() + moves + STRENGTHS_WORTH * (1 + strengths(rule).size());
       // What layers behind a gap can still mend hardly tells one model from another, and costs
       // most.
@@ -153,7 +155,7 @@ final class FitRun {
       // Regularisation that suits the solves suits the steps.
       chosen = strongest(quick, chosen.plan, rule.withoutSteps(), text);
     }
-    double choiceSeconds = PruneRun.seconds(start);
+    double choiceSeconds = (System.nanoTime() - start) / 1e9;
     if (!(chosen.nll < contenders.getFirst().meanNll())) {
       return new Outcome(
           own,
@@ -171,7 +173,7 @@ final class FitRun {
     }
     best.accept(chosen.plan);
     try (CarryOver carryOver = carryOver(text);
-        JobProgress.Stage progress = console.progress(stage(FIT, whose))) {
+        JobProgress.Stage progress = job.begin(stage(FIT, whose))) {
       CarryOver.Result result =
           carryOver.fit(chosen.plan, rule, chosen.strength, true, memory, progress::update);
       return new Outcome(
@@ -186,7 +188,7 @@ final class FitRun {
               contenders,
               result,
               choiceSeconds,
-              PruneRun.seconds(start) - choiceSeconds));
+              (System.nanoTime() - start) / 1e9 - choiceSeconds));
     }
   }
 

@@ -1,4 +1,4 @@
-package dev.laco.cli;
+package dev.laco.prune;
 
 import dev.laco.apply.PlanTensors;
 import dev.laco.collapse.CollapsePlan;
@@ -10,13 +10,14 @@ import java.nio.file.Path;
  *
  * @param file where it was read from
  */
-record GivenPlan(Path file, CollapsePlan plan, PlanTensors tensors) implements AutoCloseable {
+public record GivenPlan(Path file, CollapsePlan plan, PlanTensors tensors)
+    implements AutoCloseable {
   /**
    * Reads a plan.
    *
    * @throws dev.laco.BadInputException if it is none, or not with these tensors
    */
-  static GivenPlan read(Path file) {
+  public static GivenPlan read(Path file) {
     CollapsePlan plan = CollapsePlan.parse(file.toString(), TextFile.read(file));
     return new GivenPlan(file, plan, PlanTensors.beside(file, plan));
   }

@@ -1,6 +1,5 @@
-package dev.laco.cli;
+package dev.laco;
 
-import dev.laco.BadInputException;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.HubCache;
 import dev.laco.model.DType;
@@ -17,31 +16,33 @@ import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
 /** A checkpoint that was opened and checked, with its tokenizer if it has one. */
-final class OpenModel implements AutoCloseable {
-  /** What commands say of MODEL. */
-  static final String MODEL =
-      "Folder of a Hugging Face checkpoint, or the id (ORG/NAME) of one that was downloaded.";
-
+public final class Model implements AutoCloseable {
   private final Path directory;
   private final Checkpoint checkpoint;
   private final Optional<Tokenizer> tokenizer;
+  private final double openSeconds;
 
-  private OpenModel(Path directory, Checkpoint checkpoint, Optional<Tokenizer> tokenizer) {
+  private Model(
+      Path directory, Checkpoint checkpoint, Optional<Tokenizer> tokenizer, double openSeconds) {
     this.directory = directory;
     this.checkpoint = checkpoint;
     this.tokenizer = tokenizer;
+    this.openSeconds = openSeconds;
   }
 
   /**
    * Opens a model.
    *
-   * @throws dev.laco.BadInputException if it is broken or not supported
+   * @param model the folder of a checkpoint, or the id of one in the Hugging Face hub's cache
+   * @throws BadInputException if it is not there, broken, or not supported
    */
-  static OpenModel open(Path model) {
+  public static Model open(Path model) {
+    long start = System.nanoTime();
     Path directory = folder(model);
     Checkpoint checkpoint = Checkpoint.open(directory);
     try {
-      return new OpenModel(directory, checkpoint, Tokenizer.load(directory));
+      Optional<Tokenizer> tokenizer = Tokenizer.load(directory);
+      return new Model(directory, checkpoint, tokenizer, (System.nanoTime() - start) / 1e9);
     } catch (RuntimeException e) {
       checkpoint.close();
       throw e;
@@ -49,48 +50,70 @@ final class OpenModel implements AutoCloseable {
   }
 
   /**
-   * The folder of MODEL, which may be an id of the Hugging Face hub.
+   * The folder of a model, which may be named by its id in the Hugging Face hub.
    *
-   * @throws dev.laco.BadInputException if there is no such folder, nor such a model in the cache
+   * @throws BadInputException if there is no such folder, nor such a model in the cache
    */
-  static Path folder(Path model) {
+  public static Path folder(Path model) {
     return HubCache.folder(model, System.getenv());
   }
 
-  Path directory() {
+  /** The checkpoint's folder. */
+  public Path directory() {
     return directory;
   }
 
-  Checkpoint checkpoint() {
+  /** The checkpoint: config and weights. */
+  public Checkpoint checkpoint() {
     return checkpoint;
   }
 
-  ModelConfig config() {
+  /** The checkpoint's config. */
+  public ModelConfig config() {
     return checkpoint.config();
   }
 
-  Optional<Tokenizer> tokenizer() {
+  /** Empty where the checkpoint has no {@code tokenizer.json}. */
+  public Optional<Tokenizer> tokenizer() {
     return tokenizer;
   }
 
+  /** Seconds that opening took. */
+  public double openSeconds() {
+    return openSeconds;
+  }
+
   /** All texts have been read: what the tokenizer took is free for the model. */
-  void textsAreRead() {
+  public void textsAreRead() {
     tokenizer.ifPresent(Tokenizer::rest);
   }
 
-  CalibrationSet.Target target() {
+  /** What texts are read for: tokenizer, vocabulary, and positions. */
+  public CalibrationSet.Target target() {
     return new CalibrationSet.Target(
         tokenizer, config().vocabSize(), config().maxPositionEmbeddings());
   }
 
   /**
-   * What least squares are fitted on.
+   * The texts on which candidates are compared with the original.
    *
-   * @param file what {@code --fit-text} names; null for the model's own {@code fit.txt} if it has
-   *     one, else the built-in text
-   * @throws dev.laco.BadInputException if the text cannot be used with this model
+   * @param file a text; null for the model's own {@code calibration.txt} if it has one, else the
+   *     built-in text
+   * @throws BadInputException if the text cannot be used with this model
    */
-  FitText fitText(@Nullable Path file) {
+  public CalibrationSet calibration(@Nullable Path file) {
+    Path text = file != null ? file : ownFile("calibration.txt");
+    return text != null ? CalibrationSet.read(text, target()) : CalibrationSet.builtIn(target());
+  }
+
+  /**
+   * The text on which weights are fitted.
+   *
+   * @param file a text; null for the model's own {@code fit.txt} if it has one, else the built-in
+   *     text
+   * @throws BadInputException if the text cannot be used with this model
+   */
+  public FitText fitText(@Nullable Path file) {
     Path text = file != null ? file : ownFile("fit.txt");
     return text != null ? FitText.read(text, target()) : FitText.builtIn(target());
   }
@@ -100,7 +123,7 @@ final class OpenModel implements AutoCloseable {
    *
    * @throws BadInputException if it is a link to nothing: something else would be taken unseen
    */
-  @Nullable Path ownFile(String name) {
+  public @Nullable Path ownFile(String name) {
     Path own = directory.resolve(name);
     if (Files.exists(own)) {
       return own;
@@ -124,7 +147,7 @@ final class OpenModel implements AutoCloseable {
   }
 
   /** {@code LlamaForCausalLM, 16 layers, 7,084,224 parameters, bf16, 14.2 MB}. */
-  String describe() {
+  public String describe() {
     return String.format(
         Locale.ROOT,
         "%s, %d layers, %,d parameters, %s, %s",
@@ -136,7 +159,7 @@ final class OpenModel implements AutoCloseable {
   }
 
   /** The type of the first layer's matrices, which others usually have, too. */
-  DType weightType() {
+  public DType weightType() {
     String name =
         config().architecture().layerTensors(config()).stream()
             .filter(spec -> spec.shape().size() == 2)
@@ -147,7 +170,7 @@ final class OpenModel implements AutoCloseable {
   }
 
   /** The element types of the weights, {@code bf16} or {@code bf16 and f32}. */
-  static String dtypes(Checkpoint checkpoint) {
+  public static String dtypes(Checkpoint checkpoint) {
     TreeSet<String> names = new TreeSet<>();
     checkpoint.tensors().forEach(tensor -> names.add(tensor.type().shortName()));
     return String.join(" and ", names);

@@ -1,6 +1,9 @@
-package dev.laco.cli;
+package dev.laco.run;
 
+import dev.laco.ByteSize;
+import dev.laco.DeviceSettings;
 import dev.laco.ResourceException;
+import dev.laco.Setting;
 import dev.laco.SystemMemory;
 import dev.laco.backend.Backend;
 import dev.laco.backend.DeviceInfo;
@@ -22,12 +25,15 @@ import java.util.stream.LongStream;
  * @param device what stays on a GPU; without one, the same as {@code host}
  * @param beside bytes beside the weights
  */
-record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside beside) {
+public record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside beside) {
   /** Without an option so much of what is free is left to others. */
   private static final double MARGIN = 0.1;
 
-  /** What of {@code --host-memory} Java takes itself: heap, classes, compiled code, threads. */
-  static final long JAVA_BYTES = 160_000_000;
+  /**
+   * What of {@link DeviceSettings#hostMemory} Java takes itself: heap, classes, compiled code,
+   * threads.
+   */
+  public static final long JAVA_BYTES = 160_000_000;
 
   /**
    * What is held beside the weights, bytes.
@@ -35,8 +41,8 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
    * @param buffers where they are multiplied by
    * @param newWeights at most what is computed anew: here, and where they are multiplied by
    */
-  record Beside(long buffers, long newWeights) {
-    static Beside buffers(long bytes) {
+  public record Beside(long buffers, long newWeights) {
+    public static Beside buffers(long bytes) {
       return new Beside(bytes, 0);
     }
 
@@ -51,7 +57,7 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
    * @param bytes for weights, at least what is needed at once
    * @param where the budget comes from, for messages that go on with bytes
    */
-  record Window(long bytes, String where) {}
+  public record Window(long bytes, String where) {}
 
   /**
    * Plans the run of a model.
@@ -60,10 +66,10 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
    * @param helps what a user can do about what is beside the weights
    * @throws ResourceException that says needed, given, and what helps
    */
-  static MemoryPlan of(
+  public static MemoryPlan of(
       Backend backend,
       Checkpoint checkpoint,
-      DeviceOptions options,
+      DeviceSettings settings,
       Beside beside,
       int mixed,
       String helps) {
@@ -74,45 +80,50 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
       Beside onDevice =
           new Beside(beside.buffers + backend.scratchBytes(beside.buffers), beside.newWeights);
       Window device =
-          options.memory != null
-              ? window(needs, onDevice, options.memory.bytes(), "--memory gives ", helps)
+          settings.memory() != null
+              ? window(needs, onDevice, settings.memory(), Setting.of("memory") + " gives ", helps)
               : window(
                   needs,
                   onDevice,
                   spare(own.free()),
-                  String.format(Locale.ROOT, "free on %s are ", info.name()),
-                  helps + ", or --device cpu");
+                  "free on " + info.name() + " are ",
+                  helps + ", or " + Setting.of("device") + " cpu");
       // Buffers lie on the device, and what is pinned here is little.
       Beside here = new Beside(0, beside.newWeights);
-      return new MemoryPlan(checkpoint, host(needs, here, options, helps), device, beside);
+      return new MemoryPlan(checkpoint, host(needs, here, settings, helps), device, beside);
     }
-    if (options.memory != null) {
-      require("buffers need ", beside.buffers, "--memory gives ", options.memory.bytes(), helps);
+    if (settings.memory() != null) {
+      require(
+          "buffers need ",
+          beside.buffers,
+          Setting.of("memory") + " gives ",
+          settings.memory(),
+          helps);
     }
-    Window host = host(needs, beside, options, helps);
+    Window host = host(needs, beside, settings, helps);
     return new MemoryPlan(checkpoint, host, host, beside);
   }
 
   /**
-   * What {@code --memory} leaves to buffers that can be of any size: on a GPU half of what is
-   * beside the weights that are in use at once.
+   * What {@link DeviceSettings#memory} leaves to buffers that can be of any size: on a GPU half of
+   * what is beside the weights that are in use at once.
    */
-  static long forBuffers(Backend backend, Checkpoint checkpoint, long memory, int mixed) {
+  public static long forBuffers(Backend backend, Checkpoint checkpoint, long memory, int mixed) {
     return backend.info().copiesWeights()
         ? (memory - backend.scratchBytes(0) - Needs.of(checkpoint, mixed).atOnce) / 2
         : memory;
   }
 
   /** Whether the weights alone are more than what may stay where they are multiplied by. */
-  static boolean streams(Backend backend, Checkpoint checkpoint, DeviceOptions options) {
+  public static boolean streams(Backend backend, Checkpoint checkpoint, DeviceSettings settings) {
     long room;
     DeviceInfo.Memory own = backend.info().memory();
     if (own != null) {
-      room = options.memory != null ? options.memory.bytes() : spare(own.free());
+      room = settings.memory() != null ? settings.memory() : spare(own.free());
     } else {
       room =
-          options.hostMemory != null
-              ? options.hostMemory.bytes() - JAVA_BYTES
+          settings.hostMemory() != null
+              ? settings.hostMemory() - JAVA_BYTES
               : spare(SystemMemory.available());
     }
     return checkpoint.totalBytes() > room;
@@ -141,14 +152,13 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
     }
   }
 
-  private static Window host(Needs needs, Beside beside, DeviceOptions options, String helps) {
-    return options.hostMemory != null
+  private static Window host(Needs needs, Beside beside, DeviceSettings settings, String helps) {
+    return settings.hostMemory() != null
         ? window(
             needs,
             beside,
-            options.hostMemory.bytes() - JAVA_BYTES,
-            String.format(
-                Locale.ROOT, "--host-memory, less %s for Java, gives ", ByteSize.show(JAVA_BYTES)),
+            settings.hostMemory() - JAVA_BYTES,
+            Setting.of("hostMemory") + ", less " + ByteSize.show(JAVA_BYTES) + " for Java, gives ",
             helps)
         : window(needs, beside, spare(SystemMemory.available()), "free are ", helps);
   }
@@ -187,7 +197,7 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
   }
 
   /** The largest layer's bytes. */
-  static long layerBytes(Checkpoint checkpoint) {
+  public static long layerBytes(Checkpoint checkpoint) {
     return IntStream.range(0, checkpoint.config().numHiddenLayers())
         .mapToLong(checkpoint::layerBytes)
         .max()
@@ -208,7 +218,7 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
   }
 
   /** The checkpoint's weights as they are to be asked for. */
-  TensorSource weights(Backend backend) {
+  public TensorSource weights(Backend backend) {
     TensorSource mapped =
         new WeightWindow(checkpoint, checkpoint, host.bytes, host.where, checkpoint::giveUp);
     if (!backend.info().copiesWeights()) {
@@ -226,7 +236,7 @@ record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside besi
    * {@code 13.5 GB of weights, streaming, window 4 layers, 1.9 GB; 11.9 MB of buffers, at most 8.6
    * GB of new weights}.
    */
-  String describe(Backend backend) {
+  public String describe(Backend backend) {
     long all = bytes(checkpoint, checkpoint.weightNames());
     String weights = ByteSize.show(all) + " of weights ";
     if (all <= device.bytes) {

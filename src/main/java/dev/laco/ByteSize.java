@@ -1,6 +1,5 @@
-package dev.laco.cli;
+package dev.laco;
 
-import dev.laco.UsageException;
 import java.math.BigDecimal;
 import java.util.Locale;
 import java.util.Map;
@@ -8,7 +7,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /** A number of bytes as a user writes it: {@code 5GB}, {@code 512MiB}, {@code 1000}. */
-record ByteSize(long bytes) {
+public record ByteSize(long bytes) {
   private static final Pattern FORM = Pattern.compile("([0-9]+(?:\\.[0-9]+)?)\\s*([A-Za-z]*)");
 
   private static final Map<String, Long> UNITS =
@@ -24,7 +23,12 @@ record ByteSize(long bytes) {
           "gib", 1L << 30,
           "tib", 1L << 40);
 
-  static ByteSize parse(String text) {
+  /**
+   * Reads a size.
+   *
+   * @throws UsageException if it is none
+   */
+  public static ByteSize parse(String text) {
     Matcher matcher = FORM.matcher(text.strip());
     Long unit = matcher.matches() ? UNITS.get(matcher.group(2).toLowerCase(Locale.ROOT)) : null;
     if (unit == null) {
@@ -40,7 +44,7 @@ record ByteSize(long bytes) {
   }
 
   /** For people, in powers of ten: {@code 13.5 GB}. */
-  static String show(long bytes) {
+  public static String show(long bytes) {
     String[] units = {"bytes", "kB", "MB", "GB", "TB"};
     double value = bytes;
     int unit = 0;

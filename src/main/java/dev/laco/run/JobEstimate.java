@@ -1,11 +1,14 @@
-package dev.laco.cli;
+package dev.laco.run;
 
+import dev.laco.Model;
 import dev.laco.backend.Backend;
 import dev.laco.backend.DeviceInfo;
+import dev.laco.collapse.Objective;
 import dev.laco.fit.FitRule;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.TextWindows.Window;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * About how many seconds the stages of a job take: matrix products, counted by their shapes, at the
@@ -13,7 +16,7 @@ import java.util.List;
  * write, which in a small model take longer than its products. It is what a person is told
  * beforehand; {@link JobProgress} corrects it.
  */
-final class JobEstimate {
+public final class JobEstimate {
   /** How often a layer goes through the hidden states of its tokens, beside the products. */
   private static final int HIDDEN_VALUES = 10;
 
@@ -40,14 +43,15 @@ final class JobEstimate {
   /** The same in the output projection. */
   private final double head;
 
-  JobEstimate(OpenModel model, Backend backend) {
+  /** Of jobs of a model on a device. */
+  public JobEstimate(Model model, Backend backend) {
     config = model.config();
     double products = backend.operationsPerSecond(backend.productType(model.weightType()));
     double value = secondsPerValue(backend);
     long layerValues =
         (long) HIDDEN_VALUES * config.hiddenSize()
             + (long) CHANNEL_VALUES * config.intermediateSize();
-    layer = 2.0 * PruneRun.parametersPerLayer(model) / products + layerValues * value;
+    layer = 2.0 * config.layerParameters() / products + layerValues * value;
     head = 2.0 * config.vocabSize() * config.hiddenSize() / products + config.vocabSize() * value;
   }
 
@@ -61,38 +65,43 @@ final class JobEstimate {
   }
 
   /** A model of so many layers runs over tokens and predicts the next. */
-  double pass(long tokens, int layers) {
+  public double pass(long tokens, int layers) {
     return tokens * (layers * layer + head);
   }
 
   /** The same over a text. */
-  double pass(List<Window> windows, int layers) {
+  public double pass(List<Window> windows, int layers) {
     return pass(windows.stream().mapToLong(Window::length).sum(), layers);
   }
 
-  /** Models are scored on tokens; each has about half of its layers in common with another. */
-  double search(SearchOptions.Chosen search, long tokens) {
+  /**
+   * A search; each model has about half of its layers in common with another.
+   *
+   * @param models that are scored, each on so many tokens
+   * @param target depth that is sought; null where it is not known
+   */
+  public double search(long models, @Nullable Integer target, Objective objective, long tokens) {
     int depth = config.numHiddenLayers();
-    double layers = (depth + (search.target() == null ? depth / 2 : search.target())) / 4.0;
-    double heads = search.objective().needsLanguage() ? head : 0;
-    return search.models() * tokens * (layers * layer + heads);
+    double layers = (depth + (target == null ? depth / 2 : target)) / 4.0;
+    double heads = objective.needsLanguage() ? head : 0;
+    return models * tokens * (layers * layer + heads);
   }
 
   /** The choice among models before a fit. */
-  double choice(FitRule rule, int attempts, int strengths, int tokens, int target) {
+  public double choice(FitRule rule, int attempts, int strengths, int tokens, int target) {
     return attempts * fit(rule.atGapsOnly(), tokens, target)
         + strengths * fit(rule.withoutSteps(), tokens, target);
   }
 
   /** A fit on so many tokens: both models run, and some layers are fitted. */
-  double fit(FitRule rule, int tokens, int target) {
+  public double fit(FitRule rule, int tokens, int target) {
     double fitted = rule.later() ? BEHIND * target : config.numHiddenLayers() - target;
     double passes = config.numHiddenLayers() + target + fitted * rule.layerPasses();
     return tokens * passes * layer;
   }
 
   /** Bytes are read, written and verified. */
-  static double write(long bytes) {
+  public static double write(long bytes) {
     return bytes / DISK;
   }
 }

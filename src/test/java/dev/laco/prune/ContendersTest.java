@@ -1,4 +1,4 @@
-package dev.laco.cli;
+package dev.laco.prune;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
@@ -32,7 +32,7 @@ final class ContendersTest {
 
   private static List<CollapsePlan> contenders(
       @Nullable CollapsePlan block, CollapsePlan... ranked) {
-    return FitRun.contenders(
+    return FittedChoice.contenders(
         new SearchResult(
             null,
             Stream.of(ranked).map(ContendersTest::scored).toList(),

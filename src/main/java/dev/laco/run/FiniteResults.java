@@ -1,4 +1,4 @@
-package dev.laco.cli;
+package dev.laco.run;
 
 import dev.laco.BadInputException;
 import dev.laco.collapse.Score;
@@ -10,7 +10,7 @@ import java.util.Locale;
  * Refuses results that are infinite or no number: something overflowed on the way, and whatever was
  * chosen by them was chosen by chance.
  */
-final class FiniteResults {
+public final class FiniteResults {
   private static final String WHY =
       "; its weights are damaged, or so large that hidden states overflow";
 
@@ -22,7 +22,7 @@ final class FiniteResults {
    * @param model what was searched, for people
    * @throws BadInputException if no model that was tried has a finite score
    */
-  static void require(Object model, SearchResult result) {
+  public static void require(Object model, SearchResult result) {
     boolean none =
         !result.trials().isEmpty()
             && result.trials().stream().noneMatch(trial -> isFinite(trial.score()));
@@ -44,7 +44,7 @@ final class FiniteResults {
    *
    * @throws BadInputException if it is not finite
    */
-  static void require(Object model, Score pruned) {
+  public static void require(Object model, Score pruned) {
     if (!isFinite(pruned)) {
       throw new BadInputException(
           String.format(
@@ -63,7 +63,7 @@ final class FiniteResults {
    * @param text what it was measured on
    * @throws BadInputException if it is not finite
    */
-  static Perplexity require(Object whose, String text, Perplexity perplexity) {
+  public static Perplexity require(Object whose, String text, Perplexity perplexity) {
     if (!isFinite(perplexity)) {
       throw new BadInputException(
           String.format(
@@ -79,7 +79,8 @@ final class FiniteResults {
     return perplexity;
   }
 
-  static boolean isFinite(Perplexity perplexity) {
+  /** Whether a perplexity is a finite number. */
+  public static boolean isFinite(Perplexity perplexity) {
     return Double.isFinite(perplexity.perplexity());
   }
 

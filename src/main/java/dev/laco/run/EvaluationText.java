@@ -1,7 +1,7 @@
-package dev.laco.cli;
+package dev.laco.run;
 
 import dev.laco.BadInputException;
-import dev.laco.UsageException;
+import dev.laco.Model;
 import dev.laco.eval.Fidelity;
 import dev.laco.eval.Perplexity;
 import dev.laco.text.BuiltInText;
@@ -14,6 +14,7 @@ import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
 import dev.laco.transformer.CausalLm;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
@@ -26,14 +27,14 @@ import org.jspecify.annotations.Nullable;
  * @param name where it came from, for people
  * @param windows what the model runs
  */
-record EvaluationText(String name, List<Window> windows) {
+public record EvaluationText(String name, List<Window> windows) {
   private static final int DEFAULT_MAX_LENGTH = 2048;
 
   /** What two texts have in common by chance, a proverb or a licence, is less. */
   private static final double WARN_SHARE = 0.01;
 
   /** Token-id lists of a file, each scored on its own. */
-  static EvaluationText tokens(Path file, OpenModel model) {
+  public static EvaluationText tokens(Path file, Model model) {
     return new EvaluationText(
         fileName(file), TextWindows.whole(TokenLists.read(file, model.config().vocabSize())));
   }
@@ -44,12 +45,12 @@ record EvaluationText(String name, List<Window> windows) {
    * @param maxLength tokens of a window, 0 for the default
    * @param stride tokens from one window to the next, 0 for the window's length
    */
-  static EvaluationText text(Path file, OpenModel model, int maxLength, int stride) {
+  public static EvaluationText text(Path file, Model model, int maxLength, int stride) {
     return ofText(fileName(file), file.toString(), TextFile.read(file), model, maxLength, stride);
   }
 
   /** The model's own {@code evaluation.txt} if it has one, else the built-in text. */
-  static EvaluationText ownOrBuiltIn(OpenModel model, int maxLength, int stride) {
+  public static EvaluationText ownOrBuiltIn(Model model, int maxLength, int stride) {
     Path own = model.ownFile("evaluation.txt");
     if (own != null) {
       return text(own, model, maxLength, stride);
@@ -59,16 +60,17 @@ record EvaluationText(String name, List<Window> windows) {
   }
 
   /**
-   * Says where its numbers would tell less than they seem to.
+   * What a user should know of the numbers that are measured on it, a sentence each.
    *
    * @param fitText what weights are fitted on; null where they are not
    */
-  void warn(Console console, OpenModel model, @Nullable FitText fitText) {
+  public List<String> warnings(Model model, @Nullable FitText fitText) {
+    List<String> warnings = new ArrayList<>();
     int positions = model.config().maxPositionEmbeddings();
     int longest = windows.stream().mapToInt(Window::length).max().orElse(0);
     // The last token is predicted, and predicts nothing.
     if (longest - 1 > positions) {
-      console.warning(
+      warnings.add(
           String.format(
               Locale.ROOT,
               "%s: windows of %,d tokens go beyond the %,d positions that the model was trained for (max_position_embeddings):"
@@ -79,7 +81,7 @@ record EvaluationText(String name, List<Window> windows) {
     }
     double known = fitText == null ? 0 : shareIn(fitText);
     if (known >= WARN_SHARE) {
-      console.warning(
+      warnings.add(
           String.format(
               Locale.ROOT,
               "%s: %.0f %% of its tokens are also in the text that weights are fitted on, %s: the pruned model will look better"
@@ -88,6 +90,7 @@ record EvaluationText(String name, List<Window> windows) {
               100 * known,
               Objects.requireNonNull(fitText).name()));
     }
+    return List.copyOf(warnings);
   }
 
   private double shareIn(FitText fitText) {
@@ -99,25 +102,25 @@ record EvaluationText(String name, List<Window> windows) {
   /**
    * Measures a model on it.
    *
-   * @param task names the progress
+   * @param stage of the job
    * @param whose names the model
    * @throws BadInputException if its perplexity is not finite
    */
-  Perplexity measure(Console console, String task, Object whose, CausalLm lm) {
-    try (JobProgress.Stage progress = console.progress(task)) {
+  public Perplexity measure(JobProgress job, String stage, Object whose, CausalLm lm) {
+    try (JobProgress.Stage progress = job.begin(stage)) {
       return FiniteResults.require(whose, name, Perplexity.measure(lm, windows, progress::update));
     }
   }
 
   /** Measures how near a pruned model stays to the original on it, likewise. */
-  Fidelity measure(Console console, String task, CausalLm original, CausalLm pruned) {
-    try (JobProgress.Stage progress = console.progress(task)) {
+  public Fidelity measure(JobProgress job, String stage, CausalLm original, CausalLm pruned) {
+    try (JobProgress.Stage progress = job.begin(stage)) {
       return Fidelity.measure(original, pruned, windows, progress::update);
     }
   }
 
   private static EvaluationText ofText(
-      String name, String where, String text, OpenModel model, int maxLength, int stride) {
+      String name, String where, String text, Model model, int maxLength, int stride) {
     Tokenizer tokenizer =
         model
             .tokenizer()
@@ -144,15 +147,5 @@ record EvaluationText(String name, List<Window> windows) {
 
   private static String fileName(Path file) {
     return String.valueOf(file.getFileName());
-  }
-
-  /** Checks {@code --max-length} and {@code --stride} as given; 0 means not given. */
-  static void checkLengths(@Nullable Integer maxLength, @Nullable Integer stride) {
-    if (maxLength != null && maxLength < 1) {
-      throw new UsageException("--max-length " + maxLength + ": expected at least 1");
-    }
-    if (stride != null && stride < 1) {
-      throw new UsageException("--stride " + stride + ": expected at least 1");
-    }
   }
 }

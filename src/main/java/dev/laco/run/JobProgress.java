@@ -1,4 +1,4 @@
-package dev.laco.cli;
+package dev.laco.run;
 
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -16,7 +16,7 @@ import org.jspecify.annotations.Nullable;
  * seconds may be expected beforehand; while the job runs the expectation of what is left is
  * corrected by how long the stages so far took beside what was expected of them.
  */
-final class JobProgress {
+public final class JobProgress {
   /** What of the whole expectation counts as seen, so that the first seconds do not overturn it. */
   private static final double PRIOR = 0.02;
 
@@ -30,7 +30,7 @@ final class JobProgress {
   private static final double WORTH_SAYING = 2;
 
   private final LongSupplier clock;
-  private final Runnable afterStage;
+  private final StageListener listener;
   private final Map<String, Stage> stages = new LinkedHashMap<>();
   private final long start;
   private double prior;
@@ -40,20 +40,43 @@ final class JobProgress {
 
   private @Nullable Stage current;
 
+  /** Told of the stages of a job, on the thread that does the work. */
+  public interface StageListener {
+    /** A stage begins. */
+    void began(String stage);
+
+    /** The stage is over. */
+    void ended();
+
+    /** Nobody is told. */
+    StageListener NONE =
+        new StageListener() {
+          @Override
+          public void began(String stage) {}
+
+          @Override
+          public void ended() {}
+        };
+  }
+
+  /** A job without stages, which begins now. */
+  public JobProgress(StageListener listener) {
+    this(System::nanoTime, listener);
+  }
+
   /**
-   * A job without stages, which begins now.
+   * A job whose time is told by a clock.
    *
    * @param clock nanoseconds, like {@link System#nanoTime}
-   * @param afterStage runs at the end of each stage
    */
-  JobProgress(LongSupplier clock, Runnable afterStage) {
+  public JobProgress(LongSupplier clock, StageListener listener) {
     this.clock = clock;
-    this.afterStage = afterStage;
+    this.listener = listener;
     this.start = clock.getAsLong();
   }
 
   /** A part of a job, which is over when it is closed. */
-  final class Stage implements AutoCloseable {
+  public final class Stage implements AutoCloseable {
     private final String name;
     private final double expected;
     private double share;
@@ -65,7 +88,7 @@ final class JobProgress {
     }
 
     /** So much of the stage is done; it never seems to go back. */
-    void update(long done, long total) {
+    public void update(long done, long total) {
       synchronized (JobProgress.this) {
         share = Math.clamp((double) done / Math.max(1, total), share, 1);
         known = seconds();
@@ -73,7 +96,7 @@ final class JobProgress {
     }
 
     /** A few words on what has been reached. */
-    void note(String text) {
+    public void note(String text) {
       synchronized (JobProgress.this) {
         note = text;
       }
@@ -88,28 +111,33 @@ final class JobProgress {
           current = null;
         }
       }
-      afterStage.run();
+      listener.ended();
     }
   }
 
   /** A stage that will come, and how long it takes; in the order in which stages come. */
-  synchronized void expect(String stage, double seconds) {
+  public synchronized void expect(String stage, double seconds) {
     stages.put(stage, new Stage(stage, seconds));
     prior = PRIOR * total(any -> any.expected);
   }
 
   /** Begins a stage, whether it was expected or not; the one before is over. */
-  synchronized Stage begin(String stage) {
-    if (current != null) {
-      current.share = 1;
+  public Stage begin(String stage) {
+    Stage begun;
+    synchronized (this) {
+      if (current != null) {
+        current.share = 1;
+      }
+      known = seconds();
+      begun = stages.computeIfAbsent(stage, name -> new Stage(name, UNEXPECTED));
+      current = begun;
     }
-    known = seconds();
-    current = stages.computeIfAbsent(stage, name -> new Stage(name, UNEXPECTED));
-    return current;
+    listener.began(stage);
+    return begun;
   }
 
   /** What a person wants to know of the job as it stands. */
-  synchronized State state() {
+  public synchronized State state() {
     String stage = current == null ? "" : current.name;
     String note = current == null ? "" : current.note;
     double expected = total(any -> any.expected);
@@ -132,7 +160,7 @@ final class JobProgress {
   }
 
   /** Since the job began. */
-  double seconds() {
+  public double seconds() {
     return (clock.getAsLong() - start) / 1e9;
   }
 
@@ -144,16 +172,16 @@ final class JobProgress {
    * @param left seconds; empty where nothing is known yet
    * @param note of the stage, may be empty
    */
-  record State(String stage, double share, OptionalDouble left, String note) {
+  public record State(String stage, double share, OptionalDouble left, String note) {
     private static final int BAR = 20;
 
     /** {@code search: 42 % of the job, about 3 minutes left}. */
-    String line() {
+    public String line() {
       return String.format(Locale.ROOT, "%s: %s of the job%s", stage, percent(), timeLeft());
     }
 
     /** {@code search [====> ] 42 %, about 3 minutes left; 12 layers}, at most so many columns. */
-    String bar(int columns) {
+    public String bar(int columns) {
       int full = (int) (share * BAR);
       String text =
           String.format(
@@ -183,7 +211,7 @@ final class JobProgress {
    * {@code about 12 minutes: search 3, choice 2, fit 6}, of the stages that were expected; empty
    * for a job that is over before that is read.
    */
-  synchronized Optional<String> expectation() {
+  public synchronized Optional<String> expectation() {
     double all = total(stage -> stage.expected);
     if (all < WORTH_SAYING) {
       return Optional.empty();
@@ -200,14 +228,14 @@ final class JobProgress {
   }
 
   /** {@code 40 seconds}, {@code 12 minutes}, {@code 3.5 hours}. */
-  static String about(double seconds) {
+  public static String about(double seconds) {
     Unit unit = Unit.of(seconds);
     String number = unit.number(seconds);
     return number + " " + (number.equals("1") ? unit.one : unit.one + "s");
   }
 
   /** {@code 40 s}, {@code 11 min 40 s}, {@code 3 h 12 min}. */
-  static String exactly(double seconds) {
+  public static String exactly(double seconds) {
     long whole = Math.round(seconds);
     if (whole < 60) {
       return whole + " s";

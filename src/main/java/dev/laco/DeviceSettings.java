@@ -1,0 +1,59 @@
+package dev.laco;
+
+import dev.laco.backend.Compute;
+import dev.laco.backend.cuda.CudaBinding;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Where and how a job computes, and how much memory it may take.
+ *
+ * @param device {@code auto}, {@code cpu}, {@code cuda}, {@code cuda:N} or {@code reference}
+ * @param compute the types of matrix products
+ * @param threads CPU threads, 1 to {@value #MOST_THREADS}; null for one per core
+ * @param cudaBinding how the CUDA driver is called
+ * @param memory most bytes on a GPU for weights and buffers, on the CPU for buffers beside the
+ *     weights; null for what is free, less a margin
+ * @param hostMemory most bytes of this machine's memory for the whole process; null for what is
+ *     free, less a margin
+ */
+public record DeviceSettings(
+    String device,
+    Compute compute,
+    @Nullable Integer threads,
+    CudaBinding cudaBinding,
+    @Nullable Long memory,
+    @Nullable Long hostMemory) {
+  /** More than any machine has; OpenMP dies of a number that the system refuses. */
+  public static final int MOST_THREADS = 1024;
+
+  /** The first GPU if it can be used, else the processor; memory that is free. */
+  public static final DeviceSettings AUTO =
+      new DeviceSettings("auto", Compute.AUTO, null, CudaBinding.FFM, null, null);
+
+  public DeviceSettings {
+    if (threads != null && (threads < 1 || threads > MOST_THREADS)) {
+      throw new UsageException(
+          Setting.of("threads") + " " + threads + ": expected 1 to " + MOST_THREADS);
+    }
+  }
+
+  /** A device by its name; everything else as in {@link #AUTO}. */
+  public static DeviceSettings of(String device) {
+    return new DeviceSettings(device, Compute.AUTO, null, CudaBinding.FFM, null, null);
+  }
+
+  /** The same device with other types of products. */
+  public DeviceSettings withCompute(Compute other) {
+    return new DeviceSettings(device, other, threads, cudaBinding, memory, hostMemory);
+  }
+
+  /** The same device with so many CPU threads. */
+  public DeviceSettings withThreads(int count) {
+    return new DeviceSettings(device, compute, count, cudaBinding, memory, hostMemory);
+  }
+
+  /** The same device with bounds of memory, in bytes; null for what is free, less a margin. */
+  public DeviceSettings withMemory(@Nullable Long onDevice, @Nullable Long onHost) {
+    return new DeviceSettings(device, compute, threads, cudaBinding, onDevice, onHost);
+  }
+}

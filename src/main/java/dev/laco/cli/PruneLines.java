@@ -1,0 +1,194 @@
+package dev.laco.cli;
+
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.KeptLayers;
+import dev.laco.fit.CarryOver;
+import dev.laco.prune.PruneEvent;
+import dev.laco.prune.PruneResult;
+import dev.laco.report.FitReport;
+import dev.laco.report.PruneReport;
+import java.util.List;
+import java.util.Locale;
+import java.util.function.Consumer;
+import java.util.function.Function;
+import java.util.stream.Collectors;
+
+/** What people see of a prune: a line for each event, and the result. */
+final class PruneLines implements Consumer<PruneEvent> {
+  /** From so much perplexity on, relative to the dense model's, a user is warned. */
+  private static final double WARN_RATIO = 2;
+
+  /** Matrices that a fit left alone; the report has all. */
+  private static final int MOST_NAMED = 4;
+
+  private final Console console;
+  private final BestSoFar best;
+  private final SearchLines search;
+
+  PruneLines(Console console, BestSoFar best) {
+    this.console = console;
+    this.best = best;
+    this.search = new SearchLines(console);
+  }
+
+  @Override
+  public void accept(PruneEvent event) {
+    switch (event) {
+      case PruneEvent.DeviceOpened device -> {
+        LostPages.watch(device.kind());
+        console.line("device", "%s", device.description());
+      }
+      case PruneEvent.ModelOpened model ->
+          console.line("model", "%s: %s", model.directory(), model.description());
+      case PruneEvent.CalibrationRead text ->
+          console.line(
+              "calibration",
+              "%s: %d sentences, %,d tokens",
+              text.name(),
+              text.sentences(),
+              text.tokens());
+      case PruneEvent.Warned warning -> console.warning(warning.message());
+      case PruneEvent.MemoryPlanned memory -> console.line("memory", "%s", memory.description());
+      case PruneEvent.TimeEstimated time -> console.note("time", time.description());
+      case PruneEvent.SearchStarted started -> search.started(started);
+      case PruneEvent.Tried tried -> search.tried(tried.trial());
+      case PruneEvent.BetterModel better -> best.set(better.plan(), better.tensors());
+      case PruneEvent.Searched searched -> search.searched(searched);
+      case PruneEvent.PlanGiven given ->
+          console.line(
+              "search", "none: the plan of %s, %d layers", given.file(), given.plan().depth());
+    }
+  }
+
+  /** What came out, before it is written. */
+  void result(PruneResult result) {
+    console.resultLine(
+        "result",
+        "%d → %d layers, %,d → %,d parameters, similarity %.4f",
+        result.plan().source().layers(),
+        result.plan().depth(),
+        result.parametersIn(),
+        result.parametersOut(),
+        result.search().finalSimilarity());
+    console.resultLine("layers", "%s", result.layers().describe());
+    if (result.plan().isIdentity()) {
+      console.plain("             no merge was accepted: the model is unchanged");
+    }
+    FitReport fit = result.fit();
+    if (fit != null) {
+      sayIfOther(result, fit);
+      say(fit);
+    } else if (result.fitLacksText()) {
+      console.line(
+          "fit",
+          "not done: the model has no tokenizer.json; --fit-text FILE.json gives token-id lists");
+    }
+    sayQuality(result.quality());
+  }
+
+  /** The table of trials leads to the search's own model, which need not be the one written. */
+  private void sayIfOther(PruneResult result, FitReport fit) {
+    CollapsePlan searched = result.searched();
+    if (!result.plan().skeleton().equals(searched.skeleton())) {
+      console.plain(
+          String.format(
+              Locale.ROOT,
+              "             chosen after a quick fit of %d models; that of the table, without %s, predicted worse",
+              fit.contenders().stream().filter(FitReport.Contender::fitted).count(),
+              KeptLayers.ranges(KeptLayers.of(searched.skeleton()).removed())));
+    }
+  }
+
+  private void say(FitReport fit) {
+    if (fit.tokens() == 0) {
+      console.line(
+          "fit", "left out: on documents held out the merged model predicts better without");
+      return;
+    }
+    console.line(
+        "fit",
+        "%s of %d matrices on %s, %,d tokens, by %s",
+        fit.rule().label(),
+        fit.result().fitted().size(),
+        fit.text(),
+        fit.tokens(),
+        fit.solver());
+    sayChoice(fit.contenders());
+    if (!fit.result().leftAlone().isEmpty()) {
+      console.plain(
+          "             left as they are, since what they multiply is zero or beyond f32: "
+              + abridged(fit.result().leftAlone()));
+    }
+    if (!fit.result().curve().isEmpty()) {
+      console.plain(
+          String.format(
+              Locale.ROOT,
+              "             held-out error %s after %s tokens",
+              joined(
+                  fit.result().curve(), point -> String.format(Locale.ROOT, "%.3f", point.error())),
+              joined(
+                  fit.result().curve(),
+                  point -> String.format(Locale.ROOT, "%,d", point.tokens()))));
+    }
+  }
+
+  /** {@code layer 3 down, layer 4 gate and 7 more}. */
+  private static String abridged(List<CarryOver.LeftAlone> matrices) {
+    String first =
+        matrices.stream()
+            .limit(MOST_NAMED)
+            .map(
+                matrix ->
+                    String.format(
+                        Locale.ROOT,
+                        "layer %d %s",
+                        matrix.layer(),
+                        matrix.role().name().toLowerCase(Locale.ROOT)))
+            .collect(Collectors.joining(", "));
+    int more = matrices.size() - MOST_NAMED;
+    return more > 0 ? first + " and " + more + " more" : first;
+  }
+
+  private void sayChoice(List<FitReport.Contender> contenders) {
+    List<FitReport.Contender> fitted =
+        contenders.stream().filter(FitReport.Contender::fitted).toList();
+    console.plain(
+        String.format(
+            Locale.ROOT,
+            "             nll of documents held out %.3f, with a quick fit the best of %d models %.3f",
+            contenders.getFirst().meanNll(),
+            fitted.size(),
+            fitted.stream().mapToDouble(FitReport.Contender::meanNll).min().orElseThrow()));
+  }
+
+  private static <T> String joined(List<T> values, Function<T, String> text) {
+    return values.stream().map(text).collect(Collectors.joining(", "));
+  }
+
+  private void sayQuality(PruneReport.Quality quality) {
+    switch (quality) {
+      case PruneReport.NotMeasured not ->
+          console.resultLine("perplexity", "not measured: %s", not.reason());
+      case PruneReport.Measured measured -> {
+        double dense = measured.dense().perplexity();
+        double pruned = measured.pruned().perplexity();
+        console.resultLine(
+            "perplexity",
+            "%.2f → %.2f (%s, %,d tokens)",
+            dense,
+            pruned,
+            measured.text(),
+            measured.dense().tokens());
+        if (!(pruned <= WARN_RATIO * dense)) {
+          console.warning(
+              String.format(
+                  Locale.ROOT,
+                  "perplexity rose from %.2f to %.2f: this model is damaged. Try a higher --threshold or more layers, a smaller --merge-layers,"
+                      + " another --rule, or a lower --highest, which spares the last layers",
+                  dense,
+                  pruned));
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,126 @@
+package dev.laco.prune;
+
+import dev.laco.Model;
+import dev.laco.Setting;
+import dev.laco.UsageException;
+import java.math.BigDecimal;
+import java.util.Comparator;
+import java.util.List;
+import java.util.stream.IntStream;
+
+/** When a model is shallow enough. */
+public sealed interface Goal {
+  /**
+   * The paper's loop accepts every merge whose mean similarity is above a threshold T.
+   *
+   * @param similarity -1 to 1
+   */
+  record Threshold(double similarity) implements Goal {
+    public Threshold {
+      if (!(similarity >= -1 && similarity <= 1)) {
+        throw new UsageException(Setting.of("threshold") + " " + similarity + ": expected -1 to 1");
+      }
+    }
+  }
+
+  /** A number of layers that are left. */
+  record Layers(int count) implements Goal {}
+
+  /**
+   * A share R of the n layers is removed: {@code ceil(n (1 - R))} are left.
+   *
+   * @param removed at least 0 and below 1, exact
+   */
+  record Ratio(BigDecimal removed) implements Goal {
+    public Ratio {
+      if (removed.signum() < 0 || removed.compareTo(BigDecimal.ONE) >= 0) {
+        throw new UsageException(
+            Setting.of("targetRatio") + " " + removed + ": expected at least 0 and below 1");
+      }
+    }
+  }
+
+  /**
+   * As many layers are left as weights of a size hold.
+   *
+   * @param weights bytes
+   */
+  record Bytes(long weights) implements Goal {}
+
+  /** A quarter of the layers is removed: what is done where nobody says. */
+  Goal QUARTER = ratio(new BigDecimal("0.25"));
+
+  /** {@link Threshold}. */
+  static Goal threshold(double similarity) {
+    return new Threshold(similarity);
+  }
+
+  /** {@link Layers}. */
+  static Goal layers(int count) {
+    return new Layers(count);
+  }
+
+  /** {@link Ratio}. */
+  static Goal ratio(BigDecimal removed) {
+    return new Ratio(removed);
+  }
+
+  /** {@link Bytes}. */
+  static Goal bytes(long weights) {
+    return new Bytes(weights);
+  }
+
+  /**
+   * The number of layers that a model is to have.
+   *
+   * @throws UsageException if the model cannot have that size, or this is a threshold
+   */
+  default int depth(Model model) {
+    int depth = model.config().numHiddenLayers();
+    return switch (this) {
+      case Layers goal -> {
+        if (goal.count < 1 || goal.count > depth) {
+          throw new UsageException(
+              Setting.of("targetLayers")
+                  + " "
+                  + goal.count
+                  + ": expected 1 to the model's depth, "
+                  + depth);
+        }
+        yield goal.count;
+      }
+      // ceil(n (1 - R)), exact.
+      case Ratio goal -> depth - goal.removed.multiply(BigDecimal.valueOf(depth)).intValue();
+      case Bytes goal -> mostLayers(goal.weights, model);
+      case Threshold goal ->
+          throw new UsageException(
+              Setting.of("threshold") + " " + goal.similarity + " is no size: give a target");
+    };
+  }
+
+  /** The largest depth whose weights fit, whichever layers survive. */
+  private static int mostLayers(long bytes, Model model) {
+    List<Long> largestFirst =
+        IntStream.range(0, model.config().numHiddenLayers())
+            .mapToObj(layer -> model.checkpoint().layerBytes(layer))
+            .sorted(Comparator.reverseOrder())
+            .toList();
+    long used =
+        model.checkpoint().totalBytes() - largestFirst.stream().mapToLong(Long::longValue).sum();
+    int depth = 0;
+    while (depth < largestFirst.size() && used + largestFirst.get(depth) <= bytes) {
+      used += largestFirst.get(depth);
+      depth++;
+    }
+    if (depth == 0) {
+      throw new UsageException(
+          Setting.of("targetBytes")
+              + " "
+              + bytes
+              + ": the smallest, with one layer, has "
+              + (used + largestFirst.getFirst())
+              + " bytes of weights");
+    }
+    return depth;
+  }
+}

@@ -1,0 +1,66 @@
+package dev.laco.prune;
+
+import dev.laco.apply.PlanTensors;
+import dev.laco.backend.DeviceInfo;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.Objective;
+import dev.laco.collapse.Score;
+import dev.laco.collapse.SearchResult;
+import dev.laco.collapse.Trial;
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a prune tells while it goes on, in the order of the records here. How far it has come is
+ * asked of {@link PruneJob#progress}.
+ */
+public sealed interface PruneEvent {
+  /**
+   * The device is there.
+   *
+   * @param description name, type of products, and why it is this one
+   */
+  record DeviceOpened(DeviceInfo.Kind kind, String description) implements PruneEvent {}
+
+  /** The model is there. */
+  record ModelOpened(Path directory, String description) implements PruneEvent {}
+
+  /** The texts that candidates are scored on are read. */
+  record CalibrationRead(String name, int sentences, int tokens) implements PruneEvent {}
+
+  /** Something that a user should know and that does not end the job. */
+  record Warned(String message) implements PruneEvent {}
+
+  /** What stays in memory is decided. */
+  record MemoryPlanned(String description) implements PruneEvent {}
+
+  /** How long the job takes is estimated: {@code about 12 minutes: search 3, choice 2, fit 6}. */
+  record TimeEstimated(String description) implements PruneEvent {}
+
+  /**
+   * A search begins.
+   *
+   * @param oneLoop whether every trial counts as soon as it is decided, as in the paper's loop with
+   *     a threshold
+   */
+  record SearchStarted(boolean oneLoop, Objective objective) implements PruneEvent {}
+
+  /** A candidate was scored and decided on. */
+  record Tried(Trial trial) implements PruneEvent {}
+
+  /**
+   * A better model was found: the best that would be kept if the job ended here.
+   *
+   * @param tensors fitted anew; none before the fit is done
+   * @param score null where the model was not scored as it is
+   */
+  record BetterModel(CollapsePlan plan, PlanTensors tensors, @Nullable Score score)
+      implements PruneEvent {}
+
+  /** The search is over. */
+  record Searched(SearchResult result, boolean oneLoop, Objective objective)
+      implements PruneEvent {}
+
+  /** A given plan is gone on from in place of a search. */
+  record PlanGiven(Path file, CollapsePlan plan) implements PruneEvent {}
+}

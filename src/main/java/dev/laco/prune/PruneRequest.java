@@ -1,0 +1,55 @@
+package dev.laco.prune;
+
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * All that decides what a prune does with a model, apart from the device it runs on.
+ *
+ * @param goal when the model is shallow enough
+ * @param search how the layers to merge are searched for
+ * @param rule how layers are merged, or removed and the rest fitted to the original: the label of a
+ *     {@link dev.laco.collapse.MergeRule} or a {@link dev.laco.fit.FitRule}, or {@code auto}; null
+ *     for {@code auto}, and for {@code replace} in the paper's loop
+ * @param fit the text that weights are fitted on
+ * @param texts the texts that models are scored and measured on
+ * @param fromPlan a plan to go on from in place of a search; null for a search
+ */
+public record PruneRequest(
+    Goal goal,
+    SearchSettings search,
+    @Nullable String rule,
+    FitSettings fit,
+    TextSettings texts,
+    @Nullable Path fromPlan) {
+  /** A prune to a goal, with defaults for all else. */
+  public static PruneRequest of(Goal goal) {
+    return new PruneRequest(
+        goal, SearchSettings.DEFAULT, null, FitSettings.DEFAULT, TextSettings.DEFAULT, null);
+  }
+
+  /** The same with other settings of the search. */
+  public PruneRequest withSearch(SearchSettings other) {
+    return new PruneRequest(goal, other, rule, fit, texts, fromPlan);
+  }
+
+  /** The same with another rule. */
+  public PruneRequest withRule(@Nullable String other) {
+    return new PruneRequest(goal, search, other, fit, texts, fromPlan);
+  }
+
+  /** The same with another text to fit on. */
+  public PruneRequest withFit(FitSettings other) {
+    return new PruneRequest(goal, search, rule, other, texts, fromPlan);
+  }
+
+  /** The same with other texts to score and measure on. */
+  public PruneRequest withTexts(TextSettings other) {
+    return new PruneRequest(goal, search, rule, fit, other, fromPlan);
+  }
+
+  /** The same, going on from a plan. */
+  public PruneRequest withFromPlan(@Nullable Path plan) {
+    return new PruneRequest(goal, search, rule, fit, texts, plan);
+  }
+}

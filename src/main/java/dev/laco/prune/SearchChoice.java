@@ -1,0 +1,342 @@
+package dev.laco.prune;
+
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.Model;
+import dev.laco.Setting;
+import dev.laco.UsageException;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.CollapseSettings;
+import dev.laco.collapse.LayerCollapse;
+import dev.laco.collapse.LayerMix;
+import dev.laco.collapse.Lookahead;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.Objective;
+import dev.laco.collapse.Scorer;
+import dev.laco.collapse.SearchBudget;
+import dev.laco.collapse.SearchResult;
+import dev.laco.collapse.SpanSearch;
+import dev.laco.collapse.SpanSettings;
+import dev.laco.collapse.TrialListener;
+import dev.laco.fit.FitRule;
+import dev.laco.prune.SearchSettings.Strategy;
+import dev.laco.scoring.SweepOptions;
+import java.util.List;
+import java.util.function.DoubleToIntFunction;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a request asks of a model: every default filled in, everything checked.
+ *
+ * @param search the search, which only lacks the scores
+ * @param settings what is in force, as the report tells it; {@code threshold} is null where it is
+ *     only found
+ * @param candidates models that are scored together where there is room, by what a pass costs
+ *     beside them
+ * @param mergedAtOnce layers that one merge combines at most
+ * @param objective what the scores must tell of
+ * @param models that are scored, about
+ * @param target the depth that is sought; null where a threshold is given
+ * @param fit how weights are fitted afterwards; null where they are not
+ */
+public record SearchChoice(
+    Search search,
+    ObjectNode settings,
+    DoubleToIntFunction candidates,
+    int mergedAtOnce,
+    Objective objective,
+    long models,
+    @Nullable Integer target,
+    @Nullable FitRule fit) {
+  private static final int LOOP_MERGE_LAYERS = 4;
+
+  /** Merges of two lead to larger ones, and every step is a choice. */
+  private static final int SPAN_MERGE_LAYERS = 2;
+
+  private static final int INTERVAL = 2;
+
+  private static final Objective OBJECTIVE = Objective.NLL;
+
+  /** A search that only lacks the scores. */
+  @FunctionalInterface
+  public interface Search {
+    SearchResult run(CollapsePlan.Source source, Scorer scorer, TrialListener listener);
+  }
+
+  /** True if what is tried depends on what was accepted before: each trial can be told at once. */
+  public boolean isOneLoop() {
+    return target == null;
+  }
+
+  /** The depth that is sought; the model's own where a threshold is given. */
+  public int depthSought(Model model) {
+    return target == null ? model.config().numHiddenLayers() : target;
+  }
+
+  /**
+   * The search that is asked for.
+   *
+   * @throws UsageException if the settings do not fit each other or the model
+   */
+  public static SearchChoice of(PruneRequest request, Model model) {
+    SearchSettings search = request.search();
+    int depth = model.config().numHiddenLayers();
+    Double threshold =
+        request.goal() instanceof Goal.Threshold given ? Double.valueOf(given.similarity()) : null;
+    Strategy how =
+        search.strategy() != null
+            ? search.strategy()
+            : threshold != null ? Strategy.LACO : Strategy.BEAM;
+    if (threshold != null && how != Strategy.LACO) {
+      throw new UsageException(
+          Setting.of("search")
+              + " "
+              + how.label()
+              + " looks for a size: give a target, not "
+              + Setting.of("threshold"));
+    }
+    if (threshold != null && search.budget() != null) {
+      throw new UsageException(
+          Setting.of("searchBudget")
+              + " bounds a search for a size, not "
+              + Setting.of("threshold"));
+    }
+    Integer target = threshold == null ? request.goal().depth(model) : null;
+    return target == null || how == Strategy.LACO
+        ? loop(search, request.rule(), depth, threshold, target)
+        : spans(search, request.rule(), depth, how, target);
+  }
+
+  /** What is done where nothing but a size is asked for. */
+  public static SearchChoice byDefault(int depth, int target) {
+    return spans(SearchSettings.DEFAULT, null, depth, Strategy.BEAM, target);
+  }
+
+  /** The paper's loop with a rule and otherwise its defaults. */
+  public static SearchChoice paper(int depth, int target, MergeRule rule) {
+    return loop(SearchSettings.DEFAULT, rule.label(), depth, null, target);
+  }
+
+  /**
+   * In place of a search: a model that is known.
+   *
+   * @throws UsageException if the rule does not fit the plan
+   */
+  static SearchChoice goOnFrom(GivenPlan given, @Nullable String rule) {
+    CollapsePlan plan = given.plan();
+    boolean fits = rule == null ? plan.tensors() == null : isFit(rule);
+    if (fits && plan.tensors() != null) {
+      throw new UsageException(
+          Setting.of("rule")
+              + " "
+              + rule
+              + ": the weights of "
+              + given.file()
+              + " are fitted already: leave "
+              + Setting.of("rule")
+              + " out");
+    }
+    FitRule named = rule == null ? null : FitRule.named(rule);
+    FitRule fit = fits ? (named == null ? FitRule.REFINE : named) : null;
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put("fromPlan", given.file().toString());
+    json.put("rule", rule == null ? MergeRule.AUTO : rule);
+    return new SearchChoice(
+        (source, scorer, listener) -> SearchResult.known(plan),
+        json,
+        passCost -> 1,
+        plan.layers().stream().mapToInt(LayerMix::sources).max().orElseThrow(),
+        OBJECTIVE,
+        0,
+        plan.depth(),
+        fit);
+  }
+
+  private static boolean isFit(String name) {
+    if (name.equals(MergeRule.AUTO) || FitRule.named(name) != null) {
+      return true;
+    }
+    MergeRule.parse(name);
+    return false;
+  }
+
+  private static SearchChoice loop(
+      SearchSettings search,
+      @Nullable String rule,
+      int depth,
+      @Nullable Double threshold,
+      @Nullable Integer target) {
+    if (search.objective() != null && search.objective() != Objective.COSINE) {
+      throw new UsageException(
+          Setting.of("objective")
+              + " "
+              + search.objective().optionValue()
+              + ": the paper's loop goes by cosine; use "
+              + Setting.of("search")
+              + " greedy or beam with a target");
+    }
+    if (MergeRule.AUTO.equals(rule)) {
+      throw new UsageException(
+          Setting.of("rule")
+              + " auto: the paper's loop has one rule; use "
+              + Setting.of("search")
+              + " greedy or beam with a target");
+    }
+    FitRule fit = rule == null ? null : FitRule.named(rule);
+    MergeRule mergeRule =
+        rule == null ? MergeRule.REPLACE : fit != null ? MergeRule.DROP : merging(rule);
+    CollapseSettings settings =
+        new CollapseSettings(
+            mergeLayers(search, depth),
+            search.interval() != null ? search.interval() : INTERVAL,
+            lowest(search, depth),
+            highest(search, depth),
+            mergeRule,
+            search.norms() != null ? search.norms() : mergeRule.defaultNorms());
+    settings.check(depth);
+    Lookahead ahead =
+        search.lookahead() == null
+            ? Lookahead.upTo(SweepOptions.CANDIDATES)
+            : Lookahead.parse(search.lookahead());
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put("mergeLayers", settings.mergeLayers());
+    json.put("interval", settings.interval());
+    json.put("lowest", settings.lowest());
+    json.put("highest", settings.highest());
+    json.put("threshold", threshold);
+    json.put("rule", fit != null ? fit.label() : mergeRule.label());
+    json.put("norms", settings.norms().optionValue());
+    putSearch(json, search, Strategy.LACO, target);
+    SearchBudget bound = bound(search);
+    return new SearchChoice(
+        (source, scorer, listener) -> {
+          LayerCollapse loop = new LayerCollapse(settings, source, scorer, ahead);
+          return target == null
+              ? loop.run(requireThreshold(threshold), listener)
+              : loop.reach(target, bound, listener);
+        },
+        json,
+        passCost -> ahead.most(passCost, settings.bases()),
+        mergeRule.mergedAtOnce(settings.mergeLayers() - 1),
+        Objective.COSINE,
+        // A search for a threshold repeats the loop; most of what it meets again it knows.
+        target == null ? settings.bases() : 4L * settings.bases(),
+        target,
+        fit);
+  }
+
+  private static double requireThreshold(@Nullable Double threshold) {
+    if (threshold == null) {
+      throw new IllegalStateException("neither a threshold nor a target");
+    }
+    return threshold;
+  }
+
+  private static SearchChoice spans(
+      SearchSettings search, @Nullable String rule, int depth, Strategy how, int target) {
+    if (search.interval() != null) {
+      throw ofTheLoop("interval", search.interval());
+    }
+    if (search.lookahead() != null) {
+      throw ofTheLoop("lookahead", search.lookahead());
+    }
+    Objective objective = search.objective() != null ? search.objective() : OBJECTIVE;
+    String ruleName = rule == null ? MergeRule.AUTO : rule;
+    FitRule fit = ruleName.equals(MergeRule.AUTO) ? FitRule.REFINE : FitRule.named(ruleName);
+    SpanSettings settings =
+        new SpanSettings(
+            search.mergeLayers() != null ? search.mergeLayers() : SPAN_MERGE_LAYERS,
+            lowest(search, depth),
+            highest(search, depth),
+            rules(ruleName, fit),
+            search.norms(),
+            objective,
+            how == Strategy.GREEDY ? 1 : SpanSettings.beamWidth(depth, depth - target),
+            fit != null);
+    settings.check(depth);
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put("mergeLayers", settings.mergeLayers());
+    json.put("lowest", settings.lowest());
+    json.put("highest", settings.highest());
+    json.putNull("threshold");
+    json.put("rule", ruleName);
+    json.put("norms", search.norms() == null ? "rule" : search.norms().optionValue());
+    putSearch(json, search, how, target);
+    json.put("beamWidth", settings.beamWidth());
+    json.put("objective", objective.optionValue());
+    SearchBudget bound = bound(search);
+    return new SearchChoice(
+        (source, scorer, listener) ->
+            new SpanSearch(settings, source, scorer).reach(target, bound, listener),
+        json,
+        passCost -> SweepOptions.CANDIDATES,
+        settings.rules().stream()
+            .mapToInt(any -> any.mergedAtOnce(settings.mergeLayers() - 1))
+            .max()
+            .orElseThrow(),
+        objective,
+        settings.models(depth, target),
+        target,
+        fit);
+  }
+
+  private static UsageException ofTheLoop(String setting, Object value) {
+    return new UsageException(
+        Setting.of(setting)
+            + " "
+            + value
+            + " is of the paper's loop: add "
+            + Setting.of("search")
+            + " laco, or leave it out");
+  }
+
+  /** Fitting rules fit what is left when layers are removed. */
+  private static List<MergeRule> rules(String name, @Nullable FitRule fit) {
+    if (name.equals(MergeRule.AUTO)) {
+      return MergeRule.auto();
+    }
+    return List.of(fit != null ? MergeRule.DROP : merging(name));
+  }
+
+  private static MergeRule merging(String name) {
+    try {
+      return MergeRule.parse(name);
+    } catch (UsageException e) {
+      throw new UsageException(
+          e.template()
+              + "; "
+              + String.join(", ", FitRule.presets().stream().map(FitRule::label).toList())
+              + "; or, with a target, "
+              + MergeRule.AUTO);
+    }
+  }
+
+  private static SearchBudget bound(SearchSettings search) {
+    return search.budget() != null ? SearchBudget.parse(search.budget()) : SearchBudget.UNLIMITED;
+  }
+
+  private static void putSearch(
+      ObjectNode json, SearchSettings search, Strategy how, @Nullable Integer target) {
+    json.put("search", how.label());
+    if (target != null) {
+      json.put("targetLayers", target);
+    }
+    if (search.budget() != null) {
+      json.put("searchBudget", search.budget());
+    }
+  }
+
+  private static int mergeLayers(SearchSettings search, int depth) {
+    return search.mergeLayers() != null ? search.mergeLayers() : Math.min(LOOP_MERGE_LAYERS, depth);
+  }
+
+  private static int highest(SearchSettings search, int depth) {
+    return search.highest() != null ? search.highest() : depth;
+  }
+
+  private static int lowest(SearchSettings search, int depth) {
+    return search.lowest() != null
+        ? search.lowest()
+        : Math.min(1, Math.max(0, highest(search, depth) - mergeLayers(search, depth)));
+  }
+}

@@ -1,0 +1,65 @@
+package dev.laco.prune;
+
+import dev.laco.collapse.Lookahead;
+import dev.laco.collapse.NormsPolicy;
+import dev.laco.collapse.Objective;
+import dev.laco.collapse.SearchBudget;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * How the layers to merge are searched for. What is null is chosen by the strategy, or by the
+ * model.
+ *
+ * @param strategy null for {@link Strategy#BEAM}, and for {@link Strategy#LACO} where the goal is a
+ *     threshold
+ * @param budget how long a search for a size may take, as {@link SearchBudget#parse} reads it; null
+ *     for as long as it takes
+ * @param objective what greedy and beam make as good as they can; null for {@link Objective#NLL}
+ * @param lookahead candidates that the paper's loop scores at once, as {@link Lookahead#parse}
+ *     reads it; null for as many as pay on the device
+ * @param mergeLayers layers that are merged at once at most, base included; null for 4 in the
+ *     paper's loop and 2 elsewhere
+ * @param interval layers that the base of the paper's loop moves down after a merge; null for 2
+ * @param lowest lowest base; null for 1
+ * @param highest exclusive end of the layers that are merged; null for the depth
+ * @param norms what a merge does with norms and biases; null for the rule's default
+ */
+public record SearchSettings(
+    @Nullable Strategy strategy,
+    @Nullable String budget,
+    @Nullable Objective objective,
+    @Nullable String lookahead,
+    @Nullable Integer mergeLayers,
+    @Nullable Integer interval,
+    @Nullable Integer lowest,
+    @Nullable Integer highest,
+    @Nullable NormsPolicy norms) {
+  /** A beam search that is bounded by nothing. */
+  public static final SearchSettings DEFAULT =
+      new SearchSettings(null, null, null, null, null, null, null, null, null);
+
+  /** How a size is searched for. */
+  public enum Strategy {
+    /** The paper's loop, its threshold solved for. */
+    LACO,
+    /** The best next merge anywhere. */
+    GREEDY,
+    /** Several best models at every depth. */
+    BEAM;
+
+    /** The name in requests and reports. */
+    public String label() {
+      return name().toLowerCase(Locale.ROOT);
+    }
+  }
+
+  public SearchSettings {
+    if (budget != null) {
+      SearchBudget.parse(budget);
+    }
+    if (lookahead != null) {
+      Lookahead.parse(lookahead);
+    }
+  }
+}

@@ -1,0 +1,41 @@
+package dev.laco.prune;
+
+import dev.laco.Model;
+import dev.laco.Setting;
+import dev.laco.UsageException;
+import dev.laco.run.EvaluationText;
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The texts that candidates are scored on, and that the result is measured on.
+ *
+ * @param calibration null for the model's own {@code calibration.txt} if it has one, else the
+ *     built-in sentences
+ * @param evaluation null for the model's own {@code evaluation.txt} if it has one, else the
+ *     built-in text
+ * @param evaluationTokens token-id lists to measure on in place of a text; null for a text
+ */
+public record TextSettings(
+    @Nullable Path calibration, @Nullable Path evaluation, @Nullable Path evaluationTokens) {
+  /** The model's own texts or the built-in ones. */
+  public static final TextSettings DEFAULT = new TextSettings(null, null, null);
+
+  public TextSettings {
+    if (evaluation != null && evaluationTokens != null) {
+      throw new UsageException(
+          Setting.of("evalText") + " and " + Setting.of("evalTokens") + " exclude each other");
+    }
+  }
+
+  /** Null where there is nothing to measure on: no text is named and there is no tokenizer. */
+  public @Nullable EvaluationText evaluation(Model model) {
+    if (evaluationTokens != null) {
+      return EvaluationText.tokens(evaluationTokens, model);
+    }
+    if (evaluation != null) {
+      return EvaluationText.text(evaluation, model, 0, 0);
+    }
+    return model.tokenizer().isPresent() ? EvaluationText.ownOrBuiltIn(model, 0, 0) : null;
+  }
+}

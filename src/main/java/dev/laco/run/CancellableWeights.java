@@ -1,0 +1,39 @@
+package dev.laco.run;
+
+import dev.laco.Cancellation;
+import dev.laco.model.HostTensor;
+import dev.laco.model.TensorSource;
+import java.util.List;
+
+/**
+ * Weights of a job that may be cancelled: whoever walks over layers releases those behind it before
+ * the next, and the cancellation is looked at then.
+ */
+public record CancellableWeights(TensorSource weights, Cancellation cancellation)
+    implements TensorSource {
+  @Override
+  public HostTensor tensor(String name) {
+    return weights.tensor(name);
+  }
+
+  @Override
+  public long byteSize(String name) {
+    return weights.byteSize(name);
+  }
+
+  @Override
+  public void prefetch(List<String> names) {
+    weights.prefetch(names);
+  }
+
+  @Override
+  public boolean fits(List<String> names) {
+    return weights.fits(names);
+  }
+
+  @Override
+  public void release() {
+    cancellation.check();
+    weights.release();
+  }
+}

@@ -1,0 +1,117 @@
+package dev.laco.run;
+
+import dev.laco.DeviceSettings;
+import dev.laco.Model;
+import dev.laco.ResourceException;
+import dev.laco.Setting;
+import dev.laco.UsageException;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Compute;
+import dev.laco.backend.DeviceInfo;
+import dev.laco.backend.cpu.CpuBackend;
+import dev.laco.backend.cuda.CudaBackend;
+import dev.laco.backend.cuda.NoCudaException;
+import dev.laco.backend.cuda.ProductOverride;
+import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.model.ModelConfig;
+import java.util.List;
+import java.util.Locale;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/**
+ * A device that was opened for a model.
+ *
+ * @param reason why it is this one; empty where the user chose it
+ * @param warnings what takes its exactness
+ */
+public record OpenDevice(Backend backend, String reason, List<String> warnings)
+    implements AutoCloseable {
+  /** At most so many digits as an int surely holds. */
+  private static final Pattern CUDA = Pattern.compile("cuda(?::([0-9]{1,9}))?");
+
+  private OpenDevice(Backend backend, String reason) {
+    this(backend, reason, List.of());
+  }
+
+  /** The device, in what type it multiplies by a model's weights, and why, for people. */
+  public String describe(Model model) {
+    String device = backend.info().name() + ", " + backend.describeProducts(model.weightType());
+    return reason.isEmpty() ? device : device + "; " + reason;
+  }
+
+  /**
+   * Opens a device.
+   *
+   * @param model what it will run
+   * @throws UsageException if there is no such device name
+   * @throws ResourceException if the device cannot be used; another is never taken in its place
+   */
+  public static OpenDevice open(DeviceSettings settings, Model model) {
+    OpenDevice opened = openAny(settings, model.config());
+    if (settings.compute() == Compute.F32 && opened.backend.info().kind() == DeviceInfo.Kind.CUDA) {
+      return new OpenDevice(
+          opened.backend,
+          opened.reason,
+          ProductOverride.of(System.getenv()).stream()
+              .map(
+                  override ->
+                      String.format(
+                          Locale.ROOT,
+                          "%s f32: %s=%s %s; unset it",
+                          Setting.of("compute"),
+                          override.variable(),
+                          override.value(),
+                          override.effect()))
+              .toList());
+    }
+    return opened;
+  }
+
+  private static OpenDevice openAny(DeviceSettings settings, ModelConfig model) {
+    String device = settings.device();
+    if (device.equals("auto")) {
+      return auto(settings, model);
+    }
+    if (device.equals("cpu")) {
+      return new OpenDevice(cpu(settings, model), "");
+    }
+    if (device.equals("reference")) {
+      return new OpenDevice(new ReferenceBackend(settings.compute()), "");
+    }
+    Matcher cuda = CUDA.matcher(device);
+    if (!cuda.matches()) {
+      throw new UsageException(
+          Setting.of("device") + " " + device + ": expected auto, cpu, cuda[:N] or reference");
+    }
+    try {
+      int ordinal = cuda.group(1) == null ? 0 : Integer.parseInt(cuda.group(1));
+      return new OpenDevice(
+          CudaBackend.open(settings.compute(), ordinal, settings.cudaBinding()), "");
+    } catch (NoCudaException e) {
+      throw new ResourceException(Setting.of("device") + " " + device + ": " + e.template(), e);
+    }
+  }
+
+  private static CpuBackend cpu(DeviceSettings settings, ModelConfig model) {
+    Integer threads = settings.threads();
+    return CpuBackend.open(settings.compute(), threads == null ? 0 : threads, model);
+  }
+
+  /** The first GPU if it can be used, else the processor. */
+  private static OpenDevice auto(DeviceSettings settings, ModelConfig model) {
+    try {
+      return new OpenDevice(
+          CudaBackend.open(settings.compute(), 0, settings.cudaBinding()), "auto: the first GPU");
+    } catch (NoCudaException e) {
+      return new OpenDevice(cpu(settings, model), "auto: " + e.reason());
+    } catch (ResourceException e) {
+      return new OpenDevice(cpu(settings, model), "auto: " + e.template());
+    }
+  }
+
+  @Override
+  public void close() {
+    backend.close();
+  }
+}

@@ -1,0 +1,161 @@
+package dev.laco.prune;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.Cancellation;
+import dev.laco.CancelledException;
+import dev.laco.DeviceSettings;
+import dev.laco.Fixtures;
+import dev.laco.Model;
+import dev.laco.UsageException;
+import dev.laco.cli.Laco;
+import java.io.IOException;
+import java.math.BigDecimal;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** A prune without a command line. */
+final class PruneJobTest {
+  private static final String FIXTURE = "llama_tied_rope3";
+  private static final Path MODEL = Fixtures.model(FIXTURE);
+  private static final DeviceSettings CPU = DeviceSettings.of("cpu").withThreads(1);
+
+  @TempDir Path folder;
+
+  private PruneRequest request() {
+    Path calibration = Laco.tokens(folder, FIXTURE, "calib");
+    return PruneRequest.of(Goal.ratio(new BigDecimal("0.25")))
+        .withRule("drop")
+        .withTexts(new TextSettings(calibration, null, null));
+  }
+
+  @Test
+  void writesTheBytesThatTheCommandLineWrites() throws IOException {
+    Path byCommand = folder.resolve("command");
+    Path byJob = folder.resolve("job");
+    Path calibration = Laco.tokens(folder, FIXTURE, "calib");
+    Laco.run(
+            "prune",
+            MODEL,
+            byCommand,
+            "--rule",
+            "drop",
+            "--device",
+            "cpu",
+            "--threads",
+            1,
+            "--calibration",
+            calibration)
+        .succeeded();
+    List<PruneEvent> events = new ArrayList<>();
+    try (Model model = Model.open(MODEL);
+        PruneJob job = new PruneJob(model, CPU, request()).listener(events::add)) {
+      PruneResult result = job.run();
+      result.writeTo(byJob, WriteSettings.DEFAULT, warning -> {});
+      assertEquals(job.best().orElseThrow().plan(), result.plan());
+      assertEquals(job.mostLayers(), result.plan().depth());
+    }
+    try (var files = Files.list(byCommand)) {
+      for (Path file : files.toList()) {
+        assertArrayEquals(
+            Files.readAllBytes(file),
+            Files.readAllBytes(byJob.resolve(file.getFileName())),
+            file.toString());
+      }
+    }
+    List<Class<?>> kinds = new ArrayList<>();
+    events.forEach(event -> kinds.add(event.getClass()));
+    assertTrue(
+        kinds.containsAll(
+            List.of(
+                PruneEvent.DeviceOpened.class,
+                PruneEvent.ModelOpened.class,
+                PruneEvent.CalibrationRead.class,
+                PruneEvent.MemoryPlanned.class,
+                PruneEvent.TimeEstimated.class,
+                PruneEvent.SearchStarted.class,
+                PruneEvent.Tried.class,
+                PruneEvent.BetterModel.class,
+                PruneEvent.Searched.class)),
+        kinds.toString());
+  }
+
+  @Test
+  void aCancelledJobEndsAndKeepsItsBestPlan() {
+    Cancellation token = new Cancellation();
+    try (Model model = Model.open(MODEL);
+        PruneJob job = new PruneJob(model, CPU, request()).cancelledBy(token)) {
+      job.listener(
+          event -> {
+            if (event instanceof PruneEvent.BetterModel) {
+              token.cancel();
+            }
+          });
+      assertThrows(CancelledException.class, job::run);
+      assertTrue(job.best().isPresent());
+    }
+  }
+
+  @Test
+  void twoJobsRunAtOnceAndGiveWhatTheyGiveAlone() throws Exception {
+    PruneResultDigest alone = prune(request());
+    try (ExecutorService threads = Executors.newFixedThreadPool(2)) {
+      PruneRequest request = request();
+      Callable<PruneResultDigest> job = () -> prune(request);
+      for (Future<PruneResultDigest> done : threads.invokeAll(List.of(job, job))) {
+        assertEquals(alone, done.get());
+      }
+    }
+  }
+
+  private record PruneResultDigest(String plan, double similarity) {}
+
+  private static PruneResultDigest prune(PruneRequest request) {
+    try (Model model = Model.open(MODEL);
+        PruneJob job = new PruneJob(model, CPU, request)) {
+      PruneResult result = job.run();
+      return new PruneResultDigest(
+          result.plan().toJsonText(), result.search().finalSimilarity());
+    }
+  }
+
+  @Test
+  void whatCannotBeMetIsSaidInTheWordsOfARequest() {
+    try (Model model = Model.open(MODEL)) {
+      UsageException tooMany =
+          assertThrows(
+              UsageException.class,
+              () -> new PruneJob(model, CPU, PruneRequest.of(Goal.layers(100))));
+      assertTrue(tooMany.getMessage().startsWith("targetLayers 100: expected 1 to"), tooMany::getMessage);
+      UsageException loop =
+          assertThrows(
+              UsageException.class,
+              () ->
+                  new PruneJob(
+                      model,
+                      CPU,
+                      request().withSearch(
+                          new SearchSettings(null, null, null, "4", null, null, null, null, null))));
+      assertFalse(loop.getMessage().contains("--"), loop::getMessage);
+    }
+  }
+
+  @Test
+  void requestsAreEqualByWhatTheySay() {
+    assertEquals(
+        PruneRequest.of(Goal.layers(3)).withRule("drop"),
+        PruneRequest.of(Goal.layers(3)).withRule("drop"));
+  }
+}
