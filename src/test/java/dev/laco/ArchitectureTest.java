@@ -10,9 +10,15 @@ import com.tngtech.archunit.core.domain.JavaPackage;
 import com.tngtech.archunit.core.importer.ClassFileImporter;
 import com.tngtech.archunit.core.importer.ImportOption;
 import dev.laco.backend.Backend;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.regex.MatchResult;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.jspecify.annotations.NullMarked;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -136,6 +142,27 @@ class ArchitectureTest {
             .map(JavaClass::getSimpleName)
             .collect(toCollection(TreeSet::new));
     assertEquals(Set.of("OpenDevice", "DoctorCommand"), users);
+  }
+
+  /** A program that calls the engine is never told of options of a command line. */
+  @Test
+  void onlyTheCommandLineKnowsItsOptions() throws IOException {
+    Pattern option = Pattern.compile("\"[^\"\\n]*--[a-z][^\"\\n]*\"");
+    Set<String> found = new TreeSet<>();
+    try (Stream<Path> sources = Files.walk(Path.of("src/main/java"))) {
+      for (Path source : sources.filter(path -> path.toString().endsWith(".java")).toList()) {
+        if (!source.startsWith("src/main/java/dev/laco/cli")) {
+          option
+              .matcher(Files.readString(source))
+              .results()
+              .map(MatchResult::group)
+              // An option of Java.
+              .filter(literal -> !literal.startsWith("\"--enable-native-access"))
+              .forEach(literal -> found.add(source + ": " + literal));
+        }
+      }
+    }
+    assertEquals(Set.of(), found);
   }
 
   @Test

@@ -239,8 +239,7 @@ public final class PlanApplier {
         fill(staged.path(), progress);
       } catch (ResourceException e) {
         // The user knows nothing of the staging folder.
-        String message =
-            e.template().replace(staged.path().toString(), out.toString());
+        String message = e.template().replace(staged.path().toString(), out.toString());
         throw new ResourceException(
             String.format(Locale.ROOT, "%s; %s needs %d bytes in all", message, out, needed), e);
       }

@@ -12,7 +12,6 @@ import java.util.Locale;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
-import dev.laco.checkpoint.Checkpoint;
 
 /**
  * What {@code --overwrite} may replace, and so delete: an empty folder, or one that is a checkpoint
@@ -50,8 +49,9 @@ final class Replaceable {
         throw new UsageException(
             String.format(
                 Locale.ROOT,
-                "%s: " + Setting.of("overwrite") + " replaces a checkpoint and nothing else, and '%s' there is no file of one; move it away or name another folder",
+                "%s: %s replaces a checkpoint and nothing else, and '%s' there is no file of one; move it away or name another folder",
                 name,
+                Setting.of("overwrite"),
                 entry.getFileName()));
       }
     }
@@ -59,8 +59,9 @@ final class Replaceable {
       throw new UsageException(
           String.format(
               Locale.ROOT,
-              "%s: " + Setting.of("overwrite") + " replaces a checkpoint and nothing else, and there is no config.json with weights but %s; name another folder, or empty it",
+              "%s: %s replaces a checkpoint and nothing else, and there is no config.json with weights but %s; name another folder, or empty it",
               name,
+              Setting.of("overwrite"),
               some(entries)));
     }
   }

@@ -14,7 +14,6 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
 import java.lang.invoke.MethodHandle;
 import java.util.Locale;
-import dev.laco.SystemMemory;
 
 /**
  * Tensors in the memory of this process, aligned to a cache line.
@@ -60,9 +59,10 @@ public final class MemoryArena implements TensorArena, SegmentAllocator {
       throw new ResourceException(
           String.format(
               Locale.ROOT,
-              "out of memory: %d bytes needed, available %d; " + Setting.of("memory") + " bounds what is held at once",
+              "out of memory: %d bytes needed, available %d; %s bounds what is held at once",
               bytes,
-              SystemMemory.available()));
+              SystemMemory.available(),
+              Setting.of("memory")));
     }
     long padding = -block.address() & (ALIGNMENT - 1);
     return block

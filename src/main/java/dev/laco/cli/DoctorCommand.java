@@ -38,7 +38,11 @@ final class DoctorCommand implements Callable<Integer> {
     Console console = output.console();
     ObjectNode findings = machine();
     boolean cpu = isUsable("cpu", findings, DoctorCommand::cpu);
-    boolean cuda = isUsable("cuda", findings, json -> CudaProbe.report((name, text) -> json.put(name, OptionNames.in(text))));
+    boolean cuda =
+        isUsable(
+            "cuda",
+            findings,
+            json -> CudaProbe.report((name, text) -> json.put(name, OptionNames.in(text))));
     findings.put("OpenBLAS", openBlas());
     findings.put("reference", "plain Java, always there");
     if (output.json) {

@@ -6,7 +6,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.OptionalInt;
-import java.util.ArrayList;
 
 /** Windows of text on which a model is measured. */
 public final class TextWindows {
@@ -66,14 +65,20 @@ public final class TextWindows {
     if (maxLength < 2 - front) {
       throw new UsageException(
           String.format(
-              Locale.ROOT, Setting.of("maxLength") + " is %d, it must be at least %d", maxLength, 2 - front));
+              Locale.ROOT,
+              "%s is %d, it must be at least %d",
+              Setting.of("maxLength"),
+              maxLength,
+              2 - front));
     }
     if (stride < 1 || stride > maxLength) {
       throw new UsageException(
           String.format(
               Locale.ROOT,
-              Setting.of("stride") + " is %d, it must be from 1 to " + Setting.of("maxLength") + ", %d",
+              "%s is %d, it must be from 1 to %s, %d",
+              Setting.of("stride"),
               stride,
+              Setting.of("maxLength"),
               maxLength));
     }
     List<Window> windows = new ArrayList<>();

@@ -126,8 +126,7 @@ final class PruneJobTest {
     try (Model model = Model.open(MODEL);
         PruneJob job = new PruneJob(model, CPU, request)) {
       PruneResult result = job.run();
-      return new PruneResultDigest(
-          result.plan().toJsonText(), result.search().finalSimilarity());
+      return new PruneResultDigest(result.plan().toJsonText(), result.search().finalSimilarity());
     }
   }
 
@@ -138,7 +137,8 @@ final class PruneJobTest {
           assertThrows(
               UsageException.class,
               () -> new PruneJob(model, CPU, PruneRequest.of(Goal.layers(100))));
-      assertTrue(tooMany.getMessage().startsWith("targetLayers 100: expected 1 to"), tooMany::getMessage);
+      assertTrue(
+          tooMany.getMessage().startsWith("targetLayers 100: expected 1 to"), tooMany::getMessage);
       UsageException loop =
           assertThrows(
               UsageException.class,
@@ -146,8 +146,10 @@ final class PruneJobTest {
                   new PruneJob(
                       model,
                       CPU,
-                      request().withSearch(
-                          new SearchSettings(null, null, null, "4", null, null, null, null, null))));
+                      request()
+                          .withSearch(
+                              new SearchSettings(
+                                  null, null, null, "4", null, null, null, null, null))));
       assertFalse(loop.getMessage().contains("--"), loop::getMessage);
     }
   }

@@ -5,7 +5,6 @@ import dev.laco.Setting;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.model.DType;
 import java.util.Locale;
-import dev.laco.backend.AttentionSpec;
 
 /**
  * Which attention kernel is launched, and how: see {@code cuda/attention.cu}.
@@ -33,9 +32,10 @@ record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int shar
       throw new ResourceException(
           String.format(
               Locale.ROOT,
-              "attention heads of %d are wider than %d, what a CUDA device takes; use " + Setting.of("device") + " cpu",
+              "attention heads of %d are wider than %d, what a CUDA device takes; use %s cpu",
               width,
-              MAX_WIDTH));
+              MAX_WIDTH,
+              Setting.of("device")));
     }
     int shared = 192 * 32 * Math.ceilDiv(width, 32) + 512;
     return new AttentionLaunch(Kernel.ATTENTION, DType.F32, 16, 128, shared);

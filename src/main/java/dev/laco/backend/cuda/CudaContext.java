@@ -8,7 +8,6 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
-import java.lang.foreign.Arena;
 
 /**
  * A device's primary context on the thread that opened it. The driver keeps the current context per
@@ -17,7 +16,13 @@ import java.lang.foreign.Arena;
  */
 final class CudaContext implements AutoCloseable {
   private static final String HELP =
-      "use fewer or shorter calibration sentences, a smaller " + Setting.of("maxLength") + " or " + Setting.of("maxTokens") + ", or " + Setting.of("device") + " cpu";
+      "use fewer or shorter calibration sentences, a smaller "
+          + Setting.of("maxLength")
+          + " or "
+          + Setting.of("maxTokens")
+          + ", or "
+          + Setting.of("device")
+          + " cpu";
 
   private final CudaDriver driver;
   private final CudaDevice device;

@@ -6,7 +6,6 @@ import dev.laco.ffi.LibrarySearch;
 import dev.laco.ffi.NativeLibrary;
 import java.util.Locale;
 import java.util.function.BiConsumer;
-import dev.laco.ffi.LibrarySearch;
 
 /**
  * What this machine has for the CUDA backend, found step by step. A step that fails says what is
@@ -124,7 +123,12 @@ public final class CudaProbe {
     for (ProductOverride override : ProductOverride.of(System.getenv())) {
       say.accept(
           override.variable(),
-          override.value() + " " + override.effect() + ", with " + Setting.of("compute") + " f32, too; unset it");
+          override.value()
+              + " "
+              + override.effect()
+              + ", with "
+              + Setting.of("compute")
+              + " f32, too; unset it");
     }
   }
 

@@ -10,7 +10,6 @@ import dev.laco.linalg.NotPositiveDefiniteException;
 import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
 import java.util.Locale;
-import dev.laco.backend.LinearSolver;
 
 /**
  * Solves on the device: factors by cuSOLVER, triangles by cuBLAS, and what stands around them by
@@ -72,10 +71,10 @@ final class CudaSolver implements LinearSolver {
       throw new ResourceException(
           String.format(
               Locale.ROOT,
-              "a system of %,d unknowns and %,d right-hand sides is more than cuSOLVER takes;"
-                  + " LACO_JAVA_OPTIONS=-Dlaco.native.cusolver=none solves on the host, or use " + Setting.of("device") + " cpu",
+              "a system of %,d unknowns and %,d right-hand sides is more than cuSOLVER takes; LACO_JAVA_OPTIONS=-Dlaco.native.cusolver=none solves on the host, or use %s cpu",
               n,
-              rightHandSides));
+              rightHandSides,
+              Setting.of("device")));
     }
     return (int) n;
   }

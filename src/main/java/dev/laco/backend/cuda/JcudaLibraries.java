@@ -9,7 +9,6 @@ import java.nio.file.Path;
 import java.util.Comparator;
 import java.util.Locale;
 import java.util.stream.Stream;
-import dev.laco.ffi.PrivateFolder;
 
 /**
  * Loads JCuda's native libraries. JCuda unpacks them under fixed names into {@code java.io.tmpdir},
@@ -41,10 +40,11 @@ final class JcudaLibraries {
       throw new ResourceException(
           String.format(
               Locale.ROOT,
-              "%s does not load from a folder in %s: %s; set TMPDIR to a folder of your own that allows execution, or use " + Setting.of("cudaBinding") + " ffm, which needs no library of its own",
+              "%s does not load from a folder in %s: %s; set TMPDIR to a folder of your own that allows execution, or use %s ffm, which needs no library of its own",
               what,
               temporary,
-              firstLine(e)),
+              firstLine(e),
+              Setting.of("cudaBinding")),
           e);
     }
   }
