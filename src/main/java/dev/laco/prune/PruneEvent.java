@@ -34,7 +34,7 @@ public sealed interface PruneEvent {
   /** What stays in memory is decided. */
   record MemoryPlanned(String description) implements PruneEvent {}
 
-  /** How long the job takes is estimated: {@code about 12 minutes: search 3, choice 2, fit 6}. */
+  /** How long a job of more than two seconds takes: {@code about 12 minutes: search 3, fit 9}. */
   record TimeEstimated(String description) implements PruneEvent {}
 
   /**

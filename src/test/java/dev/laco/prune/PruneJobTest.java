@@ -84,7 +84,6 @@ final class PruneJobTest {
                 PruneEvent.ModelOpened.class,
                 PruneEvent.CalibrationRead.class,
                 PruneEvent.MemoryPlanned.class,
-                PruneEvent.TimeEstimated.class,
                 PruneEvent.SearchStarted.class,
                 PruneEvent.Tried.class,
                 PruneEvent.BetterModel.class,
