@@ -79,18 +79,14 @@ public final class MemoryArena implements TensorArena, SegmentAllocator {
   }
 
   private MemorySegment calloc(long bytes) {
-    try {
-      return (MemorySegment) CALLOC.invokeExact(calloc, 1L, bytes);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (MemorySegment) CALLOC.invokeExact(calloc, 1L, bytes));
   }
 
   private void free(MemorySegment block) {
-    try {
-      FREE.invokeExact(free, block);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    Downcalls.call(
+        () -> {
+          FREE.invokeExact(free, block);
+          return null;
+        });
   }
 }

@@ -5,6 +5,7 @@ import java.lang.foreign.Linker;
 import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Handles of native functions. Their first argument is the function's address, so that a handle can
@@ -15,6 +16,26 @@ public final class Downcalls {
   private static final Linker.Option ERRNO = Linker.Option.captureCallState("errno");
 
   private Downcalls() {}
+
+  /**
+   * A call of a handle, with the casts that {@link MethodHandle#invokeExact} wants.
+   *
+   * @param <T> what it returns
+   */
+  @FunctionalInterface
+  public interface Call<T extends @Nullable Object> {
+    /** Calls. */
+    T run() throws Throwable;
+  }
+
+  /** Makes a call: native functions throw nothing, and a handle only where it is misused. */
+  public static <T extends @Nullable Object> T call(Call<T> call) {
+    try {
+      return call.run();
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
+  }
 
   /** A function that returns {@code int32_t}, mostly a status. */
   public static MethodHandle ofInt(MemoryLayout... arguments) {

@@ -48,11 +48,7 @@ public enum CpuFeature {
 
   static int bits() {
     MemorySegment function = CpuLibraries.get().kernels().function("laco_cpu_features");
-    try {
-      return (int) LACO_CPU_FEATURES.invokeExact(function);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) LACO_CPU_FEATURES.invokeExact(function));
   }
 
   @Override

@@ -219,20 +219,16 @@ final class CpuKernels {
 
   /** Threads of all parallel regions that the calling thread starts from now on. */
   void setThreads(int threads) {
-    try {
-      SET_THREADS.invokeExact(setThreads, threads);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    Downcalls.call(
+        () -> {
+          SET_THREADS.invokeExact(setThreads, threads);
+          return null;
+        });
   }
 
   /** Floats of scratch that attention with heads of this width needs for each thread. */
   long attentionScratch(long width) {
-    try {
-      return (long) ATTENTION_SCRATCH.invokeExact(attentionScratch, width);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (long) ATTENTION_SCRATCH.invokeExact(attentionScratch, width));
   }
 
   void embed(
@@ -242,14 +238,10 @@ final class CpuKernels {
       long rows,
       long width,
       MemorySegment out) {
-    int status;
-    try {
-      status =
-          (int) EMBED.invokeExact(embed, table, KernelCode.of(dtype), tokens, rows, width, out);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_embed", status);
+    run(
+        "laco_embed",
+        () ->
+            (int) EMBED.invokeExact(embed, table, KernelCode.of(dtype), tokens, rows, width, out));
   }
 
   void rmsNorm(
@@ -260,15 +252,12 @@ final class CpuKernels {
       long rows,
       long width,
       MemorySegment out) {
-    int status;
-    try {
-      status =
-          (int)
-              RMS_NORM.invokeExact(rmsNorm, x, weight, KernelCode.of(dtype), eps, rows, width, out);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_rms_norm", status);
+    run(
+        "laco_rms_norm",
+        () ->
+            (int)
+                RMS_NORM.invokeExact(
+                    rmsNorm, x, weight, KernelCode.of(dtype), eps, rows, width, out));
   }
 
   void linearRows(
@@ -279,26 +268,18 @@ final class CpuKernels {
       long in,
       long width,
       MemorySegment out) {
-    int status;
-    try {
-      status =
-          (int)
-              LINEAR_ROWS.invokeExact(
-                  linearRows, x, weight, KernelCode.of(dtype), rows, in, width, out);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_linear_rows", status);
+    run(
+        "laco_linear_rows",
+        () ->
+            (int)
+                LINEAR_ROWS.invokeExact(
+                    linearRows, x, weight, KernelCode.of(dtype), rows, in, width, out));
   }
 
   void addBias(MemorySegment x, MemorySegment bias, DType dtype, long rows, long width) {
-    int status;
-    try {
-      status = (int) ADD_BIAS.invokeExact(addBias, x, bias, KernelCode.of(dtype), rows, width);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_add_bias", status);
+    run(
+        "laco_add_bias",
+        () -> (int) ADD_BIAS.invokeExact(addBias, x, bias, KernelCode.of(dtype), rows, width));
   }
 
   void rope(
@@ -309,13 +290,9 @@ final class CpuKernels {
       long heads,
       long headDim,
       long pairs) {
-    int status;
-    try {
-      status = (int) ROPE.invokeExact(rope, x, cosine, sine, rows, heads, headDim, pairs);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_rope", status);
+    run(
+        "laco_rope",
+        () -> (int) ROPE.invokeExact(rope, x, cosine, sine, rows, heads, headDim, pairs));
   }
 
   void attention(
@@ -333,74 +310,50 @@ final class CpuKernels {
       long sequences,
       MemorySegment scratch,
       MemorySegment out) {
-    int status;
-    try {
-      status =
-          (int)
-              ATTENTION.invokeExact(
-                  attention,
-                  query,
-                  key,
-                  value,
-                  queryHeads,
-                  keyHeads,
-                  width,
-                  window,
-                  scale,
-                  offsets,
-                  keyOffsets,
-                  past,
-                  sequences,
-                  scratch,
-                  out);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_attention", status);
+    run(
+        "laco_attention",
+        () ->
+            (int)
+                ATTENTION.invokeExact(
+                    attention,
+                    query,
+                    key,
+                    value,
+                    queryHeads,
+                    keyHeads,
+                    width,
+                    window,
+                    scale,
+                    offsets,
+                    keyOffsets,
+                    past,
+                    sequences,
+                    scratch,
+                    out));
   }
 
   void gatedActivation(
       Activation activation, MemorySegment gate, MemorySegment up, long n, MemorySegment out) {
-    int status;
-    try {
-      status =
-          (int)
-              GATED_ACTIVATION.invokeExact(
-                  gatedActivation, KernelCode.of(activation), gate, up, n, out);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_gated_activation", status);
+    run(
+        "laco_gated_activation",
+        () ->
+            (int)
+                GATED_ACTIVATION.invokeExact(
+                    gatedActivation, KernelCode.of(activation), gate, up, n, out));
   }
 
   void gatedSlopes(Activation activation, MemorySegment gate, MemorySegment up, long n) {
-    int status;
-    try {
-      status = (int) GATED_SLOPES.invokeExact(gatedSlopes, KernelCode.of(activation), gate, up, n);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_gated_slopes", status);
+    run(
+        "laco_gated_slopes",
+        () -> (int) GATED_SLOPES.invokeExact(gatedSlopes, KernelCode.of(activation), gate, up, n));
   }
 
   void add(MemorySegment x, MemorySegment y, long n) {
-    int status;
-    try {
-      status = (int) ADD.invokeExact(add, x, y, n);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_add", status);
+    run("laco_add", () -> (int) ADD.invokeExact(add, x, y, n));
   }
 
   void multiply(MemorySegment x, MemorySegment y, long n, MemorySegment out) {
-    int status;
-    try {
-      status = (int) MULTIPLY.invokeExact(multiply, x, y, n, out);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_multiply", status);
+    run("laco_multiply", () -> (int) MULTIPLY.invokeExact(multiply, x, y, n, out));
   }
 
   void mix(
@@ -411,16 +364,12 @@ final class CpuKernels {
       MemorySegment sources,
       MemorySegment dtypes,
       long count) {
-    int status;
-    try {
-      status =
-          (int)
-              MIX.invokeExact(
-                  mix, out, KernelCode.of(dtype), n, coefficients, sources, dtypes, count);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_mix", status);
+    run(
+        "laco_mix",
+        () ->
+            (int)
+                MIX.invokeExact(
+                    mix, out, KernelCode.of(dtype), n, coefficients, sources, dtypes, count));
   }
 
   void cosine(
@@ -432,14 +381,10 @@ final class CpuKernels {
       long sequences,
       MemorySegment scratch,
       MemorySegment out) {
-    int status;
-    try {
-      status =
-          (int) COSINE.invokeExact(cosine, a, b, rows, width, offsets, sequences, scratch, out);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_cosine", status);
+    run(
+        "laco_cosine",
+        () ->
+            (int) COSINE.invokeExact(cosine, a, b, rows, width, offsets, sequences, scratch, out));
   }
 
   void logProbability(
@@ -451,16 +396,20 @@ final class CpuKernels {
       MemorySegment most,
       MemorySegment total,
       MemorySegment targetLogit) {
-    int status;
-    try {
-      status =
-          (int)
-              LOG_PROBABILITY.invokeExact(
-                  logProbability, logits, rows, columns, first, targets, most, total, targetLogit);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_log_probability", status);
+    run(
+        "laco_log_probability",
+        () ->
+            (int)
+                LOG_PROBABILITY.invokeExact(
+                    logProbability,
+                    logits,
+                    rows,
+                    columns,
+                    first,
+                    targets,
+                    most,
+                    total,
+                    targetLogit));
   }
 
   void klDivergence(
@@ -470,26 +419,18 @@ final class CpuKernels {
       long columns,
       long first,
       MemorySegment state) {
-    int status;
-    try {
-      status =
-          (int)
-              KL_DIVERGENCE.invokeExact(
-                  klDivergence, logits, reference, rows, columns, first, state);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_kl_divergence", status);
+    run(
+        "laco_kl_divergence",
+        () ->
+            (int)
+                KL_DIVERGENCE.invokeExact(
+                    klDivergence, logits, reference, rows, columns, first, state));
   }
 
   void inverseRms(MemorySegment x, double floor, long rows, long width, MemorySegment out) {
-    int status;
-    try {
-      status = (int) INVERSE_RMS.invokeExact(inverseRms, x, floor, rows, width, out);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_inverse_rms", status);
+    run(
+        "laco_inverse_rms",
+        () -> (int) INVERSE_RMS.invokeExact(inverseRms, x, floor, rows, width, out));
   }
 
   void scaledDifference(
@@ -499,59 +440,34 @@ final class CpuKernels {
       long rows,
       long width,
       MemorySegment out) {
-    int status;
-    try {
-      status = (int) SCALED_DIFFERENCE.invokeExact(scaledDifference, a, b, scale, rows, width, out);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_scaled_difference", status);
+    run(
+        "laco_scaled_difference",
+        () -> (int) SCALED_DIFFERENCE.invokeExact(scaledDifference, a, b, scale, rows, width, out));
   }
 
   void addSquares(MemorySegment x, long rows, long width, MemorySegment out) {
-    int status;
-    try {
-      status = (int) ADD_SQUARES.invokeExact(addSquares, x, rows, width, out);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_add_squares", status);
+    run("laco_add_squares", () -> (int) ADD_SQUARES.invokeExact(addSquares, x, rows, width, out));
   }
 
   void widen(MemorySegment in, DType dtype, long n, MemorySegment out) {
-    int status;
-    try {
-      status = (int) WIDEN.invokeExact(widen, in, KernelCode.of(dtype), n, out);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_widen", status);
+    run("laco_widen", () -> (int) WIDEN.invokeExact(widen, in, KernelCode.of(dtype), n, out));
   }
 
   void narrow(MemorySegment in, long n, MemorySegment out, DType dtype) {
-    int status;
-    try {
-      status = (int) NARROW.invokeExact(narrow, in, n, out, KernelCode.of(dtype));
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
-    check("laco_narrow", status);
+    run("laco_narrow", () -> (int) NARROW.invokeExact(narrow, in, n, out, KernelCode.of(dtype)));
   }
 
   private static int abi(MemorySegment function) {
-    try {
-      return (int) ABI_QUERY.invokeExact(function);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) ABI_QUERY.invokeExact(function));
   }
 
-  /** The numbers that {@code laco.hpp} gives the element types. */
   private static MemorySegment function(NativeLibrary library, String name, CpuTier tier) {
     return library.function(name + "_" + tier.number());
   }
 
-  private static void check(String function, int status) {
+  /** Calls a kernel, which returns a status. */
+  private static void run(String function, Downcalls.Call<Integer> kernel) {
+    int status = Downcalls.call(kernel);
     if (status != 0) {
       throw new IllegalStateException(function + ": " + STATUS[status] + " (" + status + ")");
     }

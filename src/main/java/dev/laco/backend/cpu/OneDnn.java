@@ -307,14 +307,11 @@ final class OneDnn implements AutoCloseable {
       set(right, fromRight);
       set(out, toOut);
       set(scratchpad, scratch);
-      int status;
-      try {
-        // On a CPU engine this returns when the work is done.
-        status = (int) EXECUTE.invokeExact(execute, primitive, stream, 4, arguments);
-      } catch (Throwable unexpected) {
-        throw new AssertionError(unexpected);
-      }
-      check("dnnl_primitive_execute", status);
+      // On a CPU engine this returns when the work is done.
+      check(
+          "dnnl_primitive_execute",
+          Downcalls.call(
+              () -> (int) EXECUTE.invokeExact(execute, primitive, stream, 4, arguments)));
     }
 
     @Override
@@ -333,13 +330,9 @@ final class OneDnn implements AutoCloseable {
     }
 
     private void set(MemorySegment memory, MemorySegment data) {
-      int status;
-      try {
-        status = (int) MEMORY_SET.invokeExact(memorySet, memory, data);
-      } catch (Throwable unexpected) {
-        throw new AssertionError(unexpected);
-      }
-      check("dnnl_memory_set_data_handle", status);
+      check(
+          "dnnl_memory_set_data_handle",
+          Downcalls.call(() -> (int) MEMORY_SET.invokeExact(memorySet, memory, data)));
     }
   }
 
@@ -401,11 +394,7 @@ final class OneDnn implements AutoCloseable {
   private static Object invoke(MethodHandle handle, MemorySegment function, Object... arguments) {
     List<Object> all = new ArrayList<>(List.of(function));
     all.addAll(List.of(arguments));
-    try {
-      return handle.invokeWithArguments(all);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> handle.invokeWithArguments(all));
   }
 
   private static void check(String function, int status) {

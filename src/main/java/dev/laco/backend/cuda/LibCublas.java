@@ -82,51 +82,29 @@ final class LibCublas {
   }
 
   int cublasGetProperty(int type, MemorySegment value) {
-    try {
-      return (int) GET_PROPERTY.invokeExact(getProperty, type, value);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) GET_PROPERTY.invokeExact(getProperty, type, value));
   }
 
   MemorySegment cublasGetStatusString(int status) {
-    try {
-      return (MemorySegment) GET_STATUS_STRING.invokeExact(getStatusString, status);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (MemorySegment) GET_STATUS_STRING.invokeExact(getStatusString, status));
   }
 
   int cublasCreate(MemorySegment handle) {
-    try {
-      return (int) CREATE.invokeExact(create, handle);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) CREATE.invokeExact(create, handle));
   }
 
   int cublasDestroy(long handle) {
-    try {
-      return (int) DESTROY.invokeExact(destroy, handle);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) DESTROY.invokeExact(destroy, handle));
   }
 
   int cublasSetStream(long handle, long stream) {
-    try {
-      return (int) SET_STREAM.invokeExact(setStream, handle, stream);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) SET_STREAM.invokeExact(setStream, handle, stream));
   }
 
   int cublasSetWorkspace(long handle, long workspace, long bytes) {
-    try {
-      return (int) SET_WORKSPACE.invokeExact(setWorkspace, handle, workspace, bytes);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (int) SET_WORKSPACE.invokeExact(setWorkspace, handle, workspace, bytes));
   }
 
   int cublasGemmEx(
@@ -149,14 +127,12 @@ final class LibCublas {
       int ldc,
       int compute,
       int algorithm) {
-    try {
-      return (int)
-          GEMM_EX.invokeExact(
-              gemmEx, handle, opA, opB, m, n, k, alpha, a, typeA, lda, b, typeB, ldb, beta, c,
-              typeC, ldc, compute, algorithm);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () ->
+            (int)
+                GEMM_EX.invokeExact(
+                    gemmEx, handle, opA, opB, m, n, k, alpha, a, typeA, lda, b, typeB, ldb, beta, c,
+                    typeC, ldc, compute, algorithm));
   }
 
   int cublasDtrsm(
@@ -172,12 +148,11 @@ final class LibCublas {
       int lda,
       long b,
       int ldb) {
-    try {
-      return (int)
-          DTRSM.invokeExact(dtrsm, handle, side, fill, op, diagonal, m, n, alpha, a, lda, b, ldb);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () ->
+            (int)
+                DTRSM.invokeExact(
+                    dtrsm, handle, side, fill, op, diagonal, m, n, alpha, a, lda, b, ldb));
   }
 
   /** One of major, minor and patch version: {@code MAJOR_VERSION} is 0. */

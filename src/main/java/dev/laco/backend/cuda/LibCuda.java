@@ -240,275 +240,151 @@ final class LibCuda {
   }
 
   int cuInit(int flags) {
-    try {
-      return (int) INIT.invokeExact(init, flags);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) INIT.invokeExact(init, flags));
   }
 
   int cuDriverGetVersion(MemorySegment version) {
-    try {
-      return (int) DRIVER_GET_VERSION.invokeExact(driverGetVersion, version);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) DRIVER_GET_VERSION.invokeExact(driverGetVersion, version));
   }
 
   int cuGetErrorName(int status, MemorySegment name) {
-    try {
-      return (int) GET_ERROR_NAME.invokeExact(getErrorName, status, name);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) GET_ERROR_NAME.invokeExact(getErrorName, status, name));
   }
 
   int cuGetErrorString(int status, MemorySegment text) {
-    try {
-      return (int) GET_ERROR_STRING.invokeExact(getErrorString, status, text);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) GET_ERROR_STRING.invokeExact(getErrorString, status, text));
   }
 
   int cuDeviceGetCount(MemorySegment count) {
-    try {
-      return (int) DEVICE_GET_COUNT.invokeExact(deviceGetCount, count);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) DEVICE_GET_COUNT.invokeExact(deviceGetCount, count));
   }
 
   int cuDeviceGet(MemorySegment device, int ordinal) {
-    try {
-      return (int) DEVICE_GET.invokeExact(deviceGet, device, ordinal);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) DEVICE_GET.invokeExact(deviceGet, device, ordinal));
   }
 
   int cuDeviceGetName(MemorySegment name, int length, int device) {
-    try {
-      return (int) DEVICE_GET_NAME.invokeExact(deviceGetName, name, length, device);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (int) DEVICE_GET_NAME.invokeExact(deviceGetName, name, length, device));
   }
 
   int cuDeviceTotalMem(MemorySegment bytes, int device) {
-    try {
-      return (int) DEVICE_TOTAL_MEM.invokeExact(deviceTotalMem, bytes, device);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) DEVICE_TOTAL_MEM.invokeExact(deviceTotalMem, bytes, device));
   }
 
   int cuDeviceGetAttribute(MemorySegment value, int attribute, int device) {
-    try {
-      return (int) DEVICE_GET_ATTRIBUTE.invokeExact(deviceGetAttribute, value, attribute, device);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (int) DEVICE_GET_ATTRIBUTE.invokeExact(deviceGetAttribute, value, attribute, device));
   }
 
   int cuDevicePrimaryCtxRetain(MemorySegment context, int device) {
-    try {
-      return (int) DEVICE_PRIMARY_CTX_RETAIN.invokeExact(devicePrimaryCtxRetain, context, device);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (int) DEVICE_PRIMARY_CTX_RETAIN.invokeExact(devicePrimaryCtxRetain, context, device));
   }
 
   int cuDevicePrimaryCtxRelease(int device) {
-    try {
-      return (int) DEVICE_PRIMARY_CTX_RELEASE.invokeExact(devicePrimaryCtxRelease, device);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (int) DEVICE_PRIMARY_CTX_RELEASE.invokeExact(devicePrimaryCtxRelease, device));
   }
 
   int cuCtxSetCurrent(long context) {
-    try {
-      return (int) CTX_SET_CURRENT.invokeExact(ctxSetCurrent, context);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) CTX_SET_CURRENT.invokeExact(ctxSetCurrent, context));
   }
 
   int cuMemGetInfo(MemorySegment free, MemorySegment total) {
-    try {
-      return (int) MEM_GET_INFO.invokeExact(memGetInfo, free, total);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) MEM_GET_INFO.invokeExact(memGetInfo, free, total));
   }
 
   int cuMemAlloc(MemorySegment address, long bytes) {
-    try {
-      return (int) MEM_ALLOC.invokeExact(memAlloc, address, bytes);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) MEM_ALLOC.invokeExact(memAlloc, address, bytes));
   }
 
   int cuMemFree(long address) {
-    try {
-      return (int) MEM_FREE.invokeExact(memFree, address);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) MEM_FREE.invokeExact(memFree, address));
   }
 
   int cuMemAllocHost(MemorySegment memory, long bytes) {
-    try {
-      return (int) MEM_ALLOC_HOST.invokeExact(memAllocHost, memory, bytes);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) MEM_ALLOC_HOST.invokeExact(memAllocHost, memory, bytes));
   }
 
   int cuMemFreeHost(MemorySegment memory) {
-    try {
-      return (int) MEM_FREE_HOST.invokeExact(memFreeHost, memory);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) MEM_FREE_HOST.invokeExact(memFreeHost, memory));
   }
 
   int cuMemcpyHtoDAsync(long to, MemorySegment from, long bytes, long stream) {
-    try {
-      return (int) MEMCPY_H_TO_D_ASYNC.invokeExact(memcpyHtoDAsync, to, from, bytes, stream);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (int) MEMCPY_H_TO_D_ASYNC.invokeExact(memcpyHtoDAsync, to, from, bytes, stream));
   }
 
   int cuMemcpyDtoHAsync(MemorySegment to, long from, long bytes, long stream) {
-    try {
-      return (int) MEMCPY_D_TO_H_ASYNC.invokeExact(memcpyDtoHAsync, to, from, bytes, stream);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (int) MEMCPY_D_TO_H_ASYNC.invokeExact(memcpyDtoHAsync, to, from, bytes, stream));
   }
 
   int cuMemcpyDtoDAsync(long to, long from, long bytes, long stream) {
-    try {
-      return (int) MEMCPY_D_TO_D_ASYNC.invokeExact(memcpyDtoDAsync, to, from, bytes, stream);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (int) MEMCPY_D_TO_D_ASYNC.invokeExact(memcpyDtoDAsync, to, from, bytes, stream));
   }
 
   int cuMemsetD8Async(long address, byte value, long bytes, long stream) {
-    try {
-      return (int) MEMSET_D8_ASYNC.invokeExact(memsetD8Async, address, value, bytes, stream);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (int) MEMSET_D8_ASYNC.invokeExact(memsetD8Async, address, value, bytes, stream));
   }
 
   int cuStreamCreate(MemorySegment stream, int flags) {
-    try {
-      return (int) STREAM_CREATE.invokeExact(streamCreate, stream, flags);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) STREAM_CREATE.invokeExact(streamCreate, stream, flags));
   }
 
   int cuStreamDestroy(long stream) {
-    try {
-      return (int) STREAM_DESTROY.invokeExact(streamDestroy, stream);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) STREAM_DESTROY.invokeExact(streamDestroy, stream));
   }
 
   int cuStreamSynchronize(long stream) {
-    try {
-      return (int) STREAM_SYNCHRONIZE.invokeExact(streamSynchronize, stream);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) STREAM_SYNCHRONIZE.invokeExact(streamSynchronize, stream));
   }
 
   int cuStreamWaitEvent(long stream, long event, int flags) {
-    try {
-      return (int) STREAM_WAIT_EVENT.invokeExact(streamWaitEvent, stream, event, flags);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (int) STREAM_WAIT_EVENT.invokeExact(streamWaitEvent, stream, event, flags));
   }
 
   int cuEventCreate(MemorySegment event, int flags) {
-    try {
-      return (int) EVENT_CREATE.invokeExact(eventCreate, event, flags);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) EVENT_CREATE.invokeExact(eventCreate, event, flags));
   }
 
   int cuEventDestroy(long event) {
-    try {
-      return (int) EVENT_DESTROY.invokeExact(eventDestroy, event);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) EVENT_DESTROY.invokeExact(eventDestroy, event));
   }
 
   int cuEventRecord(long event, long stream) {
-    try {
-      return (int) EVENT_RECORD.invokeExact(eventRecord, event, stream);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) EVENT_RECORD.invokeExact(eventRecord, event, stream));
   }
 
   int cuEventSynchronize(long event) {
-    try {
-      return (int) EVENT_SYNCHRONIZE.invokeExact(eventSynchronize, event);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) EVENT_SYNCHRONIZE.invokeExact(eventSynchronize, event));
   }
 
   int cuModuleLoadData(MemorySegment module, MemorySegment image) {
-    try {
-      return (int) MODULE_LOAD_DATA.invokeExact(moduleLoadData, module, image);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) MODULE_LOAD_DATA.invokeExact(moduleLoadData, module, image));
   }
 
   int cuModuleUnload(long module) {
-    try {
-      return (int) MODULE_UNLOAD.invokeExact(moduleUnload, module);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) MODULE_UNLOAD.invokeExact(moduleUnload, module));
   }
 
   int cuModuleGetFunction(MemorySegment function, long module, MemorySegment name) {
-    try {
-      return (int) MODULE_GET_FUNCTION.invokeExact(moduleGetFunction, function, module, name);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (int) MODULE_GET_FUNCTION.invokeExact(moduleGetFunction, function, module, name));
   }
 
   int cuFuncGetAttribute(MemorySegment value, int attribute, long function) {
-    try {
-      return (int) FUNC_GET_ATTRIBUTE.invokeExact(funcGetAttribute, value, attribute, function);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (int) FUNC_GET_ATTRIBUTE.invokeExact(funcGetAttribute, value, attribute, function));
   }
 
   int cuFuncSetAttribute(long function, int attribute, int value) {
-    try {
-      return (int) FUNC_SET_ATTRIBUTE.invokeExact(funcSetAttribute, function, attribute, value);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (int) FUNC_SET_ATTRIBUTE.invokeExact(funcSetAttribute, function, attribute, value));
   }
 
   int cuLaunchKernel(
@@ -523,23 +399,21 @@ final class LibCuda {
       long stream,
       MemorySegment parameters,
       MemorySegment extra) {
-    try {
-      return (int)
-          LAUNCH_KERNEL.invokeExact(
-              launchKernel,
-              function,
-              gridX,
-              gridY,
-              gridZ,
-              blockX,
-              blockY,
-              blockZ,
-              sharedBytes,
-              stream,
-              parameters,
-              extra);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () ->
+            (int)
+                LAUNCH_KERNEL.invokeExact(
+                    launchKernel,
+                    function,
+                    gridX,
+                    gridY,
+                    gridZ,
+                    blockX,
+                    blockY,
+                    blockZ,
+                    sharedBytes,
+                    stream,
+                    parameters,
+                    extra));
   }
 }

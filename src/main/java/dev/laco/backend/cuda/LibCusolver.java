@@ -78,54 +78,33 @@ final class LibCusolver {
   }
 
   int cusolverGetProperty(int type, MemorySegment value) {
-    try {
-      return (int) GET_PROPERTY.invokeExact(getProperty, type, value);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) GET_PROPERTY.invokeExact(getProperty, type, value));
   }
 
   int cusolverDnCreate(MemorySegment handle) {
-    try {
-      return (int) CREATE.invokeExact(create, handle);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) CREATE.invokeExact(create, handle));
   }
 
   int cusolverDnDestroy(long handle) {
-    try {
-      return (int) DESTROY.invokeExact(destroy, handle);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) DESTROY.invokeExact(destroy, handle));
   }
 
   int cusolverDnSetStream(long handle, long stream) {
-    try {
-      return (int) SET_STREAM.invokeExact(setStream, handle, stream);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) SET_STREAM.invokeExact(setStream, handle, stream));
   }
 
   int cusolverDnDpotrfBufferSize(
       long handle, int fill, int n, long a, int lda, MemorySegment elements) {
-    try {
-      return (int)
-          POTRF_BUFFER_SIZE.invokeExact(potrfBufferSize, handle, fill, n, a, lda, elements);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () ->
+            (int)
+                POTRF_BUFFER_SIZE.invokeExact(potrfBufferSize, handle, fill, n, a, lda, elements));
   }
 
   int cusolverDnDpotrf(
       long handle, int fill, int n, long a, int lda, long workspace, int elements, long info) {
-    try {
-      return (int) POTRF.invokeExact(potrf, handle, fill, n, a, lda, workspace, elements, info);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(
+        () -> (int) POTRF.invokeExact(potrf, handle, fill, n, a, lda, workspace, elements, info));
   }
 
   /** One of major, minor and patch version: {@code MAJOR_VERSION} is 0. */
