@@ -9,7 +9,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /** cuBLAS through the JDK's foreign functions. */
-final class FfmCublas implements Cublas {
+final class FfmCublas extends Cublas {
   private final LibCublas cublas;
   private final MemorySegment one;
   private final MemorySegment zero;
@@ -36,68 +36,50 @@ final class FfmCublas implements Cublas {
   }
 
   @Override
-  public void product(
-      DType dtype, int rows, int width, int in, long x, long weight, long out, int outStride) {
-    // cuBLAS sees a row-major matrix as the transposed of what it is: it makes out^T = weight x^T.
+  void gemm(
+      DType dtype,
+      int opA,
+      int opB,
+      int m,
+      int n,
+      int k,
+      long a,
+      int lda,
+      long b,
+      int ldb,
+      boolean adds,
+      long c,
+      int ldc) {
     int type = Cublas.code(dtype);
     cublas.check(
         "cublasGemmEx",
         cublas.cublasGemmEx(
             handle,
-            TRANSPOSED,
-            AS_IT_IS,
-            width,
-            rows,
-            in,
-            one,
-            weight,
-            type,
-            in,
-            x,
-            type,
-            in,
-            zero,
-            out,
-            Cublas.code(DType.F32),
-            outStride,
-            COMPUTE_F32,
-            DEFAULT_ALGORITHM));
-  }
-
-  @Override
-  public void addCrossProduct(DType dtype, int rows, int m, int n, long a, long b, long out) {
-    // Likewise out^T += b^T a.
-    int type = Cublas.code(dtype);
-    cublas.check(
-        "cublasGemmEx",
-        cublas.cublasGemmEx(
-            handle,
-            AS_IT_IS,
-            TRANSPOSED,
-            n,
+            opA,
+            opB,
             m,
-            rows,
-            one,
-            b,
-            type,
             n,
+            k,
+            one,
             a,
             type,
-            m,
-            one,
-            out,
+            lda,
+            b,
+            type,
+            ldb,
+            adds ? one : zero,
+            c,
             Cublas.code(DType.F32),
-            n,
+            ldc,
             COMPUTE_F32,
             DEFAULT_ALGORITHM));
   }
 
   @Override
-  public void solveTriangular(int n, int r, long a, long b, boolean first) {
-    int operation = first ? TRANSPOSED : AS_IT_IS;
+  void trsm(int op, int n, int r, long a, long b) {
     cublas.check(
         "cublasDtrsm",
-        cublas.cublasDtrsm(handle, LEFT, UPPER, operation, NON_UNIT, n, r, oneF64, a, n, b, n));
+        cublas.cublasDtrsm(handle, LEFT, UPPER, op, NON_UNIT, n, r, oneF64, a, n, b, n));
   }
 
   @Override

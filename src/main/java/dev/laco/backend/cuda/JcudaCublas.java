@@ -8,7 +8,7 @@ import jcuda.jcublas.cublasHandle;
 import jcuda.runtime.cudaStream_t;
 
 /** cuBLAS 12 through JCuda, whose native library needs just that version. */
-final class JcudaCublas implements Cublas {
+final class JcudaCublas extends Cublas {
   private static final Pointer ONE = Pointer.to(new float[] {1});
   private static final Pointer ZERO = Pointer.to(new float[] {0});
   private static final Pointer ONE_F64 = Pointer.to(new double[] {1});
@@ -31,67 +31,51 @@ final class JcudaCublas implements Cublas {
   }
 
   @Override
-  public void product(
-      DType dtype, int rows, int width, int in, long x, long weight, long out, int outStride) {
+  void gemm(
+      DType dtype,
+      int opA,
+      int opB,
+      int m,
+      int n,
+      int k,
+      long a,
+      int lda,
+      long b,
+      int ldb,
+      boolean adds,
+      long c,
+      int ldc) {
     int type = Cublas.code(dtype);
     check(
         "cublasGemmEx",
         JCublas2.cublasGemmEx_new(
             handle,
-            TRANSPOSED,
-            AS_IT_IS,
-            width,
-            rows,
-            in,
-            ONE,
-            address(weight),
-            type,
-            in,
-            address(x),
-            type,
-            in,
-            ZERO,
-            address(out),
-            Cublas.code(DType.F32),
-            outStride,
-            COMPUTE_F32,
-            DEFAULT_ALGORITHM));
-  }
-
-  @Override
-  public void addCrossProduct(DType dtype, int rows, int m, int n, long a, long b, long out) {
-    int type = Cublas.code(dtype);
-    check(
-        "cublasGemmEx",
-        JCublas2.cublasGemmEx_new(
-            handle,
-            AS_IT_IS,
-            TRANSPOSED,
-            n,
+            opA,
+            opB,
             m,
-            rows,
-            ONE,
-            address(b),
-            type,
             n,
+            k,
+            ONE,
             address(a),
             type,
-            m,
-            ONE,
-            address(out),
+            lda,
+            address(b),
+            type,
+            ldb,
+            adds ? ONE : ZERO,
+            address(c),
             Cublas.code(DType.F32),
-            n,
+            ldc,
             COMPUTE_F32,
             DEFAULT_ALGORITHM));
   }
 
   @Override
-  public void solveTriangular(int n, int r, long a, long b, boolean first) {
-    int operation = first ? TRANSPOSED : AS_IT_IS;
+  void trsm(int op, int n, int r, long a, long b) {
     check(
         "cublasDtrsm",
         JCublas2.cublasDtrsm(
-            handle, LEFT, UPPER, operation, NON_UNIT, n, r, ONE_F64, address(a), n, address(b), n));
+            handle, LEFT, UPPER, op, NON_UNIT, n, r, ONE_F64, address(a), n, address(b), n));
   }
 
   @Override
