@@ -89,6 +89,15 @@ final class PruneCommand implements Callable<Integer> {
               + " or --rule is none that fits, measure, write.")
   @Nullable Path fromPlan;
 
+  @HelpSection.In(HelpSection.SEARCH)
+  @Option(
+      names = "--request",
+      paramLabel = "FILE.json",
+      description =
+          "Prune as a file says, in place of the options on size, rule, search, fit and texts: {\"goal\": {\"layers\": 24}}, or what stands as"
+              + " request in a report.")
+  @Nullable Path requestFile;
+
   @Spec CommandSpec spec;
 
   @Mixin FitOptions fit;
@@ -103,16 +112,14 @@ final class PruneCommand implements Callable<Integer> {
               ? "--dry-run writes no OUT: leave " + out + " out"
               : "OUT is missing: name the folder to write, or give --dry-run");
     }
-    if (fromPlan != null) {
-      requireNoSearch();
-    }
+    PruneRequest request = request();
     Console console = output.console();
     Instant began = Instant.now();
     Path reportPath = reportFile != null || out == null ? reportFile : beside(out, ".report.json");
     try (JobProgress.Stage _ = console.progress("load");
         Model open = Model.open(model);
         SideFiles files = new SideFiles(open.directory(), out);
-        PruneJob job = new PruneJob(open, device.settings(), request())) {
+        PruneJob job = new PruneJob(open, device.settings(), request)) {
       if (out != null) {
         PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite, console::warning);
         job.thenWritten();
@@ -147,6 +154,23 @@ final class PruneCommand implements Callable<Integer> {
 
   /** All that was asked for but where. */
   private PruneRequest request() {
+    if (requestFile != null) {
+      String why = " stands in the file of --request: leave it out";
+      forbid(new SearchOptions(), "", why);
+      forbid(new TextOptions(), "", why);
+      forbid(new FitOptions(), "", why);
+      if (fromPlan != null) {
+        throw new UsageException("--from-plan" + why);
+      }
+      return PruneRequest.read(requestFile);
+    }
+    if (fromPlan != null) {
+      // A rule may still fit.
+      forbid(
+          new SearchOptions(),
+          "--rule",
+          " is of a search, and --from-plan goes on without one: leave it out");
+    }
     return new PruneRequest(
         search.goal(), search.settings(), search.rule, fit.settings(), texts.settings(), fromPlan);
   }
@@ -177,13 +201,12 @@ final class PruneCommand implements Callable<Integer> {
     space.require();
   }
 
-  /** What a search is told makes no sense where there is none; but a rule may still fit. */
-  private void requireNoSearch() {
-    for (OptionSpec option : CommandSpec.forAnnotatedObject(new SearchOptions()).options()) {
+  /** None of these options may be given, but for one. */
+  private void forbid(Object options, String allowed, String why) {
+    for (OptionSpec option : CommandSpec.forAnnotatedObject(options).options()) {
       String name = option.longestName();
-      if (!name.equals("--rule") && spec.commandLine().getParseResult().hasMatchedOption(name)) {
-        throw new UsageException(
-            name + " is of a search, and --from-plan goes on without one: leave it out");
+      if (!name.equals(allowed) && spec.commandLine().getParseResult().hasMatchedOption(name)) {
+        throw new UsageException(name + why);
       }
     }
   }

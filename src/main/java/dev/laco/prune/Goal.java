@@ -37,6 +37,8 @@ public sealed interface Goal {
         throw new UsageException(
             Setting.of("targetRatio") + " " + removed + ": expected at least 0 and below 1");
       }
+      // 0.30 is 0.3.
+      removed = removed.stripTrailingZeros();
     }
   }
 

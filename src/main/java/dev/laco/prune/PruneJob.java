@@ -1,5 +1,7 @@
 package dev.laco.prune;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.Cancellation;
@@ -12,6 +14,7 @@ import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.Sha256;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
@@ -148,6 +151,17 @@ public final class PruneJob implements AutoCloseable {
     return Optional.ofNullable(best);
   }
 
+  /**
+   * A name of the job: the same request of the same weights has the same. Devices and the version
+   * of laco are not part of it.
+   */
+  public String id() {
+    CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
+    String named =
+        String.join("\n", request.toJson().toString(), source.digest(), source.weights());
+    return new Sha256().update(named.getBytes(UTF_8)).hex();
+  }
+
   /** The most layers that the result may have. */
   public int mostLayers() {
     return search.depthSought(model);
@@ -245,7 +259,9 @@ public final class PruneJob implements AutoCloseable {
     PruneReport.Quality quality = quality(running, plan, tensors.weights(), evaluation);
     long parametersIn = model.checkpoint().parameterCount();
     return new PruneResult(
+        id(),
         model,
+        request,
         plan,
         tensors,
         result,

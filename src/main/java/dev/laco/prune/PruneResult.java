@@ -20,7 +20,9 @@ import org.jspecify.annotations.Nullable;
 /**
  * A pruned model, not yet written: its plan, what was fitted anew, and how it was found.
  *
+ * @param jobId {@link PruneJob#id}
  * @param model the original
+ * @param request what was asked for
  * @param plan the model, as a plan over the original
  * @param tensors fitted anew; their memory is the job's
  * @param search how it was found; its best model is the plan
@@ -37,7 +39,9 @@ import org.jspecify.annotations.Nullable;
  * @param warnings of the job
  */
 public record PruneResult(
+    String jobId,
     Model model,
+    PruneRequest request,
     CollapsePlan plan,
     PlanTensors tensors,
     SearchResult search,
@@ -81,6 +85,8 @@ public record PruneResult(
       List<String> told) {
     return new PruneReport(
         origin,
+        jobId,
+        request.toJson(),
         PruneJob.describe(model),
         settings,
         device,

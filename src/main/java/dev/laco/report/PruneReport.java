@@ -22,6 +22,8 @@ import org.jspecify.annotations.Nullable;
  * What a prune did, as {@code report.json}. Its keys are a contract: other tools read them.
  *
  * @param origin by what and when it was made
+ * @param jobId the same for the same request of the same weights
+ * @param request what was asked for; a request file asks for the same
  * @param model what was pruned
  * @param settings what was in force, by name; a threshold that was found is added
  * @param device where the search ran
@@ -32,6 +34,8 @@ import org.jspecify.annotations.Nullable;
  */
 public record PruneReport(
     Origin origin,
+    String jobId,
+    ObjectNode request,
     ObjectNode model,
     ObjectNode settings,
     String device,
@@ -94,6 +98,8 @@ public record PruneReport(
     json.put("laco", origin.version());
     json.put("date", origin.date().truncatedTo(ChronoUnit.SECONDS).toString());
     origin.command().forEach(json.putArray("command")::add);
+    json.put("jobId", jobId);
+    json.set("request", request);
     json.set("model", model);
     json.set("settings", settingsJson());
     json.put("device", device);

@@ -262,7 +262,7 @@ class CommandLineTest {
     assertEquals(report, Fixtures.read(folder.resolve("out.report.json")));
     assertKeys(
         report,
-        "laco date command model settings device layersIn layersOut layersKept layersMerged"
+        "laco date command jobId request model settings device layersIn layersOut layersKept layersMerged"
             + " layersRemoved parametersIn parametersOut search trials plan quality finalSimilarity"
             + " warnings timings");
     List<String> settings = keys(report.get("settings"));

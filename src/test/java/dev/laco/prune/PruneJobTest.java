@@ -6,6 +6,9 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
 import dev.laco.Cancellation;
 import dev.laco.CancelledException;
 import dev.laco.DeviceSettings;
@@ -13,6 +16,8 @@ import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.UsageException;
 import dev.laco.cli.Laco;
+import dev.laco.collapse.NormsPolicy;
+import dev.laco.collapse.Objective;
 import java.io.IOException;
 import java.math.BigDecimal;
 import java.nio.file.Files;
@@ -23,8 +28,11 @@ import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** A prune without a command line. */
 final class PruneJobTest {
@@ -67,14 +75,7 @@ final class PruneJobTest {
       assertEquals(job.best().orElseThrow().plan(), result.plan());
       assertEquals(job.mostLayers(), result.plan().depth());
     }
-    try (var files = Files.list(byCommand)) {
-      for (Path file : files.toList()) {
-        assertArrayEquals(
-            Files.readAllBytes(file),
-            Files.readAllBytes(byJob.resolve(file.getFileName())),
-            file.toString());
-      }
-    }
+    assertSameFiles(byCommand, byJob);
     List<Class<?>> kinds = new ArrayList<>();
     events.forEach(event -> kinds.add(event.getClass()));
     assertTrue(
@@ -158,5 +159,118 @@ final class PruneJobTest {
     assertEquals(
         PruneRequest.of(Goal.layers(3)).withRule("drop"),
         PruneRequest.of(Goal.layers(3)).withRule("drop"));
+  }
+
+  @Test
+  void theRequestInAReportAsksForTheSameAgain() throws IOException {
+    Path calibration = Laco.tokens(folder, FIXTURE, "calib");
+    Path first = folder.resolve("first");
+    Laco.Run run =
+        Laco.run(
+            "prune",
+            MODEL,
+            first,
+            "--rule",
+            "drop",
+            "--target-layers",
+            6,
+            "--device",
+            "cpu",
+            "--threads",
+            1,
+            "--calibration",
+            calibration,
+            "--json");
+    JsonNode report = run.succeeded().json();
+    Path file = folder.resolve("request.json");
+    Files.writeString(file, report.get("request").toString());
+    PruneRequest request = PruneRequest.read(file);
+    assertEquals(
+        PruneRequest.of(Goal.layers(6))
+            .withRule("drop")
+            .withTexts(new TextSettings(calibration, null, null)),
+        request);
+    Path byJob = folder.resolve("job");
+    try (Model model = Model.open(MODEL);
+        PruneJob job = new PruneJob(model, CPU, request)) {
+      assertEquals(report.get("jobId").textValue(), job.id());
+      job.run().writeTo(byJob, WriteSettings.DEFAULT, warning -> {});
+    }
+    assertSameFiles(first, byJob);
+    Path byFile = folder.resolve("file");
+    Laco.run("prune", MODEL, byFile, "--request", file, "--device", "cpu", "--threads", 1)
+        .succeeded();
+    assertSameFiles(first, byFile);
+    assertEquals(
+        2,
+        Laco.run("prune", MODEL, folder.resolve("no"), "--request", file, "--rule", "mean").code());
+  }
+
+  @Test
+  void everySettingSurvivesItsJson() {
+    Path text = Path.of("a text.txt");
+    SearchSettings search =
+        new SearchSettings(
+            SearchSettings.Strategy.GREEDY,
+            "40sweeps",
+            Objective.KL,
+            null,
+            3,
+            null,
+            1,
+            7,
+            NormsPolicy.MERGE);
+    for (Goal goal :
+        List.of(
+            Goal.threshold(0.65),
+            Goal.layers(3),
+            Goal.ratio(new BigDecimal("0.30")),
+            Goal.bytes(1L << 40))) {
+      PruneRequest request =
+          new PruneRequest(
+              goal,
+              search,
+              "rdsc:0.5",
+              new FitSettings(text, 100),
+              new TextSettings(text, null, text),
+              text);
+      ObjectNode json = request.toJson();
+      assertEquals(request, PruneRequest.parse("request", json));
+      assertEquals(json, PruneRequest.parse("request", json).toJson());
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "{'goals': {}} | goals",
+        "{'goal': {'layers': 3, 'ratio': 0.1}} | goal: expected one of",
+        "{'goal': {'layers': '3'}} | goal: expected one of",
+        "{'goal': {'layers': 3.5}} | goal: expected one of",
+        "{'goal': {'ratio': 2}} | goal: targetRatio 2: expected",
+        "{'search': {'budget': 'soon'}} | search: searchBudget soon: expected",
+        "{'search': {'strategy': 'luck'}} | search.strategy",
+        "{'search': {'lowest': 'x'}} | search.lowest",
+        "{'search': {'lowest': 1.5}} | search.lowest",
+        "{'fit': {'tokens': 1}} | fit: fitTokens 1",
+        "{'texts': []} | texts",
+      })
+  void whatIsNoRequestIsSaidByFileAndKey(String json, String says) throws IOException {
+    Path file = folder.resolve("request.json");
+    Files.writeString(file, json.replace('\'', '"'));
+    BadInputException e = assertThrows(BadInputException.class, () -> PruneRequest.read(file));
+    assertTrue(e.getMessage().startsWith(file + ": " + says.strip()), e::getMessage);
+  }
+
+  private static void assertSameFiles(Path expected, Path found) throws IOException {
+    try (Stream<Path> files = Files.list(expected)) {
+      for (Path file : files.toList()) {
+        assertArrayEquals(
+            Files.readAllBytes(file),
+            Files.readAllBytes(found.resolve(file.getFileName())),
+            file.toString());
+      }
+    }
   }
 }
