@@ -231,7 +231,8 @@ class InterruptedWriteTest {
         result = e.exitCode() + " left: %s " + e.getMessage();
       }
       try (Stream<Path> files = Files.list(disk)) {
-        System.out.printf(result, files.map(file -> file.getFileName().toString()).toList());
+        System.out.printf(
+            Locale.ROOT, result, files.map(file -> file.getFileName().toString()).toList());
       }
     }
 

@@ -1,5 +1,6 @@
 package dev.laco.apply;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -281,7 +282,7 @@ class PlanTensorsTest {
             BadInputException.class,
             () ->
                 PlanTensors.beside(
-                    plan, CollapsePlan.parse("p", new String(TestCheckpoints.read(plan)))));
+                    plan, CollapsePlan.parse("p", new String(TestCheckpoints.read(plan), UTF_8))));
     assertTrue(String.valueOf(e.getMessage()).startsWith(file.toString()), e.getMessage());
   }
 

@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
@@ -505,7 +506,7 @@ class CommandLineTest {
     }
     Laco.Run dump = Laco.run("eval", model, "--tokens", calibration, "--dump", config);
     assertUsageError(dump, "lies inside MODEL", "laco eval");
-    assertEquals(new String(before), Files.readString(config));
+    assertEquals(new String(before, UTF_8), Files.readString(config));
     assertFalse(Files.exists(out));
   }
 
