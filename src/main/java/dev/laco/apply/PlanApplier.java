@@ -27,6 +27,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.concurrent.CancellationException;
 import java.util.function.Consumer;
 import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
@@ -56,6 +57,11 @@ public final class PlanApplier {
   private final byte[] card;
   private final ShardedWriter weights;
   private final Consumer<String> warnings;
+
+  /** Where a write has come to, for the thread that gives it up. */
+  private volatile @Nullable StagedDirectory staged;
+
+  private volatile boolean givenUp;
 
   /**
    * Prepares the files; writes nothing yet.
@@ -229,25 +235,56 @@ public final class PlanApplier {
    * @throws UsageException as {@link #checkTarget}
    * @throws BadInputException if the model's files changed or cannot be read, or a mix overflows
    * @throws ResourceException if the disk is full or cannot be written
+   * @throws CancellationException if another thread gave up the write
    */
   public void write(Path out, boolean overwrite, LongConsumer progress, Runnable beforeCommit) {
     Path target = Target.resolve(model, out, overwrite, warnings);
-    long needed = neededBytes();
-    try (StagedDirectory staged = StagedDirectory.create(target, overwrite, warnings)) {
-      requireSpace(out, staged.path(), needed);
-      try {
-        fill(staged.path(), progress);
-      } catch (ResourceException e) {
-        // The user knows nothing of the staging folder.
-        String message = e.template().replace(staged.path().toString(), out.toString());
-        throw new ResourceException(
-            String.format(Locale.ROOT, "%s; %s needs %d bytes in all", message, out, needed), e);
-      }
-      verify(staged.path());
-      model.requireIntact();
-      beforeCommit.run();
-      staged.commit();
+    try (StagedDirectory folder = StagedDirectory.create(target, overwrite, warnings)) {
+      staged = folder;
+      requireWanted();
+      fillAndCommit(folder, out, progress, beforeCommit);
+    } catch (RuntimeException e) {
+      // What failed was a file that is no longer there.
+      requireWanted();
+      throw e;
     }
+  }
+
+  /**
+   * Ends a write that is under way on another thread, and removes what it wrote. The other thread
+   * gets a {@link CancellationException}, sooner or later. A checkpoint that is complete by then
+   * stays.
+   */
+  public void giveUp() {
+    givenUp = true;
+    StagedDirectory folder = staged;
+    if (folder != null) {
+      folder.close();
+    }
+  }
+
+  private void requireWanted() {
+    if (givenUp) {
+      throw new CancellationException("the checkpoint is no longer wanted");
+    }
+  }
+
+  private void fillAndCommit(
+      StagedDirectory staged, Path out, LongConsumer progress, Runnable beforeCommit) {
+    long needed = neededBytes();
+    requireSpace(out, staged.path(), needed);
+    try {
+      fill(staged.path(), progress);
+    } catch (ResourceException e) {
+      // The user knows nothing of the staging folder.
+      String message = e.template().replace(staged.path().toString(), out.toString());
+      throw new ResourceException(
+          String.format(Locale.ROOT, "%s; %s needs %d bytes in all", message, out, needed), e);
+    }
+    verify(staged.path());
+    model.requireIntact();
+    beforeCommit.run();
+    staged.commit();
   }
 
   private void fill(Path folder, LongConsumer progress) {

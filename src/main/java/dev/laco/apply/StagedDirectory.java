@@ -16,7 +16,6 @@ import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
 import java.util.Objects;
-import java.util.concurrent.CountDownLatch;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
 
@@ -33,8 +32,8 @@ import java.util.stream.Stream;
  * loader takes half of them for a model. A list of them ({@code .laco-<id>.files}) lies there as
  * long; where a run died meanwhile, the next removes the files in the list.
  *
- * <p>A failed or interrupted run (SIGINT, SIGTERM) removes what it wrote; a killed one leaves the
- * target as it was.
+ * <p>A failed run removes what it wrote, and so does {@link #close} on any thread; a killed one
+ * leaves the target as it was.
  */
 final class StagedDirectory implements AutoCloseable {
   /** Exchanges two names in one step, or says that it cannot. */
@@ -52,7 +51,6 @@ final class StagedDirectory implements AutoCloseable {
   private final Exchange exchange;
   private final StagingLock lock;
   private final List<Path> createdParents;
-  private final Thread onShutdown = new Thread(this::discard, "laco-cleanup");
   private boolean done;
 
   private StagedDirectory(
@@ -105,12 +103,11 @@ final class StagedDirectory implements AutoCloseable {
       StagingLock lock = StagingLock.create(home, inside ? "" : target.getFileName().toString());
       StagedDirectory staged =
           new StagedDirectory(target, inside, overwrite, exchange, lock, List.copyOf(created));
-      Runtime.getRuntime().addShutdownHook(staged.onShutdown);
       try {
         StaleLocks.removeBeside(lock, warnings);
         Files.createDirectory(staged.path());
       } catch (IOException e) {
-        staged.discard();
+        staged.close();
         throw e;
       }
       return staged;
@@ -205,20 +202,7 @@ final class StagedDirectory implements AutoCloseable {
 
   /** Removes what was written, unless it was committed. */
   @Override
-  public void close() {
-    discard();
-    if (onShutdown.getState() == Thread.State.NEW) {
-      return;
-    }
-    // The process is ending, and all that this thread could still report is that its files went.
-    try {
-      new CountDownLatch(1).await();
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-    }
-  }
-
-  private synchronized void discard() {
+  public synchronized void close() {
     if (done) {
       return;
     }
@@ -235,11 +219,6 @@ final class StagedDirectory implements AutoCloseable {
   private void finish() throws IOException {
     done = true;
     lock.removeAll();
-    try {
-      Runtime.getRuntime().removeShutdownHook(onShutdown);
-    } catch (IllegalStateException e) {
-      // The process is ending: the hook is running, and finds nothing left to do.
-    }
   }
 
   private static Path parent(Path target) {

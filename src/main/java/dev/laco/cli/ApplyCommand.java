@@ -58,7 +58,12 @@ final class ApplyCommand implements Callable<Integer> {
       console.job().expect(PruneJob.WRITE, JobEstimate.write(applier.tensorBytes()));
       console.expectation();
       try (JobProgress.Stage progress = console.progress(PruneJob.WRITE)) {
-        applier.write(out, write.overwrite, new WrittenBytes(progress, applier.tensorBytes()));
+        CheckpointWrite.run(
+            applier,
+            out,
+            write.overwrite,
+            new WrittenBytes(progress, applier.tensorBytes()),
+            () -> {});
       }
       console.resultLine(
           "wrote",

@@ -264,7 +264,8 @@ final class PruneCommand implements Callable<Integer> {
     PlanApplier applier = result.applier(write.settings(), console::warning);
     ObjectNode[] json = new ObjectNode[1];
     try (JobProgress.Stage progress = console.progress(PruneJob.WRITE)) {
-      applier.write(
+      CheckpointWrite.run(
+          applier,
           out,
           write.overwrite,
           new WrittenBytes(progress, applier.tensorBytes()),

@@ -21,11 +21,16 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Random;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.LongConsumer;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What a writing process leaves when it is killed, interrupted, or finds the disk full. */
 class InterruptedWriteTest {
@@ -79,18 +84,21 @@ class InterruptedWriteTest {
     }
   }
 
-  @Test
-  void aTerminatedRunRemovesWhatItWrote() throws Exception {
+  /** A host that cancels its worker and waits for it when it is told to stop. */
+  @ParameterizedTest
+  @ValueSource(strings = {"give-up", "fail"})
+  @Timeout(value = 60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+  void aHostThatWaitsForItsWorkerStops(String how) throws Exception {
     Path out = folder.resolve("new/parents/out");
-    Process process = start(List.of(), "slow", out.toString());
+    Process process = start(List.of(), how, out.toString());
     awaitLine(process, "writing");
     assertTrue(Files.exists(out.getParent()));
     // Unlike Process.destroy, this leaves the stream open.
     process.toHandle().destroy();
     List<String> output = process.inputReader().lines().toList();
-    // 128 + SIGTERM: the process ended by the signal, and said nothing of files that went away.
+    assertEquals(List.of(how.equals("fail") ? "failed" : "cancelled", "joined"), output);
+    // 128 + SIGTERM.
     assertEquals(143, process.waitFor());
-    assertEquals(List.of(), output);
     try (Stream<Path> files = Files.list(folder)) {
       assertEquals(List.of(), files.toList());
     }
@@ -163,14 +171,17 @@ class InterruptedWriteTest {
 
   private static void write(Path out, String rule, boolean overwrite, LongConsumer progress) {
     try (Checkpoint model = Checkpoint.open(MODEL)) {
-      CollapsePlan plan =
-          CollapsePlan.identity(PlanApplier.source(model))
-              .fold(3, 2, MergeRule.parse(rule), NormsPolicy.MERGE);
-      HostTensor norm = model.tensor("model.norm.weight");
-      PlanTensors tensors = new PlanTensors(NewWeights.NONE.with(norm));
-      new PlanApplier(model, plan, tensors, Long.MAX_VALUE, warning -> {})
-          .write(out, overwrite, progress, () -> {});
+      applier(model, rule).write(out, overwrite, progress);
     }
+  }
+
+  private static PlanApplier applier(Checkpoint model, String rule) {
+    CollapsePlan plan =
+        CollapsePlan.identity(PlanApplier.source(model))
+            .fold(3, 2, MergeRule.parse(rule), NormsPolicy.MERGE);
+    HostTensor norm = model.tensor("model.norm.weight");
+    PlanTensors tensors = new PlanTensors(NewWeights.NONE.with(norm));
+    return new PlanApplier(model, plan, tensors, Long.MAX_VALUE, warning -> {});
   }
 
   /** The process that writes. */
@@ -181,7 +192,7 @@ class InterruptedWriteTest {
       Path path = Path.of(arguments[1]);
       switch (arguments[0]) {
         case "loop" -> loop(path, arguments[2]);
-        case "slow" -> slow(path);
+        case "give-up", "fail" -> slow(path, arguments[0].equals("fail"));
         default -> onSmallDisk(path, arguments[0].equals("fill"));
       }
     }
@@ -195,28 +206,54 @@ class InterruptedWriteTest {
       }
     }
 
-    private static void slow(Path out) {
-      boolean[] told = new boolean[1];
-      try {
-        write(
+    /** Writes slowly until the process is told to end; the hook ends the write and joins it. */
+    private static void slow(Path out, boolean fail) {
+      AtomicBoolean ending = new AtomicBoolean();
+      AtomicBoolean told = new AtomicBoolean();
+      try (Checkpoint model = Checkpoint.open(MODEL)) {
+        PlanApplier applier = applier(model, "rdsc");
+        Thread worker = Thread.currentThread();
+        Runtime.getRuntime()
+            .addShutdownHook(
+                new Thread(
+                    () -> {
+                      ending.set(true);
+                      if (!fail) {
+                        applier.giveUp();
+                      }
+                      join(worker);
+                      System.out.println("joined");
+                    }));
+        applier.write(
             out,
-            "rdsc",
             false,
             bytes -> {
-              if (!told[0]) {
+              if (!told.getAndSet(true)) {
                 System.out.println("writing");
-                told[0] = true;
               }
               sleep();
+              if (fail && ending.get()) {
+                throw new IllegalStateException("the host is ending");
+              }
             });
-      } catch (LacoException e) {
-        System.out.println(e.getMessage());
+      } catch (CancellationException e) {
+        System.out.println("cancelled");
+      } catch (IllegalStateException e) {
+        System.out.println("failed");
+      }
+    }
+
+    private static void join(Thread worker) {
+      try {
+        worker.join();
+      } catch (InterruptedException e) {
+        throw new IllegalStateException(e);
       }
     }
 
     private static void sleep() {
       try {
-        Thread.sleep(TimeUnit.SECONDS.toMillis(1));
+        Thread.sleep(100);
       } catch (InterruptedException e) {
         throw new IllegalStateException(e);
       }
