@@ -8,6 +8,10 @@
 # The JVM takes the encoding of arguments and file names, and the form of numbers, from here.
 export LC_ALL=C.UTF-8
 
+# GNU OpenMP and OpenBLAS read these when they are loaded. By default the threads of the one spin at every barrier, those of the
+# other for 2^26 clocks after each piece of work: on a busy machine that takes eight times the processor time of the work itself.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY-passive} OPENBLAS_THREAD_TIMEOUT=${OPENBLAS_THREAD_TIMEOUT-4}
+
 temporary=${TMPDIR:-/tmp}
 [[ $temporary == /* && -d $temporary ]] || temporary=/tmp
 

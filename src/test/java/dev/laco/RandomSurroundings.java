@@ -39,6 +39,7 @@ public final class RandomSurroundings implements LauncherSessionListener {
 
   @Override
   public void launcherSessionOpened(LauncherSession session) {
+    IdleThreads.VARIABLES.forEach(IdleThreads::set);
     long seed = Long.getLong(PROPERTY, System.nanoTime());
     SplittableRandom random = new SplittableRandom(seed);
     Locale locale = Locale.forLanguageTag(LOCALES.get(random.nextInt(LOCALES.size())));

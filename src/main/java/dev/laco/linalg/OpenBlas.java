@@ -6,7 +6,6 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 
 import dev.laco.ResourceException;
 import dev.laco.ffi.Downcalls;
-import dev.laco.ffi.Environment;
 import dev.laco.ffi.LibrarySearch;
 import dev.laco.ffi.NativeLibrary;
 import java.lang.foreign.Arena;
@@ -81,9 +80,6 @@ final class OpenBlas {
   }
 
   private static NativeLibrary load() {
-    // Read once, when it is loaded. By default its threads spin for 2^26 clocks after each piece of
-    // work; with 2^4, the least there is, they go to sleep.
-    Environment.setDefault("OPENBLAS_THREAD_TIMEOUT", "4");
     // The build in the class path needs these, which the dynamic linker does not look for beside
     // it.
     for (String needed : new String[] {"libgcc_s.so.1", "libquadmath.so.0", "libgfortran.so.5"}) {

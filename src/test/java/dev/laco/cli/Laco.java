@@ -9,6 +9,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.Fixtures;
+import dev.laco.IdleThreads;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
@@ -97,7 +98,9 @@ public final class Laco {
                 System.getProperty("java.class.path"),
                 main.getName()));
     command.addAll(strings(arguments));
-    return new ProcessBuilder(command);
+    ProcessBuilder builder = new ProcessBuilder(command);
+    builder.environment().putAll(IdleThreads.VARIABLES);
+    return builder;
   }
 
   private static List<String> strings(Object[] arguments) {

@@ -1,6 +1,5 @@
 package dev.laco.backend.cpu;
 
-import dev.laco.ffi.Environment;
 import dev.laco.ffi.LibrarySearch;
 import dev.laco.ffi.NativeLibrary;
 import org.jspecify.annotations.Nullable;
@@ -35,9 +34,6 @@ public record CpuLibraries(NativeLibrary openMp, NativeLibrary oneDnn, NativeLib
   }
 
   private static CpuLibraries load() {
-    // GNU OpenMP reads this once, when it is loaded. By default its threads spin at every barrier:
-    // on a busy machine that burnt seven times the processor time of the work itself.
-    Environment.setDefault("OMP_WAIT_POLICY", "passive");
     // The order matters: the dynamic linker meets a need for libgomp.so.1 with the one that is
     // loaded.
     return new CpuLibraries(
