@@ -4,6 +4,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
+import dev.laco.CancelledException;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.Checkpoint;
@@ -27,7 +28,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
-import java.util.concurrent.CancellationException;
 import java.util.function.Consumer;
 import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
@@ -235,7 +235,7 @@ public final class PlanApplier {
    * @throws UsageException as {@link #checkTarget}
    * @throws BadInputException if the model's files changed or cannot be read, or a mix overflows
    * @throws ResourceException if the disk is full or cannot be written
-   * @throws CancellationException if another thread gave up the write
+   * @throws CancelledException if another thread gave up the write
    */
   public void write(Path out, boolean overwrite, LongConsumer progress, Runnable beforeCommit) {
     Path target = Target.resolve(model, out, overwrite, warnings);
@@ -252,7 +252,7 @@ public final class PlanApplier {
 
   /**
    * Ends a write that is under way on another thread, and removes what it wrote. The other thread
-   * gets a {@link CancellationException}, sooner or later. A checkpoint that is complete by then
+   * gets a {@link CancelledException}, sooner or later. A checkpoint that is complete by then
    * stays.
    */
   public void giveUp() {
@@ -265,7 +265,7 @@ public final class PlanApplier {
 
   private void requireWanted() {
     if (givenUp) {
-      throw new CancellationException("the checkpoint is no longer wanted");
+      throw new CancelledException();
     }
   }
 

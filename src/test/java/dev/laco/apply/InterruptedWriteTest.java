@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.CancelledException;
 import dev.laco.Fixtures;
 import dev.laco.LacoException;
 import dev.laco.checkpoint.Checkpoint;
@@ -21,7 +22,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Random;
-import java.util.concurrent.CancellationException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.LongConsumer;
@@ -236,7 +236,7 @@ class InterruptedWriteTest {
                 throw new IllegalStateException("the host is ending");
               }
             });
-      } catch (CancellationException e) {
+      } catch (CancelledException e) {
         System.out.println("cancelled");
       } catch (IllegalStateException e) {
         System.out.println("failed");
