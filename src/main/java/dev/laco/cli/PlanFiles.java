@@ -18,11 +18,12 @@ record PlanFiles(SideFiles.SideFile plan, SideFiles.SideFile tensors) {
   /**
    * Plans both files; nothing is written yet.
    *
+   * @param overwrite whether a file that is no plan may be replaced by this one
    * @throws UsageException as {@link SideFiles#add}, or if the tensors' file is there and is not
-   *     that of a plan which is there, too
+   *     that of a plan which is there, too, or if what is there in place of the plan is none
    * @throws dev.laco.ResourceException if their folder cannot be written
    */
-  static PlanFiles add(SideFiles files, Path plan) throws IOException {
+  static PlanFiles add(SideFiles files, Path plan, boolean overwrite) throws IOException {
     SideFiles.SideFile planFile = files.add("--plan", plan);
     String name = String.valueOf(plan.getFileName());
     int dot = name.lastIndexOf('.');
@@ -36,6 +37,9 @@ record PlanFiles(SideFiles.SideFile plan, SideFiles.SideFile tensors) {
               "--plan %s: %s beside it may be replaced, too, and no plan there names it; choose another name, or move that file away",
               plan,
               tensors));
+    }
+    if (!overwrite) {
+      OwnJson.PLAN.requireReplaceable("--plan", plan);
     }
     return new PlanFiles(planFile, tensorsFile);
   }

@@ -124,10 +124,13 @@ final class PruneCommand implements Callable<Integer> {
         PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite, console::warning);
         job.thenWritten();
       }
-      PlanFiles plan = planFile == null ? null : PlanFiles.add(files, planFile);
+      PlanFiles plan = planFile == null ? null : PlanFiles.add(files, planFile, write.overwrite);
       SideFiles.SideFile report = reportPath == null ? null : files.add("--report", reportPath);
+      if (reportPath != null && !write.overwrite) {
+        OwnJson.REPORT.requireReplaceable("--report", reportPath);
+      }
       requireSpace(open, job, plan, report);
-      PlanFiles kept = plan != null || out == null ? plan : keptPlan(files, out);
+      PlanFiles kept = plan != null || out == null ? plan : keptPlan(files, out, write.overwrite);
       try (BestSoFar best = new BestSoFar(console, kept, goOn())) {
         files.whenInterrupted(best::save);
         PruneLines lines = new PruneLines(console, best);
@@ -212,8 +215,9 @@ final class PruneCommand implements Callable<Integer> {
   }
 
   /** Where an interrupt keeps the plan if nobody says. */
-  private static PlanFiles keptPlan(SideFiles files, Path out) throws IOException {
-    return PlanFiles.add(files, beside(out, ".plan.json"));
+  private static PlanFiles keptPlan(SideFiles files, Path out, boolean overwrite)
+      throws IOException {
+    return PlanFiles.add(files, beside(out, ".plan.json"), overwrite);
   }
 
   /** What people do with the result. */

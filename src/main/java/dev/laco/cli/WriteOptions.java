@@ -18,7 +18,8 @@ final class WriteOptions {
   @Option(
       names = "--overwrite",
       description =
-          "Replace OUT if it is a checkpoint and nothing else; the old one stays until the new one is complete.")
+          "Replace OUT if it is a checkpoint and nothing else, and files of others where plan or report go; what is old"
+              + " stays until the new is complete.")
   boolean overwrite;
 
   WriteSettings settings() {

@@ -26,22 +26,21 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /** What scripts rely on: options, exit codes, where output goes, and which files appear. */
 class CommandLineTest {
-  private static final String FIXTURE = "llama_untied_gqa";
-  private static final Path MODEL = Fixtures.model(FIXTURE);
+  private static final Path MODEL = PrunedFixture.MODEL;
 
   @TempDir Path folder;
+  private PrunedFixture fixture;
   private Path calibration;
 
   @BeforeEach
   void writeCalibration() {
-    calibration = Laco.tokens(folder, FIXTURE, "calib");
+    fixture = PrunedFixture.in(folder);
+    calibration = fixture.calibration();
   }
 
   /** {@code prune MODEL …} with the calibration that this model without a tokenizer needs. */
   private Laco.Run prune(Object... more) {
-    List<Object> arguments = new ArrayList<>(List.of("prune", MODEL, "--calibration", calibration));
-    arguments.addAll(Arrays.asList(more));
-    return Laco.run(arguments.toArray());
+    return fixture.prune(more);
   }
 
   @ParameterizedTest
@@ -257,7 +256,7 @@ class CommandLineTest {
   @Test
   void theReportIsTheDocumentOnStdoutWithExactlyTheKeysThatOtherToolsRead() {
     Path out = folder.resolve("out");
-    Path evalTokens = Laco.tokens(folder, FIXTURE, "eval");
+    Path evalTokens = Laco.tokens(folder, PrunedFixture.NAME, "eval");
     Laco.Run run = prune(out, "--json", "--eval-tokens", evalTokens, "--threshold", 0.6);
     JsonNode report = run.succeeded().json();
     assertEquals(report, Fixtures.read(folder.resolve("out.report.json")));
@@ -488,7 +487,7 @@ class CommandLineTest {
   @Test
   void filesAreRefusedWhereTheyWouldDamageSomething() throws Exception {
     Path out = folder.resolve("out");
-    Path model = TestCheckpoints.copy(FIXTURE, folder.resolve("model"));
+    Path model = TestCheckpoints.copy(PrunedFixture.NAME, folder.resolve("model"));
     Path config = model.resolve("config.json");
     byte[] before = Files.readAllBytes(config);
     Object[][] refused = {
@@ -511,8 +510,36 @@ class CommandLineTest {
   }
 
   @Test
+  void onlyPlansAndReportsOfOursAreReplacedUnlessThatIsAskedFor() throws Exception {
+    Path file = folder.resolve("file.json");
+    for (String option : List.of("--plan", "--report")) {
+      Files.deleteIfExists(file);
+      Object[] run = {"--dry-run", "--rule", "drop", option, file};
+      for (String theirs : List.of("{\"name\": 1, \"plan\": {}}", "my notes", "[1]")) {
+        Laco.write(file, theirs);
+        assertUsageError(
+            prune(run),
+            theirs.startsWith("{")
+                ? "of laco's but JSON with name, plan; choose another name, or give --overwrite"
+                : "of laco's but another file; choose",
+            "laco prune");
+        assertEquals(theirs, Files.readString(file));
+      }
+      Laco.write(file, "");
+      prune(run).succeeded();
+      prune(run).succeeded();
+      Laco.write(file, "my notes");
+      prune("--dry-run", "--rule", "drop", "--overwrite", option, file).succeeded();
+      assertTrue(Fixtures.read(file).isObject());
+    }
+    Laco.write(folder.resolve("out.report.json"), "my notes");
+    assertUsageError(prune(folder.resolve("out")), "out.report.json: is there and", "laco prune");
+    assertFalse(Files.exists(folder.resolve("out")));
+  }
+
+  @Test
   void theTargetIsNeverTheModelNorPartOfItNorAroundIt() {
-    Path model = TestCheckpoints.copy(FIXTURE, folder.resolve("around/model"));
+    Path model = TestCheckpoints.copy(PrunedFixture.NAME, folder.resolve("around/model"));
     Object[][] refused = {
       {model, "is itself the model"},
       {model.resolve("out"), "is inside the model"},
@@ -641,7 +668,7 @@ class CommandLineTest {
 
   @Test
   void aConfigThatCannotBeReindexedIsRefusedBeforeTheSearch() {
-    Path model = TestCheckpoints.copy(FIXTURE, folder.resolve("model"));
+    Path model = TestCheckpoints.copy(PrunedFixture.NAME, folder.resolve("model"));
     TestCheckpoints.edit(
         model.resolve("config.json"),
         text -> text.replaceFirst("\\{", "{\"decoder_sparse_step\": 2,"));
@@ -653,7 +680,7 @@ class CommandLineTest {
 
   @Test
   void aModelThatIsNotSupportedCanBeLookedAt() {
-    Path model = TestCheckpoints.copy(FIXTURE, folder.resolve("model"));
+    Path model = TestCheckpoints.copy(PrunedFixture.NAME, folder.resolve("model"));
     TestCheckpoints.edit(
         model.resolve("config.json"), text -> text.replace("LlamaForCausalLM", "MambaForCausalLM"));
     Laco.Run inspected = Laco.run("inspect", model, "--json");

@@ -11,6 +11,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -19,23 +20,21 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /** {@code prune --from-plan}: fit, measure and write without a search. */
 class FromPlanTest {
-  private static final String FIXTURE = "llama_untied_gqa";
-  private static final Path MODEL = Fixtures.model(FIXTURE);
+  private static final Path MODEL = PrunedFixture.MODEL;
 
   @TempDir Path folder;
+  private PrunedFixture fixture;
   private Path calibration;
 
   @BeforeEach
   void writeCalibration() {
-    calibration = Laco.tokens(folder, FIXTURE, "calib");
+    fixture = PrunedFixture.in(folder);
+    calibration = fixture.calibration();
   }
 
   private Laco.Run prune(Object... more) {
-    List<Object> arguments =
-        new ArrayList<>(
-            List.of("prune", MODEL, "--calibration", calibration, "--fit-text", calibration));
-    arguments.addAll(List.of(more));
-    return Laco.run(arguments.toArray());
+    return fixture.prune(
+        Stream.concat(Stream.of("--fit-text", calibration), Stream.of(more)).toArray());
   }
 
   private Path out(String name) {

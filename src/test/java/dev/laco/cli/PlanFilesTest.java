@@ -54,7 +54,7 @@ class PlanFilesTest {
 
   private void publish(Path file, PlanTensors tensors) throws IOException {
     try (SideFiles files = new SideFiles(MODEL, folder.resolve("out"))) {
-      PlanFiles.add(files, file).write(plan, tensors);
+      PlanFiles.add(files, file, false).write(plan, tensors);
       files.publish();
     }
   }
@@ -94,7 +94,8 @@ class PlanFilesTest {
   @Test
   void aRunThatFailsBeforeTheEndLeavesNeither() throws IOException {
     try (SideFiles files = new SideFiles(MODEL, null)) {
-      PlanFiles.add(files, folder.resolve("p.json")).write(plan, changed("mlp.down_proj.weight"));
+      PlanFiles.add(files, folder.resolve("p.json"), false)
+          .write(plan, changed("mlp.down_proj.weight"));
       assertEquals(List.of(".p.json.partial", ".p.safetensors.partial"), Laco.names(folder));
     }
     assertEquals(List.of(), Laco.names(folder));
@@ -134,7 +135,7 @@ class PlanFilesTest {
   void thePlanCannotHaveTheNameOfItsTensors() throws IOException {
     try (SideFiles files = new SideFiles(MODEL, null)) {
       assertThrows(
-          UsageException.class, () -> PlanFiles.add(files, folder.resolve("p.safetensors")));
+          UsageException.class, () -> PlanFiles.add(files, folder.resolve("p.safetensors"), false));
     }
   }
 }

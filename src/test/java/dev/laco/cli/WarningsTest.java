@@ -24,24 +24,18 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /** Where users fool themselves they are told, and the report tells it, too. */
 class WarningsTest {
-  private static final String FIXTURE = "llama_untied_gqa";
-  private static final Path MODEL = Fixtures.model(FIXTURE);
+  private static final Path MODEL = PrunedFixture.MODEL;
 
   @TempDir Path folder;
-  private Path calibration;
+  private PrunedFixture fixture;
 
   @BeforeEach
   void writeCalibration() {
-    calibration = Laco.tokens(folder, FIXTURE, "calib");
+    fixture = PrunedFixture.in(folder);
   }
 
   private Laco.Run prune(Object... more) {
-    List<Object> arguments =
-        new ArrayList<>(
-            List.of(
-                "prune", MODEL, "--dry-run", "--json", "--quiet", "--calibration", calibration));
-    arguments.addAll(Arrays.asList(more));
-    return Laco.run(arguments.toArray()).succeeded();
+    return fixture.prune(with(new Object[] {"--dry-run", "--json", "--quiet"}, more)).succeeded();
   }
 
   private static List<String> warnings(Laco.Run run) {
