@@ -3,25 +3,107 @@ package dev.laco;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Optional;
+import java.util.Arrays;
+import java.util.List;
+import java.util.OptionalLong;
 
-/** The memory of this machine, as Linux tells it. */
+/**
+ * The memory that this process can get, as Linux tells it: that of the machine, or of the container
+ * or control group that the process runs in, if that is less.
+ */
 public final class SystemMemory {
-  private static final Path MEMINFO = Path.of("/proc/meminfo");
+  /** Files of a control group, by the version of control groups. */
+  private enum Version {
+    V1(
+        List.of("memory.limit_in_bytes"),
+        "memory.usage_in_bytes",
+        List.of("total_active_file", "total_inactive_file")),
+    V2(
+        List.of("memory.max", "memory.high"),
+        "memory.current",
+        List.of("active_file", "inactive_file"));
+
+    private final List<String> limits;
+    private final String usage;
+
+    /** Entries of {@code memory.stat}: page cache, which the system takes back when it must. */
+    private final List<String> cache;
+
+    Version(List<String> limits, String usage, List<String> cache) {
+      this.limits = limits;
+      this.usage = usage;
+      this.cache = cache;
+    }
+  }
 
   private SystemMemory() {}
 
   /** Bytes that the system can still give without swapping, its page cache included. */
   public static long available() {
+    return available(Path.of("/"));
+  }
+
+  /**
+   * As above.
+   *
+   * @param root the folder that holds {@code proc} and {@code sys}
+   */
+  static long available(Path root) {
+    OptionalLong kilobytes = entry(root.resolve("proc/meminfo"), "MemAvailable:");
+    long least = kilobytes.isPresent() ? 1024 * kilobytes.getAsLong() : Long.MAX_VALUE;
+    Path groups = root.resolve("sys/fs/cgroup");
+    for (String line : lines(root.resolve("proc/self/cgroup"))) {
+      // Number, controllers, folder: version 2 has number 0 and names no controllers.
+      String[] parts = line.split(":", 3);
+      if (parts.length == 3 && parts[0].equals("0")) {
+        least = Math.min(least, available(groups, parts[2], Version.V2));
+      } else if (parts.length == 3 && Arrays.asList(parts[1].split(",")).contains("memory")) {
+        least = Math.min(least, available(groups.resolve("memory"), parts[2], Version.V1));
+      }
+    }
+    return least;
+  }
+
+  /** What a group and all those around it can still give. */
+  private static long available(Path mount, String group, Version version) {
+    long least = Long.MAX_VALUE;
+    Path folder = mount.resolve(group.substring(1)).normalize();
+    for (; folder != null && folder.startsWith(mount); folder = folder.getParent()) {
+      for (String limit : version.limits) {
+        OptionalLong most = number(folder.resolve(limit));
+        if (most.isPresent()) {
+          long used = number(folder.resolve(version.usage)).orElse(0);
+          for (String cache : version.cache) {
+            used -= entry(folder.resolve("memory.stat"), cache + " ").orElse(0);
+          }
+          least = Math.min(least, Math.max(0, most.getAsLong() - Math.max(0, used)));
+        }
+      }
+    }
+    return least;
+  }
+
+  /** The number that a file holds; none where there is no limit ({@code max}) or no file. */
+  private static OptionalLong number(Path file) {
+    return lines(file).stream()
+        .filter(line -> line.matches("[0-9]{1,18}"))
+        .mapToLong(Long::parseLong)
+        .findFirst();
+  }
+
+  /** The number in the line of a file that begins with a key. */
+  private static OptionalLong entry(Path file, String key) {
+    return lines(file).stream()
+        .filter(line -> line.startsWith(key))
+        .mapToLong(line -> Long.parseLong(line.substring(key.length()).replaceAll("[^0-9]", "")))
+        .findFirst();
+  }
+
+  private static List<String> lines(Path file) {
     try {
-      Optional<String> line =
-          Files.readAllLines(MEMINFO).stream()
-              .filter(l -> l.startsWith("MemAvailable:"))
-              .findFirst();
-      return line.map(l -> Long.parseLong(l.replaceAll("[^0-9]", "")) * 1024)
-          .orElse(Long.MAX_VALUE);
+      return Files.readAllLines(file);
     } catch (IOException e) {
-      return Long.MAX_VALUE;
+      return List.of();
     }
   }
 }
