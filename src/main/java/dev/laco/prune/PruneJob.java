@@ -17,6 +17,7 @@ import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.Sha256;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.Score;
+import dev.laco.collapse.Scorer;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.collapse.TrialListener;
@@ -52,6 +53,7 @@ import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.function.Consumer;
+import java.util.function.UnaryOperator;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -85,6 +87,7 @@ public final class PruneJob implements AutoCloseable {
   private Consumer<PruneEvent> listener = event -> {};
   private Cancellation cancellation = new Cancellation();
   private JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
+  private UnaryOperator<Scorer> scoring = UnaryOperator.identity();
   private boolean writes;
   private volatile PruneEvent.@Nullable BetterModel best;
 
@@ -132,6 +135,16 @@ public final class PruneJob implements AutoCloseable {
   /** The job's stages are those of {@code job}, which may have others before and after. */
   public PruneJob progressOf(JobProgress job) {
     progress = job;
+    return this;
+  }
+
+  /**
+   * Another scorer searches in the place of the engine's.
+   *
+   * @param scorer makes it of the engine's, which it may ask
+   */
+  public PruneJob scoredBy(UnaryOperator<Scorer> scorer) {
+    scoring = scorer;
     return this;
   }
 
@@ -353,7 +366,7 @@ public final class PruneJob implements AutoCloseable {
     try (SweepScorer scorer = new SweepScorer(running, source, sequences, sweep);
         JobProgress.Stage stage = progress.begin(SEARCH)) {
       tell(new PruneEvent.SearchStarted(search.isOneLoop(), search.objective()));
-      SearchResult result = search.search().run(source, scorer, follow(stage));
+      SearchResult result = search.search().run(source, scoring.apply(scorer), follow(stage));
       tell(new PruneEvent.Searched(result, search.isOneLoop(), search.objective()));
       return new Searched(result, scorer.work());
     }

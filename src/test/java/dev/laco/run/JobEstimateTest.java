@@ -1,4 +1,4 @@
-package dev.laco.cli;
+package dev.laco.run;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -6,11 +6,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.laco.Model;
 import dev.laco.backend.Backend;
 import dev.laco.backend.DeviceInfo;
+import dev.laco.cli.Laco;
 import dev.laco.fit.FitRule;
 import dev.laco.model.DType;
 import dev.laco.prune.FittedChoice;
-import dev.laco.run.JobEstimate;
-import dev.laco.run.JobProgress;
 import dev.laco.text.FitText;
 import java.lang.reflect.Proxy;
 import org.junit.jupiter.api.AfterEach;

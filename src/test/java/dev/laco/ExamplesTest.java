@@ -1,0 +1,89 @@
+package dev.laco;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.cli.Laco;
+import java.io.File;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Stream;
+import javax.tools.ToolProvider;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The programs in {@code examples} compile against the engine, and do what they say. */
+class ExamplesTest {
+  private static final String REQUEST =
+      "{\"goal\": {\"layers\": 13}, \"rule\": \"drop\", \"search\": {\"strategy\": \"greedy\"}}";
+
+  @TempDir static Path classes;
+  @TempDir Path folder;
+
+  @BeforeAll
+  static void compile() throws IOException {
+    List<String> arguments = new ArrayList<>(List.of("-proc:none", "-d", classes.toString()));
+    try (Stream<Path> files = Files.list(Path.of("examples"))) {
+      files.map(Path::toString).filter(name -> name.endsWith(".java")).forEach(arguments::add);
+    }
+    assertEquals(
+        0,
+        ToolProvider.getSystemJavaCompiler()
+            .run(null, null, null, arguments.toArray(String[]::new)));
+  }
+
+  @Test
+  void aServerPrunesTwoModelsAtOnceCancelsOneAndLeavesItsProcessAsItWas() throws Exception {
+    Files.writeString(folder.resolve("request.json"), REQUEST);
+    ProcessBuilder host = Laco.process(ServerRun.class, Laco.STORYTELLER, folder);
+    host.environment().keySet().removeAll(IdleThreads.VARIABLES.keySet());
+    int classPath = host.command().indexOf("-cp");
+    host.command()
+        .set(classPath + 1, host.command().get(classPath + 1) + File.pathSeparator + classes);
+    host.command()
+        .addAll(
+            classPath,
+            List.of(
+                "-Duser.language=ar",
+                "-Duser.country=EG",
+                "--add-opens=java.base/java.lang=ALL-UNNAMED"));
+    Laco.Run run = Laco.finished(host.start()).succeeded();
+    assertEquals("", run.out());
+    assertEquals("", run.err());
+    assertFalse(Files.exists(folder.resolve("cancelled")));
+    Path expected = folder.resolve("command");
+    Laco.run(
+            "prune",
+            Laco.STORYTELLER,
+            expected,
+            "--request",
+            folder.resolve("request.json"),
+            "--device",
+            "cpu")
+        .succeeded();
+    Laco.assertSameTree(expected, folder.resolve("kept"));
+  }
+
+  @Test
+  void aScorerOfOnesOwnDecides() throws Exception {
+    ProcessBuilder process = Laco.process(ExamplesTest.class, Laco.STORYTELLER, 14);
+    int classPath = process.command().indexOf("-cp");
+    process
+        .command()
+        .set(classPath + 1, process.command().get(classPath + 1) + File.pathSeparator + classes);
+    process
+        .command()
+        .replaceAll(word -> word.equals(ExamplesTest.class.getName()) ? "OwnScorer" : word);
+    String layers = Laco.finished(process.start()).succeeded().out();
+    assertTrue(layers.matches("kept .*removed .*\\R"), layers);
+    for (int kept : new int[] {4, 8, 12}) {
+      assertFalse(
+          layers.replaceFirst(".*removed ", " ").matches("(?s).*\\b" + kept + "\\b.*"), layers);
+    }
+  }
+}
