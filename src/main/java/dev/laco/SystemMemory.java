@@ -12,28 +12,24 @@ import java.util.OptionalLong;
  * or control group that the process runs in, if that is less.
  */
 public final class SystemMemory {
-  /** Files of a control group, by the version of control groups. */
-  private enum Version {
-    V1(
-        List.of("memory.limit_in_bytes"),
-        "memory.usage_in_bytes",
-        List.of("total_active_file", "total_inactive_file")),
-    V2(
-        List.of("memory.max", "memory.high"),
-        "memory.current",
-        List.of("active_file", "inactive_file"));
+  /**
+   * Files of a control group, by the version of control groups.
+   *
+   * @param cache entries of {@code memory.stat}: page cache, which the system takes back when it
+   *     must
+   */
+  private record Version(List<String> limits, String usage, List<String> cache) {
+    static final Version V1 =
+        new Version(
+            List.of("memory.limit_in_bytes"),
+            "memory.usage_in_bytes",
+            List.of("total_active_file", "total_inactive_file"));
 
-    private final List<String> limits;
-    private final String usage;
-
-    /** Entries of {@code memory.stat}: page cache, which the system takes back when it must. */
-    private final List<String> cache;
-
-    Version(List<String> limits, String usage, List<String> cache) {
-      this.limits = limits;
-      this.usage = usage;
-      this.cache = cache;
-    }
+    static final Version V2 =
+        new Version(
+            List.of("memory.max", "memory.high"),
+            "memory.current",
+            List.of("active_file", "inactive_file"));
   }
 
   private SystemMemory() {}
