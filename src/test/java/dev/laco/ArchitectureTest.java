@@ -64,6 +64,23 @@ class ArchitectureTest {
                   "text",
                   "transformer")),
           Map.entry(
+              "compare",
+              Set.of(
+                  "apply",
+                  "backend",
+                  "checkpoint",
+                  "collapse",
+                  "collapse.peers",
+                  "eval",
+                  "fit",
+                  "model",
+                  "prune",
+                  "report",
+                  "run",
+                  "scoring",
+                  "text",
+                  "transformer")),
+          Map.entry(
               "prune",
               Set.of(
                   "apply",
@@ -82,7 +99,7 @@ class ArchitectureTest {
   /** Classes of the root package that stand in front of the rooms: those of jobs alone use them. */
   private static final Set<String> FRONT = Set.of("Model", "DeviceSettings");
 
-  private static final Set<String> JOBS = Set.of("run", "prune", "cli", "");
+  private static final Set<String> JOBS = Set.of("run", "prune", "compare", "cli", "");
 
   /** The room that may use every other, and that none may use. */
   private static final String CLI = "cli";

@@ -9,6 +9,7 @@ import dev.laco.BadInputException;
 import dev.laco.InputJson;
 import dev.laco.Legible;
 import dev.laco.SystemMemory;
+import dev.laco.model.Architecture;
 import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;
@@ -24,6 +25,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -376,6 +378,18 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
       FiniteCheck.require(file(name), name);
       finite.add(name);
     }
+  }
+
+  /**
+   * Looks for such values in embedding, final norm and head.
+   *
+   * @throws BadInputException naming file, tensor and index of the first
+   */
+  public void requireFiniteOutsideLayers() {
+    Architecture architecture = config().architecture();
+    Stream.of(architecture.embedding(), architecture.finalNorm(), architecture.head())
+        .filter(weightNames()::contains)
+        .forEach(this::requireFinite);
   }
 
   /** The file that holds a tensor. */

@@ -1,8 +1,11 @@
 package dev.laco.cli;
 
 import dev.laco.Model;
-import dev.laco.UsageException;
-import dev.laco.run.EvaluationText;
+import dev.laco.compare.CompareJob;
+import dev.laco.compare.CompareJson;
+import dev.laco.compare.CompareRequest;
+import dev.laco.compare.CompareResult;
+import dev.laco.compare.Strategy;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
@@ -35,10 +38,11 @@ final class CompareCommand implements Callable<Integer> {
       names = "--strategies",
       paramLabel = "NAME",
       split = ",",
+      completionCandidates = Strategies.class,
       description =
           "Compare these only, of ${COMPLETION-CANDIDATES}. laco is the default of prune, laco-RULE the same with another"
               + " rule, laco-merge its search alone. Default: laco and all that others do.")
-  List<CompareRun.Strategy> strategies = CompareRun.Strategy.USUAL;
+  List<Strategy> strategies = Strategy.usual();
 
   @Option(
       names = "--last-word",
@@ -57,18 +61,31 @@ final class CompareCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     try (Model open = Model.open(model)) {
-      int target = (size == null ? new TargetSize() : size).goal().depth(open);
-      EvaluationText evaluation = texts.settings().evaluation(open);
-      if (evaluation == null) {
-        throw new UsageException(
-            "nothing to compare by: the model has no tokenizer.json; give --eval-tokens FILE.json");
-      }
       Console console = output.console();
-      new CompareRun(this, console, open, evaluation, target).run();
+      CompareLines lines = new CompareLines(console);
+      CompareJob job = new CompareJob(open, device.settings(), request());
+      CompareResult result = job.listener(lines).progressOf(console.job()).run();
+      if (output.json) {
+        console.document(CompareJson.of(result));
+      } else {
+        lines.result(result);
+      }
       console.next(
           String.format(
-              Locale.ROOT, "laco prune %s OUT --target-layers %d", Shell.quoted(model), target));
+              Locale.ROOT,
+              "laco prune %s OUT --target-layers %d",
+              Shell.quoted(model),
+              result.layersOut()));
     }
     return 0;
+  }
+
+  private CompareRequest request() {
+    return new CompareRequest(
+        (size == null ? new TargetSize() : size).goal(),
+        strategies,
+        texts.settings(),
+        fit.settings(),
+        lastWord == null ? null : EvalCommand.passages(lastWord));
   }
 }

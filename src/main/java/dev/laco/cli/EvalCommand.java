@@ -13,6 +13,7 @@ import dev.laco.run.JobEstimate;
 import dev.laco.run.JobProgress;
 import dev.laco.run.MemoryPlan;
 import dev.laco.run.OpenDevice;
+import dev.laco.run.Passages;
 import dev.laco.text.ClozeSet;
 import dev.laco.text.TextWindows.Window;
 import dev.laco.transformer.CausalLm;
@@ -166,18 +167,16 @@ final class EvalCommand implements Callable<Integer> {
     }
   }
 
-  /** The passages of a file, or the built-in ones where {@code --last-word} names none. */
-  static ClozeSet passages(Path file, Model open) {
-    return file.equals(BUILT_IN)
-        ? ClozeSet.builtIn(open.target())
-        : ClozeSet.read(file, open.target());
+  /** The passages that {@code --last-word} names, the built-in ones where it names none. */
+  static Passages passages(Path file) {
+    return file.equals(BUILT_IN) ? Passages.BUILT_IN : new Passages(file);
   }
 
   private void lastWord(Console console, Model open, Path file) {
     if (maxLength != null || stride != null || dump != null) {
       throw new UsageException("--max-length, --stride and --dump do not go with --last-word");
     }
-    ClozeSet set = passages(file, open);
+    ClozeSet set = passages(file).read(open);
     open.textsAreRead();
     try (OpenDevice opened = device.open(open, console)) {
       Backend backend = opened.backend();

@@ -4,6 +4,7 @@ import dev.laco.ByteSize;
 import dev.laco.LacoException;
 import dev.laco.Legible;
 import dev.laco.UsageException;
+import dev.laco.compare.Strategy;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
@@ -63,6 +64,7 @@ public final class Main {
     commandLine.setUsageHelpAutoWidth(false);
     commandLine.registerConverter(ByteSize.class, text -> converted(ByteSize::parse, text));
     commandLine.registerConverter(Share.class, text -> converted(Share::parse, text));
+    commandLine.registerConverter(Strategy.class, text -> converted(Strategy::named, text));
     HelpSection.use(commandLine);
     commandLine.setParameterExceptionHandler(Main::usageError);
     commandLine.setExecutionExceptionHandler(

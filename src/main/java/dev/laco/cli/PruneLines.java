@@ -7,6 +7,7 @@ import dev.laco.prune.PruneEvent;
 import dev.laco.prune.PruneResult;
 import dev.laco.report.FitReport;
 import dev.laco.report.PruneReport;
+import dev.laco.run.JobEvent;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.Consumer;
@@ -14,7 +15,7 @@ import java.util.function.Function;
 import java.util.stream.Collectors;
 
 /** What people see of a prune: a line for each event, and the result. */
-final class PruneLines implements Consumer<PruneEvent> {
+final class PruneLines implements Consumer<JobEvent> {
   /** From so much perplexity on, relative to the dense model's, a user is warned. */
   private static final double WARN_RATIO = 2;
 
@@ -32,14 +33,16 @@ final class PruneLines implements Consumer<PruneEvent> {
   }
 
   @Override
-  public void accept(PruneEvent event) {
+  public void accept(JobEvent event) {
+    if (event instanceof PruneEvent own) {
+      say(own);
+    } else {
+      JobLines.say(console, event);
+    }
+  }
+
+  private void say(PruneEvent event) {
     switch (event) {
-      case PruneEvent.DeviceOpened device -> {
-        LostPages.watch(device.kind());
-        console.line("device", "%s", device.description());
-      }
-      case PruneEvent.ModelOpened model ->
-          console.line("model", "%s: %s", model.directory(), model.description());
       case PruneEvent.CalibrationRead text ->
           console.line(
               "calibration",
@@ -47,9 +50,6 @@ final class PruneLines implements Consumer<PruneEvent> {
               text.name(),
               text.sentences(),
               text.tokens());
-      case PruneEvent.Warned warning -> console.warning(warning.message());
-      case PruneEvent.MemoryPlanned memory -> console.line("memory", "%s", memory.description());
-      case PruneEvent.TimeEstimated time -> console.note("time", time.description());
       case PruneEvent.SearchStarted started -> search.started(started);
       case PruneEvent.Tried tried -> search.tried(tried.trial());
       case PruneEvent.BetterModel better -> best.set(better.plan(), better.tensors());

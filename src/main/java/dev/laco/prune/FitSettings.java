@@ -2,10 +2,8 @@ package dev.laco.prune;
 
 import dev.laco.BadInputException;
 import dev.laco.Model;
-import dev.laco.ResourceException;
 import dev.laco.Setting;
 import dev.laco.UsageException;
-import dev.laco.backend.Backend;
 import dev.laco.fit.CarryOver;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
@@ -68,24 +66,6 @@ public record FitSettings(@Nullable Path file, @Nullable Integer tokens) {
   /** The same, or null where there is none: it is not named, and the model has no tokenizer. */
   public @Nullable FitText textOrNull(Model model) {
     return file != null || model.tokenizer().isPresent() ? text(model) : null;
-  }
-
-  /**
-   * Checks that there is something that solves a fit: better known before a search than after it.
-   *
-   * @throws ResourceException that says what is missing and what helps
-   */
-  public static void requireSolver(Backend backend) {
-    try {
-      backend.solver();
-    } catch (ResourceException e) {
-      throw new ResourceException(
-          e.template()
-              + "; without it no rule can be used that fits: prune with "
-              + Setting.of("rule")
-              + " drop",
-          e);
-    }
   }
 
   private static int defaultTokens(ModelConfig config) {

@@ -1,41 +1,22 @@
 package dev.laco.prune;
 
 import dev.laco.apply.PlanTensors;
-import dev.laco.backend.DeviceInfo;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.Objective;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
+import dev.laco.run.JobEvent;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a prune tells while it goes on, in the order of the records here. How far it has come is
- * asked of {@link PruneJob#progress}.
+ * What a prune tells while it goes on, beside what every job tells; in the order of the records
+ * here.
  */
-public sealed interface PruneEvent {
-  /**
-   * The device is there.
-   *
-   * @param description name, type of products, and why it is this one
-   */
-  record DeviceOpened(DeviceInfo.Kind kind, String description) implements PruneEvent {}
-
-  /** The model is there. */
-  record ModelOpened(Path directory, String description) implements PruneEvent {}
-
+public sealed interface PruneEvent extends JobEvent {
   /** The texts that candidates are scored on are read. */
   record CalibrationRead(String name, int sentences, int tokens) implements PruneEvent {}
-
-  /** Something that a user should know and that does not end the job. */
-  record Warned(String message) implements PruneEvent {}
-
-  /** What stays in memory is decided. */
-  record MemoryPlanned(String description) implements PruneEvent {}
-
-  /** How long a job of more than two seconds takes: {@code about 12 minutes: search 3, fit 9}. */
-  record TimeEstimated(String description) implements PruneEvent {}
 
   /**
    * A search begins.

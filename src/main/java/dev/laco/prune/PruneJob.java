@@ -4,7 +4,6 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import dev.laco.Cancellation;
 import dev.laco.DeviceSettings;
 import dev.laco.Model;
 import dev.laco.Setting;
@@ -25,18 +24,17 @@ import dev.laco.collapse.Work;
 import dev.laco.eval.Perplexity;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
-import dev.laco.model.Architecture;
 import dev.laco.model.ConfigRewriter;
 import dev.laco.model.DType;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.report.PruneReport;
-import dev.laco.run.CancellableWeights;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.FiniteResults;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.JobProgress;
 import dev.laco.run.MemoryPlan;
+import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
 import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.PassCost;
@@ -46,28 +44,21 @@ import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
-import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
 import java.util.stream.IntStream;
-import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
  * One prune: search, fit, measure. What it finds is a {@link PruneResult}, which lives as long as
- * the job; writing it is a step of its own. A job runs once, on one thread.
+ * the job; writing it is a step of its own.
  */
-public final class PruneJob implements AutoCloseable {
+public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable {
   /** Stages, as {@link #progress} names them. */
   public static final String SEARCH = "search";
-
-  /** The dense model is measured; likewise. */
-  public static final String DENSE = "perplexity, dense";
 
   /** The checkpoint is written, by whoever asked for the job; likewise. */
   public static final String WRITE = "write";
@@ -76,17 +67,11 @@ public final class PruneJob implements AutoCloseable {
   private static final String PRUNED = "perplexity, pruned";
   private static final int PROGRESS_STEPS = 1000;
 
-  private final Model model;
-  private final DeviceSettings device;
   private final PruneRequest request;
   private final @Nullable GivenPlan given;
   private final SearchChoice search;
   private final MemoryArena newMemory = new MemoryArena();
-  private final List<String> warnings = new ArrayList<>();
   private final long start = System.nanoTime();
-  private Consumer<PruneEvent> listener = event -> {};
-  private Cancellation cancellation = new Cancellation();
-  private JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
   private UnaryOperator<Scorer> scoring = UnaryOperator.identity();
   private boolean writes;
   private volatile PruneEvent.@Nullable BetterModel best;
@@ -99,8 +84,7 @@ public final class PruneJob implements AutoCloseable {
    *     be that of a shallower model
    */
   public PruneJob(Model model, DeviceSettings device, PruneRequest request) {
-    this.model = model;
-    this.device = device;
+    super(model, device);
     this.request = request;
     this.given = request.fromPlan() == null ? null : GivenPlan.read(request.fromPlan());
     try {
@@ -120,24 +104,6 @@ public final class PruneJob implements AutoCloseable {
     }
   }
 
-  /** Events go to {@code listener}, on the thread of the job. */
-  public PruneJob listener(Consumer<PruneEvent> to) {
-    listener = to;
-    return this;
-  }
-
-  /** The job ends when {@code token} says so. */
-  public PruneJob cancelledBy(Cancellation token) {
-    cancellation = token;
-    return this;
-  }
-
-  /** The job's stages are those of {@code job}, which may have others before and after. */
-  public PruneJob progressOf(JobProgress job) {
-    progress = job;
-    return this;
-  }
-
   /**
    * Another scorer searches in the place of the engine's.
    *
@@ -152,11 +118,6 @@ public final class PruneJob implements AutoCloseable {
   public PruneJob thenWritten() {
     writes = true;
     return this;
-  }
-
-  /** How far the job has come; may be asked by any thread. */
-  public JobProgress progress() {
-    return progress;
   }
 
   /** The best model so far, of a cancelled job too; empty before there is one. */
@@ -182,7 +143,9 @@ public final class PruneJob implements AutoCloseable {
 
   /** Bytes of tensors that the job fits anew, at most. */
   public long mostNewBytes() {
-    return search.fit() == null ? 0 : newWeights(model, search.fit(), search.target());
+    return search.fit() == null
+        ? 0
+        : MemoryPlan.newWeights(model.checkpoint(), search.fit(), search.target());
   }
 
   /**
@@ -198,21 +161,13 @@ public final class PruneJob implements AutoCloseable {
     EvaluationText evaluation = request.texts().evaluation(model);
     FitText fitText = fitTextOrNull();
     model.textsAreRead();
-    try (OpenDevice opened = OpenDevice.open(device, model)) {
+    try (OpenDevice opened = openDevice(fitText != null)) {
       Backend backend = opened.backend();
-      if (fitText != null) {
-        FitSettings.requireSolver(backend);
-      }
-      announce(opened, calibration, sequences, evaluation, fitText);
+      announce(calibration, sequences, evaluation, fitText);
       SweepOptions sweep = sweep(backend, sequences.size());
-      MemoryPlan memory = memory(backend, sweep, sequences, evaluation, fitText);
-      tell(new PruneEvent.MemoryPlanned(memory.describe(backend)));
-      RunningModel running =
-          new RunningModel(
-              backend,
-              model.config(),
-              new CancellableWeights(memory.weights(backend), cancellation));
-      requireFiniteOutsideLayers(model);
+      RunningModel running = running(backend, sweep, sequences, evaluation, fitText);
+      // The search reads every layer in its first pass, but not the head.
+      model.checkpoint().requireFiniteOutsideLayers();
       expect(backend, sequences, fitText, evaluation);
       return run(running, calibration, sequences, evaluation, fitText, sweep);
     }
@@ -245,7 +200,7 @@ public final class PruneJob implements AutoCloseable {
     FittedChoice.Outcome fitted =
         fitText == null || search.fit() == null || searched.isIdentity()
             ? null
-            : new FittedChoice(progress, "", running)
+            : new FittedChoice(progress(), "", running)
                 .run(
                     result,
                     given == null,
@@ -293,16 +248,7 @@ public final class PruneJob implements AutoCloseable {
             searchSeconds,
             model.openSeconds() + seconds(start),
             productRates(backend)),
-        warnings);
-  }
-
-  private void tell(PruneEvent event) {
-    listener.accept(event);
-  }
-
-  private void warn(String message) {
-    warnings.add(message);
-    tell(new PruneEvent.Warned(message));
+        warnings());
   }
 
   private void better(CollapsePlan plan, PlanTensors tensors, @Nullable Score score) {
@@ -311,14 +257,10 @@ public final class PruneJob implements AutoCloseable {
   }
 
   private void announce(
-      OpenDevice opened,
       CalibrationSet calibration,
       PackedSequences sequences,
       @Nullable EvaluationText evaluation,
       @Nullable FitText fitText) {
-    opened.warnings().forEach(this::warn);
-    tell(new PruneEvent.DeviceOpened(opened.backend().info().kind(), opened.describe(model)));
-    tell(new PruneEvent.ModelOpened(model.directory(), model.describe()));
     tell(
         new PruneEvent.CalibrationRead(
             calibration.name(), sequences.sequences(), sequences.size()));
@@ -338,24 +280,24 @@ public final class PruneJob implements AutoCloseable {
     int depth = model.config().numHiddenLayers();
     int target = search.depthSought(model);
     if (given == null) {
-      progress.expect(
-          SEARCH,
-          estimate.search(search.models(), search.target(), search.objective(), sequences.size()));
+      progress()
+          .expect(
+              SEARCH,
+              estimate.search(
+                  search.models(), search.target(), search.objective(), sequences.size()));
     }
     if (fitText != null && search.fit() != null) {
-      FittedChoice.expect(progress, estimate, "", search.fit(), given == null, fitText, target);
+      FittedChoice.expect(progress(), estimate, "", search.fit(), given == null, fitText, target);
     }
-    progress.expect(SIMILARITY, estimate.pass(sequences.size(), depth + target));
+    progress().expect(SIMILARITY, estimate.pass(sequences.size(), depth + target));
     if (evaluation != null) {
-      progress.expect(DENSE, estimate.pass(evaluation.windows(), depth));
-      progress.expect(PRUNED, estimate.pass(evaluation.windows(), target));
+      progress().expect(DENSE, estimate.pass(evaluation.windows(), depth));
+      progress().expect(PRUNED, estimate.pass(evaluation.windows(), target));
     }
     if (writes) {
-      progress.expect(WRITE, JobEstimate.write(model.checkpoint().totalBytes()));
+      progress().expect(WRITE, JobEstimate.write(model.checkpoint().totalBytes()));
     }
-    progress
-        .expectation()
-        .ifPresent(description -> tell(new PruneEvent.TimeEstimated(description)));
+    tellExpectation();
   }
 
   /** What a search found, and what it took. */
@@ -364,7 +306,7 @@ public final class PruneJob implements AutoCloseable {
   private Searched search(RunningModel running, PackedSequences sequences, SweepOptions sweep) {
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
     try (SweepScorer scorer = new SweepScorer(running, source, sequences, sweep);
-        JobProgress.Stage stage = progress.begin(SEARCH)) {
+        JobProgress.Stage stage = progress().begin(SEARCH)) {
       tell(new PruneEvent.SearchStarted(search.isOneLoop(), search.objective()));
       SearchResult result = search.search().run(source, scoring.apply(scorer), follow(stage));
       tell(new PruneEvent.Searched(result, search.isOneLoop(), search.objective()));
@@ -401,7 +343,7 @@ public final class PruneJob implements AutoCloseable {
 
   private Score score(
       RunningModel running, CollapsePlan plan, NewWeights tensors, PackedSequences sequences) {
-    try (JobProgress.Stage _ = progress.begin(SIMILARITY);
+    try (JobProgress.Stage _ = progress().begin(SIMILARITY);
         PlannedLayers layers = running.pruned(plan, tensors)) {
       return ModelScore.of(running.original(), layers.model(), sequences);
     }
@@ -416,7 +358,7 @@ public final class PruneJob implements AutoCloseable {
       return new PruneReport.NotMeasured(
           "the model has no tokenizer.json and no token-id lists were given");
     }
-    Perplexity dense = evaluation.measure(progress, DENSE, model.directory(), running.original());
+    Perplexity dense = evaluation.measure(progress(), DENSE, model.directory(), running.original());
     if (plan.isIdentity()) {
       return new PruneReport.Measured(evaluation.name(), dense, dense);
     }
@@ -427,7 +369,7 @@ public final class PruneJob implements AutoCloseable {
           evaluation.name(),
           dense,
           evaluation.measure(
-              progress, PRUNED, "the model pruned from " + model.directory(), layers.model()));
+              progress(), PRUNED, "the model pruned from " + model.directory(), layers.model()));
     }
   }
 
@@ -468,7 +410,7 @@ public final class PruneJob implements AutoCloseable {
     return bounded.with(search.objective());
   }
 
-  private MemoryPlan memory(
+  private RunningModel running(
       Backend backend,
       SweepOptions sweep,
       PackedSequences sequences,
@@ -479,10 +421,8 @@ public final class PruneJob implements AutoCloseable {
         evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.windows());
     long fitting =
         fitText == null ? 0 : CarryOver.bytes(backend, model.config(), fitText.windows());
-    return MemoryPlan.of(
+    return runningModel(
         backend,
-        model.checkpoint(),
-        device,
         new MemoryPlan.Beside(
             Math.max(Math.max(searching, measuring), fitting) + scratchBytes(search.mergedAtOnce()),
             fitText == null ? 0 : mostNewBytes()),
@@ -496,23 +436,9 @@ public final class PruneJob implements AutoCloseable {
                 + " align or drop, which make fewer weights anew");
   }
 
-  /** Bytes of weights that a rule makes anew, one layer twice. */
-  public static long newWeights(Model model, FitRule rule, @Nullable Integer target) {
-    int layers = CarryOver.newLayers(rule, model.config().numHiddenLayers(), target);
-    return (layers + 1) * MemoryPlan.layerBytes(model.checkpoint());
-  }
-
   /** A mixed layer, at most in f32; none where layers are used as they are. */
   private long scratchBytes(int mergedAtOnce) {
     return mergedAtOnce == 1 ? 0 : model.config().layerParameters() * Float.BYTES;
-  }
-
-  /** The search reads every layer in its first pass, but not the head. */
-  public static void requireFiniteOutsideLayers(Model model) {
-    Architecture architecture = model.config().architecture();
-    Stream.of(architecture.embedding(), architecture.finalNorm(), architecture.head())
-        .filter(model.checkpoint().weightNames()::contains)
-        .forEach(model.checkpoint()::requireFinite);
   }
 
   /** A config that cannot be re-indexed is an error before the search, not after it. */

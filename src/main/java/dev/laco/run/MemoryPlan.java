@@ -9,6 +9,8 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.DeviceInfo;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.WeightWindow;
+import dev.laco.fit.CarryOver;
+import dev.laco.fit.FitRule;
 import dev.laco.model.Architecture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;
@@ -16,6 +18,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.stream.IntStream;
 import java.util.stream.LongStream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What of a model stays in memory while it runs, decided before work starts: all weights where they
@@ -202,6 +205,16 @@ public record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Besi
         .mapToLong(checkpoint::layerBytes)
         .max()
         .orElseThrow();
+  }
+
+  /**
+   * Bytes of weights that a rule makes anew, one layer twice.
+   *
+   * @param target layers that are left; null where that is not known
+   */
+  public static long newWeights(Checkpoint checkpoint, FitRule rule, @Nullable Integer target) {
+    int layers = CarryOver.newLayers(rule, checkpoint.config().numHiddenLayers(), target);
+    return (layers + 1) * layerBytes(checkpoint);
   }
 
   /** The largest tensor of a layer, bytes. */

@@ -110,6 +110,24 @@ public record OpenDevice(Backend backend, String reason, List<String> warnings)
     }
   }
 
+  /**
+   * Checks that the device can fit weights: better known before a search than after it.
+   *
+   * @throws ResourceException that says what is missing and what helps
+   */
+  public void requireSolver() {
+    try {
+      backend.solver();
+    } catch (ResourceException e) {
+      throw new ResourceException(
+          e.template()
+              + "; without it no rule can be used that fits: prune with "
+              + Setting.of("rule")
+              + " drop",
+          e);
+    }
+  }
+
   @Override
   public void close() {
     backend.close();

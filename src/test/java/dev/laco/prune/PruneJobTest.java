@@ -18,6 +18,7 @@ import dev.laco.UsageException;
 import dev.laco.cli.Laco;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
+import dev.laco.run.JobEvent;
 import java.io.IOException;
 import java.math.BigDecimal;
 import java.nio.file.Files;
@@ -67,7 +68,7 @@ final class PruneJobTest {
             "--calibration",
             calibration)
         .succeeded();
-    List<PruneEvent> events = new ArrayList<>();
+    List<JobEvent> events = new ArrayList<>();
     try (Model model = Model.open(MODEL);
         PruneJob job = new PruneJob(model, CPU, request()).listener(events::add)) {
       PruneResult result = job.run();
@@ -81,10 +82,10 @@ final class PruneJobTest {
     assertTrue(
         kinds.containsAll(
             List.of(
-                PruneEvent.DeviceOpened.class,
-                PruneEvent.ModelOpened.class,
+                JobEvent.DeviceOpened.class,
+                JobEvent.ModelOpened.class,
                 PruneEvent.CalibrationRead.class,
-                PruneEvent.MemoryPlanned.class,
+                JobEvent.MemoryPlanned.class,
                 PruneEvent.SearchStarted.class,
                 PruneEvent.Tried.class,
                 PruneEvent.BetterModel.class,

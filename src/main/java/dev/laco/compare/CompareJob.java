@@ -1,0 +1,271 @@
+package dev.laco.compare;
+
+import dev.laco.DeviceSettings;
+import dev.laco.Model;
+import dev.laco.Setting;
+import dev.laco.UsageException;
+import dev.laco.apply.PlanApplier;
+import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryArena;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.Objective;
+import dev.laco.collapse.Score;
+import dev.laco.collapse.SearchResult;
+import dev.laco.compare.CompareResult.LeftOut;
+import dev.laco.compare.CompareResult.Row;
+import dev.laco.eval.Fidelity;
+import dev.laco.eval.LastWord;
+import dev.laco.eval.Perplexity;
+import dev.laco.fit.CarryOver;
+import dev.laco.fit.FitRule;
+import dev.laco.model.NewWeights;
+import dev.laco.model.PackedSequences;
+import dev.laco.prune.FittedChoice;
+import dev.laco.prune.SearchChoice;
+import dev.laco.run.EvaluationText;
+import dev.laco.run.FiniteResults;
+import dev.laco.run.JobEstimate;
+import dev.laco.run.JobProgress;
+import dev.laco.run.MemoryPlan;
+import dev.laco.run.ModelJob;
+import dev.laco.run.OpenDevice;
+import dev.laco.scoring.ModelScore;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
+import dev.laco.text.ClozeSet;
+import dev.laco.text.FitText;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RunningModel;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/** One comparison: every strategy on the same device, texts and size. Nothing is written. */
+public final class CompareJob extends ModelJob<CompareJob> {
+  private static final String DENSE_WORDS = "last words, dense";
+  private static final int PROGRESS_STEPS = 1000;
+
+  private final CompareRequest request;
+  private final int target;
+  private final List<LeftOut> leftOut = new ArrayList<>();
+
+  /**
+   * Prepares a comparison.
+   *
+   * @throws UsageException if the model cannot have the size
+   */
+  public CompareJob(Model model, DeviceSettings device, CompareRequest request) {
+    super(model, device);
+    this.request = request;
+    this.target = request.goal().depth(model);
+  }
+
+  /** The texts of a comparison, as the model reads them. */
+  private record Texts(
+      PackedSequences calibration,
+      EvaluationText evaluation,
+      @Nullable FitText fit,
+      @Nullable ClozeSet passages) {}
+
+  /**
+   * Runs the job.
+   *
+   * @throws UsageException if there is nothing to measure on
+   * @throws dev.laco.BadInputException if a text cannot be used, or the model's weights are damaged
+   * @throws dev.laco.ResourceException if the device or the memory does not suffice
+   * @throws dev.laco.CancelledException if it was cancelled
+   */
+  public CompareResult run() {
+    Texts texts = texts();
+    SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
+    try (OpenDevice opened = openDevice(texts.fit != null)) {
+      Backend backend = opened.backend();
+      boolean fits = request.strategies().stream().anyMatch(strategy -> strategy.fit() != null);
+      texts.evaluation.warnings(model, fits ? texts.fit : null).forEach(this::warn);
+      RunningModel running = running(backend, sweep, texts);
+      // A search reads every layer in its first pass, but not the head.
+      model.checkpoint().requireFiniteOutsideLayers();
+      expect(backend, texts);
+      CausalLm original = running.original();
+      Perplexity dense = texts.evaluation.measure(progress(), DENSE, model.directory(), original);
+      LastWord denseWords = lastWord(DENSE_WORDS, original, texts);
+      tell(new CompareEvent.DenseMeasured(dense, denseWords));
+      return new CompareResult(
+          model.directory(),
+          model.config().numHiddenLayers(),
+          target,
+          texts.evaluation.name(),
+          dense,
+          denseWords,
+          rows(running, texts, sweep),
+          leftOut,
+          warnings());
+    }
+  }
+
+  private Texts texts() {
+    EvaluationText evaluation = request.texts().evaluation(model);
+    if (evaluation == null) {
+      throw new UsageException(
+          "nothing to compare by: the model has no tokenizer.json; give "
+              + Setting.of("evalTokens")
+              + " FILE.json");
+    }
+    FitText fit = request.fit().textOrNull(model);
+    ClozeSet passages = request.passages() == null ? null : request.passages().read(model);
+    PackedSequences calibration =
+        PackedSequences.of(model.calibration(request.texts().calibration()).sequences());
+    model.textsAreRead();
+    return new Texts(calibration, evaluation, fit, passages);
+  }
+
+  private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
+    long searching = SweepScorer.bytes(model.config(), texts.calibration.size(), sweep);
+    return runningModel(
+        backend,
+        new MemoryPlan.Beside(
+            Math.max(searching, measuring(backend, texts))
+                + model.config().layerParameters() * Float.BYTES,
+            texts.fit == null ? 0 : newWeights()),
+        model.config().numHiddenLayers(),
+        "use fewer or shorter calibration sentences");
+  }
+
+  private long measuring(Backend backend, Texts texts) {
+    long heldOut =
+        Math.max(
+            Fidelity.bytes(model.config(), texts.evaluation.windows()),
+            texts.fit == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit.windows()));
+    return texts.passages == null
+        ? heldOut
+        : Math.max(heldOut, LastWord.bytes(model.config(), texts.passages.items()));
+  }
+
+  /** Bytes that a strategy fits anew, at most. */
+  private long newWeights() {
+    return request.strategies().stream()
+        .map(Strategy::fit)
+        .filter(fit -> fit != null)
+        .mapToLong(fit -> MemoryPlan.newWeights(model.checkpoint(), fit, target))
+        .max()
+        .orElse(0);
+  }
+
+  /** Estimates the seconds of all stages. */
+  private void expect(Backend backend, Texts texts) {
+    JobEstimate estimate = new JobEstimate(model, backend);
+    JobProgress job = progress();
+    int depth = model.config().numHiddenLayers();
+    job.expect(DENSE, estimate.pass(texts.evaluation.windows(), depth));
+    if (texts.passages != null) {
+      job.expect(DENSE_WORDS, estimate.pass(texts.passages.items(), depth));
+    }
+    SearchChoice usual = SearchChoice.byDefault(depth, target);
+    double search =
+        estimate.search(usual.models(), target, usual.objective(), texts.calibration.size());
+    boolean searched = false;
+    for (Strategy strategy : request.strategies()) {
+      job.expect(strategy.label(), strategy.isSearched() && searched ? 0 : search);
+      searched |= strategy.isSearched();
+      FitRule fit = strategy.fit();
+      if (fit != null && texts.fit != null) {
+        FittedChoice.expect(
+            job, estimate, strategy.label(), fit, strategy.isSearched(), texts.fit, target);
+      }
+      job.expect(heldOut(strategy), estimate.pass(texts.evaluation.windows(), depth + target));
+      if (texts.passages != null) {
+        job.expect(lastWords(strategy), estimate.pass(texts.passages.items(), target));
+      }
+    }
+    tellExpectation();
+  }
+
+  private static String heldOut(Strategy strategy) {
+    return "held-out text, " + strategy.label();
+  }
+
+  private static String lastWords(Strategy strategy) {
+    return "last words, " + strategy.label();
+  }
+
+  /** The strategies that can be measured, the best first. */
+  private List<Row> rows(RunningModel running, Texts texts, SweepOptions sweep) {
+    CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
+    List<Row> rows = new ArrayList<>();
+    try (SweepScorer scorer = new SweepScorer(running, source, texts.calibration, sweep)) {
+      LayerChoices choices = new LayerChoices(running, source, texts.calibration, scorer, target);
+      for (Strategy strategy : request.strategies()) {
+        row(strategy, choices, running, texts).ifPresent(rows::add);
+      }
+    }
+    rows.sort(Comparator.comparingDouble(row -> row.fidelity().perplexity().meanNll()));
+    return rows;
+  }
+
+  /** Empty where the strategy is left out; that is told. */
+  private Optional<Row> row(
+      Strategy strategy, LayerChoices choices, RunningModel running, Texts texts) {
+    long start = System.nanoTime();
+    SearchResult found;
+    try (JobProgress.Stage stage = progress().begin(strategy.label())) {
+      found =
+          choices.find(
+              strategy.layers(),
+              (trial, share) -> stage.update(Math.round(share * PROGRESS_STEPS), PROGRESS_STEPS));
+    } catch (UsageException e) {
+      leaveOut(strategy, e.template());
+      return Optional.empty();
+    }
+    CollapsePlan plan = found.plan();
+    try (MemoryArena memory = new MemoryArena();
+        PlannedLayers layers = running.pruned(plan, NewWeights.NONE)) {
+      FitRule fit = strategy.fit();
+      if (fit != null && texts.fit != null) {
+        // A fit tries neighbours only of layers that this engine's search chose.
+        FittedChoice.Outcome fitted =
+            new FittedChoice(progress(), strategy.label(), running)
+                .run(found, strategy.isSearched(), fit, texts.fit, memory, best -> {});
+        plan = fitted.planWithTensors();
+        layers.use(fitted.plan(), fitted.tensors());
+      }
+      double seconds = (System.nanoTime() - start) / 1e9;
+      CausalLm original = running.original();
+      Score score = ModelScore.of(original, layers.model(), texts.calibration);
+      Fidelity fidelity =
+          texts.evaluation.measure(progress(), heldOut(strategy), original, layers.model());
+      if (!FiniteResults.isFinite(fidelity.perplexity())) {
+        leaveOut(
+            strategy,
+            String.format(
+                Locale.ROOT,
+                "left out: perplexity is %s, its hidden states overflow",
+                fidelity.perplexity().perplexity()));
+        return Optional.empty();
+      }
+      LastWord words = lastWord(lastWords(strategy), layers.model(), texts);
+      Row row = new Row(strategy, plan, score, fidelity, words, seconds);
+      tell(new CompareEvent.StrategyMeasured(row));
+      return Optional.of(row);
+    }
+  }
+
+  private void leaveOut(Strategy strategy, String template) {
+    LeftOut why = new LeftOut(strategy, template);
+    leftOut.add(why);
+    tell(new CompareEvent.StrategyLeftOut(why));
+  }
+
+  /** Null where it was not asked for. */
+  private @Nullable LastWord lastWord(String stage, CausalLm lm, Texts texts) {
+    if (texts.passages == null) {
+      return null;
+    }
+    try (JobProgress.Stage progress = progress().begin(stage)) {
+      return LastWord.measure(lm, texts.passages.items(), progress::update);
+    }
+  }
+}

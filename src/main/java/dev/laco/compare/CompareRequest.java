@@ -1,0 +1,54 @@
+package dev.laco.compare;
+
+import dev.laco.prune.FitSettings;
+import dev.laco.prune.Goal;
+import dev.laco.prune.TextSettings;
+import dev.laco.run.Passages;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * All that decides what a comparison does with a model, apart from the device it runs on.
+ *
+ * @param goal the size that every strategy leaves; a threshold is none
+ * @param strategies what is compared
+ * @param texts the texts that models are scored and measured on
+ * @param fit the text that weights are fitted on
+ * @param passages whose last word the models are to know; null to measure no such thing
+ */
+public record CompareRequest(
+    Goal goal,
+    List<Strategy> strategies,
+    TextSettings texts,
+    FitSettings fit,
+    @Nullable Passages passages) {
+  public CompareRequest {
+    strategies = List.copyOf(strategies);
+  }
+
+  /** The usual strategies at a size, with defaults for all else. */
+  public static CompareRequest of(Goal goal) {
+    return new CompareRequest(
+        goal, Strategy.usual(), TextSettings.DEFAULT, FitSettings.DEFAULT, null);
+  }
+
+  /** The same with other strategies. */
+  public CompareRequest withStrategies(List<Strategy> others) {
+    return new CompareRequest(goal, others, texts, fit, passages);
+  }
+
+  /** The same with other texts to score and measure on. */
+  public CompareRequest withTexts(TextSettings others) {
+    return new CompareRequest(goal, strategies, others, fit, passages);
+  }
+
+  /** The same with another text to fit on. */
+  public CompareRequest withFit(FitSettings other) {
+    return new CompareRequest(goal, strategies, texts, other, passages);
+  }
+
+  /** The same, measuring how often a last word is known. */
+  public CompareRequest withPassages(@Nullable Passages others) {
+    return new CompareRequest(goal, strategies, texts, fit, others);
+  }
+}

@@ -1,0 +1,100 @@
+package dev.laco.compare;
+
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.Objective;
+import dev.laco.collapse.Scorer;
+import dev.laco.collapse.SearchBudget;
+import dev.laco.collapse.SearchResult;
+import dev.laco.collapse.SpanSearch;
+import dev.laco.collapse.SpanSettings;
+import dev.laco.collapse.TrialListener;
+import dev.laco.collapse.peers.LayerRemoval;
+import dev.laco.collapse.peers.SlidingWindow;
+import dev.laco.model.PackedSequences;
+import dev.laco.prune.SearchChoice;
+import dev.laco.scoring.LayerInfluence;
+import dev.laco.transformer.RunningModel;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** Finds the layers that strategies leave, at one size and on one text. */
+final class LayerChoices {
+  private final RunningModel model;
+  private final CollapsePlan.Source source;
+  private final PackedSequences sequences;
+  private final Scorer scorer;
+  private final int target;
+
+  /** What this engine's search found, which is the same for every strategy that begins with it. */
+  private @Nullable SearchResult searched;
+
+  LayerChoices(
+      RunningModel model,
+      CollapsePlan.Source source,
+      PackedSequences sequences,
+      Scorer scorer,
+      int target) {
+    this.model = model;
+    this.source = source;
+    this.sequences = sequences;
+    this.scorer = scorer;
+    this.target = target;
+  }
+
+  /**
+   * A model of the size.
+   *
+   * @throws dev.laco.UsageException if there is none
+   */
+  SearchResult find(Strategy.Layers layers, TrialListener listener) {
+    return switch (layers) {
+      case Strategy.Search _ -> searched(listener);
+      case Strategy.PaperLoop loop ->
+          SearchResult.known(
+              run(SearchChoice.paper(source.layers(), target, loop.rule()), listener).plan());
+      case Strategy.Peer peer -> SearchResult.known(plan(peer, listener));
+    };
+  }
+
+  private SearchResult searched(TrialListener listener) {
+    SearchResult result = searched;
+    if (result == null) {
+      result = run(SearchChoice.byDefault(source.layers(), target), listener);
+      searched = result;
+    }
+    return result;
+  }
+
+  private SearchResult run(SearchChoice chosen, TrialListener listener) {
+    return chosen.search().run(source, scorer, listener);
+  }
+
+  private CollapsePlan plan(Strategy.Peer peer, TrialListener listener) {
+    return switch (peer) {
+      case SHORTGPT -> LayerRemoval.leastInfluence(source, influence().blockInfluence(), target);
+      case ANGULAR ->
+          LayerRemoval.closestBlock(
+              source, influence().angularDistances(source.layers() - target), target);
+      case SLEB -> sleb(listener);
+      case SLIDING_WINDOW -> new SlidingWindow(source, scorer).reach(target);
+      case LAST -> LayerRemoval.lastButOne(source, target);
+    };
+  }
+
+  private LayerInfluence influence() {
+    return LayerInfluence.measure(model, sequences);
+  }
+
+  /**
+   * One layer at a time goes, that without which the calibration text is likeliest. Here the first
+   * layer stays.
+   */
+  private CollapsePlan sleb(TrialListener listener) {
+    SpanSettings settings =
+        new SpanSettings(2, 0, source.layers(), List.of(MergeRule.DROP), null, Objective.NLL, 1);
+    return new SpanSearch(settings, source, scorer)
+        .reach(target, SearchBudget.UNLIMITED, listener)
+        .plan();
+  }
+}

@@ -1,0 +1,39 @@
+package dev.laco.run;
+
+import dev.laco.Setting;
+import dev.laco.backend.DeviceInfo;
+import java.nio.file.Path;
+
+/**
+ * What a job tells while it goes on. Every job tells the records here, in this order; each kind of
+ * job has further events of its own. How far a job has come is asked of {@link ModelJob#progress}.
+ */
+public interface JobEvent {
+  /**
+   * The device is there.
+   *
+   * @param description name, type of products, and why it is this one
+   */
+  record DeviceOpened(DeviceInfo.Kind kind, String description) implements JobEvent {}
+
+  /** The model is there. */
+  record ModelOpened(Path directory, String description) implements JobEvent {}
+
+  /**
+   * Something that a user should know and that does not end the job; at any time.
+   *
+   * @param template the message with {@link Setting}s as they were put into it
+   */
+  record Warned(String template) implements JobEvent {
+    /** The message, in which settings are called by their names in requests. */
+    public String message() {
+      return Setting.show(template, name -> name);
+    }
+  }
+
+  /** What stays in memory is decided. */
+  record MemoryPlanned(String description) implements JobEvent {}
+
+  /** How long a job of more than two seconds takes: {@code about 12 minutes: search 3, fit 9}. */
+  record TimeEstimated(String description) implements JobEvent {}
+}

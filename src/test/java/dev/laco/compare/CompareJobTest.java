@@ -1,0 +1,177 @@
+package dev.laco.compare;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.Cancellation;
+import dev.laco.CancelledException;
+import dev.laco.DeviceSettings;
+import dev.laco.Fixtures;
+import dev.laco.Model;
+import dev.laco.UsageException;
+import dev.laco.cli.Laco;
+import dev.laco.collapse.MergeRule;
+import dev.laco.fit.FitRule;
+import dev.laco.prune.Goal;
+import dev.laco.prune.TextSettings;
+import dev.laco.run.JobEvent;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** A comparison without a command line. */
+final class CompareJobTest {
+  private static final String FIXTURE = "llama_untied_gqa";
+  private static final Path MODEL = Fixtures.model(FIXTURE);
+  private static final DeviceSettings CPU = DeviceSettings.of("cpu").withThreads(1);
+
+  @TempDir Path folder;
+
+  private CompareRequest request(int layers, String... strategies) {
+    TextSettings texts =
+        new TextSettings(
+            Laco.tokens(folder, FIXTURE, "calib"), null, Laco.tokens(folder, FIXTURE, "eval"));
+    return CompareRequest.of(Goal.layers(layers))
+        .withTexts(texts)
+        .withStrategies(List.of(strategies).stream().map(Strategy::named).toList());
+  }
+
+  @Test
+  void givesTheRowsThatTheCommandLinePrints() {
+    CompareRequest request = request(6, "laco-merge", "shortgpt");
+    JsonNode printed =
+        Laco.run(
+                "compare",
+                MODEL,
+                "--target-layers",
+                6,
+                "--strategies",
+                "laco-merge,shortgpt",
+                "--device",
+                "cpu",
+                "--threads",
+                1,
+                "--calibration",
+                request.texts().calibration(),
+                "--eval-tokens",
+                request.texts().evaluationTokens(),
+                "--json")
+            .succeeded()
+            .json();
+    List<JobEvent> events = new ArrayList<>();
+    CompareResult result;
+    try (Model model = Model.open(MODEL)) {
+      result = new CompareJob(model, CPU, request).listener(events::add).run();
+    }
+    assertEquals(2, result.rows().size());
+    assertEquals(List.of(), result.leftOut());
+    assertEquals(withoutSeconds(printed), withoutSeconds(CompareJson.of(result)));
+    List<CompareResult.Row> told = new ArrayList<>();
+    for (JobEvent event : events) {
+      if (event instanceof CompareEvent.StrategyMeasured(CompareResult.Row row)) {
+        told.add(row);
+      }
+    }
+    assertEquals(Set.copyOf(result.rows()), Set.copyOf(told));
+    assertTrue(
+        events.contains(new CompareEvent.DenseMeasured(result.dense(), null)), events.toString());
+    assertTrue(
+        events.stream().anyMatch(event -> event instanceof JobEvent.MemoryPlanned),
+        events.toString());
+  }
+
+  private static JsonNode withoutSeconds(JsonNode json) {
+    ObjectNode copy = json.deepCopy();
+    copy.get("strategies").forEach(row -> ((ObjectNode) row).remove("seconds"));
+    // As both are read from a text: a number that was put as an int is one that was read as such.
+    return new Laco.Run(0, copy.toString(), "").json();
+  }
+
+  @Test
+  void aCancelledComparisonEndsBeforeTheNextLayer() {
+    Cancellation token = new Cancellation();
+    List<JobEvent> after = new ArrayList<>();
+    try (Model model = Model.open(MODEL)) {
+      CompareJob job =
+          new CompareJob(model, CPU, request(6, "last", "shortgpt", "laco-merge"))
+              .cancelledBy(token)
+              .listener(
+                  event -> {
+                    if (token.isCancelled()) {
+                      after.add(event);
+                    }
+                    if (event instanceof CompareEvent.StrategyMeasured) {
+                      token.cancel();
+                    }
+                  });
+      assertThrows(CancelledException.class, job::run);
+    }
+    assertTrue(token.isCancelled());
+    assertEquals(List.of(), after);
+  }
+
+  @Test
+  void aStrategyWithoutAModelOfTheSizeIsLeftOutAndSaysWhy() {
+    try (Model model = Model.open(MODEL)) {
+      CompareResult result = new CompareJob(model, CPU, request(1, "sliding-window", "last")).run();
+      assertEquals(
+          List.of("last"),
+          labels(result.rows().stream().map(CompareResult.Row::strategy).toList()));
+      CompareResult.LeftOut leftOut = result.leftOut().getFirst();
+      assertEquals(Strategy.of(Strategy.Peer.SLIDING_WINDOW), leftOut.strategy());
+      assertTrue(leftOut.reason().contains("leaves 1 layers"), leftOut::reason);
+    }
+  }
+
+  @Test
+  void whatCannotBeMetIsSaidInTheWordsOfARequest() {
+    try (Model model = Model.open(MODEL)) {
+      UsageException tooMany =
+          assertThrows(
+              UsageException.class, () -> new CompareJob(model, CPU, request(100, "last")));
+      assertTrue(tooMany.getMessage().startsWith("targetLayers 100"), tooMany::getMessage);
+      CompareJob withoutText =
+          new CompareJob(model, CPU, request(6, "last").withTexts(TextSettings.DEFAULT));
+      UsageException nothing = assertThrows(UsageException.class, withoutText::run);
+      assertTrue(nothing.getMessage().contains("evalTokens"), nothing::getMessage);
+      assertFalse(nothing.getMessage().contains("--"), nothing::getMessage);
+    }
+  }
+
+  @Test
+  void strategiesAreSettingsWithNamesOfTheirOwn() {
+    Set<String> names = new HashSet<>(labels(Strategy.presets()));
+    assertEquals(Strategy.presets().size(), names.size());
+    Strategy.presets()
+        .forEach(strategy -> assertEquals(strategy, Strategy.named(strategy.label())));
+    assertEquals(Strategy.DEFAULT, Strategy.named("LACO"));
+    assertEquals(
+        new Strategy(new Strategy.PaperLoop(MergeRule.rdsc(1)), null),
+        Strategy.named("paper-rdsc"));
+    assertEquals(
+        List.of(
+            "laco",
+            "paper-replace",
+            "paper-rdsc",
+            "shortgpt",
+            "angular",
+            "sleb",
+            "sliding-window",
+            "last"),
+        labels(Strategy.usual()));
+    assertEquals("last-map", new Strategy(Strategy.Peer.LAST, FitRule.MAP).label());
+    assertEquals("paper-rdsc:0.5", Strategy.paper(MergeRule.rdsc(0.5)).label());
+  }
+
+  private static List<String> labels(List<Strategy> strategies) {
+    return strategies.stream().map(Strategy::label).toList();
+  }
+}
