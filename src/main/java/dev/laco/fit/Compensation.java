@@ -113,8 +113,8 @@ final class Compensation {
     double before = 0;
     for (FitBlocks.Block block : blocks.list()) {
       if (!block.seen()) {
-        left += streams.lack(growth, block);
-        before += streams.lack(1, block);
+        left += streams.squaredDistance(growth, block);
+        before += streams.squaredDistance(1, block);
       }
     }
     return before > 0 ? left / before : 1;

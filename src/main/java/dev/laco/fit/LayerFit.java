@@ -181,8 +181,7 @@ final class LayerFit {
 
   private void gatherDifference(Moments moments, int target) {
     for (FitBlocks.Block block : blocks.list()) {
-      Tensor normed = streams.normed(block);
-      moments.addTarget(target, normed, streams.normedDifference(normed, block), !block.seen());
+      moments.addTarget(target, streams.forAlignment(block), !block.seen());
     }
   }
 
@@ -190,8 +189,7 @@ final class LayerFit {
     try (Moments moments = new Moments(backend, CarryOver.heads(config), config.hiddenSize(), 1)) {
       LayerWeights before = layer.weights();
       for (FitBlocks.Block block : blocks.list()) {
-        Tensor heads = streams.heads(before, window, block);
-        moments.add(heads, streams.lackAfterOutput(heads, block), !block.seen());
+        moments.add(streams.forOutput(before, window, block), !block.seen());
       }
       change(LayerRole.OUTPUT, solve(moments, 0, settings.lambdas().output()));
     }
@@ -214,11 +212,7 @@ final class LayerFit {
     try (Moments moments =
         new Moments(backend, config.intermediateSize(), config.hiddenSize(), 1)) {
       Consumer<FitBlocks.Block> gather =
-          block -> {
-            Tensor channels = streams.channels(before, block);
-            Tensor lack = streams.lackAfterChannels(before, channels, block);
-            moments.add(channels, lack, !block.seen());
-          };
+          block -> moments.add(streams.forDown(before, block), !block.seen());
       blocks.list().forEach(gather);
       Ridge.Solution solution = solve(moments, 0, lambda);
       change(LayerRole.DOWN, solution);
@@ -237,10 +231,7 @@ final class LayerFit {
     try (Moments moments = new Moments(backend, width, width, 1);
         TensorArena scratch = backend.arena()) {
       Consumer<FitBlocks.Block> gather =
-          block -> {
-            Tensor said = streams.contribution(before, block);
-            moments.add(said, streams.lackAfterOutput(said, block), !block.seen());
-          };
+          block -> moments.add(streams.forMap(before, block), !block.seen());
       blocks.list().forEach(gather);
       Ridge.Solution solution = solve(moments, 0, settings.lambdas().inputs());
       if (solution == null) {

@@ -61,9 +61,9 @@ final class Moments implements AutoCloseable {
   }
 
   /** Adds a block's features and its one target. */
-  void add(Tensor features, Tensor target, boolean heldOut) {
-    addFeatures(features, heldOut);
-    addTarget(0, features, target, heldOut);
+  void add(Streams.Samples samples, boolean heldOut) {
+    addFeatures(samples.features(), heldOut);
+    addTarget(0, samples, heldOut);
   }
 
   /** Forgets all that was not held out. */
@@ -81,12 +81,12 @@ final class Moments implements AutoCloseable {
   }
 
   /** Adds a target of a block, {@code [T, outputs]}, scaled likewise. */
-  void addTarget(int index, Tensor features, Tensor target, boolean heldOut) {
+  void addTarget(int index, Streams.Samples samples, boolean heldOut) {
     Target to = targets.get(index);
-    backend.crossProduct(target, features, to.cross);
+    backend.crossProduct(samples.target(), samples.features(), to.cross);
     if (heldOut) {
-      backend.crossProduct(target, features, to.heldOut);
-      backend.addSquares(target, to.squares);
+      backend.crossProduct(samples.target(), samples.features(), to.heldOut);
+      backend.addSquares(samples.target(), to.squares);
     }
   }
 

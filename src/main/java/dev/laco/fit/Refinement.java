@@ -7,8 +7,8 @@ import dev.laco.backend.TensorMix;
 import dev.laco.model.DType;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
+import dev.laco.transformer.DecoderLayer;
 import dev.laco.transformer.LayerWeights;
-import dev.laco.transformer.Workspace;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -170,12 +170,13 @@ final class Refinement implements AutoCloseable {
     Tensor upPower = scratch.allocate(DType.F32, 1, channels);
     Tensor gatePower = scratch.allocate(DType.F32, 1, channels);
     for (FitBlocks.Block block : blocks) {
-      Workspace.Buffers slopes = streams.slopes(before, block);
-      backend.crossProduct(slopes.normed(), slopes.normed(), gram);
-      streams.scale(slopes.gate(), block);
-      streams.scale(slopes.up(), block);
-      backend.addSquares(slopes.gate(), upPower);
-      backend.addSquares(slopes.up(), gatePower);
+      DecoderLayer.Slopes slopes = streams.slopes(before, block);
+      Tensor input = slopes.input().states();
+      backend.crossProduct(input, input, gram);
+      streams.scale(slopes.byUp(), block);
+      streams.scale(slopes.byGate(), block);
+      backend.addSquares(slopes.byUp(), upPower);
+      backend.addSquares(slopes.byGate(), gatePower);
     }
     Tensor columns = scratch.allocate(DType.F32, 1, channels);
     backend.addSquares(matrices.wide(before.get(LayerRole.DOWN), scratch), columns);
@@ -212,8 +213,7 @@ final class Refinement implements AutoCloseable {
     try (TensorArena scratch = backend.arena()) {
       Tensor columns = scratch.allocate(DType.F32, 1, reached.columns());
       for (FitBlocks.Block block : blocks) {
-        Tensor channels = streams.channels(before, block);
-        Tensor lack = streams.lackAfterChannels(before, channels, block);
+        Tensor lack = streams.forDown(before, block).target();
         backend.addSquares(lack, columns);
         addGradient(streams.slopes(before, block), lack, block);
       }
@@ -228,14 +228,14 @@ final class Refinement implements AutoCloseable {
    *
    * @param moved {@code sqrt(w) e [T, d]}; scaled once more
    */
-  private void addGradient(Workspace.Buffers slopes, Tensor moved, FitBlocks.Block block) {
+  private void addGradient(DecoderLayer.Slopes slopes, Tensor moved, FitBlocks.Block block) {
     Tensor back = change.slice(0, moved.rows());
     streams.scale(moved, block);
     backend.linear(moved, transposed, null, back);
-    backend.multiply(slopes.gate(), back, slopes.gate());
-    backend.multiply(slopes.up(), back, slopes.up());
-    backend.crossProduct(slopes.gate(), slopes.normed(), up.product);
-    backend.crossProduct(slopes.up(), slopes.normed(), gate.product);
+    backend.multiply(slopes.byUp(), back, slopes.byUp());
+    backend.multiply(slopes.byGate(), back, slopes.byGate());
+    backend.crossProduct(slopes.byUp(), slopes.input().states(), up.product);
+    backend.crossProduct(slopes.byGate(), slopes.input().states(), gate.product);
   }
 
   /** One step of conjugate gradients; returns the square of what is left of the gradient. */
@@ -253,14 +253,15 @@ final class Refinement implements AutoCloseable {
       up.clearProduct();
       gate.clearProduct();
       for (FitBlocks.Block block : blocks) {
-        Workspace.Buffers slopes = streams.slopes(before, block);
-        long tokens = slopes.normed().rows();
+        DecoderLayer.Slopes slopes = streams.slopes(before, block);
+        Tensor input = slopes.input().states();
+        long tokens = input.rows();
         Tensor channels = change.slice(0, tokens);
         Tensor more = other.slice(0, tokens);
-        backend.linear(slopes.normed(), upWeights, null, channels);
-        backend.multiply(channels, slopes.gate(), channels);
-        backend.linear(slopes.normed(), gateWeights, null, more);
-        backend.multiply(more, slopes.up(), more);
+        backend.linear(input, upWeights, null, channels);
+        backend.multiply(channels, slopes.byUp(), channels);
+        backend.linear(input, gateWeights, null, more);
+        backend.multiply(more, slopes.byGate(), more);
         backend.add(channels, more);
         Tensor moved = reached.slice(0, tokens);
         backend.linear(channels, before.get(LayerRole.DOWN), null, moved);
@@ -344,8 +345,7 @@ final class Refinement implements AutoCloseable {
     try (TensorArena scratch = backend.arena()) {
       Tensor columns = scratch.allocate(DType.F32, 1, reached.columns());
       for (FitBlocks.Block block : blocks) {
-        Tensor channels = streams.channels(weights, block);
-        backend.addSquares(streams.lackAfterChannels(weights, channels, block), columns);
+        backend.addSquares(streams.forDown(weights, block).target(), columns);
       }
       return Values.sum(backend, columns);
     }

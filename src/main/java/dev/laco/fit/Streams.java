@@ -84,79 +84,79 @@ final class Streams implements AutoCloseable {
   /** Adds a layer's attention to a stream. */
   void attention(LayerWeights weights, int window, Tensor x, FitBlocks.Block block) {
     Workspace.Buffers buffers = work.forTokens(x.rows());
-    decoder.attend(weights, window, x, block.batch(), buffers);
-    decoder.project(weights, buffers);
-    backend.add(x, buffers.normed());
+    DecoderLayer.Attended attended = decoder.attend(weights, window, x, block.batch(), buffers);
+    backend.add(x, decoder.project(weights, attended, buffers).states());
   }
 
   /** Adds a layer's feed-forward part to a stream. */
   void feedForward(LayerWeights weights, Tensor y) {
     Workspace.Buffers buffers = work.forTokens(y.rows());
-    decoder.features(weights, y, buffers);
-    decoder.contribute(weights, y, buffers);
+    DecoderLayer.Channels channels = decoder.channels(weights, y, buffers);
+    backend.add(y, decoder.contribute(weights, channels, buffers).states());
   }
 
-  /** What the heads say of the pruned stream, {@code [T, heads * headDim]}. */
-  Tensor heads(LayerWeights weights, int window, FitBlocks.Block block) {
+  /**
+   * A block of a least-squares problem in which each token is one row, multiplied by the square
+   * root of its weight.
+   *
+   * @param features {@code [T, inputs]}
+   * @param target {@code [T, outputs]}: what a linear map of the features is to come close to
+   */
+  record Samples(Tensor features, Tensor target) {}
+
+  /**
+   * Samples for the output projection of attention: features are the outputs of the heads, the
+   * target is the original's stream less the pruned stream to which attention has been added.
+   */
+  Samples forOutput(LayerWeights weights, int window, FitBlocks.Block block) {
     Tensor x = pruned(block);
     Workspace.Buffers buffers = work.forTokens(x.rows());
-    decoder.attend(weights, window, x, block.batch(), buffers);
-    decoder.project(weights, buffers);
-    return buffers.attended();
-  }
-
-  /** The channels at the pruned stream, {@code [T, k]}. */
-  Tensor channels(LayerWeights weights, FitBlocks.Block block) {
-    Tensor y = pruned(block);
-    Workspace.Buffers buffers = work.forTokens(y.rows());
-    decoder.features(weights, y, buffers);
-    return buffers.gate();
+    DecoderLayer.Attended attended = decoder.attend(weights, window, x, block.batch(), buffers);
+    return samples(attended.heads(), decoder.project(weights, attended, buffers), block);
   }
 
   /**
-   * The channels' slopes at the pruned stream, {@code [T, k]}: along up in {@code gate}, along the
-   * gate in {@code up}; in {@code normed} what both matrices multiply.
+   * Samples for the down projection: features are the feed-forward channels, the target is the
+   * original's stream less the pruned stream to which the feed-forward part has been added.
    */
-  Workspace.Buffers slopes(LayerWeights weights, FitBlocks.Block block) {
+  Samples forDown(LayerWeights weights, FitBlocks.Block block) {
     Tensor y = pruned(block);
     Workspace.Buffers buffers = work.forTokens(y.rows());
-    decoder.slopes(weights, y, buffers);
-    return buffers;
+    DecoderLayer.Channels channels = decoder.channels(weights, y, buffers);
+    return samples(channels.values(), decoder.contribute(weights, channels, buffers), block);
   }
 
-  /** What the channels add to the pruned stream, {@code [T, d]}. */
-  Tensor contribution(LayerWeights weights, FitBlocks.Block block) {
-    Tensor reached = target.slice(0, channels(weights, block).rows());
+  /**
+   * Samples for a map behind the down projection: features are what the feed-forward part adds to
+   * the pruned stream, the target is that of {@link #forDown}.
+   */
+  Samples forMap(LayerWeights weights, FitBlocks.Block block) {
+    Tensor y = pruned(block);
+    Workspace.Buffers buffers = work.forTokens(y.rows());
+    DecoderLayer.Projected added =
+        decoder.contribute(weights, decoder.channels(weights, y, buffers), buffers);
+    return samples(added.states(), added, block);
+  }
+
+  private Samples samples(Tensor features, DecoderLayer.Projected added, FitBlocks.Block block) {
+    Tensor reached = target.slice(0, features.rows());
     backend.copy(pruned(block), reached);
-    Workspace.Buffers buffers = work.forTokens(reached.rows());
-    decoder.contribute(weights, reached, buffers);
-    return buffers.normed();
-  }
-
-  /**
-   * After {@link #heads} or {@link #contribution}: what the original has and the pruned stream
-   * still lacks once the last product's output is added. Scales it, and the features, by the
-   * original's inverse root mean square.
-   */
-  Tensor lackAfterOutput(Tensor features, FitBlocks.Block block) {
-    Tensor lack = target.slice(0, features.rows());
-    backend.copy(pruned(block), lack);
-    backend.add(lack, work.forTokens(features.rows()).normed());
-    return scaled(lack, features, block);
-  }
-
-  /** After {@link #channels}: likewise once the channels' contribution is added. */
-  Tensor lackAfterChannels(LayerWeights weights, Tensor channels, FitBlocks.Block block) {
-    Tensor lack = target.slice(0, channels.rows());
-    backend.copy(pruned(block), lack);
-    decoder.contribute(weights, lack, work.forTokens(channels.rows()));
-    return scaled(lack, channels, block);
-  }
-
-  private Tensor scaled(Tensor reached, Tensor features, FitBlocks.Block block) {
+    backend.add(reached, added.states());
     scale(features, block);
     backend.scaledDifference(dense(block), reached, scale.slice(0, features.rows()), reached);
-    return reached;
+    return new Samples(features, reached);
+  }
+
+  /** The feed-forward channels at the pruned stream, {@code [T, k]}. */
+  Tensor channels(LayerWeights weights, FitBlocks.Block block) {
+    Tensor y = pruned(block);
+    return decoder.channels(weights, y, work.forTokens(y.rows())).values();
+  }
+
+  /** The derivatives of the feed-forward channels at the pruned stream. */
+  DecoderLayer.Slopes slopes(LayerWeights weights, FitBlocks.Block block) {
+    Tensor y = pruned(block);
+    return decoder.slopes(weights, y, work.forTokens(y.rows()));
   }
 
   /** Scales features by the original's inverse root mean square. */
@@ -166,20 +166,22 @@ final class Streams implements AutoCloseable {
     backend.scaledDifference(features, null, weight, features);
   }
 
-  /** The pruned stream, normalised without weights. */
+  /** The pruned stream after an RMS norm without weights, {@code [T, d]}. */
   Tensor normed(FitBlocks.Block block) {
     Tensor x = pruned(block);
-    Tensor normed = work.forTokens(x.rows()).normed();
-    backend.rmsNorm(x, unit, config.rmsNormEps(), normed);
-    return normed;
+    return decoder.normalise(unit, x, work.forTokens(x.rows())).states();
   }
 
-  /** The original's stream, normalised without weights, less {@link #normed}. */
-  Tensor normedDifference(Tensor normed, FitBlocks.Block block) {
+  /**
+   * Samples for the map that aligns inputs, unweighted: features are {@link #normed}, the target is
+   * the original's stream after the same norm less the features.
+   */
+  Samples forAlignment(FitBlocks.Block block) {
+    Tensor normed = normed(block);
     Tensor difference = target.slice(0, normed.rows());
     backend.rmsNorm(dense(block), unit, config.rmsNormEps(), difference);
     backend.scaledDifference(difference, normed, ones.slice(0, normed.rows()), difference);
-    return difference;
+    return new Samples(normed, difference);
   }
 
   /** By token of a block: how much longer the original's vector is than the pruned stream's. */
@@ -198,18 +200,19 @@ final class Streams implements AutoCloseable {
   }
 
   /**
-   * Sum over the tokens of a block of what the original has and the pruned stream, times {@code
-   * factor}, lacks: squares, relative to the original's mean square.
+   * The squared distance of the pruned stream, times {@code factor}, from the original's: the sum
+   * over the tokens of a block, each relative to the mean square of the original's hidden state.
    */
-  double lack(double factor, FitBlocks.Block block) {
-    Tensor lack = target.slice(0, dense(block).rows());
+  double squaredDistance(double factor, FitBlocks.Block block) {
+    Tensor difference = target.slice(0, dense(block).rows());
     backend.mix(
         List.of(
-            new TensorMix(lack, new double[] {1, -factor}, List.of(dense(block), pruned(block)))));
-    scale(lack, block);
+            new TensorMix(
+                difference, new double[] {1, -factor}, List.of(dense(block), pruned(block)))));
+    scale(difference, block);
     try (TensorArena scratch = backend.arena()) {
-      Tensor squares = scratch.allocate(DType.F32, 1, lack.columns());
-      backend.addSquares(lack, squares);
+      Tensor squares = scratch.allocate(DType.F32, 1, difference.columns());
+      backend.addSquares(difference, squares);
       return Values.sum(backend, squares);
     }
   }

@@ -9,11 +9,16 @@ import dev.laco.model.ModelConfig;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One layer, in the four steps between which what it computes can be looked at: {@link #attend},
- * {@link #project}, {@link #features}, {@link #contribute}. {@link #run} does them all.
+ * One pre-norm decoder layer on the residual stream {@code x [T, d]}, in steps whose results can be
+ * looked at:
  *
- * <p>{@code x [T, d]} is the residual stream; each step leaves its result in a buffer of the
- * workspace.
+ * <pre>  x += project(attend(x))
+ *   x += contribute(channels(x))</pre>
+ *
+ * <p>{@link #run} does both lines. A step returns what it has filled, and the next step takes it:
+ * {@link Normed}, {@link Attended}, {@link Projected}, {@link Channels} and {@link Slopes} are
+ * names for memory of the workspace. Two pairs share memory, so that filling one ends the other:
+ * {@code Normed} and {@code Projected}, {@code Channels} and {@code Slopes}.
  */
 public final class DecoderLayer {
   private final Backend backend;
@@ -25,13 +30,34 @@ public final class DecoderLayer {
     this.config = config;
   }
 
-  /** The whole layer over whole sequences: {@code x} in place. */
+  /** Hidden states {@code [T, d]} after an RMS norm: the input of the projections behind it. */
+  public record Normed(Tensor states) {}
+
+  /** Attention outputs of all heads, {@code [T, heads * headDim]}, before the output projection. */
+  public record Attended(Tensor heads) {}
+
+  /** What attention or the feed-forward part adds to the residual stream, {@code [T, d]}. */
+  public record Projected(Tensor states) {}
+
+  /** Feed-forward channels {@code activation(gate) * up}, {@code [T, k]}. */
+  public record Channels(Tensor values) {}
+
+  /**
+   * The derivatives of the feed-forward channels, {@code [T, k]} each.
+   *
+   * @param input what both the gate and the up projection multiply
+   * @param byUp derivative by the output of the up projection
+   * @param byGate derivative by the output of the gate projection
+   */
+  public record Slopes(Normed input, Tensor byUp, Tensor byGate) {}
+
+  /** Runs the whole layer over whole sequences, {@code x} in place. */
   public void run(
       LayerWeights weights, int window, Tensor x, TokenBatch batch, Workspace.Buffers buffers) {
     run(weights, window, x, batch, buffers, KeyValues.of(buffers));
   }
 
-  /** The whole layer: {@code x} in place. */
+  /** Runs the whole layer over tokens that follow those in {@code past}, {@code x} in place. */
   void run(
       LayerWeights weights,
       int window,
@@ -39,34 +65,31 @@ public final class DecoderLayer {
       TokenBatch batch,
       Workspace.Buffers buffers,
       KeyValues past) {
-    attend(weights, window, x, batch, buffers, past);
-    project(weights, buffers);
-    backend.addRmsNorm(
-        x,
-        buffers.normed(),
-        weights.get(LayerRole.POST_ATTENTION_NORM),
-        config.rmsNormEps(),
-        buffers.normed());
-    activate(weights, buffers);
-    contribute(weights, x, buffers);
+    Projected attention =
+        project(weights, attend(weights, window, x, batch, buffers, past), buffers);
+    Normed normed = addAndNormalise(weights, attention, x, buffers);
+    backend.add(x, contribute(weights, channels(weights, normed, buffers), buffers).states());
   }
 
-  /** Attention over whole sequences: what the heads say of {@code x}, in {@code attended}. */
-  public void attend(
+  /**
+   * Computes attention over whole sequences.
+   *
+   * @param window how many tokens back a token attends, itself included; 0 for all
+   */
+  public Attended attend(
       LayerWeights weights, int window, Tensor x, TokenBatch batch, Workspace.Buffers buffers) {
-    attend(weights, window, x, batch, buffers, KeyValues.of(buffers));
+    return attend(weights, window, x, batch, buffers, KeyValues.of(buffers));
   }
 
-  private void attend(
+  private Attended attend(
       LayerWeights weights,
       int window,
       Tensor x,
       TokenBatch batch,
       Workspace.Buffers buffers,
       KeyValues past) {
-    Tensor normed = buffers.normed();
-    Tensor query = buffers.query();
-    backend.rmsNorm(x, weights.get(LayerRole.INPUT_NORM), config.rmsNormEps(), normed);
+    Tensor normed = normalise(weights.get(LayerRole.INPUT_NORM), x, buffers).states();
+    Tensor query = buffers.query;
     Tensor queryWeight = weights.get(LayerRole.QUERY);
     backend.linear(normed, queryWeight, weights.find(LayerRole.QUERY_BIAS), query);
     backend.linear(
@@ -83,66 +106,78 @@ public final class DecoderLayer {
             window,
             (float) (1 / Math.sqrt(config.headDim())),
             backend.productType(queryWeight.dtype()));
-    backend.attention(query, past.keys(), past.values(), spec, batch, buffers.attended());
+    backend.attention(query, past.keys(), past.values(), spec, batch, buffers.heads);
+    return buffers.attended;
   }
 
   private void normRope(Tensor heads, @Nullable Tensor weight, TokenBatch batch) {
     backend.normRope(heads, weight, config.rmsNormEps(), config.headDim(), batch);
   }
 
-  /** From {@code attended} to what attention adds to the stream, in {@code normed}. */
-  public void project(LayerWeights weights, Workspace.Buffers buffers) {
+  /** Applies the output projection of attention. */
+  public Projected project(LayerWeights weights, Attended attended, Workspace.Buffers buffers) {
     backend.linear(
-        buffers.attended(),
+        attended.heads(),
         weights.get(LayerRole.OUTPUT),
         weights.find(LayerRole.OUTPUT_BIAS),
-        buffers.normed());
+        buffers.hidden);
+    return buffers.projected;
+  }
+
+  /** Normalises hidden states: {@code rms_norm(x) * weight}. */
+  public Normed normalise(Tensor weight, Tensor x, Workspace.Buffers buffers) {
+    backend.rmsNorm(x, weight, config.rmsNormEps(), buffers.hidden);
+    return buffers.normed;
+  }
+
+  /** Adds attention to {@code x} and normalises the sum for the feed-forward part, in one op. */
+  private Normed addAndNormalise(
+      LayerWeights weights, Projected attention, Tensor x, Workspace.Buffers buffers) {
+    backend.addRmsNorm(
+        x,
+        attention.states(),
+        weights.get(LayerRole.POST_ATTENTION_NORM),
+        config.rmsNormEps(),
+        buffers.hidden);
+    return buffers.normed;
+  }
+
+  /** Computes the feed-forward channels at {@code y}, the residual stream after attention. */
+  public Channels channels(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
+    return channels(
+        weights, normalise(weights.get(LayerRole.POST_ATTENTION_NORM), y, buffers), buffers);
+  }
+
+  private Channels channels(LayerWeights weights, Normed input, Workspace.Buffers buffers) {
+    gateAndUp(weights, input, buffers);
+    backend.gatedActivation(config.hiddenAct(), buffers.gate, buffers.up, buffers.gate);
+    return buffers.channels;
   }
 
   /**
-   * The channels of the feed-forward part at {@code y}, the stream after attention: {@code
-   * activation(gate) * up} in {@code gate}, {@code [T, intermediateSize]}.
+   * Computes the {@link Backend#gatedSlopes derivatives} of the feed-forward channels at {@code y},
+   * the residual stream after attention.
    */
-  public void features(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
-    normed(weights, y, buffers);
-    activate(weights, buffers);
+  public Slopes slopes(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
+    gateAndUp(weights, normalise(weights.get(LayerRole.POST_ATTENTION_NORM), y, buffers), buffers);
+    backend.gatedSlopes(config.hiddenAct(), buffers.gate, buffers.up);
+    return buffers.slopes;
   }
 
-  /**
-   * The {@link Backend#gatedSlopes slopes} of the channels at {@code y}: along up in {@code gate},
-   * along the gate in {@code up}. Their input is left in {@code normed}.
-   */
-  public void slopes(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
-    normed(weights, y, buffers);
-    gateAndUp(weights, buffers);
-    backend.gatedSlopes(config.hiddenAct(), buffers.gate(), buffers.up());
-  }
-
-  private void normed(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
-    backend.rmsNorm(
-        y, weights.get(LayerRole.POST_ATTENTION_NORM), config.rmsNormEps(), buffers.normed());
-  }
-
-  private void activate(LayerWeights weights, Workspace.Buffers buffers) {
-    gateAndUp(weights, buffers);
-    backend.gatedActivation(config.hiddenAct(), buffers.gate(), buffers.up(), buffers.gate());
-  }
-
-  private void gateAndUp(LayerWeights weights, Workspace.Buffers buffers) {
-    Tensor normed = buffers.normed();
+  private void gateAndUp(LayerWeights weights, Normed input, Workspace.Buffers buffers) {
+    Tensor normed = input.states();
     backend.linear(
-        normed, weights.get(LayerRole.GATE), weights.find(LayerRole.GATE_BIAS), buffers.gate());
-    backend.linear(
-        normed, weights.get(LayerRole.UP), weights.find(LayerRole.UP_BIAS), buffers.up());
+        normed, weights.get(LayerRole.GATE), weights.find(LayerRole.GATE_BIAS), buffers.gate);
+    backend.linear(normed, weights.get(LayerRole.UP), weights.find(LayerRole.UP_BIAS), buffers.up);
   }
 
-  /** Adds to {@code y} what the channels in {@code gate} contribute. */
-  public void contribute(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
+  /** Applies the down projection of the feed-forward part. */
+  public Projected contribute(LayerWeights weights, Channels channels, Workspace.Buffers buffers) {
     backend.linear(
-        buffers.gate(),
+        channels.values(),
         weights.get(LayerRole.DOWN),
         weights.find(LayerRole.DOWN_BIAS),
-        buffers.normed());
-    backend.add(y, buffers.normed());
+        buffers.hidden);
+    return buffers.projected;
   }
 }

@@ -11,6 +11,6 @@ import dev.laco.backend.Tensor;
 record KeyValues(Tensor newKeys, Tensor newValues, Tensor keys, Tensor values) {
   /** Those of whole sequences, without a past. */
   static KeyValues of(Workspace.Buffers buffers) {
-    return new KeyValues(buffers.key(), buffers.value(), buffers.key(), buffers.value());
+    return new KeyValues(buffers.key, buffers.value, buffers.key, buffers.value);
   }
 }

@@ -67,7 +67,7 @@ class RidgeTest {
       Tensor target = arena.allocate(DType.F32, 3, 1);
       backend.upload(new float[] {sizes[0], 0, 0, 0, sizes[1], 0, 0, 0, sizes[2]}, features);
       backend.upload(sizes, target);
-      moments.add(features, target, false);
+      moments.add(new Streams.Samples(features, target), false);
       float[] values = new float[3];
       backend.download(ridge.solve(moments, 0, lambda, true).change(), values);
       for (int i = 0; i < 3; i++) {
@@ -102,8 +102,7 @@ class RidgeTest {
         Tensor target = arena.allocate(DType.F32, ROWS, OUTPUTS);
         backend.upload(a, features);
         backend.upload(h, target);
-        moments.addFeatures(features, block == 3);
-        moments.addTarget(0, features, target, block == 3);
+        moments.add(new Streams.Samples(features, target), block == 3);
       }
       Ridge.Solution solution = ridge.solve(moments, 0, lambda, true);
       float[] values = new float[map.length];

@@ -1,5 +1,6 @@
 package dev.laco.transformer;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import dev.laco.Fixtures;
@@ -20,6 +21,7 @@ import java.util.List;
 import java.util.Set;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class DecoderLayerTest {
   @ParameterizedTest
@@ -46,6 +48,38 @@ class DecoderLayerTest {
       }
     }
     assertEquals(EnumSet.of(expected), types);
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"llama_mha_bias_f16", "qwen2_bias"})
+  void theStepsOneAfterTheOtherDoWhatTheWholeLayerDoes(String fixture) {
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));
+        TensorArena arena = backend.arena()) {
+      RunningModel running = new RunningModel(backend, checkpoint.config(), checkpoint);
+      CausalLm model = running.original();
+      LayerWeights weights = new CheckpointLayers(running).layer(1, 3);
+      DecoderLayer layer = new DecoderLayer(backend, checkpoint.config());
+      int width = checkpoint.config().hiddenSize();
+      Tensor whole = arena.allocate(DType.F32, 3, width);
+      Tensor steps = arena.allocate(DType.F32, 3, width);
+      try (Workspace work = new Workspace(backend, checkpoint.config(), 5);
+          TokenBatch batch = model.batch(PackedSequences.of(List.of(new int[] {1, 2, 3})))) {
+        Workspace.Buffers buffers = work.forTokens(3);
+        model.embed(batch, whole);
+        model.embed(batch, steps);
+        layer.run(weights, 0, whole, batch, buffers);
+        DecoderLayer.Attended attended = layer.attend(weights, 0, steps, batch, buffers);
+        backend.add(steps, layer.project(weights, attended, buffers).states());
+        DecoderLayer.Channels channels = layer.channels(weights, steps, buffers);
+        backend.add(steps, layer.contribute(weights, channels, buffers).states());
+      }
+      float[] expected = new float[3 * width];
+      float[] found = new float[3 * width];
+      backend.download(whole, expected);
+      backend.download(steps, found);
+      assertArrayEquals(expected, found);
+    }
   }
 
   /** A backend that says of its products what a GPU's says, and notes the types of attention. */
