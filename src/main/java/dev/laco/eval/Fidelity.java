@@ -6,9 +6,9 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
-import dev.laco.model.PackedSequences;
 import dev.laco.text.TextWindows.Window;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.Workspace;
 import java.util.List;
 
@@ -41,25 +41,22 @@ public record Fidelity(double similarity, double divergence, Perplexity perplexi
         Workspace work = new Workspace(backend, original.config(), largest)) {
       Tensor reference = arena.allocate(DType.F32, largest, original.config().hiddenSize());
       Tensor states = arena.allocate(DType.F32, largest, original.config().hiddenSize());
-      for (List<Window> windowsOfBatch : WindowBatches.of(windows)) {
-        PackedSequences sequences =
-            PackedSequences.of(windowsOfBatch.stream().map(Window::ids).toList());
-        try (TokenBatch batch = original.batch(sequences)) {
-          Tensor expected = reference.slice(0, sequences.size());
-          Tensor found = states.slice(0, sequences.size());
+      for (List<Window> together : WindowBatches.of(windows)) {
+        try (TokenBatch batch = WindowBatches.packed(original, together)) {
+          Tensor expected = reference.slice(0, batch.sequences().size());
+          Tensor found = states.slice(0, batch.sequences().size());
           original.run(batch, expected, work);
           pruned.run(batch, found, work);
           for (double cosine : backend.cosine(expected, found, batch)) {
             similarity += cosine;
           }
-          double[] ofPrediction = new double[sequences.size()];
-          backend.klDivergence(found, expected, original.head(), batch, ofPrediction);
-          divergence += WindowBatches.sumScored(windowsOfBatch, ofPrediction);
-          backend.logProbability(found, pruned.head(), batch, ofPrediction);
+          divergence +=
+              NextTokens.kl(
+                  original, expected, found, batch, WindowBatches.scoredRows(together));
+          nll += NextTokens.nll(pruned, found, batch, WindowBatches.scoredRows(together));
           pruned.release();
-          nll -= WindowBatches.sumScored(windowsOfBatch, ofPrediction);
+          done += batch.sequences().size();
         }
-        done += sequences.size();
         progress.update(done, total);
       }
     }

@@ -51,12 +51,13 @@ public record LastWord(int items, int correct) {
       Tensor states = arena.allocate(DType.F32, tokens, model.config().hiddenSize());
       Tensor rows = arena.allocate(DType.F32, scored, model.config().hiddenSize());
       Likeliest likeliest = new Likeliest(model, arena, scored);
-      for (List<Window> batch : WindowBatches.of(passages)) {
-        PackedSequences sequences = PackedSequences.of(batch.stream().map(Window::ids).toList());
-        forward(model, sequences, states.slice(0, sequences.size()), work);
-        int count = gather(model.backend(), batch, sequences, states, rows);
-        correct += known(batch, likeliest.of(rows.slice(0, count)));
-        done += sequences.size();
+      for (List<Window> together : WindowBatches.of(passages)) {
+        try (TokenBatch batch = WindowBatches.packed(model, together)) {
+          model.run(batch, states.slice(0, batch.sequences().size()), work);
+          int count = gather(model.backend(), together, batch.sequences(), states, rows);
+          correct += known(together, likeliest.of(rows.slice(0, count)));
+          done += batch.sequences().size();
+        }
         progress.update(done, total);
       }
     }
@@ -70,13 +71,6 @@ public record LastWord(int items, int correct) {
     long logits = Math.min(scored, LOGIT_ROWS) * config.vocabSize();
     return Workspace.bytes(config, tokens)
         + ((tokens + scored) * config.hiddenSize() + logits) * DType.F32.byteSize();
-  }
-
-  private static void forward(
-      CausalLm model, PackedSequences sequences, Tensor states, Workspace work) {
-    try (TokenBatch batch = model.batch(sequences)) {
-      model.run(batch, states, work);
-    }
   }
 
   /** Copies the states that predict scored tokens to the front of {@code rows}; their number. */

@@ -6,9 +6,9 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
-import dev.laco.model.PackedSequences;
 import dev.laco.text.TextWindows.Window;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.Workspace;
 import java.util.List;
 
@@ -37,14 +37,14 @@ public record Perplexity(long tokens, double meanNll) {
     try (TensorArena arena = model.backend().arena();
         Workspace work = new Workspace(model.backend(), model.config(), largest)) {
       Tensor states = arena.allocate(DType.F32, largest, model.config().hiddenSize());
-      for (List<Window> windowsOfBatch : WindowBatches.of(windows)) {
-        PackedSequences sequences =
-            PackedSequences.of(windowsOfBatch.stream().map(Window::ids).toList());
-        nll -=
-            WindowBatches.sumScored(
-                windowsOfBatch,
-                logProbabilities(model, sequences, states.slice(0, sequences.size()), work));
-        done += sequences.size();
+      for (List<Window> together : WindowBatches.of(windows)) {
+        try (TokenBatch batch = WindowBatches.packed(model, together)) {
+          Tensor hidden = states.slice(0, batch.sequences().size());
+          model.run(batch, hidden, work);
+          nll += NextTokens.nll(model, hidden, batch, WindowBatches.scoredRows(together));
+          model.release();
+          done += batch.sequences().size();
+        }
         progress.update(done, total);
       }
     }
@@ -59,17 +59,6 @@ public record Perplexity(long tokens, double meanNll) {
           "the evaluation text has no token to score: it needs at least two");
     }
     return new Perplexity(scored, nll / scored);
-  }
-
-  private static double[] logProbabilities(
-      CausalLm model, PackedSequences sequences, Tensor states, Workspace work) {
-    double[] result = new double[sequences.size()];
-    try (TokenBatch batch = model.batch(sequences)) {
-      model.run(batch, states, work);
-      model.backend().logProbability(states, model.head(), batch, result);
-      model.release();
-    }
-    return result;
   }
 
   /** Bytes of buffers that measuring these windows needs. */

@@ -1,8 +1,12 @@
 package dev.laco.eval;
 
+import dev.laco.backend.TokenBatch;
+import dev.laco.model.PackedSequences;
 import dev.laco.text.TextWindows.Window;
+import dev.laco.transformer.CausalLm;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.IntStream;
 
 /** Windows that are run together. */
 final class WindowBatches {
@@ -42,21 +46,22 @@ final class WindowBatches {
         .orElse(1);
   }
 
-  /**
-   * Sum over the scored tokens of windows that are run together.
-   *
-   * @param ofPrediction by position of the batch, what belongs to the prediction made there
-   */
-  static double sumScored(List<Window> batch, double[] ofPrediction) {
-    double sum = 0;
+  /** Windows packed into one batch of a model. */
+  static TokenBatch packed(CausalLm model, List<Window> together) {
+    return model.batch(PackedSequences.of(together.stream().map(Window::ids).toList()));
+  }
+
+  /** The rows of a batch whose next tokens are scored. */
+  static IntStream scoredRows(List<Window> batch) {
+    IntStream.Builder rows = IntStream.builder();
     int start = 0;
     for (Window window : batch) {
       for (int i = window.firstScored(); i < window.length(); i++) {
-        sum += ofPrediction[start + i - 1];
+        rows.add(start + i - 1);
       }
       start += window.length();
     }
-    return sum;
+    return rows.build();
   }
 
   /** Scored tokens of a window. */

@@ -7,6 +7,7 @@ import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.TensorSource;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.NextTokens;
 import java.lang.foreign.SegmentAllocator;
 import java.util.Arrays;
 import java.util.List;
@@ -63,18 +64,21 @@ final class FinalNorm {
     double sum = 0;
     for (FitBlocks.Block block : blocks) {
       Tensor states = bench.streams().pruned(block);
-      double[] divergences = new double[Math.toIntExact(states.rows())];
       try (TensorArena scratch = backend.arena()) {
         Tensor scaled = scratch.allocate(DType.F32, states.rows(), states.columns());
         Tensor column = scratch.allocate(DType.F32, states.rows(), 1);
-        float[] factors = new float[divergences.length];
+        float[] factors = new float[Math.toIntExact(states.rows())];
         Arrays.fill(factors, (float) factor);
         backend.upload(factors, column);
         backend.scaledDifference(states, null, column, scaled);
-        backend.klDivergence(
-            scaled, bench.streams().dense(block), model.head(), block.batch(), divergences);
+        sum +=
+            NextTokens.kl(
+                model,
+                bench.streams().dense(block),
+                scaled,
+                block.batch(),
+                NextTokens.all(block.batch()));
       }
-      sum += Arrays.stream(divergences).sum();
     }
     return sum;
   }

@@ -9,6 +9,7 @@ import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.Workspace;
 import java.util.Arrays;
 
@@ -29,16 +30,23 @@ public final class ModelScore {
       original.run(batch, reference, work);
       pruned.run(batch, states, work);
       double[] similarities = backend.cosine(reference, states, batch);
-      double[] divergences = new double[calibration.size()];
-      backend.klDivergence(states, reference, original.head(), batch, divergences);
-      double[] likelihoods = new double[calibration.size()];
-      backend.logProbability(states, pruned.head(), batch, likelihoods);
+      double kl = kl(original, reference, states, batch);
+      double nll = nll(pruned, states, batch);
       pruned.release();
       return new Score(
-          Arrays.stream(similarities).boxed().toList(),
-          new Score.Language(
-              -Arrays.stream(likelihoods).sum() / (calibration.size() - calibration.sequences()),
-              Arrays.stream(divergences).sum() / calibration.size()));
+          Arrays.stream(similarities).boxed().toList(), new Score.Language(nll, kl));
     }
+  }
+
+  /** {@link Score.Language#nll} of last hidden states {@code [T, d]}. */
+  static double nll(CausalLm model, Tensor hidden, TokenBatch batch) {
+    int predicted = batch.sequences().size() - batch.sequences().sequences();
+    return NextTokens.nll(model, hidden, batch, NextTokens.all(batch)) / predicted;
+  }
+
+  /** {@link Score.Language#kl} of last hidden states {@code [T, d]}, mean over all rows. */
+  static double kl(CausalLm original, Tensor reference, Tensor hidden, TokenBatch batch) {
+    return NextTokens.kl(original, reference, hidden, batch, NextTokens.all(batch))
+        / batch.sequences().size();
   }
 }

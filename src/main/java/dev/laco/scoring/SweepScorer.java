@@ -46,7 +46,6 @@ public final class SweepScorer implements Scorer, AutoCloseable {
   private final int candidates;
   private final Objective objective;
   private final double passCost;
-  private final double[] ofTokens;
 
   /** The original's last states after the norm, {@code [T, d]}. */
   private final Tensor reference;
@@ -81,7 +80,6 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     batches = new RepeatedBatches(model, calibration, buffers.copies());
     cache = new PrefixCache(backend, original, buffers.cached(), tokens, config.hiddenSize());
     meter = new WorkMeter(config, source, calibration, headProducts(objective));
-    ofTokens = new double[calibration.size()];
     reference = arena.allocate(DType.F32, tokens, config.hiddenSize());
     states = arena.allocate(DType.F32, candidates * tokens, config.hiddenSize());
     sweep = new Sweep(backend, model, layers, batches, cache, work, states, meter);
@@ -169,19 +167,14 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     };
   }
 
-  /** What the last states of a candidate say of next tokens. */
+  /** The next-token part of a candidate's score, from its last hidden states {@code [T, d]}. */
   private Score.Language language(Tensor hidden) {
     TokenBatch batch = batches.of(1);
-    Tensor head = model.head();
     meter.comparedTokens();
-    backend.logProbability(hidden, head, batch, ofTokens);
-    int scored = batch.sequences().size() - batch.sequences().sequences();
-    double nll = -Arrays.stream(ofTokens).sum() / scored;
-    if (objective != Objective.KL) {
-      return new Score.Language(nll, null);
-    }
-    backend.klDivergence(hidden, reference, head, batch, ofTokens);
-    return new Score.Language(nll, Arrays.stream(ofTokens).sum() / ofTokens.length);
+    double nll = ModelScore.nll(model, hidden, batch);
+    return new Score.Language(
+        nll,
+        objective == Objective.KL ? ModelScore.kl(model, reference, hidden, batch) : null);
   }
 
   @Override
