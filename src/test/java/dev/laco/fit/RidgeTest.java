@@ -1,5 +1,6 @@
 package dev.laco.fit;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -18,40 +19,40 @@ class RidgeTest {
   private static final int OUTPUTS = 3;
   private static final int ROWS = 64;
 
-  private final Random random = new Random(5);
-
   @Test
   void anExactLinearMapIsFound() {
-    float[] map = normal(OUTPUTS * INPUTS);
-    solve(
-        map,
-        0,
-        1e-9,
-        solution -> {
-          for (int i = 0; i < map.length; i++) {
-            assertEquals(map[i], solution.values[i], 1e-4);
-          }
-          assertEquals(0, solution.error, 1e-4);
-        });
+    float[] map = normal(new Random(4), OUTPUTS * INPUTS);
+    Solved solved = solve(map, 0, 1e-9, true);
+    assertArrayEquals(map, solved.change, 1e-4f);
+    assertEquals(0, solved.error, 1e-4);
   }
 
+  /** A fit of noise does harm on rows that it has not seen; the penalty takes the fit back. */
   @Test
   void whatIsOnlyNoiseIsLeftAlone() {
-    solve(
-        new float[OUTPUTS * INPUTS],
-        1,
-        1e4,
-        solution -> {
-          for (float value : solution.values) {
-            assertEquals(0, value, 1e-3);
-          }
-        });
+    float[] nothing = new float[OUTPUTS * INPUTS];
+    Solved fitted = solve(nothing, 1, 1e-9, false);
+    Solved penalised = solve(nothing, 1, 100, false);
+    assertTrue(fitted.error > 1.01, () -> "error " + fitted.error);
+    assertEquals(1, penalised.error, 1e-3);
+    assertTrue(length(fitted.change) > 0.2, () -> "length " + length(fitted.change));
+    assertTrue(length(penalised.change) < 0.02 * length(fitted.change));
   }
 
   @Test
   void theErrorIsThatOnWhatWasHeldOut() {
-    float[] map = normal(OUTPUTS * INPUTS);
-    solve(map, 0.1, 1e-6, solution -> assertTrue(solution.error < 0.05));
+    float[] map = normal(new Random(4), OUTPUTS * INPUTS);
+    Solved solved = solve(map, 0.1, 1e-6, true);
+    assertTrue(solved.error < 0.05, () -> "error " + solved.error);
+  }
+
+  @Test
+  void heldOutRowsCountInTheChangeIfAskedForAndNeverInItsError() {
+    float[] map = normal(new Random(4), OUTPUTS * INPUTS);
+    Solved without = solve(map, 1, 1e-6, false);
+    Solved with = solve(map, 1, 1e-6, true);
+    assertEquals(without.error, with.error);
+    assertTrue(distance(map, with.change) < distance(map, without.change));
   }
 
   /** Inputs of any size are shrunk alike, but for a hundredth of the mean. */
@@ -77,18 +78,19 @@ class RidgeTest {
     }
   }
 
-  private record Solved(float[] values, double error) {}
+  private record Solved(float[] change, double error) {}
 
-  private void solve(
-      float[] map, double noise, double lambda, java.util.function.Consumer<Solved> check) {
+  /** Fits {@code map} and noise on four blocks of random features, the last of them held out. */
+  private static Solved solve(float[] map, double noise, double lambda, boolean withHeldOut) {
+    Random random = new Random(5);
     try (Backend backend = new ReferenceBackend(Compute.F32);
         TensorArena arena = backend.arena();
         Moments moments = new Moments(backend, INPUTS, OUTPUTS, 1);
         // Larger than needed, as for the smaller of two problems.
         Ridge ridge = new Ridge(backend, INPUTS + 2, OUTPUTS + 1)) {
       for (int block = 0; block < 4; block++) {
-        float[] a = normal(ROWS * INPUTS);
-        float[] h = normal(ROWS * OUTPUTS);
+        float[] a = normal(random, ROWS * INPUTS);
+        float[] h = normal(random, ROWS * OUTPUTS);
         for (int t = 0; t < ROWS; t++) {
           for (int o = 0; o < OUTPUTS; o++) {
             double sum = noise * h[t * OUTPUTS + o];
@@ -104,14 +106,26 @@ class RidgeTest {
         backend.upload(h, target);
         moments.add(new Streams.Samples(features, target), block == 3);
       }
-      Ridge.Solution solution = ridge.solve(moments, 0, lambda, true);
-      float[] values = new float[map.length];
-      backend.download(solution.change(), values);
-      check.accept(new Solved(values, solution.error()));
+      Ridge.Solution solution = ridge.solve(moments, 0, lambda, withHeldOut);
+      float[] change = new float[map.length];
+      backend.download(solution.change(), change);
+      return new Solved(change, solution.error());
     }
   }
 
-  private float[] normal(int count) {
+  private static double length(float[] values) {
+    return distance(values, new float[values.length]);
+  }
+
+  private static double distance(float[] a, float[] b) {
+    double sum = 0;
+    for (int i = 0; i < a.length; i++) {
+      sum += Math.pow((double) a[i] - b[i], 2);
+    }
+    return Math.sqrt(sum);
+  }
+
+  private static float[] normal(Random random, int count) {
     float[] values = new float[count];
     for (int i = 0; i < count; i++) {
       values[i] = (float) random.nextGaussian();

@@ -8,6 +8,7 @@ import dev.laco.Fixtures;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
+import dev.laco.backend.DeviceInfo;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
@@ -127,8 +128,8 @@ class MeasuredNoiseTest {
             Backend.class.getClassLoader(),
             new Class<?>[] {Backend.class},
             (proxy, method, arguments) -> {
-              if (method.getName().equals("device")) {
-                return "cuda:0 (a test)";
+              if (method.getName().equals("info")) {
+                return DeviceInfo.inHostMemory(DeviceInfo.Kind.CUDA, "cuda:0 (a test)");
               }
               Object result;
               try {
