@@ -51,8 +51,7 @@ public record Fidelity(double similarity, double divergence, Perplexity perplexi
             similarity += cosine;
           }
           divergence +=
-              NextTokens.kl(
-                  original, expected, found, batch, WindowBatches.scoredRows(together));
+              NextTokens.kl(original, expected, found, batch, WindowBatches.scoredRows(together));
           nll += NextTokens.nll(pruned, found, batch, WindowBatches.scoredRows(together));
           pruned.release();
           done += batch.sequences().size();

@@ -33,8 +33,7 @@ public final class ModelScore {
       double kl = kl(original, reference, states, batch);
       double nll = nll(pruned, states, batch);
       pruned.release();
-      return new Score(
-          Arrays.stream(similarities).boxed().toList(), new Score.Language(nll, kl));
+      return new Score(Arrays.stream(similarities).boxed().toList(), new Score.Language(nll, kl));
     }
   }
 

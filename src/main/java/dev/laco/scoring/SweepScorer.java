@@ -173,8 +173,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     meter.comparedTokens();
     double nll = ModelScore.nll(model, hidden, batch);
     return new Score.Language(
-        nll,
-        objective == Objective.KL ? ModelScore.kl(model, reference, hidden, batch) : null);
+        nll, objective == Objective.KL ? ModelScore.kl(model, reference, hidden, batch) : null);
   }
 
   @Override
