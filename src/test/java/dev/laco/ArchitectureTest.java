@@ -64,6 +64,12 @@ class ArchitectureTest {
                   "text",
                   "transformer")),
           Map.entry(
+              "evaluate",
+              Set.of("run", "eval", "transformer", "backend", "checkpoint", "text", "model")),
+          Map.entry(
+              "generate",
+              Set.of("run", "eval", "transformer", "backend", "checkpoint", "text", "model")),
+          Map.entry(
               "compare",
               Set.of(
                   "apply",
@@ -99,7 +105,8 @@ class ArchitectureTest {
   /** Classes of the root package that stand in front of the rooms: those of jobs alone use them. */
   private static final Set<String> FRONT = Set.of("Model", "DeviceSettings");
 
-  private static final Set<String> JOBS = Set.of("run", "prune", "compare", "cli", "");
+  private static final Set<String> JOBS =
+      Set.of("run", "prune", "compare", "evaluate", "generate", "cli", "");
 
   /** The room that may use every other, and that none may use. */
   private static final String CLI = "cli";

@@ -147,7 +147,7 @@ final class Console {
   /** A line beside the result, on stderr. */
   void note(String label, String text) {
     if (!quiet) {
-      errorLine(String.format(Locale.ROOT, "%-12s %s", label, text));
+      errorLine(String.format(Locale.ROOT, "%-12s %s", label, OptionNames.in(text)));
     }
   }
 

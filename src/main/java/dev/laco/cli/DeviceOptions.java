@@ -2,10 +2,8 @@ package dev.laco.cli;
 
 import dev.laco.ByteSize;
 import dev.laco.DeviceSettings;
-import dev.laco.Model;
 import dev.laco.backend.Compute;
 import dev.laco.backend.cuda.CudaBinding;
-import dev.laco.run.OpenDevice;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
@@ -64,13 +62,5 @@ final class DeviceOptions {
         cudaBinding,
         memory == null ? null : Long.valueOf(memory.bytes()),
         hostMemory == null ? null : Long.valueOf(hostMemory.bytes()));
-  }
-
-  /** Opens the device for a model, and says what takes its exactness. */
-  OpenDevice open(Model model, Console console) {
-    OpenDevice opened = OpenDevice.open(settings(), model);
-    opened.warnings().forEach(console::warning);
-    LostPages.watch(opened.backend().info().kind());
-    return opened;
   }
 }

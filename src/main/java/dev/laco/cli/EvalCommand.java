@@ -1,27 +1,20 @@
 package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.Model;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
-import dev.laco.backend.Backend;
 import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
+import dev.laco.evaluate.EvaluateJob;
+import dev.laco.evaluate.EvaluateRequest;
+import dev.laco.evaluate.EvaluateResult;
 import dev.laco.report.PruneReport;
-import dev.laco.run.EvaluationText;
-import dev.laco.run.JobEstimate;
-import dev.laco.run.JobProgress;
-import dev.laco.run.MemoryPlan;
-import dev.laco.run.OpenDevice;
 import dev.laco.run.Passages;
-import dev.laco.text.ClozeSet;
-import dev.laco.text.TextWindows.Window;
-import dev.laco.transformer.CausalLm;
-import dev.laco.transformer.RunningModel;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
@@ -73,9 +66,6 @@ final class EvalCommand implements Callable<Integer> {
   /** What picocli gives for {@code --last-word} alone. */
   private static final Path BUILT_IN = Path.of("");
 
-  private static final String PERPLEXITY = "perplexity";
-  private static final String LAST_WORD = "last word";
-
   @Mixin DeviceOptions device;
   @Mixin OutputOptions output;
 
@@ -108,18 +98,45 @@ final class EvalCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    requirePositive("--max-length", maxLength);
-    requirePositive("--stride", stride);
+    EvaluateRequest request = request();
     Console console = output.console();
-    try (Model open = Model.open(model)) {
-      if (source != null && source.lastWord != null) {
-        lastWord(console, open, source.lastWord);
-      } else {
-        perplexity(console, open);
+    try (Model open = Model.open(model);
+        SideFiles files = new SideFiles(open.directory(), null)) {
+      EvaluateJob job = new EvaluateJob(open, device.settings(), request);
+      SideFiles.SideFile dumpFile = dump == null ? null : files.add("--dump", dump);
+      if (dumpFile != null) {
+        job.dumpTo(dumpFile.begin());
       }
+      EvaluateResult result =
+          job.listener(event -> JobLines.say(console, event)).progressOf(console.job()).run();
+      if (dumpFile != null) {
+        files.publish();
+        console.line("dump", "%s", dumpFile.file());
+      }
+      say(console, result);
       console.next(next(open));
     }
     return 0;
+  }
+
+  private EvaluateRequest request() {
+    EvaluateRequest.Text text =
+        new EvaluateRequest.Text(source == null ? null : source.text, maxLength, stride);
+    boolean cut = maxLength != null || stride != null;
+    if (source != null && source.lastWord != null) {
+      if (cut || dump != null) {
+        throw new UsageException("--max-length, --stride and --dump do not go with --last-word");
+      }
+      return new EvaluateRequest.LastWords(passages(source.lastWord));
+    }
+    if (source != null && source.tokens != null) {
+      if (cut) {
+        throw new UsageException(
+            "--max-length and --stride cut text; token-id lists are never cut");
+      }
+      return new EvaluateRequest.Tokens(source.tokens);
+    }
+    return text;
   }
 
   /** What people do with a model that they have measured: one of ours speaks, another is pruned. */
@@ -130,137 +147,48 @@ final class EvalCommand implements Callable<Integer> {
         : "laco prune " + word + " OUT";
   }
 
-  /** Says about how long all will take. */
-  private static void expect(
-      Console console, Model open, Backend backend, String stage, List<Window> windows) {
-    JobEstimate estimate = new JobEstimate(open, backend);
-    console.job().expect(stage, estimate.pass(windows, open.config().numHiddenLayers()));
-    console.expectation();
-  }
-
-  private void perplexity(Console console, Model open) throws IOException {
-    try (SideFiles files = new SideFiles(open.directory(), null)) {
-      EvaluationText text = text(open);
-      open.textsAreRead();
-      text.warnings(open, null).forEach(console::warning);
-      SideFiles.SideFile dumpFile = dump == null ? null : files.add("--dump", dump);
-      try (OpenDevice opened = device.open(open, console)) {
-        Backend backend = opened.backend();
-        CausalLm lm =
-            announce(
-                console,
-                open,
-                opened.describe(open),
-                backend,
-                Perplexity.bytes(open.config(), text.windows()),
-                "use a smaller --max-length");
-        expect(console, open, backend, PERPLEXITY, text.windows());
-        Perplexity result = text.measure(console.job(), PERPLEXITY, model, lm);
-        if (dumpFile != null) {
-          StateDump.write(
-              lm, text.windows(), source == null || source.tokens == null, dumpFile.begin());
-          files.publish();
-          console.line("dump", "%s", dumpFile.file());
-        }
-        say(console, text, result);
-      }
-    }
-  }
-
   /** The passages that {@code --last-word} names, the built-in ones where it names none. */
   static Passages passages(Path file) {
     return file.equals(BUILT_IN) ? Passages.BUILT_IN : new Passages(file);
   }
 
-  private void lastWord(Console console, Model open, Path file) {
-    if (maxLength != null || stride != null || dump != null) {
-      throw new UsageException("--max-length, --stride and --dump do not go with --last-word");
-    }
-    ClozeSet set = passages(file).read(open);
-    open.textsAreRead();
-    try (OpenDevice opened = device.open(open, console)) {
-      Backend backend = opened.backend();
-      CausalLm lm =
-          announce(
-              console,
-              open,
-              opened.describe(open),
-              backend,
-              LastWord.bytes(open.config(), set.items()),
-              "use shorter passages");
-      expect(console, open, backend, LAST_WORD, set.items());
-      LastWord result;
-      try (JobProgress.Stage progress = console.progress(LAST_WORD)) {
-        result = LastWord.measure(lm, set.items(), progress::update);
-      }
-      if (output.json) {
-        console.document(
-            JsonNodeFactory.instance.objectNode().set("lastWord", PruneReport.toJson(result)));
-      } else {
-        console.result(
-            String.format(
-                Locale.ROOT,
-                "%-12s %.1f %% ± %.1f (%,d of %,d items of %s)%n",
-                LAST_WORD,
-                100 * result.accuracy(),
-                100 * result.standardError(),
-                result.correct(),
-                result.items(),
-                set.name()));
-      }
-    }
-  }
-
-  private CausalLm announce(
-      Console console, Model open, String deviceText, Backend backend, long buffers, String helps) {
-    console.line("device", "%s", deviceText);
-    console.line("model", "%s: %s", open.directory(), open.describe());
-    MemoryPlan memory =
-        MemoryPlan.of(
-            backend,
-            open.checkpoint(),
-            device.settings(),
-            MemoryPlan.Beside.buffers(buffers),
-            1,
-            helps);
-    console.line("memory", "%s", memory.describe(backend));
-    return new RunningModel(backend, open.config(), memory.weights(backend)).original();
-  }
-
-  private static void requirePositive(String option, @Nullable Integer value) {
-    if (value != null && value < 1) {
-      throw new UsageException(option + " " + value + ": expected at least 1");
-    }
-  }
-
-  private EvaluationText text(Model open) {
-    int length = maxLength == null ? 0 : maxLength;
-    int step = stride == null ? 0 : stride;
-    if (source == null) {
-      return EvaluationText.ownOrBuiltIn(open, length, step);
-    }
-    if (source.text != null) {
-      return EvaluationText.text(source.text, open, length, step);
-    }
-    if (source.tokens == null || length != 0 || step != 0) {
-      throw new UsageException("--max-length and --stride cut text; token-id lists are never cut");
-    }
-    return EvaluationText.tokens(source.tokens, open);
-  }
-
-  private void say(Console console, EvaluationText text, Perplexity result) {
+  private void say(Console console, EvaluateResult result) {
     if (output.json) {
-      console.document(PruneReport.toJson(result));
+      console.document(
+          switch (result) {
+            case EvaluateResult.OfText(String _, Perplexity perplexity) ->
+                PruneReport.toJson(perplexity);
+            case EvaluateResult.OfPassages(String _, LastWord lastWord) ->
+                JsonNodeFactory.instance
+                    .objectNode()
+                    .<ObjectNode>set("lastWord", PruneReport.toJson(lastWord));
+          });
     } else {
-      console.result(
+      console.result(line(result));
+    }
+  }
+
+  private static String line(EvaluateResult result) {
+    return switch (result) {
+      case EvaluateResult.OfText(String text, Perplexity perplexity) ->
           String.format(
               Locale.ROOT,
               "%-12s %.4f (mean NLL %.6f nats over %,d tokens of %s)%n",
-              PERPLEXITY,
-              result.perplexity(),
-              result.meanNll(),
-              result.tokens(),
-              text.name()));
-    }
+              "perplexity",
+              perplexity.perplexity(),
+              perplexity.meanNll(),
+              perplexity.tokens(),
+              text);
+      case EvaluateResult.OfPassages(String passages, LastWord lastWord) ->
+          String.format(
+              Locale.ROOT,
+              "%-12s %.1f %% ± %.1f (%,d of %,d items of %s)%n",
+              "last word",
+              100 * lastWord.accuracy(),
+              100 * lastWord.standardError(),
+              lastWord.correct(),
+              lastWord.items(),
+              passages);
+    };
   }
 }

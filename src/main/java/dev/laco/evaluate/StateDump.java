@@ -1,4 +1,4 @@
-package dev.laco.cli;
+package dev.laco.evaluate;
 
 import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;

@@ -1,0 +1,117 @@
+package dev.laco.evaluate;
+
+import dev.laco.DeviceSettings;
+import dev.laco.Model;
+import dev.laco.Setting;
+import dev.laco.backend.Backend;
+import dev.laco.eval.LastWord;
+import dev.laco.eval.Perplexity;
+import dev.laco.run.EvaluationText;
+import dev.laco.run.JobEstimate;
+import dev.laco.run.JobProgress;
+import dev.laco.run.MemoryPlan;
+import dev.laco.run.ModelJob;
+import dev.laco.run.OpenDevice;
+import dev.laco.text.ClozeSet;
+import dev.laco.text.TextWindows.Window;
+import dev.laco.transformer.CausalLm;
+import java.nio.file.Path;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** One evaluation of a model as it is. */
+public final class EvaluateJob extends ModelJob<EvaluateJob> {
+  private static final String PERPLEXITY = "perplexity";
+  private static final String LAST_WORD = "last word";
+
+  private final EvaluateRequest request;
+  private @Nullable Path dump;
+
+  /** Prepares an evaluation. */
+  public EvaluateJob(Model model, DeviceSettings device, EvaluateRequest request) {
+    super(model, device);
+    this.request = request;
+  }
+
+  /**
+   * Writes what the model makes of every token list or chunk, too: the final hidden states, {@code
+   * <i>.final_hidden}, and {@code <i>.logits}; of chunks also {@code <i>.tokens}.
+   *
+   * @param file in the format safetensors, which must not exist
+   */
+  public EvaluateJob dumpTo(Path file) {
+    dump = file;
+    return this;
+  }
+
+  /**
+   * Runs the job.
+   *
+   * @throws dev.laco.BadInputException if a text cannot be used, or the model's weights are damaged
+   * @throws dev.laco.ResourceException if the device or the memory does not suffice
+   * @throws dev.laco.CancelledException if it was cancelled
+   */
+  public EvaluateResult run() {
+    return switch (request) {
+      case EvaluateRequest.Text text ->
+          perplexity(
+              text.file() == null
+                  ? EvaluationText.ownOrBuiltIn(
+                      model, orZero(text.maxLength()), orZero(text.stride()))
+                  : EvaluationText.text(
+                      text.file(), model, orZero(text.maxLength()), orZero(text.stride())),
+              true);
+      case EvaluateRequest.Tokens tokens ->
+          perplexity(EvaluationText.tokens(tokens.file(), model), false);
+      case EvaluateRequest.LastWords words -> lastWord(words.passages().read(model));
+    };
+  }
+
+  private static int orZero(@Nullable Integer value) {
+    return value == null ? 0 : value;
+  }
+
+  private EvaluateResult perplexity(EvaluationText text, boolean tokenized) {
+    model.textsAreRead();
+    text.warnings(model, null).forEach(this::warn);
+    try (OpenDevice opened = openDevice(false)) {
+      CausalLm lm =
+          original(
+              opened.backend(),
+              Perplexity.bytes(model.config(), text.windows()),
+              "use a smaller " + Setting.of("maxLength"));
+      expect(opened.backend(), PERPLEXITY, text.windows());
+      Perplexity result = text.measure(progress(), PERPLEXITY, model.directory(), lm);
+      if (dump != null) {
+        StateDump.write(lm, text.windows(), tokenized, dump);
+      }
+      return new EvaluateResult.OfText(text.name(), result);
+    }
+  }
+
+  private EvaluateResult lastWord(ClozeSet set) {
+    model.textsAreRead();
+    try (OpenDevice opened = openDevice(false)) {
+      CausalLm lm =
+          original(
+              opened.backend(),
+              LastWord.bytes(model.config(), set.items()),
+              "use shorter passages");
+      expect(opened.backend(), LAST_WORD, set.items());
+      try (JobProgress.Stage stage = progress().begin(LAST_WORD)) {
+        return new EvaluateResult.OfPassages(
+            set.name(), LastWord.measure(lm, set.items(), stage::update));
+      }
+    }
+  }
+
+  private CausalLm original(Backend backend, long buffers, String helps) {
+    return runningModel(backend, MemoryPlan.Beside.buffers(buffers), 1, helps).original();
+  }
+
+  private void expect(Backend backend, String stage, List<Window> windows) {
+    JobEstimate estimate = new JobEstimate(model, backend);
+    progress().expect(stage, estimate.pass(windows, model.config().numHiddenLayers()));
+    tellExpectation();
+  }
+}

@@ -1,0 +1,131 @@
+package dev.laco.generate;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.BadInputException;
+import dev.laco.DeviceSettings;
+import dev.laco.InputJson;
+import dev.laco.Model;
+import dev.laco.Setting;
+import dev.laco.UsageException;
+import dev.laco.eval.Generator;
+import dev.laco.eval.Sampler;
+import dev.laco.run.MemoryPlan;
+import dev.laco.run.ModelJob;
+import dev.laco.run.OpenDevice;
+import dev.laco.text.StreamingDecoder;
+import dev.laco.text.TokenLists;
+import dev.laco.text.Tokenizer;
+import dev.laco.transformer.CausalLm;
+import java.nio.file.Path;
+import java.util.HashSet;
+import java.util.Locale;
+import java.util.Random;
+import java.util.Set;
+
+/** One continuation of a prompt. */
+public final class GenerateJob extends ModelJob<GenerateJob> {
+  private final GenerateRequest request;
+
+  /** Prepares a generation. */
+  public GenerateJob(Model model, DeviceSettings device, GenerateRequest request) {
+    super(model, device);
+    this.request = request;
+  }
+
+  /**
+   * Runs the job.
+   *
+   * @throws UsageException if there is nothing to continue
+   * @throws BadInputException if the model has no tokenizer, or one that does not fit it
+   * @throws dev.laco.ResourceException if the device or the memory does not suffice
+   * @throws dev.laco.CancelledException if it was cancelled
+   */
+  public GenerateResult run() {
+    Tokenizer tokenizer =
+        model
+            .tokenizer()
+            .orElseThrow(
+                () ->
+                    new BadInputException(
+                        model.directory() + ": generate needs a tokenizer.json; there is none"));
+    int[] prompt = tokenizer.encode(request.prompt());
+    if (prompt.length == 0) {
+      throw new UsageException(
+          Setting.of("prompt") + " is empty and the model's tokenizer adds no BOS token");
+    }
+    TokenLists.requireInVocabulary(Setting.of("prompt"), prompt, model.config().vocabSize());
+    Set<Integer> stop = stopTokens();
+    int length = Math.addExact(prompt.length, request.maxTokens());
+    if (length > model.config().maxPositionEmbeddings()) {
+      warn(
+          String.format(
+              Locale.ROOT,
+              "prompt and new tokens, %d, go beyond the model's %d positions",
+              length,
+              model.config().maxPositionEmbeddings()));
+    }
+    try (OpenDevice opened = openDevice(false)) {
+      CausalLm lm =
+          runningModel(
+                  opened.backend(),
+                  MemoryPlan.Beside.buffers(
+                      Generator.bytes(model.config(), prompt.length, request.maxTokens())),
+                  1,
+                  "use a smaller "
+                      + Setting.of("maxTokens")
+                      + " or a shorter "
+                      + Setting.of("prompt"))
+              .original();
+      return generate(lm, tokenizer, prompt, stop);
+    }
+  }
+
+  private GenerateResult generate(
+      CausalLm lm, Tokenizer tokenizer, int[] prompt, Set<Integer> stop) {
+    // How the first new token is written may depend on the last token of the prompt.
+    StreamingDecoder decoder = tokenizer.streamingDecoder();
+    for (int id : prompt) {
+      decoder.append(id);
+    }
+    StringBuilder whole = new StringBuilder();
+    Sampler sampler =
+        new Sampler(request.temperature(), request.topP(), new Random(request.seed()));
+    long start = System.nanoTime();
+    int count =
+        new Generator(lm, sampler, stop)
+            .generate(prompt, request.maxTokens(), token -> add(decoder.append(token), whole));
+    double seconds = (System.nanoTime() - start) / 1e9;
+    add(decoder.finish(), whole);
+    return new GenerateResult(whole.toString(), prompt.length, count, seconds);
+  }
+
+  private void add(String text, StringBuilder whole) {
+    whole.append(text);
+    tell(new GenerateEvent.TextAdded(text));
+  }
+
+  /** End-of-sequence ids: {@code generation_config.json}'s if it has any, else the config's. */
+  private Set<Integer> stopTokens() {
+    Path generation = model.ownFile("generation_config.json");
+    Set<Integer> stop = new HashSet<>();
+    if (generation != null) {
+      addIds(InputJson.readObject(generation).path("eos_token_id"), stop);
+    }
+    if (stop.isEmpty()) {
+      addIds(model.checkpoint().configJson().path("eos_token_id"), stop);
+    }
+    return stop;
+  }
+
+  private static void addIds(JsonNode ids, Set<Integer> stop) {
+    if (ids.isInt()) {
+      stop.add(ids.intValue());
+    }
+    for (JsonNode id : ids) {
+      // What is beyond int is no token and stops nothing.
+      if (id.isInt()) {
+        stop.add(id.intValue());
+      }
+    }
+  }
+}

@@ -1,0 +1,92 @@
+package dev.laco.generate;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.Cancellation;
+import dev.laco.CancelledException;
+import dev.laco.DeviceSettings;
+import dev.laco.Model;
+import dev.laco.UsageException;
+import dev.laco.cli.Laco;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.Test;
+
+/** A generation without a command line. */
+final class GenerateJobTest {
+  private static final DeviceSettings CPU = DeviceSettings.of("cpu").withThreads(1);
+  private static final GenerateRequest REQUEST =
+      GenerateRequest.of("Once upon a time").withMaxTokens(6).withSampling(0.7, 0.9, 5);
+
+  @Test
+  void saysWhatTheCommandLinePrints() {
+    JsonNode printed =
+        Laco.run(
+                "generate",
+                Laco.STORYTELLER,
+                "--prompt",
+                REQUEST.prompt(),
+                "--max-tokens",
+                REQUEST.maxTokens(),
+                "--temperature",
+                REQUEST.temperature(),
+                "--top-p",
+                REQUEST.topP(),
+                "--seed",
+                REQUEST.seed(),
+                "--device",
+                "cpu",
+                "--threads",
+                1,
+                "--json")
+            .succeeded()
+            .json();
+    StringBuilder told = new StringBuilder();
+    GenerateResult result;
+    try (Model model = Model.open(Laco.STORYTELLER)) {
+      result =
+          new GenerateJob(model, CPU, REQUEST)
+              .listener(
+                  event -> {
+                    if (event instanceof GenerateEvent.TextAdded(String text)) {
+                      told.append(text);
+                    }
+                  })
+              .run();
+    }
+    assertEquals(printed.get("text").textValue(), result.text());
+    assertEquals(printed.get("newTokens").intValue(), result.newTokens());
+    assertEquals(result.text(), told.toString());
+  }
+
+  @Test
+  void aCancelledGenerationEndsBeforeTheNextToken() {
+    Cancellation token = new Cancellation();
+    AtomicInteger pieces = new AtomicInteger();
+    try (Model model = Model.open(Laco.STORYTELLER)) {
+      GenerateJob job =
+          new GenerateJob(model, CPU, REQUEST)
+              .cancelledBy(token)
+              .listener(
+                  event -> {
+                    if (event instanceof GenerateEvent.TextAdded) {
+                      pieces.incrementAndGet();
+                      token.cancel();
+                    }
+                  });
+      assertThrows(CancelledException.class, job::run);
+    }
+    assertEquals(1, pieces.get());
+  }
+
+  @Test
+  void whatCannotBeMetIsSaidInTheWordsOfARequest() {
+    UsageException tokens = assertThrows(UsageException.class, () -> REQUEST.withMaxTokens(0));
+    assertTrue(tokens.getMessage().startsWith("maxTokens 0: expected 1 to"), tokens::getMessage);
+    UsageException probability =
+        assertThrows(UsageException.class, () -> REQUEST.withSampling(0, 1.5, 0));
+    assertTrue(probability.getMessage().startsWith("topP 1.5"), probability::getMessage);
+  }
+}
