@@ -106,7 +106,7 @@ public record OpenDevice(Backend backend, String reason, List<String> warnings)
     } catch (NoCudaException e) {
       return new OpenDevice(cpu(settings, model), "auto: " + e.reason());
     } catch (ResourceException e) {
-      return new OpenDevice(cpu(settings, model), "auto: " + e.template());
+      return new OpenDevice(cpu(settings, model), "auto: " + e.getMessage());
     }
   }
 
