@@ -71,19 +71,31 @@ class ExamplesTest {
 
   @Test
   void aScorerOfOnesOwnDecides() throws Exception {
-    ProcessBuilder process = Laco.process(ExamplesTest.class, Laco.STORYTELLER, 14);
+    String layers = run("OwnScorer", Laco.STORYTELLER, 14);
+    assertTrue(layers.matches("kept .*removed .*\\R"), layers);
+    for (int kept : new int[] {4, 8, 12}) {
+      assertFalse(
+          layers.replaceFirst(".*removed ", " ").matches("(?s).*\\b" + kept + "\\b.*"), layers);
+    }
+  }
+
+  @Test
+  void waysAreComparedBestFirst() throws Exception {
+    String rows = run("CompareWays", Laco.STORYTELLER, 12, "last", "shortgpt");
+    assertTrue(
+        rows.matches("shortgpt +perplexity [0-9.]+.*\\Rlast +perplexity [0-9.]+.*\\R"), rows);
+  }
+
+  /** What an example prints in a JVM of its own. */
+  private static String run(String example, Object... arguments) throws Exception {
+    ProcessBuilder process = Laco.process(ExamplesTest.class, arguments);
     int classPath = process.command().indexOf("-cp");
     process
         .command()
         .set(classPath + 1, process.command().get(classPath + 1) + File.pathSeparator + classes);
     process
         .command()
-        .replaceAll(word -> word.equals(ExamplesTest.class.getName()) ? "OwnScorer" : word);
-    String layers = Laco.finished(process.start()).succeeded().out();
-    assertTrue(layers.matches("kept .*removed .*\\R"), layers);
-    for (int kept : new int[] {4, 8, 12}) {
-      assertFalse(
-          layers.replaceFirst(".*removed ", " ").matches("(?s).*\\b" + kept + "\\b.*"), layers);
-    }
+        .replaceAll(word -> word.equals(ExamplesTest.class.getName()) ? example : word);
+    return Laco.finished(process.start()).succeeded().out();
   }
 }
