@@ -13,7 +13,7 @@ import dev.laco.transformer.Workspace;
 import java.util.List;
 
 /**
- * How near a pruned model stays to the original on a text.
+ * How close the outputs of a pruned model are to the original's on a text.
  *
  * @param similarity mean over windows of the cosine of the final hidden states, all positions of a
  *     window in one vector (LaCo, arXiv 2402.11187, section 3.3)
@@ -51,8 +51,8 @@ public record Fidelity(double similarity, double divergence, Perplexity perplexi
             similarity += cosine;
           }
           divergence +=
-              NextTokens.kl(original, expected, found, batch, WindowBatches.scoredRows(together));
-          nll += NextTokens.nll(pruned, found, batch, WindowBatches.scoredRows(together));
+              WindowBatches.sumScored(together, NextTokens.kl(original, expected, found, batch));
+          nll += WindowBatches.sumScored(together, NextTokens.nll(pruned, found, batch));
           pruned.release();
           done += batch.sequences().size();
         }
@@ -63,7 +63,7 @@ public record Fidelity(double similarity, double divergence, Perplexity perplexi
     return new Fidelity(similarity / windows.size(), divergence / perplexity.tokens(), perplexity);
   }
 
-  /** Bytes of buffers that measuring these windows needs. */
+  /** Bytes of buffers that {@link #measure} needs for these windows. */
   public static long bytes(ModelConfig config, List<Window> windows) {
     return Perplexity.bytes(config, windows)
         + (long) WindowBatches.maxTokens(windows) * config.hiddenSize() * DType.F32.byteSize();

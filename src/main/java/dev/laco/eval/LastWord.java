@@ -13,14 +13,14 @@ import dev.laco.transformer.Workspace;
 import java.util.List;
 
 /**
- * How often a model knows the last word of a passage: every token of the word must be the likeliest
- * one after those before it.
+ * How often a model predicts the last word of a passage (as in LAMBADA): each token of the word
+ * must be the most likely one after the tokens before it.
  *
  * @param items passages
  * @param correct passages whose last word was known
  */
 public record LastWord(int items, int correct) {
-  /** Logits are held for so many tokens at once. */
+  /** Number of tokens whose logits are in memory at once. */
   private static final int LOGIT_ROWS = 16;
 
   /** Share of the passages whose last word was known. */
@@ -35,8 +35,8 @@ public record LastWord(int items, int correct) {
   }
 
   /**
-   * Runs a model over passages whose scored tokens are the last word's, all of a passage in one
-   * pass: what a greedy decoder would say of a token is asked for behind the true ones.
+   * Runs a model over passages whose scored tokens are those of the last word. A passage takes one
+   * pass: each token is predicted from the true tokens before it.
    *
    * @param passages at least one
    */
@@ -73,7 +73,10 @@ public record LastWord(int items, int correct) {
         + ((tokens + scored) * config.hiddenSize() + logits) * DType.F32.byteSize();
   }
 
-  /** Copies the states that predict scored tokens to the front of {@code rows}; their number. */
+  /**
+   * Copies the hidden states that predict scored tokens to the front of {@code rows}, and returns
+   * their number.
+   */
   private static int gather(
       Backend backend,
       List<Window> windows,
@@ -104,7 +107,7 @@ public record LastWord(int items, int correct) {
     return known;
   }
 
-  /** Asks for the likeliest token behind each state. */
+  /** Finds the most likely next token for each hidden state. */
   private static final class Likeliest {
     private final CausalLm model;
     private final Tensor logits;
@@ -117,7 +120,7 @@ public record LastWord(int items, int correct) {
       this.row = new float[vocabulary];
     }
 
-    /** One token a row of {@code states [R, d]}, the lowest id among equals. */
+    /** One token for each row of {@code states [R, d]}; of equally likely ones the lowest id. */
     private int[] of(Tensor states) {
       Tensor head = model.head();
       int[] tokens = new int[(int) states.rows()];

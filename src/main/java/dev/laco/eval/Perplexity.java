@@ -41,7 +41,7 @@ public record Perplexity(long tokens, double meanNll) {
         try (TokenBatch batch = WindowBatches.packed(model, together)) {
           Tensor hidden = states.slice(0, batch.sequences().size());
           model.run(batch, hidden, work);
-          nll += NextTokens.nll(model, hidden, batch, WindowBatches.scoredRows(together));
+          nll += WindowBatches.sumScored(together, NextTokens.nll(model, hidden, batch));
           model.release();
           done += batch.sequences().size();
         }
@@ -51,7 +51,11 @@ public record Perplexity(long tokens, double meanNll) {
     return of(windows, nll);
   }
 
-  /** Of a sum over the scored tokens of windows. */
+  /**
+   * The perplexity that a summed negative log-likelihood gives.
+   *
+   * @param nll sum over the scored tokens of all windows, nats
+   */
   static Perplexity of(List<Window> windows, double nll) {
     long scored = windows.stream().mapToLong(WindowBatches::scored).sum();
     if (scored == 0) {
@@ -61,7 +65,7 @@ public record Perplexity(long tokens, double meanNll) {
     return new Perplexity(scored, nll / scored);
   }
 
-  /** Bytes of buffers that measuring these windows needs. */
+  /** Bytes of buffers that {@link #measure} needs for these windows. */
   public static long bytes(ModelConfig config, List<Window> windows) {
     int tokens = WindowBatches.maxTokens(windows);
     return Workspace.bytes(config, tokens)

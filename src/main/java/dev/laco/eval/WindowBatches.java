@@ -6,11 +6,10 @@ import dev.laco.text.TextWindows.Window;
 import dev.laco.transformer.CausalLm;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.stream.IntStream;
 
-/** Windows that are run together. */
+/** Windows of a text packed into batches. */
 final class WindowBatches {
-  /** Windows are run together up to so many tokens: enough to keep matrix products busy. */
+  /** The most tokens of a batch of several windows: enough for matrix products to be efficient. */
   private static final int BATCH_TOKENS = 1024;
 
   private WindowBatches() {}
@@ -51,17 +50,21 @@ final class WindowBatches {
     return model.batch(PackedSequences.of(together.stream().map(Window::ids).toList()));
   }
 
-  /** The rows of a batch whose next tokens are scored. */
-  static IntStream scoredRows(List<Window> batch) {
-    IntStream.Builder rows = IntStream.builder();
+  /**
+   * Sum over the scored tokens of a batch.
+   *
+   * @param byRow a value for each row of the batch, about the token after that row
+   */
+  static double sumScored(List<Window> batch, double[] byRow) {
+    double sum = 0;
     int start = 0;
     for (Window window : batch) {
       for (int i = window.firstScored(); i < window.length(); i++) {
-        rows.add(start + i - 1);
+        sum += byRow[start + i - 1];
       }
       start += window.length();
     }
-    return rows.build();
+    return sum;
   }
 
   /** Scored tokens of a window. */

@@ -18,28 +18,30 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Makes the layers that are left carry over what the removed ones did (docs/method.md, "Rules that
+ * Fits the remaining layers to do the work of the removed ones, too (docs/method.md, "Rules that
  * carry over"). The original and the pruned model run side by side over the fit text, layer by
- * layer; from the first gap on, weights of the pruned model are fitted in closed form to what the
- * original has at the same place, on the inputs that they really get.
+ * layer. From the first gap on, weights of the pruned model are fitted by ridge regression: their
+ * inputs are the pruned model's own hidden states, their targets the original's hidden states at
+ * the same place.
  */
 public final class CarryOver implements AutoCloseable {
   /**
-   * Regularisation, by what is fitted, where there are {@link #TOKENS} tokens; with the square root
-   * of more it falls. Measured: docs/method.md.
+   * The penalties {@code lambda} of {@link Ridge} for a fit text of {@link #TOKENS} tokens; with
+   * {@code n} times as many tokens they are divided by the square root of {@code n}. The values
+   * were measured: docs/method.md.
    *
-   * @param inputs of maps that align inputs
-   * @param output of output projections
-   * @param gap of down projections before a gap
-   * @param later of those behind, and of a second one before a gap
-   * @param steps of the Gauss-Newton steps of gate and up projections
+   * @param inputs for maps that align inputs
+   * @param output for output projections of attention
+   * @param gap for the down projection before a gap
+   * @param later for down projections of later layers, and for each further fit before a gap
+   * @param steps for the Gauss-Newton steps of gate and up projections
    */
   record Lambdas(double inputs, double output, double gap, double later, double steps) {
     private static final double TOKENS = 16_384;
 
     static final Lambdas DEFAULT = new Lambdas(0.2, 0.3, 0.15, 2, 2);
 
-    /** For so many tokens, that of what is solved at once times a factor. */
+    /** Penalties for a text of {@code tokens} tokens; all but the steps' times {@code factor}. */
     Lambdas scaled(double factor, int tokens) {
       double more = Math.sqrt(TOKENS / tokens);
       double by = factor * more;
@@ -57,7 +59,7 @@ public final class CarryOver implements AutoCloseable {
   private final Workbench bench;
   private final FinalNorm finalNorm;
 
-  /** Buffers for a text; {@link #fit} uses them for any number of plans. */
+  /** Allocates buffers for a fit text; {@link #fit} may be called for any number of plans. */
   public CarryOver(RunningModel model, List<FitText.Window> windows) {
     this(model, windows, Lambdas.DEFAULT);
   }
@@ -77,52 +79,53 @@ public final class CarryOver implements AutoCloseable {
     finalNorm = new FinalNorm(bench, dense, model.weights());
   }
 
-  /** Outputs of all heads together. */
+  /** Width of the outputs of all attention heads, side by side. */
   static long heads(ModelConfig config) {
     return (long) config.numAttentionHeads() * config.headDim();
   }
 
-  /** Of the matrices that are fitted. */
+  /** The most inputs that a fitted matrix has. */
   private static long mostInputs(ModelConfig config) {
     return Math.max(Math.max(config.intermediateSize(), heads(config)), config.hiddenSize());
   }
 
   /**
-   * One fitted matrix, for people; {@link LayerRole#GATE} stands for a step of gate and up.
+   * One fitted matrix, for the report.
    *
-   * @param layer index in the pruned model
-   * @param role which matrix; for the alignment of inputs, the norm in front
-   * @param followers removed layers whose work the layer takes over
-   * @param lambda chosen regularisation; 0 for the compensation of a gap, which needs none
-   * @param error what is left on documents held out of the squared error before the fit; for a step
-   *     of gate and up, on the documents of the fit
+   * @param layer index of the layer in the pruned model
+   * @param role which matrix; the norm in front for an alignment of inputs, {@link LayerRole#GATE}
+   *     for a step of gate and up projection together
+   * @param followers number of removed layers whose work the layer takes over
+   * @param lambda the penalty; 0 for the compensation of a gap, which has none
+   * @param error squared error after the fit relative to that before, on the documents held out;
+   *     for a step of gate and up projection, on the documents of the fit
    */
   public record Fitted(int layer, LayerRole role, int followers, double lambda, double error) {}
 
   /**
-   * A matrix that stays as it is, since there is no fit of it: what it multiplies is zero for every
-   * token, or so large that sums are beyond f32.
+   * A matrix that keeps its values because there is no fit: its input is zero for every token, or
+   * so large that sums overflow f32.
    *
-   * @param layer as {@link Fitted#layer}
-   * @param role as {@link Fitted#role}
+   * @param layer as in {@link Fitted}
+   * @param role as in {@link Fitted}
    */
   public record LeftAlone(int layer, LayerRole role) {}
 
   /**
    * A point of the learning curve.
    *
-   * @param tokens in the equations
-   * @param error as {@link Fitted#error}
+   * @param tokens of the fit text that were used
+   * @param error held-out error of the fit, as in {@link Fitted}
    */
   public record Learned(int tokens, double error) {}
 
   /**
-   * New tensors for a plan, and how each came about.
+   * The fitted tensors of a plan, and how each was fitted.
    *
-   * @param curve what ever more of the text is worth to the first down projection, at the lambda
-   *     chosen for all of it; empty where none is fitted
-   * @param finalNorm factor on the final norm's weight, 1 where it stays
-   * @param leftAlone each once
+   * @param curve held-out error of the first fitted down projection with more and more of the fit
+   *     text, all with the same penalty; empty if no down projection is fitted
+   * @param finalNorm factor on the final norm's weight, 1 if it is unchanged
+   * @param leftAlone without duplicates
    */
   public record Result(
       NewWeights tensors,
@@ -137,18 +140,18 @@ public final class CarryOver implements AutoCloseable {
     }
   }
 
-  /** Told how much of the work on the pruned model's layers is done. */
+  /** Is told how much of the work on the pruned model's layers is done. */
   @FunctionalInterface
   public interface Progress {
     void update(long done, long total);
   }
 
-  /** The windows on which fitted models are compared: no equations are made of them. */
+  /** The windows held out of the fit, on which fitted models are compared. */
   public static List<FitText.Window> heldOut(List<FitText.Window> windows) {
     return FitBlocks.split(windows, true);
   }
 
-  /** Bytes of buffers for a text, and for the equations of one layer. */
+  /** Bytes of buffers for a fit text, and for the least-squares problem of one layer. */
   public static long bytes(Backend backend, ModelConfig config, List<FitText.Window> windows) {
     long tokens = windows.stream().mapToLong(FitText.Window::length).sum();
     long width = config.hiddenSize();
@@ -164,9 +167,10 @@ public final class CarryOver implements AutoCloseable {
   }
 
   /**
-   * Layers of which a rule makes tensors anew, at most: those behind a gap, or before one.
+   * The most layers of which a rule changes tensors.
    *
-   * @param target layers that are left; null where that is not known
+   * @param depth layers of the original
+   * @param target layers of the pruned model; null if not known
    */
   public static int newLayers(FitRule rule, int depth, @Nullable Integer target) {
     if (rule.later() || rule.gap() == FitRule.Gap.SCALE) {
@@ -178,10 +182,11 @@ public final class CarryOver implements AutoCloseable {
   /**
    * Fits a plan's layers.
    *
-   * @param strength factor on the regularisation of what is solved at once, 1 for the usual
-   * @param withHeldOut whether what was held out to choose lambda counts in the end; not where
-   *     fitted models are then compared on it
-   * @param memory owner of the new tensors
+   * @param strength factor on the penalty of everything but the Gauss-Newton steps; 1 is the
+   *     default
+   * @param withHeldOut whether the weights are fitted to the held-out documents, too; false if
+   *     fitted models are to be compared on these documents
+   * @param memory in which the new tensors are allocated
    */
   public Result fit(
       CollapsePlan plan,
@@ -241,7 +246,7 @@ public final class CarryOver implements AutoCloseable {
     return new Result(tensors, fitted, curve, factor, leftAlone);
   }
 
-  /** Moves what was fitted of a layer to what was left alone. */
+  /** Moves the matrices of a layer from {@code fitted} to {@code leftAlone}. */
   private static void leaveAlone(int layer, List<Fitted> fitted, List<LeftAlone> leftAlone) {
     for (Fitted matrix : List.copyOf(fitted)) {
       if (matrix.layer() == layer) {

@@ -13,8 +13,8 @@ record ChannelSelection(List<Channel> kept) {
   /**
    * A channel of one of the layers.
    *
-   * @param layer place of its layer among those that become one
-   * @param index of the channel there
+   * @param layer position of its layer among the layers that become one, from 0
+   * @param index of the channel in its layer
    */
   record Channel(int layer, int index) {}
 
@@ -26,7 +26,7 @@ record ChannelSelection(List<Channel> kept) {
    * Keeps the {@code count} channels of the highest scores; among equal ones the lower layer and
    * index.
    *
-   * @param scores of every channel, by layer
+   * @param scores one array for each layer, with the score of each of its channels
    */
   static ChannelSelection best(List<double[]> scores, int count) {
     List<Channel> all = new ArrayList<>();

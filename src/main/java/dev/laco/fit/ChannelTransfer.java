@@ -15,8 +15,9 @@ import java.util.Map;
 import java.util.function.Consumer;
 
 /**
- * Fills a layer's channels with the best of those of all layers that it stands for, each with its
- * rows of gate and up behind its layer's map, its column of down, and its biases.
+ * Fills the feed-forward channels of a layer with the best channels of all layers that it stands
+ * for. A channel brings its rows of the gate and up projections, multiplied by the map of its
+ * layer's input, its column of the down projection, and its biases.
  */
 final class ChannelTransfer {
   private final Backend backend;
@@ -30,9 +31,9 @@ final class ChannelTransfer {
   private final List<Tensor> maps;
 
   /**
-   * Between the layers of the original from {@code base} on, and a new one.
+   * A transfer from the original's layers {@code base}, {@code base + 1}, … to a new one.
    *
-   * @param maps of each of the original's layers: {@link Matrices#map}
+   * @param maps the {@link Matrices#map} of each of these layers
    */
   ChannelTransfer(Workbench bench, NewLayer layer, int base, List<Tensor> maps) {
     this.backend = bench.backend();
@@ -59,7 +60,10 @@ final class ChannelTransfer {
     takeBias(LayerRole.UP_BIAS, selection);
   }
 
-  /** {@code sqrt(sum_t w_t a_t^2)} times the norm of its down column, of each channel. */
+  /**
+   * Scores of a layer's channels: {@code sqrt(sum_t w_t a_t^2)} times the length of the channel's
+   * column of the down projection.
+   */
   private double[] scores(int follower, Tensor map) {
     LayerWeights own = original.layer(base + follower);
     try (TensorArena scratch = backend.arena()) {

@@ -14,10 +14,11 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Makes up for the growth of the stream that went with removed layers, after Prune&Comp (arXiv
- * 2507.18212): there, all that is written before a gap is multiplied by the growth; here, what is
- * written behind it is divided by it. The norms make both the same model, and this leaves embedding
- * and head alone, which may be one tensor.
+ * Compensates for the growth of hidden states in removed layers, after Prune&Comp (arXiv
+ * 2507.18212). Prune&Comp multiplies everything that is written to the residual stream before a gap
+ * by the growth; here, everything that is written behind the gap is divided by it. Because every
+ * layer normalises its input, both give the same model; dividing leaves the embedding unchanged,
+ * which may share its tensor with the head.
  */
 final class Compensation {
   private static final List<LayerRole> WRITES =
@@ -37,7 +38,7 @@ final class Compensation {
     this.original = bench.original();
   }
 
-  /** Once the original's stream holds the embeddings. */
+  /** Fits all layers of a plan; the original's stream holds the token embeddings at the start. */
   CarryOver.Result fit(
       CollapsePlan plan,
       PlannedLayers layers,
@@ -93,7 +94,7 @@ final class Compensation {
     }
   }
 
-  /** How much longer the stream's vectors become between the two, mean over tokens. */
+  /** Length of the original's hidden states relative to the pruned model's, mean over tokens. */
   private double growth() {
     double sum = 0;
     long tokens = 0;

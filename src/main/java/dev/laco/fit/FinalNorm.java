@@ -14,12 +14,13 @@ import java.util.List;
 import java.util.function.DoubleUnaryOperator;
 
 /**
- * How long the final norm makes its output, which is how sure the pruned model is of what it says:
- * the factor on its weight that brings the next-token distributions closest to the original's. The
- * mean divergence is convex in it, so that a golden section finds it.
+ * Fits one factor on the final norm's weight. The factor scales the logits of the pruned model, as
+ * an inverse temperature does, and is chosen so that the KL divergence of its next-token
+ * distributions from the original's is least. The divergence is convex in the factor, so a golden
+ * section search finds the minimum.
  */
 final class FinalNorm {
-  /** That tell the factor well enough: it is one number. */
+  /** Tokens that the factor is fitted on: few are enough for one number. */
   private static final int TOKENS = 4096;
 
   private static final double SHORTEST = 0.7;
@@ -40,8 +41,9 @@ final class FinalNorm {
   }
 
   /**
-   * The factor, by what is held out where something is; 1 where divergences are not finite. Both
-   * streams stand behind the last layer; some of their blocks are normed in place.
+   * Finds the factor, on the documents held out if there are any; 1 if divergences are not finite.
+   * Both streams hold the output of the last layer before the call; afterwards some of their blocks
+   * hold the output of the final norm.
    */
   double factor() {
     List<FitBlocks.Block> blocks = judges();
@@ -59,7 +61,7 @@ final class FinalNorm {
     return FitBlocks.beginning(heldOut.isEmpty() ? all : heldOut, TOKENS);
   }
 
-  /** Sum over all tokens, nats. */
+  /** {@code KL(original || pruned)} with the factor, sum over all tokens, nats. */
   private double divergence(double factor, List<FitBlocks.Block> blocks) {
     double sum = 0;
     for (FitBlocks.Block block : blocks) {
@@ -71,13 +73,8 @@ final class FinalNorm {
         Arrays.fill(factors, (float) factor);
         backend.upload(factors, column);
         backend.scaledDifference(states, null, column, scaled);
-        sum +=
-            NextTokens.kl(
-                model,
-                bench.streams().dense(block),
-                scaled,
-                block.batch(),
-                NextTokens.all(block.batch()));
+        Tensor reference = bench.streams().dense(block);
+        sum += Arrays.stream(NextTokens.kl(model, reference, scaled, block.batch())).sum();
       }
     }
     return sum;
@@ -111,7 +108,7 @@ final class FinalNorm {
     return (low + high) / 2;
   }
 
-  /** The norm's weight times a factor. */
+  /** The final norm's weight times a factor. */
   HostTensor scaled(double factor, SegmentAllocator memory) {
     HostTensor own = source.tensor(model.config().architecture().finalNorm());
     float[] values = Values.all(own);

@@ -8,8 +8,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * The fit text on a device, in blocks of whole windows: those of every eighth document at the end,
- * to choose on what the equations have not seen.
+ * The fit text on a device, in blocks of whole windows. The windows of every eighth document are
+ * held out of the fit; their blocks come last.
  */
 final class FitBlocks implements AutoCloseable {
   /** Enough rows to keep matrix products busy. */
@@ -22,9 +22,9 @@ final class FitBlocks implements AutoCloseable {
   private int tokens;
 
   /**
-   * Rows {@code [from, to)} of matrices over all tokens.
+   * A block: rows {@code [from, to)} of matrices over all tokens.
    *
-   * @param seen whether equations are made of it
+   * @param seen whether weights are fitted to it; false if it is held out
    */
   record Block(TokenBatch batch, int from, int to, boolean seen) {
     int tokens() {
@@ -37,7 +37,10 @@ final class FitBlocks implements AutoCloseable {
     pack(model, split(windows, true), false);
   }
 
-  /** The windows held out, or the others. Where there are few documents, windows stand for them. */
+  /**
+   * The windows held out, or the others. If there are fewer than eight documents, every eighth
+   * window is held out instead.
+   */
   static List<FitText.Window> split(List<FitText.Window> windows, boolean heldOut) {
     boolean documents =
         windows.stream().mapToInt(FitText.Window::document).distinct().count() >= HELD_OUT
@@ -105,7 +108,7 @@ final class FitBlocks implements AutoCloseable {
     return blocks.stream().mapToInt(Block::tokens).sum();
   }
 
-  /** The first blocks that hold {@code tokens} together, or all: evenly spread over the text. */
+  /** The first blocks that together hold at least {@code tokens} tokens, or all blocks. */
   static List<Block> beginning(List<Block> blocks, int tokens) {
     List<Block> beginning = new ArrayList<>();
     int room = tokens;

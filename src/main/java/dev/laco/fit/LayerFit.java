@@ -13,16 +13,21 @@ import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What one layer of the pruned model becomes: both streams stand before it, and behind it when it
- * is done.
+ * Fits one layer of the pruned model. Before {@link #run} the streams of both models hold the input
+ * of the layer, afterwards its output: the pruned model's that of the fitted layer, the original's
+ * that of the last layer that the fitted one stands for.
  */
 final class LayerFit {
-  /** Steps of gate and up before a gap, each with a new down projection behind it. */
+  /**
+   * Gauss-Newton steps of gate and up projection in the layer before a gap; after each the down
+   * projection is fitted again.
+   */
   private static final int GAP_ROUNDS = 2;
 
-  /** Of conjugate gradients. */
+  /** Iterations of conjugate gradients in each step of the layer before a gap. */
   private static final int GAP_ITERATIONS = 8;
 
+  /** Iterations of conjugate gradients in the step of every later layer. */
   private static final int LATER_ITERATIONS = 4;
 
   private final Workbench bench;
@@ -44,26 +49,26 @@ final class LayerFit {
   private final List<CarryOver.Learned> curve;
   private final List<CarryOver.LeftAlone> leftAlone;
 
-  /** What is the same for all layers; see {@link CarryOver#fit}. */
+  /** Arguments of {@link CarryOver#fit} that are the same for all layers. */
   record Settings(FitRule rule, CarryOver.Lambdas lambdas, boolean withHeldOut) {}
 
   /**
-   * Where a layer stands.
+   * The place of a layer in both models.
    *
-   * @param index in the pruned model
-   * @param window of its attention
-   * @param base the first layer of the original that it stands for
-   * @param end behind the last of them
-   * @param changed whether its input differs from the original's
+   * @param index of the layer in the pruned model
+   * @param window sliding window of its attention, 0 for none
+   * @param base index of the first layer of the original that this layer stands for
+   * @param end index after the last of these layers
+   * @param changed whether an earlier layer of the pruned model differs from the original
    */
   record Place(int index, int window, int base, int end, boolean changed) {}
 
   /**
-   * A layer that is to be fitted.
+   * The fit of one layer.
    *
-   * @param fitted is told of every matrix
-   * @param curve is given the learning curve of the first
-   * @param leftAlone is told of matrices for which there is no fit
+   * @param fitted every matrix that is fitted is added to this list
+   * @param curve the learning curve is added to this list while it is empty
+   * @param leftAlone every matrix for which there is no fit is added to this list
    */
   LayerFit(
       Workbench bench,
@@ -132,7 +137,10 @@ final class LayerFit {
     blocks.list().forEach(block -> streams.feedForward(feedForward, streams.pruned(block)));
   }
 
-  /** Runs the original from behind the attention of {@code base} to where the layer ends. */
+  /**
+   * Runs the original, whose stream holds the output of the attention of layer {@code base}, to the
+   * end of layer {@code end - 1}.
+   */
   private void skipToEnd() {
     original.feedForward(base);
     original.run(base + 1, end);
@@ -147,7 +155,10 @@ final class LayerFit {
     leftAlone.add(new CarryOver.LeftAlone(index, role));
   }
 
-  /** Matrices behind a norm see what the original's would, as far as a linear map can say. */
+  /**
+   * Fits a linear map from the pruned model's normalised hidden states to the original's, and
+   * multiplies it into the projections behind a norm, together with the norm's weight.
+   */
   private void align(LayerRole normRole, List<LayerRole> behind) {
     try (Moments moments = new Moments(backend, config.hiddenSize(), config.hiddenSize(), 1);
         TensorArena scratch = backend.arena()) {
@@ -223,7 +234,8 @@ final class LayerFit {
   }
 
   /**
-   * The down projection, and its bias, behind one linear map of what they say: {@code (I + D) W}.
+   * Fits one linear map behind the down projection and multiplies it into weight and bias: {@code
+   * (I + D) W} (ReplaceMe, arXiv 2505.02819).
    */
   private void fitMap() {
     LayerWeights before = layer.weights();
@@ -256,7 +268,10 @@ final class LayerFit {
     }
   }
 
-  /** What half of the text and a quarter were worth; of the first down projection alone. */
+  /**
+   * Measures the learning curve of the first down projection that is fitted: its held-out error
+   * with a quarter, with half and with all of the fit text.
+   */
   private void learn(Moments moments, Ridge.Solution solution, Consumer<FitBlocks.Block> gather) {
     if (changed || !curve.isEmpty()) {
       return;
@@ -281,7 +296,7 @@ final class LayerFit {
     curve.add(new CarryOver.Learned(all, solution.error()));
   }
 
-  /** Adds a solution to a matrix, if there is one. */
+  /** Adds the fitted change to a matrix, or notes that there is none. */
   private void change(LayerRole role, Ridge.@Nullable Solution solution) {
     if (solution == null) {
       leave(role);
@@ -297,8 +312,9 @@ final class LayerFit {
   }
 
   /**
-   * Fills the layer's channels with the best of those of all layers that it stands for, each fed
-   * with the layer's own input, aligned to what it would have seen.
+   * Fills the layer's feed-forward channels with the best of those of all layers that this layer
+   * stands for. With alignment, a linear map takes the layer's own input to the input that each
+   * channel had in the original.
    */
   private void select() {
     List<Tensor> maps = new ArrayList<>();

@@ -8,7 +8,7 @@ import dev.laco.model.DType;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/** What is reckoned with weights on the device while new ones are made of them, in f32. */
+/** Products and transposes of weights on the device, in f32, for making new weights. */
 final class Matrices implements AutoCloseable {
   private final Backend backend;
   private final int width;
@@ -31,16 +31,17 @@ final class Matrices implements AutoCloseable {
     }
   }
 
-  /** Bytes that it takes, one matrix of {@code inputs} while it is made anew included. */
+  /** Bytes of buffers, with those for making one matrix {@code [width, inputs]}. */
   static long bytes(long inputs, long width) {
     return (width * width + 3 * inputs * width) * DType.F32.byteSize();
   }
 
   /**
-   * {@code ((I + change)^T diag(norm)) [d, d]}: what a matrix behind the norm is multiplied by so
-   * that it does its own norm's work, and sees its aligned input.
+   * The matrix {@code M [d, d] = (diag(norm) (I + change))^T}, laid out for {@link #mapped}. A
+   * projection times {@code diag(norm) (I + change)} needs no norm weight in front and gets the
+   * aligned input.
    *
-   * @param change null for none
+   * @param change the fitted map of normalised inputs less the identity; null for none
    */
   Tensor map(@Nullable Tensor change, Tensor norm, TensorArena scratch) {
     Tensor sum = scratch.allocate(DType.F32, width, width);
@@ -53,8 +54,8 @@ final class Matrices implements AutoCloseable {
   }
 
   /**
-   * The transpose of a weight {@code [d, n]}; where the device rounds the factors of cross
-   * products, as it rounds them.
+   * The transpose of a weight {@code [d, n]}, rounded as the device rounds factors of cross
+   * products.
    */
   Tensor transposedWeight(Tensor weight, TensorArena scratch) {
     Tensor transposed = scratch.allocate(DType.F32, weight.columns(), width);
@@ -69,7 +70,7 @@ final class Matrices implements AutoCloseable {
     return transposed;
   }
 
-  /** A weight behind a {@link #map}. */
+  /** A projection's weight multiplied by a {@link #map}. */
   Tensor mapped(Tensor weight, Tensor map, TensorArena scratch) {
     Tensor out = scratch.allocate(DType.F32, weight.rows(), weight.columns());
     backend.linear(wide(weight, scratch), map, null, out);

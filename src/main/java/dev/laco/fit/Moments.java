@@ -8,9 +8,9 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * What least squares needs to know of features and of what is to be made of them, gathered block by
- * block on the device in f32: {@code G = sum_t a_t a_t^T} of the features and, for each of several
- * targets, {@code C = sum_t h_t a_t^T}. Kept for all blocks, and for those that are held out alone.
+ * The second moments of a least-squares problem, summed block by block on the device in f32: {@code
+ * G = sum_t a_t a_t^T} of the features and, for each of several targets, {@code C = sum_t h_t
+ * a_t^T}. There is a sum over all blocks and a second one over the blocks held out.
  */
 final class Moments implements AutoCloseable {
   private final Backend backend;
@@ -22,15 +22,16 @@ final class Moments implements AutoCloseable {
   private final List<Target> targets = new ArrayList<>();
 
   /**
-   * One target.
+   * The moments of one target.
    *
-   * @param cross {@code C [outputs, inputs]}
-   * @param heldOut the same of blocks held out
-   * @param squares sums of squares of the target's columns there
+   * @param cross {@code C [outputs, inputs]} of all blocks
+   * @param heldOut {@code C} of the blocks held out
+   * @param squares sums of squares of the target's columns in the blocks held out, {@code [1,
+   *     outputs]}
    */
   record Target(Tensor cross, Tensor heldOut, Tensor squares) {}
 
-  /** Zeros, for {@code count} targets of {@code outputs} columns. */
+  /** Starts all sums at zero, for {@code count} targets of {@code outputs} columns each. */
   Moments(Backend backend, long inputs, long outputs, int count) {
     this.backend = backend;
     this.inputs = inputs;
@@ -47,7 +48,7 @@ final class Moments implements AutoCloseable {
     }
   }
 
-  /** Bytes that they take. */
+  /** Bytes that the sums take. */
   static long bytes(long inputs, long outputs, int count) {
     return 2 * inputs * (inputs + outputs * count) * DType.F32.byteSize();
   }
@@ -60,19 +61,19 @@ final class Moments implements AutoCloseable {
     return outputs;
   }
 
-  /** Adds a block's features and its one target. */
+  /** Adds a block of a problem with one target. */
   void add(Streams.Samples samples, boolean heldOut) {
     addFeatures(samples.features(), heldOut);
     addTarget(0, samples, heldOut);
   }
 
-  /** Forgets all that was not held out. */
+  /** Restarts the sums over all blocks with the blocks held out alone. */
   void keepHeldOut() {
     backend.copy(heldOutGram, gram);
     targets.forEach(target -> backend.copy(target.heldOut, target.cross));
   }
 
-  /** Adds the features of a block, {@code [T, inputs]}, each row scaled by its weight's root. */
+  /** Adds the features of a block, {@code [T, inputs]}. */
   void addFeatures(Tensor features, boolean heldOut) {
     backend.crossProduct(features, features, gram);
     if (heldOut) {
@@ -80,7 +81,7 @@ final class Moments implements AutoCloseable {
     }
   }
 
-  /** Adds a target of a block, {@code [T, outputs]}, scaled likewise. */
+  /** Adds one target of a block whose features were added. */
   void addTarget(int index, Streams.Samples samples, boolean heldOut) {
     Target to = targets.get(index);
     backend.crossProduct(samples.target(), samples.features(), to.cross);

@@ -19,8 +19,8 @@ import java.util.Map;
 import java.util.Objects;
 
 /**
- * A layer of the pruned model while some of its tensors are made anew: what it runs with on the
- * device, and the new tensors' values as they will be written.
+ * A layer of the pruned model whose tensors are being replaced: the weights that the layer runs
+ * with on the device, and the values of the new tensors as they will be written.
  */
 final class NewLayer implements AutoCloseable {
   private final Backend backend;
@@ -30,25 +30,25 @@ final class NewLayer implements AutoCloseable {
   private final Map<LayerRole, HostTensor> made = new EnumMap<>(LayerRole.class);
   private final Map<LayerRole, Tensor> own = new EnumMap<>(LayerRole.class);
 
-  /** In {@link #memory}, where the last of those that a role had ends up. */
+  /** For each role, the tensor in {@link #memory} that the last new values end up in. */
   private final Map<LayerRole, HostTensor> kept = new EnumMap<>(LayerRole.class);
 
-  /** What a role had before: the room of what it will have next. */
+  /** For each role, the tensor before the current one; its memory is used for the next one. */
   private final Map<LayerRole, HostTensor> before = new EnumMap<>(LayerRole.class);
 
   private boolean finite = true;
   private final MemoryArena scratch = new MemoryArena();
   private final PlannedLayers layers;
 
-  /** That it runs on at once. */
+  /** Tokens that the layer runs on at once. */
   private final long tokens;
 
   /**
-   * The layer as its plan has it.
+   * Starts with the tensors that the plan gives the layer.
    *
-   * @param layers the plan's own
-   * @param index in the pruned model
-   * @param memory owner of new tensors
+   * @param layers the layers of the plan
+   * @param index of the layer in the pruned model
+   * @param memory in which the new tensors are allocated
    */
   NewLayer(Workbench bench, PlannedLayers layers, int index, SegmentAllocator memory) {
     this.backend = bench.backend();
@@ -60,24 +60,24 @@ final class NewLayer implements AutoCloseable {
   }
 
   /**
-   * What it runs with now; valid until weights of another layer are asked for, or a role has been
-   * given new ones twice.
+   * The layer's current weights; valid until the weights of another layer are asked for, or {@link
+   * #use} has been called twice for one role.
    */
   LayerWeights weights() {
     return layers.layer(index, tokens).with(own);
   }
 
   /**
-   * Whether all values of all new tensors that it has had are finite: sums may be beyond what the
-   * tensor's type holds.
+   * Whether all values of all new tensors so far are finite; a fitted value may overflow the dtype
+   * of its tensor.
    */
   boolean isFinite() {
     return finite;
   }
 
   /**
-   * All new tensors, added to those of other layers, or none where some are not {@link #isFinite};
-   * the layer runs no more.
+   * Adds the layer's new tensors to those of other layers; adds none if some value is not finite.
+   * The layer must not be used afterwards.
    */
   NewWeights addTo(NewWeights others) {
     backend.release(List.copyOf(made.values()));
@@ -95,9 +95,10 @@ final class NewLayer implements AutoCloseable {
   }
 
   /**
-   * Room for a new tensor, to be filled and then {@link #use}d: that of the last but one.
+   * Memory for a new tensor, which the caller fills and passes to {@link #use}. Two tensors of a
+   * role exist at a time: a third one takes the memory of the first.
    *
-   * @param dtype the same for all tensors of a role
+   * @param dtype the same in every call for a role
    */
   HostTensor allocate(LayerRole role, DType dtype) {
     TensorSpec spec =
@@ -119,7 +120,7 @@ final class NewLayer implements AutoCloseable {
     return room;
   }
 
-  /** From now on the layer has this tensor; its values must not change any more. */
+  /** Replaces the layer's tensor of a role; the new values must not change afterwards. */
   void use(LayerRole role, HostTensor tensor) {
     finite &= NonFinite.first(tensor.dtype(), tensor.data()) < 0;
     HostTensor old = made.put(role, tensor);
@@ -129,7 +130,7 @@ final class NewLayer implements AutoCloseable {
     own.put(role, backend.weight(tensor));
   }
 
-  /** The tensor becomes {@code values}, a matrix on the device in f32, rounded once. */
+  /** Replaces the tensor of a role by a device matrix in f32, each value rounded once. */
   void use(LayerRole role, DType dtype, Tensor values) {
     HostTensor tensor = allocate(role, dtype);
     float[] row = new float[Math.toIntExact(values.columns())];
@@ -140,7 +141,7 @@ final class NewLayer implements AutoCloseable {
     use(role, tensor);
   }
 
-  /** The tensor becomes ones. */
+  /** Replaces the tensor of a role by ones. */
   void ones(LayerRole role, DType dtype) {
     HostTensor tensor = allocate(role, dtype);
     for (long i = 0; i < tensor.elements(); i++) {

@@ -4,7 +4,7 @@ import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.CheckpointLayers;
 import dev.laco.transformer.LayerWeights;
 
-/** The original on its way over the fit text, layer by layer. */
+/** Runs the original over all blocks of the fit text, one layer or half a layer at a time. */
 final class Original {
   private final CausalLm model;
   private final CheckpointLayers layers;
@@ -22,12 +22,12 @@ final class Original {
     return layers.depth();
   }
 
-  /** Its stream becomes the token embeddings. */
+  /** Writes the token embeddings to the original's stream. */
   void embed() {
     blocks.list().forEach(block -> model.embed(block.batch(), streams.dense(block)));
   }
 
-  /** Runs the whole layers {@code from} to {@code to}, exclusive. */
+  /** Runs layers {@code from} to {@code to}, exclusive. */
   void run(int from, int to) {
     for (int index = from; index < to; index++) {
       attention(index);
@@ -46,7 +46,7 @@ final class Original {
     blocks.list().forEach(block -> streams.feedForward(weights, streams.dense(block)));
   }
 
-  /** One of its layers; valid until the next is asked for. */
+  /** Weights of a layer, valid until another layer is asked for. */
   LayerWeights layer(int index) {
     return layers.layer(index, blocks.largest());
   }

@@ -15,26 +15,28 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Moves a layer's gate and up projections together so that its channels, behind the down projection
- * {@code W_d} as it is, say more of what the pruned stream lacks: a Gauss-Newton step, that is,
- * least squares with the channels {@code a = act(G x) * (U x)} linearised in both matrices,
+ * One Gauss-Newton step of a layer's gate projection {@code G} and up projection {@code U}, with
+ * the down projection {@code W_d} fixed. The error {@code e_t} is the original's hidden state less
+ * the pruned model's behind the layer. The step solves the least-squares problem in which the
+ * channels {@code a = act(G x) * (U x)} are linearised in both matrices,
  *
  * <pre>  minimise sum_t w_t |e_t - W_d (s_t * (dU x_t) + c_t * (dG x_t))|^2 + penalty,
  *   s = act(G x), c = (U x) * act'(G x)</pre>
  *
- * <p>by conjugate gradients (Hestenes and Stiefel 1952), few steps of which are a regularisation of
- * their own. They run in coordinates in which the problem is nearly round: {@code dU = S V R^T},
- * with {@code x R} of unit second moments and {@code S} the inverse length of what a unit of each
- * channel moves; the penalty is {@code lambda |V|^2}. Where the channels are so far from linear
- * that more is undone afterwards, half of the change is taken, a quarter, or none.
+ * <p>by conjugate gradients (Hestenes and Stiefel 1952); stopping after few iterations regularises,
+ * too. To be well conditioned, the problem is solved for {@code V} in {@code dU = S V R^T}: {@code
+ * R} whitens the input, so that {@code x R} has unit second moments, and the diagonal {@code S}
+ * divides each channel by the root mean square of its effect on the hidden state; the penalty is
+ * {@code lambda |V|^2}. {@code dG} likewise. If the full step does not lower the error, because the
+ * channels are not linear, half of it is tried, then a quarter, then none is taken.
  *
- * <p>For one step: another takes a new object.
+ * <p>An object takes one step; the next step needs a new object.
  */
 final class Refinement implements AutoCloseable {
-  /** What of its mean is added to the second moments of a layer's input. */
+  /** Share of the mean second moment of the input that is added to each before whitening. */
   private static final double FLOOR = 0.01;
 
-  /** What of the mean a channel's length counts for at least. */
+  /** Share of the channels' mean energy that is added to the energy of each. */
   private static final double SHORTEST = 1e-6;
 
   private static final double[] SHARES = {1, 0.5, 0.25};
@@ -57,9 +59,10 @@ final class Refinement implements AutoCloseable {
   private final Tensor other;
 
   /**
-   * Buffers, for a layer whose stream stands behind its attention.
+   * Allocates buffers for a step of {@code layer}; the pruned stream holds the output of its
+   * attention.
    *
-   * @param withHeldOut whether documents that are held out count, too
+   * @param withHeldOut whether the documents held out take part in the step
    */
   Refinement(Workbench bench, NewLayer layer, boolean withHeldOut) {
     this.backend = bench.backend();
@@ -81,7 +84,7 @@ final class Refinement implements AutoCloseable {
     other = arena.allocate(DType.F32, largest, channels);
   }
 
-  /** Bytes that it takes. */
+  /** Bytes that the buffers of a step take. */
   static long bytes(ModelConfig config, long largestBlock) {
     long width = config.hiddenSize();
     long channels = config.intermediateSize();
@@ -90,9 +93,9 @@ final class Refinement implements AutoCloseable {
         * DType.F32.byteSize();
   }
 
-  /** One of the two matrices, {@code [k, d]}, and what conjugate gradients keep of it. */
+  /** One of the two matrices, {@code [k, d]}, and its state in conjugate gradients. */
   private final class Side {
-    /** Of {@code [k, d]}: four, and what is made of them for a while. */
+    /** Matrices {@code [k, d]} that a side needs: four fields and two temporary ones. */
     static final long MATRICES = 6;
 
     final LayerRole role;
@@ -119,7 +122,7 @@ final class Refinement implements AutoCloseable {
       return out;
     }
 
-    /** {@code product := S product R}: a gradient in coordinates. */
+    /** {@code product := S product R}: turns a gradient by the weights into one by {@code V}. */
     void toCoordinates(Tensor transposedWhitening) {
       try (TensorArena scratch = backend.arena()) {
         Tensor scaled = scratch.allocate(DType.F32, product.rows(), product.columns());
@@ -137,8 +140,8 @@ final class Refinement implements AutoCloseable {
    * Takes the step.
    *
    * @param iterations of conjugate gradients
-   * @return squared error that is left, relative to that before; 1 where no change helps, NaN where
-   *     none can be found: what the matrices multiply is zero or not finite
+   * @return squared error after the step, relative to the error before; 1 if no step lowers it, NaN
+   *     if there is no step because the input of the matrices is zero or not finite
    */
   double run(int iterations, double lambda) {
     LayerWeights before = layer.weights();
@@ -162,7 +165,10 @@ final class Refinement implements AutoCloseable {
     }
   }
 
-  /** {@link Ridge#whitening} of what both matrices multiply, and both sides' {@code S}. */
+  /**
+   * Sets {@code S} of both sides and returns {@code R}, the {@link Ridge#whitening} of the input;
+   * null if there is none.
+   */
   private @Nullable Tensor measure(LayerWeights before, TensorArena scratch) {
     long width = reached.columns();
     long channels = transposed.rows();
@@ -206,8 +212,9 @@ final class Refinement implements AutoCloseable {
   }
 
   /**
-   * Each side's product becomes the gradient, in coordinates, of what is undone. Returns its
-   * weighted square.
+   * Sets each side's {@code product} to the negative gradient of the error by {@code V}.
+   *
+   * @return the weighted squared error
    */
   private double gradientOfLack(LayerWeights before, Tensor transposedWhitening) {
     try (TensorArena scratch = backend.arena()) {
@@ -224,9 +231,9 @@ final class Refinement implements AutoCloseable {
   }
 
   /**
-   * Adds a block's part of both gradients.
+   * Adds a block's part of the gradients to {@code product} of both sides.
    *
-   * @param moved {@code sqrt(w) e [T, d]}; scaled once more
+   * @param moved {@code sqrt(w) e [T, d]}; multiplied by {@code sqrt(w)} once more, in place
    */
   private void addGradient(DecoderLayer.Slopes slopes, Tensor moved, FitBlocks.Block block) {
     Tensor back = change.slice(0, moved.rows());
@@ -238,7 +245,12 @@ final class Refinement implements AutoCloseable {
     backend.crossProduct(slopes.byGate(), slopes.input().states(), gate.product);
   }
 
-  /** One step of conjugate gradients; returns the square of what is left of the gradient. */
+  /**
+   * One iteration of conjugate gradients.
+   *
+   * @param rest squared length of the residual before
+   * @return squared length of the residual after
+   */
   private double iterate(
       LayerWeights before,
       Tensor whitening,
@@ -286,13 +298,13 @@ final class Refinement implements AutoCloseable {
     return left;
   }
 
-  /** A direction's weights, in a type in which the device is fast. */
+  /** The search direction of a side as weights, in a dtype that the device multiplies quickly. */
   private Tensor direction(LayerWeights before, Side side, Tensor whitening, TensorArena scratch) {
     Tensor weights = side.weights(side.direction, whitening, scratch);
     return fast(weights, before.get(side.role).dtype(), scratch);
   }
 
-  /** In bf16 where the layer is; the small numbers of a change are below what f16 can hold. */
+  /** Narrows to bf16 if the layer is bf16, never to f16: it cannot hold the small changes. */
   private Tensor fast(Tensor weights, DType own, TensorArena owner) {
     return own == DType.BF16 ? matrices.narrow(weights, own, owner) : weights;
   }
@@ -309,7 +321,12 @@ final class Refinement implements AutoCloseable {
     }
   }
 
-  /** Takes as much of the solution as lowers the error, which was {@code old}. */
+  /**
+   * Changes the layer by the largest of {@link #SHARES} of the solution that lowers the error.
+   *
+   * @param old the error before
+   * @return the error after, relative to {@code old}; 1 if no share lowers it
+   */
   private double take(LayerWeights before, Tensor whitening, double old) {
     for (double share : SHARES) {
       try (TensorArena scratch = backend.arena()) {

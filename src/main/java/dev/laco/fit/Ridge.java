@@ -13,16 +13,16 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Ridge regression of what a linear map leaves undone: the change {@code D [outputs, inputs]} that
- * minimises {@code sum_t |D a_t - h_t|^2 + sum_i r_i |D_i|^2}, {@code D_i} its columns, that is
- * {@code D^T = (G + diag(r))^-1 C^T}, with {@code r_i = lambda (G_ii + 0.01 tr(G) / inputs)}: what
- * counts is how much a change moves, not how long it is. Solved in f64 by the backend's {@link
- * dev.laco.backend.LinearSolver}. Lambda is chosen on documents held out: the largest that gains
- * there nearly as much as the best does, since smaller weights that fit them about as well carry
- * further.
+ * Ridge regression of the change of a linear map: the {@code D [outputs, inputs]} that minimises
+ * {@code sum_t |D a_t - h_t|^2 + sum_i r_i |D_i|^2} for features {@code a_t}, targets {@code h_t}
+ * and columns {@code D_i}, which is {@code D^T = (G + diag(r))^-1 C^T} with {@code G} and {@code C}
+ * of {@link Moments}. The penalty {@code r_i = lambda (G_ii + 0.01 tr(G) / inputs)} grows with the
+ * size of the feature, so that it weighs what a change does to the output and not the size of its
+ * coefficients. The caller gives lambda. The backend's {@link dev.laco.backend.LinearSolver} solves
+ * the system in f64.
  */
 final class Ridge implements AutoCloseable {
-  /** What of the mean second moment every input's penalty has at least. */
+  /** Share of the mean second moment that is added to each feature's own in the penalty. */
   private static final double FLOOR = 0.01;
 
   private final Backend backend;
@@ -33,7 +33,7 @@ final class Ridge implements AutoCloseable {
   private final Tensor ones;
   private final Tensor sums;
 
-  /** Room for problems of at most so many inputs and outputs. */
+  /** Allocates buffers for problems of at most {@code inputs} features and {@code outputs}. */
   Ridge(Backend backend, long inputs, long outputs) {
     this.backend = backend;
     system = backend.solver().system(inputs, outputs);
@@ -47,26 +47,28 @@ final class Ridge implements AutoCloseable {
     backend.upload(one, ones);
   }
 
-  /** Bytes on the host and on the device together. */
+  /** Bytes of buffers on the host and on the device together. */
   static long bytes(Backend backend, long inputs, long outputs) {
     return backend.solver().bytes(inputs, outputs)
         + (2 * inputs * outputs + inputs + outputs) * DType.F32.byteSize();
   }
 
   /**
-   * What a fit came to.
+   * A fitted change.
    *
-   * @param change {@code D}, f32, valid until the next solve
-   * @param error squared error that is left on documents held out, relative to that without the
-   *     change; may exceed 1
+   * @param change {@code D}, f32, valid until the next call of {@link #solve} or {@link #error}
+   * @param lambda the penalty that it was fitted with
+   * @param error squared error of a fit without the rows held out, measured on these rows, relative
+   *     to the error without a change; above 1 if the change does harm there
    */
   record Solution(Tensor change, double lambda, double error) {}
 
   /**
    * Solves for one target.
    *
-   * @param withHeldOut whether what was held out counts in the change; never in its error
-   * @return null where there is no solution: all features are zero, or sums are beyond f32
+   * @param withHeldOut whether the change is fitted to all rows; if not, the rows held out are left
+   *     out. {@link Solution#error} is the same in both cases
+   * @return null if there is no solution: all features are zero, or sums overflow f32
    */
   @Nullable Solution solve(Moments moments, int target, double lambda, boolean withHeldOut) {
     Tensor out = shaped(change, moments);
@@ -85,8 +87,8 @@ final class Ridge implements AutoCloseable {
   }
 
   /**
-   * What is left on what was held out, {@link Solution#error}, of a fit without it; not finite
-   * where there is no solution.
+   * {@link Solution#error}: fits without the rows held out and measures on them; not finite if
+   * there is no solution.
    */
   double error(Moments moments, int target, double lambda) {
     Tensor out = shaped(change, moments);
@@ -110,7 +112,7 @@ final class Ridge implements AutoCloseable {
     return room.slice(0, elements).reshape(moments.outputs(), moments.inputs());
   }
 
-  /** {@code (tr(D G D^T) - 2 tr(D C^T) + sum h^2) / sum h^2} on what was held out. */
+  /** {@code (tr(D G D^T) - 2 tr(D C^T) + sum h^2) / sum h^2} on the rows held out. */
   private double error(Moments moments, int target, Tensor weights) {
     Moments.Target of = moments.target(target);
     double energy = Values.sum(backend, of.squares());
@@ -128,11 +130,12 @@ final class Ridge implements AutoCloseable {
   }
 
   /**
-   * {@code R [d, d]} with {@code R R^T = (G / tokens + floor m I)^-1}, m the mean of the diagonal:
-   * behind it, rows whose second moments are {@code G} have those of the identity.
+   * A whitening matrix {@code R [d, d]}: {@code R R^T = (G / tokens + floor m I)^-1}, m the mean of
+   * the diagonal of {@code G / tokens}. Rows {@code x R} have about unit second moments.
    *
-   * @param gram {@code G [d, d]}, d no more than the inputs and outputs that there is room for
-   * @return null where there is none: {@code G} is zero or not finite
+   * @param gram {@code G [d, d]} of the rows {@code x}; d at most the inputs and outputs of this
+   *     object
+   * @return null if {@code G} is zero or not finite
    */
   @Nullable Tensor whitening(Tensor gram, long tokens, double floor, TensorArena scratch) {
     Tensor out = scratch.allocate(DType.F32, gram.rows(), gram.columns());

@@ -13,11 +13,12 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * The residual streams of the original and of the pruned model over all tokens of the fit text, and
- * the buffers of one block of it.
+ * The residual streams of the original and of the pruned model, {@code [T, d]} over all tokens of
+ * the fit text, and buffers for one block of tokens. Every token weighs {@code 1 / mean(h_t^2)},
+ * {@code h_t} being the original's hidden state there.
  */
 final class Streams implements AutoCloseable {
-  /** Below this mean square a token counts no more for being smaller. */
+  /** Floor of a hidden state's mean square: smaller ones do not weigh more. */
   private static final double FLOOR = 1e-6;
 
   private final Backend backend;
@@ -60,7 +61,7 @@ final class Streams implements AutoCloseable {
     return values;
   }
 
-  /** Bytes of streams and buffers. */
+  /** Bytes of streams and buffers for {@code tokens} tokens. */
   static long bytes(ModelConfig config, long tokens, int largestBlock) {
     long rows = 2L * tokens + largestBlock;
     return (rows * config.hiddenSize() + 2L * largestBlock + config.hiddenSize())
@@ -76,19 +77,19 @@ final class Streams implements AutoCloseable {
     return pruned.slice(block.from(), block.to());
   }
 
-  /** The pruned stream becomes the original's. */
+  /** Copies the original's stream to the pruned model's. */
   void fork() {
     backend.copy(dense, pruned);
   }
 
-  /** Adds a layer's attention to a stream. */
+  /** Adds a layer's attention output to rows {@code x} of a stream, in place. */
   void attention(LayerWeights weights, int window, Tensor x, FitBlocks.Block block) {
     Workspace.Buffers buffers = work.forTokens(x.rows());
     DecoderLayer.Attended attended = decoder.attend(weights, window, x, block.batch(), buffers);
     backend.add(x, decoder.project(weights, attended, buffers).states());
   }
 
-  /** Adds a layer's feed-forward part to a stream. */
+  /** Adds a layer's feed-forward output to rows {@code y} of a stream, in place. */
   void feedForward(LayerWeights weights, Tensor y) {
     Workspace.Buffers buffers = work.forTokens(y.rows());
     DecoderLayer.Channels channels = decoder.channels(weights, y, buffers);
@@ -159,7 +160,7 @@ final class Streams implements AutoCloseable {
     return decoder.slopes(weights, y, work.forTokens(y.rows()));
   }
 
-  /** Scales features by the original's inverse root mean square. */
+  /** Multiplies each row by the square root of its token's weight, in place. */
   void scale(Tensor features, FitBlocks.Block block) {
     Tensor weight = scale.slice(0, features.rows());
     backend.inverseRms(dense(block), FLOOR, weight);
@@ -184,7 +185,10 @@ final class Streams implements AutoCloseable {
     return new Samples(normed, difference);
   }
 
-  /** By token of a block: how much longer the original's vector is than the pruned stream's. */
+  /**
+   * For each token of a block, the length of the original's hidden state divided by that of the
+   * pruned model's.
+   */
   float[] growth(FitBlocks.Block block) {
     Tensor column = scale.slice(0, dense(block).rows());
     float[] growth = new float[Math.toIntExact(column.rows())];

@@ -10,7 +10,7 @@ import dev.laco.model.HostTensor;
 final class Values {
   private Values() {}
 
-  /** The sum of a device's f32 tensor, in f64. */
+  /** Sums the elements of an f32 tensor on a device, in f64. */
   static double sum(Backend backend, Tensor values) {
     float[] floats = new float[Math.toIntExact(values.elements())];
     backend.download(values, floats);
@@ -45,7 +45,7 @@ final class Values {
     }
   }
 
-  /** The value as a type holds it. */
+  /** The value rounded to a dtype. */
   static float rounded(float value, DType dtype) {
     return switch (dtype) {
       case F32 -> value;

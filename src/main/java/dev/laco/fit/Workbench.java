@@ -3,7 +3,7 @@ package dev.laco.fit;
 import dev.laco.backend.Backend;
 import dev.laco.model.ModelConfig;
 
-/** What the fits of all layers work with. */
+/** The objects that the fits of all layers of a model share. */
 record Workbench(
     Backend backend,
     ModelConfig config,

@@ -8,9 +8,9 @@ import java.util.Locale;
 /** Solves linear systems whose matrix is symmetric and positive definite. */
 public final class Cholesky {
   /**
-   * The smallest order that is worth threads. Below it a system takes tens of milliseconds, of
-   * which two threads save half on a quiet machine; on a busy one they wait for each other and were
-   * ten times slower than one.
+   * The smallest order that is solved by several threads. A smaller system takes tens of
+   * milliseconds. Two threads halve that on an idle machine, but wait for each other on a busy one
+   * and were ten times slower there than one thread.
    */
   private static final long THREADED_ORDER = 2048;
 
@@ -22,7 +22,7 @@ public final class Cholesky {
    * @param a {@code [n, n]} f64 row-major, of which the lower triangle is read; holds the factor
    *     afterwards
    * @param b {@code [r, n]} f64, a right-hand side in each row; holds the solutions afterwards
-   * @param threads that may work on it; the last bits of the solutions may depend on their number
+   * @param threads the most threads to use; the last bits of the solutions may depend on it
    * @throws NotPositiveDefiniteException if {@code A} is not positive definite to f64; {@code a}
    *     and {@code b} hold nothing of use then
    * @throws dev.laco.ResourceException if there is no OpenBLAS
@@ -35,8 +35,8 @@ public final class Cholesky {
   }
 
   /**
-   * The inverse of the factor, transposed: {@code R = L^-T} with {@code A = L L^T}, so that rows
-   * whose second moments are {@code A} have those of the identity behind {@code R}.
+   * Inverts and transposes the factor: {@code R = L^-T} with {@code A = L L^T}. {@code R} whitens:
+   * if rows {@code x} have the second moments {@code A}, rows {@code x R} have the identity's.
    *
    * @param a as for {@link #solve}
    * @param r {@code [n, n]} f64 row-major, {@code R} afterwards: zeros below the diagonal
@@ -53,7 +53,7 @@ public final class Cholesky {
     blas.solveTriangular(a, r, (int) n, (int) n, true);
   }
 
-  /** Leaves {@code L} in {@code a}. */
+  /** Replaces {@code a} by its factor {@code L}. */
   private static OpenBlas factor(MemorySegment a, long n, int threads) {
     check("a", a, n, n);
     if (threads < 1) {
@@ -75,7 +75,7 @@ public final class Cholesky {
   }
 
   /**
-   * Where the library that does it was found.
+   * Where OpenBLAS, which solves the systems, was found.
    *
    * @throws dev.laco.ResourceException if there is no OpenBLAS
    */

@@ -12,32 +12,34 @@ import java.util.function.ToDoubleFunction;
 import java.util.stream.IntStream;
 
 /**
- * By how much the mean similarity of a plan may differ with the number of candidates that ran as
- * one batch with it: matrices of other heights may be multiplied by other code, in another order.
+ * A bound on how much the mean similarity of a plan depends on the number of candidates that ran in
+ * one batch with it: the library may multiply matrices with more rows by other code, in another
+ * order.
  *
- * <p>On the CPU that is a table, which {@code BatchNoiseTest} measures. Nothing differed where a
- * candidate alone has more rows than our kernel for few rows takes. Below that, the largest that
- * was seen, on SmolLM2-135M, was 2.9e-7 in f32, and 2.1e-3 where products round activations, which
- * the kernel for few rows does not. The bounds leave room for other models.
+ * <p>On the CPU the bound is a constant, which {@code BatchNoiseTest} checks. There is no
+ * difference if one candidate alone has too many rows for our kernel for few rows. With fewer rows
+ * the largest difference seen, on SmolLM2-135M, was 2.9e-7 in f32, and 2.1e-3 if products round
+ * activations, which the kernel for few rows does not do. The constants are larger, for other
+ * models.
  *
- * <p>On a GPU each card, driver and cuBLAS has its own: {@value #SAMPLES} plans of the first batch
- * run again alone, and {@value #ROOM} times the most that a mean moved is the bound, the table's at
- * least.
+ * <p>On a GPU the difference depends on card, driver and cuBLAS, and is measured: {@value #SAMPLES}
+ * plans of the first batch run again alone, and the bound is {@value #ROOM} times the largest
+ * change of a mean, but at least the constant.
  */
 final class BatchNoise {
   private static final double F32 = 2e-6;
   private static final double ROUNDED = 5e-3;
 
-  /** Plans that are measured. */
+  /** Number of plans that run again alone. */
   private static final int SAMPLES = 3;
 
-  /** How much more than those that are measured others may move. */
+  /** Safety factor: the means of other plans may change more than those measured. */
   private static final double ROOM = 8;
 
   private final boolean measures;
   private double bound;
 
-  /** Plans that ran in the first batch, and their means there; gone once they have run alone. */
+  /** Plans of the first batch and their means in it; empty once they have run alone. */
   private Map<CollapsePlan, Double> sample = Map.of();
 
   private boolean hasSample;
@@ -50,13 +52,13 @@ final class BatchNoise {
   /** The bound for a backend that has not been measured. */
   static double table(Backend backend) {
     if (backend.info().kind() == DeviceInfo.Kind.REFERENCE) {
-      // Sums of one row, whatever lies beside it.
+      // Each row is summed by itself, in one order.
       return 0;
     }
     return backend.productType(DType.BF16) == DType.F32 ? F32 : ROUNDED;
   }
 
-  /** To be told of every pass: what came out for plans side by side. */
+  /** Must be called after every pass, with the scores of the plans that ran in it. */
   void ran(List<CollapsePlan> plans, List<Score> scores) {
     if (measures && !hasSample && plans.size() > 1) {
       hasSample = true;
@@ -80,7 +82,7 @@ final class BatchNoise {
     return bound;
   }
 
-  /** Of a mean that is not a number nobody can say how far it moved. */
+  /** Raises the bound to a measured change; NaN, from a mean that is not finite, is ignored. */
   private void moved(double distance) {
     if (!Double.isNaN(distance)) {
       bound = Math.max(bound, ROOM * Math.abs(distance));

@@ -15,14 +15,14 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * What every layer of the original model does to the residual stream, on the calibration tokens.
- * State {@code j} is the input of layer {@code j}; the last is the output of the last layer, before
- * the final norm.
+ * How much each layer of the original changes the residual stream on the calibration tokens. Hidden
+ * states {@code j} are the input of layer {@code j}; the last ones are the output of the last
+ * layer, before the final norm.
  */
 public final class LayerInfluence {
   private final double[] blockInfluence;
 
-  /** {@code [layers + 1][sequences][d]}: the states at the last token of each sequence. */
+  /** {@code [layers + 1][sequences][d]}: the hidden states at the last token of each sequence. */
   private final List<float[][]> lastTokens;
 
   private LayerInfluence(double[] blockInfluence, List<float[][]> lastTokens) {
@@ -30,7 +30,7 @@ public final class LayerInfluence {
     this.lastTokens = lastTokens;
   }
 
-  /** Runs the original once and looks at every state. */
+  /** Runs the original once over the calibration tokens. */
   public static LayerInfluence measure(RunningModel running, PackedSequences calibration) {
     Backend backend = running.backend();
     ModelConfig config = running.config();

@@ -13,11 +13,11 @@ import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.Workspace;
 import java.util.Arrays;
 
-/** Scores one model, however its layers come about, against the original. */
+/** Scores one model against the original, with tensors that a fit has made, too. */
 public final class ModelScore {
   private ModelScore() {}
 
-  /** Both models run over the calibration tokens; the score tells of next tokens, too. */
+  /** Runs both models over the calibration tokens; the score has a {@link Score.Language}. */
   public static Score of(CausalLm original, CausalLm pruned, PackedSequences calibration) {
     Backend backend = original.backend();
     ModelConfig config = original.config();
@@ -40,12 +40,12 @@ public final class ModelScore {
   /** {@link Score.Language#nll} of last hidden states {@code [T, d]}. */
   static double nll(CausalLm model, Tensor hidden, TokenBatch batch) {
     int predicted = batch.sequences().size() - batch.sequences().sequences();
-    return NextTokens.nll(model, hidden, batch, NextTokens.all(batch)) / predicted;
+    return Arrays.stream(NextTokens.nll(model, hidden, batch)).sum() / predicted;
   }
 
   /** {@link Score.Language#kl} of last hidden states {@code [T, d]}, mean over all rows. */
   static double kl(CausalLm original, Tensor reference, Tensor hidden, TokenBatch batch) {
-    return NextTokens.kl(original, reference, hidden, batch, NextTokens.all(batch))
+    return Arrays.stream(NextTokens.kl(original, reference, hidden, batch)).sum()
         / batch.sequences().size();
   }
 }

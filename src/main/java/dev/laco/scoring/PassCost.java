@@ -7,11 +7,10 @@ import java.math.BigDecimal;
 import java.math.MathContext;
 
 /**
- * What a pass costs beside its candidates: the time to bring a layer's weights to where they are
- * multiplied by, in what it takes to run one candidate through the layer. The cost follows from
- * shapes and from how many operations the device does while it reads a byte of weights. On a GPU
- * that number comes from what the driver says of the device (never from a measurement) and is
- * rounded to one digit, so that runs repeat.
+ * The fixed cost of a pass: the time to read a layer's weights, in units of the time to run one
+ * candidate through the layer. The cost follows from shapes and from how many operations the device
+ * does in the time that it reads one byte of weights. On a GPU that number comes from the device's
+ * properties, never from a measurement, and is rounded to one digit, so that runs are reproducible.
  */
 public final class PassCost {
   /** Bytes a second from the host to a device: PCIe 4.0 with 16 lanes. */
@@ -30,11 +29,11 @@ public final class PassCost {
   private PassCost() {}
 
   /**
-   * The cost of a pass over a model; 0 where it is not known.
+   * The fixed cost of a pass over a model; 0 if it is not known.
    *
-   * @param weights the type of the model's matrices
-   * @param tokens of the calibration set
-   * @param streaming whether weights do not stay where they are multiplied by
+   * @param weights dtype of the model's matrices
+   * @param tokens number of calibration tokens
+   * @param streaming whether each pass reads the weights anew, from a disk or from the host
    */
   public static double of(Backend backend, DType weights, long tokens, boolean streaming) {
     DeviceInfo.Memory memory = backend.info().memory();

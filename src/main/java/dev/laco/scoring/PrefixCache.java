@@ -12,9 +12,9 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * States that the first layers of kept plans leave behind, as many as there is room for. The
- * original is always among the kept plans, and where its states do not all fit, every second, third
- * … of them is held: what lies between is recomputed.
+ * Hidden states {@code [T, d]} after the first layers of some plans, the kept ones, so that a pass
+ * need not run these layers again. The original is always kept; if memory cannot hold its hidden
+ * states after every layer, it holds those after every second, third, … layer.
  */
 final class PrefixCache implements AutoCloseable {
   private final Backend backend;
@@ -23,7 +23,7 @@ final class PrefixCache implements AutoCloseable {
   private final List<Kept> kept = new ArrayList<>();
   private final int stride;
 
-  /** Held states of a plan: {@code after[i]} its first {@code i + 1} layers, null if not held. */
+  /** Cached hidden states of a plan: {@code after[i]} is those after layer {@code i}, or null. */
   private record Kept(CollapsePlan plan, @Nullable Tensor[] after) {
     Kept(CollapsePlan plan) {
       this(plan, new Tensor[plan.depth() - 1]);
@@ -31,14 +31,14 @@ final class PrefixCache implements AutoCloseable {
   }
 
   /**
-   * Where a plan can begin.
+   * Where the run of a plan can start.
    *
-   * @param depth layers that lie behind
-   * @param state what they left; null where nothing is held and {@code depth} is 0
+   * @param depth number of layers that need not be run
+   * @param state the cached hidden states after them; null if {@code depth} is 0
    */
   record Start(int depth, @Nullable Tensor state) {}
 
-  /** Room for {@code states} states {@code [tokens, hiddenSize]}. */
+  /** Allocates memory for {@code states} matrices {@code [tokens, hiddenSize]}. */
   PrefixCache(Backend backend, CollapsePlan original, int states, long tokens, long hiddenSize) {
     this.backend = backend;
     this.arena = backend.arena();
@@ -49,7 +49,7 @@ final class PrefixCache implements AutoCloseable {
     kept.add(new Kept(original));
   }
 
-  /** From now on these plans are kept, beside the original. */
+  /** Sets the plans that are kept beside the original. */
   void keep(List<CollapsePlan> plans) {
     List<Kept> before = List.copyOf(kept.subList(1, kept.size()));
     kept.subList(1, kept.size()).clear();
@@ -75,7 +75,7 @@ final class PrefixCache implements AutoCloseable {
     }
   }
 
-  /** The deepest held state on the way through a plan. */
+  /** The deepest cached hidden states of a plan's first layers. */
   Start deepest(CollapsePlan plan) {
     Start best = new Start(0, null);
     for (Kept other : kept) {
@@ -91,8 +91,8 @@ final class PrefixCache implements AutoCloseable {
   }
 
   /**
-   * Takes a copy of the state that the first {@code depth} layers of a plan left behind, if a kept
-   * plan begins like that and there is room.
+   * Copies the hidden states after the first {@code depth} layers of a plan, if a kept plan has the
+   * same first layers and there is memory left.
    */
   void offer(CollapsePlan plan, int depth, Tensor state) {
     if (free.isEmpty()) {
@@ -107,7 +107,7 @@ final class PrefixCache implements AutoCloseable {
     if (alike.isEmpty() || isHeld) {
       return;
     }
-    // The original is held evenly.
+    // Of the original, only the hidden states after every stride-th layer.
     Kept first = alike.getFirst();
     if (!first.plan().isIdentity() || depth % stride == 0) {
       Tensor copy = free.remove();

@@ -5,7 +5,7 @@ import dev.laco.model.PackedSequences;
 import dev.laco.transformer.CausalLm;
 import org.jspecify.annotations.Nullable;
 
-/** The calibration set as a batch, and so many copies of it as one; each is made once. */
+/** Batches of one, two, … copies of the calibration set; each batch is made once. */
 final class RepeatedBatches implements AutoCloseable {
   private final CausalLm model;
   private final PackedSequences calibration;

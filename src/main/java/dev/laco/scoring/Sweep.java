@@ -17,12 +17,13 @@ import java.util.Map;
 import java.util.Optional;
 
 /**
- * One pass over the original layers that carries any number of candidates. A candidate runs its
- * next layer when the walk has come to the last original that this layer is made of. Candidates
- * that have been the same so far are run once, those whose next layer is the same run as one batch.
+ * One pass over the original's layers, in order, that runs any number of plans (candidates). A
+ * candidate runs its next layer as soon as the pass has reached the last original layer that this
+ * layer is mixed from. Candidates that are equal up to some depth are run once up to there, and
+ * those with the same next layer run it as one batch.
  *
- * <p>Candidate {@code i} owns slot {@code i}: rows {@code [i T, (i + 1) T)} of the states. What
- * several have in common lies in the slot of the first of them.
+ * <p>Candidate {@code i} owns slot {@code i}: rows {@code [i T, (i + 1) T)} of the hidden states.
+ * The hidden states of candidates that are still equal are in the slot of the first of them.
  */
 final class Sweep {
   private final Backend backend;
@@ -55,7 +56,7 @@ final class Sweep {
     this.meter = meter;
   }
 
-  /** Candidates that have been the same so far; they lie in the slot of the first. */
+  /** Candidates whose layers are equal so far; their hidden states are in the slot of the first. */
   private static final class Group {
     final List<Integer> members = new ArrayList<>();
     final List<CollapsePlan> plans = new ArrayList<>();
@@ -88,7 +89,8 @@ final class Sweep {
   }
 
   /**
-   * Runs plans, all different; afterwards slot {@code i} holds the last state of plan {@code i}.
+   * Runs plans, no two of them equal; afterwards slot {@code i} holds the hidden states of plan
+   * {@code i} after its last layer, before the final norm.
    */
   void run(List<CollapsePlan> plans) {
     meter.beginPass();
@@ -99,7 +101,7 @@ final class Sweep {
     }
   }
 
-  /** Every candidate at the deepest state that is held of its way. */
+  /** Starts each candidate from the deepest cached hidden states of its first layers. */
   private List<Group> begin(List<CollapsePlan> plans) {
     Map<PrefixCache.Start, Group> byStart = new LinkedHashMap<>();
     for (int i = 0; i < plans.size(); i++) {
@@ -120,7 +122,10 @@ final class Sweep {
     return groups;
   }
 
-  /** Runs all layers that are complete with original {@code layer}; returns who is not done. */
+  /**
+   * Runs all layers whose last source is at most original layer {@code layer}, and returns the
+   * groups that have layers left.
+   */
   private List<Group> advance(List<Group> groups, int layer) {
     List<Group> current = groups;
     while (true) {
@@ -148,7 +153,9 @@ final class Sweep {
     }
   }
 
-  /** Parts a group by what comes next; those who have come to their end are left out. */
+  /**
+   * Splits a group by its candidates' next layers; candidates without a next layer are left out.
+   */
   private void split(Group group, List<Group> into) {
     Map<Optional<LayerMix>, Group> parts = new LinkedHashMap<>();
     for (int i = 0; i < group.members.size(); i++) {
@@ -167,7 +174,7 @@ final class Sweep {
     }
   }
 
-  /** Runs one layer for all groups that have it next. */
+  /** Runs one layer for all groups whose next layer it is. */
   private void run(LayerMix mix, List<Group> groups) {
     Group first = groups.getFirst();
     List<Run> runs = runs(groups);
@@ -186,7 +193,7 @@ final class Sweep {
     meter.ran(mix, groups.size());
   }
 
-  /** Slots side by side. */
+  /** Neighbouring slots, which run as one batch. */
   private record Run(int slot, int count) {}
 
   private List<Run> runs(List<Group> groups) {

@@ -5,19 +5,19 @@ import dev.laco.model.ModelConfig;
 import dev.laco.transformer.Workspace;
 
 /**
- * What a scorer has room for.
+ * How a scorer divides its memory.
  *
- * @param candidates states that are carried side by side
- * @param copies of the calibration set that run as one batch
- * @param cached states that are held between passes
+ * @param candidates number of plans that run in one pass
+ * @param copies number of candidates that run as one batch
+ * @param cached number of hidden states {@code [T, d]} that are cached between passes
  */
 record SweepBuffers(int candidates, int copies, int cached) {
-  /** Rows of a batch beyond which no product gets quicker per row. */
+  /** Rows of a batch from which on a matrix product takes no less time per row. */
   private static final long BATCH_ROWS = 4096;
 
   /**
-   * The best use of {@code bytes}: at most half of what is beyond the least goes to candidates
-   * while states of the original want room.
+   * Divides {@code bytes}. One candidate gets its memory in any case; of the rest, further
+   * candidates get at most half until the original's hidden states all fit into the cache.
    */
   static SweepBuffers within(long bytes, ModelConfig config, long tokens, int candidates) {
     long state = state(config, tokens);

@@ -3,15 +3,15 @@ package dev.laco.scoring;
 import dev.laco.collapse.Objective;
 
 /**
- * How a {@link SweepScorer} works.
+ * Settings of a {@link SweepScorer}.
  *
- * @param candidates at most so many plans are carried through one pass, at least 1
- * @param bytes what buffers may take; what one candidate needs is taken in any case
- * @param objective what scores must tell of
+ * @param candidates the most plans that run in one pass, at least 1
+ * @param bytes the most memory of the buffers; one candidate gets its memory in any case
+ * @param objective which decides whether scores need a {@link dev.laco.collapse.Score.Language}
  * @param passCost see {@link dev.laco.collapse.Scorer#passCost}
  */
 public record SweepOptions(int candidates, long bytes, Objective objective, double passCost) {
-  /** As many candidates as use a processor or a device well; more only take room. */
+  /** A number of candidates that uses a processor or a GPU well; more only take memory. */
   public static final int CANDIDATES = 32;
 
   public SweepOptions {
@@ -20,22 +20,22 @@ public record SweepOptions(int candidates, long bytes, Objective objective, doub
     }
   }
 
-  /** So many candidates of similarity alone, with all the buffers that they want. */
+  /** Settings for the cosine objective, without a limit of memory. */
   public static SweepOptions of(int candidates) {
     return new SweepOptions(candidates, Long.MAX_VALUE, Objective.COSINE, 0);
   }
 
-  /** The same with buffers of at most so many bytes. */
+  /** The same settings with a limit of memory. */
   public SweepOptions withBytes(long most) {
     return new SweepOptions(candidates, most, objective, passCost);
   }
 
-  /** The same with what an objective needs. */
+  /** The same settings with another objective. */
   public SweepOptions with(Objective wanted) {
     return new SweepOptions(candidates, bytes, wanted, passCost);
   }
 
-  /** The same where a pass costs so much beside its candidates. */
+  /** The same settings with a fixed cost of a pass. */
   public SweepOptions withPassCost(double cost) {
     return new SweepOptions(candidates, bytes, objective, cost);
   }

@@ -28,8 +28,9 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * Scores plans against the original model, as many as there is room for in one pass over the
- * original layers ({@link Sweep}). All calibration sentences run as one packed batch.
+ * Scores plans against the original model. One pass over the original's layers ({@link Sweep}) runs
+ * as many plans as memory allows, each on all calibration sentences as one packed batch of {@code
+ * T} tokens.
  */
 public final class SweepScorer implements Scorer, AutoCloseable {
   private final Backend backend;
@@ -47,10 +48,10 @@ public final class SweepScorer implements Scorer, AutoCloseable {
   private final Objective objective;
   private final double passCost;
 
-  /** The original's last states after the norm, {@code [T, d]}. */
+  /** The original's last hidden states, after the final norm, {@code [T, d]}. */
   private final Tensor reference;
 
-  /** A slot for each candidate, {@code [K T, d]}. */
+  /** The hidden states of K candidates, one slot of {@code T} rows each: {@code [K T, d]}. */
   private final Tensor states;
 
   /** Runs the original model once over the calibration set. */
@@ -67,7 +68,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     passCost = options.passCost();
     original = CollapsePlan.identity(planSource);
     layers = running.candidates(original);
-    // What the pass begins with is on its way while buffers are made.
+    // The first weights are read while buffers are allocated.
     source.prefetch(List.of(config.architecture().embedding()));
     layers.prefetch(0);
     long tokens = calibration.size();
@@ -112,8 +113,8 @@ public final class SweepScorer implements Scorer, AutoCloseable {
   }
 
   /**
-   * Plans that end alike lie side by side, so that they run as one batch from where they have
-   * become alike.
+   * Sorts plans by their last layers, so that plans with the same last layers get neighbouring
+   * slots and run these layers as one batch.
    */
   private static List<CollapsePlan> bySuffix(Set<CollapsePlan> plans) {
     Map<LayerMix, Integer> numbers = new HashMap<>();
@@ -144,7 +145,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     }
   }
 
-  /** Of candidates whose last states lie one behind the other. */
+  /** Scores of K candidates from their last hidden states, {@code [K T, d]}. */
   private List<Score> scores(Tensor last) {
     double[] cosines = backend.cosine(reference, last, batches.of(1));
     int sentences = batches.of(1).sequences().sequences();
@@ -158,7 +159,7 @@ public final class SweepScorer implements Scorer, AutoCloseable {
     return scores;
   }
 
-  /** The likelihood of the tokens takes one, the divergence one for each side. */
+  /** Products with the head for each candidate: one for the likelihood, two for the divergence. */
   private static int headProducts(Objective objective) {
     return switch (objective) {
       case COSINE -> 0;

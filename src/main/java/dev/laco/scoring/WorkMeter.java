@@ -15,7 +15,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
-/** Counts what a scorer does, as {@link Work} defines it. */
+/** Counts the passes, bytes and operations of a scorer, as {@link Work} defines them. */
 final class WorkMeter {
   private final ModelConfig config;
   private final PackedSequences calibration;
@@ -59,7 +59,7 @@ final class WorkMeter {
     read.values().forEach(BitSet::clear);
   }
 
-  /** A layer ran for so many candidates. */
+  /** Counts one layer that ran for {@code candidates} candidates. */
   void ran(LayerMix mix, int candidates) {
     operations += candidates * operations(mix);
     for (TensorGroup group : TensorGroup.values()) {
@@ -73,23 +73,23 @@ final class WorkMeter {
     }
   }
 
-  /** The next tokens of a candidate were compared with the original's. */
+  /** Counts the products with the head for one candidate. */
   void comparedTokens() {
     operations += headOperations;
   }
 
-  /** The pass that was begun last is one that scored a plan again. */
+  /** Counts the latest pass as one that scored a plan a second time, alone. */
   void rescored() {
     passes--;
     rescored++;
   }
 
-  /** Something is decided on the score of a plan. */
+  /** Adds a plan to those whose scores decide something. */
   void decided(CollapsePlan plan) {
     decided.add(plan);
   }
 
-  /** Nothing was decided on the score of a plan. */
+  /** Removes a plan from those whose scores decide something. */
   void dropped(CollapsePlan plan) {
     decided.remove(plan);
   }
@@ -126,7 +126,7 @@ final class WorkMeter {
     return productOperations + 4L * config.numAttentionHeads() * config.headDim() * pairs;
   }
 
-  /** Pairs of a query and a key that it sees. */
+  /** Number of pairs of a query and a key that it attends to. */
   private static long pairs(long tokens, int window) {
     long full = window == 0 ? tokens : Math.min(tokens, window);
     return full * (full + 1) / 2 + (tokens - full) * full;

@@ -47,7 +47,7 @@ public final class CausalLm {
     return layers.depth();
   }
 
-  /** Sequences with their rotary angles, ready for this model. */
+  /** Puts sequences, with their rotary angles, into the memory of the model's device. */
   public TokenBatch batch(PackedSequences sequences) {
     float[] cosine = new float[sequences.size() * rotary.pairs()];
     float[] sine = new float[cosine.length];
@@ -55,13 +55,16 @@ public final class CausalLm {
     return backend.batch(sequences, cosine, sine);
   }
 
-  /** {@code x [T, d]} becomes the token embeddings. */
+  /** Writes the token embeddings to {@code x [T, d]}. */
   public void embed(TokenBatch batch, Tensor x) {
     source.release();
     backend.embed(backend.weight(source.tensor(config.architecture().embedding())), batch, x);
   }
 
-  /** All of the model: {@code states [T, d]} become the last hidden states. */
+  /**
+   * Runs the whole model and writes the last hidden states, after the final norm, to {@code states
+   * [T, d]}.
+   */
   public void run(TokenBatch batch, Tensor states, Workspace work) {
     embed(batch, states);
     finish(0, states, batch, work, states);
@@ -77,8 +80,8 @@ public final class CausalLm {
   }
 
   /**
-   * Runs layers {@code from} to the last on {@code x} in place, then writes the normed states to
-   * {@code out}.
+   * Runs layers {@code from} to the last on {@code x [T, d]} in place, then writes the output of
+   * the final norm to {@code out [T, d]}.
    */
   public void finish(int from, Tensor x, TokenBatch batch, Workspace work, Tensor out) {
     for (int index = from; index < depth(); index++) {
@@ -87,7 +90,7 @@ public final class CausalLm {
     finalNorm(x, out);
   }
 
-  /** {@code out = norm(x)}, the last hidden states. */
+  /** Applies the final norm: writes the last hidden states to {@code out [T, d]}. */
   public void finalNorm(Tensor x, Tensor out) {
     source.release();
     Tensor weight = backend.weight(source.tensor(config.architecture().finalNorm()));
@@ -95,15 +98,16 @@ public final class CausalLm {
   }
 
   /**
-   * Says that what was computed last is complete, and is going to be believed.
+   * Must be called before a result is used: checks that all weights were read intact, and lets the
+   * memory of those that are no longer needed go.
    *
-   * @throws dev.laco.BadInputException if a weight file lost some of what was read of it
+   * @throws dev.laco.BadInputException if a weight file was cut short while it was read
    */
   public void release() {
     source.release();
   }
 
-  /** The output projection, {@code [V, d]}: the embedding where they are tied. */
+  /** The output projection, {@code [V, d]}; the embedding if the config ties the two. */
   public Tensor head() {
     String name =
         config.tieWordEmbeddings()

@@ -8,14 +8,14 @@ import dev.laco.model.ModelConfig;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Keys and values of the tokens of one sequence so far, for every layer. */
+/** The keys and values of one sequence's earlier tokens, for every layer. */
 public final class KeyValueCache implements AutoCloseable {
   private final TensorArena arena;
   private final List<Tensor> keys = new ArrayList<>();
   private final List<Tensor> values = new ArrayList<>();
   private int length;
 
-  /** Room for {@code capacity} tokens in {@code depth} layers. */
+  /** Allocates memory for {@code capacity} tokens in {@code depth} layers. */
   public KeyValueCache(Backend backend, ModelConfig config, int depth, int capacity) {
     arena = backend.arena();
     long width = (long) config.numKeyValueHeads() * config.headDim();
@@ -31,12 +31,12 @@ public final class KeyValueCache implements AutoCloseable {
     return 2L * config.numHiddenLayers() * capacity * width * DType.F32.byteSize();
   }
 
-  /** Tokens held. */
+  /** Number of tokens whose keys and values the cache holds. */
   public int length() {
     return length;
   }
 
-  /** Those of a layer whose next {@code tokens} rows are about to be written. */
+  /** Keys and values of a layer that is about to write its next {@code tokens} rows. */
   KeyValues of(int layer, long tokens) {
     long end = length + tokens;
     return new KeyValues(
@@ -46,7 +46,7 @@ public final class KeyValueCache implements AutoCloseable {
         values.get(layer).slice(0, end));
   }
 
-  /** Says that every layer has written its next {@code tokens} rows. */
+  /** Must be called when every layer has written its next {@code tokens} rows. */
   public void advance(int tokens) {
     length += tokens;
   }

@@ -3,13 +3,14 @@ package dev.laco.transformer;
 import dev.laco.backend.Tensor;
 
 /**
- * Keys and values of one layer.
+ * Keys and values of one layer, {@code [tokens, keyValueHeads * headDim]} each.
  *
- * @param newKeys where those of the tokens at hand go, {@code newValues} likewise
- * @param keys those that are seen, past ones included, {@code values} likewise
+ * @param newKeys memory for the keys of the batch's tokens, {@code newValues} likewise
+ * @param keys all keys that attention sees, those of earlier tokens included, {@code values}
+ *     likewise
  */
 record KeyValues(Tensor newKeys, Tensor newValues, Tensor keys, Tensor values) {
-  /** Those of whole sequences, without a past. */
+  /** Memory for the keys and values of whole sequences, without earlier tokens. */
   static KeyValues of(Workspace.Buffers buffers) {
     return new KeyValues(buffers.key, buffers.value, buffers.key, buffers.value);
   }

@@ -1,6 +1,6 @@
 package dev.laco.transformer;
 
-/** The layers of a model, however they come about: read from a checkpoint or mixed on the way. */
+/** The layers of a model: read from a checkpoint, or mixed from several when they are needed. */
 public interface LayerStack {
   /** Number of layers. */
   int depth();
@@ -8,11 +8,11 @@ public interface LayerStack {
   /**
    * The weights of layer {@code index}, valid until the next call.
    *
-   * @param tokens rows that will run through the layer
-   * @throws dev.laco.BadInputException if the checkpoint changed under us
+   * @param tokens number of tokens that will run through the layer
+   * @throws dev.laco.BadInputException if a weight file has changed since it was opened
    */
   LayerWeights layer(int index, long tokens);
 
-  /** Sliding window of layer {@code index}, 0 if it has none. */
+  /** Sliding window of attention in layer {@code index}, in tokens; 0 if there is none. */
   int slidingWindow(int index);
 }

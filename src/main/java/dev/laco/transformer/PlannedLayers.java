@@ -21,8 +21,9 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The layers of a plan. A tensor that was computed anew, or that is one original, is used where it
- * lies; any other is mixed into one scratch layer, which the next mixed layer overwrites.
+ * The layers of a plan. A tensor that a fit has computed, or that is a copy of one original tensor,
+ * is used in its own memory. All others are mixed into one scratch layer, which the next mixed
+ * layer overwrites.
  */
 public final class PlannedLayers implements LayerStack, AutoCloseable {
   private final RunningModel original;
@@ -56,23 +57,23 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
     this.newWeights = NewWeights.NONE;
   }
 
-  /** From now on the layers are those of {@code next}. */
+  /** Changes the plan whose layers this object gives. */
   public void use(CollapsePlan next) {
     use(next, NewWeights.NONE);
   }
 
-  /** From now on the layers are those of {@code next} with these tensors instead of its mixes. */
+  /** Changes the plan, with fitted tensors that take the place of what its mixes give. */
   public void use(CollapsePlan next, NewWeights tensors) {
     plan = next;
     newWeights = tensors;
   }
 
-  /** The model that has these layers, whatever plan they are of when it runs. */
+  /** The model with these layers; it follows each change of the plan. */
   public CausalLm model() {
     return new CausalLm(original.with(new OutsideLayers()), this);
   }
 
-  /** What a model has beside its layers. */
+  /** The embedding, final norm and head: the fitted ones if there are any, or the original's. */
   private final class OutsideLayers implements TensorSource {
     @Override
     public HostTensor tensor(String name) {
@@ -112,7 +113,7 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
     return new LayerWeights(tensors);
   }
 
-  /** Says that layer {@code index} comes next. */
+  /** Starts reading the tensors of layer {@code index}, which is needed soon. */
   public void prefetch(int index) {
     LayerMix mix = plan.layers().get(index);
     source.prefetch(specs.stream().flatMap(spec -> sources(mix, spec)).toList());
@@ -126,13 +127,13 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
     return mix.of(spec.role().group()).isCopy();
   }
 
-  /** Names of the originals of which a tensor is made. */
+  /** Names of the original tensors that a tensor of a layer is mixed from. */
   private Stream<String> sources(LayerMix mix, TensorSpec spec) {
     return mix.of(spec.role().group()).terms().keySet().stream()
         .map(layer -> originals.name(layer, spec));
   }
 
-  /** Mixes all tensors at once, or one by one where there is no room for the originals of all. */
+  /** Mixes all tensors at once, or one by one if memory cannot hold the originals of all. */
   private void addMixed(int index, LayerMix mix, long tokens, Map<LayerRole, Tensor> tensors) {
     List<TensorSpec> mixed =
         specs.stream().filter(s -> !isCopy(mix, s) && computed(index, s) == null).toList();

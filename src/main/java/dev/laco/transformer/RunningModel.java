@@ -7,15 +7,15 @@ import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSource;
 
 /**
- * A model on a device: its original as it lies in the checkpoint, and every pruned model that a
- * plan makes of it. Whoever made the parts closes them.
+ * A model on a device: the original, and every pruned model that a plan makes of it. This record
+ * does not own its parts; their owner closes them.
  *
  * @param backend the device that computes
- * @param config of the original
+ * @param config the original's
  * @param weights the original's tensors by name
  */
 public record RunningModel(Backend backend, ModelConfig config, TensorSource weights) {
-  /** The original. */
+  /** The unpruned model. */
   public CausalLm original() {
     return new CausalLm(this, new CheckpointLayers(this));
   }
@@ -24,7 +24,7 @@ public record RunningModel(Backend backend, ModelConfig config, TensorSource wei
    * The layers of a plan with the values that would be written to a checkpoint: mixed tensors are
    * rounded to the base's dtype. {@link PlannedLayers#model} is the pruned model.
    *
-   * @param tensors stand in the place of what the plan's mixes give
+   * @param tensors fitted tensors, which take the place of what the plan's mixes give
    */
   public PlannedLayers pruned(CollapsePlan plan, NewWeights tensors) {
     PlannedLayers layers = new PlannedLayers(this, plan, dtype -> dtype);
