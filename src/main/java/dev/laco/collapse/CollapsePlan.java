@@ -23,12 +23,12 @@ import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A pruned model: the surviving layers, each a combination of original ones. Small, replayable, and
- * the same object in the report and in the plan file.
+ * A plan of a pruned model: its layers, each a linear combination of original layers. A plan holds
+ * no weights; report and plan file contain it as the same JSON.
  *
  * @param source the model that the plan is for
- * @param layers the survivors, by ascending base
- * @param tensors those that no mix gives, null if there are none
+ * @param layers of the pruned model, by ascending base
+ * @param tensors fitted tensors, which take the place of what the mixes give; null if there are none
  * @param products type of the matrix products that the plan was chosen and fitted by, {@code f32},
  *     {@code bf16} or {@code f16}; null where the plan does not tell
  */
@@ -48,14 +48,14 @@ public record CollapsePlan(
    *     wrote
    */
   public record Source(String architecture, int layers, String digest, @Nullable String weights) {
-    /** A model whose weights are not told. */
+    /** A model without a digest of weights. */
     public Source(String architecture, int layers, String digest) {
       this(architecture, layers, digest, null);
     }
   }
 
   /**
-   * Tensors that were computed, each in the place of what the mix would give.
+   * Fitted tensors, each of which takes the place of what the mix would give.
    *
    * @param file name of the safetensors file beside the plan that holds them, or of the index of
    *     such files; it may hold others, too
@@ -103,7 +103,7 @@ public record CollapsePlan(
     }
   }
 
-  /** A plan without new tensors, which does not tell the type of its products. */
+  /** A plan without new tensors and without the type of its products. */
   public CollapsePlan(Source source, List<LayerMix> layers) {
     this(source, layers, null, null);
   }
@@ -144,7 +144,7 @@ public record CollapsePlan(
     return new CollapsePlan(source, layers, others, products);
   }
 
-  /** The same plan, telling the type of the products that it was chosen and fitted by. */
+  /** The same plan with the type of the matrix products that it was chosen and fitted by. */
   public CollapsePlan withProducts(String type) {
     return new CollapsePlan(source, layers, tensors, type);
   }
@@ -174,8 +174,8 @@ public record CollapsePlan(
   }
 
   /**
-   * What is left of the model where everything but one original layer of each survivor is removed:
-   * the one that weighs most in its feed-forward part.
+   * A plan of the same depth without mixes: each layer becomes the one original layer whose
+   * coefficient is largest in its feed-forward group.
    */
   public CollapsePlan skeleton() {
     SortedMap<Integer, LayerMix> kept = new TreeMap<>();

@@ -17,14 +17,14 @@ import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Algorithm 1 of arXiv 2402.11187 as its published code runs it: walk from the last layers to the
- * first, fold the layers after the base into it, and keep the merge if the last hidden states still
- * point the way the original's did.
+ * Algorithm 1 of LaCo (arXiv 2402.11187) as its published code runs it: the base moves from the last
+ * layers to the first, the layers after the base are merged into it, and the merge is accepted if
+ * the mean cosine of the last hidden states with the original's stays above the threshold.
  *
- * <p>Scores are remembered by plan, so that loops with other thresholds pay only for what is new.
- * The candidates that would follow rejections may be scored with the one that is due; a mean that
- * lies so close to the threshold that this could matter is measured again alone, so that decisions
- * are those of a loop that scores one candidate at a time.
+ * <p>Scores are remembered by plan, so that a loop with another threshold scores new plans only. The
+ * candidates that would follow rejections may be scored in the same pass as the next one. A mean so
+ * close to the threshold that this could change the decision is measured again alone; decisions are
+ * therefore those of a loop that scores one candidate at a time.
  */
 public final class LayerCollapse {
   private static final int BISECTION_HALVINGS = 12;
@@ -74,11 +74,11 @@ public final class LayerCollapse {
   }
 
   /**
-   * The highest threshold whose loop reaches a depth, found by bisection over [-1, 1]; reach is not
-   * monotone in T, so it is the highest one tried that counts. The loop stops at that depth: spans
-   * never go below it.
+   * Finds the highest threshold whose loop reaches a depth, by bisection over [-1, 1]. The depth is
+   * not monotone in the threshold, so this is the highest of the thresholds that bisection tries.
+   * A loop stops at the depth, and no merge goes below it.
    *
-   * @param target N, at most the model's depth
+   * @param target the depth N, at most the model's
    * @param onTrial told of every candidate that had to be scored
    * @throws UsageException if no threshold tried reaches it; the message says what was reachable
    */
@@ -87,9 +87,9 @@ public final class LayerCollapse {
   }
 
   /**
-   * {@link #reach(int, TrialListener)} within a budget, which is looked at before every loop. When
-   * it is spent the highest threshold so far counts; if none has reached the depth, one more loop
-   * accepts everything.
+   * Does the same within a budget, which is checked before every loop. When it is spent, the result
+   * is that of the highest threshold so far that reached the depth; if there is none, that of one
+   * more loop, which accepts every merge.
    */
   public SearchResult reach(int target, SearchBudget budget, TrialListener onTrial) {
     if (target == original.depth()) {
@@ -155,8 +155,10 @@ public final class LayerCollapse {
   }
 
   /**
-   * Measures the accepted trials again alone that may have the lowest mean, since that becomes the
-   * threshold; returns the one that was tried.
+   * Measures again, alone, the accepted trials that may have the lowest mean, because that mean
+   * becomes the threshold of the result.
+   *
+   * @return the threshold that bisection had tried
    */
   private double settle(SearchResult result) {
     double lowest = lowestAccepted(result) + scorer.noise();
@@ -180,7 +182,7 @@ public final class LayerCollapse {
         .orElseThrow();
   }
 
-  /** Tells the scorer which scores were never needed. */
+  /** Tells the scorer which scores decided nothing. */
   private void drop() {
     scorer.dropped(known.keySet().stream().filter(plan -> !decided.contains(plan)).toList());
   }
@@ -218,7 +220,7 @@ public final class LayerCollapse {
         threshold, List.of(new Scored(current, reached)), null, byDepth(), trials, false);
   }
 
-  /** Of every depth the model whose similarity is the highest, among those decided on so far. */
+  /** For every depth, the most similar of the models that the loop has decided on so far. */
   private SortedMap<Integer, Scored> byDepth() {
     SortedMap<Integer, Scored> best = new TreeMap<>();
     for (CollapsePlan plan : decided) {
@@ -236,7 +238,7 @@ public final class LayerCollapse {
     return current.fold(base, followers, settings.rule(), settings.norms());
   }
 
-  /** The score of the candidate at {@code base}, on which a decision can rest. */
+  /** The score of the candidate at {@code base}, measured alone if it is close to the threshold. */
   private Score score(
       CollapsePlan current, int base, int target, double threshold, List<Trial> trials) {
     CollapsePlan candidate = fold(current, base, followers(current.depth(), base, target));
@@ -247,7 +249,7 @@ public final class LayerCollapse {
     return Math.abs(score.mean() - threshold) <= scorer.noise() ? alone(candidate) : score;
   }
 
-  /** The candidates that come next as long as each is rejected, as far as it pays to ask. */
+  /** The next candidates if each is rejected, as many as it pays to score in one pass. */
   private List<CollapsePlan> unknown(
       CollapsePlan current, int base, int target, double threshold, List<Trial> trials) {
     int accepted = (int) trials.stream().filter(Trial::accepted).count();

@@ -3,9 +3,9 @@ package dev.laco.collapse;
 import dev.laco.model.TensorGroup;
 
 /**
- * One surviving layer as linear combinations of original layers, one for each tensor group.
+ * One layer of a pruned model: a linear combination of original layers for each tensor group.
  *
- * @param base original index of the layer that survives: it gives the attention type and the place
+ * @param base index of the original layer that gives the layer its place and its attention type
  */
 public record LayerMix(
     int base, Coefficients attention, Coefficients feedForward, Coefficients norms) {
@@ -25,13 +25,13 @@ public record LayerMix(
     };
   }
 
-  /** How many original layers its tensors are made of, at most. */
+  /** The most original layers that one of the tensors is mixed from. */
   public int sources() {
     return Math.max(
         Math.max(attention.terms().size(), feedForward.terms().size()), norms.terms().size());
   }
 
-  /** The last original layer that is needed. */
+  /** The highest index of an original layer that any tensor is mixed from. */
   public int lastSource() {
     return Math.max(
         Math.max(attention.terms().lastKey(), feedForward.terms().lastKey()),

@@ -4,18 +4,18 @@ import dev.laco.Setting;
 import dev.laco.UsageException;
 
 /**
- * How many candidates the loop asks for at once: the next one, and those that it would try if it
- * rejected each. An accept makes the rest worthless, so that asking ahead pays where a pass costs
- * much beside what it does for a candidate.
+ * How many candidates the paper's loop scores in one pass: the next one, and those that it would try
+ * if it rejected each. The scores after an accepted candidate are wasted, so scoring ahead pays if
+ * the fixed cost of a pass is high.
  *
  * @param most candidates that are asked for at once
  * @param always whether so many are always asked for, and not only as many as pay
  */
 public record Lookahead(int most, boolean always) {
-  /** Asks for one at a time: nothing is scored in vain. */
+  /** Scores one candidate at a time, so that no score is wasted. */
   public static final Lookahead NONE = fixed(1);
 
-  /** Asks for everything that the loop could still try. */
+  /** Scores all candidates that the loop could still try. */
   public static final Lookahead ALL = fixed(Integer.MAX_VALUE);
 
   public Lookahead {
@@ -24,12 +24,12 @@ public record Lookahead(int most, boolean always) {
     }
   }
 
-  /** Asks for so many. */
+  /** Always scores {@code candidates} candidates. */
   public static Lookahead fixed(int candidates) {
     return new Lookahead(candidates, true);
   }
 
-  /** Asks for as many as pay, up to {@code most}. */
+  /** Scores as many candidates as pay, up to {@code most}. */
   public static Lookahead upTo(int most) {
     return new Lookahead(most, false);
   }
@@ -50,15 +50,15 @@ public record Lookahead(int most, boolean always) {
         Setting.of("lookahead") + " " + text + ": expected a number from 1 on, or all");
   }
 
-  /** At most so many of {@code available} candidates are asked for where a pass costs so much. */
+  /** The most of {@code available} candidates that are scored at once at a given cost of a pass. */
   public int most(double passCost, int available) {
     return always || passCost > 0 ? Math.min(most, available) : 1;
   }
 
   /**
-   * How many to ask for: as many as give the most trials that count for what they cost. Of K
-   * candidates of which each is accepted with chance a, {@code (1 - (1 - a)^K) / a} count, and they
-   * cost {@code passCost + K}.
+   * The number K of candidates to score that gives the most useful scores for their cost. If each is
+   * accepted with probability a, {@code (1 - (1 - a)^K) / a} scores are useful, at the cost {@code
+   * passCost + K}; a is estimated from the trials so far.
    *
    * @param passCost see {@link Scorer#passCost}
    * @param decided trials so far
@@ -68,7 +68,7 @@ public record Lookahead(int most, boolean always) {
     if (always) {
       return most;
     }
-    // As if one in three had been accepted before.
+    // The estimate starts as if one of three trials had been accepted.
     double reject = 1 - (accepted + 1.0) / (decided + 3.0);
     int count = 1;
     double useful = 1;

@@ -11,8 +11,9 @@ import java.util.TreeMap;
 import java.util.stream.Collectors;
 
 /**
- * How a merged layer is made from a run of layers, its base and {@code m} followers: a coefficient
- * for each of them. The rules are linear, so that merging merged layers composes (docs/method.md).
+ * A rule that merges a run of layers, a base and {@code m} followers, into one: it gives each layer
+ * a coefficient. Because rules are linear, a merge of merged layers is again a linear combination of
+ * original layers (docs/method.md).
  *
  * @param kind which rule
  * @param lambda factor on the differences of {@link Kind#RDSC}, -10 to 10; 1 for all others
@@ -55,7 +56,7 @@ public record MergeRule(Kind kind, double lambda) {
   /** The name that leaves the choice among {@link #auto} to the search. */
   public static final String AUTO = "auto";
 
-  /** Beyond this no model survives, and merges of merges could overflow. */
+  /** With larger factors models are useless, and merges of merges could overflow. */
   private static final double MOST_LAMBDA = 10;
 
   private static final String FACTOR = Kind.RDSC.label() + ":";
@@ -81,7 +82,7 @@ public record MergeRule(Kind kind, double lambda) {
     return kind.norms;
   }
 
-  /** Coefficients of the base and of each of so many followers, {@code followers + 1} of them. */
+  /** Coefficients of the base and of each follower, {@code followers + 1} in all. */
   public double[] coefficients(int followers) {
     double[] weights = new double[followers + 1];
     switch (kind) {
@@ -97,8 +98,8 @@ public record MergeRule(Kind kind, double lambda) {
   }
 
   /**
-   * The rules among which {@link #AUTO} chooses, in the order that decides ties. They copy layers;
-   * what mixes them costs more and hardly ever won (docs/method.md).
+   * The rules that {@link #AUTO} chooses from, in the order that decides ties. Both copy layers;
+   * rules that mix layers take longer and were hardly ever better (docs/method.md).
    */
   public static List<MergeRule> auto() {
     return List.of(DROP, REPLACE);
@@ -141,7 +142,7 @@ public record MergeRule(Kind kind, double lambda) {
             + " or rdsc:LAMBDA (-10 to 10)");
   }
 
-  /** How many layers of a base and its followers leave something of themselves. */
+  /** How many of a base and its followers have a coefficient other than 0. */
   public int mergedAtOnce(int followers) {
     return (int) Arrays.stream(coefficients(followers)).filter(c -> c != 0).count();
   }

@@ -7,11 +7,11 @@ import java.util.List;
 import java.util.Set;
 import java.util.TreeSet;
 
-/** Models without some layers, and those that keep one of these and lack another instead. */
+/** Exchanges in models that lack some layers: one removed layer returns, another is removed. */
 public final class Neighbours {
   private Neighbours() {}
 
-  /** Layers {@code [from, to)} that are removed while those around them stay. */
+  /** A longest run of consecutive removed layers, {@code [from, to)}. */
   private record Run(int from, int to) {
     int size() {
       return to - from;
@@ -19,12 +19,12 @@ public final class Neighbours {
   }
 
   /**
-   * Every model in which a layer at the end of one run of removed layers comes back and a layer
-   * beside a run goes, without splitting one: first those that make small runs smaller and large
-   * ones larger, since what is removed in one piece is made up for by one fit. The first and the
-   * last layer stay.
+   * Every model in which a layer at either end of a run of removed layers returns and a layer next
+   * to a run is removed, so that no run is split. Models that shrink small runs and grow large ones
+   * come first, because one fit makes up for a whole run. The first and the last layer are never
+   * removed.
    *
-   * @param plan originals only
+   * @param plan without mixes
    */
   public static List<CollapsePlan> of(CollapsePlan plan) {
     int depth = plan.source().layers();

@@ -2,9 +2,9 @@ package dev.laco.collapse;
 
 import java.util.Locale;
 
-/** What a search makes as good as it can. */
+/** The measure by which a search compares models. */
 public enum Objective {
-  /** The paper's: cosine of the last hidden states. */
+  /** Cosine of the last hidden states with the original's, as in the paper. */
   COSINE,
   /** Divergence of the next token's distribution from the original's. */
   KL,
@@ -16,21 +16,21 @@ public enum Objective {
     return name().toLowerCase(Locale.ROOT);
   }
 
-  /** True if the scores must tell of next tokens. */
+  /** True if scores need a {@link Score.Language}. */
   public boolean needsLanguage() {
     return this != COSINE;
   }
 
-  /** The number of a score that this is about, as it is measured. */
+  /** The cosine, divergence or negative log-likelihood of a score, as it was measured. */
   public double measured(Score score) {
     double value = value(score);
     return needsLanguage() ? -value : value;
   }
 
   /**
-   * How good a score is; the higher, the better.
+   * The measure of a score with its sign turned so that higher is better.
    *
-   * @throws IllegalStateException if the score lacks what is asked for
+   * @throws IllegalStateException if the score does not have this measure
    */
   public double value(Score score) {
     Score.Language language = score.language();

@@ -4,23 +4,22 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How close a plan is to the original: the cosine of the last hidden states after the final norm,
- * flattened, for each calibration sentence, and what it says of the next tokens where that was
- * asked for.
+ * How close the model of a plan is to the original on the calibration sentences.
  *
- * @param similarities one per sentence
- * @param language null where only similarity is measured
+ * @param similarities for each sentence, the cosine of the two models' last hidden states, after the
+ *     final norm and flattened to one vector
+ * @param language the quality of its next-token predictions; null if it was not measured
  */
 public record Score(List<Double> similarities, @Nullable Language language) {
-  /** The score of the original itself, where nothing had to be run for it. */
+  /** The score of the original, which is known without a run. */
   public static final Score UNCHANGED = new Score(List.of(1.0));
 
   /**
-   * The model as a language model, on the calibration tokens.
+   * The quality of next-token predictions on the calibration tokens.
    *
    * @param nll mean negative log-likelihood of the next token, nats
-   * @param kl mean Kullback-Leibler divergence of its distribution from the original's, nats; null
-   *     where it was not asked for: it costs another two products with the head
+   * @param kl mean of {@code KL(original || pruned)} of the predicted distributions, nats; null if
+   *     it was not measured, since it takes two more products with the head
    */
   public record Language(double nll, @Nullable Double kl) {}
 

@@ -2,7 +2,7 @@ package dev.laco.collapse;
 
 import java.util.List;
 
-/** Says how much of the original model a plan keeps. */
+/** Measures how close the models of plans are to the original. */
 public interface Scorer {
   /**
    * Scores plans of one source model in one pass over its layers.
@@ -11,37 +11,37 @@ public interface Scorer {
    */
   List<Score> score(List<CollapsePlan> plans);
 
-  /** Says that plans to come begin like these: what they leave behind is worth keeping. */
+  /** Announces that later plans have the same first layers as these, so that caching them pays. */
   default void keep(List<CollapsePlan> plans) {}
 
   /**
-   * By how much the mean of a score may differ with the plans that were scored beside it; 0 if it
-   * never does.
+   * A bound on how much the mean similarity of a plan depends on the plans that are scored in the
+   * same call; 0 if it does not depend on them.
    */
   default double noise() {
     return 0;
   }
 
-  /** Scores again, with no plan beside it, a plan that was scored before. */
+  /** Scores a plan a second time, in a call of its own. */
   default Score scoreAlone(CollapsePlan plan) {
     return score(List.of(plan)).getFirst();
   }
 
-  /** Says that nothing was decided on the scores of these plans. */
+  /** Announces that the scores of these plans decided nothing; only counters need to know. */
   default void dropped(List<CollapsePlan> plans) {}
 
   /**
-   * What a pass costs beside its plans, in what it costs to score one of them; 0 if it saves
-   * nothing to score several at once.
+   * The fixed cost of a pass, in units of the cost of scoring one plan; 0 if scoring several plans
+   * at once saves nothing.
    */
   default double passCost() {
     return 0;
   }
 
-  /** Passes over the original layers so far, the reference run included. */
+  /** Number of passes over the original's layers so far, the original's own included. */
   int sweeps();
 
-  /** What scoring took so far. */
+  /** The work of scoring so far. */
   default Work work() {
     return Work.NONE;
   }

@@ -8,8 +8,8 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How long a search for a size may go on. With seconds its result depends on the machine; with
- * sweeps it repeats.
+ * A limit on the length of a search. A limit in seconds makes the result depend on the speed of the
+ * machine; a limit in sweeps does not.
  *
  * @param seconds wall-clock, infinite where sweeps bound it
  * @param sweeps passes over the model, the original's included, beyond any where seconds bound it

@@ -17,12 +17,13 @@ import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Finds a model of a given depth by the best merges anywhere: a beam search over spans and rules.
+ * Finds a model of a given depth by beam search: a step merges any span of layers by any rule.
  *
- * <p>Models are compared at equal depth. Depths are worked through from the original's down; at
- * each, every merge of the best models there is scored in one call and enters the competition at
- * the depth it leads to. Ties go to the lower base, then to fewer followers, then to the earlier
- * rule: the same scores give the same result.
+ * <p>Models are compared with others of the same depth. The search goes through the depths from the
+ * original's down. At each depth, every merge of the best models there is scored in one call, and
+ * the merged model is compared at its own depth. Of models with equal scores the one with the lower
+ * base wins, then the one with fewer followers, then the one with the earlier rule, so that equal
+ * scores give equal results.
  */
 public final class SpanSearch {
   /** How many models of the depth asked for a search ranks. */
@@ -35,7 +36,7 @@ public final class SpanSearch {
   private final List<Trial> trials = new ArrayList<>();
   private final Set<CollapsePlan> seen = new HashSet<>();
 
-  /** By depth: the models found of it. */
+  /** For each depth, the models found. */
   private final List<List<State>> found = new ArrayList<>();
 
   /** A search in the model that {@code source} names; settings must have been checked. */
@@ -58,10 +59,10 @@ public final class SpanSearch {
   record Merge(int base, int followers, MergeRule rule) {}
 
   /**
-   * A model on the way.
+   * A model that the search has scored.
    *
-   * @param parent what {@code merge} was applied to; null for the original
-   * @param trial step of its trial
+   * @param parent the model that {@code merge} was applied to; null for the original
+   * @param trial number of its trial
    */
   record State(CollapsePlan plan, Score score, @Nullable State parent, Merge merge, int trial) {
     Scored scored() {
@@ -239,7 +240,7 @@ public final class SpanSearch {
     return new SearchResult(null, ranked, bestBlock(target), byDepth(target), trials, cutShort);
   }
 
-  /** The best removal in one piece, whichever merges led to it; null if none was scored. */
+  /** The best model that lacks one block of consecutive layers; null if none was scored. */
   private @Nullable Scored bestBlock(int target) {
     Set<CollapsePlan> blocks =
         blocks(original.depth() - target).stream()
@@ -262,9 +263,9 @@ public final class SpanSearch {
   }
 
   /**
-   * Takes a model down to the target without another score: by the best merges known of it and of
-   * the models that it was made of, the latest first, as far as the layers they merge are still
-   * what they were; then by removing layers in front of the last that may be merged.
+   * Brings a model down to the target depth without scoring. First it applies the best merges that
+   * were scored for the model or for those it was made of, latest first, if the layers that they
+   * merge are still the same. Then it removes layers before the last one that may be merged.
    */
   private CollapsePlan fill(State start, int target) {
     CollapsePlan plan = start.plan();
@@ -302,7 +303,10 @@ public final class SpanSearch {
             .equals(other.layers().subList(merge.base(), merge.base() + merge.followers() + 1));
   }
 
-  /** The base in front of the last layer but one that may be merged, or else of the last. */
+  /**
+   * Index of the base whose one follower {@link #fill} removes: the follower is the second-to-last
+   * layer that may be merged, or the last one if the base would otherwise be too low.
+   */
   private int lastBase(CollapsePlan plan) {
     int last = plan.depth() - 1;
     while (plan.layers().get(last).base() >= settings.highest()) {

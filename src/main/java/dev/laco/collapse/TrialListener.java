@@ -1,12 +1,12 @@
 package dev.laco.collapse;
 
-/** Told of every candidate that had to be scored, as it is decided. */
+/** Is told of every candidate that had to be scored, when it is accepted or rejected. */
 @FunctionalInterface
 public interface TrialListener {
   /**
    * Called after each decision.
    *
-   * @param progress share of the search that is done at least, 0 to 1
+   * @param progress lower bound of the share of the search that is done, 0 to 1
    */
   void onTrial(Trial trial, double progress);
 

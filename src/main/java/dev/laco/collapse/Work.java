@@ -1,7 +1,7 @@
 package dev.laco.collapse;
 
 /**
- * What scoring took, and what it takes at least.
+ * The work of scoring, and a lower bound for it.
  *
  * <p>Operations are the multiplications and additions of matrix products and of attention, two for
  * each pair of elements; norms, activations and mixing are left out. Bytes are those of layer

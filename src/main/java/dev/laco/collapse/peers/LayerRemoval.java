@@ -12,7 +12,10 @@ import java.util.stream.IntStream;
 public final class LayerRemoval {
   private LayerRemoval() {}
 
-  /** Without the last layers but one, the simple heuristic of Gromov et al. (arXiv 2403.17887). */
+  /**
+   * Removes the layers before the last one and keeps the last: the simple heuristic of Gromov et al.
+   * (arXiv 2403.17887).
+   */
   public static CollapsePlan lastButOne(CollapsePlan.Source source, int target) {
     int removed = source.layers() - target;
     int first = Math.max(0, source.layers() - 1 - removed);

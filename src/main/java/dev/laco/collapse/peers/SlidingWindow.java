@@ -11,13 +11,15 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Sliding-window merging (arXiv 2502.19159) as its published code runs it: a window opens at the
- * last layer but one and grows downwards while the model with the window merged is still similar to
- * the original; when it is not, what the window held before is merged and the next opens below. As
- * in LaCo's code the sum of differences telescopes: the last layer's matrices replace the first's.
+ * Sliding-window merging (arXiv 2502.19159) as its published code runs it. A window starts at the
+ * second-to-last layer and grows by one earlier layer at a time, while the model in which the
+ * window's layers are merged has a similarity to the original above a threshold. When the similarity
+ * falls below it, the window without its newest layer is merged, and the next window starts before
+ * it. As in LaCo's code the sum of differences telescopes: the last layer's matrices replace the
+ * first's.
  *
- * <p>The threshold is solved for, as for {@link dev.laco.collapse.LayerCollapse}: the highest of
- * the bisection that reaches the depth. Windows stop growing there.
+ * <p>The threshold is the highest of a bisection that reaches the target depth, as in {@link
+ * dev.laco.collapse.LayerCollapse}. At the target depth windows stop growing.
  */
 public final class SlidingWindow {
   private static final int BISECTION_HALVINGS = 12;
