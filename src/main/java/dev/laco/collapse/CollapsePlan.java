@@ -28,7 +28,8 @@ import org.jspecify.annotations.Nullable;
  *
  * @param source the model that the plan is for
  * @param layers of the pruned model, by ascending base
- * @param tensors fitted tensors, which take the place of what the mixes give; null if there are none
+ * @param tensors fitted tensors, which take the place of what the mixes give; null if there are
+ *     none
  * @param products type of the matrix products that the plan was chosen and fitted by, {@code f32},
  *     {@code bf16} or {@code f16}; null where the plan does not tell
  */

@@ -17,14 +17,14 @@ import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Algorithm 1 of LaCo (arXiv 2402.11187) as its published code runs it: the base moves from the last
- * layers to the first, the layers after the base are merged into it, and the merge is accepted if
- * the mean cosine of the last hidden states with the original's stays above the threshold.
+ * Algorithm 1 of LaCo (arXiv 2402.11187) as its published code runs it: the base moves from the
+ * last layers to the first, the layers after the base are merged into it, and the merge is accepted
+ * if the mean cosine of the last hidden states with the original's stays above the threshold.
  *
- * <p>Scores are remembered by plan, so that a loop with another threshold scores new plans only. The
- * candidates that would follow rejections may be scored in the same pass as the next one. A mean so
- * close to the threshold that this could change the decision is measured again alone; decisions are
- * therefore those of a loop that scores one candidate at a time.
+ * <p>Scores are remembered by plan, so that a loop with another threshold scores new plans only.
+ * The candidates that would follow rejections may be scored in the same pass as the next one. A
+ * mean so close to the threshold that this could change the decision is measured again alone;
+ * decisions are therefore those of a loop that scores one candidate at a time.
  */
 public final class LayerCollapse {
   private static final int BISECTION_HALVINGS = 12;
@@ -75,8 +75,8 @@ public final class LayerCollapse {
 
   /**
    * Finds the highest threshold whose loop reaches a depth, by bisection over [-1, 1]. The depth is
-   * not monotone in the threshold, so this is the highest of the thresholds that bisection tries.
-   * A loop stops at the depth, and no merge goes below it.
+   * not monotone in the threshold, so this is the highest of the thresholds that bisection tries. A
+   * loop stops at the depth, and no merge goes below it.
    *
    * @param target the depth N, at most the model's
    * @param onTrial told of every candidate that had to be scored

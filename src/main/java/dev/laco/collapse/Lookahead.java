@@ -4,9 +4,9 @@ import dev.laco.Setting;
 import dev.laco.UsageException;
 
 /**
- * How many candidates the paper's loop scores in one pass: the next one, and those that it would try
- * if it rejected each. The scores after an accepted candidate are wasted, so scoring ahead pays if
- * the fixed cost of a pass is high.
+ * How many candidates the paper's loop scores in one pass: the next one, and those that it would
+ * try if it rejected each. The scores after an accepted candidate are wasted, so scoring ahead pays
+ * if the fixed cost of a pass is high.
  *
  * @param most candidates that are asked for at once
  * @param always whether so many are always asked for, and not only as many as pay
@@ -56,9 +56,9 @@ public record Lookahead(int most, boolean always) {
   }
 
   /**
-   * The number K of candidates to score that gives the most useful scores for their cost. If each is
-   * accepted with probability a, {@code (1 - (1 - a)^K) / a} scores are useful, at the cost {@code
-   * passCost + K}; a is estimated from the trials so far.
+   * The number K of candidates to score that gives the most useful scores for their cost. If each
+   * is accepted with probability a, {@code (1 - (1 - a)^K) / a} scores are useful, at the cost
+   * {@code passCost + K}; a is estimated from the trials so far.
    *
    * @param passCost see {@link Scorer#passCost}
    * @param decided trials so far

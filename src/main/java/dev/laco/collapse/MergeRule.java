@@ -12,8 +12,8 @@ import java.util.stream.Collectors;
 
 /**
  * A rule that merges a run of layers, a base and {@code m} followers, into one: it gives each layer
- * a coefficient. Because rules are linear, a merge of merged layers is again a linear combination of
- * original layers (docs/method.md).
+ * a coefficient. Because rules are linear, a merge of merged layers is again a linear combination
+ * of original layers (docs/method.md).
  *
  * @param kind which rule
  * @param lambda factor on the differences of {@link Kind#RDSC}, -10 to 10; 1 for all others

@@ -6,8 +6,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * How close the model of a plan is to the original on the calibration sentences.
  *
- * @param similarities for each sentence, the cosine of the two models' last hidden states, after the
- *     final norm and flattened to one vector
+ * @param similarities for each sentence, the cosine of the two models' last hidden states, after
+ *     the final norm and flattened to one vector
  * @param language the quality of its next-token predictions; null if it was not measured
  */
 public record Score(List<Double> similarities, @Nullable Language language) {

@@ -13,8 +13,8 @@ public final class LayerRemoval {
   private LayerRemoval() {}
 
   /**
-   * Removes the layers before the last one and keeps the last: the simple heuristic of Gromov et al.
-   * (arXiv 2403.17887).
+   * Removes the layers before the last one and keeps the last: the simple heuristic of Gromov et
+   * al. (arXiv 2403.17887).
    */
   public static CollapsePlan lastButOne(CollapsePlan.Source source, int target) {
     int removed = source.layers() - target;

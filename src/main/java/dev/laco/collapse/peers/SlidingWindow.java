@@ -13,10 +13,10 @@ import org.jspecify.annotations.Nullable;
 /**
  * Sliding-window merging (arXiv 2502.19159) as its published code runs it. A window starts at the
  * second-to-last layer and grows by one earlier layer at a time, while the model in which the
- * window's layers are merged has a similarity to the original above a threshold. When the similarity
- * falls below it, the window without its newest layer is merged, and the next window starts before
- * it. As in LaCo's code the sum of differences telescopes: the last layer's matrices replace the
- * first's.
+ * window's layers are merged has a similarity to the original above a threshold. When the
+ * similarity falls below it, the window without its newest layer is merged, and the next window
+ * starts before it. As in LaCo's code the sum of differences telescopes: the last layer's matrices
+ * replace the first's.
  *
  * <p>The threshold is the highest of a bisection that reaches the target depth, as in {@link
  * dev.laco.collapse.LayerCollapse}. At the target depth windows stop growing.
