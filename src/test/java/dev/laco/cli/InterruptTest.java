@@ -40,19 +40,20 @@ class InterruptTest {
     return builder;
   }
 
-  /** The default is long enough in each stage for an interrupt in the middle. */
+  /** Each stage is long enough for an interrupt in the middle. */
   @ParameterizedTest
   @CsvSource({
-    "search, search \\[[^\\r]*; \\d+ layers",
-    "choice, choice \\[[^\\r]* [5-9]\\d %",
-    "fit, \\rfit \\["
+    "search, 12, search \\[[^\\r]*; \\d+ layers",
+    "choice, 12, choice \\[[^\\r]* [2-9]\\d %",
+    "fit, 15, \\rfit \\["
   })
-  void aPlanIsKeptInEveryStageAndGoneOnFrom(String stage, String screen) throws Throwable {
+  void aPlanIsKeptInEveryStageAndGoneOnFrom(String stage, int layers, String screen)
+      throws Throwable {
     Path out = folder.resolve("out");
     Path plan = folder.resolve("out.plan.json");
     String last;
     try (PseudoTerminal terminal = new PseudoTerminal()) {
-      Process process = terminal.start(prune(out));
+      Process process = terminal.start(prune(out, "--target-layers", layers));
       terminal.await(screen);
       terminal.interrupt();
       last = terminal.screen().lines().toList().getLast();

@@ -35,7 +35,7 @@ class ProcessTest {
   private static final String FIXTURE = "llama24_search";
   private static final Path MODEL = Fixtures.model(FIXTURE).toAbsolutePath();
   private static final String STAGED = ".laco-";
-  private static final int KILLS = 16;
+  private static final int KILLS = 8;
   private static final int INTERRUPTED = 130;
 
   @TempDir Path folder;
@@ -64,6 +64,7 @@ class ProcessTest {
         .start();
   }
 
+  /** Over the whole run; InterruptedWriteTest kills at more moments of the writing. */
   @Test
   void killedAtAnyMomentTheTargetIsAbsentOrComplete() throws Exception {
     Path good = folder.resolve("good/out");

@@ -10,7 +10,7 @@ import dev.laco.backend.Compute;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
-import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
@@ -33,7 +33,7 @@ import org.junit.jupiter.api.Test;
 
 /** How near a pruned model stays to the original, against a plain computation. */
 class FidelityTest {
-  private final Backend backend = new ReferenceBackend(Compute.F32);
+  private final Backend backend = CpuBackend.open(Compute.F32, 2);
   private final Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
   private final CausalLm original = new RunningModel(backend, model.config(), model).original();
   private final double[][] head = rows(original.head());

@@ -17,7 +17,7 @@ import org.junit.jupiter.api.io.TempDir;
 /** Whatever a tokenizer.json holds, it works or is an error of one line; this process goes on. */
 class HostileTokenizerTest {
   private static final TokenizerProcess.Limits TIGHT =
-      new TokenizerProcess.Limits(Duration.ofMillis(500), Duration.ZERO, 250_000_000, 0, 0);
+      new TokenizerProcess.Limits(Duration.ofMillis(250), Duration.ZERO, 250_000_000, 0, 0);
 
   private static final List<String> TEXTS =
       List.of(
