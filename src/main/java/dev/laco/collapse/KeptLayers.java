@@ -10,17 +10,16 @@ import java.util.TreeSet;
 import java.util.stream.IntStream;
 
 /**
- * What became of the original's layers in a pruned model. All numbers are layer indices of the
- * original, ascending.
+ * Which of the original's layers a pruned model keeps, merges and removes. All numbers are indices
+ * of original layers, ascending.
  *
- * @param kept layers in whose places the pruned model's layers stand
- * @param merged by kept layer: the others whose weights it is mixed from; absent where there are
- *     none
- * @param removed layers of which the pruned model has nothing
+ * @param kept the bases of the pruned model's layers
+ * @param merged for each base that other layers are merged into, these layers
+ * @param removed layers that no tensor of the pruned model is mixed from
  */
 public record KeptLayers(
     List<Integer> kept, SortedMap<Integer, List<Integer>> merged, List<Integer> removed) {
-  /** What a plan does with each layer. */
+  /** The layers that a plan keeps, merges and removes. */
   public static KeptLayers of(CollapsePlan plan) {
     List<Integer> kept = plan.layers().stream().map(LayerMix::base).toList();
     SortedMap<Integer, List<Integer>> merged = new TreeMap<>();

@@ -35,7 +35,7 @@ public record Lookahead(int most, boolean always) {
   }
 
   /**
-   * Reads the value of {@code --lookahead}.
+   * Reads the value of the setting {@code lookahead}.
    *
    * @throws UsageException if it is neither {@code all} nor a number from 1 on
    */

@@ -11,7 +11,7 @@ public enum Objective {
   /** Negative log-likelihood of the calibration tokens. */
   NLL;
 
-  /** The value of {@code --objective}. */
+  /** The value of the setting {@code objective}. */
   public String optionValue() {
     return name().toLowerCase(Locale.ROOT);
   }

@@ -24,7 +24,7 @@ public record SearchBudget(double seconds, int sweeps) {
       Pattern.compile("(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?");
 
   /**
-   * Reads a value of {@code --search-budget}.
+   * Reads the value of the setting {@code searchBudget}.
    *
    * @throws UsageException if it is none
    */

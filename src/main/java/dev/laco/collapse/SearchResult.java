@@ -9,12 +9,11 @@ import org.jspecify.annotations.Nullable;
 /**
  * What a search found.
  *
- * @param threshold the T of the paper's loop that reproduces the best model; null where the search
- *     knows none
+ * @param threshold the T of the paper's loop that gives the best model; null for other searches
  * @param ranked the best models of the depth that was asked for, best first; at least one
- * @param bestBlock the best model of that depth that lacks its layers in one piece; null where no
- *     such model was scored
- * @param byDepth the best model of every depth that was scored, by depth, the original left out
+ * @param bestBlock the best model of that depth that lacks one block of consecutive layers; null if
+ *     no such model was scored
+ * @param byDepth for each depth below the original's, the best model of this depth that was scored
  * @param trials every candidate that was scored and counts, in order; those accepted lead to the
  *     best model
  * @param cutShort whether its budget ended the search before everything was tried
@@ -39,18 +38,18 @@ public record SearchResult(
     }
   }
 
-  /** A model that was known without a search, the original for one; its score is not measured. */
+  /** The result for a model that needs no search, such as the original; it has not been scored. */
   public static SearchResult known(CollapsePlan plan) {
     return known(null, plan);
   }
 
-  /** The same where the threshold that leads to the model is known. */
+  /** The same result with the threshold that leads to the model. */
   static SearchResult known(@Nullable Double threshold, CollapsePlan plan) {
     Scored only = new Scored(plan, Score.UNCHANGED);
     return new SearchResult(threshold, List.of(only), null, new TreeMap<>(), List.of(), false);
   }
 
-  /** The same search with another model as the best, which the search itself need not know. */
+  /** The same result with another best model, such as one that was changed after the search. */
   public SearchResult withBest(CollapsePlan plan, Score score) {
     return new SearchResult(
         threshold, List.of(new Scored(plan, score)), bestBlock, byDepth, trials, cutShort);

@@ -5,7 +5,7 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a search over spans and rules may try.
+ * Limits of a search over spans of layers and merge rules.
  *
  * @param mergeLayers C, layers merged at once at most, base included
  * @param lowest lowest original layer that may be a base
@@ -13,7 +13,7 @@ import org.jspecify.annotations.Nullable;
  * @param rules how a span may be merged, in the order that decides ties
  * @param norms what a merge does with norms and biases; null for each rule's own default
  * @param beamWidth models that are kept at every depth; 1 is greedy
- * @param blocks whether all layers in one piece are removed for comparison, too
+ * @param blocks whether models that lack one block of consecutive layers are scored, too
  */
 public record SpanSettings(
     int mergeLayers,
@@ -25,7 +25,7 @@ public record SpanSettings(
     int beamWidth,
     boolean blocks) {
 
-  /** Settings of merges of so many layers only. */
+  /** Settings without {@code blocks}. */
   public SpanSettings(
       int mergeLayers,
       int lowest,
@@ -51,14 +51,14 @@ public record SpanSettings(
   }
 
   /**
-   * How many models a beam keeps where nobody says: more where few layers go and the search is
-   * short, 2 to 4.
+   * The default beam width, 2 to 4: wider if few layers are removed, because the search is then
+   * short.
    */
   public static int beamWidth(int depth, int removed) {
     return Math.clamp(depth / (2L * Math.max(1, removed)), 2, 4);
   }
 
-  /** How many models a search from one depth to another scores, at most about. */
+  /** About the most models that a search from one depth to another scores. */
   public long models(int depth, int target) {
     long models = blocks ? Math.max(0, highest - lowest - (depth - target)) : 0;
     for (int at = depth; at > target; at--) {

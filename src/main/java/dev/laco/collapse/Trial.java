@@ -6,11 +6,11 @@ import org.jspecify.annotations.Nullable;
  * One candidate that was scored.
  *
  * @param step 0-based, in order
- * @param base index of the base in the model that it was made of
+ * @param base index of the base in the model before the merge
  * @param merged number of followers
- * @param layersBefore depth of that model
- * @param accepted whether it is on the way to the model that the search chose
- * @param choice what was chosen beside the span; null in the paper's loop, where nothing is
+ * @param layersBefore depth of the model before the merge
+ * @param accepted whether the merge is one of those that lead to the chosen model
+ * @param choice the parent, rule and objective; null in the paper's loop, which has one of each
  */
 public record Trial(
     int step,
@@ -20,15 +20,15 @@ public record Trial(
     Score score,
     boolean accepted,
     @Nullable Choice choice) {
-  /** The parent of a candidate that was made of the original. */
+  /** The {@link Choice#parent} of a merge of the original's layers. */
   public static final int ORIGINAL = -1;
 
   /**
-   * What a search over models, spans and rules chose.
+   * What a search over models, spans and rules chooses beside the span.
    *
-   * @param parent step of the trial whose model was merged further, or {@link #ORIGINAL}
-   * @param rule how the span was merged
-   * @param objective what the search makes as good as it can
+   * @param parent step of the trial whose model was merged, or {@link #ORIGINAL}
+   * @param rule by which the span was merged
+   * @param objective by which the search compares models
    */
   public record Choice(int parent, MergeRule rule, Objective objective) {}
 
@@ -42,7 +42,7 @@ public record Trial(
     return accepted ? layersBefore - merged : layersBefore;
   }
 
-  /** This candidate on the way to the chosen model. */
+  /** The same trial, accepted. */
   Trial accept() {
     return new Trial(step, base, merged, layersBefore, score, true, choice);
   }

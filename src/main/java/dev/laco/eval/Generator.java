@@ -19,7 +19,7 @@ public final class Generator {
   private final Set<Integer> stopTokens;
 
   /**
-   * @param stopTokens generation ends when one of these comes; it is not handed on
+   * @param stopTokens generation ends before the first of these tokens
    */
   public Generator(CausalLm model, Sampler sampler, Set<Integer> stopTokens) {
     this.model = model;
@@ -30,7 +30,7 @@ public final class Generator {
   /**
    * Continues {@code prompt}, at least one token, by at most {@code maxTokens}.
    *
-   * @param onToken told of each new token
+   * @param onToken is called with each new token
    * @return number of new tokens
    */
   public int generate(int[] prompt, int maxTokens, IntConsumer onToken) {
@@ -57,7 +57,7 @@ public final class Generator {
     }
   }
 
-  /** Bytes of buffers that continuing {@code prompt} tokens by {@code maxTokens} needs. */
+  /** Bytes of buffers that {@link #generate} needs for a prompt of {@code prompt} tokens. */
   public static long bytes(ModelConfig config, int prompt, int maxTokens) {
     long states = (long) prompt * config.hiddenSize() + config.vocabSize();
     return KeyValueCache.bytes(config, (long) prompt + maxTokens)

@@ -1,6 +1,6 @@
 package dev.laco.eval;
 
-/** Told how far a long computation has come. */
+/** Is told how much of a long computation is done. */
 @FunctionalInterface
 public interface Progress {
   /** {@code done} of {@code total} units of work are finished. */

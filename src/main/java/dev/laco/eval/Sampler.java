@@ -40,7 +40,7 @@ public record Sampler(double temperature, double topP, RandomGenerator random) {
     for (int i = 0; i < logits.length; i++) {
       likeliest.add(i);
     }
-    // The nucleus first, then a point in it.
+    // First the tokens of the nucleus, then one of them by its weight.
     int[] nucleus = new int[logits.length];
     double mass = 0;
     int size = 0;

@@ -4,7 +4,7 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What of a model is fitted after layers were removed, so that the layers that stay do the work of
+ * Which tensors are fitted after layers were removed, so that the remaining layers do the work of
  * the removed ones, too (docs/method.md, "Rules that carry over"). A gap is a place where layers
  * were removed.
  *
@@ -25,30 +25,33 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
     MAP,
     /** The down projection before the gap is fitted. */
     DOWN,
-    /** The same, its channels chosen from those of all layers that it stands for. */
+    /**
+     * The feed-forward channels before the gap are chosen from those of this layer and of the removed
+     * ones, then the down projection is fitted.
+     */
     CHANNELS
   }
 
-  /** Prune&amp;Comp. */
+  /** Scales what later layers write to the residual stream (Prune&amp;Comp, arXiv 2507.18212). */
   public static final FitRule COMPENSATE =
       new FitRule("compensate", Gap.SCALE, false, false, false);
 
-  /** ReplaceMe. */
+  /** Fits one linear map before each gap (ReplaceMe, arXiv 2505.02819). */
   public static final FitRule MAP = new FitRule("map", Gap.MAP, false, false, false);
 
-  /** The down projection before each gap. */
+  /** Fits the down projection before each gap. */
   public static final FitRule FIT = new FitRule("fit", Gap.DOWN, false, false, false);
 
-  /** Fit, with channels of all layers that were removed. */
+  /** {@link #FIT}, with channels chosen from the removed layers, too. */
   public static final FitRule SELECT = new FitRule("select", Gap.CHANNELS, false, false, false);
 
-  /** Select, with aligned inputs. */
+  /** {@link #SELECT}, with the inputs of the chosen channels aligned. */
   public static final FitRule ALIGN = new FitRule("align", Gap.CHANNELS, true, false, false);
 
-  /** Align, and every layer behind a gap. */
+  /** {@link #ALIGN}, with every layer behind the first gap fitted, too. */
   public static final FitRule REPAIR = new FitRule("repair", Gap.CHANNELS, true, true, false);
 
-  /** Repair, and Gauss-Newton steps. */
+  /** {@link #REPAIR}, with Gauss-Newton steps of gate and up projections. */
   public static final FitRule REFINE = new FitRule("refine", Gap.CHANNELS, true, true, true);
 
   /** The presets; from FIT on, each does more than the one before, and takes longer. */
@@ -62,12 +65,12 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
     return presets().stream().filter(rule -> rule.label.equals(wanted)).findFirst().orElse(null);
   }
 
-  /** The same without the steps: all that is solved at once. */
+  /** The same rule without the Gauss-Newton steps. */
   public FitRule withoutSteps() {
     return new FitRule(label, gap, align, later, false);
   }
 
-  /** The same at gaps only: what tells one choice of layers from another, and is quick. */
+  /** The same rule at gaps only: quick, and enough to compare choices of layers. */
   public FitRule atGapsOnly() {
     return new FitRule(label, gap, align, false, false);
   }
@@ -77,7 +80,7 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
     return steps ? 20 : later ? 6 : 2;
   }
 
-  /** Whether systems are solved that are regularised. */
+  /** Whether the rule solves least-squares problems with a penalty. */
   public boolean regularised() {
     return gap != Gap.SCALE;
   }

@@ -14,8 +14,9 @@ import java.lang.invoke.MethodHandle;
 import org.jspecify.annotations.Nullable;
 
 /**
- * OpenBLAS's LAPACK and CBLAS as far as they are used, loaded once per process. Matrices are
- * column-major to it: our lower triangle is its upper one.
+ * The functions of OpenBLAS (LAPACK and CBLAS) that {@link Cholesky} calls, loaded once per process.
+ * OpenBLAS reads our row-major matrices as column-major ones, so that our lower triangle is its
+ * upper one.
  */
 final class OpenBlas {
   private static final String RESOURCES = "/org/bytedeco/openblas/linux-x86_64/";
@@ -96,12 +97,12 @@ final class OpenBlas {
     }
   }
 
-  /** Where it was found. */
+  /** Where the library was found. */
   String location() {
     return location;
   }
 
-  /** Threads of what is called from now on. */
+  /** Sets the number of threads of later calls. */
   void setThreads(int threads) {
     try {
       SET_THREADS.invokeExact(setThreads, threads);
@@ -130,8 +131,10 @@ final class OpenBlas {
   }
 
   /**
-   * Solves in place for the rows of {@code b [r, n]} with the factor in {@code a [n, n]}: {@code L}
-   * first, then {@code L^T}.
+   * Solves one of two triangular systems in place for each row of {@code b [r, n]}, with the factor
+   * {@code L} in {@code a [n, n]}.
+   *
+   * @param first whether to solve with {@code L}, the first step of Cholesky; else with {@code L^T}
    */
   void solveTriangular(MemorySegment a, MemorySegment b, int n, int r, boolean first) {
     int transpose = first ? TRANSPOSED : NOT_TRANSPOSED;

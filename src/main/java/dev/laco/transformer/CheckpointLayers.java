@@ -10,14 +10,14 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 
-/** The layers of a checkpoint as they are. */
+/** The unchanged layers of a checkpoint. */
 public final class CheckpointLayers implements LayerStack {
   private final Backend backend;
   private final ModelConfig config;
   private final TensorSource source;
   private final List<TensorSpec> specs;
 
-  /** Layers of a model whose weights have every tensor that its config implies. */
+  /** Layers of a model; its weights must have every tensor that the config implies. */
   public CheckpointLayers(RunningModel model) {
     this.backend = model.backend();
     this.config = model.config();

@@ -16,7 +16,7 @@ public record LayerWeights(Map<LayerRole, Tensor> tensors) {
     tensors = Map.copyOf(tensors);
   }
 
-  /** A tensor that every layer has. */
+  /** The tensor of a role that every layer has. */
   public Tensor get(LayerRole role) {
     Tensor tensor = tensors.get(role);
     if (tensor == null) {
@@ -25,14 +25,14 @@ public record LayerWeights(Map<LayerRole, Tensor> tensors) {
     return tensor;
   }
 
-  /** The same layer with some tensors in place of its own. */
+  /** The same layer with some tensors replaced. */
   public LayerWeights with(Map<LayerRole, Tensor> others) {
     Map<LayerRole, Tensor> all = new EnumMap<>(tensors);
     all.putAll(others);
     return new LayerWeights(all);
   }
 
-  /** A tensor that some architectures have. */
+  /** The tensor of a role that only some architectures have, or null. */
   public @Nullable Tensor find(LayerRole role) {
     return tensors.get(role);
   }
