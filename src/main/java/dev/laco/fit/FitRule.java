@@ -26,8 +26,8 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
     /** The down projection before the gap is fitted. */
     DOWN,
     /**
-     * The feed-forward channels before the gap are chosen from those of this layer and of the removed
-     * ones, then the down projection is fitted.
+     * The feed-forward channels before the gap are chosen from those of this layer and of the
+     * removed ones, then the down projection is fitted.
      */
     CHANNELS
   }

@@ -14,9 +14,9 @@ import java.lang.invoke.MethodHandle;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The functions of OpenBLAS (LAPACK and CBLAS) that {@link Cholesky} calls, loaded once per process.
- * OpenBLAS reads our row-major matrices as column-major ones, so that our lower triangle is its
- * upper one.
+ * The functions of OpenBLAS (LAPACK and CBLAS) that {@link Cholesky} calls, loaded once per
+ * process. OpenBLAS reads our row-major matrices as column-major ones, so that our lower triangle
+ * is its upper one.
  */
 final class OpenBlas {
   private static final String RESOURCES = "/org/bytedeco/openblas/linux-x86_64/";
