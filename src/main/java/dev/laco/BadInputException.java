@@ -2,16 +2,16 @@ package dev.laco;
 
 /**
  * A file is not what it must be. The message names the file, the field or tensor, and what was
- * expected. Exit code 3.
+ * expected.
  */
 public final class BadInputException extends LacoException {
   private static final long serialVersionUID = 1L;
 
   public BadInputException(String message) {
-    super(3, message);
+    super(message);
   }
 
   public BadInputException(String message, Throwable cause) {
-    super(3, message, cause);
+    super(message, cause);
   }
 }

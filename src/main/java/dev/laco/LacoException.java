@@ -1,22 +1,16 @@
 package dev.laco;
 
-/**
- * An error that a user can act on. The command line prints its message on one line and exits with
- * its code.
- */
-public abstract class LacoException extends RuntimeException {
+/** An error that a user can act on: its message says what is wrong and what helps. */
+public abstract sealed class LacoException extends RuntimeException
+    permits BadInputException, CancelledException, ResourceException, UsageException {
   private static final long serialVersionUID = 1L;
 
-  private final int exitCode;
-
-  LacoException(int exitCode, String message) {
+  LacoException(String message) {
     super(message);
-    this.exitCode = exitCode;
   }
 
-  LacoException(int exitCode, String message, Throwable cause) {
+  LacoException(String message, Throwable cause) {
     super(message, cause);
-    this.exitCode = exitCode;
   }
 
   /** The message, in which settings are called by their names in requests. */
@@ -28,10 +22,5 @@ public abstract class LacoException extends RuntimeException {
   /** The message with {@link Setting}s as they were put into it. */
   public final String template() {
     return String.valueOf(super.getMessage());
-  }
-
-  /** The process exit code that this error stands for. */
-  public final int exitCode() {
-    return exitCode;
   }
 }

@@ -2,16 +2,16 @@ package dev.laco;
 
 /**
  * A device, memory or disk cannot give what is needed. The message says needed, free, and what
- * helps. Exit code 4.
+ * helps.
  */
-public class ResourceException extends LacoException {
+public non-sealed class ResourceException extends LacoException {
   private static final long serialVersionUID = 1L;
 
   public ResourceException(String message) {
-    super(4, message);
+    super(message);
   }
 
   public ResourceException(String message, Throwable cause) {
-    super(4, message, cause);
+    super(message, cause);
   }
 }

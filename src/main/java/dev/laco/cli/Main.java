@@ -25,10 +25,6 @@ import picocli.CommandLine.UnmatchedArgumentException;
  * code.
  */
 public final class Main {
-  private static final int INTERNAL = 1;
-  private static final int USAGE = 2;
-  private static final int BAD_INPUT = 3;
-  private static final int RESOURCE = 4;
 
   private static final int MAX_MESSAGE = 2000;
 
@@ -113,7 +109,7 @@ public final class Main {
   private static int usageError(String message, CommandLine command) {
     String name = command.getCommandSpec().qualifiedName();
     command.getErr().println("laco: " + oneLine(message) + "; see " + name + " --help");
-    return USAGE;
+    return ExitCode.USAGE;
   }
 
   private static int failed(Throwable thrown, PrintWriter err) {
@@ -136,7 +132,7 @@ public final class Main {
     if (!why.equals("Broken pipe")) {
       err.println("laco: cannot write to standard output: " + oneLine(why));
     }
-    return RESOURCE;
+    return ExitCode.RESOURCE;
   }
 
   /** What went wrong, without the wrapping of those that pass it on. */
@@ -151,13 +147,13 @@ public final class Main {
 
   private static int code(Throwable e) {
     return switch (e) {
-      case LacoException known -> known.exitCode();
-      case IOException io -> RESOURCE;
-      case OutOfMemoryError memory -> RESOURCE;
-      case UnsatisfiedLinkError library -> RESOURCE;
+      case LacoException known -> ExitCode.of(known);
+      case IOException io -> ExitCode.RESOURCE;
+      case OutOfMemoryError memory -> ExitCode.RESOURCE;
+      case UnsatisfiedLinkError library -> ExitCode.RESOURCE;
       // What the JDK throws where a mapped file lost the page that was read.
-      case InternalError fault when isMappedFileFault(fault) -> BAD_INPUT;
-      default -> INTERNAL;
+      case InternalError fault when isMappedFileFault(fault) -> ExitCode.BAD_INPUT;
+      default -> ExitCode.INTERNAL;
     };
   }
 

@@ -9,6 +9,7 @@ import dev.laco.CancelledException;
 import dev.laco.Fixtures;
 import dev.laco.LacoException;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.cli.ExitCode;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
@@ -265,7 +266,7 @@ class InterruptedWriteTest {
         write(disk.resolve("out"), "rdsc", false, fill ? bytes -> fill(disk) : bytes -> {});
         result = "written";
       } catch (LacoException e) {
-        result = e.exitCode() + " left: %s " + e.getMessage();
+        result = ExitCode.of(e) + " left: %s " + e.getMessage();
       }
       try (Stream<Path> files = Files.list(disk)) {
         System.out.printf(

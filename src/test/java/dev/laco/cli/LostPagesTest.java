@@ -63,7 +63,7 @@ class LostPagesTest {
         checkpoint.release();
       } catch (LacoException e) {
         System.err.println(e.getMessage());
-        System.exit(e.exitCode());
+        System.exit(ExitCode.of(e));
       }
     }
   }

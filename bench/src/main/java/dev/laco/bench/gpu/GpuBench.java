@@ -2,6 +2,7 @@ package dev.laco.bench.gpu;
 
 import dev.laco.BadInputException;
 import dev.laco.LacoException;
+import dev.laco.cli.ExitCode;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.backend.cuda.BenchDevice;
@@ -145,7 +146,7 @@ public final class GpuBench implements Callable<Integer> {
         (e, command, parsed) -> {
           if (e instanceof LacoException known) {
             command.getErr().println("gpu-bench: " + known.getMessage());
-            return known.exitCode();
+            return ExitCode.of(known);
           }
           e.printStackTrace(command.getErr());
           return INTERNAL;
