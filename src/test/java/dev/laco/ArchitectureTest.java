@@ -190,6 +190,21 @@ class ArchitectureTest {
   }
 
   @Test
+  void onlyTheCommandLineKnowsItsParser() {
+    Set<String> users =
+        engine.stream()
+            .filter(type -> !room(type).equals(CLI))
+            .filter(
+                type ->
+                    type.getDirectDependenciesFromSelf().stream()
+                        .anyMatch(
+                            use -> use.getTargetClass().getPackageName().startsWith("picocli")))
+            .map(JavaClass::getName)
+            .collect(toCollection(TreeSet::new));
+    assertEquals(Set.of(), users);
+  }
+
+  @Test
   void everyPackageIsNullMarked() {
     Set<String> unmarked =
         engine.stream()

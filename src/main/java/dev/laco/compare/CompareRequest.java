@@ -1,10 +1,14 @@
 package dev.laco.compare;
 
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.prune.FitSettings;
 import dev.laco.prune.Goal;
+import dev.laco.prune.RequestJson;
 import dev.laco.prune.TextSettings;
 import dev.laco.run.Passages;
+import java.nio.file.Path;
 import java.util.List;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -23,7 +27,10 @@ public record CompareRequest(
     FitSettings fit,
     @Nullable Passages passages) {
   public CompareRequest {
-    strategies = List.copyOf(strategies);
+    goal = Objects.requireNonNullElse(goal, Goal.QUARTER);
+    strategies = strategies == null ? Strategy.usual() : List.copyOf(strategies);
+    texts = Objects.requireNonNullElse(texts, TextSettings.DEFAULT);
+    fit = Objects.requireNonNullElse(fit, FitSettings.DEFAULT);
   }
 
   /** The usual strategies at a size, with defaults for all else. */
@@ -50,5 +57,19 @@ public record CompareRequest(
   /** The same, measuring how often a last word is known. */
   public CompareRequest withPassages(@Nullable Passages others) {
     return new CompareRequest(goal, strategies, texts, fit, others);
+  }
+
+  /** The request as JSON, which {@link #read} reads; what is left to defaults is left out. */
+  public ObjectNode toJson() {
+    return RequestJson.write(this);
+  }
+
+  /**
+   * Reads a request from a JSON file.
+   *
+   * @throws dev.laco.BadInputException that names the file, the key, and what is wrong with it
+   */
+  public static CompareRequest read(Path file) {
+    return RequestJson.read(file, CompareRequest.class);
   }
 }

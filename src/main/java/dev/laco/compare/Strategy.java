@@ -1,5 +1,7 @@
 package dev.laco.compare;
 
+import com.fasterxml.jackson.annotation.JsonCreator;
+import com.fasterxml.jackson.annotation.JsonValue;
 import dev.laco.UsageException;
 import dev.laco.collapse.MergeRule;
 import dev.laco.fit.FitRule;
@@ -85,6 +87,7 @@ public record Strategy(Layers layers, @Nullable FitRule fit) {
    *
    * @throws UsageException that names all presets
    */
+  @JsonCreator(mode = JsonCreator.Mode.DELEGATING)
   public static Strategy named(String label) {
     return presets().stream()
         .filter(strategy -> strategy.label().equalsIgnoreCase(label))
@@ -100,6 +103,7 @@ public record Strategy(Layers layers, @Nullable FitRule fit) {
   }
 
   /** The name: {@code laco}, {@code laco-align}, {@code laco-merge}, {@code paper-rdsc}. */
+  @JsonValue
   public String label() {
     return switch (layers) {
       case Search _ -> equals(DEFAULT) ? OWN : OWN + "-" + (fit == null ? "merge" : fit.label());

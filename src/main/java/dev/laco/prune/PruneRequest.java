@@ -73,7 +73,7 @@ public record PruneRequest(
    * @throws dev.laco.BadInputException that names the file, the key, and what is wrong with it
    */
   public static PruneRequest read(Path file) {
-    return RequestJson.read(file);
+    return RequestJson.read(file, PruneRequest.class);
   }
 
   /**
@@ -83,6 +83,6 @@ public record PruneRequest(
    * @throws dev.laco.BadInputException that names the key, and what is wrong with it
    */
   public static PruneRequest parse(String where, ObjectNode json) {
-    return RequestJson.parse(where, json);
+    return RequestJson.parse(where, json, PruneRequest.class);
   }
 }

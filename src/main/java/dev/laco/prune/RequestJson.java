@@ -29,10 +29,11 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A {@link PruneRequest} as JSON. What a request leaves to defaults is left out: {@code
- * {"goal":{"layers":24},"search":{},"fit":{},"texts":{}}} asks for 24 layers and nothing else.
+ * Requests as JSON. What a request leaves to defaults is left out: {@code
+ * {"goal":{"layers":24},"search":{},"fit":{},"texts":{}}} asks a prune for 24 layers and nothing
+ * else.
  */
-final class RequestJson {
+public final class RequestJson {
   private static final JsonMapper MAPPER =
       JsonMapper.builder()
           .addModule(
@@ -51,7 +52,8 @@ final class RequestJson {
 
   private RequestJson() {}
 
-  static ObjectNode write(PruneRequest request) {
+  /** A request as JSON. */
+  public static ObjectNode write(Record request) {
     return MAPPER.valueToTree(request);
   }
 
@@ -60,13 +62,19 @@ final class RequestJson {
    *
    * @throws BadInputException that names the file, the key, and what is wrong with it
    */
-  static PruneRequest read(Path file) {
-    return parse(file.toString(), InputJson.readObject(file));
+  public static <R extends Record> R read(Path file, Class<R> type) {
+    return parse(file.toString(), InputJson.readObject(file), type);
   }
 
-  static PruneRequest parse(String where, ObjectNode json) {
+  /**
+   * Reads a request from JSON.
+   *
+   * @param where names it in errors
+   * @throws BadInputException that names the key, and what is wrong with it
+   */
+  public static <R extends Record> R parse(String where, ObjectNode json, Class<R> type) {
     try {
-      return MAPPER.treeToValue(json, PruneRequest.class);
+      return MAPPER.treeToValue(json, type);
     } catch (JsonProcessingException e) {
       String key =
           e instanceof JsonMappingException mapping

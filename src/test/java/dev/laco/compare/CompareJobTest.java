@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
 import dev.laco.Cancellation;
 import dev.laco.CancelledException;
 import dev.laco.DeviceSettings;
@@ -19,6 +20,9 @@ import dev.laco.fit.FitRule;
 import dev.laco.prune.Goal;
 import dev.laco.prune.TextSettings;
 import dev.laco.run.JobEvent;
+import dev.laco.run.Passages;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -173,5 +177,22 @@ final class CompareJobTest {
 
   private static List<String> labels(List<Strategy> strategies) {
     return strategies.stream().map(Strategy::label).toList();
+  }
+
+  @Test
+  void aRequestSurvivesItsJson() throws IOException {
+    CompareRequest request =
+        CompareRequest.of(Goal.layers(6))
+            .withStrategies(Strategy.presets())
+            .withTexts(new TextSettings(Path.of("a"), null, Path.of("b")))
+            .withPassages(new Passages(Path.of("c")));
+    Path file = folder.resolve("request.json");
+    Files.writeString(file, request.toJson().toString());
+    assertEquals(request, CompareRequest.read(file));
+    Files.writeString(file, "{}");
+    assertEquals(CompareRequest.of(Goal.QUARTER), CompareRequest.read(file));
+    Files.writeString(file, "{\"strategies\": [\"luck\"]}");
+    BadInputException e = assertThrows(BadInputException.class, () -> CompareRequest.read(file));
+    assertTrue(e.getMessage().contains("shortgpt"), e::getMessage);
   }
 }
