@@ -54,6 +54,9 @@ final class PruneLines implements Consumer<JobEvent> {
       case PruneEvent.Tried tried -> search.tried(tried.trial());
       case PruneEvent.BetterModel better -> best.set(better.plan(), better.tensors());
       case PruneEvent.Searched searched -> search.searched(searched);
+      case PruneEvent.Compared _, PruneEvent.Fitted _ -> {
+        // The bar shows how far the job is.
+      }
       case PruneEvent.PlanGiven given ->
           console.line(
               "search", "none: the plan of %s, %d layers", given.file(), given.plan().depth());

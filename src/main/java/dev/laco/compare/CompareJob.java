@@ -228,7 +228,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
         // A fit tries neighbours only of layers that this engine's search chose.
         FittedChoice.Outcome fitted =
             new FittedChoice(progress(), strategy.label(), running)
-                .run(found, strategy.isSearched(), fit, texts.fit, memory, best -> {});
+                .run(found, strategy.isSearched(), fit, texts.fit, memory, event -> {});
         plan = fitted.planWithTensors();
         layers.use(fitted.plan(), fitted.tensors());
       }

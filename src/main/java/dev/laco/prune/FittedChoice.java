@@ -112,7 +112,7 @@ public final class FittedChoice {
    * @param found what a search found
    * @param neighbours whether models that a search did not find are tried, too
    * @param memory owner of the new tensors
-   * @param best told of each plan that is the best so far
+   * @param listener told of contenders, of each plan that is the best so far, and of fitted layers
    */
   public Outcome run(
       SearchResult found,
@@ -120,11 +120,11 @@ public final class FittedChoice {
       FitRule rule,
       FitText text,
       MemoryArena memory,
-      Consumer<CollapsePlan> best) {
+      Consumer<PruneEvent> listener) {
     long start = System.nanoTime();
     List<FitReport.Contender> contenders = new ArrayList<>();
     CollapsePlan own = found.plan();
-    contenders.add(contender(own, false, nll(own, NewWeights.NONE, text)));
+    add(contender(own, false, nll(own, NewWeights.NONE, text)), contenders, listener);
     List<CollapsePlan> fitted = contenders(found);
     int moves = neighbours ? MOVES : 0;
     Choice chosen = new Choice(fitted.getFirst(), 1, Double.POSITIVE_INFINITY);
@@ -137,9 +137,9 @@ public final class FittedChoice {
       Set<CollapsePlan> tried = new HashSet<>(fitted);
       for (CollapsePlan plan : fitted) {
         Choice choice = attempt(quick, plan, cheap, 1, text);
-        contenders.add(contender(plan, true, choice.nll));
+        add(contender(plan, true, choice.nll), contenders, listener);
         chosen = chosen.or(choice);
-        tell(best, chosen, contenders);
+        tell(listener, chosen, contenders);
         progress.update(contenders.size() - 1L, total);
       }
       for (CollapsePlan next = untried(chosen.plan, tried);
@@ -147,9 +147,9 @@ public final class FittedChoice {
           next = untried(chosen.plan, tried)) {
         tried.add(next);
         Choice choice = attempt(quick, next, cheap, 1, text);
-        contenders.add(contender(next, true, choice.nll));
+        add(contender(next, true, choice.nll), contenders, listener);
         chosen = chosen.or(choice);
-        tell(best, chosen, contenders);
+        tell(listener, chosen, contenders);
         progress.update(tried.size(), total);
       }
       // Regularisation that suits the solves suits the steps.
@@ -171,11 +171,20 @@ public final class FittedChoice {
               choiceSeconds,
               0));
     }
-    best.accept(chosen.plan);
+    listener.accept(PruneEvent.BetterModel.of(chosen.plan));
     try (CarryOver carryOver = carryOver(text);
         JobProgress.Stage progress = job.begin(stage(FIT, whose))) {
       CarryOver.Result result =
-          carryOver.fit(chosen.plan, rule, chosen.strength, true, memory, progress::update);
+          carryOver.fit(
+              chosen.plan,
+              rule,
+              chosen.strength,
+              true,
+              memory,
+              (done, total) -> {
+                progress.update(done, total);
+                listener.accept(new PruneEvent.Fitted(done, total));
+              });
       return new Outcome(
           chosen.plan,
           result.tensors(),
@@ -192,11 +201,19 @@ public final class FittedChoice {
     }
   }
 
+  private static void add(
+      FitReport.Contender contender,
+      List<FitReport.Contender> contenders,
+      Consumer<PruneEvent> listener) {
+    contenders.add(contender);
+    listener.accept(new PruneEvent.Compared(contender));
+  }
+
   /** Only of a fitted model that is better than the search's own as it is. */
   private static void tell(
-      Consumer<CollapsePlan> best, Choice chosen, List<FitReport.Contender> contenders) {
+      Consumer<PruneEvent> listener, Choice chosen, List<FitReport.Contender> contenders) {
     if (chosen.nll < contenders.getFirst().meanNll()) {
-      best.accept(chosen.plan);
+      listener.accept(PruneEvent.BetterModel.of(chosen.plan));
     }
   }
 

@@ -6,6 +6,8 @@ import dev.laco.collapse.Objective;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
+import dev.laco.model.NewWeights;
+import dev.laco.report.FitReport;
 import dev.laco.run.JobEvent;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
@@ -36,7 +38,12 @@ public sealed interface PruneEvent extends JobEvent {
    * @param score null where the model was not scored as it is
    */
   record BetterModel(CollapsePlan plan, PlanTensors tensors, @Nullable Score score)
-      implements PruneEvent {}
+      implements PruneEvent {
+    /** A model of which nothing is fitted yet. */
+    static BetterModel of(CollapsePlan plan) {
+      return new BetterModel(plan, new PlanTensors(NewWeights.NONE), null);
+    }
+  }
 
   /** The search is over. */
   record Searched(SearchResult result, boolean oneLoop, Objective objective)
@@ -44,4 +51,15 @@ public sealed interface PruneEvent extends JobEvent {
 
   /** A given plan is gone on from in place of a search. */
   record PlanGiven(Path file, CollapsePlan plan) implements PruneEvent {}
+
+  /** A model was measured on the documents that are held out of every fit, to choose among them. */
+  record Compared(FitReport.Contender contender) implements PruneEvent {}
+
+  /**
+   * Layers of the chosen model are fitted.
+   *
+   * @param done of the work
+   * @param total work
+   */
+  record Fitted(long done, long total) implements PruneEvent {}
 }

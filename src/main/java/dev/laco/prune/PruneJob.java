@@ -201,13 +201,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         fitText == null || search.fit() == null || searched.isIdentity()
             ? null
             : new FittedChoice(progress(), "", running)
-                .run(
-                    result,
-                    given == null,
-                    search.fit(),
-                    fitText,
-                    newMemory,
-                    plan -> better(plan, new PlanTensors(NewWeights.NONE), null));
+                .run(result, given == null, search.fit(), fitText, newMemory, this::told);
     if (fitted != null) {
       tensors = new PlanTensors(fitted.tensors());
     }
@@ -252,8 +246,14 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   }
 
   private void better(CollapsePlan plan, PlanTensors tensors, @Nullable Score score) {
-    best = new PruneEvent.BetterModel(plan, tensors, score);
-    tell(best);
+    told(new PruneEvent.BetterModel(plan, tensors, score));
+  }
+
+  private void told(PruneEvent event) {
+    if (event instanceof PruneEvent.BetterModel better) {
+      best = better;
+    }
+    tell(event);
   }
 
   private void announce(

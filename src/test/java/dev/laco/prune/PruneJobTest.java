@@ -18,6 +18,7 @@ import dev.laco.UsageException;
 import dev.laco.cli.Laco;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
+import dev.laco.report.FitReport;
 import dev.laco.run.JobEvent;
 import java.io.IOException;
 import java.math.BigDecimal;
@@ -91,6 +92,30 @@ final class PruneJobTest {
                 PruneEvent.BetterModel.class,
                 PruneEvent.Searched.class)),
         kinds.toString());
+  }
+
+  @Test
+  void aFitTellsWhatItComparesAndHowFarItIs() {
+    Path tokens = Laco.tokens(folder, FIXTURE, "eval");
+    PruneRequest fits = request().withRule("fit").withFit(new FitSettings(tokens, 100));
+    List<FitReport.Contender> compared = new ArrayList<>();
+    List<PruneEvent.Fitted> fitted = new ArrayList<>();
+    try (Model model = Model.open(MODEL);
+        PruneJob job =
+            new PruneJob(model, CPU, fits)
+                .listener(
+                    event -> {
+                      if (event instanceof PruneEvent.Compared one) {
+                        compared.add(one.contender());
+                      } else if (event instanceof PruneEvent.Fitted part) {
+                        fitted.add(part);
+                      }
+                    })) {
+      FitReport report = job.run().fit();
+      assertEquals(report.contenders(), compared);
+      assertEquals(report.tokens() > 0, !fitted.isEmpty());
+    }
+    fitted.forEach(part -> assertTrue(part.done() <= part.total()));
   }
 
   @Test
