@@ -1,6 +1,9 @@
 package dev.laco.backend;
 
+import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /**
  * One tensor to be made: {@code out = sum_j coefficients[j] * sources[j]}, in this order.
@@ -21,5 +24,19 @@ public record TensorMix(Tensor out, double[] coefficients, List<Tensor> sources)
         throw new IllegalArgumentException("a source has another shape than the destination");
       }
     }
+  }
+
+  /** Equal if the same tensors are mixed with the same coefficients. */
+  @Override
+  public boolean equals(@Nullable Object other) {
+    return other instanceof TensorMix that
+        && out.equals(that.out)
+        && Arrays.equals(coefficients, that.coefficients)
+        && sources.equals(that.sources);
+  }
+
+  @Override
+  public int hashCode() {
+    return Objects.hash(out, Arrays.hashCode(coefficients), sources);
   }
 }

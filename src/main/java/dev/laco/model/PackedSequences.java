@@ -2,6 +2,8 @@ package dev.laco.model;
 
 import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Token sequences laid end to end without padding.
@@ -101,5 +103,19 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
   /** The largest token id. */
   public int maxToken() {
     return Arrays.stream(tokens).max().orElse(-1);
+  }
+
+  /** Equal if the tokens are, sequence by sequence, and what came before them is as long. */
+  @Override
+  public boolean equals(@Nullable Object other) {
+    return other instanceof PackedSequences that
+        && Arrays.equals(tokens, that.tokens)
+        && Arrays.equals(offsets, that.offsets)
+        && Arrays.equals(past, that.past);
+  }
+
+  @Override
+  public int hashCode() {
+    return Objects.hash(Arrays.hashCode(tokens), Arrays.hashCode(offsets), Arrays.hashCode(past));
   }
 }

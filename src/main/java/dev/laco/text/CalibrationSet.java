@@ -4,9 +4,12 @@ import dev.laco.BadInputException;
 import dev.laco.Setting;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The token sequences on which similarity is measured.
@@ -126,5 +129,19 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
       }
     }
     return new CalibrationSet(name, sequences, warnings);
+  }
+
+  /** Equal if names, tokens and warnings are. */
+  @Override
+  public boolean equals(@Nullable Object other) {
+    return other instanceof CalibrationSet that
+        && name.equals(that.name)
+        && Arrays.deepEquals(sequences.toArray(), that.sequences.toArray())
+        && warnings.equals(that.warnings);
+  }
+
+  @Override
+  public int hashCode() {
+    return Objects.hash(name, Arrays.deepHashCode(sequences.toArray()), warnings);
   }
 }
