@@ -38,6 +38,9 @@ public final class JobProgress {
   /** When it was last known what is done. */
   private double known;
 
+  /** The largest share of the job that was told; it never seems to go back. */
+  private double shown;
+
   private @Nullable Stage current;
 
   /** Told of the stages of a job, on the thread that does the work. */
@@ -151,8 +154,8 @@ public final class JobProgress {
     double rest = expected - done;
     double since =
         Math.min(UNKNOWN * rest, (seconds() - known) / Math.max(pace, Double.MIN_NORMAL));
-    return new State(
-        stage, (done + since) / expected, OptionalDouble.of(pace * (rest - since)), note);
+    shown = Math.max(shown, (done + since) / expected);
+    return new State(stage, shown, OptionalDouble.of(pace * (rest - since)), note);
   }
 
   private double total(ToDoubleFunction<Stage> value) {

@@ -75,6 +75,22 @@ class JobProgressTest {
   }
 
   @Test
+  void aLongStepThatWasReckonedTooFarDoesNotTakeTheShareBack() {
+    JobProgress job = new JobProgress(() -> now, JobProgress.StageListener.NONE);
+    job.expect("fit", 100);
+    JobProgress.Stage stage = job.begin("fit");
+    now += 10 * SECOND;
+    stage.update(1, 10);
+    now += 50 * SECOND;
+    double before = job.state().share();
+    assertEquals(0.6, before, 0.05);
+    // The step took all that time.
+    stage.update(2, 10);
+    assertEquals(before, job.state().share());
+    assertTrue(job.state().left().orElseThrow() > 200);
+  }
+
+  @Test
   void whatWasNotExpectedIsKnownByItsOwnShare() {
     JobProgress job = new JobProgress(() -> now, JobProgress.StageListener.NONE);
     JobProgress.Stage stage = job.begin("write");
