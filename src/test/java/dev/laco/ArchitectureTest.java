@@ -15,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
@@ -202,6 +203,22 @@ class ArchitectureTest {
             .map(JavaClass::getName)
             .collect(toCollection(TreeSet::new));
     assertEquals(Set.of(), users);
+  }
+
+  @Test
+  void theTableOfArrowsInTheDocsIsThisOne() throws IOException {
+    Pattern row = Pattern.compile("(?m)^\\| `([a-z.]+)` \\| (`[a-z.]+`(?:, `[a-z.]+`)*|none) \\|$");
+    Map<String, Set<String>> found = new TreeMap<>();
+    row.matcher(Files.readString(Path.of("docs/architecture.md")))
+        .results()
+        .forEach(
+            match ->
+                found.put(
+                    match.group(1),
+                    match.group(2).equals("none")
+                        ? Set.of()
+                        : Set.of(match.group(2).replace("`", "").split(", "))));
+    assertEquals(new TreeMap<>(ARROWS), found);
   }
 
   @Test
