@@ -2,7 +2,6 @@ package dev.laco.prune;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
-import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.DeviceSettings;
 import dev.laco.Model;
@@ -474,15 +473,14 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   }
 
   /** The model, as the report tells it. */
-  static ObjectNode describe(Model model) {
-    return JsonNodeFactory.instance
-        .objectNode()
-        .put("path", model.directory().toString())
-        .put("architecture", model.config().architecture().className())
-        .put("modelType", model.config().architecture().modelType())
-        .put("dtype", Model.dtypes(model.checkpoint()))
-        .put("bytes", model.checkpoint().totalBytes())
-        .put("digest", model.checkpoint().digest());
+  static PruneReport.Original describe(Model model) {
+    return new PruneReport.Original(
+        model.directory().toString(),
+        model.config().architecture().className(),
+        model.config().architecture().modelType(),
+        Model.dtypes(model.checkpoint()),
+        model.checkpoint().totalBytes(),
+        model.checkpoint().digest());
   }
 
   /** Operations a second by the type of products, of those types that the device multiplies in. */

@@ -36,7 +36,7 @@ public record PruneReport(
     Origin origin,
     String jobId,
     ObjectNode request,
-    ObjectNode model,
+    Original model,
     ObjectNode settings,
     String device,
     SearchResult result,
@@ -63,6 +63,30 @@ public record PruneReport(
   public record Origin(String version, Instant date, List<String> command) {
     public Origin {
       command = List.copyOf(command);
+    }
+  }
+
+  /**
+   * The model that was pruned.
+   *
+   * @param path folder of the checkpoint
+   * @param architecture {@code architectures} of its config
+   * @param modelType {@code model_type} of its config
+   * @param dtype element types of its weights
+   * @param bytes of its weights
+   * @param digest of its config and of name, type and shape of its tensors
+   */
+  public record Original(
+      String path, String architecture, String modelType, String dtype, long bytes, String digest) {
+    ObjectNode toJson() {
+      return JsonNodeFactory.instance
+          .objectNode()
+          .put("path", path)
+          .put("architecture", architecture)
+          .put("modelType", modelType)
+          .put("dtype", dtype)
+          .put("bytes", bytes)
+          .put("digest", digest);
     }
   }
 
@@ -100,7 +124,7 @@ public record PruneReport(
     origin.command().forEach(json.putArray("command")::add);
     json.put("jobId", jobId);
     json.set("request", request);
-    json.set("model", model);
+    json.set("model", model.toJson());
     json.set("settings", settingsJson());
     json.put("device", device);
     json.put("layersIn", result.plan().source().layers());

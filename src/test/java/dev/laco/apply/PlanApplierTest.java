@@ -352,7 +352,7 @@ class PlanApplierTest {
     assertUsage(model, file, true, "exists and is not a folder");
     Path full = Files.createDirectory(folder.resolve("full"));
     Files.writeString(full.resolve("kept"), "x");
-    assertUsage(model, full, false, "is not empty; use --overwrite");
+    assertUsage(model, full, false, "is not empty; use overwrite");
     assertEquals(List.of("kept"), names(full));
     assertEquals(List.of("m"), names(folder.resolve("a")));
   }

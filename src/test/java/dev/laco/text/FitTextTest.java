@@ -189,7 +189,7 @@ class FitTextTest {
     assertBadInput(
         file,
         new CalibrationSet.Target(Optional.empty(), 10, 512),
-        "give token ids, --fit-text FILE.json");
+        "give token ids, fitText FILE.json");
     assertBadInput(
         file,
         new CalibrationSet.Target(Optional.of(tokenizer), 300, 512),
