@@ -70,7 +70,7 @@ public record PruneReport(
    * The model that was pruned.
    *
    * @param path folder of the checkpoint
-   * @param architecture {@code architectures} of its config
+   * @param architecture the first of the class names in its config
    * @param modelType {@code model_type} of its config
    * @param dtype element types of its weights
    * @param bytes of its weights
