@@ -46,7 +46,8 @@ public final class RandomSurroundings implements LauncherSessionListener {
     TimeZone zone = TimeZone.getTimeZone(ZONES.get(random.nextInt(ZONES.size())));
     Locale.setDefault(locale);
     TimeZone.setDefault(zone);
-    System.out.println(
+    // Standard output is that of the program whose tests these are, gpu-test for one.
+    System.err.println(
         "Tests run in locale "
             + (locale.equals(Locale.ROOT) ? "und" : locale.toLanguageTag())
             + " and time zone "
