@@ -4,6 +4,7 @@ import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.HubCache;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
+import dev.laco.run.Seconds;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
 import dev.laco.text.Tokenizer;
@@ -42,7 +43,7 @@ public final class Model implements AutoCloseable {
     Checkpoint checkpoint = Checkpoint.open(directory);
     try {
       Optional<Tokenizer> tokenizer = Tokenizer.load(directory);
-      return new Model(directory, checkpoint, tokenizer, (System.nanoTime() - start) / 1e9);
+      return new Model(directory, checkpoint, tokenizer, Seconds.since(start));
     } catch (RuntimeException e) {
       checkpoint.close();
       throw e;

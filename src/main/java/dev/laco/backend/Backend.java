@@ -4,7 +4,9 @@ import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.PackedSequences;
+import java.util.EnumMap;
 import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -48,6 +50,18 @@ public interface Backend extends AutoCloseable {
    */
   default long scratchBytes(long buffers) {
     return 0;
+  }
+
+  /** {@link #operationsPerSecond} of every type that the device multiplies in. */
+  default Map<DType, Double> productRates() {
+    Map<DType, Double> rates = new EnumMap<>(DType.class);
+    for (DType type : DType.values()) {
+      double rate = operationsPerSecond(type);
+      if (rate > 0) {
+        rates.put(type, rate);
+      }
+    }
+    return rates;
   }
 
   /** Threads that work in this process on behalf of the backend may take. */

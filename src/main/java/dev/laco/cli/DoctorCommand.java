@@ -93,12 +93,12 @@ final class DoctorCommand implements Callable<Integer> {
   /** {@code bf16 products: faster than f32 here; f32 281 GFLOP/s, bf16 1,596 GFLOP/s}. */
   private static String products(Backend backend) {
     StringJoiner rates = new StringJoiner(", ", backend.describeProducts(DType.BF16) + "; ", "");
-    for (DType type : DType.values()) {
-      double rate = backend.operationsPerSecond(type);
-      if (rate > 0) {
-        rates.add(String.format(Locale.ROOT, "%s %,.0f GFLOP/s", type.shortName(), rate / 1e9));
-      }
-    }
+    backend
+        .productRates()
+        .forEach(
+            (type, rate) ->
+                rates.add(
+                    String.format(Locale.ROOT, "%s %,.0f GFLOP/s", type.shortName(), rate / 1e9)));
     return rates.toString();
   }
 

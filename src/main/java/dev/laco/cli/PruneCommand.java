@@ -14,6 +14,7 @@ import dev.laco.prune.PruneRequest;
 import dev.laco.prune.PruneResult;
 import dev.laco.report.PruneReport;
 import dev.laco.run.JobProgress;
+import dev.laco.run.Seconds;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Instant;
@@ -277,7 +278,7 @@ final class PruneCommand implements Callable<Integer> {
               json[0] =
                   writeSideFiles(
                       result,
-                      reporting.of(applier.plan(), (System.nanoTime() - start) / 1e9),
+                      reporting.of(applier.plan(), Seconds.since(start)),
                       best,
                       plan,
                       report));

@@ -4,7 +4,6 @@ import dev.laco.UsageException;
 import dev.laco.collapse.MergeRule;
 import dev.laco.fit.FitRule;
 import java.util.Iterator;
-import java.util.List;
 import java.util.Locale;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -17,14 +16,9 @@ final class Rules implements Iterable<String> {
     return Stream.of(
             Stream.of(MergeRule.AUTO),
             MergeRule.all().stream().map(MergeRule::label),
-            fitting().stream())
+            FitRule.labels().stream())
         .flatMap(names -> names)
         .iterator();
-  }
-
-  /** The names of the rules that fit. */
-  static List<String> fitting() {
-    return FitRule.presets().stream().map(FitRule::label).toList();
   }
 
   /**
@@ -39,7 +33,7 @@ final class Rules implements Iterable<String> {
       throw new UsageException(
           e.getMessage()
               + "; "
-              + String.join(", ", fitting())
+              + String.join(", ", FitRule.labels())
               + "; or, with a target, "
               + MergeRule.AUTO);
     }

@@ -29,6 +29,7 @@ import dev.laco.run.JobProgress;
 import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
+import dev.laco.run.Seconds;
 import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
@@ -47,7 +48,6 @@ import org.jspecify.annotations.Nullable;
 /** One comparison: every strategy on the same device, texts and size. Nothing is written. */
 public final class CompareJob extends ModelJob<CompareJob> {
   private static final String DENSE_WORDS = "last words, dense";
-  private static final int PROGRESS_STEPS = 1000;
 
   private final CompareRequest request;
   private final int target;
@@ -212,10 +212,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     long start = System.nanoTime();
     SearchResult found;
     try (JobProgress.Stage stage = progress().begin(strategy.label())) {
-      found =
-          choices.find(
-              strategy.layers(),
-              (trial, share) -> stage.update(Math.round(share * PROGRESS_STEPS), PROGRESS_STEPS));
+      found = choices.find(strategy.layers(), (trial, share) -> stage.updateShare(share));
     } catch (UsageException e) {
       leaveOut(strategy, e.template());
       return Optional.empty();
@@ -232,7 +229,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
         plan = fitted.planWithTensors();
         layers.use(fitted.plan(), fitted.tensors());
       }
-      double seconds = (System.nanoTime() - start) / 1e9;
+      double seconds = Seconds.since(start);
       CausalLm original = running.original();
       Score score = ModelScore.of(original, layers.model(), texts.calibration);
       Fidelity fidelity =

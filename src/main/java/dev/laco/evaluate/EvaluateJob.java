@@ -55,20 +55,11 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
     return switch (request) {
       case EvaluateRequest.Text text ->
           perplexity(
-              text.file() == null
-                  ? EvaluationText.ownOrBuiltIn(
-                      model, orZero(text.maxLength()), orZero(text.stride()))
-                  : EvaluationText.text(
-                      text.file(), model, orZero(text.maxLength()), orZero(text.stride())),
-              true);
+              EvaluationText.text(text.file(), model, text.maxLength(), text.stride()), true);
       case EvaluateRequest.Tokens tokens ->
           perplexity(EvaluationText.tokens(tokens.file(), model), false);
       case EvaluateRequest.LastWords words -> lastWord(words.passages().read(model));
     };
-  }
-
-  private static int orZero(@Nullable Integer value) {
-    return value == null ? 0 : value;
   }
 
   private EvaluateResult perplexity(EvaluationText text, boolean tokenized) {

@@ -59,6 +59,11 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
     return List.of(COMPENSATE, MAP, FIT, SELECT, ALIGN, REPAIR, REFINE);
   }
 
+  /** The names of the presets. */
+  public static List<String> labels() {
+    return presets().stream().map(FitRule::label).toList();
+  }
+
   /** The preset of this name, or null where there is none; {@code fit:map} is a map, too. */
   public static @Nullable FitRule named(String label) {
     String wanted = label.equals("fit:map") ? MAP.label : label;

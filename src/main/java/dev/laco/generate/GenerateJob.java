@@ -12,6 +12,7 @@ import dev.laco.eval.Sampler;
 import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
+import dev.laco.run.Seconds;
 import dev.laco.text.StreamingDecoder;
 import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
@@ -94,7 +95,7 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
     int count =
         new Generator(lm, sampler, stop)
             .generate(prompt, request.maxTokens(), token -> add(decoder.append(token), whole));
-    double seconds = (System.nanoTime() - start) / 1e9;
+    double seconds = Seconds.since(start);
     add(decoder.finish(), whole);
     return new GenerateResult(whole.toString(), prompt.length, count, seconds);
   }

@@ -14,6 +14,7 @@ import dev.laco.model.NewWeights;
 import dev.laco.report.FitReport;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.JobProgress;
+import dev.laco.run.Seconds;
 import dev.laco.text.FitText;
 import dev.laco.text.TextWindows;
 import dev.laco.transformer.PlannedLayers;
@@ -155,7 +156,7 @@ public final class FittedChoice {
       // Regularisation that suits the solves suits the steps.
       chosen = strongest(quick, chosen.plan, rule.withoutSteps(), text);
     }
-    double choiceSeconds = (System.nanoTime() - start) / 1e9;
+    double choiceSeconds = Seconds.since(start);
     if (!(chosen.nll < contenders.getFirst().meanNll())) {
       return new Outcome(
           own,
@@ -197,7 +198,7 @@ public final class FittedChoice {
               contenders,
               result,
               choiceSeconds,
-              (System.nanoTime() - start) / 1e9 - choiceSeconds));
+              Seconds.since(start) - choiceSeconds));
     }
   }
 

@@ -24,7 +24,6 @@ import dev.laco.eval.Perplexity;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
 import dev.laco.model.ConfigRewriter;
-import dev.laco.model.DType;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.report.PruneReport;
@@ -35,6 +34,7 @@ import dev.laco.run.JobProgress;
 import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
+import dev.laco.run.Seconds;
 import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.PassCost;
 import dev.laco.scoring.SweepOptions;
@@ -64,7 +64,6 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
 
   private static final String SIMILARITY = "similarity";
   private static final String PRUNED = "perplexity, pruned";
-  private static final int PROGRESS_STEPS = 1000;
 
   private final PruneRequest request;
   private final @Nullable GivenPlan given;
@@ -180,7 +179,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       @Nullable FitText fitText,
       SweepOptions sweep) {
     Backend backend = running.backend();
-    double loadSeconds = model.openSeconds() + seconds(start);
+    double loadSeconds = model.openSeconds() + Seconds.since(start);
     long searchStart = System.nanoTime();
     Searched found = given == null ? search(running, sequences, sweep) : given(given);
     SearchResult result = found.result();
@@ -195,7 +194,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     CollapsePlan searched = result.plan();
     PlanTensors tensors = given == null ? new PlanTensors(NewWeights.NONE) : given.tensors();
     better(searched, tensors, null);
-    double searchSeconds = seconds(searchStart);
+    double searchSeconds = Seconds.since(searchStart);
     FittedChoice.Outcome fitted =
         fitText == null || search.fit() == null || searched.isIdentity()
             ? null
@@ -239,7 +238,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         new PruneResult.Timings(
             loadSeconds,
             searchSeconds,
-            model.openSeconds() + seconds(start),
+            model.openSeconds() + Seconds.since(start),
             productRates(backend)),
         warnings());
   }
@@ -318,7 +317,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       @Override
       public void onTrial(Trial trial, double share) {
         tell(new PruneEvent.Tried(trial));
-        stage.update(Math.round(share * PROGRESS_STEPS), PROGRESS_STEPS);
+        stage.updateShare(share);
       }
 
       @Override
@@ -386,7 +385,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
                 + " go with a "
                 + Setting.of("rule")
                 + " that fits: "
-                + String.join(", ", FitRule.presets().stream().map(FitRule::label).toList())
+                + String.join(", ", FitRule.labels())
                 + " or auto");
       }
       return null;
@@ -457,6 +456,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     ObjectNode settings =
         search
             .settings()
+            .deepCopy()
             .put("compute", device.compute().name().toLowerCase(Locale.ROOT))
             .put("products", products(backend))
             .put("calibration", calibration.name())
@@ -472,37 +472,16 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     return settings;
   }
 
-  /** The model, as the report tells it. */
-  static PruneReport.Original describe(Model model) {
-    return new PruneReport.Original(
-        model.directory().toString(),
-        model.config().architecture().className(),
-        model.config().architecture().modelType(),
-        Model.dtypes(model.checkpoint()),
-        model.checkpoint().totalBytes(),
-        model.checkpoint().digest());
-  }
-
-  /** Operations a second by the type of products, of those types that the device multiplies in. */
+  /** Operations a second by the name of the products' type. */
   private static SortedMap<String, Double> productRates(Backend backend) {
     SortedMap<String, Double> rates = new TreeMap<>();
-    for (DType type : DType.values()) {
-      double rate = backend.operationsPerSecond(type);
-      if (rate > 0) {
-        rates.put(type.shortName(), rate);
-      }
-    }
+    backend.productRates().forEach((type, rate) -> rates.put(type.shortName(), rate));
     return rates;
   }
 
   /** The type of the products of this model's matrices. */
   private String products(Backend backend) {
     return backend.productType(model.weightType()).shortName();
-  }
-
-  /** Seconds since {@code start}, a {@link System#nanoTime}. */
-  private static double seconds(long start) {
-    return (System.nanoTime() - start) / 1e9;
   }
 
   /** Gives up what the result holds in memory. */

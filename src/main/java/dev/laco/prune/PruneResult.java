@@ -87,7 +87,7 @@ public record PruneResult(
         origin,
         jobId,
         request.toJson(),
-        PruneJob.describe(model),
+        original(),
         settings,
         device,
         search.withBest(written, search.score()),
@@ -103,6 +103,17 @@ public record PruneResult(
             writeSeconds,
             timings.total + (writeSeconds == null ? 0 : writeSeconds),
             timings.productRates));
+  }
+
+  /** The model, as the report tells it. */
+  private PruneReport.Original original() {
+    return new PruneReport.Original(
+        model.directory().toString(),
+        model.config().architecture().className(),
+        model.config().architecture().modelType(),
+        Model.dtypes(model.checkpoint()),
+        model.checkpoint().totalBytes(),
+        model.checkpoint().digest());
   }
 
   /**

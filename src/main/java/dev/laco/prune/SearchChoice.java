@@ -305,7 +305,7 @@ public record SearchChoice(
       throw new UsageException(
           e.template()
               + "; "
-              + String.join(", ", FitRule.presets().stream().map(FitRule::label).toList())
+              + String.join(", ", FitRule.labels())
               + "; or, with a target, "
               + MergeRule.AUTO);
     }

@@ -33,9 +33,8 @@ public record TextSettings(
     if (evaluationTokens != null) {
       return EvaluationText.tokens(evaluationTokens, model);
     }
-    if (evaluation != null) {
-      return EvaluationText.text(evaluation, model, 0, 0);
-    }
-    return model.tokenizer().isPresent() ? EvaluationText.ownOrBuiltIn(model, 0, 0) : null;
+    return evaluation != null || model.tokenizer().isPresent()
+        ? EvaluationText.text(evaluation, model, null, null)
+        : null;
   }
 }

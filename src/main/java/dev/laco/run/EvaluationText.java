@@ -40,23 +40,25 @@ public record EvaluationText(String name, List<Window> windows) {
   }
 
   /**
-   * A text file.
+   * A text, which is cut into chunks.
    *
-   * @param maxLength tokens of a window, 0 for the default
-   * @param stride tokens from one window to the next, 0 for the window's length
+   * @param file null for the model's own {@code evaluation.txt} if it has one, else the built-in
+   *     text
+   * @param maxLength tokens of a chunk, null for the default
+   * @param stride tokens from one chunk to the next, null for the chunk's length
    */
-  public static EvaluationText text(Path file, Model model, int maxLength, int stride) {
-    return ofText(fileName(file), file.toString(), TextFile.read(file), model, maxLength, stride);
-  }
-
-  /** The model's own {@code evaluation.txt} if it has one, else the built-in text. */
-  public static EvaluationText ownOrBuiltIn(Model model, int maxLength, int stride) {
-    Path own = model.ownFile("evaluation.txt");
-    if (own != null) {
-      return text(own, model, maxLength, stride);
-    }
-    return ofText(
-        "built-in", "built-in evaluation text", BuiltInText.evaluation(), model, maxLength, stride);
+  public static EvaluationText text(
+      @Nullable Path file, Model model, @Nullable Integer maxLength, @Nullable Integer stride) {
+    Path text = file != null ? file : model.ownFile("evaluation.txt");
+    return text != null
+        ? ofText(fileName(text), text.toString(), TextFile.read(text), model, maxLength, stride)
+        : ofText(
+            "built-in",
+            "built-in evaluation text",
+            BuiltInText.evaluation(),
+            model,
+            maxLength,
+            stride);
   }
 
   /**
@@ -120,7 +122,12 @@ public record EvaluationText(String name, List<Window> windows) {
   }
 
   private static EvaluationText ofText(
-      String name, String where, String text, Model model, int maxLength, int stride) {
+      String name,
+      String where,
+      String text,
+      Model model,
+      @Nullable Integer maxLength,
+      @Nullable Integer stride) {
     Tokenizer tokenizer =
         model
             .tokenizer()
@@ -134,11 +141,11 @@ public record EvaluationText(String name, List<Window> windows) {
     int[] ids = tokenizer.encodeWithoutSpecial(text);
     TokenLists.requireInVocabulary(where, ids, model.config().vocabSize());
     int length =
-        maxLength > 0
+        maxLength != null
             ? maxLength
             : Math.min(model.config().maxPositionEmbeddings(), DEFAULT_MAX_LENGTH);
     OptionalInt bos = tokenizer.bos();
-    List<Window> windows = TextWindows.cut(ids, bos, length, stride > 0 ? stride : length);
+    List<Window> windows = TextWindows.cut(ids, bos, length, stride != null ? stride : length);
     if (windows.isEmpty()) {
       throw new BadInputException(where + ": holds no token to score");
     }

@@ -26,6 +26,8 @@ public final class JobProgress {
   /** Of a stage that nobody expected, and of which nothing is known but its own share. */
   private static final double UNEXPECTED = 1;
 
+  private static final int STEPS = 1000;
+
   /** Seconds of a job from which on a person is told beforehand. */
   private static final double WORTH_SAYING = 2;
 
@@ -96,6 +98,11 @@ public final class JobProgress {
         share = Math.clamp((double) done / Math.max(1, total), share, 1);
         known = seconds();
       }
+    }
+
+    /** A share of the stage is done, 0 to 1, to a thousandth. */
+    public void updateShare(double done) {
+      update(Math.round(done * STEPS), STEPS);
     }
 
     /** A few words on what has been reached. */
