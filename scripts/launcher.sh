@@ -9,7 +9,8 @@ source "$home/scripts/toolchain.sh"
 [[ $home != *:* ]] || die 4 "$home has a colon in its path, which make and Java take for the end of one; move it"
 
 target=$home/target
-archive=$target/laco.jsa # classes as the JVM lays them out: a quicker start
+cli=$home/cli/target
+archive=$cli/laco-cli.jsa # classes as the JVM lays them out: a quicker start
 fatbins=$target/classes/dev/laco/cuda
 emulator=$target/emulator
 java_options=()
@@ -23,16 +24,24 @@ has_fatbins() {
   compgen -G "$fatbins/*/*.fatbin" >/dev/null
 }
 
+# What engine and command line are made of.
+engine_sources=("$home"/{src/main,cuda,CMakeLists.txt,reactor.xml,pom.xml,cli/src/main,cli/pom.xml})
+
+# maven_package PROJECT: builds the jars of a project and of those that it needs.
+maven_package() {
+  (cd "$home" && run_maven -q -f reactor.xml -pl ":$1" -am -DskipTests -Dspotless.check.skip package)
+}
+
 engine_is_built() {
-  is_fresh engine "$home"/{src/main,cuda,pom.xml,CMakeLists.txt} && [[ -f $target/laco.jar ]] &&
+  is_fresh engine "${engine_sources[@]}" && [[ -f $cli/laco-cli.jar ]] &&
     # Unless it has no CUDA kernels, and now there is an nvcc.
     { has_fatbins || [[ ! -w $target ]] || ! find_nvcc; }
 }
 
 make_engine() {
-  (cd "$home" && run_maven -q -DskipTests -Dspotless.check.skip package) || return
+  maven_package laco-cli || return
   rm -f "$archive"
-  java_command "$target/laco.jar" -XX:ArchiveClassesAtExit="$archive"
+  java_command "$cli/laco-cli.jar" -XX:ArchiveClassesAtExit="$archive"
   # What a prune takes is most of what any command takes.
   "${command[@]}" dev.laco.cli.Main prune "$home/models/storyteller" --dry-run --device cpu --threshold 0.9 \
     >/dev/null 2>&1 </dev/null || rm -f "$archive"
@@ -56,17 +65,15 @@ emulate() {
 }
 
 bench_is_built() {
-  is_fresh bench "$home"/{src/main,cuda,pom.xml,CMakeLists.txt} "$home"/bench/{src,cuda,pom.xml} &&
+  is_fresh bench "${engine_sources[@]}" "$home"/bench/{src,cuda,pom.xml} &&
     [[ -f $home/bench/target/laco-bench.jar ]] &&
     # As above, of the bench's own kernels.
     { compgen -G "$home/bench/target/classes/dev/laco/cuda/*/*.fatbin" >/dev/null || ! find_nvcc; }
 }
 
-# The bench takes the engine from the local Maven repository.
 make_bench() {
-  (cd "$home" && run_maven -q -DskipTests -Dspotless.check.skip install) || return
   rm -rf "$home/bench/target/classes" # Maven does not notice that the engine has changed
-  (cd "$home/bench" && run_maven -q -Dspotless.check.skip package) || return
+  maven_package laco-bench || return
   "${CXX:-c++}" -O3 -Wall -Wextra -Wconversion -Werror -fPIC -shared -fopenmp \
     "$home/bench/src/main/native/ceiling.cpp" -o "$home/bench/target/libceiling.so"
 }
@@ -136,6 +143,6 @@ commit() {
 
 launch() {
   [[ ! -f $archive ]] || java_options+=(-XX:SharedArchiveFile="$archive")
-  java_command "$target/laco.jar" "${java_options[@]}"
+  java_command "$cli/laco-cli.jar" "${java_options[@]}"
   become_java dev.laco.cli.Main "$@"
 }

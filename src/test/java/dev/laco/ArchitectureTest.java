@@ -2,6 +2,7 @@ package dev.laco;
 
 import static java.util.stream.Collectors.toCollection;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.tngtech.archunit.core.domain.JavaClass;
@@ -13,6 +14,7 @@ import dev.laco.backend.Backend;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
@@ -107,10 +109,7 @@ class ArchitectureTest {
   private static final Set<String> FRONT = Set.of("Model", "DeviceSettings");
 
   private static final Set<String> JOBS =
-      Set.of("run", "prune", "compare", "evaluate", "generate", "cli", "");
-
-  /** The room that may use every other, and that none may use. */
-  private static final String CLI = "cli";
+      Set.of("run", "prune", "compare", "evaluate", "generate", "");
 
   private static JavaClasses engine;
 
@@ -144,7 +143,7 @@ class ArchitectureTest {
     Set<String> rooms =
         engine.stream()
             .map(ArchitectureTest::room)
-            .filter(room -> !room.isEmpty() && !room.equals(CLI))
+            .filter(room -> !room.isEmpty())
             .collect(toCollection(TreeSet::new));
     rooms.removeAll(ARROWS.keySet());
     assertEquals(Set.of(), rooms);
@@ -166,7 +165,7 @@ class ArchitectureTest {
                                     && !used.isEquivalentTo(Backend.class)))
             .map(JavaClass::getSimpleName)
             .collect(toCollection(TreeSet::new));
-    assertEquals(Set.of("OpenDevice", "DoctorCommand"), users);
+    assertEquals(Set.of("OpenDevice"), users);
   }
 
   /** A program that calls the engine is never told of options of a command line. */
@@ -176,33 +175,24 @@ class ArchitectureTest {
     Set<String> found = new TreeSet<>();
     try (Stream<Path> sources = Files.walk(Path.of("src/main/java"))) {
       for (Path source : sources.filter(path -> path.toString().endsWith(".java")).toList()) {
-        if (!source.startsWith("src/main/java/dev/laco/cli")) {
-          option
-              .matcher(Files.readString(source))
-              .results()
-              .map(MatchResult::group)
-              // An option of Java.
-              .filter(literal -> !literal.startsWith("\"--enable-native-access"))
-              .forEach(literal -> found.add(source + ": " + literal));
-        }
+        option
+            .matcher(Files.readString(source))
+            .results()
+            .map(MatchResult::group)
+            // An option of Java.
+            .filter(literal -> !literal.startsWith("\"--enable-native-access"))
+            .forEach(literal -> found.add(source + ": " + literal));
       }
     }
     assertEquals(Set.of(), found);
   }
 
+  /** Neither the command line nor what it draws with is there when the engine's tests run. */
   @Test
-  void onlyTheCommandLineKnowsItsParser() {
-    Set<String> users =
-        engine.stream()
-            .filter(type -> !room(type).equals(CLI))
-            .filter(
-                type ->
-                    type.getDirectDependenciesFromSelf().stream()
-                        .anyMatch(
-                            use -> use.getTargetClass().getPackageName().startsWith("picocli")))
-            .map(JavaClass::getName)
-            .collect(toCollection(TreeSet::new));
-    assertEquals(Set.of(), users);
+  void theCommandLineIsNotOnTheClassPath() {
+    for (String name : List.of("dev.laco.cli.Main", "picocli.CommandLine")) {
+      assertThrows(ClassNotFoundException.class, () -> Class.forName(name));
+    }
   }
 
   @Test
@@ -233,10 +223,7 @@ class ArchitectureTest {
   }
 
   private static boolean allowed(String from, String to) {
-    return from.equals(to)
-        || to.isEmpty()
-        || from.equals(CLI)
-        || ARROWS.getOrDefault(from, Set.of()).contains(to);
+    return from.equals(to) || to.isEmpty() || ARROWS.getOrDefault(from, Set.of()).contains(to);
   }
 
   private static boolean isFront(JavaClass type) {

@@ -3,7 +3,6 @@ package dev.laco;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import dev.laco.cli.Laco;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -37,18 +36,18 @@ class EmbeddedTest {
       })
   void theOutputIsTheSameInEveryLocale(String options) throws Exception {
     Path out = prune("out" + options.hashCode(), options.split(" "));
-    Laco.assertSameTree(expected, out);
+    TestFiles.assertSameTree(expected, out);
   }
 
   /** Prunes in a JVM of its own, which must be as before afterwards. */
   private static Path prune(String name, String... options) throws Exception {
     Path out = folder.resolve(name);
-    ProcessBuilder host = Laco.process(EmbeddedRun.class, Laco.STORYTELLER, out);
+    ProcessBuilder host = ProgramRun.java(EmbeddedRun.class, Fixtures.STORYTELLER, out);
     List<String> more = new ArrayList<>(Arrays.asList(options));
     more.add("--add-opens=java.base/java.lang=ALL-UNNAMED");
     host.environment().keySet().removeAll(IdleThreads.VARIABLES.keySet());
     host.command().addAll(host.command().indexOf("-cp"), more);
-    Laco.Run run = Laco.finished(host.start()).succeeded();
+    ProgramRun run = ProgramRun.of(host.start()).succeeded();
     assertEquals("", run.out());
     assertEquals("", run.err());
     return out;

@@ -4,7 +4,9 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import dev.laco.cli.Laco;
+import dev.laco.prune.PruneJob;
+import dev.laco.prune.PruneRequest;
+import dev.laco.prune.WriteSettings;
 import java.io.File;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -40,7 +42,7 @@ class ExamplesTest {
   @Test
   void aServerPrunesTwoModelsAtOnceCancelsOneAndLeavesItsProcessAsItWas() throws Exception {
     Files.writeString(folder.resolve("request.json"), REQUEST);
-    ProcessBuilder host = Laco.process(ServerRun.class, Laco.STORYTELLER, folder);
+    ProcessBuilder host = ProgramRun.java(ServerRun.class, Fixtures.STORYTELLER, folder);
     host.environment().keySet().removeAll(IdleThreads.VARIABLES.keySet());
     int classPath = host.command().indexOf("-cp");
     host.command()
@@ -52,26 +54,22 @@ class ExamplesTest {
                 "-Duser.language=ar",
                 "-Duser.country=EG",
                 "--add-opens=java.base/java.lang=ALL-UNNAMED"));
-    Laco.Run run = Laco.finished(host.start()).succeeded();
+    ProgramRun run = ProgramRun.of(host.start()).succeeded();
     assertEquals("", run.out());
     assertEquals("", run.err());
     assertFalse(Files.exists(folder.resolve("cancelled")));
     Path expected = folder.resolve("command");
-    Laco.run(
-            "prune",
-            Laco.STORYTELLER,
-            expected,
-            "--request",
-            folder.resolve("request.json"),
-            "--device",
-            "cpu")
-        .succeeded();
-    Laco.assertSameTree(expected, folder.resolve("kept"));
+    PruneRequest request = PruneRequest.read(folder.resolve("request.json"));
+    try (Model model = Model.open(Fixtures.STORYTELLER);
+        PruneJob job = new PruneJob(model, DeviceSettings.of("cpu"), request)) {
+      job.run().writeTo(expected, WriteSettings.DEFAULT, warning -> {});
+    }
+    TestFiles.assertSameTree(expected, folder.resolve("kept"));
   }
 
   @Test
   void aScorerOfOnesOwnDecides() throws Exception {
-    String layers = run("OwnScorer", Laco.STORYTELLER, 14);
+    String layers = run("OwnScorer", Fixtures.STORYTELLER, 14);
     assertTrue(layers.matches("kept .*removed .*\\R"), layers);
     for (int kept : new int[] {4, 8, 12}) {
       assertFalse(
@@ -81,14 +79,14 @@ class ExamplesTest {
 
   @Test
   void waysAreComparedBestFirst() throws Exception {
-    String rows = run("CompareWays", Laco.STORYTELLER, 12, "last", "shortgpt");
+    String rows = run("CompareWays", Fixtures.STORYTELLER, 12, "last", "shortgpt");
     assertTrue(
         rows.matches("shortgpt +perplexity [0-9.]+.*\\Rlast +perplexity [0-9.]+.*\\R"), rows);
   }
 
   /** What an example prints in a JVM of its own. */
   private static String run(String example, Object... arguments) throws Exception {
-    ProcessBuilder process = Laco.process(ExamplesTest.class, arguments);
+    ProcessBuilder process = ProgramRun.java(ExamplesTest.class, arguments);
     int classPath = process.command().indexOf("-cp");
     process
         .command()
@@ -96,6 +94,6 @@ class ExamplesTest {
     process
         .command()
         .replaceAll(word -> word.equals(ExamplesTest.class.getName()) ? example : word);
-    return Laco.finished(process.start()).succeeded().out();
+    return ProgramRun.of(process.start()).succeeded().out();
   }
 }

@@ -15,6 +15,9 @@ public final class Fixtures {
   /** Folder of the test data. */
   public static final Path RESOURCES = Path.of("src/test/resources");
 
+  /** The trained model that comes with the project. */
+  public static final Path STORYTELLER = Path.of("models/storyteller");
+
   private Fixtures() {}
 
   /** Every fixture that has a checkpoint; in the archive for GPU nodes there are fewer. */
@@ -66,5 +69,11 @@ public final class Fixtures {
       lists.add(ids);
     }
     return lists;
+  }
+
+  /** Writes the token lists of a fixture to a file of their own. */
+  public static Path tokens(Path folder, String name, String set) {
+    return TestFiles.write(
+        folder.resolve(name + "." + set + ".json"), json(name, "tokens.json").get(set).toString());
   }
 }

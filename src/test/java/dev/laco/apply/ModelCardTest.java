@@ -4,10 +4,10 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.TestFiles;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.TestCheckpoints;
 import dev.laco.checkpoint.TestTensors;
-import dev.laco.cli.Laco;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
@@ -98,8 +98,8 @@ class ModelCardTest {
         """,
         Files.readString(out.resolve("README.md")));
     assertEquals(ORIGINAL, Files.readString(out.resolve("README.original.md")));
-    Laco.run("apply", out.resolve("laco_plan.json"), model, folder.resolve("again")).succeeded();
-    Laco.assertSameTree(out, folder.resolve("again"));
+    Replay.apply(out.resolve("laco_plan.json"), model, folder.resolve("again"));
+    TestFiles.assertSameTree(out, folder.resolve("again"));
   }
 
   @Test

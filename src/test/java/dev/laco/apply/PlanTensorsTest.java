@@ -8,13 +8,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
+import dev.laco.TestFiles;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.SafetensorsWriter;
 import dev.laco.checkpoint.Sha256;
 import dev.laco.checkpoint.TestCheckpoints;
 import dev.laco.checkpoint.TestTensors;
-import dev.laco.cli.Laco;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapsePlan.NewTensors;
 import dev.laco.collapse.MergeRule;
@@ -93,9 +93,8 @@ class PlanTensorsTest {
       }
       Path plan = out.resolve(PlanApplier.PLAN);
       Path again = folder.resolve("again" + shardSize);
-      Laco.run("apply", plan, Fixtures.model(name), again, "--max-shard-size", shardSize)
-          .succeeded();
-      Laco.assertSameTree(out, again);
+      Replay.apply(plan, Fixtures.model(name), again, shardSize);
+      TestFiles.assertSameTree(out, again);
     }
   }
 
@@ -111,7 +110,7 @@ class PlanTensorsTest {
       prune(model, weights, shardSize, out);
       new PlanTensors(weights).write(alone);
     }
-    assertEquals(Laco.names(folder.resolve("plain")), Laco.names(out));
+    assertEquals(TestFiles.names(folder.resolve("plain")), TestFiles.names(out));
     NewTensors tensors =
         named(CollapsePlan.parse("p", Files.readString(out.resolve(PlanApplier.PLAN))));
     assertEquals(new NewTensors(container, Sha256.of(alone), List.of(NORM)), tensors);
@@ -129,10 +128,13 @@ class PlanTensorsTest {
         TestCheckpoints.writeBytes(holds, bytes);
       }
     }
-    Laco.Run run =
-        Laco.run("apply", out.resolve(PlanApplier.PLAN), Fixtures.model(NAME), folder.resolve("x"));
-    assertEquals(3, run.code(), run.err());
-    assertTrue(run.err().contains("its tensors have sha256"), run.err());
+    BadInputException e =
+        assertThrows(
+            BadInputException.class,
+            () ->
+                Replay.apply(
+                    out.resolve(PlanApplier.PLAN), Fixtures.model(NAME), folder.resolve("x")));
+    assertTrue(e.getMessage().contains("its tensors have sha256"), e::getMessage);
   }
 
   @Test
@@ -233,15 +235,17 @@ class PlanTensorsTest {
   private Path writePlan(List<String> names, String sha256) {
     try (Checkpoint model = Checkpoint.open(Fixtures.model(NAME))) {
       CollapsePlan plan = plan(model).withTensors(new NewTensors("t.safetensors", sha256, names));
-      return Laco.write(folder.resolve("p.json"), plan.toJsonText());
+      return TestFiles.write(folder.resolve("p.json"), plan.toJsonText());
     }
   }
 
   private void assertRefused(Path plan, String message) {
-    Laco.Run run = Laco.run("apply", plan, Fixtures.model(NAME), folder.resolve("out"));
+    BadInputException e =
+        assertThrows(
+            BadInputException.class,
+            () -> Replay.apply(plan, Fixtures.model(NAME), folder.resolve("out")));
     String expected = message.replace("FILE", folder.resolve("t.safetensors").toString());
-    assertEquals(3, run.code(), run.err());
-    assertEquals("laco: " + expected.replace("PLAN", plan.toString()) + "\n", run.err());
+    assertEquals(expected.replace("PLAN", plan.toString()), e.getMessage());
     assertTrue(Files.notExists(folder.resolve("out")));
   }
 
@@ -275,7 +279,7 @@ class PlanTensorsTest {
 
   @Test
   void aFileThatIsNoSafetensorsIsRefused() {
-    Path file = Laco.write(folder.resolve("t.safetensors"), "no tensors");
+    Path file = TestFiles.write(folder.resolve("t.safetensors"), "no tensors");
     Path plan = writePlan(List.of(NORM), Sha256.of(file));
     BadInputException e =
         assertThrows(

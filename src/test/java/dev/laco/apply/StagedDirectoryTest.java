@@ -6,8 +6,8 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.ResourceException;
+import dev.laco.TestFiles;
 import dev.laco.UsageException;
-import dev.laco.cli.Laco;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -128,7 +128,7 @@ class StagedDirectoryTest {
       assertFalse(Files.exists(target.resolve(FILE)));
       staged.commit();
     }
-    assertEquals(List.of("config.json", FILE, "lost+found"), Laco.names(target));
+    assertEquals(List.of("config.json", FILE, "lost+found"), TestFiles.names(target));
     assertEquals(List.of("target"), names());
   }
 
@@ -138,7 +138,7 @@ class StagedDirectoryTest {
     try (StagedDirectory staged = inside()) {
       Files.writeString(staged.path().resolve(FILE), "new");
     }
-    assertEquals(List.of(), Laco.names(target));
+    assertEquals(List.of(), TestFiles.names(target));
     try (StagedDirectory staged = inside()) {
       // A folder of the name of a file cannot be replaced by it: some were moved before.
       Files.writeString(staged.path().resolve("a"), "new");
@@ -146,7 +146,7 @@ class StagedDirectoryTest {
       Files.createDirectories(target.resolve("lost+found/x"));
       assertThrows(ResourceException.class, staged::commit);
     }
-    assertEquals(List.of("lost+found"), Laco.names(target));
+    assertEquals(List.of("lost+found"), TestFiles.names(target));
   }
 
   @Test
@@ -169,7 +169,7 @@ class StagedDirectoryTest {
     Files.writeString(target.resolve("a"), "half");
     Files.writeString(target.resolve("other"), "kept");
     inside().close();
-    assertEquals(List.of("other"), Laco.names(target));
+    assertEquals(List.of("other"), TestFiles.names(target));
   }
 
   @Test
@@ -182,7 +182,7 @@ class StagedDirectoryTest {
       Files.writeString(target.resolve(".laco-0123.files"), list);
       inside().close();
       assertEquals(
-          List.of(".laco-0123.files", ".laco-0123.lock", "folder"), Laco.names(target), list);
+          List.of(".laco-0123.files", ".laco-0123.lock", "folder"), TestFiles.names(target), list);
     }
     assertTrue(Files.exists(folder.resolve("a")));
   }

@@ -5,7 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import dev.laco.cli.Laco;
+import dev.laco.TestFiles;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
@@ -44,7 +44,7 @@ class StaleLocksTest {
   }
 
   private void assertPassedOver(String reason) throws IOException {
-    List<String> before = Laco.names(parent);
+    List<String> before = TestFiles.names(parent);
     List<String> warnings = write();
     assertEquals(1, warnings.size(), warnings::toString);
     String warning = warnings.getFirst();
@@ -52,7 +52,7 @@ class StaleLocksTest {
     assertTrue(warning.contains(reason), warning);
     assertTrue(warning.contains("can be deleted by hand"), warning);
     assertEquals(1, warning.lines().count(), warning);
-    List<String> after = new ArrayList<>(Laco.names(parent));
+    List<String> after = new ArrayList<>(TestFiles.names(parent));
     after.remove("out");
     assertEquals(before, after);
   }
@@ -81,14 +81,14 @@ class StaleLocksTest {
   void whatIsNoPlainNameMovesNothing(String contents) throws IOException {
     lock(contents);
     assertPassedOver("does not hold the name of a folder");
-    assertEquals(List.of("parent"), Laco.names(folder));
+    assertEquals(List.of("parent"), TestFiles.names(folder));
   }
 
   @Test
   void anAbsoluteNameMovesNothing() throws IOException {
     lock(folder.resolve("elsewhere").toString());
     assertPassedOver("does not hold the name of a folder");
-    assertEquals(List.of("parent"), Laco.names(folder));
+    assertEquals(List.of("parent"), TestFiles.names(folder));
   }
 
   @Test
@@ -119,7 +119,7 @@ class StaleLocksTest {
     Files.writeString(parent.resolve(LOCK), "victim");
     Files.createSymbolicLink(parent.resolve(name), precious);
     assertPassedOver(name + " is not a folder");
-    assertEquals(List.of("thesis"), Laco.names(precious));
+    assertEquals(List.of("thesis"), TestFiles.names(precious));
   }
 
   @ParameterizedTest
@@ -152,7 +152,7 @@ class StaleLocksTest {
     Files.createDirectories(parent.resolve(NEW).resolve("deep"));
     Files.createSymbolicLink(parent.resolve(NEW).resolve("deep/link"), precious);
     assertEquals(List.of(), write());
-    assertEquals(List.of("out"), Laco.names(parent));
-    assertEquals(List.of("thesis"), Laco.names(precious));
+    assertEquals(List.of("out"), TestFiles.names(parent));
+    assertEquals(List.of("thesis"), TestFiles.names(precious));
   }
 }

@@ -1,12 +1,10 @@
 package dev.laco.prune;
 
-import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Cancellation;
@@ -15,7 +13,6 @@ import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.UsageException;
-import dev.laco.cli.Laco;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
 import dev.laco.report.FitReport;
@@ -30,7 +27,6 @@ import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -45,39 +41,21 @@ final class PruneJobTest {
   @TempDir Path folder;
 
   private PruneRequest request() {
-    Path calibration = Laco.tokens(folder, FIXTURE, "calib");
+    Path calibration = Fixtures.tokens(folder, FIXTURE, "calib");
     return PruneRequest.of(Goal.ratio(new BigDecimal("0.25")))
         .withRule("drop")
         .withTexts(new TextSettings(calibration, null, null));
   }
 
   @Test
-  void writesTheBytesThatTheCommandLineWrites() throws IOException {
-    Path byCommand = folder.resolve("command");
-    Path byJob = folder.resolve("job");
-    Path calibration = Laco.tokens(folder, FIXTURE, "calib");
-    Laco.run(
-            "prune",
-            MODEL,
-            byCommand,
-            "--rule",
-            "drop",
-            "--device",
-            "cpu",
-            "--threads",
-            1,
-            "--calibration",
-            calibration)
-        .succeeded();
+  void tellsWhatItDoesAndGivesTheBestThatItFound() {
     List<JobEvent> events = new ArrayList<>();
     try (Model model = Model.open(MODEL);
         PruneJob job = new PruneJob(model, CPU, request()).listener(events::add)) {
       PruneResult result = job.run();
-      result.writeTo(byJob, WriteSettings.DEFAULT, warning -> {});
       assertEquals(job.best().orElseThrow().plan(), result.plan());
       assertEquals(job.mostLayers(), result.plan().depth());
     }
-    assertSameFiles(byCommand, byJob);
     List<Class<?>> kinds = new ArrayList<>();
     events.forEach(event -> kinds.add(event.getClass()));
     assertTrue(
@@ -96,7 +74,7 @@ final class PruneJobTest {
 
   @Test
   void aFitTellsWhatItComparesAndHowFarItIs() {
-    Path tokens = Laco.tokens(folder, FIXTURE, "eval");
+    Path tokens = Fixtures.tokens(folder, FIXTURE, "eval");
     PruneRequest fits = request().withRule("fit").withFit(new FitSettings(tokens, 100));
     List<FitReport.Contender> compared = new ArrayList<>();
     List<PruneEvent.Fitted> fitted = new ArrayList<>();
@@ -188,51 +166,6 @@ final class PruneJobTest {
   }
 
   @Test
-  void theRequestInAReportAsksForTheSameAgain() throws IOException {
-    Path calibration = Laco.tokens(folder, FIXTURE, "calib");
-    Path first = folder.resolve("first");
-    Laco.Run run =
-        Laco.run(
-            "prune",
-            MODEL,
-            first,
-            "--rule",
-            "drop",
-            "--target-layers",
-            6,
-            "--device",
-            "cpu",
-            "--threads",
-            1,
-            "--calibration",
-            calibration,
-            "--json");
-    JsonNode report = run.succeeded().json();
-    Path file = folder.resolve("request.json");
-    Files.writeString(file, report.get("request").toString());
-    PruneRequest request = PruneRequest.read(file);
-    assertEquals(
-        PruneRequest.of(Goal.layers(6))
-            .withRule("drop")
-            .withTexts(new TextSettings(calibration, null, null)),
-        request);
-    Path byJob = folder.resolve("job");
-    try (Model model = Model.open(MODEL);
-        PruneJob job = new PruneJob(model, CPU, request)) {
-      assertEquals(report.get("jobId").textValue(), job.id());
-      job.run().writeTo(byJob, WriteSettings.DEFAULT, warning -> {});
-    }
-    assertSameFiles(first, byJob);
-    Path byFile = folder.resolve("file");
-    Laco.run("prune", MODEL, byFile, "--request", file, "--device", "cpu", "--threads", 1)
-        .succeeded();
-    assertSameFiles(first, byFile);
-    assertEquals(
-        2,
-        Laco.run("prune", MODEL, folder.resolve("no"), "--request", file, "--rule", "mean").code());
-  }
-
-  @Test
   void everySettingSurvivesItsJson() {
     Path text = Path.of("a text.txt");
     SearchSettings search =
@@ -287,16 +220,5 @@ final class PruneJobTest {
     Files.writeString(file, json.replace('\'', '"'));
     BadInputException e = assertThrows(BadInputException.class, () -> PruneRequest.read(file));
     assertTrue(e.getMessage().startsWith(file + ": " + says.strip()), e::getMessage);
-  }
-
-  private static void assertSameFiles(Path expected, Path found) throws IOException {
-    try (Stream<Path> files = Files.list(expected)) {
-      for (Path file : files.toList()) {
-        assertArrayEquals(
-            Files.readAllBytes(file),
-            Files.readAllBytes(found.resolve(file.getFileName())),
-            file.toString());
-      }
-    }
   }
 }

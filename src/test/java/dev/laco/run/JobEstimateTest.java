@@ -3,10 +3,10 @@ package dev.laco.run;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.backend.Backend;
 import dev.laco.backend.DeviceInfo;
-import dev.laco.cli.Laco;
 import dev.laco.fit.FitRule;
 import dev.laco.model.DType;
 import dev.laco.prune.FittedChoice;
@@ -25,7 +25,7 @@ class JobEstimateTest {
 
   @BeforeEach
   void open() {
-    model = Model.open(Laco.STORYTELLER);
+    model = Model.open(Fixtures.STORYTELLER);
   }
 
   @AfterEach

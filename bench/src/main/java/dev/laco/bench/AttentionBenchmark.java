@@ -65,7 +65,8 @@ public class AttentionBenchmark extends Case {
   }
 
   private static AttentionSpec spec(int heads, int keyValueHeads, int headDim) {
-    return new AttentionSpec(heads, keyValueHeads, headDim, 0, (float) (1 / Math.sqrt(headDim)), DType.F32);
+    return new AttentionSpec(
+        heads, keyValueHeads, headDim, 0, (float) (1 / Math.sqrt(headDim)), DType.F32);
   }
 
   /** One head, as an attention of its own. */

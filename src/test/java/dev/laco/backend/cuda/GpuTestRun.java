@@ -8,7 +8,6 @@ import dev.laco.LacoException;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.backend.Compute;
-import dev.laco.cli.ExitCode;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
@@ -102,7 +101,7 @@ public final class GpuTestRun {
               : new GpuTestRun(List.of(args)).run();
     } catch (LacoException e) {
       System.err.println("laco: " + e.getMessage());
-      code = ExitCode.of(e);
+      code = e instanceof UsageException ? 2 : UNUSABLE;
     }
     System.exit(code);
   }

@@ -4,7 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assertions.fail;
 
-import dev.laco.cli.Laco;
+import dev.laco.ProgramRun;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.nio.file.Path;
@@ -62,7 +62,7 @@ class GpuTestRunTest {
 
   @Test
   void aClassThatEndsItsProcessIsOneFailure() throws Exception {
-    Laco.Run run = gpuTest("AbortsPlanted|FailsPlanted|PassesPlanted");
+    ProgramRun run = gpuTest("AbortsPlanted|FailsPlanted|PassesPlanted");
     assertEquals(1, run.code(), run.err());
     List<String> lines = run.out().lines().toList();
     assertTrue(lines.getFirst().startsWith("device: cuda:0 ("), run.out());
@@ -81,7 +81,7 @@ class GpuTestRunTest {
 
   @Test
   void aClassThatHangsIsOneFailure() throws Exception {
-    Laco.Run run = gpuTest("--limit", "10", "HangsPlanted");
+    ProgramRun run = gpuTest("--limit", "10", "HangsPlanted");
     assertEquals(1, run.code(), run.err());
     assertTrue(
         run.out().contains("HangsPlanted: the process was not done after 10 s in "), run.out());
@@ -94,7 +94,7 @@ class GpuTestRunTest {
     List<String> sanitizer = List.of("/bin/sh", "-c", "\"$@\"; exit 9", "sanitizer");
     List<String> arguments = new ArrayList<>(List.of("PassesPlanted"));
     sanitizer.forEach(word -> arguments.addAll(List.of("--under", word)));
-    Laco.Run run = gpuTest(arguments.toArray(String[]::new));
+    ProgramRun run = gpuTest(arguments.toArray(String[]::new));
     assertEquals(1, run.code(), run.err());
     assertTrue(
         run.out()
@@ -107,7 +107,7 @@ class GpuTestRunTest {
 
   @Test
   void aNameThatNoClassHasIsRefused() throws Exception {
-    Laco.Run run = gpuTest("NoSuchClass");
+    ProgramRun run = gpuTest("NoSuchClass");
     assertEquals(2, run.code(), run.out());
     assertEquals("laco: gpu-test: no class of tests has NoSuchClass in its name\n", run.err());
     assertEquals(2, gpuTest("(").code());
@@ -116,7 +116,7 @@ class GpuTestRunTest {
 
   @Test
   void withoutADeviceItSaysSo() throws Exception {
-    Laco.Run run = gpuTest(PLANTED, Map.of("LACO_STANDIN_DEVICES", "0"), "PassesPlanted");
+    ProgramRun run = gpuTest(PLANTED, Map.of("LACO_STANDIN_DEVICES", "0"), "PassesPlanted");
     assertEquals(4, run.code(), run.err());
     assertTrue(run.err().contains("the NVIDIA driver sees no GPU"), run.err());
   }
@@ -124,7 +124,7 @@ class GpuTestRunTest {
   /** The tests of this package that a real driver takes hand it nothing that it would die of. */
   @Test
   void nothingThatARealDriverDiesOfIsHandedToIt() throws Exception {
-    Laco.Run run =
+    ProgramRun run =
         gpuTest(
             "dev\\.laco\\.backend\\.cuda\\..*Test",
             Map.of("LACO_STANDIN_REAL", "1"),
@@ -133,13 +133,13 @@ class GpuTestRunTest {
     assertTrue(run.out().contains("needs the emulated device"), run.out());
   }
 
-  private static Laco.Run gpuTest(String... arguments) throws Exception {
+  private static ProgramRun gpuTest(String... arguments) throws Exception {
     return gpuTest(PLANTED, Map.of(), arguments);
   }
 
-  private static Laco.Run gpuTest(
+  private static ProgramRun gpuTest(
       String classes, Map<String, String> environment, String... arguments) throws Exception {
-    ProcessBuilder process = Laco.process(GpuTestRun.class, (Object[]) arguments);
+    ProcessBuilder process = ProgramRun.java(GpuTestRun.class, (Object[]) arguments);
     process.environment().putAll(environment);
     List<String> command = process.command();
     int at = command.indexOf("-cp");
@@ -151,6 +151,6 @@ class GpuTestRunTest {
             at, String.format(Locale.ROOT, "-D%s=%s", property, Path.of(value).toAbsolutePath()));
       }
     }
-    return Laco.finished(process.start());
+    return ProgramRun.of(process.start());
   }
 }

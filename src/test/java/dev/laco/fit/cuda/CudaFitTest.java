@@ -3,8 +3,12 @@ package dev.laco.fit.cuda;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
+import dev.laco.Model;
+import dev.laco.TestFiles;
 import dev.laco.apply.PlanApplier;
+import dev.laco.apply.Replay;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Compute;
 import dev.laco.backend.MemoryArena;
@@ -15,7 +19,6 @@ import dev.laco.backend.cuda.EmulatedDevice;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.WeightWindow;
-import dev.laco.cli.Laco;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
@@ -24,6 +27,12 @@ import dev.laco.fit.FitRule;
 import dev.laco.model.HostTensor;
 import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSource;
+import dev.laco.prune.FitSettings;
+import dev.laco.prune.Goal;
+import dev.laco.prune.PruneJob;
+import dev.laco.prune.PruneRequest;
+import dev.laco.prune.TextSettings;
+import dev.laco.prune.WriteSettings;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
 import dev.laco.transformer.RunningModel;
@@ -127,30 +136,23 @@ class CudaFitTest {
   }
 
   @Test
-  void whatAPruneWroteIsAppliedAgain() {
+  void whatAPruneWroteIsAppliedAgain() throws Exception {
     Path out = folder.resolve("out");
     Path applied = folder.resolve("applied");
-    Path calibration = Laco.tokens(folder, FIXTURE, "calib");
+    Path calibration = Fixtures.tokens(folder, FIXTURE, "calib");
     Path model = Fixtures.model(FIXTURE);
-    Laco.run(
-            "prune",
-            model,
-            out,
-            "--device",
-            "cuda",
-            "--target-layers",
-            6,
-            "--rule",
-            "repair",
-            "--fit-text",
-            calibration,
-            "--calibration",
-            calibration,
-            "--eval-tokens",
-            Laco.tokens(folder, FIXTURE, "eval"))
-        .succeeded();
-    Laco.run("apply", out.resolve("laco_plan.json"), model, applied).succeeded();
-    Laco.assertSameTree(out, applied);
+    PruneRequest request =
+        PruneRequest.of(Goal.layers(6))
+            .withRule("repair")
+            .withFit(new FitSettings(calibration, null))
+            .withTexts(
+                new TextSettings(calibration, null, Fixtures.tokens(folder, FIXTURE, "eval")));
+    try (Model opened = Model.open(model);
+        PruneJob job = new PruneJob(opened, DeviceSettings.of("cuda"), request)) {
+      job.run().writeTo(out, WriteSettings.DEFAULT, warning -> {});
+    }
+    Replay.apply(out.resolve("laco_plan.json"), model, applied);
+    TestFiles.assertSameTree(out, applied);
   }
 
   private static Backend cuda(Compute compute) {
@@ -162,7 +164,7 @@ class CudaFitTest {
       Backend backend, Checkpoint model, TensorSource weights, FitRule rule, MemoryArena memory) {
     FitText text =
         FitText.read(
-            Laco.tokens(folder, FIXTURE, "calib"),
+            Fixtures.tokens(folder, FIXTURE, "calib"),
             new CalibrationSet.Target(
                 Optional.empty(),
                 model.config().vocabSize(),

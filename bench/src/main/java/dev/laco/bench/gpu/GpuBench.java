@@ -2,7 +2,6 @@ package dev.laco.bench.gpu;
 
 import dev.laco.BadInputException;
 import dev.laco.LacoException;
-import dev.laco.cli.ExitCode;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.backend.cuda.BenchDevice;
@@ -13,6 +12,7 @@ import dev.laco.bench.ModelShape;
 import dev.laco.bench.Note;
 import dev.laco.bench.Report;
 import dev.laco.bench.Target;
+import dev.laco.cli.ExitCode;
 import dev.laco.collapse.Lookahead;
 import dev.laco.collapse.MergeRule;
 import dev.laco.fit.FitRule;

@@ -1,0 +1,194 @@
+package dev.laco.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import dev.laco.Fixtures;
+import dev.laco.ProgramRun;
+import dev.laco.TestFiles;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+class EvalTest {
+  /** Share of the largest magnitude, against a float64 forward. */
+  private static final double STATES = 1e-5;
+
+  private static final double NLL = 1e-4;
+
+  @TempDir Path folder;
+
+  static Stream<String> fixtures() {
+    return Fixtures.names();
+  }
+
+  @ParameterizedTest
+  @MethodSource("fixtures")
+  void dumpedStatesAndLogitsAreThoseOfTheStoredFloat64Run(String name) {
+    Path dump = folder.resolve("states.safetensors");
+    Laco.run(
+            "eval",
+            Fixtures.model(name),
+            "--tokens",
+            Fixtures.tokens(folder, name, "eval"),
+            "--compute",
+            "f32",
+            "--dump",
+            dump)
+        .succeeded();
+    Map<String, Safetensors.Tensor> found = Safetensors.read(dump);
+    Map<String, Safetensors.Tensor> stored =
+        Safetensors.read(Fixtures.folder(name).resolve("reference.safetensors"));
+    int lists = Fixtures.tokens(name, "eval").size();
+    assertEquals(2 * lists, found.size(), found.keySet()::toString);
+    for (int i = 0; i < lists; i++) {
+      assertClose(stored, found, i + ".final_hidden");
+      assertClose(stored, found, i + ".logits");
+    }
+    assertEquals(1, TestFiles.names(folder).stream().filter(n -> n.startsWith("states")).count());
+    assertTrue(
+        TestFiles.names(folder).stream().noneMatch(n -> n.startsWith(".")), "a partial file");
+  }
+
+  private static void assertClose(
+      Map<String, Safetensors.Tensor> stored, Map<String, Safetensors.Tensor> found, String name) {
+    Safetensors.Tensor expected = stored.get(name);
+    Safetensors.Tensor values = found.get(name);
+    assertEquals("F32", values.dtype());
+    assertEquals(expected.elements(), values.elements(), name);
+    double largest = 0;
+    for (int i = 0; i < expected.elements(); i++) {
+      largest = Math.max(largest, Math.abs(expected.value(i)));
+    }
+    for (int i = 0; i < expected.elements(); i++) {
+      assertEquals(expected.value(i), values.value(i), STATES * largest, name + " at " + i);
+    }
+  }
+
+  @Test
+  void theTextOfTheTrainedModelHasTheStoredPerplexity() {
+    // The stored pieces are BOS and 255 tokens.
+    JsonNode stored = Fixtures.json("storyteller", "expected.json").at("/dense/float32/eval");
+    JsonNode found =
+        Laco.run(
+                "eval",
+                Fixtures.STORYTELLER,
+                "--text",
+                Fixtures.STORYTELLER.resolve("evaluation.txt"),
+                "--max-length",
+                255,
+                "--compute",
+                "f32",
+                "--json")
+            .succeeded()
+            .json();
+    double nll = stored.get("mean_nll").doubleValue();
+    assertEquals(stored.get("tokens_scored"), found.get("tokens"));
+    assertEquals(nll, found.get("meanNll").doubleValue(), NLL * nll);
+    assertEquals(
+        stored.get("ppl").doubleValue(), found.get("perplexity").doubleValue(), 2 * NLL * nll * 40);
+  }
+
+  @Test
+  void windowsThatOverlapScoreEveryTokenOnceWithMoreContext() {
+    Path text =
+        TestFiles.write(
+            folder.resolve("text.txt"),
+            "The old woman lived by the river, and every morning she walked to the mill. "
+                .repeat(8));
+    JsonNode apart = eval(text, "--max-length", 32);
+    JsonNode overlapping = eval(text, "--max-length", 32, "--stride", 8);
+    JsonNode whole = eval(text);
+    assertEquals(whole.get("tokens"), apart.get("tokens"));
+    assertEquals(whole.get("tokens"), overlapping.get("tokens"));
+    double nll = overlapping.get("meanNll").doubleValue();
+    assertTrue(nll < apart.get("meanNll").doubleValue(), overlapping + " " + apart);
+    assertTrue(nll > whole.get("meanNll").doubleValue(), overlapping + " " + whole);
+  }
+
+  private static JsonNode eval(Path text, Object... more) {
+    Object[] arguments = new Object[5 + more.length];
+    System.arraycopy(
+        new Object[] {"eval", Fixtures.STORYTELLER, "--text", text, "--json"}, 0, arguments, 0, 5);
+    System.arraycopy(more, 0, arguments, 5, more.length);
+    return Laco.run(arguments).succeeded().json();
+  }
+
+  @Test
+  void withoutASourceTheModelsOwnTextIsScored() {
+    String out = Laco.run("eval", Fixtures.STORYTELLER, "--max-length", 64).succeeded().out();
+    assertTrue(out.contains("of evaluation.txt)"), out);
+  }
+
+  /** The words are those that a greedy decoder writes, or others. */
+  @Test
+  void lastWordsAreKnownThatTheModelItselfWouldWrite() {
+    StringBuilder items = new StringBuilder();
+    List<String> beginnings =
+        List.of(
+            "The old woman lived by the river, and every morning she walked to the",
+            "Once upon a time there was a king who had three",
+            "He opened the door, and there upon the step he saw");
+    for (String beginning : beginnings) {
+      String word =
+          Laco.run(
+                  "generate",
+                  Fixtures.STORYTELLER,
+                  "--prompt",
+                  beginning,
+                  "--max-tokens",
+                  3,
+                  "--temperature",
+                  0,
+                  "--compute",
+                  "f32",
+                  "--json")
+              .succeeded()
+              .json()
+              .get("text")
+              .textValue();
+      items.append(item(beginning, word)).append('\n').append(item(beginning, " zebra"));
+      items.append("\n\n");
+    }
+    Path file = TestFiles.write(folder.resolve("items.jsonl"), items.toString());
+    for (String device : List.of("cpu", "reference")) {
+      JsonNode json =
+          Laco.run(
+                  "eval",
+                  Fixtures.STORYTELLER,
+                  "--last-word",
+                  file,
+                  "--compute",
+                  "f32",
+                  "--device",
+                  device,
+                  "--json")
+              .succeeded()
+              .json();
+      assertEquals(1, json.size(), json::toString);
+      JsonNode found = json.get("lastWord");
+      assertEquals(6, found.get("items").intValue());
+      assertEquals(0.5, found.get("accuracy").doubleValue());
+      assertEquals(Math.sqrt(0.25 / 6), found.get("standardError").doubleValue(), 1e-12);
+    }
+  }
+
+  @Test
+  void theBuiltInLastWordsNeedNoFileAndRunsAgree() {
+    ProgramRun first = Laco.run("eval", Fixtures.STORYTELLER, "--last-word", "--quiet").succeeded();
+    assertTrue(first.out().contains("of 540 items of built-in)"), first.out());
+    assertEquals(
+        first.out(), Laco.run("eval", Fixtures.STORYTELLER, "--last-word", "--quiet").out());
+  }
+
+  private static String item(String text, String last) {
+    return JsonNodeFactory.instance.objectNode().put("text", text).put("last", last).toString();
+  }
+}
