@@ -1,4 +1,4 @@
-package dev.laco;
+package dev.laco.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
