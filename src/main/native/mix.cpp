@@ -9,7 +9,7 @@ namespace {
 constexpr int kVectors = 4;
 constexpr int64_t kElements = kVectors * W;
 // Elements that a thread takes at once.
-constexpr int64_t kChunk = 1 << 14;
+constexpr int64_t kBlock = 1 << 14;
 // Bytes of a result that is too large to be found in a cache later.
 constexpr int64_t kLarge = 32 << 20;
 constexpr int64_t kLine = 64;
@@ -92,8 +92,8 @@ void mix(T* out, int64_t n, const Sources& sources) {
   part(0, head);
   const int64_t end = head + (n - head) / kElements * kElements;
 #pragma omp parallel for schedule(static) if (n > kParallel)
-  for (int64_t start = head; start < end; start += kChunk) {
-    const int64_t stop = min(end, start + kChunk);
+  for (int64_t start = head; start < end; start += kBlock) {
+    const int64_t stop = min(end, start + kBlock);
     if (streaming) {
       for (int64_t i = start; i < stop; i += kElements) {
         write_streaming(out + i, sources.whole(i));

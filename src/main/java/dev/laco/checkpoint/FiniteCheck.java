@@ -10,17 +10,17 @@ import java.util.stream.LongStream;
 
 /** Reads the weights of a file for NaN and infinity. */
 final class FiniteCheck {
-  private static final long CHUNK = 1L << 20;
+  private static final long PART = 1L << 20;
 
   private FiniteCheck() {}
 
   /** A part of a tensor that is read at once. */
-  private record Chunk(SafetensorsFile file, TensorInfo info, long offset) {
+  private record Part(SafetensorsFile file, TensorInfo info, long offset) {
     /** Index in the tensor of the first element that is NaN or infinite, or -1. */
     long firstNonFinite() {
       DType dtype = file.requireWeight(info);
       try (Arena arena = Arena.ofConfined()) {
-        MemorySegment data = arena.allocate(Math.min(CHUNK, info.byteSize() - offset));
+        MemorySegment data = arena.allocate(Math.min(PART, info.byteSize() - offset));
         file.read(info, offset, data.asByteBuffer());
         long index = NonFinite.first(dtype, data);
         return index < 0 ? -1 : offset / dtype.byteSize() + index;
@@ -36,22 +36,22 @@ final class FiniteCheck {
    */
   static void require(SafetensorsFile file, String name) {
     TensorInfo info = file.info(name);
-    LongStream.range(0, Math.ceilDiv(info.byteSize(), CHUNK))
+    LongStream.range(0, Math.ceilDiv(info.byteSize(), PART))
         .parallel()
-        .mapToObj(chunk -> new Chunk(file, info, chunk * CHUNK))
-        .filter(chunk -> chunk.firstNonFinite() >= 0)
+        .mapToObj(part -> new Part(file, info, part * PART))
+        .filter(part -> part.firstNonFinite() >= 0)
         .findFirst()
         .ifPresent(FiniteCheck::fail);
   }
 
-  private static void fail(Chunk chunk) {
+  private static void fail(Part part) {
     throw new BadInputException(
         String.format(
             Locale.ROOT,
             "%s: tensor '%s' holds NaN or infinity at element %d of %d; the checkpoint is damaged",
-            chunk.file.path(),
-            chunk.info.name(),
-            chunk.firstNonFinite(),
-            chunk.info.elements()));
+            part.file.path(),
+            part.info.name(),
+            part.firstNonFinite(),
+            part.info.elements()));
   }
 }

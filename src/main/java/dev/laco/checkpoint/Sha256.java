@@ -13,7 +13,7 @@ import java.util.HexFormat;
 
 /** SHA-256 of bytes as they come along. */
 public final class Sha256 {
-  private static final int CHUNK = 1 << 20;
+  private static final int BLOCK = 1 << 20;
 
   private final MessageDigest digest;
 
@@ -34,7 +34,7 @@ public final class Sha256 {
   public static String of(Path file) {
     Sha256 hash = new Sha256();
     try (FileChannel channel = InputFile.open(file)) {
-      ByteBuffer buffer = ByteBuffer.allocateDirect(CHUNK);
+      ByteBuffer buffer = ByteBuffer.allocateDirect(BLOCK);
       while (channel.read(buffer.clear()) >= 0) {
         hash.digest.update(buffer.flip());
       }
@@ -58,8 +58,8 @@ public final class Sha256 {
 
   /** Goes on with a segment of any size. */
   public Sha256 update(MemorySegment data) {
-    for (long offset = 0; offset < data.byteSize(); offset += CHUNK) {
-      long length = Math.min(CHUNK, data.byteSize() - offset);
+    for (long offset = 0; offset < data.byteSize(); offset += BLOCK) {
+      long length = Math.min(BLOCK, data.byteSize() - offset);
       digest.update(data.asSlice(offset, length).asByteBuffer());
     }
     return this;

@@ -138,8 +138,8 @@ public final class CompareJob extends ModelJob<CompareJob> {
   private long measuring(Backend backend, Texts texts) {
     long heldOut =
         Math.max(
-            Fidelity.bytes(model.config(), texts.evaluation.windows()),
-            texts.fit == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit.windows()));
+            Fidelity.bytes(model.config(), texts.evaluation.chunks()),
+            texts.fit == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit.chunks()));
     return texts.passages == null
         ? heldOut
         : Math.max(heldOut, LastWord.bytes(model.config(), texts.passages.items()));
@@ -160,7 +160,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     JobEstimate estimate = new JobEstimate(model, backend);
     JobProgress job = progress();
     int depth = model.config().numHiddenLayers();
-    job.expect(DENSE, estimate.pass(texts.evaluation.windows(), depth));
+    job.expect(DENSE, estimate.pass(texts.evaluation.chunks(), depth));
     if (texts.passages != null) {
       job.expect(DENSE_WORDS, estimate.pass(texts.passages.items(), depth));
     }
@@ -176,7 +176,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
         FittedChoice.expect(
             job, estimate, strategy.label(), fit, strategy.isSearched(), texts.fit, target);
       }
-      job.expect(heldOut(strategy), estimate.pass(texts.evaluation.windows(), depth + target));
+      job.expect(heldOut(strategy), estimate.pass(texts.evaluation.chunks(), depth + target));
       if (texts.passages != null) {
         job.expect(lastWords(strategy), estimate.pass(texts.passages.items(), target));
       }

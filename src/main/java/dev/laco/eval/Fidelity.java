@@ -6,7 +6,7 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
-import dev.laco.text.TextWindows.Window;
+import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.Workspace;
@@ -15,34 +15,34 @@ import java.util.List;
 /**
  * How close the outputs of a pruned model are to the original's on a text.
  *
- * @param similarity mean over windows of the cosine of the final hidden states, all positions of a
- *     window in one vector (LaCo, arXiv 2402.11187, section 3.3)
+ * @param similarity mean over chunks of the cosine of the final hidden states, all positions of a
+ *     chunk in one vector (LaCo, arXiv 2402.11187, section 3.3)
  * @param divergence mean {@code KL(original || pruned)} of the predictions of the scored tokens,
  *     nats
  * @param perplexity of the pruned model
  */
 public record Fidelity(double similarity, double divergence, Perplexity perplexity) {
   /**
-   * Runs both models over windows; divergence and perplexity are of each window's tokens from its
+   * Runs both models over chunks; divergence and perplexity are of each chunk's tokens from its
    * first scored one on.
    *
    * @throws dev.laco.BadInputException if there is no token to score
    */
   public static Fidelity measure(
-      CausalLm original, CausalLm pruned, List<Window> windows, Progress progress) {
+      CausalLm original, CausalLm pruned, List<Chunk> chunks, Progress progress) {
     Backend backend = original.backend();
-    long total = windows.stream().mapToLong(Window::length).sum();
+    long total = chunks.stream().mapToLong(Chunk::length).sum();
     long done = 0;
     double similarity = 0;
     double divergence = 0;
     double nll = 0;
-    int largest = WindowBatches.maxTokens(windows);
+    int largest = ChunkBatches.maxTokens(chunks);
     try (TensorArena arena = backend.arena();
         Workspace work = new Workspace(backend, original.config(), largest)) {
       Tensor reference = arena.allocate(DType.F32, largest, original.config().hiddenSize());
       Tensor states = arena.allocate(DType.F32, largest, original.config().hiddenSize());
-      for (List<Window> together : WindowBatches.of(windows)) {
-        try (TokenBatch batch = WindowBatches.packed(original, together)) {
+      for (List<Chunk> together : ChunkBatches.of(chunks)) {
+        try (TokenBatch batch = ChunkBatches.packed(original, together)) {
           Tensor expected = reference.slice(0, batch.sequences().size());
           Tensor found = states.slice(0, batch.sequences().size());
           original.run(batch, expected, work);
@@ -51,21 +51,21 @@ public record Fidelity(double similarity, double divergence, Perplexity perplexi
             similarity += cosine;
           }
           divergence +=
-              WindowBatches.sumScored(together, NextTokens.kl(original, expected, found, batch));
-          nll += WindowBatches.sumScored(together, NextTokens.nll(pruned, found, batch));
+              ChunkBatches.sumScored(together, NextTokens.kl(original, expected, found, batch));
+          nll += ChunkBatches.sumScored(together, NextTokens.nll(pruned, found, batch));
           pruned.release();
           done += batch.sequences().size();
         }
         progress.update(done, total);
       }
     }
-    Perplexity perplexity = Perplexity.of(windows, nll);
-    return new Fidelity(similarity / windows.size(), divergence / perplexity.tokens(), perplexity);
+    Perplexity perplexity = Perplexity.of(chunks, nll);
+    return new Fidelity(similarity / chunks.size(), divergence / perplexity.tokens(), perplexity);
   }
 
-  /** Bytes of buffers that {@link #measure} needs for these windows. */
-  public static long bytes(ModelConfig config, List<Window> windows) {
-    return Perplexity.bytes(config, windows)
-        + (long) WindowBatches.maxTokens(windows) * config.hiddenSize() * DType.F32.byteSize();
+  /** Bytes of buffers that {@link #measure} needs for these chunks. */
+  public static long bytes(ModelConfig config, List<Chunk> chunks) {
+    return Perplexity.bytes(config, chunks)
+        + (long) ChunkBatches.maxTokens(chunks) * config.hiddenSize() * DType.F32.byteSize();
   }
 }

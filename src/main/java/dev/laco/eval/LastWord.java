@@ -7,7 +7,7 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
-import dev.laco.text.TextWindows.Window;
+import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.Workspace;
 import java.util.List;
@@ -40,19 +40,19 @@ public record LastWord(int items, int correct) {
    *
    * @param passages at least one
    */
-  public static LastWord measure(CausalLm model, List<Window> passages, Progress progress) {
-    long total = passages.stream().mapToLong(Window::length).sum();
+  public static LastWord measure(CausalLm model, List<Chunk> passages, Progress progress) {
+    long total = passages.stream().mapToLong(Chunk::length).sum();
     long done = 0;
     int correct = 0;
-    int tokens = WindowBatches.maxTokens(passages);
-    int scored = WindowBatches.maxScored(passages);
+    int tokens = ChunkBatches.maxTokens(passages);
+    int scored = ChunkBatches.maxScored(passages);
     try (TensorArena arena = model.backend().arena();
         Workspace work = new Workspace(model.backend(), model.config(), tokens)) {
       Tensor states = arena.allocate(DType.F32, tokens, model.config().hiddenSize());
       Tensor rows = arena.allocate(DType.F32, scored, model.config().hiddenSize());
       Likeliest likeliest = new Likeliest(model, arena, scored);
-      for (List<Window> together : WindowBatches.of(passages)) {
-        try (TokenBatch batch = WindowBatches.packed(model, together)) {
+      for (List<Chunk> together : ChunkBatches.of(passages)) {
+        try (TokenBatch batch = ChunkBatches.packed(model, together)) {
           model.run(batch, states.slice(0, batch.sequences().size()), work);
           int count = gather(model.backend(), together, batch.sequences(), states, rows);
           correct += known(together, likeliest.of(rows.slice(0, count)));
@@ -65,9 +65,9 @@ public record LastWord(int items, int correct) {
   }
 
   /** Bytes of buffers that measuring these passages needs. */
-  public static long bytes(ModelConfig config, List<Window> passages) {
-    long tokens = WindowBatches.maxTokens(passages);
-    long scored = WindowBatches.maxScored(passages);
+  public static long bytes(ModelConfig config, List<Chunk> passages) {
+    long tokens = ChunkBatches.maxTokens(passages);
+    long scored = ChunkBatches.maxScored(passages);
     long logits = Math.min(scored, LOGIT_ROWS) * config.vocabSize();
     return Workspace.bytes(config, tokens)
         + ((tokens + scored) * config.hiddenSize() + logits) * DType.F32.byteSize();
@@ -78,14 +78,10 @@ public record LastWord(int items, int correct) {
    * their number.
    */
   private static int gather(
-      Backend backend,
-      List<Window> windows,
-      PackedSequences sequences,
-      Tensor states,
-      Tensor rows) {
+      Backend backend, List<Chunk> chunks, PackedSequences sequences, Tensor states, Tensor rows) {
     int count = 0;
-    for (int s = 0; s < windows.size(); s++) {
-      int scored = WindowBatches.scored(windows.get(s));
+    for (int s = 0; s < chunks.size(); s++) {
+      int scored = ChunkBatches.scored(chunks.get(s));
       int end = sequences.offsets()[s + 1] - 1;
       backend.copy(states.slice(end - scored, end), rows.slice(count, count + scored));
       count += scored;
@@ -93,13 +89,13 @@ public record LastWord(int items, int correct) {
     return count;
   }
 
-  private static int known(List<Window> windows, int[] likeliest) {
+  private static int known(List<Chunk> chunks, int[] likeliest) {
     int known = 0;
     int row = 0;
-    for (Window window : windows) {
-      int[] ids = window.ids();
+    for (Chunk chunk : chunks) {
+      int[] ids = chunk.ids();
       boolean all = true;
-      for (int i = window.firstScored(); i < ids.length; i++) {
+      for (int i = chunk.firstScored(); i < ids.length; i++) {
         all &= likeliest[row++] == ids[i];
       }
       known += all ? 1 : 0;

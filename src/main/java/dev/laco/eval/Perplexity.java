@@ -6,7 +6,7 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
-import dev.laco.text.TextWindows.Window;
+import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.Workspace;
@@ -25,39 +25,39 @@ public record Perplexity(long tokens, double meanNll) {
   }
 
   /**
-   * Runs a model over windows and scores each window's tokens from its first scored one on.
+   * Runs a model over chunks and scores each chunk's tokens from its first scored one on.
    *
    * @throws BadInputException if there is no token to score
    */
-  public static Perplexity measure(CausalLm model, List<Window> windows, Progress progress) {
-    long total = windows.stream().mapToLong(Window::length).sum();
+  public static Perplexity measure(CausalLm model, List<Chunk> chunks, Progress progress) {
+    long total = chunks.stream().mapToLong(Chunk::length).sum();
     long done = 0;
     double nll = 0;
-    int largest = WindowBatches.maxTokens(windows);
+    int largest = ChunkBatches.maxTokens(chunks);
     try (TensorArena arena = model.backend().arena();
         Workspace work = new Workspace(model.backend(), model.config(), largest)) {
       Tensor states = arena.allocate(DType.F32, largest, model.config().hiddenSize());
-      for (List<Window> together : WindowBatches.of(windows)) {
-        try (TokenBatch batch = WindowBatches.packed(model, together)) {
+      for (List<Chunk> together : ChunkBatches.of(chunks)) {
+        try (TokenBatch batch = ChunkBatches.packed(model, together)) {
           Tensor hidden = states.slice(0, batch.sequences().size());
           model.run(batch, hidden, work);
-          nll += WindowBatches.sumScored(together, NextTokens.nll(model, hidden, batch));
+          nll += ChunkBatches.sumScored(together, NextTokens.nll(model, hidden, batch));
           model.release();
           done += batch.sequences().size();
         }
         progress.update(done, total);
       }
     }
-    return of(windows, nll);
+    return of(chunks, nll);
   }
 
   /**
    * The perplexity that a summed negative log-likelihood gives.
    *
-   * @param nll sum over the scored tokens of all windows, nats
+   * @param nll sum over the scored tokens of all chunks, nats
    */
-  static Perplexity of(List<Window> windows, double nll) {
-    long scored = windows.stream().mapToLong(WindowBatches::scored).sum();
+  static Perplexity of(List<Chunk> chunks, double nll) {
+    long scored = chunks.stream().mapToLong(ChunkBatches::scored).sum();
     if (scored == 0) {
       throw new BadInputException(
           "the evaluation text has no token to score: it needs at least two");
@@ -65,9 +65,9 @@ public record Perplexity(long tokens, double meanNll) {
     return new Perplexity(scored, nll / scored);
   }
 
-  /** Bytes of buffers that {@link #measure} needs for these windows. */
-  public static long bytes(ModelConfig config, List<Window> windows) {
-    int tokens = WindowBatches.maxTokens(windows);
+  /** Bytes of buffers that {@link #measure} needs for these chunks. */
+  public static long bytes(ModelConfig config, List<Chunk> chunks) {
+    int tokens = ChunkBatches.maxTokens(chunks);
     return Workspace.bytes(config, tokens)
         + (long) tokens * config.hiddenSize() * DType.F32.byteSize();
   }

@@ -13,7 +13,7 @@ import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
 import dev.laco.text.ClozeSet;
-import dev.laco.text.TextWindows.Window;
+import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
 import java.nio.file.Path;
 import java.util.List;
@@ -69,12 +69,12 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
       CausalLm lm =
           original(
               opened.backend(),
-              Perplexity.bytes(model.config(), text.windows()),
+              Perplexity.bytes(model.config(), text.chunks()),
               "use a smaller " + Setting.of("maxLength"));
-      expect(opened.backend(), PERPLEXITY, text.windows());
+      expect(opened.backend(), PERPLEXITY, text.chunks());
       Perplexity result = text.measure(progress(), PERPLEXITY, model.directory(), lm);
       if (dump != null) {
-        StateDump.write(lm, text.windows(), tokenized, dump);
+        StateDump.write(lm, text.chunks(), tokenized, dump);
       }
       return new EvaluateResult.OfText(text.name(), result);
     }
@@ -100,9 +100,9 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
     return runningModel(backend, MemoryPlan.Beside.buffers(buffers), 1, helps).original();
   }
 
-  private void expect(Backend backend, String stage, List<Window> windows) {
+  private void expect(Backend backend, String stage, List<Chunk> chunks) {
     JobEstimate estimate = new JobEstimate(model, backend);
-    progress().expect(stage, estimate.pass(windows, model.config().numHiddenLayers()));
+    progress().expect(stage, estimate.pass(chunks, model.config().numHiddenLayers()));
     tellExpectation();
   }
 }

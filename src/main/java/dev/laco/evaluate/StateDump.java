@@ -8,7 +8,7 @@ import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.SafetensorsWriter;
 import dev.laco.model.DType;
 import dev.laco.model.PackedSequences;
-import dev.laco.text.TextWindows.Window;
+import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.Workspace;
 import java.io.IOException;
@@ -31,13 +31,13 @@ final class StateDump {
   private StateDump() {}
 
   /** Writes {@code file}, which must not exist. */
-  static void write(CausalLm model, List<Window> windows, boolean withTokens, Path file) {
-    int longest = windows.stream().mapToInt(Window::length).max().orElseThrow();
+  static void write(CausalLm model, List<Chunk> chunks, boolean withTokens, Path file) {
+    int longest = chunks.stream().mapToInt(Chunk::length).max().orElseThrow();
     try (States states = new States(model, longest)) {
       List<OutputTensor> tensors = new ArrayList<>();
-      for (int i = 0; i < windows.size(); i++) {
+      for (int i = 0; i < chunks.size(); i++) {
         int list = i;
-        int[] ids = windows.get(i).ids();
+        int[] ids = chunks.get(i).ids();
         tensors.add(
             tensor(
                 i + ".final_hidden",

@@ -31,7 +31,7 @@ final class LibraryCache {
   /** SHA-256 and resource, as {@code sha256sum} prints them. */
   private static final String HASHES = "libraries.sha256";
 
-  private static final int CHUNK = 1 << 20;
+  private static final int BLOCK = 1 << 20;
   private static final String UNFINISHED = ".new";
   private static final Duration ABANDONED = Duration.ofHours(1);
 
@@ -154,10 +154,10 @@ final class LibraryCache {
   /** Copies all bytes, and says what their SHA-256 is. */
   private static String copy(InputStream in, OutputStream out) throws IOException {
     MessageDigest digest = sha256();
-    byte[] chunk = new byte[CHUNK];
-    for (int count = in.read(chunk); count >= 0; count = in.read(chunk)) {
-      digest.update(chunk, 0, count);
-      out.write(chunk, 0, count);
+    byte[] block = new byte[BLOCK];
+    for (int count = in.read(block); count >= 0; count = in.read(block)) {
+      digest.update(block, 0, count);
+      out.write(block, 0, count);
     }
     return HexFormat.of().formatHex(digest.digest());
   }

@@ -60,17 +60,17 @@ public final class CarryOver implements AutoCloseable {
   private final FinalNorm finalNorm;
 
   /** Allocates buffers for a fit text; {@link #fit} may be called for any number of plans. */
-  public CarryOver(RunningModel model, List<FitText.Window> windows) {
-    this(model, windows, Lambdas.DEFAULT);
+  public CarryOver(RunningModel model, List<FitText.Chunk> chunks) {
+    this(model, chunks, Lambdas.DEFAULT);
   }
 
-  CarryOver(RunningModel model, List<FitText.Window> windows, Lambdas lambdas) {
+  CarryOver(RunningModel model, List<FitText.Chunk> chunks, Lambdas lambdas) {
     this.base = lambdas;
     this.model = model;
     Backend backend = model.backend();
     ModelConfig config = model.config();
     CausalLm dense = model.original();
-    blocks = new FitBlocks(dense, windows);
+    blocks = new FitBlocks(dense, chunks);
     streams = new Streams(backend, config, blocks.tokens(), blocks.largest());
     original = new Original(dense, new CheckpointLayers(model), blocks, streams);
     ridge = new Ridge(backend, mostInputs(config), config.hiddenSize());
@@ -146,17 +146,17 @@ public final class CarryOver implements AutoCloseable {
     void update(long done, long total);
   }
 
-  /** The windows held out of the fit, on which fitted models are compared. */
-  public static List<FitText.Window> heldOut(List<FitText.Window> windows) {
-    return FitBlocks.split(windows, true);
+  /** The chunks held out of the fit, on which fitted models are compared. */
+  public static List<FitText.Chunk> heldOut(List<FitText.Chunk> chunks) {
+    return FitBlocks.split(chunks, true);
   }
 
   /** Bytes of buffers for a fit text, and for the least-squares problem of one layer. */
-  public static long bytes(Backend backend, ModelConfig config, List<FitText.Window> windows) {
-    long tokens = windows.stream().mapToLong(FitText.Window::length).sum();
+  public static long bytes(Backend backend, ModelConfig config, List<FitText.Chunk> chunks) {
+    long tokens = chunks.stream().mapToLong(FitText.Chunk::length).sum();
     long width = config.hiddenSize();
     long most = mostInputs(config);
-    int block = FitBlocks.largest(windows);
+    int block = FitBlocks.largest(chunks);
     return Streams.bytes(config, tokens, block)
         // What a device rounds the factors of cross products to.
         + block * (most + width) * DType.BF16.byteSize()

@@ -8,8 +8,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * The fit text on a device, in blocks of whole windows. The windows of every eighth document are
- * held out of the fit; their blocks come last.
+ * The fit text on a device, in blocks of whole chunks. The chunks of every eighth document are held
+ * out of the fit; their blocks come last.
  */
 final class FitBlocks implements AutoCloseable {
   /** Enough rows to keep matrix products busy. */
@@ -32,25 +32,25 @@ final class FitBlocks implements AutoCloseable {
     }
   }
 
-  FitBlocks(CausalLm model, List<FitText.Window> windows) {
-    pack(model, split(windows, false), true);
-    pack(model, split(windows, true), false);
+  FitBlocks(CausalLm model, List<FitText.Chunk> chunks) {
+    pack(model, split(chunks, false), true);
+    pack(model, split(chunks, true), false);
   }
 
   /**
-   * The windows held out, or the others. If there are fewer than eight documents, every eighth
-   * window is held out instead.
+   * The chunks held out, or the others. If there are fewer than eight documents, every eighth chunk
+   * is held out instead.
    */
-  static List<FitText.Window> split(List<FitText.Window> windows, boolean heldOut) {
+  static List<FitText.Chunk> split(List<FitText.Chunk> chunks, boolean heldOut) {
     boolean documents =
-        windows.stream().mapToInt(FitText.Window::document).distinct().count() >= HELD_OUT
-            && windows.stream().anyMatch(window -> isHeldOut(window.document()));
-    List<FitText.Window> part = new ArrayList<>();
-    for (int i = 0; i < windows.size(); i++) {
-      int number = documents ? windows.get(i).document() : i;
-      boolean last = windows.size() < HELD_OUT && i == windows.size() - 1;
+        chunks.stream().mapToInt(FitText.Chunk::document).distinct().count() >= HELD_OUT
+            && chunks.stream().anyMatch(chunk -> isHeldOut(chunk.document()));
+    List<FitText.Chunk> part = new ArrayList<>();
+    for (int i = 0; i < chunks.size(); i++) {
+      int number = documents ? chunks.get(i).document() : i;
+      boolean last = chunks.size() < HELD_OUT && i == chunks.size() - 1;
       if ((isHeldOut(number) || last) == heldOut) {
-        part.add(windows.get(i));
+        part.add(chunks.get(i));
       }
     }
     return part;
@@ -60,23 +60,22 @@ final class FitBlocks implements AutoCloseable {
     return number % HELD_OUT == HELD_OUT - 1;
   }
 
-  /** Tokens of the largest block that these windows can make. */
-  static int largest(List<FitText.Window> windows) {
-    return Math.max(
-        BLOCK_TOKENS, windows.stream().mapToInt(FitText.Window::length).max().orElse(1));
+  /** Tokens of the largest block that these chunks can make. */
+  static int largest(List<FitText.Chunk> chunks) {
+    return Math.max(BLOCK_TOKENS, chunks.stream().mapToInt(FitText.Chunk::length).max().orElse(1));
   }
 
-  private void pack(CausalLm model, List<FitText.Window> windows, boolean seen) {
+  private void pack(CausalLm model, List<FitText.Chunk> chunks, boolean seen) {
     List<int[]> sequences = new ArrayList<>();
     int room = BLOCK_TOKENS;
-    for (FitText.Window window : windows) {
-      if (window.length() > room && !sequences.isEmpty()) {
+    for (FitText.Chunk chunk : chunks) {
+      if (chunk.length() > room && !sequences.isEmpty()) {
         add(model, sequences, seen);
         sequences.clear();
         room = BLOCK_TOKENS;
       }
-      sequences.add(window.ids());
-      room -= window.length();
+      sequences.add(chunk.ids());
+      room -= chunk.length();
     }
     if (!sequences.isEmpty()) {
       add(model, sequences, seen);

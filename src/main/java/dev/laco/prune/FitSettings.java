@@ -43,7 +43,7 @@ public record FitSettings(@Nullable Path file, @Nullable Integer tokens) {
   public FitText text(Model model) {
     FitText limited =
         model.fitText(file).limit(tokens != null ? tokens : defaultTokens(model.config()));
-    if (limited.windows().size() < 2) {
+    if (limited.chunks().size() < 2) {
       throw new BadInputException(
           String.format(
               Locale.ROOT,
@@ -52,7 +52,7 @@ public record FitSettings(@Nullable Path file, @Nullable Integer tokens) {
               limited.tokens(),
               Setting.of("fitTokens")));
     }
-    if (CarryOver.heldOut(limited.windows()).stream().allMatch(window -> window.length() < 2)) {
+    if (CarryOver.heldOut(limited.chunks()).stream().allMatch(chunk -> chunk.length() < 2)) {
       throw new BadInputException(
           String.format(
               Locale.ROOT,

@@ -16,7 +16,7 @@ import dev.laco.run.JobEstimate;
 import dev.laco.run.JobProgress;
 import dev.laco.run.Seconds;
 import dev.laco.text.FitText;
-import dev.laco.text.TextWindows;
+import dev.laco.text.TextChunks;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
@@ -275,7 +275,7 @@ public final class FittedChoice {
   }
 
   private CarryOver carryOver(FitText text) {
-    return new CarryOver(model, text.windows());
+    return new CarryOver(model, text.chunks());
   }
 
   private static FitReport.Contender contender(CollapsePlan plan, boolean fitted, double nll) {
@@ -284,11 +284,11 @@ public final class FittedChoice {
 
   /** On the documents that are held out of every fit. */
   private double nll(CollapsePlan plan, NewWeights tensors, FitText text) {
-    List<TextWindows.Window> windows =
-        TextWindows.whole(
-            CarryOver.heldOut(text.windows()).stream().map(FitText.Window::ids).toList());
+    List<TextChunks.Chunk> chunks =
+        TextChunks.whole(
+            CarryOver.heldOut(text.chunks()).stream().map(FitText.Chunk::ids).toList());
     try (PlannedLayers layers = model.pruned(plan, tensors)) {
-      return Perplexity.measure(layers.model(), windows, (done, total) -> {}).meanNll();
+      return Perplexity.measure(layers.model(), chunks, (done, total) -> {}).meanNll();
     }
   }
 }

@@ -289,8 +289,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     }
     progress().expect(SIMILARITY, estimate.pass(sequences.size(), depth + target));
     if (evaluation != null) {
-      progress().expect(DENSE, estimate.pass(evaluation.windows(), depth));
-      progress().expect(PRUNED, estimate.pass(evaluation.windows(), target));
+      progress().expect(DENSE, estimate.pass(evaluation.chunks(), depth));
+      progress().expect(PRUNED, estimate.pass(evaluation.chunks(), target));
     }
     if (writes) {
       progress().expect(WRITE, JobEstimate.write(model.checkpoint().totalBytes()));
@@ -415,10 +415,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       @Nullable EvaluationText evaluation,
       @Nullable FitText fitText) {
     long searching = SweepScorer.bytes(model.config(), sequences.size(), sweep);
-    long measuring =
-        evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.windows());
-    long fitting =
-        fitText == null ? 0 : CarryOver.bytes(backend, model.config(), fitText.windows());
+    long measuring = evaluation == null ? 0 : Perplexity.bytes(model.config(), evaluation.chunks());
+    long fitting = fitText == null ? 0 : CarryOver.bytes(backend, model.config(), fitText.chunks());
     return runningModel(
         backend,
         new MemoryPlan.Beside(

@@ -6,10 +6,10 @@ import dev.laco.eval.Fidelity;
 import dev.laco.eval.Perplexity;
 import dev.laco.text.BuiltInText;
 import dev.laco.text.FitText;
+import dev.laco.text.TextChunks;
+import dev.laco.text.TextChunks.Chunk;
 import dev.laco.text.TextFile;
 import dev.laco.text.TextOverlap;
-import dev.laco.text.TextWindows;
-import dev.laco.text.TextWindows.Window;
 import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
 import dev.laco.transformer.CausalLm;
@@ -25,9 +25,9 @@ import org.jspecify.annotations.Nullable;
  * What perplexity is measured on.
  *
  * @param name where it came from, for people
- * @param windows what the model runs
+ * @param chunks what the model runs
  */
-public record EvaluationText(String name, List<Window> windows) {
+public record EvaluationText(String name, List<Chunk> chunks) {
   private static final int DEFAULT_MAX_LENGTH = 2048;
 
   /** What two texts have in common by chance, a proverb or a licence, is less. */
@@ -36,7 +36,7 @@ public record EvaluationText(String name, List<Window> windows) {
   /** Token-id lists of a file, each scored on its own. */
   public static EvaluationText tokens(Path file, Model model) {
     return new EvaluationText(
-        fileName(file), TextWindows.whole(TokenLists.read(file, model.config().vocabSize())));
+        fileName(file), TextChunks.whole(TokenLists.read(file, model.config().vocabSize())));
   }
 
   /**
@@ -69,7 +69,7 @@ public record EvaluationText(String name, List<Window> windows) {
   public List<String> warnings(Model model, @Nullable FitText fitText) {
     List<String> warnings = new ArrayList<>();
     int positions = model.config().maxPositionEmbeddings();
-    int longest = windows.stream().mapToInt(Window::length).max().orElse(0);
+    int longest = chunks.stream().mapToInt(Chunk::length).max().orElse(0);
     // The last token is predicted, and predicts nothing.
     if (longest - 1 > positions) {
       warnings.add(
@@ -97,8 +97,8 @@ public record EvaluationText(String name, List<Window> windows) {
 
   private double shareIn(FitText fitText) {
     return TextOverlap.share(
-        fitText.windows().stream().map(FitText.Window::ids).toList(),
-        windows.stream().map(Window::ids).toList());
+        fitText.chunks().stream().map(FitText.Chunk::ids).toList(),
+        chunks.stream().map(Chunk::ids).toList());
   }
 
   /**
@@ -110,14 +110,14 @@ public record EvaluationText(String name, List<Window> windows) {
    */
   public Perplexity measure(JobProgress job, String stage, Object whose, CausalLm lm) {
     try (JobProgress.Stage progress = job.begin(stage)) {
-      return FiniteResults.require(whose, name, Perplexity.measure(lm, windows, progress::update));
+      return FiniteResults.require(whose, name, Perplexity.measure(lm, chunks, progress::update));
     }
   }
 
   /** Measures how near a pruned model stays to the original on it, likewise. */
   public Fidelity measure(JobProgress job, String stage, CausalLm original, CausalLm pruned) {
     try (JobProgress.Stage progress = job.begin(stage)) {
-      return Fidelity.measure(original, pruned, windows, progress::update);
+      return Fidelity.measure(original, pruned, chunks, progress::update);
     }
   }
 
@@ -145,11 +145,11 @@ public record EvaluationText(String name, List<Window> windows) {
             ? maxLength
             : Math.min(model.config().maxPositionEmbeddings(), DEFAULT_MAX_LENGTH);
     OptionalInt bos = tokenizer.bos();
-    List<Window> windows = TextWindows.cut(ids, bos, length, stride != null ? stride : length);
-    if (windows.isEmpty()) {
+    List<Chunk> chunks = TextChunks.cut(ids, bos, length, stride != null ? stride : length);
+    if (chunks.isEmpty()) {
       throw new BadInputException(where + ": holds no token to score");
     }
-    return new EvaluationText(name, windows);
+    return new EvaluationText(name, chunks);
   }
 
   private static String fileName(Path file) {

@@ -6,7 +6,7 @@ import dev.laco.backend.DeviceInfo;
 import dev.laco.collapse.Objective;
 import dev.laco.fit.FitRule;
 import dev.laco.model.ModelConfig;
-import dev.laco.text.TextWindows.Window;
+import dev.laco.text.TextChunks.Chunk;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -70,8 +70,8 @@ public final class JobEstimate {
   }
 
   /** The same over a text. */
-  public double pass(List<Window> windows, int layers) {
-    return pass(windows.stream().mapToLong(Window::length).sum(), layers);
+  public double pass(List<Chunk> chunks, int layers) {
+    return pass(chunks.stream().mapToLong(Chunk::length).sum(), layers);
   }
 
   /**

@@ -8,7 +8,7 @@ import dev.laco.SystemMemory;
 import dev.laco.backend.Backend;
 import dev.laco.backend.DeviceInfo;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.WeightWindow;
+import dev.laco.checkpoint.WeightPool;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
 import dev.laco.model.Architecture;
@@ -22,13 +22,13 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * What of a model stays in memory while it runs, decided before work starts: all weights where they
- * and the buffers beside them fit, else a window that moves over the layers.
+ * and the buffers beside them fit, else a pool that the layers stream through.
  *
  * @param host what stays in the memory of this process
  * @param device what stays on a GPU; without one, the same as {@code host}
  * @param beside bytes beside the weights
  */
-public record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Beside beside) {
+public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside beside) {
   /** Without an option so much of what is free is left to others. */
   private static final double MARGIN = 0.1;
 
@@ -60,7 +60,7 @@ public record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Besi
    * @param bytes for weights, at least what is needed at once
    * @param where the budget comes from, for messages that go on with bytes
    */
-  public record Window(long bytes, String where) {}
+  public record Pool(long bytes, String where) {}
 
   /**
    * Plans the run of a model.
@@ -82,10 +82,10 @@ public record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Besi
     if (own != null) {
       Beside onDevice =
           new Beside(beside.buffers + backend.scratchBytes(beside.buffers), beside.newWeights);
-      Window device =
+      Pool device =
           settings.memory() != null
-              ? window(needs, onDevice, settings.memory(), Setting.of("memory") + " gives ", helps)
-              : window(
+              ? pool(needs, onDevice, settings.memory(), Setting.of("memory") + " gives ", helps)
+              : pool(
                   needs,
                   onDevice,
                   spare(own.free()),
@@ -103,7 +103,7 @@ public record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Besi
           settings.memory(),
           helps);
     }
-    Window host = host(needs, beside, settings, helps);
+    Pool host = host(needs, beside, settings, helps);
     return new MemoryPlan(checkpoint, host, host, beside);
   }
 
@@ -155,19 +155,18 @@ public record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Besi
     }
   }
 
-  private static Window host(Needs needs, Beside beside, DeviceSettings settings, String helps) {
+  private static Pool host(Needs needs, Beside beside, DeviceSettings settings, String helps) {
     return settings.hostMemory() != null
-        ? window(
+        ? pool(
             needs,
             beside,
             settings.hostMemory() - JAVA_BYTES,
             Setting.of("hostMemory") + ", less " + ByteSize.show(JAVA_BYTES) + " for Java, gives ",
             helps)
-        : window(needs, beside, spare(SystemMemory.available()), "free are ", helps);
+        : pool(needs, beside, spare(SystemMemory.available()), "free are ", helps);
   }
 
-  private static Window window(
-      Needs needs, Beside beside, long budget, String where, String helps) {
+  private static Pool pool(Needs needs, Beside beside, long budget, String where, String helps) {
     require(
         beside.newWeights == 0
             ? "buffers and the weights that are in use at once need "
@@ -179,7 +178,7 @@ public record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Besi
         where,
         budget,
         "give more memory, or " + helps);
-    return new Window(budget - beside.bytes(), where);
+    return new Pool(budget - beside.bytes(), where);
   }
 
   private static void require(String what, long needed, String where, long free, String helps) {
@@ -233,11 +232,11 @@ public record MemoryPlan(Checkpoint checkpoint, Window host, Window device, Besi
   /** The checkpoint's weights as they are to be asked for. */
   public TensorSource weights(Backend backend) {
     TensorSource mapped =
-        new WeightWindow(checkpoint, checkpoint, host.bytes, host.where, checkpoint::giveUp);
+        new WeightPool(checkpoint, checkpoint, host.bytes, host.where, checkpoint::giveUp);
     if (!backend.info().copiesWeights()) {
       return mapped;
     }
-    return new WeightWindow(
+    return new WeightPool(
         checkpoint,
         mapped,
         device.bytes,

@@ -1,7 +1,7 @@
 package dev.laco.text;
 
 import dev.laco.BadInputException;
-import dev.laco.text.TextWindows.Window;
+import dev.laco.text.TextChunks.Chunk;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -12,9 +12,9 @@ import java.util.Locale;
  * Passages whose last word a model is to predict, after LAMBADA (Paperno et al. 2016).
  *
  * @param name where they come from, for people: a file name or {@code built-in}
- * @param items one window a passage, at least one; the tokens of its last word are the scored ones
+ * @param items one chunk a passage, at least one; the tokens of its last word are the scored ones
  */
-public record ClozeSet(String name, List<Window> items) {
+public record ClozeSet(String name, List<Chunk> items) {
   public ClozeSet {
     items = List.copyOf(items);
   }
@@ -51,7 +51,7 @@ public record ClozeSet(String name, List<Window> items) {
                         where
                             + ": words need a tokenizer and the model has no tokenizer.json:"
                             + " copy it from the model's source"));
-    List<Window> items = new ArrayList<>();
+    List<Chunk> items = new ArrayList<>();
     for (JsonLines.Line line : JsonLines.read(where, content)) {
       items.add(item(line, tokenizer, target));
     }
@@ -61,7 +61,7 @@ public record ClozeSet(String name, List<Window> items) {
     return new ClozeSet(name, items);
   }
 
-  private static Window item(
+  private static Chunk item(
       JsonLines.Line line, Tokenizer tokenizer, CalibrationSet.Target target) {
     String text = line.string("text");
     int[] passage = withBos(tokenizer, text + line.string("last"));
@@ -82,7 +82,7 @@ public record ClozeSet(String name, List<Window> items) {
       throw new BadInputException(
           line.where() + ": \"text\" and \"last\" must each have tokens of their own");
     }
-    return TextWindows.continuation(passage, shared);
+    return TextChunks.continuation(passage, shared);
   }
 
   private static int[] withBos(Tokenizer tokenizer, String text) {

@@ -11,33 +11,33 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
- * The text on which rules that fit weights do so: many short windows, each knowing the document
- * that it is from, so that documents can be held out.
+ * The text on which rules that fit weights do so: many short chunks, each knowing the document that
+ * it is from, so that documents can be held out.
  *
- * <p>The windows are in an order of which every beginning is spread evenly over all documents (the
+ * <p>The chunks are in an order of which every beginning is spread evenly over all documents (the
  * base-2 van der Corput sequence of their places in the text): fewer tokens hold the same mix of
  * registers, and a smaller text is part of every larger one.
  *
  * @param name where it comes from, for people: a file name or {@code built-in}
- * @param windows at least one
+ * @param chunks at least one
  */
-public record FitText(String name, List<Window> windows) {
-  /** Tokens of a window, BOS included, where the model has as many positions. */
-  public static final int WINDOW_TOKENS = 256;
+public record FitText(String name, List<Chunk> chunks) {
+  /** Tokens of a chunk, BOS included, where the model has as many positions. */
+  public static final int CHUNK_TOKENS = 256;
 
   private static final Pattern SEPARATOR = Pattern.compile("\\f|(?m:^-{3,}[ \\t]*$\\R?)");
 
   public FitText {
-    windows = List.copyOf(windows);
+    chunks = List.copyOf(chunks);
   }
 
   /** Token ids that are run as one sequence. */
-  public static final class Window {
+  public static final class Chunk {
     private final int[] ids;
     private final int document;
 
-    /** The ids of a window, and the number of the document that it is from. */
-    public Window(int[] ids, int document) {
+    /** The ids of a chunk, and the number of the document that it is from. */
+    public Chunk(int[] ids, int document) {
       this.ids = ids.clone();
       this.document = document;
     }
@@ -52,7 +52,7 @@ public record FitText(String name, List<Window> windows) {
       return ids.length;
     }
 
-    /** The document that the window is from, counted from 0 in the order of the text. */
+    /** The document that the chunk is from, counted from 0 in the order of the text. */
     public int document() {
       return document;
     }
@@ -61,8 +61,8 @@ public record FitText(String name, List<Window> windows) {
   /**
    * Reads a file: {@code .txt} with documents that are separated by form feeds or by lines of three
    * or more dashes, {@code .jsonl} with an object a line whose {@code text} is a document, {@code
-   * .json} with a list of token-id lists. A document is cut into windows, each with the BOS of the
-   * model's tokenizer in front where it has one; a token-id list is one window as it is.
+   * .json} with a list of token-id lists. A document is cut into chunks, each with the BOS of the
+   * model's tokenizer in front where it has one; a token-id list is one chunk as it is.
    *
    * @throws BadInputException if the file is none of these, holds nothing, does not fit vocabulary
    *     or positions, or is text and the model has no tokenizer
@@ -96,27 +96,27 @@ public record FitText(String name, List<Window> windows) {
     return ofText("built-in", "built-in fit text", BuiltInText.fitDocuments(), target);
   }
 
-  /** Number of tokens of all windows. */
+  /** Number of tokens of all chunks. */
   public int tokens() {
-    return windows.stream().mapToInt(Window::length).sum();
+    return chunks.stream().mapToInt(Chunk::length).sum();
   }
 
   /**
-   * The beginning: windows of {@code tokens} tokens together, the last of them cut; all windows if
+   * The beginning: chunks of {@code tokens} tokens together, the last of them cut; all chunks if
    * they hold no more.
    */
   public FitText limit(int tokens) {
     if (tokens < 1) {
       throw new IllegalArgumentException("tokens is " + tokens);
     }
-    List<Window> kept = new ArrayList<>();
+    List<Chunk> kept = new ArrayList<>();
     int room = tokens;
-    for (Window window : windows) {
+    for (Chunk chunk : chunks) {
       if (room == 0) {
         break;
       }
-      int length = Math.min(room, window.length());
-      kept.add(new Window(Arrays.copyOf(window.ids, length), window.document));
+      int length = Math.min(room, chunk.length());
+      kept.add(new Chunk(Arrays.copyOf(chunk.ids, length), chunk.document));
       room -= length;
     }
     return new FitText(name, kept);
@@ -134,21 +134,21 @@ public record FitText(String name, List<Window> windows) {
   private static FitText ofText(
       String name, String where, List<String> documents, CalibrationSet.Target target) {
     Tokenizer tokenizer = target.requireTokenizer(where, "fitText");
-    int length = Math.max(2, Math.min(WINDOW_TOKENS, target.maxPositions()));
-    List<Window> windows = new ArrayList<>();
+    int length = Math.max(2, Math.min(CHUNK_TOKENS, target.maxPositions()));
+    List<Chunk> chunks = new ArrayList<>();
     for (int d = 0; d < documents.size(); d++) {
       int[] ids = tokenizer.encodeWithoutSpecial(documents.get(d));
       TokenLists.requireInVocabulary(where + ": document " + d, ids, target.vocabularySize());
-      windows.addAll(cut(ids, d, tokenizer.bos(), length));
+      chunks.addAll(cut(ids, d, tokenizer.bos(), length));
     }
-    if (windows.isEmpty()) {
+    if (chunks.isEmpty()) {
       throw new BadInputException(where + ": holds no text");
     }
-    return new FitText(name, spread(windows));
+    return new FitText(name, spread(chunks));
   }
 
   private static FitText ofLists(String name, Path file, CalibrationSet.Target target) {
-    List<Window> windows = new ArrayList<>();
+    List<Chunk> chunks = new ArrayList<>();
     for (int[] ids : TokenLists.read(file, target.vocabularySize())) {
       if (ids.length > target.maxPositions()) {
         throw new BadInputException(
@@ -156,37 +156,37 @@ public record FitText(String name, List<Window> windows) {
                 Locale.ROOT,
                 "%s: list %d has %d tokens, the model's max_position_embeddings is %d: cut it",
                 file,
-                windows.size(),
+                chunks.size(),
                 ids.length,
                 target.maxPositions()));
       }
-      windows.add(new Window(ids, windows.size()));
+      chunks.add(new Chunk(ids, chunks.size()));
     }
-    return new FitText(name, spread(windows));
+    return new FitText(name, spread(chunks));
   }
 
-  private static List<Window> cut(int[] ids, int document, OptionalInt bos, int length) {
+  private static List<Chunk> cut(int[] ids, int document, OptionalInt bos, int length) {
     int front = bos.isPresent() ? 1 : 0;
-    List<Window> windows = new ArrayList<>();
+    List<Chunk> chunks = new ArrayList<>();
     for (int start = 0; start < ids.length; start += length - front) {
       int end = Math.min(start + length - front, ids.length);
-      int[] window = new int[front + end - start];
-      bos.ifPresent(id -> window[0] = id);
-      System.arraycopy(ids, start, window, front, end - start);
-      windows.add(new Window(window, document));
+      int[] chunk = new int[front + end - start];
+      bos.ifPresent(id -> chunk[0] = id);
+      System.arraycopy(ids, start, chunk, front, end - start);
+      chunks.add(new Chunk(chunk, document));
     }
-    return windows;
+    return chunks;
   }
 
-  /** Place {@code i} gets the window whose index is {@code i} with its bits reversed. */
-  private static List<Window> spread(List<Window> windows) {
-    int places = Integer.highestOneBit(Math.max(1, 2 * windows.size() - 1));
+  /** Place {@code i} gets the chunk whose index is {@code i} with its bits reversed. */
+  private static List<Chunk> spread(List<Chunk> chunks) {
+    int places = Integer.highestOneBit(Math.max(1, 2 * chunks.size() - 1));
     int shift = Integer.numberOfLeadingZeros(places) + 1;
-    List<Window> spread = new ArrayList<>();
+    List<Chunk> spread = new ArrayList<>();
     for (int i = 0; i < places; i++) {
       int index = places == 1 ? 0 : Integer.reverse(i) >>> shift;
-      if (index < windows.size()) {
-        spread.add(windows.get(index));
+      if (index < chunks.size()) {
+        spread.add(chunks.get(index));
       }
     }
     return spread;

@@ -14,12 +14,12 @@ public final class StreamingDecoder {
   private final Tokenizer tokenizer;
 
   /** Tokens decoded together: those of the last piece that came out, then the waiting ones. */
-  private int[] window = {};
+  private int[] latest = {};
 
-  /** How many tokens at the front of the window have come out completely. */
+  /** How many tokens at the front of {@link #latest} have come out completely. */
   private int printedTokens;
 
-  /** How many chars of the decoded window have come out. */
+  /** How many chars of the decoded {@link #latest} have come out. */
   private int printedChars;
 
   StreamingDecoder(Tokenizer tokenizer) {
@@ -30,9 +30,9 @@ public final class StreamingDecoder {
    * Takes the next token; returns the text that is complete with it, often none or several chars.
    */
   public String append(int token) {
-    window = Arrays.copyOf(window, window.length + 1);
-    window[window.length - 1] = token;
-    String text = tokenizer.decode(window);
+    latest = Arrays.copyOf(latest, latest.length + 1);
+    latest[latest.length - 1] = token;
+    String text = tokenizer.decode(latest);
     int complete = text.length();
     while (complete > 0 && text.charAt(complete - 1) == REPLACEMENT) {
       complete--;
@@ -42,9 +42,9 @@ public final class StreamingDecoder {
     }
     String piece = text.substring(printedChars, complete);
     if (complete == text.length()) {
-      window = Arrays.copyOfRange(window, printedTokens, window.length);
-      printedTokens = window.length;
-      printedChars = tokenizer.decode(window).length();
+      latest = Arrays.copyOfRange(latest, printedTokens, latest.length);
+      printedTokens = latest.length;
+      printedChars = tokenizer.decode(latest).length();
     } else {
       printedChars = complete;
     }
@@ -53,7 +53,7 @@ public final class StreamingDecoder {
 
   /** The end of the stream: what still waits, with U+FFFD for characters that never completed. */
   public String finish() {
-    String text = tokenizer.decode(window);
+    String text = tokenizer.decode(latest);
     return text.substring(Math.min(printedChars, text.length()));
   }
 }

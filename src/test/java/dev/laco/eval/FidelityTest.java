@@ -18,8 +18,8 @@ import dev.laco.collapse.NormsPolicy;
 import dev.laco.model.DType;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
-import dev.laco.text.TextWindows;
-import dev.laco.text.TextWindows.Window;
+import dev.laco.text.TextChunks;
+import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
@@ -46,10 +46,10 @@ class FidelityTest {
 
   @Test
   void aModelIsWholyTrueToItself() {
-    Fidelity itself = Fidelity.measure(original, original, windows(), (done, total) -> {});
+    Fidelity itself = Fidelity.measure(original, original, chunks(), (done, total) -> {});
     assertEquals(1, itself.similarity(), 1e-6);
     assertEquals(0, itself.divergence(), 1e-9);
-    assertEquals(Perplexity.measure(original, windows(), (done, total) -> {}), itself.perplexity());
+    assertEquals(Perplexity.measure(original, chunks(), (done, total) -> {}), itself.perplexity());
   }
 
   @Test
@@ -63,42 +63,42 @@ class FidelityTest {
       double similarity = 0;
       double divergence = 0;
       int scored = 0;
-      for (Window window : windows()) {
-        double[][] expected = states(original, window);
-        double[][] found = states(pruned, window);
+      for (Chunk chunk : chunks()) {
+        double[][] expected = states(original, chunk);
+        double[][] found = states(pruned, chunk);
         similarity += cosine(expected, found);
-        for (int i = window.firstScored(); i < window.length(); i++) {
+        for (int i = chunk.firstScored(); i < chunk.length(); i++) {
           divergence += divergence(expected[i - 1], found[i - 1]);
           scored++;
         }
       }
-      Fidelity fidelity = Fidelity.measure(original, pruned, windows(), (done, total) -> {});
-      assertEquals(similarity / windows().size(), fidelity.similarity(), 1e-6);
+      Fidelity fidelity = Fidelity.measure(original, pruned, chunks(), (done, total) -> {});
+      assertEquals(similarity / chunks().size(), fidelity.similarity(), 1e-6);
       assertEquals(divergence / scored, fidelity.divergence(), 1e-6 + 1e-4 * divergence / scored);
       assertTrue(fidelity.divergence() > 1e-4, "the models are too alike to tell");
-      assertEquals(Perplexity.measure(pruned, windows(), (d, t) -> {}), fidelity.perplexity());
+      assertEquals(Perplexity.measure(pruned, chunks(), (d, t) -> {}), fidelity.perplexity());
     }
   }
 
   /** More than a batch, of which some are scored from their middle on. */
-  private List<Window> windows() {
+  private List<Chunk> chunks() {
     Random random = new Random(1);
-    List<Window> windows =
-        new ArrayList<>(TextWindows.whole(List.of(ids(random, 500), ids(random, 7))));
-    windows.addAll(TextWindows.cut(ids(random, 700), OptionalInt.empty(), 500, 150));
-    return windows;
+    List<Chunk> chunks =
+        new ArrayList<>(TextChunks.whole(List.of(ids(random, 500), ids(random, 7))));
+    chunks.addAll(TextChunks.cut(ids(random, 700), OptionalInt.empty(), 500, 150));
+    return chunks;
   }
 
   private int[] ids(Random random, int length) {
     return random.ints(length, 0, model.config().vocabSize()).toArray();
   }
 
-  private double[][] states(CausalLm lm, Window window) {
-    PackedSequences sequences = PackedSequences.of(List.of(window.ids()));
+  private double[][] states(CausalLm lm, Chunk chunk) {
+    PackedSequences sequences = PackedSequences.of(List.of(chunk.ids()));
     try (TensorArena arena = backend.arena();
-        Workspace work = new Workspace(backend, lm.config(), window.length());
+        Workspace work = new Workspace(backend, lm.config(), chunk.length());
         TokenBatch batch = lm.batch(sequences)) {
-      Tensor states = arena.allocate(DType.F32, window.length(), lm.config().hiddenSize());
+      Tensor states = arena.allocate(DType.F32, chunk.length(), lm.config().hiddenSize());
       lm.run(batch, states, work);
       return rows(states);
     }

@@ -29,7 +29,7 @@ import dev.laco.model.TensorSpec;
 import dev.laco.scoring.ModelScore;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
-import dev.laco.text.TextWindows;
+import dev.laco.text.TextChunks;
 import dev.laco.text.Tokenizer;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.PlannedLayers;
@@ -65,10 +65,10 @@ class CarryOverTest {
       CalibrationSet.Target target = target(model, Optional.of(tokenizer));
       FitText text = FitText.read(STORYTELLER.resolve("fit.txt"), target).limit(8192);
       CollapsePlan plan = drop(model, 8, 4);
-      List<TextWindows.Window> evaluation =
-          TextWindows.whole(
-              FitText.read(STORYTELLER.resolve("evaluation.txt"), target).windows().stream()
-                  .map(FitText.Window::ids)
+      List<TextChunks.Chunk> evaluation =
+          TextChunks.whole(
+              FitText.read(STORYTELLER.resolve("evaluation.txt"), target).chunks().stream()
+                  .map(FitText.Chunk::ids)
                   .toList());
       double dense = nll(new RunningModel(backend, model.config(), model).original(), evaluation);
       double last = nll(backend, model, plan, null, evaluation);
@@ -100,7 +100,7 @@ class CarryOverTest {
       CollapsePlan plan = drop(model, 1, 1).fold(depth - 4, 1, MergeRule.DROP, NormsPolicy.BASE);
       CarryOver.Result result = fit(carryOver, plan, FitRule.COMPENSATE, memory);
       assertEquals(List.of(1, depth - 4), result.fitted().stream().map(f -> f.layer()).toList());
-      List<int[]> seen = seen(fixtureText(name, model).windows());
+      List<int[]> seen = seen(fixtureText(name, model).chunks());
       double first = growth(backend, model, seen, 2, 3);
       double second = first * growth(backend, model, seen, depth - 2, depth - 1);
       int tensors = 0;
@@ -124,12 +124,12 @@ class CarryOverTest {
   private static final Set<LayerRole> WRITES =
       Set.of(LayerRole.OUTPUT, LayerRole.OUTPUT_BIAS, LayerRole.DOWN, LayerRole.DOWN_BIAS);
 
-  private static List<int[]> seen(List<FitText.Window> windows) {
-    List<FitText.Window> heldOut = CarryOver.heldOut(windows);
+  private static List<int[]> seen(List<FitText.Chunk> chunks) {
+    List<FitText.Chunk> heldOut = CarryOver.heldOut(chunks);
     assertEquals(1, heldOut.size());
-    return windows.stream()
-        .filter(window -> !heldOut.contains(window))
-        .map(FitText.Window::ids)
+    return chunks.stream()
+        .filter(chunk -> !heldOut.contains(chunk))
+        .map(FitText.Chunk::ids)
         .toList();
   }
 
@@ -199,8 +199,8 @@ class CarryOverTest {
           assertEquals(
               all,
               text.tokens()
-                  - CarryOver.heldOut(text.windows()).stream()
-                      .mapToInt(FitText.Window::length)
+                  - CarryOver.heldOut(text.chunks()).stream()
+                      .mapToInt(FitText.Chunk::length)
                       .sum());
           assertTrue(curve.get(0).tokens() >= all / 4 && curve.get(0).tokens() < all / 2);
           assertTrue(curve.get(1).tokens() >= all / 2 && curve.get(1).tokens() < all);
@@ -237,7 +237,7 @@ class CarryOverTest {
       Path out = folder.resolve(name + "-" + rule);
       new PlanApplier(model, plan, new PlanTensors(result.tensors()), Long.MAX_VALUE, warning -> {})
           .write(out, false, bytes -> {});
-      List<TextWindows.Window> tokens = TextWindows.whole(Fixtures.tokens(name, "eval"));
+      List<TextChunks.Chunk> tokens = TextChunks.whole(Fixtures.tokens(name, "eval"));
       try (Checkpoint written = Checkpoint.open(out)) {
         assertEquals(
             nll(backend, model, plan, result, tokens),
@@ -304,7 +304,7 @@ class CarryOverTest {
       assertEquals(result.finalNorm(), factor(model.tensor(norm), fitted), 0x1p-8);
       PackedSequences heldOut =
           PackedSequences.of(
-              CarryOver.heldOut(text.windows()).stream().map(FitText.Window::ids).toList());
+              CarryOver.heldOut(text.chunks()).stream().map(FitText.Chunk::ids).toList());
       double least = divergence(backend, model, plan, result.tensors(), heldOut);
       for (double other : new double[] {1 / 1.1, 1.1}) {
         HostTensor scaled = HostTensor.allocate(memory, norm, fitted.dtype(), fitted.shape());
@@ -357,7 +357,7 @@ class CarryOverTest {
   }
 
   private static CarryOver carryOver(Backend backend, Checkpoint model, FitText text) {
-    return new CarryOver(new RunningModel(backend, model.config(), model), text.windows());
+    return new CarryOver(new RunningModel(backend, model.config(), model), text.chunks());
   }
 
   private static CarryOver.Result fit(
@@ -379,16 +379,16 @@ class CarryOverTest {
       Checkpoint model,
       CollapsePlan plan,
       CarryOver.@org.jspecify.annotations.Nullable Result result,
-      List<TextWindows.Window> windows) {
+      List<TextChunks.Chunk> chunks) {
     NewWeights tensors = result == null ? NewWeights.NONE : result.tensors();
     try (PlannedLayers layers =
         new RunningModel(backend, model.config(), model).pruned(plan, tensors)) {
-      return nll(layers.model(), windows);
+      return nll(layers.model(), chunks);
     }
   }
 
-  private static double nll(CausalLm model, List<TextWindows.Window> windows) {
-    return Perplexity.measure(model, windows, (done, total) -> {}).meanNll();
+  private static double nll(CausalLm model, List<TextChunks.Chunk> chunks) {
+    return Perplexity.measure(model, chunks, (done, total) -> {}).meanNll();
   }
 
   private static byte[] bytes(HostTensor tensor) {

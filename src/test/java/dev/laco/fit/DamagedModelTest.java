@@ -139,10 +139,8 @@ public class DamagedModelTest {
   private static CarryOver.Result fit(
       Backend backend, Checkpoint model, Damage damage, FitRule rule, MemoryArena memory) {
     List<int[]> texts = Fixtures.tokens(FIXTURE, "calib");
-    List<FitText.Window> windows =
-        IntStream.range(0, texts.size())
-            .mapToObj(i -> new FitText.Window(texts.get(i), i))
-            .toList();
+    List<FitText.Chunk> chunks =
+        IntStream.range(0, texts.size()).mapToObj(i -> new FitText.Chunk(texts.get(i), i)).toList();
     CollapsePlan plan =
         CollapsePlan.identity(PlanApplier.source(model))
             .fold(BEFORE, 1, MergeRule.DROP, NormsPolicy.BASE);
@@ -150,7 +148,7 @@ public class DamagedModelTest {
         CarryOver carryOver =
             new CarryOver(
                 new RunningModel(backend, model.config(), damaged(model, damage, copies)),
-                windows)) {
+                chunks)) {
       return carryOver.fit(plan, rule, 1, true, memory, (done, total) -> {});
     }
   }

@@ -26,7 +26,7 @@ import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
-import dev.laco.text.TextWindows;
+import dev.laco.text.TextChunks;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
@@ -123,7 +123,7 @@ public abstract class FixtureParityTest {
             SafetensorsFile.open(Fixtures.folder(name).resolve("reference.safetensors"))) {
       ModelConfig config = ModelConfig.parse("config.json", checkpoint.configJson());
       List<int[]> lists = Fixtures.tokens(name, "eval");
-      List<TextWindows.Window> passages = new ArrayList<>();
+      List<TextChunks.Chunk> passages = new ArrayList<>();
       int known = 0;
       for (int s = 0; s < lists.size(); s++) {
         int[] ids = lists.get(s);
@@ -134,9 +134,9 @@ public abstract class FixtureParityTest {
           right[last] = likeliest;
           int[] wrong = right.clone();
           wrong[last] = (likeliest + 1) % config.vocabSize();
-          passages.add(TextWindows.continuation(right, last));
-          passages.add(TextWindows.continuation(wrong, last));
-          passages.add(TextWindows.continuation(right, last - 1));
+          passages.add(TextChunks.continuation(right, last));
+          passages.add(TextChunks.continuation(wrong, last));
+          passages.add(TextChunks.continuation(right, last - 1));
           boolean both = likeliest(logits, last - 2, config.vocabSize()) == ids[last - 1];
           known += both ? 2 : 1;
         }
@@ -200,7 +200,7 @@ public abstract class FixtureParityTest {
         CausalLm pruned = layers.model();
         Perplexity perplexity =
             Perplexity.measure(
-                pruned, TextWindows.whole(Fixtures.tokens(name, "eval")), (done, total) -> {});
+                pruned, TextChunks.whole(Fixtures.tokens(name, "eval")), (done, total) -> {});
         JsonNode nll = expected.get("pruned").get("float32").get("eval");
         assertEquals(nll.get("tokens_scored").longValue(), perplexity.tokens());
         double want = nll.get("mean_nll").doubleValue();

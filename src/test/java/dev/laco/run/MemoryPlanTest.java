@@ -79,7 +79,7 @@ final class MemoryPlanTest {
   }
 
   @Test
-  void aDeviceWithMemoryOfItsOwnHasAWindowOfItsOwn() {
+  void aDeviceWithMemoryOfItsOwnHasAPoolOfItsOwn() {
     Backend gpu =
         device(
             new DeviceInfo(

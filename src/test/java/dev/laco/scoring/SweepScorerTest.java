@@ -16,7 +16,7 @@ import dev.laco.collapse.Objective;
 import dev.laco.collapse.Score;
 import dev.laco.eval.Perplexity;
 import dev.laco.model.PackedSequences;
-import dev.laco.text.TextWindows;
+import dev.laco.text.TextChunks;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
@@ -104,7 +104,7 @@ final class SweepScorerTest {
       try (PlannedLayers layers =
           new RunningModel(backend, checkpoint.config(), checkpoint).candidates(merged)) {
         Perplexity expected =
-            Perplexity.measure(layers.model(), TextWindows.whole(sentences), (done, total) -> {});
+            Perplexity.measure(layers.model(), TextChunks.whole(sentences), (done, total) -> {});
         assertEquals(expected.meanNll(), -Objective.NLL.value(scores.getFirst()), 1e-12);
       }
     }

@@ -7,7 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
-import dev.laco.text.TextWindows.Window;
+import dev.laco.text.TextChunks.Chunk;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -57,11 +57,11 @@ class ClozeSetTest {
 
     assertEquals("items.jsonl", set.name());
     assertEquals(2, set.items().size());
-    Window first = set.items().get(0);
+    Chunk first = set.items().get(0);
     assertArrayEquals(tokenizer.encode("The king sat on his throne"), first.ids());
     assertEquals(tokenizer.encode("The king sat on his").length, first.firstScored());
     // What the tokens of the two texts share is context, even where the word joins another.
-    Window second = set.items().get(1);
+    Chunk second = set.items().get(1);
     int[] passage = tokenizer.encode("She read the newspaper");
     assertArrayEquals(passage, second.ids());
     assertTrue(second.firstScored() < passage.length);

@@ -68,34 +68,34 @@ class FitTextTest {
   }
 
   @Test
-  void tokenListsAreWindowsOfTheirOwnAndNeedNoTokenizer() throws IOException {
+  void tokenListsAreChunksOfTheirOwnAndNeedNoTokenizer() throws IOException {
     Path file = write("ids.json", "[[5, 0, 9], [3]]");
     FitText text = FitText.read(file, new CalibrationSet.Target(Optional.empty(), 10, 3));
-    assertEquals(2, text.windows().size());
-    assertArrayEquals(new int[] {5, 0, 9}, text.windows().get(0).ids());
-    assertArrayEquals(new int[] {3}, text.windows().get(1).ids());
-    assertEquals(1, text.windows().get(1).document());
+    assertEquals(2, text.chunks().size());
+    assertArrayEquals(new int[] {5, 0, 9}, text.chunks().get(0).ids());
+    assertArrayEquals(new int[] {3}, text.chunks().get(1).ids());
+    assertEquals(1, text.chunks().get(1).document());
   }
 
   @ParameterizedTest
   @ValueSource(ints = {512, 256, 40, 2})
-  void windowsOfADocumentHoldItsTokensInOrderAfterBos(int positions) {
+  void chunksOfADocumentHoldItsTokensInOrderAfterBos(int positions) {
     FitText text = FitText.builtIn(withTokenizer(positions));
 
     List<String> documents = BuiltInText.fitDocuments();
     int bos = tokenizer.bos().orElseThrow();
-    int room = Math.min(positions, FitText.WINDOW_TOKENS) - 1;
+    int room = Math.min(positions, FitText.CHUNK_TOKENS) - 1;
     int[][] expected =
         documents.stream().map(tokenizer::encodeWithoutSpecial).toArray(int[][]::new);
     boolean[][] seen = new boolean[documents.size()][];
     Arrays.setAll(seen, d -> new boolean[Math.ceilDiv(expected[d].length, room)]);
-    for (FitText.Window window : text.windows()) {
-      int[] ids = window.ids();
+    for (FitText.Chunk chunk : text.chunks()) {
+      int[] ids = chunk.ids();
       assertEquals(bos, ids[0]);
-      int[] document = expected[window.document()];
+      int[] document = expected[chunk.document()];
       int found =
-          IntStream.range(0, seen[window.document()].length)
-              .filter(w -> !seen[window.document()][w])
+          IntStream.range(0, seen[chunk.document()].length)
+              .filter(w -> !seen[chunk.document()][w])
               .filter(
                   w ->
                       Arrays.equals(
@@ -107,11 +107,11 @@ class FitTextTest {
                           Math.min((w + 1) * room, document.length)))
               .findFirst()
               .orElseThrow();
-      seen[window.document()][found] = true;
+      seen[chunk.document()][found] = true;
     }
-    for (boolean[] windows : seen) {
-      for (boolean window : windows) {
-        assertTrue(window, "a window is missing");
+    for (boolean[] chunks : seen) {
+      for (boolean chunk : chunks) {
+        assertTrue(chunk, "a chunk is missing");
       }
     }
   }
@@ -123,9 +123,9 @@ class FitTextTest {
             .mapToObj(d -> "The old woman lived by the river. ".repeat(60))
             .collect(Collectors.joining("\n---\n"));
     FitText text = FitText.read(write("text.txt", content), withTokenizer(512));
-    assertTrue(text.windows().size() >= 2 * 64, "two windows a document or more");
+    assertTrue(text.chunks().size() >= 2 * 64, "two chunks a document or more");
     Map<Integer, Long> eighths =
-        text.windows().subList(0, 24).stream()
+        text.chunks().subList(0, 24).stream()
             .collect(Collectors.groupingBy(w -> w.document() / 8, Collectors.counting()));
     assertEquals(8, eighths.size(), eighths::toString);
     eighths.values().forEach(n -> assertTrue(n >= 2 && n <= 4, eighths::toString));
@@ -137,10 +137,10 @@ class FitTextTest {
     for (int tokens : new int[] {1, 256, 1000, 4096}) {
       FitText some = all.limit(tokens);
       assertEquals(tokens, some.tokens());
-      for (int w = 0; w < some.windows().size(); w++) {
-        int[] ids = some.windows().get(w).ids();
-        assertArrayEquals(ids, Arrays.copyOf(all.windows().get(w).ids(), ids.length));
-        assertEquals(all.windows().get(w).document(), some.windows().get(w).document());
+      for (int w = 0; w < some.chunks().size(); w++) {
+        int[] ids = some.chunks().get(w).ids();
+        assertArrayEquals(ids, Arrays.copyOf(all.chunks().get(w).ids(), ids.length));
+        assertEquals(all.chunks().get(w).document(), some.chunks().get(w).document());
       }
     }
     assertEquals(all.tokens(), all.limit(Integer.MAX_VALUE).tokens());
@@ -204,9 +204,9 @@ class FitTextTest {
   }
 
   private static void assertDocuments(FitText text, String... documents) {
-    assertEquals(documents.length, text.windows().size());
-    for (FitText.Window window : text.windows()) {
-      assertArrayEquals(tokenizer.encode(documents[window.document()]), window.ids());
+    assertEquals(documents.length, text.chunks().size());
+    for (FitText.Chunk chunk : text.chunks()) {
+      assertArrayEquals(tokenizer.encode(documents[chunk.document()]), chunk.ids());
     }
   }
 

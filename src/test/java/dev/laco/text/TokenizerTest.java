@@ -58,10 +58,10 @@ class TokenizerTest {
     }
 
     int[] text = tokenizer.encodeWithoutSpecial(Files.readString(MODEL.resolve("evaluation.txt")));
-    List<TextWindows.Window> windows = TextWindows.cut(text, tokenizer.bos(), 255, 255);
-    assertEquals(expected.get("eval").size(), windows.size());
-    for (int i = 0; i < windows.size(); i++) {
-      assertArrayEquals(ids(expected.get("eval").get(i)), windows.get(i).ids());
+    List<TextChunks.Chunk> chunks = TextChunks.cut(text, tokenizer.bos(), 255, 255);
+    assertEquals(expected.get("eval").size(), chunks.size());
+    for (int i = 0; i < chunks.size(); i++) {
+      assertArrayEquals(ids(expected.get("eval").get(i)), chunks.get(i).ids());
     }
   }
 

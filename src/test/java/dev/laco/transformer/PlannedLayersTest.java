@@ -17,7 +17,7 @@ import dev.laco.collapse.NormsPolicy;
 import dev.laco.eval.Perplexity;
 import dev.laco.model.HostTensor;
 import dev.laco.model.NewWeights;
-import dev.laco.text.TextWindows;
+import dev.laco.text.TextChunks;
 import java.nio.file.Path;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -66,7 +66,7 @@ class PlannedLayersTest {
 
   private static double nll(String name, CausalLm model) {
     return Perplexity.measure(
-            model, TextWindows.whole(Fixtures.tokens(name, "eval")), (done, total) -> {})
+            model, TextChunks.whole(Fixtures.tokens(name, "eval")), (done, total) -> {})
         .meanNll();
   }
 }

@@ -25,7 +25,7 @@ public class AttentionBenchmark extends Case {
   @Param({"SmolLM2-135M", "Llama-3.2-1B", "Llama-2-7B"})
   public String model;
 
-  /** Number of sequences and tokens of each: a calibration set and a window of a perplexity. */
+  /** Number of sequences and tokens of each: a calibration set and a chunk of a perplexity. */
   @Param({"10x39", "1x2048"})
   public String sequences;
 

@@ -46,21 +46,21 @@ final class EvalCommand implements Callable<Integer> {
   @Option(
       names = "--max-length",
       paramLabel = "N",
-      description = "Tokens of a window. Default: the smaller of max_position_embeddings and 2048.")
+      description = "Tokens of a chunk. Default: the smaller of max_position_embeddings and 2048.")
   @Nullable Integer maxLength;
 
   @Option(
       names = "--stride",
       paramLabel = "N",
-      description = "Tokens from one window to the next. Default: --max-length.")
+      description = "Tokens from one chunk to the next. Default: --max-length.")
   @Nullable Integer stride;
 
   @Option(
       names = "--dump",
       paramLabel = "FILE.safetensors",
       description =
-          "Write <i>.final_hidden and <i>.logits of every list or window, and <i>.tokens of a"
-              + " window, f32.")
+          "Write <i>.final_hidden and <i>.logits of every list or chunk, and <i>.tokens of a"
+              + " chunk, f32.")
   @Nullable Path dump;
 
   /** What picocli gives for {@code --last-word} alone. */

@@ -97,7 +97,7 @@ class EvalTest {
   }
 
   @Test
-  void windowsThatOverlapScoreEveryTokenOnceWithMoreContext() {
+  void chunksThatOverlapScoreEveryTokenOnceWithMoreContext() {
     Path text =
         TestFiles.write(
             folder.resolve("text.txt"),

@@ -39,7 +39,7 @@ class StreamingTest {
     "llama_mha_bias_f16, mean, f32",
     "qwen3_qknorm, drop, auto"
   })
-  void theSmallestWindowGivesTheSameDecisionsAndFiles(String fixture, String rule, String compute) {
+  void theSmallestPoolGivesTheSameDecisionsAndFiles(String fixture, String rule, String compute) {
     assertStreamsAlike(
         Fixtures.model(fixture),
         "--rule",
@@ -48,7 +48,7 @@ class StreamingTest {
         compute,
         "--threshold",
         0.6,
-        // Merges of merges are made of more layers than the smallest window holds.
+        // Merges of merges are made of more layers than the smallest pool holds.
         "--interval",
         4,
         "--calibration",

@@ -118,7 +118,7 @@ class WarningsTest {
   }
 
   @Test
-  void windowsBeyondTheTrainedLengthAreAWarning() {
+  void chunksBeyondTheTrainedLengthAreAWarning() {
     int positions =
         Fixtures.read(MODEL.resolve("config.json")).get("max_position_embeddings").intValue();
     Path longer = tokens("long.json", 3, 1, positions + 2);

@@ -18,7 +18,7 @@ import dev.laco.backend.cuda.CudaBinding;
 import dev.laco.backend.cuda.EmulatedDevice;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.WeightWindow;
+import dev.laco.checkpoint.WeightPool;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
@@ -89,7 +89,7 @@ class CudaFitTest {
 
   @ParameterizedTest
   @ValueSource(strings = {"fit", "refine"})
-  void theSmallestWindowOfWeightsChangesNothing(String preset) {
+  void theSmallestPoolOfWeightsChangesNothing(String preset) {
     FitRule rule = FitRule.named(preset);
     try (Checkpoint model = Checkpoint.open(Fixtures.model(FIXTURE));
         MemoryArena memory = new MemoryArena()) {
@@ -100,14 +100,14 @@ class CudaFitTest {
       NewWeights streamed;
       try (Backend backend = cuda(Compute.AUTO)) {
         long layer = model.totalBytes() / model.config().numHiddenLayers();
-        WeightWindow window =
-            new WeightWindow(
+        WeightPool pool =
+            new WeightPool(
                 model,
                 model,
                 layer,
                 "given are ",
                 name -> backend.release(List.of(model.file(name).tensor(name))));
-        streamed = fit(backend, model, window, rule, memory);
+        streamed = fit(backend, model, pool, rule, memory);
       }
       whole
           .tensors()
@@ -174,7 +174,7 @@ class CudaFitTest {
             .fold(1, 1, MergeRule.DROP, NormsPolicy.BASE)
             .fold(3, 2, MergeRule.DROP, NormsPolicy.BASE);
     try (CarryOver carryOver =
-        new CarryOver(new RunningModel(backend, model.config(), weights), text.windows())) {
+        new CarryOver(new RunningModel(backend, model.config(), weights), text.chunks())) {
       return carryOver.fit(plan, rule, 1, true, memory, (done, total) -> {}).tensors();
     }
   }

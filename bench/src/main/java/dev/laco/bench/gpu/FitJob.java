@@ -22,12 +22,12 @@ import java.util.Random;
  * random weights and tokens. What is chosen among models in front of it is left out.
  */
 final class FitJob implements AutoCloseable {
-  private static final int WINDOW = 256;
+  private static final int CHUNK = 256;
 
   private final MadeUpWeights weights;
   private final ModelConfig config;
   private final CollapsePlan plan;
-  private final List<FitText.Window> windows;
+  private final List<FitText.Chunk> chunks;
 
   /** Makes the weights, and a text of about so many tokens. */
   FitJob(BenchDevice device, String model, int tokens) {
@@ -38,12 +38,12 @@ final class FitJob implements AutoCloseable {
                 new CollapsePlan.Source(config.architecture().className(), layers, "sha256:none"))
             .fold(layers / 2, layers / 4, MergeRule.DROP, NormsPolicy.BASE);
     Random random = new Random(1);
-    List<FitText.Window> text = new ArrayList<>();
-    for (int document = 0; document < Math.ceilDiv(tokens, WINDOW); document++) {
-      int[] ids = random.ints(WINDOW, 0, config.vocabSize()).toArray();
-      text.add(new FitText.Window(ids, document));
+    List<FitText.Chunk> text = new ArrayList<>();
+    for (int document = 0; document < Math.ceilDiv(tokens, CHUNK); document++) {
+      int[] ids = random.ints(CHUNK, 0, config.vocabSize()).toArray();
+      text.add(new FitText.Chunk(ids, document));
     }
-    this.windows = List.copyOf(text);
+    this.chunks = List.copyOf(text);
     this.weights = new MadeUpWeights(device, device.backend(Compute.AUTO), config, DType.BF16);
   }
 
@@ -56,7 +56,7 @@ final class FitJob implements AutoCloseable {
   double seconds(FitRule rule) {
     long start = System.nanoTime();
     try (MemoryArena memory = new MemoryArena();
-        CarryOver carryOver = new CarryOver(new RunningModel(weights, config, weights), windows)) {
+        CarryOver carryOver = new CarryOver(new RunningModel(weights, config, weights), chunks)) {
       carryOver.fit(plan, rule, 1, true, memory, (done, total) -> {});
       return (System.nanoTime() - start) / 1e9;
     }

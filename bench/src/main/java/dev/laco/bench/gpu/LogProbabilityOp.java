@@ -18,7 +18,7 @@ final class LogProbabilityOp implements Op {
   private static final double TOLERANCE = 2e-5;
 
   private static final long PANEL_BYTES = 64L << 20;
-  private static final int WINDOW = 2048;
+  private static final int CHUNK = 2048;
   private static final int BLOCK = 256;
 
   @Override
@@ -31,10 +31,10 @@ final class LogProbabilityOp implements Op {
     return Variant.of("log_probability", "laco_log_probability_%s_v1", F32);
   }
 
-  /** A window of a perplexity. */
+  /** A chunk of a perplexity. */
   @Override
   public List<Sizes> timed(Sizes trial, Sizes large) {
-    return List.of(large.isLarge() ? large.withLengths(List.of(WINDOW)) : large);
+    return List.of(large.isLarge() ? large.withLengths(List.of(CHUNK)) : large);
   }
 
   @Override

@@ -14,7 +14,7 @@ import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.backend.cuda.CudaBinding;
 import dev.laco.backend.cuda.EmulatedDevice;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.WeightWindow;
+import dev.laco.checkpoint.WeightPool;
 import dev.laco.cli.Laco;
 import dev.laco.model.DType;
 import dev.laco.model.PackedSequences;
@@ -59,7 +59,7 @@ class CudaStreamingTest {
     "llama_untied_gqa, replace, f32",
     "qwen3_qknorm, rdsc, f32"
   })
-  void theSmallestWindowGivesTheSameDecisionsAndFiles(String fixture, String rule, String compute) {
+  void theSmallestPoolGivesTheSameDecisionsAndFiles(String fixture, String rule, String compute) {
     Object[] options = {
       "--rule",
       rule,
@@ -105,15 +105,15 @@ class CudaStreamingTest {
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_tied_rope3"));
         CudaBackend backend = CudaBackend.open(Compute.AUTO, 0, CudaBinding.FFM)) {
       long layer = model.totalBytes() / model.config().numHiddenLayers();
-      WeightWindow window =
-          new WeightWindow(
+      WeightPool pool =
+          new WeightPool(
               model,
               model,
               3 * layer,
               "given are ",
               name -> backend.release(List.of(model.file(name).tensor(name))));
       List<float[]> whole = passes(backend, model, model);
-      List<float[]> streamed = passes(backend, model, window);
+      List<float[]> streamed = passes(backend, model, pool);
       for (int i = 0; i < whole.size(); i++) {
         assertTrue(Arrays.equals(whole.get(i), streamed.get(i)), "pass " + i);
       }

@@ -17,7 +17,7 @@ import java.util.function.Consumer;
  * a device's. What is in use stays; of the rest, what was not asked for the longest goes first, a
  * whole layer at a time, since the next layer needs room for tensors of the same sizes.
  */
-public final class WeightWindow implements TensorSource {
+public final class WeightPool implements TensorSource {
   private final Checkpoint checkpoint;
   private final TensorSource source;
   private final long budget;
@@ -31,14 +31,14 @@ public final class WeightWindow implements TensorSource {
   private long step;
 
   /**
-   * A window on a checkpoint.
+   * A pool of a checkpoint's weights.
    *
-   * @param source gives the checkpoint's tensors: the checkpoint itself, or another window on it
+   * @param source gives the checkpoint's tensors: the checkpoint itself, or another pool of them
    * @param budget most bytes that stay
    * @param where the budget comes from, for messages that go on with bytes
    * @param evict gives up the room of the tensor of a name, which the source can give again
    */
-  public WeightWindow(
+  public WeightPool(
       Checkpoint checkpoint,
       TensorSource source,
       long budget,

@@ -36,16 +36,16 @@ import java.util.Random;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** A window on weights: what stays, what goes, and how much of it is there at most. */
-class WeightWindowTest {
+/** A pool of weights: what stays, what goes, and how much of it is there at most. */
+class WeightPoolTest {
   private static final String LAYER = "model.layers.%d.mlp.down_proj.weight";
 
   @TempDir Path folder;
 
   private final List<String> evicted = new ArrayList<>();
 
-  private WeightWindow window(Checkpoint checkpoint, long budget) {
-    return new WeightWindow(checkpoint, checkpoint, budget, "given are ", evicted::add);
+  private WeightPool pool(Checkpoint checkpoint, long budget) {
+    return new WeightPool(checkpoint, checkpoint, budget, "given are ", evicted::add);
   }
 
   private static long size(Checkpoint checkpoint, String name) {
@@ -57,19 +57,19 @@ class WeightWindowTest {
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"))) {
       String norm = "model.layers.0.input_layernorm.weight";
       long tensor = size(model, String.format(Locale.ROOT, LAYER, 0));
-      WeightWindow window = window(model, 2 * tensor + size(model, norm));
-      window.tensor(norm);
-      window.tensor(String.format(Locale.ROOT, LAYER, 0));
-      window.tensor(String.format(Locale.ROOT, LAYER, 1));
+      WeightPool pool = pool(model, 2 * tensor + size(model, norm));
+      pool.tensor(norm);
+      pool.tensor(String.format(Locale.ROOT, LAYER, 0));
+      pool.tensor(String.format(Locale.ROOT, LAYER, 1));
       assertEquals(List.of(), evicted);
-      window.release();
-      window.tensor(String.format(Locale.ROOT, LAYER, 1));
-      window.tensor(String.format(Locale.ROOT, LAYER, 2));
+      pool.release();
+      pool.tensor(String.format(Locale.ROOT, LAYER, 1));
+      pool.tensor(String.format(Locale.ROOT, LAYER, 2));
       assertEquals(
           List.of(norm, String.format(Locale.ROOT, LAYER, 0)), evicted.stream().sorted().toList());
-      window.release();
+      pool.release();
       // There already.
-      window.tensor(String.format(Locale.ROOT, LAYER, 1));
+      pool.tensor(String.format(Locale.ROOT, LAYER, 1));
       assertEquals(2, evicted.size());
     }
   }
@@ -77,15 +77,15 @@ class WeightWindowTest {
   @Test
   void whatIsInUseStaysAndMoreThanTheBudgetIsAnError() {
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"))) {
-      WeightWindow window = window(model, 2 * size(model, String.format(Locale.ROOT, LAYER, 0)));
-      window.tensor(String.format(Locale.ROOT, LAYER, 0));
-      window.tensor(String.format(Locale.ROOT, LAYER, 1));
+      WeightPool pool = pool(model, 2 * size(model, String.format(Locale.ROOT, LAYER, 0)));
+      pool.tensor(String.format(Locale.ROOT, LAYER, 0));
+      pool.tensor(String.format(Locale.ROOT, LAYER, 1));
       // No room: it is not brought in, and nothing goes for it.
-      window.prefetch(List.of(String.format(Locale.ROOT, LAYER, 2)));
+      pool.prefetch(List.of(String.format(Locale.ROOT, LAYER, 2)));
       assertEquals(List.of(), evicted);
       ResourceException e =
           assertThrows(
-              ResourceException.class, () -> window.tensor(String.format(Locale.ROOT, LAYER, 2)));
+              ResourceException.class, () -> pool.tensor(String.format(Locale.ROOT, LAYER, 2)));
       assertTrue(
           e.getMessage()
               .matches("[0-9,]+ bytes of weights are in use at once, given are [0-9,]+ for.*"),
@@ -96,10 +96,10 @@ class WeightWindowTest {
   @Test
   void whatWasPrefetchedGivesWayToWhatIsNeeded() {
     try (Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"))) {
-      WeightWindow window = window(model, 2 * size(model, String.format(Locale.ROOT, LAYER, 0)));
-      window.tensor(String.format(Locale.ROOT, LAYER, 0));
-      window.prefetch(List.of(String.format(Locale.ROOT, LAYER, 1)));
-      window.tensor(String.format(Locale.ROOT, LAYER, 2));
+      WeightPool pool = pool(model, 2 * size(model, String.format(Locale.ROOT, LAYER, 0)));
+      pool.tensor(String.format(Locale.ROOT, LAYER, 0));
+      pool.prefetch(List.of(String.format(Locale.ROOT, LAYER, 1)));
+      pool.tensor(String.format(Locale.ROOT, LAYER, 2));
       assertEquals(List.of(String.format(Locale.ROOT, LAYER, 1)), evicted);
     }
   }
@@ -108,22 +108,22 @@ class WeightWindowTest {
   void aFileThatShrinksMeanwhileIsBadInput() throws IOException {
     Path copy = TestCheckpoints.copy("llama_untied_gqa", folder.resolve("model"));
     try (Checkpoint model = Checkpoint.open(copy)) {
-      WeightWindow window = window(model, Long.MAX_VALUE);
-      window.tensor(String.format(Locale.ROOT, LAYER, 0));
+      WeightPool pool = pool(model, Long.MAX_VALUE);
+      pool.tensor(String.format(Locale.ROOT, LAYER, 0));
       for (SafetensorsFile file : model.files()) {
         try (RandomAccessFile shorter = new RandomAccessFile(file.path().toFile(), "rw")) {
           shorter.setLength(4096);
         }
       }
-      window.prefetch(List.of(String.format(Locale.ROOT, LAYER, 1)));
+      pool.prefetch(List.of(String.format(Locale.ROOT, LAYER, 1)));
       for (int layer = 0; layer < 2; layer++) {
         String name = String.format(Locale.ROOT, LAYER, layer);
-        assertThrows(BadInputException.class, () -> window.tensor(name), name);
+        assertThrows(BadInputException.class, () -> pool.tensor(name), name);
       }
     }
   }
 
-  /** Fifty megabytes through a window of three layers. */
+  /** Fifty megabytes through a pool of three layers. */
   @Test
   void noMoreOfTheMappingIsInMemoryThanTheBudget() throws IOException {
     Path path = bigModel();
@@ -132,11 +132,11 @@ class WeightWindowTest {
         CpuBackend backend = CpuBackend.open(Compute.AUTO, 1)) {
       long layer = model.totalBytes() / model.config().numHiddenLayers();
       long budget = 3 * layer;
-      WeightWindow window = new WeightWindow(model, model, budget, "given are ", model::giveUp);
+      WeightPool pool = new WeightPool(model, model, budget, "given are ", model::giveUp);
       Path file = model.files().getFirst().path();
       List<Long> resident = new ArrayList<>();
       float[] streamed =
-          run(backend, model.config(), window, tokens, () -> resident.add(residentBytes(file)));
+          run(backend, model.config(), pool, tokens, () -> resident.add(residentBytes(file)));
       long most = resident.stream().mapToLong(Long::longValue).max().orElseThrow();
       // The system maps up to sixteen pages at once, so that a little of neighbours comes along.
       long edges = 2L * model.config().numHiddenLayers() * 16 * 4096;
@@ -144,7 +144,7 @@ class WeightWindowTest {
       assertTrue(most >= layer, "nothing was measured: " + resident);
       float[] whole = run(backend, model.config(), model, tokens, () -> {});
       assertArrayEquals(whole, streamed);
-      assertTrue(residentBytes(file) > 2 * budget, "all of it, without a window");
+      assertTrue(residentBytes(file) > 2 * budget, "all of it, without a pool");
     }
   }
 

@@ -7,16 +7,16 @@ import java.util.List;
 import java.util.Locale;
 import java.util.OptionalInt;
 
-/** Windows of text on which a model is measured. */
-public final class TextWindows {
-  private TextWindows() {}
+/** Chunks of text on which a model is measured. */
+public final class TextChunks {
+  private TextChunks() {}
 
   /** One forward pass: token ids, of which those from {@link #firstScored} on are scored. */
-  public static final class Window {
+  public static final class Chunk {
     private final int[] ids;
     private final int firstScored;
 
-    private Window(int[] ids, int firstScored) {
+    private Chunk(int[] ids, int firstScored) {
       this.ids = ids;
       this.firstScored = firstScored;
     }
@@ -37,30 +37,30 @@ public final class TextWindows {
     }
   }
 
-  /** Token lists as windows of their own: all but the first token of each is scored. */
-  public static List<Window> whole(List<int[]> lists) {
-    return lists.stream().map(ids -> new Window(ids.clone(), 1)).toList();
+  /** Token lists as chunks of their own: all but the first token of each is scored. */
+  public static List<Chunk> whole(List<int[]> lists) {
+    return lists.stream().map(ids -> new Chunk(ids.clone(), 1)).toList();
   }
 
   /** A passage of which the tokens from {@code firstScored} on are scored. */
-  public static Window continuation(int[] ids, int firstScored) {
+  public static Chunk continuation(int[] ids, int firstScored) {
     if (firstScored < 1 || firstScored >= ids.length) {
       throw new IllegalArgumentException(
           String.format(Locale.ROOT, "firstScored is %d of %d tokens", firstScored, ids.length));
     }
-    return new Window(ids.clone(), firstScored);
+    return new Chunk(ids.clone(), firstScored);
   }
 
   /**
-   * Cuts {@code tokens} into windows of {@code maxLength} tokens that start every {@code stride}
-   * tokens, with {@code bos} in front of each. Every token is scored once, in the first window that
-   * holds it; after that it is context. Without BOS nothing predicts the first token of a window
+   * Cuts {@code tokens} into chunks of {@code maxLength} tokens that start every {@code stride}
+   * tokens, with {@code bos} in front of each. Every token is scored once, in the first chunk that
+   * holds it; after that it is context. Without BOS nothing predicts the first token of a chunk
    * that overlaps no earlier one, so it is not scored.
    *
    * @param tokens the text's tokens, without special tokens
-   * @throws UsageException unless {@code 1 <= stride <= maxLength}, and 2 tokens fit a window
+   * @throws UsageException unless {@code 1 <= stride <= maxLength}, and 2 tokens fit a chunk
    */
-  public static List<Window> cut(int[] tokens, OptionalInt bos, int maxLength, int stride) {
+  public static List<Chunk> cut(int[] tokens, OptionalInt bos, int maxLength, int stride) {
     int front = bos.isPresent() ? 1 : 0;
     if (maxLength < 2 - front) {
       throw new UsageException(
@@ -81,7 +81,7 @@ public final class TextWindows {
               Setting.of("maxLength"),
               maxLength));
     }
-    List<Window> windows = new ArrayList<>();
+    List<Chunk> chunks = new ArrayList<>();
     int seen = 0;
     for (int start = 0; seen < tokens.length; start += stride) {
       int end = (int) Math.min((long) start + maxLength, tokens.length);
@@ -90,10 +90,10 @@ public final class TextWindows {
       System.arraycopy(tokens, start, ids, front, end - start);
       int firstScored = Math.max(1, front + seen - start);
       if (firstScored < ids.length) {
-        windows.add(new Window(ids, firstScored));
+        chunks.add(new Chunk(ids, firstScored));
       }
       seen = end;
     }
-    return windows;
+    return chunks;
   }
 }

@@ -6,7 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.UsageException;
-import dev.laco.text.TextWindows.Window;
+import dev.laco.text.TextChunks.Chunk;
 import java.util.Arrays;
 import java.util.List;
 import java.util.OptionalInt;
@@ -16,48 +16,48 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-class TextWindowsTest {
+class TextChunksTest {
   private static final OptionalInt BOS = OptionalInt.of(99);
   private static final OptionalInt NO_BOS = OptionalInt.empty();
 
   @Test
-  void windowsThatDoNotOverlapScoreAllTheirTokensAfterBos() {
-    List<Window> windows = TextWindows.cut(new int[] {1, 2, 3, 4, 5}, BOS, 2, 2);
+  void chunksThatDoNotOverlapScoreAllTheirTokensAfterBos() {
+    List<Chunk> chunks = TextChunks.cut(new int[] {1, 2, 3, 4, 5}, BOS, 2, 2);
 
-    assertEquals(3, windows.size());
-    assertWindow(windows.get(0), 1, 99, 1, 2);
-    assertWindow(windows.get(1), 1, 99, 3, 4);
-    assertWindow(windows.get(2), 1, 99, 5);
+    assertEquals(3, chunks.size());
+    assertChunk(chunks.get(0), 1, 99, 1, 2);
+    assertChunk(chunks.get(1), 1, 99, 3, 4);
+    assertChunk(chunks.get(2), 1, 99, 5);
   }
 
   @Test
-  void overlappingWindowsScoreOnlyWhatIsNew() {
-    List<Window> windows = TextWindows.cut(new int[] {1, 2, 3, 4, 5, 6}, BOS, 4, 2);
+  void overlappingChunksScoreOnlyWhatIsNew() {
+    List<Chunk> chunks = TextChunks.cut(new int[] {1, 2, 3, 4, 5, 6}, BOS, 4, 2);
 
-    assertEquals(2, windows.size());
-    assertWindow(windows.get(0), 1, 99, 1, 2, 3, 4);
-    assertWindow(windows.get(1), 3, 99, 3, 4, 5, 6);
+    assertEquals(2, chunks.size());
+    assertChunk(chunks.get(0), 1, 99, 1, 2, 3, 4);
+    assertChunk(chunks.get(1), 3, 99, 3, 4, 5, 6);
   }
 
   @Test
   void withoutBosTheFirstTokenOfAWindowWithoutContextIsNotScored() {
-    List<Window> apart = TextWindows.cut(new int[] {1, 2, 3, 4, 5}, NO_BOS, 2, 2);
-    assertEquals(2, apart.size(), "the last window would hold one token that nothing predicts");
-    assertWindow(apart.get(0), 1, 1, 2);
-    assertWindow(apart.get(1), 1, 3, 4);
+    List<Chunk> apart = TextChunks.cut(new int[] {1, 2, 3, 4, 5}, NO_BOS, 2, 2);
+    assertEquals(2, apart.size(), "the last chunk would hold one token that nothing predicts");
+    assertChunk(apart.get(0), 1, 1, 2);
+    assertChunk(apart.get(1), 1, 3, 4);
 
-    List<Window> overlapping = TextWindows.cut(new int[] {1, 2, 3, 4, 5}, NO_BOS, 3, 2);
+    List<Chunk> overlapping = TextChunks.cut(new int[] {1, 2, 3, 4, 5}, NO_BOS, 3, 2);
     assertEquals(2, overlapping.size());
-    assertWindow(overlapping.get(0), 1, 1, 2, 3);
-    assertWindow(overlapping.get(1), 1, 3, 4, 5);
+    assertChunk(overlapping.get(0), 1, 1, 2, 3);
+    assertChunk(overlapping.get(1), 1, 3, 4, 5);
   }
 
   @Test
-  void aTextShorterThanAWindowIsOneWindow() {
-    List<Window> windows = TextWindows.cut(new int[] {7, 8}, BOS, Integer.MAX_VALUE, 5);
-    assertEquals(1, windows.size());
-    assertWindow(windows.get(0), 1, 99, 7, 8);
-    assertTrue(TextWindows.cut(new int[0], BOS, 4, 4).isEmpty());
+  void aTextShorterThanAWindowIsOneChunk() {
+    List<Chunk> chunks = TextChunks.cut(new int[] {7, 8}, BOS, Integer.MAX_VALUE, 5);
+    assertEquals(1, chunks.size());
+    assertChunk(chunks.get(0), 1, 99, 7, 8);
+    assertTrue(TextChunks.cut(new int[0], BOS, 4, 4).isEmpty());
   }
 
   @Test
@@ -79,8 +79,8 @@ class TextWindowsTest {
     int[] scored = new int[tokens.length];
 
     int start = 0;
-    for (Window window : TextWindows.cut(tokens, hasBos ? BOS : NO_BOS, maxLength, stride)) {
-      int[] ids = window.ids();
+    for (Chunk chunk : TextChunks.cut(tokens, hasBos ? BOS : NO_BOS, maxLength, stride)) {
+      int[] ids = chunk.ids();
       int front = hasBos ? 1 : 0;
       if (hasBos) {
         assertEquals(99, ids[0]);
@@ -91,8 +91,8 @@ class TextWindowsTest {
           Arrays.copyOfRange(tokens, start, start + content.length),
           content,
           "starts every stride");
-      assertTrue(window.firstScored() >= 1 && window.firstScored() < ids.length);
-      for (int i = window.firstScored(); i < ids.length; i++) {
+      assertTrue(chunk.firstScored() >= 1 && chunk.firstScored() < ids.length);
+      for (int i = chunk.firstScored(); i < ids.length; i++) {
         scored[ids[i]]++;
       }
       start += stride;
@@ -107,15 +107,15 @@ class TextWindowsTest {
     return IntStream.range(0, 200);
   }
 
-  private static void assertWindow(Window window, int firstScored, int... ids) {
-    assertArrayEquals(ids, window.ids());
-    assertEquals(firstScored, window.firstScored());
+  private static void assertChunk(Chunk chunk, int firstScored, int... ids) {
+    assertArrayEquals(ids, chunk.ids());
+    assertEquals(firstScored, chunk.firstScored());
   }
 
   private static void assertUsageError(String named, OptionalInt bos, int maxLength, int stride) {
     UsageException error =
         assertThrows(
-            UsageException.class, () -> TextWindows.cut(new int[] {1}, bos, maxLength, stride));
+            UsageException.class, () -> TextChunks.cut(new int[] {1}, bos, maxLength, stride));
     assertTrue(error.getMessage().contains(named), error.getMessage());
   }
 }

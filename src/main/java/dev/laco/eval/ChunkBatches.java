@@ -1,0 +1,74 @@
+package dev.laco.eval;
+
+import dev.laco.backend.TokenBatch;
+import dev.laco.model.PackedSequences;
+import dev.laco.text.TextChunks.Chunk;
+import dev.laco.transformer.CausalLm;
+import java.util.ArrayList;
+import java.util.List;
+
+/** Chunks of a text packed into batches. */
+final class ChunkBatches {
+  /** The most tokens of a batch of several chunks: enough for matrix products to be efficient. */
+  private static final int BATCH_TOKENS = 1024;
+
+  private ChunkBatches() {}
+
+  /** The chunks in their order, cut into batches; a longer chunk is a batch of its own. */
+  static List<List<Chunk>> of(List<Chunk> chunks) {
+    List<List<Chunk>> batches = new ArrayList<>();
+    int room = 0;
+    for (Chunk chunk : chunks) {
+      if (chunk.length() > room) {
+        batches.add(new ArrayList<>());
+        room = BATCH_TOKENS;
+      }
+      batches.getLast().add(chunk);
+      room -= chunk.length();
+    }
+    return batches;
+  }
+
+  /** Tokens of the largest batch. */
+  static int maxTokens(List<Chunk> chunks) {
+    return of(chunks).stream()
+        .mapToInt(batch -> batch.stream().mapToInt(Chunk::length).sum())
+        .max()
+        .orElse(1);
+  }
+
+  /** Scored tokens of the batch that has most. */
+  static int maxScored(List<Chunk> chunks) {
+    return of(chunks).stream()
+        .mapToInt(batch -> batch.stream().mapToInt(ChunkBatches::scored).sum())
+        .max()
+        .orElse(1);
+  }
+
+  /** Chunks packed into one batch of a model. */
+  static TokenBatch packed(CausalLm model, List<Chunk> together) {
+    return model.batch(PackedSequences.of(together.stream().map(Chunk::ids).toList()));
+  }
+
+  /**
+   * Sum over the scored tokens of a batch.
+   *
+   * @param byRow a value for each row of the batch, about the token after that row
+   */
+  static double sumScored(List<Chunk> batch, double[] byRow) {
+    double sum = 0;
+    int start = 0;
+    for (Chunk chunk : batch) {
+      for (int i = chunk.firstScored(); i < chunk.length(); i++) {
+        sum += byRow[start + i - 1];
+      }
+      start += chunk.length();
+    }
+    return sum;
+  }
+
+  /** Scored tokens of a chunk. */
+  static int scored(Chunk chunk) {
+    return chunk.length() - chunk.firstScored();
+  }
+}
