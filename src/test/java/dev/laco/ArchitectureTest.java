@@ -51,6 +51,16 @@ class ArchitectureTest {
           Map.entry(
               "fit",
               Set.of("collapse", "scoring", "transformer", "backend", "linalg", "text", "model")),
+          Map.entry(
+              "inspect",
+              Set.of(
+                  "backend",
+                  "backend.cpu",
+                  "backend.cuda",
+                  "checkpoint",
+                  "ffi",
+                  "linalg",
+                  "model")),
           Map.entry("report", Set.of("collapse", "eval", "fit", "model")),
           Map.entry(
               "run",
@@ -109,7 +119,7 @@ class ArchitectureTest {
   private static final Set<String> FRONT = Set.of("Model", "DeviceSettings");
 
   private static final Set<String> JOBS =
-      Set.of("run", "prune", "compare", "evaluate", "generate", "");
+      Set.of("run", "prune", "compare", "evaluate", "generate", "inspect", "");
 
   private static JavaClasses engine;
 
@@ -165,7 +175,7 @@ class ArchitectureTest {
                                     && !used.isEquivalentTo(Backend.class)))
             .map(JavaClass::getSimpleName)
             .collect(toCollection(TreeSet::new));
-    assertEquals(Set.of("OpenDevice"), users);
+    assertEquals(Set.of("MachineInspection", "OpenDevice"), users);
   }
 
   /** A program that calls the engine is never told of options of a command line. */

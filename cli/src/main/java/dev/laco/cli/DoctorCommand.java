@@ -2,23 +2,9 @@ package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import dev.laco.ByteSize;
-import dev.laco.ResourceException;
-import dev.laco.SystemMemory;
-import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
-import dev.laco.backend.cpu.CpuBackend;
-import dev.laco.backend.cpu.CpuFeature;
-import dev.laco.backend.cpu.CpuLibraries;
-import dev.laco.backend.cpu.CpuTier;
-import dev.laco.backend.cuda.CudaProbe;
-import dev.laco.linalg.Cholesky;
-import dev.laco.model.DType;
+import dev.laco.inspect.MachineInspection;
 import java.util.Locale;
-import java.util.StringJoiner;
 import java.util.concurrent.Callable;
-import java.util.function.Consumer;
-import java.util.stream.Collectors;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 
@@ -36,86 +22,20 @@ final class DoctorCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Console console = output.console();
-    ObjectNode findings = machine();
-    boolean cpu = isUsable("cpu", findings, DoctorCommand::cpu);
-    boolean cuda =
-        isUsable(
-            "cuda",
-            findings,
-            json -> CudaProbe.report((name, text) -> json.put(name, OptionNames.in(text))));
-    findings.put("OpenBLAS", openBlas());
-    findings.put("reference", "plain Java, always there");
+    MachineInspection machine = MachineInspection.take();
     if (output.json) {
-      console.document(findings);
+      ObjectNode json = JsonNodeFactory.instance.objectNode();
+      machine.findings().forEach(found -> json.put(found.name(), text(found)));
+      console.document(json);
     } else {
-      findings
-          .properties()
-          .forEach(
-              f ->
-                  console.result(
-                      String.format(Locale.ROOT, "%-14s %s%n", f.getKey(), f.getValue().asText())));
+      for (MachineInspection.Finding found : machine.findings()) {
+        console.result(String.format(Locale.ROOT, "%-14s %s%n", found.name(), text(found)));
+      }
     }
-    return cpu || cuda ? 0 : 4;
+    return machine.cpu() || machine.cuda() ? 0 : ExitCode.RESOURCE;
   }
 
-  /** Adds what {@code describe} finds of a device, the first line being whether it can be used. */
-  private static boolean isUsable(
-      String device, ObjectNode findings, Consumer<ObjectNode> describe) {
-    findings.put(device, "usable");
-    try {
-      describe.accept(findings);
-      return true;
-    } catch (ResourceException e) {
-      findings.put(device, "not usable: " + OptionNames.in(e.template()));
-      return false;
-    }
-  }
-
-  /** Only rules that fit weights need it, and not on a GPU with cuSOLVER. */
-  private static String openBlas() {
-    try {
-      return Cholesky.library();
-    } catch (ResourceException e) {
-      return "not found: " + OptionNames.in(e.template());
-    }
-  }
-
-  private static ObjectNode machine() {
-    ObjectNode json = JsonNodeFactory.instance.objectNode();
-    json.put("laco", new Version().getVersion()[0]);
-    json.put("java", Runtime.version() + ", " + System.getProperty("java.home"));
-    json.put("system", System.getProperty("os.name") + " " + System.getProperty("os.arch"));
-    json.put("javaHeap", ByteSize.show(Runtime.getRuntime().maxMemory()));
-    json.put("freeMemory", ByteSize.show(SystemMemory.available()));
-    return json;
-  }
-
-  /** {@code bf16 products: faster than f32 here; f32 281 GFLOP/s, bf16 1,596 GFLOP/s}. */
-  private static String products(Backend backend) {
-    StringJoiner rates = new StringJoiner(", ", backend.describeProducts(DType.BF16) + "; ", "");
-    backend
-        .productRates()
-        .forEach(
-            (type, rate) ->
-                rates.add(
-                    String.format(Locale.ROOT, "%s %,.0f GFLOP/s", type.shortName(), rate / 1e9)));
-    return rates.toString();
-  }
-
-  private static void cpu(ObjectNode json) {
-    try (Backend backend = CpuBackend.open(Compute.AUTO, 0)) {
-      json.put("cpu", backend.info().name());
-      json.put(
-          "cpuFeatures",
-          CpuFeature.present().stream()
-              .map(CpuFeature::toString)
-              .collect(Collectors.joining(", ")));
-      json.put("tier", CpuTier.describeSelected());
-      json.put("products", products(backend));
-      CpuLibraries libraries = CpuLibraries.get();
-      json.put("kernels", libraries.kernels().location());
-      json.put("oneDNN", libraries.oneDnn().location());
-      json.put("OpenMP", libraries.openMp().location());
-    }
+  private static String text(MachineInspection.Finding found) {
+    return OptionNames.in(found.template());
   }
 }

@@ -1,0 +1,92 @@
+package dev.laco.inspect;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
+import dev.laco.Model;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.TensorInfo;
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a checkpoint is, and whether the engine can run and prune it.
+ *
+ * @param architecture the first of {@code architectures} in {@code config.json}, or {@code unknown}
+ * @param modelType {@code model_type} of {@code config.json}, or {@code unknown}
+ * @param layers {@code num_hidden_layers} of {@code config.json}; 0 where it has none
+ * @param parameters elements of the weights; of a checkpoint that is not supported, elements of all
+ *     tensors
+ * @param dtype the element types of the weights, {@code bf16} or {@code bf16 and f32}
+ * @param bytes of all weights
+ * @param files that hold weights
+ * @param digest of config and tensor headers, which plans name; null if not supported
+ * @param whyNot why the checkpoint is not supported; null if it is
+ */
+public record ModelInspection(
+    String architecture,
+    String modelType,
+    int layers,
+    long parameters,
+    String dtype,
+    long bytes,
+    int files,
+    @Nullable String digest,
+    @Nullable BadInputException whyNot) {
+
+  /**
+   * Reads config and tensor headers of a checkpoint, but no weights.
+   *
+   * @param model the folder of a checkpoint, or the id of one in the Hugging Face hub's cache
+   * @throws BadInputException if there is none, or its files are broken
+   */
+  public static ModelInspection of(Path model) {
+    try (Checkpoint checkpoint = Checkpoint.openAny(Model.folder(model))) {
+      JsonNode config = checkpoint.configJson();
+      BadInputException whyNot = whyNotSupported(checkpoint);
+      return new ModelInspection(
+          config.path("architectures").path(0).asText("unknown"),
+          config.path("model_type").asText("unknown"),
+          config.path("num_hidden_layers").asInt(),
+          whyNot == null
+              ? checkpoint.parameterCount()
+              : checkpoint.tensors().stream().mapToLong(TensorInfo::elements).sum(),
+          Model.dtypes(checkpoint),
+          checkpoint.totalBytes(),
+          checkpoint.files().size(),
+          whyNot == null ? checkpoint.digest() : null,
+          whyNot);
+    }
+  }
+
+  private static @Nullable BadInputException whyNotSupported(Checkpoint checkpoint) {
+    try {
+      checkpoint.requireSupported();
+      return null;
+    } catch (BadInputException e) {
+      return e;
+    }
+  }
+
+  /** Whether the engine can run and prune the checkpoint. */
+  public boolean isSupported() {
+    return whyNot == null;
+  }
+
+  /** The components by their names; {@code supported}, and a {@code reason} if it is not. */
+  public ObjectNode toJson() {
+    ObjectNode json =
+        JsonNodeFactory.instance
+            .objectNode()
+            .put("architecture", architecture)
+            .put("modelType", modelType)
+            .put("layers", layers)
+            .put("parameters", parameters)
+            .put("dtype", dtype)
+            .put("bytes", bytes)
+            .put("files", files)
+            .put("supported", isSupported());
+    return whyNot == null ? json.put("digest", digest) : json.put("reason", whyNot.getMessage());
+  }
+}

@@ -1,0 +1,79 @@
+package dev.laco.inspect;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.BadInputException;
+import dev.laco.Fixtures;
+import dev.laco.Model;
+import dev.laco.checkpoint.TestCheckpoints;
+import java.nio.file.Path;
+import java.util.HashSet;
+import java.util.Set;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class InspectionTest {
+  @TempDir Path folder;
+
+  @Test
+  void aSupportedModelIsDescribedAsItIsOpened() {
+    ModelInspection found = ModelInspection.of(Fixtures.STORYTELLER);
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      assertTrue(found.isSupported());
+      assertNull(found.whyNot());
+      assertEquals("LlamaForCausalLM", found.architecture());
+      assertEquals(model.config().numHiddenLayers(), found.layers());
+      assertEquals(model.checkpoint().parameterCount(), found.parameters());
+      assertEquals(model.checkpoint().digest(), found.digest());
+      assertEquals(
+          Set.of(
+              "architecture",
+              "modelType",
+              "layers",
+              "parameters",
+              "dtype",
+              "bytes",
+              "files",
+              "supported",
+              "digest"),
+          keys(found));
+    }
+  }
+
+  @Test
+  void whatIsNotSupportedIsDescribedAllTheSameWithTheReason() {
+    Path model = TestCheckpoints.copy("llama_untied_gqa", folder.resolve("model"));
+    TestCheckpoints.edit(
+        model.resolve("config.json"), text -> text.replace("LlamaFor", "OtherFor"));
+    ModelInspection found = ModelInspection.of(model);
+    assertFalse(found.isSupported());
+    assertNull(found.digest());
+    assertEquals("OtherForCausalLM", found.architecture());
+    assertTrue(found.parameters() > 0);
+    assertTrue(
+        found.toJson().get("reason").textValue().contains("OtherForCausalLM"),
+        found.toJson()::toString);
+    assertThrows(BadInputException.class, () -> ModelInspection.of(folder.resolve("none")));
+  }
+
+  private static Set<String> keys(ModelInspection found) {
+    Set<String> keys = new HashSet<>();
+    found.toJson().fieldNames().forEachRemaining(keys::add);
+    return keys;
+  }
+
+  @Test
+  void aMachineIsDescribedByWhatItHas() {
+    MachineInspection machine = MachineInspection.take();
+    assertTrue(machine.cpu());
+    assertTrue(
+        machine.findings().stream()
+            .anyMatch(found -> found.name().equals("oneDNN") && found.text().contains("libdnnl")),
+        machine::toString);
+    assertFalse(machine.toString().contains("--"), machine::toString);
+  }
+}
