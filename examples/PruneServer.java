@@ -8,6 +8,7 @@ import dev.laco.CancelledException;
 import dev.laco.DeviceSettings;
 import dev.laco.LacoException;
 import dev.laco.Model;
+import dev.laco.Request;
 import dev.laco.prune.PruneJob;
 import dev.laco.prune.PruneRequest;
 import dev.laco.prune.PruneResult;
@@ -71,17 +72,17 @@ public final class PruneServer implements AutoCloseable {
               new PruneJob(
                   model,
                   DeviceSettings.of(asked.path("device").asText("auto")),
-                  PruneRequest.parse("request", (ObjectNode) asked.path("request")))) {
+                  Request.parse(
+                      "request", (ObjectNode) asked.path("request"), PruneRequest.class))) {
         running = job;
         state = "running";
         PruneResult result = job.cancelledBy(cancellation).thenWritten().run();
-        result.writeTo(
-            Path.of(asked.path("out").asText()), WriteSettings.DEFAULT, warning -> message = warning);
+        result.writeTo(Path.of(asked.path("out").asText()), WriteSettings.DEFAULT);
         message = result.layers().describe();
         state = "done";
       } catch (CancelledException e) {
         state = "cancelled";
-      } catch (LacoException | IOException e) {
+      } catch (LacoException e) {
         message = e.getMessage();
         state = "failed";
       }

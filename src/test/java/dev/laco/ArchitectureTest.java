@@ -61,7 +61,7 @@ class ArchitectureTest {
                   "ffi",
                   "linalg",
                   "model")),
-          Map.entry("report", Set.of("collapse", "eval", "fit", "model")),
+          Map.entry("report", Set.of("backend", "collapse", "eval", "fit", "model")),
           Map.entry(
               "run",
               Set.of(
@@ -78,7 +78,15 @@ class ArchitectureTest {
                   "transformer")),
           Map.entry(
               "evaluate",
-              Set.of("run", "eval", "transformer", "backend", "checkpoint", "text", "model")),
+              Set.of(
+                  "run",
+                  "report",
+                  "eval",
+                  "transformer",
+                  "backend",
+                  "checkpoint",
+                  "text",
+                  "model")),
           Map.entry(
               "generate",
               Set.of("run", "eval", "transformer", "backend", "checkpoint", "text", "model")),

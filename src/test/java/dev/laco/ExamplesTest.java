@@ -59,10 +59,10 @@ class ExamplesTest {
     assertEquals("", run.err());
     assertFalse(Files.exists(folder.resolve("cancelled")));
     Path expected = folder.resolve("command");
-    PruneRequest request = PruneRequest.read(folder.resolve("request.json"));
+    PruneRequest request = Request.read(folder.resolve("request.json"), PruneRequest.class);
     try (Model model = Model.open(Fixtures.STORYTELLER);
         PruneJob job = new PruneJob(model, DeviceSettings.of("cpu"), request)) {
-      job.run().writeTo(expected, WriteSettings.DEFAULT, warning -> {});
+      job.run().writeTo(expected, WriteSettings.DEFAULT);
     }
     TestFiles.assertSameTree(expected, folder.resolve("kept"));
   }

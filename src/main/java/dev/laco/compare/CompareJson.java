@@ -5,7 +5,7 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.collapse.Objective;
 import dev.laco.eval.LastWord;
-import dev.laco.report.PruneReport;
+import dev.laco.report.ReportJson;
 import org.jspecify.annotations.Nullable;
 
 /** A comparison as JSON. Its keys are a contract: other tools read them. */
@@ -19,7 +19,7 @@ public final class CompareJson {
     json.put("layersIn", result.layersIn());
     json.put("layersOut", result.layersOut());
     json.put("text", result.text());
-    json.set("dense", PruneReport.toJson(result.dense()));
+    json.set("dense", ReportJson.of(result.dense()));
     putLastWord(json, "denseLastWord", result.denseLastWord());
     ArrayNode strategies = json.putArray("strategies");
     result.rows().forEach(row -> strategies.add(of(result, row)));
@@ -31,7 +31,7 @@ public final class CompareJson {
     json.put("strategy", row.strategy().label());
     json.put("similarity", row.fidelity().similarity());
     json.put("kl", row.fidelity().divergence());
-    json.set("pruned", PruneReport.toJson(row.fidelity().perplexity()));
+    json.set("pruned", ReportJson.of(row.fidelity().perplexity()));
     json.put("ratio", result.ratio(row));
     putLastWord(json, "lastWord", row.lastWord());
     ObjectNode calibration = json.putObject("calibration");
@@ -45,7 +45,7 @@ public final class CompareJson {
 
   private static void putLastWord(ObjectNode json, String key, @Nullable LastWord words) {
     if (words != null) {
-      json.set(key, PruneReport.toJson(words));
+      json.set(key, ReportJson.of(words));
     }
   }
 }

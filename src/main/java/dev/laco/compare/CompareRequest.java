@@ -1,12 +1,10 @@
 package dev.laco.compare;
 
-import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.Request;
 import dev.laco.prune.FitSettings;
 import dev.laco.prune.Goal;
-import dev.laco.prune.RequestJson;
 import dev.laco.prune.TextSettings;
 import dev.laco.run.Passages;
-import java.nio.file.Path;
 import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
@@ -25,7 +23,8 @@ public record CompareRequest(
     List<Strategy> strategies,
     TextSettings texts,
     FitSettings fit,
-    @Nullable Passages passages) {
+    @Nullable Passages passages)
+    implements Request {
   public CompareRequest {
     goal = Objects.requireNonNullElse(goal, Goal.QUARTER);
     strategies = strategies == null ? Strategy.usual() : List.copyOf(strategies);
@@ -57,19 +56,5 @@ public record CompareRequest(
   /** The same, measuring how often a last word is known. */
   public CompareRequest withPassages(@Nullable Passages others) {
     return new CompareRequest(goal, strategies, texts, fit, others);
-  }
-
-  /** The request as JSON, which {@link #read} reads; what is left to defaults is left out. */
-  public ObjectNode toJson() {
-    return RequestJson.write(this);
-  }
-
-  /**
-   * Reads a request from a JSON file.
-   *
-   * @throws dev.laco.BadInputException that names the file, the key, and what is wrong with it
-   */
-  public static CompareRequest read(Path file) {
-    return RequestJson.read(file, CompareRequest.class);
   }
 }

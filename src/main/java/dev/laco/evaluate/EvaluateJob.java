@@ -8,6 +8,7 @@ import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.JobEstimate;
+import dev.laco.run.JobEvent;
 import dev.laco.run.JobProgress;
 import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
@@ -72,9 +73,9 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
               Perplexity.bytes(model.config(), text.chunks()),
               "use a smaller " + Setting.of("maxLength"));
       expect(opened.backend(), PERPLEXITY, text.chunks());
-      Perplexity result = text.measure(progress(), PERPLEXITY, model.directory(), lm);
+      Perplexity result = measure(PERPLEXITY, text, model.directory(), lm);
       if (dump != null) {
-        StateDump.write(lm, text.chunks(), tokenized, dump);
+        tell(new JobEvent.FileWritten(dump, StateDump.write(lm, text.chunks(), tokenized, dump)));
       }
       return new EvaluateResult.OfText(text.name(), result);
     }

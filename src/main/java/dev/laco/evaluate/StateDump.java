@@ -30,8 +30,12 @@ final class StateDump {
 
   private StateDump() {}
 
-  /** Writes {@code file}, which must not exist. */
-  static void write(CausalLm model, List<Chunk> chunks, boolean withTokens, Path file) {
+  /**
+   * Writes {@code file}, which must not exist.
+   *
+   * @return bytes of the tensors in it
+   */
+  static long write(CausalLm model, List<Chunk> chunks, boolean withTokens, Path file) {
     int longest = chunks.stream().mapToInt(Chunk::length).max().orElseThrow();
     try (States states = new States(model, longest)) {
       List<OutputTensor> tensors = new ArrayList<>();
@@ -60,6 +64,7 @@ final class StateDump {
         }
       }
       new SafetensorsWriter(tensors).write(file, written -> {});
+      return tensors.stream().mapToLong(OutputTensor::byteSize).sum();
     }
   }
 

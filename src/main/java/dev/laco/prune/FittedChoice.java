@@ -161,12 +161,11 @@ public final class FittedChoice {
       return new Outcome(
           own,
           NewWeights.NONE,
-          new FitReport(
+          report(
               rule,
               text.name(),
               0,
               chosen.strength,
-              backend.solver().name(),
               contenders,
               new CarryOver.Result(NewWeights.NONE, List.of(), List.of(), 1, List.of()),
               choiceSeconds,
@@ -189,17 +188,40 @@ public final class FittedChoice {
       return new Outcome(
           chosen.plan,
           result.tensors(),
-          new FitReport(
+          report(
               rule,
               text.name(),
               text.tokens(),
               chosen.strength,
-              backend.solver().name(),
               contenders,
               result,
               choiceSeconds,
               Seconds.since(start) - choiceSeconds));
     }
+  }
+
+  private FitReport report(
+      FitRule rule,
+      String text,
+      int tokens,
+      double strength,
+      List<FitReport.Contender> contenders,
+      CarryOver.Result result,
+      double choiceSeconds,
+      double fitSeconds) {
+    return new FitReport(
+        rule,
+        text,
+        tokens,
+        strength,
+        backend.solver().name(),
+        result.finalNorm(),
+        choiceSeconds,
+        fitSeconds,
+        contenders,
+        result.fitted(),
+        result.leftAlone(),
+        result.curve());
   }
 
   private static void add(

@@ -1,5 +1,7 @@
 package dev.laco.prune;
 
+import com.fasterxml.jackson.databind.annotation.JsonDeserialize;
+import com.fasterxml.jackson.databind.annotation.JsonSerialize;
 import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.UsageException;
@@ -9,6 +11,8 @@ import java.util.List;
 import java.util.stream.IntStream;
 
 /** When a model is shallow enough. */
+@JsonSerialize(using = GoalJson.Writer.class)
+@JsonDeserialize(using = GoalJson.Reader.class)
 public sealed interface Goal {
   /**
    * The paper's loop accepts every merge whose mean similarity is above a threshold T.

@@ -1,6 +1,6 @@
 package dev.laco.prune;
 
-import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.Request;
 import java.nio.file.Path;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
@@ -23,7 +23,8 @@ public record PruneRequest(
     @Nullable String rule,
     FitSettings fit,
     TextSettings texts,
-    @Nullable Path fromPlan) {
+    @Nullable Path fromPlan)
+    implements Request {
   public PruneRequest {
     goal = Objects.requireNonNullElse(goal, Goal.QUARTER);
     search = Objects.requireNonNullElse(search, SearchSettings.DEFAULT);
@@ -60,29 +61,5 @@ public record PruneRequest(
   /** The same, going on from a plan. */
   public PruneRequest withFromPlan(@Nullable Path plan) {
     return new PruneRequest(goal, search, rule, fit, texts, plan);
-  }
-
-  /** The request as JSON, which {@link #read} reads; what is left to defaults is left out. */
-  public ObjectNode toJson() {
-    return RequestJson.write(this);
-  }
-
-  /**
-   * Reads a request from a JSON file. Relative paths in it are those of the working folder.
-   *
-   * @throws dev.laco.BadInputException that names the file, the key, and what is wrong with it
-   */
-  public static PruneRequest read(Path file) {
-    return RequestJson.read(file, PruneRequest.class);
-  }
-
-  /**
-   * Reads a request from JSON.
-   *
-   * @param where names it in errors
-   * @throws dev.laco.BadInputException that names the key, and what is wrong with it
-   */
-  public static PruneRequest parse(String where, ObjectNode json) {
-    return RequestJson.parse(where, json, PruneRequest.class);
   }
 }

@@ -1,7 +1,5 @@
 package dev.laco.prune;
 
-import com.fasterxml.jackson.databind.node.JsonNodeFactory;
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.UsageException;
@@ -20,6 +18,8 @@ import dev.laco.collapse.SpanSettings;
 import dev.laco.collapse.TrialListener;
 import dev.laco.fit.FitRule;
 import dev.laco.prune.SearchSettings.Strategy;
+import dev.laco.report.PruneSettings;
+import dev.laco.run.MemoryPlan;
 import dev.laco.scoring.SweepOptions;
 import java.util.List;
 import java.util.function.DoubleToIntFunction;
@@ -29,8 +29,8 @@ import org.jspecify.annotations.Nullable;
  * What a request asks of a model: every default filled in, everything checked.
  *
  * @param search the search, which only lacks the scores
- * @param settings what is in force, as the report tells it; {@code threshold} is null where it is
- *     only found
+ * @param settings how the search runs, as the report tells it
+ * @param rule how layers are merged, as the report tells it
  * @param candidates models that are scored together where there is room, by what a pass costs
  *     beside them
  * @param mergedAtOnce layers that one merge combines at most
@@ -41,7 +41,8 @@ import org.jspecify.annotations.Nullable;
  */
 public record SearchChoice(
     Search search,
-    ObjectNode settings,
+    PruneSettings.Search settings,
+    String rule,
     DoubleToIntFunction candidates,
     int mergedAtOnce,
     Objective objective,
@@ -71,6 +72,11 @@ public record SearchChoice(
   /** The depth that is sought; the model's own where a threshold is given. */
   public int depthSought(Model model) {
     return target == null ? model.config().numHiddenLayers() : target;
+  }
+
+  /** The most bytes that the tensors of the fit may take. */
+  public long mostNewBytes(Model model) {
+    return fit == null ? 0 : MemoryPlan.newWeights(model.checkpoint(), fit, target);
   }
 
   /**
@@ -138,12 +144,10 @@ public record SearchChoice(
     }
     FitRule named = rule == null ? null : FitRule.named(rule);
     FitRule fit = fits ? (named == null ? FitRule.REFINE : named) : null;
-    ObjectNode json = JsonNodeFactory.instance.objectNode();
-    json.put("fromPlan", given.file().toString());
-    json.put("rule", rule == null ? MergeRule.AUTO : rule);
     return new SearchChoice(
         (source, scorer, listener) -> SearchResult.known(plan),
-        json,
+        new PruneSettings.GivenPlan(given.file()),
+        rule == null ? MergeRule.AUTO : rule,
         passCost -> 1,
         plan.layers().stream().mapToInt(LayerMix::sources).max().orElseThrow(),
         OBJECTIVE,
@@ -198,15 +202,6 @@ public record SearchChoice(
         search.lookahead() == null
             ? Lookahead.upTo(SweepOptions.CANDIDATES)
             : Lookahead.parse(search.lookahead());
-    ObjectNode json = JsonNodeFactory.instance.objectNode();
-    json.put("mergeLayers", settings.mergeLayers());
-    json.put("interval", settings.interval());
-    json.put("lowest", settings.lowest());
-    json.put("highest", settings.highest());
-    json.put("threshold", threshold);
-    json.put("rule", fit != null ? fit.label() : mergeRule.label());
-    json.put("norms", settings.norms().optionValue());
-    putSearch(json, search, Strategy.LACO, target);
     SearchBudget bound = bound(search);
     return new SearchChoice(
         (source, scorer, listener) -> {
@@ -215,7 +210,15 @@ public record SearchChoice(
               ? loop.run(requireThreshold(threshold), listener)
               : loop.reach(target, bound, listener);
         },
-        json,
+        new PruneSettings.PaperLoop(
+            settings.mergeLayers(),
+            settings.interval(),
+            settings.lowest(),
+            settings.highest(),
+            settings.norms(),
+            target,
+            search.budget()),
+        fit != null ? fit.label() : mergeRule.label(),
         passCost -> ahead.most(passCost, settings.bases()),
         mergeRule.mergedAtOnce(settings.mergeLayers() - 1),
         Objective.COSINE,
@@ -254,21 +257,20 @@ public record SearchChoice(
             how == Strategy.GREEDY ? 1 : SpanSettings.beamWidth(depth, depth - target),
             fit != null);
     settings.check(depth);
-    ObjectNode json = JsonNodeFactory.instance.objectNode();
-    json.put("mergeLayers", settings.mergeLayers());
-    json.put("lowest", settings.lowest());
-    json.put("highest", settings.highest());
-    json.putNull("threshold");
-    json.put("rule", ruleName);
-    json.put("norms", search.norms() == null ? "rule" : search.norms().optionValue());
-    putSearch(json, search, how, target);
-    json.put("beamWidth", settings.beamWidth());
-    json.put("objective", objective.optionValue());
     SearchBudget bound = bound(search);
     return new SearchChoice(
         (source, scorer, listener) ->
             new SpanSearch(settings, source, scorer).reach(target, bound, listener),
-        json,
+        new PruneSettings.BestMerges(
+            settings.beamWidth(),
+            settings.mergeLayers(),
+            settings.lowest(),
+            settings.highest(),
+            search.norms(),
+            target,
+            search.budget(),
+            objective),
+        ruleName,
         passCost -> SweepOptions.CANDIDATES,
         settings.rules().stream()
             .mapToInt(any -> any.mergedAtOnce(settings.mergeLayers() - 1))
@@ -313,17 +315,6 @@ public record SearchChoice(
 
   private static SearchBudget bound(SearchSettings search) {
     return search.budget() != null ? SearchBudget.parse(search.budget()) : SearchBudget.UNLIMITED;
-  }
-
-  private static void putSearch(
-      ObjectNode json, SearchSettings search, Strategy how, @Nullable Integer target) {
-    json.put("search", how.label());
-    if (target != null) {
-      json.put("targetLayers", target);
-    }
-    if (search.budget() != null) {
-      json.put("searchBudget", search.budget());
-    }
   }
 
   private static int mergeLayers(SearchSettings search, int depth) {

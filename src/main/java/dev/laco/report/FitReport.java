@@ -1,24 +1,26 @@
 package dev.laco.report;
 
-import com.fasterxml.jackson.databind.node.ArrayNode;
-import com.fasterxml.jackson.databind.node.JsonNodeFactory;
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FitRule;
 import java.util.List;
-import java.util.Locale;
 
 /**
- * How weights were fitted.
+ * How weights of a pruned model were fitted.
  *
- * @param text what they were fitted on
- * @param tokens of it; 0 where the model was better without
- * @param strength factor on the regularisation of solves that was best on documents held out
- * @param solver what solved the systems, and where
- * @param contenders models that were compared on documents held out
- * @param result every matrix, and what ever more of the text was worth
- * @param choiceSeconds that the comparison took
- * @param fitSeconds that the fit on all tokens took
+ * @param rule what was fitted
+ * @param text names the text of the fit for people
+ * @param tokens tokens of the text that were used; 0 where the model predicted better without a
+ *     fit, which was then left out
+ * @param strength the factor on all penalties that predicted documents best which are held out of
+ *     the fit
+ * @param solver what solved the linear systems, and where
+ * @param finalNorm the factor on the weight of the final norm; 1 if the weight is unchanged
+ * @param choiceSeconds seconds that the choice among contenders took
+ * @param fitSeconds seconds that the fit of the chosen model took
+ * @param contenders models that were compared on documents held out of the fit
+ * @param matrices every matrix that was fitted
+ * @param leftAlone every matrix that should have been fitted and could not be
+ * @param learningCurve held-out errors of a fit on more and more of the text
  */
 public record FitReport(
     FitRule rule,
@@ -26,64 +28,31 @@ public record FitReport(
     int tokens,
     double strength,
     String solver,
-    List<Contender> contenders,
-    CarryOver.Result result,
+    double finalNorm,
     double choiceSeconds,
-    double fitSeconds) {
+    double fitSeconds,
+    List<Contender> contenders,
+    List<CarryOver.Fitted> matrices,
+    List<CarryOver.LeftAlone> leftAlone,
+    List<CarryOver.Learned> learningCurve) {
   public FitReport {
     contenders = List.copyOf(contenders);
+    matrices = List.copyOf(matrices);
+    leftAlone = List.copyOf(leftAlone);
+    learningCurve = List.copyOf(learningCurve);
   }
 
   /**
    * A model among which the best was chosen.
    *
-   * @param layers original indices of its layers
-   * @param fitted false for the search's own model as it was
-   * @param meanNll on the documents held out, nats
+   * @param layers layers of the original that the model keeps
+   * @param fitted whether weights were fitted before it was measured; false for the best model of
+   *     the search as it is
+   * @param meanNll mean negative log-likelihood of a token of the documents that are held out, nats
    */
   public record Contender(List<Integer> layers, boolean fitted, double meanNll) {
     public Contender {
       layers = List.copyOf(layers);
     }
-  }
-
-  ObjectNode toJson() {
-    ObjectNode json = JsonNodeFactory.instance.objectNode();
-    json.put("rule", rule.label());
-    json.put("text", text);
-    json.put("tokens", tokens);
-    json.put("strength", strength);
-    json.put("solver", solver);
-    json.put("finalNorm", result.finalNorm());
-    json.put("choiceSeconds", choiceSeconds);
-    json.put("fitSeconds", fitSeconds);
-    ArrayNode compared = json.putArray("contenders");
-    for (Contender contender : contenders) {
-      ObjectNode one = compared.addObject();
-      contender.layers().forEach(one.putArray("layers")::add);
-      one.put("fitted", contender.fitted());
-      one.put("meanNll", contender.meanNll());
-    }
-    ArrayNode matrices = json.putArray("matrices");
-    for (CarryOver.Fitted matrix : result.fitted()) {
-      matrices
-          .addObject()
-          .put("layer", matrix.layer())
-          .put("matrix", matrix.role().name().toLowerCase(Locale.ROOT))
-          .put("followers", matrix.followers())
-          .put("lambda", matrix.lambda())
-          .put("error", matrix.error());
-    }
-    ArrayNode left = json.putArray("leftAlone");
-    for (CarryOver.LeftAlone matrix : result.leftAlone()) {
-      left.addObject()
-          .put("layer", matrix.layer())
-          .put("matrix", matrix.role().name().toLowerCase(Locale.ROOT));
-    }
-    ArrayNode learned = json.putArray("learningCurve");
-    for (CarryOver.Learned point : result.curve()) {
-      learned.addObject().put("tokens", point.tokens()).put("error", point.error());
-    }
-    return json;
   }
 }

@@ -1,4 +1,4 @@
-/** What a run found, as JSON and as text. */
+/** What a prune did, as records, and the JSON of these records. */
 @NullMarked
 package dev.laco.report;
 

@@ -2,6 +2,7 @@ package dev.laco.run;
 
 import dev.laco.Setting;
 import dev.laco.backend.DeviceInfo;
+import dev.laco.eval.Perplexity;
 import java.nio.file.Path;
 
 /**
@@ -36,4 +37,20 @@ public interface JobEvent {
 
   /** How long a job of more than two seconds takes: {@code about 12 minutes: search 3, fit 9}. */
   record TimeEstimated(String description) implements JobEvent {}
+
+  /**
+   * The perplexity of a model was measured.
+   *
+   * @param stage the stage of the job, which says of which model: {@code perplexity, dense}
+   * @param text names the text for people
+   */
+  record Measured(String stage, String text, Perplexity perplexity) implements JobEvent {}
+
+  /**
+   * A checkpoint or file is complete under its name.
+   *
+   * @param path the folder of a checkpoint, or the file
+   * @param bytes bytes of the tensors in it
+   */
+  record FileWritten(Path path, long bytes) implements JobEvent {}
 }

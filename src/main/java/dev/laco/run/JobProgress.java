@@ -85,6 +85,7 @@ public final class JobProgress {
     private final String name;
     private final double expected;
     private double share;
+    private long advanced;
     private String note = "";
 
     private Stage(String name, double expected) {
@@ -97,6 +98,14 @@ public final class JobProgress {
       synchronized (JobProgress.this) {
         share = Math.clamp((double) done / Math.max(1, total), share, 1);
         known = seconds();
+      }
+    }
+
+    /** So much more of the stage is done. */
+    public void advance(long more, long total) {
+      synchronized (JobProgress.this) {
+        advanced += more;
+        update(advanced, total);
       }
     }
 

@@ -4,6 +4,8 @@ import dev.laco.Cancellation;
 import dev.laco.DeviceSettings;
 import dev.laco.Model;
 import dev.laco.backend.Backend;
+import dev.laco.eval.Perplexity;
+import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
 import java.util.List;
@@ -120,6 +122,28 @@ public abstract class ModelJob<J extends ModelJob<J>> {
     tell(new JobEvent.MemoryPlanned(memory.describe(backend)));
     return new RunningModel(
         backend, model.config(), new CancellableWeights(memory.weights(backend), cancellation));
+  }
+
+  /**
+   * Measures the perplexity of a model, and tells it.
+   *
+   * @param stage the stage of the job
+   * @param whose names the model in errors
+   * @throws dev.laco.BadInputException if the perplexity is not finite
+   */
+  protected final Perplexity measure(String stage, EvaluationText text, Object whose, CausalLm lm) {
+    Perplexity perplexity = text.measure(progress, stage, whose, lm);
+    tell(new JobEvent.Measured(stage, text.name(), perplexity));
+    return perplexity;
+  }
+
+  /**
+   * Ends the work of the caller if the job was cancelled.
+   *
+   * @throws dev.laco.CancelledException if it was
+   */
+  protected final void requireWanted() {
+    cancellation.check();
   }
 
   /** Tells about how long all takes, once every stage is expected. */

@@ -11,6 +11,7 @@ import dev.laco.CancelledException;
 import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.Model;
+import dev.laco.Request;
 import dev.laco.UsageException;
 import dev.laco.collapse.MergeRule;
 import dev.laco.fit.FitRule;
@@ -160,11 +161,12 @@ final class CompareJobTest {
             .withPassages(new Passages(Path.of("c")));
     Path file = folder.resolve("request.json");
     Files.writeString(file, request.toJson().toString());
-    assertEquals(request, CompareRequest.read(file));
+    assertEquals(request, Request.read(file, CompareRequest.class));
     Files.writeString(file, "{}");
-    assertEquals(CompareRequest.of(Goal.QUARTER), CompareRequest.read(file));
+    assertEquals(CompareRequest.of(Goal.QUARTER), Request.read(file, CompareRequest.class));
     Files.writeString(file, "{\"strategies\": [\"luck\"]}");
-    BadInputException e = assertThrows(BadInputException.class, () -> CompareRequest.read(file));
+    BadInputException e =
+        assertThrows(BadInputException.class, () -> Request.read(file, CompareRequest.class));
     assertTrue(e.getMessage().contains("shortgpt"), e::getMessage);
   }
 }

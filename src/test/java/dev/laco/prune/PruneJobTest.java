@@ -2,6 +2,7 @@ package dev.laco.prune;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -12,10 +13,15 @@ import dev.laco.CancelledException;
 import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.Model;
+import dev.laco.Request;
 import dev.laco.UsageException;
+import dev.laco.backend.Compute;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
+import dev.laco.collapse.Trial;
 import dev.laco.report.FitReport;
+import dev.laco.report.PruneReport;
+import dev.laco.report.PruneSettings;
 import dev.laco.run.JobEvent;
 import java.io.IOException;
 import java.math.BigDecimal;
@@ -73,6 +79,27 @@ final class PruneJobTest {
   }
 
   @Test
+  void aReportIsReadWithoutJson() {
+    PruneReport report;
+    try (Model model = Model.open(MODEL);
+        PruneJob job = new PruneJob(model, CPU, request())) {
+      report = job.run().report();
+    }
+    assertEquals(request(), report.request());
+    PruneSettings settings = report.settings();
+    assertEquals(
+        new PruneSettings.BestMerges(2, 2, 1, 12, null, 9, null, Objective.NLL), settings.search());
+    assertEquals("drop", settings.rule());
+    assertEquals(Compute.AUTO, settings.compute());
+    assertEquals(FIXTURE + ".calib.json", settings.calibration().text());
+    assertNull(settings.fit());
+    assertEquals(9, report.plan().depth());
+    assertEquals(List.of(), report.warnings());
+    assertNull(report.timings().write());
+    assertTrue(report.search().trials().stream().anyMatch(Trial::accepted));
+  }
+
+  @Test
   void aFitTellsWhatItComparesAndHowFarItIs() {
     Path tokens = Fixtures.tokens(folder, FIXTURE, "eval");
     PruneRequest fits = request().withRule("fit").withFit(new FitSettings(tokens, 100));
@@ -89,7 +116,7 @@ final class PruneJobTest {
                         fitted.add(part);
                       }
                     })) {
-      FitReport report = job.run().fit();
+      FitReport report = job.run().report().fit();
       assertEquals(report.contenders(), compared);
       assertEquals(report.tokens() > 0, !fitted.isEmpty());
     }
@@ -130,7 +157,8 @@ final class PruneJobTest {
     try (Model model = Model.open(MODEL);
         PruneJob job = new PruneJob(model, CPU, request)) {
       PruneResult result = job.run();
-      return new PruneResultDigest(result.plan().toJsonText(), result.search().finalSimilarity());
+      return new PruneResultDigest(
+          result.plan().toJsonText(), result.report().search().finalSimilarity());
     }
   }
 
@@ -194,8 +222,8 @@ final class PruneJobTest {
               new TextSettings(text, null, text),
               text);
       ObjectNode json = request.toJson();
-      assertEquals(request, PruneRequest.parse("request", json));
-      assertEquals(json, PruneRequest.parse("request", json).toJson());
+      assertEquals(request, Request.parse("request", json, PruneRequest.class));
+      assertEquals(json, Request.parse("request", json, PruneRequest.class).toJson());
     }
   }
 
@@ -218,7 +246,8 @@ final class PruneJobTest {
   void whatIsNoRequestIsSaidByFileAndKey(String json, String says) throws IOException {
     Path file = folder.resolve("request.json");
     Files.writeString(file, json.replace('\'', '"'));
-    BadInputException e = assertThrows(BadInputException.class, () -> PruneRequest.read(file));
+    BadInputException e =
+        assertThrows(BadInputException.class, () -> Request.read(file, PruneRequest.class));
     assertTrue(e.getMessage().startsWith(file + ": " + says.strip()), e::getMessage);
   }
 }

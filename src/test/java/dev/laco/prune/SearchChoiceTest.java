@@ -5,11 +5,12 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.Fixtures;
 import dev.laco.Model;
+import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
 import dev.laco.fit.FitRule;
+import dev.laco.report.PruneSettings;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
@@ -31,12 +32,9 @@ final class SearchChoiceTest {
     assertFalse(choice.isOneLoop());
     // Removals and replacements of one layer each use one original.
     assertEquals(1, choice.mergedAtOnce());
-    ObjectNode settings = choice.settings();
-    assertEquals("beam", settings.get("search").textValue());
-    assertEquals(2, settings.get("beamWidth").intValue());
-    assertEquals(2, settings.get("mergeLayers").intValue());
-    assertEquals("auto", settings.get("rule").textValue());
-    assertTrue(settings.get("threshold").isNull());
+    assertEquals("auto", choice.rule());
+    assertEquals(
+        new PruneSettings.BestMerges(2, 2, 1, 12, null, 9, null, Objective.NLL), choice.settings());
   }
 
   @Test
@@ -46,14 +44,9 @@ final class SearchChoiceTest {
     assertNull(choice.fit());
     assertEquals(Objective.COSINE, choice.objective());
     assertEquals(12, choice.depthSought(model));
-    ObjectNode settings = choice.settings();
-    assertEquals("laco", settings.get("search").textValue());
-    assertEquals("replace", settings.get("rule").textValue());
-    assertEquals("base", settings.get("norms").textValue());
-    assertEquals(4, settings.get("mergeLayers").intValue());
-    assertEquals(2, settings.get("interval").intValue());
-    assertEquals(1, settings.get("lowest").intValue());
-    assertEquals(12, settings.get("highest").intValue());
+    assertEquals("replace", choice.rule());
+    assertEquals(
+        new PruneSettings.PaperLoop(4, 2, 1, 12, NormsPolicy.BASE, null, null), choice.settings());
   }
 
   @Test
@@ -66,6 +59,6 @@ final class SearchChoiceTest {
   void aRuleThatFitsRemovesLayersFirst() {
     SearchChoice choice = SearchChoice.of(PruneRequest.of(Goal.layers(8)).withRule("align"), model);
     assertEquals(FitRule.ALIGN, choice.fit());
-    assertEquals("align", choice.settings().get("rule").textValue());
+    assertEquals("align", choice.rule());
   }
 }

@@ -7,7 +7,7 @@ import dev.laco.apply.PlanApplier;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.prune.GivenPlan;
-import dev.laco.prune.PruneJob;
+import dev.laco.prune.PruneStages;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.JobProgress;
 import java.nio.file.Path;
@@ -55,15 +55,14 @@ final class ApplyCommand implements Callable<Integer> {
       PlanApplier applier =
           new PlanApplier(
               checkpoint, parsed, given.tensors(), write.maxShardSize.bytes(), console::warning);
-      console.job().expect(PruneJob.WRITE, JobEstimate.write(applier.tensorBytes()));
+      console.job().expect(PruneStages.WRITE, JobEstimate.write(applier.tensorBytes()));
       console.expectation();
-      try (JobProgress.Stage progress = console.progress(PruneJob.WRITE)) {
+      try (JobProgress.Stage progress = console.progress(PruneStages.WRITE)) {
         CheckpointWrite.run(
             applier,
-            out,
-            write.overwrite,
-            new WrittenBytes(progress, applier.tensorBytes()),
-            () -> {});
+            () ->
+                applier.write(
+                    out, write.overwrite, more -> progress.advance(more, applier.tensorBytes())));
       }
       console.resultLine(
           "wrote",

@@ -1,9 +1,7 @@
 package dev.laco.cli;
 
 import dev.laco.apply.PlanApplier;
-import java.nio.file.Path;
 import java.util.concurrent.CountDownLatch;
-import java.util.function.LongConsumer;
 
 /**
  * Writes a checkpoint; a process that is interrupted meanwhile (SIGINT, SIGTERM) leaves nothing of
@@ -12,17 +10,17 @@ import java.util.function.LongConsumer;
 final class CheckpointWrite {
   private CheckpointWrite() {}
 
-  /** As {@link PlanApplier#write(Path, boolean, LongConsumer, Runnable)}. */
-  static void run(
-      PlanApplier applier,
-      Path out,
-      boolean overwrite,
-      LongConsumer progress,
-      Runnable beforeCommit) {
+  /**
+   * Writes.
+   *
+   * @param applier what writes the checkpoint
+   * @param write lets the applier write
+   */
+  static void run(PlanApplier applier, Runnable write) {
     Thread onShutdown = new Thread(applier::giveUp, "laco-cleanup");
     Runtime.getRuntime().addShutdownHook(onShutdown);
     try {
-      applier.write(out, overwrite, progress, beforeCommit);
+      write.run();
     } finally {
       if (isEnding(onShutdown)) {
         sleepToTheEnd();

@@ -1,16 +1,14 @@
 package dev.laco.cli;
 
-import com.fasterxml.jackson.databind.node.JsonNodeFactory;
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.Model;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import dev.laco.evaluate.EvaluateJob;
+import dev.laco.evaluate.EvaluateJson;
 import dev.laco.evaluate.EvaluateRequest;
 import dev.laco.evaluate.EvaluateResult;
-import dev.laco.report.PruneReport;
 import dev.laco.run.Passages;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -154,15 +152,7 @@ final class EvalCommand implements Callable<Integer> {
 
   private void say(Console console, EvaluateResult result) {
     if (output.json) {
-      console.document(
-          switch (result) {
-            case EvaluateResult.OfText(String _, Perplexity perplexity) ->
-                PruneReport.toJson(perplexity);
-            case EvaluateResult.OfPassages(String _, LastWord lastWord) ->
-                JsonNodeFactory.instance
-                    .objectNode()
-                    .<ObjectNode>set("lastWord", PruneReport.toJson(lastWord));
-          });
+      console.document(EvaluateJson.of(result));
     } else {
       console.result(line(result));
     }

@@ -1,10 +1,9 @@
 package dev.laco.cli;
 
-import com.fasterxml.jackson.databind.node.JsonNodeFactory;
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.Model;
 import dev.laco.generate.GenerateEvent;
 import dev.laco.generate.GenerateJob;
+import dev.laco.generate.GenerateJson;
 import dev.laco.generate.GenerateRequest;
 import dev.laco.generate.GenerateResult;
 import dev.laco.run.JobEvent;
@@ -76,7 +75,7 @@ final class GenerateCommand implements Callable<Integer> {
               .listener(event -> say(console, event))
               .run();
       if (output.json) {
-        console.document(json(result));
+        console.document(GenerateJson.of(request, result));
       } else {
         console.said(System.lineSeparator());
       }
@@ -113,18 +112,6 @@ final class GenerateCommand implements Callable<Integer> {
     if (!output.json) {
       console.said(text);
     }
-  }
-
-  private ObjectNode json(GenerateResult result) {
-    return JsonNodeFactory.instance
-        .objectNode()
-        .put("prompt", prompt)
-        .put("text", result.text())
-        .put("promptTokens", result.promptTokens())
-        .put("newTokens", result.newTokens())
-        .put("temperature", temperature)
-        .put("topP", topP)
-        .put("seed", seed);
   }
 
   private String sampling() {

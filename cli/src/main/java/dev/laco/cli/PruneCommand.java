@@ -1,25 +1,25 @@
 package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import dev.laco.ByteSize;
 import dev.laco.LacoVersion;
 import dev.laco.Model;
+import dev.laco.Request;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.checkpoint.DiskSpace;
 import dev.laco.checkpoint.OutputFiles;
-import dev.laco.collapse.CollapsePlan;
 import dev.laco.prune.PruneJob;
 import dev.laco.prune.PruneRequest;
 import dev.laco.prune.PruneResult;
 import dev.laco.report.PruneReport;
+import dev.laco.report.ReportJson;
 import dev.laco.run.JobProgress;
-import dev.laco.run.Seconds;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.Locale;
 import java.util.concurrent.Callable;
+import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -137,14 +137,10 @@ final class PruneCommand implements Callable<Integer> {
         PruneLines lines = new PruneLines(console, best);
         PruneResult result = job.listener(lines).progressOf(console.job()).run();
         lines.result(result);
-        Reporting reporting =
-            (written, seconds) ->
-                result.report(
-                    new PruneReport.Origin(LacoVersion.number(), began, output.arguments()),
-                    written,
-                    seconds,
-                    console.warnings());
-        ObjectNode json = writeAll(console, open, result, reporting, best, plan, report);
+        PruneReport.Origin origin =
+            new PruneReport.Origin(LacoVersion.number(), began, output.arguments());
+        ObjectNode json =
+            writeAll(result, all -> all.madeBy(origin, console.warnings()), best, plan, report);
         best.finish(files::publish);
         sayWhere(console, reportPath);
         if (output.json) {
@@ -166,7 +162,7 @@ final class PruneCommand implements Callable<Integer> {
       if (fromPlan != null) {
         throw new UsageException("--from-plan" + why);
       }
-      return PruneRequest.read(requestFile);
+      return Request.read(requestFile, PruneRequest.class);
     }
     if (fromPlan != null) {
       // A rule may still fit.
@@ -177,12 +173,6 @@ final class PruneCommand implements Callable<Integer> {
     }
     return new PruneRequest(
         search.goal(), search.settings(), search.rule, fit.settings(), texts.settings(), fromPlan);
-  }
-
-  /** Makes the report once it is known what was written, and how many seconds that took. */
-  @FunctionalInterface
-  private interface Reporting {
-    PruneReport of(CollapsePlan written, @Nullable Double writeSeconds);
   }
 
   /** A disk that may turn out too small is an error before the search, not after it. */
@@ -252,43 +242,29 @@ final class PruneCommand implements Callable<Integer> {
    * Writes checkpoint, plan and report; all but the checkpoint still lack their names afterwards.
    */
   private ObjectNode writeAll(
-      Console console,
-      Model open,
       PruneResult result,
-      Reporting reporting,
+      UnaryOperator<PruneReport> ours,
       BestSoFar best,
       @Nullable PlanFiles plan,
-      SideFiles.@Nullable SideFile report)
-      throws IOException {
-    if (out == null) {
-      CollapsePlan written =
-          plan == null ? result.plan() : plan.naming(result.plan(), result.tensors());
-      return writeSideFiles(result, reporting.of(written, null), best, plan, report);
+      SideFiles.@Nullable SideFile report) {
+    Path folder = out;
+    if (folder == null) {
+      PruneReport found = result.report();
+      PruneReport written =
+          plan == null ? found : found.withPlan(plan.naming(result.plan(), result.tensors()));
+      return writeSideFiles(result, ours.apply(written), best, plan, report);
     }
-    long start = System.nanoTime();
-    PlanApplier applier = result.applier(write.settings(), console::warning);
+    PlanApplier applier = result.applier(write.settings());
     ObjectNode[] json = new ObjectNode[1];
-    try (JobProgress.Stage progress = console.progress(PruneJob.WRITE)) {
-      CheckpointWrite.run(
-          applier,
-          out,
-          write.overwrite,
-          new WrittenBytes(progress, applier.tensorBytes()),
-          () ->
-              json[0] =
-                  writeSideFiles(
-                      result,
-                      reporting.of(applier.plan(), Seconds.since(start)),
-                      best,
-                      plan,
-                      report));
-    }
-    console.resultLine(
-        "wrote",
-        "%s: %s, was %s",
-        out,
-        ByteSize.show(applier.tensorBytes()),
-        ByteSize.show(open.checkpoint().totalBytes()));
+    CheckpointWrite.run(
+        applier,
+        () ->
+            result.writeTo(
+                folder,
+                write.overwrite,
+                applier,
+                written ->
+                    json[0] = writeSideFiles(result, ours.apply(written), best, plan, report)));
     return json[0];
   }
 
@@ -301,7 +277,7 @@ final class PruneCommand implements Callable<Integer> {
     if (plan != null) {
       best.undisturbed(() -> plan.write(result.plan(), result.tensors()));
     }
-    ObjectNode json = reported.toJson();
+    ObjectNode json = ReportJson.of(reported);
     if (report != null) {
       report.write(json.toPrettyString() + "\n");
     }

@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.ByteSize;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.KeptLayers;
 import dev.laco.fit.CarryOver;
@@ -25,6 +26,7 @@ final class PruneLines implements Consumer<JobEvent> {
   private final Console console;
   private final BestSoFar best;
   private final SearchLines search;
+  private long originalBytes;
 
   PruneLines(Console console, BestSoFar best) {
     this.console = console;
@@ -34,10 +36,16 @@ final class PruneLines implements Consumer<JobEvent> {
 
   @Override
   public void accept(JobEvent event) {
-    if (event instanceof PruneEvent own) {
-      say(own);
-    } else {
-      JobLines.say(console, event);
+    switch (event) {
+      case PruneEvent own -> say(own);
+      case JobEvent.FileWritten written ->
+          console.resultLine(
+              "wrote",
+              "%s: %s, was %s",
+              written.path(),
+              ByteSize.show(written.bytes()),
+              ByteSize.show(originalBytes));
+      default -> JobLines.say(console, event);
     }
   }
 
@@ -65,19 +73,21 @@ final class PruneLines implements Consumer<JobEvent> {
 
   /** What came out, before it is written. */
   void result(PruneResult result) {
+    PruneReport report = result.report();
+    originalBytes = report.model().bytes();
     console.resultLine(
         "result",
         "%d → %d layers, %,d → %,d parameters, similarity %.4f",
         result.plan().source().layers(),
         result.plan().depth(),
-        result.parametersIn(),
-        result.parametersOut(),
-        result.search().finalSimilarity());
+        report.parametersIn(),
+        report.parametersOut(),
+        report.search().finalSimilarity());
     console.resultLine("layers", "%s", result.layers().describe());
     if (result.plan().isIdentity()) {
       console.plain("             no merge was accepted: the model is unchanged");
     }
-    FitReport fit = result.fit();
+    FitReport fit = report.fit();
     if (fit != null) {
       sayIfOther(result, fit);
       say(fit);
@@ -86,7 +96,7 @@ final class PruneLines implements Consumer<JobEvent> {
           "fit",
           "not done: the model has no tokenizer.json; --fit-text FILE.json gives token-id lists");
     }
-    sayQuality(result.quality());
+    sayQuality(report.quality());
   }
 
   /** The table of trials leads to the search's own model, which need not be the one written. */
@@ -112,25 +122,25 @@ final class PruneLines implements Consumer<JobEvent> {
         "fit",
         "%s of %d matrices on %s, %,d tokens, by %s",
         fit.rule().label(),
-        fit.result().fitted().size(),
+        fit.matrices().size(),
         fit.text(),
         fit.tokens(),
         fit.solver());
     sayChoice(fit.contenders());
-    if (!fit.result().leftAlone().isEmpty()) {
+    if (!fit.leftAlone().isEmpty()) {
       console.plain(
           "             left as they are, since what they multiply is zero or beyond f32: "
-              + abridged(fit.result().leftAlone()));
+              + abridged(fit.leftAlone()));
     }
-    if (!fit.result().curve().isEmpty()) {
+    if (!fit.learningCurve().isEmpty()) {
       console.plain(
           String.format(
               Locale.ROOT,
               "             held-out error %s after %s tokens",
               joined(
-                  fit.result().curve(), point -> String.format(Locale.ROOT, "%.3f", point.error())),
+                  fit.learningCurve(), point -> String.format(Locale.ROOT, "%.3f", point.error())),
               joined(
-                  fit.result().curve(),
+                  fit.learningCurve(),
                   point -> String.format(Locale.ROOT, "%,d", point.tokens()))));
     }
   }

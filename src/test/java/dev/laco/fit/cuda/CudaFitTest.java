@@ -149,7 +149,7 @@ class CudaFitTest {
                 new TextSettings(calibration, null, Fixtures.tokens(folder, FIXTURE, "eval")));
     try (Model opened = Model.open(model);
         PruneJob job = new PruneJob(opened, DeviceSettings.of("cuda"), request)) {
-      job.run().writeTo(out, WriteSettings.DEFAULT, warning -> {});
+      job.run().writeTo(out, WriteSettings.DEFAULT);
     }
     Replay.apply(out.resolve("laco_plan.json"), model, applied);
     TestFiles.assertSameTree(out, applied);

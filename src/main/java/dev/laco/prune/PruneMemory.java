@@ -1,0 +1,70 @@
+package dev.laco.prune;
+
+import dev.laco.DeviceSettings;
+import dev.laco.Model;
+import dev.laco.Setting;
+import dev.laco.backend.Backend;
+import dev.laco.eval.Perplexity;
+import dev.laco.fit.CarryOver;
+import dev.laco.run.MemoryPlan;
+import dev.laco.scoring.PassCost;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
+
+/**
+ * How much memory the parts of a prune need on a device.
+ *
+ * @param search what is searched for, and how
+ * @param texts the texts of the prune
+ */
+record PruneMemory(
+    Model model, DeviceSettings device, Backend backend, SearchChoice search, PruneTexts texts) {
+  /**
+   * What one pass of the search carries. It does not depend on how much memory is free: a run would
+   * not give the same result again.
+   */
+  SweepOptions sweep() {
+    int tokens = texts.sequences().size();
+    boolean streaming = MemoryPlan.streams(backend, model.checkpoint(), device);
+    double passCost = PassCost.of(backend, model.weightType(), tokens, streaming);
+    SweepOptions wanted =
+        SweepOptions.of(search.candidates().applyAsInt(passCost)).withPassCost(passCost);
+    if (device.memory() != null) {
+      long most =
+          MemoryPlan.forBuffers(
+              backend, model.checkpoint(), device.memory(), search.mergedAtOnce());
+      wanted = wanted.withBytes(Math.max(0, most - mixedLayer()));
+    }
+    return wanted.with(search.objective());
+  }
+
+  /** What lies beside the weights: the buffers of the greediest stage, and new tensors. */
+  MemoryPlan.Beside beside(SweepOptions sweep) {
+    long searching = SweepScorer.bytes(model.config(), texts.sequences().size(), sweep);
+    long measuring =
+        texts.evaluation() == null
+            ? 0
+            : Perplexity.bytes(model.config(), texts.evaluation().chunks());
+    long fitting =
+        texts.fit() == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit().chunks());
+    return new MemoryPlan.Beside(
+        Math.max(Math.max(searching, measuring), fitting) + mixedLayer(),
+        texts.fit() == null ? 0 : search.mostNewBytes(model));
+  }
+
+  /** What a user can do where that is too much. */
+  String helps() {
+    return texts.fit() == null
+        ? "use fewer or shorter calibration sentences"
+        : "use fewer "
+            + Setting.of("fitTokens")
+            + ", or "
+            + Setting.of("rule")
+            + " align or drop, which make fewer weights anew";
+  }
+
+  /** Bytes of a mixed layer, at most in f32; none where layers are used as they are. */
+  private long mixedLayer() {
+    return search.mergedAtOnce() == 1 ? 0 : model.config().layerParameters() * Float.BYTES;
+  }
+}

@@ -1,0 +1,100 @@
+package dev.laco.prune;
+
+import dev.laco.DeviceSettings;
+import dev.laco.LacoVersion;
+import dev.laco.Model;
+import dev.laco.backend.Backend;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.SearchResult;
+import dev.laco.collapse.Work;
+import dev.laco.report.FitReport;
+import dev.laco.report.PruneReport;
+import dev.laco.report.PruneSettings;
+import java.time.Instant;
+import java.util.List;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What the report of a prune says that is known before the search.
+ *
+ * @param began when the job began
+ * @param jobId {@link PruneJob#id}
+ */
+record PruneReporting(
+    Instant began,
+    String jobId,
+    PruneRequest request,
+    Model model,
+    DeviceSettings device,
+    Backend backend,
+    SearchChoice search,
+    PruneTexts texts) {
+  /**
+   * The report of what the job has done, its result not yet written.
+   *
+   * @param result the search, with the pruned model in the first place
+   */
+  PruneReport of(
+      SearchResult result,
+      PruneReport.Quality quality,
+      @Nullable FitReport fit,
+      Work work,
+      List<String> warnings,
+      double loadSeconds,
+      double searchSeconds,
+      double totalSeconds) {
+    return new PruneReport(
+        new PruneReport.Origin(LacoVersion.number(), began, List.of()),
+        jobId,
+        request,
+        original(),
+        settings(result.threshold()),
+        backend.info().name(),
+        result,
+        model.checkpoint().parameterCount(),
+        parameters(result.plan()),
+        quality,
+        fit,
+        work,
+        warnings,
+        new PruneReport.Timings(loadSeconds, searchSeconds, null, totalSeconds, productRates()));
+  }
+
+  private PruneReport.Original original() {
+    return new PruneReport.Original(
+        model.directory().toString(),
+        model.config().architecture().className(),
+        model.config().architecture().modelType(),
+        Model.dtypes(model.checkpoint()),
+        model.checkpoint().totalBytes(),
+        model.checkpoint().digest());
+  }
+
+  private PruneSettings settings(@Nullable Double threshold) {
+    return new PruneSettings(
+        search.settings(),
+        search.rule(),
+        threshold,
+        device.compute(),
+        backend.productType(model.weightType()),
+        new PruneSettings.Calibration(
+            texts.calibration().name(), texts.sequences().sequences(), texts.sequences().size()),
+        search.fit() == null || texts.fit() == null
+            ? null
+            : new PruneSettings.Fit(search.fit(), texts.fit().name(), texts.fit().tokens()));
+  }
+
+  private long parameters(CollapsePlan plan) {
+    int removed = model.config().numHiddenLayers() - plan.depth();
+    return model.checkpoint().parameterCount() - removed * model.config().layerParameters();
+  }
+
+  /** Operations a second by the name of the products' type. */
+  private SortedMap<String, Double> productRates() {
+    SortedMap<String, Double> rates = new TreeMap<>();
+    backend.productRates().forEach((type, rate) -> rates.put(type.shortName(), rate));
+    return rates;
+  }
+}

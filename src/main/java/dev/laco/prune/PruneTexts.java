@@ -1,0 +1,75 @@
+package dev.laco.prune;
+
+import dev.laco.Model;
+import dev.laco.Setting;
+import dev.laco.UsageException;
+import dev.laco.fit.FitRule;
+import dev.laco.model.PackedSequences;
+import dev.laco.run.EvaluationText;
+import dev.laco.text.CalibrationSet;
+import dev.laco.text.FitText;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The texts of a prune as token ids.
+ *
+ * @param calibration the text that candidates are scored on
+ * @param sequences the sentences of that text, one after another
+ * @param evaluation the text that perplexity is measured on; null where there is none
+ * @param fit the text that weights are fitted on; null where no weights are fitted
+ */
+record PruneTexts(
+    CalibrationSet calibration,
+    PackedSequences sequences,
+    @Nullable EvaluationText evaluation,
+    @Nullable FitText fit) {
+  /**
+   * Reads the texts that a request names, or those that stand in for texts it does not name.
+   *
+   * @param rule how weights are fitted; null where they are not
+   * @throws dev.laco.BadInputException if a text cannot be used with the model
+   * @throws UsageException if the request names a text for a fit and there is no fit
+   */
+  static PruneTexts read(PruneRequest request, @Nullable FitRule rule, Model model) {
+    CalibrationSet calibration = model.calibration(request.texts().calibration());
+    PruneTexts texts =
+        new PruneTexts(
+            calibration,
+            PackedSequences.of(calibration.sequences()),
+            request.texts().evaluation(model),
+            fitText(request, rule, model));
+    model.textsAreRead();
+    return texts;
+  }
+
+  private static @Nullable FitText fitText(
+      PruneRequest request, @Nullable FitRule rule, Model model) {
+    if (rule != null) {
+      // A fit that nobody asked for is left out where there is no text for it.
+      return request.rule() == null ? request.fit().textOrNull(model) : request.fit().text(model);
+    }
+    if (!request.fit().equals(FitSettings.DEFAULT)) {
+      throw new UsageException(
+          Setting.of("fitText")
+              + " and "
+              + Setting.of("fitTokens")
+              + " go with a "
+              + Setting.of("rule")
+              + " that fits: "
+              + String.join(", ", FitRule.labels())
+              + " or auto");
+    }
+    return null;
+  }
+
+  /** What a user should know of the texts, a sentence each. */
+  List<String> warnings(Model model) {
+    List<String> warnings = new ArrayList<>(calibration.warnings());
+    if (evaluation != null) {
+      warnings.addAll(evaluation.warnings(model, fit));
+    }
+    return warnings;
+  }
+}
