@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
 
 /** Solves in the memory of this process, by LAPACK of OpenBLAS; tensors come and go in rows. */
 public final class HostSolver implements LinearSolver {
-  private final Backend backend;
+  private final DeviceMemory device;
   private final String name;
 
   /**
@@ -17,8 +17,8 @@ public final class HostSolver implements LinearSolver {
    * @param name as {@link LinearSolver#name}
    * @throws dev.laco.ResourceException if there is no OpenBLAS
    */
-  public HostSolver(Backend backend, String name) {
-    this.backend = backend;
+  public HostSolver(DeviceMemory device, String name) {
+    this.device = device;
     this.name = name;
     Cholesky.library();
   }
@@ -61,7 +61,7 @@ public final class HostSolver implements LinearSolver {
       }
       // A row-major [outputs, n] is what LAPACK calls n x outputs, a column an output.
       MemorySegment b = load(cross, right);
-      Cholesky.solve(a, b, n, out.rows(), backend.hostThreads());
+      Cholesky.solve(a, b, n, out.rows(), device.hostThreads());
       store(b, out);
     }
 
@@ -77,7 +77,7 @@ public final class HostSolver implements LinearSolver {
         a.setAtIndex(JAVA_DOUBLE, i, (value + more) / count);
       }
       MemorySegment factor = right.asSlice(0, a.byteSize());
-      Cholesky.inverseFactor(a, factor, n, backend.hostThreads());
+      Cholesky.inverseFactor(a, factor, n, device.hostThreads());
       store(factor, out);
     }
 
@@ -97,9 +97,9 @@ public final class HostSolver implements LinearSolver {
       float[] row = new float[Math.toIntExact(all.columns())];
       float[] less = row.clone();
       for (long r = 0; r < all.rows(); r++) {
-        backend.download(all.slice(r, r + 1), row);
+        device.download(all.slice(r, r + 1), row);
         if (part != null) {
-          backend.download(part.slice(r, r + 1), less);
+          device.download(part.slice(r, r + 1), less);
         }
         for (int i = 0; i < row.length; i++) {
           to.setAtIndex(JAVA_DOUBLE, r * row.length + i, (double) row[i] - less[i]);
@@ -114,7 +114,7 @@ public final class HostSolver implements LinearSolver {
         for (int i = 0; i < row.length; i++) {
           row[i] = (float) from.getAtIndex(JAVA_DOUBLE, r * row.length + i);
         }
-        backend.upload(row, to.slice(r, r + 1));
+        device.upload(row, to.slice(r, r + 1));
       }
     }
 

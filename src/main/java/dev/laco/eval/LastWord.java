@@ -1,6 +1,6 @@
 package dev.laco.eval;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
@@ -78,7 +78,11 @@ public record LastWord(int items, int correct) {
    * their number.
    */
   private static int gather(
-      Backend backend, List<Chunk> chunks, PackedSequences sequences, Tensor states, Tensor rows) {
+      DeviceMemory backend,
+      List<Chunk> chunks,
+      PackedSequences sequences,
+      Tensor states,
+      Tensor rows) {
     int count = 0;
     for (int s = 0; s < chunks.size(); s++) {
       int scored = ChunkBatches.scored(chunks.get(s));

@@ -4,6 +4,7 @@ import dev.laco.DeviceSettings;
 import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.backend.Backend;
+import dev.laco.backend.Device;
 import dev.laco.eval.LastWord;
 import dev.laco.eval.Perplexity;
 import dev.laco.run.EvaluationText;
@@ -101,7 +102,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
     return runningModel(backend, MemoryPlan.Beside.buffers(buffers), 1, helps).original();
   }
 
-  private void expect(Backend backend, String stage, List<Chunk> chunks) {
+  private void expect(Device backend, String stage, List<Chunk> chunks) {
     JobEstimate estimate = new JobEstimate(model, backend);
     progress().expect(stage, estimate.pass(chunks, model.config().numHiddenLayers()));
     tellExpectation();

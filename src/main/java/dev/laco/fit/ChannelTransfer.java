@@ -1,6 +1,6 @@
 package dev.laco.fit;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.SolvingOps;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
@@ -20,7 +20,7 @@ import java.util.function.Consumer;
  * layer's input, its column of the down projection, and its biases.
  */
 final class ChannelTransfer {
-  private final Backend backend;
+  private final SolvingOps backend;
   private final ModelConfig config;
   private final FitBlocks blocks;
   private final Streams streams;

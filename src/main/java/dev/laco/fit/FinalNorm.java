@@ -1,6 +1,6 @@
 package dev.laco.fit;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.SolvingOps;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
@@ -28,7 +28,7 @@ final class FinalNorm {
   private static final double PRECISION = 0.005;
   private static final double GOLDEN = (Math.sqrt(5) - 1) / 2;
 
-  private final Backend backend;
+  private final SolvingOps backend;
   private final Workbench bench;
   private final CausalLm model;
   private final TensorSource source;

@@ -1,6 +1,6 @@
 package dev.laco.fit;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.SolvingOps;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
@@ -13,7 +13,7 @@ import java.util.List;
  * a_t^T}. There is a sum over all blocks and a second one over the blocks held out.
  */
 final class Moments implements AutoCloseable {
-  private final Backend backend;
+  private final SolvingOps backend;
   private final TensorArena arena;
   private final long inputs;
   private final long outputs;
@@ -32,7 +32,7 @@ final class Moments implements AutoCloseable {
   record Target(Tensor cross, Tensor heldOut, Tensor squares) {}
 
   /** Starts all sums at zero, for {@code count} targets of {@code outputs} columns each. */
-  Moments(Backend backend, long inputs, long outputs, int count) {
+  Moments(SolvingOps backend, long inputs, long outputs, int count) {
     this.backend = backend;
     this.inputs = inputs;
     this.outputs = outputs;

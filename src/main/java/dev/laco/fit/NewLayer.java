@@ -1,6 +1,6 @@
 package dev.laco.fit;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.Tensor;
 import dev.laco.model.DType;
@@ -23,7 +23,7 @@ import java.util.Objects;
  * with on the device, and the values of the new tensors as they will be written.
  */
 final class NewLayer implements AutoCloseable {
-  private final Backend backend;
+  private final DeviceMemory backend;
   private final ModelConfig config;
   private final SegmentAllocator memory;
   private final int index;

@@ -1,6 +1,6 @@
 package dev.laco.fit;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.model.DType;
@@ -11,7 +11,7 @@ final class Values {
   private Values() {}
 
   /** Sums the elements of an f32 tensor on a device, in f64. */
-  static double sum(Backend backend, Tensor values) {
+  static double sum(DeviceMemory backend, Tensor values) {
     float[] floats = new float[Math.toIntExact(values.elements())];
     backend.download(values, floats);
     double sum = 0;

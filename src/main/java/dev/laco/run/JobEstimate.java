@@ -1,7 +1,7 @@
 package dev.laco.run;
 
 import dev.laco.Model;
-import dev.laco.backend.Backend;
+import dev.laco.backend.Device;
 import dev.laco.backend.DeviceInfo;
 import dev.laco.collapse.Objective;
 import dev.laco.fit.FitRule;
@@ -44,7 +44,7 @@ public final class JobEstimate {
   private final double head;
 
   /** Of jobs of a model on a device. */
-  public JobEstimate(Model model, Backend backend) {
+  public JobEstimate(Model model, Device backend) {
     config = model.config();
     double products = backend.operationsPerSecond(backend.productType(model.weightType()));
     double value = secondsPerValue(backend);
@@ -55,7 +55,7 @@ public final class JobEstimate {
     head = 2.0 * config.vocabSize() * config.hiddenSize() / products + config.vocabSize() * value;
   }
 
-  private static double secondsPerValue(Backend backend) {
+  private static double secondsPerValue(Device backend) {
     DeviceInfo.Memory memory = backend.info().memory();
     if (memory == null) {
       return 1 / (THREAD_VALUES * backend.hostThreads());

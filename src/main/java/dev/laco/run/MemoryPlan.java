@@ -5,8 +5,9 @@ import dev.laco.DeviceSettings;
 import dev.laco.ResourceException;
 import dev.laco.Setting;
 import dev.laco.SystemMemory;
-import dev.laco.backend.Backend;
+import dev.laco.backend.Device;
 import dev.laco.backend.DeviceInfo;
+import dev.laco.backend.DeviceMemory;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.WeightPool;
 import dev.laco.fit.CarryOver;
@@ -70,7 +71,7 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
    * @throws ResourceException that says needed, given, and what helps
    */
   public static MemoryPlan of(
-      Backend backend,
+      Device backend,
       Checkpoint checkpoint,
       DeviceSettings settings,
       Beside beside,
@@ -111,14 +112,14 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
    * What {@link DeviceSettings#memory} leaves to buffers that can be of any size: on a GPU half of
    * what is beside the weights that are in use at once.
    */
-  public static long forBuffers(Backend backend, Checkpoint checkpoint, long memory, int mixed) {
+  public static long forBuffers(Device backend, Checkpoint checkpoint, long memory, int mixed) {
     return backend.info().copiesWeights()
         ? (memory - backend.scratchBytes(0) - Needs.of(checkpoint, mixed).atOnce) / 2
         : memory;
   }
 
   /** Whether the weights alone are more than what may stay where they are multiplied by. */
-  public static boolean streams(Backend backend, Checkpoint checkpoint, DeviceSettings settings) {
+  public static boolean streams(Device backend, Checkpoint checkpoint, DeviceSettings settings) {
     long room;
     DeviceInfo.Memory own = backend.info().memory();
     if (own != null) {
@@ -230,7 +231,7 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
   }
 
   /** The checkpoint's weights as they are to be asked for. */
-  public TensorSource weights(Backend backend) {
+  public TensorSource weights(DeviceMemory backend) {
     TensorSource mapped =
         new WeightPool(checkpoint, checkpoint, host.bytes, host.where, checkpoint::giveUp);
     if (!backend.info().copiesWeights()) {
@@ -248,7 +249,7 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
    * {@code 13.5 GB of weights, streaming, window 4 layers, 1.9 GB; 11.9 MB of buffers, at most 8.6
    * GB of new weights}.
    */
-  public String describe(Backend backend) {
+  public String describe(Device backend) {
     long all = bytes(checkpoint, checkpoint.weightNames());
     String weights = ByteSize.show(all) + " of weights ";
     if (all <= device.bytes) {

@@ -1,6 +1,6 @@
 package dev.laco.scoring;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.Device;
 import dev.laco.backend.DeviceInfo;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.Score;
@@ -44,13 +44,13 @@ final class BatchNoise {
 
   private boolean hasSample;
 
-  BatchNoise(Backend backend) {
+  BatchNoise(Device backend) {
     bound = table(backend);
     measures = backend.info().kind() == DeviceInfo.Kind.CUDA;
   }
 
   /** The bound for a backend that has not been measured. */
-  static double table(Backend backend) {
+  static double table(Device backend) {
     if (backend.info().kind() == DeviceInfo.Kind.REFERENCE) {
       // Each row is summed by itself, in one order.
       return 0;

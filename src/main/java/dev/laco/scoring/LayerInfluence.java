@@ -1,6 +1,6 @@
 package dev.laco.scoring;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
@@ -32,7 +32,7 @@ public final class LayerInfluence {
 
   /** Runs the original once over the calibration tokens. */
   public static LayerInfluence measure(RunningModel running, PackedSequences calibration) {
-    Backend backend = running.backend();
+    DeviceMemory backend = running.backend();
     ModelConfig config = running.config();
     int depth = config.numHiddenLayers();
     int width = config.hiddenSize();

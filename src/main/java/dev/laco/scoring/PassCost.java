@@ -1,6 +1,6 @@
 package dev.laco.scoring;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.Device;
 import dev.laco.backend.DeviceInfo;
 import dev.laco.model.DType;
 import java.math.BigDecimal;
@@ -35,7 +35,7 @@ public final class PassCost {
    * @param tokens number of calibration tokens
    * @param streaming whether each pass reads the weights anew, from a disk or from the host
    */
-  public static double of(Backend backend, DType weights, long tokens, boolean streaming) {
+  public static double of(Device backend, DType weights, long tokens, boolean streaming) {
     DeviceInfo.Memory memory = backend.info().memory();
     if (memory == null) {
       // A processor that reads its own memory is bound by what it calculates.

@@ -1,6 +1,6 @@
 package dev.laco.scoring;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.collapse.CollapsePlan;
@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
  * states after every layer, it holds those after every second, third, … layer.
  */
 final class PrefixCache implements AutoCloseable {
-  private final Backend backend;
+  private final DeviceMemory backend;
   private final TensorArena arena;
   private final Deque<Tensor> free = new ArrayDeque<>();
   private final List<Kept> kept = new ArrayList<>();
@@ -39,7 +39,8 @@ final class PrefixCache implements AutoCloseable {
   record Start(int depth, @Nullable Tensor state) {}
 
   /** Allocates memory for {@code states} matrices {@code [tokens, hiddenSize]}. */
-  PrefixCache(Backend backend, CollapsePlan original, int states, long tokens, long hiddenSize) {
+  PrefixCache(
+      DeviceMemory backend, CollapsePlan original, int states, long tokens, long hiddenSize) {
     this.backend = backend;
     this.arena = backend.arena();
     for (int i = 0; i < states; i++) {

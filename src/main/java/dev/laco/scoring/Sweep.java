@@ -1,6 +1,6 @@
 package dev.laco.scoring;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.ForwardOps;
 import dev.laco.backend.Tensor;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
@@ -26,7 +26,7 @@ import java.util.Optional;
  * The hidden states of candidates that are still equal are in the slot of the first of them.
  */
 final class Sweep {
-  private final Backend backend;
+  private final ForwardOps backend;
   private final CausalLm model;
   private final DecoderLayer decoder;
   private final PlannedLayers layers;
@@ -37,7 +37,7 @@ final class Sweep {
   private final WorkMeter meter;
 
   Sweep(
-      Backend backend,
+      ForwardOps backend,
       CausalLm model,
       PlannedLayers layers,
       RepeatedBatches batches,

@@ -1,6 +1,6 @@
 package dev.laco.transformer;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
@@ -12,7 +12,7 @@ import java.util.Map;
 
 /** The unchanged layers of a checkpoint. */
 public final class CheckpointLayers implements LayerStack {
-  private final Backend backend;
+  private final DeviceMemory backend;
   private final ModelConfig config;
   private final TensorSource source;
   private final List<TensorSpec> specs;

@@ -1,7 +1,7 @@
 package dev.laco.transformer;
 
 import dev.laco.backend.AttentionSpec;
-import dev.laco.backend.Backend;
+import dev.laco.backend.ForwardOps;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.LayerRole;
@@ -21,11 +21,11 @@ import org.jspecify.annotations.Nullable;
  * {@code Normed} and {@code Projected}, {@code Channels} and {@code Slopes}.
  */
 public final class DecoderLayer {
-  private final Backend backend;
+  private final ForwardOps backend;
   private final ModelConfig config;
 
   /** Layers of models of this config. */
-  public DecoderLayer(Backend backend, ModelConfig config) {
+  public DecoderLayer(ForwardOps backend, ModelConfig config) {
     this.backend = backend;
     this.config = config;
   }
@@ -155,8 +155,8 @@ public final class DecoderLayer {
   }
 
   /**
-   * Computes the {@link Backend#gatedSlopes derivatives} of the feed-forward channels at {@code y},
-   * the residual stream after attention.
+   * Computes the {@link ForwardOps#gatedSlopes derivatives} of the feed-forward channels at {@code
+   * y}, the residual stream after attention.
    */
   public Slopes slopes(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
     gateAndUp(weights, normalise(weights.get(LayerRole.POST_ATTENTION_NORM), y, buffers), buffers);

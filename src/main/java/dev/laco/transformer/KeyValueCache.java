@@ -1,6 +1,6 @@
 package dev.laco.transformer;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
@@ -16,7 +16,7 @@ public final class KeyValueCache implements AutoCloseable {
   private int length;
 
   /** Allocates memory for {@code capacity} tokens in {@code depth} layers. */
-  public KeyValueCache(Backend backend, ModelConfig config, int depth, int capacity) {
+  public KeyValueCache(DeviceMemory backend, ModelConfig config, int depth, int capacity) {
     arena = backend.arena();
     long width = (long) config.numKeyValueHeads() * config.headDim();
     for (int layer = 0; layer < depth; layer++) {

@@ -1,6 +1,6 @@
 package dev.laco.transformer;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.ForwardOps;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
@@ -27,7 +27,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class PlannedLayers implements LayerStack, AutoCloseable {
   private final RunningModel original;
-  private final Backend backend;
+  private final ForwardOps backend;
   private final ModelConfig config;
   private final TensorSource source;
   private final CheckpointLayers originals;
@@ -41,7 +41,7 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
   /**
    * Layers of plans over one checkpoint, beginning with a plan without new tensors.
    *
-   * @param mixedDType dtype of a mixed tensor by that of its base: {@link Backend#mixedDType} to
+   * @param mixedDType dtype of a mixed tensor by that of its base: {@link ForwardOps#mixedDType} to
    *     score, the identity for the values that would be written
    */
   PlannedLayers(RunningModel original, CollapsePlan plan, UnaryOperator<DType> mixedDType) {

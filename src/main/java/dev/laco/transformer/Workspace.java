@@ -1,6 +1,6 @@
 package dev.laco.transformer;
 
-import dev.laco.backend.Backend;
+import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
@@ -13,7 +13,7 @@ public final class Workspace implements AutoCloseable {
   private Buffers current;
 
   /** Allocates buffers for batches of up to {@code maxTokens} tokens. */
-  public Workspace(Backend backend, ModelConfig config, long maxTokens) {
+  public Workspace(DeviceMemory backend, ModelConfig config, long maxTokens) {
     arena = backend.arena();
     long queries = (long) config.numAttentionHeads() * config.headDim();
     long keys = (long) config.numKeyValueHeads() * config.headDim();

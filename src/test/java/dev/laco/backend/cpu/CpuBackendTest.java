@@ -1,88 +1,87 @@
 package dev.laco.backend.cpu;
 
+import static org.junit.jupiter.api.Assumptions.abort;
+
 import dev.laco.backend.Backend;
-import dev.laco.backend.BackendContractTest;
 import dev.laco.backend.Compute;
+import dev.laco.backend.ForwardContract;
+import dev.laco.backend.MemoryContract;
+import dev.laco.backend.ScoringContract;
+import dev.laco.backend.SolvingContract;
+import dev.laco.backend.TestedBackend;
 import dev.laco.backend.Tolerance;
 import dev.laco.model.DType;
+import java.util.Arrays;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Nested;
-import org.junit.jupiter.api.condition.EnabledIf;
+import org.junit.jupiter.params.ParameterizedClass;
+import org.junit.jupiter.params.provider.MethodSource;
 
-/** Every tier, with both ways to calculate. */
+/** The CPU backend keeps the contracts of all ops on every tier, in both ways to calculate. */
+@ParameterizedClass
+@MethodSource("backends")
 class CpuBackendTest {
+  private final Tested tested;
+
+  CpuBackendTest(Tested tested) {
+    if (!tested.tier.isSupported()) {
+      abort("this processor has no " + tested.tier.displayName());
+    }
+    this.tested = tested;
+  }
+
+  static Stream<Tested> backends() {
+    return Arrays.stream(CpuTier.values())
+        .flatMap(tier -> Arrays.stream(Compute.values()).map(compute -> new Tested(tier, compute)));
+  }
+
   @Nested
-  class PortableF32 extends Contract {
-    PortableF32() {
-      super(CpuTier.PORTABLE, Compute.F32);
+  class Memory extends MemoryContract {
+    Memory() {
+      super(tested);
     }
   }
 
   @Nested
-  class PortableAuto extends Contract {
-    PortableAuto() {
-      super(CpuTier.PORTABLE, Compute.AUTO);
+  class Forward extends ForwardContract {
+    Forward() {
+      super(tested);
     }
   }
 
   @Nested
-  @EnabledIf(value = CpuTiers.HAS_AVX2, disabledReason = "this processor has no AVX2")
-  class Avx2F32 extends Contract {
-    Avx2F32() {
-      super(CpuTier.AVX2, Compute.F32);
+  class Scoring extends ScoringContract {
+    Scoring() {
+      super(tested);
     }
   }
 
   @Nested
-  @EnabledIf(value = CpuTiers.HAS_AVX2, disabledReason = "this processor has no AVX2")
-  class Avx2Auto extends Contract {
-    Avx2Auto() {
-      super(CpuTier.AVX2, Compute.AUTO);
+  class Solving extends SolvingContract {
+    Solving() {
+      super(tested);
     }
   }
 
-  @Nested
-  @EnabledIf(value = CpuTiers.HAS_AVX512, disabledReason = "this processor has no AVX-512")
-  class Avx512F32 extends Contract {
-    Avx512F32() {
-      super(CpuTier.AVX512, Compute.F32);
-    }
-  }
-
-  @Nested
-  @EnabledIf(value = CpuTiers.HAS_AVX512, disabledReason = "this processor has no AVX-512")
-  class Avx512Auto extends Contract {
-    Avx512Auto() {
-      super(CpuTier.AVX512, Compute.AUTO);
-    }
-  }
-
-  private abstract static class Contract extends BackendContractTest {
-    private final CpuTier tier;
-    private final Compute compute;
-
-    Contract(CpuTier tier, Compute compute) {
-      this.tier = tier;
-      this.compute = compute;
-    }
-
+  record Tested(CpuTier tier, Compute compute) implements TestedBackend {
     @Override
-    protected Backend open() {
+    public Backend open() {
       int threads = compute == Compute.F32 ? 1 : 2;
       return CpuBackend.open(compute, threads, tier);
     }
 
     @Override
-    protected Tolerance product(DType dtype) {
-      return roundsToBf16(dtype) ? Tolerance.BF16_PRODUCT : Tolerance.ACCUMULATED;
+    public Tolerance product(DType weights) {
+      return roundsToBf16(weights) ? Tolerance.BF16_PRODUCT : Tolerance.ACCUMULATED;
     }
 
     @Override
-    protected Tolerance logProbability(DType dtype) {
-      return roundsToBf16(dtype) ? Tolerance.BF16_LOG_PROBABILITY : Tolerance.LOG_PROBABILITY;
+    public Tolerance logProbability(DType head) {
+      return roundsToBf16(head) ? Tolerance.BF16_LOG_PROBABILITY : Tolerance.LOG_PROBABILITY;
     }
 
     @Override
-    protected Tolerance crossProduct() {
+    public Tolerance crossProduct() {
       return product(DType.BF16);
     }
 

@@ -1,80 +1,98 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.backend.Backend;
-import dev.laco.backend.BackendContractTest;
 import dev.laco.backend.Compute;
+import dev.laco.backend.ForwardContract;
+import dev.laco.backend.MemoryContract;
+import dev.laco.backend.ScoringContract;
+import dev.laco.backend.SolvingContract;
+import dev.laco.backend.TestedBackend;
 import dev.laco.backend.Tolerance;
 import dev.laco.model.DType;
+import java.util.Arrays;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Nested;
+import org.junit.jupiter.params.ParameterizedClass;
+import org.junit.jupiter.params.provider.MethodSource;
 
-/** Both bindings, with both ways to calculate, on the emulated device. */
+/**
+ * The CUDA backend keeps the contracts of all ops by both bindings, in both ways to calculate: on
+ * the emulated device, or on a real one in {@link GpuTestRun}.
+ */
+@ParameterizedClass
+@MethodSource("backends")
 class CudaBackendTest {
+  private final Tested tested;
+
+  CudaBackendTest(Tested tested) {
+    this.tested = tested;
+  }
+
+  static Stream<Tested> backends() {
+    return Arrays.stream(CudaBinding.values())
+        .flatMap(
+            binding ->
+                Arrays.stream(Compute.values()).map(compute -> new Tested(binding, compute)));
+  }
+
   @Nested
-  class FfmF32 extends Contract {
-    FfmF32() {
-      super(CudaBinding.FFM, Compute.F32);
+  class Memory extends MemoryContract {
+    Memory() {
+      super(tested);
     }
   }
 
   @Nested
-  class FfmAuto extends Contract {
-    FfmAuto() {
-      super(CudaBinding.FFM, Compute.AUTO);
+  class Forward extends ForwardContract {
+    Forward() {
+      super(tested);
     }
   }
 
   @Nested
-  class JcudaF32 extends Contract {
-    JcudaF32() {
-      super(CudaBinding.JCUDA, Compute.F32);
+  class Scoring extends ScoringContract {
+    Scoring() {
+      super(tested);
     }
   }
 
   @Nested
-  class JcudaAuto extends Contract {
-    JcudaAuto() {
-      super(CudaBinding.JCUDA, Compute.AUTO);
+  class Solving extends SolvingContract {
+    Solving() {
+      super(tested);
     }
   }
 
-  private abstract static class Contract extends BackendContractTest {
-    private final CudaBinding binding;
-    private final Compute compute;
-
-    Contract(CudaBinding binding, Compute compute) {
-      this.binding = binding;
-      this.compute = compute;
-    }
-
+  record Tested(CudaBinding binding, Compute compute) implements TestedBackend {
     @Override
-    protected Backend open() {
-      // What the test before left; its backend was closed after its own checks.
+    public Backend open() {
+      // The backend of the test before was closed after the checks of that test.
       EmulatedDevice.assertNothingLeaks();
       EmulatedDevice.reset();
       return CudaBackend.open(compute, 0, binding);
     }
 
     @Override
-    protected Tolerance product(DType dtype) {
-      return rounds(dtype) ? Tolerance.BF16_PRODUCT : Tolerance.ACCUMULATED;
+    public Tolerance product(DType weights) {
+      return rounds(weights) ? Tolerance.BF16_PRODUCT : Tolerance.ACCUMULATED;
     }
 
     @Override
-    protected Tolerance logProbability(DType dtype) {
-      return rounds(dtype) ? Tolerance.BF16_LOG_PROBABILITY : Tolerance.LOG_PROBABILITY;
+    public Tolerance logProbability(DType head) {
+      return rounds(head) ? Tolerance.BF16_LOG_PROBABILITY : Tolerance.LOG_PROBABILITY;
     }
 
     @Override
-    protected Tolerance attention(DType products) {
+    public Tolerance attention(DType products) {
       return products == DType.F32 ? Tolerance.ACCUMULATED : Tolerance.BF16_PRODUCT;
     }
 
     @Override
-    protected Tolerance crossProduct() {
+    public Tolerance crossProduct() {
       return product(DType.BF16);
     }
 
-    /** True where x is rounded to the weight's 16 bits; f16 has more of them than bf16. */
+    /** Whether x is rounded to the weight's 16 bits; f16 has more significant ones than bf16. */
     private boolean rounds(DType dtype) {
       return compute == Compute.AUTO && dtype != DType.F32;
     }

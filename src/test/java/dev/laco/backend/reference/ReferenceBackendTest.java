@@ -4,21 +4,52 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import dev.laco.backend.Backend;
-import dev.laco.backend.BackendContractTest;
 import dev.laco.backend.Compute;
+import dev.laco.backend.ForwardContract;
+import dev.laco.backend.MemoryContract;
+import dev.laco.backend.ScoringContract;
+import dev.laco.backend.SolvingContract;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import java.util.Arrays;
+import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** The reference honours its own contract; its values are held against known ones here. */
-class ReferenceBackendTest extends BackendContractTest {
-  @Override
-  protected Backend open() {
+class ReferenceBackendTest {
+  @Nested
+  class Memory extends MemoryContract {
+    Memory() {
+      super(ReferenceBackendTest::open);
+    }
+  }
+
+  @Nested
+  class Forward extends ForwardContract {
+    Forward() {
+      super(ReferenceBackendTest::open);
+    }
+  }
+
+  @Nested
+  class Scoring extends ScoringContract {
+    Scoring() {
+      super(ReferenceBackendTest::open);
+    }
+  }
+
+  @Nested
+  class Solving extends SolvingContract {
+    Solving() {
+      super(ReferenceBackendTest::open);
+    }
+  }
+
+  private static Backend open() {
     return new ReferenceBackend(Compute.F32);
   }
 

@@ -1,0 +1,47 @@
+package dev.laco.backend;
+
+import dev.laco.model.HostTensor;
+import dev.laco.model.PackedSequences;
+import java.util.List;
+
+/** A device's memory: tensors and batches of tokens in it, and the ways into and out of it. */
+public interface DeviceMemory extends Device {
+  /**
+   * Makes a weight usable by ops. A device with memory of its own copies the bytes there, unless
+   * they are there already; a CPU reads them where they lie.
+   *
+   * @param tensor of rank 1, which becomes a matrix of one row, or of rank 2
+   */
+  Tensor weight(HostTensor tensor);
+
+  /**
+   * Says that these weights will not be needed soon, so that a device with memory of its own may
+   * use their room for other weights. The tensors that {@link #weight} returned for them become
+   * invalid. Asking {@link #weight} for a released weight again is legal. Releasing changes no
+   * result.
+   */
+  default void release(List<HostTensor> tensors) {}
+
+  /** A new arena, in which the caller allocates tensors. */
+  TensorArena arena();
+
+  /**
+   * Puts packed sequences and their rotary angles into the device's memory.
+   *
+   * @param cosine {@code [T * pairs]}: for each token the cosines of its angles
+   * @param sine {@code [T * pairs]}: likewise the sines
+   * @throws IllegalArgumentException if the tables' lengths are not equal multiples of {@code T},
+   *     or a token id is negative
+   * @throws dev.laco.ResourceException if the device cannot take so many sequences at once
+   */
+  TokenBatch batch(PackedSequences sequences, float[] cosine, float[] sine);
+
+  /** {@code to = from}, for tensors of the same dtype and number of elements. */
+  void copy(Tensor from, Tensor to);
+
+  /** Copies the elements of an f32 tensor into an array of exactly so many elements. */
+  void download(Tensor from, float[] to);
+
+  /** Copies an array into an f32 tensor of exactly so many elements. */
+  void upload(float[] from, Tensor to);
+}

@@ -1,0 +1,149 @@
+package dev.laco.backend;
+
+import dev.laco.model.Activation;
+import dev.laco.model.DType;
+import dev.laco.model.PackedSequences;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** The ops of a forward pass, and the mixing of the layers that a plan merges. */
+public interface ForwardOps extends DeviceMemory {
+  /**
+   * Token embedding: {@code out[t] = table[token_t]}.
+   *
+   * @param table {@code [V, d]}
+   * @param batch its token ids are below {@code V}
+   * @param out {@code [T, d]}
+   */
+  void embed(Tensor table, TokenBatch batch, Tensor out);
+
+  /**
+   * Root mean square norm of each row: {@code out = weight * x / sqrt(mean(x^2) + eps)} (Zhang and
+   * Sennrich 2019).
+   *
+   * @param x {@code [R, d]}
+   * @param weight {@code [1, d]}
+   * @param out {@code [R, d]}; may be {@code x}
+   */
+  void rmsNorm(Tensor x, Tensor weight, double eps, Tensor out);
+
+  /**
+   * A residual connection and the norm that follows it: {@code x += y}, then {@code out =
+   * rmsNorm(x)}.
+   *
+   * @param x {@code [R, d]}
+   * @param y {@code [R, d]}
+   * @param weight {@code [1, d]}
+   * @param out {@code [R, d]}; may be {@code y}
+   */
+  default void addRmsNorm(Tensor x, Tensor y, Tensor weight, double eps, Tensor out) {
+    OpChecks.add(x, y);
+    OpChecks.rmsNorm(x, weight, out);
+    add(x, y);
+    rmsNorm(x, weight, eps, out);
+  }
+
+  /**
+   * A linear layer: {@code out = x weight^T + bias}, multiplied in {@link #productType}.
+   *
+   * @param x {@code [R, in]}
+   * @param weight {@code [out, in]}; may be one that {@link #mixed} returned
+   * @param bias {@code [1, out]}; null for zeros
+   * @param out {@code [R, out]}
+   */
+  void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out);
+
+  /**
+   * Rotary position embedding, in place: rotates element {@code i} of every head together with
+   * element {@code i + pairs} by angle {@code i} of the token, for {@code i < pairs} (the half
+   * layout of Hugging Face). Elements from {@code 2 * pairs} on stay as they are.
+   *
+   * @param x {@code [T, heads * headDim]}
+   * @param headDim at least {@code 2 * pairs}
+   */
+  void rope(Tensor x, int headDim, TokenBatch batch);
+
+  /**
+   * The {@link #rmsNorm} of every head, for models that normalise queries and keys, and then {@link
+   * #rope}, in place.
+   *
+   * @param x {@code [T, heads * headDim]}
+   * @param weight {@code [1, headDim]}, the same for every head; null for {@link #rope} alone
+   */
+  default void normRope(
+      Tensor x, @Nullable Tensor weight, double eps, int headDim, TokenBatch batch) {
+    OpChecks.rope(x, headDim, batch);
+    if (weight != null) {
+      Tensor heads = x.reshape(x.elements() / headDim, headDim);
+      rmsNorm(heads, weight, eps, heads);
+    }
+    rope(x, headDim, batch);
+  }
+
+  /**
+   * Causal attention within each sequence. Query {@code i} of a sequence that has {@code p} past
+   * tokens sees keys up to {@code p + i}, and of these the latest of its window.
+   *
+   * @param query {@code [T, numHeads * headDim]}
+   * @param key {@code [K, numKeyValueHeads * headDim]}, where {@code K} is the number of past and
+   *     new tokens of all sequences, in the order of {@link PackedSequences#keyOffsets()}
+   * @param value as {@code key}
+   * @param out {@code [T, numHeads * headDim]}
+   */
+  void attention(
+      Tensor query, Tensor key, Tensor value, AttentionSpec spec, TokenBatch batch, Tensor out);
+
+  /**
+   * {@code out = activation(gate) * up}, element by element.
+   *
+   * @param gate {@code [R, k]}
+   * @param up {@code [R, k]}
+   * @param out {@code [R, k]}; may be {@code gate} or {@code up}
+   */
+  void gatedActivation(Activation activation, Tensor gate, Tensor up, Tensor out);
+
+  /**
+   * The derivatives of {@link #gatedActivation}, element by element and in place: {@code up := up *
+   * activation'(gate)}, the derivative by the gate, and {@code gate := activation(gate)}, the
+   * derivative by {@code up}. {@code activation'} is finite at every gate but NaN: at the
+   * infinities it is its limit, 0 or 1.
+   *
+   * @param gate {@code [R, k]}
+   * @param up {@code [R, k]}, another tensor than {@code gate}
+   */
+  void gatedSlopes(Activation activation, Tensor gate, Tensor up);
+
+  /** {@code x += y}, element by element, for tensors of one shape. */
+  void add(Tensor x, Tensor y);
+
+  /**
+   * Merges layers: makes each tensor of the list as its {@link TensorMix} says. Sums are f64, in
+   * the order of the sources; each product is rounded and then each sum (no fused multiply-add),
+   * and the sum of all is rounded once to the destination's dtype. Every backend gives the same
+   * bits.
+   *
+   * @param tensors made in any order: no destination is a source of another tensor of the list
+   */
+  void mix(List<TensorMix> tensors);
+
+  /**
+   * The tensors that {@link #mix} makes of the list, for the ops of one layer; valid until the next
+   * call. A backend may mix a matrix only while {@link #linear} multiplies by it. It then returns a
+   * tensor without memory, which {@link #linear} alone takes, and leaves {@link TensorMix#out} as
+   * it was.
+   *
+   * @param tokens rows that the layer is run on, by which a backend decides what to store
+   */
+  default List<Tensor> mixed(List<TensorMix> tensors, long tokens) {
+    mix(tensors);
+    return tensors.stream().map(TensorMix::out).toList();
+  }
+
+  /**
+   * The dtype in which a mixed layer is held while candidates are scored: f32 in {@link
+   * Compute#F32}, else that of the layer's sources.
+   */
+  default DType mixedDType(DType source) {
+    return compute() == Compute.F32 ? DType.F32 : source;
+  }
+}

@@ -1,0 +1,60 @@
+package dev.laco.backend;
+
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The ops of a fit: sums over tokens that make a linear system, what solves the system, and the
+ * arithmetic on rows and elements in between.
+ */
+public interface SolvingOps extends DeviceMemory {
+  /**
+   * {@code out += a^T b}. In {@link Compute#AUTO}, where the device is fast at it, {@code a} and
+   * {@code b} are rounded to bf16; sums are f32.
+   *
+   * @param a {@code [R, m]}
+   * @param b {@code [R, n]}; may be {@code a}
+   * @param out {@code [m, n]}
+   */
+  void crossProduct(Tensor a, Tensor b, Tensor out);
+
+  /**
+   * Sums of squares of the columns: {@code out_c += sum_r x_rc^2}.
+   *
+   * @param x {@code [R, n]}
+   * @param out {@code [1, n]}
+   */
+  void addSquares(Tensor x, Tensor out);
+
+  /**
+   * The reciprocal root mean square of each row: {@code out = 1 / sqrt(max(mean(x^2), floor))}.
+   *
+   * @param x {@code [R, d]}
+   * @param out {@code [R, 1]}
+   */
+  void inverseRms(Tensor x, double floor, Tensor out);
+
+  /**
+   * {@code out = scale * (a - b)}, row by row.
+   *
+   * @param a {@code [R, d]}
+   * @param b {@code [R, d]}; null for zeros
+   * @param scale {@code [R, 1]}
+   * @param out {@code [R, d]}; may be {@code a} or {@code b}
+   */
+  void scaledDifference(Tensor a, @Nullable Tensor b, Tensor scale, Tensor out);
+
+  /**
+   * {@code out = x * y}, element by element, for tensors of one shape; {@code out} may be {@code x}
+   * or {@code y}.
+   */
+  void multiply(Tensor x, Tensor y, Tensor out);
+
+  /**
+   * What solves linear systems whose tensors lie in this device's memory.
+   *
+   * @throws dev.laco.ResourceException if nothing does: what is missing and what helps
+   */
+  default LinearSolver solver() {
+    return new HostSolver(this, "OpenBLAS on the host");
+  }
+}

@@ -1,0 +1,220 @@
+package dev.laco.backend;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.PackedSequences;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.Random;
+import java.util.function.Function;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+
+/**
+ * What the contracts of all ops have in common: each op is called on the backend under test and on
+ * {@link ReferenceBackend} with the same inputs, and the results are compared. Results lie between
+ * sentinel rows that must survive; weights lie at odd addresses; NaN and infinities must come out
+ * where the reference has them.
+ */
+abstract class Contract {
+  static final double EPS = 1e-5;
+
+  private static final float SENTINEL = -12345.678f;
+
+  /** Results below this magnitude may as well be zero: f32 begins to lose precision near 1e-38. */
+  static final double NEGLIGIBLE = 1e-30;
+
+  final TestedBackend tested;
+  final Random random = new Random(20240217);
+  final Backend reference = new ReferenceBackend(Compute.F32);
+  Backend backend;
+  private final Arena memory = Arena.ofShared();
+
+  Contract(TestedBackend tested) {
+    this.tested = tested;
+  }
+
+  @BeforeEach
+  void openBackend() {
+    backend = tested.open();
+  }
+
+  @AfterEach
+  void closeBackend() {
+    backend.close();
+    memory.close();
+  }
+
+  static void refuses(Runnable call) {
+    assertThrows(IllegalArgumentException.class, call::run);
+  }
+
+  /** Makes the same call on both backends and compares the tensors that it returns. */
+  void same(String op, Tolerance tolerance, Function<Run, Tensor> call) {
+    same(op, tolerance, NEGLIGIBLE, call);
+  }
+
+  /** Likewise, where the result may be smaller than the terms that it is the sum of. */
+  void same(String op, Tolerance tolerance, double terms, Function<Run, Tensor> call) {
+    Function<Run, double[]> values = run -> widen(run.download(call.apply(run)));
+    double[] expected = of(reference, values);
+    double largest =
+        Arrays.stream(expected).filter(Double::isFinite).map(Math::abs).reduce(terms, Math::max);
+    close(op, tolerance, largest, expected, of(backend, values));
+  }
+
+  static double[] of(Backend on, Function<Run, double[]> call) {
+    try (Run run = new Run(on)) {
+      double[] values = call.apply(run);
+      run.checkSentinels();
+      return values;
+    }
+  }
+
+  void close(String op, Tolerance tolerance, double scale, double[] expected, double[] actual) {
+    assertEquals(expected.length, actual.length, () -> tested + ": " + op);
+    for (int i = 0; i < expected.length; i++) {
+      int at = i;
+      if (tolerance == Tolerance.EXACT || !Double.isFinite(expected[i])) {
+        assertEquals(expected[i], actual[i], () -> tested + ": " + op + ": element " + at);
+      } else {
+        double error = Math.abs(actual[i] - expected[i]);
+        assertTrue(
+            error <= tolerance.limit() * scale,
+            () ->
+                String.format(
+                    Locale.ROOT,
+                    "%s: %s: element %d of %d is %s, must be %s; off by %.2g of the largest, allowed %s %.1g",
+                    tested,
+                    op,
+                    at,
+                    expected.length,
+                    actual[at],
+                    expected[at],
+                    error / scale,
+                    tolerance,
+                    tolerance.limit()));
+      }
+    }
+  }
+
+  static double[] widen(float[] values) {
+    double[] wide = new double[values.length];
+    for (int i = 0; i < values.length; i++) {
+      wide[i] = values[i];
+    }
+    return wide;
+  }
+
+  static PackedSequences tokens(int[]... sequences) {
+    return PackedSequences.of(List.of(sequences));
+  }
+
+  float[] normal(int n) {
+    float[] values = new float[n];
+    for (int i = 0; i < n; i++) {
+      values[i] = (float) random.nextGaussian();
+    }
+    return values;
+  }
+
+  HostTensor weight(DType dtype, int rows, int columns) {
+    return weight(dtype, rows, columns, 1);
+  }
+
+  /**
+   * Random weights, {@code offset} bytes after an aligned address and at the end of their memory.
+   */
+  HostTensor weight(DType dtype, int rows, int columns, int offset) {
+    long bytes = MemoryTensor.byteSize(dtype, rows, columns);
+    MemorySegment data = memory.allocate(bytes + offset, 64).asSlice(offset, bytes);
+    MemoryTensor tensor = new MemoryTensor(dtype, rows, columns, data);
+    for (long i = 0; i < tensor.elements(); i++) {
+      tensor.set(i, random.nextGaussian());
+    }
+    return new HostTensor("test", dtype, List.of((long) rows, (long) columns), data);
+  }
+
+  /** Tensors of one call on one backend. */
+  static final class Run implements AutoCloseable {
+    final Backend on;
+    final TensorArena arena;
+    private final List<TokenBatch> batches = new ArrayList<>();
+    private final List<Tensor> sentinels = new ArrayList<>();
+
+    Run(Backend on) {
+      this.on = on;
+      this.arena = on.arena();
+    }
+
+    Tensor tensor(float[] values, long rows, long columns) {
+      Tensor tensor = result(rows, columns);
+      on.upload(values, tensor);
+      return tensor;
+    }
+
+    /** A tensor between two rows that no op may touch. */
+    Tensor result(long rows, long columns) {
+      Tensor all = arena.allocate(DType.F32, rows + 2, columns);
+      float[] sentinel = new float[(int) columns];
+      Arrays.fill(sentinel, SENTINEL);
+      for (Tensor guard : List.of(all.slice(0, 1), all.slice(rows + 1, rows + 2))) {
+        on.upload(sentinel, guard);
+        sentinels.add(guard);
+      }
+      return all.slice(1, rows + 1);
+    }
+
+    /** What a tensor of any dtype holds, exactly. */
+    Tensor widened(Tensor tensor) {
+      Tensor wide = result(tensor.rows(), tensor.columns());
+      on.mix(List.of(new TensorMix(wide, new double[] {1}, List.of(tensor))));
+      return wide;
+    }
+
+    TokenBatch batch(PackedSequences tokens) {
+      return batch(tokens, 1);
+    }
+
+    TokenBatch batch(PackedSequences tokens, int pairs) {
+      float[] cosine = new float[tokens.size() * pairs];
+      float[] sine = new float[cosine.length];
+      for (int i = 0; i < cosine.length; i++) {
+        cosine[i] = (float) Math.cos(0.7 * i);
+        sine[i] = (float) Math.sin(0.7 * i);
+      }
+      TokenBatch batch = on.batch(tokens, cosine, sine);
+      batches.add(batch);
+      return batch;
+    }
+
+    float[] download(Tensor tensor) {
+      float[] values = new float[(int) tensor.elements()];
+      on.download(tensor, values);
+      return values;
+    }
+
+    void checkSentinels() {
+      for (Tensor guard : sentinels) {
+        for (float value : download(guard)) {
+          assertEquals(SENTINEL, value, "a row beside a tensor was overwritten");
+        }
+      }
+    }
+
+    @Override
+    public void close() {
+      batches.forEach(TokenBatch::close);
+      arena.close();
+    }
+  }
+}

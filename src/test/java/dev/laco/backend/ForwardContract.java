@@ -1,0 +1,679 @@
+package dev.laco.backend;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import dev.laco.model.Activation;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.PackedSequences;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** What every backend must do as {@link ForwardOps}. */
+public abstract class ForwardContract extends Contract {
+  /** Gates at which an activation or its slope may overflow or lose all digits. */
+  private static final float[] ENDS = {
+    0f,
+    -0f,
+    1e-30f,
+    -1e-30f,
+    5f,
+    -5f,
+    20f,
+    -20f,
+    87f,
+    -87f,
+    88.5f,
+    -88.5f,
+    90f,
+    -90f,
+    1000f,
+    -1000f,
+    3e38f,
+    -3e38f,
+    Float.POSITIVE_INFINITY,
+    Float.NEGATIVE_INFINITY,
+    Float.NaN
+  };
+
+  protected ForwardContract(TestedBackend tested) {
+    super(tested);
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 31, 32, 33, 127, 257, 576})
+  void embedsTheRowOfEachToken(int width) {
+    for (DType dtype : DType.values()) {
+      HostTensor table = weight(dtype, 11, width);
+      PackedSequences tokens = tokens(new int[] {3, 0, 10}, new int[] {10});
+      same(
+          "embed " + dtype,
+          Tolerance.EXACT,
+          run -> {
+            Tensor out = run.result(4, width);
+            run.on.embed(run.on.weight(table), run.batch(tokens), out);
+            return out;
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 257, 576, 4096})
+  void normalisesRowsByTheirRootMeanSquare(int width) {
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, 1, width);
+      float[] x = normal(3 * width);
+      same(
+          "rmsNorm " + dtype,
+          Tolerance.ELEMENTWISE,
+          run -> {
+            Tensor out = run.result(3, width);
+            run.on.rmsNorm(run.tensor(x, 3, width), run.on.weight(weight), EPS, out);
+            return out;
+          });
+    }
+  }
+
+  @Test
+  void normalisesInPlaceAndKeepsNaNToItsRow() {
+    float[] x = normal(3 * 40);
+    x[45] = Float.NaN;
+    HostTensor weight = weight(DType.BF16, 1, 40);
+    same(
+        "rmsNorm in place",
+        Tolerance.ELEMENTWISE,
+        run -> {
+          Tensor rows = run.tensor(x, 3, 40);
+          run.on.rmsNorm(rows, run.on.weight(weight), EPS, rows);
+          return rows;
+        });
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 31, 32, 33, 127, 257, 576, 4096})
+  void addsAndNormalises(int width) {
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, 1, width);
+      float[] x = normal(3 * width);
+      float[] y = normal(3 * width);
+      y[width] = Float.NaN;
+      for (boolean inPlace : new boolean[] {false, true}) {
+        for (boolean residual : new boolean[] {false, true}) {
+          same(
+              "addRmsNorm " + dtype,
+              Tolerance.ELEMENTWISE,
+              run -> {
+                Tensor sum = run.tensor(x, 3, width);
+                Tensor added = run.tensor(y, 3, width);
+                Tensor out = inPlace ? added : run.result(3, width);
+                run.on.addRmsNorm(sum, added, run.on.weight(weight), EPS, out);
+                return residual ? sum : out;
+              });
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "1,1,1",
+    "1,7,31",
+    "1,576,1536",
+    "2,33,5",
+    "3,64,9",
+    "4,257,7",
+    "5,31,33",
+    "7,127,3",
+    "8,16,16",
+    "31,7,257",
+    "32,32,32",
+    "33,33,33",
+    "127,65,31",
+    "257,1,7",
+    "16,576,1536",
+    "6,4099,130"
+  })
+  void multipliesByTheTransposedWeight(int rows, int in, int out) {
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, out, in);
+      HostTensor bias = weight(dtype, 1, out);
+      float[] x = normal(rows * in);
+      for (HostTensor shift : Arrays.asList(null, bias)) {
+        // A bias may cancel most of the product, but not of its rounding.
+        double terms = shift == null ? NEGLIGIBLE : 1;
+        same(
+            "linear " + dtype + (shift == null ? "" : " with bias"),
+            tested.product(dtype),
+            terms,
+            run -> {
+              Tensor result = run.result(rows, out);
+              Tensor added = shift == null ? null : run.on.weight(shift);
+              run.on.linear(run.tensor(x, rows, in), run.on.weight(weight), added, result);
+              return result;
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(DType.class)
+  void multipliesByWeightsAtAnyAddress(DType dtype) {
+    for (int rows : new int[] {1, 20}) {
+      for (int offset = 0; offset < 8; offset++) {
+        HostTensor weight = weight(dtype, 70, 64, offset);
+        float[] x = normal(rows * 64);
+        same(
+            "linear, weight " + offset + " bytes off",
+            tested.product(dtype),
+            run -> {
+              Tensor out = run.result(rows, 70);
+              run.on.linear(run.tensor(x, rows, 64), run.on.weight(weight), null, out);
+              return out;
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 4, 24})
+  void keepsNaNAndInfinityOfAProductToTheirRow(int rows) {
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, 37, 50);
+      float[] x = normal(rows * 50);
+      x[13] = Float.NaN;
+      x[(rows - 1) * 50 + 7] = rows > 1 ? Float.POSITIVE_INFINITY : x[7];
+      same(
+          "linear " + dtype,
+          tested.product(dtype),
+          run -> {
+            Tensor out = run.result(rows, 37);
+            run.on.linear(run.tensor(x, rows, 50), run.on.weight(weight), null, out);
+            return out;
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "1,2,1",
+    "3,14,7",
+    "2,64,31",
+    "2,64,32",
+    "5,80,33",
+    "1,128,64",
+    "2,130,65",
+    "4,96,16"
+  })
+  void rotatesTheHalvesOfEachHead(int heads, int headDim, int pairs) {
+    float[] x = normal(5 * heads * headDim);
+    PackedSequences tokens = tokens(new int[] {1, 2, 3}, new int[] {4, 5});
+    same(
+        "rope",
+        Tolerance.ELEMENTWISE,
+        run -> {
+          Tensor rows = run.tensor(x, 5, heads * headDim);
+          run.on.rope(rows, headDim, run.batch(tokens, pairs));
+          return rows;
+        });
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,2,1", "3,14,7", "2,64,32", "9,64,32", "5,80,33", "40,128,64", "2,257,100"})
+  void normalisesHeadsAndRotatesThem(int heads, int headDim, int pairs) {
+    PackedSequences tokens = tokens(new int[] {1, 2, 3}, new int[] {4, 5});
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, 1, headDim);
+      float[] x = normal(5 * heads * headDim);
+      for (HostTensor norm : Arrays.asList(null, weight)) {
+        same(
+            "normRope " + dtype + (norm == null ? " without norm" : ""),
+            Tolerance.ELEMENTWISE,
+            run -> {
+              Tensor rows = run.tensor(x, 5, heads * headDim);
+              Tensor scale = norm == null ? null : run.on.weight(norm);
+              run.on.normRope(rows, scale, EPS, headDim, run.batch(tokens, pairs));
+              return rows;
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,3,5", "5,64,48", "33,257,31", "90,130,65", "200,64,64"})
+  void multipliesByMixedWeights(int tokens, int in, int out) {
+    for (DType dtype : DType.values()) {
+      List<HostTensor> sources =
+          List.of(weight(dtype, out, in), weight(dtype, out, in), weight(dtype, out, in));
+      HostTensor bias = weight(dtype, 1, out);
+      float[] x = normal(tokens * in);
+      same(
+          "linear of a mix of " + dtype,
+          tested.product(dtype),
+          run -> {
+            List<Tensor> layers = sources.stream().map(run.on::weight).toList();
+            Tensor scratch = run.arena.allocate(backend.mixedDType(dtype), out, in);
+            Tensor shift = run.arena.allocate(backend.mixedDType(dtype), 1, out);
+            List<Tensor> mixed =
+                run.on.mixed(
+                    List.of(
+                        new TensorMix(scratch, new double[] {-1, 1.5, 0.5}, layers),
+                        new TensorMix(shift, new double[] {0.5}, List.of(run.on.weight(bias)))),
+                    tokens);
+            Tensor result = run.result(tokens, out);
+            run.on.linear(run.tensor(x, tokens, in), mixed.get(0), mixed.get(1), result);
+            return result;
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    // heads, key-value heads, width, window
+    "1,1,1,0",
+    "2,1,7,0",
+    "4,2,32,0",
+    "6,2,64,0",
+    "3,3,33,5",
+    "9,3,64,0",
+    "4,4,80,40",
+    "8,1,128,64",
+    "2,2,257,1",
+    "40,1,16,0",
+  })
+  void attendsToWhatEachQueryMaySee(int heads, int keyHeads, int width, int window) {
+    attention(
+        heads,
+        keyHeads,
+        width,
+        window,
+        new int[] {1, 7, 33, 97},
+        new int[4],
+        DType.F32,
+        DType.BF16);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,1,64,0", "9,3,64,0", "4,2,33,50", "8,2,128,16"})
+  void attendsToKeysFromBeforeTheBatch(int heads, int keyHeads, int width, int window) {
+    attention(
+        heads,
+        keyHeads,
+        width,
+        window,
+        new int[] {1, 1, 5, 40},
+        new int[] {0, 200, 63, 64},
+        DType.values());
+  }
+
+  @Test
+  void attendsOverManyBlocksOfKeys() {
+    attention(2, 1, 64, 0, new int[] {300}, new int[1], DType.F32, DType.BF16);
+    attention(2, 1, 64, 100, new int[] {300}, new int[1], DType.F32, DType.F16);
+  }
+
+  @Test
+  void attentionOfLargeScoresStaysFinite() {
+    PackedSequences tokens = tokens(new int[90]);
+    float[] query = normal(90 * 32);
+    float[] key = normal(90 * 32);
+    for (int i = 0; i < query.length; i++) {
+      // No score loses anything by rounding to 16 bits: a small share of some hundreds is much.
+      query[i] = 100 * Math.round(4 * query[i]);
+      key[i] = Math.round(4 * key[i]) / 4f;
+    }
+    float[] value = normal(90 * 32);
+    // Scores of some hundreds: f32 leaves an absolute 1e-4 in the exponent.
+    for (DType products : DType.values()) {
+      AttentionSpec spec = new AttentionSpec(1, 1, 32, 0, 1, products);
+      same(
+          "attention in " + products,
+          Tolerance.BF16_PRODUCT,
+          run -> {
+            Tensor out = run.result(90, 32);
+            run.on.attention(
+                run.tensor(query, 90, 32),
+                run.tensor(key, 90, 32),
+                run.tensor(value, 90, 32),
+                spec,
+                run.batch(tokens),
+                out);
+            return out;
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"12,0", "12,10", "16,0", "16,10"})
+  void queriesDoNotSeeNaNInKeysAndValuesOfTheFuture(int width, int window) {
+    PackedSequences tokens = tokens(new int[100], new int[30]);
+    float[] query = normal(130 * 4 * width);
+    float[] key = normal(130 * 2 * width);
+    float[] value = normal(130 * 2 * width);
+    key[70 * 2 * width + 3] = Float.NaN;
+    value[77 * 2 * width + 5] = Float.NaN;
+    value[101 * 2 * width + 11] = Float.POSITIVE_INFINITY;
+    for (DType products : DType.values()) {
+      AttentionSpec spec = new AttentionSpec(4, 2, width, window, 0.3f, products);
+      same(
+          "attention in " + products,
+          tested.attention(products),
+          run -> {
+            Tensor out = run.result(130, 4 * width);
+            run.on.attention(
+                run.tensor(query, 130, 4 * width),
+                run.tensor(key, 130, 2 * width),
+                run.tensor(value, 130, 2 * width),
+                spec,
+                run.batch(tokens),
+                out);
+            return out;
+          });
+    }
+  }
+
+  private void attention(
+      int heads, int keyHeads, int width, int window, int[] lengths, int[] past, DType... types) {
+    int[] offsets = new int[lengths.length + 1];
+    for (int s = 0; s < lengths.length; s++) {
+      offsets[s + 1] = offsets[s] + lengths[s];
+    }
+    int rows = offsets[lengths.length];
+    PackedSequences tokens = new PackedSequences(new int[rows], offsets, past);
+    int keys = tokens.keyOffsets()[lengths.length];
+    float[] query = normal(rows * heads * width);
+    float[] key = normal(keys * keyHeads * width);
+    float[] value = normal(keys * keyHeads * width);
+    for (DType products : types) {
+      AttentionSpec spec =
+          new AttentionSpec(
+              heads, keyHeads, width, window, (float) (1 / Math.sqrt(width)), products);
+      same(
+          "attention in " + products,
+          tested.attention(products),
+          run -> {
+            Tensor out = run.result(rows, heads * width);
+            run.on.attention(
+                run.tensor(query, rows, heads * width),
+                run.tensor(key, keys, keyHeads * width),
+                run.tensor(value, keys, keyHeads * width),
+                spec,
+                run.batch(tokens),
+                out);
+            return out;
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Activation.class)
+  void gatesByTheActivation(Activation activation) {
+    for (int n : new int[] {1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 127, 257, 1536}) {
+      float[] gate = normal(3 * n);
+      for (int i = 0; i < gate.length; i++) {
+        gate[i] *= 4;
+      }
+      float[] up = normal(3 * n);
+      same(
+          activation + " of " + n,
+          Tolerance.ELEMENTWISE,
+          run -> {
+            Tensor gates = run.tensor(gate, 3, n);
+            run.on.gatedActivation(activation, gates, run.tensor(up, 3, n), gates);
+            return gates;
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Activation.class)
+  void activationsHoldAtTheEndsOfTheRange(Activation activation) {
+    for (float gate : ENDS) {
+      // One at a time, so that a large result hides no error of a small one.
+      float[] one = {gate};
+      same(
+          activation + " of " + gate,
+          Tolerance.ACCUMULATED,
+          run -> {
+            Tensor out = run.result(1, 1);
+            run.on.gatedActivation(
+                activation, run.tensor(one, 1, 1), run.tensor(new float[] {1}, 1, 1), out);
+            return out;
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Activation.class)
+  void takesTheSlopesOfTheGateInPlace(Activation activation) {
+    for (int n : new int[] {1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 127, 257, 1536}) {
+      float[] gate = normal(3 * n);
+      for (int i = 0; i < gate.length; i++) {
+        gate[i] *= 4;
+      }
+      float[] up = normal(3 * n);
+      for (boolean alongGate : new boolean[] {false, true}) {
+        same(
+            "slopes of " + activation + " of " + n,
+            Tolerance.ELEMENTWISE,
+            run -> {
+              Tensor gates = run.tensor(gate, 3, n);
+              Tensor ups = run.tensor(up, 3, n);
+              run.on.gatedSlopes(activation, gates, ups);
+              return alongGate ? ups : gates;
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Activation.class)
+  void slopesHoldAtTheEndsOfTheRange(Activation activation) {
+    for (float gate : ENDS) {
+      float[] one = {gate};
+      for (boolean alongGate : new boolean[] {false, true}) {
+        same(
+            "slopes of " + activation + " of " + gate,
+            Tolerance.ACCUMULATED,
+            run -> {
+              Tensor gates = run.tensor(one, 1, 1);
+              Tensor ups = run.tensor(new float[] {1}, 1, 1);
+              run.on.gatedSlopes(activation, gates, ups);
+              return alongGate ? ups : gates;
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Activation.class)
+  void slopesEndAtZeroAndOne(Activation activation) {
+    float[] gate = {-1000, -1e20f, Float.NEGATIVE_INFINITY, 1000, 1e20f, Float.POSITIVE_INFINITY};
+    try (Run run = new Run(backend)) {
+      Tensor ups = run.tensor(new float[] {1, 1, 1, 1, 1, 1}, 1, 6);
+      backend.gatedSlopes(activation, run.tensor(gate, 1, 6), ups);
+      float[] slopes = run.download(ups);
+      for (int i = 0; i < 6; i++) {
+        assertEquals(i < 3 ? 0 : 1, slopes[i], 1e-30, activation + " at " + gate[i]);
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 15, 16, 17, 31, 32, 33, 127, 257, 40000})
+  void addsElements(int n) {
+    float[] x = normal(n);
+    float[] y = normal(n);
+    x[n / 2] = Float.NEGATIVE_INFINITY;
+    same(
+        "add",
+        Tolerance.EXACT,
+        run -> {
+          Tensor sum = run.tensor(x, 1, n);
+          run.on.add(sum, run.tensor(y, 1, n));
+          return sum;
+        });
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 257, 40001})
+  void mixesToTheSameBits(int n) {
+    double[][] coefficients = {
+      {1}, {-0.25}, {1.0 / 3, 1.0 / 3, 1.0 / 3}, {-2, 1, 1, 1}, {0.7, 0.3}
+    };
+    for (DType from : DType.values()) {
+      for (DType to : DType.values()) {
+        for (double[] mix : coefficients) {
+          List<HostTensor> sources = new ArrayList<>();
+          for (int j = 0; j < mix.length; j++) {
+            sources.add(weight(from, 1, n, j));
+          }
+          same(
+              "mix of " + mix.length + " from " + from + " to " + to,
+              Tolerance.EXACT,
+              run -> {
+                Tensor out = run.arena.allocate(to, 1, n);
+                run.on.mix(
+                    List.of(
+                        new TensorMix(out, mix, sources.stream().map(run.on::weight).toList())));
+                return run.widened(out);
+              });
+        }
+      }
+    }
+  }
+
+  @Test
+  void mixesTensorsOfSeveralTypesInOneCallAndInPlace() {
+    HostTensor a = weight(DType.F32, 3, 41);
+    HostTensor b = weight(DType.F16, 3, 41);
+    HostTensor c = weight(DType.BF16, 3, 41);
+    float[] x = normal(3 * 41);
+    same(
+        "mix",
+        Tolerance.EXACT,
+        run -> {
+          Tensor inPlace = run.tensor(x, 3, 41);
+          Tensor small = run.arena.allocate(DType.BF16, 3, 41);
+          run.on.mix(
+              List.of(
+                  new TensorMix(
+                      small,
+                      new double[] {0.5, 0.25, 0.25},
+                      List.of(run.on.weight(a), run.on.weight(b), run.on.weight(c))),
+                  new TensorMix(
+                      inPlace, new double[] {-1, 2}, List.of(inPlace, run.on.weight(a)))));
+          run.on.mix(List.of(new TensorMix(inPlace, new double[] {1, 3}, List.of(inPlace, small))));
+          return inPlace;
+        });
+  }
+
+  @Test
+  void mixRoundsOnceEvenWhereTwoRoundingsDiffer() {
+    // A value a hair above the middle between two neighbours: through f32 it would become the tie.
+    for (DType to : new DType[] {DType.F16, DType.BF16}) {
+      int bits = to == DType.F16 ? 11 : 8;
+      double middle = 1 + Math.scalb(1.0, -bits);
+      float[] x = new float[64];
+      Arrays.fill(x, 1);
+      float[] y = new float[64];
+      for (int i = 0; i < y.length; i++) {
+        y[i] = (i % 2 == 0 ? 1 : -1) * (1 + i);
+      }
+      same(
+          "mix to " + to,
+          Tolerance.EXACT,
+          run -> {
+            Tensor out = run.arena.allocate(to, 1, 64);
+            run.on.mix(
+                List.of(
+                    new TensorMix(
+                        out,
+                        new double[] {middle, 0x1p-40},
+                        List.of(run.tensor(x, 1, 64), run.tensor(y, 1, 64)))));
+            Tensor wide = run.widened(out);
+            float[] values = run.download(wide);
+            assertEquals((float) (1 + Math.scalb(1.0, 1 - bits)), values[0], "above the middle");
+            assertEquals(1f, values[1], "below the middle");
+            return wide;
+          });
+    }
+  }
+
+  @Test
+  void mixRoundsAtTheEndsOfTheRange() {
+    float[] x = {
+      0f,
+      -0f,
+      1e-45f,
+      -1e-45f,
+      1e-40f,
+      6e-8f,
+      2.98e-8f,
+      2.99e-8f,
+      6.1e-5f,
+      65504f,
+      65519f,
+      65520f,
+      -65520f,
+      3.4e38f,
+      Float.MAX_VALUE,
+      -Float.MAX_VALUE,
+      Float.POSITIVE_INFINITY,
+      Float.NaN,
+      1e-38f,
+      Float.NEGATIVE_INFINITY
+    };
+    for (DType to : DType.values()) {
+      for (double coefficient : new double[] {1, 1e-8, -1.5, 1e-310, 1e30}) {
+        same(
+            "mix to " + to + " by " + coefficient,
+            Tolerance.EXACT,
+            run -> {
+              Tensor out = run.arena.allocate(to, 1, x.length);
+              run.on.mix(
+                  List.of(
+                      new TensorMix(
+                          out, new double[] {coefficient}, List.of(run.tensor(x, 1, x.length)))));
+              return run.widened(out);
+            });
+      }
+    }
+  }
+
+  @Test
+  void refusesArgumentsThatDoNotFit() {
+    try (Run run = new Run(backend)) {
+      Tensor x = run.tensor(new float[12], 3, 4);
+      Tensor other = run.tensor(new float[15], 3, 5);
+      Tensor half = run.arena.allocate(DType.F16, 3, 4);
+      Tensor weight = run.on.weight(weight(DType.F32, 5, 4));
+      Tensor norm = run.on.weight(weight(DType.F32, 1, 4));
+      TokenBatch two = run.batch(tokens(new int[] {1, 2}));
+      TokenBatch three = run.batch(tokens(new int[] {1, 2, 9}));
+      AttentionSpec spec = new AttentionSpec(2, 2, 2, 0, 1, DType.F32);
+      refuses(() -> backend.embed(weight, three, x));
+      refuses(() -> backend.embed(weight, two, x));
+      refuses(() -> backend.rmsNorm(x, norm, EPS, other));
+      refuses(() -> backend.rmsNorm(other, norm, EPS, other));
+      refuses(() -> backend.rmsNorm(half, norm, EPS, x));
+      refuses(() -> backend.linear(x, weight, null, x));
+      refuses(() -> backend.linear(other, weight, null, other));
+      refuses(() -> backend.linear(x, weight, norm, other));
+      refuses(() -> backend.rope(x, 3, three));
+      refuses(() -> backend.rope(x, 4, two));
+      refuses(() -> backend.attention(x, x, x, spec, two, x));
+      refuses(() -> backend.attention(x, other, x, spec, three, x));
+      refuses(() -> backend.gatedActivation(Activation.SILU, x, other, x));
+      refuses(() -> backend.gatedSlopes(Activation.SILU, x, other));
+      refuses(() -> backend.gatedSlopes(Activation.SILU, x, half));
+      refuses(() -> backend.add(x, other));
+      refuses(() -> backend.add(half, half));
+    }
+  }
+}

@@ -1,0 +1,69 @@
+package dev.laco.backend;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.model.DType;
+import java.util.Arrays;
+import java.util.Locale;
+import org.junit.jupiter.api.Test;
+
+/** What every backend must do with its memory, and say of its device. */
+public abstract class MemoryContract extends Contract {
+  protected MemoryContract(TestedBackend tested) {
+    super(tested);
+  }
+
+  @Test
+  void saysWhatTheDeviceIs() {
+    DeviceInfo info = backend.info();
+    String kind = info.kind().name().toLowerCase(Locale.ROOT);
+    assertTrue(info.name().startsWith(kind), info.name());
+    assertEquals(info.kind() == DeviceInfo.Kind.CUDA, info.copiesWeights());
+    assertEquals(info.copiesWeights(), backend.scratchBytes(1 << 20) > 0);
+    assertTrue(backend.operationsPerSecond(DType.F32) > 0);
+    if (info.memory() != null) {
+      assertTrue(info.memory().free() > 0, info.toString());
+      assertTrue(info.memory().bytesPerSecond() > 0, info.toString());
+    }
+  }
+
+  @Test
+  void copiesSlicesAndReshapes() {
+    float[] x = normal(6 * 10);
+    same(
+        "copy",
+        Tolerance.EXACT,
+        run -> {
+          Tensor rows = run.tensor(x, 6, 10);
+          Tensor out = run.result(6, 10);
+          run.on.copy(rows, out);
+          run.on.copy(rows.slice(4, 6), out.reshape(3, 20).slice(1, 2));
+          run.on.add(out.slice(5, 6), rows.slice(0, 1));
+          return out;
+        });
+  }
+
+  @Test
+  void startsWithZeros() {
+    try (TensorArena arena = backend.arena()) {
+      float[] values = new float[12];
+      Arrays.fill(values, 1);
+      backend.download(arena.allocate(DType.F32, 3, 4), values);
+      assertTrue(Arrays.equals(values, new float[12]));
+    }
+  }
+
+  @Test
+  void refusesArgumentsThatDoNotFit() {
+    try (Run run = new Run(backend)) {
+      Tensor x = run.tensor(new float[12], 3, 4);
+      Tensor other = run.tensor(new float[15], 3, 5);
+      Tensor half = run.arena.allocate(DType.F16, 3, 4);
+      refuses(() -> backend.copy(x, half));
+      refuses(() -> backend.copy(x, other));
+      refuses(() -> backend.upload(new float[11], x));
+      refuses(() -> backend.download(half, new float[12]));
+    }
+  }
+}

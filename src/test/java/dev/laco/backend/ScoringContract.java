@@ -1,0 +1,195 @@
+package dev.laco.backend;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.PackedSequences;
+import java.util.Arrays;
+import java.util.function.Function;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** What every backend must do as {@link ScoringOps}. */
+public abstract class ScoringContract extends Contract {
+  protected ScoringContract(TestedBackend tested) {
+    super(tested);
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 31, 32, 33, 127, 257, 576, 5000})
+  void measuresTheCosineOfEachSequence(int width) {
+    PackedSequences tokens =
+        tokens(new int[] {1}, new int[] {2, 3, 4, 5, 6, 7, 8}, new int[] {9, 1});
+    float[] a = normal(10 * width);
+    float[] b = normal(10 * width);
+    for (int i = 0; i < width; i++) {
+      b[i] = a[i];
+    }
+    cosines(tokens, a, b, width);
+  }
+
+  @Test
+  void measuresTheCosinesOfManyCandidatesAtOnce() {
+    PackedSequences tokens = tokens(new int[] {1, 2, 3}, new int[] {4});
+    cosines(tokens, normal(4 * 33), normal(5 * 4 * 33), 33);
+  }
+
+  @Test
+  void cosineOfNothingIsZeroAndNaNStaysInItsSequence() {
+    PackedSequences tokens = tokens(new int[] {1}, new int[] {2}, new int[] {3});
+    float[] a = normal(3 * 50);
+    float[] b = normal(3 * 50);
+    Arrays.fill(a, 0, 50, 0);
+    b[120] = Float.NaN;
+    cosines(tokens, a, b, 50);
+  }
+
+  private void cosines(PackedSequences tokens, float[] a, float[] b, int width) {
+    Function<Run, double[]> cosine =
+        run ->
+            run.on.cosine(
+                run.tensor(a, tokens.size(), width),
+                run.tensor(b, b.length / width, width),
+                run.batch(tokens));
+    close("cosine", Tolerance.COSINE, 1, of(reference, cosine), of(backend, cosine));
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,1", "7,7", "31,33", "64,100", "576,4099", "33,40000"})
+  void scoresTheNextTokenOfEachSequence(int width, int vocabulary) {
+    PackedSequences tokens =
+        tokens(
+            random.ints(9, 0, vocabulary).toArray(),
+            new int[] {vocabulary - 1},
+            new int[] {0, vocabulary - 1});
+    float[] hidden = normal(12 * width);
+    for (DType dtype : DType.values()) {
+      HostTensor head = weight(dtype, vocabulary, width);
+      float[] scaled = hidden.clone();
+      for (int i = 0; i < scaled.length; i++) {
+        scaled[i] *= 3 / (float) Math.sqrt(width);
+      }
+      logProbabilities(tokens, scaled, head, tested.logProbability(dtype));
+    }
+  }
+
+  @Test
+  void logProbabilityHoldsForHugeLogitsAndNaN() {
+    PackedSequences tokens = tokens(new int[] {1, 2, 3, 4, 5}, new int[] {6, 7});
+    float[] hidden = normal(7 * 16);
+    for (int i = 16; i < 32; i++) {
+      hidden[i] *= 1000;
+    }
+    hidden[5 * 16] = Float.NaN;
+    // A logit of some thousands carries an absolute error of some 1e-4.
+    logProbabilities(tokens, hidden, weight(DType.F32, 300, 16), Tolerance.BF16_PRODUCT);
+  }
+
+  private void logProbabilities(
+      PackedSequences tokens, float[] hidden, HostTensor head, Tolerance tolerance) {
+    int rows = tokens.size();
+    Function<Run, double[]> score =
+        run -> {
+          double[] out = new double[rows];
+          Tensor states = run.tensor(hidden, rows, hidden.length / rows);
+          run.on.logProbability(states, run.on.weight(head), run.batch(tokens), out);
+          return out;
+        };
+    double[] actual = of(backend, score);
+    close("logProbability " + head.dtype(), tolerance, 1, of(reference, score), actual);
+    for (int s = 0; s < tokens.sequences(); s++) {
+      assertEquals(0, actual[tokens.offsets()[s + 1] - 1], "the last token has no next one");
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,1", "7,7", "31,33", "64,100", "33,4099"})
+  void measuresTheDivergenceOfEachToken(int width, int vocabulary) {
+    PackedSequences tokens = tokens(new int[3], new int[1], new int[2]);
+    float[] hidden = normal(6 * width);
+    float[] reference = normal(6 * width);
+    for (int i = 0; i < hidden.length; i++) {
+      hidden[i] *= 3 / (float) Math.sqrt(width);
+      reference[i] *= 3 / (float) Math.sqrt(width);
+    }
+    // One that is the same, one that is close.
+    System.arraycopy(reference, 0, hidden, 0, 2 * width);
+    hidden[width] += 0.01f;
+    for (DType dtype : DType.values()) {
+      HostTensor head = weight(dtype, vocabulary, width);
+      double[] found = divergences(tokens, hidden, reference, head, tested.logProbability(dtype));
+      assertEquals(0, found[0], "of what is the same");
+      assertTrue(Arrays.stream(found).allMatch(divergence -> divergence >= 0));
+    }
+  }
+
+  /** More tokens and entries than any backend takes at once. */
+  @Test
+  void measuresTheDivergenceOfManyTokensInParts() {
+    PackedSequences tokens = tokens(new int[1000], new int[100]);
+    float[] hidden = normal(1100 * 3);
+    float[] reference = normal(1100 * 3);
+    divergences(tokens, hidden, reference, weight(DType.F32, 8000, 3), Tolerance.LOG_PROBABILITY);
+  }
+
+  @Test
+  void divergenceHoldsForHugeLogitsAndNaN() {
+    PackedSequences tokens = tokens(new int[4], new int[2]);
+    float[] hidden = normal(6 * 16);
+    float[] reference = normal(6 * 16);
+    for (int i = 0; i < 16; i++) {
+      hidden[i] *= 1000;
+      reference[16 + i] *= 1000;
+    }
+    hidden[2 * 16] = Float.NaN;
+    reference[3 * 16] = Float.NaN;
+    reference[4 * 16] = Float.POSITIVE_INFINITY;
+    // A logit of some thousands carries an absolute error of some 1e-4.
+    divergences(tokens, hidden, reference, weight(DType.F32, 300, 16), Tolerance.BF16_PRODUCT);
+  }
+
+  private double[] divergences(
+      PackedSequences tokens,
+      float[] hidden,
+      float[] reference,
+      HostTensor head,
+      Tolerance tolerance) {
+    int rows = tokens.size();
+    Function<Run, double[]> measure =
+        run -> {
+          double[] out = new double[rows];
+          run.on.klDivergence(
+              run.tensor(hidden, rows, hidden.length / rows),
+              run.tensor(reference, rows, reference.length / rows),
+              run.on.weight(head),
+              run.batch(tokens),
+              out);
+          return out;
+        };
+    double[] actual = of(backend, measure);
+    close("klDivergence " + head.dtype(), tolerance, 1, of(this.reference, measure), actual);
+    return actual;
+  }
+
+  @Test
+  void refusesArgumentsThatDoNotFit() {
+    try (Run run = new Run(backend)) {
+      Tensor x = run.tensor(new float[12], 3, 4);
+      Tensor other = run.tensor(new float[15], 3, 5);
+      Tensor weight = run.on.weight(weight(DType.F32, 5, 4));
+      TokenBatch two = run.batch(tokens(new int[] {1, 2}));
+      TokenBatch three = run.batch(tokens(new int[] {1, 2, 9}));
+      refuses(() -> backend.cosine(x, other, three));
+      refuses(() -> backend.cosine(x, x, two));
+      refuses(() -> backend.logProbability(x, weight, three, new double[3]));
+      refuses(() -> backend.logProbability(x, weight, two, new double[2]));
+      refuses(() -> backend.klDivergence(x, other, weight, three, new double[3]));
+      refuses(() -> backend.klDivergence(x, x, weight, two, new double[3]));
+      refuses(() -> backend.klDivergence(x, x, weight, three, new double[2]));
+    }
+  }
+}
