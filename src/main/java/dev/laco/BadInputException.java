@@ -1,5 +1,7 @@
 package dev.laco;
 
+import org.jspecify.annotations.Nullable;
+
 /**
  * A file is not what it must be. The message names the file, the field or tensor, and what was
  * expected.
@@ -8,10 +10,14 @@ public final class BadInputException extends LacoException {
   private static final long serialVersionUID = 1L;
 
   public BadInputException(String message) {
-    super(message);
+    super(message, null, null);
   }
 
   public BadInputException(String message, Throwable cause) {
-    super(message, cause);
+    super(message, null, cause);
+  }
+
+  BadInputException(String message, @Nullable Refusal refusal, Throwable cause) {
+    super(message, refusal, cause);
   }
 }

@@ -6,6 +6,6 @@ public final class CancelledException extends LacoException {
 
   /** By a {@link Cancellation}. */
   public CancelledException() {
-    super("cancelled");
+    super("cancelled", null, null);
   }
 }

@@ -32,8 +32,7 @@ public record DeviceSettings(
 
   public DeviceSettings {
     if (threads != null && (threads < 1 || threads > MOST_THREADS)) {
-      throw new UsageException(
-          Setting.of("threads") + " " + threads + ": expected 1 to " + MOST_THREADS);
+      throw Setting.of("threads").refuse(threads, "1 to " + MOST_THREADS);
     }
   }
 

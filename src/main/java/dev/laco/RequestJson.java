@@ -18,9 +18,10 @@ import com.fasterxml.jackson.databind.module.SimpleModule;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.fasterxml.jackson.databind.ser.std.ToStringSerializer;
 import java.io.IOException;
+import java.lang.reflect.RecordComponent;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
-import java.util.List;
+import java.util.Collection;
 import java.util.Locale;
 import java.util.Map;
 import java.util.stream.Collectors;
@@ -50,8 +51,7 @@ final class RequestJson {
           Long.class, "a whole number",
           Double.class, "a number",
           String.class, "text",
-          Path.class, "text",
-          List.class, "a list");
+          Path.class, "text");
 
   private RequestJson() {}
 
@@ -65,42 +65,60 @@ final class RequestJson {
     try {
       return MAPPER.treeToValue(json, type);
     } catch (JsonMappingException e) {
+      // Jackson leaves out the key that says which kind of request it is.
+      boolean inKind =
+          type.isAnnotationPresent(JsonSubTypes.class)
+              && json.size() == 1
+              && !(e instanceof InvalidTypeIdException);
+      String kind = inKind ? json.fieldNames().next() : "";
       String key =
-          e.getPath().stream()
-              .map(JsonMappingException.Reference::getFieldName)
-              .filter(name -> name != null)
+          Stream.concat(
+                  Stream.of(kind),
+                  e.getPath().stream().map(JsonMappingException.Reference::getFieldName))
+              .filter(name -> name != null && !name.isEmpty())
               .collect(Collectors.joining("."));
-      throw new BadInputException(
-          where + ": " + (key.isEmpty() ? "" : key + ": ") + reason(e, json), e);
+      throw error(e, key.isEmpty() ? where : where + ": " + key, inKind ? json.get(kind) : json);
     } catch (JsonProcessingException e) {
       throw InputJson.error(where, e);
     }
   }
 
-  /** What is wrong, without the names of Java classes. */
-  private static String reason(JsonMappingException e, ObjectNode json) {
+  /**
+   * The error of a value, without the names of Java classes.
+   *
+   * @param what the file and the key in it
+   */
+  private static BadInputException error(JsonMappingException e, String what, JsonNode json) {
     if (e.getCause() instanceof LacoException cause) {
-      return cause.template();
+      return new BadInputException(what + ": " + cause.template(), cause.refusal().orElse(null), e);
     }
-    if (e instanceof UnrecognizedPropertyException unknown) {
-      return "expected one of " + joined(unknown.getKnownPropertyIds().stream());
-    }
-    String expected =
-        e instanceof MismatchedInputException mismatched ? expected(mismatched) : null;
+    String found = Legible.excerpt(found(e, json));
+    String expected = expected(e);
     return expected == null
-        ? Legible.excerpt(String.valueOf(e.getOriginalMessage()))
-        : "expected " + expected + ", found " + Legible.excerpt(found(e, json));
+        ? new BadInputException(
+            what + ": " + Legible.excerpt(String.valueOf(e.getOriginalMessage())), e)
+        : new BadInputException(
+            what + ": expected " + expected + ", found " + found,
+            new Refusal(what, found, expected, null),
+            e);
   }
 
   /** What may stand where something else was found; null where only the message tells. */
-  private static @Nullable String expected(MismatchedInputException e) {
-    Class<?> type =
-        e instanceof InvalidTypeIdException unknown
-            ? unknown.getBaseType().getRawClass()
-            : e.getTargetType();
-    if (type == null) {
-      return null;
-    }
+  private static @Nullable String expected(JsonMappingException e) {
+    return switch (e) {
+      case UnrecognizedPropertyException unknown ->
+          "one of "
+              + joined(
+                  Stream.of(unknown.getReferringClass().getRecordComponents())
+                      .map(RecordComponent::getName));
+      case InvalidTypeIdException unknown -> expected(unknown.getBaseType().getRawClass());
+      case MismatchedInputException wrong when wrong.getTargetType() != null ->
+          expected(wrong.getTargetType());
+      default -> null;
+    };
+  }
+
+  private static @Nullable String expected(Class<?> type) {
     JsonSubTypes kinds = type.getAnnotation(JsonSubTypes.class);
     if (kinds != null) {
       return "one of " + joined(Stream.of(kinds.value()).map(JsonSubTypes.Type::name));
@@ -114,15 +132,18 @@ final class RequestJson {
     if (type.isRecord()) {
       return "an object";
     }
-    return EXPECTED.get(type);
+    return Collection.class.isAssignableFrom(type) ? "a list" : EXPECTED.get(type);
   }
 
   private static String joined(Stream<?> names) {
     return names.map(String::valueOf).collect(Collectors.joining(", "));
   }
 
-  /** The value that the error is about. */
-  private static JsonNode found(JsonMappingException e, JsonNode json) {
+  /** The value that the error is about; the key where a key is not expected. */
+  private static Object found(JsonMappingException e, JsonNode json) {
+    if (e instanceof UnrecognizedPropertyException unknown) {
+      return unknown.getPropertyName();
+    }
     JsonNode at = json;
     for (JsonMappingException.Reference step : e.getPath()) {
       JsonNode next =

@@ -8,10 +8,10 @@ public non-sealed class ResourceException extends LacoException {
   private static final long serialVersionUID = 1L;
 
   public ResourceException(String message) {
-    super(message);
+    super(message, null, null);
   }
 
   public ResourceException(String message, Throwable cause) {
-    super(message, cause);
+    super(message, null, cause);
   }
 }

@@ -4,7 +4,17 @@ package dev.laco;
 public final class UsageException extends LacoException {
   private static final long serialVersionUID = 1L;
 
+  /** An error that no single value causes. */
   public UsageException(String message) {
-    super(message);
+    super(message, null, null);
+  }
+
+  /**
+   * An error that one value causes.
+   *
+   * @param refusal the parts of the error for programs
+   */
+  public UsageException(String message, Refusal refusal) {
+    super(message, refusal, null);
   }
 }

@@ -21,7 +21,9 @@ public record CollapseSettings(
    */
   public void check(int depth) {
     checkSpans(mergeLayers, lowest, highest, depth);
-    require(interval >= 1, Setting.of("interval") + " " + interval + ": expected at least 1");
+    if (interval < 1) {
+      throw Setting.of("interval").refuse(interval, "at least 1");
+    }
   }
 
   /** The first base that is tried, H - C. */
@@ -36,41 +38,28 @@ public record CollapseSettings(
 
   /** Checks the numbers that every search over spans has. */
   static void checkSpans(int mergeLayers, int lowest, int highest, int depth) {
-    require(depth >= 2, "a model of " + depth + " layer has nothing to merge");
-    require(
-        mergeLayers >= 2 && mergeLayers <= depth,
-        Setting.of("mergeLayers")
-            + " "
-            + mergeLayers
-            + ": expected 2 to the model's depth, "
-            + depth);
-    require(
-        highest >= mergeLayers && highest <= depth,
-        Setting.of("highest")
-            + " "
-            + highest
-            + ": expected "
-            + Setting.of("mergeLayers")
-            + ", "
-            + mergeLayers
-            + ", to the model's depth, "
-            + depth);
-    require(
-        lowest >= 0 && lowest <= highest - mergeLayers,
-        Setting.of("lowest")
-            + " "
-            + lowest
-            + ": expected 0 to "
-            + Setting.of("highest")
-            + " minus "
-            + Setting.of("mergeLayers")
-            + ", "
-            + (highest - mergeLayers));
-  }
-
-  private static void require(boolean condition, String message) {
-    if (!condition) {
-      throw new UsageException(message);
+    if (depth < 2) {
+      throw new UsageException("a model of " + depth + " layer has nothing to merge");
+    }
+    if (mergeLayers < 2 || mergeLayers > depth) {
+      throw Setting.of("mergeLayers").refuse(mergeLayers, "2 to the model's depth, " + depth);
+    }
+    if (highest < mergeLayers || highest > depth) {
+      throw Setting.of("highest")
+          .refuse(
+              highest,
+              Setting.of("mergeLayers") + ", " + mergeLayers + ", to the model's depth, " + depth);
+    }
+    if (lowest < 0 || lowest > highest - mergeLayers) {
+      throw Setting.of("lowest")
+          .refuse(
+              lowest,
+              "0 to "
+                  + Setting.of("highest")
+                  + " minus "
+                  + Setting.of("mergeLayers")
+                  + ", "
+                  + (highest - mergeLayers));
     }
   }
 }

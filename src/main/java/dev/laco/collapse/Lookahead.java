@@ -46,8 +46,7 @@ public record Lookahead(int most, boolean always) {
     if (text.matches("[1-9][0-9]{0,8}")) {
       return fixed(Integer.parseInt(text));
     }
-    throw new UsageException(
-        Setting.of("lookahead") + " " + text + ": expected a number from 1 on, or all");
+    throw Setting.of("lookahead").refuse(text, "a number from 1 on, or all");
   }
 
   /** The most of {@code available} candidates that are scored at once at a given cost of a pass. */

@@ -122,6 +122,12 @@ public record MergeRule(Kind kind, double lambda) {
         .orElseGet(() -> rdsc(lambda(text)));
   }
 
+  /** The values of the setting {@code rule} that name a rule of merging, for people. */
+  public static String labels() {
+    return all().stream().map(MergeRule::label).collect(Collectors.joining(", "))
+        + " or rdsc:LAMBDA (-10 to 10)";
+  }
+
   private static double lambda(String text) {
     if (text.startsWith(FACTOR)) {
       try {
@@ -133,13 +139,7 @@ public record MergeRule(Kind kind, double lambda) {
         // The error below names every rule.
       }
     }
-    throw new UsageException(
-        Setting.of("rule")
-            + " "
-            + text
-            + ": expected "
-            + all().stream().map(MergeRule::label).collect(Collectors.joining(", "))
-            + " or rdsc:LAMBDA (-10 to 10)");
+    throw Setting.of("rule").refuse(text, labels());
   }
 
   /** How many of a base and its followers have a coefficient other than 0. */

@@ -41,11 +41,8 @@ public record SearchBudget(double seconds, int sweeps) {
         return new SearchBudget(seconds, Integer.MAX_VALUE);
       }
     }
-    throw new UsageException(
-        Setting.of("searchBudget")
-            + " "
-            + text
-            + ": expected a time, like 90s, 2m or 1h30m, or passes over the model, like 40sweeps");
+    throw Setting.of("searchBudget")
+        .refuse(text, "a time, like 90s, 2m or 1h30m, or passes over the model, like 40sweeps");
   }
 
   private static int number(@Nullable String digits) {

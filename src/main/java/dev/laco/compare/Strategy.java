@@ -2,6 +2,7 @@ package dev.laco.compare;
 
 import com.fasterxml.jackson.annotation.JsonCreator;
 import com.fasterxml.jackson.annotation.JsonValue;
+import dev.laco.Refusal;
 import dev.laco.UsageException;
 import dev.laco.collapse.MergeRule;
 import dev.laco.fit.FitRule;
@@ -95,11 +96,14 @@ public record Strategy(Layers layers, @Nullable FitRule fit) {
         .orElseThrow(
             () ->
                 new UsageException(
-                    "expected one of ["
-                        + String.join(", ", presets().stream().map(Strategy::label).toList())
-                        + "] (case-insensitive) but was '"
-                        + label
-                        + "'"));
+                    "expected " + oneOfPresets() + " but was '" + label + "'",
+                    new Refusal("strategies", label, oneOfPresets(), null)));
+  }
+
+  private static String oneOfPresets() {
+    return "one of ["
+        + String.join(", ", presets().stream().map(Strategy::label).toList())
+        + "] (case-insensitive)";
   }
 
   /** The name: {@code laco}, {@code laco-align}, {@code laco-merge}, {@code paper-rdsc}. */

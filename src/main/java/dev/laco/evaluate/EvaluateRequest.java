@@ -1,13 +1,26 @@
 package dev.laco.evaluate;
 
+import com.fasterxml.jackson.annotation.JsonSubTypes;
+import com.fasterxml.jackson.annotation.JsonTypeInfo;
+import dev.laco.Request;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.run.Passages;
 import java.nio.file.Path;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
-/** What is measured of a model. */
-public sealed interface EvaluateRequest {
+/**
+ * What is measured of a model. As JSON: {@code {"text":{"file":"a.txt"}}}, {@code
+ * {"tokens":{"file":"a.json"}}} or {@code {"lastWords":{}}}.
+ */
+@JsonTypeInfo(use = JsonTypeInfo.Id.NAME, include = JsonTypeInfo.As.WRAPPER_OBJECT)
+@JsonSubTypes({
+  @JsonSubTypes.Type(value = EvaluateRequest.Text.class, name = "text"),
+  @JsonSubTypes.Type(value = EvaluateRequest.Tokens.class, name = "tokens"),
+  @JsonSubTypes.Type(value = EvaluateRequest.LastWords.class, name = "lastWords")
+})
+public sealed interface EvaluateRequest extends Request {
   /**
    * The perplexity of a text, which is cut into chunks.
    *
@@ -28,14 +41,32 @@ public sealed interface EvaluateRequest {
 
     private static void requirePositive(String setting, @Nullable Integer value) {
       if (value != null && value < 1) {
-        throw new UsageException(Setting.of(setting) + " " + value + ": expected at least 1");
+        throw Setting.of(setting).refuse(value, "at least 1");
       }
     }
   }
 
-  /** The perplexity of token-id lists, each scored on its own. */
-  record Tokens(Path file) implements EvaluateRequest {}
+  /**
+   * The perplexity of token-id lists, each scored on its own.
+   *
+   * @param file a JSON list of lists of token ids
+   */
+  record Tokens(Path file) implements EvaluateRequest {
+    public Tokens {
+      if (file == null) {
+        throw new UsageException("file is missing: name a JSON list of token-id lists");
+      }
+    }
+  }
 
-  /** How often the last word of a passage is known. */
-  record LastWords(Passages passages) implements EvaluateRequest {}
+  /**
+   * How often the last word of a passage is known.
+   *
+   * @param passages the passages; those that come with the engine where a request names none
+   */
+  record LastWords(Passages passages) implements EvaluateRequest {
+    public LastWords {
+      passages = Objects.requireNonNullElse(passages, Passages.BUILT_IN);
+    }
+  }
 }

@@ -54,7 +54,8 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
       throw new UsageException(
           Setting.of("prompt") + " is empty and the model's tokenizer adds no BOS token");
     }
-    TokenLists.requireInVocabulary(Setting.of("prompt"), prompt, model.config().vocabSize());
+    TokenLists.requireInVocabulary(
+        Setting.of("prompt").toString(), prompt, model.config().vocabSize());
     Set<Integer> stop = stopTokens();
     int length = Math.addExact(prompt.length, request.maxTokens());
     if (length > model.config().maxPositionEmbeddings()) {

@@ -1,19 +1,23 @@
 package dev.laco.generate;
 
+import dev.laco.Request;
 import dev.laco.Setting;
 import dev.laco.UsageException;
+import java.util.Objects;
 
 /**
- * What a model continues, and how.
+ * What a model continues, and how. A number that is left out of a request's JSON, or null here, is
+ * its default.
  *
  * @param prompt the beginning
  * @param maxTokens new tokens at most
  * @param temperature of sampling; 0 for the likeliest token each time
- * @param topP the likeliest tokens that make up this probability are sampled from
+ * @param topP probability that the tokens sampled from make up together, the likeliest first
  * @param seed of sampling: the same seed gives the same text
  */
 public record GenerateRequest(
-    String prompt, int maxTokens, double temperature, double topP, long seed) {
+    String prompt, Integer maxTokens, Double temperature, Double topP, Long seed)
+    implements Request {
   /** New tokens unless told otherwise. */
   public static final int MAX_TOKENS = 100;
 
@@ -26,23 +30,27 @@ public record GenerateRequest(
   private static final int MOST_TOKENS = 1 << 26;
 
   public GenerateRequest {
+    if (prompt == null) {
+      throw new UsageException(Setting.of("prompt") + " is missing: give the text to continue");
+    }
+    maxTokens = Objects.requireNonNullElse(maxTokens, MAX_TOKENS);
+    temperature = Objects.requireNonNullElse(temperature, TEMPERATURE);
+    topP = Objects.requireNonNullElse(topP, TOP_P);
+    seed = Objects.requireNonNullElse(seed, 0L);
     if (maxTokens < 1 || maxTokens > MOST_TOKENS) {
-      throw new UsageException(
-          Setting.of("maxTokens") + " " + maxTokens + ": expected 1 to " + MOST_TOKENS);
+      throw Setting.of("maxTokens").refuse(maxTokens, "1 to " + MOST_TOKENS);
     }
     if (!(temperature >= 0) || !Double.isFinite(temperature)) {
-      throw new UsageException(
-          Setting.of("temperature") + " " + temperature + ": expected a number of at least 0");
+      throw Setting.of("temperature").refuse(temperature, "a number of at least 0");
     }
     if (!(topP > 0 && topP <= 1)) {
-      throw new UsageException(
-          Setting.of("topP") + " " + topP + ": expected a number above 0, at most 1");
+      throw Setting.of("topP").refuse(topP, "a number above 0, at most 1");
     }
   }
 
   /** A prompt, with defaults for all else. */
   public static GenerateRequest of(String prompt) {
-    return new GenerateRequest(prompt, MAX_TOKENS, TEMPERATURE, TOP_P, 0);
+    return new GenerateRequest(prompt, MAX_TOKENS, TEMPERATURE, TOP_P, 0L);
   }
 
   /** The same with another bound of new tokens. */

@@ -13,7 +13,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * What a checkpoint is, and whether the engine can run and prune it.
  *
- * @param architecture the first of {@code architectures} in {@code config.json}, or {@code unknown}
+ * @param architecture the first class name in {@code config.json}, or {@code unknown}
  * @param modelType {@code model_type} of {@code config.json}, or {@code unknown}
  * @param layers {@code num_hidden_layers} of {@code config.json}; 0 where it has none
  * @param parameters elements of the weights; of a checkpoint that is not supported, elements of all

@@ -3,7 +3,6 @@ package dev.laco.prune;
 import dev.laco.BadInputException;
 import dev.laco.Model;
 import dev.laco.Setting;
-import dev.laco.UsageException;
 import dev.laco.fit.CarryOver;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
@@ -31,7 +30,7 @@ public record FitSettings(@Nullable Path file, @Nullable Integer tokens) {
 
   public FitSettings {
     if (tokens != null && tokens < 2) {
-      throw new UsageException(Setting.of("fitTokens") + " " + tokens + ": expected at least 2");
+      throw Setting.of("fitTokens").refuse(tokens, "at least 2");
     }
   }
 

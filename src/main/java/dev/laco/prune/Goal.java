@@ -22,7 +22,7 @@ public sealed interface Goal {
   record Threshold(double similarity) implements Goal {
     public Threshold {
       if (!(similarity >= -1 && similarity <= 1)) {
-        throw new UsageException(Setting.of("threshold") + " " + similarity + ": expected -1 to 1");
+        throw Setting.of("threshold").refuse(similarity, "-1 to 1");
       }
     }
   }
@@ -38,8 +38,7 @@ public sealed interface Goal {
   record Ratio(BigDecimal removed) implements Goal {
     public Ratio {
       if (removed.signum() < 0 || removed.compareTo(BigDecimal.ONE) >= 0) {
-        throw new UsageException(
-            Setting.of("targetRatio") + " " + removed + ": expected at least 0 and below 1");
+        throw Setting.of("targetRatio").refuse(removed, "at least 0 and below 1");
       }
       // 0.30 is 0.3.
       removed = removed.stripTrailingZeros();
@@ -86,12 +85,7 @@ public sealed interface Goal {
     return switch (this) {
       case Layers goal -> {
         if (goal.count < 1 || goal.count > depth) {
-          throw new UsageException(
-              Setting.of("targetLayers")
-                  + " "
-                  + goal.count
-                  + ": expected 1 to the model's depth, "
-                  + depth);
+          throw Setting.of("targetLayers").refuse(goal.count, "1 to the model's depth, " + depth);
         }
         yield goal.count;
       }
@@ -99,8 +93,7 @@ public sealed interface Goal {
       case Ratio goal -> depth - goal.removed.multiply(BigDecimal.valueOf(depth)).intValue();
       case Bytes goal -> mostLayers(goal.weights, model);
       case Threshold goal ->
-          throw new UsageException(
-              Setting.of("threshold") + " " + goal.similarity + " is no size: give a target");
+          throw Setting.of("threshold").refuse(goal.similarity, " is no size: ", "give a target");
     };
   }
 
@@ -119,13 +112,13 @@ public sealed interface Goal {
       depth++;
     }
     if (depth == 0) {
-      throw new UsageException(
-          Setting.of("targetBytes")
-              + " "
-              + bytes
-              + ": the smallest, with one layer, has "
-              + (used + largestFirst.getFirst())
-              + " bytes of weights");
+      throw Setting.of("targetBytes")
+          .refuse(
+              bytes,
+              ": ",
+              "the smallest, with one layer, has "
+                  + (used + largestFirst.getFirst())
+                  + " bytes of weights");
     }
     return depth;
   }

@@ -49,6 +49,10 @@ public record SearchChoice(
     long models,
     @Nullable Integer target,
     @Nullable FitRule fit) {
+  /** What helps where the paper's loop cannot do what is asked for. */
+  private static final String ANOTHER_SEARCH =
+      "use " + Setting.of("search") + " greedy or beam with a target";
+
   private static final int LOOP_MERGE_LAYERS = 4;
 
   /** Merges of two lead to larger ones, and every step is a choice. */
@@ -94,12 +98,9 @@ public record SearchChoice(
             ? search.strategy()
             : threshold != null ? Strategy.LACO : Strategy.BEAM;
     if (threshold != null && how != Strategy.LACO) {
-      throw new UsageException(
-          Setting.of("search")
-              + " "
-              + how.label()
-              + " looks for a size: give a target, not "
-              + Setting.of("threshold"));
+      throw Setting.of("search")
+          .refuse(
+              how.label(), " looks for a size: ", "give a target, not " + Setting.of("threshold"));
     }
     if (threshold != null && search.budget() != null) {
       throw new UsageException(
@@ -132,15 +133,11 @@ public record SearchChoice(
     CollapsePlan plan = given.plan();
     boolean fits = rule == null ? plan.tensors() == null : isFit(rule);
     if (fits && plan.tensors() != null) {
-      throw new UsageException(
-          Setting.of("rule")
-              + " "
-              + rule
-              + ": the weights of "
-              + given.file()
-              + " are fitted already: leave "
-              + Setting.of("rule")
-              + " out");
+      throw Setting.of("rule")
+          .refuse(
+              String.valueOf(rule),
+              ": the weights of " + given.file() + " are fitted already: ",
+              "leave " + Setting.of("rule") + " out");
     }
     FitRule named = rule == null ? null : FitRule.named(rule);
     FitRule fit = fits ? (named == null ? FitRule.REFINE : named) : null;
@@ -171,20 +168,15 @@ public record SearchChoice(
       @Nullable Double threshold,
       @Nullable Integer target) {
     if (search.objective() != null && search.objective() != Objective.COSINE) {
-      throw new UsageException(
-          Setting.of("objective")
-              + " "
-              + search.objective().optionValue()
-              + ": the paper's loop goes by cosine; use "
-              + Setting.of("search")
-              + " greedy or beam with a target");
+      throw Setting.of("objective")
+          .refuse(
+              search.objective().optionValue(),
+              ": the paper's loop goes by cosine; ",
+              ANOTHER_SEARCH);
     }
     if (MergeRule.AUTO.equals(rule)) {
-      throw new UsageException(
-          Setting.of("rule")
-              + " auto: the paper's loop has one rule; use "
-              + Setting.of("search")
-              + " greedy or beam with a target");
+      throw Setting.of("rule")
+          .refuse(MergeRule.AUTO, ": the paper's loop has one rule; ", ANOTHER_SEARCH);
     }
     FitRule fit = rule == null ? null : FitRule.named(rule);
     MergeRule mergeRule =
@@ -283,13 +275,11 @@ public record SearchChoice(
   }
 
   private static UsageException ofTheLoop(String setting, Object value) {
-    return new UsageException(
-        Setting.of(setting)
-            + " "
-            + value
-            + " is of the paper's loop: add "
-            + Setting.of("search")
-            + " laco, or leave it out");
+    return Setting.of(setting)
+        .refuse(
+            value,
+            " is of the paper's loop: ",
+            "add " + Setting.of("search") + " laco, or leave it out");
   }
 
   /** Fitting rules fit what is left when layers are removed. */
@@ -304,12 +294,14 @@ public record SearchChoice(
     try {
       return MergeRule.parse(name);
     } catch (UsageException e) {
-      throw new UsageException(
-          e.template()
-              + "; "
-              + String.join(", ", FitRule.labels())
-              + "; or, with a target, "
-              + MergeRule.AUTO);
+      throw Setting.of("rule")
+          .refuse(
+              name,
+              MergeRule.labels()
+                  + "; "
+                  + String.join(", ", FitRule.labels())
+                  + "; or, with a target, "
+                  + MergeRule.AUTO);
     }
   }
 

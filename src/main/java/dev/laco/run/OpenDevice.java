@@ -81,8 +81,7 @@ public record OpenDevice(Backend backend, String reason, List<String> warnings)
     }
     Matcher cuda = CUDA.matcher(device);
     if (!cuda.matches()) {
-      throw new UsageException(
-          Setting.of("device") + " " + device + ": expected auto, cpu, cuda[:N] or reference");
+      throw Setting.of("device").refuse(device, "auto, cpu, cuda[:N] or reference");
     }
     try {
       int ordinal = cuda.group(1) == null ? 0 : Integer.parseInt(cuda.group(1));

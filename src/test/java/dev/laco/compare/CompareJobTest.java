@@ -5,22 +5,17 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import dev.laco.BadInputException;
 import dev.laco.Cancellation;
 import dev.laco.CancelledException;
 import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.Model;
-import dev.laco.Request;
 import dev.laco.UsageException;
 import dev.laco.collapse.MergeRule;
 import dev.laco.fit.FitRule;
 import dev.laco.prune.Goal;
 import dev.laco.prune.TextSettings;
 import dev.laco.run.JobEvent;
-import dev.laco.run.Passages;
-import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -150,23 +145,5 @@ final class CompareJobTest {
 
   private static List<String> labels(List<Strategy> strategies) {
     return strategies.stream().map(Strategy::label).toList();
-  }
-
-  @Test
-  void aRequestSurvivesItsJson() throws IOException {
-    CompareRequest request =
-        CompareRequest.of(Goal.layers(6))
-            .withStrategies(Strategy.presets())
-            .withTexts(new TextSettings(Path.of("a"), null, Path.of("b")))
-            .withPassages(new Passages(Path.of("c")));
-    Path file = folder.resolve("request.json");
-    Files.writeString(file, request.toJson().toString());
-    assertEquals(request, Request.read(file, CompareRequest.class));
-    Files.writeString(file, "{}");
-    assertEquals(CompareRequest.of(Goal.QUARTER), Request.read(file, CompareRequest.class));
-    Files.writeString(file, "{\"strategies\": [\"luck\"]}");
-    BadInputException e =
-        assertThrows(BadInputException.class, () -> Request.read(file, CompareRequest.class));
-    assertTrue(e.getMessage().contains("shortgpt"), e::getMessage);
   }
 }

@@ -6,26 +6,20 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.fasterxml.jackson.databind.node.ObjectNode;
-import dev.laco.BadInputException;
 import dev.laco.Cancellation;
 import dev.laco.CancelledException;
 import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.Model;
-import dev.laco.Request;
 import dev.laco.UsageException;
 import dev.laco.backend.Compute;
-import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
 import dev.laco.collapse.Trial;
 import dev.laco.report.FitReport;
 import dev.laco.report.PruneReport;
 import dev.laco.report.PruneSettings;
 import dev.laco.run.JobEvent;
-import java.io.IOException;
 import java.math.BigDecimal;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -35,8 +29,6 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.CsvSource;
 
 /** A prune without a command line. */
 final class PruneJobTest {
@@ -191,63 +183,5 @@ final class PruneJobTest {
     assertEquals(
         PruneRequest.of(Goal.layers(3)).withRule("drop"),
         PruneRequest.of(Goal.layers(3)).withRule("drop"));
-  }
-
-  @Test
-  void everySettingSurvivesItsJson() {
-    Path text = Path.of("a text.txt");
-    SearchSettings search =
-        new SearchSettings(
-            SearchSettings.Strategy.GREEDY,
-            "40sweeps",
-            Objective.KL,
-            null,
-            3,
-            null,
-            1,
-            7,
-            NormsPolicy.MERGE);
-    for (Goal goal :
-        List.of(
-            Goal.threshold(0.65),
-            Goal.layers(3),
-            Goal.ratio(new BigDecimal("0.30")),
-            Goal.bytes(1L << 40))) {
-      PruneRequest request =
-          new PruneRequest(
-              goal,
-              search,
-              "rdsc:0.5",
-              new FitSettings(text, 100),
-              new TextSettings(text, null, text),
-              text);
-      ObjectNode json = request.toJson();
-      assertEquals(request, Request.parse("request", json, PruneRequest.class));
-      assertEquals(json, Request.parse("request", json, PruneRequest.class).toJson());
-    }
-  }
-
-  @ParameterizedTest
-  @CsvSource(
-      delimiter = '|',
-      value = {
-        "{'goals': {}} | goals",
-        "{'goal': {'layers': 3, 'ratio': 0.1}} | goal: expected one of",
-        "{'goal': {'layers': '3'}} | goal: expected one of",
-        "{'goal': {'layers': 3.5}} | goal: expected one of",
-        "{'goal': {'ratio': 2}} | goal: targetRatio 2: expected",
-        "{'search': {'budget': 'soon'}} | search: searchBudget soon: expected",
-        "{'search': {'strategy': 'luck'}} | search.strategy",
-        "{'search': {'lowest': 'x'}} | search.lowest",
-        "{'search': {'lowest': 1.5}} | search.lowest",
-        "{'fit': {'tokens': 1}} | fit: fitTokens 1",
-        "{'texts': []} | texts",
-      })
-  void whatIsNoRequestIsSaidByFileAndKey(String json, String says) throws IOException {
-    Path file = folder.resolve("request.json");
-    Files.writeString(file, json.replace('\'', '"'));
-    BadInputException e =
-        assertThrows(BadInputException.class, () -> Request.read(file, PruneRequest.class));
-    assertTrue(e.getMessage().startsWith(file + ": " + says.strip()), e::getMessage);
   }
 }
