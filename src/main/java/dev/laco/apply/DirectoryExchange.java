@@ -42,15 +42,13 @@ final class DirectoryExchange {
       MemorySegment errno = Errno.allocate(arena);
       MemorySegment from = arena.allocateFrom(one.toString());
       MemorySegment to = arena.allocateFrom(other.toString());
-      try {
-        int status =
-            (int)
-                RENAMEAT2.invokeExact(
-                    renameat2, errno, AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE);
-        error = status == 0 ? 0 : Errno.of(errno);
-      } catch (Throwable unexpected) {
-        throw new AssertionError(unexpected);
-      }
+      int status =
+          Downcalls.call(
+              () ->
+                  (int)
+                      RENAMEAT2.invokeExact(
+                          renameat2, errno, AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE));
+      error = status == 0 ? 0 : Errno.of(errno);
     }
     if (error == EINVAL || error == ENOSYS) {
       return false;

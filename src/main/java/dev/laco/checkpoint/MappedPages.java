@@ -158,37 +158,22 @@ final class MappedPages {
 
   /** {@code int madvise(void *addr, size_t length, int advice)}. */
   private int madvise(MemorySegment address, long length, int advice) {
-    try {
-      return (int) MADVISE.invokeExact(madvise, address, length, advice);
-    } catch (Throwable e) {
-      throw new AssertionError(e);
-    }
+    return Downcalls.call(() -> (int) MADVISE.invokeExact(madvise, address, length, advice));
   }
 
   /** {@code int posix_fadvise(int fd, off_t offset, off_t len, int advice)}. */
   private int posixFadvise(int descriptor, long offset, long length, int advice) {
-    try {
-      return (int) POSIX_FADVISE.invokeExact(posixFadvise, descriptor, offset, length, advice);
-    } catch (Throwable e) {
-      throw new AssertionError(e);
-    }
+    return Downcalls.call(
+        () -> (int) POSIX_FADVISE.invokeExact(posixFadvise, descriptor, offset, length, advice));
   }
 
   /** {@code int open(const char *path, int flags)}. */
   private int open(MemorySegment path, int flags) {
-    try {
-      return (int) OPEN.invokeExact(open, path, flags);
-    } catch (Throwable e) {
-      throw new AssertionError(e);
-    }
+    return Downcalls.call(() -> (int) OPEN.invokeExact(open, path, flags));
   }
 
   /** {@code int close(int fd)}. */
   private int close(int descriptor) {
-    try {
-      return (int) CLOSE.invokeExact(close, descriptor);
-    } catch (Throwable e) {
-      throw new AssertionError(e);
-    }
+    return Downcalls.call(() -> (int) CLOSE.invokeExact(close, descriptor));
   }
 }

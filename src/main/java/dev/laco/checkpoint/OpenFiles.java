@@ -52,12 +52,8 @@ final class OpenFiles {
     try (Arena arena = Arena.ofConfined()) {
       // What holds now, and how far it can be raised.
       MemorySegment limits = arena.allocate(JAVA_LONG, 2);
-      int status;
-      try {
-        status = (int) GETRLIMIT.invokeExact(getrlimit, RLIMIT_NOFILE, limits);
-      } catch (Throwable unexpected) {
-        throw new AssertionError(unexpected);
-      }
+      int status =
+          Downcalls.call(() -> (int) GETRLIMIT.invokeExact(getrlimit, RLIMIT_NOFILE, limits));
       return status == 0 ? limits.get(JAVA_LONG, 0) : Long.MAX_VALUE;
     }
   }

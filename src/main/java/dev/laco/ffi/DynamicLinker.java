@@ -40,12 +40,8 @@ final class DynamicLinker {
     MemorySegment error;
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment name = arena.allocateFrom(path);
-      try {
-        library = (MemorySegment) DLOPEN.invokeExact(dlopen, name, RTLD_NOW);
-        error = (MemorySegment) DLERROR.invokeExact(dlerror);
-      } catch (Throwable unexpected) {
-        throw new AssertionError(unexpected);
-      }
+      library = Downcalls.call(() -> (MemorySegment) DLOPEN.invokeExact(dlopen, name, RTLD_NOW));
+      error = Downcalls.call(() -> (MemorySegment) DLERROR.invokeExact(dlerror));
     }
     if (library.equals(MemorySegment.NULL)) {
       throw new IOException(
@@ -61,11 +57,7 @@ final class DynamicLinker {
     MemorySegment dlsym = CLibrary.function("dlsym");
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment name = arena.allocateFrom(symbol);
-      try {
-        return (MemorySegment) DLSYM.invokeExact(dlsym, library, name);
-      } catch (Throwable unexpected) {
-        throw new AssertionError(unexpected);
-      }
+      return Downcalls.call(() -> (MemorySegment) DLSYM.invokeExact(dlsym, library, name));
     }
   }
 }

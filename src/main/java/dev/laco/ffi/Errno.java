@@ -38,11 +38,8 @@ public final class Errno {
   /** What the C library says of an error number. */
   public static String message(int errno) {
     MemorySegment strerror = CLibrary.function("strerror");
-    try {
-      MemorySegment message = (MemorySegment) STRERROR.invokeExact(strerror, errno);
-      return message.reinterpret(MAX_MESSAGE).getString(0);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    MemorySegment message =
+        Downcalls.call(() -> (MemorySegment) STRERROR.invokeExact(strerror, errno));
+    return message.reinterpret(MAX_MESSAGE).getString(0);
   }
 }

@@ -101,10 +101,6 @@ public final class PrivateFolder {
   /** {@code uid_t geteuid(void)}. */
   private static int caller() {
     MemorySegment function = CLibrary.function("geteuid");
-    try {
-      return (int) GETEUID.invokeExact(function);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    return Downcalls.call(() -> (int) GETEUID.invokeExact(function));
   }
 }

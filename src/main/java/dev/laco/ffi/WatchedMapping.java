@@ -76,12 +76,8 @@ public final class WatchedMapping implements AutoCloseable {
    */
   public static void survive(NativeLibrary kernels) {
     MemorySegment function = kernels.function("laco_watch_mappings");
-    int error;
-    try {
-      error = (int) WATCH.invokeExact(function, head());
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    MemorySegment first = head();
+    int error = Downcalls.call(() -> (int) WATCH.invokeExact(function, first));
     if (error != 0) {
       throw new ResourceException("cannot handle bus errors: sigaction fails with error " + error);
     }

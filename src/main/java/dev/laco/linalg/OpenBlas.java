@@ -104,11 +104,11 @@ final class OpenBlas {
 
   /** Sets the number of threads of later calls. */
   void setThreads(int threads) {
-    try {
-      SET_THREADS.invokeExact(setThreads, threads);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    Downcalls.call(
+        () -> {
+          SET_THREADS.invokeExact(setThreads, threads);
+          return null;
+        });
   }
 
   /**
@@ -121,11 +121,11 @@ final class OpenBlas {
       MemorySegment uplo = arena.allocateFrom("U");
       MemorySegment order = arena.allocateFrom(JAVA_INT, n);
       MemorySegment info = arena.allocate(JAVA_INT);
-      try {
-        POTRF.invokeExact(potrf, uplo, order, a, order, info);
-      } catch (Throwable unexpected) {
-        throw new AssertionError(unexpected);
-      }
+      Downcalls.call(
+          () -> {
+            POTRF.invokeExact(potrf, uplo, order, a, order, info);
+            return null;
+          });
       return info.get(JAVA_INT, 0);
     }
   }
@@ -138,10 +138,11 @@ final class OpenBlas {
    */
   void solveTriangular(MemorySegment a, MemorySegment b, int n, int r, boolean first) {
     int transpose = first ? TRANSPOSED : NOT_TRANSPOSED;
-    try {
-      TRSM.invokeExact(trsm, COLUMN_MAJOR, LEFT, UPPER, transpose, NON_UNIT, n, r, 1.0, a, n, b, n);
-    } catch (Throwable unexpected) {
-      throw new AssertionError(unexpected);
-    }
+    Downcalls.call(
+        () -> {
+          TRSM.invokeExact(
+              trsm, COLUMN_MAJOR, LEFT, UPPER, transpose, NON_UNIT, n, r, 1.0, a, n, b, n);
+          return null;
+        });
   }
 }

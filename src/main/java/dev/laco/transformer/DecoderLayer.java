@@ -90,12 +90,9 @@ public final class DecoderLayer {
       KeyValues past) {
     Tensor normed = normalise(weights.get(LayerRole.INPUT_NORM), x, buffers).states();
     Tensor query = buffers.query;
-    Tensor queryWeight = weights.get(LayerRole.QUERY);
-    backend.linear(normed, queryWeight, weights.find(LayerRole.QUERY_BIAS), query);
-    backend.linear(
-        normed, weights.get(LayerRole.KEY), weights.find(LayerRole.KEY_BIAS), past.newKeys());
-    backend.linear(
-        normed, weights.get(LayerRole.VALUE), weights.find(LayerRole.VALUE_BIAS), past.newValues());
+    linear(weights, normed, LayerRole.QUERY, LayerRole.QUERY_BIAS, query);
+    linear(weights, normed, LayerRole.KEY, LayerRole.KEY_BIAS, past.newKeys());
+    linear(weights, normed, LayerRole.VALUE, LayerRole.VALUE_BIAS, past.newValues());
     normRope(query, weights.find(LayerRole.QUERY_NORM), batch);
     normRope(past.newKeys(), weights.find(LayerRole.KEY_NORM), batch);
     AttentionSpec spec =
@@ -105,7 +102,7 @@ public final class DecoderLayer {
             config.headDim(),
             window,
             (float) (1 / Math.sqrt(config.headDim())),
-            backend.productType(queryWeight.dtype()));
+            backend.productType(weights.get(LayerRole.QUERY).dtype()));
     backend.attention(query, past.keys(), past.values(), spec, batch, buffers.heads);
     return buffers.attended;
   }
@@ -116,11 +113,7 @@ public final class DecoderLayer {
 
   /** Applies the output projection of attention. */
   public Projected project(LayerWeights weights, Attended attended, Workspace.Buffers buffers) {
-    backend.linear(
-        attended.heads(),
-        weights.get(LayerRole.OUTPUT),
-        weights.find(LayerRole.OUTPUT_BIAS),
-        buffers.hidden);
+    linear(weights, attended.heads(), LayerRole.OUTPUT, LayerRole.OUTPUT_BIAS, buffers.hidden);
     return buffers.projected;
   }
 
@@ -165,19 +158,19 @@ public final class DecoderLayer {
   }
 
   private void gateAndUp(LayerWeights weights, Normed input, Workspace.Buffers buffers) {
-    Tensor normed = input.states();
-    backend.linear(
-        normed, weights.get(LayerRole.GATE), weights.find(LayerRole.GATE_BIAS), buffers.gate);
-    backend.linear(normed, weights.get(LayerRole.UP), weights.find(LayerRole.UP_BIAS), buffers.up);
+    linear(weights, input.states(), LayerRole.GATE, LayerRole.GATE_BIAS, buffers.gate);
+    linear(weights, input.states(), LayerRole.UP, LayerRole.UP_BIAS, buffers.up);
   }
 
   /** Applies the down projection of the feed-forward part. */
   public Projected contribute(LayerWeights weights, Channels channels, Workspace.Buffers buffers) {
-    backend.linear(
-        channels.values(),
-        weights.get(LayerRole.DOWN),
-        weights.find(LayerRole.DOWN_BIAS),
-        buffers.hidden);
+    linear(weights, channels.values(), LayerRole.DOWN, LayerRole.DOWN_BIAS, buffers.hidden);
     return buffers.projected;
+  }
+
+  /** Applies a projection of the layer, and its bias where the layer has one. */
+  private void linear(
+      LayerWeights weights, Tensor input, LayerRole matrix, LayerRole bias, Tensor output) {
+    backend.linear(input, weights.get(matrix), weights.find(bias), output);
   }
 }
