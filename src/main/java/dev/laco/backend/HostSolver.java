@@ -2,25 +2,39 @@ package dev.laco.backend;
 
 import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 
+import dev.laco.ResourceException;
 import dev.laco.linalg.Cholesky;
 import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
-/** Solves in the memory of this process, by LAPACK of OpenBLAS; tensors come and go in rows. */
+/**
+ * Solves linear systems in the memory of this process, by LAPACK of OpenBLAS. Tensors are copied
+ * there and back row by row, so that no second copy of a matrix exists in f32.
+ */
 public final class HostSolver implements LinearSolver {
   private final DeviceMemory device;
   private final String name;
 
   /**
-   * For the tensors of a backend.
+   * A solver of systems whose tensors lie in a device's memory.
    *
-   * @param name as {@link LinearSolver#name}
-   * @throws dev.laco.ResourceException if there is no OpenBLAS
+   * @param name what {@link LinearSolver#name} says
+   * @throws ResourceException if there is no OpenBLAS
    */
   public HostSolver(DeviceMemory device, String name) {
     this.device = device;
     this.name = name;
     Cholesky.library();
+  }
+
+  /** Why there is no OpenBLAS, and what helps; null if there is one. */
+  public static @Nullable String missing() {
+    try {
+      Cholesky.library();
+      return null;
+    } catch (ResourceException e) {
+      return e.template();
+    }
   }
 
   @Override
@@ -59,7 +73,7 @@ public final class HostSolver implements LinearSolver {
         double value = a.getAtIndex(JAVA_DOUBLE, diagonal);
         a.setAtIndex(JAVA_DOUBLE, diagonal, value + lambda * (value + least));
       }
-      // A row-major [outputs, n] is what LAPACK calls n x outputs, a column an output.
+      // LAPACK counts by columns: it sees the row-major [outputs, n] as n x outputs.
       MemorySegment b = load(cross, right);
       Cholesky.solve(a, b, n, out.rows(), device.hostThreads());
       store(b, out);
@@ -89,7 +103,7 @@ public final class HostSolver implements LinearSolver {
       return trace;
     }
 
-    /** The difference at the beginning of {@code room}. */
+    /** Writes a difference of tensors, in f64, to the beginning of {@code room}. */
     private MemorySegment load(Difference from, MemorySegment room) {
       Tensor all = from.all();
       @Nullable Tensor part = from.less();

@@ -50,9 +50,16 @@ public interface SolvingOps extends DeviceMemory {
   void multiply(Tensor x, Tensor y, Tensor out);
 
   /**
-   * What solves linear systems whose tensors lie in this device's memory.
-   *
-   * @throws dev.laco.ResourceException if nothing does: what is missing and what helps
+   * What {@link #solver} needs and this machine lacks, as the beginning of an error message: what
+   * is missing, and what helps. Null if the solver can be used.
+   */
+  default @Nullable String missingForSolver() {
+    return HostSolver.missing();
+  }
+
+  /**
+   * What solves linear systems whose tensors lie in this device's memory. Only to be called where
+   * {@link #missingForSolver} is null.
    */
   default LinearSolver solver() {
     return new HostSolver(this, "OpenBLAS on the host");

@@ -27,8 +27,6 @@ import org.jspecify.annotations.Nullable;
  * decisions are therefore those of a loop that scores one candidate at a time.
  */
 public final class LayerCollapse {
-  private static final int BISECTION_HALVINGS = 12;
-
   private final CollapseSettings settings;
   private final CollapsePlan original;
   private final Scorer scorer;
@@ -74,9 +72,8 @@ public final class LayerCollapse {
   }
 
   /**
-   * Finds the highest threshold whose loop reaches a depth, by bisection over [-1, 1]. The depth is
-   * not monotone in the threshold, so this is the highest of the thresholds that bisection tries. A
-   * loop stops at the depth, and no merge goes below it.
+   * Finds the highest threshold whose loop reaches a depth, by {@link Bisection}. A loop stops at
+   * the depth, and no merge goes below it.
    *
    * @param target the depth N, at most the model's
    * @param onTrial told of every candidate that had to be scored
@@ -95,35 +92,33 @@ public final class LayerCollapse {
     if (target == original.depth()) {
       return SearchResult.known(1.0, original);
     }
-    double low = -1;
-    double high = 1;
+    Bisection bisection = new Bisection();
     int shallowest = original.depth();
     SearchResult best = null;
     boolean cutShort = false;
     BooleanSupplier spent = budget.start(scorer);
-    for (int halving = 0; halving < BISECTION_HALVINGS; halving++) {
+    for (int step = 0; step < Bisection.STEPS; step++) {
       cutShort = spent.getAsBoolean();
       if (cutShort && best != null) {
         break;
       }
-      double threshold = cutShort ? -1 : (low + high) / 2;
-      int before = halving;
+      double threshold = cutShort ? -1 : bisection.threshold();
+      int before = step;
       SearchResult result =
           loop(
               threshold,
               target,
-              (trial, share) -> onTrial.onTrial(trial, (before + share) / BISECTION_HALVINGS));
+              (trial, share) -> onTrial.onTrial(trial, (before + share) / Bisection.STEPS));
       shallowest = Math.min(shallowest, result.plan().depth());
-      if (result.plan().depth() == target) {
+      boolean reached = result.plan().depth() == target;
+      if (reached) {
         best = result;
-        low = threshold;
         onTrial.onBest(result.plan(), result.score());
-      } else {
-        high = threshold;
       }
       if (cutShort) {
         break;
       }
+      bisection.halve(reached);
     }
     if (best == null) {
       throw new UsageException(

@@ -110,20 +110,19 @@ public record OpenDevice(Backend backend, String reason, List<String> warnings)
   }
 
   /**
-   * Checks that the device can fit weights: better known before a search than after it.
+   * Checks that the device can solve the linear systems of a fit, before a search begins that would
+   * be in vain without.
    *
    * @throws ResourceException that says what is missing and what helps
    */
   public void requireSolver() {
-    try {
-      backend.solver();
-    } catch (ResourceException e) {
+    String missing = backend.missingForSolver();
+    if (missing != null) {
       throw new ResourceException(
-          e.template()
+          missing
               + "; without it no rule can be used that fits: prune with "
               + Setting.of("rule")
-              + " drop",
-          e);
+              + " drop");
     }
   }
 

@@ -5,7 +5,6 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.abort;
 
-import dev.laco.ResourceException;
 import dev.laco.linalg.Elimination;
 import dev.laco.linalg.NotPositiveDefiniteException;
 import dev.laco.model.DType;
@@ -292,13 +291,13 @@ public abstract class SolvingContract extends Contract {
 
   /** The backend's, unless nothing solves on this machine. */
   private LinearSolver solver() {
-    try {
-      LinearSolver solver = backend.solver();
-      assertTrue(solver.bytes(3, 2) >= 8 * 3 * (3 + 2));
-      return solver;
-    } catch (ResourceException e) {
-      return abort(e.getMessage());
+    String missing = backend.missingForSolver();
+    if (missing != null) {
+      return abort(missing);
     }
+    LinearSolver solver = backend.solver();
+    assertTrue(solver.bytes(3, 2) >= 8 * 3 * (3 + 2));
+    return solver;
   }
 
   /** Second moments of twice as many rows. */

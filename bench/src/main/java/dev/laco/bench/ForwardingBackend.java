@@ -183,6 +183,11 @@ public class ForwardingBackend implements Backend {
   }
 
   @Override
+  public @Nullable String missingForSolver() {
+    return backend.missingForSolver();
+  }
+
+  @Override
   public LinearSolver solver() {
     return backend.solver();
   }

@@ -88,6 +88,7 @@ public final class CudaBackend implements Backend {
   private final Scratch logits;
   private final CublasLibrary library;
   private @Nullable LinearSolver solver;
+  private @Nullable String missingForSolver;
   private @Nullable Cusolver cusolver;
   private boolean closed;
 
@@ -626,32 +627,42 @@ public final class CudaBackend implements Backend {
         .run(Math.ceilDiv(x.columns(), 32), BLOCK);
   }
 
-  /**
-   * cuSOLVER's where there is one, else the host's; looked for when it is first asked for, since
-   * the library is large and most commands solve nothing.
-   */
+  @Override
+  public @Nullable String missingForSolver() {
+    findSolver();
+    return missingForSolver;
+  }
+
+  /** {@inheritDoc} It uses cuSOLVER if this machine has it, else OpenBLAS on the host. */
   @Override
   public LinearSolver solver() {
+    findSolver();
     if (solver == null) {
-      context.enter();
-      solver = findSolver();
+      throw new IllegalStateException(missingForSolver);
     }
     return solver;
   }
 
-  private LinearSolver findSolver() {
+  /** Looks for a solver at the first call: cuSOLVER is large, and most jobs solve nothing. */
+  private void findSolver() {
+    if (solver != null || missingForSolver != null) {
+      return;
+    }
+    context.enter();
     CusolverLibrary found;
     try {
       found = CusolverLibrary.find(library);
-    } catch (ResourceException missing) {
-      try {
-        return new HostSolver(this, "OpenBLAS on the host, since there is no cuSOLVER");
-      } catch (ResourceException also) {
-        throw new ResourceException(missing.getMessage() + "; " + also.getMessage(), also);
+    } catch (ResourceException noCusolver) {
+      String noOpenBlas = HostSolver.missing();
+      if (noOpenBlas == null) {
+        solver = new HostSolver(this, "OpenBLAS on the host, since there is no cuSOLVER");
+      } else {
+        missingForSolver = noCusolver.template() + "; " + noOpenBlas;
       }
+      return;
     }
     cusolver = new Cusolver(found.functions(), stream);
-    return new CudaSolver(context, stream, launcher, staging, cublas, cusolver, found.version());
+    solver = new CudaSolver(context, stream, launcher, staging, cublas, cusolver, found.version());
   }
 
   @Override

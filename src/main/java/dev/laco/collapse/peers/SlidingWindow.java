@@ -1,6 +1,7 @@
 package dev.laco.collapse.peers;
 
 import dev.laco.UsageException;
+import dev.laco.collapse.Bisection;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
@@ -18,12 +19,10 @@ import org.jspecify.annotations.Nullable;
  * starts before it. As in LaCo's code the sum of differences telescopes: the last layer's matrices
  * replace the first's.
  *
- * <p>The threshold is the highest of a bisection that reaches the target depth, as in {@link
- * dev.laco.collapse.LayerCollapse}. At the target depth windows stop growing.
+ * <p>The threshold is the highest of a {@link Bisection} that reaches the target depth. At the
+ * target depth windows stop growing.
  */
 public final class SlidingWindow {
-  private static final int BISECTION_HALVINGS = 12;
-
   private final CollapsePlan original;
   private final Scorer scorer;
   private final Map<CollapsePlan, Double> known = new HashMap<>();
@@ -40,17 +39,13 @@ public final class SlidingWindow {
    * @throws UsageException if none does
    */
   public CollapsePlan reach(int target) {
-    double low = -1;
-    double high = 1;
+    Bisection bisection = new Bisection();
     CollapsePlan best = null;
-    for (int halving = 0; halving < BISECTION_HALVINGS; halving++) {
-      double threshold = (low + high) / 2;
-      CollapsePlan found = run(threshold, target);
-      if (found == null) {
-        high = threshold;
-      } else {
+    for (int step = 0; step < Bisection.STEPS; step++) {
+      CollapsePlan found = run(bisection.threshold(), target);
+      bisection.halve(found != null);
+      if (found != null) {
         best = found;
-        low = threshold;
       }
     }
     if (best == null) {

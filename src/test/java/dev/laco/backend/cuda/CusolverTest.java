@@ -2,6 +2,7 @@ package dev.laco.backend.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.abort;
@@ -63,6 +64,7 @@ class CusolverTest {
     }
     libraries.set("cusolver", "/nowhere/libcusolver.so.12");
     try (CudaBackend backend = CudaBackend.open(Compute.AUTO, 0, CudaBinding.FFM)) {
+      assertNull(backend.missingForSolver());
       assertEquals("OpenBLAS on the host, since there is no cuSOLVER", backend.solver().name());
       solve(backend);
     }
