@@ -16,6 +16,8 @@ import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -31,9 +33,11 @@ final class StateDump {
   private StateDump() {}
 
   /**
-   * Writes {@code file}, which must not exist.
+   * Writes {@code file}, which must not exist; if that fails, there is no such file.
    *
    * @return bytes of the tensors in it
+   * @throws dev.laco.ResourceException if the file exists, or the disk is full or cannot be written
+   * @throws dev.laco.CancelledException if the job was cancelled
    */
   static long write(CausalLm model, List<Chunk> chunks, boolean withTokens, Path file) {
     int longest = chunks.stream().mapToInt(Chunk::length).max().orElseThrow();
@@ -63,8 +67,24 @@ final class StateDump {
                   target -> write(asFloats(ids), target)));
         }
       }
-      new SafetensorsWriter(tensors).write(file, written -> {});
+      writeOrDelete(tensors, file);
       return tensors.stream().mapToLong(OutputTensor::byteSize).sum();
+    }
+  }
+
+  private static void writeOrDelete(List<OutputTensor> tensors, Path file) {
+    boolean others = Files.exists(file, LinkOption.NOFOLLOW_LINKS);
+    try {
+      new SafetensorsWriter(tensors).write(file, written -> {});
+    } catch (RuntimeException e) {
+      try {
+        if (!others) {
+          Files.deleteIfExists(file);
+        }
+      } catch (IOException again) {
+        e.addSuppressed(again);
+      }
+      throw e;
     }
   }
 

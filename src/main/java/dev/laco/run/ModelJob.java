@@ -9,6 +9,7 @@ import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.BiConsumer;
 import java.util.function.Consumer;
 
 /**
@@ -30,7 +31,7 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   protected final DeviceSettings device;
 
   private final List<String> warnings = new ArrayList<>();
-  private Consumer<? super JobEvent> listener = event -> {};
+  private BiConsumer<? super JobEvent, ? super JobProgress.State> follower = (event, state) -> {};
   private Cancellation cancellation = new Cancellation();
   private JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
 
@@ -42,7 +43,15 @@ public abstract class ModelJob<J extends ModelJob<J>> {
 
   /** Events go to {@code to}, on the thread of the job. */
   public final J listener(Consumer<? super JobEvent> to) {
-    listener = to;
+    return follower((event, state) -> to.accept(event));
+  }
+
+  /**
+   * Events go to {@code to}, on the thread of the job, in place of a {@link #listener}; each with
+   * how far the whole job has come by then.
+   */
+  public final J follower(BiConsumer<? super JobEvent, ? super JobProgress.State> to) {
+    follower = to;
     return self();
   }
 
@@ -70,7 +79,7 @@ public abstract class ModelJob<J extends ModelJob<J>> {
 
   /** Tells the listener. */
   protected final void tell(JobEvent event) {
-    listener.accept(event);
+    follower.accept(event, progress.state());
   }
 
   /** Warns a user, in a message that may hold {@link dev.laco.Setting}s. */

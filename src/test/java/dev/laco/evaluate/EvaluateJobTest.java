@@ -3,6 +3,7 @@ package dev.laco.evaluate;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Cancellation;
 import dev.laco.CancelledException;
@@ -10,10 +11,13 @@ import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.UsageException;
+import dev.laco.checkpoint.SafetensorsFile;
 import dev.laco.run.JobEvent;
 import dev.laco.run.Passages;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -31,8 +35,7 @@ final class EvaluateJobTest {
     Cancellation token = new Cancellation();
     try (Model model = Model.open(MODEL)) {
       EvaluateJob job =
-          new EvaluateJob(
-                  model, CPU, new EvaluateRequest.Tokens(Fixtures.tokens(folder, FIXTURE, "eval")))
+          job(model)
               .dumpTo(dump)
               .cancelledBy(token)
               .listener(
@@ -44,6 +47,51 @@ final class EvaluateJobTest {
       assertThrows(CancelledException.class, job::run);
     }
     assertFalse(Files.exists(dump));
+  }
+
+  /** Measured by then, and with half of the file still to be written. */
+  @Test
+  void anEvaluationThatIsCancelledWhileItWritesLeavesNothing() {
+    Path dump = folder.resolve("dump.safetensors");
+    Cancellation token = new Cancellation();
+    List<JobEvent> told = new ArrayList<>();
+    try (Model model = Model.open(MODEL)) {
+      EvaluateJob job = job(model).dumpTo(dump).cancelledBy(token);
+      job.listener(
+          event -> {
+            told.add(event);
+            if (event instanceof JobEvent.Measured) {
+              token.cancel();
+            }
+          });
+      assertThrows(CancelledException.class, job::run);
+    }
+    assertTrue(told.getLast() instanceof JobEvent.Measured, told::toString);
+    assertFalse(Files.exists(dump));
+  }
+
+  @Test
+  void tellsWhatItMeasuredAndWrote() {
+    Path dump = folder.resolve("dump.safetensors");
+    List<JobEvent> told = new ArrayList<>();
+    try (Model model = Model.open(MODEL)) {
+      EvaluateResult result = job(model).dumpTo(dump).listener(told::add).run();
+      EvaluateResult.OfText text = (EvaluateResult.OfText) result;
+      long tensors;
+      try (SafetensorsFile file = SafetensorsFile.open(dump)) {
+        tensors = file.tensors().stream().mapToLong(info -> info.elements() * Float.BYTES).sum();
+      }
+      assertEquals(
+          List.of(
+              new JobEvent.Measured("perplexity", text.text(), text.perplexity()),
+              new JobEvent.FileWritten(dump, tensors)),
+          told.subList(told.size() - 2, told.size()));
+    }
+  }
+
+  private EvaluateJob job(Model model) {
+    return new EvaluateJob(
+        model, CPU, new EvaluateRequest.Tokens(Fixtures.tokens(folder, FIXTURE, "eval")));
   }
 
   @Test
