@@ -3,16 +3,17 @@ package dev.laco.backend;
 import dev.laco.model.DType;
 
 /**
- * Shape and precision of a causal attention.
+ * Shape and precision of causal attention.
  *
  * @param numHeads query heads
  * @param numKeyValueHeads key and value heads; divides {@code numHeads} (grouped-query attention)
- * @param headDim width of a head
- * @param slidingWindow {@code W > 0}: position i sees max(0, i-W+1) … i; 0: no window
+ * @param headDim elements of a head of queries, keys or values
+ * @param slidingWindow how many of the latest positions a position sees, itself included; 0 for all
+ *     of them
  * @param scale factor on the scores, usually {@code 1 / sqrt(headDim)}
- * @param products the type in which scores and weighted values are multiplied: a device with
- *     instructions for a 16-bit type rounds queries, keys, values and softmax weights to it; sums
- *     stay f32. A device without calculates in f32 or better.
+ * @param products the type in which queries are multiplied by keys, and softmax weights by values.
+ *     A device that has instructions for a 16-bit type rounds these factors to that type, and its
+ *     sums are f32. A device without such instructions calculates in f32 or f64.
  */
 public record AttentionSpec(
     int numHeads,

@@ -5,19 +5,21 @@ import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import java.lang.foreign.MemorySegment;
 
 /**
- * What {@link Backend#klDivergence} keeps of each row between panels of the vocabulary, five f64:
- * the largest logit {@code m} of the reference, its sum {@code s} of {@code exp(r - m)}, the sum
- * {@code w} of {@code exp(r - m) (r - h)} with the other logits {@code h}, and largest and sum of
- * those. The kernels begin and carry it on.
+ * The running sums of {@link ScoringOps#klDivergence}. A backend computes logits for one panel of
+ * the vocabulary after the other; the kernels start the sums of a row at the first panel and
+ * continue them at each later one. With the logits {@code r} of the reference and {@code h} of the
+ * other model, a row has five f64: {@code m = max(r)}, {@code sum exp(r - m)}, {@code sum exp(r -
+ * m) (r - h)}, {@code n = max(h)} and {@code sum exp(h - n)}.
  */
 public final class DivergenceState {
-  /** Bytes of a row's. */
+  /** Bytes of the sums of one row. */
   public static final long BYTES = 5 * Double.BYTES;
 
   private DivergenceState() {}
 
   /**
-   * The divergence of a row whose whole vocabulary has been seen; rounding never makes it negative.
+   * The divergence of a row whose sums have been through all panels. A small negative value, which
+   * is due to rounding, becomes 0.
    */
   public static double divergence(MemorySegment state, long row) {
     double referenceMost = state.getAtIndex(JAVA_DOUBLE, 5 * row);

@@ -3,11 +3,11 @@ package dev.laco.backend;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
 
-/** The numbers by which our kernels, C++ and CUDA, know dtypes and activations. */
+/** The numbers of dtypes and activations in arguments of C++ and CUDA kernels. */
 public final class KernelCode {
   private KernelCode() {}
 
-  /** Of a dtype. */
+  /** The number of a dtype. */
   public static int of(DType dtype) {
     return switch (dtype) {
       case F32 -> 0;
@@ -16,7 +16,7 @@ public final class KernelCode {
     };
   }
 
-  /** Of an activation. */
+  /** The number of an activation. */
   public static int of(Activation activation) {
     return switch (activation) {
       case SILU -> 0;

@@ -1,18 +1,23 @@
 package dev.laco.backend;
 
-/** Solves linear systems in f64 by Cholesky, on a backend's device where its libraries can. */
+/**
+ * Solves linear systems in f64 by Cholesky factorisation: on the device if it has a library for
+ * that, else on the host.
+ */
 public interface LinearSolver {
-  /** What solves, and where, for people. */
+  /** The library and where it runs, in words: {@code OpenBLAS on the host}. */
   String name();
 
-  /** Bytes that {@link #system} takes, wherever they lie. */
+  /** Bytes that {@link #system} allocates, on the host and on the device together. */
   long bytes(long n, long rightHandSides);
 
   /**
-   * Room for one system at a time, of at most {@code n} unknowns and so many right-hand sides.
+   * Allocates memory in which one system after the other is solved.
    *
-   * @throws dev.laco.ResourceException if the memory is not there, or the system is larger than the
-   *     library can take
+   * @param n the most unknowns of a system
+   * @param rightHandSides the most right-hand sides of a system
+   * @throws dev.laco.ResourceException if there is too little memory, or the library does not take
+   *     systems of this size
    */
   LinearSystem system(long n, long rightHandSides);
 }

@@ -3,12 +3,14 @@ package dev.laco.backend;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Room for one symmetric positive definite linear system in f64, and what is done with it. Tensors
- * are the backend's, f32; what is made of them on the way is rounded to f32 once, at the end.
+ * Memory for one symmetric positive definite linear system at a time, and the computations in it.
+ * Arguments are f32 tensors of the backend that the system belongs to. Everything is computed in
+ * f64, and the result is rounded to f32 once.
  */
 public interface LinearSystem extends AutoCloseable {
   /**
-   * A matrix as the difference of two.
+   * The matrix {@code all - less}, subtracted in f64: sums over some rows of a text are the sums
+   * over all rows, less those over the others.
    *
    * @param less null for zeros
    */
@@ -22,18 +24,20 @@ public interface LinearSystem extends AutoCloseable {
    * @param cross {@code C [outputs, n]}
    * @param out {@code [outputs, n]}
    * @throws dev.laco.linalg.NotPositiveDefiniteException if {@code G + diag(r)} is not positive
-   *     definite to f64; {@code out} holds nothing of use then
+   *     definite in f64; the content of {@code out} is then undefined
    */
   void ridge(Difference gram, Difference cross, double lambda, double floor, Tensor out);
 
   /**
-   * {@code R} with {@code R R^T = (G / count + floor m I)^-1}, m the mean of the diagonal of {@code
-   * G / count}: behind it, {@code count} rows whose second moments are {@code G} have those of the
-   * identity.
+   * Whitening: an {@code R} with {@code R R^T = (G / count + floor m I)^-1}, where {@code m} is the
+   * mean of the diagonal of {@code G / count}. If {@code x} are {@code count} rows with {@code x^T
+   * x = G} and {@code floor} is 0, then the rows {@code x R} have the identity as their second
+   * moments.
    *
    * @param gram {@code G [n, n]}, symmetric
    * @param out {@code R [n, n]}, zeros below the diagonal
-   * @throws dev.laco.linalg.NotPositiveDefiniteException as {@link #ridge} does
+   * @throws dev.laco.linalg.NotPositiveDefiniteException if the matrix to be inverted is not
+   *     positive definite in f64
    */
   void whitening(Tensor gram, long count, double floor, Tensor out);
 

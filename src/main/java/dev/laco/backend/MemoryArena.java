@@ -16,10 +16,10 @@ import java.lang.invoke.MethodHandle;
 import java.util.Locale;
 
 /**
- * Tensors in the memory of this process, aligned to a cache line.
+ * Allocates tensors in the memory of this process, each aligned to a cache line.
  *
- * <p>Memory comes from the C library, not from {@link Arena#allocate}: that one counts against the
- * limit for direct buffers, which is the size of the Java heap, and touches every page at once.
+ * <p>The memory comes from the C library. {@link Arena#allocate} would count the memory against the
+ * limit for direct buffers, which is the size of the Java heap, and would touch every page at once.
  */
 public final class MemoryArena implements TensorArena, SegmentAllocator {
   private static final long ALIGNMENT = 64;
@@ -42,9 +42,9 @@ public final class MemoryArena implements TensorArena, SegmentAllocator {
   }
 
   /**
-   * {@inheritDoc} Zeros.
+   * {@inheritDoc} The memory holds zeros.
    *
-   * @param alignment at most that of a cache line
+   * @param alignment at most 64, the size of a cache line
    */
   @Override
   public MemorySegment allocate(long bytes, long alignment) {

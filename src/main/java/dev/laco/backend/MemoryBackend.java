@@ -5,11 +5,11 @@ import dev.laco.model.PackedSequences;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
-/** What every backend that works in the memory of this process has in common: its tensors. */
+/** The {@link DeviceMemory} of backends that work in the memory of this process. */
 public abstract class MemoryBackend implements Backend {
   private final Compute compute;
 
-  /** A backend of this mode. */
+  /** A backend that calculates as exactly as {@code compute} says. */
   protected MemoryBackend(Compute compute) {
     this.compute = compute;
   }

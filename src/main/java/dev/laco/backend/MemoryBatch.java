@@ -20,7 +20,7 @@ public final class MemoryBatch implements TokenBatch {
   private final MemorySegment sine;
 
   /**
-   * Copies everything off the heap.
+   * Copies the sequences and tables out of the Java heap.
    *
    * @param cosine {@code [T * pairs]}
    * @param sine {@code [T * pairs]}
@@ -41,7 +41,11 @@ public final class MemoryBatch implements TokenBatch {
     this.sine = store(sine);
   }
 
-  /** {@code batch} as what it must be on a backend that works in host memory. */
+  /**
+   * The same batch as a {@code MemoryBatch}, which every batch of a backend in host memory is.
+   *
+   * @throws IllegalArgumentException if another backend made the batch
+   */
   public static MemoryBatch of(TokenBatch batch) {
     if (batch instanceof MemoryBatch memory) {
       return memory;
@@ -60,12 +64,12 @@ public final class MemoryBatch implements TokenBatch {
     return rotaryPairs;
   }
 
-  /** The largest token id, found once. */
+  /** The largest token id of the batch. */
   public int maxToken() {
     return maxToken;
   }
 
-  /** Rows of keys and values, past and new, of all sequences. */
+  /** How many rows of keys, and of values, the past and new tokens of all sequences have. */
   public long keys() {
     return keys;
   }
@@ -85,7 +89,7 @@ public final class MemoryBatch implements TokenBatch {
     return offsets;
   }
 
-  /** {@code [S]}: tokens that came before. */
+  /** {@code [S]}: number of past tokens of each sequence. */
   public MemorySegment past() {
     return past;
   }
@@ -95,12 +99,12 @@ public final class MemoryBatch implements TokenBatch {
     return keyOffsets;
   }
 
-  /** {@code [T, pairs]}, f32. */
+  /** {@code [T, pairs]}, f32: cosines of the rotary angles. */
   public MemorySegment cosine() {
     return cosine;
   }
 
-  /** {@code [T, pairs]}, f32. */
+  /** {@code [T, pairs]}, f32: sines of the rotary angles. */
   public MemorySegment sine() {
     return sine;
   }

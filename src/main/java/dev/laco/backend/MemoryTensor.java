@@ -8,8 +8,9 @@ import java.util.List;
 import java.util.Locale;
 
 /**
- * A tensor in the memory of this process: off-heap, little-endian, not necessarily aligned to its
- * element, because weights lie in a mapped file wherever its header ends.
+ * A tensor in the memory of this process, outside the Java heap, little-endian. Its address need
+ * not be a multiple of its element size: the weights of a mapped file begin where the header of the
+ * file ends.
  *
  * @param data exactly {@code rows * columns * dtype.byteSize()} bytes
  */
@@ -30,7 +31,7 @@ public record MemoryTensor(DType dtype, long rows, long columns, MemorySegment d
     }
   }
 
-  /** The bytes of {@code tensor}, where they are. A vector becomes one row. */
+  /** A tensor on the same bytes as {@code tensor}. A vector becomes a matrix of one row. */
   public static MemoryTensor of(HostTensor tensor) {
     List<Long> shape = tensor.shape();
     return switch (shape.size()) {
@@ -42,7 +43,11 @@ public record MemoryTensor(DType dtype, long rows, long columns, MemorySegment d
     };
   }
 
-  /** {@code tensor} as what it must be on a backend that works in host memory. */
+  /**
+   * The same tensor as a {@code MemoryTensor}, which every tensor of a backend in host memory is.
+   *
+   * @throws IllegalArgumentException if another backend made the tensor
+   */
   public static MemoryTensor of(Tensor tensor) {
     if (tensor instanceof MemoryTensor memory) {
       return memory;
@@ -74,7 +79,7 @@ public record MemoryTensor(DType dtype, long rows, long columns, MemorySegment d
     return new MemoryTensor(dtype, newRows, newColumns, data);
   }
 
-  /** Element {@code i} in row-major order, widened. */
+  /** Element {@code i} in row-major order, widened to f32. */
   public float get(long i) {
     return switch (dtype) {
       case F32 -> data.get(ValueLayout.JAVA_FLOAT_UNALIGNED, i * 4);

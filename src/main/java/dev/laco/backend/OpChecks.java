@@ -6,13 +6,14 @@ import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What every backend demands of its arguments before it touches memory, so that all of them refuse
- * the same calls with the same words.
+ * Checks of the arguments of ops. Every backend calls them before it touches memory, so that all
+ * backends refuse the same calls with the same messages. Each check is named after its op and
+ * throws {@link IllegalArgumentException}.
  */
 public final class OpChecks {
   private OpChecks() {}
 
-  /** See {@link Backend#batch}. */
+  /** See {@link DeviceMemory#batch}. */
   public static void batch(PackedSequences sequences, float[] cosine, float[] sine) {
     if (sequences.size() < 1
         || cosine.length != sine.length
@@ -32,14 +33,14 @@ public final class OpChecks {
     }
   }
 
-  /** See {@link Backend#embed}. */
+  /** See {@link ForwardOps#embed}. */
   public static void embed(Tensor table, TokenBatch batch, int maxToken, Tensor out) {
     shape("out", out, batch.sequences().size(), table.columns());
     activation("out", out);
     vocabulary(maxToken, table);
   }
 
-  /** See {@link Backend#rmsNorm}. */
+  /** See {@link ForwardOps#rmsNorm}. */
   public static void rmsNorm(Tensor x, Tensor weight, Tensor out) {
     activation("x", x);
     activation("out", out);
@@ -47,7 +48,7 @@ public final class OpChecks {
     shape("out", out, x.rows(), x.columns());
   }
 
-  /** See {@link Backend#linear}. */
+  /** See {@link ForwardOps#linear}. */
   public static void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
     activation("x", x);
     activation("out", out);
@@ -58,7 +59,7 @@ public final class OpChecks {
     }
   }
 
-  /** See {@link Backend#rope}. */
+  /** See {@link ForwardOps#rope}. */
   public static void rope(Tensor x, int headDim, TokenBatch batch) {
     activation("x", x);
     if (headDim < 1 || x.columns() % headDim != 0 || 2 * batch.rotaryPairs() > headDim) {
@@ -73,7 +74,7 @@ public final class OpChecks {
     shape("x", x, batch.sequences().size(), x.columns());
   }
 
-  /** See {@link Backend#attention}; {@code keys} counts past and new tokens of all sequences. */
+  /** See {@link ForwardOps#attention}; {@code keys} counts past and new tokens of all sequences. */
   public static void attention(
       Tensor query,
       Tensor key,
@@ -94,7 +95,7 @@ public final class OpChecks {
     shape("value", value, keys, keyWidth);
   }
 
-  /** See {@link Backend#gatedActivation}. */
+  /** See {@link ForwardOps#gatedActivation}. */
   public static void gatedActivation(Tensor gate, Tensor up, Tensor out) {
     activation("gate", gate);
     activation("up", up);
@@ -103,21 +104,21 @@ public final class OpChecks {
     shape("out", out, gate.rows(), gate.columns());
   }
 
-  /** See {@link Backend#gatedSlopes}. */
+  /** See {@link ForwardOps#gatedSlopes}. */
   public static void gatedSlopes(Tensor gate, Tensor up) {
     activation("gate", gate);
     activation("up", up);
     shape("up", up, gate.rows(), gate.columns());
   }
 
-  /** See {@link Backend#add}. */
+  /** See {@link ForwardOps#add}. */
   public static void add(Tensor x, Tensor y) {
     activation("x", x);
     activation("y", y);
     shape("y", y, x.rows(), x.columns());
   }
 
-  /** See {@link Backend#multiply}. */
+  /** See {@link SolvingOps#multiply}. */
   public static void multiply(Tensor x, Tensor y, Tensor out) {
     activation("x", x);
     activation("y", y);
@@ -126,7 +127,7 @@ public final class OpChecks {
     shape("out", out, x.rows(), x.columns());
   }
 
-  /** See {@link Backend#cosine}. */
+  /** See {@link ScoringOps#cosine}. */
   public static void cosine(Tensor reference, Tensor candidates, TokenBatch batch) {
     activation("reference", reference);
     activation("candidates", candidates);
@@ -135,7 +136,7 @@ public final class OpChecks {
     shape("candidates", candidates, count * reference.rows(), reference.columns());
   }
 
-  /** See {@link Backend#logProbability}. */
+  /** See {@link ScoringOps#logProbability}. */
   public static void logProbability(
       Tensor hidden, Tensor head, TokenBatch batch, int maxToken, double[] out) {
     activation("hidden", hidden);
@@ -144,7 +145,7 @@ public final class OpChecks {
     vocabulary(maxToken, head);
   }
 
-  /** See {@link Backend#klDivergence}. */
+  /** See {@link ScoringOps#klDivergence}. */
   public static void klDivergence(
       Tensor hidden, Tensor reference, Tensor head, TokenBatch batch, double[] out) {
     activation("hidden", hidden);
@@ -154,7 +155,7 @@ public final class OpChecks {
     length("out", out.length, hidden.rows());
   }
 
-  /** See {@link Backend#crossProduct}. */
+  /** See {@link SolvingOps#crossProduct}. */
   public static void crossProduct(Tensor a, Tensor b, Tensor out) {
     activation("a", a);
     activation("b", b);
@@ -163,14 +164,14 @@ public final class OpChecks {
     shape("out", out, a.columns(), b.columns());
   }
 
-  /** See {@link Backend#inverseRms}. */
+  /** See {@link SolvingOps#inverseRms}. */
   public static void inverseRms(Tensor x, Tensor out) {
     activation("x", x);
     activation("out", out);
     shape("out", out, x.rows(), 1);
   }
 
-  /** See {@link Backend#scaledDifference}. */
+  /** See {@link SolvingOps#scaledDifference}. */
   public static void scaledDifference(Tensor a, @Nullable Tensor b, Tensor scale, Tensor out) {
     activation("a", a);
     activation("scale", scale);
@@ -183,7 +184,7 @@ public final class OpChecks {
     }
   }
 
-  /** See {@link Backend#addSquares}. */
+  /** See {@link SolvingOps#addSquares}. */
   public static void addSquares(Tensor x, Tensor out) {
     activation("x", x);
     activation("out", out);
@@ -215,7 +216,7 @@ public final class OpChecks {
     }
   }
 
-  /** See {@link Backend#copy}. */
+  /** See {@link DeviceMemory#copy}. */
   public static void copy(Tensor from, Tensor to) {
     if (from.dtype() != to.dtype()) {
       throw new IllegalArgumentException("copy from " + from.dtype() + " to " + to.dtype());
@@ -223,7 +224,7 @@ public final class OpChecks {
     length("to", to.elements(), from.elements());
   }
 
-  /** See {@link Backend#download} and {@link Backend#upload}. */
+  /** See {@link DeviceMemory#download} and {@link DeviceMemory#upload}. */
   public static void transfer(Tensor tensor, float[] array) {
     activation("tensor", tensor);
     length("array", array.length, tensor.elements());

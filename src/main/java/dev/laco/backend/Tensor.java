@@ -2,7 +2,9 @@ package dev.laco.backend;
 
 import dev.laco.model.DType;
 
-/** A contiguous row-major matrix in a backend's memory. A vector has one row. */
+/**
+ * A matrix in the memory of a device, contiguous and row-major. A vector is a matrix of one row.
+ */
 public interface Tensor {
   DType dtype();
 
@@ -10,10 +12,10 @@ public interface Tensor {
 
   long columns();
 
-  /** Rows {@code [from, to)} of the same memory. */
+  /** Rows {@code [from, to)} as a tensor on the same memory. */
   Tensor slice(long from, long to);
 
-  /** The same memory, seen with other extents of the same product. */
+  /** A tensor of other extents on the same memory; the number of elements must be the same. */
   Tensor reshape(long rows, long columns);
 
   /** Number of elements. */

@@ -2,12 +2,15 @@ package dev.laco.backend;
 
 import dev.laco.model.DType;
 
-/** Owns tensors in a backend's memory; closing it frees them all. */
+/**
+ * Owner of tensors in the memory of a device: closing the arena frees the tensors that it
+ * allocated.
+ */
 public interface TensorArena extends AutoCloseable {
   /**
    * A tensor of zeros.
    *
-   * @throws dev.laco.ResourceException if the memory is not there
+   * @throws dev.laco.ResourceException if there is too little memory
    */
   Tensor allocate(DType dtype, long rows, long columns);
 

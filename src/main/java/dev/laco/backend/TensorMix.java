@@ -6,11 +6,12 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One tensor to be made: {@code out = sum_j coefficients[j] * sources[j]}, in this order.
+ * A linear combination to be computed: {@code out = sum_j coefficients[j] * sources[j]}, summed in
+ * the order of the sources.
  *
  * @param out destination; may be one of the sources
- * @param coefficients one per source
- * @param sources tensors of the destination's shape, of any float dtype
+ * @param coefficients one for each source
+ * @param sources tensors of the destination's shape, of any dtype
  */
 public record TensorMix(Tensor out, double[] coefficients, List<Tensor> sources) {
   public TensorMix {

@@ -2,11 +2,14 @@ package dev.laco.backend;
 
 import dev.laco.model.PackedSequences;
 
-/** Packed sequences and their rotary angles in a backend's memory, used by any number of ops. */
+/** Packed sequences of tokens and their rotary angles, in the memory of a device. */
 public interface TokenBatch extends AutoCloseable {
   PackedSequences sequences();
 
-  /** Half the rotated width: columns of the cosine and sine tables. */
+  /**
+   * Rotary angles of a token, which are the columns of the cosine and sine tables; a head rotates
+   * twice as many of its elements.
+   */
   int rotaryPairs();
 
   @Override

@@ -1,4 +1,4 @@
-/** The ops that a device supplies. */
+/** The interface to a device: its memory, and the ops that it computes. */
 @NullMarked
 package dev.laco.backend;
 

@@ -29,14 +29,14 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The ops on a CPU: our C++ kernels, and oneDNN for matrix products of more than a few rows.
- * Weights are read where they lie. Results of the kernels do not depend on the number of threads,
- * those of oneDNN's products may.
+ * Weights are read where they lie in memory. The results of our kernels do not depend on the number
+ * of threads; those of oneDNN may.
  */
 public final class CpuBackend extends MemoryBackend {
-  /** Bytes of logits that {@link #logProbability} and {@link #klDivergence} hold at once. */
+  /** Bytes that {@link #logProbability} and {@link #klDivergence} use for logits. */
   private static final long LOGITS_BYTES = 8L << 20;
 
-  /** Rows that {@link #klDivergence} takes at once: a panel of its logits then has 1024 columns. */
+  /** Rows that {@link #klDivergence} computes together; a panel of logits then has 1024 columns. */
   private static final int DIVERGENCE_ROWS = 1024;
 
   private final CpuTier tier;
@@ -64,16 +64,19 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   /**
-   * A backend on the tier that is {@linkplain CpuTier#selected selected}.
+   * Opens a backend on the {@linkplain CpuTier#selected selected} tier.
    *
-   * @param threads 0 for all physical cores that this process may use
+   * @param threads 0 for as many as this process may use physical cores
    * @throws dev.laco.ResourceException if a native library cannot be loaded
    */
   public static CpuBackend open(Compute compute, int threads) {
     return open(compute, threads, CpuTier.selected());
   }
 
-  /** The same for a model: {@link Compute#AUTO} then goes by products of its own shapes. */
+  /**
+   * Opens a backend for one model: with {@link Compute#AUTO} the type of products is chosen by
+   * timing products of the shapes of that model.
+   */
   public static CpuBackend open(Compute compute, int threads, ModelConfig model) {
     return open(
         compute,
@@ -83,7 +86,7 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   /**
-   * A backend on a tier.
+   * Opens a backend on a given tier.
    *
    * @throws UsageException if the processor lacks that tier or the number of threads is negative
    */
@@ -126,7 +129,10 @@ public final class CpuBackend extends MemoryBackend {
     return weights == DType.BF16 ? choice.toString() : super.describeProducts(weights);
   }
 
-  /** {@inheritDoc} Those of one thread are measured, with weights in bf16. */
+  /**
+   * {@inheritDoc} The rate of one thread with bf16 weights is measured and multiplied by the number
+   * of threads.
+   */
   @Override
   public double operationsPerSecond(DType productType) {
     ProductRates rates = ProductRates.of(tier, sizes);
@@ -326,7 +332,7 @@ public final class CpuBackend extends MemoryBackend {
     }
   }
 
-  /** {@link DivergenceState} of rows that are few enough for wide panels of the vocabulary. */
+  /** Computes the {@link DivergenceState} of at most {@link #DIVERGENCE_ROWS} rows. */
   private MemorySegment divergenceState(
       MemoryTensor hidden, MemoryTensor reference, MemoryTensor head) {
     CpuKernels current = kernels();
@@ -381,7 +387,10 @@ public final class CpuBackend extends MemoryBackend {
     logits.close();
   }
 
-  /** The kernels, set to this backend's threads: OpenMP keeps their number per calling thread. */
+  /**
+   * The kernels, after telling OpenMP this backend's number of threads, which OpenMP keeps for each
+   * calling thread and which another backend may have changed.
+   */
   private CpuKernels kernels() {
     kernels.setThreads(threads);
     return kernels;

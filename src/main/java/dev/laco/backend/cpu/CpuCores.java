@@ -8,7 +8,7 @@ import java.util.Set;
 import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
 
-/** Counts processor cores. */
+/** Counts the cores that this process may use. */
 public final class CpuCores {
   private static final Path CPUS = Path.of("/sys/devices/system/cpu");
   private static final Path STATUS = Path.of("/proc/self/status");
@@ -21,20 +21,21 @@ public final class CpuCores {
   private CpuCores() {}
 
   /**
-   * Physical cores that this process may use: hardware threads of one core share its arithmetic
-   * units, so that more threads than cores make matrix products slower. Never more than {@link
-   * Runtime#availableProcessors}, which knows what share of the processors a container has.
+   * The number of physical cores that this process may use. The hardware threads of one core share
+   * its arithmetic units, so that more threads than cores make matrix products slower. The number
+   * is at most {@link Runtime#availableProcessors}, which respects the CPU limit of a container.
    */
   public static int available() {
     return available(CPUS, STATUS, Runtime.getRuntime().availableProcessors());
   }
 
   /**
-   * The same of a machine that is described so.
+   * The number for a machine whose description lies in files.
    *
-   * @param cpus folder of one folder a processor, as {@code /sys/devices/system/cpu}
-   * @param status of a process, as the system has it: the processors that it may run on
-   * @param processors no more than so many
+   * @param cpus folder with a folder for each processor, like {@code /sys/devices/system/cpu}
+   * @param status file like {@code /proc/self/status}, which lists the processors that a process
+   *     may run on
+   * @param processors the largest number to return
    */
   static int available(Path cpus, Path status, int processors) {
     Set<String> cores = new HashSet<>();
@@ -57,7 +58,10 @@ public final class CpuCores {
     return cores.isEmpty() ? processors : Math.min(processors, cores.size());
   }
 
-  /** What hardware threads of one core have in common; a processor without a name is one itself. */
+  /**
+   * A name that the hardware threads of one core have in common. A processor that the system tells
+   * nothing about counts as a core.
+   */
   private static String core(Path cpus, int cpu) throws IOException {
     Path siblings = cpus.resolve("cpu" + cpu).resolve("topology/thread_siblings_list");
     return Files.isReadable(siblings) ? Files.readString(siblings) : "cpu" + cpu;

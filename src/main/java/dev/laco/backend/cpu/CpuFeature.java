@@ -7,18 +7,19 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * What the processor has and the operating system lets programs use; bits as in {@code cpu.cpp}.
+ * Instruction set extensions that the processor has and the operating system lets programs use; the
+ * bits are those of {@code cpu.cpp}.
  */
 public enum CpuFeature {
   /** AVX2, FMA and F16C. */
   AVX2(1, "AVX2+FMA+F16C"),
   /** AVX-512 F, BW, DQ and VL. */
   AVX512(2, "AVX-512"),
-  /** Dot products of bf16. */
+  /** Dot products of bf16 numbers. */
   AVX512_BF16(4, "AVX512-BF16"),
   /** Arithmetic in f16. */
   AVX512_FP16(8, "AVX512-FP16"),
-  /** Tiles of bf16. */
+  /** Products of tiles of bf16 numbers. */
   AMX_BF16(16, "AMX-BF16");
 
   /** {@code int32_t laco_cpu_features(void)}. */
@@ -37,7 +38,7 @@ public enum CpuFeature {
     return Arrays.stream(values()).filter(CpuFeature::isPresent).toList();
   }
 
-  /** True if this processor has it. */
+  /** Whether this processor has the feature. */
   public boolean isPresent() {
     return (bits() & mask()) != 0;
   }

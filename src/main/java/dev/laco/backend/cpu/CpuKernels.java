@@ -15,11 +15,11 @@ import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
 /**
- * Our kernels of one tier. Native code trusts its arguments: whoever calls has checked all bounds.
- * The prototypes stand without the suffix that names the tier.
+ * Our C++ kernels of one tier. Native code trusts its arguments, so that callers must have checked
+ * all bounds. The prototypes below leave out the suffix of a function's name that numbers the tier.
  */
 final class CpuKernels {
-  /** What {@code laco_abi} of a library that fits these prototypes returns. */
+  /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
   private static final int ABI = 1;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
@@ -217,7 +217,7 @@ final class CpuKernels {
     narrow = function(library, "laco_narrow", tier);
   }
 
-  /** Threads of all parallel regions that the calling thread starts from now on. */
+  /** Sets how many threads the kernels use that the calling thread calls from now on. */
   void setThreads(int threads) {
     Downcalls.call(
         () -> {
@@ -226,7 +226,7 @@ final class CpuKernels {
         });
   }
 
-  /** Floats of scratch that attention with heads of this width needs for each thread. */
+  /** How many floats of scratch memory {@link #attention} needs for each thread. */
   long attentionScratch(long width) {
     return Downcalls.call(() -> (long) ATTENTION_SCRATCH.invokeExact(attentionScratch, width));
   }
@@ -465,7 +465,7 @@ final class CpuKernels {
     return library.function(name + "_" + tier.number());
   }
 
-  /** Calls a kernel, which returns a status. */
+  /** Calls a kernel, and throws unless the kernel returns 0. */
   private static void run(String function, Downcalls.Call<Integer> kernel) {
     int status = Downcalls.call(kernel);
     if (status != 0) {

@@ -7,10 +7,10 @@ import org.jspecify.annotations.Nullable;
 /**
  * The native libraries of the CPU backend, loaded once per process.
  *
- * @param openMp GNU OpenMP, which both others share; the system's, else the one that comes with
- *     oneDNN
+ * @param openMp GNU OpenMP, which the other two libraries use: that of the system, else that of the
+ *     oneDNN jar
  * @param oneDnn oneDNN
- * @param kernels our own
+ * @param kernels our C++ kernels
  */
 public record CpuLibraries(NativeLibrary openMp, NativeLibrary oneDnn, NativeLibrary kernels) {
   private static final String ONE_DNN = "/org/bytedeco/dnnl/linux-x86_64/";
@@ -34,8 +34,8 @@ public record CpuLibraries(NativeLibrary openMp, NativeLibrary oneDnn, NativeLib
   }
 
   private static CpuLibraries load() {
-    // The order matters: the dynamic linker meets a need for libgomp.so.1 with the one that is
-    // loaded.
+    // OpenMP must come first: the other two need libgomp.so.1, for which the dynamic linker takes
+    // the library of that name that is loaded.
     return new CpuLibraries(
         new LibrarySearch("gomp").soname("libgomp.so.1").resource(ONE_DNN + "libgomp.so.1").load(),
         new LibrarySearch("dnnl").resource(ONE_DNN + "libdnnl.so.3").soname("libdnnl.so.3").load(),

@@ -8,31 +8,34 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 
 /**
- * Matrix products. {@code x weight^T} by the quickest way there is for the weight's dtype, the
+ * Matrix products. {@code x weight^T} is computed in the fastest way for the weight's dtype, the
  * processor and the number of rows:
  *
  * <ul>
- *   <li>few rows: our kernel, which reads the weight once and widens it in registers;
- *   <li>oneDNN on the weight where it lies: f32, and bf16 where that was chosen (x is rounded to
- *       bf16 then);
- *   <li>otherwise oneDNN in f32 on panels of the weight that are widened into a scratch that stays
- *       in the cache. That includes f16: processors that multiply it gain 8 % over widening, and
- *       lose the exactness of x.
+ *   <li>of few rows by our kernel, which reads the weight once and widens it in registers;
+ *   <li>with an f32 weight by oneDNN, and with a bf16 weight, too, if products are to be in bf16;
+ *       {@code x} is then rounded to bf16;
+ *   <li>otherwise by oneDNN in f32, on one panel of the weight after the other, widened into
+ *       scratch memory that stays in the cache. An f16 weight is widened as well: on processors
+ *       that multiply f16, doing so was only 8 % faster, and {@code x} would have to be rounded.
  * </ul>
  *
- * <p>{@code a^T b} always by oneDNN, in bf16 where that was chosen.
+ * <p>{@code a^T b} is always computed by oneDNN, in bf16 if products are to be in bf16.
  */
 final class CpuProducts implements AutoCloseable {
-  /** Bytes of a widened panel for each thread: what fits into its second-level cache. */
+  /** Bytes of a widened panel for each thread: they fit into the second-level cache of a core. */
   private static final long PANEL_BYTES = 1L << 20;
 
   /**
-   * Rows of {@link #cross} at once: sums of thousands of terms are no quicker, and what is narrowed
-   * stays small.
+   * Rows that {@link #cross} multiplies at once. Products of more rows are not faster, and would
+   * need more memory for the rounded factors.
    */
   private static final long CROSS_ROWS = 1024;
 
-  /** Products kept; a product is some kilobytes and a fraction of a millisecond to make. */
+  /**
+   * How many oneDNN products are kept: each takes some kilobytes, and a fraction of a millisecond
+   * to make.
+   */
   private static final int CAPACITY = 512;
 
   private final CpuKernels kernels;
@@ -59,9 +62,9 @@ final class CpuProducts implements AutoCloseable {
       };
 
   /**
-   * Products.
+   * Products on this many threads.
    *
-   * @param bf16Weights in which type to multiply by weights in bf16: theirs, or f32
+   * @param bf16Weights the type in which to multiply by bf16 weights: bf16 or f32
    */
   CpuProducts(
       NativeLibrary library, CpuKernels kernels, DType bf16Weights, CpuTier tier, int threads) {
@@ -80,7 +83,7 @@ final class CpuProducts implements AutoCloseable {
     long rows = x.rows();
     long width = weight.rows();
     DType dtype = weight.dtype();
-    // oneDNN's own code may assume that an element lies at a multiple of its size.
+    // oneDNN may assume that the address of an element is a multiple of its size.
     boolean aligned = weight.data().address() % dtype.byteSize() == 0;
     boolean direct = aligned && (dtype == DType.F32 || (dtype == DType.BF16 && bf16));
     if (rows <= fewRows(dtype, direct)) {
@@ -120,8 +123,10 @@ final class CpuProducts implements AutoCloseable {
   }
 
   /**
-   * The largest number of rows for which our kernel is the quickest. Where the two lines cross was
+   * The largest number of rows for which our kernel is faster than oneDNN. The numbers were
    * measured with weights of 2048 x 4096 and 1536 x 576 on a Xeon with AMX.
+   *
+   * @param direct whether oneDNN reads the weight without widening
    */
   private long fewRows(DType dtype, boolean direct) {
     return switch (tier) {

@@ -6,16 +6,16 @@ import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
-/** Instruction sets that the kernels are compiled for. */
+/** The sets of instructions that the kernels are compiled for, from the lowest to the highest. */
 public enum CpuTier {
-  /** What every x86-64 processor has. */
+  /** The instructions of every x86-64 processor. */
   PORTABLE(0, "portable", 0),
   /** AVX2, FMA and F16C: Intel since 2013, AMD since 2015. */
   AVX2(1, "AVX2", CpuFeature.AVX2.mask()),
   /** AVX-512 F, BW, DQ and VL: Intel servers since 2017, AMD since 2022. */
   AVX512(2, "AVX-512", CpuFeature.AVX512.mask());
 
-  /** The system property that forces a tier, on oneDNN as well. */
+  /** The system property that forces a tier, for our kernels and for oneDNN. */
   public static final String PROPERTY = "laco.cpu.tier";
 
   private final int number;
@@ -28,17 +28,20 @@ public enum CpuTier {
     this.needs = needs;
   }
 
-  /** The suffix of its kernels. */
+  /** The number that ends the names of the tier's kernels. */
   public int number() {
     return number;
   }
 
-  /** The name as people write it. */
+  /** The name for messages. */
   public String displayName() {
     return displayName;
   }
 
-  /** True if this processor and its operating system have what the tier needs. */
+  /**
+   * Whether the processor has the instructions of the tier and the operating system lets programs
+   * use them.
+   */
   public boolean isSupported() {
     return (CpuFeature.bits() & needs) == needs;
   }
@@ -75,8 +78,8 @@ public enum CpuTier {
   }
 
   /**
-   * The tier of this processor that was measured to be taken, or the one that {@value #PROPERTY}
-   * names.
+   * The tier that {@value #PROPERTY} names, or else the one that {@link TierRates} measures to be
+   * the best of this processor.
    *
    * @throws UsageException if the property is not a number of a supported tier
    */
@@ -86,8 +89,8 @@ public enum CpuTier {
   }
 
   /**
-   * Which tier {@link #selected} is, why, and how quick each one is: {@code AVX-512: no lower tier
-   * is clearly faster; portable 58,000 tokens/s, …}.
+   * The {@link #selected} tier, the reason, and the measured rate of each tier: {@code AVX-512: no
+   * lower tier is clearly faster; portable 58,000 tokens/s, …}.
    */
   public static String describeSelected() {
     TierRates rates = TierRates.measured();

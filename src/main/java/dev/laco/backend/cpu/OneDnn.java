@@ -17,8 +17,8 @@ import java.util.List;
 import java.util.Locale;
 
 /**
- * oneDNN's C API (version 3, {@code dnnl.h}) as far as matrix products need it: an engine, a
- * stream, and the products made with them.
+ * The part of oneDNN's C API (version 3, {@code dnnl.h}) that matrix products need. An instance has
+ * an engine, a stream, and makes products that use both.
  */
 final class OneDnn implements AutoCloseable {
   private static final int CPU_ENGINE = 1;
@@ -150,7 +150,7 @@ final class OneDnn implements AutoCloseable {
     return made;
   }
 
-  /** The version, as {@code 3.11.0}. */
+  /** The version of the library: {@code 3.11.0}. */
   static String version(NativeLibrary library) {
     MemorySegment version =
         ((MemorySegment) invoke(VERSION, library.function("dnnl_version"))).reinterpret(12);
@@ -162,13 +162,16 @@ final class OneDnn implements AutoCloseable {
         version.getAtIndex(JAVA_INT, 2));
   }
 
-  /** Keeps the library to a tier's instructions; has to come before any product of the process. */
+  /**
+   * Limits the library to the instructions of a tier; to be called before the first product of the
+   * process.
+   */
   static void limit(NativeLibrary library, CpuTier tier) {
     int isa =
         switch (tier) {
           case PORTABLE -> 0x1; // dnnl_cpu_isa_sse41
           case AVX2 -> 0x7; // dnnl_cpu_isa_avx2
-          case AVX512 -> 0x0; // dnnl_cpu_isa_default: whatever there is
+          case AVX512 -> 0x0; // dnnl_cpu_isa_default: no limit
         };
     String function = "dnnl_set_max_cpu_isa";
     check(function, (int) invoke(SET_MAX_CPU_ISA, library.function(function), isa));
@@ -204,7 +207,7 @@ final class OneDnn implements AutoCloseable {
     return new Shape(dtype, m, n, k, new Strides(1, m), new Strides(n, 1), n, true);
   }
 
-  /** The product of this shape. */
+  /** Makes a product of a shape. */
   Product product(Shape shape) {
     List<MemorySegment> descriptors = new ArrayList<>();
     try {
@@ -292,12 +295,12 @@ final class OneDnn implements AutoCloseable {
       argument(3, ARG_SCRATCHPAD, scratchpad);
     }
 
-    /** Bytes of scratch that {@link #run} needs. */
+    /** Bytes of scratch memory that {@link #run} needs. */
     long scratchpadBytes() {
       return scratchpadBytes;
     }
 
-    /** Computes the product of these matrices into {@code toOut}. */
+    /** Computes the product of two matrices into {@code toOut}. */
     void run(
         MemorySegment fromLeft,
         MemorySegment fromRight,
@@ -307,7 +310,7 @@ final class OneDnn implements AutoCloseable {
       set(right, fromRight);
       set(out, toOut);
       set(scratchpad, scratch);
-      // On a CPU engine this returns when the work is done.
+      // On a CPU engine the call returns when the product is done.
       check(
           "dnnl_primitive_execute",
           Downcalls.call(
@@ -371,7 +374,7 @@ final class OneDnn implements AutoCloseable {
     return create("dnnl_memory_create", MEMORY_CREATE, descriptor, engine, MemorySegment.NULL);
   }
 
-  /** Calls a function whose first parameter receives the pointer that it makes. */
+  /** Calls a function that writes a pointer to its first argument, and returns that pointer. */
   private MemorySegment create(String function, MethodHandle handle, Object... arguments) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment result = arena.allocate(ADDRESS);
@@ -390,7 +393,10 @@ final class OneDnn implements AutoCloseable {
     check(function, (int) invoke(handle, library.function(function), arguments));
   }
 
-  /** A call at set-up time, where convenience counts more than nanoseconds. */
+  /**
+   * Calls a function that is not called in a loop: a method handle with any arguments is slower
+   * than one with exact types, and simpler to write.
+   */
   private static Object invoke(MethodHandle handle, MemorySegment function, Object... arguments) {
     List<Object> all = new ArrayList<>(List.of(function));
     all.addAll(List.of(arguments));

@@ -5,19 +5,18 @@ import dev.laco.backend.Compute;
 import dev.laco.model.DType;
 
 /**
- * In which type the processor multiplies by weights in bf16, and why in this one.
+ * The type in which this processor multiplies by bf16 weights, and the reason.
  *
- * @param type bf16, or f32 to which weights are widened then
- * @param reason empty where there is no choice
+ * @param type bf16, or f32, to which weights are then widened
+ * @param reason in words; empty where only f32 was possible
  */
 record ProductChoice(DType type, String reason) {
-  /**
-   * The system property that chooses, {@code bf16} or {@code f32}, where nothing is to be measured.
-   */
+  /** The system property that chooses {@code bf16} or {@code f32}, so that nothing is measured. */
   static final String PROPERTY = "laco.cpu.products";
 
   /**
-   * The quicker one, unless {@code compute} or {@value #PROPERTY} says which.
+   * Chooses the type that is faster here, unless {@code compute} or the property {@value #PROPERTY}
+   * names one.
    *
    * @throws UsageException if the property names a type in which this processor does not multiply
    */

@@ -9,32 +9,43 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Operations that one thread does in a second in products with bf16 weights, by the type in which
- * it multiplies. That a processor has instructions for bf16 does not say which is quicker: with
- * tiles (AMX) bf16 is six times as quick as f32, on an Intel processor without them 1.4 times as
- * slow. So both are measured, once per process for matrices of a size.
+ * How many operations one thread does in a second in products with bf16 weights, by the type in
+ * which it multiplies. A processor with instructions for bf16 need not be faster in bf16: with
+ * tiles (AMX) bf16 was up to six times as fast as f32, on an Intel processor without them 1.4 times
+ * as slow. So products in both types are timed, once a process for matrices of one size.
  *
- * @param f32 with the weights widened
- * @param bf16 with the activations rounded; 0 where the processor does not multiply bf16
+ * @param f32 operations a second in f32, to which weights are widened
+ * @param bf16 operations a second in bf16, to which activations are rounded; 0 where the processor
+ *     does not multiply bf16
  */
 record ProductRates(double f32, double bf16) {
-  /** Tokens of a batch. */
+  /** Tokens of the batch that is timed. */
   private static final long ROWS = 256;
 
-  /** Of a weight at most, its first rows: a product then takes some milliseconds. */
+  /**
+   * The most elements of a weight that are multiplied, its first rows, so that a product takes some
+   * milliseconds.
+   */
   private static final long MOST_ELEMENTS = 1 << 20;
 
   private static final Map<Measurement, ProductRates> MEASURED = new HashMap<>();
 
-  /** What a measurement is kept for. */
+  /** The key under which a measurement is kept. */
   private record Measurement(CpuTier tier, Sizes sizes) {}
 
-  /** The feed-forward matrices of a model, which are most of a layer: one is the other's shape. */
+  /**
+   * The sizes of a model's feed-forward matrices, which are the largest of a layer: two matrices
+   * are {@code [intermediate, hidden]}, one is {@code [hidden, intermediate]}.
+   */
   record Sizes(int hidden, int intermediate) {
-    /** Smaller ones take microseconds, which cannot be told apart. */
+    /**
+     * The smallest size that is timed: smaller products take microseconds, too little to compare.
+     */
     private static final int SMALLEST = 256;
 
-    /** A model's of 1 to 3 billion parameters, where there is none yet. */
+    /**
+     * Sizes of a model of 1 to 3 billion parameters, for a backend that is opened without a model.
+     */
     static final Sizes USUAL = new Sizes(2048, 8192);
 
     Sizes {
@@ -43,19 +54,19 @@ record ProductRates(double f32, double bf16) {
     }
   }
 
-  /** The rates of this process, measured at the first call. */
+  /** The rates for matrices of a size, measured at the first call in the process. */
   static synchronized ProductRates of(CpuTier tier, Sizes sizes) {
     return MEASURED.computeIfAbsent(
         new Measurement(tier, sizes), what -> measure(what.tier, what.sizes));
   }
 
-  /** Whether oneDNN may multiply bf16 on this processor, at whatever rate. */
+  /** Whether oneDNN can multiply bf16 on this processor, fast or slowly. */
   static boolean hasBf16() {
     CpuTier forced = CpuTier.forced();
     return (forced == null || forced == CpuTier.AVX512) && CpuFeature.AVX512_BF16.isPresent();
   }
 
-  /** bf16, unless f32 is clearly faster. */
+  /** The type to multiply in: bf16, unless f32 is clearly faster. */
   DType faster() {
     return Timing.isClearlyFaster(f32, bf16) ? DType.F32 : DType.BF16;
   }
@@ -74,12 +85,12 @@ record ProductRates(double f32, double bf16) {
     }
   }
 
-  /** Of equally many operations. */
+  /** The rate of two kinds of work together that have equally many operations each. */
   private static double mean(double a, double b) {
     return 2 / (1 / a + 1 / b);
   }
 
-  /** A product with a weight of this shape, or with the first rows of a larger one. */
+  /** The matrices of a product that is timed. */
   private record Product(MemoryTensor x, MemoryTensor weight, MemoryTensor out) {
     static Product of(long in, long width, MemoryArena memory) {
       long rows = Math.min(width, Math.max(1, MOST_ELEMENTS / in));
@@ -90,7 +101,7 @@ record ProductRates(double f32, double bf16) {
       return new Product(x, weight, memory.allocate(DType.F32, ROWS, rows));
     }
 
-    /** Operations a second of each way. */
+    /** Operations a second of each way to multiply. */
     double[] rates(List<CpuProducts> ways) {
       List<Runnable> products =
           ways.stream().<Runnable>map(way -> () -> way.apply(x, weight, out.data())).toList();

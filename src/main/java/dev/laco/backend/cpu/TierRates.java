@@ -20,11 +20,11 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How quick our kernels are, by the tier that they are compiled for. That a processor has wider
- * vectors does not say that it is quicker with them, so all tiers that it has are measured, once
- * per process.
+ * How fast our kernels are in each tier. A processor with wider vectors need not be faster with
+ * them, so the kernels of every tier that the processor has are timed, once a process.
  *
- * @param tokensPerSecond that one thread takes through what a small layer does beside its products
+ * @param tokensPerSecond how many tokens one thread takes in a second through the kernels of a
+ *     small layer, its products excepted
  */
 record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
   private static @Nullable TierRates measured;
@@ -33,7 +33,7 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
     tokensPerSecond = Collections.unmodifiableNavigableMap(new TreeMap<>(tokensPerSecond));
   }
 
-  /** The rates of this process, measured at the first call. */
+  /** The rates, measured at the first call in the process. */
   static synchronized TierRates measured() {
     if (measured == null) {
       measured = measure();
@@ -41,7 +41,7 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
     return measured;
   }
 
-  /** The highest tier, unless a lower one is clearly faster. */
+  /** The tier to use: the highest, unless a lower one is clearly faster. */
   CpuTier taken() {
     Map.Entry<CpuTier, Double> taken = tokensPerSecond.lastEntry();
     for (Map.Entry<CpuTier, Double> lower : tokensPerSecond.descendingMap().entrySet()) {
@@ -82,8 +82,8 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
   }
 
   /**
-   * The kernels that take the most time beside products: norm, attention, gated activation, and for
-   * one matrix in bf16 the mix of two originals and widening.
+   * The kernels that take the most time of a layer after its products: norm, attention, gated
+   * activation, and for one bf16 matrix the mix of two originals and widening.
    */
   private static final class Layer implements AutoCloseable {
     static final int TOKENS = 128;

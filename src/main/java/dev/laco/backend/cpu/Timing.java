@@ -4,26 +4,30 @@ import java.lang.management.ManagementFactory;
 import java.lang.management.ThreadMXBean;
 import java.util.List;
 
-/** Compares ways to do the same work on this processor. */
+/** Times several ways to do the same work on this processor. */
 final class Timing {
   /**
-   * So much quicker must a way be to be taken in place of the usual one. Processors are far from it
-   * on either side, so that two runs on a machine take the same.
+   * How many times as fast as the usual way another way must be to be taken in its place. The
+   * processors that were measured are far from this margin on either side, so that two runs on one
+   * machine take the same way.
    */
   private static final double MARGIN = 1.1;
 
-  /** What every byte of the data of the work is: small ordinary numbers in bf16 and in f32. */
+  /**
+   * The value of every byte of the data that is computed on, which makes small ordinary numbers in
+   * bf16 and in f32.
+   */
   static final byte FILL = 0x3c;
 
-  /** The first makes or loads the code of a way. */
+  /** How often each way is timed; the first time includes making or loading its code. */
   private static final int ROUNDS = 6;
 
   private Timing() {}
 
   /**
-   * How often a second each way does the work, on the calling thread and by the time of the
-   * processor that is spent on it, so that what else runs on the machine does not count. The ways
-   * take turns.
+   * How often in a second each way does the work, at best, on the calling thread. Processor time of
+   * that thread is measured, so that other programs on the machine do not count. The ways take
+   * turns.
    */
   static double[] rates(List<Runnable> ways) {
     ThreadMXBean clock = ManagementFactory.getThreadMXBean();
@@ -39,7 +43,9 @@ final class Timing {
     return rates;
   }
 
-  /** Whether a rate is so much above that of the usual way that its way is to be taken. */
+  /**
+   * Whether a rate is so much above the rate of the usual way that the usual way is to be given up.
+   */
   static boolean isClearlyFaster(double rate, double usual) {
     return rate > MARGIN * usual;
   }

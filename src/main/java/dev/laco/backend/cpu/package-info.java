@@ -1,4 +1,7 @@
-/** The CPU backend: our C++ kernels and oneDNN matrix products, called by FFM. */
+/**
+ * The CPU backend: our C++ kernels and matrix products of oneDNN, called through the foreign
+ * function interface of the JDK (FFM).
+ */
 @NullMarked
 package dev.laco.backend.cpu;
 

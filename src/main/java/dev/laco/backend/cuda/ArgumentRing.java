@@ -3,9 +3,10 @@ package dev.laco.backend.cuda;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Tables that kernels read: written to pinned memory and copied to the same place of a device
- * buffer, in the order of the compute stream. Room is reused once the stream was waited for, so
- * that a trial, which ends by waiting, needs no events. One that fills the ring waits by itself.
+ * Memory for tables of arguments that kernels read. A table is written to pinned host memory and
+ * copied to the same offset of a device buffer, in the order of the compute stream. Once somebody
+ * has waited for the stream, all of the memory is used again; a scoring pass ends by such a wait,
+ * so that no events are needed. If the memory is full before that, {@link #table} waits.
  */
 final class ArgumentRing {
   private static final long BYTES = 1L << 20;
@@ -25,7 +26,7 @@ final class ArgumentRing {
     this.device = new DeviceBuffer(context, BYTES, "kernel arguments");
   }
 
-  /** Room for a table of {@code bytes}. */
+  /** Memory for a table of {@code bytes}. */
   Table table(long bytes) {
     if (seen != stream.synchronizations()) {
       seen = stream.synchronizations();
@@ -61,17 +62,17 @@ final class ArgumentRing {
       this.address = address;
     }
 
-    /** Where the caller writes. */
+    /** The host memory, to which the caller writes. */
     MemorySegment memory() {
       return memory;
     }
 
-    /** Where a kernel will find it. */
+    /** The device address, at which kernels find the table. */
     long address() {
       return address;
     }
 
-    /** Copies it to the device. */
+    /** Copies the table to the device. */
     void send() {
       context.driver().copyToDevice(address, memory, stream.handle());
     }

@@ -7,11 +7,12 @@ import dev.laco.model.DType;
 import java.util.Locale;
 
 /**
- * Which attention kernel is launched, and how: see {@code cuda/attention.cu}.
+ * The attention kernel for a shape and precision, and how it is launched: see {@code
+ * cuda/attention.cu}.
  *
- * @param rows pairs of a query and a head that a block takes
- * @param block threads
- * @param sharedBytes dynamic shared memory
+ * @param rows how many pairs of a query and a head one block computes
+ * @param block threads of a block
+ * @param sharedBytes dynamic shared memory of a block
  */
 record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int sharedBytes) {
   private static final int MAX_WIDTH = 512;

@@ -5,11 +5,15 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Device buffers of batches, used again: generation makes a batch per token. A buffer may be given
- * back while work that reads it is under way, since the next batch is copied in behind that work.
+ * Device buffers for batches. A buffer that is given back is used for a later batch, since
+ * generation makes a batch for each token. A buffer may be given back while kernels still read it:
+ * the next batch is copied on the same stream, after those kernels.
  */
 final class BatchMemory {
-  /** Room for a few tokens more than the batch that asks, such as the next one of a generation. */
+  /**
+   * Buffers are multiples of this size, so that a generation finds a buffer for its next, slightly
+   * larger batch.
+   */
   private static final long GRANULARITY = 1L << 16;
 
   private final CudaContext context;

@@ -2,9 +2,12 @@ package dev.laco.backend.cuda;
 
 import dev.laco.ffi.NativeLibrary;
 
-/** What both bindings have in common: a status that is not 0 becomes an exception. */
+/**
+ * The part of a {@link CudaDriver} that does not depend on the binding: a status other than 0
+ * becomes an exception.
+ */
 abstract class CheckedDriver implements CudaDriver {
-  /** Bytes of a device's name, at most. */
+  /** The most bytes of a device's name. */
   static final int NAME_LENGTH = 256;
 
   /** {@code CU_STREAM_NON_BLOCKING}. */
@@ -58,7 +61,7 @@ abstract class CheckedDriver implements CudaDriver {
     lastKernel = kernel;
   }
 
-  /** Throws unless {@code status}, which {@code call} returned, is 0. */
+  /** Throws unless the status that the function {@code call} returned is 0. */
   final void check(String call, int status) {
     if (status != 0) {
       CudaException e = new CudaException(call, status, errorName(status), errorText(status));

@@ -6,10 +6,11 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Launches the product by a matrix that is mixed on the way: see {@code cuda/collapse_product.cu}.
+ * Multiplies by a matrix that the kernel mixes while it multiplies: see {@code
+ * cuda/collapse_product.cu}.
  */
 final class CollapseProduct {
-  // What a block makes, and takes.
+  // Rows and columns of the product that a block computes, its threads, and its shared memory.
   static final int ROWS = 128;
   static final int COLUMNS = 32;
   static final int BLOCK = 256;

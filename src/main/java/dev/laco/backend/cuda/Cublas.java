@@ -3,11 +3,13 @@ package dev.laco.backend.cuda;
 import dev.laco.model.DType;
 
 /**
- * Matrix products and triangular systems by cuBLAS on one stream, with a workspace of ours: with
- * more streams or its own workspace cuBLAS may choose differently from run to run.
+ * Matrix products and triangular systems by cuBLAS. One stream and a workspace that we allocate
+ * make cuBLAS choose the same algorithm in every run.
  */
 abstract class Cublas implements AutoCloseable {
-  /** What NVIDIA recommends for Hopper; older cards use a part of it. */
+  /**
+   * Size of the workspace: what NVIDIA recommends for Hopper cards. Older cards use a part of it.
+   */
   static final long WORKSPACE_BYTES = 32L << 20;
 
   /** {@code CUBLAS_OP_T}. */
@@ -19,7 +21,10 @@ abstract class Cublas implements AutoCloseable {
   /** {@code CUBLAS_SIDE_LEFT}. */
   static final int LEFT = 0;
 
-  /** {@code CUBLAS_FILL_MODE_UPPER}: our lower triangle, in a library that counts by columns. */
+  /**
+   * {@code CUBLAS_FILL_MODE_UPPER}: the lower triangle of our row-major matrices is the upper
+   * triangle to cuBLAS, which stores matrices by columns.
+   */
   static final int UPPER = 1;
 
   /** {@code CUBLAS_DIAG_NON_UNIT}. */
@@ -38,7 +43,8 @@ abstract class Cublas implements AutoCloseable {
    */
   final void product(
       DType dtype, int rows, int width, int in, long x, long weight, long out, int outStride) {
-    // cuBLAS sees a row-major matrix as the transposed of what it is: it makes out^T = weight x^T.
+    // cuBLAS stores by columns and takes a row-major matrix for its transpose. So it computes out^T
+    // = weight x^T.
     gemm(dtype, TRANSPOSED, AS_IT_IS, width, rows, in, weight, in, x, in, false, out, outStride);
   }
 
@@ -47,24 +53,26 @@ abstract class Cublas implements AutoCloseable {
    * dtype}; {@code out [m, n]} f32. The arguments are device addresses.
    */
   final void addCrossProduct(DType dtype, int rows, int m, int n, long a, long b, long out) {
-    // Likewise out^T += b^T a.
+    // For the same reason out^T += b^T a.
     gemm(dtype, AS_IT_IS, TRANSPOSED, n, m, rows, b, n, a, m, true, out, n);
   }
 
   /**
-   * Solves in place for the rows of {@code b [r, n]} with the factor {@code L} in the lower
-   * triangle of {@code a [n, n]}, all f64: {@code L x = b} first, then {@code L^T x = b}. The
-   * arguments are device addresses.
+   * Solves a triangular system in place for each row of {@code b [r, n]}, in f64: {@code L x = b},
+   * the first step after a Cholesky factorisation, or else {@code L^T x = b}, the second. {@code L}
+   * is the lower triangle of {@code a [n, n]}. {@code a} and {@code b} are device addresses.
    */
   final void solveTriangular(int n, int r, long a, long b, boolean first) {
     trsm(first ? TRANSPOSED : AS_IT_IS, n, r, a, b);
   }
 
   /**
-   * {@code cublasGemmEx} with f32 sums, of matrices by columns: {@code c = opA(a) opB(b)}, {@code c
-   * [m, n]} in f32, {@code opA(a) [m, k]} and {@code opB(b) [k, n]} of {@code dtype}.
+   * Calls {@code cublasGemmEx} with f32 sums, on matrices that are stored by columns: {@code c =
+   * opA(a) opB(b)}, where {@code c [m, n]} is f32, and {@code opA(a) [m, k]} and {@code opB(b) [k,
+   * n]} have the given dtype.
    *
-   * @param lda elements from a column of {@code a} to the next; likewise the others
+   * @param lda elements from one column of {@code a} to the next; {@code ldb} and {@code ldc} are
+   *     those of {@code b} and {@code c}
    * @param adds whether the product is added to what {@code c} holds
    */
   abstract void gemm(
@@ -83,15 +91,16 @@ abstract class Cublas implements AutoCloseable {
       int ldc);
 
   /**
-   * {@code cublasDtrsm} with the upper triangle of {@code a [n, n]} on the left, by columns: solves
-   * {@code op(a) x = b} in place, {@code b [n, r]}.
+   * Calls {@code cublasDtrsm}, on matrices that are stored by columns: solves {@code op(a) x = b}
+   * in place, where {@code a} is the upper triangle of an {@code [n, n]} and {@code b} is {@code
+   * [n, r]}.
    */
   abstract void trsm(int op, int n, int r, long a, long b);
 
   @Override
   public abstract void close();
 
-  /** {@code cudaDataType}. */
+  /** The {@code cudaDataType} of a dtype. */
   static int code(DType dtype) {
     return switch (dtype) {
       case F32 -> 0;

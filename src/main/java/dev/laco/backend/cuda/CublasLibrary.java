@@ -7,7 +7,7 @@ import java.nio.file.Path;
 import java.util.Locale;
 
 /**
- * A cuBLAS that was found.
+ * A cuBLAS library of this machine.
  *
  * @param major version
  * @param minor version
@@ -22,11 +22,12 @@ record CublasLibrary(NativeLibrary library, LibCublas functions, int major, int 
           + " newer) or nvidia-cublas-cu12 (older drivers)";
 
   /**
-   * The newest cuBLAS that runs with the driver: by its name, of a toolkit, or of a Python
-   * installation's wheels.
+   * Finds the newest cuBLAS that runs with the driver: one that the dynamic linker knows, else one
+   * of a CUDA toolkit, else one of the wheels of a Python installation.
    *
    * @param driverVersion as {@link CudaDriver#version}
-   * @throws NoCudaException that says where it was looked for, and how to get one
+   * @throws NoCudaException if there is none; the message says where it was looked for and how to
+   *     get one
    */
   static CublasLibrary find(int driverVersion) {
     String[] names =
@@ -51,10 +52,10 @@ record CublasLibrary(NativeLibrary library, LibCublas functions, int major, int 
   }
 
   /**
-   * Products on a stream: through JCuda where that is the driver's binding and the version is its
-   * own, else through the JDK.
+   * Opens the library for a stream: through JCuda if JCuda is the binding and the library is of
+   * version 12, the only one that JCuda calls, else through the JDK.
    *
-   * @param workspace of {@link Cublas#WORKSPACE_BYTES}
+   * @param workspace memory of {@link Cublas#WORKSPACE_BYTES} bytes
    */
   Cublas open(CudaBinding binding, CudaStream stream, DeviceBuffer workspace) {
     try {
@@ -66,7 +67,7 @@ record CublasLibrary(NativeLibrary library, LibCublas functions, int major, int 
     }
   }
 
-  /** {@code 13.1}. */
+  /** Major and minor version: {@code 13.1}. */
   String version() {
     return major + "." + minor;
   }

@@ -7,7 +7,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 
-/** Tensors in device memory. */
+/** Allocates tensors in device memory. */
 final class CudaArena implements TensorArena {
   private final CudaContext context;
   private final CudaStream stream;
@@ -15,7 +15,7 @@ final class CudaArena implements TensorArena {
   private boolean closed;
 
   /**
-   * @param stream in whose order tensors are zeroed
+   * @param stream the stream on which tensors are filled with zeros
    */
   CudaArena(CudaContext context, CudaStream stream) {
     this.context = context;
@@ -38,7 +38,7 @@ final class CudaArena implements TensorArena {
     return new CudaTensor(dtype, rows, columns, buffer, 0);
   }
 
-  /** Frees all tensors; the driver waits for work that still uses them. */
+  /** Frees all tensors. The driver waits until no kernel uses them any more. */
   @Override
   public void close() {
     if (!closed) {

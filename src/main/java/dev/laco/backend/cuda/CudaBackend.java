@@ -28,46 +28,50 @@ import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The ops on an NVIDIA GPU: our kernels, and cuBLAS for matrix products. Ops return before their
- * work is done; {@link #cosine}, {@link #logProbability}, {@link #klDivergence} and {@link
- * #download} wait for it, the others only where a ring of buffers is full. All of it happens on the
- * thread that opened the backend.
+ * The ops on an NVIDIA GPU: our kernels, and cuBLAS for matrix products. Most ops only queue their
+ * work on a stream and return. {@link #cosine}, {@link #logProbability}, {@link #klDivergence},
+ * {@link #download} and the systems of {@link #solver} wait until the stream is done; the others
+ * wait only if a ring of buffers is full. The backend must be used on the thread that opened it.
  */
 public final class CudaBackend implements Backend {
   /**
-   * Up to so many rows a mixed matrix is not stored but mixed while it is multiplied by, on cards
-   * with fast f64: the rows of one block of the kernel, which mixes anew for every block. By the
-   * arithmetic in {@code cuda/collapse_product.cu} it wins there, and is overtaken somewhere
-   * between 250 and 400 rows. Not measured yet on a GPU.
+   * The most rows of activations for which a mixed matrix is not stored, but mixed by the kernel
+   * that multiplies by it, on cards with fast f64. It is the number of rows of one block of that
+   * kernel, since every block mixes again. By the operation counts in {@code
+   * cuda/collapse_product.cu} this is faster up to somewhere between 250 and 400 rows. It has not
+   * been measured on a GPU.
    */
   private static final int FUSED_ROWS = CollapseProduct.ROWS;
 
-  /** Another number for {@link #FUSED_ROWS}, to measure; 0 never fuses. */
+  /**
+   * The system property that replaces {@link #FUSED_ROWS}, for measurements; with 0 every mixed
+   * matrix is stored.
+   */
   private static final String FUSED_ROWS_PROPERTY = "laco.cuda.fused-rows";
 
-  /** Bytes of logits that {@link #logProbability} and {@link #klDivergence} hold at once. */
+  /** Bytes that {@link #logProbability} and {@link #klDivergence} use for logits. */
   private static final long LOGITS_BYTES = 64L << 20;
 
-  /** Rows that {@link #klDivergence} takes at once: a panel of its logits then has 4096 columns. */
+  /** Rows that {@link #klDivergence} computes together; a panel of logits then has 4096 columns. */
   private static final long DIVERGENCE_ROWS = 2048;
 
-  /** Elements of a hidden state that one block of the cosine takes. */
+  /** Elements of hidden states that one block of the cosine kernel takes. */
   private static final long COSINE_ELEMENTS = 4096;
 
   private static final int MAX_COSINE_PARTS = 128;
 
-  /** What a CUDA grid has at most in its second and third dimension. */
+  /** The largest extent of a CUDA grid in its second and third dimension. */
   private static final int MAX_SEQUENCES = 65_535;
 
   private static final int BLOCK = 256;
 
-  /** Threads that the norm kernels are made for. */
+  /** The most threads of a block that the norm kernels allow. */
   private static final int MAX_ROW_BLOCK = 512;
 
-  /** What large products of cuBLAS reach of what a device can do. */
+  /** The share of a device's peak rate that large products of cuBLAS reach. */
   private static final double REACHED = 0.6;
 
-  /** What kernels that read a lot reach of what a device's memory can do. */
+  /** The share of a device's peak memory bandwidth that kernels reach that read much. */
   private static final double REACHED_READING = 0.9;
 
   private final Compute compute;
@@ -126,10 +130,10 @@ public final class CudaBackend implements Backend {
   }
 
   /**
-   * A backend on a device, on the calling thread.
+   * Opens a backend on a device, for use on the calling thread.
    *
-   * @param ordinal of the device, as the driver counts
-   * @throws NoCudaException if this machine or this build cannot run it
+   * @param ordinal number of the device, as the driver counts
+   * @throws NoCudaException if this machine or this build has no usable CUDA device
    * @throws dev.laco.ResourceException if there is too little memory
    */
   public static CudaBackend open(Compute compute, int ordinal, CudaBinding binding) {
@@ -194,8 +198,9 @@ public final class CudaBackend implements Backend {
   }
 
   /**
-   * {@inheritDoc} Of the activations in f32, of which {@code buffers} are bytes, the widest are
-   * there twice and are narrowed to half their size one at a time.
+   * {@inheritDoc} In {@link Compute#AUTO} a product rounds its activations to 16 bits. Among the
+   * f32 {@code buffers} of a forward pass the widest are there twice, and only one of them is
+   * rounded at a time, so that a quarter of {@code buffers} is enough.
    */
   @Override
   public long scratchBytes(long buffers) {
@@ -273,8 +278,9 @@ public final class CudaBackend implements Backend {
   }
 
   /**
-   * Threads for a row, in whole warps: one for four elements up to 256, and beyond that enough for
-   * a thread to keep its part, up to 16 elements, in registers.
+   * Threads of the block that takes a row, in whole warps. Up to 256 threads, each thread takes
+   * four elements; for longer rows there are as many threads as are needed for each to keep its
+   * elements, at most 16, in registers.
    */
   static int rowBlock(long columns) {
     return (int)
@@ -416,7 +422,7 @@ public final class CudaBackend implements Backend {
         .run(blocks(out.elements()), BLOCK);
   }
 
-  /** All tensors in one launch, so that none may be made from another one of the list. */
+  /** {@inheritDoc} Tensors of one dtype are made by one launch. */
   @Override
   public void mix(List<TensorMix> tensors) {
     context.enter();
@@ -489,7 +495,7 @@ public final class CudaBackend implements Backend {
     return cosines;
   }
 
-  /** Blocks of the cosine for each sequence, by the longest. */
+  /** Blocks of the cosine kernel for each sequence, by the length of the longest. */
   static int cosineParts(long tokens, long columns) {
     return (int) Math.min(MAX_COSINE_PARTS, Math.ceilDiv(tokens * columns, COSINE_ELEMENTS));
   }
@@ -506,14 +512,15 @@ public final class CudaBackend implements Backend {
     CudaTensor states = CudaTensor.of(hidden);
     CudaTensor matrix = CudaTensor.of(head);
     int rows = out.length;
-    // Whole multiples of 64 rows, so that every panel is aligned for wide loads.
+    // Panels begin at multiples of 64 rows, so that they are aligned for wide loads.
     long panel = Math.max(64, LOGITS_BYTES / Float.BYTES / rows / 64 * 64);
     long scores = logits.atLeast(rows * Math.min(panel, head.rows()) * Float.BYTES);
-    // Per row the running sum, the largest logit and the target's.
+    // Each row has the sum of exponentials so far, the largest logit so far and the logit of the
+    // target.
     long total = reductions.atLeast(rows * 16L);
     long most = total + rows * 8L;
     long target = most + rows * 4L;
-    // The kernel passes over rows without a target, and all of them come back.
+    // The kernel skips rows without a target, and the results of all rows are copied back.
     context.driver().zero(total, rows * 16L, stream.handle());
     for (long first = 0; first < head.rows(); first += panel) {
       long last = Math.min(head.rows(), first + panel);
@@ -562,11 +569,11 @@ public final class CudaBackend implements Backend {
     }
   }
 
-  /** {@link DivergenceState} of rows that are few enough for wide panels of the vocabulary. */
+  /** Computes the {@link DivergenceState} of at most {@link #DIVERGENCE_ROWS} rows. */
   private void divergenceState(
       CudaTensor hidden, CudaTensor reference, CudaTensor head, long state) {
     long rows = hidden.rows();
-    // Aligned as in logProbability.
+    // Panels are aligned as in logProbability.
     long panel = Math.max(64, LOGITS_BYTES / Float.BYTES / 2 / rows / 64 * 64);
     long bytes = rows * Math.min(panel, head.rows()) * Float.BYTES;
     long scores = logits.atLeast(2 * bytes);
@@ -729,7 +736,7 @@ public final class CudaBackend implements Backend {
     return CudaTensor.of(tensor).output();
   }
 
-  /** The grid of elementwise kernels: a block takes 1024 elements. */
+  /** Blocks of an elementwise kernel, whose blocks take 1024 elements each. */
   private static long blocks(long elements) {
     return Math.ceilDiv(elements, 1024);
   }

@@ -10,7 +10,9 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.stream.IntStream;
 
-/** A batch of tokens on the device, all tables in one buffer. Integers are 32 bits wide. */
+/**
+ * A batch of tokens in device memory, with all tables in one buffer. All integers are 32 bits wide.
+ */
 final class CudaBatch implements TokenBatch {
   private static final long ALIGNMENT = 16;
 
@@ -30,7 +32,7 @@ final class CudaBatch implements TokenBatch {
   private final DeviceBuffer buffer;
   private boolean closed;
 
-  /** Copies everything to the device, in the order of the compute stream. */
+  /** Copies the sequences and tables to the device, in the order of the compute stream. */
   CudaBatch(PackedSequences sequences, float[] cosine, float[] sine, BatchMemory pool) {
     OpChecks.batch(sequences, cosine, sine);
     this.sequences = sequences;
@@ -62,7 +64,11 @@ final class CudaBatch implements TokenBatch {
     }
   }
 
-  /** {@code batch} as what it must be on a CUDA device. */
+  /**
+   * The same batch as a {@code CudaBatch}, which every batch of this backend is.
+   *
+   * @throws IllegalArgumentException if another backend made the batch
+   */
   static CudaBatch of(TokenBatch batch) {
     if (batch instanceof CudaBatch cuda) {
       return cuda;
@@ -85,7 +91,7 @@ final class CudaBatch implements TokenBatch {
     return rotaryPairs;
   }
 
-  /** The largest token id. */
+  /** The largest token id of the batch. */
   int maxToken() {
     return maxToken;
   }
@@ -95,7 +101,7 @@ final class CudaBatch implements TokenBatch {
     return longest;
   }
 
-  /** Rows of keys and values, past and new, of all sequences. */
+  /** How many rows of keys, and of values, the past and new tokens of all sequences have. */
   long keys() {
     return keys;
   }
@@ -115,7 +121,7 @@ final class CudaBatch implements TokenBatch {
     return address(offsets);
   }
 
-  /** Address of {@code [S]}: tokens that came before. */
+  /** Address of {@code [S]}: number of past tokens of each sequence. */
   long past() {
     return address(past);
   }
@@ -125,12 +131,12 @@ final class CudaBatch implements TokenBatch {
     return address(keyOffsets);
   }
 
-  /** Address of {@code [T, pairs]}, f32. */
+  /** Address of {@code [T, pairs]}, f32: cosines of the rotary angles. */
   long cosine() {
     return address(cosine);
   }
 
-  /** Address of {@code [T, pairs]}, f32. */
+  /** Address of {@code [T, pairs]}, f32: sines of the rotary angles. */
   long sine() {
     return address(sine);
   }
@@ -150,7 +156,7 @@ final class CudaBatch implements TokenBatch {
     }
   }
 
-  /** Places tables of 4-byte elements one behind the other. */
+  /** Assigns offsets in one buffer to tables of 4-byte elements. */
   private static final class Layout {
     private long end;
 

@@ -10,9 +10,8 @@ import java.util.Locale;
 import java.util.Set;
 
 /**
- * A device's primary context on the thread that opened it. The driver keeps the current context per
- * operating system thread, so that all work stays on this one; whoever begins an op calls {@link
- * #enter}.
+ * A device's primary context, for use on the thread that opened it: the driver has a current
+ * context for each thread of the operating system. Every op begins with {@link #enter}.
  */
 final class CudaContext implements AutoCloseable {
   private static final String HELP =
@@ -58,21 +57,21 @@ final class CudaContext implements AutoCloseable {
     return device;
   }
 
-  /** Host memory of small things that live as long as the context. */
+  /** Host memory that is freed with the context, for small things. */
   Arena arena() {
     return arena;
   }
 
   /**
-   * To be called at the beginning of every op: the calling thread must be the one that opened the
-   * context, which becomes its current one.
+   * Makes this context the current one of the calling thread, which must be the one that opened the
+   * context. To be called at the beginning of every op.
    */
   void enter() {
     requireOwner();
     driver.makeCurrent(handle);
   }
 
-  /** Throws unless the context is open and this is its thread. */
+  /** Throws unless the context is open and the calling thread opened it. */
   void requireOwner() {
     if (closed) {
       throw new IllegalStateException("the CUDA context is closed");
@@ -96,9 +95,10 @@ final class CudaContext implements AutoCloseable {
   }
 
   /**
-   * What a failed call for memory means to a user.
+   * Turns a failed allocation into an error that tells a user what helps.
    *
-   * @param bytes asked for
+   * @param purpose what the memory was for
+   * @param bytes size of the allocation
    */
   ResourceException explain(CudaException e, String purpose, long bytes) {
     if (e.code() != CudaException.OUT_OF_MEMORY) {
@@ -116,7 +116,10 @@ final class CudaContext implements AutoCloseable {
         e);
   }
 
-  /** Closes what is still open, the latest first, and gives the context back. */
+  /**
+   * Closes all objects of the context that are still open, the latest first, and releases the
+   * context.
+   */
   @Override
   public void close() {
     if (closed) {

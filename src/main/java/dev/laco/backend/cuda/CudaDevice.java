@@ -6,13 +6,13 @@ import java.util.Locale;
 /**
  * A device as the driver describes it.
  *
- * @param ordinal N of {@code cuda:N}
- * @param handle of the driver
- * @param major compute capability
- * @param minor compute capability
- * @param totalMemory bytes
- * @param clocks of all multiprocessors in a second
- * @param bytesPerSecond that its memory moves at most; 0 where the driver does not say
+ * @param ordinal the number of the device, as in {@code cuda:0}
+ * @param handle the driver's handle
+ * @param major major number of the compute capability
+ * @param minor minor number of the compute capability
+ * @param totalMemory bytes of device memory
+ * @param clocks clock cycles in a second, of all multiprocessors together
+ * @param bytesPerSecond peak bandwidth of the memory; 0 if the driver does not tell
  */
 record CudaDevice(
     int ordinal,
@@ -40,14 +40,16 @@ record CudaDevice(
             driver.attribute(CudaDriver.MEMORY_BUS_WIDTH, handle)));
   }
 
-  /** Memory moves as many bits as its bus is wide, twice a clock. */
+  /**
+   * Peak bandwidth of a memory that moves as many bits as its bus is wide twice in a clock cycle.
+   */
   static double bytesPerSecond(int clockKilohertz, int busBits) {
     return 2 * 1e3 * clockKilohertz * (busBits / 8.0);
   }
 
   /**
-   * Operations that products in a type do in a second at most: by tensor cores in the 16-bit types,
-   * by ordinary ones in f32.
+   * The peak rate of products in a type, in operations a second: that of tensor cores for the
+   * 16-bit types, that of ordinary cores for f32.
    */
   double mostOperationsPerSecond(DType type) {
     boolean firstOfItsKind = major == 8 && minor == 0;
@@ -63,8 +65,8 @@ record CudaDevice(
   }
 
   /**
-   * True for the chips of data centres that calculate f64 at half the rate of f32 (A100, H100,
-   * B200); others have a 32nd or a 64th.
+   * Whether the device calculates f64 at half the rate of f32, as the chips for data centres do
+   * (A100, H100, B200). Other chips calculate f64 at a 32nd or a 64th of the rate.
    */
   boolean hasFastF64() {
     return minor == 0 && (major == 8 || major == 9 || major == 10);

@@ -6,9 +6,9 @@ import java.util.Locale;
 
 /**
  * The part of the CUDA driver API that the backend uses. Handles and device addresses are {@code
- * long}s; a {@link MemorySegment} is always host memory. Calls that take a stream return before the
- * work is done. Every method throws {@link CudaException} where the driver reports an error, which
- * may be one of earlier work.
+ * long}s; a {@link MemorySegment} is always host memory. Methods that take a stream queue their
+ * work and return. Every method throws {@link CudaException} if the driver reports an error, which
+ * may be the error of a kernel that was launched earlier.
  */
 interface CudaDriver {
   /** {@code CU_DEVICE_ATTRIBUTE_CLOCK_RATE}, kHz. */
@@ -47,13 +47,16 @@ interface CudaDriver {
   /** The driver library. */
   NativeLibrary library();
 
-  /** True once a call has met an error after which the context is dead. */
+  /** Whether an error has occurred after which the context cannot be used any more. */
   boolean isPoisoned();
 
-  /** The CUDA version that the driver supports, 1000 x major + 10 x minor; needs no device. */
+  /**
+   * The newest CUDA version that the driver supports: 1000 x major + 10 x minor. May be called
+   * before {@link #initialize}, and without a device.
+   */
   int version();
 
-  /** Must come before anything but {@link #version}. */
+  /** Initialises the driver; to be called before every other method but {@link #version}. */
   void initialize();
 
   int deviceCount();
@@ -62,27 +65,30 @@ interface CudaDriver {
 
   String name(int device);
 
-  /** Bytes. */
+  /** Bytes of the memory of a device. */
   long totalMemory(int device);
 
   int attribute(int attribute, int device);
 
-  /** The device's primary context, which all users in this process share and count. */
+  /**
+   * The device's primary context, which all users in this process share; the driver counts how
+   * often it is retained.
+   */
   long retainContext(int device);
 
   void releaseContext(int device);
 
-  /** Makes a context the calling thread's current one. */
+  /** Makes a context the current one of the calling thread. */
   void makeCurrent(long context);
 
   Memory memory();
 
-  /** An address that is a multiple of 256; the memory's content is undefined. */
+  /** Allocates device memory with undefined content. The address is a multiple of 256. */
   long allocate(long bytes);
 
   void free(long address);
 
-  /** Pinned memory: the device copies from and to it without the processor. */
+  /** Allocates pinned host memory, which the device can read and write by itself. */
   MemorySegment allocateHost(long bytes);
 
   void freeHost(MemorySegment memory);
@@ -95,7 +101,7 @@ interface CudaDriver {
 
   void zero(long address, long bytes, long stream);
 
-  /** A stream that does not wait for the default one. */
+  /** A new stream that does not wait for the default stream. */
   long createStream();
 
   void destroyStream(long stream);
@@ -103,23 +109,23 @@ interface CudaDriver {
   /** Waits until all work of the stream is done. */
   void synchronize(long stream);
 
-  /** Lets the stream's later work wait for the event's last record. */
+  /** Makes later work of the stream wait for the latest {@link #record} of the event. */
   void await(long stream, long event);
 
-  /** An event that keeps no time. */
+  /** A new event that measures no time. */
   long createEvent();
 
   void destroyEvent(long event);
 
   void record(long event, long stream);
 
-  /** Waits until the work before the event's last record is done. */
+  /** Waits for the work that its stream had before the latest {@link #record} of the event. */
   void synchronizeEvent(long event);
 
   /**
-   * Loads a fatbin.
+   * Loads a module.
    *
-   * @param image all its bytes
+   * @param image the bytes of a fatbin
    */
   long loadModule(MemorySegment image);
 
@@ -127,20 +133,23 @@ interface CudaDriver {
 
   long function(long module, String name);
 
-  /** Shared memory that the function has at every launch, beside what a launch gives it. */
+  /** Bytes of shared memory that the function has in addition to what a launch gives it. */
   int staticSharedBytes(long function);
 
-  /** Allows launches of the function with so much dynamic shared memory. */
+  /** Allows the function to be launched with up to {@code bytes} of dynamic shared memory. */
   void allowSharedBytes(long function, int bytes);
 
-  /** Names what is launched next: the error of a kernel is found by a later call. */
+  /**
+   * Remembers the name of the kernel that is launched next, for the message of an error that a
+   * later call reports.
+   */
   void launching(String kernel);
 
   /**
-   * Launches blocks of one dimension.
+   * Launches a kernel whose blocks have one dimension.
    *
-   * @param extra {@code void *[5]}: the packed arguments and their size, as {@code cuLaunchKernel}
-   *     describes
+   * @param extra {@code void *[5]}: address and size of the packed arguments, in the form that
+   *     {@code cuLaunchKernel} describes
    */
   void launch(
       long function,

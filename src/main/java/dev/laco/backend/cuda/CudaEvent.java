@@ -1,6 +1,6 @@
 package dev.laco.backend.cuda;
 
-/** A point in a stream's work. */
+/** A point in the work of a stream. */
 final class CudaEvent extends CudaObject {
   private final long handle;
 
@@ -15,12 +15,14 @@ final class CudaEvent extends CudaObject {
     return handle;
   }
 
-  /** Stands for all that the stream was given so far. */
+  /** Marks the point after all work that the stream has been given so far. */
   void record(CudaStream stream) {
     driver().record(handle(), stream.handle());
   }
 
-  /** Waits until it is reached; an event that was never recorded is. */
+  /**
+   * Waits until the stream has reached the marked point; returns at once if no point was marked.
+   */
   void synchronize() {
     driver().synchronizeEvent(handle());
   }

@@ -10,14 +10,16 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
-/** Where CUDA's libraries lie on machines whose dynamic linker does not know them. */
+/** Finds the folders of CUDA's libraries on machines whose dynamic linker does not know them. */
 final class CudaFolders {
   private CudaFolders() {}
 
   /**
-   * Folders of libraries, toolkits first, then the wheels of Python installations.
+   * Folders in which a library may lie: first those of CUDA toolkits, then those of the wheels of
+   * Python installations.
    *
-   * @param wheel the library's folder among the wheels of CUDA 12, which has one for each
+   * @param wheel name of the folder that the library has among the wheels of CUDA 12, which has a
+   *     wheel for each library
    */
   static List<Path> libraries(String wheel) {
     return libraries(wheel, System.getenv());
@@ -39,7 +41,7 @@ final class CudaFolders {
     return List.copyOf(folders);
   }
 
-  /** Package folders of the environments that are active and of the python3 on PATH. */
+  /** The package folders of the active Python environments and of the python3 on PATH. */
   private static Set<Path> sitePackages(Map<String, String> environment) {
     Set<Path> prefixes = new LinkedHashSet<>();
     for (String variable : List.of("VIRTUAL_ENV", "CONDA_PREFIX")) {

@@ -15,16 +15,17 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Layer merging: all tensors of a call in one launch, or in one for each dtype where they differ.
- * Destinations that are mixed from the same sources become one job, which reads the sources once.
+ * Mixes the tensors of merged layers. All tensors of a call are made by one launch, or by one
+ * launch for each dtype of sources. Destinations that are mixed from the same sources become one
+ * job, which reads the sources once.
  */
 final class CudaMixer {
-  /** Elements that a block takes. */
+  /** Elements that one block makes. */
   private static final long BLOCK_ELEMENTS = 4096;
 
   private static final int BLOCK = 256;
 
-  // MixJob of cuda/mix.cu.
+  // Offsets of the fields of MixJob in cuda/mix.cu.
   private static final long JOB_BYTES = 64;
   private static final long ELEMENTS = 0;
   private static final long FIRST_BLOCK = 8;
@@ -46,13 +47,14 @@ final class CudaMixer {
     this.uniformKernel = device.hasFastF64() ? Kernel.MIX : Kernel.MIX_IN_F32;
   }
 
-  /** As {@link dev.laco.backend.Backend#mix}. */
+  /** See {@link dev.laco.backend.ForwardOps#mix}. */
   void mix(List<TensorMix> tensors) {
     Map<Inputs, Job> jobs = new LinkedHashMap<>();
     for (TensorMix tensor : tensors) {
       List<CudaTensor> sources = tensor.sources().stream().map(CudaTensor::of).toList();
       CudaTensor out = CudaTensor.of(tensor.out());
-      // A kernel that reads the sources once for several destinations must not write to one.
+      // A kernel that makes several destinations in one reading of the sources must not overwrite a
+      // source.
       CudaTensor alone = sources.contains(out) ? out : null;
       jobs.computeIfAbsent(new Inputs(sources, out.dtype(), alone), Job::new)
           .add(out, tensor.coefficients());
@@ -86,11 +88,12 @@ final class CudaMixer {
   /**
    * What the destinations of a job have in common.
    *
-   * @param alone the only destination, where it is one of the sources
+   * @param alone the destination, if it is one of the sources and so must be the only one of its
+   *     job
    */
   private record Inputs(List<CudaTensor> sources, DType outType, @Nullable CudaTensor alone) {}
 
-  /** A kernel and its dtype. */
+  /** A kernel, and the dtype that it is compiled for. */
   private record Variant(Kernel kernel, DType dtype) {}
 
   /** Destinations of one dtype from the same sources. */
@@ -124,13 +127,22 @@ final class CudaMixer {
       return Math.ceilDiv(elements(), BLOCK_ELEMENTS);
     }
 
-    /** Addresses of sources and outs, coefficients, and the sources' dtypes in whole 8 bytes. */
+    /**
+     * Bytes of the tables that a job points to: addresses of sources and destinations,
+     * coefficients, and the dtypes of the sources, padded to a multiple of 8 bytes.
+     */
     long tableBytes() {
       long sources = inputs.sources.size();
       return 8 * (sources + outs.size() + sources * outs.size() + Math.ceilDiv(sources, 2));
     }
 
-    /** Writes the job at {@code at} and what it points to from {@code start} on. */
+    /**
+     * Writes the job.
+     *
+     * @param at offset of the job in the table
+     * @param start offset of the tables that the job points to
+     * @param firstBlock number of the first block of the grid that works on the job
+     */
     void write(ArgumentRing.Table table, long at, long start, long firstBlock) {
       int count = inputs.sources.size();
       MemorySegment memory = table.memory();

@@ -2,7 +2,7 @@ package dev.laco.backend.cuda;
 
 import java.lang.foreign.MemorySegment;
 
-/** The kernels of one fatbin, loaded. */
+/** A loaded fatbin, with its kernels. */
 final class CudaModule extends CudaObject {
   private final String file;
   private final long handle;
@@ -10,7 +10,7 @@ final class CudaModule extends CudaObject {
   /**
    * Loads a fatbin.
    *
-   * @param file name for messages
+   * @param file name of the fatbin, for messages
    */
   CudaModule(CudaContext context, String file, MemorySegment image) {
     super(context);
@@ -24,9 +24,9 @@ final class CudaModule extends CudaObject {
   }
 
   /**
-   * An entry of the module.
+   * The handle of a kernel.
    *
-   * @throws CudaException if there is none of that name
+   * @throws CudaException if the fatbin has no kernel of that name
    */
   long function(String name) {
     requireOpen();

@@ -1,8 +1,8 @@
 package dev.laco.backend.cuda;
 
 /**
- * A thing of the driver's that its one owner closes. What is still open when its context closes,
- * because a constructor failed half-way, is closed by the context.
+ * A resource of the driver with one owner, which closes it. The context closes resources that are
+ * still open when it is closed itself, for instance after a constructor has failed half-way.
  */
 abstract sealed class CudaObject implements AutoCloseable
     permits CudaEvent, CudaModule, CudaStream, DeviceBuffer, PinnedBuffer {
@@ -14,7 +14,10 @@ abstract sealed class CudaObject implements AutoCloseable
     context.enter();
   }
 
-  /** To be called once the thing exists. */
+  /**
+   * Registers the resource with the context; to be called by the constructor once the driver has
+   * made the resource.
+   */
   final void opened() {
     context.register(this);
   }
@@ -33,17 +36,20 @@ abstract sealed class CudaObject implements AutoCloseable
     }
   }
 
-  /** Makes this unusable without giving the thing back, which another owner has now. */
+  /** Makes this object unusable and keeps the resource, which another object owns from now on. */
   final void abandon() {
     requireOpen();
     closed = true;
     context.unregister(this);
   }
 
-  /** Gives the thing back to the driver. */
+  /** Gives the resource back to the driver. */
   abstract void release();
 
-  /** Frees it; a second call does nothing. In a dead context the driver's answer does not count. */
+  /**
+   * Frees the resource; a second call does nothing. Errors are ignored in a context that cannot be
+   * used any more.
+   */
   @Override
   public final void close() {
     if (closed) {

@@ -8,29 +8,30 @@ import java.util.Locale;
 import java.util.function.BiConsumer;
 
 /**
- * What this machine has for the CUDA backend, found step by step. A step that fails says what is
- * missing and what the user can do.
+ * Finds out what this machine has of what the CUDA backend needs. The error of a step that fails
+ * says what is missing and what the user can do.
  */
 public final class CudaProbe {
-  /** The first version with what our kernels and cuBLAS 12 need. */
+  /** The oldest driver that has what our kernels and cuBLAS 12 need. */
   private static final int OLDEST_DRIVER = 12_000;
 
-  /** Compute capability: bf16 tensor cores and asynchronous copies. */
+  /** The lowest major compute capability with bf16 tensor cores and asynchronous copies. */
   private static final int OLDEST_MAJOR = 8;
 
   private static final int NO_DEVICE = 100;
 
   private CudaProbe() {}
 
-  /** {@code 12.4} for 12040. */
+  /** A version of the driver as people write it: {@code 12.4} for 12040. */
   static String version(int version) {
     return version / 1000 + "." + version % 1000 / 10;
   }
 
   /**
-   * The driver, initialised.
+   * Finds and initialises the driver.
    *
-   * @throws NoCudaException if there is none, it is too old, or it finds no device
+   * @throws NoCudaException if there is no driver, the driver is too old, or the driver finds no
+   *     device
    */
   static CudaDriver driver(CudaBinding binding) {
     CudaDriver driver = load(binding);
@@ -73,9 +74,9 @@ public final class CudaProbe {
   }
 
   /**
-   * A device that our kernels run on.
+   * Finds a device on which our kernels run.
    *
-   * @throws NoCudaException if there is none of that number, or it is too old
+   * @throws NoCudaException if there is no device of that number, or the device is too old
    */
   static CudaDevice device(CudaDriver driver, int ordinal) {
     int count = driver.deviceCount();
@@ -94,9 +95,9 @@ public final class CudaProbe {
   }
 
   /**
-   * Says what it finds on this machine, as far as it comes.
+   * Reports what this machine has, up to the first thing that is missing.
    *
-   * @param say takes the name of a thing, and what there is to say of it
+   * @param say called with the name of each thing and its description
    * @throws ResourceException if the first device cannot be used: what is missing and what to do
    */
   public static void report(BiConsumer<String, String> say) {
@@ -132,7 +133,7 @@ public final class CudaProbe {
     }
   }
 
-  /** Only rules that fit weights need it, and can do without. */
+  /** Description of cuSOLVER, or of what replaces it: a fit can also solve on the host. */
   private static String cusolver(CublasLibrary cublas) {
     try {
       return CusolverLibrary.find(cublas).description();

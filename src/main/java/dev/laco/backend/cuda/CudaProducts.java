@@ -5,18 +5,18 @@ import dev.laco.model.DType;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Matrix products by cuBLAS. For {@code x weight^T}, in {@link Compute#AUTO} x is rounded to the
- * weight's dtype, and in {@link Compute#F32} panels of the weight are widened into a scratch. For
- * {@code a^T b}, in {@link Compute#AUTO} both are rounded to bf16.
+ * Matrix products by cuBLAS. For {@code x weight^T}, {@link Compute#AUTO} rounds {@code x} to the
+ * weight's dtype, and {@link Compute#F32} widens the weight panel by panel into scratch memory. For
+ * {@code a^T b}, {@link Compute#AUTO} rounds both factors to bf16.
  */
 final class CudaProducts {
-  /** Bytes of a widened panel: large enough that a product fills the device. */
+  /** Bytes of a widened panel: enough for a product that keeps the whole device busy. */
   static final long PANEL_BYTES = 64L << 20;
 
-  /** Panels begin at a multiple of so many rows, so that they are aligned for wide loads. */
+  /** Panels begin at multiples of this number of rows, so that they are aligned for wide loads. */
   private static final long PANEL_ROWS = 64;
 
-  /** What every allocation is aligned to. */
+  /** Alignment of device memory. */
   private static final long ALIGNMENT = 256;
 
   private static final int BLOCK = 256;
@@ -44,7 +44,7 @@ final class CudaProducts {
    * {@code out = x weight^T}: {@code x [R, in]} f32, {@code weight [O, in]}, {@code out [R, O]}
    * f32.
    *
-   * @param out device address
+   * @param out device address of the result
    */
   void apply(CudaTensor x, CudaTensor weight, long out) {
     DType dtype = weight.dtype();
@@ -104,15 +104,15 @@ final class CudaProducts {
         out.output());
   }
 
-  /** The grid of the conversions: a block takes 2048 elements. */
+  /** Blocks of a conversion kernel, whose blocks take 2048 elements each. */
   private static long blocks(long elements) {
     return Math.ceilDiv(elements, 2048);
   }
 
   /**
-   * The address of {@code x} rounded to {@code dtype}, for a product in it. The queries, keys and
-   * values of a layer have the same input, and so have gate and up: it is rounded once, unless its
-   * memory has been written to since.
+   * The device address of {@code x}, rounded to {@code dtype}. The projections of queries, keys and
+   * values have the same input, and so have gate and up: {@code x} is rounded once, and again only
+   * if its memory may have been written to since.
    */
   long narrowed(CudaTensor x, DType dtype) {
     long address = narrowed.atLeast(x.elements() * dtype.byteSize());

@@ -12,14 +12,14 @@ import java.lang.foreign.MemorySegment;
 import java.util.Locale;
 
 /**
- * Solves on the device: factors by cuSOLVER, triangles by cuBLAS, and what stands around them by
- * our kernels ({@code cuda/linear_system.cu}).
+ * Solves linear systems on the device: cuSOLVER factors, cuBLAS solves the triangular systems, and
+ * our kernels do the rest ({@code cuda/linear_system.cu}).
  */
 final class CudaSolver implements LinearSolver {
   private static final int BLOCK = 256;
   private static final int WARP = 32;
 
-  /** In front of the workspace, what the factorisation says. */
+  /** Bytes in front of the workspace of cuSOLVER, which hold the status of the factorisation. */
   private static final long INFO_BYTES = 256;
 
   private final CudaContext context;
@@ -54,7 +54,9 @@ final class CudaSolver implements LinearSolver {
     return name;
   }
 
-  /** The workspace included; what cuSOLVER allocates by itself is small. */
+  /**
+   * {@inheritDoc} The workspace of cuSOLVER is included; what cuSOLVER allocates itself is small.
+   */
   @Override
   public long bytes(long n, long rightHandSides) {
     context.enter();
@@ -65,7 +67,10 @@ final class CudaSolver implements LinearSolver {
     return INFO_BYTES + (long) cusolver.workspace(n) * Double.BYTES;
   }
 
-  /** The libraries' sizes are 32-bit, and so may be what they make of them. */
+  /**
+   * The order of a system as the libraries take it. They count in 32 bits, and perhaps also the
+   * elements of a matrix.
+   */
   private static int order(long n, long rightHandSides) {
     if (n > Integer.MAX_VALUE / n || n > Integer.MAX_VALUE / rightHandSides) {
       throw new ResourceException(
@@ -128,7 +133,7 @@ final class CudaSolver implements LinearSolver {
       store(b, Math.sqrt((double) count), out);
     }
 
-    /** Where so many elements fit. */
+    /** The address of a buffer, after a check that {@code elements} f64 fit. */
     private static long room(DeviceBuffer buffer, long elements) {
       if (elements * Double.BYTES > buffer.bytes()) {
         throw new IllegalArgumentException(
@@ -164,7 +169,7 @@ final class CudaSolver implements LinearSolver {
           .run(1, BLOCK);
     }
 
-    /** Leaves the factor in {@code a}, and waits for what is said of it. */
+    /** Replaces {@code a} by its Cholesky factor, and waits for the status of the factorisation. */
     private void factor(long a, long n) {
       int elements = cusolver.workspace((int) n);
       long info = workspace.atLeast(INFO_BYTES + (long) elements * Double.BYTES);
@@ -187,7 +192,7 @@ final class CudaSolver implements LinearSolver {
           .run(blocks(out), BLOCK);
     }
 
-    /** The grid of elementwise kernels: a block takes 1024 elements. */
+    /** Blocks of an elementwise kernel, whose blocks take 1024 elements each. */
     private static long blocks(Tensor tensor) {
       return Math.ceilDiv(tensor.elements(), 1024);
     }

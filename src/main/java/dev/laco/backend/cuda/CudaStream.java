@@ -1,6 +1,6 @@
 package dev.laco.backend.cuda;
 
-/** Work that the device does in order. */
+/** A queue of work that the device does in order. */
 final class CudaStream extends CudaObject {
   private final long handle;
   private long synchronizations;
@@ -16,18 +16,21 @@ final class CudaStream extends CudaObject {
     return handle;
   }
 
-  /** Lets later work wait for the event. */
+  /** Makes later work of this stream wait for the event. */
   void await(CudaEvent event) {
     driver().await(handle(), event.handle());
   }
 
-  /** Waits until all its work is done. */
+  /** Waits until all work of the stream is done. */
   void synchronize() {
     driver().synchronize(handle());
     synchronizations++;
   }
 
-  /** How often it was waited for: memory that earlier work used is free again when this grows. */
+  /**
+   * How often {@link #synchronize} was called. When the number grows, earlier work has finished and
+   * no longer uses its memory.
+   */
   long synchronizations() {
     return synchronizations;
   }

@@ -6,10 +6,10 @@ import dev.laco.model.DType;
 import java.util.Locale;
 
 /**
- * A tensor in device memory, aligned to its element.
+ * A tensor in device memory, whose address is a multiple of its element size.
  *
- * @param memory where it lies; unusable once its owner has closed it
- * @param offset of the first element, bytes
+ * @param memory the buffer that holds the tensor; the tensor is unusable once the buffer is closed
+ * @param offset bytes from the beginning of the buffer to the first element
  */
 record CudaTensor(DType dtype, long rows, long columns, DeviceBuffer memory, long offset)
     implements Tensor {
@@ -28,7 +28,11 @@ record CudaTensor(DType dtype, long rows, long columns, DeviceBuffer memory, lon
     }
   }
 
-  /** {@code tensor} as what it must be on a CUDA device. */
+  /**
+   * The same tensor as a {@code CudaTensor}, which every tensor with memory of this backend is.
+   *
+   * @throws IllegalArgumentException if another backend made the tensor, or it has no memory
+   */
   static CudaTensor of(Tensor tensor) {
     if (tensor instanceof CudaTensor cuda) {
       return cuda;
@@ -42,7 +46,10 @@ record CudaTensor(DType dtype, long rows, long columns, DeviceBuffer memory, lon
     return memory.address() + offset;
   }
 
-  /** The device address for work that writes to the tensor. */
+  /**
+   * The device address for work that writes to the tensor; whatever was derived from its content is
+   * no longer used.
+   */
   long output() {
     memory.toBeWritten();
     return memory.address() + offset;

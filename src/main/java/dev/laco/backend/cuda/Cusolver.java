@@ -7,11 +7,15 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Cholesky factorisation by cuSOLVER on one stream. Through the JDK's foreign functions, whichever
- * binding the driver has: they take any version, and a call takes much longer than calling.
+ * Cholesky factorisation by cuSOLVER on one stream. With either binding cuSOLVER is called through
+ * the JDK's foreign functions, which work with every version; a factorisation takes so long that
+ * the cost of a call does not matter.
  */
 final class Cusolver implements AutoCloseable {
-  /** {@code CUBLAS_FILL_MODE_UPPER}: our lower triangle, in a library that counts by columns. */
+  /**
+   * {@code CUBLAS_FILL_MODE_UPPER}: the lower triangle of our row-major matrices is the upper
+   * triangle to cuSOLVER, which stores matrices by columns.
+   */
   private static final int UPPER = 1;
 
   private final LibCusolver cusolver;
@@ -27,11 +31,11 @@ final class Cusolver implements AutoCloseable {
     LibCusolver.check("cusolverDnSetStream", cusolver.cusolverDnSetStream(handle, stream.handle()));
   }
 
-  /** Elements of f64 that {@link #factor} needs as a workspace. */
+  /** How many f64 elements the workspace of {@link #factor} has. */
   int workspace(int n) {
     try (Arena memory = Arena.ofConfined()) {
       MemorySegment out = memory.allocate(JAVA_INT);
-      // The matrix itself is not looked at.
+      // The function does not read the matrix.
       LibCusolver.check(
           "cusolverDnDpotrf_bufferSize",
           cusolver.cusolverDnDpotrfBufferSize(handle, UPPER, n, 0, n, out));
@@ -43,7 +47,8 @@ final class Cusolver implements AutoCloseable {
    * Factors {@code a [n, n]} in place, of which the lower triangle is read. The arguments are
    * device addresses.
    *
-   * @param info becomes 0, or the order of the smallest leading minor that is not positive; an i32
+   * @param info address of an i32 that becomes 0, or the order of the smallest leading minor that
+   *     is not positive
    */
   void factor(int n, long a, long workspace, int elements, long info) {
     LibCusolver.check(

@@ -7,7 +7,7 @@ import java.nio.file.Path;
 import java.util.Locale;
 
 /**
- * A cuSOLVER that was found.
+ * A cuSOLVER library of this machine.
  *
  * @param major version
  * @param minor version
@@ -20,14 +20,16 @@ record CusolverLibrary(
           + " cuBLAS 13) or nvidia-cusolver-cu12 (beside a cuBLAS 12)";
 
   /**
-   * The cuSOLVER of the same CUDA as a cuBLAS, which it calls, where a cuBLAS is looked for, too.
+   * Finds the cuSOLVER of the same CUDA version as a cuBLAS, which cuSOLVER calls. It is looked for
+   * in the same places as a cuBLAS.
    *
-   * @throws ResourceException that says where it was looked for, and how to get one
+   * @throws ResourceException if there is none; the message says where it was looked for and how to
+   *     get one
    */
   static CusolverLibrary find(CublasLibrary cublas) {
     boolean newest = cublas.major() >= 13;
-    // What it needs: wheels say where that is, but toolkits that the dynamic linker does not know
-    // may not. What is loaded is found by name.
+    // cuSOLVER needs these two libraries. Its wheel names their folders, but a toolkit that the
+    // dynamic linker does not know may not; the linker finds a library by name once it is loaded.
     search("nvjitlink", newest ? "libnvJitLink.so.13" : "libnvJitLink.so.12");
     search("cusparse", "libcusparse.so.12");
     LibrarySearch search = search("cusolver", newest ? "libcusolver.so.12" : "libcusolver.so.11");
@@ -41,7 +43,10 @@ record CusolverLibrary(
     }
   }
 
-  /** Loads a library if it is there. */
+  /**
+   * Looks for a library, by its name and in the folders of CUDA, and loads it if this machine has
+   * it.
+   */
   private static LibrarySearch search(String name, String file) {
     LibrarySearch search = new LibrarySearch(name).soname(file);
     for (Path folder : CudaFolders.libraries(name)) {
@@ -50,12 +55,12 @@ record CusolverLibrary(
     return search;
   }
 
-  /** {@code 12.0}. */
+  /** Major and minor version: {@code 12.0}. */
   String version() {
     return major + "." + minor;
   }
 
-  /** Version and place, for people. */
+  /** Version and file of the library, for messages. */
   String description() {
     return String.format(Locale.ROOT, "%s.%d, %s", version(), patch, library.location());
   }

@@ -1,16 +1,17 @@
 package dev.laco.backend.cuda;
 
-/** Device memory. */
+/** A piece of device memory, and a count of how often it may have been written to. */
 final class DeviceBuffer extends CudaObject {
   private final long address;
   private final long bytes;
   private long version;
 
   /**
-   * Memory with any content.
+   * Allocates memory with any content.
    *
-   * @param purpose for the message where there is too little
-   * @throws dev.laco.ResourceException that says needed, free and what helps
+   * @param purpose what the memory is for, for the error message
+   * @throws dev.laco.ResourceException if there is too little memory; the message says how much is
+   *     needed and free, and what helps
    */
   DeviceBuffer(CudaContext context, long bytes, String purpose) {
     super(context);
@@ -30,13 +31,16 @@ final class DeviceBuffer extends CudaObject {
     opened();
   }
 
-  /** The same memory for other content; tensors that lie in this buffer become unusable. */
+  /**
+   * A new buffer on the same memory, for other content. This buffer and the tensors in it become
+   * unusable.
+   */
   DeviceBuffer handOver() {
     abandon();
     return new DeviceBuffer(context(), address, bytes);
   }
 
-  /** Where it starts, a multiple of 256. */
+  /** Device address of the memory, a multiple of 256. */
   long address() {
     requireOpen();
     return address;
@@ -46,12 +50,15 @@ final class DeviceBuffer extends CudaObject {
     return bytes;
   }
 
-  /** How often {@link #toBeWritten} was called: as long as it is the same, so is the content. */
+  /**
+   * How often {@link #toBeWritten} was called. While the number stays the same, so does the
+   * content.
+   */
   long version() {
     return version;
   }
 
-  /** Says that the content is about to change. */
+  /** To be called before work is queued that writes to the memory. */
   void toBeWritten() {
     version++;
   }

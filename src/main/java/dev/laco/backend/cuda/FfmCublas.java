@@ -17,7 +17,7 @@ final class FfmCublas extends Cublas {
   private final long handle;
 
   /**
-   * @param workspace of {@link #WORKSPACE_BYTES}
+   * @param workspace memory of {@link #WORKSPACE_BYTES} bytes
    */
   FfmCublas(LibCublas cublas, CudaStream stream, DeviceBuffer workspace) {
     this.cublas = cublas;

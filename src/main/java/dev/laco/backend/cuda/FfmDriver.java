@@ -9,12 +9,12 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.function.ToIntFunction;
 
-/** The driver through the JDK's foreign functions. */
+/** The driver, called through the JDK's foreign functions. */
 final class FfmDriver extends CheckedDriver {
   private final LibCuda cuda;
 
   /**
-   * Binds a driver.
+   * Binds the functions of a driver library.
    *
    * @throws dev.laco.ResourceException if the library lacks a function
    */
@@ -233,7 +233,9 @@ final class FfmDriver extends CheckedDriver {
             extra));
   }
 
-  /** Calls a function that writes an int to the address that it is given. */
+  /**
+   * Calls a function that writes an int to the address that is its argument, and returns that int.
+   */
   private int outInt(String call, ToIntFunction<MemorySegment> function) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment out = arena.allocate(JAVA_INT);
@@ -242,7 +244,7 @@ final class FfmDriver extends CheckedDriver {
     }
   }
 
-  /** Likewise a {@code size_t}, an address or a handle. */
+  /** As {@link #outInt}, for a {@code size_t}, an address or a handle. */
   private long outLong(String call, ToIntFunction<MemorySegment> function) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment out = arena.allocate(JAVA_LONG);
@@ -251,7 +253,7 @@ final class FfmDriver extends CheckedDriver {
     }
   }
 
-  /** Likewise a string; empty if there is none. */
+  /** As {@link #outInt}, for a string; empty if the function fails. */
   private static String text(ToIntFunction<MemorySegment> function) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment out = arena.allocate(ADDRESS);

@@ -7,7 +7,7 @@ import jcuda.jcublas.JCublas2;
 import jcuda.jcublas.cublasHandle;
 import jcuda.runtime.cudaStream_t;
 
-/** cuBLAS 12 through JCuda, whose native library needs just that version. */
+/** cuBLAS 12, called through JCuda. The native library of JCuda works with this version only. */
 final class JcudaCublas extends Cublas {
   private static final Pointer ONE = Pointer.to(new float[] {1});
   private static final Pointer ZERO = Pointer.to(new float[] {0});
@@ -16,8 +16,8 @@ final class JcudaCublas extends Cublas {
   private final cublasHandle handle = new cublasHandle();
 
   /**
-   * @param workspace of {@link #WORKSPACE_BYTES}
-   * @throws dev.laco.ResourceException if JCuda's native library does not load
+   * @param workspace memory of {@link #WORKSPACE_BYTES} bytes
+   * @throws dev.laco.ResourceException if the native library of JCuda does not load
    */
   JcudaCublas(CudaStream stream, DeviceBuffer workspace) {
     JcudaLibraries.load("JCuda's cuBLAS binding", () -> JCublas2.setExceptionsEnabled(false));

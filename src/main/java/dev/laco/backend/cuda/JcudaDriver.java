@@ -18,32 +18,37 @@ import jcuda.driver.CUstream;
 import jcuda.driver.JCudaDriver;
 
 /**
- * The driver through JCuda. JCuda wraps every handle and address in an object; the long in it is
- * what the other side of this binding sees.
+ * The driver, called through JCuda. JCuda wraps every handle and address in an object; the methods
+ * here take and return the {@code long} inside.
  *
- * <p>JCuda's own exceptions stay off: they carry the name of an error but not its code. Every
- * status is checked here instead.
+ * <p>JCuda's own exceptions are disabled, since they have the name of an error but not its status
+ * code. Every status is checked here instead.
  */
 final class JcudaDriver extends CheckedDriver {
   private static final Pointer NO_PARAMETERS = new Pointer();
 
-  /** The field of JCuda's objects that its native library reads and writes. */
+  /**
+   * The field of JCuda's objects that holds the handle or address, which JCuda's native library
+   * reads and writes.
+   */
   private static final VarHandle NATIVE_POINTER = nativePointer();
 
-  // Reused, so that a launch allocates nothing.
+  // These objects are used for every launch, so that a launch allocates nothing.
   private final CUfunction launched = new CUfunction();
   private final CUstream launchStream = new CUstream();
   private final Pointer launchExtra = new Pointer();
 
   /**
-   * Loads JCuda's native library.
+   * Loads the native library of JCuda.
    *
-   * @param library the driver, which the native library finds by its name because it is loaded
-   * @throws ResourceException if it does not load, or the driver lacks a function
+   * @param library the driver library; as it is loaded, the dynamic linker gives it to JCuda's
+   *     library by its name
+   * @throws ResourceException if JCuda's library does not load, or the driver lacks a function
    */
   JcudaDriver(NativeLibrary library) {
     super(CudaBinding.JCUDA, library);
-    // JNI finds a missing function when it is called, and ends the process.
+    // A function that the driver lacks must be found here: a call through JNI would end the
+    // process.
     new LibCuda(library);
     JcudaLibraries.load("JCuda's driver binding", () -> JCudaDriver.setExceptionsEnabled(false));
   }
@@ -324,7 +329,7 @@ final class JcudaDriver extends CheckedDriver {
             at(launchExtra, extra.address())));
   }
 
-  /** JCuda's object of a handle or an address. */
+  /** Puts a handle or an address into one of JCuda's objects. */
   static <T extends NativePointerObject> T at(T object, long value) {
     NATIVE_POINTER.set(object, value);
     return object;

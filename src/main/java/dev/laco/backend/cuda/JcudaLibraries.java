@@ -20,7 +20,7 @@ final class JcudaLibraries {
   private JcudaLibraries() {}
 
   /**
-   * Makes JCuda load what {@code firstUse} needs.
+   * Makes JCuda load the library that {@code firstUse} needs.
    *
    * @throws ResourceException if that fails; JCuda then throws {@link UnsatisfiedLinkError} once
    *     and {@link NoClassDefFoundError} ever after
@@ -49,12 +49,12 @@ final class JcudaLibraries {
     }
   }
 
-  /** JCuda's messages go on with stack traces. */
+  /** The first line of a message; JCuda's messages contain stack traces after it. */
   private static String firstLine(Throwable e) {
     return e.toString().lines().findFirst().orElseThrow();
   }
 
-  /** A mapped library outlives its name. */
+  /** Deletes the folder; a loaded library does not need its file. */
   private static void delete(Path folder) throws IOException {
     try (Stream<Path> files = Files.walk(folder)) {
       for (Path file : files.sorted(Comparator.reverseOrder()).toList()) {

@@ -16,8 +16,9 @@ import java.util.Locale;
 import java.util.Set;
 
 /**
- * The kernels that are called from here: in which file of {@code cuda/} each lies, for which dtypes
- * it is there, and its parameters. {@code KernelTest} compares this table with what was built.
+ * The CUDA kernels that the backend launches: the file of {@code cuda/} in which a kernel lies, the
+ * dtypes for which it is compiled, and its parameters. {@code KernelTest} compares this table with
+ * the compiled kernels.
  */
 @SuppressWarnings("ImmutableEnumChecker") // the collections are unmodifiable
 enum Kernel {
@@ -54,11 +55,14 @@ enum Kernel {
   MULTIPLY("multiply", "multiply_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64),
   WIDEN("convert", "widen_%s_v1", halves(), POINTER, POINTER, INT64),
   NARROW("convert", "narrow_%s_v1", halves(), POINTER, POINTER, INT64),
-  /** Sources of several dtypes. */
+  /** Mixes sources of several dtypes. */
   MIX_ANY("mix", "mix_any_v1", Set.of(F32), POINTER, INT32),
-  /** All sources of one dtype, destinations of the same or f32. */
+  /** Mixes sources of one dtype into destinations of that dtype or f32. */
   MIX("mix", "mix_%s_v2", all(), POINTER, INT32),
-  /** The same bits by f32 arithmetic where that can be proven, for cards whose f64 is slow. */
+  /**
+   * Gives the same bits as {@link #MIX}, for cards whose f64 is slow: calculates in f32 where f32
+   * provably gives the same bits.
+   */
   MIX_IN_F32("mix", "mix_%s_v3", all(), POINTER, INT32),
   COSINE("cosine", "cosine_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, POINTER, INT64, INT32),
   LOG_PROBABILITY(
@@ -86,7 +90,7 @@ enum Kernel {
       INT64,
       INT64),
   ADD_SQUARES("add_squares", "add_squares_%s_v1", Set.of(F32), POINTER, POINTER, INT64, INT64),
-  /** Of f64, as the next three. */
+  /** Works on f64, as the next three kernels do. */
   WIDEN_DIFFERENCE(
       "linear_system", "widen_difference_f64_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64),
   ADD_TO_DIAGONAL(
@@ -100,13 +104,16 @@ enum Kernel {
       FLOAT64),
   CHECK_PIVOTS("linear_system", "check_pivots_f64_v1", Set.of(F32), POINTER, INT64, POINTER),
   ROUND("linear_system", "round_f64_v1", Set.of(F32), POINTER, POINTER, FLOAT64, INT64),
-  /** Exact f32, heads of any width up to 512. */
+  /** Calculates in f32, for heads that are up to 512 wide. */
   ATTENTION("attention", "attention_%s_v1", Set.of(F32), attention()),
-  /** Tensor cores, for heads up to 64 wide; the width is a multiple of 16, as in the next two. */
+  /**
+   * Uses tensor cores, for heads up to 64 wide. The width must be a multiple of 16, for the next
+   * two kernels as well.
+   */
   ATTENTION_64("attention", "attention_%s_v2", halves(), attention()),
   ATTENTION_128("attention", "attention_%s_v3", halves(), attention()),
   ATTENTION_256("attention", "attention_%s_v4", halves(), attention()),
-  /** For one candidate. */
+  /** Multiplies by a matrix that the kernel mixes while it multiplies. */
   COLLAPSE_PRODUCT(
       "collapse_product",
       "collapse_product_%s_v2",
@@ -121,7 +128,7 @@ enum Kernel {
       INT32,
       INT32);
 
-  /** A kernel's parameter as it is laid out among its arguments. */
+  /** The type of a parameter, which gives its place among the packed arguments. */
   enum Parameter {
     POINTER(8),
     INT64(8),
@@ -135,7 +142,7 @@ enum Kernel {
       this.byteSize = byteSize;
     }
 
-    /** Size and alignment. */
+    /** Size and alignment in bytes. */
     int byteSize() {
       return byteSize;
     }
@@ -153,12 +160,12 @@ enum Kernel {
     this.parameters = List.of(parameters);
   }
 
-  /** Name of the source and of the fatbin, without its suffix. */
+  /** Name of the source file and of the fatbin, without suffix. */
   String file() {
     return file;
   }
 
-  /** Where it is there. */
+  /** The dtypes for which the kernel is compiled. */
   Set<DType> dtypes() {
     return dtypes;
   }
@@ -167,12 +174,12 @@ enum Kernel {
     return parameters;
   }
 
-  /** The entry's name in the fatbin. */
+  /** Name of the kernel for a dtype in the fatbin. */
   String entry(DType dtype) {
     return "laco_" + String.format(Locale.ROOT, name, dtype.shortName());
   }
 
-  /** The files of all kernels. */
+  /** The file names of all kernels, without suffix. */
   static List<String> files() {
     return Arrays.stream(values()).map(Kernel::file).distinct().toList();
   }

@@ -13,11 +13,13 @@ import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The fatbins that the build put into the jar, one set for drivers of CUDA 13 and one for older
- * ones, or those of the folder that {@value #PROPERTY} names.
+ * The compiled CUDA kernels (fatbins). The jar has one set for drivers of CUDA 13 and one for older
+ * drivers; the property {@value #PROPERTY} names a folder whose fatbins are used instead.
  */
 final class KernelImages {
-  /** A folder of {@code .fatbin} files that are used instead of the jar's. */
+  /**
+   * The system property with a folder of {@code .fatbin} files to use instead of those in the jar.
+   */
   static final String PROPERTY = "laco.cuda.images";
 
   /** The first driver version that the fatbins of CUDA 13 run on. */
@@ -32,7 +34,8 @@ final class KernelImages {
   }
 
   /**
-   * The images for a driver. A new driver takes the older set, too, where a build has no other.
+   * The fatbins for a driver. A driver of CUDA 13 also runs the older set, if the build has no
+   * other.
    *
    * @param driverVersion as {@link CudaDriver#version}
    */
@@ -52,7 +55,7 @@ final class KernelImages {
     return KernelImages.class.getResource(any) != null;
   }
 
-  /** Where they come from, for people. */
+  /** Where the fatbins come from, for messages. */
   String location() {
     return folder
         .map(Path::toString)
@@ -60,9 +63,9 @@ final class KernelImages {
   }
 
   /**
-   * Checks that they are there.
+   * Checks that all fatbins exist.
    *
-   * @throws NoCudaException that says how to get them
+   * @throws NoCudaException if one is missing; the message says how to build them
    */
   void require() {
     for (String file : Kernel.files()) {
@@ -83,15 +86,15 @@ final class KernelImages {
     }
   }
 
-  /** All bytes of a fatbin. */
+  /** Reads a fatbin. */
   MemorySegment load(String file, Arena arena) {
     try (InputStream in = open(file)) {
       if (in == null) {
         throw new IllegalStateException("no image " + file);
       }
       byte[] bytes = in.readAllBytes();
-      // Fatbins are read by the driver through aligned pointers. The zero behind ends an image that
-      // is text.
+      // The driver reads a fatbin through aligned pointers. The zero byte at the end terminates an
+      // image that is PTX, which is text.
       MemorySegment image = arena.allocate(bytes.length + 1L, 64).asSlice(0, bytes.length);
       MemorySegment.copy(bytes, 0, image, ValueLayout.JAVA_BYTE, 0, bytes.length);
       return image;

@@ -18,18 +18,22 @@ import java.util.Map;
 
 /**
  * Launches kernels on one stream: {@code of(kernel, dtype).pointer(…).int64(…).run(…)}. The
- * arguments are packed into one slab that every launch uses again, since the driver has copied them
- * when a launch returns. Each is checked against {@link Kernel}'s table.
+ * arguments are packed into one piece of memory that every launch uses again, since the driver has
+ * copied the arguments when a launch returns. The type of each argument is checked against {@link
+ * Kernel}.
  */
 final class Launcher {
   private static final long SLAB_BYTES = 256;
 
-  // Keys of cuLaunchKernel's extra array.
+  // Keys of the array extra of cuLaunchKernel.
   private static final long PARAM_END = 0;
   private static final long PARAM_BUFFER_POINTER = 1;
   private static final long PARAM_BUFFER_SIZE = 2;
 
-  /** Shared memory, static and dynamic, that a kernel may have without asking. */
+  /**
+   * Bytes of static and dynamic shared memory that every kernel may have; for more, the driver must
+   * be asked.
+   */
   private static final int SHARED_BYTES = 48 << 10;
 
   private final CudaContext context;
@@ -43,7 +47,7 @@ final class Launcher {
   private int given;
   private long end;
 
-  /** Loads every kernel. */
+  /** Loads all kernels. */
   Launcher(CudaContext context, KernelImages images, CudaStream stream) {
     this.context = context;
     this.stream = stream;
@@ -81,7 +85,7 @@ final class Launcher {
     return module;
   }
 
-  /** Begins a launch. */
+  /** Begins the launch of a kernel. */
   Launcher of(Kernel kernel, DType dtype) {
     Map<DType, Entry> byDType = entries.get(kernel);
     Entry found = byDType == null ? null : byDType.get(dtype);
@@ -94,43 +98,43 @@ final class Launcher {
     return this;
   }
 
-  /** The next argument: a device address, 0 for none. */
+  /** Adds an argument: a device address, or 0 for none. */
   Launcher pointer(long address) {
     slab.set(JAVA_LONG, place(Parameter.POINTER), address);
     return this;
   }
 
-  /** The next argument. */
+  /** Adds an argument of 64 bits. */
   Launcher int64(long value) {
     slab.set(JAVA_LONG, place(Parameter.INT64), value);
     return this;
   }
 
-  /** The next argument. */
+  /** Adds an argument of 32 bits, after a check that the value fits. */
   Launcher int32(long value) {
     slab.set(JAVA_INT, place(Parameter.INT32), Math.toIntExact(value));
     return this;
   }
 
-  /** The next argument. */
+  /** Adds an f32 argument. */
   Launcher float32(float value) {
     slab.set(JAVA_FLOAT, place(Parameter.FLOAT32), value);
     return this;
   }
 
-  /** The next argument. */
+  /** Adds an f64 argument. */
   Launcher float64(double value) {
     slab.set(JAVA_DOUBLE, place(Parameter.FLOAT64), value);
     return this;
   }
 
-  /** Launches a grid of one dimension. */
+  /** Launches the kernel on a grid of one dimension. */
   void run(long grid, int block) {
     run(grid, 1, 1, block, 0);
   }
 
   /**
-   * Launches; the work is done later.
+   * Queues the launch of the kernel on the stream.
    *
    * @param sharedBytes dynamic shared memory
    */
@@ -171,7 +175,10 @@ final class Launcher {
     }
   }
 
-  /** Where the next argument goes, which must be of this kind. */
+  /**
+   * The offset of the next argument, after a check that the kernel takes an argument of this type
+   * there.
+   */
   private long place(Parameter kind) {
     if (given >= entry.parameters.size() || entry.parameters.get(given) != kind) {
       throw new IllegalStateException(
@@ -198,7 +205,7 @@ final class Launcher {
     private int sharedBytes;
 
     /**
-     * @param sharedBytes dynamic shared memory that a launch may have by now
+     * @param sharedBytes the most dynamic shared memory that a launch may have so far
      */
     Entry(String name, List<Parameter> parameters, long function, int sharedBytes) {
       this.name = name;

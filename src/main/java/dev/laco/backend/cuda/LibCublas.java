@@ -10,7 +10,10 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
-/** The functions of {@code libcublas.so.12} and {@code .13} that we call; both have the same. */
+/**
+ * The functions of cuBLAS that the backend calls; {@code libcublas.so.12} and {@code .13} have the
+ * same.
+ */
 final class LibCublas {
   /** {@code cublasStatus_t cublasGetProperty(libraryPropertyType type, int *value)}. */
   private static final MethodHandle GET_PROPERTY = Downcalls.ofInt(JAVA_INT, ADDRESS);
@@ -66,7 +69,7 @@ final class LibCublas {
   private final MemorySegment dtrsm;
 
   /**
-   * Binds a cuBLAS.
+   * Binds the functions of a cuBLAS library.
    *
    * @throws dev.laco.ResourceException if the library lacks a function
    */
@@ -155,7 +158,7 @@ final class LibCublas {
                     dtrsm, handle, side, fill, op, diagonal, m, n, alpha, a, lda, b, ldb));
   }
 
-  /** One of major, minor and patch version: {@code MAJOR_VERSION} is 0. */
+  /** The major (0), minor (1) or patch (2) number of the version. */
   int property(int type) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment value = arena.allocate(JAVA_INT);
@@ -164,7 +167,7 @@ final class LibCublas {
     }
   }
 
-  /** Throws unless {@code status}, which {@code call} returned, is 0. */
+  /** Throws unless the status that the function {@code call} returned is 0. */
   void check(String call, int status) {
     if (status != 0) {
       String text = cublasGetStatusString(status).reinterpret(Long.MAX_VALUE).getString(0);

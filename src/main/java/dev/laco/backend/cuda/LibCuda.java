@@ -11,9 +11,10 @@ import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
 /**
- * The functions of {@code libcuda.so.1} that we call, by their exact versioned symbols: the headers
- * of CUDA 13 re-point unversioned names. Each returns a {@code CUresult}; handles and device
- * addresses are {@code long}s, so that nothing can dereference one on the host.
+ * The functions of the driver, {@code libcuda.so.1}, that the backend calls. They are bound by
+ * symbols with version suffixes, since the headers of CUDA 13 map some names without suffix to
+ * other functions than those of CUDA 12. Each function returns a {@code CUresult}. Handles and
+ * device addresses are {@code long}s, so that the host cannot dereference them.
  */
 final class LibCuda {
   /** {@code CUresult cuInit(unsigned flags)}. */
@@ -197,7 +198,7 @@ final class LibCuda {
   private final MemorySegment launchKernel;
 
   /**
-   * Binds a driver.
+   * Binds the functions of a driver library.
    *
    * @throws dev.laco.ResourceException if the library lacks a function
    */

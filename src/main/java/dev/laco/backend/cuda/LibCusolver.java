@@ -11,7 +11,10 @@ import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 import java.util.List;
 
-/** The functions of {@code libcusolver.so.11} and {@code .12} that we call; both have the same. */
+/**
+ * The functions of cuSOLVER that the backend calls; {@code libcusolver.so.11} and {@code .12} have
+ * the same.
+ */
 final class LibCusolver {
   /** {@code cusolverStatus_t cusolverGetProperty(libraryPropertyType type, int *value)}. */
   private static final MethodHandle GET_PROPERTY = Downcalls.ofInt(JAVA_INT, ADDRESS);
@@ -42,7 +45,7 @@ final class LibCusolver {
       Downcalls.ofInt(
           JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_LONG, JAVA_INT, JAVA_LONG, JAVA_INT, JAVA_LONG);
 
-  /** Names of {@code cusolverStatus_t}, in its order. */
+  /** Names of the values of {@code cusolverStatus_t}, from 0 on. */
   private static final List<String> STATUS =
       List.of(
           "success",
@@ -64,7 +67,7 @@ final class LibCusolver {
   private final MemorySegment potrf;
 
   /**
-   * Binds a cuSOLVER.
+   * Binds the functions of a cuSOLVER library.
    *
    * @throws dev.laco.ResourceException if the library lacks a function
    */
@@ -107,7 +110,7 @@ final class LibCusolver {
         () -> (int) POTRF.invokeExact(potrf, handle, fill, n, a, lda, workspace, elements, info));
   }
 
-  /** One of major, minor and patch version: {@code MAJOR_VERSION} is 0. */
+  /** The major (0), minor (1) or patch (2) number of the version. */
   int property(int type) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment value = arena.allocate(JAVA_INT);
@@ -116,7 +119,7 @@ final class LibCusolver {
     }
   }
 
-  /** Throws unless {@code status}, which {@code call} returned, is 0. */
+  /** Throws unless the status that the function {@code call} returned is 0. */
   static void check(String call, int status) {
     if (status != 0) {
       String text = status > 0 && status < STATUS.size() ? STATUS.get(status) : "unknown";

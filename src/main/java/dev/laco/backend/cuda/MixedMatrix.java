@@ -6,10 +6,11 @@ import dev.laco.model.DType;
 import java.util.List;
 
 /**
- * A matrix that is never stored: a product by it mixes its tiles on the way.
+ * A mixed matrix that is never stored: the kernel that multiplies by the matrix mixes it tile by
+ * tile. It has no memory, so that {@link CudaBackend#linear} is the only op that takes it.
  *
- * @param mix what it would be
- * @param sources of the mix, all of one 16-bit dtype
+ * @param mix how the matrix is mixed, and its shape
+ * @param sources the sources of the mix, all of one 16-bit dtype
  */
 record MixedMatrix(TensorMix mix, List<CudaTensor> sources) implements Tensor {
   @Override

@@ -2,15 +2,15 @@ package dev.laco.backend.cuda;
 
 import java.lang.foreign.MemorySegment;
 
-/** Host memory that the device copies from and to by itself. */
+/** Pinned host memory, which the device can read and write by itself. */
 final class PinnedBuffer extends CudaObject {
   private final MemorySegment segment;
 
   /**
-   * Memory with any content.
+   * Allocates memory with any content.
    *
-   * @param purpose for the message where there is too little
-   * @throws dev.laco.ResourceException if the system gives no more
+   * @param purpose what the memory is for, for the error message
+   * @throws dev.laco.ResourceException if the system pins no more memory
    */
   PinnedBuffer(CudaContext context, long bytes, String purpose) {
     super(context);

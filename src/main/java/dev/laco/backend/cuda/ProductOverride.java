@@ -7,16 +7,16 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A variable of the environment by which cuBLAS multiplies f32 less exactly than it was asked to.
+ * An environment variable that makes cuBLAS multiply f32 less exactly than the backend asks for.
  *
- * @param variable its name
- * @param value what it is set to
- * @param effect what cuBLAS may do then
+ * @param variable name of the variable
+ * @param value value of the variable
+ * @param effect what cuBLAS may do because of the variable
  */
 public record ProductOverride(String variable, String value, String effect) {
   private static final int LONGEST_VALUE = 40;
 
-  /** Those of an environment. */
+  /** The variables of an environment that have such an effect. */
   public static List<ProductOverride> of(Map<String, String> environment) {
     return Stream.of(
             find(

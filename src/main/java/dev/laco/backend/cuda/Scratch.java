@@ -3,8 +3,8 @@ package dev.laco.backend.cuda;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Device memory of one purpose that grows to the largest size asked for and then stays: after one
- * pass over the shapes of a job nothing grows any more.
+ * Scratch memory on the device: it grows to the largest size that was asked for, and is kept until
+ * the context is closed. After one pass over the shapes of a job it grows no more.
  */
 final class Scratch {
   private final CudaContext context;
@@ -12,18 +12,21 @@ final class Scratch {
   private @Nullable DeviceBuffer buffer;
 
   /**
-   * @param purpose for the message where there is too little
+   * @param purpose what the memory is for, for the error message
    */
   Scratch(CudaContext context, String purpose) {
     this.context = context;
     this.purpose = purpose;
   }
 
-  /** At least {@code bytes}, with any content; what an earlier call returned may be gone. */
+  /**
+   * The address of at least {@code bytes} of memory with any content. Memory that an earlier call
+   * returned may have been freed.
+   */
   long atLeast(long bytes) {
     if (buffer == null || buffer.bytes() < bytes) {
       if (buffer != null) {
-        // The driver waits for work that still uses it.
+        // The driver waits until no kernel uses the buffer any more.
         buffer.close();
       }
       buffer = new DeviceBuffer(context, bytes, purpose);

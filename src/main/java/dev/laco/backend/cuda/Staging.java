@@ -5,16 +5,23 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Transfers through a ring of pinned buffers. While the device copies one, the processor fills the
- * next, which is where a mapped checkpoint is read; kernels run meanwhile.
+ * Copies between host and device through a ring of pinned buffers. While the device copies from one
+ * buffer, the CPU fills the next, which reads the pages of a mapped checkpoint; kernels run at the
+ * same time.
  */
 final class Staging {
   private static final int BUFFERS = 4;
 
-  /** Large enough for the full speed of the bus, small enough that little is pinned. */
+  /**
+   * Size of a buffer: large enough for the full speed of the bus, and small enough not to pin much
+   * memory.
+   */
   private static final long BUFFER_BYTES = 8L << 20;
 
-  /** Results are small but for the states of a dump. */
+  /**
+   * Size of the buffer for results, which are small, except for hidden states that are written to a
+   * file.
+   */
   private static final long RESULT_BYTES = 1L << 20;
 
   private final CudaDriver driver;
@@ -31,7 +38,10 @@ final class Staging {
     }
   }
 
-  /** Copies to the device in the order of {@code stream}; {@code from} may change afterwards. */
+  /**
+   * Copies to the device, in the order of {@code stream}. The caller may change {@code from}
+   * afterwards.
+   */
   void upload(MemorySegment from, long to, CudaStream stream) {
     for (long done = 0; done < from.byteSize(); done += BUFFER_BYTES) {
       Slot slot = next();
@@ -42,7 +52,7 @@ final class Staging {
     }
   }
 
-  /** Copies from the device; waits for the work of {@code stream}. */
+  /** Waits for the work of {@code stream}, then copies from the device. */
   void download(long from, MemorySegment to, CudaStream stream) {
     for (long done = 0; done < to.byteSize(); done += RESULT_BYTES) {
       long bytes = Math.min(RESULT_BYTES, to.byteSize() - done);
@@ -61,7 +71,7 @@ final class Staging {
   }
 
   /**
-   * @param copied reached when the device has read what was last put in
+   * @param copied the event after which the device has read the latest content of the buffer
    */
   private record Slot(PinnedBuffer memory, CudaEvent copied) {
     MemorySegment part(long bytes) {

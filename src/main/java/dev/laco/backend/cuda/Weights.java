@@ -10,9 +10,10 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Weights on the device. Each goes up when it is first asked for, on a stream of its own: while it
- * is copied, the device computes with those before it. It stays until it is released; then the next
- * one of its size takes its buffer, as soon as the device has done all that may still read it.
+ * Weights in device memory. A weight is copied to the device when it is first asked for, on a
+ * stream for copies, so that the device computes with other weights meanwhile. A weight stays until
+ * it is released. Its buffer then serves for the next weight of the same size, once the device has
+ * finished the work that may read the old weight.
  */
 final class Weights {
   private final CudaContext context;
@@ -22,7 +23,10 @@ final class Weights {
   private final CudaEvent arrived;
   private final Map<Source, CudaTensor> tensors = new HashMap<>();
 
-  /** Buffers that can be written behind {@link #vacated}, by their size. */
+  /**
+   * Buffers of released weights by their size; they may be written to after the event {@link
+   * #vacated}.
+   */
   private final Map<Long, Deque<DeviceBuffer>> vacant = new HashMap<>();
 
   private final CudaEvent vacated;
@@ -36,7 +40,7 @@ final class Weights {
     this.vacated = new CudaEvent(context);
   }
 
-  /** The tensor on the device, usable by ops that follow. */
+  /** The tensor in device memory; ops that are queued from now on may use it. */
   CudaTensor get(HostTensor tensor) {
     Source source = Source.of(tensor);
     CudaTensor known = tensors.get(source);
@@ -47,7 +51,10 @@ final class Weights {
     return known;
   }
 
-  /** Lets the tensor's room go; tensors that were given out for it become unusable. */
+  /**
+   * Makes the buffer of a tensor free for other weights; tensors that {@link #get} returned for it
+   * become unusable.
+   */
   void release(HostTensor tensor) {
     CudaTensor known = tensors.remove(Source.of(tensor));
     if (known != null) {
@@ -78,17 +85,17 @@ final class Weights {
       copies.await(vacated);
       return same.remove();
     }
-    // A layer finds the buffers of the one that went for it. Where it does not, sizes changed, and
-    // what is vacant would only be in the way.
+    // A layer usually takes the buffers of a released layer. If it finds none, the sizes have
+    // changed, and the free buffers would only take memory away.
     vacant.values().forEach(buffers -> buffers.forEach(DeviceBuffer::close));
     vacant.clear();
     return new DeviceBuffer(context, bytes, purpose);
   }
 
   /**
-   * Which host memory a tensor came from.
+   * The host memory from which a tensor was copied.
    *
-   * @param scope its lifetime, since another may come to lie at the same address later
+   * @param scope lifetime of the host memory, since other memory may later have the same address
    */
   private record Source(
       MemorySegment.Scope scope, long address, long bytes, DType dtype, List<Long> shape) {

@@ -1,4 +1,7 @@
-/** The CUDA backend: our kernels, cuBLAS, and the driver through FFM or JCuda. */
+/**
+ * The CUDA backend: our kernels, cuBLAS and cuSOLVER. The driver is called through the JDK's
+ * foreign functions (FFM) or JCuda.
+ */
 @NullMarked
 package dev.laco.backend.cuda;
 

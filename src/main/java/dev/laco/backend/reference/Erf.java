@@ -7,9 +7,9 @@ final class Erf {
   private Erf() {}
 
   /**
-   * {@code 2/sqrt(pi) * integral from x to infinity of exp(-t^2)}, to a relative 1e-13: the
-   * Maclaurin series (Abramowitz and Stegun 7.1.6) near zero and the continued fraction (7.1.14)
-   * beyond.
+   * {@code 2/sqrt(pi) * integral from x to infinity of exp(-t^2)}, with a relative error below
+   * 1e-13. Near zero it is computed by the Maclaurin series (Abramowitz and Stegun 7.1.6),
+   * elsewhere by the continued fraction (7.1.14).
    */
   static double erfc(double x) {
     if (x < 0) {
@@ -21,7 +21,10 @@ final class Erf {
     return x < 2 ? 1 - series(x) : continuedFraction(x);
   }
 
-  /** {@code 2/sqrt(pi) exp(-x^2) sum_n 2^n x^(2n+1) / (2n+1)!!}: all terms positive. */
+  /**
+   * {@code 2/sqrt(pi) exp(-x^2) sum_n 2^n x^(2n+1) / (2n+1)!!}: all terms are positive, so that
+   * none cancels another.
+   */
   private static double series(double x) {
     double term = x;
     double sum = x;

@@ -20,17 +20,17 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The ops in plain Java: each as its definition reads, in f64, rounded to f32 where it stores. It
- * is what the other backends are held against; it is slow.
+ * The ops in plain Java. Each op is written as its definition reads, calculates in f64, and rounds
+ * its results to f32 once. The other backends are tested against this one; it is slow.
  */
 public final class ReferenceBackend extends MemoryBackend {
-  /** Of plain Java: one element after the other. */
+  /** About what plain Java does that takes one element after the other. */
   private static final double OPERATIONS_PER_SECOND = 5e8;
 
   /**
    * A reference backend.
    *
-   * @param compute only decides the dtype of mixed layers; products are always f64
+   * @param compute decides the dtype of mixed layers and nothing else; products are always f64
    */
   public ReferenceBackend(Compute compute) {
     super(compute);
@@ -346,7 +346,7 @@ public final class ReferenceBackend extends MemoryBackend {
 
   @Override
   public void close() {
-    // Arenas and batches own the memory.
+    // There is nothing to free: arenas and batches own the memory.
   }
 
   private static double activate(Activation activation, double x) {
@@ -360,7 +360,8 @@ public final class ReferenceBackend extends MemoryBackend {
 
   /** The derivative of {@link #activate}. */
   private static double slope(Activation activation, double gate) {
-    // Beyond 1000 it is at its limit, 0 or 1; an infinity would give 0 times infinity.
+    // Beyond 1000 the slope is its limit, 0 or 1, in f64; at an infinity the formulas give 0 times
+    // infinity.
     double x = Math.clamp(gate, -1000.0, 1000.0);
     return switch (activation) {
       case SILU -> logisticSlope(x, x);
@@ -377,8 +378,9 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   /**
-   * The derivative of {@code x s(v)} with the logistic function s, whose own is {@code s (1 - s)}:
-   * {@code s(v) + x v' s(v) (1 - s(v))}.
+   * The derivative of {@code x s(v)} by {@code x}, where {@code s} is the logistic function and
+   * {@code v} depends on {@code x}. As {@code s' = s (1 - s)}, it is {@code s(v) + x v' s(v) (1 -
+   * s(v))}.
    *
    * @param w {@code x v'}
    */

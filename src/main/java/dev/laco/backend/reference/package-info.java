@@ -1,4 +1,7 @@
-/** Plain Java ops that accumulate in f64: the oracle of every other backend. */
+/**
+ * The reference backend: ops in plain Java with f64 sums, which the tests compare the other
+ * backends with.
+ */
 @NullMarked
 package dev.laco.backend.reference;
 
