@@ -13,7 +13,7 @@ import java.util.Locale;
  * Ways to prune a model to a number of layers, best first by perplexity on the model's own text.
  *
  * <pre>
- * java -cp "target/laco.jar:target/lib/*" examples/CompareWays.java models/storyteller 12 laco-merge shortgpt last
+ * java -cp "cli/target/lib/*" examples/CompareWays.java models/storyteller 12 laco-merge shortgpt last
  * </pre>
  */
 public final class CompareWays {

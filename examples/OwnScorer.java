@@ -14,7 +14,7 @@ import java.util.stream.IntStream;
  * A scorer of one's own: layers whose number is a multiple of four are worth keeping.
  *
  * <pre>
- * java -cp "target/laco.jar:target/lib/*" examples/OwnScorer.java models/storyteller 12
+ * java -cp "cli/target/lib/*" examples/OwnScorer.java models/storyteller 12
  * </pre>
  */
 public final class OwnScorer implements Scorer {

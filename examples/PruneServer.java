@@ -27,7 +27,7 @@ import java.util.concurrent.atomic.AtomicInteger;
  * A server that prunes models, two at a time.
  *
  * <pre>
- * java -cp "target/laco.jar:target/lib/*" examples/PruneServer.java 8080
+ * java -cp "cli/target/lib/*" examples/PruneServer.java 8080
  * curl localhost:8080/jobs -d '{"model": "models/storyteller", "out": "/tmp/small", "request": {"goal": {"layers": 12}}}'
  * curl localhost:8080/jobs/1            # how far it is
  * curl -X DELETE localhost:8080/jobs/1  # not wanted any more

@@ -7,6 +7,9 @@ package dev.laco;
 public final class Cancellation {
   private volatile boolean wished;
 
+  /** Nobody has cancelled yet. */
+  public Cancellation() {}
+
   /** From now on the job ends as soon as it can; from any thread. */
   public void cancel() {
     wished = true;

@@ -1,7 +1,5 @@
 package dev.laco;
 
-import dev.laco.backend.Compute;
-import dev.laco.backend.cuda.CudaBinding;
 import org.jspecify.annotations.Nullable;
 
 /**

@@ -4,9 +4,6 @@ import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.HubCache;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
-import dev.laco.run.Seconds;
-import dev.laco.text.CalibrationSet;
-import dev.laco.text.FitText;
 import dev.laco.text.Tokenizer;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -74,7 +71,8 @@ public final class Model implements AutoCloseable {
     return checkpoint.config();
   }
 
-  /** Empty where the checkpoint has no {@code tokenizer.json}. */
+  /** The tokenizer, for the jobs of the engine; empty where there is no {@code tokenizer.json}. */
+  @SuppressWarnings("exports")
   public Optional<Tokenizer> tokenizer() {
     return tokenizer;
   }
@@ -87,36 +85,6 @@ public final class Model implements AutoCloseable {
   /** All texts have been read: what the tokenizer took is free for the model. */
   public void textsAreRead() {
     tokenizer.ifPresent(Tokenizer::rest);
-  }
-
-  /** What texts are read for: tokenizer, vocabulary, and positions. */
-  public CalibrationSet.Target target() {
-    return new CalibrationSet.Target(
-        tokenizer, config().vocabSize(), config().maxPositionEmbeddings());
-  }
-
-  /**
-   * The texts on which candidates are compared with the original.
-   *
-   * @param file a text; null for the model's own {@code calibration.txt} if it has one, else the
-   *     built-in text
-   * @throws BadInputException if the text cannot be used with this model
-   */
-  public CalibrationSet calibration(@Nullable Path file) {
-    Path text = file != null ? file : ownFile("calibration.txt");
-    return text != null ? CalibrationSet.read(text, target()) : CalibrationSet.builtIn(target());
-  }
-
-  /**
-   * The text on which weights are fitted.
-   *
-   * @param file a text; null for the model's own {@code fit.txt} if it has one, else the built-in
-   *     text
-   * @throws BadInputException if the text cannot be used with this model
-   */
-  public FitText fitText(@Nullable Path file) {
-    Path text = file != null ? file : ownFile("fit.txt");
-    return text != null ? FitText.read(text, target()) : FitText.builtIn(target());
   }
 
   /**

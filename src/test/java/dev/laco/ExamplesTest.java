@@ -12,7 +12,9 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import javax.tools.ToolProvider;
 import org.junit.jupiter.api.BeforeAll;
@@ -29,7 +31,17 @@ class ExamplesTest {
 
   @BeforeAll
   static void compile() throws IOException {
-    List<String> arguments = new ArrayList<>(List.of("-proc:none", "-d", classes.toString()));
+    // Against the module, so that they use nothing that is closed to an application.
+    List<String> arguments =
+        new ArrayList<>(
+            List.of(
+                "-proc:none",
+                "-d",
+                classes.toString(),
+                "--module-path",
+                modules(),
+                "--add-modules",
+                "dev.laco"));
     try (Stream<Path> files = Files.list(Path.of("examples"))) {
       files.map(Path::toString).filter(name -> name.endsWith(".java")).forEach(arguments::add);
     }
@@ -37,6 +49,16 @@ class ExamplesTest {
         0,
         ToolProvider.getSystemJavaCompiler()
             .run(null, null, null, arguments.toArray(String[]::new)));
+  }
+
+  /** The engine and the libraries whose types its interface has. */
+  private static String modules() {
+    return Arrays.stream(System.getProperty("java.class.path").split(File.pathSeparator))
+        .filter(
+            entry ->
+                Files.exists(Path.of(entry, "module-info.class"))
+                    || entry.matches(".*/(laco|jackson|jspecify|tokenizers)[^/]*\\.jar"))
+        .collect(Collectors.joining(File.pathSeparator));
   }
 
   @Test

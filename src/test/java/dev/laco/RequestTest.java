@@ -15,7 +15,6 @@ import dev.laco.prune.Goal;
 import dev.laco.prune.PruneRequest;
 import dev.laco.prune.SearchSettings;
 import dev.laco.prune.TextSettings;
-import dev.laco.run.Passages;
 import java.io.IOException;
 import java.math.BigDecimal;
 import java.nio.file.Files;

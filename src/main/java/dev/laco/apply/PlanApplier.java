@@ -37,6 +37,9 @@ import org.jspecify.annotations.Nullable;
  * memory for one buffer. The bytes depend on these and the shard size alone.
  */
 public final class PlanApplier {
+  /** Bytes a second of a disk that are read, written and read again. */
+  private static final double DISK = 300e6;
+
   /** The name under which the plan lies in a pruned checkpoint. */
   public static final String PLAN = "laco_plan.json";
 
@@ -212,6 +215,11 @@ public final class PlanApplier {
   /** The plan as it lies in the pruned checkpoint. */
   public CollapsePlan plan() {
     return plan;
+  }
+
+  /** About how many seconds it takes to write so many bytes, and to read them twice. */
+  public static double estimatedSeconds(long bytes) {
+    return bytes / DISK;
   }
 
   /** Bytes of all tensors of the pruned model. */

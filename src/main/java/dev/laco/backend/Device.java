@@ -1,5 +1,7 @@
 package dev.laco.backend;
 
+import dev.laco.Compute;
+import dev.laco.DeviceInfo;
 import dev.laco.model.DType;
 import java.util.EnumMap;
 import java.util.Map;

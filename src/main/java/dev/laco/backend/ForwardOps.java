@@ -1,5 +1,6 @@
 package dev.laco.backend;
 
+import dev.laco.Compute;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.PackedSequences;

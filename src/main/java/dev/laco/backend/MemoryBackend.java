@@ -1,5 +1,6 @@
 package dev.laco.backend;
 
+import dev.laco.Compute;
 import dev.laco.model.HostTensor;
 import dev.laco.model.PackedSequences;
 import java.lang.foreign.MemorySegment;

@@ -14,6 +14,9 @@ import java.util.SequencedMap;
 public final class DiskSpace {
   private final SequencedMap<Object, Need> needs = new LinkedHashMap<>();
 
+  /** Nothing is needed yet. */
+  public DiskSpace() {}
+
   private static final class Need {
     private final Path folder;
     private final List<String> names = new ArrayList<>();

@@ -12,6 +12,9 @@ public final class Bisection {
   private double low = -1;
   private double high = 1;
 
+  /** No threshold has been tried yet. */
+  public Bisection() {}
+
   /** The threshold to try next: the middle of the interval. */
   public double threshold() {
     return (low + high) / 2;

@@ -1,8 +1,8 @@
 package dev.laco.compare;
 
-import dev.laco.eval.LastWord;
-import dev.laco.eval.Perplexity;
-import dev.laco.run.JobEvent;
+import dev.laco.JobEvent;
+import dev.laco.report.LastWord;
+import dev.laco.report.Perplexity;
 import org.jspecify.annotations.Nullable;
 
 /** What a comparison tells while it goes on, beside what every job tells. */

@@ -1,35 +1,38 @@
 package dev.laco.compare;
 
 import dev.laco.DeviceSettings;
+import dev.laco.JobProgress;
 import dev.laco.Model;
+import dev.laco.Seconds;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.Objective;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
 import dev.laco.compare.CompareResult.LeftOut;
 import dev.laco.compare.CompareResult.Row;
-import dev.laco.eval.Fidelity;
-import dev.laco.eval.LastWord;
-import dev.laco.eval.Perplexity;
+import dev.laco.eval.FidelityMeasure;
+import dev.laco.eval.LastWordMeasure;
 import dev.laco.fit.CarryOver;
-import dev.laco.fit.FitRule;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.prune.FittedChoice;
 import dev.laco.prune.SearchChoice;
+import dev.laco.report.Fidelity;
+import dev.laco.report.LastWord;
+import dev.laco.report.Perplexity;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.FiniteResults;
 import dev.laco.run.JobEstimate;
-import dev.laco.run.JobProgress;
+import dev.laco.run.JobTexts;
 import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
-import dev.laco.run.Seconds;
 import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
@@ -46,6 +49,7 @@ import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /** One comparison: every strategy on the same device, texts and size. Nothing is written. */
+@SuppressWarnings("exports")
 public final class CompareJob extends ModelJob<CompareJob> {
   private static final String DENSE_WORDS = "last words, dense";
 
@@ -108,17 +112,20 @@ public final class CompareJob extends ModelJob<CompareJob> {
   }
 
   private Texts texts() {
-    EvaluationText evaluation = request.texts().evaluation(model);
+    EvaluationText evaluation =
+        JobTexts.evaluation(
+            model, request.texts().evaluation(), request.texts().evaluationTokens());
     if (evaluation == null) {
       throw new UsageException(
           "nothing to compare by: the model has no tokenizer.json; give "
               + Setting.of("evalTokens")
               + " FILE.json");
     }
-    FitText fit = request.fit().textOrNull(model);
-    ClozeSet passages = request.passages() == null ? null : request.passages().read(model);
+    FitText fit = JobTexts.fitOrNull(model, request.fit().file(), request.fit().tokens());
+    ClozeSet passages =
+        request.passages() == null ? null : JobTexts.passages(model, request.passages());
     PackedSequences calibration =
-        PackedSequences.of(model.calibration(request.texts().calibration()).sequences());
+        PackedSequences.of(JobTexts.calibration(model, request.texts().calibration()).sequences());
     model.textsAreRead();
     return new Texts(calibration, evaluation, fit, passages);
   }
@@ -138,11 +145,11 @@ public final class CompareJob extends ModelJob<CompareJob> {
   private long measuring(Backend backend, Texts texts) {
     long heldOut =
         Math.max(
-            Fidelity.bytes(model.config(), texts.evaluation.chunks()),
+            FidelityMeasure.bytes(model.config(), texts.evaluation.chunks()),
             texts.fit == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit.chunks()));
     return texts.passages == null
         ? heldOut
-        : Math.max(heldOut, LastWord.bytes(model.config(), texts.passages.items()));
+        : Math.max(heldOut, LastWordMeasure.bytes(model.config(), texts.passages.items()));
   }
 
   /** Bytes that a strategy fits anew, at most. */
@@ -262,7 +269,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
       return null;
     }
     try (JobProgress.Stage progress = progress().begin(stage)) {
-      return LastWord.measure(lm, texts.passages.items(), progress::update);
+      return LastWordMeasure.measure(lm, texts.passages.items(), progress::update);
     }
   }
 }

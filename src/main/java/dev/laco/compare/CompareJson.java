@@ -4,7 +4,7 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.collapse.Objective;
-import dev.laco.eval.LastWord;
+import dev.laco.report.LastWord;
 import dev.laco.report.ReportJson;
 import org.jspecify.annotations.Nullable;
 

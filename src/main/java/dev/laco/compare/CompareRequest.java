@@ -1,10 +1,10 @@
 package dev.laco.compare;
 
+import dev.laco.Passages;
 import dev.laco.Request;
 import dev.laco.prune.FitSettings;
 import dev.laco.prune.Goal;
 import dev.laco.prune.TextSettings;
-import dev.laco.run.Passages;
 import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;

@@ -1,16 +1,18 @@
 package dev.laco.evaluate;
 
 import dev.laco.DeviceSettings;
+import dev.laco.JobEvent;
+import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Device;
-import dev.laco.eval.LastWord;
-import dev.laco.eval.Perplexity;
+import dev.laco.eval.LastWordMeasure;
+import dev.laco.eval.PerplexityMeasure;
+import dev.laco.report.Perplexity;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.JobEstimate;
-import dev.laco.run.JobEvent;
-import dev.laco.run.JobProgress;
+import dev.laco.run.JobTexts;
 import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
@@ -22,6 +24,7 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** One evaluation of a model as it is. */
+@SuppressWarnings("exports")
 public final class EvaluateJob extends ModelJob<EvaluateJob> {
   private static final String PERPLEXITY = "perplexity";
   private static final String LAST_WORD = "last word";
@@ -60,7 +63,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
               EvaluationText.text(text.file(), model, text.maxLength(), text.stride()), true);
       case EvaluateRequest.Tokens tokens ->
           perplexity(EvaluationText.tokens(tokens.file(), model), false);
-      case EvaluateRequest.LastWords words -> lastWord(words.passages().read(model));
+      case EvaluateRequest.LastWords words -> lastWord(JobTexts.passages(model, words.passages()));
     };
   }
 
@@ -71,7 +74,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
       CausalLm lm =
           original(
               opened.backend(),
-              Perplexity.bytes(model.config(), text.chunks()),
+              PerplexityMeasure.bytes(model.config(), text.chunks()),
               "use a smaller " + Setting.of("maxLength"));
       expect(opened.backend(), PERPLEXITY, text.chunks());
       Perplexity result = measure(PERPLEXITY, text, model.directory(), lm);
@@ -88,12 +91,12 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
       CausalLm lm =
           original(
               opened.backend(),
-              LastWord.bytes(model.config(), set.items()),
+              LastWordMeasure.bytes(model.config(), set.items()),
               "use shorter passages");
       expect(opened.backend(), LAST_WORD, set.items());
       try (JobProgress.Stage stage = progress().begin(LAST_WORD)) {
         return new EvaluateResult.OfPassages(
-            set.name(), LastWord.measure(lm, set.items(), stage::update));
+            set.name(), LastWordMeasure.measure(lm, set.items(), stage::update));
       }
     }
   }

@@ -2,10 +2,10 @@ package dev.laco.evaluate;
 
 import com.fasterxml.jackson.annotation.JsonSubTypes;
 import com.fasterxml.jackson.annotation.JsonTypeInfo;
+import dev.laco.Passages;
 import dev.laco.Request;
 import dev.laco.Setting;
 import dev.laco.UsageException;
-import dev.laco.run.Passages;
 import java.nio.file.Path;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;

@@ -1,7 +1,7 @@
 package dev.laco.evaluate;
 
-import dev.laco.eval.LastWord;
-import dev.laco.eval.Perplexity;
+import dev.laco.report.LastWord;
+import dev.laco.report.Perplexity;
 
 /** What was measured of a model. */
 public sealed interface EvaluateResult {

@@ -66,14 +66,14 @@ public final class LibrarySearch {
   }
 
   /**
-   * A resource of the class path. In a folder of the class path it is loaded where it lies. In a
-   * jar it is unpacked: a library of {@code libraries.sha256} into the user's {@link LibraryCache},
-   * any other, or where there is no such cache, into a new folder of this process alone, which is
-   * gone again once the library is loaded.
+   * A resource, by its absolute name, of the class path or of a module. In a folder of the class
+   * path it is loaded where it lies. In a jar it is unpacked: a library of {@code libraries.sha256}
+   * into the user's {@link LibraryCache}, any other, or where there is no such cache, into a new
+   * folder of this process alone, which is gone again once the library is loaded.
    */
   public LibrarySearch resource(String resource) {
     if (isOpen()) {
-      URL url = LibrarySearch.class.getResource(resource);
+      URL url = LibrarySearch.class.getClassLoader().getResource(resource.substring(1));
       if (url == null) {
         failures.add(resource + ": not in the class path");
       } else if (url.getProtocol().equals("file")) {

@@ -2,11 +2,12 @@ package dev.laco.fit;
 
 import dev.laco.backend.Backend;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.LayerMix;
 import dev.laco.model.DType;
-import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
+import dev.laco.report.FitReport;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.CheckpointLayers;
@@ -90,36 +91,6 @@ public final class CarryOver implements AutoCloseable {
   }
 
   /**
-   * One fitted matrix, for the report.
-   *
-   * @param layer index of the layer in the pruned model
-   * @param role which matrix; the norm in front for an alignment of inputs, {@link LayerRole#GATE}
-   *     for a step of gate and up projection together
-   * @param followers number of removed layers whose work the layer takes over
-   * @param lambda the penalty; 0 for the compensation of a gap, which has none
-   * @param error squared error after the fit relative to that before, on the documents held out;
-   *     for a step of gate and up projection, on the documents of the fit
-   */
-  public record Fitted(int layer, LayerRole role, int followers, double lambda, double error) {}
-
-  /**
-   * A matrix that keeps its values because there is no fit: its input is zero for every token, or
-   * so large that sums overflow f32.
-   *
-   * @param layer as in {@link Fitted}
-   * @param role as in {@link Fitted}
-   */
-  public record LeftAlone(int layer, LayerRole role) {}
-
-  /**
-   * A point of the learning curve.
-   *
-   * @param tokens of the fit text that were used
-   * @param error held-out error of the fit, as in {@link Fitted}
-   */
-  public record Learned(int tokens, double error) {}
-
-  /**
    * The fitted tensors of a plan, and how each was fitted.
    *
    * @param curve held-out error of the first fitted down projection with more and more of the fit
@@ -129,10 +100,10 @@ public final class CarryOver implements AutoCloseable {
    */
   public record Result(
       NewWeights tensors,
-      List<Fitted> fitted,
-      List<Learned> curve,
+      List<FitReport.Fitted> fitted,
+      List<FitReport.Learned> curve,
       double finalNorm,
-      List<LeftAlone> leftAlone) {
+      List<FitReport.LeftAlone> leftAlone) {
     public Result {
       fitted = List.copyOf(fitted);
       curve = List.copyOf(curve);
@@ -197,9 +168,9 @@ public final class CarryOver implements AutoCloseable {
       Progress progress) {
     LayerFit.Settings settings =
         new LayerFit.Settings(rule, base.scaled(strength, blocks.tokens()), withHeldOut);
-    List<Fitted> fitted = new ArrayList<>();
-    List<Learned> curve = new ArrayList<>();
-    List<LeftAlone> leftAlone = new ArrayList<>();
+    List<FitReport.Fitted> fitted = new ArrayList<>();
+    List<FitReport.Learned> curve = new ArrayList<>();
+    List<FitReport.LeftAlone> leftAlone = new ArrayList<>();
     NewWeights tensors = NewWeights.NONE;
     boolean changed = false;
     try (PlannedLayers layers = model.pruned(plan, NewWeights.NONE)) {
@@ -247,10 +218,11 @@ public final class CarryOver implements AutoCloseable {
   }
 
   /** Moves the matrices of a layer from {@code fitted} to {@code leftAlone}. */
-  private static void leaveAlone(int layer, List<Fitted> fitted, List<LeftAlone> leftAlone) {
-    for (Fitted matrix : List.copyOf(fitted)) {
+  private static void leaveAlone(
+      int layer, List<FitReport.Fitted> fitted, List<FitReport.LeftAlone> leftAlone) {
+    for (FitReport.Fitted matrix : List.copyOf(fitted)) {
       if (matrix.layer() == layer) {
-        leftAlone.add(new LeftAlone(layer, matrix.role()));
+        leftAlone.add(new FitReport.LeftAlone(layer, matrix.role()));
         fitted.remove(matrix);
       }
     }

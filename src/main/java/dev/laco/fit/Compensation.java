@@ -8,6 +8,7 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.model.DType;
 import dev.laco.model.LayerRole;
 import dev.laco.model.NewWeights;
+import dev.laco.report.FitReport;
 import dev.laco.transformer.PlannedLayers;
 import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
@@ -44,8 +45,8 @@ final class Compensation {
       PlannedLayers layers,
       SegmentAllocator memory,
       CarryOver.Progress progress) {
-    List<CarryOver.Fitted> fitted = new ArrayList<>();
-    List<CarryOver.LeftAlone> leftAlone = new ArrayList<>();
+    List<FitReport.Fitted> fitted = new ArrayList<>();
+    List<FitReport.LeftAlone> leftAlone = new ArrayList<>();
     NewWeights tensors = NewWeights.NONE;
     double growth = 1;
     int next = 0;
@@ -55,7 +56,7 @@ final class Compensation {
           divide(layer, growth);
           tensors = layer.addTo(tensors);
           if (!layer.isFinite()) {
-            leftAlone.add(new CarryOver.LeftAlone(index, LayerRole.DOWN));
+            leftAlone.add(new FitReport.LeftAlone(index, LayerRole.DOWN));
           }
         }
       }
@@ -69,10 +70,10 @@ final class Compensation {
         double here = growth();
         double error = error(here);
         if (here > 0 && Double.isFinite(1 / (here * growth)) && Double.isFinite(error)) {
-          fitted.add(new CarryOver.Fitted(index, LayerRole.DOWN, end - base - 1, 0, error));
+          fitted.add(new FitReport.Fitted(index, LayerRole.DOWN, end - base - 1, 0, error));
           growth *= here;
         } else {
-          leftAlone.add(new CarryOver.LeftAlone(index, LayerRole.DOWN));
+          leftAlone.add(new FitReport.LeftAlone(index, LayerRole.DOWN));
         }
       }
       progress.update(index + 1, plan.depth());

@@ -3,9 +3,11 @@ package dev.laco.fit;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
+import dev.laco.collapse.FitRule;
 import dev.laco.model.DType;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
+import dev.laco.report.FitReport;
 import dev.laco.transformer.LayerWeights;
 import java.util.ArrayList;
 import java.util.List;
@@ -45,9 +47,9 @@ final class LayerFit {
   private final int base;
   private final int end;
   private final boolean changed;
-  private final List<CarryOver.Fitted> fitted;
-  private final List<CarryOver.Learned> curve;
-  private final List<CarryOver.LeftAlone> leftAlone;
+  private final List<FitReport.Fitted> fitted;
+  private final List<FitReport.Learned> curve;
+  private final List<FitReport.LeftAlone> leftAlone;
 
   /** Arguments of {@link CarryOver#fit} that are the same for all layers. */
   record Settings(FitRule rule, CarryOver.Lambdas lambdas, boolean withHeldOut) {}
@@ -75,9 +77,9 @@ final class LayerFit {
       Settings settings,
       NewLayer layer,
       Place place,
-      List<CarryOver.Fitted> fitted,
-      List<CarryOver.Learned> curve,
-      List<CarryOver.LeftAlone> leftAlone) {
+      List<FitReport.Fitted> fitted,
+      List<FitReport.Learned> curve,
+      List<FitReport.LeftAlone> leftAlone) {
     this.bench = bench;
     this.backend = bench.backend();
     this.config = bench.config();
@@ -148,11 +150,11 @@ final class LayerFit {
 
   private void report(LayerRole role, Ridge.Solution solution) {
     fitted.add(
-        new CarryOver.Fitted(index, role, end - base - 1, solution.lambda(), solution.error()));
+        new FitReport.Fitted(index, role, end - base - 1, solution.lambda(), solution.error()));
   }
 
   private void leave(LayerRole role) {
-    leftAlone.add(new CarryOver.LeftAlone(index, role));
+    leftAlone.add(new FitReport.LeftAlone(index, role));
   }
 
   /**
@@ -214,7 +216,7 @@ final class LayerFit {
         leave(LayerRole.GATE);
         return;
       }
-      fitted.add(new CarryOver.Fitted(index, LayerRole.GATE, end - base - 1, lambda, error));
+      fitted.add(new FitReport.Fitted(index, LayerRole.GATE, end - base - 1, lambda, error));
     }
   }
 
@@ -288,12 +290,12 @@ final class LayerFit {
       if (block.to() >= all / parts) {
         double error = ridge.error(moments, 0, solution.lambda());
         if (Double.isFinite(error)) {
-          curve.add(new CarryOver.Learned(block.to(), error));
+          curve.add(new FitReport.Learned(block.to(), error));
         }
         parts = block.to() >= all / 2 ? 1 : 2;
       }
     }
-    curve.add(new CarryOver.Learned(all, solution.error()));
+    curve.add(new FitReport.Learned(all, solution.error()));
   }
 
   /** Adds the fitted change to a matrix, or notes that there is none. */

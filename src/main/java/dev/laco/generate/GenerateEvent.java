@@ -1,6 +1,6 @@
 package dev.laco.generate;
 
-import dev.laco.run.JobEvent;
+import dev.laco.JobEvent;
 
 /** What a generation tells while it goes on, beside what every job tells. */
 public sealed interface GenerateEvent extends JobEvent {

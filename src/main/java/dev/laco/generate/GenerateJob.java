@@ -5,6 +5,7 @@ import dev.laco.BadInputException;
 import dev.laco.DeviceSettings;
 import dev.laco.InputJson;
 import dev.laco.Model;
+import dev.laco.Seconds;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.eval.Generator;
@@ -12,7 +13,6 @@ import dev.laco.eval.Sampler;
 import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
-import dev.laco.run.Seconds;
 import dev.laco.text.StreamingDecoder;
 import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
@@ -24,6 +24,7 @@ import java.util.Random;
 import java.util.Set;
 
 /** One continuation of a prompt. */
+@SuppressWarnings("exports")
 public final class GenerateJob extends ModelJob<GenerateJob> {
   private final GenerateRequest request;
 

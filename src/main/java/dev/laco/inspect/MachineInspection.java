@@ -1,12 +1,12 @@
 package dev.laco.inspect;
 
 import dev.laco.ByteSize;
+import dev.laco.Compute;
 import dev.laco.LacoVersion;
 import dev.laco.ResourceException;
 import dev.laco.Setting;
 import dev.laco.SystemMemory;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.backend.cpu.CpuFeature;
 import dev.laco.backend.cpu.CpuLibraries;

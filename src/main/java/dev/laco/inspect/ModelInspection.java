@@ -13,9 +13,9 @@ import org.jspecify.annotations.Nullable;
 /**
  * What a checkpoint is, and whether the engine can run and prune it.
  *
- * @param architecture the first class name in {@code config.json}, or {@code unknown}
- * @param modelType {@code model_type} of {@code config.json}, or {@code unknown}
- * @param layers {@code num_hidden_layers} of {@code config.json}; 0 where it has none
+ * @param architecture the class that {@code config.json} names, or {@code unknown}
+ * @param modelType the config's {@code model_type}, or {@code unknown}
+ * @param layers the config's {@code num_hidden_layers}; 0 where it has none
  * @param parameters elements of the weights; of a checkpoint that is not supported, elements of all
  *     tensors
  * @param dtype the element types of the weights, {@code bf16} or {@code bf16 and f32}

@@ -1,20 +1,20 @@
 package dev.laco.prune;
 
+import dev.laco.JobProgress;
+import dev.laco.Seconds;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.KeptLayers;
 import dev.laco.collapse.Neighbours;
 import dev.laco.collapse.SearchResult;
-import dev.laco.eval.Perplexity;
+import dev.laco.eval.PerplexityMeasure;
 import dev.laco.fit.CarryOver;
-import dev.laco.fit.FitRule;
 import dev.laco.model.NewWeights;
 import dev.laco.report.FitReport;
 import dev.laco.run.JobEstimate;
-import dev.laco.run.JobProgress;
-import dev.laco.run.Seconds;
 import dev.laco.text.FitText;
 import dev.laco.text.TextChunks;
 import dev.laco.transformer.PlannedLayers;
@@ -31,6 +31,7 @@ import org.jspecify.annotations.Nullable;
  * Fits the best models of a search, and keeps the one that predicts best on documents that no fit
  * has seen.
  */
+@SuppressWarnings("exports")
 public final class FittedChoice {
   /** Models of a search that are fitted to choose among them, and the tokens for that. */
   private static final int CONTENDERS = 3;
@@ -310,7 +311,7 @@ public final class FittedChoice {
         TextChunks.whole(
             CarryOver.heldOut(text.chunks()).stream().map(FitText.Chunk::ids).toList());
     try (PlannedLayers layers = model.pruned(plan, tensors)) {
-      return Perplexity.measure(layers.model(), chunks, (done, total) -> {}).meanNll();
+      return PerplexityMeasure.measure(layers.model(), chunks, (done, total) -> {}).meanNll();
     }
   }
 }

@@ -18,8 +18,17 @@ public record GivenPlan(Path file, CollapsePlan plan, PlanTensors tensors)
    * @throws dev.laco.BadInputException if it is none, or not with these tensors
    */
   public static GivenPlan read(Path file) {
-    CollapsePlan plan = CollapsePlan.parse(file.toString(), TextFile.read(file));
+    CollapsePlan plan = plan(file);
     return new GivenPlan(file, plan, PlanTensors.beside(file, plan));
+  }
+
+  /**
+   * Reads a plan, but not its new tensors.
+   *
+   * @throws dev.laco.BadInputException if the file holds none
+   */
+  public static CollapsePlan plan(Path file) {
+    return CollapsePlan.parse(file.toString(), TextFile.read(file));
   }
 
   @Override

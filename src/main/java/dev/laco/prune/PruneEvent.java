@@ -1,5 +1,6 @@
 package dev.laco.prune;
 
+import dev.laco.JobEvent;
 import dev.laco.apply.PlanTensors;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.Objective;
@@ -8,7 +9,6 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.model.NewWeights;
 import dev.laco.report.FitReport;
-import dev.laco.run.JobEvent;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 

@@ -3,7 +3,10 @@ package dev.laco.prune;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import dev.laco.DeviceSettings;
+import dev.laco.JobEvent;
+import dev.laco.JobProgress;
 import dev.laco.Model;
+import dev.laco.Seconds;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
@@ -19,19 +22,16 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.collapse.TrialListener;
 import dev.laco.collapse.Work;
-import dev.laco.eval.Perplexity;
 import dev.laco.model.ConfigRewriter;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.report.FitReport;
+import dev.laco.report.Perplexity;
 import dev.laco.report.PruneReport;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.FiniteResults;
-import dev.laco.run.JobEvent;
-import dev.laco.run.JobProgress;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
-import dev.laco.run.Seconds;
 import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
@@ -51,6 +51,7 @@ import org.jspecify.annotations.Nullable;
  * One prune: search, fit, measure. What it finds is a {@link PruneResult}, which lives as long as
  * the job; writing it is a step of its own.
  */
+@SuppressWarnings("exports")
 public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable {
   private final PruneRequest request;
   private final @Nullable GivenPlan given;

@@ -4,7 +4,7 @@ import dev.laco.DeviceSettings;
 import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.backend.Backend;
-import dev.laco.eval.Perplexity;
+import dev.laco.eval.PerplexityMeasure;
 import dev.laco.fit.CarryOver;
 import dev.laco.run.MemoryPlan;
 import dev.laco.scoring.PassCost;
@@ -44,7 +44,7 @@ record PruneMemory(
     long measuring =
         texts.evaluation() == null
             ? 0
-            : Perplexity.bytes(model.config(), texts.evaluation().chunks());
+            : PerplexityMeasure.bytes(model.config(), texts.evaluation().chunks());
     long fitting =
         texts.fit() == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit().chunks());
     return new MemoryPlan.Beside(

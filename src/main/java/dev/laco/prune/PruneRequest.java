@@ -11,8 +11,8 @@ import org.jspecify.annotations.Nullable;
  * @param goal when the model is shallow enough
  * @param search how the layers to merge are searched for
  * @param rule how layers are merged, or removed and the rest fitted to the original: the label of a
- *     {@link dev.laco.collapse.MergeRule} or a {@link dev.laco.fit.FitRule}, or {@code auto}; null
- *     for {@code auto}, and for {@code replace} in the paper's loop
+ *     {@link dev.laco.collapse.MergeRule} or a {@link dev.laco.collapse.FitRule}, or {@code auto};
+ *     null for {@code auto}, and for {@code replace} in the paper's loop
  * @param fit the text that weights are fitted on
  * @param texts the texts that models are scored and measured on
  * @param fromPlan a plan to go on from in place of a search; null for a search

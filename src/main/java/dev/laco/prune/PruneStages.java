@@ -1,10 +1,11 @@
 package dev.laco.prune;
 
+import dev.laco.JobProgress;
 import dev.laco.Model;
+import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.JobEstimate;
-import dev.laco.run.JobProgress;
 import dev.laco.run.ModelJob;
 
 /** The stages of a prune, by the names that {@link PruneJob#progress} has for them. */
@@ -58,7 +59,7 @@ public final class PruneStages {
       progress.expect(PRUNED, estimate.pass(evaluation.chunks(), target));
     }
     if (writes) {
-      progress.expect(WRITE, JobEstimate.write(model.checkpoint().totalBytes()));
+      progress.expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().totalBytes()));
     }
   }
 }

@@ -3,9 +3,10 @@ package dev.laco.prune;
 import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.UsageException;
-import dev.laco.fit.FitRule;
+import dev.laco.collapse.FitRule;
 import dev.laco.model.PackedSequences;
 import dev.laco.run.EvaluationText;
+import dev.laco.run.JobTexts;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
 import java.util.ArrayList;
@@ -33,12 +34,13 @@ record PruneTexts(
    * @throws UsageException if the request names a text for a fit and there is no fit
    */
   static PruneTexts read(PruneRequest request, @Nullable FitRule rule, Model model) {
-    CalibrationSet calibration = model.calibration(request.texts().calibration());
+    CalibrationSet calibration = JobTexts.calibration(model, request.texts().calibration());
     PruneTexts texts =
         new PruneTexts(
             calibration,
             PackedSequences.of(calibration.sequences()),
-            request.texts().evaluation(model),
+            JobTexts.evaluation(
+                model, request.texts().evaluation(), request.texts().evaluationTokens()),
             fitText(request, rule, model));
     model.textsAreRead();
     return texts;
@@ -47,8 +49,11 @@ record PruneTexts(
   private static @Nullable FitText fitText(
       PruneRequest request, @Nullable FitRule rule, Model model) {
     if (rule != null) {
+      FitSettings fit = request.fit();
       // A fit that nobody asked for is left out where there is no text for it.
-      return request.rule() == null ? request.fit().textOrNull(model) : request.fit().text(model);
+      return request.rule() == null
+          ? JobTexts.fitOrNull(model, fit.file(), fit.tokens())
+          : JobTexts.fit(model, fit.file(), fit.tokens());
     }
     if (!request.fit().equals(FitSettings.DEFAULT)) {
       throw new UsageException(

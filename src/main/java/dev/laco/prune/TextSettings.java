@@ -1,9 +1,7 @@
 package dev.laco.prune;
 
-import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.UsageException;
-import dev.laco.run.EvaluationText;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
@@ -26,15 +24,5 @@ public record TextSettings(
       throw new UsageException(
           Setting.of("evalText") + " and " + Setting.of("evalTokens") + " exclude each other");
     }
-  }
-
-  /** Null where there is nothing to measure on: no text is named and there is no tokenizer. */
-  public @Nullable EvaluationText evaluation(Model model) {
-    if (evaluationTokens != null) {
-      return EvaluationText.tokens(evaluationTokens, model);
-    }
-    return evaluation != null || model.tokenizer().isPresent()
-        ? EvaluationText.text(evaluation, model, null, null)
-        : null;
   }
 }

@@ -1,7 +1,7 @@
 package dev.laco.report;
 
-import dev.laco.fit.CarryOver;
-import dev.laco.fit.FitRule;
+import dev.laco.collapse.FitRule;
+import dev.laco.model.LayerRole;
 import java.util.List;
 
 /**
@@ -32,9 +32,9 @@ public record FitReport(
     double choiceSeconds,
     double fitSeconds,
     List<Contender> contenders,
-    List<CarryOver.Fitted> matrices,
-    List<CarryOver.LeftAlone> leftAlone,
-    List<CarryOver.Learned> learningCurve) {
+    List<Fitted> matrices,
+    List<LeftAlone> leftAlone,
+    List<Learned> learningCurve) {
   public FitReport {
     contenders = List.copyOf(contenders);
     matrices = List.copyOf(matrices);
@@ -55,4 +55,34 @@ public record FitReport(
       layers = List.copyOf(layers);
     }
   }
+
+  /**
+   * A fitted matrix.
+   *
+   * @param layer index of the layer in the pruned model
+   * @param role which matrix; the norm in front for an alignment of inputs, {@link LayerRole#GATE}
+   *     for a step of gate and up projection together
+   * @param followers number of removed layers whose work the layer takes over
+   * @param lambda the penalty; 0 for the compensation of a gap, which has none
+   * @param error squared error after the fit relative to that before, on the documents held out;
+   *     for a step of gate and up projection, on the documents of the fit
+   */
+  public record Fitted(int layer, LayerRole role, int followers, double lambda, double error) {}
+
+  /**
+   * A matrix that keeps its values because there is no fit: its input is zero for every token, or
+   * so large that sums overflow f32.
+   *
+   * @param layer as in {@link Fitted}
+   * @param role as in {@link Fitted}
+   */
+  public record LeftAlone(int layer, LayerRole role) {}
+
+  /**
+   * A point of the learning curve.
+   *
+   * @param tokens of the fit text that were used
+   * @param error held-out error of the fit, as in {@link Fitted}
+   */
+  public record Learned(int tokens, double error) {}
 }

@@ -5,7 +5,6 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.KeptLayers;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Work;
-import dev.laco.eval.Perplexity;
 import java.time.Instant;
 import java.util.Collections;
 import java.util.List;

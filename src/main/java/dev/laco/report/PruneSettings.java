@@ -1,9 +1,9 @@
 package dev.laco.report;
 
-import dev.laco.backend.Compute;
+import dev.laco.Compute;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
-import dev.laco.fit.FitRule;
 import dev.laco.model.DType;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;

@@ -9,9 +9,6 @@ import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.collapse.Work;
-import dev.laco.eval.LastWord;
-import dev.laco.eval.Perplexity;
-import dev.laco.fit.CarryOver;
 import java.time.temporal.ChronoUnit;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
@@ -210,7 +207,7 @@ public final class ReportJson {
       one.put("fitted", contender.fitted()).put("meanNll", contender.meanNll());
     }
     ArrayNode matrices = json.putArray("matrices");
-    for (CarryOver.Fitted matrix : fit.matrices()) {
+    for (FitReport.Fitted matrix : fit.matrices()) {
       matrices
           .addObject()
           .put("layer", matrix.layer())
@@ -220,11 +217,11 @@ public final class ReportJson {
           .put("error", matrix.error());
     }
     ArrayNode leftAlone = json.putArray("leftAlone");
-    for (CarryOver.LeftAlone matrix : fit.leftAlone()) {
+    for (FitReport.LeftAlone matrix : fit.leftAlone()) {
       leftAlone.addObject().put("layer", matrix.layer()).put("matrix", lowercase(matrix.role()));
     }
     ArrayNode learningCurve = json.putArray("learningCurve");
-    for (CarryOver.Learned point : fit.learningCurve()) {
+    for (FitReport.Learned point : fit.learningCurve()) {
       learningCurve.addObject().put("tokens", point.tokens()).put("error", point.error());
     }
     return json;

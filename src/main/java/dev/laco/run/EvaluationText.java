@@ -1,9 +1,12 @@
 package dev.laco.run;
 
 import dev.laco.BadInputException;
+import dev.laco.JobProgress;
 import dev.laco.Model;
-import dev.laco.eval.Fidelity;
-import dev.laco.eval.Perplexity;
+import dev.laco.eval.FidelityMeasure;
+import dev.laco.eval.PerplexityMeasure;
+import dev.laco.report.Fidelity;
+import dev.laco.report.Perplexity;
 import dev.laco.text.BuiltInText;
 import dev.laco.text.FitText;
 import dev.laco.text.TextChunks;
@@ -110,14 +113,15 @@ public record EvaluationText(String name, List<Chunk> chunks) {
    */
   public Perplexity measure(JobProgress job, String stage, Object whose, CausalLm lm) {
     try (JobProgress.Stage progress = job.begin(stage)) {
-      return FiniteResults.require(whose, name, Perplexity.measure(lm, chunks, progress::update));
+      return FiniteResults.require(
+          whose, name, PerplexityMeasure.measure(lm, chunks, progress::update));
     }
   }
 
   /** Measures how near a pruned model stays to the original on it, likewise. */
   public Fidelity measure(JobProgress job, String stage, CausalLm original, CausalLm pruned) {
     try (JobProgress.Stage progress = job.begin(stage)) {
-      return Fidelity.measure(original, pruned, chunks, progress::update);
+      return FidelityMeasure.measure(original, pruned, chunks, progress::update);
     }
   }
 

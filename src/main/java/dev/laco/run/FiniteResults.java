@@ -3,7 +3,7 @@ package dev.laco.run;
 import dev.laco.BadInputException;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
-import dev.laco.eval.Perplexity;
+import dev.laco.report.Perplexity;
 import java.util.Locale;
 
 /**

@@ -1,10 +1,10 @@
 package dev.laco.run;
 
+import dev.laco.DeviceInfo;
 import dev.laco.Model;
 import dev.laco.backend.Device;
-import dev.laco.backend.DeviceInfo;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.Objective;
-import dev.laco.fit.FitRule;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.TextChunks.Chunk;
 import java.util.List;
@@ -28,9 +28,6 @@ public final class JobEstimate {
 
   /** The bytes of a value that is read and written. */
   private static final int VALUE_BYTES = 2 * Float.BYTES;
-
-  /** Bytes a second that are read, written and read again. */
-  private static final double DISK = 300e6;
 
   /** Behind the first gap, which is about here, every layer is fitted by the dear rules. */
   private static final double BEHIND = 2.0 / 3;
@@ -98,10 +95,5 @@ public final class JobEstimate {
     double fitted = rule.later() ? BEHIND * target : config.numHiddenLayers() - target;
     double passes = config.numHiddenLayers() + target + fitted * rule.layerPasses();
     return tokens * passes * layer;
-  }
-
-  /** Bytes are read, written and verified. */
-  public static double write(long bytes) {
-    return bytes / DISK;
   }
 }

@@ -1,17 +1,17 @@
 package dev.laco.run;
 
 import dev.laco.ByteSize;
+import dev.laco.DeviceInfo;
 import dev.laco.DeviceSettings;
 import dev.laco.ResourceException;
 import dev.laco.Setting;
 import dev.laco.SystemMemory;
 import dev.laco.backend.Device;
-import dev.laco.backend.DeviceInfo;
 import dev.laco.backend.DeviceMemory;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.WeightPool;
+import dev.laco.collapse.FitRule;
 import dev.laco.fit.CarryOver;
-import dev.laco.fit.FitRule;
 import dev.laco.model.Architecture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;

@@ -2,9 +2,11 @@ package dev.laco.run;
 
 import dev.laco.Cancellation;
 import dev.laco.DeviceSettings;
+import dev.laco.JobEvent;
+import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.backend.Backend;
-import dev.laco.eval.Perplexity;
+import dev.laco.report.Perplexity;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;

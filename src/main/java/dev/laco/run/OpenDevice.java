@@ -1,13 +1,13 @@
 package dev.laco.run;
 
+import dev.laco.Compute;
+import dev.laco.DeviceInfo;
 import dev.laco.DeviceSettings;
 import dev.laco.Model;
 import dev.laco.ResourceException;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
-import dev.laco.backend.DeviceInfo;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.backend.cuda.NoCudaException;

@@ -1,7 +1,7 @@
 package dev.laco.scoring;
 
+import dev.laco.DeviceInfo;
 import dev.laco.backend.Device;
-import dev.laco.backend.DeviceInfo;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.Score;
 import dev.laco.model.DType;

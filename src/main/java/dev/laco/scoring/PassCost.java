@@ -1,7 +1,7 @@
 package dev.laco.scoring;
 
+import dev.laco.DeviceInfo;
 import dev.laco.backend.Device;
-import dev.laco.backend.DeviceInfo;
 import dev.laco.model.DType;
 import java.math.BigDecimal;
 import java.math.MathContext;

@@ -1,16 +1,19 @@
 package dev.laco.text;
 
+import ai.djl.huggingface.tokenizers.jni.TokenizersLibrary;
 import dev.laco.Legible;
 import dev.laco.ResourceException;
 import java.io.BufferedOutputStream;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
+import java.net.URI;
 import java.nio.ByteBuffer;
 import java.nio.IntBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.CodeSource;
 import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
@@ -219,13 +222,22 @@ final class TokenizerProcess implements AutoCloseable {
     List<String> command = builder.command();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     command.addAll(JAVA_OPTIONS);
-    command.addAll(List.of("-cp", System.getProperty("java.class.path")));
+    command.addAll(
+        List.of("-cp", place(TokenizerServer.class) + ":" + place(TokenizersLibrary.class)));
     command.addAll(List.of(TokenizerServer.class.getName(), folder.toAbsolutePath().toString()));
     Map<String, String> environment = builder.environment();
     List.of("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS").forEach(environment::remove);
     environment.put("RUST_BACKTRACE", "0");
     environment.put("TOKENIZERS_PARALLELISM", "false");
     return builder.start();
+  }
+
+  /** The jar or folder of a class, wherever this process has it from. */
+  private static String place(Class<?> type) {
+    CodeSource source = type.getProtectionDomain().getCodeSource();
+    return source == null
+        ? System.getProperty("java.class.path")
+        : Path.of(URI.create(source.getLocation().toString())).toString();
   }
 
   private static ResourceException lacking(@Nullable String reason, Exception cause) {

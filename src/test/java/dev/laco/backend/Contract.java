@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.Compute;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;

@@ -3,6 +3,7 @@ package dev.laco.backend;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.DeviceInfo;
 import dev.laco.model.DType;
 import java.util.Arrays;
 import java.util.Locale;

@@ -3,10 +3,10 @@ package dev.laco.eval;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.Compute;
 import dev.laco.Fixtures;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
@@ -18,6 +18,7 @@ import dev.laco.collapse.NormsPolicy;
 import dev.laco.model.DType;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
+import dev.laco.report.Fidelity;
 import dev.laco.text.TextChunks;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
@@ -46,10 +47,11 @@ class FidelityTest {
 
   @Test
   void aModelIsWholyTrueToItself() {
-    Fidelity itself = Fidelity.measure(original, original, chunks(), (done, total) -> {});
+    Fidelity itself = FidelityMeasure.measure(original, original, chunks(), (done, total) -> {});
     assertEquals(1, itself.similarity(), 1e-6);
     assertEquals(0, itself.divergence(), 1e-9);
-    assertEquals(Perplexity.measure(original, chunks(), (done, total) -> {}), itself.perplexity());
+    assertEquals(
+        PerplexityMeasure.measure(original, chunks(), (done, total) -> {}), itself.perplexity());
   }
 
   @Test
@@ -72,11 +74,12 @@ class FidelityTest {
           scored++;
         }
       }
-      Fidelity fidelity = Fidelity.measure(original, pruned, chunks(), (done, total) -> {});
+      Fidelity fidelity = FidelityMeasure.measure(original, pruned, chunks(), (done, total) -> {});
       assertEquals(similarity / chunks().size(), fidelity.similarity(), 1e-6);
       assertEquals(divergence / scored, fidelity.divergence(), 1e-6 + 1e-4 * divergence / scored);
       assertTrue(fidelity.divergence() > 1e-4, "the models are too alike to tell");
-      assertEquals(Perplexity.measure(pruned, chunks(), (d, t) -> {}), fidelity.perplexity());
+      assertEquals(
+          PerplexityMeasure.measure(pruned, chunks(), (d, t) -> {}), fidelity.perplexity());
     }
   }
 

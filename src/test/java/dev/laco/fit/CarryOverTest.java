@@ -4,11 +4,11 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.Compute;
 import dev.laco.Fixtures;
 import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
@@ -17,15 +17,17 @@ import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
-import dev.laco.eval.Perplexity;
+import dev.laco.eval.PerplexityMeasure;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.LayerRole;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSpec;
+import dev.laco.report.FitReport;
 import dev.laco.scoring.ModelScore;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
@@ -193,7 +195,7 @@ class CarryOverTest {
       try (CarryOver carryOver = carryOver(backend, model, text)) {
         for (FitRule rule : List.of(FitRule.MAP, FitRule.FIT)) {
           CarryOver.Result result = fit(carryOver, drop(model, 8, 2), rule, memory);
-          List<CarryOver.Learned> curve = result.curve();
+          List<FitReport.Learned> curve = result.curve();
           assertEquals(3, curve.size());
           int all = curve.getLast().tokens();
           assertEquals(
@@ -277,12 +279,12 @@ class CarryOverTest {
         MemoryArena memory = new MemoryArena();
         CarryOver carryOver = carryOver(backend, model, fixtureText(name, model))) {
       CollapsePlan plan = drop(model, 2, 3);
-      List<CarryOver.Fitted> steps =
+      List<FitReport.Fitted> steps =
           fit(carryOver, plan, FitRule.REFINE, memory).fitted().stream()
               .filter(fitted -> fitted.role() == LayerRole.GATE)
               .toList();
       assertEquals(plan.depth() - 2 + 1, steps.size());
-      for (CarryOver.Fitted step : steps) {
+      for (FitReport.Fitted step : steps) {
         assertTrue(step.error() > 0 && step.error() < 1, step::toString);
       }
     }
@@ -388,7 +390,7 @@ class CarryOverTest {
   }
 
   private static double nll(CausalLm model, List<TextChunks.Chunk> chunks) {
-    return Perplexity.measure(model, chunks, (done, total) -> {}).meanNll();
+    return PerplexityMeasure.measure(model, chunks, (done, total) -> {}).meanNll();
   }
 
   private static byte[] bytes(HostTensor tensor) {

@@ -4,21 +4,23 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.Compute;
 import dev.laco.Fixtures;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.model.HostTensor;
 import dev.laco.model.LayerRole;
 import dev.laco.model.NonFinite;
 import dev.laco.model.TensorSource;
+import dev.laco.report.FitReport;
 import dev.laco.text.FitText;
 import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
@@ -112,10 +114,10 @@ public class DamagedModelTest {
               (name, tensor) ->
                   assertEquals(
                       -1, NonFinite.first(tensor.dtype(), tensor.data()), rule + ": " + name));
-      for (CarryOver.Fitted matrix : result.fitted()) {
+      for (FitReport.Fitted matrix : result.fitted()) {
         assertTrue(Double.isFinite(matrix.error()), () -> rule + ": " + matrix);
       }
-      for (CarryOver.Learned point : result.curve()) {
+      for (FitReport.Learned point : result.curve()) {
         assertTrue(Double.isFinite(point.error()), () -> rule + ": " + point);
       }
       assertTrue(Double.isFinite(result.finalNorm()), rule::toString);
@@ -130,7 +132,7 @@ public class DamagedModelTest {
         Checkpoint model = Checkpoint.open(Fixtures.model(FIXTURE));
         MemoryArena memory = new MemoryArena()) {
       CarryOver.Result result = fit(backend, model, damage, FitRule.FIT, memory);
-      assertEquals(List.of(new CarryOver.LeftAlone(BEFORE, LayerRole.DOWN)), result.leftAlone());
+      assertEquals(List.of(new FitReport.LeftAlone(BEFORE, LayerRole.DOWN)), result.leftAlone());
       assertEquals(List.of(), result.fitted());
       assertTrue(result.tensors().isEmpty());
     }

@@ -18,12 +18,14 @@ import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
-import dev.laco.eval.LastWord;
-import dev.laco.eval.Perplexity;
+import dev.laco.eval.LastWordMeasure;
+import dev.laco.eval.PerplexityMeasure;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
+import dev.laco.report.LastWord;
+import dev.laco.report.Perplexity;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import dev.laco.text.TextChunks;
@@ -144,7 +146,7 @@ public abstract class FixtureParityTest {
       CausalLm model = new RunningModel(backend, config, checkpoint).original();
       assertEquals(
           new LastWord(passages.size(), known),
-          LastWord.measure(model, passages, (done, total) -> {}));
+          LastWordMeasure.measure(model, passages, (done, total) -> {}));
     }
   }
 
@@ -199,7 +201,7 @@ public abstract class FixtureParityTest {
           new RunningModel(backend, config, checkpoint).pruned(result.plan(), NewWeights.NONE)) {
         CausalLm pruned = layers.model();
         Perplexity perplexity =
-            Perplexity.measure(
+            PerplexityMeasure.measure(
                 pruned, TextChunks.whole(Fixtures.tokens(name, "eval")), (done, total) -> {});
         JsonNode nll = expected.get("pruned").get("float32").get("eval");
         assertEquals(nll.get("tokens_scored").longValue(), perplexity.tokens());

@@ -1,7 +1,7 @@
 package dev.laco.parity;
 
+import dev.laco.Compute;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.reference.ReferenceBackend;
 
 /** The plain Java ops. */

@@ -7,9 +7,9 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Fixtures;
 import dev.laco.Model;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
-import dev.laco.fit.FitRule;
 import dev.laco.report.PruneSettings;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;

@@ -3,11 +3,12 @@ package dev.laco.run;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.DeviceInfo;
 import dev.laco.Fixtures;
+import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.backend.Backend;
-import dev.laco.backend.DeviceInfo;
-import dev.laco.fit.FitRule;
+import dev.laco.collapse.FitRule;
 import dev.laco.model.DType;
 import dev.laco.prune.FittedChoice;
 import dev.laco.text.FitText;
@@ -68,7 +69,7 @@ class JobEstimateTest {
   @Test
   void theFirstExampleOfTheReadmeIsReckonedRight() {
     JobEstimate estimate = new JobEstimate(model, processor(RATE));
-    FitText text = model.fitText(null);
+    FitText text = JobTexts.fit(model, null, 1 << 17);
     JobProgress job = new JobProgress(System::nanoTime, JobProgress.StageListener.NONE);
     FittedChoice.expect(job, estimate, "", FitRule.REFINE, true, text, 12);
     String said = job.expectation().orElseThrow();
@@ -79,7 +80,7 @@ class JobEstimateTest {
   @Test
   void everyFitOfAComparisonIsCounted() {
     JobEstimate estimate = new JobEstimate(model, processor(RATE / 100));
-    FitText text = model.fitText(null);
+    FitText text = JobTexts.fit(model, null, 1 << 17);
     JobProgress job = new JobProgress(System::nanoTime, JobProgress.StageListener.NONE);
     FittedChoice.expect(job, estimate, "laco-fit", FitRule.FIT, true, text, 12);
     FittedChoice.expect(job, estimate, "laco-map", FitRule.MAP, true, text, 12);

@@ -5,11 +5,11 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.DeviceInfo;
 import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.ResourceException;
 import dev.laco.backend.Backend;
-import dev.laco.backend.DeviceInfo;
 import dev.laco.checkpoint.Checkpoint;
 import java.lang.reflect.Proxy;
 import org.junit.jupiter.api.AfterEach;

@@ -2,10 +2,10 @@ package dev.laco.scoring;
 
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.Compute;
 import dev.laco.Fixtures;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;

@@ -2,9 +2,9 @@ package dev.laco.scoring;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
+import dev.laco.Compute;
+import dev.laco.DeviceInfo;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
-import dev.laco.backend.DeviceInfo;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.model.DType;
 import java.lang.reflect.Proxy;

@@ -3,10 +3,10 @@ package dev.laco.scoring;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.Compute;
 import dev.laco.Fixtures;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
@@ -14,8 +14,9 @@ import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
 import dev.laco.collapse.Score;
-import dev.laco.eval.Perplexity;
+import dev.laco.eval.PerplexityMeasure;
 import dev.laco.model.PackedSequences;
+import dev.laco.report.Perplexity;
 import dev.laco.text.TextChunks;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
@@ -104,7 +105,8 @@ final class SweepScorerTest {
       try (PlannedLayers layers =
           new RunningModel(backend, checkpoint.config(), checkpoint).candidates(merged)) {
         Perplexity expected =
-            Perplexity.measure(layers.model(), TextChunks.whole(sentences), (done, total) -> {});
+            PerplexityMeasure.measure(
+                layers.model(), TextChunks.whole(sentences), (done, total) -> {});
         assertEquals(expected.meanNll(), -Objective.NLL.value(scores.getFirst()), 1e-12);
       }
     }

@@ -3,18 +3,18 @@ package dev.laco.transformer;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 
+import dev.laco.Compute;
 import dev.laco.Fixtures;
 import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.TestTensors;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
-import dev.laco.eval.Perplexity;
+import dev.laco.eval.PerplexityMeasure;
 import dev.laco.model.HostTensor;
 import dev.laco.model.NewWeights;
 import dev.laco.text.TextChunks;
@@ -65,7 +65,7 @@ class PlannedLayersTest {
   }
 
   private static double nll(String name, CausalLm model) {
-    return Perplexity.measure(
+    return PerplexityMeasure.measure(
             model, TextChunks.whole(Fixtures.tokens(name, "eval")), (done, total) -> {})
         .meanNll();
   }

@@ -1,8 +1,8 @@
 package dev.laco.bench;
 
+import dev.laco.Compute;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.reference.ReferenceBackend;

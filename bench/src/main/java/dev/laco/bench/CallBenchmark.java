@@ -1,7 +1,7 @@
 package dev.laco.bench;
 
+import dev.laco.Compute;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;

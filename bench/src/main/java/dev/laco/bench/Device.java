@@ -1,7 +1,7 @@
 package dev.laco.bench;
 
+import dev.laco.Compute;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.backend.cpu.CpuTier;
 import dev.laco.backend.cpu.LibraryProduct;

@@ -1,9 +1,9 @@
 package dev.laco.bench;
 
+import dev.laco.Compute;
+import dev.laco.DeviceInfo;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
-import dev.laco.backend.DeviceInfo;
 import dev.laco.backend.LinearSolver;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;

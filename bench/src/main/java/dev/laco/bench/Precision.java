@@ -1,6 +1,6 @@
 package dev.laco.bench;
 
-import dev.laco.backend.Compute;
+import dev.laco.Compute;
 import dev.laco.model.DType;
 import java.util.Arrays;
 

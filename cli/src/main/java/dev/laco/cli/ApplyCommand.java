@@ -2,14 +2,13 @@ package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.ByteSize;
+import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.apply.PlanApplier;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.prune.GivenPlan;
 import dev.laco.prune.PruneStages;
-import dev.laco.run.JobEstimate;
-import dev.laco.run.JobProgress;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -55,7 +54,7 @@ final class ApplyCommand implements Callable<Integer> {
       PlanApplier applier =
           new PlanApplier(
               checkpoint, parsed, given.tensors(), write.maxShardSize.bytes(), console::warning);
-      console.job().expect(PruneStages.WRITE, JobEstimate.write(applier.tensorBytes()));
+      console.job().expect(PruneStages.WRITE, PlanApplier.estimatedSeconds(applier.tensorBytes()));
       console.expectation();
       try (JobProgress.Stage progress = console.progress(PruneStages.WRITE)) {
         CheckpointWrite.run(

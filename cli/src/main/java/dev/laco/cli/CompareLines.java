@@ -1,11 +1,11 @@
 package dev.laco.cli;
 
+import dev.laco.JobEvent;
 import dev.laco.collapse.KeptLayers;
 import dev.laco.compare.CompareEvent;
 import dev.laco.compare.CompareResult;
 import dev.laco.compare.CompareResult.Row;
-import dev.laco.eval.LastWord;
-import dev.laco.run.JobEvent;
+import dev.laco.report.LastWord;
 import java.util.Locale;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;

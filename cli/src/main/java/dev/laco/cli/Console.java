@@ -1,8 +1,8 @@
 package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.JobProgress;
 import dev.laco.Legible;
-import dev.laco.run.JobProgress;
 import java.io.PrintWriter;
 import java.time.Duration;
 import java.util.ArrayList;

@@ -1,9 +1,9 @@
 package dev.laco.cli;
 
 import dev.laco.ByteSize;
+import dev.laco.Compute;
+import dev.laco.CudaBinding;
 import dev.laco.DeviceSettings;
-import dev.laco.backend.Compute;
-import dev.laco.backend.cuda.CudaBinding;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 

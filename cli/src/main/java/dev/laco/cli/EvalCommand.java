@@ -1,15 +1,15 @@
 package dev.laco.cli;
 
 import dev.laco.Model;
+import dev.laco.Passages;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
-import dev.laco.eval.LastWord;
-import dev.laco.eval.Perplexity;
 import dev.laco.evaluate.EvaluateJob;
 import dev.laco.evaluate.EvaluateJson;
 import dev.laco.evaluate.EvaluateRequest;
 import dev.laco.evaluate.EvaluateResult;
-import dev.laco.run.Passages;
+import dev.laco.report.LastWord;
+import dev.laco.report.Perplexity;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

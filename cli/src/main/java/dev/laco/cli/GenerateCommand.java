@@ -1,12 +1,12 @@
 package dev.laco.cli;
 
+import dev.laco.JobEvent;
 import dev.laco.Model;
 import dev.laco.generate.GenerateEvent;
 import dev.laco.generate.GenerateJob;
 import dev.laco.generate.GenerateJson;
 import dev.laco.generate.GenerateRequest;
 import dev.laco.generate.GenerateResult;
-import dev.laco.run.JobEvent;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.Callable;

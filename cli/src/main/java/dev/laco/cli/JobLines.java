@@ -1,6 +1,6 @@
 package dev.laco.cli;
 
-import dev.laco.run.JobEvent;
+import dev.laco.JobEvent;
 
 /** What people see of the events that every job has. */
 final class JobLines {

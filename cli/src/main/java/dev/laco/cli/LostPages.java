@@ -1,6 +1,6 @@
 package dev.laco.cli;
 
-import dev.laco.backend.DeviceInfo;
+import dev.laco.DeviceInfo;
 import dev.laco.backend.cpu.CpuLibraries;
 import dev.laco.ffi.WatchedMapping;
 

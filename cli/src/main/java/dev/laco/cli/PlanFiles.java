@@ -4,7 +4,7 @@ import dev.laco.BadInputException;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanTensors;
 import dev.laco.collapse.CollapsePlan;
-import dev.laco.text.TextFile;
+import dev.laco.prune.GivenPlan;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -47,8 +47,7 @@ record PlanFiles(SideFiles.SideFile plan, SideFiles.SideFile tensors) {
   /** Whether a file is there that is a plan of ours with its new tensors in another file. */
   private static boolean isNamedBy(Path plan, Path tensors) {
     try {
-      CollapsePlan.NewTensors named =
-          CollapsePlan.parse(plan.toString(), TextFile.read(plan)).tensors();
+      CollapsePlan.NewTensors named = GivenPlan.plan(plan).tensors();
       return named != null && tensors.endsWith(named.file());
     } catch (BadInputException e) {
       return false;

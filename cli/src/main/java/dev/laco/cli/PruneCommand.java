@@ -1,6 +1,7 @@
 package dev.laco.cli;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.JobProgress;
 import dev.laco.LacoVersion;
 import dev.laco.Model;
 import dev.laco.Request;
@@ -13,7 +14,6 @@ import dev.laco.prune.PruneRequest;
 import dev.laco.prune.PruneResult;
 import dev.laco.report.PruneReport;
 import dev.laco.report.ReportJson;
-import dev.laco.run.JobProgress;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Instant;

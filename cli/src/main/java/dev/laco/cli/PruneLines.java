@@ -1,14 +1,13 @@
 package dev.laco.cli;
 
 import dev.laco.ByteSize;
+import dev.laco.JobEvent;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.KeptLayers;
-import dev.laco.fit.CarryOver;
 import dev.laco.prune.PruneEvent;
 import dev.laco.prune.PruneResult;
 import dev.laco.report.FitReport;
 import dev.laco.report.PruneReport;
-import dev.laco.run.JobEvent;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.Consumer;
@@ -146,7 +145,7 @@ final class PruneLines implements Consumer<JobEvent> {
   }
 
   /** {@code layer 3 down, layer 4 gate and 7 more}. */
-  private static String abridged(List<CarryOver.LeftAlone> matrices) {
+  private static String abridged(List<FitReport.LeftAlone> matrices) {
     String first =
         matrices.stream()
             .limit(MOST_NAMED)

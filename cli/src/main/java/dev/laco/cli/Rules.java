@@ -1,8 +1,8 @@
 package dev.laco.cli;
 
 import dev.laco.UsageException;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.MergeRule;
-import dev.laco.fit.FitRule;
 import java.util.Iterator;
 import java.util.Locale;
 import java.util.stream.Collectors;

@@ -5,11 +5,11 @@ import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import dev.laco.Compute;
+import dev.laco.DeviceInfo;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.backend.AttentionSpec;
-import dev.laco.backend.Compute;
-import dev.laco.backend.DeviceInfo;
 import dev.laco.backend.DivergenceState;
 import dev.laco.backend.KernelCode;
 import dev.laco.backend.MemoryBackend;

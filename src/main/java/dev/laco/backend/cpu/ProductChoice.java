@@ -1,7 +1,7 @@
 package dev.laco.backend.cpu;
 
+import dev.laco.Compute;
 import dev.laco.UsageException;
-import dev.laco.backend.Compute;
 import dev.laco.model.DType;
 
 /**

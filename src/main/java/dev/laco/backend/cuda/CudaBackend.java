@@ -3,11 +3,12 @@ package dev.laco.backend.cuda;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import dev.laco.Compute;
+import dev.laco.CudaBinding;
+import dev.laco.DeviceInfo;
 import dev.laco.ResourceException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
-import dev.laco.backend.DeviceInfo;
 import dev.laco.backend.DivergenceState;
 import dev.laco.backend.HostSolver;
 import dev.laco.backend.KernelCode;

@@ -1,5 +1,6 @@
 package dev.laco.backend.cuda;
 
+import dev.laco.CudaBinding;
 import dev.laco.ffi.NativeLibrary;
 import java.lang.foreign.MemorySegment;
 import java.util.Locale;

@@ -1,6 +1,6 @@
 package dev.laco.backend.cuda;
 
-import dev.laco.backend.Compute;
+import dev.laco.Compute;
 import dev.laco.model.DType;
 import org.jspecify.annotations.Nullable;
 

@@ -1,8 +1,8 @@
 package dev.laco.backend.reference;
 
+import dev.laco.Compute;
+import dev.laco.DeviceInfo;
 import dev.laco.backend.AttentionSpec;
-import dev.laco.backend.Compute;
-import dev.laco.backend.DeviceInfo;
 import dev.laco.backend.MemoryBackend;
 import dev.laco.backend.MemoryBatch;
 import dev.laco.backend.MemoryTensor;

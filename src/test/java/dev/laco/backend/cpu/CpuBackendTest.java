@@ -2,8 +2,8 @@ package dev.laco.backend.cpu;
 
 import static org.junit.jupiter.api.Assumptions.abort;
 
+import dev.laco.Compute;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.ForwardContract;
 import dev.laco.backend.MemoryContract;
 import dev.laco.backend.ScoringContract;

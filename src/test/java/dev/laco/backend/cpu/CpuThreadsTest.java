@@ -2,9 +2,9 @@ package dev.laco.backend.cpu;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 
+import dev.laco.Compute;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.TensorMix;

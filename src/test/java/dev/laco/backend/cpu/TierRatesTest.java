@@ -4,7 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import dev.laco.backend.Compute;
+import dev.laco.Compute;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;

@@ -1,7 +1,8 @@
 package dev.laco.backend.cuda;
 
+import dev.laco.Compute;
+import dev.laco.CudaBinding;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.ForwardContract;
 import dev.laco.backend.MemoryContract;
 import dev.laco.backend.ScoringContract;

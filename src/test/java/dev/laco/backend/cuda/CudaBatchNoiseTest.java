@@ -2,8 +2,9 @@ package dev.laco.backend.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.Compute;
+import dev.laco.CudaBinding;
 import dev.laco.Fixtures;
-import dev.laco.backend.Compute;
 import dev.laco.scoring.BatchNoiseTest;
 import dev.laco.scoring.BatchNoiseTest.Drift;
 import java.util.Locale;

@@ -3,8 +3,9 @@ package dev.laco.backend.cuda;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import dev.laco.backend.Compute;
-import dev.laco.backend.DeviceInfo;
+import dev.laco.Compute;
+import dev.laco.CudaBinding;
+import dev.laco.DeviceInfo;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;

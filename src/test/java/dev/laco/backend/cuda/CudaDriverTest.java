@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.CudaBinding;
 import dev.laco.ResourceException;
 import dev.laco.ffi.LibrarySearch;
 import dev.laco.model.DType;

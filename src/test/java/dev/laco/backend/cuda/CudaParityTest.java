@@ -1,7 +1,8 @@
 package dev.laco.backend.cuda;
 
+import dev.laco.Compute;
+import dev.laco.CudaBinding;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.parity.FixtureParityTest;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Nested;

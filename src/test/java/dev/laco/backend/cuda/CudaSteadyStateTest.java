@@ -2,9 +2,10 @@ package dev.laco.backend.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
+import dev.laco.Compute;
+import dev.laco.CudaBinding;
 import dev.laco.Fixtures;
 import dev.laco.apply.PlanApplier;
-import dev.laco.backend.Compute;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;

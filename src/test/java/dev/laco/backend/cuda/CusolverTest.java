@@ -7,9 +7,10 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.abort;
 
+import dev.laco.Compute;
+import dev.laco.CudaBinding;
 import dev.laco.ResourceException;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.LinearSystem;
 import dev.laco.backend.LinearSystem.Difference;
 import dev.laco.backend.Tensor;

@@ -4,10 +4,11 @@ import static java.util.concurrent.TimeUnit.SECONDS;
 import static org.junit.platform.engine.discovery.ClassNameFilter.includeClassNamePatterns;
 import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClasspathRoots;
 
+import dev.laco.Compute;
+import dev.laco.CudaBinding;
 import dev.laco.LacoException;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
-import dev.laco.backend.Compute;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;

@@ -5,9 +5,10 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.laco.Compute;
+import dev.laco.CudaBinding;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.LinearSystem;
 import dev.laco.backend.LinearSystem.Difference;
 import dev.laco.backend.MemoryTensor;

@@ -3,8 +3,8 @@ package dev.laco.backend.reference;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
+import dev.laco.Compute;
 import dev.laco.backend.Backend;
-import dev.laco.backend.Compute;
 import dev.laco.backend.ForwardContract;
 import dev.laco.backend.MemoryContract;
 import dev.laco.backend.ScoringContract;

@@ -3,8 +3,9 @@ package dev.laco.backend.cuda;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 
 import dev.laco.BadInputException;
+import dev.laco.Compute;
+import dev.laco.CudaBinding;
 import dev.laco.ResourceException;
-import dev.laco.backend.Compute;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import java.io.IOException;

@@ -1,14 +1,14 @@
 package dev.laco.bench.gpu;
 
-import dev.laco.backend.Compute;
+import dev.laco.Compute;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.bench.ModelShape;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.fit.CarryOver;
-import dev.laco.fit.FitRule;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;

@@ -1,11 +1,11 @@
 package dev.laco.bench.gpu;
 
 import dev.laco.BadInputException;
+import dev.laco.CudaBinding;
 import dev.laco.LacoException;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.backend.cuda.BenchDevice;
-import dev.laco.backend.cuda.CudaBinding;
 import dev.laco.backend.cuda.CudaException;
 import dev.laco.bench.Machine;
 import dev.laco.bench.ModelShape;
@@ -13,9 +13,9 @@ import dev.laco.bench.Note;
 import dev.laco.bench.Report;
 import dev.laco.bench.Target;
 import dev.laco.cli.ExitCode;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.Lookahead;
 import dev.laco.collapse.MergeRule;
-import dev.laco.fit.FitRule;
 import dev.laco.model.DType;
 import dev.laco.scoring.SweepOptions;
 import java.io.IOException;

@@ -1,7 +1,7 @@
 package dev.laco.bench.gpu;
 
+import dev.laco.CudaBinding;
 import dev.laco.backend.cuda.BenchDevice;
-import dev.laco.backend.cuda.CudaBinding;
 import dev.laco.bench.Note;
 import java.util.List;
 import java.util.Locale;

@@ -1,6 +1,6 @@
 package dev.laco.bench.gpu;
 
-import dev.laco.backend.Compute;
+import dev.laco.Compute;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;

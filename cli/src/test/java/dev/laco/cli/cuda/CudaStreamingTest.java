@@ -3,15 +3,15 @@ package dev.laco.cli.cuda;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.laco.Compute;
+import dev.laco.CudaBinding;
 import dev.laco.Fixtures;
 import dev.laco.ProgramRun;
 import dev.laco.TestFiles;
-import dev.laco.backend.Compute;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.cuda.CudaBackend;
-import dev.laco.backend.cuda.CudaBinding;
 import dev.laco.backend.cuda.EmulatedDevice;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.WeightPool;

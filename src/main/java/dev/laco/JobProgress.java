@@ -1,4 +1,4 @@
-package dev.laco.run;
+package dev.laco;
 
 import java.util.ArrayList;
 import java.util.LinkedHashMap;

@@ -1,8 +1,6 @@
-package dev.laco.run;
+package dev.laco;
 
-import dev.laco.Setting;
-import dev.laco.backend.DeviceInfo;
-import dev.laco.eval.Perplexity;
+import dev.laco.report.Perplexity;
 import java.nio.file.Path;
 
 /**

@@ -1,4 +1,4 @@
-package dev.laco.backend;
+package dev.laco;
 
 import org.jspecify.annotations.Nullable;
 

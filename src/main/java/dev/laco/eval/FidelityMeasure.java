@@ -6,22 +6,18 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
+import dev.laco.report.Fidelity;
+import dev.laco.report.Perplexity;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.Workspace;
 import java.util.List;
 
-/**
- * How close the outputs of a pruned model are to the original's on a text.
- *
- * @param similarity mean over chunks of the cosine of the final hidden states, all positions of a
- *     chunk in one vector (LaCo, arXiv 2402.11187, section 3.3)
- * @param divergence mean {@code KL(original || pruned)} of the predictions of the scored tokens,
- *     nats
- * @param perplexity of the pruned model
- */
-public record Fidelity(double similarity, double divergence, Perplexity perplexity) {
+/** Measures how close the outputs of a pruned model are to those of the original. */
+public final class FidelityMeasure {
+  private FidelityMeasure() {}
+
   /**
    * Runs both models over chunks; divergence and perplexity are of each chunk's tokens from its
    * first scored one on.
@@ -59,13 +55,13 @@ public record Fidelity(double similarity, double divergence, Perplexity perplexi
         progress.update(done, total);
       }
     }
-    Perplexity perplexity = Perplexity.of(chunks, nll);
+    Perplexity perplexity = PerplexityMeasure.of(chunks, nll);
     return new Fidelity(similarity / chunks.size(), divergence / perplexity.tokens(), perplexity);
   }
 
   /** Bytes of buffers that {@link #measure} needs for these chunks. */
   public static long bytes(ModelConfig config, List<Chunk> chunks) {
-    return Perplexity.bytes(config, chunks)
+    return PerplexityMeasure.bytes(config, chunks)
         + (long) ChunkBatches.maxTokens(chunks) * config.hiddenSize() * DType.F32.byteSize();
   }
 }

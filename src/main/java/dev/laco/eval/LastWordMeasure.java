@@ -7,32 +7,18 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
+import dev.laco.report.LastWord;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.Workspace;
 import java.util.List;
 
-/**
- * How often a model predicts the last word of a passage (as in LAMBADA): each token of the word
- * must be the most likely one after the tokens before it.
- *
- * @param items passages
- * @param correct passages whose last word was known
- */
-public record LastWord(int items, int correct) {
+/** Measures how often a model predicts the last word of a passage. */
+public final class LastWordMeasure {
   /** Number of tokens whose logits are in memory at once. */
   private static final int LOGIT_ROWS = 16;
 
-  /** Share of the passages whose last word was known. */
-  public double accuracy() {
-    return (double) correct / items;
-  }
-
-  /** Standard error of {@link #accuracy}: {@code sqrt(p (1 - p) / n)}. */
-  public double standardError() {
-    double p = accuracy();
-    return Math.sqrt(p * (1 - p) / items);
-  }
+  private LastWordMeasure() {}
 
   /**
    * Runs a model over passages whose scored tokens are those of the last word. A passage takes one

@@ -1,4 +1,4 @@
-package dev.laco.fit;
+package dev.laco.collapse;
 
 import java.util.List;
 import org.jspecify.annotations.Nullable;

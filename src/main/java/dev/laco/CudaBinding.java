@@ -1,4 +1,4 @@
-package dev.laco.backend.cuda;
+package dev.laco;
 
 import java.util.Locale;
 

@@ -6,23 +6,16 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
+import dev.laco.report.Perplexity;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.Workspace;
 import java.util.List;
 
-/**
- * Negative log-likelihood of a text.
- *
- * @param tokens scored tokens
- * @param meanNll mean negative log-likelihood per scored token, nats
- */
-public record Perplexity(long tokens, double meanNll) {
-  /** {@code exp(meanNll)}. */
-  public double perplexity() {
-    return Math.exp(meanNll);
-  }
+/** Measures how well a model predicts a text. */
+public final class PerplexityMeasure {
+  private PerplexityMeasure() {}
 
   /**
    * Runs a model over chunks and scores each chunk's tokens from its first scored one on.

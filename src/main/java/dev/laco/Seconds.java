@@ -1,4 +1,4 @@
-package dev.laco.run;
+package dev.laco;
 
 /** Wall-clock time. */
 public final class Seconds {

@@ -1,4 +1,4 @@
-package dev.laco.backend;
+package dev.laco;
 
 /** How exactly a backend calculates. */
 public enum Compute {

@@ -1,0 +1,10 @@
+/** The command line of laco. */
+module dev.laco.cli {
+  requires static org.jspecify;
+  requires dev.laco;
+  requires info.picocli;
+  requires jdk.unsupported;
+
+  opens dev.laco.cli to
+      info.picocli;
+}

@@ -1,0 +1,123 @@
+package dev.laco.run;
+
+import dev.laco.BadInputException;
+import dev.laco.Model;
+import dev.laco.Passages;
+import dev.laco.Setting;
+import dev.laco.fit.CarryOver;
+import dev.laco.model.ModelConfig;
+import dev.laco.text.CalibrationSet;
+import dev.laco.text.ClozeSet;
+import dev.laco.text.FitText;
+import java.nio.file.Path;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The texts of a job as the token ids of its model. Where a job names no text, the model's own is
+ * taken, else the one that comes with the engine.
+ */
+public final class JobTexts {
+  /** A fit has as many unknowns for every output as there are channels: so many tokens for each. */
+  private static final int TOKENS_PER_CHANNEL = 96;
+
+  private static final int LEAST_TOKENS = 16_384;
+  private static final int MOST_TOKENS = 131_072;
+
+  private JobTexts() {}
+
+  private static CalibrationSet.Target target(Model model) {
+    return new CalibrationSet.Target(
+        model.tokenizer(), model.config().vocabSize(), model.config().maxPositionEmbeddings());
+  }
+
+  /**
+   * The text on which candidates are compared with the original.
+   *
+   * @param file null for the model's own {@code calibration.txt} if it has one, else the built-in
+   *     sentences
+   * @throws BadInputException if the text cannot be used with this model
+   */
+  public static CalibrationSet calibration(Model model, @Nullable Path file) {
+    Path text = file != null ? file : model.ownFile("calibration.txt");
+    return text != null
+        ? CalibrationSet.read(text, target(model))
+        : CalibrationSet.builtIn(target(model));
+  }
+
+  /**
+   * The text on which weights are fitted.
+   *
+   * @param file null for the model's own {@code fit.txt} if it has one, else the built-in text
+   * @param tokens of it that are used; null for as many as suit the model
+   * @throws BadInputException if the text cannot be used with this model, or is too short
+   */
+  public static FitText fit(Model model, @Nullable Path file, @Nullable Integer tokens) {
+    Path named = file != null ? file : model.ownFile("fit.txt");
+    FitText text =
+        named != null ? FitText.read(named, target(model)) : FitText.builtIn(target(model));
+    FitText limited = text.limit(tokens != null ? tokens : defaultTokens(model.config()));
+    if (limited.chunks().size() < 2) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: %d tokens in one window; a fit needs two, one to choose on: more text, or a larger %s",
+              limited.name(),
+              limited.tokens(),
+              Setting.of("fitTokens")));
+    }
+    if (CarryOver.heldOut(limited.chunks()).stream().allMatch(chunk -> chunk.length() < 2)) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: no window that is held out has a second token to predict: more text, or another %s",
+              limited.name(),
+              Setting.of("fitTokens")));
+    }
+    return limited;
+  }
+
+  /**
+   * The text on which weights are fitted, as {@link #fit}; null where no text is named and the
+   * model has no tokenizer.
+   */
+  public static @Nullable FitText fitOrNull(
+      Model model, @Nullable Path file, @Nullable Integer tokens) {
+    return file != null || model.tokenizer().isPresent() ? fit(model, file, tokens) : null;
+  }
+
+  /**
+   * The text on which perplexity is measured; null where no text is named and the model has no
+   * tokenizer.
+   *
+   * @param file null for the model's own {@code evaluation.txt} if it has one, else the built-in
+   *     text
+   * @param tokens token-id lists to measure on in place of a text; null for a text
+   * @throws BadInputException if the text cannot be used with this model
+   */
+  public static @Nullable EvaluationText evaluation(
+      Model model, @Nullable Path file, @Nullable Path tokens) {
+    if (tokens != null) {
+      return EvaluationText.tokens(tokens, model);
+    }
+    return file != null || model.tokenizer().isPresent()
+        ? EvaluationText.text(file, model, null, null)
+        : null;
+  }
+
+  /**
+   * Passages whose last word a model is to know.
+   *
+   * @throws BadInputException if they cannot be used with this model
+   */
+  public static ClozeSet passages(Model model, Passages passages) {
+    return passages.file() == null
+        ? ClozeSet.builtIn(target(model))
+        : ClozeSet.read(passages.file(), target(model));
+  }
+
+  private static int defaultTokens(ModelConfig config) {
+    long wanted = (long) TOKENS_PER_CHANNEL * config.intermediateSize();
+    return Math.clamp(wanted, LEAST_TOKENS, MOST_TOKENS);
+  }
+}
