@@ -26,7 +26,7 @@ public record ByteSize(long bytes) {
   /**
    * Reads a size.
    *
-   * @throws UsageException if it is none
+   * @throws UsageException if the text is not a size, or is larger than a long holds
    */
   public static ByteSize parse(String text) {
     Matcher matcher = FORM.matcher(text.strip());
@@ -43,7 +43,7 @@ public record ByteSize(long bytes) {
     return new ByteSize(bytes.longValue());
   }
 
-  /** For people, in powers of ten: {@code 13.5 GB}. */
+  /** A number of bytes for people, in powers of ten: {@code 13.5 GB}. */
   public static String show(long bytes) {
     String[] units = {"bytes", "kB", "MB", "GB", "TB"};
     double value = bytes;

@@ -1,29 +1,30 @@
 package dev.laco;
 
 /**
- * A wish that a job ends early. A job looks at it before every layer that it runs, and ends with a
- * {@link CancelledException}; its best plan so far has been told to its listener by then.
+ * A request that a job ends early, made by any thread. The job looks at its cancellation before
+ * every layer that it runs, and ends with a {@link CancelledException}. By then the job has told
+ * its listener of the best plan that it found.
  */
 public final class Cancellation {
   private volatile boolean wished;
 
-  /** Nobody has cancelled yet. */
+  /** A cancellation that was not used yet. */
   public Cancellation() {}
 
-  /** From now on the job ends as soon as it can; from any thread. */
+  /** Asks the job to end as soon as it can. Any thread may call this, and more than once. */
   public void cancel() {
     wished = true;
   }
 
-  /** Whether the job is to end. */
+  /** Whether {@link #cancel} was called. */
   public boolean isCancelled() {
     return wished;
   }
 
   /**
-   * Ends the work of the caller if that is wished.
+   * Ends the work of the caller if {@link #cancel} was called.
    *
-   * @throws CancelledException if it is
+   * @throws CancelledException if {@link #cancel} was called
    */
   public void check() {
     if (wished) {

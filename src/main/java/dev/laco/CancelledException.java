@@ -1,10 +1,10 @@
 package dev.laco;
 
-/** A job was cancelled; it leaves nothing behind. */
+/** A job was cancelled. It leaves no files behind. */
 public final class CancelledException extends LacoException {
   private static final long serialVersionUID = 1L;
 
-  /** By a {@link Cancellation}. */
+  /** The error of a job whose {@link Cancellation} was used. */
   public CancelledException() {
     super("cancelled", null, null);
   }

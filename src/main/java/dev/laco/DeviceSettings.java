@@ -21,7 +21,10 @@ public record DeviceSettings(
     CudaBinding cudaBinding,
     @Nullable Long memory,
     @Nullable Long hostMemory) {
-  /** More than any machine has; OpenMP dies of a number that the system refuses. */
+  /**
+   * The most threads that may be asked for: more than any machine has cores. OpenMP ends the
+   * process if the system refuses it a thread.
+   */
   public static final int MOST_THREADS = 1024;
 
   /** The first GPU if it can be used, else the processor; memory that is free. */
@@ -39,17 +42,19 @@ public record DeviceSettings(
     return new DeviceSettings(device, Compute.AUTO, null, CudaBinding.FFM, null, null);
   }
 
-  /** The same device with other types of products. */
+  /** The same settings with other types of matrix products. */
   public DeviceSettings withCompute(Compute other) {
     return new DeviceSettings(device, other, threads, cudaBinding, memory, hostMemory);
   }
 
-  /** The same device with so many CPU threads. */
+  /** The same settings with {@code count} CPU threads. */
   public DeviceSettings withThreads(int count) {
     return new DeviceSettings(device, compute, count, cudaBinding, memory, hostMemory);
   }
 
-  /** The same device with bounds of memory, in bytes; null for what is free, less a margin. */
+  /**
+   * The same settings with bounds of memory in bytes, each null for what is free, less a margin.
+   */
   public DeviceSettings withMemory(@Nullable Long onDevice, @Nullable Long onHost) {
     return new DeviceSettings(device, compute, threads, cudaBinding, onDevice, onHost);
   }

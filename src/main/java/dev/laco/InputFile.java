@@ -13,8 +13,9 @@ import java.util.Arrays;
 import java.util.Locale;
 
 /**
- * Files that are read: regular ones only, since a pipe or a device may block or never end, and
- * below a limit if they are read whole. Symbolic links are followed.
+ * Opens and reads files. Only regular files are opened, since a pipe or a device may block or never
+ * end. A file that is read whole may have no more bytes than the caller allows. Symbolic links are
+ * followed.
  */
 public final class InputFile {
   private InputFile() {}
@@ -22,7 +23,8 @@ public final class InputFile {
   /**
    * Checks that a path leads to a regular file.
    *
-   * @throws BadInputException that says what it is instead
+   * @throws BadInputException if there is no file at the path, or something else than a regular
+   *     file
    */
   public static void requireRegular(Path path) {
     BasicFileAttributes found;
@@ -49,7 +51,7 @@ public final class InputFile {
   /**
    * Opens a regular file.
    *
-   * @throws BadInputException if it is none, or cannot be read
+   * @throws BadInputException if the file is not regular, or cannot be read
    */
   public static FileChannel open(Path path) {
     requireRegular(path);
@@ -63,8 +65,8 @@ public final class InputFile {
   /**
    * Reads a regular file whole.
    *
-   * @param most bytes that it may have
-   * @throws BadInputException if it is none, has more, or cannot be read
+   * @param most the most bytes that the file may have
+   * @throws BadInputException if the file is not regular, has more bytes, or cannot be read
    */
   public static byte[] read(Path path, int most) {
     try (FileChannel channel = open(path);
@@ -91,7 +93,7 @@ public final class InputFile {
     }
   }
 
-  /** The error that reading a file failed. */
+  /** The error for a file that cannot be read. */
   public static BadInputException unreadable(Path path, IOException e) {
     return new BadInputException(
         String.format(

@@ -12,9 +12,9 @@ import java.nio.file.Path;
 import java.util.Locale;
 
 /**
- * JSON that is held as a tree: configs, plans, lines of texts. Strict (no key twice, nothing behind
- * the document), numbers with all their digits, and short, since a tree takes many times the room
- * of its text.
+ * Reads JSON into a tree: configs, plans, lines of texts. Reading is strict: no key may stand twice
+ * in an object, and nothing may follow the document. Numbers keep all their digits. Documents are
+ * limited to 2 MB, since a tree takes many times the memory of its text.
  */
 public final class InputJson {
   /** Most bytes or characters of a document; configs and plans have a few kilobytes. */
@@ -22,7 +22,7 @@ public final class InputJson {
 
   private static final JsonMapper JSON =
       JsonMapper.builder()
-          // What Python writes for infinite numbers, and configs do hold some.
+          // Infinity and NaN, as Python writes them: some configs have them.
           .enable(JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS)
           .enable(DeserializationFeature.USE_BIG_DECIMAL_FOR_FLOATS)
           .disable(JsonNodeFeature.STRIP_TRAILING_BIGDECIMAL_ZEROES)
@@ -47,10 +47,10 @@ public final class InputJson {
   }
 
   /**
-   * Reads a document; a missing node if there is none.
+   * Reads a document. Blank text gives a missing node.
    *
-   * @param where names it in errors: a file, or a line of one
-   * @throws BadInputException if it is too long, no JSON, or has a key twice
+   * @param where names the document in errors: a file, or a line of a file
+   * @throws BadInputException if the text is too long, is not JSON, or has a key twice
    */
   public static JsonNode parse(String where, String text) {
     if (text.length() > MAX_LENGTH) {
@@ -65,7 +65,7 @@ public final class InputJson {
     return parse(where, () -> JSON.readTree(text));
   }
 
-  /** The error that a file holds no JSON. */
+  /** The error for a file whose text is not JSON. */
   public static BadInputException error(String where, JacksonException e) {
     var at = e.getLocation();
     String place =
@@ -77,7 +77,7 @@ public final class InputJson {
         String.format(Locale.ROOT, "%s: is not valid JSON%s: %s", where, place, reason(e)), e);
   }
 
-  /** What is wrong, without the names of Java methods. */
+  /** What Jackson says is wrong with the text, without the names of Java methods. */
   public static String reason(JacksonException e) {
     return Legible.excerpt(
         String.valueOf(e.getOriginalMessage()).replaceFirst(", from `[^`]{1,100}`", ""));

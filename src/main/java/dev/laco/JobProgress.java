@@ -12,23 +12,27 @@ import java.util.function.ToDoubleFunction;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How far a command has come, and how long the rest takes. A job is a row of stages. Of each the
- * seconds may be expected beforehand; while the job runs the expectation of what is left is
- * corrected by how long the stages so far took beside what was expected of them.
+ * How far a job has come, and how long the rest takes. A job is a sequence of stages. The seconds
+ * of a stage may be expected beforehand. While the job runs, the expected seconds of the remaining
+ * work are multiplied by the ratio of the seconds taken so far to those that were expected for that
+ * work.
  */
 public final class JobProgress {
-  /** What of the whole expectation counts as seen, so that the first seconds do not overturn it. */
+  /**
+   * The share of the expected seconds that counts as done as expected from the beginning, so that
+   * the first seconds do not change the estimate much.
+   */
   private static final double PRIOR = 0.02;
 
-  /** What of the rest is done at most while a stage says nothing. */
+  /** The most of a stage's rest that is shown as done while the stage reports nothing. */
   private static final double UNKNOWN = 0.9;
 
-  /** Of a stage that nobody expected, and of which nothing is known but its own share. */
+  /** Seconds of a stage that was not expected; only its own share is known. */
   private static final double UNEXPECTED = 1;
 
   private static final int STEPS = 1000;
 
-  /** Seconds of a job from which on a person is told beforehand. */
+  /** The shortest job, in seconds, whose duration is told beforehand. */
   private static final double WORTH_SAYING = 2;
 
   private final LongSupplier clock;
@@ -37,15 +41,15 @@ public final class JobProgress {
   private final long start;
   private double prior;
 
-  /** When it was last known what is done. */
+  /** Seconds since the job's begin at which a stage last reported. */
   private double known;
 
-  /** The largest share of the job that was told; it never seems to go back. */
+  /** The largest share of the job that was shown; a smaller one is never shown after it. */
   private double shown;
 
   private @Nullable Stage current;
 
-  /** Told of the stages of a job, on the thread that does the work. */
+  /** Is told of the stages of a job, on the thread that does the work. */
   public interface StageListener {
     /** A stage begins. */
     void began(String stage);
@@ -53,7 +57,7 @@ public final class JobProgress {
     /** The stage is over. */
     void ended();
 
-    /** Nobody is told. */
+    /** A listener that ignores everything. */
     StageListener NONE =
         new StageListener() {
           @Override
@@ -64,13 +68,13 @@ public final class JobProgress {
         };
   }
 
-  /** A job without stages, which begins now. */
+  /** A job without expected stages, which begins now. */
   public JobProgress(StageListener listener) {
     this(System::nanoTime, listener);
   }
 
   /**
-   * A job whose time is told by a clock.
+   * A job whose time a clock tells, which begins now.
    *
    * @param clock nanoseconds, like {@link System#nanoTime}
    */
@@ -80,7 +84,7 @@ public final class JobProgress {
     this.start = clock.getAsLong();
   }
 
-  /** A part of a job, which is over when it is closed. */
+  /** A part of a job. Closing it ends the stage. */
   public final class Stage implements AutoCloseable {
     private final String name;
     private final double expected;
@@ -93,7 +97,10 @@ public final class JobProgress {
       this.expected = expected;
     }
 
-    /** So much of the stage is done; it never seems to go back. */
+    /**
+     * Says that {@code done} of {@code total} units of work are done. A smaller share than before
+     * is ignored.
+     */
     public void update(long done, long total) {
       synchronized (JobProgress.this) {
         share = Math.clamp((double) done / Math.max(1, total), share, 1);
@@ -101,7 +108,7 @@ public final class JobProgress {
       }
     }
 
-    /** So much more of the stage is done. */
+    /** Says that {@code more} further units of {@code total} are done. */
     public void advance(long more, long total) {
       synchronized (JobProgress.this) {
         advanced += more;
@@ -109,12 +116,12 @@ public final class JobProgress {
       }
     }
 
-    /** A share of the stage is done, 0 to 1, to a thousandth. */
+    /** Says which share of the stage is done, 0 to 1; it is rounded to a thousandth. */
     public void updateShare(double done) {
       update(Math.round(done * STEPS), STEPS);
     }
 
-    /** A few words on what has been reached. */
+    /** Shows a few words on what the stage has reached. */
     public void note(String text) {
       synchronized (JobProgress.this) {
         note = text;
@@ -134,13 +141,15 @@ public final class JobProgress {
     }
   }
 
-  /** A stage that will come, and how long it takes; in the order in which stages come. */
+  /**
+   * Expects a stage that takes {@code seconds}. Stages are expected in the order in which they run.
+   */
   public synchronized void expect(String stage, double seconds) {
     stages.put(stage, new Stage(stage, seconds));
     prior = PRIOR * total(any -> any.expected);
   }
 
-  /** Begins a stage, whether it was expected or not; the one before is over. */
+  /** Begins a stage, whether it was expected or not, and ends the one before. */
   public Stage begin(String stage) {
     Stage begun;
     synchronized (this) {
@@ -155,7 +164,7 @@ public final class JobProgress {
     return begun;
   }
 
-  /** What a person wants to know of the job as it stands. */
+  /** The progress at this moment. */
   public synchronized State state() {
     String stage = current == null ? "" : current.name;
     String note = current == null ? "" : current.note;
@@ -165,7 +174,8 @@ public final class JobProgress {
     if (seen == 0) {
       return new State(stage, 0, OptionalDouble.empty(), note);
     }
-    // Seconds for each that was expected, and what is done since, if all goes on like that.
+    // Seconds taken per second expected; the work since the last report is taken to go on at this
+    // pace.
     double pace = (known + prior) / seen;
     double rest = expected - done;
     double since =
@@ -178,28 +188,31 @@ public final class JobProgress {
     return stages.values().stream().mapToDouble(value).sum();
   }
 
-  /** Since the job began. */
+  /** Seconds since the job began. */
   public double seconds() {
     return (clock.getAsLong() - start) / 1e9;
   }
 
   /**
-   * A moment of a job.
+   * The progress of a job at one moment.
    *
-   * @param stage empty between two
-   * @param share of the whole job that is done
-   * @param left seconds; empty where nothing is known yet
-   * @param note of the stage, may be empty
+   * @param stage the name of the stage that runs; empty between two stages
+   * @param share the share of the whole job that is done, 0 to 1
+   * @param left the seconds that the rest takes; empty where nothing is known yet
+   * @param note a few words on what the stage has reached; may be empty
    */
   public record State(String stage, double share, OptionalDouble left, String note) {
     private static final int BAR = 20;
 
-    /** {@code search: 42 % of the job, about 3 minutes left}. */
+    /** The progress as a line: {@code search: 42 % of the job, about 3 minutes left}. */
     public String line() {
       return String.format(Locale.ROOT, "%s: %s of the job%s", stage, percent(), timeLeft());
     }
 
-    /** {@code search [====> ] 42 %, about 3 minutes left; 12 layers}, at most so many columns. */
+    /**
+     * The progress as a bar of at most {@code columns} characters: {@code search [====> ] 42 %,
+     * about 3 minutes left; 12 layers}.
+     */
     public String bar(int columns) {
       int full = (int) (share * BAR);
       String text =
@@ -217,7 +230,7 @@ public final class JobProgress {
     }
 
     private String percent() {
-      // What is not over is never said to be.
+      // A job that is not over is never shown as 100 %.
       return String.format(Locale.ROOT, "%d %%", (int) Math.min(99, 100 * share));
     }
 
@@ -227,8 +240,8 @@ public final class JobProgress {
   }
 
   /**
-   * {@code about 12 minutes: search 3, choice 2, fit 6}, of the stages that were expected; empty
-   * for a job that is over before that is read.
+   * How long the expected stages take: {@code about 12 minutes: search 3, choice 2, fit 6}. Empty
+   * for a job of less than two seconds.
    */
   public synchronized Optional<String> expectation() {
     double all = total(stage -> stage.expected);
@@ -246,14 +259,14 @@ public final class JobProgress {
         String.format(Locale.ROOT, "about %s: %s", about(all), String.join(", ", parts)));
   }
 
-  /** {@code 40 seconds}, {@code 12 minutes}, {@code 3.5 hours}. */
+  /** A duration in round numbers: {@code 40 seconds}, {@code 12 minutes}, {@code 3.5 hours}. */
   public static String about(double seconds) {
     Unit unit = Unit.of(seconds);
     String number = unit.number(seconds);
     return number + " " + (number.equals("1") ? unit.one : unit.one + "s");
   }
 
-  /** {@code 40 s}, {@code 11 min 40 s}, {@code 3 h 12 min}. */
+  /** A duration in two units: {@code 40 s}, {@code 11 min 40 s}, {@code 3 h 12 min}. */
   public static String exactly(double seconds) {
     long whole = Math.round(seconds);
     if (whole < 60) {
@@ -264,7 +277,7 @@ public final class JobProgress {
         : String.format(Locale.ROOT, "%d h %d min", whole / 3600, whole % 3600 / 60);
   }
 
-  /** In which a person reckons a time. */
+  /** The units in which a duration is told. */
   private enum Unit {
     SECOND("second", 1),
     MINUTE("minute", 60),

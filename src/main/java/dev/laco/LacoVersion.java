@@ -1,16 +1,16 @@
 package dev.laco;
 
-/** The version that the build wrote into the jar. */
+/** The version of the engine, which the build writes into the jar. */
 public final class LacoVersion {
   private LacoVersion() {}
 
-  /** {@code 1.2.3}, or {@code development} where there is no jar. */
+  /** The number: {@code 1.2.3}, or {@code development} where the classes are not in a jar. */
   public static String number() {
     String version = LacoVersion.class.getPackage().getImplementationVersion();
     return version == null ? "development" : version;
   }
 
-  /** The number behind the name, {@code laco 1.2.3}. */
+  /** Name and number: {@code laco 1.2.3}. */
   public static String text() {
     return "laco " + number();
   }

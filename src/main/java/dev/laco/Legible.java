@@ -1,26 +1,28 @@
 package dev.laco;
 
 /**
- * Text of others, such as names and values from files or what a library says, made fit for a
- * message or a terminal: short, and without characters that steer a terminal or forge a line. Such
- * characters become visible escapes, as {@code \n} or {@code \u001b}.
+ * Makes foreign text, such as names and values from files or messages of libraries, fit to be
+ * shown: short, and without characters that control a terminal or begin a new line. Such characters
+ * become visible escapes, as {@code \n} or {@code \u001b}.
  */
 public final class Legible {
   private static final int EXCERPT = 200;
 
   private Legible() {}
 
-  /** At most 200 characters of a name or value, from its beginning and its end. */
+  /** A name or value on one line, shortened to 200 characters of its beginning and its end. */
   public static String excerpt(Object value) {
     return cut(line(cut(String.valueOf(value), EXCERPT)), EXCERPT);
   }
 
-  /** The text on one line. */
+  /**
+   * The text on one line: escapes stand in the place of line breaks and other control characters.
+   */
   public static String line(String text) {
     return escape(text, false);
   }
 
-  /** The text on as many lines as it has; tabs stay, too. */
+  /** The text with its line breaks and tabs; other control characters become escapes. */
   public static String lines(String text) {
     return escape(text, true);
   }

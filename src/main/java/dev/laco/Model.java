@@ -13,7 +13,10 @@ import java.util.Optional;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
-/** A checkpoint that was opened and checked, with its tokenizer if it has one. */
+/**
+ * A model on disk: a checkpoint that was opened and checked, with its tokenizer if it has one. Not
+ * for use by two jobs at once if they read texts, since its tokenizer is one process.
+ */
 public final class Model implements AutoCloseable {
   private final Path directory;
   private final Checkpoint checkpoint;
@@ -32,7 +35,8 @@ public final class Model implements AutoCloseable {
    * Opens a model.
    *
    * @param model the folder of a checkpoint, or the id of one in the Hugging Face hub's cache
-   * @throws BadInputException if it is not there, broken, or not supported
+   * @throws BadInputException if there is no such model, a file of it is broken, or its
+   *     architecture is not supported
    */
   public static Model open(Path model) {
     long start = System.nanoTime();
@@ -71,26 +75,30 @@ public final class Model implements AutoCloseable {
     return checkpoint.config();
   }
 
-  /** The tokenizer, for the jobs of the engine; empty where there is no {@code tokenizer.json}. */
+  /** The tokenizer; empty where the checkpoint has no {@code tokenizer.json}. */
   @SuppressWarnings("exports")
   public Optional<Tokenizer> tokenizer() {
     return tokenizer;
   }
 
-  /** Seconds that opening took. */
+  /** Seconds that {@link #open} took. */
   public double openSeconds() {
     return openSeconds;
   }
 
-  /** All texts have been read: what the tokenizer took is free for the model. */
+  /**
+   * Ends the process of the tokenizer, so that its memory is free for the model. The next text
+   * starts the process again.
+   */
   public void textsAreRead() {
     tokenizer.ifPresent(Tokenizer::rest);
   }
 
   /**
-   * A file that the checkpoint brings along, or null where it has none of that name.
+   * The file of that name in the checkpoint's folder, or null where there is none.
    *
-   * @throws BadInputException if it is a link to nothing: something else would be taken unseen
+   * @throws BadInputException if the file is a link to nothing, in the place of which the caller
+   *     would silently use another text
    */
   public @Nullable Path ownFile(String name) {
     Path own = directory.resolve(name);
@@ -115,7 +123,9 @@ public final class Model implements AutoCloseable {
     }
   }
 
-  /** {@code LlamaForCausalLM, 16 layers, 7,084,224 parameters, bf16, 14.2 MB}. */
+  /**
+   * The model for people: {@code LlamaForCausalLM, 16 layers, 7,084,224 parameters, bf16, 14.2 MB}.
+   */
   public String describe() {
     return String.format(
         Locale.ROOT,
@@ -127,7 +137,7 @@ public final class Model implements AutoCloseable {
         ByteSize.show(checkpoint.totalBytes()));
   }
 
-  /** The type of the first layer's matrices, which others usually have, too. */
+  /** The element type of the first layer's matrices, which usually is that of all matrices. */
   public DType weightType() {
     String name =
         config().architecture().layerTensors(config()).stream()

@@ -1,8 +1,8 @@
 package dev.laco;
 
 /**
- * A device, memory or disk cannot give what is needed. The message says needed, free, and what
- * helps.
+ * A device, memory or disk does not suffice. The message says how much is needed, how much there
+ * is, and what helps.
  */
 public non-sealed class ResourceException extends LacoException {
   private static final long serialVersionUID = 1L;

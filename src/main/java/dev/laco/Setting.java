@@ -11,23 +11,25 @@ import java.util.regex.Pattern;
  * @param name the name of the setting for programs
  */
 public record Setting(String name) {
-  // Private use characters, which no sensible text holds.
+  // Characters of Unicode's private use area, which no text of a message holds.
   private static final char BEGIN = '\uE0F0';
   private static final char END = '\uE0F1';
   private static final Pattern NAME = Pattern.compile(BEGIN + "([A-Za-z]+)" + END);
 
-  /** The setting of a name. */
+  /** The setting that has a name. */
   public static Setting of(String name) {
     return new Setting(name);
   }
 
-  /** The mark of the setting, for a message that {@link #show} is applied to before it is read. */
+  /**
+   * The mark that stands for the setting in a message until {@link #show} puts a name in its place.
+   */
   @Override
   public String toString() {
     return BEGIN + name + END;
   }
 
-  /** A message in which every setting is called as {@code names} says. */
+  /** The message with every mark replaced by what {@code names} makes of the setting's name. */
   public static String show(String message, UnaryOperator<String> names) {
     return NAME.matcher(message).replaceAll(match -> names.apply(match.group(1)));
   }

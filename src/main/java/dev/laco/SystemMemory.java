@@ -13,10 +13,12 @@ import java.util.OptionalLong;
  */
 public final class SystemMemory {
   /**
-   * Files of a control group, by the version of control groups.
+   * The names of a control group's files, in one of the two versions of control groups.
    *
-   * @param cache entries of {@code memory.stat}: page cache, which the system takes back when it
-   *     must
+   * @param limits the files that hold limits of memory, in bytes
+   * @param usage the file that holds the bytes in use
+   * @param cache the entries of {@code memory.stat} that count page cache, which the system gives
+   *     up when a process needs memory
    */
   private record Version(List<String> limits, String usage, List<String> cache) {
     static final Version V1 =
@@ -34,13 +36,15 @@ public final class SystemMemory {
 
   private SystemMemory() {}
 
-  /** Bytes that the system can still give without swapping, its page cache included. */
+  /**
+   * Bytes that this process can still allocate before the system swaps; page cache counts as free.
+   */
   public static long available() {
     return available(Path.of("/"));
   }
 
   /**
-   * As above.
+   * As {@link #available()}, for a system whose files lie under a folder.
    *
    * @param root the folder that holds {@code proc} and {@code sys}
    */
@@ -49,7 +53,8 @@ public final class SystemMemory {
     long least = kilobytes.isPresent() ? 1024 * kilobytes.getAsLong() : Long.MAX_VALUE;
     Path groups = root.resolve("sys/fs/cgroup");
     for (String line : lines(root.resolve("proc/self/cgroup"))) {
-      // Number, controllers, folder: version 2 has number 0 and names no controllers.
+      // A line is NUMBER:CONTROLLERS:FOLDER. In version 2 the number is 0, and no controllers are
+      // named.
       String[] parts = line.split(":", 3);
       if (parts.length == 3 && parts[0].equals("0")) {
         least = Math.min(least, available(groups, parts[2], Version.V2));
@@ -60,7 +65,7 @@ public final class SystemMemory {
     return least;
   }
 
-  /** What a group and all those around it can still give. */
+  /** Bytes that can still be allocated in a control group and in all groups around it. */
   private static long available(Path mount, String group, Version version) {
     long least = Long.MAX_VALUE;
     Path folder = mount.resolve(group.substring(1)).normalize();
@@ -79,7 +84,9 @@ public final class SystemMemory {
     return least;
   }
 
-  /** The number that a file holds; none where there is no limit ({@code max}) or no file. */
+  /**
+   * The number that a file holds; empty where the file is missing or says {@code max}, no limit.
+   */
   private static OptionalLong number(Path file) {
     return lines(file).stream()
         .filter(line -> line.matches("[0-9]{1,18}"))
@@ -87,7 +94,7 @@ public final class SystemMemory {
         .findFirst();
   }
 
-  /** The number in the line of a file that begins with a key. */
+  /** The number behind a key in a file of lines {@code KEY NUMBER}; empty where there is none. */
   private static OptionalLong entry(Path file, String key) {
     return lines(file).stream()
         .filter(line -> line.startsWith(key))

@@ -1,6 +1,6 @@
 package dev.laco;
 
-/** What is asked for is impossible. The message says what would be possible. */
+/** A request asks for what is impossible. The message says what is possible. */
 public final class UsageException extends LacoException {
   private static final long serialVersionUID = 1L;
 

@@ -29,15 +29,13 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A Hugging Face checkpoint: a folder with {@code config.json} and safetensors weights, in one file
- * or in shards, mapped and never copied to the heap. Symbolic links are followed (the layout of
- * Hugging Face's cache).
+ * A Hugging Face checkpoint: a folder with {@code config.json} and safetensors weights, in one file or in shards. The weights are mapped into memory and never copied to the heap. Symbolic links are followed, as Hugging Face's cache has them.
  */
 public final class Checkpoint implements TensorSource, AutoCloseable {
   /** The name of the config file. */
   public static final String CONFIG = "config.json";
 
-  /** Bytes of a tensor that are looked at in one place to tell weights apart. */
+  /** Bytes of each sample of a tensor that {@link #weightsDigest} hashes. */
   private static final int SAMPLE = 4096;
 
   private static final JsonMapper SORTED_JSON =
@@ -68,8 +66,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   /**
    * Opens a checkpoint that the engine can work on.
    *
-   * @throws BadInputException naming the file and what is wrong with it, or why the model is not
-   *     supported
+   * @throws BadInputException if a file is missing or wrong, or the model is not supported; the message names the file and the reason
    */
   public static Checkpoint open(Path directory) {
     Checkpoint checkpoint = openAny(directory);
@@ -83,8 +80,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Opens a checkpoint of any architecture, to look at; its files are checked (config, index, and
-   * the tensor table of every shard), but not whether the tensors make a model.
+   * Opens a checkpoint of any architecture, for inspection. Config, index and the tensor table of every shard are checked; whether the tensors make a model is not.
    *
    * @throws BadInputException naming the file and what is wrong with it
    */
@@ -137,7 +133,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Every entry of the index lies where it says, and every tensor of the shards is in the index.
+   * Checks that every tensor of the index lies in the file that the index names, and that every tensor of the shards is in the index.
    */
   private static void checkIndex(
       Path indexFile, Map<String, Path> index, Map<String, SafetensorsFile> fileOf) {
@@ -181,12 +177,12 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
         });
   }
 
-  /** The folder, as it was given. */
+  /** The folder, by the path that it was opened with. */
   public Path directory() {
     return directory;
   }
 
-  /** {@code config.json}: an object, numbers with all their digits. */
+  /** A copy of {@code config.json}, with all digits of its numbers. */
   public ObjectNode configJson() {
     return configJson.deepCopy();
   }
@@ -207,13 +203,13 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
    * Checks that the engine can work on this model: a known architecture, no quantised weights, and
    * exactly the tensors that the config calls for, in the right shapes.
    *
-   * @throws BadInputException that says why not
+   * @throws BadInputException if it cannot; the message says why
    */
   public void requireSupported() {
     TensorTable.check(directory.toString(), config(), fileOf);
   }
 
-  /** Names of the tensors that make the model, tied weights once, in the order of their use. */
+  /** Names of the model's tensors in the order of their use in a forward pass, tied weights once. */
   public List<String> weightNames() {
     return List.copyOf(TensorTable.expected(config()).keySet());
   }
@@ -224,8 +220,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * {@code sha256:} and the hash of what a plan depends on: the config (whatever the order of its
-   * keys and its layout) and name, type and shape of every tensor (wherever it lies).
+   * {@code sha256:} and the hash of what a plan depends on: the config, and name, type and shape of every tensor. The order of the config's keys, its layout, and the files in which tensors lie do not matter.
    */
   public String digest() {
     StringBuilder text = new StringBuilder();
@@ -239,12 +234,9 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * {@code sha256:} and the hash of name, type, shape and a sample of the bytes of every tensor:
-   * all bytes of small ones, begin, middle and end of the others. It tells checkpoints of the same
-   * shapes apart and reads a few megabytes of the largest, past the mapping, so that no weights
-   * stay in memory; computed once.
+   * {@code sha256:} and the hash of name, type, shape and a sample of the bytes of every tensor: all bytes of a small tensor, begin, middle and end of a large one. The hash differs between checkpoints of the same shapes. Computing it reads a few megabytes of the largest checkpoint, without the mapping, so that no weights stay in memory. It is computed once.
    *
-   * @throws BadInputException if a file is shorter than it was
+   * @throws BadInputException if a file became shorter since it was opened
    */
   public synchronized String weightsDigest() {
     if (weightsDigest == null) {
@@ -284,7 +276,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     return files;
   }
 
-  /** Rows of all tensor tables, in the order of files and bytes. */
+  /** The rows of all tensor tables, by file and by offset. */
   public List<TensorInfo> tensors() {
     return files.stream().map(SafetensorsFile::tensors).flatMap(Collection::stream).toList();
   }
@@ -302,11 +294,9 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * {@inheritDoc} Waits for a {@link #prefetch} of it, and looks for values that are not finite
-   * when it is asked for the first time.
+   * {@inheritDoc} Waits until a {@link #prefetch} of the tensor has ended, and checks at the first call for a tensor that its values are finite.
    *
-   * @throws BadInputException if there is none, it is not F32, F16 or BF16, holds NaN or infinity,
-   *     or its file changed its size since it was opened
+   * @throws BadInputException if there is no such tensor, it is not F32, F16 or BF16, it holds NaN or infinity, or the size of its file changed since it was opened
    */
   @Override
   public HostTensor tensor(String name) {
@@ -325,7 +315,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     names.forEach(name -> readAhead.begin(name, () -> bringIn(name)));
   }
 
-  /** What is read for the first time is looked at on the way; see {@link #requireFinite}. */
+  /** Reads a tensor into memory. A tensor that is read for the first time is checked for values that are not finite while it is read; see {@link #requireFinite}. */
   private void bringIn(String name) {
     try {
       if (finite.contains(name)) {
@@ -334,7 +324,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
         finite.add(name);
       }
     } catch (BadInputException | InternalError e) {
-      // The file was cut short, which requireFinite or whoever else reads it next finds, too.
+      // The file was cut short; requireFinite, or the next reader of the tensor, gives the error.
     }
   }
 
@@ -349,18 +339,16 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Checks that every byte of the weights that was read until now was there: a file that another
-   * process cuts short is read as zeros from its new end on.
+   * Checks that every byte of the weights that was read until now was in its file. Where another process cut a file short, reading it gave zeros behind the new end.
    *
-   * @throws BadInputException naming the file: what was computed from it is worthless
+   * @throws BadInputException if a file was cut short, so that results computed from it are wrong
    */
   public void requireIntact() {
     files.forEach(SafetensorsFile::requireIntact);
   }
 
   /**
-   * Lets the memory of a tensor's pages go; the next access reads them again, from the system's
-   * page cache if that can hold the whole checkpoint.
+   * Frees the memory of a tensor's pages. The next access reads the tensor again: from the system's page cache, or from the disk if the checkpoint is larger than the memory that was available when it was opened.
    */
   public void giveUp(String name) {
     readAhead.await(name);
@@ -368,8 +356,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Looks for values of a tensor that are NaN or infinite, once: a later call for the same tensor
-   * does nothing.
+   * Checks that all values of a tensor are finite. A later call for the same tensor does nothing.
    *
    * @throws BadInputException naming file, tensor and index of the first
    */
@@ -381,7 +368,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Looks for such values in embedding, final norm and head.
+   * Checks that all values of embedding, final norm and head are finite.
    *
    * @throws BadInputException naming file, tensor and index of the first
    */

@@ -10,7 +10,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.SequencedMap;
 
-/** Room that files will need on their file systems, asked for before any work is done. */
+/** Adds up the disk space that files will need, and checks before any work that their file systems have it. */
 public final class DiskSpace {
   private final SequencedMap<Object, Need> needs = new LinkedHashMap<>();
 
@@ -28,12 +28,12 @@ public final class DiskSpace {
   }
 
   /**
-   * Counts something that will be written.
+   * Counts a file or folder that will be written.
    *
    * @param name as the user gave it, for messages
-   * @param path its real path; it and folders above need not exist
-   * @param bytes that it takes at most
-   * @throws IOException if its file system cannot be found out
+   * @param path the real path, which need not exist
+   * @param bytes the most bytes that it takes
+   * @throws IOException if the file system of the path cannot be determined
    */
   public void add(String name, Path path, long bytes) throws IOException {
     Path folder = path;
@@ -48,9 +48,9 @@ public final class DiskSpace {
   }
 
   /**
-   * Checks all that was counted.
+   * Checks that the file systems have space for everything that was counted.
    *
-   * @throws ResourceException if a file system has less than is needed
+   * @throws ResourceException if a file system has less space than is needed on it
    */
   public void require() {
     for (Need need : needs.values()) {

@@ -8,13 +8,13 @@ import java.lang.foreign.MemorySegment;
 import java.util.Locale;
 import java.util.stream.LongStream;
 
-/** Reads the weights of a file for NaN and infinity. */
+/** Checks the weights of a file for NaN and infinity. */
 final class FiniteCheck {
   private static final long PART = 1L << 20;
 
   private FiniteCheck() {}
 
-  /** A part of a tensor that is read at once. */
+  /** A part of a tensor that one thread reads at once. */
   private record Part(SafetensorsFile file, TensorInfo info, long offset) {
     /** Index in the tensor of the first element that is NaN or infinite, or -1. */
     long firstNonFinite() {
@@ -29,8 +29,7 @@ final class FiniteCheck {
   }
 
   /**
-   * Reads a tensor, on all cores, through small buffers: unlike mapped pages, what was read does
-   * not stay in the process's memory.
+   * Checks a tensor, on all cores. The tensor is read through small buffers, so that it does not stay in the process's memory as mapped pages do.
    *
    * @throws BadInputException naming file, tensor and index of the first element that is not finite
    */

@@ -13,7 +13,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * The folder in which Hugging Face's tools keep what they download: {@code
  * models--ORG--NAME/snapshots/REVISION} is a checkpoint, and {@code refs/main} holds the revision
- * that was current. Nothing is ever downloaded here.
+ * that was current. This class downloads nothing.
  */
 public final class HubCache {
   private static final Pattern ID =
@@ -25,12 +25,11 @@ public final class HubCache {
   private HubCache() {}
 
   /**
-   * The folder of a checkpoint: what was given, or where that is no path but the id of a model of
-   * the hub, as {@code HuggingFaceTB/SmolLM2-135M}, its snapshot in the cache.
-   *
-   * @param environment says where the cache is, as it does for Hugging Face's tools
-   * @throws BadInputException if there is no such folder and no such model in the cache; the
-   *     message has the line that downloads it
+   * The folder of a checkpoint.
+ *
+ * @param model the path of a folder, or the id of a model in the hub ({@code HuggingFaceTB/SmolLM2-135M}), whose snapshot in the cache is given
+   * @param environment the environment variables, which say where the cache is as they do for Hugging Face's tools
+   * @throws BadInputException if there is no such folder and no such model in the cache; the message has the command that downloads the model
    */
   public static Path folder(Path model, Map<String, String> environment) {
     Matcher id = ID.matcher(model.toString());

@@ -13,17 +13,15 @@ import java.nio.file.Path;
 import java.util.function.Predicate;
 
 /**
- * What a mapped file takes of memory: its pages in this process, and those in the system's page
- * cache. All of this is advice that changes no content, so that nothing depends on the system's
- * answers; what a file lost since it was mapped is found by whoever reads it.
+ * Controls the memory that a mapped file takes: its pages in this process, and those in the system's page cache. Every call here is advice to the system, which changes no content; therefore no result of a call is looked at. Readers of the mapping find out whether the file was cut short since it was mapped.
  */
 final class MappedPages {
   private static final long PAGE = 4096;
 
-  /** Read ahead of the pages that are being mapped: enough to keep a disk busy. */
+  /** Bytes of a piece. Two pieces are read ahead of the piece whose pages are being mapped, enough to keep a disk busy. */
   private static final long STEP = 8L << 20;
 
-  /** Mapped by one page fault, where the system has not been told otherwise. */
+  /** Bytes that Linux maps by one page fault by default. */
   private static final long FAULT = 64L << 10;
 
   private static final int MADV_WILLNEED = 3;
@@ -47,9 +45,7 @@ final class MappedPages {
   private final MemorySegment bytes;
 
   /**
-   * The same memory as a segment of the class that allocated memory has: a mapped one is of its
-   * own, at which the JVM throws away what it has compiled for the others. Valid as long as the
-   * mapping.
+   * The memory of the mapping as a segment of the class that segments of allocated memory have. A mapped segment has a class of its own, and code that the JVM compiled for the other class would be compiled again for both. Valid as long as the mapping.
    */
   private final MemorySegment plain;
 
@@ -67,8 +63,7 @@ final class MappedPages {
   }
 
   /**
-   * Reads a part of the file into memory, from its begin to its end in large pieces, and maps its
-   * pages.
+   * Reads a part of the file into memory, in large pieces from its begin to its end, and maps its pages.
    */
   void bringIn(long offset, long size) {
     inPieces(
@@ -81,11 +76,9 @@ final class MappedPages {
   }
 
   /**
-   * The same, and looks at what is read. That maps the pages for half of what it costs to ask for
-   * it.
+   * Reads a part of the file into memory and gives its pieces to a test. The page faults of the test map the pages in half of the time that {@link #bringIn} takes to ask the system for it.
    *
-   * @param test is given pieces that begin a multiple of 64 KB behind {@code offset}, some of them
-   *     twice
+   * @param test is given pieces that begin at multiples of 64 KB from {@code offset} on, and their first bytes before that
    * @return whether all pieces were read and passed
    */
   boolean bringInIf(long offset, long size, Predicate<MemorySegment> test) {
@@ -93,7 +86,7 @@ final class MappedPages {
         offset,
         size,
         piece -> {
-          // The faults first: between them nothing is read at full speed.
+          // All page faults first: a test that is interrupted by faults does not run at full speed.
           for (long i = 0; i < piece.byteSize(); i += FAULT) {
             if (!test.test(piece.asSlice(i, Math.min(Long.BYTES, piece.byteSize() - i)))) {
               return false;
@@ -116,11 +109,9 @@ final class MappedPages {
   }
 
   /**
-   * Takes a part of the file out of this process's memory. Where its first or last page holds
-   * something else, too, that is mapped anew when it is read.
+   * Frees the pages of a part of the file in this process. Where its first or last page also belongs to another part, that page is mapped again when the other part is read.
    *
-   * @param fromCacheToo whether the system shall forget it as well, for files that it could not
-   *     keep anyway without forgetting others
+   * @param fromCacheToo whether the system's page cache shall forget the part as well; for files larger than memory, which would otherwise displace other files
    */
   void giveUp(long offset, long size, boolean fromCacheToo) {
     advise(offset, size, MADV_DONTNEED);
@@ -131,7 +122,7 @@ final class MappedPages {
     }
   }
 
-  /** The file is opened for this alone: a model of many files would need two descriptors each. */
+  /** Asks the page cache to forget a part of the file. The file is opened for this call alone, so that a model of many files does not need two descriptors for each. */
   private void forget(long offset, long size) {
     int descriptor;
     try (Arena arena = Arena.ofConfined()) {
@@ -143,12 +134,12 @@ final class MappedPages {
     }
   }
 
-  /** Begins to end a {@link #bringIn} of another thread. */
+  /** Lets a {@link #bringIn} on another thread end early. */
   void cancel() {
     closing = true;
   }
 
-  /** A part of the mapping, its begin rounded down to a page. */
+  /** Advises the system about a part of the mapping, whose begin is rounded down to a page. */
   private void advise(long offset, long size, int advice) {
     if (size > 0) {
       long begin = offset / PAGE * PAGE;

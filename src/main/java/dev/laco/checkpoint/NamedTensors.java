@@ -10,8 +10,7 @@ import java.util.Map;
 import java.util.TreeMap;
 
 /**
- * Some tensors, by name: from one safetensors file, or from the shards that an index names. Only
- * the shards that hold some of them are opened.
+ * Chosen tensors of one safetensors file, or of the shards that an index names. Only shards that hold a chosen tensor are opened.
  */
 public final class NamedTensors implements AutoCloseable {
   private static final String INDEX = ".index.json";
@@ -24,8 +23,9 @@ public final class NamedTensors implements AutoCloseable {
   /**
    * Opens the files.
    *
-   * @param container a safetensors file, or an index if its name ends so
-   * @throws BadInputException if a file is missing or broken, or one of the tensors is not there
+   * @param container a safetensors file, or an index ({@code *.index.json})
+ * @param names the chosen tensors
+   * @throws BadInputException if a file is missing or broken, or a chosen tensor is in none
    */
   public static NamedTensors open(Path container, Collection<String> names) {
     NamedTensors tensors = new NamedTensors();

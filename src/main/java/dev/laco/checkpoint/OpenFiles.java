@@ -13,23 +13,22 @@ import java.lang.invoke.MethodHandle;
 import java.nio.file.Path;
 import java.util.Locale;
 
-/** How many files this process may have open at once ({@code ulimit -n}). */
+/** Checks how many files this process may have open at the same time ({@code ulimit -n}). */
 final class OpenFiles {
   /** {@code int getrlimit(int resource, struct rlimit *limit)}. */
   private static final MethodHandle GETRLIMIT = Downcalls.ofInt(JAVA_INT, ADDRESS);
 
   private static final int RLIMIT_NOFILE = 7;
 
-  /** Jars, native libraries, what is being written. */
+  /** Files that are open beside weights: jars, native libraries, files that are written. */
   private static final long OTHERS = 100;
 
   private OpenFiles() {}
 
   /**
-   * Checks that all weight files of a model can be open, and those of the model that is made of it
-   * beside them.
+   * Checks that all weight files of a model, and as many of the pruned model, can be open at the same time.
    *
-   * @throws ResourceException that says how many files there may have to be
+   * @throws ResourceException if they cannot; the message says which limit is needed
    */
   static void require(Path model, int weightFiles) {
     long needed = 2L * weightFiles + OTHERS;
@@ -50,7 +49,7 @@ final class OpenFiles {
   private static long limit() {
     MemorySegment getrlimit = CLibrary.function("getrlimit");
     try (Arena arena = Arena.ofConfined()) {
-      // What holds now, and how far it can be raised.
+      // struct rlimit: the limit that holds, and the most to which it can be raised.
       MemorySegment limits = arena.allocate(JAVA_LONG, 2);
       int status =
           Downcalls.call(() -> (int) GETRLIMIT.invokeExact(getrlimit, RLIMIT_NOFILE, limits));

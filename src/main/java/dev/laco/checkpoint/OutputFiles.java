@@ -14,7 +14,7 @@ import java.nio.file.StandardOpenOption;
 import java.util.Locale;
 import java.util.Objects;
 
-/** Writing files so that they are on the disk before anything relies on them. */
+/** Writes files, and forces them to the disk before anything relies on them. */
 public final class OutputFiles {
   private OutputFiles() {}
 
@@ -38,7 +38,7 @@ public final class OutputFiles {
   /**
    * Copies a file, to one that must not exist, and forces it to the disk.
    *
-   * @param source no symbolic link, so that none put in its place meanwhile is followed
+   * @param source must not be a symbolic link, so that a link that another process puts in its place is not followed
    * @throws BadInputException if the source cannot be read
    * @throws ResourceException if the disk is full or cannot be written
    */
@@ -54,9 +54,11 @@ public final class OutputFiles {
   }
 
   /**
-   * Copies bytes from one open file to another at its position, without the heap.
+   * Copies bytes from one open file to the position of another, without the heap.
    *
    * @param sourcePath names the source in errors
+ * @param offset first byte in the source
+ * @param count number of bytes
    * @throws BadInputException if the source ends early
    * @throws IOException if the target cannot be written
    */
@@ -86,7 +88,7 @@ public final class OutputFiles {
     }
   }
 
-  /** Forces the names in a folder to the disk. */
+  /** Forces the entries of a folder, and so the names of its files, to the disk. */
   public static void forceNames(Path folder) throws IOException {
     try (FileChannel channel = FileChannel.open(folder, StandardOpenOption.READ)) {
       channel.force(true);
@@ -97,7 +99,7 @@ public final class OutputFiles {
     return FileChannel.open(file, StandardOpenOption.WRITE, StandardOpenOption.CREATE_NEW);
   }
 
-  /** The real path of what exists, and behind it the names of what does not yet. */
+  /** The real path of a file that need not exist: the real path of the deepest folder that exists, followed by the other names. */
   public static Path realPath(Path path) throws IOException {
     Path absolute = path.toAbsolutePath().normalize();
     if (Files.exists(absolute, LinkOption.NOFOLLOW_LINKS) || absolute.getParent() == null) {
@@ -107,12 +109,11 @@ public final class OutputFiles {
   }
 
   /**
-   * Checks that something can be created under a name, before work is done for it: makes a file in
-   * its folder, or in the first one above that is there, and removes it.
+   * Checks that a file or folder can be made at a path, before work is done for it. The check makes a file in the deepest folder of the path that exists, and removes that file.
    *
    * @param name as the user gave it, for messages
-   * @param path its real path, not a root
-   * @throws UsageException if what should be its folder is none
+   * @param path the real path, not a root
+   * @throws UsageException if a file stands in the place of the folder
    * @throws ResourceException if the folder cannot be written
    */
   public static void requireWritable(String name, Path path) {
@@ -123,7 +124,7 @@ public final class OutputFiles {
     if (!Files.isDirectory(folder)) {
       throw new UsageException(String.format(Locale.ROOT, "%s: %s is not a folder", name, folder));
     }
-    // Mode bits say little: root may, and a read-only or a made-up file system may not.
+    // Permission bits do not tell: they do not bind root, and a file system may be read-only.
     try {
       Files.delete(Files.createTempFile(folder, ".laco-", ".tmp"));
     } catch (IOException e) {
@@ -142,7 +143,7 @@ public final class OutputFiles {
     return e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
   }
 
-  /** The error for a file that cannot be written; says how much space its file system has. */
+  /** The error for a file that cannot be written, with the free space of its file system. */
   public static ResourceException cannotWrite(Path file, IOException e) {
     return new ResourceException(
         String.format(

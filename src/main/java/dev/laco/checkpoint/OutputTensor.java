@@ -8,12 +8,12 @@ import java.nio.channels.FileChannel;
 import java.util.List;
 
 /**
- * A tensor that is to be written.
+ * A tensor of a file that will be written.
  *
  * @param name name in the new file
  * @param dtype element type
  * @param shape extents, outermost first
- * @param content writes its bytes
+ * @param content writes the tensor's bytes
  */
 public record OutputTensor(String name, DType dtype, List<Long> shape, Content content) {
   public OutputTensor {
@@ -31,7 +31,7 @@ public record OutputTensor(String name, DType dtype, List<Long> shape, Content c
     void writeTo(FileChannel target) throws IOException;
   }
 
-  /** A tensor of another file, unchanged but for its name; copied file to file. */
+  /** A copy of another file's tensor under a new name; its bytes are copied from file to file. */
   public static OutputTensor copy(String name, SafetensorsFile file, String source) {
     TensorInfo info = file.info(source);
     return new OutputTensor(

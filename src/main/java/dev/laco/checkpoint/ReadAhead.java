@@ -7,18 +7,20 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 
-/** Brings tensors into memory, one behind the other on a thread of its own. */
+/** Reads tensors into memory, one after the other, on a thread of its own. */
 final class ReadAhead implements AutoCloseable {
   private final Map<String, Future<?>> begun = new ConcurrentHashMap<>();
 
-  /** Has no thread before the first tensor. */
+  /** Starts its thread with the first tensor. */
   private final ExecutorService thread =
       Executors.newSingleThreadExecutor(
           Thread.ofPlatform().name("laco-read-ahead").daemon().factory());
 
   private volatile boolean closing;
 
-  /** Begins to bring in a tensor behind those that were begun before. */
+  /** Queues a tensor, unless it is queued already.
+ *
+ * @param bringIn reads the tensor into memory */
   void begin(String name, Runnable bringIn) {
     begun.computeIfAbsent(
         name,
@@ -31,7 +33,7 @@ final class ReadAhead implements AutoCloseable {
                 }));
   }
 
-  /** Waits until a tensor is there, if it was begun. */
+  /** Waits until a queued tensor was read. Does nothing for a tensor that is not queued. */
   void await(String name) {
     Future<?> future = begun.remove(name);
     if (future == null) {

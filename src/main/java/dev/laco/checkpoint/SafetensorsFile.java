@@ -18,14 +18,11 @@ import java.util.Locale;
 import java.util.Map;
 
 /**
- * One safetensors file, mapped whole. Its tensors are views into the mapping, valid until {@link
+ * A safetensors file, mapped as a whole. Its tensors are views into the mapping, valid until {@link
  * #close}.
  *
  * <p>The file's size is compared with its size at opening whenever a tensor is asked for, so that a
- * file truncated in between is an error and not a crash. A file that shrinks between that check and
- * the reading of the bytes is found by {@link #requireIntact} where {@link WatchedMapping#survive}
- * was called; elsewhere the access fails with the JVM's {@link InternalError}, or, in native code,
- * ends the process.
+ * file truncated in between is an error and not a crash. A file may also shrink between that check and the reading of the bytes. {@link #requireIntact} finds that out if {@link WatchedMapping#survive} was called; otherwise the access fails with the JVM's {@link InternalError}, or, in native code, ends the process.
  */
 public final class SafetensorsFile implements TensorSource, AutoCloseable {
   private final Path path;
@@ -68,7 +65,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     return path;
   }
 
-  /** The tensor table, in the order of the bytes. */
+  /** The rows of the tensor table, by offset. */
   public Collection<TensorInfo> tensors() {
     return tensors.values();
   }
@@ -88,9 +85,9 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   }
 
   /**
-   * A tensor of any type, as it lies in the file.
+   * The bytes of a tensor of any type, as they lie in the file.
    *
-   * @throws BadInputException if there is none, or the file changed its size since it was opened
+   * @throws BadInputException if there is no such tensor, or the size of the file changed since it was opened
    */
   public MemorySegment bytes(String name) {
     TensorInfo info = info(name);
@@ -101,8 +98,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   /**
    * {@inheritDoc}
    *
-   * @throws BadInputException if there is none, it is not F32, F16 or BF16, or the file changed its
-   *     size since it was opened
+   * @throws BadInputException if there is no such tensor, it is not F32, F16 or BF16, or the size of the file changed since it was opened
    */
   @Override
   public HostTensor tensor(String name) {
@@ -110,7 +106,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
     return new HostTensor(name, requireWeight(info), info.shape(), bytes(name));
   }
 
-  /** The type of a tensor that is to be computed with. */
+  /** The element type of a weight; an error for types with which the engine cannot compute. */
   DType requireWeight(TensorInfo info) {
     DType dtype = info.type().dtype();
     if (dtype == null) {
@@ -138,10 +134,10 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Reads bytes of a tensor without touching the mapping, whose pages would stay in memory.
+   * Reads bytes of a tensor from the file and not from the mapping, whose pages would stay in memory.
    *
-   * @param offset first byte, counted from the tensor's
-   * @param target filled
+   * @param offset the first byte, counted from the begin of the tensor
+   * @param target the buffer that is filled
    * @throws BadInputException if the file is shorter than it was
    */
   void read(TensorInfo info, long offset, ByteBuffer target) {
@@ -173,7 +169,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   /**
    * Reads a weight into memory and looks for values that are NaN or infinite.
    *
-   * @return whether there was time to look at all of it, and it has none
+   * @return true if all values were looked at and are finite; false if one is not, or {@link #cancel} ended the reading
    */
   boolean bringInFinite(String name) {
     TensorInfo info = info(name);
@@ -183,21 +179,21 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
         info.offset(), info.byteSize(), piece -> NonFinite.first(dtype, piece) < 0);
   }
 
-  /** Lets a tensor's memory go; see {@link MappedPages#giveUp}. */
+  /** Frees the memory of a tensor's pages; see {@link MappedPages#giveUp}. */
   public void giveUp(String name, boolean fromCacheToo) {
     TensorInfo info = info(name);
     pages.giveUp(info.offset(), info.byteSize(), fromCacheToo);
   }
 
-  /** Begins to end a {@link #bringIn} of another thread. */
+  /** Lets a {@link #bringIn} on another thread end early. */
   void cancel() {
     pages.cancel();
   }
 
   /**
-   * Checks that everything that was read of the mapping until now was there.
+   * Checks that every byte of the mapping that was read until now was in the file.
    *
-   * @throws BadInputException if not: what was computed from it is worthless
+   * @throws BadInputException if the file was cut short, so that results computed from it are wrong
    */
   public void requireIntact() {
     if (watched.lostPages()) {

@@ -31,15 +31,14 @@ import org.jspecify.annotations.Nullable;
 /**
  * Reads and checks the header of a safetensors file: eight bytes of header length, little-endian,
  * then that many bytes of JSON, then the tensors without gaps. The rules are those of the format
- * description (github.com/huggingface/safetensors); limits of our own keep a hostile header of the
- * largest legal size within a small heap.
+ * description (github.com/huggingface/safetensors); additional limits keep a hostile header of the largest legal size within a small heap.
  */
 final class SafetensorsHeader {
   /** The format's limit on the JSON's length. */
   static final long MAX_LENGTH = 100_000_000;
 
   /**
-   * Most tensors of a checkpoint and so of a file; the largest published mixtures of experts have
+   * Most tensors of a checkpoint, and therefore of a file; the largest published mixtures of experts have
    * about 140,000.
    */
   static final int MAX_TENSORS = 200_000;
@@ -63,7 +62,7 @@ final class SafetensorsHeader {
   private static final JsonFactory JSON =
       JsonFactory.builder()
           .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
-          // Names are read once: a symbol table of them would only cost memory.
+          // Each name is read once: a table of names would only cost memory.
           .disable(JsonFactory.Feature.CANONICALIZE_FIELD_NAMES)
           .disable(JsonFactory.Feature.INTERN_FIELD_NAMES)
           .build();
@@ -109,9 +108,9 @@ final class SafetensorsHeader {
   }
 
   /**
-   * The tensors of a mapped file, by name, in the order of their bytes.
+   * The tensors of a mapped file by name, ordered by offset.
    *
-   * @throws BadInputException naming file, tensor and the rule that is broken
+   * @throws BadInputException if the header breaks a rule; the message names file, tensor and rule
    */
   static Map<String, TensorInfo> read(Path file, MemorySegment bytes) {
     SafetensorsHeader header = new SafetensorsHeader(file, bytes);
@@ -233,7 +232,7 @@ final class SafetensorsHeader {
     return checked(name, type, shape, span.get(0), span.get(1));
   }
 
-  /** Keys of later versions of the format are ignored, as long as they are small. */
+  /** Checks the value of a key that only later versions of the format know: it is ignored, and must not be an object or a list. */
   private void requireScalar(String name, String key, JsonParser parser) {
     if (!parser.currentToken().isScalarValue()) {
       throw bad(
@@ -324,7 +323,9 @@ final class SafetensorsHeader {
     return new TensorInfo(name, type, shape, dataStart + begin, end - begin);
   }
 
-  /** Sorted by offset, each tensor begins where the one before ends, and the last ends the file. */
+  /** Checks that each tensor begins where the one before ends, and that the last one ends at the end of the file.
+ *
+ * @param sorted the tensors by offset */
   private void checkSpans(List<TensorInfo> sorted) {
     long expected = dataStart;
     String previous = "the header";
@@ -360,7 +361,7 @@ final class SafetensorsHeader {
     return new BadInputException(file + ": " + rule);
   }
 
-  /** What is wrong with a tensor's name that is longer than {@link #MAX_NAME}. */
+  /** Says that a tensor's name is longer than {@link #MAX_NAME}, for a message. */
   static String longName(String name) {
     return String.format(
         Locale.ROOT, "its name has %d characters, at most %d are read", name.length(), MAX_NAME);

@@ -15,8 +15,7 @@ import java.util.Locale;
 import java.util.function.LongConsumer;
 
 /**
- * Writes a safetensors file as the format's own library does, byte for byte: tensors by type, the
- * widest first, then by name; compact JSON; the header padded with spaces to a multiple of eight.
+ * Writes a safetensors file, byte for byte as the library of the format does (github.com/huggingface/safetensors): tensors sorted by element type, the widest first, then by name; compact JSON; the header padded with spaces to a multiple of eight bytes.
  */
 public final class SafetensorsWriter {
   private static final String METADATA = "{\"__metadata__\":{\"format\":\"pt\"}";
@@ -24,7 +23,7 @@ public final class SafetensorsWriter {
   private final List<OutputTensor> tensors;
   private final ByteBuffer header;
 
-  /** A file of these tensors, in whatever order they are given. */
+  /** Lays out a file of these tensors, whose order does not matter. */
   public SafetensorsWriter(List<OutputTensor> tensors) {
     this.tensors =
         tensors.stream()
@@ -66,7 +65,7 @@ public final class SafetensorsWriter {
         end);
   }
 
-  /** The most bytes that a tensor can add to a file, its line in the header included. */
+  /** The most bytes that a tensor can add to a file, its entry in the header included. */
   static long mostBytes(OutputTensor tensor) {
     return tensor.byteSize() + entry(tensor, Long.MAX_VALUE, Long.MAX_VALUE).getBytes(UTF_8).length;
   }
@@ -76,7 +75,7 @@ public final class SafetensorsWriter {
     return (long) Long.BYTES + METADATA.length() + 1 + Long.BYTES;
   }
 
-  /** What the file begins with, up to the first tensor's bytes. */
+  /** The bytes of the file before the first tensor. */
   public ByteBuffer header() {
     return header.asReadOnlyBuffer();
   }

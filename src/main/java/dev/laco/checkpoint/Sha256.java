@@ -11,13 +11,13 @@ import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
 
-/** SHA-256 of bytes as they come along. */
+/** Computes the SHA-256 of bytes that are given in parts. */
 public final class Sha256 {
   private static final int BLOCK = 1 << 20;
 
   private final MessageDigest digest;
 
-  /** A hash of nothing yet. */
+  /** Begins a hash. */
   public Sha256() {
     try {
       digest = MessageDigest.getInstance("SHA-256");
@@ -27,9 +27,9 @@ public final class Sha256 {
   }
 
   /**
-   * The hash of a file, read through a small buffer; symbolic links are followed.
+   * The hash of a file in hexadecimal digits. Symbolic links are followed.
    *
-   * @throws BadInputException if it is missing or cannot be read
+   * @throws BadInputException if the file is missing or cannot be read
    */
   public static String of(Path file) {
     Sha256 hash = new Sha256();
@@ -44,19 +44,19 @@ public final class Sha256 {
     return hash.hex();
   }
 
-  /** Goes on with these bytes. */
+  /** Adds bytes. */
   public Sha256 update(byte[] bytes) {
     digest.update(bytes);
     return this;
   }
 
-  /** Goes on with what a buffer has left. */
+  /** Adds the remaining bytes of a buffer. */
   public Sha256 update(ByteBuffer bytes) {
     digest.update(bytes);
     return this;
   }
 
-  /** Goes on with a segment of any size. */
+  /** Adds the bytes of a segment of any size. */
   public Sha256 update(MemorySegment data) {
     for (long offset = 0; offset < data.byteSize(); offset += BLOCK) {
       long length = Math.min(BLOCK, data.byteSize() - offset);
@@ -65,7 +65,7 @@ public final class Sha256 {
     return this;
   }
 
-  /** The hash of all of it, 64 hexadecimal digits; the next bytes begin another. */
+  /** The hash of all bytes that were added, 64 hexadecimal digits. The next bytes begin another hash. */
   public String hex() {
     return HexFormat.of().formatHex(digest.digest());
   }

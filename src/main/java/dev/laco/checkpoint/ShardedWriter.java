@@ -19,8 +19,7 @@ import java.util.function.LongConsumer;
 /**
  * Writes the weights of a checkpoint under Hugging Face's names: one {@code model.safetensors}, or
  * shards and an index. Tensors fill the shards in the order given; a shard is closed when the next
- * tensor would make its file larger than the limit, so only a tensor that is larger by itself
- * exceeds it.
+ * tensor would make its file larger than the limit, so that only the file of a single tensor can be larger than the limit.
  */
 public final class ShardedWriter {
   private final SequencedMap<String, SafetensorsWriter> files = new LinkedHashMap<>();
@@ -69,7 +68,7 @@ public final class ShardedWriter {
     return HuggingFaceJson.write(json).getBytes(UTF_8);
   }
 
-  /** The file in which every tensor is found: the only one, or the index. */
+  /** The name of the file by which every tensor is found: the only weight file, or the index. */
   public String container() {
     return index.length > 0 ? WeightFiles.INDEX : WeightFiles.SINGLE;
   }

@@ -5,8 +5,7 @@ import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Element types of the safetensors format, in its own order: ascending alignment. Only the three
- * float types of {@link DType} are usable as weights; the others are listed, not computed with.
+ * Element types of the safetensors format, in the order of its library: by ascending alignment. The engine computes only with the three types of {@link DType}; it lists tensors of the others.
  */
 public enum StoredType {
   BOOL(8),
@@ -43,7 +42,7 @@ public enum StoredType {
     return bits;
   }
 
-  /** The type that we compute with, or null if this one is no weight type of ours. */
+  /** The type as one that the engine computes with; null if it does not. */
   public @Nullable DType dtype() {
     return switch (this) {
       case F32 -> DType.F32;

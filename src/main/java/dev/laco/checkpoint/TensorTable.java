@@ -15,9 +15,7 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The tensors that a model of some architecture and config has, and the comparison of a checkpoint
- * with them. Loaders disagree on missing and surplus tensors (some warn, some fail); here both are
- * errors.
+ * The tensors that an architecture and a config imply, and the check that a checkpoint has exactly these. A missing tensor and a surplus tensor are errors here, while some loaders only warn.
  */
 final class TensorTable {
   private static final Pattern QUANTISED =
@@ -27,7 +25,7 @@ final class TensorTable {
 
   private TensorTable() {}
 
-  /** Name to shape, in the order in which a forward pass uses them. */
+  /** The shape of each tensor by name, in the order in which a forward pass uses the tensors. */
   static SequencedMap<String, List<Long>> expected(ModelConfig config) {
     Architecture architecture = config.architecture();
     List<TensorSpec> specs = architecture.layerTensors(config);
@@ -47,8 +45,7 @@ final class TensorTable {
   }
 
   /**
-   * Checks that a checkpoint holds exactly the tensors that its config calls for, in types that we
-   * compute with.
+   * Checks that a checkpoint holds exactly the tensors that its config calls for, in types with which the engine computes.
    *
    * @param fileOf the file of every tensor
    * @throws BadInputException naming file, tensor, what was expected and what was found
@@ -72,7 +69,7 @@ final class TensorTable {
         });
   }
 
-  /** Buffers that older versions saved, and the copy of a tied embedding. */
+  /** Whether a surplus tensor has no effect: a buffer that older versions of transformers saved, or the copy of a tied embedding. */
   private static boolean ignorable(String name, ModelConfig config) {
     return name.endsWith("rotary_emb.inv_freq")
         || (config.tieWordEmbeddings() && name.equals(config.architecture().head()));

@@ -26,11 +26,10 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
- * Which files of a folder hold the weights, looked for in the order that Hugging Face's loader
- * looks: one file, then an index and its shards; last, shards whose names say how many there are.
+ * The files of a folder that hold the weights. They are looked for in the order of Hugging Face's loader: a single file, then an index and its shards; last, shards whose names say how many there are.
  *
  * @param shards the safetensors files, in the order of their names
- * @param index the index file's tensor to shard file, empty where there is no index
+ * @param index the shard of each tensor, as the index file says; empty where there is no index
  */
 record WeightFiles(List<Path> shards, Map<String, Path> index) {
   static final String SINGLE = "model.safetensors";
@@ -44,12 +43,12 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
 
   private static final JsonFactory JSON =
       JsonFactory.builder()
-          // Names are read once: a symbol table of them would only cost memory.
+          // Each name is read once: a table of names would only cost memory.
           .disable(JsonFactory.Feature.CANONICALIZE_FIELD_NAMES)
           .disable(JsonFactory.Feature.INTERN_FIELD_NAMES)
           .build();
 
-  /** Most characters of a shard's name, as Linux has them of a path. */
+  /** Most characters of a shard's name: Linux has no longer paths. */
   private static final int MAX_FILE_NAME = 4096;
 
   private static final Pattern SHARD = Pattern.compile("(.+)-(\\d{5})-of-(\\d{5})\\.safetensors");
@@ -57,7 +56,7 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
       Pattern.compile(".*\\.(bin|pt|pth|gguf|onnx|h5|msgpack|safetensors)");
 
   /**
-   * Finds the weights of a folder. The files named by an index are not looked at yet.
+   * Finds the weights of a folder. Files that an index names are not opened.
    *
    * @throws BadInputException if there are none that we read, or an index or a shard name is wrong
    */
@@ -73,7 +72,7 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
     return new WeightFiles(numberedShards(directory), Map.of());
   }
 
-  /** Reads the index as it streams: those of large mixtures of experts have ten megabytes. */
+  /** Reads an index as a stream: the index of a large mixture of experts has more than ten megabytes. */
   static Map<String, Path> readIndex(Path directory, Path index) {
     Map<String, Path> files = new LinkedHashMap<>();
     try (FileChannel channel = InputFile.open(index);
@@ -145,8 +144,7 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
   }
 
   /**
-   * Refuses a shard name that is absolute or leaves the folder; a symbolic link there may lead
-   * anywhere.
+   * The path of a shard that an index names. Refuses a name that is absolute or leaves the folder; a symbolic link in the folder may lead anywhere.
    */
   private static Path inside(Path directory, Path index, String tensor, String name) {
     if (name.length() > MAX_FILE_NAME) {

@@ -13,9 +13,7 @@ import java.util.OptionalInt;
 import java.util.function.Consumer;
 
 /**
- * Weights of a checkpoint, of which at most a budget stays in some memory: that of this process, or
- * a device's. What is in use stays; of the rest, what was not asked for the longest goes first, a
- * whole layer at a time, since the next layer needs room for tensors of the same sizes.
+ * A pool of weights: at most {@code budget} bytes of a checkpoint's weights stay in one memory, that of this process or that of a device. Tensors in use stay. Of the others, the layer whose last use is longest ago is evicted first, as a whole, since the next layer needs memory for tensors of the same sizes.
  */
 public final class WeightPool implements TensorSource {
   private final Checkpoint checkpoint;
@@ -24,7 +22,7 @@ public final class WeightPool implements TensorSource {
   private final String where;
   private final Consumer<String> evict;
 
-  /** By name of a layer, or of a tensor that is in none; the longest not asked for comes first. */
+  /** By the name of a layer, or of a tensor outside the layers; ordered by last use, the oldest first. */
   private final Map<String, Group> groups = new LinkedHashMap<>(16, 0.75f, true);
 
   private long bytes;
@@ -34,9 +32,9 @@ public final class WeightPool implements TensorSource {
    * A pool of a checkpoint's weights.
    *
    * @param source gives the checkpoint's tensors: the checkpoint itself, or another pool of them
-   * @param budget most bytes that stay
-   * @param where the budget comes from, for messages that go on with bytes
-   * @param evict gives up the room of the tensor of a name, which the source can give again
+   * @param budget the most bytes of weights in this memory
+   * @param where what sets the budget, as a message says it before the number of bytes: {@code "free are "}
+   * @param evict frees the memory of the tensor of a name; the source can give the tensor again
    */
   public WeightPool(
       Checkpoint checkpoint,
@@ -51,7 +49,7 @@ public final class WeightPool implements TensorSource {
     this.evict = evict;
   }
 
-  /** What is there of a layer: tensors, and the step in which each was asked for last. */
+  /** The tensors of a layer that are in memory, and the step in which each was last asked for. A step ends with {@link #release}. */
   private static final class Group {
     final Map<String, Long> used = new HashMap<>();
     final Map<String, Long> prefetched = new HashMap<>();
@@ -60,7 +58,7 @@ public final class WeightPool implements TensorSource {
   /**
    * {@inheritDoc}
    *
-   * @throws ResourceException if what is in use takes more than the budget
+   * @throws ResourceException if the tensors in use need more than the budget
    */
   @Override
   public HostTensor tensor(String name) {
@@ -90,7 +88,7 @@ public final class WeightPool implements TensorSource {
     return checkpoint.byteSize(name);
   }
 
-  /** {@inheritDoc} Only as far as there is room beside what is in use. */
+  /** {@inheritDoc} Tensors are read only as far as the budget leaves room beside those in use. */
   @Override
   public void prefetch(List<String> names) {
     for (String name : names) {
@@ -120,7 +118,8 @@ public final class WeightPool implements TensorSource {
   /**
    * Makes room for a tensor that is about to be added.
    *
-   * @param keepPrefetched whether what was prefetched in this step stays, too
+   * @param keepPrefetched whether tensors that were prefetched in this step stay, too
+ * @return false if the budget does not suffice
    */
   private boolean makeRoom(long size, boolean keepPrefetched) {
     Iterator<Group> eldest = groups.values().iterator();

@@ -15,11 +15,11 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Compensates for the growth of hidden states in removed layers, after Prune&Comp (arXiv
- * 2507.18212). Prune&Comp multiplies everything that is written to the residual stream before a gap
- * by the growth; here, everything that is written behind the gap is divided by it. Because every
- * layer normalises its input, both give the same model; dividing leaves the embedding unchanged,
- * which may share its tensor with the head.
+ * Compensates for the growth of hidden states in removed layers, after Prune&amp;Comp (arXiv
+ * 2507.18212). Prune&amp;Comp multiplies everything that is written to the residual stream before a
+ * gap by the growth; here, everything that is written behind the gap is divided by it. Because
+ * every layer normalises its input, both give the same model; dividing leaves the embedding
+ * unchanged, which may share its tensor with the head.
  */
 final class Compensation {
   private static final List<LayerRole> WRITES =

@@ -7,9 +7,9 @@ import java.util.Optional;
 import java.util.OptionalInt;
 
 /**
- * What is particular to a family of models. Everything else comes from {@code config.json}.
+ * A family of models: its names in {@code config.json} and the properties that its config does not say.
  *
- * <p>All of these share the Llama layout: pre-norm layers of rotary attention and a gated
+ * <p>All families share the layout of Llama (Touvron et al. 2023): pre-norm layers of rotary attention and a gated
  * feed-forward network, RMS norms, tensors named {@code model.layers.<i>.<suffix>}.
  */
 public enum Architecture {
@@ -52,10 +52,10 @@ public enum Architecture {
 
   private static final String LAYERS = "model.layers.";
 
-  /** As many digits of a layer's index as surely fit into an int. */
+  /** The most digits of a layer's index that always fit an int. */
   private static final int MOST_DIGITS = 9;
 
-  /** Where a bias vector is: {@code BY_CONFIG} follows {@code attention_bias}. */
+  /** Whether projections of attention have biases: {@code BY_CONFIG} follows {@code attention_bias}. */
   enum Biases {
     NEVER,
     ALWAYS,
@@ -66,13 +66,12 @@ public enum Architecture {
     }
   }
 
-  /** Which layers attend within {@code sliding_window} only. */
+  /** Which layers attend only to the latest {@code sliding_window} positions. */
   enum Windows {
     NONE,
     ALL_LAYERS,
     /**
-     * Those that {@code layer_types} names; without it, from {@code max_window_layers} on if {@code
-     * use_sliding_window}.
+     * The layers that {@code layer_types} names; where the config has no {@code layer_types}, the layers from {@code max_window_layers} on if {@code use_sliding_window} is set.
      */
     BY_LAYER
   }
@@ -143,7 +142,7 @@ public enum Architecture {
     return defaultPositions;
   }
 
-  /** True if queries and keys are normalised per head before rotation. */
+  /** Whether queries and keys of each head have an RMS norm before their rotation. */
   public boolean queryKeyNorm() {
     return queryKeyNorm;
   }
@@ -187,7 +186,7 @@ public enum Architecture {
     return "lm_head.weight";
   }
 
-  /** Every tensor of a layer, with its shape. */
+  /** The tensors of a layer, with role, name and shape. */
   public List<TensorSpec> layerTensors(ModelConfig config) {
     long hidden = config.hiddenSize();
     long queries = (long) config.numAttentionHeads() * config.headDim();

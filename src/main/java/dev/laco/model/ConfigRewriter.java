@@ -20,19 +20,17 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Makes the {@code config.json} of a shallower model: what is said per layer is said of the
- * surviving base layers, everything else stays. Looked at are the keys at the root and in {@code
- * text_config}, but none that begins with {@code rope_} (frequency lists may have any length).
+ * Makes the {@code config.json} of a model with fewer layers. Values per layer become those of the surviving base layers; everything else stays. The rewriter reads the keys at the root and in {@code text_config}, except those that begin with {@code rope_}, whose frequency lists may have any length.
  */
 public final class ConfigRewriter {
   private static final Set<String> COUNTS =
       Set.of("num_hidden_layers", "n_layer", "n_layers", "num_layers");
 
-  /** Lists of one entry a layer; a list of the right length under any other name counts as one. */
+  /** Keys of lists that have an entry for each layer. A list under an unknown key counts as one if its length is the number of layers. */
   private static final Set<String> PER_LAYER =
       Set.of("layer_types", "mlp_layer_types", "no_rope_layers", "layers_block_type");
 
-  /** Lists of layer indices, whatever their length. */
+  /** Keys of lists of layer indices. */
   private static final Set<String> INDICES =
       Set.of(
           "mlp_only_layers",
@@ -42,10 +40,10 @@ public final class ConfigRewriter {
           "attn_layer_indices",
           "global_attn_idx");
 
-  /** Lists of module names. */
+  /** Keys of lists of module names. */
   private static final Set<String> MODULE_NAMES = Set.of("modules_to_not_convert");
 
-  /** Lists and dictionaries that have nothing to do with layers, however long they are. */
+  /** Keys of lists and objects whose entries do not belong to layers, even if there are as many. */
   private static final Set<String> NOT_PER_LAYER =
       Set.of(
           "architectures",
@@ -63,8 +61,7 @@ public final class ConfigRewriter {
           "text_config");
 
   /**
-   * Rules of position that cannot be said of an arbitrary choice of layers, and their harmless
-   * value.
+   * Keys that choose layers by their position (every third layer, say), and the value with which they choose none. No value says an arbitrary choice of layers, so that another value is refused.
    */
   private static final Map<String, Integer> POSITIONAL =
       Map.ofEntries(
@@ -81,7 +78,7 @@ public final class ConfigRewriter {
           Map.entry("moe_layer_freq", 1),
           Map.entry("num_kv_shared_layers", 0));
 
-  /** Rules of position that a list of every layer replaces. */
+  /** Keys that choose layers by their position, and the key of the list that has precedence over each. */
   private static final Map<String, String> REPLACED_BY_LIST =
       Map.of("sliding_window_pattern", "layer_types", "no_rope_layer_interval", "no_rope_layers");
 
@@ -102,10 +99,10 @@ public final class ConfigRewriter {
   }
 
   /**
-   * The config of the model that keeps these layers. The key order stays.
+   * The config of the model that keeps some layers, with the original's order of keys.
    *
-   * @param file its name for messages
-   * @param bases original indices of the surviving base layers, ascending
+   * @param file the name of the config, for messages
+ * @param bases original indices of the surviving base layers, ascending
    * @throws BadInputException naming a key that cannot be re-indexed
    */
   public static ObjectNode rewrite(String file, ObjectNode config, List<Integer> bases) {
@@ -124,7 +121,7 @@ public final class ConfigRewriter {
   }
 
   /**
-   * Checks that a config says its depth everywhere.
+   * Checks that every key of a config that depends on the number of layers agrees with it.
    *
    * @throws BadInputException naming the key that does not
    */
@@ -158,7 +155,7 @@ public final class ConfigRewriter {
     }
   }
 
-  /** The new value of a key, or null if it stays. */
+  /** The new value of a key, or null if the value stays. */
   private @Nullable JsonNode rewriteValue(ObjectNode object, String key, JsonNode value) {
     if (value instanceof ArrayNode list) {
       return rewriteList(key, list);
@@ -288,8 +285,7 @@ public final class ConfigRewriter {
   }
 
   /**
-   * A survivor keeps its base's attention window. Where the rule of position says something else of
-   * the new indices, the list of types is written out.
+   * Keeps the attention window of every surviving base layer. Where {@code max_window_layers} would give a layer at its new index another window, {@code layer_types} is written.
    */
   private static void keepWindows(
       String file, ModelConfig dense, List<Integer> bases, ObjectNode result) {

@@ -18,7 +18,7 @@ public record HostTensor(String name, DType dtype, List<Long> shape, MemorySegme
     shape = List.copyOf(shape);
   }
 
-  /** A new tensor, aligned for any element. */
+  /** Allocates a tensor, aligned for any element type. */
   public static HostTensor allocate(
       SegmentAllocator memory, String name, DType dtype, List<Long> shape) {
     long elements = shape.stream().reduce(1L, Math::multiplyExact);

@@ -23,7 +23,7 @@ public final class HuggingFaceJson {
 
   private HuggingFaceJson() {}
 
-  /** The text of a JSON document, a newline at its end. */
+  /** The text of a JSON document, with a newline at its end. */
   public static String write(JsonNode json) {
     StringWriter text = new StringWriter();
     try (JsonGenerator generator = new PythonFloats(JSON.createGenerator(text))) {
@@ -50,7 +50,7 @@ public final class HuggingFaceJson {
   private static final class PythonFloats extends JsonGeneratorDelegate {
     PythonFloats(JsonGenerator delegate) {
       super(delegate, false);
-      // Python writes Infinity and NaN bare, and reads them so.
+      // Python writes and reads Infinity and NaN without quotes.
       delegate.disable(
           com.fasterxml.jackson.core.json.JsonWriteFeature.WRITE_NAN_AS_STRINGS.mappedFeature());
     }

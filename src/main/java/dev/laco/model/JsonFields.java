@@ -10,7 +10,7 @@ import java.util.OptionalInt;
  * Typed reads from a JSON object of a file. JSON {@code null} counts as absent. Every error names
  * file and field.
  *
- * @param file name for messages
+ * @param file the name of the file, for messages
  * @param node the object
  */
 public record JsonFields(String file, JsonNode node) {
@@ -22,17 +22,20 @@ public record JsonFields(String file, JsonNode node) {
     }
   }
 
-  /** The error that this field is not what it must be. */
+  /** The error for a field with a wrong value.
+ *
+ * @param expected what the value must be */
   public BadInputException error(String field, String expected) {
     return new BadInputException(
         file + ": " + field + ": expected " + expected + ", found " + show(field));
   }
 
+  /** Whether the field is there and not {@code null}. */
   public boolean has(String field) {
     return node.hasNonNull(field);
   }
 
-  /** A count or extent from 1 to 2^26, or empty. */
+  /** A count or extent from 1 to 2^26; empty where the field is absent. */
   public OptionalInt positive(String field) {
     return atLeast(1, field);
   }
@@ -51,20 +54,22 @@ public record JsonFields(String file, JsonNode node) {
     return OptionalInt.of(value.intValue());
   }
 
-  /** A count from 0 to 2^26. */
+  /** A count from 0 to 2^26; {@code defaultValue} where the field is absent. */
   public int countOr(String field, int defaultValue) {
     return atLeast(0, field).orElse(defaultValue);
   }
 
+  /** A count or extent from 1 to 2^26; {@code defaultValue} where the field is absent. */
   public int positiveOr(String field, int defaultValue) {
     return positive(field).orElse(defaultValue);
   }
 
+  /** A count or extent from 1 to 2^26; an error where the field is absent. */
   public int requiredPositive(String field) {
     return positive(field).orElseThrow(() -> error(field, "an integer of at least 1"));
   }
 
-  /** A finite number, or empty. */
+  /** A finite number; empty where the field is absent. */
   public OptionalDouble number(String field) {
     if (!has(field)) {
       return OptionalDouble.empty();
@@ -76,14 +81,17 @@ public record JsonFields(String file, JsonNode node) {
     return OptionalDouble.of(value.doubleValue());
   }
 
+  /** A finite number; {@code defaultValue} where the field is absent. */
   public double numberOr(String field, double defaultValue) {
     return number(field).orElse(defaultValue);
   }
 
+  /** A finite number; an error where the field is absent. */
   public double requiredNumber(String field) {
     return number(field).orElseThrow(() -> error(field, "a number"));
   }
 
+  /** True or false; {@code defaultValue} where the field is absent. */
   public boolean booleanOr(String field, boolean defaultValue) {
     if (!has(field)) {
       return defaultValue;
@@ -94,6 +102,7 @@ public record JsonFields(String file, JsonNode node) {
     return node.get(field).booleanValue();
   }
 
+  /** A string; {@code defaultValue} where the field is absent. */
   public String stringOr(String field, String defaultValue) {
     if (!has(field)) {
       return defaultValue;

@@ -4,7 +4,7 @@ import static dev.laco.model.TensorGroup.ATTENTION;
 import static dev.laco.model.TensorGroup.FEED_FORWARD;
 import static dev.laco.model.TensorGroup.NORMS;
 
-/** What a tensor of a layer does in the forward pass. */
+/** The role of a layer's tensor in the forward pass. */
 public enum LayerRole {
   INPUT_NORM(NORMS),
   QUERY(ATTENTION),
@@ -31,6 +31,7 @@ public enum LayerRole {
     this.group = group;
   }
 
+  /** The part of the layer to which a merge counts the tensor. */
   public TensorGroup group() {
     return group;
   }

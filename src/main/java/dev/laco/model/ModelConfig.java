@@ -10,14 +10,12 @@ import java.util.List;
 import java.util.stream.Collectors;
 
 /**
- * What the engine needs of a Hugging Face {@code config.json}, by its names there. Absent keys take
- * the defaults of transformers.
+ * The values of a Hugging Face {@code config.json} that the engine needs, under their names there. Absent keys have the defaults of the library transformers.
  *
  * @param queryKeyValueBias whether q, k and v projections have biases
- * @param outputBias whether the attention's output projection has one
- * @param mlpBias whether the feed-forward projections have them
- * @param slidingWindows per layer: {@code W > 0}, position i sees max(0, i-W+1) … i; 0, everything
- *     before it
+ * @param outputBias whether the output projection of attention has a bias
+ * @param mlpBias whether the gate, up and down projections have biases
+ * @param slidingWindows the attention window {@code W} of each layer, in tokens: position i sees the positions max(0, i-W+1) … i if {@code W > 0}, and 0 … i if {@code W} is 0
  */
 public record ModelConfig(
     Architecture architecture,
@@ -40,7 +38,7 @@ public record ModelConfig(
 
   private static final int QWEN3_HEAD_DIM = 128;
 
-  /** Far beyond any model, so that a wrong number does not fill the memory with layers. */
+  /** Most layers of a config, far more than any model has, so that a wrong number does not fill the memory. */
   public static final int MAX_LAYERS = 10_000;
 
   public ModelConfig {
@@ -50,7 +48,7 @@ public record ModelConfig(
   /**
    * Reads a config.
    *
-   * @param file its name for messages
+   * @param file the name of the config, for messages
    * @throws BadInputException if a field is missing or wrong, or the model is one that we do not
    *     support
    */
@@ -189,7 +187,7 @@ public record ModelConfig(
     return windows;
   }
 
-  /** Parameters of one layer. */
+  /** Number of parameters of one layer. */
   public long layerParameters() {
     return architecture.layerTensors(this).stream().mapToLong(TensorSpec::elements).sum();
   }

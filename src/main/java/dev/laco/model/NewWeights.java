@@ -6,14 +6,12 @@ import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Tensors of a pruned model that were computed, by the names that they have in it: each stands in
- * the place of what the plan's mix would give. Their memory is their maker's, and must not change
- * once they have been used: a device keeps its copy.
+ * Tensors of a pruned model that a fit computed. Each takes the place of the tensor that the plan's mix would give. Whoever made the tensors owns their memory, which must not change once a device has used them, since the device keeps a copy.
  *
- * @param tensors in the dtype of the tensors that they replace
+ * @param tensors by their names in the pruned model, in the dtype of the tensors that they replace
  */
 public record NewWeights(SortedMap<String, HostTensor> tensors) {
-  /** Nothing is replaced. */
+  /** No tensors. */
   public static final NewWeights NONE = new NewWeights(new TreeMap<>());
 
   public NewWeights {
@@ -26,16 +24,17 @@ public record NewWeights(SortedMap<String, HostTensor> tensors) {
         });
   }
 
+  /** Whether there are no tensors. */
   public boolean isEmpty() {
     return tensors.isEmpty();
   }
 
-  /** The tensor of this name in the pruned model, or null where the mix stands. */
+  /** The tensor of this name in the pruned model, or null where the plan's mix gives it. */
   public @Nullable HostTensor find(String name) {
     return tensors.get(name);
   }
 
-  /** These and one more, which takes the place of one of its name. */
+  /** These tensors and one more, which replaces a tensor of the same name. */
   public NewWeights with(HostTensor tensor) {
     SortedMap<String, HostTensor> more = new TreeMap<>(tensors);
     more.put(tensor.name(), tensor);

@@ -10,8 +10,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param tokens all token ids, {@code [T]}
  * @param offsets {@code [S+1]}: sequence {@code s} is {@code tokens[offsets[s]..offsets[s+1])}
- * @param past {@code [S]}: tokens of the same sequence that came before and lie in a KV cache; the
- *     first token of sequence {@code s} has position {@code past[s]}
+ * @param past {@code [S]}: number of earlier tokens of each sequence, whose keys and values are in a KV cache; the first token of sequence {@code s} has position {@code past[s]}
  */
 public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
   public PackedSequences {
@@ -42,7 +41,7 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
     return new PackedSequences(tokens, offsets, new int[sequences.size()]);
   }
 
-  /** So many copies of all sequences, one behind the other. */
+  /** All sequences {@code copies} times, one copy behind the other. */
   public PackedSequences repeated(int copies) {
     int count = sequences();
     int[] all = new int[Math.multiplyExact(size(), copies)];
@@ -58,7 +57,7 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
     return new PackedSequences(all, starts, before);
   }
 
-  /** The next tokens of one sequence of which {@code past} tokens lie in a KV cache. */
+  /** The next tokens of one sequence, of which the keys and values of {@code past} tokens are in a KV cache. */
   public static PackedSequences continuation(int[] tokens, int past) {
     return new PackedSequences(tokens, new int[] {0, tokens.length}, new int[] {past});
   }
@@ -79,8 +78,7 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
   }
 
   /**
-   * {@code [S+1]}: key rows of sequence {@code s} are {@code keyOffsets[s]..keyOffsets[s+1])}, past
-   * included.
+   * {@code [S+1]}: the keys of sequence {@code s}, those of earlier tokens included, are rows {@code keyOffsets[s]} up to, and not including, {@code keyOffsets[s+1]}.
    */
   public int[] keyOffsets() {
     int[] keys = new int[offsets.length];
@@ -105,7 +103,7 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
     return Arrays.stream(tokens).max().orElse(-1);
   }
 
-  /** Equal if the tokens are, sequence by sequence, and what came before them is as long. */
+  /** Equal if all sequences have equal tokens and equal numbers of earlier tokens. */
   @Override
   public boolean equals(@Nullable Object other) {
     return other instanceof PackedSequences that

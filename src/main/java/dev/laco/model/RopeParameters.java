@@ -8,7 +8,7 @@ import dev.laco.Legible;
  * {@code rope_parameters}, or under {@code rope_scaling} and {@code rope_theta}.
  *
  * @param theta base of the frequencies
- * @param scaling how frequencies are changed for long contexts
+ * @param scaling how frequencies are changed for contexts longer than those of the training
  */
 public record RopeParameters(double theta, Scaling scaling) {
 
@@ -25,7 +25,7 @@ public record RopeParameters(double theta, Scaling scaling) {
   public record Dynamic(double factor, int originalPositions) implements Scaling {}
 
   /**
-   * Llama 3: long wavelengths divided by {@code factor}, short ones kept, a smooth band between.
+   * Llama 3.1 (Grattafiori et al. 2024, as transformers computes it): frequencies of long wavelengths are divided by {@code factor}, those of short ones are kept, and those between are interpolated.
    */
   public record Llama3(
       double factor, double lowFreqFactor, double highFreqFactor, int originalPositions)
@@ -46,7 +46,7 @@ public record RopeParameters(double theta, Scaling scaling) {
       int originalPositions)
       implements Scaling {}
 
-  /** Reads either spelling. */
+  /** Reads the settings from either place of a config. */
   static RopeParameters parse(JsonFields config, int maxPositionEmbeddings) {
     String key = config.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
     if (!config.has(key)) {

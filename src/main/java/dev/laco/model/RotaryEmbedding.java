@@ -1,9 +1,7 @@
 package dev.laco.model;
 
 /**
- * Cosines and sines of rotary angles for packed sequences. Frequencies and angles are formed in
- * f32, step by step as PyTorch implementations do: at long positions the rounding of an angle is
- * part of what a model was trained and is served with.
+ * Cosines and sines of rotary angles for packed sequences. Frequencies and angles are computed in f32 with the rounding steps of the implementation in transformers: at large positions the rounding of an angle is part of the model, which was trained and is used with it.
  */
 public final class RotaryEmbedding {
   private final RopeParameters parameters;
@@ -26,7 +24,7 @@ public final class RotaryEmbedding {
         };
   }
 
-  /** Angles per token: half the head width. */
+  /** Number of angles of a token: half the width of a head. */
   public int pairs() {
     return headDim / 2;
   }
@@ -63,7 +61,7 @@ public final class RotaryEmbedding {
     return frequencies;
   }
 
-  /** {@code 1 / theta^(2i / headDim)}. */
+  /** The frequencies without scaling: {@code 1 / theta^(2i / headDim)} for pair {@code i}. */
   private float[] base(double theta) {
     float[] result = new float[pairs()];
     for (int i = 0; i < result.length; i++) {
@@ -126,7 +124,7 @@ public final class RotaryEmbedding {
     return result;
   }
 
-  /** The dimension whose wavelength turns {@code rotations} times within the original context. */
+  /** The dimension whose angle makes {@code rotations} full turns within the original context (YaRN, Peng et al. 2023). */
   private double correction(double rotations, int originalPositions) {
     return headDim
         * Math.log(originalPositions / (rotations * 2 * Math.PI))

@@ -5,8 +5,8 @@ import java.util.List;
 /**
  * A tensor that every layer of a model has.
  *
- * @param role what it does
- * @param suffix name behind {@code model.layers.<i>.}
+ * @param role the role of the tensor in the forward pass
+ * @param suffix the name behind {@code model.layers.<i>.}
  * @param shape expected extents
  */
 public record TensorSpec(LayerRole role, String suffix, List<Long> shape) {

@@ -6,8 +6,8 @@ import dev.laco.model.TensorSource;
 import java.util.List;
 
 /**
- * Weights of a job that may be cancelled: whoever walks over layers releases those behind it before
- * the next, and the cancellation is looked at then.
+ * The weights of a job that may be cancelled. A walk over layers calls {@link #release} before each
+ * layer, and {@code release} ends the job if it was cancelled.
  */
 public record CancellableWeights(TensorSource weights, Cancellation cancellation)
     implements TensorSource {

@@ -25,18 +25,21 @@ import java.util.OptionalInt;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What perplexity is measured on.
+ * The text on which perplexity is measured.
  *
- * @param name where it came from, for people
- * @param chunks what the model runs
+ * @param name where the text comes from, for people: a file name or {@code built-in}
+ * @param chunks the chunks that the model runs, at least one
  */
 public record EvaluationText(String name, List<Chunk> chunks) {
   private static final int DEFAULT_MAX_LENGTH = 2048;
 
-  /** What two texts have in common by chance, a proverb or a licence, is less. */
+  /**
+   * The share of common runs of tokens from which on a user is warned. Texts that share a proverb
+   * or a licence by chance stay below it.
+   */
   private static final double WARN_SHARE = 0.01;
 
-  /** Token-id lists of a file, each scored on its own. */
+  /** Token-id lists of a {@code .json} file; each list is one chunk. */
   public static EvaluationText tokens(Path file, Model model) {
     return new EvaluationText(
         fileName(file), TextChunks.whole(TokenLists.read(file, model.config().vocabSize())));
@@ -47,8 +50,11 @@ public record EvaluationText(String name, List<Chunk> chunks) {
    *
    * @param file null for the model's own {@code evaluation.txt} if it has one, else the built-in
    *     text
-   * @param maxLength tokens of a chunk, null for the default
-   * @param stride tokens from one chunk to the next, null for the chunk's length
+   * @param maxLength tokens of a chunk; null for the model's positions, at most 2048
+   * @param stride tokens from the begin of one chunk to the begin of the next; null for the length
+   *     of a chunk
+   * @throws BadInputException if the text cannot be used with the model
+   * @throws dev.laco.UsageException if {@code maxLength} or {@code stride} is out of range
    */
   public static EvaluationText text(
       @Nullable Path file, Model model, @Nullable Integer maxLength, @Nullable Integer stride) {
@@ -65,15 +71,18 @@ public record EvaluationText(String name, List<Chunk> chunks) {
   }
 
   /**
-   * What a user should know of the numbers that are measured on it, a sentence each.
+   * What a user should know of numbers that are measured on this text, a sentence each: that chunks
+   * are longer than the model's positions, or that the text shares runs of tokens with the fit
+   * text.
    *
-   * @param fitText what weights are fitted on; null where they are not
+   * @param fitText the text on which weights are fitted; null where none are
    */
   public List<String> warnings(Model model, @Nullable FitText fitText) {
     List<String> warnings = new ArrayList<>();
     int positions = model.config().maxPositionEmbeddings();
     int longest = chunks.stream().mapToInt(Chunk::length).max().orElse(0);
-    // The last token is predicted, and predicts nothing.
+    // The last token of a chunk is predicted and predicts nothing, so that the model need not run
+    // it.
     if (longest - 1 > positions) {
       warnings.add(
           String.format(
@@ -105,11 +114,11 @@ public record EvaluationText(String name, List<Chunk> chunks) {
   }
 
   /**
-   * Measures a model on it.
+   * Measures the perplexity of a model on this text.
    *
-   * @param stage of the job
-   * @param whose names the model
-   * @throws BadInputException if its perplexity is not finite
+   * @param stage the name of the stage, as {@code job} shows it
+   * @param whose names the model in errors
+   * @throws BadInputException if the perplexity is not finite
    */
   public Perplexity measure(JobProgress job, String stage, Object whose, CausalLm lm) {
     try (JobProgress.Stage progress = job.begin(stage)) {
@@ -118,7 +127,10 @@ public record EvaluationText(String name, List<Chunk> chunks) {
     }
   }
 
-  /** Measures how near a pruned model stays to the original on it, likewise. */
+  /**
+   * Measures how near the outputs of a pruned model are to the original's on this text, as a stage
+   * of {@code job}.
+   */
   public Fidelity measure(JobProgress job, String stage, CausalLm original, CausalLm pruned) {
     try (JobProgress.Stage progress = job.begin(stage)) {
       return FidelityMeasure.measure(original, pruned, chunks, progress::update);

@@ -7,8 +7,8 @@ import dev.laco.report.Perplexity;
 import java.util.Locale;
 
 /**
- * Refuses results that are infinite or no number: something overflowed on the way, and whatever was
- * chosen by them was chosen by chance.
+ * Refuses results that are infinite or NaN. They come from values that overflowed, and a choice
+ * between such results means nothing.
  */
 public final class FiniteResults {
   private static final String WHY =
@@ -19,7 +19,7 @@ public final class FiniteResults {
   /**
    * Checks a search.
    *
-   * @param model what was searched, for people
+   * @param model names the model in errors
    * @throws BadInputException if no model that was tried has a finite score
    */
   public static void require(Object model, SearchResult result) {
@@ -59,8 +59,8 @@ public final class FiniteResults {
   /**
    * Checks a perplexity.
    *
-   * @param whose the model's name, for people
-   * @param text what it was measured on
+   * @param whose names the model in errors
+   * @param text names the text in errors
    * @throws BadInputException if it is not finite
    */
   public static Perplexity require(Object whose, String text, Perplexity perplexity) {

@@ -11,36 +11,39 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * About how many seconds the stages of a job take: matrix products, counted by their shapes, at the
- * rate of the device, and beside them values that norms, attention, activations and sums read and
- * write, which in a small model take longer than its products. It is what a person is told
- * beforehand; {@link JobProgress} corrects it.
+ * Estimates how many seconds the stages of a job take. The estimate counts the operations of matrix
+ * products at the device's rate, and the values that norms, attention, activations and sums read
+ * and write at the rate of its memory. In a small model the latter take longer. A person is told
+ * the estimate before the job; {@link JobProgress} corrects it while the job runs.
  */
 public final class JobEstimate {
-  /** How often a layer goes through the hidden states of its tokens, beside the products. */
+  /** How often a layer reads and writes the hidden states of its tokens, products aside. */
   private static final int HIDDEN_VALUES = 10;
 
-  /** The same through the channels of its feed-forward part. */
+  /** How often a layer reads and writes its feed-forward channels, products aside. */
   private static final int CHANNEL_VALUES = 4;
 
-  /** Values a second that a thread reads and writes, from one operation to the next. */
+  /** Values that one CPU thread reads and writes in a second. */
   private static final double THREAD_VALUES = 2e9;
 
-  /** The bytes of a value that is read and written. */
+  /** Bytes that are moved for a value that is read and written. */
   private static final int VALUE_BYTES = 2 * Float.BYTES;
 
-  /** Behind the first gap, which is about here, every layer is fitted by the dear rules. */
+  /**
+   * Where in the pruned model the first gap is taken to be, as a share of its layers. The rules
+   * that take longest fit every layer behind it.
+   */
   private static final double BEHIND = 2.0 / 3;
 
   private final ModelConfig config;
 
-  /** Seconds that a token takes in a layer. */
+  /** Seconds of one token in one layer. */
   private final double layer;
 
-  /** The same in the output projection. */
+  /** Seconds of one token in the output projection. */
   private final double head;
 
-  /** Of jobs of a model on a device. */
+  /** Estimates for jobs of a model on a device. */
   public JobEstimate(Model model, Device backend) {
     config = model.config();
     double products = backend.operationsPerSecond(backend.productType(model.weightType()));
@@ -57,25 +60,29 @@ public final class JobEstimate {
     if (memory == null) {
       return 1 / (THREAD_VALUES * backend.hostThreads());
     }
-    // Where it is not known how fast a device's memory is, products are all that can be counted.
+    // Where the rate of a device's memory is not known, only products are counted.
     return memory.bytesPerSecond() == 0 ? 0 : VALUE_BYTES / memory.bytesPerSecond();
   }
 
-  /** A model of so many layers runs over tokens and predicts the next. */
+  /**
+   * Seconds of a pass in which a model of {@code layers} layers runs over {@code tokens} tokens and
+   * predicts each next one.
+   */
   public double pass(long tokens, int layers) {
     return tokens * (layers * layer + head);
   }
 
-  /** The same over a text. */
+  /** Seconds of a pass over the chunks of a text. */
   public double pass(List<Chunk> chunks, int layers) {
     return pass(chunks.stream().mapToLong(Chunk::length).sum(), layers);
   }
 
   /**
-   * A search; each model has about half of its layers in common with another.
+   * Seconds of a search. Each scored model is taken to share half of its layers with another.
    *
-   * @param models that are scored, each on so many tokens
-   * @param target depth that is sought; null where it is not known
+   * @param models the number of models that are scored
+   * @param target the number of layers that is sought; null where it is not known
+   * @param tokens the tokens on which each model is scored
    */
   public double search(long models, @Nullable Integer target, Objective objective, long tokens) {
     int depth = config.numHiddenLayers();
@@ -84,13 +91,16 @@ public final class JobEstimate {
     return models * tokens * (layers * layer + heads);
   }
 
-  /** The choice among models before a fit. */
+  /** Seconds of the choice among models before a fit. */
   public double choice(FitRule rule, int attempts, int strengths, int tokens, int target) {
     return attempts * fit(rule.atGapsOnly(), tokens, target)
         + strengths * fit(rule.withoutSteps(), tokens, target);
   }
 
-  /** A fit on so many tokens: both models run, and some layers are fitted. */
+  /**
+   * Seconds of a fit on {@code tokens} tokens: original and pruned model run over them, and some
+   * layers are fitted.
+   */
   public double fit(FitRule rule, int tokens, int target) {
     double fitted = rule.later() ? BEHIND * target : config.numHiddenLayers() - target;
     double passes = config.numHiddenLayers() + target + fitted * rule.layerPasses();

@@ -22,30 +22,34 @@ import java.util.stream.LongStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What of a model stays in memory while it runs, decided before work starts: all weights where they
- * and the buffers beside them fit, else a pool that the layers stream through.
+ * Which part of a model's weights stays in memory while the model runs. It is decided before work
+ * starts: all weights if they fit beside the buffers, else a pool that the layers stream through.
  *
  * @param host what stays in the memory of this process
  * @param device what stays on a GPU; without one, the same as {@code host}
  * @param beside bytes beside the weights
  */
 public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside beside) {
-  /** Without an option so much of what is free is left to others. */
+  /**
+   * The share of the free memory that is left to other processes where the settings give no bound.
+   */
   private static final double MARGIN = 0.1;
 
   /**
-   * What of {@link DeviceSettings#hostMemory} Java takes itself: heap, classes, compiled code,
-   * threads.
+   * Bytes of {@link DeviceSettings#hostMemory} that Java itself takes: heap, classes, compiled
+   * code, threads.
    */
   public static final long JAVA_BYTES = 160_000_000;
 
   /**
-   * What is held beside the weights, bytes.
+   * Bytes that are needed beside the original's weights.
    *
-   * @param buffers where they are multiplied by
-   * @param newWeights at most what is computed anew: here, and where they are multiplied by
+   * @param buffers bytes of the buffers on the device that computes
+   * @param newWeights at most the bytes of the tensors that a fit makes, which lie in this process
+   *     and on the device
    */
   public record Beside(long buffers, long newWeights) {
+    /** Buffers alone, where nothing is fitted. */
     public static Beside buffers(long bytes) {
       return new Beside(bytes, 0);
     }
@@ -56,19 +60,23 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
   }
 
   /**
-   * Room for weights.
+   * Memory for weights.
    *
-   * @param bytes for weights, at least what is needed at once
-   * @param where the budget comes from, for messages that go on with bytes
+   * @param bytes the most bytes of weights, at least those that are in use at the same time
+   * @param where what sets the bound, as a message says it before the number of bytes: {@code "free
+   *     are "}
    */
   public record Pool(long bytes, String where) {}
 
   /**
    * Plans the run of a model.
    *
-   * @param mixed layers of which one is mixed, 1 where layers are used as they are
-   * @param helps what a user can do about what is beside the weights
-   * @throws ResourceException that says needed, given, and what helps
+   * @param mixed the most original layers that one layer is mixed from; 1 where layers are used as
+   *     they are
+   * @param helps what a user can do to need less memory beside the weights, for the message of an
+   *     error
+   * @throws ResourceException if the memory does not suffice; the message says how much is needed,
+   *     how much there is, and what helps
    */
   public static MemoryPlan of(
       Device backend,
@@ -92,7 +100,7 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
                   spare(own.free()),
                   "free on " + info.name() + " are ",
                   helps + ", or " + Setting.of("device") + " cpu");
-      // Buffers lie on the device, and what is pinned here is little.
+      // Buffers lie on the device; the memory that is pinned for copies is little.
       Beside here = new Beside(0, beside.newWeights);
       return new MemoryPlan(checkpoint, host(needs, here, settings, helps), device, beside);
     }
@@ -109,8 +117,8 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
   }
 
   /**
-   * What {@link DeviceSettings#memory} leaves to buffers that can be of any size: on a GPU half of
-   * what is beside the weights that are in use at once.
+   * Bytes that {@link DeviceSettings#memory} leaves to buffers whose size can be chosen: on a GPU
+   * half of the memory beside the weights that are in use at the same time, else all of it.
    */
   public static long forBuffers(Device backend, Checkpoint checkpoint, long memory, int mixed) {
     return backend.info().copiesWeights()
@@ -118,7 +126,7 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
         : memory;
   }
 
-  /** Whether the weights alone are more than what may stay where they are multiplied by. */
+  /** Whether the weights alone need more memory than the device that computes may use for them. */
   public static boolean streams(Device backend, Checkpoint checkpoint, DeviceSettings settings) {
     long room;
     DeviceInfo.Memory own = backend.info().memory();
@@ -149,7 +157,7 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
           outside = Math.max(outside, bytes(checkpoint, List.of(name, architecture.finalNorm())));
         }
       }
-      // Where several layers have no room, a mixed one is made tensor by tensor.
+      // Where the originals of a mixed layer do not fit, the layer is mixed tensor by tensor.
       long mixes = mixed == 1 ? 0 : (mixed + 1) * largestTensor(checkpoint);
       return new Needs(
           all, LongStream.of(layerBytes(checkpoint), mixes, outside).max().orElseThrow());
@@ -199,7 +207,7 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
     return (long) (free * (1 - MARGIN));
   }
 
-  /** The largest layer's bytes. */
+  /** Bytes of the largest layer. */
   public static long layerBytes(Checkpoint checkpoint) {
     return IntStream.range(0, checkpoint.config().numHiddenLayers())
         .mapToLong(checkpoint::layerBytes)
@@ -208,9 +216,10 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
   }
 
   /**
-   * Bytes of weights that a rule makes anew, one layer twice.
+   * At most the bytes of the tensors that a fit makes; one layer is held twice while it is
+   * replaced.
    *
-   * @param target layers that are left; null where that is not known
+   * @param target the number of layers of the pruned model; null where that is not known
    */
   public static long newWeights(Checkpoint checkpoint, FitRule rule, @Nullable Integer target) {
     int layers = CarryOver.newLayers(rule, checkpoint.config().numHiddenLayers(), target);
@@ -230,7 +239,7 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
     return names.stream().distinct().mapToLong(checkpoint::byteSize).sum();
   }
 
-  /** The checkpoint's weights as they are to be asked for. */
+  /** The checkpoint's weights, streamed through the pools of this plan. */
   public TensorSource weights(DeviceMemory backend) {
     TensorSource mapped =
         new WeightPool(checkpoint, checkpoint, host.bytes, host.where, checkpoint::giveUp);
@@ -246,8 +255,8 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
   }
 
   /**
-   * {@code 13.5 GB of weights, streaming, window 4 layers, 1.9 GB; 11.9 MB of buffers, at most 8.6
-   * GB of new weights}.
+   * The plan for people: {@code 13.5 GB of weights, streaming, window 4 layers, 1.9 GB; 11.9 MB of
+   * buffers, at most 8.6 GB of new weights}.
    */
   public String describe(Device backend) {
     long all = bytes(checkpoint, checkpoint.weightNames());

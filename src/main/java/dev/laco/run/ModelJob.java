@@ -15,8 +15,9 @@ import java.util.function.BiConsumer;
 import java.util.function.Consumer;
 
 /**
- * A job that runs a model on a device: who is told of it, who may end it, how far it has come, and
- * the steps that all jobs begin with. A job runs once, on one thread.
+ * A job that runs a model on a device. This class has what all jobs share: a listener, a
+ * cancellation, the progress, and the first steps, which open the device and plan the memory. A job
+ * runs once, on one thread.
  *
  * @param <J> the job itself
  */
@@ -37,13 +38,13 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   private Cancellation cancellation = new Cancellation();
   private JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
 
-  /** A job that nobody is told of and nobody cancels. */
+  /** A job without a listener and without a cancellation. */
   protected ModelJob(Model model, DeviceSettings device) {
     this.model = model;
     this.device = device;
   }
 
-  /** Events go to {@code to}, on the thread of the job. */
+  /** Sends the job's events to {@code to}, on the thread of the job. */
   public final J listener(Consumer<? super JobEvent> to) {
     return follower((event, state) -> to.accept(event));
   }
@@ -57,19 +58,22 @@ public abstract class ModelJob<J extends ModelJob<J>> {
     return self();
   }
 
-  /** The job ends when {@code token} says so. */
+  /** Lets {@code token} end the job. */
   public final J cancelledBy(Cancellation token) {
     cancellation = token;
     return self();
   }
 
-  /** The job's stages are those of {@code job}, which may have others before and after. */
+  /**
+   * Counts the stages of this job as stages of {@code job}, which may have others before and after
+   * them.
+   */
   public final J progressOf(JobProgress job) {
     progress = job;
     return self();
   }
 
-  /** How far the job has come; may be asked by any thread. */
+  /** How far the job has come. Any thread may ask. */
   public final JobProgress progress() {
     return progress;
   }
@@ -79,12 +83,12 @@ public abstract class ModelJob<J extends ModelJob<J>> {
     return (J) this;
   }
 
-  /** Tells the listener. */
+  /** Sends an event to the listener. */
   protected final void tell(JobEvent event) {
     follower.accept(event, progress.state());
   }
 
-  /** Warns a user, in a message that may hold {@link dev.laco.Setting}s. */
+  /** Sends a warning to the listener, in a message that may hold {@link dev.laco.Setting}s. */
   protected final void warn(String template) {
     JobEvent.Warned warned = new JobEvent.Warned(template);
     warnings.add(warned.message());
@@ -120,12 +124,14 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   }
 
   /**
-   * Plans the memory, tells of that, and gives the model on the device. Its weights end the job
-   * when it is cancelled.
+   * Plans the memory, tells the listener of the plan, and gives the model on the device. Asking the
+   * model for a layer ends the job if it was cancelled.
    *
-   * @param mixed layers of which one is mixed, 1 where layers are used as they are
-   * @param helps what a user can do about what is beside the weights
-   * @throws dev.laco.ResourceException if memory does not suffice
+   * @param mixed the most original layers that one layer is mixed from; 1 where layers are used as
+   *     they are
+   * @param helps what a user can do to need less memory beside the weights, for the message of an
+   *     error
+   * @throws dev.laco.ResourceException if the memory does not suffice
    */
   protected final RunningModel runningModel(
       Backend backend, MemoryPlan.Beside beside, int mixed, String helps) {
@@ -136,9 +142,9 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   }
 
   /**
-   * Measures the perplexity of a model, and tells it.
+   * Measures the perplexity of a model, and tells the listener.
    *
-   * @param stage the stage of the job
+   * @param stage the name of the stage, as {@link #progress} shows it
    * @param whose names the model in errors
    * @throws dev.laco.BadInputException if the perplexity is not finite
    */
@@ -157,7 +163,7 @@ public abstract class ModelJob<J extends ModelJob<J>> {
     cancellation.check();
   }
 
-  /** Tells about how long all takes, once every stage is expected. */
+  /** Tells the listener about how long the job takes; called when every stage has been expected. */
   protected final void tellExpectation() {
     progress.expectation().ifPresent(description -> tell(new JobEvent.TimeEstimated(description)));
   }

@@ -22,19 +22,22 @@ import java.util.regex.Pattern;
 /**
  * A device that was opened for a model.
  *
- * @param reason why it is this one; empty where the user chose it
- * @param warnings what takes its exactness
+ * @param reason why {@code auto} chose this device; empty where the user chose it
+ * @param warnings what makes results of the device less exact, a line each
  */
 public record OpenDevice(Backend backend, String reason, List<String> warnings)
     implements AutoCloseable {
-  /** At most so many digits as an int surely holds. */
+  /** Nine digits always fit an int. */
   private static final Pattern CUDA = Pattern.compile("cuda(?::([0-9]{1,9}))?");
 
   private OpenDevice(Backend backend, String reason) {
     this(backend, reason, List.of());
   }
 
-  /** The device, in what type it multiplies by a model's weights, and why, for people. */
+  /**
+   * The device for people: its name, the type of its products with a model's weights, and why it
+   * was chosen.
+   */
   public String describe(Model model) {
     String device = backend.info().name() + ", " + backend.describeProducts(model.weightType());
     return reason.isEmpty() ? device : device + "; " + reason;
@@ -43,9 +46,9 @@ public record OpenDevice(Backend backend, String reason, List<String> warnings)
   /**
    * Opens a device.
    *
-   * @param model what it will run
+   * @param model the model that the device will run
    * @throws UsageException if there is no such device name
-   * @throws ResourceException if the device cannot be used; another is never taken in its place
+   * @throws ResourceException if the device cannot be used; no other device is taken in its place
    */
   public static OpenDevice open(DeviceSettings settings, Model model) {
     OpenDevice opened = openAny(settings, model.config());
@@ -110,10 +113,10 @@ public record OpenDevice(Backend backend, String reason, List<String> warnings)
   }
 
   /**
-   * Checks that the device can solve the linear systems of a fit, before a search begins that would
-   * be in vain without.
+   * Checks that the device can solve the linear systems of a fit, so that a lack is known before a
+   * search and not after it.
    *
-   * @throws ResourceException that says what is missing and what helps
+   * @throws ResourceException if a library is missing; the message names it and what helps
    */
   public void requireSolver() {
     String missing = backend.missingForSolver();

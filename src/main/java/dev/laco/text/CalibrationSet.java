@@ -14,7 +14,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * The token sequences on which similarity is measured.
  *
- * @param name where they come from, for people: a file name or {@code built-in}
+ * @param name where the sequences come from, for people: a file name or {@code built-in}
  * @param sequences token ids, at least one sequence, none empty, every id in the vocabulary
  * @param warnings what a user should know, a line each: sequences longer than the model's positions
  */
@@ -25,7 +25,7 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
   }
 
   /**
-   * What of the model a calibration set depends on.
+   * The properties of a model on which the reading of a text depends.
    *
    * @param tokenizer empty where the checkpoint has none; then only token ids are of use
    * @param vocabularySize rows of the embedding
@@ -36,7 +36,7 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
      * The tokenizer, for text.
      *
      * @param where names the text, for the message
-     * @param option that takes token ids instead
+     * @param option the setting that takes token ids instead, for the message
      * @throws BadInputException if the model has none
      */
     Tokenizer requireTokenizer(String where, String option) {
@@ -131,7 +131,7 @@ public record CalibrationSet(String name, List<int[]> sequences, List<String> wa
     return new CalibrationSet(name, sequences, warnings);
   }
 
-  /** Equal if names, tokens and warnings are. */
+  /** Equal to a set with equal name, tokens and warnings. */
   @Override
   public boolean equals(@Nullable Object other) {
     return other instanceof CalibrationSet that

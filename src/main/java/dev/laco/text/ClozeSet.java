@@ -11,8 +11,8 @@ import java.util.Locale;
 /**
  * Passages whose last word a model is to predict, after LAMBADA (Paperno et al. 2016).
  *
- * @param name where they come from, for people: a file name or {@code built-in}
- * @param items one chunk a passage, at least one; the tokens of its last word are the scored ones
+ * @param name where the passages come from, for people: a file name or {@code built-in}
+ * @param items at least one passage, each a chunk whose scored tokens are those of the last word
  */
 public record ClozeSet(String name, List<Chunk> items) {
   public ClozeSet {
@@ -21,8 +21,9 @@ public record ClozeSet(String name, List<Chunk> items) {
 
   /**
    * Reads a {@code .jsonl} file of objects like {@code {"text": "The cat sat on the", "last": "
-   * mat"}}, blank lines skipped. The last word's tokens are those of the whole passage behind the
-   * ones that it shares with the passage without it.
+   * mat"}}, skipping blank lines. The whole passage and the passage without its last word are
+   * tokenised; the last word's tokens are those of the whole passage behind the longest common
+   * beginning.
    *
    * @throws BadInputException if the file is anything else, holds nothing, does not fit vocabulary
    *     or positions, or the model has no tokenizer

@@ -11,18 +11,18 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
- * The text on which rules that fit weights do so: many short chunks, each knowing the document that
- * it is from, so that documents can be held out.
+ * The text on which rules fit weights: many short chunks. Each chunk has the number of its
+ * document, so that whole documents can be held out.
  *
- * <p>The chunks are in an order of which every beginning is spread evenly over all documents (the
- * base-2 van der Corput sequence of their places in the text): fewer tokens hold the same mix of
- * registers, and a smaller text is part of every larger one.
+ * <p>The order of the chunks is the base-2 van der Corput sequence of their places in the text. Any
+ * number of first chunks is therefore spread evenly over all documents: fewer tokens have the same
+ * mix of registers, and a smaller text is a part of every larger one.
  *
- * @param name where it comes from, for people: a file name or {@code built-in}
+ * @param name where the text comes from, for people: a file name or {@code built-in}
  * @param chunks at least one
  */
 public record FitText(String name, List<Chunk> chunks) {
-  /** Tokens of a chunk, BOS included, where the model has as many positions. */
+  /** Tokens of a chunk, BOS included; fewer where the model has fewer positions. */
   public static final int CHUNK_TOKENS = 256;
 
   private static final Pattern SEPARATOR = Pattern.compile("\\f|(?m:^-{3,}[ \\t]*$\\R?)");
@@ -31,12 +31,17 @@ public record FitText(String name, List<Chunk> chunks) {
     chunks = List.copyOf(chunks);
   }
 
-  /** Token ids that are run as one sequence. */
+  /** A piece of a document that a model runs as one sequence. */
   public static final class Chunk {
     private final int[] ids;
     private final int document;
 
-    /** The ids of a chunk, and the number of the document that it is from. */
+    /**
+     * A chunk of token ids.
+     *
+     * @param ids the ids to run, BOS included
+     * @param document the number of the document, counted from 0 in the order of the text
+     */
     public Chunk(int[] ids, int document) {
       this.ids = ids.clone();
       this.document = document;
@@ -52,7 +57,9 @@ public record FitText(String name, List<Chunk> chunks) {
       return ids.length;
     }
 
-    /** The document that the chunk is from, counted from 0 in the order of the text. */
+    /**
+     * The number of the document that the chunk is from, counted from 0 in the order of the text.
+     */
     public int document() {
       return document;
     }
@@ -102,8 +109,8 @@ public record FitText(String name, List<Chunk> chunks) {
   }
 
   /**
-   * The beginning: chunks of {@code tokens} tokens together, the last of them cut; all chunks if
-   * they hold no more.
+   * The first chunks, which have {@code tokens} tokens together; the last of them is cut. All
+   * chunks if they have no more tokens.
    */
   public FitText limit(int tokens) {
     if (tokens < 1) {
@@ -122,7 +129,7 @@ public record FitText(String name, List<Chunk> chunks) {
     return new FitText(name, kept);
   }
 
-  /** The documents of a text file, blank ones left out. */
+  /** The documents of a text file without blank ones. */
   static List<String> documents(String text) {
     return split(text).filter(document -> !document.isBlank()).toList();
   }
@@ -178,7 +185,10 @@ public record FitText(String name, List<Chunk> chunks) {
     return chunks;
   }
 
-  /** Place {@code i} gets the chunk whose index is {@code i} with its bits reversed. */
+  /**
+   * The chunks in van der Corput order: place {@code i} gets the chunk whose index is {@code i}
+   * with its bits reversed.
+   */
   private static List<Chunk> spread(List<Chunk> chunks) {
     int places = Integer.highestOneBit(Math.max(1, 2 * chunks.size() - 1));
     int shift = Integer.numberOfLeadingZeros(places) + 1;

@@ -8,20 +8,20 @@ import java.util.Iterator;
 import java.util.List;
 import java.util.Locale;
 
-/** Text in a {@code .jsonl} file: an object a line, blank lines skipped. */
+/** Reads {@code .jsonl} text: one JSON object in each line; blank lines are skipped. */
 final class JsonLines {
   private JsonLines() {}
 
   /**
-   * One line.
+   * One line of a file.
    *
-   * @param where file and line number, for messages
+   * @param where the file and the line's number, for messages
    */
   record Line(String where, JsonNode object) {
     /**
      * The string under {@code key}.
      *
-     * @throws BadInputException if there is none or it is blank
+     * @throws BadInputException if there is no string under the key, or a blank one
      */
     String string(String key) {
       JsonNode value = object.get(key);
@@ -38,7 +38,7 @@ final class JsonLines {
   /**
    * The lines of {@code content}.
    *
-   * @param name of the file, for messages
+   * @param name the name of the file, for messages
    * @throws BadInputException if a line is not JSON
    */
   static List<Line> read(String name, String content) {

@@ -4,22 +4,25 @@ import java.util.Arrays;
 
 /**
  * Decodes a stream of tokens. A token may hold part of a character (byte-level BPE, byte fallback),
- * and how a token is written may depend on the one before it (a leading space that is dropped at
- * the start of a text). So a token is decoded together with its predecessors, and text comes out as
- * soon as its characters are complete.
+ * and the text of a token may depend on the token before it (a leading space is dropped at the
+ * start of a text). A token is therefore decoded together with tokens before it, and text is
+ * returned as soon as its characters are complete.
  */
 public final class StreamingDecoder {
   private static final char REPLACEMENT = '\uFFFD';
 
   private final Tokenizer tokenizer;
 
-  /** Tokens decoded together: those of the last piece that came out, then the waiting ones. */
+  /**
+   * The tokens that are decoded together: those of the last returned text, then those of which no
+   * text was returned yet.
+   */
   private int[] latest = {};
 
-  /** How many tokens at the front of {@link #latest} have come out completely. */
+  /** The number of first tokens of {@link #latest} whose text was returned completely. */
   private int printedTokens;
 
-  /** How many chars of the decoded {@link #latest} have come out. */
+  /** The number of chars of the decoded {@link #latest} that were returned. */
   private int printedChars;
 
   StreamingDecoder(Tokenizer tokenizer) {
@@ -27,7 +30,7 @@ public final class StreamingDecoder {
   }
 
   /**
-   * Takes the next token; returns the text that is complete with it, often none or several chars.
+   * Takes the next token, and returns the text that this token completes: no, one or several chars.
    */
   public String append(int token) {
     latest = Arrays.copyOf(latest, latest.length + 1);
@@ -51,7 +54,10 @@ public final class StreamingDecoder {
     return piece;
   }
 
-  /** The end of the stream: what still waits, with U+FFFD for characters that never completed. */
+  /**
+   * Ends the stream, and returns the rest of the text, with U+FFFD for characters that were not
+   * completed.
+   */
   public String finish() {
     String text = tokenizer.decode(latest);
     return text.substring(Math.min(printedChars, text.length()));

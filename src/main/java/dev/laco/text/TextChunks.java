@@ -7,11 +7,14 @@ import java.util.List;
 import java.util.Locale;
 import java.util.OptionalInt;
 
-/** Chunks of text on which a model is measured. */
+/** Makes the chunks of text on which a model is measured. */
 public final class TextChunks {
   private TextChunks() {}
 
-  /** One forward pass: token ids, of which those from {@link #firstScored} on are scored. */
+  /**
+   * Token ids that a model runs as one sequence. The model's predictions of the ids from {@link
+   * #firstScored} on are scored.
+   */
   public static final class Chunk {
     private final int[] ids;
     private final int firstScored;
@@ -37,12 +40,12 @@ public final class TextChunks {
     }
   }
 
-  /** Token lists as chunks of their own: all but the first token of each is scored. */
+  /** Makes each token list a chunk, of which all tokens but the first are scored. */
   public static List<Chunk> whole(List<int[]> lists) {
     return lists.stream().map(ids -> new Chunk(ids.clone(), 1)).toList();
   }
 
-  /** A passage of which the tokens from {@code firstScored} on are scored. */
+  /** A chunk of which the tokens from {@code firstScored} on are scored. */
   public static Chunk continuation(int[] ids, int firstScored) {
     if (firstScored < 1 || firstScored >= ids.length) {
       throw new IllegalArgumentException(
@@ -54,11 +57,12 @@ public final class TextChunks {
   /**
    * Cuts {@code tokens} into chunks of {@code maxLength} tokens that start every {@code stride}
    * tokens, with {@code bos} in front of each. Every token is scored once, in the first chunk that
-   * holds it; after that it is context. Without BOS nothing predicts the first token of a chunk
-   * that overlaps no earlier one, so it is not scored.
+   * has it; in later chunks it is context. Without BOS nothing predicts the first token of a chunk
+   * that does not overlap the chunk before it, and that token is not scored.
    *
    * @param tokens the text's tokens, without special tokens
-   * @throws UsageException unless {@code 1 <= stride <= maxLength}, and 2 tokens fit a chunk
+   * @throws UsageException unless {@code 1 <= stride <= maxLength} and a chunk has room for two
+   *     tokens, BOS included
    */
   public static List<Chunk> cut(int[] tokens, OptionalInt bos, int maxLength, int stride) {
     int front = bos.isPresent() ? 1 : 0;

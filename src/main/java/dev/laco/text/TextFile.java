@@ -10,12 +10,12 @@ import java.util.List;
 import java.util.Locale;
 import java.util.stream.Stream;
 
-/** Reads text files strictly. */
+/** Reads text files, which must be UTF-8. */
 public final class TextFile {
-  /** Most bytes of a text: so much text and its tokens fit the Java heap. */
+  /** Most bytes of a text: a text of this size and its tokens fit the Java heap. */
   private static final int MAX_BYTES = 16 << 20;
 
-  /** Most samples, documents or token lists of a file; each is a forward pass. */
+  /** Most samples, documents or token lists of a file. */
   static final int MAX_SAMPLES = 100_000;
 
   private static final String BYTE_ORDER_MARK = "\uFEFF";
@@ -31,7 +31,7 @@ public final class TextFile {
     return read(file, MAX_BYTES);
   }
 
-  /** The same of a file that may have {@code most} bytes. */
+  /** As {@link #read(Path)}, for a file that may have {@code most} bytes. */
   static String read(Path file, int most) {
     byte[] bytes = InputFile.read(file, most);
     try {

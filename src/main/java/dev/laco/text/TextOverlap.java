@@ -4,9 +4,9 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 
-/** How much of one text stands in another: long runs of the same tokens, wherever they are. */
+/** Measures how much of one text stands in another: runs of 32 equal tokens, wherever they are. */
 public final class TextOverlap {
-  /** So many equal tokens in a row are no coincidence. */
+  /** Tokens of a run; so many equal tokens in a row are no coincidence. */
   private static final int RUN = 32;
 
   private static final long FACTOR = 0x9E3779B97F4A7C15L;
@@ -27,7 +27,10 @@ public final class TextOverlap {
     return tokens == 0 ? 0 : (double) common / tokens;
   }
 
-  /** Runs side by side from the end on, and those at the front: the first token may be BOS. */
+  /**
+   * Adds the runs of a token list that lie side by side when counted from its end, and the first
+   * run: the first token may be BOS.
+   */
   private void add(int[] ids) {
     for (int start = ids.length - RUN; start >= 0; start -= RUN) {
       runs.add(hash(ids, start));
@@ -60,7 +63,10 @@ public final class TextOverlap {
     }
   }
 
-  /** A polynomial in the tokens of a run, so that the next run's follows from it. */
+  /**
+   * The hash of a run: a polynomial in its tokens, from which the hash of the run that begins one
+   * token later follows.
+   */
   private static long hash(int[] ids, int start) {
     long hash = 0;
     for (int i = start; i < start + RUN; i++) {

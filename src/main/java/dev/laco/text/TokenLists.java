@@ -109,7 +109,8 @@ public final class TokenLists {
   }
 
   /**
-   * Checks ids that a tokenizer made: a tokenizer of another model may know more tokens.
+   * Checks the ids that a tokenizer gave. The tokenizer of another model may have a larger
+   * vocabulary than the model.
    *
    * @param where names the text, for the message
    * @throws BadInputException if an id is not in {@code 0 .. vocabularySize - 1}
@@ -149,7 +150,10 @@ public final class TokenLists {
     };
   }
 
-  /** The keys of the object at hand that hold lists, for someone who meant one of them. */
+  /**
+   * The keys of the object at hand whose values are lists, for the message to a user who meant one
+   * of them.
+   */
   private String listKeys() throws IOException {
     List<String> keys = new ArrayList<>();
     while (parser.nextToken() == JsonToken.FIELD_NAME) {

@@ -19,26 +19,28 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The tokenizer of a checkpoint: its {@code tokenizer.json} run by Hugging Face's own library (the
- * carrier is DJL), offline.
+ * The tokenizer of a checkpoint: Hugging Face's own library, called through DJL, runs its {@code
+ * tokenizer.json}, offline.
  *
- * <p>The file alone decides what is added to a text, by its post-processor. {@code add_bos_token}
- * and its like in {@code tokenizer_config.json} are not read: they are instructions for building a
- * post-processor, and a published {@code tokenizer.json} has it built already. Truncation and
- * padding that the file asks for are switched off, since a measurement needs every token and no
+ * <p>The post-processor in the file alone decides which special tokens are added to a text. {@code
+ * add_bos_token} and similar keys of {@code tokenizer_config.json} are not read: they say how a
+ * post-processor is built, and a published {@code tokenizer.json} has a post-processor. Truncation
+ * and padding that the file asks for are switched off, since a measurement needs every token and no
  * other.
  *
  * <p>The library runs in a process of its own ({@link TokenizerProcess}), since a tokenizer or a
  * text can end the process that it runs in, or keep it busy for ever. The process starts with the
- * first use and ends with {@link #rest} or {@link #close}. A tokenizer that ended it gives the same
- * error whatever is asked of it afterwards.
+ * first use and ends with {@link #rest} or {@link #close}. A tokenizer whose process ended by the
+ * tokenizer's fault gives the same error at every later use.
  *
  * <p>Use after {@link #close} is an error. Not for use by several threads at once.
  */
 public final class Tokenizer implements AutoCloseable {
   private static final String FILE_NAME = "tokenizer.json";
 
-  /** From so many characters on a run without a break is worth a mention where a text failed. */
+  /**
+   * The least characters of a run without a break that the message about a failed text mentions.
+   */
   private static final int LONG_RUN = 10_000;
 
   private static final Pattern RUN = Pattern.compile("\\s++|\\S++");
@@ -46,21 +48,21 @@ public final class Tokenizer implements AutoCloseable {
   private final Path file;
   private final Supplier<TokenizerProcess> start;
 
-  /** The checked file until it is loaded. */
+  /** The checked file; null once the process has loaded it. */
   private @Nullable TokenizerFile content;
 
-  /** Where the file is loaded. */
+  /** The process that has loaded the file; null while there is none. */
   private @Nullable TokenizerProcess process;
 
   private String components = "";
   private @Nullable OptionalInt bos;
 
-  /** What became of a tokenizer that cannot be used any more. */
+  /** Why the tokenizer cannot be used any more; null while it can. */
   private @Nullable LacoException end;
 
   private boolean closed;
 
-  /** The checked tokenizer of a file; {@code start} gives the process that loads it. */
+  /** Checks the form of a tokenizer's file; {@code start} gives the process that loads the file. */
   Tokenizer(Path file, Supplier<TokenizerProcess> start) {
     this.file = file;
     this.start = start;
@@ -69,14 +71,15 @@ public final class Tokenizer implements AutoCloseable {
 
   /**
    * Opens the tokenizer of a checkpoint directory; empty if the directory has no {@code
-   * tokenizer.json}. The form of the file is checked at once; what only the library finds is an
-   * error of the first use.
+   * tokenizer.json}. The form of the file is checked at once; faults that only the library finds
+   * are errors of the first use.
    *
    * @throws BadInputException if the file cannot be read or has not the form of a tokenizer
    */
   public static Optional<Tokenizer> load(Path modelDirectory) {
     Path file = modelDirectory.resolve(FILE_NAME);
-    // A dangling link, as a half-downloaded cache has them, is an error and no absence.
+    // A link to nothing, as in a half-downloaded cache, is an error; it does not mean that there is
+    // no tokenizer.
     return Files.notExists(file, LinkOption.NOFOLLOW_LINKS)
         ? Optional.empty()
         : Optional.of(new Tokenizer(file, () -> TokenizerProcess.start(Limits.USUAL)));
@@ -85,14 +88,14 @@ public final class Tokenizer implements AutoCloseable {
   /**
    * Token ids of a text with the special tokens that the model's tokenizer adds.
    *
-   * @throws BadInputException if the library cannot use the tokenizer, or not with this text
+   * @throws BadInputException if the library fails with this tokenizer, or with this text
    * @throws ResourceException if the library cannot be started
    */
   public int[] encode(String text) {
     return encode(text, true);
   }
 
-  /** Token ids of the text itself: no BOS, no EOS. Throws what {@link #encode} does. */
+  /** Token ids of the text itself, without BOS and EOS. Throws the errors of {@link #encode}. */
   public int[] encodeWithoutSpecial(String text) {
     return encode(text, false);
   }
@@ -108,8 +111,8 @@ public final class Tokenizer implements AutoCloseable {
 
   /**
    * The text of token ids, special tokens left out. Bytes that are no complete character become
-   * U+FFFD; to print a text token by token use {@link #streamingDecoder}. Throws what {@link
-   * #encode} does.
+   * U+FFFD; {@link #streamingDecoder} is for text that is printed token by token. Throws the errors
+   * of {@link #encode}.
    */
   public String decode(int[] ids) {
     TokenizerProcess running = running();
@@ -127,7 +130,7 @@ public final class Tokenizer implements AutoCloseable {
 
   /**
    * The token that the tokenizer's post-processor puts before every text, if it puts one. Throws
-   * what {@link #encode} does.
+   * the errors of {@link #encode}.
    */
   public OptionalInt bos() {
     if (bos == null) {
@@ -143,7 +146,7 @@ public final class Tokenizer implements AutoCloseable {
     return bos;
   }
 
-  /** Gives up the process until the tokenizer is used again. */
+  /** Ends the process; the next use starts it again. */
   public void rest() {
     content = null;
     if (process != null) {
@@ -194,7 +197,10 @@ public final class Tokenizer implements AutoCloseable {
     return end;
   }
 
-  /** The longest run of blanks, or of anything else, where it is long enough to be the reason. */
+  /**
+   * Describes the longest run of blanks, or of characters that are not blank, if the run is long
+   * enough to be the reason of a failure.
+   */
   private static String longestRun(String text) {
     int blank = 0;
     int other = 0;

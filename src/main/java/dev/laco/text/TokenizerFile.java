@@ -15,26 +15,32 @@ import java.util.Locale;
 
 /**
  * A {@code tokenizer.json} whose form has been checked: it is an object with a model, and its
- * components are no larger than any tokenizer needs them. What they say is checked by the library
- * that carries them out.
+ * components are no larger than any tokenizer needs them. The library that runs the components
+ * checks their content.
  *
  * @param json the content
- * @param components what a text goes through, for messages: {@code normalizer NFC, pre_tokenizer
- *     Split + ByteLevel, model BPE}
+ * @param components the components that process a text, for messages: {@code normalizer NFC,
+ *     pre_tokenizer Split + ByteLevel, model BPE}
  */
 record TokenizerFile(String json, String components) {
-  /** The largest tokenizers that are published have 33 MB. */
+  /** Most bytes of the file; the largest published tokenizers have 33 MB. */
   private static final int MAX_BYTES = 40 << 20;
 
   private static final int MAX_DEPTH = 64;
   private static final int MAX_ADDED_TOKENS = 200_000;
 
-  /** Of patterns and what replaces them. The longest pattern of a published model has 1,000. */
+  /**
+   * Most characters of a pattern and of its replacement; the longest pattern of a published model
+   * has 1,000.
+   */
   private static final int MAX_CHARS = 10_000;
 
   private static final int MAX_COMPONENTS = 100;
 
-  /** The one long text of a component: a SentencePiece normalizer's table. */
+  /**
+   * The key of the only text of a component that may be long: the table of a SentencePiece
+   * normalizer.
+   */
   private static final String TABLE = "precompiled_charsmap";
 
   private static final JsonFactory JSON =
@@ -65,7 +71,7 @@ record TokenizerFile(String json, String components) {
     }
   }
 
-  /** Walks over a file once. */
+  /** Reads a file once, from its begin to its end. */
   private static final class Reader {
     private final Path file;
     private final JsonParser parser;
@@ -107,7 +113,10 @@ record TokenizerFile(String json, String components) {
       return String.join(", ", components);
     }
 
-    /** Goes to the end of the model, whose vocabulary may be long; its key and type. */
+    /**
+     * Reads to the end of the model, whose vocabulary may be long. Returns the model's key and
+     * type.
+     */
     private String model() throws IOException {
       String type = "without type";
       while (parser.nextToken() == JsonToken.FIELD_NAME) {
@@ -138,7 +147,7 @@ record TokenizerFile(String json, String components) {
       }
     }
 
-    /** Goes to the end of a component; its key and the types that it is made of. */
+    /** Reads to the end of a component. Returns the component's key and the types of its parts. */
     private String component(String key) throws IOException {
       List<String> types = new ArrayList<>();
       int open = 1;

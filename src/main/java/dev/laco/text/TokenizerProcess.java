@@ -24,26 +24,30 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A process of its own for Hugging Face's library ({@link TokenizerServer}). Where the library's
- * code panics or recurses without end, it ends the process that it runs in; with the wrong pattern
- * or text it goes on for ever. All of that happens to a process that holds nothing else, and is a
- * {@link Failure} here.
+ * A process that runs Hugging Face's library ({@link TokenizerServer}) and nothing else. A panic or
+ * an endless recursion of the library ends the process that it runs in; with some patterns or texts
+ * the library runs for ever. Here each of these ends only the other process, and this class throws
+ * a {@link Failure}.
  *
- * <p>The process ignores the signals of a terminal. It ends when its standard input does, and so
- * with this process, however this one ends. Not for use by several threads at once.
+ * <p>The other process ignores the signals of a terminal. It ends at the end of its standard input,
+ * and therefore ends with this process, however this process ends. Not for use by several threads
+ * at once.
  */
 final class TokenizerProcess implements AutoCloseable {
   /** Why a request has no answer. */
   static final class Failure extends Exception {
     private static final long serialVersionUID = 1L;
 
-    /** What is to blame. */
+    /** Where the cause of a failure is. */
     enum Kind {
-      /** File or text: the library said what is wrong with them. The process goes on. */
+      /** In the file or the text: the library said what is wrong with them. The process goes on. */
       REFUSED,
-      /** File or text: the library did not survive them. The process has ended. */
+      /** In the file or the text: they ended the process. */
       FATAL,
-      /** Memory, disk, or who killed the process. The process has ended. */
+      /**
+       * In memory or disk that did not suffice, or in someone who killed the process. The process
+       * has ended.
+       */
       LACKING
     }
 
@@ -67,13 +71,14 @@ final class TokenizerProcess implements AutoCloseable {
   }
 
   /**
-   * What a request may take.
+   * How much time and memory a request may take.
    *
-   * @param time of any request
-   * @param timePerMegabyte of the request's content, besides
-   * @param memory bytes of the process
-   * @param memoryPerFileByte of the file that it has loaded, besides
-   * @param memoryPerByte of the request's content, besides
+   * @param time the time of any request
+   * @param timePerMegabyte additional time for each megabyte of the request's content
+   * @param memory bytes of memory of the process
+   * @param memoryPerFileByte additional bytes of memory for each byte of the file that the process
+   *     has loaded
+   * @param memoryPerByte additional bytes of memory for each byte of the request's content
    */
   record Limits(
       Duration time,
@@ -82,8 +87,8 @@ final class TokenizerProcess implements AutoCloseable {
       int memoryPerFileByte,
       int memoryPerByte) {
     /**
-     * Some ten times the time and twice the memory that texts without a break take, which take the
-     * most.
+     * About ten times the time and twice the memory of texts without a break, which take the most
+     * of both.
      */
     static final Limits USUAL =
         new Limits(Duration.ofSeconds(30), Duration.ofSeconds(20), 1L << 30, 64, 400);
@@ -108,25 +113,29 @@ final class TokenizerProcess implements AutoCloseable {
     }
   }
 
-  /** Writes a request. */
+  /** Writes the content of a request. */
   private interface Question {
     void write(DataOutputStream out) throws IOException;
   }
 
-  /** The most that an answer may hold: 16 million ids. */
+  /** Most bytes of an answer: 16 million ids. */
   private static final int MAX_ANSWER_BYTES = 1 << 26;
 
-  /** The most of standard error that is looked at. */
+  /** Most bytes of the process's standard error that are read. */
   private static final int MAX_ERROR_BYTES = 1 << 14;
 
-  /** Starting takes less than a second, on a busy machine a few. */
+  /**
+   * The longest start that is waited for. A start takes less than a second, and a few seconds on a
+   * busy machine.
+   */
   private static final Duration START_TIME = Duration.ofSeconds(60);
 
   private static final int POLL_MILLIS = 50;
 
   /**
-   * The process gets none of the signals that a terminal or the system sends to a whole group; it
-   * dumps no core; and where the system runs out of memory, it goes first.
+   * Starts the process so that it ignores the signals that a terminal or the system sends to a
+   * whole process group, dumps no core, and is the first to be killed when the system runs out of
+   * memory.
    */
   private static final String SHELL =
       """
@@ -136,7 +145,10 @@ final class TokenizerProcess implements AutoCloseable {
       exec "$@"
       """;
 
-  /** A quick start, little memory, and nothing of the JVM's own in files or on standard output. */
+  /**
+   * Options for a quick start, little memory, and no output of the JVM itself in files or on
+   * standard output.
+   */
   private static final List<String> JAVA_OPTIONS =
       List.of(
           "-Xms8m",
@@ -154,7 +166,10 @@ final class TokenizerProcess implements AutoCloseable {
 
   private static final Pattern PANIC = Pattern.compile("panicked at (.*?):?\\R(.*)");
 
-  /** Parts of the names of the library's sources, and the key whose value they carry out. */
+  /**
+   * Parts of the names of the library's source files, as its messages have them, and the key of
+   * {@code tokenizer.json} that each source implements.
+   */
   private static final Map<String, String> COMPONENTS =
       Map.of(
           "/normalizers/", "normalizer",
@@ -172,10 +187,10 @@ final class TokenizerProcess implements AutoCloseable {
   private long fileBytes;
   private volatile @Nullable Request request;
 
-  /** Which limit a request went beyond; the process was ended for it. */
+  /** The limit that a request exceeded, for which the process was ended; null if there is none. */
   private volatile @Nullable String exceeded;
 
-  /** Why the process has ended. */
+  /** Why the process has ended; null while it runs. */
   private @Nullable Failure failure;
 
   private TokenizerProcess(Limits limits, Process process) {
@@ -186,10 +201,10 @@ final class TokenizerProcess implements AutoCloseable {
   }
 
   /**
-   * Starts a process and waits until it has loaded the library, which it unpacks into a folder of
-   * this user's alone that is gone afterwards.
+   * Starts a process and waits until it has loaded the library, which the process unpacks into a
+   * folder that only this user can write to; the folder is removed afterwards.
    *
-   * @throws ResourceException if it cannot
+   * @throws ResourceException if the process or the library cannot be started
    */
   static TokenizerProcess start(Limits limits) {
     Path folder;
@@ -250,24 +265,27 @@ final class TokenizerProcess implements AutoCloseable {
         cause);
   }
 
-  /** Deletes what a process that was ended too early has left. */
+  /** Deletes the folder of a process that ended before it could delete the folder itself. */
   private static void deleteUnpacked(Path folder) {
     try {
       Files.deleteIfExists(folder.resolve(TokenizerServer.UNPACKED));
       Files.deleteIfExists(folder);
     } catch (IOException e) {
-      // Whoever took the right to delete files away meanwhile has the folder now.
+      // Someone has taken away the right to delete files there; the folder stays.
     }
   }
 
-  /** Loads the content of a {@code tokenizer.json} in place of the one before. */
+  /**
+   * Loads the content of a {@code tokenizer.json}, which takes the place of the content loaded
+   * before.
+   */
   void load(String json) throws Failure {
     byte[] content = utf8(json);
     fileBytes = content.length;
     ask(TokenizerServer.LOAD, content);
   }
 
-  /** The ids of a text. */
+  /** The token ids of a text. */
   int[] encode(String text, boolean addSpecial) throws Failure {
     int what = addSpecial ? TokenizerServer.ENCODE_WITH_SPECIAL : TokenizerServer.ENCODE;
     IntBuffer answer = ByteBuffer.wrap(ask(what, utf8(text))).asIntBuffer();
@@ -276,19 +294,19 @@ final class TokenizerProcess implements AutoCloseable {
     return ids;
   }
 
-  /** The text of ids, without special tokens. */
+  /** The text of token ids without special tokens. */
   String decode(int[] ids) throws Failure {
     ByteBuffer content = ByteBuffer.allocate(Math.multiplyExact(Integer.BYTES, ids.length));
     content.asIntBuffer().put(ids);
     return new String(ask(TokenizerServer.DECODE, content.array()), StandardCharsets.UTF_8);
   }
 
-  /** Whether the process is there for another request. */
+  /** Whether the process runs and can take another request. */
   boolean isAlive() {
     return failure == null && process.isAlive();
   }
 
-  /** The number of the process. */
+  /** The process id. */
   long pid() {
     return process.pid();
   }
@@ -341,7 +359,7 @@ final class TokenizerProcess implements AutoCloseable {
     return content;
   }
 
-  /** Why there was no answer. */
+  /** The failure that says why there was no answer. */
   private Failure ended() {
     String errors = "";
     try {
@@ -349,7 +367,7 @@ final class TokenizerProcess implements AutoCloseable {
         errors = text(process.getErrorStream().readNBytes(MAX_ERROR_BYTES));
       }
     } catch (IOException e) {
-      // The exit code will have to do.
+      // Without standard error, the exit code alone tells what happened.
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }
@@ -379,10 +397,11 @@ final class TokenizerProcess implements AutoCloseable {
         .orElse(null);
   }
 
-  /** Ends the process when a request goes beyond a limit. */
+  /** Ends the process when a request exceeds a limit. */
   private void watch() {
     Request watched = null;
-    // Counted, not read from a clock: a process that was stopped has not been slow.
+    // Time is counted by polls and not read from a clock, since a process that was stopped was not
+    // slow.
     int polls = 0;
     while (process.isAlive()) {
       try {
@@ -411,7 +430,7 @@ final class TokenizerProcess implements AutoCloseable {
     return residentBytes() > of.memory ? "more than " + megabytes(of.memory) + " of memory" : null;
   }
 
-  /** Memory that the process holds; 0 once it has ended. */
+  /** Bytes of memory that the process holds; 0 once it has ended. */
   private long residentBytes() {
     try {
       return Files.readAllLines(Path.of("/proc/" + process.pid() + "/status")).stream()

@@ -20,38 +20,41 @@ import java.util.concurrent.SynchronousQueue;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The program that {@link TokenizerProcess} starts: it loads Hugging Face's library, whose faults
- * end the process that they happen in, and does with it what is asked on standard input, one
- * request at a time. The end of standard input ends it, whatever the library is doing.
+ * The program that {@link TokenizerProcess} starts: it loads Hugging Face's library and answers
+ * requests on standard input, one at a time. A fault of the library ends this program alone. The
+ * end of standard input ends the program, whatever the library is doing.
  *
- * <p>A request is a byte that says what to do, the length of what follows, and that many bytes. An
- * answer has the same form: a byte that says how it went, a length, and bytes. The first answer
- * comes without a request, once the library is loaded. Texts are UTF-8, token ids 32-bit integers,
- * the highest byte first.
+ * <p>A request is a byte that names an operation, the length of the content, and the content. An
+ * answer has the same form: a byte that names an outcome, the length of the content, and the
+ * content. The first answer comes without a request, once the library is loaded. Lengths and token
+ * ids are 32-bit integers, the highest byte first; texts are UTF-8.
  */
 final class TokenizerServer {
-  /** Load this {@code tokenizer.json} in place of the one before. */
+  /** Operation: loads the content, a {@code tokenizer.json}, in place of the one before. */
   static final int LOAD = 'L';
 
-  /** The ids of this text. */
+  /** Operation: gives the ids of the content, a text. */
   static final int ENCODE = 'E';
 
-  /** The ids of this text with the special tokens that the post-processor adds. */
+  /**
+   * Operation: gives the ids of the content, a text, with the special tokens that the
+   * post-processor adds.
+   */
   static final int ENCODE_WITH_SPECIAL = 'S';
 
-  /** The text of these ids without special tokens. */
+  /** Operation: gives the text of the content, ids, without special tokens. */
   static final int DECODE = 'D';
 
-  /** The answer is what was asked for. */
+  /** Outcome: the content is what was asked for. */
   static final int OK = 0;
 
-  /** The answer is why the library refused: file or text are bad. */
+  /** Outcome: the content says why the library refused the file or the text. */
   static final int REFUSED = 1;
 
-  /** The answer is which memory, disk or file the process lacked. */
+  /** Outcome: the content says which memory, disk or file the process lacked. */
   static final int LACKING = 2;
 
-  /** The name of the library in the folder that it is unpacked into. */
+  /** The name of the library's file in the folder where it is unpacked. */
   static final String UNPACKED = "libtokenizers.so";
 
   private static final String LIBRARY = "native/lib/linux-x86_64/cpu/libtokenizers.so";
@@ -65,7 +68,10 @@ final class TokenizerServer {
 
   private TokenizerServer() {}
 
-  /** Serves until standard input ends; the one argument is the folder to unpack the library in. */
+  /**
+   * Answers requests until standard input ends. The only argument is the folder into which the
+   * library is unpacked.
+   */
   public static void main(String[] args) throws IOException, InterruptedException {
     TokenizerServer server = new TokenizerServer();
     SynchronousQueue<Request> requests = new SynchronousQueue<>();
@@ -98,7 +104,10 @@ final class TokenizerServer {
     }
   }
 
-  /** Unpacks and maps the library; what went wrong, or null. Nothing stays in the folder. */
+  /**
+   * Unpacks and loads the library, and leaves no file in the folder. Returns what went wrong, or
+   * null.
+   */
   private static @Nullable String load(Path folder) throws IOException {
     Path file = folder.resolve(UNPACKED);
     try (InputStream library =

@@ -24,7 +24,7 @@ public final class DecoderLayer {
   private final ForwardOps backend;
   private final ModelConfig config;
 
-  /** Layers of models of this config. */
+  /** Runs the layers of models of one config. */
   public DecoderLayer(ForwardOps backend, ModelConfig config) {
     this.backend = backend;
     this.config = config;
@@ -74,7 +74,7 @@ public final class DecoderLayer {
   /**
    * Computes attention over whole sequences.
    *
-   * @param window how many tokens back a token attends, itself included; 0 for all
+   * @param window the number of latest tokens that a token attends to, itself included; 0 for all
    */
   public Attended attend(
       LayerWeights weights, int window, Tensor x, TokenBatch batch, Workspace.Buffers buffers) {

@@ -36,7 +36,7 @@ public final class KeyValueCache implements AutoCloseable {
     return length;
   }
 
-  /** Keys and values of a layer that is about to write its next {@code tokens} rows. */
+  /** The keys and values of a layer, with memory for the rows of the next {@code tokens} tokens. */
   KeyValues of(int layer, long tokens) {
     long end = length + tokens;
     return new KeyValues(

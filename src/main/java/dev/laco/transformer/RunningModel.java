@@ -11,7 +11,7 @@ import dev.laco.model.TensorSource;
  * does not own its parts; their owner closes them.
  *
  * @param backend the device that computes
- * @param config the original's
+ * @param config the original's config
  * @param weights the original's tensors by name
  */
 public record RunningModel(Backend backend, ModelConfig config, TensorSource weights) {
