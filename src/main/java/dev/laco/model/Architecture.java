@@ -7,10 +7,12 @@ import java.util.Optional;
 import java.util.OptionalInt;
 
 /**
- * A family of models: its names in {@code config.json} and the properties that its config does not say.
+ * A family of models: its names in {@code config.json} and the properties that its config does not
+ * say.
  *
- * <p>All families share the layout of Llama (Touvron et al. 2023): pre-norm layers of rotary attention and a gated
- * feed-forward network, RMS norms, tensors named {@code model.layers.<i>.<suffix>}.
+ * <p>All families share the layout of Llama (Touvron et al. 2023): pre-norm layers of rotary
+ * attention and a gated feed-forward network, RMS norms, tensors named {@code
+ * model.layers.<i>.<suffix>}.
  */
 public enum Architecture {
   LLAMA(
@@ -55,7 +57,9 @@ public enum Architecture {
   /** The most digits of a layer's index that always fit an int. */
   private static final int MOST_DIGITS = 9;
 
-  /** Whether projections of attention have biases: {@code BY_CONFIG} follows {@code attention_bias}. */
+  /**
+   * Whether projections of attention have biases: {@code BY_CONFIG} follows {@code attention_bias}.
+   */
   enum Biases {
     NEVER,
     ALWAYS,
@@ -71,7 +75,8 @@ public enum Architecture {
     NONE,
     ALL_LAYERS,
     /**
-     * The layers that {@code layer_types} names; where the config has no {@code layer_types}, the layers from {@code max_window_layers} on if {@code use_sliding_window} is set.
+     * The layers that {@code layer_types} names; where the config has no {@code layer_types}, the
+     * layers from {@code max_window_layers} on if {@code use_sliding_window} is set.
      */
     BY_LAYER
   }

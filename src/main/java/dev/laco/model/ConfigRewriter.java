@@ -20,13 +20,19 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Makes the {@code config.json} of a model with fewer layers. Values per layer become those of the surviving base layers; everything else stays. The rewriter reads the keys at the root and in {@code text_config}, except those that begin with {@code rope_}, whose frequency lists may have any length.
+ * Makes the {@code config.json} of a model with fewer layers. Values per layer become those of the
+ * surviving base layers; everything else stays. The rewriter reads the keys at the root and in
+ * {@code text_config}, except those that begin with {@code rope_}, whose frequency lists may have
+ * any length.
  */
 public final class ConfigRewriter {
   private static final Set<String> COUNTS =
       Set.of("num_hidden_layers", "n_layer", "n_layers", "num_layers");
 
-  /** Keys of lists that have an entry for each layer. A list under an unknown key counts as one if its length is the number of layers. */
+  /**
+   * Keys of lists that have an entry for each layer. A list under an unknown key counts as one if
+   * its length is the number of layers.
+   */
   private static final Set<String> PER_LAYER =
       Set.of("layer_types", "mlp_layer_types", "no_rope_layers", "layers_block_type");
 
@@ -61,7 +67,8 @@ public final class ConfigRewriter {
           "text_config");
 
   /**
-   * Keys that choose layers by their position (every third layer, say), and the value with which they choose none. No value says an arbitrary choice of layers, so that another value is refused.
+   * Keys that choose layers by their position (every third layer, say), and the value that treats
+   * all layers alike. Any other value is refused: no value describes an arbitrary choice of layers.
    */
   private static final Map<String, Integer> POSITIONAL =
       Map.ofEntries(
@@ -78,7 +85,10 @@ public final class ConfigRewriter {
           Map.entry("moe_layer_freq", 1),
           Map.entry("num_kv_shared_layers", 0));
 
-  /** Keys that choose layers by their position, and the key of the list that has precedence over each. */
+  /**
+   * Keys that choose layers by their position, and the key of the list that has precedence over
+   * each.
+   */
   private static final Map<String, String> REPLACED_BY_LIST =
       Map.of("sliding_window_pattern", "layer_types", "no_rope_layer_interval", "no_rope_layers");
 
@@ -102,7 +112,7 @@ public final class ConfigRewriter {
    * The config of the model that keeps some layers, with the original's order of keys.
    *
    * @param file the name of the config, for messages
- * @param bases original indices of the surviving base layers, ascending
+   * @param bases original indices of the surviving base layers, ascending
    * @throws BadInputException naming a key that cannot be re-indexed
    */
   public static ObjectNode rewrite(String file, ObjectNode config, List<Integer> bases) {
@@ -285,7 +295,8 @@ public final class ConfigRewriter {
   }
 
   /**
-   * Keeps the attention window of every surviving base layer. Where {@code max_window_layers} would give a layer at its new index another window, {@code layer_types} is written.
+   * Keeps the attention window of every surviving base layer. Where {@code max_window_layers} would
+   * give a layer at its new index another window, {@code layer_types} is written.
    */
   private static void keepWindows(
       String file, ModelConfig dense, List<Integer> bases, ObjectNode result) {

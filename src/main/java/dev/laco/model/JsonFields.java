@@ -22,9 +22,11 @@ public record JsonFields(String file, JsonNode node) {
     }
   }
 
-  /** The error for a field with a wrong value.
- *
- * @param expected what the value must be */
+  /**
+   * The error for a field with a wrong value.
+   *
+   * @param expected what the value must be
+   */
   public BadInputException error(String field, String expected) {
     return new BadInputException(
         file + ": " + field + ": expected " + expected + ", found " + show(field));

@@ -10,12 +10,14 @@ import java.util.List;
 import java.util.stream.Collectors;
 
 /**
- * The values of a Hugging Face {@code config.json} that the engine needs, under their names there. Absent keys have the defaults of the library transformers.
+ * The values of a Hugging Face {@code config.json} that the engine needs, under their names there.
+ * Absent keys have the defaults of the library transformers.
  *
  * @param queryKeyValueBias whether q, k and v projections have biases
  * @param outputBias whether the output projection of attention has a bias
  * @param mlpBias whether the gate, up and down projections have biases
- * @param slidingWindows the attention window {@code W} of each layer, in tokens: position i sees the positions max(0, i-W+1) … i if {@code W > 0}, and 0 … i if {@code W} is 0
+ * @param slidingWindows the attention window {@code W} of each layer, in tokens: position i sees
+ *     the positions max(0, i-W+1) … i if {@code W > 0}, and 0 … i if {@code W} is 0
  */
 public record ModelConfig(
     Architecture architecture,
@@ -38,7 +40,10 @@ public record ModelConfig(
 
   private static final int QWEN3_HEAD_DIM = 128;
 
-  /** Most layers of a config, far more than any model has, so that a wrong number does not fill the memory. */
+  /**
+   * Most layers of a config, far more than any model has, so that a wrong number does not fill the
+   * memory.
+   */
   public static final int MAX_LAYERS = 10_000;
 
   public ModelConfig {

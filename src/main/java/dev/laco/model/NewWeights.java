@@ -6,7 +6,9 @@ import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Tensors of a pruned model that a fit computed. Each takes the place of the tensor that the plan's mix would give. Whoever made the tensors owns their memory, which must not change once a device has used them, since the device keeps a copy.
+ * Tensors of a pruned model that a fit computed. Each takes the place of the tensor that the plan's
+ * mix would give. Whoever made the tensors owns their memory, which must not change once a device
+ * has used them, since the device keeps a copy.
  *
  * @param tensors by their names in the pruned model, in the dtype of the tensors that they replace
  */

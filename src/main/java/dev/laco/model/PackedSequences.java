@@ -10,7 +10,8 @@ import org.jspecify.annotations.Nullable;
  *
  * @param tokens all token ids, {@code [T]}
  * @param offsets {@code [S+1]}: sequence {@code s} is {@code tokens[offsets[s]..offsets[s+1])}
- * @param past {@code [S]}: number of earlier tokens of each sequence, whose keys and values are in a KV cache; the first token of sequence {@code s} has position {@code past[s]}
+ * @param past {@code [S]}: number of earlier tokens of each sequence, whose keys and values are in
+ *     a KV cache; the first token of sequence {@code s} has position {@code past[s]}
  */
 public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
   public PackedSequences {
@@ -57,7 +58,10 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
     return new PackedSequences(all, starts, before);
   }
 
-  /** The next tokens of one sequence, of which the keys and values of {@code past} tokens are in a KV cache. */
+  /**
+   * The next tokens of one sequence, of which the keys and values of {@code past} tokens are in a
+   * KV cache.
+   */
   public static PackedSequences continuation(int[] tokens, int past) {
     return new PackedSequences(tokens, new int[] {0, tokens.length}, new int[] {past});
   }
@@ -78,7 +82,8 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
   }
 
   /**
-   * {@code [S+1]}: the keys of sequence {@code s}, those of earlier tokens included, are rows {@code keyOffsets[s]} up to, and not including, {@code keyOffsets[s+1]}.
+   * {@code [S+1]}: the keys of sequence {@code s}, those of earlier tokens included, are rows
+   * {@code keyOffsets[s]} up to, and not including, {@code keyOffsets[s+1]}.
    */
   public int[] keyOffsets() {
     int[] keys = new int[offsets.length];

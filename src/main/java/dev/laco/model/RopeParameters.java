@@ -25,7 +25,9 @@ public record RopeParameters(double theta, Scaling scaling) {
   public record Dynamic(double factor, int originalPositions) implements Scaling {}
 
   /**
-   * Llama 3.1 (Grattafiori et al. 2024, as transformers computes it): frequencies of long wavelengths are divided by {@code factor}, those of short ones are kept, and those between are interpolated.
+   * Llama 3.1 (Grattafiori et al. 2024, as transformers computes it): frequencies of long
+   * wavelengths are divided by {@code factor}, those of short ones are kept, and those between are
+   * interpolated.
    */
   public record Llama3(
       double factor, double lowFreqFactor, double highFreqFactor, int originalPositions)

@@ -1,7 +1,9 @@
 package dev.laco.model;
 
 /**
- * Cosines and sines of rotary angles for packed sequences. Frequencies and angles are computed in f32 with the rounding steps of the implementation in transformers: at large positions the rounding of an angle is part of the model, which was trained and is used with it.
+ * Cosines and sines of rotary angles for packed sequences. Frequencies and angles are computed in
+ * f32 with the rounding steps of the implementation in transformers: at large positions the
+ * rounding of an angle is part of the model, which was trained and is used with it.
  */
 public final class RotaryEmbedding {
   private final RopeParameters parameters;
@@ -124,7 +126,10 @@ public final class RotaryEmbedding {
     return result;
   }
 
-  /** The dimension whose angle makes {@code rotations} full turns within the original context (YaRN, Peng et al. 2023). */
+  /**
+   * The dimension whose angle makes {@code rotations} full turns within the original context (YaRN,
+   * Peng et al. 2023).
+   */
   private double correction(double rotations, int originalPositions) {
     return headDim
         * Math.log(originalPositions / (rotations * 2 * Math.PI))

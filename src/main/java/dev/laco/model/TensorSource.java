@@ -7,7 +7,8 @@ public interface TensorSource {
   /**
    * The tensor of this name, valid until {@link #release}.
    *
-   * @throws dev.laco.BadInputException if there is no such tensor, or its file changed since it was opened
+   * @throws dev.laco.BadInputException if there is no such tensor, or its file changed since it was
+   *     opened
    */
   HostTensor tensor(String name);
 
@@ -17,7 +18,8 @@ public interface TensorSource {
   }
 
   /**
-   * Says that these tensors will be asked for soon. A source may read them into memory while other tensors are in use. Changes no result.
+   * Says that these tensors will be asked for soon. A source may read them into memory while other
+   * tensors are in use. Changes no result.
    */
   default void prefetch(List<String> names) {}
 
@@ -27,7 +29,8 @@ public interface TensorSource {
   }
 
   /**
-   * Says that no tensor that was asked for until now is in use any more. A source may free their memory, in this process and on the device, until they are asked for again. Changes no result.
+   * Says that no tensor that was asked for until now is in use any more. A source may free their
+   * memory, in this process and on the device, until they are asked for again. Changes no result.
    *
    * @throws dev.laco.BadInputException if a file was cut short and bytes that were read are missing
    */

@@ -10,7 +10,9 @@ import dev.laco.model.TensorSource;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The forward pass of a decoder-only language model: token embedding, pre-norm layers of rotary attention (Su et al. 2021) and a gated feed-forward network (Shazeer 2020), final RMS norm, output projection.
+ * The forward pass of a decoder-only language model: token embedding, pre-norm layers of rotary
+ * attention (Su et al. 2021) and a gated feed-forward network (Shazeer 2020), final RMS norm,
+ * output projection.
  *
  * <p>Activations are f32 matrices of one row per token; {@code T} is the number of tokens of a
  * batch and {@code d} the hidden size.
@@ -71,9 +73,12 @@ public final class CausalLm {
     finish(0, states, batch, work, states);
   }
 
-  /** Runs layer {@code index} on {@code x [T, d]} in place.
- *
- * @param cache the keys and values of earlier tokens, to which those of the batch are added; null where the batch has whole sequences */
+  /**
+   * Runs layer {@code index} on {@code x [T, d]} in place.
+   *
+   * @param cache the keys and values of earlier tokens, to which those of the batch are added; null
+   *     where the batch has whole sequences
+   */
   public void layer(
       int index, Tensor x, TokenBatch batch, Workspace work, @Nullable KeyValueCache cache) {
     LayerWeights weights = layers.layer(index, x.rows());

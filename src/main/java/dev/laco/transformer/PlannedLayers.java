@@ -41,7 +41,9 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
   /**
    * Layers of plans over one checkpoint, beginning with a plan without new tensors.
    *
-   * @param mixedDType gives the dtype of a mixed tensor from the dtype of its base's tensor: {@link ForwardOps#mixedDType} for candidates that are scored, the identity for the values that would be written
+   * @param mixedDType gives the dtype of a mixed tensor from the dtype of its base's tensor: {@link
+   *     ForwardOps#mixedDType} for candidates that are scored, the identity for the values that
+   *     would be written
    */
   PlannedLayers(RunningModel original, CollapsePlan plan, UnaryOperator<DType> mixedDType) {
     this.original = original;
