@@ -4,9 +4,10 @@ import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Passages whose last word a model is to know.
+ * Where the passages are whose last words a model predicts.
  *
- * @param file objects a line; null for the built-in passages
+ * @param file a {@code .jsonl} file of objects like {@code {"text": "The cat sat on the", "last": "
+ *     mat"}}; null for the built-in passages
  */
 public record Passages(@Nullable Path file) {
   /** The passages that come with the engine. */

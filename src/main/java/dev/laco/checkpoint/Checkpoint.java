@@ -29,7 +29,9 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A Hugging Face checkpoint: a folder with {@code config.json} and safetensors weights, in one file or in shards. The weights are mapped into memory and never copied to the heap. Symbolic links are followed, as Hugging Face's cache has them.
+ * A Hugging Face checkpoint: a folder with {@code config.json} and safetensors weights, in one file
+ * or in shards. The weights are mapped into memory and never copied to the heap. Symbolic links are
+ * followed, as Hugging Face's cache has them.
  */
 public final class Checkpoint implements TensorSource, AutoCloseable {
   /** The name of the config file. */
@@ -66,7 +68,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   /**
    * Opens a checkpoint that the engine can work on.
    *
-   * @throws BadInputException if a file is missing or wrong, or the model is not supported; the message names the file and the reason
+   * @throws BadInputException if a file is missing or wrong, or the model is not supported; the
+   *     message names the file and the reason
    */
   public static Checkpoint open(Path directory) {
     Checkpoint checkpoint = openAny(directory);
@@ -80,7 +83,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Opens a checkpoint of any architecture, for inspection. Config, index and the tensor table of every shard are checked; whether the tensors make a model is not.
+   * Opens a checkpoint of any architecture, for inspection. Config, index and the tensor table of
+   * every shard are checked; whether the tensors make a model is not.
    *
    * @throws BadInputException naming the file and what is wrong with it
    */
@@ -133,7 +137,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Checks that every tensor of the index lies in the file that the index names, and that every tensor of the shards is in the index.
+   * Checks that every tensor of the index lies in the file that the index names, and that every
+   * tensor of the shards is in the index.
    */
   private static void checkIndex(
       Path indexFile, Map<String, Path> index, Map<String, SafetensorsFile> fileOf) {
@@ -209,7 +214,9 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     TensorTable.check(directory.toString(), config(), fileOf);
   }
 
-  /** Names of the model's tensors in the order of their use in a forward pass, tied weights once. */
+  /**
+   * Names of the model's tensors in the order of their use in a forward pass, tied weights once.
+   */
   public List<String> weightNames() {
     return List.copyOf(TensorTable.expected(config()).keySet());
   }
@@ -220,7 +227,9 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * {@code sha256:} and the hash of what a plan depends on: the config, and name, type and shape of every tensor. The order of the config's keys, its layout, and the files in which tensors lie do not matter.
+   * {@code sha256:} and the hash of what a plan depends on: the config, and name, type and shape of
+   * every tensor. The order of the config's keys, its layout, and the files in which tensors lie do
+   * not matter.
    */
   public String digest() {
     StringBuilder text = new StringBuilder();
@@ -234,7 +243,10 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * {@code sha256:} and the hash of name, type, shape and a sample of the bytes of every tensor: all bytes of a small tensor, begin, middle and end of a large one. The hash differs between checkpoints of the same shapes. Computing it reads a few megabytes of the largest checkpoint, without the mapping, so that no weights stay in memory. It is computed once.
+   * {@code sha256:} and the hash of name, type, shape and a sample of the bytes of every tensor:
+   * all bytes of a small tensor, begin, middle and end of a large one. The hash differs between
+   * checkpoints of the same shapes. Computing it reads a few megabytes of the largest checkpoint,
+   * without the mapping, so that no weights stay in memory. It is computed once.
    *
    * @throws BadInputException if a file became shorter since it was opened
    */
@@ -294,9 +306,11 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * {@inheritDoc} Waits until a {@link #prefetch} of the tensor has ended, and checks at the first call for a tensor that its values are finite.
+   * {@inheritDoc} Waits until a {@link #prefetch} of the tensor has ended, and checks at the first
+   * call for a tensor that its values are finite.
    *
-   * @throws BadInputException if there is no such tensor, it is not F32, F16 or BF16, it holds NaN or infinity, or the size of its file changed since it was opened
+   * @throws BadInputException if there is no such tensor, it is not F32, F16 or BF16, it holds NaN
+   *     or infinity, or the size of its file changed since it was opened
    */
   @Override
   public HostTensor tensor(String name) {
@@ -315,7 +329,10 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     names.forEach(name -> readAhead.begin(name, () -> bringIn(name)));
   }
 
-  /** Reads a tensor into memory. A tensor that is read for the first time is checked for values that are not finite while it is read; see {@link #requireFinite}. */
+  /**
+   * Reads a tensor into memory. A tensor that is read for the first time is checked for values that
+   * are not finite while it is read; see {@link #requireFinite}.
+   */
   private void bringIn(String name) {
     try {
       if (finite.contains(name)) {
@@ -339,7 +356,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Checks that every byte of the weights that was read until now was in its file. Where another process cut a file short, reading it gave zeros behind the new end.
+   * Checks that every byte of the weights that was read until now was in its file. Where another
+   * process cut a file short, reading it gave zeros behind the new end.
    *
    * @throws BadInputException if a file was cut short, so that results computed from it are wrong
    */
@@ -348,7 +366,9 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Frees the memory of a tensor's pages. The next access reads the tensor again: from the system's page cache, or from the disk if the checkpoint is larger than the memory that was available when it was opened.
+   * Frees the memory of a tensor's pages. The next access reads the tensor again: from the system's
+   * page cache, or from the disk if the checkpoint is larger than the memory that was available
+   * when it was opened.
    */
   public void giveUp(String name) {
     readAhead.await(name);

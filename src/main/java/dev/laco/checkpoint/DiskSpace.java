@@ -10,7 +10,10 @@ import java.util.List;
 import java.util.Locale;
 import java.util.SequencedMap;
 
-/** Adds up the disk space that files will need, and checks before any work that their file systems have it. */
+/**
+ * Adds up the disk space that files will need, and checks before any work that their file systems
+ * have it.
+ */
 public final class DiskSpace {
   private final SequencedMap<Object, Need> needs = new LinkedHashMap<>();
 

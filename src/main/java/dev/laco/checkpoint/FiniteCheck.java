@@ -29,7 +29,8 @@ final class FiniteCheck {
   }
 
   /**
-   * Checks a tensor, on all cores. The tensor is read through small buffers, so that it does not stay in the process's memory as mapped pages do.
+   * Checks a tensor, on all cores. The tensor is read through small buffers, so that it does not
+   * stay in the process's memory as mapped pages do.
    *
    * @throws BadInputException naming file, tensor and index of the first element that is not finite
    */

@@ -26,10 +26,13 @@ public final class HubCache {
 
   /**
    * The folder of a checkpoint.
- *
- * @param model the path of a folder, or the id of a model in the hub ({@code HuggingFaceTB/SmolLM2-135M}), whose snapshot in the cache is given
-   * @param environment the environment variables, which say where the cache is as they do for Hugging Face's tools
-   * @throws BadInputException if there is no such folder and no such model in the cache; the message has the command that downloads the model
+   *
+   * @param model the path of a folder, or the id of a model in the hub ({@code
+   *     HuggingFaceTB/SmolLM2-135M}), whose snapshot in the cache is given
+   * @param environment the environment variables, which say where the cache is as they do for
+   *     Hugging Face's tools
+   * @throws BadInputException if there is no such folder and no such model in the cache; the
+   *     message has the command that downloads the model
    */
   public static Path folder(Path model, Map<String, String> environment) {
     Matcher id = ID.matcher(model.toString());

@@ -13,12 +13,18 @@ import java.nio.file.Path;
 import java.util.function.Predicate;
 
 /**
- * Controls the memory that a mapped file takes: its pages in this process, and those in the system's page cache. Every call here is advice to the system, which changes no content; therefore no result of a call is looked at. Readers of the mapping find out whether the file was cut short since it was mapped.
+ * Controls the memory that a mapped file takes: its pages in this process, and those in the
+ * system's page cache. Every call here is advice to the system, which changes no content; therefore
+ * no result of a call is looked at. Readers of the mapping find out whether the file was cut short
+ * since it was mapped.
  */
 final class MappedPages {
   private static final long PAGE = 4096;
 
-  /** Bytes of a piece. Two pieces are read ahead of the piece whose pages are being mapped, enough to keep a disk busy. */
+  /**
+   * Bytes of a piece. Two pieces are read ahead of the piece whose pages are being mapped, enough
+   * to keep a disk busy.
+   */
   private static final long STEP = 8L << 20;
 
   /** Bytes that Linux maps by one page fault by default. */
@@ -45,7 +51,9 @@ final class MappedPages {
   private final MemorySegment bytes;
 
   /**
-   * The memory of the mapping as a segment of the class that segments of allocated memory have. A mapped segment has a class of its own, and code that the JVM compiled for the other class would be compiled again for both. Valid as long as the mapping.
+   * The memory of the mapping as a segment of the class that segments of allocated memory have. A
+   * mapped segment has a class of its own, and code that the JVM compiled for the other class would
+   * be compiled again for both. Valid as long as the mapping.
    */
   private final MemorySegment plain;
 
@@ -63,7 +71,8 @@ final class MappedPages {
   }
 
   /**
-   * Reads a part of the file into memory, in large pieces from its begin to its end, and maps its pages.
+   * Reads a part of the file into memory, in large pieces from its begin to its end, and maps its
+   * pages.
    */
   void bringIn(long offset, long size) {
     inPieces(
@@ -76,9 +85,11 @@ final class MappedPages {
   }
 
   /**
-   * Reads a part of the file into memory and gives its pieces to a test. The page faults of the test map the pages in half of the time that {@link #bringIn} takes to ask the system for it.
+   * Reads a part of the file into memory and gives its pieces to a test. The page faults of the
+   * test map the pages in half of the time that {@link #bringIn} takes to ask the system for it.
    *
-   * @param test is given pieces that begin at multiples of 64 KB from {@code offset} on, and their first bytes before that
+   * @param test is given pieces that begin at multiples of 64 KB from {@code offset} on, and their
+   *     first bytes before that
    * @return whether all pieces were read and passed
    */
   boolean bringInIf(long offset, long size, Predicate<MemorySegment> test) {
@@ -109,9 +120,11 @@ final class MappedPages {
   }
 
   /**
-   * Frees the pages of a part of the file in this process. Where its first or last page also belongs to another part, that page is mapped again when the other part is read.
+   * Frees the pages of a part of the file in this process. Where its first or last page also
+   * belongs to another part, that page is mapped again when the other part is read.
    *
-   * @param fromCacheToo whether the system's page cache shall forget the part as well; for files larger than memory, which would otherwise displace other files
+   * @param fromCacheToo whether the system's page cache shall forget the part as well; for files
+   *     larger than memory, which would otherwise displace other files
    */
   void giveUp(long offset, long size, boolean fromCacheToo) {
     advise(offset, size, MADV_DONTNEED);
@@ -122,7 +135,10 @@ final class MappedPages {
     }
   }
 
-  /** Asks the page cache to forget a part of the file. The file is opened for this call alone, so that a model of many files does not need two descriptors for each. */
+  /**
+   * Asks the page cache to forget a part of the file. The file is opened for this call alone, so
+   * that a model of many files does not need two descriptors for each.
+   */
   private void forget(long offset, long size) {
     int descriptor;
     try (Arena arena = Arena.ofConfined()) {

@@ -10,7 +10,8 @@ import java.util.Map;
 import java.util.TreeMap;
 
 /**
- * Chosen tensors of one safetensors file, or of the shards that an index names. Only shards that hold a chosen tensor are opened.
+ * Chosen tensors of one safetensors file, or of the shards that an index names. Only shards that
+ * hold a chosen tensor are opened.
  */
 public final class NamedTensors implements AutoCloseable {
   private static final String INDEX = ".index.json";
@@ -24,7 +25,7 @@ public final class NamedTensors implements AutoCloseable {
    * Opens the files.
    *
    * @param container a safetensors file, or an index ({@code *.index.json})
- * @param names the chosen tensors
+   * @param names the chosen tensors
    * @throws BadInputException if a file is missing or broken, or a chosen tensor is in none
    */
   public static NamedTensors open(Path container, Collection<String> names) {

@@ -26,7 +26,8 @@ final class OpenFiles {
   private OpenFiles() {}
 
   /**
-   * Checks that all weight files of a model, and as many of the pruned model, can be open at the same time.
+   * Checks that all weight files of a model, and as many of the pruned model, can be open at the
+   * same time.
    *
    * @throws ResourceException if they cannot; the message says which limit is needed
    */

@@ -38,7 +38,8 @@ public final class OutputFiles {
   /**
    * Copies a file, to one that must not exist, and forces it to the disk.
    *
-   * @param source must not be a symbolic link, so that a link that another process puts in its place is not followed
+   * @param source must not be a symbolic link, so that a link that another process puts in its
+   *     place is not followed
    * @throws BadInputException if the source cannot be read
    * @throws ResourceException if the disk is full or cannot be written
    */
@@ -57,8 +58,8 @@ public final class OutputFiles {
    * Copies bytes from one open file to the position of another, without the heap.
    *
    * @param sourcePath names the source in errors
- * @param offset first byte in the source
- * @param count number of bytes
+   * @param offset first byte in the source
+   * @param count number of bytes
    * @throws BadInputException if the source ends early
    * @throws IOException if the target cannot be written
    */
@@ -99,7 +100,10 @@ public final class OutputFiles {
     return FileChannel.open(file, StandardOpenOption.WRITE, StandardOpenOption.CREATE_NEW);
   }
 
-  /** The real path of a file that need not exist: the real path of the deepest folder that exists, followed by the other names. */
+  /**
+   * The real path of a file that need not exist: the real path of the deepest folder that exists,
+   * followed by the other names.
+   */
   public static Path realPath(Path path) throws IOException {
     Path absolute = path.toAbsolutePath().normalize();
     if (Files.exists(absolute, LinkOption.NOFOLLOW_LINKS) || absolute.getParent() == null) {
@@ -109,7 +113,8 @@ public final class OutputFiles {
   }
 
   /**
-   * Checks that a file or folder can be made at a path, before work is done for it. The check makes a file in the deepest folder of the path that exists, and removes that file.
+   * Checks that a file or folder can be made at a path, before work is done for it. The check makes
+   * a file in the deepest folder of the path that exists, and removes that file.
    *
    * @param name as the user gave it, for messages
    * @param path the real path, not a root

@@ -18,9 +18,11 @@ final class ReadAhead implements AutoCloseable {
 
   private volatile boolean closing;
 
-  /** Queues a tensor, unless it is queued already.
- *
- * @param bringIn reads the tensor into memory */
+  /**
+   * Queues a tensor, unless it is queued already.
+   *
+   * @param bringIn reads the tensor into memory
+   */
   void begin(String name, Runnable bringIn) {
     begun.computeIfAbsent(
         name,

@@ -22,7 +22,10 @@ import java.util.Map;
  * #close}.
  *
  * <p>The file's size is compared with its size at opening whenever a tensor is asked for, so that a
- * file truncated in between is an error and not a crash. A file may also shrink between that check and the reading of the bytes. {@link #requireIntact} finds that out if {@link WatchedMapping#survive} was called; otherwise the access fails with the JVM's {@link InternalError}, or, in native code, ends the process.
+ * file truncated in between is an error and not a crash. A file may also shrink between that check
+ * and the reading of the bytes. {@link #requireIntact} finds that out if {@link
+ * WatchedMapping#survive} was called; otherwise the access fails with the JVM's {@link
+ * InternalError}, or, in native code, ends the process.
  */
 public final class SafetensorsFile implements TensorSource, AutoCloseable {
   private final Path path;
@@ -87,7 +90,8 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   /**
    * The bytes of a tensor of any type, as they lie in the file.
    *
-   * @throws BadInputException if there is no such tensor, or the size of the file changed since it was opened
+   * @throws BadInputException if there is no such tensor, or the size of the file changed since it
+   *     was opened
    */
   public MemorySegment bytes(String name) {
     TensorInfo info = info(name);
@@ -98,7 +102,8 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   /**
    * {@inheritDoc}
    *
-   * @throws BadInputException if there is no such tensor, it is not F32, F16 or BF16, or the size of the file changed since it was opened
+   * @throws BadInputException if there is no such tensor, it is not F32, F16 or BF16, or the size
+   *     of the file changed since it was opened
    */
   @Override
   public HostTensor tensor(String name) {
@@ -134,7 +139,8 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Reads bytes of a tensor from the file and not from the mapping, whose pages would stay in memory.
+   * Reads bytes of a tensor from the file and not from the mapping, whose pages would stay in
+   * memory.
    *
    * @param offset the first byte, counted from the begin of the tensor
    * @param target the buffer that is filled
@@ -169,7 +175,8 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   /**
    * Reads a weight into memory and looks for values that are NaN or infinite.
    *
-   * @return true if all values were looked at and are finite; false if one is not, or {@link #cancel} ended the reading
+   * @return true if all values were looked at and are finite; false if one is not, or {@link
+   *     #cancel} ended the reading
    */
   boolean bringInFinite(String name) {
     TensorInfo info = info(name);

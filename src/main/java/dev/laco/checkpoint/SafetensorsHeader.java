@@ -31,15 +31,16 @@ import org.jspecify.annotations.Nullable;
 /**
  * Reads and checks the header of a safetensors file: eight bytes of header length, little-endian,
  * then that many bytes of JSON, then the tensors without gaps. The rules are those of the format
- * description (github.com/huggingface/safetensors); additional limits keep a hostile header of the largest legal size within a small heap.
+ * description (github.com/huggingface/safetensors); additional limits keep a hostile header of the
+ * largest legal size within a small heap.
  */
 final class SafetensorsHeader {
   /** The format's limit on the JSON's length. */
   static final long MAX_LENGTH = 100_000_000;
 
   /**
-   * Most tensors of a checkpoint, and therefore of a file; the largest published mixtures of experts have
-   * about 140,000.
+   * Most tensors of a checkpoint, and therefore of a file; the largest published mixtures of
+   * experts have about 140,000.
    */
   static final int MAX_TENSORS = 200_000;
 
@@ -232,7 +233,10 @@ final class SafetensorsHeader {
     return checked(name, type, shape, span.get(0), span.get(1));
   }
 
-  /** Checks the value of a key that only later versions of the format know: it is ignored, and must not be an object or a list. */
+  /**
+   * Checks the value of a key that only later versions of the format know: it is ignored, and must
+   * not be an object or a list.
+   */
   private void requireScalar(String name, String key, JsonParser parser) {
     if (!parser.currentToken().isScalarValue()) {
       throw bad(
@@ -323,9 +327,12 @@ final class SafetensorsHeader {
     return new TensorInfo(name, type, shape, dataStart + begin, end - begin);
   }
 
-  /** Checks that each tensor begins where the one before ends, and that the last one ends at the end of the file.
- *
- * @param sorted the tensors by offset */
+  /**
+   * Checks that each tensor begins where the one before ends, and that the last one ends at the end
+   * of the file.
+   *
+   * @param sorted the tensors by offset
+   */
   private void checkSpans(List<TensorInfo> sorted) {
     long expected = dataStart;
     String previous = "the header";

@@ -15,7 +15,9 @@ import java.util.Locale;
 import java.util.function.LongConsumer;
 
 /**
- * Writes a safetensors file, byte for byte as the library of the format does (github.com/huggingface/safetensors): tensors sorted by element type, the widest first, then by name; compact JSON; the header padded with spaces to a multiple of eight bytes.
+ * Writes a safetensors file, byte for byte as the library of the format does
+ * (github.com/huggingface/safetensors): tensors sorted by element type, the widest first, then by
+ * name; compact JSON; the header padded with spaces to a multiple of eight bytes.
  */
 public final class SafetensorsWriter {
   private static final String METADATA = "{\"__metadata__\":{\"format\":\"pt\"}";

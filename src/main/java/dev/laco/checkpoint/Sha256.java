@@ -65,7 +65,10 @@ public final class Sha256 {
     return this;
   }
 
-  /** The hash of all bytes that were added, 64 hexadecimal digits. The next bytes begin another hash. */
+  /**
+   * The hash of all bytes that were added, 64 hexadecimal digits. The next bytes begin another
+   * hash.
+   */
   public String hex() {
     return HexFormat.of().formatHex(digest.digest());
   }

@@ -19,7 +19,8 @@ import java.util.function.LongConsumer;
 /**
  * Writes the weights of a checkpoint under Hugging Face's names: one {@code model.safetensors}, or
  * shards and an index. Tensors fill the shards in the order given; a shard is closed when the next
- * tensor would make its file larger than the limit, so that only the file of a single tensor can be larger than the limit.
+ * tensor would make its file larger than the limit, so that only the file of a single tensor can be
+ * larger than the limit.
  */
 public final class ShardedWriter {
   private final SequencedMap<String, SafetensorsWriter> files = new LinkedHashMap<>();

@@ -5,7 +5,8 @@ import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Element types of the safetensors format, in the order of its library: by ascending alignment. The engine computes only with the three types of {@link DType}; it lists tensors of the others.
+ * Element types of the safetensors format, in the order of its library: by ascending alignment. The
+ * engine computes only with the three types of {@link DType}; it lists tensors of the others.
  */
 public enum StoredType {
   BOOL(8),

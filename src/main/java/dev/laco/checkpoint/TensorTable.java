@@ -15,7 +15,8 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The tensors that an architecture and a config imply, and the check that a checkpoint has exactly these. A missing tensor and a surplus tensor are errors here, while some loaders only warn.
+ * The tensors that an architecture and a config imply, and the check that a checkpoint has exactly
+ * these. A missing tensor and a surplus tensor are errors here, while some loaders only warn.
  */
 final class TensorTable {
   private static final Pattern QUANTISED =
@@ -45,7 +46,8 @@ final class TensorTable {
   }
 
   /**
-   * Checks that a checkpoint holds exactly the tensors that its config calls for, in types with which the engine computes.
+   * Checks that a checkpoint holds exactly the tensors that its config calls for, in types with
+   * which the engine computes.
    *
    * @param fileOf the file of every tensor
    * @throws BadInputException naming file, tensor, what was expected and what was found
@@ -69,7 +71,10 @@ final class TensorTable {
         });
   }
 
-  /** Whether a surplus tensor has no effect: a buffer that older versions of transformers saved, or the copy of a tied embedding. */
+  /**
+   * Whether a surplus tensor has no effect: a buffer that older versions of transformers saved, or
+   * the copy of a tied embedding.
+   */
   private static boolean ignorable(String name, ModelConfig config) {
     return name.endsWith("rotary_emb.inv_freq")
         || (config.tieWordEmbeddings() && name.equals(config.architecture().head()));

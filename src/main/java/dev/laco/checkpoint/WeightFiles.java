@@ -26,7 +26,9 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
- * The files of a folder that hold the weights. They are looked for in the order of Hugging Face's loader: a single file, then an index and its shards; last, shards whose names say how many there are.
+ * The files of a folder that hold the weights. They are looked for in the order of Hugging Face's
+ * loader: a single file, then an index and its shards; last, shards whose names say how many there
+ * are.
  *
  * @param shards the safetensors files, in the order of their names
  * @param index the shard of each tensor, as the index file says; empty where there is no index
@@ -72,7 +74,10 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
     return new WeightFiles(numberedShards(directory), Map.of());
   }
 
-  /** Reads an index as a stream: the index of a large mixture of experts has more than ten megabytes. */
+  /**
+   * Reads an index as a stream: the index of a large mixture of experts has more than ten
+   * megabytes.
+   */
   static Map<String, Path> readIndex(Path directory, Path index) {
     Map<String, Path> files = new LinkedHashMap<>();
     try (FileChannel channel = InputFile.open(index);
@@ -144,7 +149,8 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
   }
 
   /**
-   * The path of a shard that an index names. Refuses a name that is absolute or leaves the folder; a symbolic link in the folder may lead anywhere.
+   * The path of a shard that an index names. Refuses a name that is absolute or leaves the folder;
+   * a symbolic link in the folder may lead anywhere.
    */
   private static Path inside(Path directory, Path index, String tensor, String name) {
     if (name.length() > MAX_FILE_NAME) {

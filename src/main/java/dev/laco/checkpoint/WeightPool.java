@@ -13,7 +13,10 @@ import java.util.OptionalInt;
 import java.util.function.Consumer;
 
 /**
- * A pool of weights: at most {@code budget} bytes of a checkpoint's weights stay in one memory, that of this process or that of a device. Tensors in use stay. Of the others, the layer whose last use is longest ago is evicted first, as a whole, since the next layer needs memory for tensors of the same sizes.
+ * A pool of weights: at most {@code budget} bytes of a checkpoint's weights stay in one memory,
+ * that of this process or that of a device. Tensors in use stay. Of the others, the layer whose
+ * last use is longest ago is evicted first, as a whole, since the next layer needs memory for
+ * tensors of the same sizes.
  */
 public final class WeightPool implements TensorSource {
   private final Checkpoint checkpoint;
@@ -22,7 +25,10 @@ public final class WeightPool implements TensorSource {
   private final String where;
   private final Consumer<String> evict;
 
-  /** By the name of a layer, or of a tensor outside the layers; ordered by last use, the oldest first. */
+  /**
+   * By the name of a layer, or of a tensor outside the layers; ordered by last use, the oldest
+   * first.
+   */
   private final Map<String, Group> groups = new LinkedHashMap<>(16, 0.75f, true);
 
   private long bytes;
@@ -33,7 +39,8 @@ public final class WeightPool implements TensorSource {
    *
    * @param source gives the checkpoint's tensors: the checkpoint itself, or another pool of them
    * @param budget the most bytes of weights in this memory
-   * @param where what sets the budget, as a message says it before the number of bytes: {@code "free are "}
+   * @param where what sets the budget, as a message says it before the number of bytes: {@code
+   *     "free are "}
    * @param evict frees the memory of the tensor of a name; the source can give the tensor again
    */
   public WeightPool(
@@ -49,7 +56,10 @@ public final class WeightPool implements TensorSource {
     this.evict = evict;
   }
 
-  /** The tensors of a layer that are in memory, and the step in which each was last asked for. A step ends with {@link #release}. */
+  /**
+   * The tensors of a layer that are in memory, and the step in which each was last asked for. A
+   * step ends with {@link #release}.
+   */
   private static final class Group {
     final Map<String, Long> used = new HashMap<>();
     final Map<String, Long> prefetched = new HashMap<>();
@@ -119,7 +129,7 @@ public final class WeightPool implements TensorSource {
    * Makes room for a tensor that is about to be added.
    *
    * @param keepPrefetched whether tensors that were prefetched in this step stay, too
- * @return false if the budget does not suffice
+   * @return false if the budget does not suffice
    */
   private boolean makeRoom(long size, boolean keepPrefetched) {
     Iterator<Group> eldest = groups.values().iterator();
