@@ -56,7 +56,7 @@ public class TrialBenchmark extends Case {
   @Param({"1", "27"})
   public int base;
 
-  private TimedBackend backend;
+  private TimedBackend timed;
   private TensorSource source;
   private ModelConfig config;
   private CollapsePlan original;
@@ -68,7 +68,7 @@ public class TrialBenchmark extends Case {
   @Setup(Level.Trial)
   public void prepare() throws IOException {
     Precision dtypes = Precision.of(precision);
-    backend = new TimedBackend(open(dtypes.compute()));
+    timed = new TimedBackend(open(dtypes.compute()));
     openModel(dtypes.weights());
     original =
         CollapsePlan.identity(
@@ -78,10 +78,10 @@ public class TrialBenchmark extends Case {
     candidate = original.fold(base, FOLLOWERS, merge, merge.defaultNorms());
     PackedSequences calibration = calibration();
     verify(calibration);
-    scorer = scorer(backend, calibration);
+    scorer = scorer(timed.backend(), calibration);
     score = scorer.score(List.of(candidate)).getFirst();
     describe(calibration, Device.of(device).product(dtypes));
-    backend.reset();
+    timed.reset();
   }
 
   private void openModel(DType dtype) {
@@ -118,9 +118,9 @@ public class TrialBenchmark extends Case {
     PackedSequences few =
         PackedSequences.of(List.of(Arrays.copyOf(calibration.tokens(), VERIFIED_TOKENS)));
     double tolerance = Precision.of(precision) == Precision.BF16 ? 2e-3 : 1e-4;
-    try (ReferenceBackend reference = new ReferenceBackend(backend.compute());
+    try (ReferenceBackend reference = new ReferenceBackend(timed.backend().compute());
         SweepScorer expected = scorer(reference, few);
-        SweepScorer actual = scorer(backend, few)) {
+        SweepScorer actual = scorer(timed.backend(), few)) {
       Values.requireClose(
           "similarity",
           actual.score(List.of(candidate)).getFirst().mean(),
@@ -182,7 +182,7 @@ public class TrialBenchmark extends Case {
 
   @Override
   Map<String, Double> seconds() {
-    return backend.nanoseconds().entrySet().stream()
+    return timed.nanoseconds().entrySet().stream()
         .collect(Collectors.toMap(Map.Entry::getKey, e -> e.getValue() / 1e9 / trials));
   }
 

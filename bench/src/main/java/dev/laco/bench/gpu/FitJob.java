@@ -49,14 +49,15 @@ final class FitJob implements AutoCloseable {
 
   /** What solves the systems. */
   String solver() {
-    return weights.solver().name();
+    return weights.backend().solver().name();
   }
 
   /** Seconds of one fit by a rule, its buffers included. */
   double seconds(FitRule rule) {
     long start = System.nanoTime();
     try (MemoryArena memory = new MemoryArena();
-        CarryOver carryOver = new CarryOver(new RunningModel(weights, config, weights), chunks)) {
+        CarryOver carryOver =
+            new CarryOver(new RunningModel(weights.backend(), config, weights), chunks)) {
       carryOver.fit(plan, rule, 1, true, memory, (done, total) -> {});
       return (System.nanoTime() - start) / 1e9;
     }

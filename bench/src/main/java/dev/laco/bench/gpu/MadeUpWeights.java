@@ -6,7 +6,7 @@ import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.cuda.BenchDevice;
-import dev.laco.bench.ForwardingBackend;
+import dev.laco.bench.CallsOf;
 import dev.laco.model.Architecture;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
@@ -19,11 +19,12 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * A backend whose weights are made up on the device: the model has no bytes on the host, only
- * names, but for the final norm, which a fit reads there. What has bytes is a weight as any other.
+ * Weights that are made up on the device, and the backend that knows them. On the host a weight has
+ * no bytes, only a name; the final norm alone has both, since a fit reads it there.
  */
-final class MadeUpWeights extends ForwardingBackend implements TensorSource {
+final class MadeUpWeights implements TensorSource, AutoCloseable {
   private final BenchDevice device;
+  private final Backend backend;
   private final DType dtype;
   private final TensorArena arena;
   private final MemoryArena memory = new MemoryArena();
@@ -36,8 +37,16 @@ final class MadeUpWeights extends ForwardingBackend implements TensorSource {
    * @param device the same that {@code backend} is on
    */
   MadeUpWeights(BenchDevice device, Backend backend, ModelConfig config, DType dtype) {
-    super(backend);
     this.device = device;
+    this.backend =
+        CallsOf.backend(
+            backend,
+            (method, arguments, rest) ->
+                method.getName().equals("weight")
+                        && arguments[0] instanceof HostTensor tensor
+                        && tensor.data().equals(MemorySegment.NULL)
+                    ? known(tensor.name())
+                    : rest.make());
     this.dtype = dtype;
     this.arena = device.arena();
     Architecture architecture = config.architecture();
@@ -67,6 +76,11 @@ final class MadeUpWeights extends ForwardingBackend implements TensorSource {
     tensors.put(name, tensor);
   }
 
+  /** The backend whose {@code weight} knows the weights by their names. */
+  Backend backend() {
+    return backend;
+  }
+
   /** A name, but for the final norm. */
   @Override
   public HostTensor tensor(String name) {
@@ -83,11 +97,6 @@ final class MadeUpWeights extends ForwardingBackend implements TensorSource {
         : known(name).elements() * dtype.byteSize();
   }
 
-  @Override
-  public Tensor weight(HostTensor tensor) {
-    return tensor.data().equals(MemorySegment.NULL) ? known(tensor.name()) : super.weight(tensor);
-  }
-
   private Tensor known(String name) {
     Tensor known = tensors.get(name);
     if (known == null) {
@@ -99,7 +108,7 @@ final class MadeUpWeights extends ForwardingBackend implements TensorSource {
   @Override
   public void close() {
     arena.close();
-    super.close();
+    backend.close();
     memory.close();
   }
 }

@@ -69,7 +69,7 @@ final class SearchJob implements AutoCloseable {
     this.settings =
         new CollapseSettings(MERGE_LAYERS, INTERVAL, LOWEST, layers, rule, rule.defaultNorms());
     this.weights = new MadeUpWeights(device, device.backend(Compute.AUTO), config, DTYPE);
-    double passCost = PassCost.of(weights, DTYPE, sizes.tokens(), false);
+    double passCost = PassCost.of(weights.backend(), DTYPE, sizes.tokens(), false);
     this.options =
         SweepOptions.of(lookahead.most(passCost, settings.bases())).withPassCost(passCost);
     CollapsePlan once = fold(CollapsePlan.identity(source), settings.firstBase());
@@ -86,7 +86,10 @@ final class SearchJob implements AutoCloseable {
     long start = System.nanoTime();
     try (SweepScorer engine =
         new SweepScorer(
-            new RunningModel(weights, config, weights), source, sizes.packed(), options)) {
+            new RunningModel(weights.backend(), config, weights),
+            source,
+            sizes.packed(),
+            options)) {
       // A score waits for the reference's pass.
       engine.score(List.of(CollapsePlan.identity(source)));
       long ready = System.nanoTime();
