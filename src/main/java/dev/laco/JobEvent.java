@@ -6,24 +6,29 @@ import java.nio.file.Path;
 /**
  * What a job tells its listener. Every job sends the events of this interface, in the order in
  * which they stand here unless they say otherwise; each kind of job has further events of its own.
- * How far a job has come is asked of {@link ModelJob#progress}.
+ * A {@link ModelJob#follower} learns with each event how far the job has come.
  */
 public interface JobEvent {
   /**
    * The device was opened.
    *
-   * @param description for people: the device's name, the type of its products, and why it was
-   *     chosen
+   * @param kind the kind of device
+   * @param description for people: its name, the type of its products, and why it was chosen
    */
   record DeviceOpened(DeviceInfo.Kind kind, String description) implements JobEvent {}
 
-  /** The model was opened. */
+  /**
+   * The model was opened.
+   *
+   * @param directory the folder of the checkpoint
+   * @param description for people: its architecture and size
+   */
   record ModelOpened(Path directory, String description) implements JobEvent {}
 
   /**
    * Something that a user should know and that does not end the job. Sent at any time.
    *
-   * @param template the message with {@link Setting}s as they were put into it
+   * @param template the message with the marks of {@link Setting}s
    */
   record Warned(String template) implements JobEvent {
     /** The message, in which settings are called by their names in requests. */
@@ -34,10 +39,16 @@ public interface JobEvent {
 
   /**
    * The memory plan was made: how many bytes weights and buffers take, and whether weights stream.
+   *
+   * @param description for people
    */
   record MemoryPlanned(String description) implements JobEvent {}
 
-  /** How long a job of more than two seconds takes: {@code about 12 minutes: search 3, fit 9}. */
+  /**
+   * The time of the whole job was estimated; not of a job of less than two seconds.
+   *
+   * @param description for people: {@code about 12 minutes: search 3, fit 9}
+   */
   record TimeEstimated(String description) implements JobEvent {}
 
   /**

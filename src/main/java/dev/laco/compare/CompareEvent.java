@@ -5,12 +5,14 @@ import dev.laco.report.LastWord;
 import dev.laco.report.Perplexity;
 import org.jspecify.annotations.Nullable;
 
-/** What a comparison tells while it goes on, beside what every job tells. */
+/** An event of a comparison, beside those that every job has. */
 public sealed interface CompareEvent extends JobEvent {
   /**
    * The original was measured.
    *
-   * @param lastWord null where it was not asked for
+   * @param perplexity perplexity on the evaluation text
+   * @param lastWord how often the last word of a passage is known; null where that was not asked
+   *     for
    */
   record DenseMeasured(Perplexity perplexity, @Nullable LastWord lastWord)
       implements CompareEvent {}

@@ -48,7 +48,7 @@ import java.util.Locale;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
-/** One comparison: every strategy on the same device, texts and size. Nothing is written. */
+/** One comparison: every strategy on the same device, texts and size. The job writes no file. */
 @SuppressWarnings("exports")
 public final class CompareJob extends ModelJob<CompareJob> {
   private static final String DENSE_WORDS = "last words, dense";
@@ -68,7 +68,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     this.target = request.goal().depth(model);
   }
 
-  /** The texts of a comparison, as the model reads them. */
+  /** The texts of a comparison as token ids; null where there is none. */
   private record Texts(
       PackedSequences calibration,
       EvaluationText evaluation,
@@ -152,7 +152,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
         : Math.max(heldOut, LastWordMeasure.bytes(model.config(), texts.passages.items()));
   }
 
-  /** Bytes that a strategy fits anew, at most. */
+  /** The most bytes that the fitted tensors of a strategy may take. */
   private long newWeights() {
     return request.strategies().stream()
         .map(Strategy::fit)
@@ -199,7 +199,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     return "last words, " + strategy.label();
   }
 
-  /** The strategies that can be measured, the best first. */
+  /** The rows of all strategies that can be measured, the lowest perplexity first. */
   private List<Row> rows(RunningModel running, Texts texts, SweepOptions sweep) {
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
     List<Row> rows = new ArrayList<>();
@@ -213,7 +213,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     return rows;
   }
 
-  /** Empty where the strategy is left out; that is told. */
+  /** The row of a strategy; empty where it has no model that can be measured, which is told. */
   private Optional<Row> row(
       Strategy strategy, LayerChoices choices, RunningModel running, Texts texts) {
     long start = System.nanoTime();
@@ -229,7 +229,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
         PlannedLayers layers = running.pruned(plan, NewWeights.NONE)) {
       FitRule fit = strategy.fit();
       if (fit != null && texts.fit != null) {
-        // A fit tries neighbours only of layers that this engine's search chose.
+        // Neighbours are tried in our own way alone: other strategies keep the layers they chose.
         FittedChoice.Outcome fitted =
             new FittedChoice(progress(), strategy.label(), running)
                 .run(found, strategy.isSearched(), fit, texts.fit, memory, event -> {});
@@ -263,7 +263,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     tell(new CompareEvent.StrategyLeftOut(why));
   }
 
-  /** Null where it was not asked for. */
+  /** How often a model knows the last word of a passage; null where that was not asked for. */
   private @Nullable LastWord lastWord(String stage, CausalLm lm, Texts texts) {
     if (texts.passages == null) {
       return null;

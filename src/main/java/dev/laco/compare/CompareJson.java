@@ -8,7 +8,7 @@ import dev.laco.report.LastWord;
 import dev.laco.report.ReportJson;
 import org.jspecify.annotations.Nullable;
 
-/** A comparison as JSON. Its keys are a contract: other tools read them. */
+/** The result of a comparison as JSON. The keys are a contract: other tools read them. */
 public final class CompareJson {
   private CompareJson() {}
 

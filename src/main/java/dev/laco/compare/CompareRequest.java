@@ -10,13 +10,14 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * All that decides what a comparison does with a model, apart from the device it runs on.
+ * The parameters of a comparison, all that decides its result but the model and the device.
  *
- * @param goal the size that every strategy leaves; a threshold is none
- * @param strategies what is compared
+ * @param goal the size of every strategy's model; a threshold is no size
+ * @param strategies the ways to a shallower model that are compared
  * @param texts the texts that models are scored and measured on
  * @param fit the text that weights are fitted on
- * @param passages whose last word the models are to know; null to measure no such thing
+ * @param passages the passages of which it is measured how often a model knows the last word; null
+ *     to leave that out
  */
 public record CompareRequest(
     Goal goal,
@@ -53,7 +54,7 @@ public record CompareRequest(
     return new CompareRequest(goal, strategies, texts, other, passages);
   }
 
-  /** The same, measuring how often a last word is known. */
+  /** The same, which also measures how often the last word of a passage is known. */
   public CompareRequest withPassages(@Nullable Passages others) {
     return new CompareRequest(goal, strategies, texts, fit, others);
   }

@@ -11,17 +11,18 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What strategies leave of a model.
+ * How good the models are that strategies make of one original.
  *
  * @param model the original's folder
  * @param layersIn layers of the original
- * @param layersOut layers of every other model
- * @param text that perplexity was measured on, for people
- * @param dense the original's perplexity
- * @param denseLastWord how often the original knows a last word; null where it was not asked for
+ * @param layersOut layers of every strategy's model
+ * @param text names the evaluation text for people
+ * @param dense perplexity of the original
+ * @param denseLastWord how often the original knows the last word of a passage; null where that was
+ *     not asked for
  * @param rows the strategies that were measured, the lowest perplexity first
- * @param leftOut the strategies that were not
- * @param warnings of the job
+ * @param leftOut the strategies that were not measured
+ * @param warnings what a user was warned of
  */
 public record CompareResult(
     Path model,
@@ -40,14 +41,17 @@ public record CompareResult(
   }
 
   /**
-   * What a strategy leaves.
+   * The model of a strategy.
    *
-   * @param plan the model, as a plan over the original; it names the tensors that were fitted,
-   *     which are gone
-   * @param score of the model on the calibration text
-   * @param fidelity of the model on the evaluation text
-   * @param lastWord how often it knows a last word; null where it was not asked for
-   * @param seconds until the model was there
+   * @param strategy how the model was made
+   * @param plan the model, as a plan over the original; the plan names the tensors that were
+   *     fitted, which the result does not hold
+   * @param score score of the model on the calibration text
+   * @param fidelity perplexity of the model, and how near it is to the original, on the evaluation
+   *     text
+   * @param lastWord how often the model knows the last word of a passage; null where that was not
+   *     asked for
+   * @param seconds seconds that it took to find and fit the model
    */
   public record Row(
       Strategy strategy,
@@ -60,16 +64,17 @@ public record CompareResult(
   /**
    * A strategy without a model that can be measured.
    *
-   * @param template why, with {@link Setting}s as they were put into it
+   * @param strategy the strategy
+   * @param template why there is none, with the marks of {@link Setting}s
    */
   public record LeftOut(Strategy strategy, String template) {
-    /** Why, with settings called by their names in requests. */
+    /** Why there is none, with settings called by their names in requests. */
     public String reason() {
       return Setting.show(template, name -> name);
     }
   }
 
-  /** The perplexity of a row in multiples of the original's. */
+  /** The perplexity of a strategy's model divided by that of the original. */
   public double ratio(Row row) {
     return Math.exp(row.fidelity.perplexity().meanNll() - dense.meanNll());
   }

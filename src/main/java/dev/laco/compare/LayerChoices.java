@@ -18,7 +18,7 @@ import dev.laco.transformer.RunningModel;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/** Finds the layers that strategies leave, at one size and on one text. */
+/** Finds the layers that strategies keep of a model, for one size and with one text. */
 final class LayerChoices {
   private final RunningModel model;
   private final CollapsePlan.Source source;
@@ -26,7 +26,7 @@ final class LayerChoices {
   private final Scorer scorer;
   private final int target;
 
-  /** What this engine's search found, which is the same for every strategy that begins with it. */
+  /** The result of this engine's search, which all strategies share that begin with the search. */
   private @Nullable SearchResult searched;
 
   LayerChoices(
@@ -43,7 +43,7 @@ final class LayerChoices {
   }
 
   /**
-   * A model of the size.
+   * The model of the size that a strategy chooses.
    *
    * @throws dev.laco.UsageException if there is none
    */
@@ -87,8 +87,8 @@ final class LayerChoices {
   }
 
   /**
-   * One layer at a time goes, that without which the calibration text is likeliest. Here the first
-   * layer stays.
+   * Removes one layer at a time: the one without which the calibration text is most likely. The
+   * first layer is never removed.
    */
   private CollapsePlan sleb(TrialListener listener) {
     SpanSettings settings =

@@ -15,7 +15,8 @@ import org.jspecify.annotations.Nullable;
  * A way to a shallower model (docs/method.md): how its layers are found, and what is fitted
  * afterwards.
  *
- * @param fit how weights are fitted; null where they are not
+ * @param layers how its layers are found
+ * @param fit how weights are fitted afterwards; null where no weights are fitted
  */
 public record Strategy(Layers layers, @Nullable FitRule fit) {
   /** How the layers of a shallower model are found. */
@@ -24,20 +25,27 @@ public record Strategy(Layers layers, @Nullable FitRule fit) {
   /** By this engine's search, as a prune runs it by default. */
   public record Search() implements Layers {}
 
-  /** By the loop of the LaCo paper, its threshold solved for. */
+  /**
+   * By the loop of the LaCo paper, with the threshold that leads to the size.
+   *
+   * @param rule how layers are merged
+   */
   public record PaperLoop(MergeRule rule) implements Layers {}
 
-  /** By other people's ways. */
+  /** By a method of other people. */
   public enum Peer implements Layers {
-    /** The layers of the lowest Block Influence go (arXiv 2403.03853). */
+    /** The layers of the lowest Block Influence are removed (arXiv 2403.03853). */
     SHORTGPT,
-    /** The block whose input and output differ least by angle goes (arXiv 2403.17887). */
+    /** The block with the least angle between input and output is removed (arXiv 2403.17887). */
     ANGULAR,
-    /** One layer at a time, that without which the text is likeliest (arXiv 2402.09025). */
+    /**
+     * One layer at a time is removed, the one without which the text is most likely (arXiv
+     * 2402.09025).
+     */
     SLEB,
-    /** Windows of similar layers are merged (arXiv 2502.19159). */
+    /** Spans of similar layers, called windows, are merged (arXiv 2502.19159). */
     SLIDING_WINDOW,
-    /** The last layers but one go (arXiv 2403.17887). */
+    /** The layers before the last one are removed (arXiv 2403.17887). */
     LAST
   }
 
@@ -61,7 +69,7 @@ public record Strategy(Layers layers, @Nullable FitRule fit) {
     return new Strategy(new PaperLoop(rule), null);
   }
 
-  /** Somebody else's way. */
+  /** A method of other people. */
   public static Strategy of(Peer peer) {
     return new Strategy(peer, null);
   }
@@ -76,7 +84,7 @@ public record Strategy(Layers layers, @Nullable FitRule fit) {
         .toList();
   }
 
-  /** What is compared where nobody says: the default of a prune, and what others do. */
+  /** The default of a comparison: the default of a prune, and the methods of other people. */
   public static List<Strategy> usual() {
     return presets().stream()
         .filter(strategy -> strategy.equals(DEFAULT) || !strategy.isSearched())

@@ -39,10 +39,11 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
   }
 
   /**
-   * Writes what the model makes of every token list or chunk, too: the final hidden states, {@code
-   * <i>.final_hidden}, and {@code <i>.logits}; of chunks also {@code <i>.tokens}.
+   * Writes a file, too, with the final hidden states ({@code <i>.final_hidden}) and the logits
+   * ({@code <i>.logits}) of every token list or chunk, and of chunks also the token ids ({@code
+   * <i>.tokens}).
    *
-   * @param file in the format safetensors, which must not exist
+   * @param file the file, in the format safetensors, which must not exist
    */
   public EvaluateJob dumpTo(Path file) {
     dump = file;

@@ -24,8 +24,8 @@ public sealed interface EvaluateRequest extends Request {
   /**
    * The perplexity of a text, which is cut into chunks.
    *
-   * @param file null for the model's own {@code evaluation.txt} if it has one, else the built-in
-   *     text
+   * @param file the text; null for the model's own {@code evaluation.txt} if it has one, else the
+   *     built-in text
    * @param maxLength tokens of a chunk; null for the smaller of the model's positions and 2048
    * @param stride tokens from one chunk to the next; null for the length of a chunk
    */

@@ -6,16 +6,18 @@ import dev.laco.report.Perplexity;
 /** What was measured of a model. */
 public sealed interface EvaluateResult {
   /**
-   * How well it predicts a text.
+   * How well a model predicts a text.
    *
-   * @param text where the text came from, for people
+   * @param text names the text for people
+   * @param perplexity perplexity on the text
    */
   record OfText(String text, Perplexity perplexity) implements EvaluateResult {}
 
   /**
-   * How often it knows a last word.
+   * How often a model knows the last word of a passage.
    *
-   * @param passages where the passages came from, for people
+   * @param passages names the passages for people
+   * @param lastWord how often
    */
   record OfPassages(String passages, LastWord lastWord) implements EvaluateResult {}
 }

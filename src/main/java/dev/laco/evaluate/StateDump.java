@@ -23,9 +23,10 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Writes what a model makes of token lists: {@code <i>.final_hidden [T, d]}, after the final norm,
- * {@code <i>.logits [T, V]} and, where a tokenizer made them, the ids, {@code <i>.tokens [T]}, all
- * f32 (exact: ids are far below 2^24). Logits are made and written a few rows at a time.
+ * Writes hidden states and logits of token lists: {@code <i>.final_hidden [T, d]}, after the final
+ * norm, {@code <i>.logits [T, V]} and, where a tokenizer made the ids, {@code <i>.tokens [T]}. All
+ * are f32, which holds ids exactly, since they are far below 2^24. Logits are computed and written
+ * a few rows at a time.
  */
 final class StateDump {
   private static final int ROWS = 16;

@@ -2,8 +2,12 @@ package dev.laco.generate;
 
 import dev.laco.JobEvent;
 
-/** What a generation tells while it goes on, beside what every job tells. */
+/** An event of a generation, beside those that every job has. */
 public sealed interface GenerateEvent extends JobEvent {
-  /** The next characters behind the prompt; may be empty where a token is no whole character. */
+  /**
+   * The model added a token.
+   *
+   * @param text the characters that the token completes; empty where it completes none
+   */
   record TextAdded(String text) implements GenerateEvent {}
 }

@@ -85,7 +85,7 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
 
   private GenerateResult generate(
       CausalLm lm, Tokenizer tokenizer, int[] prompt, Set<Integer> stop) {
-    // How the first new token is written may depend on the last token of the prompt.
+    // The characters of the first new token may depend on the last token of the prompt.
     StreamingDecoder decoder = tokenizer.streamingDecoder();
     for (int id : prompt) {
       decoder.append(id);
@@ -125,7 +125,7 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
       stop.add(ids.intValue());
     }
     for (JsonNode id : ids) {
-      // What is beyond int is no token and stops nothing.
+      // A number beyond int is no token id, and no token stops at it.
       if (id.isInt()) {
         stop.add(id.intValue());
       }

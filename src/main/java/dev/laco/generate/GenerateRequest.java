@@ -9,22 +9,22 @@ import java.util.Objects;
  * What a model continues, and how. A number that is left out of a request's JSON, or null here, is
  * its default.
  *
- * @param prompt the beginning
- * @param maxTokens new tokens at most
- * @param temperature of sampling; 0 for the likeliest token each time
+ * @param prompt the text that the model continues
+ * @param maxTokens most new tokens
+ * @param temperature temperature of sampling; 0 for the likeliest token each time
  * @param topP probability that the tokens sampled from make up together, the likeliest first
- * @param seed of sampling: the same seed gives the same text
+ * @param seed seed of sampling: the same seed gives the same text
  */
 public record GenerateRequest(
     String prompt, Integer maxTokens, Double temperature, Double topP, Long seed)
     implements Request {
-  /** New tokens unless told otherwise. */
+  /** The default of {@code maxTokens}. */
   public static final int MAX_TOKENS = 100;
 
-  /** The temperature unless told otherwise. */
+  /** The default of {@code temperature}. */
   public static final double TEMPERATURE = 0.8;
 
-  /** The probability to sample from unless told otherwise. */
+  /** The default of {@code topP}. */
   public static final double TOP_P = 0.95;
 
   private static final int MOST_TOKENS = 1 << 26;
@@ -53,7 +53,7 @@ public record GenerateRequest(
     return new GenerateRequest(prompt, MAX_TOKENS, TEMPERATURE, TOP_P, 0L);
   }
 
-  /** The same with another bound of new tokens. */
+  /** The same with another number of new tokens at most. */
   public GenerateRequest withMaxTokens(int most) {
     return new GenerateRequest(prompt, most, temperature, topP, seed);
   }

@@ -131,6 +131,17 @@ public final class ConfigRewriter {
   }
 
   /**
+   * Checks that a config can be that of a shallower model.
+   *
+   * @param file its name for messages
+   * @throws BadInputException naming a key that cannot be re-indexed
+   */
+  public static void requireRewritable(String file, ObjectNode config) {
+    int depth = ModelConfig.parse(file, config).numHiddenLayers();
+    rewrite(file, config, IntStream.range(0, Math.max(1, depth - 1)).boxed().toList());
+  }
+
+  /**
    * Checks that every key of a config that depends on the number of layers agrees with it.
    *
    * @throws BadInputException naming the key that does not

@@ -28,23 +28,24 @@ import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Fits the best models of a search, and keeps the one that predicts best on documents that no fit
- * has seen.
+ * Chooses among the best models of a search and their neighbours: each is fitted on few tokens, and
+ * the one that predicts documents best which are held out of all fits is fitted on the whole text.
  */
 @SuppressWarnings("exports")
 public final class FittedChoice {
-  /** Models of a search that are fitted to choose among them, and the tokens for that. */
+  /** Models of a search that are fitted to choose among them. */
   private static final int CONTENDERS = 3;
 
+  /** Tokens of the text that these fits use. */
   private static final int CHOICE_TOKENS = 8_192;
 
-  /** Neighbours of the best of them that are tried. */
+  /** Neighbours of the best contender that are fitted, too. */
   private static final int MOVES = 8;
 
-  /** What trying one of them takes, in tries of a neighbour. */
+  /** The time that the fit for one strength takes, relative to the fit of a neighbour. */
   private static final int STRENGTHS_WORTH = 2;
 
-  /** Other strengths of regularisation that are tried on the best of them. */
+  /** Factors on the penalties of a fit that are tried on the best contender, beside 1. */
   private static final List<Double> STRENGTHS = List.of(0.3, 3.0);
 
   private static final String CHOICE = "choice";
@@ -56,9 +57,11 @@ public final class FittedChoice {
   private final Backend backend;
 
   /**
-   * Fits models on a device; the stages are those of {@code job}.
+   * A choice among models on a device.
    *
-   * @param whose names the fit among those of a job; empty where it is the only one
+   * @param job is told of the stages
+   * @param whose names the fit among those of the job; empty where the job has only one
+   * @param model the original
    */
   public FittedChoice(JobProgress job, String whose, RunningModel model) {
     this.job = job;
@@ -68,8 +71,9 @@ public final class FittedChoice {
   }
 
   /**
-   * Tells how long it will take.
+   * Expects the stages of a choice and its fit, each for the seconds that it is estimated to take.
    *
+   * @param job is told of the stages
    * @param whose as for the constructor
    * @param neighbours as for {@link #run}
    * @param target layers that are left
@@ -95,12 +99,15 @@ public final class FittedChoice {
   }
 
   /**
-   * The model that was kept.
+   * The chosen model.
    *
-   * @param tensors none where no fit did better than the search's own model
+   * @param plan its layers
+   * @param tensors its fitted weights; none where the best model of the search predicted better
+   *     than any that was fitted
+   * @param report how it was fitted
    */
   public record Outcome(CollapsePlan plan, NewWeights tensors, FitReport report) {
-    /** The plan, naming its new tensors as they lie in a checkpoint of one file. */
+    /** The plan with the names of its new tensors, and the file that a checkpoint has them in. */
     public CollapsePlan planWithTensors() {
       return tensors.isEmpty()
           ? plan
@@ -109,12 +116,15 @@ public final class FittedChoice {
   }
 
   /**
-   * Fits.
+   * Chooses a model and fits it.
    *
-   * @param found what a search found
-   * @param neighbours whether models that a search did not find are tried, too
+   * @param found the models of a search
+   * @param neighbours whether neighbours of these models are tried, too
+   * @param rule how weights are fitted
+   * @param text the text that they are fitted on
    * @param memory owner of the new tensors
-   * @param listener told of contenders, of each plan that is the best so far, and of fitted layers
+   * @param listener is told of contenders, of each plan that is the best so far, and of fitted
+   *     layers
    */
   public Outcome run(
       SearchResult found,
@@ -133,8 +143,8 @@ public final class FittedChoice {
     try (CarryOver quick = carryOver(text.limit(CHOICE_TOKENS));
         JobProgress.Stage progress = job.begin(stage(CHOICE, whose))) {
       int total = fitted.size() + moves + STRENGTHS_WORTH * (1 + strengths(rule).size());
-      // What layers behind a gap can still mend hardly tells one model from another, and costs
-      // most.
+      // Fits of the layers behind a gap take most of the time and hardly change the order of
+      // models.
       FitRule cheap = rule.atGapsOnly();
       Set<CollapsePlan> tried = new HashSet<>(fitted);
       for (CollapsePlan plan : fitted) {
@@ -154,7 +164,7 @@ public final class FittedChoice {
         tell(listener, chosen, contenders);
         progress.update(tried.size(), total);
       }
-      // Regularisation that suits the solves suits the steps.
+      // The penalties that are best without Gauss-Newton steps are taken for the steps, too.
       chosen = strongest(quick, chosen.plan, rule.withoutSteps(), text);
     }
     double choiceSeconds = Seconds.since(start);
@@ -233,7 +243,7 @@ public final class FittedChoice {
     listener.accept(new PruneEvent.Compared(contender));
   }
 
-  /** Only of a fitted model that is better than the search's own as it is. */
+  /** Tells of the best fitted model if it is better than the best model of the search as it is. */
   private static void tell(
       Consumer<PruneEvent> listener, Choice chosen, List<FitReport.Contender> contenders) {
     if (chosen.nll < contenders.getFirst().meanNll()) {
@@ -242,8 +252,9 @@ public final class FittedChoice {
   }
 
   /**
-   * What the best models of a search keep, without what they merged: the best ones, and in the last
-   * place the best removal in one piece, unless it is one of them.
+   * The contenders: the best models of a search, and in the last place the best model that lacks
+   * one block of consecutive layers, unless it is among them. Of models that merge layers, the
+   * contender is the model that keeps the same layers and removes the others.
    */
   static List<CollapsePlan> contenders(SearchResult found) {
     List<CollapsePlan> best =
@@ -265,7 +276,7 @@ public final class FittedChoice {
         .orElse(null);
   }
 
-  /** The model with the regularisation that suits it best. */
+  /** A model with the strength of regularisation with which it predicts best. */
   private Choice strongest(CarryOver quick, CollapsePlan plan, FitRule rule, FitText text) {
     Choice best = attempt(quick, plan, rule, 1, text);
     for (double strength : strengths(rule)) {
@@ -274,12 +285,12 @@ public final class FittedChoice {
     return best;
   }
 
-  /** Those beside the usual one that can make a difference. */
+  /** The strengths to try beside 1; none where a rule has no penalties. */
   private static List<Double> strengths(FitRule rule) {
     return rule.regularised() ? STRENGTHS : List.of();
   }
 
-  /** A model fitted on few tokens, and how well it predicts what no fit has seen. */
+  /** A model fitted on few tokens, and its nll on the documents that are held out of every fit. */
   private record Choice(CollapsePlan plan, double strength, double nll) {
     Choice or(Choice other) {
       return other.nll < nll ? other : this;
@@ -305,7 +316,7 @@ public final class FittedChoice {
     return new FitReport.Contender(KeptLayers.of(plan).kept(), fitted, nll);
   }
 
-  /** On the documents that are held out of every fit. */
+  /** Mean nll of a model on the documents that are held out of every fit. */
   private double nll(CollapsePlan plan, NewWeights tensors, FitText text) {
     List<TextChunks.Chunk> chunks =
         TextChunks.whole(

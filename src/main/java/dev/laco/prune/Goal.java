@@ -27,7 +27,11 @@ public sealed interface Goal {
     }
   }
 
-  /** A number of layers that are left. */
+  /**
+   * A number of layers is left.
+   *
+   * @param count layers
+   */
   record Layers(int count) implements Goal {}
 
   /**
@@ -40,7 +44,7 @@ public sealed interface Goal {
       if (removed.signum() < 0 || removed.compareTo(BigDecimal.ONE) >= 0) {
         throw Setting.of("targetRatio").refuse(removed, "at least 0 and below 1");
       }
-      // 0.30 is 0.3.
+      // So that a share of 0.30 equals one of 0.3.
       removed = removed.stripTrailingZeros();
     }
   }
@@ -52,25 +56,25 @@ public sealed interface Goal {
    */
   record Bytes(long weights) implements Goal {}
 
-  /** A quarter of the layers is removed: what is done where nobody says. */
+  /** A quarter of the layers is removed: the default. */
   Goal QUARTER = ratio(new BigDecimal("0.25"));
 
-  /** {@link Threshold}. */
+  /** The goal of a {@link Threshold}. */
   static Goal threshold(double similarity) {
     return new Threshold(similarity);
   }
 
-  /** {@link Layers}. */
+  /** The goal of {@link Layers}. */
   static Goal layers(int count) {
     return new Layers(count);
   }
 
-  /** {@link Ratio}. */
+  /** The goal of a {@link Ratio}. */
   static Goal ratio(BigDecimal removed) {
     return new Ratio(removed);
   }
 
-  /** {@link Bytes}. */
+  /** The goal of {@link Bytes}. */
   static Goal bytes(long weights) {
     return new Bytes(weights);
   }
@@ -78,7 +82,7 @@ public sealed interface Goal {
   /**
    * The number of layers that a model is to have.
    *
-   * @throws UsageException if the model cannot have that size, or this is a threshold
+   * @throws UsageException if the model cannot have that size, or the goal is a threshold
    */
   default int depth(Model model) {
     int depth = model.config().numHiddenLayers();
@@ -97,7 +101,7 @@ public sealed interface Goal {
     };
   }
 
-  /** The largest depth whose weights fit, whichever layers survive. */
+  /** The largest depth whose weights fit, whichever layers are kept. */
   private static int mostLayers(long bytes, Model model) {
     List<Long> largestFirst =
         IntStream.range(0, model.config().numHiddenLayers())

@@ -13,11 +13,17 @@ import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a prune tells while it goes on, beside what every job tells; in the order of the records
- * here.
+ * An event of a prune, beside those that every job has. The records stand in the order in which a
+ * job tells them first.
  */
 public sealed interface PruneEvent extends JobEvent {
-  /** The texts that candidates are scored on are read. */
+  /**
+   * The text that candidates are scored on was read.
+   *
+   * @param name names the text for people
+   * @param sentences sentences of the text
+   * @param tokens tokens of the text
+   */
   record CalibrationRead(String name, int sentences, int tokens) implements PruneEvent {}
 
   /**
@@ -25,41 +31,49 @@ public sealed interface PruneEvent extends JobEvent {
    *
    * @param oneLoop whether every trial counts as soon as it is decided, as in the paper's loop with
    *     a threshold
+   * @param objective the measure by which candidates are compared
    */
   record SearchStarted(boolean oneLoop, Objective objective) implements PruneEvent {}
 
-  /** A candidate was scored and decided on. */
+  /** A candidate was scored, and it was decided whether it is accepted. */
   record Tried(Trial trial) implements PruneEvent {}
 
   /**
-   * A better model was found: the best that would be kept if the job ended here.
+   * A better model was found: the one that a job keeps which is cancelled now.
    *
-   * @param tensors fitted anew; none before the fit is done
-   * @param score null where the model was not scored as it is
+   * @param plan its layers
+   * @param tensors its fitted tensors; none before the fit is done
+   * @param score its score; null where the model was not scored in this form
    */
   record BetterModel(CollapsePlan plan, PlanTensors tensors, @Nullable Score score)
       implements PruneEvent {
-    /** A model of which nothing is fitted yet. */
+    /** A model without fitted tensors. */
     static BetterModel of(CollapsePlan plan) {
       return new BetterModel(plan, new PlanTensors(NewWeights.NONE), null);
     }
   }
 
-  /** The search is over. */
+  /**
+   * The search is over.
+   *
+   * @param result the models that were found
+   * @param oneLoop as in {@link SearchStarted}
+   * @param objective as in {@link SearchStarted}
+   */
   record Searched(SearchResult result, boolean oneLoop, Objective objective)
       implements PruneEvent {}
 
-  /** A given plan is gone on from in place of a search. */
+  /** There is no search: the layers are those of a given plan. */
   record PlanGiven(Path file, CollapsePlan plan) implements PruneEvent {}
 
-  /** A model was measured on the documents that are held out of every fit, to choose among them. */
+  /** A contender was measured on the documents that are held out of every fit. */
   record Compared(FitReport.Contender contender) implements PruneEvent {}
 
   /**
-   * Layers of the chosen model are fitted.
+   * Some layers of the chosen model are fitted.
    *
-   * @param done of the work
-   * @param total work
+   * @param done the part of {@code total} that is done
+   * @param total all the work of the fit, in a unit of its own
    */
   record Fitted(long done, long total) implements PruneEvent {}
 }

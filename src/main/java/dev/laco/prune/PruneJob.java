@@ -8,7 +8,6 @@ import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.Seconds;
 import dev.laco.Setting;
-import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
@@ -41,15 +40,14 @@ import java.nio.file.Path;
 import java.time.Instant;
 import java.util.Locale;
 import java.util.Optional;
-import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
-import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One prune: search, fit, measure. What it finds is a {@link PruneResult}, which lives as long as
- * the job; writing it is a step of its own.
+ * One prune: a search for the layers to remove or merge, a fit of weights of the layers that stay,
+ * and a measurement of the result. The {@link PruneResult} can be used until the job is closed, and
+ * is written by a call of its own.
  */
 @SuppressWarnings("exports")
 public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable {
@@ -66,7 +64,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   /**
    * Prepares a prune.
    *
-   * @throws UsageException if the request cannot be met with this model
+   * @throws dev.laco.UsageException if the request cannot be met with this model
    * @throws dev.laco.BadInputException if a given plan is for another model, or the config cannot
    *     be that of a shallower model
    */
@@ -79,11 +77,11 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           given == null
               ? SearchChoice.of(request, model)
               : SearchChoice.goOnFrom(given, request.rule());
-      requireConfigOfAnyDepth();
+      // Both are errors before the work, not after it.
+      ConfigRewriter.requireRewritable(
+          model.directory().resolve(Checkpoint.CONFIG).toString(), model.checkpoint().configJson());
       if (given != null) {
-        // A plan of another model is an error before the work, not after it.
-        new PlanApplier(
-            model.checkpoint(), given.plan(), given.tensors(), Long.MAX_VALUE, warning -> {});
+        given.requireFor(model.checkpoint());
       }
     } catch (RuntimeException e) {
       close();
@@ -92,29 +90,24 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   }
 
   /**
-   * Another scorer searches in the place of the engine's.
+   * Candidates are scored by another scorer than the engine's.
    *
-   * @param scorer makes it of the engine's, which it may ask
+   * @param scorer makes the other scorer; it is given the engine's, which the other one may ask
    */
   public PruneJob scoredBy(UnaryOperator<Scorer> scorer) {
     scoring = scorer;
     return this;
   }
 
-  /** The result will be written: the time for that counts in what is estimated. */
+  /** Announces that the result will be written, so that estimates of time count writing, too. */
   public PruneJob thenWritten() {
     writes = true;
     return this;
   }
 
-  /** The best model so far, of a cancelled job too; empty before there is one. */
-  public Optional<PruneEvent.BetterModel> best() {
-    return Optional.ofNullable(best);
-  }
-
   /**
-   * A name of the job: the same request of the same weights has the same. Devices and the version
-   * of laco are not part of it.
+   * A name of the job, a hash of the request and of the model's weights. Jobs that differ only in
+   * their device or in the version of laco have the same name.
    */
   public String id() {
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
@@ -133,6 +126,11 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     return search.mostNewBytes(model);
   }
 
+  /** The best model so far, also of a job that was cancelled; empty before there is one. */
+  public Optional<PruneEvent.BetterModel> best() {
+    return Optional.ofNullable(best);
+  }
+
   /**
    * Runs the job.
    *
@@ -144,7 +142,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     PruneTexts texts = PruneTexts.read(request, search.fit(), model);
     try (OpenDevice opened = openDevice(texts.fit() != null)) {
       Backend backend = opened.backend();
-      announce(texts);
+      tell(texts.calibrationRead());
+      texts.warnings(model).forEach(this::warn);
       PruneMemory memory = new PruneMemory(model, device, backend, search, texts);
       SweepOptions sweep = memory.sweep();
       RunningModel running =
@@ -155,13 +154,6 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       tellExpectation();
       return run(running, texts, sweep);
     }
-  }
-
-  private void announce(PruneTexts texts) {
-    tell(
-        new PruneEvent.CalibrationRead(
-            texts.calibration().name(), texts.sequences().sequences(), texts.sequences().size()));
-    texts.warnings(model).forEach(this::warn);
   }
 
   private PruneResult run(RunningModel running, PruneTexts texts, SweepOptions sweep) {
@@ -180,7 +172,6 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     PlanTensors tensors = given == null ? new PlanTensors(NewWeights.NONE) : given.tensors();
     better(searched, tensors, null);
     double searchSeconds = Seconds.since(searchStart);
-
     CollapsePlan plan = searched;
     FitReport fit = null;
     if (texts.fit() != null && search.fit() != null && !searched.isIdentity()) {
@@ -219,18 +210,11 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
                 model.openSeconds() + Seconds.since(start)));
   }
 
-  private void better(CollapsePlan plan, PlanTensors tensors, @Nullable Score score) {
-    told(new PruneEvent.BetterModel(plan, tensors, score));
-  }
-
-  private void told(PruneEvent event) {
-    if (event instanceof PruneEvent.BetterModel better) {
-      best = better;
-    }
-    tell(event);
-  }
-
-  /** What a search found, and what it took. */
+  /**
+   * The end of a search.
+   *
+   * @param work passes, bytes and operations that the search took
+   */
   private record Searched(SearchResult result, Work work) {}
 
   /** Searches for the layers to remove or merge. */
@@ -272,7 +256,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     return new Searched(SearchResult.known(from.plan()), Work.NONE);
   }
 
-  /** How near the model that is written stays to the original, in every measure. */
+  /** Scores the pruned model as it is written: with its new tensors, and in every measure. */
   private Score score(
       RunningModel running, CollapsePlan plan, NewWeights tensors, PackedSequences sequences) {
     try (JobProgress.Stage _ = progress().begin(PruneStages.SIMILARITY);
@@ -297,8 +281,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     if (plan.isIdentity()) {
       return new PruneReport.Measured(evaluation.name(), dense, dense);
     }
-    // Mixed tensors in the dtype they are written in: this is the checkpoint that a loader will
-    // open.
+    // Mixed tensors are in the dtype they are written in: a loader opens this model.
     try (PlannedLayers layers = running.pruned(plan, tensors)) {
       return new PruneReport.Measured(
           evaluation.name(),
@@ -311,13 +294,15 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     }
   }
 
-  /** A config that cannot be re-indexed is an error before the search, not after it. */
-  private void requireConfigOfAnyDepth() {
-    int depth = model.config().numHiddenLayers();
-    ConfigRewriter.rewrite(
-        model.directory().resolve(Checkpoint.CONFIG).toString(),
-        model.checkpoint().configJson(),
-        IntStream.range(0, Math.max(1, depth - 1)).boxed().toList());
+  private void better(CollapsePlan plan, PlanTensors tensors, @Nullable Score score) {
+    told(new PruneEvent.BetterModel(plan, tensors, score));
+  }
+
+  private void told(PruneEvent event) {
+    if (event instanceof PruneEvent.BetterModel better) {
+      best = better;
+    }
+    tell(event);
   }
 
   /** Writes the checkpoint of a result. */
@@ -334,7 +319,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       PlanApplier applier,
       Consumer<PruneReport> beforeItAppears) {
     long writeStart = System.nanoTime();
-    AtomicReference<PruneReport> report = new AtomicReference<>(result.report());
+    PruneReport[] report = new PruneReport[1];
     try (JobProgress.Stage stage = progress().begin(PruneStages.WRITE)) {
       applier.write(
           out,
@@ -345,16 +330,16 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           },
           () -> {
             requireWanted();
-            report.set(
-                result.report().written(applier.plan(), Seconds.since(writeStart), warnings()));
-            beforeItAppears.accept(report.get());
+            report[0] =
+                result.report().written(applier.plan(), Seconds.since(writeStart), warnings());
+            beforeItAppears.accept(report[0]);
           });
     }
     tell(new JobEvent.FileWritten(out, applier.tensorBytes()));
-    return report.get();
+    return report[0];
   }
 
-  /** Gives up what the result holds in memory. */
+  /** Frees the memory of the result's new tensors. */
   @Override
   public void close() {
     if (given != null) {

@@ -6,16 +6,16 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * All that decides what a prune does with a model, apart from the device it runs on.
+ * The parameters of a prune, all that decides its result but the model and the device.
  *
  * @param goal when the model is shallow enough
  * @param search how the layers to merge are searched for
- * @param rule how layers are merged, or removed and the rest fitted to the original: the label of a
+ * @param rule how layers are merged, or removed and weights of the others fitted: the label of a
  *     {@link dev.laco.collapse.MergeRule} or a {@link dev.laco.collapse.FitRule}, or {@code auto};
  *     null for {@code auto}, and for {@code replace} in the paper's loop
  * @param fit the text that weights are fitted on
  * @param texts the texts that models are scored and measured on
- * @param fromPlan a plan to go on from in place of a search; null for a search
+ * @param fromPlan the file of a plan whose layers are taken in place of a search; null for a search
  */
 public record PruneRequest(
     Goal goal,
@@ -58,7 +58,7 @@ public record PruneRequest(
     return new PruneRequest(goal, search, rule, fit, other, fromPlan);
   }
 
-  /** The same, going on from a plan. */
+  /** The same with the layers of a plan, or, where null, with those of a search. */
   public PruneRequest withFromPlan(@Nullable Path plan) {
     return new PruneRequest(goal, search, rule, fit, texts, plan);
   }

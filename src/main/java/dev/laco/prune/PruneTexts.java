@@ -69,6 +69,12 @@ record PruneTexts(
     return null;
   }
 
+  /** The event that the calibration text is read. */
+  PruneEvent.CalibrationRead calibrationRead() {
+    return new PruneEvent.CalibrationRead(
+        calibration.name(), sequences.sequences(), sequences.size());
+  }
+
   /** What a user should know of the texts, a sentence each. */
   List<String> warnings(Model model) {
     List<String> warnings = new ArrayList<>(calibration.warnings());

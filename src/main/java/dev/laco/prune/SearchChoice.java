@@ -26,18 +26,20 @@ import java.util.function.DoubleToIntFunction;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a request asks of a model: every default filled in, everything checked.
+ * The search and the fit that a request asks of a model, with every default filled in and every
+ * setting checked.
  *
- * @param search the search, which only lacks the scores
- * @param settings how the search runs, as the report tells it
+ * @param search the search, ready to run
+ * @param settings the settings of the search, as the report tells them
  * @param rule how layers are merged, as the report tells it
- * @param candidates models that are scored together where there is room, by what a pass costs
- *     beside them
- * @param mergedAtOnce layers that one merge combines at most
- * @param objective what the scores must tell of
- * @param models that are scored, about
+ * @param candidates how many candidates one pass scores at most, as a function of the cost of a
+ *     pass (see {@link dev.laco.scoring.PassCost})
+ * @param mergedAtOnce most layers that one merge combines
+ * @param objective the measure by which the search compares candidates, which each score has to
+ *     hold
+ * @param models about how many candidates the search scores
  * @param target the depth that is sought; null where a threshold is given
- * @param fit how weights are fitted afterwards; null where they are not
+ * @param fit how weights are fitted afterwards; null where no weights are fitted
  */
 public record SearchChoice(
     Search search,
@@ -55,20 +57,30 @@ public record SearchChoice(
 
   private static final int LOOP_MERGE_LAYERS = 4;
 
-  /** Merges of two lead to larger ones, and every step is a choice. */
+  /** Larger merges are made of merges of two layers, of which each is chosen by itself. */
   private static final int SPAN_MERGE_LAYERS = 2;
 
   private static final int INTERVAL = 2;
 
   private static final Objective OBJECTIVE = Objective.NLL;
 
-  /** A search that only lacks the scores. */
+  /** A search, ready to run. */
   @FunctionalInterface
   public interface Search {
+    /**
+     * Runs the search.
+     *
+     * @param source the model that is searched
+     * @param scorer scores the candidates
+     * @param listener is told of every candidate and of every best model so far
+     */
     SearchResult run(CollapsePlan.Source source, Scorer scorer, TrialListener listener);
   }
 
-  /** True if what is tried depends on what was accepted before: each trial can be told at once. */
+  /**
+   * Whether the search is one loop with a given threshold, in which every trial counts as soon as
+   * it is decided. A search for a size decides at its end which trials lead to its result.
+   */
   public boolean isOneLoop() {
     return target == null;
   }
@@ -114,20 +126,21 @@ public record SearchChoice(
         : spans(search, request.rule(), depth, how, target);
   }
 
-  /** What is done where nothing but a size is asked for. */
+  /** The search and the fit of a request that names nothing but a size. */
   public static SearchChoice byDefault(int depth, int target) {
     return spans(SearchSettings.DEFAULT, null, depth, Strategy.BEAM, target);
   }
 
-  /** The paper's loop with a rule and otherwise its defaults. */
+  /** The paper's loop to a size, with a rule and default settings. */
   public static SearchChoice paper(int depth, int target, MergeRule rule) {
     return loop(SearchSettings.DEFAULT, rule.label(), depth, null, target);
   }
 
   /**
-   * In place of a search: a model that is known.
+   * No search: the layers are those of a given plan, and weights are fitted unless the plan has
+   * fitted ones or the rule is none that fits.
    *
-   * @throws UsageException if the rule does not fit the plan
+   * @throws UsageException if the rule fits weights and those of the plan are fitted already
    */
   static SearchChoice goOnFrom(GivenPlan given, @Nullable String rule) {
     CollapsePlan plan = given.plan();
@@ -153,6 +166,7 @@ public record SearchChoice(
         fit);
   }
 
+  /** Whether a rule fits weights; a name that is no rule's is an error. */
   private static boolean isFit(String name) {
     if (name.equals(MergeRule.AUTO) || FitRule.named(name) != null) {
       return true;
@@ -214,7 +228,7 @@ public record SearchChoice(
         passCost -> ahead.most(passCost, settings.bases()),
         mergeRule.mergedAtOnce(settings.mergeLayers() - 1),
         Objective.COSINE,
-        // A search for a threshold repeats the loop; most of what it meets again it knows.
+        // A search for the threshold of a size repeats the loop, mostly with known scores.
         target == null ? settings.bases() : 4L * settings.bases(),
         target,
         fit);
@@ -282,7 +296,7 @@ public record SearchChoice(
             "add " + Setting.of("search") + " laco, or leave it out");
   }
 
-  /** Fitting rules fit what is left when layers are removed. */
+  /** The rules of merging that a search tries; before a fit layers are removed. */
   private static List<MergeRule> rules(String name, @Nullable FitRule fit) {
     if (name.equals(MergeRule.AUTO)) {
       return MergeRule.auto();

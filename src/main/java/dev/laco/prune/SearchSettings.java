@@ -8,16 +8,16 @@ import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How the layers to merge are searched for. What is null is chosen by the strategy, or by the
- * model.
+ * How the layers to merge or remove are searched for. The default of a setting that is null depends
+ * on strategy and model.
  *
  * @param strategy null for {@link Strategy#BEAM}, and for {@link Strategy#LACO} where the goal is a
  *     threshold
  * @param budget how long a search for a size may take, as {@link SearchBudget#parse} reads it; null
- *     for as long as it takes
- * @param objective what greedy and beam make as good as they can; null for {@link Objective#NLL}
+ *     for no bound
+ * @param objective the measure that greedy and beam search optimise; null for {@link Objective#NLL}
  * @param lookahead candidates that the paper's loop scores at once, as {@link Lookahead#parse}
- *     reads it; null for as many as pay on the device
+ *     reads it; null for as many as make it fastest on the device
  * @param mergeLayers layers that are merged at once at most, base included; null for 4 in the
  *     paper's loop and 2 elsewhere
  * @param interval layers that the base of the paper's loop moves down after a merge; null for 2
@@ -35,17 +35,17 @@ public record SearchSettings(
     @Nullable Integer lowest,
     @Nullable Integer highest,
     @Nullable NormsPolicy norms) {
-  /** A beam search that is bounded by nothing. */
+  /** The default of every setting. */
   public static final SearchSettings DEFAULT =
       new SearchSettings(null, null, null, null, null, null, null, null, null);
 
   /** How a size is searched for. */
   public enum Strategy {
-    /** The paper's loop, its threshold solved for. */
+    /** The paper's loop, with the threshold that leads to the size. */
     LACO,
-    /** The best next merge anywhere. */
+    /** From each model the best next merge, wherever it is. */
     GREEDY,
-    /** Several best models at every depth. */
+    /** Likewise, from several best models of each depth. */
     BEAM;
 
     /** The name in requests and reports. */

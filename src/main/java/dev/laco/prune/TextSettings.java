@@ -6,12 +6,12 @@ import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The texts that candidates are scored on, and that the result is measured on.
+ * The texts that candidates are scored on, and that perplexity is measured on.
  *
- * @param calibration null for the model's own {@code calibration.txt} if it has one, else the
- *     built-in sentences
- * @param evaluation null for the model's own {@code evaluation.txt} if it has one, else the
- *     built-in text
+ * @param calibration the sentences that candidates are scored on; null for the model's own {@code
+ *     calibration.txt} if it has one, else the built-in sentences
+ * @param evaluation the text that perplexity is measured on; null for the model's own {@code
+ *     evaluation.txt} if it has one, else the built-in text
  * @param evaluationTokens token-id lists to measure on in place of a text; null for a text
  */
 public record TextSettings(
