@@ -14,19 +14,19 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
- * The files beside config and weights that make a checkpoint usable: generation defaults,
- * tokenizer, chat templates, the code of remote-code models, licences, and the original's model
- * card, which becomes {@link ModelCard#ORIGINAL}. Weights in other formats are never among them:
- * some loaders would prefer them to ours. Nor are the texts that the original was calibrated,
- * fitted and evaluated on.
+ * The files beside config and weights that are copied from the original into a pruned checkpoint:
+ * generation defaults, tokenizer, chat templates, the code of remote-code models, licences, and the
+ * original's model card, which becomes {@link ModelCard#ORIGINAL}. Weights in other formats are not
+ * copied, since some loaders would prefer them to the pruned ones. The original's texts for
+ * calibration, fit and evaluation are not copied either.
  *
- * <p>They are copied as they are, and a pruned checkpoint is made to be published, so a symbolic
- * link in a stranger's checkpoint must not bring a private file of the user's along. A link is
- * followed to a file of the model's own folder and, where that is a snapshot in Hugging Face's
- * cache ({@code models--NAME/snapshots/REVISION}), to one of the cache entry's {@code blobs}. Other
- * links are left out with a warning. Links of {@code config.json} and of weights may lead anywhere
- * (weights often lie on another disk): neither is copied as a file, and what they lead to is
- * written only where it makes a model.
+ * <p>A pruned checkpoint is made to be published. A symbolic link in a stranger's checkpoint must
+ * therefore not cause a private file of the user to be copied. A link is followed to a file in the
+ * model's own folder. If that folder is a snapshot in Hugging Face's cache ({@code
+ * models--NAME/snapshots/REVISION}), a link is also followed to a file in {@code blobs} of the same
+ * cache entry. Other links are left out with a warning. Links of {@code config.json} and of weights
+ * may lead anywhere, since weights often lie on another disk; these files are not copied but read
+ * as a config and as weights.
  */
 final class CompanionFiles {
   private static final Pattern NAMES =
@@ -45,15 +45,15 @@ final class CompanionFiles {
   /**
    * A file to copy.
    *
-   * @param name in the pruned checkpoint
-   * @param source its real path, which is no link
+   * @param name the name in the pruned checkpoint
+   * @param source the real path, which has no links
    */
   record Companion(String name, Path source) {}
 
   /**
    * The files to copy, in the order of their names.
    *
-   * @param warnings told of links that are left out
+   * @param warnings is told of links that are left out
    * @throws BadInputException if the folder cannot be read
    */
   static List<Companion> of(Checkpoint model, Consumer<String> warnings) {
@@ -75,7 +75,7 @@ final class CompanionFiles {
       for (Path file : named) {
         boolean card = isCalled(file, ModelCard.FILE);
         String name = card ? ModelCard.ORIGINAL : file.getFileName().toString();
-        // Beside the first original's card, this is one of ours.
+        // Where the card of an original is kept, README.md is the card of a pruned model.
         if ((card && pruned) || Files.isDirectory(file)) {
           continue;
         }
@@ -105,7 +105,7 @@ final class CompanionFiles {
     return file.getFileName().toString().equalsIgnoreCase(name);
   }
 
-  /** Folders whose files are the model's; themselves no links. */
+  /** The real paths of the folders whose files belong to the model. */
   private static List<Path> homes(Path model) {
     Path snapshots = model.getParent();
     if (snapshots != null && snapshots.endsWith("snapshots")) {

@@ -10,19 +10,23 @@ import java.nio.file.SecureDirectoryStream;
 import java.nio.file.attribute.BasicFileAttributeView;
 
 /**
- * Removes folders with all that is in them. Symbolic links are removed, not followed, even if they
- * take a folder's place meanwhile: every entry is named relative to its open folder.
+ * Removes folders with all that is in them. Symbolic links are removed and not followed, even if
+ * another process puts one in the place of a folder meanwhile: every entry is named relative to its
+ * open folder.
  */
 final class Deletion {
   private static final int ATTEMPTS = 200;
 
   private Deletion() {}
 
-  /** Removes a folder if it is there. A thread that still writes into it is outrun. */
+  /**
+   * Removes a folder if it exists. If a thread still writes into the folder, the removal is
+   * repeated, up to {@value #ATTEMPTS} times.
+   */
   static void tree(Path root) throws IOException {
     for (int attempt = 1; Files.exists(root, LinkOption.NOFOLLOW_LINKS); attempt++) {
       try (DirectoryStream<Path> parent = Files.newDirectoryStream(root.resolveSibling(""))) {
-        // Linux has no other ones.
+        // On Linux, every directory stream is a secure one.
         delete((SecureDirectoryStream<Path>) parent, root.getFileName());
       } catch (DirectoryNotEmptyException e) {
         if (attempt == ATTEMPTS) {

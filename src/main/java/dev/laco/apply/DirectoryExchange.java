@@ -13,7 +13,10 @@ import java.lang.invoke.MethodHandle;
 import java.nio.file.Path;
 import java.util.Locale;
 
-/** Linux's renameat2 with RENAME_EXCHANGE, which Java's file API does not offer. */
+/**
+ * Exchanges two names by Linux's renameat2 with RENAME_EXCHANGE, which Java's file API does not
+ * offer.
+ */
 final class DirectoryExchange {
   private static final int AT_FDCWD = -100;
   private static final int RENAME_EXCHANGE = 2;
@@ -32,8 +35,8 @@ final class DirectoryExchange {
   /**
    * Exchanges the names of two files or folders in one step.
    *
-   * @return false if this system or file system cannot
-   * @throws IOException if it can, but failed
+   * @return false if this system or file system cannot exchange names
+   * @throws IOException if the exchange failed for another reason
    */
   static boolean exchange(Path one, Path other) throws IOException {
     MemorySegment renameat2 = CLibrary.function("renameat2");

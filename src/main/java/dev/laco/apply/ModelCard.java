@@ -15,18 +15,22 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * The model card of a pruned checkpoint. It says what was done to the original and how to do it
- * again, and takes over what the original's card says of licence and origin. It depends on plan,
- * original card and laco's version alone: no date, and no path, since cards are published.
+ * The model card of a pruned checkpoint. The card says how the model was made from the original,
+ * and how to make it again. It takes licence and origin from the original's card. Its text depends
+ * only on the plan, the original's card and laco's version: it has no date, and no path, since
+ * cards are published.
  */
 final class ModelCard {
-  /** Where hubs look for it. */
+  /** The name of the file in which hubs look for a model card. */
   static final String FILE = "README.md";
 
-  /** The original's card beside it: what that says of depth and quality is not true any more. */
+  /**
+   * The name under which the original's card is kept beside the new one; what it says of depth and
+   * quality is not true of the pruned model.
+   */
   static final String ORIGINAL = "README.original.md";
 
-  /** Keys of the original's front matter that hold for a pruned model, too. */
+  /** Keys of the original's front matter whose values hold for the pruned model, too. */
   private static final List<String> CARRIED =
       List.of("base_model", "language", "license", "license_link", "license_name");
 
@@ -95,7 +99,10 @@ final class ModelCard {
             + tensors.names().size();
   }
 
-  /** The original's name, {@code NAME, }, if its card begins with a simple one. */
+  /**
+   * The original's name followed by a comma, if the first heading of its card is a simple name;
+   * else nothing.
+   */
   private static String title(List<String> lines) {
     return lines.stream()
         .map(TITLE::matcher)
@@ -124,7 +131,10 @@ final class ModelCard {
     }
   }
 
-  /** Key to values of the YAML between the first two lines of dashes, where they are simple. */
+  /**
+   * The simple scalars and lists of the front matter, the YAML between the first two lines of
+   * dashes: values by key.
+   */
   private static SequencedMap<String, List<String>> carried(List<String> lines) {
     SequencedMap<String, List<String>> values = new TreeMap<>();
     int end = lines.subList(1, lines.size()).indexOf("---");

@@ -6,7 +6,10 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
-/** Where file systems are mounted: such a folder cannot be renamed, nor another renamed over it. */
+/**
+ * Tells where file systems are mounted. A mount point cannot be renamed, and no folder can be
+ * renamed over it.
+ */
 final class Mounts {
   private static final Path TABLE = Path.of("/proc/self/mountinfo");
 
@@ -15,7 +18,7 @@ final class Mounts {
   /**
    * Whether a folder is a mount point, such as a container's volume.
    *
-   * @param folder its real path; need not exist
+   * @param folder the real path of a folder, which need not exist
    */
   static boolean isMountPoint(Path folder) throws IOException {
     Path parent = folder.getParent();
@@ -29,7 +32,10 @@ final class Mounts {
     return Files.getAttribute(folder, "unix:dev");
   }
 
-  /** A part of a file system may be mounted in another place of the same one. */
+  /**
+   * Whether the table of mounts has the folder. A folder of a file system may be mounted within the
+   * same file system, so that device numbers alone do not tell.
+   */
   private static boolean isInTable(Path folder) {
     String name =
         folder

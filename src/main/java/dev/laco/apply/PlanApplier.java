@@ -33,8 +33,9 @@ import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Makes a pruned checkpoint from a plan, its new tensors, and the original: needs no device, and
- * memory for one buffer. The bytes depend on these and the shard size alone.
+ * Makes a pruned checkpoint from a plan, the plan's new tensors, and the original. This needs no
+ * device, and memory for one buffer. The bytes of the checkpoint depend only on plan, new tensors,
+ * original and shard size.
  */
 public final class PlanApplier {
   /** Bytes a second of a disk that are read, written and read again. */
@@ -43,12 +44,12 @@ public final class PlanApplier {
   /** The name under which the plan lies in a pruned checkpoint. */
   public static final String PLAN = "laco_plan.json";
 
-  /** What the file system itself may need for names and rounding up. */
+  /** Bytes that a file system may need beside the content of files. */
   private static final long SLACK = 1L << 20;
 
   private static final int CARD_BEGIN = 1 << 16;
 
-  /** More than a tensor takes in headers, index and plan. */
+  /** More bytes than a tensor's entries in header, index and plan have. */
   private static final long HEADER_LINE = 512;
 
   private final Checkpoint model;
@@ -61,7 +62,7 @@ public final class PlanApplier {
   private final ShardedWriter weights;
   private final Consumer<String> warnings;
 
-  /** Where a write has come to, for the thread that gives it up. */
+  /** The folder that is being written, for the thread that gives the write up. */
   private volatile @Nullable StagedDirectory staged;
 
   private volatile boolean givenUp;
@@ -69,9 +70,9 @@ public final class PlanApplier {
   /**
    * Prepares the files; writes nothing yet.
    *
-   * @param newTensors those of the plan, wherever they lie; must outlive this
+   * @param newTensors the plan's new tensors, which must stay open as long as this object is used
    * @param maxShardSize most bytes of a weight file
-   * @param warnings told of what the user should know and does not end the work, a line each
+   * @param warnings is told, a line each, what the user should know and does not end the work
    * @throws BadInputException if the plan is for another model, the config holds a key that cannot
    *     be re-indexed, or a new tensor is not one of the pruned model
    */
@@ -101,7 +102,7 @@ public final class PlanApplier {
     this.config = HuggingFaceJson.write(rewritten).getBytes(UTF_8);
   }
 
-  /** The begin of the original's card, where its front matter is; empty if there is none. */
+  /** The begin of the original's card, which has the front matter; empty if there is no card. */
   private static String originalCard(List<CompanionFiles.Companion> companions) {
     for (CompanionFiles.Companion companion : companions) {
       if (companion.name().equals(ModelCard.ORIGINAL)) {
@@ -117,7 +118,7 @@ public final class PlanApplier {
     return "";
   }
 
-  /** What a plan for this model must say of it. */
+  /** The properties of a model by which a plan names it. */
   public static CollapsePlan.Source source(Checkpoint model) {
     ModelConfig config = model.config();
     return new CollapsePlan.Source(
@@ -180,11 +181,12 @@ public final class PlanApplier {
   }
 
   /**
-   * Checks a folder that is to be written, before any work is done.
+   * Checks before any work that a folder can be written.
    *
-   * @param warnings told of what dead runs seem to have left there and is not removed
-   * @throws UsageException if it is the model, inside it or around it, no folder, not empty and not
-   *     to be replaced, or nothing that may be replaced
+   * @param warnings is told of files that runs that died seem to have left there and that are not
+   *     removed
+   * @throws UsageException if the folder is the model's, or inside it or around it; if it is not a
+   *     folder; or if it is not empty and may not be replaced
    * @throws ResourceException if nothing can be written there
    */
   public static void checkTarget(
@@ -193,8 +195,8 @@ public final class PlanApplier {
   }
 
   /**
-   * Bytes that a pruned checkpoint of some depth takes at most: its layers may all be as large as
-   * the largest.
+   * The most bytes that a pruned checkpoint of {@code depth} layers takes, each layer counted as
+   * large as the largest.
    */
   public static long mostBytes(Checkpoint model, int depth) {
     long inLayers = 0;
@@ -227,7 +229,10 @@ public final class PlanApplier {
     return tensors.stream().mapToLong(OutputTensor::byteSize).sum();
   }
 
-  /** Writes the checkpoint, with nothing else that goes with it. */
+  /**
+   * Writes and verifies the checkpoint, as {@link #write(Path, boolean, LongConsumer, Runnable)}
+   * does, with nothing to run before it gets its name.
+   */
   public void write(Path out, boolean overwrite, LongConsumer progress) {
     write(out, overwrite, progress, () -> {});
   }
@@ -236,10 +241,10 @@ public final class PlanApplier {
    * Writes and verifies the checkpoint. It appears under its name in one step, complete; after a
    * failure there is nothing, or, with {@code overwrite}, what was there before.
    *
-   * @param overwrite whether a folder that is there may be replaced
-   * @param progress told from time to time how many more bytes of tensors are written
-   * @param beforeCommit runs when everything is written and verified, before it gets its name; if
-   *     it fails, so does the write
+   * @param overwrite whether an existing checkpoint may be replaced
+   * @param progress is told from time to time how many further bytes of tensors were written
+   * @param beforeCommit runs when everything was written and verified, before the checkpoint gets
+   *     its name; if it fails, the write fails
    * @throws UsageException as {@link #checkTarget}
    * @throws BadInputException if the model's files changed or cannot be read, or a mix overflows
    * @throws ResourceException if the disk is full or cannot be written
@@ -252,15 +257,15 @@ public final class PlanApplier {
       requireWanted();
       fillAndCommit(folder, out, progress, beforeCommit);
     } catch (RuntimeException e) {
-      // What failed was a file that is no longer there.
+      // The write failed because another thread removed its files.
       requireWanted();
       throw e;
     }
   }
 
   /**
-   * Ends a write that is under way on another thread, and removes what it wrote. The other thread
-   * gets a {@link CancelledException}, sooner or later. A checkpoint that is complete by then
+   * Ends a write that runs on another thread, and removes the files that it wrote. The other thread
+   * gets a {@link CancelledException} some time later. A checkpoint that has its name by then
    * stays.
    */
   public void giveUp() {
@@ -284,7 +289,7 @@ public final class PlanApplier {
     try {
       fill(staged.path(), progress);
     } catch (ResourceException e) {
-      // The user knows nothing of the staging folder.
+      // The message names the target, since the user does not know the staging folder.
       String message = e.template().replace(staged.path().toString(), out.toString());
       throw new ResourceException(
           String.format(Locale.ROOT, "%s; %s needs %d bytes in all", message, out, needed), e);
@@ -302,7 +307,7 @@ public final class PlanApplier {
     }
     OutputFiles.write(folder.resolve(ModelCard.FILE), card);
     OutputFiles.write(folder.resolve(PLAN), planText());
-    // Last: until the config is there, no loader takes the folder for a model.
+    // The config is written last: without it no loader takes the folder for a model.
     OutputFiles.write(folder.resolve(Checkpoint.CONFIG), config);
   }
 
@@ -366,7 +371,7 @@ public final class PlanApplier {
   private static OutputTensor layerTensor(
       Checkpoint model, Architecture architecture, int index, LayerMix mix, TensorSpec spec) {
     String name = architecture.tensorName(index, spec);
-    // A mixed tensor has its base's type.
+    // A mixed tensor has the type of the base's tensor.
     DType dtype = dtype(model, architecture.tensorName(mix.base(), spec));
     Coefficients coefficients = mix.of(spec.role().group());
     List<String> sources =
@@ -392,7 +397,7 @@ public final class PlanApplier {
         });
   }
 
-  /** Whether a layer's tensor is an original's, byte for byte. */
+  /** Whether a tensor of a layer is an original's tensor, byte for byte. */
   private static boolean isCopy(Checkpoint model, LayerMix mix, TensorSpec spec) {
     Coefficients coefficients = mix.of(spec.role().group());
     Architecture architecture = model.config().architecture();
@@ -418,7 +423,10 @@ public final class PlanApplier {
     return DType.valueOf(model.file(name).info(name).type().name());
   }
 
-  /** Opens what was written as a loader would, and compares it with what it should be. */
+  /**
+   * Opens the written folder as a loader would, and compares its tensors with those that the plan
+   * implies.
+   */
   private void verify(Path folder) {
     try (Checkpoint written = Checkpoint.open(folder)) {
       PlanTensors.beside(folder.resolve(PLAN), plan).close();
@@ -446,7 +454,10 @@ public final class PlanApplier {
     }
   }
 
-  /** Reads back what was computed; the rest was copied from file to file. */
+  /**
+   * Reads back and compares the tensors that were computed; the other tensors were copied from file
+   * to file.
+   */
   private void verifyComputed(Checkpoint written) {
     Architecture architecture = model.config().architecture();
     for (int i = 0; i < plan.depth(); i++) {

@@ -24,13 +24,13 @@ import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The new tensors of a plan, and where they lie: in a safetensors file of their own beside the
- * plan, or, for the plan inside a pruned checkpoint, among that checkpoint's weights. Their hash is
- * that of a file of them alone, which is written in one way only, so that the same tensors have the
- * same hash wherever they lie.
+ * The new tensors of a plan, in memory or in a file. The file is a safetensors file of these
+ * tensors beside the plan; for the plan inside a pruned checkpoint it is the checkpoint's weight
+ * file or index. The hash of the tensors is the hash of the file that has them alone. That file can
+ * be written in one way only, so that equal tensors have equal hashes wherever they lie.
  */
 public final class PlanTensors implements AutoCloseable {
-  /** Where they lie in a checkpoint whose weights are one file. */
+  /** The name of the file that holds the tensors in a checkpoint whose weights are one file. */
   public static final String DEFAULT_FILE = "model.safetensors";
 
   private final NewWeights weights;
@@ -38,7 +38,10 @@ public final class PlanTensors implements AutoCloseable {
   private final SafetensorsWriter writer;
   private @Nullable String sha256;
 
-  /** Tensors in memory, which stays their maker's; none of them for an ordinary plan. */
+  /**
+   * Tensors in memory, which {@code weights} still owns; {@link NewWeights#NONE} for a plan without
+   * new tensors.
+   */
   public PlanTensors(NewWeights weights) {
     this(weights, null);
   }
@@ -51,9 +54,10 @@ public final class PlanTensors implements AutoCloseable {
   }
 
   /**
-   * Opens the file that a plan names, which lies beside it, and checks the hash of what was opened.
+   * Opens the file that a plan names, which lies beside the plan, and checks the hash of the
+   * tensors.
    *
-   * @param planFile where the plan was read from
+   * @param planFile the file from which the plan was read
    * @throws BadInputException if the file is missing, lacks a tensor that the plan names, or holds
    *     other values than the plan was written with
    */
@@ -101,7 +105,7 @@ public final class PlanTensors implements AutoCloseable {
     }
   }
 
-  /** True if there are none. */
+  /** Whether there are no tensors. */
   public boolean isEmpty() {
     return weights.isEmpty();
   }
@@ -112,10 +116,10 @@ public final class PlanTensors implements AutoCloseable {
   }
 
   /**
-   * What a plan says of them.
+   * The entry of a plan that names these tensors.
    *
-   * @param name of the file beside the plan that holds them
-   * @return null if there are none
+   * @param name the name of the file beside the plan that holds the tensors
+   * @return null if there are no tensors
    */
   public @Nullable NewTensors named(String name) {
     return weights.isEmpty()
@@ -138,13 +142,14 @@ public final class PlanTensors implements AutoCloseable {
     return sha256;
   }
 
-  /** Bytes of a file of them alone, 0 if there are none. */
+  /** Bytes of the file that has these tensors alone; 0 if there are none. */
   public long fileSize() {
     return weights.isEmpty() ? 0 : writer.fileSize();
   }
 
   /**
-   * Writes a file of them alone, which must not exist, and forces it to the disk.
+   * Writes the file that has these tensors alone, and forces it to the disk. The file must not
+   * exist.
    *
    * @throws ResourceException if the disk is full or cannot be written
    */
@@ -160,10 +165,10 @@ public final class PlanTensors implements AutoCloseable {
   }
 
   /**
-   * The tensors of a pruned model with these in the place of those that its mixes give.
+   * The tensors of a pruned model, in which these replace those that its mixes give.
    *
-   * @throws BadInputException if one of these is not a tensor of the model, has another shape or
-   *     type, or holds a value that is not finite
+   * @throws BadInputException if a new tensor is not one of the model's, has another shape or type,
+   *     or holds a value that is not finite
    */
   List<OutputTensor> replaceIn(List<OutputTensor> mixed) {
     TreeSet<String> unused = new TreeSet<>(weights.tensors().keySet());
@@ -218,7 +223,7 @@ public final class PlanTensors implements AutoCloseable {
     return files == null ? "new tensors" : files.file(name).path().toString();
   }
 
-  /** Closes the files that they lie in, if any. */
+  /** Closes the files that hold the tensors, if there are any. */
   @Override
   public void close() {
     if (files != null) {

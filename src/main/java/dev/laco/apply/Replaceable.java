@@ -14,11 +14,12 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /**
- * What {@code --overwrite} may replace, and so delete: an empty folder, or one that is a checkpoint
- * and nothing else. A checkpoint has {@code config.json} with safetensors weights, or a plan of
- * ours, at its top; only files of the kinds that Hugging Face's checkpoints are made of; and no
- * folder but the one in which Hugging Face's downloads keep their state. Weights in formats that
- * others made from it, such as GGUF, are no part of it: they may have cost hours.
+ * The folders that a write with {@code overwrite} may replace, and therefore delete: an empty
+ * folder, or a folder that is a checkpoint and nothing else. A checkpoint has {@code config.json}
+ * with safetensors weights, or a plan of laco, at its top; only files of the kinds that Hugging
+ * Face's checkpoints are made of; and no folder but the one in which Hugging Face's downloads keep
+ * their state. A folder with weights in other formats that were made from the checkpoint, such as
+ * GGUF, is not replaced, since making them may have taken hours.
  */
 final class Replaceable {
   private static final Pattern WEIGHTS =
@@ -30,7 +31,7 @@ final class Replaceable {
               + "|(LICEN[CS]E|NOTICE|USE_POLICY).*|\\.gitattributes",
           Pattern.CASE_INSENSITIVE);
 
-  /** {@code hf download --local-dir} makes it, with nothing but {@code huggingface} inside. */
+  /** The folder that {@code hf download --local-dir} makes, with only {@code huggingface} in it. */
   private static final String DOWNLOAD_STATE = ".cache";
 
   private static final int NAMED = 3;
@@ -38,9 +39,9 @@ final class Replaceable {
   private Replaceable() {}
 
   /**
-   * Checks a folder that is there.
+   * Checks that an existing folder may be replaced.
    *
-   * @throws UsageException that says what stands there and what to do
+   * @throws UsageException if it may not; the message says what is in the folder and what to do
    */
   static void require(String name, Path folder) throws IOException {
     List<Path> entries = entries(folder);

@@ -20,29 +20,29 @@ import java.util.function.Consumer;
 import java.util.stream.Stream;
 
 /**
- * A folder that comes into being in one step, or nearly so where it is a mount point. It is filled
- * under a name of its own beside the target ({@code .laco-<id>.new}) and renamed when it is
- * complete. A lock file beside it ({@code .laco-<id>.lock}), locked as long as the process lives
- * and holding the target's name, tells the folders of running processes from those that dead ones
- * left; the latter are removed by whoever next writes into the same parent.
+ * A folder that appears under its name in one step, complete; at a mount point in nearly one step.
+ * The folder is filled under another name beside the target ({@code .laco-<id>.new}) and renamed
+ * when it is complete. A lock file beside it ({@code .laco-<id>.lock}) holds the target's name and
+ * is locked as long as the process lives. By the lock, the folders of running processes differ from
+ * those of processes that died; the next run that writes into the same parent removes the latter.
  *
  * <p>A mount point (a container's volume, a disk of its own) cannot be renamed over. It must be
- * empty and is filled inside: lock and {@code .laco-<id>.new} lie in it, and when all is complete
- * and verified, the files are renamed into it one by one, {@code config.json} last, so that no
- * loader takes half of them for a model. A list of them ({@code .laco-<id>.files}) lies there as
- * long; where a run died meanwhile, the next removes the files in the list.
+ * empty, and lock and {@code .laco-<id>.new} lie inside it. When everything is complete and
+ * verified, the files are renamed into the mount point one by one, {@code config.json} last, so
+ * that no loader takes a part of them for a model. Meanwhile a list of the files ({@code
+ * .laco-<id>.files}) lies there; if the run dies, the next run removes the files in the list.
  *
- * <p>A failed run removes what it wrote, and so does {@link #close} on any thread; a killed one
- * leaves the target as it was.
+ * <p>A run that fails removes the files that it wrote, and so does {@link #close} on any thread. A
+ * run that is killed leaves the target unchanged.
  */
 final class StagedDirectory implements AutoCloseable {
-  /** Exchanges two names in one step, or says that it cannot. */
+  /** Exchanges two names in one step, or returns false where the system cannot. */
   @FunctionalInterface
   interface Exchange {
     boolean exchange(Path one, Path other) throws IOException;
   }
 
-  /** What the system keeps at the top of a file system of its own. */
+  /** The folder that Linux keeps at the top of a file system. */
   private static final String LOST_AND_FOUND = "lost+found";
 
   private final Path target;
@@ -69,11 +69,11 @@ final class StagedDirectory implements AutoCloseable {
   }
 
   /**
-   * Begins a folder; removes what dead runs left in the same parent.
+   * Begins a folder, and removes the files that runs that died left in the same parent.
    *
-   * @param target where it will be; see {@link Target#resolve}
-   * @param overwrite whether a folder that is there may be replaced
-   * @param warnings told of what dead runs seem to have left and is not removed
+   * @param target the path that the folder will have; see {@link Target#resolve}
+   * @param overwrite whether an existing checkpoint may be replaced
+   * @param warnings is told of files that runs that died seem to have left and that are not removed
    * @throws ResourceException if the parent cannot be written
    */
   static StagedDirectory create(Path target, boolean overwrite, Consumer<String> warnings) {
@@ -86,9 +86,9 @@ final class StagedDirectory implements AutoCloseable {
   }
 
   /**
-   * As above, on a system that exchanges two names as given.
+   * As {@link #create(Path, boolean, Consumer)}, with a given way to exchange two names.
    *
-   * @param inside whether the target is there and must stay, as a mount point
+   * @param inside whether the target exists and must stay, as a mount point does
    */
   static StagedDirectory create(
       Path target,
@@ -122,7 +122,7 @@ final class StagedDirectory implements AutoCloseable {
     return Mounts.isMountPoint(target) ? target : parent(target);
   }
 
-  /** Whether a mount point holds nothing but what the system and runs of ours put there. */
+  /** Whether a mount point is empty, apart from files of the system and of runs of laco. */
   static boolean isEmptyMount(Path target) throws IOException {
     try (Stream<Path> files = Files.list(target)) {
       return files
@@ -131,16 +131,16 @@ final class StagedDirectory implements AutoCloseable {
     }
   }
 
-  /** Where to put the files meanwhile. */
+  /** The folder into which the files are written before they are complete. */
   Path path() {
     return lock.newFolder();
   }
 
   /**
-   * Puts the complete folder in its place.
+   * Gives the complete folder the name of the target.
    *
-   * @throws UsageException if the target came to hold files meanwhile and may not be replaced
-   * @throws ResourceException if the file system refuses
+   * @throws UsageException if files were put into the target meanwhile and it may not be replaced
+   * @throws ResourceException if the file system does not rename it
    */
   synchronized void commit() {
     if (done) {
@@ -190,17 +190,17 @@ final class StagedDirectory implements AutoCloseable {
   }
 
   private void replace() throws IOException {
-    // Once more: files may have come there while this one was filled.
+    // Checked again: files may have been put into the target meanwhile.
     Replaceable.require(target.toString(), target);
     if (!exchange.exchange(path(), target)) {
-      // Two steps where the file system has no better. Should we die between them, the next run
-      // finds the old folder and puts it back.
+      // Two steps on file systems that cannot exchange names. If the process dies between them, the
+      // next run finds the old folder and renames it back.
       Files.move(target, lock.oldFolder(), StandardCopyOption.ATOMIC_MOVE);
       Files.move(path(), target, StandardCopyOption.ATOMIC_MOVE);
     }
   }
 
-  /** Removes what was written, unless it was committed. */
+  /** Removes the files that were written, unless {@link #commit} has ended. */
   @Override
   public synchronized void close() {
     if (done) {
@@ -240,7 +240,7 @@ final class StagedDirectory implements AutoCloseable {
     try {
       Files.delete(folder);
     } catch (IOException e) {
-      // Someone else uses it by now.
+      // Another process uses the folder by now.
     }
   }
 }

@@ -19,23 +19,23 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The lock file of a {@link StagedDirectory}: {@code .laco-<id>.lock}, holding the target's name.
- * The system releases the lock when the process ends, however it ends; {@link StaleLocks} cleans up
- * then.
+ * The system releases the lock when the process ends, however it ends; {@link StaleLocks} then
+ * removes the files that the process left.
  */
 final class StagingLock {
-  /** What names of ours begin with. */
+  /** The begin of the names of all files and folders of staging. */
   static final String PREFIX = ".laco-";
 
   private static final String SUFFIX = ".lock";
 
-  /** No file system has longer names. */
+  /** Most bytes of a file's name: no file system has longer ones. */
   private static final int MOST_BYTES = 1024;
 
   private static final int ATTEMPTS = 100;
 
   /**
-   * Locks of this process. To open and close a locked file a second time would release its lock
-   * (POSIX), so these are left alone.
+   * The lock files that this process holds. Opening and closing one of them a second time would
+   * release its lock (POSIX), so they are never opened again.
    */
   private static final Set<Path> HELD = ConcurrentHashMap.newKeySet();
 
@@ -48,17 +48,17 @@ final class StagingLock {
   }
 
   /**
-   * Locks a new file.
+   * Makes a lock file and locks it.
    *
-   * @param folder where
-   * @param name of the target in that folder, empty where the folder is the target itself
+   * @param folder the folder of the lock file
+   * @param name the target's name in that folder; empty where the folder is the target itself
    */
   static StagingLock create(Path folder, String name) throws IOException {
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
       String id = HexFormat.of().toHexDigits(ThreadLocalRandom.current().nextLong());
       Path file = folder.resolve(PREFIX + id + SUFFIX);
       StagingLock lock = tryTake(file, StandardOpenOption.CREATE_NEW);
-      // Null where a run that cleans up took it for a dead one's in the instant before.
+      // Null if another run took the new file for one of a run that died, before it was locked.
       if (lock != null) {
         try {
           lock.channel.write(ByteBuffer.wrap(name.getBytes(UTF_8)));
@@ -73,9 +73,9 @@ final class StagingLock {
   }
 
   /**
-   * Locks a file that is there, not what a symbolic link leads to.
+   * Locks an existing lock file. Symbolic links are not followed.
    *
-   * @return null if a process holds it
+   * @return null if a process holds the lock
    */
   static @Nullable StagingLock tryTake(Path file) throws IOException {
     return tryTake(file, LinkOption.NOFOLLOW_LINKS);
@@ -87,7 +87,8 @@ final class StagingLock {
     }
     FileChannel channel;
     try {
-      // Open for reading and writing, a pipe in the place of the file does not block.
+      // Opening a pipe for reading and writing does not block, should one be in the place of the
+      // file.
       channel = FileChannel.open(file, how, StandardOpenOption.READ, StandardOpenOption.WRITE);
     } catch (IOException e) {
       HELD.remove(file);
@@ -95,7 +96,8 @@ final class StagingLock {
     }
     StagingLock lock = new StagingLock(file, channel);
     try {
-      // Whoever held it before may have deleted it by now; a lock on a file without a name is none.
+      // The former holder may have deleted the file by now, and a lock on a deleted file protects
+      // nothing.
       if (channel.tryLock() != null && Files.exists(file, LinkOption.NOFOLLOW_LINKS)) {
         return lock;
       }
@@ -112,7 +114,7 @@ final class StagingLock {
     return file;
   }
 
-  /** What the file holds, at most so much as a name can have and one byte more. */
+  /** The content of the file, at most one byte more than the longest name has. */
   ByteBuffer contents() throws IOException {
     ByteBuffer contents = ByteBuffer.allocate(MOST_BYTES + 1);
     while (contents.hasRemaining() && channel.read(contents, contents.position()) >= 0) {}
@@ -124,14 +126,16 @@ final class StagingLock {
     return sibling(".new");
   }
 
-  /** Where a target waits that could not be exchanged in one step. */
+  /**
+   * The name of the old target while it is replaced on a file system that cannot exchange names.
+   */
   Path oldFolder() {
     return sibling(".old");
   }
 
   /**
-   * What is about to be moved to its place beside the lock, a name a line. While it is there, these
-   * files are not complete, and whoever cleans up removes them.
+   * The list of the files that are being renamed into the lock's folder, a name a line. While the
+   * list exists, the files are not complete, and a later run removes them.
    */
   Path journal() {
     return sibling(".files");
@@ -142,7 +146,7 @@ final class StagingLock {
     return file.resolveSibling(name.substring(0, name.length() - SUFFIX.length()) + suffix);
   }
 
-  /** Puts the old target back if no new one took its place. */
+  /** Gives the old target its name back, unless a new one has the name. */
   void restore(Path target) throws IOException {
     if (Files.exists(oldFolder(), LinkOption.NOFOLLOW_LINKS)
         && !Files.exists(target, LinkOption.NOFOLLOW_LINKS)) {
@@ -150,7 +154,7 @@ final class StagingLock {
     }
   }
 
-  /** Takes back what was moved to its place, if not all of it was. */
+  /** Deletes the files in the list, and the list, if there is one. */
   void rollBack() throws IOException {
     if (Files.exists(journal(), LinkOption.NOFOLLOW_LINKS)) {
       for (String name : Files.readAllLines(journal())) {
@@ -163,7 +167,7 @@ final class StagingLock {
     }
   }
 
-  /** Deletes both folders and then the lock. */
+  /** Deletes the new and the old folder, and then the lock file. */
   void removeAll() throws IOException {
     Deletion.tree(newFolder());
     Deletion.tree(oldFolder());
@@ -171,7 +175,7 @@ final class StagingLock {
     release();
   }
 
-  /** Lets go of the file. */
+  /** Releases the lock; the file stays. */
   void release() throws IOException {
     channel.close();
     HELD.remove(file);

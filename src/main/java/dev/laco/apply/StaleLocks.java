@@ -21,13 +21,13 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /**
- * Cleans up after runs that died: removes the folders that they were filling, and puts back a
- * target that one had moved away.
+ * Removes the files of runs that died: the folders that they were filling. A target that such a run
+ * had renamed gets its name back.
  *
- * <p>Others may write into the same folder, so a lock is believed only so far. It must be a regular
- * file of the caller and hold one plain name, and what it speaks of must be real folders and
- * regular files of the caller. Anything else stays where it is, with a warning; it never ends a
- * run.
+ * <p>Other users may write into the same folder, so a lock file is checked before it is acted on.
+ * It must be a regular file of the caller that holds one plain name, and the files and folders that
+ * belong to it must be regular files and real folders of the caller. Everything else stays where it
+ * is, with a warning, and does not end the run.
  */
 final class StaleLocks {
   private static final Pattern LOCK = Pattern.compile("\\.laco-[0-9a-f]+\\.lock");
@@ -44,9 +44,10 @@ final class StaleLocks {
   }
 
   /**
-   * Cleans up in the folder of a lock, of which the caller has just made the file.
+   * Removes the files of runs that died from the folder of a lock.
    *
-   * @param warnings told of what is passed over
+   * @param ours the lock of the caller, which has just made its file
+   * @param warnings is told of lock files that are left alone
    */
   static void removeBeside(StagingLock ours, Consumer<String> warnings) throws IOException {
     Object owner = Objects.requireNonNull(attributes(ours.file()).get("uid"));
@@ -77,7 +78,7 @@ final class StaleLocks {
         }
       }
     } catch (NoSuchFileException e) {
-      // Another run has cleaned up.
+      // Another run has removed the files.
     } catch (IOException | OverlappingFileLockException e) {
       warnings.accept(
           String.format(
@@ -125,7 +126,10 @@ final class StaleLocks {
         path, "unix:uid,isRegularFile,isDirectory", LinkOption.NOFOLLOW_LINKS);
   }
 
-  /** Where the run's folder was to be; the lock itself if the run died before it wrote that. */
+  /**
+   * The target of the run that died; the lock file itself if the run died before it wrote the
+   * target's name.
+   */
   private static Path target(StagingLock lock) throws IOException {
     try {
       String name = UTF_8.newDecoder().decode(lock.contents()).toString();

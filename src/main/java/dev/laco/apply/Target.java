@@ -14,17 +14,18 @@ import java.util.Locale;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
 
-/** Where a pruned checkpoint may be written: never into its model, nor over it. */
+/** Decides where a pruned checkpoint may be written: never into its model, and never over it. */
 final class Target {
   private Target() {}
 
   /**
    * The real path of the folder to write.
    *
-   * @param warnings told of what dead runs seem to have left there and is not removed
-   * @throws UsageException if it is the model, inside it or around it, no folder, not empty and not
-   *     to be replaced, or nothing that may be replaced
-   * @throws dev.laco.ResourceException if it cannot be written
+   * @param warnings is told of files that runs that died seem to have left there and that are not
+   *     removed
+   * @throws UsageException if the folder is the model's, or inside it or around it; if it is not a
+   *     folder; or if it is not empty and may not be replaced
+   * @throws dev.laco.ResourceException if the folder cannot be written
    */
   static Path resolve(Checkpoint model, Path out, boolean overwrite, Consumer<String> warnings) {
     try {
@@ -76,7 +77,10 @@ final class Target {
     }
   }
 
-  /** What is mounted cannot be exchanged for another folder, so nothing there is replaced. */
+  /**
+   * Checks that a mount point is empty: it cannot be exchanged for another folder, so that its
+   * content cannot be replaced in one step.
+   */
   private static void requireEmptyMount(Path out, Path target, Consumer<String> warnings)
       throws IOException {
     OutputFiles.requireWritable(out.toString(), target.resolve("x"));

@@ -15,13 +15,14 @@ import java.util.Locale;
 import java.util.stream.IntStream;
 
 /**
- * Writes {@code sum_j c_j * source_j}: accumulated in f64 in the order of the sources, every
- * product rounded and then every sum (no fused multiply-add), and rounded once to the target's
- * type. So the bytes are the same on every machine. Works through a buffer of fixed size.
+ * Computes {@code sum_j c_j * source_j} in f64, in the order of the sources, and rounds the sum
+ * once to the target's type. Every product is rounded before it is added (no fused multiply-add),
+ * so that the bytes are the same on every machine. The tensor is written through a buffer of fixed
+ * size.
  *
- * @param name of the tensor that is made, for messages
- * @param dtype type of the tensor that is made
- * @param coefficients one per source
+ * @param name the name of the tensor that is made, for messages
+ * @param dtype the type of the tensor that is made
+ * @param coefficients {@code c}, one for each source
  * @param sources tensors of one shape, of any float type
  */
 record TensorMixer(String name, DType dtype, List<Double> coefficients, List<HostTensor> sources) {
@@ -37,7 +38,7 @@ record TensorMixer(String name, DType dtype, List<Double> coefficients, List<Hos
   }
 
   /**
-   * Mixes and writes.
+   * Writes the mixed tensor at the target's position.
    *
    * @throws BadInputException if a value is too large for the type
    * @throws IOException if the target cannot be written

@@ -11,8 +11,8 @@ public final class CLibrary {
   /**
    * The address of a function.
    *
-   * @throws ResourceException if the runtime cannot look it up, for instance since it may open no
-   *     more files
+   * @throws ResourceException if the runtime cannot look the function up, for instance because the
+   *     process may open no more files
    */
   public static MemorySegment function(String name) {
     try {

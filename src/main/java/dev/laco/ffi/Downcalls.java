@@ -8,8 +8,9 @@ import java.lang.invoke.MethodHandle;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Handles of native functions. Their first argument is the function's address, so that a handle can
- * be a constant of a class, as quick calls need, while the library is chosen at run time.
+ * Makes handles of native functions. The first argument of a handle is the function's address. A
+ * handle can therefore be a constant of a class, which makes calls fast, while the library is
+ * chosen at run time.
  */
 public final class Downcalls {
   private static final Linker LINKER = Linker.nativeLinker();
@@ -18,17 +19,20 @@ public final class Downcalls {
   private Downcalls() {}
 
   /**
-   * A call of a handle, with the casts that {@link MethodHandle#invokeExact} wants.
+   * A call of a handle by {@link MethodHandle#invokeExact}, with the casts that it needs.
    *
-   * @param <T> what it returns
+   * @param <T> the type of the result
    */
   @FunctionalInterface
   public interface Call<T extends @Nullable Object> {
-    /** Calls. */
+    /** Calls the function. */
     T run() throws Throwable;
   }
 
-  /** Makes a call: native functions throw nothing, and a handle only where it is misused. */
+  /**
+   * Makes a call. A native function throws nothing; an exception of the handle is a defect of the
+   * caller, and becomes an {@link AssertionError}.
+   */
   public static <T extends @Nullable Object> T call(Call<T> call) {
     try {
       return call.run();
@@ -43,14 +47,14 @@ public final class Downcalls {
   }
 
   /**
-   * A function that returns {@code int32_t} and sets the error number of the C library, which is
-   * written into the first argument behind the address, a segment of {@link Errno#allocate}.
+   * A function that returns {@code int32_t} and sets the error number of the C library. The number
+   * is written into the handle's second argument, a segment of {@link Errno#allocate}.
    */
   public static MethodHandle ofIntAndErrno(MemoryLayout... arguments) {
     return LINKER.downcallHandle(FunctionDescriptor.of(ValueLayout.JAVA_INT, arguments), ERRNO);
   }
 
-  /** The same for a function that returns {@code ssize_t}. */
+  /** As {@link #ofIntAndErrno}, for a function that returns {@code ssize_t}. */
   public static MethodHandle ofLongAndErrno(MemoryLayout... arguments) {
     return LINKER.downcallHandle(FunctionDescriptor.of(ValueLayout.JAVA_LONG, arguments), ERRNO);
   }

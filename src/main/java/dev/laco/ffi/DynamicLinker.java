@@ -9,8 +9,8 @@ import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
 /**
- * The system's dynamic linker, called directly because {@link java.lang.foreign.SymbolLookup} hides
- * why a library does not load.
+ * Calls the system's dynamic linker, since {@link java.lang.foreign.SymbolLookup} does not tell why
+ * a library does not load.
  */
 final class DynamicLinker {
   private static final int RTLD_NOW = 2;
@@ -28,13 +28,13 @@ final class DynamicLinker {
   private DynamicLinker() {}
 
   /**
-   * A handle of the library.
+   * Loads a library, and gives the linker's handle of it.
    *
-   * @throws IOException if it does not load; the message says why
+   * @throws IOException if the library does not load; the message says why
    */
   static MemorySegment open(String path) throws IOException {
     MemorySegment dlopen = CLibrary.function("dlopen");
-    // Before the call: looking up a function forgets the error.
+    // Looked up before the call: looking up a function clears the error.
     MemorySegment dlerror = CLibrary.function("dlerror");
     MemorySegment library;
     MemorySegment error;
@@ -52,7 +52,9 @@ final class DynamicLinker {
     return library;
   }
 
-  /** The symbol's address, {@link MemorySegment#NULL} if the library has none of that name. */
+  /**
+   * The address of a symbol; {@link MemorySegment#NULL} if the library has no symbol of that name.
+   */
   static MemorySegment symbol(MemorySegment library, String symbol) {
     MemorySegment dlsym = CLibrary.function("dlsym");
     try (Arena arena = Arena.ofConfined()) {

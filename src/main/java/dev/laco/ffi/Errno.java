@@ -11,8 +11,8 @@ import java.lang.invoke.MethodHandle;
 import java.lang.invoke.VarHandle;
 
 /**
- * The error number of the C library, as a call left it: functions of {@link
- * Downcalls#ofIntAndErrno} write it into a segment of {@link #allocate}.
+ * The error number of the C library after a call: handles of {@link Downcalls#ofIntAndErrno} write
+ * the number into a segment of {@link #allocate}.
  */
 public final class Errno {
   private static final long MAX_MESSAGE = 4096;
@@ -25,17 +25,17 @@ public final class Errno {
 
   private Errno() {}
 
-  /** Room for the error number of a call. */
+  /** Memory for the error number of a call. */
   public static MemorySegment allocate(Arena arena) {
     return arena.allocate(LAYOUT);
   }
 
-  /** The error number that a call left; without meaning if the call did not fail. */
+  /** The error number of a call; it has no meaning if the call did not fail. */
   public static int of(MemorySegment errno) {
     return (int) VALUE.get(errno, 0L);
   }
 
-  /** What the C library says of an error number. */
+  /** The C library's text for an error number ({@code strerror}). */
   public static String message(int errno) {
     MemorySegment strerror = CLibrary.function("strerror");
     MemorySegment message =

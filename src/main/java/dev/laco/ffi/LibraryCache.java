@@ -22,13 +22,13 @@ import java.util.Optional;
 import java.util.stream.Stream;
 
 /**
- * Where native libraries that come in jars lie as files from one run to the next: {@code
+ * Keeps native libraries that come in jars as files from one run to the next, as {@code
  * laco/native/HASH/NAME} in the user's cache folder. Unpacking oneDNN takes a second, hashing it a
- * twentieth. Nothing is believed of what lies there: the folders must be the caller's alone, and a
- * file must have the SHA-256 that this build of the engine knows for it.
+ * twentieth of a second. A file in the cache is used only if no other user can write to its
+ * folders, and if its SHA-256 is the one that this build of the engine has for the library.
  */
 final class LibraryCache {
-  /** SHA-256 and resource, as {@code sha256sum} prints them. */
+  /** The resource with the SHA-256 and name of each library, in the format of {@code sha256sum}. */
   private static final String HASHES = "libraries.sha256";
 
   private static final int BLOCK = 1 << 20;
@@ -38,7 +38,7 @@ final class LibraryCache {
   private final Path userCache;
 
   /**
-   * @param userCache the user's cache folder, made if it is missing
+   * @param userCache the user's cache folder, which is made if it does not exist
    */
   LibraryCache(Path userCache) {
     this.userCache = userCache;
@@ -61,7 +61,7 @@ final class LibraryCache {
     return new LibraryCache(home.resolve(".cache"));
   }
 
-  /** The SHA-256 of a resource that is kept in the cache, empty for one that is not. */
+  /** The SHA-256 of a resource that the cache keeps; empty for other resources. */
   static Optional<String> hashOf(String resource) {
     try (InputStream in = LibraryCache.class.getResourceAsStream(HASHES)) {
       if (in == null) {
@@ -77,22 +77,25 @@ final class LibraryCache {
     }
   }
 
-  /** The folder that holds one folder for each library; others may be made in it. */
+  /** The folder that has a folder for each library. */
   Path folder() throws IOException {
     Path parent = userCache.getParent();
     if (parent != null && !Files.exists(userCache)) {
       Files.createDirectories(parent);
       PrivateFolder.make(parent.toRealPath(), String.valueOf(userCache.getFileName()));
     }
-    // Links above our own folder are the user's business; what they lead to is checked.
+    // Links above the folder laco are followed, and the folders that they lead to are checked.
     return PrivateFolder.make(PrivateFolder.make(userCache.toRealPath(), "laco"), "native");
   }
 
   /**
-   * A library as a file whose content was checked just now.
+   * The file of a library, whose content was checked by this call. Unpacks the library if the cache
+   * lacks it.
    *
-   * @param url where it comes from if the cache does not have it, or has another
-   * @throws IOException if there is no cache that can be used; the message says why
+   * @param url the resource that is unpacked if the cache lacks the library or has another file in
+   *     its place
+   * @param sha256 the library's SHA-256
+   * @throws IOException if the cache cannot be used; the message says why
    */
   Path file(URL url, String sha256) throws IOException {
     Path folder = PrivateFolder.make(folder(), sha256);
@@ -113,7 +116,7 @@ final class LibraryCache {
     return file;
   }
 
-  /** What processes that were killed while they unpacked left behind. */
+  /** Removes the files of processes that were killed while they unpacked. */
   private static void removeAbandoned(Path folder) throws IOException {
     FileTime before = FileTime.from(Instant.now().minus(ABANDONED));
     try (Stream<Path> files = Files.list(folder)) {
@@ -123,16 +126,16 @@ final class LibraryCache {
         }
       }
     } catch (NoSuchFileException e) {
-      // Another process has just finished.
+      // Another process has just renamed or removed its file.
     }
   }
 
-  /** The name of the file that a URL ends with. */
+  /** The last part of a URL's path, a file name. */
   static String name(URL url) {
     return url.getPath().substring(url.getPath().lastIndexOf('/') + 1);
   }
 
-  /** Writes a resource to a file, and says what its SHA-256 is. */
+  /** Writes a resource to a file, and gives its SHA-256. */
   static String unpack(URL url, Path file) throws IOException {
     try (InputStream in = url.openStream();
         OutputStream out = Files.newOutputStream(file)) {
@@ -140,7 +143,7 @@ final class LibraryCache {
     } catch (FileSystemException e) {
       throw e;
     } catch (IOException e) {
-      // A full disk, for instance, of which the exception says nothing but that.
+      // Of a full disk, for instance, the exception does not name the file.
       throw new FileSystemException(file.toString(), null, e.getMessage());
     }
   }
@@ -151,7 +154,7 @@ final class LibraryCache {
     }
   }
 
-  /** Copies all bytes, and says what their SHA-256 is. */
+  /** Copies all bytes, and gives their SHA-256. */
   private static String copy(InputStream in, OutputStream out) throws IOException {
     MessageDigest digest = sha256();
     byte[] block = new byte[BLOCK];

@@ -15,10 +15,10 @@ import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Looks for a native library and remembers each place and why it failed. Places are tried in the
- * order of the calls. The property {@code laco.native.<name>}, a file, takes precedence over all of
- * them: when it is set nothing else is tried, so that a wrong override is never mistaken for a
- * right one.
+ * Looks for a native library. Each call names a place, and places are tried in the order of the
+ * calls until one has a library that loads; the search remembers why each place failed. If the
+ * property {@code laco.native.<name>} names a file, only that file is tried, so that a wrong file
+ * does not go unnoticed.
  */
 public final class LibrarySearch {
   private final String name;
@@ -27,7 +27,10 @@ public final class LibrarySearch {
   private final Set<String> failures = new LinkedHashSet<>();
   private @Nullable NativeLibrary found;
 
-  /** A search for the library that {@code laco.native.<name>} overrides. */
+  /**
+   * Begins the search for a library, with the file that {@code laco.native.<name>} names if it is
+   * set.
+   */
   public LibrarySearch(String name) {
     this.name = name;
     this.property = "laco.native." + name;
@@ -37,7 +40,10 @@ public final class LibrarySearch {
     }
   }
 
-  /** A name for the system's own search: LD_LIBRARY_PATH, the linker's cache, the usual folders. */
+  /**
+   * Tries a name for which the dynamic linker searches: in LD_LIBRARY_PATH, its cache, and the
+   * system's folders.
+   */
   public LibrarySearch soname(String soname) {
     if (isOpen()) {
       open(soname);
@@ -45,7 +51,7 @@ public final class LibrarySearch {
     return this;
   }
 
-  /** A file. */
+  /** Tries a file. */
   public LibrarySearch file(Path file) {
     if (isOpen()) {
       open(file.toString());
@@ -53,7 +59,7 @@ public final class LibrarySearch {
     return this;
   }
 
-  /** A folder that may have the library under one of several names, the best first. */
+  /** Tries a folder that may have the library under one of several names, the best name first. */
   public LibrarySearch folder(Path folder, String... names) {
     if (isOpen()) {
       List<Path> present = Arrays.stream(names).map(folder::resolve).filter(Files::exists).toList();
@@ -66,10 +72,10 @@ public final class LibrarySearch {
   }
 
   /**
-   * A resource, by its absolute name, of the class path or of a module. In a folder of the class
-   * path it is loaded where it lies. In a jar it is unpacked: a library of {@code libraries.sha256}
-   * into the user's {@link LibraryCache}, any other, or where there is no such cache, into a new
-   * folder of this process alone, which is gone again once the library is loaded.
+   * Tries a resource, by its absolute name, of the class path or of a module. A resource in a
+   * folder is loaded from there. A resource in a jar is unpacked: a library that {@code
+   * libraries.sha256} lists into the user's {@link LibraryCache}; any other library, or where the
+   * cache cannot be used, into a new private folder, which is deleted once the library is loaded.
    */
   public LibrarySearch resource(String resource) {
     if (isOpen()) {
@@ -88,7 +94,8 @@ public final class LibrarySearch {
   /**
    * The library.
    *
-   * @throws ResourceException if no place had one that loads; the message lists them all
+   * @throws ResourceException if no place has a library that loads; the message lists the places
+   *     and why each failed
    */
   public NativeLibrary load() {
     if (found == null) {
@@ -141,7 +148,7 @@ public final class LibrarySearch {
     }
   }
 
-  /** A folder that there may be none of. */
+  /** Gives a folder for temporary files. */
   private interface Place {
     Path folder() throws IOException;
   }
@@ -157,7 +164,7 @@ public final class LibrarySearch {
         LibraryCache.unpack(url, file);
         open(file.toString());
       } finally {
-        // A loaded library outlives its name.
+        // A loaded library stays loaded when its file is deleted.
         Files.deleteIfExists(file);
         Files.delete(folder);
       }
@@ -169,7 +176,10 @@ public final class LibrarySearch {
     }
   }
 
-  /** What an exception says; those of files often leave all but the file's name to their class. */
+  /**
+   * The reason of an error for a message. Errors about files often have only the file's name as
+   * their message, and the reason as their class.
+   */
   private static String reason(IOException e) {
     return e instanceof FileSystemException file && file.getReason() == null
         ? file.getMessage() + ": " + file.getClass().getSimpleName().replace("Exception", "")

@@ -4,17 +4,19 @@ import dev.laco.ResourceException;
 import java.lang.foreign.MemorySegment;
 
 /**
- * A loaded native library. Libraries stay loaded until the process ends.
+ * A loaded native library, which stays loaded until the process ends.
  *
- * @param name short name, as in the property {@code laco.native.<name>}
- * @param location where it was found: a file, or the name that the system's search path resolved
- * @param handle of the dynamic linker
+ * @param name the short name, as in the property {@code laco.native.<name>}
+ * @param location where the library was found: a file, or a name for which the dynamic linker
+ *     searched
+ * @param handle the dynamic linker's handle
  */
 public record NativeLibrary(String name, String location, MemorySegment handle) {
   /**
    * The address of a function.
    *
-   * @throws ResourceException if the library is of another version and has none of that name
+   * @throws ResourceException if the library has no function of that name, and so is of another
+   *     version
    */
   public MemorySegment function(String symbol) {
     MemorySegment address = DynamicLinker.symbol(handle, symbol);

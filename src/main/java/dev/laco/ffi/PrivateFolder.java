@@ -13,8 +13,8 @@ import java.nio.file.attribute.FileAttribute;
 import java.nio.file.attribute.PosixFilePermissions;
 
 /**
- * Folders that no other user of the machine can write to, nor put another folder in the place of.
- * What is loaded as code comes from nowhere else.
+ * Makes and checks private folders: folders that no other user can write to, and in the place of
+ * which no other user can put another folder. Native libraries are loaded only from such folders.
  */
 public final class PrivateFolder {
   private static final MethodHandle GETEUID = Downcalls.ofInt();
@@ -25,25 +25,25 @@ public final class PrivateFolder {
   private PrivateFolder() {}
 
   /**
-   * A folder in another one, made if it is missing.
+   * The private folder of a name in another folder, which is made if it does not exist.
    *
-   * @throws IOException if it cannot be made, is a link, or is not the caller's alone
+   * @throws IOException if the folder cannot be made, is a link, or is not private
    */
   static Path make(Path parent, String name) throws IOException {
     Path folder = parent.resolve(name);
     try {
       Files.createDirectory(folder, ownerOnly());
     } catch (FileAlreadyExistsException e) {
-      // As it should be after the first run.
+      // The folder exists after the first run.
     }
     require(folder);
     return folder;
   }
 
   /**
-   * A new folder of a name that nobody knows beforehand.
+   * Makes a private folder of a random name.
    *
-   * @throws IOException if it cannot be made, or others could put their own in its place
+   * @throws IOException if the folder cannot be made, or is not private
    */
   public static Path makeTemporary(Path parent) throws IOException {
     Path folder = Files.createTempDirectory(parent.toRealPath(), "laco-", ownerOnly());
@@ -56,14 +56,17 @@ public final class PrivateFolder {
     return folder;
   }
 
-  /** Whether an entry of a private folder is a regular file that only the caller can write to. */
+  /** Whether a path is a regular file, and no link, that only the caller can write to. */
   static boolean holdsFile(Path file) throws IOException {
     return Files.isRegularFile(file, NOFOLLOW_LINKS)
         && owner(file) == caller()
         && (mode(file) & OTHERS_WRITE) == 0;
   }
 
-  /** A folder whose path holds no links is its owner's alone, and so is every folder around it. */
+  /**
+   * Checks a folder whose path has no links: only the caller can write to it, and only the caller
+   * or the system can rename the folders of its path.
+   */
   private static void require(Path folder) throws IOException {
     if (!Files.isDirectory(folder, NOFOLLOW_LINKS)) {
       throw new FileSystemException(folder.toString(), null, "is no folder");

@@ -13,10 +13,10 @@ import java.util.Deque;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A mapped file that native code reads. If another process cuts the file short meanwhile, the
- * system answers a read of a lost page with a signal that ends the process. Once {@link #survive}
- * was called, such a read gives zeros instead, and {@link #lostPages} is true from then on: whoever
- * believes a result asks that first.
+ * A mapped file that native code reads. If another process cuts the file short, Linux answers a
+ * read behind the new end with the signal SIGBUS, which ends the process. After {@link #survive}
+ * was called, such a read gives zeros instead, and {@link #lostPages} is true from then on. Before
+ * a result is used, {@link #lostPages} must be asked.
  */
 public final class WatchedMapping implements AutoCloseable {
   /** {@code int32_t laco_watch_mappings(void *head)}. */
@@ -31,14 +31,17 @@ public final class WatchedMapping implements AutoCloseable {
   private static final long LOST = 16;
   private static final long NEXT = 24;
 
-  /** A signal handler may read a structure at any time, so that none is ever freed. */
+  /**
+   * Structures that no mapping uses. No structure is ever freed, since the signal handler may read
+   * it at any time.
+   */
   private static final Deque<MemorySegment> UNUSED = new ArrayDeque<>();
 
   private static @Nullable MemorySegment head;
 
   private final MemorySegment watched;
 
-  /** Watches a mapping until {@link #close}, which comes before it is unmapped. */
+  /** Watches a mapping until {@link #close}, which must be called before the file is unmapped. */
   public WatchedMapping(MemorySegment mapping) {
     synchronized (UNUSED) {
       watched = UNUSED.isEmpty() ? add() : UNUSED.pop();
@@ -48,7 +51,7 @@ public final class WatchedMapping implements AutoCloseable {
     WORD.setRelease(watched, END, mapping.address() + mapping.byteSize());
   }
 
-  /** Makes a structure that native code finds. */
+  /** Makes a structure, and adds it to the list that the signal handler reads. */
   private static MemorySegment add() {
     MemorySegment first = head();
     MemorySegment added = Arena.global().allocate(SIZE, JAVA_LONG.byteAlignment());
@@ -67,12 +70,12 @@ public final class WatchedMapping implements AutoCloseable {
   }
 
   /**
-   * From now on this process survives the loss of pages of mappings that are watched. That changes
-   * how the whole process answers a signal, SIGBUS, and so is for programs to ask for, and not for
-   * parts of them; a loss anywhere else is answered as before.
+   * Installs the handler of SIGBUS, so that this process survives reads of lost pages of watched
+   * mappings. The handler belongs to the whole process; therefore a program calls this, and no
+   * library does. SIGBUS for any other reason has the effect that it had before.
    *
-   * @param kernels our own native library
-   * @throws ResourceException if the system does not allow it
+   * @param kernels the engine's own native library
+   * @throws ResourceException if the system does not allow the handler
    */
   public static void survive(NativeLibrary kernels) {
     MemorySegment function = kernels.function("laco_watch_mappings");
@@ -83,7 +86,7 @@ public final class WatchedMapping implements AutoCloseable {
     }
   }
 
-  /** Whether something was read that was no longer there. */
+  /** Whether a byte behind the end of the file was read. */
   public boolean lostPages() {
     return (long) WORD.getAcquire(watched, LOST) != 0;
   }

@@ -5,12 +5,15 @@ import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import java.lang.foreign.MemorySegment;
 import java.util.Locale;
 
-/** Solves linear systems whose matrix is symmetric and positive definite. */
+/**
+ * Solves linear systems whose matrix is symmetric and positive definite, by the Cholesky
+ * factorisation (LAPACK's {@code dpotrf}).
+ */
 public final class Cholesky {
   /**
-   * The smallest order that is solved by several threads. A smaller system takes tens of
-   * milliseconds. Two threads halve that on an idle machine, but wait for each other on a busy one
-   * and were ten times slower there than one thread.
+   * The smallest order of a system that several threads solve. A smaller system takes one thread
+   * tens of milliseconds. Two threads take half of that on an idle machine, but on a busy machine,
+   * where they wait for each other, ten times as long.
    */
   private static final long THREADED_ORDER = 2048;
 
@@ -19,12 +22,15 @@ public final class Cholesky {
   /**
    * Solves {@code A x = b} for {@code r} right-hand sides at once, by {@code A = L L^T}.
    *
-   * @param a {@code [n, n]} f64 row-major, of which the lower triangle is read; holds the factor
-   *     afterwards
-   * @param b {@code [r, n]} f64, a right-hand side in each row; holds the solutions afterwards
-   * @param threads the most threads to use; the last bits of the solutions may depend on it
-   * @throws NotPositiveDefiniteException if {@code A} is not positive definite to f64; {@code a}
-   *     and {@code b} hold nothing of use then
+   * @param a {@code A [n, n]}, f64 row-major; only the lower triangle is read; holds the factor
+   *     {@code L} afterwards
+   * @param b {@code b [r, n]}, f64, one right-hand side in each row; holds the solutions afterwards
+   * @param n the order of the system
+   * @param r the number of right-hand sides
+   * @param threads the most threads to use; the last bits of the solutions may depend on their
+   *     number
+   * @throws NotPositiveDefiniteException if {@code A} is not positive definite in f64; the contents
+   *     of {@code a} and {@code b} are undefined then
    * @throws dev.laco.ResourceException if there is no OpenBLAS
    */
   public static void solve(MemorySegment a, MemorySegment b, long n, long r, int threads) {
@@ -38,9 +44,10 @@ public final class Cholesky {
    * Inverts and transposes the factor: {@code R = L^-T} with {@code A = L L^T}. {@code R} whitens:
    * if rows {@code x} have the second moments {@code A}, rows {@code x R} have the identity's.
    *
-   * @param a as for {@link #solve}
-   * @param r {@code [n, n]} f64 row-major, {@code R} afterwards: zeros below the diagonal
-   * @throws NotPositiveDefiniteException as {@link #solve} does
+   * @param a {@code A [n, n]}, as for {@link #solve}
+   * @param r {@code [n, n]}, f64 row-major; holds {@code R} afterwards, with zeros below the
+   *     diagonal
+   * @throws NotPositiveDefiniteException if {@code A} is not positive definite in f64
    * @throws dev.laco.ResourceException if there is no OpenBLAS
    */
   public static void inverseFactor(MemorySegment a, MemorySegment r, long n, int threads) {
@@ -65,7 +72,7 @@ public final class Cholesky {
     if (order != 0) {
       throw new NotPositiveDefiniteException(order, n);
     }
-    // OpenBLAS compares pivots with 0 only: NaN passes.
+    // OpenBLAS only compares pivots with 0, so that a NaN is no error there.
     for (long i = 0; i < n; i++) {
       if (!(a.get(JAVA_DOUBLE, i * (n + 1) * Double.BYTES) < Double.POSITIVE_INFINITY)) {
         throw new NotPositiveDefiniteException(i + 1, n);
@@ -75,7 +82,7 @@ public final class Cholesky {
   }
 
   /**
-   * Where OpenBLAS, which solves the systems, was found.
+   * The file or name by which OpenBLAS, which solves the systems, was found.
    *
    * @throws dev.laco.ResourceException if there is no OpenBLAS
    */

@@ -2,13 +2,13 @@ package dev.laco.linalg;
 
 import java.util.Locale;
 
-/** A matrix that has no Cholesky factor: singular to f64, indefinite, or not finite. */
+/** A matrix has no Cholesky factor: it is singular in f64, indefinite, or not finite. */
 public final class NotPositiveDefiniteException extends ArithmeticException {
   private static final long serialVersionUID = 1L;
 
   /**
-   * @param order of the smallest leading minor that is not positive
-   * @param n of the matrix
+   * @param order the order of the smallest leading minor that is not positive
+   * @param n the order of the matrix
    */
   public NotPositiveDefiniteException(long order, long n) {
     super(

@@ -15,8 +15,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The functions of OpenBLAS (LAPACK and CBLAS) that {@link Cholesky} calls, loaded once per
- * process. OpenBLAS reads our row-major matrices as column-major ones, so that our lower triangle
- * is its upper one.
+ * process. OpenBLAS takes a row-major matrix for its transpose in column-major order, so that the
+ * lower triangle here is the upper triangle there.
  */
 final class OpenBlas {
   private static final String RESOURCES = "/org/bytedeco/openblas/linux-x86_64/";
@@ -69,9 +69,8 @@ final class OpenBlas {
   }
 
   /**
-   * The library.
-   *
-   * @throws dev.laco.ResourceException if it cannot be loaded
+   * * OpenBLAS, which the first call loads. * @throws dev.laco.ResourceException if OpenBLAS cannot
+   * be loaded
    */
   static synchronized OpenBlas get() {
     if (loaded == null) {
@@ -81,8 +80,8 @@ final class OpenBlas {
   }
 
   private static NativeLibrary load() {
-    // The build in the class path needs these, which the dynamic linker does not look for beside
-    // it.
+    // The OpenBLAS of the class path needs these libraries. The dynamic linker does not look for
+    // them in its folder, so they are loaded first.
     for (String needed : new String[] {"libgcc_s.so.1", "libquadmath.so.0", "libgfortran.so.5"}) {
       new LibrarySearch(needed).soname(needed).resource(RESOURCES + needed);
     }
@@ -97,12 +96,12 @@ final class OpenBlas {
     }
   }
 
-  /** Where the library was found. */
+  /** The file or name by which the library was found. */
   String location() {
     return location;
   }
 
-  /** Sets the number of threads of later calls. */
+  /** Sets the number of threads of all later calls. */
   void setThreads(int threads) {
     Downcalls.call(
         () -> {
