@@ -6,7 +6,10 @@ import java.util.Locale;
 public enum CudaBinding {
   /** Foreign functions of the JDK: needs nothing but the driver, so it is the default. */
   FFM,
-  /** JCuda's JNI library, unpacked into a temporary folder. */
+  /**
+   * JCuda's JNI library, which JCuda unpacks into {@code java.io.tmpdir}: that must be a folder
+   * that no other user can write to.
+   */
   JCUDA;
 
   @Override

@@ -36,7 +36,7 @@ public final class PrivateFolder {
     } catch (FileAlreadyExistsException e) {
       // The folder exists after the first run.
     }
-    require(folder);
+    requireReal(folder);
     return folder;
   }
 
@@ -48,12 +48,21 @@ public final class PrivateFolder {
   public static Path makeTemporary(Path parent) throws IOException {
     Path folder = Files.createTempDirectory(parent.toRealPath(), "laco-", ownerOnly());
     try {
-      require(folder);
+      requireReal(folder);
     } catch (IOException e) {
       Files.delete(folder);
       throw e;
     }
     return folder;
+  }
+
+  /**
+   * Requires that no other user can write to a folder, nor put another one in its place.
+   *
+   * @throws IOException that says what is wrong with it
+   */
+  public static void require(Path folder) throws IOException {
+    requireReal(folder.toRealPath());
   }
 
   /** Whether a path is a regular file, and no link, that only the caller can write to. */
@@ -67,7 +76,7 @@ public final class PrivateFolder {
    * Checks a folder whose path has no links: only the caller can write to it, and only the caller
    * or the system can rename the folders of its path.
    */
-  private static void require(Path folder) throws IOException {
+  private static void requireReal(Path folder) throws IOException {
     if (!Files.isDirectory(folder, NOFOLLOW_LINKS)) {
       throw new FileSystemException(folder.toString(), null, "is no folder");
     }

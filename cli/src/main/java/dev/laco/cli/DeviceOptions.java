@@ -55,6 +55,9 @@ final class DeviceOptions {
   @Nullable ByteSize hostMemory;
 
   DeviceSettings settings() {
+    if (cudaBinding == CudaBinding.JCUDA) {
+      JcudaFolder.make();
+    }
     return new DeviceSettings(
         device,
         compute,

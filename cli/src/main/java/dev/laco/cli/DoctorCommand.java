@@ -22,6 +22,8 @@ final class DoctorCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Console console = output.console();
+    // The engine tries both bindings.
+    JcudaFolder.make();
     MachineInspection machine = MachineInspection.take();
     if (output.json) {
       ObjectNode json = JsonNodeFactory.instance.objectNode();

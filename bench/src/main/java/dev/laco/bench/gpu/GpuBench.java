@@ -13,6 +13,7 @@ import dev.laco.bench.Note;
 import dev.laco.bench.Report;
 import dev.laco.bench.Target;
 import dev.laco.cli.ExitCode;
+import dev.laco.cli.JcudaFolder;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.Lookahead;
 import dev.laco.collapse.MergeRule;
@@ -160,6 +161,9 @@ public final class GpuBench implements Callable<Integer> {
     List<String> models = models();
     int ordinal = ordinal();
     Machine machine = Machine.now();
+    if (binding == CudaBinding.JCUDA) {
+      JcudaFolder.make();
+    }
     try (BenchDevice opened = BenchDevice.open(binding, ordinal)) {
       Bench bench =
           new Bench(opened, new Timing(opened, quick), new ResultLog(json, machine, opened));

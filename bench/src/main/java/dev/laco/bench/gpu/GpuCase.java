@@ -3,6 +3,7 @@ package dev.laco.bench.gpu;
 import dev.laco.CudaBinding;
 import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.bench.Note;
+import dev.laco.cli.JcudaFolder;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -41,7 +42,11 @@ public abstract class GpuCase {
   }
 
   final BenchDevice open() {
-    return BenchDevice.open(CudaBinding.valueOf(binding.toUpperCase(Locale.ROOT)), 0);
+    CudaBinding how = CudaBinding.valueOf(binding.toUpperCase(Locale.ROOT));
+    if (how == CudaBinding.JCUDA) {
+      JcudaFolder.make();
+    }
+    return BenchDevice.open(how, 0);
   }
 
   /** Writes down what JMH does not carry, and closes the device. */

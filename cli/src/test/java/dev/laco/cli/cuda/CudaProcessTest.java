@@ -60,6 +60,18 @@ class CudaProcessTest {
     assertEquals(List.of(), TestFiles.names(folder.resolve("tmp")));
   }
 
+  /** Like /tmp, where a library of another user may lie under the name that JCuda uses. */
+  @Test
+  void jcudaIsUnpackedWhereNobodyElseCanWrite() throws IOException {
+    Path temporary = folder.resolve("tmp");
+    Files.setAttribute(temporary, "unix:mode", 01777);
+    Path planted = temporary.resolve("libJCudaDriver-12.6.0-linux-x86_64.so");
+    Files.writeString(planted, "of another user");
+    assertEquals(0, eval("jcuda").code());
+    assertTrue(run("doctor").succeeded().out().contains("jcuda can be used too"));
+    assertEquals(List.of(planted.getFileName().toString()), TestFiles.names(temporary));
+  }
+
   @Test
   void whereJcudaCannotBeUnpackedTheOtherBindingIsNamed() throws IOException {
     properties.put("java.io.tmpdir", Files.createFile(folder.resolve("file")).toString());
@@ -68,7 +80,7 @@ class CudaProcessTest {
     assertTrue(
         run.err()
             .matches(
-                "(?s).*laco: JCuda's driver binding does not load from a folder in \\Q"
+                "(?s).*laco: JCuda's driver binding does not load from java.io.tmpdir, which is \\Q"
                     + folder.resolve("file")
                     + "\\E: .*, or use --cuda-binding ffm, which needs no library of its own\\R"),
         run.err());
