@@ -1,9 +1,12 @@
 package dev.laco;
 
-/** How exactly a backend calculates. */
+/** How exactly a device calculates. */
 public enum Compute {
-  /** Weights are widened to f32 and everything is f32: the parity mode. */
+  /** In f32 throughout, weights widened: hidden states agree with those of an f64 forward pass. */
   F32,
-  /** Matrix products take the weights' own dtype; accumulation stays f32. */
+  /**
+   * Matrix products multiply in the dtype of the weights where the device is faster at that than in
+   * f32; their sums are f32.
+   */
   AUTO
 }

@@ -2,13 +2,13 @@ package dev.laco;
 
 import java.util.Locale;
 
-/** How the CUDA driver is called. */
+/** The way in which Java calls the CUDA driver. */
 public enum CudaBinding {
-  /** Foreign functions of the JDK: needs nothing but the driver, so it is the default. */
+  /** Through the foreign functions of the JDK, which need nothing but the driver: the default. */
   FFM,
   /**
-   * JCuda's JNI library, which JCuda unpacks into {@code java.io.tmpdir}: that must be a folder
-   * that no other user can write to.
+   * Through the JNI library of JCuda, which JCuda unpacks into {@code java.io.tmpdir}: that must be
+   * a folder that no other user can write to.
    */
   JCUDA;
 

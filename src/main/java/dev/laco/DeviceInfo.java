@@ -3,7 +3,7 @@ package dev.laco;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a device is, for those who run models on it.
+ * What a device is and which memory it has.
  *
  * @param kind what kind of device it is
  * @param name the device in words, beginning with {@code cpu}, {@code cuda} or {@code reference}
@@ -22,8 +22,8 @@ public record DeviceInfo(Kind kind, String name, @Nullable Memory memory) {
   /**
    * Memory of a device.
    *
-   * @param free bytes that were free when the backend was asked
-   * @param bytesPerSecond about how many bytes ops read in a second; 0 where that is not known
+   * @param free bytes that were free when the device was asked
+   * @param bytesPerSecond about how many bytes ops read in a second; 0 if that is not known
    */
   public record Memory(long free, double bytesPerSecond) {}
 

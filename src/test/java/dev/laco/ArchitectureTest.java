@@ -11,9 +11,14 @@ import com.tngtech.archunit.core.domain.JavaPackage;
 import com.tngtech.archunit.core.importer.ClassFileImporter;
 import com.tngtech.archunit.core.importer.ImportOption;
 import dev.laco.backend.Backend;
+import dev.laco.backend.ForwardOps;
+import dev.laco.backend.ScoringOps;
+import dev.laco.backend.SolvingOps;
 import java.io.IOException;
+import java.lang.reflect.Method;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -193,6 +198,30 @@ class ArchitectureTest {
             .map(JavaClass::getSimpleName)
             .collect(toCollection(TreeSet::new));
     assertEquals(Set.of("MachineInspection", "OpenDevice"), users);
+  }
+
+  /** An op stands in the interface of those who ask for it; docs/architecture.md names them. */
+  @Test
+  void opsAreSplitByWhoAsks() {
+    assertEquals(
+        List.of("close"),
+        Arrays.stream(Backend.class.getDeclaredMethods()).map(Method::getName).toList());
+    assertEquals(Set.of("transformer", "eval", "evaluate", "fit"), rooms(ForwardOps.class));
+    assertEquals(Set.of("transformer", "scoring", "eval"), rooms(ScoringOps.class));
+    assertEquals(Set.of("fit", "prune", "run"), rooms(SolvingOps.class));
+  }
+
+  /** The rooms that call a method of an interface to a device. */
+  private static Set<String> rooms(Class<?> ops) {
+    return engine.stream()
+        .filter(type -> !room(type).startsWith("backend"))
+        .filter(
+            type ->
+                type.getMethodCallsFromSelf().stream()
+                    .flatMap(call -> call.getTarget().resolveMember().stream())
+                    .anyMatch(method -> method.getOwner().isEquivalentTo(ops)))
+        .map(ArchitectureTest::room)
+        .collect(toCollection(TreeSet::new));
   }
 
   /** A program that calls the engine is never told of options of a command line. */
