@@ -57,6 +57,7 @@ class ArchitectureTest {
               "fit",
               Set.of(
                   "collapse",
+                  "eval",
                   "report",
                   "scoring",
                   "transformer",

@@ -7,6 +7,7 @@ import dev.laco.Seconds;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
+import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
@@ -19,9 +20,9 @@ import dev.laco.compare.CompareResult.Row;
 import dev.laco.eval.FidelityMeasure;
 import dev.laco.eval.LastWordMeasure;
 import dev.laco.fit.CarryOver;
+import dev.laco.fit.FittedChoice;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
-import dev.laco.prune.FittedChoice;
 import dev.laco.prune.SearchChoice;
 import dev.laco.report.Fidelity;
 import dev.laco.report.LastWord;
@@ -180,8 +181,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
       searched |= strategy.isSearched();
       FitRule fit = strategy.fit();
       if (fit != null && texts.fit != null) {
-        FittedChoice.expect(
-            job, estimate, strategy.label(), fit, strategy.isSearched(), texts.fit, target);
+        estimate.expectFit(job, strategy.label(), fit, strategy.isSearched(), texts.fit, target);
       }
       job.expect(heldOut(strategy), estimate.pass(texts.evaluation.chunks(), depth + target));
       if (texts.passages != null) {
@@ -231,9 +231,12 @@ public final class CompareJob extends ModelJob<CompareJob> {
       if (fit != null && texts.fit != null) {
         // Neighbours are tried in our own way alone: other strategies keep the layers they chose.
         FittedChoice.Outcome fitted =
-            new FittedChoice(progress(), strategy.label(), running)
-                .run(found, strategy.isSearched(), fit, texts.fit, memory, event -> {});
-        plan = fitted.planWithTensors();
+            new FittedChoice(progress(), strategy.label(), running, FittedChoice.Listener.NONE)
+                .run(found, strategy.isSearched(), fit, texts.fit, memory);
+        plan =
+            fitted
+                .plan()
+                .withTensors(new PlanTensors(fitted.tensors()).named(PlanTensors.DEFAULT_FILE));
         layers.use(fitted.plan(), fitted.tensors());
       }
       double seconds = Seconds.since(start);

@@ -109,6 +109,11 @@ public final class CarryOver implements AutoCloseable {
       curve = List.copyOf(curve);
       leftAlone = leftAlone.stream().distinct().toList();
     }
+
+    /** Nothing was fitted. */
+    static Result nothing() {
+      return new Result(NewWeights.NONE, List.of(), List.of(), 1, List.of());
+    }
   }
 
   /** Is told how much of the work on the pruned model's layers is done. */

@@ -21,6 +21,7 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.collapse.TrialListener;
 import dev.laco.collapse.Work;
+import dev.laco.fit.FittedChoice;
 import dev.laco.model.ConfigRewriter;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
@@ -176,8 +177,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     FitReport fit = null;
     if (texts.fit() != null && search.fit() != null && !searched.isIdentity()) {
       FittedChoice.Outcome fitted =
-          new FittedChoice(progress(), "", running)
-              .run(found.result, given == null, search.fit(), texts.fit(), newMemory, this::told);
+          new FittedChoice(progress(), "", running, tellingOfTheFit())
+              .run(found.result, given == null, search.fit(), texts.fit(), newMemory);
       plan = fitted.plan();
       tensors = new PlanTensors(fitted.tensors());
       fit = fitted.report();
@@ -208,6 +209,25 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
                 loadSeconds,
                 searchSeconds,
                 model.openSeconds() + Seconds.since(start)));
+  }
+
+  private FittedChoice.Listener tellingOfTheFit() {
+    return new FittedChoice.Listener() {
+      @Override
+      public void compared(FitReport.Contender contender) {
+        told(new PruneEvent.Compared(contender));
+      }
+
+      @Override
+      public void better(CollapsePlan plan) {
+        told(PruneEvent.BetterModel.of(plan));
+      }
+
+      @Override
+      public void fitted(long done, long total) {
+        told(new PruneEvent.Fitted(done, total));
+      }
+    };
   }
 
   /**

@@ -1,11 +1,14 @@
 package dev.laco.run;
 
 import dev.laco.DeviceInfo;
+import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.backend.Device;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.Objective;
+import dev.laco.fit.FittedChoice;
 import dev.laco.model.ModelConfig;
+import dev.laco.text.FitText;
 import dev.laco.text.TextChunks.Chunk;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -91,10 +94,21 @@ public final class JobEstimate {
     return models * tokens * (layers * layer + heads);
   }
 
-  /** Seconds of the choice among models before a fit. */
-  public double choice(FitRule rule, int attempts, int strengths, int tokens, int target) {
-    return attempts * fit(rule.atGapsOnly(), tokens, target)
-        + strengths * fit(rule.withoutSteps(), tokens, target);
+  /**
+   * Tells a job's progress the stages of a {@link FittedChoice}.
+   *
+   * @param whose as for the constructor of {@link FittedChoice}
+   * @param neighbours whether models that a search did not find are tried, too
+   * @param target layers that are left
+   */
+  public void expectFit(
+      JobProgress job, String whose, FitRule rule, boolean neighbours, FitText text, int target) {
+    int quick = FittedChoice.quickTokens(text);
+    double choice =
+        FittedChoice.mostContenders(neighbours) * fit(rule.atGapsOnly(), quick, target)
+            + FittedChoice.strengths(rule).size() * fit(rule.withoutSteps(), quick, target);
+    job.expect(FittedChoice.choiceStage(whose), choice);
+    job.expect(FittedChoice.fitStage(whose), fit(rule, text.tokens(), target));
   }
 
   /**

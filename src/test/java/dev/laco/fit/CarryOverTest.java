@@ -249,7 +249,7 @@ class CarryOverTest {
   }
 
   @ParameterizedTest
-  @MethodSource("dev.laco.fit.FitRule#presets")
+  @MethodSource("dev.laco.collapse.FitRule#presets")
   void theSameFitGivesTheSameBytes(FitRule rule) throws IOException {
     String name = "llama_tied_rope3";
     try (Backend backend = CpuBackend.open(Compute.AUTO, 2);

@@ -10,7 +10,6 @@ import dev.laco.Model;
 import dev.laco.backend.Backend;
 import dev.laco.collapse.FitRule;
 import dev.laco.model.DType;
-import dev.laco.prune.FittedChoice;
 import dev.laco.text.FitText;
 import java.lang.reflect.Proxy;
 import org.junit.jupiter.api.AfterEach;
@@ -71,7 +70,7 @@ class JobEstimateTest {
     JobEstimate estimate = new JobEstimate(model, processor(RATE));
     FitText text = JobTexts.fit(model, null, 1 << 17);
     JobProgress job = new JobProgress(System::nanoTime, JobProgress.StageListener.NONE);
-    FittedChoice.expect(job, estimate, "", FitRule.REFINE, true, text, 12);
+    estimate.expectFit(job, "", FitRule.REFINE, true, text, 12);
     String said = job.expectation().orElseThrow();
     int seconds = Integer.parseInt(said.replaceFirst("about (\\d+) seconds: .*", "$1"));
     assertTrue(seconds >= 17 && seconds <= 32, said);
@@ -82,8 +81,8 @@ class JobEstimateTest {
     JobEstimate estimate = new JobEstimate(model, processor(RATE / 100));
     FitText text = JobTexts.fit(model, null, 1 << 17);
     JobProgress job = new JobProgress(System::nanoTime, JobProgress.StageListener.NONE);
-    FittedChoice.expect(job, estimate, "laco-fit", FitRule.FIT, true, text, 12);
-    FittedChoice.expect(job, estimate, "laco-map", FitRule.MAP, true, text, 12);
+    estimate.expectFit(job, "laco-fit", FitRule.FIT, true, text, 12);
+    estimate.expectFit(job, "laco-map", FitRule.MAP, true, text, 12);
     assertEquals(
         "choice, laco-fit|fit, laco-fit|choice, laco-map|fit, laco-map",
         job.expectation()

@@ -1,4 +1,4 @@
-package dev.laco.prune;
+package dev.laco.fit;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 

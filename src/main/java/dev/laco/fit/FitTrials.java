@@ -1,0 +1,70 @@
+package dev.laco.fit;
+
+import dev.laco.backend.MemoryArena;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.FitRule;
+import dev.laco.eval.PerplexityMeasure;
+import dev.laco.model.NewWeights;
+import dev.laco.text.FitText;
+import dev.laco.text.TextChunks;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RunningModel;
+import java.util.List;
+
+/**
+ * Quick fits of pruned models on the beginning of a text, each measured on the documents of the
+ * whole text that no fit sees. What they predict tells which model is worth a fit on all of it.
+ */
+final class FitTrials implements AutoCloseable {
+  /** Tokens of the text that a quick fit sees. */
+  private static final int TOKENS = 8_192;
+
+  private final RunningModel model;
+  private final List<TextChunks.Chunk> heldOut;
+  private final CarryOver quick;
+
+  /** Allocates buffers for quick fits. */
+  FitTrials(RunningModel model, FitText text) {
+    this.model = model;
+    heldOut =
+        TextChunks.whole(
+            FitBlocks.split(text.chunks(), true).stream().map(FitText.Chunk::ids).toList());
+    quick = new CarryOver(model, text.limit(TOKENS).chunks());
+  }
+
+  /** Tokens of a text that a quick fit sees. */
+  static int tokens(FitText text) {
+    return text.limit(TOKENS).tokens();
+  }
+
+  /** Mean negative log-likelihood of a held-out token in a model as it is, nats. */
+  double nll(CollapsePlan plan) {
+    return nll(plan, NewWeights.NONE);
+  }
+
+  /**
+   * Mean negative log-likelihood of a held-out token in a model after a quick fit, nats.
+   *
+   * @param strength factor on the penalties, 1 by default
+   */
+  double nll(CollapsePlan plan, FitRule rule, double strength) {
+    try (MemoryArena scratch = new MemoryArena()) {
+      NewWeights tensors =
+          quick.fit(plan, rule, strength, false, scratch, (done, total) -> {}).tensors();
+      double nll = nll(plan, tensors);
+      model.backend().release(List.copyOf(tensors.tensors().values()));
+      return nll;
+    }
+  }
+
+  private double nll(CollapsePlan plan, NewWeights tensors) {
+    try (PlannedLayers layers = model.pruned(plan, tensors)) {
+      return PerplexityMeasure.measure(layers.model(), heldOut, (done, total) -> {}).meanNll();
+    }
+  }
+
+  @Override
+  public void close() {
+    quick.close();
+  }
+}

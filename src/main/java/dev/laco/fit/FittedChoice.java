@@ -1,0 +1,260 @@
+package dev.laco.fit;
+
+import dev.laco.JobProgress;
+import dev.laco.Seconds;
+import dev.laco.backend.MemoryArena;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.FitRule;
+import dev.laco.collapse.KeptLayers;
+import dev.laco.collapse.Neighbours;
+import dev.laco.collapse.SearchResult;
+import dev.laco.model.NewWeights;
+import dev.laco.report.FitReport;
+import dev.laco.text.FitText;
+import dev.laco.transformer.RunningModel;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Chooses among the best models of a search and their neighbours: each is fitted on few tokens, and
+ * the one that predicts documents best which are held out of all fits is fitted on the whole text.
+ */
+public final class FittedChoice {
+  /** Models of a search that are fitted to choose among them. */
+  private static final int CONTENDERS = 3;
+
+  /** Neighbours of the best contender that are fitted, too. */
+  private static final int MOVES = 8;
+
+  /** The time that the fit for one strength takes, relative to the fit of a neighbour. */
+  private static final int STRENGTHS_WORTH = 2;
+
+  /** Factors on the penalties of a fit that are tried on the best contender, beside 1. */
+  private static final List<Double> STRENGTHS = List.of(0.3, 3.0);
+
+  private final JobProgress job;
+  private final String whose;
+  private final RunningModel model;
+  private final Listener listener;
+
+  /**
+   * A choice among models on a device.
+   *
+   * @param job is told of the stages {@link #choiceStage} and {@link #fitStage}
+   * @param whose names the fit among those of the job; empty where the job has only one
+   * @param model the original
+   */
+  public FittedChoice(JobProgress job, String whose, RunningModel model, Listener listener) {
+    this.job = job;
+    this.whose = whose;
+    this.model = model;
+    this.listener = listener;
+  }
+
+  /** Is told what a choice does. */
+  public interface Listener {
+    /** Listens to nothing. */
+    Listener NONE =
+        new Listener() {
+          @Override
+          public void compared(FitReport.Contender contender) {}
+
+          @Override
+          public void better(CollapsePlan plan) {}
+
+          @Override
+          public void fitted(long done, long total) {}
+        };
+
+    /** A model was measured. */
+    void compared(FitReport.Contender contender);
+
+    /** A model is the best so far, and better than that of the search as it is. */
+    void better(CollapsePlan plan);
+
+    /** So much of the fit on all tokens is done. */
+    void fitted(long done, long total);
+  }
+
+  /** The stage in which quick fits are compared. */
+  public static String choiceStage(String whose) {
+    return whose.isEmpty() ? "choice" : "choice, " + whose;
+  }
+
+  /** The stage in which the chosen model is fitted on all tokens. */
+  public static String fitStage(String whose) {
+    return whose.isEmpty() ? "fit" : "fit, " + whose;
+  }
+
+  /**
+   * The most quick fits that compare models.
+   *
+   * @param neighbours whether models that a search did not find are tried, too
+   */
+  public static int mostContenders(boolean neighbours) {
+    return neighbours ? CONTENDERS + MOVES : 1;
+  }
+
+  /** Tokens of a text that each quick fit sees. */
+  public static int quickTokens(FitText text) {
+    return FitTrials.tokens(text);
+  }
+
+  /** Factors on the penalties of a fit that are tried; 1 alone where a rule has no penalties. */
+  public static List<Double> strengths(FitRule rule) {
+    List<Double> strengths = new ArrayList<>(List.of(1.0));
+    if (rule.regularised()) {
+      strengths.addAll(STRENGTHS);
+    }
+    return strengths;
+  }
+
+  /**
+   * The chosen model.
+   *
+   * @param plan its layers
+   * @param tensors its fitted weights; none where the best model of the search predicted better
+   *     than any that was fitted
+   * @param report how it was fitted
+   */
+  public record Outcome(CollapsePlan plan, NewWeights tensors, FitReport report) {}
+
+  /** A model fitted on few tokens, and its nll on the documents that are held out of every fit. */
+  private record Choice(CollapsePlan plan, double strength, double nll) {
+    Choice or(Choice other) {
+      return other.nll < nll ? other : this;
+    }
+  }
+
+  /**
+   * Chooses a model and fits it.
+   *
+   * @param found the models of a search
+   * @param neighbours whether neighbours of these models are tried, too
+   * @param rule how weights are fitted
+   * @param text the text that they are fitted on
+   * @param memory owner of the new tensors
+   */
+  public Outcome run(
+      SearchResult found, boolean neighbours, FitRule rule, FitText text, MemoryArena memory) {
+    long start = System.nanoTime();
+    List<FitReport.Contender> contenders = new ArrayList<>();
+    Choice chosen;
+    try (FitTrials trials = new FitTrials(model, text)) {
+      chosen = choose(found, neighbours ? MOVES : 0, rule, trials, contenders);
+    }
+    double choiceSeconds = Seconds.since(start);
+    boolean fits = chosen.nll < contenders.getFirst().meanNll();
+    CarryOver.Result result = fits ? fit(chosen, rule, text, memory) : CarryOver.Result.nothing();
+    FitReport report =
+        new FitReport(
+            rule,
+            text.name(),
+            fits ? text.tokens() : 0,
+            chosen.strength,
+            model.backend().solver().name(),
+            result.finalNorm(),
+            choiceSeconds,
+            fits ? Seconds.since(start) - choiceSeconds : 0,
+            contenders,
+            result.fitted(),
+            result.leftAlone(),
+            result.curve());
+    return new Outcome(fits ? chosen.plan : found.plan(), result.tensors(), report);
+  }
+
+  /** The model that predicts best after a quick fit, with the strength that suits it best. */
+  private Choice choose(
+      SearchResult found,
+      int moves,
+      FitRule rule,
+      FitTrials trials,
+      List<FitReport.Contender> contenders) {
+    compared(found.plan(), false, trials.nll(found.plan()), contenders);
+    List<CollapsePlan> fitted = contenders(found);
+    int total = fitted.size() + moves + STRENGTHS_WORTH * strengths(rule).size();
+    // Fits of the layers behind a gap take most of the time and hardly change the order of models.
+    FitRule cheap = rule.atGapsOnly();
+    Choice chosen = new Choice(fitted.getFirst(), 1, Double.POSITIVE_INFINITY);
+    try (JobProgress.Stage progress = job.begin(choiceStage(whose))) {
+      Set<CollapsePlan> tried = new HashSet<>();
+      CollapsePlan next = fitted.getFirst();
+      while (next != null && tried.size() < fitted.size() + moves) {
+        tried.add(next);
+        Choice choice = new Choice(next, 1, trials.nll(next, cheap, 1));
+        compared(next, true, choice.nll, contenders);
+        chosen = chosen.or(choice);
+        if (chosen.nll < contenders.getFirst().meanNll()) {
+          listener.better(chosen.plan);
+        }
+        progress.update(tried.size(), total);
+        next =
+            tried.size() < fitted.size() ? fitted.get(tried.size()) : untried(chosen.plan, tried);
+      }
+      // The penalties that are best without Gauss-Newton steps are taken for the steps, too.
+      FitRule solves = rule.withoutSteps();
+      Choice strongest = new Choice(chosen.plan, 1, Double.POSITIVE_INFINITY);
+      for (double strength : strengths(rule)) {
+        strongest =
+            strongest.or(
+                new Choice(chosen.plan, strength, trials.nll(chosen.plan, solves, strength)));
+      }
+      return strongest;
+    }
+  }
+
+  /** Fits the chosen model on all tokens. */
+  private CarryOver.Result fit(Choice chosen, FitRule rule, FitText text, MemoryArena memory) {
+    listener.better(chosen.plan);
+    try (CarryOver carryOver = new CarryOver(model, text.chunks());
+        JobProgress.Stage progress = job.begin(fitStage(whose))) {
+      return carryOver.fit(
+          chosen.plan,
+          rule,
+          chosen.strength,
+          true,
+          memory,
+          (done, total) -> {
+            progress.update(done, total);
+            listener.fitted(done, total);
+          });
+    }
+  }
+
+  private void compared(
+      CollapsePlan plan, boolean fitted, double nll, List<FitReport.Contender> contenders) {
+    FitReport.Contender contender =
+        new FitReport.Contender(KeptLayers.of(plan).kept(), fitted, nll);
+    contenders.add(contender);
+    listener.compared(contender);
+  }
+
+  /**
+   * The contenders: the best models of a search, and in the last place the best model that lacks
+   * one block of consecutive layers, unless it is among them. Of models that merge layers, the
+   * contender is the model that keeps the same layers and removes the others.
+   */
+  static List<CollapsePlan> contenders(SearchResult found) {
+    List<CollapsePlan> best =
+        found.ranked().stream().map(scored -> scored.plan().skeleton()).distinct().toList();
+    Set<CollapsePlan> contenders =
+        new LinkedHashSet<>(best.subList(0, Math.min(best.size(), CONTENDERS - 1)));
+    if (found.bestBlock() != null) {
+      contenders.add(found.bestBlock().plan().skeleton());
+    }
+    best.stream().filter(_ -> contenders.size() < CONTENDERS).forEach(contenders::add);
+    return List.copyOf(contenders);
+  }
+
+  /** The next neighbour of a model, or null where all have been tried. */
+  private static @Nullable CollapsePlan untried(CollapsePlan plan, Set<CollapsePlan> tried) {
+    return Neighbours.of(plan).stream()
+        .filter(neighbour -> !tried.contains(neighbour))
+        .findFirst()
+        .orElse(null);
+  }
+}
