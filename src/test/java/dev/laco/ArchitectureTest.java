@@ -209,7 +209,7 @@ class ArchitectureTest {
         Arrays.stream(Backend.class.getDeclaredMethods()).map(Method::getName).toList());
     assertEquals(Set.of("transformer", "eval", "evaluate", "fit"), rooms(ForwardOps.class));
     assertEquals(Set.of("transformer", "scoring", "eval"), rooms(ScoringOps.class));
-    assertEquals(Set.of("fit", "prune", "run"), rooms(SolvingOps.class));
+    assertEquals(Set.of("fit", "run"), rooms(SolvingOps.class));
   }
 
   /** The rooms that call a method of an interface to a device. */
