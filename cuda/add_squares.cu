@@ -1,9 +1,9 @@
 // Sums of squares of columns.
 //
-//   laco_add_squares_f32_v1    a block takes 32 columns, a lane each, and its warps every eighth row; 4 bytes and one
-//                              operation per element; bound by memory
+//   laco_add_squares_f32_v1    a block takes 32 columns, one for each lane; each of its 8 warps takes every
+//                              eighth row; 4 bytes and one operation per element; bound by memory
 //
-// Runs of 16 squares are added up in f32, all beyond in f64, in an order that depends on the shape alone.
+// Runs of 16 squares are added up in f32 and the runs in f64, in an order that depends only on the shape.
 #include "common.cuh"
 
 using namespace laco;

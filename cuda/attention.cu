@@ -1,5 +1,5 @@
-// Causal attention over packed sequences, without the matrix of scores: keys pass in blocks, and each row
-// keeps the largest score so far, the sum of exponentials and the weighted sum of values (Milakov and
+// Causal attention over packed sequences, without a matrix of scores. Keys are read in blocks. For each row the
+// kernel keeps the largest score so far, the sum of exponentials and the weighted sum of values (Milakov and
 // Gimelshein, "Online normalizer calculation for softmax", 2018; Dao, "FlashAttention-2", 2023).
 //
 //   laco_attention_f32_v1           f32 throughout, heads of any width up to 512: the parity mode.
@@ -13,8 +13,8 @@
 //       65536 and 98304 bytes
 //
 // A block takes one sequence, one key-value head and a number of rows; a row is a query under one of the
-// `group` heads that share the key-value head. Keys and values are so read once for all heads of a group,
-// and a step of generation fills more than one row of a tile.
+// `group` heads that share the key-value head. Keys and values are therefore read once for all heads of a group, and
+// a step of generation uses more than one row of a tile.
 //
 // q, out [tokens, heads * width]; k, v [keys, key-value heads * width], past keys included; offsets,
 // key_offsets [sequences + 1]; past [sequences]. A query at position p sees keys max(0, p - window + 1) … p,
@@ -22,7 +22,7 @@
 // soft_cap is 0 (Gemma 2), then s += alibi[head] * (key position - query position) unless alibi is null (Press
 // et al., "Train Short, Test Long", 2022).
 //
-// What a row does not see has no part in it, not even as 0 * NaN.
+// Keys and values that a row does not see have no influence on it, even where they are NaN.
 #include "mma.cuh"
 
 namespace {
@@ -60,12 +60,12 @@ struct Task {
     value = v + first_key;
   }
 
-  // Late rows have most to do: they begin first.
+  // Later rows see more keys and take longest: their blocks begin first.
   __device__ int first_row(int rows_of_block) const {
     return static_cast<int>(gridDim.x - 1 - blockIdx.x) * rows_of_block;
   }
 
-  // Of a row in query and out, of a key in key and value.
+  // Offsets: of a row in query and out, of a key in key and value.
   __device__ int64_t offset(int row) const {
     return first_query + int64_t{row / group} * query_stride + row % group * width;
   }
@@ -80,7 +80,7 @@ struct Task {
     return static_cast<uint32_t>(position - key) < static_cast<uint32_t>(window);
   }
 
-  // The slope of row's head in 1 / position, 0 without ALiBi.
+  // The slope of the row's head per position; 0 without ALiBi.
   __device__ float slope(const float* alibi, int row) const {
     return alibi == nullptr ? 0 : alibi[static_cast<int>(blockIdx.y) * group + row % group];
   }
@@ -96,7 +96,8 @@ constexpr int kKeys = kWarp;  // one for each lane
 constexpr int kRowsOfWarp = kRows / (kThreads / kWarp);
 constexpr int kMostColumns = 512;
 
-// Rows of the task's width, the i-th at row_at(i), into shared memory; zeros up to `columns`.
+// Copies rows of the task's width, of which the i-th begins at row_at(i), into shared memory; pads them with zeros to
+// `columns`.
 template <class RowAt>
 __device__ void copy_rows(RowAt row_at, int rows, int width, bool vectors, float* to, int columns,
                           int stride) {
@@ -135,8 +136,8 @@ extern "C" __global__ void __launch_bounds__(f32::kThreads, 2)
   const int rows = min(kRows, task.rows - first);
   const int last = first + rows - 1;
 
-  // Rows of the block of keys, or values, are four elements longer than a multiple of the 32 banks:
-  // vectors of eight rows lie in all banks, and so do neighbours of one row.
+  // Rows of the block of keys, or values, are four elements longer than a multiple of the 32 banks: the vectors of
+  // eight rows in one column lie in all banks, and so do 32 neighbours of one row.
   const int columns = (width + kWarp - 1) / kWarp * kWarp;
   const int stride = columns + 4;
   LACO_DYNAMIC_SHARED(float, shared);
@@ -256,18 +257,18 @@ constexpr int kRowsOfWarp = 16;
 constexpr int kRows = kRowsOfWarp * (kThreads / kWarp);
 constexpr float kLog2E = 1.44269504f;
 
-// Numbers from here on are infinite in T.
+// The least number that is infinite in T.
 template <class T>
 constexpr float kOverflow = kIsHalf<T> ? 65520.0f : 0x1.ffp127f;
 
-// What is neither NaN nor infinite in T.
+// Whether a number is neither NaN nor infinite in T.
 template <class T>
 __device__ __forceinline__ bool finite(float x) {
   return fabsf(x) < kOverflow<T>;
 }
 
-// kTileRows rows of f32 on their way into shared memory: they are asked for before one product and put down,
-// rounded to T, after it, so that memory is waited for while tensor cores work.
+// Copies kTileRows rows of f32 into shared memory, rounded to T. The rows are loaded into registers before a product
+// and stored after it, so that tensor cores work while memory is waited for.
 template <class T, int kWidth, int kTileRows>
 struct Transit {
   static constexpr int kLanes = kWidth < 128 ? kWidth / 4 : 32;  // next to each other in a row
@@ -318,7 +319,7 @@ struct Transit {
     }
   }
 
-  // Puts 0 for what is not finite; returns whether there was any.
+  // Stores 0 in the place of values that are not finite; returns whether there was one.
   __device__ __forceinline__ bool put_finite(T* tile) {
     bool all = true;
     auto keep = [&](float& x) {
@@ -342,16 +343,16 @@ struct Transit {
   }
 };
 
-// What a lane names to load_matrices of a swizzled tile [*, kWidth] in shared memory.
+// The address that a lane gives to load_matrices for a swizzled tile [*, kWidth] in shared memory.
 template <class T, int kWidth>
 struct Pieces {
   Shared start;  // of the lane's row in the tile's first rows
-  int vector;    // of the first eight there that it names, swizzled
+  int vector;    // the vector that the lane names, of the first eight of its row, swizzled
 
   __device__ __forceinline__ Pieces(T* tile, int row, int column)
       : start(shared_place(tile + row * kWidth)), vector(column / 8 ^ row % 8) {}
 
-  // `rows` further down, a multiple of 8, and `columns` to the right, a multiple of 16.
+  // The address `rows` further down, a multiple of 8, and `columns` to the right, a multiple of 16.
   template <bool kTransposed>
   __device__ __forceinline__ void load(uint32_t (&piece)[4], int rows, int columns) const {
     load_matrices<kTransposed>(
@@ -393,7 +394,7 @@ __device__ __forceinline__ void weigh(const float (&weights)[kKeys / 8][4], cons
                                       int row, int rows, float (&sums)[kWidth / 8][4]) {
 #pragma unroll
   for (int k = row / 16; k < (row + rows) / 16; k++) {
-    // What lies as a d of 16 columns lies as an a.
+    // Sixteen columns in the layout of d are in the layout of a, too.
     const float(&low)[4] = weights[2 * k], (&high)[4] = weights[2 * k + 1];
     const uint32_t weight[4] = {narrow_two<T>(low[0], low[1]), narrow_two<T>(low[2], low[3]),
                                 narrow_two<T>(high[0], high[1]), narrow_two<T>(high[2], high[3])};
@@ -407,13 +408,13 @@ __device__ __forceinline__ void weigh(const float (&weights)[kKeys / 8][4], cons
   }
 }
 
-// What a lane knows of its two rows.
+// A lane's part of the state of its two rows.
 struct Rows {
   float most[kHalves];   // the largest score so far
   float total[kHalves];  // of the weights of this lane's keys
 };
 
-// Turns scores into weights relative to the largest so far, and fades what was gathered when that grows.
+// Turns scores into exponentials relative to the largest score so far. When that grows, the row's sums are rescaled.
 template <int kWidth, int kKeys>
 __device__ __forceinline__ void soften(float (&scores)[kKeys / 8][4], float log2_scale, Rows& rows,
                                        float (&sums)[kWidth / 8][4]) {
@@ -424,10 +425,10 @@ __device__ __forceinline__ void soften(float (&scores)[kKeys / 8][4], float log2
     for (int n = 0; n < kKeys / 8; n++) {
       now = fmaxf(now, fmaxf(scores[n][2 * h], scores[n][2 * h + 1]));
     }
-    // The row's other columns are with the three lanes beside.
+    // The three lanes beside have the row's other columns.
     now = fmaxf(now, __shfl_xor_sync(~0u, now, 1));
     now = fmaxf(now, __shfl_xor_sync(~0u, now, 2));
-    const float shift = now == -infinity() ? 0 : now * log2_scale;  // nothing seen yet: all weights are 0
+    const float shift = now == -infinity() ? 0 : now * log2_scale;  // no key seen yet: all weights are 0
     const float fade = exp2_quick(rows.most[h] * log2_scale - shift);
     rows.most[h] = now;
     rows.total[h] *= fade;
@@ -447,8 +448,8 @@ __device__ __forceinline__ void soften(float (&scores)[kKeys / 8][4], float log2
   }
 }
 
-// From products to what goes into the softmax, for the keys from `start` on; plain scores are still to be scaled.
-// What a row does not see becomes -infinity.
+// Turns products with the keys from `start` on into the arguments of the softmax. Scores without soft-cap and ALiBi
+// are scaled later, within the exponential. Scores of keys that a row does not see become -infinity.
 template <int kKeys>
 __device__ __forceinline__ void finish_scores(const Task& task, const int (&position)[kHalves],
                                               const float (&slope)[kHalves], int start, bool plain, float scale,
@@ -473,8 +474,8 @@ __device__ __forceinline__ void finish_scores(const Task& task, const int (&posi
   }
 }
 
-// Adds what put_finite left out of `keys` values from `start` on. A weight is above 0, so that its product with
-// an infinity, or with NaN, is that.
+// Adds the infinite and NaN values that put_finite replaced by 0, of `keys` values from `start` on. A weight is above
+// 0, so that its product with such a value is that value.
 template <class T, int kWidth>
 __device__ __forceinline__ void add_left_out(const Task& task, const int (&position)[kHalves], int start, int keys,
                                              float (&sums)[kWidth / 8][4]) {
@@ -494,8 +495,8 @@ __device__ __forceinline__ void add_left_out(const Task& task, const int (&posit
   }
 }
 
-// kKeys keys in shared memory at a time. They come in kParts parts, each while a part of the products is done: more
-// parts take fewer registers.
+// The kernel with kKeys keys in shared memory at a time. They are loaded in kParts parts, each during a part of the
+// products: more parts take fewer registers.
 template <class T, int kWidth, int kKeys, int kParts>
 __device__ __forceinline__ void attend(const Task& task, const float* alibi, float scale, float soft_cap) {
   const int first = task.first_row(kRows);
@@ -513,13 +514,13 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
 
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int in_block = static_cast<int>(threadIdx.x) / kWarp * kRowsOfWarp;
-  const int own_row = in_block + lane / 4;  // the lane's first, in the block; the other is 8 further on
+  const int own_row = in_block + lane / 4;  // the lane's first row in the block; its other row is 8 further on
   const Pieces<T, kWidth> query_pieces(queries, in_block + lane % 16, lane / 16 * 8);
   const Pieces<T, kWidth> key_pieces(keys, lane / 16 * 8 + lane % 8, lane / 8 % 2 * 8);
   const Pieces<T, kWidth> value_pieces(values, lane % 16, lane / 16 * 8);
 
   if (threadIdx.x < kRows) {
-    // Rows that are not there do as the last one; in a warp that has none they see nothing.
+    // Rows beyond the last one compute what the last one computes; in a warp that has no rows they see no keys.
     const int row = first + static_cast<int>(threadIdx.x), real = min(row, last);
     offsets[threadIdx.x] = task.offset(real);
     positions[threadIdx.x] = row - row % kRowsOfWarp <= last ? task.position(real) : -1;
@@ -529,7 +530,7 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   const int begin = task.seen_from(first), end = task.seen_to(last);
   constexpr int kRowsOfPart = kKeys / kParts;
   Transit<T, kWidth, kRowsOfPart> transit;
-  // A part of the keys, or values, from `start` on; behind the end the last one again, which nobody sees.
+  // Loads a part of the keys, or values, from `start` on; beyond the end the last one again, which no row sees.
   auto ask = [&](const float* from, int start, int part) {
     from += task.key_offset(start);
     const int final = end - 1 - start;
@@ -561,7 +562,7 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   Rows rows = {{-infinity(), -infinity()}, {0, 0}};
   float sums[kWidth / 8][4] = {};
 
-  // Soft-cap and ALiBi need scores as they are; plain ones are scaled within the exponential.
+  // Soft-cap and ALiBi need scaled scores; others are scaled within the exponential.
   const bool plain = soft_cap == 0 && alibi == nullptr;
   const float log2_scale = plain ? scale * kLog2E : kLog2E;
   const int all_to = task.seen_to(first);  // all rows of the block see keys [end - window, all_to)
@@ -569,7 +570,7 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
   for (int start = begin; start < end; start += kKeys) {
     const bool seen = start <= positions[in_block + kRowsOfWarp - 1] &&
                       start + kKeys > positions[in_block] + 1 - task.window;
-    // Where some rows see some keys only, weights of 0 would meet values that may be NaN or infinite.
+    // Where not all rows see all keys, a weight of 0 must not be multiplied by a value that is NaN or infinite.
     const bool in_part = start < end - task.window || start + kKeys > all_to;
     float scores[kKeys / 8][4] = {};
     bool left_out = false;

@@ -5,19 +5,19 @@
 //   laco_collapse_product_<bf16|f16>_v2   one candidate: fewer registers, so two blocks per multiprocessor
 //       grid (ceil(out_columns / 32), ceil(rows / 128)), block 256, shared memory 139264 and 106496 bytes
 //
-// Weights are what mix writes, but for the sign of a 0: f64, product rounded, sums in the order of the sources,
-// rounded once. Products are summed in f32 in steps of 16, in one order. A coefficient of 0 leaves its source
-// out.
+// Weights equal those that mix writes, apart from the sign of a 0: in f64 each product is rounded, products are
+// added in the order of the sources, and the sum is rounded once. Products are summed in f32 in steps of 16, in one
+// order. A coefficient of 0 leaves its source out.
 //
-// When it should win over mix and a library product, by arithmetic, for the bench to confirm. With weights of
-// L bytes, S sources and G candidates mix moves (S + G) L and the products G L more; this kernel moves S L for
-// every four candidates. For a layer of Llama-2-7B in bf16 (0.4 GB), S = 4 and 3 TB/s that is 0.54 against
-// 0.8 ms with one candidate, and against 1.6 ms with four. But for every 128 rows it does again what mix does
-// once: S conversions to f64 for each weight (0.22 ms at the 3.7 T/s of an H100), and for each candidate 2 S
-// f64 operations (0.1 ms at 17 T/s); and its products run at about half the library's speed (0.1 ms for 128
-// rows). So it wins up to 128 rows, more with more candidates; between 250 and 400 rows the two steps
-// overtake it. Cards with 1/64 of f32's rate in f64 (8.6, 8.9, 12.0) spend more on the sums than on the
-// traffic at any number of rows; they have less shared memory than this takes, too.
+// When this kernel should be faster than mix and a library product, by arithmetic that the bench has to confirm. With
+// weights of L bytes, S sources and G candidates mix moves (S + G) L and the products G L more; this kernel moves S L
+// for every four candidates. For a layer of Llama-2-7B in bf16 (0.4 GB), S = 4 and 3 TB/s that is 0.54 against 0.8 ms
+// with one candidate, and against 1.6 ms with four. But for every 128 rows it does again what mix does once: S
+// conversions to f64 for each weight (0.22 ms at the 3.7 T/s of an H100), and for each candidate 2 S f64 operations
+// (0.1 ms at 17 T/s); and its products run at about half the library's speed (0.1 ms for 128 rows). So it is faster
+// up to 128 rows, and more so with more candidates; from 250 to 400 rows on the two steps are faster. Cards with 1/64
+// of f32's rate in f64 (8.6, 8.9, 12.0) spend more on the sums than on the traffic at any number of rows; they have
+// less shared memory than this takes, too.
 #include "mma.cuh"
 
 namespace {
@@ -53,7 +53,7 @@ struct Tiles {
   T weights[2][kGroup][kColumns * kDepth];  // mixed, swizzled; one is read while the other is written
 };
 
-// Whether vectors of x and the weights are aligned and, where a row ends, whole or absent.
+// Whether all 16-byte vectors of x and of the weights are aligned, and rows are made of whole vectors.
 template <class T>
 __device__ __forceinline__ bool are_vectors(const Product<T>& p, int first, int candidates) {
   bool all = p.in_columns % 8 == 0;
@@ -66,7 +66,8 @@ __device__ __forceinline__ bool are_vectors(const Product<T>& p, int first, int 
   return all;
 }
 
-// kCount elements, of which the first `valid` are there, then zeros: vectors later, single elements now.
+// Copies kCount elements, the first `valid` from memory, the others zeros. Vectors are copied asynchronously, single
+// elements at once.
 template <int kCount, bool kVectors, class T>
 __device__ __forceinline__ void copy_some(Shared to, const T* from, int valid) {
   constexpr int kBytes = kCount * static_cast<int>(sizeof(T));
@@ -79,7 +80,7 @@ __device__ __forceinline__ void copy_some(Shared to, const T* from, int valid) {
   }
 }
 
-// What a block does for candidates first … first + candidates - 1.
+// The work of a block for candidates first … first + candidates - 1.
 template <class T, int kGroup, int kDepth, int kStages, bool kVectors>
 struct Block {
   using Memory = Tiles<T, kGroup, kDepth, kStages>;
@@ -96,17 +97,17 @@ struct Block {
   int64_t column;  // the block's first
   int rows;        // of the warp; 0 or less: none
 
-  // The thread's place in a tile of weights, and in the matrix, where `own_valid` columns of its row are left.
+  // The thread's place in a tile of weights and in the matrix; `own_valid` columns of its row follow that place.
   const int own_column, own_depth;
   Shared own_place;
   int64_t own_offset;
   int own_valid;
-  // Its first place in a tile of x.
+  // The thread's first place in a tile of x.
   const int x_row, x_depth;
   Shared x_place;
   int64_t x_offset;
 
-  // The next slab to be copied, and where to.
+  // The next slab to be copied, and its place in the ring.
   int ask_depth = 0, ask_source = 0, ask_stage = 0, ask_x_stage = 0;
 
   __device__ __forceinline__ Block(const Product<T>& product, int first_candidate, int count, Memory& memory)
@@ -137,7 +138,7 @@ struct Block {
   __device__ static int next(int stage) { return stage + 1 < kStages ? stage + 1 : 0; }
 
   // Begins to copy a slab, in the order of their use: all sources of a depth, with the last of them the tiles of
-  // x. A group of copies whether anything is left or not, so that they can be counted.
+  // x. Every call makes a group of copies, even an empty one, so that groups can be counted.
   __device__ __forceinline__ void ask() {
     if (ask_depth < in_columns) {
       const Shared to = own_place + ask_stage * static_cast<int>(sizeof tiles.sources[0]);
@@ -324,7 +325,7 @@ __device__ __forceinline__ void multiply_all(const Product<T>& p, int candidates
   }
 }
 
-// What the first comment tells the host to give.
+// The launch parameters that the first comment names.
 static_assert(sizeof(Tiles<__half, 4, 32, 3>) == 139264 && sizeof(Tiles<__half, 2, 32, 5>) <= 139264);
 static_assert(sizeof(Tiles<__half, 1, 64, 3>) == 106496);
 

@@ -1,11 +1,11 @@
-// What the kernels share: element types, 16-byte vectors, rounding, sums over a warp and a block.
+// Code that the kernels share: element types, 16-byte vectors, rounding, sums over a warp and a block.
 //
 // The same sources are compiled three ways: by nvcc, by NVRTC, which has no host headers, and by g++ for
 // the emulator (src/test/native/emulator), whose header comes first and defines LACO_EMULATED.
 //
 // Everywhere: matrices are row-major and contiguous, activations are f32, weights are f32, f16 or bf16.
-// Rows, offsets and counts are 64-bit. A pointer is aligned to its element and to nothing more: a kernel
-// looks at the address and takes vectors where they fit.
+// Rows, offsets and counts are 64-bit. A pointer is aligned to its element and need not be aligned to more: a kernel
+// tests the address and uses vectors where they are aligned.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -21,7 +21,7 @@ using uint64_t = unsigned long long;
 #endif
 
 #ifndef LACO_EMULATED
-// Enters a kernel into the emulator's table; a GPU finds it by its name.
+// Adds a kernel to the emulator's table; the CUDA driver finds a kernel by its name.
 #define LACO_EXPORT(kernel)
 // The dynamic shared memory of a block, as an array of T.
 #define LACO_DYNAMIC_SHARED(T, name)             \
@@ -59,9 +59,9 @@ __device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float x) {
 
 // Rounding f64 once, to nearest even, to the bits that DType.java and MemoryTensor.set give: y is an f32 that
 // narrow<T> rounds to the T nearest to x. The f32 nearest to x is not always one: where x lies close to the
-// middle between two T, it may lie in the middle itself. So x is rounded to odd: cut off, and a last bit
-// set if anything was lost. Narrowing by two bits or more then gives what rounding x itself would (Boldo and
-// Melquiond, "When double rounding is odd", 2005).
+// middle between two T, it may lie in the middle itself. So x is rounded to odd: truncated, with the last bit set if
+// anything was lost. Narrowing by two bits or more then gives what rounding x itself would (Boldo and Melquiond,
+// "When double rounding is odd", 2005).
 template <class T, int N>
 __device__ __forceinline__ void round_for(const double (&x)[N], float (&y)[N]) {
   if constexpr (sizeof(T) == sizeof(float)) {
@@ -105,7 +105,7 @@ __device__ __forceinline__ bool aligned(const void* p, unsigned bytes) {
   return reinterpret_cast<size_t>(p) % bytes == 0;
 }
 
-// A pointer out of a table, of which the compiler cannot see that it is to global memory.
+// Tells the compiler that a pointer from a table leads to global memory.
 template <class T>
 __device__ __forceinline__ T* global(T* p) {
 #ifndef LACO_EMULATED
@@ -114,8 +114,8 @@ __device__ __forceinline__ T* global(T* p) {
   return p;
 }
 
-// x, of which the compiler no longer knows that it is the same in every round of a loop: it then does not move
-// out of the loop, and keep in registers, all that can be made of x.
+// Hides from the compiler that x does not change in a loop. It then does not compute everything that depends on x
+// before the loop and keep the results in registers.
 __device__ __forceinline__ uint4 opaque(uint4 x) {
   asm volatile("" : "+r"(x.x), "+r"(x.y), "+r"(x.z), "+r"(x.w));
   return x;

@@ -15,7 +15,7 @@ using namespace laco;
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kUnroll = 4;  // vectors under way per tensor; their 16 elements are a run
+constexpr int kUnroll = 4;  // vectors that are loaded at once per tensor; their 16 elements are a run
 constexpr int kTile = 4;    // tensors of a side of a tile
 
 // Elements of a part of a sequence, as offsets into a tensor [T, columns].
@@ -35,7 +35,7 @@ __device__ __forceinline__ Span span_of_block(const int32_t* offsets, int64_t co
   return {begin + start, begin + min(start + each, count)};
 }
 
-// By the read-only path: for cards of compute capability 10 and 12 ptxas takes other vector loads apart.
+// Loads by the read-only path: for compute capability 10 and 12, ptxas splits other vector loads.
 __device__ __forceinline__ float4 read(const float* p) { return __ldg(reinterpret_cast<const float4*>(p)); }
 
 __device__ __forceinline__ float dot(float4 a, float4 b, float sum) {
@@ -124,7 +124,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   bool vectorized = true;
 #pragma unroll
   for (int k = 0; k < kTile; k++) {
-    // Beyond the last tensor stands the last one again.
+    // In the place of tensors beyond the last one, the last one is used again.
     a[k] = global(states[min(row * kTile + k, count - 1)]) + span.start;
     b[k] = global(states[min(column * kTile + k, count - 1)]) + span.start;
     vectorized &= aligned4(a[k]) && aligned4(b[k]);

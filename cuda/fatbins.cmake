@@ -1,8 +1,8 @@
 # The CUDA kernels of the engine and of the bench, one fatbin per .cu, for every architecture that the compiler knows:
 #   cuda/13/<op>.fatbin   by nvcc 13, for drivers from 580
 #   cuda/12/<op>.fatbin   by NVRTC 12.9 from the same sources, for drivers from 525; or by an nvcc 12
-# in the build folder, and likewise bench/cuda/. Where there is no nvcc there are no kernels. CMake's own CUDA language is
-# not used: it wants a whole toolkit with a runtime to link, and there is nothing to link here.
+# in the build folder, and likewise bench/cuda/. Where there is no nvcc there are no kernels. CMake's own CUDA
+# language is not used: it wants a whole toolkit with a runtime to link, and there is nothing to link here.
 set(architectures 80 86 89 90 90a 100 120)
 set(cuda_folders cuda bench/cuda)
 file(GLOB cuda_headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cuh)

@@ -1,10 +1,11 @@
-// What the divergence of two distributions over the vocabulary is made of: of every row of the reference's logits r and
-// of the logits h the largest, the sums of exp(r - largest), of that times (r - h), and of exp(h - largest), over one
-// panel of the vocabulary after the other, so that no more than a panel of logits ever exists.
+// The sums from which the host computes the KL divergence of two distributions over the vocabulary. For each row of the
+// reference's logits r and of the logits h, with their largest values max(r) and max(h): max(r), max(h), and the sums
+// of exp(r - max(r)), of exp(r - max(r)) (r - h), and of exp(h - max(h)). The vocabulary is read one panel after the
+// other, so that no more than a panel of logits ever exists.
 //
-//   laco_kl_divergence_f32_v1    reads each logit once: every thread keeps maxima of its own and rescales its sums where
-//                                a run of 16 exceeds them. 8 bytes and some 35 operations per entry, in which an H100
-//                                has time for some 150.
+//   laco_kl_divergence_f32_v1    reads each logit once: every thread keeps maxima of its own and rescales its sums
+//                                where a run of 16 exceeds them. 8 bytes and about 35 operations per entry; in the time
+//                                of 8 bytes an H100 does about 150 operations.
 #include "softmax.cuh"
 
 using namespace laco;
@@ -14,7 +15,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kUnroll = 4;  // vectors of a run; their terms are added up in f32 before f64 takes over
 
-// Of some entries; of none -infinity and 0.
+// The state of some entries; of no entries: -infinity and 0.
 struct Sums {
   float reference_most = -infinity();
   float most = -infinity();
@@ -22,7 +23,7 @@ struct Sums {
   double difference = 0;
   double total = 0;
 
-  // The same sums about larger maxima.
+  // The same sums relative to larger maxima.
   __device__ __forceinline__ void raise(float to_reference_most, float to_most) {
     const double factor = scale(reference_most, to_reference_most);
     reference_total *= factor;
@@ -70,7 +71,7 @@ __device__ __forceinline__ Sums sums_of_thread(const float* logits, const float*
       for (int i = 0; i < N; i++) {
         const float p = expf(r[k][i] - shift_of(reference_most));
         reference_total += p;
-        // What has no weight counts for nothing, even where a logit is infinite.
+        // A term whose exponential is 0 adds 0, even where a logit is infinite.
         difference += p == 0.0f ? 0.0f : p * (r[k][i] - h[k][i]);
         total += expf(h[k][i] - shift_of(most));
       }
@@ -82,7 +83,7 @@ __device__ __forceinline__ Sums sums_of_thread(const float* logits, const float*
   return sums;
 }
 
-// All lanes get those of the warp.
+// Gives all lanes the sums of the warp.
 __device__ __forceinline__ Sums sums_of_warp(Sums own) {
   own.raise(warp_max(own.reference_most), warp_max(own.most));
   own.reference_total = warp_sum(own.reference_total);
@@ -94,7 +95,7 @@ __device__ __forceinline__ Sums sums_of_warp(Sums own) {
 }  // namespace
 
 // logits, reference [rows, columns] of the entries first .. first + columns of the vocabulary. state [rows, 5], as
-// DivergenceState.java reads it, is begun where first is 0. grid = rows.
+// DivergenceState.java reads it, is initialised where first is 0. grid = rows.
 extern "C" __global__ void __launch_bounds__(kThreads)
     laco_kl_divergence_f32_v1(const float* logits, const float* reference, double* state, int64_t columns,
                               int64_t first) {

@@ -1,10 +1,11 @@
-// What stands around cuSOLVER's factor and cuBLAS's triangular solves: f64 matrices made from f32, penalties on a
-// diagonal, the look at a factor, and the way back to f32. A thread of the elementwise ones takes four neighbours.
+// The steps of a linear solve beside cuSOLVER's factorisation and cuBLAS's triangular solves: making f64 matrices from
+// f32, adding penalties to a diagonal, checking a factor, and rounding to f32. A thread of an elementwise kernel takes
+// four neighbours.
 //
 //   laco_widen_difference_f64_v1    out = a - b, exact: 16 bytes and an operation per element, 12 bytes where there is
 //                                   no b; bound by memory
 //   laco_add_to_diagonal_f64_v1     one block: the trace, then every element of the diagonal
-//   laco_check_pivots_f64_v1        one warp: the first element of the diagonal that is no pivot
+//   laco_check_pivots_f64_v1        one warp: the first element of the diagonal that is not a positive finite number
 //   laco_round_f64_v1               out = scale * x, rounded to f32 once: 12 bytes per element; bound by memory
 #include "common.cuh"
 
@@ -81,8 +82,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 }
 LACO_EXPORT(laco_add_to_diagonal_f64_v1)
 
-// Where *info is 0, the least i + 1 with a_ii NaN or infinite goes there, a [n, n]: a factorisation that compares pivots with
-// 0 lets them pass. grid = 1, a block of one warp.
+// If *info is 0, writes the least i + 1 with a_ii NaN or infinite to *info, a [n, n]: a factorisation that compares
+// pivots with 0 does not find these. grid = 1, a block of one warp.
 extern "C" __global__ void __launch_bounds__(kWarp)
     laco_check_pivots_f64_v1(const double* a, int64_t n, int32_t* info) {
   int64_t first = n;

@@ -1,6 +1,6 @@
-// What log-probabilities are made of: of every row of logits the largest, the sum of exp(logit - largest) and the
-// target's logit, over one panel of the vocabulary after the other, so that no more than a panel of logits
-// ever exists.
+// The sums from which the host computes log-probabilities: for each row of logits the largest, the sum of
+// exp(logit - largest), and the target's logit. The vocabulary is read one panel after the other, so that no more
+// than a panel of logits ever exists.
 //
 //   laco_log_probability_f32_v1    reads each logit once: every thread keeps a maximum of its own and rescales
 //                                  its sum where a run of 16 exceeds it. 4 bytes and some 15 operations per
@@ -14,7 +14,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kUnroll = 4;  // vectors of a run; their exponentials are added up in f32 before f64 takes over
 
-// Of some logits the largest, and the sum of exp(logit - largest); of none -infinity and 0.
+// The largest of some logits, and the sum of exp(logit - largest); of no logits: -infinity and 0.
 struct Sum {
   float most;
   double total;
@@ -61,7 +61,7 @@ __device__ __forceinline__ Sum sum_of_thread(const float* row, int64_t columns) 
   return sum;
 }
 
-// All lanes get that of the warp.
+// Gives all lanes the state of the warp.
 __device__ __forceinline__ Sum sum_of_warp(Sum own) {
   const float most = warp_max(own.most);
   return {most, warp_sum(own.total * scale(own.most, most))};
@@ -70,7 +70,7 @@ __device__ __forceinline__ Sum sum_of_warp(Sum own) {
 }  // namespace
 
 // logits [rows, columns] of the entries first .. first + columns of the vocabulary. State per row: most, total and
-// target, begun anew where first is 0. Rows with a negative target are passed over. grid = rows.
+// target, initialised where first is 0. Rows with a negative target are skipped. grid = rows.
 extern "C" __global__ void __launch_bounds__(kThreads)
     laco_log_probability_f32_v1(const float* logits, const int32_t* targets, double* total, float* most,
                                 float* target, int64_t columns, int64_t first) {

@@ -1,17 +1,18 @@
 // Batched layer merging: out = sum_j c_j * source_j for every tensor of a layer in one launch.
 //
-// f64: the product is rounded, then the sum, sources in order, and the result once to the type of the out. All
-// variants give the bits of the plain loop, which the other backends have too.
+// In f64: each product is rounded before it is added, sources are added in order, and the sum is rounded once to the
+// type of the out. All variants give the same bits as the plain loop of the other backends.
 //
-// With m sources an element moves m + 1 times the bytes of its type. For that many clocks of an H100, 0.46 for
-// two sources in bf16, v2 has f64 work for 0.06 and conversions for 0.13; of an RTX 4090, 1.9, it has 3.0
-// (two operations of f64 per clock), and v3 0.1 in f32. Arithmetic, to be measured.
+// With m sources an element moves m + 1 times the bytes of its type. For two sources in bf16 that takes
+// 0.46 clocks of an H100, in which v2 has 0.06 clocks of f64 operations and 0.13 of conversions. On an RTX 4090 it
+// takes 1.9 clocks, v2 has 3.0 (two f64 operations per clock), and v3 0.1 in f32. These are estimates, not
+// measurements.
 //
-//   laco_mix_any_v1   an element at a time, any types. The readable baseline; wins where types differ.
-//   laco_mix_<T>_v2   16-byte vectors, up to six of them under way per thread, sources read once for all outs.
-//                     Wins where f64 has half of f32's rate (compute capability 8.0, 9.0, 10.0).
-//   laco_mix_<T>_v3   f32 where nothing is lost, else f64. Wins where f64 has 1/64 of f32's rate (8.6, 8.9,
-//                     12.0) and coefficients are short, also for f32 that holds 16-bit numbers.
+//   laco_mix_any_v1   an element at a time, any types. The readable baseline; used where types differ.
+//   laco_mix_<T>_v2   16-byte vectors, up to six of them loaded at once per thread, sources read once for all outs.
+//                     Fastest where f64 has half of f32's rate (compute capability 8.0, 9.0, 10.0).
+//   laco_mix_<T>_v3   f32 where no rounding occurs, else f64. Fastest where f64 has 1/64 of f32's rate (8.6,
+//                     8.9, 12.0) and coefficients are short, also for f32 tensors that hold 16-bit numbers.
 #include "common.cuh"
 
 using namespace laco;
@@ -40,7 +41,7 @@ enum : int32_t { kF32 = 0, kF16 = 1, kBf16 = 2 };
 constexpr int kThreads = 256;
 constexpr int64_t kElements = 4096;  // of a block
 
-// What this block is to do.
+// The part of a job that this block does.
 struct Part {
   const MixJob& job;
   int64_t start;
@@ -111,7 +112,7 @@ __device__ __forceinline__ void mix_elements(const Part& part) {
 
 // ---- vectors
 
-// Whether the part is vectors and nothing else. All lanes of a warp look together.
+// Whether the part is made of aligned whole vectors. All lanes of a warp test together.
 __device__ bool is_vectors(const Part& part) {
   const MixJob& job = part.job;
   const int32_t lane = static_cast<int32_t>(threadIdx.x) % kWarp;
@@ -206,8 +207,8 @@ __device__ __forceinline__ bool mix_in_f32(const MixJob& job, int32_t out, int64
     for (int i = 0; i < kVector<T>; i++) {
       const float product = __fmul_rn(coefficient, x[i]);
       const float next = __fadd_rn(sums[i], product);
-      // One of the differences is exact, that with the larger number (Dekker 1971): if it gives the smaller one,
-      // the sum is exact, and the other difference is, too. NaN is equal to nothing.
+      // The difference with the larger number is exact (Dekker 1971). If it equals the smaller number, the sum is
+      // exact, and so is the other difference. NaN is equal to nothing.
       exact &= __fsub_rn(next, sums[i]) == product && __fsub_rn(next, product) == sums[i];
       if constexpr (sizeof(T) == sizeof(float)) {
         exact &= __fmaf_rn(coefficient, x[i], -product) == 0 && (fabsf(x[i]) >= 0x1p-100f || x[i] == 0);
@@ -232,7 +233,7 @@ constexpr int kGroup = 3;
 template <class T>
 constexpr int kVectorsOfThread = static_cast<int>(kElements) / kVector<T> / kThreads;
 
-// A vector that is read once: the outs are to stay in the L2 and not it.
+// Loads a vector that is read once, so that outs and not sources stay in the L2.
 __device__ __forceinline__ uint4 read_vector(const MixJob& job, int32_t source, int64_t vector) {
   return __ldcs(global(static_cast<const uint4*>(job.sources[source])) + vector);
 }
@@ -248,8 +249,8 @@ __device__ __forceinline__ void mix_vector(const MixJob& job, int32_t out, int64
   mix_exactly<T>(job, out, vector, for_each_source);
 }
 
-// kVectors vectors, which lie kThreads apart, of all outs from exactly kSources sources: all that is read is under
-// way at once, and kept for all outs.
+// kVectors vectors, which lie kThreads apart, of all outs from exactly kSources sources: all loads are issued at
+// once, and the values are kept for all outs.
 template <class T, bool kInF32, int kSources>
 __device__ __forceinline__ void mix_few(const MixJob& job, int64_t begin) {
   constexpr int kVectors = 2;
@@ -280,7 +281,7 @@ __device__ __forceinline__ void mix_few(const MixJob& job, int64_t begin) {
   }
 }
 
-// Any number of sources, kGroup of them under way at once. They are read again for every out, from the L1.
+// For any number of sources, of which kGroup are loaded at once. They are read again for every out, from the L1.
 template <class T, bool kInF32>
 __device__ __forceinline__ void mix_many(const MixJob& job, int64_t begin) {
 #pragma unroll 1

@@ -1,5 +1,5 @@
-// What the kernels on tensor cores share. An instruction that C++ has no name for stands here once, beside
-// what the emulator does in its place.
+// Code that the kernels on tensor cores share. Each instruction without a name in C++ stands here once, with the code
+// that the emulator runs in its place.
 #pragma once
 
 #include "common.cuh"
@@ -69,8 +69,8 @@ __device__ __forceinline__ void multiply_add(float (&d)[4], const uint32_t (&a)[
 
 // ---- tiles in shared memory
 
-// Where element (row, column) of a tile of 2-byte elements lies. From row to row the 16-byte vectors change
-// places, so that those of eight rows in one column, as load_matrices reads them, lie in all 32 banks.
+// The index of element (row, column) of a tile of 2-byte elements. The order of the 16-byte vectors differs from row
+// to row, so that the vectors of eight rows in one column, which load_matrices reads, lie in all 32 banks.
 // The pattern repeats every 8 rows.
 template <int kColumns>
 __device__ __forceinline__ int swizzled(int row, int column) {
@@ -171,7 +171,7 @@ __device__ __forceinline__ void commit_copies() {
 #endif
 }
 
-// Waits until of this thread's groups none but the latest kPending is under way.
+// Waits until all of this thread's groups except the latest kPending have ended.
 template <int kPending>
 __device__ __forceinline__ void wait_copies() {
 #ifdef LACO_EMULATED

@@ -45,7 +45,7 @@ __device__ __forceinline__ void norm_row(float* x, const float* y, const W* weig
       kept[k] = read(v);
     }
   }
-  // Calls f(vector, its values) for all of this thread; those it has not kept it reads again.
+  // Calls f(vector, its values) for all vectors of this thread; vectors that are not kept in registers are read again.
   auto for_each = [&](auto f) {
 #pragma unroll
     for (int k = 0; k < kKept; k++) {

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// Turns N pairs.
+// Rotates N pairs.
 template <int N>
 __device__ __forceinline__ void turn(Floats<N>& first, Floats<N>& second, const float* cosine,
                                      const float* sine) {
@@ -61,8 +61,8 @@ __device__ __forceinline__ Floats<N> normed(const float* p, const W* weight, flo
   return x;
 }
 
-// A warp takes as many heads at once as its lanes suffice for, so that most lanes have one vector of each half:
-// nothing to unroll.
+// A warp takes several heads at once, so that most lanes have one vector of each half of a head, and no loop is
+// unrolled.
 template <int N, class W>
 __device__ __forceinline__ void norm_rope(float* x, const W* weight, const float* cosine, const float* sine,
                                           int32_t heads, int32_t head_dim, int32_t pairs, float eps) {
@@ -133,7 +133,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 }
 LACO_EXPORT(laco_rope_f32_v1)
 
-// Likewise, after the norm of each head with weight [head_dim].
+// As laco_rope, after the RMS norm of each head with weight [head_dim].
 #define LACO_NORM_ROPE(name, W)                                                                   \
   extern "C" __global__ void __launch_bounds__(kThreads)                                          \
       name(float* x, const W* weight, const float* cosine, const float* sine, int32_t heads,      \

@@ -12,7 +12,8 @@ constexpr int kThreads = 256;
 
 }  // namespace
 
-// a, b, out [n / columns, columns], scale [n / columns]; b may be null: zeros. out may be a or b. grid = ceil(n / 1024).
+// a, b, out [n / columns, columns], scale [n / columns]; b may be null: zeros. out may be a or b.
+// grid = ceil(n / 1024).
 extern "C" __global__ void __launch_bounds__(kThreads)
     laco_scaled_difference_f32_v1(const float* a, const float* b, const float* scale, float* out, int64_t n,
                                   int64_t columns) {

@@ -1,14 +1,14 @@
-// Sums of exponentials about a maximum that grows.
+// Sums of exp(x - maximum) for a maximum that grows.
 #pragma once
 
 #include "common.cuh"
 
 namespace laco {
 
-// What is subtracted before exp: where all is -infinity, exp is to give 0 and not NaN.
+// The number that is subtracted before exp; 0 where the maximum is -infinity, so that exp gives 0 and not NaN.
 __device__ __forceinline__ float shift_of(float most) { return most == -infinity() ? 0.0f : most; }
 
-// What a sum about `from` is multiplied by to become one about `to`, which is larger.
+// The factor by which a sum relative to `from` is multiplied to become one relative to `to`, which is larger.
 __device__ __forceinline__ double scale(float from, float to) {
   return static_cast<double>(expf(from - shift_of(to)));
 }

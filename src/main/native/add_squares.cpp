@@ -4,12 +4,12 @@ using namespace LACO_NAMESPACE;
 
 namespace {
 
-// Vectors of columns whose sums a thread holds at once.
+// Number of vectors of columns whose sums a thread holds at once.
 constexpr int64_t kColumns = 4;
-// Rows whose squares are added up in f32 before f64 takes over.
+// Number of rows whose squares are added up in f32; sums of more rows are in f64.
 constexpr int64_t kRows = 16;
 
-// The first n of the W columns from x on, in f64; n is left out where there are all.
+// Adds the squares of the first n of the W columns that begin at x, of all W without n. Sums over rows are in f64.
 template <class... N>
 inline void add_columns(const float* x, int64_t rows, int64_t width, float* out, N... n) {
   Wide sums[2] = {};

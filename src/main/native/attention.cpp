@@ -1,10 +1,10 @@
-// Causal attention without the matrix of scores: keys pass in blocks, and each query keeps the
-// largest score so far, the sum of exponentials and the weighted sum of values (Milakov and
+// Causal attention without a matrix of scores. Keys are read in blocks. For each query the kernel keeps
+// the largest score so far, the sum of exponentials and the weighted sum of values (Milakov and
 // Gimelshein, "Online normalizer calculation for softmax", 2018; Dao et al., "FlashAttention", 2022).
 //
 // A task is one key-value head of one sequence and up to kRows rows, a row being a query of one of
-// the heads that share that key-value head. Keys of a block are transposed once per task, so that
-// scores need no horizontal sums.
+// the heads that share that key-value head. Keys of a block are transposed once per task: a vector then
+// holds one element of several keys, and no sum over a vector's elements is needed.
 #include "math.hpp"
 
 #include <omp.h>
@@ -45,7 +45,7 @@ struct Scratch {
   }
 };
 
-// What a row may see of a block: keys [from, to).
+// The keys [from, to) of a block that a row may see.
 struct Range {
   int64_t from, to;
 };
@@ -60,13 +60,13 @@ void copy_row(const float* from, int64_t n, float* to) {
   }
 }
 
-// W rows of W floats, each row `stride` from the next, become W columns of `out`, rows kKeys apart.
+// Transposes W rows of W floats, `stride` apart, into rows of `out` that are kKeys apart.
 inline void transpose_square(const float* in, int64_t stride, float* out) {
   Vec rows[W], next[W];
   for (int i = 0; i < W; i++) {
     rows[i] = load(in + i * stride);
   }
-  // Interleaving row i with row i + W/2, log2(W) times over, transposes.
+  // Interleaving row i with row i + W/2, repeated log2(W) times, is a transposition.
   for (int64_t step = 1; step < W; step *= 2) {
     for (int i = 0; i < W / 2; i++) {
       Vec a = rows[i], b = rows[i + W / 2];
@@ -91,8 +91,8 @@ inline void transpose_square(const float* in, int64_t stride, float* out) {
   }
 }
 
-// keys [count <= kKeys, width], rows `stride` apart, into out [width, kKeys]; zeros up to the
-// next multiple of W.
+// Transposes keys [count <= kKeys, width], whose rows are `stride` apart, into out [width, kKeys]. Keys
+// are padded with zeros to a multiple of W.
 void transpose(const float* keys, int64_t count, int64_t width, int64_t stride, float* out) {
   const int64_t whole_keys = count / W * W;
   const int64_t whole_width = width / W * W;
@@ -137,7 +137,7 @@ inline void score_keys(const float* queries, const float* keys, int64_t width, f
   }
 }
 
-// Likewise for `count` keys, a multiple of W.
+// As score_keys, for `count` keys, a multiple of W.
 void score(const float* queries, const float* keys, int64_t count, int64_t width, float* scores) {
   int64_t j = 0;
   for (; j + kVectors * W <= count; j += kVectors * W) {
@@ -196,8 +196,8 @@ void weigh(const float* weights, const float* values, int64_t width, Range range
   }
 }
 
-// Turns `count` scores of a row into weights relative to the largest score so far, and rescales what
-// the row has gathered when that grows. Scores out of range become 0.
+// Turns `count` scores of a row into exponentials relative to the largest score so far. When the largest
+// score grows, the row's sums are rescaled. Scores outside the row's range become 0.
 void soften(float* scores, int64_t count, Range range, float* most, float* total, float* sums, int64_t width) {
   Int lane;
   for (int i = 0; i < W; i++) {
@@ -236,7 +236,7 @@ struct Heads {
   float scale;
 };
 
-// Rows first .. first + count of one key-value head of one sequence. Row r is query r / group of
+// Computes rows first .. first + count of one key-value head of one sequence. Row r is query r / group of
 // the sequence under head r % group of those that share the key-value head.
 void attend(const float* query, const float* key, const float* value, const Heads& heads,
             int64_t past, int64_t first, int64_t count, Scratch scratch, float* out) {
@@ -275,7 +275,7 @@ void attend(const float* query, const float* key, const float* value, const Head
   for (int64_t block = visible_from(0); block < last; block += kKeys) {
     const int64_t keys = min(kKeys, last - block);
     transpose(key + block * key_stride, keys, width, key_stride, scratch.keys);
-    // Rows a power of two apart would fight for the same few lines of the cache.
+    // Rows that are a power of two apart would share a few lines of the cache.
     for (int64_t j = 0; j < keys; j++) {
       copy_row(value + (block + j) * key_stride, width, scratch.values + j * stride);
     }
@@ -295,7 +295,7 @@ void attend(const float* query, const float* key, const float* value, const Head
         soften(scores + r * kKeys, seen, range(tile + r), &most[tile + r], &total[tile + r],
                sums + r * stride, width);
       }
-      // A weight of 0 times a value that is NaN is NaN: each row takes only the keys that it sees.
+      // 0 * NaN is NaN, so that each row reads only the values of keys that it sees.
       Range common = {bottom.from, top.to};
       if (rows < kTile || common.from >= common.to) {
         common = {kKeys, kKeys};
@@ -328,7 +328,7 @@ void attend(const float* query, const float* key, const float* value, const Head
 
 }  // namespace
 
-// Floats that attention needs as scratch for each thread.
+// Number of floats that laco_attention needs as scratch for each thread.
 extern "C" __attribute__((visibility("default"))) int64_t LACO_JOIN(laco_attention_scratch_,
                                                                     LACO_TIER)(int64_t width);
 int64_t LACO_JOIN(laco_attention_scratch_, LACO_TIER)(int64_t width) { return Scratch::size(width); }

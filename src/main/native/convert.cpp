@@ -2,7 +2,7 @@
 
 using namespace LACO_NAMESPACE;
 
-// f32 from any element type, exactly.
+// Converts any element type to f32, exactly.
 LACO_KERNEL(widen)(const void* in, int32_t dtype, int64_t n, float* out) {
   return with_dtype(dtype, in, [&](auto* from) {
     const int64_t whole = n / W;
@@ -16,7 +16,7 @@ LACO_KERNEL(widen)(const void* in, int32_t dtype, int64_t n, float* out) {
   });
 }
 
-// A 16-bit element type from f32, to nearest even.
+// Converts f32 to a 16-bit element type, rounded to nearest even.
 LACO_KERNEL(narrow)(const float* in, int64_t n, void* out, int32_t dtype) {
   return with_dtype(dtype, out, [&](auto* type) {
     auto* to = writable(type);

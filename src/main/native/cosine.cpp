@@ -4,7 +4,8 @@ using namespace LACO_NAMESPACE;
 
 namespace {
 
-// Vectors between two sums in f64: short enough that the f32 partial sums stay exact to a few 1e-7.
+// Number of vectors whose sum is in f32 before it is added in f64: few enough that relative errors of the
+// f32 sums are a few 1e-7.
 constexpr int64_t kBlock = 64;
 
 struct Products {
@@ -49,7 +50,8 @@ double norm(double squares) {
 }  // namespace
 
 // One cosine per sequence of flattened rows offsets[s] .. offsets[s+1] of a, b [rows, width].
-// scratch [rows, 3]: sums per row, added up in order so that no thread count changes a bit.
+// scratch [rows, 3] has the sums of each row. They are added in the order of rows, so that the result does not
+// depend on the number of threads.
 LACO_KERNEL(cosine)
 (const float* a, const float* b, int64_t rows, int64_t width, const int32_t* offsets,
  int64_t sequences, double* scratch, double* out) {

@@ -1,4 +1,4 @@
-// What the library tells about itself and the processor. Not compiled per tier.
+// Functions that tell properties of the library and the processor. This file is compiled once, not for each tier.
 #include <cpuid.h>
 #include <omp.h>
 
@@ -10,7 +10,7 @@ namespace {
 
 bool bit(unsigned word, int position) { return (word >> position & 1) != 0; }
 
-// State that the operating system saves for a thread: XCR0.
+// The register XCR0: which registers the operating system saves for a thread.
 uint64_t enabled_state() {
   uint32_t low, high;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -52,8 +52,9 @@ LACO_EXPORT int32_t laco_cpu_features() {
   return features;
 }
 
-// Changes whenever a kernel's arguments do; compared with what Java expects.
+// The number of this interface, which changes with the arguments of any kernel. Java compares it with the number that
+// it expects.
 LACO_EXPORT int32_t laco_abi() { return 1; }
 
-// Threads of the parallel regions that the calling thread starts, those of oneDNN included.
+// Sets the number of threads of parallel regions that the calling thread starts, those of oneDNN included.
 LACO_EXPORT void laco_set_threads(int32_t threads) { omp_set_num_threads(threads); }

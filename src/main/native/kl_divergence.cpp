@@ -4,22 +4,24 @@ using namespace LACO_NAMESPACE;
 
 namespace {
 
-// Of one row, as DivergenceState.java reads it.
+// The state of one row, in the layout that DivergenceState.java reads.
 struct State {
   double reference_most, reference_total, difference, most, total;
 };
 
-// Raises *most to the panel's largest logit, if that is larger; what sums about it must be multiplied by.
+// Raises *most to the panel's largest logit, if that is larger. Returns the factor by which sums of
+// exp(logit - *most) must be multiplied then.
 double raise(double* most, float panel) {
   const double before = *most;
   *most = max(before, static_cast<double>(panel));
   return *most > before ? __builtin_exp(before - *most) : 1;
 }
 
-// What is subtracted before exp: where all is -infinity, exp is to give 0 and not NaN.
+// The number that is subtracted from logits before exp; 0 where all logits are -infinity, so that exp gives 0
+// and not NaN.
 float shift_of(double most) { return most == -__builtin_inf() ? 0 : static_cast<float>(most); }
 
-// The first n < W elements, then -infinity, whose exponential is 0.
+// Loads the first n < W elements; the others are -infinity, whose exponential is 0.
 Vec load_rest(const float* x, int64_t n) {
   Vec v = load(x, n);
   for (int64_t i = n; i < W; i++) {
@@ -40,7 +42,7 @@ void add_panel(const float* logits, const float* reference, int64_t n, State* st
       const Vec r = whole ? load(reference + i) : load_rest(reference + i, end - i);
       const Vec p = exp(r - reference_shift);
       reference_total += p;
-      // What has no weight counts for nothing, even where a logit is infinite.
+      // A term whose exponential is 0 adds 0, even where a logit is infinite.
       difference += select(p == 0.0f, Vec{}, p * (r - h));
       total += exp(h - shift);
     }
@@ -52,8 +54,8 @@ void add_panel(const float* logits, const float* reference, int64_t n, State* st
 
 }  // namespace
 
-// Takes the logits and the reference's logits [rows, columns] of vocabulary entries first .. first + columns
-// into account. state [rows, 5] is begun where first is 0.
+// Adds vocabulary entries first .. first + columns to the state: logits and the reference's logits
+// [rows, columns]. Where first is 0, state [rows, 5] is initialised.
 LACO_KERNEL(kl_divergence)
 (const float* logits, const float* reference, int64_t rows, int64_t columns, int64_t first,
  double* state) {

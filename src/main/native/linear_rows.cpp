@@ -4,7 +4,7 @@ using namespace LACO_NAMESPACE;
 
 namespace {
 
-// Rows of the weight and of x whose dot products are held in registers at once.
+// Numbers of rows of the weight and of x whose dot products are held in registers at once.
 constexpr int kWeights = 4;
 #if LACO_TIER == 2
 constexpr int kInputs = 4;
@@ -58,7 +58,7 @@ inline void tiles(const float* x, int64_t rows, const T* weight, int64_t in, int
 
 }  // namespace
 
-// out = x weight^T for few rows, where reading the weights once is what counts: x [rows, in],
+// out = x weight^T for few rows, where reading the weights takes most of the time and is done once: x [rows, in],
 // weight [width, in], out [rows, width].
 LACO_KERNEL(linear_rows)
 (const float* x, const void* weight, int32_t dtype, int64_t rows, int64_t in, int64_t width,

@@ -26,9 +26,9 @@ double sum_of_exponentials(const float* x, int64_t n, float shift) {
 
 }  // namespace
 
-// Takes the logits [rows, columns] of vocabulary entries first .. first + columns into account.
-// State per row, to be started with -infinity, 0 and anything: the largest logit so far, the sum of
-// exp(logit - largest), the logit of targets[r]. Rows with a negative target are passed over.
+// Adds vocabulary entries first .. first + columns to the state of each row: logits [rows, columns]. The state is
+// the largest logit so far, the sum of exp(logit - largest), and the logit of targets[r]; it starts as -infinity,
+// 0 and any number. Rows with a negative target are skipped.
 LACO_KERNEL(log_probability)
 (const float* logits, int64_t rows, int64_t columns, int64_t first, const int32_t* targets,
  float* most, double* total, float* target_logit) {

@@ -1,7 +1,8 @@
-// Pages of mapped files that were lost: the file was cut short by another process, or the disk fails. The system answers a
-// read there with SIGBUS, which ends the process. Where the page is of a mapping that is watched, the handler puts zeros
-// in its place, notes the loss, and lets the read go on; whoever reads finds the note before the result is believed. Any
-// other SIGBUS goes to the handler that was there before. Not compiled per tier.
+// Handles lost pages of mapped files: pages behind the end of a file that another process cut short, or pages that a
+// failing disk cannot read. Linux answers a read of a lost page with SIGBUS, which ends the process. For pages of
+// watched mappings, the handler maps zeros in their place, sets the mapping's flag `lost`, and lets the read go on.
+// Readers look at the flag before they use a result. Any other SIGBUS goes to the handler that was installed before.
+// This file is compiled once, not for each tier.
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -12,7 +13,8 @@
 
 namespace {
 
-// WatchedMapping.java writes these: they are made, used again for other mappings, and never freed.
+// The layout of the structures that WatchedMapping.java writes. A structure is used for one mapping after the other,
+// and is never freed.
 struct Watched {
   std::atomic<uintptr_t> begin;
   std::atomic<uintptr_t> end;  // 0 while it is not in use
@@ -27,7 +29,7 @@ std::atomic<Head*> watched{nullptr};
 struct sigaction before;
 uintptr_t page_size;
 
-// All pages from the lost one on are replaced: what lies behind the new end of a file is lost as well.
+// All pages from the lost one on are replaced, since all pages behind the new end of a file are lost.
 bool replace(uintptr_t address) {
   for (Watched* w = watched.load()->load(std::memory_order_acquire); w != nullptr; w = w->next.load()) {
     const uintptr_t end = w->end.load(std::memory_order_acquire);
@@ -62,7 +64,7 @@ void on_bus_error(int signal, siginfo_t* info, void* context) {
 
 }  // namespace
 
-// Installs the handler, once. head: where the address of the first of the mappings lies. Returns an errno.
+// Installs the handler, once. head points to the address of the first structure. Returns an errno, 0 for success.
 extern "C" __attribute__((visibility("default"))) int32_t laco_watch_mappings(void* head) {
   if (watched.exchange(static_cast<Head*>(head)) != nullptr) {
     return 0;

@@ -1,16 +1,16 @@
-// Compiled with -ffp-contract=off: the product is rounded, then the sum, in every tier.
+// This file is compiled with -ffp-contract=off: in every tier, each product is rounded before it is added.
 #include "round.hpp"
 
 using namespace LACO_NAMESPACE;
 
 namespace {
 
-// Vectors whose f64 sums are held in registers at once.
+// Number of vectors whose f64 sums are held in registers at once.
 constexpr int kVectors = 4;
 constexpr int64_t kElements = kVectors * W;
-// Elements that a thread takes at once.
+// Number of elements that a thread computes at once.
 constexpr int64_t kBlock = 1 << 14;
-// Bytes of a result that is too large to be found in a cache later.
+// Bytes from which on a result is too large to be found in a cache later.
 constexpr int64_t kLarge = 32 << 20;
 constexpr int64_t kLine = 64;
 
@@ -24,7 +24,7 @@ inline void accumulate(const T* x, double coefficient, bool first, Sums& sums) {
     prefetch(x + k * W);
     Vec v = load(x + k * W);
     Wide lower = low(v) * coefficient, upper = high(v) * coefficient;
-    // Not 0 + product: that would turn -0 into 0.
+    // Not 0 + product, which would be 0 for a product of -0.
     sums.lower[k] = first ? lower : sums.lower[k] + lower;
     sums.upper[k] = first ? upper : sums.upper[k] + upper;
   }
@@ -37,7 +37,7 @@ inline void write(T* out, const Sums& sums) {
   }
 }
 
-// Past the caches, which saves reading what is about to be overwritten.
+// Writes without the caches, so that the overwritten memory is not read first.
 template <class T>
 inline void write_streaming(T* out, const Sums& sums) {
   for (int k = 0; k < kVectors; k++) {
@@ -51,7 +51,7 @@ struct Sources {
   const int32_t* dtypes;
   int64_t count;
 
-  // Sums of the kElements elements that start at `offset`.
+  // Computes the sums of the kElements elements that start at `offset`.
   Sums whole(int64_t offset) const {
     Sums sums = {};
     for (int64_t j = 0; j < count; j++) {
@@ -62,7 +62,7 @@ struct Sources {
     return sums;
   }
 
-  // Likewise of n < kElements, through copies that may be read in full.
+  // Computes the sums of n < kElements elements, from padded copies of the sources.
   Sums part(int64_t offset, int64_t n) const {
     Sums sums = {};
     for (int64_t j = 0; j < count; j++) {

@@ -4,7 +4,7 @@ using namespace LACO_NAMESPACE;
 
 namespace {
 
-// Calls f(i) for whole vectors and f(i, count) for what is left.
+// Calls f(i) for each whole vector and f(i, count) for the remaining elements.
 template <class Function>
 inline void each_vector(int64_t width, Function f) {
   int64_t i = 0;

@@ -6,7 +6,7 @@ import java.nio.file.Path;
 /**
  * What a job tells its listener. Every job sends the events of this interface, in the order in
  * which they stand here unless they say otherwise; each kind of job has further events of its own.
- * A {@link ModelJob#follower} learns with each event how far the job has come.
+ * The {@code follower} of a job is told with each event how far the job has come.
  */
 public interface JobEvent {
   /**

@@ -8,8 +8,8 @@ import org.jspecify.annotations.Nullable;
  */
 public interface SolvingOps extends DeviceMemory {
   /**
-   * {@code out += a^T b}. In {@link Compute#AUTO}, where the device is fast at it, {@code a} and
-   * {@code b} are rounded to bf16; sums are f32.
+   * {@code out += a^T b}. In {@link dev.laco.Compute#AUTO}, where the device is fast at it, {@code
+   * a} and {@code b} are rounded to bf16; sums are f32.
    *
    * @param a {@code [R, m]}
    * @param b {@code [R, n]}; may be {@code a}

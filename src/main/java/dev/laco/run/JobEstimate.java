@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
  * Estimates how many seconds the stages of a job take. The estimate counts the operations of matrix
  * products at the device's rate, and the values that norms, attention, activations and sums read
  * and write at the rate of its memory. In a small model the latter take longer. A person is told
- * the estimate before the job; {@link JobProgress} corrects it while the job runs.
+ * the estimate before the job; {@link dev.laco.JobProgress} corrects it while the job runs.
  */
 public final class JobEstimate {
   /** How often a layer reads and writes the hidden states of its tokens, products aside. */
