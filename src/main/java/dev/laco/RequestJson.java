@@ -2,6 +2,7 @@ package dev.laco;
 
 import com.fasterxml.jackson.annotation.JsonInclude;
 import com.fasterxml.jackson.annotation.JsonSubTypes;
+import com.fasterxml.jackson.annotation.JsonValue;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.DeserializationContext;
 import com.fasterxml.jackson.databind.DeserializationFeature;
@@ -19,6 +20,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.fasterxml.jackson.databind.ser.std.ToStringSerializer;
 import java.io.IOException;
 import java.lang.reflect.RecordComponent;
+import java.math.BigDecimal;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.Collection;
@@ -47,9 +49,13 @@ final class RequestJson {
   /** What is said to be expected in the place of a type's value. */
   private static final Map<Class<?>, String> EXPECTED =
       Map.of(
+          int.class, "a whole number",
           Integer.class, "a whole number",
+          long.class, "a whole number",
           Long.class, "a whole number",
+          double.class, "a number",
           Double.class, "a number",
+          BigDecimal.class, "a number",
           String.class, "text",
           Path.class, "text");
 
@@ -130,7 +136,10 @@ final class RequestJson {
                   .map(constant -> constant.toString().toLowerCase(Locale.ROOT)));
     }
     if (type.isRecord()) {
-      return "an object";
+      RecordComponent first = type.getRecordComponents()[0];
+      return first.getAccessor().isAnnotationPresent(JsonValue.class)
+          ? expected(first.getType())
+          : "an object";
     }
     return Collection.class.isAssignableFrom(type) ? "a list" : EXPECTED.get(type);
   }

@@ -1,7 +1,9 @@
 package dev.laco.prune;
 
-import com.fasterxml.jackson.databind.annotation.JsonDeserialize;
-import com.fasterxml.jackson.databind.annotation.JsonSerialize;
+import com.fasterxml.jackson.annotation.JsonCreator;
+import com.fasterxml.jackson.annotation.JsonSubTypes;
+import com.fasterxml.jackson.annotation.JsonTypeInfo;
+import com.fasterxml.jackson.annotation.JsonValue;
 import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.UsageException;
@@ -10,16 +12,25 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.stream.IntStream;
 
-/** When a model is shallow enough. */
-@JsonSerialize(using = GoalJson.Writer.class)
-@JsonDeserialize(using = GoalJson.Reader.class)
+/**
+ * When a model is shallow enough. As JSON: {@code {"threshold":0.65}}, {@code {"layers":24}},
+ * {@code {"ratio":0.25}} or {@code {"bytes":16000000000}}.
+ */
+@JsonTypeInfo(use = JsonTypeInfo.Id.NAME, include = JsonTypeInfo.As.WRAPPER_OBJECT)
+@JsonSubTypes({
+  @JsonSubTypes.Type(value = Goal.Threshold.class, name = "threshold"),
+  @JsonSubTypes.Type(value = Goal.Layers.class, name = "layers"),
+  @JsonSubTypes.Type(value = Goal.Ratio.class, name = "ratio"),
+  @JsonSubTypes.Type(value = Goal.Bytes.class, name = "bytes")
+})
 public sealed interface Goal {
   /**
    * The paper's loop accepts every merge whose mean similarity is above a threshold T.
    *
    * @param similarity -1 to 1
    */
-  record Threshold(double similarity) implements Goal {
+  record Threshold(@JsonValue double similarity) implements Goal {
+    @JsonCreator(mode = JsonCreator.Mode.DELEGATING)
     public Threshold {
       if (!(similarity >= -1 && similarity <= 1)) {
         throw Setting.of("threshold").refuse(similarity, "-1 to 1");
@@ -32,14 +43,18 @@ public sealed interface Goal {
    *
    * @param count layers
    */
-  record Layers(int count) implements Goal {}
+  record Layers(@JsonValue int count) implements Goal {
+    @JsonCreator(mode = JsonCreator.Mode.DELEGATING)
+    public Layers {}
+  }
 
   /**
    * A share R of the n layers is removed: {@code ceil(n (1 - R))} are left.
    *
    * @param removed at least 0 and below 1, exact
    */
-  record Ratio(BigDecimal removed) implements Goal {
+  record Ratio(@JsonValue BigDecimal removed) implements Goal {
+    @JsonCreator(mode = JsonCreator.Mode.DELEGATING)
     public Ratio {
       if (removed.signum() < 0 || removed.compareTo(BigDecimal.ONE) >= 0) {
         throw Setting.of("targetRatio").refuse(removed, "at least 0 and below 1");
@@ -54,7 +69,10 @@ public sealed interface Goal {
    *
    * @param weights bytes
    */
-  record Bytes(long weights) implements Goal {}
+  record Bytes(@JsonValue long weights) implements Goal {
+    @JsonCreator(mode = JsonCreator.Mode.DELEGATING)
+    public Bytes {}
+  }
 
   /** A quarter of the layers is removed: the default. */
   Goal QUARTER = ratio(new BigDecimal("0.25"));
