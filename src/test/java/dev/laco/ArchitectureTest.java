@@ -252,6 +252,22 @@ class ArchitectureTest {
     }
   }
 
+  /** A package in two jars does not load from the module path, and hides who may use what. */
+  @Test
+  void noPackageIsInTwoProjects() throws IOException {
+    Set<Path> all = new TreeSet<>();
+    for (String project : List.of("", "cli", "bench")) {
+      Path sources = Path.of(project, "src/main/java/dev");
+      try (Stream<Path> files = Files.walk(sources)) {
+        files
+            .filter(file -> file.toString().endsWith(".java"))
+            .map(file -> sources.relativize(file.getParent()))
+            .distinct()
+            .forEach(name -> assertTrue(all.add(name), () -> name + " in " + project));
+      }
+    }
+  }
+
   @Test
   void theTableOfArrowsInTheDocsIsThisOne() throws IOException {
     Pattern row = Pattern.compile("(?m)^\\| `([a-z.]+)` \\| (`[a-z.]+`(?:, `[a-z.]+`)*|none) \\|$");

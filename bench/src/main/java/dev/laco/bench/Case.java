@@ -3,7 +3,7 @@ package dev.laco.bench;
 import dev.laco.Compute;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
-import dev.laco.backend.cpu.LibraryProduct;
+import dev.laco.backend.cpu.CpuCores;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
@@ -55,7 +55,7 @@ public abstract class Case {
   /** The ceilings of this benchmark: none until they are added. */
   final Ceilings ceilings() {
     if (ceilings == null) {
-      ceilings = new Ceilings(LibraryProduct.threads(threads));
+      ceilings = new Ceilings(threads == 0 ? CpuCores.available() : threads);
     }
     return ceilings;
   }

@@ -3,8 +3,8 @@ package dev.laco.bench;
 import dev.laco.Compute;
 import dev.laco.backend.Backend;
 import dev.laco.backend.cpu.CpuBackend;
+import dev.laco.backend.cpu.CpuFeature;
 import dev.laco.backend.cpu.CpuTier;
-import dev.laco.backend.cpu.LibraryProduct;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.model.DType;
 import java.util.Arrays;
@@ -38,11 +38,14 @@ enum Device {
     return name().toLowerCase(Locale.ROOT);
   }
 
-  /** The dtype in which the library multiplies weights of a precision on this tier. */
+  /**
+   * The dtype in which the library multiplies weights of a precision on this tier: few processors
+   * multiply f16.
+   */
   DType product(Precision precision) {
-    return precision == Precision.BF16 && LibraryProduct.multipliesBf16(tier)
-        ? DType.BF16
-        : DType.F32;
+    boolean bf16 =
+        precision == Precision.BF16 && tier == CpuTier.AVX512 && CpuFeature.AVX512_BF16.isPresent();
+    return bf16 ? DType.BF16 : DType.F32;
   }
 
   /** What the process that measures it needs, so that the library, too, keeps to the tier. */

@@ -283,7 +283,7 @@ public final class CudaBackend implements Backend {
    * four elements; for longer rows there are as many threads as are needed for each to keep its
    * elements, at most 16, in registers.
    */
-  static int rowBlock(long columns) {
+  public static int rowBlock(long columns) {
     return (int)
         Math.min(
             MAX_ROW_BLOCK,
@@ -497,7 +497,7 @@ public final class CudaBackend implements Backend {
   }
 
   /** Blocks of the cosine kernel for each sequence, by the length of the longest. */
-  static int cosineParts(long tokens, long columns) {
+  public static int cosineParts(long tokens, long columns) {
     return (int) Math.min(MAX_COSINE_PARTS, Math.ceilDiv(tokens * columns, COSINE_ELEMENTS));
   }
 

@@ -162,17 +162,22 @@ final class Launcher {
               stream.handle(),
               extra);
     } catch (CudaException e) {
-      throw e.about(
-          String.format(
-              Locale.ROOT,
-              "kernel %s, grid %d x %d x %d, block %d, %d bytes of shared memory",
-              entry.name,
-              gridX,
-              gridY,
-              gridZ,
-              block,
-              sharedBytes));
+      throw e.about(describe(entry.name, gridX, gridY, gridZ, block, sharedBytes));
     }
+  }
+
+  /** A launch, for messages. */
+  static String describe(
+      String kernel, long gridX, long gridY, long gridZ, int block, int sharedBytes) {
+    return String.format(
+        Locale.ROOT,
+        "kernel %s, grid %d x %d x %d, block %d, %d bytes of shared memory",
+        kernel,
+        gridX,
+        gridY,
+        gridZ,
+        block,
+        sharedBytes);
   }
 
   /**

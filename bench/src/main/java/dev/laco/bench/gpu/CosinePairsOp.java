@@ -5,8 +5,6 @@ import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
-import dev.laco.backend.cuda.Arguments;
-import dev.laco.backend.cuda.Grid;
 import dev.laco.bench.Values;
 import java.lang.foreign.MemorySegment;
 import java.util.List;

@@ -2,7 +2,6 @@ package dev.laco.bench.gpu;
 
 import dev.laco.Compute;
 import dev.laco.backend.MemoryArena;
-import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.bench.ModelShape;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;

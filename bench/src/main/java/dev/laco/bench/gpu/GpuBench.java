@@ -5,7 +5,6 @@ import dev.laco.CudaBinding;
 import dev.laco.LacoException;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
-import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.backend.cuda.CudaException;
 import dev.laco.bench.Machine;
 import dev.laco.bench.ModelShape;

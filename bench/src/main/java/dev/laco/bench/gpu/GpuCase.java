@@ -1,7 +1,6 @@
 package dev.laco.bench.gpu;
 
 import dev.laco.CudaBinding;
-import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.bench.Note;
 import dev.laco.cli.JcudaFolder;
 import java.util.List;

@@ -2,9 +2,6 @@ package dev.laco.bench.gpu;
 
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
-import dev.laco.backend.cuda.Arguments;
-import dev.laco.backend.cuda.BenchDevice;
-import dev.laco.backend.cuda.Grid;
 import dev.laco.bench.Ceiling;
 import dev.laco.bench.Note;
 import dev.laco.model.DType;

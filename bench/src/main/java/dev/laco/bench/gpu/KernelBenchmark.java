@@ -1,6 +1,5 @@
 package dev.laco.bench.gpu;
 
-import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.bench.Note;
 import java.util.ArrayList;
 import java.util.List;

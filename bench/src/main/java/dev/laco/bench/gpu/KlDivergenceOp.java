@@ -6,8 +6,6 @@ import dev.laco.backend.DivergenceState;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
-import dev.laco.backend.cuda.Arguments;
-import dev.laco.backend.cuda.Grid;
 import dev.laco.bench.Values;
 import java.lang.foreign.MemorySegment;
 import java.util.List;

@@ -3,7 +3,6 @@ package dev.laco.bench.gpu;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
-import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;

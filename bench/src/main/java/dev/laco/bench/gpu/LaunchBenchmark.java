@@ -1,6 +1,5 @@
 package dev.laco.bench.gpu;
 
-import dev.laco.backend.cuda.BenchDevice;
 import java.util.List;
 import java.util.Map;
 import org.openjdk.jmh.annotations.Benchmark;

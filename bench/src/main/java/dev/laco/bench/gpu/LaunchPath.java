@@ -2,11 +2,6 @@ package dev.laco.bench.gpu;
 
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
-import dev.laco.backend.cuda.Arguments;
-import dev.laco.backend.cuda.BenchDevice;
-import dev.laco.backend.cuda.EngineLaunch;
-import dev.laco.backend.cuda.Grid;
-import dev.laco.backend.cuda.Launch;
 import dev.laco.model.DType;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -19,14 +14,15 @@ final class LaunchPath implements AutoCloseable {
   private final TensorArena arena;
   private final Launch nothing;
   private final Launch arguments;
-  private final EngineLaunch engine;
+  private final Tensor x;
+  private final Tensor y;
   private final BenchDevice device;
 
   LaunchPath(BenchDevice device) {
     this.device = device;
     this.arena = device.arena();
-    Tensor x = arena.allocate(DType.F32, 1, 1);
-    Tensor y = arena.allocate(DType.F32, 1, 1);
+    this.x = arena.allocate(DType.F32, 1, 1);
+    this.y = arena.allocate(DType.F32, 1, 1);
     Grid grid = Grid.of(1, 32);
     this.nothing =
         device.launch(device.ownFunction("laco_bench_nothing_v1"), grid, new Arguments());
@@ -49,7 +45,6 @@ final class LaunchPath implements AutoCloseable {
                 .int32(0)
                 .float32(1)
                 .float32(0));
-    this.engine = device.launchAsTheEngineDoes(x, y);
   }
 
   /** A kernel without parameters. */
@@ -64,7 +59,7 @@ final class LaunchPath implements AutoCloseable {
 
   /** An op as the engine launches it, packing and checks included. */
   void engine() {
-    engine.run();
+    device.addAsTheEngineDoes(x, y);
   }
 
   /** All of them, by what a report calls them. */

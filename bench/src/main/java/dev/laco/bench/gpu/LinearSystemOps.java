@@ -5,8 +5,6 @@ import static dev.laco.model.DType.F32;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
-import dev.laco.backend.cuda.Arguments;
-import dev.laco.backend.cuda.Grid;
 import dev.laco.bench.Values;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;

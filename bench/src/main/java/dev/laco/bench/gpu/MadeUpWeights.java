@@ -5,7 +5,6 @@ import dev.laco.backend.MemoryArena;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
-import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.bench.CallsOf;
 import dev.laco.model.Architecture;
 import dev.laco.model.DType;

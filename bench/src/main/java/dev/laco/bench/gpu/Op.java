@@ -1,6 +1,5 @@
 package dev.laco.bench.gpu;
 
-import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.bench.Target;
 import java.util.List;
 import org.jspecify.annotations.Nullable;

@@ -3,7 +3,6 @@ package dev.laco.bench.gpu;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.laco.ResourceException;
-import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.bench.Machine;
 import dev.laco.bench.Report;
 import java.io.IOException;

@@ -8,9 +8,7 @@ import dev.laco.backend.KernelCode;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
-import dev.laco.backend.cuda.Arguments;
-import dev.laco.backend.cuda.BenchDevice;
-import dev.laco.backend.cuda.Grid;
+import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.bench.Target;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
@@ -137,7 +135,7 @@ final class RowOps {
     Tensor out = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
     return new Job(lab)
         .launches(
-            Grid.of(x.rows(), BenchDevice.rowBlock(x.columns())),
+            Grid.of(x.rows(), CudaBackend.rowBlock(x.columns())),
             new Arguments().pointer(x).pointer(weight).pointer(out).int64(x.columns()).float32(EPS))
         .moves(bytes(x, weight), bytes(out))
         .expects(
@@ -156,7 +154,7 @@ final class RowOps {
     Tensor weight = lab.random(dtype, 1, sizes.hidden(), 1);
     return new Job(lab)
         .launches(
-            Grid.of(x.rows(), BenchDevice.rowBlock(x.columns())),
+            Grid.of(x.rows(), CudaBackend.rowBlock(x.columns())),
             new Arguments()
                 .pointer(x)
                 .pointer(y)
@@ -187,7 +185,7 @@ final class RowOps {
     Tensor out = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
     return new Job(lab)
         .launches(
-            Grid.of(x.rows(), BenchDevice.rowBlock(x.columns())),
+            Grid.of(x.rows(), CudaBackend.rowBlock(x.columns())),
             new Arguments()
                 .pointer(x)
                 .pointer(weight)
@@ -211,7 +209,7 @@ final class RowOps {
     Tensor bias = lab.random(dtype, 1, sizes.hidden(), 1);
     return new Job(lab)
         .launches(
-            Grid.of(x.rows(), BenchDevice.rowBlock(x.columns())),
+            Grid.of(x.rows(), CudaBackend.rowBlock(x.columns())),
             new Arguments()
                 .pointer(x)
                 .pointer(y)
@@ -257,7 +255,7 @@ final class RowOps {
     Tensor out = lab.random(F32, sizes.tokens(), 1, 1);
     return new Job(lab)
         .launches(
-            Grid.of(x.rows(), BenchDevice.rowBlock(x.columns())),
+            Grid.of(x.rows(), CudaBackend.rowBlock(x.columns())),
             new Arguments().pointer(x).pointer(out).int64(x.columns()).float32(EPS))
         .moves(bytes(x), bytes(out))
         .expects(

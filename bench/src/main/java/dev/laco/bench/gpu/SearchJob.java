@@ -1,7 +1,6 @@
 package dev.laco.bench.gpu;
 
 import dev.laco.Compute;
-import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.LayerCollapse;

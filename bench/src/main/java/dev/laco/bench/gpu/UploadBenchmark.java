@@ -4,7 +4,6 @@ import static java.nio.channels.FileChannel.MapMode.READ_ONLY;
 
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
-import dev.laco.backend.cuda.BenchDevice;
 import dev.laco.model.DType;
 import java.io.IOException;
 import java.lang.foreign.Arena;

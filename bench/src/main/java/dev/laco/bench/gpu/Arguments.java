@@ -1,4 +1,4 @@
-package dev.laco.backend.cuda;
+package dev.laco.bench.gpu;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
@@ -11,7 +11,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /** The arguments of a kernel, in the order of its parameters. */
-public final class Arguments {
+final class Arguments {
   private static final long MOST_BYTES = 256;
 
   // Keys of cuLaunchKernel's extra array.
@@ -23,31 +23,31 @@ public final class Arguments {
   private long end;
 
   /** A device address, 0 for none. */
-  public Arguments pointer(long address) {
+  Arguments pointer(long address) {
     return int64(address);
   }
 
   /** Where a tensor lies. */
-  public Arguments pointer(Tensor tensor) {
+  Arguments pointer(Tensor tensor) {
     return int64(BenchDevice.address(tensor));
   }
 
-  public Arguments int64(long value) {
+  Arguments int64(long value) {
     slab.set(JAVA_LONG, place(Long.BYTES), value);
     return this;
   }
 
-  public Arguments int32(long value) {
+  Arguments int32(long value) {
     slab.set(JAVA_INT, place(Integer.BYTES), Math.toIntExact(value));
     return this;
   }
 
-  public Arguments float32(double value) {
+  Arguments float32(double value) {
     slab.set(JAVA_FLOAT, place(Float.BYTES), (float) value);
     return this;
   }
 
-  public Arguments float64(double value) {
+  Arguments float64(double value) {
     slab.set(JAVA_DOUBLE, place(Double.BYTES), value);
     return this;
   }

@@ -1,4 +1,4 @@
-package dev.laco.backend.cuda;
+package dev.laco.bench.gpu;
 
 /**
  * The extents of a launch.
@@ -6,9 +6,9 @@ package dev.laco.backend.cuda;
  * @param block threads of a block, which have one dimension
  * @param sharedBytes dynamic shared memory
  */
-public record Grid(long x, long y, long z, int block, int sharedBytes) {
+record Grid(long x, long y, long z, int block, int sharedBytes) {
   /** Blocks of one dimension. */
-  public static Grid of(long blocks, int block) {
+  static Grid of(long blocks, int block) {
     return new Grid(blocks, 1, 1, block, 0);
   }
 }

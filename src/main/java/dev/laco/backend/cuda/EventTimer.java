@@ -12,8 +12,8 @@ import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
 /**
- * Events that keep time, which the engine's do not: they would cost it a write for each. Whatever
- * the driver's binding, these are called through the JDK.
+ * Events that measure time, which those of {@link CudaEvent} do not, since that costs a write for
+ * each. They are called through the JDK, whatever the binding is.
  */
 final class EventTimer implements AutoCloseable {
   /** Pairs of events; more repetitions are measured in several goes. */
@@ -51,7 +51,7 @@ final class EventTimer implements AutoCloseable {
     }
   }
 
-  /** As {@link BenchDevice#seconds}. */
+  /** As {@link KernelRunner#seconds}. */
   double[] seconds(CudaStream stream, int repetitions, Runnable before, Runnable work) {
     double[] seconds = new double[repetitions];
     for (int done = 0; done < repetitions; done += PAIRS) {
