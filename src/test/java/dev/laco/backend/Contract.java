@@ -31,7 +31,7 @@ abstract class Contract {
 
   private static final float SENTINEL = -12345.678f;
 
-  /** Results below this magnitude may as well be zero: f32 begins to lose precision near 1e-38. */
+  /** Errors below this magnitude do not count, since f32 loses precision near 1e-38. */
   static final double NEGLIGIBLE = 1e-30;
 
   final TestedBackend tested;
@@ -64,7 +64,10 @@ abstract class Contract {
     same(op, tolerance, NEGLIGIBLE, call);
   }
 
-  /** Likewise, where the result may be smaller than the terms that it is the sum of. */
+  /**
+   * Makes the same call on both backends and compares the tensors, with a tolerance relative to the
+   * result or to {@code terms}, whichever is larger: a sum may be smaller than its terms.
+   */
   void same(String op, Tolerance tolerance, double terms, Function<Run, Tensor> call) {
     Function<Run, double[]> values = run -> widen(run.download(call.apply(run)));
     double[] expected = of(reference, values);
@@ -133,7 +136,8 @@ abstract class Contract {
   }
 
   /**
-   * Random weights, {@code offset} bytes after an aligned address and at the end of their memory.
+   * Random weights that begin {@code offset} bytes after an aligned address and end where their
+   * memory ends.
    */
   HostTensor weight(DType dtype, int rows, int columns, int offset) {
     long bytes = MemoryTensor.byteSize(dtype, rows, columns);
@@ -145,7 +149,7 @@ abstract class Contract {
     return new HostTensor("test", dtype, List.of((long) rows, (long) columns), data);
   }
 
-  /** Tensors of one call on one backend. */
+  /** The tensors and batches of one call on one backend. */
   static final class Run implements AutoCloseable {
     final Backend on;
     final TensorArena arena;
@@ -175,7 +179,7 @@ abstract class Contract {
       return all.slice(1, rows + 1);
     }
 
-    /** What a tensor of any dtype holds, exactly. */
+    /** The elements of a tensor of any dtype, widened to f32. */
     Tensor widened(Tensor tensor) {
       Tensor wide = result(tensor.rows(), tensor.columns());
       on.mix(List.of(new TensorMix(wide, new double[] {1}, List.of(tensor))));

@@ -17,7 +17,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /** What every backend must do as {@link ForwardOps}. */
 public abstract class ForwardContract extends Contract {
-  /** Gates at which an activation or its slope may overflow or lose all digits. */
+  /** Gates at which an activation or its derivative may overflow or lose all digits. */
   private static final float[] ENDS = {
     0f,
     -0f,
@@ -145,7 +145,7 @@ public abstract class ForwardContract extends Contract {
       HostTensor bias = weight(dtype, 1, out);
       float[] x = normal(rows * in);
       for (HostTensor shift : Arrays.asList(null, bias)) {
-        // A bias may cancel most of the product, but not of its rounding.
+        // A bias may cancel most of a product, but not the rounding error of the product.
         double terms = shift == null ? NEGLIGIBLE : 1;
         same(
             "linear " + dtype + (shift == null ? "" : " with bias"),
@@ -323,12 +323,14 @@ public abstract class ForwardContract extends Contract {
     float[] query = normal(90 * 32);
     float[] key = normal(90 * 32);
     for (int i = 0; i < query.length; i++) {
-      // No score loses anything by rounding to 16 bits: a small share of some hundreds is much.
+      // Queries and keys are exact in 16 bits: scores are some hundreds, and a small relative error
+      // of
+      // them would be large.
       query[i] = 100 * Math.round(4 * query[i]);
       key[i] = Math.round(4 * key[i]) / 4f;
     }
     float[] value = normal(90 * 32);
-    // Scores of some hundreds: f32 leaves an absolute 1e-4 in the exponent.
+    // Scores are some hundreds: in f32 an exponent has an absolute error of 1e-4.
     for (DType products : DType.values()) {
       AttentionSpec spec = new AttentionSpec(1, 1, 32, 0, 1, products);
       same(
@@ -434,7 +436,7 @@ public abstract class ForwardContract extends Contract {
   @EnumSource(Activation.class)
   void activationsHoldAtTheEndsOfTheRange(Activation activation) {
     for (float gate : ENDS) {
-      // One at a time, so that a large result hides no error of a small one.
+      // One gate at a time, so that a large result does not hide the error of a small one.
       float[] one = {gate};
       same(
           activation + " of " + gate,
@@ -575,7 +577,9 @@ public abstract class ForwardContract extends Contract {
 
   @Test
   void mixRoundsOnceEvenWhereTwoRoundingsDiffer() {
-    // A value a hair above the middle between two neighbours: through f32 it would become the tie.
+    // A value slightly above the middle between two neighbours of the 16-bit type: f32 would round
+    // it
+    // to the middle, and a second rounding could go down.
     for (DType to : new DType[] {DType.F16, DType.BF16}) {
       int bits = to == DType.F16 ? 11 : 8;
       double middle = 1 + Math.scalb(1.0, -bits);

@@ -116,7 +116,7 @@ public abstract class ScoringContract extends Contract {
       hidden[i] *= 3 / (float) Math.sqrt(width);
       reference[i] *= 3 / (float) Math.sqrt(width);
     }
-    // One that is the same, one that is close.
+    // The first row equals the reference, the second is close to it.
     System.arraycopy(reference, 0, hidden, 0, 2 * width);
     hidden[width] += 0.01f;
     for (DType dtype : DType.values()) {
@@ -127,7 +127,7 @@ public abstract class ScoringContract extends Contract {
     }
   }
 
-  /** More tokens and entries than any backend takes at once. */
+  /** The tokens and the vocabulary are larger than what any backend computes at once. */
   @Test
   void measuresTheDivergenceOfManyTokensInParts() {
     PackedSequences tokens = tokens(new int[1000], new int[100]);

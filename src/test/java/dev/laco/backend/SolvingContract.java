@@ -147,13 +147,16 @@ public abstract class SolvingContract extends Contract {
     }
   }
 
-  /** To f64, and then rounded once: by Gauss the same numbers come out, or their neighbours. */
+  /**
+   * Solutions are exact to f64 and then rounded once to f32, so that Gaussian elimination in f64
+   * gives the same f32 numbers, or neighbours of them.
+   */
   @ParameterizedTest
   @CsvSource({"1,1", "2,3", "7,1", "31,5", "32,1", "33,33", "130,7", "257,40"})
   void solvesRidgeRegression(int n, int outputs) {
     float[][] gram = {gram(n), gram(n)};
     for (int i = 0; i < n * n; i++) {
-      // The second is part of the first.
+      // The second matrix holds sums over some of the rows of the first.
       gram[0][i] += gram[1][i];
     }
     float[][] cross = {normal(outputs * n), normal(outputs * n)};
@@ -176,7 +179,7 @@ public abstract class SolvingContract extends Contract {
         matrix[i][i] += lambda * (matrix[i][i] + floor * trace / n);
       }
       double[][] expected = Elimination.solve(matrix, right);
-      // Room for larger ones.
+      // The memory is larger than the system.
       try (LinearSystem system = solver().system(n + 2, outputs + 1);
           Run run = new Run(backend)) {
         Tensor out = run.result(outputs, n);
@@ -246,7 +249,7 @@ public abstract class SolvingContract extends Contract {
         NotPositiveDefiniteException e =
             assertThrows(
                 NotPositiveDefiniteException.class, () -> system.ridge(all, cross, 0, 0, out));
-        // Its penalties are made of the trace.
+        // A trace that is not finite makes all penalties not finite, so that the first order fails.
         int order = Float.isFinite(value) ? 61 : 1;
         assertTrue(e.getMessage().contains("order " + order + " of 100"), e.getMessage());
         assertThrows(
@@ -272,7 +275,7 @@ public abstract class SolvingContract extends Contract {
       refuses(() -> system.ridge(gram, new LinearSystem.Difference(right, matrix), 1, 0, right));
       refuses(() -> system.whitening(matrix, 1, 0, right));
       refuses(() -> system.whitening(right, 1, 0, right));
-      // There is no room.
+      // The memory is too small for these systems.
       LinearSystem.Difference four = new LinearSystem.Difference(large, null);
       assertThrows(RuntimeException.class, () -> system.ridge(four, four, 1, 0, large));
       assertThrows(RuntimeException.class, () -> system.ridge(gram, gram, 1, 0, matrix));
@@ -289,7 +292,7 @@ public abstract class SolvingContract extends Contract {
         all ? null : run.tensor(allAndPart[1], rows, columns));
   }
 
-  /** The backend's, unless nothing solves on this machine. */
+  /** The backend's solver; the test is skipped on a machine that has none. */
   private LinearSolver solver() {
     String missing = backend.missingForSolver();
     if (missing != null) {
@@ -300,7 +303,7 @@ public abstract class SolvingContract extends Contract {
     return solver;
   }
 
-  /** Second moments of twice as many rows. */
+  /** Second moments of {@code 2 n} random rows. */
   private float[] gram(int n) {
     float[] rows = normal(2 * n * n);
     float[] gram = new float[n * n];

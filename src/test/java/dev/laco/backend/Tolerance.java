@@ -1,26 +1,29 @@
 package dev.laco.backend;
 
 /**
- * How far a backend may be from the reference, relative to the largest magnitude of the result, and
- * why.
+ * How far the result of a backend may be from the result of the reference, relative to its largest
+ * magnitude, and why.
  */
 public enum Tolerance {
-  /** A copy, or one correctly rounded operation: nothing to lose. */
+  /** A copy, or one correctly rounded operation, which every backend must give exactly. */
   EXACT(0),
-  /** A handful of f32 operations per element: some units in the last place of 6e-8. */
+  /** Some f32 operations for each element: each has an error of up to 6e-8. */
   ELEMENTWISE(1e-6),
-  /** Sums of up to some thousand f32 products: rounding grows with the root of their number. */
+  /** Sums of up to some thousand f32 products: the error grows with the root of their number. */
   ACCUMULATED(5e-6),
-  /** Sums that end in f64: what is left is the rounding of products within a block. */
+  /** Sums in f64 of blocks whose products are summed in f32: the error is that of a block. */
   COSINE(1e-6),
   /**
-   * Absolute, in nats: logits of magnitude 10 to f32, and the sum of exponentials over a
-   * vocabulary.
+   * Absolute, in nats: the error of logits of magnitude 10 in f32, and of the sum of exponentials
+   * over a vocabulary.
    */
   LOG_PROBABILITY(2e-5),
-  /** x rounded to bf16, 8 significant bits: relative 2^-9 per product, averaged over the sum. */
+  /**
+   * Products whose factor {@code x} is rounded to bf16, with 8 significant bits: a relative error
+   * of up to 2^-9 for each product, which partly cancel in a sum.
+   */
   BF16_PRODUCT(4e-3),
-  /** Absolute, in nats: the same on logits of magnitude 10. */
+  /** Absolute, in nats: the error of logits of magnitude 10 whose products are rounded to bf16. */
   BF16_LOG_PROBABILITY(6e-2);
 
   private final double limit;

@@ -76,7 +76,8 @@ final class CudaSolver implements LinearSolver {
       throw new ResourceException(
           String.format(
               Locale.ROOT,
-              "a system of %,d unknowns and %,d right-hand sides is more than cuSOLVER takes; LACO_JAVA_OPTIONS=-Dlaco.native.cusolver=none solves on the host, or use %s cpu",
+              "a system of %,d unknowns and %,d right-hand sides is more than cuSOLVER takes;"
+                  + " LACO_JAVA_OPTIONS=-Dlaco.native.cusolver=none solves on the host, or use %s cpu",
               n,
               rightHandSides,
               Setting.of("device")));

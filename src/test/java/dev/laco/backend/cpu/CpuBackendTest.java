@@ -17,7 +17,10 @@ import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.params.ParameterizedClass;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** The CPU backend keeps the contracts of all ops on every tier, in both ways to calculate. */
+/**
+ * The CPU backend keeps the contracts of all ops on every tier of this processor, with both values
+ * of {@link Compute}.
+ */
 @ParameterizedClass
 @MethodSource("backends")
 class CpuBackendTest {

@@ -17,8 +17,8 @@ import org.junit.jupiter.params.ParameterizedClass;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /**
- * The CUDA backend keeps the contracts of all ops by both bindings, in both ways to calculate: on
- * the emulated device, or on a real one in {@link GpuTestRun}.
+ * The CUDA backend keeps the contracts of all ops with both bindings and both values of {@link
+ * Compute}: on the emulated device, and on a real one when {@link GpuTestRun} runs the tests.
  */
 @ParameterizedClass
 @MethodSource("backends")
@@ -67,7 +67,7 @@ class CudaBackendTest {
   record Tested(CudaBinding binding, Compute compute) implements TestedBackend {
     @Override
     public Backend open() {
-      // The backend of the test before was closed after the checks of that test.
+      // Looks at what the previous test left, whose backend was closed after all of its own checks.
       EmulatedDevice.assertNothingLeaks();
       EmulatedDevice.reset();
       return CudaBackend.open(compute, 0, binding);

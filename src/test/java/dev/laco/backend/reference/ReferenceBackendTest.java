@@ -19,7 +19,10 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 
-/** The reference honours its own contract; its values are held against known ones here. */
+/**
+ * The reference backend keeps the contracts of all ops; some of its results are compared with known
+ * values.
+ */
 class ReferenceBackendTest {
   @Nested
   class Memory extends MemoryContract {
@@ -82,8 +85,9 @@ class ReferenceBackendTest {
       backend.download(gates, values);
       assertArrayEquals(activations(activation, gate), values);
       for (int i = 0; i < gate.length; i++) {
-        // The values are f32: that of 8 within 2.4e-7, and so their difference by 2 / 128 within
-        // 3e-5.
+        // The values are f32, with an error of 2.4e-7 at 8. So a difference that is divided by 2 /
+        // 128
+        // has an error of 3e-5.
         double difference = ((double) high[i] - low[i]) / (2 * step);
         assertEquals(difference, slopes[i], 5e-5, activation + " at " + gate[i]);
       }
@@ -107,7 +111,7 @@ class ReferenceBackendTest {
 
   @ParameterizedTest
   @CsvSource({
-    // Python's math.erfc
+    // by math.erfc of Python
     "0,1",
     "0.5,0.4795001221869535",
     "-0.5,1.5204998778130465",
