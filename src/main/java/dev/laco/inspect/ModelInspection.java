@@ -1,8 +1,6 @@
 package dev.laco.inspect;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.node.JsonNodeFactory;
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Model;
 import dev.laco.checkpoint.Checkpoint;
@@ -72,21 +70,5 @@ public record ModelInspection(
   /** Whether the engine can run and prune the checkpoint. */
   public boolean isSupported() {
     return whyNot == null;
-  }
-
-  /** The components by their names; {@code supported}, and a {@code reason} if it is not. */
-  public ObjectNode toJson() {
-    ObjectNode json =
-        JsonNodeFactory.instance
-            .objectNode()
-            .put("architecture", architecture)
-            .put("modelType", modelType)
-            .put("layers", layers)
-            .put("parameters", parameters)
-            .put("dtype", dtype)
-            .put("bytes", bytes)
-            .put("files", files)
-            .put("supported", isSupported());
-    return whyNot == null ? json.put("digest", digest) : json.put("reason", whyNot.getMessage());
   }
 }

@@ -7,7 +7,6 @@ import dev.laco.collapse.Objective;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
-import dev.laco.model.NewWeights;
 import dev.laco.report.FitReport;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
@@ -46,12 +45,7 @@ public sealed interface PruneEvent extends JobEvent {
    * @param score its score; null where the model was not scored in this form
    */
   record BetterModel(CollapsePlan plan, PlanTensors tensors, @Nullable Score score)
-      implements PruneEvent {
-    /** A model without fitted tensors. */
-    static BetterModel of(CollapsePlan plan) {
-      return new BetterModel(plan, new PlanTensors(NewWeights.NONE), null);
-    }
-  }
+      implements PruneEvent {}
 
   /**
    * The search is over.

@@ -18,8 +18,6 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.Scorer;
 import dev.laco.collapse.SearchResult;
-import dev.laco.collapse.Trial;
-import dev.laco.collapse.TrialListener;
 import dev.laco.collapse.Work;
 import dev.laco.fit.FittedChoice;
 import dev.laco.model.ConfigRewriter;
@@ -39,7 +37,6 @@ import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
 import java.time.Instant;
-import java.util.Locale;
 import java.util.Optional;
 import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
@@ -177,7 +174,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     FitReport fit = null;
     if (texts.fit() != null && search.fit() != null && !searched.isIdentity()) {
       FittedChoice.Outcome fitted =
-          new FittedChoice(progress(), "", running, tellingOfTheFit())
+          new FittedChoice(progress(), "", running, new PruneTelling(this::told))
               .run(found.result, given == null, search.fit(), texts.fit(), newMemory);
       plan = fitted.plan();
       tensors = new PlanTensors(fitted.tensors());
@@ -188,8 +185,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         plan.withTensors(tensors.named(PlanTensors.DEFAULT_FILE))
             .withProducts(backend.productType(model.weightType()).shortName());
     better(plan, tensors, null);
-    // A search by nll does not know the similarity of its best model, nor any search a fitted
-    // one's.
+    // A search by nll or kl knows no similarity of its best model, and no search knows a fit.
     boolean scored = fit == null && (plan.isIdentity() || !search.objective().needsLanguage());
     Score score =
         scored ? found.result.score() : score(running, plan, tensors.weights(), texts.sequences());
@@ -211,25 +207,6 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
                 model.openSeconds() + Seconds.since(start)));
   }
 
-  private FittedChoice.Listener tellingOfTheFit() {
-    return new FittedChoice.Listener() {
-      @Override
-      public void compared(FitReport.Contender contender) {
-        told(new PruneEvent.Compared(contender));
-      }
-
-      @Override
-      public void better(CollapsePlan plan) {
-        told(PruneEvent.BetterModel.of(plan));
-      }
-
-      @Override
-      public void fitted(long done, long total) {
-        told(new PruneEvent.Fitted(done, total));
-      }
-    };
-  }
-
   /**
    * The end of a search.
    *
@@ -243,32 +220,16 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     try (SweepScorer scorer = new SweepScorer(running, source, texts.sequences(), sweep);
         JobProgress.Stage stage = progress().begin(PruneStages.SEARCH)) {
       tell(new PruneEvent.SearchStarted(search.isOneLoop(), search.objective()));
-      SearchResult result = search.search().run(source, scoring.apply(scorer), follow(stage));
+      SearchResult result =
+          search
+              .search()
+              .run(
+                  source,
+                  scoring.apply(scorer),
+                  new PruneTelling(this::told).ofSearch(stage, search.objective()));
       tell(new PruneEvent.Searched(result, search.isOneLoop(), search.objective()));
       return new Searched(result, scorer.work());
     }
-  }
-
-  private TrialListener follow(JobProgress.Stage stage) {
-    return new TrialListener() {
-      @Override
-      public void onTrial(Trial trial, double share) {
-        tell(new PruneEvent.Tried(trial));
-        stage.updateShare(share);
-      }
-
-      @Override
-      public void onBest(CollapsePlan plan, Score score) {
-        better(plan, new PlanTensors(NewWeights.NONE), score);
-        stage.note(
-            String.format(
-                Locale.ROOT,
-                "%d layers, %s %.4f",
-                plan.depth(),
-                search.objective().optionValue(),
-                search.objective().measured(score)));
-      }
-    };
   }
 
   private Searched given(GivenPlan from) {

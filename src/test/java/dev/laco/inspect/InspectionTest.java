@@ -55,14 +55,14 @@ class InspectionTest {
     assertEquals("OtherForCausalLM", found.architecture());
     assertTrue(found.parameters() > 0);
     assertTrue(
-        found.toJson().get("reason").textValue().contains("OtherForCausalLM"),
-        found.toJson()::toString);
+        InspectJson.of(found).get("reason").textValue().contains("OtherForCausalLM"),
+        InspectJson.of(found)::toString);
     assertThrows(BadInputException.class, () -> ModelInspection.of(folder.resolve("none")));
   }
 
   private static Set<String> keys(ModelInspection found) {
     Set<String> keys = new HashSet<>();
-    found.toJson().fieldNames().forEachRemaining(keys::add);
+    InspectJson.of(found).fieldNames().forEachRemaining(keys::add);
     return keys;
   }
 

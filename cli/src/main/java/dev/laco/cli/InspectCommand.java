@@ -3,6 +3,7 @@ package dev.laco.cli;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
+import dev.laco.inspect.InspectJson;
 import dev.laco.inspect.ModelInspection;
 import java.nio.file.Path;
 import java.util.Locale;
@@ -30,7 +31,7 @@ final class InspectCommand implements Callable<Integer> {
     Console console = output.console();
     ModelInspection inspection = ModelInspection.of(model);
     BadInputException whyNot = inspection.whyNot();
-    ObjectNode json = inspection.toJson();
+    ObjectNode json = InspectJson.of(inspection);
     if (whyNot != null) {
       json.put("reason", OptionNames.in(whyNot.template()));
     }

@@ -1,0 +1,32 @@
+package dev.laco.inspect;
+
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
+
+/** What a checkpoint is, as JSON. The keys are a contract: other tools read them. */
+public final class InspectJson {
+  private InspectJson() {}
+
+  /**
+   * The components of an inspection by their names, whether the checkpoint is {@code supported},
+   * and the {@code reason} if it is not.
+   */
+  public static ObjectNode of(ModelInspection model) {
+    ObjectNode json =
+        JsonNodeFactory.instance
+            .objectNode()
+            .put("architecture", model.architecture())
+            .put("modelType", model.modelType())
+            .put("layers", model.layers())
+            .put("parameters", model.parameters())
+            .put("dtype", model.dtype())
+            .put("bytes", model.bytes())
+            .put("files", model.files())
+            .put("supported", model.isSupported());
+    BadInputException whyNot = model.whyNot();
+    return whyNot == null
+        ? json.put("digest", model.digest())
+        : json.put("reason", whyNot.getMessage());
+  }
+}
