@@ -9,10 +9,12 @@ import org.jspecify.annotations.Nullable;
 public final class BadInputException extends LacoException {
   private static final long serialVersionUID = 1L;
 
+  /** An error with its message. */
   public BadInputException(String message) {
     super(message, null, null);
   }
 
+  /** An error that another one causes. */
   public BadInputException(String message, Throwable cause) {
     super(message, null, cause);
   }

@@ -13,7 +13,9 @@ import org.jspecify.annotations.Nullable;
 public record DeviceInfo(Kind kind, String name, @Nullable Memory memory) {
   /** Kinds of devices. */
   public enum Kind {
+    /** The processor, by C++ kernels and oneDNN. */
     CPU,
+    /** An NVIDIA GPU. */
     CUDA,
     /** Plain Java in f64, on the CPU. */
     REFERENCE

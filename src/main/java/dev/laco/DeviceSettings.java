@@ -31,6 +31,11 @@ public record DeviceSettings(
   public static final DeviceSettings AUTO =
       new DeviceSettings("auto", Compute.AUTO, null, CudaBinding.FFM, null, null);
 
+  /**
+   * Settings of all values.
+   *
+   * @throws UsageException if {@code threads} is out of range
+   */
   public DeviceSettings {
     if (threads != null && (threads < 1 || threads > MOST_THREADS)) {
       throw Setting.of("threads").refuse(threads, "1 to " + MOST_THREADS);

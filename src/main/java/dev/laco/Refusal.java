@@ -12,6 +12,7 @@ import org.jspecify.annotations.Nullable;
  */
 public record Refusal(
     String what, String given, @Nullable String expected, @Nullable String remedy) {
+  /** The parts of an error, in which settings are called by their names in requests. */
   public Refusal {
     expected = shown(expected);
     remedy = shown(remedy);

@@ -7,10 +7,12 @@ package dev.laco;
 public non-sealed class ResourceException extends LacoException {
   private static final long serialVersionUID = 1L;
 
+  /** An error with its message. */
   public ResourceException(String message) {
     super(message, null, null);
   }
 
+  /** An error that another one causes. */
   public ResourceException(String message, Throwable cause) {
     super(message, null, cause);
   }

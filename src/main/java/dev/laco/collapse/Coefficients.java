@@ -6,12 +6,17 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 
 /**
- * A linear combination of original layers: original index to coefficient, ascending, zeros left
- * out.
+ * A linear combination of original layers: {@code sum_l c_l * layer_l}.
  *
- * @param terms never empty
+ * @param terms the coefficient {@code c_l} by the index of each layer, without zeros; never empty
  */
 public record Coefficients(SortedMap<Integer, Double> terms) {
+  /**
+   * A combination of the terms whose coefficient is not 0.
+   *
+   * @throws IllegalArgumentException if there is no such term, a coefficient is not finite, or an
+   *     index is negative
+   */
   public Coefficients {
     SortedMap<Integer, Double> kept = new TreeMap<>();
     terms.forEach(

@@ -27,9 +27,9 @@ import org.jspecify.annotations.Nullable;
  * no weights; report and plan file contain it as the same JSON.
  *
  * @param source the model that the plan is for
- * @param layers of the pruned model, by ascending base
- * @param tensors fitted tensors, which take the place of what the mixes give; null if there are
- *     none
+ * @param layers the layers of the pruned model, by ascending base
+ * @param tensors names of the fitted tensors, which take the place of those that the mixes give;
+ *     null if there are none
  * @param products type of the matrix products that the plan was chosen and fitted by, {@code f32},
  *     {@code bf16} or {@code f16}; null where the plan does not tell
  */
@@ -43,7 +43,7 @@ public record CollapsePlan(
    * The model that a plan is for.
    *
    * @param architecture class name in its config
-   * @param layers its depth
+   * @param layers the number of its layers
    * @param digest {@code sha256:…} of config and tensor table
    * @param weights {@code sha256:…} of a sample of the weights, null in plans that older versions
    *     wrote
@@ -56,12 +56,13 @@ public record CollapsePlan(
   }
 
   /**
-   * Fitted tensors, each of which takes the place of what the mix would give.
+   * The names of fitted tensors, each of which takes the place of the tensor that the mix would
+   * give.
    *
    * @param file name of the safetensors file beside the plan that holds them, or of the index of
    *     such files; it may hold others, too
    * @param sha256 hash of a safetensors file of these tensors alone, 64 hexadecimal digits
-   * @param names in the pruned model, ascending
+   * @param names the names of the tensors in the pruned model, ascending
    */
   public record NewTensors(String file, String sha256, List<String> names) {
     private static final Pattern FILE =
@@ -73,6 +74,12 @@ public record CollapsePlan(
 
     private static final Pattern NAME = Pattern.compile("[A-Za-z0-9_]+(\\.[A-Za-z0-9_]+)*");
 
+    /**
+     * The names of tensors and of their file.
+     *
+     * @throws IllegalArgumentException if a name, the file's name or the hash does not have the
+     *     form of one
+     */
     public NewTensors {
       require(FILE.matcher(file), "file", "the name of a .safetensors file beside the plan", file);
       require(SHA256.matcher(sha256), "sha256", "64 hexadecimal digits", sha256);
@@ -109,6 +116,12 @@ public record CollapsePlan(
     this(source, layers, null, null);
   }
 
+  /**
+   * A plan of all values.
+   *
+   * @throws IllegalArgumentException if there are no layers, bases do not ascend, or a mix names a
+   *     layer that the source does not have
+   */
   public CollapsePlan {
     layers = List.copyOf(layers);
     if (layers.isEmpty()) {
@@ -206,9 +219,13 @@ public record CollapsePlan(
   }
 
   /**
-   * Folds the {@code followers} layers after current index {@code base} into it.
+   * Folds consecutive layers into one.
    *
-   * @throws IllegalStateException if there are new tensors: a fold is one of mixes
+   * @param base index of the base in this plan
+   * @param followers number of layers behind the base that are folded into it
+   * @param rule gives the coefficient of each layer
+   * @param norms whether norms and biases are merged or are the base's
+   * @throws IllegalStateException if the plan has new tensors, which cannot be folded
    */
   public CollapsePlan fold(int base, int followers, MergeRule rule, NormsPolicy norms) {
     if (tensors != null) {

@@ -18,6 +18,11 @@ public record Lookahead(int most, boolean always) {
   /** Scores all candidates that the loop could still try. */
   public static final Lookahead ALL = fixed(Integer.MAX_VALUE);
 
+  /**
+   * A lookahead of both values.
+   *
+   * @throws IllegalArgumentException if {@code most} is below 1
+   */
   public Lookahead {
     if (most < 1) {
       throw new IllegalArgumentException(most + " candidates");

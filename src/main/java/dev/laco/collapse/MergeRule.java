@@ -61,6 +61,11 @@ public record MergeRule(Kind kind, double lambda) {
 
   private static final String FACTOR = Kind.RDSC.label() + ":";
 
+  /**
+   * A rule of both values.
+   *
+   * @throws IllegalArgumentException if the factor is out of range
+   */
   public MergeRule {
     if (kind == Kind.RDSC ? !(Math.abs(lambda) <= MOST_LAMBDA) : lambda != 1) {
       throw new IllegalArgumentException(kind + " with lambda " + lambda);
@@ -113,7 +118,7 @@ public record MergeRule(Kind kind, double lambda) {
   /**
    * Reads a {@link #label}.
    *
-   * @throws UsageException if it is none
+   * @throws UsageException if the text is not the label of a rule
    */
   public static MergeRule parse(String text) {
     return all().stream()
@@ -142,7 +147,7 @@ public record MergeRule(Kind kind, double lambda) {
     throw Setting.of("rule").refuse(text, labels());
   }
 
-  /** How many of a base and its followers have a coefficient other than 0. */
+  /** The number of layers, of a base and its followers, whose coefficient is not 0. */
   public int mergedAtOnce(int followers) {
     return (int) Arrays.stream(coefficients(followers)).filter(c -> c != 0).count();
   }

@@ -23,6 +23,7 @@ public record Score(List<Double> similarities, @Nullable Language language) {
    */
   public record Language(double nll, @Nullable Double kl) {}
 
+  /** A score of both values. */
   public Score {
     similarities = List.copyOf(similarities);
   }

@@ -15,7 +15,7 @@ import org.jspecify.annotations.Nullable;
  * @param sweeps passes over the model, the original's included, beyond any where seconds bound it
  */
 public record SearchBudget(double seconds, int sweeps) {
-  /** As long as it takes. */
+  /** No limit. */
   public static final SearchBudget UNLIMITED =
       new SearchBudget(Double.POSITIVE_INFINITY, Integer.MAX_VALUE);
 
@@ -26,7 +26,7 @@ public record SearchBudget(double seconds, int sweeps) {
   /**
    * Reads the value of the setting {@code searchBudget}.
    *
-   * @throws UsageException if it is none
+   * @throws UsageException if the text is not a budget
    */
   public static SearchBudget parse(String text) {
     Matcher sweeps = SWEEPS.matcher(text);

@@ -29,6 +29,7 @@ public record SearchResult(
   /** A model, and how close it is to the original. */
   public record Scored(CollapsePlan plan, Score score) {}
 
+  /** A result with copies of its collections. */
   public SearchResult {
     ranked = List.copyOf(ranked);
     byDepth = Collections.unmodifiableSortedMap(new TreeMap<>(byDepth));

@@ -37,6 +37,7 @@ public record SpanSettings(
     this(mergeLayers, lowest, highest, rules, norms, objective, beamWidth, false);
   }
 
+  /** Settings of all values. */
   public SpanSettings {
     rules = List.copyOf(rules);
   }

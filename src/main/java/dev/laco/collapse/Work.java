@@ -23,6 +23,6 @@ public record Work(
     long operations,
     long floorOperations,
     long floorBytes) {
-  /** Nothing yet. */
+  /** No work. */
   public static final Work NONE = new Work(0, 0, 0, 0, 0, 0);
 }

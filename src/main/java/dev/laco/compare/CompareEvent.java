@@ -20,6 +20,6 @@ public sealed interface CompareEvent extends JobEvent {
   /** A strategy's model was measured. */
   record StrategyMeasured(CompareResult.Row row) implements CompareEvent {}
 
-  /** A strategy has no model of this size, or none that can be measured. */
+  /** A strategy has no model of the size, or its model cannot be measured. */
   record StrategyLeftOut(CompareResult.LeftOut leftOut) implements CompareEvent {}
 }

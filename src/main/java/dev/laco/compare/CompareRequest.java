@@ -10,7 +10,7 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The parameters of a comparison, all that decides its result but the model and the device.
+ * The parameters of a comparison: everything, beside model and device, that its result depends on.
  *
  * @param goal the size of every strategy's model; a threshold is no size
  * @param strategies the ways to a shallower model that are compared
@@ -26,6 +26,10 @@ public record CompareRequest(
     FitSettings fit,
     @Nullable Passages passages)
     implements Request {
+  /**
+   * A request of all values; null stands for the default of each: a quarter of the layers removed,
+   * the usual strategies, the built-in texts.
+   */
   public CompareRequest {
     goal = Objects.requireNonNullElse(goal, Goal.QUARTER);
     strategies = strategies == null ? Strategy.usual() : List.copyOf(strategies);

@@ -34,6 +34,7 @@ public record CompareResult(
     List<Row> rows,
     List<LeftOut> leftOut,
     List<String> warnings) {
+  /** A result with copies of its lists. */
   public CompareResult {
     rows = List.copyOf(rows);
     leftOut = List.copyOf(leftOut);

@@ -34,6 +34,11 @@ public sealed interface EvaluateRequest extends Request {
     /** The model's own text or the built-in one, in chunks of the usual length. */
     public static final Text OWN = new Text(null, null, null);
 
+    /**
+     * A request of all values.
+     *
+     * @throws UsageException if {@code maxLength} or {@code stride} is below 1
+     */
     public Text {
       requirePositive("maxLength", maxLength);
       requirePositive("stride", stride);
@@ -52,6 +57,11 @@ public sealed interface EvaluateRequest extends Request {
    * @param file a JSON list of lists of token ids
    */
   record Tokens(Path file) implements EvaluateRequest {
+    /**
+     * A request of a file.
+     *
+     * @throws UsageException if {@code file} is null
+     */
     public Tokens {
       if (file == null) {
         throw new UsageException("file is missing: name a JSON list of token-id lists");
@@ -65,6 +75,7 @@ public sealed interface EvaluateRequest extends Request {
    * @param passages the passages; those that come with the engine where a request names none
    */
   record LastWords(Passages passages) implements EvaluateRequest {
+    /** A request of passages; null stands for those that come with the engine. */
     public LastWords {
       passages = Objects.requireNonNullElse(passages, Passages.BUILT_IN);
     }

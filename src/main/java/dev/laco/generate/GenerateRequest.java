@@ -29,6 +29,11 @@ public record GenerateRequest(
 
   private static final int MOST_TOKENS = 1 << 26;
 
+  /**
+   * A request of all values; a null number stands for its default.
+   *
+   * @throws UsageException if there is no prompt, or a number is out of range
+   */
   public GenerateRequest {
     if (prompt == null) {
       throw new UsageException(Setting.of("prompt") + " is missing: give the text to continue");

@@ -31,6 +31,7 @@ import java.util.stream.Collectors;
  * @param cuda whether the first NVIDIA GPU can be used
  */
 public record MachineInspection(List<Finding> findings, boolean cpu, boolean cuda) {
+  /** An inspection with a copy of its findings. */
   public MachineInspection {
     findings = List.copyOf(findings);
   }
@@ -38,11 +39,11 @@ public record MachineInspection(List<Finding> findings, boolean cpu, boolean cud
   /**
    * A thing that was looked for.
    *
-   * @param name {@code oneDNN}
-   * @param template what there is to say about it, with {@link Setting}s as they were put into it
+   * @param name the name of the thing, such as {@code oneDNN}
+   * @param template what was found, in words, with the marks of {@link Setting}s
    */
   public record Finding(String name, String template) {
-    /** What there is to say about it; settings are called by their names in requests. */
+    /** What was found, in words, with settings called by their names in requests. */
     public String text() {
       return Setting.show(template, name -> name);
     }
