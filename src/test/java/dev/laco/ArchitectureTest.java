@@ -284,6 +284,25 @@ class ArchitectureTest {
     assertEquals(new TreeMap<>(ARROWS), found);
   }
 
+  /** Jobs, and rooms on the ground, are drawn without arrows. */
+  @Test
+  void theArrowsOfThePictureAreThese() throws IOException {
+    Set<String> jobs = Set.of("prune", "compare", "evaluate", "generate", "run", "inspect");
+    Set<String> ground = Set.of("model", "text", "ffi", "linalg");
+    Set<String> expected = new TreeSet<>(Set.of("linalg-ffi"));
+    ARROWS.forEach(
+        (from, uses) ->
+            uses.stream()
+                .filter(to -> !jobs.contains(from) && !ground.contains(to))
+                .forEach(to -> expected.add(from + "-" + to)));
+    Set<String> drawn = new TreeSet<>();
+    Pattern.compile("class=\"arrow\" id=\"([a-z.-]+)\"")
+        .matcher(Files.readString(Path.of("docs/pictures/rooms.svg")))
+        .results()
+        .forEach(match -> drawn.add(match.group(1)));
+    assertEquals(expected, drawn);
+  }
+
   @Test
   void everyPackageIsNullMarked() {
     Set<String> unmarked =
