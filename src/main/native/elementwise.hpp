@@ -1,4 +1,4 @@
-// Applies a function of vectors to arrays, tail included, on all threads.
+// Applies a function of vectors to arrays on all threads; a last part of less than a vector is included.
 #pragma once
 
 #include "vec.hpp"
@@ -20,7 +20,7 @@ inline void map(const float* a, const T* b, int64_t n, float* out, Function f) {
   }
 }
 
-// f(a[i], b[i]) in place: f takes references and changes both.
+// Calls f(a[i], b[i]), which takes references and changes both in place.
 template <class Function>
 inline void change(float* a, float* b, int64_t n, Function f) {
   const int64_t whole = n / W;

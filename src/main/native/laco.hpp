@@ -1,4 +1,4 @@
-// What all kernels share: status codes, element types, exported names.
+// Declarations that all kernels share: status codes, element types, exported names.
 //
 // Every kernel is compiled once per ISA tier (see CMakeLists.txt) with LACO_TIER set to 0 (portable),
 // 1 (AVX2, FMA, F16C) or 2 (AVX-512 F, BW, DQ, VL) and exported as laco_<op>_<tier>. The caller has
@@ -10,9 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
-// Inline code is compiled with each tier's instruction set: a name shared between tiers would let the
-// linker keep the wrong copy. For the same reason kernels call no inline function of the standard
-// library.
+// Inline code is compiled with each tier's instruction set: if tiers shared a name, the linker could keep the copy of
+// another tier. For the same reason kernels call no inline function of the standard library.
 #define LACO_JOIN_(a, b) a##b
 #define LACO_JOIN(a, b) LACO_JOIN_(a, b)
 #define LACO_NAMESPACE LACO_JOIN(laco_tier_, LACO_TIER)
@@ -23,7 +22,7 @@ enum : int32_t { LACO_OK = 0, LACO_BAD_DTYPE = 1, LACO_BAD_ACTIVATION = 2 };
 
 namespace LACO_NAMESPACE {
 
-// Alignment 1: a weight lies wherever the header of its file ends.
+// Alignment 1: weights begin at any byte, behind the header of their file.
 struct __attribute__((packed)) F32 {
   float value;
 };
@@ -67,8 +66,9 @@ inline T max(T a, T b) {
   return a < b ? b : a;
 }
 
-// Below this many elements waking the other threads, some 50 us on a virtual machine, costs more than
-// it saves: where an element takes work, and where it takes a few instructions.
+// The least numbers of elements for which several threads are used. Waking threads takes about 50 us on a virtual
+// machine, longer than they save for fewer elements. The first number is for elements that take many instructions,
+// the second for those that take a few.
 inline constexpr int64_t kParallel = 1 << 15;
 inline constexpr int64_t kParallelLight = 1 << 18;
 

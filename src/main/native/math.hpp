@@ -5,8 +5,8 @@
 
 namespace LACO_NAMESPACE {
 
-// e^x to 1.5 units in the last place; infinite or NaN where it must be. 0 in place of subnormal results:
-// a processor takes some 150 cycles for one, and softmax masks with what underflows.
+// e^x to 1.5 units in the last place; infinite and NaN arguments give the exact results. Subnormal results are
+// replaced by 0: a processor takes about 150 cycles for one, and masked scores of a softmax would give many.
 inline Vec exp(Vec x) {
   const Int tiny = x < -0x1.5d589ep6f;  // ln 2^-126
   x = select(tiny, Vec{}, x);
@@ -26,7 +26,7 @@ inline Vec exp(Vec x) {
 #if LACO_TIER == 2
   return select(tiny, Vec{}, _mm512_scalef_ps(p, n));
 #else
-  // In two steps, as 2^n itself may be out of range.
+  // In two steps, since 2^n itself may be out of range.
   Int whole = bit_cast<Int>(shifted) - bit_cast<Int>(magic);
   Int half = whole >> 1;
   Vec first = bit_cast<Vec>((half + 127) << 23);

@@ -5,7 +5,7 @@
 
 namespace LACO_NAMESPACE {
 
-// The low halves of words, all of them below 2^16.
+// Packs the low halves of words; all words must be below 2^16.
 inline Half pack(Word words) {
 #if LACO_TIER == 2
   return bit_cast<Half>(_mm512_cvtepi32_epi16(bit_cast<__m512i>(words)));
@@ -17,7 +17,7 @@ inline Half pack(Word words) {
 #endif
 }
 
-// Of anything but NaN.
+// Rounds the bits of f32 numbers, which must not be NaN, to bf16.
 inline Word round_number(Word bits) { return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16; }
 
 inline Half narrow_number(Vec v, const Bf16*) { return pack(round_number(bit_cast<Word>(v))); }
@@ -70,7 +70,7 @@ inline void store(T* p, Vec v, int64_t n) {
   std::memcpy(p, &half, static_cast<size_t>(n) * 2);
 }
 
-// Stores past the caches to a multiple of the stored size, to be ended with finish_streaming().
+// Stores without the caches. The address must be a multiple of the stored size; finish_streaming() must follow.
 #if LACO_TIER > 0
 inline constexpr bool kCanStream = true;
 
@@ -126,8 +126,8 @@ inline Wide magnitude(Wide x) { return bit_cast<Wide>(bit_cast<WideInt>(x) & INT
 // The f32 nearest to each f64, moved to its odd neighbour where that is inexact and its last bit even.
 inline Vec odd_of_any(Wide lower, Wide upper) {
   Vec v = nearest(lower, upper);
-  // Per lane 1 or -1: what leads from the bits of an inexact f32 towards the f64. Magnitudes are
-  // ordered like their bits.
+  // 1 or -1 for each lane: the step from the bits of an inexact f32 to those of its neighbour towards the f64.
+  // Magnitudes are ordered like their bits.
   auto step = [](Wide rounded, Wide exact) {
     WideInt inexact = (rounded < exact) | (rounded > exact);
     WideInt too_large = magnitude(rounded) > magnitude(exact);
@@ -138,8 +138,8 @@ inline Vec odd_of_any(Wide lower, Wide upper) {
   return bit_cast<Vec>(bits + (((bits & 1) - 1) & read<Int>(steps)));
 }
 
-// x with the bits that f32 has no room for cut off, and the last one left set if any of them was:
-// rounded to odd, as an f64 that converts exactly.
+// Rounds x to odd: the bits that an f32 does not have are cleared, and the last remaining bit is set if one of them
+// was set. The result is an f64 that converts to f32 exactly.
 inline Wide cut(Wide x) {
   constexpr int64_t kLost = (int64_t{1} << 29) - 1;
   WideInt bits = bit_cast<WideInt>(x);
@@ -183,8 +183,8 @@ inline Vec round(Wide lower, Wide upper, const F32*) { return nearest(lower, upp
 template <class T>
 inline Half round(Wide lower, Wide upper, const T* type) {
   Vec v = nearest(cut(lower), cut(upper));
-  // Subnormal f32 keep fewer bits than cut() leaves. What overflows to infinity does so in T too, and
-  // what underflows to zero does too.
+  // Subnormal f32 have fewer bits than the results of cut(). Values that overflow to infinity or underflow to zero
+  // in f32 do so in T, too.
   if (__builtin_expect(has_special(v), false)) {
     return narrow(odd_of_any(lower, upper), type);
   }

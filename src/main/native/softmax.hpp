@@ -1,14 +1,14 @@
-// What softmax over the vocabulary needs, panel by panel.
+// Functions for a softmax over the vocabulary that is read in panels.
 #pragma once
 
 #include "math.hpp"
 
 namespace LACO_NAMESPACE {
 
-// Vectors whose exponentials are added up in f32 before f64 takes over.
+// Number of vectors whose exponentials are added up in f32; sums of more are in f64.
 inline constexpr int64_t kBlock = 32;
 
-// NaN is passed over.
+// NaN is ignored.
 inline float row_maximum(const float* x, int64_t n) {
   Vec most = splat(-__builtin_inff());
   int64_t i = 0;

@@ -1,4 +1,4 @@
-// A vector of W floats and what kernels do with one, for each tier.
+// A vector of W floats and the operations of kernels on vectors, for each tier.
 #pragma once
 
 #include <cstring>
@@ -77,8 +77,8 @@ inline Vec widen(Half half, const F16*) {
 #else
   Word bits = __builtin_convertvector(half, Word);
   Word magnitude = bits & 0x7fff;
-  // Shifted into place, f16 lacks only the difference of the exponent biases, 2^112; the product is
-  // exact and turns subnormal numbers into normal ones.
+  // Bits of f16 shifted into the places of f32 are a number that is too small by 2^112, the difference of the exponent
+  // biases. The product with 2^112 is exact and turns subnormal numbers into normal ones.
   Word shifted = magnitude << 13;
   Word finite = bit_cast<Word>(bit_cast<Vec>(shifted) * 0x1p112f);
   Word infinite = shifted | 0x7f800000;
@@ -103,7 +103,7 @@ inline Vec load_floats(const void* p, int64_t n) {
 #endif
 }
 
-// The first n < W elements, then zeros. Reads not a byte more.
+// Loads the first n < W elements; the others are zeros. Reads no byte behind them.
 inline Vec load(const float* p, int64_t n) { return load_floats(p, n); }
 inline Vec load(const F32* p, int64_t n) { return load_floats(p, n); }
 
@@ -120,7 +120,7 @@ inline Vec load(const T* p, int64_t n) {
 
 inline void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
 
-// Stores the first n < W elements and touches no other.
+// Stores the first n < W elements, and no others.
 inline void store(float* p, Vec v, int64_t n) {
 #if LACO_TIER == 2
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);
@@ -129,7 +129,7 @@ inline void store(float* p, Vec v, int64_t n) {
 #endif
 }
 
-// Asks for what a stream will read soon: hardware prefetching stops at each page.
+// Prefetches memory that will be read soon: hardware prefetching stops at the end of each page.
 inline void prefetch(const void* p) {
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + 1024));
 }
@@ -137,7 +137,7 @@ inline void prefetch(const void* p) {
 // a where the mask is set, else b.
 inline Vec select(Int mask, Vec a, Vec b) { return mask ? a : b; }
 
-// NaN in b is passed over, NaN in a stays.
+// The larger of a and b. NaN in b is ignored, NaN in a stays.
 inline Vec max(Vec a, Vec b) { return b > a ? b : a; }
 
 inline Wide low(Vec v) {

@@ -1,9 +1,10 @@
-// Fibers: stacks that one OS thread switches between. They live as long as the program and are used again.
+// Fibers: stacks that one OS thread switches between. Fibers live as long as the program; a fiber that ended is used
+// again.
 #pragma once
 
 #include <cstddef>
 
-// Keeps what the calling convention says a call keeps, and goes on where `to` was left.
+// Saves the registers that a call must preserve, and goes on where `to` was left.
 extern "C" void simt_switch(void** from, void* to);
 
 namespace simt {

@@ -1,5 +1,5 @@
-// What the stand-ins of NVIDIA's libraries have in common: handles, each with a stream of the stand-in driver. Every
-// library has a table of its own, hence no external linkage.
+// Code that the stand-ins of NVIDIA's libraries share: handles, each with a stream of the stand-in driver. Every
+// library has a table of its own, and therefore nothing here has external linkage.
 #pragma once
 
 #include <mutex>
@@ -9,7 +9,7 @@
 
 namespace {
 
-// The other codes are not the same in all of them.
+// The libraries' other codes differ.
 constexpr int kSuccess = 0;
 constexpr int kNotInitialized = 1;
 

@@ -7,11 +7,11 @@
 
 namespace simt {
 
-// The value rounded to kMantissa bits after the leading one, and to multiples of the smallest subnormal.
+// Rounds a value to kMantissa bits behind the leading one, and to multiples of the smallest subnormal number.
 template <int kMantissa, int kMinExponent>
 double rounded(double value) {
   const int exponent = static_cast<int>(std::bit_cast<uint64_t>(value) >> 52 & 0x7ff) - 1023;
-  // Beside 1.5 * 2^52 units the unit is the last bit that f64 has: adding rounds, to nearest even.
+  // At 1.5 * 2^52 units, one unit is the last bit of an f64: adding this number rounds to nearest even.
   const int unit = (exponent < kMinExponent ? kMinExponent : exponent) - kMantissa;
   const double magic = std::bit_cast<double>(static_cast<uint64_t>(unit + 52 + 1023) << 52) * 1.5;
   return (value + magic) - magic;

@@ -1,11 +1,11 @@
 // CUDA for g++: included before every .cu file, so that the very source that nvcc compiles for a GPU also
-// runs on a CPU, one fiber for every CUDA thread. What it models, and what not: README.md.
+// runs on a CPU, one fiber for every CUDA thread. ../README.md says what the emulator models.
 //
 // Offered to kernels beyond CUDA's own names:
 //   simt::together   an operation of a whole warp: the last lane to arrive does it for all (mma.cuh uses it)
 //   simt::exchange   every lane gets the value of a lane that it names
 //   simt::gather     every lane gets the values of all lanes
-//   simt::copy_async, commit_copies, wait_copies: cp.async, as late as the rules allow
+//   simt::copy_async, commit_copies, wait_copies: cp.async, whose bytes are written in the wait
 #pragma once
 
 #include <bit>
@@ -28,12 +28,12 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
 #define __align__(n) alignas(n)
-// The linker script of the build gathers these variables, so that every block finds them poisoned.
+// The linker script of the build puts these variables together, so that they can be filled with NaN for every block.
 #define __shared__ static
 
 namespace simt {
 
-// Where in a kernel a barrier stands. Barriers that meet must be the same one.
+// The place of a barrier in a kernel. Threads that meet at a barrier must be at the same place.
 struct Site {
   const char* file;
   int line;
@@ -45,7 +45,7 @@ struct Site {
 constexpr unsigned kWarp = 32;
 constexpr unsigned kMaxThreads = 1024;
 
-// The thread that runs. Plain globals: a launch has the emulator to itself.
+// The thread that runs. Global variables suffice, since only one launch runs at a time.
 struct Thread {
   uint3 index;
   unsigned lane;
@@ -57,7 +57,7 @@ extern dim3 grid_dim;
 extern unsigned char* dynamic_shared;
 
 void block_barrier(Site site);
-// The same, and whether any thread of the block brought true.
+// A barrier of the block; returns whether any thread passed true.
 bool block_any(bool predicate, Site site);
 
 // Waits for all lanes of `mask`; the last to arrive runs `operation` on the records of all, in its own
@@ -138,14 +138,14 @@ Gathered<T> gather(uint32_t mask, T value, Site site = Site::here()) {
   return record.result;
 }
 
-// cp.async: `bytes` is 4, 8 or 16, of which the first `valid` are read and the others are zero. What is at
-// `shared` is undefined until wait_copies: poisoned at once, written by the wait.
+// cp.async: `bytes` is 4, 8 or 16, of which the first `valid` are read and the others are zero. The destination is
+// undefined until wait_copies: it is filled with NaN at once and written by the wait.
 void copy_async(void* shared, const void* global, unsigned bytes, unsigned valid);
 inline void copy_async(void* shared, const void* global, unsigned bytes) {
   copy_async(shared, global, bytes, bytes);
 }
 void commit_copies();
-// Waits until at most `pending` of the latest committed groups have not landed.
+// Waits until all committed groups except the latest `pending` were written.
 void wait_copies(unsigned pending);
 
 // ---- kernels and launches
@@ -185,9 +185,9 @@ enum Status : int {
 // Runs the kernel to its end. `parameters` is the packed buffer that a driver takes.
 int launch(const Kernel& kernel, dim3 grid, dim3 block, size_t shared_bytes,
            const unsigned char* parameters);
-// What a driver refuses at the call already.
+// The checks that a driver makes at the call.
 int check_launch(const Kernel& kernel, dim3 grid, dim3 block, size_t shared_bytes);
-// What the last launch that failed found wrong.
+// The message of the last launch that failed.
 const char* last_error();
 int fail(int status, const char* format, ...) __attribute__((format(printf, 2, 3)));
 

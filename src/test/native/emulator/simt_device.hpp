@@ -132,7 +132,7 @@ inline float __double2float_rz(double x) {
 inline int __float2int_rn(float x) { return static_cast<int>(std::nearbyint(x)); }
 inline int __float2int_rz(float x) { return static_cast<int>(x); }
 
-// ---- math: the device's quick functions err by a few units in the last place, these by less
+// ---- math: the device's fast functions have errors of a few units in the last place, these have smaller ones
 
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
