@@ -81,8 +81,7 @@ public record EvaluationText(String name, List<Chunk> chunks) {
     List<String> warnings = new ArrayList<>();
     int positions = model.config().maxPositionEmbeddings();
     int longest = chunks.stream().mapToInt(Chunk::length).max().orElse(0);
-    // The last token of a chunk is predicted and predicts nothing, so that the model need not run
-    // it.
+    // The last token of a chunk is predicted and predicts nothing: it needs no position.
     if (longest - 1 > positions) {
       warnings.add(
           String.format(

@@ -42,7 +42,7 @@ public final class FiniteResults {
   /**
    * Checks the score of a pruned model.
    *
-   * @throws BadInputException if it is not finite
+   * @throws BadInputException if the score is not finite
    */
   public static void require(Object model, Score pruned) {
     if (!isFinite(pruned)) {
@@ -61,7 +61,7 @@ public final class FiniteResults {
    *
    * @param whose names the model in errors
    * @param text names the text in errors
-   * @throws BadInputException if it is not finite
+   * @throws BadInputException if the perplexity is not finite
    */
   public static Perplexity require(Object whose, String text, Perplexity perplexity) {
     if (!isFinite(perplexity)) {

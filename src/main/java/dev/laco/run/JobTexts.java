@@ -14,11 +14,14 @@ import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The texts of a job as the token ids of its model. Where a job names no text, the model's own is
- * taken, else the one that comes with the engine.
+ * The texts of a job as the token ids of its model. Where a job names no text, the text is the
+ * model's own file, or the text that comes with the engine if the model has none.
  */
 public final class JobTexts {
-  /** A fit has as many unknowns for every output as there are channels: so many tokens for each. */
+  /**
+   * The default number of tokens of a fit for each feed-forward channel: a fit has one unknown per
+   * channel for every output.
+   */
   private static final int TOKENS_PER_CHANNEL = 96;
 
   private static final int LEAST_TOKENS = 16_384;
@@ -49,7 +52,7 @@ public final class JobTexts {
    * The text on which weights are fitted.
    *
    * @param file null for the model's own {@code fit.txt} if it has one, else the built-in text
-   * @param tokens of it that are used; null for as many as suit the model
+   * @param tokens the number of tokens that are used; null for a number that suits the model
    * @throws BadInputException if the text cannot be used with this model, or is too short
    */
   public static FitText fit(Model model, @Nullable Path file, @Nullable Integer tokens) {
@@ -106,9 +109,9 @@ public final class JobTexts {
   }
 
   /**
-   * Passages whose last word a model is to know.
+   * The passages whose last words a model predicts.
    *
-   * @throws BadInputException if they cannot be used with this model
+   * @throws BadInputException if the file is wrong, or the model has no tokenizer that fits it
    */
   public static ClozeSet passages(Model model, Passages passages) {
     return passages.file() == null
