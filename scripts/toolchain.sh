@@ -1,4 +1,4 @@
-# What building and running needs: JDK 25, CMake, make, a C++ compiler, Maven. Sourced, never run.
+# What building and running needs: JDK 25, CMake, make, a C++ compiler. Sourced, never run.
 #
 #   find_jdk              exports JAVA_HOME of a JDK 25 or newer; fails if there is none
 #   require_toolchain     the same for everything a build needs; as root it installs what is missing,
@@ -58,7 +58,7 @@ missing_tools() {
   has_cmake || echo cmake
   type -P make >/dev/null || echo make
   has_compiler || echo g++
-  type -P mvn >/dev/null || echo maven
+  type -P mvn unzip >/dev/null || echo unzip # for the Maven that mvnw fetches
 }
 
 apt_update() {
@@ -82,7 +82,7 @@ require_toolchain() {
   if ! type -P apt-get >/dev/null; then
     find_jdk || missing=("JDK $jdk_minimum" "${missing[@]}")
     die 4 "missing: ${missing[*]}. Needed are JDK $jdk_minimum or newer, CMake $cmake_minimum or" \
-      "newer, make, a C++ compiler and Maven; install them with this system's package manager"
+      "newer, make and a C++ compiler; install them with this system's package manager"
   fi
   if ((EUID == 0)); then
     can_install=true
@@ -138,8 +138,11 @@ find_nvcc() {
   return 1
 }
 
-# Maven 3.8 calls what JDK 25 warns of, on every start.
+# The system's Maven; without one the project's wrapper, which gets a pinned one. Maven 3.8 calls what JDK 25 warns of, on
+# every start.
 run_maven() {
+  local maven
+  maven=$(type -P mvn) || maven=$(dirname "${BASH_SOURCE[0]}")/../mvnw
   MAVEN_OPTS="--enable-native-access=ALL-UNNAMED --sun-misc-unsafe-memory-access=allow ${MAVEN_OPTS:-}" \
-    mvn --batch-mode --no-transfer-progress "$@" </dev/null
+    "$maven" --batch-mode --no-transfer-progress "$@" </dev/null
 }

@@ -80,5 +80,8 @@ class DownloadsTest {
   void mavenRefusesWhatDoesNotHaveItsChecksum() throws IOException {
     assertEquals(
         List.of("--strict-checksums"), Files.readAllLines(Path.of(".mvn", "maven.config")));
+    assertTrue(
+        Files.readString(Path.of(".mvn/wrapper/maven-wrapper.properties"))
+            .matches("(?s).*\\bdistributionSha256Sum=[0-9a-f]{64}\\s*"));
   }
 }
