@@ -58,7 +58,7 @@ missing_tools() {
   has_cmake || echo cmake
   type -P make >/dev/null || echo make
   has_compiler || echo g++
-  type -P mvn unzip >/dev/null || echo unzip # for the Maven that mvnw fetches
+  { type -P mvn || type -P unzip; } >/dev/null || echo unzip # for the Maven that mvnw fetches
 }
 
 apt_update() {
