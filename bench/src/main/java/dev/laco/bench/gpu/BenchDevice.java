@@ -80,6 +80,11 @@ final class BenchDevice implements AutoCloseable {
     return runner.card();
   }
 
+  /** {@code cuda:0}. */
+  String name() {
+    return "cuda:" + runner.ordinal();
+  }
+
   /** {@code 9.0}. */
   String capability() {
     return runner.capability();

@@ -1,69 +1,71 @@
 package dev.laco.bench.gpu;
 
 import dev.laco.Compute;
-import dev.laco.backend.MemoryArena;
-import dev.laco.bench.ModelShape;
-import dev.laco.collapse.CollapsePlan;
+import dev.laco.DeviceSettings;
+import dev.laco.Model;
 import dev.laco.collapse.FitRule;
-import dev.laco.collapse.MergeRule;
-import dev.laco.collapse.NormsPolicy;
-import dev.laco.fit.CarryOver;
-import dev.laco.model.DType;
-import dev.laco.model.ModelConfig;
-import dev.laco.text.FitText;
-import dev.laco.transformer.RunningModel;
-import java.util.ArrayList;
-import java.util.List;
-import java.util.Random;
+import dev.laco.prune.FitSettings;
+import dev.laco.prune.Goal;
+import dev.laco.prune.PruneJob;
+import dev.laco.prune.PruneRequest;
+import dev.laco.prune.TextSettings;
+import dev.laco.report.FitReport;
+import java.util.Collections;
 
-/**
- * The fit of one model, as it follows a search: a quarter of the layers gone from the middle,
- * random weights and tokens. What is chosen among models in front of it is left out.
- */
+/** Prunes of a made-up model to three quarters of its layers, for what their fits take. */
 final class FitJob implements AutoCloseable {
-  private static final int CHUNK = 256;
+  private final MadeUpCheckpoint checkpoint;
+  private final Model model;
+  private final DeviceSettings device;
+  private final PruneRequest request;
 
-  private final MadeUpWeights weights;
-  private final ModelConfig config;
-  private final CollapsePlan plan;
-  private final List<FitText.Chunk> chunks;
-
-  /** Makes the weights, and a text of about so many tokens. */
-  FitJob(BenchDevice device, String model, int tokens) {
-    this.config = ModelShape.of(model);
-    int layers = config.numHiddenLayers();
-    this.plan =
-        CollapsePlan.identity(
-                new CollapsePlan.Source(config.architecture().className(), layers, "sha256:none"))
-            .fold(layers / 2, layers / 4, MergeRule.DROP, NormsPolicy.BASE);
-    Random random = new Random(1);
-    List<FitText.Chunk> text = new ArrayList<>();
-    for (int document = 0; document < Math.ceilDiv(tokens, CHUNK); document++) {
-      int[] ids = random.ints(CHUNK, 0, config.vocabSize()).toArray();
-      text.add(new FitText.Chunk(ids, document));
+  /**
+   * Makes the model and the texts.
+   *
+   * @param device the device that is pruned on
+   * @param documents of the text of the fit, which are independent of each other
+   * @param length tokens of a document
+   */
+  FitJob(BenchDevice device, Sizes sizes, int documents, int length) {
+    this.checkpoint = new MadeUpCheckpoint(sizes.config());
+    try {
+      this.device =
+          new DeviceSettings(device.name(), Compute.AUTO, null, device.binding(), null, null);
+      int layers = sizes.config().numHiddenLayers();
+      this.request =
+          PruneRequest.of(Goal.layers(layers - layers / 4))
+              .withTexts(
+                  new TextSettings(
+                      checkpoint.text("calibration.json", sizes.lengths()), null, null))
+              .withFit(
+                  new FitSettings(
+                      checkpoint.text("fit.json", Collections.nCopies(documents, length)),
+                      documents * length));
+      this.model = Model.open(checkpoint.folder());
+    } catch (RuntimeException e) {
+      checkpoint.close();
+      throw e;
     }
-    this.chunks = List.copyOf(text);
-    this.weights = new MadeUpWeights(device, device.backend(Compute.AUTO), config, DType.BF16);
   }
 
-  /** What solves the systems. */
-  String solver() {
-    return weights.backend().solver().name();
-  }
-
-  /** Seconds of one fit by a rule, its buffers included. */
-  double seconds(FitRule rule) {
-    long start = System.nanoTime();
-    try (MemoryArena memory = new MemoryArena();
-        CarryOver carryOver =
-            new CarryOver(new RunningModel(weights.backend(), config, weights), chunks)) {
-      carryOver.fit(plan, rule, 1, true, memory, (done, total) -> {});
-      return (System.nanoTime() - start) / 1e9;
+  /**
+   * Prunes with a rule.
+   *
+   * @return how the weights were fitted, and what that took
+   */
+  FitReport run(FitRule rule) {
+    try (PruneJob job = new PruneJob(model, device, request.withRule(rule.label()))) {
+      FitReport fit = job.run().report().fit();
+      if (fit == null || fit.tokens() == 0) {
+        throw new AssertionError("the prune kept no fit by " + rule.label() + ": " + fit);
+      }
+      return fit;
     }
   }
 
   @Override
   public void close() {
-    weights.close();
+    model.close();
+    checkpoint.close();
   }
 }

@@ -17,7 +17,9 @@ import dev.laco.collapse.FitRule;
 import dev.laco.collapse.Lookahead;
 import dev.laco.collapse.MergeRule;
 import dev.laco.model.DType;
+import dev.laco.report.FitReport;
 import dev.laco.scoring.SweepOptions;
+import dev.laco.text.FitText;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -58,11 +60,17 @@ public final class GpuBench implements Callable<Integer> {
   private static final String LAUNCH = "launch";
   private static final String FIT = "fit";
 
-  /** The model whose fit has a target, and the tokens that it has by default. */
+  /** Of a fit, what is left without the choice among models. */
+  private static final String FIT_ALONE = "fit of the chosen model";
+
+  /** The model whose fit has a target. */
   private static final String FITTED = "Llama-3-8B";
 
-  private static final int FIT_TOKENS = 131_072;
-  private static final int FEW_FIT_TOKENS = 1024;
+  /** Documents of the text of a fit: 131,072 tokens. */
+  private static final int FIT_DOCUMENTS = 512;
+
+  private static final int FEW_FIT_DOCUMENTS = 8;
+  private static final int FEW_FIT_TOKENS = 32;
   private static final Target FIT_TARGET = Target.under(10);
   private static final int FITS = 3;
   private static final Target LAUNCH_TARGET = Target.under(3e-6);
@@ -438,7 +446,7 @@ public final class GpuBench implements Callable<Integer> {
           parts);
     }
 
-    /** The fits of a model without a quarter of its layers: the quick rule, and the default one. */
+    /** What the fits of a prune to three quarters of the layers take: two rules. */
     void fits(List<String> models) {
       boolean few = quick && shapes.isEmpty();
       String model = few ? ModelShape.TINY : FITTED;
@@ -446,19 +454,25 @@ public final class GpuBench implements Callable<Integer> {
         return;
       }
       System.err.println("gpu-bench: " + FIT);
-      int tokens = few ? FEW_FIT_TOKENS : FIT_TOKENS;
+      int documents = few ? FEW_FIT_DOCUMENTS : FIT_DOCUMENTS;
+      int length = few ? FEW_FIT_TOKENS : FitText.CHUNK_TOKENS;
       unlessTooLarge(
           FIT,
           () -> {
-            try (FitJob job = new FitJob(on, model, tokens)) {
-              fit(job, model, tokens, FitRule.FIT, FIT_TARGET);
-              fit(job, model, tokens, FitRule.REFINE, null);
+            try (FitJob job = new FitJob(on, Sizes.trial(model), documents, length)) {
+              fit(job, model, FitRule.FIT, FIT_TARGET);
+              fit(job, model, FitRule.REFINE, null);
+            } catch (AssertionError e) {
+              failures.add(FIT + ": " + e.getMessage());
             }
             return true;
           });
     }
 
-    private void fit(FitJob job, String model, int tokens, FitRule rule, @Nullable Target target) {
+    /** The choice and the fit that follows it together, and the fit alone. */
+    private void fit(FitJob job, String model, FitRule rule, @Nullable Target target) {
+      List<FitReport> fits = Stream.generate(() -> job.run(rule)).limit(quick ? 1 : FITS).toList();
+      FitReport first = fits.getFirst();
       Map<String, String> parameters =
           parameters(
               "model",
@@ -466,12 +480,29 @@ public final class GpuBench implements Callable<Integer> {
               "rule",
               rule.label(),
               "sizes",
-              String.format(Locale.ROOT, "%d tokens", tokens),
+              String.format(Locale.ROOT, "%d tokens", first.tokens()),
               "solver",
-              job.solver());
-      List<Double> seconds =
-          Stream.generate(() -> job.seconds(rule)).limit(quick ? 1 : FITS).toList();
-      add(FIT, parameters, seconds, 0, 0, List.of(), target);
+              first.solver());
+      Map<String, Double> parts = new LinkedHashMap<>();
+      parts.put("choice", Timing.median(fits.stream().map(FitReport::choiceSeconds).toList()));
+      parts.put("fit", Timing.median(fits.stream().map(FitReport::fitSeconds).toList()));
+      add(
+          FIT,
+          parameters,
+          fits.stream().map(fit -> fit.choiceSeconds() + fit.fitSeconds()).toList(),
+          0,
+          0,
+          List.of(),
+          null,
+          parts);
+      add(
+          FIT_ALONE,
+          parameters,
+          fits.stream().map(FitReport::fitSeconds).toList(),
+          0,
+          0,
+          List.of(),
+          target);
     }
 
     private void add(

@@ -1,8 +1,6 @@
 package dev.laco.bench.gpu;
 
 import dev.laco.backend.Backend;
-import dev.laco.backend.MemoryArena;
-import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.bench.CallsOf;
@@ -19,15 +17,13 @@ import java.util.Map;
 
 /**
  * Weights that are made up on the device, and the backend that knows them. On the host a weight has
- * no bytes, only a name; the final norm alone has both, since a fit reads it there.
+ * no bytes, only a name.
  */
 final class MadeUpWeights implements TensorSource, AutoCloseable {
   private final BenchDevice device;
   private final Backend backend;
   private final DType dtype;
   private final TensorArena arena;
-  private final MemoryArena memory = new MemoryArena();
-  private final HostTensor finalNorm;
   private final Map<String, Tensor> tensors = new HashMap<>();
 
   /**
@@ -41,9 +37,7 @@ final class MadeUpWeights implements TensorSource, AutoCloseable {
         CallsOf.backend(
             backend,
             (method, arguments, rest) ->
-                method.getName().equals("weight")
-                        && arguments[0] instanceof HostTensor tensor
-                        && tensor.data().equals(MemorySegment.NULL)
+                method.getName().equals("weight") && arguments[0] instanceof HostTensor tensor
                     ? known(tensor.name())
                     : rest.make());
     this.dtype = dtype;
@@ -56,11 +50,7 @@ final class MadeUpWeights implements TensorSource, AutoCloseable {
     }
     long hidden = config.hiddenSize();
     add(architecture.embedding(), List.of((long) config.vocabSize(), hidden));
-    finalNorm = HostTensor.allocate(memory, architecture.finalNorm(), dtype, List.of(hidden));
-    MemoryTensor ones = MemoryTensor.of(finalNorm);
-    for (long i = 0; i < hidden; i++) {
-      ones.set(i, 1);
-    }
+    add(architecture.finalNorm(), List.of(hidden));
     if (!config.tieWordEmbeddings()) {
       add(architecture.head(), List.of((long) config.vocabSize(), hidden));
     }
@@ -80,20 +70,15 @@ final class MadeUpWeights implements TensorSource, AutoCloseable {
     return backend;
   }
 
-  /** A name, but for the final norm. */
+  /** A name without bytes. */
   @Override
   public HostTensor tensor(String name) {
-    if (name.equals(finalNorm.name())) {
-      return finalNorm;
-    }
     return new HostTensor(name, dtype, List.of(), MemorySegment.NULL);
   }
 
   @Override
   public long byteSize(String name) {
-    return name.equals(finalNorm.name())
-        ? finalNorm.data().byteSize()
-        : known(name).elements() * dtype.byteSize();
+    return known(name).elements() * dtype.byteSize();
   }
 
   private Tensor known(String name) {
@@ -108,6 +93,5 @@ final class MadeUpWeights implements TensorSource, AutoCloseable {
   public void close() {
     arena.close();
     backend.close();
-    memory.close();
   }
 }

@@ -19,9 +19,9 @@ import java.util.List;
 import java.util.Set;
 
 /**
- * The whole search with the published settings for Llama-2-7B, on random weights of its shapes. The
- * engine scores every candidate; the decisions are those of the published run, since random weights
- * would take others.
+ * The whole search with the published settings for Llama-2-7B, on random weights of its shapes that
+ * are on the device already: a prune copies them there in its first pass. The engine scores every
+ * candidate; the decisions are those of the published run, since random weights would take others.
  */
 final class SearchJob implements AutoCloseable {
   private static final DType DTYPE = DType.BF16;
