@@ -23,7 +23,7 @@ import java.util.function.Consumer;
  */
 public abstract class ModelJob<J extends ModelJob<J>> {
   /**
-   * The stage in which the perplexity of the original is measured, as {@link #progress} names it.
+   * The stage in which the perplexity of the original is measured, as {@link #progress()} names it.
    */
   public static final String DENSE = "perplexity, dense";
 
@@ -144,7 +144,7 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   /**
    * Measures the perplexity of a model, and tells the listener.
    *
-   * @param stage the name of the stage, as {@link #progress} shows it
+   * @param stage the name of the stage, as {@link #progress()} shows it
    * @param whose names the model in errors
    * @throws dev.laco.BadInputException if the perplexity is not finite
    */

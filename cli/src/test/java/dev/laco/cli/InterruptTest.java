@@ -55,8 +55,7 @@ class InterruptTest {
     Path plan = folder.resolve("out.plan.json");
     String last;
     try (PseudoTerminal terminal = new PseudoTerminal()) {
-      Process process =
-          terminal.start(prune(out, "--target-layers", layers, "--fit-tokens", 4096));
+      Process process = terminal.start(prune(out, "--target-layers", layers, "--fit-tokens", 4096));
       terminal.await(screen);
       terminal.interrupt();
       last = terminal.screen().lines().toList().getLast();

@@ -129,10 +129,7 @@ public final class CpuBackend extends MemoryBackend {
     return weights == DType.BF16 ? choice.toString() : super.describeProducts(weights);
   }
 
-  /**
-   * {@inheritDoc} The rate of one thread with bf16 weights is measured and multiplied by the number
-   * of threads.
-   */
+  /** The measured rate of one thread with bf16 weights, times the number of threads. */
   @Override
   public double operationsPerSecond(DType productType) {
     ProductRates rates = ProductRates.of(tier, sizes);
