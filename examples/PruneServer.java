@@ -6,6 +6,7 @@ import com.sun.net.httpserver.HttpServer;
 import dev.laco.Cancellation;
 import dev.laco.CancelledException;
 import dev.laco.DeviceSettings;
+import dev.laco.JobEvent;
 import dev.laco.LacoException;
 import dev.laco.Model;
 import dev.laco.Request;
@@ -17,8 +18,10 @@ import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -64,6 +67,7 @@ public final class PruneServer implements AutoCloseable {
     private final Cancellation cancellation = new Cancellation();
     private volatile String state = "waiting";
     private volatile String message = "";
+    private final List<String> warnings = new CopyOnWriteArrayList<>();
     private volatile PruneJob running;
 
     void run(JsonNode asked) {
@@ -76,7 +80,8 @@ public final class PruneServer implements AutoCloseable {
                       "request", (ObjectNode) asked.path("request"), PruneRequest.class))) {
         running = job;
         state = "running";
-        PruneResult result = job.cancelledBy(cancellation).thenWritten().run();
+        PruneResult result =
+            job.cancelledBy(cancellation).listener(this::hear).thenWritten().run();
         result.writeTo(Path.of(asked.path("out").asText()), WriteSettings.DEFAULT);
         message = result.layers().describe();
         state = "done";
@@ -88,8 +93,15 @@ public final class PruneServer implements AutoCloseable {
       }
     }
 
+    private void hear(JobEvent event) {
+      if (event instanceof JobEvent.Warned warned) {
+        warnings.add(warned.message());
+      }
+    }
+
     ObjectNode describe() {
       ObjectNode json = JSON.createObjectNode().put("state", state).put("message", message);
+      warnings.forEach(json.withArray("warnings")::add);
       PruneJob job = running;
       if (job != null) {
         var progress = job.progress().state();

@@ -8,8 +8,9 @@
 # The JVM takes the encoding of arguments and file names, and the form of numbers, from here.
 export LC_ALL=C.UTF-8
 
-# GNU OpenMP and OpenBLAS read these when they are loaded. By default the threads of the one spin at every barrier, those of the
-# other for 2^26 clocks after each piece of work: on a busy machine that takes eight times the processor time of the work itself.
+# GNU OpenMP and OpenBLAS read these variables when they are loaded. By default the threads of GNU OpenMP spin at every
+# barrier, and those of OpenBLAS for 2^26 clocks after each piece of work: on a busy machine that takes eight times the
+# processor time of the work itself.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY-passive} OPENBLAS_THREAD_TIMEOUT=${OPENBLAS_THREAD_TIMEOUT-4}
 
 temporary=${TMPDIR:-/tmp}
@@ -24,8 +25,8 @@ die() {
   exit "$code"
 }
 
-# Sets crash_file: where the JVM writes what it knows when it crashes. In a folder of the caller's alone, since the name can be
-# guessed; else nowhere.
+# Sets crash_file, to which the JVM writes its report when it crashes: a file in a folder that only the user can write to,
+# since others can guess the name of the file; nowhere if there is no such folder.
 find_crash_file() {
   local base=${XDG_CACHE_HOME:-} folder
   [[ $base == /* || ! -d ${HOME:-} ]] || base=$HOME/.cache
@@ -37,13 +38,13 @@ find_crash_file() {
   crash_file=$folder/crash_%p.log
 }
 
-# The heap is small since weights stay in their files. Java code only tells native code what to do, and most of it is done with
-# before it would run quicker: the JVM compiles what has run four times as often as by default, or else its compilers take the
-# processor from the search. LACO_JAVA_OPTIONS come last and so win. Nothing of the JVM's own may reach the terminal or the
-# working folder; a JVM that crashes reports that on stderr, dumps no core and exits with 1.
+# The heap is small since weights stay in their files. Java code only starts native code, and most Java code has ended
+# before compiled code would pay: the JVM compiles a method after four times as many calls as by default, since its
+# compilers would take the processor from the search. LACO_JAVA_OPTIONS come last and so win. No output of the JVM itself
+# may reach the terminal or the working folder; a JVM that crashes says so on stderr, dumps no core and exits with 1.
 java_command() {
-  # Java cannot tell a terminal by itself, nor how wide it is: progress is drawn only where stderr is one, and what a model says
-  # goes as it is only where stdout is none.
+  # Java knows neither whether a stream is a terminal nor how wide the terminal is. Progress is drawn only where stderr
+  # is a terminal; the text of a model is printed unchanged only where stdout is none.
   local terminal=false columns=0 stdout_terminal=false
   if [[ -t 2 ]]; then
     terminal=true

@@ -138,8 +138,8 @@ find_nvcc() {
   return 1
 }
 
-# The system's Maven; without one the project's wrapper, which gets a pinned one. Maven 3.8 calls what JDK 25 warns of, on
-# every start.
+# The system's Maven; without one the project's wrapper, which fetches a pinned Maven. The options silence warnings of
+# JDK 25 about what Maven 3.8 calls.
 run_maven() {
   local maven
   maven=$(type -P mvn) || maven=$(dirname "${BASH_SOURCE[0]}")/../mvnw

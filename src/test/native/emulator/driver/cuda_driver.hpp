@@ -156,7 +156,8 @@ LACO_API int64_t laco_standin_launches();
 LACO_API int64_t laco_standin_allocations();
 LACO_API int64_t laco_standin_live_allocations();
 LACO_API int64_t laco_standin_synchronizations();
-// Words of 4 bytes that copies to the host found as they were when their memory was allocated: nobody had written to them.
+// Words of 4 bytes that copies to the host found as they were when their memory was allocated: nobody had written to
+// them.
 LACO_API int64_t laco_standin_unwritten_words();
 // What the last call that failed found wrong; LACO_STANDIN_LOG=1 prints each to standard error.
 LACO_API const char* laco_standin_last_error();
