@@ -4,7 +4,7 @@ import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.OutputFiles;
-import dev.laco.checkpoint.SafetensorsFile;
+import dev.laco.checkpoint.WeightFile;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -65,7 +65,7 @@ final class Target {
               model.directory()));
     }
     List<Path> sources = new ArrayList<>(List.of(source));
-    for (SafetensorsFile file : model.files()) {
+    for (WeightFile file : model.files()) {
       sources.add(file.path().toRealPath());
     }
     for (Path path : sources) {

@@ -45,8 +45,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
 
   private final Path directory;
   private final ObjectNode configJson;
-  private final List<SafetensorsFile> files;
-  private final Map<String, SafetensorsFile> fileOf;
+  private final List<WeightFile> files;
+  private final Map<String, WeightFile> fileOf;
   private final boolean largerThanMemory;
   private final ReadAhead readAhead = new ReadAhead();
   private final Set<String> finite = ConcurrentHashMap.newKeySet();
@@ -56,8 +56,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   private Checkpoint(
       Path directory,
       ObjectNode configJson,
-      List<SafetensorsFile> files,
-      Map<String, SafetensorsFile> fileOf) {
+      List<WeightFile> files,
+      Map<String, WeightFile> fileOf) {
     this.directory = directory;
     this.configJson = configJson;
     this.files = files;
@@ -97,33 +97,33 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     ObjectNode config = InputJson.readObject(directory.resolve(CONFIG));
     WeightFiles weights = WeightFiles.find(directory);
     OpenFiles.require(directory, weights.shards().size());
-    List<SafetensorsFile> files = new ArrayList<>();
+    List<WeightFile> files = new ArrayList<>();
     try {
-      Map<String, SafetensorsFile> fileOf = new TreeMap<>();
+      Map<String, WeightFile> fileOf = new TreeMap<>();
       for (Path shard : weights.shards()) {
-        SafetensorsFile file = SafetensorsFile.open(shard);
+        WeightFile file = WeightFile.open(shard);
         files.add(file);
-        if (fileOf.size() + file.tensors().size() > SafetensorsHeader.MAX_TENSORS) {
+        if (fileOf.size() + file.tensors().size() > WeightFile.MAX_TENSORS) {
           throw new BadInputException(
               String.format(
                   Locale.ROOT,
                   "%s: the files of this checkpoint hold more than %d tensors",
                   shard,
-                  SafetensorsHeader.MAX_TENSORS));
+                  WeightFile.MAX_TENSORS));
         }
         addTensors(file, fileOf);
       }
       checkIndex(directory.resolve(WeightFiles.INDEX), weights.index(), fileOf);
       return new Checkpoint(directory, config, List.copyOf(files), fileOf);
     } catch (RuntimeException e) {
-      files.forEach(SafetensorsFile::close);
+      files.forEach(WeightFile::close);
       throw e;
     }
   }
 
-  private static void addTensors(SafetensorsFile file, Map<String, SafetensorsFile> fileOf) {
+  private static void addTensors(WeightFile file, Map<String, WeightFile> fileOf) {
     for (TensorInfo tensor : file.tensors()) {
-      SafetensorsFile other = fileOf.put(tensor.name(), file);
+      WeightFile other = fileOf.put(tensor.name(), file);
       if (other != null) {
         throw new BadInputException(
             String.format(
@@ -141,13 +141,13 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
    * tensor of the shards is in the index.
    */
   private static void checkIndex(
-      Path indexFile, Map<String, Path> index, Map<String, SafetensorsFile> fileOf) {
+      Path indexFile, Map<String, Path> index, Map<String, WeightFile> fileOf) {
     if (index.isEmpty()) {
       return;
     }
     index.forEach(
         (name, path) -> {
-          SafetensorsFile file = fileOf.get(name);
+          WeightFile file = fileOf.get(name);
           if (file == null) {
             throw new BadInputException(
                 String.format(
@@ -259,7 +259,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     return weightsDigest;
   }
 
-  private static void addSample(Sha256 hash, SafetensorsFile file, TensorInfo info) {
+  private static void addSample(Sha256 hash, WeightFile file, TensorInfo info) {
     hash.update(tableRow(info).getBytes(StandardCharsets.UTF_8));
     long size = info.byteSize();
     if (size <= 3 * SAMPLE) {
@@ -272,7 +272,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   private static void addBytes(
-      Sha256 hash, SafetensorsFile file, TensorInfo info, long offset, int count) {
+      Sha256 hash, WeightFile file, TensorInfo info, long offset, int count) {
     ByteBuffer bytes = ByteBuffer.allocate(count);
     file.read(info, offset, bytes);
     hash.update(bytes.flip());
@@ -284,13 +284,13 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /** The files that hold the weights. */
-  public List<SafetensorsFile> files() {
+  public List<WeightFile> files() {
     return files;
   }
 
   /** The rows of all tensor tables, by file and by offset. */
   public List<TensorInfo> tensors() {
-    return files.stream().map(SafetensorsFile::tensors).flatMap(Collection::stream).toList();
+    return files.stream().map(WeightFile::tensors).flatMap(Collection::stream).toList();
   }
 
   /** Bytes of all tensors. */
@@ -362,7 +362,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
    * @throws BadInputException if a file was cut short, so that results computed from it are wrong
    */
   public void requireIntact() {
-    files.forEach(SafetensorsFile::requireIntact);
+    files.forEach(WeightFile::requireIntact);
   }
 
   /**
@@ -400,8 +400,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   }
 
   /** The file that holds a tensor. */
-  public SafetensorsFile file(String name) {
-    SafetensorsFile file = fileOf.get(name);
+  public WeightFile file(String name) {
+    WeightFile file = fileOf.get(name);
     if (file == null) {
       throw new BadInputException(
           String.format(Locale.ROOT, "%s: tensor '%s' is missing", directory, name));
@@ -411,8 +411,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
 
   @Override
   public void close() {
-    files.forEach(SafetensorsFile::cancel);
+    files.forEach(WeightFile::cancel);
     readAhead.close();
-    files.forEach(SafetensorsFile::close);
+    files.forEach(WeightFile::close);
   }
 }

@@ -15,7 +15,7 @@ final class FiniteCheck {
   private FiniteCheck() {}
 
   /** A part of a tensor that one thread reads at once. */
-  private record Part(SafetensorsFile file, TensorInfo info, long offset) {
+  private record Part(WeightFile file, TensorInfo info, long offset) {
     /** Index in the tensor of the first element that is NaN or infinite, or -1. */
     long firstNonFinite() {
       DType dtype = file.requireWeight(info);
@@ -34,7 +34,7 @@ final class FiniteCheck {
    *
    * @throws BadInputException naming file, tensor and index of the first element that is not finite
    */
-  static void require(SafetensorsFile file, String name) {
+  static void require(WeightFile file, String name) {
     TensorInfo info = file.info(name);
     LongStream.range(0, Math.ceilDiv(info.byteSize(), PART))
         .parallel()

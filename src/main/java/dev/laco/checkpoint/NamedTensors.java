@@ -16,8 +16,8 @@ import java.util.TreeMap;
 public final class NamedTensors implements AutoCloseable {
   private static final String INDEX = ".index.json";
 
-  private final List<SafetensorsFile> files = new ArrayList<>();
-  private final Map<String, SafetensorsFile> fileOf = new TreeMap<>();
+  private final List<WeightFile> files = new ArrayList<>();
+  private final Map<String, WeightFile> fileOf = new TreeMap<>();
 
   private NamedTensors() {}
 
@@ -35,16 +35,16 @@ public final class NamedTensors implements AutoCloseable {
           container.toString().endsWith(INDEX)
               ? WeightFiles.readIndex(container.resolveSibling(""), container)
               : Map.of();
-      Map<Path, SafetensorsFile> opened = new TreeMap<>();
+      Map<Path, WeightFile> opened = new TreeMap<>();
       for (String name : names) {
         Path path = index.isEmpty() ? container : index.get(name);
         if (path == null) {
           throw new BadInputException(
               String.format(Locale.ROOT, "%s: tensor '%s' is missing", container, name));
         }
-        SafetensorsFile file = opened.get(path);
+        WeightFile file = opened.get(path);
         if (file == null) {
-          file = SafetensorsFile.open(path);
+          file = WeightFile.open(path);
           tensors.files.add(file);
           opened.put(path, file);
         }
@@ -59,8 +59,8 @@ public final class NamedTensors implements AutoCloseable {
   }
 
   /** The file that holds a tensor. */
-  public SafetensorsFile file(String name) {
-    SafetensorsFile file = fileOf.get(name);
+  public WeightFile file(String name) {
+    WeightFile file = fileOf.get(name);
     if (file == null) {
       throw new IllegalArgumentException("not asked for: " + name);
     }
@@ -69,6 +69,6 @@ public final class NamedTensors implements AutoCloseable {
 
   @Override
   public void close() {
-    files.forEach(SafetensorsFile::close);
+    files.forEach(WeightFile::close);
   }
 }

@@ -32,7 +32,7 @@ public record OutputTensor(String name, DType dtype, List<Long> shape, Content c
   }
 
   /** A copy of another file's tensor under a new name; its bytes are copied from file to file. */
-  public static OutputTensor copy(String name, SafetensorsFile file, String source) {
+  public static OutputTensor copy(String name, WeightFile file, String source) {
     TensorInfo info = file.info(source);
     return new OutputTensor(
         name, file.requireWeight(info), info.shape(), target -> file.copyTo(source, target));

@@ -38,18 +38,6 @@ final class SafetensorsHeader {
   /** The format's limit on the JSON's length. */
   static final long MAX_LENGTH = 100_000_000;
 
-  /**
-   * Most tensors of a checkpoint, and therefore of a file; the largest published mixtures of
-   * experts have about 140,000.
-   */
-  static final int MAX_TENSORS = 200_000;
-
-  /** Most characters of a tensor's name; published ones have up to about a hundred. */
-  static final int MAX_NAME = 128;
-
-  /** Most dimensions of a tensor; weights of models have up to five. */
-  static final int MAX_RANK = 8;
-
   /** Most entries of {@code __metadata__}. */
   private static final int MAX_METADATA = 100_000;
 
@@ -160,12 +148,14 @@ final class SafetensorsHeader {
       parser.nextToken();
       if (name.equals("__metadata__")) {
         checkMetadata(parser);
-      } else if (tensors.size() == MAX_TENSORS) {
+      } else if (tensors.size() == WeightFile.MAX_TENSORS) {
         throw bad(
             String.format(
-                Locale.ROOT, "holds more than %d tensors; split it into shards", MAX_TENSORS));
-      } else if (name.length() > MAX_NAME) {
-        throw bad(name, longName(name));
+                Locale.ROOT,
+                "holds more than %d tensors; split it into shards",
+                WeightFile.MAX_TENSORS));
+      } else if (name.length() > WeightFile.MAX_NAME) {
+        throw bad(name, WeightFile.longName(name));
       } else {
         tensors.add(parseTensor(name, parser));
       }
@@ -187,10 +177,13 @@ final class SafetensorsHeader {
         throw bad(
             String.format(Locale.ROOT, "__metadata__ has more than %d entries", MAX_METADATA));
       }
-      if (key.length() > MAX_NAME) {
+      if (key.length() > WeightFile.MAX_NAME) {
         throw bad(
             String.format(
-                Locale.ROOT, "__metadata__ key '%s': %s", Legible.excerpt(key), longName(key)));
+                Locale.ROOT,
+                "__metadata__ key '%s': %s",
+                Legible.excerpt(key),
+                WeightFile.longName(key)));
       }
       if (parser.nextToken() != JsonToken.VALUE_STRING) {
         throw bad(
@@ -216,7 +209,7 @@ final class SafetensorsHeader {
       parser.nextToken();
       switch (key) {
         case "dtype" -> type = parseType(name, parser);
-        case "shape" -> shape = parseNumbers(name, key, MAX_RANK, parser);
+        case "shape" -> shape = parseNumbers(name, key, WeightFile.MAX_RANK, parser);
         case "data_offsets" -> span = parseNumbers(name, key, 2, parser);
         default -> requireScalar(name, key, parser);
       }
@@ -366,11 +359,5 @@ final class SafetensorsHeader {
 
   private BadInputException bad(String rule) {
     return new BadInputException(file + ": " + rule);
-  }
-
-  /** Says that a tensor's name is longer than {@link #MAX_NAME}, for a message. */
-  static String longName(String name) {
-    return String.format(
-        Locale.ROOT, "its name has %d characters, at most %d are read", name.length(), MAX_NAME);
   }
 }

@@ -52,7 +52,7 @@ final class TensorTable {
    * @param fileOf the file of every tensor
    * @throws BadInputException naming file, tensor, what was expected and what was found
    */
-  static void check(String directory, ModelConfig config, Map<String, SafetensorsFile> fileOf) {
+  static void check(String directory, ModelConfig config, Map<String, WeightFile> fileOf) {
     fileOf.forEach(TensorTable::refuseQuantised);
     checkDepth(directory, config, fileOf);
     SequencedMap<String, List<Long>> expected = expected(config);
@@ -80,7 +80,7 @@ final class TensorTable {
         || (config.tieWordEmbeddings() && name.equals(config.architecture().head()));
   }
 
-  private static void refuseQuantised(String name, SafetensorsFile file) {
+  private static void refuseQuantised(String name, WeightFile file) {
     StoredType type = file.info(name).type();
     if (QUANTISED.matcher(name).matches() || (type.bits() <= 8 && type != StoredType.BOOL)) {
       throw new BadInputException(
@@ -94,7 +94,7 @@ final class TensorTable {
   }
 
   private static void checkDepth(
-      String directory, ModelConfig config, Map<String, SafetensorsFile> fileOf) {
+      String directory, ModelConfig config, Map<String, WeightFile> fileOf) {
     TreeMap<Integer, String> layers = new TreeMap<>();
     for (String name : fileOf.keySet()) {
       config.architecture().layerOf(name).ifPresent(layer -> layers.putIfAbsent(layer, name));
@@ -126,7 +126,7 @@ final class TensorTable {
   }
 
   private static void checkTensor(
-      String directory, String name, List<Long> shape, @Nullable SafetensorsFile file) {
+      String directory, String name, List<Long> shape, @Nullable WeightFile file) {
     if (file == null) {
       throw new BadInputException(
           String.format(Locale.ROOT, "%s: tensor '%s' is missing", directory, name));

@@ -122,19 +122,19 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
     Map<String, Path> known = new HashMap<>();
     while (json.nextToken() == JsonToken.FIELD_NAME) {
       String tensor = json.currentName();
-      if (tensor.length() > SafetensorsHeader.MAX_NAME) {
-        throw bad(index, tensor, SafetensorsHeader.longName(tensor));
+      if (tensor.length() > WeightFile.MAX_NAME) {
+        throw bad(index, tensor, WeightFile.longName(tensor));
       }
       if (json.nextToken() != JsonToken.VALUE_STRING) {
         throw bad(index, tensor, "is not a file name");
       }
-      if (files.size() == SafetensorsHeader.MAX_TENSORS) {
+      if (files.size() == WeightFile.MAX_TENSORS) {
         throw new BadInputException(
             String.format(
                 Locale.ROOT,
                 "%s: weight_map has more than %d entries",
                 index,
-                SafetensorsHeader.MAX_TENSORS));
+                WeightFile.MAX_TENSORS));
       }
       Path shard = known.computeIfAbsent(json.getText(), n -> inside(directory, index, tensor, n));
       if (known.size() > MAX_SHARDS) {

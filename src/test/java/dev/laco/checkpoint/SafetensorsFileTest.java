@@ -54,7 +54,7 @@ class SafetensorsFileTest {
              "none":{"dtype":"F32","shape":[3,0],"data_offsets":[2,2]}}   \
             """,
             data);
-    try (SafetensorsFile file = SafetensorsFile.open(path)) {
+    try (WeightFile file = WeightFile.open(path)) {
       HostTensor pair = file.tensor("pair");
       assertEquals(DType.F32, pair.dtype());
       assertEquals(List.of(2L, 1L), pair.shape());
@@ -88,7 +88,7 @@ class SafetensorsFileTest {
   }
 
   private static boolean isFinite(Path path) {
-    try (SafetensorsFile file = SafetensorsFile.open(path)) {
+    try (WeightFile file = WeightFile.open(path)) {
       return file.bringInFinite("a");
     }
   }
@@ -187,7 +187,7 @@ class SafetensorsFileTest {
     Path path =
         TestCheckpoints.write(
             folder.resolve("a.safetensors"), a("I64", "[1]", "[0,8]"), new byte[8]);
-    try (SafetensorsFile file = SafetensorsFile.open(path)) {
+    try (WeightFile file = WeightFile.open(path)) {
       assertEquals(StoredType.I64, file.info("a").type());
       assertEquals(8, file.bytes("a").byteSize());
       var e = assertThrows(BadInputException.class, () -> file.tensor("a"));
@@ -200,7 +200,7 @@ class SafetensorsFileTest {
     Path path =
         TestCheckpoints.write(
             folder.resolve("a.safetensors"), a("F32", "[2]", "[0,8]"), new byte[8]);
-    try (SafetensorsFile file = SafetensorsFile.open(path)) {
+    try (WeightFile file = WeightFile.open(path)) {
       file.tensor("a");
       try (RandomAccessFile writable = new RandomAccessFile(path.toFile(), "rw")) {
         writable.setLength(writable.length() - 1);
@@ -231,7 +231,7 @@ class SafetensorsFileTest {
       sparse.seek(start + elements * 4 - 1);
       sparse.write(new byte[] {0x3f, 0, 0, 0, 0x40});
     }
-    try (SafetensorsFile file = SafetensorsFile.open(path)) {
+    try (WeightFile file = WeightFile.open(path)) {
       HostTensor large = file.tensor("large");
       assertEquals(elements, large.elements());
       assertEquals(0x3f, large.data().get(ValueLayout.JAVA_BYTE, large.data().byteSize() - 1));
@@ -242,8 +242,8 @@ class SafetensorsFileTest {
   @Test
   void aHeaderOfTheLargestLegalSizeFitsASmallHeap() throws Exception {
     Path path = folder.resolve("huge.safetensors");
-    writeHugeHeader(path, SafetensorsHeader.MAX_TENSORS);
-    assertEquals("tensors: " + SafetensorsHeader.MAX_TENSORS, runWithSmallHeap(path));
+    writeHugeHeader(path, WeightFile.MAX_TENSORS);
+    assertEquals("tensors: " + WeightFile.MAX_TENSORS, runWithSmallHeap(path));
     writeHugeHeader(path, 1_500_000);
     assertTrue(runWithSmallHeap(path).contains("holds more than 200000 tensors"));
   }
@@ -254,7 +254,7 @@ class SafetensorsFileTest {
     for (int i = 0; i < tensors; i++) {
       json.append(i == 0 ? "\"" : ",\"")
           .append(i)
-          .append(tensors <= SafetensorsHeader.MAX_TENSORS ? "x".repeat(122) : "")
+          .append(tensors <= WeightFile.MAX_TENSORS ? "x".repeat(122) : "")
           .append("\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}");
     }
     json.append('}');
@@ -284,7 +284,7 @@ class SafetensorsFileTest {
     private OpenFile() {}
 
     public static void main(String[] args) {
-      try (SafetensorsFile file = SafetensorsFile.open(Path.of(args[0]))) {
+      try (WeightFile file = WeightFile.open(Path.of(args[0]))) {
         System.out.println("tensors: " + file.tensors().size());
       } catch (BadInputException e) {
         System.out.println(e.getMessage());
@@ -319,7 +319,7 @@ class SafetensorsFileTest {
             int length = random.nextInt(4) == 0 ? random.nextInt(bytes.length) : bytes.length;
             Path path = folder.resolve("m.safetensors");
             TestCheckpoints.writeBytes(path, java.util.Arrays.copyOf(bytes, length));
-            try (SafetensorsFile file = SafetensorsFile.open(path)) {
+            try (WeightFile file = WeightFile.open(path)) {
               long total = 0;
               for (TensorInfo tensor : file.tensors()) {
                 total += file.bytes(tensor.name()).byteSize();
@@ -334,7 +334,7 @@ class SafetensorsFileTest {
   }
 
   private static void assertBad(Path path, String message) {
-    var e = assertThrows(BadInputException.class, () -> SafetensorsFile.open(path));
+    var e = assertThrows(BadInputException.class, () -> WeightFile.open(path));
     assertTrue(e.getMessage().contains(message), e.getMessage());
     assertTrue(e.getMessage().startsWith(path + ": "), e.getMessage());
   }

@@ -79,7 +79,7 @@ class SafetensorsWriterTest {
   @ParameterizedTest
   @MethodSource("filesOfTheFormatsOwnLibrary")
   void aFileOfTheFormatsOwnLibraryIsWrittenAgainByteForByte(Path original) {
-    try (SafetensorsFile file = SafetensorsFile.open(original)) {
+    try (WeightFile file = WeightFile.open(original)) {
       List<OutputTensor> tensors = new ArrayList<>();
       for (TensorInfo tensor : file.tensors()) {
         tensors.add(OutputTensor.copy(tensor.name(), file, tensor.name()));
@@ -110,7 +110,7 @@ class SafetensorsWriterTest {
         for (Path file : files.toList()) {
           written += Files.size(file);
           if (file.toString().endsWith(".safetensors") && Files.size(file) > limit) {
-            try (SafetensorsFile shard = SafetensorsFile.open(file)) {
+            try (WeightFile shard = WeightFile.open(file)) {
               assertEquals(1, shard.tensors().size(), file + " could be split");
             }
           }
@@ -152,7 +152,7 @@ class SafetensorsWriterTest {
       sparse.writeLong(0x0102030405060708L);
     }
     Path copy = folder.resolve("copy");
-    try (SafetensorsFile file = SafetensorsFile.open(path);
+    try (WeightFile file = WeightFile.open(path);
         FileChannel small = FileChannel.open(copy, CREATE_NEW, WRITE)) {
       small.position(3);
       file.copyTo("small", small);

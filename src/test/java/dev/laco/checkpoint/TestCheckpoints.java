@@ -95,7 +95,7 @@ public final class TestCheckpoints {
     try (Checkpoint checkpoint = Checkpoint.open(model)) {
       List<OutputTensor> tensors = new ArrayList<>();
       for (String name : checkpoint.weightNames()) {
-        SafetensorsFile file = checkpoint.file(name);
+        WeightFile file = checkpoint.file(name);
         tensors.add(OutputTensor.copy(name, file, name));
         if (name.equals(widened)) {
           HostTensor tensor = file.tensor(name);

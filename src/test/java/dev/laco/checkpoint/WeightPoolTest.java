@@ -110,7 +110,7 @@ class WeightPoolTest {
     try (Checkpoint model = Checkpoint.open(copy)) {
       WeightPool pool = pool(model, Long.MAX_VALUE);
       pool.tensor(String.format(Locale.ROOT, LAYER, 0));
-      for (SafetensorsFile file : model.files()) {
+      for (WeightFile file : model.files()) {
         try (RandomAccessFile shorter = new RandomAccessFile(file.path().toFile(), "rw")) {
           shorter.setLength(4096);
         }

@@ -13,7 +13,7 @@ import dev.laco.JobEvent;
 import dev.laco.Model;
 import dev.laco.Passages;
 import dev.laco.UsageException;
-import dev.laco.checkpoint.SafetensorsFile;
+import dev.laco.checkpoint.WeightFile;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -78,7 +78,7 @@ final class EvaluateJobTest {
       EvaluateResult result = job(model).dumpTo(dump).listener(told::add).run();
       EvaluateResult.OfText text = (EvaluateResult.OfText) result;
       long tensors;
-      try (SafetensorsFile file = SafetensorsFile.open(dump)) {
+      try (WeightFile file = WeightFile.open(dump)) {
         tensors = file.tensors().stream().mapToLong(info -> info.elements() * Float.BYTES).sum();
       }
       assertEquals(

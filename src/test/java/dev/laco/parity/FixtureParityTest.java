@@ -10,7 +10,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.SafetensorsFile;
+import dev.laco.checkpoint.WeightFile;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.LayerCollapse;
@@ -78,8 +78,8 @@ public abstract class FixtureParityTest {
   @MethodSource("fixtures")
   void finalHiddenStatesAndLogitsAgreeWithTheFloat64Run(String name) {
     try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(name));
-        SafetensorsFile reference =
-            SafetensorsFile.open(Fixtures.folder(name).resolve("reference.safetensors"))) {
+        WeightFile reference =
+            WeightFile.open(Fixtures.folder(name).resolve("reference.safetensors"))) {
       ModelConfig config = ModelConfig.parse("config.json", checkpoint.configJson());
       CausalLm model = new RunningModel(backend, config, checkpoint).original();
       PackedSequences sequences = PackedSequences.of(Fixtures.tokens(name, "eval"));
@@ -101,7 +101,7 @@ public abstract class FixtureParityTest {
     }
   }
 
-  private void assertClose(SafetensorsFile reference, String name, Tensor found) {
+  private void assertClose(WeightFile reference, String name, Tensor found) {
     float[] values = new float[(int) found.elements()];
     backend.download(found, values);
     MemorySegment expected = reference.bytes(name);
@@ -121,8 +121,8 @@ public abstract class FixtureParityTest {
   @MethodSource("fixtures")
   void lastWordsAreKnownWhereTheLargestLogitsOfTheFloat64RunAreTheirs(String name) {
     try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(name));
-        SafetensorsFile reference =
-            SafetensorsFile.open(Fixtures.folder(name).resolve("reference.safetensors"))) {
+        WeightFile reference =
+            WeightFile.open(Fixtures.folder(name).resolve("reference.safetensors"))) {
       ModelConfig config = ModelConfig.parse("config.json", checkpoint.configJson());
       List<int[]> lists = Fixtures.tokens(name, "eval");
       List<TextChunks.Chunk> passages = new ArrayList<>();

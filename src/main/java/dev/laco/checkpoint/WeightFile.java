@@ -18,7 +18,7 @@ import java.util.Locale;
 import java.util.Map;
 
 /**
- * A safetensors file, mapped as a whole. Its tensors are views into the mapping, valid until {@link
+ * A file of weights, mapped as a whole. Its tensors are views into the mapping, valid until {@link
  * #close}.
  *
  * <p>The file's size is compared with its size at opening whenever a tensor is asked for, so that a
@@ -27,7 +27,19 @@ import java.util.Map;
  * WatchedMapping#survive} was called; otherwise the access fails with the JVM's {@link
  * InternalError}, or, in native code, ends the process.
  */
-public final class SafetensorsFile implements TensorSource, AutoCloseable {
+public final class WeightFile implements TensorSource, AutoCloseable {
+  /**
+   * Most tensors of a checkpoint, and therefore of a file; the largest published mixtures of
+   * experts have about 140,000.
+   */
+  static final int MAX_TENSORS = 200_000;
+
+  /** Most characters of a tensor's name; published ones have up to about a hundred. */
+  static final int MAX_NAME = 128;
+
+  /** Most dimensions of a tensor; weights of models have up to five. */
+  static final int MAX_RANK = 8;
+
   private final Path path;
   private final FileChannel channel;
   private final Arena arena;
@@ -36,7 +48,7 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
   private final WatchedMapping watched;
   private final Map<String, TensorInfo> tensors;
 
-  private SafetensorsFile(Path path, FileChannel channel, Arena arena) throws IOException {
+  private WeightFile(Path path, FileChannel channel, Arena arena) throws IOException {
     this.path = path;
     this.channel = channel;
     this.arena = arena;
@@ -52,15 +64,21 @@ public final class SafetensorsFile implements TensorSource, AutoCloseable {
    * @throws BadInputException if there is no such file, or it breaks a rule of the format
    */
   @SuppressWarnings("MustBeClosedChecker") // the file owns the arena, and close() closes it
-  public static SafetensorsFile open(Path path) {
+  public static WeightFile open(Path path) {
     FileChannel channel = InputFile.open(path);
     Arena arena = Arena.ofShared();
     try {
-      return new SafetensorsFile(path, channel, arena);
+      return new WeightFile(path, channel, arena);
     } catch (IOException | RuntimeException e) {
       closeAll(path, channel, arena);
       throw e instanceof IOException io ? InputFile.unreadable(path, io) : (RuntimeException) e;
     }
+  }
+
+  /** Says that a tensor's name is longer than {@link #MAX_NAME}, for a message. */
+  static String longName(String name) {
+    return String.format(
+        Locale.ROOT, "its name has %d characters, at most %d are read", name.length(), MAX_NAME);
   }
 
   /** The path that this file was opened by. */
