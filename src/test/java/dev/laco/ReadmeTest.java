@@ -21,7 +21,7 @@ final class ReadmeTest {
             | architecture | `model_type` | tested on |
             |---|---|---|
             """);
-    for (Architecture architecture : Architecture.values()) {
+    for (Architecture architecture : Architecture.all()) {
       table.append(
           String.format(
               Locale.ROOT,

@@ -1,68 +1,25 @@
 package dev.laco.model;
 
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
 
 /**
- * A family of models: its names in {@code config.json} and the properties that its config does not
- * say.
+ * A family of models: its names in {@code config.json}, the parts of its layers, the names of its
+ * tensors, and the values of keys that a config leaves out. Every family has a file of its own in
+ * this package, which describes the family, and a line in {@link Families}.
  *
- * <p>All families share the layout of Llama (Touvron et al. 2023): pre-norm layers of rotary
- * attention and a gated feed-forward network, RMS norms, tensors named {@code
- * model.layers.<i>.<suffix>}.
+ * <p>Layers have what {@link Builder} begins with, unless the family says otherwise: they are those
+ * of Llama (Touvron et al. 2023), RMS norms before rotary attention and before a gated feed-forward
+ * network.
  */
-public enum Architecture {
-  LLAMA(
-      "LlamaForCausalLM",
-      "llama",
-      Biases.BY_CONFIG,
-      Biases.BY_CONFIG,
-      true,
-      false,
-      Windows.NONE,
-      2048),
-  MISTRAL(
-      "MistralForCausalLM",
-      "mistral",
-      Biases.NEVER,
-      Biases.NEVER,
-      false,
-      false,
-      Windows.ALL_LAYERS,
-      131072),
-  QWEN2(
-      "Qwen2ForCausalLM",
-      "qwen2",
-      Biases.ALWAYS,
-      Biases.NEVER,
-      false,
-      false,
-      Windows.BY_LAYER,
-      32768),
-  QWEN3(
-      "Qwen3ForCausalLM",
-      "qwen3",
-      Biases.BY_CONFIG,
-      Biases.BY_CONFIG,
-      false,
-      true,
-      Windows.BY_LAYER,
-      32768);
-
-  private static final String LAYERS = "model.layers.";
-
-  /** The most digits of a layer's index that always fit an int. */
-  private static final int MOST_DIGITS = 9;
-
-  /**
-   * Whether projections of attention have biases: {@code BY_CONFIG} follows {@code attention_bias}.
-   */
+public final class Architecture {
+  /** Whether projections have biases. */
   enum Biases {
     NEVER,
     ALWAYS,
+    /** Where {@code attention_bias} is true, or {@code mlp_bias} for the feed-forward network. */
     BY_CONFIG;
 
     boolean present(boolean configured) {
@@ -81,80 +38,129 @@ public enum Architecture {
     BY_LAYER
   }
 
-  private final String className;
-  private final String modelType;
-  private final Biases queryKeyValueBias;
-  private final Biases outputBias;
-  private final boolean mlpBiasByConfig;
-  private final boolean queryKeyNorm;
-  private final Windows windows;
-  private final int defaultPositions;
+  private final Builder parts;
 
-  Architecture(
-      String className,
-      String modelType,
-      Biases queryKeyValueBias,
-      Biases outputBias,
-      boolean mlpBiasByConfig,
-      boolean queryKeyNorm,
-      Windows windows,
-      int defaultPositions) {
-    this.className = className;
-    this.modelType = modelType;
-    this.queryKeyValueBias = queryKeyValueBias;
-    this.outputBias = outputBias;
-    this.mlpBiasByConfig = mlpBiasByConfig;
-    this.queryKeyNorm = queryKeyNorm;
-    this.windows = windows;
-    this.defaultPositions = defaultPositions;
+  private Architecture(Builder parts) {
+    this.parts = parts;
+  }
+
+  /** Begins the description of a family by its class name and its {@code model_type}. */
+  static Builder named(String className, String modelType) {
+    return new Builder(className, modelType);
+  }
+
+  /** Every family, in the order in which lists name them. */
+  public static List<Architecture> all() {
+    return Families.ALL;
   }
 
   /**
-   * The descriptor for an entry of {@code architectures} in {@code config.json}, whatever its case:
-   * the first conversions of Llama wrote {@code LLaMAForCausalLM}.
+   * The family for an entry of {@code architectures} in {@code config.json}, whatever its case: the
+   * first conversions of Llama wrote {@code LLaMAForCausalLM}.
    */
   public static Optional<Architecture> forClassName(String className) {
-    return Arrays.stream(values()).filter(a -> a.className.equalsIgnoreCase(className)).findFirst();
+    return all().stream().filter(a -> a.className().equalsIgnoreCase(className)).findFirst();
+  }
+
+  /** The parts of a family, beginning with those of a Llama without biases. */
+  static final class Builder {
+    private final String className;
+    private final String modelType;
+    private final TensorNames names = TensorNames.LLAMA;
+    private Biases queryKeyValueBias = Biases.NEVER;
+    private Biases outputBias = Biases.NEVER;
+    private Biases feedForwardBias = Biases.NEVER;
+    private boolean queryKeyNorm;
+    private Windows windows = Windows.NONE;
+    private OptionalInt defaultHeadDim = OptionalInt.empty();
+    private int defaultPositions = 2048;
+
+    private Builder(String className, String modelType) {
+      this.className = className;
+      this.modelType = modelType;
+    }
+
+    /** Biases of the query, key and value projections, and of attention's output projection. */
+    Builder attentionBiases(Biases queryKeyValue, Biases output) {
+      queryKeyValueBias = queryKeyValue;
+      outputBias = output;
+      return this;
+    }
+
+    /** Biases of the gate, up and down projections. */
+    Builder feedForwardBiases(Biases biases) {
+      feedForwardBias = biases;
+      return this;
+    }
+
+    /** Queries and keys of each head have an RMS norm before their rotation. */
+    Builder queryKeyNorm() {
+      queryKeyNorm = true;
+      return this;
+    }
+
+    Builder windows(Windows which) {
+      windows = which;
+      return this;
+    }
+
+    /**
+     * {@code head_dim} where the config has none; without this call it is {@code hidden_size /
+     * num_attention_heads}.
+     */
+    Builder defaultHeadDim(int width) {
+      defaultHeadDim = OptionalInt.of(width);
+      return this;
+    }
+
+    /** {@code max_position_embeddings} where the config has none. */
+    Builder defaultPositions(int positions) {
+      defaultPositions = positions;
+      return this;
+    }
+
+    Architecture build() {
+      return new Architecture(this);
+    }
   }
 
   /** The class name in {@code config.json}. */
   public String className() {
-    return className;
+    return parts.className;
   }
 
   /** {@code model_type} in {@code config.json}. */
   public String modelType() {
-    return modelType;
+    return parts.modelType;
   }
 
   Biases queryKeyValueBias() {
-    return queryKeyValueBias;
+    return parts.queryKeyValueBias;
   }
 
   Biases outputBias() {
-    return outputBias;
+    return parts.outputBias;
   }
 
-  boolean mlpBiasByConfig() {
-    return mlpBiasByConfig;
+  Biases feedForwardBias() {
+    return parts.feedForwardBias;
   }
 
   Windows windows() {
-    return windows;
+    return parts.windows;
+  }
+
+  OptionalInt defaultHeadDim() {
+    return parts.defaultHeadDim;
   }
 
   int defaultPositions() {
-    return defaultPositions;
-  }
-
-  /** Whether queries and keys of each head have an RMS norm before their rotation. */
-  public boolean queryKeyNorm() {
-    return queryKeyNorm;
+    return parts.defaultPositions;
   }
 
   /** Name of a tensor of layer {@code layer}. */
   public String tensorName(int layer, TensorSpec spec) {
-    return LAYERS + layer + "." + spec.suffix();
+    return parts.names.of(layer, spec.suffix());
   }
 
   /** Names of all tensors of layer {@code layer}. */
@@ -164,31 +170,22 @@ public enum Architecture {
 
   /** The layer that a tensor of this name belongs to; empty where it is outside the layers. */
   public OptionalInt layerOf(String tensorName) {
-    int end = tensorName.indexOf('.', LAYERS.length());
-    if (!tensorName.startsWith(LAYERS) || end < 0) {
-      return OptionalInt.empty();
-    }
-    String index = tensorName.substring(LAYERS.length(), end);
-    boolean number =
-        !index.isEmpty()
-            && index.length() <= MOST_DIGITS
-            && index.chars().allMatch(c -> c >= '0' && c <= '9');
-    return number ? OptionalInt.of(Integer.parseInt(index)) : OptionalInt.empty();
+    return parts.names.layerOf(tensorName);
   }
 
   /** Name of the token embedding, {@code [V, d]}. */
   public String embedding() {
-    return "model.embed_tokens.weight";
+    return parts.names.embedding();
   }
 
   /** Name of the final norm's weight, {@code [d]}. */
   public String finalNorm() {
-    return "model.norm.weight";
+    return parts.names.finalNorm();
   }
 
   /** Name of the output projection, {@code [V, d]}; absent where it is tied to the embedding. */
   public String head() {
-    return "lm_head.weight";
+    return parts.names.head();
   }
 
   /** The tensors of a layer, with role, name and shape. */
@@ -198,41 +195,36 @@ public enum Architecture {
     long keys = (long) config.numKeyValueHeads() * config.headDim();
     long inner = config.intermediateSize();
     List<TensorSpec> specs = new ArrayList<>();
-    vector(specs, LayerRole.INPUT_NORM, "input_layernorm.weight", hidden);
-    matrix(specs, LayerRole.QUERY, "self_attn.q_proj.weight", queries, hidden);
-    matrix(specs, LayerRole.KEY, "self_attn.k_proj.weight", keys, hidden);
-    matrix(specs, LayerRole.VALUE, "self_attn.v_proj.weight", keys, hidden);
-    matrix(specs, LayerRole.OUTPUT, "self_attn.o_proj.weight", hidden, queries);
+    add(specs, LayerRole.INPUT_NORM, hidden);
+    add(specs, LayerRole.QUERY, queries, hidden);
+    add(specs, LayerRole.KEY, keys, hidden);
+    add(specs, LayerRole.VALUE, keys, hidden);
+    add(specs, LayerRole.OUTPUT, hidden, queries);
     if (config.queryKeyValueBias()) {
-      vector(specs, LayerRole.QUERY_BIAS, "self_attn.q_proj.bias", queries);
-      vector(specs, LayerRole.KEY_BIAS, "self_attn.k_proj.bias", keys);
-      vector(specs, LayerRole.VALUE_BIAS, "self_attn.v_proj.bias", keys);
+      add(specs, LayerRole.QUERY_BIAS, queries);
+      add(specs, LayerRole.KEY_BIAS, keys);
+      add(specs, LayerRole.VALUE_BIAS, keys);
     }
     if (config.outputBias()) {
-      vector(specs, LayerRole.OUTPUT_BIAS, "self_attn.o_proj.bias", hidden);
+      add(specs, LayerRole.OUTPUT_BIAS, hidden);
     }
-    if (queryKeyNorm) {
-      vector(specs, LayerRole.QUERY_NORM, "self_attn.q_norm.weight", config.headDim());
-      vector(specs, LayerRole.KEY_NORM, "self_attn.k_norm.weight", config.headDim());
+    if (parts.queryKeyNorm) {
+      add(specs, LayerRole.QUERY_NORM, (long) config.headDim());
+      add(specs, LayerRole.KEY_NORM, (long) config.headDim());
     }
-    vector(specs, LayerRole.POST_ATTENTION_NORM, "post_attention_layernorm.weight", hidden);
-    matrix(specs, LayerRole.GATE, "mlp.gate_proj.weight", inner, hidden);
-    matrix(specs, LayerRole.UP, "mlp.up_proj.weight", inner, hidden);
-    matrix(specs, LayerRole.DOWN, "mlp.down_proj.weight", hidden, inner);
+    add(specs, LayerRole.POST_ATTENTION_NORM, hidden);
+    add(specs, LayerRole.GATE, inner, hidden);
+    add(specs, LayerRole.UP, inner, hidden);
+    add(specs, LayerRole.DOWN, hidden, inner);
     if (config.mlpBias()) {
-      vector(specs, LayerRole.GATE_BIAS, "mlp.gate_proj.bias", inner);
-      vector(specs, LayerRole.UP_BIAS, "mlp.up_proj.bias", inner);
-      vector(specs, LayerRole.DOWN_BIAS, "mlp.down_proj.bias", hidden);
+      add(specs, LayerRole.GATE_BIAS, inner);
+      add(specs, LayerRole.UP_BIAS, inner);
+      add(specs, LayerRole.DOWN_BIAS, hidden);
     }
     return List.copyOf(specs);
   }
 
-  private static void vector(List<TensorSpec> specs, LayerRole role, String suffix, long width) {
-    specs.add(new TensorSpec(role, suffix, List.of(width)));
-  }
-
-  private static void matrix(
-      List<TensorSpec> specs, LayerRole role, String suffix, long out, long in) {
-    specs.add(new TensorSpec(role, suffix, List.of(out, in)));
+  private void add(List<TensorSpec> specs, LayerRole role, Long... shape) {
+    specs.add(new TensorSpec(role, parts.names.suffix(role), List.of(shape)));
   }
 }

@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.stream.Collectors;
 
 /**
@@ -37,8 +38,6 @@ public record ModelConfig(
     boolean mlpBias,
     boolean tieWordEmbeddings,
     List<Integer> slidingWindows) {
-
-  private static final int QWEN3_HEAD_DIM = 128;
 
   /**
    * Most layers of a config, far more than any model has, so that a wrong number does not fill the
@@ -97,7 +96,7 @@ public record ModelConfig(
         RopeParameters.parse(config, positions),
         architecture.queryKeyValueBias().present(attentionBias),
         architecture.outputBias().present(attentionBias),
-        architecture.mlpBiasByConfig() && config.booleanOr("mlp_bias", false),
+        architecture.feedForwardBias().present(config.booleanOr("mlp_bias", false)),
         config.booleanOr("tie_word_embeddings", false),
         slidingWindows(config, architecture, layers));
   }
@@ -117,7 +116,7 @@ public record ModelConfig(
                             + ": architectures: "
                             + Legible.excerpt(name)
                             + " is not supported; these are: "
-                            + Arrays.stream(Architecture.values())
+                            + Architecture.all().stream()
                                 .map(Architecture::className)
                                 .collect(Collectors.joining(", "))));
     String modelType = config.stringOr("model_type", architecture.modelType());
@@ -129,14 +128,16 @@ public record ModelConfig(
   }
 
   private static int headDim(JsonFields config, Architecture architecture, int hidden, int heads) {
-    if (!config.has("head_dim") && architecture != Architecture.QWEN3 && hidden % heads != 0) {
+    OptionalInt given = config.positive("head_dim");
+    if (given.isEmpty()) {
+      given = architecture.defaultHeadDim();
+    }
+    if (given.isEmpty() && hidden % heads != 0) {
       throw config.error(
           "hidden_size",
           "a multiple of num_attention_heads, " + heads + ", where head_dim is not given");
     }
-    int headDim =
-        config.positiveOr(
-            "head_dim", architecture == Architecture.QWEN3 ? QWEN3_HEAD_DIM : hidden / heads);
+    int headDim = given.orElse(hidden / heads);
     if (headDim % 2 != 0) {
       throw config.error("head_dim", "an even number, for rotary embedding; it is " + headDim);
     }

@@ -1,8 +1,5 @@
 package dev.laco.bench;
 
-import static dev.laco.model.Architecture.LLAMA;
-import static dev.laco.model.Architecture.QWEN3;
-
 import dev.laco.model.Activation;
 import dev.laco.model.Architecture;
 import dev.laco.model.ModelConfig;
@@ -19,6 +16,9 @@ public final class ModelShape {
 
   /** Of no model: the heads of a large one. */
   public static final String WIDE = "wide";
+
+  private static final String LLAMA = "LlamaForCausalLM";
+  private static final String QWEN3 = "Qwen3ForCausalLM";
 
   private ModelShape() {}
 
@@ -39,7 +39,7 @@ public final class ModelShape {
   }
 
   private static ModelConfig of(
-      Architecture architecture,
+      String className,
       int layers,
       int hidden,
       int inner,
@@ -49,7 +49,7 @@ public final class ModelShape {
       int vocabulary,
       boolean tied) {
     return new ModelConfig(
-        architecture,
+        Architecture.forClassName(className).orElseThrow(),
         layers,
         hidden,
         inner,

@@ -1,0 +1,11 @@
+package dev.laco.model;
+
+import java.util.List;
+
+/** All families, in the order in which lists name them. */
+final class Families {
+  static final List<Architecture> ALL =
+      List.of(Llama.FAMILY, Mistral.FAMILY, Qwen2.FAMILY, Qwen3.FAMILY);
+
+  private Families() {}
+}

@@ -1,0 +1,80 @@
+package dev.laco.model;
+
+import java.util.Map;
+import java.util.OptionalInt;
+
+/**
+ * The names of a family's tensors in checkpoints.
+ *
+ * @param layers what stands before the number of a layer
+ * @param embedding the token embedding
+ * @param finalNorm the final norm's weight
+ * @param head the output projection
+ * @param suffixes what stands behind the number of a layer and a dot, by role
+ */
+record TensorNames(
+    String layers,
+    String embedding,
+    String finalNorm,
+    String head,
+    Map<LayerRole, String> suffixes) {
+  /** The most digits of a layer's index that always fit an int. */
+  private static final int MOST_DIGITS = 9;
+
+  static final TensorNames LLAMA =
+      new TensorNames(
+          "model.layers.",
+          "model.embed_tokens.weight",
+          "model.norm.weight",
+          "lm_head.weight",
+          Map.ofEntries(
+              Map.entry(LayerRole.INPUT_NORM, "input_layernorm.weight"),
+              Map.entry(LayerRole.QUERY, "self_attn.q_proj.weight"),
+              Map.entry(LayerRole.KEY, "self_attn.k_proj.weight"),
+              Map.entry(LayerRole.VALUE, "self_attn.v_proj.weight"),
+              Map.entry(LayerRole.OUTPUT, "self_attn.o_proj.weight"),
+              Map.entry(LayerRole.QUERY_BIAS, "self_attn.q_proj.bias"),
+              Map.entry(LayerRole.KEY_BIAS, "self_attn.k_proj.bias"),
+              Map.entry(LayerRole.VALUE_BIAS, "self_attn.v_proj.bias"),
+              Map.entry(LayerRole.OUTPUT_BIAS, "self_attn.o_proj.bias"),
+              Map.entry(LayerRole.QUERY_NORM, "self_attn.q_norm.weight"),
+              Map.entry(LayerRole.KEY_NORM, "self_attn.k_norm.weight"),
+              Map.entry(LayerRole.POST_ATTENTION_NORM, "post_attention_layernorm.weight"),
+              Map.entry(LayerRole.GATE, "mlp.gate_proj.weight"),
+              Map.entry(LayerRole.UP, "mlp.up_proj.weight"),
+              Map.entry(LayerRole.DOWN, "mlp.down_proj.weight"),
+              Map.entry(LayerRole.GATE_BIAS, "mlp.gate_proj.bias"),
+              Map.entry(LayerRole.UP_BIAS, "mlp.up_proj.bias"),
+              Map.entry(LayerRole.DOWN_BIAS, "mlp.down_proj.bias")));
+
+  TensorNames {
+    suffixes = Map.copyOf(suffixes);
+  }
+
+  /** The name of the tensor of a layer that has this suffix. */
+  String of(int layer, String suffix) {
+    return layers + layer + "." + suffix;
+  }
+
+  String suffix(LayerRole role) {
+    String suffix = suffixes.get(role);
+    if (suffix == null) {
+      throw new IllegalStateException("no name for " + role);
+    }
+    return suffix;
+  }
+
+  /** The layer that a tensor of this name belongs to; empty where it is outside the layers. */
+  OptionalInt layerOf(String name) {
+    int end = name.indexOf('.', layers.length());
+    if (!name.startsWith(layers) || end < 0) {
+      return OptionalInt.empty();
+    }
+    String index = name.substring(layers.length(), end);
+    boolean number =
+        !index.isEmpty()
+            && index.length() <= MOST_DIGITS
+            && index.chars().allMatch(c -> c >= '0' && c <= '9');
+    return number ? OptionalInt.of(Integer.parseInt(index)) : OptionalInt.empty();
+  }
+}
