@@ -106,7 +106,7 @@ class JcudaLibrariesTest {
 
   /** What a host prints that has its own temporary folder. */
   private String host(Path temporary) throws IOException {
-    String fixture = "llama_untied_gqa";
+    String fixture = "llama_tied_rope3";
     ProcessBuilder host =
         ProgramRun.java(
             JcudaHostRun.class, Fixtures.model(fixture), Fixtures.tokens(folder, fixture, "calib"));
