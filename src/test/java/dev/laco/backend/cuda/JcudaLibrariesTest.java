@@ -112,7 +112,10 @@ class JcudaLibrariesTest {
             JcudaHostRun.class, Fixtures.model(fixture), Fixtures.tokens(folder, fixture, "calib"));
     List<String> more = new ArrayList<>(List.of("-D" + TEMPORARY + "=" + temporary));
     for (String property : EmulatedDevice.PROPERTIES) {
-      more.add("-D" + property + "=" + System.getProperty(property));
+      String value = System.getProperty(property);
+      if (value != null) {
+        more.add("-D" + property + "=" + value);
+      }
     }
     host.command().addAll(host.command().indexOf("-cp"), more);
     ProgramRun run = ProgramRun.of(host.start()).succeeded();
