@@ -11,7 +11,7 @@ source "$home/scripts/toolchain.sh"
 target=$home/target
 cli=$home/cli/target
 archive=$cli/laco-cli.jsa # classes as the JVM lays them out: a quicker start
-fatbins=$target/classes/dev/laco/cuda
+fatbins=$target/native/cuda # what the build copies into the jar
 emulator=$target/emulator
 java_options=()
 
