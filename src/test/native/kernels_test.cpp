@@ -1,5 +1,5 @@
-// Runs every kernel of every tier that the processor has, at every length around its vector width, on
-// memory that ends or begins at a page which cannot be touched, and compares with plain loops in f64.
+// Runs every kernel of every tier that the processor has, at every length around the tier's vector width.
+// Memory ends or begins at a page that may not be accessed; results are compared with plain loops in f64.
 // Built with the address and undefined-behaviour sanitizers; exits with 1 on the first difference.
 
 #include <setjmp.h>
@@ -99,7 +99,7 @@ struct Kernels {
 
 const Kernels kTiers[] = {LACO_TABLE(0, 0), LACO_TABLE(1, 1), LACO_TABLE(2, 2)};
 
-std::string current;  // what is being tested
+std::string current;  // the kernel and the case that run, for messages
 
 [[noreturn]] void fail(const std::string& what) {
   std::fprintf(stderr, "FAILED %s: %s\n", current.c_str(), what.c_str());
@@ -122,8 +122,8 @@ void close(double actual, double expected, double tolerance, int64_t at) {
   }
 }
 
-// Memory between two pages that cannot be touched, at its end or its beginning, `shift` bytes away from
-// it. The bytes that are left hold a pattern that must survive.
+// Memory between two pages that may not be accessed: it ends `shift` bytes before the second page or begins
+// `shift` bytes behind the first. The bytes around it hold a pattern that kernels must leave as it is.
 class Guarded {
  public:
   enum Side { kEnd, kBeginning };
@@ -233,10 +233,10 @@ struct Weight {
   const void* data() { return memory.bytes(); }
 };
 
-// f32 values between guards.
+// f32 values in guarded memory.
 struct Floats {
   Guarded memory;
-  std::vector<float> start;  // what they were before a kernel ran
+  std::vector<float> start;  // the values before a kernel ran
 
   Floats(int64_t n, Guarded::Side side, std::function<float()> next = normal)
       : memory(static_cast<size_t>(n) * 4, side) {
@@ -253,7 +253,7 @@ struct Floats {
 
 float unset() { return std::numeric_limits<float>::quiet_NaN(); }
 
-// Every length up to beyond four vectors of the widest tier, and some larger ones.
+// Every length up to a little more than four vectors of the widest tier, and some larger lengths.
 std::vector<int64_t> lengths() {
   std::vector<int64_t> all;
   for (int64_t n = 1; n <= 70; n++) {
@@ -353,7 +353,8 @@ void test_weights(const Kernels& k) {
   });
 }
 
-// Of two tensors of any types, compared in bits with the portable tier's, which is compared in value.
+// Mixes two tensors of any types. The portable tier's results are compared with f64 sums, the other tiers'
+// results with the bits of the portable tier.
 void test_mix(const Kernels& k) {
   each("mix", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
     Weight a(dtype, n, side, shift);
@@ -378,7 +379,7 @@ void test_mix(const Kernels& k) {
   });
 }
 
-// Results so large that they are stored past the caches, at any alignment.
+// Mixes tensors that are so large that the kernel stores past the caches, at every alignment.
 void test_large_mix(const Kernels& k) {
   const int64_t n = (40 << 20) / 2 + 13;
   std::vector<uint16_t> source(static_cast<size_t>(n) + 1);
@@ -486,7 +487,7 @@ void test_cosine(const Kernels& k) {
 
 void test_log_probability(const Kernels& k) {
   each("log_probability", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
-    // Two panels of n and n + 1 entries, the second with what may be larger logits.
+    // Two panels of n and n + 1 entries; the second panel's logits may be larger.
     const int64_t all = 2 * n + 1;
     Floats first(2 * n, side), second(2 * (n + 1), side, [] { return 3 * normal(); });
     const int32_t targets[] = {static_cast<int32_t>(n), -1};
@@ -506,8 +507,8 @@ void test_log_probability(const Kernels& k) {
 
 void test_kl_divergence(const Kernels& k) {
   each("kl_divergence", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
-    // Two panels of n and n + 1 entries, the second with what may be larger logits; the second row is the
-    // same in both.
+    // Two panels of n and n + 1 entries; the second panel's logits may be larger. The second row is equal in
+    // both models.
     auto large = [] { return 3 * normal(); };
     Floats first(2 * n, side), second(2 * (n + 1), side, large);
     Floats first_reference(2 * n, side), second_reference(2 * (n + 1), side, large);
@@ -593,7 +594,7 @@ void test_attention(const Kernels& k) {
         const int32_t offsets[] = {0, 1, 38, 41}, past[] = {0, 0, 90}, keys[] = {0, 1, 38, 131};
         Floats query(41 * heads * width, side), key(131 * key_heads * width, side),
             value(131 * key_heads * width, side), out(41 * heads * width, side, unset);
-        // As many threads as OpenMP may start.
+        // Scratch memory for as many threads as OpenMP may start.
         Floats scratch(64 * k.attention_scratch(width), side, unset);
         const float scale = 1 / std::sqrt(static_cast<float>(width));
         check(k.attention(query.data(), key.data(), value.data(), heads, key_heads, width, window,
@@ -654,7 +655,7 @@ struct CutFile {
 };
 
 void test_lost_pages() {
-  // As lost_pages.cpp has it.
+  // The layout of the struct in lost_pages.cpp.
   struct Watched {
     std::atomic<uintptr_t> begin, end;
     std::atomic<int64_t> lost;

@@ -1,4 +1,5 @@
-// attention.cu against its definition in f64, from inputs as the variant rounds them.
+// attention.cu against the definition of attention in f64, with inputs rounded as the kernel variant rounds
+// them.
 #include <algorithm>
 #include <limits>
 
@@ -16,7 +17,7 @@ struct Case {
   int window = 0;
   float soft_cap = 0;
   bool alibi = false;
-  float scale = 0;  // 0: 1 / sqrt(width)
+  float scale = 0;  // 0 stands for 1 / sqrt(width)
   size_t shift[4] = {};  // of q, k, v and out from an aligned address, in elements
 
   int group() const { return heads / key_heads; }
@@ -41,7 +42,7 @@ struct Case {
 struct Variant {
   const char* name;
   int rows, threads, shared_bytes, most_width;
-  double tolerance;  // of the sum of weighted magnitudes
+  double tolerance;  // relative to the weighted sum of the values' magnitudes
   float (*rounded)(float);
 };
 
@@ -50,7 +51,8 @@ float rounded(float x) {
   return static_cast<float>(check::wide(check::narrow<T>(static_cast<double>(x))));
 }
 
-// A weight is rounded to half a unit in the last place; f32 sums of some hundred terms lose a few more.
+// Softmax weights are rounded to half a unit in the last place of the 16-bit type; f32 sums of some hundred
+// terms add an error of 1e-5.
 constexpr double kBf16 = 0x1p-8 + 1e-5, kF16 = 0x1p-11 + 1e-5;
 const Variant kF32{"laco_attention_f32_v1", 16, 128, 0, 512, 3e-6, rounded<float>};
 const std::vector<Variant> kVariants = {
@@ -82,7 +84,7 @@ struct Inputs {
     scale = c.scale != 0 ? c.scale : static_cast<float>(1 / std::sqrt(static_cast<double>(c.width)));
   }
 
-  // Row `position` of sequence s under a key-value head.
+  // Index of the first element of key-value head `head` at a position of sequence s.
   size_t key_row(const Case& c, int s, int position, int head) const {
     return static_cast<size_t>((key_offsets[static_cast<size_t>(s)] + position) * c.key_stride() +
                                head * c.width);
@@ -90,7 +92,7 @@ struct Inputs {
 };
 
 struct Expected {
-  std::vector<double> out, magnitude;  // the weighted sum of values, and of their magnitudes
+  std::vector<double> out, magnitude;  // the weighted sums of values, and of the values' magnitudes
 };
 
 Expected attend(const Case& c, const Inputs& in, float (*rounded)(float)) {
@@ -179,7 +181,7 @@ void run(const Variant& variant, const Case& c, const Inputs& in, const Expected
   }
 }
 
-// On all variants that take the case; `more` is added to their tolerance.
+// Runs a case on all kernel variants that support it; `more` is added to the tolerance of each.
 void run_all(const Case& c, const Inputs& in, double more = 0) {
   float (*rounded)(float) = nullptr;
   Expected expected;
@@ -223,7 +225,7 @@ TEST(attention_to_keys_from_before) {
   run_all({2, 2, 64, {1, 1, 5, 40}, {0, 200, 63, 64}});
   run_all({6, 2, 80, {1, 9, 33}, {127, 64, 1}});
   run_all({2, 1, 160, {1, 3}, {70, 31}});
-  // A step of generation.
+  // One new token after 700 past tokens, as in generation.
   run_all({4, 1, 128, {1}, {700}});
 }
 
@@ -267,13 +269,13 @@ TEST(attention_of_large_scores) {
   for (int width : {32, 128, 256}) {
     Case c{1, 1, width, {90}};
     c.scale = 1;
-    // Scores of some hundreds: f32 leaves an absolute 1e-4 in an exponent.
+    // Scores are some hundreds, so that an exponent in f32 has an absolute error of 1e-4.
     run_all(c, Inputs(c, 500.0 / width), 1e-3);
   }
 }
 
 TEST(attention_does_not_see_what_is_masked) {
-  // In the future, before the window, in the next sequence.
+  // NaN and infinities in keys and values of later positions, before the window, and of another sequence.
   for (int window : {0, 10, 40}) {
     for (int width : {16, 80, 144}) {
       const Case c{4, 2, width, {140, 30}, {0, 37}, window};
@@ -286,7 +288,7 @@ TEST(attention_does_not_see_what_is_masked) {
       in.value[in.key_row(c, 0, 133, 1) + 2] = static_cast<float>(kInfinity);
       in.value[in.key_row(c, 1, 0, 0) + 7] = static_cast<float>(kNaN);
       in.value[in.key_row(c, 1, 60, 1) + 9] = static_cast<float>(-kInfinity);
-      in.value[in.key_row(c, 1, 62, 1) + 8] = 70000;  // infinite in f16
+      in.value[in.key_row(c, 1, 62, 1) + 8] = 70000;  // rounds to infinity in f16
       run_all(c, in);
     }
   }

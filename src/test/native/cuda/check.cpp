@@ -1,4 +1,4 @@
-// The main program of the kernels' tests: laco_cuda_test [PART OF A NAME]…
+// The main program of the CUDA kernels' tests: laco_cuda_test [PART OF A TEST'S NAME]…
 #include "check.hpp"
 
 #include <sys/mman.h>
@@ -27,7 +27,7 @@ Tests& tests() {
 const char* running = "";
 
 #ifndef __SANITIZE_ADDRESS__
-// Of a page that cannot be touched: at least says in which test.
+// Handles an access of a page that may not be accessed: prints the test that ran.
 void tell_of_signal(int number) {
   for (const char* text : {"FAILED ", running, ": a memory access that is not allowed\n"}) {
     [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, text, std::strlen(text));

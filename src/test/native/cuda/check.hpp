@@ -1,5 +1,5 @@
-// Small helpers of the kernels' C++ tests: TEST, CHECK, memory that notices what is read or written beside
-// it, random values, and launches that must succeed.
+// Helpers of the CUDA kernels' C++ tests: TEST, CHECK, memory that detects accesses beside it, random values,
+// and launches that must succeed.
 #pragma once
 
 #include <cmath>
@@ -33,7 +33,7 @@ struct Test {
   Test(const char* name, void (*run)());
 };
 
-// Prints what failed and ends the program with 1.
+// Prints the failed check and ends the program with exit code 1.
 [[noreturn]] void fail(const char* file, int line, const std::string& what);
 
 #define TEST(name)                                    \
@@ -48,7 +48,7 @@ struct Test {
     }                                                     \
   } while (false)
 
-// With words of what was being done, a std::string.
+// CHECK with a std::string that says what was tested.
 #define CHECK_THAT(condition, what)                                   \
   do {                                                                \
     if (!(condition)) {                                               \
@@ -56,8 +56,8 @@ struct Test {
     }                                                                 \
   } while (false)
 
-// Equal to a tolerance. NaN is close to NaN only, an infinity to itself only. `what` is not formed unless it
-// is needed.
+// Checks equality within a tolerance. NaN is equal to NaN only, an infinity to itself only. The expression
+// `what` is evaluated on failure only.
 #define CHECK_CLOSE(actual, expected, tolerance, what)                                       \
   do {                                                                                       \
     const check::Comparison comparison{actual, expected, tolerance};                         \
@@ -77,9 +77,9 @@ struct Comparison {
   std::string words() const;
 };
 
-// Memory of a device, so to say: `count` elements that end at a page which cannot be touched, `shift`
-// elements before it, so that every alignment can be had. Filled with NaN; bytes beside the elements must
-// keep their pattern until the end.
+// Stands for device memory: `bytes` bytes that end `shift` bytes before a page that may not be accessed, so that
+// every alignment can be tested. The memory is filled with NaN. The bytes around it must keep their pattern until
+// the destructor checks them.
 class Memory {
  public:
   explicit Memory(size_t bytes, size_t shift = 0);

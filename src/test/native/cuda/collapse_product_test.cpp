@@ -1,4 +1,4 @@
-// collapse_product.cu against the plain loops: mix, rounded to T, then a product in f64.
+// collapse_product.cu against plain loops: a mix that is rounded to T, then a product in f64.
 #include <limits>
 #include <memory>
 
@@ -11,13 +11,14 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 struct Shape {
   int rows, out_columns, in_columns;
-  std::vector<size_t> weight_shifts = {}, x_shifts = {};  // from an aligned address, in elements; else 0
+  // Elements by which each tensor lies behind an aligned address; tensors beyond the list are aligned.
+  std::vector<size_t> weight_shifts = {}, x_shifts = {};
 
   size_t weight_shift(size_t i) const { return i < weight_shifts.size() ? weight_shifts[i] : 0; }
   size_t x_shift(size_t i) const { return i < x_shifts.size() ? x_shifts[i] : 0; }
 };
 
-using Coefficients = std::vector<std::vector<double>>;  // of each candidate, for each source
+using Coefficients = std::vector<std::vector<double>>;  // [candidate][source]
 
 Coefficients random_coefficients(size_t candidates, size_t sources) {
   Coefficients coefficients;
@@ -36,7 +37,7 @@ std::vector<std::vector<T>> random_tensors(size_t count, int rows, int columns) 
   return tensors;
 }
 
-// Tensors, each shifted by so many elements, and their addresses in memory of its own.
+// Tensors in guarded memory, each misaligned by a number of elements, and a table of their addresses.
 template <class T>
 struct Tensors {
   std::vector<std::unique_ptr<check::Buffer<T>>> tensors;
@@ -53,7 +54,7 @@ struct Tensors {
   }
 };
 
-// What mix writes: an f64 sum in the order of the sources that have a part, rounded once.
+// Element i of the mixed weights: an f64 sum over the sources with a coefficient, in order, rounded once.
 template <class T>
 double mixed(const std::vector<std::vector<T>>& weights, const std::vector<double>& coefficients, size_t i) {
   double sum = -0.0;
@@ -65,7 +66,8 @@ double mixed(const std::vector<std::vector<T>>& weights, const std::vector<doubl
   return check::wide(check::narrow<T>(sum));
 }
 
-constexpr double kSummed = 1e-6;  // of the magnitudes of the products: f32 sums of some hundred
+// Error of an f32 sum of some hundred products, relative to the sum of their magnitudes.
+constexpr double kSummed = 1e-6;
 
 template <class T>
 void run(int variant, const Shape& shape, const std::vector<std::vector<T>>& weights,
@@ -128,7 +130,7 @@ void run_random(const Shape& shape, size_t sources, size_t candidates) {
   }
 }
 
-// Row r picks column r of the weights: y is the mixed weights themselves, compared bit for bit.
+// Multiplies by the identity: y is then the mixed weights themselves, which are compared bit for bit.
 template <class T>
 void run_unit(const Shape& shape, const std::vector<std::vector<T>>& weights, const Coefficients& coefficients) {
   std::vector<T> unit(static_cast<size_t>(shape.rows * shape.in_columns), check::narrow<T>(0));
@@ -170,7 +172,7 @@ TEST(collapse_product_of_any_number_of_sources_and_candidates) {
 }
 
 TEST(collapse_product_of_tensors_aligned_to_an_element) {
-  // All of them, and one alone.
+  // Misaligned: all tensors, and each kind of tensor alone.
   for (size_t shift : {1, 2, 3, 4}) {
     run_random<__nv_bfloat16>({20, 36, 72, {shift, shift, shift}, {shift}}, 3, 1);
     run_random<__half>({20, 35, 71, {shift, shift, shift}, {shift, shift, shift, shift}}, 3, 4);
@@ -186,13 +188,13 @@ TEST(collapse_product_mixes_like_mix) {
   const Shape shape{64, 96, 64};
   const auto halves = random_tensors<__half>(4, shape.out_columns, shape.in_columns);
   const auto bf16s = random_tensors<__nv_bfloat16>(4, shape.out_columns, shape.in_columns);
-  // The sums lie beside the middle between two T, or in it.
+  // Sums that are halfway between two values of T, or close to halfway.
   const Coefficients close = {{1, 0x1p-9, 0x1p-40, -0x1p-30}, {1, 0x1p-12, 0x1p-40, 0x1p-50}};
   for (const Coefficients& coefficients : {random_coefficients(1, 4), random_coefficients(4, 4), close}) {
     run_unit(shape, halves, coefficients);
     run_unit(shape, bf16s, coefficients);
   }
-  // Too large for f16, and subnormal in it.
+  // Sums that are too large for f16, and sums that are subnormal in f16.
   run_unit(shape, halves, {{1e5, -1e5, 1e4, 1}, {1e-7, 1e-7, 1e-8, 1e-9}});
 }
 
@@ -208,7 +210,7 @@ TEST(collapse_product_leaves_out_what_has_no_part) {
     for (auto& of_candidate : coefficients) {
       of_candidate[1] = 0;
     }
-    // What is there comes out: of one row of x, of one weight.
+    // NaN and infinities in x and in sources with a coefficient must appear in the result.
     x[0][3 * 40 + 7] = check::narrow<__nv_bfloat16>(kNaN);
     x[0][4 * 40 + 7] = check::narrow<__nv_bfloat16>(-kInfinity);
     weights[4][38 * 40 + 5] = check::narrow<__nv_bfloat16>(kInfinity);

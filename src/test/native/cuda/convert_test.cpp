@@ -1,4 +1,4 @@
-// convert.cu, bit for bit.
+// convert.cu against conversions on the host, bit for bit.
 #include <bit>
 
 #include "check.hpp"
@@ -39,7 +39,7 @@ std::vector<T> all() {
   return result;
 }
 
-// Every upper half of an f32 with lower halves about where bf16 rounds, and where f16 does.
+// Every third upper half of an f32, with lower halves near the places where rounding to bf16 and f16 changes.
 std::vector<float> hard() {
   std::vector<float> result;
   for (unsigned high = 0; high < 0x10000; high += 3) {

@@ -6,7 +6,7 @@
 
 namespace {
 
-// Runs of f32 err by less than this share of the sum of the products' magnitudes.
+// Error of the kernels' f32 partial sums, relative to the sum of the products' magnitudes.
 constexpr double kTolerance = 1e-6;
 
 struct Sums {
@@ -14,7 +14,7 @@ struct Sums {
   double magnitude = 0;
 };
 
-// Over rows `from` to `to`.
+// The dot product of rows `from` to `to - 1` of two matrices.
 Sums plain_dot(const std::vector<float>& a, const std::vector<float>& b, int from, int to, int columns) {
   Sums sums;
   for (size_t i = static_cast<size_t>(from * columns); i < static_cast<size_t>(to * columns); i++) {
@@ -25,7 +25,7 @@ Sums plain_dot(const std::vector<float>& a, const std::vector<float>& b, int fro
   return sums;
 }
 
-// Sequences of these lengths, one after the other.
+// Offsets of packed sequences of these lengths.
 std::vector<int32_t> offsets_of(const std::vector<int>& lengths) {
   std::vector<int32_t> offsets = {0};
   for (int length : lengths) {
@@ -44,7 +44,7 @@ class States {
     upload();
   }
 
-  // Tensor `shifted` is misaligned by so many elements.
+  // Copies the tensors to the device; tensor `shifted` is misaligned by `shift` elements.
   void upload(size_t shifted = 0, size_t shift = 0) {
     memory_.clear();
     std::vector<const float*> table;
@@ -58,7 +58,7 @@ class States {
 
   int sequences() const { return static_cast<int>(offsets.size()) - 1; }
 
-  // Of every tensor but the last with the last: [candidate, sequence, 3], summed over parts.
+  // Sums for every tensor but the last, each against the last: [candidate, sequence, 3], summed over parts.
   std::vector<double> against_last(unsigned parts) {
     const size_t candidates = values.size() - 1;
     const size_t rows = candidates * static_cast<size_t>(sequences());
@@ -99,7 +99,7 @@ class States {
     }
   }
 
-  // Of all pairs i <= j: [sequence, i, j, parts].
+  // Dot products of all pairs of tensors i <= j: [sequence, i, j, parts].
   std::vector<double> pairs(unsigned parts) {
     const size_t count = values.size();
     const unsigned tiles = static_cast<unsigned>(count + 3) / 4;

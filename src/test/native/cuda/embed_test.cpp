@@ -1,4 +1,4 @@
-// embed.cu: rows of the table, widened exactly.
+// embed.cu: rows of the table must be widened exactly.
 #include "check.hpp"
 
 namespace {

@@ -1,4 +1,4 @@
-// gated_activation.cu against the definitions, and the derivatives, in f64.
+// gated_activation.cu against the activations and their derivatives in f64.
 #include "check.hpp"
 
 namespace {
@@ -10,12 +10,12 @@ double activate(int activation, double x) {
     case 1:
       return 0.5 * x * std::erfc(-x * std::sqrt(0.5));
     default:
-      // x (1 + tanh(u)) / 2, without the sum that cancels.
+      // x (1 + tanh(u)) / 2, written without the sum 1 + tanh(u), which loses digits for negative u.
       return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
   }
 }
 
-// The slope, and the sum of the magnitudes of its terms.
+// The derivative of an activation, and the sum of the magnitudes of its terms.
 struct Slope {
   double value, terms;
 };
@@ -46,8 +46,8 @@ void run(int activation, const std::vector<float>& gate, const std::vector<float
                 static_cast<int64_t>(n), activation);
   for (size_t i = 0; i < n; i++) {
     const double expected = activate(activation, check::wide(gate[i])) * check::wide(up[i]);
-    // The tail of a Gaussian makes the rounding of its argument x^2 times as large. 1e-30: where f32's
-    // exponentials overflow, the result is smaller than that.
+    // In the tail of GELU a relative error of x becomes x^2 times as large. 1e-30 allows a result of 0 where
+    // exponentials in f32 overflow.
     const double square = check::wide(gate[i]) * check::wide(gate[i]);
     const double tolerance = std::isfinite(expected) ? 1e-6 * (1 + square) * std::abs(expected) + 1e-30 : 0;
     CHECK_CLOSE(check::wide(out[i]), expected, tolerance,

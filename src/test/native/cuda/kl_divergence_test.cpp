@@ -19,10 +19,10 @@ std::vector<float> part(const Rows& rows, size_t first, size_t columns) {
   return result;
 }
 
-// The divergences by the kernel, with the vocabulary in panels of so many entries.
+// The divergences that the kernel computes, with the vocabulary in panels of `panel` entries.
 std::vector<double> divergences(const Rows& logits, const Rows& reference, size_t panel, size_t shift = 0) {
   const size_t rows = logits.size(), vocabulary = logits[0].size();
-  // Nothing of the memory's NaN may be left.
+  // The buffer begins as NaN: a result that the kernel does not initialise is NaN.
   check::Buffer<double> state(5 * rows);
   for (size_t first = 0; first < vocabulary; first += panel) {
     const size_t columns = std::min(panel, vocabulary - first);
@@ -108,7 +108,7 @@ TEST(kl_divergence_of_what_is_impossible) {
   some[400] = 1;
   some[401] = 2;
   other[400] = 3;
-  run({some}, {other}, 100);  // panels of nothing but -infinity first
+  run({some}, {other}, 100);  // the first panels are -infinity throughout
   CHECK(divergences({other}, {some}, 100)[0] == static_cast<double>(kInfinity));
 }
 

@@ -101,7 +101,7 @@ TEST(linear_system_finds_the_first_pivot_that_is_none) {
     CHECK(check_pivots(n, {}, 0) == 0);
     CHECK(check_pivots(n, {{n - 1, NAN}}, 0) == static_cast<int32_t>(n));
     CHECK(check_pivots(n, {{0, INFINITY}}, 0) == 1);
-    // What was found before stays.
+    // A pivot that an earlier launch found is kept.
     CHECK(check_pivots(n, {{0, NAN}}, 9) == 9);
   }
   CHECK(check_pivots(200, {{70, NAN}, {166, NAN}, {69, INFINITY}}, 0) == 70);

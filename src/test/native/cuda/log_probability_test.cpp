@@ -8,12 +8,12 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// The whole vocabulary in panels of so many entries.
+// Runs the kernel over the whole vocabulary, in panels of `panel` entries.
 void run(const std::vector<std::vector<float>>& logits, const std::vector<int32_t>& targets, size_t panel,
          size_t shift = 0) {
   const size_t rows = logits.size(), vocabulary = logits[0].size();
   check::Buffer<int32_t> device_targets(targets);
-  // Nothing of the memory's NaN may be left.
+  // The buffers begin as NaN: a result that the kernel does not initialise is NaN.
   check::Buffer<double> total(rows);
   check::Buffer<float> most(rows), target(rows);
   for (size_t first = 0; first < vocabulary; first += panel) {
@@ -85,7 +85,7 @@ TEST(log_probability_of_what_is_impossible) {
   std::vector<float> some(600, -kInfinity);
   some[400] = 1;
   some[401] = 2;
-  run({some}, {400}, 100);  // panels of nothing but -infinity first
+  run({some}, {400}, 100);  // the first panels are -infinity throughout
   run({some}, {3}, 600);
 }
 

@@ -6,7 +6,7 @@
 
 namespace {
 
-// As in mix.cu.
+// The layout of MixJob in mix.cu.
 struct MixJob {
   int64_t elements;
   int64_t first_block;
@@ -27,9 +27,9 @@ constexpr int32_t type_code() {
   return std::is_same_v<T, __half> ? 1 : std::is_same_v<T, __nv_bfloat16> ? 2 : 0;
 }
 
-using Coefficients = std::vector<std::vector<double>>;  // of each out, for each source
+using Coefficients = std::vector<std::vector<double>>;  // [out][source]
 
-// The same bits, or NaN both.
+// True for equal bits, and for any two NaN.
 bool same(double a, double b) {
   return (std::isnan(a) && std::isnan(b)) || (a == b && std::signbit(a) == std::signbit(b));
 }
@@ -42,7 +42,8 @@ double plain_sum(const std::vector<double>& coefficients, const std::vector<doub
   return sum;
 }
 
-// A tensor of T from sources of S, with its place in memory; the last source and the last out may be misaligned.
+// A mix of sources of type S into outs of type T, in guarded memory; the last source and the last out may be
+// misaligned.
 template <class S, class T>
 class Tensor {
  public:
@@ -71,7 +72,7 @@ class Tensor {
 
   size_t elements() const { return sources_[0].size(); }
 
-  // Writes the out over this source, where both are of one type.
+  // Makes the kernel write its out over this source; both must be of one type.
   void in_place(size_t source) { (*to_)[0] = memory_[source]->data(); }
 
   MixJob job(int64_t first_block) {
@@ -141,7 +142,7 @@ std::vector<std::vector<T>> sources(size_t count, size_t elements) {
   return result;
 }
 
-// What the merge rules use: thirds, small whole numbers, ones of a size that was searched for.
+// Coefficients as merge rules have them: thirds, small whole numbers, and fractions such as -0.31.
 Coefficients coefficients(size_t outs, size_t sources) {
   const double usual[] = {1, -1, -4, 1.0 / 3, 0.5, 1.0 / 7, -0.31, 0.8};
   Coefficients result(outs);
@@ -237,7 +238,7 @@ TEST(mix_writes_over_any_of_its_sources) {
   for_each_type([]<class T>(T) {
     for_each_kernel<T>([](const std::string& kernel) {
       for (size_t source = 0; source < 5; source++) {
-        // v3 needs f64 for some of the vectors, and has then changed none of the sources.
+        // v3 computes some vectors again in f64, and must not have overwritten their sources by then.
         Tensor<T, T> tensor(sources<T>(5, kElements + 40), {{1, 0.5, -3, 0.25, -1}});
         tensor.in_place(source);
         run(kernel, tensor, "over source " + std::to_string(source));
@@ -267,8 +268,8 @@ TEST(mix_takes_sources_of_several_types) {
   });
 }
 
-// Values and coefficients that make sums which lie in the middle between two values of T, or so close to it
-// that f32 cannot tell; that overflow, underflow and cancel.
+// Sums that are halfway between two values of T, or closer to halfway than f32 can tell; sums that overflow,
+// underflow and cancel.
 TEST(mix_rounds_once) {
   const double infinity = std::numeric_limits<double>::infinity();
   const std::vector<double> values = {
@@ -286,7 +287,7 @@ TEST(mix_rounds_once) {
   for_each_type([&]<class T>(T) {
     for_each_kernel<T>([&](const std::string& kernel) {
       for (int round = 0; round < 60; round++) {
-        // Half of the rounds with what v3 does in f32 where it can.
+        // Every other round has only values and coefficients for which v3 may compute in f32.
         const bool tame = round % 2 == 0;
         const size_t count = static_cast<size_t>(round % 4 + 1);
         std::vector<std::vector<T>> from(count, std::vector<T>(kElements));
@@ -310,7 +311,7 @@ TEST(mix_rounds_once) {
   });
 }
 
-// What a product loses in f32 decides each of these results.
+// Sums whose result would differ if a product were rounded to f32.
 TEST(mix_loses_nothing_of_a_product) {
   const auto all = []<class T>(T, double value) { return std::vector(kElements, check::narrow<T>(value)); };
   const float f32{};

@@ -1,11 +1,11 @@
-// norm.cu against the definitions in f64.
+// norm.cu against RMS norm and layer norm in f64.
 #include <algorithm>
 
 #include "check.hpp"
 
 namespace {
 
-// f32 sums of squares, rsqrtf and two products.
+// Relative error of an f32 sum of squares, rsqrtf and two products.
 constexpr double kTolerance = 2e-6;
 
 std::vector<double> plain_norm(const std::vector<double>& x, const std::vector<double>& weight,
@@ -44,7 +44,7 @@ struct Case {
   bool add = false;
   bool center = false;
   Out out = Out::kOwn;
-  // Elements by which x, y, the out of its own, weight and bias are misaligned.
+  // Elements by which x, y, the separate out, weight and bias are misaligned.
   size_t shifts[5] = {};
 };
 
@@ -103,7 +103,7 @@ void run(const Case& c) {
   run<W>(c, check::random<float>(c.rows * c.columns));
 }
 
-// As the host chooses it.
+// Threads of a block as the backend chooses them.
 unsigned threads_for(size_t columns) {
   const size_t threads = (columns / 4 + 31) / 32 * 32;
   return static_cast<unsigned>(threads < 32 ? 32 : threads > 256 ? 256 : threads);
@@ -134,7 +134,7 @@ TEST(norm_takes_every_width_and_weight) {
 TEST(norm_takes_every_block) {
   for_each_norm([](bool add, bool center) {
     for (unsigned threads : {32u, 64u, 96u, 256u, 512u}) {
-      run<__nv_bfloat16>({2, 1032, threads, add, center});  // 32 threads read most of it again
+      run<__nv_bfloat16>({2, 1032, threads, add, center});  // 32 threads read most of the row twice
       run<float>({1, 333, threads, add, center});
     }
   });
@@ -150,7 +150,7 @@ TEST(norm_takes_unaligned_rows_and_weights) {
         run<__half>(c);
       }
     }
-    run<float>({1, 6, 32, add, center, Out::kOwn, {2, 2, 2, 2, 2}});  // all aligned, but not of vectors
+    run<float>({1, 6, 32, add, center, Out::kOwn, {2, 2, 2, 2, 2}});  // equally aligned, but not to vectors
   });
 }
 

@@ -1,4 +1,4 @@
-// rope.cu against the definitions in f64.
+// rope.cu against rotation and RMS norm of heads in f64.
 #include "check.hpp"
 
 namespace {
@@ -56,7 +56,7 @@ void norm(double* head, const Case& c, const std::vector<W>& weight, double eps)
   }
 }
 
-// Calls prepare(head) for the plain result of every head, before it is turned.
+// Compares every head with its plain result: prepare(head), then the rotation, both in f64.
 template <class Function>
 void compare(const Case& c, const std::vector<float>& before, check::Buffer<float>& after, Function prepare,
              const std::string& what) {
@@ -121,13 +121,13 @@ TEST(rope_turns_a_part_of_the_head) {
   for (int pairs : {1, 4, 7, 16, 20, 32}) {
     run({2, 3, 80, pairs});
   }
-  run({2, 3, 10, 4});  // pairs are vectors, heads are not
+  run({2, 3, 10, 4});  // pairs are whole vectors, heads are not
 }
 
 TEST(rope_takes_every_number_of_heads) {
   for (int heads : {1, 2, 7, 8, 17, 32, 40}) {
     run({2, heads, 128, 64});
-    run({1, heads, 16, 8});  // many heads to a warp
+    run({1, heads, 16, 8});  // a warp has many heads
   }
 }
 
