@@ -28,10 +28,8 @@ SMOLLM2 = ROOT / "build/SmolLM2-135M"
 
 
 def matrices(layer):
-    """What the published code merges: the seven projections. Norms and biases stay the base layer's."""
-    attention, feed_forward = layer.self_attn, layer.mlp
-    projections = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
-    return [p.weight.data for p in (*projections, feed_forward.gate_proj, feed_forward.up_proj, feed_forward.down_proj)]
+    """What the published code merges: the projections. Norms and biases stay the base layer's."""
+    return [p.data for part in (layer.self_attn, layer.mlp) for p in part.parameters() if p.dim() == 2]
 
 
 def fold(model, base, followers, rule):

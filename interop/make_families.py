@@ -12,13 +12,25 @@ import pathlib
 import sys
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 from transformers.utils import logging
 
 LLAMA = (LlamaConfig, LlamaForCausalLM)
 MISTRAL = (MistralConfig, MistralForCausalLM)
 QWEN2 = (Qwen2Config, Qwen2ForCausalLM)
 QWEN3 = (Qwen3Config, Qwen3ForCausalLM)
+PHI3 = (Phi3Config, Phi3ForCausalLM)
 
 SIZES = {
     "hidden_size": 64,
@@ -31,6 +43,7 @@ SIZES = {
     "tie_word_embeddings": False,
     "bos_token_id": 1,
     "eos_token_id": 2,
+    "pad_token_id": 0,
 }
 
 
@@ -79,6 +92,19 @@ FAMILIES = {
         QWEN3,
         "bfloat16",
         {"head_dim": 32, "use_sliding_window": True, "sliding_window": 8, "max_window_layers": 5, "tie_word_embeddings": True},
+    ),
+    "phi3_window": (PHI3, "bfloat16", {"sliding_window": 8}),
+    "phi3_long_rope": (
+        PHI3,
+        "float32",
+        rope(
+            "longrope",
+            partial_rotary_factor=0.75,
+            short_factor=[1.0 + 0.1 * i for i in range(6)],
+            long_factor=[2.0 + 0.5 * i for i in range(6)],
+            original_max_position_embeddings=48,
+        )
+        | {"original_max_position_embeddings": 48},
     ),
 }
 

@@ -4,6 +4,7 @@ import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.HubCache;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
+import dev.laco.model.TensorSpec;
 import dev.laco.text.Tokenizer;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -141,7 +142,7 @@ public final class Model implements AutoCloseable {
   public DType weightType() {
     String name =
         config().architecture().layerTensors(config()).stream()
-            .filter(spec -> spec.shape().size() == 2)
+            .filter(TensorSpec::isMatrix)
             .findFirst()
             .map(spec -> config().architecture().tensorName(0, spec))
             .orElseThrow();

@@ -30,7 +30,8 @@ public final class Fixtures {
             "mistral_std",
             "qwen2_bias",
             "qwen3_qknorm",
-            "llama24_search")
+            "llama24_search",
+            "phi3_std")
         .filter(name -> Files.isDirectory(folder(name)));
   }
 

@@ -373,7 +373,7 @@ public final class PlanApplier {
     String name = architecture.tensorName(index, spec);
     // A mixed tensor has the type of the base's tensor.
     DType dtype = dtype(model, architecture.tensorName(mix.base(), spec));
-    Coefficients coefficients = mix.of(spec.role().group());
+    Coefficients coefficients = mix.of(spec.group());
     List<String> sources =
         coefficients.terms().keySet().stream()
             .map(layer -> architecture.tensorName(layer, spec))
@@ -399,7 +399,7 @@ public final class PlanApplier {
 
   /** Whether a tensor of a layer is an original's tensor, byte for byte. */
   private static boolean isCopy(Checkpoint model, LayerMix mix, TensorSpec spec) {
-    Coefficients coefficients = mix.of(spec.role().group());
+    Coefficients coefficients = mix.of(spec.group());
     Architecture architecture = model.config().architecture();
     String source = architecture.tensorName(coefficients.terms().firstKey(), spec);
     String base = architecture.tensorName(mix.base(), spec);

@@ -1,8 +1,9 @@
 package dev.laco.fit;
 
-import dev.laco.backend.DeviceMemory;
+import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.LayerRole;
@@ -14,24 +15,27 @@ import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.PlannedLayers;
 import java.lang.foreign.SegmentAllocator;
 import java.util.EnumMap;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 
 /**
  * A layer of the pruned model whose tensors are being replaced: the weights that the layer runs
  * with on the device, and the values of the new tensors as they will be written.
  */
 final class NewLayer implements AutoCloseable {
-  private final DeviceMemory backend;
+  private final Backend backend;
   private final ModelConfig config;
+  private final Matrices matrices;
   private final SegmentAllocator memory;
   private final int index;
   private final Map<LayerRole, HostTensor> made = new EnumMap<>(LayerRole.class);
   private final Map<LayerRole, Tensor> own = new EnumMap<>(LayerRole.class);
 
-  /** For each role, the tensor in {@link #memory} that the last new values end up in. */
-  private final Map<LayerRole, HostTensor> kept = new EnumMap<>(LayerRole.class);
+  /**
+   * The tensors in {@link #memory} that the last new values end up in, whole as they are stored.
+   */
+  private final Map<TensorSpec, HostTensor> kept = new HashMap<>();
 
   /** For each role, the tensor before the current one; its memory is used for the next one. */
   private final Map<LayerRole, HostTensor> before = new EnumMap<>(LayerRole.class);
@@ -53,6 +57,7 @@ final class NewLayer implements AutoCloseable {
   NewLayer(Workbench bench, PlannedLayers layers, int index, SegmentAllocator memory) {
     this.backend = bench.backend();
     this.config = bench.config();
+    this.matrices = bench.matrices();
     this.tokens = bench.blocks().largest();
     this.layers = layers;
     this.index = index;
@@ -86,12 +91,25 @@ final class NewLayer implements AutoCloseable {
       return others;
     }
     NewWeights all = others;
-    for (Map.Entry<LayerRole, HostTensor> tensor : made.entrySet()) {
-      HostTensor last = Objects.requireNonNull(kept.get(tensor.getKey()));
-      last.data().copyFrom(tensor.getValue().data());
-      all = all.with(last);
+    for (Map.Entry<TensorSpec, HostTensor> stored : kept.entrySet()) {
+      for (TensorSpec.Part part : stored.getKey().parts()) {
+        fill(part.role(), stored.getValue().rows(part.from(), part.to()));
+      }
+      all = all.with(stored.getValue());
     }
     return all;
+  }
+
+  /** Copies the values of a role to the rows of a tensor that are kept: new ones or the plan's. */
+  private void fill(LayerRole role, HostTensor rows) {
+    HostTensor last = made.get(role);
+    if (last != null) {
+      rows.data().copyFrom(last.data());
+      return;
+    }
+    try (TensorArena wide = backend.arena()) {
+      store(matrices.wide(layers.layer(index, tokens).get(role), wide), rows);
+    }
   }
 
   /**
@@ -101,23 +119,19 @@ final class NewLayer implements AutoCloseable {
    * @param dtype the same in every call for a role
    */
   HostTensor allocate(LayerRole role, DType dtype) {
-    TensorSpec spec =
-        config.architecture().layerTensors(config).stream()
-            .filter(s -> s.role() == role)
-            .findFirst()
-            .orElseThrow();
-    String name = config.architecture().tensorName(index, spec);
     HostTensor old = before.remove(role);
     if (old != null) {
       backend.release(List.of(old));
       return old;
     }
-    if (kept.containsKey(role)) {
-      return HostTensor.allocate(scratch, name, dtype, spec.shape());
-    }
-    HostTensor room = HostTensor.allocate(memory, name, dtype, spec.shape());
-    kept.put(role, room);
-    return room;
+    TensorSpec spec = config.architecture().layerTensor(config, role);
+    String name = config.architecture().tensorName(index, spec);
+    TensorSpec.Part part = spec.part(role);
+    HostTensor whole =
+        kept.computeIfAbsent(
+            spec, stored -> HostTensor.allocate(memory, name, dtype, stored.shape()));
+    HostTensor rows = whole.rows(part.from(), part.to());
+    return made.containsKey(role) ? HostTensor.allocate(scratch, name, dtype, rows.shape()) : rows;
   }
 
   /** Replaces the layer's tensor of a role; the new values must not change afterwards. */
@@ -133,12 +147,16 @@ final class NewLayer implements AutoCloseable {
   /** Replaces the tensor of a role by a device matrix in f32, each value rounded once. */
   void use(LayerRole role, DType dtype, Tensor values) {
     HostTensor tensor = allocate(role, dtype);
+    store(values, tensor);
+    use(role, tensor);
+  }
+
+  private void store(Tensor values, HostTensor to) {
     float[] row = new float[Math.toIntExact(values.columns())];
     for (long r = 0; r < values.rows(); r++) {
       backend.download(values.slice(r, r + 1), row);
-      Values.store(row, tensor, r * row.length);
+      Values.store(row, to, r * row.length);
     }
-    use(role, tensor);
   }
 
   /** Replaces the tensor of a role by ones. */

@@ -1,9 +1,11 @@
 package dev.laco.model;
 
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.SequencedMap;
 
 /**
  * A family of models: its names in {@code config.json}, the parts of its layers, the names of its
@@ -66,18 +68,25 @@ public final class Architecture {
   static final class Builder {
     private final String className;
     private final String modelType;
-    private final TensorNames names = TensorNames.LLAMA;
+    private TensorNames names = TensorNames.LLAMA;
     private Biases queryKeyValueBias = Biases.NEVER;
     private Biases outputBias = Biases.NEVER;
     private Biases feedForwardBias = Biases.NEVER;
     private boolean queryKeyNorm;
     private Windows windows = Windows.NONE;
     private OptionalInt defaultHeadDim = OptionalInt.empty();
+    private RopeParameters.Rotates rotates = RopeParameters.Rotates.WHOLE_HEADS;
     private int defaultPositions = 2048;
 
     private Builder(String className, String modelType) {
       this.className = className;
       this.modelType = modelType;
+    }
+
+    /** The names of the tensors, where they are not those of Llama. */
+    Builder names(TensorNames ofFamily) {
+      names = ofFamily;
+      return this;
     }
 
     /** Biases of the query, key and value projections, and of attention's output projection. */
@@ -110,6 +119,12 @@ public final class Architecture {
      */
     Builder defaultHeadDim(int width) {
       defaultHeadDim = OptionalInt.of(width);
+      return this;
+    }
+
+    /** Which part of a head is rotated. */
+    Builder rotates(RopeParameters.Rotates which) {
+      rotates = which;
       return this;
     }
 
@@ -154,6 +169,10 @@ public final class Architecture {
     return parts.defaultHeadDim;
   }
 
+  RopeParameters.Rotates rotates() {
+    return parts.rotates;
+  }
+
   int defaultPositions() {
     return parts.defaultPositions;
   }
@@ -188,43 +207,77 @@ public final class Architecture {
     return parts.names.head();
   }
 
-  /** The tensors of a layer, with role, name and shape. */
+  /** The tensors of a layer, in the order in which a forward pass first uses them. */
   public List<TensorSpec> layerTensors(ModelConfig config) {
     long hidden = config.hiddenSize();
     long queries = (long) config.numAttentionHeads() * config.headDim();
     long keys = (long) config.numKeyValueHeads() * config.headDim();
     long inner = config.intermediateSize();
-    List<TensorSpec> specs = new ArrayList<>();
-    add(specs, LayerRole.INPUT_NORM, hidden);
-    add(specs, LayerRole.QUERY, queries, hidden);
-    add(specs, LayerRole.KEY, keys, hidden);
-    add(specs, LayerRole.VALUE, keys, hidden);
-    add(specs, LayerRole.OUTPUT, hidden, queries);
+    Stored tensors = new Stored(parts.names);
+    tensors.vector(LayerRole.INPUT_NORM, hidden);
+    tensors.matrix(LayerRole.QUERY, queries, hidden);
+    tensors.matrix(LayerRole.KEY, keys, hidden);
+    tensors.matrix(LayerRole.VALUE, keys, hidden);
+    tensors.matrix(LayerRole.OUTPUT, hidden, queries);
     if (config.queryKeyValueBias()) {
-      add(specs, LayerRole.QUERY_BIAS, queries);
-      add(specs, LayerRole.KEY_BIAS, keys);
-      add(specs, LayerRole.VALUE_BIAS, keys);
+      tensors.vector(LayerRole.QUERY_BIAS, queries);
+      tensors.vector(LayerRole.KEY_BIAS, keys);
+      tensors.vector(LayerRole.VALUE_BIAS, keys);
     }
     if (config.outputBias()) {
-      add(specs, LayerRole.OUTPUT_BIAS, hidden);
+      tensors.vector(LayerRole.OUTPUT_BIAS, hidden);
     }
     if (parts.queryKeyNorm) {
-      add(specs, LayerRole.QUERY_NORM, (long) config.headDim());
-      add(specs, LayerRole.KEY_NORM, (long) config.headDim());
+      tensors.vector(LayerRole.QUERY_NORM, config.headDim());
+      tensors.vector(LayerRole.KEY_NORM, config.headDim());
     }
-    add(specs, LayerRole.POST_ATTENTION_NORM, hidden);
-    add(specs, LayerRole.GATE, inner, hidden);
-    add(specs, LayerRole.UP, inner, hidden);
-    add(specs, LayerRole.DOWN, hidden, inner);
+    tensors.vector(LayerRole.POST_ATTENTION_NORM, hidden);
+    tensors.matrix(LayerRole.GATE, inner, hidden);
+    tensors.matrix(LayerRole.UP, inner, hidden);
+    tensors.matrix(LayerRole.DOWN, hidden, inner);
     if (config.mlpBias()) {
-      add(specs, LayerRole.GATE_BIAS, inner);
-      add(specs, LayerRole.UP_BIAS, inner);
-      add(specs, LayerRole.DOWN_BIAS, hidden);
+      tensors.vector(LayerRole.GATE_BIAS, inner);
+      tensors.vector(LayerRole.UP_BIAS, inner);
+      tensors.vector(LayerRole.DOWN_BIAS, hidden);
     }
-    return List.copyOf(specs);
+    return tensors.list();
   }
 
-  private void add(List<TensorSpec> specs, LayerRole role, Long... shape) {
-    specs.add(new TensorSpec(role, parts.names.suffix(role), List.of(shape)));
+  /** The tensor of a layer that has this role, alone or among others. */
+  public TensorSpec layerTensor(ModelConfig config, LayerRole role) {
+    return layerTensors(config).stream().filter(spec -> spec.has(role)).findFirst().orElseThrow();
+  }
+
+  /** The tensors of a layer while they are listed: roles of one name become rows of one tensor. */
+  private static final class Stored {
+    private final TensorNames names;
+    private final SequencedMap<String, TensorSpec> bySuffix = new LinkedHashMap<>();
+
+    Stored(TensorNames names) {
+      this.names = names;
+    }
+
+    void vector(LayerRole role, long elements) {
+      add(role, elements, List.of());
+    }
+
+    void matrix(LayerRole role, long rows, long columns) {
+      add(role, rows, List.of(columns));
+    }
+
+    private void add(LayerRole role, long rows, List<Long> columns) {
+      String suffix = names.suffix(role);
+      TensorSpec before = bySuffix.get(suffix);
+      long from = before == null ? 0 : before.shape().getFirst();
+      List<Long> shape = new ArrayList<>(columns);
+      shape.addFirst(from + rows);
+      List<TensorSpec.Part> parts = new ArrayList<>(before == null ? List.of() : before.parts());
+      parts.add(new TensorSpec.Part(role, from, from + rows));
+      bySuffix.put(suffix, new TensorSpec(suffix, shape, parts));
+    }
+
+    List<TensorSpec> list() {
+      return List.copyOf(bySuffix.values());
+    }
   }
 }

@@ -2,6 +2,7 @@ package dev.laco.model;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
+import java.util.ArrayList;
 import java.util.List;
 
 /**
@@ -24,6 +25,14 @@ public record HostTensor(String name, DType dtype, List<Long> shape, MemorySegme
     long elements = shape.stream().reduce(1L, Math::multiplyExact);
     MemorySegment data = memory.allocate(elements * dtype.byteSize(), Long.BYTES);
     return new HostTensor(name, dtype, shape, data);
+  }
+
+  /** Rows {@code [from, to)}, or elements of a vector, as a tensor on the same memory. */
+  public HostTensor rows(long from, long to) {
+    List<Long> extents = new ArrayList<>(shape);
+    extents.set(0, to - from);
+    long row = data.byteSize() / shape.getFirst();
+    return new HostTensor(name, dtype, extents, data.asSlice(from * row, (to - from) * row));
   }
 
   /** Number of elements. */

@@ -93,7 +93,7 @@ public record ModelConfig(
         positions,
         eps,
         activation(config),
-        RopeParameters.parse(config, positions),
+        RopeParameters.parse(config, positions, headDim, architecture.rotates()),
         architecture.queryKeyValueBias().present(attentionBias),
         architecture.outputBias().present(attentionBias),
         architecture.feedForwardBias().present(config.booleanOr("mlp_bias", false)),

@@ -1,16 +1,20 @@
 package dev.laco.model;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
+import java.util.ArrayList;
+import java.util.List;
 
 /**
  * Rotary position embedding settings (Su et al. 2021), as {@code config.json} gives them under
  * {@code rope_parameters}, or under {@code rope_scaling} and {@code rope_theta}.
  *
  * @param theta base of the frequencies
+ * @param share the share of a head's elements that is rotated; the first ones are
  * @param scaling how frequencies are changed for contexts longer than those of the training
  */
-public record RopeParameters(double theta, Scaling scaling) {
+public record RopeParameters(double theta, double share, Scaling scaling) {
 
   /** A way to stretch the context. */
   public sealed interface Scaling {}
@@ -48,21 +52,56 @@ public record RopeParameters(double theta, Scaling scaling) {
       int originalPositions)
       implements Scaling {}
 
+  /**
+   * LongRoPE (Ding et al. 2024): each frequency is divided by a factor of its own, one list of
+   * factors for sequences up to {@code originalPositions} tokens and another for longer ones.
+   *
+   * @param attentionFactor factor on cosines and sines
+   */
+  public record LongRope(
+      List<Double> shortFactors,
+      List<Double> longFactors,
+      double attentionFactor,
+      int originalPositions)
+      implements Scaling {
+    public LongRope {
+      shortFactors = List.copyOf(shortFactors);
+      longFactors = List.copyOf(longFactors);
+    }
+  }
+
+  /** Whether a family's models may rotate a share of each head. */
+  enum Rotates {
+    WHOLE_HEADS,
+    /** The share that {@code partial_rotary_factor} says. */
+    BY_CONFIG
+  }
+
+  /** Elements of a head of {@code headDim} elements that are rotated. */
+  public int rotated(int headDim) {
+    return (int) (headDim * share);
+  }
+
   /** Reads the settings from either place of a config. */
-  static RopeParameters parse(JsonFields config, int maxPositionEmbeddings) {
+  static RopeParameters parse(
+      JsonFields config, int maxPositionEmbeddings, int headDim, Rotates rotates) {
     String key = config.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
     if (!config.has(key)) {
       return new RopeParameters(
-          positiveTheta(config, config.numberOr("rope_theta", 10000.0)), new Default());
+          positiveTheta(config, config.numberOr("rope_theta", 10000.0)),
+          share(config, config.numberOr("partial_rotary_factor", 1.0), headDim, rotates),
+          new Default());
     }
     JsonFields rope = new JsonFields(config.file() + ": " + key, config.node().get(key));
     double theta =
         positiveTheta(config, rope.numberOr("rope_theta", config.numberOr("rope_theta", 10000.0)));
     String type = rope.stringOr("rope_type", rope.stringOr("type", "default"));
-    if (rope.numberOr("partial_rotary_factor", config.numberOr("partial_rotary_factor", 1.0))
-        != 1.0) {
-      throw rope.error("partial_rotary_factor", "1.0, the only value this architecture has");
-    }
+    double share =
+        share(
+            rope,
+            rope.numberOr("partial_rotary_factor", config.numberOr("partial_rotary_factor", 1.0)),
+            headDim,
+            rotates);
     int original = rope.positiveOr("original_max_position_embeddings", maxPositionEmbeddings);
     Scaling scaling =
         switch (type) {
@@ -70,15 +109,60 @@ public record RopeParameters(double theta, Scaling scaling) {
           case "linear" -> new Linear(factor(rope));
           case "dynamic" -> new Dynamic(factor(rope), maxPositionEmbeddings);
           case "llama3" -> llama3(rope, original);
-          case "yarn" -> yarn(rope, original);
+          // Configs of Phi-3 call LongRoPE su, or yarn, too.
+          case "yarn" ->
+              rope.has("long_factor")
+                  ? longRope(config, rope, maxPositionEmbeddings, (int) (headDim * share))
+                  : yarn(rope, original);
+          case "longrope", "su" ->
+              longRope(config, rope, maxPositionEmbeddings, (int) (headDim * share));
           default ->
               throw new BadInputException(
                   rope.file()
                       + ": rope_type \""
                       + Legible.excerpt(type)
-                      + "\" is not supported; default, linear, dynamic, llama3 and yarn are");
+                      + "\" is not supported; default, linear, dynamic, llama3, yarn and longrope are");
         };
-    return new RopeParameters(theta, scaling);
+    return new RopeParameters(theta, share, scaling);
+  }
+
+  private static double share(JsonFields where, double share, int headDim, Rotates rotates) {
+    if (rotates == Rotates.WHOLE_HEADS && share != 1) {
+      throw where.error("partial_rotary_factor", "1.0, the only value this architecture has");
+    }
+    int rotated = (int) (headDim * share);
+    if (!(share > 0) || share > 1 || rotated == 0 || rotated % 2 != 0) {
+      throw where.error(
+          "partial_rotary_factor",
+          "a share of the " + headDim + " elements of a head that is an even number of them");
+    }
+    return share;
+  }
+
+  private static LongRope longRope(
+      JsonFields config, JsonFields rope, int maxPositions, int rotated) {
+    int original =
+        rope.positiveOr(
+            "original_max_position_embeddings",
+            config.positiveOr("original_max_position_embeddings", maxPositions));
+    double factor =
+        original == maxPositions ? rope.numberOr("factor", 1) : (double) maxPositions / original;
+    double attention = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
+    return new LongRope(
+        factors(rope, "short_factor", rotated / 2),
+        factors(rope, "long_factor", rotated / 2),
+        rope.numberOr("attention_factor", attention),
+        original);
+  }
+
+  private static List<Double> factors(JsonFields rope, String key, int pairs) {
+    JsonNode list = rope.node().path(key);
+    List<Double> factors = new ArrayList<>();
+    list.forEach(factor -> factors.add(factor.isNumber() ? factor.doubleValue() : 0));
+    if (factors.size() != pairs || factors.stream().anyMatch(factor -> !(factor > 0))) {
+      throw rope.error(key, "a list of " + pairs + " numbers above 0");
+    }
+    return factors;
   }
 
   private static double positiveTheta(JsonFields config, double theta) {

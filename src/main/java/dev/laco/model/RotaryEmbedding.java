@@ -1,5 +1,7 @@
 package dev.laco.model;
 
+import java.util.List;
+
 /**
  * Cosines and sines of rotary angles for packed sequences. Frequencies and angles are computed in
  * f32 with the rounding steps of the implementation in transformers: at large positions the
@@ -9,6 +11,7 @@ public final class RotaryEmbedding {
   private final RopeParameters parameters;
   private final int headDim;
   private final float[] frequencies;
+  private final float[] longFrequencies;
 
   /**
    * @param headDim rotated width of a head, even
@@ -23,10 +26,15 @@ public final class RotaryEmbedding {
           case RopeParameters.Linear linear -> divided(base(parameters.theta()), linear.factor());
           case RopeParameters.Llama3 llama3 -> llama3(base(parameters.theta()), llama3);
           case RopeParameters.Yarn yarn -> yarn(yarn);
+          case RopeParameters.LongRope longRope -> byFactors(longRope.shortFactors());
         };
+    this.longFrequencies =
+        parameters.scaling() instanceof RopeParameters.LongRope longRope
+            ? byFactors(longRope.longFactors())
+            : frequencies;
   }
 
-  /** Number of angles of a token: half the width of a head. */
+  /** Number of angles of a token: half the rotated width of a head. */
   public int pairs() {
     return headDim / 2;
   }
@@ -36,9 +44,11 @@ public final class RotaryEmbedding {
    */
   public void fill(PackedSequences batch, float[] cosine, float[] sine) {
     float scale =
-        parameters.scaling() instanceof RopeParameters.Yarn yarn
-            ? (float) yarn.attentionFactor()
-            : 1f;
+        switch (parameters.scaling()) {
+          case RopeParameters.Yarn yarn -> (float) yarn.attentionFactor();
+          case RopeParameters.LongRope longRope -> (float) longRope.attentionFactor();
+          default -> 1f;
+        };
     int pairs = pairs();
     for (int s = 0; s < batch.sequences(); s++) {
       float[] inverse = frequenciesFor(batch.past()[s] + batch.length(s));
@@ -60,6 +70,10 @@ public final class RotaryEmbedding {
           dynamic.factor() * length / dynamic.originalPositions() - (dynamic.factor() - 1);
       return base(parameters.theta() * Math.pow(grown, headDim / (headDim - 2.0)));
     }
+    if (parameters.scaling() instanceof RopeParameters.LongRope longRope
+        && length > longRope.originalPositions()) {
+      return longFrequencies;
+    }
     return frequencies;
   }
 
@@ -74,6 +88,14 @@ public final class RotaryEmbedding {
 
   private float power(double theta, int pair) {
     return (float) Math.pow((float) theta, 2f * pair / headDim);
+  }
+
+  private float[] byFactors(List<Double> factors) {
+    float[] result = new float[pairs()];
+    for (int i = 0; i < result.length; i++) {
+      result[i] = 1f / (factors.get(i).floatValue() * power(parameters.theta(), i));
+    }
+    return result;
   }
 
   private static float[] divided(float[] frequencies, double factor) {

@@ -1,5 +1,6 @@
 package dev.laco.model;
 
+import java.util.EnumMap;
 import java.util.Map;
 import java.util.OptionalInt;
 
@@ -10,7 +11,8 @@ import java.util.OptionalInt;
  * @param embedding the token embedding
  * @param finalNorm the final norm's weight
  * @param head the output projection
- * @param suffixes what stands behind the number of a layer and a dot, by role
+ * @param suffixes what stands behind the number of a layer and a dot, by role; roles of one suffix
+ *     are rows of one tensor, in the order of {@link LayerRole}
  */
 record TensorNames(
     String layers,
@@ -49,6 +51,13 @@ record TensorNames(
 
   TensorNames {
     suffixes = Map.copyOf(suffixes);
+  }
+
+  /** The same names, but for tensors of some roles. */
+  TensorNames with(Map<LayerRole, String> others) {
+    Map<LayerRole, String> all = new EnumMap<>(suffixes);
+    all.putAll(others);
+    return new TensorNames(layers, embedding, finalNorm, head, all);
   }
 
   /** The name of the tensor of a layer that has this suffix. */

@@ -3,15 +3,47 @@ package dev.laco.model;
 import java.util.List;
 
 /**
- * A tensor that every layer of a model has.
+ * A tensor of a layer as checkpoints store it. Most tensors have one role in the forward pass. A
+ * fused matrix has several, each in rows of its own.
  *
- * @param role the role of the tensor in the forward pass
- * @param suffix the name behind {@code model.layers.<i>.}
+ * @param suffix the name behind the number of the layer
  * @param shape expected extents
+ * @param parts the roles, all of one {@link TensorGroup}, from the first row to the last
  */
-public record TensorSpec(LayerRole role, String suffix, List<Long> shape) {
+public record TensorSpec(String suffix, List<Long> shape, List<Part> parts) {
+  /**
+   * Rows {@code [from, to)} of a stored tensor; of a vector, its elements.
+   *
+   * @param role what the forward pass uses the rows for
+   */
+  public record Part(LayerRole role, long from, long to) {}
+
   public TensorSpec {
     shape = List.copyOf(shape);
+    parts = List.copyOf(parts);
+    if (parts.stream().map(part -> part.role().group()).distinct().count() != 1) {
+      throw new IllegalArgumentException(suffix + " has parts of several groups: " + parts);
+    }
+  }
+
+  /** The part of the layer to which a merge counts the tensor. */
+  public TensorGroup group() {
+    return parts.getFirst().role().group();
+  }
+
+  /** Whether the tensor, or some of its rows, has this role. */
+  public boolean has(LayerRole role) {
+    return parts.stream().anyMatch(part -> part.role() == role);
+  }
+
+  /** The rows of a role that the tensor {@link #has}. */
+  public Part part(LayerRole role) {
+    return parts.stream().filter(part -> part.role() == role).findFirst().orElseThrow();
+  }
+
+  /** Whether the tensor is a matrix, not a vector. */
+  public boolean isMatrix() {
+    return shape.size() > 1;
   }
 
   /** Number of elements. */

@@ -42,10 +42,7 @@ final class WorkMeter {
     this.source = source;
     this.specs = config.architecture().layerTensors(config);
     long matrices =
-        specs.stream()
-            .filter(spec -> spec.shape().size() == 2)
-            .mapToLong(TensorSpec::elements)
-            .sum();
+        specs.stream().filter(TensorSpec::isMatrix).mapToLong(TensorSpec::elements).sum();
     this.productOperations = 2L * calibration.size() * matrices;
     this.headOperations =
         2L * headProducts * calibration.size() * config.vocabSize() * config.hiddenSize();
@@ -134,7 +131,7 @@ final class WorkMeter {
 
   private long bytes(int layer, TensorGroup group) {
     return specs.stream()
-        .filter(spec -> spec.role().group() == group)
+        .filter(spec -> spec.group() == group)
         .map(spec -> config.architecture().tensorName(layer, spec))
         .mapToLong(source::byteSize)
         .sum();

@@ -31,7 +31,7 @@ public final class CausalLm {
     this.config = outside.config();
     this.source = outside.weights();
     this.layers = layers;
-    this.rotary = new RotaryEmbedding(config.rope(), config.headDim());
+    this.rotary = new RotaryEmbedding(config.rope(), config.rope().rotated(config.headDim()));
     this.decoder = new DecoderLayer(backend, config);
   }
 

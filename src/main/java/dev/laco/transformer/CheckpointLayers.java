@@ -2,11 +2,10 @@ package dev.laco.transformer;
 
 import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
-import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
-import java.util.EnumMap;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
@@ -33,14 +32,12 @@ public final class CheckpointLayers implements LayerStack {
   @Override
   public LayerWeights layer(int index, long tokens) {
     source.release();
-    Map<LayerRole, Tensor> tensors = new EnumMap<>(LayerRole.class);
-    for (TensorSpec spec : specs) {
-      tensors.put(spec.role(), tensor(index, spec));
-    }
+    Map<TensorSpec, Tensor> tensors = new HashMap<>();
+    specs.forEach(spec -> tensors.put(spec, tensor(index, spec)));
     if (index + 1 < depth()) {
       source.prefetch(config.architecture().tensorNames(index + 1, config));
     }
-    return new LayerWeights(tensors);
+    return LayerWeights.of(tensors);
   }
 
   /** One tensor of layer {@code index}. */

@@ -2,6 +2,7 @@ package dev.laco.transformer;
 
 import dev.laco.backend.Tensor;
 import dev.laco.model.LayerRole;
+import dev.laco.model.TensorSpec;
 import java.util.EnumMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -14,6 +15,27 @@ import org.jspecify.annotations.Nullable;
 public record LayerWeights(Map<LayerRole, Tensor> tensors) {
   public LayerWeights {
     tensors = Map.copyOf(tensors);
+  }
+
+  /**
+   * The weights in the tensors of a layer; a role that has some rows of a tensor gets these rows.
+   */
+  static LayerWeights of(Map<TensorSpec, Tensor> stored) {
+    Map<LayerRole, Tensor> tensors = new EnumMap<>(LayerRole.class);
+    stored.forEach(
+        (spec, tensor) ->
+            spec.parts().forEach(part -> tensors.put(part.role(), part(spec, tensor, part))));
+    return new LayerWeights(tensors);
+  }
+
+  private static Tensor part(TensorSpec spec, Tensor tensor, TensorSpec.Part part) {
+    if (spec.parts().size() == 1) {
+      return tensor;
+    }
+    long count = part.to() - part.from();
+    return spec.isMatrix()
+        ? tensor.slice(part.from(), part.to())
+        : tensor.reshape(tensor.elements(), 1).slice(part.from(), part.to()).reshape(1, count);
   }
 
   /** The tensor of a role that every layer has. */

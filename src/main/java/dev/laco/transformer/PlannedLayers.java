@@ -8,12 +8,11 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
-import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
-import java.util.EnumMap;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.UnaryOperator;
@@ -34,7 +33,7 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
   private final List<TensorSpec> specs;
   private final UnaryOperator<DType> mixedDType;
   private final TensorArena arena;
-  private final Map<LayerRole, Tensor> scratch = new EnumMap<>(LayerRole.class);
+  private final Map<TensorSpec, Tensor> scratch = new HashMap<>();
   private CollapsePlan plan;
   private NewWeights newWeights;
 
@@ -97,21 +96,21 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
   public LayerWeights layer(int index, long tokens) {
     source.release();
     LayerMix mix = plan.layers().get(index);
-    Map<LayerRole, Tensor> tensors = new EnumMap<>(LayerRole.class);
+    Map<TensorSpec, Tensor> tensors = new HashMap<>();
     addMixed(index, mix, tokens, tensors);
     for (TensorSpec spec : specs) {
       HostTensor computed = computed(index, spec);
       if (computed != null) {
-        tensors.put(spec.role(), backend.weight(computed));
+        tensors.put(spec, backend.weight(computed));
       } else if (isCopy(mix, spec)) {
-        int layer = mix.of(spec.role().group()).terms().firstKey();
-        tensors.put(spec.role(), originals.tensor(layer, spec));
+        int layer = mix.of(spec.group()).terms().firstKey();
+        tensors.put(spec, originals.tensor(layer, spec));
       }
     }
     if (index + 1 < depth()) {
       prefetch(index + 1);
     }
-    return new LayerWeights(tensors);
+    return LayerWeights.of(tensors);
   }
 
   /** Starts reading the tensors of layer {@code index}, which is needed soon. */
@@ -125,17 +124,16 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
   }
 
   private static boolean isCopy(LayerMix mix, TensorSpec spec) {
-    return mix.of(spec.role().group()).isCopy();
+    return mix.of(spec.group()).isCopy();
   }
 
   /** Names of the original tensors that a tensor of a layer is mixed from. */
   private Stream<String> sources(LayerMix mix, TensorSpec spec) {
-    return mix.of(spec.role().group()).terms().keySet().stream()
-        .map(layer -> originals.name(layer, spec));
+    return mix.of(spec.group()).terms().keySet().stream().map(layer -> originals.name(layer, spec));
   }
 
   /** Mixes all tensors at once, or one by one if memory cannot hold the originals of all. */
-  private void addMixed(int index, LayerMix mix, long tokens, Map<LayerRole, Tensor> tensors) {
+  private void addMixed(int index, LayerMix mix, long tokens, Map<TensorSpec, Tensor> tensors) {
     List<TensorSpec> mixed =
         specs.stream().filter(s -> !isCopy(mix, s) && computed(index, s) == null).toList();
     if (mixed.isEmpty()) {
@@ -147,32 +145,32 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
       List<Tensor> results =
           backend.mixed(mixed.stream().map(spec -> mixOf(mix, spec)).toList(), tokens);
       for (int i = 0; i < mixed.size(); i++) {
-        tensors.put(mixed.get(i).role(), results.get(i));
+        tensors.put(mixed.get(i), results.get(i));
       }
       return;
     }
     for (TensorSpec spec : mixed) {
       TensorMix one = mixOf(mix, spec);
       backend.mix(List.of(one));
-      tensors.put(spec.role(), one.out());
+      tensors.put(spec, one.out());
       source.release();
     }
   }
 
   private TensorMix mixOf(LayerMix mix, TensorSpec spec) {
-    Map<Integer, Double> terms = mix.of(spec.role().group()).terms();
+    Map<Integer, Double> terms = mix.of(spec.group()).terms();
     return new TensorMix(
-        scratch(spec.role(), originals.tensor(mix.base(), spec)),
+        scratch(spec, originals.tensor(mix.base(), spec)),
         terms.values().stream().mapToDouble(Double::doubleValue).toArray(),
         terms.keySet().stream().map(layer -> originals.tensor(layer, spec)).toList());
   }
 
-  private Tensor scratch(LayerRole role, Tensor base) {
+  private Tensor scratch(TensorSpec spec, Tensor base) {
     DType dtype = mixedDType.apply(base.dtype());
-    Tensor tensor = scratch.get(role);
+    Tensor tensor = scratch.get(spec);
     if (tensor == null || tensor.dtype() != dtype) {
       tensor = arena.allocate(dtype, base.rows(), base.columns());
-      scratch.put(role, tensor);
+      scratch.put(spec, tensor);
     }
     return tensor;
   }

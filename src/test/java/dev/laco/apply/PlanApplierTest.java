@@ -89,7 +89,7 @@ class PlanApplierTest {
   private static void assertMixed(
       Checkpoint model, LayerMix mix, TensorSpec spec, Checkpoint pruned, int index) {
     String name = "model.layers." + index + "." + spec.suffix();
-    Map<Integer, Double> terms = mix.of(spec.role().group()).terms();
+    Map<Integer, Double> terms = mix.of(spec.group()).terms();
     if (terms.size() == 1) {
       String source = "model.layers." + terms.keySet().iterator().next() + "." + spec.suffix();
       assertSameBytes(model, source, pruned, name);

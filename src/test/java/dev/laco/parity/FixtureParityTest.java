@@ -10,6 +10,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.StoredType;
 import dev.laco.checkpoint.WeightFile;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapseSettings;
@@ -104,17 +105,24 @@ public abstract class FixtureParityTest {
   private void assertClose(WeightFile reference, String name, Tensor found) {
     float[] values = new float[(int) found.elements()];
     backend.download(found, values);
-    MemorySegment expected = reference.bytes(name);
-    assertEquals(8L * values.length, expected.byteSize(), name);
+    assertEquals(values.length, reference.info(name).elements(), name);
     double largest = 0;
     double worst = 0;
     for (int i = 0; i < values.length; i++) {
-      double want = expected.get(ValueLayout.JAVA_DOUBLE_UNALIGNED, 8L * i);
+      double want = stored(reference, name, i);
       largest = Math.max(largest, Math.abs(want));
       double error = Math.abs(want - values[i]);
       worst = error <= worst ? worst : error;
     }
     assertTrue(worst <= STATES * largest, name + ": off by " + worst + " of " + largest);
+  }
+
+  /** Element {@code i} of a stored output, which is f64 or f32. */
+  private static double stored(WeightFile reference, String name, long i) {
+    MemorySegment values = reference.bytes(name);
+    return reference.info(name).type() == StoredType.F64
+        ? values.get(ValueLayout.JAVA_DOUBLE_UNALIGNED, 8 * i)
+        : values.get(ValueLayout.JAVA_FLOAT_UNALIGNED, 4 * i);
   }
 
   @ParameterizedTest
@@ -129,9 +137,9 @@ public abstract class FixtureParityTest {
       int known = 0;
       for (int s = 0; s < lists.size(); s++) {
         int[] ids = lists.get(s);
-        MemorySegment logits = reference.bytes(s + ".logits");
+        Logits logits = new Logits(reference, s + ".logits", config.vocabSize());
         for (int last = 2; last < ids.length; last += 5) {
-          int likeliest = likeliest(logits, last - 1, config.vocabSize());
+          int likeliest = logits.likeliest(last - 1);
           int[] right = Arrays.copyOf(ids, last + 1);
           right[last] = likeliest;
           int[] wrong = right.clone();
@@ -139,7 +147,7 @@ public abstract class FixtureParityTest {
           passages.add(TextChunks.continuation(right, last));
           passages.add(TextChunks.continuation(wrong, last));
           passages.add(TextChunks.continuation(right, last - 1));
-          boolean both = likeliest(logits, last - 2, config.vocabSize()) == ids[last - 1];
+          boolean both = logits.likeliest(last - 2) == ids[last - 1];
           known += both ? 2 : 1;
         }
       }
@@ -150,19 +158,22 @@ public abstract class FixtureParityTest {
     }
   }
 
-  /** The largest logit's token in a stored row. */
-  private static int likeliest(MemorySegment logits, int row, int vocabulary) {
-    int best = 0;
-    for (int v = 1; v < vocabulary; v++) {
-      if (logit(logits, row, v, vocabulary) > logit(logits, row, best, vocabulary)) {
-        best = v;
+  /** Stored logits of a sequence, {@code [T, V]}. */
+  private record Logits(WeightFile reference, String name, int vocabulary) {
+    /** The token of the largest logit in a row. */
+    int likeliest(int row) {
+      int best = 0;
+      for (int v = 1; v < vocabulary; v++) {
+        if (at(row, v) > at(row, best)) {
+          best = v;
+        }
       }
+      return best;
     }
-    return best;
-  }
 
-  private static double logit(MemorySegment logits, int row, int token, int vocabulary) {
-    return logits.get(ValueLayout.JAVA_DOUBLE_UNALIGNED, 8L * ((long) row * vocabulary + token));
+    private double at(long row, int token) {
+      return stored(reference, name, row * vocabulary + token);
+    }
   }
 
   @ParameterizedTest

@@ -60,7 +60,7 @@ public final class ModelShape {
         4096,
         1e-5,
         Activation.SILU,
-        new RopeParameters(10000, new RopeParameters.Default()),
+        new RopeParameters(10000, 1, new RopeParameters.Default()),
         false,
         false,
         false,

@@ -139,7 +139,7 @@ public class TrialBenchmark extends Case {
     double operations = 0;
     for (var mix : candidate.layers().subList(from, candidate.depth())) {
       for (TensorSpec spec : config.architecture().layerTensors(config)) {
-        if (spec.shape().size() == 2) {
+        if (spec.isMatrix()) {
           HostTensor tensor = source.tensor(config.architecture().tensorName(mix.base(), spec));
           MemoryTensor x =
               inputs.computeIfAbsent(

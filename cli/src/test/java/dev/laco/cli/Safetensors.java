@@ -17,8 +17,12 @@ import java.util.TreeMap;
 final class Safetensors {
   private Safetensors() {}
 
-  /** A tensor, row-major. */
-  record Tensor(String dtype, byte[] bytes) {
+  /** A tensor, row-major, with the number of its extents. */
+  record Tensor(String dtype, int rank, byte[] bytes) {
+    boolean isMatrix() {
+      return rank > 1;
+    }
+
     int elements() {
       return bytes.length / size();
     }
@@ -67,6 +71,7 @@ final class Safetensors {
                       entry.getKey(),
                       new Tensor(
                           entry.getValue().get("dtype").textValue(),
+                          entry.getValue().get("shape").size(),
                           Arrays.copyOfRange(
                               bytes,
                               8 + header + offsets.get(0).intValue(),

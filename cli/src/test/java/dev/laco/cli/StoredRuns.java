@@ -172,7 +172,7 @@ public abstract class StoredRuns {
       Safetensors.Tensor written) {
     JsonNode terms = mix.get("mix");
     if (terms.has("norms")) {
-      boolean matrix = suffix.endsWith("_proj.weight");
+      boolean matrix = written.isMatrix();
       terms =
           terms.get(
               !matrix ? "norms" : suffix.startsWith("self_attn") ? "attention" : "feedForward");

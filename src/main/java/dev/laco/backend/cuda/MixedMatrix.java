@@ -30,7 +30,9 @@ record MixedMatrix(TensorMix mix, List<CudaTensor> sources) implements Tensor {
 
   @Override
   public Tensor slice(long from, long to) {
-    throw new UnsupportedOperationException("a matrix that is mixed in a product has no memory");
+    List<CudaTensor> rows = sources.stream().map(source -> source.slice(from, to)).toList();
+    return new MixedMatrix(
+        new TensorMix(mix.out().slice(from, to), mix.coefficients(), List.copyOf(rows)), rows);
   }
 
   @Override

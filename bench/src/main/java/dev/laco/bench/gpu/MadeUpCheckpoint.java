@@ -24,7 +24,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
-import org.jspecify.annotations.Nullable;
 
 /**
  * A checkpoint of a model's shapes with made-up weights in bf16, and texts of random tokens, in a
@@ -140,15 +139,15 @@ final class MadeUpCheckpoint implements AutoCloseable {
       for (TensorSpec spec : architecture.layerTensors(config)) {
         String name = architecture.tensorName(layer, spec);
         // Gate and up projection are the same matrix.
-        String values = spec.role() == LayerRole.UP ? name.replace("up_proj", "gate_proj") : name;
-        tensors.add(tensor(name, spec.shape(), spec.role(), numbers, values));
+        String values = spec.has(LayerRole.UP) ? name.replace("up_proj", "gate_proj") : name;
+        tensors.add(tensor(name, spec.shape(), spec.has(LayerRole.DOWN), numbers, values));
       }
     }
     long hidden = config.hiddenSize();
     List<Long> table = List.of((long) config.vocabSize(), hidden);
-    tensors.add(tensor(architecture.embedding(), table, null, numbers, "embedding"));
-    tensors.add(tensor(architecture.finalNorm(), List.of(hidden), null, numbers, "norm"));
-    tensors.add(tensor(architecture.head(), table, null, numbers, "head"));
+    tensors.add(tensor(architecture.embedding(), table, false, numbers, "embedding"));
+    tensors.add(tensor(architecture.finalNorm(), List.of(hidden), false, numbers, "norm"));
+    tensors.add(tensor(architecture.head(), table, false, numbers, "head"));
     return tensors;
   }
 
@@ -165,10 +164,11 @@ final class MadeUpCheckpoint implements AutoCloseable {
   /**
    * A tensor: norms are ones, matrices keep the size of what they multiply, the head aside.
    *
+   * @param down whether it is a down projection
    * @param values names the numbers that a matrix is made of
    */
   private OutputTensor tensor(
-      String name, List<Long> shape, @Nullable LayerRole role, short[] numbers, String values) {
+      String name, List<Long> shape, boolean down, short[] numbers, String values) {
     int start = Math.floorMod(values.hashCode(), NUMBERS);
     int columns = Math.toIntExact(shape.getLast());
     boolean head = name.equals(config.architecture().head());
@@ -195,7 +195,7 @@ final class MadeUpCheckpoint implements AutoCloseable {
               shape.getFirst(),
               columns,
               (row, to) -> {
-                if (role == LayerRole.DOWN && row == 0) {
+                if (down && row == 0) {
                   to.put(first);
                   return;
                 }
