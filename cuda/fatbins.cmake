@@ -3,7 +3,8 @@
 #   cuda/12/<op>.fatbin   by NVRTC 12.9 from the same sources, for drivers from 525; or by an nvcc 12
 # in the build folder, and likewise bench/cuda/. Where there is no nvcc there are no kernels. CMake's own CUDA
 # language is not used: it wants a whole toolkit with a runtime to link, and there is nothing to link here.
-set(architectures 80 86 89 90 90a 100 120)
+# The machine code of an architecture runs on every later one of its generation: 8.6 serves 8.9, 9.0 serves 9.0a.
+set(architectures 80 86 90 100 120)
 set(cuda_folders cuda bench/cuda)
 file(GLOB cuda_headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cuh)
 
@@ -29,8 +30,7 @@ message(STATUS "CUDA kernels by nvcc ${nvcc_version}: ${nvcc}")
 set(nvcc_flags -std=c++17 -O3 -Werror all-warnings --no-compress -I${CMAKE_CURRENT_LIST_DIR})
 execute_process(COMMAND ${nvcc} --list-gpu-code OUTPUT_VARIABLE known COMMAND_ERROR_IS_FATAL ANY)
 foreach(architecture IN LISTS architectures)
-  string(REGEX MATCH "^[0-9]+" base ${architecture})
-  if(known MATCHES "sm_${base}\n")
+  if(known MATCHES "sm_${architecture}\n")
     list(APPEND nvcc_flags -gencode arch=compute_${architecture},code=sm_${architecture})
   else()
     message(STATUS "This nvcc does not know sm_${architecture}: left out")

@@ -38,8 +38,12 @@ engine_is_built() {
     { has_fatbins || [[ ! -w $target ]] || ! find_nvcc; }
 }
 
-make_engine() {
-  maven_package laco-cli || return
+package_engine() {
+  maven_package laco-cli
+}
+
+# The class archive fits the jars that it was made of.
+finish_engine() {
   rm -f "$archive"
   java_command "$cli/laco-cli.jar" -XX:ArchiveClassesAtExit="$archive"
   # What a prune takes is most of what any command takes.
@@ -51,9 +55,13 @@ emulator_is_built() {
   is_fresh emulator "$home"/{src/test/native/emulator,cuda,bench/cuda,CMakeLists.txt}
 }
 
-make_emulator() {
+package_emulator() {
   cmake -S "$home" -B "$emulator" -DLACO_EMULATOR=ON &&
     cmake --build "$emulator" --target laco_emulator --parallel 2
+}
+
+finish_emulator() {
+  true
 }
 
 emulate() {
@@ -71,9 +79,12 @@ bench_is_built() {
     { compgen -G "$home/bench/target/classes/dev/laco/cuda/*/*.fatbin" >/dev/null || ! find_nvcc; }
 }
 
-make_bench() {
+package_bench() {
   rm -rf "$home/bench/target/classes" # Maven does not notice that the engine has changed
-  maven_package laco-bench || return
+  maven_package laco-bench
+}
+
+finish_bench() {
   "${CXX:-c++}" -O3 -Wall -Wextra -Wconversion -Werror -fPIC -shared -fopenmp \
     "$home/bench/src/main/native/ceiling.cpp" -o "$home/bench/target/libceiling.so"
 }
@@ -96,16 +107,24 @@ stop_progress() {
   printf '\r\033[K' >&2
 }
 
+# begin NAME, and finish NAME when its jars are there: what is_fresh looks at. In between Maven may build several at once.
+begin() {
+  touch "$target/$1.stamp.new"
+}
+
+finish() {
+  "finish_$1" && mv "$target/$1.stamp.new" "$target/$1.stamp"
+}
+
 build() {
-  local start=$SECONDS ok=true stamp=$target/$1.stamp log=$target/$1.log
-  touch "$stamp.new"
+  local start=$SECONDS ok=true log=$target/$1.log
+  begin "$1"
   if [[ -t 2 ]]; then
     start_progress
   else
     say "building the $1, the log is $log"
   fi
-  "make_$1" >"$log" 2>&1 || ok=false
-  ! $ok || mv "$stamp.new" "$stamp"
+  { "package_$1" && finish "$1"; } >"$log" 2>&1 || ok=false
   [[ ! -t 2 ]] || stop_progress
   if ! $ok; then
     grep -v "^    at " "$log" | tail -n 30 >&2 # without where Maven was then

@@ -51,8 +51,7 @@ final class Fatbin {
       int architecture = bytes.getInt(at + 28);
       if (kind == ELF) {
         ByteBuffer elf = bytes.slice(at + headerBytes, payloadBytes).order(ByteOrder.LITTLE_ENDIAN);
-        // 90 and 90a are two entries of one architecture.
-        architectures.computeIfAbsent(architecture, key -> new TreeMap<>()).putAll(kernels(elf));
+        architectures.put(architecture, kernels(elf));
       }
       at += headerBytes + payloadBytes;
     }
