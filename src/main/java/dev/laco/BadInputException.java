@@ -19,7 +19,22 @@ public final class BadInputException extends LacoException {
     super(message, null, cause);
   }
 
-  BadInputException(String message, @Nullable Refusal refusal, Throwable cause) {
+  /**
+   * The error that a field of a file has a wrong value: {@code config.json: hidden_size: expected
+   * an integer of at least 1, found nothing}.
+   *
+   * @param found the value as people read it
+   * @param expected what the value must be
+   */
+  public static BadInputException field(String file, String field, String found, String expected) {
+    String what = file + ": " + field;
+    return new BadInputException(
+        what + ": expected " + expected + ", found " + found,
+        new Refusal(what, found, expected, null),
+        null);
+  }
+
+  BadInputException(String message, @Nullable Refusal refusal, @Nullable Throwable cause) {
     super(message, refusal, cause);
   }
 }

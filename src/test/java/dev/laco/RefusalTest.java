@@ -12,6 +12,7 @@ import dev.laco.compare.CompareRequest;
 import dev.laco.compare.Strategy;
 import dev.laco.evaluate.EvaluateRequest;
 import dev.laco.generate.GenerateRequest;
+import dev.laco.model.ModelConfig;
 import dev.laco.prune.FitSettings;
 import dev.laco.prune.Goal;
 import dev.laco.prune.PruneJob;
@@ -118,6 +119,23 @@ final class RefusalTest {
     assertEquals(
         new Refusal("targetRatio", "2", "at least 0 and below 1", null),
         value.refusal().orElseThrow());
+  }
+
+  @Test
+  void aFieldOfAConfig() {
+    ObjectNode json =
+        (ObjectNode)
+            InputJson.parse(
+                "", "{\"architectures\": [\"LlamaForCausalLM\"], \"num_hidden_layers\": \"six\"}");
+    BadInputException e =
+        assertThrows(BadInputException.class, () -> ModelConfig.parse("config.json", json));
+    assertEquals(
+        new Refusal(
+            "config.json: num_hidden_layers", "\"six\"", "an integer from 1 to 67108864", null),
+        e.refusal().orElseThrow());
+    assertEquals(
+        "config.json: num_hidden_layers: expected an integer from 1 to 67108864, found \"six\"",
+        e.getMessage());
   }
 
   @Test

@@ -28,8 +28,7 @@ public record JsonFields(String file, JsonNode node) {
    * @param expected what the value must be
    */
   public BadInputException error(String field, String expected) {
-    return new BadInputException(
-        file + ": " + field + ": expected " + expected + ", found " + show(field));
+    return BadInputException.field(file, field, show(field), expected);
   }
 
   /** Whether the field is there and not {@code null}. */
