@@ -19,9 +19,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.SequencedMap;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
@@ -30,8 +33,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A Hugging Face checkpoint: a folder with {@code config.json} and safetensors weights, in one file
- * or in shards. The weights are mapped into memory and never copied to the heap. Symbolic links are
- * followed, as Hugging Face's cache has them.
+ * or in shards; or a GGUF file, which is only listed. The weights are mapped into memory and never
+ * copied to the heap. Symbolic links are followed, as Hugging Face's cache has them.
  */
 public final class Checkpoint implements TensorSource, AutoCloseable {
   /** The name of the config file. */
@@ -47,6 +50,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   private final ObjectNode configJson;
   private final List<WeightFile> files;
   private final Map<String, WeightFile> fileOf;
+  private final SequencedMap<String, String> metadata;
   private final boolean largerThanMemory;
   private final ReadAhead readAhead = new ReadAhead();
   private final Set<String> finite = ConcurrentHashMap.newKeySet();
@@ -57,11 +61,13 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
       Path directory,
       ObjectNode configJson,
       List<WeightFile> files,
-      Map<String, WeightFile> fileOf) {
+      Map<String, WeightFile> fileOf,
+      SequencedMap<String, String> metadata) {
     this.directory = directory;
     this.configJson = configJson;
     this.files = files;
     this.fileOf = fileOf;
+    this.metadata = Collections.unmodifiableSequencedMap(metadata);
     this.largerThanMemory = totalBytes() > SystemMemory.available();
   }
 
@@ -89,10 +95,14 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
    * @throws BadInputException naming the file and what is wrong with it
    */
   public static Checkpoint openAny(Path directory) {
+    if (GgufModel.is(directory)) {
+      return openGguf(directory);
+    }
     if (!Files.isDirectory(directory)) {
       throw new BadInputException(
           directory
-              + ": is no folder; expected a Hugging Face checkpoint (config.json and weights)");
+              + ": is no folder; expected a Hugging Face checkpoint (config.json and weights) or a"
+              + " GGUF file");
     }
     ObjectNode config = InputJson.readObject(directory.resolve(CONFIG));
     WeightFiles weights = WeightFiles.find(directory);
@@ -114,9 +124,22 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
         addTensors(file, fileOf);
       }
       checkIndex(directory.resolve(WeightFiles.INDEX), weights.index(), fileOf);
-      return new Checkpoint(directory, config, List.copyOf(files), fileOf);
+      return new Checkpoint(directory, config, List.copyOf(files), fileOf, new LinkedHashMap<>());
     } catch (RuntimeException e) {
       files.forEach(WeightFile::close);
+      throw e;
+    }
+  }
+
+  private static Checkpoint openGguf(Path path) {
+    GgufModel model = new GgufModel();
+    WeightFile file = WeightFile.open(path, model);
+    try {
+      Map<String, WeightFile> fileOf = new TreeMap<>();
+      addTensors(file, fileOf);
+      return new Checkpoint(path, model.config(), List.of(file), fileOf, model.shown());
+    } catch (RuntimeException e) {
+      file.close();
       throw e;
     }
   }
@@ -281,6 +304,14 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   private static String tableRow(TensorInfo info) {
     return String.format(
         Locale.ROOT, "%s %s %s\n", TextNode.valueOf(info.name()), info.type(), info.shape());
+  }
+
+  /**
+   * The metadata of a GGUF file for people: values as text, of a list its type and length. Empty
+   * for a folder.
+   */
+  public SequencedMap<String, String> metadata() {
+    return metadata;
   }
 
   /** The files that hold the weights. */

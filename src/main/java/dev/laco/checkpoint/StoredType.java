@@ -1,14 +1,14 @@
 package dev.laco.checkpoint;
 
 import dev.laco.model.DType;
-import java.util.Locale;
+import dev.laco.model.ElementType;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Element types of the safetensors format, in the order of its library: by ascending alignment. The
  * engine computes only with the three types of {@link DType}; it lists tensors of the others.
  */
-public enum StoredType {
+public enum StoredType implements ElementType {
   BOOL(8),
   F4(4),
   F6_E2M3(6),
@@ -43,7 +43,7 @@ public enum StoredType {
     return bits;
   }
 
-  /** The type as one that the engine computes with; null if it does not. */
+  @Override
   public @Nullable DType dtype() {
     return switch (this) {
       case F32 -> DType.F32;
@@ -53,9 +53,9 @@ public enum StoredType {
     };
   }
 
-  /** Short lower-case name for people ({@code bf16}). */
-  public String shortName() {
-    return name().toLowerCase(Locale.ROOT);
+  @Override
+  public boolean isQuantised() {
+    return bits <= 8 && this != BOOL;
   }
 
   /** The stored form of a weight type. */

@@ -1,5 +1,6 @@
 package dev.laco.checkpoint;
 
+import dev.laco.model.ElementType;
 import java.util.List;
 
 /**
@@ -9,10 +10,10 @@ import java.util.List;
  * @param type element type
  * @param shape extents, outermost first; empty for a scalar
  * @param offset first byte, counted from the start of the file
- * @param byteSize bytes, {@code elements * bits / 8}
+ * @param byteSize bytes in the file
  */
 public record TensorInfo(
-    String name, StoredType type, List<Long> shape, long offset, long byteSize) {
+    String name, ElementType type, List<Long> shape, long offset, long byteSize) {
   public TensorInfo {
     shape = List.copyOf(shape);
   }

@@ -3,6 +3,7 @@ package dev.laco.checkpoint;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
 import dev.laco.model.Architecture;
+import dev.laco.model.ElementType;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSpec;
 import java.util.LinkedHashMap;
@@ -81,8 +82,8 @@ final class TensorTable {
   }
 
   private static void refuseQuantised(String name, WeightFile file) {
-    StoredType type = file.info(name).type();
-    if (QUANTISED.matcher(name).matches() || (type.bits() <= 8 && type != StoredType.BOOL)) {
+    ElementType type = file.info(name).type();
+    if (QUANTISED.matcher(name).matches() || type.isQuantised()) {
       throw new BadInputException(
           String.format(
               Locale.ROOT,

@@ -40,6 +40,17 @@ public final class WeightFile implements TensorSource, AutoCloseable {
   /** Most dimensions of a tensor; weights of models have up to five. */
   static final int MAX_RANK = 8;
 
+  /** Reads the table of a mapped file's tensors. */
+  @FunctionalInterface
+  interface TableReader {
+    /**
+     * The tensors by name, ordered by offset.
+     *
+     * @throws BadInputException if the file breaks a rule of its format
+     */
+    Map<String, TensorInfo> read(Path file, MemorySegment bytes);
+  }
+
   private final Path path;
   private final FileChannel channel;
   private final Arena arena;
@@ -48,27 +59,33 @@ public final class WeightFile implements TensorSource, AutoCloseable {
   private final WatchedMapping watched;
   private final Map<String, TensorInfo> tensors;
 
-  private WeightFile(Path path, FileChannel channel, Arena arena) throws IOException {
+  private WeightFile(Path path, FileChannel channel, Arena arena, TableReader table)
+      throws IOException {
     this.path = path;
     this.channel = channel;
     this.arena = arena;
     this.bytes = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
-    this.tensors = SafetensorsHeader.read(path, bytes);
+    this.tensors = table.read(path, bytes);
     this.pages = new MappedPages(path, bytes);
     this.watched = new WatchedMapping(bytes);
   }
 
   /**
-   * Opens and checks a file; symbolic links are followed.
+   * Opens and checks a safetensors file; symbolic links are followed.
    *
    * @throws BadInputException if there is no such file, or it breaks a rule of the format
    */
-  @SuppressWarnings("MustBeClosedChecker") // the file owns the arena, and close() closes it
   public static WeightFile open(Path path) {
+    return open(path, SafetensorsHeader::read);
+  }
+
+  /** Opens and checks a file of the format that {@code table} reads. */
+  @SuppressWarnings("MustBeClosedChecker") // the file owns the arena, and close() closes it
+  static WeightFile open(Path path, TableReader table) {
     FileChannel channel = InputFile.open(path);
     Arena arena = Arena.ofShared();
     try {
-      return new WeightFile(path, channel, arena);
+      return new WeightFile(path, channel, arena, table);
     } catch (IOException | RuntimeException e) {
       closeAll(path, channel, arena);
       throw e instanceof IOException io ? InputFile.unreadable(path, io) : (RuntimeException) e;

@@ -10,7 +10,7 @@ public final class InspectJson {
 
   /**
    * The components of an inspection by their names, whether the checkpoint is {@code supported},
-   * and the {@code reason} if it is not.
+   * and the {@code reason} if it is not; the {@code metadata} of a GGUF file.
    */
   public static ObjectNode of(ModelInspection model) {
     ObjectNode json =
@@ -25,8 +25,15 @@ public final class InspectJson {
             .put("files", model.files())
             .put("supported", model.isSupported());
     BadInputException whyNot = model.whyNot();
-    return whyNot == null
-        ? json.put("digest", model.digest())
-        : json.put("reason", whyNot.getMessage());
+    if (whyNot == null) {
+      json.put("digest", model.digest());
+    } else {
+      json.put("reason", whyNot.getMessage());
+    }
+    if (!model.metadata().isEmpty()) {
+      ObjectNode metadata = json.putObject("metadata");
+      model.metadata().forEach(metadata::put);
+    }
+    return json;
   }
 }

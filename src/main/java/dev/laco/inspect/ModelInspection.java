@@ -6,6 +6,7 @@ import dev.laco.Model;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.TensorInfo;
 import java.nio.file.Path;
+import java.util.SequencedMap;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -21,6 +22,7 @@ import org.jspecify.annotations.Nullable;
  * @param files that hold weights
  * @param digest of config and tensor headers, which plans name; null if not supported
  * @param whyNot why the checkpoint is not supported; null if it is
+ * @param metadata of a GGUF file, values as text, of a list its type and length; empty for a folder
  */
 public record ModelInspection(
     String architecture,
@@ -31,12 +33,14 @@ public record ModelInspection(
     long bytes,
     int files,
     @Nullable String digest,
-    @Nullable BadInputException whyNot) {
+    @Nullable BadInputException whyNot,
+    SequencedMap<String, String> metadata) {
 
   /**
    * Reads config and tensor headers of a checkpoint, but no weights.
    *
-   * @param model the folder of a checkpoint, or the id of one in the Hugging Face hub's cache
+   * @param model the folder of a checkpoint, a GGUF file, or the id of one in the Hugging Face
+   *     hub's cache
    * @throws BadInputException if there is none, or its files are broken
    */
   public static ModelInspection of(Path model) {
@@ -54,7 +58,8 @@ public record ModelInspection(
           checkpoint.totalBytes(),
           checkpoint.files().size(),
           whyNot == null ? checkpoint.digest() : null,
-          whyNot);
+          whyNot,
+          checkpoint.metadata());
     }
   }
 

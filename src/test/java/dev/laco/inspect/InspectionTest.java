@@ -6,10 +6,12 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.checkpoint.TestCheckpoints;
+import dev.laco.checkpoint.gguf.TestGguf;
 import java.nio.file.Path;
 import java.util.HashSet;
 import java.util.Set;
@@ -58,6 +60,19 @@ class InspectionTest {
         InspectJson.of(found).get("reason").textValue().contains("OtherForCausalLM"),
         InspectJson.of(found)::toString);
     assertThrows(BadInputException.class, () -> ModelInspection.of(folder.resolve("none")));
+  }
+
+  @Test
+  void aGgufFileIsDescribedWithItsMetadata() {
+    ModelInspection found = ModelInspection.of(TestGguf.TYPES);
+    assertFalse(found.isSupported());
+    assertEquals("made-up", found.architecture());
+    assertEquals(7, found.layers());
+    assertEquals(1, found.files());
+    assertTrue(found.dtype().contains("q4_k"), found::dtype);
+    JsonNode metadata = InspectJson.of(found).get("metadata");
+    assertEquals("string[3]", metadata.get("a.list.of.strings").textValue());
+    assertEquals("1.0E-5", metadata.get("a.float32").textValue());
   }
 
   private static Set<String> keys(ModelInspection found) {

@@ -38,6 +38,7 @@ final class InspectCommand implements Callable<Integer> {
     if (output.json) {
       console.document(json);
     } else {
+      json.remove("metadata");
       json.properties()
           .forEach(
               field ->
@@ -47,6 +48,7 @@ final class InspectCommand implements Callable<Integer> {
                           field.getValue().isNumber()
                               ? grouped(field.getValue().longValue())
                               : field.getValue().asText())));
+      inspection.metadata().forEach((key, value) -> console.result(line(key, value)));
     }
     if (whyNot != null) {
       throw whyNot;

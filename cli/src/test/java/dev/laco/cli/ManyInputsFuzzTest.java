@@ -18,6 +18,7 @@ import dev.laco.apply.PlanTensors;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.Sha256;
 import dev.laco.checkpoint.TestCheckpoints;
+import dev.laco.checkpoint.gguf.TestGguf;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.model.NewWeights;
 import dev.laco.text.CalibrationSet;
@@ -40,11 +41,11 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * Ten thousand damaged files of every kind, in a process with the launcher's heap: done or refused
- * by one line, soon, and never for want of memory.
+ * Eleven thousand damaged files of every kind, in a process with the launcher's heap: done or
+ * refused by one line, soon, and never for want of memory.
  */
 class ManyInputsFuzzTest {
-  private static final int INPUTS = 10_000;
+  private static final int INPUTS = 11_000;
 
   @TempDir Path folder;
 
@@ -105,6 +106,7 @@ class ManyInputsFuzzTest {
       plans();
       locks();
       texts();
+      gguf();
     }
 
     private void tokens() throws IOException {
@@ -143,6 +145,27 @@ class ManyInputsFuzzTest {
             TestFiles.write(plan, node.toString());
             return Laco.run("apply", plan, model, out, "--overwrite");
           });
+    }
+
+    /** Metadata and table of tensors, rarely the data, which has far more bytes. */
+    private void gguf() throws IOException {
+      byte[] original = TestCheckpoints.read(TestGguf.TYPES);
+      int header = 1_856;
+      Path file = TestCheckpoints.writeBytes(folder.resolve("m.gguf"), original);
+      Damage damage =
+          (bytes, random) -> {
+            byte[] begin = FuzzTest.damaged(Arrays.copyOf(bytes, header), random);
+            byte[] damaged = Arrays.copyOf(begin, begin.length + bytes.length - header);
+            System.arraycopy(bytes, header, damaged, begin.length, bytes.length - header);
+            if (random.nextInt(4) == 0) {
+              // A count, a length, an extent or an offset.
+              long other = random.nextLong() >>> random.nextInt(64);
+              int at = random.nextInt(header - Long.BYTES);
+              ByteBuffer.wrap(damaged).order(ByteOrder.LITTLE_ENDIAN).putLong(at, other);
+            }
+            return damaged;
+          };
+      fuzz(14, 1000, file, damage, () -> Laco.run("inspect", file));
     }
 
     /** A lock is no input of the user's: whatever it holds, the checkpoint is written. */

@@ -1,0 +1,136 @@
+package dev.laco.checkpoint.gguf;
+
+import dev.laco.model.DType;
+import dev.laco.model.ElementType;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import java.util.Optional;
+import java.util.stream.LongStream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Element types of GGUF tensors, with the numbers that the format gives them ({@code ggml_type} in
+ * ggml.h). A quantised tensor consists of blocks: consecutive elements of a row that share scales.
+ */
+public enum GgufType implements ElementType {
+  F32(0, DType.F32),
+  F16(1, DType.F16),
+  Q4_0(2, 32, 18, true),
+  Q4_1(3, 32, 20, true),
+  Q5_0(6, 32, 22, true),
+  Q5_1(7, 32, 24, true),
+  Q8_0(8, 32, 34, true),
+  Q8_1(9, 32, 36, false),
+  Q2_K(10, 256, 84, true),
+  Q3_K(11, 256, 110, true),
+  Q4_K(12, 256, 144, true),
+  Q5_K(13, 256, 176, true),
+  Q6_K(14, 256, 210, true),
+  Q8_K(15, 256, 292, false),
+  IQ2_XXS(16, 256, 66, false),
+  IQ2_XS(17, 256, 74, false),
+  IQ3_XXS(18, 256, 98, false),
+  IQ1_S(19, 256, 50, false),
+  IQ4_NL(20, 32, 18, true),
+  IQ3_S(21, 256, 110, false),
+  IQ2_S(22, 256, 82, false),
+  IQ4_XS(23, 256, 136, false),
+  I8(24, 1),
+  I16(25, 2),
+  I32(26, 4),
+  I64(27, 8),
+  F64(28, 8),
+  IQ1_M(29, 256, 56, false),
+  BF16(30, DType.BF16),
+  TQ1_0(34, 256, 54, false),
+  TQ2_0(35, 256, 66, false),
+  MXFP4(39, 32, 17, true),
+  NVFP4(40, 64, 36, false),
+  Q1_0(41, 128, 18, false),
+  Q2_0(42, 64, 18, false);
+
+  /** Elements that one thread computes at a time, whole blocks of every type. */
+  private static final long PART = 1 << 16;
+
+  private final int number;
+  private final int blockElements;
+  private final int blockBytes;
+  private final @Nullable DType dtype;
+
+  GgufType(int number, DType dtype) {
+    this(number, 1, dtype.byteSize(), dtype);
+  }
+
+  GgufType(int number, int byteSize) {
+    this(number, 1, byteSize, null);
+  }
+
+  GgufType(int number, int blockElements, int blockBytes, boolean readable) {
+    this(number, blockElements, blockBytes, readable ? DType.F32 : null);
+  }
+
+  GgufType(int number, int blockElements, int blockBytes, @Nullable DType dtype) {
+    this.number = number;
+    this.blockElements = blockElements;
+    this.blockBytes = blockBytes;
+    this.dtype = dtype;
+  }
+
+  /** The type that the format gives a number; empty where it gives the number to none. */
+  static Optional<GgufType> of(int number) {
+    return Arrays.stream(values()).filter(type -> type.number == number).findFirst();
+  }
+
+  /** Elements of a block; 1 for a type without blocks. */
+  public int blockElements() {
+    return blockElements;
+  }
+
+  /** Bytes of a block. */
+  public int blockBytes() {
+    return blockBytes;
+  }
+
+  @Override
+  public @Nullable DType dtype() {
+    return dtype;
+  }
+
+  @Override
+  public boolean isQuantised() {
+    return blockElements > 1;
+  }
+
+  /**
+   * Computes the values of a quantised tensor, bit for bit as the library gguf of llama.cpp does,
+   * on all cores.
+   *
+   * @param blocks whole blocks of this type, which has a {@link #dtype}
+   * @param values gets the values as F32, {@link #blockElements} for each block
+   */
+  public void dequantise(MemorySegment blocks, MemorySegment values) {
+    if (!isQuantised() || dtype == null) {
+      throw new IllegalStateException(name() + " has no values that can be computed");
+    }
+    long count = blocks.byteSize() / blockBytes;
+    long inPart = PART / blockElements;
+    LongStream.range(0, Math.ceilDiv(count, inPart))
+        .parallel()
+        .forEach(
+            part -> {
+              float[] block = new float[blockElements];
+              long end = Math.min(count, (part + 1) * inPart);
+              for (long i = part * inPart; i < end; i++) {
+                QuantisedBlock.read(this, blocks, i * blockBytes, block);
+                MemorySegment.copy(
+                    block,
+                    0,
+                    values,
+                    ValueLayout.JAVA_FLOAT_UNALIGNED,
+                    i * blockElements * Float.BYTES,
+                    blockElements);
+              }
+            });
+  }
+}

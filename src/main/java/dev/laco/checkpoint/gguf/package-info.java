@@ -1,0 +1,8 @@
+/**
+ * GGUF, the file format of llama.cpp: header, metadata, and types of elements. The description of
+ * the format is docs/gguf.md of github.com/ggml-org/ggml.
+ */
+@NullMarked
+package dev.laco.checkpoint.gguf;
+
+import org.jspecify.annotations.NullMarked;
