@@ -24,7 +24,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Random;
-import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
@@ -37,7 +36,6 @@ class ProcessTest {
   private static final String FIXTURE = "llama24_search";
   private static final Path MODEL = Fixtures.model(FIXTURE).toAbsolutePath();
   private static final String STAGED = ".laco-";
-  private static final int KILLS = 8;
   private static final int INTERRUPTED = 130;
 
   @TempDir Path folder;
@@ -66,55 +64,11 @@ class ProcessTest {
         .start();
   }
 
-  /** Over the whole run; InterruptedWriteTest kills at more moments of the writing. */
-  @Test
-  void killedAtAnyMomentTheTargetIsAbsentOrComplete() throws Exception {
-    Path good = folder.resolve("good/out");
-    long start = System.nanoTime();
-    ProgramRun.of(prune(good)).succeeded();
-    long whole = (System.nanoTime() - start) / 1_000_000;
-    Path parent = Files.createDirectory(folder.resolve("parent"));
-    Path out = parent.resolve("out");
-    Random random = new Random(5);
-    int killed = 0;
-    int whileWriting = 0;
-    for (int attempt = 0; killed < KILLS; attempt++) {
-      assertTrue(attempt < 4 * KILLS, "most runs ended before they were killed");
-      Process process = prune(out);
-      if (attempt % 2 == 0) {
-        // Evenly over the run.
-        process.waitFor(whole * (killed + 1) / (KILLS + 1), TimeUnit.MILLISECONDS);
-      } else {
-        awaitStaging(process, parent);
-        Thread.sleep(random.nextInt(40));
-      }
-      process.destroyForcibly();
-      killed += process.waitFor() == 137 ? 1 : 0;
-      whileWriting += isStaging(parent) ? 1 : 0;
-      if (Files.exists(out)) {
-        TestFiles.assertSameTree(good, out);
-        for (String name : TestFiles.names(out)) {
-          Files.delete(out.resolve(name));
-        }
-        Files.delete(out);
-      }
-    }
-    assertTrue(whileWriting >= 3, "killed while it wrote: " + whileWriting);
-    // The next run cleans up after all of these.
-    ProgramRun.of(prune(out)).succeeded();
-    TestFiles.assertSameTree(good, out);
-    assertEquals(List.of("out", "out.report.json"), TestFiles.names(parent));
-  }
-
   private static void awaitStaging(Process process, Path parent) throws Exception {
     List<String> before = staged(parent);
     while (process.isAlive() && staged(parent).equals(before)) {
       Thread.sleep(1);
     }
-  }
-
-  private static boolean isStaging(Path parent) {
-    return !staged(parent).isEmpty();
   }
 
   private static List<String> staged(Path parent) {
