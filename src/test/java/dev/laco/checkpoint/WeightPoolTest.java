@@ -23,7 +23,6 @@ import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.Workspace;
 import java.io.IOException;
 import java.io.RandomAccessFile;
-import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -136,7 +135,7 @@ class WeightPoolTest {
       Path file = model.files().getFirst().path();
       List<Long> resident = new ArrayList<>();
       float[] streamed =
-          run(backend, model.config(), pool, tokens, () -> resident.add(residentBytes(file)));
+          run(backend, model.config(), pool, tokens, () -> resident.add(ResidentPages.bytes(file)));
       long most = resident.stream().mapToLong(Long::longValue).max().orElseThrow();
       // The system maps up to sixteen pages at once, so that a little of neighbours comes along.
       long edges = 2L * model.config().numHiddenLayers() * 16 * 4096;
@@ -144,7 +143,7 @@ class WeightPoolTest {
       assertTrue(most >= layer, "nothing was measured: " + resident);
       float[] whole = run(backend, model.config(), model, tokens, () -> {});
       assertArrayEquals(whole, streamed);
-      assertTrue(residentBytes(file) > 2 * budget, "all of it, without a pool");
+      assertTrue(ResidentPages.bytes(file) > 2 * budget, "all of it, without a pool");
     }
   }
 
@@ -184,12 +183,12 @@ class WeightPoolTest {
         String.format(
             Locale.ROOT,
             """
-        {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": %d,
-         "intermediate_size": %d, "num_hidden_layers": 24, "num_attention_heads": 4,
-         "num_key_value_heads": 4, "vocab_size": 64, "max_position_embeddings": 64,
-         "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": true,
-         "torch_dtype": "bfloat16"}
-        """,
+            {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": %d,
+             "intermediate_size": %d, "num_hidden_layers": 24, "num_attention_heads": 4,
+             "num_key_value_heads": 4, "vocab_size": 64, "max_position_embeddings": 64,
+             "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": true,
+             "torch_dtype": "bfloat16"}
+            """,
             hidden,
             intermediate));
     ModelConfig config =
@@ -212,23 +211,5 @@ class WeightPoolTest {
       new ShardedWriter(tensors, Long.MAX_VALUE).write(path, bytes -> {});
     }
     return path;
-  }
-
-  /** Bytes of a file's mapping that are in this process's memory. */
-  private static long residentBytes(Path file) {
-    try {
-      long bytes = 0;
-      boolean mapping = false;
-      for (String line : Files.readAllLines(Path.of("/proc/self/smaps"))) {
-        if (line.matches("[0-9a-f]+-[0-9a-f]+ .*")) {
-          mapping = line.endsWith(file.toRealPath().toString());
-        } else if (mapping && line.startsWith("Rss:")) {
-          bytes += 1024 * Long.parseLong(line.replaceAll("[^0-9]", ""));
-        }
-      }
-      return bytes;
-    } catch (IOException e) {
-      throw new UncheckedIOException(e);
-    }
   }
 }
