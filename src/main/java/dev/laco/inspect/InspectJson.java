@@ -24,6 +24,13 @@ public final class InspectJson {
             .put("bytes", model.bytes())
             .put("files", model.files())
             .put("supported", model.isSupported());
+    if (!model.parts().isEmpty()) {
+      ObjectNode parts = json.putObject("parts");
+      model.parts().forEach(parts::put);
+    }
+    if (model.prunedConfig() != null) {
+      json.put("prunedConfig", model.prunedConfig());
+    }
     BadInputException whyNot = model.whyNot();
     if (whyNot == null) {
       json.put("digest", model.digest());

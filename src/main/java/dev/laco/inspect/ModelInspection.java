@@ -1,12 +1,23 @@
 package dev.laco.inspect;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Model;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.TensorInfo;
+import dev.laco.model.Architecture;
+import dev.laco.model.ConfigRewriter;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.TensorGroup;
+import dev.laco.model.TensorSpec;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
 import java.util.SequencedMap;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -20,6 +31,11 @@ import org.jspecify.annotations.Nullable;
  * @param dtype the element types of the weights, {@code bf16} or {@code bf16 and f32}
  * @param bytes of all weights
  * @param files that hold weights
+ * @param parts elements of the weights by part of the model: {@code embedding}, {@code attention},
+ *     {@code feedForward}, {@code norms} (with biases) and {@code head}, where the head has weights
+ *     of its own; empty if not supported
+ * @param prunedConfig the keys of {@code config.json} that a model with fewer layers changes; where
+ *     no config can describe such a model, the reason; null if not supported
  * @param digest of config and tensor headers, which plans name; null if not supported
  * @param whyNot why the checkpoint is not supported; null if it is
  * @param metadata of a GGUF file, values as text, of a list its type and length; empty for a folder
@@ -32,6 +48,8 @@ public record ModelInspection(
     String dtype,
     long bytes,
     int files,
+    SequencedMap<String, Long> parts,
+    @Nullable String prunedConfig,
     @Nullable String digest,
     @Nullable BadInputException whyNot,
     SequencedMap<String, String> metadata) {
@@ -57,6 +75,8 @@ public record ModelInspection(
           Model.dtypes(checkpoint),
           checkpoint.totalBytes(),
           checkpoint.files().size(),
+          whyNot == null ? parts(checkpoint) : new LinkedHashMap<>(),
+          whyNot == null ? prunedConfig(checkpoint) : null,
           whyNot == null ? checkpoint.digest() : null,
           whyNot,
           checkpoint.metadata());
@@ -70,6 +90,60 @@ public record ModelInspection(
     } catch (BadInputException e) {
       return e;
     }
+  }
+
+  private static SequencedMap<String, Long> parts(Checkpoint checkpoint) {
+    ModelConfig config = checkpoint.config();
+    Architecture family = config.architecture();
+    SequencedMap<String, Long> parts = new LinkedHashMap<>();
+    parts.put("embedding", elements(checkpoint, family.embedding()));
+    for (TensorGroup group : TensorGroup.values()) {
+      long ofLayer =
+          family.layerTensors(config).stream()
+              .filter(tensor -> tensor.group() == group)
+              .mapToLong(TensorSpec::elements)
+              .sum();
+      parts.put(
+          switch (group) {
+            case ATTENTION -> "attention";
+            case FEED_FORWARD -> "feedForward";
+            case NORMS -> "norms";
+          },
+          config.numHiddenLayers() * ofLayer);
+    }
+    parts.merge("norms", elements(checkpoint, family.finalNorm()), Long::sum);
+    if (!config.tieWordEmbeddings()) {
+      parts.put("head", elements(checkpoint, family.head()));
+    }
+    return parts;
+  }
+
+  private static long elements(Checkpoint checkpoint, String tensor) {
+    return checkpoint.tensors().stream()
+        .filter(info -> info.name().equals(tensor))
+        .mapToLong(TensorInfo::elements)
+        .sum();
+  }
+
+  /** The keys that differ in the config of a model without its middle layer. */
+  private static @Nullable String prunedConfig(Checkpoint checkpoint) {
+    int layers = checkpoint.config().numHiddenLayers();
+    if (layers == 1) {
+      return null;
+    }
+    ObjectNode config = checkpoint.configJson();
+    List<Integer> others =
+        IntStream.range(0, layers).filter(layer -> layer != layers / 2).boxed().toList();
+    ObjectNode pruned;
+    try {
+      pruned = ConfigRewriter.rewrite("config.json", config, others);
+    } catch (BadInputException e) {
+      return e.getMessage();
+    }
+    return pruned.properties().stream()
+        .filter(entry -> !entry.getValue().equals(config.get(entry.getKey())))
+        .map(Map.Entry::getKey)
+        .collect(Collectors.joining(", "));
   }
 
   /** Whether the engine can run and prune the checkpoint. */

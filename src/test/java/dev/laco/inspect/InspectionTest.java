@@ -41,9 +41,24 @@ class InspectionTest {
               "bytes",
               "files",
               "supported",
+              "parts",
+              "prunedConfig",
               "digest"),
           keys(found));
+      assertEquals(
+          found.parameters(), found.parts().values().stream().mapToLong(Long::longValue).sum());
+      assertEquals("num_hidden_layers", found.prunedConfig());
     }
+  }
+
+  @Test
+  void theKeysThatDependOnDepthAreNamed() {
+    Path model = TestCheckpoints.copy("qwen2_bias", folder.resolve("model"));
+    String types = "\"layer_types\": [" + "\"full_attention\", ".repeat(8).replaceAll(", $", "]");
+    TestCheckpoints.edit(
+        model.resolve("config.json"),
+        text -> text.replaceFirst("\"use_sliding_window\": false", types));
+    assertEquals("num_hidden_layers, layer_types", ModelInspection.of(model).prunedConfig());
   }
 
   @Test

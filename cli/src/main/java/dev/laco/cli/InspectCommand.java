@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
@@ -8,6 +9,7 @@ import dev.laco.inspect.ModelInspection;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Parameters;
@@ -40,20 +42,22 @@ final class InspectCommand implements Callable<Integer> {
     } else {
       json.remove("metadata");
       json.properties()
-          .forEach(
-              field ->
-                  console.result(
-                      line(
-                          field.getKey(),
-                          field.getValue().isNumber()
-                              ? grouped(field.getValue().longValue())
-                              : field.getValue().asText())));
+          .forEach(field -> console.result(line(field.getKey(), shown(field.getValue()))));
       inspection.metadata().forEach((key, value) -> console.result(line(key, value)));
     }
     if (whyNot != null) {
       throw whyNot;
     }
     return 0;
+  }
+
+  private static String shown(JsonNode value) {
+    if (value.isObject()) {
+      return value.properties().stream()
+          .map(part -> part.getKey() + " " + shown(part.getValue()))
+          .collect(Collectors.joining(", "));
+    }
+    return value.isNumber() ? grouped(value.longValue()) : value.asText();
   }
 
   private static String grouped(long value) {
