@@ -38,9 +38,6 @@ SETTINGS = {
 }
 RULES = {"replace": (), "eq1": ("--rule", "rdsc"), "half_eq1": ("--rule", "rdsc:0.5"), "mean": ("--rule", "mean"), "drop": ("--rule", "drop")}
 
-# What a rule computes is the same for every family: beside the stored runs, one fixture of each dtype goes through all rules.
-ALL_RULES = ("llama_untied_gqa", "llama_mha_bias_f16", "llama_tied_rope3")
-
 
 class Subject:
     """A model that is pruned in several ways, with token ids to prune and to measure on."""
@@ -138,8 +135,7 @@ def check_fixtures(work):
                 expected = expectations(folder)
                 subject.check_stored_nll(f"{folder.name} dense", subject.check_dense(), expected["dense"])
                 subject.check_stored_runs(expected)
-                if folder.name in ALL_RULES:
-                    subject.check_rules(("half_eq1", "mean", "drop"), layers_removed=3)
+                subject.check_rules(("half_eq1", "mean", "drop"), layers_removed=3)
 
 
 def check_families(work):
@@ -149,7 +145,7 @@ def check_families(work):
         with checks.guarded(folder.name):
             subject = Subject(folder.name, folder / "model", folder / "tokens.json", work)
             subject.check_dense()
-            subject.check_rules(("eq1",), layers_removed=3)
+            subject.check_rules(("replace", "eq1", "mean"), layers_removed=3)
 
 
 def check_trained(name, model, folder, work):

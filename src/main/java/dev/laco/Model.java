@@ -135,7 +135,7 @@ public final class Model implements AutoCloseable {
         config().numHiddenLayers(),
         checkpoint.parameterCount(),
         dtypes(checkpoint),
-        ByteSize.show(checkpoint.totalBytes()));
+        ByteSize.show(checkpoint.weightBytes()));
   }
 
   /** The element type of the first layer's matrices, which usually is that of all matrices. */

@@ -206,7 +206,7 @@ public final class PlanApplier {
       inLayers += bytes;
       largest = Math.max(largest, bytes);
     }
-    return model.totalBytes()
+    return model.weightBytes()
         - inLayers
         + depth * largest
         + HEADER_LINE * model.tensors().size()

@@ -32,9 +32,10 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A Hugging Face checkpoint: a folder with {@code config.json} and safetensors weights, in one file
- * or in shards; or a GGUF file, which is only listed. The weights are mapped into memory and never
- * copied to the heap. Symbolic links are followed, as Hugging Face's cache has them.
+ * A Hugging Face checkpoint: a folder with {@code config.json} and weights in safetensors files or
+ * in files of {@code torch.save}, one or several; or a GGUF file, which is only listed. The weights
+ * are mapped into memory and never copied to the heap. Symbolic links are followed, as Hugging
+ * Face's cache has them.
  */
 public final class Checkpoint implements TensorSource, AutoCloseable {
   /** The name of the config file. */
@@ -123,7 +124,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
         }
         addTensors(file, fileOf);
       }
-      checkIndex(directory.resolve(WeightFiles.INDEX), weights.index(), fileOf);
+      checkIndex(weights.indexFile(), weights.index(), fileOf);
       return new Checkpoint(directory, config, List.copyOf(files), fileOf, new LinkedHashMap<>());
     } catch (RuntimeException e) {
       files.forEach(WeightFile::close);
@@ -244,6 +245,10 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     return List.copyOf(TensorTable.expected(config()).keySet());
   }
 
+  private List<String> sortedWeights() {
+    return weightNames().stream().sorted().toList();
+  }
+
   /** Number of parameters, tied weights once. */
   public long parameterCount() {
     return weightNames().stream().mapToLong(name -> file(name).info(name).elements()).sum();
@@ -251,8 +256,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
 
   /**
    * {@code sha256:} and the hash of what a plan depends on: the config, and name, type and shape of
-   * every tensor. The order of the config's keys, its layout, and the files in which tensors lie do
-   * not matter.
+   * every weight. The order of the config's keys, its layout, the container and the files in which
+   * tensors lie, and tensors that are no weights do not matter.
    */
   public String digest() {
     StringBuilder text = new StringBuilder();
@@ -261,13 +266,13 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     } catch (JsonProcessingException e) {
       throw new IllegalStateException(e);
     }
-    fileOf.forEach((name, file) -> text.append(tableRow(file.info(name))));
+    sortedWeights().forEach(name -> text.append(tableRow(file(name).info(name))));
     return "sha256:" + new Sha256().update(text.toString().getBytes(StandardCharsets.UTF_8)).hex();
   }
 
   /**
-   * {@code sha256:} and the hash of name, type, shape and a sample of the bytes of every tensor:
-   * all bytes of a small tensor, begin, middle and end of a large one. The hash differs between
+   * {@code sha256:} and the hash of name, type, shape and a sample of the bytes of every weight:
+   * all bytes of a small one, begin, middle and end of a large one. The hash differs between
    * checkpoints of the same shapes. Computing it reads a few megabytes of the largest checkpoint,
    * without the mapping, so that no weights stay in memory. It is computed once.
    *
@@ -276,7 +281,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   public synchronized String weightsDigest() {
     if (weightsDigest == null) {
       Sha256 hash = new Sha256();
-      fileOf.forEach((name, file) -> addSample(hash, file, file.info(name)));
+      sortedWeights().forEach(name -> addSample(hash, file(name), file(name).info(name)));
       weightsDigest = "sha256:" + hash.hex();
     }
     return weightsDigest;
@@ -324,7 +329,12 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     return files.stream().map(WeightFile::tensors).flatMap(Collection::stream).toList();
   }
 
-  /** Bytes of all tensors. */
+  /** Bytes of the model's weights, tied weights once. */
+  public long weightBytes() {
+    return weightNames().stream().mapToLong(this::byteSize).sum();
+  }
+
+  /** Bytes of all tensors, those that are no weights included. */
   public long totalBytes() {
     return tensors().stream().mapToLong(TensorInfo::byteSize).sum();
   }

@@ -37,7 +37,7 @@ public final class ShardedWriter {
     for (int i = 0; i < shards.size(); i++) {
       String name =
           shards.size() == 1
-              ? WeightFiles.SINGLE
+              ? Container.SAFETENSORS.single()
               : String.format(Locale.ROOT, "model-%05d-of-%05d.safetensors", i + 1, shards.size());
       shards.get(i).forEach(tensor -> weightMap.put(tensor.name(), name));
       files.put(name, new SafetensorsWriter(shards.get(i)));
@@ -71,7 +71,7 @@ public final class ShardedWriter {
 
   /** The name of the file by which every tensor is found: the only weight file, or the index. */
   public String container() {
-    return index.length > 0 ? WeightFiles.INDEX : WeightFiles.SINGLE;
+    return index.length > 0 ? Container.SAFETENSORS.index() : Container.SAFETENSORS.single();
   }
 
   /** Bytes of all files. */
@@ -88,7 +88,7 @@ public final class ShardedWriter {
   public void write(Path folder, LongConsumer progress) {
     files.forEach((name, file) -> file.write(folder.resolve(name), progress));
     if (index.length > 0) {
-      OutputFiles.write(folder.resolve(WeightFiles.INDEX), index);
+      OutputFiles.write(folder.resolve(Container.SAFETENSORS.index()), index);
     }
   }
 }

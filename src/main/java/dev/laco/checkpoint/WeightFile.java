@@ -18,8 +18,8 @@ import java.util.Locale;
 import java.util.Map;
 
 /**
- * A file of weights, mapped as a whole. Its tensors are views into the mapping, valid until {@link
- * #close}.
+ * A file of weights in one of the formats of {@link Container}, mapped as a whole. Its tensors are
+ * views into the mapping, valid until {@link #close}.
  *
  * <p>The file's size is compared with its size at opening whenever a tensor is asked for, so that a
  * file truncated in between is an error and not a crash. A file may also shrink between that check
@@ -71,12 +71,12 @@ public final class WeightFile implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Opens and checks a safetensors file; symbolic links are followed.
+   * Opens and checks a file whose container its name tells; symbolic links are followed.
    *
    * @throws BadInputException if there is no such file, or it breaks a rule of the format
    */
   public static WeightFile open(Path path) {
-    return open(path, SafetensorsHeader::read);
+    return open(path, Container.of(path));
   }
 
   /** Opens and checks a file of the format that {@code table} reads. */

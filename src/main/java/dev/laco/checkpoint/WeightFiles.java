@@ -13,7 +13,9 @@ import java.nio.channels.Channels;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -23,19 +25,19 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /**
- * The files of a folder that hold the weights. They are looked for in the order of Hugging Face's
- * loader: a single file, then an index and its shards; last, shards whose names say how many there
- * are.
+ * The files of a folder that hold the weights. For each {@link Container} in its order they are
+ * looked for as Hugging Face's loader does: a single file, then an index and its shards; last,
+ * shards whose names say how many there are.
  *
- * @param shards the safetensors files, in the order of their names
+ * @param shards the weight files, in the order of their names
  * @param index the shard of each tensor, as the index file says; empty where there is no index
+ * @param indexFile the path of the index file, which need not exist
  */
-record WeightFiles(List<Path> shards, Map<String, Path> index) {
-  static final String SINGLE = "model.safetensors";
-  static final String INDEX = "model.safetensors.index.json";
+record WeightFiles(List<Path> shards, Map<String, Path> index, Path indexFile) {
 
   /** Most bytes of an index; those of the largest mixtures of experts have about 20 MB. */
   private static final long MAX_INDEX = 64 << 20;
@@ -53,7 +55,7 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
   /** Most characters of a shard's name: Linux has no longer paths. */
   private static final int MAX_FILE_NAME = 4096;
 
-  private static final Pattern SHARD = Pattern.compile("(.+)-(\\d{5})-of-(\\d{5})\\.safetensors");
+  private static final Pattern SHARD = Pattern.compile("(.+)-(\\d{5})-of-(\\d{5})(\\.[a-z]{1,20})");
   private static final Pattern OTHER_WEIGHTS =
       Pattern.compile(".*\\.(bin|pt|pth|gguf|onnx|h5|msgpack|safetensors)");
 
@@ -63,15 +65,22 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
    * @throws BadInputException if there are none that we read, or an index or a shard name is wrong
    */
   static WeightFiles find(Path directory) {
-    if (Files.exists(directory.resolve(SINGLE))) {
-      return new WeightFiles(List.of(directory.resolve(SINGLE)), Map.of());
+    for (Container container : Container.values()) {
+      Path indexFile = directory.resolve(container.index());
+      Path single = directory.resolve(container.single());
+      if (Files.exists(single, LinkOption.NOFOLLOW_LINKS)) {
+        return new WeightFiles(List.of(single), Map.of(), indexFile);
+      }
+      if (Files.exists(indexFile, LinkOption.NOFOLLOW_LINKS)) {
+        Map<String, Path> index = readIndex(directory, indexFile);
+        return new WeightFiles(List.copyOf(new TreeSet<>(index.values())), index, indexFile);
+      }
+      List<Path> shards = numberedShards(directory, container);
+      if (!shards.isEmpty()) {
+        return new WeightFiles(shards, Map.of(), indexFile);
+      }
     }
-    Path index = directory.resolve(INDEX);
-    if (Files.exists(index)) {
-      Map<String, Path> weightMap = readIndex(directory, index);
-      return new WeightFiles(List.copyOf(new TreeSet<>(weightMap.values())), weightMap);
-    }
-    return new WeightFiles(numberedShards(directory), Map.of());
+    throw noWeights(directory);
   }
 
   /**
@@ -189,25 +198,24 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
             Locale.ROOT, "%s: weight_map entry '%s' %s", index, Legible.excerpt(tensor), problem));
   }
 
-  private static List<Path> numberedShards(Path directory) {
+  /** The files of a folder whose names count them; empty if there are none. */
+  private static List<Path> numberedShards(Path directory, Container container) {
     TreeMap<String, Matcher> shards = new TreeMap<>();
-    TreeSet<String> others = new TreeSet<>();
     for (String name : fileNames(directory)) {
       Matcher shard = SHARD.matcher(name);
-      if (shard.matches()) {
+      if (shard.matches() && shard.group(4).equals(container.suffix())) {
         shards.put(name, shard);
-      } else if (OTHER_WEIGHTS.matcher(name).matches()) {
-        others.add(name);
       }
     }
     if (shards.isEmpty()) {
-      throw noWeights(directory, others);
+      return List.of();
     }
     Matcher first = shards.firstEntry().getValue();
     int count = Integer.parseInt(first.group(3));
     for (int i = 1; i <= count; i++) {
       String name =
-          String.format(Locale.ROOT, "%s-%05d-of-%05d.safetensors", first.group(1), i, count);
+          String.format(
+              Locale.ROOT, "%s-%05d-of-%05d%s", first.group(1), i, count, container.suffix());
       if (!shards.containsKey(name)) {
         throw new BadInputException(
             String.format(
@@ -222,29 +230,36 @@ record WeightFiles(List<Path> shards, Map<String, Path> index) {
               directory,
               shards.firstKey(),
               shards.lastKey(),
-              INDEX));
+              container.index()));
     }
     return shards.keySet().stream().map(directory::resolve).toList();
   }
 
-  private static BadInputException noWeights(Path directory, TreeSet<String> others) {
-    if (others.isEmpty()) {
-      return new BadInputException(
-          String.format(
-              Locale.ROOT,
-              "%s: holds no weights; expected %s or shards with %s",
-              directory,
-              SINGLE,
-              INDEX));
-    }
-    return new BadInputException(
-        String.format(
-            Locale.ROOT,
-            "%s: holds %s but no %s: only safetensors checkpoints of Hugging Face's layout can be read;"
-                + " save the model again with save_pretrained(..., safe_serialization=True)",
-            directory,
-            others.first(),
-            SINGLE));
+  private static BadInputException noWeights(Path directory) {
+    String expected =
+        Arrays.stream(Container.values())
+            .map(Container::single)
+            .collect(Collectors.joining(" or "));
+    return fileNames(directory).stream()
+        .filter(name -> OTHER_WEIGHTS.matcher(name).matches())
+        .findFirst()
+        .map(
+            other ->
+                new BadInputException(
+                    String.format(
+                        Locale.ROOT,
+                        "%s: holds %s but no %s, in one file or in shards; save the model again with save_pretrained",
+                        directory,
+                        Legible.excerpt(other),
+                        expected)))
+        .orElseGet(
+            () ->
+                new BadInputException(
+                    String.format(
+                        Locale.ROOT,
+                        "%s: holds no weights; expected %s, in one file or in shards",
+                        directory,
+                        expected)));
   }
 
   private static List<String> fileNames(Path directory) {

@@ -1,4 +1,7 @@
-/** Hugging Face checkpoints: safetensors readers and writers. */
+/**
+ * Hugging Face checkpoints: readers of safetensors and of files of {@code torch.save}, writers of
+ * safetensors.
+ */
 @NullMarked
 package dev.laco.checkpoint;
 

@@ -127,7 +127,7 @@ public sealed interface Goal {
             .sorted(Comparator.reverseOrder())
             .toList();
     long used =
-        model.checkpoint().totalBytes() - largestFirst.stream().mapToLong(Long::longValue).sum();
+        model.checkpoint().weightBytes() - largestFirst.stream().mapToLong(Long::longValue).sum();
     int depth = 0;
     while (depth < largestFirst.size() && used + largestFirst.get(depth) <= bytes) {
       used += largestFirst.get(depth);

@@ -68,7 +68,7 @@ record PruneReporting(
         model.config().architecture().className(),
         model.config().architecture().modelType(),
         Model.dtypes(model.checkpoint()),
-        model.checkpoint().totalBytes(),
+        model.checkpoint().weightBytes(),
         model.checkpoint().digest());
   }
 

@@ -59,7 +59,7 @@ public final class PruneStages {
       progress.expect(PRUNED, estimate.pass(evaluation.chunks(), target));
     }
     if (writes) {
-      progress.expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().totalBytes()));
+      progress.expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().weightBytes()));
     }
   }
 }

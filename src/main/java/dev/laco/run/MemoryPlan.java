@@ -138,7 +138,7 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
               ? settings.hostMemory() - JAVA_BYTES
               : spare(SystemMemory.available());
     }
-    return checkpoint.totalBytes() > room;
+    return checkpoint.weightBytes() > room;
   }
 
   /**

@@ -284,14 +284,13 @@ class CheckpointTest {
   }
 
   @ParameterizedTest
-  @ValueSource(
-      strings = {"pytorch_model.bin", "model.gguf", "consolidated.00.pth", "other.safetensors"})
+  @ValueSource(strings = {"model.onnx", "consolidated.00.pth", "other.safetensors"})
   void weightsOfOtherFormatsAreNamed(String name) throws IOException {
     put(folder, "config.json", "{}");
     put(folder, name, "x");
-    assertBad(folder, "holds " + name + " but no model.safetensors");
+    assertBad(folder, "holds " + name + " but no model.safetensors or pytorch_model.bin");
     Files.delete(folder.resolve(name));
-    assertBad(folder, "holds no weights");
+    assertBad(folder, "holds no weights; expected model.safetensors or pytorch_model.bin");
   }
 
   @Test

@@ -70,7 +70,7 @@ final class ApplyCommand implements Callable<Integer> {
           checkpoint.config().numHiddenLayers(),
           parsed.depth(),
           ByteSize.show(applier.tensorBytes()),
-          ByteSize.show(checkpoint.totalBytes()));
+          ByteSize.show(checkpoint.weightBytes()));
       if (output.json) {
         console.document(
             JsonNodeFactory.instance

@@ -87,58 +87,58 @@ class CommandLineTest {
       quoteCharacter = '"',
       textBlock =
           """
-      --threads 0 | --threads 0: expected 1 to
-      --threads -1 | --threads -1: expected 1 to
-      --threads 1000000 | --threads 1000000: expected 1 to
-      --threads 1.5 | --threads
-      --max-shard-size 0 | at least 1 byte
-      --max-shard-size 5XB | '5XB' is no size
-      --max-shard-size -5GB | --max-shard-size
-      --memory 0.0001KB | at least 1 byte
-      --target-ratio 1 | --target-ratio 1: expected at least 0 and below 1
-      --target-ratio 100% | --target-ratio 1.00: expected at least 0 and below 1
-      --target-ratio -0.1 | --target-ratio -0.1: expected
-      --target-ratio NaN | '--target-ratio': 'NaN' is not a decimal number or a percentage
-      --target-layers 0 | --target-layers 0: expected 1 to the model's depth, 8
-      --target-layers 9 | --target-layers 9: expected 1 to the model's depth, 8
-      --threshold NaN | --threshold NaN: expected -1 to 1
-      --threshold 1.01 | --threshold 1.01: expected -1 to 1
-      --threshold -1.01 | --threshold -1.01: expected -1 to 1
-      --threshold Infinity | --threshold Infinity: expected -1 to 1
-      --threshold high | --threshold
-      --merge-layers 1 | --merge-layers 1: expected 2 to the model's depth, 8
-      --merge-layers 9 | --merge-layers 9: expected 2 to the model's depth, 8
-      --interval 0 --search laco | --interval 0: expected at least 1
-      --lookahead 0 --threshold 0.5 | --lookahead 0: expected a number from 1 on, or all
-      --lookahead 2 | --lookahead 2 is of the paper's loop
-      --interval 2 | --interval 2 is of the paper's loop
-      --target-bytes 1KB | --target-bytes 1000: the smallest, with one layer, has
-      --target-bytes 1MB --target-layers 6 | mutually exclusive
-      --search best | --search
-      --search beam --threshold 0.5 | --search beam looks for a size: give a target, not --threshold
-      --search-budget 60 | --search-budget 60: expected a time, like 90s, 2m or 1h30m
-      --search-budget 0m | --search-budget 0m: expected
-      --search-budget 1s30m | --search-budget 1s30m: expected
-      --search-budget 60s --threshold 0.5 | --search-budget bounds a search for a size
-      --objective loss | --objective
-      --objective nll --threshold 0.5 | --objective nll: the paper's loop goes by cosine
-      --rule auto --search laco | --rule auto: the paper's loop has one rule
-      --highest 9 | --highest 9: expected --merge-layers, 2, to the model's depth, 8
-      --highest 3 --lowest 5 | --lowest 5: expected
-      --lowest 7 | --lowest 7: expected 0 to --highest minus --merge-layers, 6
-      --lowest -1 | --lowest -1: expected 0 to
-      --rule average | --rule average: expected replace, rdsc, mean, drop or rdsc:LAMBDA (-10 to 10); compensate,
-      --rule rdsc:NaN | --rule rdsc:NaN: expected
-      --norms none | --norms
-      --compute f64 | --compute
-      --device gpu | --device gpu: expected auto, cpu, cuda[:N] or reference
-      --device cuda:x | --device cuda:x: expected
-      --threshold 0.5 --target-layers 6 | --target-layers=N, --threshold=T are mutually exclusive
-      --target-ratio 0.5 --target-layers 6 | mutually exclusive
-      --eval-text a.txt --eval-tokens b.json | mutually exclusive
-      --threshold 0.5 --threshold 0.6 | --threshold
-      --treshold 0.5 | --treshold
-      """)
+          --threads 0 | --threads 0: expected 1 to
+          --threads -1 | --threads -1: expected 1 to
+          --threads 1000000 | --threads 1000000: expected 1 to
+          --threads 1.5 | --threads
+          --max-shard-size 0 | at least 1 byte
+          --max-shard-size 5XB | '5XB' is no size
+          --max-shard-size -5GB | --max-shard-size
+          --memory 0.0001KB | at least 1 byte
+          --target-ratio 1 | --target-ratio 1: expected at least 0 and below 1
+          --target-ratio 100% | --target-ratio 1.00: expected at least 0 and below 1
+          --target-ratio -0.1 | --target-ratio -0.1: expected
+          --target-ratio NaN | '--target-ratio': 'NaN' is not a decimal number or a percentage
+          --target-layers 0 | --target-layers 0: expected 1 to the model's depth, 8
+          --target-layers 9 | --target-layers 9: expected 1 to the model's depth, 8
+          --threshold NaN | --threshold NaN: expected -1 to 1
+          --threshold 1.01 | --threshold 1.01: expected -1 to 1
+          --threshold -1.01 | --threshold -1.01: expected -1 to 1
+          --threshold Infinity | --threshold Infinity: expected -1 to 1
+          --threshold high | --threshold
+          --merge-layers 1 | --merge-layers 1: expected 2 to the model's depth, 8
+          --merge-layers 9 | --merge-layers 9: expected 2 to the model's depth, 8
+          --interval 0 --search laco | --interval 0: expected at least 1
+          --lookahead 0 --threshold 0.5 | --lookahead 0: expected a number from 1 on, or all
+          --lookahead 2 | --lookahead 2 is of the paper's loop
+          --interval 2 | --interval 2 is of the paper's loop
+          --target-bytes 1KB | --target-bytes 1000: the smallest, with one layer, has
+          --target-bytes 1MB --target-layers 6 | mutually exclusive
+          --search best | --search
+          --search beam --threshold 0.5 | --search beam looks for a size: give a target, not --threshold
+          --search-budget 60 | --search-budget 60: expected a time, like 90s, 2m or 1h30m
+          --search-budget 0m | --search-budget 0m: expected
+          --search-budget 1s30m | --search-budget 1s30m: expected
+          --search-budget 60s --threshold 0.5 | --search-budget bounds a search for a size
+          --objective loss | --objective
+          --objective nll --threshold 0.5 | --objective nll: the paper's loop goes by cosine
+          --rule auto --search laco | --rule auto: the paper's loop has one rule
+          --highest 9 | --highest 9: expected --merge-layers, 2, to the model's depth, 8
+          --highest 3 --lowest 5 | --lowest 5: expected
+          --lowest 7 | --lowest 7: expected 0 to --highest minus --merge-layers, 6
+          --lowest -1 | --lowest -1: expected 0 to
+          --rule average | --rule average: expected replace, rdsc, mean, drop or rdsc:LAMBDA (-10 to 10); compensate,
+          --rule rdsc:NaN | --rule rdsc:NaN: expected
+          --norms none | --norms
+          --compute f64 | --compute
+          --device gpu | --device gpu: expected auto, cpu, cuda[:N] or reference
+          --device cuda:x | --device cuda:x: expected
+          --threshold 0.5 --target-layers 6 | --target-layers=N, --threshold=T are mutually exclusive
+          --target-ratio 0.5 --target-layers 6 | mutually exclusive
+          --eval-text a.txt --eval-tokens b.json | mutually exclusive
+          --threshold 0.5 --threshold 0.6 | --threshold
+          --treshold 0.5 | --treshold
+          """)
   void valuesOutOfRangeAreUsageErrorsThatNameOptionAndRange(String options, String message) {
     Path out = folder.resolve("out");
     List<Object> arguments = new ArrayList<>(List.of(out));
@@ -153,21 +153,21 @@ class CommandLineTest {
       quoteCharacter = '"',
       textBlock =
           """
-      eval | --stride 0 | --stride 0: expected at least 1
-      eval | --max-length 0 | --max-length 0: expected at least 1
-      eval | --max-length 4 --stride 5 | --stride is 5, it must be from 1 to --max-length, 4
-      eval | --text a --tokens b | mutually exclusive
-      eval | --text a --last-word=b | mutually exclusive
-      eval | --last-word=b --stride 4 | do not go with --last-word
-      eval | --threads 0 | --threads 0: expected 1 to
-      generate | "" | --prompt
-      generate | --prompt x --max-tokens 0 | --max-tokens 0: expected 1 to
-      generate | --prompt x --max-tokens 2147483647 | --max-tokens 2147483647: expected 1 to
-      generate | --prompt x --temperature -1 | --temperature -1.0: expected
-      generate | --prompt x --temperature NaN | --temperature NaN: expected
-      generate | --prompt x --top-p 0 | --top-p 0.0: expected a number above 0, at most 1
-      generate | --prompt x --top-p 1.5 | --top-p 1.5: expected
-      """)
+          eval | --stride 0 | --stride 0: expected at least 1
+          eval | --max-length 0 | --max-length 0: expected at least 1
+          eval | --max-length 4 --stride 5 | --stride is 5, it must be from 1 to --max-length, 4
+          eval | --text a --tokens b | mutually exclusive
+          eval | --text a --last-word=b | mutually exclusive
+          eval | --last-word=b --stride 4 | do not go with --last-word
+          eval | --threads 0 | --threads 0: expected 1 to
+          generate | "" | --prompt
+          generate | --prompt x --max-tokens 0 | --max-tokens 0: expected 1 to
+          generate | --prompt x --max-tokens 2147483647 | --max-tokens 2147483647: expected 1 to
+          generate | --prompt x --temperature -1 | --temperature -1.0: expected
+          generate | --prompt x --temperature NaN | --temperature NaN: expected
+          generate | --prompt x --top-p 0 | --top-p 0.0: expected a number above 0, at most 1
+          generate | --prompt x --top-p 1.5 | --top-p 1.5: expected
+          """)
   void otherCommandsNameOptionAndRangeToo(String command, String options, String message) {
     List<Object> arguments = new ArrayList<>(List.of(command, Fixtures.STORYTELLER));
     Arrays.stream(options.split(" ")).filter(o -> !o.isEmpty()).forEach(arguments::add);
@@ -264,9 +264,9 @@ class CommandLineTest {
     assertEquals(report, Fixtures.read(folder.resolve("out.report.json")));
     assertKeys(
         report,
-        "laco date command jobId request model settings device layersIn layersOut layersKept layersMerged"
-            + " layersRemoved parametersIn parametersOut search trials plan quality finalSimilarity"
-            + " warnings timings");
+        "laco date command jobId request model settings device layersIn layersOut layersKept"
+            + " layersMerged layersRemoved parametersIn parametersOut search trials plan quality"
+            + " finalSimilarity warnings timings");
     List<String> settings = keys(report.get("settings"));
     assertEquals(
         List.of("mergeLayers", "interval", "lowest", "highest", "threshold", "rule", "norms"),
