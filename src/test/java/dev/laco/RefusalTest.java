@@ -90,7 +90,7 @@ final class RefusalTest {
       Goal goal, @Nullable Integer interval, Refusal refusal, String message) {
     SearchSettings search =
         new SearchSettings(
-            SearchSettings.Strategy.BEAM, null, null, null, null, interval, null, null, null);
+            SearchSettings.Strategy.BEAM, null, null, null, null, null, interval, null, null, null);
     try (Model model = Model.open(Fixtures.model("llama_tied_rope3"))) {
       UsageException e =
           assertThrows(

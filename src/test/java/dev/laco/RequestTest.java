@@ -57,6 +57,7 @@ final class RequestTest {
                   sometimes(() -> number(-5, 5)),
                   sometimes(() -> number(-5, 5)),
                   sometimes(() -> number(-5, 5)),
+                  sometimes(() -> number(-5, 5)),
                   sometimes(() -> oneOf(NormsPolicy.values()))),
               sometimes(() -> oneOf("auto", "rdsc:0.5", "refine", "\"")),
               fit(),

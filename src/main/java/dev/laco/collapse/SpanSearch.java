@@ -73,7 +73,7 @@ public final class SpanSearch {
   /**
    * Searches for a depth.
    *
-   * @param target at most the model's depth
+   * @param target at most the model's depth, less by a multiple of {@link SpanSettings#align}
    * @param budget when it is spent the best model of the target depth so far is the result; if
    *     there is none yet, the best one so far is filled up (docs/method.md)
    * @param listener told of every candidate
@@ -207,11 +207,11 @@ public final class SpanSearch {
     for (int base = 0; base < plan.depth(); base++) {
       if (layers.get(base).base() >= settings.lowest()) {
         int most = Math.min(settings.mergeLayers() - 1, plan.depth() - target);
-        for (int followers = 1;
+        for (int followers = settings.align();
             followers <= most
                 && base + followers < plan.depth()
                 && layers.get(base + followers).base() < settings.highest();
-            followers++) {
+            followers += settings.align()) {
           for (MergeRule rule : settings.rules()) {
             merges.add(new Merge(base, followers, rule));
           }
@@ -281,7 +281,7 @@ public final class SpanSearch {
       }
     }
     while (plan.depth() > target) {
-      plan = plan.fold(lastBase(plan), 1, MergeRule.DROP, NormsPolicy.BASE);
+      plan = plan.fold(lastBase(plan), settings.align(), MergeRule.DROP, NormsPolicy.BASE);
     }
     return plan;
   }
@@ -304,16 +304,18 @@ public final class SpanSearch {
   }
 
   /**
-   * Index of the base whose one follower {@link #fill} removes: the follower is the second-to-last
-   * layer that may be merged, or the last one if the base would otherwise be too low.
+   * Index of the base whose followers {@link #fill} removes, {@link SpanSettings#align} of them:
+   * they end with the second-to-last layer that may be merged, or with the last one if the base
+   * would otherwise be too low.
    */
   private int lastBase(CollapsePlan plan) {
     int last = plan.depth() - 1;
     while (plan.layers().get(last).base() >= settings.highest()) {
       last--;
     }
-    boolean canSpareIt = last >= 2 && plan.layers().get(last - 2).base() >= settings.lowest();
-    return canSpareIt ? last - 2 : last - 1;
+    int base = last - 1 - settings.align();
+    boolean canSpareIt = base >= 0 && plan.layers().get(base).base() >= settings.lowest();
+    return canSpareIt ? base : base + 1;
   }
 
   private double value(Score score) {

@@ -1,5 +1,6 @@
 package dev.laco.collapse;
 
+import dev.laco.Setting;
 import dev.laco.UsageException;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -8,6 +9,8 @@ import org.jspecify.annotations.Nullable;
  * Limits of a search over spans of layers and merge rules.
  *
  * @param mergeLayers C, layers merged at once at most, base included
+ * @param align every merge has a multiple of this number of followers, so that a layer keeps its
+ *     place in a pattern of that period; 1 where any number will do
  * @param lowest lowest original layer that may be a base
  * @param highest exclusive end: no layer from here on is merged
  * @param rules how a span may be merged, in the order that decides ties
@@ -17,6 +20,7 @@ import org.jspecify.annotations.Nullable;
  */
 public record SpanSettings(
     int mergeLayers,
+    int align,
     int lowest,
     int highest,
     List<MergeRule> rules,
@@ -25,7 +29,7 @@ public record SpanSettings(
     int beamWidth,
     boolean blocks) {
 
-  /** Settings without {@code blocks}. */
+  /** Settings without {@code blocks}, for spans of any length. */
   public SpanSettings(
       int mergeLayers,
       int lowest,
@@ -34,7 +38,7 @@ public record SpanSettings(
       @Nullable NormsPolicy norms,
       Objective objective,
       int beamWidth) {
-    this(mergeLayers, lowest, highest, rules, norms, objective, beamWidth, false);
+    this(mergeLayers, 1, lowest, highest, rules, norms, objective, beamWidth, false);
   }
 
   /** Settings of all values. */
@@ -49,6 +53,10 @@ public record SpanSettings(
    */
   public void check(int depth) {
     CollapseSettings.checkSpans(mergeLayers, lowest, highest, depth);
+    if (align < 1 || align >= mergeLayers) {
+      throw Setting.of("align")
+          .refuse(align, "1 to " + Setting.of("mergeLayers") + " minus 1, " + (mergeLayers - 1));
+    }
   }
 
   /**
@@ -62,9 +70,9 @@ public record SpanSettings(
   /** About the most models that a search from one depth to another scores. */
   public long models(int depth, int target) {
     long models = blocks ? Math.max(0, highest - lowest - (depth - target)) : 0;
-    for (int at = depth; at > target; at--) {
+    for (int at = depth; at > target; at -= align) {
       int beam = at == depth ? 1 : beamWidth;
-      models += (long) beam * (at - 1 - lowest) * rules.size() * (mergeLayers - 1);
+      models += (long) beam * (at - 1 - lowest) * rules.size() * ((mergeLayers - 1) / align);
     }
     return models;
   }

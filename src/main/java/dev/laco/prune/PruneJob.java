@@ -175,7 +175,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     if (texts.fit() != null && search.fit() != null && !searched.isIdentity()) {
       FittedChoice.Outcome fitted =
           new FittedChoice(progress(), "", running, new PruneTelling(this::told))
-              .run(found.result, given == null, search.fit(), texts.fit(), newMemory);
+              .run(found.result, search.triesNeighbours(), search.fit(), texts.fit(), newMemory);
       plan = fitted.plan();
       tensors = new PlanTensors(fitted.tensors());
       fit = fitted.report();

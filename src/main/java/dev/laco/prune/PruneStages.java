@@ -50,7 +50,7 @@ public final class PruneStages {
           SEARCH, estimate.search(search.models(), search.target(), search.objective(), tokens));
     }
     if (texts.fit() != null && search.fit() != null) {
-      estimate.expectFit(progress, "", search.fit(), !given, texts.fit(), target);
+      estimate.expectFit(progress, "", search.fit(), search.triesNeighbours(), texts.fit(), target);
     }
     progress.expect(SIMILARITY, estimate.pass(tokens, depth + target));
     EvaluationText evaluation = texts.evaluation();

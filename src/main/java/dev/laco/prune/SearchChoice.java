@@ -57,9 +57,6 @@ public record SearchChoice(
 
   private static final int LOOP_MERGE_LAYERS = 4;
 
-  /** Larger merges are made of merges of two layers, of which each is chosen by itself. */
-  private static final int SPAN_MERGE_LAYERS = 2;
-
   private static final int INTERVAL = 2;
 
   private static final Objective OBJECTIVE = Objective.NLL;
@@ -83,6 +80,15 @@ public record SearchChoice(
    */
   public boolean isOneLoop() {
     return target == null;
+  }
+
+  /** Whether models are fitted, too, that differ from one of the search by one removed layer. */
+  public boolean triesNeighbours() {
+    return switch (settings) {
+      case PruneSettings.PaperLoop _ -> true;
+      case PruneSettings.BestMerges best -> best.align() == 1;
+      case PruneSettings.GivenPlan _ -> false;
+    };
   }
 
   /** The depth that is sought; the model's own where a threshold is given. */
@@ -192,6 +198,13 @@ public record SearchChoice(
       throw Setting.of("rule")
           .refuse(MergeRule.AUTO, ": the paper's loop has one rule; ", ANOTHER_SEARCH);
     }
+    if (search.align() != null) {
+      throw Setting.of("align")
+          .refuse(
+              search.align(),
+              " is of greedy and beam search, not the paper's loop: ",
+              ANOTHER_SEARCH);
+    }
     FitRule fit = rule == null ? null : FitRule.named(rule);
     MergeRule mergeRule =
         rule == null ? MergeRule.REPLACE : fit != null ? MergeRule.DROP : merging(rule);
@@ -252,9 +265,12 @@ public record SearchChoice(
     Objective objective = search.objective() != null ? search.objective() : OBJECTIVE;
     String ruleName = rule == null ? MergeRule.AUTO : rule;
     FitRule fit = ruleName.equals(MergeRule.AUTO) ? FitRule.REFINE : FitRule.named(ruleName);
+    int align = search.align() != null ? search.align() : 1;
     SpanSettings settings =
         new SpanSettings(
-            search.mergeLayers() != null ? search.mergeLayers() : SPAN_MERGE_LAYERS,
+            // Larger merges are made of the smallest ones, of which each is chosen by itself.
+            search.mergeLayers() != null ? search.mergeLayers() : align + 1,
+            align,
             lowest(search, depth),
             highest(search, depth),
             rules(ruleName, fit),
@@ -263,6 +279,7 @@ public record SearchChoice(
             how == Strategy.GREEDY ? 1 : SpanSettings.beamWidth(depth, depth - target),
             fit != null);
     settings.check(depth);
+    requireAligned(align, depth, target);
     SearchBudget bound = bound(search);
     return new SearchChoice(
         (source, scorer, listener) ->
@@ -270,6 +287,7 @@ public record SearchChoice(
         new PruneSettings.BestMerges(
             settings.beamWidth(),
             settings.mergeLayers(),
+            settings.align(),
             settings.lowest(),
             settings.highest(),
             search.norms(),
@@ -286,6 +304,20 @@ public record SearchChoice(
         settings.models(depth, target),
         target,
         fit);
+  }
+
+  private static void requireAligned(int align, int depth, int target) {
+    int excess = (depth - target) % align;
+    if (excess == 0) {
+      return;
+    }
+    int more = target + excess;
+    int fewer = more - align;
+    throw Setting.of("align")
+        .refuse(
+            align,
+            " does not lead from " + depth + " layers to " + target + ": ",
+            "ask for " + more + (fewer > 0 ? " or " + fewer : "") + " layers");
   }
 
   private static UsageException ofTheLoop(String setting, Object value) {

@@ -19,7 +19,9 @@ import org.jspecify.annotations.Nullable;
  * @param lookahead candidates that the paper's loop scores at once, as {@link Lookahead#parse}
  *     reads it; null for as many as make it fastest on the device
  * @param mergeLayers layers that are merged at once at most, base included; null for 4 in the
- *     paper's loop and 2 elsewhere
+ *     paper's loop and {@code align} + 1 elsewhere
+ * @param align greedy and beam search remove layers in multiples of this number, so that a layer
+ *     keeps its place in a pattern of that period, such as one of attention types; null for 1
  * @param interval layers that the base of the paper's loop moves down after a merge; null for 2
  * @param lowest lowest base; null for 1
  * @param highest exclusive end of the layers that are merged; null for the depth
@@ -31,13 +33,14 @@ public record SearchSettings(
     @Nullable Objective objective,
     @Nullable String lookahead,
     @Nullable Integer mergeLayers,
+    @Nullable Integer align,
     @Nullable Integer interval,
     @Nullable Integer lowest,
     @Nullable Integer highest,
     @Nullable NormsPolicy norms) {
   /** The default of every setting. */
   public static final SearchSettings DEFAULT =
-      new SearchSettings(null, null, null, null, null, null, null, null, null);
+      new SearchSettings(null, null, null, null, null, null, null, null, null, null);
 
   /** How a size is searched for. */
   public enum Strategy {

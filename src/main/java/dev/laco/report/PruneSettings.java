@@ -60,6 +60,7 @@ public record PruneSettings(
    *
    * @param beamWidth models that were kept at every depth; 1 for a greedy search
    * @param mergeLayers most layers that one merge combines, the base included
+   * @param align layers were removed in multiples of this number
    * @param lowest the lowest base
    * @param highest the exclusive end of the layers that may be merged
    * @param norms what a merge does with norms and biases; null for the default of its rule
@@ -71,6 +72,7 @@ public record PruneSettings(
   public record BestMerges(
       int beamWidth,
       int mergeLayers,
+      int align,
       int lowest,
       int highest,
       @Nullable NormsPolicy norms,

@@ -85,6 +85,9 @@ public final class ReportJson {
       }
       case PruneSettings.BestMerges best -> {
         json.put("mergeLayers", best.mergeLayers());
+        if (best.align() > 1) {
+          json.put("align", best.align());
+        }
         putSpans(json, best.lowest(), best.highest(), settings, best.norms());
         putSearch(json, best.isGreedy() ? "greedy" : "beam", best.targetLayers(), best.budget());
         json.put("beamWidth", best.beamWidth()).put("objective", best.objective().optionValue());

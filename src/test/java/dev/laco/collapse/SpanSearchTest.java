@@ -222,6 +222,25 @@ final class SpanSearchTest {
     assertTrue(scorer.all().stream().anyMatch(plan -> plan.depth() == 6));
   }
 
+  /** Whole searches, and searches whose result is filled up. */
+  @ParameterizedTest
+  @ValueSource(strings = {"1sweeps", "99sweeps"})
+  void alignedLayersKeepTheirPlaceInAPattern(String budget) {
+    for (int period = 2; period <= 3; period++) {
+      SpanSettings settings =
+          new SpanSettings(period + 1, period, 0, DEPTH, RULES, null, Objective.COSINE, 2, true);
+      Arbitrary scorer = new Arbitrary();
+      int target = DEPTH - 2 * period;
+      CollapsePlan found = reach(settings, scorer, target, SearchBudget.parse(budget)).plan();
+      assertEquals(target, found.depth());
+      for (CollapsePlan plan : Stream.concat(scorer.all().stream(), Stream.of(found)).toList()) {
+        for (int layer = 0; layer < plan.depth(); layer++) {
+          assertEquals(layer % period, plan.layers().get(layer).base() % period, plan::toString);
+        }
+      }
+    }
+  }
+
   @Test
   void aDepthOutOfReachIsAUsageErrorThatSaysWhatCanBeReached() {
     SpanSettings settings = new SpanSettings(3, 2, 7, RULES, null, Objective.COSINE, 2);
@@ -234,7 +253,8 @@ final class SpanSearchTest {
   void theBestOfEveryDepthAndTheBestRemovalInOnePieceAreKept() {
     for (int target = 5; target < DEPTH; target++) {
       SpanSettings settings =
-          new SpanSettings(2, 1, DEPTH, List.of(MergeRule.DROP), null, Objective.COSINE, 3, true);
+          new SpanSettings(
+              2, 1, 1, DEPTH, List.of(MergeRule.DROP), null, Objective.COSINE, 3, true);
       Arbitrary scorer = new Arbitrary();
       SearchResult found = reach(settings, scorer, target);
       assertEquals(

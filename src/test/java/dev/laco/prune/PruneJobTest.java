@@ -80,7 +80,8 @@ final class PruneJobTest {
     assertEquals(request(), report.request());
     PruneSettings settings = report.settings();
     assertEquals(
-        new PruneSettings.BestMerges(2, 2, 1, 12, null, 9, null, Objective.NLL), settings.search());
+        new PruneSettings.BestMerges(2, 2, 1, 1, 12, null, 9, null, Objective.NLL),
+        settings.search());
     assertEquals("drop", settings.rule());
     assertEquals(Compute.AUTO, settings.compute());
     assertEquals(FIXTURE + ".calib.json", settings.calibration().text());
@@ -173,7 +174,7 @@ final class PruneJobTest {
                       request()
                           .withSearch(
                               new SearchSettings(
-                                  null, null, null, "4", null, null, null, null, null))));
+                                  null, null, null, "4", null, null, null, null, null, null))));
       assertFalse(loop.getMessage().contains("--"), loop::getMessage);
     }
   }

@@ -3,14 +3,17 @@ package dev.laco.prune;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.Fixtures;
 import dev.laco.Model;
+import dev.laco.UsageException;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
 import dev.laco.report.PruneSettings;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
@@ -34,7 +37,38 @@ final class SearchChoiceTest {
     assertEquals(1, choice.mergedAtOnce());
     assertEquals("auto", choice.rule());
     assertEquals(
-        new PruneSettings.BestMerges(2, 2, 1, 12, null, 9, null, Objective.NLL), choice.settings());
+        new PruneSettings.BestMerges(2, 2, 1, 1, 12, null, 9, null, Objective.NLL),
+        choice.settings());
+  }
+
+  private static SearchSettings aligned(SearchSettings.@Nullable Strategy strategy, int align) {
+    return new SearchSettings(strategy, null, null, null, null, align, null, null, null, null);
+  }
+
+  @Test
+  void alignedSpansAreAsLongAsTheirPeriod() {
+    PruneRequest request =
+        PruneRequest.of(Goal.layers(6)).withSearch(aligned(SearchSettings.Strategy.GREEDY, 3));
+    assertEquals(
+        new PruneSettings.BestMerges(1, 4, 3, 1, 12, null, 6, null, Objective.NLL),
+        SearchChoice.of(request, model).settings());
+    assertFalse(SearchChoice.of(request, model).triesNeighbours());
+  }
+
+  @Test
+  void aSizeThatNoAlignedRemovalLeadsToIsRefusedWithTheNextOnes() {
+    refused(Goal.layers(7), "align 3 does not lead from 12 layers to 7: ask for 9 or 6 layers");
+    refused(Goal.layers(2), "align 3 does not lead from 12 layers to 2: ask for 3 layers");
+    refused(
+        Goal.threshold(0.5),
+        "align 3 is of greedy and beam search, not the paper's loop: use search greedy or beam with"
+            + " a target");
+  }
+
+  private void refused(Goal goal, String message) {
+    PruneRequest request = PruneRequest.of(goal).withSearch(aligned(null, 3));
+    UsageException e = assertThrows(UsageException.class, () -> SearchChoice.of(request, model));
+    assertEquals(message, e.getMessage());
   }
 
   @Test

@@ -51,8 +51,16 @@ final class SearchOptions {
       paramLabel = "C",
       description =
           "Layers merged at once, base included. Default: of the paper's loop 4, or the depth if that is"
-              + " less; of other searches 2.")
+              + " less; of other searches 2, or one more than --align.")
   @Nullable Integer mergeLayers;
+
+  @Option(
+      names = "--align",
+      paramLabel = "PERIOD",
+      description =
+          "Remove layers in multiples of PERIOD, so that each layer keeps its place in a pattern of that period, such"
+              + " as one of attention types (Gemma 2: 2, Gemma 3: 6). Default: 1.")
+  @Nullable Integer align;
 
   @Option(
       names = "--interval",
@@ -111,6 +119,15 @@ final class SearchOptions {
   /** How it is searched. */
   SearchSettings settings() {
     return new SearchSettings(
-        strategy, budget, objective, lookahead, mergeLayers, interval, lowest, highest, norms);
+        strategy,
+        budget,
+        objective,
+        lookahead,
+        mergeLayers,
+        align,
+        interval,
+        lowest,
+        highest,
+        norms);
   }
 }
