@@ -26,7 +26,7 @@ if [[ $(cat $environment/made-from 2>/dev/null) != "$wanted" ]]; then
   say "makes $environment (PyTorch, transformers)"
   rm -rf $environment
   python3 -m venv $environment
-  "$python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps \
+  "$python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-compile --no-deps \
     --require-hashes --only-binary :all: --requirement interop/requirements.txt
   "$python" interop/cuda_stand_ins.py "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
   "$python" -c 'import torch, transformers; torch.ones(2, 2) @ torch.ones(2, 2)' >&2
