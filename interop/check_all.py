@@ -15,6 +15,7 @@ import loaders
 import make_families
 import pruned_files
 import torch
+import torch_files
 from transformers.utils import logging
 
 RESOURCES = engine.ROOT / "src/test/resources"
@@ -138,6 +139,16 @@ def check_fixtures(work):
                 subject.check_rules(("half_eq1", "mean", "drop"), layers_removed=3)
 
 
+def check_torch(work):
+    """Tied and untied heads, bf16, f32 and f16."""
+    for name in ("llama_tied_rope3", "llama_untied_gqa", "llama_mha_bias_f16"):
+        with checks.guarded(name):
+            folder, calibration = RESOURCES / "fixtures" / name, work / f"{name}.calib.json"
+            work.mkdir(parents=True, exist_ok=True)
+            calibration.write_text(json.dumps(json.loads((folder / "tokens.json").read_text())["calib"]))
+            torch_files.check(name, folder / "model", calibration, work / f"{name} torch")
+
+
 def check_families(work):
     made = work / "families"
     make_families.make_all(made)
@@ -169,6 +180,7 @@ def check_smollm2(work):
 PARTS = {
     "published": check_published_algorithm,
     "fixtures": check_fixtures,
+    "torch": check_torch,
     "families": check_families,
     "storyteller": check_storyteller,
     "smollm2": check_smollm2,
