@@ -1,6 +1,6 @@
-// Embedding: out[t] = table[tokens[t]], widened. A block takes a token.
+// Embedding: out[t] = scale * table[tokens[t]]. A block takes a token.
 //
-//   laco_embed_<T>_v1    a copy: the bytes of T and 4 per element, no arithmetic; bound by memory
+//   laco_embed_<T>_v1    the bytes of T and 4 per element, one product; bound by memory
 #include "common.cuh"
 
 using namespace laco;
@@ -11,21 +11,28 @@ constexpr int kThreads = 256;
 constexpr int kUnroll = 4;
 
 template <int N, class T>
-__device__ __forceinline__ void copy_row(const T* __restrict__ from, float* __restrict__ to, int64_t columns) {
+__device__ __forceinline__ void scale_row(const T* __restrict__ from, float* __restrict__ to, int64_t columns,
+                                          float scale) {
 #pragma unroll kUnroll
   for (int64_t i = threadIdx.x * N; i < columns; i += kThreads * N) {
-    store(to + i, load<N>(from + i));
+    Floats<N> values = load<N>(from + i);
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+      values[k] *= scale;
+    }
+    store(to + i, values);
   }
 }
 
 template <class T>
-__device__ __forceinline__ void embed(const T* table, const int32_t* tokens, float* out, int64_t columns) {
+__device__ __forceinline__ void embed(const T* table, const int32_t* tokens, float* out, int64_t columns,
+                                      float scale) {
   const T* from = table + tokens[blockIdx.x] * columns;
   float* to = out + blockIdx.x * columns;
   if (columns % 4 == 0 && aligned4(from) && aligned4(to)) {
-    copy_row<4>(from, to, columns);
+    scale_row<4>(from, to, columns, scale);
   } else {
-    copy_row<1>(from, to, columns);
+    scale_row<1>(from, to, columns, scale);
   }
 }
 
@@ -34,8 +41,8 @@ __device__ __forceinline__ void embed(const T* table, const int32_t* tokens, flo
 // table [V, columns], out [tokens, columns]. grid = tokens. The caller has checked that tokens are below V.
 #define LACO_EMBED(name, T)                                                                   \
   extern "C" __global__ void __launch_bounds__(kThreads)                                      \
-      name(const T* table, const int32_t* tokens, float* out, int64_t columns) {              \
-    embed(table, tokens, out, columns);                                                       \
+      name(const T* table, const int32_t* tokens, float* out, int64_t columns, float scale) { \
+    embed(table, tokens, out, columns, scale);                                                \
   }                                                                                           \
   LACO_EXPORT(name)
 

@@ -1,7 +1,7 @@
 // Norms of rows, alone or fused with the residual sum before them. A block takes a row, of which every thread
 // keeps up to kKept vectors in registers: rows of up to 16 elements per thread are read once.
 //
-//   laco_rms_norm_<W>_v1         8 bytes of activations per element; weights come from the L2
+//   laco_rms_norm_<W>_v1         (offset + weight) x / rms(x): 8 bytes of activations per element; weights come from the L2
 //   laco_add_rms_norm_<W>_v1     x += y, out = norm(x): 16 bytes, where two launches move 20
 //   laco_layer_norm_<W>_v1       the variance about the mean, in a second pass: nothing cancels
 //   laco_add_layer_norm_<W>_v1
@@ -17,10 +17,10 @@ namespace {
 constexpr int kMostThreads = 512;  // any multiple of 32 up to it
 constexpr int kKept = 4;
 
-// One row of fewer than 2^31 elements, N of them at a time; kCenter for layer norm.
+// One row of fewer than 2^31 elements, N of them at a time; kCenter for layer norm. `offset` is added to weights.
 template <int N, bool kAdd, bool kCenter, class W>
 __device__ __forceinline__ void norm_row(float* x, const float* y, const W* weight, const W* bias, float* out,
-                                         int64_t columns, float eps) {
+                                         int64_t columns, float eps, float offset) {
   __shared__ float scratch[2][kMostWarps][1];
   const int32_t count = static_cast<int32_t>(columns / N);
   const int32_t first = static_cast<int32_t>(threadIdx.x);
@@ -89,7 +89,7 @@ __device__ __forceinline__ void norm_row(float* x, const float* y, const W* weig
     Floats<N> result;
 #pragma unroll
     for (int i = 0; i < N; i++) {
-      result[i] = scale[i] * ((values[i] - mean) * factor);
+      result[i] = (scale[i] + offset) * ((values[i] - mean) * factor);
     }
     if constexpr (kCenter) {
       const Floats<N> shift = load<N>(bias + v * N);
@@ -104,16 +104,16 @@ __device__ __forceinline__ void norm_row(float* x, const float* y, const W* weig
 
 template <bool kAdd, bool kCenter, class W>
 __device__ __forceinline__ void norm(float* x, const float* y, const W* weight, const W* bias, float* out,
-                                     int64_t columns, float eps) {
+                                     int64_t columns, float eps, float offset) {
   x += blockIdx.x * columns;
   y += kAdd ? blockIdx.x * columns : 0;
   out += blockIdx.x * columns;
   const bool vectors = columns % 4 == 0 && aligned4(x) && aligned4(y) && aligned4(out) && aligned4(weight) &&
                        aligned4(bias);
   if (vectors) {
-    norm_row<4, kAdd, kCenter>(x, y, weight, bias, out, columns, eps);
+    norm_row<4, kAdd, kCenter>(x, y, weight, bias, out, columns, eps, offset);
   } else {
-    norm_row<1, kAdd, kCenter>(x, y, weight, bias, out, columns, eps);
+    norm_row<1, kAdd, kCenter>(x, y, weight, bias, out, columns, eps, offset);
   }
 }
 
@@ -134,23 +134,23 @@ __device__ __forceinline__ float squares_of_thread(const float* row, int64_t col
 
 #define LACO_NORMS(name, W)                                                                                 \
   extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_rms_norm_##name##_v1(                     \
-      const float* x, const W* weight, float* out, int64_t columns, float eps) {                            \
-    norm<false, false, W>(const_cast<float*>(x), nullptr, weight, nullptr, out, columns, eps);              \
+      const float* x, const W* weight, float* out, int64_t columns, float eps, float offset) {              \
+    norm<false, false, W>(const_cast<float*>(x), nullptr, weight, nullptr, out, columns, eps, offset);      \
   }                                                                                                         \
   LACO_EXPORT(laco_rms_norm_##name##_v1)                                                                    \
   extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_add_rms_norm_##name##_v1(                 \
-      float* x, const float* y, const W* weight, float* out, int64_t columns, float eps) {                  \
-    norm<true, false, W>(x, y, weight, nullptr, out, columns, eps);                                         \
+      float* x, const float* y, const W* weight, float* out, int64_t columns, float eps, float offset) {    \
+    norm<true, false, W>(x, y, weight, nullptr, out, columns, eps, offset);                                 \
   }                                                                                                         \
   LACO_EXPORT(laco_add_rms_norm_##name##_v1)                                                                \
   extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_layer_norm_##name##_v1(                   \
       const float* x, const W* weight, const W* bias, float* out, int64_t columns, float eps) {             \
-    norm<false, true>(const_cast<float*>(x), nullptr, weight, bias, out, columns, eps);                     \
+    norm<false, true>(const_cast<float*>(x), nullptr, weight, bias, out, columns, eps, 0);                  \
   }                                                                                                         \
   LACO_EXPORT(laco_layer_norm_##name##_v1)                                                                  \
   extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_add_layer_norm_##name##_v1(               \
       float* x, const float* y, const W* weight, const W* bias, float* out, int64_t columns, float eps) {   \
-    norm<true, true>(x, y, weight, bias, out, columns, eps);                                                \
+    norm<true, true>(x, y, weight, bias, out, columns, eps, 0);                                             \
   }                                                                                                         \
   LACO_EXPORT(laco_add_layer_norm_##name##_v1)
 

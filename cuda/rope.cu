@@ -51,12 +51,12 @@ __device__ __forceinline__ float sum_of_squares(const float* p) {
 }
 
 template <int N, class W>
-__device__ __forceinline__ Floats<N> normed(const float* p, const W* weight, float factor) {
+__device__ __forceinline__ Floats<N> normed(const float* p, const W* weight, float offset, float factor) {
   Floats<N> x = load<N>(p);
   const Floats<N> scale = load<N>(weight);
 #pragma unroll
   for (int i = 0; i < N; i++) {
-    x[i] = scale[i] * (x[i] * factor);
+    x[i] = (scale[i] + offset) * (x[i] * factor);
   }
   return x;
 }
@@ -65,7 +65,8 @@ __device__ __forceinline__ Floats<N> normed(const float* p, const W* weight, flo
 // unrolled.
 template <int N, class W>
 __device__ __forceinline__ void norm_rope(float* x, const W* weight, const float* cosine, const float* sine,
-                                          int32_t heads, int32_t head_dim, int32_t pairs, float eps) {
+                                          int32_t heads, int32_t head_dim, int32_t pairs, float eps,
+                                          float offset) {
   const int32_t turned = 2 * pairs;
   int32_t lanes = kWarp;  // of a head
   while (lanes > 1 && lanes / 2 * N >= pairs) {
@@ -95,15 +96,15 @@ __device__ __forceinline__ void norm_rope(float* x, const W* weight, const float
       const float factor = rsqrtf(squares / static_cast<float>(head_dim) + eps);
 #pragma unroll 1
       for (int32_t i = start; i < pairs; i += step) {
-        Floats<N> first = normed<N>(head + i, weight + i, factor);
-        Floats<N> second = normed<N>(head + i + pairs, weight + i + pairs, factor);
+        Floats<N> first = normed<N>(head + i, weight + i, offset, factor);
+        Floats<N> second = normed<N>(head + i + pairs, weight + i + pairs, offset, factor);
         turn(first, second, cosine + i, sine + i);
         store(head + i, first);
         store(head + i + pairs, second);
       }
 #pragma unroll 1
       for (int32_t i = turned + start; i < head_dim; i += step) {
-        store(head + i, normed<N>(head + i, weight + i, factor));
+        store(head + i, normed<N>(head + i, weight + i, offset, factor));
       }
     }
   }
@@ -133,19 +134,19 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 }
 LACO_EXPORT(laco_rope_f32_v1)
 
-// As laco_rope, after the RMS norm of each head with weight [head_dim].
+// As laco_rope, after the RMS norm of each head with offset + weight [head_dim].
 #define LACO_NORM_ROPE(name, W)                                                                   \
   extern "C" __global__ void __launch_bounds__(kThreads)                                          \
       name(float* x, const W* weight, const float* cosine, const float* sine, int32_t heads,      \
-           int32_t head_dim, int32_t pairs, float eps) {                                          \
+           int32_t head_dim, int32_t pairs, float eps, float offset) {                            \
     const int64_t token = blockIdx.x;                                                             \
     x += token * heads * head_dim;                                                                \
     cosine += token * pairs;                                                                      \
     sine += token * pairs;                                                                        \
     if (are_vectors(x, cosine, sine, head_dim, pairs) && aligned4(weight)) {                      \
-      norm_rope<4>(x, weight, cosine, sine, heads, head_dim, pairs, eps);                         \
+      norm_rope<4>(x, weight, cosine, sine, heads, head_dim, pairs, eps, offset);                 \
     } else {                                                                                      \
-      norm_rope<1>(x, weight, cosine, sine, heads, head_dim, pairs, eps);                         \
+      norm_rope<1>(x, weight, cosine, sine, heads, head_dim, pairs, eps, offset);                 \
     }                                                                                             \
   }                                                                                               \
   LACO_EXPORT(name)

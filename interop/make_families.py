@@ -13,6 +13,8 @@ import sys
 
 import torch
 from transformers import (
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -31,6 +33,7 @@ MISTRAL = (MistralConfig, MistralForCausalLM)
 QWEN2 = (Qwen2Config, Qwen2ForCausalLM)
 QWEN3 = (Qwen3Config, Qwen3ForCausalLM)
 PHI3 = (Phi3Config, Phi3ForCausalLM)
+GRANITE = (GraniteConfig, GraniteForCausalLM)
 
 SIZES = {
     "hidden_size": 64,
@@ -92,6 +95,18 @@ FAMILIES = {
         QWEN3,
         "bfloat16",
         {"head_dim": 32, "use_sliding_window": True, "sliding_window": 8, "max_window_layers": 5, "tie_word_embeddings": True},
+    ),
+    "granite_bias": (
+        GRANITE,
+        "bfloat16",
+        {
+            "embedding_multiplier": 6.0,
+            "residual_multiplier": 0.5,
+            "attention_multiplier": 0.1,
+            "logits_scaling": 4.0,
+            "attention_bias": True,
+            "mlp_bias": True,
+        },
     ),
     "phi3_window": (PHI3, "bfloat16", {"sliding_window": 8}),
     "phi3_long_rope": (

@@ -196,9 +196,10 @@ void weigh(const float* weights, const float* values, int64_t width, Range range
   }
 }
 
-// Turns `count` scores of a row into exponentials relative to the largest score so far. When the largest
-// score grows, the row's sums are rescaled. Scores outside the row's range become 0.
-void soften(float* scores, int64_t count, Range range, float* most, float* total, float* sums, int64_t width) {
+// Turns `count` scores of a row, after their soft-cap, into exponentials relative to the largest score so far. When
+// the largest score grows, the row's sums are rescaled. Scores outside the row's range become 0.
+void soften(float* scores, int64_t count, Range range, float soft_cap, float* most, float* total, float* sums,
+            int64_t width) {
   Int lane;
   for (int i = 0; i < W; i++) {
     lane[i] = i;
@@ -208,7 +209,7 @@ void soften(float* scores, int64_t count, Range range, float* most, float* total
   Vec maximum = none;
   for (int64_t j = 0; j < count; j += W) {
     Int key = lane + static_cast<int32_t>(j);
-    Vec visible = select((key >= from) & (key < to), load(scores + j), none);
+    Vec visible = select((key >= from) & (key < to), capped(load(scores + j), soft_cap), none);
     store(scores + j, visible);
     maximum = max(maximum, visible);
   }
@@ -233,7 +234,7 @@ void soften(float* scores, int64_t count, Range range, float* most, float* total
 
 struct Heads {
   int64_t queries, keys, width, window;
-  float scale;
+  float scale, soft_cap;
 };
 
 // Computes rows first .. first + count of one key-value head of one sequence. Row r is query r / group of
@@ -292,7 +293,7 @@ void attend(const float* query, const float* key, const float* value, const Head
       const int64_t seen = padded(bottom.to);
       score(scratch.queries + tile * stride, scratch.keys, seen, width, scores);
       for (int64_t r = 0; r < rows; r++) {
-        soften(scores + r * kKeys, seen, range(tile + r), &most[tile + r], &total[tile + r],
+        soften(scores + r * kKeys, seen, range(tile + r), heads.soft_cap, &most[tile + r], &total[tile + r],
                sums + r * stride, width);
       }
       // 0 * NaN is NaN, so that each row reads only the values of keys that it sees.
@@ -334,12 +335,12 @@ extern "C" __attribute__((visibility("default"))) int64_t LACO_JOIN(laco_attenti
 int64_t LACO_JOIN(laco_attention_scratch_, LACO_TIER)(int64_t width) { return Scratch::size(width); }
 
 // query, out [T, query_heads * width], key, value [K, key_heads * width]; offsets, key_offsets
-// [sequences + 1], past [sequences]; window 0 for none; scratch for as many threads as OpenMP uses.
+// [sequences + 1], past [sequences]; window and soft_cap 0 for none; scratch for as many threads as OpenMP uses.
 LACO_KERNEL(attention)
 (const float* query, const float* key, const float* value, int64_t query_heads, int64_t key_heads,
- int64_t width, int64_t window, float scale, const int32_t* offsets, const int32_t* key_offsets,
- const int32_t* past, int64_t sequences, float* scratch, float* out) {
-  const Heads heads = {query_heads, key_heads, width, window, scale};
+ int64_t width, int64_t window, float scale, float soft_cap, const int32_t* offsets,
+ const int32_t* key_offsets, const int32_t* past, int64_t sequences, float* scratch, float* out) {
+  const Heads heads = {query_heads, key_heads, width, window, scale, soft_cap};
   const int64_t group = query_heads / key_heads;
   const bool parallel = offsets[sequences] * query_heads * width > kParallel / 8;
 #pragma omp parallel if (parallel)

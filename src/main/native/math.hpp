@@ -66,6 +66,19 @@ inline Vec gelu_tanh(Vec x) {
   return x / (1.0f + exp(-1.5957691216057308f * u));
 }
 
+// tanh(x): 1 - 2 / (e^2x + 1), and near 0, where that difference would cancel, the series up to x^9.
+inline Vec tanh(Vec x) {
+  const Vec square = x * x;
+  Vec p = splat(62.0f / 2835);
+  p = fma(p, square, splat(-17.0f / 315));
+  p = fma(p, square, splat(2.0f / 15));
+  p = fma(p, square, splat(-1.0f / 3));
+  return select(magnitude(x) < 0.25f, fma(x * square, p, x), 1.0f - 2.0f / (exp(2.0f * x) + 1.0f));
+}
+
+// soft_cap * tanh(x / soft_cap); x where soft_cap is 0.
+inline Vec capped(Vec x, float soft_cap) { return soft_cap == 0 ? x : soft_cap * tanh(x / soft_cap); }
+
 // Where the slope of an activation is at its limit, 0 or 1, and none of its factors overflows.
 inline Vec within_1000(Vec x) {
   x = select(x > 1000.0f, splat(1000.0f), x);

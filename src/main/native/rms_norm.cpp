@@ -35,9 +35,9 @@ LACO_KERNEL(inverse_rms)
   return LACO_OK;
 }
 
-// out = weight * x / sqrt(mean(x^2) + eps) for each row. x, out [rows, width], weight [width].
+// out = (offset + weight) * x / sqrt(mean(x^2) + eps) for each row. x, out [rows, width], weight [width].
 LACO_KERNEL(rms_norm)
-(const float* x, const void* weight, int32_t dtype, double eps, int64_t rows, int64_t width,
+(const float* x, const void* weight, int32_t dtype, double eps, float offset, int64_t rows, int64_t width,
  float* out) {
   return with_dtype(dtype, weight, [&](auto* scale) {
 #pragma omp parallel for schedule(static) if (rows * width > kParallelLight)
@@ -48,11 +48,11 @@ LACO_KERNEL(rms_norm)
       const float factor = static_cast<float>(1 / __builtin_sqrt(mean + eps));
       int64_t i = 0;
       for (; i + W <= width; i += W) {
-        store(to + i, load(scale + i) * (load(from + i) * factor));
+        store(to + i, (load(scale + i) + offset) * (load(from + i) * factor));
       }
       if (i < width) {
         const int64_t n = width - i;
-        store(to + i, load(scale + i, n) * (load(from + i, n) * factor), n);
+        store(to + i, (load(scale + i, n) + offset) * (load(from + i, n) * factor), n);
       }
     }
   });

@@ -24,9 +24,10 @@ extern "C" {
 int32_t laco_cpu_features();
 int32_t laco_watch_mappings(void*);
 #define LACO_DECLARE(tier)                                                                         \
-  int32_t laco_embed_##tier(const void*, int32_t, const int32_t*, int64_t, int64_t, float*);       \
-  int32_t laco_rms_norm_##tier(const float*, const void*, int32_t, double, int64_t, int64_t,       \
-                               float*);                                                            \
+  int32_t laco_embed_##tier(const void*, int32_t, const int32_t*, int64_t, int64_t, float,         \
+                            float*);                                                               \
+  int32_t laco_rms_norm_##tier(const float*, const void*, int32_t, double, float, int64_t,         \
+                               int64_t, float*);                                                   \
   int32_t laco_linear_rows_##tier(const float*, const void*, int32_t, int64_t, int64_t, int64_t,   \
                                   float*);                                                         \
   int32_t laco_add_bias_##tier(float*, const void*, int32_t, int64_t, int64_t);                    \
@@ -34,7 +35,7 @@ int32_t laco_watch_mappings(void*);
                            int64_t);                                                               \
   int64_t laco_attention_scratch_##tier(int64_t);                                                  \
   int32_t laco_attention_##tier(const float*, const float*, const float*, int64_t, int64_t,        \
-                                int64_t, int64_t, float, const int32_t*, const int32_t*,           \
+                                int64_t, int64_t, float, float, const int32_t*, const int32_t*,    \
                                 const int32_t*, int64_t, float*, float*);                          \
   int32_t laco_gated_activation_##tier(int32_t, const float*, const float*, int64_t, float*);      \
   int32_t laco_gated_slopes_##tier(int32_t, float*, float*, int64_t);                              \
@@ -44,6 +45,7 @@ int32_t laco_watch_mappings(void*);
                           const int32_t*, int64_t);                                                \
   int32_t laco_cosine_##tier(const float*, const float*, int64_t, int64_t, const int32_t*,         \
                              int64_t, double*, double*);                                           \
+  int32_t laco_logits_##tier(float*, int64_t, float, float);                                       \
   int32_t laco_log_probability_##tier(const float*, int64_t, int64_t, int64_t, const int32_t*,     \
                                       float*, double*, float*);                                    \
   int32_t laco_kl_divergence_##tier(const float*, const float*, int64_t, int64_t, int64_t,         \
@@ -77,6 +79,7 @@ struct Kernels {
   decltype(&laco_multiply_0) multiply;
   decltype(&laco_mix_0) mix;
   decltype(&laco_cosine_0) cosine;
+  decltype(&laco_logits_0) logits;
   decltype(&laco_log_probability_0) log_probability;
   decltype(&laco_kl_divergence_0) kl_divergence;
   decltype(&laco_inverse_rms_0) inverse_rms;
@@ -92,7 +95,7 @@ struct Kernels {
         laco_add_bias_##tier, laco_rope_##tier, laco_attention_scratch_##tier,                     \
         laco_attention_##tier, laco_gated_activation_##tier, laco_gated_slopes_##tier,             \
         laco_add_##tier, laco_multiply_##tier, laco_mix_##tier, laco_cosine_##tier,                \
-        laco_log_probability_##tier, laco_kl_divergence_##tier,                                    \
+        laco_logits_##tier, laco_log_probability_##tier, laco_kl_divergence_##tier,                \
         laco_inverse_rms_##tier, laco_scaled_difference_##tier, laco_add_squares_##tier,           \
         laco_widen_##tier, laco_narrow_##tier                                                      \
   }
@@ -287,9 +290,11 @@ void test_weights(const Kernels& k) {
     Weight table(dtype, 3 * n, side, shift);
     Floats out(2 * n, side, unset);
     const int32_t tokens[] = {2, 0};
-    check(k.embed(table.data(), dtype, tokens, 2, n, out.data()) == 0, "status");
-    for (int64_t i = 0; i < 2 * n; i++) {
-      close(out[i], table[tokens[i / n] * n + i % n], 0, i);
+    for (float scale : {1.0f, 4.0f}) {
+      check(k.embed(table.data(), dtype, tokens, 2, n, scale, out.data()) == 0, "status");
+      for (int64_t i = 0; i < 2 * n; i++) {
+        close(out[i], static_cast<double>(scale) * table[tokens[i / n] * n + i % n], 0, i);
+      }
     }
   });
   each("widen", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
@@ -314,15 +319,18 @@ void test_weights(const Kernels& k) {
     Floats x(2 * n, side);
     Weight weight(dtype, n, side, shift);
     Floats out(2 * n, side, unset);
-    check(k.rms_norm(x.data(), weight.data(), dtype, 1e-5, 2, n, out.data()) == 0, "status");
-    for (int64_t r = 0; r < 2; r++) {
-      double squares = 0;
-      for (int64_t i = 0; i < n; i++) {
-        squares += x[r * n + i] * x[r * n + i];
-      }
-      const double norm = std::sqrt(squares / static_cast<double>(n) + 1e-5);
-      for (int64_t i = 0; i < n; i++) {
-        close(out[r * n + i], weight[i] * x[r * n + i] / norm, 1e-5, i);
+    for (float offset : {0.0f, 1.0f}) {
+      check(k.rms_norm(x.data(), weight.data(), dtype, 1e-5, offset, 2, n, out.data()) == 0, "status");
+      for (int64_t r = 0; r < 2; r++) {
+        double squares = 0;
+        for (int64_t i = 0; i < n; i++) {
+          squares += x[r * n + i] * x[r * n + i];
+        }
+        const double norm = std::sqrt(squares / static_cast<double>(n) + 1e-5);
+        for (int64_t i = 0; i < n; i++) {
+          const double factor = static_cast<double>(offset) + weight[i];
+          close(out[r * n + i], factor * x[r * n + i] / norm, 1e-5, i);
+        }
       }
     }
   });
@@ -485,6 +493,20 @@ void test_cosine(const Kernels& k) {
   });
 }
 
+void test_logits(const Kernels& k) {
+  each("logits", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
+    for (double cap : {0.0, 0.5, 30.0}) {
+      Floats x(n, side, [] { return 4 * normal(); });
+      check(k.logits(x.data(), n, 0.5f, static_cast<float>(cap)) == 0, "status");
+      for (int64_t i = 0; i < n; i++) {
+        const double scaled = 0.5 * x.before(i);
+        const double expected = cap == 0 ? scaled : cap * std::tanh(scaled / cap);
+        close(x[i], expected, 2e-6 * std::abs(expected), i);
+      }
+    }
+  });
+}
+
 void test_log_probability(const Kernels& k) {
   each("log_probability", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
     // Two panels of n and n + 1 entries; the second panel's logits may be larger.
@@ -597,8 +619,9 @@ void test_attention(const Kernels& k) {
         // Scratch memory for as many threads as OpenMP may start.
         Floats scratch(64 * k.attention_scratch(width), side, unset);
         const float scale = 1 / std::sqrt(static_cast<float>(width));
+        const double cap = window == 5 ? 2 : 0;
         check(k.attention(query.data(), key.data(), value.data(), heads, key_heads, width, window,
-                          scale, offsets, keys, past, sequences, scratch.data(), out.data()) == 0,
+                          scale, static_cast<float>(cap), offsets, keys, past, sequences, scratch.data(), out.data()) == 0,
               "status");
         for (int64_t s = 0; s < sequences; s++) {
           for (int64_t t = offsets[s]; t < offsets[s + 1]; t++) {
@@ -616,7 +639,8 @@ void test_attention(const Kernels& k) {
                 for (int64_t c = 0; c < width; c++) {
                   score += query[q + c] * key[row(j) + c];
                 }
-                weights.push_back(std::exp(score * static_cast<double>(scale)));
+                score *= static_cast<double>(scale);
+                weights.push_back(std::exp(cap == 0 ? score : cap * std::tanh(score / cap)));
                 total += weights.back();
               }
               for (int64_t c = 0; c < width; c++) {
@@ -711,6 +735,7 @@ int main() {
     test_activations(k);
     test_rope(k);
     test_cosine(k);
+    test_logits(k);
     test_log_probability(k);
     test_kl_divergence(k);
     test_rows_and_columns(k);

@@ -9,7 +9,7 @@ namespace {
 constexpr double kTolerance = 2e-6;
 
 std::vector<double> plain_norm(const std::vector<double>& x, const std::vector<double>& weight,
-                               const std::vector<double>& bias, double eps) {
+                               const std::vector<double>& bias, double eps, double offset) {
   const double n = static_cast<double>(x.size());
   double mean = 0;
   for (size_t i = 0; !bias.empty() && i < x.size(); i++) {
@@ -21,7 +21,7 @@ std::vector<double> plain_norm(const std::vector<double>& x, const std::vector<d
   }
   std::vector<double> result(x.size());
   for (size_t i = 0; i < x.size(); i++) {
-    result[i] = weight[i] * (x[i] - mean) / std::sqrt(squares / n + eps) + (bias.empty() ? 0 : bias[i]);
+    result[i] = (offset + weight[i]) * (x[i] - mean) / std::sqrt(squares / n + eps) + (bias.empty() ? 0 : bias[i]);
   }
   return result;
 }
@@ -51,6 +51,7 @@ struct Case {
 template <class W>
 void run(const Case& c, std::vector<float> x, double mean = 0) {
   const float eps = 1e-5f;
+  const float offset = !c.center && c.columns % 2 == 0 ? 1.0f : 0.0f;  // added to the weights
   for (float& value : x) {
     value += static_cast<float>(mean);
   }
@@ -69,15 +70,15 @@ void run(const Case& c, std::vector<float> x, double mean = 0) {
   const float* from_x = device_x.data();
   const float* from_y = device_y.data();
   const W* scale = device_weight.data();
-  const W* offset = device_bias.data();
+  const W* shift = device_bias.data();
   if (c.add && c.center) {
-    check::launch(kernel, grid, c.threads, 0, device_x.data(), from_y, scale, offset, out, columns, eps);
+    check::launch(kernel, grid, c.threads, 0, device_x.data(), from_y, scale, shift, out, columns, eps);
   } else if (c.add) {
-    check::launch(kernel, grid, c.threads, 0, device_x.data(), from_y, scale, out, columns, eps);
+    check::launch(kernel, grid, c.threads, 0, device_x.data(), from_y, scale, out, columns, eps, offset);
   } else if (c.center) {
-    check::launch(kernel, grid, c.threads, 0, from_x, scale, offset, out, columns, eps);
+    check::launch(kernel, grid, c.threads, 0, from_x, scale, shift, out, columns, eps);
   } else {
-    check::launch(kernel, grid, c.threads, 0, from_x, scale, out, columns, eps);
+    check::launch(kernel, grid, c.threads, 0, from_x, scale, out, columns, eps, offset);
   }
   for (size_t r = 0; r < c.rows; r++) {
     std::vector<double> row;
@@ -89,7 +90,7 @@ void run(const Case& c, std::vector<float> x, double mean = 0) {
       row.push_back(check::wide(sum));
     }
     const std::vector<double> expected =
-        plain_norm(row, wide(weight), c.center ? wide(bias) : std::vector<double>(), 1e-5);
+        plain_norm(row, wide(weight), c.center ? wide(bias) : std::vector<double>(), 1e-5, check::wide(offset));
     for (size_t i = 0; i < c.columns; i++) {
       CHECK_CLOSE(check::wide(out[r * c.columns + i]), expected[i],
                   kTolerance * (1 + std::abs(expected[i])) * (1 + std::abs(mean)),

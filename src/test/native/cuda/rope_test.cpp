@@ -45,14 +45,14 @@ void turn(double* head, const Case& c, const Angles& angles, int token) {
 }
 
 template <class W>
-void norm(double* head, const Case& c, const std::vector<W>& weight, double eps) {
+void norm(double* head, const Case& c, const std::vector<W>& weight, double eps, double offset) {
   double squares = 0;
   for (int i = 0; i < c.head_dim; i++) {
     squares += head[i] * head[i];
   }
   const double root = std::sqrt(squares / c.head_dim + eps);
   for (int i = 0; i < c.head_dim; i++) {
-    head[i] = check::wide(weight[static_cast<size_t>(i)]) * (head[i] / root);
+    head[i] = (offset + check::wide(weight[static_cast<size_t>(i)])) * (head[i] / root);
   }
 }
 
@@ -90,7 +90,7 @@ void run_rope(const Case& c, const std::vector<float>& x) {
 }
 
 template <class W>
-void run_norm_rope(const Case& c, const std::vector<float>& x) {
+void run_norm_rope(const Case& c, const std::vector<float>& x, float offset) {
   const Angles turns = angles(c);
   const std::vector<W> weight = check::random<W>(static_cast<size_t>(c.head_dim));
   check::Buffer<float> device(x, c.shift_x), cosine(turns.cosine, c.shift_cosine), sine(turns.sine, c.shift_sine);
@@ -98,15 +98,15 @@ void run_norm_rope(const Case& c, const std::vector<float>& x) {
   const std::string kernel = std::string("laco_norm_rope_") + check::type_name<W>() + "_v1";
   check::launch(kernel, static_cast<unsigned>(c.tokens), 256, 0, device.data(),
                 static_cast<const W*>(scale.data()), static_cast<const float*>(cosine.data()),
-                static_cast<const float*>(sine.data()), c.heads, c.head_dim, c.pairs, 1e-6f);
-  compare(c, x, device, [&](double* head) { norm(head, c, weight, 1e-6); }, kernel);
+                static_cast<const float*>(sine.data()), c.heads, c.head_dim, c.pairs, 1e-6f, offset);
+  compare(c, x, device, [&](double* head) { norm(head, c, weight, 1e-6, check::wide(offset)); }, kernel);
 }
 
 void run(const Case& c) {
   run_rope(c, states(c));
-  run_norm_rope<float>(c, states(c));
-  run_norm_rope<__half>(c, states(c));
-  run_norm_rope<__nv_bfloat16>(c, states(c));
+  run_norm_rope<float>(c, states(c), 0);
+  run_norm_rope<__half>(c, states(c), 1);
+  run_norm_rope<__nv_bfloat16>(c, states(c), 1);
 }
 
 }  // namespace
@@ -146,7 +146,7 @@ TEST(rope_keeps_nan_and_infinity_to_their_head) {
     const Case c{2, 6, 32, 16};
     std::vector<float> x = states(c);
     x[7 * 32 + 3] = value;
-    run_norm_rope<float>(c, x);
+    run_norm_rope<float>(c, x, 1);
     run_rope(c, x);
   }
 }

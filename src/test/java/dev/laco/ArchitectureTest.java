@@ -208,7 +208,7 @@ class ArchitectureTest {
     assertEquals(
         List.of("close"),
         Arrays.stream(Backend.class.getDeclaredMethods()).map(Method::getName).toList());
-    assertEquals(Set.of("transformer", "eval", "evaluate", "fit"), rooms(ForwardOps.class));
+    assertEquals(Set.of("transformer", "fit"), rooms(ForwardOps.class));
     assertEquals(Set.of("transformer", "scoring", "eval"), rooms(ScoringOps.class));
     assertEquals(Set.of("fit", "run"), rooms(SolvingOps.class));
   }

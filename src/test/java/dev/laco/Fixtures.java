@@ -31,7 +31,8 @@ public final class Fixtures {
             "qwen2_bias",
             "qwen3_qknorm",
             "llama24_search",
-            "phi3_std")
+            "phi3_std",
+            "granite")
         .filter(name -> Files.isDirectory(folder(name)));
   }
 

@@ -1,6 +1,7 @@
 package dev.laco.backend;
 
 import dev.laco.model.DType;
+import dev.laco.model.LogitSpec;
 
 /**
  * Shape and precision of causal attention.
@@ -10,7 +11,8 @@ import dev.laco.model.DType;
  * @param headDim elements of a head of queries, keys or values
  * @param slidingWindow how many of the latest positions a position sees, itself included; 0 for all
  *     of them
- * @param scale factor on the scores, usually {@code 1 / sqrt(headDim)}
+ * @param scores what becomes of the products of queries and keys; the scale is usually {@code 1 /
+ *     sqrt(headDim)}
  * @param products the type in which queries are multiplied by keys, and softmax weights by values.
  *     A device that has instructions for a 16-bit type rounds these factors to that type, and its
  *     sums are f32. A device without such instructions calculates in f32 or f64.
@@ -20,7 +22,7 @@ public record AttentionSpec(
     int numKeyValueHeads,
     int headDim,
     int slidingWindow,
-    float scale,
+    LogitSpec scores,
     DType products) {
   public AttentionSpec {
     if (numHeads < 1 || numKeyValueHeads < 1 || headDim < 1 || numHeads % numKeyValueHeads != 0) {

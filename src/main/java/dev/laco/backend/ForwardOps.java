@@ -3,6 +3,7 @@ package dev.laco.backend;
 import dev.laco.Compute;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
+import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -10,23 +11,22 @@ import org.jspecify.annotations.Nullable;
 /** The ops of a forward pass, and the mixing of the layers that a plan merges. */
 public interface ForwardOps extends DeviceMemory {
   /**
-   * Token embedding: {@code out[t] = table[token_t]}.
+   * Token embedding: {@code out[t] = scale * table[token_t]}.
    *
    * @param table {@code [V, d]}
    * @param batch its token ids are below {@code V}
    * @param out {@code [T, d]}
    */
-  void embed(Tensor table, TokenBatch batch, Tensor out);
+  void embed(Tensor table, TokenBatch batch, double scale, Tensor out);
 
   /**
-   * Root mean square norm of each row: {@code out = weight * x / sqrt(mean(x^2) + eps)} (Zhang and
-   * Sennrich 2019).
+   * Root mean square norm of each row: {@code out = (offset + weight) * x / sqrt(mean(x^2) + eps)}.
    *
    * @param x {@code [R, d]}
    * @param weight {@code [1, d]}
    * @param out {@code [R, d]}; may be {@code x}
    */
-  void rmsNorm(Tensor x, Tensor weight, double eps, Tensor out);
+  void rmsNorm(Tensor x, Tensor weight, NormSpec norm, Tensor out);
 
   /**
    * A residual connection and the norm that follows it: {@code x += y}, then {@code out =
@@ -37,11 +37,11 @@ public interface ForwardOps extends DeviceMemory {
    * @param weight {@code [1, d]}
    * @param out {@code [R, d]}; may be {@code y}
    */
-  default void addRmsNorm(Tensor x, Tensor y, Tensor weight, double eps, Tensor out) {
+  default void addRmsNorm(Tensor x, Tensor y, Tensor weight, NormSpec norm, Tensor out) {
     OpChecks.add(x, y);
     OpChecks.rmsNorm(x, weight, out);
     add(x, y);
-    rmsNorm(x, weight, eps, out);
+    rmsNorm(x, weight, norm, out);
   }
 
   /**
@@ -72,11 +72,11 @@ public interface ForwardOps extends DeviceMemory {
    * @param weight {@code [1, headDim]}, the same for every head; null for {@link #rope} alone
    */
   default void normRope(
-      Tensor x, @Nullable Tensor weight, double eps, int headDim, TokenBatch batch) {
+      Tensor x, @Nullable Tensor weight, NormSpec norm, int headDim, TokenBatch batch) {
     OpChecks.rope(x, headDim, batch);
     if (weight != null) {
       Tensor heads = x.reshape(x.elements() / headDim, headDim);
-      rmsNorm(heads, weight, eps, heads);
+      rmsNorm(heads, weight, norm, heads);
     }
     rope(x, headDim, batch);
   }

@@ -136,21 +136,26 @@ public final class OpChecks {
     shape("candidates", candidates, count * reference.rows(), reference.columns());
   }
 
+  /** See {@link ScoringOps#logits}. */
+  public static void logits(Tensor hidden, Head head, Tensor out) {
+    linear(hidden, head.weight(), null, out);
+  }
+
   /** See {@link ScoringOps#logProbability}. */
   public static void logProbability(
-      Tensor hidden, Tensor head, TokenBatch batch, int maxToken, double[] out) {
+      Tensor hidden, Head head, TokenBatch batch, int maxToken, double[] out) {
     activation("hidden", hidden);
-    shape("hidden", hidden, batch.sequences().size(), head.columns());
+    shape("hidden", hidden, batch.sequences().size(), head.weight().columns());
     length("out", out.length, hidden.rows());
-    vocabulary(maxToken, head);
+    vocabulary(maxToken, head.weight());
   }
 
   /** See {@link ScoringOps#klDivergence}. */
   public static void klDivergence(
-      Tensor hidden, Tensor reference, Tensor head, TokenBatch batch, double[] out) {
+      Tensor hidden, Tensor reference, Head head, TokenBatch batch, double[] out) {
     activation("hidden", hidden);
     activation("reference", reference);
-    shape("hidden", hidden, batch.sequences().size(), head.columns());
+    shape("hidden", hidden, batch.sequences().size(), head.weight().columns());
     shape("reference", reference, hidden.rows(), hidden.columns());
     length("out", out.length, hidden.rows());
   }

@@ -3,6 +3,14 @@ package dev.laco.backend;
 /** The ops that compare models: by hidden states, and by the probabilities of tokens. */
 public interface ScoringOps extends DeviceMemory {
   /**
+   * The logits of every token of the vocabulary: {@code out = spec(hidden head^T)}.
+   *
+   * @param hidden {@code [R, d]}
+   * @param out {@code [R, V]}
+   */
+  void logits(Tensor hidden, Head head, Tensor out);
+
+  /**
    * Cosine similarity of each of {@code K} candidates with one reference, for each sequence. The
    * rows of a sequence count as one vector: {@code a.b / (max(|a|, 1e-8) max(|b|, 1e-8))}. Products
    * are f32 or wider, sums f64.
@@ -16,25 +24,24 @@ public interface ScoringOps extends DeviceMemory {
 
   /**
    * Natural log-probability of the next token of the sequence, for each row {@code t}, under {@code
-   * softmax(hidden_t head^T)}; 0 for the last token of a sequence. The op never holds the logits of
-   * all tokens and the whole vocabulary at once.
+   * softmax(logits_t)}; 0 for the last token of a sequence. The op never holds the logits of all
+   * tokens and the whole vocabulary at once.
    *
-   * @param hidden {@code [T, d]}
-   * @param head {@code [V, d]}
+   * @param hidden {@code [T, d]}, of which the head makes the {@link #logits}
    * @param batch its token ids are below {@code V}
    * @param out {@code [T]}
    */
-  void logProbability(Tensor hidden, Tensor head, TokenBatch batch, double[] out);
+  void logProbability(Tensor hidden, Head head, TokenBatch batch, double[] out);
 
   /**
    * Kullback-Leibler divergence in nats, for each row, the last of a sequence included: {@code
-   * out[t] = KL(softmax(reference_t head^T) || softmax(hidden_t head^T))}. A divergence is never
-   * negative. The op never holds the logits of all tokens and the whole vocabulary at once.
+   * out[t] = KL(softmax(r_t) || softmax(h_t))}, where {@code r} and {@code h} are the {@link
+   * #logits} of {@code reference} and {@code hidden}. A divergence is never negative. The op never
+   * holds the logits of all tokens and the whole vocabulary at once.
    *
    * @param hidden {@code [T, d]}
    * @param reference {@code [T, d]}
-   * @param head {@code [V, d]}
    * @param out {@code [T]}
    */
-  void klDivergence(Tensor hidden, Tensor reference, Tensor head, TokenBatch batch, double[] out);
+  void klDivergence(Tensor hidden, Tensor reference, Head head, TokenBatch batch, double[] out);
 }

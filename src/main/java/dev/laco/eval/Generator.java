@@ -75,7 +75,7 @@ public final class Generator {
       cache.advance(tokens.length);
       Tensor last = states.slice(tokens.length - 1, tokens.length);
       model.finalNorm(last, last);
-      model.backend().linear(last, model.head(), null, logits);
+      model.logits(last, logits);
       model.release();
     }
   }

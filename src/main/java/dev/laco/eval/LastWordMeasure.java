@@ -108,11 +108,10 @@ public final class LastWordMeasure {
 
     /** One token for each row of {@code states [R, d]}; of equally likely ones the lowest id. */
     private int[] of(Tensor states) {
-      Tensor head = model.head();
       int[] tokens = new int[(int) states.rows()];
       for (int from = 0; from < tokens.length; from += LOGIT_ROWS) {
         int to = Math.min(from + LOGIT_ROWS, tokens.length);
-        model.backend().linear(states.slice(from, to), head, null, logits.slice(0, to - from));
+        model.logits(states.slice(from, to), logits.slice(0, to - from));
         for (int token = from; token < to; token++) {
           model.backend().download(logits.slice(token - from, token - from + 1), row);
           tokens[token] = indexOfLargest(row);

@@ -136,11 +136,10 @@ final class StateDump {
 
     void writeLogits(int list, int[] ids, FileChannel target) throws IOException {
       run(list, ids);
-      Tensor head = model.head();
       for (int row = 0; row < ids.length; row += ROWS) {
         int end = Math.min(ids.length, row + ROWS);
         Tensor out = logits.slice(0, end - row);
-        model.backend().linear(hidden.slice(row, end), head, null, out);
+        model.logits(hidden.slice(row, end), out);
         write(out, target);
       }
       model.release();

@@ -180,7 +180,7 @@ final class Streams implements AutoCloseable {
   Samples forAlignment(FitBlocks.Block block) {
     Tensor normed = normed(block);
     Tensor difference = target.slice(0, normed.rows());
-    backend.rmsNorm(dense(block), unit, config.rmsNormEps(), difference);
+    backend.rmsNorm(dense(block), unit, config.norm(), difference);
     backend.scaledDifference(difference, normed, ones.slice(0, normed.rows()), difference);
     return new Samples(normed, difference);
   }

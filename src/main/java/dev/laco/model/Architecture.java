@@ -6,6 +6,8 @@ import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.SequencedMap;
+import java.util.function.Function;
+import java.util.function.ToDoubleFunction;
 
 /**
  * A family of models: its names in {@code config.json}, the parts of its layers, the names of its
@@ -74,6 +76,10 @@ public final class Architecture {
     private Biases feedForwardBias = Biases.NEVER;
     private boolean queryKeyNorm;
     private Windows windows = Windows.NONE;
+    private ToDoubleFunction<JsonFields> embeddingScale = config -> 1;
+    private ToDoubleFunction<JsonFields> residualScale = config -> 1;
+    private Optional<ToDoubleFunction<JsonFields>> attentionScale = Optional.empty();
+    private Function<JsonFields, LogitSpec> logits = config -> LogitSpec.PLAIN;
     private OptionalInt defaultHeadDim = OptionalInt.empty();
     private RopeParameters.Rotates rotates = RopeParameters.Rotates.WHOLE_HEADS;
     private int defaultPositions = 2048;
@@ -110,6 +116,30 @@ public final class Architecture {
 
     Builder windows(Windows which) {
       windows = which;
+      return this;
+    }
+
+    /** The factor on token embeddings. */
+    Builder embeddingScale(ToDoubleFunction<JsonFields> scale) {
+      embeddingScale = scale;
+      return this;
+    }
+
+    /** The factor on what attention and feed-forward network add to the residual stream. */
+    Builder residualScale(ToDoubleFunction<JsonFields> scale) {
+      residualScale = scale;
+      return this;
+    }
+
+    /** The factor on attention scores; without this call it is {@code 1 / sqrt(head_dim)}. */
+    Builder attentionScale(ToDoubleFunction<JsonFields> scale) {
+      attentionScale = Optional.of(scale);
+      return this;
+    }
+
+    /** What becomes of the products of last hidden states and output projection. */
+    Builder logits(Function<JsonFields, LogitSpec> spec) {
+      logits = spec;
       return this;
     }
 
@@ -163,6 +193,24 @@ public final class Architecture {
 
   Windows windows() {
     return parts.windows;
+  }
+
+  double embeddingScale(JsonFields config) {
+    return parts.embeddingScale.applyAsDouble(config);
+  }
+
+  double residualScale(JsonFields config) {
+    return parts.residualScale.applyAsDouble(config);
+  }
+
+  LogitSpec attentionScores(JsonFields config, int headDim) {
+    double scale =
+        parts.attentionScale.map(of -> of.applyAsDouble(config)).orElse(1 / Math.sqrt(headDim));
+    return new LogitSpec(scale, 0);
+  }
+
+  LogitSpec logits(JsonFields config) {
+    return parts.logits.apply(config);
   }
 
   OptionalInt defaultHeadDim() {

@@ -87,6 +87,15 @@ public record JsonFields(String file, JsonNode node) {
     return number(field).orElse(defaultValue);
   }
 
+  /** A finite number above 0; {@code defaultValue} where the field is absent. */
+  public double positiveNumberOr(String field, double defaultValue) {
+    double number = numberOr(field, defaultValue);
+    if (!(number > 0)) {
+      throw error(field, "a number above 0");
+    }
+    return number;
+  }
+
   /** A finite number; an error where the field is absent. */
   public double requiredNumber(String field) {
     return number(field).orElseThrow(() -> error(field, "a number"));

@@ -17,6 +17,10 @@ import java.util.stream.Collectors;
  * @param queryKeyValueBias whether q, k and v projections have biases
  * @param outputBias whether the output projection of attention has a bias
  * @param mlpBias whether the gate, up and down projections have biases
+ * @param embeddingScale factor on token embeddings
+ * @param residualScale factor on what attention and feed-forward network add to the residual stream
+ * @param attentionScores what becomes of the products of queries and keys
+ * @param logits what becomes of the products of last hidden states and output projection
  * @param slidingWindows the attention window {@code W} of each layer, in tokens: position i sees
  *     the positions max(0, i-W+1) … i if {@code W > 0}, and 0 … i if {@code W} is 0
  */
@@ -37,6 +41,10 @@ public record ModelConfig(
     boolean outputBias,
     boolean mlpBias,
     boolean tieWordEmbeddings,
+    double embeddingScale,
+    double residualScale,
+    LogitSpec attentionScores,
+    LogitSpec logits,
     List<Integer> slidingWindows) {
 
   /**
@@ -98,6 +106,10 @@ public record ModelConfig(
         architecture.outputBias().present(attentionBias),
         architecture.feedForwardBias().present(config.booleanOr("mlp_bias", false)),
         config.booleanOr("tie_word_embeddings", false),
+        architecture.embeddingScale(config),
+        architecture.residualScale(config),
+        architecture.attentionScores(config, headDim),
+        architecture.logits(config),
         slidingWindows(config, architecture, layers));
   }
 
@@ -191,6 +203,24 @@ public record ModelConfig(
       windows.add(slides ? window : 0);
     }
     return windows;
+  }
+
+  /**
+   * The factor on token embeddings in the residual stream that the engine computes. That stream is
+   * the model's, divided by {@link #residualScale}, so that what layers add to it needs no factor.
+   */
+  public double streamScale() {
+    return embeddingScale / residualScale;
+  }
+
+  /** The norms of the residual stream, which {@link #streamScale} divides. */
+  public NormSpec norm() {
+    return new NormSpec(rmsNormEps / (residualScale * residualScale), 0);
+  }
+
+  /** The norms of queries and keys. */
+  public NormSpec headNorm() {
+    return new NormSpec(rmsNormEps, 0);
   }
 
   /** Number of parameters of one layer. */

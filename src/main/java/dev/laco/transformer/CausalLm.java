@@ -1,6 +1,7 @@
 package dev.laco.transformer;
 
 import dev.laco.backend.Backend;
+import dev.laco.backend.Head;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.ModelConfig;
@@ -61,7 +62,8 @@ public final class CausalLm {
   /** Writes the token embeddings to {@code x [T, d]}. */
   public void embed(TokenBatch batch, Tensor x) {
     source.release();
-    backend.embed(backend.weight(source.tensor(config.architecture().embedding())), batch, x);
+    Tensor table = backend.weight(source.tensor(config.architecture().embedding()));
+    backend.embed(table, batch, config.streamScale(), x);
   }
 
   /**
@@ -102,7 +104,7 @@ public final class CausalLm {
   public void finalNorm(Tensor x, Tensor out) {
     source.release();
     Tensor weight = backend.weight(source.tensor(config.architecture().finalNorm()));
-    backend.rmsNorm(x, weight, config.rmsNormEps(), out);
+    backend.rmsNorm(x, weight, config.norm(), out);
   }
 
   /**
@@ -115,12 +117,17 @@ public final class CausalLm {
     source.release();
   }
 
-  /** The output projection, {@code [V, d]}; the embedding if the config ties the two. */
-  public Tensor head() {
+  /** Writes the logits of last hidden states {@code [R, d]} to {@code out [R, V]}. */
+  public void logits(Tensor hidden, Tensor out) {
+    backend.logits(hidden, head(), out);
+  }
+
+  /** The output projection; its weight is the embedding if the config ties the two. */
+  public Head head() {
     String name =
         config.tieWordEmbeddings()
             ? config.architecture().embedding()
             : config.architecture().head();
-    return backend.weight(source.tensor(name));
+    return new Head(backend.weight(source.tensor(name)), config.logits());
   }
 }

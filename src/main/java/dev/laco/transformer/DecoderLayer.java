@@ -101,14 +101,14 @@ public final class DecoderLayer {
             config.numKeyValueHeads(),
             config.headDim(),
             window,
-            (float) (1 / Math.sqrt(config.headDim())),
+            config.attentionScores(),
             backend.productType(weights.get(LayerRole.QUERY).dtype()));
     backend.attention(query, past.keys(), past.values(), spec, batch, buffers.heads);
     return buffers.attended;
   }
 
   private void normRope(Tensor heads, @Nullable Tensor weight, TokenBatch batch) {
-    backend.normRope(heads, weight, config.rmsNormEps(), config.headDim(), batch);
+    backend.normRope(heads, weight, config.headNorm(), config.headDim(), batch);
   }
 
   /** Applies the output projection of attention. */
@@ -119,7 +119,7 @@ public final class DecoderLayer {
 
   /** Normalises hidden states: {@code rms_norm(x) * weight}. */
   public Normed normalise(Tensor weight, Tensor x, Workspace.Buffers buffers) {
-    backend.rmsNorm(x, weight, config.rmsNormEps(), buffers.hidden);
+    backend.rmsNorm(x, weight, config.norm(), buffers.hidden);
     return buffers.normed;
   }
 
@@ -130,7 +130,7 @@ public final class DecoderLayer {
         x,
         attention.states(),
         weights.get(LayerRole.POST_ATTENTION_NORM),
-        config.rmsNormEps(),
+        config.norm(),
         buffers.hidden);
     return buffers.normed;
   }

@@ -5,6 +5,8 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import dev.laco.model.LogitSpec;
+import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -42,6 +44,8 @@ public abstract class ForwardContract extends Contract {
     Float.NaN
   };
 
+  private static final List<NormSpec> NORMS = List.of(new NormSpec(EPS, 0), new NormSpec(EPS, 1));
+
   protected ForwardContract(TestedBackend tested) {
     super(tested);
   }
@@ -52,14 +56,17 @@ public abstract class ForwardContract extends Contract {
     for (DType dtype : DType.values()) {
       HostTensor table = weight(dtype, 11, width);
       PackedSequences tokens = tokens(new int[] {3, 0, 10}, new int[] {10});
-      same(
-          "embed " + dtype,
-          Tolerance.EXACT,
-          run -> {
-            Tensor out = run.result(4, width);
-            run.on.embed(run.on.weight(table), run.batch(tokens), out);
-            return out;
-          });
+      for (double scale : new double[] {1, 0.75}) {
+        // Products by 3/4 of numbers with 24 bits are rounded.
+        same(
+            "embed " + dtype,
+            scale == 1 ? Tolerance.EXACT : Tolerance.ELEMENTWISE,
+            run -> {
+              Tensor out = run.result(4, width);
+              run.on.embed(run.on.weight(table), run.batch(tokens), scale, out);
+              return out;
+            });
+      }
     }
   }
 
@@ -69,14 +76,16 @@ public abstract class ForwardContract extends Contract {
     for (DType dtype : DType.values()) {
       HostTensor weight = weight(dtype, 1, width);
       float[] x = normal(3 * width);
-      same(
-          "rmsNorm " + dtype,
-          Tolerance.ELEMENTWISE,
-          run -> {
-            Tensor out = run.result(3, width);
-            run.on.rmsNorm(run.tensor(x, 3, width), run.on.weight(weight), EPS, out);
-            return out;
-          });
+      for (NormSpec norm : NORMS) {
+        same(
+            "rmsNorm " + dtype + " " + norm,
+            Tolerance.ELEMENTWISE,
+            run -> {
+              Tensor out = run.result(3, width);
+              run.on.rmsNorm(run.tensor(x, 3, width), run.on.weight(weight), norm, out);
+              return out;
+            });
+      }
     }
   }
 
@@ -90,7 +99,7 @@ public abstract class ForwardContract extends Contract {
         Tolerance.ELEMENTWISE,
         run -> {
           Tensor rows = run.tensor(x, 3, 40);
-          run.on.rmsNorm(rows, run.on.weight(weight), EPS, rows);
+          run.on.rmsNorm(rows, run.on.weight(weight), NORMS.getFirst(), rows);
           return rows;
         });
   }
@@ -103,6 +112,7 @@ public abstract class ForwardContract extends Contract {
       float[] x = normal(3 * width);
       float[] y = normal(3 * width);
       y[width] = Float.NaN;
+      NormSpec norm = dtype == DType.F32 ? NORMS.getFirst() : NORMS.getLast();
       for (boolean inPlace : new boolean[] {false, true}) {
         for (boolean residual : new boolean[] {false, true}) {
           same(
@@ -112,7 +122,7 @@ public abstract class ForwardContract extends Contract {
                 Tensor sum = run.tensor(x, 3, width);
                 Tensor added = run.tensor(y, 3, width);
                 Tensor out = inPlace ? added : run.result(3, width);
-                run.on.addRmsNorm(sum, added, run.on.weight(weight), EPS, out);
+                run.on.addRmsNorm(sum, added, run.on.weight(weight), norm, out);
                 return residual ? sum : out;
               });
         }
@@ -231,15 +241,17 @@ public abstract class ForwardContract extends Contract {
       HostTensor weight = weight(dtype, 1, headDim);
       float[] x = normal(5 * heads * headDim);
       for (HostTensor norm : Arrays.asList(null, weight)) {
-        same(
-            "normRope " + dtype + (norm == null ? " without norm" : ""),
-            Tolerance.ELEMENTWISE,
-            run -> {
-              Tensor rows = run.tensor(x, 5, heads * headDim);
-              Tensor scale = norm == null ? null : run.on.weight(norm);
-              run.on.normRope(rows, scale, EPS, headDim, run.batch(tokens, pairs));
-              return rows;
-            });
+        for (NormSpec spec : NORMS) {
+          same(
+              "normRope " + dtype + (norm == null ? " without norm" : " " + spec),
+              Tolerance.ELEMENTWISE,
+              run -> {
+                Tensor rows = run.tensor(x, 5, heads * headDim);
+                Tensor scale = norm == null ? null : run.on.weight(norm);
+                run.on.normRope(rows, scale, spec, headDim, run.batch(tokens, pairs));
+                return rows;
+              });
+        }
       }
     }
   }
@@ -287,15 +299,9 @@ public abstract class ForwardContract extends Contract {
     "40,1,16,0",
   })
   void attendsToWhatEachQueryMaySee(int heads, int keyHeads, int width, int window) {
-    attention(
-        heads,
-        keyHeads,
-        width,
-        window,
-        new int[] {1, 7, 33, 97},
-        new int[4],
-        DType.F32,
-        DType.BF16);
+    int[] lengths = {1, 7, 33, 97};
+    LogitSpec scores = new LogitSpec(1 / Math.sqrt(width), 0);
+    attention(heads, keyHeads, width, window, scores, lengths, new int[4], DType.F32, DType.BF16);
   }
 
   @ParameterizedTest
@@ -306,6 +312,7 @@ public abstract class ForwardContract extends Contract {
         keyHeads,
         width,
         window,
+        new LogitSpec(1 / Math.sqrt(width), 0),
         new int[] {1, 1, 5, 40},
         new int[] {0, 200, 63, 64},
         DType.values());
@@ -313,8 +320,23 @@ public abstract class ForwardContract extends Contract {
 
   @Test
   void attendsOverManyBlocksOfKeys() {
-    attention(2, 1, 64, 0, new int[] {300}, new int[1], DType.F32, DType.BF16);
-    attention(2, 1, 64, 100, new int[] {300}, new int[1], DType.F32, DType.F16);
+    LogitSpec scores = new LogitSpec(0.125, 0);
+    attention(2, 1, 64, 0, scores, new int[] {300}, new int[1], DType.F32, DType.BF16);
+    attention(2, 1, 64, 100, scores, new int[] {300}, new int[1], DType.F32, DType.F16);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"4,2,32,0,2", "2,1,33,20,0.5", "2,2,16,0,50"})
+  void capsTheScoresOfAttention(int heads, int keyHeads, int width, int window, double cap) {
+    attention(
+        heads,
+        keyHeads,
+        width,
+        window,
+        new LogitSpec(0.4, cap),
+        new int[] {1, 40, 97},
+        new int[] {0, 5, 0},
+        DType.values());
   }
 
   @Test
@@ -332,7 +354,7 @@ public abstract class ForwardContract extends Contract {
     float[] value = normal(90 * 32);
     // Scores are some hundreds: in f32 an exponent has an absolute error of 1e-4.
     for (DType products : DType.values()) {
-      AttentionSpec spec = new AttentionSpec(1, 1, 32, 0, 1, products);
+      AttentionSpec spec = new AttentionSpec(1, 1, 32, 0, LogitSpec.PLAIN, products);
       same(
           "attention in " + products,
           Tolerance.BF16_PRODUCT,
@@ -361,7 +383,7 @@ public abstract class ForwardContract extends Contract {
     value[77 * 2 * width + 5] = Float.NaN;
     value[101 * 2 * width + 11] = Float.POSITIVE_INFINITY;
     for (DType products : DType.values()) {
-      AttentionSpec spec = new AttentionSpec(4, 2, width, window, 0.3f, products);
+      AttentionSpec spec = new AttentionSpec(4, 2, width, window, new LogitSpec(0.3, 0), products);
       same(
           "attention in " + products,
           tested.attention(products),
@@ -380,7 +402,14 @@ public abstract class ForwardContract extends Contract {
   }
 
   private void attention(
-      int heads, int keyHeads, int width, int window, int[] lengths, int[] past, DType... types) {
+      int heads,
+      int keyHeads,
+      int width,
+      int window,
+      LogitSpec scores,
+      int[] lengths,
+      int[] past,
+      DType... types) {
     int[] offsets = new int[lengths.length + 1];
     for (int s = 0; s < lengths.length; s++) {
       offsets[s + 1] = offsets[s] + lengths[s];
@@ -392,9 +421,7 @@ public abstract class ForwardContract extends Contract {
     float[] key = normal(keys * keyHeads * width);
     float[] value = normal(keys * keyHeads * width);
     for (DType products : types) {
-      AttentionSpec spec =
-          new AttentionSpec(
-              heads, keyHeads, width, window, (float) (1 / Math.sqrt(width)), products);
+      AttentionSpec spec = new AttentionSpec(heads, keyHeads, width, window, scores, products);
       same(
           "attention in " + products,
           tested.attention(products),
@@ -660,12 +687,12 @@ public abstract class ForwardContract extends Contract {
       Tensor norm = run.on.weight(weight(DType.F32, 1, 4));
       TokenBatch two = run.batch(tokens(new int[] {1, 2}));
       TokenBatch three = run.batch(tokens(new int[] {1, 2, 9}));
-      AttentionSpec spec = new AttentionSpec(2, 2, 2, 0, 1, DType.F32);
-      refuses(() -> backend.embed(weight, three, x));
-      refuses(() -> backend.embed(weight, two, x));
-      refuses(() -> backend.rmsNorm(x, norm, EPS, other));
-      refuses(() -> backend.rmsNorm(other, norm, EPS, other));
-      refuses(() -> backend.rmsNorm(half, norm, EPS, x));
+      AttentionSpec spec = new AttentionSpec(2, 2, 2, 0, LogitSpec.PLAIN, DType.F32);
+      refuses(() -> backend.embed(weight, three, 1, x));
+      refuses(() -> backend.embed(weight, two, 1, x));
+      refuses(() -> backend.rmsNorm(x, norm, NORMS.getFirst(), other));
+      refuses(() -> backend.rmsNorm(other, norm, NORMS.getFirst(), other));
+      refuses(() -> backend.rmsNorm(half, norm, NORMS.getFirst(), x));
       refuses(() -> backend.linear(x, weight, null, x));
       refuses(() -> backend.linear(other, weight, null, other));
       refuses(() -> backend.linear(x, weight, norm, other));

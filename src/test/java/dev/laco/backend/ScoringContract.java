@@ -5,8 +5,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import dev.laco.model.LogitSpec;
 import dev.laco.model.PackedSequences;
 import java.util.Arrays;
+import java.util.List;
 import java.util.function.Function;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -15,6 +17,10 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /** What every backend must do as {@link ScoringOps}. */
 public abstract class ScoringContract extends Contract {
+  /** Most heads have plain logits, some scale them or cap them. */
+  private static final List<LogitSpec> LOGITS =
+      List.of(LogitSpec.PLAIN, new LogitSpec(0.5, 0), new LogitSpec(1.5, 2));
+
   protected ScoringContract(TestedBackend tested) {
     super(tested);
   }
@@ -59,6 +65,29 @@ public abstract class ScoringContract extends Contract {
   }
 
   @ParameterizedTest
+  @CsvSource({"1,1", "7,7", "31,33", "64,100", "33,4099"})
+  void scalesAndCapsLogits(int width, int vocabulary) {
+    float[] hidden = normal(3 * width);
+    hidden[0] = Float.POSITIVE_INFINITY;
+    hidden[2 * width] = Float.NaN;
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, vocabulary, width);
+      for (LogitSpec spec : LOGITS) {
+        same(
+            "logits " + dtype + " " + spec,
+            tested.product(dtype),
+            1,
+            run -> {
+              Tensor out = run.result(3, vocabulary);
+              Head head = new Head(run.on.weight(weight), spec);
+              run.on.logits(run.tensor(hidden, 3, width), head, out);
+              return out;
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
   @CsvSource({"1,1", "7,7", "31,33", "64,100", "576,4099", "33,40000"})
   void scoresTheNextTokenOfEachSequence(int width, int vocabulary) {
     PackedSequences tokens =
@@ -92,17 +121,21 @@ public abstract class ScoringContract extends Contract {
   private void logProbabilities(
       PackedSequences tokens, float[] hidden, HostTensor head, Tolerance tolerance) {
     int rows = tokens.size();
-    Function<Run, double[]> score =
-        run -> {
-          double[] out = new double[rows];
-          Tensor states = run.tensor(hidden, rows, hidden.length / rows);
-          run.on.logProbability(states, run.on.weight(head), run.batch(tokens), out);
-          return out;
-        };
-    double[] actual = of(backend, score);
-    close("logProbability " + head.dtype(), tolerance, 1, of(reference, score), actual);
-    for (int s = 0; s < tokens.sequences(); s++) {
-      assertEquals(0, actual[tokens.offsets()[s + 1] - 1], "the last token has no next one");
+    for (LogitSpec spec : LOGITS) {
+      Function<Run, double[]> score =
+          run -> {
+            double[] out = new double[rows];
+            Tensor states = run.tensor(hidden, rows, hidden.length / rows);
+            run.on.logProbability(
+                states, new Head(run.on.weight(head), spec), run.batch(tokens), out);
+            return out;
+          };
+      double[] actual = of(backend, score);
+      String op = "logProbability " + head.dtype() + " " + spec;
+      close(op, tolerance, 1, of(reference, score), actual);
+      for (int s = 0; s < tokens.sequences(); s++) {
+        assertEquals(0, actual[tokens.offsets()[s + 1] - 1], "the last token has no next one");
+      }
     }
   }
 
@@ -159,20 +192,25 @@ public abstract class ScoringContract extends Contract {
       HostTensor head,
       Tolerance tolerance) {
     int rows = tokens.size();
-    Function<Run, double[]> measure =
-        run -> {
-          double[] out = new double[rows];
-          run.on.klDivergence(
-              run.tensor(hidden, rows, hidden.length / rows),
-              run.tensor(reference, rows, reference.length / rows),
-              run.on.weight(head),
-              run.batch(tokens),
-              out);
-          return out;
-        };
-    double[] actual = of(backend, measure);
-    close("klDivergence " + head.dtype(), tolerance, 1, of(this.reference, measure), actual);
-    return actual;
+    double[] plain = {};
+    for (LogitSpec spec : LOGITS) {
+      Function<Run, double[]> measure =
+          run -> {
+            double[] out = new double[rows];
+            run.on.klDivergence(
+                run.tensor(hidden, rows, hidden.length / rows),
+                run.tensor(reference, rows, reference.length / rows),
+                new Head(run.on.weight(head), spec),
+                run.batch(tokens),
+                out);
+            return out;
+          };
+      double[] actual = of(backend, measure);
+      String op = "klDivergence " + head.dtype() + " " + spec;
+      close(op, tolerance, 1, of(this.reference, measure), actual);
+      plain = spec.equals(LogitSpec.PLAIN) ? actual : plain;
+    }
+    return plain;
   }
 
   @Test
@@ -180,16 +218,18 @@ public abstract class ScoringContract extends Contract {
     try (Run run = new Run(backend)) {
       Tensor x = run.tensor(new float[12], 3, 4);
       Tensor other = run.tensor(new float[15], 3, 5);
-      Tensor weight = run.on.weight(weight(DType.F32, 5, 4));
+      Head head = new Head(run.on.weight(weight(DType.F32, 5, 4)), LogitSpec.PLAIN);
       TokenBatch two = run.batch(tokens(new int[] {1, 2}));
       TokenBatch three = run.batch(tokens(new int[] {1, 2, 9}));
       refuses(() -> backend.cosine(x, other, three));
       refuses(() -> backend.cosine(x, x, two));
-      refuses(() -> backend.logProbability(x, weight, three, new double[3]));
-      refuses(() -> backend.logProbability(x, weight, two, new double[2]));
-      refuses(() -> backend.klDivergence(x, other, weight, three, new double[3]));
-      refuses(() -> backend.klDivergence(x, x, weight, two, new double[3]));
-      refuses(() -> backend.klDivergence(x, x, weight, three, new double[2]));
+      refuses(() -> backend.logits(other, head, other));
+      refuses(() -> backend.logits(x, head, x));
+      refuses(() -> backend.logProbability(x, head, three, new double[3]));
+      refuses(() -> backend.logProbability(x, head, two, new double[2]));
+      refuses(() -> backend.klDivergence(x, other, head, three, new double[3]));
+      refuses(() -> backend.klDivergence(x, x, head, two, new double[3]));
+      refuses(() -> backend.klDivergence(x, x, head, three, new double[2]));
     }
   }
 }

@@ -37,7 +37,7 @@ class FidelityTest {
   private final Backend backend = CpuBackend.open(Compute.F32, 2);
   private final Checkpoint model = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
   private final CausalLm original = new RunningModel(backend, model.config(), model).original();
-  private final double[][] head = rows(original.head());
+  private final double[][] head = rows(original.head().weight());
 
   @AfterEach
   void close() {

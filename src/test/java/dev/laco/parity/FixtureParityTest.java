@@ -91,7 +91,7 @@ public abstract class FixtureParityTest {
         Tensor logits = arena.allocate(DType.F32, sequences.size(), config.vocabSize());
         model.embed(batch, hidden);
         model.finish(0, hidden, batch, work, hidden);
-        backend.linear(hidden, model.head(), null, logits);
+        model.logits(hidden, logits);
         for (int s = 0; s < sequences.sequences(); s++) {
           int from = sequences.offsets()[s];
           int to = sequences.offsets()[s + 1];

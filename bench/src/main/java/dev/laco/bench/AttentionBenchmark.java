@@ -7,6 +7,7 @@ import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.model.DType;
+import dev.laco.model.LogitSpec;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import java.lang.foreign.MemorySegment;
@@ -66,7 +67,7 @@ public class AttentionBenchmark extends Case {
 
   private static AttentionSpec spec(int heads, int keyValueHeads, int headDim) {
     return new AttentionSpec(
-        heads, keyValueHeads, headDim, 0, (float) (1 / Math.sqrt(headDim)), DType.F32);
+        heads, keyValueHeads, headDim, 0, new LogitSpec(1 / Math.sqrt(headDim), 0), DType.F32);
   }
 
   /** One head, as an attention of its own. */

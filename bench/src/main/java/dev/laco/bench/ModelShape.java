@@ -2,6 +2,7 @@ package dev.laco.bench;
 
 import dev.laco.model.Activation;
 import dev.laco.model.Architecture;
+import dev.laco.model.LogitSpec;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.RopeParameters;
 import java.util.Collections;
@@ -65,6 +66,10 @@ public final class ModelShape {
         false,
         false,
         tied,
+        1,
+        1,
+        new LogitSpec(1 / Math.sqrt(headDim), 0),
+        LogitSpec.PLAIN,
         Collections.nCopies(layers, 0));
   }
 }

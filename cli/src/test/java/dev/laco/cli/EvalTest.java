@@ -31,7 +31,7 @@ class EvalTest {
 
   @ParameterizedTest
   @MethodSource("fixtures")
-  void dumpedStatesAndLogitsAreThoseOfTheStoredFloat64Run(String name) {
+  void dumpedStatesAndLogitsAreThoseOfTheStoredRun(String name) {
     Path dump = folder.resolve("states.safetensors");
     Laco.run(
             "eval",

@@ -11,6 +11,7 @@ import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.DivergenceState;
+import dev.laco.backend.Head;
 import dev.laco.backend.KernelCode;
 import dev.laco.backend.MemoryBackend;
 import dev.laco.backend.MemoryBatch;
@@ -21,7 +22,9 @@ import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
+import dev.laco.model.LogitSpec;
 import dev.laco.model.ModelConfig;
+import dev.laco.model.NormSpec;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Locale;
@@ -147,17 +150,25 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
-  public void embed(Tensor table, TokenBatch batch, Tensor out) {
+  public void embed(Tensor table, TokenBatch batch, double scale, Tensor out) {
     MemoryBatch tokens = MemoryBatch.of(batch);
     OpChecks.embed(table, batch, tokens.maxToken(), out);
     kernels()
-        .embed(data(table), table.dtype(), tokens.tokens(), out.rows(), out.columns(), data(out));
+        .embed(
+            data(table),
+            table.dtype(),
+            tokens.tokens(),
+            out.rows(),
+            out.columns(),
+            (float) scale,
+            data(out));
   }
 
   @Override
-  public void rmsNorm(Tensor x, Tensor weight, double eps, Tensor out) {
+  public void rmsNorm(Tensor x, Tensor weight, NormSpec norm, Tensor out) {
     OpChecks.rmsNorm(x, weight, out);
-    kernels().rmsNorm(data(x), data(weight), weight.dtype(), eps, x.rows(), x.columns(), data(out));
+    kernels()
+        .rmsNorm(data(x), data(weight), weight.dtype(), norm, x.rows(), x.columns(), data(out));
   }
 
   @Override
@@ -200,7 +211,7 @@ public final class CpuBackend extends MemoryBackend {
         spec.numKeyValueHeads(),
         spec.headDim(),
         spec.slidingWindow(),
-        spec.scale(),
+        spec.scores(),
         sequences.offsets(),
         sequences.keyOffsets(),
         sequences.past(),
@@ -281,14 +292,29 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
-  public void logProbability(Tensor hidden, Tensor head, TokenBatch batch, double[] out) {
+  public void logits(Tensor hidden, Head head, Tensor out) {
+    OpChecks.logits(hidden, head, out);
+    logits(MemoryTensor.of(hidden), MemoryTensor.of(head.weight()), head.spec(), data(out));
+  }
+
+  /** Computes the logits of the rows of {@code weight}, which may be a panel of the head. */
+  private void logits(MemoryTensor hidden, MemoryTensor weight, LogitSpec spec, MemorySegment out) {
+    CpuKernels current = kernels();
+    products.apply(hidden, weight, out);
+    if (!spec.equals(LogitSpec.PLAIN)) {
+      current.logits(out, hidden.rows() * weight.rows(), spec);
+    }
+  }
+
+  @Override
+  public void logProbability(Tensor hidden, Head head, TokenBatch batch, double[] out) {
     MemoryBatch sequences = MemoryBatch.of(batch);
     OpChecks.logProbability(hidden, head, batch, sequences.maxToken(), out);
     CpuKernels current = kernels();
     MemoryTensor states = MemoryTensor.of(hidden);
-    MemoryTensor matrix = MemoryTensor.of(head);
+    MemoryTensor matrix = MemoryTensor.of(head.weight());
     long rows = hidden.rows();
-    long panel = Math.min(head.rows(), Math.max(64, LOGITS_BYTES / Float.BYTES / rows));
+    long panel = Math.min(matrix.rows(), Math.max(64, LOGITS_BYTES / Float.BYTES / rows));
     MemorySegment scores = logits.atLeast(rows * panel * Float.BYTES);
     MemorySegment state = reductionScratch.atLeast(rows * 16);
     MemorySegment total = state.asSlice(0, rows * 8);
@@ -298,9 +324,9 @@ public final class CpuBackend extends MemoryBackend {
       total.setAtIndex(JAVA_DOUBLE, row, 0);
       most.setAtIndex(JAVA_FLOAT, row, Float.NEGATIVE_INFINITY);
     }
-    for (long first = 0; first < head.rows(); first += panel) {
-      long last = Math.min(head.rows(), first + panel);
-      products.apply(states, matrix.slice(first, last), scores);
+    for (long first = 0; first < matrix.rows(); first += panel) {
+      long last = Math.min(matrix.rows(), first + panel);
+      logits(states, matrix.slice(first, last), head.spec(), scores);
       current.logProbability(
           scores, rows, last - first, first, sequences.targets(), most, total, target);
     }
@@ -314,7 +340,7 @@ public final class CpuBackend extends MemoryBackend {
 
   @Override
   public void klDivergence(
-      Tensor hidden, Tensor reference, Tensor head, TokenBatch batch, double[] out) {
+      Tensor hidden, Tensor reference, Head head, TokenBatch batch, double[] out) {
     OpChecks.klDivergence(hidden, reference, head, batch, out);
     for (int from = 0; from < out.length; from += DIVERGENCE_ROWS) {
       int to = Math.min(out.length, from + DIVERGENCE_ROWS);
@@ -322,7 +348,7 @@ public final class CpuBackend extends MemoryBackend {
           divergenceState(
               MemoryTensor.of(hidden).slice(from, to),
               MemoryTensor.of(reference).slice(from, to),
-              MemoryTensor.of(head));
+              head);
       for (int t = from; t < to; t++) {
         out[t] = DivergenceState.divergence(state, t - from);
       }
@@ -330,20 +356,20 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   /** Computes the {@link DivergenceState} of at most {@link #DIVERGENCE_ROWS} rows. */
-  private MemorySegment divergenceState(
-      MemoryTensor hidden, MemoryTensor reference, MemoryTensor head) {
+  private MemorySegment divergenceState(MemoryTensor hidden, MemoryTensor reference, Head head) {
     CpuKernels current = kernels();
+    MemoryTensor matrix = MemoryTensor.of(head.weight());
     long rows = hidden.rows();
-    long panel = Math.min(head.rows(), Math.max(64, LOGITS_BYTES / Float.BYTES / 2 / rows));
+    long panel = Math.min(matrix.rows(), Math.max(64, LOGITS_BYTES / Float.BYTES / 2 / rows));
     long bytes = rows * panel * Float.BYTES;
     MemorySegment both = logits.atLeast(2 * bytes);
     MemorySegment scores = both.asSlice(0, bytes);
     MemorySegment expected = both.asSlice(bytes, bytes);
     MemorySegment state = reductionScratch.atLeast(rows * DivergenceState.BYTES);
-    for (long first = 0; first < head.rows(); first += panel) {
-      MemoryTensor part = head.slice(first, Math.min(head.rows(), first + panel));
-      products.apply(hidden, part, scores);
-      products.apply(reference, part, expected);
+    for (long first = 0; first < matrix.rows(); first += panel) {
+      MemoryTensor part = matrix.slice(first, Math.min(matrix.rows(), first + panel));
+      logits(hidden, part, head.spec(), scores);
+      logits(reference, part, head.spec(), expected);
       current.klDivergence(scores, expected, rows, part.rows(), first, state);
     }
     return state;

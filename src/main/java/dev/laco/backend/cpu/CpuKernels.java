@@ -11,6 +11,8 @@ import dev.laco.ffi.Downcalls;
 import dev.laco.ffi.NativeLibrary;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
+import dev.laco.model.LogitSpec;
+import dev.laco.model.NormSpec;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
@@ -20,7 +22,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 1;
+  private static final int ABI = 2;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -35,17 +37,18 @@ final class CpuKernels {
 
   /**
    * {@code int32_t laco_embed(const void *table, int32_t dtype, const int32_t *tokens, int64_t
-   * rows, int64_t width, float *out)}.
+   * rows, int64_t width, float scale, float *out)}.
    */
   private static final MethodHandle EMBED =
-      Downcalls.ofInt(ADDRESS, JAVA_INT, ADDRESS, JAVA_LONG, JAVA_LONG, ADDRESS);
+      Downcalls.ofInt(ADDRESS, JAVA_INT, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_FLOAT, ADDRESS);
 
   /**
    * {@code int32_t laco_rms_norm(const float *x, const void *weight, int32_t dtype, double eps,
-   * int64_t rows, int64_t width, float *out)}.
+   * float offset, int64_t rows, int64_t width, float *out)}.
    */
   private static final MethodHandle RMS_NORM =
-      Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_INT, JAVA_DOUBLE, JAVA_LONG, JAVA_LONG, ADDRESS);
+      Downcalls.ofInt(
+          ADDRESS, ADDRESS, JAVA_INT, JAVA_DOUBLE, JAVA_FLOAT, JAVA_LONG, JAVA_LONG, ADDRESS);
 
   /**
    * {@code int32_t laco_linear_rows(const float *x, const void *weight, int32_t dtype, int64_t
@@ -70,9 +73,9 @@ final class CpuKernels {
 
   /**
    * {@code int32_t laco_attention(const float *query, const float *key, const float *value, int64_t
-   * query_heads, int64_t key_heads, int64_t width, int64_t window, float scale, const int32_t
-   * *offsets, const int32_t *key_offsets, const int32_t *past, int64_t sequences, float *scratch,
-   * float *out)}.
+   * query_heads, int64_t key_heads, int64_t width, int64_t window, float scale, float soft_cap,
+   * const int32_t *offsets, const int32_t *key_offsets, const int32_t *past, int64_t sequences,
+   * float *scratch, float *out)}.
    */
   private static final MethodHandle ATTENTION =
       Downcalls.ofInt(
@@ -83,6 +86,7 @@ final class CpuKernels {
           JAVA_LONG,
           JAVA_LONG,
           JAVA_LONG,
+          JAVA_FLOAT,
           JAVA_FLOAT,
           ADDRESS,
           ADDRESS,
@@ -122,6 +126,10 @@ final class CpuKernels {
    */
   private static final MethodHandle COSINE =
       Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, ADDRESS, JAVA_LONG, ADDRESS, ADDRESS);
+
+  /** {@code int32_t laco_logits(float *x, int64_t n, float scale, float soft_cap)}. */
+  private static final MethodHandle LOGITS =
+      Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_FLOAT, JAVA_FLOAT);
 
   /**
    * {@code int32_t laco_log_probability(const float *logits, int64_t rows, int64_t columns, int64_t
@@ -175,6 +183,7 @@ final class CpuKernels {
   private final MemorySegment multiply;
   private final MemorySegment mix;
   private final MemorySegment cosine;
+  private final MemorySegment logits;
   private final MemorySegment logProbability;
   private final MemorySegment klDivergence;
   private final MemorySegment inverseRms;
@@ -208,6 +217,7 @@ final class CpuKernels {
     multiply = function(library, "laco_multiply", tier);
     mix = function(library, "laco_mix", tier);
     cosine = function(library, "laco_cosine", tier);
+    logits = function(library, "laco_logits", tier);
     logProbability = function(library, "laco_log_probability", tier);
     klDivergence = function(library, "laco_kl_divergence", tier);
     inverseRms = function(library, "laco_inverse_rms", tier);
@@ -237,18 +247,21 @@ final class CpuKernels {
       MemorySegment tokens,
       long rows,
       long width,
+      float scale,
       MemorySegment out) {
     run(
         "laco_embed",
         () ->
-            (int) EMBED.invokeExact(embed, table, KernelCode.of(dtype), tokens, rows, width, out));
+            (int)
+                EMBED.invokeExact(
+                    embed, table, KernelCode.of(dtype), tokens, rows, width, scale, out));
   }
 
   void rmsNorm(
       MemorySegment x,
       MemorySegment weight,
       DType dtype,
-      double eps,
+      NormSpec norm,
       long rows,
       long width,
       MemorySegment out) {
@@ -257,7 +270,15 @@ final class CpuKernels {
         () ->
             (int)
                 RMS_NORM.invokeExact(
-                    rmsNorm, x, weight, KernelCode.of(dtype), eps, rows, width, out));
+                    rmsNorm,
+                    x,
+                    weight,
+                    KernelCode.of(dtype),
+                    norm.eps(),
+                    (float) norm.offset(),
+                    rows,
+                    width,
+                    out));
   }
 
   void linearRows(
@@ -303,7 +324,7 @@ final class CpuKernels {
       long keyHeads,
       long width,
       long window,
-      float scale,
+      LogitSpec scores,
       MemorySegment offsets,
       MemorySegment keyOffsets,
       MemorySegment past,
@@ -323,7 +344,8 @@ final class CpuKernels {
                     keyHeads,
                     width,
                     window,
-                    scale,
+                    (float) scores.scale(),
+                    (float) scores.softCap(),
                     offsets,
                     keyOffsets,
                     past,
@@ -385,6 +407,12 @@ final class CpuKernels {
         "laco_cosine",
         () ->
             (int) COSINE.invokeExact(cosine, a, b, rows, width, offsets, sequences, scratch, out));
+  }
+
+  void logits(MemorySegment x, long n, LogitSpec spec) {
+    run(
+        "laco_logits",
+        () -> (int) LOGITS.invokeExact(logits, x, n, (float) spec.scale(), (float) spec.softCap()));
   }
 
   void logProbability(

@@ -8,6 +8,8 @@ import dev.laco.backend.KernelCode;
 import dev.laco.backend.MemoryArena;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
+import dev.laco.model.LogitSpec;
+import dev.laco.model.NormSpec;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -95,6 +97,9 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
     private static final int INTERMEDIATE = 3 * WIDTH;
     private static final int MATRIX = WIDTH * WIDTH;
 
+    private static final NormSpec NORM = new NormSpec(1e-5, 0);
+    private static final LogitSpec SCORES = new LogitSpec(0.125, 0);
+
     private final MemoryArena memory = new MemoryArena();
     private final Scratch attentionScratch = new Scratch();
     private final MemorySegment states = filled(DType.F32, TOKENS * INTERMEDIATE);
@@ -111,7 +116,7 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
     private final MemorySegment past = memory.allocateFrom(JAVA_INT, 0);
 
     void run(CpuKernels kernels) {
-      kernels.rmsNorm(states, mixed, DType.BF16, 1e-5, TOKENS, WIDTH, out);
+      kernels.rmsNorm(states, mixed, DType.BF16, NORM, TOKENS, WIDTH, out);
       kernels.attention(
           states,
           others,
@@ -120,7 +125,7 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
           KEY_HEADS,
           HEAD_WIDTH,
           0,
-          0.125f,
+          SCORES,
           offsets,
           offsets,
           past,

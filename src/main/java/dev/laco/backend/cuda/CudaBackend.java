@@ -10,6 +10,7 @@ import dev.laco.ResourceException;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
 import dev.laco.backend.DivergenceState;
+import dev.laco.backend.Head;
 import dev.laco.backend.HostSolver;
 import dev.laco.backend.KernelCode;
 import dev.laco.backend.LinearSolver;
@@ -21,6 +22,8 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import dev.laco.model.LogitSpec;
+import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -241,7 +244,7 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
-  public void embed(Tensor table, TokenBatch batch, Tensor out) {
+  public void embed(Tensor table, TokenBatch batch, double scale, Tensor out) {
     CudaBatch tokens = CudaBatch.of(batch);
     OpChecks.embed(table, batch, tokens.maxToken(), out);
     begin(Kernel.EMBED, table.dtype())
@@ -249,23 +252,25 @@ public final class CudaBackend implements Backend {
         .pointer(tokens.tokens())
         .pointer(output(out))
         .int64(out.columns())
+        .float32((float) scale)
         .run(out.rows(), BLOCK);
   }
 
   @Override
-  public void rmsNorm(Tensor x, Tensor weight, double eps, Tensor out) {
+  public void rmsNorm(Tensor x, Tensor weight, NormSpec norm, Tensor out) {
     OpChecks.rmsNorm(x, weight, out);
     begin(Kernel.RMS_NORM, weight.dtype())
         .pointer(input(x))
         .pointer(input(weight))
         .pointer(output(out))
         .int64(x.columns())
-        .float32((float) eps)
+        .float32((float) norm.eps())
+        .float32((float) norm.offset())
         .run(x.rows(), rowBlock(x.columns()));
   }
 
   @Override
-  public void addRmsNorm(Tensor x, Tensor y, Tensor weight, double eps, Tensor out) {
+  public void addRmsNorm(Tensor x, Tensor y, Tensor weight, NormSpec norm, Tensor out) {
     OpChecks.add(x, y);
     OpChecks.rmsNorm(x, weight, out);
     begin(Kernel.ADD_RMS_NORM, weight.dtype())
@@ -274,7 +279,8 @@ public final class CudaBackend implements Backend {
         .pointer(input(weight))
         .pointer(output(out))
         .int64(x.columns())
-        .float32((float) eps)
+        .float32((float) norm.eps())
+        .float32((float) norm.offset())
         .run(x.rows(), rowBlock(x.columns()));
   }
 
@@ -327,7 +333,7 @@ public final class CudaBackend implements Backend {
 
   @Override
   public void normRope(
-      Tensor x, @Nullable Tensor weight, double eps, int headDim, TokenBatch batch) {
+      Tensor x, @Nullable Tensor weight, NormSpec norm, int headDim, TokenBatch batch) {
     if (weight == null) {
       rope(x, headDim, batch);
       return;
@@ -344,7 +350,8 @@ public final class CudaBackend implements Backend {
         .int32(x.columns() / headDim)
         .int32(headDim)
         .int32(angles.rotaryPairs())
-        .float32((float) eps)
+        .float32((float) norm.eps())
+        .float32((float) norm.offset())
         .run(x.rows(), BLOCK);
   }
 
@@ -367,8 +374,8 @@ public final class CudaBackend implements Backend {
         .int32(spec.numKeyValueHeads())
         .int32(spec.headDim())
         .int32(spec.slidingWindow())
-        .float32(spec.scale())
-        .float32(0)
+        .float32((float) spec.scores().scale())
+        .float32((float) spec.scores().softCap())
         .run(
             Math.ceilDiv(
                 (long) sequences.longest() * spec.numHeads() / spec.numKeyValueHeads(),
@@ -506,16 +513,38 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
-  public void logProbability(Tensor hidden, Tensor head, TokenBatch batch, double[] out) {
+  public void logits(Tensor hidden, Head head, Tensor out) {
+    OpChecks.logits(hidden, head, out);
+    context.enter();
+    logits(CudaTensor.of(hidden), CudaTensor.of(head.weight()), head.spec(), output(out));
+  }
+
+  /** Computes the logits of the rows of {@code weight}, which may be a panel of the head. */
+  private void logits(CudaTensor hidden, CudaTensor weight, LogitSpec spec, long out) {
+    products.apply(hidden, weight, out);
+    if (!spec.equals(LogitSpec.PLAIN)) {
+      long elements = hidden.rows() * weight.rows();
+      launcher
+          .of(Kernel.LOGITS, DType.F32)
+          .pointer(out)
+          .int64(elements)
+          .float32((float) spec.scale())
+          .float32((float) spec.softCap())
+          .run(blocks(elements), BLOCK);
+    }
+  }
+
+  @Override
+  public void logProbability(Tensor hidden, Head head, TokenBatch batch, double[] out) {
     CudaBatch tokens = CudaBatch.of(batch);
     OpChecks.logProbability(hidden, head, batch, tokens.maxToken(), out);
     context.enter();
     CudaTensor states = CudaTensor.of(hidden);
-    CudaTensor matrix = CudaTensor.of(head);
+    CudaTensor matrix = CudaTensor.of(head.weight());
     int rows = out.length;
     // Panels begin at multiples of 64 rows, so that they are aligned for wide loads.
     long panel = Math.max(64, LOGITS_BYTES / Float.BYTES / rows / 64 * 64);
-    long scores = logits.atLeast(rows * Math.min(panel, head.rows()) * Float.BYTES);
+    long scores = logits.atLeast(rows * Math.min(panel, matrix.rows()) * Float.BYTES);
     // Each row has the sum of exponentials so far, the largest logit so far and the logit of the
     // target.
     long total = reductions.atLeast(rows * 16L);
@@ -523,9 +552,9 @@ public final class CudaBackend implements Backend {
     long target = most + rows * 4L;
     // The kernel skips rows without a target, and the results of all rows are copied back.
     context.driver().zero(total, rows * 16L, stream.handle());
-    for (long first = 0; first < head.rows(); first += panel) {
-      long last = Math.min(head.rows(), first + panel);
-      products.apply(states, matrix.slice(first, last), scores);
+    for (long first = 0; first < matrix.rows(); first += panel) {
+      long last = Math.min(matrix.rows(), first + panel);
+      logits(states, matrix.slice(first, last), head.spec(), scores);
       launcher
           .of(Kernel.LOG_PROBABILITY, DType.F32)
           .pointer(scores)
@@ -550,7 +579,7 @@ public final class CudaBackend implements Backend {
 
   @Override
   public void klDivergence(
-      Tensor hidden, Tensor reference, Tensor head, TokenBatch batch, double[] out) {
+      Tensor hidden, Tensor reference, Head head, TokenBatch batch, double[] out) {
     OpChecks.klDivergence(hidden, reference, head, batch, out);
     context.enter();
     long state = reductions.atLeast(out.length * DivergenceState.BYTES);
@@ -559,7 +588,7 @@ public final class CudaBackend implements Backend {
       divergenceState(
           CudaTensor.of(hidden).slice(from, to),
           CudaTensor.of(reference).slice(from, to),
-          CudaTensor.of(head),
+          head,
           state + from * DivergenceState.BYTES);
     }
     double[] states = new double[(int) (out.length * DivergenceState.BYTES / Double.BYTES)];
@@ -571,17 +600,17 @@ public final class CudaBackend implements Backend {
   }
 
   /** Computes the {@link DivergenceState} of at most {@link #DIVERGENCE_ROWS} rows. */
-  private void divergenceState(
-      CudaTensor hidden, CudaTensor reference, CudaTensor head, long state) {
+  private void divergenceState(CudaTensor hidden, CudaTensor reference, Head head, long state) {
+    CudaTensor matrix = CudaTensor.of(head.weight());
     long rows = hidden.rows();
     // Panels are aligned as in logProbability.
     long panel = Math.max(64, LOGITS_BYTES / Float.BYTES / 2 / rows / 64 * 64);
-    long bytes = rows * Math.min(panel, head.rows()) * Float.BYTES;
+    long bytes = rows * Math.min(panel, matrix.rows()) * Float.BYTES;
     long scores = logits.atLeast(2 * bytes);
-    for (long first = 0; first < head.rows(); first += panel) {
-      CudaTensor part = head.slice(first, Math.min(head.rows(), first + panel));
-      products.apply(hidden, part, scores);
-      products.apply(reference, part, scores + bytes);
+    for (long first = 0; first < matrix.rows(); first += panel) {
+      CudaTensor part = matrix.slice(first, Math.min(matrix.rows(), first + panel));
+      logits(hidden, part, head.spec(), scores);
+      logits(reference, part, head.spec(), scores + bytes);
       launcher
           .of(Kernel.KL_DIVERGENCE, DType.F32)
           .pointer(scores)

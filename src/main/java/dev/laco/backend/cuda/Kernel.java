@@ -22,10 +22,19 @@ import java.util.Set;
  */
 @SuppressWarnings("ImmutableEnumChecker") // the collections are unmodifiable
 enum Kernel {
-  EMBED("embed", "embed_%s_v1", all(), POINTER, POINTER, POINTER, INT64),
-  RMS_NORM("norm", "rms_norm_%s_v1", all(), POINTER, POINTER, POINTER, INT64, FLOAT32),
+  EMBED("embed", "embed_%s_v1", all(), POINTER, POINTER, POINTER, INT64, FLOAT32),
+  RMS_NORM("norm", "rms_norm_%s_v1", all(), POINTER, POINTER, POINTER, INT64, FLOAT32, FLOAT32),
   ADD_RMS_NORM(
-      "norm", "add_rms_norm_%s_v1", all(), POINTER, POINTER, POINTER, POINTER, INT64, FLOAT32),
+      "norm",
+      "add_rms_norm_%s_v1",
+      all(),
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      INT64,
+      FLOAT32,
+      FLOAT32),
   ROPE("rope", "rope_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT32, INT32, INT32),
   NORM_ROPE(
       "rope",
@@ -38,6 +47,7 @@ enum Kernel {
       INT32,
       INT32,
       INT32,
+      FLOAT32,
       FLOAT32),
   GATED_ACTIVATION(
       "gated_activation",
@@ -65,6 +75,7 @@ enum Kernel {
    */
   MIX_IN_F32("mix", "mix_%s_v3", all(), POINTER, INT32),
   COSINE("cosine", "cosine_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, POINTER, INT64, INT32),
+  LOGITS("logits", "logits_%s_v1", Set.of(F32), POINTER, INT64, FLOAT32, FLOAT32),
   LOG_PROBABILITY(
       "log_probability",
       "log_probability_%s_v1",

@@ -3,6 +3,7 @@ package dev.laco.backend.reference;
 import dev.laco.Compute;
 import dev.laco.DeviceInfo;
 import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.Head;
 import dev.laco.backend.MemoryBackend;
 import dev.laco.backend.MemoryBatch;
 import dev.laco.backend.MemoryTensor;
@@ -12,6 +13,7 @@ import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
+import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -52,7 +54,7 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
-  public void embed(Tensor table, TokenBatch batch, Tensor out) {
+  public void embed(Tensor table, TokenBatch batch, double scale, Tensor out) {
     OpChecks.embed(table, batch, MemoryBatch.of(batch).maxToken(), out);
     MemoryTensor from = MemoryTensor.of(table);
     MemoryTensor to = MemoryTensor.of(out);
@@ -60,22 +62,22 @@ public final class ReferenceBackend extends MemoryBackend {
     long width = table.columns();
     for (int t = 0; t < tokens.length; t++) {
       for (long i = 0; i < width; i++) {
-        to.set(t * width + i, from.get(tokens[t] * width + i));
+        to.set(t * width + i, scale * from.get(tokens[t] * width + i));
       }
     }
   }
 
   @Override
-  public void rmsNorm(Tensor x, Tensor weight, double eps, Tensor out) {
+  public void rmsNorm(Tensor x, Tensor weight, NormSpec norm, Tensor out) {
     OpChecks.rmsNorm(x, weight, out);
     MemoryTensor from = MemoryTensor.of(x);
     MemoryTensor scale = MemoryTensor.of(weight);
     MemoryTensor to = MemoryTensor.of(out);
     long width = x.columns();
     for (long start = 0; start < x.elements(); start += width) {
-      double norm = Math.sqrt(squares(from, start / width) / width + eps);
+      double length = Math.sqrt(squares(from, start / width) / width + norm.eps());
       for (long i = 0; i < width; i++) {
-        to.set(start + i, scale.get(i) * (from.get(start + i) / norm));
+        to.set(start + i, (norm.offset() + scale.get(i)) * (from.get(start + i) / length));
       }
     }
   }
@@ -140,7 +142,7 @@ public final class ReferenceBackend extends MemoryBackend {
             for (int c = 0; c < width; c++) {
               score += (double) queries.get(q + c) * keys.get(kv + j * key.columns() + c);
             }
-            weights[j - first] = score * spec.scale();
+            weights[j - first] = spec.scores().apply(score);
           }
           softmax(weights);
           for (int c = 0; c < width; c++) {
@@ -245,40 +247,51 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
-  public void logProbability(Tensor hidden, Tensor head, TokenBatch batch, double[] out) {
+  public void logits(Tensor hidden, Head head, Tensor out) {
+    OpChecks.logits(hidden, head, out);
+    MemoryTensor to = MemoryTensor.of(out);
+    for (long r = 0; r < out.rows(); r++) {
+      double[] row = logits(MemoryTensor.of(hidden), r, head);
+      for (int v = 0; v < row.length; v++) {
+        to.set(r * row.length + v, row[v]);
+      }
+    }
+  }
+
+  private static double[] logits(MemoryTensor hidden, long row, Head head) {
+    MemoryTensor matrix = MemoryTensor.of(head.weight());
+    double[] logits = new double[Math.toIntExact(matrix.rows())];
+    for (int v = 0; v < logits.length; v++) {
+      logits[v] = head.spec().apply(dot(hidden, row, row(matrix, v)));
+    }
+    return logits;
+  }
+
+  @Override
+  public void logProbability(Tensor hidden, Head head, TokenBatch batch, double[] out) {
     MemoryBatch sequences = MemoryBatch.of(batch);
     OpChecks.logProbability(hidden, head, batch, sequences.maxToken(), out);
     MemoryTensor states = MemoryTensor.of(hidden);
-    MemoryTensor matrix = MemoryTensor.of(head);
-    double[] logits = new double[Math.toIntExact(head.rows())];
     for (int t = 0; t < out.length; t++) {
       int target = sequences.targets().getAtIndex(ValueLayout.JAVA_INT, t);
       if (target < 0) {
         out[t] = 0;
         continue;
       }
-      for (int v = 0; v < logits.length; v++) {
-        logits[v] = dot(states, t, row(matrix, v));
-      }
+      double[] logits = logits(states, t, head);
       out[t] = logits[target] - logSumOfExponentials(logits);
     }
   }
 
   @Override
   public void klDivergence(
-      Tensor hidden, Tensor reference, Tensor head, TokenBatch batch, double[] out) {
+      Tensor hidden, Tensor reference, Head head, TokenBatch batch, double[] out) {
     OpChecks.klDivergence(hidden, reference, head, batch, out);
     MemoryTensor states = MemoryTensor.of(hidden);
     MemoryTensor references = MemoryTensor.of(reference);
-    MemoryTensor matrix = MemoryTensor.of(head);
-    double[] logits = new double[Math.toIntExact(head.rows())];
-    double[] expected = new double[logits.length];
     for (int t = 0; t < out.length; t++) {
-      for (int v = 0; v < logits.length; v++) {
-        float[] row = row(matrix, v);
-        logits[v] = dot(states, t, row);
-        expected[v] = dot(references, t, row);
-      }
+      double[] logits = logits(states, t, head);
+      double[] expected = logits(references, t, head);
       double shift = logSumOfExponentials(logits);
       double expectedShift = logSumOfExponentials(expected);
       double divergence = 0;

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.sun.management.ThreadMXBean;
 import dev.laco.Compute;
 import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.Head;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
@@ -14,6 +15,8 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import dev.laco.model.LogitSpec;
+import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -65,7 +68,7 @@ class CpuMemoryTest {
           backend.weight(
               new HostTensor("table", DType.BF16, List.of(rows, (long) width), table.data()));
       Tensor out = arena.allocate(DType.F32, 2, width);
-      backend.embed(weight, batch, out);
+      backend.embed(weight, batch, 1, out);
       float[] embedded = download(out);
       for (int i = 0; i < width; i++) {
         assertTrue(embedded[i] == i % 7 - 3 && embedded[width + i] == 0, "element " + i);
@@ -102,7 +105,8 @@ class CpuMemoryTest {
       backend.copy(end.slice(3, 4), query);
       Tensor out = arena.allocate(DType.F32, 1, (long) heads * width);
       Tensor expected = arena.allocate(DType.F32, 1, (long) heads * width);
-      AttentionSpec spec = new AttentionSpec(heads, heads, width, window, 0.1f, DType.F32);
+      AttentionSpec spec =
+          new AttentionSpec(heads, heads, width, window, new LogitSpec(0.1, 0), DType.F32);
       backend.attention(query, cache, cache, spec, far, out);
       backend.attention(query, end, end, spec, near, expected);
       assertArrayEquals(download(expected), download(out));
@@ -120,15 +124,15 @@ class CpuMemoryTest {
       Tensor y = arena.allocate(DType.F32, rows, width);
       Tensor norm = arena.allocate(DType.BF16, 1, width);
       Tensor weight = arena.allocate(DType.BF16, width, width);
-      Tensor head = arena.allocate(DType.F16, 300, width);
+      Head head = new Head(arena.allocate(DType.F16, 300, width), LogitSpec.PLAIN);
       double[] scores = new double[rows];
-      AttentionSpec spec = new AttentionSpec(4, 4, 16, 0, 1, DType.F32);
+      AttentionSpec spec = new AttentionSpec(4, 4, 16, 0, LogitSpec.PLAIN, DType.F32);
       List<TensorMix> mix =
           List.of(new TensorMix(weight, new double[] {1, 2}, List.of(weight, weight)));
       Runnable step =
           () -> {
-            ops.embed(head, batch, x);
-            ops.rmsNorm(x, norm, 1e-5, x);
+            ops.embed(head.weight(), batch, 1, x);
+            ops.rmsNorm(x, norm, new NormSpec(1e-5, 0), x);
             ops.linear(x, weight, norm, y);
             ops.rope(y, 16, batch);
             ops.attention(x, y, y, spec, batch, x);

@@ -12,6 +12,8 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
+import dev.laco.model.LogitSpec;
+import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import java.util.List;
 import java.util.Random;
@@ -47,9 +49,14 @@ class CpuThreadsTest {
     MemoryTensor wide = random(DType.BF16, 70_000, 8);
     MemoryTensor bias = random(DType.F32, 1, 70_000);
     AttentionSpec spec =
-        new AttentionSpec(WIDTH / HEAD_DIM, WIDTH / HEAD_DIM, HEAD_DIM, 0, 0.1f, DType.F32);
-    sameBits(threads, TOKENS, WIDTH, (on, batch, out) -> on.embed(table, batch, out));
-    sameBits(threads, TOKENS, WIDTH, (on, batch, out) -> on.rmsNorm(x, weight, 1e-5, out));
+        new AttentionSpec(
+            WIDTH / HEAD_DIM, WIDTH / HEAD_DIM, HEAD_DIM, 0, new LogitSpec(0.1, 5), DType.F32);
+    sameBits(threads, TOKENS, WIDTH, (on, batch, out) -> on.embed(table, batch, 1, out));
+    sameBits(
+        threads,
+        TOKENS,
+        WIDTH,
+        (on, batch, out) -> on.rmsNorm(x, weight, new NormSpec(1e-5, 0), out));
     sameBits(
         threads,
         TOKENS,

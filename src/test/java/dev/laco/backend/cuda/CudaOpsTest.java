@@ -18,6 +18,7 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import dev.laco.model.LogitSpec;
 import dev.laco.model.PackedSequences;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -201,7 +202,7 @@ class CudaOpsTest {
     float[] x = normal(8);
     for (DType dtype : DType.values()) {
       AttentionSpec spec =
-          new AttentionSpec(4, 2, width, 40, (float) (1 / Math.sqrt(width)), dtype);
+          new AttentionSpec(4, 2, width, 40, new LogitSpec(1 / Math.sqrt(width), 0), dtype);
       HostTensor other = weight(dtype == DType.F32 ? DType.BF16 : DType.F32, 2, 8);
       Function<Run, Tensor> attention =
           run -> {
@@ -307,7 +308,7 @@ class CudaOpsTest {
       for (int token = 0; token < 3; token++) {
         PackedSequences tokens = PackedSequences.of(List.of(new int[] {token}));
         try (TokenBatch batch = backend.batch(tokens, new float[1], new float[1])) {
-          backend.embed(backend.weight(table), batch, out.slice(token, token + 1));
+          backend.embed(backend.weight(table), batch, 1, out.slice(token, token + 1));
         }
       }
       assertArrayEquals(run.values(backend.weight(table).slice(0, 3)), run.values(out));

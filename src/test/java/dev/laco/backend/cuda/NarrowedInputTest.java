@@ -9,6 +9,7 @@ import dev.laco.Compute;
 import dev.laco.CudaBinding;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Backend;
+import dev.laco.backend.Head;
 import dev.laco.backend.LinearSystem;
 import dev.laco.backend.LinearSystem.Difference;
 import dev.laco.backend.MemoryTensor;
@@ -19,6 +20,8 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import dev.laco.model.LogitSpec;
+import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -43,6 +46,7 @@ import org.junit.jupiter.api.Test;
  */
 class NarrowedInputTest {
   private static final double EPS = 1e-5;
+  private static final NormSpec NORM = new NormSpec(EPS, 1);
 
   private final Random random = new Random(7);
   private final Arena memory = Arena.ofShared();
@@ -85,15 +89,17 @@ class NarrowedInputTest {
   /** Arguments with which an op can be called; whoever adds an op adds a case here. */
   private Object[] arguments(String op) {
     return switch (op) {
-      case "embed" -> new Object[] {weight(4, 6), batch(), x()};
-      case "rmsNorm" -> new Object[] {x(), weight(1, 6), EPS, x()};
-      case "addRmsNorm" -> new Object[] {x(), x(), weight(1, 6), EPS, x()};
+      case "embed" -> new Object[] {weight(4, 6), batch(), 1.5, x()};
+      case "rmsNorm" -> new Object[] {x(), weight(1, 6), NORM, x()};
+      case "addRmsNorm" -> new Object[] {x(), x(), weight(1, 6), NORM, x()};
       // Weights of f32: the product itself must not round anything else.
       case "linear" -> new Object[] {x(), weight(6, 6), null, x()};
       case "rope" -> new Object[] {x(), 2, batch()};
-      case "normRope" -> new Object[] {x(), weight(1, 6), EPS, 6, batch()};
+      case "normRope" -> new Object[] {x(), weight(1, 6), NORM, 6, batch()};
       case "attention" ->
-          new Object[] {x(), x(), x(), new AttentionSpec(1, 1, 6, 0, 1, DType.F32), batch(), x()};
+          new Object[] {
+            x(), x(), x(), new AttentionSpec(1, 1, 6, 0, LogitSpec.PLAIN, DType.F32), batch(), x()
+          };
       case "gatedActivation" -> new Object[] {Activation.SILU, x(), x(), x()};
       case "gatedSlopes" -> new Object[] {Activation.SILU, x(), x()};
       case "add", "copy" -> new Object[] {x(), x()};
@@ -101,8 +107,9 @@ class NarrowedInputTest {
       case "mix" -> new Object[] {mixes()};
       case "mixed" -> new Object[] {mixes(), 1L};
       case "cosine" -> new Object[] {x(), x(), batch()};
-      case "logProbability" -> new Object[] {x(), weight(4, 6), batch(), new double[2]};
-      case "klDivergence" -> new Object[] {x(), x(), weight(4, 6), batch(), new double[2]};
+      case "logits" -> new Object[] {x(), head(), tensor(2, 4)};
+      case "logProbability" -> new Object[] {x(), head(), batch(), new double[2]};
+      case "klDivergence" -> new Object[] {x(), x(), head(), batch(), new double[2]};
       case "crossProduct" -> new Object[] {x(), x(), tensor(6, 6)};
       case "inverseRms" -> new Object[] {x(), EPS, tensor(2, 1)};
       case "scaledDifference" -> new Object[] {x(), x(), tensor(2, 1), x()};
@@ -163,7 +170,7 @@ class NarrowedInputTest {
   }
 
   private static boolean holdsTensors(Parameter parameter) {
-    return Stream.of(Tensor.class, TensorMix.class, Difference.class)
+    return Stream.of(Tensor.class, Head.class, TensorMix.class, Difference.class)
         .anyMatch(type -> parameter.getParameterizedType().getTypeName().contains(type.getName()));
   }
 
@@ -174,6 +181,7 @@ class NarrowedInputTest {
   private static Stream<Tensor> tensors(Object argument) {
     return switch (argument) {
       case Tensor tensor -> Stream.of(tensor);
+      case Head head -> Stream.of(head.weight());
       case Difference(Tensor all, Tensor less) -> Stream.of(all, less).filter(x -> x != null);
       case TensorMix mix -> Stream.concat(Stream.of(mix.out()), mix.sources().stream());
       case List<?> list -> list.stream().flatMap(NarrowedInputTest::tensors);
@@ -207,6 +215,10 @@ class NarrowedInputTest {
     Tensor all = arena.allocate(DType.F32, 6, 6);
     backend.upload(values, all);
     return new Difference(all, null);
+  }
+
+  private Head head() {
+    return new Head(weight(4, 6), new LogitSpec(0.5, 3));
   }
 
   private Tensor weight(int rows, int columns) {

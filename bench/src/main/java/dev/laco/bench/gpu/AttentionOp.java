@@ -9,6 +9,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.bench.Target;
 import dev.laco.model.DType;
+import dev.laco.model.LogitSpec;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import java.util.List;
@@ -80,7 +81,7 @@ final class AttentionOp implements Op {
             config.numKeyValueHeads(),
             config.headDim(),
             sizes.window(),
-            (float) (1 / Math.sqrt(config.headDim())),
+            new LogitSpec(1 / Math.sqrt(config.headDim()), 0),
             variant.dtype());
     long width = (long) spec.numHeads() * spec.headDim();
     long keyWidth = (long) spec.numKeyValueHeads() * spec.headDim();
@@ -106,8 +107,8 @@ final class AttentionOp implements Op {
                 .int32(spec.numKeyValueHeads())
                 .int32(spec.headDim())
                 .int32(spec.slidingWindow())
-                .float32(spec.scale())
-                .float32(0))
+                .float32(spec.scores().scale())
+                .float32(spec.scores().softCap()))
         .moves(4.0 * (query.elements() + key.elements() + value.elements()), 4.0 * out.elements())
         .multiplies(variant.dtype(), operations(sizes, spec))
         .expects(

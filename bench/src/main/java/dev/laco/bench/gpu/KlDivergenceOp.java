@@ -3,10 +3,12 @@ package dev.laco.bench.gpu;
 import static dev.laco.model.DType.F32;
 
 import dev.laco.backend.DivergenceState;
+import dev.laco.backend.Head;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.bench.Values;
+import dev.laco.model.LogitSpec;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 
@@ -75,7 +77,7 @@ final class KlDivergenceOp implements Op {
     }
     double[] expected = new double[sizes.tokens()];
     try (TokenBatch batch = on.batch(sizes.packed())) {
-      on.backend().klDivergence(logits, reference, unit, batch, expected);
+      on.backend().klDivergence(logits, reference, new Head(unit, LogitSpec.PLAIN), batch, expected);
     }
     return expected;
   }

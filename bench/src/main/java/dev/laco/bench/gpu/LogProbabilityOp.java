@@ -3,10 +3,12 @@ package dev.laco.bench.gpu;
 import static dev.laco.model.DType.F32;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
+import dev.laco.backend.Head;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.bench.Values;
+import dev.laco.model.LogitSpec;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 
@@ -83,7 +85,7 @@ final class LogProbabilityOp implements Op {
     }
     double[] expected = new double[sizes.tokens()];
     try (TokenBatch batch = reference.batch(sizes.packed())) {
-      reference.backend().logProbability(logits, unit, batch, expected);
+      reference.backend().logProbability(logits, new Head(unit, LogitSpec.PLAIN), batch, expected);
     }
     return expected;
   }

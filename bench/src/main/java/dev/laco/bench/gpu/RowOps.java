@@ -12,6 +12,8 @@ import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.bench.Target;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
+import dev.laco.model.LogitSpec;
+import dev.laco.model.NormSpec;
 import java.util.List;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -19,6 +21,7 @@ import org.jspecify.annotations.Nullable;
 /** The ops that go through their data once, in rows of a token each. */
 final class RowOps {
   private static final double EPS = 1e-5;
+  private static final NormSpec NORM = new NormSpec(EPS, 1);
 
   /** A copy, or one operation that is rounded correctly. */
   private static final double EXACT = 0;
@@ -62,6 +65,7 @@ final class RowOps {
             "gated_slopes", null, RowOps::gatedSlopes, of("gated_activation", "gated_slopes", F32)),
         new RowOp("add", null, RowOps::add, of("add", F32)),
         new RowOp("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
+        new RowOp("logits", null, RowOps::logits, of("logits", F32)),
         new RowOp("multiply", null, RowOps::multiply, of("multiply", F32)),
         new RowOp(
             "scaled_difference", null, RowOps::scaledDifference, of("scaled_difference", F32)),
@@ -117,12 +121,13 @@ final class RowOps {
                 .pointer(table)
                 .pointer(lab.table(sizes.packed().tokens()))
                 .pointer(out)
-                .int64(sizes.hidden()))
+                .int64(sizes.hidden())
+                .float32(1))
         .moves((double) out.elements() * dtype.byteSize(), bytes(out))
         .expects(
             reference -> {
               try (TokenBatch batch = reference.batch(sizes.packed())) {
-                reference.backend().embed(reference.of(table), batch, reference.of(out));
+                reference.backend().embed(reference.of(table), batch, 1, reference.of(out));
               }
             },
             EXACT,
@@ -136,13 +141,19 @@ final class RowOps {
     return new Job(lab)
         .launches(
             Grid.of(x.rows(), CudaBackend.rowBlock(x.columns())),
-            new Arguments().pointer(x).pointer(weight).pointer(out).int64(x.columns()).float32(EPS))
+            new Arguments()
+                .pointer(x)
+                .pointer(weight)
+                .pointer(out)
+                .int64(x.columns())
+                .float32(NORM.eps())
+                .float32(NORM.offset()))
         .moves(bytes(x, weight), bytes(out))
         .expects(
             reference ->
                 reference
                     .backend()
-                    .rmsNorm(reference.of(x), reference.of(weight), EPS, reference.of(out)),
+                    .rmsNorm(reference.of(x), reference.of(weight), NORM, reference.of(out)),
             ELEMENTWISE,
             out);
   }
@@ -161,7 +172,8 @@ final class RowOps {
                 .pointer(weight)
                 .pointer(y)
                 .int64(x.columns())
-                .float32(EPS))
+                .float32(NORM.eps())
+                .float32(NORM.offset()))
         .moves(bytes(x, y, weight), bytes(x, y))
         .expects(
             reference ->
@@ -171,7 +183,7 @@ final class RowOps {
                         reference.of(x),
                         reference.of(y),
                         reference.of(weight),
-                        EPS,
+                        NORM,
                         reference.of(y)),
             ELEMENTWISE,
             x,
@@ -301,14 +313,15 @@ final class RowOps {
                 .int32(heads.count)
                 .int32(heads.width)
                 .int32(heads.width / 2)
-                .float32(EPS))
+                .float32(NORM.eps())
+                .float32(NORM.offset()))
         .moves(bytes(heads.x, heads.cosine, heads.sine, weight), bytes(heads.x))
         .expects(
             reference -> {
               try (TokenBatch batch = reference.batch(sizes.packed(), heads.cosine, heads.sine)) {
                 reference
                     .backend()
-                    .normRope(reference.of(heads.x), reference.of(weight), EPS, heads.width, batch);
+                    .normRope(reference.of(heads.x), reference.of(weight), NORM, heads.width, batch);
               }
             },
             ELEMENTWISE,
@@ -405,6 +418,29 @@ final class RowOps {
               }
             },
             EXACT,
+            x);
+  }
+
+  /** Of a panel as wide as the hidden states, with a soft-cap. */
+  private static Job logits(DType dtype, Sizes sizes, Lab lab) {
+    LogitSpec spec = new LogitSpec(1, 30);
+    Tensor x = lab.random(F32, sizes.tokens(), sizes.hidden(), 30);
+    return new Job(lab)
+        .launches(
+            Grid.of(Math.ceilDiv(x.elements(), ELEMENTS), BLOCK),
+            new Arguments()
+                .pointer(x)
+                .int64(x.elements())
+                .float32(spec.scale())
+                .float32(spec.softCap()))
+        .moves(bytes(x), bytes(x))
+        .expects(
+            reference -> {
+              for (long i = 0; i < x.elements(); i++) {
+                reference.of(x).set(i, spec.apply(reference.of(x).get(i)));
+              }
+            },
+            ELEMENTWISE,
             x);
   }
 

@@ -1,0 +1,22 @@
+package dev.laco.model;
+
+import dev.laco.model.Architecture.Biases;
+
+/**
+ * Granite 3 (IBM 2024): factors on embeddings, on what layers add to the residual stream, on
+ * attention scores and on logits.
+ */
+final class Granite {
+  static final Architecture FAMILY =
+      Architecture.named("GraniteForCausalLM", "granite")
+          .attentionBiases(Biases.BY_CONFIG, Biases.BY_CONFIG)
+          .feedForwardBiases(Biases.BY_CONFIG)
+          .embeddingScale(config -> config.positiveNumberOr("embedding_multiplier", 1))
+          .residualScale(config -> config.positiveNumberOr("residual_multiplier", 1))
+          .attentionScale(config -> config.positiveNumberOr("attention_multiplier", 1))
+          .logits(config -> new LogitSpec(1 / config.positiveNumberOr("logits_scaling", 1), 0))
+          .defaultPositions(2048)
+          .build();
+
+  private Granite() {}
+}
