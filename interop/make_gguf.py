@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Writes src/test/resources/gguf/types.gguf with gguf-py: for each element type that the engine reads, a tensor of random
-blocks and, as F32 under the same name with `.values`, what gguf-py computes from them; and metadata of every type.
-The seed is fixed, so that the file is the same each time: build/interop-env/bin/python interop/make_gguf.py"""
+"""Writes types.gguf and pieces.gguf into src/test/resources/gguf, with gguf-py 0.19 and sentencepiece 0.2.
+
+types.gguf has, for each element type that the engine reads, a tensor of random blocks and, as F32 under the same name
+with `.values`, what gguf-py computes from them; and metadata of every type. pieces.gguf has a vocabulary of
+SentencePiece, and the ids that SentencePiece gives to some texts."""
 import pathlib
 import sys
 
@@ -33,7 +35,7 @@ def blocks(kind, random):
     return data.reshape(ROWS, -1)
 
 
-def main(path):
+def types(path):
     random = np.random.default_rng(20261126)
     writer = gguf.GGUFWriter(path, "made-up")
     writer.add_block_count(7)
@@ -66,5 +68,45 @@ def main(path):
     writer.close()
 
 
+def pieces(path):
+    """A vocabulary that SentencePiece trains on the demo model's text, and the ids that SentencePiece gives to lines."""
+    import sentencepiece
+
+    prefix = path.with_suffix("")
+    sentencepiece.SentencePieceTrainer.train(
+        input="models/storyteller/fit.txt", model_prefix=str(prefix), vocab_size=600, model_type="bpe", byte_fallback=True,
+        character_coverage=0.999, num_threads=1, minloglevel=2, normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+    )  # fmt: skip
+    model = sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
+    for suffix in (".model", ".vocab"):
+        prefix.with_suffix(suffix).unlink()
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("llama")
+    ids = range(model.vocab_size())
+    writer.add_token_list([model.id_to_piece(i) for i in ids])
+    writer.add_token_scores([model.get_score(i) for i in ids])
+    kinds = [(model.is_unknown, 2), (model.is_control, 3), (model.is_unused, 5), (model.is_byte, 6)]
+    writer.add_token_types([next((kind for test, kind in kinds if test(i)), 1) for i in ids])
+    writer.add_bos_token_id(model.bos_id())
+    writer.add_eos_token_id(model.eos_id())
+    writer.add_unk_token_id(model.unk_id())
+    writer.add_array("expected.texts", TEXTS)
+    for i, text in enumerate(TEXTS):
+        writer.add_array(f"expected.ids.{i}", [model.bos_id(), *model.encode(text)])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+
+
+TEXTS = [
+    "Once upon a time a fox lived under a hill; it counted 1, 2, 3 … 1024.",
+    " leading and  double  spaces, trailing space ",
+    "El niño comió piñas. Жил-был старик. 从前有一座山 👩‍👩‍👧",
+    "line one\nline two\ttab",
+]
+
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "src/test/resources/gguf/types.gguf"))
+    resources = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "src/test/resources/gguf")
+    types(resources / "types.gguf")
+    pieces(resources / "pieces.gguf")

@@ -12,6 +12,7 @@ import java.nio.file.Path;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.TreeSet;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -35,7 +36,8 @@ public final class Model implements AutoCloseable {
   /**
    * Opens a model.
    *
-   * @param model the folder of a checkpoint, or the id of one in the Hugging Face hub's cache
+   * @param model the folder of a checkpoint, a GGUF file, or the id of a checkpoint in the Hugging
+   *     Face hub's cache
    * @throws BadInputException if there is no such model, a file of it is broken, or its
    *     architecture is not supported
    */
@@ -44,7 +46,11 @@ public final class Model implements AutoCloseable {
     Path directory = folder(model);
     Checkpoint checkpoint = Checkpoint.open(directory);
     try {
-      Optional<Tokenizer> tokenizer = Tokenizer.load(directory);
+      Supplier<String> made = checkpoint.madeFiles().get("tokenizer.json");
+      Optional<Tokenizer> tokenizer =
+          made == null
+              ? Tokenizer.load(directory)
+              : Optional.of(Tokenizer.of(directory.toString(), made));
       return new Model(directory, checkpoint, tokenizer, Seconds.since(start));
     } catch (RuntimeException e) {
       checkpoint.close();
@@ -61,7 +67,7 @@ public final class Model implements AutoCloseable {
     return HubCache.folder(model, System.getenv());
   }
 
-  /** The checkpoint's folder. */
+  /** The checkpoint's folder, or its GGUF file. */
   public Path directory() {
     return directory;
   }
@@ -103,6 +109,9 @@ public final class Model implements AutoCloseable {
    */
   public @Nullable Path ownFile(String name) {
     Path own = directory.resolve(name);
+    if (!Files.isDirectory(directory)) {
+      return null;
+    }
     if (Files.exists(own)) {
       return own;
     }
@@ -146,7 +155,7 @@ public final class Model implements AutoCloseable {
             .findFirst()
             .map(spec -> config().architecture().tensorName(0, spec))
             .orElseThrow();
-    return checkpoint.file(name).tensor(name).dtype();
+    return checkpoint.placeOf(name).dtype();
   }
 
   /** The element types of the weights, {@code bf16} or {@code bf16 and f32}. */

@@ -1,10 +1,14 @@
 package dev.laco.apply;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import dev.laco.BadInputException;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.OutputFiles;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.SequencedMap;
@@ -12,6 +16,7 @@ import java.util.TreeMap;
 import java.util.function.Consumer;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The files beside config and weights that are copied from the original into a pruned checkpoint:
@@ -46,9 +51,32 @@ final class CompanionFiles {
    * A file to copy.
    *
    * @param name the name in the pruned checkpoint
-   * @param source the real path, which has no links
+   * @param source the real path, which has no links; null for a file that is made of a GGUF file's
+   *     metadata
+   * @param text the content of a file that is made, else empty
    */
-  record Companion(String name, Path source) {}
+  record Companion(String name, @Nullable Path source, String text) {
+    /** Bytes of the file. */
+    long size() {
+      if (source == null) {
+        return text.getBytes(UTF_8).length;
+      }
+      try {
+        return Files.size(source);
+      } catch (IOException e) {
+        throw new BadInputException(source + ": cannot be read: " + e.getMessage(), e);
+      }
+    }
+
+    /** Writes the file into a folder that has none of its name. */
+    void writeInto(Path folder) {
+      if (source == null) {
+        OutputFiles.write(folder.resolve(name), text.getBytes(UTF_8));
+      } else {
+        OutputFiles.copy(source, folder.resolve(name));
+      }
+    }
+  }
 
   /**
    * The files to copy, in the order of their names.
@@ -57,6 +85,9 @@ final class CompanionFiles {
    * @throws BadInputException if the folder cannot be read
    */
   static List<Companion> of(Checkpoint model, Consumer<String> warnings) {
+    if (!Files.isDirectory(model.directory())) {
+      return made(model, warnings);
+    }
     boolean remoteCode = model.configJson().has("auto_map");
     SequencedMap<String, Companion> companions = new TreeMap<>();
     try (Stream<Path> files = Files.list(model.directory())) {
@@ -85,7 +116,7 @@ final class CompanionFiles {
         }
         Path source = file.toRealPath();
         if (homes.stream().anyMatch(source::startsWith)) {
-          companions.putIfAbsent(name, new Companion(name, source));
+          companions.putIfAbsent(name, new Companion(name, source, ""));
         } else {
           warnings.accept(
               String.format(
@@ -99,6 +130,22 @@ final class CompanionFiles {
     } catch (IOException e) {
       throw new BadInputException(model.directory() + ": cannot be read: " + e.getMessage(), e);
     }
+  }
+
+  /** The files that the metadata of a GGUF file stand for. */
+  private static List<Companion> made(Checkpoint model, Consumer<String> warnings) {
+    List<Companion> companions = new ArrayList<>();
+    model
+        .madeFiles()
+        .forEach(
+            (name, text) -> {
+              try {
+                companions.add(new Companion(name, null, text.get()));
+              } catch (BadInputException e) {
+                warnings.accept(e.template() + "; " + name + " is left out");
+              }
+            });
+    return List.copyOf(companions);
   }
 
   private static boolean isCalled(Path file, String name) {

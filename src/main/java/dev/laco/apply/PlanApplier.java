@@ -96,7 +96,7 @@ public final class PlanApplier {
     this.card = ModelCard.of(plan(), originalCard(companions)).getBytes(UTF_8);
     ObjectNode rewritten =
         ConfigRewriter.rewrite(
-            model.directory().resolve(Checkpoint.CONFIG).toString(),
+            model.configName(),
             model.configJson(),
             plan.layers().stream().map(LayerMix::base).toList());
     this.config = HuggingFaceJson.write(rewritten).getBytes(UTF_8);
@@ -105,13 +105,12 @@ public final class PlanApplier {
   /** The begin of the original's card, which has the front matter; empty if there is no card. */
   private static String originalCard(List<CompanionFiles.Companion> companions) {
     for (CompanionFiles.Companion companion : companions) {
-      if (companion.name().equals(ModelCard.ORIGINAL)) {
-        try (InputStream card =
-            Files.newInputStream(companion.source(), LinkOption.NOFOLLOW_LINKS)) {
+      Path source = companion.source();
+      if (source != null && companion.name().equals(ModelCard.ORIGINAL)) {
+        try (InputStream card = Files.newInputStream(source, LinkOption.NOFOLLOW_LINKS)) {
           return new String(card.readNBytes(CARD_BEGIN), UTF_8);
         } catch (IOException e) {
-          throw new BadInputException(
-              companion.source() + ": cannot be read: " + e.getMessage(), e);
+          throw new BadInputException(source + ": cannot be read: " + e.getMessage(), e);
         }
       }
     }
@@ -303,7 +302,7 @@ public final class PlanApplier {
   private void fill(Path folder, LongConsumer progress) {
     weights.write(folder, progress);
     for (CompanionFiles.Companion companion : companions) {
-      OutputFiles.copy(companion.source(), folder.resolve(companion.name()));
+      companion.writeInto(folder);
     }
     OutputFiles.write(folder.resolve(ModelCard.FILE), card);
     OutputFiles.write(folder.resolve(PLAN), planText());
@@ -325,15 +324,7 @@ public final class PlanApplier {
   }
 
   private static long sizes(List<CompanionFiles.Companion> companions) {
-    long bytes = 0;
-    for (CompanionFiles.Companion companion : companions) {
-      try {
-        bytes += Files.size(companion.source());
-      } catch (IOException e) {
-        throw new BadInputException(companion.source() + ": cannot be read: " + e.getMessage(), e);
-      }
-    }
-    return bytes;
+    return companions.stream().mapToLong(CompanionFiles.Companion::size).sum();
   }
 
   private static void requireSpace(Path out, Path folder, long needed) {
@@ -420,7 +411,7 @@ public final class PlanApplier {
   }
 
   private static DType dtype(Checkpoint model, String name) {
-    return DType.valueOf(model.file(name).info(name).type().name());
+    return model.placeOf(name).dtype();
   }
 
   /**

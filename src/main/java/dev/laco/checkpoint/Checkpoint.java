@@ -28,14 +28,15 @@ import java.util.SequencedMap;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Supplier;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
  * A Hugging Face checkpoint: a folder with {@code config.json} and weights in safetensors files or
- * in files of {@code torch.save}, one or several; or a GGUF file, which is only listed. The weights
- * are mapped into memory and never copied to the heap. Symbolic links are followed, as Hugging
- * Face's cache has them.
+ * in files of {@code torch.save}, one or several; or a GGUF file. The weights are mapped into
+ * memory and never copied to the heap. Symbolic links are followed, as Hugging Face's cache has
+ * them.
  */
 public final class Checkpoint implements TensorSource, AutoCloseable {
   /** The name of the config file. */
@@ -52,6 +53,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   private final List<WeightFile> files;
   private final Map<String, WeightFile> fileOf;
   private final SequencedMap<String, String> metadata;
+  private final SequencedMap<String, Supplier<String>> madeFiles;
   private final boolean largerThanMemory;
   private final ReadAhead readAhead = new ReadAhead();
   private final Set<String> finite = ConcurrentHashMap.newKeySet();
@@ -63,12 +65,14 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
       ObjectNode configJson,
       List<WeightFile> files,
       Map<String, WeightFile> fileOf,
-      SequencedMap<String, String> metadata) {
+      SequencedMap<String, String> metadata,
+      SequencedMap<String, Supplier<String>> madeFiles) {
     this.directory = directory;
     this.configJson = configJson;
     this.files = files;
     this.fileOf = fileOf;
     this.metadata = Collections.unmodifiableSequencedMap(metadata);
+    this.madeFiles = Collections.unmodifiableSequencedMap(madeFiles);
     this.largerThanMemory = totalBytes() > SystemMemory.available();
   }
 
@@ -125,7 +129,13 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
         addTensors(file, fileOf);
       }
       checkIndex(weights.indexFile(), weights.index(), fileOf);
-      return new Checkpoint(directory, config, List.copyOf(files), fileOf, new LinkedHashMap<>());
+      return new Checkpoint(
+          directory,
+          config,
+          List.copyOf(files),
+          fileOf,
+          new LinkedHashMap<>(),
+          new LinkedHashMap<>());
     } catch (RuntimeException e) {
       files.forEach(WeightFile::close);
       throw e;
@@ -138,7 +148,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     try {
       Map<String, WeightFile> fileOf = new TreeMap<>();
       addTensors(file, fileOf);
-      return new Checkpoint(path, model.config(), List.of(file), fileOf, model.shown());
+      return new Checkpoint(
+          path, model.config(), List.of(file), fileOf, model.shown(), model.files(path));
     } catch (RuntimeException e) {
       file.close();
       throw e;
@@ -216,6 +227,11 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     return configJson.deepCopy();
   }
 
+  /** The name of the config for messages: that of {@code config.json}, or of a GGUF file. */
+  public String configName() {
+    return metadata.isEmpty() ? directory.resolve(CONFIG).toString() : directory.toString();
+  }
+
   /**
    * The config as the engine understands it.
    *
@@ -223,7 +239,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
    */
   public ModelConfig config() {
     if (config == null) {
-      config = ModelConfig.parse(directory.resolve(CONFIG).toString(), configJson);
+      config = ModelConfig.parse(configName(), configJson);
     }
     return config;
   }
@@ -319,6 +335,15 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     return metadata;
   }
 
+  /**
+   * The files of Hugging Face's layout, as {@code tokenizer.json}, that the metadata of a GGUF file
+   * stand for: their text by name. Empty for a folder. A supplier throws a {@link
+   * BadInputException} where the metadata are broken or of a kind that is not known.
+   */
+  public SequencedMap<String, Supplier<String>> madeFiles() {
+    return madeFiles;
+  }
+
   /** The files that hold the weights. */
   public List<WeightFile> files() {
     return files;
@@ -360,9 +385,17 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     return file(name).tensor(name);
   }
 
+  /**
+   * A tensor by which a device knows a weight that it holds. Its values must not be read where a
+   * pool may have given them up.
+   */
+  public HostTensor placeOf(String name) {
+    return file(name).placeOf(name);
+  }
+
   @Override
   public long byteSize(String name) {
-    return file(name).info(name).byteSize();
+    return file(name).info(name).weightBytes();
   }
 
   @Override
@@ -437,7 +470,14 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     Architecture architecture = config().architecture();
     Stream.of(architecture.embedding(), architecture.finalNorm(), architecture.head())
         .filter(weightNames()::contains)
-        .forEach(this::requireFinite);
+        .forEach(
+            name -> {
+              boolean inUse = file(name).isDecoded(name);
+              requireFinite(name);
+              if (!inUse) {
+                file(name).giveUp(name, false);
+              }
+            });
   }
 
   /** The file that holds a tensor. */

@@ -19,9 +19,15 @@ final class FiniteCheck {
     /** Index in the tensor of the first element that is NaN or infinite, or -1. */
     long firstNonFinite() {
       DType dtype = file.requireWeight(info);
+      long size = Math.min(PART, info.weightBytes() - offset);
       try (Arena arena = Arena.ofConfined()) {
-        MemorySegment data = arena.allocate(Math.min(PART, info.byteSize() - offset));
-        file.read(info, offset, data.asByteBuffer());
+        MemorySegment data;
+        if (info.decoder() == null) {
+          data = arena.allocate(size);
+          file.read(info, offset, data.asByteBuffer());
+        } else {
+          data = file.tensor(info.name()).data().asSlice(offset, size);
+        }
         long index = NonFinite.first(dtype, data);
         return index < 0 ? -1 : offset / dtype.byteSize() + index;
       }
@@ -30,13 +36,14 @@ final class FiniteCheck {
 
   /**
    * Checks a tensor, on all cores. The tensor is read through small buffers, so that it does not
-   * stay in the process's memory as mapped pages do.
+   * stay in the process's memory as mapped pages do. A tensor that is computed stays until it is
+   * given up.
    *
    * @throws BadInputException naming file, tensor and index of the first element that is not finite
    */
   static void require(WeightFile file, String name) {
     TensorInfo info = file.info(name);
-    LongStream.range(0, Math.ceilDiv(info.byteSize(), PART))
+    LongStream.range(0, Math.ceilDiv(info.weightBytes(), PART))
         .parallel()
         .mapToObj(part -> new Part(file, info, part * PART))
         .filter(part -> part.firstNonFinite() >= 0)

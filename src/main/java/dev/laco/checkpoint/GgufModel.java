@@ -7,23 +7,40 @@ import dev.laco.InputFile;
 import dev.laco.checkpoint.gguf.GgufHeader;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.checkpoint.gguf.GgufTensor;
+import dev.laco.model.Architecture;
+import dev.laco.model.DType;
+import dev.laco.model.GgufNames;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.TensorSpec;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.SequencedMap;
+import java.util.Set;
+import java.util.function.Supplier;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /** A GGUF file as a checkpoint: its tensors, and its metadata as a config. */
 final class GgufModel implements WeightFile.TableReader {
   private static final String ARCHITECTURE = "general.architecture";
 
+  /** Most bytes of rotary factors: heads are at most a few hundred elements wide. */
+  private static final long MAX_FACTORS = 1 << 16;
+
+  private ObjectNode config = JsonNodeFactory.instance.objectNode();
   private @Nullable GgufMetadata metadata;
 
   /** Whether a path leads to a file that begins as GGUF files do, whatever its name. */
@@ -44,34 +61,128 @@ final class GgufModel implements WeightFile.TableReader {
   public Map<String, TensorInfo> read(Path file, MemorySegment bytes) {
     GgufHeader header = GgufHeader.read(file, bytes, WeightFile.MAX_TENSORS);
     metadata = header.metadata();
+    String name = metadata.string(ARCHITECTURE).orElse("unknown");
+    Optional<Architecture> family = Architecture.forGguf(name);
+    if (family.isEmpty()) {
+      config.putArray("architectures").add(name);
+      config.put("model_type", name);
+      metadata
+          .integer(name + ".block_count")
+          .ifPresent(count -> config.put("num_hidden_layers", count));
+      return table(file, header, Map.of());
+    }
+    config = GgufConfig.of(file, metadata, family.get(), tensors(header, bytes));
+    return table(file, header, weights(header, ModelConfig.parse(file.toString(), config)));
+  }
+
+  private static GgufConfig.Tensors tensors(GgufHeader header, MemorySegment bytes) {
+    Set<String> names =
+        header.tensors().stream().map(GgufTensor::name).collect(Collectors.toUnmodifiableSet());
+    long vocabulary = 0;
+    String torchType = DType.F32.torchName();
+    List<Float> factors = List.of();
+    for (GgufTensor tensor : header.tensors()) {
+      DType dtype = tensor.type().dtype();
+      if (tensor.name().equals(GgufNames.EMBEDDING) && !tensor.shape().isEmpty()) {
+        vocabulary = tensor.shape().getFirst();
+        torchType = dtype == null ? torchType : dtype.torchName();
+      }
+      if (tensor.name().equals(GgufNames.ROPE_FACTORS)
+          && dtype == DType.F32
+          && tensor.byteSize() <= MAX_FACTORS) {
+        factors =
+            bytes
+                .asSlice(tensor.offset(), tensor.byteSize())
+                .elements(ValueLayout.JAVA_FLOAT_UNALIGNED)
+                .map(factor -> factor.get(ValueLayout.JAVA_FLOAT_UNALIGNED, 0))
+                .toList();
+      }
+    }
+    return new GgufConfig.Tensors(names, vocabulary, torchType, factors);
+  }
+
+  /** A weight that the file holds under another name. */
+  private record Weight(String name, int interleavedHeads) {}
+
+  /** The model's weights by their names in the file. */
+  private static Map<String, Weight> weights(GgufHeader header, ModelConfig config) {
+    Architecture architecture = config.architecture();
+    Map<String, Weight> weights = new HashMap<>();
+    weights.put(GgufNames.EMBEDDING, new Weight(architecture.embedding(), 0));
+    weights.put(GgufNames.FINAL_NORM, new Weight(architecture.finalNorm(), 0));
+    weights.put(GgufNames.HEAD, new Weight(architecture.head(), 0));
+    List<TensorSpec> specs = architecture.layerTensors(config);
+    // Every layer has tensors: a wrong number of layers makes no long table.
+    int layers = Math.min(config.numHiddenLayers(), header.tensors().size());
+    for (int layer = 0; layer < layers; layer++) {
+      for (TensorSpec spec : specs) {
+        weights.put(
+            GgufNames.of(layer, spec),
+            new Weight(
+                architecture.tensorName(layer, spec),
+                architecture.ggufInterleavedHeads(config, spec)));
+      }
+    }
+    return weights;
+  }
+
+  private static Map<String, TensorInfo> table(
+      Path file, GgufHeader header, Map<String, Weight> weights) {
     Map<String, TensorInfo> table = LinkedHashMap.newLinkedHashMap(header.tensors().size());
     for (GgufTensor tensor : header.tensors()) {
-      table.put(
-          tensor.name(),
-          new TensorInfo(
-              tensor.name(), tensor.type(), tensor.shape(), tensor.offset(), tensor.byteSize()));
+      // The config says what the factors say.
+      if (weights.isEmpty() || !tensor.name().equals(GgufNames.ROPE_FACTORS)) {
+        Weight weight = weights.getOrDefault(tensor.name(), new Weight(tensor.name(), 0));
+        TensorInfo info =
+            new TensorInfo(
+                weight.name,
+                tensor.type(),
+                tensor.shape(),
+                tensor.offset(),
+                tensor.byteSize(),
+                decoder(tensor, weight));
+        if (table.put(weight.name, info) != null) {
+          throw new BadInputException(
+              String.format(Locale.ROOT, "%s: tensor '%s' is there twice", file, weight.name));
+        }
+      }
     }
     return table;
+  }
+
+  private static TensorInfo.@Nullable Decoder decoder(GgufTensor tensor, Weight weight) {
+    if (tensor.type().dtype() == null || tensor.shape().isEmpty()) {
+      return null;
+    }
+    long rows = tensor.shape().getFirst();
+    boolean interleaved =
+        weight.interleavedHeads > 0 && rows > 0 && rows % (2L * weight.interleavedHeads) == 0;
+    return tensor.type().isQuantised() || interleaved
+        ? new GgufRows(tensor.type(), rows, interleaved ? weight.interleavedHeads : 0)
+        : null;
   }
 
   private GgufMetadata metadata() {
     return Objects.requireNonNull(metadata, "the file was not read yet");
   }
 
-  /**
-   * The metadata as a config of Hugging Face.
-   *
-   * @throws BadInputException if a value that the config needs is missing or wrong
-   */
+  /** The metadata as a config of Hugging Face. */
   ObjectNode config() {
-    String architecture = metadata().string(ARCHITECTURE).orElse("unknown");
-    ObjectNode config = JsonNodeFactory.instance.objectNode();
-    config.putArray("architectures").add(architecture);
-    config.put("model_type", architecture);
-    metadata()
-        .integer(architecture + ".block_count")
-        .ifPresent(count -> config.put("num_hidden_layers", count));
     return config;
+  }
+
+  /**
+   * The files of Hugging Face's layout that the metadata stand for, by name. A supplier throws a
+   * {@link BadInputException} where the metadata are broken or of a kind that is not known.
+   */
+  SequencedMap<String, Supplier<String>> files(Path file) {
+    SequencedMap<String, Supplier<String>> files = new LinkedHashMap<>();
+    GgufTokenizer tokenizer = new GgufTokenizer(file, metadata());
+    if (tokenizer.isPresent()) {
+      files.put("tokenizer.json", tokenizer::json);
+      files.put("tokenizer_config.json", tokenizer::config);
+    }
+    return files;
   }
 
   /** The metadata for people, in the order of the file. */

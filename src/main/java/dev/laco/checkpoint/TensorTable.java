@@ -83,7 +83,7 @@ final class TensorTable {
 
   private static void refuseQuantised(String name, WeightFile file) {
     ElementType type = file.info(name).type();
-    if (QUANTISED.matcher(name).matches() || type.isQuantised()) {
+    if (QUANTISED.matcher(name).matches() || (type.isQuantised() && type.dtype() == null)) {
       throw new BadInputException(
           String.format(
               Locale.ROOT,

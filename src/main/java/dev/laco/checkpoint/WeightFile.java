@@ -19,7 +19,8 @@ import java.util.Map;
 
 /**
  * A file of weights in one of the formats of {@link Container}, mapped as a whole. Its tensors are
- * views into the mapping, valid until {@link #close}.
+ * views into the mapping, valid until {@link #close}. Quantised tensors, and those whose rows have
+ * another order in the file, are computed when they are asked for, and valid until {@link #giveUp}.
  *
  * <p>The file's size is compared with its size at opening whenever a tensor is asked for, so that a
  * file truncated in between is an error and not a crash. A file may also shrink between that check
@@ -58,6 +59,7 @@ public final class WeightFile implements TensorSource, AutoCloseable {
   private final MappedPages pages;
   private final WatchedMapping watched;
   private final Map<String, TensorInfo> tensors;
+  private final DecodedTensors decoded;
 
   private WeightFile(Path path, FileChannel channel, Arena arena, TableReader table)
       throws IOException {
@@ -67,6 +69,7 @@ public final class WeightFile implements TensorSource, AutoCloseable {
     this.bytes = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
     this.tensors = table.read(path, bytes);
     this.pages = new MappedPages(path, bytes);
+    this.decoded = new DecodedTensors(path, tensors.values(), arena);
     this.watched = new WatchedMapping(bytes);
   }
 
@@ -143,7 +146,28 @@ public final class WeightFile implements TensorSource, AutoCloseable {
   @Override
   public HostTensor tensor(String name) {
     TensorInfo info = info(name);
-    return new HostTensor(name, requireWeight(info), info.shape(), bytes(name));
+    MemorySegment stored = bytes(name);
+    if (info.decoder() != null && !decoded.isPresent(name)) {
+      decoded.get(info, stored);
+      pages.giveUp(info.offset(), info.byteSize(), false);
+    }
+    return placeOf(name);
+  }
+
+  /**
+   * A tensor of which only the place in memory may be used: its values are there only if {@link
+   * #tensor} was called and {@link #giveUp} was not.
+   */
+  HostTensor placeOf(String name) {
+    TensorInfo info = info(name);
+    MemorySegment place = decoded.place(name);
+    return new HostTensor(
+        name, requireWeight(info), info.shape(), place == null ? bytes(name) : place);
+  }
+
+  /** Whether the values of a tensor were computed and not given up. */
+  boolean isDecoded(String name) {
+    return decoded.isPresent(name);
   }
 
   /** The element type of a weight; an error for types with which the engine cannot compute. */
@@ -162,13 +186,18 @@ public final class WeightFile implements TensorSource, AutoCloseable {
   }
 
   /**
-   * Copies a tensor's bytes to another file at its current position, file to file.
+   * Copies a weight to another file at its current position, file to file where its bytes in this
+   * file are the weight.
    *
    * @throws BadInputException if there is no such tensor, or this file changed its size
    * @throws IOException if the target cannot be written
    */
   public void copyTo(String name, FileChannel target) throws IOException {
     TensorInfo info = info(name);
+    if (info.decoder() != null) {
+      OutputTensor.write(tensor(name).data(), target);
+      return;
+    }
     requireSameSize();
     OutputFiles.transfer(path, channel, info.offset(), info.byteSize(), target);
   }
@@ -201,10 +230,14 @@ public final class WeightFile implements TensorSource, AutoCloseable {
     }
   }
 
-  /** Reads a tensor into memory; see {@link MappedPages#bringIn}. */
+  /** Reads a tensor into memory, or computes it; see {@link MappedPages#bringIn}. */
   void bringIn(String name) {
     TensorInfo info = info(name);
-    pages.bringIn(info.offset(), info.byteSize());
+    if (info.decoder() != null) {
+      tensor(name);
+    } else {
+      pages.bringIn(info.offset(), info.byteSize());
+    }
   }
 
   /**
@@ -216,6 +249,9 @@ public final class WeightFile implements TensorSource, AutoCloseable {
   boolean bringInFinite(String name) {
     TensorInfo info = info(name);
     DType dtype = requireWeight(info);
+    if (info.decoder() != null) {
+      return NonFinite.first(dtype, tensor(name).data()) < 0;
+    }
     requireSameSize();
     return pages.bringInIf(
         info.offset(), info.byteSize(), piece -> NonFinite.first(dtype, piece) < 0);
@@ -224,6 +260,7 @@ public final class WeightFile implements TensorSource, AutoCloseable {
   /** Frees the memory of a tensor's pages; see {@link MappedPages#giveUp}. */
   public void giveUp(String name, boolean fromCacheToo) {
     TensorInfo info = info(name);
+    decoded.giveUp(name);
     pages.giveUp(info.offset(), info.byteSize(), fromCacheToo);
   }
 

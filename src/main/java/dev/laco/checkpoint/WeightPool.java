@@ -75,7 +75,7 @@ public final class WeightPool implements TensorSource {
     Group group = group(name);
     if (group.used.containsKey(name)) {
       group.used.put(name, step);
-      return checkpoint.file(name).tensor(name);
+      return checkpoint.placeOf(name);
     }
     if (group.prefetched.remove(name) == null) {
       if (!makeRoom(byteSize(name), false)) {

@@ -66,6 +66,14 @@ public final class Architecture {
     return all().stream().filter(a -> a.className().equalsIgnoreCase(className)).findFirst();
   }
 
+  /**
+   * The family of a GGUF file with this {@code general.architecture}; the first of {@link #all}
+   * where several have the same.
+   */
+  public static Optional<Architecture> forGguf(String name) {
+    return all().stream().filter(a -> a.ggufName().equals(Optional.of(name))).findFirst();
+  }
+
   /** The parts of a family, beginning with those of a Llama without biases. */
   static final class Builder {
     private final String className;
@@ -83,6 +91,9 @@ public final class Architecture {
     private OptionalInt defaultHeadDim = OptionalInt.empty();
     private RopeParameters.Rotates rotates = RopeParameters.Rotates.WHOLE_HEADS;
     private int defaultPositions = 2048;
+
+    private Optional<String> ggufName = Optional.empty();
+    private boolean ggufRowsInterleaved;
 
     private Builder(String className, String modelType) {
       this.className = className;
@@ -164,6 +175,22 @@ public final class Architecture {
       return this;
     }
 
+    /** {@code general.architecture} of the family's GGUF files. */
+    Builder gguf(String name) {
+      ggufName = Optional.of(name);
+      return this;
+    }
+
+    /**
+     * In GGUF files the rows of query and key projections have another order. A head of {@code w}
+     * rows is rotated in pairs: here row {@code i} with row {@code i + w / 2}, there row {@code 2
+     * i} with row {@code 2 i + 1}.
+     */
+    Builder ggufRowsInterleaved() {
+      ggufRowsInterleaved = true;
+      return this;
+    }
+
     Architecture build() {
       return new Architecture(this);
     }
@@ -177,6 +204,26 @@ public final class Architecture {
   /** {@code model_type} in {@code config.json}. */
   public String modelType() {
     return parts.modelType;
+  }
+
+  /** {@code general.architecture} of the family's GGUF files; empty where GGUF is not supported. */
+  public Optional<String> ggufName() {
+    return parts.ggufName;
+  }
+
+  /**
+   * The heads whose rows a GGUF file interleaves in a tensor (see {@link
+   * Builder#ggufRowsInterleaved}); 0 where the rows have the same order.
+   */
+  public int ggufInterleavedHeads(ModelConfig config, TensorSpec spec) {
+    if (!parts.ggufRowsInterleaved) {
+      return 0;
+    }
+    return switch (spec.parts().getFirst().role()) {
+      case QUERY, QUERY_BIAS -> config.numAttentionHeads();
+      case KEY, KEY_BIAS -> config.numKeyValueHeads();
+      default -> 0;
+    };
   }
 
   Biases queryKeyValueBias() {

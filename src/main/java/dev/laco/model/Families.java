@@ -5,7 +5,8 @@ import java.util.List;
 /** All families, in the order in which lists name them. */
 final class Families {
   static final List<Architecture> ALL =
-      List.of(Llama.FAMILY, Mistral.FAMILY, Qwen2.FAMILY, Qwen3.FAMILY, Phi3.FAMILY, Granite.FAMILY);
+      List.of(
+          Llama.FAMILY, Mistral.FAMILY, Qwen2.FAMILY, Qwen3.FAMILY, Phi3.FAMILY, Granite.FAMILY);
 
   private Families() {}
 }

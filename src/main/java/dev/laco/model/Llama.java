@@ -12,6 +12,8 @@ final class Llama {
           .attentionBiases(Biases.BY_CONFIG, Biases.BY_CONFIG)
           .feedForwardBiases(Biases.BY_CONFIG)
           .defaultPositions(2048)
+          .gguf("llama")
+          .ggufRowsInterleaved()
           .build();
 
   private Llama() {}

@@ -8,6 +8,8 @@ final class Mistral {
       Architecture.named("MistralForCausalLM", "mistral")
           .windows(Windows.ALL_LAYERS)
           .defaultPositions(131072)
+          .gguf("llama")
+          .ggufRowsInterleaved()
           .build();
 
   private Mistral() {}

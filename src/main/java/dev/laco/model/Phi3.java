@@ -25,6 +25,7 @@ final class Phi3 {
           .windows(Windows.ALL_LAYERS)
           .rotates(Rotates.BY_CONFIG)
           .defaultPositions(4096)
+          .gguf("phi3")
           .build();
 
   private Phi3() {}

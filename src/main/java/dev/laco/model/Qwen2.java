@@ -12,6 +12,7 @@ final class Qwen2 {
           .attentionBiases(Biases.ALWAYS, Biases.NEVER)
           .windows(Windows.BY_LAYER)
           .defaultPositions(32768)
+          .gguf("qwen2")
           .build();
 
   private Qwen2() {}

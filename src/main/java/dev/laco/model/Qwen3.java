@@ -12,6 +12,7 @@ final class Qwen3 {
           .windows(Windows.BY_LAYER)
           .defaultHeadDim(128)
           .defaultPositions(32768)
+          .gguf("qwen3")
           .build();
 
   private Qwen3() {}

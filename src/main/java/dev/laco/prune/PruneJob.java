@@ -12,7 +12,6 @@ import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
-import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.Sha256;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.Score;
@@ -77,7 +76,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
               : SearchChoice.goOnFrom(given, request.rule());
       // Both are errors before the work, not after it.
       ConfigRewriter.requireRewritable(
-          model.directory().resolve(Checkpoint.CONFIG).toString(), model.checkpoint().configJson());
+          model.checkpoint().configName(), model.checkpoint().configJson());
       if (given != null) {
         given.requireFor(model.checkpoint());
       }

@@ -251,7 +251,7 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
         mapped,
         device.bytes,
         device.where,
-        name -> backend.release(List.of(checkpoint.file(name).tensor(name))));
+        name -> backend.release(List.of(checkpoint.placeOf(name))));
   }
 
   /**

@@ -45,7 +45,10 @@ public final class Tokenizer implements AutoCloseable {
 
   private static final Pattern RUN = Pattern.compile("\\s++|\\S++");
 
-  private final Path file;
+  /** Names the tokenizer in errors. */
+  private final String file;
+
+  private final Supplier<TokenizerFile> source;
   private final Supplier<TokenizerProcess> start;
 
   /** The checked file; null once the process has loaded it. */
@@ -64,9 +67,26 @@ public final class Tokenizer implements AutoCloseable {
 
   /** Checks the form of a tokenizer's file; {@code start} gives the process that loads the file. */
   Tokenizer(Path file, Supplier<TokenizerProcess> start) {
+    this(file.toString(), () -> TokenizerFile.read(file), start);
+    this.content = source.get();
+  }
+
+  private Tokenizer(String file, Supplier<TokenizerFile> source, Supplier<TokenizerProcess> start) {
     this.file = file;
+    this.source = source;
     this.start = start;
-    this.content = TokenizerFile.read(file);
+  }
+
+  /**
+   * A tokenizer whose content is not in a file of its own.
+   *
+   * @param name names it in errors
+   * @param json gives the content, as {@code tokenizer.json} has it; is called at the first use,
+   *     which throws its errors
+   */
+  public static Tokenizer of(String name, Supplier<String> json) {
+    return new Tokenizer(
+        name, () -> TokenizerFile.of(name, json.get()), () -> TokenizerProcess.start(Limits.USUAL));
   }
 
   /**
@@ -163,7 +183,7 @@ public final class Tokenizer implements AutoCloseable {
       throw end;
     }
     if (process == null) {
-      TokenizerFile checked = content == null ? TokenizerFile.read(file) : content;
+      TokenizerFile checked = content == null ? source.get() : content;
       content = null;
       components = Legible.excerpt(checked.components());
       TokenizerProcess started = start.get();

@@ -54,7 +54,16 @@ record TokenizerFile(String json, String components) {
    * @throws BadInputException that names the file, and the component where one is too large
    */
   static TokenizerFile read(Path file) {
-    String json = TextFile.read(file, MAX_BYTES);
+    return of(file.toString(), TextFile.read(file, MAX_BYTES));
+  }
+
+  /**
+   * Checks the content of a file.
+   *
+   * @param file names the file in errors
+   * @throws BadInputException that names the file, and the component where one is too large
+   */
+  static TokenizerFile of(String file, String json) {
     try (JsonParser parser = JSON.createParser(json)) {
       return new TokenizerFile(json, new Reader(file, parser).components());
     } catch (JsonProcessingException e) {
@@ -73,10 +82,10 @@ record TokenizerFile(String json, String components) {
 
   /** Reads a file once, from its begin to its end. */
   private static final class Reader {
-    private final Path file;
+    private final String file;
     private final JsonParser parser;
 
-    Reader(Path file, JsonParser parser) {
+    Reader(String file, JsonParser parser) {
       this.file = file;
       this.parser = parser;
     }

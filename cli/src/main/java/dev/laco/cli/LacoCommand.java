@@ -35,7 +35,7 @@ import picocli.CommandLine.Spec;
 final class LacoCommand implements Runnable {
   /** What commands say of MODEL. */
   static final String MODEL =
-      "Folder of a Hugging Face checkpoint, or the id (ORG/NAME) of one that was downloaded.";
+      "Folder of a Hugging Face checkpoint, or a GGUF file, or the id (ORG/NAME) of a checkpoint that was downloaded.";
 
   @Spec CommandSpec spec;
 

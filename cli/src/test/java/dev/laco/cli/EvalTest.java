@@ -57,7 +57,7 @@ class EvalTest {
         TestFiles.names(folder).stream().noneMatch(n -> n.startsWith(".")), "a partial file");
   }
 
-  private static void assertClose(
+  static void assertClose(
       Map<String, Safetensors.Tensor> stored, Map<String, Safetensors.Tensor> found, String name) {
     Safetensors.Tensor expected = stored.get(name);
     Safetensors.Tensor values = found.get(name);

@@ -147,11 +147,21 @@ class ManyInputsFuzzTest {
           });
     }
 
-    /** Metadata and table of tensors, rarely the data, which has far more bytes. */
+    /** Metadata and table of tensors; the data has far more bytes. */
     private void gguf() throws IOException {
-      byte[] original = TestCheckpoints.read(TestGguf.TYPES);
-      int header = 1_856;
-      Path file = TestCheckpoints.writeBytes(folder.resolve("m.gguf"), original);
+      Path ids = TestFiles.write(folder.resolve("few.json"), "[[1, 2, 3]]");
+      Path types = copied(TestGguf.TYPES);
+      gguf(14, types, 1_856, () -> Laco.run("inspect", types));
+      Path model = copied(TestGguf.TYPES.resolveSibling("qwen2_bias.q8_0.gguf"));
+      gguf(15, model, 6_112, () -> eval(model, ids));
+    }
+
+    private Path copied(Path file) {
+      return TestCheckpoints.writeBytes(
+          folder.resolve(file.getFileName()), TestCheckpoints.read(file));
+    }
+
+    private void gguf(int seed, Path file, int header, Use use) throws IOException {
       Damage damage =
           (bytes, random) -> {
             byte[] begin = FuzzTest.damaged(Arrays.copyOf(bytes, header), random);
@@ -165,7 +175,7 @@ class ManyInputsFuzzTest {
             }
             return damaged;
           };
-      fuzz(14, 1000, file, damage, () -> Laco.run("inspect", file));
+      fuzz(seed, 500, file, damage, use);
     }
 
     /** A lock is no input of the user's: whatever it holds, the checkpoint is written. */

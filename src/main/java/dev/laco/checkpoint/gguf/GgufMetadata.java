@@ -30,6 +30,11 @@ public final class GgufMetadata {
   /** Most bytes of a text, such as a chat template or a token. */
   private static final int MAX_TEXT = 2 << 20;
 
+  /** Most elements, and most bytes, of a list of which values are kept: tokens and merges. */
+  private static final int MAX_KEPT = 1_000_000;
+
+  private static final long MAX_KEPT_BYTES = 40L << 20;
+
   /** Most elements of a list; the longest are merges of tokenizers, up to about half a million. */
   private static final int MAX_ELEMENTS = 10_000_000;
 
@@ -287,10 +292,16 @@ public final class GgufMetadata {
     if (!value.isList() || value.type != type) {
       throw bad(key, "a list of " + type.title());
     }
+    if (value.count > MAX_KEPT) {
+      throw bad(key, "at most " + MAX_KEPT + " elements");
+    }
     GgufBytes from = at(value);
     List<Object> list = new ArrayList<>();
     for (long i = 0; i < value.count; i++) {
       list.add(next(key, value, from));
+      if (from.position() - value.offset > MAX_KEPT_BYTES) {
+        throw bad(key, "at most " + MAX_KEPT_BYTES + " bytes");
+      }
     }
     return list;
   }

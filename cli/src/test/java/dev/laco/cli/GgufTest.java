@@ -1,0 +1,118 @@
+package dev.laco.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.Fixtures;
+import dev.laco.ProgramRun;
+import dev.laco.TestFiles;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** GGUF files that llama.cpp's converter made of the fixtures, as MODEL. */
+class GgufTest {
+  @TempDir Path folder;
+
+  private static Path gguf(String name) {
+    return Fixtures.RESOURCES.resolve("gguf").resolve(name + ".gguf");
+  }
+
+  @ParameterizedTest
+  @CsvSource({"llama_tied_rope3, bf16", "llama_mha_bias_f16, f16"})
+  void statesAndLogitsAreThoseOfTheStoredFloat64Run(String fixture, String type) {
+    Path dump = folder.resolve("states.safetensors");
+    Path tokens = Fixtures.tokens(folder, fixture, "eval");
+    Path model = gguf(fixture + "." + type);
+    Laco.run("eval", model, "--tokens", tokens, "--compute", "f32", "--dump", dump).succeeded();
+    Map<String, Safetensors.Tensor> found = Safetensors.read(dump);
+    Map<String, Safetensors.Tensor> stored =
+        Safetensors.read(Fixtures.folder(fixture).resolve("reference.safetensors"));
+    for (int i = 0; i < Fixtures.tokens(fixture, "eval").size(); i++) {
+      EvalTest.assertClose(stored, found, i + ".final_hidden");
+      EvalTest.assertClose(stored, found, i + ".logits");
+    }
+  }
+
+  /** The same trials as on the folder of which the file was made, and the same result. */
+  @Test
+  void aPruneOfAGgufFileIsThatOfTheFolder() {
+    String fixture = "llama_tied_rope3";
+    JsonNode ofFolder = pruned(fixture, Fixtures.model(fixture), folder.resolve("a"));
+    JsonNode ofFile = pruned(fixture, gguf(fixture + ".bf16"), folder.resolve("b"));
+    assertEquals(ofFolder.get("trials"), ofFile.get("trials"));
+    assertEquals(ofFolder.at("/quality/dense"), ofFile.at("/quality/dense"));
+    Path tokens = folder.resolve(fixture + ".eval.json");
+    // Norms are f32 in the file and bf16 in the folder, so that merged ones are rounded otherwise.
+    double expected = nll(folder.resolve("a"), tokens);
+    assertEquals(expected, nll(folder.resolve("b"), tokens), 1e-4 * expected);
+    JsonNode config = Fixtures.read(folder.resolve("b/config.json"));
+    assertEquals("LlamaForCausalLM", config.get("architectures").get(0).textValue());
+    assertEquals("llama3", config.get("rope_scaling").get("rope_type").textValue());
+  }
+
+  /** Quantised weights become f32, which the written folder has. */
+  @ParameterizedTest
+  @CsvSource({"llama_untied_gqa", "qwen3_qknorm", "phi3_std"})
+  void aQuantisedFileIsPruned(String fixture) {
+    Path out = folder.resolve("out");
+    JsonNode report = pruned(fixture, gguf(fixture + ".q8_0"), out);
+    double said = report.at("/quality/pruned/meanNll").doubleValue();
+    assertEquals(said, nll(out, folder.resolve(fixture + ".eval.json")), 1e-6 * said);
+    JsonNode inspected = Laco.run("inspect", out, "--json").succeeded().json();
+    assertEquals("f32", inspected.get("dtype").textValue());
+    assertFalse(TestFiles.names(out).contains("tokenizer.json"));
+  }
+
+  private JsonNode pruned(String fixture, Path model, Path out) {
+    Path calibration = Fixtures.tokens(folder, fixture, "calib");
+    Path evaluation = Fixtures.tokens(folder, fixture, "eval");
+    Path report = folder.resolve("report.json");
+    List<Object> command =
+        List.of(
+            "prune",
+            model,
+            out,
+            "--threshold",
+            0.9,
+            "--merge-layers",
+            3,
+            "--interval",
+            2,
+            "--rule",
+            "mean",
+            "--calibration",
+            calibration,
+            "--eval-tokens",
+            evaluation,
+            "--compute",
+            "f32",
+            "--report",
+            report,
+            "--overwrite");
+    Laco.run(command.toArray()).succeeded();
+    return Laco.withoutTimings(Fixtures.read(report));
+  }
+
+  private static double nll(Path model, Path tokens) {
+    return Laco.run("eval", model, "--tokens", tokens, "--compute", "f32", "--json")
+        .succeeded()
+        .json()
+        .get("meanNll")
+        .doubleValue();
+  }
+
+  @Test
+  void aFileIsNotReplacedByItsPrunedModel() {
+    Path model = TestFiles.write(folder.resolve("m.gguf"), "GGUF");
+    ProgramRun run = Laco.run("inspect", model);
+    assertEquals(3, run.code());
+    assertTrue(run.err().contains("m.gguf: the version"), run.err());
+  }
+}

@@ -1,0 +1,132 @@
+package dev.laco.checkpoint;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import dev.laco.ByteSize;
+import dev.laco.ResourceException;
+import dev.laco.ffi.CLibrary;
+import dev.laco.ffi.Downcalls;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+import java.nio.file.Path;
+import java.util.Collection;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Map;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The weights of a file that are computed from the file's bytes. Each has a fixed place in a range
+ * of addresses, so that a device can know a weight by its address; a place takes memory only from
+ * {@link #get} to {@link #giveUp}.
+ */
+final class DecodedTensors {
+  private static final int PROT_READ_WRITE = 3;
+  private static final int MAP_PRIVATE_ANONYMOUS_NORESERVE = 0x4022;
+  private static final long MAP_FAILED = -1;
+  private static final long PAGE = 4096;
+
+  /** {@code void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)}. */
+  private static final MethodHandle MMAP =
+      Downcalls.ofAddress(ADDRESS, JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_LONG);
+
+  /** {@code int munmap(void *addr, size_t length)}. */
+  private static final MethodHandle MUNMAP = Downcalls.ofInt(ADDRESS, JAVA_LONG);
+
+  private final Map<String, MemorySegment> places = new HashMap<>();
+  private final Set<String> present = new HashSet<>();
+  private final @Nullable MappedPages pages;
+  private final long begin;
+
+  /**
+   * Reserves the addresses.
+   *
+   * @param path the file, for messages
+   * @param arena frees the addresses when it is closed
+   */
+  DecodedTensors(Path path, Collection<TensorInfo> tensors, Arena arena) {
+    long size = 0;
+    for (TensorInfo tensor : tensors) {
+      if (tensor.decoder() != null) {
+        size = Math.addExact(size, place(tensor));
+      }
+    }
+    if (size == 0) {
+      pages = null;
+      begin = 0;
+      return;
+    }
+    MemorySegment range = reserve(path, size, arena);
+    pages = new MappedPages(path, range);
+    begin = range.address();
+    long offset = 0;
+    for (TensorInfo tensor : tensors) {
+      if (tensor.decoder() != null) {
+        places.put(tensor.name(), range.asSlice(offset, tensor.weightBytes()));
+        offset += place(tensor);
+      }
+    }
+  }
+
+  /** Whole pages, so that none belongs to two weights. */
+  private static long place(TensorInfo tensor) {
+    return Math.multiplyExact(Math.ceilDiv(tensor.weightBytes(), PAGE), PAGE);
+  }
+
+  private static MemorySegment reserve(Path path, long size, Arena arena) {
+    MemorySegment mmap = CLibrary.function("mmap");
+    MemorySegment munmap = CLibrary.function("munmap");
+    MemorySegment range =
+        Downcalls.call(
+            () ->
+                (MemorySegment)
+                    MMAP.invokeExact(
+                        mmap,
+                        MemorySegment.NULL,
+                        size,
+                        PROT_READ_WRITE,
+                        MAP_PRIVATE_ANONYMOUS_NORESERVE,
+                        -1,
+                        0L));
+    if (range.address() == MAP_FAILED) {
+      throw new ResourceException(
+          path + ": the system gives no " + ByteSize.show(size) + " of addresses for its weights");
+    }
+    return range.reinterpret(
+        size,
+        arena,
+        reserved -> Downcalls.call(() -> (int) MUNMAP.invokeExact(munmap, reserved, size)));
+  }
+
+  /** The place of a weight, whose values are there only after {@link #get}; null for others. */
+  @Nullable MemorySegment place(String name) {
+    return places.get(name);
+  }
+
+  /** Computes a weight that is not there. */
+  synchronized void get(TensorInfo info, MemorySegment stored) {
+    MemorySegment place = places.get(info.name());
+    TensorInfo.Decoder decoder = info.decoder();
+    if (place != null && decoder != null && !present.contains(info.name())) {
+      decoder.decode(stored, place);
+      present.add(info.name());
+    }
+  }
+
+  /** Whether a weight is there. */
+  synchronized boolean isPresent(String name) {
+    return present.contains(name);
+  }
+
+  /** Frees the memory of a weight. */
+  synchronized void giveUp(String name) {
+    MemorySegment place = places.get(name);
+    if (place != null && pages != null && present.remove(name)) {
+      pages.giveUp(place.address() - begin, place.byteSize(), false);
+    }
+  }
+}

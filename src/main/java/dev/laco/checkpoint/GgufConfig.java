@@ -1,0 +1,213 @@
+package dev.laco.checkpoint;
+
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
+import dev.laco.Legible;
+import dev.laco.checkpoint.gguf.GgufMetadata;
+import dev.laco.model.Architecture;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Locale;
+import java.util.OptionalDouble;
+import java.util.OptionalLong;
+import java.util.Set;
+import java.util.stream.IntStream;
+
+/**
+ * The {@code config.json} that the metadata of a GGUF file stand for. Keys of the metadata are
+ * those of llama.cpp's converter; what a loader of llama.cpp takes where a key is absent is written
+ * out.
+ */
+final class GgufConfig {
+  /** The relative difference that the converter's arithmetic in f32 makes to a rotary factor. */
+  private static final double ROUNDING = 1e-5;
+
+  private final Path file;
+  private final GgufMetadata metadata;
+  private final String prefix;
+  private final ObjectNode config = JsonNodeFactory.instance.objectNode();
+
+  private GgufConfig(Path file, GgufMetadata metadata, String prefix) {
+    this.file = file;
+    this.metadata = metadata;
+    this.prefix = prefix + ".";
+  }
+
+  /**
+   * What the tensors of a file tell of its config.
+   *
+   * @param names of the tensors in the file
+   * @param vocabulary rows of the embedding
+   * @param torchType the type of the matrices as {@code config.json} calls it
+   * @param ropeFactors the factors by which frequencies are divided; empty where all are 1
+   */
+  record Tensors(Set<String> names, long vocabulary, String torchType, List<Float> ropeFactors) {}
+
+  /**
+   * Makes the config.
+   *
+   * @throws BadInputException if a key is missing or wrong, or says what the engine does not
+   *     compute
+   */
+  static ObjectNode of(
+      Path file, GgufMetadata metadata, Architecture architecture, Tensors tensors) {
+    String name = architecture.ggufName().orElseThrow();
+    return new GgufConfig(file, metadata, name).make(architecture, tensors);
+  }
+
+  private ObjectNode make(Architecture architecture, Tensors tensors) {
+    if (metadata.integer("split.count").orElse(1) > 1) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: is one of %d parts of a model; merge them with llama-gguf-split of llama.cpp",
+              file,
+              metadata.integer("split.count").orElseThrow()));
+    }
+    if (metadata.integer(prefix + "expert_count").orElse(0) > 0) {
+      throw metadata.bad(prefix + "expert_count", "none; mixtures of experts are not supported");
+    }
+    config.putArray("architectures").add(architecture.className());
+    config.put("model_type", architecture.modelType());
+    config.put("torch_dtype", tensors.torchType);
+    long heads = required("attention.head_count");
+    long hidden = required("embedding_length");
+    long headDim = integer("attention.key_length").orElse(heads == 0 ? 0 : hidden / heads);
+    config.put("hidden_act", "silu");
+    config.put("hidden_size", hidden);
+    config.put("intermediate_size", required("feed_forward_length"));
+    config.put("num_hidden_layers", required("block_count"));
+    config.put("num_attention_heads", heads);
+    config.put("num_key_value_heads", integer("attention.head_count_kv").orElse(heads));
+    config.put("head_dim", headDim);
+    config.put("max_position_embeddings", required("context_length"));
+    config.put("rms_norm_eps", requiredNumber("attention.layer_norm_rms_epsilon"));
+    config.put("vocab_size", tensors.vocabulary);
+    config.put("tie_word_embeddings", !tensors.names.contains("output.weight"));
+    config.put("attention_bias", tensors.names.contains("blk.0.attn_q.bias"));
+    config.put("mlp_bias", tensors.names.contains("blk.0.ffn_gate.bias"));
+    if (integer("attention.value_length").orElse(headDim) != headDim) {
+      throw metadata.bad(prefix + "attention.value_length", "the key_length, " + headDim);
+    }
+    integer("attention.sliding_window")
+        .ifPresent(
+            window -> {
+              if (window > 0) {
+                config.put("sliding_window", window);
+              } else {
+                config.putNull("sliding_window");
+              }
+            });
+    rotary(headDim, tensors.ropeFactors);
+    token("bos_token_id", "bos_token_id");
+    token("eos_token_id", "eos_token_id");
+    token("padding_token_id", "pad_token_id");
+    return config;
+  }
+
+  private void token(String key, String field) {
+    metadata.integer("tokenizer.ggml." + key).ifPresent(id -> config.put(field, id));
+  }
+
+  private void rotary(long headDim, List<Float> factors) {
+    config.put("rope_theta", number("rope.freq_base").orElse(10_000));
+    long rotated = integer("rope.dimension_count").orElse(headDim);
+    if (rotated != headDim) {
+      config.put("partial_rotary_factor", (double) rotated / headDim);
+    }
+    String type = metadata.string(prefix + "rope.scaling.type").orElse("none");
+    if (!factors.isEmpty()) {
+      if (!type.equals("none")) {
+        throw metadata.bad(prefix + "rope.scaling.type", "none beside rope_freqs.weight");
+      }
+      llama3(headDim, factors);
+      return;
+    }
+    switch (type) {
+      case "none" -> {}
+      case "linear" -> {
+        ObjectNode scaling = config.putObject("rope_scaling");
+        scaling.put("rope_type", "linear");
+        scaling.put("factor", requiredNumber("rope.scaling.factor"));
+      }
+      case "yarn" -> {
+        ObjectNode scaling = config.putObject("rope_scaling");
+        scaling.put("rope_type", "yarn");
+        scaling.put("factor", requiredNumber("rope.scaling.factor"));
+        scaling.put(
+            "original_max_position_embeddings", required("rope.scaling.original_context_length"));
+        for (String key : metadata.keys()) {
+          if (key.startsWith(prefix + "rope.scaling.yarn_")
+              || key.endsWith("scaling.attn_factor")) {
+            throw metadata.bad(key, "no such key; only YaRN with its default factors is supported");
+          }
+        }
+      }
+      default ->
+          throw new BadInputException(
+              String.format(
+                  Locale.ROOT,
+                  "%s: metadata '%srope.scaling.type' is %s, which is not supported in GGUF files",
+                  file,
+                  prefix,
+                  Legible.excerpt(type)));
+    }
+  }
+
+  /**
+   * Finds the parameters of Llama 3's scaling from its factors, since the file does not have them:
+   * the last factor is that of the longest wavelength, and the others are published with 1 and 4.
+   */
+  private void llama3(long headDim, List<Float> factors) {
+    double factor = factors.getLast();
+    double theta = config.get("rope_theta").doubleValue();
+    // That of all published models first: where several fit, they compute the same.
+    List<Integer> contexts =
+        IntStream.concat(IntStream.of(8192), IntStream.rangeClosed(4, 20).map(i -> 1 << i))
+            .boxed()
+            .toList();
+    for (int context : contexts) {
+      boolean fits = factors.size() == headDim / 2;
+      for (int i = 0; fits && i < factors.size(); i++) {
+        double wavelength = 2 * Math.PI * Math.pow(theta, 2.0 * i / headDim);
+        double smooth = Math.clamp((context / wavelength - 1) / 3, 0.0, 1.0);
+        double expected = 1 / ((1 - smooth) / factor + smooth);
+        fits = Math.abs(expected - factors.get(i)) <= ROUNDING * expected;
+      }
+      if (fits) {
+        ObjectNode scaling = config.putObject("rope_scaling");
+        scaling.put("rope_type", "llama3");
+        scaling.put("factor", factor);
+        scaling.put("low_freq_factor", 1.0);
+        scaling.put("high_freq_factor", 4.0);
+        scaling.put("original_max_position_embeddings", context);
+        return;
+      }
+    }
+    throw new BadInputException(
+        file
+            + ": tensor 'rope_freqs.weight' has factors that are not those of Llama 3.1's scaling");
+  }
+
+  private OptionalLong integer(String key) {
+    return metadata.integer(prefix + key);
+  }
+
+  private OptionalDouble number(String key) {
+    return metadata.number(prefix + key);
+  }
+
+  private long required(String key) {
+    return integer(key).orElseThrow(() -> missing(key));
+  }
+
+  private double requiredNumber(String key) {
+    return number(key).orElseThrow(() -> missing(key));
+  }
+
+  private BadInputException missing(String key) {
+    return new BadInputException(
+        String.format(Locale.ROOT, "%s: metadata '%s%s' is missing", file, prefix, key));
+  }
+}

@@ -1,0 +1,98 @@
+package dev.laco.checkpoint;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import dev.laco.BadInputException;
+import dev.laco.Fixtures;
+import dev.laco.checkpoint.gguf.GgufHeader;
+import dev.laco.checkpoint.gguf.GgufMetadata;
+import dev.laco.text.Tokenizer;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+class GgufTokenizerTest {
+  private static final Path FOLDER = Fixtures.RESOURCES.resolve("gguf");
+  private static final JsonMapper JSON = new JsonMapper();
+
+  private static GgufMetadata metadata(byte[] bytes) {
+    return GgufHeader.read(Path.of("a.gguf"), MemorySegment.ofArray(bytes), 10).metadata();
+  }
+
+  private static GgufMetadata metadata(String name) throws IOException {
+    return metadata(Files.readAllBytes(FOLDER.resolve(name)));
+  }
+
+  private static GgufTokenizer tokenizer(GgufMetadata metadata) {
+    return new GgufTokenizer(Path.of("a.gguf"), metadata);
+  }
+
+  @Test
+  void byteLevelBpeIsTheTokenizerThatTheConverterRead() throws IOException {
+    GgufTokenizer made = tokenizer(metadata("storyteller.vocab.gguf"));
+    JsonNode found = JSON.readTree(made.json());
+    JsonNode expected = Fixtures.read(Fixtures.STORYTELLER.resolve("tokenizer.json"));
+    for (String key : List.of("added_tokens", "normalizer", "pre_tokenizer", "post_processor")) {
+      assertEquals(expected.get(key), found.get(key), key);
+    }
+    assertEquals(expected.get("model").get("vocab"), found.get("model").get("vocab"));
+    assertEquals(merges(expected), merges(found));
+    JsonNode config = JSON.readTree(made.config());
+    assertEquals("<s>", config.get("bos_token").textValue());
+    assertEquals("</s>", config.get("eos_token").textValue());
+    try (Tokenizer original = Tokenizer.load(Fixtures.STORYTELLER).orElseThrow();
+        Tokenizer tokenizer = Tokenizer.of("a.gguf", made::json)) {
+      String text = Files.readString(Path.of("interop/scripts.txt"));
+      int[] ids = tokenizer.encode(text);
+      assertArrayEquals(original.encode(text), ids);
+      assertEquals(original.decode(ids), tokenizer.decode(ids));
+    }
+  }
+
+  private static List<String> merges(JsonNode tokenizer) {
+    return tokenizer
+        .get("model")
+        .get("merges")
+        .valueStream()
+        .map(
+            merge ->
+                merge.isArray()
+                    ? merge.get(0).asText() + " " + merge.get(1).asText()
+                    : merge.asText())
+        .toList();
+  }
+
+  @Test
+  void piecesAreThoseOfSentencePiece() throws IOException {
+    GgufMetadata metadata = metadata("pieces.gguf");
+    try (Tokenizer tokenizer = Tokenizer.of("a.gguf", tokenizer(metadata)::json)) {
+      List<String> texts = metadata.strings("expected.texts");
+      for (int i = 0; i < texts.size(); i++) {
+        int[] expected =
+            metadata.integers("expected.ids." + i).stream().mapToInt(Integer::intValue).toArray();
+        assertArrayEquals(expected, tokenizer.encode(texts.get(i)), texts.get(i));
+      }
+    }
+  }
+
+  @Test
+  void anUnknownWayToCutWordsIsRefusedAtItsFirstUse() throws IOException {
+    String bytes =
+        Files.readString(FOLDER.resolve("storyteller.vocab.gguf"), StandardCharsets.ISO_8859_1);
+    byte[] other = bytes.replace("gpt-2", "gpt-9").getBytes(StandardCharsets.ISO_8859_1);
+    try (Tokenizer tokenizer = Tokenizer.of("a.gguf", tokenizer(metadata(other))::json)) {
+      BadInputException refused =
+          assertThrows(BadInputException.class, () -> tokenizer.encode("a"));
+      assertTrue(refused.getMessage().contains("gpt-9"), refused::getMessage);
+    }
+  }
+}
