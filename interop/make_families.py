@@ -13,6 +13,8 @@ import sys
 
 import torch
 from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
     LlamaConfig,
@@ -25,6 +27,8 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 from transformers.utils import logging
 
@@ -34,6 +38,8 @@ QWEN2 = (Qwen2Config, Qwen2ForCausalLM)
 QWEN3 = (Qwen3Config, Qwen3ForCausalLM)
 PHI3 = (Phi3Config, Phi3ForCausalLM)
 GRANITE = (GraniteConfig, GraniteForCausalLM)
+SMOLLM3 = (SmolLM3Config, SmolLM3ForCausalLM)
+GEMMA = (GemmaConfig, GemmaForCausalLM)
 
 SIZES = {
     "hidden_size": 64,
@@ -108,6 +114,9 @@ FAMILIES = {
             "mlp_bias": True,
         },
     ),
+    "smollm3_interval": (SMOLLM3, "bfloat16", {"no_rope_layer_interval": 3}),
+    "smollm3_window": (SMOLLM3, "float32", {"use_sliding_window": True, "sliding_window": 8, "tie_word_embeddings": True}),
+    "gemma": (GEMMA, "bfloat16", {"head_dim": 32, "num_key_value_heads": 1, "tie_word_embeddings": True}),
     "phi3_window": (PHI3, "bfloat16", {"sliding_window": 8}),
     "phi3_long_rope": (
         PHI3,

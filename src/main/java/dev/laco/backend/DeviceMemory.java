@@ -28,13 +28,14 @@ public interface DeviceMemory extends Device {
   /**
    * Puts packed sequences and their rotary angles into the device's memory.
    *
-   * @param cosine {@code [T * pairs]}: for each token the cosines of its angles
-   * @param sine {@code [T * pairs]}: likewise the sines
-   * @throws IllegalArgumentException if the tables' lengths are not equal multiples of {@code T},
-   *     or a token id is negative
+   * @param tables number of tables of angles: layers may rotate by different angles
+   * @param cosine {@code [tables * T * pairs]}: for each token the cosines of its angles
+   * @param sine {@code [tables * T * pairs]}: likewise the sines
+   * @throws IllegalArgumentException if the arrays' lengths are not equal multiples of {@code
+   *     tables * T}, or a token id is negative
    * @throws dev.laco.ResourceException if the device cannot take so many sequences at once
    */
-  TokenBatch batch(PackedSequences sequences, float[] cosine, float[] sine);
+  TokenBatch batch(PackedSequences sequences, int tables, float[] cosine, float[] sine);
 
   /** {@code to = from}, for tensors of the same dtype and number of elements. */
   void copy(Tensor from, Tensor to);

@@ -61,8 +61,9 @@ public interface ForwardOps extends DeviceMemory {
    *
    * @param x {@code [T, heads * headDim]}
    * @param headDim at least {@code 2 * pairs}
+   * @param table which of the batch's tables has the angles
    */
-  void rope(Tensor x, int headDim, TokenBatch batch);
+  void rope(Tensor x, int headDim, int table, TokenBatch batch);
 
   /**
    * The {@link #rmsNorm} of every head, for models that normalise queries and keys, and then {@link
@@ -70,15 +71,16 @@ public interface ForwardOps extends DeviceMemory {
    *
    * @param x {@code [T, heads * headDim]}
    * @param weight {@code [1, headDim]}, the same for every head; null for {@link #rope} alone
+   * @param table which of the batch's tables has the angles
    */
   default void normRope(
-      Tensor x, @Nullable Tensor weight, NormSpec norm, int headDim, TokenBatch batch) {
-    OpChecks.rope(x, headDim, batch);
+      Tensor x, @Nullable Tensor weight, NormSpec norm, int headDim, int table, TokenBatch batch) {
+    OpChecks.rope(x, headDim, table, batch);
     if (weight != null) {
       Tensor heads = x.reshape(x.elements() / headDim, headDim);
       rmsNorm(heads, weight, norm, heads);
     }
-    rope(x, headDim, batch);
+    rope(x, headDim, table, batch);
   }
 
   /**

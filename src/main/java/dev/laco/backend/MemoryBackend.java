@@ -31,8 +31,9 @@ public abstract class MemoryBackend implements Backend {
   }
 
   @Override
-  public final TokenBatch batch(PackedSequences sequences, float[] cosine, float[] sine) {
-    return new MemoryBatch(sequences, cosine, sine);
+  public final TokenBatch batch(
+      PackedSequences sequences, int tables, float[] cosine, float[] sine) {
+    return new MemoryBatch(sequences, tables, cosine, sine);
   }
 
   @Override

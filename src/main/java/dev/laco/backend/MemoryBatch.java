@@ -7,6 +7,7 @@ import java.lang.foreign.ValueLayout;
 /** A batch of tokens in the memory of this process. All integers are 32 bits wide. */
 public final class MemoryBatch implements TokenBatch {
   private final PackedSequences sequences;
+  private final int rotaryTables;
   private final int rotaryPairs;
   private final int maxToken;
   private final long keys;
@@ -22,13 +23,14 @@ public final class MemoryBatch implements TokenBatch {
   /**
    * Copies the sequences and tables out of the Java heap.
    *
-   * @param cosine {@code [T * pairs]}
-   * @param sine {@code [T * pairs]}
+   * @param cosine {@code [tables * T * pairs]}
+   * @param sine {@code [tables * T * pairs]}
    */
-  public MemoryBatch(PackedSequences sequences, float[] cosine, float[] sine) {
-    OpChecks.batch(sequences, cosine, sine);
+  public MemoryBatch(PackedSequences sequences, int tables, float[] cosine, float[] sine) {
+    OpChecks.batch(sequences, tables, cosine, sine);
     this.sequences = sequences;
-    this.rotaryPairs = cosine.length / sequences.size();
+    this.rotaryTables = tables;
+    this.rotaryPairs = tables == 0 ? 0 : cosine.length / tables / sequences.size();
     this.maxToken = sequences.maxToken();
     int[] keyRows = sequences.keyOffsets();
     this.keys = keyRows[keyRows.length - 1];
@@ -62,6 +64,11 @@ public final class MemoryBatch implements TokenBatch {
   @Override
   public int rotaryPairs() {
     return rotaryPairs;
+  }
+
+  @Override
+  public int rotaryTables() {
+    return rotaryTables;
   }
 
   /** The largest token id of the batch. */
@@ -99,14 +106,19 @@ public final class MemoryBatch implements TokenBatch {
     return keyOffsets;
   }
 
-  /** {@code [T, pairs]}, f32: cosines of the rotary angles. */
-  public MemorySegment cosine() {
-    return cosine;
+  /** {@code [T, pairs]}, f32: cosines of the rotary angles of a table. */
+  public MemorySegment cosine(int table) {
+    return table(cosine, table);
   }
 
-  /** {@code [T, pairs]}, f32: sines of the rotary angles. */
-  public MemorySegment sine() {
-    return sine;
+  /** {@code [T, pairs]}, f32: sines of the rotary angles of a table. */
+  public MemorySegment sine(int table) {
+    return table(sine, table);
+  }
+
+  private MemorySegment table(MemorySegment all, int table) {
+    long bytes = 4L * sequences.size() * rotaryPairs;
+    return all.asSlice(table * bytes, bytes);
   }
 
   @Override

@@ -14,16 +14,19 @@ public final class OpChecks {
   private OpChecks() {}
 
   /** See {@link DeviceMemory#batch}. */
-  public static void batch(PackedSequences sequences, float[] cosine, float[] sine) {
+  public static void batch(PackedSequences sequences, int tables, float[] cosine, float[] sine) {
     if (sequences.size() < 1
+        || tables < 0
         || cosine.length != sine.length
-        || cosine.length % sequences.size() != 0) {
+        || (tables == 0 && cosine.length > 0)
+        || (tables > 0 && cosine.length % ((long) tables * sequences.size()) != 0)) {
       throw new IllegalArgumentException(
           String.format(
               Locale.ROOT,
-              "%d cosines and %d sines for %d tokens",
+              "%d cosines and %d sines in %d tables for %d tokens",
               cosine.length,
               sine.length,
+              tables,
               sequences.size()));
     }
     for (int token : sequences.tokens()) {
@@ -60,8 +63,12 @@ public final class OpChecks {
   }
 
   /** See {@link ForwardOps#rope}. */
-  public static void rope(Tensor x, int headDim, TokenBatch batch) {
+  public static void rope(Tensor x, int headDim, int table, TokenBatch batch) {
     activation("x", x);
+    if (table < 0 || table >= batch.rotaryTables()) {
+      throw new IllegalArgumentException(
+          "rope: no table " + table + " of " + batch.rotaryTables() + " tables");
+    }
     if (headDim < 1 || x.columns() % headDim != 0 || 2 * batch.rotaryPairs() > headDim) {
       throw new IllegalArgumentException(
           String.format(

@@ -12,6 +12,9 @@ public interface TokenBatch extends AutoCloseable {
    */
   int rotaryPairs();
 
+  /** Number of tables of rotary angles. */
+  int rotaryTables();
+
   @Override
   void close();
 }

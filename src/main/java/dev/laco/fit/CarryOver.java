@@ -75,7 +75,7 @@ public final class CarryOver implements AutoCloseable {
     streams = new Streams(backend, config, blocks.tokens(), blocks.largest());
     original = new Original(dense, new CheckpointLayers(model), blocks, streams);
     ridge = new Ridge(backend, mostInputs(config), config.hiddenSize());
-    matrices = new Matrices(backend, config.hiddenSize());
+    matrices = new Matrices(backend, config.hiddenSize(), config.norm().offset());
     bench = new Workbench(backend, config, blocks, streams, original, ridge, matrices);
     finalNorm = new FinalNorm(bench, dense, model.weights());
   }
@@ -200,7 +200,7 @@ public final class CarryOver implements AutoCloseable {
         }
         original.run(next, mix.base());
         LayerFit.Place place =
-            new LayerFit.Place(index, layers.slidingWindow(index), mix.base(), end, changed);
+            new LayerFit.Place(index, layers.attention(index), mix.base(), end, changed);
         try (NewLayer layer = new NewLayer(bench, layers, index, memory)) {
           new LayerFit(bench, settings, layer, place, fitted, curve, leftAlone).run();
           tensors = layer.addTo(tensors);

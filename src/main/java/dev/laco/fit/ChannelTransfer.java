@@ -71,7 +71,7 @@ final class ChannelTransfer {
       Tensor up = own.get(LayerRole.UP);
       Tensor unit = scratch.allocate(DType.F32, 1, config.hiddenSize());
       float[] one = new float[config.hiddenSize()];
-      Arrays.fill(one, 1);
+      Arrays.fill(one, config.norm().neutralWeight());
       backend.upload(one, unit);
       LayerWeights aligned =
           own.with(
@@ -80,7 +80,7 @@ final class ChannelTransfer {
                       matrices.narrow(matrices.mapped(gate, map, scratch), gate.dtype(), scratch),
                   LayerRole.UP,
                       matrices.narrow(matrices.mapped(up, map, scratch), up.dtype(), scratch),
-                  LayerRole.POST_ATTENTION_NORM, unit));
+                  LayerRole.FEED_FORWARD_INPUT_NORM, unit));
       Tensor power = scratch.allocate(DType.F32, 1, config.intermediateSize());
       for (FitBlocks.Block block : blocks.list()) {
         Tensor channels = streams.channels(aligned, block);

@@ -108,12 +108,13 @@ final class FinalNorm {
     return (low + high) / 2;
   }
 
-  /** The final norm's weight times a factor. */
+  /** The weight with which the final norm multiplies by a factor more. */
   HostTensor scaled(double factor, SegmentAllocator memory) {
     HostTensor own = source.tensor(model.config().architecture().finalNorm());
     float[] values = Values.all(own);
+    double offset = model.config().norm().offset();
     for (int i = 0; i < values.length; i++) {
-      values[i] = (float) (factor * values[i]);
+      values[i] = (float) (factor * (offset + values[i]) - offset);
     }
     HostTensor scaled = HostTensor.allocate(memory, own.name(), own.dtype(), own.shape());
     Values.store(values, scaled, 0);

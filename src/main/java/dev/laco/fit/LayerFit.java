@@ -5,6 +5,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.collapse.FitRule;
 import dev.laco.model.DType;
+import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.report.FitReport;
@@ -42,7 +43,7 @@ final class LayerFit {
   private final Matrices matrices;
   private final Settings settings;
   private final NewLayer layer;
-  private final int window;
+  private final LayerAttention attention;
   private final int index;
   private final int base;
   private final int end;
@@ -58,12 +59,12 @@ final class LayerFit {
    * The place of a layer in both models.
    *
    * @param index of the layer in the pruned model
-   * @param window sliding window of its attention, 0 for none
+   * @param attention what its attention has
    * @param base index of the first layer of the original that this layer stands for
    * @param end index after the last of these layers
    * @param changed whether an earlier layer of the pruned model differs from the original
    */
-  record Place(int index, int window, int base, int end, boolean changed) {}
+  record Place(int index, LayerAttention attention, int base, int end, boolean changed) {}
 
   /**
    * The fit of one layer.
@@ -90,7 +91,7 @@ final class LayerFit {
     this.matrices = bench.matrices();
     this.settings = settings;
     this.layer = layer;
-    this.window = place.window;
+    this.attention = place.attention;
     this.index = place.index;
     this.base = place.base;
     this.end = place.end;
@@ -104,20 +105,21 @@ final class LayerFit {
     boolean later = changed && settings.rule().later();
     boolean gap = end > base + 1;
     if (later) {
-      align(LayerRole.INPUT_NORM, List.of(LayerRole.QUERY, LayerRole.KEY, LayerRole.VALUE));
+      align(
+          LayerRole.ATTENTION_INPUT_NORM, List.of(LayerRole.QUERY, LayerRole.KEY, LayerRole.VALUE));
     }
     original.attention(base);
     if (later) {
       fitOutput();
     }
-    LayerWeights attention = layer.weights();
+    LayerWeights weights = layer.weights();
     blocks
         .list()
-        .forEach(block -> streams.attention(attention, window, streams.pruned(block), block));
+        .forEach(block -> streams.attention(weights, attention, streams.pruned(block), block));
     if (gap && settings.rule().gap() == FitRule.Gap.CHANNELS) {
       select();
     } else if (later) {
-      align(LayerRole.POST_ATTENTION_NORM, List.of(LayerRole.GATE, LayerRole.UP));
+      align(LayerRole.FEED_FORWARD_INPUT_NORM, List.of(LayerRole.GATE, LayerRole.UP));
       skipToEnd();
     } else {
       skipToEnd();
@@ -178,7 +180,7 @@ final class LayerFit {
         Tensor own = layer.weights().get(role);
         layer.use(role, own.dtype(), matrices.mapped(own, map, scratch));
       }
-      layer.ones(normRole, norm.dtype());
+      layer.neutral(normRole, norm.dtype());
     }
   }
 
@@ -202,7 +204,7 @@ final class LayerFit {
     try (Moments moments = new Moments(backend, CarryOver.heads(config), config.hiddenSize(), 1)) {
       LayerWeights before = layer.weights();
       for (FitBlocks.Block block : blocks.list()) {
-        moments.add(streams.forOutput(before, window, block), !block.seen());
+        moments.add(streams.forOutput(before, attention, block), !block.seen());
       }
       change(LayerRole.OUTPUT, solve(moments, 0, settings.lambdas().output()));
     }
@@ -340,20 +342,20 @@ final class LayerFit {
             gatherDifference(moments, i);
             solution = solve(moments, i, settings.lambdas().inputs());
             if (solution == null) {
-              leave(LayerRole.POST_ATTENTION_NORM);
+              leave(LayerRole.FEED_FORWARD_INPUT_NORM);
             } else {
-              report(LayerRole.POST_ATTENTION_NORM, solution);
+              report(LayerRole.FEED_FORWARD_INPUT_NORM, solution);
             }
           }
-          Tensor norm = original.layer(base + i).get(LayerRole.POST_ATTENTION_NORM);
+          Tensor norm = original.layer(base + i).get(LayerRole.FEED_FORWARD_INPUT_NORM);
           maps.add(matrices.map(solution == null ? null : solution.change(), norm, scratch));
           original.feedForward(base + i);
         }
       }
       new ChannelTransfer(bench, layer, base, maps).run();
-      layer.ones(
-          LayerRole.POST_ATTENTION_NORM,
-          layer.weights().get(LayerRole.POST_ATTENTION_NORM).dtype());
+      layer.neutral(
+          LayerRole.FEED_FORWARD_INPUT_NORM,
+          layer.weights().get(LayerRole.FEED_FORWARD_INPUT_NORM).dtype());
     }
   }
 }

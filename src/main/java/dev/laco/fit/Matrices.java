@@ -5,6 +5,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
 import dev.laco.model.DType;
+import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -17,13 +18,20 @@ final class Matrices implements AutoCloseable {
   /** {@code [d, d]}. */
   private final Tensor identity;
 
-  /** For models of hidden size {@code width}, d. */
-  Matrices(Backend backend, int width) {
+  /** The number that norms add to their weights, {@code [1, d]}. */
+  private final Tensor offset;
+
+  /** For models of hidden size {@code width}, d, and norms with this offset. */
+  Matrices(Backend backend, int width, double normOffset) {
     this.backend = backend;
     this.width = width;
     arena = backend.arena();
     identity = arena.allocate(DType.F32, width, width);
+    offset = arena.allocate(DType.F32, 1, width);
     float[] row = new float[width];
+    Arrays.fill(row, (float) normOffset);
+    backend.upload(row, offset);
+    Arrays.fill(row, 0);
     for (int i = 0; i < width; i++) {
       row[i] = 1;
       backend.upload(row, identity.slice(i, i + 1));
@@ -33,7 +41,7 @@ final class Matrices implements AutoCloseable {
 
   /** Bytes of buffers, with those for making one matrix {@code [width, inputs]}. */
   static long bytes(long inputs, long width) {
-    return (width * width + 3 * inputs * width) * DType.F32.byteSize();
+    return (width * width + width + 3 * inputs * width) * DType.F32.byteSize();
   }
 
   /**
@@ -42,6 +50,7 @@ final class Matrices implements AutoCloseable {
    * aligned input.
    *
    * @param change the fitted map of normalised inputs less the identity; null for none
+   * @param norm the norm's weight, to which the norm adds its offset
    */
   Tensor map(@Nullable Tensor change, Tensor norm, TensorArena scratch) {
     Tensor sum = scratch.allocate(DType.F32, width, width);
@@ -49,7 +58,9 @@ final class Matrices implements AutoCloseable {
     if (change != null) {
       backend.add(sum, change);
     }
-    backend.scaledDifference(sum, null, wide(norm, scratch).reshape(width, 1), sum);
+    Tensor factors = wide(norm, scratch);
+    backend.add(factors, offset);
+    backend.scaledDifference(sum, null, factors.reshape(width, 1), sum);
     return transposed(sum, scratch);
   }
 

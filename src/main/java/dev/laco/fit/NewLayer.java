@@ -159,11 +159,11 @@ final class NewLayer implements AutoCloseable {
     }
   }
 
-  /** Replaces the tensor of a role by ones. */
-  void ones(LayerRole role, DType dtype) {
+  /** Replaces a norm's weight by one with which the norm multiplies by 1. */
+  void neutral(LayerRole role, DType dtype) {
     HostTensor tensor = allocate(role, dtype);
     for (long i = 0; i < tensor.elements(); i++) {
-      Values.store(new float[] {1}, tensor, i);
+      Values.store(new float[] {config.norm().neutralWeight()}, tensor, i);
     }
     use(role, tensor);
   }

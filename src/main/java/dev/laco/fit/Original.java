@@ -1,5 +1,6 @@
 package dev.laco.fit;
 
+import dev.laco.model.LayerAttention;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.CheckpointLayers;
 import dev.laco.transformer.LayerWeights;
@@ -37,8 +38,10 @@ final class Original {
 
   void attention(int index) {
     LayerWeights weights = layer(index);
-    int window = layers.slidingWindow(index);
-    blocks.list().forEach(block -> streams.attention(weights, window, streams.dense(block), block));
+    LayerAttention attention = layers.attention(index);
+    blocks
+        .list()
+        .forEach(block -> streams.attention(weights, attention, streams.dense(block), block));
   }
 
   void feedForward(int index) {

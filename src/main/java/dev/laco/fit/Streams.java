@@ -5,6 +5,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
 import dev.laco.model.DType;
+import dev.laco.model.LayerAttention;
 import dev.laco.model.ModelConfig;
 import dev.laco.transformer.DecoderLayer;
 import dev.laco.transformer.LayerWeights;
@@ -51,13 +52,13 @@ final class Streams implements AutoCloseable {
     ones = arena.allocate(DType.F32, largestBlock, 1);
     unit = arena.allocate(DType.F32, 1, width);
     target = arena.allocate(DType.F32, largestBlock, width);
-    backend.upload(filled(largestBlock), ones);
-    backend.upload(filled(width), unit);
+    backend.upload(filled(largestBlock, 1), ones);
+    backend.upload(filled(width, config.norm().neutralWeight()), unit);
   }
 
-  private static float[] filled(int count) {
+  private static float[] filled(int count, float value) {
     float[] values = new float[count];
-    Arrays.fill(values, 1);
+    Arrays.fill(values, value);
     return values;
   }
 
@@ -83,9 +84,9 @@ final class Streams implements AutoCloseable {
   }
 
   /** Adds a layer's attention output to rows {@code x} of a stream, in place. */
-  void attention(LayerWeights weights, int window, Tensor x, FitBlocks.Block block) {
+  void attention(LayerWeights weights, LayerAttention attention, Tensor x, FitBlocks.Block block) {
     Workspace.Buffers buffers = work.forTokens(x.rows());
-    DecoderLayer.Attended attended = decoder.attend(weights, window, x, block.batch(), buffers);
+    DecoderLayer.Attended attended = decoder.attend(weights, attention, x, block.batch(), buffers);
     backend.add(x, decoder.project(weights, attended, buffers).states());
   }
 
@@ -109,10 +110,10 @@ final class Streams implements AutoCloseable {
    * Samples for the output projection of attention: features are the outputs of the heads, the
    * target is the original's stream less the pruned stream to which attention has been added.
    */
-  Samples forOutput(LayerWeights weights, int window, FitBlocks.Block block) {
+  Samples forOutput(LayerWeights weights, LayerAttention attention, FitBlocks.Block block) {
     Tensor x = pruned(block);
     Workspace.Buffers buffers = work.forTokens(x.rows());
-    DecoderLayer.Attended attended = decoder.attend(weights, window, x, block.batch(), buffers);
+    DecoderLayer.Attended attended = decoder.attend(weights, attention, x, block.batch(), buffers);
     return samples(attended.heads(), decoder.project(weights, attended, buffers), block);
   }
 

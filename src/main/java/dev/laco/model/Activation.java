@@ -1,5 +1,8 @@
 package dev.laco.model;
 
+import java.util.Arrays;
+import java.util.stream.Collectors;
+
 /** The non-linearity of a gated feed-forward network, by its Hugging Face name. */
 public enum Activation {
   /** {@code x / (1 + exp(-x))}. */
@@ -13,6 +16,26 @@ public enum Activation {
 
   Activation(String configName) {
     this.configName = configName;
+  }
+
+  /**
+   * The activation that a config names.
+   *
+   * @throws dev.laco.BadInputException if the name is not one of these
+   */
+  static Activation read(JsonFields config, String key, Activation defaultValue) {
+    String name = config.stringOr(key, defaultValue.configName);
+    return Arrays.stream(values())
+        .filter(a -> a.configName.equals(name))
+        .findFirst()
+        .orElseThrow(
+            () ->
+                config.error(
+                    key,
+                    "one of "
+                        + Arrays.stream(values())
+                            .map(Activation::configName)
+                            .collect(Collectors.joining(", "))));
   }
 
   /** The value of {@code hidden_act} in {@code config.json}. */

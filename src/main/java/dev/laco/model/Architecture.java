@@ -3,11 +3,13 @@ package dev.laco.model;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.SequencedMap;
 import java.util.function.Function;
 import java.util.function.ToDoubleFunction;
+import java.util.function.ToIntFunction;
 
 /**
  * A family of models: its names in {@code config.json}, the parts of its layers, the names of its
@@ -19,6 +21,9 @@ import java.util.function.ToDoubleFunction;
  * network.
  */
 public final class Architecture {
+  /** {@code rope_theta} where a config has none. */
+  private static final double DEFAULT_THETA = 10_000;
+
   /** Whether projections have biases. */
   enum Biases {
     NEVER,
@@ -31,15 +36,23 @@ public final class Architecture {
     }
   }
 
-  /** Which layers attend only to the latest {@code sliding_window} positions. */
-  enum Windows {
+  /** A rule that holds for some layers of a model. */
+  @FunctionalInterface
+  interface LayerRule {
+    boolean holds(JsonFields config, int layer);
+  }
+
+  /** The rotary embedding of layers that attend to a window, or of those that attend to all. */
+  @FunctionalInterface
+  interface Rotation {
+    RopeParameters of(RopeParameters.Reader reader, boolean slides);
+  }
+
+  /** What the norms of queries and keys, before their rotation, take together. */
+  enum QueryKeyNorm {
     NONE,
-    ALL_LAYERS,
-    /**
-     * The layers that {@code layer_types} names; where the config has no {@code layer_types}, the
-     * layers from {@code max_window_layers} on if {@code use_sliding_window} is set.
-     */
-    BY_LAYER
+    EACH_HEAD,
+    ALL_HEADS
   }
 
   private final Builder parts;
@@ -82,11 +95,20 @@ public final class Architecture {
     private Biases queryKeyValueBias = Biases.NEVER;
     private Biases outputBias = Biases.NEVER;
     private Biases feedForwardBias = Biases.NEVER;
-    private boolean queryKeyNorm;
-    private Windows windows = Windows.NONE;
+    private QueryKeyNorm queryKeyNorm = QueryKeyNorm.NONE;
+    private double normOffset;
+    private double defaultEps = 1e-6;
+    private boolean tiedByDefault;
+    private Function<JsonFields, Activation> activation =
+        config -> Activation.read(config, "hidden_act", Activation.SILU);
+    private ToIntFunction<JsonFields> window = config -> 0;
+    private Optional<LayerRule> slidingLayers = Optional.empty();
+    private Optional<LayerRule> rotatedLayers = Optional.empty();
+    private Rotation rotation = (reader, slides) -> reader.read(DEFAULT_THETA);
+    private final List<String> switches = new ArrayList<>();
     private ToDoubleFunction<JsonFields> embeddingScale = config -> 1;
     private ToDoubleFunction<JsonFields> residualScale = config -> 1;
-    private Optional<ToDoubleFunction<JsonFields>> attentionScale = Optional.empty();
+    private Optional<Function<JsonFields, LogitSpec>> attentionScores = Optional.empty();
     private Function<JsonFields, LogitSpec> logits = config -> LogitSpec.PLAIN;
     private OptionalInt defaultHeadDim = OptionalInt.empty();
     private RopeParameters.Rotates rotates = RopeParameters.Rotates.WHOLE_HEADS;
@@ -119,14 +141,80 @@ public final class Architecture {
       return this;
     }
 
-    /** Queries and keys of each head have an RMS norm before their rotation. */
-    Builder queryKeyNorm() {
-      queryKeyNorm = true;
+    /** Other norms of the residual stream than those before attention and feed-forward network. */
+    Builder norms(Map<LayerRole, String> suffixes) {
+      names = names.withNorms(suffixes);
       return this;
     }
 
-    Builder windows(Windows which) {
-      windows = which;
+    /** Queries and keys have an RMS norm before their rotation. */
+    Builder queryKeyNorm(QueryKeyNorm norm) {
+      queryKeyNorm = norm;
+      return this;
+    }
+
+    /** The number that norms add to their weights. */
+    Builder normOffset(double offset) {
+      normOffset = offset;
+      return this;
+    }
+
+    /** {@code rms_norm_eps} where the config has none. */
+    Builder defaultEps(double eps) {
+      defaultEps = eps;
+      return this;
+    }
+
+    /**
+     * The output projection is the embedding where the config has no {@code tie_word_embeddings}.
+     */
+    Builder tiedByDefault() {
+      tiedByDefault = true;
+      return this;
+    }
+
+    /** The activation of the feed-forward network, where it is not that of {@code hidden_act}. */
+    Builder activation(Function<JsonFields, Activation> name) {
+      activation = name;
+      return this;
+    }
+
+    /**
+     * The attention window, in tokens, 0 for none: that of all layers, unless {@link
+     * #slidingLayers} is called, too.
+     */
+    Builder window(ToIntFunction<JsonFields> tokens) {
+      window = tokens;
+      return this;
+    }
+
+    /**
+     * Only some layers have the window: those that {@code layer_types} names, and where the config
+     * has no {@code layer_types}, those for which {@code otherwise} holds.
+     */
+    Builder slidingLayers(LayerRule otherwise) {
+      slidingLayers = Optional.of(otherwise);
+      return this;
+    }
+
+    /**
+     * Only some layers rotate queries and keys: those with a 1 in {@code no_rope_layers}, and where
+     * the config has no {@code no_rope_layers}, those for which {@code otherwise} holds.
+     */
+    Builder rotatedLayers(LayerRule otherwise) {
+      rotatedLayers = Optional.of(otherwise);
+      return this;
+    }
+
+    /** The rotary embedding, where it depends on the window or has an own default. */
+    Builder rotation(Rotation parameters) {
+      rotation = parameters;
+      return this;
+    }
+
+    /** Refuses configs that switch on something that the engine does not compute. */
+    Builder without(String switchKey) {
+      switches.add(switchKey);
       return this;
     }
 
@@ -142,9 +230,12 @@ public final class Architecture {
       return this;
     }
 
-    /** The factor on attention scores; without this call it is {@code 1 / sqrt(head_dim)}. */
-    Builder attentionScale(ToDoubleFunction<JsonFields> scale) {
-      attentionScale = Optional.of(scale);
+    /**
+     * What becomes of the products of queries and keys; without this call they are multiplied by
+     * {@code 1 / sqrt(head_dim)}.
+     */
+    Builder attentionScores(Function<JsonFields, LogitSpec> spec) {
+      attentionScores = Optional.of(spec);
       return this;
     }
 
@@ -238,8 +329,56 @@ public final class Architecture {
     return parts.feedForwardBias;
   }
 
-  Windows windows() {
-    return parts.windows;
+  double normOffset() {
+    return parts.normOffset;
+  }
+
+  double defaultEps() {
+    return parts.defaultEps;
+  }
+
+  boolean tiedByDefault() {
+    return parts.tiedByDefault;
+  }
+
+  Activation activation(JsonFields config) {
+    return parts.activation.apply(config);
+  }
+
+  int window(JsonFields config) {
+    return parts.window.applyAsInt(config);
+  }
+
+  /** Whether the config's list of this name says which attention each layer has. */
+  boolean readsList(String key) {
+    return (key.equals(LayerAttentions.TYPES) && parts.slidingLayers.isPresent())
+        || (key.equals(LayerAttentions.ROTATED) && parts.rotatedLayers.isPresent());
+  }
+
+  boolean slides(JsonFields config, int layer) {
+    return parts.slidingLayers.map(rule -> rule.holds(config, layer)).orElse(true);
+  }
+
+  boolean rotates(JsonFields config, int layer) {
+    return parts.rotatedLayers.map(rule -> rule.holds(config, layer)).orElse(true);
+  }
+
+  RopeParameters rotation(RopeParameters.Reader reader, boolean slides) {
+    return parts.rotation.of(reader, slides);
+  }
+
+  /** Refuses a config that switches on something that the engine does not compute. */
+  void refuseSwitches(JsonFields config) {
+    for (String key : parts.switches) {
+      if (config.booleanOr(key, false)) {
+        throw config.error(key, "false, which alone is supported");
+      }
+    }
+  }
+
+  /** Whether a norm follows the output projections of attention and feed-forward network. */
+  boolean normsOutputs() {
+    return parts.names.has(LayerRole.FEED_FORWARD_OUTPUT_NORM);
   }
 
   double embeddingScale(JsonFields config) {
@@ -251,9 +390,10 @@ public final class Architecture {
   }
 
   LogitSpec attentionScores(JsonFields config, int headDim) {
-    double scale =
-        parts.attentionScale.map(of -> of.applyAsDouble(config)).orElse(1 / Math.sqrt(headDim));
-    return new LogitSpec(scale, 0);
+    return parts
+        .attentionScores
+        .map(spec -> spec.apply(config))
+        .orElseGet(() -> new LogitSpec(1 / Math.sqrt(headDim), 0));
   }
 
   LogitSpec logits(JsonFields config) {
@@ -309,7 +449,7 @@ public final class Architecture {
     long keys = (long) config.numKeyValueHeads() * config.headDim();
     long inner = config.intermediateSize();
     Stored tensors = new Stored(parts.names);
-    tensors.vector(LayerRole.INPUT_NORM, hidden);
+    tensors.norm(LayerRole.ATTENTION_INPUT_NORM, hidden);
     tensors.matrix(LayerRole.QUERY, queries, hidden);
     tensors.matrix(LayerRole.KEY, keys, hidden);
     tensors.matrix(LayerRole.VALUE, keys, hidden);
@@ -322,14 +462,17 @@ public final class Architecture {
     if (config.outputBias()) {
       tensors.vector(LayerRole.OUTPUT_BIAS, hidden);
     }
-    if (parts.queryKeyNorm) {
-      tensors.vector(LayerRole.QUERY_NORM, config.headDim());
-      tensors.vector(LayerRole.KEY_NORM, config.headDim());
+    if (parts.queryKeyNorm != QueryKeyNorm.NONE) {
+      boolean all = parts.queryKeyNorm == QueryKeyNorm.ALL_HEADS;
+      tensors.vector(LayerRole.QUERY_NORM, all ? queries : config.headDim());
+      tensors.vector(LayerRole.KEY_NORM, all ? keys : config.headDim());
     }
-    tensors.vector(LayerRole.POST_ATTENTION_NORM, hidden);
+    tensors.norm(LayerRole.ATTENTION_OUTPUT_NORM, hidden);
+    tensors.norm(LayerRole.FEED_FORWARD_INPUT_NORM, hidden);
     tensors.matrix(LayerRole.GATE, inner, hidden);
     tensors.matrix(LayerRole.UP, inner, hidden);
     tensors.matrix(LayerRole.DOWN, hidden, inner);
+    tensors.norm(LayerRole.FEED_FORWARD_OUTPUT_NORM, hidden);
     if (config.mlpBias()) {
       tensors.vector(LayerRole.GATE_BIAS, inner);
       tensors.vector(LayerRole.UP_BIAS, inner);
@@ -350,6 +493,13 @@ public final class Architecture {
 
     Stored(TensorNames names) {
       this.names = names;
+    }
+
+    /** A norm of the residual stream, if the family has one in this place. */
+    void norm(LayerRole role, long width) {
+      if (names.has(role)) {
+        vector(role, width);
+      }
     }
 
     void vector(LayerRole role, long elements) {

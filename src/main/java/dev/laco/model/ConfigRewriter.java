@@ -95,13 +95,15 @@ public final class ConfigRewriter {
   private static final Pattern MODULE = Pattern.compile("(.*\\blayers?\\.)(\\d{1,9})(\\b.*)");
 
   private final String file;
+  private final ModelConfig dense;
   private final int depth;
   private final List<Integer> bases;
   private final Map<Integer, Integer> newIndex = new HashMap<>();
 
-  private ConfigRewriter(String file, int depth, List<Integer> bases) {
+  private ConfigRewriter(String file, ModelConfig dense, List<Integer> bases) {
     this.file = file;
-    this.depth = depth;
+    this.dense = dense;
+    this.depth = dense.numHiddenLayers();
     this.bases = bases;
     for (int i = 0; i < bases.size(); i++) {
       newIndex.put(bases.get(i), i);
@@ -121,12 +123,12 @@ public final class ConfigRewriter {
     if (bases.equals(IntStream.range(0, dense.numHiddenLayers()).boxed().toList())) {
       return result;
     }
-    ConfigRewriter rewriter = new ConfigRewriter(file, dense.numHiddenLayers(), bases);
+    ConfigRewriter rewriter = new ConfigRewriter(file, dense, bases);
     rewriter.rewriteObject(result);
     if (result.get("text_config") instanceof ObjectNode text) {
       rewriter.rewriteObject(text);
     }
-    keepWindows(file, dense, bases, result);
+    rewriter.keepAttention(result);
     return result;
   }
 
@@ -214,7 +216,7 @@ public final class ConfigRewriter {
       throw error(key, "tells layers apart by their position, which pruning changes");
     }
     String list = REPLACED_BY_LIST.get(key);
-    if (list != null && !object.path(list).isArray()) {
+    if (list != null && !object.path(list).isArray() && !dense.architecture().readsList(list)) {
       throw error(
           key, "tells layers apart by their position, which pruning changes; add the list " + list);
     }
@@ -306,21 +308,18 @@ public final class ConfigRewriter {
   }
 
   /**
-   * Keeps the attention window of every surviving base layer. Where {@code max_window_layers} would
-   * give a layer at its new index another window, {@code layer_types} is written.
+   * Keeps the attention of every surviving base layer. Where a layer would have another one at its
+   * new index, because loaders derive it from the index, the lists of all layers are written.
    */
-  private static void keepWindows(
-      String file, ModelConfig dense, List<Integer> bases, ObjectNode result) {
-    List<Integer> expected = bases.stream().map(dense.slidingWindows()::get).toList();
-    if (ModelConfig.parse(file, result).slidingWindows().equals(expected)) {
+  private void keepAttention(ObjectNode result) {
+    List<LayerAttention> expected = bases.stream().map(dense.attention()::get).toList();
+    if (ModelConfig.parse(file, result).attention().equals(expected)) {
       return;
     }
-    ArrayNode types = JsonNodeFactory.instance.arrayNode();
-    expected.forEach(window -> types.add(window > 0 ? "sliding_attention" : "full_attention"));
-    result.set("layer_types", types);
-    if (!ModelConfig.parse(file, result).slidingWindows().equals(expected)) {
+    LayerAttentions.write(expected, dense.architecture(), result);
+    if (!ModelConfig.parse(file, result).attention().equals(expected)) {
       throw new BadInputException(
-          file + ": sliding_window: the surviving layers' windows cannot be written into a config");
+          file + ": the surviving layers' attention types cannot be written into a config");
     }
   }
 

@@ -6,7 +6,14 @@ import java.util.List;
 final class Families {
   static final List<Architecture> ALL =
       List.of(
-          Llama.FAMILY, Mistral.FAMILY, Qwen2.FAMILY, Qwen3.FAMILY, Phi3.FAMILY, Granite.FAMILY);
+          Llama.FAMILY,
+          Mistral.FAMILY,
+          Qwen2.FAMILY,
+          Qwen3.FAMILY,
+          Phi3.FAMILY,
+          Granite.FAMILY,
+          SmolLm3.FAMILY,
+          Gemma.FAMILY);
 
   private Families() {}
 }

@@ -44,7 +44,7 @@ public final class GgufNames {
 
   private static String of(LayerRole role) {
     return switch (role) {
-      case INPUT_NORM -> "attn_norm.weight";
+      case ATTENTION_INPUT_NORM -> "attn_norm.weight";
       case QUERY -> "attn_q.weight";
       case KEY -> "attn_k.weight";
       case VALUE -> "attn_v.weight";
@@ -55,10 +55,12 @@ public final class GgufNames {
       case OUTPUT_BIAS -> "attn_output.bias";
       case QUERY_NORM -> "attn_q_norm.weight";
       case KEY_NORM -> "attn_k_norm.weight";
-      case POST_ATTENTION_NORM -> "ffn_norm.weight";
+      case ATTENTION_OUTPUT_NORM -> "post_attention_norm.weight";
+      case FEED_FORWARD_INPUT_NORM -> "ffn_norm.weight";
       case GATE -> "ffn_gate.weight";
       case UP -> "ffn_up.weight";
       case DOWN -> "ffn_down.weight";
+      case FEED_FORWARD_OUTPUT_NORM -> "post_ffw_norm.weight";
       case GATE_BIAS -> "ffn_gate.bias";
       case UP_BIAS -> "ffn_up.bias";
       case DOWN_BIAS -> "ffn_down.bias";

@@ -13,7 +13,8 @@ final class Granite {
           .feedForwardBiases(Biases.BY_CONFIG)
           .embeddingScale(config -> config.positiveNumberOr("embedding_multiplier", 1))
           .residualScale(config -> config.positiveNumberOr("residual_multiplier", 1))
-          .attentionScale(config -> config.positiveNumberOr("attention_multiplier", 1))
+          .attentionScores(
+              config -> new LogitSpec(config.positiveNumberOr("attention_multiplier", 1), 0))
           .logits(config -> new LogitSpec(1 / config.positiveNumberOr("logits_scaling", 1), 0))
           .defaultPositions(2048)
           .build();

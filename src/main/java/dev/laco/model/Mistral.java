@@ -1,12 +1,10 @@
 package dev.laco.model;
 
-import dev.laco.model.Architecture.Windows;
-
 /** Mistral 7B (Jiang et al. 2023): windows of attention in all layers, no biases. */
 final class Mistral {
   static final Architecture FAMILY =
       Architecture.named("MistralForCausalLM", "mistral")
-          .windows(Windows.ALL_LAYERS)
+          .window(config -> config.positiveOr("sliding_window", 0))
           .defaultPositions(131072)
           .gguf("llama")
           .ggufRowsInterleaved()

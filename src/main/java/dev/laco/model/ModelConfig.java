@@ -3,10 +3,8 @@ package dev.laco.model;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
-import java.util.ArrayList;
-import java.util.Arrays;
-import java.util.Collections;
 import java.util.List;
+import java.util.Objects;
 import java.util.OptionalInt;
 import java.util.stream.Collectors;
 
@@ -21,8 +19,7 @@ import java.util.stream.Collectors;
  * @param residualScale factor on what attention and feed-forward network add to the residual stream
  * @param attentionScores what becomes of the products of queries and keys
  * @param logits what becomes of the products of last hidden states and output projection
- * @param slidingWindows the attention window {@code W} of each layer, in tokens: position i sees
- *     the positions max(0, i-W+1) … i if {@code W > 0}, and 0 … i if {@code W} is 0
+ * @param attention what the attention of each layer has
  */
 public record ModelConfig(
     Architecture architecture,
@@ -36,7 +33,6 @@ public record ModelConfig(
     int maxPositionEmbeddings,
     double rmsNormEps,
     Activation hiddenAct,
-    RopeParameters rope,
     boolean queryKeyValueBias,
     boolean outputBias,
     boolean mlpBias,
@@ -45,7 +41,7 @@ public record ModelConfig(
     double residualScale,
     LogitSpec attentionScores,
     LogitSpec logits,
-    List<Integer> slidingWindows) {
+    List<LayerAttention> attention) {
 
   /**
    * Most layers of a config, far more than any model has, so that a wrong number does not fill the
@@ -54,7 +50,7 @@ public record ModelConfig(
   public static final int MAX_LAYERS = 10_000;
 
   public ModelConfig {
-    slidingWindows = List.copyOf(slidingWindows);
+    attention = List.copyOf(attention);
   }
 
   /**
@@ -72,6 +68,7 @@ public record ModelConfig(
           file
               + ": quantization_config: quantised weights cannot be merged; use the original f32, f16 or bf16 checkpoint");
     }
+    architecture.refuseSwitches(config);
     int layers = config.requiredPositive("num_hidden_layers");
     if (layers > MAX_LAYERS) {
       throw config.error("num_hidden_layers", "at most " + MAX_LAYERS);
@@ -84,7 +81,7 @@ public record ModelConfig(
     }
     int headDim = headDim(config, architecture, hidden, heads);
     int positions = config.positiveOr("max_position_embeddings", architecture.defaultPositions());
-    double eps = config.numberOr("rms_norm_eps", 1e-6);
+    double eps = config.numberOr("rms_norm_eps", architecture.defaultEps());
     if (eps < 0) {
       throw config.error("rms_norm_eps", "a number of at least 0");
     }
@@ -100,17 +97,20 @@ public record ModelConfig(
         config.requiredPositive("vocab_size"),
         positions,
         eps,
-        activation(config),
-        RopeParameters.parse(config, positions, headDim, architecture.rotates()),
+        architecture.activation(config),
         architecture.queryKeyValueBias().present(attentionBias),
         architecture.outputBias().present(attentionBias),
         architecture.feedForwardBias().present(config.booleanOr("mlp_bias", false)),
-        config.booleanOr("tie_word_embeddings", false),
+        config.booleanOr("tie_word_embeddings", architecture.tiedByDefault()),
         architecture.embeddingScale(config),
         architecture.residualScale(config),
         architecture.attentionScores(config, headDim),
         architecture.logits(config),
-        slidingWindows(config, architecture, layers));
+        LayerAttentions.read(
+            config,
+            architecture,
+            layers,
+            new RopeParameters.Reader(config, positions, headDim, architecture.rotates())));
   }
 
   private static Architecture architecture(JsonFields config) {
@@ -156,55 +156,6 @@ public record ModelConfig(
     return headDim;
   }
 
-  private static Activation activation(JsonFields config) {
-    String name = config.stringOr("hidden_act", "silu");
-    return Arrays.stream(Activation.values())
-        .filter(a -> a.configName().equals(name))
-        .findFirst()
-        .orElseThrow(
-            () ->
-                config.error(
-                    "hidden_act",
-                    "one of "
-                        + Arrays.stream(Activation.values())
-                            .map(Activation::configName)
-                            .collect(Collectors.joining(", "))));
-  }
-
-  private static List<Integer> slidingWindows(
-      JsonFields config, Architecture architecture, int layers) {
-    int window = config.positiveOr("sliding_window", 0);
-    return switch (architecture.windows()) {
-      case NONE -> Collections.nCopies(layers, 0);
-      case ALL_LAYERS -> Collections.nCopies(layers, window);
-      case BY_LAYER ->
-          windowsByLayer(
-              config, layers, config.booleanOr("use_sliding_window", false) ? window : 0);
-    };
-  }
-
-  private static List<Integer> windowsByLayer(JsonFields config, int layers, int window) {
-    int first = config.countOr("max_window_layers", 28);
-    JsonNode types = config.node().path("layer_types");
-    boolean listed = config.has("layer_types");
-    if (listed && (!types.isArray() || types.size() != layers)) {
-      throw config.error("layer_types", "a list of num_hidden_layers, " + layers + ", names");
-    }
-    List<Integer> windows = new ArrayList<>();
-    for (int i = 0; i < layers; i++) {
-      boolean slides = i >= first;
-      if (listed) {
-        String type = types.get(i).asText();
-        if (!type.equals("sliding_attention") && !type.equals("full_attention")) {
-          throw config.error("layer_types", "full_attention or sliding_attention at layer " + i);
-        }
-        slides = type.equals("sliding_attention");
-      }
-      windows.add(slides ? window : 0);
-    }
-    return windows;
-  }
-
   /**
    * The factor on token embeddings in the residual stream that the engine computes. That stream is
    * the model's, divided by {@link #residualScale}, so that what layers add to it needs no factor.
@@ -215,12 +166,21 @@ public record ModelConfig(
 
   /** The norms of the residual stream, which {@link #streamScale} divides. */
   public NormSpec norm() {
-    return new NormSpec(rmsNormEps / (residualScale * residualScale), 0);
+    return new NormSpec(rmsNormEps / (residualScale * residualScale), architecture.normOffset());
+  }
+
+  /** The different rotary embeddings of the layers. */
+  public List<RopeParameters> rotations() {
+    return attention.stream()
+        .map(LayerAttention::rotation)
+        .filter(Objects::nonNull)
+        .distinct()
+        .toList();
   }
 
   /** The norms of queries and keys. */
   public NormSpec headNorm() {
-    return new NormSpec(rmsNormEps, 0);
+    return new NormSpec(rmsNormEps, architecture.normOffset());
   }
 
   /** Number of parameters of one layer. */

@@ -1,6 +1,5 @@
 package dev.laco.model;
 
-import dev.laco.model.Architecture.Windows;
 import dev.laco.model.RopeParameters.Rotates;
 import java.util.Map;
 
@@ -22,7 +21,7 @@ final class Phi3 {
                       LayerRole.VALUE, QUERY_KEY_VALUE,
                       LayerRole.GATE, GATE_UP,
                       LayerRole.UP, GATE_UP)))
-          .windows(Windows.ALL_LAYERS)
+          .window(config -> config.positiveOr("sliding_window", 0))
           .rotates(Rotates.BY_CONFIG)
           .defaultPositions(4096)
           .gguf("phi3")

@@ -1,7 +1,6 @@
 package dev.laco.model;
 
 import dev.laco.model.Architecture.Biases;
-import dev.laco.model.Architecture.Windows;
 
 /**
  * Qwen2 and Qwen2.5 (Yang et al. 2024): biases of queries, keys and values; windows in some layers.
@@ -10,10 +9,20 @@ final class Qwen2 {
   static final Architecture FAMILY =
       Architecture.named("Qwen2ForCausalLM", "qwen2")
           .attentionBiases(Biases.ALWAYS, Biases.NEVER)
-          .windows(Windows.BY_LAYER)
+          .window(Qwen2::window)
+          .slidingLayers(Qwen2::slides)
           .defaultPositions(32768)
           .gguf("qwen2")
           .build();
 
   private Qwen2() {}
+
+  static int window(JsonFields config) {
+    int window = config.positiveOr("sliding_window", 0);
+    return config.booleanOr("use_sliding_window", false) ? window : 0;
+  }
+
+  static boolean slides(JsonFields config, int layer) {
+    return layer >= config.countOr("max_window_layers", 28);
+  }
 }

@@ -5,6 +5,7 @@ import dev.laco.BadInputException;
 import dev.laco.Legible;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * Rotary position embedding settings (Su et al. 2021), as {@code config.json} gives them under
@@ -82,48 +83,74 @@ public record RopeParameters(double theta, double share, Scaling scaling) {
     return (int) (headDim * share);
   }
 
-  /** Reads the settings from either place of a config. */
-  static RopeParameters parse(
-      JsonFields config, int maxPositionEmbeddings, int headDim, Rotates rotates) {
-    String key = config.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
-    if (!config.has(key)) {
-      return new RopeParameters(
-          positiveTheta(config, config.numberOr("rope_theta", 10000.0)),
-          share(config, config.numberOr("partial_rotary_factor", 1.0), headDim, rotates),
-          new Default());
+  /** Reads settings from a config, with what they need beside their own keys. */
+  record Reader(JsonFields config, int maxPositionEmbeddings, int headDim, Rotates rotates) {
+    /**
+     * Settings in either place of the config.
+     *
+     * @param defaultTheta theta where the config has none
+     */
+    RopeParameters read(double defaultTheta) {
+      String key = config.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
+      return config.has(key)
+          ? read(nested(config, key), config.numberOr("rope_theta", defaultTheta))
+          : plain(config.numberOr("rope_theta", defaultTheta));
     }
-    JsonFields rope = new JsonFields(config.file() + ": " + key, config.node().get(key));
-    double theta =
-        positiveTheta(config, rope.numberOr("rope_theta", config.numberOr("rope_theta", 10000.0)));
-    String type = rope.stringOr("rope_type", rope.stringOr("type", "default"));
-    double share =
-        share(
-            rope,
-            rope.numberOr("partial_rotary_factor", config.numberOr("partial_rotary_factor", 1.0)),
-            headDim,
-            rotates);
-    int original = rope.positiveOr("original_max_position_embeddings", maxPositionEmbeddings);
-    Scaling scaling =
-        switch (type) {
-          case "default" -> new Default();
-          case "linear" -> new Linear(factor(rope));
-          case "dynamic" -> new Dynamic(factor(rope), maxPositionEmbeddings);
-          case "llama3" -> llama3(rope, original);
-          // Configs of Phi-3 call LongRoPE su, or yarn, too.
-          case "yarn" ->
-              rope.has("long_factor")
-                  ? longRope(config, rope, maxPositionEmbeddings, (int) (headDim * share))
-                  : yarn(rope, original);
-          case "longrope", "su" ->
-              longRope(config, rope, maxPositionEmbeddings, (int) (headDim * share));
-          default ->
-              throw new BadInputException(
-                  rope.file()
-                      + ": rope_type \""
-                      + Legible.excerpt(type)
-                      + "\" is not supported; default, linear, dynamic, llama3, yarn and longrope are");
-        };
-    return new RopeParameters(theta, share, scaling);
+
+    /**
+     * Settings of one type of attention, as transformers 5 writes them; empty where the config has
+     * the older keys.
+     */
+    Optional<RopeParameters> readOfType(String type, double defaultTheta) {
+      if (!config.node().path("rope_parameters").path(type).isObject()) {
+        return Optional.empty();
+      }
+      return Optional.of(read(nested(nested(config, "rope_parameters"), type), defaultTheta));
+    }
+
+    /** Settings without scaling. */
+    RopeParameters plain(double theta) {
+      double share = config.numberOr("partial_rotary_factor", 1.0);
+      return new RopeParameters(
+          positiveTheta(config, theta), share(config, share, headDim, rotates), new Default());
+    }
+
+    private static JsonFields nested(JsonFields where, String key) {
+      return new JsonFields(where.file() + ": " + key, where.node().get(key));
+    }
+
+    private RopeParameters read(JsonFields rope, double defaultTheta) {
+      double theta = positiveTheta(config, rope.numberOr("rope_theta", defaultTheta));
+      String type = rope.stringOr("rope_type", rope.stringOr("type", "default"));
+      double share =
+          share(
+              rope,
+              rope.numberOr("partial_rotary_factor", config.numberOr("partial_rotary_factor", 1.0)),
+              headDim,
+              rotates);
+      int original = rope.positiveOr("original_max_position_embeddings", maxPositionEmbeddings);
+      Scaling scaling =
+          switch (type) {
+            case "default" -> new Default();
+            case "linear" -> new Linear(factor(rope));
+            case "dynamic" -> new Dynamic(factor(rope), maxPositionEmbeddings);
+            case "llama3" -> llama3(rope, original);
+            // Configs of Phi-3 call LongRoPE su, or yarn, too.
+            case "yarn" ->
+                rope.has("long_factor")
+                    ? longRope(config, rope, maxPositionEmbeddings, (int) (headDim * share))
+                    : yarn(rope, original);
+            case "longrope", "su" ->
+                longRope(config, rope, maxPositionEmbeddings, (int) (headDim * share));
+            default ->
+                throw new BadInputException(
+                    rope.file()
+                        + ": rope_type \""
+                        + Legible.excerpt(type)
+                        + "\" is not supported; default, linear, dynamic, llama3, yarn and longrope are");
+          };
+      return new RopeParameters(theta, share, scaling);
+    }
   }
 
   private static double share(JsonFields where, double share, int headDim, Rotates rotates) {

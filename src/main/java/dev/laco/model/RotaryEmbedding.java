@@ -40,9 +40,10 @@ public final class RotaryEmbedding {
   }
 
   /**
-   * Fills {@code cosine} and {@code sine}, both {@code [T * pairs]}, for every token of the batch.
+   * Fills {@code T * pairs} elements of {@code cosine} and {@code sine}, from element {@code from}
+   * on, for every token of the batch.
    */
-  public void fill(PackedSequences batch, float[] cosine, float[] sine) {
+  public void fill(PackedSequences batch, float[] cosine, float[] sine, int from) {
     float scale =
         switch (parameters.scaling()) {
           case RopeParameters.Yarn yarn -> (float) yarn.attentionFactor();
@@ -56,8 +57,8 @@ public final class RotaryEmbedding {
         float position = batch.past()[s] + t - batch.offsets()[s];
         for (int i = 0; i < pairs; i++) {
           double angle = position * inverse[i];
-          cosine[t * pairs + i] = (float) Math.cos(angle) * scale;
-          sine[t * pairs + i] = (float) Math.sin(angle) * scale;
+          cosine[from + t * pairs + i] = (float) Math.cos(angle) * scale;
+          sine[from + t * pairs + i] = (float) Math.sin(angle) * scale;
         }
       }
     }

@@ -3,6 +3,7 @@ package dev.laco.model;
 import java.util.EnumMap;
 import java.util.Map;
 import java.util.OptionalInt;
+import java.util.Set;
 
 /**
  * The names of a family's tensors in checkpoints.
@@ -23,6 +24,27 @@ record TensorNames(
   /** The most digits of a layer's index that always fit an int. */
   private static final int MOST_DIGITS = 9;
 
+  private static final Set<LayerRole> NORMS =
+      Set.of(
+          LayerRole.ATTENTION_INPUT_NORM,
+          LayerRole.ATTENTION_OUTPUT_NORM,
+          LayerRole.FEED_FORWARD_INPUT_NORM,
+          LayerRole.FEED_FORWARD_OUTPUT_NORM);
+
+  /** Norms behind attention and feed-forward network. */
+  static final Map<LayerRole, String> NORMS_BEHIND =
+      Map.of(
+          LayerRole.ATTENTION_OUTPUT_NORM, "post_attention_layernorm.weight",
+          LayerRole.FEED_FORWARD_OUTPUT_NORM, "post_feedforward_layernorm.weight");
+
+  /** Norms before and behind attention and feed-forward network. */
+  static final Map<LayerRole, String> NORMS_AROUND =
+      Map.of(
+          LayerRole.ATTENTION_INPUT_NORM, "input_layernorm.weight",
+          LayerRole.ATTENTION_OUTPUT_NORM, "post_attention_layernorm.weight",
+          LayerRole.FEED_FORWARD_INPUT_NORM, "pre_feedforward_layernorm.weight",
+          LayerRole.FEED_FORWARD_OUTPUT_NORM, "post_feedforward_layernorm.weight");
+
   static final TensorNames LLAMA =
       new TensorNames(
           "model.layers.",
@@ -30,7 +52,7 @@ record TensorNames(
           "model.norm.weight",
           "lm_head.weight",
           Map.ofEntries(
-              Map.entry(LayerRole.INPUT_NORM, "input_layernorm.weight"),
+              Map.entry(LayerRole.ATTENTION_INPUT_NORM, "input_layernorm.weight"),
               Map.entry(LayerRole.QUERY, "self_attn.q_proj.weight"),
               Map.entry(LayerRole.KEY, "self_attn.k_proj.weight"),
               Map.entry(LayerRole.VALUE, "self_attn.v_proj.weight"),
@@ -41,7 +63,7 @@ record TensorNames(
               Map.entry(LayerRole.OUTPUT_BIAS, "self_attn.o_proj.bias"),
               Map.entry(LayerRole.QUERY_NORM, "self_attn.q_norm.weight"),
               Map.entry(LayerRole.KEY_NORM, "self_attn.k_norm.weight"),
-              Map.entry(LayerRole.POST_ATTENTION_NORM, "post_attention_layernorm.weight"),
+              Map.entry(LayerRole.FEED_FORWARD_INPUT_NORM, "post_attention_layernorm.weight"),
               Map.entry(LayerRole.GATE, "mlp.gate_proj.weight"),
               Map.entry(LayerRole.UP, "mlp.up_proj.weight"),
               Map.entry(LayerRole.DOWN, "mlp.down_proj.weight"),
@@ -58,6 +80,21 @@ record TensorNames(
     Map<LayerRole, String> all = new EnumMap<>(suffixes);
     all.putAll(others);
     return new TensorNames(layers, embedding, finalNorm, head, all);
+  }
+
+  /**
+   * The same names with other norms of the residual stream; roles that are left out do not exist.
+   */
+  TensorNames withNorms(Map<LayerRole, String> norms) {
+    Map<LayerRole, String> all = new EnumMap<>(suffixes);
+    NORMS.forEach(all::remove);
+    all.putAll(norms);
+    return new TensorNames(layers, embedding, finalNorm, head, all);
+  }
+
+  /** Whether layers have a tensor of this role by this name. */
+  boolean has(LayerRole role) {
+    return suffixes.containsKey(role);
   }
 
   /** The name of the tensor of a layer that has this suffix. */

@@ -185,7 +185,7 @@ final class Sweep {
       Tensor x = rows(run.slot, run.count);
       decoder.run(
           weights,
-          layers.slidingWindow(first.depth),
+          layers.attention(first.depth),
           x,
           batches.of(run.count),
           work.forTokens(x.rows()));

@@ -116,7 +116,7 @@ final class WorkMeter {
 
   private long operations(LayerMix mix) {
     long pairs = 0;
-    int window = config.slidingWindows().get(mix.base());
+    int window = config.attention().get(mix.base()).window();
     for (int s = 0; s < calibration.sequences(); s++) {
       pairs += pairs(calibration.length(s), window);
     }

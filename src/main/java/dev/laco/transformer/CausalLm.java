@@ -8,6 +8,7 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryEmbedding;
 import dev.laco.model.TensorSource;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -23,7 +24,7 @@ public final class CausalLm {
   private final ModelConfig config;
   private final TensorSource source;
   private final LayerStack layers;
-  private final RotaryEmbedding rotary;
+  private final List<RotaryEmbedding> rotary;
   private final DecoderLayer decoder;
 
   /** A model of {@code layers} with the embedding, final norm and head of {@code outside}. */
@@ -32,7 +33,10 @@ public final class CausalLm {
     this.config = outside.config();
     this.source = outside.weights();
     this.layers = layers;
-    this.rotary = new RotaryEmbedding(config.rope(), config.rope().rotated(config.headDim()));
+    this.rotary =
+        config.rotations().stream()
+            .map(rotation -> new RotaryEmbedding(rotation, rotation.rotated(config.headDim())))
+            .toList();
     this.decoder = new DecoderLayer(backend, config);
   }
 
@@ -53,10 +57,13 @@ public final class CausalLm {
 
   /** Puts sequences, with their rotary angles, into the memory of the model's device. */
   public TokenBatch batch(PackedSequences sequences) {
-    float[] cosine = new float[sequences.size() * rotary.pairs()];
+    int table = sequences.size() * (rotary.isEmpty() ? 0 : rotary.getFirst().pairs());
+    float[] cosine = new float[rotary.size() * table];
     float[] sine = new float[cosine.length];
-    rotary.fill(sequences, cosine, sine);
-    return backend.batch(sequences, cosine, sine);
+    for (int i = 0; i < rotary.size(); i++) {
+      rotary.get(i).fill(sequences, cosine, sine, i * table);
+    }
+    return backend.batch(sequences, rotary.size(), cosine, sine);
   }
 
   /** Writes the token embeddings to {@code x [T, d]}. */
@@ -86,7 +93,7 @@ public final class CausalLm {
     LayerWeights weights = layers.layer(index, x.rows());
     Workspace.Buffers buffers = work.forTokens(x.rows());
     KeyValues past = cache == null ? KeyValues.of(buffers) : cache.of(index, x.rows());
-    decoder.run(weights, layers.slidingWindow(index), x, batch, buffers, past);
+    decoder.run(weights, layers.attention(index), x, batch, buffers, past);
   }
 
   /**

@@ -2,6 +2,7 @@ package dev.laco.transformer;
 
 import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
+import dev.laco.model.LayerAttention;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
@@ -51,7 +52,7 @@ public final class CheckpointLayers implements LayerStack {
   }
 
   @Override
-  public int slidingWindow(int index) {
-    return config.slidingWindows().get(index);
+  public LayerAttention attention(int index) {
+    return config.attention().get(index);
   }
 }

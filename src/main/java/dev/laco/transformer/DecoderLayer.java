@@ -4,13 +4,16 @@ import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.ForwardOps;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
+import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
+import dev.laco.model.RopeParameters;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One pre-norm decoder layer on the residual stream {@code x [T, d]}, in steps whose results can be
- * looked at:
+ * One decoder layer on the residual stream {@code x [T, d]}, in steps whose results can be looked
+ * at. A family has norms before attention and feed-forward part, behind them, or both.
  *
  * <pre>  x += project(attend(x))
  *   x += contribute(channels(x))</pre>
@@ -23,11 +26,13 @@ import org.jspecify.annotations.Nullable;
 public final class DecoderLayer {
   private final ForwardOps backend;
   private final ModelConfig config;
+  private final List<RopeParameters> rotations;
 
   /** Runs the layers of models of one config. */
   public DecoderLayer(ForwardOps backend, ModelConfig config) {
     this.backend = backend;
     this.config = config;
+    this.rotations = config.rotations();
   }
 
   /** Hidden states {@code [T, d]} after an RMS norm: the input of the projections behind it. */
@@ -53,68 +58,104 @@ public final class DecoderLayer {
 
   /** Runs the whole layer over whole sequences, {@code x} in place. */
   public void run(
-      LayerWeights weights, int window, Tensor x, TokenBatch batch, Workspace.Buffers buffers) {
-    run(weights, window, x, batch, buffers, KeyValues.of(buffers));
+      LayerWeights weights,
+      LayerAttention attention,
+      Tensor x,
+      TokenBatch batch,
+      Workspace.Buffers buffers) {
+    run(weights, attention, x, batch, buffers, KeyValues.of(buffers));
   }
 
   /** Runs the whole layer over tokens that follow those in {@code past}, {@code x} in place. */
   void run(
       LayerWeights weights,
-      int window,
+      LayerAttention attention,
       Tensor x,
       TokenBatch batch,
       Workspace.Buffers buffers,
       KeyValues past) {
-    Projected attention =
-        project(weights, attend(weights, window, x, batch, buffers, past), buffers);
-    Normed normed = addAndNormalise(weights, attention, x, buffers);
+    Attended attended = attend(weights, attention, x, batch, buffers, past);
+    Normed normed = addAndNormalise(weights, project(weights, attended, buffers), x, buffers);
     backend.add(x, contribute(weights, channels(weights, normed, buffers), buffers).states());
   }
 
   /**
    * Computes attention over whole sequences.
    *
-   * @param window the number of latest tokens that a token attends to, itself included; 0 for all
+   * @param attention what the attention of the layer has
    */
   public Attended attend(
-      LayerWeights weights, int window, Tensor x, TokenBatch batch, Workspace.Buffers buffers) {
-    return attend(weights, window, x, batch, buffers, KeyValues.of(buffers));
+      LayerWeights weights,
+      LayerAttention attention,
+      Tensor x,
+      TokenBatch batch,
+      Workspace.Buffers buffers) {
+    return attend(weights, attention, x, batch, buffers, KeyValues.of(buffers));
   }
 
   private Attended attend(
       LayerWeights weights,
-      int window,
+      LayerAttention attention,
       Tensor x,
       TokenBatch batch,
       Workspace.Buffers buffers,
       KeyValues past) {
-    Tensor normed = normalise(weights.get(LayerRole.INPUT_NORM), x, buffers).states();
+    Tensor normed = input(weights, LayerRole.ATTENTION_INPUT_NORM, x, buffers).states();
     Tensor query = buffers.query;
     linear(weights, normed, LayerRole.QUERY, LayerRole.QUERY_BIAS, query);
     linear(weights, normed, LayerRole.KEY, LayerRole.KEY_BIAS, past.newKeys());
     linear(weights, normed, LayerRole.VALUE, LayerRole.VALUE_BIAS, past.newValues());
-    normRope(query, weights.find(LayerRole.QUERY_NORM), batch);
-    normRope(past.newKeys(), weights.find(LayerRole.KEY_NORM), batch);
+    turn(query, weights.find(LayerRole.QUERY_NORM), attention, batch);
+    turn(past.newKeys(), weights.find(LayerRole.KEY_NORM), attention, batch);
     AttentionSpec spec =
         new AttentionSpec(
             config.numAttentionHeads(),
             config.numKeyValueHeads(),
             config.headDim(),
-            window,
+            attention.window(),
             config.attentionScores(),
             backend.productType(weights.get(LayerRole.QUERY).dtype()));
     backend.attention(query, past.keys(), past.values(), spec, batch, buffers.heads);
     return buffers.attended;
   }
 
-  private void normRope(Tensor heads, @Nullable Tensor weight, TokenBatch batch) {
-    backend.normRope(heads, weight, config.headNorm(), config.headDim(), batch);
+  /** Normalises queries or keys, and rotates them, where the layer does so. */
+  private void turn(
+      Tensor heads, @Nullable Tensor weight, LayerAttention attention, TokenBatch batch) {
+    int table = rotations.indexOf(attention.rotation());
+    boolean eachHead = weight != null && weight.columns() == config.headDim();
+    if (table >= 0 && (weight == null || eachHead)) {
+      backend.normRope(heads, weight, config.headNorm(), config.headDim(), table, batch);
+      return;
+    }
+    if (weight != null) {
+      Tensor rows = heads.reshape(heads.elements() / weight.columns(), weight.columns());
+      backend.rmsNorm(rows, weight, config.headNorm(), rows);
+    }
+    if (table >= 0) {
+      backend.rope(heads, config.headDim(), table, batch);
+    }
   }
 
   /** Applies the output projection of attention. */
   public Projected project(LayerWeights weights, Attended attended, Workspace.Buffers buffers) {
     linear(weights, attended.heads(), LayerRole.OUTPUT, LayerRole.OUTPUT_BIAS, buffers.hidden);
+    return output(weights, LayerRole.ATTENTION_OUTPUT_NORM, buffers);
+  }
+
+  /** Applies the norm behind a projection, in the families that have one. */
+  private Projected output(LayerWeights weights, LayerRole role, Workspace.Buffers buffers) {
+    Tensor norm = weights.find(role);
+    if (norm != null) {
+      backend.rmsNorm(buffers.hidden, norm, config.norm(), buffers.hidden);
+    }
     return buffers.projected;
+  }
+
+  /** The input of attention or feed-forward part: normalised, in the families that do so. */
+  private Normed input(LayerWeights weights, LayerRole role, Tensor x, Workspace.Buffers buffers) {
+    Tensor norm = weights.find(role);
+    return norm == null ? new Normed(x) : normalise(norm, x, buffers);
   }
 
   /** Normalises hidden states: {@code rms_norm(x) * weight}. */
@@ -126,19 +167,19 @@ public final class DecoderLayer {
   /** Adds attention to {@code x} and normalises the sum for the feed-forward part, in one op. */
   private Normed addAndNormalise(
       LayerWeights weights, Projected attention, Tensor x, Workspace.Buffers buffers) {
-    backend.addRmsNorm(
-        x,
-        attention.states(),
-        weights.get(LayerRole.POST_ATTENTION_NORM),
-        config.norm(),
-        buffers.hidden);
+    Tensor norm = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM);
+    if (norm == null) {
+      backend.add(x, attention.states());
+      return new Normed(x);
+    }
+    backend.addRmsNorm(x, attention.states(), norm, config.norm(), buffers.hidden);
     return buffers.normed;
   }
 
   /** Computes the feed-forward channels at {@code y}, the residual stream after attention. */
   public Channels channels(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
     return channels(
-        weights, normalise(weights.get(LayerRole.POST_ATTENTION_NORM), y, buffers), buffers);
+        weights, input(weights, LayerRole.FEED_FORWARD_INPUT_NORM, y, buffers), buffers);
   }
 
   private Channels channels(LayerWeights weights, Normed input, Workspace.Buffers buffers) {
@@ -152,7 +193,7 @@ public final class DecoderLayer {
    * y}, the residual stream after attention.
    */
   public Slopes slopes(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
-    gateAndUp(weights, normalise(weights.get(LayerRole.POST_ATTENTION_NORM), y, buffers), buffers);
+    gateAndUp(weights, input(weights, LayerRole.FEED_FORWARD_INPUT_NORM, y, buffers), buffers);
     backend.gatedSlopes(config.hiddenAct(), buffers.gate, buffers.up);
     return buffers.slopes;
   }
@@ -165,7 +206,7 @@ public final class DecoderLayer {
   /** Applies the down projection of the feed-forward part. */
   public Projected contribute(LayerWeights weights, Channels channels, Workspace.Buffers buffers) {
     linear(weights, channels.values(), LayerRole.DOWN, LayerRole.DOWN_BIAS, buffers.hidden);
-    return buffers.projected;
+    return output(weights, LayerRole.FEED_FORWARD_OUTPUT_NORM, buffers);
   }
 
   /** Applies a projection of the layer, and its bias where the layer has one. */

@@ -1,5 +1,7 @@
 package dev.laco.transformer;
 
+import dev.laco.model.LayerAttention;
+
 /** The layers of a model: read from a checkpoint, or mixed from several when they are needed. */
 public interface LayerStack {
   /** Number of layers. */
@@ -13,6 +15,6 @@ public interface LayerStack {
    */
   LayerWeights layer(int index, long tokens);
 
-  /** Sliding window of attention in layer {@code index}, in tokens; 0 if there is none. */
-  int slidingWindow(int index);
+  /** What the attention of layer {@code index} has. */
+  LayerAttention attention(int index);
 }

@@ -8,6 +8,7 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import dev.laco.model.LayerAttention;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSource;
@@ -176,8 +177,8 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
   }
 
   @Override
-  public int slidingWindow(int index) {
-    return config.slidingWindows().get(plan.layers().get(index).base());
+  public LayerAttention attention(int index) {
+    return config.attention().get(plan.layers().get(index).base());
   }
 
   @Override

@@ -29,6 +29,9 @@ import org.junit.jupiter.api.BeforeEach;
 abstract class Contract {
   static final double EPS = 1e-5;
 
+  /** Tables of rotary angles of every batch. */
+  static final int TABLES = 2;
+
   private static final float SENTINEL = -12345.678f;
 
   /** Errors below this magnitude do not count, since f32 loses precision near 1e-38. */
@@ -191,13 +194,13 @@ abstract class Contract {
     }
 
     TokenBatch batch(PackedSequences tokens, int pairs) {
-      float[] cosine = new float[tokens.size() * pairs];
+      float[] cosine = new float[TABLES * tokens.size() * pairs];
       float[] sine = new float[cosine.length];
       for (int i = 0; i < cosine.length; i++) {
         cosine[i] = (float) Math.cos(0.7 * i);
         sine[i] = (float) Math.sin(0.7 * i);
       }
-      TokenBatch batch = on.batch(tokens, cosine, sine);
+      TokenBatch batch = on.batch(tokens, TABLES, cosine, sine);
       batches.add(batch);
       return batch;
     }

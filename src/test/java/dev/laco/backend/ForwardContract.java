@@ -228,7 +228,7 @@ public abstract class ForwardContract extends Contract {
         Tolerance.ELEMENTWISE,
         run -> {
           Tensor rows = run.tensor(x, 5, heads * headDim);
-          run.on.rope(rows, headDim, run.batch(tokens, pairs));
+          run.on.rope(rows, headDim, pairs % TABLES, run.batch(tokens, pairs));
           return rows;
         });
   }
@@ -248,7 +248,8 @@ public abstract class ForwardContract extends Contract {
               run -> {
                 Tensor rows = run.tensor(x, 5, heads * headDim);
                 Tensor scale = norm == null ? null : run.on.weight(norm);
-                run.on.normRope(rows, scale, spec, headDim, run.batch(tokens, pairs));
+                run.on.normRope(
+                    rows, scale, spec, headDim, heads % TABLES, run.batch(tokens, pairs));
                 return rows;
               });
         }
@@ -696,8 +697,10 @@ public abstract class ForwardContract extends Contract {
       refuses(() -> backend.linear(x, weight, null, x));
       refuses(() -> backend.linear(other, weight, null, other));
       refuses(() -> backend.linear(x, weight, norm, other));
-      refuses(() -> backend.rope(x, 3, three));
-      refuses(() -> backend.rope(x, 4, two));
+      refuses(() -> backend.rope(x, 3, 0, three));
+      refuses(() -> backend.rope(x, 4, 0, two));
+      refuses(() -> backend.rope(x, 4, TABLES, three));
+      refuses(() -> backend.rope(x, 4, -1, three));
       refuses(() -> backend.attention(x, x, x, spec, two, x));
       refuses(() -> backend.attention(x, other, x, spec, three, x));
       refuses(() -> backend.gatedActivation(Activation.SILU, x, other, x));

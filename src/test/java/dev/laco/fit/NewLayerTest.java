@@ -61,7 +61,7 @@ class NewLayerTest {
                       .toList());
           Streams streams = new Streams(backend, model.config(), 4, 4);
           Ridge ridge = new Ridge(backend, 4, 4);
-          Matrices matrices = new Matrices(backend, 64)) {
+          Matrices matrices = new Matrices(backend, 64, 0)) {
         Original original =
             new Original(running.original(), new CheckpointLayers(running), blocks, streams);
         Workbench bench =

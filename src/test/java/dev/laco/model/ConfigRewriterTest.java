@@ -44,8 +44,18 @@ class ConfigRewriterTest {
     assertEquals(text.strip() + "\n", written);
   }
 
+  /** Fixtures whose layers have all the same attention. */
+  static Stream<String> uniformFixtures() {
+    return fixtures()
+        .filter(
+            name -> {
+              JsonNode config = Fixtures.read(Fixtures.model(name).resolve("config.json"));
+              return ModelConfig.parse("c", config).attention().stream().distinct().count() == 1;
+            });
+  }
+
   @ParameterizedTest
-  @MethodSource("fixtures")
+  @MethodSource("uniformFixtures")
   void onlyTheDepthChangesWhereNothingElseIsSaidPerLayer(String name) throws Exception {
     String text = Files.readString(Fixtures.model(name).resolve("config.json"));
     ObjectNode config = (ObjectNode) JSON.readTree(text);
@@ -159,11 +169,11 @@ class ConfigRewriterTest {
   }
 
   private static void assertWindowsKept(ObjectNode config, List<Integer> bases) {
-    List<Integer> dense = ModelConfig.parse("c", config).slidingWindows();
+    List<LayerAttention> dense = ModelConfig.parse("c", config).attention();
     assertTrue(dense.stream().distinct().count() <= 2);
     assertEquals(
         bases.stream().map(dense::get).toList(),
-        ModelConfig.parse("c", ConfigRewriter.rewrite("c", config, bases)).slidingWindows());
+        ModelConfig.parse("c", ConfigRewriter.rewrite("c", config, bases)).attention());
   }
 
   @ParameterizedTest
@@ -207,5 +217,19 @@ class ConfigRewriterTest {
     ObjectNode config = llama();
     config.putArray("architectures").add("Qwen2ForCausalLM");
     return config.put("use_sliding_window", true).put("sliding_window", 4);
+  }
+
+  /** Every fourth layer of the original does not rotate; of the pruned model others do not. */
+  @Test
+  void rotatedLayersThatTheDefaultPositionWouldMoveAreWrittenOut() throws Exception {
+    ObjectNode config =
+        (ObjectNode) Fixtures.read(Fixtures.model("smollm3_std").resolve("config.json"));
+    config.remove("no_rope_layers");
+    List<Integer> bases = List.of(0, 1, 3, 4, 5, 7);
+    assertWindowsKept(config, bases);
+    ObjectNode pruned = ConfigRewriter.rewrite("c", config, bases);
+    assertEquals("[1,1,0,1,1,0]", pruned.get("no_rope_layers").toString());
+    List<Integer> first = List.of(0, 1, 2, 3, 4);
+    assertTrue(ConfigRewriter.rewrite("c", config, first).path("no_rope_layers").isMissingNode());
   }
 }

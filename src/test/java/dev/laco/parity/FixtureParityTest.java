@@ -50,9 +50,6 @@ public abstract class FixtureParityTest {
   /** Stored f64 runs agree to this share of the largest magnitude (design: numbers). */
   private static final double STATES = 1e-5;
 
-  /** Similarities against a float32 forward of the independent implementation. */
-  private static final double SIMILARITY = 1e-4;
-
   /** Mean NLL, relative. */
   private static final double NLL = 1e-4;
 
@@ -207,7 +204,8 @@ public abstract class FixtureParityTest {
                 .run(expected.get("threshold").doubleValue(), (trial, progress) -> {});
       }
       assertEquals(expected.get("layersOut").intValue(), result.plan().depth());
-      assertTrialsMatch(expected.get("trials"), result.trials());
+      assertTrialsMatch(
+          expected.get("trials"), result.trials(), Fixtures.similarityTolerance(name));
       try (PlannedLayers layers =
           new RunningModel(backend, config, checkpoint).pruned(result.plan(), NewWeights.NONE)) {
         CausalLm pruned = layers.model();
@@ -222,7 +220,7 @@ public abstract class FixtureParityTest {
     }
   }
 
-  private static void assertTrialsMatch(JsonNode expected, List<Trial> trials) {
+  private static void assertTrialsMatch(JsonNode expected, List<Trial> trials, double similarity) {
     assertEquals(expected.size(), trials.size());
     for (Trial trial : trials) {
       JsonNode want = expected.get(trial.step());
@@ -235,7 +233,7 @@ public abstract class FixtureParityTest {
       assertEquals(want.get("similarities").size(), similarities.size(), where);
       for (int s = 0; s < similarities.size(); s++) {
         assertEquals(
-            want.get("similarities").get(s).doubleValue(), similarities.get(s), SIMILARITY, where);
+            want.get("similarities").get(s).doubleValue(), similarities.get(s), similarity, where);
       }
     }
   }

@@ -13,6 +13,7 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.model.DType;
+import dev.laco.model.LayerAttention;
 import dev.laco.model.PackedSequences;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
@@ -60,6 +61,7 @@ class DecoderLayerTest {
       CausalLm model = running.original();
       LayerWeights weights = new CheckpointLayers(running).layer(1, 3);
       DecoderLayer layer = new DecoderLayer(backend, checkpoint.config());
+      LayerAttention attention = checkpoint.config().attention().get(1);
       int width = checkpoint.config().hiddenSize();
       Tensor whole = arena.allocate(DType.F32, 3, width);
       Tensor steps = arena.allocate(DType.F32, 3, width);
@@ -68,8 +70,8 @@ class DecoderLayerTest {
         Workspace.Buffers buffers = work.forTokens(3);
         model.embed(batch, whole);
         model.embed(batch, steps);
-        layer.run(weights, 0, whole, batch, buffers);
-        DecoderLayer.Attended attended = layer.attend(weights, 0, steps, batch, buffers);
+        layer.run(weights, attention, whole, batch, buffers);
+        DecoderLayer.Attended attended = layer.attend(weights, attention, steps, batch, buffers);
         backend.add(steps, layer.project(weights, attended, buffers).states());
         DecoderLayer.Channels channels = layer.channels(weights, steps, buffers);
         backend.add(steps, layer.contribute(weights, channels, buffers).states());

@@ -46,7 +46,7 @@ public class AttentionBenchmark extends Case {
     int count = Integer.parseInt(extents.getFirst());
     int length = Integer.parseInt(extents.getLast());
     PackedSequences packed = PackedSequences.of(Collections.nCopies(count, new int[length]));
-    batch = backend.batch(packed, new float[0], new float[0]);
+    batch = backend.batch(packed, 1, new float[0], new float[0]);
     spec = spec(config.numAttentionHeads(), config.numKeyValueHeads(), config.headDim());
     long queries = (long) spec.numHeads() * spec.headDim();
     long keys = (long) spec.numKeyValueHeads() * spec.headDim();

@@ -37,7 +37,7 @@ public class CosineBenchmark extends Case {
     int width = ModelShape.of(model).hiddenSize();
     int length = (mebibytes << 20) / Float.BYTES / width / SEQUENCES;
     PackedSequences sequences = PackedSequences.of(Collections.nCopies(SEQUENCES, new int[length]));
-    batch = backend.batch(sequences, new float[0], new float[0]);
+    batch = backend.batch(sequences, 1, new float[0], new float[0]);
     a = Values.random(arena, DType.F32, sequences.size(), width, 1, 1);
     b = Values.random(arena, DType.F32, sequences.size(), width, 1, 2);
     verify();

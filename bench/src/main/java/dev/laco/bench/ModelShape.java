@@ -2,6 +2,7 @@ package dev.laco.bench;
 
 import dev.laco.model.Activation;
 import dev.laco.model.Architecture;
+import dev.laco.model.LayerAttention;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.RopeParameters;
@@ -39,6 +40,9 @@ public final class ModelShape {
     };
   }
 
+  private static final RopeParameters ROTATION =
+      new RopeParameters(10000, 1, new RopeParameters.Default());
+
   private static ModelConfig of(
       String className,
       int layers,
@@ -61,7 +65,6 @@ public final class ModelShape {
         4096,
         1e-5,
         Activation.SILU,
-        new RopeParameters(10000, 1, new RopeParameters.Default()),
         false,
         false,
         false,
@@ -70,6 +73,6 @@ public final class ModelShape {
         1,
         new LogitSpec(1 / Math.sqrt(headDim), 0),
         LogitSpec.PLAIN,
-        Collections.nCopies(layers, 0));
+        Collections.nCopies(layers, new LayerAttention(0, ROTATION)));
   }
 }

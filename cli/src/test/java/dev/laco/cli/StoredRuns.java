@@ -28,7 +28,7 @@ public abstract class StoredRuns {
     Path out = folder.resolve("out");
     Path evalTokens = Fixtures.tokens(folder, name, "eval");
     JsonNode report = prune(Fixtures.model(name), name, expected, evalTokens, out, device);
-    assertTrialsMatch(expected, report, SIMILARITY);
+    assertTrialsMatch(expected, report, Fixtures.similarityTolerance(name));
     assertEquals(bases(expected.get("baseLayers")), bases(report.get("plan").get("layers")));
     assertWritten(Fixtures.model(name), report.get("plan"), out);
 

@@ -182,14 +182,14 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
-  public void rope(Tensor x, int headDim, TokenBatch batch) {
-    OpChecks.rope(x, headDim, batch);
+  public void rope(Tensor x, int headDim, int table, TokenBatch batch) {
+    OpChecks.rope(x, headDim, table, batch);
     MemoryBatch angles = MemoryBatch.of(batch);
     kernels()
         .rope(
             data(x),
-            angles.cosine(),
-            angles.sine(),
+            angles.cosine(table),
+            angles.sine(table),
             x.rows(),
             x.columns() / headDim,
             headDim,

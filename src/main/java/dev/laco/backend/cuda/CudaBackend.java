@@ -230,7 +230,7 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
-  public TokenBatch batch(PackedSequences sequences, float[] cosine, float[] sine) {
+  public TokenBatch batch(PackedSequences sequences, int tables, float[] cosine, float[] sine) {
     context.enter();
     if (sequences.sequences() > MAX_SEQUENCES) {
       throw new ResourceException(
@@ -240,7 +240,7 @@ public final class CudaBackend implements Backend {
               sequences.sequences(),
               MAX_SEQUENCES));
     }
-    return new CudaBatch(sequences, cosine, sine, batches);
+    return new CudaBatch(sequences, tables, cosine, sine, batches);
   }
 
   @Override
@@ -318,13 +318,13 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
-  public void rope(Tensor x, int headDim, TokenBatch batch) {
-    OpChecks.rope(x, headDim, batch);
+  public void rope(Tensor x, int headDim, int table, TokenBatch batch) {
+    OpChecks.rope(x, headDim, table, batch);
     CudaBatch angles = CudaBatch.of(batch);
     begin(Kernel.ROPE, DType.F32)
         .pointer(output(x))
-        .pointer(angles.cosine())
-        .pointer(angles.sine())
+        .pointer(angles.cosine(table))
+        .pointer(angles.sine(table))
         .int32(x.columns() / headDim)
         .int32(headDim)
         .int32(angles.rotaryPairs())
@@ -333,20 +333,20 @@ public final class CudaBackend implements Backend {
 
   @Override
   public void normRope(
-      Tensor x, @Nullable Tensor weight, NormSpec norm, int headDim, TokenBatch batch) {
+      Tensor x, @Nullable Tensor weight, NormSpec norm, int headDim, int table, TokenBatch batch) {
     if (weight == null) {
-      rope(x, headDim, batch);
+      rope(x, headDim, table, batch);
       return;
     }
-    OpChecks.rope(x, headDim, batch);
+    OpChecks.rope(x, headDim, table, batch);
     Tensor heads = x.reshape(x.elements() / headDim, headDim);
     OpChecks.rmsNorm(heads, weight, heads);
     CudaBatch angles = CudaBatch.of(batch);
     begin(Kernel.NORM_ROPE, weight.dtype())
         .pointer(output(x))
         .pointer(input(weight))
-        .pointer(angles.cosine())
-        .pointer(angles.sine())
+        .pointer(angles.cosine(table))
+        .pointer(angles.sine(table))
         .int32(x.columns() / headDim)
         .int32(headDim)
         .int32(angles.rotaryPairs())

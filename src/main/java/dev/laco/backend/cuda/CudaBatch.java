@@ -17,6 +17,7 @@ final class CudaBatch implements TokenBatch {
   private static final long ALIGNMENT = 16;
 
   private final PackedSequences sequences;
+  private final int rotaryTables;
   private final int rotaryPairs;
   private final int maxToken;
   private final int longest;
@@ -33,10 +34,11 @@ final class CudaBatch implements TokenBatch {
   private boolean closed;
 
   /** Copies the sequences and tables to the device, in the order of the compute stream. */
-  CudaBatch(PackedSequences sequences, float[] cosine, float[] sine, BatchMemory pool) {
-    OpChecks.batch(sequences, cosine, sine);
+  CudaBatch(PackedSequences sequences, int tables, float[] cosine, float[] sine, BatchMemory pool) {
+    OpChecks.batch(sequences, tables, cosine, sine);
     this.sequences = sequences;
-    this.rotaryPairs = cosine.length / sequences.size();
+    this.rotaryTables = tables;
+    this.rotaryPairs = tables == 0 ? 0 : cosine.length / tables / sequences.size();
     this.maxToken = sequences.maxToken();
     int[] keyRows = sequences.keyOffsets();
     this.keys = keyRows[keyRows.length - 1];
@@ -91,6 +93,11 @@ final class CudaBatch implements TokenBatch {
     return rotaryPairs;
   }
 
+  @Override
+  public int rotaryTables() {
+    return rotaryTables;
+  }
+
   /** The largest token id of the batch. */
   int maxToken() {
     return maxToken;
@@ -131,14 +138,18 @@ final class CudaBatch implements TokenBatch {
     return address(keyOffsets);
   }
 
-  /** Address of {@code [T, pairs]}, f32: cosines of the rotary angles. */
-  long cosine() {
-    return address(cosine);
+  /** Address of {@code [T, pairs]}, f32: cosines of the rotary angles of a table. */
+  long cosine(int table) {
+    return address(cosine + table(table));
   }
 
-  /** Address of {@code [T, pairs]}, f32: sines of the rotary angles. */
-  long sine() {
-    return address(sine);
+  /** Address of {@code [T, pairs]}, f32: sines of the rotary angles of a table. */
+  long sine(int table) {
+    return address(sine + table(table));
+  }
+
+  private long table(int table) {
+    return (long) table * sequences.size() * rotaryPairs * Float.BYTES;
   }
 
   private long address(long at) {

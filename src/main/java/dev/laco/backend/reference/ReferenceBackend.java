@@ -98,16 +98,16 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
-  public void rope(Tensor x, int headDim, TokenBatch batch) {
-    OpChecks.rope(x, headDim, batch);
+  public void rope(Tensor x, int headDim, int table, TokenBatch batch) {
+    OpChecks.rope(x, headDim, table, batch);
     MemoryTensor heads = MemoryTensor.of(x);
     MemoryBatch angles = MemoryBatch.of(batch);
     int pairs = batch.rotaryPairs();
     for (long t = 0; t < x.rows(); t++) {
       for (long head = t * x.columns(); head < (t + 1) * x.columns(); head += headDim) {
         for (int i = 0; i < pairs; i++) {
-          double cosine = f32(angles.cosine(), t * pairs + i);
-          double sine = f32(angles.sine(), t * pairs + i);
+          double cosine = f32(angles.cosine(table), t * pairs + i);
+          double sine = f32(angles.sine(table), t * pairs + i);
           double first = heads.get(head + i);
           double second = heads.get(head + i + pairs);
           heads.set(head + i, first * cosine - second * sine);

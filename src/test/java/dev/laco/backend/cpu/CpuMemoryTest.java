@@ -134,7 +134,7 @@ class CpuMemoryTest {
             ops.embed(head.weight(), batch, 1, x);
             ops.rmsNorm(x, norm, new NormSpec(1e-5, 0), x);
             ops.linear(x, weight, norm, y);
-            ops.rope(y, 16, batch);
+            ops.rope(y, 16, 0, batch);
             ops.attention(x, y, y, spec, batch, x);
             ops.gatedActivation(Activation.SILU, x, y, x);
             ops.add(x, y);
@@ -201,7 +201,7 @@ class CpuMemoryTest {
 
   private TokenBatch batch(PackedSequences tokens) {
     float[] angles = new float[tokens.size()];
-    return backend.batch(tokens, angles, angles);
+    return backend.batch(tokens, 1, angles, angles);
   }
 
   private float[] download(Tensor tensor) {

@@ -63,7 +63,7 @@ class CpuThreadsTest {
         WIDTH,
         (on, batch, out) -> {
           on.copy(x, out);
-          on.rope(out, HEAD_DIM, batch);
+          on.rope(out, HEAD_DIM, 0, batch);
           on.add(out, y);
         });
     sameBits(
@@ -139,7 +139,7 @@ class CpuThreadsTest {
         new PackedSequences(tokens, new int[] {0, 1, 120, TOKENS}, new int[3]);
     MemoryTensor out = arena.allocate(DType.F32, rows, columns);
     try (CpuBackend backend = CpuBackend.open(Compute.AUTO, threads);
-        TokenBatch batch = backend.batch(sequences, angles, angles)) {
+        TokenBatch batch = backend.batch(sequences, 1, angles, angles)) {
       op.run(backend, batch, out);
     }
     return values(out);

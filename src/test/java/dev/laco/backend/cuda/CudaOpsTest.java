@@ -307,7 +307,7 @@ class CudaOpsTest {
       Tensor out = run.arena.allocate(DType.F32, 3, 4);
       for (int token = 0; token < 3; token++) {
         PackedSequences tokens = PackedSequences.of(List.of(new int[] {token}));
-        try (TokenBatch batch = backend.batch(tokens, new float[1], new float[1])) {
+        try (TokenBatch batch = backend.batch(tokens, 1, new float[1], new float[1])) {
           backend.embed(backend.weight(table), batch, 1, out.slice(token, token + 1));
         }
       }
@@ -321,7 +321,7 @@ class CudaOpsTest {
     TensorArena arena = backend.arena();
     Tensor x = arena.allocate(DType.F32, 1, 4);
     TokenBatch batch =
-        backend.batch(PackedSequences.of(List.of(new int[1])), new float[1], new float[1]);
+        backend.batch(PackedSequences.of(List.of(new int[1])), 1, new float[1], new float[1]);
     arena.close();
     arena.close();
     assertThrows(IllegalStateException.class, () -> backend.add(x, x));
@@ -329,7 +329,7 @@ class CudaOpsTest {
     Tensor y = backend.arena().allocate(DType.F32, 1, 2);
     batch.close();
     batch.close();
-    assertThrows(IllegalStateException.class, () -> backend.rope(y, 2, batch));
+    assertThrows(IllegalStateException.class, () -> backend.rope(y, 2, 0, batch));
     backend.close();
     backend.close();
     assertThrows(IllegalStateException.class, () -> backend.add(y, y));
@@ -432,7 +432,7 @@ class CudaOpsTest {
     }
 
     TokenBatch batch(PackedSequences tokens) {
-      return on.batch(tokens, new float[tokens.size()], new float[tokens.size()]);
+      return on.batch(tokens, 1, new float[tokens.size()], new float[tokens.size()]);
     }
 
     Tensor widened(Tensor tensor) {

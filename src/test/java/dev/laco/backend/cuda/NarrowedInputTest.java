@@ -94,8 +94,8 @@ class NarrowedInputTest {
       case "addRmsNorm" -> new Object[] {x(), x(), weight(1, 6), NORM, x()};
       // Weights of f32: the product itself must not round anything else.
       case "linear" -> new Object[] {x(), weight(6, 6), null, x()};
-      case "rope" -> new Object[] {x(), 2, batch()};
-      case "normRope" -> new Object[] {x(), weight(1, 6), NORM, 6, batch()};
+      case "rope" -> new Object[] {x(), 2, 0, batch()};
+      case "normRope" -> new Object[] {x(), weight(1, 6), NORM, 6, 0, batch()};
       case "attention" ->
           new Object[] {
             x(), x(), x(), new AttentionSpec(1, 1, 6, 0, LogitSpec.PLAIN, DType.F32), batch(), x()
@@ -238,7 +238,7 @@ class NarrowedInputTest {
     float[] cosines = {0.8f, 0.8f};
     TokenBatch batch =
         backend.batch(
-            PackedSequences.of(List.of(new int[] {1, 3})), cosines, new float[] {0.6f, 0.6f});
+            PackedSequences.of(List.of(new int[] {1, 3})), 1, cosines, new float[] {0.6f, 0.6f});
     opened.add(batch);
     return batch;
   }

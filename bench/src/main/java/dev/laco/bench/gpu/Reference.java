@@ -53,12 +53,12 @@ final class Reference implements AutoCloseable {
 
   /** A batch without rotary angles. */
   TokenBatch batch(PackedSequences sequences) {
-    return backend.batch(sequences, new float[0], new float[0]);
+    return backend.batch(sequences, 1, new float[0], new float[0]);
   }
 
   /** A batch with the angles that two tensors hold. */
   TokenBatch batch(PackedSequences sequences, Tensor cosine, Tensor sine) {
-    return backend.batch(sequences, floats(of(cosine)), floats(of(sine)));
+    return backend.batch(sequences, 1, floats(of(cosine)), floats(of(sine)));
   }
 
   /** A tensor of zeros. */

@@ -292,7 +292,7 @@ final class RowOps {
         .expects(
             reference -> {
               try (TokenBatch batch = reference.batch(sizes.packed(), heads.cosine, heads.sine)) {
-                reference.backend().rope(reference.of(heads.x), heads.width, batch);
+                reference.backend().rope(reference.of(heads.x), heads.width, 0, batch);
               }
             },
             ELEMENTWISE,
@@ -321,7 +321,7 @@ final class RowOps {
               try (TokenBatch batch = reference.batch(sizes.packed(), heads.cosine, heads.sine)) {
                 reference
                     .backend()
-                    .normRope(reference.of(heads.x), reference.of(weight), NORM, heads.width, batch);
+                    .normRope(reference.of(heads.x), reference.of(weight), NORM, heads.width, 0, batch);
               }
             },
             ELEMENTWISE,
