@@ -77,7 +77,8 @@ final class KlDivergenceOp implements Op {
     }
     double[] expected = new double[sizes.tokens()];
     try (TokenBatch batch = on.batch(sizes.packed())) {
-      on.backend().klDivergence(logits, reference, new Head(unit, LogitSpec.PLAIN), batch, expected);
+      on.backend()
+          .klDivergence(logits, reference, new Head(unit, LogitSpec.PLAIN), batch, expected);
     }
     return expected;
   }

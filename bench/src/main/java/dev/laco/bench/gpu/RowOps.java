@@ -321,7 +321,8 @@ final class RowOps {
               try (TokenBatch batch = reference.batch(sizes.packed(), heads.cosine, heads.sine)) {
                 reference
                     .backend()
-                    .normRope(reference.of(heads.x), reference.of(weight), NORM, heads.width, 0, batch);
+                    .normRope(
+                        reference.of(heads.x), reference.of(weight), NORM, heads.width, 0, batch);
               }
             },
             ELEMENTWISE,
