@@ -15,6 +15,7 @@ import dev.laco.BadInputException;
 import dev.laco.Fixtures;
 import dev.laco.model.HostTensor;
 import dev.laco.model.NonFinite;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.lang.foreign.ValueLayout;
@@ -77,6 +78,47 @@ class CheckpointTest {
     assertEquals(digest, digest(model));
     Files.delete(model.resolve("model-00003-of-00006.safetensors"));
     assertBad(model, "shard 3 of 6 is missing: model-00003-of-00006.safetensors");
+  }
+
+  /**
+   * Escapes in names, keys in another order, keys that are not known, white space, no metadata,
+   * data from an odd address on in no particular order: what the format allows and writers avoid.
+   */
+  @Test
+  void anUnusualButLegalLayoutHoldsTheSameModel() {
+    Path model = copy("llama_linear", folder.resolve("m"));
+    try (Checkpoint expected = Checkpoint.open(Fixtures.model("llama_linear"))) {
+      StringBuilder header = new StringBuilder("{");
+      ByteArrayOutputStream data = new ByteArrayOutputStream();
+      for (String name : expected.weightNames().reversed()) {
+        TensorInfo info = expected.file(name).info(name);
+        int begin = data.size();
+        data.writeBytes(expected.file(name).bytes(name).toArray(ValueLayout.JAVA_BYTE));
+        header.append(
+            String.format(
+                Locale.ROOT,
+                "%s\n\t\"\\u%04x%s\" : { \"data_offsets\":[%d, %d],\r\n\"note\":null,\"shape\":%s,\"dtype\":\"F32\"}",
+                header.length() == 1 ? "" : ",",
+                (int) name.charAt(0),
+                name.substring(1),
+                begin,
+                data.size(),
+                info.shape()));
+      }
+      header.append("\n}").append(" ".repeat(2 - header.length() % 2)).append('\n');
+      assertEquals(1, header.length() % 2);
+      TestCheckpoints.write(
+          model.resolve("model.safetensors"), header.toString(), data.toByteArray());
+      try (Checkpoint found = Checkpoint.open(model)) {
+        assertEquals(expected.digest(), found.digest());
+        assertEquals(expected.weightsDigest(), found.weightsDigest());
+        for (String name : expected.weightNames()) {
+          HostTensor tensor = found.tensor(name);
+          assertEquals(1, tensor.data().address() % 2);
+          assertEquals(-1, expected.tensor(name).data().mismatch(tensor.data()), name);
+        }
+      }
+    }
   }
 
   @Test
