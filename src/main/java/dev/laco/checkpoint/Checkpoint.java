@@ -110,13 +110,17 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
               + " GGUF file");
     }
     ObjectNode config = InputJson.readObject(directory.resolve(CONFIG));
+    ScaledWeights scaled = ScaledWeights.of(config);
     WeightFiles weights = WeightFiles.find(directory);
     OpenFiles.require(directory, weights.shards().size());
     List<WeightFile> files = new ArrayList<>();
     try {
       Map<String, WeightFile> fileOf = new TreeMap<>();
       for (Path shard : weights.shards()) {
-        WeightFile file = WeightFile.open(shard);
+        WeightFile file =
+            scaled == null
+                ? WeightFile.open(shard)
+                : WeightFile.open(shard, scaled.tables(Container.of(shard)));
         files.add(file);
         if (fileOf.size() + file.tensors().size() > WeightFile.MAX_TENSORS) {
           throw new BadInputException(
@@ -128,7 +132,14 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
         }
         addTensors(file, fileOf);
       }
-      checkIndex(weights.indexFile(), weights.index(), fileOf);
+      Map<String, Path> index = new LinkedHashMap<>(weights.index());
+      if (scaled != null) {
+        scaled.requireScales();
+        index.keySet().removeIf(scaled::isBeside);
+        // The weights are no longer quantised where they are used or written.
+        config.remove(ScaledWeights.KEY);
+      }
+      checkIndex(weights.indexFile(), index, fileOf);
       return new Checkpoint(
           directory,
           config,

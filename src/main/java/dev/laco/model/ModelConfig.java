@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
 import java.util.List;
+import java.util.Locale;
 import java.util.Objects;
 import java.util.OptionalInt;
 import java.util.stream.Collectors;
@@ -64,9 +65,16 @@ public record ModelConfig(
     JsonFields config = new JsonFields(file, json);
     Architecture architecture = architecture(config);
     if (config.has("quantization_config")) {
+      JsonNode quantisation = json.get("quantization_config");
+      String method = quantisation.path("quant_method").asText("of no name");
       throw new BadInputException(
-          file
-              + ": quantization_config: quantised weights cannot be merged; use the original f32, f16 or bf16 checkpoint");
+          String.format(
+              Locale.ROOT,
+              "%s: quantization_config: quantised by %s, which is not read; prune the f32, f16 or bf16 checkpoint that"
+                  + " this one was made from, and quantise the result (read are fp8, and compressed-tensors with a byte a weight)",
+              file,
+              Legible.excerpt(
+                  method + quantisation.path("format").asText("").replaceFirst("^(?=.)", " "))));
     }
     architecture.refuseSwitches(config);
     int layers = config.requiredPositive("num_hidden_layers");

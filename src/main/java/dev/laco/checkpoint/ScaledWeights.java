@@ -1,0 +1,216 @@
+package dev.laco.checkpoint;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
+import dev.laco.Legible;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The quantisation of a checkpoint whose matrices are stored as float8 or int8 with scales: the
+ * method {@code fp8} of transformers, and {@code compressed-tensors} of eight bits. The scales of
+ * {@code X.weight} are {@code X.weight_scale_inv} or {@code X.weight_scale}. They may lie in
+ * another file. Scales of activations are ignored, since activations are not quantised here.
+ */
+final class ScaledWeights {
+  /** The key of a config that describes the quantisation. */
+  static final String KEY = "quantization_config";
+
+  /** Formats of compressed-tensors that store a byte for each weight. */
+  private static final Set<String> FORMATS =
+      Set.of("float-quantized", "int-quantized", "naive-quantized");
+
+  private static final Set<StoredType> CODES =
+      Set.of(StoredType.F8_E4M3, StoredType.F8_E5M2, StoredType.I8);
+
+  private static final List<String> SCALES = List.of("_scale_inv", "_scale");
+  private static final Pattern BESIDE =
+      Pattern.compile(
+          ".*\\.(weight_scale|weight_scale_inv|weight_zero_point"
+              + "|(input|output|activation|[qkv])_scale|(input|output)_zero_point)");
+
+  private static final int MAX_ZERO_POINTS = 1 << 20;
+
+  private final DType dtype;
+  private final long blockRows;
+  private final long blockColumns;
+  private final Map<String, HostTensor> scales = new HashMap<>();
+  private final List<ScaledMatrix> matrices = new ArrayList<>();
+
+  private ScaledWeights(DType dtype, long blockRows, long blockColumns) {
+    this.dtype = dtype;
+    this.blockRows = blockRows;
+    this.blockColumns = blockColumns;
+  }
+
+  /** The quantisation that a config describes; null if there is none, or one that is not read. */
+  static @Nullable ScaledWeights of(ObjectNode config) {
+    JsonNode quantisation = config.path(KEY);
+    boolean readable =
+        switch (quantisation.path("quant_method").asText()) {
+          case "fp8" -> true;
+          case "compressed-tensors" -> FORMATS.contains(quantisation.path("format").asText());
+          default -> false;
+        };
+    if (!readable) {
+      return null;
+    }
+    String name = config.path("dtype").asText(config.path("torch_dtype").asText());
+    DType dtype =
+        Arrays.stream(DType.values())
+            .filter(type -> type.torchName().equals(name))
+            .findFirst()
+            .orElse(DType.BF16);
+    JsonNode block = quantisation.path("weight_block_size");
+    return new ScaledWeights(dtype, block.path(0).asLong(), block.path(1).asLong());
+  }
+
+  /** Whether a tensor belongs to the quantisation and is no weight. */
+  boolean isBeside(String name) {
+    return BESIDE.matcher(name).matches();
+  }
+
+  /**
+   * Tables of files in which matrices of codes are weights, and that lack the tensors beside them.
+   *
+   * @param container reads the tables as they are in the files
+   */
+  WeightFile.TableReader tables(WeightFile.TableReader container) {
+    return (file, bytes) -> {
+      Map<String, TensorInfo> table = new LinkedHashMap<>();
+      for (TensorInfo info : container.read(file, bytes).values()) {
+        if (isBeside(info.name())) {
+          keep(file, info, bytes.asSlice(info.offset(), info.byteSize()));
+        } else {
+          table.put(info.name(), decoded(file, info));
+        }
+      }
+      return table;
+    };
+  }
+
+  private void keep(Path file, TensorInfo info, MemorySegment data) {
+    DType type = info.type().dtype();
+    if (info.name().endsWith(".weight_zero_point")) {
+      if (data.byteSize() > MAX_ZERO_POINTS
+          || data.mismatch(MemorySegment.ofArray(new byte[(int) data.byteSize()])) >= 0) {
+        throw bad(file, info.name(), "expected zeros: weights with a zero point are not read");
+      }
+    } else if (type != null) {
+      scales.put(info.name(), new HostTensor(info.name(), type, info.shape(), data));
+    }
+  }
+
+  private TensorInfo decoded(Path file, TensorInfo info) {
+    if (!(info.type() instanceof StoredType codes)
+        || !CODES.contains(codes)
+        || info.shape().size() != 2) {
+      return info;
+    }
+    ScaledMatrix matrix = new ScaledMatrix(this, file, info, codes, dtype);
+    matrices.add(matrix);
+    return new TensorInfo(
+        info.name(),
+        new ScaledType(codes, dtype),
+        info.shape(),
+        info.offset(),
+        info.byteSize(),
+        matrix);
+  }
+
+  /**
+   * Checks, once all files are open, that every matrix has its scales.
+   *
+   * @throws BadInputException naming file and matrix
+   */
+  void requireScales() {
+    matrices.forEach(ScaledMatrix::blocks);
+  }
+
+  /**
+   * Scales and the blocks that they belong to.
+   *
+   * @param scales row by row
+   * @param across scales in a row of scales
+   * @param rows of a block, except that of the last blocks
+   * @param columns of a block, except that of the last blocks
+   */
+  record Blocks(HostTensor scales, long across, long rows, long columns) {}
+
+  /**
+   * The blocks of a matrix: the whole matrix where there is one scale, rows where there is one for
+   * each, else rectangles.
+   *
+   * @throws BadInputException if there are no scales, or their shape is none of these
+   */
+  Blocks blocks(Path file, TensorInfo matrix) {
+    String name = matrix.name();
+    HostTensor found =
+        SCALES.stream()
+            .map(suffix -> scales.get(name + suffix))
+            .filter(s -> s != null)
+            .findFirst()
+            .orElseThrow(
+                () ->
+                    bad(
+                        file,
+                        name,
+                        "is "
+                            + matrix.type().name()
+                            + " and has no scales, which would be '"
+                            + Legible.excerpt(name)
+                            + "_scale' or '_scale_inv'"));
+    long rows = matrix.shape().get(0);
+    long columns = matrix.shape().get(1);
+    List<Long> shape = found.shape();
+    if (found.elements() == 1) {
+      return new Blocks(found, 1, Math.max(rows, 1), Math.max(columns, 1));
+    }
+    if (shape.equals(List.of(rows)) || shape.equals(List.of(rows, 1L))) {
+      return new Blocks(found, 1, 1, Math.max(columns, 1));
+    }
+    if (shape.size() == 2) {
+      long down = shape.get(0);
+      long across = shape.get(1);
+      long blockDown = blockRows > 0 ? blockRows : exact(rows, down);
+      long blockAcross = blockColumns > 0 ? blockColumns : exact(columns, across);
+      if (blockDown > 0
+          && blockAcross > 0
+          && Math.ceilDiv(rows, blockDown) == down
+          && Math.ceilDiv(columns, blockAcross) == across) {
+        return new Blocks(found, across, blockDown, blockAcross);
+      }
+    }
+    throw bad(
+        file,
+        name,
+        String.format(
+            Locale.ROOT,
+            "shape %s has scales of shape %s; expected one for all, for each row, or for each block of %s",
+            matrix.shape(),
+            shape,
+            blockRows > 0 ? List.of(blockRows, blockColumns) : "equal size"));
+  }
+
+  private static long exact(long extent, long parts) {
+    return parts > 0 && extent % parts == 0 ? extent / parts : 0;
+  }
+
+  private static BadInputException bad(Path file, String name, String problem) {
+    return new BadInputException(
+        String.format(Locale.ROOT, "%s: tensor '%s': %s", file, Legible.excerpt(name), problem));
+  }
+}
