@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Writes types.gguf and pieces.gguf into src/test/resources/gguf, with gguf-py 0.19 and sentencepiece 0.2.
+"""Writes types.gguf, pieces.gguf and pieces.model into src/test/resources/gguf, with gguf-py 0.19 and sentencepiece 0.2.
 
 types.gguf has, for each element type that the engine reads, a tensor of random blocks and, as F32 under the same name
 with `.values`, what gguf-py computes from them; and metadata of every type. pieces.gguf has a vocabulary of
-SentencePiece, and the ids that SentencePiece gives to some texts."""
+SentencePiece, and the ids that SentencePiece gives to some texts; pieces.model is that vocabulary as SentencePiece
+wrote it."""
 import pathlib
 import sys
 
@@ -79,8 +80,7 @@ def pieces(path):
         remove_extra_whitespaces=False,
     )  # fmt: skip
     model = sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
-    for suffix in (".model", ".vocab"):
-        prefix.with_suffix(suffix).unlink()
+    prefix.with_suffix(".vocab").unlink()
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_tokenizer_model("llama")
     ids = range(model.vocab_size())

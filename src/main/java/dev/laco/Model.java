@@ -82,7 +82,10 @@ public final class Model implements AutoCloseable {
     return checkpoint.config();
   }
 
-  /** The tokenizer; empty where the checkpoint has no {@code tokenizer.json}. */
+  /**
+   * The tokenizer; empty where the checkpoint has no {@code tokenizer.json} and nothing that one
+   * can be made of.
+   */
   @SuppressWarnings("exports")
   public Optional<Tokenizer> tokenizer() {
     return tokenizer;

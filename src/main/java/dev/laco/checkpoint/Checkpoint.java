@@ -146,7 +146,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
           List.copyOf(files),
           fileOf,
           new LinkedHashMap<>(),
-          new LinkedHashMap<>());
+          FolderTokenizer.of(directory));
     } catch (RuntimeException e) {
       files.forEach(WeightFile::close);
       throw e;
@@ -348,8 +348,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
 
   /**
    * The files of Hugging Face's layout, as {@code tokenizer.json}, that the metadata of a GGUF file
-   * stand for: their text by name. Empty for a folder. A supplier throws a {@link
-   * BadInputException} where the metadata are broken or of a kind that is not known.
+   * stand for, or older files of a folder: their text by name. A supplier throws a {@link
+   * BadInputException} where these are broken or of a kind that is not known.
    */
   public SequencedMap<String, Supplier<String>> madeFiles() {
     return madeFiles;

@@ -1,0 +1,234 @@
+package dev.laco.checkpoint;
+
+import com.fasterxml.jackson.core.JacksonException;
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonToken;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
+import dev.laco.InputFile;
+import dev.laco.InputJson;
+import dev.laco.Legible;
+import dev.laco.checkpoint.TokenizerJson.Words;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.OptionalInt;
+import java.util.SequencedMap;
+import java.util.TreeMap;
+import java.util.function.Supplier;
+import java.util.stream.Collectors;
+
+/**
+ * The tokenizer of a folder that has no {@code tokenizer.json}: byte-level BPE of {@code
+ * vocab.json} and {@code merges.txt}, or SentencePiece's BPE of {@code tokenizer.model}, with what
+ * {@code tokenizer_config.json} and {@code added_tokens.json} add.
+ */
+final class FolderTokenizer {
+  private static final String MADE = "tokenizer.json";
+  private static final String VOCABULARY = "vocab.json";
+  private static final String MERGES = "merges.txt";
+  private static final String PIECES = "tokenizer.model";
+  private static final String CONFIG = "tokenizer_config.json";
+  private static final String ADDED = "added_tokens.json";
+
+  /** Most bytes of a vocabulary or of its merges; the largest published ones have eight million. */
+  private static final int MAX_BYTES = 40 << 20;
+
+  private static final int MAX_TOKENS = 1_000_000;
+
+  /** The classes of transformers whose way to cut words is known. */
+  private static final Map<String, Words> CLASSES =
+      Map.of("GPT2Tokenizer", Words.GPT2, "Qwen2Tokenizer", Words.QWEN2);
+
+  private static final JsonFactory JSON = new JsonFactory();
+
+  private final Path folder;
+  private final ObjectNode config;
+  private final List<String> tokens = new ArrayList<>();
+  private final List<Integer> types = new ArrayList<>();
+
+  private FolderTokenizer(Path folder) {
+    this.folder = folder;
+    Path file = folder.resolve(CONFIG);
+    this.config =
+        isThere(file) ? InputJson.readObject(file) : JsonNodeFactory.instance.objectNode();
+  }
+
+  /**
+   * The text of {@code tokenizer.json} by that name, for a folder that has none but has the files
+   * to make it of; else nothing.
+   */
+  static SequencedMap<String, Supplier<String>> of(Path folder) {
+    SequencedMap<String, Supplier<String>> made = new LinkedHashMap<>();
+    if (!isThere(folder.resolve(MADE))) {
+      if (isThere(folder.resolve(VOCABULARY)) && isThere(folder.resolve(MERGES))) {
+        made.put(MADE, () -> new FolderTokenizer(folder).byteLevel());
+      } else if (isThere(folder.resolve(PIECES))) {
+        made.put(MADE, () -> new FolderTokenizer(folder).sentencePiece());
+      }
+    }
+    return made;
+  }
+
+  /** A link to nothing is there, so that a half-downloaded folder is an error at its first use. */
+  private static boolean isThere(Path file) {
+    return Files.exists(file, LinkOption.NOFOLLOW_LINKS);
+  }
+
+  private String byteLevel() {
+    String className = config.path("tokenizer_class").asText("none").replaceFirst("Fast$", "");
+    Words words = CLASSES.get(className);
+    if (words == null) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: tokenizer_class: expected %s, found %s, which may cut words in another way; make a tokenizer.json"
+                  + " with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+              folder.resolve(CONFIG),
+              CLASSES.keySet().stream().sorted().collect(Collectors.joining(" or ")),
+              Legible.excerpt(className)));
+    }
+    Path file = folder.resolve(VOCABULARY);
+    readVocabulary(file).forEach((id, token) -> add(file, id, token, TokenizerJson.NORMAL));
+    addTokens();
+    return new TokenizerJson(file.toString(), tokens, types, end("bos", false), end("eos", false))
+        .byteLevel(words, merges());
+  }
+
+  private String sentencePiece() {
+    SentencePieceModel model = SentencePieceModel.read(folder.resolve(PIECES));
+    tokens.addAll(model.pieces());
+    types.addAll(model.types());
+    addTokens();
+    List<Float> scores = new ArrayList<>(model.scores());
+    while (scores.size() < tokens.size()) {
+      scores.add(0f);
+    }
+    return new TokenizerJson(
+            folder.resolve(PIECES).toString(), tokens, types, end("bos", true), end("eos", false))
+        .sentencePiece(model.addsPrefix(), tokens.get(model.unknown()), scores);
+  }
+
+  /** The tokens of {@code vocab.json} by their ids. */
+  private static SequencedMap<Integer, String> readVocabulary(Path file) {
+    SequencedMap<Integer, String> vocabulary = new TreeMap<>();
+    try (JsonParser json = JSON.createParser(InputFile.read(file, MAX_BYTES))) {
+      if (json.nextToken() != JsonToken.START_OBJECT) {
+        throw new BadInputException(file + ": is not a JSON object");
+      }
+      while (json.nextToken() == JsonToken.FIELD_NAME) {
+        String token = json.currentName();
+        if (json.nextToken() != JsonToken.VALUE_NUMBER_INT
+            || vocabulary.put(json.getIntValue(), token) != null) {
+          throw new BadInputException(
+              String.format(
+                  Locale.ROOT,
+                  "%s: token '%s' has no id, or one that another token has",
+                  file,
+                  Legible.excerpt(token)));
+        }
+      }
+    } catch (JacksonException e) {
+      throw InputJson.error(file.toString(), e);
+    } catch (IOException e) {
+      throw InputFile.unreadable(file, e);
+    }
+    return vocabulary;
+  }
+
+  /** Adds the tokens that no vocabulary has: those of chat templates, say. */
+  private void addTokens() {
+    TreeMap<Integer, JsonNode> added = new TreeMap<>();
+    Path old = folder.resolve(ADDED);
+    if (isThere(old)) {
+      for (Map.Entry<String, JsonNode> entry : InputJson.readObject(old).properties()) {
+        ObjectNode token = JsonNodeFactory.instance.objectNode().put("content", entry.getKey());
+        added.put(entry.getValue().asInt(-1), token);
+      }
+    }
+    for (Map.Entry<String, JsonNode> entry : config.path("added_tokens_decoder").properties()) {
+      added.put(id(entry.getKey()), entry.getValue());
+    }
+    Path file = folder.resolve(CONFIG);
+    added.forEach(
+        (id, token) ->
+            add(
+                file,
+                id,
+                token.path("content").asText(),
+                token.path("special").asBoolean()
+                    ? TokenizerJson.CONTROL
+                    : TokenizerJson.USER_DEFINED));
+  }
+
+  private static int id(String text) {
+    try {
+      return Integer.parseInt(text);
+    } catch (NumberFormatException e) {
+      return -1;
+    }
+  }
+
+  /** Adds the next token, or says of one that is there that it is found before all others. */
+  private void add(Path file, int id, String token, int type) {
+    if (id < 0 || id > tokens.size() || id >= MAX_TOKENS) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: token '%s' has the id %d; expected one of 0 to %d",
+              file,
+              Legible.excerpt(token),
+              id,
+              tokens.size()));
+    }
+    if (id == tokens.size()) {
+      tokens.add(token);
+      types.add(type);
+    } else {
+      tokens.set(id, token);
+      types.set(id, type);
+    }
+  }
+
+  private List<String> merges() {
+    Path file = folder.resolve(MERGES);
+    String text = new String(InputFile.read(file, MAX_BYTES), StandardCharsets.UTF_8);
+    return text.lines().filter(line -> !line.startsWith("#version") && !line.isBlank()).toList();
+  }
+
+  /**
+   * The token at the begin or end of every text.
+   *
+   * @param name of the token: {@code bos} or {@code eos}
+   * @param otherwise whether there is one where the config does not say
+   */
+  private OptionalInt end(String name, boolean otherwise) {
+    if (!config.path("add_" + name + "_token").asBoolean(otherwise)) {
+      return OptionalInt.empty();
+    }
+    JsonNode token = config.path(name + "_token");
+    String text = token.isObject() ? token.path("content").asText() : token.asText();
+    String usual = name.equals("bos") ? "<s>" : "</s>";
+    int id = tokens.indexOf(text.isEmpty() ? usual : text);
+    if (id < 0) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: %s_token: '%s' is no token of the vocabulary",
+              folder.resolve(CONFIG),
+              name,
+              Legible.excerpt(text)));
+    }
+    return OptionalInt.of(id);
+  }
+}

@@ -1,0 +1,283 @@
+package dev.laco.checkpoint;
+
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonGenerator;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
+import java.io.IOException;
+import java.io.StringWriter;
+import java.io.UncheckedIOException;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.OptionalInt;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The text of a {@code tokenizer.json} for a vocabulary of another format: byte-level BPE, and
+ * SentencePiece's BPE, whose merges are those that transformers derives from the scores of the
+ * pieces.
+ *
+ * @param file names the vocabulary in errors
+ * @param tokens by their ids
+ * @param types of the first tokens, as SentencePiece numbers them
+ * @param bos the token that begins every text; empty for none
+ * @param eos the token that ends every text; empty for none
+ */
+record TokenizerJson(
+    String file, List<String> tokens, List<Integer> types, OptionalInt bos, OptionalInt eos) {
+  /** The type of an ordinary token. */
+  static final int NORMAL = 1;
+
+  /** The type of a token that no text makes. */
+  static final int CONTROL = 3;
+
+  /** The type of a token that is found in a text before all others. */
+  static final int USER_DEFINED = 4;
+
+  /** Most characters of a piece of SentencePiece; its trainer makes pieces of up to 16. */
+  private static final int MAX_TOKEN = 1000;
+
+  private static final String CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+  private static final String OTHERS =
+      "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+  /** Splits numbers into groups of three digits. */
+  static final String THREE_DIGITS =
+      CONTRACTION + "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}" + OTHERS;
+
+  /** Splits numbers into digits. */
+  static final String ONE_DIGIT = CONTRACTION + "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" + OTHERS;
+
+  /** Splits numbers into digits, and words where lower case becomes upper case. */
+  static final String TEKKEN =
+      "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"
+          + "|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*"
+          + "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+  /**
+   * How a text is cut into words before BPE.
+   *
+   * @param pattern of words; null for that of GPT-2
+   * @param digits whether numbers are cut into digits before
+   * @param normalise whether the text gets Unicode's form NFC
+   * @param wholeWords whether a word that is a token is not built by merges
+   */
+  record Words(@Nullable String pattern, boolean digits, boolean normalise, boolean wholeWords) {
+    static final Words GPT2 = new Words(null, false, false, false);
+    static final Words QWEN2 = new Words(ONE_DIGIT, false, true, false);
+  }
+
+  /**
+   * Byte-level BPE.
+   *
+   * @param merges the first first, each two tokens with a blank between them
+   */
+  String byteLevel(Words words, List<String> merges) {
+    ObjectNode frame = JsonNodeFactory.instance.objectNode();
+    if (words.normalise) {
+      frame.putObject("normalizer").put("type", "NFC");
+    } else {
+      frame.putNull("normalizer");
+    }
+    ObjectNode cut = frame.putObject("pre_tokenizer");
+    ObjectNode bytes = byteLevelPart(words.pattern == null);
+    if (words.pattern == null && !words.digits) {
+      cut.setAll(bytes);
+    } else {
+      cut.put("type", "Sequence");
+      ObjectNode first = cut.putArray("pretokenizers").addObject();
+      if (words.digits) {
+        first.put("type", "Digits").put("individual_digits", true);
+      } else {
+        first.put("type", "Split").putObject("pattern").put("Regex", words.pattern);
+        first.put("behavior", "Isolated").put("invert", false);
+      }
+      cut.withArray("pretokenizers").add(bytes);
+    }
+    frame.set("post_processor", ends());
+    frame.set("decoder", byteLevelPart(true));
+    ObjectNode model = frame.putObject("model");
+    model.put("type", "BPE").putNull("unk_token").put("fuse_unk", false);
+    model.put("byte_fallback", false).put("ignore_merges", words.wholeWords);
+    return write(frame, merges);
+  }
+
+  private static ObjectNode byteLevelPart(boolean regex) {
+    return JsonNodeFactory.instance
+        .objectNode()
+        .put("type", "ByteLevel")
+        .put("add_prefix_space", false)
+        .put("trim_offsets", true)
+        .put("use_regex", regex);
+  }
+
+  /**
+   * SentencePiece's BPE.
+   *
+   * @param prefix whether a blank is put before every text
+   * @param unknown the token of what no token is for; null for none
+   * @param scores of all tokens
+   */
+  String sentencePiece(boolean prefix, @Nullable String unknown, List<Float> scores) {
+    ObjectNode frame = JsonNodeFactory.instance.objectNode();
+    ObjectNode normalizer = frame.putObject("normalizer").put("type", "Sequence");
+    normalizer.putArray("normalizers");
+    if (prefix) {
+      normalizer.withArray("normalizers").addObject().put("type", "Prepend").put("prepend", "▁");
+    }
+    normalizer.withArray("normalizers").add(replace(" ", "▁"));
+    frame.putNull("pre_tokenizer");
+    frame.set("post_processor", ends());
+    ObjectNode decoder = frame.putObject("decoder").put("type", "Sequence");
+    decoder.putArray("decoders").add(replace("▁", " ")).addObject().put("type", "ByteFallback");
+    decoder.withArray("decoders").addObject().put("type", "Fuse");
+    if (prefix) {
+      ObjectNode strip = decoder.withArray("decoders").addObject();
+      strip.put("type", "Strip").put("content", " ").put("start", 1).put("stop", 0);
+    }
+    ObjectNode model = frame.putObject("model");
+    model.put("type", "BPE").put("unk_token", unknown);
+    model.put("fuse_unk", true).put("byte_fallback", true).put("ignore_merges", false);
+    return write(frame, merges(scores));
+  }
+
+  private static ObjectNode replace(String from, String to) {
+    ObjectNode replace = JsonNodeFactory.instance.objectNode().put("type", "Replace");
+    replace.putObject("pattern").put("String", from);
+    return replace.put("content", to);
+  }
+
+  /**
+   * A merge of two pieces.
+   *
+   * @param score of the piece that they make
+   */
+  private record Merge(String left, String right, float score) {
+    static int length(String piece) {
+      return piece.codePointCount(0, piece.length());
+    }
+  }
+
+  /** All merges, the first of which SentencePiece prefers, in the order of transformers. */
+  private List<String> merges(List<Float> scores) {
+    if (scores.size() != tokens.size()) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT, "%s: has %d scores for %d tokens", file, scores.size(), tokens.size()));
+    }
+    Set<String> known = new HashSet<>(tokens);
+    List<Merge> merges = new ArrayList<>();
+    for (int i = 0; i < tokens.size(); i++) {
+      String token = tokens.get(i);
+      if (token.length() > MAX_TOKEN) {
+        throw new BadInputException(
+            String.format(
+                Locale.ROOT, "%s: token %d has more than %d characters", file, i, MAX_TOKEN));
+      }
+      for (int at = 1; at < token.length(); at++) {
+        String left = token.substring(0, at);
+        String right = token.substring(at);
+        if (known.contains(left) && known.contains(right)) {
+          merges.add(new Merge(left, right, scores.get(i)));
+        }
+      }
+    }
+    merges.sort(
+        Comparator.comparingDouble(Merge::score)
+            .thenComparingInt(merge -> Merge.length(merge.left))
+            .thenComparingInt(merge -> Merge.length(merge.right))
+            .reversed());
+    return merges.stream().map(merge -> merge.left + " " + merge.right).toList();
+  }
+
+  /** What adds BOS and EOS. */
+  private ObjectNode ends() {
+    ObjectNode post = JsonNodeFactory.instance.objectNode().put("type", "TemplateProcessing");
+    List<String> single = new ArrayList<>(List.of(""));
+    ObjectNode special = JsonNodeFactory.instance.objectNode();
+    bos.ifPresent(id -> single.addFirst(named(id, special)));
+    eos.ifPresent(id -> single.addLast(named(id, special)));
+    for (String key : List.of("single", "pair")) {
+      post.putArray(key);
+      for (String name : key.equals("single") ? List.of("A") : List.of("A", "B")) {
+        for (String part : single) {
+          boolean text = part.isEmpty();
+          post.withArray(key)
+              .addObject()
+              .putObject(text ? "Sequence" : "SpecialToken")
+              .put("id", text ? name : part)
+              .put("type_id", name.equals("A") ? 0 : 1);
+        }
+      }
+    }
+    post.set("special_tokens", special);
+    return post;
+  }
+
+  private String named(int id, ObjectNode special) {
+    String token = tokens.get(id);
+    ObjectNode entry = special.putObject(token).put("id", token);
+    entry.putArray("ids").add(id);
+    entry.putArray("tokens").add(token);
+    return token;
+  }
+
+  private String write(ObjectNode frame, List<String> merges) {
+    StringWriter text = new StringWriter();
+    try (JsonGenerator json = new JsonFactory(new JsonMapper()).createGenerator(text)) {
+      json.writeStartObject();
+      json.writeStringField("version", "1.0");
+      json.writeNullField("truncation");
+      json.writeNullField("padding");
+      json.writeArrayFieldStart("added_tokens");
+      for (int i = 0; i < Math.min(tokens.size(), types.size()); i++) {
+        if (types.get(i) == CONTROL || types.get(i) == USER_DEFINED) {
+          json.writeTree(added(i, tokens.get(i), types.get(i) == CONTROL));
+        }
+      }
+      json.writeEndArray();
+      for (String key : List.of("normalizer", "pre_tokenizer", "post_processor", "decoder")) {
+        json.writeFieldName(key);
+        json.writeTree(frame.get(key));
+      }
+      json.writeObjectFieldStart("model");
+      for (var field : frame.get("model").properties()) {
+        json.writeFieldName(field.getKey());
+        json.writeTree(field.getValue());
+      }
+      json.writeObjectFieldStart("vocab");
+      for (int i = 0; i < tokens.size(); i++) {
+        json.writeNumberField(tokens.get(i), i);
+      }
+      json.writeEndObject();
+      json.writeArrayFieldStart("merges");
+      for (String merge : merges) {
+        json.writeString(merge);
+      }
+      json.writeEndArray();
+      json.writeEndObject();
+      json.writeEndObject();
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+    return text.toString();
+  }
+
+  private static ObjectNode added(int id, String token, boolean special) {
+    return JsonNodeFactory.instance
+        .objectNode()
+        .put("id", id)
+        .put("content", token)
+        .put("single_word", false)
+        .put("lstrip", false)
+        .put("rstrip", false)
+        .put("normalized", false)
+        .put("special", special);
+  }
+}

@@ -1,0 +1,160 @@
+package dev.laco.checkpoint;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.BadInputException;
+import dev.laco.Fixtures;
+import dev.laco.TestFiles;
+import dev.laco.checkpoint.gguf.GgufHeader;
+import dev.laco.checkpoint.gguf.GgufMetadata;
+import dev.laco.text.Tokenizer;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Tokenizers of folders without tokenizer.json. */
+class FolderTokenizerTest {
+  private static final Path GGUF = Fixtures.RESOURCES.resolve("gguf");
+
+  @TempDir Path folder;
+
+  private Tokenizer tokenizer() {
+    return Tokenizer.of("made", FolderTokenizer.of(folder).get("tokenizer.json"));
+  }
+
+  @Test
+  void piecesAreThoseOfSentencePiece() throws IOException {
+    Files.copy(GGUF.resolve("pieces.model"), folder.resolve("tokenizer.model"));
+    GgufMetadata expected =
+        GgufHeader.read(
+                Path.of("a.gguf"),
+                MemorySegment.ofArray(Files.readAllBytes(GGUF.resolve("pieces.gguf"))),
+                10)
+            .metadata();
+    try (Tokenizer tokenizer = tokenizer()) {
+      List<String> texts = expected.strings("expected.texts");
+      assertTrue(texts.size() > 2);
+      for (int i = 0; i < texts.size(); i++) {
+        assertArrayEquals(
+            expected.integers("expected.ids." + i).stream().mapToInt(Integer::intValue).toArray(),
+            tokenizer.encode(texts.get(i)),
+            texts.get(i));
+      }
+    }
+  }
+
+  @Test
+  void tokensThatAConfigAddsAreFoundFirst() throws IOException {
+    Files.copy(GGUF.resolve("pieces.model"), folder.resolve("tokenizer.model"));
+    TestFiles.write(
+        folder.resolve("tokenizer_config.json"),
+        """
+        {"add_bos_token": false, "add_eos_token": true, "eos_token": {"content": "<|end|>"},
+         "added_tokens_decoder": {"601": {"content": "<|user|>", "special": true}}}
+        """);
+    TestFiles.write(folder.resolve("added_tokens.json"), "{\"<|end|>\": 600}");
+    try (Tokenizer tokenizer = tokenizer()) {
+      int[] ids = tokenizer.encode("a<|user|>");
+      assertArrayEquals(new int[] {601, 600}, Arrays.copyOfRange(ids, ids.length - 2, ids.length));
+    }
+  }
+
+  /** The demo model's tokenizer in the older files. */
+  private void writeVocabulary(String className) throws IOException {
+    JsonNode model = Fixtures.read(Fixtures.STORYTELLER.resolve("tokenizer.json")).get("model");
+    TestFiles.write(folder.resolve("vocab.json"), model.get("vocab").toString());
+    StringBuilder merges = new StringBuilder("#version: 0.2\n");
+    for (JsonNode merge : model.get("merges")) {
+      merges
+          .append(
+              merge.isArray()
+                  ? merge.get(0).asText() + " " + merge.get(1).asText()
+                  : merge.asText())
+          .append('\n');
+    }
+    TestFiles.write(folder.resolve("merges.txt"), merges.toString());
+    TestFiles.write(
+        folder.resolve("tokenizer_config.json"),
+        "{\"tokenizer_class\": \""
+            + className
+            + "\", \"bos_token\": \"<s>\", \"add_bos_token\": true}");
+  }
+
+  @Test
+  void aVocabularyAndItsMergesAreTheTokenizerThatTheyWereTakenFrom() throws IOException {
+    writeVocabulary("GPT2TokenizerFast");
+    String text = Files.readString(Path.of("models/storyteller/evaluation.txt"));
+    try (Tokenizer original = Tokenizer.load(Fixtures.STORYTELLER).orElseThrow();
+        Tokenizer tokenizer = tokenizer()) {
+      assertArrayEquals(original.encodeWithoutSpecial(text), tokenizer.encodeWithoutSpecial(text));
+      assertEquals(original.bos(), tokenizer.bos());
+    }
+  }
+
+  @Test
+  void anotherWayToCutWordsIsRefusedByName() throws IOException {
+    writeVocabulary("CodeGenTokenizer");
+    assertBad("tokenizer_class: expected GPT2Tokenizer or Qwen2Tokenizer, found CodeGenTokenizer");
+  }
+
+  @Test
+  void aVocabularyWithAGapIsRefused() throws IOException {
+    writeVocabulary("Qwen2Tokenizer");
+    TestFiles.write(folder.resolve("vocab.json"), "{\"a\": 0, \"b\": 2}");
+    assertBad("vocab.json: token 'b' has the id 2; expected one of 0 to 1");
+    TestFiles.write(folder.resolve("vocab.json"), "{\"a\": 0, \"b\": 0}");
+    assertBad("vocab.json: token 'b' has no id, or one that another token has");
+    TestFiles.write(folder.resolve("vocab.json"), "{\"a\": 0");
+    assertBad("vocab.json: is not valid JSON");
+  }
+
+  @Test
+  void aFolderWithATokenizerNeedsNone() throws IOException {
+    writeVocabulary("GPT2Tokenizer");
+    TestFiles.write(folder.resolve("tokenizer.json"), "{}");
+    assertTrue(FolderTokenizer.of(folder).isEmpty());
+  }
+
+  /** Whatever is done to a good model, it is read or refused; nothing else, and soon. */
+  @Test
+  void mutatedModelsAreReadOrRefused() throws IOException {
+    byte[] good = Files.readAllBytes(GGUF.resolve("pieces.model"));
+    Random random = new Random(5);
+    Path file = folder.resolve("tokenizer.model");
+    int refused = 0;
+    for (int round = 0; round < 1000; round++) {
+      byte[] bytes = good.clone();
+      for (int change = random.nextInt(4); change >= 0; change--) {
+        bytes[random.nextInt(bytes.length)] = (byte) random.nextInt();
+      }
+      Files.write(
+          file, Arrays.copyOf(bytes, random.nextInt(4) == 0 ? random.nextInt(9000) : bytes.length));
+      try {
+        FolderTokenizer.of(folder).get("tokenizer.json").get();
+      } catch (BadInputException e) {
+        refused++;
+        assertTrue(e.getMessage().startsWith(folder.toString()), e.getMessage());
+        assertEquals(1, e.getMessage().lines().count(), e.getMessage());
+      }
+    }
+    assertTrue(refused > 100, refused + " refused");
+  }
+
+  private void assertBad(String message) {
+    BadInputException e =
+        assertThrows(
+            BadInputException.class, () -> FolderTokenizer.of(folder).get("tokenizer.json").get());
+    assertTrue(e.getMessage().contains(message), e.getMessage());
+    assertEquals(1, e.getMessage().lines().count(), e.getMessage());
+  }
+}
