@@ -13,6 +13,10 @@ import sys
 
 import torch
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GemmaConfig,
     GemmaForCausalLM,
     GraniteConfig,
@@ -21,6 +25,10 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Olmo2Config,
+    Olmo2ForCausalLM,
+    Olmo3Config,
+    Olmo3ForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
     Qwen2Config,
@@ -40,6 +48,10 @@ PHI3 = (Phi3Config, Phi3ForCausalLM)
 GRANITE = (GraniteConfig, GraniteForCausalLM)
 SMOLLM3 = (SmolLM3Config, SmolLM3ForCausalLM)
 GEMMA = (GemmaConfig, GemmaForCausalLM)
+GEMMA2 = (Gemma2Config, Gemma2ForCausalLM)
+GEMMA3 = (Gemma3TextConfig, Gemma3ForCausalLM)
+OLMO2 = (Olmo2Config, Olmo2ForCausalLM)
+OLMO3 = (Olmo3Config, Olmo3ForCausalLM)
 
 SIZES = {
     "hidden_size": 64,
@@ -117,6 +129,36 @@ FAMILIES = {
     "smollm3_interval": (SMOLLM3, "bfloat16", {"no_rope_layer_interval": 3}),
     "smollm3_window": (SMOLLM3, "float32", {"use_sliding_window": True, "sliding_window": 8, "tie_word_embeddings": True}),
     "gemma": (GEMMA, "bfloat16", {"head_dim": 32, "num_key_value_heads": 1, "tie_word_embeddings": True}),
+    "gemma2": (
+        GEMMA2,
+        "bfloat16",
+        {"head_dim": 32, "sliding_window": 8, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0},
+    ),
+    "gemma3": (
+        GEMMA3,
+        "float32",
+        {
+            "head_dim": 32,
+            "sliding_window": 8,
+            "sliding_window_pattern": 3,
+            "rope_parameters": {
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
+            },
+        },
+    ),
+    "olmo2_bf16": (OLMO2, "bfloat16", {"rms_norm_eps": 1e-4}),
+    "olmo3": (
+        OLMO3,
+        "float32",
+        {
+            "sliding_window": 8,
+            "rope_parameters": {
+                "sliding_attention": {"rope_type": "default", "rope_theta": 500000.0},
+                "full_attention": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 500000.0, "original_max_position_embeddings": 64},
+            },
+        },
+    ),
     "phi3_window": (PHI3, "bfloat16", {"sliding_window": 8}),
     "phi3_long_rope": (
         PHI3,

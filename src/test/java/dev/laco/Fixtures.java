@@ -2,6 +2,7 @@ package dev.laco;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.laco.model.ModelConfig;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -34,7 +35,10 @@ public final class Fixtures {
             "phi3_std",
             "granite",
             "smollm3_std",
-            "gemma_v1")
+            "gemma_v1",
+            "gemma2_std",
+            "gemma3_std",
+            "olmo2")
         .filter(name -> Files.isDirectory(folder(name)));
   }
 
@@ -44,6 +48,16 @@ public final class Fixtures {
    */
   public static double similarityTolerance(String name) {
     return name.equals("smollm3_std") ? 2e-3 : 1e-4;
+  }
+
+  /** The fixtures for which rules that fit hold. */
+  public static Stream<String> fitting() {
+    return names()
+        .filter(
+            name -> {
+              JsonNode config = read(model(name).resolve("config.json"));
+              return ModelConfig.parse("config.json", config).whyNoFit() == null;
+            });
   }
 
   /** Folder of a fixture. */

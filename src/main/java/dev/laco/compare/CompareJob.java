@@ -89,7 +89,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
     try (OpenDevice opened = openDevice(texts.fit != null)) {
       Backend backend = opened.backend();
-      boolean fits = request.strategies().stream().anyMatch(strategy -> strategy.fit() != null);
+      boolean fits = request.strategies().stream().anyMatch(strategy -> fit(strategy) != null);
       texts.evaluation.warnings(model, fits ? texts.fit : null).forEach(this::warn);
       RunningModel running = running(backend, sweep, texts);
       // A search reads every layer in its first pass, but not the head.
@@ -156,7 +156,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
   /** The most bytes that the fitted tensors of a strategy may take. */
   private long newWeights() {
     return request.strategies().stream()
-        .map(Strategy::fit)
+        .map(this::fit)
         .filter(fit -> fit != null)
         .mapToLong(fit -> MemoryPlan.newWeights(model.checkpoint(), fit, target))
         .max()
@@ -172,14 +172,14 @@ public final class CompareJob extends ModelJob<CompareJob> {
     if (texts.passages != null) {
       job.expect(DENSE_WORDS, estimate.pass(texts.passages.items(), depth));
     }
-    SearchChoice usual = SearchChoice.byDefault(depth, target);
+    SearchChoice usual = SearchChoice.byDefault(model.config(), target);
     double search =
         estimate.search(usual.models(), target, usual.objective(), texts.calibration.size());
     boolean searched = false;
     for (Strategy strategy : request.strategies()) {
       job.expect(strategy.label(), strategy.isSearched() && searched ? 0 : search);
       searched |= strategy.isSearched();
-      FitRule fit = strategy.fit();
+      FitRule fit = fit(strategy);
       if (fit != null && texts.fit != null) {
         estimate.expectFit(job, strategy.label(), fit, strategy.isSearched(), texts.fit, target);
       }
@@ -189,6 +189,11 @@ public final class CompareJob extends ModelJob<CompareJob> {
       }
     }
     tellExpectation();
+  }
+
+  /** How a strategy fits weights; null where it fits none, or none can be fitted. */
+  private @Nullable FitRule fit(Strategy strategy) {
+    return model.config().whyNoFit() == null ? strategy.fit() : null;
   }
 
   private static String heldOut(Strategy strategy) {
@@ -216,6 +221,11 @@ public final class CompareJob extends ModelJob<CompareJob> {
   /** The row of a strategy; empty where it has no model that can be measured, which is told. */
   private Optional<Row> row(
       Strategy strategy, LayerChoices choices, RunningModel running, Texts texts) {
+    String why = model.config().whyNoFit();
+    if (why != null && strategy.fit() != null && !strategy.equals(Strategy.DEFAULT)) {
+      leaveOut(strategy, "left out: weights cannot be fitted: " + why);
+      return Optional.empty();
+    }
     long start = System.nanoTime();
     SearchResult found;
     try (JobProgress.Stage stage = progress().begin(strategy.label())) {
@@ -227,7 +237,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     CollapsePlan plan = found.plan();
     try (MemoryArena memory = new MemoryArena();
         PlannedLayers layers = running.pruned(plan, NewWeights.NONE)) {
-      FitRule fit = strategy.fit();
+      FitRule fit = fit(strategy);
       if (fit != null && texts.fit != null) {
         // Neighbours are tried in our own way alone: other strategies keep the layers they chose.
         FittedChoice.Outcome fitted =

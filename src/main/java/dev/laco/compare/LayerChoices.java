@@ -52,7 +52,7 @@ final class LayerChoices {
       case Strategy.Search _ -> searched(listener);
       case Strategy.PaperLoop loop ->
           SearchResult.known(
-              run(SearchChoice.paper(source.layers(), target, loop.rule()), listener).plan());
+              run(SearchChoice.paper(model.config(), target, loop.rule()), listener).plan());
       case Strategy.Peer peer -> SearchResult.known(plan(peer, listener));
     };
   }
@@ -60,7 +60,7 @@ final class LayerChoices {
   private SearchResult searched(TrialListener listener) {
     SearchResult result = searched;
     if (result == null) {
-      result = run(SearchChoice.byDefault(source.layers(), target), listener);
+      result = run(SearchChoice.byDefault(model.config(), target), listener);
       searched = result;
     }
     return result;

@@ -13,7 +13,11 @@ final class Families {
           Phi3.FAMILY,
           Granite.FAMILY,
           SmolLm3.FAMILY,
-          Gemma.FAMILY);
+          Gemma.FAMILY,
+          Gemma2.FAMILY,
+          Gemma3.FAMILY,
+          Olmo2.FAMILY,
+          Olmo3.FAMILY);
 
   private Families() {}
 }

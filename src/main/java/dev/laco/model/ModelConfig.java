@@ -8,6 +8,7 @@ import java.util.Locale;
 import java.util.Objects;
 import java.util.OptionalInt;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The values of a Hugging Face {@code config.json} that the engine needs, under their names there.
@@ -189,6 +190,13 @@ public record ModelConfig(
   /** The norms of queries and keys. */
   public NormSpec headNorm() {
     return new NormSpec(rmsNormEps, architecture.normOffset());
+  }
+
+  /** Why rules that fit weights do not hold for this model; null where they hold. */
+  public @Nullable String whyNoFit() {
+    return architecture.normsOutputs()
+        ? "norms follow its down projections, so that what layers add is not linear in them"
+        : null;
   }
 
   /** Number of parameters of one layer. */

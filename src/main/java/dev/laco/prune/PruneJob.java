@@ -14,6 +14,7 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.checkpoint.Sha256;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.Scorer;
 import dev.laco.collapse.SearchResult;
@@ -73,7 +74,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       this.search =
           given == null
               ? SearchChoice.of(request, model)
-              : SearchChoice.goOnFrom(given, request.rule());
+              : SearchChoice.goOnFrom(given, request.rule(), model.config());
       // Both are errors before the work, not after it.
       ConfigRewriter.requireRewritable(
           model.checkpoint().configName(), model.checkpoint().configJson());
@@ -141,6 +142,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       Backend backend = opened.backend();
       tell(texts.calibrationRead());
       texts.warnings(model).forEach(this::warn);
+      warnUnfitted();
       PruneMemory memory = new PruneMemory(model, device, backend, search, texts);
       SweepOptions sweep = memory.sweep();
       RunningModel running =
@@ -150,6 +152,16 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       PruneStages.expect(progress(), model, backend, search, texts, given != null, writes);
       tellExpectation();
       return run(running, texts, sweep);
+    }
+  }
+
+  /** Tells that weights are left as they are where the default would fit them. */
+  private void warnUnfitted() {
+    boolean byDefault = request.rule() == null || MergeRule.AUTO.equals(request.rule());
+    boolean fitted = given != null && given.plan().tensors() != null;
+    String why = model.config().whyNoFit();
+    if (byDefault && !search.isOneLoop() && !fitted && why != null) {
+      warn("no weights are fitted after layers were removed: " + why);
     }
   }
 

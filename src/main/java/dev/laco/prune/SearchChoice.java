@@ -17,6 +17,7 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.SpanSearch;
 import dev.laco.collapse.SpanSettings;
 import dev.laco.collapse.TrialListener;
+import dev.laco.model.ModelConfig;
 import dev.laco.prune.SearchSettings.Strategy;
 import dev.laco.report.PruneSettings;
 import dev.laco.run.MemoryPlan;
@@ -108,7 +109,7 @@ public record SearchChoice(
    */
   public static SearchChoice of(PruneRequest request, Model model) {
     SearchSettings search = request.search();
-    int depth = model.config().numHiddenLayers();
+    ModelConfig config = model.config();
     Double threshold =
         request.goal() instanceof Goal.Threshold given ? Double.valueOf(given.similarity()) : null;
     Strategy how =
@@ -128,18 +129,18 @@ public record SearchChoice(
     }
     Integer target = threshold == null ? request.goal().depth(model) : null;
     return target == null || how == Strategy.LACO
-        ? loop(search, request.rule(), depth, threshold, target)
-        : spans(search, request.rule(), depth, how, target);
+        ? loop(search, request.rule(), config, threshold, target)
+        : spans(search, request.rule(), config, how, target);
   }
 
   /** The search and the fit of a request that names nothing but a size. */
-  public static SearchChoice byDefault(int depth, int target) {
-    return spans(SearchSettings.DEFAULT, null, depth, Strategy.BEAM, target);
+  public static SearchChoice byDefault(ModelConfig config, int target) {
+    return spans(SearchSettings.DEFAULT, null, config, Strategy.BEAM, target);
   }
 
   /** The paper's loop to a size, with a rule and default settings. */
-  public static SearchChoice paper(int depth, int target, MergeRule rule) {
-    return loop(SearchSettings.DEFAULT, rule.label(), depth, null, target);
+  public static SearchChoice paper(ModelConfig config, int target, MergeRule rule) {
+    return loop(SearchSettings.DEFAULT, rule.label(), config, null, target);
   }
 
   /**
@@ -148,7 +149,7 @@ public record SearchChoice(
    *
    * @throws UsageException if the rule fits weights and those of the plan are fitted already
    */
-  static SearchChoice goOnFrom(GivenPlan given, @Nullable String rule) {
+  static SearchChoice goOnFrom(GivenPlan given, @Nullable String rule, ModelConfig config) {
     CollapsePlan plan = given.plan();
     boolean fits = rule == null ? plan.tensors() == null : isFit(rule);
     if (fits && plan.tensors() != null) {
@@ -159,7 +160,7 @@ public record SearchChoice(
               "leave " + Setting.of("rule") + " out");
     }
     FitRule named = rule == null ? null : FitRule.named(rule);
-    FitRule fit = fits ? (named == null ? FitRule.REFINE : named) : null;
+    FitRule fit = !fits ? null : named == null ? defaultFit(config) : holding(named, config);
     return new SearchChoice(
         (source, scorer, listener) -> SearchResult.known(plan),
         new PruneSettings.GivenPlan(given.file()),
@@ -184,9 +185,10 @@ public record SearchChoice(
   private static SearchChoice loop(
       SearchSettings search,
       @Nullable String rule,
-      int depth,
+      ModelConfig config,
       @Nullable Double threshold,
       @Nullable Integer target) {
+    int depth = config.numHiddenLayers();
     if (search.objective() != null && search.objective() != Objective.COSINE) {
       throw Setting.of("objective")
           .refuse(
@@ -205,7 +207,7 @@ public record SearchChoice(
               " is of greedy and beam search, not the paper's loop: ",
               ANOTHER_SEARCH);
     }
-    FitRule fit = rule == null ? null : FitRule.named(rule);
+    FitRule fit = rule == null ? null : holding(FitRule.named(rule), config);
     MergeRule mergeRule =
         rule == null ? MergeRule.REPLACE : fit != null ? MergeRule.DROP : merging(rule);
     CollapseSettings settings =
@@ -255,7 +257,8 @@ public record SearchChoice(
   }
 
   private static SearchChoice spans(
-      SearchSettings search, @Nullable String rule, int depth, Strategy how, int target) {
+      SearchSettings search, @Nullable String rule, ModelConfig config, Strategy how, int target) {
+    int depth = config.numHiddenLayers();
     if (search.interval() != null) {
       throw ofTheLoop("interval", search.interval());
     }
@@ -264,8 +267,11 @@ public record SearchChoice(
     }
     Objective objective = search.objective() != null ? search.objective() : OBJECTIVE;
     String ruleName = rule == null ? MergeRule.AUTO : rule;
-    FitRule fit = ruleName.equals(MergeRule.AUTO) ? FitRule.REFINE : FitRule.named(ruleName);
     int align = search.align() != null ? search.align() : 1;
+    FitRule fit =
+        ruleName.equals(MergeRule.AUTO)
+            ? defaultFit(config)
+            : holding(FitRule.named(ruleName), config);
     SpanSettings settings =
         new SpanSettings(
             // Larger merges are made of the smallest ones, of which each is chosen by itself.
@@ -334,6 +340,27 @@ public record SearchChoice(
       return MergeRule.auto();
     }
     return List.of(fit != null ? MergeRule.DROP : merging(name));
+  }
+
+  /** The fit of a request that names no rule; null where none holds for the model. */
+  private static @Nullable FitRule defaultFit(ModelConfig config) {
+    return config.whyNoFit() == null ? FitRule.REFINE : null;
+  }
+
+  /** A rule that fits, if it holds for the model. */
+  private static @Nullable FitRule holding(@Nullable FitRule rule, ModelConfig config) {
+    if (rule != null && config.whyNoFit() != null) {
+      throw Setting.of("rule")
+          .refuse(
+              rule.label(),
+              " does not hold for this "
+                  + config.architecture().className()
+                  + ": "
+                  + config.whyNoFit()
+                  + ": ",
+              "leave " + Setting.of("rule") + " out");
+    }
+    return rule;
   }
 
   private static MergeRule merging(String name) {

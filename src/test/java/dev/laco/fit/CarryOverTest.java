@@ -217,7 +217,7 @@ class CarryOverTest {
   }
 
   static java.util.stream.Stream<String> fixtures() {
-    return Fixtures.names();
+    return Fixtures.fitting();
   }
 
   @ParameterizedTest

@@ -71,6 +71,34 @@ final class PruneJobTest {
   }
 
   @Test
+  void saysThatNothingIsFittedWhereNormsFollowTheDownProjections() {
+    List<String> warnings = new ArrayList<>();
+    Path tokens = Fixtures.tokens(folder, "gemma2_std", "calib");
+    PruneRequest request =
+        PruneRequest.of(Goal.layers(6)).withTexts(new TextSettings(tokens, null, null));
+    try (Model model = Model.open(Fixtures.model("gemma2_std"));
+        PruneJob job =
+            new PruneJob(model, CPU, request)
+                .listener(
+                    event -> {
+                      if (event instanceof JobEvent.Warned warned) {
+                        warnings.add(warned.message());
+                      }
+                    })) {
+      PruneReport report = job.run().report();
+      assertNull(report.fit());
+      assertEquals(6, report.plan().depth());
+    }
+    assertTrue(
+        warnings.stream()
+            .anyMatch(
+                warning ->
+                    warning.startsWith(
+                        "no weights are fitted after layers were removed: norms follow")),
+        warnings.toString());
+  }
+
+  @Test
   void aReportIsReadWithoutJson() {
     PruneReport report;
     try (Model model = Model.open(MODEL);

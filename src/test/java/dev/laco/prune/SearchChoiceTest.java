@@ -13,9 +13,12 @@ import dev.laco.collapse.FitRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
 import dev.laco.report.PruneSettings;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What a request that leaves things open asks of a model of twelve layers. */
 final class SearchChoiceTest {
@@ -94,5 +97,33 @@ final class SearchChoiceTest {
     SearchChoice choice = SearchChoice.of(PruneRequest.of(Goal.layers(8)).withRule("align"), model);
     assertEquals(FitRule.ALIGN, choice.fit());
     assertEquals("align", choice.rule());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"olmo2", "gemma2_std", "gemma3_std"})
+  void modelsWithNormsBehindProjectionsAreMergedAndNotFitted(String name) {
+    try (Model normed = Model.open(Fixtures.model(name))) {
+      assertNull(SearchChoice.of(PruneRequest.of(Goal.QUARTER), normed).fit());
+      assertEquals("auto", SearchChoice.of(PruneRequest.of(Goal.QUARTER), normed).rule());
+      for (String rule : List.of("drop", "replace", "rdsc", "mean")) {
+        PruneRequest request = PruneRequest.of(Goal.QUARTER).withRule(rule);
+        assertEquals(rule, SearchChoice.of(request, normed).rule());
+      }
+      for (FitRule rule : FitRule.presets()) {
+        for (Goal goal : List.of(Goal.QUARTER, Goal.threshold(0.5))) {
+          PruneRequest request = PruneRequest.of(goal).withRule(rule.label());
+          UsageException e =
+              assertThrows(UsageException.class, () -> SearchChoice.of(request, normed));
+          String start =
+              "rule "
+                  + rule.label()
+                  + " does not hold for this "
+                  + normed.config().architecture().className()
+                  + ": norms follow its down projections";
+          assertTrue(e.getMessage().startsWith(start), e::getMessage);
+          assertTrue(e.getMessage().endsWith("leave rule out"), e::getMessage);
+        }
+      }
+    }
   }
 }

@@ -1,0 +1,46 @@
+package dev.laco.model;
+
+import dev.laco.model.Architecture.Biases;
+import dev.laco.model.Architecture.QueryKeyNorm;
+
+/**
+ * The text models of Gemma 3 (Gemma Team 2025, arXiv 2503.19786): Gemma 2 with norms of queries and
+ * keys in the place of soft-caps, windows in five of six layers, and another rotary base there.
+ */
+final class Gemma3 {
+  private static final double THETA = 1_000_000;
+  private static final double THETA_OF_WINDOWS = 10_000;
+
+  static final Architecture FAMILY =
+      Architecture.named("Gemma3ForCausalLM", "gemma3_text")
+          .attentionBiases(Biases.BY_CONFIG, Biases.BY_CONFIG)
+          .norms(TensorNames.NORMS_AROUND)
+          .normOffset(1)
+          .queryKeyNorm(QueryKeyNorm.EACH_HEAD)
+          .embeddingScale(Gemma::embeddingScale)
+          .activation(Gemma2::activation)
+          .attentionScores(config -> Gemma2.attentionScores(config, 0))
+          .logits(config -> Gemma2.logits(config, 0))
+          .window(Gemma2::window)
+          .slidingLayers(
+              (config, layer) -> (layer + 1) % config.positiveOr("sliding_window_pattern", 6) != 0)
+          .rotation(Gemma3::rotation)
+          .without("use_bidirectional_attention")
+          .tiedByDefault()
+          .defaultHeadDim(256)
+          .defaultPositions(131072)
+          .build();
+
+  private Gemma3() {}
+
+  private static RopeParameters rotation(RopeParameters.Reader reader, boolean slides) {
+    return slides
+        ? reader
+            .readOfType(LayerAttentions.SLIDING, THETA_OF_WINDOWS)
+            .orElseGet(
+                () ->
+                    reader.plain(
+                        reader.config().positiveNumberOr("rope_local_base_freq", THETA_OF_WINDOWS)))
+        : reader.readOfType(LayerAttentions.FULL, THETA).orElseGet(() -> reader.read(THETA));
+  }
+}
