@@ -134,7 +134,6 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
       }
       Map<String, Path> index = new LinkedHashMap<>(weights.index());
       if (scaled != null) {
-        scaled.requireScales();
         index.keySet().removeIf(scaled::isBeside);
         // The weights are no longer quantised where they are used or written.
         config.remove(ScaledWeights.KEY);

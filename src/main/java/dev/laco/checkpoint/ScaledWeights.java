@@ -8,7 +8,6 @@ import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
@@ -36,7 +35,9 @@ final class ScaledWeights {
   private static final Set<StoredType> CODES =
       Set.of(StoredType.F8_E4M3, StoredType.F8_E5M2, StoredType.I8);
 
-  private static final List<String> SCALES = List.of("_scale_inv", "_scale");
+  private static final String SCALE = "_scale";
+  private static final String INVERSE = "_scale_inv";
+  private static final String ZERO_POINT = "_zero_point";
   private static final Pattern BESIDE =
       Pattern.compile(
           ".*\\.(weight_scale|weight_scale_inv|weight_zero_point"
@@ -48,7 +49,9 @@ final class ScaledWeights {
   private final long blockRows;
   private final long blockColumns;
   private final Map<String, HostTensor> scales = new HashMap<>();
-  private final List<ScaledMatrix> matrices = new ArrayList<>();
+
+  /** What is beside the weights and cannot be read, by its name: what it is. */
+  private final Map<String, String> unread = new HashMap<>();
 
   private ScaledWeights(DType dtype, long blockRows, long blockColumns) {
     this.dtype = dtype;
@@ -93,7 +96,7 @@ final class ScaledWeights {
       Map<String, TensorInfo> table = new LinkedHashMap<>();
       for (TensorInfo info : container.read(file, bytes).values()) {
         if (isBeside(info.name())) {
-          keep(file, info, bytes.asSlice(info.offset(), info.byteSize()));
+          keep(info, bytes.asSlice(info.offset(), info.byteSize()));
         } else {
           table.put(info.name(), decoded(file, info));
         }
@@ -102,14 +105,16 @@ final class ScaledWeights {
     };
   }
 
-  private void keep(Path file, TensorInfo info, MemorySegment data) {
+  private void keep(TensorInfo info, MemorySegment data) {
     DType type = info.type().dtype();
-    if (info.name().endsWith(".weight_zero_point")) {
+    if (info.name().endsWith(ZERO_POINT)) {
       if (data.byteSize() > MAX_ZERO_POINTS
           || data.mismatch(MemorySegment.ofArray(new byte[(int) data.byteSize()])) >= 0) {
-        throw bad(file, info.name(), "expected zeros: weights with a zero point are not read");
+        unread.put(info.name(), "values with a zero point");
       }
-    } else if (type != null) {
+    } else if (type == null) {
+      unread.put(info.name(), "scales of type " + info.type().name());
+    } else {
       scales.put(info.name(), new HostTensor(info.name(), type, info.shape(), data));
     }
   }
@@ -121,7 +126,6 @@ final class ScaledWeights {
       return info;
     }
     ScaledMatrix matrix = new ScaledMatrix(this, file, info, codes, dtype);
-    matrices.add(matrix);
     return new TensorInfo(
         info.name(),
         new ScaledType(codes, dtype),
@@ -129,15 +133,6 @@ final class ScaledWeights {
         info.offset(),
         info.byteSize(),
         matrix);
-  }
-
-  /**
-   * Checks, once all files are open, that every matrix has its scales.
-   *
-   * @throws BadInputException naming file and matrix
-   */
-  void requireScales() {
-    matrices.forEach(ScaledMatrix::blocks);
   }
 
   /**
@@ -158,21 +153,23 @@ final class ScaledWeights {
    */
   Blocks blocks(Path file, TensorInfo matrix) {
     String name = matrix.name();
-    HostTensor found =
-        SCALES.stream()
-            .map(suffix -> scales.get(name + suffix))
-            .filter(s -> s != null)
-            .findFirst()
-            .orElseThrow(
-                () ->
-                    bad(
-                        file,
-                        name,
-                        "is "
-                            + matrix.type().name()
-                            + " and has no scales, which would be '"
-                            + Legible.excerpt(name)
-                            + "_scale' or '_scale_inv'"));
+    for (String suffix : List.of(INVERSE, SCALE, ZERO_POINT)) {
+      String what = unread.get(name + suffix);
+      if (what != null) {
+        throw bad(file, name, what + " are not read; take the f32, f16 or bf16 checkpoint");
+      }
+    }
+    HostTensor found = scales.getOrDefault(name + INVERSE, scales.get(name + SCALE));
+    if (found == null) {
+      throw bad(
+          file,
+          name,
+          String.format(
+              Locale.ROOT,
+              "is %s and has no scales, which would be '%s_scale' or '_scale_inv'",
+              matrix.type().name(),
+              Legible.excerpt(name)));
+    }
     long rows = matrix.shape().get(0);
     long columns = matrix.shape().get(1);
     List<Long> shape = found.shape();

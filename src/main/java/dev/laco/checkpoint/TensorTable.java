@@ -144,5 +144,8 @@ final class TensorTable {
               shape));
     }
     file.requireWeight(info);
+    if (info.decoder() instanceof ScaledMatrix matrix) {
+      matrix.blocks();
+    }
   }
 }

@@ -14,6 +14,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
+import java.util.Random;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -104,6 +105,63 @@ class ScaledWeightsTest {
     Path model = copy("fp8_block");
     rename(model, MATRIX + "_scale_inv", MATRIX + "_scalf_inv");
     assertBad(model, "tensor '" + MATRIX + "': is F8_E4M3 and has no scales");
+  }
+
+  @Test
+  void scalesOfATypeThatIsNotReadAreNamed() {
+    Path model = copy("fp8_tensor");
+    rename(
+        model,
+        "\"" + MATRIX + "_scale\":{\"dtype\":\"BF16\"",
+        "\"" + MATRIX + "_scale\":{\"dtype\":\"U16\" ");
+    assertBad(model, "tensor '" + MATRIX + "': scales of type U16 are not read");
+    try (Checkpoint checkpoint = Checkpoint.openAny(model)) {
+      assertEquals("bf16 from f8_e4m3", checkpoint.file(MATRIX).info(MATRIX).type().shortName());
+    }
+  }
+
+  @Test
+  void valuesWithAZeroPointAreRefused() throws IOException {
+    Path model = copy("int8_channel");
+    String zeros = "model.layers.1.mlp.up_proj.weight_zero_point";
+    Files.move(
+        model.resolve("model.safetensors"), model.resolve("model-00001-of-00002.safetensors"));
+    Path second = model.resolve("model-00002-of-00002.safetensors");
+    String header = "{\"" + zeros + "\":{\"dtype\":\"I8\",\"shape\":[2],\"data_offsets\":[0,2]}}";
+    TestCheckpoints.write(second, header, new byte[2]);
+    Checkpoint.open(model).close();
+    TestCheckpoints.write(second, header, new byte[] {0, 1});
+    assertBad(model, "tensor '" + MATRIX + "': values with a zero point are not read");
+  }
+
+  /** Whatever is done to config and header, the weights are computed or the model is refused. */
+  @Test
+  void mutatedCheckpointsOpenOrAreRefused() {
+    Random random = new Random(1);
+    Path model = copy("fp8_block");
+    Path file = model.resolve("model.safetensors");
+    Path config = model.resolve("config.json");
+    byte[] weights = TestCheckpoints.read(file);
+    byte[] text = TestCheckpoints.read(config);
+    int opened = 0;
+    for (int round = 0; round < 300; round++) {
+      TestCheckpoints.writeBytes(file, changed(weights, 8 + random.nextInt(4000), random));
+      TestCheckpoints.writeBytes(
+          config, round % 2 == 0 ? text : changed(text, random.nextInt(text.length), random));
+      try (Checkpoint checkpoint = Checkpoint.open(model)) {
+        checkpoint.weightNames().forEach(checkpoint::tensor);
+        opened++;
+      } catch (BadInputException e) {
+        assertEquals(1, e.getMessage().lines().count(), e.getMessage());
+      }
+    }
+    assertTrue(opened > 10 && opened < 290, opened + " opened");
+  }
+
+  private static byte[] changed(byte[] bytes, int at, Random random) {
+    byte[] changed = bytes.clone();
+    changed[at] = (byte) "0123456789-,.[]{}\"x".charAt(random.nextInt(19));
+    return changed;
   }
 
   @Test
