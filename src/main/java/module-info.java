@@ -18,6 +18,7 @@ module dev.laco {
   exports dev.laco;
   exports dev.laco.apply;
   exports dev.laco.checkpoint;
+  exports dev.laco.checkpoint.gguf;
   exports dev.laco.collapse;
   exports dev.laco.compare;
   exports dev.laco.evaluate;

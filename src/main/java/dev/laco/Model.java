@@ -152,11 +152,17 @@ public final class Model implements AutoCloseable {
 
   /** The element type of the first layer's matrices, which usually is that of all matrices. */
   public DType weightType() {
+    return weightType(checkpoint);
+  }
+
+  /** The element type of the first layer's matrices of a checkpoint. */
+  public static DType weightType(Checkpoint checkpoint) {
+    ModelConfig config = checkpoint.config();
     String name =
-        config().architecture().layerTensors(config()).stream()
+        config.architecture().layerTensors(config).stream()
             .filter(TensorSpec::isMatrix)
             .findFirst()
-            .map(spec -> config().architecture().tensorName(0, spec))
+            .map(spec -> config.architecture().tensorName(0, spec))
             .orElseThrow();
     return checkpoint.placeOf(name).dtype();
   }

@@ -63,6 +63,21 @@ final class GgufTokenizer {
   }
 
   /**
+   * The name that llama.cpp has for a way to cut words; null where it has none.
+   *
+   * @param pattern of words
+   * @param wholeWords whether a word that is a token is not built by merges
+   */
+  static @Nullable String wordsOf(String pattern, boolean wholeWords) {
+    return switch (pattern) {
+      case TokenizerJson.THREE_DIGITS -> wholeWords ? "llama-bpe" : "dbrx";
+      case TokenizerJson.ONE_DIGIT -> "qwen2";
+      case TokenizerJson.TEKKEN -> "tekken";
+      default -> null;
+    };
+  }
+
+  /**
    * The text of {@code tokenizer.json}.
    *
    * @throws BadInputException if the tokenizer is broken, or of a kind that is not known

@@ -109,6 +109,30 @@ class GgufTest {
   }
 
   @Test
+  void anExportedFileIsTheModel() {
+    Path out = folder.resolve("out.gguf");
+    Laco.run("export", Fixtures.STORYTELLER, out).succeeded();
+    ProgramRun original = Laco.run("eval", Fixtures.STORYTELLER, "--max-length", 64, "--quiet");
+    ProgramRun exported =
+        Laco.run(
+            "eval",
+            out,
+            "--max-length",
+            64,
+            "--quiet",
+            "--text",
+            Fixtures.STORYTELLER.resolve("evaluation.txt"));
+    assertEquals(original.succeeded().out(), exported.succeeded().out());
+    JsonNode told = Laco.run("inspect", out, "--json").succeeded().json();
+    assertEquals("gpt-2", told.get("metadata").get("tokenizer.ggml.pre").textValue());
+    ProgramRun again = Laco.run("export", Fixtures.STORYTELLER, out);
+    assertEquals(2, again.code());
+    assertTrue(again.err().contains("--overwrite"), again.err());
+    Laco.run("export", out, folder.resolve("small.gguf"), "--dtype", "q8_0").succeeded();
+    assertEquals(2, TestFiles.names(folder).size(), TestFiles.names(folder)::toString);
+  }
+
+  @Test
   void aFileIsNotReplacedByItsPrunedModel() {
     Path model = TestFiles.write(folder.resolve("m.gguf"), "GGUF");
     ProgramRun run = Laco.run("inspect", model);

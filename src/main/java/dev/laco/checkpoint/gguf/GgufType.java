@@ -82,6 +82,48 @@ public enum GgufType implements ElementType {
     return Arrays.stream(values()).filter(type -> type.number == number).findFirst();
   }
 
+  /** The number that the format gives this type. */
+  public int number() {
+    return number;
+  }
+
+  /**
+   * Rounds values to this type, which is F32, F16, BF16 or Q8_0, bit for bit as the library gguf of
+   * llama.cpp does.
+   *
+   * @param values whole blocks
+   * @param to gets the bytes
+   * @return whether every value that is finite is finite in this type
+   */
+  public boolean write(float[] values, MemorySegment to) {
+    boolean finite = true;
+    switch (this) {
+      case F32 ->
+          MemorySegment.copy(values, 0, to, ValueLayout.JAVA_FLOAT_UNALIGNED, 0, values.length);
+      case F16 -> {
+        for (int i = 0; i < values.length; i++) {
+          short bits = DType.toF16(values[i]);
+          finite &= Float.isFinite(Float.float16ToFloat(bits)) || !Float.isFinite(values[i]);
+          to.setAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i, bits);
+        }
+      }
+      case BF16 -> {
+        for (int i = 0; i < values.length; i++) {
+          short bits = DType.toBf16(values[i]);
+          finite &= Float.isFinite(DType.bf16ToFloat(bits)) || !Float.isFinite(values[i]);
+          to.setAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i, bits);
+        }
+      }
+      case Q8_0 -> {
+        for (int block = 0; block < values.length / blockElements; block++) {
+          finite &= QuantisedBlock.writeQ8(values, block, to);
+        }
+      }
+      default -> throw new IllegalArgumentException(name() + " is not written");
+    }
+    return finite;
+  }
+
   /** Elements of a block; 1 for a type without blocks. */
   public int blockElements() {
     return blockElements;

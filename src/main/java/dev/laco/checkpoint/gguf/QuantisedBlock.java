@@ -1,5 +1,6 @@
 package dev.laco.checkpoint.gguf;
 
+import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
@@ -99,6 +100,32 @@ final class QuantisedBlock {
     for (int i = 0; i < 32; i++) {
       to[i] = scale * from.get(ValueLayout.JAVA_BYTE, at + 2 + i);
     }
+  }
+
+  /**
+   * Writes a block of Q8_0: the scale is the largest magnitude through 127, and values are rounded
+   * half away from zero.
+   *
+   * @return whether the scale is finite
+   */
+  static boolean writeQ8(float[] values, int block, MemorySegment to) {
+    float largest = 0;
+    for (int i = 32 * block; i < 32 * (block + 1); i++) {
+      largest = Math.max(largest, Math.abs(values[i]));
+    }
+    float scale = largest / 127;
+    float inverse = scale == 0 ? 0 : 1 / scale;
+    long at = 34L * block;
+    short bits = DType.toF16(scale);
+    to.set(SHORT, at, bits);
+    for (int i = 0; i < 32; i++) {
+      float scaled = values[32 * block + i] * inverse;
+      float magnitude = Math.abs(scaled);
+      double whole = Math.floor(magnitude);
+      double rounded = whole + Math.floor(2 * (magnitude - whole));
+      to.set(ValueLayout.JAVA_BYTE, at + 2 + i, (byte) (scaled < 0 ? -rounded : rounded));
+    }
+    return Float.isFinite(Float.float16ToFloat(bits));
   }
 
   /** Bytes: 16 of scales and minima (four bits each), 64 of elements, two f16 factors. */

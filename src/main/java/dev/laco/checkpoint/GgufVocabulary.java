@@ -1,0 +1,333 @@
+package dev.laco.checkpoint;
+
+import com.fasterxml.jackson.core.JacksonException;
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonToken;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.MissingNode;
+import dev.laco.BadInputException;
+import dev.laco.InputFile;
+import dev.laco.InputJson;
+import dev.laco.Legible;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.function.Consumer;
+import java.util.function.Supplier;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The tokenizer of a checkpoint as metadata of a GGUF file; the other direction is {@link
+ * GgufTokenizer}. Where there is none, or one that llama.cpp does not know, the file says that it
+ * has none.
+ */
+final class GgufVocabulary {
+  private static final String KEY = "tokenizer.ggml.";
+  private static final int MAX_BYTES = 40 << 20;
+  private static final int MAX_TOKENS = 1_000_000;
+  private static final int MAX_TEMPLATE = 2 << 20;
+
+  private static final int NORMAL = 1;
+  private static final int UNKNOWN = 2;
+  private static final int CONTROL = 3;
+  private static final int USER_DEFINED = 4;
+  private static final int UNUSED = 5;
+  private static final int BYTE = 6;
+  private static final Pattern BYTE_TOKEN = Pattern.compile("<0x[0-9A-F]{2}>");
+  private static final JsonMapper JSON = new JsonMapper();
+
+  private final Checkpoint model;
+  private final String file;
+  private final JsonNode tokenizerConfig;
+  private final Map<String, JsonNode> parts = new HashMap<>();
+  private final TreeMap<Integer, String> tokens = new TreeMap<>();
+  private final Map<Integer, Integer> types = new HashMap<>();
+  private final List<String> merges = new ArrayList<>();
+
+  private GgufVocabulary(Checkpoint model) {
+    this.model = model;
+    this.file =
+        Files.isDirectory(model.directory())
+            ? model.directory().resolve("tokenizer.json").toString()
+            : model.directory().toString();
+    this.tokenizerConfig = tokenizerConfig(model, file);
+  }
+
+  /**
+   * Reads a checkpoint's tokenizer.
+   *
+   * @param warnings is told why the file will have none
+   * @throws BadInputException if the tokenizer is broken
+   */
+  static GgufVocabulary of(Checkpoint model, Consumer<String> warnings) {
+    GgufVocabulary vocabulary = new GgufVocabulary(model);
+    byte[] json = vocabulary.bytes();
+    if (json == null) {
+      warnings.accept(vocabulary.file + ": is not there; the GGUF file will have no tokenizer");
+      return vocabulary;
+    }
+    try (JsonParser parser = JSON.createParser(json)) {
+      vocabulary.read(parser);
+    } catch (JacksonException e) {
+      throw InputJson.error(vocabulary.file, e);
+    } catch (IOException e) {
+      throw new BadInputException(vocabulary.file + ": cannot be read: " + e.getMessage(), e);
+    }
+    String unknown = vocabulary.unknown();
+    if (unknown != null) {
+      warnings.accept(
+          String.format(
+              Locale.ROOT,
+              "%s: llama.cpp has no name here for its %s; the GGUF file will have no tokenizer",
+              vocabulary.file,
+              unknown));
+      vocabulary.tokens.clear();
+    }
+    return vocabulary;
+  }
+
+  private byte @Nullable [] bytes() {
+    Supplier<String> made = model.madeFiles().get("tokenizer.json");
+    if (made != null) {
+      return made.get().getBytes(StandardCharsets.UTF_8);
+    }
+    Path path = model.directory().resolve("tokenizer.json");
+    return Files.exists(path) ? InputFile.read(path, MAX_BYTES) : null;
+  }
+
+  private void read(JsonParser parser) throws IOException {
+    if (parser.nextToken() != JsonToken.START_OBJECT) {
+      throw new BadInputException(file + ": is not a JSON object");
+    }
+    while (parser.nextToken() == JsonToken.FIELD_NAME) {
+      String key = parser.currentName();
+      boolean object = parser.nextToken() == JsonToken.START_OBJECT;
+      if (key.equals("model") && object) {
+        readModel(parser);
+      } else if (key.equals("added_tokens")) {
+        JsonNode added = parser.readValueAsTree();
+        added.forEach(this::add);
+      } else {
+        parts.put(key, parser.readValueAsTree());
+      }
+    }
+  }
+
+  private void readModel(JsonParser parser) throws IOException {
+    while (parser.nextToken() == JsonToken.FIELD_NAME) {
+      String key = parser.currentName();
+      JsonToken value = parser.nextToken();
+      if (key.equals("vocab") && value == JsonToken.START_OBJECT) {
+        while (parser.nextToken() == JsonToken.FIELD_NAME) {
+          String token = parser.currentName();
+          parser.nextToken();
+          put(parser.getIntValue(), token);
+        }
+      } else if (key.equals("merges") && value == JsonToken.START_ARRAY) {
+        while (parser.nextToken() != JsonToken.END_ARRAY) {
+          JsonNode merge = parser.readValueAsTree();
+          merges.add(
+              merge.isArray()
+                  ? merge.path(0).asText() + " " + merge.path(1).asText()
+                  : merge.asText());
+        }
+      } else if (value.isScalarValue()) {
+        parts.put("model." + key, parser.readValueAsTree());
+      } else {
+        parser.skipChildren();
+      }
+    }
+  }
+
+  private void put(int id, String token) {
+    if (id < 0 || id >= MAX_TOKENS) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: token '%s' has the id %d; ids are below %d",
+              file,
+              Legible.excerpt(token),
+              id,
+              MAX_TOKENS));
+    }
+    tokens.put(id, token);
+  }
+
+  private void add(JsonNode added) {
+    int id = added.path("id").asInt(-1);
+    put(id, added.path("content").asText());
+    types.put(id, added.path("special").asBoolean() ? CONTROL : USER_DEFINED);
+  }
+
+  private JsonNode part(String key) {
+    return parts.getOrDefault(key, MissingNode.getInstance());
+  }
+
+  private boolean isSentencePiece() {
+    return part("model.byte_fallback").asBoolean();
+  }
+
+  /** The part of the tokenizer that llama.cpp does not know; null where it knows all. */
+  private @Nullable String unknown() {
+    if (!part("model.type").asText("BPE").equals("BPE") || tokens.isEmpty()) {
+      return "model " + Legible.excerpt(part("model.type").asText());
+    }
+    return isSentencePiece() || words() != null ? null : "pre_tokenizer";
+  }
+
+  /** The name of the way to cut words; null where it has none. */
+  private @Nullable String words() {
+    JsonNode cut = part("pre_tokenizer");
+    if (cut.path("type").asText().equals("ByteLevel") && cut.path("use_regex").asBoolean(true)) {
+      return "gpt-2";
+    }
+    JsonNode first = cut.path("pretokenizers").path(0);
+    if (cut.path("pretokenizers").size() != 2) {
+      return null;
+    }
+    if (first.path("type").asText().equals("Digits")) {
+      return "smollm";
+    }
+    boolean whole = part("model.ignore_merges").asBoolean();
+    return GgufTokenizer.wordsOf(first.path("pattern").path("Regex").asText(), whole);
+  }
+
+  /**
+   * Writes the metadata.
+   *
+   * @param size rows of the embedding; ids without a token get one that is not used
+   */
+  void write(GgufWriter writer, int size) {
+    if (tokens.isEmpty()) {
+      writer.string(KEY + "model", "no_vocab");
+      return;
+    }
+    List<String> names = new ArrayList<>();
+    List<Integer> kinds = new ArrayList<>();
+    for (int id = 0; id < Math.max(size, tokens.lastKey() + 1); id++) {
+      String token = tokens.get(id);
+      names.add(token == null ? "[PAD" + id + "]" : token);
+      kinds.add(token == null ? UNUSED : kind(id, token));
+    }
+    String words = words();
+    writer.string(KEY + "model", isSentencePiece() ? "llama" : "gpt2");
+    writer.string(KEY + "pre", isSentencePiece() || words == null ? "default" : words);
+    writer.strings(KEY + "tokens", names);
+    if (isSentencePiece()) {
+      writer.reals(KEY + "scores", scores(names));
+      writer.bool(
+          KEY + "add_space_prefix",
+          part("normalizer").toString().contains("\"Prepend\"")
+              || part("pre_tokenizer")
+                  .path("prepend_scheme")
+                  .asText("never")
+                  .matches("first|always"));
+    }
+    writer.numbers(KEY + "token_type", kinds);
+    if (!isSentencePiece()) {
+      writer.strings(KEY + "merges", merges);
+    }
+    ends(writer);
+    String template = chatTemplate();
+    if (template != null) {
+      writer.string("tokenizer.chat_template", template);
+    }
+  }
+
+  private int kind(int id, String token) {
+    if (isSentencePiece() && BYTE_TOKEN.matcher(token).matches()) {
+      return BYTE;
+    }
+    if (isSentencePiece() && token.equals(part("model.unk_token").asText())) {
+      return UNKNOWN;
+    }
+    return types.getOrDefault(id, NORMAL);
+  }
+
+  /**
+   * A score for each piece, so that SentencePiece merges in the order of the merges: the earlier a
+   * merge makes a piece, the higher the score of the piece.
+   */
+  private List<Float> scores(List<String> names) {
+    Map<String, Integer> rank = new HashMap<>();
+    for (int i = 0; i < merges.size(); i++) {
+      int space = merges.get(i).indexOf(' ', 1);
+      if (space > 0) {
+        rank.putIfAbsent(merges.get(i).substring(0, space) + merges.get(i).substring(space + 1), i);
+      }
+    }
+    return names.stream().map(name -> (float) -rank.getOrDefault(name, merges.size())).toList();
+  }
+
+  private void ends(GgufWriter writer) {
+    List<JsonNode> parts = new ArrayList<>();
+    part("post_processor").path("single").forEach(parts::add);
+    for (JsonNode step : part("post_processor").path("processors")) {
+      step.path("single").forEach(parts::add);
+    }
+    boolean begins = !parts.isEmpty() && parts.getFirst().has("SpecialToken");
+    boolean ends = parts.size() > 1 && parts.getLast().has("SpecialToken");
+    id(writer, "bos", begins ? parts.getFirst() : MissingNode.getInstance());
+    id(writer, "eos", ends ? parts.getLast() : MissingNode.getInstance());
+    id(writer, "unk", part("model.unk_token"));
+    id(writer, "pad", MissingNode.getInstance());
+    writer.bool(KEY + "add_bos_token", begins);
+    writer.bool(KEY + "add_eos_token", ends);
+  }
+
+  /**
+   * Writes the id of a special token: of the token that a part of the tokenizer names, else that
+   * {@code tokenizer_config.json} names, else the id in {@code config.json}.
+   */
+  private void id(GgufWriter writer, String name, JsonNode named) {
+    String key =
+        switch (name) {
+          case "unk" -> "unknown_token_id";
+          case "pad" -> "padding_token_id";
+          default -> name + "_token_id";
+        };
+    JsonNode configured = tokenizerConfig.path(name + "_token");
+    JsonNode byId = model.configJson().path(name + "_token_id");
+    List<JsonNode> texts =
+        List.of(named.at("/SpecialToken/id"), named, configured.path("content"), configured);
+    for (JsonNode text : texts) {
+      for (Map.Entry<Integer, String> token : tokens.entrySet()) {
+        if (text.isTextual() && token.getValue().equals(text.textValue())) {
+          writer.number(KEY + key, token.getKey());
+          return;
+        }
+      }
+    }
+    JsonNode first = byId.isArray() ? byId.path(0) : byId;
+    if (first.isIntegralNumber() && tokens.containsKey(first.intValue())) {
+      writer.number(KEY + key, first.intValue());
+    }
+  }
+
+  private @Nullable String chatTemplate() {
+    Path template = model.directory().resolve("chat_template.jinja");
+    if (Files.exists(template)) {
+      return new String(InputFile.read(template, MAX_TEMPLATE), StandardCharsets.UTF_8);
+    }
+    JsonNode inConfig = tokenizerConfig.path("chat_template");
+    return inConfig.isTextual() ? inConfig.textValue() : null;
+  }
+
+  private static JsonNode tokenizerConfig(Checkpoint model, String file) {
+    Supplier<String> made = model.madeFiles().get("tokenizer_config.json");
+    if (made != null) {
+      return InputJson.parse(file, made.get());
+    }
+    Path path = model.directory().resolve("tokenizer_config.json");
+    return Files.exists(path) ? InputJson.readObject(path) : MissingNode.getInstance();
+  }
+}

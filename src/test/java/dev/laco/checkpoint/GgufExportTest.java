@@ -1,0 +1,169 @@
+package dev.laco.checkpoint;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.BadInputException;
+import dev.laco.Fixtures;
+import dev.laco.checkpoint.gguf.GgufHeader;
+import dev.laco.checkpoint.gguf.GgufMetadata;
+import dev.laco.checkpoint.gguf.GgufTensor;
+import dev.laco.checkpoint.gguf.GgufType;
+import dev.laco.model.GgufNames;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** Written files beside those that llama.cpp's converter makes of the same models. */
+class GgufExportTest {
+  /** Keys whose values tell of the folder, or that one of both writes and no loader needs. */
+  private static final Set<String> OTHERS =
+      Set.of(
+          "general.name",
+          "general.size_label",
+          "tokenizer.ggml.model",
+          "tokenizer.ggml.add_sep_token",
+          "phi3.rope.scaling.original_context_length");
+
+  @TempDir Path folder;
+
+  /** A file, read without the class that was written for the other direction. */
+  private record Gguf(MemorySegment bytes, GgufHeader header) {
+    static Gguf read(Path file) throws IOException {
+      MemorySegment bytes = MemorySegment.ofArray(Files.readAllBytes(file));
+      return new Gguf(bytes, GgufHeader.read(file, bytes, 10_000));
+    }
+
+    Map<String, String> tensors() {
+      Map<String, String> rows = new TreeMap<>();
+      header
+          .tensors()
+          .forEach(tensor -> rows.put(tensor.name(), tensor.type() + " " + tensor.shape()));
+      return rows;
+    }
+
+    byte[] data(String name) {
+      GgufTensor tensor =
+          header.tensors().stream().filter(t -> t.name().equals(name)).findFirst().orElseThrow();
+      return bytes.asSlice(tensor.offset(), tensor.byteSize()).toArray(ValueLayout.JAVA_BYTE);
+    }
+  }
+
+  private Path export(Path model, GgufType type, List<String> warnings) {
+    Path file = folder.resolve("out.gguf");
+    try (Checkpoint checkpoint = Checkpoint.open(model)) {
+      new GgufExport(checkpoint, type, warnings::add).write(file, bytes -> {});
+    }
+    return file;
+  }
+
+  private static Path made(String name) {
+    return Fixtures.RESOURCES.resolve("gguf").resolve(name + ".gguf");
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "llama_tied_rope3, BF16",
+    "llama_mha_bias_f16, F16",
+    "llama_untied_gqa, Q8_0",
+    "qwen2_bias, Q8_0",
+    "qwen3_qknorm, Q8_0",
+    "phi3_std, Q8_0"
+  })
+  void tensorsAndMetadataAreThoseOfTheConverter(String fixture, GgufType type) throws IOException {
+    List<String> warnings = new ArrayList<>();
+    Gguf found = Gguf.read(export(Fixtures.model(fixture), type, warnings));
+    Gguf expected = Gguf.read(made(fixture + "." + type.name().toLowerCase(Locale.ROOT)));
+    assertTrue(warnings.getFirst().contains("no tokenizer"), warnings::toString);
+    assertEquals(expected.tensors(), found.tensors());
+    for (String name : expected.tensors().keySet()) {
+      if (name.equals(GgufNames.ROPE_FACTORS)) {
+        assertFactors(expected.data(name), found.data(name));
+      } else {
+        assertArrayEquals(expected.data(name), found.data(name), name);
+      }
+    }
+    assertSame(expected.header.metadata(), found.header.metadata(), true);
+  }
+
+  /** The converter computes them in f32. */
+  private static void assertFactors(byte[] expected, byte[] found) {
+    for (int i = 0; i < expected.length / Float.BYTES; i++) {
+      float wanted =
+          MemorySegment.ofArray(expected).getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, i);
+      assertEquals(
+          wanted,
+          MemorySegment.ofArray(found).getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, i),
+          1e-5f * wanted);
+    }
+  }
+
+  /** Every key of the converter, with its value; the engine writes more where {@code more}. */
+  private static void assertSame(GgufMetadata expected, GgufMetadata found, boolean more) {
+    Set<String> missing = new TreeSet<>(expected.keys());
+    missing.removeAll(found.keys());
+    missing.removeAll(OTHERS);
+    assertEquals(Set.of(), missing);
+    for (String key : expected.keys()) {
+      if (found.has(key) && !OTHERS.contains(key)) {
+        assertEquals(expected.show(key), found.show(key), key);
+      }
+    }
+    assertTrue(more || found.keys().equals(expected.keys()));
+  }
+
+  @Test
+  void theTokenizerIsThatOfTheConverter() throws IOException {
+    List<String> warnings = new ArrayList<>();
+    GgufMetadata found =
+        Gguf.read(export(Fixtures.STORYTELLER, GgufType.BF16, warnings)).header.metadata();
+    GgufMetadata expected = Gguf.read(made("storyteller.vocab")).header.metadata();
+    assertEquals(List.of(), warnings);
+    assertSame(expected, found, true);
+    for (String key : List.of("tokenizer.ggml.tokens", "tokenizer.ggml.merges")) {
+      assertEquals(expected.strings(key), found.strings(key), key);
+    }
+    assertEquals(
+        expected.integers("tokenizer.ggml.token_type"),
+        found.integers("tokenizer.ggml.token_type"));
+    assertEquals("gpt2", found.string("tokenizer.ggml.model").orElseThrow());
+  }
+
+  /** What was written is read as the model that was written. */
+  @Test
+  void aWrittenFileIsTheModel() {
+    Path file = export(Fixtures.STORYTELLER, GgufType.F32, new ArrayList<>());
+    try (Checkpoint original = Checkpoint.open(Fixtures.STORYTELLER);
+        Checkpoint written = Checkpoint.open(file)) {
+      assertEquals(original.config(), written.config());
+      assertFalse(written.madeFiles().isEmpty());
+    }
+  }
+
+  @Test
+  void whatLlamaCppDoesNotComputeIsRefused() {
+    Path model = TestCheckpoints.copy("mistral_std", folder.resolve("model"));
+    TestCheckpoints.edit(
+        model.resolve("config.json"),
+        text -> text.replace("\"sliding_window\": null", "\"sliding_window\": 8"));
+    BadInputException refused =
+        assertThrows(BadInputException.class, () -> export(model, GgufType.F16, new ArrayList<>()));
+    assertTrue(refused.getMessage().contains("windows"), refused::getMessage);
+  }
+}
