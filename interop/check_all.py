@@ -97,7 +97,10 @@ class Subject:
 
     def check_rules(self, rules, layers_removed):
         """The paper's loop to a target depth, by rules with their own defaults."""
-        depth = len(self.dense.model.model.layers) - layers_removed
+        layers = self.dense.model.model.layers
+        depth = len(layers) - layers_removed
+        if len({type(layer.mlp) for layer in layers}) > 1:
+            rules = ("drop",)  # a mixture of experts and one feed-forward network cannot be merged
         for rule in rules:
             what = f"{self.name} {rule}"
             with checks.guarded(what):

@@ -29,6 +29,8 @@ from transformers import (
     Olmo2ForCausalLM,
     Olmo3Config,
     Olmo3ForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
     Qwen2Config,
@@ -37,6 +39,8 @@ from transformers import (
     Qwen3ForCausalLM,
     SmolLM3Config,
     SmolLM3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 from transformers.utils import logging
 
@@ -52,6 +56,8 @@ GEMMA2 = (Gemma2Config, Gemma2ForCausalLM)
 GEMMA3 = (Gemma3TextConfig, Gemma3ForCausalLM)
 OLMO2 = (Olmo2Config, Olmo2ForCausalLM)
 OLMO3 = (Olmo3Config, Olmo3ForCausalLM)
+MIXTRAL = (MixtralConfig, MixtralForCausalLM)
+QWEN3_MOE = (Qwen3MoeConfig, Qwen3MoeForCausalLM)
 
 SIZES = {
     "hidden_size": 64,
@@ -159,6 +165,13 @@ FAMILIES = {
             },
         },
     ),
+    "mixtral_window": (MIXTRAL, "bfloat16", {"num_local_experts": 5, "num_experts_per_tok": 3, "sliding_window": 8}),
+    "qwen3_moe_all_shares": (QWEN3_MOE, "float32", {"num_experts": 12, "moe_intermediate_size": 40, "head_dim": 24, "num_experts_per_tok": 4}),
+    "qwen3_moe_every_second": (
+        QWEN3_MOE,
+        "float32",
+        {"num_experts": 6, "moe_intermediate_size": 40, "num_experts_per_tok": 2, "norm_topk_prob": True, "decoder_sparse_step": 2},
+    ),
     "phi3_window": (PHI3, "bfloat16", {"sliding_window": 8}),
     "phi3_long_rope": (
         PHI3,
@@ -185,17 +198,18 @@ def fill(model, generator):
     def fresh(name, tensor):
         if name.endswith("norm.weight"):
             return 1 + noise(tensor, 0.2)
-        return noise(tensor, tensor.shape[-1] ** -0.5 if tensor.dim() == 2 else 0.1)
+        return noise(tensor, tensor.shape[-1] ** -0.5 if tensor.dim() > 1 else 0.1)
 
     for name, tensor in model.named_parameters():
         if ".layers." not in name:
             tensor.copy_(fresh(name, tensor))
-    previous = None
+    previous = {}
     for layer in model.model.layers:
         for name, tensor in layer.named_parameters():
             weight = fresh(name, tensor)
-            tensor.copy_(weight if previous is None else previous[name] + 0.2 * (weight - previous[name]))
-        previous = dict(layer.named_parameters())
+            before = previous.get(name, weight)
+            tensor.copy_(before + 0.2 * (weight - before))
+        previous |= dict(layer.named_parameters())
 
 
 def tokens(vocabulary, lengths, generator):

@@ -12,7 +12,7 @@ INDEX = "model.safetensors.index.json"
 CARD = "README.md"
 WRITTEN = {"config.json", INDEX, "laco_plan.json", CARD}
 TEXTS = {f"{name}.{ending}" for name in ("calibration", "evaluation", "fit") for ending in ("txt", "jsonl", "json")}
-DEPTH_KEYS = {"num_hidden_layers", "layer_types", "max_window_layers"}
+DEPTH_KEYS = {"num_hidden_layers", "layer_types", "max_window_layers", "mlp_only_layers", "decoder_sparse_step"}
 LAYER_PREFIX = "model.layers."
 
 
@@ -46,16 +46,16 @@ def new_tensors(what, pruned_folder, plan):
     return tensors
 
 
-def group(part):
-    """The plan's group of a tensor, by its name within the layer; biases go with the norms."""
-    if part.endswith("proj.weight"):
+def group(part, tensor):
+    """The plan's group of a tensor, by its name within the layer; vectors go with the norms."""
+    if tensor.dim() > 1:
         return "attention" if part.startswith("self_attn.") else "feedForward"
     return "norms"
 
 
-def coefficients(mix, part):
+def coefficients(mix, part, tensor):
     """Source layer → coefficient, ascending, for one tensor of a layer."""
-    terms = mix.get(group(part), mix)
+    terms = mix.get(group(part, tensor), mix)
     return sorted((int(layer), c) for layer, c in terms.items())
 
 
@@ -86,7 +86,7 @@ def check_tensors(what, original_folder, pruned_folder):
     for i, layer in enumerate(plan["layers"]):
         base = f"{LAYER_PREFIX}{layer['base']}."
         for part in (n.removeprefix(base) for n in original if n.startswith(base)):
-            terms = coefficients(layer["mix"], part)
+            terms = coefficients(layer["mix"], part, original[base + part])
             sources[f"{LAYER_PREFIX}{i}.{part}"] = [(f"{LAYER_PREFIX}{j}.{part}", c) for j, c in terms]
     if not checks.check(sources.keys() == pruned.keys(), f"{what}: tensor names", f"{sorted(sources.keys() ^ pruned.keys())[:3]}"):
         return False

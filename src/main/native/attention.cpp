@@ -197,9 +197,10 @@ void weigh(const float* weights, const float* values, int64_t width, Range range
 }
 
 // Turns `count` scores of a row, after their soft-cap, into exponentials relative to the largest score so far. When
-// the largest score grows, the row's sums are rescaled. Scores outside the row's range become 0.
-void soften(float* scores, int64_t count, Range range, float soft_cap, float* most, float* total, float* sums,
-            int64_t width) {
+// the largest score grows, the row's sums are rescaled. Scores outside the row's range become 0. With ALiBi a score
+// falls by `slope` for each step from its key to the row's last key, number `last` of these.
+void soften(float* scores, int64_t count, Range range, float soft_cap, float slope, int64_t last, float* most,
+            float* total, float* sums, int64_t width) {
   Int lane;
   for (int i = 0; i < W; i++) {
     lane[i] = i;
@@ -209,7 +210,11 @@ void soften(float* scores, int64_t count, Range range, float soft_cap, float* mo
   Vec maximum = none;
   for (int64_t j = 0; j < count; j += W) {
     Int key = lane + static_cast<int32_t>(j);
-    Vec visible = select((key >= from) & (key < to), capped(load(scores + j), soft_cap), none);
+    Vec score = capped(load(scores + j), soft_cap);
+    if (slope != 0) {
+      score += slope * __builtin_convertvector(key - static_cast<int32_t>(last), Vec);
+    }
+    Vec visible = select((key >= from) & (key < to), score, none);
     store(scores + j, visible);
     maximum = max(maximum, visible);
   }
@@ -235,6 +240,7 @@ void soften(float* scores, int64_t count, Range range, float soft_cap, float* mo
 struct Heads {
   int64_t queries, keys, width, window;
   float scale, soft_cap;
+  const float* slopes;  // of the heads that share the key-value head; null without ALiBi
 };
 
 // Computes rows first .. first + count of one key-value head of one sequence. Row r is query r / group of
@@ -293,8 +299,9 @@ void attend(const float* query, const float* key, const float* value, const Head
       const int64_t seen = padded(bottom.to);
       score(scratch.queries + tile * stride, scratch.keys, seen, width, scores);
       for (int64_t r = 0; r < rows; r++) {
-        soften(scores + r * kKeys, seen, range(tile + r), heads.soft_cap, &most[tile + r], &total[tile + r],
-               sums + r * stride, width);
+        const float slope = heads.slopes == nullptr ? 0 : heads.slopes[(first + tile + r) % group];
+        soften(scores + r * kKeys, seen, range(tile + r), heads.soft_cap, slope, visible_to(tile + r) - 1 - block,
+               &most[tile + r], &total[tile + r], sums + r * stride, width);
       }
       // 0 * NaN is NaN, so that each row reads only the values of keys that it sees.
       Range common = {bottom.from, top.to};
@@ -335,12 +342,11 @@ extern "C" __attribute__((visibility("default"))) int64_t LACO_JOIN(laco_attenti
 int64_t LACO_JOIN(laco_attention_scratch_, LACO_TIER)(int64_t width) { return Scratch::size(width); }
 
 // query, out [T, query_heads * width], key, value [K, key_heads * width]; offsets, key_offsets
-// [sequences + 1], past [sequences]; window and soft_cap 0 for none; scratch for as many threads as OpenMP uses.
+// [sequences + 1], past [sequences]; window and soft_cap 0 for none, slopes [query_heads] or null; scratch for as many threads as OpenMP uses.
 LACO_KERNEL(attention)
 (const float* query, const float* key, const float* value, int64_t query_heads, int64_t key_heads,
- int64_t width, int64_t window, float scale, float soft_cap, const int32_t* offsets,
- const int32_t* key_offsets, const int32_t* past, int64_t sequences, float* scratch, float* out) {
-  const Heads heads = {query_heads, key_heads, width, window, scale, soft_cap};
+ int64_t width, int64_t window, float scale, float soft_cap, const float* slopes,
+ const int32_t* offsets, const int32_t* key_offsets, const int32_t* past, int64_t sequences, float* scratch, float* out) {
   const int64_t group = query_heads / key_heads;
   const bool parallel = offsets[sequences] * query_heads * width > kParallel / 8;
 #pragma omp parallel if (parallel)
@@ -358,6 +364,8 @@ LACO_KERNEL(attention)
           turn = 0;
           const int64_t queries = offsets[s] * query_heads * width + h * group * width;
           const int64_t keys = key_offsets[s] * key_heads * width + h * width;
+          const Heads heads = {query_heads, key_heads, width, window, scale, soft_cap,
+                               slopes == nullptr ? nullptr : slopes + h * group};
           attend(query + queries, key + keys, value + keys, heads, past[s], first,
                  min(kRows, rows - first), own, out + queries);
         }

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdint>
@@ -35,10 +36,13 @@ int32_t laco_watch_mappings(void*);
                            int64_t);                                                               \
   int64_t laco_attention_scratch_##tier(int64_t);                                                  \
   int32_t laco_attention_##tier(const float*, const float*, const float*, int64_t, int64_t,        \
-                                int64_t, int64_t, float, float, const int32_t*, const int32_t*,    \
+                                int64_t, int64_t, float, float, const float*, const int32_t*, const int32_t*,    \
                                 const int32_t*, int64_t, float*, float*);                          \
   int32_t laco_gated_activation_##tier(int32_t, const float*, const float*, int64_t, float*);      \
   int32_t laco_gated_slopes_##tier(int32_t, float*, float*, int64_t);                              \
+  int32_t laco_route_##tier(const float*, int64_t, int64_t, int64_t, int32_t, int32_t*, float*);   \
+  int32_t laco_add_rows_##tier(float*, const float*, const int32_t*, const float*, int64_t,        \
+                               int64_t);                                                           \
   int32_t laco_add_##tier(float*, const float*, int64_t);                                          \
   int32_t laco_multiply_##tier(const float*, const float*, int64_t, float*);                       \
   int32_t laco_mix_##tier(void*, int32_t, int64_t, const double*, const void* const*,              \
@@ -75,6 +79,8 @@ struct Kernels {
   decltype(&laco_attention_0) attention;
   decltype(&laco_gated_activation_0) gated_activation;
   decltype(&laco_gated_slopes_0) gated_slopes;
+  decltype(&laco_route_0) route;
+  decltype(&laco_add_rows_0) add_rows;
   decltype(&laco_add_0) add;
   decltype(&laco_multiply_0) multiply;
   decltype(&laco_mix_0) mix;
@@ -94,8 +100,9 @@ struct Kernels {
     tier, needs, laco_embed_##tier, laco_rms_norm_##tier, laco_linear_rows_##tier,                 \
         laco_add_bias_##tier, laco_rope_##tier, laco_attention_scratch_##tier,                     \
         laco_attention_##tier, laco_gated_activation_##tier, laco_gated_slopes_##tier,             \
-        laco_add_##tier, laco_multiply_##tier, laco_mix_##tier, laco_cosine_##tier,                \
-        laco_logits_##tier, laco_log_probability_##tier, laco_kl_divergence_##tier,                \
+        laco_route_##tier, laco_add_rows_##tier, laco_add_##tier, laco_multiply_##tier,            \
+        laco_mix_##tier, laco_cosine_##tier, laco_logits_##tier,                                   \
+        laco_log_probability_##tier, laco_kl_divergence_##tier,                                    \
         laco_inverse_rms_##tier, laco_scaled_difference_##tier, laco_add_squares_##tier,           \
         laco_widen_##tier, laco_narrow_##tier                                                      \
   }
@@ -507,6 +514,54 @@ void test_logits(const Kernels& k) {
   });
 }
 
+void test_route(const Kernels& k) {
+  each("route", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t) {
+    // Three rows of n logits, of which many are equal and some are NaN or infinitely small.
+    Floats logits(3 * n, side, [] {
+      const float x = std::round(2 * normal());
+      return x == 3 ? unset() : x == -3 ? -INFINITY : x;
+    });
+    const int64_t chosen = dtype == 0 ? n : (n + 2) / 3;
+    const bool normalised = dtype == 2;
+    Guarded indices(static_cast<size_t>(3 * chosen) * 4, side), shares(static_cast<size_t>(3 * chosen) * 4, side);
+    check(k.route(logits.data(), 3, n, chosen, normalised, indices.as<int32_t>(), shares.as<float>()) == 0, "status");
+    for (int64_t r = 0; r < 3; r++) {
+      auto logit = [&](int64_t e) { return logits[r * n + e]; };
+      auto key = [&](int64_t e) { return std::isnan(logit(e)) ? -INFINITY : logit(e); };
+      std::vector<int64_t> order;
+      for (int64_t e = 0; e < n; e++) {
+        order.push_back(e);
+      }
+      std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return key(a) > key(b); });
+      const double shift = key(order[0]) == -INFINITY ? 0 : key(order[0]);
+      double total = 0;
+      for (int64_t i = 0; i < (normalised ? chosen : n); i++) {
+        total += std::exp(logit(normalised ? order[static_cast<size_t>(i)] : i) - shift);
+      }
+      for (int64_t i = 0; i < chosen; i++) {
+        const int64_t expert = order[static_cast<size_t>(i)];
+        check(indices.as<int32_t>()[r * chosen + i] == expert, "expert");
+        close(static_cast<double>(shares.as<float>()[r * chosen + i]), std::exp(logit(expert) - shift) / total, 1e-6,
+              r * chosen + i);
+      }
+    }
+  });
+}
+
+void test_add_rows(const Kernels& k) {
+  each("add_rows", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
+    Floats x(5 * n, side), y(3 * n, side), factors(3, side);
+    const int32_t rows[] = {0, 2, 4};
+    check(k.add_rows(x.data(), y.data(), rows, factors.data(), 3, n) == 0, "status");
+    for (int64_t r = 0; r < 5; r++) {
+      for (int64_t i = 0; i < n; i++) {
+        const double more = r % 2 == 0 ? factors[r / 2] * y[r / 2 * n + i] : 0;
+        close(x[r * n + i], x.before(r * n + i) + more, r % 2 == 0 ? 2e-6 : 0, r * n + i);
+      }
+    }
+  });
+}
+
 void test_log_probability(const Kernels& k) {
   each("log_probability", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
     // Two panels of n and n + 1 entries; the second panel's logits may be larger.
@@ -620,8 +675,10 @@ void test_attention(const Kernels& k) {
         Floats scratch(64 * k.attention_scratch(width), side, unset);
         const float scale = 1 / std::sqrt(static_cast<float>(width));
         const double cap = window == 5 ? 2 : 0;
+        const float slopes[] = {1, 0.5f, 0.25f, 0.1f, 0.01f, 0};
+        const bool alibi = window == 70 || width == 16;
         check(k.attention(query.data(), key.data(), value.data(), heads, key_heads, width, window,
-                          scale, static_cast<float>(cap), offsets, keys, past, sequences, scratch.data(), out.data()) == 0,
+                          scale, static_cast<float>(cap), alibi ? slopes : nullptr, offsets, keys, past, sequences, scratch.data(), out.data()) == 0,
               "status");
         for (int64_t s = 0; s < sequences; s++) {
           for (int64_t t = offsets[s]; t < offsets[s + 1]; t++) {
@@ -640,7 +697,9 @@ void test_attention(const Kernels& k) {
                   score += query[q + c] * key[row(j) + c];
                 }
                 score *= static_cast<double>(scale);
-                weights.push_back(std::exp(cap == 0 ? score : cap * std::tanh(score / cap)));
+                score = cap == 0 ? score : cap * std::tanh(score / cap);
+                const double fall = alibi ? static_cast<double>(slopes[h]) * static_cast<double>(last - j) : 0;
+                weights.push_back(std::exp(score - fall));
                 total += weights.back();
               }
               for (int64_t c = 0; c < width; c++) {
@@ -736,6 +795,8 @@ int main() {
     test_rope(k);
     test_cosine(k);
     test_logits(k);
+    test_route(k);
+    test_add_rows(k);
     test_log_probability(k);
     test_kl_divergence(k);
     test_rows_and_columns(k);

@@ -159,7 +159,7 @@ public final class Model implements AutoCloseable {
   public static DType weightType(Checkpoint checkpoint) {
     ModelConfig config = checkpoint.config();
     String name =
-        config.architecture().layerTensors(config).stream()
+        config.architecture().layerTensors(config, 0).stream()
             .filter(TensorSpec::isMatrix)
             .findFirst()
             .map(spec -> config.architecture().tensorName(0, spec))

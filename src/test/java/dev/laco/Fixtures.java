@@ -38,7 +38,10 @@ public final class Fixtures {
             "gemma_v1",
             "gemma2_std",
             "gemma3_std",
-            "olmo2")
+            "olmo2",
+            "mixtral",
+            "qwen3_moe",
+            "olmoe")
         .filter(name -> Files.isDirectory(folder(name)));
   }
 
@@ -50,14 +53,28 @@ public final class Fixtures {
     return name.equals("smollm3_std") ? 2e-3 : 1e-4;
   }
 
-  /** The fixtures for which rules that fit hold. */
+  /** The fixtures that have a stored run: {@code official} or {@code paper}. */
+  public static Stream<String> withRun(String run) {
+    return names().filter(name -> json(name, "expected.json").get("runs").has(run));
+  }
+
+  /** The fixtures that have scores of layers. */
+  public static Stream<String> withScores() {
+    return names().filter(name -> Files.exists(folder(name).resolve("scores.json")));
+  }
+
+  /** The fixtures whose layers can be merged, not only removed. */
+  public static Stream<String> merging() {
+    return names().filter(name -> config(name).whyNoMerge() == null);
+  }
+
+  /** The fixtures of which rules that fit weights hold. */
   public static Stream<String> fitting() {
-    return names()
-        .filter(
-            name -> {
-              JsonNode config = read(model(name).resolve("config.json"));
-              return ModelConfig.parse("config.json", config).whyNoFit() == null;
-            });
+    return names().filter(name -> config(name).whyNoFit() == null);
+  }
+
+  private static ModelConfig config(String name) {
+    return ModelConfig.parse(name, read(model(name).resolve("config.json")));
   }
 
   /** Folder of a fixture. */

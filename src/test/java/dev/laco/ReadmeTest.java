@@ -44,9 +44,13 @@ final class ReadmeTest {
                         .at("/architectures/0")
                         .textValue()
                         .equals(architecture.className()))
-            .map(name -> name + " (" + config(name).get("torch_dtype").textValue() + ")")
+            .map(name -> name + " (" + dtype(config(name)) + ")")
             .collect(Collectors.joining(", "));
     return fixtures.isEmpty() ? "random weights only" : fixtures;
+  }
+
+  private static String dtype(JsonNode config) {
+    return config.path("torch_dtype").asText(config.path("dtype").asText());
   }
 
   private static JsonNode config(String fixture) {

@@ -343,12 +343,11 @@ public final class PlanApplier {
   private static List<OutputTensor> tensors(Checkpoint model, CollapsePlan plan) {
     ModelConfig config = model.config();
     Architecture architecture = config.architecture();
-    List<TensorSpec> specs = architecture.layerTensors(config);
     List<OutputTensor> tensors = new ArrayList<>();
     tensors.add(copy(model, architecture.embedding(), architecture.embedding()));
     for (int i = 0; i < plan.depth(); i++) {
       LayerMix mix = plan.layers().get(i);
-      for (TensorSpec spec : specs) {
+      for (TensorSpec spec : architecture.layerTensors(config, mix.base())) {
         tensors.add(layerTensor(model, architecture, i, mix, spec));
       }
     }
@@ -452,8 +451,9 @@ public final class PlanApplier {
   private void verifyComputed(Checkpoint written) {
     Architecture architecture = model.config().architecture();
     for (int i = 0; i < plan.depth(); i++) {
-      for (TensorSpec spec : architecture.layerTensors(model.config())) {
-        if (!isCopy(model, plan.layers().get(i), spec)) {
+      LayerMix mix = plan.layers().get(i);
+      for (TensorSpec spec : architecture.layerTensors(model.config(), mix.base())) {
+        if (!isCopy(model, mix, spec)) {
           written.requireFinite(architecture.tensorName(i, spec));
         }
       }

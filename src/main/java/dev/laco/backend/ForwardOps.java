@@ -116,6 +116,38 @@ public interface ForwardOps extends DeviceMemory {
    */
   void gatedSlopes(Activation activation, Tensor gate, Tensor up);
 
+  /**
+   * Chooses experts for each row {@code t} of a router's logits: those of the largest logits, the
+   * largest first, the lower index first among equals; NaN is chosen last, as infinity below zero
+   * is. The share of an expert {@code e} is {@code exp(logits_te) / sum_j exp(logits_tj)}, where j
+   * runs over the chosen experts or over all of them.
+   *
+   * @param logits {@code [T, E]}
+   * @param normalised whether j runs over the chosen experts, so that their shares sum to 1
+   * @param experts {@code [T * k]}, {@code k <= E}: the experts of each row
+   * @param shares likewise
+   */
+  void route(Tensor logits, boolean normalised, int[] experts, float[] shares);
+
+  /**
+   * Copies rows: {@code out_i = x_rows[i]}.
+   *
+   * @param x {@code [R, d]}
+   * @param rows {@code [n]}, each below {@code R}
+   * @param out {@code [n, d]}
+   */
+  void gather(Tensor x, int[] rows, Tensor out);
+
+  /**
+   * Adds to rows: {@code x_rows[i] += factors[i] * y_i}.
+   *
+   * @param x {@code [R, d]}
+   * @param rows {@code [n]}, ascending, each once and below {@code R}
+   * @param factors {@code [n]}
+   * @param y {@code [n, d]}
+   */
+  void addRows(Tensor x, int[] rows, float[] factors, Tensor y);
+
   /** {@code x += y}, element by element, for tensors of one shape. */
   void add(Tensor x, Tensor y);
 

@@ -118,6 +118,44 @@ public final class OpChecks {
     shape("up", up, gate.rows(), gate.columns());
   }
 
+  /** See {@link ForwardOps#route}. */
+  public static void route(Tensor logits, int[] experts, float[] shares) {
+    activation("logits", logits);
+    length("shares", shares.length, experts.length);
+    long chosen = experts.length / logits.rows();
+    length("experts", experts.length, chosen * logits.rows());
+    if (chosen < 1 || chosen > logits.columns()) {
+      throw new IllegalArgumentException(chosen + " of " + logits.columns() + " experts");
+    }
+  }
+
+  /** See {@link ForwardOps#gather}. */
+  public static void gather(Tensor x, int[] rows, Tensor out) {
+    activation("x", x);
+    activation("out", out);
+    shape("out", out, rows.length, x.columns());
+    for (int row : rows) {
+      if (row < 0 || row >= x.rows()) {
+        throw new IllegalArgumentException("row " + row + " of " + x.rows());
+      }
+    }
+  }
+
+  /** See {@link ForwardOps#addRows}. */
+  public static void addRows(Tensor x, int[] rows, float[] factors, Tensor y) {
+    activation("x", x);
+    activation("y", y);
+    shape("y", y, rows.length, x.columns());
+    length("factors", factors.length, rows.length);
+    int last = -1;
+    for (int row : rows) {
+      if (row <= last || row >= x.rows()) {
+        throw new IllegalArgumentException("row " + row + " after " + last + " of " + x.rows());
+      }
+      last = row;
+    }
+  }
+
   /** See {@link ForwardOps#add}. */
   public static void add(Tensor x, Tensor y) {
     activation("x", x);

@@ -193,7 +193,7 @@ public final class GgufExport {
     Architecture architecture = config.architecture();
     tensor(GgufNames.EMBEDDING, architecture.embedding(), 0);
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
-      for (TensorSpec spec : architecture.layerTensors(config)) {
+      for (TensorSpec spec : architecture.layerTensors(config, layer)) {
         tensor(
             GgufNames.of(layer, spec),
             architecture.tensorName(layer, spec),

@@ -111,11 +111,10 @@ final class GgufModel implements WeightFile.TableReader {
     weights.put(GgufNames.EMBEDDING, new Weight(architecture.embedding(), 0));
     weights.put(GgufNames.FINAL_NORM, new Weight(architecture.finalNorm(), 0));
     weights.put(GgufNames.HEAD, new Weight(architecture.head(), 0));
-    List<TensorSpec> specs = architecture.layerTensors(config);
     // Every layer has tensors: a wrong number of layers makes no long table.
     int layers = Math.min(config.numHiddenLayers(), header.tensors().size());
     for (int layer = 0; layer < layers; layer++) {
-      for (TensorSpec spec : specs) {
+      for (TensorSpec spec : architecture.layerTensors(config, layer)) {
         weights.put(
             GgufNames.of(layer, spec),
             new Weight(

@@ -30,12 +30,11 @@ final class TensorTable {
   /** The shape of each tensor by name, in the order in which a forward pass uses the tensors. */
   static SequencedMap<String, List<Long>> expected(ModelConfig config) {
     Architecture architecture = config.architecture();
-    List<TensorSpec> specs = architecture.layerTensors(config);
     List<Long> vocabulary = List.of((long) config.vocabSize(), (long) config.hiddenSize());
     SequencedMap<String, List<Long>> shapes = new LinkedHashMap<>();
     shapes.put(architecture.embedding(), vocabulary);
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
-      for (TensorSpec spec : specs) {
+      for (TensorSpec spec : architecture.layerTensors(config, layer)) {
         shapes.put(architecture.tensorName(layer, spec), spec.shape());
       }
     }

@@ -1,5 +1,6 @@
 package dev.laco.compare;
 
+import dev.laco.UsageException;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.Objective;
@@ -77,7 +78,13 @@ final class LayerChoices {
           LayerRemoval.closestBlock(
               source, influence().angularDistances(source.layers() - target), target);
       case SLEB -> sleb(listener);
-      case SLIDING_WINDOW -> new SlidingWindow(source, scorer).reach(target);
+      case SLIDING_WINDOW -> {
+        String why = model.config().whyNoMerge();
+        if (why != null) {
+          throw new UsageException("left out: " + why);
+        }
+        yield new SlidingWindow(source, scorer).reach(target);
+      }
       case LAST -> LayerRemoval.lastButOne(source, target);
     };
   }

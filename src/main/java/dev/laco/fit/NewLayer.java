@@ -124,7 +124,7 @@ final class NewLayer implements AutoCloseable {
       backend.release(List.of(old));
       return old;
     }
-    TensorSpec spec = config.architecture().layerTensor(config, role);
+    TensorSpec spec = config.architecture().layerTensor(config, layers.base(index), role);
     String name = config.architecture().tensorName(index, spec);
     TensorSpec.Part part = spec.part(role);
     HostTensor whole =

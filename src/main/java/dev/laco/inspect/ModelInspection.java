@@ -98,8 +98,10 @@ public record ModelInspection(
     SequencedMap<String, Long> parts = new LinkedHashMap<>();
     parts.put("embedding", elements(checkpoint, family.embedding()));
     for (TensorGroup group : TensorGroup.values()) {
-      long ofLayer =
-          family.layerTensors(config).stream()
+      long ofLayers =
+          IntStream.range(0, config.numHiddenLayers())
+              .mapToObj(layer -> family.layerTensors(config, layer))
+              .flatMap(List::stream)
               .filter(tensor -> tensor.group() == group)
               .mapToLong(TensorSpec::elements)
               .sum();
@@ -109,7 +111,7 @@ public record ModelInspection(
             case FEED_FORWARD -> "feedForward";
             case NORMS -> "norms";
           },
-          config.numHiddenLayers() * ofLayer);
+          ofLayers);
     }
     parts.merge("norms", elements(checkpoint, family.finalNorm()), Long::sum);
     if (!config.tieWordEmbeddings()) {

@@ -1,5 +1,6 @@
 package dev.laco.model;
 
+import com.fasterxml.jackson.databind.node.BooleanNode;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -113,6 +114,7 @@ public final class Architecture {
     private OptionalInt defaultHeadDim = OptionalInt.empty();
     private RopeParameters.Rotates rotates = RopeParameters.Rotates.WHOLE_HEADS;
     private int defaultPositions = 2048;
+    private Optional<Mixture.Keys> mixture = Optional.empty();
 
     private Optional<String> ggufName = Optional.empty();
     private boolean ggufRowsInterleaved;
@@ -282,6 +284,12 @@ public final class Architecture {
       return this;
     }
 
+    /** Layers have mixtures of experts, which a config describes by these keys. */
+    Builder mixture(Mixture.Keys keys) {
+      mixture = Optional.of(keys);
+      return this;
+    }
+
     Architecture build() {
       return new Architecture(this);
     }
@@ -370,7 +378,7 @@ public final class Architecture {
   /** Refuses a config that switches on something that the engine does not compute. */
   void refuseSwitches(JsonFields config) {
     for (String key : parts.switches) {
-      if (config.booleanOr(key, false)) {
+      if (config.has(key) && !config.node().get(key).equals(BooleanNode.FALSE)) {
         throw config.error(key, "false, which alone is supported");
       }
     }
@@ -408,6 +416,10 @@ public final class Architecture {
     return parts.rotates;
   }
 
+  Optional<Mixture.Keys> mixture() {
+    return parts.mixture;
+  }
+
   int defaultPositions() {
     return parts.defaultPositions;
   }
@@ -419,7 +431,7 @@ public final class Architecture {
 
   /** Names of all tensors of layer {@code layer}. */
   public List<String> tensorNames(int layer, ModelConfig config) {
-    return layerTensors(config).stream().map(spec -> tensorName(layer, spec)).toList();
+    return layerTensors(config, layer).stream().map(spec -> tensorName(layer, spec)).toList();
   }
 
   /** The layer that a tensor of this name belongs to; empty where it is outside the layers. */
@@ -443,11 +455,10 @@ public final class Architecture {
   }
 
   /** The tensors of a layer, in the order in which a forward pass first uses them. */
-  public List<TensorSpec> layerTensors(ModelConfig config) {
+  public List<TensorSpec> layerTensors(ModelConfig config, int layer) {
     long hidden = config.hiddenSize();
     long queries = (long) config.numAttentionHeads() * config.headDim();
     long keys = (long) config.numKeyValueHeads() * config.headDim();
-    long inner = config.intermediateSize();
     Stored tensors = new Stored(parts.names);
     tensors.norm(LayerRole.ATTENTION_INPUT_NORM, hidden);
     tensors.matrix(LayerRole.QUERY, queries, hidden);
@@ -469,6 +480,18 @@ public final class Architecture {
     }
     tensors.norm(LayerRole.ATTENTION_OUTPUT_NORM, hidden);
     tensors.norm(LayerRole.FEED_FORWARD_INPUT_NORM, hidden);
+    Mixture mixture = config.mixture(layer);
+    if (mixture == null) {
+      addFeedForward(tensors, config);
+    } else {
+      addMixture(tensors, mixture, hidden);
+    }
+    return tensors.list();
+  }
+
+  private static void addFeedForward(Stored tensors, ModelConfig config) {
+    long hidden = config.hiddenSize();
+    long inner = config.intermediateSize();
     tensors.matrix(LayerRole.GATE, inner, hidden);
     tensors.matrix(LayerRole.UP, inner, hidden);
     tensors.matrix(LayerRole.DOWN, hidden, inner);
@@ -478,12 +501,29 @@ public final class Architecture {
       tensors.vector(LayerRole.UP_BIAS, inner);
       tensors.vector(LayerRole.DOWN_BIAS, hidden);
     }
-    return tensors.list();
+  }
+
+  private static void addMixture(Stored tensors, Mixture mixture, long hidden) {
+    tensors.matrix(LayerRole.ROUTER, mixture.experts(), hidden);
+    for (int expert = 0; expert < mixture.experts(); expert++) {
+      tensors.add(LayerRole.GATE, expert, mixture.width(), List.of(hidden));
+      tensors.add(LayerRole.UP, expert, mixture.width(), List.of(hidden));
+      tensors.add(LayerRole.DOWN, expert, hidden, List.of((long) mixture.width()));
+    }
+    if (mixture.sharedWidth() > 0) {
+      tensors.matrix(LayerRole.SHARED_ROUTER, 1, hidden);
+      tensors.matrix(LayerRole.SHARED_GATE, mixture.sharedWidth(), hidden);
+      tensors.matrix(LayerRole.SHARED_UP, mixture.sharedWidth(), hidden);
+      tensors.matrix(LayerRole.SHARED_DOWN, hidden, mixture.sharedWidth());
+    }
   }
 
   /** The tensor of a layer that has this role, alone or among others. */
-  public TensorSpec layerTensor(ModelConfig config, LayerRole role) {
-    return layerTensors(config).stream().filter(spec -> spec.has(role)).findFirst().orElseThrow();
+  public TensorSpec layerTensor(ModelConfig config, int layer, LayerRole role) {
+    return layerTensors(config, layer).stream()
+        .filter(spec -> spec.has(role))
+        .findFirst()
+        .orElseThrow();
   }
 
   /** The tensors of a layer while they are listed: roles of one name become rows of one tensor. */
@@ -503,21 +543,21 @@ public final class Architecture {
     }
 
     void vector(LayerRole role, long elements) {
-      add(role, elements, List.of());
+      add(role, TensorSpec.NO_EXPERT, elements, List.of());
     }
 
     void matrix(LayerRole role, long rows, long columns) {
-      add(role, rows, List.of(columns));
+      add(role, TensorSpec.NO_EXPERT, rows, List.of(columns));
     }
 
-    private void add(LayerRole role, long rows, List<Long> columns) {
-      String suffix = names.suffix(role);
+    void add(LayerRole role, int expert, long rows, List<Long> columns) {
+      String suffix = names.suffix(role, expert);
       TensorSpec before = bySuffix.get(suffix);
       long from = before == null ? 0 : before.shape().getFirst();
       List<Long> shape = new ArrayList<>(columns);
       shape.addFirst(from + rows);
       List<TensorSpec.Part> parts = new ArrayList<>(before == null ? List.of() : before.parts());
-      parts.add(new TensorSpec.Part(role, from, from + rows));
+      parts.add(new TensorSpec.Part(role, expert, from, from + rows));
       bySuffix.put(suffix, new TensorSpec(suffix, shape, parts));
     }
 

@@ -74,7 +74,6 @@ public final class ConfigRewriter {
       Map.ofEntries(
           Map.entry("attn_layer_offset", 0),
           Map.entry("attn_layer_period", 1),
-          Map.entry("decoder_sparse_step", 1),
           Map.entry("expert_layer_offset", 0),
           Map.entry("expert_layer_period", 1),
           Map.entry("first_k_dense_replace", 0),
@@ -129,6 +128,7 @@ public final class ConfigRewriter {
       rewriter.rewriteObject(text);
     }
     rewriter.keepAttention(result);
+    rewriter.keepMixtures(result);
     return result;
   }
 
@@ -321,6 +321,29 @@ public final class ConfigRewriter {
       throw new BadInputException(
           file + ": the surviving layers' attention types cannot be written into a config");
     }
+  }
+
+  /**
+   * Keeps the mixture of experts of every surviving base layer that has one. Where {@code
+   * decoder_sparse_step} would give a layer at its new index another kind of feed-forward network,
+   * {@code mlp_only_layers} names all layers without a mixture.
+   */
+  private void keepMixtures(ObjectNode result) {
+    if (dense.mixture() == null) {
+      return;
+    }
+    List<Boolean> expected = bases.stream().map(dense.mixture().layers()::get).toList();
+    Mixture rewritten = ModelConfig.parse(file, result).mixture();
+    if (rewritten != null && rewritten.layers().equals(expected)) {
+      return;
+    }
+    ArrayNode without = JsonNodeFactory.instance.arrayNode();
+    for (int layer = 0; layer < expected.size(); layer++) {
+      if (!expected.get(layer)) {
+        without.add(layer);
+      }
+    }
+    result.put("decoder_sparse_step", 1).set("mlp_only_layers", without);
   }
 
   private BadInputException error(String key, String problem) {

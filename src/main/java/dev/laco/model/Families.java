@@ -17,7 +17,10 @@ final class Families {
           Gemma2.FAMILY,
           Gemma3.FAMILY,
           Olmo2.FAMILY,
-          Olmo3.FAMILY);
+          Olmo3.FAMILY,
+          Mixtral.FAMILY,
+          Qwen3Moe.FAMILY,
+          Olmoe.FAMILY);
 
   private Families() {}
 }

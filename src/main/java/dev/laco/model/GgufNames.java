@@ -64,6 +64,8 @@ public final class GgufNames {
       case GATE_BIAS -> "ffn_gate.bias";
       case UP_BIAS -> "ffn_up.bias";
       case DOWN_BIAS -> "ffn_down.bias";
+      case ROUTER, SHARED_ROUTER, SHARED_GATE, SHARED_UP, SHARED_DOWN ->
+          throw new IllegalArgumentException("no family with " + role + " is read from GGUF");
     };
   }
 }

@@ -3,6 +3,8 @@ package dev.laco.model;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.OptionalDouble;
 import java.util.OptionalInt;
 
@@ -68,6 +70,24 @@ public record JsonFields(String file, JsonNode node) {
   /** A count or extent from 1 to 2^26; an error where the field is absent. */
   public int requiredPositive(String field) {
     return positive(field).orElseThrow(() -> error(field, "an integer of at least 1"));
+  }
+
+  /** A list of counts from 0 to 2^26; empty where the field is absent. */
+  public List<Integer> counts(String field) {
+    if (!has(field)) {
+      return List.of();
+    }
+    List<Integer> counts = new ArrayList<>();
+    for (JsonNode value : node.get(field)) {
+      if (!value.canConvertToInt() || value.intValue() < 0 || value.intValue() > MAX_EXTENT) {
+        throw error(field, "a list of integers from 0 to " + MAX_EXTENT);
+      }
+      counts.add(value.intValue());
+    }
+    if (!node.get(field).isArray()) {
+      throw error(field, "a list");
+    }
+    return counts;
   }
 
   /** A finite number; empty where the field is absent. */

@@ -7,7 +7,9 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.OptionalInt;
+import java.util.Set;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -21,6 +23,7 @@ import org.jspecify.annotations.Nullable;
  * @param residualScale factor on what attention and feed-forward network add to the residual stream
  * @param attentionScores what becomes of the products of queries and keys
  * @param logits what becomes of the products of last hidden states and output projection
+ * @param mixture the mixtures of experts; null where no layer has one
  * @param attention what the attention of each layer has
  */
 public record ModelConfig(
@@ -43,6 +46,7 @@ public record ModelConfig(
     double residualScale,
     LogitSpec attentionScores,
     LogitSpec logits,
+    @Nullable Mixture mixture,
     List<LayerAttention> attention) {
 
   /**
@@ -115,6 +119,7 @@ public record ModelConfig(
         architecture.residualScale(config),
         architecture.attentionScores(config, headDim),
         architecture.logits(config),
+        architecture.mixture().map(keys -> Mixture.parse(config, keys, layers)).orElse(null),
         LayerAttentions.read(
             config,
             architecture,
@@ -192,15 +197,64 @@ public record ModelConfig(
     return new NormSpec(rmsNormEps, architecture.normOffset());
   }
 
+  /** The mixture of experts of a layer; null where the layer has one feed-forward network. */
+  public @Nullable Mixture mixture(int layer) {
+    return mixture != null && mixture.layers().get(layer) ? mixture : null;
+  }
+
   /** Why rules that fit weights do not hold for this model; null where they hold. */
   public @Nullable String whyNoFit() {
+    if (mixture != null) {
+      return "its layers have mixtures of experts, not one feed-forward network to fit";
+    }
     return architecture.normsOutputs()
         ? "norms follow its down projections, so that what layers add is not linear in them"
         : null;
   }
 
-  /** Number of parameters of one layer. */
+  /**
+   * Why rules that give a layer tensors of others do not hold for this model, so that layers can
+   * only be removed; null where they hold.
+   */
+  public @Nullable String whyNoMerge() {
+    return mixture == null || Set.copyOf(mixture.layers()).size() == 1
+        ? null
+        : "some of its layers have mixtures of experts and others one feed-forward network, which"
+            + " cannot be merged";
+  }
+
+  /** Inner width of the widest feed-forward network or expert of all layers. */
+  public int widestChannels() {
+    if (mixture == null) {
+      return intermediateSize;
+    }
+    int experts = Math.max(mixture.width(), mixture.sharedWidth());
+    return mixture.layers().contains(false) ? Math.max(intermediateSize, experts) : experts;
+  }
+
+  /** Number of parameters of a layer. */
+  public long layerParameters(int layer) {
+    return architecture.layerTensors(this, layer).stream().mapToLong(TensorSpec::elements).sum();
+  }
+
+  /**
+   * Number of parameters of a layer's matrices that a token is multiplied by: of a mixture those of
+   * as many experts as a token is given to.
+   */
+  public long activeParameters(int layer) {
+    long all =
+        architecture.layerTensors(this, layer).stream()
+            .filter(TensorSpec::isMatrix)
+            .mapToLong(TensorSpec::elements)
+            .sum();
+    Mixture experts = mixture(layer);
+    return experts == null
+        ? all
+        : all - 3L * (experts.experts() - experts.chosen()) * experts.width() * hiddenSize;
+  }
+
+  /** Number of parameters of the largest layer. */
   public long layerParameters() {
-    return architecture.layerTensors(this).stream().mapToLong(TensorSpec::elements).sum();
+    return IntStream.range(0, numHiddenLayers).mapToLong(this::layerParameters).max().orElseThrow();
   }
 }

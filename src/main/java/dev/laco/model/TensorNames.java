@@ -14,13 +14,19 @@ import java.util.Set;
  * @param head the output projection
  * @param suffixes what stands behind the number of a layer and a dot, by role; roles of one suffix
  *     are rows of one tensor, in the order of {@link LayerRole}
+ * @param experts the same for the roles of an expert of a mixture, with {@link #EXPERT} in the
+ *     place of the expert's index
  */
 record TensorNames(
     String layers,
     String embedding,
     String finalNorm,
     String head,
-    Map<LayerRole, String> suffixes) {
+    Map<LayerRole, String> suffixes,
+    Map<LayerRole, String> experts) {
+  /** Stands for the index of an expert. */
+  static final String EXPERT = "{expert}";
+
   /** The most digits of a layer's index that always fit an int. */
   private static final int MOST_DIGITS = 9;
 
@@ -69,17 +75,24 @@ record TensorNames(
               Map.entry(LayerRole.DOWN, "mlp.down_proj.weight"),
               Map.entry(LayerRole.GATE_BIAS, "mlp.gate_proj.bias"),
               Map.entry(LayerRole.UP_BIAS, "mlp.up_proj.bias"),
-              Map.entry(LayerRole.DOWN_BIAS, "mlp.down_proj.bias")));
+              Map.entry(LayerRole.DOWN_BIAS, "mlp.down_proj.bias")),
+          Map.of());
 
   TensorNames {
     suffixes = Map.copyOf(suffixes);
+    experts = Map.copyOf(experts);
   }
 
   /** The same names, but for tensors of some roles. */
   TensorNames with(Map<LayerRole, String> others) {
     Map<LayerRole, String> all = new EnumMap<>(suffixes);
     all.putAll(others);
-    return new TensorNames(layers, embedding, finalNorm, head, all);
+    return new TensorNames(layers, embedding, finalNorm, head, all, experts);
+  }
+
+  /** The same names, with those of a mixture of experts. */
+  TensorNames withExperts(Map<LayerRole, String> ofExpert) {
+    return new TensorNames(layers, embedding, finalNorm, head, suffixes, ofExpert);
   }
 
   /**
@@ -89,7 +102,7 @@ record TensorNames(
     Map<LayerRole, String> all = new EnumMap<>(suffixes);
     NORMS.forEach(all::remove);
     all.putAll(norms);
-    return new TensorNames(layers, embedding, finalNorm, head, all);
+    return new TensorNames(layers, embedding, finalNorm, head, all, experts);
   }
 
   /** Whether layers have a tensor of this role by this name. */
@@ -102,12 +115,17 @@ record TensorNames(
     return layers + layer + "." + suffix;
   }
 
-  String suffix(LayerRole role) {
-    String suffix = suffixes.get(role);
+  /**
+   * What stands behind the number of a layer.
+   *
+   * @param expert index of an expert, or {@link TensorSpec#NO_EXPERT}
+   */
+  String suffix(LayerRole role, int expert) {
+    String suffix = expert == TensorSpec.NO_EXPERT ? suffixes.get(role) : experts.get(role);
     if (suffix == null) {
       throw new IllegalStateException("no name for " + role);
     }
-    return suffix;
+    return suffix.replace(EXPERT, Integer.toString(expert));
   }
 
   /** The layer that a tensor of this name belongs to; empty where it is outside the layers. */

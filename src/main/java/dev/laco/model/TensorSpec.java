@@ -11,12 +11,16 @@ import java.util.List;
  * @param parts the roles, all of one {@link TensorGroup}, from the first row to the last
  */
 public record TensorSpec(String suffix, List<Long> shape, List<Part> parts) {
+  /** In the place of an expert's index: the part belongs to the layer itself. */
+  public static final int NO_EXPERT = -1;
+
   /**
    * Rows {@code [from, to)} of a stored tensor; of a vector, its elements.
    *
    * @param role what the forward pass uses the rows for
+   * @param expert index of the expert of a mixture whose role it is, or {@link #NO_EXPERT}
    */
-  public record Part(LayerRole role, long from, long to) {}
+  public record Part(LayerRole role, int expert, long from, long to) {}
 
   public TensorSpec {
     shape = List.copyOf(shape);

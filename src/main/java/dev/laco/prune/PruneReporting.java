@@ -14,6 +14,7 @@ import java.time.Instant;
 import java.util.List;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -87,8 +88,12 @@ record PruneReporting(
   }
 
   private long parameters(CollapsePlan plan) {
-    int removed = model.config().numHiddenLayers() - plan.depth();
-    return model.checkpoint().parameterCount() - removed * model.config().layerParameters();
+    long removed =
+        IntStream.range(0, model.config().numHiddenLayers())
+            .filter(layer -> plan.layers().stream().noneMatch(mix -> mix.base() == layer))
+            .mapToLong(model.config()::layerParameters)
+            .sum();
+    return model.checkpoint().parameterCount() - removed;
   }
 
   /** Operations a second by the name of the products' type. */

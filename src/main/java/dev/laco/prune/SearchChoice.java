@@ -138,7 +138,11 @@ public record SearchChoice(
     return spans(SearchSettings.DEFAULT, null, config, Strategy.BEAM, target);
   }
 
-  /** The paper's loop to a size, with a rule and default settings. */
+  /**
+   * The paper's loop to a size, with a rule and default settings.
+   *
+   * @throws UsageException if the rule does not hold for the model
+   */
   public static SearchChoice paper(ModelConfig config, int target, MergeRule rule) {
     return loop(SearchSettings.DEFAULT, rule.label(), config, null, target);
   }
@@ -209,7 +213,9 @@ public record SearchChoice(
     }
     FitRule fit = rule == null ? null : holding(FitRule.named(rule), config);
     MergeRule mergeRule =
-        rule == null ? MergeRule.REPLACE : fit != null ? MergeRule.DROP : merging(rule);
+        holding(
+            rule == null ? MergeRule.REPLACE : fit != null ? MergeRule.DROP : merging(rule),
+            config);
     CollapseSettings settings =
         new CollapseSettings(
             mergeLayers(search, depth),
@@ -279,7 +285,7 @@ public record SearchChoice(
             align,
             lowest(search, depth),
             highest(search, depth),
-            rules(ruleName, fit),
+            rules(ruleName, fit, config),
             search.norms(),
             objective,
             how == Strategy.GREEDY ? 1 : SpanSettings.beamWidth(depth, depth - target),
@@ -335,11 +341,11 @@ public record SearchChoice(
   }
 
   /** The rules of merging that a search tries; before a fit layers are removed. */
-  private static List<MergeRule> rules(String name, @Nullable FitRule fit) {
+  private static List<MergeRule> rules(String name, @Nullable FitRule fit, ModelConfig config) {
     if (name.equals(MergeRule.AUTO)) {
-      return MergeRule.auto();
+      return config.whyNoMerge() == null ? MergeRule.auto() : List.of(MergeRule.DROP);
     }
-    return List.of(fit != null ? MergeRule.DROP : merging(name));
+    return List.of(fit != null ? MergeRule.DROP : holding(merging(name), config));
   }
 
   /** The fit of a request that names no rule; null where none holds for the model. */
@@ -350,17 +356,31 @@ public record SearchChoice(
   /** A rule that fits, if it holds for the model. */
   private static @Nullable FitRule holding(@Nullable FitRule rule, ModelConfig config) {
     if (rule != null && config.whyNoFit() != null) {
-      throw Setting.of("rule")
-          .refuse(
-              rule.label(),
-              " does not hold for this "
-                  + config.architecture().className()
-                  + ": "
-                  + config.whyNoFit()
-                  + ": ",
-              "leave " + Setting.of("rule") + " out");
+      throw doesNotHold(
+          rule.label(), config, config.whyNoFit(), "leave " + Setting.of("rule") + " out");
     }
     return rule;
+  }
+
+  /** A rule that merges, if it holds for the model. */
+  private static MergeRule holding(MergeRule rule, ModelConfig config) {
+    if (rule.kind() != MergeRule.Kind.DROP && config.whyNoMerge() != null) {
+      throw doesNotHold(
+          rule.label(),
+          config,
+          config.whyNoMerge(),
+          "use " + Setting.of("rule") + " " + MergeRule.DROP.label());
+    }
+    return rule;
+  }
+
+  private static UsageException doesNotHold(
+      String rule, ModelConfig config, String reason, String remedy) {
+    return Setting.of("rule")
+        .refuse(
+            rule,
+            " does not hold for this " + config.architecture().className() + ": " + reason + ": ",
+            remedy);
   }
 
   private static MergeRule merging(String name) {

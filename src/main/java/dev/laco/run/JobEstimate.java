@@ -54,7 +54,9 @@ public final class JobEstimate {
     long layerValues =
         (long) HIDDEN_VALUES * config.hiddenSize()
             + (long) CHANNEL_VALUES * config.intermediateSize();
-    layer = 2.0 * config.layerParameters() / products + layerValues * value;
+    layer =
+        2.0 * config.activeParameters(config.numHiddenLayers() - 1) / products
+            + layerValues * value;
     head = 2.0 * config.vocabSize() * config.hiddenSize() / products + config.vocabSize() * value;
   }
 

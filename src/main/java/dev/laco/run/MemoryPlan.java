@@ -229,7 +229,9 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
   /** The largest tensor of a layer, bytes. */
   private static long largestTensor(Checkpoint checkpoint) {
     ModelConfig config = checkpoint.config();
-    return config.architecture().tensorNames(0, config).stream()
+    return IntStream.range(0, config.numHiddenLayers())
+        .mapToObj(layer -> config.architecture().tensorNames(layer, config))
+        .flatMap(List::stream)
         .mapToLong(checkpoint::byteSize)
         .max()
         .orElseThrow();

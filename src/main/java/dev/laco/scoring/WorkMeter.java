@@ -7,11 +7,9 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorGroup;
 import dev.laco.model.TensorSource;
-import dev.laco.model.TensorSpec;
 import java.util.BitSet;
 import java.util.EnumMap;
 import java.util.HashSet;
-import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
@@ -20,8 +18,6 @@ final class WorkMeter {
   private final ModelConfig config;
   private final PackedSequences calibration;
   private final TensorSource source;
-  private final List<TensorSpec> specs;
-  private final long productOperations;
   private final long headOperations;
   private final Map<TensorGroup, BitSet> read = new EnumMap<>(TensorGroup.class);
   private final Set<CollapsePlan> decided = new HashSet<>();
@@ -40,10 +36,6 @@ final class WorkMeter {
     this.config = config;
     this.calibration = calibration;
     this.source = source;
-    this.specs = config.architecture().layerTensors(config);
-    long matrices =
-        specs.stream().filter(TensorSpec::isMatrix).mapToLong(TensorSpec::elements).sum();
-    this.productOperations = 2L * calibration.size() * matrices;
     this.headOperations =
         2L * headProducts * calibration.size() * config.vocabSize() * config.hiddenSize();
     for (TensorGroup group : TensorGroup.values()) {
@@ -120,7 +112,8 @@ final class WorkMeter {
     for (int s = 0; s < calibration.sequences(); s++) {
       pairs += pairs(calibration.length(s), window);
     }
-    return productOperations + 4L * config.numAttentionHeads() * config.headDim() * pairs;
+    return 2L * calibration.size() * config.activeParameters(mix.base())
+        + 4L * config.numAttentionHeads() * config.headDim() * pairs;
   }
 
   /** Number of pairs of a query and a key that it attends to. */
@@ -130,7 +123,7 @@ final class WorkMeter {
   }
 
   private long bytes(int layer, TensorGroup group) {
-    return specs.stream()
+    return config.architecture().layerTensors(config, layer).stream()
         .filter(spec -> spec.group() == group)
         .map(spec -> config.architecture().tensorName(layer, spec))
         .mapToLong(source::byteSize)

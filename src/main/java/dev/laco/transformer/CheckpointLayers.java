@@ -15,14 +15,12 @@ public final class CheckpointLayers implements LayerStack {
   private final DeviceMemory backend;
   private final ModelConfig config;
   private final TensorSource source;
-  private final List<TensorSpec> specs;
 
   /** Layers of a model; its weights must have every tensor that the config implies. */
   public CheckpointLayers(RunningModel model) {
     this.backend = model.backend();
     this.config = model.config();
     this.source = model.weights();
-    this.specs = config.architecture().layerTensors(config);
   }
 
   @Override
@@ -34,11 +32,16 @@ public final class CheckpointLayers implements LayerStack {
   public LayerWeights layer(int index, long tokens) {
     source.release();
     Map<TensorSpec, Tensor> tensors = new HashMap<>();
-    specs.forEach(spec -> tensors.put(spec, tensor(index, spec)));
+    specs(index).forEach(spec -> tensors.put(spec, tensor(index, spec)));
     if (index + 1 < depth()) {
       source.prefetch(config.architecture().tensorNames(index + 1, config));
     }
     return LayerWeights.of(tensors);
+  }
+
+  /** The tensors of layer {@code index}. */
+  public List<TensorSpec> specs(int index) {
+    return config.architecture().layerTensors(config, index);
   }
 
   /** One tensor of layer {@code index}. */

@@ -9,6 +9,7 @@ import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.RopeParameters;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -21,7 +22,9 @@ import org.jspecify.annotations.Nullable;
  * <p>{@link #run} does both lines. A step returns what it has filled, and the next step takes it:
  * {@link Normed}, {@link Attended}, {@link Projected}, {@link Channels} and {@link Slopes} are
  * names for memory of the workspace. Two pairs share memory, so that filling one ends the other:
- * {@code Normed} and {@code Projected}, {@code Channels} and {@code Slopes}.
+ * {@code Normed} and {@code Projected}, {@code Channels} and {@code Slopes}. The second line has
+ * these steps only in layers with one feed-forward network; {@link #run} runs mixtures of experts,
+ * too.
  */
 public final class DecoderLayer {
   private final ForwardOps backend;
@@ -76,7 +79,70 @@ public final class DecoderLayer {
       KeyValues past) {
     Attended attended = attend(weights, attention, x, batch, buffers, past);
     Normed normed = addAndNormalise(weights, project(weights, attended, buffers), x, buffers);
-    backend.add(x, contribute(weights, channels(weights, normed, buffers), buffers).states());
+    if (weights.experts().isEmpty()) {
+      backend.add(x, contribute(weights, channels(weights, normed, buffers), buffers).states());
+    } else {
+      addExperts(weights, normed, x, buffers);
+    }
+  }
+
+  /** Adds to each row of {@code x} what its experts return, in the order of the experts. */
+  private void addExperts(LayerWeights weights, Normed input, Tensor x, Workspace.Buffers buffers) {
+    Workspace.Experts room = buffers.experts();
+    backend.linear(input.states(), weights.get(LayerRole.ROUTER), null, room.logits());
+    Routing routing = new Routing(backend, room.mixture(), room.logits());
+    for (int e = 0; e < weights.experts().size(); e++) {
+      int[] rows = routing.rows(e);
+      if (rows.length > 0) {
+        Tensor states = room.input().slice(0, rows.length);
+        backend.gather(input.states(), rows, states);
+        LayerWeights own = weights.experts().get(e);
+        Tensor output =
+            expert(
+                own.get(LayerRole.GATE),
+                own.get(LayerRole.UP),
+                own.get(LayerRole.DOWN),
+                states,
+                buffers);
+        backend.addRows(x, rows, routing.shares(e), output);
+      }
+    }
+    if (room.mixture().sharedWidth() > 0) {
+      addSharedExpert(weights, input, x, buffers);
+    }
+  }
+
+  /** Adds what the expert of all tokens returns, times the sigmoid of its router's logit. */
+  private void addSharedExpert(
+      LayerWeights weights, Normed input, Tensor x, Workspace.Buffers buffers) {
+    Tensor logits = buffers.experts().sharedLogits();
+    backend.linear(input.states(), weights.get(LayerRole.SHARED_ROUTER), null, logits);
+    float[] shares = new float[Math.toIntExact(x.rows())];
+    backend.download(logits, shares);
+    for (int t = 0; t < shares.length; t++) {
+      shares[t] = (float) (1 / (1 + Math.exp(-shares[t])));
+    }
+    Tensor output =
+        expert(
+            weights.get(LayerRole.SHARED_GATE),
+            weights.get(LayerRole.SHARED_UP),
+            weights.get(LayerRole.SHARED_DOWN),
+            input.states(),
+            buffers);
+    backend.addRows(x, IntStream.range(0, shares.length).toArray(), shares, output);
+  }
+
+  /** What an expert returns for each row of its input. */
+  private Tensor expert(
+      Tensor gate, Tensor up, Tensor down, Tensor input, Workspace.Buffers buffers) {
+    Tensor gates = buffers.gate(input.rows(), gate.rows());
+    Tensor ups = buffers.up(input.rows(), up.rows());
+    Tensor output = buffers.experts().output().slice(0, input.rows());
+    backend.linear(input, gate, null, gates);
+    backend.linear(input, up, null, ups);
+    backend.gatedActivation(config.hiddenAct(), gates, ups, gates);
+    backend.linear(gates, down, null, output);
+    return output;
   }
 
   /**

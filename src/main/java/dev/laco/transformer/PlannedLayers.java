@@ -31,7 +31,6 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
   private final ModelConfig config;
   private final TensorSource source;
   private final CheckpointLayers originals;
-  private final List<TensorSpec> specs;
   private final UnaryOperator<DType> mixedDType;
   private final TensorArena arena;
   private final Map<TensorSpec, Tensor> scratch = new HashMap<>();
@@ -51,7 +50,6 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
     this.config = original.config();
     this.source = original.weights();
     this.originals = new CheckpointLayers(original);
-    this.specs = config.architecture().layerTensors(config);
     this.mixedDType = mixedDType;
     this.arena = backend.arena();
     this.plan = plan;
@@ -99,7 +97,7 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
     LayerMix mix = plan.layers().get(index);
     Map<TensorSpec, Tensor> tensors = new HashMap<>();
     addMixed(index, mix, tokens, tensors);
-    for (TensorSpec spec : specs) {
+    for (TensorSpec spec : originals.specs(mix.base())) {
       HostTensor computed = computed(index, spec);
       if (computed != null) {
         tensors.put(spec, backend.weight(computed));
@@ -114,9 +112,15 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
     return LayerWeights.of(tensors);
   }
 
+  /** The layer of the original that stays in the place of layer {@code index}. */
+  public int base(int index) {
+    return plan.layers().get(index).base();
+  }
+
   /** Starts reading the tensors of layer {@code index}, which is needed soon. */
   public void prefetch(int index) {
     LayerMix mix = plan.layers().get(index);
+    List<TensorSpec> specs = originals.specs(mix.base());
     source.prefetch(specs.stream().flatMap(spec -> sources(mix, spec)).toList());
   }
 
@@ -135,6 +139,7 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
 
   /** Mixes all tensors at once, or one by one if memory cannot hold the originals of all. */
   private void addMixed(int index, LayerMix mix, long tokens, Map<TensorSpec, Tensor> tensors) {
+    List<TensorSpec> specs = originals.specs(mix.base());
     List<TensorSpec> mixed =
         specs.stream().filter(s -> !isCopy(mix, s) && computed(index, s) == null).toList();
     if (mixed.isEmpty()) {
@@ -178,7 +183,7 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
 
   @Override
   public LayerAttention attention(int index) {
-    return config.attention().get(plan.layers().get(index).base());
+    return config.attention().get(base(index));
   }
 
   @Override

@@ -4,7 +4,10 @@ import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
+import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /** The device buffers of a forward pass over batches of at most {@code maxTokens} tokens. */
 public final class Workspace implements AutoCloseable {
@@ -17,6 +20,7 @@ public final class Workspace implements AutoCloseable {
     arena = backend.arena();
     long queries = (long) config.numAttentionHeads() * config.headDim();
     long keys = (long) config.numKeyValueHeads() * config.headDim();
+    Mixture mixture = config.mixture();
     full =
         new Buffers(
             arena.allocate(DType.F32, maxTokens, config.hiddenSize()),
@@ -24,15 +28,19 @@ public final class Workspace implements AutoCloseable {
             arena.allocate(DType.F32, maxTokens, keys),
             arena.allocate(DType.F32, maxTokens, keys),
             arena.allocate(DType.F32, maxTokens, queries),
-            arena.allocate(DType.F32, maxTokens, config.intermediateSize()),
-            arena.allocate(DType.F32, maxTokens, config.intermediateSize()));
+            arena.allocate(DType.F32, maxTokens, config.widestChannels()),
+            arena.allocate(DType.F32, maxTokens, config.widestChannels()),
+            mixture == null ? null : Experts.of(arena, mixture, maxTokens, config.hiddenSize()));
     current = full;
   }
 
   /** Bytes that the buffers of {@code maxTokens} tokens need. */
   public static long bytes(ModelConfig config, long maxTokens) {
     long heads = 2L * config.numAttentionHeads() + 2L * config.numKeyValueHeads();
-    long columns = config.hiddenSize() + heads * config.headDim() + 2L * config.intermediateSize();
+    long columns = config.hiddenSize() + heads * config.headDim() + 2L * config.widestChannels();
+    if (config.mixture() != null) {
+      columns += Experts.columns(config.mixture(), config.hiddenSize());
+    }
     return maxTokens * columns * DType.F32.byteSize();
   }
 
@@ -50,6 +58,38 @@ public final class Workspace implements AutoCloseable {
   }
 
   /**
+   * The buffers of a mixture of experts.
+   *
+   * @param logits of the router, {@code [T, E]}
+   * @param sharedLogits of the shared expert's router, {@code [T, 1]}
+   * @param input of one expert, {@code [T, d]}
+   * @param output of one expert, {@code [T, d]}
+   */
+  record Experts(Mixture mixture, Tensor logits, Tensor sharedLogits, Tensor input, Tensor output) {
+    private static Experts of(TensorArena arena, Mixture mixture, long tokens, long width) {
+      return new Experts(
+          mixture,
+          arena.allocate(DType.F32, tokens, mixture.experts()),
+          arena.allocate(DType.F32, tokens, 1),
+          arena.allocate(DType.F32, tokens, width),
+          arena.allocate(DType.F32, tokens, width));
+    }
+
+    private static long columns(Mixture mixture, long width) {
+      return mixture.experts() + 1 + 2 * width;
+    }
+
+    private Experts rows(long tokens) {
+      return new Experts(
+          mixture,
+          logits.slice(0, tokens),
+          sharedLogits.slice(0, tokens),
+          input.slice(0, tokens),
+          output.slice(0, tokens));
+    }
+  }
+
+  /**
    * The buffers that the steps of a {@link DecoderLayer} fill, one row per token. Only the steps
    * see the memory itself; everybody else is given what a step has filled, under the name of what
    * it holds.
@@ -62,6 +102,7 @@ public final class Workspace implements AutoCloseable {
     final Tensor heads;
     final Tensor gate;
     final Tensor up;
+    private final @Nullable Experts experts;
     final DecoderLayer.Normed normed;
     final DecoderLayer.Attended attended;
     final DecoderLayer.Projected projected;
@@ -75,7 +116,8 @@ public final class Workspace implements AutoCloseable {
         Tensor value,
         Tensor heads,
         Tensor gate,
-        Tensor up) {
+        Tensor up,
+        @Nullable Experts experts) {
       this.hidden = hidden;
       this.query = query;
       this.key = key;
@@ -83,6 +125,7 @@ public final class Workspace implements AutoCloseable {
       this.heads = heads;
       this.gate = gate;
       this.up = up;
+      this.experts = experts;
       normed = new DecoderLayer.Normed(hidden);
       attended = new DecoderLayer.Attended(heads);
       projected = new DecoderLayer.Projected(hidden);
@@ -94,6 +137,25 @@ public final class Workspace implements AutoCloseable {
       return hidden.rows();
     }
 
+    /** The buffers of a mixture, which only models with mixtures have. */
+    Experts experts() {
+      return Objects.requireNonNull(experts);
+    }
+
+    /** Memory of {@link #gate} for the first {@code tokens} tokens of an expert. */
+    Tensor gate(long tokens, long width) {
+      return narrow(gate, tokens, width);
+    }
+
+    /** Memory of {@link #up} likewise. */
+    Tensor up(long tokens, long width) {
+      return narrow(up, tokens, width);
+    }
+
+    private static Tensor narrow(Tensor memory, long rows, long columns) {
+      return memory.reshape(memory.elements(), 1).slice(0, rows * columns).reshape(rows, columns);
+    }
+
     private Buffers rows(long tokens) {
       return new Buffers(
           hidden.slice(0, tokens),
@@ -102,7 +164,8 @@ public final class Workspace implements AutoCloseable {
           value.slice(0, tokens),
           heads.slice(0, tokens),
           gate.slice(0, tokens),
-          up.slice(0, tokens));
+          up.slice(0, tokens),
+          experts == null ? null : experts.rows(tokens));
     }
   }
 }

@@ -53,7 +53,7 @@ class PlanApplierTest {
   @TempDir Path folder;
 
   static Stream<String> fixtures() {
-    return Fixtures.names();
+    return Fixtures.merging();
   }
 
   @ParameterizedTest
@@ -73,8 +73,10 @@ class PlanApplierTest {
         assertSameBytes(model, "model.embed_tokens.weight", pruned, "model.embed_tokens.weight");
         assertSameBytes(model, "model.norm.weight", pruned, "model.norm.weight");
         for (int i = 0; i < plan.depth(); i++) {
-          for (TensorSpec spec : model.config().architecture().layerTensors(model.config())) {
-            assertMixed(model, plan.layers().get(i), spec, pruned, i);
+          LayerMix mix = plan.layers().get(i);
+          for (TensorSpec spec :
+              model.config().architecture().layerTensors(model.config(), mix.base())) {
+            assertMixed(model, mix, spec, pruned, i);
           }
         }
       }

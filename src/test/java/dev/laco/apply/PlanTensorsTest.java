@@ -49,7 +49,7 @@ class PlanTensorsTest {
   @TempDir Path folder;
 
   static Stream<String> fixtures() {
-    return Fixtures.names();
+    return Fixtures.fitting();
   }
 
   /** Two layers folded into layer 1. */

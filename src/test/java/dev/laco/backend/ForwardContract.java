@@ -1,5 +1,6 @@
 package dev.laco.backend;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import dev.laco.model.Activation;
@@ -67,6 +68,79 @@ public abstract class ForwardContract extends Contract {
               return out;
             });
       }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1, 1", "4, 2", "8, 8", "31, 3", "60, 4", "128, 8", "257, 1"})
+  void routesToTheLargestLogits(int count, int chosen) {
+    float[] logits = normal(5 * count);
+    for (int i = 0; i < count; i++) {
+      // Equal ones; NaN and infinities; nothing but NaN.
+      logits[count + i] = i % 3;
+      logits[2 * count + i] = ENDS[i % ENDS.length];
+      logits[3 * count + i] = Float.NaN;
+      logits[4 * count + i] = Float.NEGATIVE_INFINITY;
+    }
+    for (boolean normalised : new boolean[] {false, true}) {
+      String op = "route " + chosen + " of " + count + (normalised ? ", normalised" : "");
+      int[] expected = new int[5 * chosen];
+      int[] experts = expected.clone();
+      double[] shares = of(reference, run -> route(run, logits, count, normalised, expected));
+      double[] found = of(backend, run -> route(run, logits, count, normalised, experts));
+      assertArrayEquals(expected, experts, () -> tested + ": " + op);
+      close(op, Tolerance.ELEMENTWISE, 1, shares, found);
+    }
+  }
+
+  private static double[] route(
+      Run run, float[] logits, int count, boolean normalised, int[] experts) {
+    float[] shares = new float[experts.length];
+    run.on.route(run.tensor(logits, logits.length / count, count), normalised, experts, shares);
+    return widen(shares);
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 31, 32, 33, 127, 257, 576})
+  void gathersRowsAndAddsToThem(int width) {
+    float[] x = normal(6 * width);
+    float[] y = normal(3 * width);
+    y[width] = Float.NaN;
+    int[] rows = {0, 3, 5};
+    same(
+        "gather",
+        Tolerance.EXACT,
+        run -> {
+          Tensor out = run.result(4, width);
+          run.on.gather(run.tensor(x, 6, width), new int[] {5, 0, 3, 5}, out);
+          return out;
+        });
+    same(
+        "addRows",
+        Tolerance.ELEMENTWISE,
+        run -> {
+          Tensor sum = run.tensor(x, 6, width);
+          run.on.addRows(sum, rows, new float[] {0.5f, -3f, 1f}, run.tensor(y, 3, width));
+          return sum;
+        });
+  }
+
+  @Test
+  void refusesRowsAndExpertsThatThereAreNot() {
+    try (Run run = new Run(backend)) {
+      Tensor x = run.result(3, 4);
+      Tensor two = run.result(2, 4);
+      float[] factors = new float[2];
+      refuses(() -> backend.gather(x, new int[] {0, 3}, two));
+      refuses(() -> backend.gather(x, new int[] {-1, 0}, two));
+      refuses(() -> backend.gather(x, new int[] {0}, two));
+      refuses(() -> backend.addRows(x, new int[] {1, 1}, factors, two));
+      refuses(() -> backend.addRows(x, new int[] {2, 1}, factors, two));
+      refuses(() -> backend.addRows(x, new int[] {1, 3}, factors, two));
+      refuses(() -> backend.addRows(x, new int[] {0, 1}, new float[3], two));
+      refuses(() -> backend.route(x, true, new int[15], new float[15]));
+      refuses(() -> backend.route(x, true, new int[4], new float[4]));
+      refuses(() -> backend.route(x, true, new int[6], new float[3]));
     }
   }
 
@@ -340,6 +414,34 @@ public abstract class ForwardContract extends Contract {
         DType.values());
   }
 
+  @ParameterizedTest
+  @CsvSource({"8,4,16,0", "6,2,20,0", "6,6,8,40", "3,1,64,0", "40,40,4,0"})
+  void scoresFallWithDistance(int heads, int keyHeads, int width, int window) {
+    LogitSpec scores = new LogitSpec(0.1, 0);
+    for (DType products : DType.values()) {
+      attention(
+          new AttentionSpec(heads, keyHeads, width, window, scores, true, products),
+          new int[] {70, 1, 33},
+          new int[] {0, 0, 90});
+    }
+  }
+
+  /** The slopes that the authors' code gives. */
+  @Test
+  void slopesAreThoseOfTheirAuthors() {
+    assertArrayEquals(new float[] {0.25f, 0.0625f, 0.015625f, 0.00390625f}, slopes(4));
+    assertArrayEquals(
+        new float[] {0.25f, 0.0625f, 0.015625f, 0.00390625f, 0.5f, 0.125f}, slopes(6));
+    assertEquals((float) Math.pow(2, -0.25), slopes(40)[0]);
+    assertEquals((float) Math.pow(2, -8), slopes(40)[31]);
+    assertEquals((float) Math.pow(2, -0.125), slopes(40)[32]);
+    assertEquals((float) Math.pow(2, -1.875), slopes(40)[39]);
+  }
+
+  private static float[] slopes(int heads) {
+    return new AttentionSpec(heads, heads, 1, 0, LogitSpec.PLAIN, DType.F32).slopes();
+  }
+
   @Test
   void attentionOfLargeScoresStaysFinite() {
     PackedSequences tokens = tokens(new int[90]);
@@ -411,6 +513,12 @@ public abstract class ForwardContract extends Contract {
       int[] lengths,
       int[] past,
       DType... types) {
+    for (DType products : types) {
+      attention(new AttentionSpec(heads, keyHeads, width, window, scores, products), lengths, past);
+    }
+  }
+
+  private void attention(AttentionSpec spec, int[] lengths, int[] past) {
     int[] offsets = new int[lengths.length + 1];
     for (int s = 0; s < lengths.length; s++) {
       offsets[s + 1] = offsets[s] + lengths[s];
@@ -418,26 +526,25 @@ public abstract class ForwardContract extends Contract {
     int rows = offsets[lengths.length];
     PackedSequences tokens = new PackedSequences(new int[rows], offsets, past);
     int keys = tokens.keyOffsets()[lengths.length];
-    float[] query = normal(rows * heads * width);
-    float[] key = normal(keys * keyHeads * width);
-    float[] value = normal(keys * keyHeads * width);
-    for (DType products : types) {
-      AttentionSpec spec = new AttentionSpec(heads, keyHeads, width, window, scores, products);
-      same(
-          "attention in " + products,
-          tested.attention(products),
-          run -> {
-            Tensor out = run.result(rows, heads * width);
-            run.on.attention(
-                run.tensor(query, rows, heads * width),
-                run.tensor(key, keys, keyHeads * width),
-                run.tensor(value, keys, keyHeads * width),
-                spec,
-                run.batch(tokens),
-                out);
-            return out;
-          });
-    }
+    int queryWidth = spec.numHeads() * spec.headDim();
+    int keyWidth = spec.numKeyValueHeads() * spec.headDim();
+    float[] query = normal(rows * queryWidth);
+    float[] key = normal(keys * keyWidth);
+    float[] value = normal(keys * keyWidth);
+    same(
+        "attention in " + spec.products(),
+        tested.attention(spec.products()),
+        run -> {
+          Tensor out = run.result(rows, queryWidth);
+          run.on.attention(
+              run.tensor(query, rows, queryWidth),
+              run.tensor(key, keys, keyWidth),
+              run.tensor(value, keys, keyWidth),
+              spec,
+              run.batch(tokens),
+              out);
+          return out;
+        });
   }
 
   @ParameterizedTest

@@ -109,7 +109,8 @@ class CarryOverTest {
       for (int layer = 2; layer < depth - 2; layer++) {
         double expected = layer <= depth - 4 ? first : second;
         int original = plan.layers().get(layer).base();
-        for (TensorSpec spec : model.config().architecture().layerTensors(model.config())) {
+        for (TensorSpec spec :
+            model.config().architecture().layerTensors(model.config(), original)) {
           HostTensor made = result.tensors().find("model.layers." + layer + "." + spec.suffix());
           if (WRITES.stream().anyMatch(spec::has)) {
             HostTensor own = model.tensor("model.layers." + original + "." + spec.suffix());

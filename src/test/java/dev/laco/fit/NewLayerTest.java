@@ -41,7 +41,7 @@ class NewLayerTest {
       CollapsePlan plan =
           CollapsePlan.identity(PlanApplier.source(model))
               .fold(1, 1, MergeRule.MEAN, NormsPolicy.MERGE);
-      TensorSpec spec = model.config().architecture().layerTensor(model.config(), LayerRole.KEY);
+      TensorSpec spec = model.config().architecture().layerTensor(model.config(), 1, LayerRole.KEY);
       TensorSpec.Part keys = spec.part(LayerRole.KEY);
       assertEquals(64, keys.from());
       assertEquals(96, keys.to());

@@ -14,6 +14,7 @@ import dev.laco.BadInputException;
 import dev.laco.Fixtures;
 import java.nio.file.Files;
 import java.util.List;
+import java.util.Objects;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -64,6 +65,7 @@ class ConfigRewriterTest {
     String written = HuggingFaceJson.write(ConfigRewriter.rewrite("c", config, bases));
     String expected =
         text.replace("\"num_hidden_layers\": " + depth, "\"num_hidden_layers\": 4")
+            .replace("\"mlp_only_layers\": [\n    2\n  ]", "\"mlp_only_layers\": []")
             .replace("\"max_window_layers\": 28", "\"max_window_layers\": 4")
             .replace(
                 "\"max_window_layers\": 4,\n  \"model_type\": \"qwen2\"",
@@ -110,7 +112,6 @@ class ConfigRewriterTest {
     "mlp_only_layers, '[\"x\"]', names layer x",
     "pruned_heads, '{\"7\":[]}', names layer 7",
     "per_module, '{\"model.layers.3.mlp\":4}', keyed by the names of layers",
-    "decoder_sparse_step, 2, by their position",
     "sliding_window_pattern, 2, add the list layer_types"
   })
   void aKeyThatCannotBeReIndexedIsNamed(String key, String value, String message) throws Exception {
@@ -133,6 +134,25 @@ class ConfigRewriterTest {
     assertWindowsKept(config, List.of(0, 3, 5));
     ObjectNode result = ConfigRewriter.rewrite("c", config, List.of(0, 3, 5));
     assertEquals(after, result.get("max_window_layers").intValue());
+  }
+
+  /** Layers 1, 3 and 5 of six have mixtures, but for the one that is named. */
+  @ParameterizedTest
+  @CsvSource({"'[]', '[0]'", "'[3]', '[0,1]'", "null, '[0]'"})
+  void mixturesStayThoseOfTheirLayers(String named, String written) throws Exception {
+    ObjectNode config =
+        (ObjectNode) Fixtures.read(Fixtures.model("qwen3_moe").resolve("config.json"));
+    config.put("decoder_sparse_step", 2).set("mlp_only_layers", JSON.readTree(named));
+    Mixture before = mixture(config);
+    ObjectNode result = ConfigRewriter.rewrite("c", config, List.of(2, 3, 5));
+    Mixture after = mixture(result);
+    assertEquals(1, result.get("decoder_sparse_step").intValue());
+    assertEquals(JSON.readTree(written), result.get("mlp_only_layers"));
+    assertEquals(List.of(2, 3, 5).stream().map(before.layers()::get).toList(), after.layers());
+  }
+
+  private static Mixture mixture(ObjectNode config) {
+    return Objects.requireNonNull(ModelConfig.parse("config.json", config).mixture());
   }
 
   @ParameterizedTest

@@ -62,6 +62,14 @@ public abstract class FixtureParityTest {
     return Fixtures.names();
   }
 
+  static Stream<String> official() {
+    return Fixtures.withRun("official");
+  }
+
+  static Stream<String> paper() {
+    return Fixtures.withRun("paper");
+  }
+
   @BeforeEach
   void openBackend() {
     backend = open();
@@ -174,13 +182,13 @@ public abstract class FixtureParityTest {
   }
 
   @ParameterizedTest
-  @MethodSource("fixtures")
+  @MethodSource("official")
   void trialsOfThePublishedCodeMatch(String name) {
     assertRunMatches(name, "official");
   }
 
   @ParameterizedTest
-  @MethodSource("fixtures")
+  @MethodSource("paper")
   void trialsOfEquationOneMatch(String name) {
     assertRunMatches(name, "paper");
   }

@@ -126,4 +126,48 @@ final class SearchChoiceTest {
       }
     }
   }
+
+  @Test
+  void mixturesOfExpertsAreMergedAndNotFitted() {
+    try (Model mixture = Model.open(Fixtures.model("mixtral"))) {
+      SearchChoice choice = SearchChoice.of(PruneRequest.of(Goal.QUARTER), mixture);
+      assertNull(choice.fit());
+      assertEquals(1, choice.mergedAtOnce());
+      for (String rule : List.of("drop", "replace", "rdsc", "mean")) {
+        PruneRequest request = PruneRequest.of(Goal.QUARTER).withRule(rule);
+        assertEquals(rule, SearchChoice.of(request, mixture).rule());
+      }
+      for (FitRule rule : FitRule.presets()) {
+        assertRefused(
+            rule.label(),
+            " does not hold for this MixtralForCausalLM: its layers have mixtures of experts",
+            mixture);
+      }
+    }
+  }
+
+  @Test
+  void layersOfTwoKindsAreRemovedAndNotMerged() {
+    try (Model mixture = Model.open(Fixtures.model("qwen3_moe"))) {
+      SearchChoice choice = SearchChoice.of(PruneRequest.of(Goal.QUARTER), mixture);
+      assertNull(choice.fit());
+      assertEquals("auto", choice.rule());
+      PruneRequest drop = PruneRequest.of(Goal.threshold(0.5)).withRule("drop");
+      assertEquals("drop", SearchChoice.of(drop, mixture).rule());
+      for (String rule : List.of("replace", "rdsc", "mean")) {
+        assertRefused(rule, ": some of its layers have mixtures of experts and others", mixture);
+      }
+    }
+  }
+
+  private static void assertRefused(String rule, String why, Model of) {
+    for (Goal goal : List.of(Goal.QUARTER, Goal.threshold(0.5))) {
+      UsageException e =
+          assertThrows(
+              UsageException.class,
+              () -> SearchChoice.of(PruneRequest.of(goal).withRule(rule), of));
+      assertTrue(e.getMessage().startsWith("rule " + rule), e::getMessage);
+      assertTrue(e.getMessage().contains(why), e::getMessage);
+    }
+  }
 }

@@ -10,10 +10,23 @@ import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.ResourceException;
 import dev.laco.backend.Backend;
+import dev.laco.backend.DeviceMemory;
+import dev.laco.backend.MemoryArena;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.SparseCheckpoint;
+import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
+import dev.laco.transformer.Workspace;
+import java.io.IOException;
 import java.lang.reflect.Proxy;
+import java.nio.file.Path;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /** What of a model of twelve equal layers stays in memory. */
 final class MemoryPlanTest {
@@ -93,6 +106,83 @@ final class MemoryPlanTest {
     MemoryPlan free = plan(gpu, settings.withMemory(null, MemoryPlan.JAVA_BYTES + all), 1);
     assertEquals(90L * all - BUFFERS, free.device().bytes());
     assertTrue(free.describe(gpu).contains("on the device"));
+  }
+
+  /** In the shapes of Qwen3-30B-A3B; weights are holes in the files. */
+  @Test
+  void aLayerOfAMixtureHasAllItsExperts(@TempDir Path folder) throws IOException {
+    SparseCheckpoint.write(
+        folder,
+        """
+        {"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_size": 2048,
+         "intermediate_size": 6144, "moe_intermediate_size": 768, "num_experts": 128,
+         "num_experts_per_tok": 8, "num_attention_heads": 32, "num_key_value_heads": 4,
+         "head_dim": 128, "num_hidden_layers": 48, "vocab_size": 151936}
+        """,
+        16);
+    try (Checkpoint mixture = Checkpoint.open(folder)) {
+      long expert = 3 * 2048 * 768;
+      long parameters = 2L * 2048 * (32 + 4) * 128 + 2 * 128 + 2 * 2048 + 128 * (expert + 2048);
+      assertEquals(2 * parameters, MemoryPlan.layerBytes(mixture));
+      assertEquals(30_532_122_624L, mixture.parameterCount());
+      // Four projections, the router, and eight of 128 experts.
+      assertEquals(
+          2L * 2048 * (32 + 4) * 128 + 128 * 2048 + 8 * expert,
+          mixture.config().activeParameters(0));
+      MemoryPlan plan =
+          MemoryPlan.of(
+              PROCESSOR,
+              mixture,
+              host(3 * 2 * parameters),
+              MemoryPlan.Beside.buffers(BUFFERS),
+              1,
+              "try less");
+      String said = plan.describe(PROCESSOR);
+      assertTrue(said.startsWith("61.1 GB of weights, streaming, window 3 layers, "), said);
+      assertThrows(
+          ResourceException.class,
+          () ->
+              MemoryPlan.of(
+                  PROCESSOR,
+                  mixture,
+                  host(2 * parameters - 1),
+                  MemoryPlan.Beside.buffers(BUFFERS),
+                  1,
+                  "try less"));
+    }
+  }
+
+  /** The buffers of a forward pass are those that are counted, of mixtures and of others. */
+  @ParameterizedTest
+  @MethodSource("dev.laco.Fixtures#names")
+  void buffersAreCounted(String name) {
+    ModelConfig config =
+        ModelConfig.parse(name, Fixtures.read(Fixtures.model(name).resolve("config.json")));
+    long[] allocated = new long[1];
+    TensorArena counting =
+        new TensorArena() {
+          private final TensorArena arena = new MemoryArena();
+
+          @Override
+          public Tensor allocate(DType dtype, long rows, long columns) {
+            allocated[0] += rows * columns * dtype.byteSize();
+            return arena.allocate(dtype, rows, columns);
+          }
+
+          @Override
+          public void close() {
+            arena.close();
+          }
+        };
+    DeviceMemory memory =
+        (DeviceMemory)
+            Proxy.newProxyInstance(
+                MemoryPlanTest.class.getClassLoader(),
+                new Class<?>[] {DeviceMemory.class},
+                (proxy, method, arguments) -> counting);
+    try (Workspace _ = new Workspace(memory, config, 7)) {
+      assertEquals(Workspace.bytes(config, 7), allocated[0]);
+    }
   }
 
   @Test

@@ -33,7 +33,7 @@ public final class BatchNoiseTest {
   void meansMoveLessThanTheTableSaysWithThePlansBesideThem(Compute compute) {
     try (Backend backend = CpuBackend.open(compute, 2)) {
       double largest = 0;
-      for (String fixture : Fixtures.names().toList()) {
+      for (String fixture : Fixtures.merging().toList()) {
         List<int[]> calibration = Fixtures.tokens(fixture, "calib");
         // Few rows alone and many together are multiplied by different kernels.
         List<int[]> few = List.of(Arrays.copyOf(calibration.getFirst(), FEW_TOKENS));

@@ -20,7 +20,7 @@ final class LayerInfluenceTest {
   private static final double TOLERANCE = 1e-4;
 
   @ParameterizedTest
-  @MethodSource("dev.laco.Fixtures#names")
+  @MethodSource("dev.laco.Fixtures#withScores")
   void influenceAndAnglesAreThoseOfTheReference(String fixture) {
     JsonNode expected = Fixtures.json(fixture, "scores.json").get("raw");
     try (Checkpoint model = Checkpoint.open(Fixtures.model(fixture));

@@ -21,6 +21,7 @@ import dev.laco.text.TextChunks;
 import java.nio.file.Path;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** A plan's model in memory computes what the checkpoint that is written of it does. */
@@ -55,6 +56,33 @@ class PlannedLayersTest {
         assertNotEquals(mixed, replaced);
         layers.use(plan);
         assertEquals(mixed, nll(name, inMemory));
+      }
+    }
+  }
+
+  /** Experts are mixed index by index; a layer without a mixture stays one at its new index. */
+  @ParameterizedTest
+  @CsvSource({
+    "mixtral, rdsc, 1",
+    "mixtral, replace, 2",
+    "qwen3_moe, drop, 0",
+    "qwen3_moe, drop, 2"
+  })
+  void aPrunedMixtureIsThatOfTheWrittenModel(String name, String rule, int base) {
+    MergeRule merge = MergeRule.parse(rule);
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        Checkpoint model = Checkpoint.open(Fixtures.model(name))) {
+      CollapsePlan plan =
+          CollapsePlan.identity(PlanApplier.source(model))
+              .fold(base, 1, merge, merge.defaultNorms());
+      new PlanApplier(model, plan, new PlanTensors(NewWeights.NONE), Long.MAX_VALUE, warning -> {})
+          .write(folder.resolve("out"), false, bytes -> {}, () -> {});
+      try (Checkpoint written = Checkpoint.open(folder.resolve("out"));
+          PlannedLayers layers =
+              new RunningModel(backend, model.config(), model).pruned(plan, NewWeights.NONE)) {
+        assertEquals(
+            nll(name, new RunningModel(backend, written.config(), written).original()),
+            nll(name, layers.model()));
       }
     }
   }

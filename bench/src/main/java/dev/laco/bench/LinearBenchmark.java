@@ -41,7 +41,7 @@ public class LinearBenchmark extends Case {
     backend = open(dtypes.compute());
     ModelConfig config = ModelShape.of(model);
     LayerRole role = LayerRole.valueOf(projection);
-    TensorSpec spec = config.architecture().layerTensor(config, role);
+    TensorSpec spec = config.architecture().layerTensor(config, 0, role);
     long width = spec.shape().getFirst();
     long in = spec.shape().getLast();
     x = Values.random(arena, DType.F32, tokens, in, 1, 1);

@@ -20,7 +20,7 @@ final class MadeUpModel implements TensorSource {
   MadeUpModel(ModelConfig config, DType dtype, MemoryArena arena) {
     Architecture architecture = config.architecture();
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
-      for (TensorSpec spec : architecture.layerTensors(config)) {
+      for (TensorSpec spec : architecture.layerTensors(config, layer)) {
         add(architecture.tensorName(layer, spec), spec.shape(), dtype, arena);
       }
     }

@@ -35,7 +35,7 @@ public class MixBenchmark extends Case {
     tensors = new ArrayList<>();
     ModelConfig config = ModelShape.of(model);
     long elements = 0;
-    for (TensorSpec spec : config.architecture().layerTensors(config)) {
+    for (TensorSpec spec : config.architecture().layerTensors(config, 0)) {
       long rows = spec.shape().size() == 1 ? 1 : spec.shape().getFirst();
       long columns = spec.shape().getLast();
       List<MemoryTensor> sources =

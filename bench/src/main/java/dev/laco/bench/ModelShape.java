@@ -73,6 +73,7 @@ public final class ModelShape {
         1,
         new LogitSpec(1 / Math.sqrt(headDim), 0),
         LogitSpec.PLAIN,
+        null,
         Collections.nCopies(layers, new LayerAttention(0, ROTATION)));
   }
 }

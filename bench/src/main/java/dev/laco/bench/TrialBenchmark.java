@@ -138,7 +138,7 @@ public class TrialBenchmark extends Case {
     double bytes = 0;
     double operations = 0;
     for (var mix : candidate.layers().subList(from, candidate.depth())) {
-      for (TensorSpec spec : config.architecture().layerTensors(config)) {
+      for (TensorSpec spec : config.architecture().layerTensors(config, mix.base())) {
         if (spec.isMatrix()) {
           HostTensor tensor = source.tensor(config.architecture().tensorName(mix.base(), spec));
           MemoryTensor x =

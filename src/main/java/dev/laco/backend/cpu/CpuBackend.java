@@ -50,6 +50,7 @@ public final class CpuBackend extends MemoryBackend {
   private final ProductChoice choice;
   private final CpuProducts products;
   private final Scratch attentionScratch = new Scratch();
+  private final Scratch rowScratch = new Scratch();
   private final Scratch mixScratch = new Scratch();
   private final Scratch reductionScratch = new Scratch();
   private final Scratch logits = new Scratch();
@@ -212,6 +213,7 @@ public final class CpuBackend extends MemoryBackend {
         spec.headDim(),
         spec.slidingWindow(),
         spec.scores(),
+        spec.alibi() ? rows(new int[0], spec.slopes()) : MemorySegment.NULL,
         sequences.offsets(),
         sequences.keyOffsets(),
         sequences.past(),
@@ -230,6 +232,55 @@ public final class CpuBackend extends MemoryBackend {
   public void gatedSlopes(Activation activation, Tensor gate, Tensor up) {
     OpChecks.gatedSlopes(gate, up);
     kernels().gatedSlopes(activation, data(gate), data(up), gate.elements());
+  }
+
+  @Override
+  public void route(Tensor logits, boolean normalised, int[] experts, float[] shares) {
+    OpChecks.route(logits, experts, shares);
+    CpuKernels current = kernels();
+    long bytes = (long) experts.length * Integer.BYTES;
+    MemorySegment scratch = rowScratch.atLeast(2 * bytes);
+    MemorySegment indices = scratch.asSlice(0, bytes);
+    MemorySegment weights = scratch.asSlice(bytes, bytes);
+    current.route(
+        data(logits),
+        logits.rows(),
+        logits.columns(),
+        experts.length / logits.rows(),
+        normalised,
+        indices,
+        weights);
+    MemorySegment.copy(indices, JAVA_INT, 0, experts, 0, experts.length);
+    MemorySegment.copy(weights, JAVA_FLOAT, 0, shares, 0, shares.length);
+  }
+
+  @Override
+  public void gather(Tensor x, int[] rows, Tensor out) {
+    OpChecks.gather(x, rows, out);
+    kernels().embed(data(x), DType.F32, rows(rows), rows.length, x.columns(), 1, data(out));
+  }
+
+  @Override
+  public void addRows(Tensor x, int[] rows, float[] factors, Tensor y) {
+    OpChecks.addRows(x, rows, factors, y);
+    CpuKernels current = kernels();
+    MemorySegment indices = rows(rows, factors);
+    current.addRows(
+        data(x),
+        data(y),
+        indices,
+        indices.asSlice((long) rows.length * Integer.BYTES),
+        rows.length,
+        x.columns());
+  }
+
+  /** Row numbers in native memory, followed by their factors. */
+  private MemorySegment rows(int[] rows, float... factors) {
+    long bytes = (long) rows.length * Integer.BYTES;
+    MemorySegment table = rowScratch.atLeast(bytes + (long) factors.length * Float.BYTES);
+    MemorySegment.copy(rows, 0, table, JAVA_INT, 0, rows.length);
+    MemorySegment.copy(factors, 0, table, JAVA_FLOAT, bytes, factors.length);
+    return table;
   }
 
   @Override
@@ -405,6 +456,7 @@ public final class CpuBackend extends MemoryBackend {
   public void close() {
     products.close();
     attentionScratch.close();
+    rowScratch.close();
     mixScratch.close();
     reductionScratch.close();
     logits.close();

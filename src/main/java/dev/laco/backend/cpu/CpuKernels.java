@@ -22,7 +22,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 2;
+  private static final int ABI = 3;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -74,8 +74,8 @@ final class CpuKernels {
   /**
    * {@code int32_t laco_attention(const float *query, const float *key, const float *value, int64_t
    * query_heads, int64_t key_heads, int64_t width, int64_t window, float scale, float soft_cap,
-   * const int32_t *offsets, const int32_t *key_offsets, const int32_t *past, int64_t sequences,
-   * float *scratch, float *out)}.
+   * const float *slopes, const int32_t *offsets, const int32_t *key_offsets, const int32_t *past,
+   * int64_t sequences, float *scratch, float *out)}.
    */
   private static final MethodHandle ATTENTION =
       Downcalls.ofInt(
@@ -88,6 +88,7 @@ final class CpuKernels {
           JAVA_LONG,
           JAVA_FLOAT,
           JAVA_FLOAT,
+          ADDRESS,
           ADDRESS,
           ADDRESS,
           ADDRESS,
@@ -105,6 +106,20 @@ final class CpuKernels {
   /** {@code int32_t laco_gated_slopes(int32_t activation, float *gate, float *up, int64_t n)}. */
   private static final MethodHandle GATED_SLOPES =
       Downcalls.ofInt(JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG);
+
+  /**
+   * {@code int32_t laco_route(const float *logits, int64_t rows, int64_t experts, int64_t chosen,
+   * int32_t normalised, int32_t *indices, float *shares)}.
+   */
+  private static final MethodHandle ROUTE =
+      Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_INT, ADDRESS, ADDRESS);
+
+  /**
+   * {@code int32_t laco_add_rows(float *x, const float *y, const int32_t *rows, const float
+   * *factors, int64_t count, int64_t width)}.
+   */
+  private static final MethodHandle ADD_ROWS =
+      Downcalls.ofInt(ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG);
 
   /** {@code int32_t laco_add(float *x, const float *y, int64_t n)}. */
   private static final MethodHandle ADD = Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_LONG);
@@ -179,6 +194,8 @@ final class CpuKernels {
   private final MemorySegment attention;
   private final MemorySegment gatedActivation;
   private final MemorySegment gatedSlopes;
+  private final MemorySegment route;
+  private final MemorySegment addRows;
   private final MemorySegment add;
   private final MemorySegment multiply;
   private final MemorySegment mix;
@@ -213,6 +230,8 @@ final class CpuKernels {
     attention = function(library, "laco_attention", tier);
     gatedActivation = function(library, "laco_gated_activation", tier);
     gatedSlopes = function(library, "laco_gated_slopes", tier);
+    route = function(library, "laco_route", tier);
+    addRows = function(library, "laco_add_rows", tier);
     add = function(library, "laco_add", tier);
     multiply = function(library, "laco_multiply", tier);
     mix = function(library, "laco_mix", tier);
@@ -325,6 +344,7 @@ final class CpuKernels {
       long width,
       long window,
       LogitSpec scores,
+      MemorySegment slopes,
       MemorySegment offsets,
       MemorySegment keyOffsets,
       MemorySegment past,
@@ -346,6 +366,7 @@ final class CpuKernels {
                     window,
                     (float) scores.scale(),
                     (float) scores.softCap(),
+                    slopes,
                     offsets,
                     keyOffsets,
                     past,
@@ -368,6 +389,34 @@ final class CpuKernels {
     run(
         "laco_gated_slopes",
         () -> (int) GATED_SLOPES.invokeExact(gatedSlopes, KernelCode.of(activation), gate, up, n));
+  }
+
+  void route(
+      MemorySegment logits,
+      long rows,
+      long experts,
+      long chosen,
+      boolean normalised,
+      MemorySegment indices,
+      MemorySegment shares) {
+    run(
+        "laco_route",
+        () ->
+            (int)
+                ROUTE.invokeExact(
+                    route, logits, rows, experts, chosen, normalised ? 1 : 0, indices, shares));
+  }
+
+  void addRows(
+      MemorySegment x,
+      MemorySegment y,
+      MemorySegment rows,
+      MemorySegment factors,
+      long count,
+      long width) {
+    run(
+        "laco_add_rows",
+        () -> (int) ADD_ROWS.invokeExact(addRows, x, y, rows, factors, count, width));
   }
 
   void add(MemorySegment x, MemorySegment y, long n) {

@@ -126,6 +126,7 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
           HEAD_WIDTH,
           0,
           SCORES,
+          MemorySegment.NULL,
           offsets,
           offsets,
           past,

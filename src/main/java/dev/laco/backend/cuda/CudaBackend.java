@@ -1,6 +1,7 @@
 package dev.laco.backend.cuda;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import dev.laco.Compute;
@@ -68,6 +69,8 @@ public final class CudaBackend implements Backend {
   private static final int MAX_SEQUENCES = 65_535;
 
   private static final int BLOCK = 256;
+
+  private static final int WARP = 32;
 
   /** The most threads of a block that the norm kernels allow. */
   private static final int MAX_ROW_BLOCK = 512;
@@ -361,6 +364,8 @@ public final class CudaBackend implements Backend {
     CudaBatch sequences = CudaBatch.of(batch);
     OpChecks.attention(query, key, value, spec, batch, sequences.keys(), out);
     AttentionLaunch launch = AttentionLaunch.of(spec);
+    context.enter();
+    long slopes = spec.alibi() ? table(new int[0], spec.slopes()) : 0;
     begin(launch.kernel(), launch.dtype())
         .pointer(input(query))
         .pointer(input(key))
@@ -369,7 +374,7 @@ public final class CudaBackend implements Backend {
         .pointer(sequences.offsets())
         .pointer(sequences.keyOffsets())
         .pointer(sequences.past())
-        .pointer(0)
+        .pointer(slopes)
         .int32(spec.numHeads())
         .int32(spec.numKeyValueHeads())
         .int32(spec.headDim())
@@ -407,6 +412,62 @@ public final class CudaBackend implements Backend {
         .int64(up.elements())
         .int32(KernelCode.of(activation))
         .run(blocks(up.elements()), BLOCK);
+  }
+
+  @Override
+  public void route(Tensor logits, boolean normalised, int[] experts, float[] shares) {
+    OpChecks.route(logits, experts, shares);
+    long bytes = (long) experts.length * Integer.BYTES;
+    long indices = reductions.atLeast(2 * bytes);
+    begin(Kernel.ROUTE, DType.F32)
+        .pointer(input(logits))
+        .pointer(indices)
+        .pointer(indices + bytes)
+        .int32(logits.columns())
+        .int32(experts.length / logits.rows())
+        .int32(normalised ? 1 : 0)
+        .run(logits.rows(), WARP);
+    staging.download(indices, MemorySegment.ofArray(experts), stream);
+    staging.download(indices + bytes, MemorySegment.ofArray(shares), stream);
+  }
+
+  /** {@inheritDoc} Rows are copied by the kernel of {@link #embed}. */
+  @Override
+  public void gather(Tensor x, int[] rows, Tensor out) {
+    OpChecks.gather(x, rows, out);
+    context.enter();
+    long table = table(rows);
+    begin(Kernel.EMBED, DType.F32)
+        .pointer(input(x))
+        .pointer(table)
+        .pointer(output(out))
+        .int64(out.columns())
+        .float32(1)
+        .run(out.rows(), BLOCK);
+  }
+
+  @Override
+  public void addRows(Tensor x, int[] rows, float[] factors, Tensor y) {
+    OpChecks.addRows(x, rows, factors, y);
+    context.enter();
+    long table = table(rows, factors);
+    begin(Kernel.ADD_ROWS, DType.F32)
+        .pointer(output(x))
+        .pointer(input(y))
+        .pointer(table)
+        .pointer(table + (long) rows.length * Integer.BYTES)
+        .int64(x.columns())
+        .run(rows.length, BLOCK);
+  }
+
+  /** The device address of row numbers, followed by their factors. */
+  private long table(int[] rows, float... factors) {
+    long bytes = (long) rows.length * Integer.BYTES;
+    ArgumentRing.Table table = arguments.table(bytes + (long) factors.length * Float.BYTES);
+    MemorySegment.copy(rows, 0, table.memory(), JAVA_INT, 0, rows.length);
+    MemorySegment.copy(factors, 0, table.memory(), JAVA_FLOAT, bytes, factors.length);
+    table.send();
+    return table.address();
   }
 
   @Override

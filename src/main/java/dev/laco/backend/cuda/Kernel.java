@@ -60,6 +60,8 @@ enum Kernel {
       INT32),
   GATED_SLOPES(
       "gated_activation", "gated_slopes_%s_v1", Set.of(F32), POINTER, POINTER, INT64, INT32),
+  ROUTE("route", "route_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT32, INT32, INT32),
+  ADD_ROWS("add_rows", "add_rows_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, POINTER, INT64),
   ADD("add", "add_%s_v1", Set.of(F32), POINTER, POINTER, INT64),
   ADD_BIAS("add", "add_bias_%s_v1", all(), POINTER, POINTER, INT64, INT64),
   MULTIPLY("multiply", "multiply_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64),

@@ -18,7 +18,9 @@ import dev.laco.model.PackedSequences;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -129,6 +131,7 @@ public final class ReferenceBackend extends MemoryBackend {
     int[] keyOffsets = sequences.keyOffsets();
     int width = spec.headDim();
     int group = spec.numHeads() / spec.numKeyValueHeads();
+    float[] slopes = spec.slopes();
     for (int s = 0; s < sequences.sequences(); s++) {
       for (int i = 0; i < sequences.length(s); i++) {
         int last = sequences.past()[s] + i;
@@ -142,7 +145,8 @@ public final class ReferenceBackend extends MemoryBackend {
             for (int c = 0; c < width; c++) {
               score += (double) queries.get(q + c) * keys.get(kv + j * key.columns() + c);
             }
-            weights[j - first] = spec.scores().apply(score);
+            weights[j - first] =
+                spec.scores().apply(score) - (spec.alibi() ? slopes[h] * (last - j) : 0);
           }
           softmax(weights);
           for (int c = 0; c < width; c++) {
@@ -177,6 +181,64 @@ public final class ReferenceBackend extends MemoryBackend {
       double x = gates.get(i);
       ups.set(i, ups.get(i) * slope(activation, x));
       gates.set(i, activate(activation, x));
+    }
+  }
+
+  @Override
+  public void route(Tensor logits, boolean normalised, int[] experts, float[] shares) {
+    OpChecks.route(logits, experts, shares);
+    MemoryTensor from = MemoryTensor.of(logits);
+    int count = Math.toIntExact(logits.columns());
+    int chosen = experts.length / Math.toIntExact(logits.rows());
+    for (int t = 0; t < logits.rows(); t++) {
+      double[] row = new double[count];
+      for (int e = 0; e < count; e++) {
+        row[e] = from.get((long) t * count + e);
+      }
+      List<Integer> order =
+          IntStream.range(0, count)
+              .boxed()
+              .sorted(
+                  Comparator.comparingDouble(
+                      // Zeros of either sign are equal.
+                      e -> Double.isNaN(row[e]) ? Double.POSITIVE_INFINITY : 0 - row[e]))
+              .limit(chosen)
+              .toList();
+      double most = row[order.getFirst()];
+      double shift = most > Double.NEGATIVE_INFINITY ? most : 0;
+      double sum =
+          (normalised ? order.stream() : IntStream.range(0, count).boxed())
+              .mapToDouble(e -> Math.exp(row[e] - shift))
+              .sum();
+      for (int i = 0; i < chosen; i++) {
+        experts[t * chosen + i] = order.get(i);
+        shares[t * chosen + i] = (float) (Math.exp(row[order.get(i)] - shift) / sum);
+      }
+    }
+  }
+
+  @Override
+  public void gather(Tensor x, int[] rows, Tensor out) {
+    OpChecks.gather(x, rows, out);
+    MemoryTensor from = MemoryTensor.of(x);
+    MemoryTensor to = MemoryTensor.of(out);
+    for (int i = 0; i < rows.length; i++) {
+      for (long c = 0; c < x.columns(); c++) {
+        to.set(i * x.columns() + c, from.get(rows[i] * x.columns() + c));
+      }
+    }
+  }
+
+  @Override
+  public void addRows(Tensor x, int[] rows, float[] factors, Tensor y) {
+    OpChecks.addRows(x, rows, factors, y);
+    MemoryTensor to = MemoryTensor.of(x);
+    MemoryTensor from = MemoryTensor.of(y);
+    for (int i = 0; i < rows.length; i++) {
+      for (long c = 0; c < x.columns(); c++) {
+        long at = rows[i] * x.columns() + c;
+        to.set(at, to.get(at) + (double) factors[i] * from.get(i * x.columns() + c));
+      }
     }
   }
 

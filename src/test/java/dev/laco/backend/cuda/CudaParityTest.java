@@ -32,6 +32,14 @@ class CudaParityTest {
       return Stream.of("llama_mha_bias_f16", "llama_tied_rope3", "qwen3_qknorm");
     }
 
+    static Stream<String> official() {
+      return fixtures();
+    }
+
+    static Stream<String> paper() {
+      return fixtures();
+    }
+
     @Override
     protected Backend open() {
       return CudaParityTest.open(CudaBinding.JCUDA);

@@ -102,6 +102,9 @@ class NarrowedInputTest {
           };
       case "gatedActivation" -> new Object[] {Activation.SILU, x(), x(), x()};
       case "gatedSlopes" -> new Object[] {Activation.SILU, x(), x()};
+      case "route" -> new Object[] {x(), true, new int[4], new float[4]};
+      case "gather" -> new Object[] {x(), new int[] {1, 1}, x()};
+      case "addRows" -> new Object[] {x(), new int[] {0, 1}, new float[] {1, 2}, x()};
       case "add", "copy" -> new Object[] {x(), x()};
       case "multiply" -> new Object[] {x(), x(), x()};
       case "mix" -> new Object[] {mixes()};

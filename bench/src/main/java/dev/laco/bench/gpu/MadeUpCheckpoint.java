@@ -136,7 +136,7 @@ final class MadeUpCheckpoint implements AutoCloseable {
     List<OutputTensor> tensors = new ArrayList<>();
     short[] numbers = numbers();
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
-      for (TensorSpec spec : architecture.layerTensors(config)) {
+      for (TensorSpec spec : architecture.layerTensors(config, layer)) {
         String name = architecture.tensorName(layer, spec);
         // Gate and up projection are the same matrix.
         String values = spec.has(LayerRole.UP) ? name.replace("up_proj", "gate_proj") : name;

@@ -44,7 +44,7 @@ final class MadeUpWeights implements TensorSource, AutoCloseable {
     this.arena = device.arena();
     Architecture architecture = config.architecture();
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
-      for (TensorSpec spec : architecture.layerTensors(config)) {
+      for (TensorSpec spec : architecture.layerTensors(config, layer)) {
         add(architecture.tensorName(layer, spec), spec.shape());
       }
     }

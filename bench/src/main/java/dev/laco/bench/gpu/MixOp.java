@@ -78,7 +78,7 @@ final class MixOp implements Op {
   @Override
   public Job prepare(Variant variant, Sizes sizes, Lab lab) {
     List<Merge> merges = new ArrayList<>();
-    for (TensorSpec spec : sizes.config().architecture().layerTensors(sizes.config())) {
+    for (TensorSpec spec : sizes.config().architecture().layerTensors(sizes.config(), 0)) {
       long rows = spec.shape().size() == 1 ? 1 : spec.shape().getFirst();
       long columns = spec.shape().getLast();
       merges.add(

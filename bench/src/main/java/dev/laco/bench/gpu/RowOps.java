@@ -15,6 +15,7 @@ import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import java.util.List;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
@@ -36,6 +37,12 @@ final class RowOps {
   private static final double TARGET = 0.85;
 
   private static final int BLOCK = 256;
+  private static final int WARP = 32;
+
+  /** Experts of a layer, and those that a token is given to, as in Qwen3-30B-A3B. */
+  private static final int EXPERTS = 128;
+
+  private static final int CHOSEN = 8;
 
   /** Elements that a block of an elementwise kernel takes. */
   private static final long ELEMENTS = 1024;
@@ -63,6 +70,8 @@ final class RowOps {
         new RowOp("gated_activation", TARGET, RowOps::gatedActivation, of("gated_activation", F32)),
         new RowOp(
             "gated_slopes", null, RowOps::gatedSlopes, of("gated_activation", "gated_slopes", F32)),
+        new RowOp("route", null, RowOps::route, of("route", F32)),
+        new RowOp("add_rows", null, RowOps::addRows, of("add_rows", F32)),
         new RowOp("add", null, RowOps::add, of("add", F32)),
         new RowOp("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
         new RowOp("logits", null, RowOps::logits, of("logits", F32)),
@@ -390,6 +399,60 @@ final class RowOps {
             ELEMENTWISE,
             gate,
             up);
+  }
+
+  private static Job route(DType dtype, Sizes sizes, Lab lab) {
+    int tokens = sizes.tokens();
+    Tensor logits = lab.random(F32, tokens, EXPERTS, 1);
+    Tensor indices = lab.random(F32, tokens, CHOSEN, 1);
+    Tensor shares = lab.random(F32, tokens, CHOSEN, 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(tokens, WARP),
+            new Arguments()
+                .pointer(logits)
+                .pointer(indices)
+                .pointer(shares)
+                .int32(EXPERTS)
+                .int32(CHOSEN)
+                .int32(1))
+        .moves(bytes(logits), bytes(indices, shares))
+        .expects(
+            reference -> {
+              float[] expected = new float[tokens * CHOSEN];
+              reference
+                  .backend()
+                  .route(reference.of(logits), true, new int[expected.length], expected);
+              reference.backend().upload(expected, reference.of(shares));
+            },
+            ELEMENTWISE,
+            shares);
+  }
+
+  /** Every token goes to the expert. */
+  private static Job addRows(DType dtype, Sizes sizes, Lab lab) {
+    Tensor x = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor y = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor factors = lab.random(F32, 1, sizes.tokens(), 1);
+    int[] rows = IntStream.range(0, sizes.tokens()).toArray();
+    return new Job(lab)
+        .launches(
+            Grid.of(sizes.tokens(), BLOCK),
+            new Arguments()
+                .pointer(x)
+                .pointer(y)
+                .pointer(lab.table(rows))
+                .pointer(factors)
+                .int64(sizes.hidden()))
+        .moves(bytes(x, y), bytes(x))
+        .expects(
+            reference -> {
+              float[] values = new float[rows.length];
+              reference.backend().download(reference.of(factors), values);
+              reference.backend().addRows(reference.of(x), rows, values, reference.of(y));
+            },
+            ELEMENTWISE,
+            x);
   }
 
   private static Job add(DType dtype, Sizes sizes, Lab lab) {

@@ -25,7 +25,7 @@ class CudaPruneTest extends StoredRuns {
   private static final double HALVES = 2e-3;
 
   static Stream<String> fixtures() {
-    return Fixtures.names();
+    return Fixtures.withRun("paper");
   }
 
   @BeforeEach
