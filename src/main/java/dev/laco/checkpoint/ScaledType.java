@@ -26,4 +26,10 @@ record ScaledType(StoredType stored, DType dtype) implements ElementType {
   public String shortName() {
     return dtype.shortName() + " from " + stored.shortName();
   }
+
+  /** The name, as the constants of the other types have it. */
+  @Override
+  public String toString() {
+    return name();
+  }
 }

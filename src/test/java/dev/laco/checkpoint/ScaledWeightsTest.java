@@ -54,6 +54,8 @@ class ScaledWeightsTest {
         }
       }
       assertEquals("bf16 from " + codes, model.file(MATRIX).info(MATRIX).type().shortName());
+      assertEquals(
+          codes, model.file(MATRIX).info(MATRIX).type().toString().toLowerCase(Locale.ROOT));
     }
   }
 
