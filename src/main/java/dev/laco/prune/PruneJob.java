@@ -14,6 +14,7 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.checkpoint.Sha256;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.LayerMix;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.Scorer;
@@ -21,6 +22,7 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Work;
 import dev.laco.fit.FittedChoice;
 import dev.laco.model.ConfigRewriter;
+import dev.laco.model.LayerAttention;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.report.FitReport;
@@ -37,6 +39,8 @@ import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
 import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Optional;
 import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
@@ -165,6 +169,30 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     }
   }
 
+  /** Tells which layers get attention weights of layers that attend in another way. */
+  private void warnMixedAttention(CollapsePlan plan) {
+    List<LayerAttention> attention = model.config().attention();
+    List<String> mixed = new ArrayList<>();
+    for (int index = 0; index < plan.depth(); index++) {
+      LayerMix mix = plan.layers().get(index);
+      LayerAttention own = attention.get(mix.base());
+      if (mix.attention().terms().keySet().stream()
+          .anyMatch(layer -> !attention.get(layer).equals(own))) {
+        mixed.add(Integer.toString(mix.base()));
+      }
+    }
+    if (!mixed.isEmpty()) {
+      warn(
+          "attention weights of layers with another window or rotation were merged into layers "
+              + String.join(", ", mixed)
+              + ", which keep their own: use "
+              + Setting.of("rule")
+              + " drop, or "
+              + Setting.of("align")
+              + " with the period of the layers' types");
+    }
+  }
+
   private PruneResult run(RunningModel running, PruneTexts texts, SweepOptions sweep) {
     double loadSeconds = model.openSeconds() + Seconds.since(start);
     long searchStart = System.nanoTime();
@@ -196,6 +224,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         plan.withTensors(tensors.named(PlanTensors.DEFAULT_FILE))
             .withProducts(backend.productType(model.weightType()).shortName());
     better(plan, tensors, null);
+    warnMixedAttention(plan);
     // A search by nll or kl knows no similarity of its best model, and no search knows a fit.
     boolean scored = fit == null && (plan.isIdentity() || !search.objective().needsLanguage());
     Score score =

@@ -72,11 +72,44 @@ final class PruneJobTest {
 
   @Test
   void saysThatNothingIsFittedWhereNormsFollowTheDownProjections() {
+    PruneRequest request = request("gemma2_std", 6);
     List<String> warnings = new ArrayList<>();
-    Path tokens = Fixtures.tokens(folder, "gemma2_std", "calib");
-    PruneRequest request =
-        PruneRequest.of(Goal.layers(6)).withTexts(new TextSettings(tokens, null, null));
-    try (Model model = Model.open(Fixtures.model("gemma2_std"));
+    PruneReport report = pruned("gemma2_std", request, warnings);
+    assertNull(report.fit());
+    assertEquals(6, report.plan().depth());
+    String start = "no weights are fitted after layers were removed: norms follow";
+    assertTrue(warnings.stream().anyMatch(w -> w.startsWith(start)), warnings.toString());
+  }
+
+  /** Every second layer of the fixture has a window. */
+  @Test
+  void saysWhichLayersGetAttentionWeightsOfAnotherType() {
+    PruneRequest request = request("gemma2_std", 7).withRule("mean");
+    List<String> warnings = new ArrayList<>();
+    int base =
+        pruned("gemma2_std", request, warnings).plan().layers().stream()
+            .filter(layer -> layer.attention().terms().size() > 1)
+            .findFirst()
+            .orElseThrow()
+            .base();
+    String start =
+        "attention weights of layers with another window or rotation were merged into layers "
+            + base
+            + ", which keep their own";
+    assertTrue(warnings.stream().anyMatch(w -> w.startsWith(start)), warnings.toString());
+
+    List<String> others = new ArrayList<>();
+    pruned("gemma2_std", request.withRule("drop"), others);
+    assertTrue(others.stream().noneMatch(w -> w.startsWith("attention")), others.toString());
+  }
+
+  private PruneRequest request(String fixture, int layers) {
+    return PruneRequest.of(Goal.layers(layers))
+        .withTexts(new TextSettings(Fixtures.tokens(folder, fixture, "calib"), null, null));
+  }
+
+  private static PruneReport pruned(String fixture, PruneRequest request, List<String> warnings) {
+    try (Model model = Model.open(Fixtures.model(fixture));
         PruneJob job =
             new PruneJob(model, CPU, request)
                 .listener(
@@ -85,17 +118,8 @@ final class PruneJobTest {
                         warnings.add(warned.message());
                       }
                     })) {
-      PruneReport report = job.run().report();
-      assertNull(report.fit());
-      assertEquals(6, report.plan().depth());
+      return job.run().report();
     }
-    assertTrue(
-        warnings.stream()
-            .anyMatch(
-                warning ->
-                    warning.startsWith(
-                        "no weights are fitted after layers were removed: norms follow")),
-        warnings.toString());
   }
 
   @Test
