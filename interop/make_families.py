@@ -13,6 +13,8 @@ import sys
 
 import torch
 from transformers import (
+    Exaone4Config,
+    Exaone4ForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
@@ -54,6 +56,7 @@ SMOLLM3 = (SmolLM3Config, SmolLM3ForCausalLM)
 GEMMA = (GemmaConfig, GemmaForCausalLM)
 GEMMA2 = (Gemma2Config, Gemma2ForCausalLM)
 GEMMA3 = (Gemma3TextConfig, Gemma3ForCausalLM)
+EXAONE4 = (Exaone4Config, Exaone4ForCausalLM)
 OLMO2 = (Olmo2Config, Olmo2ForCausalLM)
 OLMO3 = (Olmo3Config, Olmo3ForCausalLM)
 MIXTRAL = (MixtralConfig, MixtralForCausalLM)
@@ -134,6 +137,8 @@ FAMILIES = {
     ),
     "smollm3_interval": (SMOLLM3, "bfloat16", {"no_rope_layer_interval": 3}),
     "smollm3_window": (SMOLLM3, "float32", {"use_sliding_window": True, "sliding_window": 8, "tie_word_embeddings": True}),
+    "exaone4": (EXAONE4, "float32", {"sliding_window": 8, "sliding_window_pattern": 4}),
+    "exaone4_no_window": (EXAONE4, "bfloat16", {"sliding_window": None, "sliding_window_pattern": None, "layer_types": ["full_attention"] * 8}),
     "gemma": (GEMMA, "bfloat16", {"head_dim": 32, "num_key_value_heads": 1, "tie_word_embeddings": True}),
     "gemma2": (
         GEMMA2,

@@ -11,6 +11,7 @@ import java.util.SequencedMap;
 import java.util.function.Function;
 import java.util.function.ToDoubleFunction;
 import java.util.function.ToIntFunction;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A family of models: its names in {@code config.json}, the parts of its layers, the names of its
@@ -43,10 +44,13 @@ public final class Architecture {
     boolean holds(JsonFields config, int layer);
   }
 
-  /** The rotary embedding of layers that attend to a window, or of those that attend to all. */
+  /**
+   * The rotary embedding of layers that attend to a window, or of those that attend to all; null
+   * for none.
+   */
   @FunctionalInterface
   interface Rotation {
-    RopeParameters of(RopeParameters.Reader reader, boolean slides);
+    @Nullable RopeParameters of(RopeParameters.Reader reader, boolean slides);
   }
 
   /** What the norms of queries and keys, before their rotation, take together. */
@@ -371,7 +375,7 @@ public final class Architecture {
     return parts.rotatedLayers.map(rule -> rule.holds(config, layer)).orElse(true);
   }
 
-  RopeParameters rotation(RopeParameters.Reader reader, boolean slides) {
+  @Nullable RopeParameters rotation(RopeParameters.Reader reader, boolean slides) {
     return parts.rotation.of(reader, slides);
   }
 

@@ -18,6 +18,7 @@ final class Families {
           Gemma3.FAMILY,
           Olmo2.FAMILY,
           Olmo3.FAMILY,
+          Exaone4.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY);
