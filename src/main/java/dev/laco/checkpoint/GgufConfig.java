@@ -99,6 +99,12 @@ final class GgufConfig {
                 config.putNull("sliding_window");
               }
             });
+    if (architecture.modelType().equals("granite")) {
+      config.put("embedding_multiplier", requiredNumber("embedding_scale"));
+      config.put("residual_multiplier", requiredNumber("residual_scale"));
+      config.put("attention_multiplier", requiredNumber("attention.scale"));
+      config.put("logits_scaling", requiredNumber("logit_scale"));
+    }
     rotary(headDim, tensors.ropeFactors);
     token("bos_token_id", "bos_token_id");
     token("eos_token_id", "eos_token_id");

@@ -19,6 +19,7 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.function.Consumer;
 import java.util.function.LongConsumer;
 
@@ -99,12 +100,25 @@ public final class GgufExport {
     writer.real(prefix + "attention.layer_norm_rms_epsilon", config.rmsNormEps());
     writer.number(prefix + "vocab_size", config.vocabSize());
     windows(prefix);
-    RopeParameters rotation = config.attention().getFirst().rotation();
-    if (rotation == null
-        || config.attention().stream().anyMatch(layer -> !rotation.equals(layer.rotation()))) {
-      throw unsupported("layers with different rotary embeddings");
+    if (name.equals("granite")) {
+      writer.real(prefix + "embedding_scale", config.embeddingScale());
+      writer.real(prefix + "residual_scale", config.residualScale());
+      writer.real(prefix + "attention.scale", config.attentionScores().scale());
+      writer.real(prefix + "logit_scale", 1 / config.logits().scale());
     }
-    rotary(prefix, rotation);
+    RopeParameters rotation = config.attention().getFirst().rotation();
+    for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
+      // In files of SmolLM3 llama.cpp leaves out the rotation of every fourth layer.
+      boolean rotates = !name.equals("smollm3") || (layer + 1) % 4 != 0;
+      if (!Objects.equals(
+          config.attention().get(layer).rotation(), rotates ? rotation : null)) {
+        throw unsupported(
+            String.format(Locale.ROOT, "the rotary embedding of layer %d", layer));
+      }
+    }
+    if (rotation != null) {
+      rotary(prefix, rotation);
+    }
   }
 
   /** {@code llama_ftype} of llama.h. */

@@ -17,6 +17,8 @@ final class Granite {
               config -> new LogitSpec(config.positiveNumberOr("attention_multiplier", 1), 0))
           .logits(config -> new LogitSpec(1 / config.positiveNumberOr("logits_scaling", 1), 0))
           .defaultPositions(2048)
+          .gguf("granite")
+          .ggufRowsInterleaved()
           .build();
 
   private Granite() {}

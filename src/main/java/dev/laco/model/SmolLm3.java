@@ -15,6 +15,8 @@ final class SmolLm3 {
           .slidingLayers((config, layer) -> !rotates(config, layer))
           .tiedByDefault()
           .defaultPositions(32768)
+          .gguf("smollm3")
+          .ggufRowsInterleaved()
           .build();
 
   private SmolLm3() {}

@@ -55,7 +55,9 @@ class GgufCheckpointTest {
     "llama_untied_gqa, q8_0, 1",
     "qwen2_bias, q8_0, 1",
     "qwen3_qknorm, q8_0, 1",
-    "phi3_std, q8_0, 1"
+    "phi3_std, q8_0, 1",
+    "granite, q8_0, 1",
+    "smollm3_std, q8_0, 1"
   })
   void aGgufFileIsTheModelThatItWasMadeOf(String fixture, String type, int rounded) {
     try (Checkpoint original = Checkpoint.open(Fixtures.model(fixture));

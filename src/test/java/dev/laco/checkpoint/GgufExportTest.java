@@ -84,7 +84,9 @@ class GgufExportTest {
     "llama_untied_gqa, Q8_0",
     "qwen2_bias, Q8_0",
     "qwen3_qknorm, Q8_0",
-    "phi3_std, Q8_0"
+    "phi3_std, Q8_0",
+    "granite, Q8_0",
+    "smollm3_std, Q8_0"
   })
   void tensorsAndMetadataAreThoseOfTheConverter(String fixture, GgufType type) throws IOException {
     List<String> warnings = new ArrayList<>();
