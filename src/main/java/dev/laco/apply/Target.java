@@ -33,6 +33,11 @@ final class Target {
       if (target.getFileName() == null) {
         throw new UsageException(out + ": is a file system's root; name a folder");
       }
+      if (target.toString().endsWith(".gguf")) {
+        throw new UsageException(
+            out
+                + ": a pruned model is written as a folder, which laco export makes a GGUF file of");
+      }
       refuseModel(model, out, target);
       if (Files.exists(target) && !Files.isDirectory(target)) {
         throw new UsageException(out + ": exists and is not a folder");

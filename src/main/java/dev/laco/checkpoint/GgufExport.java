@@ -110,10 +110,8 @@ public final class GgufExport {
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
       // In files of SmolLM3 llama.cpp leaves out the rotation of every fourth layer.
       boolean rotates = !name.equals("smollm3") || (layer + 1) % 4 != 0;
-      if (!Objects.equals(
-          config.attention().get(layer).rotation(), rotates ? rotation : null)) {
-        throw unsupported(
-            String.format(Locale.ROOT, "the rotary embedding of layer %d", layer));
+      if (!Objects.equals(config.attention().get(layer).rotation(), rotates ? rotation : null)) {
+        throw unsupported(String.format(Locale.ROOT, "the rotary embedding of layer %d", layer));
       }
     }
     if (rotation != null) {

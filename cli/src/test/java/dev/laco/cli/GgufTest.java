@@ -133,7 +133,15 @@ class GgufTest {
   }
 
   @Test
-  void aFileIsNotReplacedByItsPrunedModel() {
+  void aPrunedModelIsNoFile() {
+    Path out = folder.resolve("out.gguf");
+    ProgramRun run = Laco.run("prune", gguf("qwen2_bias.q8_0"), out, "--target-layers", 6);
+    assertEquals(2, run.code());
+    assertTrue(run.err().contains("laco export"), run.err());
+  }
+
+  @Test
+  void aFileThatOnlyBeginsAsGgufIsRefused() {
     Path model = TestFiles.write(folder.resolve("m.gguf"), "GGUF");
     ProgramRun run = Laco.run("inspect", model);
     assertEquals(3, run.code());
