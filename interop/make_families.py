@@ -37,6 +37,8 @@ from transformers import (
     Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2MoeConfig,
+    Qwen2MoeForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
     SmolLM3Config,
@@ -60,6 +62,7 @@ EXAONE4 = (Exaone4Config, Exaone4ForCausalLM)
 OLMO2 = (Olmo2Config, Olmo2ForCausalLM)
 OLMO3 = (Olmo3Config, Olmo3ForCausalLM)
 MIXTRAL = (MixtralConfig, MixtralForCausalLM)
+QWEN2_MOE = (Qwen2MoeConfig, Qwen2MoeForCausalLM)
 QWEN3_MOE = (Qwen3MoeConfig, Qwen3MoeForCausalLM)
 
 SIZES = {
@@ -171,6 +174,11 @@ FAMILIES = {
         },
     ),
     "mixtral_window": (MIXTRAL, "bfloat16", {"num_local_experts": 5, "num_experts_per_tok": 3, "sliding_window": 8}),
+    "qwen2_moe": (
+        QWEN2_MOE,
+        "float32",
+        {"num_experts": 6, "moe_intermediate_size": 40, "shared_expert_intermediate_size": 56, "num_experts_per_tok": 2, "use_sliding_window": True, "sliding_window": 8},
+    ),
     "qwen3_moe_all_shares": (QWEN3_MOE, "float32", {"num_experts": 12, "moe_intermediate_size": 40, "head_dim": 24, "num_experts_per_tok": 4}),
     "qwen3_moe_every_second": (
         QWEN3_MOE,

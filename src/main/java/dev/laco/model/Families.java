@@ -21,7 +21,8 @@ final class Families {
           Exaone4.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
-          Olmoe.FAMILY);
+          Olmoe.FAMILY,
+          Qwen2Moe.FAMILY);
 
   private Families() {}
 }

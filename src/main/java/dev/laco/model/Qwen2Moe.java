@@ -1,0 +1,51 @@
+package dev.laco.model;
+
+import dev.laco.model.Architecture.Biases;
+import dev.laco.model.Mixture.Shares;
+import java.util.List;
+import java.util.Map;
+
+/** Qwen1.5 and Qwen2 with mixtures of experts (Yang et al. 2024), one of which all tokens share. */
+final class Qwen2Moe {
+  static final Architecture FAMILY =
+      Architecture.named("Qwen2MoeForCausalLM", "qwen2_moe")
+          .names(
+              TensorNames.LLAMA
+                  .with(
+                      Map.of(
+                          LayerRole.ROUTER, "mlp.gate.weight",
+                          LayerRole.SHARED_ROUTER, "mlp.shared_expert_gate.weight",
+                          LayerRole.SHARED_GATE, "mlp.shared_expert.gate_proj.weight",
+                          LayerRole.SHARED_UP, "mlp.shared_expert.up_proj.weight",
+                          LayerRole.SHARED_DOWN, "mlp.shared_expert.down_proj.weight"))
+                  .withExperts(
+                      Map.of(
+                          LayerRole.GATE, "mlp.experts.{expert}.gate_proj.weight",
+                          LayerRole.UP, "mlp.experts.{expert}.up_proj.weight",
+                          LayerRole.DOWN, "mlp.experts.{expert}.down_proj.weight")))
+          .mixture(
+              new Mixture.Keys(
+                  List.of("num_experts", "num_local_experts"),
+                  "moe_intermediate_size",
+                  Shares.BY_CONFIG,
+                  true,
+                  true))
+          .attentionBiases(Biases.ALWAYS, Biases.NEVER)
+          .window(Qwen2Moe::window)
+          .slidingLayers(Qwen2Moe::slides)
+          .defaultPositions(32768)
+          .build();
+
+  private Qwen2Moe() {}
+
+  /** Configs without windows may have a window of 0. */
+  private static int window(JsonFields config) {
+    return config.booleanOr("use_sliding_window", false)
+        ? config.positiveOr("sliding_window", 4096)
+        : 0;
+  }
+
+  private static boolean slides(JsonFields config, int layer) {
+    return layer % 2 == 0 && layer < config.countOr("max_window_layers", 28);
+  }
+}
