@@ -134,9 +134,10 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 }
 LACO_EXPORT(laco_rope_f32_v1)
 
-// As laco_rope, after the RMS norm of each head with offset + weight [head_dim].
+// As laco_rope, after the RMS norm of each head with offset + weight [head_dim]. Without the bound on blocks the
+// compiler would spill a register.
 #define LACO_NORM_ROPE(name, W)                                                                   \
-  extern "C" __global__ void __launch_bounds__(kThreads)                                          \
+  extern "C" __global__ void __launch_bounds__(kThreads, 4)                                       \
       name(float* x, const W* weight, const float* cosine, const float* sine, int32_t heads,      \
            int32_t head_dim, int32_t pairs, float eps, float offset) {                            \
     const int64_t token = blockIdx.x;                                                             \
