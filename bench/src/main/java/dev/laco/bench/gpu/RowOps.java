@@ -420,13 +420,23 @@ final class RowOps {
         .expects(
             reference -> {
               float[] expected = new float[tokens * CHOSEN];
-              reference
-                  .backend()
-                  .route(reference.of(logits), true, new int[expected.length], expected);
+              int[] experts = new int[expected.length];
+              reference.backend().route(reference.of(logits), true, experts, expected);
               reference.backend().upload(expected, reference.of(shares));
+              reference.backend().upload(bits(experts), reference.of(indices));
             },
             ELEMENTWISE,
-            shares);
+            shares)
+        .exactly(indices);
+  }
+
+  /** Floats that have the bits of integers. */
+  private static float[] bits(int[] integers) {
+    float[] floats = new float[integers.length];
+    for (int i = 0; i < floats.length; i++) {
+      floats[i] = Float.intBitsToFloat(integers[i]);
+    }
+    return floats;
   }
 
   /** Every token goes to the expert. */
