@@ -85,7 +85,8 @@ class Subject:
             what = f"{self.name} {run}"
             with checks.guarded(what):
                 report, measured = self.check_run(run, [f"{option}={stored[key]}" for option, key in SETTINGS.items()])
-                checks.same_trials(report["trials"], stored["trials"], SIMILARITY_TOLERANCE, f"{what}, stored run")
+                tolerance = laco_reference.similarity_tolerance(self.name)
+                checks.same_trials(report["trials"], stored["trials"], tolerance, f"{what}, stored run")
                 bases = [layer["base"] for layer in report["plan"]["layers"]]
                 checks.check(bases == stored["baseLayers"], f"{what}: surviving layers as stored", bases)
                 if stored["pruned"]:

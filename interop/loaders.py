@@ -55,7 +55,8 @@ class Loaded:
     @torch.no_grad()
     def forward(self, tokens):
         """Final hidden states and logits, [tokens, hidden] and [tokens, vocabulary]."""
-        if "dynamic" in self.model.config.rope_parameters["rope_type"]:
+        # Where layers rotate differently, the parameters are by type of layer; none of those is dynamic.
+        if "dynamic" in self.model.config.rope_parameters.get("rope_type", ""):
             # Dynamic NTK keeps the frequencies of the longest sequence so far; we want those of this sequence.
             rotary = self.model.model.rotary_emb
             rotary.inv_freq = rotary.original_inv_freq
