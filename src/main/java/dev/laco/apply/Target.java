@@ -33,7 +33,7 @@ final class Target {
       if (target.getFileName() == null) {
         throw new UsageException(out + ": is a file system's root; name a folder");
       }
-      if (target.toString().endsWith(".gguf")) {
+      if (target.toString().endsWith(".gguf") && !Files.isDirectory(target)) {
         throw new UsageException(
             out
                 + ": a pruned model is written as a folder, which laco export makes a GGUF file of");
