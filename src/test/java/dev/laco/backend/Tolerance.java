@@ -23,6 +23,11 @@ public enum Tolerance {
    * of up to 2^-9 for each product, which partly cancel in a sum.
    */
   BF16_PRODUCT(4e-3),
+  /**
+   * Attention whose queries, keys, softmax weights and values are rounded to bf16: four relative
+   * errors of up to 2^-9 each, which partly cancel in a sum.
+   */
+  BF16_ATTENTION(6e-3),
   /** Absolute, in nats: the error of logits of magnitude 10 whose products are rounded to bf16. */
   BF16_LOG_PROBABILITY(6e-2);
 

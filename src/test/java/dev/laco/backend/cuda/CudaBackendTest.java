@@ -85,7 +85,7 @@ class CudaBackendTest {
 
     @Override
     public Tolerance attention(DType products) {
-      return products == DType.F32 ? Tolerance.ACCUMULATED : Tolerance.BF16_PRODUCT;
+      return products == DType.F32 ? Tolerance.ACCUMULATED : Tolerance.BF16_ATTENTION;
     }
 
     @Override
