@@ -74,19 +74,26 @@ public abstract class ScoringContract extends Contract {
       HostTensor weight = weight(dtype, vocabulary, width);
       for (LogitSpec spec : LOGITS) {
         // A soft-cap makes logits smaller, but not the errors of the products that it caps.
-        double spread = spec.scale() * Math.sqrt(width);
+        LogitSpec uncapped = new LogitSpec(spec.scale(), 0);
+        double[] products =
+            of(reference, run -> widen(run.download(logits(run, hidden, weight, uncapped))));
+        double largest =
+            Arrays.stream(products).filter(Double::isFinite).map(Math::abs).reduce(1, Math::max);
         same(
             "logits " + dtype + " " + spec,
             tested.product(dtype),
-            spread,
-            run -> {
-              Tensor out = run.result(3, vocabulary);
-              Head head = new Head(run.on.weight(weight), spec);
-              run.on.logits(run.tensor(hidden, 3, width), head, out);
-              return out;
-            });
+            largest,
+            run -> logits(run, hidden, weight, spec));
       }
     }
+  }
+
+  private static Tensor logits(Run run, float[] hidden, HostTensor weight, LogitSpec spec) {
+    int width = Math.toIntExact(weight.shape().getLast());
+    long rows = hidden.length / width;
+    Tensor out = run.result(rows, weight.shape().getFirst());
+    run.on.logits(run.tensor(hidden, rows, width), new Head(run.on.weight(weight), spec), out);
+    return out;
   }
 
   @ParameterizedTest
