@@ -675,10 +675,10 @@ class CommandLineTest {
     Path model = TestCheckpoints.copy(PrunedFixture.NAME, folder.resolve("model"));
     TestCheckpoints.edit(
         model.resolve("config.json"),
-        text -> text.replaceFirst("\\{", "{\"decoder_sparse_step\": 2,"));
+        text -> text.replaceFirst("\\{", "{\"attn_layer_period\": 2,"));
     ProgramRun run = Laco.run("prune", model, folder.resolve("out"), "--calibration", calibration);
     assertEquals(3, run.code());
-    assertTrue(run.err().contains("decoder_sparse_step"), run.err());
+    assertTrue(run.err().contains("attn_layer_period"), run.err());
     assertEquals("", run.out());
   }
 
