@@ -10,19 +10,12 @@ final class Qwen2Moe {
   static final Architecture FAMILY =
       Architecture.named("Qwen2MoeForCausalLM", "qwen2_moe")
           .names(
-              TensorNames.LLAMA
-                  .with(
-                      Map.of(
-                          LayerRole.ROUTER, "mlp.gate.weight",
-                          LayerRole.SHARED_ROUTER, "mlp.shared_expert_gate.weight",
-                          LayerRole.SHARED_GATE, "mlp.shared_expert.gate_proj.weight",
-                          LayerRole.SHARED_UP, "mlp.shared_expert.up_proj.weight",
-                          LayerRole.SHARED_DOWN, "mlp.shared_expert.down_proj.weight"))
-                  .withExperts(
-                      Map.of(
-                          LayerRole.GATE, "mlp.experts.{expert}.gate_proj.weight",
-                          LayerRole.UP, "mlp.experts.{expert}.up_proj.weight",
-                          LayerRole.DOWN, "mlp.experts.{expert}.down_proj.weight")))
+              TensorNames.LLAMA_EXPERTS.with(
+                  Map.of(
+                      LayerRole.SHARED_ROUTER, "mlp.shared_expert_gate.weight",
+                      LayerRole.SHARED_GATE, "mlp.shared_expert.gate_proj.weight",
+                      LayerRole.SHARED_UP, "mlp.shared_expert.up_proj.weight",
+                      LayerRole.SHARED_DOWN, "mlp.shared_expert.down_proj.weight")))
           .mixture(
               new Mixture.Keys(
                   List.of("num_experts", "num_local_experts"),

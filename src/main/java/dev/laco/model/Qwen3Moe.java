@@ -4,20 +4,12 @@ import dev.laco.model.Architecture.Biases;
 import dev.laco.model.Architecture.QueryKeyNorm;
 import dev.laco.model.Mixture.Shares;
 import java.util.List;
-import java.util.Map;
 
 /** Qwen3 with mixtures of experts (Yang et al. 2025); some layers may have one network instead. */
 final class Qwen3Moe {
   static final Architecture FAMILY =
       Architecture.named("Qwen3MoeForCausalLM", "qwen3_moe")
-          .names(
-              TensorNames.LLAMA
-                  .with(Map.of(LayerRole.ROUTER, "mlp.gate.weight"))
-                  .withExperts(
-                      Map.of(
-                          LayerRole.GATE, "mlp.experts.{expert}.gate_proj.weight",
-                          LayerRole.UP, "mlp.experts.{expert}.up_proj.weight",
-                          LayerRole.DOWN, "mlp.experts.{expert}.down_proj.weight")))
+          .names(TensorNames.LLAMA_EXPERTS)
           .mixture(
               new Mixture.Keys(
                   List.of("num_experts", "num_local_experts"),

@@ -78,6 +78,18 @@ record TensorNames(
               Map.entry(LayerRole.DOWN_BIAS, "mlp.down_proj.bias")),
           Map.of());
 
+  /**
+   * The names of {@link #LLAMA}, with a router and experts that are named like a Llama's network.
+   */
+  static final TensorNames LLAMA_EXPERTS =
+      LLAMA
+          .with(Map.of(LayerRole.ROUTER, "mlp.gate.weight"))
+          .withExperts(
+              Map.of(
+                  LayerRole.GATE, "mlp.experts.{expert}.gate_proj.weight",
+                  LayerRole.UP, "mlp.experts.{expert}.up_proj.weight",
+                  LayerRole.DOWN, "mlp.experts.{expert}.down_proj.weight"));
+
   TensorNames {
     suffixes = Map.copyOf(suffixes);
     experts = Map.copyOf(experts);
