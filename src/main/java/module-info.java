@@ -18,7 +18,9 @@ module dev.laco {
   exports dev.laco;
   exports dev.laco.apply;
   exports dev.laco.checkpoint;
+  exports dev.laco.checkpoint.export;
   exports dev.laco.checkpoint.gguf;
+  exports dev.laco.checkpoint.table;
   exports dev.laco.collapse;
   exports dev.laco.compare;
   exports dev.laco.evaluate;

@@ -9,6 +9,10 @@ import dev.laco.BadInputException;
 import dev.laco.InputJson;
 import dev.laco.Legible;
 import dev.laco.SystemMemory;
+import dev.laco.checkpoint.scaled.ScaledWeights;
+import dev.laco.checkpoint.table.TableLimits;
+import dev.laco.checkpoint.table.TensorInfo;
+import dev.laco.checkpoint.tokenizer.FolderTokenizer;
 import dev.laco.model.Architecture;
 import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
@@ -122,13 +126,13 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
                 ? WeightFile.open(shard)
                 : WeightFile.open(shard, scaled.tables(Container.of(shard)));
         files.add(file);
-        if (fileOf.size() + file.tensors().size() > WeightFile.MAX_TENSORS) {
+        if (fileOf.size() + file.tensors().size() > TableLimits.MAX_TENSORS) {
           throw new BadInputException(
               String.format(
                   Locale.ROOT,
                   "%s: the files of this checkpoint hold more than %d tensors",
                   shard,
-                  WeightFile.MAX_TENSORS));
+                  TableLimits.MAX_TENSORS));
         }
         addTensors(file, fileOf);
       }

@@ -1,5 +1,8 @@
 package dev.laco.checkpoint;
 
+import dev.laco.checkpoint.table.TableReader;
+import dev.laco.checkpoint.table.TensorInfo;
+import dev.laco.checkpoint.torch.TorchArchive;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -9,7 +12,7 @@ import java.util.Map;
  * The file formats of weights in folders of Hugging Face's layout. Of a folder that holds several,
  * the first in the order of this enum is read, as by Hugging Face's loader.
  */
-enum Container implements WeightFile.TableReader {
+enum Container implements TableReader {
   /** Names, types, shapes and offsets as JSON; see {@link SafetensorsHeader}. */
   SAFETENSORS("model", ".safetensors"),
   /** What {@code torch.save} writes: a zip archive with a pickle; see {@link TorchArchive}. */

@@ -6,6 +6,7 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import dev.laco.ByteSize;
 import dev.laco.ResourceException;
+import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.ffi.CLibrary;
 import dev.laco.ffi.Downcalls;
 import java.lang.foreign.Arena;

@@ -1,6 +1,7 @@
 package dev.laco.checkpoint;
 
 import dev.laco.BadInputException;
+import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.DType;
 import dev.laco.model.NonFinite;
 import java.lang.foreign.Arena;

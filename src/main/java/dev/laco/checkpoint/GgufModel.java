@@ -7,6 +7,10 @@ import dev.laco.InputFile;
 import dev.laco.checkpoint.gguf.GgufHeader;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.checkpoint.gguf.GgufTensor;
+import dev.laco.checkpoint.table.TableLimits;
+import dev.laco.checkpoint.table.TableReader;
+import dev.laco.checkpoint.table.TensorInfo;
+import dev.laco.checkpoint.tokenizer.GgufTokenizer;
 import dev.laco.model.Architecture;
 import dev.laco.model.DType;
 import dev.laco.model.GgufNames;
@@ -34,7 +38,7 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /** A GGUF file as a checkpoint: its tensors, and its metadata as a config. */
-final class GgufModel implements WeightFile.TableReader {
+final class GgufModel implements TableReader {
   private static final String ARCHITECTURE = "general.architecture";
 
   /** Most bytes of rotary factors: heads are at most a few hundred elements wide. */
@@ -59,7 +63,7 @@ final class GgufModel implements WeightFile.TableReader {
 
   @Override
   public Map<String, TensorInfo> read(Path file, MemorySegment bytes) {
-    GgufHeader header = GgufHeader.read(file, bytes, WeightFile.MAX_TENSORS);
+    GgufHeader header = GgufHeader.read(file, bytes, TableLimits.MAX_TENSORS);
     metadata = header.metadata();
     String name = metadata.string(ARCHITECTURE).orElse("unknown");
     Optional<Architecture> family = Architecture.forGguf(name);

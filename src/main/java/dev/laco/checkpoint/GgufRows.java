@@ -1,6 +1,7 @@
 package dev.laco.checkpoint;
 
 import dev.laco.checkpoint.gguf.GgufType;
+import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.TensorSpec;
 import java.lang.foreign.MemorySegment;
 import java.util.stream.LongStream;

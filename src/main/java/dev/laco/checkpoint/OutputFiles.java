@@ -96,7 +96,8 @@ public final class OutputFiles {
     }
   }
 
-  static FileChannel create(Path file) throws IOException {
+  /** Creates a file, which must not exist, for writing. */
+  public static FileChannel create(Path file) throws IOException {
     return FileChannel.open(file, StandardOpenOption.WRITE, StandardOpenOption.CREATE_NEW);
   }
 

@@ -1,5 +1,6 @@
 package dev.laco.checkpoint;
 
+import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.DType;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;

@@ -9,6 +9,9 @@ import com.fasterxml.jackson.databind.util.ByteBufferBackedInputStream;
 import dev.laco.BadInputException;
 import dev.laco.InputJson;
 import dev.laco.Legible;
+import dev.laco.checkpoint.table.StoredType;
+import dev.laco.checkpoint.table.TableLimits;
+import dev.laco.checkpoint.table.TensorInfo;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.Reader;
@@ -148,14 +151,14 @@ final class SafetensorsHeader {
       parser.nextToken();
       if (name.equals("__metadata__")) {
         checkMetadata(parser);
-      } else if (tensors.size() == WeightFile.MAX_TENSORS) {
+      } else if (tensors.size() == TableLimits.MAX_TENSORS) {
         throw bad(
             String.format(
                 Locale.ROOT,
                 "holds more than %d tensors; split it into shards",
-                WeightFile.MAX_TENSORS));
-      } else if (name.length() > WeightFile.MAX_NAME) {
-        throw bad(name, WeightFile.longName(name));
+                TableLimits.MAX_TENSORS));
+      } else if (name.length() > TableLimits.MAX_NAME) {
+        throw bad(name, TableLimits.longName(name));
       } else {
         tensors.add(parseTensor(name, parser));
       }
@@ -177,13 +180,13 @@ final class SafetensorsHeader {
         throw bad(
             String.format(Locale.ROOT, "__metadata__ has more than %d entries", MAX_METADATA));
       }
-      if (key.length() > WeightFile.MAX_NAME) {
+      if (key.length() > TableLimits.MAX_NAME) {
         throw bad(
             String.format(
                 Locale.ROOT,
                 "__metadata__ key '%s': %s",
                 Legible.excerpt(key),
-                WeightFile.longName(key)));
+                TableLimits.longName(key)));
       }
       if (parser.nextToken() != JsonToken.VALUE_STRING) {
         throw bad(
@@ -209,7 +212,7 @@ final class SafetensorsHeader {
       parser.nextToken();
       switch (key) {
         case "dtype" -> type = parseType(name, parser);
-        case "shape" -> shape = parseNumbers(name, key, WeightFile.MAX_RANK, parser);
+        case "shape" -> shape = parseNumbers(name, key, TableLimits.MAX_RANK, parser);
         case "data_offsets" -> span = parseNumbers(name, key, 2, parser);
         default -> requireScalar(name, key, parser);
       }

@@ -2,6 +2,7 @@ package dev.laco.checkpoint;
 
 import dev.laco.BadInputException;
 import dev.laco.Legible;
+import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.Architecture;
 import dev.laco.model.ElementType;
 import dev.laco.model.ModelConfig;
@@ -143,8 +144,8 @@ final class TensorTable {
               shape));
     }
     file.requireWeight(info);
-    if (info.decoder() instanceof ScaledMatrix matrix) {
-      matrix.blocks();
+    if (info.decoder() != null) {
+      info.decoder().check();
     }
   }
 }

@@ -2,6 +2,8 @@ package dev.laco.checkpoint;
 
 import dev.laco.BadInputException;
 import dev.laco.InputFile;
+import dev.laco.checkpoint.table.TableReader;
+import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.ffi.WatchedMapping;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
@@ -29,29 +31,6 @@ import java.util.Map;
  * InternalError}, or, in native code, ends the process.
  */
 public final class WeightFile implements TensorSource, AutoCloseable {
-  /**
-   * Most tensors of a checkpoint, and therefore of a file; the largest published mixtures of
-   * experts have about 140,000.
-   */
-  static final int MAX_TENSORS = 200_000;
-
-  /** Most characters of a tensor's name; published ones have up to about a hundred. */
-  static final int MAX_NAME = 128;
-
-  /** Most dimensions of a tensor; weights of models have up to five. */
-  static final int MAX_RANK = 8;
-
-  /** Reads the table of a mapped file's tensors. */
-  @FunctionalInterface
-  interface TableReader {
-    /**
-     * The tensors by name, ordered by offset.
-     *
-     * @throws BadInputException if the file breaks a rule of its format
-     */
-    Map<String, TensorInfo> read(Path file, MemorySegment bytes);
-  }
-
   private final Path path;
   private final FileChannel channel;
   private final Arena arena;
@@ -93,12 +72,6 @@ public final class WeightFile implements TensorSource, AutoCloseable {
       closeAll(path, channel, arena);
       throw e instanceof IOException io ? InputFile.unreadable(path, io) : (RuntimeException) e;
     }
-  }
-
-  /** Says that a tensor's name is longer than {@link #MAX_NAME}, for a message. */
-  static String longName(String name) {
-    return String.format(
-        Locale.ROOT, "its name has %d characters, at most %d are read", name.length(), MAX_NAME);
   }
 
   /** The path that this file was opened by. */

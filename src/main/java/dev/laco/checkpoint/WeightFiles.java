@@ -8,6 +8,7 @@ import dev.laco.BadInputException;
 import dev.laco.InputFile;
 import dev.laco.InputJson;
 import dev.laco.Legible;
+import dev.laco.checkpoint.table.TableLimits;
 import java.io.IOException;
 import java.nio.channels.Channels;
 import java.nio.channels.FileChannel;
@@ -131,19 +132,19 @@ record WeightFiles(List<Path> shards, Map<String, Path> index, Path indexFile) {
     Map<String, Path> known = new HashMap<>();
     while (json.nextToken() == JsonToken.FIELD_NAME) {
       String tensor = json.currentName();
-      if (tensor.length() > WeightFile.MAX_NAME) {
-        throw bad(index, tensor, WeightFile.longName(tensor));
+      if (tensor.length() > TableLimits.MAX_NAME) {
+        throw bad(index, tensor, TableLimits.longName(tensor));
       }
       if (json.nextToken() != JsonToken.VALUE_STRING) {
         throw bad(index, tensor, "is not a file name");
       }
-      if (files.size() == WeightFile.MAX_TENSORS) {
+      if (files.size() == TableLimits.MAX_TENSORS) {
         throw new BadInputException(
             String.format(
                 Locale.ROOT,
                 "%s: weight_map has more than %d entries",
                 index,
-                WeightFile.MAX_TENSORS));
+                TableLimits.MAX_TENSORS));
       }
       Path shard = known.computeIfAbsent(json.getText(), n -> inside(directory, index, tensor, n));
       if (known.size() > MAX_SHARDS) {

@@ -1,6 +1,6 @@
 /**
- * Hugging Face checkpoints: readers of safetensors and of files of {@code torch.save}, writers of
- * safetensors.
+ * Checkpoints as models: folders of Hugging Face's layout and GGUF files, their weights mapped and
+ * pooled; the writer of safetensors.
  */
 @NullMarked
 package dev.laco.checkpoint;

@@ -5,7 +5,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Model;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.TensorInfo;
+import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.Architecture;
 import dev.laco.model.ConfigRewriter;
 import dev.laco.model.ModelConfig;

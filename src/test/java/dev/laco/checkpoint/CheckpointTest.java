@@ -13,6 +13,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
+import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.HostTensor;
 import dev.laco.model.NonFinite;
 import java.io.ByteArrayOutputStream;

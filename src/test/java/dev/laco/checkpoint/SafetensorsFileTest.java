@@ -9,6 +9,9 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
+import dev.laco.checkpoint.table.StoredType;
+import dev.laco.checkpoint.table.TableLimits;
+import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import java.io.IOException;
@@ -242,8 +245,8 @@ class SafetensorsFileTest {
   @Test
   void aHeaderOfTheLargestLegalSizeFitsASmallHeap() throws Exception {
     Path path = folder.resolve("huge.safetensors");
-    writeHugeHeader(path, WeightFile.MAX_TENSORS);
-    assertEquals("tensors: " + WeightFile.MAX_TENSORS, runWithSmallHeap(path));
+    writeHugeHeader(path, TableLimits.MAX_TENSORS);
+    assertEquals("tensors: " + TableLimits.MAX_TENSORS, runWithSmallHeap(path));
     writeHugeHeader(path, 1_500_000);
     assertTrue(runWithSmallHeap(path).contains("holds more than 200000 tensors"));
   }
@@ -254,7 +257,7 @@ class SafetensorsFileTest {
     for (int i = 0; i < tensors; i++) {
       json.append(i == 0 ? "\"" : ",\"")
           .append(i)
-          .append(tensors <= WeightFile.MAX_TENSORS ? "x".repeat(122) : "")
+          .append(tensors <= TableLimits.MAX_TENSORS ? "x".repeat(122) : "")
           .append("\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}");
     }
     json.append('}');

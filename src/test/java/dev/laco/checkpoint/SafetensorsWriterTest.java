@@ -14,6 +14,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.laco.BadInputException;
 import dev.laco.InputJson;
 import dev.laco.ResourceException;
+import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.DType;
 import java.io.IOException;
 import java.io.RandomAccessFile;

@@ -11,6 +11,8 @@ import com.sun.management.ThreadMXBean;
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
 import dev.laco.checkpoint.TorchFiles.Row;
+import dev.laco.checkpoint.table.StoredType;
+import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.HostTensor;
 import java.io.IOException;
 import java.io.RandomAccessFile;

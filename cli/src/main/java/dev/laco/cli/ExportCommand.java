@@ -7,7 +7,7 @@ import dev.laco.Model;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.checkpoint.GgufExport;
+import dev.laco.checkpoint.export.GgufExport;
 import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.prune.PruneStages;
 import java.io.IOException;

@@ -1,10 +1,11 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.torch;
 
 import static java.nio.charset.StandardCharsets.ISO_8859_1;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import dev.laco.BadInputException;
 import dev.laco.Legible;
+import dev.laco.checkpoint.table.TableLimits;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -37,7 +38,7 @@ final class TorchPickle {
   /** Most values that a pickle may push; a tensor takes about 24. */
   private static final int MAX_VALUES = 1 << 20;
 
-  private static final int MAX_STRING_BYTES = 4 * WeightFile.MAX_NAME;
+  private static final int MAX_STRING_BYTES = 4 * TableLimits.MAX_NAME;
   private static final int MAX_GLOBAL_BYTES = 128;
 
   /** The key under which PyTorch keeps the version of each module beside the tensors. */
@@ -94,10 +95,10 @@ final class TorchPickle {
     SequencedMap<String, TorchTensor> tensors = new LinkedHashMap<>();
     for (Map.Entry<String, Object> entry : saved.items().entrySet()) {
       String name = entry.getKey();
-      if (name.length() > WeightFile.MAX_NAME) {
+      if (name.length() > TableLimits.MAX_NAME) {
         throw bad(
             String.format(
-                Locale.ROOT, "tensor '%s': %s", Legible.excerpt(name), WeightFile.longName(name)));
+                Locale.ROOT, "tensor '%s': %s", Legible.excerpt(name), TableLimits.longName(name)));
       }
       if (!(entry.getValue() instanceof TorchTensor tensor)) {
         throw bad(
@@ -231,9 +232,9 @@ final class TorchPickle {
   }
 
   private List<Long> numbers(Tuple tuple) {
-    if (tuple.items().size() > WeightFile.MAX_RANK) {
+    if (tuple.items().size() > TableLimits.MAX_RANK) {
       throw damaged(
-          String.format(Locale.ROOT, "a tensor has more than %d dimensions", WeightFile.MAX_RANK));
+          String.format(Locale.ROOT, "a tensor has more than %d dimensions", TableLimits.MAX_RANK));
     }
     List<Long> numbers = new ArrayList<>();
     for (Object item : tuple.items()) {

@@ -1,10 +1,12 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.scaled;
 
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT_UNALIGNED;
 import static java.lang.foreign.ValueLayout.JAVA_INT_UNALIGNED;
 import static java.lang.foreign.ValueLayout.JAVA_SHORT_UNALIGNED;
 
+import dev.laco.checkpoint.table.StoredType;
+import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import java.lang.foreign.MemorySegment;
@@ -24,8 +26,13 @@ record ScaledMatrix(
     implements TensorInfo.Decoder {
   private static final int CODES = 256;
 
-  ScaledWeights.Blocks blocks() {
+  private ScaledWeights.Blocks blocks() {
     return quantisation.blocks(file, info);
+  }
+
+  @Override
+  public void check() {
+    blocks();
   }
 
   @Override

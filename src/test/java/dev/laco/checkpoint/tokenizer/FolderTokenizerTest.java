@@ -1,4 +1,4 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.tokenizer;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;

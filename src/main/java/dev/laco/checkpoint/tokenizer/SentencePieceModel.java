@@ -1,4 +1,4 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.tokenizer;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 

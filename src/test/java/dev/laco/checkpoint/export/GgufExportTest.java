@@ -1,4 +1,4 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.export;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
@@ -8,6 +8,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.TestCheckpoints;
 import dev.laco.checkpoint.gguf.GgufHeader;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.checkpoint.gguf.GgufTensor;

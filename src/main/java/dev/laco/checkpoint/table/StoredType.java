@@ -1,4 +1,4 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.table;
 
 import dev.laco.model.DType;
 import dev.laco.model.ElementType;

@@ -1,9 +1,10 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.torch;
 
 import static java.nio.charset.StandardCharsets.ISO_8859_1;
 
 import dev.laco.BadInputException;
 import dev.laco.Legible;
+import dev.laco.checkpoint.table.TensorInfo;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
@@ -22,7 +23,7 @@ import java.util.SequencedMap;
  * little}. Several tensors may be the same part of a storage, as tied weights are; parts that
  * overlap otherwise, and tensors that do not lie row by row without gaps, are errors.
  */
-final class TorchArchive {
+public final class TorchArchive {
   private static final int MAX_BYTE_ORDER = 16;
 
   /** The second byte of files that PyTorch before 1.6 wrote: a pickle of protocol 2. */
@@ -46,7 +47,7 @@ final class TorchArchive {
    *
    * @throws BadInputException if the file breaks a rule, or holds anything but weights
    */
-  static Map<String, TensorInfo> read(Path file, MemorySegment bytes) {
+  public static Map<String, TensorInfo> read(Path file, MemorySegment bytes) {
     requireZip(file, bytes);
     TorchArchive archive = new TorchArchive(file, bytes);
     archive.requireFolder();

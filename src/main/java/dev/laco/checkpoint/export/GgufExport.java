@@ -1,7 +1,9 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.export;
 
 import dev.laco.BadInputException;
 import dev.laco.ResourceException;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.model.Architecture;
 import dev.laco.model.DType;
@@ -273,7 +275,10 @@ public final class GgufExport {
     }
   }
 
-  /** The row of the checkpoint that a file has as this row; see {@link GgufRows}. */
+  /**
+   * The row of the checkpoint that a file has as this row; see {@link
+   * Architecture#ggufInterleavedHeads}.
+   */
   private static long source(long row, long rows, int heads) {
     if (heads == 0) {
       return row;

@@ -1,11 +1,11 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.tokenizer;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
-import dev.laco.checkpoint.TokenizerJson.Words;
 import dev.laco.checkpoint.gguf.GgufMetadata;
+import dev.laco.checkpoint.tokenizer.TokenizerJson.Words;
 import dev.laco.model.HuggingFaceJson;
 import java.nio.file.Path;
 import java.util.List;
@@ -20,19 +20,19 @@ import org.jspecify.annotations.Nullable;
  * ({@code gpt2}), and SentencePiece's BPE ({@code llama}), whose merges are those that transformers
  * derives from the scores of the pieces.
  */
-final class GgufTokenizer {
+public final class GgufTokenizer {
   private static final String KEY = "tokenizer.ggml.";
 
   private final Path file;
   private final GgufMetadata metadata;
 
-  GgufTokenizer(Path file, GgufMetadata metadata) {
+  public GgufTokenizer(Path file, GgufMetadata metadata) {
     this.file = file;
     this.metadata = metadata;
   }
 
   /** Whether the file has a tokenizer. */
-  boolean isPresent() {
+  public boolean isPresent() {
     return metadata.has(KEY + "model");
   }
 
@@ -68,7 +68,7 @@ final class GgufTokenizer {
    * @param pattern of words
    * @param wholeWords whether a word that is a token is not built by merges
    */
-  static @Nullable String wordsOf(String pattern, boolean wholeWords) {
+  public static @Nullable String wordsOf(String pattern, boolean wholeWords) {
     return switch (pattern) {
       case TokenizerJson.THREE_DIGITS -> wholeWords ? "llama-bpe" : "dbrx";
       case TokenizerJson.ONE_DIGIT -> "qwen2";
@@ -82,7 +82,7 @@ final class GgufTokenizer {
    *
    * @throws BadInputException if the tokenizer is broken, or of a kind that is not known
    */
-  String json() {
+  public String json() {
     List<String> tokens = metadata.strings(KEY + "tokens");
     if (tokens.isEmpty()) {
       throw new BadInputException(
@@ -146,7 +146,7 @@ final class GgufTokenizer {
   }
 
   /** The text of {@code tokenizer_config.json}. */
-  String config() {
+  public String config() {
     List<String> tokens = metadata.strings(KEY + "tokens");
     ObjectNode config = JsonNodeFactory.instance.objectNode();
     Map.of(

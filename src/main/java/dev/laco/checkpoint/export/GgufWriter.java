@@ -1,8 +1,10 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.export;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import dev.laco.ResourceException;
+import dev.laco.checkpoint.OutputFiles;
+import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.gguf.GgufHeader;
 import dev.laco.checkpoint.gguf.GgufType;
 import java.io.ByteArrayOutputStream;

@@ -1,4 +1,4 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.torch;
 
 import org.jspecify.annotations.Nullable;
 

@@ -1,5 +1,6 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.torch;
 
+import dev.laco.checkpoint.table.StoredType;
 import java.util.List;
 
 /**

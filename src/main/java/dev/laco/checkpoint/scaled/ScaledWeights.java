@@ -1,9 +1,12 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.scaled;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
+import dev.laco.checkpoint.table.StoredType;
+import dev.laco.checkpoint.table.TableReader;
+import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import java.lang.foreign.MemorySegment;
@@ -24,9 +27,9 @@ import org.jspecify.annotations.Nullable;
  * {@code X.weight} are {@code X.weight_scale_inv} or {@code X.weight_scale}. They may lie in
  * another file. Scales of activations are ignored, since activations are not quantised here.
  */
-final class ScaledWeights {
+public final class ScaledWeights {
   /** The key of a config that describes the quantisation. */
-  static final String KEY = "quantization_config";
+  public static final String KEY = "quantization_config";
 
   /** Formats of compressed-tensors that store a byte for each weight. */
   private static final Set<String> FORMATS =
@@ -60,7 +63,7 @@ final class ScaledWeights {
   }
 
   /** The quantisation that a config describes; null if there is none, or one that is not read. */
-  static @Nullable ScaledWeights of(ObjectNode config) {
+  public static @Nullable ScaledWeights of(ObjectNode config) {
     JsonNode quantisation = config.path(KEY);
     boolean readable =
         switch (quantisation.path("quant_method").asText()) {
@@ -82,7 +85,7 @@ final class ScaledWeights {
   }
 
   /** Whether a tensor belongs to the quantisation and is no weight. */
-  boolean isBeside(String name) {
+  public boolean isBeside(String name) {
     return BESIDE.matcher(name).matches();
   }
 
@@ -91,7 +94,7 @@ final class ScaledWeights {
    *
    * @param container reads the tables as they are in the files
    */
-  WeightFile.TableReader tables(WeightFile.TableReader container) {
+  public TableReader tables(TableReader container) {
     return (file, bytes) -> {
       Map<String, TensorInfo> table = new LinkedHashMap<>();
       for (TensorInfo info : container.read(file, bytes).values()) {

@@ -1,9 +1,10 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.torch;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import dev.laco.BadInputException;
 import dev.laco.Legible;
+import dev.laco.checkpoint.table.TableLimits;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
@@ -27,7 +28,7 @@ import java.util.SequencedMap;
  */
 final class StoredZip {
   /** Most entries: one for each tensor, and what describes the archive. */
-  private static final int MAX_ENTRIES = WeightFile.MAX_TENSORS + 100;
+  private static final int MAX_ENTRIES = TableLimits.MAX_TENSORS + 100;
 
   private static final int MAX_NAME_BYTES = 1024;
 

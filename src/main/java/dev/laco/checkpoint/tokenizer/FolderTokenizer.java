@@ -1,4 +1,4 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.tokenizer;
 
 import com.fasterxml.jackson.core.JacksonException;
 import com.fasterxml.jackson.core.JsonFactory;
@@ -11,7 +11,7 @@ import dev.laco.BadInputException;
 import dev.laco.InputFile;
 import dev.laco.InputJson;
 import dev.laco.Legible;
-import dev.laco.checkpoint.TokenizerJson.Words;
+import dev.laco.checkpoint.tokenizer.TokenizerJson.Words;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -33,7 +33,7 @@ import java.util.stream.Collectors;
  * vocab.json} and {@code merges.txt}, or SentencePiece's BPE of {@code tokenizer.model}, with what
  * {@code tokenizer_config.json} and {@code added_tokens.json} add.
  */
-final class FolderTokenizer {
+public final class FolderTokenizer {
   private static final String MADE = "tokenizer.json";
   private static final String VOCABULARY = "vocab.json";
   private static final String MERGES = "merges.txt";
@@ -68,7 +68,7 @@ final class FolderTokenizer {
    * The text of {@code tokenizer.json} by that name, for a folder that has none but has the files
    * to make it of; else nothing.
    */
-  static SequencedMap<String, Supplier<String>> of(Path folder) {
+  public static SequencedMap<String, Supplier<String>> of(Path folder) {
     SequencedMap<String, Supplier<String>> made = new LinkedHashMap<>();
     if (!isThere(folder.resolve(MADE))) {
       if (isThere(folder.resolve(VOCABULARY)) && isThere(folder.resolve(MERGES))) {

@@ -1,4 +1,4 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.export;
 
 import com.fasterxml.jackson.core.JacksonException;
 import com.fasterxml.jackson.core.JsonParser;
@@ -10,6 +10,8 @@ import dev.laco.BadInputException;
 import dev.laco.InputFile;
 import dev.laco.InputJson;
 import dev.laco.Legible;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.tokenizer.GgufTokenizer;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;

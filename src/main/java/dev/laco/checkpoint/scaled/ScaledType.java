@@ -1,5 +1,6 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.scaled;
 
+import dev.laco.checkpoint.table.StoredType;
 import dev.laco.model.DType;
 import dev.laco.model.ElementType;
 

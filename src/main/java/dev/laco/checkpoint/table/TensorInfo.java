@@ -1,4 +1,4 @@
-package dev.laco.checkpoint;
+package dev.laco.checkpoint.table;
 
 import dev.laco.model.DType;
 import dev.laco.model.ElementType;
@@ -43,6 +43,13 @@ public record TensorInfo(
      *     ElementType#dtype}
      */
     void decode(MemorySegment stored, MemorySegment weight);
+
+    /**
+     * Checks what is needed beside the tensor's bytes, such as scales.
+     *
+     * @throws dev.laco.BadInputException if it is missing or wrong
+     */
+    default void check() {}
   }
 
   /** Bytes of the weight in memory; of a tensor that is no weight, those in the file. */
