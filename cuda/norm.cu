@@ -5,7 +5,7 @@
 //   laco_add_rms_norm_<W>_v1     x += y, out = norm(x): 16 bytes, where two launches move 20
 //   laco_layer_norm_<W>_v1       the variance about the mean, in a second pass: nothing cancels
 //   laco_add_layer_norm_<W>_v1
-//   laco_inverse_rms_f32_v1      1 / sqrt(max(mean(x^2), floor)) alone: 4 bytes per element
+//   laco_inverse_rms_<X>_v1      1 / sqrt(max(mean(x^2), floor)) alone: 4 bytes per element, of 16-bit types 2
 //
 // Some ten operations per element: all are bound by memory. out may be x, or y.
 #include "common.cuh"
@@ -117,8 +117,8 @@ __device__ __forceinline__ void norm(float* x, const float* y, const W* weight, 
   }
 }
 
-template <int N>
-__device__ __forceinline__ float squares_of_thread(const float* row, int64_t columns) {
+template <int N, class X>
+__device__ __forceinline__ float squares_of_thread(const X* row, int64_t columns) {
   float squares = 0;
   for (int64_t v = threadIdx.x; v < columns / N; v += blockDim.x) {
     const Floats<N> x = load<N>(row + v * N);
@@ -128,6 +128,19 @@ __device__ __forceinline__ float squares_of_thread(const float* row, int64_t col
     }
   }
   return squares;
+}
+
+template <class X>
+__device__ __forceinline__ void inverse_rms(const X* x, float* out, int64_t columns, float floor) {
+  __shared__ float scratch[kMostWarps][1];
+  const X* row = x + blockIdx.x * columns;
+  float squares = columns % 4 == 0 && aligned4(row) ? squares_of_thread<4>(row, columns)
+                                                    : squares_of_thread<1>(row, columns);
+  squares = block_sum(squares, scratch);
+  if (threadIdx.x == 0) {
+    const float mean = squares / static_cast<float>(columns);
+    out[blockIdx.x] = 1.0f / sqrtf(mean < floor ? floor : mean);  // NaN stays
+  }
 }
 
 }  // namespace
@@ -159,16 +172,13 @@ LACO_NORMS(f16, __half)
 LACO_NORMS(bf16, __nv_bfloat16)
 
 // out [rows], a number for each row of x. grid = rows.
-extern "C" __global__ void __launch_bounds__(kMostThreads, 1)
-    laco_inverse_rms_f32_v1(const float* x, float* out, int64_t columns, float floor) {
-  __shared__ float scratch[kMostWarps][1];
-  const float* row = x + blockIdx.x * columns;
-  float squares = columns % 4 == 0 && aligned4(row) ? squares_of_thread<4>(row, columns)
-                                                    : squares_of_thread<1>(row, columns);
-  squares = block_sum(squares, scratch);
-  if (threadIdx.x == 0) {
-    const float mean = squares / static_cast<float>(columns);
-    out[blockIdx.x] = 1.0f / sqrtf(mean < floor ? floor : mean);  // NaN stays
-  }
-}
-LACO_EXPORT(laco_inverse_rms_f32_v1)
+#define LACO_INVERSE_RMS(name, X)                                        \
+  extern "C" __global__ void __launch_bounds__(kMostThreads, 1)          \
+      name(const X* x, float* out, int64_t columns, float floor) {       \
+    inverse_rms(x, out, columns, floor);                                 \
+  }                                                                      \
+  LACO_EXPORT(name)
+
+LACO_INVERSE_RMS(laco_inverse_rms_f32_v1, float)
+LACO_INVERSE_RMS(laco_inverse_rms_f16_v1, __half)
+LACO_INVERSE_RMS(laco_inverse_rms_bf16_v1, __nv_bfloat16)

@@ -4,7 +4,8 @@ using namespace LACO_NAMESPACE;
 
 namespace {
 
-double sum_of_squares(const float* x, int64_t n) {
+template <class T>
+double sum_of_squares(const T* x, int64_t n) {
   Vec a = {}, b = {}, c = {}, d = {};
   int64_t i = 0;
   for (; i + 4 * W <= n; i += 4 * W) {
@@ -25,14 +26,15 @@ double sum_of_squares(const float* x, int64_t n) {
 
 // out = 1 / sqrt(max(mean(x^2), floor)) for each row. x [rows, width], out [rows].
 LACO_KERNEL(inverse_rms)
-(const float* x, double floor, int64_t rows, int64_t width, float* out) {
+(const void* x, int32_t dtype, double floor, int64_t rows, int64_t width, float* out) {
+  return with_dtype(dtype, x, [&](auto* from) {
 #pragma omp parallel for schedule(static) if (rows * width > kParallelLight)
-  for (int64_t r = 0; r < rows; r++) {
-    const double mean = sum_of_squares(x + r * width, width) / static_cast<double>(width);
-    // NaN stays.
-    out[r] = static_cast<float>(1 / __builtin_sqrt(mean < floor ? floor : mean));
-  }
-  return LACO_OK;
+    for (int64_t r = 0; r < rows; r++) {
+      const double mean = sum_of_squares(from + r * width, width) / static_cast<double>(width);
+      // NaN stays.
+      out[r] = static_cast<float>(1 / __builtin_sqrt(mean < floor ? floor : mean));
+    }
+  });
 }
 
 // out = (offset + weight) * x / sqrt(mean(x^2) + eps) for each row. x, out [rows, width], weight [width].

@@ -49,12 +49,12 @@ int32_t laco_watch_mappings(void*);
                           const int32_t*, int64_t);                                                \
   int32_t laco_cosine_##tier(const float*, const float*, int64_t, int64_t, const int32_t*,         \
                              int64_t, double*, double*);                                           \
-  int32_t laco_logits_##tier(float*, int64_t, float, float);                                       \
+  int32_t laco_logits_##tier(float*, const float*, int64_t, int64_t, float, float);                \
   int32_t laco_log_probability_##tier(const float*, int64_t, int64_t, int64_t, const int32_t*,     \
                                       float*, double*, float*);                                    \
   int32_t laco_kl_divergence_##tier(const float*, const float*, int64_t, int64_t, int64_t,         \
                                     double*);                                                      \
-  int32_t laco_inverse_rms_##tier(const float*, double, int64_t, int64_t, float*);                 \
+  int32_t laco_inverse_rms_##tier(const void*, int32_t, double, int64_t, int64_t, float*);         \
   int32_t laco_scaled_difference_##tier(const float*, const float*, const float*, int64_t,         \
                                         int64_t, float*);                                          \
   int32_t laco_add_squares_##tier(const float*, int64_t, int64_t, float*);                         \
@@ -503,12 +503,16 @@ void test_cosine(const Kernels& k) {
 void test_logits(const Kernels& k) {
   each("logits", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
     for (double cap : {0.0, 0.5, 30.0}) {
-      Floats x(n, side, [] { return 4 * normal(); });
-      check(k.logits(x.data(), n, 0.5f, static_cast<float>(cap)) == 0, "status");
-      for (int64_t i = 0; i < n; i++) {
-        const double scaled = 0.5 * x.before(i);
-        const double expected = cap == 0 ? scaled : cap * std::tanh(scaled / cap);
-        close(x[i], expected, 2e-6 * std::abs(expected), i);
+      for (bool scaled : {false, true}) {
+        Floats x(2 * n, side, [] { return 4 * normal(); }), factors(n, side);
+        check(k.logits(x.data(), scaled ? factors.data() : nullptr, 2, n, 0.5f,
+                       static_cast<float>(cap)) == 0,
+              "status");
+        for (int64_t i = 0; i < 2 * n; i++) {
+          const double product = 0.5 * x.before(i) * (scaled ? factors[i % n] : 1);
+          const double expected = cap == 0 ? product : cap * std::tanh(product / cap);
+          close(x[i], expected, 2e-6 * std::abs(expected), i);
+        }
       }
     }
   });
@@ -621,11 +625,21 @@ void test_kl_divergence(const Kernels& k) {
 }
 
 void test_rows_and_columns(const Kernels& k) {
-  each("inverse_rms", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
+  each("inverse_rms", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
+    Weight weight(dtype, 2 * n, side, shift);
+    Floats lengths(2, side, unset);
+    check(k.inverse_rms(weight.data(), dtype, 1e-6, 2, n, lengths.data()) == 0, "status");
+    for (int64_t r = 0; r < 2; r++) {
+      double mean = 0;
+      for (int64_t i = r * n; i < (r + 1) * n; i++) {
+        mean += weight[i] * weight[i] / static_cast<double>(n);
+      }
+      close(lengths[r], 1 / std::sqrt(std::fmax(mean, 1e-6)), 1e-3, r);
+    }
     Floats x(3 * n, side), out(3, side, unset);
     std::memset(x.data(), 0, static_cast<size_t>(n) * 4);
     x.data()[3 * n - 1] = unset();
-    check(k.inverse_rms(x.data(), 1e-6, 3, n, out.data()) == 0, "status");
+    check(k.inverse_rms(x.data(), 0, 1e-6, 3, n, out.data()) == 0, "status");
     double squares = 0;
     for (int64_t i = n; i < 2 * n; i++) {
       squares += x[i] * x[i] / static_cast<double>(n);

@@ -119,6 +119,33 @@ void for_each_norm(Function f) {
   }
 }
 
+template <class X>
+void inverse_rms() {
+  for (size_t columns : {1, 3, 4, 7, 32, 33, 127, 257, 512, 4099, 9000}) {
+    for (unsigned threads : {32, 256, 512}) {
+      for (size_t shift : {0, 1}) {
+        std::vector<X> x = check::random<X>(3 * columns);
+        std::fill(x.begin(), x.begin() + static_cast<int64_t>(columns), X(0.0f));
+        x.back() = X(NAN);
+        check::Buffer<X> device(x, shift);
+        check::Buffer<float> out(3);
+        const std::string kernel = std::string("laco_inverse_rms_") + check::type_name<X>() + "_v1";
+        check::launch(kernel, 3, threads, 0, static_cast<const X*>(device.data()), out.data(),
+                      static_cast<int64_t>(columns), 1e-6f);
+        double mean = 0;
+        for (size_t i = columns; i < 2 * columns; i++) {
+          mean += check::wide(x[i]) * check::wide(x[i]) / static_cast<double>(columns);
+        }
+        const double expected = 1 / std::sqrt(std::max(mean, 1e-6));
+        const std::string what = std::to_string(columns) + " columns, " + std::to_string(threads) + " threads";
+        CHECK_CLOSE(check::wide(out[0]), 1e3, 1e-3, what);
+        CHECK_CLOSE(check::wide(out[1]), expected, kTolerance * expected, what);
+        CHECK_CLOSE(check::wide(out[2]), static_cast<double>(NAN), 0, what);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 TEST(norm_takes_every_width_and_weight) {
@@ -180,26 +207,8 @@ TEST(norm_of_rows_far_from_zero_cancels_nothing) {
   run<float>({2, 1000, 256, false, true}, check::random<float>(2000), 1000);
 }
 
-TEST(inverse_rms_takes_every_width_alignment_and_block) {
-  for (size_t columns : {1, 3, 4, 7, 32, 33, 127, 257, 512, 4099, 9000}) {
-    for (unsigned threads : {32, 256, 512}) {
-      for (size_t shift : {0, 1}) {
-        std::vector<float> x = check::random<float>(3 * columns);
-        std::fill(x.begin(), x.begin() + static_cast<int64_t>(columns), 0.0f);
-        x.back() = NAN;
-        check::Buffer<float> device(x, shift), out(3);
-        check::launch("laco_inverse_rms_f32_v1", 3, threads, 0, static_cast<const float*>(device.data()),
-                      out.data(), static_cast<int64_t>(columns), 1e-6f);
-        double mean = 0;
-        for (size_t i = columns; i < 2 * columns; i++) {
-          mean += check::wide(x[i]) * check::wide(x[i]) / static_cast<double>(columns);
-        }
-        const double expected = 1 / std::sqrt(std::max(mean, 1e-6));
-        const std::string what = std::to_string(columns) + " columns, " + std::to_string(threads) + " threads";
-        CHECK_CLOSE(check::wide(out[0]), 1e3, 1e-3, what);
-        CHECK_CLOSE(check::wide(out[1]), expected, kTolerance * expected, what);
-        CHECK_CLOSE(check::wide(out[2]), static_cast<double>(NAN), 0, what);
-      }
-    }
-  }
+TEST(inverse_rms_takes_every_width_alignment_block_and_type) {
+  inverse_rms<float>();
+  inverse_rms<__half>();
+  inverse_rms<__nv_bfloat16>();
 }

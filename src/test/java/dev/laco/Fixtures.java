@@ -35,6 +35,8 @@ public final class Fixtures {
             "phi3_std",
             "granite",
             "smollm3_std",
+            "baichuan2_7b",
+            "baichuan2_13b",
             "gemma_v1",
             "gemma2_std",
             "gemma3_std",

@@ -3,7 +3,8 @@ package dev.laco.backend;
 /** The ops that compare models: by hidden states, and by the probabilities of tokens. */
 public interface ScoringOps extends DeviceMemory {
   /**
-   * The logits of every token of the vocabulary: {@code out = spec(hidden head^T)}.
+   * The logits of every token of the vocabulary: {@code out = spec(hidden head^T)}, where rows of
+   * the head may count {@linkplain Head#unitRows divided by their length}.
    *
    * @param hidden {@code [R, d]}
    * @param out {@code [R, V]}

@@ -9,6 +9,7 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.SequencedMap;
 import java.util.function.Function;
+import java.util.function.Predicate;
 import java.util.function.ToDoubleFunction;
 import java.util.function.ToIntFunction;
 import org.jspecify.annotations.Nullable;
@@ -117,7 +118,9 @@ public final class Architecture {
     private Function<JsonFields, LogitSpec> logits = config -> LogitSpec.PLAIN;
     private OptionalInt defaultHeadDim = OptionalInt.empty();
     private RopeParameters.Rotates rotates = RopeParameters.Rotates.WHOLE_HEADS;
-    private int defaultPositions = 2048;
+    private ToIntFunction<JsonFields> defaultPositions = config -> 2048;
+    private Predicate<JsonFields> alibi = config -> false;
+    private Predicate<JsonFields> unitHead = config -> false;
     private Optional<Mixture.Keys> mixture = Optional.empty();
 
     private Optional<String> ggufName = Optional.empty();
@@ -268,7 +271,27 @@ public final class Architecture {
 
     /** {@code max_position_embeddings} where the config has none. */
     Builder defaultPositions(int positions) {
+      return defaultPositions(config -> positions);
+    }
+
+    /** Likewise, where the number stands elsewhere in a config. */
+    Builder defaultPositions(ToIntFunction<JsonFields> positions) {
       defaultPositions = positions;
+      return this;
+    }
+
+    /**
+     * Which configs have attention scores that fall with distance (ALiBi, Press et al. 2022);
+     * {@link #rotation} says that layers do not rotate then.
+     */
+    Builder alibi(Predicate<JsonFields> configs) {
+      alibi = configs;
+      return this;
+    }
+
+    /** Which configs divide each row of the output projection by its length. */
+    Builder unitHead(Predicate<JsonFields> configs) {
+      unitHead = configs;
       return this;
     }
 
@@ -424,8 +447,16 @@ public final class Architecture {
     return parts.mixture;
   }
 
-  int defaultPositions() {
-    return parts.defaultPositions;
+  int defaultPositions(JsonFields config) {
+    return parts.defaultPositions.applyAsInt(config);
+  }
+
+  boolean hasAlibi(JsonFields config) {
+    return parts.alibi.test(config);
+  }
+
+  boolean hasUnitHead(JsonFields config) {
+    return parts.unitHead.test(config);
   }
 
   /** Name of a tensor of layer {@code layer}. */

@@ -13,6 +13,7 @@ final class Families {
           Phi3.FAMILY,
           Granite.FAMILY,
           SmolLm3.FAMILY,
+          Baichuan.FAMILY,
           Gemma.FAMILY,
           Gemma2.FAMILY,
           Gemma3.FAMILY,

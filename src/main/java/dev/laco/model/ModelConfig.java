@@ -22,6 +22,8 @@ import org.jspecify.annotations.Nullable;
  * @param embeddingScale factor on token embeddings
  * @param residualScale factor on what attention and feed-forward network add to the residual stream
  * @param attentionScores what becomes of the products of queries and keys
+ * @param alibi whether attention scores fall with distance (ALiBi, Press et al. 2022)
+ * @param unitHead whether each row of the output projection is divided by its length
  * @param logits what becomes of the products of last hidden states and output projection
  * @param mixture the mixtures of experts; null where no layer has one
  * @param attention what the attention of each layer has
@@ -45,6 +47,8 @@ public record ModelConfig(
     double embeddingScale,
     double residualScale,
     LogitSpec attentionScores,
+    boolean alibi,
+    boolean unitHead,
     LogitSpec logits,
     @Nullable Mixture mixture,
     List<LayerAttention> attention) {
@@ -93,7 +97,8 @@ public record ModelConfig(
       throw config.error("num_key_value_heads", "a divisor of num_attention_heads, " + heads);
     }
     int headDim = headDim(config, architecture, hidden, heads);
-    int positions = config.positiveOr("max_position_embeddings", architecture.defaultPositions());
+    int positions =
+        config.positiveOr("max_position_embeddings", architecture.defaultPositions(config));
     double eps = config.numberOr("rms_norm_eps", architecture.defaultEps());
     if (eps < 0) {
       throw config.error("rms_norm_eps", "a number of at least 0");
@@ -118,6 +123,8 @@ public record ModelConfig(
         architecture.embeddingScale(config),
         architecture.residualScale(config),
         architecture.attentionScores(config, headDim),
+        architecture.hasAlibi(config),
+        architecture.hasUnitHead(config),
         architecture.logits(config),
         architecture.mixture().map(keys -> Mixture.parse(config, keys, layers)).orElse(null),
         LayerAttentions.read(

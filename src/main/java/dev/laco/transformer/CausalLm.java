@@ -12,9 +12,8 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The forward pass of a decoder-only language model: token embedding, pre-norm layers of rotary
- * attention (Su et al. 2021) and a gated feed-forward network (Shazeer 2020), final RMS norm,
- * output projection.
+ * The forward pass of a decoder-only language model: token embedding, layers as {@link
+ * DecoderLayer} runs them, final RMS norm, output projection.
  *
  * <p>Activations are f32 matrices of one row per token; {@code T} is the number of tokens of a
  * batch and {@code d} the hidden size.
@@ -135,6 +134,6 @@ public final class CausalLm {
         config.tieWordEmbeddings()
             ? config.architecture().embedding()
             : config.architecture().head();
-    return new Head(backend.weight(source.tensor(name)), config.logits());
+    return new Head(backend.weight(source.tensor(name)), config.unitHead(), config.logits());
   }
 }

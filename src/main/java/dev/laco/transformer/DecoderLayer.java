@@ -180,6 +180,7 @@ public final class DecoderLayer {
             config.headDim(),
             attention.window(),
             config.attentionScores(),
+            config.alibi(),
             backend.productType(weights.get(LayerRole.QUERY).dtype()));
     backend.attention(query, past.keys(), past.values(), spec, batch, buffers.heads);
     return buffers.attended;

@@ -17,9 +17,27 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /** What every backend must do as {@link ScoringOps}. */
 public abstract class ScoringContract extends Contract {
-  /** Most heads have plain logits, some scale them or cap them. */
-  private static final List<LogitSpec> LOGITS =
-      List.of(LogitSpec.PLAIN, new LogitSpec(0.5, 0), new LogitSpec(1.5, 2));
+  /** Most heads have plain logits; some scale them or cap them, or have rows of length 1. */
+  private static final List<Form> FORMS =
+      List.of(
+          Form.PLAIN,
+          new Form(false, new LogitSpec(0.5, 0)),
+          new Form(false, new LogitSpec(1.5, 2)),
+          new Form(true, LogitSpec.PLAIN));
+
+  /** A head without its weight. */
+  private record Form(boolean unitRows, LogitSpec spec) {
+    static final Form PLAIN = new Form(false, LogitSpec.PLAIN);
+
+    Head of(Tensor weight) {
+      return new Head(weight, unitRows, spec);
+    }
+
+    /** A soft-cap makes logits smaller, but not the errors of the products that it caps. */
+    Form uncapped() {
+      return new Form(unitRows, new LogitSpec(spec.scale(), 0));
+    }
+  }
 
   protected ScoringContract(TestedBackend tested) {
     super(tested);
@@ -66,33 +84,31 @@ public abstract class ScoringContract extends Contract {
 
   @ParameterizedTest
   @CsvSource({"1,1", "7,7", "31,33", "64,100", "33,4099"})
-  void scalesAndCapsLogits(int width, int vocabulary) {
+  void scalesNormalisesAndCapsLogits(int width, int vocabulary) {
     float[] hidden = normal(3 * width);
     hidden[0] = Float.POSITIVE_INFINITY;
     hidden[2 * width] = Float.NaN;
     for (DType dtype : DType.values()) {
       HostTensor weight = weight(dtype, vocabulary, width);
-      for (LogitSpec spec : LOGITS) {
-        // A soft-cap makes logits smaller, but not the errors of the products that it caps.
-        LogitSpec uncapped = new LogitSpec(spec.scale(), 0);
+      for (Form form : FORMS) {
         double[] products =
-            of(reference, run -> widen(run.download(logits(run, hidden, weight, uncapped))));
+            of(reference, run -> widen(run.download(logits(run, hidden, weight, form.uncapped()))));
         double largest =
             Arrays.stream(products).filter(Double::isFinite).map(Math::abs).reduce(1, Math::max);
         same(
-            "logits " + dtype + " " + spec,
+            "logits " + dtype + " " + form,
             tested.product(dtype),
             largest,
-            run -> logits(run, hidden, weight, spec));
+            run -> logits(run, hidden, weight, form));
       }
     }
   }
 
-  private static Tensor logits(Run run, float[] hidden, HostTensor weight, LogitSpec spec) {
+  private static Tensor logits(Run run, float[] hidden, HostTensor weight, Form form) {
     int width = Math.toIntExact(weight.shape().getLast());
     long rows = hidden.length / width;
     Tensor out = run.result(rows, weight.shape().getFirst());
-    run.on.logits(run.tensor(hidden, rows, width), new Head(run.on.weight(weight), spec), out);
+    run.on.logits(run.tensor(hidden, rows, width), form.of(run.on.weight(weight)), out);
     return out;
   }
 
@@ -130,17 +146,16 @@ public abstract class ScoringContract extends Contract {
   private void logProbabilities(
       PackedSequences tokens, float[] hidden, HostTensor head, Tolerance tolerance) {
     int rows = tokens.size();
-    for (LogitSpec spec : LOGITS) {
+    for (Form form : FORMS) {
       Function<Run, double[]> score =
           run -> {
             double[] out = new double[rows];
             Tensor states = run.tensor(hidden, rows, hidden.length / rows);
-            run.on.logProbability(
-                states, new Head(run.on.weight(head), spec), run.batch(tokens), out);
+            run.on.logProbability(states, form.of(run.on.weight(head)), run.batch(tokens), out);
             return out;
           };
       double[] actual = of(backend, score);
-      String op = "logProbability " + head.dtype() + " " + spec;
+      String op = "logProbability " + head.dtype() + " " + form;
       close(op, tolerance, 1, of(reference, score), actual);
       for (int s = 0; s < tokens.sequences(); s++) {
         assertEquals(0, actual[tokens.offsets()[s + 1] - 1], "the last token has no next one");
@@ -202,22 +217,22 @@ public abstract class ScoringContract extends Contract {
       Tolerance tolerance) {
     int rows = tokens.size();
     double[] plain = {};
-    for (LogitSpec spec : LOGITS) {
+    for (Form form : FORMS) {
       Function<Run, double[]> measure =
           run -> {
             double[] out = new double[rows];
             run.on.klDivergence(
                 run.tensor(hidden, rows, hidden.length / rows),
                 run.tensor(reference, rows, reference.length / rows),
-                new Head(run.on.weight(head), spec),
+                form.of(run.on.weight(head)),
                 run.batch(tokens),
                 out);
             return out;
           };
       double[] actual = of(backend, measure);
-      String op = "klDivergence " + head.dtype() + " " + spec;
+      String op = "klDivergence " + head.dtype() + " " + form;
       close(op, tolerance, 1, of(this.reference, measure), actual);
-      plain = spec.equals(LogitSpec.PLAIN) ? actual : plain;
+      plain = form.equals(Form.PLAIN) ? actual : plain;
     }
     return plain;
   }

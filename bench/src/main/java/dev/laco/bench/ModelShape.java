@@ -72,6 +72,8 @@ public final class ModelShape {
         1,
         1,
         new LogitSpec(1 / Math.sqrt(headDim), 0),
+        false,
+        false,
         LogitSpec.PLAIN,
         null,
         Collections.nCopies(layers, new LayerAttention(0, ROTATION)));

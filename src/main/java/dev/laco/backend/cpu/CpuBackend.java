@@ -345,15 +345,21 @@ public final class CpuBackend extends MemoryBackend {
   @Override
   public void logits(Tensor hidden, Head head, Tensor out) {
     OpChecks.logits(hidden, head, out);
-    logits(MemoryTensor.of(hidden), MemoryTensor.of(head.weight()), head.spec(), data(out));
+    logits(MemoryTensor.of(hidden), head, MemoryTensor.of(head.weight()), data(out));
   }
 
   /** Computes the logits of the rows of {@code weight}, which may be a panel of the head. */
-  private void logits(MemoryTensor hidden, MemoryTensor weight, LogitSpec spec, MemorySegment out) {
+  private void logits(MemoryTensor hidden, Head head, MemoryTensor weight, MemorySegment out) {
     CpuKernels current = kernels();
     products.apply(hidden, weight, out);
-    if (!spec.equals(LogitSpec.PLAIN)) {
-      current.logits(out, hidden.rows() * weight.rows(), spec);
+    long rows = weight.rows();
+    if (head.unitRows()) {
+      MemorySegment factors = rowScratch.atLeast(rows * Float.BYTES);
+      current.inverseRms(
+          data(weight), weight.dtype(), head.leastMeanSquare(), rows, weight.columns(), factors);
+      current.logits(out, factors, hidden.rows(), rows, head.byInverseRms());
+    } else if (!head.spec().equals(LogitSpec.PLAIN)) {
+      current.logits(out, MemorySegment.NULL, hidden.rows(), rows, head.spec());
     }
   }
 
@@ -377,7 +383,7 @@ public final class CpuBackend extends MemoryBackend {
     }
     for (long first = 0; first < matrix.rows(); first += panel) {
       long last = Math.min(matrix.rows(), first + panel);
-      logits(states, matrix.slice(first, last), head.spec(), scores);
+      logits(states, head, matrix.slice(first, last), scores);
       current.logProbability(
           scores, rows, last - first, first, sequences.targets(), most, total, target);
     }
@@ -419,8 +425,8 @@ public final class CpuBackend extends MemoryBackend {
     MemorySegment state = reductionScratch.atLeast(rows * DivergenceState.BYTES);
     for (long first = 0; first < matrix.rows(); first += panel) {
       MemoryTensor part = matrix.slice(first, Math.min(matrix.rows(), first + panel));
-      logits(hidden, part, head.spec(), scores);
-      logits(reference, part, head.spec(), expected);
+      logits(hidden, head, part, scores);
+      logits(reference, head, part, expected);
       current.klDivergence(scores, expected, rows, part.rows(), first, state);
     }
     return state;
@@ -436,7 +442,7 @@ public final class CpuBackend extends MemoryBackend {
   @Override
   public void inverseRms(Tensor x, double floor, Tensor out) {
     OpChecks.inverseRms(x, out);
-    kernels().inverseRms(data(x), floor, x.rows(), x.columns(), data(out));
+    kernels().inverseRms(data(x), DType.F32, floor, x.rows(), x.columns(), data(out));
   }
 
   @Override

@@ -22,7 +22,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 3;
+  private static final int ABI = 4;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -142,9 +142,12 @@ final class CpuKernels {
   private static final MethodHandle COSINE =
       Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, ADDRESS, JAVA_LONG, ADDRESS, ADDRESS);
 
-  /** {@code int32_t laco_logits(float *x, int64_t n, float scale, float soft_cap)}. */
+  /**
+   * {@code int32_t laco_logits(float *x, const float *factors, int64_t rows, int64_t width, float
+   * scale, float soft_cap)}.
+   */
   private static final MethodHandle LOGITS =
-      Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_FLOAT, JAVA_FLOAT);
+      Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_FLOAT, JAVA_FLOAT);
 
   /**
    * {@code int32_t laco_log_probability(const float *logits, int64_t rows, int64_t columns, int64_t
@@ -161,11 +164,11 @@ final class CpuKernels {
       Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, ADDRESS);
 
   /**
-   * {@code int32_t laco_inverse_rms(const float *x, double floor, int64_t rows, int64_t width,
-   * float *out)}.
+   * {@code int32_t laco_inverse_rms(const void *x, int32_t dtype, double floor, int64_t rows,
+   * int64_t width, float *out)}.
    */
   private static final MethodHandle INVERSE_RMS =
-      Downcalls.ofInt(ADDRESS, JAVA_DOUBLE, JAVA_LONG, JAVA_LONG, ADDRESS);
+      Downcalls.ofInt(ADDRESS, JAVA_INT, JAVA_DOUBLE, JAVA_LONG, JAVA_LONG, ADDRESS);
 
   /**
    * {@code int32_t laco_scaled_difference(const float *a, const float *b, const float *scale,
@@ -458,10 +461,13 @@ final class CpuKernels {
             (int) COSINE.invokeExact(cosine, a, b, rows, width, offsets, sequences, scratch, out));
   }
 
-  void logits(MemorySegment x, long n, LogitSpec spec) {
+  void logits(MemorySegment x, MemorySegment factors, long rows, long width, LogitSpec spec) {
     run(
         "laco_logits",
-        () -> (int) LOGITS.invokeExact(logits, x, n, (float) spec.scale(), (float) spec.softCap()));
+        () ->
+            (int)
+                LOGITS.invokeExact(
+                    logits, x, factors, rows, width, (float) spec.scale(), (float) spec.softCap()));
   }
 
   void logProbability(
@@ -504,10 +510,14 @@ final class CpuKernels {
                     klDivergence, logits, reference, rows, columns, first, state));
   }
 
-  void inverseRms(MemorySegment x, double floor, long rows, long width, MemorySegment out) {
+  void inverseRms(
+      MemorySegment x, DType dtype, double floor, long rows, long width, MemorySegment out) {
     run(
         "laco_inverse_rms",
-        () -> (int) INVERSE_RMS.invokeExact(inverseRms, x, floor, rows, width, out));
+        () ->
+            (int)
+                INVERSE_RMS.invokeExact(
+                    inverseRms, x, KernelCode.of(dtype), floor, rows, width, out));
   }
 
   void scaledDifference(

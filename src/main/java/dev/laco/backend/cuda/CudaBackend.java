@@ -97,6 +97,7 @@ public final class CudaBackend implements Backend {
   private final int fusedRows;
   private final Scratch reductions;
   private final Scratch logits;
+  private final Scratch rowFactors;
   private final CublasLibrary library;
   private @Nullable LinearSolver solver;
   private @Nullable String missingForSolver;
@@ -125,6 +126,7 @@ public final class CudaBackend implements Backend {
         context.device().hasFastF64() ? Integer.getInteger(FUSED_ROWS_PROPERTY, FUSED_ROWS) : 0;
     this.reductions = new Scratch(context, "reductions");
     this.logits = new Scratch(context, "logits");
+    this.rowFactors = new Scratch(context, "factors of rows");
     this.name =
         String.format(
             Locale.ROOT,
@@ -577,22 +579,33 @@ public final class CudaBackend implements Backend {
   public void logits(Tensor hidden, Head head, Tensor out) {
     OpChecks.logits(hidden, head, out);
     context.enter();
-    logits(CudaTensor.of(hidden), CudaTensor.of(head.weight()), head.spec(), output(out));
+    logits(CudaTensor.of(hidden), head, CudaTensor.of(head.weight()), output(out));
   }
 
   /** Computes the logits of the rows of {@code weight}, which may be a panel of the head. */
-  private void logits(CudaTensor hidden, CudaTensor weight, LogitSpec spec, long out) {
+  private void logits(CudaTensor hidden, Head head, CudaTensor weight, long out) {
     products.apply(hidden, weight, out);
-    if (!spec.equals(LogitSpec.PLAIN)) {
+    LogitSpec spec = head.unitRows() ? head.byInverseRms() : head.spec();
+    long factors = head.unitRows() ? inverseRms(weight, head.leastMeanSquare()) : 0;
+    if (head.unitRows() || !spec.equals(LogitSpec.PLAIN)) {
       long elements = hidden.rows() * weight.rows();
       launcher
           .of(Kernel.LOGITS, DType.F32)
           .pointer(out)
+          .pointer(factors)
           .int64(elements)
+          .int64(weight.rows())
           .float32((float) spec.scale())
           .float32((float) spec.softCap())
           .run(blocks(elements), BLOCK);
     }
+  }
+
+  /** Computes the {@link #inverseRms} of each row of a weight, until the next call. */
+  private long inverseRms(CudaTensor weight, double floor) {
+    long factors = rowFactors.atLeast(weight.rows() * Float.BYTES);
+    inverseRms(weight, floor, factors);
+    return factors;
   }
 
   @Override
@@ -615,7 +628,7 @@ public final class CudaBackend implements Backend {
     context.driver().zero(total, rows * 16L, stream.handle());
     for (long first = 0; first < matrix.rows(); first += panel) {
       long last = Math.min(matrix.rows(), first + panel);
-      logits(states, matrix.slice(first, last), head.spec(), scores);
+      logits(states, head, matrix.slice(first, last), scores);
       launcher
           .of(Kernel.LOG_PROBABILITY, DType.F32)
           .pointer(scores)
@@ -670,8 +683,8 @@ public final class CudaBackend implements Backend {
     long scores = logits.atLeast(2 * bytes);
     for (long first = 0; first < matrix.rows(); first += panel) {
       CudaTensor part = matrix.slice(first, Math.min(matrix.rows(), first + panel));
-      logits(hidden, part, head.spec(), scores);
-      logits(reference, part, head.spec(), scores + bytes);
+      logits(hidden, head, part, scores);
+      logits(reference, head, part, scores + bytes);
       launcher
           .of(Kernel.KL_DIVERGENCE, DType.F32)
           .pointer(scores)
@@ -693,9 +706,15 @@ public final class CudaBackend implements Backend {
   @Override
   public void inverseRms(Tensor x, double floor, Tensor out) {
     OpChecks.inverseRms(x, out);
-    begin(Kernel.INVERSE_RMS, DType.F32)
+    context.enter();
+    inverseRms(x, floor, output(out));
+  }
+
+  private void inverseRms(Tensor x, double floor, long out) {
+    launcher
+        .of(Kernel.INVERSE_RMS, x.dtype())
         .pointer(input(x))
-        .pointer(output(out))
+        .pointer(out)
         .int64(x.columns())
         .float32((float) floor)
         .run(x.rows(), rowBlock(x.columns()));

@@ -77,7 +77,7 @@ enum Kernel {
    */
   MIX_IN_F32("mix", "mix_%s_v3", all(), POINTER, INT32),
   COSINE("cosine", "cosine_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, POINTER, INT64, INT32),
-  LOGITS("logits", "logits_%s_v1", Set.of(F32), POINTER, INT64, FLOAT32, FLOAT32),
+  LOGITS("logits", "logits_%s_v2", Set.of(F32), POINTER, POINTER, INT64, INT64, FLOAT32, FLOAT32),
   LOG_PROBABILITY(
       "log_probability",
       "log_probability_%s_v1",
@@ -91,7 +91,7 @@ enum Kernel {
       INT64),
   KL_DIVERGENCE(
       "kl_divergence", "kl_divergence_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64, INT64),
-  INVERSE_RMS("norm", "inverse_rms_%s_v1", Set.of(F32), POINTER, POINTER, INT64, FLOAT32),
+  INVERSE_RMS("norm", "inverse_rms_%s_v1", all(), POINTER, POINTER, INT64, FLOAT32),
   SCALED_DIFFERENCE(
       "scaled_difference",
       "scaled_difference_%s_v1",

@@ -324,9 +324,19 @@ public final class ReferenceBackend extends MemoryBackend {
     MemoryTensor matrix = MemoryTensor.of(head.weight());
     double[] logits = new double[Math.toIntExact(matrix.rows())];
     for (int v = 0; v < logits.length; v++) {
-      logits[v] = head.spec().apply(dot(hidden, row, row(matrix, v)));
+      float[] weights = row(matrix, v);
+      double length = head.unitRows() ? length(weights) : 1;
+      logits[v] = head.spec().apply(dot(hidden, row, weights) / length);
     }
     return logits;
+  }
+
+  private static double length(float[] row) {
+    double squares = 0;
+    for (float x : row) {
+      squares += (double) x * x;
+    }
+    return Math.max(Math.sqrt(squares), Head.LEAST_LENGTH);
   }
 
   @Override

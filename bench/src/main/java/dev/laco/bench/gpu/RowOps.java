@@ -64,7 +64,7 @@ final class RowOps {
         new RowOp("layer_norm", TARGET, RowOps::layerNorm, of("norm", "layer_norm", weights)),
         new RowOp(
             "add_layer_norm", TARGET, RowOps::addLayerNorm, of("norm", "add_layer_norm", weights)),
-        new RowOp("inverse_rms", TARGET, RowOps::inverseRms, of("norm", "inverse_rms", F32)),
+        new RowOp("inverse_rms", TARGET, RowOps::inverseRms, of("norm", "inverse_rms", weights)),
         new RowOp("rope", TARGET, RowOps::rope, of("rope", F32)),
         new RowOp("norm_rope", TARGET, RowOps::normRope, of("rope", "norm_rope", weights)),
         new RowOp("gated_activation", TARGET, RowOps::gatedActivation, of("gated_activation", F32)),
@@ -272,7 +272,7 @@ final class RowOps {
   }
 
   private static Job inverseRms(DType dtype, Sizes sizes, Lab lab) {
-    Tensor x = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor x = lab.random(dtype, sizes.tokens(), sizes.hidden(), 1);
     Tensor out = lab.random(F32, sizes.tokens(), 1, 1);
     return new Job(lab)
         .launches(
@@ -495,23 +495,27 @@ final class RowOps {
             x);
   }
 
-  /** Of a panel as wide as the hidden states, with a soft-cap. */
+  /** Of a panel as wide as the hidden states, with a factor for each column and a soft-cap. */
   private static Job logits(DType dtype, Sizes sizes, Lab lab) {
     LogitSpec spec = new LogitSpec(1, 30);
     Tensor x = lab.random(F32, sizes.tokens(), sizes.hidden(), 30);
+    Tensor factors = lab.random(F32, 1, sizes.hidden(), 1);
     return new Job(lab)
         .launches(
             Grid.of(Math.ceilDiv(x.elements(), ELEMENTS), BLOCK),
             new Arguments()
                 .pointer(x)
+                .pointer(factors)
                 .int64(x.elements())
+                .int64(x.columns())
                 .float32(spec.scale())
                 .float32(spec.softCap()))
-        .moves(bytes(x), bytes(x))
+        .moves(bytes(x, factors), bytes(x))
         .expects(
             reference -> {
               for (long i = 0; i < x.elements(); i++) {
-                reference.of(x).set(i, spec.apply(reference.of(x).get(i)));
+                double factor = reference.of(factors).get(i % x.columns());
+                reference.of(x).set(i, spec.apply(factor * reference.of(x).get(i)));
               }
             },
             ELEMENTWISE,

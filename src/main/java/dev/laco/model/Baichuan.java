@@ -1,0 +1,44 @@
+package dev.laco.model;
+
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Baichuan and Baichuan 2 (Yang et al. 2023, arXiv 2309.10305): one matrix of queries, keys and
+ * values. The models of 13 billion parameters have ALiBi in the place of rotation, and the head of
+ * Baichuan 2 has rows of length 1. No key of a config says either; see the two rules below.
+ */
+final class Baichuan {
+  private static final String QUERY_KEY_VALUE = "self_attn.W_pack.weight";
+  private static final String LENGTH = "model_max_length";
+  private static final int VOCABULARY_OF_2 = 125_696;
+
+  static final Architecture FAMILY =
+      Architecture.named("BaichuanForCausalLM", "baichuan")
+          .names(
+              TensorNames.LLAMA.with(
+                  Map.of(
+                      LayerRole.QUERY, QUERY_KEY_VALUE,
+                      LayerRole.KEY, QUERY_KEY_VALUE,
+                      LayerRole.VALUE, QUERY_KEY_VALUE)))
+          .alibi(Baichuan::hasAlibi)
+          .rotation(Baichuan::rotation)
+          .unitHead(Baichuan::hasUnitHead)
+          .defaultPositions(config -> config.positiveOr(LENGTH, 4096))
+          .build();
+
+  private Baichuan() {}
+
+  /** The code of the models with rotation reads one key, that of the models with ALiBi another. */
+  private static boolean hasAlibi(JsonFields config) {
+    return config.has(LENGTH) && !config.has("max_position_embeddings");
+  }
+
+  private static @Nullable RopeParameters rotation(RopeParameters.Reader reader, boolean slides) {
+    return hasAlibi(reader.config()) ? null : reader.read(10_000);
+  }
+
+  private static boolean hasUnitHead(JsonFields config) {
+    return config.positiveOr("vocab_size", 1) == VOCABULARY_OF_2 || config.has("z_loss_weight");
+  }
+}
