@@ -18,8 +18,8 @@ import sys
 import time
 
 import checks
+import remote_code
 import torch
-from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -84,7 +84,7 @@ def collapse(original, sentences, merge_layers, interval, lowest, highest, thres
 
 
 def load(folder):
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return remote_code.load(folder).eval()
 
 
 def cpu_seconds():

@@ -6,9 +6,10 @@ import math
 import warnings
 
 import checks
+import remote_code
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 from transformers.utils import logging
 
 NEW_TOKENS = 24  # of a greedy continuation
@@ -47,7 +48,7 @@ class Loaded:
 
     def __init__(self, folder, prompt):
         with captured_warnings() as messages:
-            self.model, self.info = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+            self.model, self.info = remote_code.load(folder, output_loading_info=True)
             self.continuation = self.model.generate(torch.tensor([prompt]), max_new_tokens=8, min_new_tokens=8, do_sample=False)
         self.new_tokens = self.continuation.shape[1] - len(prompt)
         self.warnings = {m.replace(str(folder), "MODEL") for m in messages}
