@@ -1,5 +1,6 @@
-"""Calls the engine as a user does, by its command line."""
+"""Calls the engine by its command line, as a user does, but every command in one process."""
 
+import atexit
 import json
 import pathlib
 import subprocess
@@ -7,7 +8,9 @@ import subprocess
 from safetensors import safe_open
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-THREADS = 2
+THREADS = 1
+
+_process = None
 
 
 class EngineError(Exception):
@@ -15,14 +18,21 @@ class EngineError(Exception):
 
 
 def laco(*arguments):
-    """Standard output of `./laco ARGUMENTS`."""
-    command = [str(ROOT / "laco"), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode != 0:
-        said = result.stderr.strip().splitlines()
-        reason = next((line for line in said if line.startswith("laco: ")), "no reason on stderr")
-        raise EngineError(f"`laco {' '.join(map(str, arguments))}` ended with {result.returncode}: {reason}")
-    return result.stdout
+    """Standard output of `laco ARGUMENTS`."""
+    global _process
+    if _process is None:
+        _process = subprocess.Popen([ROOT / "interop/commands"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        atexit.register(_process.communicate)  # ends its input, and waits for it
+    words = [*map(str, arguments)]
+    print(json.dumps(words), file=_process.stdin, flush=True)
+    answer = _process.stdout.readline()
+    if not answer:
+        raise EngineError(f"the engine's process ended at `laco {' '.join(words)}`")
+    answer = json.loads(answer)
+    if answer["code"] != 0:
+        reason = next((line for line in answer["err"].splitlines() if line.startswith("laco: ")), "no reason on stderr")
+        raise EngineError(f"`laco {' '.join(words)}` ended with {answer['code']}: {reason}")
+    return answer["out"]
 
 
 def prune(model, out, calibration, *options):
@@ -35,6 +45,11 @@ def evaluate(model, tokens, dump):
     """What `eval` measures on lists of token ids; hidden states and logits go to the file `dump`."""
     common = ("--compute", "f32", "--threads", THREADS, "--json")
     return json.loads(laco("eval", model, "--tokens", tokens, "--dump", dump, *common))
+
+
+def export(model, out):
+    """Writes the GGUF file of a model, all values in float32."""
+    laco("export", model, out, "--dtype", "f32", "--overwrite", "--quiet")
 
 
 def token_ids(model, text, dump):

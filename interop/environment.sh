@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes the pinned Python environment of the interoperability checks in build/interop-env (1.8 GB, under a minute) and
-# prints the path of its Python. Does nothing when it already stands. Needs Python 3.11 to 3.14 and gcc.
+# Makes the pinned environment of the interoperability checks in build/interop-env (1.8 GB, under a minute): packages of
+# Python, and llama.cpp. Prints the path of its Python. Does nothing when it already stands. Needs Python 3.11 to 3.14
+# and gcc.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -21,15 +22,15 @@ fi
 
 environment=build/interop-env
 python=$PWD/$environment/bin/python
-wanted=$(python3 --version && cat interop/requirements.txt interop/cuda_stand_ins.py | sha256sum)
+wanted=$(python3 --version && cat interop/{requirements.txt,cuda_stand_ins.py,fetch_llama_cpp.py} | sha256sum)
 if [[ $(cat $environment/made-from 2>/dev/null) != "$wanted" ]]; then
-  say "makes $environment (PyTorch, transformers)"
+  say "makes $environment (PyTorch, transformers, llama.cpp)"
   rm -rf $environment
   python3 -m venv $environment
   "$python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-compile --no-deps \
     --require-hashes --only-binary :all: --requirement interop/requirements.txt
   "$python" interop/cuda_stand_ins.py "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-  "$python" -c 'import torch, transformers; torch.ones(2, 2) @ torch.ones(2, 2)' >&2
+  "$python" interop/fetch_llama_cpp.py $environment/llama.cpp
   echo "$wanted" >$environment/made-from
 fi
 echo "$python"

@@ -105,9 +105,16 @@ def check_outputs(what, loaded, sequences, dump, measured, tolerance):
     checks.at_most(abs(measured["meanNll"] / mean - 1), 1e-4, f"{what}: mean NLL {mean:.4f} as in transformers")
 
 
-def check_similarity(what, dense, pruned, sequences, reported, tolerance):
-    """The similarity that the search reports is that of the written model."""
-    pairs = [(dense.forward(s)[0].double().flatten(), pruned.forward(s)[0].double().flatten()) for s in sequences]
+def dumped_logits(dump):
+    """The logits of each sequence, in a file that the engine wrote."""
+    with safe_open(dump, framework="pt") as tensors:
+        count = sum(name.endswith(".logits") for name in tensors.keys())
+        return [tensors.get_tensor(f"{i}.logits") for i in range(count)]
+
+
+def check_similarity(what, dense_hidden, pruned, sequences, reported, tolerance):
+    """The similarity that the search reports is that of the written model; `dense_hidden` are the original's hidden states."""
+    pairs = [(dense.double().flatten(), pruned.forward(s)[0].double().flatten()) for dense, s in zip(dense_hidden, sequences)]
     mean = sum(torch.cosine_similarity(a, b, dim=0).item() for a, b in pairs) / len(pairs)
     checks.at_most(abs(mean - reported), tolerance, f"{what}: reported similarity {reported:.4f} is that of the reloaded model")
 

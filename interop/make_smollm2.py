@@ -101,10 +101,8 @@ def digest(file):
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", nargs="?", type=pathlib.Path, default=pathlib.Path("build/SmolLM2-135M"))
-    out = parser.parse_args().out
+def make(out):
+    """Makes the checkpoint in this folder, unless it stands there."""
     expected = (RESOURCES / "model.safetensors.sha256").read_text().split()[0]
     if out.is_dir():
         if digest(out / "model.safetensors") == expected:
@@ -124,6 +122,12 @@ def main():
         for companion in COMPANIONS:
             shutil.copyfile(RESOURCES / companion, made / companion)
         os.rename(made, out)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", nargs="?", type=pathlib.Path, default=pathlib.Path("build/SmolLM2-135M"))
+    make(parser.parse_args().out)
 
 
 if __name__ == "__main__":
