@@ -24,8 +24,7 @@ void main() throws Exception {
     StringWriter out = new StringWriter();
     StringWriter err = new StringWriter();
     int code =
-        Main.run(
-            new PrintWriter(out), new PrintWriter(err), json.readValue(line, String[].class));
+        Main.run(new PrintWriter(out), new PrintWriter(err), json.readValue(line, String[].class));
     answers.println(
         json.writeValueAsString(
             json.createObjectNode()

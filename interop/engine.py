@@ -19,20 +19,25 @@ class EngineError(Exception):
 
 def laco(*arguments):
     """Standard output of `laco ARGUMENTS`."""
+    return answer(*arguments)["out"]
+
+
+def answer(*arguments):
+    """What `laco ARGUMENTS` prints to standard output (`out`) and to standard error (`err`)."""
     global _process
     if _process is None:
         _process = subprocess.Popen([ROOT / "interop/commands"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         atexit.register(_process.communicate)  # ends its input, and waits for it
     words = [*map(str, arguments)]
     print(json.dumps(words), file=_process.stdin, flush=True)
-    answer = _process.stdout.readline()
-    if not answer:
+    line = _process.stdout.readline()
+    if not line:
         raise EngineError(f"the engine's process ended at `laco {' '.join(words)}`")
-    answer = json.loads(answer)
-    if answer["code"] != 0:
-        reason = next((line for line in answer["err"].splitlines() if line.startswith("laco: ")), "no reason on stderr")
-        raise EngineError(f"`laco {' '.join(words)}` ended with {answer['code']}: {reason}")
-    return answer["out"]
+    result = json.loads(line)
+    if result["code"] != 0:
+        reason = next((said for said in result["err"].splitlines() if said.startswith("laco: ")), "no reason on stderr")
+        raise EngineError(f"`laco {' '.join(words)}` ended with {result['code']}: {reason}")
+    return result
 
 
 def prune(model, out, calibration, *options):
@@ -48,8 +53,8 @@ def evaluate(model, tokens, dump):
 
 
 def export(model, out):
-    """Writes the GGUF file of a model, all values in float32."""
-    laco("export", model, out, "--dtype", "f32", "--overwrite", "--quiet")
+    """Writes the GGUF file of a model, all values in float32. Returns the warnings."""
+    return answer("export", model, out, "--dtype", "f32", "--overwrite", "--quiet")["err"]
 
 
 def token_ids(model, text, dump):

@@ -146,7 +146,14 @@ FAMILIES = {
     "gemma2": (
         GEMMA2,
         "bfloat16",
-        {"head_dim": 32, "sliding_window": 8, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0},
+        {
+            "head_dim": 32,
+            "sliding_window": 8,
+            "query_pre_attn_scalar": 24,
+            "attn_logit_softcapping": 5.0,
+            "final_logit_softcapping": 3.0,
+            "tie_word_embeddings": True,
+        },
     ),
     "gemma3": (
         GEMMA3,

@@ -32,6 +32,14 @@ def weight_files(folder):
     return sorted(folder.glob("*.safetensors"))
 
 
+def tensor_names(folder):
+    names = []
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as shard:
+            names += shard.keys()
+    return names
+
+
 def new_tensors(what, pruned_folder, plan):
     """Those that the plan names, among the weights beside it."""
     named = plan.get("tensors")

@@ -5,6 +5,7 @@ import dev.laco.ResourceException;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.gguf.GgufType;
+import dev.laco.model.Activation;
 import dev.laco.model.Architecture;
 import dev.laco.model.DType;
 import dev.laco.model.GgufNames;
@@ -52,6 +53,7 @@ public final class GgufExport {
     this.model = model;
     this.config = model.config();
     this.type = type;
+    requireMathsOfLlamaCpp(warnings);
     metadata();
     GgufVocabulary.of(model, warnings).write(writer, config.vocabSize());
     tensors();
@@ -77,6 +79,33 @@ public final class GgufExport {
   public void write(Path file, LongConsumer progress) {
     writer.write(file, progress);
     model.requireIntact();
+  }
+
+  /** Compares the model with what llama.cpp computes whatever a file says. */
+  private void requireMathsOfLlamaCpp(Consumer<String> warnings) {
+    String name = config.architecture().ggufName().orElse("");
+    Activation activation = name.startsWith("gemma") ? Activation.GELU_TANH : Activation.SILU;
+    if (config.hiddenAct() != activation) {
+      throw unsupported("the activation " + config.hiddenAct().configName());
+    }
+    boolean readsBiases = name.equals("llama") || name.equals("granite");
+    if (!readsBiases && (config.outputBias() || config.mlpBias())) {
+      throw unsupported("a bias of an output or feed-forward projection");
+    }
+    int window = widestWindow();
+    if (name.equals("phi3") && window > 0 && window < config.maxPositionEmbeddings()) {
+      warnings.accept(
+          String.format(
+              Locale.ROOT,
+              "%s: llama.cpp ignores the attention window of %d tokens, so that it computes longer texts differently",
+              model.configName(),
+              window));
+    }
+  }
+
+  /** 0 where no layer has a window. */
+  private int widestWindow() {
+    return config.attention().stream().mapToInt(LayerAttention::window).max().orElse(0);
   }
 
   private void metadata() {
@@ -133,7 +162,7 @@ public final class GgufExport {
   }
 
   private void windows(String prefix) {
-    int window = config.attention().stream().mapToInt(LayerAttention::window).max().orElse(0);
+    int window = widestWindow();
     // llama.cpp asks for the key in Phi-3's files alone, where 0 says that there is no window.
     if (prefix.equals("phi3.")) {
       writer.number(prefix + "attention.sliding_window", window);

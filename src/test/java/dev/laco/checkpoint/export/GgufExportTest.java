@@ -160,14 +160,30 @@ class GgufExportTest {
     }
   }
 
-  @Test
-  void whatLlamaCppDoesNotComputeIsRefused() {
-    Path model = TestCheckpoints.copy("mistral_std", folder.resolve("model"));
-    TestCheckpoints.edit(
-        model.resolve("config.json"),
-        text -> text.replace("\"sliding_window\": null", "\"sliding_window\": 8"));
+  @ParameterizedTest
+  @CsvSource({
+    "mistral_std, '\"sliding_window\": null', '\"sliding_window\": 8', windows",
+    "llama_linear, '\"hidden_act\": \"silu\"', '\"hidden_act\": \"gelu_pytorch_tanh\"', activation",
+    "qwen3_qknorm, '\"attention_bias\": false', '\"attention_bias\": true', bias"
+  })
+  void whatLlamaCppDoesNotComputeIsRefused(String fixture, String is, String other, String named) {
+    Path model = copy(fixture, is, other);
     BadInputException refused =
         assertThrows(BadInputException.class, () -> export(model, GgufType.F16, new ArrayList<>()));
-    assertTrue(refused.getMessage().contains("windows"), refused::getMessage);
+    assertTrue(refused.getMessage().contains(named), refused::getMessage);
+  }
+
+  @Test
+  void aWindowThatLlamaCppIgnoresIsToldOf() {
+    Path model = copy("phi3_std", "\"sliding_window\": null", "\"sliding_window\": 8");
+    List<String> warnings = new ArrayList<>();
+    export(model, GgufType.F32, warnings);
+    assertTrue(warnings.getFirst().contains("window of 8 tokens"), warnings::toString);
+  }
+
+  private Path copy(String fixture, String is, String other) {
+    Path model = TestCheckpoints.copy(fixture, folder.resolve("model"));
+    TestCheckpoints.edit(model.resolve("config.json"), text -> text.replace(is, other));
+    return model;
   }
 }

@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""Writes vllm_names.json: for each architecture, the names of tensors that vLLM loads, read from the source text in its wheel.
+
+    python interop/make_vllm_names.py
+
+The wheel (336 MB) is fetched from PyPI; nothing of it is run or installed. A module of vLLM is an attribute that `__init__` of a class
+assigns: a layer with weights, or another class of vLLM's models. `stacked` and `renamed` are what its loader replaces in the names of a
+checkpoint, in this order: renamed first. A layer has the index `*`, an expert has the index `*` and one of the names of its matrices.
+"""
+
+import ast
+import functools
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+VERSION = "0.33.0"
+DIGEST = "4b6bdec4ab269990bf70d45a3c1e94c3760a27064513760193b26d6f0da883aa"
+MODELS = "vllm/model_executor/models/"
+OUT = pathlib.Path(__file__).resolve().parent / "vllm_names.json"
+ROOT = OUT.parent.parent
+
+WEIGHTS = re.compile(r"\w*(Linear|RMSNorm|LayerNorm|Embedding|LMHead)")
+EXPERTS = re.compile(r"FusedMoE\w*")
+MATRICES_OF_EXPERTS = ("gate_proj", "down_proj", "up_proj")
+
+
+def download(folder):
+    """The wheel of the pinned version."""
+    requirements = pathlib.Path(folder, "requirements.txt")
+    requirements.write_text(f"vllm=={VERSION} --hash=sha256:{DIGEST}\n")
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-cache-dir", "--no-deps", "--only-binary", ":all:"]
+    platform = ["--platform", "manylinux_2_28_x86_64"]
+    subprocess.run([*pip, *platform, "--require-hashes", "--dest", folder, "--requirement", requirements], check=True)
+    (wheel,) = pathlib.Path(folder).glob("*.whl")
+    return wheel
+
+
+class Source:
+    """The classes of vLLM's models, as syntax trees."""
+
+    def __init__(self, wheel):
+        self.archive = zipfile.ZipFile(wheel)
+
+    @functools.cache
+    def module(self, name):
+        """Class definitions by name, and the module that each imported name comes from."""
+        tree = ast.parse(self.archive.read(f"{MODELS}{name}.py"))
+        classes = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+        imports = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.level == 1 or (node.module or "").startswith(MODELS.replace("/", "."))):
+                imports |= {alias.name: node.module.rpartition(".")[2] for alias in node.names}
+        return classes, imports
+
+    def find(self, module, name):
+        """The module and the definition of a class that a module defines or imports, or None."""
+        classes, imports = self.module(module)
+        if name in classes:
+            return module, classes[name]
+        if name in imports and f"{MODELS}{imports[name]}.py" in self.archive.namelist():
+            return self.find(imports[name], name)
+        return None
+
+    def lineage(self, module, name):
+        """A class and those of vLLM's models that it extends, in the order in which Python looks things up."""
+        found = self.find(module, name)
+        if not found:
+            return []
+        own = [found]
+        for base in found[1].bases:
+            if isinstance(base, ast.Name):
+                own += self.lineage(found[0], base.id)
+        return own
+
+    def registered(self):
+        """Module and class of each architecture."""
+        tree = ast.parse(self.archive.read(f"{MODELS}registry.py"))
+        entries = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Dict):
+                for key, value in zip(node.keys, node.values):
+                    if isinstance(key, ast.Constant) and isinstance(value, ast.Tuple) and len(value.elts) == 2:
+                        entries.setdefault(key.value, tuple(ast.literal_eval(value)))
+        return entries
+
+
+def method(definition, name):
+    return next((node for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == name), None)
+
+
+def defaults(function):
+    """Parameters whose default is a name, and parameters and variables that are `x or NAME`, with the name."""
+    parameters = function.args
+    pairs = [*zip(parameters.args[::-1], parameters.defaults[::-1]), *zip(parameters.kwonlyargs, parameters.kw_defaults)]
+    found = [(p.arg, d.id) for p, d in pairs if isinstance(d, ast.Name)]
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.BoolOp) and isinstance(node.value.values[-1], ast.Name):
+            found += [(target.id, node.value.values[-1].id) for target in node.targets if isinstance(target, ast.Name)]
+    return found
+
+
+def calls(value):
+    """The calls that an assigned value may be."""
+    if isinstance(value, ast.IfExp):
+        return [*calls(value.body), *calls(value.orelse)]
+    return [value] if isinstance(value, ast.Call) else []
+
+
+def called(call):
+    return call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+
+
+class Names:
+    """Collects the names of the weights of a class."""
+
+    def __init__(self, source):
+        self.source, self.weights, self.experts, self.visited = source, set(), {}, []
+
+    def add(self, module, name, prefix="", given=None):
+        """Those of a class of vLLM's; `given` are classes that its parameters have in place of their defaults."""
+        self.visited.append((module, name))
+        lineage = self.source.lineage(module, name)
+        bound = {}
+        for at, definition in reversed(lineage):
+            init = method(definition, "__init__")
+            bound |= {name: (at, value) for name, value in defaults(init) if self.source.find(at, value)} if init else {}
+        bound |= given or {}
+        for at, definition in lineage:
+            init = method(definition, "__init__")
+            for node in ast.walk(init) if init else []:
+                if isinstance(node, (ast.Assign, ast.AnnAssign)):
+                    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                        self._assigned(lineage, at, bound, target, node.value, prefix)
+
+    def _assigned(self, lineage, at, bound, target, value, prefix):
+        if isinstance(target, ast.Tuple):
+            target = target.elts[-1]  # start, end, layers = make_layers(…)
+        if not isinstance(target, ast.Attribute) or getattr(target.value, "id", "") != "self":
+            return
+        for call in calls(value):
+            if called(call) == "make_layers":
+                function = call.args[1]
+                for inner in [function.body] if isinstance(function, ast.Lambda) else []:
+                    self._called(lineage, at, bound, inner, f"{prefix}{target.attr}.*")
+            else:
+                self._called(lineage, at, bound, call, f"{prefix}{target.attr}")
+
+    def _called(self, lineage, at, bound, call, path):
+        name = called(call)
+        if name == "_init_model":
+            owner, made = next((m, f) for m, d in lineage if (f := method(d, name)))
+            (returned,) = [node.value for node in ast.walk(made) if isinstance(node, ast.Return)]
+            bound = bound | {name: (owner, value) for name, value in defaults(made)}
+            self._called(lineage, owner, bound, returned, path)
+            return
+        module, name = bound.get(name, (at, name))
+        given = {k.arg: bound.get(k.value.id, (at, k.value.id)) for k in call.keywords if isinstance(k.value, ast.Name)}
+        given = {parameter: found for parameter, found in given.items() if self.source.find(*found)}
+        if EXPERTS.fullmatch(name):
+            named = [ast.literal_eval(k.value) for k in call.keywords if k.arg == "ckpt_names"]
+            self.experts[path] = sorted(*named or [MATRICES_OF_EXPERTS])
+        elif self.source.find(module, name):
+            self.add(module, name, f"{path}.", given)
+        elif WEIGHTS.fullmatch(name):
+            self.weights.add(path)
+
+
+def mapper(source, visited):
+    """The mapper of names: that of the outermost class that has one."""
+    for module, name in visited:
+        for _, definition in source.lineage(module, name):
+            for node in ast.walk(definition):
+                if isinstance(node, ast.Call) and called(node) == "WeightsMapper":
+                    return {k.arg: ast.literal_eval(k.value) for k in node.keywords}
+    return {}
+
+
+def names(source, module, name):
+    found = Names(source)
+    found.add(module, name)
+    replaced = mapper(source, found.visited)
+    return {
+        "weights": sorted(found.weights),
+        "experts": found.experts,
+        "renamed": replaced.get("orig_to_new_substr", {}),
+        "stacked": {old: new for old, (new, _) in replaced.get("orig_to_new_stacked", {}).items()},
+    }
+
+
+def main():
+    families = sorted(set(re.findall(r'named\("(\w+)"', "".join(f.read_text() for f in (ROOT / "src/main/java/dev/laco/model").glob("*.java")))))
+    with tempfile.TemporaryDirectory() as folder:
+        source = Source(pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else download(folder))
+        registered = source.registered()
+        out = {}
+        for family in families:
+            module, name = registered.get(family, ("", ""))
+            if module == "transformers":
+                out[family] = "transformers"
+            elif module:
+                out[family] = names(source, module, name)
+    OUT.write_text(json.dumps({"vllm": VERSION, "sha256": DIGEST, "architectures": out}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
