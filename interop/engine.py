@@ -8,6 +8,7 @@ import subprocess
 from safetensors import safe_open
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+COMMANDS = ROOT / "interop/commands"
 THREADS = 1
 
 _process = None
@@ -26,7 +27,7 @@ def answer(*arguments):
     """What `laco ARGUMENTS` prints to standard output (`out`) and to standard error (`err`)."""
     global _process
     if _process is None:
-        _process = subprocess.Popen([ROOT / "interop/commands"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        _process = subprocess.Popen([COMMANDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         atexit.register(_process.communicate)  # ends its input, and waits for it
     words = [*map(str, arguments)]
     print(json.dumps(words), file=_process.stdin, flush=True)
