@@ -134,7 +134,7 @@ class Subject:
         """The paper's loop to a target depth, by rules with their own defaults."""
         layers = self.dense.model.model.layers
         depth = len(layers) - layers_removed
-        if len({type(layer.mlp) for layer in layers}) > 1:
+        if len({type(getattr(layer, "mlp", None)) for layer in layers}) > 1:
             rules = ("drop",)  # a mixture of experts and one feed-forward network cannot be merged
         for rule in rules:
             what = f"{self.name} {rule}"

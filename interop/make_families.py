@@ -23,6 +23,8 @@ from transformers import (
     GemmaForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
+    GraniteMoeConfig,
+    GraniteMoeForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -62,6 +64,7 @@ EXAONE4 = (Exaone4Config, Exaone4ForCausalLM)
 OLMO2 = (Olmo2Config, Olmo2ForCausalLM)
 OLMO3 = (Olmo3Config, Olmo3ForCausalLM)
 MIXTRAL = (MixtralConfig, MixtralForCausalLM)
+GRANITE_MOE = (GraniteMoeConfig, GraniteMoeForCausalLM)
 QWEN2_MOE = (Qwen2MoeConfig, Qwen2MoeForCausalLM)
 QWEN3_MOE = (Qwen3MoeConfig, Qwen3MoeForCausalLM)
 
@@ -185,6 +188,19 @@ FAMILIES = {
         QWEN2_MOE,
         "float32",
         {"num_experts": 6, "moe_intermediate_size": 40, "shared_expert_intermediate_size": 56, "num_experts_per_tok": 2, "use_sliding_window": True, "sliding_window": 8},
+    ),
+    "granitemoe": (
+        GRANITE_MOE,
+        "bfloat16",
+        {
+            "num_local_experts": 5,
+            "num_experts_per_tok": 2,
+            "intermediate_size": 40,
+            "embedding_multiplier": 6.0,
+            "residual_multiplier": 0.5,
+            "attention_multiplier": 0.1,
+            "logits_scaling": 4.0,
+        },
     ),
     "qwen3_moe_all_shares": (QWEN3_MOE, "float32", {"num_experts": 12, "moe_intermediate_size": 40, "head_dim": 24, "num_experts_per_tok": 4}),
     "qwen3_moe_every_second": (

@@ -29,6 +29,6 @@ public record Head(Tensor weight, boolean unitRows, LogitSpec spec) {
 
   /** {@link #spec} for products that were multiplied by the {@code inverseRms} of their rows. */
   public LogitSpec byInverseRms() {
-    return new LogitSpec(spec.scale() / Math.sqrt(weight.columns()), spec.softCap());
+    return new LogitSpec(spec.scale() / Math.sqrt((double) weight.columns()), spec.softCap());
   }
 }

@@ -4,7 +4,6 @@ import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.List;
 import java.util.Locale;
 
 /**
@@ -31,16 +30,9 @@ public record MemoryTensor(DType dtype, long rows, long columns, MemorySegment d
     }
   }
 
-  /** A tensor on the same bytes as {@code tensor}. A vector becomes a matrix of one row. */
+  /** A tensor on the same bytes as {@code tensor}, as a matrix. */
   public static MemoryTensor of(HostTensor tensor) {
-    List<Long> shape = tensor.shape();
-    return switch (shape.size()) {
-      case 1 -> new MemoryTensor(tensor.dtype(), 1, shape.getFirst(), tensor.data());
-      case 2 -> new MemoryTensor(tensor.dtype(), shape.getFirst(), shape.getLast(), tensor.data());
-      default ->
-          throw new IllegalArgumentException(
-              "tensor " + tensor.name() + " has shape " + shape + ", not one or two extents");
-    };
+    return new MemoryTensor(tensor.dtype(), tensor.rows(), tensor.columns(), tensor.data());
   }
 
   /**

@@ -597,7 +597,20 @@ public final class Architecture {
     }
 
     List<TensorSpec> list() {
-      return List.copyOf(bySuffix.values());
+      return bySuffix.values().stream().map(this::byExpert).toList();
+    }
+
+    /** A tensor of all experts has one extent more: their number. */
+    private TensorSpec byExpert(TensorSpec spec) {
+      TensorSpec.Part last = spec.parts().getLast();
+      if (last.expert() == TensorSpec.NO_EXPERT || !names.isOfAllExperts(last.role())) {
+        return spec;
+      }
+      long experts = last.expert() + 1L;
+      List<Long> shape = new ArrayList<>(spec.shape());
+      shape.set(0, spec.shape().getFirst() / experts);
+      shape.addFirst(experts);
+      return new TensorSpec(spec.suffix(), shape, spec.parts());
     }
   }
 }

@@ -23,7 +23,8 @@ final class Families {
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,
-          Qwen2Moe.FAMILY);
+          Qwen2Moe.FAMILY,
+          GraniteMoe.FAMILY);
 
   private Families() {}
 }

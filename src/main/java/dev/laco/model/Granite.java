@@ -8,18 +8,23 @@ import dev.laco.model.Architecture.Biases;
  */
 final class Granite {
   static final Architecture FAMILY =
-      Architecture.named("GraniteForCausalLM", "granite")
-          .attentionBiases(Biases.BY_CONFIG, Biases.BY_CONFIG)
+      named("GraniteForCausalLM", "granite")
           .feedForwardBiases(Biases.BY_CONFIG)
-          .embeddingScale(config -> config.positiveNumberOr("embedding_multiplier", 1))
-          .residualScale(config -> config.positiveNumberOr("residual_multiplier", 1))
-          .attentionScores(
-              config -> new LogitSpec(config.positiveNumberOr("attention_multiplier", 1), 0))
-          .logits(config -> new LogitSpec(1 / config.positiveNumberOr("logits_scaling", 1), 0))
-          .defaultPositions(2048)
           .gguf("granite")
           .ggufRowsInterleaved()
           .build();
 
   private Granite() {}
+
+  /** A family with Granite's factors. */
+  static Architecture.Builder named(String className, String modelType) {
+    return Architecture.named(className, modelType)
+        .attentionBiases(Biases.BY_CONFIG, Biases.BY_CONFIG)
+        .embeddingScale(config -> config.positiveNumberOr("embedding_multiplier", 1))
+        .residualScale(config -> config.positiveNumberOr("residual_multiplier", 1))
+        .attentionScores(
+            config -> new LogitSpec(config.positiveNumberOr("attention_multiplier", 1), 0))
+        .logits(config -> new LogitSpec(1 / config.positiveNumberOr("logits_scaling", 1), 0))
+        .defaultPositions(2048);
+  }
 }

@@ -35,6 +35,16 @@ public record HostTensor(String name, DType dtype, List<Long> shape, MemorySegme
     return new HostTensor(name, dtype, extents, data.asSlice(from * row, (to - from) * row));
   }
 
+  /** Columns of the tensor as a matrix: its last extent. */
+  public long columns() {
+    return shape.getLast();
+  }
+
+  /** Rows of the tensor as a matrix: the product of all extents but the last, 1 of a vector. */
+  public long rows() {
+    return shape.stream().limit(shape.size() - 1).reduce(1L, Math::multiplyExact);
+  }
+
   /** Number of elements. */
   public long elements() {
     return data.byteSize() / dtype.byteSize();

@@ -15,7 +15,7 @@ import java.util.Set;
  * @param suffixes what stands behind the number of a layer and a dot, by role; roles of one suffix
  *     are rows of one tensor, in the order of {@link LayerRole}
  * @param experts the same for the roles of an expert of a mixture, with {@link #EXPERT} in the
- *     place of the expert's index
+ *     place of the expert's index; a name without it is that of one tensor of all experts
  */
 record TensorNames(
     String layers,
@@ -138,6 +138,12 @@ record TensorNames(
       throw new IllegalStateException("no name for " + role);
     }
     return suffix.replace(EXPERT, Integer.toString(expert));
+  }
+
+  /** Whether one tensor has the rows that have this role in all experts. */
+  boolean isOfAllExperts(LayerRole role) {
+    String suffix = experts.get(role);
+    return suffix != null && !suffix.contains(EXPERT);
   }
 
   /** The layer that a tensor of this name belongs to; empty where it is outside the layers. */

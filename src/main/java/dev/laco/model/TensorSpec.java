@@ -7,7 +7,8 @@ import java.util.List;
  * fused matrix has several, each in rows of its own.
  *
  * @param suffix the name behind the number of the layer
- * @param shape expected extents
+ * @param shape expected extents; a tensor of all experts of a mixture has their number before the
+ *     rows and columns of one expert
  * @param parts the roles, all of one {@link TensorGroup}, from the first row to the last
  */
 public record TensorSpec(String suffix, List<Long> shape, List<Part> parts) {
@@ -15,7 +16,8 @@ public record TensorSpec(String suffix, List<Long> shape, List<Part> parts) {
   public static final int NO_EXPERT = -1;
 
   /**
-   * Rows {@code [from, to)} of a stored tensor; of a vector, its elements.
+   * Rows {@code [from, to)} of a stored tensor; of a vector, its elements. In a tensor of all
+   * experts the rows of one expert follow those of another.
    *
    * @param role what the forward pass uses the rows for
    * @param expert index of the expert of a mixture whose role it is, or {@link #NO_EXPERT}

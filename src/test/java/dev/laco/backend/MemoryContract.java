@@ -1,11 +1,17 @@
 package dev.laco.backend;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.DeviceInfo;
 import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Locale;
 import org.junit.jupiter.api.Test;
 
@@ -43,6 +49,20 @@ public abstract class MemoryContract extends Contract {
           run.on.add(out.slice(5, 6), rows.slice(0, 1));
           return out;
         });
+  }
+
+  @Test
+  void aWeightOfThreeExtentsIsAMatrixOfAllRows() {
+    float[] x = normal(2 * 3 * 4);
+    try (Arena memory = Arena.ofConfined()) {
+      HostTensor stored = HostTensor.allocate(memory, "w", DType.F32, List.of(2L, 3L, 4L));
+      MemorySegment.copy(x, 0, stored.data(), ValueLayout.JAVA_FLOAT, 0, x.length);
+      Tensor weight = backend.weight(stored);
+      float[] second = new float[3 * 4];
+      backend.download(weight.slice(3, 6), second);
+      assertArrayEquals(Arrays.copyOfRange(x, 12, 24), second);
+      backend.release(List.of(stored));
+    }
   }
 
   @Test

@@ -3,6 +3,7 @@ package dev.laco.model;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
+import java.util.Locale;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -19,11 +20,15 @@ class BaichuanTest {
       String className, int vocabulary, String lengthKey, boolean alibi, boolean unitHead)
       throws Exception {
     String json =
-        """
+        String.format(
+            Locale.ROOT,
+            """
         {"architectures": ["%s"], "model_type": "baichuan", "hidden_size": 64, "vocab_size": %d,
          "num_attention_heads": 4, "num_hidden_layers": 3, "intermediate_size": 160, "%s": 512}
-        """
-            .formatted(className, vocabulary, lengthKey);
+        """,
+            className,
+            vocabulary,
+            lengthKey);
     ModelConfig config = ModelConfig.parse("config.json", new ObjectMapper().readTree(json));
     assertEquals(alibi, config.alibi());
     assertEquals(alibi, config.rotations().isEmpty());

@@ -66,17 +66,11 @@ final class Weights {
   }
 
   private CudaTensor upload(HostTensor tensor) {
-    List<Long> shape = tensor.shape();
-    if (shape.isEmpty() || shape.size() > 2) {
-      throw new IllegalArgumentException(
-          "tensor " + tensor.name() + " has shape " + shape + ", not one or two extents");
-    }
     DeviceBuffer buffer = buffer(tensor.data().byteSize(), tensor.name());
-    long rows = shape.size() == 1 ? 1 : shape.getFirst();
     staging.upload(tensor.data(), buffer.address(), copies);
     arrived.record(copies);
     compute.await(arrived);
-    return new CudaTensor(tensor.dtype(), rows, shape.getLast(), buffer, 0);
+    return new CudaTensor(tensor.dtype(), tensor.rows(), tensor.columns(), buffer, 0);
   }
 
   private DeviceBuffer buffer(long bytes, String purpose) {

@@ -1,0 +1,30 @@
+package dev.laco.model;
+
+import dev.laco.model.Mixture.Shares;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * Granite 3 with mixtures of experts (IBM 2024): a mixture in every layer, whose experts lie in two
+ * tensors of three extents.
+ */
+final class GraniteMoe {
+  private static final String GATE_UP = "block_sparse_moe.input_linear.weight";
+
+  static final Architecture FAMILY =
+      Granite.named("GraniteMoeForCausalLM", "granitemoe")
+          .names(
+              TensorNames.LLAMA
+                  .with(Map.of(LayerRole.ROUTER, "block_sparse_moe.router.layer.weight"))
+                  .withExperts(
+                      Map.of(
+                          LayerRole.GATE, GATE_UP,
+                          LayerRole.UP, GATE_UP,
+                          LayerRole.DOWN, "block_sparse_moe.output_linear.weight")))
+          .mixture(
+              new Mixture.Keys(
+                  List.of("num_local_experts"), "intermediate_size", Shares.CHOSEN, false, false))
+          .build();
+
+  private GraniteMoe() {}
+}
