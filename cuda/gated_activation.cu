@@ -63,10 +63,16 @@ __device__ __forceinline__ void gate_and_multiply(const float* gate, const float
   for_each_of_four(n, vectors, [&](auto width, int64_t i) {
     constexpr int N = decltype(width)::value;
     Floats<N> result = load<N>(gate + i);
-    const Floats<N> factor = load<N>(up + i);
 #pragma unroll
     for (int k = 0; k < N; k++) {
-      result[k] = activation(result[k]) * factor[k];
+      result[k] = activation(result[k]);
+    }
+    if (up != nullptr) {
+      const Floats<N> factor = load<N>(up + i);
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        result[k] *= factor[k];
+      }
     }
     store(out + i, result);
   });
@@ -90,7 +96,7 @@ __device__ __forceinline__ void slopes(float* gate, float* up, int64_t n, Functi
 
 }  // namespace
 
-// out may be gate or up. grid = ceil(n / 1024).
+// out may be gate or up; up may be null, for ones. grid = ceil(n / 1024).
 extern "C" __global__ void __launch_bounds__(kThreads)
     laco_gated_activation_f32_v1(const float* gate, const float* up, float* out, int64_t n,
                                  int32_t activation) {

@@ -3,8 +3,9 @@
 //
 //   laco_rms_norm_<W>_v1         (offset + weight) x / rms(x): 8 bytes of activations per element; weights come from the L2
 //   laco_add_rms_norm_<W>_v1     x += y, out = norm(x): 16 bytes, where two launches move 20
-//   laco_layer_norm_<W>_v1       the variance about the mean, in a second pass: nothing cancels
-//   laco_add_layer_norm_<W>_v1
+//   laco_layer_norm_<W>_v1       the variance about the mean, in a second pass: nothing cancels. Row r has row r % sets of
+//                                weight and bias; a bias may be null.
+//   laco_add_layer_norm_<W>_v1   likewise, with one row of weight and bias
 //   laco_inverse_rms_<X>_v1      1 / sqrt(max(mean(x^2), floor)) alone: 4 bytes per element, of 16-bit types 2
 //
 // Some ten operations per element: all are bound by memory. out may be x, or y.
@@ -92,10 +93,12 @@ __device__ __forceinline__ void norm_row(float* x, const float* y, const W* weig
       result[i] = (scale[i] + offset) * ((values[i] - mean) * factor);
     }
     if constexpr (kCenter) {
-      const Floats<N> shift = load<N>(bias + v * N);
+      if (bias != nullptr) {
+        const Floats<N> shift = load<N>(bias + v * N);
 #pragma unroll
-      for (int i = 0; i < N; i++) {
-        result[i] += shift[i];
+        for (int i = 0; i < N; i++) {
+          result[i] += shift[i];
+        }
       }
     }
     store(out + v * N, result);
@@ -157,8 +160,11 @@ __device__ __forceinline__ void inverse_rms(const X* x, float* out, int64_t colu
   }                                                                                                         \
   LACO_EXPORT(laco_add_rms_norm_##name##_v1)                                                                \
   extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_layer_norm_##name##_v1(                   \
-      const float* x, const W* weight, const W* bias, float* out, int64_t columns, float eps) {             \
-    norm<false, true>(const_cast<float*>(x), nullptr, weight, bias, out, columns, eps, 0);                  \
+      const float* x, const W* weight, const W* bias, float* out, int64_t columns, int32_t sets,            \
+      float eps) {                                                                                          \
+    const int64_t set = blockIdx.x % static_cast<uint32_t>(sets) * columns;                                 \
+    norm<false, true>(const_cast<float*>(x), nullptr, weight + set, bias == nullptr ? bias : bias + set,    \
+                      out, columns, eps, 0);                                                                \
   }                                                                                                         \
   LACO_EXPORT(laco_layer_norm_##name##_v1)                                                                  \
   extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_add_layer_norm_##name##_v1(               \

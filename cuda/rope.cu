@@ -2,6 +2,7 @@
 // token. A block takes a token.
 //
 //   laco_rope_f32_v1         8 bytes and 3 operations per element; the angles of a token are shared by its heads
+//   laco_rope_neighbours_f32_v1    element 2 i turns with element 2 i + 1 instead
 //   laco_norm_rope_<W>_v1    the RMS norm of every head before, in the same launch: a head's second reading
 //                            comes from the L1, so 8 bytes where two launches move 16
 #include "common.cuh"
@@ -36,6 +37,32 @@ __device__ __forceinline__ void rope(float* x, const float* cosine, const float*
     turn(first, second, cosine + i, sine + i);
     store(head + i, first);
     store(head + i + pairs, second);
+  }
+}
+
+// As rope, for pairs of neighbours: N pairs are two vectors of elements in a row.
+template <int N>
+__device__ __forceinline__ void rope_neighbours(float* x, const float* cosine, const float* sine, int32_t heads,
+                                                int32_t head_dim, int32_t pairs) {
+  const int32_t per_head = pairs / N;
+  for (int32_t k = static_cast<int32_t>(threadIdx.x); k < heads * per_head; k += kThreads) {
+    const int32_t i = k % per_head * N;
+    float* start = x + k / per_head * head_dim + 2 * i;
+    Floats<N> halves[2] = {load<N>(start), load<N>(start + N)};
+    Floats<N> first, second;
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+      first[j] = halves[2 * j / N][2 * j % N];
+      second[j] = halves[(2 * j + 1) / N][(2 * j + 1) % N];
+    }
+    turn(first, second, cosine + i, sine + i);
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+      halves[2 * j / N][2 * j % N] = first[j];
+      halves[(2 * j + 1) / N][(2 * j + 1) % N] = second[j];
+    }
+    store(start, halves[0]);
+    store(start + N, halves[1]);
   }
 }
 
@@ -133,6 +160,22 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   }
 }
 LACO_EXPORT(laco_rope_f32_v1)
+
+// Arguments and grid as those of laco_rope.
+extern "C" __global__ void __launch_bounds__(kThreads)
+    laco_rope_neighbours_f32_v1(float* x, const float* cosine, const float* sine, int32_t heads,
+                                int32_t head_dim, int32_t pairs) {
+  const int64_t token = blockIdx.x;
+  x += token * heads * head_dim;
+  cosine += token * pairs;
+  sine += token * pairs;
+  if (are_vectors(x, cosine, sine, head_dim, pairs)) {
+    rope_neighbours<4>(x, cosine, sine, heads, head_dim, pairs);
+  } else {
+    rope_neighbours<1>(x, cosine, sine, heads, head_dim, pairs);
+  }
+}
+LACO_EXPORT(laco_rope_neighbours_f32_v1)
 
 // As laco_rope, after the RMS norm of each head with offset + weight [head_dim]. Without the bound on blocks the
 // compiler would spill a register.

@@ -13,6 +13,10 @@ import sys
 
 import torch
 from transformers import (
+    Cohere2Config,
+    Cohere2ForCausalLM,
+    CohereConfig,
+    CohereForCausalLM,
     Exaone4Config,
     Exaone4ForCausalLM,
     Gemma2Config,
@@ -61,6 +65,8 @@ GEMMA = (GemmaConfig, GemmaForCausalLM)
 GEMMA2 = (Gemma2Config, Gemma2ForCausalLM)
 GEMMA3 = (Gemma3TextConfig, Gemma3ForCausalLM)
 EXAONE4 = (Exaone4Config, Exaone4ForCausalLM)
+COHERE = (CohereConfig, CohereForCausalLM)
+COHERE2 = (Cohere2Config, Cohere2ForCausalLM)
 OLMO2 = (Olmo2Config, Olmo2ForCausalLM)
 OLMO3 = (Olmo3Config, Olmo3ForCausalLM)
 MIXTRAL = (MixtralConfig, MixtralForCausalLM)
@@ -145,6 +151,9 @@ FAMILIES = {
     "smollm3_window": (SMOLLM3, "float32", {"use_sliding_window": True, "sliding_window": 8, "tie_word_embeddings": True}),
     "exaone4": (EXAONE4, "float32", {"sliding_window": 8, "sliding_window_pattern": 4}),
     "exaone4_no_window": (EXAONE4, "bfloat16", {"sliding_window": None, "sliding_window_pattern": None, "layer_types": ["full_attention"] * 8}),
+    "cohere": (COHERE, "float32", {"tie_word_embeddings": True, "logit_scale": 0.5}),
+    "cohere_head_norms": (COHERE, "bfloat16", {"use_qk_norm": True, "attention_bias": True, "layer_norm_eps": 1e-3}),
+    "cohere2": (COHERE2, "float32", {"sliding_window": 8, "tie_word_embeddings": True}),
     "gemma": (GEMMA, "bfloat16", {"head_dim": 32, "num_key_value_heads": 1, "tie_word_embeddings": True}),
     "gemma2": (
         GEMMA2,

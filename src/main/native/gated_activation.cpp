@@ -14,21 +14,29 @@ inline int32_t slopes(float* gate, float* up, int64_t n, Function activation, Sl
   return LACO_OK;
 }
 
+// up may be null, for ones.
+template <class Function>
+inline int32_t activate(const float* gate, const float* up, int64_t n, float* out, Function activation) {
+  if (up == nullptr) {
+    map(gate, gate, n, out, [=](Vec g, Vec) { return activation(g); });
+  } else {
+    map(gate, up, n, out, [=](Vec g, Vec u) { return activation(g) * u; });
+  }
+  return LACO_OK;
+}
+
 }  // namespace
 
-// out = activation(gate) * up. activation: 0 SiLU, 1 GELU, 2 tanh GELU.
+// out = activation(gate) * up; up may be null, for ones. activation: 0 SiLU, 1 GELU, 2 tanh GELU.
 LACO_KERNEL(gated_activation)
 (int32_t activation, const float* gate, const float* up, int64_t n, float* out) {
   switch (activation) {
     case 0:
-      map(gate, up, n, out, [](Vec g, Vec u) { return silu(g) * u; });
-      return LACO_OK;
+      return activate(gate, up, n, out, [](Vec g) { return silu(g); });
     case 1:
-      map(gate, up, n, out, [](Vec g, Vec u) { return gelu(g) * u; });
-      return LACO_OK;
+      return activate(gate, up, n, out, [](Vec g) { return gelu(g); });
     case 2:
-      map(gate, up, n, out, [](Vec g, Vec u) { return gelu_tanh(g) * u; });
-      return LACO_OK;
+      return activate(gate, up, n, out, [](Vec g) { return gelu_tanh(g); });
     default:
       return LACO_BAD_ACTIVATION;
   }

@@ -30,3 +30,23 @@ LACO_KERNEL(rope)
   }
   return LACO_OK;
 }
+
+// Rotates, in place, element 2 i of every head with element 2 i + 1. Arguments as those of rope.
+LACO_KERNEL(rope_neighbours)
+(float* x, const float* cosine, const float* sine, int64_t rows, int64_t heads, int64_t head_dim,
+ int64_t pairs) {
+#pragma omp parallel for schedule(static) if (rows * heads * head_dim > kParallelLight)
+  for (int64_t t = 0; t < rows; t++) {
+    const float* c = cosine + t * pairs;
+    const float* s = sine + t * pairs;
+    for (int64_t h = 0; h < heads; h++) {
+      float* head = x + (t * heads + h) * head_dim;
+      for (int64_t i = 0; i < pairs; i++) {
+        const float a = head[2 * i], b = head[2 * i + 1];
+        head[2 * i] = a * c[i] - b * s[i];
+        head[2 * i + 1] = b * c[i] + a * s[i];
+      }
+    }
+  }
+  return LACO_OK;
+}

@@ -29,11 +29,15 @@ int32_t laco_watch_mappings(void*);
                             float*);                                                               \
   int32_t laco_rms_norm_##tier(const float*, const void*, int32_t, double, float, int64_t,         \
                                int64_t, float*);                                                   \
+  int32_t laco_layer_norm_##tier(const float*, const void*, const void*, int32_t, double, int64_t, \
+                                 int64_t, int64_t, float*);                                        \
   int32_t laco_linear_rows_##tier(const float*, const void*, int32_t, int64_t, int64_t, int64_t,   \
                                   float*);                                                         \
   int32_t laco_add_bias_##tier(float*, const void*, int32_t, int64_t, int64_t);                    \
   int32_t laco_rope_##tier(float*, const float*, const float*, int64_t, int64_t, int64_t,          \
                            int64_t);                                                               \
+  int32_t laco_rope_neighbours_##tier(float*, const float*, const float*, int64_t, int64_t,        \
+                                      int64_t, int64_t);                                           \
   int64_t laco_attention_scratch_##tier(int64_t);                                                  \
   int32_t laco_attention_##tier(const float*, const float*, const float*, int64_t, int64_t,        \
                                 int64_t, int64_t, float, float, const float*, const int32_t*, const int32_t*,    \
@@ -72,9 +76,11 @@ struct Kernels {
   int needs;  // bits of laco_cpu_features
   decltype(&laco_embed_0) embed;
   decltype(&laco_rms_norm_0) rms_norm;
+  decltype(&laco_layer_norm_0) layer_norm;
   decltype(&laco_linear_rows_0) linear_rows;
   decltype(&laco_add_bias_0) add_bias;
   decltype(&laco_rope_0) rope;
+  decltype(&laco_rope_0) rope_neighbours;
   decltype(&laco_attention_scratch_0) attention_scratch;
   decltype(&laco_attention_0) attention;
   decltype(&laco_gated_activation_0) gated_activation;
@@ -97,8 +103,9 @@ struct Kernels {
 
 #define LACO_TABLE(tier, needs)                                                                    \
   Kernels {                                                                                        \
-    tier, needs, laco_embed_##tier, laco_rms_norm_##tier, laco_linear_rows_##tier,                 \
-        laco_add_bias_##tier, laco_rope_##tier, laco_attention_scratch_##tier,                     \
+    tier, needs, laco_embed_##tier, laco_rms_norm_##tier, laco_layer_norm_##tier,                  \
+        laco_linear_rows_##tier, laco_add_bias_##tier, laco_rope_##tier,                           \
+        laco_rope_neighbours_##tier, laco_attention_scratch_##tier,                                \
         laco_attention_##tier, laco_gated_activation_##tier, laco_gated_slopes_##tier,             \
         laco_route_##tier, laco_add_rows_##tier, laco_add_##tier, laco_multiply_##tier,            \
         laco_mix_##tier, laco_cosine_##tier, laco_logits_##tier,                                   \
@@ -341,6 +348,31 @@ void test_weights(const Kernels& k) {
       }
     }
   });
+  each("layer_norm", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
+    const int64_t rows = 4, sets = 2;
+    Floats x(rows * n, side);
+    Weight weight(dtype, sets * n, side, shift);
+    Weight bias(dtype, sets * n, side, shift);
+    Floats out(rows * n, side, unset);
+    for (bool shifted : {false, true}) {
+      const void* added = shifted ? bias.data() : nullptr;
+      check(k.layer_norm(x.data(), weight.data(), added, dtype, 1e-5, rows, n, sets, out.data()) == 0, "status");
+      for (int64_t r = 0; r < rows; r++) {
+        double mean = 0, variance = 0;
+        for (int64_t i = 0; i < n; i++) {
+          mean += x[r * n + i] / static_cast<double>(n);
+        }
+        for (int64_t i = 0; i < n; i++) {
+          variance += (x[r * n + i] - mean) * (x[r * n + i] - mean) / static_cast<double>(n);
+        }
+        for (int64_t i = 0; i < n; i++) {
+          const int64_t at = r % sets * n + i;
+          const double expected = weight[at] * (x[r * n + i] - mean) / std::sqrt(variance + 1e-5);
+          close(out[r * n + i], expected + (shifted ? bias[at] : 0), 1e-5, i);
+        }
+      }
+    }
+  });
   each("add_bias", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
     Floats x(2 * n, side);
     Weight bias(dtype, n, side, shift);
@@ -448,6 +480,11 @@ void test_activations(const Kernels& k) {
       const double expected = activate(activation, gate[i]);
       close(out[i], expected * up[i], 2e-6 * (1 + std::abs(expected * up[i])), i);
     }
+    check(k.gated_activation(activation, gate.data(), nullptr, n, out.data()) == 0, "status");
+    for (int64_t i = 0; i < n; i++) {
+      const double expected = activate(activation, gate[i]);
+      close(out[i], expected, 2e-6 * (1 + std::abs(expected)), i);
+    }
     Floats& product = in_place ? factor : out;
     check(k.multiply(up.data(), factor.data(), n, product.data()) == 0, "status");
     for (int64_t i = 0; i < n; i++) {
@@ -474,6 +511,20 @@ void test_rope(const Kernels& k) {
       } else if (c < 2 * pairs) {
         expected = expected * cosine[token * pairs + c - pairs] +
                    x.before(i - pairs) * sine[token * pairs + c - pairs];
+      }
+      close(x[i], expected, 1e-5, i);
+    }
+  });
+  each("rope_neighbours", k.tier, [&](int64_t pairs, int32_t extra, Guarded::Side side, size_t) {
+    const int64_t width = 2 * pairs + extra;
+    Floats x(2 * 3 * width, side), cosine(2 * pairs, side), sine(2 * pairs, side);
+    check(k.rope_neighbours(x.data(), cosine.data(), sine.data(), 2, 3, width, pairs) == 0, "status");
+    for (int64_t i = 0; i < 2 * 3 * width; i++) {
+      const int64_t token = i / (3 * width), c = i % width, angle = token * pairs + c / 2;
+      double expected = x.before(i);
+      if (c < 2 * pairs) {
+        const double other = c % 2 == 0 ? -x.before(i + 1) : x.before(i - 1);
+        expected = expected * cosine[angle] + other * sine[angle];
       }
       close(x[i], expected, 1e-5, i);
     }

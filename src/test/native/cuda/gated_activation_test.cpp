@@ -37,15 +37,15 @@ Slope slope(int activation, double x) {
 enum class Out { kOwn, kOverGate, kOverUp };
 
 void run(int activation, const std::vector<float>& gate, const std::vector<float>& up, Out where,
-         size_t shift_gate = 0, size_t shift_up = 0, size_t shift_out = 0) {
+         size_t shift_gate = 0, size_t shift_up = 0, size_t shift_out = 0, bool gated = true) {
   const size_t n = gate.size();
   check::Buffer<float> device_gate(gate, shift_gate), device_up(up, shift_up), own(n, shift_out);
   float* out = where == Out::kOwn ? own.data() : where == Out::kOverUp ? device_up.data() : device_gate.data();
+  const float* factors = gated ? device_up.data() : nullptr;
   check::launch("laco_gated_activation_f32_v1", static_cast<unsigned>((n + 1023) / 1024), 256, 0,
-                static_cast<const float*>(device_gate.data()), static_cast<const float*>(device_up.data()), out,
-                static_cast<int64_t>(n), activation);
+                static_cast<const float*>(device_gate.data()), factors, out, static_cast<int64_t>(n), activation);
   for (size_t i = 0; i < n; i++) {
-    const double expected = activate(activation, check::wide(gate[i])) * check::wide(up[i]);
+    const double expected = activate(activation, check::wide(gate[i])) * (gated ? check::wide(up[i]) : 1);
     // In the tail of GELU a relative error of x becomes x^2 times as large. 1e-30 allows a result of 0 where
     // exponentials in f32 overflow.
     const double square = check::wide(gate[i]) * check::wide(gate[i]);
@@ -86,6 +86,7 @@ TEST(gated_activation_takes_every_length_and_alignment) {
         run(activation, gate, up, Out::kOwn, 0, 0, shift);
         run(activation, gate, up, Out::kOverGate, shift, shift);
         run(activation, gate, up, Out::kOverUp, shift, shift);
+        run(activation, gate, up, Out::kOverGate, shift, 0, 0, false);
         run_slopes(activation, gate, up, shift, shift);
         run_slopes(activation, gate, up, shift, 0);
         run_slopes(activation, gate, up, 0, shift);

@@ -76,7 +76,7 @@ void run(const Case& c, std::vector<float> x, double mean = 0) {
   } else if (c.add) {
     check::launch(kernel, grid, c.threads, 0, device_x.data(), from_y, scale, out, columns, eps, offset);
   } else if (c.center) {
-    check::launch(kernel, grid, c.threads, 0, from_x, scale, shift, out, columns, eps);
+    check::launch(kernel, grid, c.threads, 0, from_x, scale, shift, out, columns, int32_t{1}, eps);
   } else {
     check::launch(kernel, grid, c.threads, 0, from_x, scale, out, columns, eps, offset);
   }
@@ -201,6 +201,33 @@ TEST(norm_keeps_nan_and_infinity_to_their_row) {
       run<float>({3, 260, 64, add, center}, x);
     }
   });
+}
+
+TEST(layer_norm_takes_a_weight_for_each_head_and_no_bias) {
+  const size_t rows = 6, columns = 34, sets = 3;
+  const std::vector<float> x = check::random<float>(rows * columns);
+  const std::vector<float> weight = check::random<float>(sets * columns);
+  const std::vector<float> bias = check::random<float>(sets * columns);
+  check::Buffer<float> device_x(x, 0), device_weight(weight, 0), device_bias(bias, 0);
+  for (const float* shift : {static_cast<const float*>(nullptr), static_cast<const float*>(device_bias.data())}) {
+    check::Buffer<float> out(x.size());
+    check::launch("laco_layer_norm_f32_v1", static_cast<unsigned>(rows), 32, 0,
+                  static_cast<const float*>(device_x.data()), static_cast<const float*>(device_weight.data()), shift,
+                  out.data(), static_cast<int64_t>(columns), static_cast<int32_t>(sets), 1e-5f);
+    for (size_t r = 0; r < rows; r++) {
+      const auto part = [&](const std::vector<float>& from, size_t row) {
+        return wide(std::vector<float>(from.begin() + static_cast<int64_t>(row * columns),
+                                       from.begin() + static_cast<int64_t>((row + 1) * columns)));
+      };
+      const std::vector<double> zeros(columns, 0.0);
+      const std::vector<double> expected = plain_norm(part(x, r), part(weight, r % sets),
+                                                      shift == nullptr ? zeros : part(bias, r % sets), 1e-5, 0);
+      for (size_t i = 0; i < columns; i++) {
+        CHECK_CLOSE(check::wide(out[r * columns + i]), expected[i], kTolerance * (1 + std::abs(expected[i])),
+                    "row " + std::to_string(r) + ", column " + std::to_string(i));
+      }
+    }
+  }
 }
 
 TEST(norm_of_rows_far_from_zero_cancels_nothing) {

@@ -34,13 +34,17 @@ Angles angles(const Case& c) {
   return result;
 }
 
-void turn(double* head, const Case& c, const Angles& angles, int token) {
+enum class Pairs { kHalves, kNeighbours };
+
+void turn(double* head, const Case& c, const Angles& angles, int token, Pairs pairs) {
   for (int i = 0; i < c.pairs; i++) {
     const double cosine = check::wide(angles.cosine[static_cast<size_t>(token * c.pairs + i)]);
     const double sine = check::wide(angles.sine[static_cast<size_t>(token * c.pairs + i)]);
-    const double a = head[i], b = head[i + c.pairs];
-    head[i] = a * cosine - b * sine;
-    head[i + c.pairs] = b * cosine + a * sine;
+    double& first = pairs == Pairs::kHalves ? head[i] : head[2 * i];
+    double& second = pairs == Pairs::kHalves ? head[i + c.pairs] : head[2 * i + 1];
+    const double a = first, b = second;
+    first = a * cosine - b * sine;
+    second = b * cosine + a * sine;
   }
 }
 
@@ -59,7 +63,7 @@ void norm(double* head, const Case& c, const std::vector<W>& weight, double eps,
 // Compares every head with its plain result: prepare(head), then the rotation, both in f64.
 template <class Function>
 void compare(const Case& c, const std::vector<float>& before, check::Buffer<float>& after, Function prepare,
-             const std::string& what) {
+             const std::string& what, Pairs pairs = Pairs::kHalves) {
   const Angles turns = angles(c);
   std::vector<double> head(static_cast<size_t>(c.head_dim));
   for (int k = 0; k < c.tokens * c.heads; k++) {
@@ -68,7 +72,7 @@ void compare(const Case& c, const std::vector<float>& before, check::Buffer<floa
       head[i] = check::wide(before[start + i]);
     }
     prepare(head.data());
-    turn(head.data(), c, turns, k / c.heads);
+    turn(head.data(), c, turns, k / c.heads, pairs);
     for (size_t i = 0; i < head.size(); i++) {
       CHECK_CLOSE(check::wide(after[start + i]), head[i], 4e-6 * (1 + std::abs(head[i])),
                   what + " " + words(c) + ", head " + std::to_string(k) + ", element " + std::to_string(i));
@@ -89,6 +93,15 @@ void run_rope(const Case& c, const std::vector<float>& x) {
   compare(c, x, device, [](double*) {}, "rope");
 }
 
+void run_rope_neighbours(const Case& c, const std::vector<float>& x) {
+  const Angles turns = angles(c);
+  check::Buffer<float> device(x, c.shift_x), cosine(turns.cosine, c.shift_cosine), sine(turns.sine, c.shift_sine);
+  check::launch("laco_rope_neighbours_f32_v1", static_cast<unsigned>(c.tokens), 256, 0, device.data(),
+                static_cast<const float*>(cosine.data()), static_cast<const float*>(sine.data()), c.heads,
+                c.head_dim, c.pairs);
+  compare(c, x, device, [](double*) {}, "rope of neighbours", Pairs::kNeighbours);
+}
+
 template <class W>
 void run_norm_rope(const Case& c, const std::vector<float>& x, float offset) {
   const Angles turns = angles(c);
@@ -104,6 +117,7 @@ void run_norm_rope(const Case& c, const std::vector<float>& x, float offset) {
 
 void run(const Case& c) {
   run_rope(c, states(c));
+  run_rope_neighbours(c, states(c));
   run_norm_rope<float>(c, states(c), 0);
   run_norm_rope<__half>(c, states(c), 1);
   run_norm_rope<__nv_bfloat16>(c, states(c), 1);
@@ -148,5 +162,6 @@ TEST(rope_keeps_nan_and_infinity_to_their_head) {
     x[7 * 32 + 3] = value;
     run_norm_rope<float>(c, x, 1);
     run_rope(c, x);
+    run_rope_neighbours(c, x);
   }
 }

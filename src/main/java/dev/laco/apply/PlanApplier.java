@@ -351,7 +351,9 @@ public final class PlanApplier {
         tensors.add(layerTensor(model, architecture, i, mix, spec));
       }
     }
-    tensors.add(copy(model, architecture.finalNorm(), architecture.finalNorm()));
+    for (String norm : architecture.finalNormTensors()) {
+      tensors.add(copy(model, norm, norm));
+    }
     if (!config.tieWordEmbeddings()) {
       tensors.add(copy(model, architecture.head(), architecture.head()));
     }

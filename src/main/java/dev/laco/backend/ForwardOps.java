@@ -5,6 +5,7 @@ import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.RotaryPairs;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -45,6 +46,30 @@ public interface ForwardOps extends DeviceMemory {
   }
 
   /**
+   * Layer norm of each row (Ba et al. 2016): {@code out = weight * (x - mean(x)) / sqrt(mean((x -
+   * mean(x))^2) + eps) + bias}. Row {@code r} has row {@code r mod g} of weight and bias.
+   *
+   * @param x {@code [R, d]}
+   * @param weight {@code [g, d]}, {@code g} divides {@code R}
+   * @param bias {@code [g, d]}; null for zeros
+   * @param out {@code [R, d]}; may be {@code x}
+   */
+  void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, double eps, Tensor out);
+
+  /**
+   * As {@link #addRmsNorm}, with {@link #layerNorm}.
+   *
+   * @param weight {@code [1, d]}
+   * @param bias {@code [1, d]}; null for zeros
+   */
+  default void addLayerNorm(
+      Tensor x, Tensor y, Tensor weight, @Nullable Tensor bias, double eps, Tensor out) {
+    OpChecks.addLayerNorm(x, y, weight, bias, out);
+    add(x, y);
+    layerNorm(x, weight, bias, eps, out);
+  }
+
+  /**
    * A linear layer: {@code out = x weight^T + bias}, multiplied in {@link #productType}.
    *
    * @param x {@code [R, in]}
@@ -55,19 +80,20 @@ public interface ForwardOps extends DeviceMemory {
   void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out);
 
   /**
-   * Rotary position embedding, in place: rotates element {@code i} of every head together with
-   * element {@code i + pairs} by angle {@code i} of the token, for {@code i < pairs} (the half
-   * layout of Hugging Face). Elements from {@code 2 * pairs} on stay as they are.
+   * Rotary position embedding, in place: rotates pair {@code i} of the elements of every head by
+   * angle {@code i} of the token, for {@code i < pairs}. Elements from {@code 2 * pairs} on stay as
+   * they are.
    *
    * @param x {@code [T, heads * headDim]}
+   * @param layout which elements are a pair
    * @param headDim at least {@code 2 * pairs}
    * @param table which of the batch's tables has the angles
    */
-  void rope(Tensor x, int headDim, int table, TokenBatch batch);
+  void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch);
 
   /**
    * The {@link #rmsNorm} of every head, for models that normalise queries and keys, and then {@link
-   * #rope}, in place.
+   * #rope} of {@link RotaryPairs#HALVES}, in place.
    *
    * @param x {@code [T, heads * headDim]}
    * @param weight {@code [1, headDim]}, the same for every head; null for {@link #rope} alone
@@ -80,7 +106,7 @@ public interface ForwardOps extends DeviceMemory {
       Tensor heads = x.reshape(x.elements() / headDim, headDim);
       rmsNorm(heads, weight, norm, heads);
     }
-    rope(x, headDim, table, batch);
+    rope(x, RotaryPairs.HALVES, headDim, table, batch);
   }
 
   /**
@@ -100,10 +126,10 @@ public interface ForwardOps extends DeviceMemory {
    * {@code out = activation(gate) * up}, element by element.
    *
    * @param gate {@code [R, k]}
-   * @param up {@code [R, k]}
+   * @param up {@code [R, k]}; null for ones
    * @param out {@code [R, k]}; may be {@code gate} or {@code up}
    */
-  void gatedActivation(Activation activation, Tensor gate, Tensor up, Tensor out);
+  void gatedActivation(Activation activation, Tensor gate, @Nullable Tensor up, Tensor out);
 
   /**
    * The derivatives of {@link #gatedActivation}, element by element and in place: {@code up := up *

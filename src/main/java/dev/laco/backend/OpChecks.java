@@ -51,6 +51,28 @@ public final class OpChecks {
     shape("out", out, x.rows(), x.columns());
   }
 
+  /** See {@link ForwardOps#layerNorm}. */
+  public static void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
+    activation("x", x);
+    activation("out", out);
+    if (x.rows() % weight.rows() != 0) {
+      throw new IllegalArgumentException(weight.rows() + " rows of weights for " + x.rows());
+    }
+    shape("weight", weight, weight.rows(), x.columns());
+    shape("out", out, x.rows(), x.columns());
+    if (bias != null) {
+      shape("bias", bias, weight.rows(), x.columns());
+    }
+  }
+
+  /** See {@link ForwardOps#addLayerNorm}. */
+  public static void addLayerNorm(
+      Tensor x, Tensor y, Tensor weight, @Nullable Tensor bias, Tensor out) {
+    add(x, y);
+    shape("weight", weight, 1, x.columns());
+    layerNorm(x, weight, bias, out);
+  }
+
   /** See {@link ForwardOps#linear}. */
   public static void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
     activation("x", x);
@@ -103,11 +125,13 @@ public final class OpChecks {
   }
 
   /** See {@link ForwardOps#gatedActivation}. */
-  public static void gatedActivation(Tensor gate, Tensor up, Tensor out) {
+  public static void gatedActivation(Tensor gate, @Nullable Tensor up, Tensor out) {
     activation("gate", gate);
-    activation("up", up);
     activation("out", out);
-    shape("up", up, gate.rows(), gate.columns());
+    if (up != null) {
+      activation("up", up);
+      shape("up", up, gate.rows(), gate.columns());
+    }
     shape("out", out, gate.rows(), gate.columns());
   }
 

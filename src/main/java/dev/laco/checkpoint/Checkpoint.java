@@ -482,7 +482,9 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
    */
   public void requireFiniteOutsideLayers() {
     Architecture architecture = config().architecture();
-    Stream.of(architecture.embedding(), architecture.finalNorm(), architecture.head())
+    Stream.concat(
+            Stream.of(architecture.embedding(), architecture.head()),
+            architecture.finalNormTensors().stream())
         .filter(weightNames()::contains)
         .forEach(
             name -> {

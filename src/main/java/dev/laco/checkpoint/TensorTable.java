@@ -39,7 +39,9 @@ final class TensorTable {
         shapes.put(architecture.tensorName(layer, spec), spec.shape());
       }
     }
-    shapes.put(architecture.finalNorm(), List.of((long) config.hiddenSize()));
+    for (String norm : architecture.finalNormTensors()) {
+      shapes.put(norm, List.of((long) config.hiddenSize()));
+    }
     if (!config.tieWordEmbeddings()) {
       shapes.put(architecture.head(), vocabulary);
     }

@@ -171,7 +171,7 @@ final class Streams implements AutoCloseable {
   /** The pruned stream after an RMS norm without weights, {@code [T, d]}. */
   Tensor normed(FitBlocks.Block block) {
     Tensor x = pruned(block);
-    return decoder.normalise(unit, x, work.forTokens(x.rows())).states();
+    return decoder.normalise(unit, null, x, work.forTokens(x.rows())).states();
   }
 
   /**
@@ -181,7 +181,7 @@ final class Streams implements AutoCloseable {
   Samples forAlignment(FitBlocks.Block block) {
     Tensor normed = normed(block);
     Tensor difference = target.slice(0, normed.rows());
-    backend.rmsNorm(dense(block), unit, config.norm(), difference);
+    decoder.normalise(unit, null, dense(block), difference);
     backend.scaledDifference(difference, normed, ones.slice(0, normed.rows()), difference);
     return new Samples(normed, difference);
   }

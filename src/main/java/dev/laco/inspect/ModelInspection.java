@@ -113,7 +113,9 @@ public record ModelInspection(
           },
           ofLayers);
     }
-    parts.merge("norms", elements(checkpoint, family.finalNorm()), Long::sum);
+    for (String norm : family.finalNormTensors()) {
+      parts.merge("norms", elements(checkpoint, norm), Long::sum);
+    }
     if (!config.tieWordEmbeddings()) {
       parts.put("head", elements(checkpoint, family.head()));
     }

@@ -12,6 +12,7 @@ import java.util.function.Function;
 import java.util.function.Predicate;
 import java.util.function.ToDoubleFunction;
 import java.util.function.ToIntFunction;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -56,9 +57,27 @@ public final class Architecture {
 
   /** What the norms of queries and keys, before their rotation, take together. */
   enum QueryKeyNorm {
-    NONE,
+    /** Each head, all with the same weights. */
     EACH_HEAD,
+    /** Each head, with weights of its own. */
+    EACH_HEAD_BY_OWN_WEIGHTS,
     ALL_HEADS
+  }
+
+  /** How many norms a layer has whose attention and feed-forward network are parallel. */
+  enum ParallelNorms {
+    /** Attention and feed-forward network read the same normalised input. */
+    ONE,
+    TWO
+  }
+
+  /** The kind of all norms of a family. */
+  enum NormKind {
+    /** Root mean square norm (Zhang and Sennrich 2019). */
+    RMS,
+    /** Layer norm (Ba et al. 2016) without biases. */
+    LAYER,
+    LAYER_WITH_BIAS
   }
 
   private final Builder parts;
@@ -101,8 +120,13 @@ public final class Architecture {
     private Biases queryKeyValueBias = Biases.NEVER;
     private Biases outputBias = Biases.NEVER;
     private Biases feedForwardBias = Biases.NEVER;
-    private QueryKeyNorm queryKeyNorm = QueryKeyNorm.NONE;
+    private NormKind normKind = NormKind.RMS;
+    private QueryKeyNorm queryKeyNorm = QueryKeyNorm.EACH_HEAD;
+    private Predicate<JsonFields> queryKeyNormed = config -> false;
+    private ParallelNorms parallelNorms = ParallelNorms.TWO;
+    private Predicate<JsonFields> parallel = config -> false;
     private double normOffset;
+    private String epsKey = "rms_norm_eps";
     private double defaultEps = 1e-6;
     private boolean tiedByDefault;
     private Function<JsonFields, Activation> activation =
@@ -118,6 +142,7 @@ public final class Architecture {
     private Function<JsonFields, LogitSpec> logits = config -> LogitSpec.PLAIN;
     private OptionalInt defaultHeadDim = OptionalInt.empty();
     private RopeParameters.Rotates rotates = RopeParameters.Rotates.WHOLE_HEADS;
+    private RotaryPairs rotaryPairs = RotaryPairs.HALVES;
     private ToIntFunction<JsonFields> defaultPositions = config -> 2048;
     private Predicate<JsonFields> alibi = config -> false;
     private Predicate<JsonFields> unitHead = config -> false;
@@ -156,9 +181,34 @@ public final class Architecture {
       return this;
     }
 
-    /** Queries and keys have an RMS norm before their rotation. */
+    /** Queries and keys have a norm before their rotation. */
     Builder queryKeyNorm(QueryKeyNorm norm) {
+      return queryKeyNorm(norm, config -> true);
+    }
+
+    /** Queries and keys have a norm before their rotation where the config says so. */
+    Builder queryKeyNorm(QueryKeyNorm norm, Predicate<JsonFields> where) {
       queryKeyNorm = norm;
+      queryKeyNormed = where;
+      return this;
+    }
+
+    /** The kind of all norms, and the key of their epsilon. */
+    Builder norms(NormKind kind, String keyOfEps) {
+      normKind = kind;
+      epsKey = keyOfEps;
+      return this;
+    }
+
+    /**
+     * Where the config says so, attention and feed-forward network both read the input of the
+     * layer.
+     *
+     * @param ofParallel the norms of such a layer; other layers have two
+     */
+    Builder parallel(ParallelNorms ofParallel, Predicate<JsonFields> where) {
+      parallelNorms = ofParallel;
+      parallel = where;
       return this;
     }
 
@@ -168,7 +218,7 @@ public final class Architecture {
       return this;
     }
 
-    /** {@code rms_norm_eps} where the config has none. */
+    /** The epsilon of norms where the config has none. */
     Builder defaultEps(double eps) {
       defaultEps = eps;
       return this;
@@ -269,6 +319,12 @@ public final class Architecture {
       return this;
     }
 
+    /** Which elements of a head the rotation takes as pairs. */
+    Builder rotaryPairs(RotaryPairs layout) {
+      rotaryPairs = layout;
+      return this;
+    }
+
     /** {@code max_position_embeddings} where the config has none. */
     Builder defaultPositions(int positions) {
       return defaultPositions(config -> positions);
@@ -364,6 +420,22 @@ public final class Architecture {
     return parts.feedForwardBias;
   }
 
+  boolean hasLayerNorms() {
+    return parts.normKind != NormKind.RMS;
+  }
+
+  boolean queryKeyNorm(JsonFields config) {
+    return parts.queryKeyNormed.test(config);
+  }
+
+  boolean parallel(JsonFields config) {
+    return parts.parallel.test(config);
+  }
+
+  String epsKey() {
+    return parts.epsKey;
+  }
+
   double normOffset() {
     return parts.normOffset;
   }
@@ -443,6 +515,10 @@ public final class Architecture {
     return parts.rotates;
   }
 
+  RotaryPairs rotaryPairs() {
+    return parts.rotaryPairs;
+  }
+
   Optional<Mixture.Keys> mixture() {
     return parts.mixture;
   }
@@ -484,6 +560,18 @@ public final class Architecture {
     return parts.names.finalNorm();
   }
 
+  /** Name of the final norm's bias, {@code [d]}; empty where norms have no biases. */
+  public Optional<String> finalNormBias() {
+    return parts.normKind == NormKind.LAYER_WITH_BIAS
+        ? Optional.of(parts.names.finalNormBias())
+        : Optional.empty();
+  }
+
+  /** Names of all tensors of the final norm. */
+  public List<String> finalNormTensors() {
+    return Stream.concat(Stream.of(finalNorm()), finalNormBias().stream()).toList();
+  }
+
   /** Name of the output projection, {@code [V, d]}; absent where it is tied to the embedding. */
   public String head() {
     return parts.names.head();
@@ -495,7 +583,8 @@ public final class Architecture {
     long queries = (long) config.numAttentionHeads() * config.headDim();
     long keys = (long) config.numKeyValueHeads() * config.headDim();
     Stored tensors = new Stored(parts.names);
-    tensors.norm(LayerRole.ATTENTION_INPUT_NORM, hidden);
+    addInputNorm(
+        tensors, LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, hidden);
     tensors.matrix(LayerRole.QUERY, queries, hidden);
     tensors.matrix(LayerRole.KEY, keys, hidden);
     tensors.matrix(LayerRole.VALUE, keys, hidden);
@@ -508,13 +597,18 @@ public final class Architecture {
     if (config.outputBias()) {
       tensors.vector(LayerRole.OUTPUT_BIAS, hidden);
     }
-    if (parts.queryKeyNorm != QueryKeyNorm.NONE) {
-      boolean all = parts.queryKeyNorm == QueryKeyNorm.ALL_HEADS;
-      tensors.vector(LayerRole.QUERY_NORM, all ? queries : config.headDim());
-      tensors.vector(LayerRole.KEY_NORM, all ? keys : config.headDim());
+    if (config.queryKeyNorm()) {
+      addHeadNorm(tensors, LayerRole.QUERY_NORM, config.numAttentionHeads(), config.headDim());
+      addHeadNorm(tensors, LayerRole.KEY_NORM, config.numKeyValueHeads(), config.headDim());
     }
     tensors.norm(LayerRole.ATTENTION_OUTPUT_NORM, hidden);
-    tensors.norm(LayerRole.FEED_FORWARD_INPUT_NORM, hidden);
+    if (!config.parallel() || parts.parallelNorms == ParallelNorms.TWO) {
+      addInputNorm(
+          tensors,
+          LayerRole.FEED_FORWARD_INPUT_NORM,
+          LayerRole.FEED_FORWARD_INPUT_NORM_BIAS,
+          hidden);
+    }
     Mixture mixture = config.mixture(layer);
     if (mixture == null) {
       addFeedForward(tensors, config);
@@ -522,6 +616,21 @@ public final class Architecture {
       addMixture(tensors, mixture, hidden);
     }
     return tensors.list();
+  }
+
+  private void addInputNorm(Stored tensors, LayerRole weight, LayerRole bias, long width) {
+    tensors.norm(weight, width);
+    if (parts.normKind == NormKind.LAYER_WITH_BIAS) {
+      tensors.norm(bias, width);
+    }
+  }
+
+  private void addHeadNorm(Stored tensors, LayerRole role, long heads, long width) {
+    switch (parts.queryKeyNorm) {
+      case EACH_HEAD -> tensors.vector(role, width);
+      case EACH_HEAD_BY_OWN_WEIGHTS -> tensors.matrix(role, heads, width);
+      case ALL_HEADS -> tensors.vector(role, heads * width);
+    }
   }
 
   private static void addFeedForward(Stored tensors, ModelConfig config) {

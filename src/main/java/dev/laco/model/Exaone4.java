@@ -9,8 +9,6 @@ import org.jspecify.annotations.Nullable;
  * layers and rotate in these alone.
  */
 final class Exaone4 {
-  private static final String WINDOW = "sliding_window";
-
   static final Architecture FAMILY =
       Architecture.named("Exaone4ForCausalLM", "exaone4")
           .norms(TensorNames.NORMS_BEHIND)
@@ -24,9 +22,8 @@ final class Exaone4 {
 
   private Exaone4() {}
 
-  /** A config without windows says {@code null}. */
   private static int window(JsonFields config) {
-    return config.node().has(WINDOW) ? config.positiveOr(WINDOW, 0) : 4096;
+    return config.positiveOrNull("sliding_window", 4096);
   }
 
   private static boolean slides(JsonFields config, int layer) {

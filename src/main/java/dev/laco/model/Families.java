@@ -20,6 +20,8 @@ final class Families {
           Olmo2.FAMILY,
           Olmo3.FAMILY,
           Exaone4.FAMILY,
+          Cohere.FAMILY,
+          Cohere2.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,

@@ -64,7 +64,13 @@ public final class GgufNames {
       case GATE_BIAS -> "ffn_gate.bias";
       case UP_BIAS -> "ffn_up.bias";
       case DOWN_BIAS -> "ffn_down.bias";
-      case ROUTER, SHARED_ROUTER, SHARED_GATE, SHARED_UP, SHARED_DOWN ->
+      case ATTENTION_INPUT_NORM_BIAS,
+          FEED_FORWARD_INPUT_NORM_BIAS,
+          ROUTER,
+          SHARED_ROUTER,
+          SHARED_GATE,
+          SHARED_UP,
+          SHARED_DOWN ->
           throw new IllegalArgumentException("no family with " + role + " is read from GGUF");
     };
   }

@@ -67,6 +67,14 @@ public record JsonFields(String file, JsonNode node) {
     return positive(field).orElse(defaultValue);
   }
 
+  /**
+   * A count or extent from 1 to 2^26; 0 where the field is {@code null}, and {@code defaultValue}
+   * where it is absent.
+   */
+  public int positiveOrNull(String field, int defaultValue) {
+    return positive(field).orElse(node.has(field) ? 0 : defaultValue);
+  }
+
   /** A count or extent from 1 to 2^26; an error where the field is absent. */
   public int requiredPositive(String field) {
     return positive(field).orElseThrow(() -> error(field, "an integer of at least 1"));

@@ -7,6 +7,7 @@ import static dev.laco.model.TensorGroup.NORMS;
 /** The role of a layer's tensor in the forward pass. */
 public enum LayerRole {
   ATTENTION_INPUT_NORM(NORMS),
+  ATTENTION_INPUT_NORM_BIAS(NORMS),
   QUERY(ATTENTION),
   KEY(ATTENTION),
   VALUE(ATTENTION),
@@ -19,6 +20,7 @@ public enum LayerRole {
   KEY_NORM(NORMS),
   ATTENTION_OUTPUT_NORM(NORMS),
   FEED_FORWARD_INPUT_NORM(NORMS),
+  FEED_FORWARD_INPUT_NORM_BIAS(NORMS),
   GATE(FEED_FORWARD),
   UP(FEED_FORWARD),
   DOWN(FEED_FORWARD),

@@ -19,6 +19,10 @@ import org.jspecify.annotations.Nullable;
  * @param queryKeyValueBias whether q, k and v projections have biases
  * @param outputBias whether the output projection of attention has a bias
  * @param mlpBias whether the gate, up and down projections have biases
+ * @param queryKeyNorm whether queries and keys have norms before their rotation
+ * @param parallel whether attention and feed-forward network both read the input of the layer, so
+ *     that the residual stream has one sum for both; else the feed-forward network reads the stream
+ *     behind attention
  * @param embeddingScale factor on token embeddings
  * @param residualScale factor on what attention and feed-forward network add to the residual stream
  * @param attentionScores what becomes of the products of queries and keys
@@ -43,6 +47,8 @@ public record ModelConfig(
     boolean queryKeyValueBias,
     boolean outputBias,
     boolean mlpBias,
+    boolean queryKeyNorm,
+    boolean parallel,
     boolean tieWordEmbeddings,
     double embeddingScale,
     double residualScale,
@@ -99,9 +105,9 @@ public record ModelConfig(
     int headDim = headDim(config, architecture, hidden, heads);
     int positions =
         config.positiveOr("max_position_embeddings", architecture.defaultPositions(config));
-    double eps = config.numberOr("rms_norm_eps", architecture.defaultEps());
+    double eps = config.numberOr(architecture.epsKey(), architecture.defaultEps());
     if (eps < 0) {
-      throw config.error("rms_norm_eps", "a number of at least 0");
+      throw config.error(architecture.epsKey(), "a number of at least 0");
     }
     boolean attentionBias = config.booleanOr("attention_bias", false);
     return new ModelConfig(
@@ -119,6 +125,8 @@ public record ModelConfig(
         architecture.queryKeyValueBias().present(attentionBias),
         architecture.outputBias().present(attentionBias),
         architecture.feedForwardBias().present(config.booleanOr("mlp_bias", false)),
+        architecture.queryKeyNorm(config),
+        architecture.parallel(config),
         config.booleanOr("tie_word_embeddings", architecture.tiedByDefault()),
         architecture.embeddingScale(config),
         architecture.residualScale(config),
@@ -190,6 +198,18 @@ public record ModelConfig(
     return new NormSpec(rmsNormEps / (residualScale * residualScale), architecture.normOffset());
   }
 
+  /**
+   * Whether norms are layer norms, which {@link #norm} gives no offset; else they are RMS norms.
+   */
+  public boolean hasLayerNorms() {
+    return architecture.hasLayerNorms();
+  }
+
+  /** Which elements of a head are rotated together. */
+  public RotaryPairs rotaryPairs() {
+    return architecture.rotaryPairs();
+  }
+
   /** The different rotary embeddings of the layers. */
   public List<RopeParameters> rotations() {
     return attention.stream()
@@ -213,6 +233,10 @@ public record ModelConfig(
   public @Nullable String whyNoFit() {
     if (mixture != null) {
       return "its layers have mixtures of experts, not one feed-forward network to fit";
+    }
+    if (parallel) {
+      return "its feed-forward networks read the stream before attention, where a fit would take the"
+          + " stream behind it";
     }
     return architecture.normsOutputs()
         ? "norms follow its down projections, so that what layers add is not linear in them"

@@ -33,8 +33,10 @@ record TensorNames(
   private static final Set<LayerRole> NORMS =
       Set.of(
           LayerRole.ATTENTION_INPUT_NORM,
+          LayerRole.ATTENTION_INPUT_NORM_BIAS,
           LayerRole.ATTENTION_OUTPUT_NORM,
           LayerRole.FEED_FORWARD_INPUT_NORM,
+          LayerRole.FEED_FORWARD_INPUT_NORM_BIAS,
           LayerRole.FEED_FORWARD_OUTPUT_NORM);
 
   /** Norms behind attention and feed-forward network. */
@@ -59,6 +61,7 @@ record TensorNames(
           "lm_head.weight",
           Map.ofEntries(
               Map.entry(LayerRole.ATTENTION_INPUT_NORM, "input_layernorm.weight"),
+              Map.entry(LayerRole.ATTENTION_INPUT_NORM_BIAS, "input_layernorm.bias"),
               Map.entry(LayerRole.QUERY, "self_attn.q_proj.weight"),
               Map.entry(LayerRole.KEY, "self_attn.k_proj.weight"),
               Map.entry(LayerRole.VALUE, "self_attn.v_proj.weight"),
@@ -70,6 +73,7 @@ record TensorNames(
               Map.entry(LayerRole.QUERY_NORM, "self_attn.q_norm.weight"),
               Map.entry(LayerRole.KEY_NORM, "self_attn.k_norm.weight"),
               Map.entry(LayerRole.FEED_FORWARD_INPUT_NORM, "post_attention_layernorm.weight"),
+              Map.entry(LayerRole.FEED_FORWARD_INPUT_NORM_BIAS, "post_attention_layernorm.bias"),
               Map.entry(LayerRole.GATE, "mlp.gate_proj.weight"),
               Map.entry(LayerRole.UP, "mlp.up_proj.weight"),
               Map.entry(LayerRole.DOWN, "mlp.down_proj.weight"),
@@ -115,6 +119,11 @@ record TensorNames(
     NORMS.forEach(all::remove);
     all.putAll(norms);
     return new TensorNames(layers, embedding, finalNorm, head, all, experts);
+  }
+
+  /** The final norm's bias, in the families that have one. */
+  String finalNormBias() {
+    return finalNorm.replaceFirst("weight$", "bias");
   }
 
   /** Whether layers have a tensor of this role by this name. */

@@ -15,6 +15,7 @@ import dev.laco.fit.CarryOver;
 import dev.laco.model.Architecture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.stream.IntStream;
@@ -154,7 +155,9 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
       long outside = 0;
       for (String name : List.of(architecture.embedding(), architecture.head())) {
         if (checkpoint.weightNames().contains(name)) {
-          outside = Math.max(outside, bytes(checkpoint, List.of(name, architecture.finalNorm())));
+          List<String> together = new ArrayList<>(architecture.finalNormTensors());
+          together.add(name);
+          outside = Math.max(outside, bytes(checkpoint, together));
         }
       }
       // Where the originals of a mixed layer do not fit, the layer is mixed tensor by tensor.

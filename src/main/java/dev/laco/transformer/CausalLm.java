@@ -4,6 +4,7 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.Head;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
+import dev.laco.model.Architecture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryEmbedding;
@@ -109,8 +110,11 @@ public final class CausalLm {
   /** Applies the final norm: writes the last hidden states to {@code out [T, d]}. */
   public void finalNorm(Tensor x, Tensor out) {
     source.release();
-    Tensor weight = backend.weight(source.tensor(config.architecture().finalNorm()));
-    backend.rmsNorm(x, weight, config.norm(), out);
+    Architecture family = config.architecture();
+    Tensor weight = backend.weight(source.tensor(family.finalNorm()));
+    Tensor bias =
+        family.finalNormBias().map(name -> backend.weight(source.tensor(name))).orElse(null);
+    decoder.normalise(weight, bias, x, out);
   }
 
   /**

@@ -7,7 +7,9 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
+import dev.laco.model.NormSpec;
 import dev.laco.model.RopeParameters;
+import dev.laco.model.RotaryPairs;
 import java.util.List;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
@@ -18,6 +20,8 @@ import org.jspecify.annotations.Nullable;
  *
  * <pre>  x += project(attend(x))
  *   x += contribute(channels(x))</pre>
+ *
+ * <p>In a parallel layer the channels are those of the {@code x} before attention.
  *
  * <p>{@link #run} does both lines. A step returns what it has filled, and the next step takes it:
  * {@link Normed}, {@link Attended}, {@link Projected}, {@link Channels} and {@link Slopes} are
@@ -38,7 +42,7 @@ public final class DecoderLayer {
     this.rotations = config.rotations();
   }
 
-  /** Hidden states {@code [T, d]} after an RMS norm: the input of the projections behind it. */
+  /** Hidden states {@code [T, d]} after a norm: the input of the projections behind it. */
   public record Normed(Tensor states) {}
 
   /** Attention outputs of all heads, {@code [T, heads * headDim]}, before the output projection. */
@@ -77,7 +81,14 @@ public final class DecoderLayer {
       TokenBatch batch,
       Workspace.Buffers buffers,
       KeyValues past) {
-    Attended attended = attend(weights, attention, x, batch, buffers, past);
+    Normed input = attentionInput(weights, x, buffers);
+    Attended attended = attend(weights, attention, input, batch, buffers, past);
+    if (config.parallel()) {
+      Channels channels = channels(weights, feedForwardInput(weights, x, input, buffers), buffers);
+      backend.add(x, project(weights, attended, buffers).states());
+      backend.add(x, contribute(weights, channels, buffers).states());
+      return;
+    }
     Normed normed = addAndNormalise(weights, project(weights, attended, buffers), x, buffers);
     if (weights.experts().isEmpty()) {
       backend.add(x, contribute(weights, channels(weights, normed, buffers), buffers).states());
@@ -156,17 +167,18 @@ public final class DecoderLayer {
       Tensor x,
       TokenBatch batch,
       Workspace.Buffers buffers) {
-    return attend(weights, attention, x, batch, buffers, KeyValues.of(buffers));
+    Normed input = attentionInput(weights, x, buffers);
+    return attend(weights, attention, input, batch, buffers, KeyValues.of(buffers));
   }
 
   private Attended attend(
       LayerWeights weights,
       LayerAttention attention,
-      Tensor x,
+      Normed input,
       TokenBatch batch,
       Workspace.Buffers buffers,
       KeyValues past) {
-    Tensor normed = input(weights, LayerRole.ATTENTION_INPUT_NORM, x, buffers).states();
+    Tensor normed = input.states();
     Tensor query = buffers.query;
     linear(weights, normed, LayerRole.QUERY, LayerRole.QUERY_BIAS, query);
     linear(weights, normed, LayerRole.KEY, LayerRole.KEY_BIAS, past.newKeys());
@@ -190,18 +202,24 @@ public final class DecoderLayer {
   private void turn(
       Tensor heads, @Nullable Tensor weight, LayerAttention attention, TokenBatch batch) {
     int table = rotations.indexOf(attention.rotation());
-    boolean eachHead = weight != null && weight.columns() == config.headDim();
-    if (table >= 0 && (weight == null || eachHead)) {
+    if (table >= 0 && weight != null && normsAndRotatesAtOnce(weight)) {
       backend.normRope(heads, weight, config.headNorm(), config.headDim(), table, batch);
       return;
     }
     if (weight != null) {
       Tensor rows = heads.reshape(heads.elements() / weight.columns(), weight.columns());
-      backend.rmsNorm(rows, weight, config.headNorm(), rows);
+      norm(rows, weight, null, config.headNorm(), rows);
     }
     if (table >= 0) {
-      backend.rope(heads, config.headDim(), table, batch);
+      backend.rope(heads, config.rotaryPairs(), config.headDim(), table, batch);
     }
+  }
+
+  /** Whether one op does what the family does to queries and keys. */
+  private boolean normsAndRotatesAtOnce(Tensor weight) {
+    return !config.hasLayerNorms()
+        && config.rotaryPairs() == RotaryPairs.HALVES
+        && weight.columns() == config.headDim();
   }
 
   /** Applies the output projection of attention. */
@@ -214,21 +232,53 @@ public final class DecoderLayer {
   private Projected output(LayerWeights weights, LayerRole role, Workspace.Buffers buffers) {
     Tensor norm = weights.find(role);
     if (norm != null) {
-      backend.rmsNorm(buffers.hidden, norm, config.norm(), buffers.hidden);
+      norm(buffers.hidden, norm, null, config.norm(), buffers.hidden);
     }
     return buffers.projected;
   }
 
-  /** The input of attention or feed-forward part: normalised, in the families that do so. */
-  private Normed input(LayerWeights weights, LayerRole role, Tensor x, Workspace.Buffers buffers) {
-    Tensor norm = weights.find(role);
-    return norm == null ? new Normed(x) : normalise(norm, x, buffers);
+  /** The input of attention: normalised, in the families that do so. */
+  private Normed attentionInput(LayerWeights weights, Tensor x, Workspace.Buffers buffers) {
+    Tensor norm = weights.find(LayerRole.ATTENTION_INPUT_NORM);
+    return norm == null
+        ? new Normed(x)
+        : normalise(norm, weights.find(LayerRole.ATTENTION_INPUT_NORM_BIAS), x, buffers);
   }
 
-  /** Normalises hidden states: {@code rms_norm(x) * weight}. */
-  public Normed normalise(Tensor weight, Tensor x, Workspace.Buffers buffers) {
-    backend.rmsNorm(x, weight, config.norm(), buffers.hidden);
+  /**
+   * The input of the feed-forward part: {@code y} normalised where it has a norm of its own, else
+   * {@code otherwise}.
+   */
+  private Normed feedForwardInput(
+      LayerWeights weights, Tensor y, Normed otherwise, Workspace.Buffers buffers) {
+    Tensor norm = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM);
+    return norm == null
+        ? otherwise
+        : normalise(norm, weights.find(LayerRole.FEED_FORWARD_INPUT_NORM_BIAS), y, buffers);
+  }
+
+  /** Normalises hidden states {@code [T, d]} by the norm of the family. */
+  public Normed normalise(
+      Tensor weight, @Nullable Tensor bias, Tensor x, Workspace.Buffers buffers) {
+    normalise(weight, bias, x, buffers.hidden);
     return buffers.normed;
+  }
+
+  /**
+   * Normalises hidden states {@code [T, d]} by the norm of the family.
+   *
+   * @param bias null for zeros
+   */
+  public void normalise(Tensor weight, @Nullable Tensor bias, Tensor x, Tensor out) {
+    norm(x, weight, bias, config.norm(), out);
+  }
+
+  private void norm(Tensor x, Tensor weight, @Nullable Tensor bias, NormSpec spec, Tensor out) {
+    if (config.hasLayerNorms()) {
+      backend.layerNorm(x, weight, bias, spec.eps(), out);
+    } else {
+      backend.rmsNorm(x, weight, spec, out);
+    }
   }
 
   /** Adds attention to {@code x} and normalises the sum for the feed-forward part, in one op. */
@@ -239,14 +289,19 @@ public final class DecoderLayer {
       backend.add(x, attention.states());
       return new Normed(x);
     }
-    backend.addRmsNorm(x, attention.states(), norm, config.norm(), buffers.hidden);
+    if (config.hasLayerNorms()) {
+      Tensor bias = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM_BIAS);
+      double eps = config.norm().eps();
+      backend.addLayerNorm(x, attention.states(), norm, bias, eps, buffers.hidden);
+    } else {
+      backend.addRmsNorm(x, attention.states(), norm, config.norm(), buffers.hidden);
+    }
     return buffers.normed;
   }
 
   /** Computes the feed-forward channels at {@code y}, the residual stream after attention. */
   public Channels channels(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
-    return channels(
-        weights, input(weights, LayerRole.FEED_FORWARD_INPUT_NORM, y, buffers), buffers);
+    return channels(weights, feedForwardInput(weights, y, new Normed(y), buffers), buffers);
   }
 
   private Channels channels(LayerWeights weights, Normed input, Workspace.Buffers buffers) {
@@ -260,7 +315,7 @@ public final class DecoderLayer {
    * y}, the residual stream after attention.
    */
   public Slopes slopes(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
-    gateAndUp(weights, input(weights, LayerRole.FEED_FORWARD_INPUT_NORM, y, buffers), buffers);
+    gateAndUp(weights, feedForwardInput(weights, y, new Normed(y), buffers), buffers);
     backend.gatedSlopes(config.hiddenAct(), buffers.gate, buffers.up);
     return buffers.slopes;
   }

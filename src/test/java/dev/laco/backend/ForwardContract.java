@@ -9,6 +9,7 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.RotaryPairs;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -205,6 +206,57 @@ public abstract class ForwardContract extends Contract {
   }
 
   @ParameterizedTest
+  @ValueSource(ints = {1, 7, 31, 32, 33, 127, 257, 576, 4096})
+  void normalisesRowsByTheirMeanAndVariance(int width) {
+    float[] x = normal(6 * width);
+    float[] y = normal(6 * width);
+    y[width] = Float.NaN;
+    for (int i = 2 * width; i < 3 * width; i++) {
+      x[i] += 10;
+    }
+    for (DType dtype : DType.values()) {
+      // A bias of another type, none, and one of the weight's type.
+      HostTensor bias =
+          switch (dtype) {
+            case F32 -> weight(DType.BF16, 3, width);
+            case F16 -> null;
+            case BF16 -> weight(dtype, 3, width);
+          };
+      for (boolean inPlace : new boolean[] {false, true}) {
+        for (int sets : new int[] {1, 3}) {
+          HostTensor weight = weight(dtype, 3, width).rows(0, sets);
+          same(
+              "layerNorm " + dtype + " with " + sets + " rows of weights",
+              Tolerance.ELEMENTWISE,
+              10,
+              run -> {
+                Tensor rows = run.tensor(x, 6, width);
+                Tensor out = inPlace ? rows : run.result(6, width);
+                Tensor shift = bias == null ? null : run.on.weight(bias.rows(0, sets));
+                run.on.layerNorm(rows, run.on.weight(weight), shift, EPS, out);
+                return out;
+              });
+        }
+        HostTensor weight = weight(dtype, 1, width);
+        for (boolean residual : new boolean[] {false, true}) {
+          same(
+              "addLayerNorm " + dtype,
+              Tolerance.ELEMENTWISE,
+              10,
+              run -> {
+                Tensor sum = run.tensor(x, 6, width);
+                Tensor added = run.tensor(y, 6, width);
+                Tensor out = inPlace ? added : run.result(6, width);
+                Tensor shift = bias == null ? null : run.on.weight(bias.rows(0, 1));
+                run.on.addLayerNorm(sum, added, run.on.weight(weight), shift, EPS, out);
+                return residual ? sum : out;
+              });
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
   @CsvSource({
     "1,1,1",
     "1,7,31",
@@ -294,17 +346,19 @@ public abstract class ForwardContract extends Contract {
     "2,130,65",
     "4,96,16"
   })
-  void rotatesTheHalvesOfEachHead(int heads, int headDim, int pairs) {
+  void rotatesPairsOfEachHead(int heads, int headDim, int pairs) {
     float[] x = normal(5 * heads * headDim);
     PackedSequences tokens = tokens(new int[] {1, 2, 3}, new int[] {4, 5});
-    same(
-        "rope",
-        Tolerance.ELEMENTWISE,
-        run -> {
-          Tensor rows = run.tensor(x, 5, heads * headDim);
-          run.on.rope(rows, headDim, pairs % TABLES, run.batch(tokens, pairs));
-          return rows;
-        });
+    for (RotaryPairs layout : RotaryPairs.values()) {
+      same(
+          "rope of " + layout,
+          Tolerance.ELEMENTWISE,
+          run -> {
+            Tensor rows = run.tensor(x, 5, heads * headDim);
+            run.on.rope(rows, layout, headDim, pairs % TABLES, run.batch(tokens, pairs));
+            return rows;
+          });
+    }
   }
 
   @ParameterizedTest
@@ -564,6 +618,14 @@ public abstract class ForwardContract extends Contract {
             run.on.gatedActivation(activation, gates, run.tensor(up, 3, n), gates);
             return gates;
           });
+      same(
+          activation + " of " + n + " alone",
+          Tolerance.ELEMENTWISE,
+          run -> {
+            Tensor out = run.result(3, n);
+            run.on.gatedActivation(activation, run.tensor(gate, 3, n), null, out);
+            return out;
+          });
     }
   }
 
@@ -793,6 +855,7 @@ public abstract class ForwardContract extends Contract {
       Tensor half = run.arena.allocate(DType.F16, 3, 4);
       Tensor weight = run.on.weight(weight(DType.F32, 5, 4));
       Tensor norm = run.on.weight(weight(DType.F32, 1, 4));
+      Tensor normOfRows = run.on.weight(weight(DType.F32, 3, 4));
       TokenBatch two = run.batch(tokens(new int[] {1, 2}));
       TokenBatch three = run.batch(tokens(new int[] {1, 2, 9}));
       AttentionSpec spec = new AttentionSpec(2, 2, 2, 0, LogitSpec.PLAIN, DType.F32);
@@ -801,13 +864,17 @@ public abstract class ForwardContract extends Contract {
       refuses(() -> backend.rmsNorm(x, norm, NORMS.getFirst(), other));
       refuses(() -> backend.rmsNorm(other, norm, NORMS.getFirst(), other));
       refuses(() -> backend.rmsNorm(half, norm, NORMS.getFirst(), x));
+      refuses(() -> backend.layerNorm(x, norm, null, EPS, other));
+      refuses(() -> backend.layerNorm(x, weight, null, EPS, x));
+      refuses(() -> backend.layerNorm(x, norm, weight, EPS, x));
+      refuses(() -> backend.addLayerNorm(x, x, normOfRows, null, EPS, x));
       refuses(() -> backend.linear(x, weight, null, x));
       refuses(() -> backend.linear(other, weight, null, other));
       refuses(() -> backend.linear(x, weight, norm, other));
-      refuses(() -> backend.rope(x, 3, 0, three));
-      refuses(() -> backend.rope(x, 4, 0, two));
-      refuses(() -> backend.rope(x, 4, TABLES, three));
-      refuses(() -> backend.rope(x, 4, -1, three));
+      refuses(() -> backend.rope(x, RotaryPairs.HALVES, 3, 0, three));
+      refuses(() -> backend.rope(x, RotaryPairs.HALVES, 4, 0, two));
+      refuses(() -> backend.rope(x, RotaryPairs.NEIGHBOURS, 4, TABLES, three));
+      refuses(() -> backend.rope(x, RotaryPairs.HALVES, 4, -1, three));
       refuses(() -> backend.attention(x, x, x, spec, two, x));
       refuses(() -> backend.attention(x, other, x, spec, three, x));
       refuses(() -> backend.gatedActivation(Activation.SILU, x, other, x));

@@ -70,7 +70,9 @@ public final class SparseCheckpoint {
     List<Long> vocabulary = List.of((long) config.vocabSize(), (long) config.hiddenSize());
     tensors.put(family.embedding(), vocabulary);
     tensors.put(family.head(), vocabulary);
-    tensors.put(family.finalNorm(), List.of((long) config.hiddenSize()));
+    family
+        .finalNormTensors()
+        .forEach(norm -> tensors.put(norm, List.of((long) config.hiddenSize())));
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
       for (TensorSpec tensor : family.layerTensors(config, layer)) {
         tensors.put(family.tensorName(layer, tensor), tensor.shape());

@@ -68,6 +68,8 @@ public final class ModelShape {
         false,
         false,
         false,
+        false,
+        false,
         tied,
         1,
         1,

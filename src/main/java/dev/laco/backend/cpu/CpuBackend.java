@@ -25,6 +25,7 @@ import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NormSpec;
+import dev.laco.model.RotaryPairs;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Locale;
@@ -173,6 +174,27 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
+  public void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, double eps, Tensor out) {
+    OpChecks.layerNorm(x, weight, bias, out);
+    CpuKernels current = kernels();
+    boolean together = bias != null && bias.dtype() == weight.dtype();
+    current.layerNorm(
+        data(x),
+        data(weight),
+        together ? data(bias) : MemorySegment.NULL,
+        weight.dtype(),
+        eps,
+        x.rows(),
+        x.columns(),
+        weight.rows(),
+        data(out));
+    if (bias != null && !together) {
+      long width = bias.elements();
+      current.addBias(data(out), data(bias), bias.dtype(), out.elements() / width, width);
+    }
+  }
+
+  @Override
   public void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
     OpChecks.linear(x, weight, bias, out);
     CpuKernels current = kernels();
@@ -183,11 +205,12 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
-  public void rope(Tensor x, int headDim, int table, TokenBatch batch) {
+  public void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
     OpChecks.rope(x, headDim, table, batch);
     MemoryBatch angles = MemoryBatch.of(batch);
     kernels()
         .rope(
+            layout,
             data(x),
             angles.cosine(table),
             angles.sine(table),
@@ -223,9 +246,10 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
-  public void gatedActivation(Activation activation, Tensor gate, Tensor up, Tensor out) {
+  public void gatedActivation(Activation activation, Tensor gate, @Nullable Tensor up, Tensor out) {
     OpChecks.gatedActivation(gate, up, out);
-    kernels().gatedActivation(activation, data(gate), data(up), out.elements(), data(out));
+    MemorySegment factors = up == null ? MemorySegment.NULL : data(up);
+    kernels().gatedActivation(activation, data(gate), factors, out.elements(), data(out));
   }
 
   @Override

@@ -13,6 +13,7 @@ import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
+import dev.laco.model.RotaryPairs;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
@@ -22,7 +23,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 4;
+  private static final int ABI = 5;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -51,6 +52,22 @@ final class CpuKernels {
           ADDRESS, ADDRESS, JAVA_INT, JAVA_DOUBLE, JAVA_FLOAT, JAVA_LONG, JAVA_LONG, ADDRESS);
 
   /**
+   * {@code int32_t laco_layer_norm(const float *x, const void *weight, const void *bias, int32_t
+   * dtype, double eps, int64_t rows, int64_t width, int64_t sets, float *out)}.
+   */
+  private static final MethodHandle LAYER_NORM =
+      Downcalls.ofInt(
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
+          JAVA_INT,
+          JAVA_DOUBLE,
+          JAVA_LONG,
+          JAVA_LONG,
+          JAVA_LONG,
+          ADDRESS);
+
+  /**
    * {@code int32_t laco_linear_rows(const float *x, const void *weight, int32_t dtype, int64_t
    * rows, int64_t in, int64_t width, float *out)}.
    */
@@ -66,7 +83,7 @@ final class CpuKernels {
 
   /**
    * {@code int32_t laco_rope(float *x, const float *cosine, const float *sine, int64_t rows,
-   * int64_t heads, int64_t head_dim, int64_t pairs)}.
+   * int64_t heads, int64_t head_dim, int64_t pairs)}, and {@code laco_rope_neighbours} likewise.
    */
   private static final MethodHandle ROPE =
       Downcalls.ofInt(ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG);
@@ -191,9 +208,11 @@ final class CpuKernels {
   private final MemorySegment attentionScratch;
   private final MemorySegment embed;
   private final MemorySegment rmsNorm;
+  private final MemorySegment layerNorm;
   private final MemorySegment linearRows;
   private final MemorySegment addBias;
   private final MemorySegment rope;
+  private final MemorySegment ropeNeighbours;
   private final MemorySegment attention;
   private final MemorySegment gatedActivation;
   private final MemorySegment gatedSlopes;
@@ -227,9 +246,11 @@ final class CpuKernels {
     attentionScratch = function(library, "laco_attention_scratch", tier);
     embed = function(library, "laco_embed", tier);
     rmsNorm = function(library, "laco_rms_norm", tier);
+    layerNorm = function(library, "laco_layer_norm", tier);
     linearRows = function(library, "laco_linear_rows", tier);
     addBias = function(library, "laco_add_bias", tier);
     rope = function(library, "laco_rope", tier);
+    ropeNeighbours = function(library, "laco_rope_neighbours", tier);
     attention = function(library, "laco_attention", tier);
     gatedActivation = function(library, "laco_gated_activation", tier);
     gatedSlopes = function(library, "laco_gated_slopes", tier);
@@ -303,6 +324,24 @@ final class CpuKernels {
                     out));
   }
 
+  void layerNorm(
+      MemorySegment x,
+      MemorySegment weight,
+      MemorySegment bias,
+      DType dtype,
+      double eps,
+      long rows,
+      long width,
+      long sets,
+      MemorySegment out) {
+    run(
+        "laco_layer_norm",
+        () ->
+            (int)
+                LAYER_NORM.invokeExact(
+                    layerNorm, x, weight, bias, KernelCode.of(dtype), eps, rows, width, sets, out));
+  }
+
   void linearRows(
       MemorySegment x,
       MemorySegment weight,
@@ -326,6 +365,7 @@ final class CpuKernels {
   }
 
   void rope(
+      RotaryPairs layout,
       MemorySegment x,
       MemorySegment cosine,
       MemorySegment sine,
@@ -333,9 +373,10 @@ final class CpuKernels {
       long heads,
       long headDim,
       long pairs) {
+    MemorySegment kernel = layout == RotaryPairs.HALVES ? rope : ropeNeighbours;
     run(
         "laco_rope",
-        () -> (int) ROPE.invokeExact(rope, x, cosine, sine, rows, heads, headDim, pairs));
+        () -> (int) ROPE.invokeExact(kernel, x, cosine, sine, rows, heads, headDim, pairs));
   }
 
   void attention(

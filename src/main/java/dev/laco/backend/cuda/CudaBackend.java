@@ -26,6 +26,7 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.RotaryPairs;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
@@ -289,6 +290,58 @@ public final class CudaBackend implements Backend {
         .run(x.rows(), rowBlock(x.columns()));
   }
 
+  @Override
+  public void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, double eps, Tensor out) {
+    OpChecks.layerNorm(x, weight, bias, out);
+    begin(Kernel.LAYER_NORM, weight.dtype())
+        .pointer(input(x))
+        .pointer(input(weight))
+        .pointer(biasOf(weight, bias))
+        .pointer(output(out))
+        .int64(x.columns())
+        .int32(weight.rows())
+        .float32((float) eps)
+        .run(x.rows(), rowBlock(x.columns()));
+    addBiasOfOtherType(weight, bias, out);
+  }
+
+  @Override
+  public void addLayerNorm(
+      Tensor x, Tensor y, Tensor weight, @Nullable Tensor bias, double eps, Tensor out) {
+    OpChecks.addLayerNorm(x, y, weight, bias, out);
+    begin(Kernel.ADD_LAYER_NORM, weight.dtype())
+        .pointer(output(x))
+        .pointer(input(y))
+        .pointer(input(weight))
+        .pointer(biasOf(weight, bias))
+        .pointer(output(out))
+        .int64(x.columns())
+        .float32((float) eps)
+        .run(x.rows(), rowBlock(x.columns()));
+    addBiasOfOtherType(weight, bias, out);
+  }
+
+  /** The bias that the kernel of a norm adds, 0 for none: weight and bias have one type there. */
+  private static long biasOf(Tensor weight, @Nullable Tensor bias) {
+    return bias != null && bias.dtype() == weight.dtype() ? input(bias) : 0;
+  }
+
+  private void addBiasOfOtherType(Tensor weight, @Nullable Tensor bias, Tensor out) {
+    if (bias != null && bias.dtype() != weight.dtype()) {
+      addBias(out, bias);
+    }
+  }
+
+  /** Adds a bias to each row, {@code [1, d]}, or to each group of rows, {@code [g, d]}. */
+  private void addBias(Tensor out, Tensor bias) {
+    begin(Kernel.ADD_BIAS, bias.dtype())
+        .pointer(output(out))
+        .pointer(input(bias))
+        .int64(out.elements())
+        .int64(bias.elements())
+        .run(blocks(out.elements()), BLOCK);
+  }
+
   /**
    * Threads of the block that takes a row, in whole warps. Up to 256 threads, each thread takes
    * four elements; for longer rows there are as many threads as are needed for each to keep its
@@ -312,21 +365,16 @@ public final class CudaBackend implements Backend {
       products.apply(CudaTensor.of(x), CudaTensor.of(weight), output(out));
     }
     if (bias != null) {
-      launcher
-          .of(Kernel.ADD_BIAS, bias.dtype())
-          .pointer(output(out))
-          .pointer(input(bias))
-          .int64(out.elements())
-          .int64(out.columns())
-          .run(blocks(out.elements()), BLOCK);
+      addBias(out, bias);
     }
   }
 
   @Override
-  public void rope(Tensor x, int headDim, int table, TokenBatch batch) {
+  public void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
     OpChecks.rope(x, headDim, table, batch);
     CudaBatch angles = CudaBatch.of(batch);
-    begin(Kernel.ROPE, DType.F32)
+    Kernel kernel = layout == RotaryPairs.HALVES ? Kernel.ROPE : Kernel.ROPE_NEIGHBOURS;
+    begin(kernel, DType.F32)
         .pointer(output(x))
         .pointer(angles.cosine(table))
         .pointer(angles.sine(table))
@@ -340,7 +388,7 @@ public final class CudaBackend implements Backend {
   public void normRope(
       Tensor x, @Nullable Tensor weight, NormSpec norm, int headDim, int table, TokenBatch batch) {
     if (weight == null) {
-      rope(x, headDim, table, batch);
+      rope(x, RotaryPairs.HALVES, headDim, table, batch);
       return;
     }
     OpChecks.rope(x, headDim, table, batch);
@@ -394,11 +442,11 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
-  public void gatedActivation(Activation activation, Tensor gate, Tensor up, Tensor out) {
+  public void gatedActivation(Activation activation, Tensor gate, @Nullable Tensor up, Tensor out) {
     OpChecks.gatedActivation(gate, up, out);
     begin(Kernel.GATED_ACTIVATION, DType.F32)
         .pointer(input(gate))
-        .pointer(input(up))
+        .pointer(up == null ? 0 : input(up))
         .pointer(output(out))
         .int64(out.elements())
         .int32(KernelCode.of(activation))

@@ -35,7 +35,23 @@ enum Kernel {
       INT64,
       FLOAT32,
       FLOAT32),
+  /** Takes several rows of weights, which rows of activations have in turn. */
+  LAYER_NORM(
+      "norm", "layer_norm_%s_v1", all(), POINTER, POINTER, POINTER, POINTER, INT64, INT32, FLOAT32),
+  ADD_LAYER_NORM(
+      "norm",
+      "add_layer_norm_%s_v1",
+      all(),
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      INT64,
+      FLOAT32),
   ROPE("rope", "rope_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT32, INT32, INT32),
+  ROPE_NEIGHBOURS(
+      "rope", "rope_neighbours_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT32, INT32, INT32),
   NORM_ROPE(
       "rope",
       "norm_rope_%s_v1",

@@ -15,6 +15,7 @@ import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.RotaryPairs;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
@@ -85,6 +86,33 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
+  public void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, double eps, Tensor out) {
+    OpChecks.layerNorm(x, weight, bias, out);
+    MemoryTensor from = MemoryTensor.of(x);
+    MemoryTensor scale = MemoryTensor.of(weight);
+    MemoryTensor to = MemoryTensor.of(out);
+    long width = x.columns();
+    for (long r = 0; r < x.rows(); r++) {
+      long start = r * width;
+      double mean = 0;
+      for (long i = 0; i < width; i++) {
+        mean += (double) from.get(start + i) / width;
+      }
+      double variance = 0;
+      for (long i = 0; i < width; i++) {
+        double distance = from.get(start + i) - mean;
+        variance += distance * distance / width;
+      }
+      double deviation = Math.sqrt(variance + eps);
+      for (long i = 0; i < width; i++) {
+        long at = r % weight.rows() * width + i;
+        double shift = bias == null ? 0 : MemoryTensor.of(bias).get(at);
+        to.set(start + i, scale.get(at) * ((from.get(start + i) - mean) / deviation) + shift);
+      }
+    }
+  }
+
+  @Override
   public void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
     OpChecks.linear(x, weight, bias, out);
     MemoryTensor from = MemoryTensor.of(x);
@@ -100,7 +128,7 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
-  public void rope(Tensor x, int headDim, int table, TokenBatch batch) {
+  public void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
     OpChecks.rope(x, headDim, table, batch);
     MemoryTensor heads = MemoryTensor.of(x);
     MemoryBatch angles = MemoryBatch.of(batch);
@@ -110,10 +138,12 @@ public final class ReferenceBackend extends MemoryBackend {
         for (int i = 0; i < pairs; i++) {
           double cosine = f32(angles.cosine(table), t * pairs + i);
           double sine = f32(angles.sine(table), t * pairs + i);
-          double first = heads.get(head + i);
-          double second = heads.get(head + i + pairs);
-          heads.set(head + i, first * cosine - second * sine);
-          heads.set(head + i + pairs, second * cosine + first * sine);
+          long one = layout == RotaryPairs.HALVES ? head + i : head + 2 * i;
+          long other = layout == RotaryPairs.HALVES ? one + pairs : one + 1;
+          double first = heads.get(one);
+          double second = heads.get(other);
+          heads.set(one, first * cosine - second * sine);
+          heads.set(other, second * cosine + first * sine);
         }
       }
     }
@@ -162,13 +192,13 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
-  public void gatedActivation(Activation activation, Tensor gate, Tensor up, Tensor out) {
+  public void gatedActivation(Activation activation, Tensor gate, @Nullable Tensor up, Tensor out) {
     OpChecks.gatedActivation(gate, up, out);
     MemoryTensor gates = MemoryTensor.of(gate);
-    MemoryTensor ups = MemoryTensor.of(up);
     MemoryTensor to = MemoryTensor.of(out);
     for (long i = 0; i < out.elements(); i++) {
-      to.set(i, activate(activation, gates.get(i)) * ups.get(i));
+      double factor = up == null ? 1 : MemoryTensor.of(up).get(i);
+      to.set(i, activate(activation, gates.get(i)) * factor);
     }
   }
 

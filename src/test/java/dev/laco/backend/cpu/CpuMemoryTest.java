@@ -18,6 +18,7 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.RotaryPairs;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
@@ -134,7 +135,7 @@ class CpuMemoryTest {
             ops.embed(head.weight(), batch, 1, x);
             ops.rmsNorm(x, norm, new NormSpec(1e-5, 0), x);
             ops.linear(x, weight, norm, y);
-            ops.rope(y, 16, 0, batch);
+            ops.rope(y, RotaryPairs.HALVES, 16, 0, batch);
             ops.attention(x, y, y, spec, batch, x);
             ops.gatedActivation(Activation.SILU, x, y, x);
             ops.add(x, y);

@@ -15,6 +15,7 @@ import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.RotaryPairs;
 import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
@@ -63,7 +64,7 @@ class CpuThreadsTest {
         WIDTH,
         (on, batch, out) -> {
           on.copy(x, out);
-          on.rope(out, HEAD_DIM, 0, batch);
+          on.rope(out, RotaryPairs.HALVES, HEAD_DIM, 0, batch);
           on.add(out, y);
         });
     sameBits(

@@ -20,6 +20,7 @@ import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.RotaryPairs;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
@@ -329,7 +330,8 @@ class CudaOpsTest {
     Tensor y = backend.arena().allocate(DType.F32, 1, 2);
     batch.close();
     batch.close();
-    assertThrows(IllegalStateException.class, () -> backend.rope(y, 2, 0, batch));
+    assertThrows(
+        IllegalStateException.class, () -> backend.rope(y, RotaryPairs.HALVES, 2, 0, batch));
     backend.close();
     backend.close();
     assertThrows(IllegalStateException.class, () -> backend.add(y, y));

@@ -23,6 +23,7 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.RotaryPairs;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.reflect.InvocationTargetException;
@@ -92,9 +93,11 @@ class NarrowedInputTest {
       case "embed" -> new Object[] {weight(4, 6), batch(), 1.5, x()};
       case "rmsNorm" -> new Object[] {x(), weight(1, 6), NORM, x()};
       case "addRmsNorm" -> new Object[] {x(), x(), weight(1, 6), NORM, x()};
+      case "layerNorm" -> new Object[] {x(), weight(1, 6), weight(1, 6), EPS, x()};
+      case "addLayerNorm" -> new Object[] {x(), x(), weight(1, 6), weight(1, 6), EPS, x()};
       // Weights of f32: the product itself must not round anything else.
       case "linear" -> new Object[] {x(), weight(6, 6), null, x()};
-      case "rope" -> new Object[] {x(), 2, 0, batch()};
+      case "rope" -> new Object[] {x(), RotaryPairs.HALVES, 2, 0, batch()};
       case "normRope" -> new Object[] {x(), weight(1, 6), NORM, 6, 0, batch()};
       case "attention" ->
           new Object[] {

@@ -50,7 +50,7 @@ final class MadeUpWeights implements TensorSource, AutoCloseable {
     }
     long hidden = config.hiddenSize();
     add(architecture.embedding(), List.of((long) config.vocabSize(), hidden));
-    add(architecture.finalNorm(), List.of(hidden));
+    architecture.finalNormTensors().forEach(norm -> add(norm, List.of(hidden)));
     if (!config.tieWordEmbeddings()) {
       add(architecture.head(), List.of((long) config.vocabSize(), hidden));
     }

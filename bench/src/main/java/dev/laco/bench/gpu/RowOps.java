@@ -14,6 +14,7 @@ import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
+import dev.laco.model.RotaryPairs;
 import java.util.List;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -65,7 +66,12 @@ final class RowOps {
         new RowOp(
             "add_layer_norm", TARGET, RowOps::addLayerNorm, of("norm", "add_layer_norm", weights)),
         new RowOp("inverse_rms", TARGET, RowOps::inverseRms, of("norm", "inverse_rms", weights)),
-        new RowOp("rope", TARGET, RowOps::rope, of("rope", F32)),
+        new RowOp("rope", TARGET, rope(RotaryPairs.HALVES), of("rope", F32)),
+        new RowOp(
+            "rope_neighbours",
+            TARGET,
+            rope(RotaryPairs.NEIGHBOURS),
+            of("rope", "rope_neighbours", F32)),
         new RowOp("norm_rope", TARGET, RowOps::normRope, of("rope", "norm_rope", weights)),
         new RowOp("gated_activation", TARGET, RowOps::gatedActivation, of("gated_activation", F32)),
         new RowOp(
@@ -213,12 +219,19 @@ final class RowOps {
                 .pointer(bias)
                 .pointer(out)
                 .int64(x.columns())
+                .int32(1)
                 .float32(EPS))
         .moves(bytes(x, weight, bias), bytes(out))
         .expects(
             reference ->
-                layerNorm(
-                    reference.of(x), reference.of(weight), reference.of(bias), reference.of(out)),
+                reference
+                    .backend()
+                    .layerNorm(
+                        reference.of(x),
+                        reference.of(weight),
+                        reference.of(bias),
+                        EPS,
+                        reference.of(out)),
             ELEMENTWISE,
             out);
   }
@@ -241,34 +254,19 @@ final class RowOps {
                 .float32(EPS))
         .moves(bytes(x, y, weight, bias), bytes(x, y))
         .expects(
-            reference -> {
-              reference.backend().add(reference.of(x), reference.of(y));
-              layerNorm(reference.of(x), reference.of(weight), reference.of(bias), reference.of(y));
-            },
+            reference ->
+                reference
+                    .backend()
+                    .addLayerNorm(
+                        reference.of(x),
+                        reference.of(y),
+                        reference.of(weight),
+                        reference.of(bias),
+                        EPS,
+                        reference.of(y)),
             ELEMENTWISE,
             x,
             y);
-  }
-
-  /** {@code weight * (x - mean) / sqrt(variance + eps) + bias}: no backend has it yet. */
-  private static void layerNorm(
-      MemoryTensor x, MemoryTensor weight, MemoryTensor bias, MemoryTensor out) {
-    long width = x.columns();
-    for (long start = 0; start < x.elements(); start += width) {
-      double mean = 0;
-      for (long i = 0; i < width; i++) {
-        mean += x.get(start + i) / (double) width;
-      }
-      double variance = 0;
-      for (long i = 0; i < width; i++) {
-        double distance = x.get(start + i) - mean;
-        variance += distance * distance / width;
-      }
-      double deviation = Math.sqrt(variance + EPS);
-      for (long i = 0; i < width; i++) {
-        out.set(start + i, weight.get(i) * ((x.get(start + i) - mean) / deviation) + bias.get(i));
-      }
-    }
   }
 
   private static Job inverseRms(DType dtype, Sizes sizes, Lab lab) {
@@ -285,7 +283,11 @@ final class RowOps {
             out);
   }
 
-  private static Job rope(DType dtype, Sizes sizes, Lab lab) {
+  private static Preparation rope(RotaryPairs layout) {
+    return (_, sizes, lab) -> rope(layout, sizes, lab);
+  }
+
+  private static Job rope(RotaryPairs layout, Sizes sizes, Lab lab) {
     Heads heads = new Heads(sizes, lab);
     return new Job(lab)
         .launches(
@@ -301,7 +303,7 @@ final class RowOps {
         .expects(
             reference -> {
               try (TokenBatch batch = reference.batch(sizes.packed(), heads.cosine, heads.sine)) {
-                reference.backend().rope(reference.of(heads.x), heads.width, 0, batch);
+                reference.backend().rope(reference.of(heads.x), layout, heads.width, 0, batch);
               }
             },
             ELEMENTWISE,
