@@ -132,7 +132,7 @@ class Subject:
 
     def check_rules(self, rules, layers_removed):
         """The paper's loop to a target depth, by rules with their own defaults."""
-        layers = self.dense.model.model.layers
+        layers = loaders.decoder_layers(self.dense.model)
         depth = len(layers) - layers_removed
         if len({type(getattr(layer, "mlp", None)) for layer in layers}) > 1:
             rules = ("drop",)  # a mixture of experts and one feed-forward network cannot be merged
@@ -145,7 +145,7 @@ class Subject:
 
     def check_default(self, layers_removed, fit_tokens):
         """What a size gives by default: a search for the best merges, and weights fitted to carry over what they removed."""
-        depth, what = len(self.dense.model.model.layers) - layers_removed, f"{self.name} default"
+        depth, what = len(loaders.decoder_layers(self.dense.model)) - layers_removed, f"{self.name} default"
         with checks.guarded(what):
             report, _ = self.check_run("default", [f"--target-layers={depth}", f"--fit-tokens={fit_tokens}"])
             checks.check(report["layersOut"] == depth, f"{what}: {depth} layers left", report["layersOut"])

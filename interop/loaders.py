@@ -43,6 +43,10 @@ def captured_warnings():
         logging.enable_default_handler()
 
 
+def decoder_layers(model):
+    return next(module for module in model.modules() if isinstance(module, torch.nn.ModuleList))
+
+
 class Loaded:
     """A checkpoint opened in float32, with what the loader said about it."""
 

@@ -11,6 +11,7 @@ import json
 import pathlib
 import sys
 
+import loaders
 import torch
 from transformers import (
     Cohere2Config,
@@ -25,6 +26,8 @@ from transformers import (
     Gemma3TextConfig,
     GemmaConfig,
     GemmaForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
     GraniteMoeConfig,
@@ -67,6 +70,7 @@ GEMMA3 = (Gemma3TextConfig, Gemma3ForCausalLM)
 EXAONE4 = (Exaone4Config, Exaone4ForCausalLM)
 COHERE = (CohereConfig, CohereForCausalLM)
 COHERE2 = (Cohere2Config, Cohere2ForCausalLM)
+GPT_NEOX = (GPTNeoXConfig, GPTNeoXForCausalLM)
 OLMO2 = (Olmo2Config, Olmo2ForCausalLM)
 OLMO3 = (Olmo3Config, Olmo3ForCausalLM)
 MIXTRAL = (MixtralConfig, MixtralForCausalLM)
@@ -154,6 +158,12 @@ FAMILIES = {
     "cohere": (COHERE, "float32", {"tie_word_embeddings": True, "logit_scale": 0.5}),
     "cohere_head_norms": (COHERE, "bfloat16", {"use_qk_norm": True, "attention_bias": True, "layer_norm_eps": 1e-3}),
     "cohere2": (COHERE2, "float32", {"sliding_window": 8, "tie_word_embeddings": True}),
+    "gpt_neox": (GPT_NEOX, "float32", {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}),
+    "gpt_neox_serial": (
+        GPT_NEOX,
+        "float16",
+        {"use_parallel_residual": False, "attention_bias": False, "hidden_act": "gelu_new", "tie_word_embeddings": True},
+    ),
     "gemma": (GEMMA, "bfloat16", {"head_dim": 32, "num_key_value_heads": 1, "tie_word_embeddings": True}),
     "gemma2": (
         GEMMA2,
@@ -245,11 +255,13 @@ def fill(model, generator):
             return 1 + noise(tensor, 0.2)
         return noise(tensor, tensor.shape[-1] ** -0.5 if tensor.dim() > 1 else 0.1)
 
+    layers = loaders.decoder_layers(model)
+    inner = {id(tensor) for tensor in layers.parameters()}
     for name, tensor in model.named_parameters():
-        if ".layers." not in name:
+        if id(tensor) not in inner:
             tensor.copy_(fresh(name, tensor))
     previous = {}
-    for layer in model.model.layers:
+    for layer in layers:
         for name, tensor in layer.named_parameters():
             weight = fresh(name, tensor)
             before = previous.get(name, weight)

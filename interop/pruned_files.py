@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 import checks
 import torch
@@ -13,7 +14,9 @@ CARD = "README.md"
 WRITTEN = {"config.json", INDEX, "laco_plan.json", CARD}
 TEXTS = {f"{name}.{ending}" for name in ("calibration", "evaluation", "fit") for ending in ("txt", "jsonl", "json")}
 DEPTH_KEYS = {"num_hidden_layers", "layer_types", "max_window_layers", "no_rope_layers", "mlp_only_layers", "decoder_sparse_step"}
-LAYER_PREFIX = "model.layers."
+# The name of a tensor of a layer: what stands before the number, the number, and what stands behind it.
+LAYER = re.compile(r"(.+\.(?:layers|h)\.)(\d+)\.(.+)")
+ATTENTION = ("self_attn.", "attention.", "self_attention.")
 
 
 def read_tensors(*files):
@@ -56,8 +59,8 @@ def new_tensors(what, pruned_folder, plan):
 
 def group(part, tensor):
     """The plan's group of a tensor, by its name within the layer; vectors go with the norms."""
-    if tensor.dim() > 1:
-        return "attention" if part.startswith("self_attn.") else "feedForward"
+    if tensor.dim() > 1 and not part.endswith("norm.weight"):
+        return "attention" if part.startswith(ATTENTION) else "feedForward"
     return "norms"
 
 
@@ -90,12 +93,17 @@ def check_tensors(what, original_folder, pruned_folder):
     original, pruned = (read_tensors(*weight_files(folder)) for folder in (original_folder, pruned_folder))
     plan = json.loads((pruned_folder / "laco_plan.json").read_text())
     new = new_tensors(what, pruned_folder, plan)
-    sources = {name: [(name, 1.0)] for name in original if not name.startswith(LAYER_PREFIX)}
-    for i, layer in enumerate(plan["layers"]):
-        base = f"{LAYER_PREFIX}{layer['base']}."
-        for part in (n.removeprefix(base) for n in original if n.startswith(base)):
-            terms = coefficients(layer["mix"], part, original[base + part])
-            sources[f"{LAYER_PREFIX}{i}.{part}"] = [(f"{LAYER_PREFIX}{j}.{part}", c) for j, c in terms]
+    sources = {}
+    for name, tensor in original.items():
+        layer = LAYER.fullmatch(name)
+        if not layer:
+            sources[name] = [(name, 1.0)]
+            continue
+        before, base, part = layer.groups()
+        for i, kept in enumerate(plan["layers"]):
+            if kept["base"] == int(base):
+                terms = coefficients(kept["mix"], part, tensor)
+                sources[f"{before}{i}.{part}"] = [(f"{before}{j}.{part}", c) for j, c in terms]
     if not checks.check(sources.keys() == pruned.keys(), f"{what}: tensor names", f"{sorted(sources.keys() ^ pruned.keys())[:3]}"):
         return False
     changed, copied, mixed, furthest, rounded = [], 0, 0, 0, False

@@ -79,7 +79,7 @@ final class TensorTable {
    * the copy of a tied embedding.
    */
   private static boolean ignorable(String name, ModelConfig config) {
-    return name.endsWith("rotary_emb.inv_freq")
+    return config.architecture().isBuffer(name)
         || (config.tieWordEmbeddings() && name.equals(config.architecture().head()));
   }
 

@@ -23,7 +23,6 @@ final class Streams implements AutoCloseable {
   private static final double FLOOR = 1e-6;
 
   private final Backend backend;
-  private final ModelConfig config;
   private final DecoderLayer decoder;
   private final TensorArena arena;
   private final Workspace work;
@@ -41,7 +40,6 @@ final class Streams implements AutoCloseable {
 
   Streams(Backend backend, ModelConfig config, int tokens, int largestBlock) {
     this.backend = backend;
-    this.config = config;
     decoder = new DecoderLayer(backend, config);
     arena = backend.arena();
     work = new Workspace(backend, config, largestBlock);

@@ -3,7 +3,7 @@ package dev.laco.model;
 import java.util.Arrays;
 import java.util.stream.Collectors;
 
-/** The non-linearity of a gated feed-forward network, by its Hugging Face name. */
+/** The non-linearity of a feed-forward network, by its Hugging Face name. */
 public enum Activation {
   /** {@code x / (1 + exp(-x))}. */
   SILU("silu"),
@@ -24,7 +24,10 @@ public enum Activation {
    * @throws dev.laco.BadInputException if the name is not one of these
    */
   static Activation read(JsonFields config, String key, Activation defaultValue) {
-    String name = config.stringOr(key, defaultValue.configName);
+    String given = config.stringOr(key, defaultValue.configName);
+    // Other names of the same function in transformers.
+    boolean tanh = given.equals("gelu_new") || given.equals("gelu_fast");
+    String name = tanh ? GELU_TANH.configName : given;
     return Arrays.stream(values())
         .filter(a -> a.configName.equals(name))
         .findFirst()

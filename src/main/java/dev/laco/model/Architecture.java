@@ -32,7 +32,10 @@ public final class Architecture {
   enum Biases {
     NEVER,
     ALWAYS,
-    /** Where {@code attention_bias} is true, or {@code mlp_bias} for the feed-forward network. */
+    /**
+     * Where {@code attention_bias} is true, or another key of the family, or {@code mlp_bias} for
+     * the feed-forward network.
+     */
     BY_CONFIG;
 
     boolean present(boolean configured) {
@@ -120,6 +123,8 @@ public final class Architecture {
     private Biases queryKeyValueBias = Biases.NEVER;
     private Biases outputBias = Biases.NEVER;
     private Biases feedForwardBias = Biases.NEVER;
+    private String attentionBiasKey = "attention_bias";
+    private boolean attentionBiasByDefault;
     private NormKind normKind = NormKind.RMS;
     private QueryKeyNorm queryKeyNorm = QueryKeyNorm.EACH_HEAD;
     private Predicate<JsonFields> queryKeyNormed = config -> false;
@@ -136,10 +141,15 @@ public final class Architecture {
     private Optional<LayerRule> rotatedLayers = Optional.empty();
     private Rotation rotation = (reader, slides) -> reader.read(DEFAULT_THETA);
     private final List<String> switches = new ArrayList<>();
+    private List<String> buffers = List.of();
     private ToDoubleFunction<JsonFields> embeddingScale = config -> 1;
     private ToDoubleFunction<JsonFields> residualScale = config -> 1;
     private Optional<Function<JsonFields, LogitSpec>> attentionScores = Optional.empty();
     private Function<JsonFields, LogitSpec> logits = config -> LogitSpec.PLAIN;
+    private ToIntFunction<JsonFields> keyValueHeads =
+        config ->
+            config.positiveOr(
+                "num_key_value_heads", config.requiredPositive("num_attention_heads"));
     private OptionalInt defaultHeadDim = OptionalInt.empty();
     private RopeParameters.Rotates rotates = RopeParameters.Rotates.WHOLE_HEADS;
     private RotaryPairs rotaryPairs = RotaryPairs.HALVES;
@@ -166,6 +176,13 @@ public final class Architecture {
     Builder attentionBiases(Biases queryKeyValue, Biases output) {
       queryKeyValueBias = queryKeyValue;
       outputBias = output;
+      return this;
+    }
+
+    /** The key that says whether attention has biases {@link Biases#BY_CONFIG}. */
+    Builder attentionBiasKey(String key, boolean byDefault) {
+      attentionBiasKey = key;
+      attentionBiasByDefault = byDefault;
       return this;
     }
 
@@ -277,6 +294,15 @@ public final class Architecture {
       return this;
     }
 
+    /**
+     * Tensors of a layer, by suffix, that older versions of transformers saved: they are no
+     * weights.
+     */
+    Builder buffers(String... suffixes) {
+      buffers = List.of(suffixes);
+      return this;
+    }
+
     /** The factor on token embeddings. */
     Builder embeddingScale(ToDoubleFunction<JsonFields> scale) {
       embeddingScale = scale;
@@ -310,6 +336,12 @@ public final class Architecture {
      */
     Builder defaultHeadDim(int width) {
       defaultHeadDim = OptionalInt.of(width);
+      return this;
+    }
+
+    /** The number of key and value heads, where it is not {@code num_key_value_heads}. */
+    Builder keyValueHeads(ToIntFunction<JsonFields> count) {
+      keyValueHeads = count;
       return this;
     }
 
@@ -408,6 +440,10 @@ public final class Architecture {
     };
   }
 
+  boolean attentionBias(JsonFields config) {
+    return config.booleanOr(parts.attentionBiasKey, parts.attentionBiasByDefault);
+  }
+
   Biases queryKeyValueBias() {
     return parts.queryKeyValueBias;
   }
@@ -483,6 +519,14 @@ public final class Architecture {
     }
   }
 
+  boolean headsInterleaved() {
+    return parts.names.has(LayerRole.QUERY_KEY_VALUE);
+  }
+
+  boolean isGated() {
+    return parts.names.has(LayerRole.GATE) || parts.mixture.isPresent();
+  }
+
   /** Whether a norm follows the output projections of attention and feed-forward network. */
   boolean normsOutputs() {
     return parts.names.has(LayerRole.FEED_FORWARD_OUTPUT_NORM);
@@ -505,6 +549,10 @@ public final class Architecture {
 
   LogitSpec logits(JsonFields config) {
     return parts.logits.apply(config);
+  }
+
+  int keyValueHeads(JsonFields config) {
+    return parts.keyValueHeads.applyAsInt(config);
   }
 
   OptionalInt defaultHeadDim() {
@@ -550,6 +598,16 @@ public final class Architecture {
     return parts.names.layerOf(tensorName);
   }
 
+  /** Whether a tensor of this name is a buffer that older versions of transformers saved. */
+  public boolean isBuffer(String tensorName) {
+    return tensorName.endsWith("rotary_emb.inv_freq")
+        || layerOf(tensorName).stream()
+            .anyMatch(
+                layer ->
+                    parts.buffers.stream()
+                        .anyMatch(suffix -> parts.names.of(layer, suffix).equals(tensorName)));
+  }
+
   /** Name of the token embedding, {@code [V, d]}. */
   public String embedding() {
     return parts.names.embedding();
@@ -585,11 +643,17 @@ public final class Architecture {
     Stored tensors = new Stored(parts.names);
     addInputNorm(
         tensors, LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, hidden);
-    tensors.matrix(LayerRole.QUERY, queries, hidden);
-    tensors.matrix(LayerRole.KEY, keys, hidden);
-    tensors.matrix(LayerRole.VALUE, keys, hidden);
+    if (headsInterleaved()) {
+      tensors.matrix(LayerRole.QUERY_KEY_VALUE, queries + 2 * keys, hidden);
+    } else {
+      tensors.matrix(LayerRole.QUERY, queries, hidden);
+      tensors.matrix(LayerRole.KEY, keys, hidden);
+      tensors.matrix(LayerRole.VALUE, keys, hidden);
+    }
     tensors.matrix(LayerRole.OUTPUT, hidden, queries);
-    if (config.queryKeyValueBias()) {
+    if (config.queryKeyValueBias() && headsInterleaved()) {
+      tensors.vector(LayerRole.QUERY_KEY_VALUE_BIAS, queries + 2 * keys);
+    } else if (config.queryKeyValueBias()) {
       tensors.vector(LayerRole.QUERY_BIAS, queries);
       tensors.vector(LayerRole.KEY_BIAS, keys);
       tensors.vector(LayerRole.VALUE_BIAS, keys);
@@ -633,15 +697,19 @@ public final class Architecture {
     }
   }
 
-  private static void addFeedForward(Stored tensors, ModelConfig config) {
+  private void addFeedForward(Stored tensors, ModelConfig config) {
     long hidden = config.hiddenSize();
     long inner = config.intermediateSize();
-    tensors.matrix(LayerRole.GATE, inner, hidden);
+    if (isGated()) {
+      tensors.matrix(LayerRole.GATE, inner, hidden);
+    }
     tensors.matrix(LayerRole.UP, inner, hidden);
     tensors.matrix(LayerRole.DOWN, hidden, inner);
     tensors.norm(LayerRole.FEED_FORWARD_OUTPUT_NORM, hidden);
     if (config.mlpBias()) {
-      tensors.vector(LayerRole.GATE_BIAS, inner);
+      if (isGated()) {
+        tensors.vector(LayerRole.GATE_BIAS, inner);
+      }
       tensors.vector(LayerRole.UP_BIAS, inner);
       tensors.vector(LayerRole.DOWN_BIAS, hidden);
     }

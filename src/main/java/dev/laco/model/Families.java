@@ -22,6 +22,7 @@ final class Families {
           Exaone4.FAMILY,
           Cohere.FAMILY,
           Cohere2.FAMILY,
+          GptNeoX.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,

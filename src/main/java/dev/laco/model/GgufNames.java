@@ -66,6 +66,8 @@ public final class GgufNames {
       case DOWN_BIAS -> "ffn_down.bias";
       case ATTENTION_INPUT_NORM_BIAS,
           FEED_FORWARD_INPUT_NORM_BIAS,
+          QUERY_KEY_VALUE,
+          QUERY_KEY_VALUE_BIAS,
           ROUTER,
           SHARED_ROUTER,
           SHARED_GATE,

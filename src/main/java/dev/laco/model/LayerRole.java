@@ -8,10 +8,13 @@ import static dev.laco.model.TensorGroup.NORMS;
 public enum LayerRole {
   ATTENTION_INPUT_NORM(NORMS),
   ATTENTION_INPUT_NORM_BIAS(NORMS),
+  /** Queries, keys and values in one matrix; see {@link ModelConfig#headsInterleaved}. */
+  QUERY_KEY_VALUE(ATTENTION),
   QUERY(ATTENTION),
   KEY(ATTENTION),
   VALUE(ATTENTION),
   OUTPUT(ATTENTION),
+  QUERY_KEY_VALUE_BIAS(NORMS),
   QUERY_BIAS(NORMS),
   KEY_BIAS(NORMS),
   VALUE_BIAS(NORMS),

@@ -98,7 +98,7 @@ public record ModelConfig(
     }
     int hidden = config.requiredPositive("hidden_size");
     int heads = config.requiredPositive("num_attention_heads");
-    int kvHeads = config.positiveOr("num_key_value_heads", heads);
+    int kvHeads = architecture.keyValueHeads(config);
     if (heads % kvHeads != 0) {
       throw config.error("num_key_value_heads", "a divisor of num_attention_heads, " + heads);
     }
@@ -109,7 +109,7 @@ public record ModelConfig(
     if (eps < 0) {
       throw config.error(architecture.epsKey(), "a number of at least 0");
     }
-    boolean attentionBias = config.booleanOr("attention_bias", false);
+    boolean attentionBias = architecture.attentionBias(config);
     return new ModelConfig(
         architecture,
         layers,
@@ -205,6 +205,22 @@ public record ModelConfig(
     return architecture.hasLayerNorms();
   }
 
+  /**
+   * Whether one matrix projects to queries, keys and values, with the rows of each key/value head
+   * together: those of its query heads, then those of its key, then those of its value.
+   */
+  public boolean headsInterleaved() {
+    return architecture.headsInterleaved();
+  }
+
+  /**
+   * Whether feed-forward networks are gated: {@code activation(gate) * up}, not {@code
+   * activation(up)}.
+   */
+  public boolean isGated() {
+    return architecture.isGated();
+  }
+
   /** Which elements of a head are rotated together. */
   public RotaryPairs rotaryPairs() {
     return architecture.rotaryPairs();
@@ -237,6 +253,9 @@ public record ModelConfig(
     if (parallel) {
       return "its feed-forward networks read the stream before attention, where a fit would take the"
           + " stream behind it";
+    }
+    if (!isGated()) {
+      return "its feed-forward networks have no gate";
     }
     return architecture.normsOutputs()
         ? "norms follow its down projections, so that what layers add is not linear in them"

@@ -71,11 +71,24 @@ public record RopeParameters(double theta, double share, Scaling scaling) {
     }
   }
 
-  /** Whether a family's models may rotate a share of each head. */
-  enum Rotates {
-    WHOLE_HEADS,
-    /** The share that {@code partial_rotary_factor} says. */
-    BY_CONFIG
+  /**
+   * Whether a family's models may rotate a share of each head.
+   *
+   * @param partial whether they may
+   * @param key the key of the share in a config without {@code rope_parameters}
+   * @param otherwise the share where the config has none
+   */
+  record Rotates(boolean partial, String key, double otherwise) {
+    static final Rotates WHOLE_HEADS = new Rotates(false, "partial_rotary_factor", 1);
+    static final Rotates BY_CONFIG = shareOf("partial_rotary_factor", 1);
+
+    static Rotates shareOf(String key, double otherwise) {
+      return new Rotates(true, key, otherwise);
+    }
+
+    double share(JsonFields config) {
+      return config.numberOr(key, otherwise);
+    }
   }
 
   /** Elements of a head of {@code headDim} elements that are rotated. */
@@ -110,7 +123,7 @@ public record RopeParameters(double theta, double share, Scaling scaling) {
 
     /** Settings without scaling. */
     RopeParameters plain(double theta) {
-      double share = config.numberOr("partial_rotary_factor", 1.0);
+      double share = rotates.share(config);
       return new RopeParameters(
           positiveTheta(config, theta), share(config, share, headDim, rotates), new Default());
     }
@@ -125,7 +138,7 @@ public record RopeParameters(double theta, double share, Scaling scaling) {
       double share =
           share(
               rope,
-              rope.numberOr("partial_rotary_factor", config.numberOr("partial_rotary_factor", 1.0)),
+              rope.numberOr("partial_rotary_factor", rotates.share(config)),
               headDim,
               rotates);
       int original = rope.positiveOr("original_max_position_embeddings", maxPositionEmbeddings);
@@ -154,7 +167,7 @@ public record RopeParameters(double theta, double share, Scaling scaling) {
   }
 
   private static double share(JsonFields where, double share, int headDim, Rotates rotates) {
-    if (rotates == Rotates.WHOLE_HEADS && share != 1) {
+    if (!rotates.partial() && share != 1) {
       throw where.error("partial_rotary_factor", "1.0, the only value this architecture has");
     }
     int rotated = (int) (headDim * share);

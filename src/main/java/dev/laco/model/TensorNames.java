@@ -106,6 +106,13 @@ record TensorNames(
     return new TensorNames(layers, embedding, finalNorm, head, all, experts);
   }
 
+  /** The same names without that of a role. */
+  TensorNames without(LayerRole role) {
+    Map<LayerRole, String> all = new EnumMap<>(suffixes);
+    all.remove(role);
+    return new TensorNames(layers, embedding, finalNorm, head, all, experts);
+  }
+
   /** The same names, with those of a mixture of experts. */
   TensorNames withExperts(Map<LayerRole, String> ofExpert) {
     return new TensorNames(layers, embedding, finalNorm, head, suffixes, ofExpert);

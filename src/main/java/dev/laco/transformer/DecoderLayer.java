@@ -51,7 +51,9 @@ public final class DecoderLayer {
   /** What attention or the feed-forward part adds to the residual stream, {@code [T, d]}. */
   public record Projected(Tensor states) {}
 
-  /** Feed-forward channels {@code activation(gate) * up}, {@code [T, k]}. */
+  /**
+   * Feed-forward channels {@code activation(gate) * up} or {@code activation(up)}, {@code [T, k]}.
+   */
   public record Channels(Tensor values) {}
 
   /**
@@ -180,9 +182,18 @@ public final class DecoderLayer {
       KeyValues past) {
     Tensor normed = input.states();
     Tensor query = buffers.query;
-    linear(weights, normed, LayerRole.QUERY, LayerRole.QUERY_BIAS, query);
-    linear(weights, normed, LayerRole.KEY, LayerRole.KEY_BIAS, past.newKeys());
-    linear(weights, normed, LayerRole.VALUE, LayerRole.VALUE_BIAS, past.newValues());
+    if (config.headsInterleaved()) {
+      Tensor all = buffers.queryKeyValue();
+      linear(weights, normed, LayerRole.QUERY_KEY_VALUE, LayerRole.QUERY_KEY_VALUE_BIAS, all);
+      int group = config.numAttentionHeads() / config.numKeyValueHeads();
+      takeHeads(all, 0, group, query);
+      takeHeads(all, group, 1, past.newKeys());
+      takeHeads(all, group + 1, 1, past.newValues());
+    } else {
+      linear(weights, normed, LayerRole.QUERY, LayerRole.QUERY_BIAS, query);
+      linear(weights, normed, LayerRole.KEY, LayerRole.KEY_BIAS, past.newKeys());
+      linear(weights, normed, LayerRole.VALUE, LayerRole.VALUE_BIAS, past.newValues());
+    }
     turn(query, weights.find(LayerRole.QUERY_NORM), attention, batch);
     turn(past.newKeys(), weights.find(LayerRole.KEY_NORM), attention, batch);
     AttentionSpec spec =
@@ -193,9 +204,26 @@ public final class DecoderLayer {
             attention.window(),
             config.attentionScores(),
             config.alibi(),
-            backend.productType(weights.get(LayerRole.QUERY).dtype()));
+            backend.productType(weights.get(LayerRole.OUTPUT).dtype()));
     backend.attention(query, past.keys(), past.values(), spec, batch, buffers.heads);
     return buffers.attended;
+  }
+
+  /**
+   * Copies {@code count} heads, from head {@code first} on, of the heads of each key/value head.
+   *
+   * @param all {@code [T, heads]}, those of one key/value head after those of another
+   * @param to {@code [T, count * key/value heads]}, in heads
+   */
+  private void takeHeads(Tensor all, int first, int count, Tensor to) {
+    int width = config.headDim();
+    int period = config.numAttentionHeads() / config.numKeyValueHeads() + 2;
+    int[] rows = new int[Math.toIntExact(to.elements() / width)];
+    for (int i = 0; i < rows.length; i++) {
+      rows[i] = Math.toIntExact((long) (i / count) * period + first + i % count);
+    }
+    Tensor heads = all.reshape(all.elements() / width, width);
+    backend.gather(heads, rows, to.reshape(rows.length, width));
   }
 
   /** Normalises queries or keys, and rotates them, where the layer does so. */
@@ -305,8 +333,13 @@ public final class DecoderLayer {
   }
 
   private Channels channels(LayerWeights weights, Normed input, Workspace.Buffers buffers) {
-    gateAndUp(weights, input, buffers);
-    backend.gatedActivation(config.hiddenAct(), buffers.gate, buffers.up, buffers.gate);
+    if (config.isGated()) {
+      gateAndUp(weights, input, buffers);
+      backend.gatedActivation(config.hiddenAct(), buffers.gate, buffers.up, buffers.gate);
+    } else {
+      linear(weights, input.states(), LayerRole.UP, LayerRole.UP_BIAS, buffers.gate);
+      backend.gatedActivation(config.hiddenAct(), buffers.gate, null, buffers.gate);
+    }
     return buffers.channels;
   }
 

@@ -30,6 +30,9 @@ public final class Workspace implements AutoCloseable {
             arena.allocate(DType.F32, maxTokens, queries),
             arena.allocate(DType.F32, maxTokens, config.widestChannels()),
             arena.allocate(DType.F32, maxTokens, config.widestChannels()),
+            config.headsInterleaved()
+                ? arena.allocate(DType.F32, maxTokens, queries + 2 * keys)
+                : null,
             mixture == null ? null : Experts.of(arena, mixture, maxTokens, config.hiddenSize()));
     current = full;
   }
@@ -38,6 +41,9 @@ public final class Workspace implements AutoCloseable {
   public static long bytes(ModelConfig config, long maxTokens) {
     long heads = 2L * config.numAttentionHeads() + 2L * config.numKeyValueHeads();
     long columns = config.hiddenSize() + heads * config.headDim() + 2L * config.widestChannels();
+    if (config.headsInterleaved()) {
+      columns += (config.numAttentionHeads() + 2L * config.numKeyValueHeads()) * config.headDim();
+    }
     if (config.mixture() != null) {
       columns += Experts.columns(config.mixture(), config.hiddenSize());
     }
@@ -102,6 +108,7 @@ public final class Workspace implements AutoCloseable {
     final Tensor heads;
     final Tensor gate;
     final Tensor up;
+    private final @Nullable Tensor queryKeyValue;
     private final @Nullable Experts experts;
     final DecoderLayer.Normed normed;
     final DecoderLayer.Attended attended;
@@ -117,6 +124,7 @@ public final class Workspace implements AutoCloseable {
         Tensor heads,
         Tensor gate,
         Tensor up,
+        @Nullable Tensor queryKeyValue,
         @Nullable Experts experts) {
       this.hidden = hidden;
       this.query = query;
@@ -125,6 +133,7 @@ public final class Workspace implements AutoCloseable {
       this.heads = heads;
       this.gate = gate;
       this.up = up;
+      this.queryKeyValue = queryKeyValue;
       this.experts = experts;
       normed = new DecoderLayer.Normed(hidden);
       attended = new DecoderLayer.Attended(heads);
@@ -135,6 +144,11 @@ public final class Workspace implements AutoCloseable {
 
     private long tokens() {
       return hidden.rows();
+    }
+
+    /** Queries, keys and values of models whose {@link ModelConfig#headsInterleaved}. */
+    Tensor queryKeyValue() {
+      return Objects.requireNonNull(queryKeyValue);
     }
 
     /** The buffers of a mixture, which only models with mixtures have. */
@@ -165,6 +179,7 @@ public final class Workspace implements AutoCloseable {
           heads.slice(0, tokens),
           gate.slice(0, tokens),
           up.slice(0, tokens),
+          queryKeyValue == null ? null : queryKeyValue.slice(0, tokens),
           experts == null ? null : experts.rows(tokens));
     }
   }

@@ -177,18 +177,19 @@ public final class CpuBackend extends MemoryBackend {
   public void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, double eps, Tensor out) {
     OpChecks.layerNorm(x, weight, bias, out);
     CpuKernels current = kernels();
-    boolean together = bias != null && bias.dtype() == weight.dtype();
+    // The kernel of the norm adds a bias of the weight's type.
+    Tensor added = bias != null && bias.dtype() == weight.dtype() ? bias : null;
     current.layerNorm(
         data(x),
         data(weight),
-        together ? data(bias) : MemorySegment.NULL,
+        added == null ? MemorySegment.NULL : data(added),
         weight.dtype(),
         eps,
         x.rows(),
         x.columns(),
         weight.rows(),
         data(out));
-    if (bias != null && !together) {
+    if (bias != null && added == null) {
       long width = bias.elements();
       current.addBias(data(out), data(bias), bias.dtype(), out.elements() / width, width);
     }

@@ -138,7 +138,7 @@ public final class ReferenceBackend extends MemoryBackend {
         for (int i = 0; i < pairs; i++) {
           double cosine = f32(angles.cosine(table), t * pairs + i);
           double sine = f32(angles.sine(table), t * pairs + i);
-          long one = layout == RotaryPairs.HALVES ? head + i : head + 2 * i;
+          long one = layout == RotaryPairs.HALVES ? head + i : head + 2L * i;
           long other = layout == RotaryPairs.HALVES ? one + pairs : one + 1;
           double first = heads.get(one);
           double second = heads.get(other);
