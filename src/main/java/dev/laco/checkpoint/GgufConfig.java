@@ -1,14 +1,18 @@
 package dev.laco.checkpoint;
 
+import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Legible;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.model.Architecture;
+import dev.laco.model.GgufNames;
+import dev.laco.model.ModelConfig;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.OptionalDouble;
 import java.util.OptionalLong;
 import java.util.Set;
@@ -40,9 +44,10 @@ final class GgufConfig {
    * @param names of the tensors in the file
    * @param vocabulary rows of the embedding
    * @param torchType the type of the matrices as {@code config.json} calls it
-   * @param ropeFactors the factors by which frequencies are divided; empty where all are 1
+   * @param ropeFactors the factors by which frequencies are divided, by the names of their tensors
    */
-  record Tensors(Set<String> names, long vocabulary, String torchType, List<Float> ropeFactors) {}
+  record Tensors(
+      Set<String> names, long vocabulary, String torchType, Map<String, List<Float>> ropeFactors) {}
 
   /**
    * Makes the config.
@@ -65,16 +70,16 @@ final class GgufConfig {
               file,
               metadata.integer("split.count").orElseThrow()));
     }
-    if (metadata.integer(prefix + "expert_count").orElse(0) > 0) {
-      throw metadata.bad(prefix + "expert_count", "none; mixtures of experts are not supported");
-    }
     config.putArray("architectures").add(architecture.className());
     config.put("model_type", architecture.modelType());
     config.put("torch_dtype", tensors.torchType);
     long heads = required("attention.head_count");
     long hidden = required("embedding_length");
     long headDim = integer("attention.key_length").orElse(heads == 0 ? 0 : hidden / heads);
-    config.put("hidden_act", "silu");
+    boolean gemma = prefix.startsWith("gemma");
+    config.put(
+        prefix.matches("gemma[23].") ? "hidden_activation" : "hidden_act",
+        gemma ? "gelu_pytorch_tanh" : "silu");
     config.put("hidden_size", hidden);
     config.put("intermediate_size", required("feed_forward_length"));
     config.put("num_hidden_layers", required("block_count"));
@@ -90,39 +95,116 @@ final class GgufConfig {
     if (integer("attention.value_length").orElse(headDim) != headDim) {
       throw metadata.bad(prefix + "attention.value_length", "the key_length, " + headDim);
     }
-    integer("attention.sliding_window")
-        .ifPresent(
-            window -> {
-              if (window > 0) {
-                config.put("sliding_window", window);
-              } else {
-                config.putNull("sliding_window");
-              }
-            });
+    windows();
+    if (prefix.equals("gemma2.") || prefix.equals("gemma3.")) {
+      scores(heads, hidden, headDim);
+    }
+    if (integer("expert_count").orElse(0) > 0) {
+      mixtures();
+    }
     if (architecture.modelType().equals("granite")) {
       config.put("embedding_multiplier", requiredNumber("embedding_scale"));
       config.put("residual_multiplier", requiredNumber("residual_scale"));
       config.put("attention_multiplier", requiredNumber("attention.scale"));
       config.put("logits_scaling", requiredNumber("logit_scale"));
     }
-    rotary(headDim, tensors.ropeFactors);
+    rotary(architecture, headDim, tensors.ropeFactors);
     token("bos_token_id", "bos_token_id");
     token("eos_token_id", "eos_token_id");
     token("padding_token_id", "pad_token_id");
     return config;
   }
 
+  /**
+   * The window, and the layers that have it: those that a list names, else all but every n-th,
+   * where n is that of the metadata or of the architecture.
+   */
+  private void windows() {
+    long every =
+        switch (prefix) {
+          case "gemma2." -> 2;
+          case "gemma3." -> 6;
+          case "olmo2.", "exaone4." -> 4;
+          default -> 0;
+        };
+    long window = integer("attention.sliding_window").orElse(prefix.equals("gemma2.") ? 4096 : 0);
+    if (window <= 0) {
+      config.putNull("sliding_window");
+    } else {
+      config.put("sliding_window", window);
+    }
+    if (every == 0) {
+      return;
+    }
+    String key = prefix + "attention.sliding_window_pattern";
+    List<Boolean> listed = metadata.isList(key) ? metadata.bools(key) : List.of();
+    long depth = required("block_count");
+    if (metadata.isList(key) && listed.size() != depth) {
+      throw metadata.bad(key, "a list of block_count, " + depth + ", entries");
+    }
+    long period = metadata.isList(key) ? 0 : metadata.integer(key).orElse(every);
+    ArrayNode types = JsonNodeFactory.instance.arrayNode();
+    for (int layer = 0; layer < Math.min(depth, ModelConfig.MAX_LAYERS); layer++) {
+      boolean slides =
+          !listed.isEmpty() ? listed.get(layer) : period <= 0 || layer % period < period - 1;
+      types.add(window > 0 && slides ? "sliding_attention" : "full_attention");
+    }
+    config.set("layer_types", types);
+  }
+
+  /** The factor on products of queries and keys that llama.cpp derives, and the soft-caps. */
+  private void scores(long heads, long hidden, long headDim) {
+    long largest = prefix.equals("gemma2.") ? 46 : 62;
+    config.put(
+        "query_pre_attn_scalar",
+        required("block_count") == largest && heads > 0 ? hidden / heads : headDim);
+    softCap("attn_logit_softcapping");
+    softCap("final_logit_softcapping");
+  }
+
+  private void softCap(String key) {
+    OptionalDouble cap = number(key);
+    if (cap.isPresent() && cap.getAsDouble() > 0) {
+      config.put(key, cap.getAsDouble());
+    } else {
+      config.putNull(key);
+    }
+  }
+
+  /** The mixtures of experts; llama.cpp knows by the architecture over which experts shares are. */
+  private void mixtures() {
+    boolean mixtral = prefix.equals("llama.");
+    config.put(mixtral ? "num_local_experts" : "num_experts", required("expert_count"));
+    config.put("num_experts_per_tok", required("expert_used_count"));
+    config.put("norm_topk_prob", mixtral || prefix.equals("qwen3moe."));
+    integer("expert_feed_forward_length")
+        .ifPresent(width -> config.put("moe_intermediate_size", width));
+    integer("expert_shared_feed_forward_length")
+        .ifPresent(width -> config.put("shared_expert_intermediate_size", width));
+  }
+
   private void token(String key, String field) {
     metadata.integer("tokenizer.ggml." + key).ifPresent(id -> config.put(field, id));
   }
 
-  private void rotary(long headDim, List<Float> factors) {
+  private void rotary(
+      Architecture architecture, long headDim, Map<String, List<Float>> ropeFactors) {
+    List<Float> factors = ropeFactors.getOrDefault(GgufNames.ROPE_FACTORS, List.of());
+    if (architecture.modelType().equals("gemma3_text")) {
+      config.put("rope_local_base_freq", number("rope.freq_base_swa").orElse(10_000));
+    }
     config.put("rope_theta", number("rope.freq_base").orElse(10_000));
     long rotated = integer("rope.dimension_count").orElse(headDim);
     if (rotated != headDim) {
       config.put("partial_rotary_factor", (double) rotated / headDim);
     }
     String type = metadata.string(prefix + "rope.scaling.type").orElse("none");
+    if (ropeFactors.containsKey(GgufNames.LONG_FACTORS)) {
+      longRope(
+          ropeFactors.get(GgufNames.LONG_FACTORS),
+          ropeFactors.getOrDefault(GgufNames.SHORT_FACTORS, List.of()));
+      return;
+    }
     if (!factors.isEmpty()) {
       if (!type.equals("none")) {
         throw metadata.bad(prefix + "rope.scaling.type", "none beside rope_freqs.weight");
@@ -143,12 +225,11 @@ final class GgufConfig {
         scaling.put("factor", requiredNumber("rope.scaling.factor"));
         scaling.put(
             "original_max_position_embeddings", required("rope.scaling.original_context_length"));
-        for (String key : metadata.keys()) {
-          if (key.startsWith(prefix + "rope.scaling.yarn_")
-              || key.endsWith("scaling.attn_factor")) {
-            throw metadata.bad(key, "no such key; only YaRN with its default factors is supported");
-          }
-        }
+        requireYarn("yarn_ext_factor", 1);
+        requireYarn("yarn_attn_factor", 1 + 0.1 * Math.log(requiredNumber("rope.scaling.factor")));
+        requireYarn("yarn_beta_fast", 32);
+        requireYarn("yarn_beta_slow", 1);
+        requireYarn("attn_factor", 1);
       }
       default ->
           throw new BadInputException(
@@ -159,6 +240,38 @@ final class GgufConfig {
                   prefix,
                   Legible.excerpt(type)));
     }
+  }
+
+  private void requireYarn(String key, double expected) {
+    OptionalDouble found = number("rope.scaling." + key);
+    if (found.isPresent() && Math.abs(found.getAsDouble() - expected) > ROUNDING * expected) {
+      throw metadata.bad(
+          prefix + "rope.scaling." + key, expected + "; only YaRN's own factors are supported");
+    }
+  }
+
+  /**
+   * LongRoPE, whose factor on cosines and sines is written only where it is not that of the paper.
+   */
+  private void longRope(List<Float> longFactors, List<Float> shortFactors) {
+    long original = required("rope.scaling.original_context_length");
+    double stretch = (double) required("context_length") / original;
+    double usual = stretch <= 1 ? 1 : Math.sqrt(1 + Math.log(stretch) / Math.log(original));
+    double factor = number("rope.scaling.attn_factor").orElse(usual);
+    config.put("original_max_position_embeddings", original);
+    ObjectNode scaling = config.putObject("rope_scaling");
+    scaling.put("rope_type", "longrope");
+    scaling.put("original_max_position_embeddings", original);
+    if (Math.abs(factor - usual) > ROUNDING * usual) {
+      scaling.put("attention_factor", factor);
+    }
+    decimals(scaling.putArray("long_factor"), longFactors);
+    decimals(scaling.putArray("short_factor"), shortFactors);
+  }
+
+  /** Each number as the shortest decimal that gives it. */
+  private static void decimals(ArrayNode list, List<Float> numbers) {
+    numbers.forEach(number -> list.add(Double.parseDouble(number.toString())));
   }
 
   /**

@@ -7,6 +7,7 @@ import dev.laco.InputFile;
 import dev.laco.checkpoint.gguf.GgufHeader;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.checkpoint.gguf.GgufTensor;
+import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.checkpoint.table.TableLimits;
 import dev.laco.checkpoint.table.TableReader;
 import dev.laco.checkpoint.table.TensorInfo;
@@ -14,8 +15,8 @@ import dev.laco.checkpoint.tokenizer.GgufTokenizer;
 import dev.laco.model.Architecture;
 import dev.laco.model.DType;
 import dev.laco.model.GgufNames;
+import dev.laco.model.GgufWeight;
 import dev.laco.model.ModelConfig;
-import dev.laco.model.TensorSpec;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -35,6 +36,7 @@ import java.util.SequencedMap;
 import java.util.Set;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /** A GGUF file as a checkpoint: its tensors, and its metadata as a config. */
@@ -66,7 +68,11 @@ final class GgufModel implements TableReader {
     GgufHeader header = GgufHeader.read(file, bytes, TableLimits.MAX_TENSORS);
     metadata = header.metadata();
     String name = metadata.string(ARCHITECTURE).orElse("unknown");
-    Optional<Architecture> family = Architecture.forGguf(name);
+    Optional<Architecture> family =
+        Architecture.forGguf(
+            name,
+            metadata.integer(name + ".expert_count").orElse(0) > 0,
+            metadata.integer(name + ".attention.sliding_window").orElse(0) > 0);
     if (family.isEmpty()) {
       config.putArray("architectures").add(name);
       config.put("model_type", name);
@@ -84,84 +90,116 @@ final class GgufModel implements TableReader {
         header.tensors().stream().map(GgufTensor::name).collect(Collectors.toUnmodifiableSet());
     long vocabulary = 0;
     String torchType = DType.F32.torchName();
-    List<Float> factors = List.of();
+    Map<String, List<Float>> factors = new HashMap<>();
     for (GgufTensor tensor : header.tensors()) {
       DType dtype = tensor.type().dtype();
       if (tensor.name().equals(GgufNames.EMBEDDING) && !tensor.shape().isEmpty()) {
         vocabulary = tensor.shape().getFirst();
         torchType = dtype == null ? torchType : dtype.torchName();
       }
-      if (tensor.name().equals(GgufNames.ROPE_FACTORS)
+      if (GgufNames.ALL_ROPE_FACTORS.contains(tensor.name())
           && dtype == DType.F32
           && tensor.byteSize() <= MAX_FACTORS) {
-        factors =
+        factors.put(
+            tensor.name(),
             bytes
                 .asSlice(tensor.offset(), tensor.byteSize())
                 .elements(ValueLayout.JAVA_FLOAT_UNALIGNED)
                 .map(factor -> factor.get(ValueLayout.JAVA_FLOAT_UNALIGNED, 0))
-                .toList();
+                .toList());
       }
     }
     return new GgufConfig.Tensors(names, vocabulary, torchType, factors);
   }
 
-  /** A weight that the file holds under another name. */
-  private record Weight(String name, int interleavedHeads) {}
-
-  /** The model's weights by their names in the file. */
-  private static Map<String, Weight> weights(GgufHeader header, ModelConfig config) {
-    Architecture architecture = config.architecture();
-    Map<String, Weight> weights = new HashMap<>();
-    weights.put(GgufNames.EMBEDDING, new Weight(architecture.embedding(), 0));
-    weights.put(GgufNames.FINAL_NORM, new Weight(architecture.finalNorm(), 0));
-    weights.put(GgufNames.HEAD, new Weight(architecture.head(), 0));
+  /** The tensors that hold the model's weights, by their names in the file. */
+  private static Map<String, GgufWeight> weights(GgufHeader header, ModelConfig config) {
+    Map<String, GgufWeight> weights = new HashMap<>();
+    GgufNames.outside(config).forEach(weight -> weights.put(weight.name(), weight));
     // Every layer has tensors: a wrong number of layers makes no long table.
     int layers = Math.min(config.numHiddenLayers(), header.tensors().size());
     for (int layer = 0; layer < layers; layer++) {
-      for (TensorSpec spec : architecture.layerTensors(config, layer)) {
-        weights.put(
-            GgufNames.of(layer, spec),
-            new Weight(
-                architecture.tensorName(layer, spec),
-                architecture.ggufInterleavedHeads(config, spec)));
-      }
+      GgufNames.layer(config, layer).forEach(weight -> weights.put(weight.name(), weight));
     }
     return weights;
   }
 
   private static Map<String, TensorInfo> table(
-      Path file, GgufHeader header, Map<String, Weight> weights) {
+      Path file, GgufHeader header, Map<String, GgufWeight> weights) {
     Map<String, TensorInfo> table = LinkedHashMap.newLinkedHashMap(header.tensors().size());
     for (GgufTensor tensor : header.tensors()) {
       // The config says what the factors say.
-      if (weights.isEmpty() || !tensor.name().equals(GgufNames.ROPE_FACTORS)) {
-        Weight weight = weights.getOrDefault(tensor.name(), new Weight(tensor.name(), 0));
-        TensorInfo info =
-            new TensorInfo(
-                weight.name,
-                tensor.type(),
-                tensor.shape(),
-                tensor.offset(),
-                tensor.byteSize(),
-                decoder(tensor, weight));
-        if (table.put(weight.name, info) != null) {
-          throw new BadInputException(
-              String.format(Locale.ROOT, "%s: tensor '%s' is there twice", file, weight.name));
+      if (weights.isEmpty() || !GgufNames.ALL_ROPE_FACTORS.contains(tensor.name())) {
+        for (TensorInfo info : weights(tensor, weights.get(tensor.name()))) {
+          if (table.put(info.name(), info) != null) {
+            throw new BadInputException(
+                String.format(Locale.ROOT, "%s: tensor '%s' is there twice", file, info.name()));
+          }
         }
       }
     }
     return table;
   }
 
-  private static TensorInfo.@Nullable Decoder decoder(GgufTensor tensor, Weight weight) {
-    if (tensor.type().dtype() == null || tensor.shape().isEmpty()) {
+  /** The weights of a tensor: itself, or the experts that it stacks. */
+  private static List<TensorInfo> weights(GgufTensor tensor, @Nullable GgufWeight weight) {
+    List<Long> shape = tensor.shape();
+    if (weight == null) {
+      return List.of(info(tensor.name(), tensor, shape, 0, 1, null));
+    }
+    if (!weight.stacked()) {
+      boolean same = withoutOnes(shape).equals(withoutOnes(weight.shape()));
+      return List.of(
+          info(weight.weights().getFirst(), tensor, same ? weight.shape() : shape, 0, 1, weight));
+    }
+    int count = weight.weights().size();
+    if (shape.size() != 3 || shape.getFirst() != count) {
+      return List.of(info(weight.weights().getFirst(), tensor, shape, 0, 1, null));
+    }
+    return IntStream.range(0, count)
+        .mapToObj(i -> info(weight.weights().get(i), tensor, shape.subList(1, 3), i, count, weight))
+        .toList();
+  }
+
+  /** An extent of one row may be missing in a file. */
+  private static List<Long> withoutOnes(List<Long> shape) {
+    return shape.stream().filter(extent -> extent != 1).toList();
+  }
+
+  /**
+   * A row of the table.
+   *
+   * @param part which of {@code parts} equal parts of the tensor
+   */
+  private static TensorInfo info(
+      String name,
+      GgufTensor tensor,
+      List<Long> shape,
+      int part,
+      int parts,
+      @Nullable GgufWeight weight) {
+    long size = tensor.byteSize() / parts;
+    return new TensorInfo(
+        name,
+        tensor.type(),
+        shape,
+        tensor.offset() + part * size,
+        size,
+        decoder(tensor, shape, weight));
+  }
+
+  private static TensorInfo.@Nullable Decoder decoder(
+      GgufTensor tensor, List<Long> shape, @Nullable GgufWeight weight) {
+    GgufType type = tensor.type();
+    if (type.dtype() == null || shape.isEmpty()) {
       return null;
     }
-    long rows = tensor.shape().getFirst();
-    boolean interleaved =
-        weight.interleavedHeads > 0 && rows > 0 && rows % (2L * weight.interleavedHeads) == 0;
-    return tensor.type().isQuantised() || interleaved
-        ? new GgufRows(tensor.type(), rows, interleaved ? weight.interleavedHeads : 0)
+    long rows = shape.getFirst();
+    int heads = weight == null ? 0 : weight.interleavedHeads();
+    boolean interleaved = heads > 0 && rows > 0 && rows % (2L * heads) == 0;
+    double added = weight == null || type.dtype() != DType.F32 ? 0 : weight.added();
+    return type.isQuantised() || interleaved || added != 0
+        ? new GgufRows(type, rows, interleaved ? heads : 0, added)
         : null;
   }
 

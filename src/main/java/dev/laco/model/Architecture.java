@@ -108,11 +108,21 @@ public final class Architecture {
   }
 
   /**
-   * The family of a GGUF file with this {@code general.architecture}; the first of {@link #all}
-   * where several have the same.
+   * The family of a GGUF file with this {@code general.architecture}.
+   *
+   * @param mixtures whether layers have mixtures of experts
+   * @param windows whether some layers attend to a window
    */
-  public static Optional<Architecture> forGguf(String name) {
-    return all().stream().filter(a -> a.ggufName().equals(Optional.of(name))).findFirst();
+  public static Optional<Architecture> forGguf(String name, boolean mixtures, boolean windows) {
+    List<Architecture> named =
+        all().stream()
+            .filter(family -> family.ggufName().equals(Optional.of(name)))
+            .filter(family -> family.mixture().isPresent() == mixtures)
+            .toList();
+    return named.stream()
+        .filter(family -> family.parts.slidingLayers.isPresent() == windows)
+        .findFirst()
+        .or(() -> named.stream().findFirst());
   }
 
   /** The parts of a family, beginning with those of a Llama without biases. */

@@ -18,6 +18,7 @@ final class Exaone4 {
           .rotation(Exaone4::rotation)
           .defaultEps(1e-5)
           .defaultPositions(2048)
+          .gguf("exaone4")
           .build();
 
   private Exaone4() {}

@@ -17,6 +17,7 @@ final class Gemma {
           .tiedByDefault()
           .defaultHeadDim(256)
           .defaultPositions(8192)
+          .gguf("gemma")
           .build();
 
   private Gemma() {}

@@ -23,6 +23,7 @@ final class Gemma2 {
           .tiedByDefault()
           .defaultHeadDim(256)
           .defaultPositions(8192)
+          .gguf("gemma2")
           .build();
 
   private Gemma2() {}

@@ -29,6 +29,7 @@ final class Gemma3 {
           .tiedByDefault()
           .defaultHeadDim(256)
           .defaultPositions(131072)
+          .gguf("gemma3")
           .build();
 
   private Gemma3() {}

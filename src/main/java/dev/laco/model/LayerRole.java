@@ -47,4 +47,18 @@ public enum LayerRole {
   public TensorGroup group() {
     return group;
   }
+
+  /** Whether the tensor is the weight of a norm. */
+  boolean isNorm() {
+    return switch (this) {
+      case ATTENTION_INPUT_NORM,
+          QUERY_NORM,
+          KEY_NORM,
+          ATTENTION_OUTPUT_NORM,
+          FEED_FORWARD_INPUT_NORM,
+          FEED_FORWARD_OUTPUT_NORM ->
+          true;
+      default -> false;
+    };
+  }
 }

@@ -22,6 +22,8 @@ final class Mixtral {
           .window(config -> config.positiveOr("sliding_window", 0))
           .defaultEps(1e-5)
           .defaultPositions(131072)
+          .gguf("llama")
+          .ggufRowsInterleaved()
           .build();
 
   private Mixtral() {}

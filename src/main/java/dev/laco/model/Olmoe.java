@@ -22,6 +22,7 @@ final class Olmoe {
           .without("clip_qkv")
           .defaultEps(1e-5)
           .defaultPositions(4096)
+          .gguf("olmoe")
           .build();
 
   private Olmoe() {}

@@ -27,6 +27,7 @@ final class Qwen2Moe {
           .window(Qwen2Moe::window)
           .slidingLayers(Qwen2Moe::slides)
           .defaultPositions(32768)
+          .gguf("qwen2moe")
           .build();
 
   private Qwen2Moe() {}

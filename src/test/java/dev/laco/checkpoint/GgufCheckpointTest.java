@@ -57,7 +57,13 @@ class GgufCheckpointTest {
     "qwen3_qknorm, q8_0, 1",
     "phi3_std, q8_0, 1",
     "granite, q8_0, 1",
-    "smollm3_std, q8_0, 1"
+    "smollm3_std, q8_0, 1",
+    "gemma_v1, q8_0, 1",
+    "gemma2_std, q8_0, 1",
+    "gemma3_std, q8_0, 1",
+    "olmo2, q8_0, 1",
+    "mixtral, q8_0, 1",
+    "olmoe, q8_0, 1"
   })
   void aGgufFileIsTheModelThatItWasMadeOf(String fixture, String type, int rounded) {
     try (Checkpoint original = Checkpoint.open(Fixtures.model(fixture));

@@ -210,7 +210,7 @@ final class GgufVocabulary {
    */
   void write(GgufWriter writer, int size) {
     if (tokens.isEmpty()) {
-      writer.string(KEY + "model", "no_vocab");
+      writer.string(KEY + "model", "none");
       return;
     }
     List<String> names = new ArrayList<>();

@@ -18,10 +18,9 @@ import java.util.List;
 import java.util.Locale;
 import java.util.function.LongConsumer;
 
-/** Writes a GGUF file of version 3, little-endian, with tensors at multiples of 32 bytes. */
+/** Writes a GGUF file of version 3, little-endian. */
 final class GgufWriter {
   private static final int VERSION = 3;
-  private static final int ALIGNMENT = 32;
 
   /** Numbers of the types of metadata. */
   private static final int UINT32 = 4;
@@ -51,7 +50,18 @@ final class GgufWriter {
 
   private final Bytes metadata = new Bytes();
   private final List<Tensor> tensors = new ArrayList<>();
+  private final long alignment;
   private long entries;
+
+  /** A file with tensors at multiples of 32 bytes. */
+  GgufWriter() {
+    this(GgufHeader.DEFAULT_ALIGNMENT);
+  }
+
+  /** A file with tensors at multiples of so many bytes, which metadata must say. */
+  GgufWriter(long alignment) {
+    this.alignment = alignment;
+  }
 
   /** Little-endian bytes in memory. */
   private static final class Bytes {
@@ -114,6 +124,22 @@ final class GgufWriter {
     values.forEach(metadata::string);
   }
 
+  void bools(String key, List<Boolean> values) {
+    list(key, BOOL, values.size());
+    values.forEach(value -> metadata.out.write(value ? 1 : 0));
+  }
+
+  /**
+   * An entry as another file has it.
+   *
+   * @param value the type, and the value in the form that the format gives it
+   */
+  void entry(String key, byte[] value) {
+    entries++;
+    metadata.string(key);
+    metadata.out.writeBytes(value);
+  }
+
   void numbers(String key, List<Integer> values) {
     list(key, INT32, values.size());
     values.forEach(metadata::int32);
@@ -128,8 +154,8 @@ final class GgufWriter {
     tensors.add(tensor);
   }
 
-  private static long padded(long bytes) {
-    return Math.ceilDiv(bytes, ALIGNMENT) * (long) ALIGNMENT;
+  private long padded(long bytes) {
+    return Math.ceilDiv(bytes, alignment) * alignment;
   }
 
   private byte[] header() {
@@ -155,6 +181,11 @@ final class GgufWriter {
   /** Bytes of all tensors. */
   long tensorBytes() {
     return tensors.stream().mapToLong(Tensor::byteSize).sum();
+  }
+
+  /** Bytes of the file. */
+  long fileBytes() {
+    return header().length + tensors.stream().mapToLong(t -> padded(t.byteSize())).sum();
   }
 
   /**

@@ -18,9 +18,10 @@ import java.util.Set;
  * between tensors are allowed.
  *
  * @param metadata keys and values
+ * @param alignment the multiple of bytes at which tensors begin
  * @param tensors by offset
  */
-public record GgufHeader(GgufMetadata metadata, List<GgufTensor> tensors) {
+public record GgufHeader(GgufMetadata metadata, long alignment, List<GgufTensor> tensors) {
   /** The first four bytes of a file, as a little-endian number. */
   public static final int MAGIC = 'G' | 'G' << 8 | 'U' << 16 | 'F' << 24;
 
@@ -31,7 +32,9 @@ public record GgufHeader(GgufMetadata metadata, List<GgufTensor> tensors) {
   private static final int MAX_RANK = 4;
 
   private static final String ALIGNMENT = "general.alignment";
-  private static final long DEFAULT_ALIGNMENT = 32;
+
+  /** The multiple of bytes at which tensors begin where metadata say none. */
+  public static final long DEFAULT_ALIGNMENT = 32;
 
   /** A larger alignment would only fill a file with zeros. */
   private static final long MAX_ALIGNMENT = 1 << 20;
@@ -70,7 +73,7 @@ public record GgufHeader(GgufMetadata metadata, List<GgufTensor> tensors) {
       table.add(readTensor(from, alignment));
     }
     long dataStart = Math.ceilDiv(from.position(), alignment) * alignment;
-    return new GgufHeader(metadata, placed(table, dataStart, bytes.byteSize(), from));
+    return new GgufHeader(metadata, alignment, placed(table, dataStart, bytes.byteSize(), from));
   }
 
   private static void requireVersion(GgufBytes from) {

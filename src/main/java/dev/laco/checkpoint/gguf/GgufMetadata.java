@@ -284,6 +284,21 @@ public final class GgufMetadata {
     return list(key, ValueType.FLOAT32).stream().map(Float.class::cast).toList();
   }
 
+  /**
+   * The truth values of a list; none where there is no such key.
+   *
+   * @throws BadInputException if the value is no such list
+   */
+  public List<Boolean> bools(String key) {
+    return list(key, ValueType.BOOL).stream().map(Boolean.class::cast).toList();
+  }
+
+  /** Whether the value of this key is a list. */
+  public boolean isList(String key) {
+    Value value = values.get(key);
+    return value != null && value.isList();
+  }
+
   private List<Object> list(String key, ValueType type) {
     Value value = values.get(key);
     if (value == null) {

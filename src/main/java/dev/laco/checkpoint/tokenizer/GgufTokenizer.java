@@ -13,6 +13,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -22,6 +23,9 @@ import org.jspecify.annotations.Nullable;
  */
 public final class GgufTokenizer {
   private static final String KEY = "tokenizer.ggml.";
+
+  /** The models of files without a vocabulary. */
+  private static final Set<String> NONE = Set.of("none", "no_vocab");
 
   private final Path file;
   private final GgufMetadata metadata;
@@ -33,7 +37,7 @@ public final class GgufTokenizer {
 
   /** Whether the file has a tokenizer. */
   public boolean isPresent() {
-    return metadata.has(KEY + "model");
+    return metadata.has(KEY + "model") && !NONE.contains(metadata.show(KEY + "model"));
   }
 
   /** How words are cut, and whether a text begins with BOS where the metadata do not say. */

@@ -183,7 +183,8 @@ record TokenizerJson(
       for (int at = 1; at < token.length(); at++) {
         String left = token.substring(0, at);
         String right = token.substring(at);
-        if (known.contains(left) && known.contains(right)) {
+        // No text has blanks by then, and a merge is written with one.
+        if (token.indexOf(' ') < 0 && known.contains(left) && known.contains(right)) {
           merges.add(new Merge(left, right, scores.get(i)));
         }
       }

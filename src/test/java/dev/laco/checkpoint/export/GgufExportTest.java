@@ -31,6 +31,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Written files beside those that llama.cpp's converter makes of the same models. */
 class GgufExportTest {
@@ -88,7 +89,13 @@ class GgufExportTest {
     "qwen3_qknorm, Q8_0",
     "phi3_std, Q8_0",
     "granite, Q8_0",
-    "smollm3_std, Q8_0"
+    "smollm3_std, Q8_0",
+    "gemma_v1, Q8_0",
+    "gemma2_std, Q8_0",
+    "gemma3_std, Q8_0",
+    "olmo2, Q8_0",
+    "mixtral, Q8_0",
+    "olmoe, Q8_0"
   })
   void tensorsAndMetadataAreThoseOfTheConverter(String fixture, GgufType type) throws IOException {
     List<String> warnings = new ArrayList<>();
@@ -102,6 +109,21 @@ class GgufExportTest {
       } else {
         assertArrayEquals(expected.data(name), found.data(name), name);
       }
+    }
+    assertSame(expected.header.metadata(), found.header.metadata(), true);
+  }
+
+  /** Families without a fixture: what is read from a file of the converter is written as it was. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {"olmo3", "exaone4_no_window", "qwen2_moe", "qwen3_moe_all", "phi3_long_rope"})
+  void aFileOfTheConverterIsWrittenAgainAsItWas(String name) throws IOException {
+    Path file = made(name + ".f16");
+    Gguf expected = Gguf.read(file);
+    Gguf found = Gguf.read(export(file, GgufType.F16, new ArrayList<>()));
+    assertEquals(expected.tensors(), found.tensors());
+    for (String tensor : expected.tensors().keySet()) {
+      assertArrayEquals(expected.data(tensor), found.data(tensor), tensor);
     }
     assertSame(expected.header.metadata(), found.header.metadata(), true);
   }
@@ -171,6 +193,15 @@ class GgufExportTest {
     BadInputException refused =
         assertThrows(BadInputException.class, () -> export(model, GgufType.F16, new ArrayList<>()));
     assertTrue(refused.getMessage().contains(named), refused::getMessage);
+  }
+
+  @Test
+  void mixturesInSomeOfTheLayersAloneAreRefused() {
+    BadInputException refused =
+        assertThrows(
+            BadInputException.class,
+            () -> export(Fixtures.model("qwen3_moe"), GgufType.F16, new ArrayList<>()));
+    assertTrue(refused.getMessage().contains("some of the layers"), refused::getMessage);
   }
 
   @Test
