@@ -58,12 +58,7 @@ class ArchitectureTest {
                   "ffi")),
           Map.entry(
               "checkpoint.export",
-              Set.of(
-                  "checkpoint",
-                  "checkpoint.gguf",
-                  "checkpoint.table",
-                  "checkpoint.tokenizer",
-                  "model")),
+              Set.of("checkpoint", "checkpoint.gguf", "checkpoint.tokenizer", "model")),
           Map.entry("checkpoint.gguf", Set.of("model")),
           Map.entry("checkpoint.scaled", Set.of("checkpoint.table", "model")),
           Map.entry("checkpoint.table", Set.of("model")),
@@ -73,7 +68,16 @@ class ArchitectureTest {
           Map.entry("collapse", Set.of("model")),
           Map.entry("collapse.peers", Set.of("collapse")),
           Map.entry("scoring", Set.of("collapse", "transformer", "backend", "model")),
-          Map.entry("apply", Set.of("collapse", "checkpoint", "checkpoint.table", "model", "ffi")),
+          Map.entry(
+              "apply",
+              Set.of(
+                  "collapse",
+                  "checkpoint",
+                  "checkpoint.export",
+                  "checkpoint.gguf",
+                  "checkpoint.table",
+                  "model",
+                  "ffi")),
           Map.entry("eval", Set.of("report", "transformer", "text", "backend", "model")),
           Map.entry(
               "fit",
@@ -151,6 +155,7 @@ class ArchitectureTest {
                   "apply",
                   "backend",
                   "checkpoint",
+                  "checkpoint.gguf",
                   "collapse",
                   "eval",
                   "fit",

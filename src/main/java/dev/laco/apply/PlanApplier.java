@@ -1,7 +1,5 @@
 package dev.laco.apply;
 
-import static java.nio.charset.StandardCharsets.UTF_8;
-
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.CancelledException;
@@ -9,23 +7,13 @@ import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.OutputFiles;
-import dev.laco.checkpoint.OutputTensor;
-import dev.laco.checkpoint.ShardedWriter;
-import dev.laco.collapse.Coefficients;
+import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
-import dev.laco.model.Architecture;
 import dev.laco.model.ConfigRewriter;
 import dev.laco.model.DType;
-import dev.laco.model.HuggingFaceJson;
 import dev.laco.model.ModelConfig;
-import dev.laco.model.TensorSpec;
-import java.io.IOException;
-import java.io.InputStream;
-import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.Consumer;
@@ -44,22 +32,18 @@ public final class PlanApplier {
   /** The name under which the plan lies in a pruned checkpoint. */
   public static final String PLAN = "laco_plan.json";
 
+  /** More bytes than a tokenizer takes in a GGUF file. */
+  private static final long GGUF_TOKENIZER = 40L << 20;
+
   /** Bytes that a file system may need beside the content of files. */
   private static final long SLACK = 1L << 20;
-
-  private static final int CARD_BEGIN = 1 << 16;
 
   /** More bytes than a tensor's entries in header, index and plan have. */
   private static final long HEADER_LINE = 512;
 
   private final Checkpoint model;
-  private final CollapsePlan plan;
-  private final PlanTensors newTensors;
-  private final List<CompanionFiles.Companion> companions;
-  private final List<OutputTensor> tensors;
-  private final byte[] config;
-  private final byte[] card;
-  private final ShardedWriter weights;
+  private final OutputFormat format;
+  private final PrunedFiles files;
   private final Consumer<String> warnings;
 
   /** The folder that is being written, for the thread that gives the write up. */
@@ -71,10 +55,35 @@ public final class PlanApplier {
    * Prepares the files; writes nothing yet.
    *
    * @param newTensors the plan's new tensors, which must stay open as long as this object is used
-   * @param maxShardSize most bytes of a weight file
    * @param warnings is told, a line each, what the user should know and does not end the work
    * @throws BadInputException if the plan is for another model, the config holds a key that cannot
-   *     be re-indexed, or a new tensor is not one of the pruned model
+   *     be re-indexed, a new tensor is not one of the pruned model, or the format cannot hold the
+   *     pruned model
+   */
+  public PlanApplier(
+      Checkpoint model,
+      CollapsePlan plan,
+      PlanTensors newTensors,
+      OutputFormat format,
+      Consumer<String> warnings) {
+    CollapsePlan.Source source = source(model);
+    requireFor(model, plan.source(), source, warnings);
+    this.model = model;
+    this.format = format;
+    this.warnings = warnings;
+    CollapsePlan named = new CollapsePlan(source, plan.layers(), null, plan.products());
+    this.files =
+        switch (format) {
+          case OutputFormat.Folder folder ->
+              new PrunedFolder(model, named, newTensors, folder, warnings);
+          case OutputFormat.Gguf gguf -> new PrunedGguf(model, named, newTensors, gguf, warnings);
+        };
+  }
+
+  /**
+   * Prepares a folder whose weights have the types of the original's.
+   *
+   * @param maxShardSize most bytes of a weight file
    */
   public PlanApplier(
       Checkpoint model,
@@ -82,39 +91,15 @@ public final class PlanApplier {
       PlanTensors newTensors,
       long maxShardSize,
       Consumer<String> warnings) {
-    CollapsePlan.Source source = source(model);
-    requireFor(model, plan.source(), source, warnings);
-    this.model = model;
-    this.newTensors = newTensors;
-    this.warnings = warnings;
-    this.companions = CompanionFiles.of(model, warnings);
-    this.tensors = newTensors.replaceIn(tensors(model, plan));
-    this.weights = new ShardedWriter(tensors, maxShardSize);
-    this.plan =
-        new CollapsePlan(
-            source, plan.layers(), newTensors.named(weights.container()), plan.products());
-    this.card = ModelCard.of(plan(), originalCard(companions)).getBytes(UTF_8);
-    ObjectNode rewritten =
-        ConfigRewriter.rewrite(
-            model.configName(),
-            model.configJson(),
-            plan.layers().stream().map(LayerMix::base).toList());
-    this.config = HuggingFaceJson.write(rewritten).getBytes(UTF_8);
+    this(model, plan, newTensors, new OutputFormat.Folder(maxShardSize, null), warnings);
   }
 
-  /** The begin of the original's card, which has the front matter; empty if there is no card. */
-  private static String originalCard(List<CompanionFiles.Companion> companions) {
-    for (CompanionFiles.Companion companion : companions) {
-      Path source = companion.source();
-      if (source != null && companion.name().equals(ModelCard.ORIGINAL)) {
-        try (InputStream card = Files.newInputStream(source, LinkOption.NOFOLLOW_LINKS)) {
-          return new String(card.readNBytes(CARD_BEGIN), UTF_8);
-        } catch (IOException e) {
-          throw new BadInputException(source + ": cannot be read: " + e.getMessage(), e);
-        }
-      }
-    }
-    return "";
+  /** The config of a pruned model. */
+  static ObjectNode config(Checkpoint model, CollapsePlan plan) {
+    return ConfigRewriter.rewrite(
+        model.configName(),
+        model.configJson(),
+        plan.layers().stream().map(LayerMix::base).toList());
   }
 
   /** The properties of a model by which a plan names it. */
@@ -180,7 +165,7 @@ public final class PlanApplier {
   }
 
   /**
-   * Checks before any work that a folder can be written.
+   * Checks before any work that a folder, or a file of a name {@code .gguf}, can be written.
    *
    * @param warnings is told of files that runs that died seem to have left there and that are not
    *     removed
@@ -190,14 +175,18 @@ public final class PlanApplier {
    */
   public static void checkTarget(
       Checkpoint model, Path out, boolean overwrite, Consumer<String> warnings) {
-    Target.resolve(model, out, overwrite, warnings);
+    if (OutputFormat.isGguf(out)) {
+      Target.resolveFile(model, out, overwrite);
+    } else {
+      Target.resolve(model, out, overwrite, warnings);
+    }
   }
 
   /**
    * The most bytes that a pruned checkpoint of {@code depth} layers takes, each layer counted as
    * large as the largest.
    */
-  public static long mostBytes(Checkpoint model, int depth) {
+  public static long mostBytes(Checkpoint model, int depth, OutputFormat format) {
     long inLayers = 0;
     long largest = 0;
     for (int layer = 0; layer < model.config().numHiddenLayers(); layer++) {
@@ -205,17 +194,36 @@ public final class PlanApplier {
       inLayers += bytes;
       largest = Math.max(largest, bytes);
     }
-    return model.weightBytes()
-        - inLayers
-        + depth * largest
-        + HEADER_LINE * model.tensors().size()
-        + sizes(CompanionFiles.of(model, warning -> {}))
-        + SLACK;
+    long weights = model.weightBytes() - inLayers + depth * largest;
+    long header = HEADER_LINE * model.tensors().size();
+    return switch (format) {
+      case OutputFormat.Folder folder ->
+          weights * elementBytes(folder.dtype(), model) / elementBytes(null, model)
+              + header
+              + sizes(CompanionFiles.of(model, warning -> {}))
+              + SLACK;
+      case OutputFormat.Gguf gguf -> {
+        GgufType type = PrunedGguf.typeFor(model, gguf);
+        yield weights / elementBytes(null, model) * type.blockBytes() / type.blockElements()
+            + header
+            + GGUF_TOKENIZER
+            + SLACK;
+      }
+    };
   }
 
-  /** The plan as it lies in the pruned checkpoint. */
+  private static long elementBytes(@Nullable DType dtype, Checkpoint model) {
+    String matrix = model.config().architecture().tensorNames(0, model.config()).getLast();
+    return (dtype == null ? model.placeOf(matrix).dtype() : dtype).byteSize();
+  }
+
+  private static long sizes(List<CompanionFiles.Companion> companions) {
+    return companions.stream().mapToLong(CompanionFiles.Companion::size).sum();
+  }
+
+  /** The plan as it lies in the pruned folder; that of a GGUF file does not lie in it. */
   public CollapsePlan plan() {
-    return plan;
+    return files.plan();
   }
 
   /** About how many seconds it takes to write so many bytes, and to read them twice. */
@@ -225,7 +233,7 @@ public final class PlanApplier {
 
   /** Bytes of all tensors of the pruned model. */
   public long tensorBytes() {
-    return tensors.stream().mapToLong(OutputTensor::byteSize).sum();
+    return files.tensorBytes();
   }
 
   /**
@@ -250,7 +258,10 @@ public final class PlanApplier {
    * @throws CancelledException if another thread gave up the write
    */
   public void write(Path out, boolean overwrite, LongConsumer progress, Runnable beforeCommit) {
-    Path target = Target.resolve(model, out, overwrite, warnings);
+    Path target =
+        format instanceof OutputFormat.Gguf
+            ? Target.resolveFile(model, out, overwrite)
+            : Target.resolve(model, out, overwrite, warnings);
     try (StagedDirectory folder = StagedDirectory.create(target, overwrite, warnings)) {
       staged = folder;
       requireWanted();
@@ -283,10 +294,10 @@ public final class PlanApplier {
 
   private void fillAndCommit(
       StagedDirectory staged, Path out, LongConsumer progress, Runnable beforeCommit) {
-    long needed = neededBytes();
+    long needed = files.bytes() + SLACK;
     requireSpace(out, staged.path(), needed);
     try {
-      fill(staged.path(), progress);
+      files.write(staged.path(), progress);
     } catch (ResourceException e) {
       // The message names the target, since the user does not know the staging folder.
       String message = e.template().replace(staged.path().toString(), out.toString());
@@ -296,35 +307,16 @@ public final class PlanApplier {
     verify(staged.path());
     model.requireIntact();
     beforeCommit.run();
-    staged.commit();
+    files.commit(staged);
   }
 
-  private void fill(Path folder, LongConsumer progress) {
-    weights.write(folder, progress);
-    for (CompanionFiles.Companion companion : companions) {
-      companion.writeInto(folder);
+  private void verify(Path folder) {
+    try {
+      files.verify(folder);
+    } catch (BadInputException e) {
+      throw new ResourceException(
+          "what was written cannot be read back as a model: " + e.template(), e);
     }
-    OutputFiles.write(folder.resolve(ModelCard.FILE), card);
-    OutputFiles.write(folder.resolve(PLAN), planText());
-    // The config is written last: without it no loader takes the folder for a model.
-    OutputFiles.write(folder.resolve(Checkpoint.CONFIG), config);
-  }
-
-  private byte[] planText() {
-    return plan.toJsonText().getBytes(UTF_8);
-  }
-
-  private long neededBytes() {
-    return weights.totalFileSize()
-        + planText().length
-        + card.length
-        + config.length
-        + sizes(companions)
-        + SLACK;
-  }
-
-  private static long sizes(List<CompanionFiles.Companion> companions) {
-    return companions.stream().mapToLong(CompanionFiles.Companion::size).sum();
   }
 
   private static void requireSpace(Path out, Path folder, long needed) {
@@ -338,128 +330,5 @@ public final class PlanApplier {
               needed,
               free));
     }
-  }
-
-  private static List<OutputTensor> tensors(Checkpoint model, CollapsePlan plan) {
-    ModelConfig config = model.config();
-    Architecture architecture = config.architecture();
-    List<OutputTensor> tensors = new ArrayList<>();
-    tensors.add(copy(model, architecture.embedding(), architecture.embedding()));
-    for (int i = 0; i < plan.depth(); i++) {
-      LayerMix mix = plan.layers().get(i);
-      for (TensorSpec spec : architecture.layerTensors(config, mix.base())) {
-        tensors.add(layerTensor(model, architecture, i, mix, spec));
-      }
-    }
-    for (String norm : architecture.finalNormTensors()) {
-      tensors.add(copy(model, norm, norm));
-    }
-    if (!config.tieWordEmbeddings()) {
-      tensors.add(copy(model, architecture.head(), architecture.head()));
-    }
-    return List.copyOf(tensors);
-  }
-
-  private static OutputTensor layerTensor(
-      Checkpoint model, Architecture architecture, int index, LayerMix mix, TensorSpec spec) {
-    String name = architecture.tensorName(index, spec);
-    // A mixed tensor has the type of the base's tensor.
-    DType dtype = dtype(model, architecture.tensorName(mix.base(), spec));
-    Coefficients coefficients = mix.of(spec.group());
-    List<String> sources =
-        coefficients.terms().keySet().stream()
-            .map(layer -> architecture.tensorName(layer, spec))
-            .toList();
-    if (isCopy(model, mix, spec)) {
-      return copy(model, name, sources.getFirst());
-    }
-    return new OutputTensor(
-        name,
-        dtype,
-        spec.shape(),
-        target -> {
-          model.prefetch(sources);
-          new TensorMixer(
-                  name,
-                  dtype,
-                  List.copyOf(coefficients.terms().values()),
-                  sources.stream().map(model::tensor).toList())
-              .writeTo(target);
-          sources.forEach(model::giveUp);
-        });
-  }
-
-  /** Whether a tensor of a layer is an original's tensor, byte for byte. */
-  private static boolean isCopy(Checkpoint model, LayerMix mix, TensorSpec spec) {
-    Coefficients coefficients = mix.of(spec.group());
-    Architecture architecture = model.config().architecture();
-    String source = architecture.tensorName(coefficients.terms().firstKey(), spec);
-    String base = architecture.tensorName(mix.base(), spec);
-    return coefficients.isCopy() && dtype(model, source) == dtype(model, base);
-  }
-
-  private static OutputTensor copy(Checkpoint model, String name, String source) {
-    OutputTensor copy = OutputTensor.copy(name, model.file(source), source);
-    return new OutputTensor(
-        name,
-        copy.dtype(),
-        copy.shape(),
-        target -> {
-          model.requireFinite(source);
-          copy.content().writeTo(target);
-          model.giveUp(source);
-        });
-  }
-
-  private static DType dtype(Checkpoint model, String name) {
-    return model.placeOf(name).dtype();
-  }
-
-  /**
-   * Opens the written folder as a loader would, and compares its tensors with those that the plan
-   * implies.
-   */
-  private void verify(Path folder) {
-    try (Checkpoint written = Checkpoint.open(folder)) {
-      PlanTensors.beside(folder.resolve(PLAN), plan).close();
-      ConfigRewriter.requireDepth(Checkpoint.CONFIG, written.configJson(), plan.depth());
-      if (written.tensors().size() != tensors.size()) {
-        throw new BadInputException(
-            String.format(
-                Locale.ROOT,
-                "%d tensors were written, %d are there",
-                tensors.size(),
-                written.tensors().size()));
-      }
-      for (OutputTensor tensor : tensors) {
-        var info = written.file(tensor.name()).info(tensor.name());
-        if (info.type().dtype() != tensor.dtype() || !info.shape().equals(tensor.shape())) {
-          throw new BadInputException(
-              String.format(
-                  Locale.ROOT, "tensor '%s' is %s %s", tensor.name(), info.type(), info.shape()));
-        }
-      }
-      verifyComputed(written);
-    } catch (BadInputException e) {
-      throw new ResourceException(
-          "what was written cannot be read back as a model: " + e.template(), e);
-    }
-  }
-
-  /**
-   * Reads back and compares the tensors that were computed; the other tensors were copied from file
-   * to file.
-   */
-  private void verifyComputed(Checkpoint written) {
-    Architecture architecture = model.config().architecture();
-    for (int i = 0; i < plan.depth(); i++) {
-      LayerMix mix = plan.layers().get(i);
-      for (TensorSpec spec : architecture.layerTensors(model.config(), mix.base())) {
-        if (!isCopy(model, mix, spec)) {
-          written.requireFinite(architecture.tensorName(i, spec));
-        }
-      }
-    }
-    newTensors.weights().tensors().keySet().forEach(written::requireFinite);
   }
 }

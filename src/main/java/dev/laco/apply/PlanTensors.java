@@ -8,9 +8,11 @@ import dev.laco.checkpoint.SafetensorsWriter;
 import dev.laco.checkpoint.Sha256;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapsePlan.NewTensors;
+import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.NewWeights;
 import dev.laco.model.NonFinite;
+import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
@@ -103,6 +105,26 @@ public final class PlanTensors implements AutoCloseable {
     } catch (InvalidPathException e) {
       throw new BadInputException(planFile + ": tensors.file: is no name of a file here", e);
     }
+  }
+
+  /** The same tensors, rounded to a type. */
+  PlanTensors as(DType dtype) {
+    SortedMap<String, HostTensor> rounded = new TreeMap<>();
+    weights
+        .tensors()
+        .forEach(
+            (name, tensor) ->
+                rounded.put(
+                    name,
+                    tensor.dtype() == dtype
+                        ? tensor
+                        : new HostTensor(
+                            name,
+                            dtype,
+                            tensor.shape(),
+                            new TensorMixer(name, dtype, List.of(1.0), List.of(tensor))
+                                .mix(Arena.ofAuto()))));
+    return new PlanTensors(new NewWeights(rounded));
   }
 
   /** Whether there are no tensors. */

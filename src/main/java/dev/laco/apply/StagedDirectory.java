@@ -169,6 +169,32 @@ final class StagedDirectory implements AutoCloseable {
     }
   }
 
+  /**
+   * Gives a file of the folder, which has no other, the name of the target.
+   *
+   * @throws UsageException if the target came to be there meanwhile and may not be replaced
+   * @throws ResourceException if the file system does not rename it
+   */
+  synchronized void commitFile(String name) {
+    if (done) {
+      throw new IllegalStateException("already committed or discarded");
+    }
+    try {
+      if (!overwrite && Files.exists(target)) {
+        throw new UsageException(
+            target
+                + ": came to be there meanwhile; use "
+                + Setting.of("overwrite")
+                + " to replace it");
+      }
+      Files.move(path().resolve(name), target, StandardCopyOption.ATOMIC_MOVE);
+      OutputFiles.forceNames(parent(target));
+      finish();
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(target, e);
+    }
+  }
+
   private void moveInside() throws IOException {
     if (!isEmptyMount(target)) {
       throw new UsageException(target + ": came to hold files meanwhile; they are not replaced");

@@ -33,11 +33,6 @@ final class Target {
       if (target.getFileName() == null) {
         throw new UsageException(out + ": is a file system's root; name a folder");
       }
-      if (target.toString().endsWith(".gguf") && !Files.isDirectory(target)) {
-        throw new UsageException(
-            out
-                + ": a pruned model is written as a folder, which laco export makes a GGUF file of");
-      }
       refuseModel(model, out, target);
       if (Files.exists(target) && !Files.isDirectory(target)) {
         throw new UsageException(out + ": exists and is not a folder");
@@ -52,6 +47,31 @@ final class Target {
         Replaceable.require(out.toString(), target);
       }
       OutputFiles.requireWritable(out.toString(), StagedDirectory.home(target).resolve("x"));
+      return target;
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(out, e);
+    }
+  }
+
+  /**
+   * The real path of the GGUF file to write.
+   *
+   * @throws UsageException if the file is one of the model, or inside its folder; if something else
+   *     than a file is there, or a file that may not be replaced
+   * @throws dev.laco.ResourceException if the file cannot be written
+   */
+  static Path resolveFile(Checkpoint model, Path out, boolean overwrite) {
+    try {
+      Path target = OutputFiles.realPath(out);
+      refuseModel(model, out, target);
+      if (Files.exists(target) && !Files.isRegularFile(target)) {
+        throw new UsageException(out + ": exists and is not a regular file");
+      }
+      if (Files.exists(target) && !overwrite) {
+        throw new UsageException(
+            out + ": exists; use " + Setting.of("overwrite") + " to replace it");
+      }
+      OutputFiles.requireWritable(out.toString(), target);
       return target;
     } catch (IOException e) {
       throw OutputFiles.cannotWrite(out, e);

@@ -56,6 +56,22 @@ record TensorMixer(String name, DType dtype, List<Double> coefficients, List<Hos
     }
   }
 
+  /**
+   * The mixed tensor in memory.
+   *
+   * @throws BadInputException if a value is too large for the type
+   */
+  MemorySegment mix(Arena arena) {
+    long elements = sources.getFirst().elements();
+    long size = dtype.byteSize();
+    MemorySegment mixed = arena.allocate(elements * size, Long.BYTES);
+    long most = (long) PART * PARTS;
+    for (long begin = 0; begin < elements; begin += most) {
+      mix(begin, (int) Math.min(most, elements - begin), mixed.asSlice(begin * size));
+    }
+    return mixed;
+  }
+
   private void mix(long begin, int count, MemorySegment buffer) {
     IntStream.range(0, Math.ceilDiv(count, PART))
         .parallel()

@@ -9,6 +9,7 @@ import dev.laco.BadInputException;
 import dev.laco.InputJson;
 import dev.laco.Legible;
 import dev.laco.SystemMemory;
+import dev.laco.checkpoint.gguf.GgufHeader;
 import dev.laco.checkpoint.scaled.ScaledWeights;
 import dev.laco.checkpoint.table.TableLimits;
 import dev.laco.checkpoint.table.TensorInfo;
@@ -58,6 +59,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
   private final Map<String, WeightFile> fileOf;
   private final SequencedMap<String, String> metadata;
   private final SequencedMap<String, Supplier<String>> madeFiles;
+  private final @Nullable GgufHeader gguf;
   private final boolean largerThanMemory;
   private final ReadAhead readAhead = new ReadAhead();
   private final Set<String> finite = ConcurrentHashMap.newKeySet();
@@ -70,13 +72,15 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
       List<WeightFile> files,
       Map<String, WeightFile> fileOf,
       SequencedMap<String, String> metadata,
-      SequencedMap<String, Supplier<String>> madeFiles) {
+      SequencedMap<String, Supplier<String>> madeFiles,
+      @Nullable GgufHeader gguf) {
     this.directory = directory;
     this.configJson = configJson;
     this.files = files;
     this.fileOf = fileOf;
     this.metadata = Collections.unmodifiableSequencedMap(metadata);
     this.madeFiles = Collections.unmodifiableSequencedMap(madeFiles);
+    this.gguf = gguf;
     this.largerThanMemory = totalBytes() > SystemMemory.available();
   }
 
@@ -149,7 +153,8 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
           List.copyOf(files),
           fileOf,
           new LinkedHashMap<>(),
-          FolderTokenizer.of(directory));
+          FolderTokenizer.of(directory),
+          null);
     } catch (RuntimeException e) {
       files.forEach(WeightFile::close);
       throw e;
@@ -163,7 +168,13 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
       Map<String, WeightFile> fileOf = new TreeMap<>();
       addTensors(file, fileOf);
       return new Checkpoint(
-          path, model.config(), List.of(file), fileOf, model.shown(), model.files(path));
+          path,
+          model.config(),
+          List.of(file),
+          fileOf,
+          model.shown(),
+          model.files(path),
+          model.header());
     } catch (RuntimeException e) {
       file.close();
       throw e;
@@ -229,6 +240,11 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
                     file.path().getFileName()));
           }
         });
+  }
+
+  /** What stands before the tensors of a GGUF file; null for a folder. */
+  public @Nullable GgufHeader gguf() {
+    return gguf;
   }
 
   /** The folder, by the path that it was opened with. */

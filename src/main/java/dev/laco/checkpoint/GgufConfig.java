@@ -137,12 +137,13 @@ final class GgufConfig {
       return;
     }
     String key = prefix + "attention.sliding_window_pattern";
-    List<Boolean> listed = metadata.isList(key) ? metadata.bools(key) : List.of();
+    boolean list = metadata.listSize(key) >= 0;
+    List<Boolean> listed = list ? metadata.bools(key) : List.of();
     long depth = required("block_count");
-    if (metadata.isList(key) && listed.size() != depth) {
+    if (list && listed.size() != depth) {
       throw metadata.bad(key, "a list of block_count, " + depth + ", entries");
     }
-    long period = metadata.isList(key) ? 0 : metadata.integer(key).orElse(every);
+    long period = list ? 0 : metadata.integer(key).orElse(every);
     ArrayNode types = JsonNodeFactory.instance.arrayNode();
     for (int layer = 0; layer < Math.min(depth, ModelConfig.MAX_LAYERS); layer++) {
       boolean slides =

@@ -47,7 +47,7 @@ final class GgufModel implements TableReader {
   private static final long MAX_FACTORS = 1 << 16;
 
   private ObjectNode config = JsonNodeFactory.instance.objectNode();
-  private @Nullable GgufMetadata metadata;
+  private @Nullable GgufHeader header;
 
   /** Whether a path leads to a file that begins as GGUF files do, whatever its name. */
   static boolean is(Path path) {
@@ -66,7 +66,8 @@ final class GgufModel implements TableReader {
   @Override
   public Map<String, TensorInfo> read(Path file, MemorySegment bytes) {
     GgufHeader header = GgufHeader.read(file, bytes, TableLimits.MAX_TENSORS);
-    metadata = header.metadata();
+    this.header = header;
+    GgufMetadata metadata = header.metadata();
     String name = metadata.string(ARCHITECTURE).orElse("unknown");
     Optional<Architecture> family =
         Architecture.forGguf(
@@ -203,8 +204,13 @@ final class GgufModel implements TableReader {
         : null;
   }
 
+  /** What stands before the tensors. */
+  GgufHeader header() {
+    return Objects.requireNonNull(header, "the file was not read yet");
+  }
+
   private GgufMetadata metadata() {
-    return Objects.requireNonNull(metadata, "the file was not read yet");
+    return header().metadata();
   }
 
   /** The metadata as a config of Hugging Face. */

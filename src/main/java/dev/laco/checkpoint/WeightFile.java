@@ -171,8 +171,18 @@ public final class WeightFile implements TensorSource, AutoCloseable {
       OutputTensor.write(tensor(name).data(), target);
       return;
     }
+    copyTo(info.offset(), info.byteSize(), target);
+  }
+
+  /**
+   * Copies bytes of the file to another file at its current position.
+   *
+   * @throws BadInputException if this file changed its size
+   * @throws IOException if the target cannot be written
+   */
+  public void copyTo(long offset, long count, FileChannel target) throws IOException {
     requireSameSize();
-    OutputFiles.transfer(path, channel, info.offset(), info.byteSize(), target);
+    OutputFiles.transfer(path, channel, offset, count, target);
   }
 
   /**

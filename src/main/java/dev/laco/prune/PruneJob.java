@@ -327,9 +327,9 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   }
 
   /** Writes the checkpoint of a result. */
-  PlanApplier applier(PruneResult result, WriteSettings settings) {
+  PlanApplier applier(PruneResult result, Path out, WriteSettings settings) {
     return new PlanApplier(
-        model.checkpoint(), result.plan(), result.tensors(), settings.maxShardBytes(), this::warn);
+        model.checkpoint(), result.plan(), result.tensors(), settings.format(out), this::warn);
   }
 
   /** As {@link PruneResult#writeTo(Path, boolean, PlanApplier, Consumer)}. */

@@ -66,14 +66,15 @@ public final class PruneResult {
    * Writes the pruned checkpoint, which appears in one step once it is complete and verified. The
    * job's listener is told of it; a job that is cancelled meanwhile leaves nothing of it.
    *
-   * @param out a folder that does not exist, is empty, or may be replaced
+   * @param out a folder, or a file of a name {@code .gguf}, that does not exist, is empty, or may
+   *     be replaced
    * @return the report, with the seconds that writing took
    * @throws dev.laco.UsageException if the folder may not be written to
    * @throws dev.laco.ResourceException if the disk is full or cannot be written
    * @throws dev.laco.CancelledException if the job was cancelled
    */
   public PruneReport writeTo(Path out, WriteSettings settings) {
-    return writeTo(out, settings.overwrite(), applier(settings), report -> {});
+    return writeTo(out, settings.overwrite(), applier(out, settings), report -> {});
   }
 
   /**
@@ -90,8 +91,13 @@ public final class PruneResult {
     return job.write(this, out, overwrite, applier, beforeItAppears);
   }
 
-  /** Writes the checkpoint; its warnings are the job's. */
-  public PlanApplier applier(WriteSettings settings) {
-    return job.applier(this, settings);
+  /**
+   * What writes the checkpoint to {@code out}; its warnings are the job's.
+   *
+   * @throws dev.laco.UsageException if the settings ask for what {@code out} cannot be
+   * @throws dev.laco.BadInputException if a GGUF file cannot hold the pruned model
+   */
+  public PlanApplier applier(Path out, WriteSettings settings) {
+    return job.applier(this, out, settings);
   }
 }

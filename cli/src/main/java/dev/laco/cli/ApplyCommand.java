@@ -38,7 +38,10 @@ final class ApplyCommand implements Callable<Integer> {
   @Parameters(index = "1", paramLabel = "MODEL", description = "The original: " + LacoCommand.MODEL)
   Path model;
 
-  @Parameters(index = "2", paramLabel = "OUT", description = "Folder to write.")
+  @Parameters(
+      index = "2",
+      paramLabel = "OUT",
+      description = "Folder to write, or GGUF file (OUT.gguf).")
   Path out;
 
   @Mixin WriteOptions write;
@@ -53,7 +56,7 @@ final class ApplyCommand implements Callable<Integer> {
       PlanApplier.checkTarget(checkpoint, out, write.overwrite, console::warning);
       PlanApplier applier =
           new PlanApplier(
-              checkpoint, parsed, given.tensors(), write.maxShardSize.bytes(), console::warning);
+              checkpoint, parsed, given.tensors(), write.settings().format(out), console::warning);
       console.job().expect(PruneStages.WRITE, PlanApplier.estimatedSeconds(applier.tensorBytes()));
       console.expectation();
       try (JobProgress.Stage progress = console.progress(PruneStages.WRITE)) {

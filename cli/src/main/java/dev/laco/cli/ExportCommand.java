@@ -13,7 +13,6 @@ import dev.laco.prune.PruneStages;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Locale;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -30,19 +29,6 @@ import picocli.CommandLine.Parameters;
     versionProvider = Version.class,
     footer = {"", "Example:", "  laco export out/storyteller-small out/storyteller-small.gguf"})
 final class ExportCommand implements Callable<Integer> {
-  /** Element types of matrices in a GGUF file. */
-  enum Type {
-    F32,
-    F16,
-    BF16,
-    Q8_0;
-
-    @Override
-    public String toString() {
-      return name().toLowerCase(Locale.ROOT);
-    }
-  }
-
   @Parameters(index = "0", paramLabel = "MODEL", description = LacoCommand.MODEL)
   Path model;
 
@@ -55,7 +41,7 @@ final class ExportCommand implements Callable<Integer> {
       description =
           "Element type of matrices: f32, f16, bf16 or q8_0 (8 bits). Default: that of the checkpoint's"
               + " matrices. Vectors are f32.")
-  @Nullable Type dtype;
+  @Nullable MatrixType dtype;
 
   @Option(
       names = "--overwrite",
@@ -74,9 +60,7 @@ final class ExportCommand implements Callable<Integer> {
         SideFiles files = new SideFiles(checkpoint.directory(), null)) {
       SideFiles.SideFile file = files.add("OUT.gguf", out);
       GgufType type =
-          dtype == null
-              ? GgufExport.exact(Model.weightType(checkpoint))
-              : GgufType.valueOf(dtype.name());
+          dtype == null ? GgufExport.exact(Model.weightType(checkpoint)) : dtype.inGguf();
       GgufExport export = new GgufExport(checkpoint, type, console::warning);
       console.job().expect(PruneStages.WRITE, PlanApplier.estimatedSeconds(export.tensorBytes()));
       console.expectation();

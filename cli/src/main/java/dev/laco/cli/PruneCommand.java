@@ -6,6 +6,7 @@ import dev.laco.LacoVersion;
 import dev.laco.Model;
 import dev.laco.Request;
 import dev.laco.UsageException;
+import dev.laco.apply.OutputFormat;
 import dev.laco.apply.PlanApplier;
 import dev.laco.checkpoint.DiskSpace;
 import dev.laco.checkpoint.OutputFiles;
@@ -56,7 +57,7 @@ final class PruneCommand implements Callable<Integer> {
       index = "1",
       arity = "0..1",
       paramLabel = "OUT",
-      description = "Folder to write. Left out with --dry-run.")
+      description = "Folder to write, or GGUF file (OUT.gguf). Left out with --dry-run.")
   @Nullable Path out;
 
   @Mixin SearchOptions search;
@@ -122,6 +123,8 @@ final class PruneCommand implements Callable<Integer> {
         SideFiles files = new SideFiles(open.directory(), out);
         PruneJob job = new PruneJob(open, device.settings(), request)) {
       if (out != null) {
+        // A type that OUT cannot have is an error before the work.
+        write.settings().format(out);
         PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite, console::warning);
         job.thenWritten();
       }
@@ -184,7 +187,7 @@ final class PruneCommand implements Callable<Integer> {
       space.add(
           out.toString(),
           OutputFiles.realPath(out),
-          PlanApplier.mostBytes(open.checkpoint(), job.mostLayers()));
+          PlanApplier.mostBytes(open.checkpoint(), job.mostLayers(), write.settings().format(out)));
     }
     if (plan != null) {
       space.add("--plan " + planFile, plan.plan().file(), SIDE_FILE + job.mostNewBytes());
@@ -254,7 +257,7 @@ final class PruneCommand implements Callable<Integer> {
           plan == null ? found : found.withPlan(plan.naming(result.plan(), result.tensors()));
       return writeSideFiles(result, ours.apply(written), best, plan, report);
     }
-    PlanApplier applier = result.applier(write.settings());
+    PlanApplier applier = result.applier(folder, write.settings());
     ObjectNode[] json = new ObjectNode[1];
     CheckpointWrite.run(
         applier,
@@ -285,7 +288,8 @@ final class PruneCommand implements Callable<Integer> {
   }
 
   private void sayWhere(Console console, @Nullable Path reportPath) {
-    Path plan = planFile == null && out != null ? out.resolve(PlanApplier.PLAN) : planFile;
+    boolean inside = out != null && !OutputFormat.isGguf(out);
+    Path plan = planFile == null && inside ? out.resolve(PlanApplier.PLAN) : planFile;
     if (plan != null) {
       console.resultLine("plan", "%s", plan);
     }

@@ -9,6 +9,8 @@ import dev.laco.Fixtures;
 import dev.laco.ProgramRun;
 import dev.laco.TestFiles;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -70,32 +72,34 @@ class GgufTest {
     assertFalse(TestFiles.names(out).contains("tokenizer.json"));
   }
 
-  private JsonNode pruned(String fixture, Path model, Path out) {
+  private JsonNode pruned(String fixture, Path model, Path out, Object... more) {
     Path calibration = Fixtures.tokens(folder, fixture, "calib");
     Path evaluation = Fixtures.tokens(folder, fixture, "eval");
     Path report = folder.resolve("report.json");
-    List<Object> command =
-        List.of(
-            "prune",
-            model,
-            out,
-            "--threshold",
-            0.9,
-            "--merge-layers",
-            3,
-            "--interval",
-            2,
-            "--rule",
-            "mean",
-            "--calibration",
-            calibration,
-            "--eval-tokens",
-            evaluation,
-            "--compute",
-            "f32",
-            "--report",
-            report,
-            "--overwrite");
+    List<Object> command = new ArrayList<>();
+    Collections.addAll(
+        command,
+        "prune",
+        model,
+        out,
+        "--threshold",
+        0.9,
+        "--merge-layers",
+        3,
+        "--interval",
+        2,
+        "--rule",
+        "mean",
+        "--calibration",
+        calibration,
+        "--eval-tokens",
+        evaluation,
+        "--compute",
+        "f32",
+        "--report",
+        report,
+        "--overwrite");
+    Collections.addAll(command, more);
     Laco.run(command.toArray()).succeeded();
     return Laco.withoutTimings(Fixtures.read(report));
   }
@@ -132,12 +136,18 @@ class GgufTest {
     assertEquals(2, TestFiles.names(folder).size(), TestFiles.names(folder)::toString);
   }
 
+  /** A pruned file predicts what the run said, where new matrices are not rounded to 8 bits. */
   @Test
-  void aPrunedModelIsNoFile() {
+  void aFileIsPrunedToAFile() {
+    String fixture = "gemma3_std";
     Path out = folder.resolve("out.gguf");
-    ProgramRun run = Laco.run("prune", gguf("qwen2_bias.q8_0"), out, "--target-layers", 6);
-    assertEquals(2, run.code());
-    assertTrue(run.err().contains("laco export"), run.err());
+    JsonNode report = pruned(fixture, gguf(fixture + ".q8_0"), out, "--dtype", "f32");
+    double said = report.at("/quality/pruned/meanNll").doubleValue();
+    assertEquals(said, nll(out, folder.resolve(fixture + ".eval.json")), 1e-6 * said);
+    ProgramRun refused =
+        Laco.run("prune", gguf("qwen2_bias.q8_0"), folder.resolve("x"), "--dtype", "q8_0");
+    assertEquals(2, refused.code());
+    assertTrue(refused.err().contains("OUT.gguf"), refused.err());
   }
 
   @Test

@@ -2,7 +2,11 @@ package dev.laco.checkpoint.gguf;
 
 import dev.laco.BadInputException;
 import dev.laco.Legible;
+import java.io.ByteArrayOutputStream;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -72,8 +76,9 @@ public final class GgufMetadata {
    * @param type of the value, or of the elements of a list
    * @param count elements of a list; -1 for a single value
    * @param offset the first byte of the value, or of the first element
+   * @param end the byte behind the value
    */
-  private record Value(ValueType type, long count, long offset) {
+  private record Value(ValueType type, long count, long offset, long end) {
     boolean isList() {
       return count >= 0;
     }
@@ -121,13 +126,13 @@ public final class GgufMetadata {
     if (type == ValueType.ARRAY) {
       return readList(from, what);
     }
-    Value value = new Value(type, -1, from.position());
+    long begin = from.position();
     if (type == ValueType.STRING) {
       from.skipString(what);
     } else {
       requireBoolean(type, from, what);
     }
-    return value;
+    return new Value(type, -1, begin, from.position());
   }
 
   private static Value readList(GgufBytes from, String what) {
@@ -145,7 +150,7 @@ public final class GgufMetadata {
               Long.toUnsignedString(count),
               MAX_ELEMENTS));
     }
-    Value value = new Value(type, count, from.position());
+    long begin = from.position();
     if (type == ValueType.STRING) {
       for (long i = 0; i < count; i++) {
         from.skipString(what);
@@ -153,7 +158,7 @@ public final class GgufMetadata {
     } else {
       from.skip(what, count, type.byteSize);
     }
-    return value;
+    return new Value(type, count, begin, from.position());
   }
 
   private static void requireBoolean(ValueType type, GgufBytes from, String what) {
@@ -293,10 +298,70 @@ public final class GgufMetadata {
     return list(key, ValueType.BOOL).stream().map(Boolean.class::cast).toList();
   }
 
-  /** Whether the value of this key is a list. */
-  public boolean isList(String key) {
+  /** The number of elements of a list; -1 where there is no such key, or its value is no list. */
+  public long listSize(String key) {
     Value value = values.get(key);
-    return value != null && value.isList();
+    return value == null ? -1 : value.count;
+  }
+
+  /**
+   * The value of this key as it stands in the file: its type, and its bytes.
+   *
+   * @throws BadInputException if it is longer than what is read of lists
+   */
+  public byte[] value(String key) {
+    Value value = known(key);
+    if (value.end - value.offset > MAX_KEPT_BYTES) {
+      throw bad(key, "at most " + MAX_KEPT_BYTES + " bytes");
+    }
+    ByteArrayOutputStream out = new ByteArrayOutputStream();
+    head(value, value.count, out);
+    copy(value.offset, value.end, out);
+    return out.toByteArray();
+  }
+
+  /**
+   * A list of this key in the form in which it stands in the file, with these of its elements.
+   *
+   * @param elements their indices, in ascending order
+   */
+  public byte[] value(String key, List<Integer> elements) {
+    Value value = known(key);
+    ByteArrayOutputStream out = new ByteArrayOutputStream();
+    head(value, elements.size(), out);
+    GgufBytes from = at(value);
+    for (int i = 0; i < value.count; i++) {
+      long begin = from.position();
+      next(key, value, from);
+      if (elements.contains(i)) {
+        copy(begin, from.position(), out);
+      }
+    }
+    return out.toByteArray();
+  }
+
+  /** Writes the type of a value, and of a list the type and the number of its elements. */
+  private static void head(Value value, long count, ByteArrayOutputStream out) {
+    ByteBuffer head = ByteBuffer.allocate(2 * Integer.BYTES + Long.BYTES);
+    head.order(ByteOrder.LITTLE_ENDIAN);
+    if (value.isList()) {
+      head.putInt(ValueType.ARRAY.ordinal()).putInt(value.type.ordinal()).putLong(count);
+    } else {
+      head.putInt(value.type.ordinal());
+    }
+    out.write(head.array(), 0, head.position());
+  }
+
+  private void copy(long begin, long end, ByteArrayOutputStream out) {
+    out.writeBytes(bytes.asSlice(begin, end - begin).toArray(ValueLayout.JAVA_BYTE));
+  }
+
+  private Value known(String key) {
+    Value value = values.get(key);
+    if (value == null) {
+      throw new IllegalArgumentException("no such key: " + key);
+    }
+    return value;
   }
 
   private List<Object> list(String key, ValueType type) {
@@ -323,10 +388,7 @@ public final class GgufMetadata {
 
   /** The value of this key for people; of a list its type and length, {@code string[32000]}. */
   public String show(String key) {
-    Value value = values.get(key);
-    if (value == null) {
-      throw new IllegalArgumentException("no such key: " + key);
-    }
+    Value value = known(key);
     if (value.isList()) {
       return value.type.title() + "[" + value.count + "]";
     }

@@ -1,0 +1,107 @@
+package dev.laco.apply;
+
+import dev.laco.BadInputException;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.OutputTensor;
+import dev.laco.checkpoint.export.GgufExport;
+import dev.laco.checkpoint.export.GgufFile;
+import dev.laco.checkpoint.export.GgufPatch;
+import dev.laco.checkpoint.gguf.GgufType;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.LayerMix;
+import dev.laco.model.Architecture;
+import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
+import java.nio.file.Path;
+import java.util.function.Consumer;
+import java.util.function.LongConsumer;
+
+/**
+ * A pruned model as a GGUF file: of a GGUF file one whose unchanged tensors keep their bytes, of a
+ * folder one as llama.cpp's converter writes it.
+ */
+final class PrunedGguf implements PrunedFiles {
+  private static final String NAME = "model.gguf";
+
+  private final CollapsePlan plan;
+  private final PrunedTensors tensors;
+  private final ModelConfig config;
+  private final GgufFile file;
+
+  /**
+   * Prepares the file.
+   *
+   * @param plan that names its source as the model is now
+   * @param warnings is told, a line each, what the user should know and does not end the work
+   */
+  PrunedGguf(
+      Checkpoint model,
+      CollapsePlan plan,
+      PlanTensors newTensors,
+      OutputFormat.Gguf format,
+      Consumer<String> warnings) {
+    this.plan = plan;
+    this.tensors = new PrunedTensors(model, plan, newTensors, null);
+    this.config = ModelConfig.parse(model.configName(), PlanApplier.config(model, plan));
+    this.file =
+        model.gguf() == null
+            ? new GgufExport(model, config, tensors, typeFor(model, format), warnings)
+            : new GgufPatch(
+                model,
+                model.gguf(),
+                plan.layers().stream().map(LayerMix::base).toList(),
+                config,
+                tensors,
+                format.type());
+  }
+
+  /** The type of matrices that are not copied. */
+  static GgufType typeFor(Checkpoint model, OutputFormat.Gguf format) {
+    if (format.type() != null) {
+      return format.type();
+    }
+    Architecture architecture = model.config().architecture();
+    String matrix = architecture.tensorNames(0, model.config()).getLast();
+    DType dtype = model.placeOf(matrix).dtype();
+    return model.gguf() == null ? GgufExport.exact(dtype) : GgufType.F32;
+  }
+
+  @Override
+  public CollapsePlan plan() {
+    return plan;
+  }
+
+  @Override
+  public long tensorBytes() {
+    return file.tensorBytes();
+  }
+
+  @Override
+  public long bytes() {
+    return file.fileBytes();
+  }
+
+  @Override
+  public void write(Path folder, LongConsumer progress) {
+    file.write(folder.resolve(NAME), progress);
+  }
+
+  @Override
+  public void verify(Path folder) {
+    try (Checkpoint written = Checkpoint.open(folder.resolve(NAME))) {
+      if (!written.config().equals(config)) {
+        throw new BadInputException("the metadata are not those of the pruned model");
+      }
+      for (OutputTensor tensor : tensors.all()) {
+        if (tensors.isComputed(tensor.name())) {
+          written.requireFinite(tensor.name());
+        }
+      }
+    }
+  }
+
+  @Override
+  public void commit(StagedDirectory staged) {
+    staged.commitFile(NAME);
+  }
+}

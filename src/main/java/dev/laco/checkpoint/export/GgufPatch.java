@@ -1,0 +1,164 @@
+package dev.laco.checkpoint.export;
+
+import dev.laco.BadInputException;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.WeightFile;
+import dev.laco.checkpoint.gguf.GgufHeader;
+import dev.laco.checkpoint.gguf.GgufMetadata;
+import dev.laco.checkpoint.gguf.GgufTensor;
+import dev.laco.checkpoint.gguf.GgufType;
+import dev.laco.model.GgufNames;
+import dev.laco.model.GgufWeight;
+import dev.laco.model.ModelConfig;
+import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.OptionalInt;
+import java.util.function.LongConsumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Writes what was made of a GGUF file as a GGUF file: tensors that are the original's keep their
+ * bytes and types, layers are numbered anew, and metadata stay but for the number of layers and
+ * lists with an element for each layer.
+ */
+public final class GgufPatch implements GgufFile {
+  private final Checkpoint original;
+  private final WeightFile file;
+  private final GgufHeader header;
+  private final ModelConfig config;
+  private final List<Integer> bases;
+  private final ModelWeights weights;
+  private final LlamaCppRules rules;
+  private final GgufWriter writer;
+
+  /** The tensors of the original that hold its weights, by these. */
+  private final Map<List<String>, GgufTensor> stored = new HashMap<>();
+
+  /**
+   * Prepares the file; writes nothing yet.
+   *
+   * @param original the GGUF file
+   * @param header of {@code original}
+   * @param bases for each layer that is written, the layer of the original in whose place it is
+   * @param config of the model that is written
+   * @param type of new matrices: F32, F16, BF16 or Q8_0; null for that of the matrix in whose place
+   *     one is, and Q8_0 in the place of a quantised one
+   * @throws BadInputException if llama.cpp cannot compute the model
+   */
+  public GgufPatch(
+      Checkpoint original,
+      GgufHeader header,
+      List<Integer> bases,
+      ModelConfig config,
+      ModelWeights weights,
+      @Nullable GgufType type) {
+    this.original = original;
+    this.file = original.files().getFirst();
+    this.header = header;
+    this.bases = List.copyOf(bases);
+    this.config = config;
+    this.weights = weights;
+    String name = header.metadata().string("general.architecture").orElseThrow();
+    this.rules = new LlamaCppRules(original.configName(), name, config);
+    this.writer = new GgufWriter(header.alignment());
+    rules.require();
+    metadata(name + ".");
+    tensors(type);
+  }
+
+  private void metadata(String prefix) {
+    GgufMetadata metadata = header.metadata();
+    String depth = prefix + "block_count";
+    String windows = prefix + "attention.sliding_window_pattern";
+    for (String key : metadata.keys()) {
+      if (key.equals(depth)) {
+        writer.number(depth, bases.size());
+      } else if (key.startsWith(prefix)
+          && !key.startsWith(prefix + "rope.")
+          && metadata.listSize(key) == original.config().numHiddenLayers()) {
+        writer.entry(key, metadata.value(key, bases));
+      } else if (!key.equals(windows)) {
+        writer.entry(key, metadata.value(key));
+      }
+    }
+    // Where there is no list, llama.cpp goes by the positions of layers, which are others now.
+    if (rules.hasWindowPattern() && metadata.listSize(windows) < 0) {
+      writer.bools(windows, rules.sliding());
+    }
+  }
+
+  private void tensors(@Nullable GgufType type) {
+    Map<String, GgufTensor> inFile = new HashMap<>();
+    header.tensors().forEach(tensor -> inFile.put(tensor.name(), tensor));
+    for (GgufWeight weight : GgufNames.all(original.config())) {
+      GgufTensor tensor = inFile.get(weight.name());
+      if (tensor != null) {
+        stored.put(weight.weights(), tensor);
+      }
+    }
+    Map<String, GgufWeight> written = new HashMap<>();
+    GgufNames.all(config).forEach(weight -> written.put(weight.name(), weight));
+    GgufTensors made = new GgufTensors(original.directory().toString(), weights);
+    for (GgufTensor tensor : header.tensors()) {
+      OptionalInt layer = GgufNames.layerOf(tensor.name());
+      if (layer.isPresent() && !bases.contains(layer.getAsInt())) {
+        continue;
+      }
+      String name =
+          layer.isEmpty()
+              ? tensor.name()
+              : GgufNames.inLayer(
+                  bases.indexOf(layer.getAsInt()), GgufNames.suffixOf(tensor.name()));
+      GgufWeight weight = written.get(name);
+      List<String> sources = weight == null ? List.of() : originals(weight);
+      GgufTensor source = weight == null ? tensor : stored.get(sources);
+      writer.tensor(
+          weight == null || source != null
+              ? copy(name, source == null ? tensor : source, sources)
+              : made.tensor(weight, type == null ? inPlaceOf(tensor.type()) : type));
+    }
+  }
+
+  /** The original's weights that a tensor would hold; none where one of its weights is new. */
+  private List<String> originals(GgufWeight weight) {
+    List<String> originals =
+        weight.weights().stream().map(name -> String.valueOf(weights.original(name))).toList();
+    return originals.contains("null") ? List.of() : originals;
+  }
+
+  private static GgufType inPlaceOf(GgufType type) {
+    return type.isQuantised() ? GgufType.Q8_0 : type;
+  }
+
+  private GgufWriter.Tensor copy(String name, GgufTensor source, List<String> holds) {
+    return new GgufWriter.Tensor(
+        name,
+        source.type(),
+        source.shape(),
+        target -> {
+          for (String weight : holds) {
+            original.requireFinite(weight);
+            original.giveUp(weight);
+          }
+          file.copyTo(source.offset(), source.byteSize(), target);
+        });
+  }
+
+  @Override
+  public long tensorBytes() {
+    return writer.tensorBytes();
+  }
+
+  @Override
+  public long fileBytes() {
+    return writer.fileBytes();
+  }
+
+  @Override
+  public void write(Path target, LongConsumer progress) {
+    writer.write(target, progress);
+    original.requireIntact();
+  }
+}

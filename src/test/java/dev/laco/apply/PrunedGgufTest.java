@@ -1,0 +1,244 @@
+package dev.laco.apply;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.BadInputException;
+import dev.laco.CancelledException;
+import dev.laco.Fixtures;
+import dev.laco.TestFiles;
+import dev.laco.UsageException;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.export.GgufExport;
+import dev.laco.checkpoint.gguf.GgufHeader;
+import dev.laco.checkpoint.gguf.GgufTensor;
+import dev.laco.checkpoint.gguf.GgufType;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.NewWeights;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Pruned models as GGUF files, and folders in another element type. */
+class PrunedGgufTest {
+  @TempDir Path folder;
+
+  private static Path gguf(String name) {
+    return Fixtures.RESOURCES.resolve("gguf").resolve(name + ".gguf");
+  }
+
+  private record Gguf(MemorySegment bytes, GgufHeader header) {
+    static Gguf read(Path file) throws IOException {
+      MemorySegment bytes = MemorySegment.ofArray(Files.readAllBytes(file));
+      return new Gguf(bytes, GgufHeader.read(file, bytes, 10_000));
+    }
+
+    Map<String, GgufTensor> tensors() {
+      Map<String, GgufTensor> tensors = new TreeMap<>();
+      header.tensors().forEach(tensor -> tensors.put(tensor.name(), tensor));
+      return tensors;
+    }
+
+    byte[] data(String name) {
+      GgufTensor tensor = tensors().get(name);
+      return bytes.asSlice(tensor.offset(), tensor.byteSize()).toArray(ValueLayout.JAVA_BYTE);
+    }
+  }
+
+  /** The first layer is mixed with the next, and the two behind the third are removed. */
+  private static CollapsePlan plan(Checkpoint model) {
+    return CollapsePlan.identity(PlanApplier.source(model))
+        .fold(2, 2, MergeRule.parse("drop"), NormsPolicy.MERGE)
+        .fold(0, 1, MergeRule.parse("mean"), NormsPolicy.MERGE);
+  }
+
+  private static PlanApplier applier(Checkpoint model, OutputFormat format) {
+    return new PlanApplier(
+        model, plan(model), new PlanTensors(NewWeights.NONE), format, warning -> {});
+  }
+
+  private static void write(Path source, OutputFormat format, Path out) {
+    try (Checkpoint model = Checkpoint.open(source)) {
+      PlanApplier applier = applier(model, format);
+      applier.write(out, false, bytes -> {});
+    }
+  }
+
+  /** The layers of the original that stand in the places of the pruned model's. */
+  private static final List<Integer> BASES = List.of(0, 2, 5);
+
+  @ParameterizedTest
+  @CsvSource({"gemma3_std.q8_0", "mixtral.q8_0", "qwen3_qknorm.q8_0"})
+  void whatStaysOfAGgufFileKeepsItsBytes(String name) throws IOException {
+    Path out = folder.resolve("out.gguf");
+    write(gguf(name), new OutputFormat.Gguf(GgufType.F32), out);
+    Gguf original = Gguf.read(gguf(name));
+    Gguf pruned = Gguf.read(out);
+    int depth = depth(pruned);
+    assertEquals(depth(original) - 3, depth);
+    int copied = 0;
+    for (GgufTensor tensor : original.header.tensors()) {
+      String suffix = tensor.name().replaceFirst("^blk\\.\\d+\\.", "");
+      if (suffix.equals(tensor.name())) {
+        assertArrayEquals(original.data(tensor.name()), pruned.data(tensor.name()), suffix);
+        copied++;
+      }
+      for (int i = 1; tensor.name().equals("blk." + base(i) + "." + suffix) && i < depth; i++) {
+        String written = "blk." + i + "." + suffix;
+        assertEquals(tensor.type(), pruned.tensors().get(written).type(), written);
+        assertArrayEquals(original.data(tensor.name()), pruned.data(written), written);
+      }
+    }
+    assertTrue(copied >= 2);
+    assertEquals(GgufType.F32, pruned.tensors().get("blk.0.attn_v.weight").type());
+    for (String key : original.header.metadata().keys()) {
+      if (key.endsWith(".block_count") || key.endsWith(".sliding_window_pattern")) {
+        continue;
+      }
+      assertArrayEquals(
+          original.header.metadata().value(key), pruned.header.metadata().value(key), key);
+    }
+    // Folders of the same plan have the values of the same model.
+    Path same = folder.resolve("same");
+    write(gguf(name), new OutputFormat.Folder(Long.MAX_VALUE, null), same);
+    try (Checkpoint expected = Checkpoint.open(same);
+        Checkpoint found = Checkpoint.open(out)) {
+      assertEquals(expected.config(), found.config());
+      for (String weight : expected.weightNames()) {
+        assertSameValues(expected.tensor(weight), found.tensor(weight));
+      }
+    }
+  }
+
+  /** The same but for what is rounded where a file adds 1 to a norm. */
+  private static void assertSameValues(HostTensor expected, HostTensor found) {
+    assertEquals(DType.F32, expected.dtype());
+    assertEquals(expected.shape(), found.shape());
+    for (int i = 0; i < expected.elements(); i++) {
+      assertEquals(
+          expected.data().getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, i),
+          found.data().getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, i),
+          1e-6f,
+          expected.name());
+    }
+  }
+
+  private static int base(int layer) {
+    return layer < BASES.size() ? BASES.get(layer) : layer + 3;
+  }
+
+  private static int depth(Gguf file) {
+    String name = file.header.metadata().string("general.architecture").orElseThrow();
+    return (int) file.header.metadata().integer(name + ".block_count").orElseThrow();
+  }
+
+  @Test
+  void newMatricesOfAQuantisedFileAreEightBitsWide() throws IOException {
+    Path out = folder.resolve("out.gguf");
+    write(gguf("qwen2_bias.q8_0"), new OutputFormat.Gguf(null), out);
+    Map<String, GgufTensor> tensors = Gguf.read(out).tensors();
+    assertEquals(GgufType.Q8_0, tensors.get("blk.0.attn_q.weight").type());
+    assertEquals(GgufType.F32, tensors.get("blk.0.attn_norm.weight").type());
+  }
+
+  /** A file that is made of a folder at once is that which is exported from the pruned folder. */
+  @Test
+  void aFileOfAFolderIsTheExportOfThePrunedFolder() throws IOException {
+    Path out = folder.resolve("out.gguf");
+    Path pruned = folder.resolve("pruned");
+    Path exported = folder.resolve("exported.gguf");
+    Path model = Fixtures.model("gemma2_std");
+    write(model, new OutputFormat.Gguf(GgufType.Q8_0), out);
+    write(model, new OutputFormat.Folder(Long.MAX_VALUE, null), pruned);
+    try (Checkpoint checkpoint = Checkpoint.open(pruned)) {
+      new GgufExport(checkpoint, GgufType.Q8_0, warning -> {}).write(exported, bytes -> {});
+    }
+    Gguf expected = Gguf.read(exported);
+    Gguf found = Gguf.read(out);
+    assertEquals(expected.tensors().keySet(), found.tensors().keySet());
+    for (String name : expected.tensors().keySet()) {
+      assertArrayEquals(expected.data(name), found.data(name), name);
+    }
+    assertEquals(expected.header.metadata().keys(), found.header.metadata().keys());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"F16", "BF16"})
+  void aFolderOfAQuantisedFileHasTheTypeAskedFor(DType dtype) {
+    Path out = folder.resolve("out");
+    write(gguf("qwen2_bias.q8_0"), new OutputFormat.Folder(Long.MAX_VALUE, dtype), out);
+    try (Checkpoint written = Checkpoint.open(out)) {
+      written.tensors().forEach(tensor -> assertEquals(dtype, tensor.type().dtype()));
+      assertEquals(dtype.torchName(), written.configJson().get("torch_dtype").textValue());
+    }
+  }
+
+  @Test
+  void aWriteThatIsGivenUpOrFailsLeavesNothing() {
+    Path out = folder.resolve("out.gguf");
+    try (Checkpoint model = Checkpoint.open(gguf("qwen2_bias.q8_0"))) {
+      PlanApplier applier = applier(model, new OutputFormat.Gguf(null));
+      assertThrows(
+          CancelledException.class, () -> applier.write(out, false, bytes -> applier.giveUp()));
+      assertEquals(List.of(), TestFiles.names(folder));
+      PlanApplier other = applier(model, new OutputFormat.Gguf(null));
+      assertThrows(
+          IllegalStateException.class,
+          () ->
+              other.write(
+                  out,
+                  false,
+                  bytes -> {},
+                  () -> {
+                    throw new IllegalStateException();
+                  }));
+      assertEquals(List.of(), TestFiles.names(folder));
+    }
+  }
+
+  @Test
+  void aFileIsReplacedOnlyWhereItMayBe() throws IOException {
+    Path out = Files.writeString(folder.resolve("out.gguf"), "mine");
+    try (Checkpoint model = Checkpoint.open(gguf("qwen2_bias.q8_0"))) {
+      PlanApplier applier = applier(model, new OutputFormat.Gguf(null));
+      UsageException refused =
+          assertThrows(UsageException.class, () -> applier.write(out, false, bytes -> {}));
+      assertTrue(refused.getMessage().contains("overwrite"), refused::getMessage);
+      assertEquals("mine", Files.readString(out));
+      applier.write(out, true, bytes -> {});
+    }
+    try (Checkpoint written = Checkpoint.open(out)) {
+      assertEquals(5, written.config().numHiddenLayers());
+    }
+    assertEquals(List.of("out.gguf"), TestFiles.names(folder));
+  }
+
+  /** llama.cpp takes every fourth layer of SmolLM3 for one without rotation. */
+  @Test
+  void whatLlamaCppWouldComputeOtherwiseIsRefused() {
+    try (Checkpoint model = Checkpoint.open(gguf("smollm3_std.q8_0"))) {
+      BadInputException refused =
+          assertThrows(BadInputException.class, () -> applier(model, new OutputFormat.Gguf(null)));
+      assertTrue(refused.getMessage().contains("rotary embedding"), refused::getMessage);
+    }
+    assertThrows(
+        UsageException.class,
+        () -> OutputFormat.of(folder.resolve("out"), Long.MAX_VALUE, GgufType.Q8_0));
+  }
+}
