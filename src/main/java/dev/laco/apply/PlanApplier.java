@@ -226,6 +226,14 @@ public final class PlanApplier {
     return files.plan();
   }
 
+  /**
+   * The element types of the tensors for people; null where they are those with which the original
+   * is computed.
+   */
+  public @Nullable String types() {
+    return files.types();
+  }
+
   /** About how many seconds it takes to write so many bytes, and to read them twice. */
   public static double estimatedSeconds(long bytes) {
     return bytes / DISK;

@@ -3,6 +3,7 @@ package dev.laco.apply;
 import dev.laco.collapse.CollapsePlan;
 import java.nio.file.Path;
 import java.util.function.LongConsumer;
+import org.jspecify.annotations.Nullable;
 
 /** The files of a pruned model, prepared and not yet written. */
 interface PrunedFiles {
@@ -11,6 +12,9 @@ interface PrunedFiles {
 
   /** Bytes of all tensors. */
   long tensorBytes();
+
+  /** The element types of the tensors for people; null where they are the original's. */
+  @Nullable String types();
 
   /** Bytes of all files. */
   long bytes();

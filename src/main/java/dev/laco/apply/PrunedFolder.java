@@ -20,6 +20,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.function.Consumer;
 import java.util.function.LongConsumer;
+import org.jspecify.annotations.Nullable;
 
 /** A pruned model as a folder of Hugging Face's layout. */
 final class PrunedFolder implements PrunedFiles {
@@ -28,6 +29,7 @@ final class PrunedFolder implements PrunedFiles {
   private final PrunedTensors tensors;
   private final List<CompanionFiles.Companion> companions;
   private final CollapsePlan plan;
+  private final @Nullable String types;
   private final byte[] config;
   private final byte[] card;
   private final ShardedWriter weights;
@@ -59,6 +61,7 @@ final class PrunedFolder implements PrunedFiles {
       String key = rewritten.has("dtype") ? "dtype" : "torch_dtype";
       rewritten.put(key, format.dtype().torchName());
     }
+    this.types = format.dtype() == null ? null : "all weights " + format.dtype().shortName();
     this.config = HuggingFaceJson.write(rewritten).getBytes(UTF_8);
   }
 
@@ -85,6 +88,11 @@ final class PrunedFolder implements PrunedFiles {
   @Override
   public long tensorBytes() {
     return tensors.all().stream().mapToLong(OutputTensor::byteSize).sum();
+  }
+
+  @Override
+  public @Nullable String types() {
+    return types;
   }
 
   @Override

@@ -77,6 +77,11 @@ final class PrunedGguf implements PrunedFiles {
   }
 
   @Override
+  public String types() {
+    return file.types();
+  }
+
+  @Override
   public long bytes() {
     return file.fileBytes();
   }

@@ -74,6 +74,9 @@ final class ApplyCommand implements Callable<Integer> {
           parsed.depth(),
           ByteSize.show(applier.tensorBytes()),
           ByteSize.show(checkpoint.weightBytes()));
+      if (applier.types() != null) {
+        console.resultLine("types", "%s", applier.types());
+      }
       if (output.json) {
         console.document(
             JsonNodeFactory.instance

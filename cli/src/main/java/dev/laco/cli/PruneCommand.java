@@ -142,9 +142,14 @@ final class PruneCommand implements Callable<Integer> {
         lines.result(result);
         PruneReport.Origin origin =
             new PruneReport.Origin(LacoVersion.number(), began, output.arguments());
+        PlanApplier applier = out == null ? null : result.applier(out, write.settings());
         ObjectNode json =
-            writeAll(result, all -> all.madeBy(origin, console.warnings()), best, plan, report);
+            writeAll(
+                result, applier, all -> all.madeBy(origin, console.warnings()), best, plan, report);
         best.finish(files::publish);
+        if (applier != null && applier.types() != null) {
+          console.resultLine("types", "%s", applier.types());
+        }
         sayWhere(console, reportPath);
         if (output.json) {
           console.document(json);
@@ -246,18 +251,18 @@ final class PruneCommand implements Callable<Integer> {
    */
   private ObjectNode writeAll(
       PruneResult result,
+      @Nullable PlanApplier applier,
       UnaryOperator<PruneReport> ours,
       BestSoFar best,
       @Nullable PlanFiles plan,
       SideFiles.@Nullable SideFile report) {
     Path folder = out;
-    if (folder == null) {
+    if (folder == null || applier == null) {
       PruneReport found = result.report();
       PruneReport written =
           plan == null ? found : found.withPlan(plan.naming(result.plan(), result.tensors()));
       return writeSideFiles(result, ours.apply(written), best, plan, report);
     }
-    PlanApplier applier = result.applier(folder, write.settings());
     ObjectNode[] json = new ObjectNode[1];
     CheckpointWrite.run(
         applier,

@@ -87,6 +87,11 @@ public final class GgufExport implements GgufFile {
   }
 
   @Override
+  public String types() {
+    return "matrices " + type.shortName();
+  }
+
+  @Override
   public long fileBytes() {
     return writer.fileBytes();
   }

@@ -8,6 +8,9 @@ public interface GgufFile {
   /** Bytes of all tensors. */
   long tensorBytes();
 
+  /** The element types of its tensors for people. */
+  String types();
+
   /** Bytes of the file. */
   long fileBytes();
 

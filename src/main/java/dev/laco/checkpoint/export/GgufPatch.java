@@ -11,11 +11,14 @@ import dev.laco.model.GgufNames;
 import dev.laco.model.GgufWeight;
 import dev.laco.model.ModelConfig;
 import java.nio.file.Path;
+import java.util.EnumMap;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.OptionalInt;
 import java.util.function.LongConsumer;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -32,6 +35,9 @@ public final class GgufPatch implements GgufFile {
   private final ModelWeights weights;
   private final LlamaCppRules rules;
   private final GgufWriter writer;
+
+  private final Map<GgufType, Integer> made = new EnumMap<>(GgufType.class);
+  private int copied;
 
   /** The tensors of the original that hold its weights, by these. */
   private final Map<List<String>, GgufTensor> stored = new HashMap<>();
@@ -98,9 +104,9 @@ public final class GgufPatch implements GgufFile {
         stored.put(weight.weights(), tensor);
       }
     }
-    Map<String, GgufWeight> written = new HashMap<>();
-    GgufNames.all(config).forEach(weight -> written.put(weight.name(), weight));
-    GgufTensors made = new GgufTensors(original.directory().toString(), weights);
+    Map<String, GgufWeight> wanted = new HashMap<>();
+    GgufNames.all(config).forEach(weight -> wanted.put(weight.name(), weight));
+    GgufTensors computed = new GgufTensors(original.directory().toString(), weights);
     for (GgufTensor tensor : header.tensors()) {
       OptionalInt layer = GgufNames.layerOf(tensor.name());
       if (layer.isPresent() && !bases.contains(layer.getAsInt())) {
@@ -111,13 +117,18 @@ public final class GgufPatch implements GgufFile {
               ? tensor.name()
               : GgufNames.inLayer(
                   bases.indexOf(layer.getAsInt()), GgufNames.suffixOf(tensor.name()));
-      GgufWeight weight = written.get(name);
+      GgufWeight weight = wanted.get(name);
       List<String> sources = weight == null ? List.of() : originals(weight);
       GgufTensor source = weight == null ? tensor : stored.get(sources);
-      writer.tensor(
-          weight == null || source != null
-              ? copy(name, source == null ? tensor : source, sources)
-              : made.tensor(weight, type == null ? inPlaceOf(tensor.type()) : type));
+      if (weight == null || source != null) {
+        writer.tensor(copy(name, source == null ? tensor : source, sources));
+        copied++;
+      } else {
+        GgufWriter.Tensor written =
+            computed.tensor(weight, type == null ? inPlaceOf(tensor.type()) : type);
+        writer.tensor(written);
+        made.merge(written.type(), 1, Integer::sum);
+      }
     }
   }
 
@@ -149,6 +160,19 @@ public final class GgufPatch implements GgufFile {
   @Override
   public long tensorBytes() {
     return writer.tensorBytes();
+  }
+
+  @Override
+  public String types() {
+    return String.format(
+        Locale.ROOT,
+        "%d tensors as they were, %s",
+        copied,
+        made.isEmpty()
+            ? "none new"
+            : made.entrySet().stream()
+                .map(entry -> entry.getValue() + " new in " + entry.getKey().shortName())
+                .collect(Collectors.joining(", ")));
   }
 
   @Override
