@@ -52,7 +52,8 @@ final class PrunedGguf implements PrunedFiles {
                 plan.layers().stream().map(LayerMix::base).toList(),
                 config,
                 tensors,
-                format.type());
+                format.type(),
+                warnings);
   }
 
   /** The type of matrices that are not copied. */

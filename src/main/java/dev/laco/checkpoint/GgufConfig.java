@@ -257,7 +257,8 @@ final class GgufConfig {
   private void longRope(List<Float> longFactors, List<Float> shortFactors) {
     long original = required("rope.scaling.original_context_length");
     double stretch = (double) required("context_length") / original;
-    double usual = stretch <= 1 ? 1 : Math.sqrt(1 + Math.log(stretch) / Math.log(original));
+    double usual =
+        stretch <= 1 ? 1 : Math.sqrt(1 + Math.log(stretch) / Math.log((double) original));
     double factor = number("rope.scaling.attn_factor").orElse(usual);
     config.put("original_max_position_embeddings", original);
     ObjectNode scaling = config.putObject("rope_scaling");

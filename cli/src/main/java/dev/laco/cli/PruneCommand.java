@@ -293,8 +293,10 @@ final class PruneCommand implements Callable<Integer> {
   }
 
   private void sayWhere(Console console, @Nullable Path reportPath) {
-    boolean inside = out != null && !OutputFormat.isGguf(out);
-    Path plan = planFile == null && inside ? out.resolve(PlanApplier.PLAN) : planFile;
+    Path plan =
+        planFile == null && out != null && !OutputFormat.isGguf(out)
+            ? out.resolve(PlanApplier.PLAN)
+            : planFile;
     if (plan != null) {
       console.resultLine("plan", "%s", plan);
     }

@@ -17,6 +17,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.OptionalInt;
+import java.util.function.Consumer;
 import java.util.function.LongConsumer;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
@@ -51,6 +52,7 @@ public final class GgufPatch implements GgufFile {
    * @param config of the model that is written
    * @param type of new matrices: F32, F16, BF16 or Q8_0; null for that of the matrix in whose place
    *     one is, and Q8_0 in the place of a quantised one
+   * @param warnings is told, a line each, what the user should know and does not end the work
    * @throws BadInputException if llama.cpp cannot compute the model
    */
   public GgufPatch(
@@ -59,7 +61,8 @@ public final class GgufPatch implements GgufFile {
       List<Integer> bases,
       ModelConfig config,
       ModelWeights weights,
-      @Nullable GgufType type) {
+      @Nullable GgufType type,
+      Consumer<String> warnings) {
     this.original = original;
     this.file = original.files().getFirst();
     this.header = header;
@@ -69,7 +72,7 @@ public final class GgufPatch implements GgufFile {
     String name = header.metadata().string("general.architecture").orElseThrow();
     this.rules = new LlamaCppRules(original.configName(), name, config);
     this.writer = new GgufWriter(header.alignment());
-    rules.require();
+    rules.require(warnings);
     metadata(name + ".");
     tensors(type);
   }

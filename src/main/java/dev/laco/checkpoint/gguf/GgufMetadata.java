@@ -42,6 +42,9 @@ public final class GgufMetadata {
   /** Most elements of a list; the longest are merges of tokenizers, up to about half a million. */
   private static final int MAX_ELEMENTS = 10_000_000;
 
+  /** Bytes before the elements of a list: two types and the number of elements. */
+  private static final int LIST_HEAD = 2 * Integer.BYTES + Long.BYTES;
+
   /** Types of values, in the order of the numbers that the format gives them. */
   enum ValueType {
     UINT8(1),
@@ -314,10 +317,8 @@ public final class GgufMetadata {
     if (value.end - value.offset > MAX_KEPT_BYTES) {
       throw bad(key, "at most " + MAX_KEPT_BYTES + " bytes");
     }
-    ByteArrayOutputStream out = new ByteArrayOutputStream();
-    head(value, value.count, out);
-    copy(value.offset, value.end, out);
-    return out.toByteArray();
+    long begin = value.offset - (value.isList() ? LIST_HEAD : Integer.BYTES);
+    return bytes.asSlice(begin, value.end - begin).toArray(ValueLayout.JAVA_BYTE);
   }
 
   /**
@@ -328,7 +329,9 @@ public final class GgufMetadata {
   public byte[] value(String key, List<Integer> elements) {
     Value value = known(key);
     ByteArrayOutputStream out = new ByteArrayOutputStream();
-    head(value, elements.size(), out);
+    copy(value.offset - LIST_HEAD, value.offset - Long.BYTES, out);
+    ByteBuffer count = ByteBuffer.allocate(Long.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+    out.writeBytes(count.putLong(elements.size()).array());
     GgufBytes from = at(value);
     for (int i = 0; i < value.count; i++) {
       long begin = from.position();
@@ -338,18 +341,6 @@ public final class GgufMetadata {
       }
     }
     return out.toByteArray();
-  }
-
-  /** Writes the type of a value, and of a list the type and the number of its elements. */
-  private static void head(Value value, long count, ByteArrayOutputStream out) {
-    ByteBuffer head = ByteBuffer.allocate(2 * Integer.BYTES + Long.BYTES);
-    head.order(ByteOrder.LITTLE_ENDIAN);
-    if (value.isList()) {
-      head.putInt(ValueType.ARRAY.ordinal()).putInt(value.type.ordinal()).putLong(count);
-    } else {
-      head.putInt(value.type.ordinal());
-    }
-    out.write(head.array(), 0, head.position());
   }
 
   private void copy(long begin, long end, ByteArrayOutputStream out) {
