@@ -29,6 +29,10 @@ from transformers import (
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     GraniteConfig,
+    Glm4Config,
+    Glm4ForCausalLM,
+    GlmConfig,
+    GlmForCausalLM,
     GraniteForCausalLM,
     GraniteMoeConfig,
     GraniteMoeForCausalLM,
@@ -62,6 +66,8 @@ MISTRAL = (MistralConfig, MistralForCausalLM)
 QWEN2 = (Qwen2Config, Qwen2ForCausalLM)
 QWEN3 = (Qwen3Config, Qwen3ForCausalLM)
 PHI3 = (Phi3Config, Phi3ForCausalLM)
+GLM = (GlmConfig, GlmForCausalLM)
+GLM4 = (Glm4Config, Glm4ForCausalLM)
 GRANITE = (GraniteConfig, GraniteForCausalLM)
 SMOLLM3 = (SmolLM3Config, SmolLM3ForCausalLM)
 GEMMA = (GemmaConfig, GemmaForCausalLM)
@@ -139,6 +145,8 @@ FAMILIES = {
         "bfloat16",
         {"head_dim": 32, "use_sliding_window": True, "sliding_window": 8, "max_window_layers": 5, "tie_word_embeddings": True},
     ),
+    "glm": (GLM, "bfloat16", {"head_dim": 24}),
+    "glm4": (GLM4, "float32", {"head_dim": 32, "attention_bias": False}),
     "granite_bias": (
         GRANITE,
         "bfloat16",

@@ -41,7 +41,34 @@ def baichuan(config, tensors):
     return AlibiLlama if "max_position_embeddings" not in config else LlamaForCausalLM
 
 
-CONVERSIONS = {"baichuan": baichuan}
+def internlm2(config, tensors):
+    """Rows of wqkv, for each head of keys: those of its heads of queries, of the key, and of the value."""
+    for old, new in INTERNLM2.items():
+        for name in [n for n in tensors if f".{old}." in n or n.startswith(f"{old}.")]:
+            tensors[name.replace(old, new)] = tensors.pop(name)
+    heads = config["num_attention_heads"]
+    keys = config.get("num_key_value_heads") or heads
+    width = config["hidden_size"] // heads
+    for name in [n for n in tensors if ".wqkv." in n]:
+        rows = tensors.pop(name).unflatten(0, (keys, heads // keys + 2, width))
+        parts = {"q": rows[:, :-2], "k": rows[:, -2:-1], "v": rows[:, -1:]}
+        tensors |= {name.replace("wqkv", f"{part}_proj"): own.flatten(0, 2).contiguous() for part, own in parts.items()}
+    config["attention_bias"] = config.pop("bias", True)
+    return LlamaForCausalLM
+
+
+INTERNLM2 = {
+    "tok_embeddings": "embed_tokens",
+    "output": "lm_head",
+    "attention_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+    "attention.wqkv": "self_attn.wqkv",
+    "attention.wo": "self_attn.o_proj",
+    "feed_forward.w1": "mlp.gate_proj",
+    "feed_forward.w3": "mlp.up_proj",
+    "feed_forward.w2": "mlp.down_proj",
+}
+CONVERSIONS = {"baichuan": baichuan, "internlm2": internlm2}
 
 
 def load(folder, **options):

@@ -37,6 +37,7 @@ public final class Fixtures {
             "smollm3_std",
             "baichuan2_7b",
             "baichuan2_13b",
+            "internlm2",
             "gemma_v1",
             "gemma2_std",
             "gemma3_std",

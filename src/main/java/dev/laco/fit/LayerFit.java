@@ -106,7 +106,10 @@ final class LayerFit {
     boolean gap = end > base + 1;
     if (later) {
       align(
-          LayerRole.ATTENTION_INPUT_NORM, List.of(LayerRole.QUERY, LayerRole.KEY, LayerRole.VALUE));
+          LayerRole.ATTENTION_INPUT_NORM,
+          config.headsInterleaved()
+              ? List.of(LayerRole.QUERY_KEY_VALUE)
+              : List.of(LayerRole.QUERY, LayerRole.KEY, LayerRole.VALUE));
     }
     original.attention(base);
     if (later) {
