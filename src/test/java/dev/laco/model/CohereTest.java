@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.List;
+import java.util.Locale;
 import org.junit.jupiter.api.Test;
 
 class CohereTest {
@@ -53,12 +54,16 @@ class CohereTest {
     return (ObjectNode)
         new ObjectMapper()
             .readTree(
-                """
+                String.format(
+                    Locale.ROOT,
+                    """
                 {"architectures": ["%sForCausalLM"], "model_type": "%s", "hidden_size": 64,
                  "vocab_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2,
                  "num_hidden_layers": 8, "intermediate_size": 160, %s}
-                """
-                    .formatted(name, type, more));
+                """,
+                    name,
+                    type,
+                    more));
   }
 
   private static ModelConfig parse(ObjectNode json) {
