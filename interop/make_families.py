@@ -55,6 +55,8 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
     SmolLM3Config,
+    StableLmConfig,
+    StableLmForCausalLM,
     SmolLM3ForCausalLM,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
@@ -77,6 +79,7 @@ EXAONE4 = (Exaone4Config, Exaone4ForCausalLM)
 COHERE = (CohereConfig, CohereForCausalLM)
 COHERE2 = (Cohere2Config, Cohere2ForCausalLM)
 GPT_NEOX = (GPTNeoXConfig, GPTNeoXForCausalLM)
+STABLELM = (StableLmConfig, StableLmForCausalLM)
 OLMO2 = (Olmo2Config, Olmo2ForCausalLM)
 OLMO3 = (Olmo3Config, Olmo3ForCausalLM)
 MIXTRAL = (MixtralConfig, MixtralForCausalLM)
@@ -172,6 +175,8 @@ FAMILIES = {
         "float16",
         {"use_parallel_residual": False, "attention_bias": False, "hidden_act": "gelu_new", "tie_word_embeddings": True},
     ),
+    "stablelm": (STABLELM, "bfloat16", {"use_qkv_bias": True}),
+    "stablelm_parallel": (STABLELM, "float32", {"use_parallel_residual": True, "partial_rotary_factor": 0.5}),
     "gemma": (GEMMA, "bfloat16", {"head_dim": 32, "num_key_value_heads": 1, "tie_word_embeddings": True}),
     "gemma2": (
         GEMMA2,

@@ -33,8 +33,8 @@ public final class Architecture {
     NEVER,
     ALWAYS,
     /**
-     * Where {@code attention_bias} is true, or another key of the family, or {@code mlp_bias} for
-     * the feed-forward network.
+     * Where {@code attention_bias} is true, or {@code mlp_bias} for the feed-forward network, or
+     * the family's own {@link Builder#biasKey key}.
      */
     BY_CONFIG;
 
@@ -134,7 +134,8 @@ public final class Architecture {
     private Biases outputBias = Biases.NEVER;
     private Biases feedForwardBias = Biases.NEVER;
     private String attentionBiasKey = "attention_bias";
-    private boolean attentionBiasByDefault;
+    private String feedForwardBiasKey = "mlp_bias";
+    private boolean biasByDefault;
     private NormKind normKind = NormKind.RMS;
     private QueryKeyNorm queryKeyNorm = QueryKeyNorm.EACH_HEAD;
     private Predicate<JsonFields> queryKeyNormed = config -> false;
@@ -189,10 +190,13 @@ public final class Architecture {
       return this;
     }
 
-    /** The key that says whether attention has biases {@link Biases#BY_CONFIG}. */
-    Builder attentionBiasKey(String key, boolean byDefault) {
+    /**
+     * The key that says which biases there are {@link Biases#BY_CONFIG}, where all have one key.
+     */
+    Builder biasKey(String key, boolean byDefault) {
       attentionBiasKey = key;
-      attentionBiasByDefault = byDefault;
+      feedForwardBiasKey = key;
+      biasByDefault = byDefault;
       return this;
     }
 
@@ -451,7 +455,12 @@ public final class Architecture {
   }
 
   boolean attentionBias(JsonFields config) {
-    return config.booleanOr(parts.attentionBiasKey, parts.attentionBiasByDefault);
+    return config.booleanOr(parts.attentionBiasKey, parts.biasByDefault);
+  }
+
+  boolean feedForwardBias(JsonFields config) {
+    return parts.feedForwardBias.present(
+        config.booleanOr(parts.feedForwardBiasKey, parts.biasByDefault));
   }
 
   Biases queryKeyValueBias() {
@@ -460,10 +469,6 @@ public final class Architecture {
 
   Biases outputBias() {
     return parts.outputBias;
-  }
-
-  Biases feedForwardBias() {
-    return parts.feedForwardBias;
   }
 
   boolean hasLayerNorms() {

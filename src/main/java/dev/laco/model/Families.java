@@ -26,6 +26,7 @@ final class Families {
           Cohere.FAMILY,
           Cohere2.FAMILY,
           GptNeoX.FAMILY,
+          StableLm.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,

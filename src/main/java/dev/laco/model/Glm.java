@@ -23,7 +23,7 @@ final class Glm {
   static Architecture.Builder named(String className, String modelType) {
     return Architecture.named(className, modelType)
         .attentionBiases(Biases.BY_CONFIG, Biases.NEVER)
-        .attentionBiasKey("attention_bias", true)
+        .biasKey("attention_bias", true)
         .rotates(Rotates.shareOf("partial_rotary_factor", 0.5))
         .rotaryPairs(RotaryPairs.NEIGHBOURS)
         .defaultEps(1.5625e-7)

@@ -39,7 +39,7 @@ final class GptNeoX {
           .keyValueHeads(config -> config.requiredPositive("num_attention_heads"))
           .buffers("attention.bias", "attention.masked_bias")
           .attentionBiases(Biases.BY_CONFIG, Biases.BY_CONFIG)
-          .attentionBiasKey("attention_bias", true)
+          .biasKey("attention_bias", true)
           .feedForwardBiases(Biases.ALWAYS)
           .norms(NormKind.LAYER_WITH_BIAS, "layer_norm_eps")
           .defaultEps(1e-5)

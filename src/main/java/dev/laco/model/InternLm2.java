@@ -28,7 +28,7 @@ final class InternLm2 {
                       Map.entry(LayerRole.DOWN, "feed_forward.w2.weight")),
                   Map.of()))
           .attentionBiases(Biases.BY_CONFIG, Biases.BY_CONFIG)
-          .attentionBiasKey("bias", true)
+          .biasKey("bias", true)
           .defaultPositions(2048)
           .build();
 

@@ -124,7 +124,7 @@ public record ModelConfig(
         architecture.activation(config),
         architecture.queryKeyValueBias().present(attentionBias),
         architecture.outputBias().present(attentionBias),
-        architecture.feedForwardBias().present(config.booleanOr("mlp_bias", false)),
+        architecture.feedForwardBias(config),
         architecture.queryKeyNorm(config),
         architecture.parallel(config),
         config.booleanOr("tie_word_embeddings", architecture.tiedByDefault()),
@@ -256,6 +256,9 @@ public record ModelConfig(
     }
     if (!isGated()) {
       return "its feed-forward networks have no gate";
+    }
+    if (architecture.finalNormBias().isPresent()) {
+      return "its norms have biases, which a fit does not carry into the projections behind them";
     }
     return architecture.normsOutputs()
         ? "norms follow its down projections, so that what layers add is not linear in them"
