@@ -20,6 +20,8 @@ from transformers import (
     CohereForCausalLM,
     Exaone4Config,
     Exaone4ForCausalLM,
+    FalconConfig,
+    FalconForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
@@ -80,6 +82,7 @@ COHERE = (CohereConfig, CohereForCausalLM)
 COHERE2 = (Cohere2Config, Cohere2ForCausalLM)
 GPT_NEOX = (GPTNeoXConfig, GPTNeoXForCausalLM)
 STABLELM = (StableLmConfig, StableLmForCausalLM)
+FALCON = (FalconConfig, FalconForCausalLM)
 OLMO2 = (Olmo2Config, Olmo2ForCausalLM)
 OLMO3 = (Olmo3Config, Olmo3ForCausalLM)
 MIXTRAL = (MixtralConfig, MixtralForCausalLM)
@@ -177,6 +180,9 @@ FAMILIES = {
     ),
     "stablelm": (STABLELM, "bfloat16", {"use_qkv_bias": True}),
     "stablelm_parallel": (STABLELM, "float32", {"use_parallel_residual": True, "partial_rotary_factor": 0.5}),
+    "falcon": (FALCON, "float32", {"tie_word_embeddings": True}),
+    "falcon_two_norms": (FALCON, "bfloat16", {"new_decoder_architecture": True, "num_kv_heads": 2, "ffn_hidden_size": 96}),
+    "falcon_serial": (FALCON, "float32", {"parallel_attn": False, "multi_query": False, "bias": True}),
     "gemma": (GEMMA, "bfloat16", {"head_dim": 32, "num_key_value_heads": 1, "tie_word_embeddings": True}),
     "gemma2": (
         GEMMA2,

@@ -129,6 +129,8 @@ public final class Architecture {
   static final class Builder {
     private final String className;
     private final String modelType;
+    private Optional<Architecture> otherForm = Optional.empty();
+    private Predicate<JsonFields> inOtherForm = config -> false;
     private TensorNames names = TensorNames.LLAMA;
     private Biases queryKeyValueBias = Biases.NEVER;
     private Biases outputBias = Biases.NEVER;
@@ -161,6 +163,8 @@ public final class Architecture {
         config ->
             config.positiveOr(
                 "num_key_value_heads", config.requiredPositive("num_attention_heads"));
+    private ToIntFunction<JsonFields> channels =
+        config -> config.requiredPositive("intermediate_size");
     private OptionalInt defaultHeadDim = OptionalInt.empty();
     private RopeParameters.Rotates rotates = RopeParameters.Rotates.WHOLE_HEADS;
     private RotaryPairs rotaryPairs = RotaryPairs.HALVES;
@@ -175,6 +179,13 @@ public final class Architecture {
     private Builder(String className, String modelType) {
       this.className = className;
       this.modelType = modelType;
+    }
+
+    /** Models whose config says so are described by another form of the family. */
+    Builder form(Predicate<JsonFields> where, Architecture other) {
+      otherForm = Optional.of(other);
+      inOtherForm = where;
+      return this;
     }
 
     /** The names of the tensors, where they are not those of Llama. */
@@ -356,6 +367,12 @@ public final class Architecture {
     /** The number of key and value heads, where it is not {@code num_key_value_heads}. */
     Builder keyValueHeads(ToIntFunction<JsonFields> count) {
       keyValueHeads = count;
+      return this;
+    }
+
+    /** The channels of a feed-forward network, where they are not {@code intermediate_size}. */
+    Builder channels(ToIntFunction<JsonFields> count) {
+      channels = count;
       return this;
     }
 
@@ -566,8 +583,17 @@ public final class Architecture {
     return parts.logits.apply(config);
   }
 
+  /** The form of the family that describes the model of a config. */
+  Architecture form(JsonFields config) {
+    return parts.otherForm.filter(other -> parts.inOtherForm.test(config)).orElse(this);
+  }
+
   int keyValueHeads(JsonFields config) {
     return parts.keyValueHeads.applyAsInt(config);
+  }
+
+  int channels(JsonFields config) {
+    return parts.channels.applyAsInt(config);
   }
 
   OptionalInt defaultHeadDim() {

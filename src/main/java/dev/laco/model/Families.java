@@ -27,6 +27,7 @@ final class Families {
           Cohere2.FAMILY,
           GptNeoX.FAMILY,
           StableLm.FAMILY,
+          Falcon.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,

@@ -114,7 +114,7 @@ public record ModelConfig(
         architecture,
         layers,
         hidden,
-        config.requiredPositive("intermediate_size"),
+        architecture.channels(config),
         heads,
         kvHeads,
         headDim,
@@ -165,7 +165,7 @@ public record ModelConfig(
       throw config.error(
           "model_type", "\"" + architecture.modelType() + "\", which goes with " + name);
     }
-    return architecture;
+    return architecture.form(config);
   }
 
   private static int headDim(JsonFields config, Architecture architecture, int hidden, int heads) {
