@@ -35,7 +35,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** What a writing process leaves when it is killed, interrupted, or finds the disk full. */
 class InterruptedWriteTest {
   private static final Path MODEL = Fixtures.model("llama_untied_gqa").toAbsolutePath();
-  private static final int KILLS = 15;
+  private static final int KILLS = 8;
 
   @TempDir Path folder;
 

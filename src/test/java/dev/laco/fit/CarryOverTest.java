@@ -65,7 +65,7 @@ class CarryOverTest {
         Tokenizer tokenizer = Tokenizer.load(STORYTELLER).orElseThrow();
         MemoryArena memory = new MemoryArena()) {
       CalibrationSet.Target target = target(model, Optional.of(tokenizer));
-      FitText text = FitText.read(STORYTELLER.resolve("fit.txt"), target).limit(8192);
+      FitText text = FitText.read(STORYTELLER.resolve("fit.txt"), target).limit(4096);
       CollapsePlan plan = drop(model, 8, 4);
       List<TextChunks.Chunk> evaluation =
           TextChunks.whole(
@@ -230,7 +230,7 @@ class CarryOverTest {
   }
 
   private void isFittedAndWritten(String name, FitRule rule) throws IOException {
-    try (Backend backend = new ReferenceBackend(Compute.AUTO);
+    try (Backend backend = CpuBackend.open(Compute.AUTO, 2);
         Checkpoint model = Checkpoint.open(Fixtures.model(name));
         MemoryArena memory = new MemoryArena();
         CarryOver carryOver = carryOver(backend, model, fixtureText(name, model))) {

@@ -70,6 +70,13 @@ public abstract class FixtureParityTest {
     return Fixtures.withRun("paper");
   }
 
+  /**
+   * Logits that are plain, capped, and scaled; that the logits are right is seen for every fixture.
+   */
+  static Stream<String> lastWords() {
+    return Stream.of("llama_untied_gqa", "gemma2_std", "granite");
+  }
+
   @BeforeEach
   void openBackend() {
     backend = open();
@@ -131,7 +138,7 @@ public abstract class FixtureParityTest {
   }
 
   @ParameterizedTest
-  @MethodSource("fixtures")
+  @MethodSource("lastWords")
   void lastWordsAreKnownWhereTheLargestLogitsOfTheFloat64RunAreTheirs(String name) {
     try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(name));
         WeightFile reference =

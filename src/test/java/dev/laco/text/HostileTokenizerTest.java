@@ -41,9 +41,9 @@ class HostileTokenizerTest {
 
   @Test
   void degenerateTokenizersWorkOrAreErrorsOfOneLine() throws IOException {
-    surviveAll(HostileTokenizers.degenerate(861, 13));
+    surviveAll(HostileTokenizers.degenerate(430, 13));
     // Or they are not worth their name.
-    assertTrue(started > 40, () -> started + " processes");
+    assertTrue(started > 20, () -> started + " processes");
   }
 
   @Test
@@ -57,7 +57,7 @@ class HostileTokenizerTest {
         use(tokenizer);
       }
     }
-    surviveAll(HostileTokenizers.mutated(originals, 600, 14));
+    surviveAll(HostileTokenizers.mutated(originals, 300, 14));
   }
 
   /** Each file works or is an error of one line. */
@@ -75,7 +75,7 @@ class HostileTokenizerTest {
         assertTrue(message.length() < file.toString().length() + 600, message);
       }
     }
-    assertTrue(worked > files.size() / 10, worked + " of " + files.size());
+    assertTrue(worked > files.size() / 12, worked + " of " + files.size());
   }
 
   private Path write(byte[] content) throws IOException {

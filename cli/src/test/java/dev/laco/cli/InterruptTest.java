@@ -29,7 +29,9 @@ class InterruptTest {
   private static final int INTERRUPTED = 130;
 
   /** So few tokens that what follows an interrupt is quick. */
-  private static final Object[] QUICK = {"--compute", "f32", "--fit-tokens", 2048, "--rule", "fit"};
+  private static final Object[] QUICK = {
+    "--compute", "f32", "--fit-tokens", 2048, "--rule", "compensate"
+  };
 
   @TempDir Path folder;
 

@@ -59,9 +59,23 @@ class StreamingTest {
 
   @Test
   void aSearchAndAFitStreamAlike() {
+    String fixture = "llama_untied_gqa";
+    Path calibration = Fixtures.tokens(folder, fixture, "calib");
     JsonNode report =
         assertStreamsAlike(
-            Fixtures.STORYTELLER, "--target-layers", 14, "--merge-layers", 2, "--fit-tokens", 2048);
+            Fixtures.model(fixture),
+            "--target-layers",
+            4,
+            "--merge-layers",
+            2,
+            "--rule",
+            "repair",
+            "--calibration",
+            calibration,
+            "--fit-text",
+            calibration,
+            "--eval-tokens",
+            Fixtures.tokens(folder, fixture, "eval"));
     assertTrue(report.get("plan").has("tensors"), "the fit was left out");
   }
 
