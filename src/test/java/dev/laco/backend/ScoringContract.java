@@ -40,7 +40,9 @@ public abstract class ScoringContract extends Contract {
     }
   }
 
-  /** Scale and cap follow the product, whatever the type of the head: those of F32 stand for all. */
+  /**
+   * Scale and cap follow the product, whatever the type of the head: those of F32 stand for all.
+   */
   private static List<Form> forms(DType head) {
     return head == DType.F32 ? FORMS : List.of(Form.PLAIN, Form.UNIT);
   }
