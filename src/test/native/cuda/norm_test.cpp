@@ -125,8 +125,8 @@ void inverse_rms() {
     for (unsigned threads : {32, 256, 512}) {
       for (size_t shift : {0, 1}) {
         std::vector<X> x = check::random<X>(3 * columns);
-        std::fill(x.begin(), x.begin() + static_cast<int64_t>(columns), X(0.0f));
-        x.back() = X(NAN);
+        std::fill(x.begin(), x.begin() + static_cast<int64_t>(columns), check::narrow<X>(0));
+        x.back() = check::narrow<X>(NAN);
         check::Buffer<X> device(x, shift);
         check::Buffer<float> out(3);
         const std::string kernel = std::string("laco_inverse_rms_") + check::type_name<X>() + "_v1";
