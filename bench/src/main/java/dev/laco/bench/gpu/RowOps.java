@@ -80,7 +80,7 @@ final class RowOps {
         new RowOp("add_rows", null, RowOps::addRows, of("add_rows", F32)),
         new RowOp("add", null, RowOps::add, of("add", F32)),
         new RowOp("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
-        new RowOp("logits", null, RowOps::logits, of("logits", F32)),
+        new RowOp("logits", null, RowOps::logits, Variant.of("logits", "laco_logits_%s_v2", F32)),
         new RowOp("multiply", null, RowOps::multiply, of("multiply", F32)),
         new RowOp(
             "scaled_difference", null, RowOps::scaledDifference, of("scaled_difference", F32)),
@@ -278,7 +278,17 @@ final class RowOps {
             new Arguments().pointer(x).pointer(out).int64(x.columns()).float32(EPS))
         .moves(bytes(x), bytes(out))
         .expects(
-            reference -> reference.backend().inverseRms(reference.of(x), EPS, reference.of(out)),
+            reference -> {
+              for (long r = 0; r < x.rows(); r++) {
+                double squares = 0;
+                for (long i = r * x.columns(); i < (r + 1) * x.columns(); i++) {
+                  double value = reference.of(x).get(i);
+                  squares += value * value;
+                }
+                double mean = Math.max(squares / x.columns(), EPS);
+                reference.of(out).set(r, 1 / Math.sqrt(mean));
+              }
+            },
             ELEMENTWISE,
             out);
   }
