@@ -59,6 +59,8 @@ from transformers import (
     SmolLM3Config,
     StableLmConfig,
     StableLmForCausalLM,
+    Starcoder2Config,
+    Starcoder2ForCausalLM,
     SmolLM3ForCausalLM,
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
@@ -83,6 +85,7 @@ COHERE2 = (Cohere2Config, Cohere2ForCausalLM)
 GPT_NEOX = (GPTNeoXConfig, GPTNeoXForCausalLM)
 STABLELM = (StableLmConfig, StableLmForCausalLM)
 FALCON = (FalconConfig, FalconForCausalLM)
+STARCODER2 = (Starcoder2Config, Starcoder2ForCausalLM)
 OLMO2 = (Olmo2Config, Olmo2ForCausalLM)
 OLMO3 = (Olmo3Config, Olmo3ForCausalLM)
 MIXTRAL = (MixtralConfig, MixtralForCausalLM)
@@ -183,6 +186,7 @@ FAMILIES = {
     "falcon": (FALCON, "float32", {"tie_word_embeddings": True}),
     "falcon_two_norms": (FALCON, "bfloat16", {"new_decoder_architecture": True, "num_kv_heads": 2, "ffn_hidden_size": 96}),
     "falcon_serial": (FALCON, "float32", {"parallel_attn": False, "multi_query": False, "bias": True}),
+    "starcoder2": (STARCODER2, "float32", {"sliding_window": 8, "tie_word_embeddings": True}),
     "gemma": (GEMMA, "bfloat16", {"head_dim": 32, "num_key_value_heads": 1, "tie_word_embeddings": True}),
     "gemma2": (
         GEMMA2,

@@ -28,6 +28,7 @@ final class Families {
           GptNeoX.FAMILY,
           StableLm.FAMILY,
           Falcon.FAMILY,
+          StarCoder2.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,
