@@ -3,8 +3,8 @@
 #   cuda/12/<op>.fatbin   by NVRTC 12.9 from the same sources, for drivers from 525; or by an nvcc 12
 # in the build folder, and likewise bench/cuda/. Where there is no nvcc there are no kernels. CMake's own CUDA
 # language is not used: it wants a whole toolkit with a runtime to link, and there is nothing to link here.
-# The machine code of an architecture runs on every later one of its generation: 8.6 serves 8.9, 9.0 serves 9.0a.
-set(architectures 80 86 90 100 120)
+# The machine code of an architecture runs on every later one of its generation: 8.0 serves 8.6 and 8.9, 9.0 serves 9.0a.
+set(architectures 80 90 100 120)
 set(cuda_folders cuda bench/cuda)
 file(GLOB cuda_headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cuh)
 
