@@ -25,6 +25,16 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
   /** Architectures in whose files attention windows are honoured, but for phi3. */
   private static final List<String> WITH_WINDOWS = List.of("gemma2", "gemma3", "olmo2", "exaone4");
 
+  /** Architectures in whose files the output projection of attention is a square. */
+  private static final List<String> SQUARE_OUTPUT =
+      List.of("olmo2", "olmoe", "qwen2moe", "exaone4");
+
+  /** Architectures whose files always have a head. */
+  private static final List<String> OWN_HEAD = List.of("olmo2", "olmoe", "qwen2moe");
+
+  /** Architectures whose files never have a head. */
+  private static final List<String> TIED_HEAD = List.of("gemma", "gemma2");
+
   /** The number of layers at which EXAONE 4 has windows. */
   private static final int EXAONE_LAYERS = 64;
 
@@ -80,6 +90,7 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
     if (config.hiddenAct() != activation) {
       throw unsupported("the activation " + config.hiddenAct().configName());
     }
+    requireTensors();
     boolean readsBiases = name.equals("llama") || name.equals("granite");
     if (!readsBiases && (config.outputBias() || config.mlpBias())) {
       throw unsupported("a bias of an output or feed-forward projection");
@@ -91,6 +102,13 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
               "%s: llama.cpp ignores the attention window of %d tokens, so that it computes longer texts differently",
               model,
               window()));
+    }
+    if (rotation() instanceof RopeParameters rope
+        && rope.scaling() instanceof RopeParameters.LongRope) {
+      warnings.accept(
+          model
+              + ": llama.cpp ignores the length of a text where it chooses factors of LongRoPE, and goes by the size of"
+              + " its context; give it a context that is no longer than the original's for short texts");
     }
     if (window() > 0 && !hasWindowPattern() && !name.equals("phi3")) {
       throw unsupported("attention windows in a file of this architecture");
@@ -115,6 +133,26 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
               config.numHiddenLayers()));
     }
     requireMixtures();
+  }
+
+  /**
+   * Tensors have the shapes that llama.cpp expects, and the head is where llama.cpp looks for it.
+   */
+  private void requireTensors() {
+    int heads = config.numAttentionHeads();
+    if (SQUARE_OUTPUT.contains(name) && heads * config.headDim() != config.hiddenSize()) {
+      throw unsupported("heads whose width is not the hidden size divided by their number");
+    }
+    if (name.equals("olmoe") && config.numKeyValueHeads() != heads) {
+      throw unsupported("an OLMoE with grouped queries");
+    }
+    if (OWN_HEAD.contains(name) && config.tieWordEmbeddings()) {
+      throw unsupported("a head that is tied to the embedding, in a file of this architecture,");
+    }
+    if (TIED_HEAD.contains(name) && !config.tieWordEmbeddings()) {
+      throw unsupported(
+          "a head that is not tied to the embedding, in a file of this architecture,");
+    }
   }
 
   private @Nullable RopeParameters rotationOf(int layer) {
