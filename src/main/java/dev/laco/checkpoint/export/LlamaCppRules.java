@@ -103,8 +103,8 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
               model,
               window()));
     }
-    if (rotation() instanceof RopeParameters rope
-        && rope.scaling() instanceof RopeParameters.LongRope) {
+    RopeParameters rotation = rotation();
+    if (rotation != null && rotation.scaling() instanceof RopeParameters.LongRope) {
       warnings.accept(
           model
               + ": llama.cpp ignores the length of a text where it chooses factors of LongRoPE, and goes by the size of"
