@@ -38,6 +38,7 @@ public final class Fixtures {
             "baichuan2_7b",
             "baichuan2_13b",
             "internlm2",
+            "gpt_neox",
             "gemma_v1",
             "gemma2_std",
             "gemma3_std",

@@ -21,6 +21,7 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
+import dev.laco.model.Architecture;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.NewWeights;
@@ -70,12 +71,14 @@ class PlanApplierTest {
         assertEquals(plan.depth(), pruned.config().numHiddenLayers());
         assertEquals(pruned.totalBytes(), progress.get());
         assertEquals(pruned.totalBytes(), applier.tensorBytes());
-        assertSameBytes(model, "model.embed_tokens.weight", pruned, "model.embed_tokens.weight");
-        assertSameBytes(model, "model.norm.weight", pruned, "model.norm.weight");
+        Architecture family = model.config().architecture();
+        assertSameBytes(model, family.embedding(), pruned, family.embedding());
+        for (String norm : family.finalNormTensors()) {
+          assertSameBytes(model, norm, pruned, norm);
+        }
         for (int i = 0; i < plan.depth(); i++) {
           LayerMix mix = plan.layers().get(i);
-          for (TensorSpec spec :
-              model.config().architecture().layerTensors(model.config(), mix.base())) {
+          for (TensorSpec spec : family.layerTensors(model.config(), mix.base())) {
             assertMixed(model, mix, spec, pruned, i);
           }
         }
@@ -90,10 +93,11 @@ class PlanApplierTest {
 
   private static void assertMixed(
       Checkpoint model, LayerMix mix, TensorSpec spec, Checkpoint pruned, int index) {
-    String name = "model.layers." + index + "." + spec.suffix();
+    Architecture family = model.config().architecture();
+    String name = family.tensorName(index, spec);
     Map<Integer, Double> terms = mix.of(spec.group()).terms();
     if (terms.size() == 1) {
-      String source = "model.layers." + terms.keySet().iterator().next() + "." + spec.suffix();
+      String source = family.tensorName(terms.keySet().iterator().next(), spec);
       assertSameBytes(model, source, pruned, name);
       return;
     }
@@ -101,7 +105,7 @@ class PlanApplierTest {
     for (int i = 0; i < made.elements(); i++) {
       double sum = 0;
       for (Map.Entry<Integer, Double> term : terms.entrySet()) {
-        String source = "model.layers." + term.getKey() + "." + spec.suffix();
+        String source = family.tensorName(term.getKey(), spec);
         double product = term.getValue() * value(model.tensor(source), i);
         sum = sum + product;
       }

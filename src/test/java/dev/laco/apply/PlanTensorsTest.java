@@ -19,9 +19,12 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapsePlan.NewTensors;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
+import dev.laco.model.Architecture;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import dev.laco.model.LayerRole;
 import dev.laco.model.NewWeights;
+import dev.laco.model.TensorSpec;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.ValueLayout;
@@ -78,12 +81,15 @@ class PlanTensorsTest {
       Path out = folder.resolve("out" + shardSize);
       NewWeights weights;
       try (Checkpoint model = Checkpoint.open(Fixtures.model(name))) {
+        Architecture family = model.config().architecture();
+        TensorSpec down = family.layerTensor(model.config(), 1, LayerRole.DOWN);
+        List<String> names =
+            List.of(family.tensorName(1, down), family.finalNorm(), family.embedding());
         weights =
             weights(
-                TestTensors.changed(model.tensor(DOWN), DOWN),
-                TestTensors.changed(model.tensor(NORM), NORM),
-                TestTensors.changed(
-                    model.tensor("model.embed_tokens.weight"), "model.embed_tokens.weight"));
+                names.stream()
+                    .map(tensor -> TestTensors.changed(model.tensor(tensor), tensor))
+                    .toArray(HostTensor[]::new));
         prune(model, weights, shardSize, out);
       }
       try (Checkpoint pruned = Checkpoint.open(out)) {
