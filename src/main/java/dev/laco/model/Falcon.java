@@ -1,7 +1,6 @@
 package dev.laco.model;
 
 import dev.laco.model.Architecture.Biases;
-import dev.laco.model.Architecture.Builder;
 import dev.laco.model.Architecture.NormKind;
 import dev.laco.model.Architecture.ParallelNorms;
 import java.util.Map;
@@ -62,7 +61,7 @@ final class Falcon {
 
   private Falcon() {}
 
-  private static Builder parts() {
+  private static Architecture.Builder parts() {
     return Architecture.named("FalconForCausalLM", "falcon")
         .keyValueHeads(Falcon::keyValueHeads)
         .channels(Falcon::channels)
