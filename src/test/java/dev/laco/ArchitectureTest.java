@@ -98,6 +98,8 @@ class ArchitectureTest {
                   "backend.cpu",
                   "backend.cuda",
                   "checkpoint",
+                  "checkpoint.export",
+                  "checkpoint.gguf",
                   "checkpoint.table",
                   "ffi",
                   "linalg",

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.model.Architecture;
+import dev.laco.model.Loader;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -18,16 +19,21 @@ final class ReadmeTest {
     StringBuilder table =
         new StringBuilder(
             """
-            | architecture | `model_type` | tested on |
-            |---|---|---|
+            | architecture | `model_type` | GGUF | rules that fit | loaders | tested on |
+            |---|---|---|---|---|---|
             """);
     for (Architecture architecture : Architecture.all()) {
       table.append(
           String.format(
               Locale.ROOT,
-              "| `%s` | `%s` | %s |\n",
+              "| `%s` | `%s` | %s | %s | %s | %s |\n",
               architecture.className(),
               architecture.modelType(),
+              architecture.ggufName().isPresent() ? "yes" : "no",
+              architecture.isFitted() ? "yes" : "no",
+              architecture.loaders().stream()
+                  .map(Loader::toString)
+                  .collect(Collectors.joining(", ")),
               testedOn(architecture)));
     }
     String readme = Files.readString(Path.of("README.md"));
@@ -46,7 +52,12 @@ final class ReadmeTest {
                         .equals(architecture.className()))
             .map(name -> name + " (" + dtype(config(name)) + ")")
             .collect(Collectors.joining(", "));
-    return fixtures.isEmpty() ? "random weights only" : fixtures;
+    if (fixtures.isEmpty()) {
+      return "random weights only";
+    }
+    return architecture.modelType().equals("llama")
+        ? fixtures + "; trained: storyteller, SmolLM2-135M"
+        : fixtures;
   }
 
   private static String dtype(JsonNode config) {

@@ -10,7 +10,8 @@ public final class InspectJson {
 
   /**
    * The components of an inspection by their names, whether the checkpoint is {@code supported},
-   * and the {@code reason} if it is not; the {@code metadata} of a GGUF file.
+   * and the {@code reason} if it is not; the rules and loaders of a supported one, and those that
+   * are {@code refused}; the {@code metadata} of a GGUF file.
    */
   public static ObjectNode of(ModelInspection model) {
     ObjectNode json =
@@ -30,6 +31,12 @@ public final class InspectJson {
     }
     if (model.prunedConfig() != null) {
       json.put("prunedConfig", model.prunedConfig());
+    }
+    if (model.isSupported()) {
+      model.rules().forEach(json.putArray("rules")::add);
+      model.loaders().forEach(loader -> json.withArray("loaders").add(loader.toString()));
+      ObjectNode refused = json.putObject("refused");
+      model.refused().forEach(refused::put);
     }
     BadInputException whyNot = model.whyNot();
     if (whyNot == null) {

@@ -5,13 +5,17 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.Model;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.export.GgufExport;
+import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.model.Architecture;
 import dev.laco.model.ConfigRewriter;
+import dev.laco.model.Loader;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorGroup;
 import dev.laco.model.TensorSpec;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -36,6 +40,9 @@ import org.jspecify.annotations.Nullable;
  *     of its own; empty if not supported
  * @param prunedConfig the keys of {@code config.json} that a model with fewer layers changes; where
  *     no config can describe such a model, the reason; null if not supported
+ * @param rules that hold for the model, by their names; {@code fit} stands for all that fit weights
+ * @param loaders programs of other people that open what is pruned from the model
+ * @param refused the rules and loaders that the two lists lack, each with the reason
  * @param digest of config and tensor headers, which plans name; null if not supported
  * @param whyNot why the checkpoint is not supported; null if it is
  * @param metadata of a GGUF file, values as text, of a list its type and length; empty for a folder
@@ -50,6 +57,9 @@ public record ModelInspection(
     int files,
     SequencedMap<String, Long> parts,
     @Nullable String prunedConfig,
+    List<String> rules,
+    List<Loader> loaders,
+    SequencedMap<String, String> refused,
     @Nullable String digest,
     @Nullable BadInputException whyNot,
     SequencedMap<String, String> metadata) {
@@ -65,6 +75,7 @@ public record ModelInspection(
     try (Checkpoint checkpoint = Checkpoint.openAny(Model.folder(model))) {
       JsonNode config = checkpoint.configJson();
       BadInputException whyNot = whyNotSupported(checkpoint);
+      SequencedMap<String, String> refused = new LinkedHashMap<>();
       return new ModelInspection(
           config.path("architectures").path(0).asText("unknown"),
           config.path("model_type").asText("unknown"),
@@ -77,6 +88,9 @@ public record ModelInspection(
           checkpoint.files().size(),
           whyNot == null ? parts(checkpoint) : new LinkedHashMap<>(),
           whyNot == null ? prunedConfig(checkpoint) : null,
+          whyNot == null ? rules(checkpoint.config(), refused) : List.of(),
+          whyNot == null ? loaders(checkpoint, refused) : List.of(),
+          refused,
           whyNot == null ? checkpoint.digest() : null,
           whyNot,
           checkpoint.metadata());
@@ -120,6 +134,48 @@ public record ModelInspection(
       parts.put("head", elements(checkpoint, family.head()));
     }
     return parts;
+  }
+
+  private static List<String> rules(ModelConfig config, Map<String, String> refused) {
+    List<String> rules = new ArrayList<>(List.of("drop"));
+    hold(rules, List.of("replace", "rdsc", "mean"), config.whyNoMerge(), refused);
+    hold(rules, List.of("fit"), config.whyNoFit(), refused);
+    return rules;
+  }
+
+  private static void hold(
+      List<String> rules, List<String> more, @Nullable String whyNot, Map<String, String> refused) {
+    if (whyNot == null) {
+      rules.addAll(more);
+    } else {
+      more.forEach(rule -> refused.put(rule, whyNot));
+    }
+  }
+
+  private static List<Loader> loaders(Checkpoint checkpoint, Map<String, String> refused) {
+    Architecture family = checkpoint.config().architecture();
+    List<Loader> loaders = new ArrayList<>();
+    for (Loader loader : Loader.values()) {
+      String whyNot = family.loaders().contains(loader) ? null : "does not know the architecture";
+      if (loader == Loader.LLAMA_CPP) {
+        whyNot = whyNoExport(checkpoint);
+      }
+      if (whyNot == null) {
+        loaders.add(loader);
+      } else {
+        refused.put(loader.toString(), whyNot);
+      }
+    }
+    return loaders;
+  }
+
+  private static @Nullable String whyNoExport(Checkpoint checkpoint) {
+    try {
+      new GgufExport(checkpoint, GgufType.F32, warning -> {});
+      return null;
+    } catch (BadInputException e) {
+      return e.getMessage();
+    }
   }
 
   private static long elements(Checkpoint checkpoint, String tensor) {

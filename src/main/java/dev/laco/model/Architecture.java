@@ -2,12 +2,15 @@ package dev.laco.model;
 
 import com.fasterxml.jackson.databind.node.BooleanNode;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.EnumSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.SequencedMap;
+import java.util.Set;
 import java.util.function.Function;
 import java.util.function.Predicate;
 import java.util.function.ToDoubleFunction;
@@ -173,6 +176,7 @@ public final class Architecture {
     private Predicate<JsonFields> unitHead = config -> false;
     private Optional<Mixture.Keys> mixture = Optional.empty();
 
+    private final Set<Loader> loaders = EnumSet.of(Loader.TRANSFORMERS, Loader.VLLM);
     private Optional<String> ggufName = Optional.empty();
     private boolean ggufRowsInterleaved;
 
@@ -414,9 +418,22 @@ public final class Architecture {
       return this;
     }
 
+    /** This program opens the family's checkpoints, too. */
+    Builder knownTo(Loader loader) {
+      loaders.add(loader);
+      return this;
+    }
+
+    /** This program does not open the family's checkpoints. */
+    Builder unknownTo(Loader loader) {
+      loaders.remove(loader);
+      return this;
+    }
+
     /** {@code general.architecture} of the family's GGUF files. */
     Builder gguf(String name) {
       ggufName = Optional.of(name);
+      loaders.add(Loader.LLAMA_CPP);
       return this;
     }
 
@@ -449,6 +466,19 @@ public final class Architecture {
   /** {@code model_type} in {@code config.json}. */
   public String modelType() {
     return parts.modelType;
+  }
+
+  /** The programs of other people that open checkpoints of this family. */
+  public Set<Loader> loaders() {
+    return Collections.unmodifiableSet(parts.loaders);
+  }
+
+  /**
+   * Whether rules that fit weights hold for models of this family; {@link ModelConfig#whyNoFit}
+   * says why not.
+   */
+  public boolean isFitted() {
+    return parts.mixture.isEmpty() && !normsOutputs();
   }
 
   /** {@code general.architecture} of the family's GGUF files; empty where GGUF is not supported. */

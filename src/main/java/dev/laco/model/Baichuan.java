@@ -23,6 +23,7 @@ final class Baichuan {
                       LayerRole.VALUE, QUERY_KEY_VALUE)))
           .alibi(Baichuan::hasAlibi)
           .rotation(Baichuan::rotation)
+          .unknownTo(Loader.VLLM)
           .unitHead(Baichuan::hasUnitHead)
           .defaultPositions(config -> config.positiveOr(LENGTH, 4096))
           .build();

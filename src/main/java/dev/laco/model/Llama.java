@@ -13,6 +13,7 @@ final class Llama {
           .feedForwardBiases(Biases.BY_CONFIG)
           .defaultPositions(2048)
           .gguf("llama")
+          .knownTo(Loader.JLAMA)
           .ggufRowsInterleaved()
           .build();
 

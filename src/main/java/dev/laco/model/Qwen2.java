@@ -13,6 +13,7 @@ final class Qwen2 {
           .slidingLayers(Qwen2::slides)
           .defaultPositions(32768)
           .gguf("qwen2")
+          .knownTo(Loader.JLAMA)
           .build();
 
   private Qwen2() {}

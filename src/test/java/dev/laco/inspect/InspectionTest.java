@@ -12,8 +12,11 @@ import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.checkpoint.TestCheckpoints;
 import dev.laco.checkpoint.gguf.TestGguf;
+import dev.laco.model.Loader;
 import java.nio.file.Path;
 import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -43,6 +46,9 @@ class InspectionTest {
               "supported",
               "parts",
               "prunedConfig",
+              "rules",
+              "loaders",
+              "refused",
               "digest"),
           keys(found));
       assertEquals(
@@ -75,6 +81,20 @@ class InspectionTest {
         InspectJson.of(found).get("reason").textValue().contains("OtherForCausalLM"),
         InspectJson.of(found)::toString);
     assertThrows(BadInputException.class, () -> ModelInspection.of(folder.resolve("none")));
+  }
+
+  @Test
+  void rulesAndLoadersAreNamedAndWhatIsRefusedHasAReason() {
+    ModelInspection llama = ModelInspection.of(Fixtures.STORYTELLER);
+    assertEquals(List.of("drop", "replace", "rdsc", "mean", "fit"), llama.rules());
+    assertEquals(List.of(Loader.values()), llama.loaders());
+    assertEquals(Map.of(), llama.refused());
+    ModelInspection mixed = ModelInspection.of(Fixtures.model("qwen3_moe"));
+    assertEquals(List.of("drop"), mixed.rules());
+    assertTrue(mixed.refused().get("rdsc").contains("mixtures"), mixed::toString);
+    ModelInspection baichuan = ModelInspection.of(Fixtures.model("baichuan2_13b"));
+    assertEquals(List.of(Loader.TRANSFORMERS), baichuan.loaders());
+    assertEquals(Set.of("vLLM", "llama.cpp", "jlama"), baichuan.refused().keySet());
   }
 
   @Test

@@ -57,6 +57,9 @@ final class InspectCommand implements Callable<Integer> {
           .map(part -> part.getKey() + " " + shown(part.getValue()))
           .collect(Collectors.joining(", "));
     }
+    if (value.isArray()) {
+      return value.valueStream().map(InspectCommand::shown).collect(Collectors.joining(", "));
+    }
     return value.isNumber() ? grouped(value.longValue()) : value.asText();
   }
 

@@ -95,6 +95,9 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
     if (!readsBiases && (config.outputBias() || config.mlpBias())) {
       throw unsupported("a bias of an output or feed-forward projection");
     }
+    if (name.equals("olmoe") && config.numKeyValueHeads() != config.numAttentionHeads()) {
+      throw unsupported("grouped queries in a file of this architecture");
+    }
     if (name.equals("phi3") && window() > 0 && window() < config.maxPositionEmbeddings()) {
       warnings.accept(
           String.format(

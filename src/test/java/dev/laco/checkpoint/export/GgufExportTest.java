@@ -185,7 +185,8 @@ class GgufExportTest {
   @CsvSource({
     "mistral_std, '\"sliding_window\": null', '\"sliding_window\": 8', windows",
     "llama_linear, '\"hidden_act\": \"silu\"', '\"hidden_act\": \"gelu_pytorch_tanh\"', activation",
-    "qwen3_qknorm, '\"attention_bias\": false', '\"attention_bias\": true', bias"
+    "qwen3_qknorm, '\"attention_bias\": false', '\"attention_bias\": true', bias",
+    "olmoe, '\"use_cache\": true', '\"use_cache\": false', grouped queries"
   })
   void whatLlamaCppDoesNotComputeIsRefused(String fixture, String is, String other, String named) {
     Path model = copy(fixture, is, other);
