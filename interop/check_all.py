@@ -10,12 +10,14 @@ import sys
 
 import checks
 import engine
+import jlama
 import laco_reference
 import llama_cpp
 import loaders
 import make_families
 import make_smollm2
 import pruned_files
+import support
 import torch
 import torch_files
 import vllm_names
@@ -47,6 +49,7 @@ SETTINGS = {
 }
 RULES = {"eq1": ("--rule", "rdsc"), "half_eq1": ("--rule", "rdsc:0.5"), "mean": ("--rule", "mean"), "drop": ("--rule", "drop")}
 # What a rule computes depends on the type of the weights, not on the family: these have all rules, one for each type.
+IN_JLAMA = ("llama_untied_gqa", "qwen2_bias")  # of the families that jlama computes, those whose weights are float32
 ALL_RULES = ("llama_untied_gqa", "llama_tied_rope3", "llama_mha_bias_f16")
 
 
@@ -75,7 +78,16 @@ class Subject:
         loaders.check_outputs(what, loaded, self.evaluation, dump, measured, tolerance)
         if in_llama_cpp:
             self._check_in_llama_cpp(run, folder, dump, tolerance)
+        if self.name in IN_JLAMA and run == "paper":
+            self._check_in_jlama(what, folder, dump)
         return measured
+
+    def _check_in_jlama(self, what, folder, dump):
+        """The probabilities of the token behind each sequence."""
+        theirs = jlama.next_token(folder, self.evaluation)
+        ours = [torch.softmax(logits[-1], dim=-1) for logits in loaders.dumped_logits(dump)]
+        difference = max(loaders.relative_difference(a, torch.tensor(b)) for a, b in zip(ours, theirs))
+        support.opened(folder, "jlama", checks.at_most(difference, PRUNED_TOLERANCE, f"{what}: probabilities in jlama"))
 
     def _gguf(self, run):
         return self.work / f"{run}.gguf"
@@ -96,7 +108,7 @@ class Subject:
         difference = max(loaders.relative_difference(torch.tensor(logits), dumped) for logits, dumped in zip(theirs, loaders.dumped_logits(dump)))
         if self.dense.model.config.model_type.startswith("gemma"):
             tolerance = GELU_TOLERANCE
-        checks.at_most(difference, tolerance, f"{what}: logits in llama.cpp")
+        support.opened(folder, "llama.cpp", checks.at_most(difference, tolerance, f"{what}: logits in llama.cpp"))
 
     def check_dense(self):
         return self._check_outputs("dense", self.model, self.dense, DENSE_TOLERANCE, in_llama_cpp=True)
@@ -107,9 +119,9 @@ class Subject:
         print(f"interop: {what}", file=sys.stderr)
         report = engine.prune(self.model, out, self.calibration_file, *options)
         rounded = pruned_files.check_files(what, self.model, out, report)
-        vllm_names.check(what, out, pruned_files.tensor_names(out))
+        support.opened(out, "vLLM", vllm_names.check(what, out, pruned_files.tensor_names(out)))
         pruned = self._load(out)
-        loaders.check_opens(what, pruned, self.dense)
+        support.opened(out, "transformers", loaders.check_opens(what, pruned, self.dense))
         measured = self._check_outputs(run, out, pruned, PRUNED_TOLERANCE, in_llama_cpp)
         tolerance = ROUNDED_SIMILARITY_TOLERANCE if rounded else SIMILARITY_TOLERANCE
         loaders.check_similarity(what, self.dense_hidden, pruned, self.calibration, report["finalSimilarity"], tolerance)
@@ -242,6 +254,8 @@ def main(work, *parts):
         print(f"interop: {part}", file=sys.stderr)
         with checks.guarded(part):
             PARTS[part](pathlib.Path(work))
+    if not parts:
+        support.check()
     sys.exit(checks.summary())
 
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Makes the pinned environment of the interoperability checks in build/interop-env (1.8 GB, under a minute): packages of
-# Python, and llama.cpp. Prints the path of its Python. Does nothing when it already stands. Needs Python 3.11 to 3.14
-# and gcc.
+# Python, llama.cpp and jlama. Prints the path of its Python. Does nothing when it already stands. Needs Python 3.11 to
+# 3.14, gcc and a JDK.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/toolchain.sh
+require_toolchain
 
 say() { echo "interop: $*" >&2; }
 
@@ -22,15 +24,17 @@ fi
 
 environment=build/interop-env
 python=$PWD/$environment/bin/python
-wanted=$(python3 --version && cat interop/{requirements.txt,cuda_stand_ins.py,fetch_llama_cpp.py} | sha256sum)
+wanted=$(python3 --version && cat interop/{requirements.txt,cuda_stand_ins.py,fetch_llama_cpp.py,jlama.xml} | sha256sum)
 if [[ $(cat $environment/made-from 2>/dev/null) != "$wanted" ]]; then
-  say "makes $environment (PyTorch, transformers, llama.cpp)"
+  say "makes $environment (PyTorch, transformers, llama.cpp, jlama)"
   rm -rf $environment
   python3 -m venv $environment
   "$python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-compile --no-deps \
     --require-hashes --only-binary :all: --requirement interop/requirements.txt
   "$python" interop/cuda_stand_ins.py "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
   "$python" interop/fetch_llama_cpp.py $environment/llama.cpp
+  run_maven --quiet --strict-checksums --file interop/jlama.xml "-DoutputDirectory=$PWD/$environment/jlama" \
+    org.apache.maven.plugins:maven-dependency-plugin:3.9.0:copy-dependencies >&2
   echo "$wanted" >$environment/made-from
 fi
 echo "$python"

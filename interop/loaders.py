@@ -71,12 +71,12 @@ class Loaded:
 
 
 def check_opens(what, loaded, dense):
-    """transformers only warns of tensors that it misses or does not know; here they are errors."""
+    """transformers only warns of tensors that it misses or does not know; here they are errors. Returns whether all is well."""
     problems = {kind: sorted(names)[:3] for kind, names in loaded.info.items() if names}
-    checks.check(not problems, f"{what}: transformers finds every tensor and no other", str(problems))
+    opens = checks.check(not problems, f"{what}: transformers finds every tensor and no other", str(problems))
     new = loaded.warnings - dense.warnings
     checks.check(not new, f"{what}: no warning that the dense model does not give", f"{sorted(new)[:1]}")
-    checks.check(loaded.new_tokens == 8, f"{what}: generate runs")
+    return opens & checks.check(loaded.new_tokens == 8, f"{what}: generate runs")
 
 
 def relative_difference(ours, theirs):

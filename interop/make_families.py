@@ -46,6 +46,8 @@ from transformers import (
     Olmo2ForCausalLM,
     Olmo3Config,
     Olmo3ForCausalLM,
+    OlmoeConfig,
+    OlmoeForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
     Phi3Config,
@@ -87,6 +89,7 @@ STABLELM = (StableLmConfig, StableLmForCausalLM)
 FALCON = (FalconConfig, FalconForCausalLM)
 STARCODER2 = (Starcoder2Config, Starcoder2ForCausalLM)
 OLMO2 = (Olmo2Config, Olmo2ForCausalLM)
+OLMOE = (OlmoeConfig, OlmoeForCausalLM)
 OLMO3 = (Olmo3Config, Olmo3ForCausalLM)
 MIXTRAL = (MixtralConfig, MixtralForCausalLM)
 GRANITE_MOE = (GraniteMoeConfig, GraniteMoeForCausalLM)
@@ -173,7 +176,7 @@ FAMILIES = {
     "exaone4": (EXAONE4, "float32", {"sliding_window": 8, "sliding_window_pattern": 4}),
     "exaone4_no_window": (EXAONE4, "bfloat16", {"sliding_window": None, "sliding_window_pattern": None, "layer_types": ["full_attention"] * 8}),
     "cohere": (COHERE, "float32", {"tie_word_embeddings": True, "logit_scale": 0.5}),
-    "cohere_head_norms": (COHERE, "bfloat16", {"use_qk_norm": True, "attention_bias": True, "layer_norm_eps": 1e-3}),
+    "cohere_head_norms": (COHERE, "bfloat16", {"use_qk_norm": True, "attention_bias": True, "layer_norm_eps": 1e-3, "tie_word_embeddings": True}),
     "cohere2": (COHERE2, "float32", {"sliding_window": 8, "tie_word_embeddings": True}),
     "gpt_neox": (GPT_NEOX, "float32", {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}),
     "gpt_neox_serial": (
@@ -225,6 +228,7 @@ FAMILIES = {
             },
         },
     ),
+    "olmoe_heads_of_their_own": (OLMOE, "bfloat16", {"num_experts": 6, "num_experts_per_tok": 2, "intermediate_size": 40, "num_key_value_heads": 4}),
     "mixtral_window": (MIXTRAL, "bfloat16", {"num_local_experts": 5, "num_experts_per_tok": 3, "sliding_window": 8}),
     "qwen2_moe": (
         QWEN2_MOE,
@@ -243,6 +247,16 @@ FAMILIES = {
             "attention_multiplier": 0.1,
             "logits_scaling": 4.0,
         },
+    ),
+    "qwen2_moe_no_window": (
+        QWEN2_MOE,
+        "bfloat16",
+        {"num_experts": 6, "moe_intermediate_size": 40, "shared_expert_intermediate_size": 56, "num_experts_per_tok": 2},
+    ),
+    "qwen3_moe_chosen_shares": (
+        QWEN3_MOE,
+        "bfloat16",
+        {"num_experts": 6, "moe_intermediate_size": 40, "head_dim": 24, "num_experts_per_tok": 2, "norm_topk_prob": True},
     ),
     "qwen3_moe_all_shares": (QWEN3_MOE, "float32", {"num_experts": 12, "moe_intermediate_size": 40, "head_dim": 24, "num_experts_per_tok": 4}),
     "qwen3_moe_every_second": (

@@ -48,13 +48,13 @@ class Source:
 
     @functools.cache
     def module(self, name):
-        """Class definitions by name, and the module that each imported name comes from."""
+        """Class definitions by name, and module and own name of each imported name."""
         tree = ast.parse(self.archive.read(f"{MODELS}{name}.py"))
         classes = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
         imports = {}
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.level == 1 or (node.module or "").startswith(MODELS.replace("/", "."))):
-                imports |= {alias.name: node.module.rpartition(".")[2] for alias in node.names}
+                imports |= {alias.asname or alias.name: (node.module.rpartition(".")[2], alias.name) for alias in node.names}
         return classes, imports
 
     def find(self, module, name):
@@ -62,8 +62,8 @@ class Source:
         classes, imports = self.module(module)
         if name in classes:
             return module, classes[name]
-        if name in imports and f"{MODELS}{imports[name]}.py" in self.archive.namelist():
-            return self.find(imports[name], name)
+        if name in imports and f"{MODELS}{imports[name][0]}.py" in self.archive.namelist():
+            return self.find(*imports[name])
         return None
 
     def lineage(self, module, name):
@@ -104,6 +104,12 @@ def defaults(function):
     return found
 
 
+def given_to_super(function):
+    """Parameters of the constructor of the class above that are names, with the name."""
+    calls_above = (c for c in ast.walk(function) if isinstance(c, ast.Call) and ast.unparse(c.func) == "super().__init__")
+    return [(k.arg, k.value.id) for call in calls_above for k in call.keywords if isinstance(k.value, ast.Name)]
+
+
 def calls(value):
     """The calls that an assigned value may be."""
     if isinstance(value, ast.IfExp):
@@ -128,7 +134,8 @@ class Names:
         bound = {}
         for at, definition in reversed(lineage):
             init = method(definition, "__init__")
-            bound |= {name: (at, value) for name, value in defaults(init) if self.source.find(at, value)} if init else {}
+            chosen = [*defaults(init), *given_to_super(init)] if init else []
+            bound |= {name: (at, value) for name, value in chosen if self.source.find(at, value)}
         bound |= given or {}
         for at, definition in lineage:
             init = method(definition, "__init__")
@@ -164,31 +171,34 @@ class Names:
         if EXPERTS.fullmatch(name):
             named = [ast.literal_eval(k.value) for k in call.keywords if k.arg == "ckpt_names"]
             self.experts[path] = sorted(*named or [MATRICES_OF_EXPERTS])
+        elif WEIGHTS.fullmatch(name) or name.endswith("_cls"):  # the class of a norm that a function chooses
+            self.weights.add(path)
         elif self.source.find(module, name):
             self.add(module, name, f"{path}.", given)
-        elif WEIGHTS.fullmatch(name):
-            self.weights.add(path)
 
 
-def mapper(source, visited):
-    """The mapper of names: that of the outermost class that has one."""
+def replacements(source, visited, kind):
+    """What the mappers of names of all classes replace: old and new parts of names."""
+    found = {}
     for module, name in visited:
         for _, definition in source.lineage(module, name):
             for node in ast.walk(definition):
                 if isinstance(node, ast.Call) and called(node) == "WeightsMapper":
-                    return {k.arg: ast.literal_eval(k.value) for k in node.keywords}
-    return {}
+                    for literal in (k.value for k in node.keywords if k.arg == f"orig_to_new_{kind}" and isinstance(k.value, ast.Dict)):
+                        pairs = zip(literal.keys, literal.values)
+                        found |= {ast.literal_eval(old): ast.literal_eval(new) for old, new in pairs if isinstance(old, ast.Constant)}
+    return found
 
 
 def names(source, module, name):
     found = Names(source)
     found.add(module, name)
-    replaced = mapper(source, found.visited)
+    stacked, substrings, suffixes = (replacements(source, found.visited, kind) for kind in ("stacked", "substr", "suffix"))
     return {
         "weights": sorted(found.weights),
         "experts": found.experts,
-        "renamed": replaced.get("orig_to_new_substr", {}),
-        "stacked": {old: new for old, (new, _) in replaced.get("orig_to_new_stacked", {}).items()},
+        "renamed": {old: new for old, new in (substrings | suffixes).items() if new is not None},
+        "stacked": {old: new for old, (new, _) in stacked.items()},
     }
 
 

@@ -19,11 +19,11 @@ def _module(tensor, rules):
 
 
 def check(what, folder, tensors):
-    """vLLM raises an error for a tensor that it does not know."""
+    """vLLM raises an error for a tensor that it does not know. Returns whether it knows the architecture and all tensors."""
     (architecture,) = json.loads((folder / "config.json").read_text())["architectures"]
     rules = KNOWN["architectures"].get(architecture)
     if rules in (None, THROUGH_TRANSFORMERS):
-        return
-    modules = {*rules["weights"], *(f"{path}.*.{matrix}" for path, matrices in rules["experts"].items() for matrix in matrices)}
+        return rules is not None
+    modules = {*rules["weights"], *rules["experts"], *(f"{path}.*.{matrix}" for path, matrices in rules["experts"].items() for matrix in matrices)}
     unknown = [name for name in tensors if _module(name, rules) not in modules]
-    checks.check(not unknown, f"{what}: vLLM {KNOWN['vllm']} knows the names of all tensors", f"{unknown[:3]}")
+    return checks.check(not unknown, f"{what}: vLLM {KNOWN['vllm']} knows the names of all tensors", f"{unknown[:3]}")
