@@ -54,6 +54,6 @@ class FalconTest {
                  "hidden_size": 64, "vocab_size": 96, "num_attention_heads": 4,
                  "num_hidden_layers": 2, %s}
                 """
-                    .formatted(keys)));
+                    .replace("%s", keys)));
   }
 }

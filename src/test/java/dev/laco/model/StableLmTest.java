@@ -46,6 +46,6 @@ class StableLmTest {
                  "num_hidden_layers": 2, "intermediate_size": 160,
                  "use_parallel_residual": %s}
                 """
-                    .formatted(parallel)));
+                    .replace("%s", parallel)));
   }
 }
