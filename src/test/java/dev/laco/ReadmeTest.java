@@ -30,7 +30,7 @@ final class ReadmeTest {
               architecture.className(),
               architecture.modelType(),
               architecture.ggufName().isPresent() ? "yes" : "no",
-              architecture.isFitted() ? "yes" : "no",
+              architecture.whyNoFit() == null ? "yes" : "no",
               architecture.loaders().stream()
                   .map(Loader::toString)
                   .collect(Collectors.joining(", ")),

@@ -145,7 +145,7 @@ public final class Architecture {
     private QueryKeyNorm queryKeyNorm = QueryKeyNorm.EACH_HEAD;
     private Predicate<JsonFields> queryKeyNormed = config -> false;
     private ParallelNorms parallelNorms = ParallelNorms.TWO;
-    private Predicate<JsonFields> parallel = config -> false;
+    private Optional<Predicate<JsonFields>> parallel = Optional.empty();
     private double normOffset;
     private String epsKey = "rms_norm_eps";
     private double defaultEps = 1e-6;
@@ -254,7 +254,7 @@ public final class Architecture {
      */
     Builder parallel(ParallelNorms ofParallel, Predicate<JsonFields> where) {
       parallelNorms = ofParallel;
-      parallel = where;
+      parallel = Optional.of(where);
       return this;
     }
 
@@ -474,11 +474,26 @@ public final class Architecture {
   }
 
   /**
-   * Whether rules that fit weights hold for models of this family; {@link ModelConfig#whyNoFit}
-   * says why not.
+   * Why rules that fit weights do not hold for models of this family, as the end of a sentence;
+   * null where they hold.
    */
-  public boolean isFitted() {
-    return parts.mixture.isEmpty() && !normsOutputs();
+  public @Nullable String whyNoFit() {
+    if (parts.mixture.isPresent()) {
+      return "its layers have mixtures of experts, not one feed-forward network to fit";
+    }
+    if (!isGated()) {
+      return "its feed-forward networks have no gate";
+    }
+    if (parts.normKind == NormKind.LAYER_WITH_BIAS) {
+      return "its norms have biases, which a fit does not carry into the projections behind them";
+    }
+    if (parts.parallel.isPresent()) {
+      return "its feed-forward networks read the stream before attention, where a fit would take the"
+          + " stream behind it";
+    }
+    return normsOutputs()
+        ? "norms follow its down projections, so that what layers add is not linear in them"
+        : null;
   }
 
   /** {@code general.architecture} of the family's GGUF files; empty where GGUF is not supported. */
@@ -527,7 +542,7 @@ public final class Architecture {
   }
 
   boolean parallel(JsonFields config) {
-    return parts.parallel.test(config);
+    return parts.parallel.stream().anyMatch(where -> where.test(config));
   }
 
   String epsKey() {

@@ -247,22 +247,7 @@ public record ModelConfig(
 
   /** Why rules that fit weights do not hold for this model; null where they hold. */
   public @Nullable String whyNoFit() {
-    if (mixture != null) {
-      return "its layers have mixtures of experts, not one feed-forward network to fit";
-    }
-    if (parallel) {
-      return "its feed-forward networks read the stream before attention, where a fit would take the"
-          + " stream behind it";
-    }
-    if (!isGated()) {
-      return "its feed-forward networks have no gate";
-    }
-    if (architecture.finalNormBias().isPresent()) {
-      return "its norms have biases, which a fit does not carry into the projections behind them";
-    }
-    return architecture.normsOutputs()
-        ? "norms follow its down projections, so that what layers add is not linear in them"
-        : null;
+    return architecture.whyNoFit();
   }
 
   /**
