@@ -120,13 +120,20 @@ __device__ __forceinline__ void norm(float* x, const float* y, const W* weight, 
   }
 }
 
-template <int N, class X>
+// The sum of squares of this thread's share of a row, of 16-byte vectors or of elements.
+template <bool kVectors, class X>
 __device__ __forceinline__ float squares_of_thread(const X* row, int64_t columns) {
+  constexpr int kN = kVectors ? kVector<X> : 1;
   float squares = 0;
-  for (int64_t v = threadIdx.x; v < columns / N; v += blockDim.x) {
-    const Floats<N> x = load<N>(row + v * N);
+  for (int64_t v = threadIdx.x; v < columns / kN; v += blockDim.x) {
+    float x[kN];
+    if constexpr (kVectors) {
+      unpack<X>(reinterpret_cast<const uint4*>(row)[v], x);
+    } else {
+      x[0] = widen(row[v]);
+    }
 #pragma unroll
-    for (int i = 0; i < N; i++) {
+    for (int i = 0; i < kN; i++) {
       squares = fmaf(x[i], x[i], squares);
     }
   }
@@ -137,8 +144,8 @@ template <class X>
 __device__ __forceinline__ void inverse_rms(const X* x, float* out, int64_t columns, float floor) {
   __shared__ float scratch[kMostWarps][1];
   const X* row = x + blockIdx.x * columns;
-  float squares = columns % 4 == 0 && aligned4(row) ? squares_of_thread<4>(row, columns)
-                                                    : squares_of_thread<1>(row, columns);
+  const bool vectors = columns % kVector<X> == 0 && aligned(row, sizeof(uint4));
+  float squares = vectors ? squares_of_thread<true>(row, columns) : squares_of_thread<false>(row, columns);
   squares = block_sum(squares, scratch);
   if (threadIdx.x == 0) {
     const float mean = squares / static_cast<float>(columns);

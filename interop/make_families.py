@@ -178,7 +178,7 @@ FAMILIES = {
     "cohere": (COHERE, "float32", {"tie_word_embeddings": True, "logit_scale": 0.5}),
     "cohere_head_norms": (COHERE, "bfloat16", {"use_qk_norm": True, "attention_bias": True, "layer_norm_eps": 1e-3, "tie_word_embeddings": True}),
     "cohere2": (COHERE2, "float32", {"sliding_window": 8, "tie_word_embeddings": True}),
-    "gpt_neox": (GPT_NEOX, "float32", {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}),
+    "gpt_neox_parallel": (GPT_NEOX, "float32", {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}),
     "gpt_neox_serial": (
         GPT_NEOX,
         "float16",

@@ -35,8 +35,10 @@ public final class InspectJson {
     if (model.isSupported()) {
       model.rules().forEach(json.putArray("rules")::add);
       model.loaders().forEach(loader -> json.withArray("loaders").add(loader.toString()));
-      ObjectNode refused = json.putObject("refused");
-      model.refused().forEach(refused::put);
+      if (!model.refused().isEmpty()) {
+        ObjectNode refused = json.putObject("refused");
+        model.refused().forEach(refused::put);
+      }
     }
     BadInputException whyNot = model.whyNot();
     if (whyNot == null) {

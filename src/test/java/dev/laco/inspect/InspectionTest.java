@@ -48,7 +48,6 @@ class InspectionTest {
               "prunedConfig",
               "rules",
               "loaders",
-              "refused",
               "digest"),
           keys(found));
       assertEquals(

@@ -413,7 +413,7 @@ class CommandLineTest {
     assertKeys(
         inspected,
         "architecture modelType layers parameters dtype bytes files supported parts prunedConfig"
-            + " digest");
+            + " rules loaders digest");
     assertEquals(parameters(MODEL), inspected.get("parameters").longValue());
     assertEquals("f32", inspected.get("dtype").textValue());
     assertKeys(
