@@ -14,7 +14,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The forward pass of a decoder-only language model: token embedding, layers as {@link
- * DecoderLayer} runs them, final RMS norm, output projection.
+ * DecoderLayer} runs them, final norm, output projection.
  *
  * <p>Activations are f32 matrices of one row per token; {@code T} is the number of tokens of a
  * batch and {@code d} the hidden size.

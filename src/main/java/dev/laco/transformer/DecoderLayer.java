@@ -185,10 +185,10 @@ public final class DecoderLayer {
     if (config.headsInterleaved()) {
       Tensor all = buffers.queryKeyValue();
       linear(weights, normed, LayerRole.QUERY_KEY_VALUE, LayerRole.QUERY_KEY_VALUE_BIAS, all);
-      int group = config.numAttentionHeads() / config.numKeyValueHeads();
-      takeHeads(all, 0, group, query);
-      takeHeads(all, group, 1, past.newKeys());
-      takeHeads(all, group + 1, 1, past.newValues());
+      HeadRows rows = buffers.headRows(config);
+      takeHeads(all, rows.queries, query);
+      takeHeads(all, rows.keys, past.newKeys());
+      takeHeads(all, rows.values, past.newValues());
     } else {
       linear(weights, normed, LayerRole.QUERY, LayerRole.QUERY_BIAS, query);
       linear(weights, normed, LayerRole.KEY, LayerRole.KEY_BIAS, past.newKeys());
@@ -209,19 +209,9 @@ public final class DecoderLayer {
     return buffers.attended;
   }
 
-  /**
-   * Copies {@code count} heads, from head {@code first} on, of the heads of each key/value head.
-   *
-   * @param all {@code [T, heads]}, those of one key/value head after those of another
-   * @param to {@code [T, count * key/value heads]}, in heads
-   */
-  private void takeHeads(Tensor all, int first, int count, Tensor to) {
+  /** Copies heads of {@code all [T, heads]} to {@code to}, both taken as one head a row. */
+  private void takeHeads(Tensor all, int[] rows, Tensor to) {
     int width = config.headDim();
-    int period = config.numAttentionHeads() / config.numKeyValueHeads() + 2;
-    int[] rows = new int[Math.toIntExact(to.elements() / width)];
-    for (int i = 0; i < rows.length; i++) {
-      rows[i] = Math.toIntExact((long) (i / count) * period + first + i % count);
-    }
     Tensor heads = all.reshape(all.elements() / width, width);
     backend.gather(heads, rows, to.reshape(rows.length, width));
   }

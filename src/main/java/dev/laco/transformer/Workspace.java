@@ -110,6 +110,7 @@ public final class Workspace implements AutoCloseable {
     final Tensor up;
     private final @Nullable Tensor queryKeyValue;
     private final @Nullable Experts experts;
+    private @Nullable HeadRows headRows;
     final DecoderLayer.Normed normed;
     final DecoderLayer.Attended attended;
     final DecoderLayer.Projected projected;
@@ -149,6 +150,14 @@ public final class Workspace implements AutoCloseable {
     /** Queries, keys and values of models whose {@link ModelConfig#headsInterleaved}. */
     Tensor queryKeyValue() {
       return Objects.requireNonNull(queryKeyValue);
+    }
+
+    /** Where in {@link #queryKeyValue} each head stands: the same in all layers, so made once. */
+    HeadRows headRows(ModelConfig config) {
+      if (headRows == null) {
+        headRows = new HeadRows(config, tokens());
+      }
+      return headRows;
     }
 
     /** The buffers of a mixture, which only models with mixtures have. */
