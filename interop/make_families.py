@@ -157,7 +157,7 @@ FAMILIES = {
         "bfloat16",
         {"head_dim": 32, "use_sliding_window": True, "sliding_window": 8, "max_window_layers": 5, "tie_word_embeddings": True},
     ),
-    "glm": (GLM, "bfloat16", {"head_dim": 24}),
+    "glm": (GLM, "bfloat16", {"head_dim": 16}),
     "glm4": (GLM4, "float32", {"head_dim": 32, "attention_bias": False}),
     "granite_bias": (
         GRANITE,
@@ -189,7 +189,7 @@ FAMILIES = {
     "falcon": (FALCON, "float32", {"tie_word_embeddings": True}),
     "falcon_two_norms": (FALCON, "bfloat16", {"new_decoder_architecture": True, "num_kv_heads": 2, "ffn_hidden_size": 96}),
     "falcon_serial": (FALCON, "float32", {"parallel_attn": False, "multi_query": False, "bias": True}),
-    "starcoder2": (STARCODER2, "float32", {"sliding_window": 8, "tie_word_embeddings": True}),
+    "starcoder2": (STARCODER2, "float32", {"sliding_window": None, "tie_word_embeddings": True}),
     "gemma": (GEMMA, "bfloat16", {"head_dim": 32, "num_key_value_heads": 1, "tie_word_embeddings": True}),
     "gemma2": (
         GEMMA2,

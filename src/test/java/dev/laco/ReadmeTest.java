@@ -19,7 +19,7 @@ final class ReadmeTest {
     StringBuilder table =
         new StringBuilder(
             """
-            | architecture | `model_type` | GGUF | rules that fit | loaders | tested on |
+            | architecture | `model_type` | containers | rules | loaders | tested on |
             |---|---|---|---|---|---|
             """);
     for (Architecture architecture : Architecture.all()) {
@@ -29,8 +29,8 @@ final class ReadmeTest {
               "| `%s` | `%s` | %s | %s | %s | %s |\n",
               architecture.className(),
               architecture.modelType(),
-              architecture.ggufName().isPresent() ? "yes" : "no",
-              architecture.whyNoFit() == null ? "yes" : "no",
+              "safetensors, .bin, 8 bits" + (architecture.gguf().isPresent() ? ", GGUF" : ""),
+              "merge" + (architecture.whyNoFit() == null ? ", fit" : ""),
               architecture.loaders().stream()
                   .map(Loader::toString)
                   .collect(Collectors.joining(", ")),

@@ -7,6 +7,7 @@ import dev.laco.BadInputException;
 import dev.laco.Legible;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.model.Architecture;
+import dev.laco.model.GgufFamily;
 import dev.laco.model.GgufNames;
 import dev.laco.model.ModelConfig;
 import java.nio.file.Path;
@@ -29,13 +30,15 @@ final class GgufConfig {
 
   private final Path file;
   private final GgufMetadata metadata;
+  private final GgufFamily family;
   private final String prefix;
   private final ObjectNode config = JsonNodeFactory.instance.objectNode();
 
-  private GgufConfig(Path file, GgufMetadata metadata, String prefix) {
+  private GgufConfig(Path file, GgufMetadata metadata, GgufFamily family) {
     this.file = file;
     this.metadata = metadata;
-    this.prefix = prefix + ".";
+    this.family = family;
+    this.prefix = family.name() + ".";
   }
 
   /**
@@ -57,8 +60,8 @@ final class GgufConfig {
    */
   static ObjectNode of(
       Path file, GgufMetadata metadata, Architecture architecture, Tensors tensors) {
-    String name = architecture.ggufName().orElseThrow();
-    return new GgufConfig(file, metadata, name).make(architecture, tensors);
+    GgufFamily family = architecture.gguf().orElseThrow();
+    return new GgufConfig(file, metadata, family).make(architecture, tensors);
   }
 
   private ObjectNode make(Architecture architecture, Tensors tensors) {
@@ -76,10 +79,7 @@ final class GgufConfig {
     long heads = required("attention.head_count");
     long hidden = required("embedding_length");
     long headDim = integer("attention.key_length").orElse(heads == 0 ? 0 : hidden / heads);
-    boolean gemma = prefix.startsWith("gemma");
-    config.put(
-        prefix.matches("gemma[23].") ? "hidden_activation" : "hidden_act",
-        gemma ? "gelu_pytorch_tanh" : "silu");
+    config.put(family.activationKey(), family.activation().configName());
     config.put("hidden_size", hidden);
     config.put("intermediate_size", required("feed_forward_length"));
     config.put("num_hidden_layers", required("block_count"));
@@ -87,11 +87,22 @@ final class GgufConfig {
     config.put("num_key_value_heads", integer("attention.head_count_kv").orElse(heads));
     config.put("head_dim", headDim);
     config.put("max_position_embeddings", required("context_length"));
-    config.put("rms_norm_eps", requiredNumber("attention.layer_norm_rms_epsilon"));
+    config.put(
+        architecture.epsKey(),
+        requiredNumber(
+            architecture.hasLayerNorms()
+                ? "attention.layer_norm_epsilon"
+                : "attention.layer_norm_rms_epsilon"));
     config.put("vocab_size", tensors.vocabulary);
     config.put("tie_word_embeddings", !tensors.names.contains("output.weight"));
-    config.put("attention_bias", tensors.names.contains("blk.0.attn_q.bias"));
-    config.put("mlp_bias", tensors.names.contains("blk.0.ffn_gate.bias"));
+    config.put(
+        architecture.feedForwardBiasKey(),
+        tensors.names.contains("blk.0.ffn_gate.bias")
+            || tensors.names.contains("blk.0.ffn_up.bias"));
+    config.put(
+        architecture.attentionBiasKey(),
+        tensors.names.contains("blk.0.attn_q.bias")
+            || tensors.names.contains("blk.0.attn_qkv.bias"));
     if (integer("attention.value_length").orElse(headDim) != headDim) {
       throw metadata.bad(prefix + "attention.value_length", "the key_length, " + headDim);
     }
@@ -102,16 +113,22 @@ final class GgufConfig {
     if (integer("expert_count").orElse(0) > 0) {
       mixtures();
     }
-    if (architecture.modelType().equals("granite")) {
+    metadata
+        .bool(prefix + "use_parallel_residual")
+        .ifPresent(parallel -> config.put("use_parallel_residual", parallel));
+    if (prefix.startsWith("granite")) {
       config.put("embedding_multiplier", requiredNumber("embedding_scale"));
       config.put("residual_multiplier", requiredNumber("residual_scale"));
       config.put("attention_multiplier", requiredNumber("attention.scale"));
       config.put("logits_scaling", requiredNumber("logit_scale"));
+    } else {
+      number("logit_scale").ifPresent(scale -> config.put("logit_scale", scale));
     }
     rotary(architecture, headDim, tensors.ropeFactors);
     token("bos_token_id", "bos_token_id");
     token("eos_token_id", "eos_token_id");
     token("padding_token_id", "pad_token_id");
+    family.adapt(config, tensors.names);
     return config;
   }
 
@@ -120,13 +137,7 @@ final class GgufConfig {
    * where n is that of the metadata or of the architecture.
    */
   private void windows() {
-    long every =
-        switch (prefix) {
-          case "gemma2." -> 2;
-          case "gemma3." -> 6;
-          case "olmo2.", "exaone4." -> 4;
-          default -> 0;
-        };
+    long every = family.windowPeriod();
     long window = integer("attention.sliding_window").orElse(prefix.equals("gemma2.") ? 4096 : 0);
     if (window <= 0) {
       config.putNull("sliding_window");
@@ -174,10 +185,12 @@ final class GgufConfig {
 
   /** The mixtures of experts; llama.cpp knows by the architecture over which experts shares are. */
   private void mixtures() {
-    boolean mixtral = prefix.equals("llama.");
-    config.put(mixtral ? "num_local_experts" : "num_experts", required("expert_count"));
+    boolean local = prefix.equals("llama.") || prefix.equals("granitemoe.");
+    config.put(local ? "num_local_experts" : "num_experts", required("expert_count"));
     config.put("num_experts_per_tok", required("expert_used_count"));
-    config.put("norm_topk_prob", mixtral || prefix.equals("qwen3moe."));
+    if (!local) {
+      config.put("norm_topk_prob", prefix.equals("qwen3moe."));
+    }
     integer("expert_feed_forward_length")
         .ifPresent(width -> config.put("moe_intermediate_size", width));
     integer("expert_shared_feed_forward_length")
@@ -196,7 +209,7 @@ final class GgufConfig {
     }
     config.put("rope_theta", number("rope.freq_base").orElse(10_000));
     long rotated = integer("rope.dimension_count").orElse(headDim);
-    if (rotated != headDim) {
+    if (rotated != headDim || architecture.rotatesParts()) {
       config.put("partial_rotary_factor", (double) rotated / headDim);
     }
     String type = metadata.string(prefix + "rope.scaling.type").orElse("none");

@@ -16,6 +16,7 @@ import dev.laco.model.Architecture;
 import dev.laco.model.DType;
 import dev.laco.model.GgufNames;
 import dev.laco.model.GgufWeight;
+import dev.laco.model.GgufWeight.Rows;
 import dev.laco.model.ModelConfig;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -25,6 +26,7 @@ import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -36,7 +38,6 @@ import java.util.SequencedMap;
 import java.util.Set;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
-import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /** A GGUF file as a checkpoint: its tensors, and its metadata as a config. */
@@ -125,41 +126,48 @@ final class GgufModel implements TableReader {
     return weights;
   }
 
+  /**
+   * The weights of the file.
+   *
+   * @param held what the tensors hold, by their names in the file; empty where the model is unknown
+   */
   private static Map<String, TensorInfo> table(
-      Path file, GgufHeader header, Map<String, GgufWeight> weights) {
+      Path file, GgufHeader header, Map<String, GgufWeight> held) {
     Map<String, TensorInfo> table = LinkedHashMap.newLinkedHashMap(header.tensors().size());
+    Map<String, List<Source>> sources = new LinkedHashMap<>();
     for (GgufTensor tensor : header.tensors()) {
-      // The config says what the factors say.
-      if (weights.isEmpty() || !GgufNames.ALL_ROPE_FACTORS.contains(tensor.name())) {
-        for (TensorInfo info : weights(tensor, weights.get(tensor.name()))) {
-          if (table.put(info.name(), info) != null) {
-            throw new BadInputException(
-                String.format(Locale.ROOT, "%s: tensor '%s' is there twice", file, info.name()));
-          }
+      GgufWeight weight = held.get(tensor.name());
+      if (weight == null) {
+        // The config says what the factors say.
+        if (held.isEmpty() || !GgufNames.ALL_ROPE_FACTORS.contains(tensor.name())) {
+          table.put(tensor.name(), asItIs(tensor.name(), tensor));
+        }
+      } else if (!withoutOnes(tensor.shape()).equals(withoutOnes(weight.shape()))) {
+        String first = weight.rows().getFirst().weight();
+        table.put(first, asItIs(first, tensor));
+      } else {
+        long row = 0;
+        for (Rows rows : weight.rows()) {
+          sources
+              .computeIfAbsent(rows.weight(), name -> new ArrayList<>())
+              .add(new Source(tensor, weight, row, rows));
+          row += rows.count();
         }
       }
     }
+    sources.forEach(
+        (name, rows) -> {
+          if (rows.stream().mapToLong(source -> source.rows.count()).sum()
+              == GgufWeight.rowsOf(rows.getFirst().rows.shape())) {
+            table.putIfAbsent(name, info(file, name, rows));
+          }
+        });
     return table;
   }
 
-  /** The weights of a tensor: itself, or the experts that it stacks. */
-  private static List<TensorInfo> weights(GgufTensor tensor, @Nullable GgufWeight weight) {
-    List<Long> shape = tensor.shape();
-    if (weight == null) {
-      return List.of(info(tensor.name(), tensor, shape, 0, 1, null));
-    }
-    if (!weight.stacked()) {
-      boolean same = withoutOnes(shape).equals(withoutOnes(weight.shape()));
-      return List.of(
-          info(weight.weights().getFirst(), tensor, same ? weight.shape() : shape, 0, 1, weight));
-    }
-    int count = weight.weights().size();
-    if (shape.size() != 3 || shape.getFirst() != count) {
-      return List.of(info(weight.weights().getFirst(), tensor, shape, 0, 1, null));
-    }
-    return IntStream.range(0, count)
-        .mapToObj(i -> info(weight.weights().get(i), tensor, shape.subList(1, 3), i, count, weight))
-        .toList();
+  /** A tensor that is no weight, or one of another shape than a weight, which an error names. */
+  private static TensorInfo asItIs(String name, GgufTensor tensor) {
+    return new TensorInfo(name, tensor.type(), tensor.shape(), tensor.offset(), tensor.byteSize());
   }
 
   /** An extent of one row may be missing in a file. */
@@ -168,40 +176,76 @@ final class GgufModel implements TableReader {
   }
 
   /**
-   * A row of the table.
+   * Rows of a weight.
    *
-   * @param part which of {@code parts} equal parts of the tensor
+   * @param tensor in which they lie
+   * @param held what the tensor holds
+   * @param first the tensor's row with which they begin
    */
-  private static TensorInfo info(
-      String name,
-      GgufTensor tensor,
-      List<Long> shape,
-      int part,
-      int parts,
-      @Nullable GgufWeight weight) {
-    long size = tensor.byteSize() / parts;
-    return new TensorInfo(
-        name,
-        tensor.type(),
-        shape,
-        tensor.offset() + part * size,
-        size,
-        decoder(tensor, shape, weight));
+  private record Source(GgufTensor tensor, GgufWeight held, long first, Rows rows) {
+    GgufType type() {
+      return tensor.type();
+    }
+
+    long begin() {
+      return tensor.offset() + type().bytes(first * held.columns());
+    }
+
+    long end() {
+      return begin() + type().bytes(rows.count() * held.columns());
+    }
   }
 
-  private static TensorInfo.@Nullable Decoder decoder(
-      GgufTensor tensor, List<Long> shape, @Nullable GgufWeight weight) {
-    GgufType type = tensor.type();
-    if (type.dtype() == null || shape.isEmpty()) {
-      return null;
+  /** The weight that these rows make. */
+  private static TensorInfo info(Path file, String name, List<Source> sources) {
+    for (Source source : sources) {
+      if (source.held.columns() % source.type().blockElements() != 0) {
+        throw new BadInputException(
+            String.format(
+                Locale.ROOT,
+                "%s: tensor '%s' is %s; the elements of a vector must be F32, F16 or BF16",
+                file,
+                source.tensor.name(),
+                source.type()));
+      }
     }
-    long rows = shape.getFirst();
-    int heads = weight == null ? 0 : weight.interleavedHeads();
-    boolean interleaved = heads > 0 && rows > 0 && rows % (2L * heads) == 0;
-    double added = weight == null || type.dtype() != DType.F32 ? 0 : weight.added();
-    return type.isQuantised() || interleaved || added != 0
-        ? new GgufRows(type, rows, interleaved ? heads : 0, added)
-        : null;
+    GgufType type = type(sources);
+    long begin = sources.stream().mapToLong(Source::begin).min().orElseThrow();
+    long end = sources.stream().mapToLong(Source::end).max().orElseThrow();
+    Rows only = sources.getFirst().rows;
+    DType dtype = type.dtype();
+    double added = dtype == DType.F32 ? sources.getFirst().held.added() : 0;
+    boolean asItIs = sources.size() == 1 && only.isWhole() && !type.isQuantised() && added == 0;
+    return new TensorInfo(
+        name,
+        type,
+        only.shape(),
+        begin,
+        end - begin,
+        asItIs || dtype == null ? null : new GgufRows(dtype, pieces(sources, begin), added));
+  }
+
+  /** A type whose values are those of the weight: F32 where the sources have several. */
+  private static GgufType type(List<Source> sources) {
+    GgufType first = sources.getFirst().type();
+    for (Source source : sources) {
+      if (source.type().dtype() == null) {
+        return source.type();
+      }
+      if (source.type().dtype() != first.dtype()) {
+        first = GgufType.F32;
+      }
+    }
+    return first;
+  }
+
+  private static List<GgufRows.Piece> pieces(List<Source> sources, long begin) {
+    return sources.stream()
+        .map(
+            source ->
+                new GgufRows.Piece(
+                    source.type(), source.begin() - begin, source.held.columns(), source.rows))
+        .toList();
   }
 
   /** What stands before the tensors. */

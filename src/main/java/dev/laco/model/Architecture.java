@@ -119,7 +119,7 @@ public final class Architecture {
   public static Optional<Architecture> forGguf(String name, boolean mixtures, boolean windows) {
     List<Architecture> named =
         all().stream()
-            .filter(family -> family.ggufName().equals(Optional.of(name)))
+            .filter(family -> family.gguf().stream().anyMatch(gguf -> gguf.name().equals(name)))
             .filter(family -> family.mixture().isPresent() == mixtures)
             .toList();
     return named.stream()
@@ -177,8 +177,7 @@ public final class Architecture {
     private Optional<Mixture.Keys> mixture = Optional.empty();
 
     private final Set<Loader> loaders = EnumSet.of(Loader.TRANSFORMERS, Loader.VLLM);
-    private Optional<String> ggufName = Optional.empty();
-    private boolean ggufRowsInterleaved;
+    private Optional<GgufFamily> gguf = Optional.empty();
 
     private Builder(String className, String modelType) {
       this.className = className;
@@ -430,20 +429,10 @@ public final class Architecture {
       return this;
     }
 
-    /** {@code general.architecture} of the family's GGUF files. */
-    Builder gguf(String name) {
-      ggufName = Optional.of(name);
+    /** GGUF files of the family. */
+    Builder gguf(GgufFamily files) {
+      gguf = Optional.of(files);
       loaders.add(Loader.LLAMA_CPP);
-      return this;
-    }
-
-    /**
-     * In GGUF files the rows of query and key projections have another order. A head of {@code w}
-     * rows is rotated in pairs: here row {@code i} with row {@code i + w / 2}, there row {@code 2
-     * i} with row {@code 2 i + 1}.
-     */
-    Builder ggufRowsInterleaved() {
-      ggufRowsInterleaved = true;
       return this;
     }
 
@@ -496,24 +485,19 @@ public final class Architecture {
         : null;
   }
 
-  /** {@code general.architecture} of the family's GGUF files; empty where GGUF is not supported. */
-  public Optional<String> ggufName() {
-    return parts.ggufName;
+  /** The family's GGUF files; empty where there are none. */
+  public Optional<GgufFamily> gguf() {
+    return parts.gguf;
   }
 
-  /**
-   * The heads whose rows a GGUF file interleaves in a tensor (see {@link
-   * Builder#ggufRowsInterleaved}); 0 where the rows have the same order.
-   */
-  public int ggufInterleavedHeads(ModelConfig config, TensorSpec spec) {
-    if (!parts.ggufRowsInterleaved) {
-      return 0;
-    }
-    return switch (spec.parts().getFirst().role()) {
-      case QUERY, QUERY_BIAS -> config.numAttentionHeads();
-      case KEY, KEY_BIAS -> config.numKeyValueHeads();
-      default -> 0;
-    };
+  /** The key of {@code config.json} that says whether projections of attention have biases. */
+  public String attentionBiasKey() {
+    return parts.attentionBiasKey;
+  }
+
+  /** The key that says whether projections of the feed-forward network have biases. */
+  public String feedForwardBiasKey() {
+    return parts.feedForwardBiasKey;
   }
 
   boolean attentionBias(JsonFields config) {
@@ -533,7 +517,8 @@ public final class Architecture {
     return parts.outputBias;
   }
 
-  boolean hasLayerNorms() {
+  /** Whether norms are layer norms; else they are RMS norms. */
+  public boolean hasLayerNorms() {
     return parts.normKind != NormKind.RMS;
   }
 
@@ -545,7 +530,8 @@ public final class Architecture {
     return parts.parallel.stream().anyMatch(where -> where.test(config));
   }
 
-  String epsKey() {
+  /** The key of the epsilon of norms. */
+  public String epsKey() {
     return parts.epsKey;
   }
 
@@ -643,6 +629,11 @@ public final class Architecture {
 
   OptionalInt defaultHeadDim() {
     return parts.defaultHeadDim;
+  }
+
+  /** Whether a config says which part of a head is rotated. */
+  public boolean rotatesParts() {
+    return parts.rotates.partial();
   }
 
   RopeParameters.Rotates rotates() {

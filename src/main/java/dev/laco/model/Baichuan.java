@@ -1,6 +1,8 @@
 package dev.laco.model;
 
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.Map;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -13,22 +15,54 @@ final class Baichuan {
   private static final String LENGTH = "model_max_length";
   private static final int VOCABULARY_OF_2 = 125_696;
 
+  /** The layers at which llama.cpp rotates queries and keys in a file of Baichuan. */
+  private static final int ROTATED_LAYERS = 32;
+
+  /** The layers at which it computes ALiBi. */
+  private static final int ALIBI_LAYERS = 40;
+
+  private static final Architecture AS_LLAMA_IN_GGUF =
+      parts(GgufFamily.named("llama").rowsInterleaved()).build();
+
   static final Architecture FAMILY =
-      Architecture.named("BaichuanForCausalLM", "baichuan")
-          .names(
-              TensorNames.LLAMA.with(
-                  Map.of(
-                      LayerRole.QUERY, QUERY_KEY_VALUE,
-                      LayerRole.KEY, QUERY_KEY_VALUE,
-                      LayerRole.VALUE, QUERY_KEY_VALUE)))
-          .alibi(Baichuan::hasAlibi)
-          .rotation(Baichuan::rotation)
-          .unknownTo(Loader.VLLM)
-          .unitHead(Baichuan::hasUnitHead)
-          .defaultPositions(config -> config.positiveOr(LENGTH, 4096))
+      parts(
+              GgufFamily.named("baichuan")
+                  .rowsInterleaved()
+                  .squareOutput()
+                  .head(GgufFamily.Head.OWN)
+                  .config(Baichuan::fromGguf))
+          // A file of Baichuan with rotation and another number of layers: one of Llama is the
+          // same.
+          .form(config -> !hasAlibi(config) && layers(config) != ROTATED_LAYERS, AS_LLAMA_IN_GGUF)
           .build();
 
   private Baichuan() {}
+
+  private static Architecture.Builder parts(GgufFamily gguf) {
+    return Architecture.named("BaichuanForCausalLM", "baichuan")
+        .names(
+            TensorNames.LLAMA.with(
+                Map.of(
+                    LayerRole.QUERY, QUERY_KEY_VALUE,
+                    LayerRole.KEY, QUERY_KEY_VALUE,
+                    LayerRole.VALUE, QUERY_KEY_VALUE)))
+        .alibi(Baichuan::hasAlibi)
+        .rotation(Baichuan::rotation)
+        .unknownTo(Loader.VLLM)
+        .unitHead(Baichuan::hasUnitHead)
+        .defaultPositions(config -> config.positiveOr(LENGTH, 4096))
+        .gguf(gguf);
+  }
+
+  private static int layers(JsonFields config) {
+    return config.requiredPositive("num_hidden_layers");
+  }
+
+  private static void fromGguf(ObjectNode config, Set<String> tensors) {
+    if (config.path("num_hidden_layers").intValue() == ALIBI_LAYERS) {
+      config.set(LENGTH, config.remove("max_position_embeddings"));
+    }
+  }
 
   /** The code of the models with rotation reads one key, that of the models with ALiBi another. */
   private static boolean hasAlibi(JsonFields config) {

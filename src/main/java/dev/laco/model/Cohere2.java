@@ -24,6 +24,7 @@ final class Cohere2 {
           .logits(Cohere::logits)
           .tiedByDefault()
           .defaultPositions(8192)
+          .gguf(GgufFamily.named("cohere2").squareOutput().head(GgufFamily.Head.TIED).windows(4))
           .build();
 
   private Cohere2() {}

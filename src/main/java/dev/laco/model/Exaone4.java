@@ -18,7 +18,7 @@ final class Exaone4 {
           .rotation(Exaone4::rotation)
           .defaultEps(1e-5)
           .defaultPositions(2048)
-          .gguf("exaone4")
+          .gguf(GgufFamily.named("exaone4").squareOutput().windows(4))
           .build();
 
   private Exaone4() {}

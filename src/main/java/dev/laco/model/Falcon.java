@@ -1,9 +1,11 @@
 package dev.laco.model;
 
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.model.Architecture.Biases;
 import dev.laco.model.Architecture.NormKind;
 import dev.laco.model.Architecture.ParallelNorms;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * Falcon (Almazrouei et al. 2023, arXiv 2311.16867): layer norms, one matrix of queries, keys and
@@ -13,6 +15,7 @@ import java.util.Map;
  */
 final class Falcon {
   private static final String NEW = "new_decoder_architecture";
+  private static final String SECOND_NORM_IN_GGUF = "attn_norm_2.weight";
 
   private static final Map<LayerRole, String> SUFFIXES =
       Map.ofEntries(
@@ -39,7 +42,12 @@ final class Falcon {
           Map.of());
 
   private static final Architecture TWO_NORMS =
-      parts()
+      parts(
+              Map.of(
+                  LayerRole.ATTENTION_INPUT_NORM, SECOND_NORM_IN_GGUF,
+                  LayerRole.ATTENTION_INPUT_NORM_BIAS, "attn_norm_2.bias",
+                  LayerRole.FEED_FORWARD_INPUT_NORM, "attn_norm.weight",
+                  LayerRole.FEED_FORWARD_INPUT_NORM_BIAS, "attn_norm.bias"))
           .names(
               NAMES.with(
                   Map.of(
@@ -51,7 +59,7 @@ final class Falcon {
           .build();
 
   static final Architecture FAMILY =
-      parts()
+      parts(Map.of())
           .names(NAMES)
           .parallel(
               ParallelNorms.ONE,
@@ -61,7 +69,12 @@ final class Falcon {
 
   private Falcon() {}
 
-  private static Architecture.Builder parts() {
+  /**
+   * What the forms have in common.
+   *
+   * @param normsInGguf names of norms in GGUF files, where they are not those of most families
+   */
+  private static Architecture.Builder parts(Map<LayerRole, String> normsInGguf) {
     return Architecture.named("FalconForCausalLM", "falcon")
         .keyValueHeads(Falcon::keyValueHeads)
         .channels(Falcon::channels)
@@ -74,6 +87,13 @@ final class Falcon {
         .without("alibi")
         .activation(config -> Activation.read(config, "activation", Activation.GELU))
         .tiedByDefault()
+        .gguf(
+            GgufFamily.named("falcon")
+                .headsInOne()
+                .names(normsInGguf)
+                .squareOutput()
+                .activation("activation", Activation.GELU)
+                .config(Falcon::fromGguf))
         .defaultPositions(2048);
   }
 
@@ -87,6 +107,16 @@ final class Falcon {
       return config.positiveOr("num_kv_heads", heads);
     }
     return config.booleanOr("multi_query", true) ? 1 : heads;
+  }
+
+  /** Models with one key/value head and one norm have the old architecture. */
+  private static void fromGguf(ObjectNode config, Set<String> tensors) {
+    int keyValueHeads = config.remove("num_key_value_heads").intValue();
+    boolean twoNorms = tensors.contains("blk.0." + SECOND_NORM_IN_GGUF);
+    config.set("ffn_hidden_size", config.remove("intermediate_size"));
+    config.put(NEW, twoNorms || keyValueHeads > 1);
+    config.put("num_kv_heads", keyValueHeads);
+    config.put("num_ln_in_parallel_attn", twoNorms ? 2 : 1);
   }
 
   private static int channels(JsonFields config) {

@@ -17,7 +17,10 @@ final class Gemma {
           .tiedByDefault()
           .defaultHeadDim(256)
           .defaultPositions(8192)
-          .gguf("gemma")
+          .gguf(
+              GgufFamily.named("gemma")
+                  .head(GgufFamily.Head.TIED)
+                  .activation("hidden_act", Activation.GELU_TANH))
           .build();
 
   private Gemma() {}

@@ -23,7 +23,11 @@ final class Gemma2 {
           .tiedByDefault()
           .defaultHeadDim(256)
           .defaultPositions(8192)
-          .gguf("gemma2")
+          .gguf(
+              GgufFamily.named("gemma2")
+                  .head(GgufFamily.Head.TIED)
+                  .activation("hidden_activation", Activation.GELU_TANH)
+                  .windows(2))
           .build();
 
   private Gemma2() {}

@@ -29,7 +29,10 @@ final class Gemma3 {
           .tiedByDefault()
           .defaultHeadDim(256)
           .defaultPositions(131072)
-          .gguf("gemma3")
+          .gguf(
+              GgufFamily.named("gemma3")
+                  .activation("hidden_activation", Activation.GELU_TANH)
+                  .windows(6))
           .build();
 
   private Gemma3() {}

@@ -1,9 +1,12 @@
 package dev.laco.model;
 
+import dev.laco.model.GgufWeight.Rows;
 import dev.laco.model.TensorSpec.Part;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
 import java.util.OptionalInt;
 import java.util.SequencedMap;
 import java.util.Set;
@@ -20,6 +23,9 @@ public final class GgufNames {
 
   /** The final norm's weight. */
   public static final String FINAL_NORM = "output_norm.weight";
+
+  /** The final norm's bias, in families that have one. */
+  public static final String FINAL_NORM_BIAS = "output_norm.bias";
 
   /** The output projection; absent where it is tied to the embedding. */
   public static final String HEAD = "output.weight";
@@ -61,41 +67,121 @@ public final class GgufNames {
     long width = config.hiddenSize();
     List<Long> table = List.of((long) config.vocabSize(), width);
     List<GgufWeight> tensors = new ArrayList<>();
-    tensors.add(plain(EMBEDDING, architecture.embedding(), table, 0));
+    tensors.add(plain(EMBEDDING, architecture.embedding(), table, 0, false));
+    List<Long> norm = List.of(width);
     tensors.add(
-        plain(FINAL_NORM, architecture.finalNorm(), List.of(width), architecture.normOffset()));
+        plain(FINAL_NORM, architecture.finalNorm(), norm, architecture.normOffset(), false));
+    architecture
+        .finalNormBias()
+        .ifPresent(bias -> tensors.add(plain(FINAL_NORM_BIAS, bias, norm, 0, false)));
     if (!config.tieWordEmbeddings()) {
-      tensors.add(plain(HEAD, architecture.head(), table, 0));
+      tensors.add(plain(HEAD, architecture.head(), table, 0, config.unitHead()));
     }
     return List.copyOf(tensors);
   }
 
-  private static GgufWeight plain(String name, String weight, List<Long> shape, double added) {
-    return new GgufWeight(name, List.of(weight), shape, false, 0, added);
+  private static GgufWeight plain(
+      String name, String weight, List<Long> shape, double added, boolean unitRows) {
+    long rows = shape.getFirst();
+    return new GgufWeight(
+        name, shape, List.of(new Rows(weight, shape, 0, 1, rows, rows, 0)), added, unitRows);
   }
 
   /** The tensors of layer {@code layer}. */
   public static List<GgufWeight> layer(ModelConfig config, int layer) {
     Architecture architecture = config.architecture();
-    SequencedMap<String, GgufWeight> tensors = new LinkedHashMap<>();
+    SequencedMap<String, Made> tensors = new LinkedHashMap<>();
     for (TensorSpec spec : architecture.layerTensors(config, layer)) {
-      Part part = spec.parts().getFirst();
-      boolean stacked = part.expert() != TensorSpec.NO_EXPERT;
-      String name = inLayer(layer, suffix(spec, stacked));
-      GgufWeight before = tensors.get(name);
-      List<String> weights = new ArrayList<>(before == null ? List.of() : before.weights());
-      weights.add(architecture.tensorName(layer, spec));
-      tensors.put(
-          name,
-          new GgufWeight(
-              name,
-              weights,
-              spec.shape(),
-              stacked,
-              architecture.ggufInterleavedHeads(config, spec),
-              part.role().isNorm() ? architecture.normOffset() : 0));
+      String weight = architecture.tensorName(layer, spec);
+      for (Part part : spec.parts()) {
+        for (Map.Entry<LayerRole, Rows> held : rows(config, weight, spec, part).entrySet()) {
+          boolean stacked = part.expert() != TensorSpec.NO_EXPERT;
+          String name = inLayer(layer, suffix(config, held.getKey(), stacked));
+          tensors.computeIfAbsent(name, n -> new Made(held.getKey(), stacked)).add(held.getValue());
+        }
+      }
     }
-    return List.copyOf(tensors.values());
+    return tensors.entrySet().stream()
+        .map(entry -> entry.getValue().tensor(entry.getKey(), config))
+        .toList();
+  }
+
+  /** A tensor while its rows are collected. */
+  private record Made(LayerRole role, boolean stacked, List<Rows> rows) {
+    Made(LayerRole role, boolean stacked) {
+      this(role, stacked, new ArrayList<>());
+    }
+
+    /** Adds rows; those that follow the last ones in the same weight become one with these. */
+    void add(Rows next) {
+      Rows last = rows.isEmpty() ? next : rows.getLast();
+      boolean follow =
+          !rows.isEmpty()
+              && last.weight().equals(next.weight())
+              && last.blocks() == 1
+              && next.blocks() == 1
+              && last.headWidth() == 0
+              && next.headWidth() == 0
+              && last.first() + last.size() == next.first();
+      if (follow) {
+        long size = last.size() + next.size();
+        rows.set(
+            rows.size() - 1, new Rows(next.weight(), next.shape(), last.first(), 1, size, size, 0));
+      } else {
+        rows.add(next);
+      }
+    }
+
+    GgufWeight tensor(String name, ModelConfig config) {
+      long count = rows.stream().mapToLong(Rows::count).sum();
+      List<Long> ofWeight = rows.getFirst().shape();
+      List<Long> shape = new ArrayList<>();
+      if (stacked) {
+        long experts = Objects.requireNonNull(config.mixture()).experts();
+        shape.add(experts);
+        shape.add(count / experts);
+      } else {
+        shape.add(count);
+      }
+      if (ofWeight.size() > 1) {
+        shape.add(ofWeight.getLast());
+      }
+      return new GgufWeight(
+          name, shape, rows, role.isNorm() ? config.architecture().normOffset() : 0, false);
+    }
+  }
+
+  /**
+   * The rows of a part, by the role that they have. Heads of a matrix of queries, keys and values
+   * stand together for each key/value head (see {@link ModelConfig#headsInterleaved}).
+   */
+  private static SequencedMap<LayerRole, Rows> rows(
+      ModelConfig config, String weight, TensorSpec spec, Part part) {
+    SequencedMap<LayerRole, Rows> rows = new LinkedHashMap<>();
+    boolean bias = part.role() == LayerRole.QUERY_KEY_VALUE_BIAS;
+    if (!bias && part.role() != LayerRole.QUERY_KEY_VALUE) {
+      long count = part.to() - part.from();
+      int heads = family(config).interleavedRows(part.role(), config);
+      rows.put(part.role(), new Rows(weight, spec.shape(), part.from(), 1, count, count, heads));
+      return rows;
+    }
+    long groups = config.numKeyValueHeads();
+    long width = config.headDim();
+    long queries = config.numAttentionHeads() / groups * width;
+    long stride = queries + 2 * width;
+    LayerRole query = bias ? LayerRole.QUERY_BIAS : LayerRole.QUERY;
+    LayerRole key = bias ? LayerRole.KEY_BIAS : LayerRole.KEY;
+    int heads = family(config).interleavedRows(query, config);
+    rows.put(query, new Rows(weight, spec.shape(), 0, groups, queries, stride, heads));
+    rows.put(key, new Rows(weight, spec.shape(), queries, groups, width, stride, heads));
+    rows.put(
+        bias ? LayerRole.VALUE_BIAS : LayerRole.VALUE,
+        new Rows(weight, spec.shape(), queries + width, groups, width, stride, 0));
+    return rows;
+  }
+
+  private static GgufFamily family(ModelConfig config) {
+    return config.architecture().gguf().orElseThrow();
   }
 
   /** The name of a tensor of a layer. */
@@ -116,28 +202,15 @@ public final class GgufNames {
     return name.substring(name.indexOf('.', LAYER.length()) + 1);
   }
 
-  private static String suffix(TensorSpec spec, boolean stacked) {
-    List<LayerRole> roles = spec.parts().stream().map(Part::role).toList();
-    if (roles.size() > 1) {
-      return ofFused(roles);
-    }
-    String name = of(roles.getFirst());
+  private static String suffix(ModelConfig config, LayerRole role, boolean stacked) {
+    String name = Objects.requireNonNullElseGet(family(config).name(role), () -> of(role));
     return stacked ? name.replace(".weight", "_exps.weight") : name;
-  }
-
-  private static String ofFused(List<LayerRole> roles) {
-    if (roles.equals(List.of(LayerRole.QUERY, LayerRole.KEY, LayerRole.VALUE))) {
-      return "attn_qkv.weight";
-    }
-    if (roles.equals(List.of(LayerRole.GATE, LayerRole.UP))) {
-      return "ffn_up.weight";
-    }
-    throw new IllegalArgumentException("GGUF has no tensor of " + roles);
   }
 
   private static String of(LayerRole role) {
     return switch (role) {
       case ATTENTION_INPUT_NORM -> "attn_norm.weight";
+      case ATTENTION_INPUT_NORM_BIAS -> "attn_norm.bias";
       case QUERY -> "attn_q.weight";
       case KEY -> "attn_k.weight";
       case VALUE -> "attn_v.weight";
@@ -150,6 +223,7 @@ public final class GgufNames {
       case KEY_NORM -> "attn_k_norm.weight";
       case ATTENTION_OUTPUT_NORM -> "post_attention_norm.weight";
       case FEED_FORWARD_INPUT_NORM -> "ffn_norm.weight";
+      case FEED_FORWARD_INPUT_NORM_BIAS -> "ffn_norm.bias";
       case GATE -> "ffn_gate.weight";
       case UP -> "ffn_up.weight";
       case DOWN -> "ffn_down.weight";
@@ -162,11 +236,8 @@ public final class GgufNames {
       case SHARED_GATE -> "ffn_gate_shexp.weight";
       case SHARED_UP -> "ffn_up_shexp.weight";
       case SHARED_DOWN -> "ffn_down_shexp.weight";
-      case ATTENTION_INPUT_NORM_BIAS,
-          FEED_FORWARD_INPUT_NORM_BIAS,
-          QUERY_KEY_VALUE,
-          QUERY_KEY_VALUE_BIAS ->
-          throw new IllegalArgumentException("no family with " + role + " is read from GGUF");
+      case QUERY_KEY_VALUE, QUERY_KEY_VALUE_BIAS ->
+          throw new IllegalArgumentException(role + " is named as queries, keys and values are");
     };
   }
 }

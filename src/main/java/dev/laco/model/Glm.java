@@ -15,7 +15,11 @@ final class Glm {
   static final TensorNames NAMES =
       TensorNames.LLAMA.with(Map.of(LayerRole.GATE, GATE_UP, LayerRole.UP, GATE_UP));
 
-  static final Architecture FAMILY = named("GlmForCausalLM", "glm").names(NAMES).build();
+  static final Architecture FAMILY =
+      named("GlmForCausalLM", "glm")
+          .names(NAMES)
+          .gguf(GgufFamily.named("chatglm").gateWithUp().squareOutput())
+          .build();
 
   private Glm() {}
 

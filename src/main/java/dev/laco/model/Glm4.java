@@ -14,6 +14,7 @@ final class Glm4 {
                   Map.of(
                       LayerRole.ATTENTION_OUTPUT_NORM, "post_self_attn_layernorm.weight",
                       LayerRole.FEED_FORWARD_OUTPUT_NORM, "post_mlp_layernorm.weight")))
+          .gguf(GgufFamily.named("glm4").gateWithUp())
           .build();
 
   private Glm4() {}

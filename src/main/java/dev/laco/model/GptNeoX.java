@@ -1,10 +1,12 @@
 package dev.laco.model;
 
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.model.Architecture.Biases;
 import dev.laco.model.Architecture.NormKind;
 import dev.laco.model.Architecture.ParallelNorms;
 import dev.laco.model.RopeParameters.Rotates;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * GPT-NeoX and Pythia (Black et al. 2022, Biderman et al. 2023): layer norms, attention and
@@ -50,7 +52,20 @@ final class GptNeoX {
               (reader, slides) ->
                   reader.read(reader.config().positiveNumberOr("rotary_emb_base", 10_000)))
           .defaultPositions(2048)
+          .gguf(
+              GgufFamily.named("gptneox")
+                  .headsInOne()
+                  .squareOutput()
+                  .head(GgufFamily.Head.OWN)
+                  .activation("hidden_act", Activation.GELU)
+                  .biases(GgufFamily.Biases.REQUIRED)
+                  .config(GptNeoX::fromGguf))
           .build();
 
   private GptNeoX() {}
+
+  private static void fromGguf(ObjectNode config, Set<String> tensors) {
+    config.set("rotary_emb_base", config.remove("rope_theta"));
+    config.set("rotary_pct", config.remove("partial_rotary_factor"));
+  }
 }

@@ -10,8 +10,7 @@ final class Granite {
   static final Architecture FAMILY =
       named("GraniteForCausalLM", "granite")
           .feedForwardBiases(Biases.BY_CONFIG)
-          .gguf("granite")
-          .ggufRowsInterleaved()
+          .gguf(GgufFamily.named("granite").rowsInterleaved().biases(GgufFamily.Biases.ALL))
           .build();
 
   private Granite() {}

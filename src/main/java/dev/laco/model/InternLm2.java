@@ -30,6 +30,11 @@ final class InternLm2 {
           .attentionBiases(Biases.BY_CONFIG, Biases.BY_CONFIG)
           .biasKey("bias", true)
           .defaultPositions(2048)
+          .gguf(
+              GgufFamily.named("internlm2")
+                  .rowsInterleaved()
+                  .squareOutput()
+                  .head(GgufFamily.Head.OWN))
           .build();
 
   private InternLm2() {}

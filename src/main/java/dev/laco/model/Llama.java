@@ -12,9 +12,8 @@ final class Llama {
           .attentionBiases(Biases.BY_CONFIG, Biases.BY_CONFIG)
           .feedForwardBiases(Biases.BY_CONFIG)
           .defaultPositions(2048)
-          .gguf("llama")
+          .gguf(GgufFamily.named("llama").rowsInterleaved().biases(GgufFamily.Biases.ALL))
           .knownTo(Loader.JLAMA)
-          .ggufRowsInterleaved()
           .build();
 
   private Llama() {}

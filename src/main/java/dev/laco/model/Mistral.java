@@ -6,8 +6,7 @@ final class Mistral {
       Architecture.named("MistralForCausalLM", "mistral")
           .window(config -> config.positiveOr("sliding_window", 0))
           .defaultPositions(131072)
-          .gguf("llama")
-          .ggufRowsInterleaved()
+          .gguf(GgufFamily.named("llama").rowsInterleaved().biases(GgufFamily.Biases.ALL))
           .build();
 
   private Mistral() {}

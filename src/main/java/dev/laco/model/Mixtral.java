@@ -22,8 +22,7 @@ final class Mixtral {
           .window(config -> config.positiveOr("sliding_window", 0))
           .defaultEps(1e-5)
           .defaultPositions(131072)
-          .gguf("llama")
-          .ggufRowsInterleaved()
+          .gguf(GgufFamily.named("llama").rowsInterleaved().biases(GgufFamily.Biases.ALL))
           .build();
 
   private Mixtral() {}

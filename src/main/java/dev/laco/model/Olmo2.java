@@ -15,7 +15,7 @@ final class Olmo2 {
           .queryKeyNorm(QueryKeyNorm.ALL_HEADS)
           .defaultEps(1e-5)
           .defaultPositions(2048)
-          .gguf("olmo2")
+          .gguf(GgufFamily.named("olmo2").squareOutput().head(GgufFamily.Head.OWN).windows(4))
           .build();
 
   private Olmo2() {}

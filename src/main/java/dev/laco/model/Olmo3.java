@@ -20,7 +20,7 @@ final class Olmo3 {
           .rotation(Olmo3::rotation)
           .defaultEps(1e-5)
           .defaultPositions(2048)
-          .gguf("olmo2")
+          .gguf(GgufFamily.named("olmo2").squareOutput().head(GgufFamily.Head.OWN).windows(4))
           .build();
 
   private Olmo3() {}

@@ -22,7 +22,7 @@ final class Olmoe {
           .without("clip_qkv")
           .defaultEps(1e-5)
           .defaultPositions(4096)
-          .gguf("olmoe")
+          .gguf(GgufFamily.named("olmoe").squareOutput().head(GgufFamily.Head.OWN))
           .build();
 
   private Olmoe() {}

@@ -24,7 +24,7 @@ final class Phi3 {
           .window(config -> config.positiveOr("sliding_window", 0))
           .rotates(Rotates.BY_CONFIG)
           .defaultPositions(4096)
-          .gguf("phi3")
+          .gguf(GgufFamily.named("phi3").headsInOne().gateWithUp().ignoresWindows())
           .build();
 
   private Phi3() {}

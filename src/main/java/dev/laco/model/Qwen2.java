@@ -12,7 +12,7 @@ final class Qwen2 {
           .window(Qwen2::window)
           .slidingLayers(Qwen2::slides)
           .defaultPositions(32768)
-          .gguf("qwen2")
+          .gguf(GgufFamily.named("qwen2"))
           .knownTo(Loader.JLAMA)
           .build();
 

@@ -27,7 +27,7 @@ final class Qwen2Moe {
           .window(Qwen2Moe::window)
           .slidingLayers(Qwen2Moe::slides)
           .defaultPositions(32768)
-          .gguf("qwen2moe")
+          .gguf(GgufFamily.named("qwen2moe").squareOutput().head(GgufFamily.Head.OWN))
           .build();
 
   private Qwen2Moe() {}

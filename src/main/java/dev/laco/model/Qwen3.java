@@ -13,7 +13,7 @@ final class Qwen3 {
           .slidingLayers(Qwen2::slides)
           .defaultHeadDim(128)
           .defaultPositions(32768)
-          .gguf("qwen3")
+          .gguf(GgufFamily.named("qwen3"))
           .build();
 
   private Qwen3() {}

@@ -15,8 +15,7 @@ final class SmolLm3 {
           .slidingLayers((config, layer) -> !rotates(config, layer))
           .tiedByDefault()
           .defaultPositions(32768)
-          .gguf("smollm3")
-          .ggufRowsInterleaved()
+          .gguf(GgufFamily.named("smollm3").rowsInterleaved())
           .build();
 
   private SmolLm3() {}

@@ -29,6 +29,12 @@ final class StarCoder2 {
           .window(config -> config.positiveOr("sliding_window", 0))
           .tiedByDefault()
           .defaultPositions(4096)
+          .gguf(
+              GgufFamily.named("starcoder2")
+                  .squareOutput()
+                  .activation("hidden_act", Activation.GELU_TANH)
+                  .biases(GgufFamily.Biases.REQUIRED)
+                  .ignoresWindows())
           .build();
 
   private StarCoder2() {}

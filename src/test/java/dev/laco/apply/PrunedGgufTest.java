@@ -84,7 +84,7 @@ class PrunedGgufTest {
   private static final List<Integer> BASES = List.of(0, 2, 5);
 
   @ParameterizedTest
-  @CsvSource({"gemma3_std.q8_0", "mixtral.q8_0", "qwen3_qknorm.q8_0"})
+  @CsvSource({"gemma3_std.q8_0", "mixtral.q8_0", "qwen3_qknorm.q8_0", "internlm2.q8_0"})
   void whatStaysOfAGgufFileKeepsItsBytes(String name) throws IOException {
     Path out = folder.resolve("out.gguf");
     write(gguf(name), new OutputFormat.Gguf(GgufType.F32), out);
@@ -124,6 +124,20 @@ class PrunedGgufTest {
         assertSameValues(expected.tensor(weight), found.tensor(weight));
       }
     }
+  }
+
+  /** llama.cpp rotates in a file of Baichuan with 32 layers alone. */
+  @Test
+  void aFileThatWouldBeComputedOtherwiseIsNotWritten() {
+    BadInputException refused =
+        assertThrows(
+            BadInputException.class,
+            () ->
+                write(
+                    gguf("baichuan_rotated.f16"),
+                    new OutputFormat.Gguf(GgufType.F32),
+                    folder.resolve("out.gguf")));
+    assertTrue(refused.getMessage().contains("baichuan with 29 layers"), refused::getMessage);
   }
 
   /** The same but for what is rounded where a file adds 1 to a norm. */

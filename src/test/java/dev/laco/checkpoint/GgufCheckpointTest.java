@@ -63,7 +63,9 @@ class GgufCheckpointTest {
     "gemma3_std, q8_0, 1",
     "olmo2, q8_0, 1",
     "mixtral, q8_0, 1",
-    "olmoe, q8_0, 1"
+    "olmoe, q8_0, 1",
+    "gpt_neox, q8_0, 1",
+    "internlm2, q8_0, 1"
   })
   void aGgufFileIsTheModelThatItWasMadeOf(String fixture, String type, int rounded) {
     try (Checkpoint original = Checkpoint.open(Fixtures.model(fixture));

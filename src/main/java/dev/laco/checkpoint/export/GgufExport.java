@@ -5,6 +5,7 @@ import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.model.DType;
+import dev.laco.model.GgufFamily;
 import dev.laco.model.GgufNames;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
@@ -60,17 +61,18 @@ public final class GgufExport implements GgufFile {
     this.model = original;
     this.config = config;
     this.type = type;
-    String name =
+    GgufFamily family =
         config
             .architecture()
-            .ggufName()
+            .gguf()
             .orElseThrow(
                 () ->
-                    new LlamaCppRules(model.configName(), "", config)
-                        .unsupported("the architecture " + config.architecture().className()));
-    this.rules = new LlamaCppRules(model.configName(), name, config);
+                    LlamaCppRules.unsupported(
+                        model.configName(),
+                        "the architecture " + config.architecture().className()));
+    this.rules = new LlamaCppRules(model.configName(), family, config);
     rules.require(warnings);
-    metadata(name);
+    metadata(family.name());
     GgufVocabulary.of(model, warnings).write(writer, config.vocabSize());
     GgufTensors tensors = new GgufTensors(model.directory().toString(), weights);
     GgufNames.all(config).forEach(weight -> writer.tensor(tensors.tensor(weight, type)));
@@ -117,20 +119,30 @@ public final class GgufExport implements GgufFile {
     writer.number(prefix + "attention.head_count_kv", config.numKeyValueHeads());
     writer.number(prefix + "attention.key_length", config.headDim());
     writer.number(prefix + "attention.value_length", config.headDim());
-    writer.real(prefix + "attention.layer_norm_rms_epsilon", config.rmsNormEps());
+    writer.real(
+        prefix
+            + (config.hasLayerNorms()
+                ? "attention.layer_norm_epsilon"
+                : "attention.layer_norm_rms_epsilon"),
+        config.rmsNormEps());
+    if (name.equals("gptneox") || name.equals("stablelm")) {
+      writer.bool(prefix + "use_parallel_residual", config.parallel());
+    }
     writer.number(prefix + "vocab_size", config.vocabSize());
     // In Phi-3's files llama.cpp asks for the key, and 0 says that there is no window.
-    if (rules.window() > 0 || name.equals("phi3")) {
+    if ((rules.window() > 0 && !name.equals("starcoder2")) || name.equals("phi3")) {
       writer.number(prefix + "attention.sliding_window", rules.window());
     }
     if (rules.hasWindowPattern()) {
       writer.bools(prefix + "attention.sliding_window_pattern", rules.sliding());
     }
-    if (name.equals("granite")) {
+    if (name.startsWith("granite")) {
       writer.real(prefix + "embedding_scale", config.embeddingScale());
       writer.real(prefix + "residual_scale", config.residualScale());
       writer.real(prefix + "attention.scale", config.attentionScores().scale());
       writer.real(prefix + "logit_scale", 1 / config.logits().scale());
+    } else if (config.logits().scale() != 1) {
+      writer.real(prefix + "logit_scale", config.logits().scale());
     }
     if (config.attentionScores().softCap() > 0) {
       writer.real(prefix + "attn_logit_softcapping", config.attentionScores().softCap());

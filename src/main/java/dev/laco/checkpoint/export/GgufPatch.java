@@ -7,12 +7,16 @@ import dev.laco.checkpoint.gguf.GgufHeader;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.checkpoint.gguf.GgufTensor;
 import dev.laco.checkpoint.gguf.GgufType;
+import dev.laco.model.GgufFamily;
 import dev.laco.model.GgufNames;
 import dev.laco.model.GgufWeight;
+import dev.laco.model.GgufWeight.Rows;
 import dev.laco.model.ModelConfig;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.HashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -40,8 +44,8 @@ public final class GgufPatch implements GgufFile {
   private final Map<GgufType, Integer> made = new EnumMap<>(GgufType.class);
   private int copied;
 
-  /** The tensors of the original that hold its weights, by these. */
-  private final Map<List<String>, GgufTensor> stored = new HashMap<>();
+  /** The tensors of the original that hold its weights, by the rows that they hold. */
+  private final Map<List<Rows>, GgufTensor> stored = new HashMap<>();
 
   /**
    * Prepares the file; writes nothing yet.
@@ -70,7 +74,12 @@ public final class GgufPatch implements GgufFile {
     this.config = config;
     this.weights = weights;
     String name = header.metadata().string("general.architecture").orElseThrow();
-    this.rules = new LlamaCppRules(original.configName(), name, config);
+    GgufFamily family = config.architecture().gguf().orElseThrow();
+    if (!family.name().equals(name)) {
+      throw LlamaCppRules.unsupported(
+          original.configName(), "a file of " + name + " with " + bases.size() + " layers");
+    }
+    this.rules = new LlamaCppRules(original.configName(), family, config);
     this.writer = new GgufWriter(header.alignment());
     rules.require(warnings);
     metadata(name + ".");
@@ -104,7 +113,7 @@ public final class GgufPatch implements GgufFile {
     for (GgufWeight weight : GgufNames.all(original.config())) {
       GgufTensor tensor = inFile.get(weight.name());
       if (tensor != null) {
-        stored.put(weight.weights(), tensor);
+        stored.put(weight.rows(), tensor);
       }
     }
     Map<String, GgufWeight> wanted = new HashMap<>();
@@ -121,7 +130,7 @@ public final class GgufPatch implements GgufFile {
               : GgufNames.inLayer(
                   bases.indexOf(layer.getAsInt()), GgufNames.suffixOf(tensor.name()));
       GgufWeight weight = wanted.get(name);
-      List<String> sources = weight == null ? List.of() : originals(weight);
+      List<Rows> sources = weight == null ? List.of() : originals(weight);
       GgufTensor source = weight == null ? tensor : stored.get(sources);
       if (weight == null || source != null) {
         writer.tensor(copy(name, source == null ? tensor : source, sources));
@@ -135,24 +144,30 @@ public final class GgufPatch implements GgufFile {
     }
   }
 
-  /** The original's weights that a tensor would hold; none where one of its weights is new. */
-  private List<String> originals(GgufWeight weight) {
-    List<String> originals =
-        weight.weights().stream().map(name -> String.valueOf(weights.original(name))).toList();
-    return originals.contains("null") ? List.of() : originals;
+  /** The original's rows that a tensor would hold; none where one of its weights is new. */
+  private List<Rows> originals(GgufWeight weight) {
+    List<Rows> originals = new ArrayList<>();
+    for (Rows rows : weight.rows()) {
+      String original = weights.original(rows.weight());
+      if (original == null) {
+        return List.of();
+      }
+      originals.add(rows.of(original));
+    }
+    return originals;
   }
 
   private static GgufType inPlaceOf(GgufType type) {
     return type.isQuantised() ? GgufType.Q8_0 : type;
   }
 
-  private GgufWriter.Tensor copy(String name, GgufTensor source, List<String> holds) {
+  private GgufWriter.Tensor copy(String name, GgufTensor source, List<Rows> holds) {
     return new GgufWriter.Tensor(
         name,
         source.type(),
         source.shape(),
         target -> {
-          for (String weight : holds) {
+          for (String weight : new LinkedHashSet<>(holds.stream().map(Rows::weight).toList())) {
             original.requireFinite(weight);
             original.giveUp(weight);
           }

@@ -5,13 +5,13 @@ import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.model.DType;
 import dev.laco.model.GgufWeight;
+import dev.laco.model.GgufWeight.Rows;
 import dev.laco.model.HostTensor;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.channels.FileChannel;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 
@@ -30,49 +30,48 @@ record GgufTensors(String model, ModelWeights weights) {
    * @param type of matrices; see {@link #typeOf}
    */
   GgufWriter.Tensor tensor(GgufWeight weight, GgufType type) {
-    List<Long> shape = new ArrayList<>(weight.shape());
-    if (weight.stacked()) {
-      shape.addFirst((long) weight.weights().size());
-    }
     GgufType written = typeOf(weight, type);
     return new GgufWriter.Tensor(
         weight.name(),
         written,
-        shape,
+        weight.shape(),
         target -> {
-          for (String name : weight.weights()) {
-            weights.use(name, values -> convert(values, weight, written, target));
+          for (List<Rows> held : weight.byWeight()) {
+            weights.use(
+                held.getFirst().weight(),
+                values -> {
+                  for (Rows rows : held) {
+                    convert(values, rows, weight, written, target);
+                  }
+                });
           }
         });
   }
 
-  /** Vectors and routers are F32; rows that do not fill blocks are F16. */
+  /** Vectors, norms and routers are F32; rows that do not fill blocks are F16. */
   static GgufType typeOf(GgufWeight weight, GgufType type) {
-    List<Long> shape = weight.shape();
-    if (shape.size() < 2 || weight.router()) {
+    if (weight.isAlwaysF32()) {
       return GgufType.F32;
     }
-    return shape.getLast() % type.blockElements() == 0 ? type : GgufType.F16;
+    return weight.columns() % type.blockElements() == 0 ? type : GgufType.F16;
   }
 
-  private void convert(HostTensor tensor, GgufWeight weight, GgufType to, FileChannel target)
+  private void convert(
+      HostTensor tensor, Rows rows, GgufWeight weight, GgufType to, FileChannel target)
       throws IOException {
-    int heads = weight.interleavedHeads();
-    boolean vector = tensor.shape().size() < 2;
-    // The elements of a vector are rows where their order changes.
-    int columns =
-        Math.toIntExact(
-            vector && heads == 0 ? tensor.elements() : vector ? 1 : tensor.shape().getLast());
-    long rows = tensor.elements() / columns;
-    long rowBytes = (long) columns / to.blockElements() * to.blockBytes();
-    long most = Math.clamp(BUFFER / rowBytes, 1, rows);
+    int columns = Math.toIntExact(weight.columns());
+    long rowBytes = to.bytes(columns);
+    long most = Math.clamp(BUFFER / rowBytes, 1, rows.count());
     float[] values = new float[columns];
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment buffer = arena.allocate(most * rowBytes, Float.BYTES);
-      for (long begin = 0; begin < rows; begin += most) {
-        long count = Math.min(most, rows - begin);
+      for (long begin = 0; begin < rows.count(); begin += most) {
+        long count = Math.min(most, rows.count() - begin);
         for (long i = 0; i < count; i++) {
-          read(tensor, source(begin + i, rows, heads) * columns, weight.added(), values);
+          read(tensor, rows.of(begin + i) * columns, weight.added(), values);
+          if (weight.unitRows()) {
+            divideByLength(values);
+          }
           if (!to.write(values, buffer.asSlice(i * rowBytes, rowBytes))) {
             throw new BadInputException(
                 String.format(
@@ -88,14 +87,14 @@ record GgufTensors(String model, ModelWeights weights) {
     }
   }
 
-  /** The row of the checkpoint that a file has as this row; see {@link GgufWeight}. */
-  private static long source(long row, long rows, int heads) {
-    if (heads == 0) {
-      return row;
+  private static void divideByLength(float[] row) {
+    double squares = 0;
+    for (float value : row) {
+      squares += (double) value * value;
     }
-    long width = rows / heads;
-    long inHead = row % width;
-    return row - inHead + inHead % 2 * (width / 2) + inHead / 2;
+    for (int i = 0; squares > 0 && i < row.length; i++) {
+      row[i] = (float) (row[i] / Math.sqrt(squares));
+    }
   }
 
   /** Reads values, and adds a number in the type of the values, of bf16 in f32. */

@@ -2,6 +2,7 @@ package dev.laco.checkpoint.export;
 
 import dev.laco.BadInputException;
 import dev.laco.model.Activation;
+import dev.laco.model.GgufFamily;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
@@ -19,31 +20,25 @@ import org.jspecify.annotations.Nullable;
  * derives something else cannot be written.
  *
  * @param model the name of the model, for messages
- * @param name {@code general.architecture}
+ * @param family the files of the model's family
  */
-record LlamaCppRules(String model, String name, ModelConfig config) {
-  /** Architectures in whose files attention windows are honoured, but for phi3. */
-  private static final List<String> WITH_WINDOWS = List.of("gemma2", "gemma3", "olmo2", "exaone4");
-
-  /** Architectures in whose files the output projection of attention is a square. */
-  private static final List<String> SQUARE_OUTPUT =
-      List.of("olmo2", "olmoe", "qwen2moe", "exaone4");
-
-  /** Architectures whose files always have a head. */
-  private static final List<String> OWN_HEAD = List.of("olmo2", "olmoe", "qwen2moe");
-
-  /** Architectures whose files never have a head. */
-  private static final List<String> TIED_HEAD = List.of("gemma", "gemma2");
-
-  /** The number of layers at which EXAONE 4 has windows. */
+record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
+  /** The number of layers at which llama.cpp gives EXAONE 4 windows. */
   private static final int EXAONE_LAYERS = 64;
+
+  /** The number of layers at which it gives Baichuan ALiBi. */
+  private static final int ALIBI_LAYERS = 40;
+
+  /** From this number of layers on it expects norms of queries and keys in Command-R. */
+  private static final int HEAD_NORM_LAYERS = 64;
 
   private static final double ROUNDING = 1e-6;
 
   /** The window that some layers have; 0 where none has one that is shorter than the context. */
   int window() {
     int window = config.attention().stream().mapToInt(LayerAttention::window).max().orElse(0);
-    return name.equals("phi3") || window < config.maxPositionEmbeddings() ? window : 0;
+    boolean always = family.hasIgnoredWindows() || family.name().equals("cohere2");
+    return always || window < config.maxPositionEmbeddings() ? window : 0;
   }
 
   /** Whether each layer has the window. */
@@ -53,7 +48,7 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
 
   /** Whether metadata say which layers have a window. */
   boolean hasWindowPattern() {
-    return window() > 0 && WITH_WINDOWS.contains(name);
+    return window() > 0 && family.windowPeriod() > 0;
   }
 
   /** The rotation of layers that attend to all positions, or where none does, of all others. */
@@ -68,7 +63,7 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
 
   /** The rotary base of layers that have a window; null where no metadata say it. */
   @Nullable Double windowTheta() {
-    return hasWindowPattern() && !name.equals("gemma2")
+    return hasWindowPattern() && !family.name().equals("gemma2")
         ? config.attention().stream()
             .filter(layer -> layer.window() > 0)
             .map(LayerAttention::rotation)
@@ -82,23 +77,17 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
   /**
    * Refuses a model that llama.cpp would compute otherwise.
    *
-   * @param warnings is told what llama.cpp computes otherwise for long texts alone
+   * @param warnings is told what llama.cpp computes otherwise for long texts alone, or nearly alike
    * @throws BadInputException naming what differs
    */
   void require(Consumer<String> warnings) {
-    Activation activation = name.startsWith("gemma") ? Activation.GELU_TANH : Activation.SILU;
-    if (config.hiddenAct() != activation) {
+    if (config.hiddenAct() != family.activation()) {
       throw unsupported("the activation " + config.hiddenAct().configName());
     }
     requireTensors();
-    boolean readsBiases = name.equals("llama") || name.equals("granite");
-    if (!readsBiases && (config.outputBias() || config.mlpBias())) {
-      throw unsupported("a bias of an output or feed-forward projection");
-    }
-    if (name.equals("olmoe") && config.numKeyValueHeads() != config.numAttentionHeads()) {
-      throw unsupported("grouped queries in a file of this architecture");
-    }
-    if (name.equals("phi3") && window() > 0 && window() < config.maxPositionEmbeddings()) {
+    requireBiases();
+    requireDepth();
+    if (family.hasIgnoredWindows() && window() > 0 && window() < config.maxPositionEmbeddings()) {
       warnings.accept(
           String.format(
               Locale.ROOT,
@@ -113,11 +102,8 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
               + ": llama.cpp ignores the length of a text where it chooses factors of LongRoPE, and goes by the size of"
               + " its context; give it a context that is no longer than the original's for short texts");
     }
-    if (window() > 0 && !hasWindowPattern() && !name.equals("phi3")) {
+    if (window() > 0 && !hasWindowPattern() && !family.hasIgnoredWindows()) {
       throw unsupported("attention windows in a file of this architecture");
-    }
-    if (window() > 0 && name.equals("exaone4") && config.numHiddenLayers() != EXAONE_LAYERS) {
-      throw unsupported("attention windows in an EXAONE 4 of other than 64 layers");
     }
     for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
       LayerAttention attention = config.attention().get(layer);
@@ -126,7 +112,7 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
       }
     }
     double scale = config.attentionScores().scale();
-    if (!name.equals("granite") && Math.abs(scale - scoreScale()) > ROUNDING * scale) {
+    if (!family.name().startsWith("granite") && Math.abs(scale - scoreScale()) > ROUNDING * scale) {
       throw unsupported(
           String.format(
               Locale.ROOT,
@@ -136,6 +122,9 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
               config.numHiddenLayers()));
     }
     requireMixtures();
+    if (config.hiddenAct() == Activation.GELU) {
+      warnings.accept(model + ": llama.cpp computes GELU by its approximation with tanh");
+    }
   }
 
   /**
@@ -143,18 +132,59 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
    */
   private void requireTensors() {
     int heads = config.numAttentionHeads();
-    if (SQUARE_OUTPUT.contains(name) && heads * config.headDim() != config.hiddenSize()) {
+    if (family.hasSquareOutput() && heads * config.headDim() != config.hiddenSize()) {
       throw unsupported("heads whose width is not the hidden size divided by their number");
     }
-    if (name.equals("olmoe") && config.numKeyValueHeads() != heads) {
+    if (family.name().equals("olmoe") && config.numKeyValueHeads() != heads) {
       throw unsupported("an OLMoE with grouped queries");
     }
-    if (OWN_HEAD.contains(name) && config.tieWordEmbeddings()) {
+    if (family.name().equals("falcon") && !config.parallel()) {
+      throw unsupported("a Falcon whose feed-forward network follows attention");
+    }
+    if (family.name().equals("cohere2") && window() == 0) {
+      throw unsupported("a Cohere 2 without attention windows");
+    }
+    if (family.head() == GgufFamily.Head.OWN && config.tieWordEmbeddings()) {
       throw unsupported("a head that is tied to the embedding, in a file of this architecture,");
     }
-    if (TIED_HEAD.contains(name) && !config.tieWordEmbeddings()) {
+    if (family.head() == GgufFamily.Head.TIED && !config.tieWordEmbeddings()) {
       throw unsupported(
           "a head that is not tied to the embedding, in a file of this architecture,");
+    }
+  }
+
+  private void requireBiases() {
+    boolean behind = config.outputBias() || config.mlpBias();
+    if (family.biases() == GgufFamily.Biases.NONE && behind) {
+      throw unsupported("a bias of an output or feed-forward projection");
+    }
+    boolean all = config.queryKeyValueBias() && config.outputBias() && config.mlpBias();
+    if (family.biases() == GgufFamily.Biases.REQUIRED && !all) {
+      throw unsupported("a projection without bias, in a file of this architecture,");
+    }
+  }
+
+  /** Parts that llama.cpp derives from the number of layers. */
+  private void requireDepth() {
+    int depth = config.numHiddenLayers();
+    String what =
+        switch (family.name()) {
+          case "exaone4" ->
+              window() > 0 && depth != EXAONE_LAYERS
+                  ? "attention windows, which llama.cpp gives EXAONE 4 at 64 layers alone,"
+                  : null;
+          case "baichuan" ->
+              config.alibi() && depth != ALIBI_LAYERS
+                  ? "ALiBi, which llama.cpp gives Baichuan at 40 layers alone,"
+                  : null;
+          case "command-r" ->
+              config.queryKeyNorm() != depth >= HEAD_NORM_LAYERS
+                  ? "a Command-R with norms of queries and keys and fewer than 64 layers, or without and more,"
+                  : null;
+          default -> null;
+        };
+    if (what != null) {
+      throw unsupported(what);
     }
   }
 
@@ -164,9 +194,10 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
     if (main == null) {
       return null;
     }
-    return switch (name) {
+    return switch (family.name()) {
       case "smollm3" -> (layer + 1) % 4 == 0 ? null : main;
       case "exaone4" -> slides || window() == 0 ? main : null;
+      case "cohere2" -> slides ? main : null;
       case "gemma3", "olmo2" ->
           slides
               ? new RopeParameters(
@@ -182,7 +213,8 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
   private double scoreScale() {
     int layers = config.numHiddenLayers();
     boolean byHidden =
-        (name.equals("gemma2") && layers == 46) || (name.equals("gemma3") && layers == 62);
+        (family.name().equals("gemma2") && layers == 46)
+            || (family.name().equals("gemma3") && layers == 62);
     int width = byHidden ? config.hiddenSize() / config.numAttentionHeads() : config.headDim();
     return 1 / Math.sqrt(width);
   }
@@ -193,9 +225,10 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
       return;
     }
     if (mixture.layers().contains(false)) {
-      throw unsupported("mixtures of experts in some of the layers alone");
+      throw unsupported(
+          "mixtures of experts in some of the layers, where llama.cpp reads one in each,");
     }
-    boolean normalised = name.equals("llama") || name.equals("qwen3moe");
+    boolean normalised = List.of("llama", "qwen3moe", "granitemoe").contains(family.name());
     if (mixture.normalised() != normalised) {
       throw unsupported(
           "a mixture whose shares are a softmax over "
@@ -204,6 +237,10 @@ record LlamaCppRules(String model, String name, ModelConfig config) {
   }
 
   BadInputException unsupported(String what) {
+    return unsupported(model, what);
+  }
+
+  static BadInputException unsupported(String model, String what) {
     return new BadInputException(
         String.format(
             Locale.ROOT,

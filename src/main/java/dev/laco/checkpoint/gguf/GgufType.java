@@ -144,6 +144,11 @@ public enum GgufType implements ElementType {
     return blockElements > 1;
   }
 
+  /** Bytes of so many elements, which are whole blocks. */
+  public long bytes(long elements) {
+    return Math.multiplyExact(elements / blockElements, (long) blockBytes);
+  }
+
   /**
    * Computes the values of a quantised tensor, bit for bit as the library gguf of llama.cpp does,
    * on all cores.

@@ -42,7 +42,13 @@ class GgufExportTest {
           "general.size_label",
           "tokenizer.ggml.model",
           "tokenizer.ggml.add_sep_token",
-          "phi3.rope.scaling.original_context_length");
+          "tokenizer.ggml.add_bos_token",
+          "phi3.rope.scaling.original_context_length",
+          "baichuan.rope.dimension_count",
+          "baichuan.tensor_data_layout",
+          "falcon.tensor_data_layout",
+          "command-r.rope.scaling.type",
+          "cohere2.rope.scaling.type");
 
   @TempDir Path folder;
 
@@ -94,13 +100,15 @@ class GgufExportTest {
     "gemma2_std, Q8_0",
     "gemma3_std, Q8_0",
     "olmo2, Q8_0",
-    "mixtral, Q8_0"
+    "mixtral, Q8_0",
+    "gpt_neox, Q8_0",
+    "internlm2, Q8_0"
   })
   void tensorsAndMetadataAreThoseOfTheConverter(String fixture, GgufType type) throws IOException {
     List<String> warnings = new ArrayList<>();
     Gguf found = Gguf.read(export(Fixtures.model(fixture), type, warnings));
     Gguf expected = Gguf.read(made(fixture + "." + type.name().toLowerCase(Locale.ROOT)));
-    assertTrue(warnings.getFirst().contains("no tokenizer"), warnings::toString);
+    assertTrue(warnings.getLast().contains("no tokenizer"), warnings::toString);
     assertEquals(expected.tensors(), found.tensors());
     for (String name : expected.tensors().keySet()) {
       if (name.equals(GgufNames.ROPE_FACTORS)) {
@@ -115,7 +123,24 @@ class GgufExportTest {
   /** Families without a fixture: what is read from a file of the converter is written as it was. */
   @ParameterizedTest
   @ValueSource(
-      strings = {"olmo3", "exaone4_no_window", "qwen2_moe", "qwen3_moe_all", "phi3_long_rope"})
+      strings = {
+        "olmo3",
+        "exaone4_no_window",
+        "qwen2_moe",
+        "qwen3_moe_all",
+        "phi3_long_rope",
+        "baichuan_alibi",
+        "baichuan_rotated",
+        "cohere",
+        "cohere2",
+        "falcon",
+        "falcon_two_norms",
+        "glm",
+        "glm4",
+        "granitemoe",
+        "stablelm",
+        "starcoder2"
+      })
   void aFileOfTheConverterIsWrittenAgainAsItWas(String name) throws IOException {
     Path file = made(name + ".f16");
     Gguf expected = Gguf.read(file);
@@ -196,13 +221,33 @@ class GgufExportTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"qwen3_moe, some of the layers", "olmoe, grouped queries"})
-  void mixturesThatLlamaCppDoesNotComputeAreRefused(String fixture, String named) {
+  @CsvSource({
+    "qwen3_moe, some of the layers",
+    "olmoe, grouped queries",
+    "baichuan2_13b, at 40 layers alone"
+  })
+  void modelsThatLlamaCppDoesNotComputeAreRefused(String fixture, String named) {
     BadInputException refused =
         assertThrows(
             BadInputException.class,
             () -> export(Fixtures.model(fixture), GgufType.F16, new ArrayList<>()));
     assertTrue(refused.getMessage().contains(named), refused::getMessage);
+  }
+
+  /** Baichuan 2 divides the rows of its head by their lengths; llama.cpp reads them as they are. */
+  @Test
+  void theHeadOfBaichuan2IsWrittenWithRowsOfLengthOne() throws IOException {
+    Gguf file = Gguf.read(export(Fixtures.model("baichuan2_7b"), GgufType.F32, new ArrayList<>()));
+    MemorySegment head = MemorySegment.ofArray(file.data(GgufNames.HEAD));
+    int width = (int) file.header.metadata().integer("llama.embedding_length").orElseThrow();
+    for (long row = 0; row < head.byteSize() / Float.BYTES / width; row++) {
+      double squares = 0;
+      for (int i = 0; i < width; i++) {
+        float value = head.getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, row * width + i);
+        squares += (double) value * value;
+      }
+      assertEquals(1, squares, 1e-6);
+    }
   }
 
   @Test
