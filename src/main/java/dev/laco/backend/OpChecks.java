@@ -2,6 +2,7 @@ package dev.laco.backend;
 
 import dev.laco.model.DType;
 import dev.laco.model.PackedSequences;
+import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
@@ -203,6 +204,17 @@ public final class OpChecks {
     shape("reference", reference, batch.sequences().size(), reference.columns());
     long count = Math.max(1, candidates.rows() / reference.rows());
     shape("candidates", candidates, count * reference.rows(), reference.columns());
+  }
+
+  /** See {@link ScoringOps#pairProducts}. */
+  public static void pairProducts(List<Tensor> tensors, int groups) {
+    Tensor first = tensors.getFirst();
+    for (Tensor tensor : tensors) {
+      shape("tensor", tensor, first.rows(), first.columns());
+    }
+    if (groups < 1 || first.elements() % groups != 0) {
+      throw new IllegalArgumentException(first.elements() + " elements in " + groups + " groups");
+    }
   }
 
   /** See {@link ScoringOps#logits}. */

@@ -1,5 +1,7 @@
 package dev.laco.backend;
 
+import java.util.List;
+
 /** The ops that compare models: by hidden states, and by the probabilities of tokens. */
 public interface ScoringOps extends DeviceMemory {
   /**
@@ -22,6 +24,18 @@ public interface ScoringOps extends DeviceMemory {
    *     those of the second, …
    */
   double[] cosine(Tensor reference, Tensor candidates, TokenBatch batch);
+
+  /**
+   * Dot products of {@code K} tensors with each other and with themselves, group by group: the
+   * elements of a tensor, row after row, are divided into {@code G} groups of the same size.
+   * Products are f32 or wider, sums of more than some thousand products f64.
+   *
+   * @param tensors all of one shape, of any dtypes
+   * @param groups {@code G}, which divides the number of elements; with the number of rows, each
+   *     row is a group
+   * @return {@code [G * K * K]}: the symmetric matrix of the first group, then of the second, …
+   */
+  double[] pairProducts(List<Tensor> tensors, int groups);
 
   /**
    * Natural log-probability of the next token of the sequence, for each row {@code t}, under {@code

@@ -10,6 +10,8 @@ import dev.laco.model.PackedSequences;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.Function;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -88,6 +90,38 @@ public abstract class ScoringContract extends Contract {
                 run.tensor(b, b.length / width, width),
                 run.batch(tokens));
     close("cosine", Tolerance.COSINE, 1, of(reference, cosine), of(backend, cosine));
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,1", "2,7", "5,33", "9,257"})
+  void multipliesEveryTensorWithEveryOther(int count, int width) {
+    List<float[]> values = Stream.generate(() -> normal(6 * width)).limit(count).toList();
+    List<HostTensor> weights =
+        IntStream.range(0, count)
+            .mapToObj(k -> weight(DType.values()[k % 3], 6, width, k % 2))
+            .toList();
+    for (int groups : new int[] {1, 3, 6}) {
+      pairs(groups, width, run -> values.stream().map(v -> run.tensor(v, 6, width)).toList());
+      pairs(groups, width, run -> weights.stream().map(run.on::weight).toList());
+    }
+  }
+
+  @Test
+  void productsOfLongTensorsAreSummedInPartsAndNaNStaysInItsGroup() {
+    float[] a = normal(3 * 9001);
+    float[] b = normal(3 * 9001);
+    b[9001] = Float.NaN;
+    pairs(3, 9001, run -> List.of(run.tensor(a, 3, 9001), run.tensor(b, 3, 9001)));
+  }
+
+  private void pairs(int groups, int width, Function<Run, List<Tensor>> tensors) {
+    Function<Run, double[]> products = run -> run.on.pairProducts(tensors.apply(run), groups);
+    close(
+        "products in " + groups,
+        Tolerance.ACCUMULATED,
+        6.0 * width / groups,
+        of(reference, products),
+        of(backend, products));
   }
 
   @ParameterizedTest
@@ -282,6 +316,8 @@ public abstract class ScoringContract extends Contract {
       TokenBatch three = run.batch(tokens(new int[] {1, 2, 9}));
       refuses(() -> backend.cosine(x, other, three));
       refuses(() -> backend.cosine(x, x, two));
+      refuses(() -> backend.pairProducts(List.of(x, other), 1));
+      refuses(() -> backend.pairProducts(List.of(x, x), 5));
       refuses(() -> backend.logits(other, head, other));
       refuses(() -> backend.logits(x, head, x));
       refuses(() -> backend.logProbability(x, head, three, new double[3]));

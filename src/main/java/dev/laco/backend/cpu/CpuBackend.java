@@ -40,6 +40,9 @@ public final class CpuBackend extends MemoryBackend {
   /** Bytes that {@link #logProbability} and {@link #klDivergence} use for logits. */
   private static final long LOGITS_BYTES = 8L << 20;
 
+  /** Elements of each tensor that {@link #pairProducts} multiplies at once, in sums of f32. */
+  private static final long PAIR_ELEMENTS = 4096;
+
   /** Rows that {@link #klDivergence} computes together; a panel of logits then has 1024 columns. */
   private static final int DIVERGENCE_ROWS = 1024;
 
@@ -365,6 +368,48 @@ public final class CpuBackend extends MemoryBackend {
       MemorySegment.copy(out, JAVA_DOUBLE, 0, cosines, c * sequences, sequences);
     }
     return cosines;
+  }
+
+  @Override
+  public double[] pairProducts(List<Tensor> tensors, int groups) {
+    OpChecks.pairProducts(tensors, groups);
+    CpuKernels current = kernels();
+    int count = tensors.size();
+    long elements = tensors.getFirst().elements() / groups;
+    long most = Math.min(elements, PAIR_ELEMENTS);
+    MemorySegment scratch = reductionScratch.atLeast((most + count) * count * Float.BYTES);
+    double[] products = new double[groups * count * count];
+    for (int group = 0; group < groups; group++) {
+      long end = (group + 1) * elements;
+      for (long from = group * elements; from < end; from += most) {
+        long size = Math.min(most, end - from);
+        MemorySegment panel = scratch.asSlice(0, count * size * Float.BYTES);
+        for (int k = 0; k < count; k++) {
+          Tensor tensor = tensors.get(k);
+          current.widen(
+              data(tensor).asSlice(from * tensor.dtype().byteSize()),
+              tensor.dtype(),
+              size,
+              panel.asSlice(k * size * Float.BYTES));
+        }
+        MemoryTensor rows = new MemoryTensor(DType.F32, count, size, panel);
+        MemorySegment sums = scratch.asSlice(panel.byteSize(), (long) count * count * Float.BYTES);
+        this.products.apply(rows, rows, sums);
+        addSymmetric(sums, products, group, count);
+      }
+    }
+    return products;
+  }
+
+  /** Adds the upper triangle of {@code sums [K, K]} to both triangles of a group's products. */
+  private static void addSymmetric(MemorySegment sums, double[] products, int group, int count) {
+    int start = group * count * count;
+    for (int i = 0; i < count; i++) {
+      for (int j = i; j < count; j++) {
+        products[start + i * count + j] += sums.getAtIndex(JAVA_FLOAT, (long) i * count + j);
+        products[start + j * count + i] = products[start + i * count + j];
+      }
+    }
   }
 
   @Override

@@ -29,6 +29,7 @@ import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryPairs;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
@@ -68,6 +69,12 @@ public final class CudaBackend implements Backend {
 
   /** The largest extent of a CUDA grid in its second and third dimension. */
   private static final int MAX_SEQUENCES = 65_535;
+
+  /** Tensors of a side of the square that one block of the kernel of all pairs takes. */
+  private static final int PAIR_TILE = 4;
+
+  /** Groups whose dot products {@link #pairProducts} computes in one launch. */
+  private static final int PAIR_GROUPS = 512;
 
   private static final int BLOCK = 256;
 
@@ -612,6 +619,101 @@ public final class CudaBackend implements Backend {
       cosines[c] = product / (norm(referenceSquares) * norm(squares));
     }
     return cosines;
+  }
+
+  @Override
+  public double[] pairProducts(List<Tensor> tensors, int groups) {
+    OpChecks.pairProducts(tensors, groups);
+    context.enter();
+    int count = tensors.size();
+    long elements = tensors.getFirst().elements() / groups;
+    double[] products = new double[groups * count * count];
+    if (tensors.stream().allMatch(tensor -> tensor.dtype() == DType.F32)) {
+      long[] addresses = new long[count];
+      for (int first = 0; first < groups; first += PAIR_GROUPS) {
+        long offset = first * elements * Float.BYTES;
+        Arrays.setAll(addresses, k -> input(tensors.get(k)) + offset);
+        addPairs(addresses, Math.min(PAIR_GROUPS, groups - first), elements, products, first);
+      }
+      return products;
+    }
+    long most = Math.min(elements, Math.max(1, LOGITS_BYTES / Float.BYTES / count) + 3 & -4L);
+    for (int group = 0; group < groups; group++) {
+      long end = (group + 1) * elements;
+      for (long from = group * elements; from < end; from += most) {
+        long size = Math.min(most, end - from);
+        addPairs(widened(tensors, from, size, most), 1, size, products, group);
+      }
+    }
+    return products;
+  }
+
+  /**
+   * Elements {@code [from, from + size)} of tensors as f32.
+   *
+   * @param room elements for each tensor
+   */
+  private long[] widened(List<Tensor> tensors, long from, long size, long room) {
+    long memory = logits.atLeast(tensors.size() * room * Float.BYTES);
+    long[] addresses = new long[tensors.size()];
+    for (int k = 0; k < addresses.length; k++) {
+      Tensor tensor = tensors.get(k);
+      long source = input(tensor) + from * tensor.dtype().byteSize();
+      addresses[k] = tensor.dtype() == DType.F32 ? source : memory + k * room * Float.BYTES;
+      if (tensor.dtype() != DType.F32) {
+        launcher
+            .of(Kernel.WIDEN, tensor.dtype())
+            .pointer(source)
+            .pointer(addresses[k])
+            .int64(size)
+            .run(CudaProducts.blocks(size), BLOCK);
+      }
+    }
+    return addresses;
+  }
+
+  /**
+   * Adds the dot products of f32 tensors, group by group.
+   *
+   * @param first the group of {@code products} that the first one is added to
+   */
+  private void addPairs(long[] addresses, int groups, long elements, double[] products, int first) {
+    int count = addresses.length;
+    int parts = cosineParts(1, elements);
+    double[] sums = new double[groups * count * count * parts];
+    long partial = reductions.atLeast((long) sums.length * Double.BYTES);
+    // The kernel writes nothing below the diagonal.
+    context.driver().zero(partial, (long) sums.length * Double.BYTES, stream.handle());
+    long tables = (long) count * Long.BYTES;
+    ArgumentRing.Table table = arguments.table(tables + (groups + 1L) * Integer.BYTES);
+    for (int k = 0; k < count; k++) {
+      table.memory().setAtIndex(JAVA_LONG, k, addresses[k]);
+    }
+    for (int group = 0; group <= groups; group++) {
+      table.memory().set(JAVA_INT, tables + (long) group * Integer.BYTES, group);
+    }
+    table.send();
+    long tiles = Math.ceilDiv(count, PAIR_TILE);
+    launcher
+        .of(Kernel.COSINE_PAIRS, DType.F32)
+        .pointer(table.address())
+        .pointer(table.address() + tables)
+        .pointer(partial)
+        .int64(elements)
+        .int32(count)
+        .run(parts, groups, tiles * (tiles + 1) / 2, BLOCK, 0);
+    staging.download(partial, MemorySegment.ofArray(sums), stream);
+    for (int group = 0; group < groups; group++) {
+      for (int i = 0; i < count; i++) {
+        for (int j = i; j < count; j++) {
+          int from = ((group * count + i) * count + j) * parts;
+          double sum = Arrays.stream(sums, from, from + parts).sum();
+          int to = (first + group) * count * count;
+          products[to + i * count + j] += sum;
+          products[to + j * count + i] = products[to + i * count + j];
+        }
+      }
+    }
   }
 
   /** Blocks of the cosine kernel for each sequence, by the length of the longest. */

@@ -105,7 +105,7 @@ final class CudaProducts {
   }
 
   /** Blocks of a conversion kernel, whose blocks take 2048 elements each. */
-  private static long blocks(long elements) {
+  static long blocks(long elements) {
     return Math.ceilDiv(elements, 2048);
   }
 

@@ -310,6 +310,23 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
+  public double[] pairProducts(List<Tensor> tensors, int groups) {
+    OpChecks.pairProducts(tensors, groups);
+    int count = tensors.size();
+    long elements = tensors.getFirst().elements() / groups;
+    double[] products = new double[groups * count * count];
+    for (int at = 0; at < products.length; at++) {
+      MemoryTensor left = MemoryTensor.of(tensors.get(at / count % count));
+      MemoryTensor right = MemoryTensor.of(tensors.get(at % count));
+      long first = at / (count * count) * elements;
+      for (long i = first; i < first + elements; i++) {
+        products[at] += (double) left.get(i) * right.get(i);
+      }
+    }
+    return products;
+  }
+
+  @Override
   public double[] cosine(Tensor reference, Tensor candidates, TokenBatch batch) {
     OpChecks.cosine(reference, candidates, batch);
     MemoryTensor left = MemoryTensor.of(reference);

@@ -113,6 +113,7 @@ class NarrowedInputTest {
       case "mix" -> new Object[] {mixes()};
       case "mixed" -> new Object[] {mixes(), 1L};
       case "cosine" -> new Object[] {x(), x(), batch()};
+      case "pairProducts" -> new Object[] {List.of(x(), x()), 2};
       case "logits" -> new Object[] {x(), head(), tensor(2, 4)};
       case "logProbability" -> new Object[] {x(), head(), batch(), new double[2]};
       case "klDivergence" -> new Object[] {x(), x(), head(), batch(), new double[2]};
