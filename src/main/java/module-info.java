@@ -2,8 +2,8 @@
  * LaCo, layer collapse: makes a large language model shallower.
  *
  * <p>{@link dev.laco.Model} opens a checkpoint; the jobs on a model are in {@link dev.laco.prune},
- * {@link dev.laco.compare}, {@link dev.laco.evaluate} and {@link dev.laco.generate}. What is not
- * exported may change at any time.
+ * {@link dev.laco.compare}, {@link dev.laco.analysis}, {@link dev.laco.evaluate} and {@link
+ * dev.laco.generate}. What is not exported may change at any time.
  */
 @SuppressWarnings("module") // The command line is built after the engine.
 module dev.laco {
@@ -16,6 +16,7 @@ module dev.laco {
   requires static jcublas;
 
   exports dev.laco;
+  exports dev.laco.analysis;
   exports dev.laco.apply;
   exports dev.laco.checkpoint;
   exports dev.laco.checkpoint.export;

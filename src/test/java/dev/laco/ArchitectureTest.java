@@ -135,6 +135,18 @@ class ArchitectureTest {
               "generate",
               Set.of("run", "eval", "transformer", "backend", "checkpoint", "text", "model")),
           Map.entry(
+              "analysis",
+              Set.of(
+                  "run",
+                  "apply",
+                  "scoring",
+                  "transformer",
+                  "collapse",
+                  "checkpoint",
+                  "backend",
+                  "text",
+                  "model")),
+          Map.entry(
               "compare",
               Set.of(
                   "apply",
@@ -172,7 +184,7 @@ class ArchitectureTest {
   private static final Set<String> FRONT = Set.of("DeviceSettings", "JobEvent", "Model");
 
   private static final Set<String> JOBS =
-      Set.of("run", "prune", "compare", "evaluate", "generate", "inspect", "");
+      Set.of("run", "prune", "compare", "analysis", "evaluate", "generate", "inspect", "");
 
   private static JavaClasses engine;
 
@@ -237,8 +249,8 @@ class ArchitectureTest {
     assertEquals(
         List.of("close"),
         Arrays.stream(Backend.class.getDeclaredMethods()).map(Method::getName).toList());
-    assertEquals(Set.of("transformer", "fit"), rooms(ForwardOps.class));
-    assertEquals(Set.of("transformer", "scoring", "eval"), rooms(ScoringOps.class));
+    assertEquals(Set.of("transformer", "fit", "scoring"), rooms(ForwardOps.class));
+    assertEquals(Set.of("transformer", "scoring", "eval", "analysis"), rooms(ScoringOps.class));
     assertEquals(Set.of("fit", "run"), rooms(SolvingOps.class));
   }
 
@@ -317,7 +329,8 @@ class ArchitectureTest {
   /** Jobs, and rooms on the ground, are drawn without arrows. */
   @Test
   void theArrowsOfThePictureAreThese() throws IOException {
-    Set<String> jobs = Set.of("prune", "compare", "evaluate", "generate", "run", "inspect");
+    Set<String> jobs =
+        Set.of("prune", "compare", "analysis", "evaluate", "generate", "run", "inspect");
     Set<String> ground = Set.of("model", "text", "ffi", "linalg");
     Set<String> expected = new TreeSet<>(Set.of("linalg-ffi"));
     ARROWS.forEach(

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.analysis.SimilarityRequest;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
 import dev.laco.compare.CompareRequest;
@@ -19,6 +20,7 @@ import java.io.IOException;
 import java.math.BigDecimal;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.function.Supplier;
@@ -34,6 +36,7 @@ final class RequestTest {
       Map.of(
           "prune", PruneRequest.class,
           "compare", CompareRequest.class,
+          "similarity", SimilarityRequest.class,
           "evaluate", EvaluateRequest.class,
           "generate", GenerateRequest.class);
 
@@ -72,6 +75,12 @@ final class RequestTest {
               fit(),
               sometimes(this::passages)),
           CompareRequest.class);
+      survives(
+          new SimilarityRequest(
+              List.of(oneOf(SimilarityRequest.Part.values())),
+              sometimes(this::path),
+              sometimes(() -> number(1, 99))),
+          SimilarityRequest.class);
       survives(
           oneOf(
               new EvaluateRequest.Text(

@@ -35,6 +35,7 @@ import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
 import dev.laco.scoring.ModelScore;
+import dev.laco.scoring.ResidualStream;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import dev.laco.text.ClozeSet;
@@ -132,7 +133,9 @@ public final class CompareJob extends ModelJob<CompareJob> {
   }
 
   private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
-    long searching = SweepScorer.bytes(model.config(), texts.calibration.size(), sweep);
+    long searching =
+        SweepScorer.bytes(model.config(), texts.calibration.size(), sweep)
+            + ResidualStream.bytes(model.config(), texts.calibration);
     return runningModel(
         backend,
         new MemoryPlan.Beside(

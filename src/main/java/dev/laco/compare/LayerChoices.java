@@ -14,7 +14,7 @@ import dev.laco.collapse.peers.LayerRemoval;
 import dev.laco.collapse.peers.SlidingWindow;
 import dev.laco.model.PackedSequences;
 import dev.laco.prune.SearchChoice;
-import dev.laco.scoring.LayerInfluence;
+import dev.laco.scoring.StreamSimilarity;
 import dev.laco.transformer.RunningModel;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -89,8 +89,8 @@ final class LayerChoices {
     };
   }
 
-  private LayerInfluence influence() {
-    return LayerInfluence.measure(model, sequences);
+  private StreamSimilarity influence() {
+    return StreamSimilarity.measure(model, sequences);
   }
 
   /**

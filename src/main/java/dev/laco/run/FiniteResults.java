@@ -79,6 +79,20 @@ public final class FiniteResults {
     return perplexity;
   }
 
+  /**
+   * Checks a measured value.
+   *
+   * @param model names the model in errors
+   * @param what names the value in errors
+   * @throws BadInputException if the value is not finite
+   */
+  public static double require(Object model, String what, double value) {
+    if (!Double.isFinite(value)) {
+      throw new BadInputException(model + ": " + what + " is " + value + WHY);
+    }
+    return value;
+  }
+
   /** Whether a perplexity is a finite number. */
   public static boolean isFinite(Perplexity perplexity) {
     return Double.isFinite(perplexity.perplexity());

@@ -7,6 +7,7 @@ import dev.laco.backend.Device;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.Objective;
 import dev.laco.fit.FittedChoice;
+import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.FitText;
 import dev.laco.text.TextChunks.Chunk;
@@ -46,11 +47,18 @@ public final class JobEstimate {
   /** Seconds of one token in the output projection. */
   private final double head;
 
+  /** Operations of products of f32 in a second. */
+  private final double f32Products;
+
+  /** Seconds in which a value is read and written. */
+  private final double value;
+
   /** Estimates for jobs of a model on a device. */
   public JobEstimate(Model model, Device backend) {
     config = model.config();
     double products = backend.operationsPerSecond(backend.productType(model.weightType()));
-    double value = secondsPerValue(backend);
+    f32Products = backend.operationsPerSecond(DType.F32);
+    value = secondsPerValue(backend);
     long layerValues =
         (long) HIDDEN_VALUES * config.hiddenSize()
             + (long) CHANNEL_VALUES * config.intermediateSize();
@@ -80,6 +88,15 @@ public final class JobEstimate {
   /** Seconds of a pass over the chunks of a text. */
   public double pass(List<Chunk> chunks, int layers) {
     return pass(chunks.stream().mapToLong(Chunk::length).sum(), layers);
+  }
+
+  /**
+   * Seconds of the dot products of every layer's matrices with every other's.
+   *
+   * @param elements of the matrices of all layers
+   */
+  public double pairs(long elements) {
+    return elements * (2.0 * config.numHiddenLayers() / f32Products + value);
   }
 
   /**

@@ -93,7 +93,19 @@ public final class CausalLm {
     LayerWeights weights = layers.layer(index, x.rows());
     Workspace.Buffers buffers = work.forTokens(x.rows());
     KeyValues past = cache == null ? KeyValues.of(buffers) : cache.of(index, x.rows());
-    decoder.run(weights, layers.attention(index), x, batch, buffers, past);
+    decoder.run(weights, layers.attention(index), x, batch, buffers, past, null);
+  }
+
+  /**
+   * Runs layer {@code index} over whole sequences, {@code x [T, d]} in place.
+   *
+   * @param inside gets the residual stream between attention and feed-forward part, {@code [T, d]}
+   */
+  public void layerInParts(int index, Tensor x, TokenBatch batch, Workspace work, Tensor inside) {
+    LayerWeights weights = layers.layer(index, x.rows());
+    Workspace.Buffers buffers = work.forTokens(x.rows());
+    KeyValues past = KeyValues.of(buffers);
+    decoder.run(weights, layers.attention(index), x, batch, buffers, past, inside);
   }
 
   /**

@@ -72,30 +72,44 @@ public final class DecoderLayer {
       Tensor x,
       TokenBatch batch,
       Workspace.Buffers buffers) {
-    run(weights, attention, x, batch, buffers, KeyValues.of(buffers));
+    run(weights, attention, x, batch, buffers, KeyValues.of(buffers), null);
   }
 
-  /** Runs the whole layer over tokens that follow those in {@code past}, {@code x} in place. */
+  /**
+   * Runs the whole layer over tokens that follow those in {@code past}, {@code x} in place.
+   *
+   * @param inside gets {@code x} as it is after attention was added, {@code [T, d]}; null where
+   *     nobody asks for it
+   */
   void run(
       LayerWeights weights,
       LayerAttention attention,
       Tensor x,
       TokenBatch batch,
       Workspace.Buffers buffers,
-      KeyValues past) {
+      KeyValues past,
+      @Nullable Tensor inside) {
     Normed input = attentionInput(weights, x, buffers);
     Attended attended = attend(weights, attention, input, batch, buffers, past);
     if (config.parallel()) {
       Channels channels = channels(weights, feedForwardInput(weights, x, input, buffers), buffers);
       backend.add(x, project(weights, attended, buffers).states());
+      copy(x, inside);
       backend.add(x, contribute(weights, channels, buffers).states());
       return;
     }
     Normed normed = addAndNormalise(weights, project(weights, attended, buffers), x, buffers);
+    copy(x, inside);
     if (weights.experts().isEmpty()) {
       backend.add(x, contribute(weights, channels(weights, normed, buffers), buffers).states());
     } else {
       addExperts(weights, normed, x, buffers);
+    }
+  }
+
+  private void copy(Tensor x, @Nullable Tensor to) {
+    if (to != null) {
+      backend.copy(x, to);
     }
   }
 

@@ -271,4 +271,16 @@ class JobProgressTest {
             "done         in \\d+ s; next: laco prune models/storyteller OUT --target-layers 15"),
         last);
   }
+
+  @Test
+  void aSimilarityEndsWithTheCommandThatPrunesWhatCostsLittle() {
+    String all =
+        printed("similarity", Fixtures.STORYTELLER, "--parts", "removals", "--longest-span", "1");
+    assertTrue(all.contains("cheapest     layers 2-5 14: "), all);
+    assertTrue(
+        last(all)
+            .matches(
+                "done         in \\d+ s; next: laco prune models/storyteller OUT --target-layers 11"),
+        all);
+  }
 }

@@ -15,7 +15,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** What layers do to the residual stream, against an independent implementation. */
-final class LayerInfluenceTest {
+final class StreamSimilarityTest {
   /** The stored values come from a float32 forward of bf16 and f16 models, too. */
   private static final double TOLERANCE = 1e-4;
 
@@ -25,8 +25,8 @@ final class LayerInfluenceTest {
     JsonNode expected = Fixtures.json(fixture, "scores.json").get("raw");
     try (Checkpoint model = Checkpoint.open(Fixtures.model(fixture));
         Backend backend = CpuBackend.open(Compute.F32, 1)) {
-      LayerInfluence found =
-          LayerInfluence.measure(
+      StreamSimilarity found =
+          StreamSimilarity.measure(
               new RunningModel(backend, model.config(), model),
               PackedSequences.of(Fixtures.tokens(fixture, "calib")));
       assertArrayEquals(doubles(expected.get("bi_token_mean")), found.blockInfluence(), TOLERANCE);

@@ -1,0 +1,110 @@
+package dev.laco.cli;
+
+import dev.laco.analysis.LayerMatrix;
+import dev.laco.analysis.SimilarityJson;
+import dev.laco.analysis.SimilarityResult;
+import dev.laco.analysis.SimilarityResult.Span;
+import dev.laco.analysis.SimilarityResult.States;
+import dev.laco.analysis.SimilarityResult.Update;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.Locale;
+
+/**
+ * The files of {@code --out}: the JSON of a similarity, and the same numbers as tables. A cell of a
+ * number that is not finite is empty.
+ */
+record SimilarityFiles(
+    Path folder,
+    SideFiles.SideFile json,
+    SideFiles.SideFile layers,
+    SideFiles.SideFile pairs,
+    SideFiles.SideFile spans) {
+  /** Plans the files; nothing is written yet. */
+  static SimilarityFiles add(SideFiles files, Path folder) throws IOException {
+    return new SimilarityFiles(
+        folder,
+        files.add("--out", folder.resolve("similarity.json")),
+        files.add("--out", folder.resolve("layers.csv")),
+        files.add("--out", folder.resolve("pairs.csv")),
+        files.add("--out", folder.resolve("spans.csv")));
+  }
+
+  /** Writes the files, not yet under their names. */
+  void write(SimilarityResult result) {
+    json.write(SimilarityJson.of(result).toPrettyString() + "\n");
+    if (result.states() != null) {
+      layers.write(layers(result.states()));
+    }
+    pairs.write(pairs(result));
+    if (result.removals() != null) {
+      spans.write(spans(result.removals()));
+    }
+  }
+
+  private static String layers(States states) {
+    StringBuilder csv =
+        new StringBuilder("layer,block_influence,attention,feed_forward,attention_share,norm_in\n");
+    for (int layer = 0; layer < states.updates().size(); layer++) {
+      Update update = states.updates().get(layer);
+      csv.append(layer);
+      cell(csv, update.blockInfluence());
+      cell(csv, update.attention());
+      cell(csv, update.feedForward());
+      cell(csv, update.attentionShare());
+      cell(csv, states.norms().get(layer));
+      csv.append('\n');
+    }
+    return csv.toString();
+  }
+
+  /** Matrices of layers and of states, one pair a line. */
+  private static String pairs(SimilarityResult result) {
+    StringBuilder csv = new StringBuilder("of,measure,row,column,value\n");
+    result
+        .parameters()
+        .forEach(
+            (role, found) -> {
+              pairs(csv, role + ",cosine", found.cosine());
+              pairs(csv, role + ",distance", found.distance());
+            });
+    States states = result.states();
+    if (states != null) {
+      pairs(csv, "states,cosine", states.cosine());
+      pairs(csv, "states,flattened", states.flattened());
+      pairs(csv, "states,angular", states.angular());
+      pairs(csv, "states,cka", states.cka());
+    }
+    return csv.toString();
+  }
+
+  private static void pairs(StringBuilder csv, String what, LayerMatrix matrix) {
+    for (int row = 0; row < matrix.size(); row++) {
+      for (int column = 0; column < matrix.size(); column++) {
+        csv.append(what).append(',').append(row).append(',').append(column);
+        cell(csv, matrix.get(row, column));
+        csv.append('\n');
+      }
+    }
+  }
+
+  private static String spans(SimilarityResult.Removals removals) {
+    StringBuilder csv = new StringBuilder("first,last,nll,nll_more,kl,similarity\n");
+    for (Span span : removals.spans()) {
+      csv.append(span.first()).append(',').append(span.last());
+      cell(csv, span.nll());
+      cell(csv, span.nll() - removals.nll());
+      cell(csv, span.kl());
+      cell(csv, span.similarity());
+      csv.append('\n');
+    }
+    return csv.toString();
+  }
+
+  private static void cell(StringBuilder csv, double value) {
+    csv.append(',');
+    if (Double.isFinite(value)) {
+      csv.append(String.format(Locale.ROOT, "%.9g", value));
+    }
+  }
+}

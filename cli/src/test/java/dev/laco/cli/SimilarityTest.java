@@ -1,0 +1,79 @@
+package dev.laco.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.Fixtures;
+import dev.laco.ProgramRun;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The similarity of layers as tables, JSON and files. */
+class SimilarityTest {
+  private static final String FIXTURE = "llama_untied_gqa";
+  private static final Path MODEL = Fixtures.model(FIXTURE);
+
+  @TempDir Path folder;
+
+  @Test
+  void theFilesHoldWhatTheJsonSays() throws IOException {
+    Path out = folder.resolve("out");
+    ProgramRun run =
+        Laco.run(
+                "similarity",
+                MODEL,
+                "--calibration",
+                Fixtures.tokens(folder, FIXTURE, "calib"),
+                "--longest-span",
+                2,
+                "--out",
+                out,
+                "--json")
+            .succeeded();
+    JsonNode json = run.json();
+    assertEquals(json, Fixtures.read(out.resolve("similarity.json")));
+    List<String> pairs = Files.readAllLines(out.resolve("pairs.csv"));
+    int roles = json.get("parameters").size();
+    assertEquals(1 + 2 * roles * 8 * 8 + 4 * 9 * 9, pairs.size());
+    assertTrue(pairs.stream().allMatch(line -> line.split(",", -1).length == 5));
+    assertEquals(
+        json.at("/parameters/gate/distance/2/3").doubleValue(),
+        pairs.stream()
+            .filter(line -> line.startsWith("gate,distance,2,3,"))
+            .mapToDouble(line -> Double.parseDouble(line.substring(line.lastIndexOf(',') + 1)))
+            .sum(),
+        1e-8);
+    assertEquals(9, Files.readAllLines(out.resolve("layers.csv")).size());
+    assertEquals(1 + 15, Files.readAllLines(out.resolve("spans.csv")).size());
+  }
+
+  @Test
+  void onlyWhatIsAskedForIsMeasuredAndNoTextIsNeededForWeights() {
+    ProgramRun run = Laco.run("similarity", MODEL, "--parts", "parameters", "-q").succeeded();
+    List<String> lines = run.out().lines().toList();
+    assertEquals(9, lines.size(), run.out());
+    assertTrue(lines.getFirst().matches("layer +weights"), run.out());
+    assertTrue(lines.getLast().matches("7 +-"), run.out());
+    assertEquals("", run.err());
+  }
+
+  @Test
+  void whatCannotBeMeasuredIsRefusedAndLeavesNothing() {
+    Path out = folder.resolve("out");
+    ProgramRun long8 = Laco.run("similarity", MODEL, "--longest-span", 8, "--out", out);
+    assertEquals(2, long8.code());
+    assertTrue(long8.err().contains("--longest-span 8"), long8.err());
+    ProgramRun noText = Laco.run("similarity", MODEL, "--out", out);
+    assertEquals(3, noText.code(), noText.err());
+    ProgramRun noPart = Laco.run("similarity", MODEL, "--parts", "weights");
+    assertEquals(2, noPart.code());
+    assertTrue(noPart.err().contains("--parts"), noPart.err());
+    assertFalse(Files.exists(out));
+  }
+}
