@@ -88,7 +88,11 @@ final class RequestTest {
                   sometimes(() -> number(1, 5000)),
                   sometimes(() -> number(1, 5000))),
               new EvaluateRequest.Tokens(path()),
-              new EvaluateRequest.LastWords(passages())),
+              new EvaluateRequest.LastWords(passages()),
+              new EvaluateRequest.Tasks(
+                  oneOf(List.of("piqa"), List.of("qa5", "boolq")),
+                  sometimes(this::path),
+                  sometimes(() -> number(1, 9)))),
           EvaluateRequest.class);
       survives(
           new GenerateRequest(
@@ -189,9 +193,9 @@ final class RequestTest {
         "prune | {'fromPlan': 'a\\u0000b'} | fromPlan: is no path of a file",
         "compare | {'strategies': {}} | strategies: expected a list, found {}",
         "compare | {'passages': {'files': 'x'}} | passages.files: expected one of file, found files",
-        "evaluate | {} | expected one of text, tokens, lastWords, found {}",
-        "evaluate | {'texts': {}} | expected one of text, tokens, lastWords, found {\"texts\":{}}",
-        "evaluate | {'text': {}, 'tokens': {}} | expected one of text, tokens, lastWords, found {\"text\":{},\"tokens\":{}}",
+        "evaluate | {} | expected one of text, tokens, lastWords, tasks, found {}",
+        "evaluate | {'texts': {}} | expected one of text, tokens, lastWords, tasks, found {\"texts\":{}}",
+        "evaluate | {'text': {}, 'tokens': {}} | expected one of text, tokens, lastWords, tasks, found {\"text\":{},\"tokens\":{}}",
         "evaluate | {'text': 3} | text: expected an object, found 3",
         "evaluate | {'text': {'stride': 0}} | text: stride 0: expected at least 1",
         "evaluate | {'tokens': {}} | tokens: file is missing: name a JSON list of token-id lists",

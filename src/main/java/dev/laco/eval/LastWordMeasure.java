@@ -15,9 +15,6 @@ import java.util.List;
 
 /** Measures how often a model predicts the last word of a passage. */
 public final class LastWordMeasure {
-  /** Number of tokens whose logits are in memory at once. */
-  private static final int LOGIT_ROWS = 16;
-
   private LastWordMeasure() {}
 
   /**
@@ -54,9 +51,9 @@ public final class LastWordMeasure {
   public static long bytes(ModelConfig config, List<Chunk> passages) {
     long tokens = ChunkBatches.maxTokens(passages);
     long scored = ChunkBatches.maxScored(passages);
-    long logits = Math.min(scored, LOGIT_ROWS) * config.vocabSize();
     return Workspace.bytes(config, tokens)
-        + ((tokens + scored) * config.hiddenSize() + logits) * DType.F32.byteSize();
+        + (tokens + scored) * config.hiddenSize() * DType.F32.byteSize()
+        + Likeliest.bytes(config, scored);
   }
 
   /**
@@ -91,44 +88,5 @@ public final class LastWordMeasure {
       known += all ? 1 : 0;
     }
     return known;
-  }
-
-  /** Finds the most likely next token for each hidden state. */
-  private static final class Likeliest {
-    private final CausalLm model;
-    private final Tensor logits;
-    private final float[] row;
-
-    private Likeliest(CausalLm model, TensorArena arena, int scored) {
-      int vocabulary = model.config().vocabSize();
-      this.model = model;
-      this.logits = arena.allocate(DType.F32, Math.min(scored, LOGIT_ROWS), vocabulary);
-      this.row = new float[vocabulary];
-    }
-
-    /** One token for each row of {@code states [R, d]}; of equally likely ones the lowest id. */
-    private int[] of(Tensor states) {
-      int[] tokens = new int[(int) states.rows()];
-      for (int from = 0; from < tokens.length; from += LOGIT_ROWS) {
-        int to = Math.min(from + LOGIT_ROWS, tokens.length);
-        model.logits(states.slice(from, to), logits.slice(0, to - from));
-        for (int token = from; token < to; token++) {
-          model.backend().download(logits.slice(token - from, token - from + 1), row);
-          tokens[token] = indexOfLargest(row);
-        }
-      }
-      model.release();
-      return tokens;
-    }
-
-    private static int indexOfLargest(float[] values) {
-      int best = 0;
-      for (int i = 1; i < values.length; i++) {
-        if (values[i] > values[best]) {
-          best = i;
-        }
-      }
-      return best;
-    }
   }
 }

@@ -7,6 +7,7 @@ import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Device;
+import dev.laco.eval.ContinuationMeasure;
 import dev.laco.eval.LastWordMeasure;
 import dev.laco.eval.PerplexityMeasure;
 import dev.laco.report.Perplexity;
@@ -20,7 +21,9 @@ import dev.laco.text.ClozeSet;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /** One evaluation of a model as it is. */
@@ -31,6 +34,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
 
   private final EvaluateRequest request;
   private @Nullable Path dump;
+  private @Nullable Function<Task, Path> samples;
 
   /** Prepares an evaluation. */
   public EvaluateJob(Model model, DeviceSettings device, EvaluateRequest request) {
@@ -51,6 +55,17 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
   }
 
   /**
+   * Writes a file for each task, too, with a line of JSON for each item: the prompts, their
+   * likelihoods and what the metrics say, in the form of lm-evaluation-harness.
+   *
+   * @param file gives the file of a task, which is replaced if it exists
+   */
+  public EvaluateJob samplesTo(Function<Task, Path> file) {
+    samples = file;
+    return this;
+  }
+
+  /**
    * Runs the job.
    *
    * @throws dev.laco.BadInputException if a text cannot be used, or the model's weights are damaged
@@ -65,6 +80,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
       case EvaluateRequest.Tokens tokens ->
           perplexity(EvaluationText.tokens(tokens.file(), model), false);
       case EvaluateRequest.LastWords words -> lastWord(JobTexts.passages(model, words.passages()));
+      case EvaluateRequest.Tasks tasks -> tasks(tasks);
     };
   }
 
@@ -98,6 +114,49 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
       try (JobProgress.Stage stage = progress().begin(LAST_WORD)) {
         return new EvaluateResult.OfPassages(
             set.name(), LastWordMeasure.measure(lm, set.items(), stage::update));
+      }
+    }
+  }
+
+  private EvaluateResult tasks(EvaluateRequest.Tasks request) {
+    long limit = request.limit() == null ? Long.MAX_VALUE : request.limit();
+    PromptTokens prompts = new PromptTokens(model);
+    List<TaskFile> files =
+        Task.named(request.names()).stream()
+            .map(task -> TaskFile.find(task, request.data()))
+            .toList();
+    List<TaskRun> runs =
+        files.stream().map(file -> new TaskRun(file, prompts, limit, this::requireWanted)).toList();
+    int longest = runs.stream().mapToInt(TaskRun::longest).max().orElseThrow();
+    boolean greedy = samples != null || runs.stream().anyMatch(TaskRun::needsGreedy);
+    try (OpenDevice opened = openDevice(false)) {
+      CausalLm lm =
+          original(
+              opened.backend(),
+              ContinuationMeasure.bytes(model.config(), longest, greedy),
+              "leave out the task with the longest items");
+      JobEstimate estimate = new JobEstimate(model, opened.backend());
+      int depth = model.config().numHiddenLayers();
+      runs.forEach(run -> progress().expect(run.task().name(), estimate.pass(run.tokens(), depth)));
+      tellExpectation();
+      List<TaskResult> results = new ArrayList<>();
+      for (TaskRun run : runs) {
+        results.add(measure(run, lm));
+      }
+      return new EvaluateResult.OfTasks(
+          results,
+          Task.groups().stream().filter(group -> request.names().contains(group.name())).toList());
+    }
+  }
+
+  private TaskResult measure(TaskRun run, CausalLm lm) {
+    try (JobProgress.Stage stage = progress().begin(run.task().name())) {
+      if (samples == null) {
+        return run.measure(lm, run.needsGreedy(), stage::update, sample -> {});
+      }
+      Path file = samples.apply(run.task());
+      try (SampleFile out = new SampleFile(run.task(), file)) {
+        return run.measure(lm, true, stage::update, out::write);
       }
     }
   }

@@ -8,7 +8,10 @@ import dev.laco.report.ReportJson;
 public final class EvaluateJson {
   private EvaluateJson() {}
 
-  /** {@code {"tokens":…,"meanNll":…,"perplexity":…}} or {@code {"lastWord":{…}}}. */
+  /**
+   * {@code {"tokens":…,"meanNll":…,"perplexity":…}}, {@code {"lastWord":{…}}}, or of tasks what
+   * {@link HarnessJson} says.
+   */
   public static ObjectNode of(EvaluateResult result) {
     return switch (result) {
       case EvaluateResult.OfText text -> ReportJson.of(text.perplexity());
@@ -17,6 +20,7 @@ public final class EvaluateJson {
         json.set("lastWord", ReportJson.of(passages.lastWord()));
         yield json;
       }
+      case EvaluateResult.OfTasks tasks -> HarnessJson.of(tasks);
     };
   }
 }

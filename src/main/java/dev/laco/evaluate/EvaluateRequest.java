@@ -7,18 +7,21 @@ import dev.laco.Request;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
  * What is measured of a model. As JSON: {@code {"text":{"file":"a.txt"}}}, {@code
- * {"tokens":{"file":"a.json"}}} or {@code {"lastWords":{}}}.
+ * {"tokens":{"file":"a.json"}}}, {@code {"lastWords":{}}} or {@code
+ * {"tasks":{"names":["piqa"],"data":"folder"}}}.
  */
 @JsonTypeInfo(use = JsonTypeInfo.Id.NAME, include = JsonTypeInfo.As.WRAPPER_OBJECT)
 @JsonSubTypes({
   @JsonSubTypes.Type(value = EvaluateRequest.Text.class, name = "text"),
   @JsonSubTypes.Type(value = EvaluateRequest.Tokens.class, name = "tokens"),
-  @JsonSubTypes.Type(value = EvaluateRequest.LastWords.class, name = "lastWords")
+  @JsonSubTypes.Type(value = EvaluateRequest.LastWords.class, name = "lastWords"),
+  @JsonSubTypes.Type(value = EvaluateRequest.Tasks.class, name = "tasks")
 })
 public sealed interface EvaluateRequest extends Request {
   /**
@@ -78,6 +81,34 @@ public sealed interface EvaluateRequest extends Request {
     /** A request of passages; null stands for those that come with the engine. */
     public LastWords {
       passages = Objects.requireNonNullElse(passages, Passages.BUILT_IN);
+    }
+  }
+
+  /**
+   * How good a model is at benchmarks, as lm-evaluation-harness scores them.
+   *
+   * @param names names of {@linkplain Task#names() tasks} and of {@linkplain Task#groups() groups}
+   *     of tasks, at least one
+   * @param data the folder of data sets, in which the files of the tasks are found by the names
+   *     under which they are published
+   * @param limit the number of items of each task that are measured, the first ones; null for all
+   */
+  record Tasks(List<String> names, @Nullable Path data, @Nullable Integer limit)
+      implements EvaluateRequest {
+    /**
+     * A request of all values.
+     *
+     * @throws UsageException if there is no task of a name, or no name, or {@code limit} is below 1
+     */
+    public Tasks {
+      if (names == null || names.isEmpty()) {
+        throw new UsageException("names is missing: name a task, such as piqa");
+      }
+      names = List.copyOf(names);
+      Task.named(names);
+      if (limit != null && limit < 1) {
+        throw Setting.of("limit").refuse(limit, "at least 1");
+      }
     }
   }
 }

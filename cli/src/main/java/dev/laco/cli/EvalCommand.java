@@ -13,6 +13,7 @@ import dev.laco.report.Perplexity;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
@@ -22,18 +23,22 @@ import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
-/** Measures the perplexity of a model, or how often it knows a last word. */
+/**
+ * Measures the perplexity of a model, how often it knows a last word, or how good it is at tasks.
+ */
 @HelpSection.In(HelpSection.MEASURE)
 @Command(
     name = "eval",
-    description = "Measure perplexity on a text or on token-id lists, or knowledge of last words.",
+    description =
+        "Measure perplexity on a text or on token-id lists, knowledge of last words, or tasks.",
     mixinStandardHelpOptions = true,
     customSynopsis = "laco eval MODEL [OPTIONS]",
     versionProvider = Version.class,
     footer = {
       "",
       "Example:",
-      "  laco eval models/storyteller --text models/storyteller/evaluation.txt"
+      "  laco eval models/storyteller --text models/storyteller/evaluation.txt",
+      "  laco eval MODEL --tasks qa5,lambada_openai --data FOLDER"
     })
 final class EvalCommand implements Callable<Integer> {
   @Parameters(paramLabel = "MODEL", description = LacoCommand.MODEL)
@@ -52,6 +57,18 @@ final class EvalCommand implements Callable<Integer> {
       paramLabel = "N",
       description = "Tokens from one chunk to the next. Default: --max-length.")
   @Nullable Integer stride;
+
+  @Option(
+      names = "--data",
+      paramLabel = "FOLDER",
+      description = "The folder of the tasks' files, under the names of their publications.")
+  @Nullable Path data;
+
+  @Option(
+      names = "--limit",
+      paramLabel = "N",
+      description = "Measure the first N items of each task. Default: all.")
+  @Nullable Integer limit;
 
   @Option(
       names = "--dump",
@@ -92,6 +109,15 @@ final class EvalCommand implements Callable<Integer> {
             "Measure instead how often the last word of a passage is known. Objects a line: the"
                 + " passage without it (text), and the word (last). Default: built-in passages.")
     @Nullable Path lastWord;
+
+    @Option(
+        names = "--tasks",
+        paramLabel = "NAME",
+        split = ",",
+        completionCandidates = Tasks.class,
+        description =
+            "Measure instead tasks as lm-evaluation-harness scores them, of ${COMPLETION-CANDIDATES}.")
+    @Nullable List<String> tasks;
   }
 
   @Override
@@ -121,6 +147,15 @@ final class EvalCommand implements Callable<Integer> {
     EvaluateRequest.Text text =
         new EvaluateRequest.Text(source == null ? null : source.text, maxLength, stride);
     boolean cut = maxLength != null || stride != null;
+    if (source != null && source.tasks != null) {
+      if (cut || dump != null) {
+        throw new UsageException("--max-length, --stride and --dump do not go with --tasks");
+      }
+      return new EvaluateRequest.Tasks(source.tasks, data, limit);
+    }
+    if (data != null || limit != null) {
+      throw new UsageException("--data and --limit go with --tasks");
+    }
     if (source != null && source.lastWord != null) {
       if (cut || dump != null) {
         throw new UsageException("--max-length, --stride and --dump do not go with --last-word");
@@ -154,12 +189,13 @@ final class EvalCommand implements Callable<Integer> {
     if (output.json) {
       console.document(EvaluateJson.of(result));
     } else {
-      console.result(line(result));
+      console.result(lines(result));
     }
   }
 
-  private static String line(EvaluateResult result) {
+  private static String lines(EvaluateResult result) {
     return switch (result) {
+      case EvaluateResult.OfTasks tasks -> TaskLines.of(tasks);
       case EvaluateResult.OfText(String text, Perplexity perplexity) ->
           String.format(
               Locale.ROOT,

@@ -1,0 +1,14 @@
+package dev.laco.cli;
+
+import dev.laco.evaluate.Task;
+import java.util.Iterator;
+import java.util.stream.Stream;
+
+/** The names of tasks and of groups of tasks, as picocli completes and lists them. */
+final class Tasks implements Iterable<String> {
+  @Override
+  public Iterator<String> iterator() {
+    return Stream.concat(Task.names().stream(), Task.groups().stream().map(Task.Group::name))
+        .iterator();
+  }
+}

@@ -1,0 +1,131 @@
+package dev.laco.evaluate;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.BadInputException;
+import dev.laco.InputJson;
+import dev.laco.Model;
+import dev.laco.evaluate.TaskItem.Asked;
+import dev.laco.text.TextChunks;
+import dev.laco.text.TextChunks.Chunk;
+import dev.laco.text.TokenLists;
+import dev.laco.text.Tokenizer;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The token ids of contexts and continuations, as lm-evaluation-harness 0.4 makes them (its {@code
+ * _encode_pair} and {@code _loglikelihood_tokens}): white space at the end of a context belongs to
+ * the continuation; context and continuation are tokenised together, with the tokenizer's special
+ * tokens; the continuation's tokens are those behind as many as the context has alone. What is
+ * longer than the model's positions loses its beginning.
+ */
+final class PromptTokens {
+  private final Model model;
+  private final Tokenizer tokenizer;
+
+  /** The context that was tokenised last: answers of one question have the same. */
+  private String context = "";
+
+  private int contextTokens;
+  private @Nullable Integer prefix;
+
+  PromptTokens(Model model) {
+    this.model = model;
+    this.tokenizer =
+        model
+            .tokenizer()
+            .orElseThrow(
+                () ->
+                    new BadInputException(
+                        model.directory()
+                            + ": tasks need a tokenizer and the model has no tokenizer.json:"
+                            + " copy it from the model's source"));
+  }
+
+  /**
+   * A chunk whose scored tokens are those of the continuation.
+   *
+   * @param where names the item in errors
+   */
+  Chunk chunk(String where, Asked asked) {
+    int[] whole;
+    int before;
+    if (asked.context().isEmpty()) {
+      int[] ids = tokenizer.encodeWithoutSpecial(asked.continuation());
+      boolean hasPrefix = ids.length > 0 && ids[0] == prefix();
+      whole = hasPrefix ? ids : prefixed(ids);
+      before = 1;
+    } else {
+      String trimmed = PythonText.stripEnd(asked.context());
+      if (trimmed.isEmpty()) {
+        throw new BadInputException(where + " has a context of white space alone");
+      }
+      whole = tokenizer.encode(asked.context() + asked.continuation());
+      before = contextTokens(trimmed);
+    }
+    TokenLists.requireInVocabulary(where, whole, model.config().vocabSize());
+    int scored = whole.length - before;
+    int most = model.config().maxPositionEmbeddings() + 1;
+    if (scored < 1 || scored >= most) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: an answer has %d tokens of its own; it may have 1 to %d",
+              where,
+              scored,
+              most - 1));
+    }
+    int[] kept =
+        whole.length > most ? Arrays.copyOfRange(whole, whole.length - most, whole.length) : whole;
+    return TextChunks.continuation(kept, kept.length - scored);
+  }
+
+  private int contextTokens(String text) {
+    if (!text.equals(context)) {
+      contextTokens = tokenizer.encode(text).length;
+      context = text;
+    }
+    return contextTokens;
+  }
+
+  private int[] prefixed(int[] ids) {
+    int[] all = new int[ids.length + 1];
+    all[0] = prefix();
+    System.arraycopy(ids, 0, all, 1, ids.length);
+    return all;
+  }
+
+  /**
+   * The token that stands before a text without context: BOS, or EOS of models without BOS, as
+   * {@code tokenizer_config.json} names them, else as the config does.
+   */
+  private int prefix() {
+    if (prefix == null) {
+      Path file = model.ownFile("tokenizer_config.json");
+      JsonNode named =
+          file == null ? null : firstOf(InputJson.readObject(file), "bos_token", "eos_token");
+      JsonNode id = firstOf(model.checkpoint().configJson(), "bos_token_id", "eos_token_id");
+      int[] ids =
+          named == null
+              ? new int[0]
+              : tokenizer.encodeWithoutSpecial(
+                  named.isTextual() ? named.textValue() : named.path("content").asText());
+      if (ids.length == 1) {
+        prefix = ids[0];
+      } else if (id != null && (id.isInt() || id.path(0).isInt())) {
+        prefix = id.isInt() ? id.intValue() : id.path(0).intValue();
+      } else {
+        throw new BadInputException(
+            model.directory()
+                + ": names no BOS and no EOS token, which a text without context needs");
+      }
+    }
+    return prefix;
+  }
+
+  private static @Nullable JsonNode firstOf(JsonNode object, String first, String second) {
+    return object.hasNonNull(first) ? object.get(first) : object.get(second);
+  }
+}

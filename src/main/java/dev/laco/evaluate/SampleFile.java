@@ -1,0 +1,47 @@
+package dev.laco.evaluate;
+
+import dev.laco.checkpoint.OutputFiles;
+import java.io.IOException;
+import java.io.Writer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+/** Writes what a model made of each item of a task, a line of JSON each. */
+final class SampleFile implements AutoCloseable {
+  private final Task task;
+  private final Path file;
+  private final Writer writer;
+
+  /**
+   * Begins a file.
+   *
+   * @throws dev.laco.ResourceException if it cannot be written
+   */
+  SampleFile(Task task, Path file) {
+    this.task = task;
+    this.file = file;
+    try {
+      this.writer = Files.newBufferedWriter(file);
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(file, e);
+    }
+  }
+
+  void write(TaskRun.Sample sample) {
+    try {
+      writer.write(HarnessJson.of(task, sample).toString());
+      writer.write('\n');
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(file, e);
+    }
+  }
+
+  @Override
+  public void close() {
+    try {
+      writer.close();
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(file, e);
+    }
+  }
+}

@@ -1,0 +1,36 @@
+package dev.laco.evaluate;
+
+import java.nio.file.Path;
+import java.util.List;
+
+/**
+ * How good a model is at a task.
+ *
+ * @param file the file of the items
+ * @param available the number of items in the file
+ * @param chance the share of the measured items that guessing gets right
+ * @param metrics what was measured, of the same items each
+ */
+public record TaskResult(
+    Task task, Path file, long available, double chance, List<Metric> metrics) {
+  public TaskResult {
+    metrics = List.copyOf(metrics);
+  }
+
+  /** Number of items that were measured. */
+  public int items() {
+    return metrics.getFirst().count();
+  }
+
+  /**
+   * The metric of a name.
+   *
+   * @throws IllegalArgumentException if the task has no such metric
+   */
+  public Metric metric(String name) {
+    return metrics.stream()
+        .filter(metric -> metric.name().equals(name))
+        .findFirst()
+        .orElseThrow(() -> new IllegalArgumentException(task + " has no metric " + name));
+  }
+}

@@ -1,0 +1,102 @@
+package dev.laco.text;
+
+import dev.laco.BadInputException;
+import dev.laco.InputFile;
+import java.io.BufferedInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.nio.channels.Channels;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
+
+/** Reads a UTF-8 file line by line: a file of any size, of which one line is in memory. */
+public final class LineReader implements AutoCloseable {
+  /** Most bytes of a line. */
+  private static final int MAX_LINE = 2 << 20;
+
+  private static final int BUFFER = 1 << 16;
+  private static final String BYTE_ORDER_MARK = "\uFEFF";
+
+  private final Path file;
+  private final InputStream in;
+  private long number;
+
+  /**
+   * Opens a file.
+   *
+   * @throws BadInputException if the file is not regular, or cannot be read
+   */
+  public LineReader(Path file) {
+    this.file = file;
+    this.in = new BufferedInputStream(Channels.newInputStream(InputFile.open(file)), BUFFER);
+  }
+
+  /**
+   * The next line that is not blank, without its end; null at the end of the file.
+   *
+   * @throws BadInputException if the line is too long or not UTF-8, or the file cannot be read
+   */
+  public @Nullable String next() {
+    while (true) {
+      String line = line();
+      if (line == null || !line.isBlank()) {
+        return line;
+      }
+    }
+  }
+
+  /** Names the line that {@link #next} gave: {@code valid.jsonl: line 3}. */
+  public String where() {
+    return String.format(Locale.ROOT, "%s: line %d", file, number);
+  }
+
+  private @Nullable String line() {
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    try {
+      int next = in.read();
+      if (next < 0) {
+        return null;
+      }
+      number++;
+      while (next >= 0 && next != '\n') {
+        bytes.write(next);
+        if (bytes.size() > MAX_LINE) {
+          throw new BadInputException(
+              String.format(
+                  Locale.ROOT, "%s has more than %,d bytes; shorten it", where(), MAX_LINE));
+        }
+        next = in.read();
+      }
+    } catch (IOException e) {
+      throw InputFile.unreadable(file, e);
+    }
+    return decoded(bytes.toByteArray());
+  }
+
+  private String decoded(byte[] bytes) {
+    try {
+      String text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+      String line =
+          number == 1 && text.startsWith(BYTE_ORDER_MARK)
+              ? text.substring(BYTE_ORDER_MARK.length())
+              : text;
+      return line.endsWith("\r") ? line.substring(0, line.length() - 1) : line;
+    } catch (CharacterCodingException e) {
+      throw new BadInputException(where() + " is not UTF-8 text, convert the file to UTF-8", e);
+    }
+  }
+
+  @Override
+  public void close() {
+    try {
+      in.close();
+    } catch (IOException e) {
+      throw InputFile.unreadable(file, e);
+    }
+  }
+}

@@ -1,0 +1,163 @@
+package dev.laco.evaluate;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.laco.BadInputException;
+import dev.laco.Compute;
+import dev.laco.DeviceSettings;
+import dev.laco.Fixtures;
+import dev.laco.Model;
+import dev.laco.TestFiles;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** Tasks, beside what lm-evaluation-harness measures of the same model on the same items. */
+final class TasksTest {
+  private static final Path DATA = Path.of("src/test/resources/tasks");
+  private static final Path RECORDED = Path.of("src/test/resources/harness/storyteller.json");
+  private static final double LIKELIHOOD = 1e-4;
+  private static final double SHARE = 1e-12;
+
+  @TempDir Path folder;
+
+  @Test
+  void everyItemIsScoredAsInTheHarness() throws IOException {
+    JsonNode recorded = new ObjectMapper().readTree(RECORDED.toFile()).get("tasks");
+    List<String> names = new ArrayList<>();
+    recorded.fieldNames().forEachRemaining(names::add);
+    JsonNode found;
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      EvaluateResult result =
+          new EvaluateJob(
+                  model,
+                  DeviceSettings.of("cpu").withCompute(Compute.F32),
+                  new EvaluateRequest.Tasks(names, DATA, null))
+              .samplesTo(task -> folder.resolve(task.name()))
+              .run();
+      found = EvaluateJson.of(result);
+    }
+    assertEquals(Task.names(), names);
+    for (String name : names) {
+      JsonNode expected = recorded.get(name);
+      JsonNode results = found.get("results").get(name);
+      assertEquals(
+          expected.get("version").textValue(), found.get("versions").get(name).textValue());
+      for (String key :
+          List.of("acc,none", "acc_stderr,none", "acc_norm,none", "acc_norm_stderr,none")) {
+        assertEquals(expected.has(key), results.has(key), name + " " + key);
+        if (expected.has(key)) {
+          assertEquals(
+              expected.get(key).doubleValue(), results.get(key).doubleValue(), SHARE, name);
+        }
+      }
+      List<String> samples = Files.readAllLines(folder.resolve(name));
+      assertEquals(expected.get("items").size(), samples.size());
+      for (int i = 0; i < samples.size(); i++) {
+        assertItem(
+            name + " " + i,
+            expected.get("items").get(i),
+            new ObjectMapper().readTree(samples.get(i)));
+      }
+    }
+  }
+
+  private static void assertItem(String what, JsonNode expected, JsonNode found) {
+    JsonNode likelihoods = expected.get("logLikelihoods");
+    JsonNode responses = found.get("filtered_resps");
+    assertEquals(likelihoods.size(), responses.size(), what);
+    for (int i = 0; i < likelihoods.size(); i++) {
+      double likelihood = likelihoods.get(i).doubleValue();
+      assertEquals(
+          likelihood,
+          Double.parseDouble(responses.get(i).get(0).textValue()),
+          LIKELIHOOD * Math.abs(likelihood),
+          what);
+    }
+    for (String metric : List.of("acc", "acc_norm")) {
+      if (expected.has(metric)) {
+        assertEquals(expected.get(metric).doubleValue(), found.get(metric).doubleValue(), what);
+      }
+    }
+    assertTrue(found.get("doc").isObject());
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      quoteCharacter = '"',
+      textBlock =
+          """
+      piqa       | piqa/valid.jsonl        | {'goal': 1}                                        | line 1: "goal": expected text, found 1
+      piqa       | piqa/validation.jsonl   | {'goal':'g','sol1':'a','sol2':'b','label':2}       | line 1: "label": expected a number from 0 to 1, found 2
+      piqa       | piqa/validation.jsonl   | {'goal':'g','sol1':'','sol2':'b','label':0}        | line 1 has an empty answer
+      arc_easy   | ARC-Easy-Test.jsonl     | {'question':{'stem':'q','choices':[{'text':'t','label':'A'}]},'answerKey':'B'} | line 1: "answerKey": expected one of A, found "B"
+      arc_easy   | arc_easy/test.jsonl     | {'question':'q','choices':{'text':['a'],'label':['A','B']}} | line 1: "choices": expected as many labels as texts
+      winogrande | winogrande/dev.jsonl    | {'sentence':'No blank.'}                           | line 1: "sentence": expected a sentence with _, found "No blank."
+      boolq      | boolq/dev.jsonl         | ['a']                                              | line 1 is not a JSON object
+      boolq      | boolq/dev.jsonl         | {'passage'                                         | line 1: is not valid JSON
+      copa       | COPA/val.jsonl          | " "                                                | COPA/val.jsonl: holds no items
+      race       | race/validation.jsonl   | {}                                                 | has no items of race; looked for race/test.jsonl
+      """)
+  void aBrokenFileIsNamedWithLineAndField(String task, String file, String line, String message)
+      throws IOException {
+    Path path = folder.resolve(file);
+    put(path, line.replace('\'', '"') + "\n");
+    if (file.equals("piqa/valid.jsonl")) {
+      put(folder.resolve("piqa/valid-labels.lst"), "0\n");
+    }
+    assertRefused(task, message);
+  }
+
+  @Test
+  void theDocumentListsEveryTask() throws IOException {
+    List<String> rows =
+        Files.readAllLines(Path.of("docs/evaluation.md")).stream()
+            .filter(line -> line.matches("\\| `\\w+` \\| [0-9.]+ \\|.*"))
+            .toList();
+    List<String> tasks =
+        Task.named(Task.names()).stream()
+            .map(task -> String.format(Locale.ROOT, "| `%s` | %s |", task, task.version()))
+            .toList();
+    assertEquals(
+        tasks, rows.stream().map(row -> row.replaceFirst("^((\\|[^|]*){2}\\|).*", "$1")).toList());
+  }
+
+  @Test
+  void labelsAndItemsAreAsMany() throws IOException {
+    String item = "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\"}\n";
+    put(folder.resolve("piqa/valid.jsonl"), item.repeat(2));
+    put(folder.resolve("piqa/valid-labels.lst"), "1\n");
+    assertRefused("piqa", "valid.jsonl: line 2 has no label");
+    put(folder.resolve("piqa/valid-labels.lst"), "1\n0\n1\n");
+    assertRefused("piqa", "valid-labels.lst: line 3 is the label of no item");
+  }
+
+  private static void put(Path file, String text) throws IOException {
+    Files.createDirectories(file.getParent());
+    TestFiles.write(file, text);
+  }
+
+  private void assertRefused(String task, String message) {
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      EvaluateJob job =
+          new EvaluateJob(
+              model,
+              DeviceSettings.of("cpu"),
+              new EvaluateRequest.Tasks(List.of(task), folder, null));
+      BadInputException refused = assertThrows(BadInputException.class, job::run);
+      assertTrue(refused.getMessage().contains(message), refused::getMessage);
+    }
+  }
+}
