@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
+import dev.laco.MutatedFiles;
 import dev.laco.checkpoint.gguf.TestGguf;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
@@ -143,6 +144,29 @@ class GgufCheckpointTest {
       assertTrue(refused.getMessage().contains(name + "' holds NaN"), refused::getMessage);
       assertTrue(refused.getMessage().contains("element 32 of"), refused::getMessage);
     }
+  }
+
+  /**
+   * Whatever is done to metadata and table of tensors, the weights are computed or the file is
+   * refused: rows in another order, and several weights in one tensor.
+   */
+  @ParameterizedTest
+  @CsvSource({"gpt_neox.q8_0, 4096", "granitemoe.f16, 3680"})
+  void mutatedFilesOpenOrAreRefused(String name, int header) throws IOException {
+    Path file = Files.copy(gguf(name), folder.resolve(name + ".gguf"));
+    int refused =
+        MutatedFiles.refused(
+            MutatedFiles.COUNT / 2,
+            file,
+            header,
+            "\0\1\2\4\u0008\u0009\u0010\u00ff",
+            () -> {
+              try (Checkpoint checkpoint = Checkpoint.open(file)) {
+                checkpoint.weightNames().forEach(checkpoint::tensor);
+                return checkpoint.weightBytes();
+              }
+            });
+    assertTrue(refused > 50, refused + " refused");
   }
 
   @ParameterizedTest

@@ -4,11 +4,11 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
-import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
+import dev.laco.MutatedFiles;
 import dev.laco.checkpoint.table.StoredType;
 import dev.laco.checkpoint.table.TableLimits;
 import dev.laco.checkpoint.table.TensorInfo;
@@ -21,11 +21,9 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
-import java.util.Random;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -295,45 +293,31 @@ class SafetensorsFileTest {
     }
   }
 
-  static IntStream seeds() {
-    return IntStream.range(0, 40);
-  }
-
   /** Whatever is done to a good file, it opens or is refused; nothing else, and soon. */
-  @ParameterizedTest
-  @MethodSource("seeds")
-  void mutatedFilesOpenOrAreRefused(int seed) {
-    Random random = new Random(seed);
-    byte[] good = TestCheckpoints.read(Fixtures.model("llama_linear").resolve("model.safetensors"));
-    long headerLength = ByteBuffer.wrap(good).order(ByteOrder.LITTLE_ENDIAN).getLong();
-    String interesting = "{}[],:\"\\0123456789-+.eE \u0000\n\u00ff";
-    assertTimeoutPreemptively(
-        Duration.ofSeconds(20),
-        () -> {
-          for (int round = 0; round < 50; round++) {
-            byte[] bytes = good.clone();
-            for (int change = random.nextInt(4); change >= 0; change--) {
-              int at = random.nextInt((int) headerLength + 8);
-              bytes[at] =
-                  random.nextBoolean()
-                      ? (byte) interesting.charAt(random.nextInt(interesting.length()))
-                      : (byte) random.nextInt();
-            }
-            int length = random.nextInt(4) == 0 ? random.nextInt(bytes.length) : bytes.length;
-            Path path = folder.resolve("m.safetensors");
-            TestCheckpoints.writeBytes(path, java.util.Arrays.copyOf(bytes, length));
-            try (WeightFile file = WeightFile.open(path)) {
-              long total = 0;
-              for (TensorInfo tensor : file.tensors()) {
-                total += file.bytes(tensor.name()).byteSize();
+  @Test
+  void mutatedFilesOpenOrAreRefused() throws IOException {
+    byte[] good =
+        TestCheckpoints.read(
+            Fixtures.RESOURCES.resolve("quantised/fp8_block/model/model.safetensors"));
+    Path path = TestCheckpoints.writeBytes(folder.resolve("m.safetensors"), good);
+    int header = 8 + (int) ByteBuffer.wrap(good).order(ByteOrder.LITTLE_ENDIAN).getLong();
+    int refused =
+        MutatedFiles.refused(
+            MutatedFiles.COUNT,
+            path,
+            header,
+            "{}[],:\"\\0123456789-+.eE \u0000\n\u00ff",
+            () -> {
+              try (WeightFile file = WeightFile.open(path)) {
+                long total = 0;
+                for (TensorInfo tensor : file.tensors()) {
+                  total += file.bytes(tensor.name()).byteSize();
+                }
+                assertTrue(total < good.length);
+                return total;
               }
-              assertTrue(total < length);
-            } catch (BadInputException e) {
-              assertTrue(e.getMessage().startsWith(path.toString()), e.getMessage());
-              assertTrue(e.getMessage().lines().count() == 1, e.getMessage());
-            }
-          }
-        });
+            });
+    assertTrue(refused > 300, refused + " refused");
   }
 
   private static void assertBad(Path path, String message) {

@@ -57,7 +57,7 @@ class HostileTokenizerTest {
         use(tokenizer);
       }
     }
-    surviveAll(HostileTokenizers.mutated(originals, 300, 14));
+    surviveAll(HostileTokenizers.mutated(originals, 570, 14));
   }
 
   /** Each file works or is an error of one line. */

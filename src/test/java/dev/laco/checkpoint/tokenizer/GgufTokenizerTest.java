@@ -9,6 +9,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
+import dev.laco.MutatedFiles;
 import dev.laco.checkpoint.gguf.GgufHeader;
 import dev.laco.checkpoint.gguf.GgufMetadata;
 import dev.laco.text.Tokenizer;
@@ -19,6 +20,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 class GgufTokenizerTest {
   private static final Path FOLDER = Fixtures.RESOURCES.resolve("gguf");
@@ -56,6 +58,24 @@ class GgufTokenizerTest {
       assertArrayEquals(original.encode(text), ids);
       assertEquals(original.decode(ids), tokenizer.decode(ids));
     }
+  }
+
+  /** Whatever is done to a good file, its tokenizer is read or refused; nothing else, and soon. */
+  @Test
+  void mutatedFilesAreReadOrRefused(@TempDir Path folder) throws IOException {
+    Path file = Files.copy(FOLDER.resolve("pieces.gguf"), folder.resolve("a.gguf"));
+    int refused =
+        MutatedFiles.refused(
+            MutatedFiles.COUNT,
+            file,
+            (int) Files.size(file),
+            "\0\1\2\u0009\u0010\u00ff",
+            () -> {
+              MemorySegment bytes = MemorySegment.ofArray(Files.readAllBytes(file));
+              new GgufTokenizer(file, GgufHeader.read(file, bytes, 10).metadata()).json();
+              return 0;
+            });
+    assertTrue(refused > 100, refused + " refused");
   }
 
   private static List<String> merges(JsonNode tokenizer) {
