@@ -58,7 +58,8 @@ final class SimilarityCommand implements Callable<Integer> {
       names = "--out",
       paramLabel = "FOLDER",
       description =
-          "Write there similarity.json, and the same numbers as tables: layers.csv, pairs.csv and spans.csv.")
+          "Write there similarity.json, and the same numbers as tables and pictures: layers.csv, pairs.csv, spans.csv and"
+              + " *.svg.")
   @Nullable Path out;
 
   @Mixin DeviceOptions device;

@@ -9,17 +9,19 @@ import dev.laco.analysis.SimilarityResult.Update;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Locale;
+import java.util.Map;
 
 /**
- * The files of {@code --out}: the JSON of a similarity, and the same numbers as tables. A cell of a
- * number that is not finite is empty.
+ * The files of {@code --out}: the JSON of a similarity, and the same numbers as tables and
+ * pictures. A cell of a number that is not finite is empty.
  */
 record SimilarityFiles(
     Path folder,
     SideFiles.SideFile json,
     SideFiles.SideFile layers,
     SideFiles.SideFile pairs,
-    SideFiles.SideFile spans) {
+    SideFiles.SideFile spans,
+    SideFiles files) {
   /** Plans the files; nothing is written yet. */
   static SimilarityFiles add(SideFiles files, Path folder) throws IOException {
     return new SimilarityFiles(
@@ -27,11 +29,12 @@ record SimilarityFiles(
         files.add("--out", folder.resolve("similarity.json")),
         files.add("--out", folder.resolve("layers.csv")),
         files.add("--out", folder.resolve("pairs.csv")),
-        files.add("--out", folder.resolve("spans.csv")));
+        files.add("--out", folder.resolve("spans.csv")),
+        files);
   }
 
   /** Writes the files, not yet under their names. */
-  void write(SimilarityResult result) {
+  void write(SimilarityResult result) throws IOException {
     json.write(SimilarityJson.of(result).toPrettyString() + "\n");
     if (result.states() != null) {
       layers.write(layers(result.states()));
@@ -39,6 +42,9 @@ record SimilarityFiles(
     pairs.write(pairs(result));
     if (result.removals() != null) {
       spans.write(spans(result.removals()));
+    }
+    for (Map.Entry<String, String> picture : SimilarityPictures.of(result).entrySet()) {
+      files.add("--out", folder.resolve(picture.getKey())).write(picture.getValue());
     }
   }
 

@@ -1,0 +1,83 @@
+package dev.laco.cli.chart;
+
+import java.util.Locale;
+
+/**
+ * An SVG document that is being drawn: a title, a description for those who do not see it, and
+ * colours that follow the reader's light or dark mode.
+ */
+final class Picture {
+  private static final String STYLE =
+      """
+      <style>
+        svg { background: #fff; color: #1b1f24; font: 12px system-ui, "DejaVu Sans", sans-serif }
+        text { fill: currentColor }
+        .title { font-size: 15px; font-weight: 600 }
+        .tick { font-size: 11px }
+        .axis { stroke: currentColor; stroke-opacity: .6; fill: none }
+        .grid { stroke: currentColor; stroke-opacity: .15; fill: none }
+        .line { fill: none; stroke-width: 2 }
+        .none { fill: currentColor; fill-opacity: .08 }
+        @media (prefers-color-scheme: dark) { svg { background: #14171a; color: #e6e9ec } }
+      </style>
+      """;
+
+  private final StringBuilder body = new StringBuilder();
+
+  Picture(double width, double height, String title, String description) {
+    body.append(
+        String.format(
+            Locale.ROOT,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\""
+                + " height=\"%.0f\" role=\"img\" aria-labelledby=\"title description\">%n",
+            width,
+            height,
+            width,
+            height));
+    body.append("<title id=\"title\">").append(escaped(title)).append("</title>\n");
+    body.append("<desc id=\"description\">").append(escaped(description)).append("</desc>\n");
+    body.append(STYLE);
+    text(16, 24, "title", "start", title);
+  }
+
+  /** A text whose anchor is {@code start}, {@code middle} or {@code end}. */
+  Picture text(double x, double y, String style, String anchor, String text) {
+    return add(
+        "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\" text-anchor=\"%s\">%s</text>",
+        x, y, style, anchor, escaped(text));
+  }
+
+  /** A text that is read upwards. */
+  Picture upwards(double x, double y, String text) {
+    return add(
+        "<text transform=\"translate(%.1f %.1f) rotate(-90)\" text-anchor=\"middle\">%s</text>",
+        x, y, escaped(text));
+  }
+
+  /** A piece of SVG. */
+  Picture add(String format, Object... values) {
+    body.append(String.format(Locale.ROOT, format, values)).append('\n');
+    return this;
+  }
+
+  /** The whole document. */
+  String svg() {
+    return body + "</svg>\n";
+  }
+
+  static String escaped(String text) {
+    return text.replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+        .replace("\"", "&quot;");
+  }
+
+  /** A number in at most four digits. */
+  static String number(double value) {
+    if (value != 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5)) {
+      return String.format(Locale.ROOT, "%.1e", value);
+    }
+    String text = String.format(Locale.ROOT, Math.abs(value) < 10 ? "%.3f" : "%.1f", value);
+    return text.replaceAll("0+$", "").replaceAll("\\.$", "");
+  }
+}

@@ -1,0 +1,98 @@
+package dev.laco.cli.chart;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.ByteArrayInputStream;
+import java.util.List;
+import java.util.stream.IntStream;
+import javax.xml.parsers.DocumentBuilderFactory;
+import org.junit.jupiter.api.Test;
+import org.w3c.dom.Document;
+import org.w3c.dom.Element;
+
+/** Charts as XML that a browser reads. */
+class ChartTest {
+  private static Document parse(String svg) throws Exception {
+    return DocumentBuilderFactory.newInstance()
+        .newDocumentBuilder()
+        .parse(new ByteArrayInputStream(svg.getBytes(UTF_8)));
+  }
+
+  private static List<Element> named(Document picture, String name) {
+    return IntStream.range(0, picture.getElementsByTagName(name).getLength())
+        .mapToObj(i -> (Element) picture.getElementsByTagName(name).item(i))
+        .toList();
+  }
+
+  private static List<String> texts(Document picture) {
+    return named(picture, "text").stream().map(Element::getTextContent).toList();
+  }
+
+  @Test
+  void aHeatMapHasACellForEachNumberAndOneWithoutColourForNone() throws Exception {
+    Document picture =
+        parse(
+            new HeatMap(
+                    "Layers & <states>",
+                    "rows",
+                    1,
+                    "columns",
+                    "nats",
+                    List.of(List.of(0.01, Double.NaN), List.of(-1.0, 10.0)),
+                    true)
+                .svg());
+    List<String> cells =
+        named(picture, "rect").stream()
+            .filter(cell -> cell.hasChildNodes())
+            .map(cell -> cell.getTextContent() + " " + cell.getAttribute("fill"))
+            .toList();
+    // A value that has no logarithm has the colour of the lowest.
+    assertEquals(
+        List.of("0, 1: 0.01 #00224e", "1, 1: - ", "0, 2: -1 #00224e", "1, 2: 10 #fee838"), cells);
+    assertEquals("Layers & <states>", named(picture, "title").getFirst().getTextContent());
+    assertTrue(
+        named(picture, "desc").getFirst().getTextContent().contains("3 values"),
+        named(picture, "desc").getFirst().getTextContent());
+    assertTrue(texts(picture).containsAll(List.of("0.01", "0.1", "1", "10", "nats", "rows")));
+  }
+
+  @Test
+  void aLineLeavesOutWhatIsNoNumberAndStandsBetweenItsAxes() throws Exception {
+    Document picture =
+        parse(
+            new LineChart(
+                    "Lines",
+                    "layers",
+                    "nats",
+                    List.of(
+                        new LineChart.Series(
+                            "a", List.of(0.0, 1.0, 2.0, 4.0), List.of(5.0, Double.NaN, 2.5, 0.0)),
+                        new LineChart.Series("b", List.of(2.0), List.of(1.0))),
+                    false,
+                    new LineChart.Mark(2, 2.5, "knee"))
+                .svg());
+    List<Element> lines =
+        named(picture, "path").stream()
+            .filter(path -> path.getAttribute("class").equals("line"))
+            .toList();
+    assertEquals("M76.0 44.0L356.0 194.0L636.0 344.0", lines.getFirst().getAttribute("d"));
+    assertFalse(lines.get(0).getAttribute("stroke").equals(lines.get(1).getAttribute("stroke")));
+    List<String> texts = texts(picture);
+    assertTrue(
+        texts.containsAll(
+            List.of("Lines", "layers", "nats", "a", "b", "knee", "0", "1", "2", "3", "4", "5")),
+        texts.toString());
+  }
+
+  @Test
+  void aChartOfNothingIsAChart() throws Exception {
+    parse(new HeatMap("t", "r", 0, "c", "u", List.of(List.of(Double.NaN)), true).svg());
+    parse(
+        new LineChart(
+                "t", "x", "y", List.of(new LineChart.Series("a", List.of(), List.of())), true, null)
+            .svg());
+  }
+}
