@@ -7,7 +7,6 @@ import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Device;
-import dev.laco.eval.ContinuationMeasure;
 import dev.laco.eval.LastWordMeasure;
 import dev.laco.eval.PerplexityMeasure;
 import dev.laco.report.Perplexity;
@@ -23,7 +22,7 @@ import dev.laco.transformer.CausalLm;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.Function;
+import java.util.function.BiFunction;
 import org.jspecify.annotations.Nullable;
 
 /** One evaluation of a model as it is. */
@@ -34,7 +33,8 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
 
   private final EvaluateRequest request;
   private @Nullable Path dump;
-  private @Nullable Function<Task, Path> samples;
+  private @Nullable BiFunction<Model, Task, Path> samples;
+  private List<Model> against = List.of();
 
   /** Prepares an evaluation. */
   public EvaluateJob(Model model, DeviceSettings device, EvaluateRequest request) {
@@ -58,10 +58,21 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
    * Writes a file for each task, too, with a line of JSON for each item: the prompts, their
    * likelihoods and what the metrics say, in the form of lm-evaluation-harness.
    *
-   * @param file gives the file of a task, which is replaced if it exists
+   * @param file gives the file of a model's task, which is replaced if it exists
    */
-  public EvaluateJob samplesTo(Function<Task, Path> file) {
+  public EvaluateJob samplesTo(BiFunction<Model, Task, Path> file) {
     samples = file;
+    return this;
+  }
+
+  /**
+   * Measures other models, too, and compares each with the model of the job on the same items.
+   * Tasks alone are compared.
+   *
+   * @param pruned models that stay open while the job runs
+   */
+  public EvaluateJob against(List<Model> pruned) {
+    against = List.copyOf(pruned);
     return this;
   }
 
@@ -120,45 +131,41 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
 
   private EvaluateResult tasks(EvaluateRequest.Tasks request) {
     long limit = request.limit() == null ? Long.MAX_VALUE : request.limit();
-    PromptTokens prompts = new PromptTokens(model);
     List<TaskFile> files =
         Task.named(request.names()).stream()
             .map(task -> TaskFile.find(task, request.data()))
             .toList();
-    List<TaskRun> runs =
-        files.stream().map(file -> new TaskRun(file, prompts, limit, this::requireWanted)).toList();
-    int longest = runs.stream().mapToInt(TaskRun::longest).max().orElseThrow();
-    boolean greedy = samples != null || runs.stream().anyMatch(TaskRun::needsGreedy);
-    try (OpenDevice opened = openDevice(false)) {
-      CausalLm lm =
-          original(
-              opened.backend(),
-              ContinuationMeasure.bytes(model.config(), longest, greedy),
-              "leave out the task with the longest items");
-      JobEstimate estimate = new JobEstimate(model, opened.backend());
-      int depth = model.config().numHiddenLayers();
-      runs.forEach(run -> progress().expect(run.task().name(), estimate.pass(run.tokens(), depth)));
-      tellExpectation();
-      List<TaskResult> results = new ArrayList<>();
-      for (TaskRun run : runs) {
-        results.add(measure(run, lm));
-      }
-      return new EvaluateResult.OfTasks(
-          results,
-          Task.groups().stream().filter(group -> request.names().contains(group.name())).toList());
+    List<Model> models = new ArrayList<>(List.of(model));
+    models.addAll(against);
+    List<TasksJob> jobs = new ArrayList<>();
+    for (Model one : models) {
+      String whose =
+          against.isEmpty() ? "" : one == model ? ", dense" : ", " + one.directory().getFileName();
+      jobs.add(part(new TasksJob(one, device, whose, files, limit, this::requireWanted)));
     }
-  }
-
-  private TaskResult measure(TaskRun run, CausalLm lm) {
-    try (JobProgress.Stage stage = progress().begin(run.task().name())) {
-      if (samples == null) {
-        return run.measure(lm, run.needsGreedy(), stage::update, sample -> {});
-      }
-      Path file = samples.apply(run.task());
-      try (SampleFile out = new SampleFile(run.task(), file)) {
-        return run.measure(lm, true, stage::update, out::write);
-      }
+    BiFunction<Model, Task, Path> out = samples;
+    List<TaskResults> results = new ArrayList<>();
+    for (int i = 0; i < jobs.size(); i++) {
+      Model one = models.get(i);
+      boolean first = i == 0;
+      results.add(
+          jobs.get(i)
+              .run(
+                  out == null ? null : task -> out.apply(one, task),
+                  opened -> {
+                    if (first) {
+                      jobs.forEach(job -> job.expect(opened));
+                      tellExpectation();
+                    }
+                  }));
     }
+    List<Task.Group> groups =
+        Task.groups().stream().filter(group -> request.names().contains(group.name())).toList();
+    TaskResults dense = results.getFirst();
+    return new EvaluateResult.OfTasks(
+        dense,
+        groups,
+        results.stream().skip(1).map(pruned -> TaskComparison.of(dense, pruned, groups)).toList());
   }
 
   private CausalLm original(Backend backend, long buffers, String helps) {

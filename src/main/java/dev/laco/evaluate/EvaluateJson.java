@@ -1,8 +1,10 @@
 package dev.laco.evaluate;
 
+import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.report.ReportJson;
+import java.util.List;
 
 /** The result of an evaluation as JSON. The keys are a contract: other tools read them. */
 public final class EvaluateJson {
@@ -20,7 +22,71 @@ public final class EvaluateJson {
         json.set("lastWord", ReportJson.of(passages.lastWord()));
         yield json;
       }
-      case EvaluateResult.OfTasks tasks -> HarnessJson.of(tasks);
+      case EvaluateResult.OfTasks tasks -> {
+        ObjectNode json = of(tasks.results(), tasks.groups());
+        if (!tasks.against().isEmpty()) {
+          ArrayNode against = json.putArray("against");
+          for (TaskComparison comparison : tasks.against()) {
+            ObjectNode one =
+                against.addObject().put("model", comparison.pruned().model().toString());
+            one.setAll(of(comparison.pruned(), tasks.groups()));
+            one.set("comparison", of(comparison));
+          }
+        }
+        yield json;
+      }
     };
+  }
+
+  /** The results of one model at tasks, as {@link HarnessJson} says. */
+  public static ObjectNode of(TaskResults results, List<Task.Group> groups) {
+    return HarnessJson.of(results, groups);
+  }
+
+  /**
+   * A comparison: {@code {"tasks":{"piqa":{"acc":{"dense":…,"pruned":…,"low":…,"high":…,"kept":…,
+   * "keptBeyondChance":…,"lost":…,"won":…,"mcNemarP":…}}},"groups":{"qa5":{"acc":{"dense":…,
+   * "pruned":…,"ratioOfMeans":…,"meanOfRatios":…,"keptBeyondChance":…}}}}}. What is no finite
+   * number is left out.
+   */
+  public static ObjectNode of(TaskComparison comparison) {
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    ObjectNode tasks = json.putObject("tasks");
+    for (TaskComparison.OfTask task : comparison.tasks()) {
+      ObjectNode metrics = tasks.putObject(task.task().name());
+      for (PairedComparison metric : task.metrics()) {
+        put(metrics.putObject(metric.metric()), metric);
+      }
+    }
+    ObjectNode groups = json.putObject("groups");
+    for (TaskComparison.OfGroup group : comparison.groups()) {
+      ObjectNode mean = groups.putObject(group.group().name()).putObject(Metric.ACCURACY);
+      put(mean, "dense", group.dense());
+      put(mean, "pruned", group.pruned());
+      put(mean, "ratioOfMeans", group.ratioOfMeans());
+      put(mean, "meanOfRatios", group.meanOfRatios());
+      put(mean, "keptBeyondChance", group.keptBeyondChance());
+    }
+    return json;
+  }
+
+  private static void put(ObjectNode json, PairedComparison metric) {
+    put(json, "dense", metric.dense());
+    put(json, "pruned", metric.pruned());
+    put(json, "low", metric.interval().low());
+    put(json, "high", metric.interval().high());
+    put(json, "kept", metric.kept());
+    McNemar flips = metric.flips();
+    if (flips != null) {
+      put(json, "keptBeyondChance", metric.keptBeyondChance());
+      json.put("lost", flips.lost()).put("won", flips.won());
+      put(json, "mcNemarP", flips.pValue());
+    }
+  }
+
+  private static void put(ObjectNode json, String key, double value) {
+    if (Double.isFinite(value)) {
+      json.put(key, value);
+    }
   }
 }

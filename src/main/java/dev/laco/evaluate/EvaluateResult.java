@@ -23,31 +23,17 @@ public sealed interface EvaluateResult {
   record OfPassages(String passages, LastWord lastWord) implements EvaluateResult {}
 
   /**
-   * How good a model is at tasks.
+   * How good a model is at tasks, and what other models lost against it.
    *
-   * @param tasks one for each task, in the order in which they were asked for
+   * @param results the results of the model
    * @param groups the groups of tasks that were asked for
+   * @param against the other models beside it, in the order in which they were given
    */
-  record OfTasks(List<TaskResult> tasks, List<Task.Group> groups) implements EvaluateResult {
+  record OfTasks(TaskResults results, List<Task.Group> groups, List<TaskComparison> against)
+      implements EvaluateResult {
     public OfTasks {
-      tasks = List.copyOf(tasks);
       groups = List.copyOf(groups);
-    }
-
-    /** The result of a task that was asked for. */
-    public TaskResult task(String name) {
-      return tasks.stream()
-          .filter(result -> result.task().name().equals(name))
-          .findFirst()
-          .orElseThrow(() -> new IllegalArgumentException("no result of " + name));
-    }
-
-    /** The mean accuracy of a group's tasks, each of which counts the same. */
-    public double accuracy(Task.Group group) {
-      return group.tasks().stream()
-          .mapToDouble(name -> task(name).metric(Metric.ACCURACY).value())
-          .average()
-          .orElseThrow();
+      against = List.copyOf(against);
     }
   }
 }

@@ -24,7 +24,7 @@ final class HarnessJson {
 
   private HarnessJson() {}
 
-  static ObjectNode of(EvaluateResult.OfTasks result) {
+  static ObjectNode of(TaskResults result, List<Task.Group> named) {
     ObjectNode json = JsonNodeFactory.instance.objectNode();
     ObjectNode results = json.putObject("results");
     ObjectNode groups = json.putObject("groups");
@@ -46,10 +46,10 @@ final class HarnessJson {
       versions.put(name, task.task().version());
       shots.put(name, 0);
       ObjectNode directions = higher.putObject(name);
-      task.metrics().forEach(metric -> directions.put(metric.name(), metric.higherIsBetter()));
+      task.metrics().forEach(metric -> directions.put(metric.name(), metric.isShare()));
       samples.putObject(name).put("original", task.available()).put("effective", task.items());
     }
-    for (Task.Group group : result.groups()) {
+    for (Task.Group group : named) {
       ObjectNode mean =
           JsonNodeFactory.instance
               .objectNode()

@@ -1,7 +1,7 @@
 package dev.laco.evaluate;
 
 import java.util.Arrays;
-import java.util.Random;
+import java.util.SplittableRandom;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -54,23 +54,18 @@ public final class Metric {
     return items[index];
   }
 
-  /** Whether a model with a higher value is better. */
-  public boolean higherIsBetter() {
-    return !isPerplexity();
-  }
-
-  private boolean isPerplexity() {
-    return name.equals(PERPLEXITY);
+  /** Whether the value is a share of right answers, of which more are better; else a perplexity. */
+  public boolean isShare() {
+    return !name.equals(PERPLEXITY);
   }
 
   /** The value over all items. */
   public double value() {
-    double mean = mean();
-    return isPerplexity() ? Math.exp(-mean) : mean;
+    return valueOf(Arrays.stream(items).sum() / items.length);
   }
 
-  private double mean() {
-    return Arrays.stream(items).sum() / items.length;
+  private double valueOf(double mean) {
+    return isShare() ? mean : Math.exp(-mean);
   }
 
   /**
@@ -82,18 +77,18 @@ public final class Metric {
     if (items.length < 2) {
       return Double.NaN;
     }
-    return isPerplexity() ? deviation(bootstrap()) : deviation(items) / Math.sqrt(items.length);
+    return isShare() ? deviation(items) / Math.sqrt(items.length) : deviation(bootstrap());
   }
 
   private double[] bootstrap() {
-    Random random = new Random(SEED);
+    SplittableRandom random = new SplittableRandom(SEED);
     double[] values = new double[BOOTSTRAP];
     for (int sample = 0; sample < BOOTSTRAP; sample++) {
       double sum = 0;
       for (int i = 0; i < items.length; i++) {
         sum += items[random.nextInt(items.length)];
       }
-      values[sample] = Math.exp(-sum / items.length);
+      values[sample] = valueOf(sum / items.length);
     }
     return values;
   }

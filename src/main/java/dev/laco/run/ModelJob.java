@@ -78,6 +78,11 @@ public abstract class ModelJob<J extends ModelJob<J>> {
     return progress;
   }
 
+  /** Makes another job a part of this one: with the same listener, cancellation and progress. */
+  protected final <P extends ModelJob<P>> P part(P other) {
+    return other.follower(follower).cancelledBy(cancellation).progressOf(progress);
+  }
+
   @SuppressWarnings("unchecked")
   private J self() {
     return (J) this;

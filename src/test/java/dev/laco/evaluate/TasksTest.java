@@ -44,7 +44,7 @@ final class TasksTest {
                   model,
                   DeviceSettings.of("cpu").withCompute(Compute.F32),
                   new EvaluateRequest.Tasks(names, DATA, null))
-              .samplesTo(task -> folder.resolve(task.name()))
+              .samplesTo((of, task) -> folder.resolve(task.name()))
               .run();
       found = EvaluateJson.of(result);
     }

@@ -13,8 +13,11 @@ import dev.laco.report.Perplexity;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
@@ -38,7 +41,7 @@ import picocli.CommandLine.Parameters;
       "",
       "Example:",
       "  laco eval models/storyteller --text models/storyteller/evaluation.txt",
-      "  laco eval MODEL --tasks qa5,lambada_openai --data FOLDER"
+      "  laco eval MODEL --against PRUNED --tasks qa5 --data FOLDER"
     })
 final class EvalCommand implements Callable<Integer> {
   @Parameters(paramLabel = "MODEL", description = LacoCommand.MODEL)
@@ -69,6 +72,20 @@ final class EvalCommand implements Callable<Integer> {
       paramLabel = "N",
       description = "Measure the first N items of each task. Default: all.")
   @Nullable Integer limit;
+
+  @Option(
+      names = "--against",
+      paramLabel = "MODEL",
+      arity = "1..*",
+      description = "Measure these models, too, and compare each with the first on the same items.")
+  List<Path> against = List.of();
+
+  @Option(
+      names = "--out",
+      paramLabel = "FOLDER",
+      description =
+          "Write results.json and samples_TASK.jsonl of each model, in the form of lm-evaluation-harness.")
+  @Nullable Path out;
 
   @Option(
       names = "--dump",
@@ -124,23 +141,49 @@ final class EvalCommand implements Callable<Integer> {
   public Integer call() throws IOException {
     EvaluateRequest request = request();
     Console console = output.console();
+    List<Model> others = new ArrayList<>();
     try (Model open = Model.open(model);
         SideFiles files = new SideFiles(open.directory(), null)) {
-      EvaluateJob job = new EvaluateJob(open, device.settings(), request);
+      against.forEach(path -> others.add(Model.open(path)));
+      EvaluateJob job = new EvaluateJob(open, device.settings(), request).against(others);
       SideFiles.SideFile dumpFile = dump == null ? null : files.add("--dump", dump);
       if (dumpFile != null) {
         job.dumpTo(dumpFile.begin());
       }
+      TaskFolder folder = out == null ? null : new TaskFolder(out, files, names(open, others));
+      if (folder != null) {
+        job.samplesTo(folder::samples);
+      }
       EvaluateResult result =
           job.listener(event -> JobLines.say(console, event)).progressOf(console.job()).run();
+      if (folder != null && result instanceof EvaluateResult.OfTasks tasks) {
+        folder.write(tasks);
+      }
+      files.publish();
       if (dumpFile != null) {
-        files.publish();
         console.line("dump", "%s", dumpFile.file());
       }
       say(console, result);
+      if (out != null) {
+        console.line("wrote", "%s", out);
+      }
       console.next(next(open));
+    } finally {
+      others.forEach(Model::close);
     }
     return 0;
+  }
+
+  /** What the models are called on the command line. */
+  private Map<Path, String> names(Model open, List<Model> others) {
+    Map<Path, String> names = new LinkedHashMap<>();
+    names.put(open.directory(), model.toString());
+    for (int i = 0; i < others.size(); i++) {
+      if (names.put(others.get(i).directory(), against.get(i).toString()) != null) {
+        throw new UsageException("--against " + against.get(i) + ": is named twice");
+      }
+    }
+    return names;
   }
 
   private EvaluateRequest request() {
@@ -153,8 +196,8 @@ final class EvalCommand implements Callable<Integer> {
       }
       return new EvaluateRequest.Tasks(source.tasks, data, limit);
     }
-    if (data != null || limit != null) {
-      throw new UsageException("--data and --limit go with --tasks");
+    if (data != null || limit != null || out != null || !against.isEmpty()) {
+      throw new UsageException("--data, --limit, --against and --out go with --tasks");
     }
     if (source != null && source.lastWord != null) {
       if (cut || dump != null) {

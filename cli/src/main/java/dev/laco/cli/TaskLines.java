@@ -1,48 +1,139 @@
 package dev.laco.cli;
 
 import dev.laco.evaluate.EvaluateResult;
+import dev.laco.evaluate.Interval;
+import dev.laco.evaluate.McNemar;
 import dev.laco.evaluate.Metric;
+import dev.laco.evaluate.PairedComparison;
 import dev.laco.evaluate.Task;
+import dev.laco.evaluate.TaskComparison;
 import dev.laco.evaluate.TaskResult;
 import java.util.Locale;
 
-/** What people see of tasks: a table with a line for each metric. */
+/**
+ * What people see of tasks: a table with a line for each metric, and for each pruned model a table
+ * of what it lost.
+ */
 final class TaskLines {
   private static final String FORM = "%-15s  %-10s  %9s  %8s  %s%n";
+  private static final String PAIRED =
+      "%-15s  %-10s  %9s  %9s  %9s  %17s  %5s  %5s  %7s  %8s  %8s%n";
 
   private TaskLines() {}
 
   static String of(EvaluateResult.OfTasks result) {
-    StringBuilder table =
-        new StringBuilder(
-            String.format(Locale.ROOT, FORM, "task", "metric", "value", "error", "items"));
-    for (TaskResult task : result.tasks()) {
+    StringBuilder table = new StringBuilder();
+    line(table, FORM, "task", "metric", "value", "error", "items");
+    for (TaskResult task : result.results().tasks()) {
       String name = task.task().name();
+      String items = items(task);
       for (Metric metric : task.metrics()) {
-        table.append(
-            String.format(
-                Locale.ROOT,
-                FORM,
-                name,
-                metric.name(),
-                value(metric, metric.value()),
-                value(metric, metric.standardError()),
-                name.isEmpty() ? "" : items(task)));
+        line(
+            table,
+            FORM,
+            name,
+            metric.name(),
+            value(metric.name(), metric.value()),
+            value(metric.name(), metric.standardError()),
+            items);
         name = "";
+        items = "";
       }
     }
     for (Task.Group group : result.groups()) {
-      table.append(
-          String.format(
-              Locale.ROOT,
-              FORM,
-              group.name(),
-              Metric.ACCURACY,
-              percent(result.accuracy(group)),
-              "",
-              "mean of " + String.join(", ", group.tasks())));
+      line(
+          table,
+          FORM,
+          group.name(),
+          Metric.ACCURACY,
+          percent(result.results().accuracy(group)),
+          "",
+          "mean of " + String.join(", ", group.tasks()));
     }
-    return table.toString().replaceAll("(?m) +$", "");
+    result.against().forEach(comparison -> add(table, comparison));
+    return table.toString();
+  }
+
+  private static void add(StringBuilder table, TaskComparison comparison) {
+    line(table, "%n%s beside the dense model, on the same items%n", comparison.pruned().model());
+    line(
+        table,
+        PAIRED,
+        "task",
+        "metric",
+        "dense",
+        "pruned",
+        "change",
+        "95 % interval",
+        "lost",
+        "won",
+        "p",
+        "kept",
+        "beyond chance");
+    for (TaskComparison.OfTask task : comparison.tasks()) {
+      String name = task.task().name();
+      for (PairedComparison metric : task.metrics()) {
+        line(table, PAIRED, cells(name, metric));
+        name = "";
+      }
+    }
+    for (TaskComparison.OfGroup group : comparison.groups()) {
+      line(
+          table,
+          PAIRED,
+          group.group().name(),
+          Metric.ACCURACY,
+          percent(group.dense()),
+          percent(group.pruned()),
+          points(group.pruned() - group.dense()),
+          "",
+          "",
+          "",
+          "",
+          percent(group.ratioOfMeans()),
+          percent(group.keptBeyondChance()));
+      line(table, "%-15s  mean of ratios %s%n", "", percent(group.meanOfRatios()));
+    }
+  }
+
+  private static Object[] cells(String name, PairedComparison of) {
+    McNemar flips = of.flips();
+    String dense = value(of.metric(), of.dense());
+    String pruned = value(of.metric(), of.pruned());
+    Interval interval = of.interval();
+    return flips == null
+        ? new Object[] {
+          name,
+          of.metric(),
+          dense,
+          pruned,
+          times(of.kept()),
+          times(interval.low()) + " to " + times(interval.high()),
+          "",
+          "",
+          "",
+          "",
+          ""
+        }
+        : new Object[] {
+          name,
+          of.metric(),
+          dense,
+          pruned,
+          points(of.pruned() - of.dense()),
+          points(interval.low()) + " to " + points(interval.high()),
+          flips.lost(),
+          flips.won(),
+          String.format(Locale.ROOT, "%.4f", flips.pValue()),
+          percent(of.kept()),
+          percent(of.keptBeyondChance())
+        };
+  }
+
+  /** A line without blanks at its end. */
+  private static void line(StringBuilder table, String form, Object... cells) {
+    String line = String.format(Locale.ROOT, form, cells);
+    table.append(line.stripTrailing()).append(System.lineSeparator());
   }
 
   private static String items(TaskResult task) {
@@ -51,14 +142,25 @@ final class TaskLines {
         Locale.ROOT, of, task.items(), task.available(), task.file().getFileName());
   }
 
-  private static String value(Metric metric, double value) {
-    if (Double.isNaN(value)) {
+  private static String value(String metric, double value) {
+    if (!Double.isFinite(value)) {
       return "-";
     }
-    return metric.higherIsBetter() ? percent(value) : String.format(Locale.ROOT, "%.3f", value);
+    return metric.equals(Metric.PERPLEXITY)
+        ? String.format(Locale.ROOT, "%.3f", value)
+        : percent(value);
   }
 
   private static String percent(double share) {
-    return String.format(Locale.ROOT, "%.2f %%", 100 * share);
+    return Double.isFinite(share) ? String.format(Locale.ROOT, "%.2f %%", 100 * share) : "-";
+  }
+
+  /** A difference of shares in points of a hundred. */
+  private static String points(double difference) {
+    return String.format(Locale.ROOT, "%+.2f", 100 * difference);
+  }
+
+  private static String times(double ratio) {
+    return "x" + String.format(Locale.ROOT, "%.3f", ratio);
   }
 }

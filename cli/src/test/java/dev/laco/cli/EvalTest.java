@@ -8,6 +8,8 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import dev.laco.Fixtures;
 import dev.laco.ProgramRun;
 import dev.laco.TestFiles;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
@@ -186,6 +188,39 @@ class EvalTest {
     assertTrue(first.out().contains("of 540 items of built-in)"), first.out());
     assertEquals(
         first.out(), Laco.run("eval", Fixtures.STORYTELLER, "--last-word", "--quiet").out());
+  }
+
+  @Test
+  void tasksOfTwoModelsAreComparedOnTheSameItems() throws IOException {
+    Path other =
+        Files.createSymbolicLink(folder.resolve("other"), Fixtures.STORYTELLER.toAbsolutePath());
+    Path out = folder.resolve("out");
+    ProgramRun run =
+        Laco.run(
+                "eval",
+                Fixtures.STORYTELLER,
+                "--tasks=copa",
+                "--data",
+                Path.of("src/test/resources/tasks"),
+                "--limit=3",
+                "--out",
+                out,
+                "--against",
+                other,
+                "--json")
+            .succeeded();
+    JsonNode json = run.json();
+    JsonNode dense = json.get("results").get("copa");
+    assertEquals(dense, json.at("/against/0/results/copa"));
+    JsonNode compared = json.at("/against/0/comparison/tasks/copa/acc");
+    assertEquals(dense.get("acc,none"), compared.get("pruned"));
+    assertEquals(0, compared.get("lost").intValue());
+    assertEquals(1, compared.get("mcNemarP").doubleValue());
+    assertEquals("{\"original\":12,\"effective\":3}", json.at("/n-samples/copa").toString());
+    assertEquals(2, TestFiles.names(out).size());
+    Path written = out.resolve(other.toString().replace("/", "__"));
+    assertEquals(List.of("results.json", "samples_copa.jsonl"), TestFiles.names(written));
+    assertEquals(3, Files.readAllLines(written.resolve("samples_copa.jsonl")).size());
   }
 
   private static String item(String text, String last) {

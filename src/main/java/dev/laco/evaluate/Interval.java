@@ -1,0 +1,26 @@
+package dev.laco.evaluate;
+
+/**
+ * The 95 % confidence interval of a change.
+ *
+ * @param low lower end
+ * @param high upper end
+ */
+public record Interval(double low, double high) {
+  /** The 97.5 % quantile of the normal distribution. */
+  private static final double Z = 1.959963984540054;
+
+  /**
+   * The interval of the difference of two shares of the same items (Bonett and Price 2012): the
+   * normal approximation with one item more lost and one more won, which holds for few items and
+   * for few flips, too.
+   */
+  static Interval ofShares(McNemar flips, int items) {
+    double count = items + 2.0;
+    double lost = (flips.lost() + 1) / count;
+    double won = (flips.won() + 1) / count;
+    double difference = won - lost;
+    double half = Z * Math.sqrt((won + lost - difference * difference) / count);
+    return new Interval(Math.max(-1, difference - half), Math.min(1, difference + half));
+  }
+}

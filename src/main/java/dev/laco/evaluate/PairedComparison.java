@@ -1,0 +1,114 @@
+package dev.laco.evaluate;
+
+import dev.laco.UsageException;
+import java.util.Arrays;
+import java.util.Locale;
+import java.util.SplittableRandom;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a pruned model lost or won against the dense one at a task, item by item.
+ *
+ * @param metric the name of the metric
+ * @param dense the dense model's value
+ * @param pruned the pruned model's value
+ * @param chance the value that guessing has; 0 where guessing is hopeless
+ * @param interval of shares that of the difference {@code pruned - dense}, of perplexities that of
+ *     the ratio {@code pruned / dense}
+ * @param flips items that one model gets right and the other wrong; null of perplexities
+ */
+public record PairedComparison(
+    String metric,
+    double dense,
+    double pruned,
+    double chance,
+    Interval interval,
+    @Nullable McNemar flips) {
+  /** Samples of the bootstrap. */
+  private static final int SAMPLES = 2000;
+
+  private static final long SEED = 1234;
+  private static final double TAIL = 0.025;
+
+  /**
+   * Compares two results of one task and metric.
+   *
+   * @throws UsageException if the results are of different items
+   */
+  static PairedComparison of(TaskResult dense, TaskResult pruned, String metric) {
+    Metric before = dense.metric(metric);
+    Metric after = pruned.metric(metric);
+    if (before.count() != after.count()) {
+      throw new UsageException(
+          String.format(
+              Locale.ROOT,
+              "%s was measured on %,d and on %,d items: only results on the same items can be compared",
+              dense.task(),
+              before.count(),
+              after.count()));
+    }
+    if (!before.isShare()) {
+      return new PairedComparison(
+          metric, before.value(), after.value(), 0, bootstrap(before, after), null);
+    }
+    McNemar flips = flips(before, after);
+    Interval interval = Interval.ofShares(flips, before.count());
+    return new PairedComparison(
+        metric, before.value(), after.value(), dense.chance(), interval, flips);
+  }
+
+  private static McNemar flips(Metric before, Metric after) {
+    long lost = 0;
+    long won = 0;
+    for (int i = 0; i < before.count(); i++) {
+      lost += before.item(i) > after.item(i) ? 1 : 0;
+      won += before.item(i) < after.item(i) ? 1 : 0;
+    }
+    return new McNemar(lost, won);
+  }
+
+  /**
+   * The percentile interval of the ratio of two perplexities: each of {@value #SAMPLES} samples has
+   * as many items as there are, drawn with replacement, with a fixed seed.
+   */
+  private static Interval bootstrap(Metric before, Metric after) {
+    SplittableRandom random = new SplittableRandom(SEED);
+    int count = before.count();
+    double[] ratios = new double[SAMPLES];
+    for (int sample = 0; sample < SAMPLES; sample++) {
+      double sum = 0;
+      for (int i = 0; i < count; i++) {
+        int item = random.nextInt(count);
+        sum += before.item(item) - after.item(item);
+      }
+      ratios[sample] = Math.exp(sum / count);
+    }
+    Arrays.sort(ratios);
+    return new Interval(quantile(ratios, TAIL), quantile(ratios, 1 - TAIL));
+  }
+
+  /** A quantile of sorted values, linearly between the two nearest ones. */
+  private static double quantile(double[] sorted, double share) {
+    double place = share * (sorted.length - 1);
+    int below = (int) place;
+    int above = Math.min(below + 1, sorted.length - 1);
+    return sorted[below] + (place - below) * (sorted[above] - sorted[below]);
+  }
+
+  /** The ratio {@code pruned / dense}: of a share how much of it is left. */
+  public double kept() {
+    return pruned / dense;
+  }
+
+  /**
+   * The share of what the dense model knows beyond guessing that is left: {@code (pruned - chance)
+   * / (dense - chance)}. NaN where the dense model does not beat guessing.
+   */
+  public double keptBeyondChance() {
+    return keptBeyondChance(dense, pruned, chance);
+  }
+
+  static double keptBeyondChance(double dense, double pruned, double chance) {
+    return dense > chance ? (pruned - chance) / (dense - chance) : Double.NaN;
+  }
+}
