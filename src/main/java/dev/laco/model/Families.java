@@ -1,6 +1,7 @@
 package dev.laco.model;
 
 import java.util.List;
+import java.util.Map;
 
 /** All families, in the order in which lists name them. */
 final class Families {
@@ -34,6 +35,25 @@ final class Families {
           Olmoe.FAMILY,
           Qwen2Moe.FAMILY,
           GraniteMoe.FAMILY);
+
+  private static final String OF_GPT_OSS =
+      "its attention has sinks, its experts have biases and a clamped activation, and most of its"
+          + " weights are in MXFP4";
+
+  private static final String OF_DEEPSEEK =
+      "its attention compresses keys and values (multi-head latent attention)";
+
+  /**
+   * What the engine does not compute of families that are known and not in {@link #ALL}, by the
+   * class name in {@code config.json} or by {@code general.architecture} of a GGUF file.
+   */
+  static final Map<String, String> NOT_COMPUTED =
+      Map.of(
+          "GptOssForCausalLM", OF_GPT_OSS,
+          "gpt-oss", OF_GPT_OSS,
+          "DeepseekV2ForCausalLM", OF_DEEPSEEK,
+          "DeepseekV3ForCausalLM", OF_DEEPSEEK,
+          "deepseek2", OF_DEEPSEEK);
 
   private Families() {}
 }

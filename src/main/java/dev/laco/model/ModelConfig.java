@@ -156,16 +156,24 @@ public record ModelConfig(
                         config.file()
                             + ": architectures: "
                             + Legible.excerpt(name)
-                            + " is not supported; these are: "
-                            + Architecture.all().stream()
-                                .map(Architecture::className)
-                                .collect(Collectors.joining(", "))));
+                            + " is not supported"
+                            + whyNot(name)));
     String modelType = config.stringOr("model_type", architecture.modelType());
     if (!modelType.equals(architecture.modelType())) {
       throw config.error(
           "model_type", "\"" + architecture.modelType() + "\", which goes with " + name);
     }
     return architecture.form(config);
+  }
+
+  private static String whyNot(String name) {
+    String reason = Families.NOT_COMPUTED.get(name);
+    return reason != null
+        ? ": " + reason
+        : "; these are: "
+            + Architecture.all().stream()
+                .map(Architecture::className)
+                .collect(Collectors.joining(", "));
   }
 
   private static int headDim(JsonFields config, Architecture architecture, int hidden, int heads) {

@@ -82,6 +82,20 @@ class InspectionTest {
     assertThrows(BadInputException.class, () -> ModelInspection.of(folder.resolve("none")));
   }
 
+  /** Weights of an element type of their own do not hide the reason. */
+  @Test
+  void aKnownFamilyThatIsNotComputedHasItsReason() {
+    Path model = TestCheckpoints.copy("llama_untied_gqa", folder.resolve("model"));
+    TestCheckpoints.edit(
+        model.resolve("config.json"),
+        text ->
+            text.replace("LlamaFor", "GptOssFor")
+                .replaceFirst("\\{", "{\"quantization_config\": {\"quant_method\": \"mxfp4\"},"));
+    String reason = InspectJson.of(ModelInspection.of(model)).get("reason").textValue();
+    assertTrue(
+        reason.contains("GptOssForCausalLM is not supported: its attention has sinks"), reason);
+  }
+
   @Test
   void rulesAndLoadersAreNamedAndWhatIsRefusedHasAReason() {
     ModelInspection llama = ModelInspection.of(Fixtures.STORYTELLER);
