@@ -72,9 +72,10 @@ public final class Fixtures {
     return names().filter(name -> config(name).whyNoMerge() == null);
   }
 
-  /** The fixtures of which rules that fit weights hold. */
+  /** The fixtures of which all rules that fit weights hold. */
   public static Stream<String> fitting() {
-    return names().filter(name -> config(name).whyNoFit() == null);
+    return names()
+        .filter(name -> config(name).whyNoFit() == null && config(name).whyOnlyDown() == null);
   }
 
   private static ModelConfig config(String name) {

@@ -30,7 +30,7 @@ final class ReadmeTest {
               architecture.className(),
               architecture.modelType(),
               "safetensors, .bin, 8 bits" + (architecture.gguf().isPresent() ? ", GGUF" : ""),
-              "merge" + (architecture.whyNoFit() == null ? ", fit" : ""),
+              rules(architecture),
               architecture.loaders().stream()
                   .map(Loader::toString)
                   .collect(Collectors.joining(", ")),
@@ -38,6 +38,13 @@ final class ReadmeTest {
     }
     String readme = Files.readString(Path.of("README.md"));
     assertTrue(readme.contains(table), "README.md should contain:\n" + table);
+  }
+
+  private static String rules(Architecture architecture) {
+    if (architecture.whyNoFit() != null) {
+      return "merge";
+    }
+    return architecture.whyOnlyDown() == null ? "merge, fit" : "merge, map and fit alone";
   }
 
   /** The fixtures of a family; interop makes a model of every family. */

@@ -1,5 +1,6 @@
 package dev.laco.collapse;
 
+import dev.laco.model.ModelConfig;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -83,6 +84,21 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
   /** The time that fitting one layer takes, in forward passes of that layer in the original. */
   public int layerPasses() {
     return steps ? 20 : later ? 6 : 2;
+  }
+
+  /** The rule that does most of those that hold for a model; null where none holds. */
+  public static @Nullable FitRule best(ModelConfig config) {
+    return presets().reversed().stream()
+        .filter(rule -> rule.whyNot(config) == null)
+        .findFirst()
+        .orElse(null);
+  }
+
+  /** Why the rule does not hold for a model, as the end of a sentence; null where it holds. */
+  public @Nullable String whyNot(ModelConfig config) {
+    boolean more = gap == Gap.CHANNELS || later || steps;
+    String why = config.whyNoFit();
+    return why == null && more ? config.whyOnlyDown() : why;
   }
 
   /** Whether the rule solves least-squares problems with a penalty. */

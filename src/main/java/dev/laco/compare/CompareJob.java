@@ -196,7 +196,18 @@ public final class CompareJob extends ModelJob<CompareJob> {
 
   /** How a strategy fits weights; null where it fits none, or none can be fitted. */
   private @Nullable FitRule fit(Strategy strategy) {
-    return model.config().whyNoFit() == null ? strategy.fit() : null;
+    if (strategy.equals(Strategy.DEFAULT)) {
+      return FitRule.best(model.config());
+    }
+    return whyNot(strategy) == null ? strategy.fit() : null;
+  }
+
+  /**
+   * Why the fit of a strategy does not hold for the model; null where it holds or there is none.
+   */
+  private @Nullable String whyNot(Strategy strategy) {
+    FitRule fit = strategy.fit();
+    return fit == null ? null : fit.whyNot(model.config());
   }
 
   private static String heldOut(Strategy strategy) {
@@ -224,8 +235,8 @@ public final class CompareJob extends ModelJob<CompareJob> {
   /** The row of a strategy; empty where it has no model that can be measured, which is told. */
   private Optional<Row> row(
       Strategy strategy, LayerChoices choices, RunningModel running, Texts texts) {
-    String why = model.config().whyNoFit();
-    if (why != null && strategy.fit() != null && !strategy.equals(Strategy.DEFAULT)) {
+    String why = whyNot(strategy);
+    if (why != null && !strategy.equals(Strategy.DEFAULT)) {
       leaveOut(strategy, "left out: weights cannot be fitted: " + why);
       return Optional.empty();
     }

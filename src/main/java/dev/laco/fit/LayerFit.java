@@ -141,7 +141,10 @@ final class LayerFit {
       }
     }
     LayerWeights feedForward = layer.weights();
-    blocks.list().forEach(block -> streams.feedForward(feedForward, streams.pruned(block)));
+    blocks
+        .list()
+        .forEach(
+            block -> streams.feedForward(feedForward, attention, streams.pruned(block), block));
   }
 
   /**
@@ -215,7 +218,7 @@ final class LayerFit {
 
   private void refine(int iterations) {
     double lambda = settings.lambdas().steps();
-    try (Refinement refinement = new Refinement(bench, layer, settings.withHeldOut())) {
+    try (Refinement refinement = new Refinement(bench, layer, attention, settings.withHeldOut())) {
       double error = refinement.run(iterations, lambda);
       if (Double.isNaN(error)) {
         leave(LayerRole.GATE);
@@ -230,7 +233,7 @@ final class LayerFit {
     try (Moments moments =
         new Moments(backend, config.intermediateSize(), config.hiddenSize(), 1)) {
       Consumer<FitBlocks.Block> gather =
-          block -> moments.add(streams.forDown(before, block), !block.seen());
+          block -> moments.add(streams.forDown(before, attention, block), !block.seen());
       blocks.list().forEach(gather);
       Ridge.Solution solution = solve(moments, 0, lambda);
       change(LayerRole.DOWN, solution);
@@ -250,7 +253,7 @@ final class LayerFit {
     try (Moments moments = new Moments(backend, width, width, 1);
         TensorArena scratch = backend.arena()) {
       Consumer<FitBlocks.Block> gather =
-          block -> moments.add(streams.forMap(before, block), !block.seen());
+          block -> moments.add(streams.forMap(before, attention, block), !block.seen());
       blocks.list().forEach(gather);
       Ridge.Solution solution = solve(moments, 0, settings.lambdas().inputs());
       if (solution == null) {

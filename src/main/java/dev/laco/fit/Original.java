@@ -46,7 +46,10 @@ final class Original {
 
   void feedForward(int index) {
     LayerWeights weights = layer(index);
-    blocks.list().forEach(block -> streams.feedForward(weights, streams.dense(block)));
+    LayerAttention attention = layers.attention(index);
+    blocks
+        .list()
+        .forEach(block -> streams.feedForward(weights, attention, streams.dense(block), block));
   }
 
   /** Weights of a layer, valid until another layer is asked for. */

@@ -5,6 +5,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
 import dev.laco.model.DType;
+import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.transformer.DecoderLayer;
@@ -47,6 +48,7 @@ final class Refinement implements AutoCloseable {
   private final Ridge ridge;
   private final Matrices matrices;
   private final NewLayer layer;
+  private final LayerAttention attention;
   private final TensorArena arena;
   private final Side up;
   private final Side gate;
@@ -62,14 +64,16 @@ final class Refinement implements AutoCloseable {
    * Allocates buffers for a step of {@code layer}; the pruned stream holds the output of its
    * attention.
    *
+   * @param attention what the attention of the layer has
    * @param withHeldOut whether the documents held out take part in the step
    */
-  Refinement(Workbench bench, NewLayer layer, boolean withHeldOut) {
+  Refinement(Workbench bench, NewLayer layer, LayerAttention attention, boolean withHeldOut) {
     this.backend = bench.backend();
     this.streams = bench.streams();
     this.ridge = bench.ridge();
     this.matrices = bench.matrices();
     this.layer = layer;
+    this.attention = attention;
     blocks = bench.blocks().list().stream().filter(block -> withHeldOut || block.seen()).toList();
     arena = backend.arena();
     int width = bench.config().hiddenSize();
@@ -220,7 +224,7 @@ final class Refinement implements AutoCloseable {
     try (TensorArena scratch = backend.arena()) {
       Tensor columns = scratch.allocate(DType.F32, 1, reached.columns());
       for (FitBlocks.Block block : blocks) {
-        Tensor lack = streams.forDown(before, block).target();
+        Tensor lack = streams.forDown(before, attention, block).target();
         backend.addSquares(lack, columns);
         addGradient(streams.slopes(before, block), lack, block);
       }
@@ -362,7 +366,7 @@ final class Refinement implements AutoCloseable {
     try (TensorArena scratch = backend.arena()) {
       Tensor columns = scratch.allocate(DType.F32, 1, reached.columns());
       for (FitBlocks.Block block : blocks) {
-        backend.addSquares(streams.forDown(weights, block).target(), columns);
+        backend.addSquares(streams.forDown(weights, attention, block).target(), columns);
       }
       return Values.sum(backend, columns);
     }

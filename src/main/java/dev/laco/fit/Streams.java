@@ -23,6 +23,7 @@ final class Streams implements AutoCloseable {
   private static final double FLOOR = 1e-6;
 
   private final Backend backend;
+  private final boolean parallel;
   private final DecoderLayer decoder;
   private final TensorArena arena;
   private final Workspace work;
@@ -40,6 +41,7 @@ final class Streams implements AutoCloseable {
 
   Streams(Backend backend, ModelConfig config, int tokens, int largestBlock) {
     this.backend = backend;
+    parallel = config.parallel();
     decoder = new DecoderLayer(backend, config);
     arena = backend.arena();
     work = new Workspace(backend, config, largestBlock);
@@ -81,16 +83,33 @@ final class Streams implements AutoCloseable {
     backend.copy(dense, pruned);
   }
 
-  /** Adds a layer's attention output to rows {@code x} of a stream, in place. */
+  /**
+   * Adds a layer's attention output to rows {@code x} of a stream, in place. Where attention and
+   * feed-forward network are parallel the stream stays the input of both, and {@link #feedForward}
+   * adds the outputs of both.
+   */
   void attention(LayerWeights weights, LayerAttention attention, Tensor x, FitBlocks.Block block) {
+    if (!parallel) {
+      addAttention(weights, attention, x, x, block);
+    }
+  }
+
+  /** Adds the attention output of a layer with input {@code x} to {@code sum}. */
+  private void addAttention(
+      LayerWeights weights, LayerAttention attention, Tensor x, Tensor sum, FitBlocks.Block block) {
     Workspace.Buffers buffers = work.forTokens(x.rows());
     DecoderLayer.Attended attended = decoder.attend(weights, attention, x, block.batch(), buffers);
-    backend.add(x, decoder.project(weights, attended, buffers).states());
+    backend.add(sum, decoder.project(weights, attended, buffers).states());
   }
 
   /** Adds a layer's feed-forward output to rows {@code y} of a stream, in place. */
-  void feedForward(LayerWeights weights, Tensor y) {
+  void feedForward(
+      LayerWeights weights, LayerAttention attention, Tensor y, FitBlocks.Block block) {
     Workspace.Buffers buffers = work.forTokens(y.rows());
+    if (parallel) {
+      decoder.run(weights, attention, y, block.batch(), buffers);
+      return;
+    }
     DecoderLayer.Channels channels = decoder.channels(weights, y, buffers);
     backend.add(y, decoder.contribute(weights, channels, buffers).states());
   }
@@ -112,35 +131,55 @@ final class Streams implements AutoCloseable {
     Tensor x = pruned(block);
     Workspace.Buffers buffers = work.forTokens(x.rows());
     DecoderLayer.Attended attended = decoder.attend(weights, attention, x, block.batch(), buffers);
-    return samples(attended.heads(), decoder.project(weights, attended, buffers), block);
+    Tensor reached = copied(block);
+    return samples(attended.heads(), decoder.project(weights, attended, buffers), reached, block);
   }
 
   /**
    * Samples for the down projection: features are the feed-forward channels, the target is the
    * original's stream less the pruned stream to which the feed-forward part has been added.
    */
-  Samples forDown(LayerWeights weights, FitBlocks.Block block) {
+  Samples forDown(LayerWeights weights, LayerAttention attention, FitBlocks.Block block) {
     Tensor y = pruned(block);
+    Tensor reached = behindAttention(weights, attention, block);
     Workspace.Buffers buffers = work.forTokens(y.rows());
     DecoderLayer.Channels channels = decoder.channels(weights, y, buffers);
-    return samples(channels.values(), decoder.contribute(weights, channels, buffers), block);
+    return samples(
+        channels.values(), decoder.contribute(weights, channels, buffers), reached, block);
   }
 
   /**
    * Samples for a map behind the down projection: features are what the feed-forward part adds to
    * the pruned stream, the target is that of {@link #forDown}.
    */
-  Samples forMap(LayerWeights weights, FitBlocks.Block block) {
+  Samples forMap(LayerWeights weights, LayerAttention attention, FitBlocks.Block block) {
     Tensor y = pruned(block);
+    Tensor reached = behindAttention(weights, attention, block);
     Workspace.Buffers buffers = work.forTokens(y.rows());
     DecoderLayer.Projected added =
         decoder.contribute(weights, decoder.channels(weights, y, buffers), buffers);
-    return samples(added.states(), added, block);
+    return samples(added.states(), added, reached, block);
   }
 
-  private Samples samples(Tensor features, DecoderLayer.Projected added, FitBlocks.Block block) {
-    Tensor reached = target.slice(0, features.rows());
+  /** The pruned stream, in a buffer. */
+  private Tensor copied(FitBlocks.Block block) {
+    Tensor reached = target.slice(0, block.tokens());
     backend.copy(pruned(block), reached);
+    return reached;
+  }
+
+  /** The pruned stream to which attention has been added, in a buffer. */
+  private Tensor behindAttention(
+      LayerWeights weights, LayerAttention attention, FitBlocks.Block block) {
+    Tensor reached = copied(block);
+    if (parallel) {
+      addAttention(weights, attention, pruned(block), reached, block);
+    }
+    return reached;
+  }
+
+  private Samples samples(
+      Tensor features, DecoderLayer.Projected added, Tensor reached, FitBlocks.Block block) {
     backend.add(reached, added.states());
     scale(features, block);
     backend.scaledDifference(dense(block), reached, scale.slice(0, features.rows()), reached);

@@ -140,6 +140,9 @@ public record ModelInspection(
     List<String> rules = new ArrayList<>(List.of("drop"));
     hold(rules, List.of("replace", "rdsc", "mean"), config.whyNoMerge(), refused);
     hold(rules, List.of("fit"), config.whyNoFit(), refused);
+    if (config.whyOnlyDown() != null) {
+      hold(rules, List.of("refine"), config.whyOnlyDown(), refused);
+    }
     return rules;
   }
 

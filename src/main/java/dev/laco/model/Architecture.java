@@ -470,18 +470,28 @@ public final class Architecture {
     if (parts.mixture.isPresent()) {
       return "its layers have mixtures of experts, not one feed-forward network to fit";
     }
+    return normsOutputs()
+        ? "norms follow its down projections, so that what layers add is not linear in them"
+        : null;
+  }
+
+  /**
+   * Why of the rules that fit weights only those hold that change down projections alone, as the
+   * end of a sentence; null where all hold, or {@link #whyNoFit none}.
+   */
+  public @Nullable String whyOnlyDown() {
+    if (whyNoFit() != null) {
+      return null;
+    }
     if (!isGated()) {
       return "its feed-forward networks have no gate";
     }
     if (parts.normKind == NormKind.LAYER_WITH_BIAS) {
       return "its norms have biases, which a fit does not carry into the projections behind them";
     }
-    if (parts.parallel.isPresent()) {
-      return "its feed-forward networks read the stream before attention, where a fit would take the"
-          + " stream behind it";
-    }
-    return normsOutputs()
-        ? "norms follow its down projections, so that what layers add is not linear in them"
+    return parts.parallel.isPresent()
+        ? "its feed-forward networks read the stream before attention, where channels of several"
+            + " layers have no common input"
         : null;
   }
 

@@ -259,6 +259,14 @@ public record ModelConfig(
   }
 
   /**
+   * Why of the rules that fit weights only those hold that change down projections alone; null
+   * where all hold, or none.
+   */
+  public @Nullable String whyOnlyDown() {
+    return architecture.whyOnlyDown();
+  }
+
+  /**
    * Why rules that give a layer tensors of others do not hold for this model, so that layers can
    * only be removed; null where they hold.
    */

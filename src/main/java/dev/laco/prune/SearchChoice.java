@@ -164,7 +164,7 @@ public record SearchChoice(
               "leave " + Setting.of("rule") + " out");
     }
     FitRule named = rule == null ? null : FitRule.named(rule);
-    FitRule fit = !fits ? null : named == null ? defaultFit(config) : holding(named, config);
+    FitRule fit = !fits ? null : named == null ? FitRule.best(config) : holding(named, config);
     return new SearchChoice(
         (source, scorer, listener) -> SearchResult.known(plan),
         new PruneSettings.GivenPlan(given.file()),
@@ -276,7 +276,7 @@ public record SearchChoice(
     int align = search.align() != null ? search.align() : 1;
     FitRule fit =
         ruleName.equals(MergeRule.AUTO)
-            ? defaultFit(config)
+            ? FitRule.best(config)
             : holding(FitRule.named(ruleName), config);
     SpanSettings settings =
         new SpanSettings(
@@ -348,16 +348,11 @@ public record SearchChoice(
     return List.of(fit != null ? MergeRule.DROP : holding(merging(name), config));
   }
 
-  /** The fit of a request that names no rule; null where none holds for the model. */
-  private static @Nullable FitRule defaultFit(ModelConfig config) {
-    return config.whyNoFit() == null ? FitRule.REFINE : null;
-  }
-
   /** A rule that fits, if it holds for the model. */
   private static @Nullable FitRule holding(@Nullable FitRule rule, ModelConfig config) {
-    if (rule != null && config.whyNoFit() != null) {
-      throw doesNotHold(
-          rule.label(), config, config.whyNoFit(), "leave " + Setting.of("rule") + " out");
+    String why = rule == null ? null : rule.whyNot(config);
+    if (rule != null && why != null) {
+      throw doesNotHold(rule.label(), config, why, "leave " + Setting.of("rule") + " out");
     }
     return rule;
   }

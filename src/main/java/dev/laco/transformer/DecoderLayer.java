@@ -278,6 +278,16 @@ public final class DecoderLayer {
   }
 
   /**
+   * The input of the feed-forward part, of {@code y} that {@link #channels} is given: normalised,
+   * in the families that do so.
+   */
+  private Normed feedForwardInput(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
+    return config.parallel() && weights.find(LayerRole.FEED_FORWARD_INPUT_NORM) == null
+        ? attentionInput(weights, y, buffers)
+        : feedForwardInput(weights, y, new Normed(y), buffers);
+  }
+
+  /**
    * The input of the feed-forward part: {@code y} normalised where it has a norm of its own, else
    * {@code otherwise}.
    */
@@ -331,9 +341,12 @@ public final class DecoderLayer {
     return buffers.normed;
   }
 
-  /** Computes the feed-forward channels at {@code y}, the residual stream after attention. */
+  /**
+   * Computes the feed-forward channels at {@code y}, the residual stream after attention; before
+   * it, where attention and feed-forward network are parallel.
+   */
   public Channels channels(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
-    return channels(weights, feedForwardInput(weights, y, new Normed(y), buffers), buffers);
+    return channels(weights, feedForwardInput(weights, y, buffers), buffers);
   }
 
   private Channels channels(LayerWeights weights, Normed input, Workspace.Buffers buffers) {
@@ -352,7 +365,7 @@ public final class DecoderLayer {
    * y}, the residual stream after attention.
    */
   public Slopes slopes(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
-    gateAndUp(weights, feedForwardInput(weights, y, new Normed(y), buffers), buffers);
+    gateAndUp(weights, feedForwardInput(weights, y, buffers), buffers);
     backend.gatedSlopes(config.hiddenAct(), buffers.gate, buffers.up);
     return buffers.slopes;
   }

@@ -21,6 +21,7 @@ import dev.laco.collapse.FitRule;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.eval.PerplexityMeasure;
+import dev.laco.model.Architecture;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.LayerRole;
@@ -41,16 +42,19 @@ import java.io.IOException;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Random;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Fitted models against the model they are made of. */
 class CarryOverTest {
@@ -245,6 +249,76 @@ class CarryOverTest {
         assertEquals(
             nll(backend, model, plan, result, tokens),
             nll(new RunningModel(backend, written.config(), written).original(), tokens));
+      }
+    }
+  }
+
+  /**
+   * Layers whose attention and feed-forward network are parallel behind one norm or two, networks
+   * without gate, norms with biases: with a fitted layer before the final norm predictions come
+   * closer to the original's, on text that the layer was not fitted to.
+   */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "cohere.f16",
+        "falcon_two_norms.f16",
+        "gpt_neox.q8_0",
+        "stablelm.f16",
+        "starcoder2.f16"
+      })
+  void downProjectionsAreFittedWhereMoreDoesNotHold(String name) {
+    Path file = Fixtures.RESOURCES.resolve("gguf").resolve(name + ".gguf");
+    try (Backend backend = CpuBackend.open(Compute.F32, 2);
+        Checkpoint model = Checkpoint.open(file);
+        MemoryArena memory = new MemoryArena()) {
+      assertEquals(FitRule.FIT, FitRule.best(model.config()));
+      int vocabulary = model.config().vocabSize();
+      Random random = new Random(7);
+      List<FitText.Chunk> chunks = new ArrayList<>();
+      for (int document = 0; document < 40; document++) {
+        int[] ids = random.ints(60, 0, vocabulary).toArray();
+        chunks.add(new FitText.Chunk(ids, document));
+      }
+      CollapsePlan plan = drop(model, model.config().numHiddenLayers() - 2, 1);
+      PackedSequences others =
+          PackedSequences.of(List.of(random.ints(100, 0, vocabulary).toArray()));
+      double removed = divergence(backend, model, plan, NewWeights.NONE, others);
+      try (CarryOver carryOver =
+          new CarryOver(new RunningModel(backend, model.config(), model), chunks)) {
+        for (FitRule rule : List.of(FitRule.MAP, FitRule.FIT)) {
+          CarryOver.Result result = fit(carryOver, plan, rule, memory);
+          FitReport.Fitted down = result.fitted().getFirst();
+          assertEquals(LayerRole.DOWN, down.role());
+          assertTrue(down.error() < 0.95, rule + " " + down);
+          double fitted = divergence(backend, model, plan, result.tensors(), others);
+          assertTrue(fitted < removed, rule + ": " + fitted + ", removed " + removed);
+        }
+        CollapsePlan first = drop(model, 0, 1);
+        NewWeights scaled = fit(carryOver, first, FitRule.COMPENSATE, memory).tensors();
+        List<FitText.Chunk> heldOut = CarryOver.heldOut(chunks);
+        List<int[]> seen =
+            chunks.stream()
+                .filter(chunk -> !heldOut.contains(chunk))
+                .map(FitText.Chunk::ids)
+                .toList();
+        assertScaled(model, first, scaled, growth(backend, model, seen, 1, 2));
+      }
+    }
+  }
+
+  /** Behind the first layer, what layers write is divided by the growth in the removed ones. */
+  private static void assertScaled(
+      Checkpoint model, CollapsePlan plan, NewWeights scaled, double growth) {
+    Architecture family = model.config().architecture();
+    for (int layer = 1; layer < plan.depth(); layer++) {
+      int original = plan.layers().get(layer).base();
+      for (TensorSpec spec : family.layerTensors(model.config(), original)) {
+        if (WRITES.stream().anyMatch(spec::has)) {
+          HostTensor own = model.tensor(family.tensorName(original, spec));
+          HostTensor made = scaled.find(family.tensorName(layer, spec));
+          assertEquals(1 / growth, factor(own, Objects.requireNonNull(made)), 0x1p-10);
+        }
       }
     }
   }
