@@ -2,8 +2,8 @@
  * LaCo, layer collapse: makes a large language model shallower.
  *
  * <p>{@link dev.laco.Model} opens a checkpoint; the jobs on a model are in {@link dev.laco.prune},
- * {@link dev.laco.compare}, {@link dev.laco.analysis}, {@link dev.laco.evaluate} and {@link
- * dev.laco.generate}. What is not exported may change at any time.
+ * {@link dev.laco.compare}, {@link dev.laco.curve}, {@link dev.laco.analysis}, {@link
+ * dev.laco.evaluate} and {@link dev.laco.generate}. What is not exported may change at any time.
  */
 @SuppressWarnings("module") // The command line is built after the engine.
 module dev.laco {
@@ -24,6 +24,7 @@ module dev.laco {
   exports dev.laco.checkpoint.table;
   exports dev.laco.collapse;
   exports dev.laco.compare;
+  exports dev.laco.curve;
   exports dev.laco.evaluate;
   exports dev.laco.generate;
   exports dev.laco.inspect;

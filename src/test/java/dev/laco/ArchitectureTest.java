@@ -135,6 +135,23 @@ class ArchitectureTest {
               "generate",
               Set.of("run", "eval", "transformer", "backend", "checkpoint", "text", "model")),
           Map.entry(
+              "curve",
+              Set.of(
+                  "apply",
+                  "backend",
+                  "checkpoint",
+                  "collapse",
+                  "compare",
+                  "eval",
+                  "fit",
+                  "model",
+                  "prune",
+                  "report",
+                  "run",
+                  "scoring",
+                  "text",
+                  "transformer")),
+          Map.entry(
               "analysis",
               Set.of(
                   "run",
@@ -184,7 +201,7 @@ class ArchitectureTest {
   private static final Set<String> FRONT = Set.of("DeviceSettings", "JobEvent", "Model");
 
   private static final Set<String> JOBS =
-      Set.of("run", "prune", "compare", "analysis", "evaluate", "generate", "inspect", "");
+      Set.of("run", "prune", "compare", "curve", "analysis", "evaluate", "generate", "inspect", "");
 
   private static JavaClasses engine;
 
@@ -330,7 +347,7 @@ class ArchitectureTest {
   @Test
   void theArrowsOfThePictureAreThese() throws IOException {
     Set<String> jobs =
-        Set.of("prune", "compare", "analysis", "evaluate", "generate", "run", "inspect");
+        Set.of("prune", "compare", "curve", "analysis", "evaluate", "generate", "run", "inspect");
     Set<String> ground = Set.of("model", "text", "ffi", "linalg");
     Set<String> expected = new TreeSet<>(Set.of("linalg-ffi"));
     ARROWS.forEach(

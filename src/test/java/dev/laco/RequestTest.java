@@ -9,6 +9,7 @@ import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
 import dev.laco.compare.CompareRequest;
 import dev.laco.compare.Strategy;
+import dev.laco.curve.CurveRequest;
 import dev.laco.evaluate.EvaluateRequest;
 import dev.laco.generate.GenerateRequest;
 import dev.laco.prune.FitSettings;
@@ -36,6 +37,7 @@ final class RequestTest {
       Map.of(
           "prune", PruneRequest.class,
           "compare", CompareRequest.class,
+          "curve", CurveRequest.class,
           "similarity", SimilarityRequest.class,
           "evaluate", EvaluateRequest.class,
           "generate", GenerateRequest.class);
@@ -75,6 +77,14 @@ final class RequestTest {
               fit(),
               sometimes(this::passages)),
           CompareRequest.class);
+      survives(
+          new CurveRequest(
+              List.of(goal(), goal()),
+              sometimes(() -> oneOf("auto", "drop", "refine")),
+              texts(),
+              fit(),
+              Strategy.presets().stream().filter(_ -> random.nextBoolean()).toList()),
+          CurveRequest.class);
       survives(
           new SimilarityRequest(
               List.of(oneOf(SimilarityRequest.Part.values())),

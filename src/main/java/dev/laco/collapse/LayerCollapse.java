@@ -216,11 +216,14 @@ public final class LayerCollapse {
   }
 
   /** For every depth, the most similar of the models that the loop has decided on so far. */
-  private SortedMap<Integer, Scored> byDepth() {
-    SortedMap<Integer, Scored> best = new TreeMap<>();
+  private SortedMap<Integer, List<Scored>> byDepth() {
+    SortedMap<Integer, List<Scored>> best = new TreeMap<>();
     for (CollapsePlan plan : decided) {
       Scored scored = new Scored(plan, Objects.requireNonNull(known.get(plan)).score());
-      best.merge(plan.depth(), scored, (a, b) -> b.score().mean() > a.score().mean() ? b : a);
+      best.merge(
+          plan.depth(),
+          List.of(scored),
+          (a, b) -> b.getFirst().score().mean() > a.getFirst().score().mean() ? b : a);
     }
     return best;
   }

@@ -2,6 +2,7 @@ package dev.laco.collapse;
 
 import java.util.Collections;
 import java.util.List;
+import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
@@ -13,7 +14,8 @@ import org.jspecify.annotations.Nullable;
  * @param ranked the best models of the depth that was asked for, best first; at least one
  * @param bestBlock the best model of that depth that lacks one block of consecutive layers; null if
  *     no such model was scored
- * @param byDepth for each depth below the original's, the best model of this depth that was scored
+ * @param byDepth for each depth below the original's, the best models of this depth that were
+ *     scored, best first; no entry where none was
  * @param trials every candidate that was scored and counts, in order; those accepted lead to the
  *     best model
  * @param cutShort whether its budget ended the search before everything was tried
@@ -22,7 +24,7 @@ public record SearchResult(
     @Nullable Double threshold,
     List<Scored> ranked,
     @Nullable Scored bestBlock,
-    SortedMap<Integer, Scored> byDepth,
+    SortedMap<Integer, List<Scored>> byDepth,
     List<Trial> trials,
     boolean cutShort) {
 
@@ -54,6 +56,18 @@ public record SearchResult(
   public SearchResult withBest(CollapsePlan plan, Score score) {
     return new SearchResult(
         threshold, List.of(new Scored(plan, score)), bestBlock, byDepth, trials, cutShort);
+  }
+
+  /**
+   * The result for another depth that the search passed; empty where it scored no model of it. Of
+   * such a depth the search knows no {@link #bestBlock}.
+   */
+  public Optional<SearchResult> at(int depth) {
+    if (depth == plan().depth()) {
+      return Optional.of(this);
+    }
+    return Optional.ofNullable(byDepth.get(depth))
+        .map(best -> new SearchResult(threshold, best, null, byDepth, trials, cutShort));
   }
 
   /** The best model of the depth that was asked for. */

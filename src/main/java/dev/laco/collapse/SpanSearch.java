@@ -26,7 +26,7 @@ import org.jspecify.annotations.Nullable;
  * scores give equal results.
  */
 public final class SpanSearch {
-  /** How many models of the depth asked for a search ranks. */
+  /** How many models of a depth a search ranks. */
   private static final int RANKED = 8;
 
   private final SpanSettings settings;
@@ -253,11 +253,13 @@ public final class SpanSearch {
         .orElse(null);
   }
 
-  private SortedMap<Integer, Scored> byDepth(int target) {
-    SortedMap<Integer, Scored> best = new TreeMap<>();
+  private SortedMap<Integer, List<Scored>> byDepth(int target) {
+    SortedMap<Integer, List<Scored>> best = new TreeMap<>();
     for (int depth = target; depth < original.depth(); depth++) {
-      int at = depth;
-      best(depth, 1).forEach(state -> best.put(at, state.scored()));
+      List<Scored> ranked = best(depth, RANKED).stream().map(State::scored).toList();
+      if (!ranked.isEmpty()) {
+        best.put(depth, ranked);
+      }
     }
     return best;
   }

@@ -159,6 +159,11 @@ public abstract class ModelJob<J extends ModelJob<J>> {
     return perplexity;
   }
 
+  /** What ends the job; for jobs that this one runs. */
+  protected final Cancellation cancellation() {
+    return cancellation;
+  }
+
   /**
    * Ends the work of the caller if the job was cancelled.
    *

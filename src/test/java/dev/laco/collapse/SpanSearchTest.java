@@ -10,6 +10,7 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Optional;
 import java.util.Random;
 import java.util.Set;
 import java.util.stream.IntStream;
@@ -262,11 +263,14 @@ final class SpanSearchTest {
       found
           .byDepth()
           .forEach(
-              (depth, best) ->
-                  assertEquals(
-                      best(scorer.all().stream().filter(plan -> plan.depth() == depth)),
-                      best.plan()));
-      assertEquals(found.best(), found.byDepth().get(target));
+              (depth, best) -> {
+                assertEquals(
+                    best(scorer.all().stream().filter(plan -> plan.depth() == depth)),
+                    best.getFirst().plan());
+                assertEquals(best, found.at(depth).orElseThrow().ranked());
+              });
+      assertEquals(found.ranked(), found.byDepth().get(target));
+      assertEquals(Optional.empty(), found.at(target - 1));
       int removed = DEPTH - target;
       CollapsePlan block =
           best(

@@ -17,6 +17,7 @@ import picocli.CommandLine.Spec;
       PruneCommand.class,
       ApplyCommand.class,
       CompareCommand.class,
+      SweepCommand.class,
       SimilarityCommand.class,
       ExportCommand.class,
       EvalCommand.class,

@@ -13,6 +13,9 @@ import java.util.List;
 record Axis(double low, double high, boolean log) {
   private static final int TICKS = 6;
 
+  /** The ratio of ends from which on powers of ten and their halves and fifths are enough ticks. */
+  private static final double NARROW = 10;
+
   /** An axis of these values; only those that are finite, and positive on a log axis, count. */
   static Axis of(double[] values, boolean log) {
     double low = Double.POSITIVE_INFINITY;
@@ -49,7 +52,7 @@ record Axis(double low, double high, boolean log) {
 
   /** Round values along the axis. */
   List<Double> ticks() {
-    return log ? logTicks() : linearTicks();
+    return log && high / low > NARROW ? logTicks() : linearTicks();
   }
 
   private List<Double> linearTicks() {

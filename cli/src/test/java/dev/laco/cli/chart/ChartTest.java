@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.ByteArrayInputStream;
 import java.util.List;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import javax.xml.parsers.DocumentBuilderFactory;
 import org.junit.jupiter.api.Test;
@@ -85,6 +86,18 @@ class ChartTest {
         texts.containsAll(
             List.of("Lines", "layers", "nats", "a", "b", "knee", "0", "1", "2", "3", "4", "5")),
         texts.toString());
+  }
+
+  @Test
+  void axesHaveRoundNumbers() {
+    assertEquals("1 1.2 1.4 1.6", ticks(new Axis(1, 1.606, true)));
+    assertEquals("0.05 0.1 0.2 0.5 1 2", ticks(new Axis(0.04, 3, true)));
+    assertEquals("0.01 0.1 1 10", ticks(new Axis(0.01, 11, true)));
+    assertEquals("-5 0 5 10", ticks(new Axis(-7, 11, false)));
+  }
+
+  private static String ticks(Axis axis) {
+    return axis.ticks().stream().map(Picture::number).collect(Collectors.joining(" "));
   }
 
   @Test

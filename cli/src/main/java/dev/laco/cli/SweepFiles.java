@@ -1,0 +1,151 @@
+package dev.laco.cli;
+
+import dev.laco.cli.chart.LineChart;
+import dev.laco.cli.chart.LineChart.Mark;
+import dev.laco.cli.chart.LineChart.Series;
+import dev.laco.curve.CurveJson;
+import dev.laco.curve.CurveResult;
+import dev.laco.curve.CurveResult.Peer;
+import dev.laco.curve.CurveResult.Point;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.function.ToDoubleFunction;
+import org.jspecify.annotations.Nullable;
+
+/** What a sweep leaves beside its plans: its result as JSON, as a table, and as pictures. */
+record SweepFiles(
+    SideFiles.SideFile json,
+    SideFiles.SideFile csv,
+    SideFiles.SideFile overLayers,
+    SideFiles.SideFile overBytes,
+    SideFiles.SideFile overSpeed) {
+  private static final String RATIO = "perplexity / that of all layers";
+
+  /** Plans the files; nothing is written yet. */
+  static SweepFiles add(SideFiles files, Path folder) throws IOException {
+    return new SweepFiles(
+        files.add("--out", folder.resolve("sweep.json")),
+        files.add("--out", folder.resolve("sweep.csv")),
+        files.add("--out", folder.resolve("layers.svg")),
+        files.add("--out", folder.resolve("bytes.svg")),
+        files.add("--out", folder.resolve("speed.svg")));
+  }
+
+  /** Writes the files, not yet under their names. */
+  void write(CurveResult result) {
+    json.write(CurveJson.of(result).toPrettyString() + "\n");
+    csv.write(csv(result));
+    overLayers.write(
+        chart(
+            result,
+            "Quality over layers",
+            "layers",
+            result.dense().layers(),
+            Point::layers,
+            peers(result)));
+    overBytes.write(
+        chart(
+            result,
+            "Quality over size",
+            "weights, GB",
+            result.dense().bytes() / 1e9,
+            point -> point.bytes() / 1e9,
+            List.of()));
+    overSpeed.write(
+        chart(
+            result,
+            "Quality over speed",
+            "times as fast as with all layers",
+            1,
+            Point::speedup,
+            List.of()));
+  }
+
+  private static String csv(CurveResult result) {
+    StringBuilder csv =
+        new StringBuilder(
+            "strategy,layers,bytes,tokens_per_second,speedup,mean_nll,ratio,kl,similarity\n");
+    csv.append(
+        String.format(
+            Locale.ROOT,
+            "dense,%d,%d,,1,%.9g,1,0,1\n",
+            result.dense().layers(),
+            result.dense().bytes(),
+            result.dense().perplexity().meanNll()));
+    for (Point point : result.points()) {
+      csv.append(
+          String.format(
+              Locale.ROOT,
+              "laco,%d,%d,%.6g,%.6g,%.9g,%.9g,%.9g,%.9g\n",
+              point.layers(),
+              point.bytes(),
+              point.tokensPerSecond(),
+              point.speedup(),
+              point.fidelity().perplexity().meanNll(),
+              result.ratio(point.fidelity()),
+              point.fidelity().divergence(),
+              point.fidelity().similarity()));
+    }
+    for (Peer peer : result.peers()) {
+      csv.append(
+          String.format(
+              Locale.ROOT,
+              "%s,%d,,,,%.9g,%.9g,%.9g,%.9g\n",
+              peer.strategy(),
+              peer.layers(),
+              peer.fidelity().perplexity().meanNll(),
+              result.ratio(peer.fidelity()),
+              peer.fidelity().divergence(),
+              peer.fidelity().similarity()));
+    }
+    return csv.toString();
+  }
+
+  private static String chart(
+      CurveResult result,
+      String title,
+      String what,
+      double dense,
+      ToDoubleFunction<Point> x,
+      List<Series> peers) {
+    List<Double> sizes = new ArrayList<>(List.of(dense));
+    List<Double> ratios = new ArrayList<>(List.of(1.0));
+    for (Point point : result.points()) {
+      sizes.add(x.applyAsDouble(point));
+      ratios.add(result.ratio(point.fidelity()));
+    }
+    List<Series> series = new ArrayList<>(List.of(new Series("laco", sizes, ratios)));
+    series.addAll(peers);
+    @Nullable Mark knee =
+        result
+            .knee()
+            .map(
+                point ->
+                    new Mark(
+                        x.applyAsDouble(point),
+                        result.ratio(point.fidelity()),
+                        "knee: " + point.layers() + " layers"))
+            .orElse(null);
+    return new LineChart(title, what, RATIO, series, true, knee).svg();
+  }
+
+  private static List<Series> peers(CurveResult result) {
+    return result.peers().stream()
+        .map(Peer::strategy)
+        .distinct()
+        .sorted()
+        .map(
+            strategy -> {
+              List<Peer> own =
+                  result.peers().stream().filter(peer -> peer.strategy().equals(strategy)).toList();
+              return new Series(
+                  strategy,
+                  own.stream().map(peer -> (double) peer.layers()).toList(),
+                  own.stream().map(peer -> result.ratio(peer.fidelity())).toList());
+            })
+        .toList();
+  }
+}

@@ -1,0 +1,108 @@
+package dev.laco.cli;
+
+import dev.laco.ByteSize;
+import dev.laco.curve.CurveResult;
+import dev.laco.curve.CurveResult.Dense;
+import dev.laco.curve.CurveResult.Peer;
+import dev.laco.curve.CurveResult.Point;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.stream.Collectors;
+
+/** What people see of a curve over sizes: a table, and one of the strategies beside it. */
+final class SweepLines {
+  private static final String FORM = "%6s  %10s  %8s  %8s  %10s  %9s  %9s  %7s  %s%n";
+
+  private SweepLines() {}
+
+  /** The tables. */
+  static String of(CurveResult result) {
+    StringBuilder text = new StringBuilder();
+    text.append(
+        String.format(
+            Locale.ROOT,
+            FORM,
+            "layers",
+            "perplexity",
+            "to dense",
+            "kl",
+            "similarity",
+            "weights",
+            "tokens/s",
+            "speedup",
+            "layers kept"));
+    Dense dense = result.dense();
+    text.append(
+        String.format(
+            Locale.ROOT,
+            FORM,
+            dense.layers(),
+            two(dense.perplexity().perplexity()),
+            "x1.000",
+            "0.0000",
+            "1.0000",
+            ByteSize.show(dense.bytes()),
+            "",
+            "x1.00",
+            "all"));
+    Optional<Point> knee = result.knee();
+    for (Point point : result.points()) {
+      text.append(
+          String.format(
+              Locale.ROOT,
+              FORM,
+              point.layers(),
+              two(point.fidelity().perplexity().perplexity()),
+              ratio(result.ratio(point.fidelity())),
+              four(point.fidelity().divergence()),
+              four(point.fidelity().similarity()),
+              ByteSize.show(point.bytes()),
+              String.format(Locale.ROOT, "%,.0f", point.tokensPerSecond()),
+              String.format(Locale.ROOT, "x%.2f", point.speedup()),
+              point.kept() + (knee.filter(point::equals).isPresent() ? "  (knee)" : "")));
+    }
+    if (!result.peers().isEmpty()) {
+      peers(text, result);
+    }
+    return text.toString();
+  }
+
+  /** Perplexity relative to the original's: a line a size, a column a strategy. */
+  private static void peers(StringBuilder text, CurveResult result) {
+    List<String> names = result.peers().stream().map(Peer::strategy).distinct().sorted().toList();
+    text.append(String.format(Locale.ROOT, "%n%6s  %15s", "layers", "laco"));
+    names.forEach(name -> text.append(String.format(Locale.ROOT, "  %15s", name)));
+    text.append(System.lineSeparator());
+    for (Point point : result.points()) {
+      Map<String, Peer> here =
+          result.peers().stream()
+              .filter(peer -> peer.layers() == point.layers())
+              .collect(Collectors.toMap(Peer::strategy, peer -> peer, (a, b) -> a, TreeMap::new));
+      text.append(
+          String.format(
+              Locale.ROOT, "%6d  %15s", point.layers(), ratio(result.ratio(point.fidelity()))));
+      for (String name : names) {
+        Peer peer = here.get(name);
+        text.append(
+            String.format(
+                Locale.ROOT, "  %15s", peer == null ? "-" : ratio(result.ratio(peer.fidelity()))));
+      }
+      text.append(System.lineSeparator());
+    }
+  }
+
+  private static String two(double value) {
+    return String.format(Locale.ROOT, "%.2f", value);
+  }
+
+  private static String four(double value) {
+    return String.format(Locale.ROOT, "%.4f", value);
+  }
+
+  private static String ratio(double value) {
+    return String.format(Locale.ROOT, "x%.3f", value);
+  }
+}

@@ -1,0 +1,389 @@
+package dev.laco.curve;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.DeviceSettings;
+import dev.laco.JobEvent;
+import dev.laco.JobProgress;
+import dev.laco.Model;
+import dev.laco.Setting;
+import dev.laco.UsageException;
+import dev.laco.apply.PlanApplier;
+import dev.laco.apply.PlanTensors;
+import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryArena;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.KeptLayers;
+import dev.laco.collapse.LayerMix;
+import dev.laco.collapse.Score;
+import dev.laco.collapse.SearchResult;
+import dev.laco.collapse.SearchResult.Scored;
+import dev.laco.compare.CompareJob;
+import dev.laco.compare.CompareJson;
+import dev.laco.compare.CompareRequest;
+import dev.laco.curve.CurveResult.Dense;
+import dev.laco.curve.CurveResult.Peer;
+import dev.laco.curve.CurveResult.Point;
+import dev.laco.eval.FidelityMeasure;
+import dev.laco.fit.CarryOver;
+import dev.laco.fit.FittedChoice;
+import dev.laco.model.ConfigRewriter;
+import dev.laco.model.NewWeights;
+import dev.laco.model.PackedSequences;
+import dev.laco.prune.Goal;
+import dev.laco.prune.PruneRequest;
+import dev.laco.prune.SearchChoice;
+import dev.laco.prune.SearchSettings;
+import dev.laco.report.Fidelity;
+import dev.laco.run.EvaluationText;
+import dev.laco.run.FiniteResults;
+import dev.laco.run.JobEstimate;
+import dev.laco.run.JobTexts;
+import dev.laco.run.MemoryPlan;
+import dev.laco.run.ModelJob;
+import dev.laco.run.OpenDevice;
+import dev.laco.scoring.SweepOptions;
+import dev.laco.scoring.SweepScorer;
+import dev.laco.text.FitText;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RunningModel;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One curve over sizes: one search to the smallest size finds the best models of all sizes, and
+ * each of them is fitted and measured. What is done lies in a folder, and a job that is started
+ * again with the same folder goes on where the last one ended.
+ */
+@SuppressWarnings("exports")
+public final class CurveJob extends ModelJob<CurveJob> {
+  private static final String SEARCH = "search";
+  private static final String DENSE_FILE = "dense.json";
+
+  /** Models of a size that {@link FittedChoice} asks for. */
+  private static final int KEPT = 3;
+
+  private final CurveRequest request;
+  private final Path path;
+  private final List<Integer> depths;
+  private final SearchChoice search;
+
+  /**
+   * Prepares a curve.
+   *
+   * @param folder where the models of all sizes are kept as plans, and what was measured of them
+   * @throws UsageException if the model cannot have a size, or the rule does not hold for it
+   * @throws dev.laco.BadInputException if the config cannot be that of a shallower model
+   */
+  public CurveJob(Model model, DeviceSettings device, CurveRequest request, Path folder) {
+    super(model, device);
+    this.request = request;
+    this.path = folder;
+    depths = request.depths(model);
+    search =
+        SearchChoice.of(
+            new PruneRequest(
+                Goal.layers(depths.getLast()),
+                SearchSettings.DEFAULT,
+                request.rule(),
+                request.fit(),
+                request.texts(),
+                null),
+            model);
+    ConfigRewriter.requireRewritable(
+        model.checkpoint().configName(), model.checkpoint().configJson());
+  }
+
+  /** The texts of a curve as token ids. */
+  private record Texts(
+      PackedSequences calibration, EvaluationText evaluation, @Nullable FitText fit) {}
+
+  /**
+   * Runs the job, or what is left of it.
+   *
+   * @throws UsageException if there is nothing to measure on, or the folder holds something else
+   * @throws dev.laco.BadInputException if a text cannot be used, or the model's weights are damaged
+   * @throws dev.laco.ResourceException if the device, the memory or the disk does not suffice
+   * @throws dev.laco.CancelledException if it was cancelled
+   */
+  public CurveResult run() {
+    Texts texts = texts();
+    CurveFolder folder = new CurveFolder(path, identity());
+    Dense dense;
+    List<Point> points = new ArrayList<>();
+    try (OpenDevice opened = openDevice(texts.fit != null)) {
+      texts.evaluation.warnings(model, texts.fit).forEach(this::warn);
+      SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(search.objective());
+      RunningModel running = running(opened.backend(), sweep, texts);
+      model.checkpoint().requireFiniteOutsideLayers();
+      expect(opened.backend(), folder, texts);
+      dense = dense(folder, running, texts);
+      search(folder, running, texts, sweep);
+      for (int depth : depths) {
+        points.add(point(folder, running, texts, depth));
+      }
+    }
+    List<Peer> peers = new ArrayList<>();
+    if (!request.compared().isEmpty()) {
+      depths.forEach(depth -> peers.addAll(peers(folder, depth)));
+    }
+    return new CurveResult(
+        model.directory(), texts.evaluation.name(), dense, points, peers, warnings());
+  }
+
+  private ObjectNode identity() {
+    CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
+    ObjectNode identity = JsonNodeFactory.instance.objectNode();
+    identity.set("request", request.toJson());
+    identity.put("digest", source.digest());
+    identity.put("weights", source.weights());
+    return identity;
+  }
+
+  private Texts texts() {
+    EvaluationText evaluation =
+        JobTexts.evaluation(
+            model, request.texts().evaluation(), request.texts().evaluationTokens());
+    if (evaluation == null) {
+      throw new UsageException(
+          "nothing to measure on: the model has no tokenizer.json; give "
+              + Setting.of("evalTokens")
+              + " FILE.json");
+    }
+    FitText fit =
+        search.fit() == null
+            ? null
+            : request.rule() == null
+                ? JobTexts.fitOrNull(model, request.fit().file(), request.fit().tokens())
+                : JobTexts.fit(model, request.fit().file(), request.fit().tokens());
+    PackedSequences calibration =
+        PackedSequences.of(JobTexts.calibration(model, request.texts().calibration()).sequences());
+    model.textsAreRead();
+    return new Texts(calibration, evaluation, fit);
+  }
+
+  private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
+    long measuring = FidelityMeasure.bytes(model.config(), texts.evaluation.chunks());
+    long fitting =
+        texts.fit == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit.chunks());
+    long searching = SweepScorer.bytes(model.config(), texts.calibration.size(), sweep);
+    long newWeights = 0;
+    if (texts.fit != null && search.fit() != null) {
+      for (int depth : depths) {
+        newWeights =
+            Math.max(newWeights, MemoryPlan.newWeights(model.checkpoint(), search.fit(), depth));
+      }
+    }
+    return runningModel(
+        backend,
+        new MemoryPlan.Beside(
+            Math.max(searching, Math.max(measuring, fitting))
+                + model.config().layerParameters() * Float.BYTES,
+            newWeights),
+        search.mergedAtOnce(),
+        "use fewer or shorter calibration sentences, or fewer " + Setting.of("fitTokens"));
+  }
+
+  /** Estimates the seconds of what is left to do. */
+  private void expect(Backend backend, CurveFolder folder, Texts texts) {
+    JobEstimate estimate = new JobEstimate(model, backend);
+    int depth = model.config().numHiddenLayers();
+    if (folder.find(DENSE_FILE).isEmpty()) {
+      progress().expect(DENSE, estimate.pass(texts.evaluation.chunks(), depth));
+    }
+    if (!isSearched(folder)) {
+      progress()
+          .expect(
+              SEARCH,
+              estimate.search(
+                  search.models(), search.target(), search.objective(), texts.calibration.size()));
+    }
+    for (int size : depths) {
+      if (folder.find(pointFile(size)).isEmpty()) {
+        if (texts.fit != null && search.fit() != null) {
+          estimate.expectFit(
+              progress(), label(size), search.fit(), search.triesNeighbours(), texts.fit, size);
+        }
+        progress().expect(heldOut(size), estimate.pass(texts.evaluation.chunks(), depth + size));
+      }
+    }
+    tellExpectation();
+  }
+
+  private static String label(int depth) {
+    return depth + " layers";
+  }
+
+  private static String heldOut(int depth) {
+    return "held-out text, " + label(depth);
+  }
+
+  private static String searchFile(int depth) {
+    return "search-" + depth + ".json";
+  }
+
+  private static String pointFile(int depth) {
+    return "point-" + depth + ".json";
+  }
+
+  private Dense dense(CurveFolder folder, RunningModel running, Texts texts) {
+    return CurveJson.dense(
+        path.resolve(DENSE_FILE),
+        folder.get(
+            DENSE_FILE,
+            () ->
+                CurveJson.of(
+                    new Dense(
+                        model.config().numHiddenLayers(),
+                        model.checkpoint().weightBytes(),
+                        texts.evaluation.measure(
+                            progress(), DENSE, model.directory(), running.original())))));
+  }
+
+  private boolean isSearched(CurveFolder folder) {
+    return depths.stream().allMatch(depth -> folder.find(searchFile(depth)).isPresent());
+  }
+
+  /** Searches for the best models of all sizes, unless the folder has them. */
+  private void search(CurveFolder folder, RunningModel running, Texts texts, SweepOptions sweep) {
+    if (isSearched(folder)) {
+      tell(new CurveEvent.Searched(0));
+      return;
+    }
+    CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
+    SearchResult result;
+    try (JobProgress.Stage stage = progress().begin(SEARCH);
+        SweepScorer scorer = new SweepScorer(running, source, texts.calibration, sweep)) {
+      result = search.search().run(source, scorer, (trial, share) -> stage.updateShare(share));
+    }
+    FiniteResults.require(model.directory(), result);
+    for (int depth : depths) {
+      SearchResult at =
+          result
+              .at(depth)
+              .orElseThrow(
+                  () -> new UsageException("the search finds no model of " + label(depth)));
+      folder.get(searchFile(depth), () -> of(at));
+    }
+    tell(new CurveEvent.Searched(result.trials().size()));
+  }
+
+  private static ObjectNode of(SearchResult found) {
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    ArrayNode ranked = json.putArray("ranked");
+    found.ranked().stream().limit(KEPT).forEach(scored -> ranked.add(scored.plan().toJson()));
+    if (found.bestBlock() != null) {
+      json.set("block", found.bestBlock().plan().toJson());
+    }
+    return json;
+  }
+
+  /** What the search found of a size; the scores are not kept. */
+  private SearchResult found(CurveFolder folder, int depth) {
+    String name = searchFile(depth);
+    JsonNode json = folder.find(name).orElseThrow();
+    List<Scored> ranked = new ArrayList<>();
+    json.path("ranked").forEach(plan -> ranked.add(scored(folder.file(name), plan)));
+    JsonNode block = json.get("block");
+    return new SearchResult(
+        null,
+        ranked,
+        block == null ? null : scored(folder.file(name), block),
+        new TreeMap<>(),
+        List.of(),
+        false);
+  }
+
+  private static Scored scored(Path file, JsonNode plan) {
+    return new Scored(CollapsePlan.parse(file.toString(), plan.toString()), Score.UNCHANGED);
+  }
+
+  /** Fits and measures the model of a size, unless the folder has it. */
+  private Point point(CurveFolder folder, RunningModel running, Texts texts, int depth) {
+    Optional<ObjectNode> known = folder.find(pointFile(depth));
+    ObjectNode json =
+        known.isPresent()
+            ? known.get()
+            : folder.get(
+                pointFile(depth), () -> CurveJson.of(measured(folder, running, texts, depth)));
+    Point point = CurveJson.point(folder.file(pointFile(depth)), json);
+    tell(new CurveEvent.PointMeasured(point, known.isPresent()));
+    return point;
+  }
+
+  private Point measured(CurveFolder folder, RunningModel running, Texts texts, int depth) {
+    SearchResult found = found(folder, depth);
+    CollapsePlan plan = found.plan();
+    NewWeights tensors = NewWeights.NONE;
+    try (MemoryArena memory = new MemoryArena();
+        PlannedLayers layers = running.pruned(plan, tensors)) {
+      if (texts.fit != null && search.fit() != null) {
+        FittedChoice.Outcome fitted =
+            new FittedChoice(progress(), label(depth), running, FittedChoice.Listener.NONE)
+                .run(found, search.triesNeighbours(), search.fit(), texts.fit, memory);
+        plan = fitted.plan();
+        tensors = fitted.tensors();
+        layers.use(plan, tensors);
+      }
+      Fidelity fidelity =
+          texts.evaluation.measure(progress(), heldOut(depth), running.original(), layers.model());
+      FiniteResults.require(
+          "the model of " + label(depth), texts.evaluation.name(), fidelity.perplexity());
+      Speed speed = Speed.of(running.original(), layers.model(), texts.calibration);
+      String stem = "layers-" + depth;
+      folder.write(
+          stem,
+          plan.withProducts(running.backend().productType(model.weightType()).shortName()),
+          new PlanTensors(tensors));
+      tell(
+          new JobEvent.FileWritten(
+              folder.file(stem + ".json"), new PlanTensors(tensors).fileSize()));
+      return new Point(
+          depth,
+          KeptLayers.ranges(KeptLayers.of(plan).kept()),
+          bytes(plan),
+          fidelity,
+          speed.pruned(),
+          speed.speedup(),
+          stem + ".json");
+    }
+  }
+
+  /** Bytes of the weights of a pruned model. */
+  private long bytes(CollapsePlan plan) {
+    long bytes = model.checkpoint().weightBytes();
+    for (int layer = 0; layer < model.config().numHiddenLayers(); layer++) {
+      bytes -= model.checkpoint().layerBytes(layer);
+    }
+    for (LayerMix mix : plan.layers()) {
+      bytes += model.checkpoint().layerBytes(mix.base());
+    }
+    return bytes;
+  }
+
+  /** Measures the strategies that are compared at a size, unless the folder has them. */
+  private List<Peer> peers(CurveFolder folder, int depth) {
+    String name = "peers-" + depth + ".json";
+    CompareRequest compare =
+        CompareRequest.of(Goal.layers(depth))
+            .withStrategies(request.compared())
+            .withTexts(request.texts())
+            .withFit(request.fit());
+    ObjectNode json =
+        folder.get(
+            name,
+            () ->
+                CompareJson.of(
+                    new CompareJob(model, device, compare)
+                        .cancelledBy(cancellation())
+                        .progressOf(progress())
+                        .run()));
+    return CurveJson.peers(folder.file(name), json, depth);
+  }
+}

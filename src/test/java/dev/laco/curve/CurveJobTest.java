@@ -1,0 +1,187 @@
+package dev.laco.curve;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.Cancellation;
+import dev.laco.CancelledException;
+import dev.laco.Compute;
+import dev.laco.DeviceSettings;
+import dev.laco.Fixtures;
+import dev.laco.JobEvent;
+import dev.laco.Model;
+import dev.laco.UsageException;
+import dev.laco.compare.Strategy;
+import dev.laco.curve.CurveResult.Dense;
+import dev.laco.curve.CurveResult.Point;
+import dev.laco.prune.FitSettings;
+import dev.laco.prune.GivenPlan;
+import dev.laco.prune.Goal;
+import dev.laco.prune.PruneJob;
+import dev.laco.prune.PruneRequest;
+import dev.laco.prune.PruneResult;
+import dev.laco.prune.TextSettings;
+import dev.laco.report.Fidelity;
+import dev.laco.report.Perplexity;
+import dev.laco.report.PruneReport;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Consumer;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** A curve over sizes without a command line. */
+final class CurveJobTest {
+  private static final String FIXTURE = "llama_untied_gqa";
+  private static final DeviceSettings CPU =
+      DeviceSettings.of("cpu").withThreads(1).withCompute(Compute.F32);
+
+  @TempDir Path folder;
+
+  private TextSettings texts() {
+    return new TextSettings(
+        Fixtures.tokens(folder, FIXTURE, "calib"), null, Fixtures.tokens(folder, FIXTURE, "eval"));
+  }
+
+  private CurveRequest request(String rule) {
+    return new CurveRequest(
+        Stream.of(7, 5, 4).map(Goal::layers).toList(),
+        rule,
+        texts(),
+        FitSettings.DEFAULT,
+        List.of());
+  }
+
+  private CurveResult run(CurveRequest request, String name, Consumer<? super JobEvent> listener) {
+    try (Model model = Model.open(Fixtures.model(FIXTURE))) {
+      return new CurveJob(model, CPU, request, folder.resolve(name)).listener(listener).run();
+    }
+  }
+
+  private static int searched(List<JobEvent> events) {
+    return events.stream()
+        .mapToInt(event -> event instanceof CurveEvent.Searched(int models) ? models : 0)
+        .sum();
+  }
+
+  private static List<Integer> measured(List<JobEvent> events, boolean known) {
+    List<Integer> layers = new ArrayList<>();
+    for (JobEvent event : events) {
+      if (event instanceof CurveEvent.PointMeasured point && point.known() == known) {
+        layers.add(point.point().layers());
+      }
+    }
+    return layers;
+  }
+
+  @Test
+  void oneSearchForTheSmallestSizeGivesTheModelsOfAll() {
+    List<JobEvent> events = new ArrayList<>();
+    CurveResult curve = run(request("drop"), "curve", events::add);
+    assertEquals(List.of(7, 5, 4), curve.points().stream().map(Point::layers).toList());
+    try (Model model = Model.open(Fixtures.model(FIXTURE));
+        PruneJob prune =
+            new PruneJob(
+                model, CPU, PruneRequest.of(Goal.layers(4)).withRule("drop").withTexts(texts()))) {
+      PruneResult alone = prune.run();
+      assertEquals(alone.report().search().trials().size(), searched(events));
+      Point last = curve.points().getLast();
+      try (GivenPlan written = GivenPlan.read(folder.resolve("curve").resolve(last.plan()))) {
+        assertEquals(alone.plan().layers(), written.plan().layers());
+      }
+      PruneReport.Measured quality = (PruneReport.Measured) alone.report().quality();
+      assertEquals(quality.pruned().meanNll(), last.fidelity().perplexity().meanNll(), 1e-9);
+      assertEquals(quality.dense().meanNll(), curve.dense().perplexity().meanNll(), 1e-9);
+    }
+  }
+
+  @Test
+  void whatWasKilledGoesOnAndRepeatsNothing() {
+    CurveRequest request =
+        new CurveRequest(
+            Stream.of(7, 5, 4).map(Goal::layers).toList(),
+            "fit",
+            texts(),
+            new FitSettings(Fixtures.tokens(folder, FIXTURE, "eval"), null),
+            List.of(Strategy.named("last"), Strategy.named("shortgpt")));
+    ObjectNode whole = withoutSpeed(run(request, "whole", event -> {}));
+    Cancellation token = new Cancellation();
+    List<JobEvent> first = new ArrayList<>();
+    try (Model model = Model.open(Fixtures.model(FIXTURE))) {
+      CurveJob job =
+          new CurveJob(model, CPU, request, folder.resolve("killed"))
+              .cancelledBy(token)
+              .listener(
+                  event -> {
+                    first.add(event);
+                    if (event instanceof CurveEvent.PointMeasured) {
+                      token.cancel();
+                    }
+                  });
+      assertThrows(CancelledException.class, job::run);
+    }
+    assertEquals(List.of(7), measured(first, false));
+    List<JobEvent> second = new ArrayList<>();
+    CurveResult resumed = run(request, "killed", second::add);
+    assertEquals(0, searched(second));
+    assertEquals(List.of(7), measured(second, true));
+    assertEquals(List.of(5, 4), measured(second, false));
+    assertEquals(whole, withoutSpeed(resumed));
+    assertEquals(6, resumed.peers().size());
+    List<JobEvent> third = new ArrayList<>();
+    // Not even the speed is measured again.
+    assertEquals(resumed, run(request, "killed", third::add));
+    assertEquals(List.of(7, 5, 4), measured(third, true));
+    // Only the plans name new tensors; each is a checkpoint without a search.
+    try (GivenPlan plan = GivenPlan.read(folder.resolve("killed/layers-5.json"))) {
+      assertTrue(!plan.tensors().isEmpty());
+    }
+  }
+
+  private static ObjectNode withoutSpeed(CurveResult curve) {
+    ObjectNode json = CurveJson.of(curve);
+    json.get("points")
+        .forEach(point -> ((ObjectNode) point).remove(List.of("tokensPerSecond", "speedup")));
+    return json;
+  }
+
+  @Test
+  void aFolderOfAnotherRequestIsRefusedAndKept() {
+    run(request("drop"), "curve", event -> {});
+    UsageException other =
+        assertThrows(UsageException.class, () -> run(request("replace"), "curve", event -> {}));
+    assertTrue(other.getMessage().contains("another request"), other.getMessage());
+    assertThrows(UsageException.class, () -> run(request("drop"), ".", event -> {}));
+    try (Model model = Model.open(Fixtures.model(FIXTURE))) {
+      CurveRequest same =
+          new CurveRequest(List.of(Goal.layers(8)), null, texts(), FitSettings.DEFAULT, List.of());
+      assertThrows(UsageException.class, () -> new CurveJob(model, CPU, same, folder));
+      assertEquals(
+          List.of(7, 6, 5, 4),
+          new CurveRequest(List.of(), null, texts(), FitSettings.DEFAULT, List.of()).depths(model));
+    }
+  }
+
+  @Test
+  void theKneeLiesFarthestBelowTheStraightLine() {
+    Dense dense = new Dense(10, 100, new Perplexity(1, 2));
+    CurveResult curve =
+        new CurveResult(
+            Path.of("m"),
+            "text",
+            dense,
+            List.of(point(9, 2.01), point(8, 2.05), point(7, 2.1), point(6, 2.6), point(5, 3)),
+            List.of(),
+            List.of());
+    assertEquals(7, curve.knee().orElseThrow().layers());
+    assertEquals(Math.exp(0.05), curve.ratio(curve.points().get(1).fidelity()), 1e-12);
+  }
+
+  private static Point point(int layers, double nll) {
+    return new Point(layers, "", layers, new Fidelity(1, 0, new Perplexity(1, nll)), 1, 1, "");
+  }
+}
