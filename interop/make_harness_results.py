@@ -9,6 +9,7 @@ The files are those that the authors of the benchmarks publish; the harness read
 the documents get the form of the hub first. Prompts, tokens and scores are the harness's own.
 """
 
+import csv
 import json
 import pathlib
 import sys
@@ -38,40 +39,62 @@ def question_of_hub(doc, stem):
     return {"id": doc["id"], stem: doc["question"]["stem"], "choices": lists, "answerKey": doc["answerKey"]}
 
 
+def table(file, columns=None):
+    with file.open(newline="") as rows:
+        return list(csv.DictReader(rows, columns))
+
+
+def mmlu(file):
+    rows = table(file, ["question", *"ABCD", "answer"])
+    return [{"question": row["question"], "choices": [row[c] for c in "ABCD"], "answer": "ABCD".index(row["answer"])} for row in rows]
+
+
 def documents(folder):
-    """The documents of every task, in the form of the hub."""
+    """The documents of every task in the form of the hub: those that are measured, and those that examples are taken from."""
     boolq = [dict(question=d["question"], passage=d["passage"], label=int(d["answer"])) for d in lines(folder / "boolq/dev.jsonl")]
-    piqa = [dict(d, label=int(d["label"])) for d in labelled(folder / "piqa/valid.jsonl", folder / "piqa/valid-labels.lst")]
+    piqa = [
+        [dict(d, label=int(d["label"])) for d in labelled(folder / f"piqa/{part}.jsonl", folder / f"piqa/{part}-labels.lst")]
+        for part in ("valid", "train")
+    ]
+    arc = [[question_of_hub(d, "question") for d in lines(folder / f"ARC-Easy/ARC-Easy-{part}.jsonl")] for part in ("Test", "Train")]
     obqa = lines(folder / "OpenBookQA-V1-Sep2018/Data/Main/test.jsonl")
     siqa = folder / "socialiqa-train-dev"
     return {
-        "arc_challenge": [question_of_hub(d, "question") for d in lines(folder / "ARC-Challenge/ARC-Challenge-Test.jsonl")],
-        "arc_easy": [question_of_hub(d, "question") for d in lines(folder / "ARC-Easy/ARC-Easy-Test.jsonl")],
-        "boolq": boolq,
-        "copa": lines(folder / "COPA/val.jsonl"),
-        "hellaswag": [dict(d, label=str(d["label"])) for d in lines(folder / "hellaswag_val.jsonl")],
-        "lambada_openai": lines(folder / "lambada_test.jsonl"),
-        "openbookqa": [question_of_hub(d, "question_stem") for d in obqa],
+        "arc_challenge": ([question_of_hub(d, "question") for d in lines(folder / "ARC-Challenge/ARC-Challenge-Test.jsonl")],),
+        "arc_easy": arc,
+        "boolq": (boolq,),
+        "cmmlu_agronomy": [table(folder / f"cmmlu/{part}/agronomy.csv") for part in ("test", "dev")],
+        "copa": [lines(folder / f"COPA/{part}.jsonl") for part in ("val", "train")],
+        "hellaswag": ([dict(d, label=str(d["label"])) for d in lines(folder / "hellaswag_val.jsonl")],),
+        "lambada_openai": (lines(folder / "lambada_test.jsonl"),),
+        "mmlu_anatomy": [mmlu(folder / f"data/{part}/anatomy_{part}.csv") for part in ("test", "dev")],
+        "openbookqa": ([question_of_hub(d, "question_stem") for d in obqa],),
         "piqa": piqa,
-        "race": [dict(d, problems=repr(d["problems"])) for d in lines(folder / "race/test.jsonl")],
-        "social_iqa": labelled(siqa / "dev.jsonl", siqa / "dev-labels.lst"),
-        "winogrande": lines(folder / "winogrande_1.1/dev.jsonl"),
-        "wsc273": lines(folder / "wsc273/test.jsonl"),
+        "race": ([dict(d, problems=repr(d["problems"])) for d in lines(folder / "race/test.jsonl")],),
+        "social_iqa": (labelled(siqa / "dev.jsonl", siqa / "dev-labels.lst"),),
+        "wikitext": (lines(folder / "wikitext/test.jsonl"),),
+        "winogrande": [lines(folder / f"winogrande_1.1/{part}.jsonl") for part in ("dev", "train_xl")],
+        "wsc273": (lines(folder / "wsc273/test.jsonl"),),
     }
 
 
+# The splits that each task has: a task without a training split takes its examples from those that are measured.
+SPLITS = {"wikitext": ("test", "train", "validation"), "lambada_openai": ("test",), "race": ("test",), "wsc273": ("test",), "mmlu_anatomy": ("test", "dev"), "cmmlu_agronomy": ("test", "dev")}
+TESTED = ("arc_challenge", "arc_easy", "openbookqa")
+
+
 def local(docs_of_task):
-    """Lets the harness load its data sets from memory: every split of a task is the file that the test has."""
+    """Lets the harness load its data sets from memory."""
 
     def load(path, name=None, **_):
         task = NAMES[path, name]
-        data = datasets.Dataset.from_list(docs_of_task[task])
-        return datasets.DatasetDict({"train": data, "validation": data, "test": data})
+        splits = SPLITS.get(task) or ("test" if task in TESTED else "validation", "train")
+        parts = docs_of_task[task]
+        return datasets.DatasetDict({split: datasets.Dataset.from_list(parts[min(i, len(parts) - 1)]) for i, split in enumerate(splits)})
 
     datasets.load_dataset = load
     # Fingerprints of functions are for a cache on disk, and dill cannot pickle all that the functions of tasks refer to.
     datasets.fingerprint.Hasher.hash = classmethod(lambda _, value: uuid.uuid4().hex)
-
 
 
 NAMES = {
@@ -86,18 +109,35 @@ NAMES = {
     ("EleutherAI/race", "high"): "race",
     ("lighteval/siqa", None): "social_iqa",
     ("allenai/winogrande", "winogrande_xl"): "winogrande",
+    ("EleutherAI/wikitext_document_level", "wikitext-2-raw-v1"): "wikitext",
+    ("cais/mmlu", "anatomy"): "mmlu_anatomy",
+    ("haonan-li/cmmlu", "agronomy"): "cmmlu_agronomy",
     ("lighteval/winograd_wsc", "wsc273"): "wsc273",
 }
+
+
+# One task of each way to choose examples, and those whose examples look different.
+EXAMPLES = ("arc_easy", "cmmlu_agronomy", "copa", "lambada_openai", "mmlu_anatomy", "piqa", "winogrande")
 
 
 def recorded(samples):
     """For each item the log-likelihoods of what was asked, and what the metrics say."""
     items = []
     for sample in sorted(samples, key=lambda sample: sample["doc_id"]):
-        item = {"logLikelihoods": [round(float(resp[0][0]), 6) for resp in sample["resps"]]}
-        item.update({metric: sample[metric] for metric in sample["metrics"]})
+        responses = [resp[0] for resp in sample["resps"]]  # a log-likelihood, and of answers whether it is greedy
+        item = {"logLikelihoods": [round(float(r[0] if isinstance(r, tuple) else r), 6) for r in responses]}
+        item.update({metric: sample[metric] for metric in sample["metrics"] if not isinstance(sample[metric], tuple)})
         items.append(item)
     return items
+
+
+def measured(lm, tasks, **settings):
+    results = lm_eval.simple_evaluate(lm, tasks=sorted(tasks), task_manager=TaskManager(), bootstrap_iters=1000, **settings)
+    made = {}
+    for task in sorted(tasks):
+        values = {key: value for key, value in results["results"][task].items() if "," in key}
+        made[task] = {"version": str(results["versions"][task]), **values, "items": recorded(results["samples"][task])}
+    return made
 
 
 def main(model, tasks, out):
@@ -107,12 +147,9 @@ def main(model, tasks, out):
     docs = documents(pathlib.Path(tasks))
     local(docs)
     lm = HFLM(pretrained=model, dtype="float32", device="cpu", batch_size=8)
-    results = lm_eval.simple_evaluate(lm, tasks=sorted(docs), task_manager=TaskManager(), bootstrap_iters=1000)
-    recorded_tasks = {}
-    for task in sorted(docs):
-        values = {key: value for key, value in results["results"][task].items() if "," in key}
-        recorded_tasks[task] = {"version": str(results["versions"][task]), **values, "items": recorded(results["samples"][task])}
-    made = {"harness": HARNESS, "model": pathlib.Path(model).name, "tasks": recorded_tasks}
+    made = {"harness": HARNESS, "model": pathlib.Path(model).name, "tasks": measured(lm, docs)}
+    made["shots"], made["limit"] = 2, 5
+    made["withExamples"] = measured(lm, EXAMPLES, num_fewshot=made["shots"], limit=made["limit"])
     pathlib.Path(out).write_text(json.dumps(made, indent=None, separators=(",", ":")).replace('{"logL', '\n{"logL') + "\n")
 
 

@@ -102,7 +102,8 @@ final class RequestTest {
               new EvaluateRequest.Tasks(
                   oneOf(List.of("piqa"), List.of("qa5", "boolq")),
                   sometimes(this::path),
-                  sometimes(() -> number(1, 9)))),
+                  sometimes(() -> number(1, 9)),
+                  sometimes(() -> number(0, 9)))),
           EvaluateRequest.class);
       survives(
           new GenerateRequest(

@@ -1,7 +1,9 @@
 package dev.laco.evaluate;
 
+import dev.laco.evaluate.Task.Group;
 import dev.laco.evaluate.Task.Kind;
 import dev.laco.evaluate.Task.Place;
+import dev.laco.evaluate.Task.Sampling;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.Function;
@@ -16,6 +18,11 @@ import java.util.stream.Stream;
 final class Benchmarks {
   private static final String VALIDATION = "validation";
   private static final String TEST = "test";
+  private static final String TRAIN = "train";
+  private static final String MMLU = "mmlu";
+  private static final String CMMLU = "cmmlu";
+  private static final String ANSWER = "answer";
+  private static final List<String> LETTERS = List.of("A", "B", "C", "D");
   private static final String LABEL = "label";
   private static final String QUESTION = "question";
   private static final String CHOICES = "choices";
@@ -23,122 +30,193 @@ final class Benchmarks {
   private static final String SENTENCE = "sentence";
   private static final char BLANK = '_';
 
+  /** The field of a text of WikiText. */
+  static final String PAGE = "page";
+
   /** What HellaSwag's pages of WikiHow have left in brackets. */
   private static final Pattern BRACKETS = Pattern.compile("\\[.*?\\]", Pattern.UNIX_LINES);
 
-  private static final List<Task> ALL =
-      List.of(
-          task(
-              "arc_challenge",
-              "1.0",
-              Kind.NORMALISED_CHOICE,
-              Benchmarks::arc,
-              TEST,
-              arcPlaces("ARC-Challenge")),
-          task(
-              "arc_easy",
-              "1.0",
-              Kind.NORMALISED_CHOICE,
-              Benchmarks::arc,
-              TEST,
-              arcPlaces("ARC-Easy")),
-          task(
-              "boolq",
-              "2.0",
-              Kind.MULTIPLE_CHOICE,
-              Benchmarks::boolq,
-              VALIDATION,
-              Place.of("BoolQ/val.jsonl"),
-              Place.of("boolq/val.jsonl"),
-              Place.of("boolq/dev.jsonl")),
-          task(
-              "copa",
-              "1.0",
-              Kind.MULTIPLE_CHOICE,
-              Benchmarks::copa,
-              VALIDATION,
-              Place.of("COPA/val.jsonl"),
-              Place.of("copa/val.jsonl")),
-          task(
-              "hellaswag",
-              "1.0",
-              Kind.NORMALISED_CHOICE,
-              Benchmarks::hellaswag,
-              VALIDATION,
-              Place.of("hellaswag_val.jsonl"),
-              Place.of("hellaswag/hellaswag_val.jsonl")),
-          task(
-              "lambada_openai",
-              "1.0",
-              Kind.CONTINUATION,
-              Benchmarks::lambada,
-              TEST,
-              Place.of("lambada_test.jsonl"),
-              Place.of("lambada/lambada_test.jsonl"),
-              Place.of("lambada_openai/lambada_test.jsonl")),
-          task(
-              "openbookqa",
-              "1.0",
-              Kind.NORMALISED_CHOICE,
-              Benchmarks::openbookqa,
-              TEST,
-              Place.of("OpenBookQA-V1-Sep2018/Data/Main/test.jsonl")),
-          task(
-              "piqa",
-              "1.0",
-              Kind.NORMALISED_CHOICE,
-              Benchmarks::piqa,
-              VALIDATION,
-              new Place("piqa/valid.jsonl", "piqa/valid-labels.lst"),
-              new Place("physicaliqa-train-dev/dev.jsonl", "physicaliqa-train-dev/dev-labels.lst")),
-          task("race", "3.0", Kind.MULTIPLE_CHOICE, Benchmarks::race, TEST),
-          task(
-              "social_iqa",
-              "0.0",
-              Kind.MULTIPLE_CHOICE,
-              Benchmarks::socialIqa,
-              VALIDATION,
-              new Place("socialiqa-train-dev/dev.jsonl", "socialiqa-train-dev/dev-labels.lst"),
-              new Place("social_iqa/dev.jsonl", "social_iqa/dev-labels.lst")),
-          task(
-              "winogrande",
-              "1.0",
-              Kind.MULTIPLE_CHOICE,
-              Benchmarks::winogrande,
-              VALIDATION,
-              Place.of("winogrande_1.1/dev.jsonl"),
-              Place.of("winogrande/dev.jsonl")),
-          task("wsc273", "1.0", Kind.MULTIPLE_CHOICE, Benchmarks::wsc273, TEST));
+  private static final List<String> QA5 =
+      List.of("arc_challenge", "arc_easy", "hellaswag", "piqa", "winogrande");
 
   private Benchmarks() {}
 
   /** All tasks. */
-  static List<Task> all() {
-    return ALL;
+  static Stream<Task> all() {
+    return Stream.of(single().stream(), mmlu(), cmmlu()).flatMap(tasks -> tasks);
   }
 
-  /**
-   * A task.
-   *
-   * @param split the part of the data set that is measured, as the hub calls it
-   * @param published where the authors' files lie
-   */
-  private static Task task(
+  /** All tasks but the subjects of MMLU and CMMLU. */
+  static List<Task> single() {
+    return List.of(
+        choice("arc_challenge", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::arc)
+            .drawn(Sampling.ANY)
+            .published(arcPlaces("ARC-Challenge"))
+            .hub(TEST, TRAIN),
+        choice("arc_easy", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::arc)
+            .drawn(Sampling.ANY)
+            .published(arcPlaces("ARC-Easy"))
+            .hub(TEST, TRAIN),
+        choice("boolq", "2.0", Kind.MULTIPLE_CHOICE, Benchmarks::boolq)
+            .published(
+                Place.of("BoolQ/val.jsonl", "BoolQ/train.jsonl"),
+                Place.of("boolq/val.jsonl", "boolq/train.jsonl"),
+                Place.of("boolq/dev.jsonl", "boolq/train.jsonl"))
+            .hub(VALIDATION, TRAIN),
+        choice("copa", "1.0", Kind.MULTIPLE_CHOICE, Benchmarks::copa)
+            .published(
+                Place.of("COPA/val.jsonl", "COPA/train.jsonl"),
+                Place.of("copa/val.jsonl", "copa/train.jsonl"))
+            .hub(VALIDATION, TRAIN),
+        choice("hellaswag", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::hellaswag)
+            .published(
+                Place.of("hellaswag_val.jsonl", "hellaswag_train.jsonl"),
+                Place.of("hellaswag/hellaswag_val.jsonl", "hellaswag/hellaswag_train.jsonl"))
+            .hub(VALIDATION, TRAIN),
+        choice("lambada_openai", "1.0", Kind.CONTINUATION, Benchmarks::lambada)
+            .drawn(Sampling.ANY)
+            .published(
+                Stream.of("", "lambada/", "lambada_openai/")
+                    .map(folder -> folder + "lambada_test.jsonl")
+                    .map(file -> Place.of(file, file))
+                    .toArray(Place[]::new))
+            .hub(TEST, TEST),
+        choice("openbookqa", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::openbookqa)
+            .drawn(Sampling.ANY)
+            .published(
+                Place.of(
+                    "OpenBookQA-V1-Sep2018/Data/Main/test.jsonl",
+                    "OpenBookQA-V1-Sep2018/Data/Main/train.jsonl"))
+            .hub(TEST, TRAIN),
+        choice("piqa", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::piqa)
+            .published(
+                labelled("piqa/valid", "piqa/train"),
+                labelled("physicaliqa-train-dev/dev", "physicaliqa-train-dev/train"))
+            .hub(VALIDATION, TRAIN),
+        choice("race", "3.0", Kind.MULTIPLE_CHOICE, Benchmarks::race)
+            .drawn(Sampling.ANY)
+            .hub(TEST, TEST),
+        choice("social_iqa", "0.0", Kind.MULTIPLE_CHOICE, Benchmarks::socialIqa)
+            .published(
+                labelled("socialiqa-train-dev/dev", "socialiqa-train-dev/train"),
+                labelled("social_iqa/dev", "social_iqa/train"))
+            .hub(VALIDATION, TRAIN),
+        choice("wikitext", "2.0", Kind.TEXT, Benchmarks::wikitext).hub(TEST, TEST),
+        choice("winogrande", "1.0", Kind.MULTIPLE_CHOICE, Benchmarks::winogrande)
+            .published(
+                Place.of("winogrande_1.1/dev.jsonl", "winogrande_1.1/train_xl.jsonl"),
+                Place.of("winogrande/dev.jsonl", "winogrande/train_xl.jsonl"))
+            .hub(VALIDATION, TRAIN),
+        choice("wsc273", "1.0", Kind.MULTIPLE_CHOICE, Benchmarks::wsc273)
+            .drawn(Sampling.ANY)
+            .hub(TEST, TEST));
+  }
+
+  private static Stream<Task> mmlu() {
+    return Subjects.mmlu().stream()
+        .map(
+            subject ->
+                choice(MMLU + "_" + subject, "1.0", Kind.MULTIPLE_CHOICE, Benchmarks::mmlu)
+                    .drawn(Sampling.FIRST)
+                    .described(
+                        "The following are multiple choice questions (with answers) about "
+                            + subject.replace('_', ' ')
+                            + ".\n\n")
+                    .published(
+                        Stream.of("mmlu", "data")
+                            .map(
+                                folder ->
+                                    Place.of(
+                                        folder + "/test/" + subject + "_test.csv",
+                                        folder + "/dev/" + subject + "_dev.csv"))
+                            .toArray(Place[]::new))
+                    .hub(TEST, "dev"));
+  }
+
+  private static Stream<Task> cmmlu() {
+    return Subjects.cmmlu().entrySet().stream()
+        .map(
+            subject ->
+                choice(
+                        CMMLU + "_" + subject.getKey(),
+                        "1.0",
+                        Kind.NORMALISED_CHOICE,
+                        Benchmarks::cmmlu)
+                    .drawn(Sampling.FIRST)
+                    .described("以下是关于" + subject.getValue() + "的单项选择题，请直接给出正确答案的选项。\n\n")
+                    .published(
+                        Place.of(
+                            "cmmlu/test/" + subject.getKey() + ".csv",
+                            "cmmlu/dev/" + subject.getKey() + ".csv"))
+                    .hub(TEST, "dev"));
+  }
+
+  /** The groups: averages that papers on pruning report, and those of the harness. */
+  static List<Group> groups() {
+    return List.of(
+        new Group("qa5", QA5, false),
+        new Group("qa7", and(QA5, "boolq", "openbookqa"), false),
+        new Group("qa9", and(QA5, "boolq", "copa", "race", "wsc273"), false),
+        new Group(MMLU, mmlu().map(Task::name).toList(), true),
+        new Group(CMMLU, cmmlu().map(Task::name).toList(), true));
+  }
+
+  private static List<String> and(List<String> names, String... more) {
+    return Stream.concat(names.stream(), Stream.of(more)).sorted().toList();
+  }
+
+  /** A task whose items are described step by step. */
+  private static Draft choice(
+      String name, String version, Kind kind, Function<Document, TaskItem> format) {
+    return new Draft(name, version, kind, format, Sampling.OTHERS, "", List.of());
+  }
+
+  /** What is known of a task while it is described. */
+  private record Draft(
       String name,
       String version,
       Kind kind,
       Function<Document, TaskItem> format,
-      String split,
-      Place... published) {
-    Place hub = Place.of(name + "/" + split + ".jsonl");
-    return new Task(
-        name, version, kind, format, Stream.concat(Stream.of(published), Stream.of(hub)).toList());
+      Sampling sampling,
+      String description,
+      List<Place> places) {
+    Draft drawn(Sampling other) {
+      return new Draft(name, version, kind, format, other, description, places);
+    }
+
+    Draft described(String text) {
+      return new Draft(name, version, kind, format, sampling, text, places);
+    }
+
+    /** Where the authors' files lie. */
+    Draft published(Place... authors) {
+      return new Draft(name, version, kind, format, sampling, description, List.of(authors));
+    }
+
+    /** The task, whose items may also lie under the names of the parts of the hub's data set. */
+    Task hub(String split, String exampleSplit) {
+      Place hub = Place.of(name + "/" + split + ".jsonl", name + "/" + exampleSplit + ".jsonl");
+      return new Task(
+          name,
+          version,
+          kind,
+          format,
+          sampling,
+          description,
+          Stream.concat(places.stream(), Stream.of(hub)).toList());
+    }
   }
 
   private static Place[] arcPlaces(String name) {
     return Stream.of("", name + "/", "ARC-V1-Feb2018-2/" + name + "/")
-        .map(folder -> Place.of(folder + name + "-Test.jsonl"))
+        .map(folder -> Place.of(folder + name + "-Test.jsonl", folder + name + "-Train.jsonl"))
         .toArray(Place[]::new);
+  }
+
+  /** Files of items and, beside them, of labels. */
+  private static Place labelled(String items, String examples) {
+    return new Place(
+        items + ".jsonl", items + "-labels.lst", examples + ".jsonl", examples + "-labels.lst");
   }
 
   private static TaskItem arc(Document document) {
@@ -186,7 +264,7 @@ final class Benchmarks {
         document,
         document.text("passage") + "\nQuestion: " + document.text(QUESTION) + "?\nAnswer:",
         List.of("no", "yes"),
-        document.index(document.has("answer") ? "answer" : LABEL, 0, 1));
+        document.index(document.has(ANSWER) ? ANSWER : LABEL, 0, 1));
   }
 
   private static TaskItem copa(Document document) {
@@ -234,6 +312,40 @@ final class Benchmarks {
         document, text.substring(0, Math.max(0, last)), " " + text.substring(last + 1));
   }
 
+  private static TaskItem mmlu(Document document) {
+    // The authors' tables have the answers in columns and name the right one by its letter.
+    boolean table = document.has(LETTERS.getFirst());
+    List<String> choices =
+        table ? LETTERS.stream().map(document::text).toList() : document.texts(CHOICES);
+    if (choices.size() != LETTERS.size()) {
+      throw document.refuse(CHOICES, "four answers", document.json().get(CHOICES));
+    }
+    return lettered(
+        document,
+        document.text(QUESTION),
+        choices,
+        "\nAnswer:",
+        table ? document.place(ANSWER, LETTERS) : document.index(ANSWER, 0, 3));
+  }
+
+  private static TaskItem cmmlu(Document document) {
+    return lettered(
+        document,
+        document.text("Question"),
+        LETTERS.stream().map(document::text).toList(),
+        "\n答案：",
+        document.place("Answer", LETTERS));
+  }
+
+  private static TaskItem lettered(
+      Document document, String question, List<String> choices, String ending, int gold) {
+    StringBuilder context = new StringBuilder(PythonText.strip(question));
+    for (int i = 0; i < LETTERS.size(); i++) {
+      context.append('\n').append(LETTERS.get(i)).append(". ").append(choices.get(i));
+    }
+    return TaskItem.question(document, context + ending, LETTERS, gold);
+  }
+
   private static TaskItem piqa(Document document) {
     return TaskItem.question(
         document,
@@ -263,11 +375,10 @@ final class Benchmarks {
   }
 
   private static int raceAnswer(Document problem) {
-    List<String> letters = List.of("A", "B", "C", "D");
-    if (problem.texts("options").size() != letters.size()) {
+    if (problem.texts("options").size() != LETTERS.size()) {
       throw problem.refuse("options", "four answers", problem.json().get("options"));
     }
-    return problem.place("answer", letters);
+    return problem.place(ANSWER, LETTERS);
   }
 
   private static TaskItem socialIqa(Document document) {
@@ -276,6 +387,10 @@ final class Benchmarks {
         "Q: " + document.text("context") + " " + document.text(QUESTION) + "\nA:",
         Stream.of("answerA", "answerB", "answerC").map(document::text).toList(),
         document.index(LABEL, 1, 3) - 1);
+  }
+
+  private static TaskItem wikitext(Document document) {
+    return TaskItem.text(document, WikiText.detokenized(document.text(PAGE)));
   }
 
   private static TaskItem winogrande(Document document) {
@@ -290,7 +405,7 @@ final class Benchmarks {
             .map(option -> sentence.substring(0, blank) + document.text(option))
             .toList(),
         PythonText.strip(sentence.substring(blank + 1)),
-        document.index("answer", 1, 2) - 1);
+        document.index(ANSWER, 1, 2) - 1);
   }
 
   private static TaskItem wsc273(Document document) {

@@ -92,13 +92,16 @@ public sealed interface EvaluateRequest extends Request {
    * @param data the folder of data sets, in which the files of the tasks are found by the names
    *     under which they are published
    * @param limit the number of items of each task that are measured, the first ones; null for all
+   * @param shots the number of answered examples in front of each prompt; null for none
    */
-  record Tasks(List<String> names, @Nullable Path data, @Nullable Integer limit)
+  record Tasks(
+      List<String> names, @Nullable Path data, @Nullable Integer limit, @Nullable Integer shots)
       implements EvaluateRequest {
     /**
      * A request of all values.
      *
      * @throws UsageException if there is no task of a name, or no name, or {@code limit} is below 1
+     *     or {@code shots} below 0
      */
     public Tasks {
       if (names == null || names.isEmpty()) {
@@ -108,6 +111,9 @@ public sealed interface EvaluateRequest extends Request {
       Task.named(names);
       if (limit != null && limit < 1) {
         throw Setting.of("limit").refuse(limit, "at least 1");
+      }
+      if (shots != null && shots < 0) {
+        throw Setting.of("shots").refuse(shots, "at least 0");
       }
     }
   }

@@ -42,9 +42,9 @@ final class HarnessJson {
           .put("task", name)
           .put("dataset_path", task.file().toString())
           .put("output_type", task.task().kind().outputType())
-          .put("num_fewshot", 0);
+          .put("num_fewshot", task.shots());
       versions.put(name, task.task().version());
-      shots.put(name, 0);
+      shots.put(name, task.shots());
       ObjectNode directions = higher.putObject(name);
       task.metrics().forEach(metric -> directions.put(metric.name(), metric.isShare()));
       samples.putObject(name).put("original", task.available()).put("effective", task.items());
@@ -85,8 +85,29 @@ final class HarnessJson {
     json.put("doc_id", sample.index());
     json.set("doc", item.document().json());
     json.put("target", item.target());
+    if (task.kind() == Task.Kind.TEXT) {
+      double sum = sample.likelihoods().stream().mapToDouble(Likelihood::logProbability).sum();
+      json.putObject("arguments").putObject("gen_args_0").put("arg_0", item.target());
+      json.putArray("resps").addArray().add(Double.toString(sum));
+      json.putArray("filtered_resps").add(Double.toString(sum));
+    } else {
+      putAnswers(json, sample);
+    }
+    json.put("filter", "none");
+    List<String> metrics = task.kind().metrics();
+    metrics.forEach(json.putArray("metrics")::add);
+    json.put("doc_hash", sha256(item.document().json().toString()));
+    json.put("prompt_hash", sha256(item.asked().getFirst().context()));
+    json.put("target_hash", sha256(item.target()));
+    for (int i = 0; i < metrics.size(); i++) {
+      json.put(metrics.get(i), sample.values()[i]);
+    }
+    return json;
+  }
+
+  private static void putAnswers(ObjectNode json, TaskRun.Sample sample) {
     ObjectNode arguments = json.putObject("arguments");
-    for (TaskItem.Asked asked : item.asked()) {
+    for (TaskItem.Asked asked : sample.item().asked()) {
       arguments
           .putObject("gen_args_" + arguments.size())
           .put("arg_0", asked.context())
@@ -101,16 +122,6 @@ final class HarnessJson {
       response.add(likelihood.greedy() ? "True" : "False");
       responses.addArray().add(response);
     }
-    json.put("filter", "none");
-    List<String> metrics = task.kind().metrics();
-    metrics.forEach(json.putArray("metrics")::add);
-    json.put("doc_hash", sha256(item.document().json().toString()));
-    json.put("prompt_hash", sha256(item.asked().getFirst().context()));
-    json.put("target_hash", sha256(item.target()));
-    for (int i = 0; i < metrics.size(); i++) {
-      json.put(metrics.get(i), sample.values()[i]);
-    }
-    return json;
   }
 
   private static String sha256(String text) {

@@ -1,12 +1,14 @@
 package dev.laco.evaluate;
 
 import java.util.Arrays;
+import java.util.PrimitiveIterator;
 import java.util.SplittableRandom;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A quantity that is measured of every item of a task, and its mean over the items: a share of
- * right answers, or a perplexity, which is {@code exp} of the negative mean of log-likelihoods.
+ * A quantity that is measured of every item of a task, and its value over the items: a share of
+ * right answers, a perplexity, {@code exp} of the negative mean of log-likelihoods, or bits.
  */
 public final class Metric {
   /** The name of the share of right answers. */
@@ -18,8 +20,17 @@ public final class Metric {
   /** The name of the share that is right by likelihoods for each byte of the answer. */
   public static final String BY_BYTES = "acc_bytes";
 
-  /** The name of the metric that is no share of right answers. */
+  /** The name of the perplexity of continuations. */
   public static final String PERPLEXITY = "perplexity";
+
+  /** The name of the perplexity of texts for each word. */
+  public static final String WORD_PERPLEXITY = "word_perplexity";
+
+  /** The name of the perplexity of texts for each byte. */
+  public static final String BYTE_PERPLEXITY = "byte_perplexity";
+
+  /** The name of the bits for each byte of texts. */
+  public static final String BITS = "bits_per_byte";
 
   /** Samples of a bootstrap. */
   private static final int BOOTSTRAP = 1000;
@@ -28,15 +39,33 @@ public final class Metric {
 
   private final String name;
   private final double[] items;
+  private final double[] weights;
 
   /**
-   * A metric.
+   * A metric of items that count the same.
    *
    * @param items the value of each item, at least one
    */
   Metric(String name, double[] items) {
+    this(name, items, ones(items.length));
+  }
+
+  /**
+   * A metric of items that have words or bytes.
+   *
+   * @param items the value of each item, at least one
+   * @param weights the number of words or bytes of each item
+   */
+  Metric(String name, double[] items, double[] weights) {
     this.name = name;
     this.items = items.clone();
+    this.weights = weights.clone();
+  }
+
+  private static double[] ones(int count) {
+    double[] ones = new double[count];
+    Arrays.fill(ones, 1);
+    return ones;
   }
 
   /** The name that lm-evaluation-harness gives the metric: {@code acc}. */
@@ -54,43 +83,50 @@ public final class Metric {
     return items[index];
   }
 
-  /** Whether the value is a share of right answers, of which more are better; else a perplexity. */
+  /** Whether the value is a share of right answers, of which more are better. */
   public boolean isShare() {
-    return !name.equals(PERPLEXITY);
+    return isShare(name);
+  }
+
+  /** Whether a metric of this name is a share of right answers. */
+  public static boolean isShare(String name) {
+    return name.equals(ACCURACY) || name.equals(BY_CHARACTERS) || name.equals(BY_BYTES);
   }
 
   /** The value over all items. */
   public double value() {
-    return valueOf(Arrays.stream(items).sum() / items.length);
+    return valueOf(IntStream.range(0, items.length));
   }
 
-  private double valueOf(double mean) {
-    return isShare() ? mean : Math.exp(-mean);
+  /** The value over some items, which may stand there several times. */
+  double valueOf(IntStream some) {
+    double sum = 0;
+    double weight = 0;
+    for (PrimitiveIterator.OfInt each = some.iterator(); each.hasNext(); ) {
+      int item = each.nextInt();
+      sum += items[item];
+      weight += weights[item];
+    }
+    double mean = sum / weight;
+    return isShare() ? mean : name.equals(BITS) ? -mean / Math.log(2) : Math.exp(-mean);
   }
 
   /**
-   * The standard error of {@link #value}: of a mean {@code s / sqrt(n)} with the sample's standard
-   * deviation, of a perplexity that of {@value #BOOTSTRAP} bootstrap samples of the items, with a
-   * fixed seed. NaN of one item.
+   * The standard error of {@link #value}: of a share {@code s / sqrt(n)} with the sample's standard
+   * deviation, of others that of {@value #BOOTSTRAP} bootstrap samples of the items, with a fixed
+   * seed. NaN of one item.
    */
   public double standardError() {
     if (items.length < 2) {
       return Double.NaN;
     }
-    return isShare() ? deviation(items) / Math.sqrt(items.length) : deviation(bootstrap());
-  }
-
-  private double[] bootstrap() {
+    if (isShare()) {
+      return deviation(items) / Math.sqrt(items.length);
+    }
     SplittableRandom random = new SplittableRandom(SEED);
     double[] values = new double[BOOTSTRAP];
-    for (int sample = 0; sample < BOOTSTRAP; sample++) {
-      double sum = 0;
-      for (int i = 0; i < items.length; i++) {
-        sum += items[random.nextInt(items.length)];
-      }
-      values[sample] = valueOf(sum / items.length);
-    }
-    return values;
+    Arrays.setAll(values, sample -> valueOf(random.ints(items.length, 0, items.length)));
+    return deviation(values);
   }
 
   private static double deviation(double[] values) {
@@ -104,7 +140,8 @@ public final class Metric {
   public boolean equals(@Nullable Object other) {
     return other instanceof Metric that
         && name.equals(that.name)
-        && Arrays.equals(items, that.items);
+        && Arrays.equals(items, that.items)
+        && Arrays.equals(weights, that.weights);
   }
 
   @Override

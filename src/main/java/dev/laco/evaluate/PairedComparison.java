@@ -13,9 +13,9 @@ import org.jspecify.annotations.Nullable;
  * @param dense the dense model's value
  * @param pruned the pruned model's value
  * @param chance the value that guessing has; 0 where guessing is hopeless
- * @param interval of shares that of the difference {@code pruned - dense}, of perplexities that of
- *     the ratio {@code pruned / dense}
- * @param flips items that one model gets right and the other wrong; null of perplexities
+ * @param interval of shares that of the difference {@code pruned - dense}, of perplexities and bits
+ *     that of the ratio {@code pruned / dense}
+ * @param flips items that one model gets right and the other wrong; null of perplexities and bits
  */
 public record PairedComparison(
     String metric,
@@ -68,20 +68,16 @@ public record PairedComparison(
   }
 
   /**
-   * The percentile interval of the ratio of two perplexities: each of {@value #SAMPLES} samples has
-   * as many items as there are, drawn with replacement, with a fixed seed.
+   * The percentile interval of the ratio of two values: each of {@value #SAMPLES} samples has as
+   * many items as there are, drawn with replacement, with a fixed seed.
    */
   private static Interval bootstrap(Metric before, Metric after) {
     SplittableRandom random = new SplittableRandom(SEED);
     int count = before.count();
     double[] ratios = new double[SAMPLES];
     for (int sample = 0; sample < SAMPLES; sample++) {
-      double sum = 0;
-      for (int i = 0; i < count; i++) {
-        int item = random.nextInt(count);
-        sum += before.item(item) - after.item(item);
-      }
-      ratios[sample] = Math.exp(sum / count);
+      int[] drawn = random.ints(count, 0, count).toArray();
+      ratios[sample] = after.valueOf(Arrays.stream(drawn)) / before.valueOf(Arrays.stream(drawn));
     }
     Arrays.sort(ratios);
     return new Interval(quantile(ratios, TAIL), quantile(ratios, 1 - TAIL));

@@ -10,7 +10,9 @@ import dev.laco.text.TextChunks.Chunk;
 import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
@@ -80,6 +82,33 @@ final class PromptTokens {
     int[] kept =
         whole.length > most ? Arrays.copyOfRange(whole, whole.length - most, whole.length) : whole;
     return TextChunks.continuation(kept, kept.length - scored);
+  }
+
+  /**
+   * The windows of a text, each as long as the model's positions, each token scored once. As in the
+   * harness ({@code get_rolling_token_windows}) the first window begins with BOS, in front of the
+   * special tokens that the tokenizer adds, and the last one has as many tokens before its scored
+   * ones as it has room for.
+   *
+   * @param where names the text in errors
+   */
+  List<Chunk> windows(String where, String text) {
+    int[] ids = tokenizer.encode(text);
+    TokenLists.requireInVocabulary(where, ids, model.config().vocabSize());
+    if (ids.length == 0) {
+      throw new BadInputException(where + " has no tokens");
+    }
+    int length = model.config().maxPositionEmbeddings();
+    int seen = Math.min(length, ids.length);
+    List<Chunk> windows = new ArrayList<>();
+    windows.add(TextChunks.continuation(prefixed(Arrays.copyOf(ids, seen)), 1));
+    while (seen < ids.length) {
+      int scored = Math.min(length, ids.length - seen);
+      seen += scored;
+      int[] window = Arrays.copyOfRange(ids, seen - length - 1, seen);
+      windows.add(TextChunks.continuation(window, window.length - scored));
+    }
+    return windows;
   }
 
   private int contextTokens(String text) {

@@ -21,11 +21,17 @@ public final class Task {
     /** The same, and the highest for each character and for each byte of the answer. */
     NORMALISED_CHOICE,
     /** Whether each token of a continuation is the most likely one, and its likelihood. */
-    CONTINUATION;
+    CONTINUATION,
+    /** The likelihood of whole texts. */
+    TEXT;
 
     /** The kind's name in lm-evaluation-harness. */
     String outputType() {
-      return this == CONTINUATION ? "loglikelihood" : "multiple_choice";
+      return switch (this) {
+        case MULTIPLE_CHOICE, NORMALISED_CHOICE -> "multiple_choice";
+        case CONTINUATION -> "loglikelihood";
+        case TEXT -> "loglikelihood_rolling";
+      };
     }
 
     List<String> metrics() {
@@ -33,20 +39,34 @@ public final class Task {
         case MULTIPLE_CHOICE -> List.of(Metric.ACCURACY);
         case NORMALISED_CHOICE -> List.of(Metric.ACCURACY, Metric.BY_CHARACTERS, Metric.BY_BYTES);
         case CONTINUATION -> List.of(Metric.PERPLEXITY, Metric.ACCURACY);
+        case TEXT -> List.of(Metric.WORD_PERPLEXITY, Metric.BYTE_PERPLEXITY, Metric.BITS);
       };
     }
   }
 
+  /** How lm-evaluation-harness chooses the examples in front of a prompt. */
+  enum Sampling {
+    /** Drawn from all. */
+    ANY,
+    /** One more is drawn, and the item itself left out. */
+    OTHERS,
+    /** The first ones. */
+    FIRST
+  }
+
   /**
-   * A place where the items of a task may lie, in a folder of data sets.
+   * A place where the files of a task may lie, in a folder of data sets.
    *
-   * @param items a file of JSON objects, one a line
+   * @param items a file of JSON objects, one a line, or a table
    * @param labels a file with the right answer of each item, one a line; null where the items have
    *     it
+   * @param examples the file of the items from which examples are taken
+   * @param exampleLabels as {@code labels}
    */
-  record Place(String items, @Nullable String labels) {
-    static Place of(String items) {
-      return new Place(items, null);
+  record Place(
+      String items, @Nullable String labels, String examples, @Nullable String exampleLabels) {
+    static Place of(String items, String examples) {
+      return new Place(items, null, examples, null);
     }
   }
 
@@ -54,68 +74,56 @@ public final class Task {
   private final String version;
   private final Kind kind;
   private final Function<Document, TaskItem> format;
+  private final Sampling sampling;
+  private final String description;
   private final List<Place> places;
 
+  /**
+   * A task.
+   *
+   * @param description what stands in front of every prompt
+   */
   Task(
       String name,
       String version,
       Kind kind,
       Function<Document, TaskItem> format,
+      Sampling sampling,
+      String description,
       List<Place> places) {
     this.name = name;
     this.version = version;
     this.kind = kind;
     this.format = format;
+    this.sampling = sampling;
+    this.description = description;
     this.places = List.copyOf(places);
   }
 
-  /** A mean of tasks that papers on pruning report. */
-  public record Group(String name, List<String> tasks) {
+  /**
+   * The mean of several tasks.
+   *
+   * @param bySize whether a task counts as much as it has items; else each counts the same
+   */
+  public record Group(String name, List<String> tasks, boolean bySize) {
     public Group {
       tasks = List.copyOf(tasks);
     }
   }
 
-  /** The groups that stand for several tasks. */
-  private static final List<Group> GROUPS =
-      List.of(
-          new Group("qa5", List.of("arc_challenge", "arc_easy", "hellaswag", "piqa", "winogrande")),
-          new Group(
-              "qa7",
-              List.of(
-                  "arc_challenge",
-                  "arc_easy",
-                  "boolq",
-                  "hellaswag",
-                  "openbookqa",
-                  "piqa",
-                  "winogrande")),
-          new Group(
-              "qa9",
-              List.of(
-                  "arc_challenge",
-                  "arc_easy",
-                  "boolq",
-                  "copa",
-                  "hellaswag",
-                  "piqa",
-                  "race",
-                  "winogrande",
-                  "wsc273")));
-
-  /** The names of all tasks. */
+  /** The names of all tasks but the subjects of the groups {@code mmlu} and {@code cmmlu}. */
   public static List<String> names() {
-    return Benchmarks.all().stream().map(Task::name).toList();
+    return Benchmarks.single().stream().map(Task::name).toList();
   }
 
   /** The groups of tasks that have names. */
   public static List<Group> groups() {
-    return GROUPS;
+    return Benchmarks.groups();
   }
 
   /** The group of a name, if it is one. */
   static Optional<Group> group(String name) {
-    return GROUPS.stream().filter(group -> group.name.equals(name)).findFirst();
+    return groups().stream().filter(group -> group.name.equals(name)).findFirst();
   }
 
   /**
@@ -134,13 +142,13 @@ public final class Task {
   }
 
   private static Task one(String name) {
-    return Benchmarks.all().stream()
+    return Benchmarks.all()
         .filter(task -> task.name.equals(name))
         .findFirst()
         .orElseThrow(
             () -> {
               List<String> known = new ArrayList<>(names());
-              GROUPS.forEach(group -> known.add(group.name));
+              groups().forEach(group -> known.add(group.name));
               return Setting.of("tasks").refuse(name, "one of " + String.join(", ", known));
             });
   }
@@ -167,6 +175,14 @@ public final class Task {
    */
   TaskItem item(Document document) {
     return format.apply(document);
+  }
+
+  Sampling sampling() {
+    return sampling;
+  }
+
+  String description() {
+    return description;
   }
 
   /** Where the items may lie, in the order in which the places are looked at. */

@@ -1,11 +1,8 @@
 package dev.laco.evaluate;
 
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
-import dev.laco.InputJson;
 import dev.laco.Setting;
 import dev.laco.UsageException;
-import dev.laco.text.LineReader;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
@@ -14,23 +11,21 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The file of a task's items. Items are read one after the other and never held together, so that a
- * file may have any number of them.
+ * The files of a task. Items are read one after the other and never held together, so that a file
+ * may have any number of them.
  *
- * @param items objects of JSON, one a line
- * @param labels the right answers, one a line; null where the items have them
+ * @param items the items
+ * @param examples the items from which the examples of prompts are taken
+ * @param shots the number of examples in front of each prompt
  */
-record TaskFile(Task task, Path items, @Nullable Path labels) {
-  /** The field of an item that a file of labels stands for. */
-  private static final String LABEL = "label";
-
+record TaskFile(Task task, Documents items, Documents examples, int shots) {
   /**
-   * Finds the file of a task by the names under which it is published.
+   * Finds the files of a task by the names under which they are published.
    *
    * @param folder the folder of data sets
    * @throws BadInputException if there is no file of the task; the message says what was looked for
    */
-  static TaskFile find(Task task, @Nullable Path folder) {
+  static TaskFile find(Task task, @Nullable Path folder, int shots) {
     if (folder == null) {
       throw new UsageException(
           String.format(
@@ -45,10 +40,12 @@ record TaskFile(Task task, Path items, @Nullable Path labels) {
           folder + ": is no folder; " + Setting.of("data") + " names a folder of data sets");
     }
     for (Task.Place place : task.places()) {
-      Path items = folder.resolve(place.items());
-      if (Files.exists(items)) {
-        String labels = place.labels();
-        return new TaskFile(task, items, labels == null ? null : folder.resolve(labels));
+      if (Files.exists(folder.resolve(place.items()))) {
+        return new TaskFile(
+            task,
+            documents(folder, place.items(), place.labels()),
+            documents(folder, place.examples(), place.exampleLabels()),
+            task.kind() == Task.Kind.TEXT ? 0 : shots);
       }
     }
     throw new BadInputException(
@@ -60,6 +57,10 @@ record TaskFile(Task task, Path items, @Nullable Path labels) {
             task.places().stream().map(Task.Place::items).collect(Collectors.joining(", "))));
   }
 
+  private static Documents documents(Path folder, String file, @Nullable String labels) {
+    return new Documents(folder.resolve(file), labels == null ? null : folder.resolve(labels));
+  }
+
   /**
    * Reads the items one by one.
    *
@@ -69,37 +70,13 @@ record TaskFile(Task task, Path items, @Nullable Path labels) {
    *     none of the task, or there are no items, or not as many labels as items
    */
   long read(long limit, Consumer<TaskItem> each) {
-    try (LineReader lines = new LineReader(items);
-        LineReader answers = labels == null ? null : new LineReader(labels)) {
-      long count = 0;
-      for (String line = lines.next(); line != null; line = lines.next()) {
-        String label = answers == null ? null : answers.next();
-        if (answers != null && label == null) {
-          throw new BadInputException(
-              lines.where() + " has no label: " + labels + " has fewer lines");
-        }
-        if (count < limit) {
-          each.accept(item(lines.where(), line, label));
-        }
-        count++;
-      }
-      if (answers != null && answers.next() != null) {
-        throw new BadInputException(
-            answers.where() + " is the label of no item: " + items + " has fewer lines");
-      }
-      if (count == 0) {
-        throw new BadInputException(items + ": holds no items");
-      }
-      return count;
+    try (Examples before = new Examples(task, examples, shots)) {
+      return items.read(
+          limit,
+          document -> {
+            TaskItem item = task.item(document);
+            each.accept(item.behind(before.before(item)));
+          });
     }
-  }
-
-  private TaskItem item(String where, String line, @Nullable String label) {
-    Document document = Document.of(where, InputJson.parse(where, line));
-    if (label == null) {
-      return task.item(document);
-    }
-    ObjectNode labelled = document.json().deepCopy().put(LABEL, label.strip());
-    return task.item(new Document(where, labelled));
   }
 }

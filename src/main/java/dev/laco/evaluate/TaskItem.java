@@ -63,6 +63,33 @@ record TaskItem(
         document, List.of(new Asked(context, continuation)), List.of(), 0, continuation);
   }
 
+  /**
+   * A text.
+   *
+   * @param form the text in the form in which a model reads it
+   */
+  static TaskItem text(Document document, String form) {
+    return continuation(document, "", form);
+  }
+
+  /** The item behind other text. */
+  TaskItem behind(String before) {
+    return before.isEmpty()
+        ? this
+        : new TaskItem(
+            document,
+            asked.stream().map(one -> new Asked(before + one.context, one.continuation)).toList(),
+            choices,
+            gold,
+            target);
+  }
+
+  /** The item with its right answer, as it stands in front of others. */
+  String example() {
+    Asked right = asked.get(gold);
+    return right.context + (choices.isEmpty() ? DELIMITER : "") + right.continuation + "\n\n";
+  }
+
   /** The share of items like this one that guessing gets right; 0 where guessing is hopeless. */
   double chance() {
     return choices.isEmpty() ? 0 : 1.0 / choices.size();

@@ -7,12 +7,13 @@ import java.util.List;
  * How good a model is at a task.
  *
  * @param file the file of the items
+ * @param shots the number of examples in front of each prompt
  * @param available the number of items in the file
  * @param chance the share of the measured items that guessing gets right
  * @param metrics what was measured, of the same items each
  */
 public record TaskResult(
-    Task task, Path file, long available, double chance, List<Metric> metrics) {
+    Task task, Path file, int shots, long available, double chance, List<Metric> metrics) {
   public TaskResult {
     metrics = List.copyOf(metrics);
   }

@@ -27,7 +27,7 @@ public record TaskResults(Path model, List<TaskResult> tasks) {
         .orElseThrow(() -> new IllegalArgumentException("no result of " + name));
   }
 
-  /** The mean accuracy of a group's tasks, each of which counts the same. */
+  /** The mean accuracy of a group's tasks. */
   public double accuracy(Task.Group group) {
     return mean(group, result -> result.metric(Metric.ACCURACY).value());
   }
@@ -38,6 +38,14 @@ public record TaskResults(Path model, List<TaskResult> tasks) {
   }
 
   private double mean(Task.Group group, ToDoubleFunction<TaskResult> value) {
-    return group.tasks().stream().map(this::task).mapToDouble(value).average().orElseThrow();
+    double sum = 0;
+    double weights = 0;
+    for (String name : group.tasks()) {
+      TaskResult result = task(name);
+      double weight = group.bySize() ? result.items() : 1;
+      sum += weight * value.applyAsDouble(result);
+      weights += weight;
+    }
+    return sum / weights;
   }
 }

@@ -12,12 +12,16 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.function.ToIntFunction;
+import java.util.regex.Pattern;
 
 /**
  * One task on one model. The file of the items is read twice: before the model runs, to find what
  * is wrong with it and how long its items are, and while the model runs.
  */
 final class TaskRun {
+  /** What the harness takes to be between two words. */
+  private static final Pattern WORDS = Pattern.compile("\\s+", Pattern.UNICODE_CHARACTER_CLASS);
+
   private final TaskFile file;
   private final PromptTokens prompts;
   private final long limit;
@@ -55,9 +59,10 @@ final class TaskRun {
   }
 
   private List<Chunk> chunks(TaskItem item) {
-    return item.asked().stream()
-        .map(asked -> prompts.chunk(item.document().where(), asked))
-        .toList();
+    String where = item.document().where();
+    return task().kind() == Task.Kind.TEXT
+        ? prompts.windows(where, item.target())
+        : item.asked().stream().map(asked -> prompts.chunk(where, asked)).toList();
   }
 
   Task task() {
@@ -83,7 +88,7 @@ final class TaskRun {
    * What a model made of one item.
    *
    * @param index number of the item in its file
-   * @param likelihoods one for each continuation that was asked for
+   * @param likelihoods one for each continuation that was asked for, or each window of a text
    * @param values one for each metric of the task
    */
   record Sample(int index, TaskItem item, List<Likelihood> likelihoods, double[] values) {}
@@ -98,10 +103,12 @@ final class TaskRun {
   TaskResult measure(CausalLm lm, boolean greedy, Progress progress, Consumer<Sample> samples) {
     List<String> names = task().kind().metrics();
     double[][] values = new double[names.size()][items];
+    double[][] weights = new double[names.size()][items];
     Consumer<Sample> done =
         sample -> {
           for (int metric = 0; metric < values.length; metric++) {
             values[metric][sample.index] = sample.values[metric];
+            weights[metric][sample.index] = weight(names.get(metric), sample.item);
           }
           samples.accept(sample);
           progress.update(sample.index + 1L, items);
@@ -111,28 +118,32 @@ final class TaskRun {
       file.read(
           limit,
           item -> {
-            Open open = new Open(index[0]++, item, done);
-            chunks(item).forEach(chunk -> measure.add(chunk, open::add));
+            List<Chunk> chunks = chunks(item);
+            Open open = new Open(index[0]++, item, chunks.size(), done);
+            chunks.forEach(chunk -> measure.add(chunk, open::add));
           });
       measure.flush();
     }
     List<Metric> metrics = new ArrayList<>();
     for (int metric = 0; metric < values.length; metric++) {
-      metrics.add(new Metric(names.get(metric), values[metric]));
+      metrics.add(new Metric(names.get(metric), values[metric], weights[metric]));
     }
-    return new TaskResult(task(), file.items(), available, chance / items, metrics);
+    return new TaskResult(
+        task(), file.items().file(), file.shots(), available, chance / items, metrics);
   }
 
   /** An item some of whose likelihoods are still to be measured. */
   private final class Open {
     private final int index;
     private final TaskItem item;
+    private final int chunks;
     private final Consumer<Sample> done;
     private final List<Likelihood> likelihoods = new ArrayList<>();
 
-    Open(int index, TaskItem item, Consumer<Sample> done) {
+    Open(int index, TaskItem item, int chunks, Consumer<Sample> done) {
       this.index = index;
       this.item = item;
+      this.chunks = chunks;
       this.done = done;
     }
 
@@ -145,7 +156,7 @@ final class TaskRun {
                 + " likely; its weights are damaged, or so large that hidden states overflow");
       }
       likelihoods.add(likelihood);
-      if (likelihoods.size() == item.asked().size()) {
+      if (likelihoods.size() == chunks) {
         done.accept(new Sample(index, item, List.copyOf(likelihoods), values()));
       }
     }
@@ -158,6 +169,8 @@ final class TaskRun {
     private double value(String metric, double[] logs) {
       return switch (metric) {
         case Metric.PERPLEXITY -> logs[0];
+        case Metric.WORD_PERPLEXITY, Metric.BYTE_PERPLEXITY, Metric.BITS ->
+            Arrays.stream(logs).sum();
         case Metric.ACCURACY ->
             bit(item.choices().isEmpty() ? likelihoods.getFirst().greedy() : item.right(logs));
         case Metric.BY_CHARACTERS -> bit(item.right(per(logs, item.choices(), PythonText::length)));
@@ -165,6 +178,15 @@ final class TaskRun {
         default -> throw new IllegalStateException(metric);
       };
     }
+  }
+
+  /** The number of words or bytes of a text as it is published; 1 of other items. */
+  private static double weight(String metric, TaskItem item) {
+    return switch (metric) {
+      case Metric.WORD_PERPLEXITY -> WORDS.split(item.document().text(Benchmarks.PAGE), -1).length;
+      case Metric.BYTE_PERPLEXITY, Metric.BITS -> utf8(item.document().text(Benchmarks.PAGE));
+      default -> 1;
+    };
   }
 
   private static double bit(boolean right) {

@@ -2,12 +2,10 @@ package dev.laco.text;
 
 import dev.laco.BadInputException;
 import dev.laco.InputFile;
-import java.io.BufferedInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
-import java.io.InputStream;
 import java.nio.ByteBuffer;
-import java.nio.channels.Channels;
+import java.nio.channels.FileChannel;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
@@ -23,7 +21,8 @@ public final class LineReader implements AutoCloseable {
   private static final String BYTE_ORDER_MARK = "\uFEFF";
 
   private final Path file;
-  private final InputStream in;
+  private final FileChannel channel;
+  private final ByteBuffer buffer = ByteBuffer.allocate(BUFFER).limit(0);
   private long number;
 
   /**
@@ -33,7 +32,7 @@ public final class LineReader implements AutoCloseable {
    */
   public LineReader(Path file) {
     this.file = file;
-    this.in = new BufferedInputStream(Channels.newInputStream(InputFile.open(file)), BUFFER);
+    this.channel = InputFile.open(file);
   }
 
   /**
@@ -58,24 +57,42 @@ public final class LineReader implements AutoCloseable {
   private @Nullable String line() {
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     try {
-      int next = in.read();
-      if (next < 0) {
+      if (!fill()) {
         return null;
       }
       number++;
-      while (next >= 0 && next != '\n') {
-        bytes.write(next);
+      while (fill()) {
+        int begin = buffer.position();
+        int end = begin;
+        while (end < buffer.limit() && buffer.get(end) != '\n') {
+          end++;
+        }
+        bytes.write(buffer.array(), begin, end - begin);
         if (bytes.size() > MAX_LINE) {
           throw new BadInputException(
               String.format(
                   Locale.ROOT, "%s has more than %,d bytes; shorten it", where(), MAX_LINE));
         }
-        next = in.read();
+        if (end < buffer.limit()) {
+          buffer.position(end + 1);
+          break;
+        }
+        buffer.position(end);
       }
     } catch (IOException e) {
       throw InputFile.unreadable(file, e);
     }
     return decoded(bytes.toByteArray());
+  }
+
+  /** Reads on if the buffer is empty; false at the end of the file. */
+  private boolean fill() throws IOException {
+    if (buffer.hasRemaining()) {
+      return true;
+    }
+    boolean more = channel.read(buffer.clear()) > 0;
+    buffer.flip();
+    return more;
   }
 
   private String decoded(byte[] bytes) {
@@ -94,7 +111,7 @@ public final class LineReader implements AutoCloseable {
   @Override
   public void close() {
     try {
-      in.close();
+      channel.close();
     } catch (IOException e) {
       throw InputFile.unreadable(file, e);
     }

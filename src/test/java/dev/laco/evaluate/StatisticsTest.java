@@ -96,7 +96,7 @@ final class StatisticsTest {
   void groupsHaveTheMeanOfRatiosAndTheRatioOfMeans() {
     TaskResults dense = results(new double[] {1, 1, 1, 1}, new double[] {1, 0, 0, 0});
     TaskResults pruned = results(new double[] {1, 1, 1, 0}, new double[] {1, 1, 0, 0});
-    Task.Group group = new Task.Group("both", List.of("piqa", "copa"));
+    Task.Group group = new Task.Group("both", List.of("piqa", "copa"), false);
     TaskComparison.OfGroup found =
         TaskComparison.of(dense, pruned, List.of(group)).groups().getFirst();
     assertEquals((0.75 + 0.5) / (1 + 0.25), found.ratioOfMeans());
@@ -128,6 +128,7 @@ final class StatisticsTest {
     return new TaskResult(
         Task.named(List.of(task)).getFirst(),
         Path.of("items.jsonl"),
+        0,
         items.length,
         chance,
         List.of(new Metric(metric, items)));

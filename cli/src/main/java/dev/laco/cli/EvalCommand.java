@@ -74,6 +74,12 @@ final class EvalCommand implements Callable<Integer> {
   @Nullable Integer limit;
 
   @Option(
+      names = "--shots",
+      paramLabel = "N",
+      description = "Put N answered examples in front of each prompt. Default: none.")
+  @Nullable Integer shots;
+
+  @Option(
       names = "--against",
       paramLabel = "MODEL",
       arity = "1..*",
@@ -194,10 +200,10 @@ final class EvalCommand implements Callable<Integer> {
       if (cut || dump != null) {
         throw new UsageException("--max-length, --stride and --dump do not go with --tasks");
       }
-      return new EvaluateRequest.Tasks(source.tasks, data, limit);
+      return new EvaluateRequest.Tasks(source.tasks, data, limit, shots);
     }
-    if (data != null || limit != null || out != null || !against.isEmpty()) {
-      throw new UsageException("--data, --limit, --against and --out go with --tasks");
+    if (data != null || limit != null || shots != null || out != null || !against.isEmpty()) {
+      throw new UsageException("--data, --limit, --shots, --against and --out go with --tasks");
     }
     if (source != null && source.lastWord != null) {
       if (cut || dump != null) {

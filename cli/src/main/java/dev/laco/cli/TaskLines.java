@@ -146,9 +146,7 @@ final class TaskLines {
     if (!Double.isFinite(value)) {
       return "-";
     }
-    return metric.equals(Metric.PERPLEXITY)
-        ? String.format(Locale.ROOT, "%.3f", value)
-        : percent(value);
+    return Metric.isShare(metric) ? percent(value) : String.format(Locale.ROOT, "%.3f", value);
   }
 
   private static String percent(double share) {

@@ -221,6 +221,7 @@ class EvalTest {
     Path written = out.resolve(other.toString().replace("/", "__"));
     assertEquals(List.of("results.json", "samples_copa.jsonl"), TestFiles.names(written));
     assertEquals(3, Files.readAllLines(written.resolve("samples_copa.jsonl")).size());
+    Files.delete(other);
   }
 
   private static String item(String text, String last) {

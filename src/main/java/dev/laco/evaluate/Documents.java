@@ -1,0 +1,197 @@
+package dev.laco.evaluate;
+
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
+import dev.laco.InputJson;
+import dev.laco.text.LineIndex;
+import dev.laco.text.LineReader;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A file of documents: objects of JSON, one a line ({@code .jsonl}), or rows of a table ({@code
+ * .csv}).
+ *
+ * @param file the file
+ * @param labels a file with the right answer of each document, one a line; null where the documents
+ *     have it
+ */
+record Documents(Path file, @Nullable Path labels) {
+  private static final String LABEL = "label";
+  private static final char QUOTE = '"';
+
+  /** The columns of tables without a line of names, which are those of MMLU. */
+  private static final List<String> COLUMNS = List.of("question", "A", "B", "C", "D", "answer");
+
+  /** The first name in the line of names of CMMLU, whose first column has none. */
+  private static final String NAMES = ",Question";
+
+  private boolean isTable() {
+    return file.toString().toLowerCase(Locale.ROOT).endsWith(".csv");
+  }
+
+  /**
+   * Reads the documents one by one; none is kept.
+   *
+   * @param limit the number of documents that are made
+   * @return the number of documents in the file
+   * @throws BadInputException that names file and line, if one of the documents that are made is
+   *     none, or there are no documents, or not as many labels as documents
+   */
+  long read(long limit, Consumer<Document> each) {
+    long count = isTable() ? readTable(limit, each) : readLines(limit, each);
+    if (count == 0) {
+      throw new BadInputException(file + ": holds no items");
+    }
+    return count;
+  }
+
+  private long readLines(long limit, Consumer<Document> each) {
+    try (LineReader lines = new LineReader(file);
+        LineReader answers = labels == null ? null : new LineReader(labels)) {
+      long count = 0;
+      for (String line = lines.next(); line != null; line = lines.next()) {
+        String label = answers == null ? null : answers.next();
+        if (answers != null && label == null) {
+          throw new BadInputException(
+              lines.where() + " has no label: " + labels + " has fewer lines");
+        }
+        if (count < limit) {
+          each.accept(document(lines.where(), line, label));
+        }
+        count++;
+      }
+      if (answers != null && answers.next() != null) {
+        throw new BadInputException(
+            answers.where() + " is the label of no item: " + file + " has fewer lines");
+      }
+      return count;
+    }
+  }
+
+  private long readTable(long limit, Consumer<Document> each) {
+    try (LineReader lines = new LineReader(file)) {
+      List<String> columns = COLUMNS;
+      long count = 0;
+      for (String line = lines.next(); line != null; line = lines.next()) {
+        String where = lines.where();
+        if (count == 0 && line.startsWith(NAMES)) {
+          columns = cells(line);
+          continue;
+        }
+        String row = line;
+        while (row.chars().filter(c -> c == QUOTE).count() % 2 != 0) {
+          String more = lines.next();
+          if (more == null) {
+            throw new BadInputException(where + " has a quote that does not end");
+          }
+          row += "\n" + more;
+        }
+        if (count < limit) {
+          each.accept(row(where, columns, cells(row)));
+        }
+        count++;
+      }
+      return count;
+    }
+  }
+
+  private static Document row(String where, List<String> columns, List<String> cells) {
+    if (cells.size() != columns.size()) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s has %d cells, expected %d: %s",
+              where,
+              cells.size(),
+              columns.size(),
+              String.join(", ", columns)));
+    }
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    for (int i = 0; i < cells.size(); i++) {
+      json.put(columns.get(i), cells.get(i));
+    }
+    return new Document(where, json);
+  }
+
+  /** The cells of a row of RFC 4180. */
+  private static List<String> cells(String row) {
+    List<String> cells = new ArrayList<>();
+    StringBuilder cell = new StringBuilder();
+    boolean quoted = false;
+    for (int i = 0; i < row.length(); i++) {
+      char c = row.charAt(i);
+      if (c == QUOTE && quoted && i + 1 < row.length() && row.charAt(i + 1) == QUOTE) {
+        cell.append(QUOTE);
+        i++;
+      } else if (c == QUOTE && (quoted || cell.isEmpty())) {
+        quoted = !quoted;
+      } else if (c == ',' && !quoted) {
+        cells.add(cell.toString());
+        cell.setLength(0);
+      } else {
+        cell.append(c);
+      }
+    }
+    cells.add(cell.toString());
+    return cells;
+  }
+
+  private static Document document(String where, String line, @Nullable String label) {
+    Document document = Document.of(where, InputJson.parse(where, line));
+    if (label != null) {
+      document.json().put(LABEL, label.strip());
+    }
+    return document;
+  }
+
+  /** Opens the documents of a {@code .jsonl} file for reading in any order. */
+  Shelf shelf() {
+    return new Shelf(this);
+  }
+
+  /** Documents that are read in any order. */
+  static final class Shelf implements AutoCloseable {
+    private final LineIndex lines;
+    private final @Nullable LineIndex answers;
+
+    private Shelf(Documents documents) {
+      lines = new LineIndex(documents.file);
+      answers = documents.labels == null ? null : new LineIndex(documents.labels);
+      if (answers != null && answers.count() != lines.count()) {
+        int labels = answers.count();
+        close();
+        throw new BadInputException(
+            String.format(
+                Locale.ROOT,
+                "%s: has %,d labels for the %,d items of %s",
+                documents.labels,
+                labels,
+                lines.count(),
+                documents.file));
+      }
+    }
+
+    int count() {
+      return lines.count();
+    }
+
+    Document document(int number) {
+      String label = answers == null ? null : answers.line(number);
+      return Documents.document(lines.where(number), lines.line(number), label);
+    }
+
+    @Override
+    public void close() {
+      lines.close();
+      if (answers != null) {
+        answers.close();
+      }
+    }
+  }
+}

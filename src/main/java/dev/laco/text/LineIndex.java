@@ -1,0 +1,119 @@
+package dev.laco.text;
+
+import dev.laco.BadInputException;
+import dev.laco.InputFile;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Locale;
+
+/**
+ * The lines of a UTF-8 file that are not blank, by their number: where each line begins is in
+ * memory, the lines are read when they are asked for.
+ */
+public final class LineIndex implements AutoCloseable {
+  private static final int MAX_LINE = 2 << 20;
+  private static final int BUFFER = 1 << 16;
+
+  private final Path file;
+  private final FileChannel channel;
+  private long[] begins = new long[64];
+  private long[] ends = new long[64];
+  private int count;
+
+  /**
+   * Opens a file and finds its lines.
+   *
+   * @throws BadInputException if the file is not regular, or cannot be read
+   */
+  public LineIndex(Path file) {
+    this.file = file;
+    this.channel = InputFile.open(file);
+    try {
+      index();
+    } catch (IOException e) {
+      close();
+      throw InputFile.unreadable(file, e);
+    }
+  }
+
+  private void index() throws IOException {
+    ByteBuffer buffer = ByteBuffer.allocate(BUFFER);
+    long place = 0;
+    long begin = 0;
+    boolean blank = true;
+    while (channel.read(buffer.clear(), place) > 0) {
+      buffer.flip();
+      for (int i = 0; i < buffer.limit(); i++) {
+        byte next = buffer.get(i);
+        if (next == '\n') {
+          add(begin, place + i, blank);
+          begin = place + i + 1;
+          blank = true;
+        } else {
+          // White space in ASCII; bytes of other characters are negative.
+          blank &= next >= 0 && next <= ' ';
+        }
+      }
+      place += buffer.limit();
+    }
+    add(begin, place, blank);
+  }
+
+  private void add(long begin, long end, boolean blank) {
+    if (!blank) {
+      if (count == begins.length) {
+        begins = Arrays.copyOf(begins, 2 * count);
+        ends = Arrays.copyOf(ends, 2 * count);
+      }
+      begins[count] = begin;
+      ends[count++] = end;
+    }
+  }
+
+  /** Number of lines. */
+  public int count() {
+    return count;
+  }
+
+  /** Names a line in messages; lines are counted from 0, and named from 1. */
+  public String where(int line) {
+    return String.format(Locale.ROOT, "%s: line %d", file, line + 1);
+  }
+
+  /**
+   * A line without its end.
+   *
+   * @throws BadInputException if the line is too long or not UTF-8, or the file cannot be read
+   */
+  public String line(int line) {
+    long length = ends[line] - begins[line];
+    if (length > MAX_LINE) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT, "%s has more than %,d bytes; shorten it", where(line), MAX_LINE));
+    }
+    ByteBuffer bytes = ByteBuffer.allocate((int) length);
+    try {
+      while (bytes.hasRemaining() && channel.read(bytes, begins[line] + bytes.position()) > 0) {}
+      return StandardCharsets.UTF_8.newDecoder().decode(bytes.flip()).toString();
+    } catch (CharacterCodingException e) {
+      throw new BadInputException(where(line) + " is not UTF-8 text, convert it to UTF-8", e);
+    } catch (IOException e) {
+      throw InputFile.unreadable(file, e);
+    }
+  }
+
+  @Override
+  public void close() {
+    try {
+      channel.close();
+    } catch (IOException e) {
+      throw InputFile.unreadable(file, e);
+    }
+  }
+}
