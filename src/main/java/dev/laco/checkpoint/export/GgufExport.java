@@ -12,17 +12,15 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.RopeParameters;
 import java.lang.foreign.Arena;
 import java.lang.foreign.ValueLayout;
-import java.nio.file.Path;
 import java.util.List;
 import java.util.function.Consumer;
-import java.util.function.LongConsumer;
 import java.util.stream.IntStream;
 
 /**
  * Writes a model as a GGUF file, with the metadata and the names of llama.cpp's converter: matrices
  * in a chosen type, vectors in F32, and the tokenizer.
  */
-public final class GgufExport implements GgufFile {
+public final class GgufExport extends GgufFile {
   /** The version of the quantised types that llama.cpp reads. */
   private static final int QUANTISATION_VERSION = 2;
 
@@ -30,7 +28,6 @@ public final class GgufExport implements GgufFile {
   private final ModelConfig config;
   private final GgufType type;
   private final LlamaCppRules rules;
-  private final GgufWriter writer = new GgufWriter();
 
   /**
    * Prepares the file of a checkpoint; writes nothing yet.
@@ -58,6 +55,7 @@ public final class GgufExport implements GgufFile {
       ModelWeights weights,
       GgufType type,
       Consumer<String> warnings) {
+    super(original, new GgufWriter());
     this.model = original;
     this.config = config;
     this.type = type;
@@ -84,24 +82,8 @@ public final class GgufExport implements GgufFile {
   }
 
   @Override
-  public long tensorBytes() {
-    return writer.tensorBytes();
-  }
-
-  @Override
   public String types() {
     return "matrices " + type.shortName();
-  }
-
-  @Override
-  public long fileBytes() {
-    return writer.fileBytes();
-  }
-
-  @Override
-  public void write(Path file, LongConsumer progress) {
-    writer.write(file, progress);
-    model.requireIntact();
   }
 
   private void metadata(String name) {

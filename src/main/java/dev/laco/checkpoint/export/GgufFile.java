@@ -1,18 +1,34 @@
 package dev.laco.checkpoint.export;
 
+import dev.laco.checkpoint.Checkpoint;
 import java.nio.file.Path;
 import java.util.function.LongConsumer;
 
 /** A GGUF file that is prepared and not yet written. */
-public interface GgufFile {
-  /** Bytes of all tensors. */
-  long tensorBytes();
+public abstract sealed class GgufFile permits GgufExport, GgufPatch {
+  private final Checkpoint source;
+
+  /** The bytes of the file. */
+  final GgufWriter writer;
+
+  /** A file of weights of a checkpoint. */
+  GgufFile(Checkpoint source, GgufWriter writer) {
+    this.source = source;
+    this.writer = writer;
+  }
 
   /** The element types of its tensors for people. */
-  String types();
+  public abstract String types();
+
+  /** Bytes of all tensors. */
+  public final long tensorBytes() {
+    return writer.tensorBytes();
+  }
 
   /** Bytes of the file. */
-  long fileBytes();
+  public final long fileBytes() {
+    return writer.fileBytes();
+  }
 
   /**
    * Writes the file, which must not exist, and forces it to the disk.
@@ -22,5 +38,8 @@ public interface GgufFile {
    *     its type
    * @throws dev.laco.ResourceException if the disk is full or cannot be written
    */
-  void write(Path file, LongConsumer progress);
+  public final void write(Path file, LongConsumer progress) {
+    writer.write(file, progress);
+    source.requireIntact();
+  }
 }

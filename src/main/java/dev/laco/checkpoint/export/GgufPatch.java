@@ -12,7 +12,6 @@ import dev.laco.model.GgufNames;
 import dev.laco.model.GgufWeight;
 import dev.laco.model.GgufWeight.Rows;
 import dev.laco.model.ModelConfig;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.HashMap;
@@ -22,7 +21,6 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.OptionalInt;
 import java.util.function.Consumer;
-import java.util.function.LongConsumer;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
@@ -31,7 +29,7 @@ import org.jspecify.annotations.Nullable;
  * bytes and types, layers are numbered anew, and metadata stay but for the number of layers and
  * lists with an element for each layer.
  */
-public final class GgufPatch implements GgufFile {
+public final class GgufPatch extends GgufFile {
   private final Checkpoint original;
   private final WeightFile file;
   private final GgufHeader header;
@@ -39,7 +37,6 @@ public final class GgufPatch implements GgufFile {
   private final List<Integer> bases;
   private final ModelWeights weights;
   private final LlamaCppRules rules;
-  private final GgufWriter writer;
 
   private final Map<GgufType, Integer> made = new EnumMap<>(GgufType.class);
   private int copied;
@@ -67,6 +64,7 @@ public final class GgufPatch implements GgufFile {
       ModelWeights weights,
       @Nullable GgufType type,
       Consumer<String> warnings) {
+    super(original, new GgufWriter(header.alignment()));
     this.original = original;
     this.file = original.files().getFirst();
     this.header = header;
@@ -80,7 +78,6 @@ public final class GgufPatch implements GgufFile {
           original.configName(), "a file of " + name + " with " + bases.size() + " layers");
     }
     this.rules = new LlamaCppRules(original.configName(), family, config);
-    this.writer = new GgufWriter(header.alignment());
     rules.require(warnings);
     metadata(name + ".");
     tensors(type);
@@ -176,11 +173,6 @@ public final class GgufPatch implements GgufFile {
   }
 
   @Override
-  public long tensorBytes() {
-    return writer.tensorBytes();
-  }
-
-  @Override
   public String types() {
     return String.format(
         Locale.ROOT,
@@ -191,16 +183,5 @@ public final class GgufPatch implements GgufFile {
             : made.entrySet().stream()
                 .map(entry -> entry.getValue() + " new in " + entry.getKey().shortName())
                 .collect(Collectors.joining(", ")));
-  }
-
-  @Override
-  public long fileBytes() {
-    return writer.fileBytes();
-  }
-
-  @Override
-  public void write(Path target, LongConsumer progress) {
-    writer.write(target, progress);
-    original.requireIntact();
   }
 }
