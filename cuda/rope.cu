@@ -26,28 +26,24 @@ __device__ __forceinline__ void turn(Floats<N>& first, Floats<N>& second, const 
   }
 }
 
-template <int N>
-__device__ __forceinline__ void rope(float* x, const float* cosine, const float* sine, int32_t heads,
-                                     int32_t head_dim, int32_t pairs) {
-  const int32_t per_head = pairs / N;
-  for (int32_t k = static_cast<int32_t>(threadIdx.x); k < heads * per_head; k += kThreads) {
-    const int32_t i = k % per_head * N;
-    float* head = x + k / per_head * head_dim;
+// Pairs of elements i and i + pairs.
+struct Halves {
+  template <int N>
+  static __device__ __forceinline__ void rope(float* head, int32_t i, int32_t pairs, const float* cosine,
+                                              const float* sine) {
     Floats<N> first = load<N>(head + i), second = load<N>(head + i + pairs);
     turn(first, second, cosine + i, sine + i);
     store(head + i, first);
     store(head + i + pairs, second);
   }
-}
+};
 
-// As rope, for pairs of neighbours: N pairs are two vectors of elements in a row.
-template <int N>
-__device__ __forceinline__ void rope_neighbours(float* x, const float* cosine, const float* sine, int32_t heads,
-                                                int32_t head_dim, int32_t pairs) {
-  const int32_t per_head = pairs / N;
-  for (int32_t k = static_cast<int32_t>(threadIdx.x); k < heads * per_head; k += kThreads) {
-    const int32_t i = k % per_head * N;
-    float* start = x + k / per_head * head_dim + 2 * i;
+// Pairs of elements 2 i and 2 i + 1: N pairs are two vectors of elements in a row.
+struct Neighbours {
+  template <int N>
+  static __device__ __forceinline__ void rope(float* head, int32_t i, int32_t, const float* cosine,
+                                              const float* sine) {
+    float* start = head + 2 * i;
     Floats<N> halves[2] = {load<N>(start), load<N>(start + N)};
     Floats<N> first, second;
 #pragma unroll
@@ -63,6 +59,15 @@ __device__ __forceinline__ void rope_neighbours(float* x, const float* cosine, c
     }
     store(start, halves[0]);
     store(start + N, halves[1]);
+  }
+};
+
+template <int N, class Layout>
+__device__ __forceinline__ void rope(float* x, const float* cosine, const float* sine, int32_t heads,
+                                     int32_t head_dim, int32_t pairs) {
+  const int32_t per_head = pairs / N;
+  for (int32_t k = static_cast<int32_t>(threadIdx.x); k < heads * per_head; k += kThreads) {
+    Layout::template rope<N>(x + k / per_head * head_dim, k % per_head * N, pairs, cosine, sine);
   }
 }
 
@@ -146,36 +151,24 @@ __device__ __forceinline__ bool are_vectors(const float* x, const float* cosine,
 }  // namespace
 
 // x [tokens, heads * head_dim]; cosine, sine [tokens, pairs]. grid = tokens.
-extern "C" __global__ void __launch_bounds__(kThreads)
-    laco_rope_f32_v1(float* x, const float* cosine, const float* sine, int32_t heads, int32_t head_dim,
-                     int32_t pairs) {
-  const int64_t token = blockIdx.x;
-  x += token * heads * head_dim;
-  cosine += token * pairs;
-  sine += token * pairs;
-  if (are_vectors(x, cosine, sine, head_dim, pairs)) {
-    rope<4>(x, cosine, sine, heads, head_dim, pairs);
-  } else {
-    rope<1>(x, cosine, sine, heads, head_dim, pairs);
-  }
-}
-LACO_EXPORT(laco_rope_f32_v1)
+#define LACO_ROPE(name, Layout)                                                                       \
+  extern "C" __global__ void __launch_bounds__(kThreads)                                              \
+      name(float* x, const float* cosine, const float* sine, int32_t heads, int32_t head_dim,         \
+           int32_t pairs) {                                                                           \
+    const int64_t token = blockIdx.x;                                                                 \
+    x += token * heads * head_dim;                                                                    \
+    cosine += token * pairs;                                                                          \
+    sine += token * pairs;                                                                            \
+    if (are_vectors(x, cosine, sine, head_dim, pairs)) {                                              \
+      rope<4, Layout>(x, cosine, sine, heads, head_dim, pairs);                                       \
+    } else {                                                                                          \
+      rope<1, Layout>(x, cosine, sine, heads, head_dim, pairs);                                       \
+    }                                                                                                 \
+  }                                                                                                   \
+  LACO_EXPORT(name)
 
-// Arguments and grid as those of laco_rope.
-extern "C" __global__ void __launch_bounds__(kThreads)
-    laco_rope_neighbours_f32_v1(float* x, const float* cosine, const float* sine, int32_t heads,
-                                int32_t head_dim, int32_t pairs) {
-  const int64_t token = blockIdx.x;
-  x += token * heads * head_dim;
-  cosine += token * pairs;
-  sine += token * pairs;
-  if (are_vectors(x, cosine, sine, head_dim, pairs)) {
-    rope_neighbours<4>(x, cosine, sine, heads, head_dim, pairs);
-  } else {
-    rope_neighbours<1>(x, cosine, sine, heads, head_dim, pairs);
-  }
-}
-LACO_EXPORT(laco_rope_neighbours_f32_v1)
+LACO_ROPE(laco_rope_f32_v1, Halves)
+LACO_ROPE(laco_rope_neighbours_f32_v1, Neighbours)
 
 // As laco_rope, after the RMS norm of each head with offset + weight [head_dim]. Without the bound on blocks the
 // compiler would spill a register.

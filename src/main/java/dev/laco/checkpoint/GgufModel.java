@@ -157,9 +157,12 @@ final class GgufModel implements TableReader {
     }
     sources.forEach(
         (name, rows) -> {
-          if (rows.stream().mapToLong(source -> source.rows.count()).sum()
-              == GgufWeight.rowsOf(rows.getFirst().rows.shape())) {
-            table.putIfAbsent(name, info(file, name, rows));
+          long found = rows.stream().mapToLong(source -> source.rows.count()).sum();
+          // Of a weight that is not whole an error says that it is missing.
+          if (found == GgufWeight.rowsOf(rows.getFirst().rows.shape())
+              && table.put(name, info(file, name, rows)) != null) {
+            throw new BadInputException(
+                String.format(Locale.ROOT, "%s: tensor '%s' is there twice", file, name));
           }
         });
     return table;

@@ -31,8 +31,7 @@ final class Baichuan {
                   .squareOutput()
                   .head(GgufFamily.Head.OWN)
                   .config(Baichuan::fromGguf))
-          // A file of Baichuan with rotation and another number of layers: one of Llama is the
-          // same.
+          // With another number of layers: in a file of Llama llama.cpp rotates with any.
           .form(config -> !hasAlibi(config) && layers(config) != ROTATED_LAYERS, AS_LLAMA_IN_GGUF)
           .build();
 
