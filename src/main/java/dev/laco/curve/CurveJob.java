@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
 import dev.laco.DeviceSettings;
 import dev.laco.JobEvent;
 import dev.laco.JobProgress;
@@ -289,19 +290,36 @@ public final class CurveJob extends ModelJob<CurveJob> {
     String name = searchFile(depth);
     JsonNode json = folder.find(name).orElseThrow();
     List<Scored> ranked = new ArrayList<>();
-    json.path("ranked").forEach(plan -> ranked.add(scored(folder.file(name), plan)));
+    json.path("ranked").forEach(plan -> ranked.add(scored(folder.file(name), plan, depth)));
+    if (ranked.isEmpty()) {
+      throw damaged(folder.file(name), "ranked", depth);
+    }
     JsonNode block = json.get("block");
     return new SearchResult(
         null,
         ranked,
-        block == null ? null : scored(folder.file(name), block),
+        block == null ? null : scored(folder.file(name), block, depth),
         new TreeMap<>(),
         List.of(),
         false);
   }
 
-  private static Scored scored(Path file, JsonNode plan) {
-    return new Scored(CollapsePlan.parse(file.toString(), plan.toString()), Score.UNCHANGED);
+  private Scored scored(Path file, JsonNode json, int depth) {
+    CollapsePlan plan = CollapsePlan.parse(file.toString(), json.toString());
+    if (plan.depth() != depth || !plan.source().equals(PlanApplier.source(model.checkpoint()))) {
+      throw damaged(file, "layers", depth);
+    }
+    return new Scored(plan, Score.UNCHANGED);
+  }
+
+  private static BadInputException damaged(Path file, String field, int depth) {
+    return new BadInputException(
+        file
+            + ": "
+            + field
+            + ": expected plans of this model with "
+            + label(depth)
+            + ": delete the file, so that the search runs again");
   }
 
   /** Fits and measures the model of a size, unless the folder has it. */

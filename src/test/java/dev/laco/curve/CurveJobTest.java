@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
 import dev.laco.Cancellation;
 import dev.laco.CancelledException;
 import dev.laco.Compute;
@@ -12,6 +13,7 @@ import dev.laco.DeviceSettings;
 import dev.laco.Fixtures;
 import dev.laco.JobEvent;
 import dev.laco.Model;
+import dev.laco.TestFiles;
 import dev.laco.UsageException;
 import dev.laco.compare.Strategy;
 import dev.laco.curve.CurveResult.Dense;
@@ -164,6 +166,29 @@ final class CurveJobTest {
           List.of(7, 6, 5, 4),
           new CurveRequest(List.of(), null, texts(), FitSettings.DEFAULT, List.of()).depths(model));
     }
+  }
+
+  @Test
+  void aDamagedFileIsNamed() {
+    run(request("drop"), "curve", event -> {});
+    damaged(
+        "search-5.json", "{\"ranked\":[]}", "ranked: expected plans of this model with 5 layers");
+    damaged("search-5.json", "{\"ranked\":[7]}", "search-5.json: ");
+    damaged("search-5.json", "[", "search-5.json: ");
+    damaged("point-7.json", "{\"layers\":7}", "bytes");
+    damaged("dense.json", "{\"layers\":-1}", "layers");
+  }
+
+  /** Another sweep reads the file, and has the model of five layers to make. */
+  private void damaged(String name, String text, String says) {
+    Path file = folder.resolve("curve").resolve(name);
+    String before = Fixtures.read(file).toString();
+    TestFiles.write(file, text);
+    folder.resolve("curve/point-5.json").toFile().delete();
+    BadInputException e =
+        assertThrows(BadInputException.class, () -> run(request("drop"), "curve", event -> {}));
+    assertTrue(e.getMessage().contains(name) && e.getMessage().contains(says), e.getMessage());
+    TestFiles.write(file, before);
   }
 
   @Test

@@ -41,7 +41,7 @@ public final class CpuBackend extends MemoryBackend {
   private static final long LOGITS_BYTES = 8L << 20;
 
   /** Elements of each tensor that {@link #pairProducts} multiplies at once, in sums of f32. */
-  private static final long PAIR_ELEMENTS = 4096;
+  private static final long PAIR_ELEMENTS = 16384;
 
   /** Rows that {@link #klDivergence} computes together; a panel of logits then has 1024 columns. */
   private static final int DIVERGENCE_ROWS = 1024;
@@ -377,24 +377,32 @@ public final class CpuBackend extends MemoryBackend {
     int count = tensors.size();
     long elements = tensors.getFirst().elements() / groups;
     long most = Math.min(elements, PAIR_ELEMENTS);
+    // Products of bf16 are exact in f32: nothing is rounded where both factors are bf16.
+    DType dtype =
+        choice.type() == DType.BF16
+                && tensors.stream().allMatch(tensor -> tensor.dtype() == DType.BF16)
+            ? DType.BF16
+            : DType.F32;
     MemorySegment scratch = reductionScratch.atLeast((most + count) * count * Float.BYTES);
     double[] products = new double[groups * count * count];
     for (int group = 0; group < groups; group++) {
       long end = (group + 1) * elements;
       for (long from = group * elements; from < end; from += most) {
         long size = Math.min(most, end - from);
-        MemorySegment panel = scratch.asSlice(0, count * size * Float.BYTES);
+        MemorySegment sums = scratch.asSlice(0, (long) count * count * Float.BYTES);
+        MemorySegment panel = scratch.asSlice(sums.byteSize(), count * size * dtype.byteSize());
         for (int k = 0; k < count; k++) {
           Tensor tensor = tensors.get(k);
-          current.widen(
-              data(tensor).asSlice(from * tensor.dtype().byteSize()),
-              tensor.dtype(),
-              size,
-              panel.asSlice(k * size * Float.BYTES));
+          int bytes = tensor.dtype().byteSize();
+          MemorySegment piece = data(tensor).asSlice(from * bytes, size * bytes);
+          MemorySegment row = panel.asSlice(k * size * dtype.byteSize());
+          if (dtype == DType.BF16) {
+            MemorySegment.copy(piece, 0, row, 0, piece.byteSize());
+          } else {
+            current.widen(piece, tensor.dtype(), size, row);
+          }
         }
-        MemoryTensor rows = new MemoryTensor(DType.F32, count, size, panel);
-        MemorySegment sums = scratch.asSlice(panel.byteSize(), (long) count * count * Float.BYTES);
-        this.products.apply(rows, rows, sums);
+        this.products.rowsByRows(new MemoryTensor(dtype, count, size, panel), sums);
         addSymmetric(sums, products, group, count);
       }
     }

@@ -98,6 +98,15 @@ final class CpuProducts implements AutoCloseable {
     }
   }
 
+  /**
+   * {@code out = x x^T}: {@code x [R, in]} f32, or bf16 if products are to be in bf16; {@code out
+   * [R, R]} f32.
+   */
+  void rowsByRows(MemoryTensor x, MemorySegment out) {
+    OneDnn.Shape shape = OneDnn.linear(x.dtype(), x.rows(), x.rows(), x.columns(), x.rows());
+    run(shape, x.data(), x.data(), out);
+  }
+
   /** {@code out += a^T b}: {@code a [R, m]}, {@code b [R, n]}, {@code out [m, n]}, all f32. */
   void cross(MemoryTensor a, MemoryTensor b, MemorySegment out) {
     for (long first = 0; first < a.rows(); first += CROSS_ROWS) {
