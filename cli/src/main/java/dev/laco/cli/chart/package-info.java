@@ -1,7 +1,4 @@
-/**
- * Charts as SVG, drawn without a library: those for Java draw through AWT, which needs fonts that a
- * GPU node does not have, and give pictures without names for screen readers.
- */
+/** Charts as SVG, drawn without a library (docs/decisions/0009-charts-without-a-library.md). */
 @NullMarked
 package dev.laco.cli.chart;
 
