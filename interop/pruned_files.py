@@ -6,6 +6,7 @@ import re
 
 import checks
 import torch
+from gguf import GGUFReader
 from safetensors import safe_open
 from safetensors.torch import save
 
@@ -153,3 +154,22 @@ def check_files(what, original_folder, pruned_folder, report):
     check_config(what, original_folder, pruned_folder, report["layersOut"])
     check_companions(what, original_folder, pruned_folder)
     return check_tensors(what, original_folder, pruned_folder)
+
+
+def check_gguf(what, original, pruned, kept):
+    """Every tensor of a GGUF file that was pruned by leaving layers out has the type and the bytes of the original's."""
+    ours, theirs = ({t.name: t for t in GGUFReader(file).tensors} for file in (pruned, original))
+    sources = {}
+    for name in theirs:
+        layer = re.fullmatch(r"blk\.(\d+)\.(.+)", name)
+        if not layer:
+            sources[name] = name
+        elif int(layer[1]) in kept:
+            sources[f"blk.{kept.index(int(layer[1]))}.{layer[2]}"] = name
+    if checks.check(sources.keys() == ours.keys(), f"{what}: {len(ours)} tensor names", sorted(sources.keys() ^ ours.keys())[:3]):
+        changed = [
+            name
+            for name, source in sources.items()
+            if ours[name].tensor_type != theirs[source].tensor_type or ours[name].data.tobytes() != theirs[source].data.tobytes()
+        ]
+        checks.check(not changed, f"{what}: all tensors have their bytes", changed[:3])
