@@ -17,6 +17,7 @@ import loaders
 import make_families
 import make_gemma3
 import make_smollm2
+import pages
 import pruned_files
 import support
 import torch
@@ -171,6 +172,7 @@ class Subject:
             report, _ = self.check_run("default", [f"--target-layers={depth}", f"--fit-tokens={fit_tokens}"])
             checks.check(report["layersOut"] == depth, f"{what}: {depth} layers left", report["layersOut"])
             checks.check("tensors" in report["plan"], f"{what}: the fit was kept")
+            pages.check(f"{what}: page", self.work / "default.report.html", report)
 
     def check_text(self):
         """Token ids of a text with many scripts, and a greedy continuation."""

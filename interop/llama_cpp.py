@@ -1,4 +1,4 @@
-"""Computes logits of GGUF files with llama.cpp, through its C interface (llama.h, of the version in fetch_llama_cpp.py)."""
+"""Computes logits of GGUF files with llama.cpp, through its C interface (llama.h, of the version in fetch_npm.py)."""
 
 import ctypes
 import os
@@ -71,7 +71,7 @@ class Refused(Exception):
 
 
 class Library:
-    """llama.cpp, loaded from the folder that fetch_llama_cpp.py made."""
+    """llama.cpp, loaded from the folder that fetch_npm.py made."""
 
     def __init__(self, folder):
         library, ggml = (ctypes.CDLL(str(next(folder.glob(f"{name}.v*.so")))) for name in ("libllama", "libggml"))

@@ -3,6 +3,7 @@ package dev.laco.apply;
 import dev.laco.LacoVersion;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.KeptLayers;
+import dev.laco.model.Architecture;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashSet;
@@ -10,9 +11,11 @@ import java.util.List;
 import java.util.Locale;
 import java.util.SequencedMap;
 import java.util.SequencedSet;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 
 /**
  * The model card of a pruned checkpoint. The card says how the model was made from the original,
@@ -70,6 +73,12 @@ final class ModelCard {
         - Weights: %s.
         - The same files again, from the original and the plan: `laco apply laco_plan.json ORIGINAL OUT`.
 
+        ## How to load it
+
+        %s
+        ## Limits
+
+        Removing layers costs quality, first in arithmetic, long contexts and rare knowledge: measure what matters to you.
         %s
         """,
             title(lines),
@@ -85,6 +94,7 @@ final class ModelCard {
             source.layers(),
             KeptLayers.of(plan).describe(),
             weights(plan),
+            howToLoad(source.architecture()),
             original.isEmpty()
                 ? "The original's licence and terms of use hold for this model, too."
                 : "The original's licence and terms of use hold for this model, too; what its card says of depth, size and quality does not."));
@@ -97,6 +107,26 @@ final class ModelCard {
         ? "the original's, or mixed from them"
         : "the original's, or mixed from them; tensors fitted to what the original computes: "
             + tensors.names().size();
+  }
+
+  /** A line for each program that knows the architecture. */
+  private static String howToLoad(String architecture) {
+    return Architecture.forClassName(architecture)
+        .map(Architecture::loaders)
+        .orElse(Set.of())
+        .stream()
+        .sorted()
+        .map(
+            loader ->
+                switch (loader) {
+                  case TRANSFORMERS ->
+                      "- transformers: `AutoModelForCausalLM.from_pretrained(\"FOLDER\")`\n";
+                  case VLLM -> "- vLLM: `vllm serve FOLDER`\n";
+                  case LLAMA_CPP ->
+                      "- llama.cpp: `laco export FOLDER model.gguf`, then `llama-cli -m model.gguf`\n";
+                  case JLAMA -> "- jlama: `jlama chat FOLDER`\n";
+                })
+        .collect(Collectors.joining());
   }
 
   /**

@@ -94,6 +94,16 @@ class ModelCardTest {
         - Weights: the original's, or mixed from them; tensors fitted to what the original computes: 1.
         - The same files again, from the original and the plan: `laco apply laco_plan.json ORIGINAL OUT`.
 
+        ## How to load it
+
+        - transformers: `AutoModelForCausalLM.from_pretrained("FOLDER")`
+        - vLLM: `vllm serve FOLDER`
+        - llama.cpp: `laco export FOLDER model.gguf`, then `llama-cli -m model.gguf`
+        - jlama: `jlama chat FOLDER`
+
+        ## Limits
+
+        Removing layers costs quality, first in arithmetic, long contexts and rare knowledge: measure what matters to you.
         The original's licence and terms of use hold for this model, too; what its card says of depth, size and quality does not.
         """,
         Files.readString(out.resolve("README.md")));

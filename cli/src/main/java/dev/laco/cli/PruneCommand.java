@@ -78,8 +78,15 @@ final class PruneCommand implements Callable<Integer> {
   @Nullable Path reportFile;
 
   @Option(
+      names = "--html",
+      paramLabel = "FILE.html",
+      description =
+          "Where the page goes that shows the report: layers, costs, quality. Default: OUT.report.html.")
+  @Nullable Path pageFile;
+
+  @Option(
       names = "--dry-run",
-      description = "Search only: no OUT, and a plan or report only where named.")
+      description = "Search only: no OUT, and a plan, report or page only where named.")
   boolean dryRun;
 
   @HelpSection.In(HelpSection.SEARCH)
@@ -118,6 +125,7 @@ final class PruneCommand implements Callable<Integer> {
     Console console = output.console();
     Instant began = Instant.now();
     Path reportPath = reportFile != null || out == null ? reportFile : beside(out, ".report.json");
+    Path pagePath = pageFile != null || out == null ? pageFile : beside(out, ".report.html");
     try (JobProgress.Stage _ = console.progress("load");
         Model open = Model.open(model);
         SideFiles files = new SideFiles(open.directory(), out);
@@ -133,7 +141,11 @@ final class PruneCommand implements Callable<Integer> {
       if (reportPath != null && !write.overwrite) {
         OwnJson.REPORT.requireReplaceable("--report", reportPath);
       }
-      requireSpace(open, job, plan, report);
+      SideFiles.SideFile page = pagePath == null ? null : files.add("--html", pagePath);
+      if (pagePath != null && !write.overwrite) {
+        Page.requireReplaceable("--html", pagePath);
+      }
+      requireSpace(open, job, plan, report, page);
       PlanFiles kept = plan != null || out == null ? plan : keptPlan(files, out, write.overwrite);
       try (BestSoFar best = new BestSoFar(console, kept, goOn())) {
         files.whenInterrupted(best::save);
@@ -145,12 +157,18 @@ final class PruneCommand implements Callable<Integer> {
         PlanApplier applier = out == null ? null : result.applier(out, write.settings());
         ObjectNode json =
             writeAll(
-                result, applier, all -> all.madeBy(origin, console.warnings()), best, plan, report);
+                result,
+                applier,
+                all -> all.madeBy(origin, console.warnings()),
+                best,
+                plan,
+                report,
+                page);
         best.finish(files::publish);
         if (applier != null && applier.types() != null) {
           console.resultLine("types", "%s", applier.types());
         }
-        sayWhere(console, reportPath);
+        sayWhere(console, reportPath, pagePath);
         if (output.json) {
           console.document(json);
         }
@@ -185,7 +203,11 @@ final class PruneCommand implements Callable<Integer> {
 
   /** A disk that may turn out too small is an error before the search, not after it. */
   private void requireSpace(
-      Model open, PruneJob job, @Nullable PlanFiles plan, SideFiles.@Nullable SideFile report)
+      Model open,
+      PruneJob job,
+      @Nullable PlanFiles plan,
+      SideFiles.@Nullable SideFile report,
+      SideFiles.@Nullable SideFile page)
       throws IOException {
     DiskSpace space = new DiskSpace();
     if (out != null) {
@@ -199,6 +221,9 @@ final class PruneCommand implements Callable<Integer> {
     }
     if (report != null) {
       space.add("--report " + report.file(), report.file(), SIDE_FILE);
+    }
+    if (page != null) {
+      space.add("--html " + page.file(), page.file(), SIDE_FILE);
     }
     space.require();
   }
@@ -255,13 +280,14 @@ final class PruneCommand implements Callable<Integer> {
       UnaryOperator<PruneReport> ours,
       BestSoFar best,
       @Nullable PlanFiles plan,
-      SideFiles.@Nullable SideFile report) {
+      SideFiles.@Nullable SideFile report,
+      SideFiles.@Nullable SideFile page) {
     Path folder = out;
     if (folder == null || applier == null) {
       PruneReport found = result.report();
       PruneReport written =
           plan == null ? found : found.withPlan(plan.naming(result.plan(), result.tensors()));
-      return writeSideFiles(result, ours.apply(written), best, plan, report);
+      return writeSideFiles(result, ours.apply(written), best, plan, report, page);
     }
     ObjectNode[] json = new ObjectNode[1];
     CheckpointWrite.run(
@@ -272,16 +298,18 @@ final class PruneCommand implements Callable<Integer> {
                 write.overwrite,
                 applier,
                 written ->
-                    json[0] = writeSideFiles(result, ours.apply(written), best, plan, report)));
+                    json[0] =
+                        writeSideFiles(result, ours.apply(written), best, plan, report, page)));
     return json[0];
   }
 
-  private static ObjectNode writeSideFiles(
+  private ObjectNode writeSideFiles(
       PruneResult result,
       PruneReport reported,
       BestSoFar best,
       @Nullable PlanFiles plan,
-      SideFiles.@Nullable SideFile report) {
+      SideFiles.@Nullable SideFile report,
+      SideFiles.@Nullable SideFile page) {
     if (plan != null) {
       best.undisturbed(() -> plan.write(result.plan(), result.tensors()));
     }
@@ -289,10 +317,13 @@ final class PruneCommand implements Callable<Integer> {
     if (report != null) {
       report.write(json.toPrettyString() + "\n");
     }
+    if (page != null) {
+      page.write(PrunePage.of(reported, out));
+    }
     return json;
   }
 
-  private void sayWhere(Console console, @Nullable Path reportPath) {
+  private void sayWhere(Console console, @Nullable Path reportPath, @Nullable Path pagePath) {
     Path plan =
         planFile == null && out != null && !OutputFormat.isGguf(out)
             ? out.resolve(PlanApplier.PLAN)
@@ -302,6 +333,9 @@ final class PruneCommand implements Callable<Integer> {
     }
     if (reportPath != null) {
       console.resultLine("report", "%s", reportPath);
+    }
+    if (pagePath != null) {
+      console.resultLine("page", "%s", pagePath);
     }
   }
 

@@ -16,9 +16,6 @@ import java.util.stream.Collectors;
 
 /** What people see of a prune: a line for each event, and the result. */
 final class PruneLines implements Consumer<JobEvent> {
-  /** From so much perplexity on, relative to the dense model's, a user is warned. */
-  private static final double WARN_RATIO = 2;
-
   /** Matrices that a fit left alone; the report has all. */
   private static final int MOST_NAMED = 4;
 
@@ -191,7 +188,7 @@ final class PruneLines implements Consumer<JobEvent> {
             pruned,
             measured.text(),
             measured.dense().tokens());
-        if (!(pruned <= WARN_RATIO * dense)) {
+        if (Verdict.of(dense, pruned) == Verdict.DAMAGED) {
           console.warning(
               String.format(
                   Locale.ROOT,

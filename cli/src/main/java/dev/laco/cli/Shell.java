@@ -11,7 +11,11 @@ final class Shell {
 
   /** A path as one word of a shell's command line. */
   static String quoted(Path path) {
-    String text = path.toString();
+    return quoted(path.toString());
+  }
+
+  /** A text as one word of a shell's command line. */
+  static String quoted(String text) {
     return PLAIN.matcher(text).matches() ? text : "'" + text.replace("'", "'\\''") + "'";
   }
 }

@@ -474,13 +474,13 @@ class CommandLineTest {
   }
 
   @Test
-  void planAndReportGoWhereTheyAreNamed() {
+  void planReportAndPageGoWhereTheyAreNamed() {
     Path out = folder.resolve("out");
     Path plan = folder.resolve("p.json");
     Path report = folder.resolve("r.json");
-    prune(out, "--plan", plan, "--report", report).succeeded();
+    prune(out, "--plan", plan, "--report", report, "--html", folder.resolve("s.html")).succeeded();
     assertEquals(
-        List.of(calibration.getFileName().toString(), "out", "p.json", "r.json"),
+        List.of(calibration.getFileName().toString(), "out", "p.json", "r.json", "s.html"),
         TestFiles.names(folder));
     assertEquals(
         TestCheckpoints.read(plan).length,

@@ -231,7 +231,8 @@ class HelpTest {
     ProgramRun run = Laco.run(prune).succeeded();
     assertEquals("", run.err());
     assertEquals(
-        List.of("result", "layers", "perplexity", "wrote", "plan", "report"), labels(run.out()));
+        List.of("result", "layers", "perplexity", "wrote", "plan", "report", "page"),
+        labels(run.out()));
     ProgramRun apply =
         Laco.run("apply", out.resolve("laco_plan.json"), MODEL, folder.resolve("again"), "--quiet");
     assertEquals(List.of("wrote"), labels(apply.succeeded().out()));

@@ -52,11 +52,16 @@ record Axis(double low, double high, boolean log) {
 
   /** Round values along the axis. */
   List<Double> ticks() {
-    return log && high / low > NARROW ? logTicks() : linearTicks();
+    return log && high / low > NARROW ? logTicks() : linearTicks(0);
   }
 
-  private List<Double> linearTicks() {
-    double step = Math.pow(10, Math.floor(Math.log10((high - low) / TICKS)));
+  /** Round values along an axis of numbers that are whole. */
+  List<Double> wholeTicks() {
+    return linearTicks(1);
+  }
+
+  private List<Double> linearTicks(double leastStep) {
+    double step = Math.max(leastStep, Math.pow(10, Math.floor(Math.log10((high - low) / TICKS))));
     for (double factor : new double[] {2, 2.5, 2}) {
       if ((high - low) / step > TICKS) {
         step *= factor;

@@ -3,6 +3,7 @@ package dev.laco.cli.chart;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 
 /**
  * A matrix as colours, from dark blue for low values to yellow for high ones: the scale cividis,
@@ -15,6 +16,7 @@ import java.util.Locale;
  * @param unit what the colours mean
  * @param values NaN where there is no value
  * @param log whether equal differences of colour are equal ratios
+ * @param marked cells with a frame, as row and column, both from 0
  */
 public record HeatMap(
     String title,
@@ -23,7 +25,8 @@ public record HeatMap(
     String columns,
     String unit,
     List<List<Double>> values,
-    boolean log) {
+    boolean log,
+    Set<Cell> marked) {
   private static final int[] SCALE = {
     0x00224e, 0x123570, 0x3b496c, 0x575d6d, 0x707173, 0x8a8678, 0xa59c74, 0xc3b369, 0xe1cc55,
     0xfee838
@@ -34,9 +37,25 @@ public record HeatMap(
   private static final double TOP = 44;
   private static final int STEPS = 40;
 
+  /** A cell, by row and column from 0. */
+  public record Cell(int row, int column) {}
+
   /** A heat map with copies of its rows. */
   public HeatMap {
     values = values.stream().map(List::copyOf).toList();
+    marked = Set.copyOf(marked);
+  }
+
+  /** A heat map without marks. */
+  public HeatMap(
+      String title,
+      String rows,
+      int firstRow,
+      String columns,
+      String unit,
+      List<List<Double>> values,
+      boolean log) {
+    this(title, rows, firstRow, columns, unit, values, log, Set.of());
   }
 
   /** The SVG document. */
@@ -67,6 +86,14 @@ public record HeatMap(
                 + ": "
                 + (Double.isFinite(value) ? Picture.number(value) : "-"));
       }
+    }
+    for (Cell cell : marked) {
+      picture.add(
+          "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" class=\"marked\"/>",
+          LEFT + cell.column * cellWidth,
+          TOP + SIDE - (cell.row + 1) * cellHeight,
+          cellWidth,
+          cellHeight);
     }
     numbers(picture, width, height, cellWidth, cellHeight);
     legend(picture, colours);

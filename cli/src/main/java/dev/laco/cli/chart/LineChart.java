@@ -105,7 +105,9 @@ public record LineChart(
       picture.add("<path class=\"grid\" d=\"M%.1f %.1fh%.1f\"/>", LEFT, at, WIDTH);
       picture.text(LEFT - 6, at + 4, "tick", "end", Picture.number(tick));
     }
-    for (double tick : across.ticks()) {
+    boolean whole =
+        series.stream().flatMap(line -> line.x.stream()).allMatch(x -> x == Math.rint(x));
+    for (double tick : whole ? across.wholeTicks() : across.ticks()) {
       picture.text(
           LEFT + WIDTH * across.at(tick),
           TOP + HEIGHT + 18,

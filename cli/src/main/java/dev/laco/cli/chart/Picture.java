@@ -18,6 +18,10 @@ final class Picture {
         .grid { stroke: currentColor; stroke-opacity: .15; fill: none }
         .line { fill: none; stroke-width: 2 }
         .none { fill: currentColor; fill-opacity: .08 }
+        .marked { fill: none; stroke: #d55e00; stroke-width: 2.5 }
+        .layer { fill: #0072b2; fill-opacity: .22; stroke: #0072b2 }
+        .layer.fitted { fill: #d55e00; fill-opacity: .35; stroke: #d55e00; stroke-width: 2 }
+        .layer.gone { fill: none; stroke: currentColor; stroke-opacity: .5; stroke-dasharray: 3 3 }
         @media (prefers-color-scheme: dark) { svg { background: #14171a; color: #e6e9ec } }
       </style>
       """;
@@ -29,13 +33,13 @@ final class Picture {
         String.format(
             Locale.ROOT,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\""
-                + " height=\"%.0f\" role=\"img\" aria-labelledby=\"title description\">%n",
+                + " height=\"%.0f\" role=\"img\">%n",
             width,
             height,
             width,
             height));
-    body.append("<title id=\"title\">").append(escaped(title)).append("</title>\n");
-    body.append("<desc id=\"description\">").append(escaped(description)).append("</desc>\n");
+    body.append("<title>").append(escaped(title)).append("</title>\n");
+    body.append("<desc>").append(escaped(description)).append("</desc>\n");
     body.append(STYLE);
     text(16, 24, "title", "start", title);
   }

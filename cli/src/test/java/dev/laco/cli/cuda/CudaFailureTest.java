@@ -113,7 +113,10 @@ class CudaFailureTest {
 
   private void assertNothingIsLeft(ProgramRun run, long live, String message) {
     assertEquals(4, run.code(), message);
-    assertEquals(List.of("whole", "whole.report.json"), TestFiles.names(folder), message);
+    assertEquals(
+        List.of("whole", "whole.report.html", "whole.report.json"),
+        TestFiles.names(folder),
+        message);
     assertEquals(live, EmulatedDevice.liveAllocations(), message);
     assertFalse(run.err().contains("\tat "), message);
   }

@@ -1,0 +1,509 @@
+package dev.laco.cli;
+
+import dev.laco.ByteSize;
+import dev.laco.JobProgress;
+import dev.laco.cli.chart.HeatMap;
+import dev.laco.cli.chart.LayerMap;
+import dev.laco.cli.chart.LineChart;
+import dev.laco.cli.chart.LineChart.Series;
+import dev.laco.collapse.Objective;
+import dev.laco.collapse.SearchResult;
+import dev.laco.collapse.Trial;
+import dev.laco.collapse.Work;
+import dev.laco.report.FitReport;
+import dev.laco.report.PruneReport;
+import dev.laco.report.PruneReport.Measured;
+import dev.laco.report.PruneReport.NotMeasured;
+import dev.laco.report.PruneSettings;
+import dev.laco.report.ReportJson;
+import java.nio.file.Path;
+import java.time.temporal.ChronoUnit;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The page of a prune: what was done, whether the result is fit for use, what it cost, what next.
+ */
+final class PrunePage {
+  /** Template sections of a part that is left out. */
+  private static final boolean NONE = false;
+
+  private final PruneReport report;
+  private final @Nullable Path out;
+
+  private PrunePage(PruneReport report, @Nullable Path out) {
+    this.report = report;
+    this.out = out;
+  }
+
+  /**
+   * The page as HTML.
+   *
+   * @param report what the prune did
+   * @param out the checkpoint that was written; null for a search alone
+   */
+  static String of(PruneReport report, @Nullable Path out) {
+    return new PrunePage(report, out).html();
+  }
+
+  private String html() {
+    Map<String, Object> values = new HashMap<>();
+    String title =
+        format(
+            "%s: %d of %d layers", name(), report.plan().depth(), report.plan().source().layers());
+    values.put("title", title);
+    values.put("version", report.origin().version());
+    values.put("date", report.origin().date().truncatedTo(ChronoUnit.SECONDS).toString());
+    values.put("seconds", JobProgress.exactly(report.timings().total()));
+    values.put("device", report.device());
+    values.put("verdict", verdict());
+    values.put("did", did());
+    values.put("quality", quality());
+    values.put("facts", facts());
+    values.put("warnings", report.warnings());
+    values.put("layerMap", layerMap());
+    values.put("layers", report.layers().describe());
+    values.put("search", report.search().trials().isEmpty() ? NONE : search());
+    FitReport fit = report.fit();
+    values.put("fit", fit == null ? NONE : fit(fit));
+    values.put("next", next());
+    values.put("costs", costs());
+    values.put("command", command());
+    values.put("settings", settings());
+    values.put("request", ReportJson.of(report).get("request").toPrettyString());
+    return Page.of("prune", title, values);
+  }
+
+  /** The last name of the model's path. */
+  private String name() {
+    Path file = Path.of(report.model().path()).toAbsolutePath().normalize().getFileName();
+    return file == null ? report.model().modelType() : file.toString();
+  }
+
+  private Map<String, Object> verdict() {
+    if (report.plan().isIdentity()) {
+      return verdict(
+          "fair", "Unchanged", "No layer was removed: lower --threshold or name a size.");
+    }
+    return switch (report.quality()) {
+      case Measured measured -> {
+        Verdict verdict = Verdict.of(measured.dense().perplexity(), measured.pruned().perplexity());
+        yield verdict(verdict.tone(), verdict.word(), verdict.advice());
+      }
+      case NotMeasured _ ->
+          verdict(
+              "fair",
+              "Not measured",
+              "Nobody knows yet what the model can still do: measure it before you use it.");
+    };
+  }
+
+  private static Map<String, Object> verdict(String tone, String word, String advice) {
+    return Map.of("tone", tone, "word", word, "advice", advice);
+  }
+
+  private String did() {
+    int layers = report.plan().source().layers();
+    int gone = layers - report.plan().depth();
+    return format(
+        "%d of %d layers went (%.0f %%), and with them %.0f %% of the parameters.",
+        gone,
+        layers,
+        100.0 * gone / layers,
+        100.0 * (report.parametersIn() - report.parametersOut()) / report.parametersIn());
+  }
+
+  private String quality() {
+    return switch (report.quality()) {
+      case Measured measured ->
+          format(
+              "Perplexity on %s went from %.2f to %.2f (× %.3f).",
+              measured.text(),
+              measured.dense().perplexity(),
+              measured.pruned().perplexity(),
+              measured.pruned().perplexity() / measured.dense().perplexity());
+      case NotMeasured not -> format("Perplexity was not measured: %s.", not.reason());
+    };
+  }
+
+  private List<Map<String, Object>> facts() {
+    List<Map<String, Object>> facts = new ArrayList<>();
+    facts.add(
+        pair("layers", format("%d → %d", report.plan().source().layers(), report.plan().depth())));
+    facts.add(
+        pair(
+            "parameters",
+            format("%s → %s", count(report.parametersIn()), count(report.parametersOut()))));
+    if (report.quality() instanceof Measured measured) {
+      facts.add(
+          pair(
+              "perplexity",
+              format(
+                  "%.2f → %.2f", measured.dense().perplexity(), measured.pruned().perplexity())));
+    }
+    facts.add(pair("similarity of outputs", format("%.4f", report.search().finalSimilarity())));
+    facts.add(pair("time", JobProgress.exactly(report.timings().total())));
+    return facts;
+  }
+
+  private String layerMap() {
+    Set<Integer> fitted = new HashSet<>();
+    FitReport fit = report.fit();
+    if (fit != null) {
+      fit.matrices().forEach(matrix -> fitted.add(matrix.layer()));
+    }
+    List<Boolean> isFitted =
+        IntStream.range(0, report.plan().depth()).mapToObj(fitted::contains).toList();
+    return new LayerMap(report.plan().source().layers(), report.layers(), isFitted).svg();
+  }
+
+  private Map<String, Object> search() {
+    SearchResult search = report.search();
+    List<Trial> trials = search.trials();
+    Trial.Choice choice = trials.getFirst().choice();
+    Objective objective = choice == null ? Objective.COSINE : choice.objective();
+    String measure = measure(objective);
+    List<Map<String, Object>> pictures = new ArrayList<>();
+    if (search.byDepth().size() > 1) {
+      pictures.add(
+          picture(
+              curve(search.byDepth(), objective, measure),
+              "Best model of every size",
+              "The best model that the search found of every depth, without a fit, on "
+                  + report.settings().calibration().text()
+                  + ": where the line turns, the layers that went were needed."));
+    }
+    pictures.add(
+        picture(
+            trialMap(trials, objective, measure),
+            "All merges that were tried",
+            "Every merge that was tried: its base, and the depth of the model that it was tried on. Frames show the merges"
+                + " that led to the model."));
+    List<Trial> accepted = trials.stream().filter(Trial::accepted).toList();
+    boolean language = accepted.stream().allMatch(trial -> trial.score().language() != null);
+    Map<String, Object> values = new HashMap<>();
+    values.put(
+        "how",
+        format(
+            "%,d merges were tried on %s (%,d tokens), and compared by %s%s.",
+            trials.size(),
+            report.settings().calibration().text(),
+            report.settings().calibration().tokens(),
+            measure,
+            search.cutShort() ? "; the budget ended the search before all were tried" : ""));
+    values.put("pictures", pictures);
+    values.put("language", language);
+    values.put("accepted", accepted.stream().map(PrunePage::accepted).toList());
+    return values;
+  }
+
+  private static Map<String, Object> accepted(Trial trial) {
+    Map<String, Object> row = new HashMap<>();
+    row.put("trial", trial.step());
+    row.put("before", trial.layersBefore());
+    row.put("base", trial.base());
+    row.put("merged", trial.merged());
+    Trial.Choice choice = trial.choice();
+    row.put("rule", choice == null ? "" : choice.rule().label());
+    row.put("similarity", format("%.6f", trial.score().mean()));
+    row.put(
+        "nll",
+        trial.score().language() == null ? "" : format("%.6f", trial.score().language().nll()));
+    return row;
+  }
+
+  private static String measure(Objective objective) {
+    return switch (objective) {
+      case COSINE -> "similarity of the last hidden states (cosine)";
+      case KL -> "divergence from the original's predictions (kl, nats)";
+      case NLL -> "negative log-likelihood of the next token (nll, nats)";
+    };
+  }
+
+  private static String curve(
+      SortedMap<Integer, List<SearchResult.Scored>> byDepth, Objective objective, String measure) {
+    return new LineChart(
+            "Best model of every size",
+            "layers",
+            measure,
+            List.of(
+                new Series(
+                    "best model found, without a fit",
+                    byDepth.keySet().stream().map(Integer::doubleValue).toList(),
+                    byDepth.values().stream()
+                        .map(ranked -> objective.measured(ranked.getFirst().score()))
+                        .toList())),
+            objective.needsLanguage(),
+            null)
+        .svg();
+  }
+
+  private static String trialMap(List<Trial> trials, Objective objective, String measure) {
+    int lowest = trials.stream().mapToInt(Trial::layersBefore).min().orElseThrow();
+    int highest = trials.stream().mapToInt(Trial::layersBefore).max().orElseThrow();
+    int columns = trials.stream().mapToInt(Trial::base).max().orElseThrow() + 1;
+    List<List<Double>> values = new ArrayList<>();
+    for (int depth = lowest; depth <= highest; depth++) {
+      values.add(new ArrayList<>(Collections.nCopies(columns, Double.NaN)));
+    }
+    Set<HeatMap.Cell> marked = new HashSet<>();
+    Map<HeatMap.Cell, Double> best = new HashMap<>();
+    for (Trial trial : trials) {
+      HeatMap.Cell cell = new HeatMap.Cell(trial.layersBefore() - lowest, trial.base());
+      best.merge(cell, objective.value(trial.score()), Math::max);
+      if (trial.accepted()) {
+        marked.add(cell);
+      }
+    }
+    best.forEach(
+        (cell, value) ->
+            values.get(cell.row()).set(cell.column(), objective.needsLanguage() ? -value : value));
+    return new HeatMap(
+            "Merges that were tried, the best of each cell",
+            "layers before the merge",
+            lowest,
+            "base: its number in the model before the merge",
+            measure,
+            values,
+            objective.needsLanguage(),
+            marked)
+        .svg();
+  }
+
+  private Map<String, Object> fit(FitReport fit) {
+    List<Map<String, Object>> pictures = new ArrayList<>();
+    if (fit.tokens() > 0) {
+      pictures.add(
+          picture(
+              errors(fit),
+              "Error that the fit left",
+              "Squared error to the original's outputs after all fits of a layer, relative to that before them: the product of the"
+                  + " errors of its fits, on text that was held out (of gate and up projections: on the text of the fit). 1 means"
+                  + " that nothing was recovered, 0 that everything was."));
+      if (fit.learningCurve().size() > 1) {
+        pictures.add(
+            picture(
+                learning(fit),
+                "Error against tokens",
+                "Held-out error after more and more of the text: a line that still falls asks for more --fit-tokens."));
+      }
+    }
+    return Map.of("how", how(fit), "pictures", pictures);
+  }
+
+  private static String how(FitReport fit) {
+    if (fit.tokens() == 0) {
+      return "The fit was left out: on documents held out the merged model predicts better without.";
+    }
+    double dropped = fit.contenders().isEmpty() ? 0 : fit.contenders().getFirst().meanNll();
+    String choice =
+        fit.contenders().stream().filter(FitReport.Contender::fitted).count() == 0
+            ? ""
+            : format(
+                " On documents held out of the fit, the best of the search had an nll of %.3f; after a quick fit the best of"
+                    + " %d models had %.3f.",
+                dropped,
+                fit.contenders().stream().filter(FitReport.Contender::fitted).count(),
+                fit.contenders().stream()
+                    .filter(FitReport.Contender::fitted)
+                    .mapToDouble(FitReport.Contender::meanNll)
+                    .min()
+                    .orElseThrow());
+    return format(
+            "%s: %d matrices were fitted to what the original computes, on %,d tokens of %s, by %s.",
+            fit.rule().label(), fit.matrices().size(), fit.tokens(), fit.text(), fit.solver())
+        + choice;
+  }
+
+  /** The product of the relative errors of all fits of a layer, one after the other. */
+  private static String errors(FitReport fit) {
+    SortedMap<Integer, Double> left = new TreeMap<>();
+    for (FitReport.Fitted matrix : fit.matrices()) {
+      left.merge(matrix.layer(), matrix.error(), (before, error) -> before * error);
+    }
+    return new LineChart(
+            "Error that the fit left",
+            "layer of the pruned model",
+            "squared error after the fits / before",
+            List.of(
+                new Series(
+                    "all fits of the layer",
+                    left.keySet().stream().map(Integer::doubleValue).toList(),
+                    List.copyOf(left.values()))),
+            false,
+            null)
+        .svg();
+  }
+
+  private static String learning(FitReport fit) {
+    return new LineChart(
+            "Error against tokens",
+            "tokens of the fit's text",
+            "squared error after the fit / before",
+            List.of(
+                new Series(
+                    "held-out error",
+                    fit.learningCurve().stream().map(point -> (double) point.tokens()).toList(),
+                    fit.learningCurve().stream().map(FitReport.Learned::error).toList())),
+            false,
+            null)
+        .svg();
+  }
+
+  private static Map<String, Object> picture(String svg, String says, String caption) {
+    return Map.of("svg", svg, "says", says, "caption", caption);
+  }
+
+  private List<Map<String, Object>> next() {
+    List<Map<String, Object>> next = new ArrayList<>();
+    String original = Shell.quoted(Path.of(report.model().path()));
+    if (out == null) {
+      next.add(
+          advice("Write the model: the same command with a folder in place of --dry-run.", null));
+    } else {
+      String pruned = Shell.quoted(out);
+      next.add(
+          advice(
+              "Read what it writes.",
+              "laco generate " + pruned + " --prompt \"Once upon a time\""));
+      next.add(
+          advice(
+              "Measure the text that you care about.", "laco eval " + pruned + " --text FILE.txt"));
+    }
+    int depth = report.plan().depth();
+    if (report.quality() instanceof Measured measured && !report.plan().isIdentity()) {
+      Verdict verdict = Verdict.of(measured.dense().perplexity(), measured.pruned().perplexity());
+      int gone = report.plan().source().layers() - depth;
+      int some = Math.max(1, gone / 3);
+      if (verdict == Verdict.CLOSE && depth - some >= 1) {
+        next.add(
+            advice(
+                format("It is %s: there is room for fewer layers.", verdict.lowercase()),
+                format("laco prune %s OUT --target-layers %d", original, depth - some)));
+      } else if (verdict != Verdict.WEAKER && verdict != Verdict.CLOSE) {
+        next.add(
+            advice(
+                format("It is %s: leave more layers.", verdict.lowercase()),
+                format("laco prune %s OUT --target-layers %d", original, depth + some)));
+      }
+    }
+    next.add(
+        advice(
+            "See which other layers could go, and what each removal costs.",
+            "laco similarity " + original + " --out FOLDER"));
+    return next;
+  }
+
+  private static Map<String, Object> advice(String what, @Nullable String command) {
+    return Map.of("what", what, "command", command == null ? NONE : Map.of("command", command));
+  }
+
+  private List<Map<String, Object>> costs() {
+    List<Map<String, Object>> costs = new ArrayList<>();
+    PruneReport.Timings timings = report.timings();
+    costs.add(pair("load", JobProgress.exactly(timings.load())));
+    costs.add(pair("search", JobProgress.exactly(timings.search())));
+    FitReport fit = report.fit();
+    if (fit != null) {
+      costs.add(pair("choice among models", JobProgress.exactly(fit.choiceSeconds())));
+      costs.add(pair("fit", JobProgress.exactly(fit.fitSeconds())));
+    }
+    if (timings.write() != null) {
+      costs.add(pair("write", JobProgress.exactly(timings.write())));
+    }
+    Work work = report.work();
+    if (work.floorOperations() > 0) {
+      costs.add(
+          pair(
+              "work of the search",
+              format(
+                  "%,d passes over the layers, %s of weights read, %.3g operations; each model alone, from its first layer"
+                      + " that is not the original's, would take %.3g",
+                  work.passes(),
+                  ByteSize.show(work.bytesRead()),
+                  (double) work.operations(),
+                  (double) work.floorOperations())));
+    }
+    costs.add(pair("device", report.device()));
+    if (!timings.productRates().isEmpty()) {
+      costs.add(
+          pair(
+              "matrix products",
+              timings.productRates().entrySet().stream()
+                  .map(
+                      rate -> format("%s %.3g operations a second", rate.getKey(), rate.getValue()))
+                  .collect(Collectors.joining(", "))));
+    }
+    return costs;
+  }
+
+  private Object command() {
+    List<String> command = report.origin().command();
+    return command.isEmpty()
+        ? NONE
+        : Map.of(
+            "command",
+            "laco " + command.stream().map(Shell::quoted).collect(Collectors.joining(" ")));
+  }
+
+  private List<Map<String, Object>> settings() {
+    List<Map<String, Object>> settings = new ArrayList<>();
+    settings.add(pair("model", report.model().path()));
+    settings.add(
+        pair(
+            "architecture",
+            format(
+                "%s, %s, %s",
+                report.model().architecture(),
+                report.model().dtype(),
+                ByteSize.show(report.model().bytes()))));
+    PruneSettings used = report.settings();
+    settings.add(pair("rule", used.rule()));
+    settings.add(
+        pair(
+            "calibration",
+            format(
+                "%s: %,d sentences, %,d tokens",
+                used.calibration().text(),
+                used.calibration().sentences(),
+                used.calibration().tokens())));
+    PruneSettings.Fit fit = used.fit();
+    if (fit != null) {
+      settings.add(pair("text of the fit", format("%s: %,d tokens", fit.text(), fit.tokens())));
+    }
+    if (report.quality() instanceof Measured measured) {
+      settings.add(
+          pair("evaluation", format("%s: %,d tokens", measured.text(), measured.dense().tokens())));
+    }
+    settings.add(pair("products", used.products().shortName()));
+    settings.add(pair("digest of the model", report.model().digest()));
+    settings.add(pair("job", report.jobId()));
+    return settings;
+  }
+
+  private static Map<String, Object> pair(String name, Object value) {
+    return Map.of("name", name, "value", value);
+  }
+
+  /** {@code 135 M}, with three digits. */
+  private static String count(long parameters) {
+    return parameters >= 1_000_000_000
+        ? format("%.2f B", parameters / 1e9)
+        : parameters >= 1_000_000 ? format("%.1f M", parameters / 1e6) : format("%,d", parameters);
+  }
+
+  private static String format(String format, Object... values) {
+    return String.format(Locale.ROOT, format, values);
+  }
+}

@@ -1,0 +1,124 @@
+package dev.laco.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.Fixtures;
+import dev.laco.ProgramRun;
+import dev.laco.TestFiles;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Locale;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The page of a prune shows the numbers of its report. */
+class PrunePageTest {
+  @TempDir Path folder;
+  private PrunedFixture fixture;
+
+  @BeforeEach
+  void writeTokens() {
+    fixture = PrunedFixture.in(folder);
+  }
+
+  private static String format(String format, Object... values) {
+    return String.format(Locale.ROOT, format, values);
+  }
+
+  private static void assertShows(String page, Object what) {
+    assertTrue(page.contains(what.toString()), () -> "no " + what + " in\n" + page);
+  }
+
+  @Test
+  void aPageLiesBesideTheReportAndHasItsNumbers() throws IOException {
+    Path eval = Fixtures.tokens(folder, PrunedFixture.NAME, "eval");
+    fixture
+        .prune(
+            folder.resolve("out"),
+            "--target-layers=6",
+            "--rule=align",
+            "--fit-text=" + eval,
+            "--eval-tokens=" + eval)
+        .succeeded();
+    String page = Files.readString(folder.resolve("out.report.html"));
+    JsonNode report = Fixtures.read(folder.resolve("out.report.json"));
+    assertShows(
+        page,
+        format("%d → %d", report.get("layersIn").intValue(), report.get("layersOut").intValue()));
+    for (String model : new String[] {"dense", "pruned"}) {
+      double perplexity = report.at("/quality/" + model + "/perplexity").doubleValue();
+      assertShows(page, format("%.2f", perplexity));
+    }
+    assertShows(page, format("%.4f", report.get("finalSimilarity").doubleValue()));
+    int accepted = 0;
+    for (JsonNode trial : report.get("trials")) {
+      if (trial.get("accepted").booleanValue()) {
+        accepted++;
+        assertShows(page, format("%.6f", trial.get("mean").doubleValue()));
+        assertShows(page, format("%.6f", trial.get("nll").doubleValue()));
+      }
+    }
+    assertEquals(accepted, page.split("<rect [^>]*class=\"marked\"", -1).length - 1);
+    assertShows(page, report.get("jobId").textValue());
+    assertShows(page, report.at("/model/digest").textValue());
+    assertShows(page, format("%d matrices were fitted", report.at("/fit/matrices").size()));
+    // One box for each layer of the original, one for each of the pruned model, and the legend's.
+    assertEquals(
+        report.get("layersIn").intValue() + report.get("layersOut").intValue() + 3,
+        page.split("class=\"layer ", -1).length - 1);
+  }
+
+  @Test
+  void aPageNeedsNeitherAScriptNorANetworkAndEscapesNames() throws IOException {
+    Path odd = folder.resolve("<b>&\"model");
+    Files.createSymbolicLink(odd, PrunedFixture.MODEL.toAbsolutePath());
+    Path page = folder.resolve("page.html");
+    Laco.run(
+            "prune",
+            odd,
+            "--dry-run",
+            "--calibration",
+            fixture.calibration(),
+            "--threshold=0.6",
+            "--html",
+            page)
+        .succeeded();
+    String html = Files.readString(page);
+    assertFalse(html.contains("<b>"), html);
+    assertShows(html, "<title>&lt;b&gt;&amp;&quot;model: ");
+    assertFalse(html.contains("<script"), html);
+    assertFalse(html.matches("(?s).*(src|href)=.*"), html);
+    assertFalse(html.replace("http://www.w3.org/2000/svg", "").contains("http"), html);
+  }
+
+  @Test
+  void aForeignFileInThePlaceOfThePageStays() throws IOException {
+    Path page = folder.resolve("out.report.html");
+    TestFiles.write(page, "<!DOCTYPE html><title>my notes</title>");
+    ProgramRun refused = fixture.prune(folder.resolve("out"), "--target-layers=6", "--rule=drop");
+    assertEquals(2, refused.code());
+    assertShows(refused.err(), "out.report.html: is there and is no page of laco's");
+    fixture
+        .prune(folder.resolve("out"), "--target-layers=6", "--rule=drop", "--overwrite")
+        .succeeded();
+    // A page of an earlier run is replaced without being asked.
+    fixture
+        .prune(folder.resolve("new"), "--target-layers=7", "--rule=drop", "--html", page)
+        .succeeded();
+    assertShows(Files.readString(page), "of 8 layers");
+  }
+
+  @Test
+  void aVerdictFollowsFromTheRatioOfPerplexities() {
+    assertEquals(Verdict.CLOSE, Verdict.of(10, 11));
+    assertEquals(Verdict.WEAKER, Verdict.of(10, 15));
+    assertEquals(Verdict.MUCH_WEAKER, Verdict.of(10, 20));
+    assertEquals(Verdict.DAMAGED, Verdict.of(10, 20.1));
+    assertEquals(Verdict.DAMAGED, Verdict.of(10, Double.NaN));
+  }
+}
