@@ -2,6 +2,7 @@
 module dev.laco.cli {
   requires static org.jspecify;
   requires dev.laco;
+  requires com.samskivert.jmustache;
   requires info.picocli;
   requires jdk.unsupported;
 
