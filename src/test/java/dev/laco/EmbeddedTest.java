@@ -29,8 +29,6 @@ class EmbeddedTest {
   @ParameterizedTest
   @ValueSource(
       strings = {
-        "-Duser.language=ar -Duser.country=EG",
-        "-Duser.language=fa -Duser.country=IR",
         "-Duser.language=hi -Duser.country=IN -Duser.extensions=u-nu-deva",
         "-Duser.language=tr -Duser.country=TR"
       })

@@ -43,7 +43,8 @@ final class Benchmarks {
 
   /** All tasks. */
   static Stream<Task> all() {
-    return Stream.of(single().stream(), mmlu(), cmmlu()).flatMap(tasks -> tasks);
+    return Stream.of(single().stream(), Probe.tasks().stream(), mmlu(), cmmlu())
+        .flatMap(tasks -> tasks);
   }
 
   /** All tasks but the subjects of MMLU and CMMLU. */
@@ -157,6 +158,7 @@ final class Benchmarks {
         new Group("qa5", QA5, false),
         new Group("qa7", and(QA5, "boolq", "openbookqa"), false),
         new Group("qa9", and(QA5, "boolq", "copa", "race", "wsc273"), false),
+        new Group(Probe.GROUP, Probe.tasks().stream().map(Task::name).toList(), false),
         new Group(MMLU, mmlu().map(Task::name).toList(), true),
         new Group(CMMLU, cmmlu().map(Task::name).toList(), true));
   }
@@ -203,7 +205,8 @@ final class Benchmarks {
           format,
           sampling,
           description,
-          Stream.concat(places.stream(), Stream.of(hub)).toList());
+          Stream.concat(places.stream(), Stream.of(hub)).toList(),
+          null);
     }
   }
 

@@ -21,7 +21,7 @@ import org.jspecify.annotations.Nullable;
  * @param labels a file with the right answer of each document, one a line; null where the documents
  *     have it
  */
-record Documents(Path file, @Nullable Path labels) {
+record Documents(Path file, @Nullable Path labels) implements Items {
   private static final String LABEL = "label";
   private static final char QUOTE = '"';
 
@@ -38,17 +38,21 @@ record Documents(Path file, @Nullable Path labels) {
   /**
    * Reads the documents one by one; none is kept.
    *
-   * @param limit the number of documents that are made
-   * @return the number of documents in the file
-   * @throws BadInputException that names file and line, if one of the documents that are made is
+   * @throws BadInputException that names file and line, if one of the documents that are given is
    *     none, or there are no documents, or not as many labels as documents
    */
-  long read(long limit, Consumer<Document> each) {
+  @Override
+  public long read(long limit, Consumer<Document> each) {
     long count = isTable() ? readTable(limit, each) : readLines(limit, each);
     if (count == 0) {
       throw new BadInputException(file + ": holds no items");
     }
     return count;
+  }
+
+  @Override
+  public String source() {
+    return file.toString();
   }
 
   private long readLines(long limit, Consumer<Document> each) {

@@ -30,14 +30,19 @@ final class Examples implements AutoCloseable {
   /**
    * Opens the examples of a task.
    *
-   * @param source the file of the examples
+   * @param source the file of the examples; null where there are none
    * @param shots the number of examples of each prompt
    * @throws BadInputException if there are not enough examples
    */
-  Examples(Task task, Documents source, int shots) {
+  Examples(Task task, @Nullable Documents source, int shots) {
     this.task = task;
     this.shots = shots;
-    if (shots == 0 || task.sampling() == Task.Sampling.FIRST) {
+    if (source == null || shots == 0) {
+      this.pool = null;
+      this.fixed = task.description();
+      return;
+    }
+    if (task.sampling() == Task.Sampling.FIRST) {
       this.pool = null;
       this.fixed = task.description() + first(source);
       return;
@@ -60,9 +65,6 @@ final class Examples implements AutoCloseable {
   }
 
   private String first(Documents source) {
-    if (shots == 0) {
-      return "";
-    }
     StringBuilder examples = new StringBuilder();
     long found = source.read(shots, document -> examples.append(task.item(document).example()));
     if (found < shots) {

@@ -40,7 +40,7 @@ final class HarnessJson {
       configs
           .putObject(name)
           .put("task", name)
-          .put("dataset_path", task.file().toString())
+          .put("dataset_path", task.source())
           .put("output_type", task.task().kind().outputType())
           .put("num_fewshot", task.shots());
       versions.put(name, task.task().version());

@@ -7,11 +7,12 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Function;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A benchmark as lm-evaluation-harness 0.4 has it: where its files lie, how an item of a file
- * becomes a prompt, and what is measured. Names and versions are those of the harness.
+ * A benchmark as lm-evaluation-harness 0.4 has it, with the harness's name and version, or a {@link
+ * Probe}: where its items come from, how an item becomes a prompt, and what is measured.
  */
 public final class Task {
   /** How the items of a task are scored. */
@@ -77,11 +78,14 @@ public final class Task {
   private final Sampling sampling;
   private final String description;
   private final List<Place> places;
+  private final @Nullable Items made;
 
   /**
    * A task.
    *
    * @param description what stands in front of every prompt
+   * @param places where the items may lie
+   * @param made the items, where a rule makes them; null where they lie in a file
    */
   Task(
       String name,
@@ -90,7 +94,8 @@ public final class Task {
       Function<Document, TaskItem> format,
       Sampling sampling,
       String description,
-      List<Place> places) {
+      List<Place> places,
+      @Nullable Items made) {
     this.name = name;
     this.version = version;
     this.kind = kind;
@@ -98,6 +103,7 @@ public final class Task {
     this.sampling = sampling;
     this.description = description;
     this.places = List.copyOf(places);
+    this.made = made;
   }
 
   /**
@@ -113,7 +119,9 @@ public final class Task {
 
   /** The names of all tasks but the subjects of the groups {@code mmlu} and {@code cmmlu}. */
   public static List<String> names() {
-    return Benchmarks.single().stream().map(Task::name).toList();
+    return Stream.concat(Benchmarks.single().stream(), Probe.tasks().stream())
+        .map(Task::name)
+        .toList();
   }
 
   /** The groups of tasks that have names. */
@@ -153,7 +161,7 @@ public final class Task {
             });
   }
 
-  /** The task's name in lm-evaluation-harness. */
+  /** The task's name: in lm-evaluation-harness, or one that begins with {@code laco_}. */
   public String name() {
     return name;
   }
@@ -183,6 +191,11 @@ public final class Task {
 
   String description() {
     return description;
+  }
+
+  /** The items, where a rule makes them; null where they lie in a file. */
+  @Nullable Items made() {
+    return made;
   }
 
   /** Where the items may lie, in the order in which the places are looked at. */

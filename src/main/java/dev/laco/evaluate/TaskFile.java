@@ -15,10 +15,11 @@ import org.jspecify.annotations.Nullable;
  * may have any number of them.
  *
  * @param items the items
- * @param examples the items from which the examples of prompts are taken
+ * @param examples the items from which the examples of prompts are taken; null where {@code shots}
+ *     is 0
  * @param shots the number of examples in front of each prompt
  */
-record TaskFile(Task task, Documents items, Documents examples, int shots) {
+record TaskFile(Task task, Items items, @Nullable Documents examples, int shots) {
   /**
    * Finds the files of a task by the names under which they are published.
    *
@@ -26,6 +27,10 @@ record TaskFile(Task task, Documents items, Documents examples, int shots) {
    * @throws BadInputException if there is no file of the task; the message says what was looked for
    */
   static TaskFile find(Task task, @Nullable Path folder, int shots) {
+    Items made = task.made();
+    if (made != null) {
+      return new TaskFile(task, made, null, 0);
+    }
     if (folder == null) {
       throw new UsageException(
           String.format(

@@ -1,19 +1,18 @@
 package dev.laco.evaluate;
 
-import java.nio.file.Path;
 import java.util.List;
 
 /**
  * How good a model is at a task.
  *
- * @param file the file of the items
+ * @param source where the items come from: the path of a file, or what the rule is that made them
  * @param shots the number of examples in front of each prompt
- * @param available the number of items in the file
+ * @param available the number of items that there are
  * @param chance the share of the measured items that guessing gets right
  * @param metrics what was measured, of the same items each
  */
 public record TaskResult(
-    Task task, Path file, int shots, long available, double chance, List<Metric> metrics) {
+    Task task, String source, int shots, long available, double chance, List<Metric> metrics) {
   public TaskResult {
     metrics = List.copyOf(metrics);
   }

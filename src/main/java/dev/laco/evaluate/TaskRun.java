@@ -129,7 +129,7 @@ final class TaskRun {
       metrics.add(new Metric(names.get(metric), values[metric], weights[metric]));
     }
     return new TaskResult(
-        task(), file.items().file(), file.shots(), available, chance / items, metrics);
+        task(), file.items().source(), file.shots(), available, chance / items, metrics);
   }
 
   /** An item some of whose likelihoods are still to be measured. */

@@ -127,7 +127,7 @@ final class StatisticsTest {
   private static TaskResult result(String task, double chance, String metric, double... items) {
     return new TaskResult(
         Task.named(List.of(task)).getFirst(),
-        Path.of("items.jsonl"),
+        "items.jsonl",
         0,
         items.length,
         chance,

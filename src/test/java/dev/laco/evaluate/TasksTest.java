@@ -37,6 +37,7 @@ final class TasksTest {
   void everyItemIsScoredAsInTheHarness() throws IOException {
     JsonNode recorded = new ObjectMapper().readTree(RECORDED.toFile());
     List<String> names = new ArrayList<>(Task.names());
+    names.removeIf(name -> name.startsWith("laco_"));
     names.addAll(List.of("cmmlu_agronomy", "mmlu_anatomy"));
     try (Model model = Model.open(Fixtures.STORYTELLER)) {
       assertAsRecorded(model, recorded.get("tasks"), names, null, null);

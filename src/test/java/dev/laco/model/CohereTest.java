@@ -1,7 +1,6 @@
 package dev.laco.model;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertNull;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -31,7 +30,7 @@ class CohereTest {
     assertEquals(List.of(4L, 16L), tensors.get(5).shape());
     assertEquals(List.of(2L, 16L), tensors.get(6).shape());
     assertEquals(TensorGroup.NORMS, tensors.get(5).group());
-    assertNotNull(config.whyNoFit());
+    assertNull(config.whyNoFit());
     assertNull(config.whyNoMerge());
   }
 

@@ -152,7 +152,7 @@ public abstract class FixtureParityTest {
       for (int s = 0; s < lists.size(); s++) {
         int[] ids = lists.get(s);
         Logits logits = new Logits(reference, s + ".logits", config.vocabSize());
-        for (int last = 2; last < ids.length; last += 5) {
+        for (int last = 2; last < ids.length; last += 11) {
           int likeliest = logits.likeliest(last - 1);
           int[] right = Arrays.copyOf(ids, last + 1);
           right[last] = likeliest;

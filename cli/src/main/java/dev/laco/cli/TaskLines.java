@@ -138,8 +138,7 @@ final class TaskLines {
 
   private static String items(TaskResult task) {
     String of = task.items() < task.available() ? "the first %,d of %,d in %s" : "%,d in %3$s";
-    return String.format(
-        Locale.ROOT, of, task.items(), task.available(), task.file().getFileName());
+    return String.format(Locale.ROOT, of, task.items(), task.available(), task.source());
   }
 
   private static String value(String metric, double value) {
