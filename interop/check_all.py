@@ -172,7 +172,7 @@ class Subject:
             report, _ = self.check_run("default", [f"--target-layers={depth}", f"--fit-tokens={fit_tokens}"])
             checks.check(report["layersOut"] == depth, f"{what}: {depth} layers left", report["layersOut"])
             checks.check("tensors" in report["plan"], f"{what}: the fit was kept")
-            pages.check(f"{what}: page", self.work / "default.report.html", report)
+            pages.check_report(f"{what}: page", self.work / "default.report.html", report)
 
     def check_text(self):
         """Token ids of a text with many scripts, and a greedy continuation."""
@@ -238,6 +238,20 @@ def check_trained(name, model, folder, work):
 def check_storyteller(work):
     subject = check_trained("storyteller", STORYTELLER, RESOURCES / "fixtures/storyteller", work)
     subject.check_default(layers_removed=4, fit_tokens=2048)
+    check_measurements(subject)
+
+
+def check_measurements(subject):
+    """The pages of similarity and sweep."""
+    folder = subject.work / "measured"
+    similarity, sweep = folder / "similarity", folder / "sweep"
+    common = ("--threads", engine.THREADS, "--json")
+    found = json.loads(engine.laco("similarity", subject.model, "--longest-span", 1, "--out", similarity, *common))
+    cosine = found["parameters"]["all"]["cosine"][0][1]
+    pages.check("storyteller similarity: page", similarity / "similarity.html", [f"{cosine:.4f}"])
+    curve = json.loads(engine.laco("sweep", subject.model, "--layers", "14,12", "--rule", "drop", "--out", sweep, *common))
+    perplexities = [f"{point['measured']['perplexity']:.2f}" for point in curve["points"]]
+    pages.check("storyteller sweep: page", sweep / "sweep.html", perplexities)
 
 
 def check_smollm2(work):

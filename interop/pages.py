@@ -15,8 +15,18 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
-def check(what, page, report):
-    """No message of the browser, nothing wider than the screen, no violation that axe-core finds, and the report's numbers."""
+def check_report(what, page, report):
+    """The page of a prune, and the numbers of its report."""
+    shown = [f"{report['layersIn']} → {report['layersOut']}", f"{report['finalSimilarity']:.4f}", report["jobId"], report["device"]]
+    quality = report["quality"]
+    if "dense" in quality:
+        shown.append(f"{quality['dense']['perplexity']:.2f} → {quality['pruned']['perplexity']:.2f}")
+    check(what, page, shown)
+
+
+def check(what, page, shown):
+    """No message of the browser, nothing wider than the screen, no violation that axe-core finds, and texts that must be there."""
+    page = page.resolve()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS, chromium_sandbox=False)
         for screen, width in WIDTHS.items():
@@ -26,7 +36,9 @@ def check(what, page, report):
                 context.close()
         tab = browser.new_page()
         tab.goto(page.as_uri())
-        _check_numbers(what, tab.inner_text("body"), report)
+        text = tab.inner_text("body")
+        missing = [one for one in shown if one not in text]
+        checks.check(not missing, f"{what}: {len(shown)} values as measured", missing)
         checks.check(tab.pdf().startswith(b"%PDF"), f"{what}: prints")
         browser.close()
 
@@ -44,12 +56,3 @@ def _check_view(what, tab, page):
     found = tab.evaluate("tags => axe.run({runOnly: tags})", RULES)["violations"]
     why = json.dumps([[v["id"], [n["target"] for n in v["nodes"]][:3]] for v in found])
     checks.check(not found, f"{what}: axe-core finds nothing", why)
-
-
-def _check_numbers(what, text, report):
-    shown = [f"{report['layersIn']} → {report['layersOut']}", f"{report['finalSimilarity']:.4f}", report["jobId"], report["device"]]
-    quality = report["quality"]
-    if "dense" in quality:
-        shown.append(f"{quality['dense']['perplexity']:.2f} → {quality['pruned']['perplexity']:.2f}")
-    missing = [number for number in shown if number not in text]
-    checks.check(not missing, f"{what}: {len(shown)} numbers as in the report", missing)

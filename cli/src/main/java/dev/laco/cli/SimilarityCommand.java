@@ -58,8 +58,8 @@ final class SimilarityCommand implements Callable<Integer> {
       names = "--out",
       paramLabel = "FOLDER",
       description =
-          "Write there similarity.json, and the same numbers as tables and pictures: layers.csv, pairs.csv, spans.csv and"
-              + " *.svg.")
+          "Write there similarity.json, and the same numbers as a page, tables and pictures: similarity.html, layers.csv,"
+              + " pairs.csv, spans.csv and *.svg.")
   @Nullable Path out;
 
   @Mixin DeviceOptions device;
@@ -78,7 +78,7 @@ final class SimilarityCommand implements Callable<Integer> {
               .progressOf(console.job())
               .run();
       if (files != null) {
-        files.write(result);
+        files.write(result, next(result));
         side.publish();
         console.line("wrote", "%s", files.folder());
       }

@@ -8,8 +8,11 @@ import dev.laco.analysis.SimilarityResult.States;
 import dev.laco.analysis.SimilarityResult.Update;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.SequencedMap;
 
 /**
  * The files of {@code --out}: the JSON of a similarity, and the same numbers as tables and
@@ -21,6 +24,7 @@ record SimilarityFiles(
     SideFiles.SideFile layers,
     SideFiles.SideFile pairs,
     SideFiles.SideFile spans,
+    SideFiles.SideFile page,
     SideFiles files) {
   /** Plans the files; nothing is written yet. */
   static SimilarityFiles add(SideFiles files, Path folder) throws IOException {
@@ -30,11 +34,16 @@ record SimilarityFiles(
         files.add("--out", folder.resolve("layers.csv")),
         files.add("--out", folder.resolve("pairs.csv")),
         files.add("--out", folder.resolve("spans.csv")),
+        files.add("--out", folder.resolve("similarity.html")),
         files);
   }
 
-  /** Writes the files, not yet under their names. */
-  void write(SimilarityResult result) throws IOException {
+  /**
+   * Writes the files, not yet under their names.
+   *
+   * @param next the command that prunes accordingly
+   */
+  void write(SimilarityResult result, String next) throws IOException {
     json.write(SimilarityJson.of(result).toPrettyString() + "\n");
     if (result.states() != null) {
       layers.write(layers(result.states()));
@@ -43,9 +52,35 @@ record SimilarityFiles(
     if (result.removals() != null) {
       spans.write(spans(result.removals()));
     }
-    for (Map.Entry<String, String> picture : SimilarityPictures.of(result).entrySet()) {
-      files.add("--out", folder.resolve(picture.getKey())).write(picture.getValue());
+    SequencedMap<String, PicturesPage.Picture> pictures = SimilarityPictures.of(result);
+    for (Map.Entry<String, PicturesPage.Picture> picture : pictures.entrySet()) {
+      files.add("--out", folder.resolve(picture.getKey())).write(picture.getValue().svg());
     }
+    page.write(page(result, next, List.copyOf(pictures.values())).html());
+  }
+
+  private static PicturesPage page(
+      SimilarityResult result, String next, List<PicturesPage.Picture> pictures) {
+    List<String> says = new ArrayList<>();
+    says.add(
+        String.format(
+            Locale.ROOT,
+            "How alike the %d layers are, and what their removal costs%s.",
+            result.layers(),
+            result.text() == null ? "" : ", on " + result.text()));
+    if (result.removals() != null) {
+      says.add(SimilarityLines.cheapest(result.removals()));
+    }
+    return new PicturesPage(
+        result.model().getFileName() + ": layers beside each other",
+        says,
+        result.warnings(),
+        "Prune as many layers as cost little:",
+        next,
+        pictures,
+        SimilarityLines.columns(result),
+        SimilarityLines.rows(result),
+        "similarity.json and the tables (csv)");
   }
 
   private static String layers(States states) {

@@ -10,6 +10,7 @@ import dev.laco.collapse.KeptLayers;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.stream.IntStream;
 
 /** What people see of the similarity of layers: a table of layers, and one of spans. */
 final class SimilarityLines {
@@ -20,6 +21,16 @@ final class SimilarityLines {
   /** The tables of what was measured. */
   static String of(SimilarityResult result) {
     StringBuilder text = new StringBuilder();
+    row(text, columns(result));
+    rows(result).forEach(cells -> row(text, cells));
+    if (result.removals() != null) {
+      spans(text, result.removals());
+    }
+    return text.toString();
+  }
+
+  /** What stands in the columns of the table of layers. */
+  static List<String> columns(SimilarityResult result) {
     List<String> headings = new ArrayList<>(List.of("layer"));
     if (!result.parameters().isEmpty()) {
       headings.add("weights");
@@ -30,14 +41,12 @@ final class SimilarityLines {
     if (result.removals() != null) {
       headings.addAll(List.of("nll alone", "kl alone"));
     }
-    row(text, headings);
-    for (int layer = 0; layer < result.layers(); layer++) {
-      row(text, cells(result, layer));
-    }
-    if (result.removals() != null) {
-      spans(text, result.removals());
-    }
-    return text.toString();
+    return headings;
+  }
+
+  /** The table of layers. */
+  static List<List<String>> rows(SimilarityResult result) {
+    return IntStream.range(0, result.layers()).mapToObj(layer -> cells(result, layer)).toList();
   }
 
   private static List<String> cells(SimilarityResult result, int layer) {
@@ -86,16 +95,18 @@ final class SimilarityLines {
                           four(span.kl()),
                           four(span.similarity()))));
     }
+    text.append(String.format(Locale.ROOT, "%n%-12s %s%n", "cheapest", cheapest(removals)));
+  }
+
+  /** The layers that cost little. */
+  static String cheapest(Removals removals) {
     List<Span> cheapest = removals.cheapest();
     double sum = cheapest.stream().mapToDouble(span -> span.nll() - removals.nll()).sum();
-    text.append(
-        String.format(
-            Locale.ROOT,
-            "%n%-12s layers %s: perplexity of each loss multiplied, %s; together they cost more, and a fit gives"
-                + " part of it back%n",
-            "cheapest",
-            KeptLayers.ranges(cheapest.stream().map(Span::first).sorted().toList()),
-            ratio(sum)));
+    return String.format(
+        Locale.ROOT,
+        "layers %s: perplexity of each loss multiplied, %s; together they cost more, and a fit gives part of it back",
+        KeptLayers.ranges(cheapest.stream().map(Span::first).sorted().toList()),
+        ratio(sum));
   }
 
   private static void row(StringBuilder text, List<String> cells) {

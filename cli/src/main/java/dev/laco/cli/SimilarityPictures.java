@@ -22,21 +22,25 @@ final class SimilarityPictures {
   private SimilarityPictures() {}
 
   /** The pictures of what was measured, by the names of their files. */
-  static SequencedMap<String, String> of(SimilarityResult result) {
-    SequencedMap<String, String> pictures = new LinkedHashMap<>();
+  static SequencedMap<String, PicturesPage.Picture> of(SimilarityResult result) {
+    SequencedMap<String, PicturesPage.Picture> pictures = new LinkedHashMap<>();
     SimilarityResult.Parameters weights = result.parameters().get(SimilarityResult.ALL);
     if (weights != null) {
       pictures.put(
           "parameters.svg",
-          new HeatMap(
-                  "Cosine of layers' weights",
-                  "layer",
-                  0,
-                  "layer",
-                  "cosine",
-                  withoutDiagonal(weights.cosine()),
-                  false)
-              .svg());
+          new PicturesPage.Picture(
+              "Cosine of layers' weights",
+              new HeatMap(
+                      "Cosine of layers' weights",
+                      "layer",
+                      0,
+                      "layer",
+                      "cosine",
+                      withoutDiagonal(weights.cosine()),
+                      false)
+                  .svg(),
+              "All matrices of two layers as one vector each. Weights of different layers are hardly alike in "
+                  + "most models, even where what they compute is."));
     }
     if (result.states() != null) {
       states(pictures, result.states());
@@ -58,64 +62,82 @@ final class SimilarityPictures {
         .toList();
   }
 
-  private static void states(SequencedMap<String, String> pictures, States states) {
+  private static void states(SequencedMap<String, PicturesPage.Picture> pictures, States states) {
     String before = "hidden state (input of the layer)";
     pictures.put(
         "states.svg",
-        new HeatMap(
-                "Cosine of hidden states",
-                before,
-                0,
-                before,
-                "cosine, mean over tokens",
-                states.cosine().rows(),
-                false)
-            .svg());
+        new PicturesPage.Picture(
+            "Cosine of hidden states",
+            new HeatMap(
+                    "Cosine of hidden states",
+                    before,
+                    0,
+                    before,
+                    "cosine, mean over tokens",
+                    states.cosine().rows(),
+                    false)
+                .svg(),
+            "Between two places of the residual stream, at the same token. Bright squares along the diagonal "
+                + "are runs of layers that change little."));
     pictures.put(
         "cka.svg",
-        new HeatMap(
-                "Centred kernel alignment of hidden states",
-                before,
-                0,
-                before,
-                "CKA",
-                states.cka().rows(),
-                false)
-            .svg());
+        new PicturesPage.Picture(
+            "Centred kernel alignment of hidden states",
+            new HeatMap(
+                    "Centred kernel alignment of hidden states",
+                    before,
+                    0,
+                    before,
+                    "CKA",
+                    states.cka().rows(),
+                    false)
+                .svg(),
+            "As the cosine, but blind to rotation and scale: whether two states tell tokens apart alike."));
     pictures.put(
         "angular.svg",
-        new HeatMap(
-                "Angular distance of the input and output of a block of layers",
-                "layers of the block",
-                1,
-                "first layer of the block",
-                "half turns",
-                byLength(states.angular()),
-                false)
-            .svg());
+        new PicturesPage.Picture(
+            "Angular distance of blocks",
+            new HeatMap(
+                    "Angular distance of the input and output of a block of layers",
+                    "layers of the block",
+                    1,
+                    "first layer of the block",
+                    "half turns",
+                    byLength(states.angular()),
+                    false)
+                .svg(),
+            "How far a block of layers turns the hidden state of the last token. Dark cells are blocks that "
+                + "can go, by Gromov et al."));
     pictures.put(
         "updates.svg",
-        new LineChart(
-                "What each layer adds, relative to its input",
-                "layer",
-                "length of the update / length of the input",
-                List.of(
-                    perLayer("attention", states.updates(), Update::attention),
-                    perLayer("feed-forward network", states.updates(), Update::feedForward),
-                    perLayer("Block Influence", states.updates(), Update::blockInfluence)),
-                true,
-                null)
-            .svg());
+        new PicturesPage.Picture(
+            "What each layer adds",
+            new LineChart(
+                    "What each layer adds, relative to its input",
+                    "layer",
+                    "length of the update / length of the input",
+                    List.of(
+                        perLayer("attention", states.updates(), Update::attention),
+                        perLayer("feed-forward network", states.updates(), Update::feedForward),
+                        perLayer("Block Influence", states.updates(), Update::blockInfluence)),
+                    true,
+                    null)
+                .svg(),
+            "The lengths of what attention and feed-forward network add, relative to the input; Block "
+                + "Influence is one minus the cosine of input and output (ShortGPT)."));
     pictures.put(
         "norms.svg",
-        new LineChart(
-                "Growth of the residual stream",
-                before,
-                "length of a hidden state, mean over tokens",
-                List.of(perLayer("length", states.norms(), norm -> norm)),
-                true,
-                null)
-            .svg());
+        new PicturesPage.Picture(
+            "Growth of the residual stream",
+            new LineChart(
+                    "Growth of the residual stream",
+                    before,
+                    "length of a hidden state, mean over tokens",
+                    List.of(perLayer("length", states.norms(), norm -> norm)),
+                    true,
+                    null)
+                .svg(),
+            "A jump is a layer that writes a few huge values: it is costly to remove."));
   }
 
   /** Row {@code n}: the distances of blocks of {@code n + 1} layers, by first layer. */
@@ -133,7 +155,7 @@ final class SimilarityPictures {
   }
 
   private static void removals(
-      SequencedMap<String, String> pictures, Removals removals, int layers) {
+      SequencedMap<String, PicturesPage.Picture> pictures, Removals removals, int layers) {
     List<List<Double>> cost = new ArrayList<>();
     for (int last = 0; last < layers; last++) {
       cost.add(new ArrayList<>(Collections.nCopies(layers, Double.NaN)));
@@ -143,28 +165,35 @@ final class SimilarityPictures {
     }
     pictures.put(
         "spans.svg",
-        new HeatMap(
-                "What the removal of a span of layers costs",
-                "last layer removed",
-                0,
-                "first layer removed",
-                "nll more than the original's, nats",
-                cost,
-                true)
-            .svg());
+        new PicturesPage.Picture(
+            "What the removal of a span costs",
+            new HeatMap(
+                    "What the removal of a span of layers costs",
+                    "last layer removed",
+                    0,
+                    "first layer removed",
+                    "nll more than the original's, nats",
+                    cost,
+                    true)
+                .svg(),
+            "Every span of layers that was left out, and how much worse the model then predicts the text."));
     List<Span> single = removals.spans().stream().filter(span -> span.layers() == 1).toList();
     pictures.put(
         "removals.svg",
-        new LineChart(
-                "What the removal of one layer costs",
-                "layer",
-                "nats",
-                List.of(
-                    perLayer("nll more than the original's", single, s -> s.nll() - removals.nll()),
-                    perLayer("kl to the original", single, Span::kl)),
-                true,
-                null)
-            .svg());
+        new PicturesPage.Picture(
+            "What the removal of one layer costs",
+            new LineChart(
+                    "What the removal of one layer costs",
+                    "layer",
+                    "nats",
+                    List.of(
+                        perLayer(
+                            "nll more than the original's", single, s -> s.nll() - removals.nll()),
+                        perLayer("kl to the original", single, Span::kl)),
+                    true,
+                    null)
+                .svg(),
+            "Each layer left out alone: low points can go first."));
   }
 
   private static <T> Series perLayer(String name, List<T> layers, ToDoubleFunction<T> value) {

@@ -141,7 +141,14 @@ final class SweepCommand implements Callable<Integer> {
               .listener(event -> say(console, event))
               .progressOf(console.job())
               .run();
-      files.write(result);
+      Point next = result.knee().orElse(result.points().getFirst());
+      String apply =
+          String.format(
+              Locale.ROOT,
+              "laco apply %s %s OUT",
+              Shell.quoted(folder.resolve(next.plan())),
+              Shell.quoted(model));
+      files.write(result, apply);
       side.publish();
       if (output.json) {
         console.document(CurveJson.of(result));
@@ -149,14 +156,7 @@ final class SweepCommand implements Callable<Integer> {
         console.result(SweepLines.of(result));
       }
       console.line("wrote", "%s", folder);
-      Point next = result.knee().orElse(result.points().getFirst());
-      console.next(
-          String.format(
-              Locale.ROOT,
-              "laco apply %s %s OUT writes the model of %d layers",
-              Shell.quoted(folder.resolve(next.plan())),
-              Shell.quoted(model),
-              next.layers()));
+      console.next(apply + " writes the model of " + next.layers() + " layers");
     }
     return 0;
   }

@@ -21,7 +21,8 @@ record SweepFiles(
     SideFiles.SideFile csv,
     SideFiles.SideFile overLayers,
     SideFiles.SideFile overBytes,
-    SideFiles.SideFile overSpeed) {
+    SideFiles.SideFile overSpeed,
+    SideFiles.SideFile page) {
   private static final String RATIO = "perplexity / that of all layers";
 
   /** Plans the files; nothing is written yet. */
@@ -31,37 +32,92 @@ record SweepFiles(
         files.add("--out", folder.resolve("sweep.csv")),
         files.add("--out", folder.resolve("layers.svg")),
         files.add("--out", folder.resolve("bytes.svg")),
-        files.add("--out", folder.resolve("speed.svg")));
+        files.add("--out", folder.resolve("speed.svg")),
+        files.add("--out", folder.resolve("sweep.html")));
   }
 
-  /** Writes the files, not yet under their names. */
-  void write(CurveResult result) {
+  /**
+   * Writes the files, not yet under their names.
+   *
+   * @param next the command that writes a model of the sweep
+   */
+  void write(CurveResult result, String next) {
     json.write(CurveJson.of(result).toPrettyString() + "\n");
     csv.write(csv(result));
-    overLayers.write(
+    String layers =
         chart(
             result,
             "Quality over layers",
             "layers",
             result.dense().layers(),
             Point::layers,
-            peers(result)));
-    overBytes.write(
+            peers(result));
+    String bytes =
         chart(
             result,
             "Quality over size",
             "weights, GB",
             result.dense().bytes() / 1e9,
             point -> point.bytes() / 1e9,
-            List.of()));
-    overSpeed.write(
+            List.of());
+    String speed =
         chart(
             result,
             "Quality over speed",
             "times as fast as with all layers",
             1,
             Point::speedup,
-            List.of()));
+            List.of());
+    overLayers.write(layers);
+    overBytes.write(bytes);
+    overSpeed.write(speed);
+    page.write(page(result, next, layers, bytes, speed).html());
+  }
+
+  private static PicturesPage page(
+      CurveResult result, String next, String layers, String bytes, String speed) {
+    List<String> says =
+        new ArrayList<>(
+            List.of(
+                String.format(
+                    Locale.ROOT,
+                    "%d sizes of a model of %d layers, each pruned from it and measured on %s.",
+                    result.points().size(),
+                    result.dense().layers(),
+                    result.text())));
+    result
+        .knee()
+        .ifPresent(
+            knee ->
+                says.add(
+                    String.format(
+                        Locale.ROOT,
+                        "The knee is at %d layers: %.3f times the perplexity of all layers, %.2f times as fast. Behind it a"
+                            + " removed layer costs more than on average.",
+                        knee.layers(),
+                        result.ratio(knee.fidelity()),
+                        knee.speedup())));
+    return new PicturesPage(
+        result.model().getFileName() + ": quality over size",
+        says,
+        result.warnings(),
+        "Write the model of a size, without another search:",
+        next,
+        List.of(
+            new PicturesPage.Picture(
+                "Quality over layers",
+                layers,
+                "Perplexity relative to that of all layers; 1 is the original. Other methods' lines are there where they were"
+                    + " asked for."),
+            new PicturesPage.Picture(
+                "Quality over size", bytes, "The same models over the bytes of their weights."),
+            new PicturesPage.Picture(
+                "Quality over speed",
+                speed,
+                "The same models over the rate at which they read a text, on the device that was used.")),
+        SweepLines.COLUMNS,
+        SweepLines.rows(result),
+        "sweep.json and sweep.csv");
   }
 
   private static String csv(CurveResult result) {

@@ -5,6 +5,7 @@ import dev.laco.curve.CurveResult;
 import dev.laco.curve.CurveResult.Dense;
 import dev.laco.curve.CurveResult.Peer;
 import dev.laco.curve.CurveResult.Point;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -16,30 +17,39 @@ import java.util.stream.Collectors;
 final class SweepLines {
   private static final String FORM = "%6s  %10s  %8s  %8s  %10s  %9s  %9s  %7s  %s%n";
 
+  /** What stands in the columns of the table. */
+  static final List<String> COLUMNS =
+      List.of(
+          "layers",
+          "perplexity",
+          "to dense",
+          "kl",
+          "similarity",
+          "weights",
+          "tokens/s",
+          "speedup",
+          "layers kept");
+
   private SweepLines() {}
 
   /** The tables. */
   static String of(CurveResult result) {
     StringBuilder text = new StringBuilder();
-    text.append(
-        String.format(
-            Locale.ROOT,
-            FORM,
-            "layers",
-            "perplexity",
-            "to dense",
-            "kl",
-            "similarity",
-            "weights",
-            "tokens/s",
-            "speedup",
-            "layers kept"));
+    text.append(String.format(Locale.ROOT, FORM, COLUMNS.toArray()));
+    rows(result).forEach(row -> text.append(String.format(Locale.ROOT, FORM, row.toArray())));
+    if (!result.peers().isEmpty()) {
+      peers(text, result);
+    }
+    return text.toString();
+  }
+
+  /** The original and the pruned models, a cell for each of {@link #COLUMNS}. */
+  static List<List<String>> rows(CurveResult result) {
     Dense dense = result.dense();
-    text.append(
-        String.format(
-            Locale.ROOT,
-            FORM,
-            dense.layers(),
+    List<List<String>> rows = new ArrayList<>();
+    rows.add(
+        List.of(
+            Integer.toString(dense.layers()),
             two(dense.perplexity().perplexity()),
             "x1.000",
             "0.0000",
@@ -50,11 +60,9 @@ final class SweepLines {
             "all"));
     Optional<Point> knee = result.knee();
     for (Point point : result.points()) {
-      text.append(
-          String.format(
-              Locale.ROOT,
-              FORM,
-              point.layers(),
+      rows.add(
+          List.of(
+              Integer.toString(point.layers()),
               two(point.fidelity().perplexity().perplexity()),
               ratio(result.ratio(point.fidelity())),
               four(point.fidelity().divergence()),
@@ -64,10 +72,7 @@ final class SweepLines {
               String.format(Locale.ROOT, "x%.2f", point.speedup()),
               point.kept() + (knee.filter(point::equals).isPresent() ? "  (knee)" : "")));
     }
-    if (!result.peers().isEmpty()) {
-      peers(text, result);
-    }
-    return text.toString();
+    return rows;
   }
 
   /** Perplexity relative to the original's: a line a size, a column a strategy. */
