@@ -72,7 +72,7 @@ public final class ResidualStream {
     CausalLm model = running.original();
     int width = config.hiddenSize();
     List<PackedSequences> chunks = chunks(sequences);
-    int most = mostTokens(sequences);
+    int most = mostTokens(chunks);
     long done = 0;
     try (TensorArena arena = backend.arena();
         Workspace work = new Workspace(backend, config, most)) {
@@ -87,6 +87,7 @@ public final class ResidualStream {
         Tensor inside = states.get(config.numHiddenLayers() + 1);
         Tensor attention = states.get(config.numHiddenLayers() + 2);
         Tensor feedForward = states.get(config.numHiddenLayers() + 3);
+        Difference difference = new Difference(backend, tokens);
         try (TokenBatch batch = model.batch(chunk)) {
           model.embed(batch, states.getFirst());
           for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
@@ -94,8 +95,8 @@ public final class ResidualStream {
             Tensor after = states.get(layer + 1);
             backend.copy(before, after);
             model.layerInParts(layer, after, batch, work, inside);
-            subtract(backend, inside, before, attention);
-            subtract(backend, after, inside, feedForward);
+            difference.of(inside, before, attention);
+            difference.of(after, inside, feedForward);
             for (Reader reader : readers) {
               reader.layer(layer, before, attention, feedForward);
             }
@@ -111,18 +112,32 @@ public final class ResidualStream {
     }
   }
 
-  /** {@code out = x - y}. */
-  private static void subtract(Backend backend, Tensor x, Tensor y, Tensor out) {
-    int[] rows = IntStream.range(0, Math.toIntExact(x.rows())).toArray();
-    float[] minus = new float[rows.length];
-    Arrays.fill(minus, -1);
-    backend.copy(x, out);
-    backend.addRows(out, rows, minus, y);
+  /** {@code out = x - y} for tensors of so many rows. */
+  private static final class Difference {
+    private final Backend backend;
+    private final int[] rows;
+    private final float[] minus;
+
+    Difference(Backend backend, int count) {
+      this.backend = backend;
+      rows = IntStream.range(0, count).toArray();
+      minus = new float[count];
+      Arrays.fill(minus, -1);
+    }
+
+    void of(Tensor x, Tensor y, Tensor out) {
+      backend.copy(x, out);
+      backend.addRows(out, rows, minus, y);
+    }
   }
 
   /** Tokens of the largest chunk. */
   static int mostTokens(PackedSequences sequences) {
-    return chunks(sequences).stream().mapToInt(PackedSequences::size).max().orElseThrow();
+    return mostTokens(chunks(sequences));
+  }
+
+  private static int mostTokens(List<PackedSequences> chunks) {
+    return chunks.stream().mapToInt(PackedSequences::size).max().orElseThrow();
   }
 
   private static List<PackedSequences> chunks(PackedSequences sequences) {
