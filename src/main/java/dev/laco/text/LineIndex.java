@@ -5,24 +5,21 @@ import dev.laco.InputFile;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
-import java.nio.charset.CharacterCodingException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.Locale;
 
 /**
  * The lines of a UTF-8 file that are not blank, by their number: where each line begins is in
  * memory, the lines are read when they are asked for.
  */
 public final class LineIndex implements AutoCloseable {
-  private static final int MAX_LINE = 2 << 20;
   private static final int BUFFER = 1 << 16;
 
   private final Path file;
   private final FileChannel channel;
   private long[] begins = new long[64];
   private long[] ends = new long[64];
+  private int[] numbers = new int[64];
   private int count;
 
   /**
@@ -45,13 +42,14 @@ public final class LineIndex implements AutoCloseable {
     ByteBuffer buffer = ByteBuffer.allocate(BUFFER);
     long place = 0;
     long begin = 0;
+    int number = 1;
     boolean blank = true;
     while (channel.read(buffer.clear(), place) > 0) {
       buffer.flip();
       for (int i = 0; i < buffer.limit(); i++) {
         byte next = buffer.get(i);
         if (next == '\n') {
-          add(begin, place + i, blank);
+          add(begin, place + i, number++, blank);
           begin = place + i + 1;
           blank = true;
         } else {
@@ -61,16 +59,18 @@ public final class LineIndex implements AutoCloseable {
       }
       place += buffer.limit();
     }
-    add(begin, place, blank);
+    add(begin, place, number, blank);
   }
 
-  private void add(long begin, long end, boolean blank) {
+  private void add(long begin, long end, int number, boolean blank) {
     if (!blank) {
       if (count == begins.length) {
         begins = Arrays.copyOf(begins, 2 * count);
         ends = Arrays.copyOf(ends, 2 * count);
+        numbers = Arrays.copyOf(numbers, 2 * count);
       }
       begins[count] = begin;
+      numbers[count] = number;
       ends[count++] = end;
     }
   }
@@ -80,9 +80,9 @@ public final class LineIndex implements AutoCloseable {
     return count;
   }
 
-  /** Names a line in messages; lines are counted from 0, and named from 1. */
+  /** Names a line in messages: by its number in the file, from 1, blank lines counted. */
   public String where(int line) {
-    return String.format(Locale.ROOT, "%s: line %d", file, line + 1);
+    return LineReader.where(file, numbers[line]);
   }
 
   /**
@@ -92,20 +92,16 @@ public final class LineIndex implements AutoCloseable {
    */
   public String line(int line) {
     long length = ends[line] - begins[line];
-    if (length > MAX_LINE) {
-      throw new BadInputException(
-          String.format(
-              Locale.ROOT, "%s has more than %,d bytes; shorten it", where(line), MAX_LINE));
+    if (length > LineReader.MAX_LINE) {
+      throw LineReader.tooLong(where(line));
     }
     ByteBuffer bytes = ByteBuffer.allocate((int) length);
     try {
       while (bytes.hasRemaining() && channel.read(bytes, begins[line] + bytes.position()) > 0) {}
-      return StandardCharsets.UTF_8.newDecoder().decode(bytes.flip()).toString();
-    } catch (CharacterCodingException e) {
-      throw new BadInputException(where(line) + " is not UTF-8 text, convert it to UTF-8", e);
     } catch (IOException e) {
       throw InputFile.unreadable(file, e);
     }
+    return LineReader.decoded(bytes.flip(), file, numbers[line]);
   }
 
   @Override

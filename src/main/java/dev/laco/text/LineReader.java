@@ -15,7 +15,7 @@ import org.jspecify.annotations.Nullable;
 /** Reads a UTF-8 file line by line: a file of any size, of which one line is in memory. */
 public final class LineReader implements AutoCloseable {
   /** Most bytes of a line. */
-  private static final int MAX_LINE = 2 << 20;
+  static final int MAX_LINE = 2 << 20;
 
   private static final int BUFFER = 1 << 16;
   private static final String BYTE_ORDER_MARK = "\uFEFF";
@@ -51,7 +51,16 @@ public final class LineReader implements AutoCloseable {
 
   /** Names the line that {@link #next} gave: {@code valid.jsonl: line 3}. */
   public String where() {
+    return where(file, number);
+  }
+
+  static String where(Path file, long number) {
     return String.format(Locale.ROOT, "%s: line %d", file, number);
+  }
+
+  static BadInputException tooLong(String where) {
+    return new BadInputException(
+        String.format(Locale.ROOT, "%s has more than %,d bytes; shorten it", where, MAX_LINE));
   }
 
   private @Nullable String line() {
@@ -69,9 +78,7 @@ public final class LineReader implements AutoCloseable {
         }
         bytes.write(buffer.array(), begin, end - begin);
         if (bytes.size() > MAX_LINE) {
-          throw new BadInputException(
-              String.format(
-                  Locale.ROOT, "%s has more than %,d bytes; shorten it", where(), MAX_LINE));
+          throw tooLong(where());
         }
         if (end < buffer.limit()) {
           buffer.position(end + 1);
@@ -82,7 +89,7 @@ public final class LineReader implements AutoCloseable {
     } catch (IOException e) {
       throw InputFile.unreadable(file, e);
     }
-    return decoded(bytes.toByteArray());
+    return decoded(ByteBuffer.wrap(bytes.toByteArray()), file, number);
   }
 
   /** Reads on if the buffer is empty; false at the end of the file. */
@@ -95,16 +102,21 @@ public final class LineReader implements AutoCloseable {
     return more;
   }
 
-  private String decoded(byte[] bytes) {
+  /**
+   * The text of a line, without a byte order mark at the beginning of the file and without the
+   * carriage return of a line's end.
+   */
+  static String decoded(ByteBuffer bytes, Path file, long number) {
     try {
-      String text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+      String text = StandardCharsets.UTF_8.newDecoder().decode(bytes).toString();
       String line =
           number == 1 && text.startsWith(BYTE_ORDER_MARK)
               ? text.substring(BYTE_ORDER_MARK.length())
               : text;
       return line.endsWith("\r") ? line.substring(0, line.length() - 1) : line;
     } catch (CharacterCodingException e) {
-      throw new BadInputException(where() + " is not UTF-8 text, convert the file to UTF-8", e);
+      throw new BadInputException(
+          where(file, number) + " is not UTF-8 text, convert the file to UTF-8", e);
     }
   }
 

@@ -36,6 +36,8 @@ class LineReaderTest {
       assertEquals("last", lines.line(3));
       assertEquals(longLine, lines.line(2));
       assertEquals("0", lines.line(1));
+      assertEquals(file + ": line 4", lines.where(1));
+      assertEquals("first", lines.line(0));
     }
   }
 
