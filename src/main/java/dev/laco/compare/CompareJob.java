@@ -4,7 +4,6 @@ import dev.laco.DeviceSettings;
 import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.Seconds;
-import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
@@ -115,14 +114,8 @@ public final class CompareJob extends ModelJob<CompareJob> {
 
   private Texts texts() {
     EvaluationText evaluation =
-        JobTexts.evaluation(
-            model, request.texts().evaluation(), request.texts().evaluationTokens());
-    if (evaluation == null) {
-      throw new UsageException(
-          "nothing to compare by: the model has no tokenizer.json; give "
-              + Setting.of("evalTokens")
-              + " FILE.json");
-    }
+        JobTexts.requireEvaluation(
+            "compare by", model, request.texts().evaluation(), request.texts().evaluationTokens());
     FitText fit = JobTexts.fitOrNull(model, request.fit().file(), request.fit().tokens());
     ClozeSet passages =
         request.passages() == null ? null : JobTexts.passages(model, request.passages());

@@ -149,14 +149,8 @@ public final class CurveJob extends ModelJob<CurveJob> {
 
   private Texts texts() {
     EvaluationText evaluation =
-        JobTexts.evaluation(
-            model, request.texts().evaluation(), request.texts().evaluationTokens());
-    if (evaluation == null) {
-      throw new UsageException(
-          "nothing to measure on: the model has no tokenizer.json; give "
-              + Setting.of("evalTokens")
-              + " FILE.json");
-    }
+        JobTexts.requireEvaluation(
+            "measure on", model, request.texts().evaluation(), request.texts().evaluationTokens());
     FitText fit =
         search.fit() == null
             ? null

@@ -4,6 +4,7 @@ import dev.laco.BadInputException;
 import dev.laco.Model;
 import dev.laco.Passages;
 import dev.laco.Setting;
+import dev.laco.UsageException;
 import dev.laco.fit.CarryOver;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.CalibrationSet;
@@ -106,6 +107,29 @@ public final class JobTexts {
     return file != null || model.tokenizer().isPresent()
         ? EvaluationText.text(file, model, null, null)
         : null;
+  }
+
+  /**
+   * The text on which a job measures perplexity that cannot do without.
+   *
+   * @param purpose what there is nothing to do by without a text, for the error
+   * @param file as of {@link #evaluation}
+   * @param tokens as of {@link #evaluation}
+   * @throws UsageException if no text is named and the model has no tokenizer
+   * @throws BadInputException if the text cannot be used with this model
+   */
+  public static EvaluationText requireEvaluation(
+      String purpose, Model model, @Nullable Path file, @Nullable Path tokens) {
+    EvaluationText text = evaluation(model, file, tokens);
+    if (text == null) {
+      throw new UsageException(
+          "nothing to "
+              + purpose
+              + ": the model has no tokenizer.json; give "
+              + Setting.of("evalTokens")
+              + " FILE.json");
+    }
+    return text;
   }
 
   /**
