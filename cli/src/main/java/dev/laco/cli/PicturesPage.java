@@ -36,7 +36,8 @@ record PicturesPage(
    * @param caption how to read it
    */
   record Picture(String title, String svg, String caption) {
-    private Map<String, Object> values() {
+    /** The picture as templates name its parts. */
+    Map<String, Object> values() {
       return Map.of("title", title, "svg", svg, "caption", caption);
     }
   }

@@ -2,11 +2,6 @@ package dev.laco.cli;
 
 import dev.laco.ByteSize;
 import dev.laco.JobProgress;
-import dev.laco.cli.chart.HeatMap;
-import dev.laco.cli.chart.LayerMap;
-import dev.laco.cli.chart.LineChart;
-import dev.laco.cli.chart.LineChart.Series;
-import dev.laco.collapse.Objective;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.collapse.Work;
@@ -19,17 +14,11 @@ import dev.laco.report.ReportJson;
 import java.nio.file.Path;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.HashMap;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.Set;
-import java.util.SortedMap;
-import java.util.TreeMap;
 import java.util.stream.Collectors;
-import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -72,7 +61,7 @@ final class PrunePage {
     values.put("quality", quality());
     values.put("facts", facts());
     values.put("warnings", report.warnings());
-    values.put("layerMap", layerMap());
+    values.put("layerMap", PrunePictures.layerMap(report));
     values.put("layers", report.layers().describe());
     values.put("search", report.search().trials().isEmpty() ? NONE : search());
     FitReport fit = report.fit();
@@ -157,39 +146,9 @@ final class PrunePage {
     return facts;
   }
 
-  private String layerMap() {
-    Set<Integer> fitted = new HashSet<>();
-    FitReport fit = report.fit();
-    if (fit != null) {
-      fit.matrices().forEach(matrix -> fitted.add(matrix.layer()));
-    }
-    List<Boolean> isFitted =
-        IntStream.range(0, report.plan().depth()).mapToObj(fitted::contains).toList();
-    return new LayerMap(report.plan().source().layers(), report.layers(), isFitted).svg();
-  }
-
   private Map<String, Object> search() {
     SearchResult search = report.search();
     List<Trial> trials = search.trials();
-    Trial.Choice choice = trials.getFirst().choice();
-    Objective objective = choice == null ? Objective.COSINE : choice.objective();
-    String measure = measure(objective);
-    List<Map<String, Object>> pictures = new ArrayList<>();
-    if (search.byDepth().size() > 1) {
-      pictures.add(
-          picture(
-              curve(search.byDepth(), objective, measure),
-              "Best model of every size",
-              "The best model that the search found of every depth, without a fit, on "
-                  + report.settings().calibration().text()
-                  + ": where the line turns, the layers that went were needed."));
-    }
-    pictures.add(
-        picture(
-            trialMap(trials, objective, measure),
-            "All merges that were tried",
-            "Every merge that was tried: its base, and the depth of the model that it was tried on. Frames show the merges"
-                + " that led to the model."));
     List<Trial> accepted = trials.stream().filter(Trial::accepted).toList();
     boolean language = accepted.stream().allMatch(trial -> trial.score().language() != null);
     Map<String, Object> values = new HashMap<>();
@@ -200,9 +159,9 @@ final class PrunePage {
             trials.size(),
             report.settings().calibration().text(),
             report.settings().calibration().tokens(),
-            measure,
+            PrunePictures.measure(PrunePictures.objective(trials)),
             search.cutShort() ? "; the budget ended the search before all were tried" : ""));
-    values.put("pictures", pictures);
+    values.put("pictures", values(PrunePictures.ofSearch(report)));
     values.put("language", language);
     values.put("accepted", accepted.stream().map(PrunePage::accepted).toList());
     return values;
@@ -223,83 +182,12 @@ final class PrunePage {
     return row;
   }
 
-  private static String measure(Objective objective) {
-    return switch (objective) {
-      case COSINE -> "similarity of the last hidden states (cosine)";
-      case KL -> "divergence from the original's predictions (kl, nats)";
-      case NLL -> "negative log-likelihood of the next token (nll, nats)";
-    };
-  }
-
-  private static String curve(
-      SortedMap<Integer, List<SearchResult.Scored>> byDepth, Objective objective, String measure) {
-    return new LineChart(
-            "Best model of every size",
-            "layers",
-            measure,
-            List.of(
-                new Series(
-                    "best model found, without a fit",
-                    byDepth.keySet().stream().map(Integer::doubleValue).toList(),
-                    byDepth.values().stream()
-                        .map(ranked -> objective.measured(ranked.getFirst().score()))
-                        .toList())),
-            objective.needsLanguage(),
-            null)
-        .svg();
-  }
-
-  private static String trialMap(List<Trial> trials, Objective objective, String measure) {
-    int lowest = trials.stream().mapToInt(Trial::layersBefore).min().orElseThrow();
-    int highest = trials.stream().mapToInt(Trial::layersBefore).max().orElseThrow();
-    int columns = trials.stream().mapToInt(Trial::base).max().orElseThrow() + 1;
-    List<List<Double>> values = new ArrayList<>();
-    for (int depth = lowest; depth <= highest; depth++) {
-      values.add(new ArrayList<>(Collections.nCopies(columns, Double.NaN)));
-    }
-    Set<HeatMap.Cell> marked = new HashSet<>();
-    Map<HeatMap.Cell, Double> best = new HashMap<>();
-    for (Trial trial : trials) {
-      HeatMap.Cell cell = new HeatMap.Cell(trial.layersBefore() - lowest, trial.base());
-      best.merge(cell, objective.value(trial.score()), Math::max);
-      if (trial.accepted()) {
-        marked.add(cell);
-      }
-    }
-    best.forEach(
-        (cell, value) ->
-            values.get(cell.row()).set(cell.column(), objective.needsLanguage() ? -value : value));
-    return new HeatMap(
-            "Merges that were tried, the best of each cell",
-            "layers before the merge",
-            lowest,
-            "base: its number in the model before the merge",
-            measure,
-            values,
-            objective.needsLanguage(),
-            marked)
-        .svg();
-  }
-
   private Map<String, Object> fit(FitReport fit) {
-    List<Map<String, Object>> pictures = new ArrayList<>();
-    if (fit.tokens() > 0) {
-      pictures.add(
-          picture(
-              errors(fit),
-              "Error that the fit left",
-              "Squared error to the original's outputs after all fits of a layer, relative to that before them: the product of the"
-                  + " errors of its fits, on text that was held out (of gate and up projections: on the text of the fit). 1 means"
-                  + " that nothing was recovered, 0 that everything was."));
-      if (fit.learningCurve().size() > 1) {
-        pictures.add(
-            picture(
-                learning(fit),
-                "Error against tokens",
-                "Held-out error after more and more of the text: a line that still falls asks for more --fit-tokens."));
-      }
-    }
-    return Map.of("how", how(fit), "pictures", pictures);
+    return Map.of("how", how(fit), "pictures", values(PrunePictures.ofFit(fit)));
+  }
+
+  private static List<Map<String, Object>> values(List<PicturesPage.Picture> pictures) {
+    return pictures.stream().map(PicturesPage.Picture::values).toList();
   }
 
   private static String how(FitReport fit) {
@@ -324,45 +212,6 @@ final class PrunePage {
             "%s: %d matrices were fitted to what the original computes, on %,d tokens of %s, by %s.",
             fit.rule().label(), fit.matrices().size(), fit.tokens(), fit.text(), fit.solver())
         + choice;
-  }
-
-  /** The product of the relative errors of all fits of a layer, one after the other. */
-  private static String errors(FitReport fit) {
-    SortedMap<Integer, Double> left = new TreeMap<>();
-    for (FitReport.Fitted matrix : fit.matrices()) {
-      left.merge(matrix.layer(), matrix.error(), (before, error) -> before * error);
-    }
-    return new LineChart(
-            "Error that the fit left",
-            "layer of the pruned model",
-            "squared error after the fits / before",
-            List.of(
-                new Series(
-                    "all fits of the layer",
-                    left.keySet().stream().map(Integer::doubleValue).toList(),
-                    List.copyOf(left.values()))),
-            false,
-            null)
-        .svg();
-  }
-
-  private static String learning(FitReport fit) {
-    return new LineChart(
-            "Error against tokens",
-            "tokens of the fit's text",
-            "squared error after the fit / before",
-            List.of(
-                new Series(
-                    "held-out error",
-                    fit.learningCurve().stream().map(point -> (double) point.tokens()).toList(),
-                    fit.learningCurve().stream().map(FitReport.Learned::error).toList())),
-            false,
-            null)
-        .svg();
-  }
-
-  private static Map<String, Object> picture(String svg, String says, String caption) {
-    return Map.of("svg", svg, "says", says, "caption", caption);
   }
 
   private List<Map<String, Object>> next() {

@@ -3,7 +3,6 @@ package dev.laco.cli.chart;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
-import java.util.Set;
 
 /**
  * A matrix as colours, from dark blue for low values to yellow for high ones: the scale cividis,
@@ -26,7 +25,7 @@ public record HeatMap(
     String unit,
     List<List<Double>> values,
     boolean log,
-    Set<Cell> marked) {
+    List<Cell> marked) {
   private static final int[] SCALE = {
     0x00224e, 0x123570, 0x3b496c, 0x575d6d, 0x707173, 0x8a8678, 0xa59c74, 0xc3b369, 0xe1cc55,
     0xfee838
@@ -43,7 +42,7 @@ public record HeatMap(
   /** A heat map with copies of its rows. */
   public HeatMap {
     values = values.stream().map(List::copyOf).toList();
-    marked = Set.copyOf(marked);
+    marked = List.copyOf(marked);
   }
 
   /** A heat map without marks. */
@@ -55,7 +54,7 @@ public record HeatMap(
       String unit,
       List<List<Double>> values,
       boolean log) {
-    this(title, rows, firstRow, columns, unit, values, log, Set.of());
+    this(title, rows, firstRow, columns, unit, values, log, List.of());
   }
 
   /** The SVG document. */

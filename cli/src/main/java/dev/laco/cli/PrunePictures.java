@@ -1,0 +1,185 @@
+package dev.laco.cli;
+
+import dev.laco.cli.PicturesPage.Picture;
+import dev.laco.cli.chart.HeatMap;
+import dev.laco.cli.chart.LayerMap;
+import dev.laco.cli.chart.LineChart;
+import dev.laco.cli.chart.LineChart.Series;
+import dev.laco.collapse.Objective;
+import dev.laco.collapse.SearchResult;
+import dev.laco.collapse.Trial;
+import dev.laco.report.FitReport;
+import dev.laco.report.PruneReport;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import java.util.stream.IntStream;
+
+/** The pictures of a prune: which layers are left, what removals cost, what the fit recovered. */
+final class PrunePictures {
+  private PrunePictures() {}
+
+  /** The layers before and after, as SVG. */
+  static String layerMap(PruneReport report) {
+    Set<Integer> fitted = new HashSet<>();
+    FitReport fit = report.fit();
+    if (fit != null) {
+      fit.matrices().forEach(matrix -> fitted.add(matrix.layer()));
+    }
+    List<Boolean> isFitted =
+        IntStream.range(0, report.plan().depth()).mapToObj(fitted::contains).toList();
+    return new LayerMap(report.plan().source().layers(), report.layers(), isFitted).svg();
+  }
+
+  /** What removals cost; the search must have tried something. */
+  static List<Picture> ofSearch(PruneReport report) {
+    SearchResult search = report.search();
+    Objective objective = objective(search.trials());
+    String measure = measure(objective);
+    List<Picture> pictures = new ArrayList<>();
+    if (search.byDepth().size() > 1) {
+      pictures.add(
+          new Picture(
+              "Best model of every size",
+              curve(search.byDepth(), objective, measure),
+              "The best model that the search found of every depth, without a fit, on "
+                  + report.settings().calibration().text()
+                  + ": where the line turns, the layers that went were needed."));
+    }
+    pictures.add(
+        new Picture(
+            "All merges that were tried",
+            trialMap(search.trials(), objective, measure),
+            "Every merge that was tried: its base, and the depth of the model that it was tried on. Frames show the merges"
+                + " that led to the model."));
+    return pictures;
+  }
+
+  /** What the fit recovered; none where it was left out. */
+  static List<Picture> ofFit(FitReport fit) {
+    List<Picture> pictures = new ArrayList<>();
+    if (fit.tokens() > 0) {
+      pictures.add(
+          new Picture(
+              "Error that the fit left",
+              errors(fit),
+              "Squared error to the original's outputs after all fits of a layer, relative to that before them: the product of the"
+                  + " errors of its fits, on text that was held out (of gate and up projections: on the text of the fit). 1 means"
+                  + " that nothing was recovered, 0 that everything was."));
+      if (fit.learningCurve().size() > 1) {
+        pictures.add(
+            new Picture(
+                "Error against tokens",
+                learning(fit),
+                "Held-out error after more and more of the text: a line that still falls asks for more --fit-tokens."));
+      }
+    }
+    return pictures;
+  }
+
+  /** What a search compared models by. */
+  static Objective objective(List<Trial> trials) {
+    Trial.Choice choice = trials.getFirst().choice();
+    return choice == null ? Objective.COSINE : choice.objective();
+  }
+
+  /** An objective with its unit, for people. */
+  static String measure(Objective objective) {
+    return switch (objective) {
+      case COSINE -> "similarity of the last hidden states (cosine)";
+      case KL -> "divergence from the original's predictions (kl, nats)";
+      case NLL -> "negative log-likelihood of the next token (nll, nats)";
+    };
+  }
+
+  private static String curve(
+      SortedMap<Integer, List<SearchResult.Scored>> byDepth, Objective objective, String measure) {
+    return new LineChart(
+            "Best model of every size",
+            "layers",
+            measure,
+            List.of(
+                new Series(
+                    "best model found, without a fit",
+                    byDepth.keySet().stream().map(Integer::doubleValue).toList(),
+                    byDepth.values().stream()
+                        .map(ranked -> objective.measured(ranked.getFirst().score()))
+                        .toList())),
+            objective.needsLanguage(),
+            null)
+        .svg();
+  }
+
+  private static String trialMap(List<Trial> trials, Objective objective, String measure) {
+    int lowest = trials.stream().mapToInt(Trial::layersBefore).min().orElseThrow();
+    int highest = trials.stream().mapToInt(Trial::layersBefore).max().orElseThrow();
+    int columns = trials.stream().mapToInt(Trial::base).max().orElseThrow() + 1;
+    List<List<Double>> values = new ArrayList<>();
+    for (int depth = lowest; depth <= highest; depth++) {
+      values.add(new ArrayList<>(Collections.nCopies(columns, Double.NaN)));
+    }
+    List<HeatMap.Cell> marked = new ArrayList<>();
+    Map<HeatMap.Cell, Double> best = new HashMap<>();
+    for (Trial trial : trials) {
+      HeatMap.Cell cell = new HeatMap.Cell(trial.layersBefore() - lowest, trial.base());
+      best.merge(cell, objective.value(trial.score()), Math::max);
+      if (trial.accepted()) {
+        marked.add(cell);
+      }
+    }
+    best.forEach(
+        (cell, value) ->
+            values.get(cell.row()).set(cell.column(), objective.needsLanguage() ? -value : value));
+    return new HeatMap(
+            "Merges that were tried, the best of each cell",
+            "layers before the merge",
+            lowest,
+            "base: its number in the model before the merge",
+            measure,
+            values,
+            objective.needsLanguage(),
+            marked)
+        .svg();
+  }
+
+  /** The product of the relative errors of all fits of a layer, one after the other. */
+  private static String errors(FitReport fit) {
+    SortedMap<Integer, Double> left = new TreeMap<>();
+    for (FitReport.Fitted matrix : fit.matrices()) {
+      left.merge(matrix.layer(), matrix.error(), (before, error) -> before * error);
+    }
+    return new LineChart(
+            "Error that the fit left",
+            "layer of the pruned model",
+            "squared error after the fits / before",
+            List.of(
+                new Series(
+                    "all fits of the layer",
+                    left.keySet().stream().map(Integer::doubleValue).toList(),
+                    List.copyOf(left.values()))),
+            false,
+            null)
+        .svg();
+  }
+
+  private static String learning(FitReport fit) {
+    return new LineChart(
+            "Error against tokens",
+            "tokens of the fit's text",
+            "squared error after the fit / before",
+            List.of(
+                new Series(
+                    "held-out error",
+                    fit.learningCurve().stream().map(point -> (double) point.tokens()).toList(),
+                    fit.learningCurve().stream().map(FitReport.Learned::error).toList())),
+            false,
+            null)
+        .svg();
+  }
+}
