@@ -1,5 +1,7 @@
 package dev.laco.backend;
 
+import org.jspecify.annotations.Nullable;
+
 /**
  * All ops on one device. Each interface that a backend implements has one kind of caller; a caller
  * takes the narrowest type that it needs:
@@ -10,6 +12,7 @@ package dev.laco.backend;
  *   <li>{@link ForwardOps}: the forward pass of a model, and the mixing of layers
  *   <li>{@link ScoringOps}: similarity and divergence of models
  *   <li>{@link SolvingOps}: sums of a fit, and what solves its linear systems
+ *   <li>{@link TrainingOps}, by {@link #training}: gradients, and the steps of an optimizer
  * </ul>
  *
  * <p>What holds for every op, unless its own comment says otherwise:
@@ -28,6 +31,17 @@ package dev.laco.backend;
  * <p>The owner of a backend closes it, after the arenas and batches that it made.
  */
 public interface Backend extends ForwardOps, ScoringOps, SolvingOps, AutoCloseable {
+  /**
+   * Why this backend cannot train, as the beginning of an error message: what is missing, and what
+   * helps. Null if it can.
+   */
+  default @Nullable String missingForTraining() {
+    return null;
+  }
+
+  /** The ops of training. Only to be called where {@link #missingForTraining} is null. */
+  TrainingOps training();
+
   @Override
   void close();
 }

@@ -292,6 +292,141 @@ public final class OpChecks {
     shape("out", out, gram.rows(), gram.columns());
   }
 
+  /** See {@link TrainingOps#linearGradient}. */
+  public static void linearGradient(Tensor gradient, Tensor weight, Tensor out) {
+    linear(out, weight, null, gradient);
+  }
+
+  /** See {@link TrainingOps#addColumns}. */
+  public static void addColumns(Tensor x, Tensor out) {
+    addSquares(x, out);
+  }
+
+  /** See {@link TrainingOps#rmsNormGradient}. */
+  public static void rmsNormGradient(
+      Tensor x, Tensor weight, Tensor gradient, Tensor weightGradient, Tensor out) {
+    rmsNorm(x, weight, out);
+    sameShape("gradient", gradient, x);
+    sameShape("weightGradient", weightGradient, weight);
+  }
+
+  /** See {@link TrainingOps#layerNormGradient}. */
+  public static void layerNormGradient(
+      Tensor x,
+      Tensor weight,
+      Tensor gradient,
+      Tensor weightGradient,
+      @Nullable Tensor biasGradient,
+      Tensor out) {
+    layerNorm(x, weight, null, out);
+    sameShape("gradient", gradient, x);
+    sameShape("weightGradient", weightGradient, weight);
+    if (biasGradient != null) {
+      sameShape("biasGradient", biasGradient, weight);
+    }
+  }
+
+  /** See {@link TrainingOps#attention}. */
+  public static void attention(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      AttentionSpec spec,
+      TokenBatch batch,
+      long keys,
+      Tensor out,
+      Tensor logSums) {
+    attention(query, key, value, spec, batch, keys, out);
+    wholeSequences(batch);
+    activation("logSums", logSums);
+    shape("logSums", logSums, query.rows(), spec.numHeads());
+  }
+
+  /** See {@link TrainingOps#attentionGradient}. */
+  public static void attentionGradient(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      AttentionSpec spec,
+      TokenBatch batch,
+      long keys,
+      Tensor out,
+      Tensor logSums,
+      Tensor gradient,
+      Tensor queryGradient,
+      Tensor keyGradient,
+      Tensor valueGradient) {
+    attention(query, key, value, spec, batch, keys, out, logSums);
+    sameShape("gradient", gradient, out);
+    sameShape("queryGradient", queryGradient, query);
+    sameShape("keyGradient", keyGradient, key);
+    sameShape("valueGradient", valueGradient, value);
+  }
+
+  private static void wholeSequences(TokenBatch batch) {
+    for (int past : batch.sequences().past()) {
+      if (past != 0) {
+        throw new IllegalArgumentException("a sequence has " + past + " past tokens, must have 0");
+      }
+    }
+  }
+
+  /** See {@link TrainingOps#gatedGradients}. */
+  public static void gatedGradients(Tensor gate, @Nullable Tensor up, Tensor gradient) {
+    activation("gate", gate);
+    sameShape("gradient", gradient, gate);
+    if (up != null) {
+      sameShape("up", up, gate);
+    }
+  }
+
+  /** See {@link TrainingOps#rowProducts}. */
+  public static void rowProducts(Tensor a, Tensor b, Tensor out) {
+    activation("a", a);
+    sameShape("b", b, a);
+    activation("out", out);
+    shape("out", out, a.rows(), 1);
+  }
+
+  /** See {@link TrainingOps#distillationLoss}. */
+  public static void distillationLoss(
+      Tensor hidden,
+      Tensor reference,
+      Head head,
+      TokenBatch batch,
+      int maxToken,
+      double labelShare,
+      double[] losses,
+      Tensor gradient) {
+    klDivergence(hidden, reference, head, batch, losses);
+    vocabulary(maxToken, head.weight());
+    sameShape("gradient", gradient, hidden);
+    if (!(labelShare >= 0 && labelShare <= 1)) {
+      throw new IllegalArgumentException("share of labels " + labelShare);
+    }
+  }
+
+  /** See {@link TrainingOps#sumOfSquares}. */
+  public static void sumOfSquares(Tensor x) {
+    activation("x", x);
+  }
+
+  /** See {@link TrainingOps#adamW}. */
+  public static void adamW(
+      Tensor gradient, Tensor mean, Tensor square, Tensor master, Tensor weight) {
+    activation("gradient", gradient);
+    sameShape("mean", mean, gradient);
+    sameShape("square", square, gradient);
+    sameShape("master", master, gradient);
+    shape("weight", weight, gradient.rows(), gradient.columns());
+  }
+
+  /** An f32 tensor of the extents of another tensor. */
+  private static void sameShape(String name, Tensor tensor, Tensor other) {
+    activation(name, tensor);
+    shape(name, tensor, other.rows(), other.columns());
+  }
+
   private static void difference(
       String name, LinearSystem.Difference difference, long rows, long columns) {
     activation(name, difference.all());

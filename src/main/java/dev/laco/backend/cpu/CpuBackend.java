@@ -20,6 +20,7 @@ import dev.laco.backend.OpChecks;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
+import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
@@ -534,6 +535,16 @@ public final class CpuBackend extends MemoryBackend {
   public void addSquares(Tensor x, Tensor out) {
     OpChecks.addSquares(x, out);
     kernels().addSquares(data(x), x.rows(), x.columns(), data(out));
+  }
+
+  @Override
+  public @Nullable String missingForTraining() {
+    return "this version trains on the reference backend only";
+  }
+
+  @Override
+  public TrainingOps training() {
+    throw new IllegalStateException(missingForTraining());
   }
 
   @Override

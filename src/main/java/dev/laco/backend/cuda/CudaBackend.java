@@ -20,6 +20,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
+import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
@@ -249,7 +250,8 @@ public final class CudaBackend implements Backend {
       throw new ResourceException(
           String.format(
               Locale.ROOT,
-              "%,d sequences in a batch, on a CUDA device at most %,d; use fewer calibration sentences",
+              "%,d sequences in a batch, on a CUDA device at most %,d; use fewer calibration"
+                  + " sentences",
               sequences.sequences(),
               MAX_SEQUENCES));
     }
@@ -955,6 +957,16 @@ public final class CudaBackend implements Backend {
   }
 
   /** Frees everything that was made by this backend. */
+  @Override
+  public @Nullable String missingForTraining() {
+    return "this version does not train on a GPU: use the processor";
+  }
+
+  @Override
+  public TrainingOps training() {
+    throw new IllegalStateException(missingForTraining());
+  }
+
   @Override
   public void close() {
     if (closed) {

@@ -11,6 +11,7 @@ import dev.laco.backend.OpChecks;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
+import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.NormSpec;
@@ -130,6 +131,16 @@ public final class ReferenceBackend extends MemoryBackend {
   @Override
   public void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
     OpChecks.rope(x, headDim, table, batch);
+    rotate(x, layout, headDim, table, batch, 1);
+  }
+
+  /**
+   * Rotates heads in place.
+   *
+   * @param direction 1, or -1 for the negative angles
+   */
+  static void rotate(
+      Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch, int direction) {
     MemoryTensor heads = MemoryTensor.of(x);
     MemoryBatch angles = MemoryBatch.of(batch);
     int pairs = batch.rotaryPairs();
@@ -137,7 +148,7 @@ public final class ReferenceBackend extends MemoryBackend {
       for (long head = t * x.columns(); head < (t + 1) * x.columns(); head += headDim) {
         for (int i = 0; i < pairs; i++) {
           double cosine = f32(angles.cosine(table), t * pairs + i);
-          double sine = f32(angles.sine(table), t * pairs + i);
+          double sine = direction * f32(angles.sine(table), t * pairs + i);
           long one = layout == RotaryPairs.HALVES ? head + i : head + 2L * i;
           long other = layout == RotaryPairs.HALVES ? one + pairs : one + 1;
           double first = heads.get(one);
@@ -367,7 +378,7 @@ public final class ReferenceBackend extends MemoryBackend {
     }
   }
 
-  private static double[] logits(MemoryTensor hidden, long row, Head head) {
+  static double[] logits(MemoryTensor hidden, long row, Head head) {
     MemoryTensor matrix = MemoryTensor.of(head.weight());
     double[] logits = new double[Math.toIntExact(matrix.rows())];
     for (int v = 0; v < logits.length; v++) {
@@ -378,7 +389,7 @@ public final class ReferenceBackend extends MemoryBackend {
     return logits;
   }
 
-  private static double length(float[] row) {
+  static double length(float[] row) {
     double squares = 0;
     for (float x : row) {
       squares += (double) x * x;
@@ -477,11 +488,16 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
+  public TrainingOps training() {
+    return new ReferenceTraining();
+  }
+
+  @Override
   public void close() {
     // There is nothing to free: arenas and batches own the memory.
   }
 
-  private static double activate(Activation activation, double x) {
+  static double activate(Activation activation, double x) {
     return switch (activation) {
       case SILU -> x / (1 + Math.exp(-x));
       case GELU -> 0.5 * x * Erf.erfc(-x * Math.sqrt(0.5));
@@ -491,7 +507,7 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   /** The derivative of {@link #activate}. */
-  private static double slope(Activation activation, double gate) {
+  static double slope(Activation activation, double gate) {
     // Beyond 1000 the slope is its limit, 0 or 1, in f64; at an infinity the formulas give 0 times
     // infinity.
     double x = Math.clamp(gate, -1000.0, 1000.0);
@@ -521,7 +537,7 @@ public final class ReferenceBackend extends MemoryBackend {
     return s * (1 + w * (1 - s));
   }
 
-  private static double logSumOfExponentials(double[] logits) {
+  static double logSumOfExponentials(double[] logits) {
     double largest = Arrays.stream(logits).max().orElseThrow();
     return largest + Math.log(Arrays.stream(logits).map(logit -> Math.exp(logit - largest)).sum());
   }
@@ -547,7 +563,7 @@ public final class ReferenceBackend extends MemoryBackend {
     return sum;
   }
 
-  private static float[] row(MemoryTensor matrix, long row) {
+  static float[] row(MemoryTensor matrix, long row) {
     float[] values = new float[Math.toIntExact(matrix.columns())];
     for (int i = 0; i < values.length; i++) {
       values[i] = matrix.get(row * values.length + i);

@@ -11,6 +11,7 @@ import dev.laco.backend.ScoringContract;
 import dev.laco.backend.SolvingContract;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
+import dev.laco.backend.TrainingContract;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import java.util.Arrays;
@@ -48,6 +49,13 @@ class ReferenceBackendTest {
   @Nested
   class Solving extends SolvingContract {
     Solving() {
+      super(ReferenceBackendTest::open);
+    }
+  }
+
+  @Nested
+  class Training extends TrainingContract {
+    Training() {
       super(ReferenceBackendTest::open);
     }
   }

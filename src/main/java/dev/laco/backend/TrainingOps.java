@@ -1,0 +1,233 @@
+package dev.laco.backend;
+
+import dev.laco.model.Activation;
+import dev.laco.model.NormSpec;
+import dev.laco.model.RotaryPairs;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What training asks of a backend: the backward ops of {@link ForwardOps}, the gradient of a loss
+ * by the last hidden states, and the optimizer. The gradient of a tensor is the derivative of the
+ * loss by each of its elements, a tensor of the same shape in f32. Gradients of weights are sums
+ * over tokens and batches: an op adds to them. The gradient of a matrix is a {@link
+ * SolvingOps#crossProduct}. What {@link Backend} says of all ops holds here, too.
+ */
+public interface TrainingOps {
+  /**
+   * The gradient by the input of {@link ForwardOps#linear}: {@code out = gradient weight}, or
+   * {@code out += gradient weight}. Products are in {@link Device#productType}.
+   *
+   * @param gradient {@code [R, o]}: by the output
+   * @param weight {@code [o, i]}
+   * @param add whether the product is added to what {@code out} holds
+   * @param out {@code [R, i]}
+   */
+  void linearGradient(Tensor gradient, Tensor weight, boolean add, Tensor out);
+
+  /**
+   * Sums of the columns, the gradient of a bias: {@code out_c += sum_r x_rc}.
+   *
+   * @param x {@code [R, n]}
+   * @param out {@code [1, n]}
+   */
+  void addColumns(Tensor x, Tensor out);
+
+  /**
+   * The gradients of {@link ForwardOps#rmsNorm}. With {@code n = x / sqrt(mean(x^2) + eps)} and
+   * {@code g = gradient * (offset + weight)}, the gradient by {@code x} is {@code (g - n mean(g n))
+   * / sqrt(mean(x^2) + eps)}, and that by the weight is {@code sum_r gradient n}.
+   *
+   * @param x {@code [R, d]}
+   * @param weight {@code [1, d]}
+   * @param gradient {@code [R, d]}: by the output of the norm
+   * @param weightGradient {@code [1, d]}, f32, added to
+   * @param out {@code [R, d]}: by {@code x}; may be {@code gradient}
+   */
+  void rmsNormGradient(
+      Tensor x, Tensor weight, NormSpec norm, Tensor gradient, Tensor weightGradient, Tensor out);
+
+  /**
+   * The gradients of {@link ForwardOps#layerNorm}. With the normalised row {@code n} and {@code g =
+   * gradient * weight}, the gradient by {@code x} is {@code (g - mean(g) - n mean(g n)) /
+   * sqrt(variance + eps)}.
+   *
+   * @param x {@code [R, d]}
+   * @param weight {@code [m, d]}, {@code m} divides {@code R}
+   * @param gradient {@code [R, d]}: by the output of the norm
+   * @param weightGradient {@code [m, d]}, f32, added to
+   * @param biasGradient {@code [m, d]}, f32, added to; null for a norm without bias
+   * @param out {@code [R, d]}: by {@code x}; may be {@code gradient}
+   */
+  void layerNormGradient(
+      Tensor x,
+      Tensor weight,
+      double eps,
+      Tensor gradient,
+      Tensor weightGradient,
+      @Nullable Tensor biasGradient,
+      Tensor out);
+
+  /**
+   * The gradient of {@link ForwardOps#rope}, in place: rotates by the negative angles.
+   *
+   * @param gradient {@code [T, heads * headDim]}: by the rotated heads, becomes that by the heads
+   *     before the rotation
+   */
+  void ropeGradient(Tensor gradient, RotaryPairs layout, int headDim, int table, TokenBatch batch);
+
+  /**
+   * {@link ForwardOps#attention} over whole sequences, which also writes what {@link
+   * #attentionGradient} needs.
+   *
+   * @param logSums {@code [T, numHeads]}: for each query the logarithm of the sum of the
+   *     exponentials of its scores
+   */
+  void attention(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      AttentionSpec spec,
+      TokenBatch batch,
+      Tensor out,
+      Tensor logSums);
+
+  /**
+   * The gradients of {@link ForwardOps#attention} over whole sequences (Dao 2023,
+   * "FlashAttention-2", algorithm 2). No backend adds in an order that depends on time: results are
+   * the same in every run.
+   *
+   * @param query {@code [T, numHeads * headDim]}
+   * @param key {@code [T, numKeyValueHeads * headDim]}
+   * @param value as {@code key}
+   * @param out {@code [T, numHeads * headDim]}: what {@link #attention} gave
+   * @param logSums {@code [T, numHeads]} likewise
+   * @param gradient {@code [T, numHeads * headDim]}: by {@code out}
+   * @param queryGradient as {@code query}
+   * @param keyGradient as {@code key}
+   * @param valueGradient as {@code value}
+   */
+  void attentionGradient(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      AttentionSpec spec,
+      TokenBatch batch,
+      Tensor out,
+      Tensor logSums,
+      Tensor gradient,
+      Tensor queryGradient,
+      Tensor keyGradient,
+      Tensor valueGradient);
+
+  /**
+   * The gradients of {@link ForwardOps#gatedActivation}, in place: {@code up := gradient *
+   * activation(gate)} and {@code gate := gradient * up * activation'(gate)}.
+   *
+   * @param gate {@code [R, k]}
+   * @param up {@code [R, k]}; null for ones, which get no gradient
+   * @param gradient {@code [R, k]}: by the output
+   */
+  void gatedGradients(Activation activation, Tensor gate, @Nullable Tensor up, Tensor gradient);
+
+  /**
+   * The dot product of each row of two matrices: {@code out_r = sum_c a_rc b_rc}.
+   *
+   * @param a {@code [R, n]}
+   * @param b {@code [R, n]}
+   * @param out {@code [R, 1]}
+   */
+  void rowProducts(Tensor a, Tensor b, Tensor out);
+
+  /**
+   * The loss of each row of last hidden states against those of a reference, and its gradient. With
+   * the {@link ScoringOps#logits} {@code r} of {@code reference} and {@code h} of {@code hidden},
+   * the loss of a row is {@code (1 - labelShare) KL(softmax(r) || softmax(h)) - labelShare log
+   * softmax(h)[next token]}; the second part is missing in the last row of a sequence. The op never
+   * holds the logits of all tokens at once.
+   *
+   * @param hidden {@code [T, d]}
+   * @param reference {@code [T, d]}
+   * @param labelShare 0 for the divergence alone, 1 for the language model's loss alone
+   * @param scale factor on the gradient, not on the losses
+   * @param losses {@code [T]}, nats
+   * @param gradient {@code [T, d]}: {@code scale} times the derivative of the sum of all losses by
+   *     {@code hidden}
+   */
+  void distillationLoss(
+      Tensor hidden,
+      Tensor reference,
+      Head head,
+      TokenBatch batch,
+      double labelShare,
+      double scale,
+      double[] losses,
+      Tensor gradient);
+
+  /** The sum of the squares of all elements of an f32 tensor. */
+  double sumOfSquares(Tensor x);
+
+  /**
+   * One step of AdamW (Loshchilov and Hutter 2019, algorithm 2) in f32, and the weight that it
+   * gives, rounded to the nearest value of its dtype. The gradient becomes 0, ready for the next
+   * sums.
+   *
+   * @param gradient {@code [m, n]}
+   * @param mean {@code [m, n]}: running mean of gradients
+   * @param square {@code [m, n]}: running mean of their squares
+   * @param master {@code [m, n]}: the weight in f32
+   * @param weight {@code [m, n]} of any dtype: {@code master}, rounded
+   */
+  void adamW(AdamW step, Tensor gradient, Tensor mean, Tensor square, Tensor master, Tensor weight);
+
+  /**
+   * The numbers of one step of AdamW. With {@code g = gradientScale * gradient}: {@code mean =
+   * beta1 mean + (1 - beta1) g}, {@code square = beta2 square + (1 - beta2) g^2}, {@code master =
+   * (1 - rate * decay) master - rate * (mean / (1 - beta1^number)) / (sqrt(square / (1 -
+   * beta2^number)) + epsilon)}.
+   *
+   * @param number of the step, from 1
+   * @param rate learning rate
+   * @param gradientScale below 1 where the norm of all gradients is clipped
+   */
+  record AdamW(
+      int number,
+      double rate,
+      double beta1,
+      double beta2,
+      double epsilon,
+      double decay,
+      double gradientScale) {
+    public AdamW {
+      if (number < 1
+          || !(rate >= 0)
+          || !(beta1 >= 0 && beta1 < 1)
+          || !(beta2 >= 0 && beta2 < 1)
+          || !(epsilon > 0)
+          || !(decay >= 0)) {
+        throw new IllegalArgumentException(
+            "AdamW step "
+                + number
+                + " with rate "
+                + rate
+                + ", betas "
+                + beta1
+                + " and "
+                + beta2
+                + ", epsilon "
+                + epsilon
+                + ", decay "
+                + decay);
+      }
+    }
+
+    /** {@code rate / (1 - beta1^number)}: the rate for the running mean as it is. */
+    public double stepSize() {
+      return rate / (1 - Math.pow(beta1, number));
+    }
+
+    /** {@code sqrt(1 - beta2^number)}, by which the root of the running square is divided. */
+    public double squareCorrection() {
+      return Math.sqrt(1 - Math.pow(beta2, number));
+    }
+  }
+}

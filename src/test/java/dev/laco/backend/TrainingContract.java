@@ -1,0 +1,501 @@
+package dev.laco.backend;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assumptions.abort;
+
+import dev.laco.model.Activation;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.LogitSpec;
+import dev.laco.model.NormSpec;
+import dev.laco.model.PackedSequences;
+import dev.laco.model.RotaryPairs;
+import java.util.Arrays;
+import java.util.List;
+import java.util.function.Function;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** What every backend must do as {@link TrainingOps}. */
+public abstract class TrainingContract extends Contract {
+  protected TrainingContract(TestedBackend tested) {
+    super(tested);
+  }
+
+  @BeforeEach
+  void trains() {
+    String missing = backend.missingForTraining();
+    if (missing != null) {
+      abort(missing);
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "1,1,1,F32",
+    "1,7,33,BF16",
+    "3,17,9,F16",
+    "5,64,31,BF16",
+    "33,65,130,F32",
+    "70,96,48,F16",
+    "129,40,65,BF16"
+  })
+  void multipliesGradientsByWeights(int rows, int outputs, int inputs, DType dtype) {
+    float[] gradient = normal(rows * outputs);
+    float[] sums = normal(rows * inputs);
+    HostTensor weight = weight(dtype, outputs, inputs, 2);
+    for (boolean add : new boolean[] {false, true}) {
+      same(
+          "linearGradient",
+          tested.product(dtype),
+          run -> {
+            Tensor out = run.tensor(sums, rows, inputs);
+            run.on
+                .training()
+                .linearGradient(
+                    run.tensor(gradient, rows, outputs), run.on.weight(weight), add, out);
+            return out;
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,1", "3,7", "40,15", "7,16", "100,33", "17,63", "130,257", "9,4097"})
+  void addsColumns(int rows, int width) {
+    float[] x = normal(rows * width);
+    float[] sums = normal(width);
+    x[width / 2] = Float.NaN;
+    same(
+        "addColumns",
+        Tolerance.ACCUMULATED,
+        run -> {
+          Tensor out = run.tensor(sums, 1, width);
+          run.on.training().addColumns(run.tensor(x, rows, width), out);
+          return out;
+        });
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "1,1,F32",
+    "3,7,BF16",
+    "5,16,F16",
+    "40,31,F32",
+    "9,65,BF16",
+    "130,64,F32",
+    "7,576,BF16",
+    "3,4096,F16"
+  })
+  void differentiatesRmsNorm(int rows, int width, DType dtype) {
+    float[] x = normal(rows * width);
+    float[] gradient = normal(rows * width);
+    float[] sums = normal(width);
+    HostTensor weight = weight(dtype, 1, width);
+    for (boolean inPlace : new boolean[] {false, true}) {
+      for (Function<List<Tensor>, Tensor> result : results(2)) {
+        same(
+            "rmsNormGradient",
+            Tolerance.ACCUMULATED,
+            run -> {
+              Tensor from = run.tensor(gradient, rows, width);
+              Tensor out = inPlace ? from : run.result(rows, width);
+              Tensor weightGradient = run.tensor(sums, 1, width);
+              run.on
+                  .training()
+                  .rmsNormGradient(
+                      run.tensor(x, rows, width),
+                      run.on.weight(weight),
+                      new NormSpec(EPS, 1),
+                      from,
+                      weightGradient,
+                      out);
+              return result.apply(List.of(out, weightGradient));
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "1,1,1,F32",
+    "6,7,3,BF16",
+    "5,16,1,F16",
+    "40,31,4,F32",
+    "9,65,1,BF16",
+    "130,64,2,F32",
+    "3,4096,1,F16"
+  })
+  void differentiatesLayerNorm(int rows, int width, int sets, DType dtype) {
+    float[] x = normal(rows * width);
+    float[] gradient = normal(rows * width);
+    float[] sums = normal(sets * width);
+    HostTensor weight = weight(dtype, sets, width);
+    for (boolean biased : new boolean[] {false, true}) {
+      for (Function<List<Tensor>, Tensor> result : results(biased ? 3 : 2)) {
+        same(
+            "layerNormGradient",
+            Tolerance.ACCUMULATED,
+            run -> {
+              Tensor from = run.tensor(gradient, rows, width);
+              Tensor out = biased ? from : run.result(rows, width);
+              Tensor weightGradient = run.tensor(sums, sets, width);
+              Tensor biasGradient = run.tensor(sums, sets, width);
+              run.on
+                  .training()
+                  .layerNormGradient(
+                      run.tensor(x, rows, width),
+                      run.on.weight(weight),
+                      // Of a row of one element the variance is 0.
+                      width == 1 ? 1 : EPS,
+                      from,
+                      weightGradient,
+                      biased ? biasGradient : null,
+                      out);
+              return result.apply(List.of(out, weightGradient, biasGradient));
+            });
+      }
+    }
+  }
+
+  /** Each of the results of one call. */
+  private static List<Function<List<Tensor>, Tensor>> results(int count) {
+    return IntStream.range(0, count)
+        .<Function<List<Tensor>, Tensor>>mapToObj(i -> all -> all.get(i))
+        .toList();
+  }
+
+  @ParameterizedTest
+  @CsvSource({"HALVES,8,4", "NEIGHBOURS,8,4", "HALVES,80,16", "NEIGHBOURS,80,40", "HALVES,128,64"})
+  void turnsBackWhatRopeHasTurned(RotaryPairs layout, int headDim, int pairs) {
+    float[] x = normal(5 * 3 * headDim);
+    PackedSequences tokens = tokens(new int[2], new int[3]);
+    same(
+        "ropeGradient",
+        Tolerance.ELEMENTWISE,
+        run -> {
+          Tensor heads = run.tensor(x, 5, 3 * headDim);
+          run.on.training().ropeGradient(heads, layout, headDim, 1, run.batch(tokens, pairs));
+          return heads;
+        });
+    try (Run run = new Run(backend)) {
+      Tensor heads = run.tensor(x, 5, 3 * headDim);
+      TokenBatch batch = run.batch(tokens, pairs);
+      backend.rope(heads, layout, headDim, 1, batch);
+      backend.training().ropeGradient(heads, layout, headDim, 1, batch);
+      assertArrayEquals(x, run.download(heads), 1e-5f);
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    // heads, key heads, width, window, softCap, alibi
+    "1,1,1,0,0,false",
+    "4,2,7,0,0,false",
+    "4,1,16,3,0,false",
+    "6,3,33,0,2,false",
+    "8,8,64,20,0,true",
+    "3,1,80,0,0,true",
+    "2,2,128,0,5,false"
+  })
+  void differentiatesAttention(
+      int heads, int keyHeads, int width, int window, double softCap, boolean alibi) {
+    LogitSpec scores = new LogitSpec(1 / Math.sqrt(width), softCap);
+    differentiatesAttention(
+        new AttentionSpec(heads, keyHeads, width, window, scores, alibi, DType.F32),
+        new int[] {1, 70, 5, 33});
+  }
+
+  @Test
+  void differentiatesAttentionOfOneLongSequence() {
+    LogitSpec scores = new LogitSpec(0.1, 0);
+    differentiatesAttention(new AttentionSpec(2, 1, 64, 0, scores, DType.BF16), new int[] {200});
+    differentiatesAttention(new AttentionSpec(2, 1, 64, 90, scores, DType.F16), new int[] {200});
+  }
+
+  private void differentiatesAttention(AttentionSpec spec, int[] lengths) {
+    PackedSequences sequences =
+        PackedSequences.of(Arrays.stream(lengths).mapToObj(int[]::new).toList());
+    int rows = sequences.size();
+    int width = spec.numHeads() * spec.headDim();
+    int keyWidth = spec.numKeyValueHeads() * spec.headDim();
+    float[] query = normal(rows * width);
+    float[] key = normal(rows * keyWidth);
+    float[] value = normal(rows * keyWidth);
+    float[] gradient = normal(rows * width);
+    for (Function<List<Tensor>, Tensor> result : results(5)) {
+      same(
+          "attentionGradient in " + spec.products(),
+          tested.attention(spec.products()),
+          run -> {
+            TokenBatch batch = run.batch(sequences);
+            Tensor queries = run.tensor(query, rows, width);
+            Tensor keys = run.tensor(key, rows, keyWidth);
+            Tensor values = run.tensor(value, rows, keyWidth);
+            Tensor out = run.result(rows, width);
+            Tensor logSums = run.result(rows, spec.numHeads());
+            Tensor byQuery = run.result(rows, width);
+            Tensor byKey = run.result(rows, keyWidth);
+            Tensor byValue = run.result(rows, keyWidth);
+            TrainingOps ops = run.on.training();
+            ops.attention(queries, keys, values, spec, batch, out, logSums);
+            ops.attentionGradient(
+                queries,
+                keys,
+                values,
+                spec,
+                batch,
+                out,
+                logSums,
+                run.tensor(gradient, rows, width),
+                byQuery,
+                byKey,
+                byValue);
+            return result.apply(List.of(out, logSums, byQuery, byKey, byValue));
+          });
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Activation.class)
+  void differentiatesGatedActivation(Activation activation) {
+    for (int n : new int[] {1, 15, 16, 17, 257}) {
+      float[] gate = normal(2 * n);
+      float[] up = normal(2 * n);
+      float[] gradient = normal(2 * n);
+      gate[0] = 30;
+      gate[n] = -30;
+      for (boolean gated : new boolean[] {false, true}) {
+        for (Function<List<Tensor>, Tensor> result : results(gated ? 2 : 1)) {
+          same(
+              "gatedGradients",
+              Tolerance.ACCUMULATED,
+              run -> {
+                Tensor gates = run.tensor(gate, 2, n);
+                Tensor ups = run.tensor(up, 2, n);
+                run.on
+                    .training()
+                    .gatedGradients(
+                        activation, gates, gated ? ups : null, run.tensor(gradient, 2, n));
+                return result.apply(List.of(gates, ups));
+              });
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,1", "3,7", "5,16", "40,31", "9,65", "3,4097"})
+  void multipliesRows(int rows, int width) {
+    float[] a = normal(rows * width);
+    float[] b = normal(rows * width);
+    a[width / 2] = Float.NaN;
+    same(
+        "rowProducts",
+        Tolerance.ACCUMULATED,
+        run -> {
+          Tensor out = run.result(rows, 1);
+          run.on
+              .training()
+              .rowProducts(run.tensor(a, rows, width), run.tensor(b, rows, width), out);
+          return out;
+        });
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    // vocabulary, width, share of labels, unit rows, soft-cap, dtype
+    "11,3,0,false,0,F32",
+    "33,16,0.25,false,0,F16",
+    "500,24,0,false,30,BF16",
+    "1029,40,1,true,0,F32",
+    "3000,17,0.5,false,0,BF16"
+  })
+  void differentiatesTheLossOfDistillation(
+      int vocabulary, int width, double labelShare, boolean unitRows, double softCap, DType dtype) {
+    int[][] sequences = {{1, 5, 10, 7}, {2}, new int[30]};
+    PackedSequences tokens = PackedSequences.of(List.of(sequences));
+    int rows = tokens.size();
+    float[] hidden = normal(rows * width);
+    float[] reference = normal(rows * width);
+    HostTensor weight = weight(dtype, vocabulary, width);
+    Function<Run, double[]> losses =
+        run -> {
+          double[] found = new double[rows];
+          loss(run, tokens, hidden, reference, weight, labelShare, unitRows, softCap, found);
+          return found;
+        };
+    close(
+        "losses", tested.logProbability(dtype), 1, of(this.reference, losses), of(backend, losses));
+    same(
+        "distillationLoss",
+        tested.product(dtype) == Tolerance.BF16_PRODUCT
+            ? Tolerance.BF16_LOG_PROBABILITY
+            : Tolerance.LOG_PROBABILITY,
+        run ->
+            loss(
+                run,
+                tokens,
+                hidden,
+                reference,
+                weight,
+                labelShare,
+                unitRows,
+                softCap,
+                new double[rows]));
+  }
+
+  private static Tensor loss(
+      Run run,
+      PackedSequences tokens,
+      float[] hidden,
+      float[] reference,
+      HostTensor weight,
+      double labelShare,
+      boolean unitRows,
+      double softCap,
+      double[] losses) {
+    int rows = tokens.size();
+    int width = hidden.length / rows;
+    Tensor gradient = run.result(rows, width);
+    Head head = new Head(run.on.weight(weight), unitRows, new LogitSpec(unitRows ? 2 : 1, softCap));
+    run.on
+        .training()
+        .distillationLoss(
+            run.tensor(hidden, rows, width),
+            run.tensor(reference, rows, width),
+            head,
+            run.batch(tokens),
+            labelShare,
+            0.125,
+            losses,
+            gradient);
+    return gradient;
+  }
+
+  @Test
+  void aModelHasNoDivergenceFromItself() {
+    PackedSequences tokens = tokens(new int[] {1, 2, 3});
+    float[] hidden = normal(3 * 8);
+    HostTensor weight = weight(DType.F32, 20, 8);
+    double[] losses = new double[3];
+    try (Run run = new Run(backend)) {
+      Tensor gradient = loss(run, tokens, hidden, hidden, weight, 0, false, 0, losses);
+      assertArrayEquals(new double[3], losses, 1e-5);
+      assertArrayEquals(new float[24], run.download(gradient), 1e-5f);
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 15, 16, 17, 1000, 70000})
+  void sumsSquares(int n) {
+    float[] x = normal(n);
+    close(
+        "sumOfSquares",
+        Tolerance.COSINE,
+        n,
+        of(reference, run -> sum(run, x)),
+        of(backend, run -> sum(run, x)));
+    x[n / 2] = Float.NaN;
+    try (Run run = new Run(backend)) {
+      assertEquals(Double.NaN, sum(run, x)[0]);
+    }
+  }
+
+  private static double[] sum(Run run, float[] x) {
+    return new double[] {run.on.training().sumOfSquares(run.tensor(x, 1, x.length))};
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,F32", "15,BF16", "16,F16", "17,BF16", "257,F32", "1000,F16", "40000,BF16"})
+  void takesStepsOfAdamW(int n, DType dtype) {
+    float[] master = normal(n);
+    float[][] gradients = {normal(n), normal(n), normal(n)};
+    for (Function<List<Tensor>, Tensor> result : results(5)) {
+      same(
+          "adamW",
+          Tolerance.ACCUMULATED,
+          run -> {
+            Tensor gradient = run.result(1, n);
+            Tensor mean = run.tensor(new float[n], 1, n);
+            Tensor square = run.tensor(new float[n], 1, n);
+            Tensor masters = run.tensor(master, 1, n);
+            Tensor weight = run.arena.allocate(dtype, 1, n);
+            for (int step = 1; step <= gradients.length; step++) {
+              run.on.upload(gradients[step - 1], gradient);
+              run.on
+                  .training()
+                  .adamW(
+                      new TrainingOps.AdamW(step, 0.01, 0.9, 0.95, 1e-8, 0.1, 0.5),
+                      gradient,
+                      mean,
+                      square,
+                      masters,
+                      weight);
+            }
+            // The weight is the master of this backend, rounded to the nearest: no tolerance is
+            // needed for that.
+            assertArrayEquals(
+                rounded(dtype, run.download(masters)), run.download(run.widened(weight)));
+            return result.apply(List.of(gradient, mean, square, masters, masters));
+          });
+    }
+  }
+
+  private static float[] rounded(DType dtype, float[] values) {
+    float[] rounded = values.clone();
+    for (int i = 0; i < values.length; i++) {
+      rounded[i] =
+          switch (dtype) {
+            case F32 -> values[i];
+            case F16 -> Float.float16ToFloat(DType.toF16(values[i]));
+            case BF16 -> Float.intBitsToFloat(DType.toBf16(values[i]) << 16);
+          };
+    }
+    return rounded;
+  }
+
+  @Test
+  void refusesArgumentsThatDoNotFit() {
+    TrainingOps ops = backend.training();
+    try (Run run = new Run(backend)) {
+      Tensor x = run.tensor(new float[12], 3, 4);
+      Tensor other = run.tensor(new float[15], 3, 5);
+      Tensor row = run.tensor(new float[4], 1, 4);
+      Tensor half = run.arena.allocate(DType.F16, 3, 4);
+      TokenBatch three = run.batch(tokens(new int[3]), 2);
+      AttentionSpec spec = new AttentionSpec(1, 1, 4, 0, LogitSpec.PLAIN, DType.F32);
+      refuses(() -> ops.linearGradient(x, other, false, other));
+      refuses(() -> ops.linearGradient(half, x, false, x));
+      refuses(() -> ops.addColumns(x, other));
+      refuses(() -> ops.rmsNormGradient(x, row, new NormSpec(EPS, 0), other, row, x));
+      refuses(() -> ops.rmsNormGradient(x, row, new NormSpec(EPS, 0), x, other, x));
+      refuses(() -> ops.layerNormGradient(x, row, EPS, x, row, x, x));
+      refuses(() -> ops.ropeGradient(other, RotaryPairs.HALVES, 4, 0, three));
+      refuses(() -> ops.attention(x, x, x, spec, three, x, x));
+      refuses(() -> ops.gatedGradients(Activation.SILU, x, other, x));
+      refuses(() -> ops.gatedGradients(Activation.SILU, x, x, half));
+      refuses(() -> ops.rowProducts(x, x, x));
+      Head head = new Head(run.tensor(new float[20], 5, 4), LogitSpec.PLAIN);
+      refuses(() -> ops.distillationLoss(x, x, head, three, 2, 1, new double[3], x));
+      refuses(() -> ops.distillationLoss(x, x, head, three, 0, 1, new double[2], x));
+      refuses(() -> ops.sumOfSquares(half));
+      TrainingOps.AdamW step = new TrainingOps.AdamW(1, 1, 0, 0, 1, 0, 1);
+      refuses(() -> ops.adamW(step, x, x, other, x, half));
+      refuses(() -> new TrainingOps.AdamW(0, 1, 0, 0, 1, 0, 1));
+      TokenBatch past = pastOf(run);
+      Tensor two = run.tensor(new float[8], 2, 4);
+      refuses(() -> ops.attention(two, x, x, spec, past, two, run.result(2, 1)));
+    }
+  }
+
+  /** Two tokens that follow another. */
+  private static TokenBatch pastOf(Run run) {
+    return run.batch(PackedSequences.continuation(new int[2], 1), 2);
+  }
+}
