@@ -65,6 +65,7 @@ def documents(folder):
         "boolq": (boolq,),
         "cmmlu_agronomy": [table(folder / f"cmmlu/{part}/agronomy.csv") for part in ("test", "dev")],
         "copa": [lines(folder / f"COPA/{part}.jsonl") for part in ("val", "train")],
+        "gsm8k": [lines(folder / f"grade_school_math/data/{part}.jsonl") for part in ("test", "train")],
         "hellaswag": ([dict(d, label=str(d["label"])) for d in lines(folder / "hellaswag_val.jsonl")],),
         "lambada_openai": (lines(folder / "lambada_test.jsonl"),),
         "mmlu_anatomy": [mmlu(folder / f"data/{part}/anatomy_{part}.csv") for part in ("test", "dev")],
@@ -80,7 +81,7 @@ def documents(folder):
 
 # The splits that each task has: a task without a training split takes its examples from those that are measured.
 SPLITS = {"wikitext": ("test", "train", "validation"), "lambada_openai": ("test",), "race": ("test",), "wsc273": ("test",), "mmlu_anatomy": ("test", "dev"), "cmmlu_agronomy": ("test", "dev")}
-TESTED = ("arc_challenge", "arc_easy", "openbookqa")
+TESTED = ("arc_challenge", "arc_easy", "gsm8k", "openbookqa")
 
 
 def local(docs_of_task):
@@ -102,6 +103,7 @@ NAMES = {
     ("allenai/ai2_arc", "ARC-Easy"): "arc_easy",
     ("aps/super_glue", "boolq"): "boolq",
     ("aps/super_glue", "copa"): "copa",
+    ("openai/gsm8k", "main"): "gsm8k",
     ("Rowan/hellaswag", None): "hellaswag",
     ("EleutherAI/lambada_openai", "default"): "lambada_openai",
     ("allenai/openbookqa", "main"): "openbookqa",
@@ -116,13 +118,22 @@ NAMES = {
 }
 
 
+# Tasks whose answers the model writes.
+GENERATED = {"gsm8k"}
+
 # One task of each way to choose examples, and those whose examples look different.
 EXAMPLES = ("arc_easy", "cmmlu_agronomy", "copa", "lambada_openai", "mmlu_anatomy", "piqa", "winogrande")
 
 
 def recorded(samples):
-    """For each item the log-likelihoods of what was asked, and what the metrics say."""
+    """For each item the log-likelihoods of what was asked, or the text that was generated, and what the metrics say."""
     items = []
+    if isinstance(samples[0]["resps"][0][0], str):
+        for sample in sorted(samples, key=lambda sample: sample["doc_id"]):  # one for each filter
+            if not items or items[-1]["text"] != sample["resps"][0][0] or sample["filter"] in items[-1]["found"]:
+                items.append({"text": sample["resps"][0][0], "found": {}})
+            items[-1]["found"][sample["filter"]] = [sample["filtered_resps"][0], sample["exact_match"]]
+        return items
     for sample in sorted(samples, key=lambda sample: sample["doc_id"]):
         responses = [resp[0] for resp in sample["resps"]]  # a log-likelihood, and of answers whether it is greedy
         item = {"logLikelihoods": [round(float(r[0] if isinstance(r, tuple) else r), 6) for r in responses]}
@@ -147,10 +158,11 @@ def main(model, tasks, out):
     docs = documents(pathlib.Path(tasks))
     local(docs)
     lm = HFLM(pretrained=model, dtype="float32", device="cpu", batch_size=8)
-    made = {"harness": HARNESS, "model": pathlib.Path(model).name, "tasks": measured(lm, docs)}
+    made = {"harness": HARNESS, "model": pathlib.Path(model).name, "tasks": measured(lm, docs.keys() - GENERATED)}
+    made["generated"] = measured(lm, GENERATED)
     made["shots"], made["limit"] = 2, 5
     made["withExamples"] = measured(lm, EXAMPLES, num_fewshot=made["shots"], limit=made["limit"])
-    pathlib.Path(out).write_text(json.dumps(made, indent=None, separators=(",", ":")).replace('{"logL', '\n{"logL') + "\n")
+    pathlib.Path(out).write_text(json.dumps(made, indent=None, separators=(",", ":")).replace('{"logL', '\n{"logL').replace('{"text":', '\n{"text":') + "\n")
 
 
 if __name__ == "__main__":

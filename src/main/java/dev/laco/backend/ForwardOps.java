@@ -114,8 +114,8 @@ public interface ForwardOps extends DeviceMemory {
    * tokens sees keys up to {@code p + i}, and of these the latest of its window.
    *
    * @param query {@code [T, numHeads * headDim]}
-   * @param key {@code [K, numKeyValueHeads * headDim]}, where {@code K} is the number of past and
-   *     new tokens of all sequences, in the order of {@link PackedSequences#keyOffsets()}
+   * @param key {@code [K, numKeyValueHeads * headDim]}: of each sequence its past and new tokens at
+   *     the rows that {@link PackedSequences#keyOffsets()} says, of which {@code K} is the last one
    * @param value as {@code key}
    * @param out {@code [T, numHeads * headDim]}
    */

@@ -104,7 +104,7 @@ public final class OpChecks {
     shape("x", x, batch.sequences().size(), x.columns());
   }
 
-  /** See {@link ForwardOps#attention}; {@code keys} counts past and new tokens of all sequences. */
+  /** See {@link ForwardOps#attention}; {@code keys} is the number of rows of keys. */
   public static void attention(
       Tensor query,
       Tensor key,

@@ -5,78 +5,200 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
-import dev.laco.model.PackedSequences;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.KeyValueCache;
 import dev.laco.transformer.Workspace;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Set;
-import java.util.function.IntConsumer;
+import org.jspecify.annotations.Nullable;
 
-/** Continues a prompt token by token, with a KV cache. */
-public final class Generator {
+/**
+ * Continues prompts token by token, several at a time, with a KV cache. A step gives one token to
+ * every continuation that is running, so that the weights are read once for all of them. When a
+ * continuation ends, the next prompt takes its place.
+ */
+public final class Generator implements AutoCloseable {
+  /** The most continuations that run at a time. */
+  private static final int MOST_AT_ONCE = 16;
+
+  /** The most bytes of a KV cache of several continuations. */
+  private static final long CACHE_BYTES = 1L << 30;
+
   private final CausalLm model;
   private final Sampler sampler;
   private final Set<Integer> stopTokens;
+  private final int maxTokens;
+  private final TensorArena arena;
+  private final KeyValueCache cache;
+  private final Workspace work;
+  private final Tensor states;
+  private final Tensor logits;
+  private final float[] row;
+  private final @Nullable Running[] slots;
+
+  /** Is given the tokens of a continuation. */
+  @FunctionalInterface
+  public interface Continuation {
+    /**
+     * Takes the next token.
+     *
+     * @return whether there shall be another one
+     */
+    boolean add(int token);
+
+    /** Is called once, after the last token. */
+    default void end() {}
+  }
+
+  /** A continuation in a slot of the cache, the last token that it was given, and their number. */
+  private record Running(Continuation to, int token, int count) {}
 
   /**
-   * @param stopTokens generation ends before the first of these tokens
+   * Allocates the buffers of a generation.
+   *
+   * @param stopTokens a continuation ends before the first of these tokens
+   * @param prompts the number of prompts, at least one
+   * @param longest the most tokens of a prompt
+   * @param maxTokens the most tokens of a continuation, at least one
    */
-  public Generator(CausalLm model, Sampler sampler, Set<Integer> stopTokens) {
+  public Generator(
+      CausalLm model,
+      Sampler sampler,
+      Set<Integer> stopTokens,
+      long prompts,
+      int longest,
+      int maxTokens) {
     this.model = model;
     this.sampler = sampler;
     this.stopTokens = Set.copyOf(stopTokens);
+    this.maxTokens = maxTokens;
+    ModelConfig config = model.config();
+    int capacity = Math.addExact(longest, maxTokens);
+    int count = atOnce(config, prompts, capacity);
+    int rows = Math.max(longest, count);
+    this.slots = new Running[count];
+    this.arena = model.backend().arena();
+    this.cache = new KeyValueCache(model.backend(), config, model.depth(), count, capacity);
+    this.work = new Workspace(model.backend(), config, rows);
+    this.states = arena.allocate(DType.F32, rows, config.hiddenSize());
+    this.logits = arena.allocate(DType.F32, count, config.vocabSize());
+    this.row = new float[config.vocabSize()];
+  }
+
+  /** Bytes of the buffers of a generation. */
+  public static long bytes(ModelConfig config, long prompts, int longest, int maxTokens) {
+    int capacity = Math.addExact(longest, maxTokens);
+    long count = atOnce(config, prompts, capacity);
+    long rows = Math.max(longest, count);
+    return KeyValueCache.bytes(config, count * capacity)
+        + Workspace.bytes(config, rows)
+        + (rows * config.hiddenSize() + count * config.vocabSize()) * DType.F32.byteSize();
+  }
+
+  /** How many continuations run at a time. */
+  private static int atOnce(ModelConfig config, long prompts, int capacity) {
+    long fit = Math.max(1, CACHE_BYTES / KeyValueCache.bytes(config, capacity));
+    return (int) Math.min(Math.min(prompts, MOST_AT_ONCE), fit);
   }
 
   /**
-   * Continues {@code prompt}, at least one token, by at most {@code maxTokens}.
+   * Continues a prompt. Its tokens may come in this call or in a later one.
    *
-   * @param onToken is called with each new token
-   * @return number of new tokens
+   * @param prompt at least one token
    */
-  public int generate(int[] prompt, int maxTokens, IntConsumer onToken) {
-    int capacity = Math.addExact(prompt.length, maxTokens);
-    try (TensorArena arena = model.backend().arena();
-        KeyValueCache cache =
-            new KeyValueCache(model.backend(), model.config(), model.depth(), capacity);
-        Workspace work = new Workspace(model.backend(), model.config(), prompt.length)) {
-      Tensor states = arena.allocate(DType.F32, prompt.length, model.config().hiddenSize());
-      Tensor logits = arena.allocate(DType.F32, 1, model.config().vocabSize());
-      float[] host = new float[model.config().vocabSize()];
-      int[] next = prompt;
-      for (int generated = 0; generated < maxTokens; generated++) {
-        step(next, cache, states.slice(0, next.length), work, logits);
-        model.backend().download(logits, host);
-        int token = sampler.choose(host);
-        if (stopTokens.contains(token)) {
-          return generated;
-        }
-        onToken.accept(token);
-        next = new int[] {token};
-      }
-      return maxTokens;
+  public void add(int[] prompt, Continuation to) {
+    int slot = free();
+    while (slot < 0) {
+      step();
+      slot = free();
+    }
+    cache.clear(slot);
+    run(List.of(slot), List.of(prompt));
+    take(slot, to, 0, 0);
+  }
+
+  /** Runs all continuations to their ends. */
+  public void finish() {
+    while (!running().isEmpty()) {
+      step();
     }
   }
 
-  /** Bytes of buffers that {@link #generate} needs for a prompt of {@code prompt} tokens. */
-  public static long bytes(ModelConfig config, int prompt, int maxTokens) {
-    long states = (long) prompt * config.hiddenSize() + config.vocabSize();
-    return KeyValueCache.bytes(config, (long) prompt + maxTokens)
-        + Workspace.bytes(config, prompt)
-        + states * DType.F32.byteSize();
+  private int free() {
+    for (int slot = 0; slot < slots.length; slot++) {
+      if (slots[slot] == null) {
+        return slot;
+      }
+    }
+    return -1;
   }
 
-  private void step(
-      int[] tokens, KeyValueCache cache, Tensor states, Workspace work, Tensor logits) {
-    try (TokenBatch batch = model.batch(PackedSequences.continuation(tokens, cache.length()))) {
-      model.embed(batch, states);
-      for (int index = 0; index < model.depth(); index++) {
-        model.layer(index, states, batch, work, cache);
+  private List<Integer> running() {
+    List<Integer> running = new ArrayList<>();
+    for (int slot = 0; slot < slots.length; slot++) {
+      if (slots[slot] != null) {
+        running.add(slot);
       }
-      cache.advance(tokens.length);
-      Tensor last = states.slice(tokens.length - 1, tokens.length);
+    }
+    return running;
+  }
+
+  /** Gives each continuation that is running its next token. */
+  private void step() {
+    List<Integer> running = running();
+    List<int[]> tokens = new ArrayList<>();
+    List<Running> before = new ArrayList<>();
+    for (int slot : running) {
+      Running one = slots[slot];
+      if (one != null) {
+        before.add(one);
+        tokens.add(new int[] {one.token});
+      }
+    }
+    run(running, tokens);
+    for (int i = 0; i < before.size(); i++) {
+      take(running.get(i), before.get(i).to, before.get(i).count, i);
+    }
+  }
+
+  /** Chooses the next token of a slot by a row of the logits, and ends what has its last token. */
+  private void take(int slot, Continuation to, int count, int logitRow) {
+    model.backend().download(logits.slice(logitRow, logitRow + 1), row);
+    int token = sampler.choose(row);
+    boolean more = !stopTokens.contains(token) && to.add(token) && count + 1 < maxTokens;
+    slots[slot] = more ? new Running(to, token, count + 1) : null;
+    if (!more) {
+      to.end();
+    }
+  }
+
+  /**
+   * Runs the next tokens of some slots, one each or those of one slot, and writes the logits behind
+   * them to the first rows of {@code logits}.
+   */
+  private void run(List<Integer> where, List<int[]> tokens) {
+    try (TokenBatch batch = model.batch(cache.next(where, tokens))) {
+      int rows = batch.sequences().size();
+      Tensor x = states.slice(0, rows);
+      model.embed(batch, x);
+      for (int index = 0; index < model.depth(); index++) {
+        model.layer(index, x, batch, work, cache);
+      }
+      for (int i = 0; i < where.size(); i++) {
+        cache.advance(where.get(i), tokens.get(i).length);
+      }
+      Tensor last = states.slice(rows - where.size(), rows);
       model.finalNorm(last, last);
-      model.logits(last, logits);
+      model.logits(last, logits.slice(0, where.size()));
       model.release();
     }
+  }
+
+  @Override
+  public void close() {
+    work.close();
+    cache.close();
+    arena.close();
   }
 }

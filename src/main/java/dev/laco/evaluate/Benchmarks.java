@@ -69,6 +69,15 @@ final class Benchmarks {
                 Place.of("COPA/val.jsonl", "COPA/train.jsonl"),
                 Place.of("copa/val.jsonl", "copa/train.jsonl"))
             .hub(VALIDATION, TRAIN),
+        choice("gsm8k", "3.0", Kind.GENERATED_ANSWER, Gsm8k::item)
+            .drawn(Sampling.ANY)
+            .usually(Gsm8k.SHOTS)
+            .published(
+                Stream.of("", "grade-school-math/")
+                    .map(folder -> folder + "grade_school_math/data/")
+                    .map(folder -> Place.of(folder + "test.jsonl", folder + "train.jsonl"))
+                    .toArray(Place[]::new))
+            .hub(TEST, TRAIN),
         choice("hellaswag", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::hellaswag)
             .published(
                 Place.of("hellaswag_val.jsonl", "hellaswag_train.jsonl"),
@@ -170,7 +179,7 @@ final class Benchmarks {
   /** A task whose items are described step by step. */
   private static Draft choice(
       String name, String version, Kind kind, Function<Document, TaskItem> format) {
-    return new Draft(name, version, kind, format, Sampling.OTHERS, "", List.of());
+    return new Draft(name, version, kind, format, Sampling.OTHERS, 0, "", List.of());
   }
 
   /** What is known of a task while it is described. */
@@ -180,19 +189,25 @@ final class Benchmarks {
       Kind kind,
       Function<Document, TaskItem> format,
       Sampling sampling,
+      int shots,
       String description,
       List<Place> places) {
     Draft drawn(Sampling other) {
-      return new Draft(name, version, kind, format, other, description, places);
+      return new Draft(name, version, kind, format, other, shots, description, places);
+    }
+
+    /** With so many examples where a user asks for no other number. */
+    Draft usually(int examples) {
+      return new Draft(name, version, kind, format, sampling, examples, description, places);
     }
 
     Draft described(String text) {
-      return new Draft(name, version, kind, format, sampling, text, places);
+      return new Draft(name, version, kind, format, sampling, shots, text, places);
     }
 
     /** Where the authors' files lie. */
     Draft published(Place... authors) {
-      return new Draft(name, version, kind, format, sampling, description, List.of(authors));
+      return new Draft(name, version, kind, format, sampling, shots, description, List.of(authors));
     }
 
     /** The task, whose items may also lie under the names of the parts of the hub's data set. */
@@ -204,6 +219,7 @@ final class Benchmarks {
           kind,
           format,
           sampling,
+          shots,
           description,
           Stream.concat(places.stream(), Stream.of(hub)).toList(),
           null);

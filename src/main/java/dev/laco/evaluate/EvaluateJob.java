@@ -131,10 +131,9 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
 
   private EvaluateResult tasks(EvaluateRequest.Tasks request) {
     long limit = request.limit() == null ? Long.MAX_VALUE : request.limit();
-    int shots = request.shots() == null ? 0 : request.shots();
     List<TaskFile> files =
         Task.named(request.names()).stream()
-            .map(task -> TaskFile.find(task, request.data(), shots))
+            .map(task -> TaskFile.find(task, request.data(), request.shots()))
             .toList();
     List<Model> models = new ArrayList<>(List.of(model));
     models.addAll(against);

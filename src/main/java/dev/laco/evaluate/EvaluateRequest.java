@@ -92,7 +92,8 @@ public sealed interface EvaluateRequest extends Request {
    * @param data the folder of data sets, in which the files of the tasks are found by the names
    *     under which they are published
    * @param limit the number of items of each task that are measured, the first ones; null for all
-   * @param shots the number of answered examples in front of each prompt; null for none
+   * @param shots the number of answered examples in front of each prompt; null for the number of
+   *     lm-evaluation-harness, which is 5 for gsm8k and 0 for the other tasks
    */
   record Tasks(
       List<String> names, @Nullable Path data, @Nullable Integer limit, @Nullable Integer shots)

@@ -17,10 +17,11 @@ import java.util.List;
  * are the other keys.
  */
 final class HarnessJson {
-  /** The harness's name of results whose answers went through no filter. */
-  private static final String FILTER = ",none";
+  private static final String NO_FILTER = "none";
+  private static final String EXACT_MATCH = "exact_match";
 
   private static final String ALIAS = "alias";
+  private static final String ERROR = "_stderr";
 
   private HarnessJson() {}
 
@@ -46,7 +47,8 @@ final class HarnessJson {
       versions.put(name, task.task().version());
       shots.put(name, task.shots());
       ObjectNode directions = higher.putObject(name);
-      task.metrics().forEach(metric -> directions.put(metric.name(), metric.isShare()));
+      task.metrics()
+          .forEach(metric -> directions.put(harnessName(metric.name()), metric.isShare()));
       samples.putObject(name).put("original", task.available()).put("effective", task.items());
     }
     for (Task.Group group : named) {
@@ -54,7 +56,7 @@ final class HarnessJson {
           JsonNodeFactory.instance
               .objectNode()
               .put(ALIAS, group.name())
-              .put(Metric.ACCURACY + FILTER, result.accuracy(group));
+              .put(key(Metric.ACCURACY, ""), result.accuracy(group));
       results.set(group.name(), mean);
       groups.set(group.name(), mean);
       group.tasks().forEach(subtasks.putArray(group.name())::add);
@@ -66,20 +68,44 @@ final class HarnessJson {
     ObjectNode json = JsonNodeFactory.instance.objectNode();
     json.put(ALIAS, task.task().name()).put("sample_len", task.items());
     for (Metric metric : task.metrics()) {
-      json.put(metric.name() + FILTER, metric.value());
+      json.put(key(metric.name(), ""), metric.value());
       double error = metric.standardError();
       if (Double.isNaN(error)) {
         // As the harness writes what it cannot compute.
-        json.put(metric.name() + "_stderr" + FILTER, "N/A");
+        json.put(key(metric.name(), ERROR), "N/A");
       } else {
-        json.put(metric.name() + "_stderr" + FILTER, error);
+        json.put(key(metric.name(), ERROR), error);
       }
     }
     return json;
   }
 
-  /** What a model made of one item, as the harness writes a line of a file of samples. */
-  static ObjectNode of(Task task, TaskRun.Sample sample) {
+  /** The filter that finds the answer in a text, in the harness's words; "none" for none. */
+  private static String filter(String metric) {
+    return Gsm8k.FILTERS.contains(metric) ? metric : NO_FILTER;
+  }
+
+  private static String harnessName(String metric) {
+    return Gsm8k.FILTERS.contains(metric) ? EXACT_MATCH : metric;
+  }
+
+  private static String key(String metric, String suffix) {
+    return harnessName(metric) + suffix + "," + filter(metric);
+  }
+
+  /**
+   * What a model made of one item, as the harness writes it into a file of samples: an object for
+   * each filter.
+   */
+  static List<ObjectNode> of(Task task, TaskRun.Sample sample) {
+    return task.kind().metrics().stream()
+        .map(HarnessJson::filter)
+        .distinct()
+        .map(filter -> of(task, sample, filter))
+        .toList();
+  }
+
+  private static ObjectNode of(Task task, TaskRun.Sample sample, String filter) {
     TaskItem item = sample.item();
     ObjectNode json = JsonNodeFactory.instance.objectNode();
     json.put("doc_id", sample.index());
@@ -90,19 +116,36 @@ final class HarnessJson {
       json.putObject("arguments").putObject("gen_args_0").put("arg_0", item.target());
       json.putArray("resps").addArray().add(Double.toString(sum));
       json.putArray("filtered_resps").add(Double.toString(sum));
+    } else if (task.kind().isGenerated()) {
+      putText(json, sample, filter);
     } else {
       putAnswers(json, sample);
     }
-    json.put("filter", "none");
+    json.put("filter", filter);
     List<String> metrics = task.kind().metrics();
-    metrics.forEach(json.putArray("metrics")::add);
+    ArrayNode named = json.putArray("metrics");
+    for (String metric : metrics) {
+      if (filter(metric).equals(filter)) {
+        named.add(harnessName(metric));
+      }
+    }
     json.put("doc_hash", sha256(item.document().json().toString()));
     json.put("prompt_hash", sha256(item.asked().getFirst().context()));
     json.put("target_hash", sha256(item.target()));
     for (int i = 0; i < metrics.size(); i++) {
-      json.put(metrics.get(i), sample.values()[i]);
+      if (filter(metrics.get(i)).equals(filter)) {
+        json.put(harnessName(metrics.get(i)), sample.values()[i]);
+      }
     }
     return json;
+  }
+
+  private static void putText(ObjectNode json, TaskRun.Sample sample, String filter) {
+    TaskItem.Asked asked = sample.item().asked().getFirst();
+    json.putObject("arguments").putObject("gen_args_0").put("arg_0", asked.context());
+    json.putArray("resps").addArray().add(sample.text());
+    json.putArray("filtered_resps")
+        .add(filter.equals(NO_FILTER) ? sample.text() : Gsm8k.answer(filter, sample.text()));
   }
 
   private static void putAnswers(ObjectNode json, TaskRun.Sample sample) {

@@ -2,13 +2,15 @@ package dev.laco.evaluate;
 
 import java.util.Arrays;
 import java.util.PrimitiveIterator;
+import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
  * A quantity that is measured of every item of a task, and its value over the items: a share of
- * right answers, a perplexity, {@code exp} of the negative mean of log-likelihoods, or bits.
+ * right answers or another mean, a perplexity, {@code exp} of the negative mean of log-likelihoods,
+ * or bits.
  */
 public final class Metric {
   /** The name of the share of right answers. */
@@ -31,6 +33,18 @@ public final class Metric {
 
   /** The name of the bits for each byte of texts. */
   public static final String BITS = "bits_per_byte";
+
+  /** The name of the share of generated answers that are right and stand behind four hashes. */
+  public static final String STRICT = "strict-match";
+
+  /** The name of the share of generated answers whose last number is right. */
+  public static final String FLEXIBLE = "flexible-extract";
+
+  /** The name of the share of n-grams of a generated text that stood there before. */
+  public static final String REPETITION = "repetition";
+
+  private static final Set<String> SHARES =
+      Set.of(ACCURACY, BY_CHARACTERS, BY_BYTES, STRICT, FLEXIBLE);
 
   /** Samples of a bootstrap. */
   private static final int BOOTSTRAP = 1000;
@@ -78,7 +92,9 @@ public final class Metric {
     return items.length;
   }
 
-  /** The value of an item: 1 for a right answer and 0 for a wrong one, or a log-likelihood. */
+  /**
+   * The value of an item: 1 for a right answer and 0 for a wrong one, a rate, or a log-likelihood.
+   */
   public double item(int index) {
     return items[index];
   }
@@ -90,7 +106,12 @@ public final class Metric {
 
   /** Whether a metric of this name is a share of right answers. */
   public static boolean isShare(String name) {
-    return name.equals(ACCURACY) || name.equals(BY_CHARACTERS) || name.equals(BY_BYTES);
+    return SHARES.contains(name);
+  }
+
+  /** Whether a metric of this name is a mean from 0 to 1, as shares of right answers are. */
+  public static boolean isRate(String name) {
+    return isShare(name) || name.equals(REPETITION);
   }
 
   /** The value over all items. */
@@ -108,11 +129,11 @@ public final class Metric {
       weight += weights[item];
     }
     double mean = sum / weight;
-    return isShare() ? mean : name.equals(BITS) ? -mean / Math.log(2) : Math.exp(-mean);
+    return isRate(name) ? mean : name.equals(BITS) ? -mean / Math.log(2) : Math.exp(-mean);
   }
 
   /**
-   * The standard error of {@link #value}: of a share {@code s / sqrt(n)} with the sample's standard
+   * The standard error of {@link #value}: of a mean {@code s / sqrt(n)} with the sample's standard
    * deviation, of others that of {@value #BOOTSTRAP} bootstrap samples of the items, with a fixed
    * seed. NaN of one item.
    */
@@ -120,7 +141,7 @@ public final class Metric {
     if (items.length < 2) {
       return Double.NaN;
     }
-    if (isShare()) {
+    if (isRate(name)) {
       return deviation(items) / Math.sqrt(items.length);
     }
     SplittableRandom random = new SplittableRandom(SEED);

@@ -13,9 +13,10 @@ import org.jspecify.annotations.Nullable;
  * @param dense the dense model's value
  * @param pruned the pruned model's value
  * @param chance the value that guessing has; 0 where guessing is hopeless
- * @param interval of shares that of the difference {@code pruned - dense}, of perplexities and bits
- *     that of the ratio {@code pruned / dense}
- * @param flips items that one model gets right and the other wrong; null of perplexities and bits
+ * @param interval of shares and other {@linkplain Metric#isRate rates} that of the difference
+ *     {@code pruned - dense}, of perplexities and bits that of the ratio {@code pruned / dense}
+ * @param flips items that one model gets right and the other wrong; null where answers are not
+ *     right or wrong
  */
 public record PairedComparison(
     String metric,
@@ -42,7 +43,8 @@ public record PairedComparison(
       throw new UsageException(
           String.format(
               Locale.ROOT,
-              "%s was measured on %,d and on %,d items: only results on the same items can be compared",
+              "%s was measured on %,d and on %,d items: only results on the same items can be"
+                  + " compared",
               dense.task(),
               before.count(),
               after.count()));
@@ -68,19 +70,22 @@ public record PairedComparison(
   }
 
   /**
-   * The percentile interval of the ratio of two values: each of {@value #SAMPLES} samples has as
-   * many items as there are, drawn with replacement, with a fixed seed.
+   * The percentile interval of the ratio of two values, or of the difference of two rates: each of
+   * {@value #SAMPLES} samples has as many items as there are, drawn with replacement, with a fixed
+   * seed.
    */
   private static Interval bootstrap(Metric before, Metric after) {
     SplittableRandom random = new SplittableRandom(SEED);
     int count = before.count();
-    double[] ratios = new double[SAMPLES];
+    double[] changes = new double[SAMPLES];
     for (int sample = 0; sample < SAMPLES; sample++) {
       int[] drawn = random.ints(count, 0, count).toArray();
-      ratios[sample] = after.valueOf(Arrays.stream(drawn)) / before.valueOf(Arrays.stream(drawn));
+      double pruned = after.valueOf(Arrays.stream(drawn));
+      double dense = before.valueOf(Arrays.stream(drawn));
+      changes[sample] = Metric.isRate(before.name()) ? pruned - dense : pruned / dense;
     }
-    Arrays.sort(ratios);
-    return new Interval(quantile(ratios, TAIL), quantile(ratios, 1 - TAIL));
+    Arrays.sort(changes);
+    return new Interval(quantile(changes, TAIL), quantile(changes, 1 - TAIL));
   }
 
   /** A quantile of sorted values, linearly between the two nearest ones. */

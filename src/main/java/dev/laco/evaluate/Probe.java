@@ -21,11 +21,12 @@ import java.util.stream.Stream;
  * and in every run.
  *
  * @param name the name of the task
+ * @param kind how an answer is scored
  * @param skill what is probed, for people
  * @param examples the number of solved examples in front of each question
  * @param rule makes a question and its answer
  */
-record Probe(String name, String skill, int examples, Function<Random, Solved> rule)
+record Probe(String name, Kind kind, String skill, int examples, Function<Random, Solved> rule)
     implements Items {
   /** The name of the group of all probes. */
   static final String GROUP = "probes";
@@ -97,7 +98,16 @@ record Probe(String name, String skill, int examples, Function<Random, Solved> r
           "Julia", "Karen", "Laura", "Leo", "Linda", "Lucy", "Maria", "Mark", "Martin", "Mary",
           "Nina", "Oscar", "Paul", "Peter", "Robert", "Rose", "Sam", "Sarah", "Tom");
 
-  /** A question and its answer. */
+  /** Of two names and two words, of which each text takes what it needs. */
+  private static final List<String> BEGINNINGS =
+      List.of(
+          "One morning %1$s found an old %3$s beside the %4$s, and",
+          "%1$s and %2$s had lived near the %3$s for many years when",
+          "Dear %1$s,\n\nThank you for your letter about the %3$s. I told %2$s that",
+          "This chapter explains how the %3$s and the %4$s were described in earlier times. First,",
+          "\"Where is the %3$s?\" asked %1$s. %2$s looked at the %4$s and said");
+
+  /** A question and its answer; the answer of a text that is written on is empty. */
   record Solved(String question, String answer) {}
 
   /** The tasks of all probes. */
@@ -109,20 +119,32 @@ record Probe(String name, String skill, int examples, Function<Random, Solved> r
     return Stream.concat(
         IntStream.rangeClosed(1, MOST_DIGITS).mapToObj(Probe::arithmetic),
         Stream.of(
-            new Probe("laco_brackets", "closing open brackets", EXAMPLES, Probe::brackets),
-            new Probe("laco_copy", "copying a list of words", EXAMPLES, Probe::copy),
-            new Probe("laco_count", "counting a repeated word", EXAMPLES, Probe::count),
-            new Probe("laco_needle", "finding one fact among many", 0, Probe::needle),
-            new Probe("laco_sort", "sorting numbers", EXAMPLES, Probe::sort)));
+            answered("laco_brackets", "closing open brackets", EXAMPLES, Probe::brackets),
+            answered("laco_copy", "copying a list of words", EXAMPLES, Probe::copy),
+            answered("laco_count", "counting a repeated word", EXAMPLES, Probe::count),
+            answered("laco_needle", "finding one fact among many", 0, Probe::needle),
+            new Probe(
+                "laco_repetition",
+                Kind.REPETITION,
+                "writing on without repetition",
+                0,
+                Probe::beginning),
+            answered("laco_sort", "sorting numbers", EXAMPLES, Probe::sort)));
+  }
+
+  private static Probe answered(
+      String name, String skill, int examples, Function<Random, Solved> rule) {
+    return new Probe(name, Kind.CONTINUATION, skill, examples, rule);
   }
 
   private Task task() {
-    return new Task(
-        name, VERSION, Kind.CONTINUATION, Probe::item, Sampling.FIRST, "", List.of(), this);
+    return new Task(name, VERSION, kind, this::item, Sampling.FIRST, 0, "", List.of(), this);
   }
 
-  private static TaskItem item(Document document) {
-    return TaskItem.continuation(document, document.text(CONTEXT), " " + document.text(ANSWER));
+  private TaskItem item(Document document) {
+    return kind == Kind.REPETITION
+        ? TaskItem.generation(document, document.text(CONTEXT), "")
+        : TaskItem.continuation(document, document.text(CONTEXT), " " + document.text(ANSWER));
   }
 
   @Override
@@ -172,7 +194,7 @@ record Probe(String name, String skill, int examples, Function<Random, Solved> r
   private static Probe arithmetic(int digits) {
     int lowest = digits == 1 ? 0 : (int) Math.pow(10, digits - 1);
     int highest = (int) Math.pow(10, digits);
-    return new Probe(
+    return answered(
         "laco_arithmetic_" + digits,
         "sums and differences of numbers of " + digits + (digits == 1 ? " digit" : " digits"),
         EXAMPLES,
@@ -228,6 +250,21 @@ record Probe(String name, String skill, int examples, Function<Random, Solved> r
     int asked = random.nextInt(FACTS);
     return new Solved(
         String.join("", facts) + "\nThe code of " + names.get(asked) + " is", codes.get(asked));
+  }
+
+  /** The beginning of a text, which a model writes on. */
+  private static Solved beginning(Random random) {
+    List<String> names = drawn(NAMES, 2, random);
+    List<String> words = drawn(WORDS, 2, random);
+    return new Solved(
+        String.format(
+            Locale.ROOT,
+            BEGINNINGS.get(random.nextInt(BEGINNINGS.size())),
+            names.getFirst(),
+            names.getLast(),
+            words.getFirst(),
+            words.getLast()),
+        "");
   }
 
   private static Solved sort(Random random) {

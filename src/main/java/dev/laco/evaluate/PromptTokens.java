@@ -5,6 +5,8 @@ import dev.laco.BadInputException;
 import dev.laco.InputJson;
 import dev.laco.Model;
 import dev.laco.evaluate.TaskItem.Asked;
+import dev.laco.run.StopTokens;
+import dev.laco.text.StreamingDecoder;
 import dev.laco.text.TextChunks;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.text.TokenLists;
@@ -14,6 +16,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -109,6 +112,48 @@ final class PromptTokens {
       windows.add(TextChunks.continuation(window, window.length - scored));
     }
     return windows;
+  }
+
+  /**
+   * A prompt that the model continues.
+   *
+   * @param where names the item in errors
+   * @param room the tokens for which the model's positions have room behind the prompt
+   */
+  int[] prompt(String where, String context, int room) {
+    int most = model.config().maxPositionEmbeddings() - room;
+    if (most < 1) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s is continued by up to %d tokens: the model has only %d positions",
+              where,
+              room,
+              model.config().maxPositionEmbeddings()));
+    }
+    int[] ids = tokenizer.encode(context);
+    TokenLists.requireInVocabulary(where, ids, model.config().vocabSize());
+    return ids.length > most ? Arrays.copyOfRange(ids, ids.length - most, ids.length) : ids;
+  }
+
+  /** Token ids of a text without the tokenizer's special tokens. */
+  int[] plain(String text) {
+    return tokenizer.encodeWithoutSpecial(text);
+  }
+
+  /** The text of tokens that a model wrote, special tokens left out. */
+  String text(int[] ids) {
+    return tokenizer.decode(ids);
+  }
+
+  /** Decodes tokens one by one. */
+  StreamingDecoder decoder() {
+    return tokenizer.streamingDecoder();
+  }
+
+  /** The tokens at which the model ends its text. */
+  Set<Integer> stopTokens() {
+    return StopTokens.of(model);
   }
 
   private int contextTokens(String text) {

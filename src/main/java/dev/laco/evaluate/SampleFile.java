@@ -1,12 +1,13 @@
 package dev.laco.evaluate;
 
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.checkpoint.OutputFiles;
 import java.io.IOException;
 import java.io.Writer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
-/** Writes what a model made of each item of a task, a line of JSON each. */
+/** Writes what a model made of each item of a task, a line of JSON for each filter. */
 final class SampleFile implements AutoCloseable {
   private final Task task;
   private final Path file;
@@ -29,8 +30,10 @@ final class SampleFile implements AutoCloseable {
 
   void write(TaskRun.Sample sample) {
     try {
-      writer.write(HarnessJson.of(task, sample).toString());
-      writer.write('\n');
+      for (ObjectNode line : HarnessJson.of(task, sample)) {
+        writer.write(line.toString());
+        writer.write('\n');
+      }
     } catch (IOException e) {
       throw OutputFiles.cannotWrite(file, e);
     }

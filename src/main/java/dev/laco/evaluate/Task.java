@@ -24,7 +24,11 @@ public final class Task {
     /** Whether each token of a continuation is the most likely one, and its likelihood. */
     CONTINUATION,
     /** The likelihood of whole texts. */
-    TEXT;
+    TEXT,
+    /** A text that the model writes, in which the answer is looked for. */
+    GENERATED_ANSWER,
+    /** How much a text that the model writes repeats itself. */
+    REPETITION;
 
     /** The kind's name in lm-evaluation-harness. */
     String outputType() {
@@ -32,7 +36,13 @@ public final class Task {
         case MULTIPLE_CHOICE, NORMALISED_CHOICE -> "multiple_choice";
         case CONTINUATION -> "loglikelihood";
         case TEXT -> "loglikelihood_rolling";
+        case GENERATED_ANSWER, REPETITION -> "generate_until";
       };
+    }
+
+    /** Whether the model writes a text. */
+    boolean isGenerated() {
+      return this == GENERATED_ANSWER || this == REPETITION;
     }
 
     List<String> metrics() {
@@ -41,6 +51,8 @@ public final class Task {
         case NORMALISED_CHOICE -> List.of(Metric.ACCURACY, Metric.BY_CHARACTERS, Metric.BY_BYTES);
         case CONTINUATION -> List.of(Metric.PERPLEXITY, Metric.ACCURACY);
         case TEXT -> List.of(Metric.WORD_PERPLEXITY, Metric.BYTE_PERPLEXITY, Metric.BITS);
+        case GENERATED_ANSWER -> List.of(Metric.STRICT, Metric.FLEXIBLE);
+        case REPETITION -> List.of(Metric.REPETITION);
       };
     }
   }
@@ -76,6 +88,7 @@ public final class Task {
   private final Kind kind;
   private final Function<Document, TaskItem> format;
   private final Sampling sampling;
+  private final int shots;
   private final String description;
   private final List<Place> places;
   private final @Nullable Items made;
@@ -83,6 +96,7 @@ public final class Task {
   /**
    * A task.
    *
+   * @param shots the number of examples in front of each prompt where none is asked for
    * @param description what stands in front of every prompt
    * @param places where the items may lie
    * @param made the items, where a rule makes them; null where they lie in a file
@@ -93,6 +107,7 @@ public final class Task {
       Kind kind,
       Function<Document, TaskItem> format,
       Sampling sampling,
+      int shots,
       String description,
       List<Place> places,
       @Nullable Items made) {
@@ -101,6 +116,7 @@ public final class Task {
     this.kind = kind;
     this.format = format;
     this.sampling = sampling;
+    this.shots = shots;
     this.description = description;
     this.places = List.copyOf(places);
     this.made = made;
@@ -187,6 +203,11 @@ public final class Task {
 
   Sampling sampling() {
     return sampling;
+  }
+
+  /** The number of examples in front of each prompt where none is asked for. */
+  int shots() {
+    return shots;
   }
 
   String description() {

@@ -65,7 +65,7 @@ public record TaskComparison(TaskResults pruned, List<OfTask> tasks, List<OfGrou
 
   private static OfGroup of(Task.Group group, TaskResults dense, TaskResults pruned) {
     double ratios =
-        group.tasks().stream()
+        dense.counted(group).stream()
             .mapToDouble(
                 task ->
                     pruned.task(task).metric(Metric.ACCURACY).value()

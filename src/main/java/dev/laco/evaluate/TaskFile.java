@@ -24,9 +24,10 @@ record TaskFile(Task task, Items items, @Nullable Documents examples, int shots)
    * Finds the files of a task by the names under which they are published.
    *
    * @param folder the folder of data sets
+   * @param shots the number of examples in front of each prompt; null for the task's own
    * @throws BadInputException if there is no file of the task; the message says what was looked for
    */
-  static TaskFile find(Task task, @Nullable Path folder, int shots) {
+  static TaskFile find(Task task, @Nullable Path folder, @Nullable Integer shots) {
     Items made = task.made();
     if (made != null) {
       return new TaskFile(task, made, null, 0);
@@ -50,7 +51,7 @@ record TaskFile(Task task, Items items, @Nullable Documents examples, int shots)
             task,
             documents(folder, place.items(), place.labels()),
             documents(folder, place.examples(), place.exampleLabels()),
-            task.kind() == Task.Kind.TEXT ? 0 : shots);
+            task.kind() == Task.Kind.TEXT ? 0 : shots == null ? task.shots() : shots);
       }
     }
     throw new BadInputException(

@@ -9,7 +9,7 @@ import java.util.stream.IntStream;
  *
  * @param document the item as its file has it
  * @param asked the continuations whose likelihoods are asked for: of a multiple-choice item one for
- *     each answer
+ *     each answer; of an item whose context the model continues the right continuation
  * @param choices the answers as they are counted for {@code acc_norm}; empty where there are none
  * @param gold index of the right answer; 0 where there are none
  * @param target the right answer as lm-evaluation-harness writes it into a sample
@@ -19,14 +19,17 @@ record TaskItem(
   /** What lm-evaluation-harness puts between a context and an answer. */
   private static final String DELIMITER = " ";
 
-  TaskItem {
+  /** A context and the text behind it whose likelihood is asked for. */
+  record Asked(String context, String continuation) {}
+
+  /** An item each of whose likelihoods is that of a text. */
+  private static TaskItem of(
+      Document document, List<Asked> asked, List<String> choices, int gold, String target) {
     if (asked.stream().anyMatch(one -> one.continuation().isBlank())) {
       throw new BadInputException(document.where() + " has an empty answer");
     }
+    return new TaskItem(document, asked, choices, gold, target);
   }
-
-  /** A context and the text behind it whose likelihood is asked for. */
-  record Asked(String context, String continuation) {}
 
   /** A question with answers. */
   static TaskItem question(Document document, String context, List<String> choices, int gold) {
@@ -39,7 +42,7 @@ record TaskItem(
               + gold
               + " is called right; it needs at least two, and one of them right");
     }
-    return new TaskItem(
+    return of(
         document,
         choices.stream().map(choice -> new Asked(context, DELIMITER + choice)).toList(),
         choices,
@@ -49,7 +52,7 @@ record TaskItem(
 
   /** Partial evaluation (Trinh and Le 2018): contexts with one ending. */
   static TaskItem ending(Document document, List<String> contexts, String ending, int gold) {
-    return new TaskItem(
+    return of(
         document,
         contexts.stream().map(context -> new Asked(context, DELIMITER + ending)).toList(),
         contexts,
@@ -59,8 +62,16 @@ record TaskItem(
 
   /** A context and its one continuation. */
   static TaskItem continuation(Document document, String context, String continuation) {
-    return new TaskItem(
-        document, List.of(new Asked(context, continuation)), List.of(), 0, continuation);
+    return of(document, List.of(new Asked(context, continuation)), List.of(), 0, continuation);
+  }
+
+  /**
+   * A context that the model continues.
+   *
+   * @param target the continuation that is right; empty where there is none
+   */
+  static TaskItem generation(Document document, String context, String target) {
+    return new TaskItem(document, List.of(new Asked(context, target)), List.of(), 0, target);
   }
 
   /**

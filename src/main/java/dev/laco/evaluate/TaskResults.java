@@ -27,6 +27,13 @@ public record TaskResults(Path model, List<TaskResult> tasks) {
         .orElseThrow(() -> new IllegalArgumentException("no result of " + name));
   }
 
+  /** The tasks of a group whose accuracies its mean is of. */
+  public List<String> counted(Task.Group group) {
+    return group.tasks().stream()
+        .filter(name -> task(name).task().kind().metrics().contains(Metric.ACCURACY))
+        .toList();
+  }
+
   /** The mean accuracy of a group's tasks. */
   public double accuracy(Task.Group group) {
     return mean(group, result -> result.metric(Metric.ACCURACY).value());
@@ -40,7 +47,7 @@ public record TaskResults(Path model, List<TaskResult> tasks) {
   private double mean(Task.Group group, ToDoubleFunction<TaskResult> value) {
     double sum = 0;
     double weights = 0;
-    for (String name : group.tasks()) {
+    for (String name : counted(group)) {
       TaskResult result = task(name);
       double weight = group.bySize() ? result.items() : 1;
       sum += weight * value.applyAsDouble(result);

@@ -4,7 +4,6 @@ import dev.laco.DeviceSettings;
 import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.backend.Device;
-import dev.laco.eval.ContinuationMeasure;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
@@ -62,14 +61,16 @@ final class TasksJob extends ModelJob<TasksJob> {
    * @param opened is told of the device
    */
   TaskResults run(@Nullable Function<Task, Path> samples, Consumer<Device> opened) {
-    int longest = runs.stream().mapToInt(TaskRun::longest).max().orElseThrow();
-    boolean greedy = samples != null || runs.stream().anyMatch(TaskRun::needsGreedy);
+    long buffers =
+        runs.stream()
+            .mapToLong(run -> run.bytes(model.config(), samples != null))
+            .max()
+            .orElseThrow();
     try (OpenDevice device = openDevice(false)) {
       CausalLm lm =
           runningModel(
                   device.backend(),
-                  MemoryPlan.Beside.buffers(
-                      ContinuationMeasure.bytes(model.config(), longest, greedy)),
+                  MemoryPlan.Beside.buffers(buffers),
                   1,
                   "leave out the task with the longest items")
               .original();
@@ -85,7 +86,7 @@ final class TasksJob extends ModelJob<TasksJob> {
   private TaskResult measure(TaskRun run, CausalLm lm, @Nullable Function<Task, Path> samples) {
     try (JobProgress.Stage stage = progress().begin(stage(run))) {
       if (samples == null) {
-        return run.measure(lm, run.needsGreedy(), stage::update, sample -> {});
+        return run.measure(lm, false, stage::update, sample -> {});
       }
       try (SampleFile out = new SampleFile(run.task(), samples.apply(run.task()))) {
         return run.measure(lm, true, stage::update, out::write);

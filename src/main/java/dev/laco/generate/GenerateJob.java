@@ -1,9 +1,7 @@
 package dev.laco.generate;
 
-import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.BadInputException;
 import dev.laco.DeviceSettings;
-import dev.laco.InputJson;
 import dev.laco.Model;
 import dev.laco.Seconds;
 import dev.laco.Setting;
@@ -13,12 +11,11 @@ import dev.laco.eval.Sampler;
 import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
+import dev.laco.run.StopTokens;
 import dev.laco.text.StreamingDecoder;
 import dev.laco.text.TokenLists;
 import dev.laco.text.Tokenizer;
 import dev.laco.transformer.CausalLm;
-import java.nio.file.Path;
-import java.util.HashSet;
 import java.util.Locale;
 import java.util.Random;
 import java.util.Set;
@@ -57,7 +54,7 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
     }
     TokenLists.requireInVocabulary(
         Setting.of("prompt").toString(), prompt, model.config().vocabSize());
-    Set<Integer> stop = stopTokens();
+    Set<Integer> stop = StopTokens.of(model);
     int length = Math.addExact(prompt.length, request.maxTokens());
     if (length > model.config().maxPositionEmbeddings()) {
       warn(
@@ -72,7 +69,7 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
           runningModel(
                   opened.backend(),
                   MemoryPlan.Beside.buffers(
-                      Generator.bytes(model.config(), prompt.length, request.maxTokens())),
+                      Generator.bytes(model.config(), 1, prompt.length, request.maxTokens())),
                   1,
                   "use a smaller "
                       + Setting.of("maxTokens")
@@ -94,41 +91,25 @@ public final class GenerateJob extends ModelJob<GenerateJob> {
     Sampler sampler =
         new Sampler(request.temperature(), request.topP(), new Random(request.seed()));
     long start = System.nanoTime();
-    int count =
-        new Generator(lm, sampler, stop)
-            .generate(prompt, request.maxTokens(), token -> add(decoder.append(token), whole));
+    int[] count = new int[1];
+    try (Generator generator =
+        new Generator(lm, sampler, stop, 1, prompt.length, request.maxTokens())) {
+      generator.add(
+          prompt,
+          token -> {
+            add(decoder.append(token), whole);
+            count[0]++;
+            return true;
+          });
+      generator.finish();
+    }
     double seconds = Seconds.since(start);
     add(decoder.finish(), whole);
-    return new GenerateResult(whole.toString(), prompt.length, count, seconds);
+    return new GenerateResult(whole.toString(), prompt.length, count[0], seconds);
   }
 
   private void add(String text, StringBuilder whole) {
     whole.append(text);
     tell(new GenerateEvent.TextAdded(text));
-  }
-
-  /** End-of-sequence ids: {@code generation_config.json}'s if it has any, else the config's. */
-  private Set<Integer> stopTokens() {
-    Path generation = model.ownFile("generation_config.json");
-    Set<Integer> stop = new HashSet<>();
-    if (generation != null) {
-      addIds(InputJson.readObject(generation).path("eos_token_id"), stop);
-    }
-    if (stop.isEmpty()) {
-      addIds(model.checkpoint().configJson().path("eos_token_id"), stop);
-    }
-    return stop;
-  }
-
-  private static void addIds(JsonNode ids, Set<Integer> stop) {
-    if (ids.isInt()) {
-      stop.add(ids.intValue());
-    }
-    for (JsonNode id : ids) {
-      // A number beyond int is no token id, and no token stops at it.
-      if (id.isInt()) {
-        stop.add(id.intValue());
-      }
-    }
   }
 }

@@ -12,20 +12,42 @@ import org.jspecify.annotations.Nullable;
  * @param offsets {@code [S+1]}: sequence {@code s} is {@code tokens[offsets[s]..offsets[s+1])}
  * @param past {@code [S]}: number of earlier tokens of each sequence, whose keys and values are in
  *     a KV cache; the first token of sequence {@code s} has position {@code past[s]}
+ * @param keyOffsets {@code [S+1]}: the keys of sequence {@code s}, those of earlier tokens
+ *     included, are rows from {@code keyOffsets[s]} on; the last element is the number of rows that
+ *     there are
  */
-public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
+public record PackedSequences(int[] tokens, int[] offsets, int[] past, int[] keyOffsets) {
   public PackedSequences {
     if (offsets.length != past.length + 1 || offsets[0] != 0) {
       throw new IllegalArgumentException("offsets must start at 0 and number one more than past");
+    }
+    if (keyOffsets.length != offsets.length || keyOffsets[0] < 0) {
+      throw new IllegalArgumentException("keyOffsets must be as many as offsets");
     }
     for (int s = 0; s < past.length; s++) {
       if (offsets[s + 1] <= offsets[s] || past[s] < 0) {
         throw new IllegalArgumentException("sequence " + s + " is empty or has a negative past");
       }
+      if (past[s] + offsets[s + 1] - offsets[s] > keyOffsets[s + 1] - keyOffsets[s]) {
+        throw new IllegalArgumentException("sequence " + s + " has no room for its keys");
+      }
     }
     if (offsets[past.length] != tokens.length) {
       throw new IllegalArgumentException("offsets must end at the number of tokens");
     }
+  }
+
+  /** Sequences whose keys lie one behind the other, without gaps. */
+  public PackedSequences(int[] tokens, int[] offsets, int[] past) {
+    this(tokens, offsets, past, packedKeys(offsets, past));
+  }
+
+  private static int[] packedKeys(int[] offsets, int[] past) {
+    int[] keys = new int[offsets.length];
+    for (int s = 0; s + 1 < offsets.length && s < past.length; s++) {
+      keys[s + 1] = keys[s] + past[s] + offsets[s + 1] - offsets[s];
+    }
+    return keys;
   }
 
   /** Packs whole sequences, none of them empty. */
@@ -58,14 +80,6 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
     return new PackedSequences(all, starts, before);
   }
 
-  /**
-   * The next tokens of one sequence, of which the keys and values of {@code past} tokens are in a
-   * KV cache.
-   */
-  public static PackedSequences continuation(int[] tokens, int past) {
-    return new PackedSequences(tokens, new int[] {0, tokens.length}, new int[] {past});
-  }
-
   /** Number of tokens, {@code T}. */
   public int size() {
     return tokens.length;
@@ -79,18 +93,6 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
   /** Tokens of sequence {@code s} in this batch. */
   public int length(int s) {
     return offsets[s + 1] - offsets[s];
-  }
-
-  /**
-   * {@code [S+1]}: the keys of sequence {@code s}, those of earlier tokens included, are rows
-   * {@code keyOffsets[s]} up to, and not including, {@code keyOffsets[s+1]}.
-   */
-  public int[] keyOffsets() {
-    int[] keys = new int[offsets.length];
-    for (int s = 0; s < past.length; s++) {
-      keys[s + 1] = keys[s] + past[s] + length(s);
-    }
-    return keys;
   }
 
   /** {@code [T]}: the id that follows each token in its sequence, -1 after the last. */
@@ -108,13 +110,14 @@ public record PackedSequences(int[] tokens, int[] offsets, int[] past) {
     return Arrays.stream(tokens).max().orElse(-1);
   }
 
-  /** Equal if all sequences have equal tokens and equal numbers of earlier tokens. */
+  /** Equal if all sequences have equal tokens, earlier tokens as many, and keys at equal places. */
   @Override
   public boolean equals(@Nullable Object other) {
     return other instanceof PackedSequences that
         && Arrays.equals(tokens, that.tokens)
         && Arrays.equals(offsets, that.offsets)
-        && Arrays.equals(past, that.past);
+        && Arrays.equals(past, that.past)
+        && Arrays.equals(keyOffsets, that.keyOffsets);
   }
 
   @Override

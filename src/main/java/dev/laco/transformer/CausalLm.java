@@ -92,7 +92,8 @@ public final class CausalLm {
       int index, Tensor x, TokenBatch batch, Workspace work, @Nullable KeyValueCache cache) {
     LayerWeights weights = layers.layer(index, x.rows());
     Workspace.Buffers buffers = work.forTokens(x.rows());
-    KeyValues past = cache == null ? KeyValues.of(buffers) : cache.of(index, x.rows());
+    KeyValues past =
+        cache == null ? KeyValues.of(buffers) : cache.of(index, batch.sequences(), buffers);
     decoder.run(weights, layers.attention(index), x, batch, buffers, past, null);
   }
 

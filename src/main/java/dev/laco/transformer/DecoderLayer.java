@@ -210,6 +210,7 @@ public final class DecoderLayer {
     }
     turn(query, weights.find(LayerRole.QUERY_NORM), attention, batch);
     turn(past.newKeys(), weights.find(LayerRole.KEY_NORM), attention, batch);
+    past.keep(backend, batch.sequences());
     AttentionSpec spec =
         new AttentionSpec(
             config.numAttentionHeads(),

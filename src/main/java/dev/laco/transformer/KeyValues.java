@@ -1,17 +1,36 @@
 package dev.laco.transformer;
 
+import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
+import dev.laco.model.PackedSequences;
 
 /**
  * Keys and values of one layer, {@code [tokens, keyValueHeads * headDim]} each.
  *
  * @param newKeys memory for the keys of the batch's tokens; {@code newValues} likewise for values
- * @param keys all keys that attention sees, those of earlier tokens included; {@code values}
- *     likewise
+ * @param keys all keys that attention sees, those of earlier tokens included, in the order of
+ *     {@link PackedSequences#keyOffsets()}; {@code values} likewise
  */
 record KeyValues(Tensor newKeys, Tensor newValues, Tensor keys, Tensor values) {
   /** Memory for the keys and values of whole sequences, without earlier tokens. */
   static KeyValues of(Workspace.Buffers buffers) {
     return new KeyValues(buffers.key, buffers.value, buffers.key, buffers.value);
+  }
+
+  /**
+   * Copies the new keys and values to the places where attention sees them, if they are not there
+   * already.
+   */
+  void keep(DeviceMemory backend, PackedSequences sequences) {
+    if (keys == newKeys) {
+      return;
+    }
+    for (int s = 0; s < sequences.sequences(); s++) {
+      int from = sequences.offsets()[s];
+      int to = sequences.offsets()[s + 1];
+      int row = sequences.keyOffsets()[s] + sequences.past()[s];
+      backend.copy(newKeys.slice(from, to), keys.slice(row, row + to - from));
+      backend.copy(newValues.slice(from, to), values.slice(row, row + to - from));
+    }
   }
 }

@@ -448,6 +448,17 @@ public abstract class ForwardContract extends Contract {
   }
 
   @Test
+  void attendsToKeysWithGapsBetweenTheSequences() {
+    LogitSpec scores = new LogitSpec(0.125, 0);
+    int[] offsets = {0, 1, 6};
+    PackedSequences gaps =
+        new PackedSequences(new int[6], offsets, new int[] {40, 3}, new int[] {50, 100, 150});
+    for (DType products : DType.values()) {
+      attention(new AttentionSpec(4, 2, 32, 0, scores, products), gaps);
+    }
+  }
+
+  @Test
   void attendsOverManyBlocksOfKeys() {
     LogitSpec scores = new LogitSpec(0.125, 0);
     attention(2, 1, 64, 0, scores, new int[] {300}, new int[1], DType.F32, DType.BF16);
@@ -577,9 +588,12 @@ public abstract class ForwardContract extends Contract {
     for (int s = 0; s < lengths.length; s++) {
       offsets[s + 1] = offsets[s] + lengths[s];
     }
-    int rows = offsets[lengths.length];
-    PackedSequences tokens = new PackedSequences(new int[rows], offsets, past);
-    int keys = tokens.keyOffsets()[lengths.length];
+    attention(spec, new PackedSequences(new int[offsets[lengths.length]], offsets, past));
+  }
+
+  private void attention(AttentionSpec spec, PackedSequences tokens) {
+    int rows = tokens.size();
+    int keys = tokens.keyOffsets()[tokens.sequences()];
     int queryWidth = spec.numHeads() * spec.headDim();
     int keyWidth = spec.numKeyValueHeads() * spec.headDim();
     float[] query = normal(rows * queryWidth);

@@ -496,6 +496,6 @@ public abstract class TrainingContract extends Contract {
 
   /** Two tokens that follow another. */
   private static TokenBatch pastOf(Run run) {
-    return run.batch(PackedSequences.continuation(new int[2], 1), 2);
+    return run.batch(new PackedSequences(new int[2], new int[] {0, 2}, new int[] {1}), 2);
   }
 }

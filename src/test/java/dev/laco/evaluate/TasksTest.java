@@ -37,7 +37,7 @@ final class TasksTest {
   void everyItemIsScoredAsInTheHarness() throws IOException {
     JsonNode recorded = new ObjectMapper().readTree(RECORDED.toFile());
     List<String> names = new ArrayList<>(Task.names());
-    names.removeIf(name -> name.startsWith("laco_"));
+    names.removeIf(name -> name.startsWith("laco_") || name.equals("gsm8k"));
     names.addAll(List.of("cmmlu_agronomy", "mmlu_anatomy"));
     try (Model model = Model.open(Fixtures.STORYTELLER)) {
       assertAsRecorded(model, recorded.get("tasks"), names, null, null);
@@ -47,6 +47,39 @@ final class TasksTest {
           names(recorded.get("withExamples")),
           2,
           recorded.get("shots").intValue());
+    }
+  }
+
+  /** Two lines of each item: the harness has one for each filter. */
+  @Test
+  void generatedTextsAreThoseOfTheHarness() throws IOException {
+    JsonNode recorded = new ObjectMapper().readTree(RECORDED.toFile()).at("/generated/gsm8k");
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      EvaluateResult result =
+          new EvaluateJob(
+                  model,
+                  DeviceSettings.of("cpu").withThreads(1).withCompute(Compute.F32),
+                  new EvaluateRequest.Tasks(List.of("gsm8k"), DATA, null, null))
+              .samplesTo((of, task) -> folder.resolve(task.name()))
+              .run();
+      JsonNode found = EvaluateJson.of(result);
+      assertEquals(5, found.at("/n-shot/gsm8k").intValue());
+      for (String filter : List.of("strict-match", "flexible-extract")) {
+        for (String key : List.of("exact_match,", "exact_match_stderr,")) {
+          assertEquals(
+              recorded.get(key + filter), found.get("results").get("gsm8k").get(key + filter), key);
+        }
+      }
+    }
+    List<String> lines = Files.readAllLines(folder.resolve("gsm8k"));
+    assertEquals(2 * recorded.get("items").size(), lines.size());
+    for (int i = 0; i < lines.size(); i++) {
+      JsonNode expected = recorded.get("items").get(i / 2);
+      JsonNode line = new ObjectMapper().readTree(lines.get(i));
+      JsonNode filtered = expected.get("found").get(line.get("filter").textValue());
+      assertEquals(expected.get("text"), line.at("/resps/0/0"), "item " + i / 2);
+      assertEquals(filtered.get(0), line.at("/filtered_resps/0"));
+      assertEquals(filtered.get(1), line.get("exact_match"));
     }
   }
 
@@ -140,19 +173,19 @@ final class TasksTest {
       quoteCharacter = '"',
       textBlock =
           """
-      piqa       | piqa/valid.jsonl        | {'goal': 1}                                        | line 1: "goal": expected text, found 1
-      piqa       | piqa/validation.jsonl   | {'goal':'g','sol1':'a','sol2':'b','label':2}       | line 1: "label": expected a number from 0 to 1, found 2
-      piqa       | piqa/validation.jsonl   | {'goal':'g','sol1':'','sol2':'b','label':0}        | line 1 has an empty answer
-      arc_easy   | ARC-Easy-Test.jsonl     | {'question':{'stem':'q','choices':[{'text':'t','label':'A'}]},'answerKey':'B'} | line 1: "answerKey": expected one of A, found "B"
-      arc_easy   | arc_easy/test.jsonl     | {'question':'q','choices':{'text':['a'],'label':['A','B']}} | line 1: "choices": expected as many labels as texts
-      winogrande | winogrande/dev.jsonl    | {'sentence':'No blank.'}                           | line 1: "sentence": expected a sentence with _, found "No blank."
-      boolq      | boolq/dev.jsonl         | ['a']                                              | line 1 is not a JSON object
-      boolq      | boolq/dev.jsonl         | {'passage'                                         | line 1: is not valid JSON
-      copa       | COPA/val.jsonl          | " "                                                | COPA/val.jsonl: holds no items
-      mmlu_virology | data/test/virology_test.csv | a,b                                          | line 1 has 2 cells, expected 6: question, A, B, C, D, answer
-      mmlu_virology | data/test/virology_test.csv | 'a,b                                         | line 1 has a quote that does not end
-      race       | race/validation.jsonl   | {}                                                 | has no items of race; looked for race/test.jsonl
-      """)
+          piqa       | piqa/valid.jsonl        | {'goal': 1}                                        | line 1: "goal": expected text, found 1
+          piqa       | piqa/validation.jsonl   | {'goal':'g','sol1':'a','sol2':'b','label':2}       | line 1: "label": expected a number from 0 to 1, found 2
+          piqa       | piqa/validation.jsonl   | {'goal':'g','sol1':'','sol2':'b','label':0}        | line 1 has an empty answer
+          arc_easy   | ARC-Easy-Test.jsonl     | {'question':{'stem':'q','choices':[{'text':'t','label':'A'}]},'answerKey':'B'} | line 1: "answerKey": expected one of A, found "B"
+          arc_easy   | arc_easy/test.jsonl     | {'question':'q','choices':{'text':['a'],'label':['A','B']}} | line 1: "choices": expected as many labels as texts
+          winogrande | winogrande/dev.jsonl    | {'sentence':'No blank.'}                           | line 1: "sentence": expected a sentence with _, found "No blank."
+          boolq      | boolq/dev.jsonl         | ['a']                                              | line 1 is not a JSON object
+          boolq      | boolq/dev.jsonl         | {'passage'                                         | line 1: is not valid JSON
+          copa       | COPA/val.jsonl          | " "                                                | COPA/val.jsonl: holds no items
+          mmlu_virology | data/test/virology_test.csv | a,b                                          | line 1 has 2 cells, expected 6: question, A, B, C, D, answer
+          mmlu_virology | data/test/virology_test.csv | 'a,b                                         | line 1 has a quote that does not end
+          race       | race/validation.jsonl   | {}                                                 | has no items of race; looked for race/test.jsonl
+          """)
   void aBrokenFileIsNamedWithLineAndField(String task, String file, String line, String message)
       throws IOException {
     Path path = folder.resolve(file);

@@ -76,7 +76,8 @@ final class EvalCommand implements Callable<Integer> {
   @Option(
       names = "--shots",
       paramLabel = "N",
-      description = "Put N answered examples in front of each prompt. Default: none.")
+      description =
+          "Put N answered examples in front of each prompt. Default: 5 for gsm8k, else none.")
   @Nullable Integer shots;
 
   @Option(
@@ -90,7 +91,8 @@ final class EvalCommand implements Callable<Integer> {
       names = "--out",
       paramLabel = "FOLDER",
       description =
-          "Write results.json and samples_TASK.jsonl of each model, in the form of lm-evaluation-harness.")
+          "Write results.json and samples_TASK.jsonl of each model, in the form of"
+              + " lm-evaluation-harness.")
   @Nullable Path out;
 
   @Option(
@@ -139,7 +141,8 @@ final class EvalCommand implements Callable<Integer> {
         split = ",",
         completionCandidates = Tasks.class,
         description =
-            "Measure instead tasks as lm-evaluation-harness scores them, of ${COMPLETION-CANDIDATES}.")
+            "Measure instead tasks as lm-evaluation-harness scores them, of"
+                + " ${COMPLETION-CANDIDATES}.")
     @Nullable List<String> tasks;
   }
 

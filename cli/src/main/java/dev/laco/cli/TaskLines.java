@@ -15,9 +15,9 @@ import java.util.Locale;
  * of what it lost.
  */
 final class TaskLines {
-  private static final String FORM = "%-15s  %-10s  %9s  %8s  %s%n";
+  private static final String FORM = "%-15s  %-16s  %9s  %8s  %s%n";
   private static final String PAIRED =
-      "%-15s  %-10s  %9s  %9s  %9s  %17s  %5s  %5s  %7s  %8s  %8s%n";
+      "%-15s  %-16s  %9s  %9s  %9s  %17s  %5s  %5s  %7s  %8s  %8s%n";
 
   private TaskLines() {}
 
@@ -48,7 +48,7 @@ final class TaskLines {
           Metric.ACCURACY,
           percent(result.results().accuracy(group)),
           "",
-          "mean of " + String.join(", ", group.tasks()));
+          "mean of " + String.join(", ", result.results().counted(group)));
     }
     result.against().forEach(comparison -> add(table, comparison));
     return table.toString();
@@ -101,27 +101,21 @@ final class TaskLines {
     String dense = value(of.metric(), of.dense());
     String pruned = value(of.metric(), of.pruned());
     Interval interval = of.interval();
+    boolean rate = Metric.isRate(of.metric());
+    String change = rate ? points(of.pruned() - of.dense()) : times(of.kept());
+    String range =
+        rate
+            ? points(interval.low()) + " to " + points(interval.high())
+            : times(interval.low()) + " to " + times(interval.high());
     return flips == null
-        ? new Object[] {
-          name,
-          of.metric(),
-          dense,
-          pruned,
-          times(of.kept()),
-          times(interval.low()) + " to " + times(interval.high()),
-          "",
-          "",
-          "",
-          "",
-          ""
-        }
+        ? new Object[] {name, of.metric(), dense, pruned, change, range, "", "", "", "", ""}
         : new Object[] {
           name,
           of.metric(),
           dense,
           pruned,
-          points(of.pruned() - of.dense()),
-          points(interval.low()) + " to " + points(interval.high()),
+          change,
+          range,
           flips.lost(),
           flips.won(),
           String.format(Locale.ROOT, "%.4f", flips.pValue()),
@@ -145,7 +139,7 @@ final class TaskLines {
     if (!Double.isFinite(value)) {
       return "-";
     }
-    return Metric.isShare(metric) ? percent(value) : String.format(Locale.ROOT, "%.3f", value);
+    return Metric.isRate(metric) ? percent(value) : String.format(Locale.ROOT, "%.3f", value);
   }
 
   private static String percent(double share) {

@@ -95,8 +95,10 @@ class CpuMemoryTest {
     int window = 40;
     int keys = (int) (BEYOND_INT / (heads * width)) + 10;
     try (Arena mapping = Arena.ofShared();
-        TokenBatch far = batch(PackedSequences.continuation(new int[1], keys - 1));
-        TokenBatch near = batch(PackedSequences.continuation(new int[1], window - 1))) {
+        TokenBatch far =
+            batch(new PackedSequences(new int[1], new int[] {0, 1}, new int[] {keys - 1}));
+        TokenBatch near =
+            batch(new PackedSequences(new int[1], new int[] {0, 1}, new int[] {window - 1}))) {
       MemoryTensor cache = sparse(folder, mapping, DType.F32, keys, (long) heads * width);
       MemoryTensor end = cache.slice(keys - window, keys);
       for (long i = 0; i < end.elements(); i++) {

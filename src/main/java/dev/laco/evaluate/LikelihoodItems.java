@@ -1,0 +1,136 @@
+package dev.laco.evaluate;
+
+import dev.laco.BadInputException;
+import dev.laco.eval.ContinuationMeasure;
+import dev.laco.eval.ContinuationMeasure.Likelihood;
+import dev.laco.evaluate.TaskRun.Sample;
+import dev.laco.model.ModelConfig;
+import dev.laco.text.TextChunks.Chunk;
+import dev.laco.transformer.CausalLm;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.function.Consumer;
+import java.util.function.ToIntFunction;
+
+/** Items of which likelihoods are asked: of answers, of continuations, or of whole texts. */
+final class LikelihoodItems implements ItemMeasure {
+  private final Task.Kind kind;
+  private final PromptTokens prompts;
+  private long tokens;
+  private int longest;
+
+  LikelihoodItems(Task.Kind kind, PromptTokens prompts) {
+    this.kind = kind;
+    this.prompts = prompts;
+  }
+
+  private List<Chunk> chunks(TaskItem item) {
+    String where = item.document().where();
+    return kind == Task.Kind.TEXT
+        ? prompts.windows(where, item.target())
+        : item.asked().stream().map(asked -> prompts.chunk(where, asked)).toList();
+  }
+
+  @Override
+  public void survey(TaskItem item) {
+    for (Chunk chunk : chunks(item)) {
+      tokens += chunk.length();
+      longest = Math.max(longest, chunk.length());
+    }
+  }
+
+  @Override
+  public long tokens() {
+    return tokens;
+  }
+
+  @Override
+  public long bytes(ModelConfig config, boolean greedy) {
+    return ContinuationMeasure.bytes(config, longest, needs(greedy));
+  }
+
+  private boolean needs(boolean greedy) {
+    return greedy || kind == Task.Kind.CONTINUATION;
+  }
+
+  @Override
+  public void measure(CausalLm lm, boolean greedy, Source items, Consumer<Sample> done) {
+    try (ContinuationMeasure measure = new ContinuationMeasure(lm, longest, needs(greedy))) {
+      int[] index = {0};
+      items.read(
+          item -> {
+            List<Chunk> chunks = chunks(item);
+            Open open = new Open(index[0]++, item, chunks.size(), done);
+            chunks.forEach(chunk -> measure.add(chunk, open::add));
+          });
+      measure.flush();
+    }
+  }
+
+  /** An item some of whose likelihoods are still to be measured. */
+  private final class Open {
+    private final int index;
+    private final TaskItem item;
+    private final int chunks;
+    private final Consumer<Sample> done;
+    private final List<Likelihood> likelihoods = new ArrayList<>();
+
+    Open(int index, TaskItem item, int chunks, Consumer<Sample> done) {
+      this.index = index;
+      this.item = item;
+      this.chunks = chunks;
+      this.done = done;
+    }
+
+    void add(Likelihood likelihood) {
+      if (!Double.isFinite(likelihood.logProbability())) {
+        throw new BadInputException(
+            item.document().where()
+                + ": the model finds an answer "
+                + likelihood.logProbability()
+                + " likely; its weights are damaged, or so large that hidden states overflow");
+      }
+      likelihoods.add(likelihood);
+      if (likelihoods.size() == chunks) {
+        done.accept(new Sample(index, item, List.copyOf(likelihoods), "", values()));
+      }
+    }
+
+    private double[] values() {
+      double[] logs = likelihoods.stream().mapToDouble(Likelihood::logProbability).toArray();
+      return kind.metrics().stream().mapToDouble(metric -> value(metric, logs)).toArray();
+    }
+
+    private double value(String metric, double[] logs) {
+      return switch (metric) {
+        case Metric.PERPLEXITY -> logs[0];
+        case Metric.WORD_PERPLEXITY, Metric.BYTE_PERPLEXITY, Metric.BITS ->
+            Arrays.stream(logs).sum();
+        case Metric.ACCURACY ->
+            bit(item.choices().isEmpty() ? likelihoods.getFirst().greedy() : item.right(logs));
+        case Metric.BY_CHARACTERS -> bit(item.right(per(logs, item.choices(), PythonText::length)));
+        case Metric.BY_BYTES -> bit(item.right(per(logs, item.choices(), LikelihoodItems::utf8)));
+        default -> throw new IllegalStateException(metric);
+      };
+    }
+  }
+
+  private static double bit(boolean right) {
+    return right ? 1 : 0;
+  }
+
+  static int utf8(String text) {
+    return text.getBytes(StandardCharsets.UTF_8).length;
+  }
+
+  /** Log-likelihoods divided by the lengths of the answers. */
+  private static double[] per(double[] logs, List<String> choices, ToIntFunction<String> length) {
+    double[] divided = Arrays.copyOf(logs, logs.length);
+    for (int i = 0; i < logs.length; i++) {
+      divided[i] /= length.applyAsInt(choices.get(i));
+    }
+    return divided;
+  }
+}

@@ -1,0 +1,125 @@
+package dev.laco.eval;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.Compute;
+import dev.laco.Fixtures;
+import dev.laco.backend.Backend;
+import dev.laco.backend.cpu.CpuBackend;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.text.TextChunks;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.RunningModel;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
+import java.util.Set;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+/** Continuations do not depend on what else runs at the same time. */
+class GeneratorTest {
+  private static final Sampler GREEDY = new Sampler(0, 1, new Random(0));
+  private static final int LONGEST = 30;
+  private static final int MOST = 12;
+
+  private final Backend backend = CpuBackend.open(Compute.F32, 2);
+  private final Checkpoint checkpoint = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
+  private final CausalLm model =
+      new RunningModel(backend, checkpoint.config(), checkpoint).original();
+
+  @AfterEach
+  void close() {
+    checkpoint.close();
+    backend.close();
+  }
+
+  /** More prompts than run at a time, of different lengths, which end after different numbers. */
+  @Test
+  void manyAtOnceAreContinuedAsEachAlone() {
+    List<int[]> prompts = prompts(40);
+    List<int[]> together = continued(prompts, Set.of());
+    for (int i = 0; i < prompts.size(); i++) {
+      assertEquals(most(prompts.get(i)), together.get(i).length);
+      assertArrayEquals(
+          continued(List.of(prompts.get(i)), Set.of()).getFirst(), together.get(i), "prompt " + i);
+    }
+  }
+
+  /** The pass over prompt and continuation, without a cache, finds the same most likely tokens. */
+  @Test
+  void eachTokenIsTheMostLikelyOne() {
+    List<int[]> prompts = prompts(5);
+    List<int[]> found = continued(prompts, Set.of());
+    List<Boolean> greedy = new ArrayList<>();
+    try (ContinuationMeasure measure = new ContinuationMeasure(model, LONGEST + MOST, true)) {
+      for (int i = 0; i < prompts.size(); i++) {
+        int before = prompts.get(i).length;
+        int[] whole = Arrays.copyOf(prompts.get(i), before + found.get(i).length);
+        System.arraycopy(found.get(i), 0, whole, before, found.get(i).length);
+        measure.add(TextChunks.continuation(whole, before), one -> greedy.add(one.greedy()));
+      }
+      measure.flush();
+    }
+    assertEquals(List.of(true, true, true, true, true), greedy);
+  }
+
+  @Test
+  void endsBeforeAStopToken() {
+    List<int[]> prompts = prompts(8);
+    int[] free = continued(prompts, Set.of()).getLast();
+    int stop = free[free.length / 2];
+    int before = 0;
+    while (free[before] != stop) {
+      before++;
+    }
+    assertArrayEquals(
+        Arrays.copyOf(free, before), continued(prompts, Set.of(stop)).getLast(), "before " + stop);
+  }
+
+  private List<int[]> prompts(int count) {
+    Random random = new Random(3);
+    List<int[]> prompts = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      prompts.add(random.ints(1 + i * 7L % LONGEST, 0, model.config().vocabSize()).toArray());
+    }
+    return prompts;
+  }
+
+  /** How many tokens are wanted behind a prompt. */
+  private static int most(int[] prompt) {
+    return 1 + prompt.length * 5 % MOST;
+  }
+
+  private List<int[]> continued(List<int[]> prompts, Set<Integer> stops) {
+    List<List<Integer>> tokens = new ArrayList<>();
+    List<Boolean> ended = new ArrayList<>();
+    try (Generator generator = new Generator(model, GREEDY, stops, prompts.size(), LONGEST, MOST)) {
+      for (int[] prompt : prompts) {
+        List<Integer> own = new ArrayList<>();
+        tokens.add(own);
+        generator.add(
+            prompt,
+            new Generator.Continuation() {
+              @Override
+              public boolean add(int token) {
+                own.add(token);
+                return own.size() < most(prompt);
+              }
+
+              @Override
+              public void end() {
+                ended.add(true);
+              }
+            });
+      }
+      generator.finish();
+    }
+    assertEquals(prompts.size(), ended.size());
+    assertTrue(tokens.stream().noneMatch(List::isEmpty) || !stops.isEmpty());
+    return tokens.stream().map(own -> own.stream().mapToInt(Integer::intValue).toArray()).toList();
+  }
+}
