@@ -24,7 +24,13 @@ public final class MutatedFiles {
   /** The most memory that one copy may take. */
   public static final long MOST_MEMORY = 256 << 20;
 
+  /** The most processor time that all copies of a file may take. */
   private static final Duration LONG = Duration.ofSeconds(60);
+
+  /** So long that a reader that is not done then waits for something, however busy the machine. */
+  private static final Duration HANGS = Duration.ofMinutes(10);
+
+  private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
 
   private MutatedFiles() {}
 
@@ -53,12 +59,15 @@ public final class MutatedFiles {
     byte[] good = Files.readAllBytes(file);
     Random random = new Random(file.getFileName().hashCode());
     return assertTimeoutPreemptively(
-        LONG,
+        HANGS,
         () -> {
+          long start = THREADS.getCurrentThreadCpuTime();
           int refused = 0;
           for (int i = 0; i < count; i++) {
             Files.write(file, changed(good, within, likely, random));
             refused += isRefused(file, reader) ? 1 : 0;
+            Duration taken = Duration.ofNanos(THREADS.getCurrentThreadCpuTime() - start);
+            assertTrue(taken.compareTo(LONG) < 0, () -> taken + " of processor time");
           }
           return refused;
         });
@@ -93,6 +102,6 @@ public final class MutatedFiles {
 
   /** Bytes of the heap that this thread was given since it began. */
   public static long allocated() {
-    return ((ThreadMXBean) ManagementFactory.getThreadMXBean()).getCurrentThreadAllocatedBytes();
+    return THREADS.getCurrentThreadAllocatedBytes();
   }
 }

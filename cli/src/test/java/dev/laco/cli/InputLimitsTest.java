@@ -33,7 +33,7 @@ class InputLimitsTest {
   private static final String FIXTURE = "llama_linear";
   private static final String WEIGHTS = "model.safetensors";
   private static final String INDEX = "model.safetensors.index.json";
-  private static final Duration SOON = Duration.ofSeconds(20);
+  private static final Duration SOON = Duration.ofSeconds(60);
 
   /** Stand for a file, a checkpoint that may be written to, and a folder that is not there. */
   private static final String FILE = "FILE";

@@ -32,7 +32,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** What reaches the terminal, whatever stands in files and whatever goes wrong. */
-@Timeout(60)
+@Timeout(120)
 class TerminalTest {
   private static final String ESCAPE = "\u001b";
 
@@ -102,7 +102,7 @@ class TerminalTest {
         c -> c.replace("LlamaForCausalLM", "a" + " ".repeat(400_000) + "b"));
     ProgramRun run =
         assertTimeoutPreemptively(
-            Duration.ofSeconds(10), () -> Laco.run("prune", model, "--dry-run"));
+            Duration.ofSeconds(30), () -> Laco.run("prune", model, "--dry-run"));
     assertEquals(3, run.code());
     assertOneLine(run.err());
     assertTrue(run.err().length() < 1000, () -> run.err().length() + " characters");
