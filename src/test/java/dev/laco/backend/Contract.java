@@ -15,7 +15,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
-import java.util.Random;
+import java.util.SplittableRandom;
 import java.util.function.Function;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -38,7 +38,7 @@ abstract class Contract {
   static final double NEGLIGIBLE = 1e-30;
 
   final TestedBackend tested;
-  final Random random = new Random(20240217);
+  final SplittableRandom random = new SplittableRandom(20240217);
   final Backend reference = new ReferenceBackend(Compute.F32);
   Backend backend;
   private final Arena memory = Arena.ofShared();
@@ -100,7 +100,8 @@ abstract class Contract {
             () ->
                 String.format(
                     Locale.ROOT,
-                    "%s: %s: element %d of %d is %s, must be %s; off by %.2g of the largest, allowed %s %.1g",
+                    "%s: %s: element %d of %d is %s, must be %s; off by %.2g of the largest,"
+                        + " allowed %s %.1g",
                     tested,
                     op,
                     at,

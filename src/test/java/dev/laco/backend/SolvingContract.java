@@ -36,9 +36,12 @@ public abstract class SolvingContract extends Contract {
     float[] a = normal(rows * m);
     float[] b = normal(rows * n);
     float[] sums = normal(m * n);
+    // What is added may cancel most of a product, but not the rounding error of the product.
+    double terms = 1;
     same(
         "crossProduct",
         tested.crossProduct(),
+        terms,
         run -> {
           Tensor out = run.tensor(sums, m, n);
           Tensor left = run.tensor(a, rows, m);
@@ -215,14 +218,21 @@ public abstract class SolvingContract extends Contract {
       system.whitening(run.tensor(gram, n, n), count, floor, out);
       float[] r = run.download(out);
       run.checkSentinels();
+      // The transpose of r, times the matrix of moments, times r.
+      double[][] product = new double[n][n];
+      for (int a = 0; a < n; a++) {
+        for (int b = 0; b < n; b++) {
+          double moment = gram[a * n + b] / (double) count + (a == b ? floor * mean : 0);
+          for (int j = 0; j < n; j++) {
+            product[a][j] += moment * r[b * n + j];
+          }
+        }
+      }
       for (int i = 0; i < n; i++) {
         for (int j = 0; j < n; j++) {
           double whitened = 0;
           for (int a = 0; a < n; a++) {
-            for (int b = 0; b < n; b++) {
-              double moment = gram[a * n + b] / (double) count + (a == b ? floor * mean : 0);
-              whitened += r[a * n + i] * moment * r[b * n + j];
-            }
+            whitened += r[a * n + i] * product[a][j];
           }
           assertEquals(i == j ? 1 : 0, whitened, 1e-5);
           assertTrue(i <= j || r[i * n + j] == 0);
