@@ -80,6 +80,20 @@ public record MemoryTensor(DType dtype, long rows, long columns, MemorySegment d
     };
   }
 
+  /** Row {@code r}, widened to f32. */
+  public float[] row(long r) {
+    MemorySegment bytes = slice(r, r + 1).data;
+    if (dtype == DType.F32) {
+      return bytes.toArray(ValueLayout.JAVA_FLOAT_UNALIGNED);
+    }
+    short[] bits = bytes.toArray(ValueLayout.JAVA_SHORT_UNALIGNED);
+    float[] values = new float[bits.length];
+    for (int i = 0; i < bits.length; i++) {
+      values[i] = dtype == DType.F16 ? Float.float16ToFloat(bits[i]) : DType.bf16ToFloat(bits[i]);
+    }
+    return values;
+  }
+
   /** Sets element {@code i} in row-major order to {@code value}, rounded once to nearest even. */
   public void set(long i, double value) {
     switch (dtype) {

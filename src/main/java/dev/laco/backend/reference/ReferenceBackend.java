@@ -116,14 +116,14 @@ public final class ReferenceBackend extends MemoryBackend {
   @Override
   public void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
     OpChecks.linear(x, weight, bias, out);
-    MemoryTensor from = MemoryTensor.of(x);
+    float[][] from = rows(x);
     MemoryTensor matrix = MemoryTensor.of(weight);
     MemoryTensor to = MemoryTensor.of(out);
     for (long o = 0; o < weight.rows(); o++) {
-      float[] row = row(matrix, o);
+      float[] row = matrix.row(o);
       double shift = bias == null ? 0 : MemoryTensor.of(bias).get(o);
-      for (long r = 0; r < x.rows(); r++) {
-        to.set(r * weight.rows() + o, dot(from, r, row) + shift);
+      for (int r = 0; r < from.length; r++) {
+        to.set(r * weight.rows() + o, dot(from[r], row) + shift);
       }
     }
   }
@@ -164,9 +164,9 @@ public final class ReferenceBackend extends MemoryBackend {
   public void attention(
       Tensor query, Tensor key, Tensor value, AttentionSpec spec, TokenBatch batch, Tensor out) {
     OpChecks.attention(query, key, value, spec, batch, MemoryBatch.of(batch).keys(), out);
-    MemoryTensor queries = MemoryTensor.of(query);
-    MemoryTensor keys = MemoryTensor.of(key);
-    MemoryTensor values = MemoryTensor.of(value);
+    float[][] queries = rows(query);
+    float[][] keys = rows(key);
+    float[][] values = rows(value);
     MemoryTensor to = MemoryTensor.of(out);
     PackedSequences sequences = batch.sequences();
     int[] keyOffsets = sequences.keyOffsets();
@@ -177,25 +177,30 @@ public final class ReferenceBackend extends MemoryBackend {
       for (int i = 0; i < sequences.length(s); i++) {
         int last = sequences.past()[s] + i;
         int first = spec.slidingWindow() == 0 ? 0 : Math.max(0, last - spec.slidingWindow() + 1);
+        int row = sequences.offsets()[s] + i;
         for (int h = 0; h < spec.numHeads(); h++) {
-          long q = (sequences.offsets()[s] + i) * query.columns() + (long) h * width;
-          long kv = keyOffsets[s] * key.columns() + (long) (h / group) * width;
+          int q = h * width;
+          int kv = h / group * width;
           double[] weights = new double[last - first + 1];
           for (int j = first; j <= last; j++) {
+            float[] seen = keys[keyOffsets[s] + j];
             double score = 0;
             for (int c = 0; c < width; c++) {
-              score += (double) queries.get(q + c) * keys.get(kv + j * key.columns() + c);
+              score += (double) queries[row][q + c] * seen[kv + c];
             }
             weights[j - first] =
                 spec.scores().apply(score) - (spec.alibi() ? slopes[h] * (last - j) : 0);
           }
           softmax(weights);
-          for (int c = 0; c < width; c++) {
-            double sum = 0;
-            for (int j = first; j <= last; j++) {
-              sum += weights[j - first] * values.get(kv + j * key.columns() + c);
+          double[] sums = new double[width];
+          for (int j = first; j <= last; j++) {
+            float[] seen = values[keyOffsets[s] + j];
+            for (int c = 0; c < width; c++) {
+              sums[c] += weights[j - first] * seen[kv + c];
             }
-            to.set(q + c, sum);
+          }
+          for (int c = 0; c < width; c++) {
+            to.set(row * query.columns() + q + c, sums[c]);
           }
         }
       }
@@ -371,20 +376,20 @@ public final class ReferenceBackend extends MemoryBackend {
     OpChecks.logits(hidden, head, out);
     MemoryTensor to = MemoryTensor.of(out);
     for (long r = 0; r < out.rows(); r++) {
-      double[] row = logits(MemoryTensor.of(hidden), r, head);
+      double[] row = logits(MemoryTensor.of(hidden).row(r), head);
       for (int v = 0; v < row.length; v++) {
         to.set(r * row.length + v, row[v]);
       }
     }
   }
 
-  static double[] logits(MemoryTensor hidden, long row, Head head) {
+  static double[] logits(float[] hidden, Head head) {
     MemoryTensor matrix = MemoryTensor.of(head.weight());
     double[] logits = new double[Math.toIntExact(matrix.rows())];
     for (int v = 0; v < logits.length; v++) {
-      float[] weights = row(matrix, v);
+      float[] weights = matrix.row(v);
       double length = head.unitRows() ? length(weights) : 1;
-      logits[v] = head.spec().apply(dot(hidden, row, weights) / length);
+      logits[v] = head.spec().apply(dot(hidden, weights) / length);
     }
     return logits;
   }
@@ -408,7 +413,7 @@ public final class ReferenceBackend extends MemoryBackend {
         out[t] = 0;
         continue;
       }
-      double[] logits = logits(states, t, head);
+      double[] logits = logits(states.row(t), head);
       out[t] = logits[target] - logSumOfExponentials(logits);
     }
   }
@@ -420,8 +425,8 @@ public final class ReferenceBackend extends MemoryBackend {
     MemoryTensor states = MemoryTensor.of(hidden);
     MemoryTensor references = MemoryTensor.of(reference);
     for (int t = 0; t < out.length; t++) {
-      double[] logits = logits(states, t, head);
-      double[] expected = logits(references, t, head);
+      double[] logits = logits(states.row(t), head);
+      double[] expected = logits(references.row(t), head);
       double shift = logSumOfExponentials(logits);
       double expectedShift = logSumOfExponentials(expected);
       double divergence = 0;
@@ -436,16 +441,21 @@ public final class ReferenceBackend extends MemoryBackend {
   @Override
   public void crossProduct(Tensor a, Tensor b, Tensor out) {
     OpChecks.crossProduct(a, b, out);
-    MemoryTensor left = MemoryTensor.of(a);
-    MemoryTensor right = MemoryTensor.of(b);
+    float[][] left = rows(a);
+    float[][] right = rows(b);
     MemoryTensor to = MemoryTensor.of(out);
-    for (long i = 0; i < out.rows(); i++) {
-      for (long j = 0; j < out.columns(); j++) {
-        double sum = to.get(i * out.columns() + j);
-        for (long r = 0; r < a.rows(); r++) {
-          sum += (double) left.get(r * a.columns() + i) * right.get(r * b.columns() + j);
+    for (int i = 0; i < out.rows(); i++) {
+      double[] sums = new double[Math.toIntExact(out.columns())];
+      for (int j = 0; j < sums.length; j++) {
+        sums[j] = to.get(i * out.columns() + j);
+      }
+      for (int r = 0; r < left.length; r++) {
+        for (int j = 0; j < sums.length; j++) {
+          sums[j] += (double) left[r][i] * right[r][j];
         }
-        to.set(i * out.columns() + j, sum);
+      }
+      for (int j = 0; j < sums.length; j++) {
+        to.set(i * out.columns() + j, sums[j]);
       }
     }
   }
@@ -563,18 +573,19 @@ public final class ReferenceBackend extends MemoryBackend {
     return sum;
   }
 
-  static float[] row(MemoryTensor matrix, long row) {
-    float[] values = new float[Math.toIntExact(matrix.columns())];
-    for (int i = 0; i < values.length; i++) {
-      values[i] = matrix.get(row * values.length + i);
+  private static float[][] rows(Tensor matrix) {
+    MemoryTensor from = MemoryTensor.of(matrix);
+    float[][] rows = new float[Math.toIntExact(matrix.rows())][];
+    for (int r = 0; r < rows.length; r++) {
+      rows[r] = from.row(r);
     }
-    return values;
+    return rows;
   }
 
-  private static double dot(MemoryTensor matrix, long row, float[] vector) {
+  private static double dot(float[] left, float[] right) {
     double sum = 0;
-    for (int i = 0; i < vector.length; i++) {
-      sum += (double) matrix.get(row * vector.length + i) * vector[i];
+    for (int i = 0; i < left.length; i++) {
+      sum += (double) left[i] * right[i];
     }
     return sum;
   }

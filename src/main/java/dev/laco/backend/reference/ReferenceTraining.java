@@ -323,8 +323,8 @@ final class ReferenceTraining implements TrainingOps {
     MemoryTensor matrix = MemoryTensor.of(head.weight());
     int width = Math.toIntExact(hidden.columns());
     for (int t = 0; t < losses.length; t++) {
-      double[] logits = ReferenceBackend.logits(MemoryTensor.of(hidden), t, head);
-      double[] expected = ReferenceBackend.logits(MemoryTensor.of(reference), t, head);
+      double[] logits = ReferenceBackend.logits(MemoryTensor.of(hidden).row(t), head);
+      double[] expected = ReferenceBackend.logits(MemoryTensor.of(reference).row(t), head);
       double shift = ReferenceBackend.logSumOfExponentials(logits);
       double expectedShift = ReferenceBackend.logSumOfExponentials(expected);
       int target = sequences.targets().getAtIndex(ValueLayout.JAVA_INT, t);
@@ -338,7 +338,7 @@ final class ReferenceTraining implements TrainingOps {
         divergence += wanted * (expected[v] - expectedShift - (logits[v] - shift));
         double difference =
             (1 - labelShare) * (share - wanted) + labels * (share - (v == target ? 1 : 0));
-        float[] row = ReferenceBackend.row(matrix, v);
+        float[] row = matrix.row(v);
         double length = head.unitRows() ? ReferenceBackend.length(row) : 1;
         double factor = difference * slope(head.spec(), logits[v]) / length;
         for (int i = 0; i < width; i++) {
