@@ -196,7 +196,7 @@ class CarryOverTest {
         Tokenizer tokenizer = Tokenizer.load(STORYTELLER).orElseThrow();
         MemoryArena memory = new MemoryArena()) {
       CalibrationSet.Target target = target(model, Optional.of(tokenizer));
-      FitText text = FitText.read(STORYTELLER.resolve("fit.txt"), target).limit(16384);
+      FitText text = FitText.read(STORYTELLER.resolve("fit.txt"), target).limit(6144);
       try (CarryOver carryOver = carryOver(backend, model, text)) {
         for (FitRule rule : List.of(FitRule.MAP, FitRule.FIT)) {
           CarryOver.Result result = fit(carryOver, drop(model, 8, 2), rule, memory);

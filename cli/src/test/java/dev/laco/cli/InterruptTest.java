@@ -35,6 +35,15 @@ class InterruptTest {
 
   @TempDir Path folder;
 
+  /** Lies beside the test's folder, where nothing else may be. */
+  @TempDir Path texts;
+
+  /** A calibration text of two sentences, so that a search is soon over. */
+  private Path shortText() {
+    return TestFiles.write(
+        texts.resolve("samples.txt"), "The king had a garden.\nIt rained all day.\n");
+  }
+
   private static ProcessBuilder prune(Object... more) {
     List<Object> arguments = new ArrayList<>(List.of("prune", Fixtures.STORYTELLER));
     arguments.addAll(Arrays.asList(more));
@@ -57,7 +66,12 @@ class InterruptTest {
     Path plan = folder.resolve("out.plan.json");
     String last;
     try (PseudoTerminal terminal = new PseudoTerminal()) {
-      Process process = terminal.start(prune(out, "--target-layers", layers, "--fit-tokens", 4096));
+      List<Object> arguments =
+          new ArrayList<>(List.of(out, "--target-layers", layers, "--fit-tokens", 4096));
+      if (!stage.equals("search")) {
+        arguments.addAll(List.of("--calibration", shortText()));
+      }
+      Process process = terminal.start(prune(arguments.toArray()));
       terminal.await(screen);
       terminal.interrupt();
       last = terminal.screen().lines().toList().getLast();
@@ -92,7 +106,15 @@ class InterruptTest {
     Path out = folder.resolve("out");
     Path plan = folder.resolve("out.plan.json");
     Process process =
-        ProgramRun.java(Main.class, "prune", Fixtures.STORYTELLER, out, "--target-layers", 14)
+        ProgramRun.java(
+                Main.class,
+                "prune",
+                Fixtures.STORYTELLER,
+                out,
+                "--target-layers",
+                14,
+                "--calibration",
+                shortText())
             .start();
     // The search is over; the fit lasts.
     BufferedReader lines = process.inputReader();
@@ -113,7 +135,7 @@ class InterruptTest {
     List<Object> arguments =
         new ArrayList<>(
             List.of("prune", Fixtures.STORYTELLER, out, "--target-layers", 14, "--max-shard-size"));
-    arguments.add("10KB");
+    arguments.addAll(List.of("10KB", "--calibration", shortText()));
     arguments.addAll(List.of(QUICK));
     Process process = ProgramRun.java(Main.class, arguments.toArray()).start();
     while (process.isAlive()
@@ -137,7 +159,15 @@ class InterruptTest {
     List<String> command =
         new ArrayList<>(List.of("sh", "-c", "exec 3<>\"$0\"; exec \"$@\" 2>&3", full.toString()));
     command.addAll(
-        ProgramRun.java(Main.class, "prune", Fixtures.STORYTELLER, "--dry-run", "--plan", plan)
+        ProgramRun.java(
+                Main.class,
+                "prune",
+                Fixtures.STORYTELLER,
+                "--dry-run",
+                "--plan",
+                plan,
+                "--calibration",
+                shortText())
             .command());
     Process process = new ProcessBuilder(command).start();
     BufferedReader lines = process.inputReader();
