@@ -34,8 +34,8 @@ maven_package() {
 
 engine_is_built() {
   is_fresh engine "${engine_sources[@]}" && [[ -f $cli/laco-cli.jar ]] &&
-    # Unless it has no CUDA kernels, and now there is an nvcc.
-    { has_fatbins || [[ ! -w $target ]] || ! find_nvcc; }
+    # Unless it has no CUDA kernels, and now there is a compiler of them.
+    { has_fatbins || [[ ! -w $target ]] || ! find_cuda_compiler; }
 }
 
 package_engine() {
@@ -76,7 +76,7 @@ bench_is_built() {
   is_fresh bench "${engine_sources[@]}" "$home"/bench/{src,cuda,pom.xml} &&
     [[ -f $home/bench/target/laco-bench.jar ]] &&
     # As above, of the bench's own kernels.
-    { compgen -G "$home/bench/target/classes/dev/laco/cuda/*/*.fatbin" >/dev/null || ! find_nvcc; }
+    { compgen -G "$home/bench/target/classes/dev/laco/cuda/*/*.fatbin" >/dev/null || ! find_cuda_compiler; }
 }
 
 package_bench() {
@@ -132,7 +132,7 @@ build() {
   fi
   say "built the $1 in $((SECONDS - start)) s"
   [[ $1 != engine ]] || has_fatbins ||
-    say "without CUDA kernels, since there is no nvcc: scripts/cuda_toolchain gets one"
+    say "without CUDA kernels, since there is no CUDA compiler: scripts/cuda_toolchain gets one"
 }
 
 build_if_changed() {

@@ -4,7 +4,8 @@
 #   require_toolchain     the same for everything a build needs; as root it installs what is missing,
 #                         otherwise it says how to and exits with code 4
 #   require_packages P…   Debian packages that a step needs beyond that
-#   find_nvcc             sets nvcc, the CUDA compiler, which a build can do without; fails if there is none
+#   find_cuda_compiler    sets cuda_compiler, an nvcc or scripts/nvrtc_fatbin, which a build can do without; fails if there
+#                         is none
 #   run_maven ARG…        Maven without a terminal, in the current folder
 
 source "${BASH_SOURCE[0]%/*}/common.sh"
@@ -119,21 +120,22 @@ require_packages() {
   apt_install "${missing[@]}"
 }
 
-# In the order of preference: what the user names (LACO_NVCC=none builds without), PATH, a toolkit's folder, and what
-# scripts/cuda_toolchain installs.
-find_nvcc() {
-  local folder named=${LACO_NVCC:-${CUDACXX:-}}
+# In the order of preference: what the user names (LACO_NVCC=none builds without), what scripts/cuda_toolchain installs,
+# whose kernels run on every driver from 525 on, the nvcc in PATH, and that of a toolkit's folder.
+find_cuda_compiler() {
+  local folder named=${LACO_NVCC:-${CUDACXX:-}} scripts=${BASH_SOURCE[0]%/*}
   if [[ -n $named ]]; then
     [[ $named != none ]] || return 1
-    nvcc=$(type -P "$named") || die 4 "$named, named by LACO_NVCC or CUDACXX, is no program"
+    cuda_compiler=$(type -P "$named") || die 4 "$named, named by LACO_NVCC or CUDACXX, is no program"
     return
   fi
-  nvcc=$(type -P nvcc) && return
+  cuda_compiler=$scripts/nvrtc_fatbin
+  [[ ! -e $scripts/../target/cuda/nvidia ]] || return 0
+  cuda_compiler=$(type -P nvcc) && return
   # Looked for at every start of an engine without CUDA kernels: no process for each folder.
-  for folder in "${CUDA_HOME:-}" "${CUDA_PATH:-}" "${CUDAToolkit_ROOT:-}" /usr/local/cuda /opt/cuda \
-    "${BASH_SOURCE[0]%/*}/../target/cuda/toolkit"; do
-    nvcc=$folder/bin/nvcc
-    [[ -z $folder || ! -f $nvcc || ! -x $nvcc ]] || return 0
+  for folder in "${CUDA_HOME:-}" "${CUDA_PATH:-}" "${CUDAToolkit_ROOT:-}" /usr/local/cuda /opt/cuda; do
+    cuda_compiler=$folder/bin/nvcc
+    [[ -z $folder || ! -f $cuda_compiler || ! -x $cuda_compiler ]] || return 0
   done
   return 1
 }

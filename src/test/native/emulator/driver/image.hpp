@@ -1,5 +1,5 @@
 // What a module is loaded from: a fatbin with cubins and PTX, a single cubin, or the line of text that stands
-// for a fatbin where there is no nvcc. Only entry points are read: their code is the emulator's.
+// for a fatbin where there is no CUDA compiler. Only entry points are read: their code is the emulator's.
 #pragma once
 
 #include <cstdint>

@@ -13,8 +13,9 @@ import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The compiled CUDA kernels (fatbins). The jar has one set for drivers of CUDA 13 and one for older
- * drivers; the property {@value #PROPERTY} names a folder whose fatbins are used instead.
+ * The compiled CUDA kernels (fatbins). The jar has one set, in a folder named by the oldest CUDA
+ * whose drivers load that set; the property {@value #PROPERTY} names a folder whose fatbins are
+ * used instead.
  */
 final class KernelImages {
   /**
@@ -22,52 +23,64 @@ final class KernelImages {
    */
   static final String PROPERTY = "laco.cuda.images";
 
-  /** The first driver version that the fatbins of CUDA 13 run on. */
-  private static final int CUDA_13 = 13_000;
-
   private final Optional<Path> folder;
-  private final String resources;
+  private final int cuda;
+  private final int driverVersion;
 
-  private KernelImages(Optional<Path> folder, String resources) {
+  /**
+   * @param folder of fatbins to use instead of those in the jar
+   * @param cuda the major version of the oldest CUDA whose drivers load the fatbins in the jar
+   * @param driverVersion as {@link CudaDriver#version}
+   */
+  KernelImages(Optional<Path> folder, int cuda, int driverVersion) {
     this.folder = folder;
-    this.resources = resources;
+    this.cuda = cuda;
+    this.driverVersion = driverVersion;
   }
 
   /**
-   * The fatbins for a driver. A driver of CUDA 13 also runs the older set, if the build has no
-   * other.
+   * The fatbins for a driver.
    *
    * @param driverVersion as {@link CudaDriver#version}
    */
   static KernelImages forDriver(int driverVersion) {
-    boolean newest = driverVersion >= CUDA_13 && (isBuilt(13) || !isBuilt(12));
     return new KernelImages(
         Optional.ofNullable(System.getProperty(PROPERTY)).map(Path::of),
-        resources(newest ? 13 : 12));
-  }
-
-  private static String resources(int cuda) {
-    return "/dev/laco/cuda/" + cuda + "/";
+        isBuilt(13) ? 13 : 12,
+        driverVersion);
   }
 
   private static boolean isBuilt(int cuda) {
-    String any = resources(cuda) + Kernel.files().getFirst() + ".fatbin";
-    return KernelImages.class.getResource(any) != null;
+    return KernelImages.class.getResource(resource(cuda, Kernel.files().getFirst())) != null;
+  }
+
+  private static String resource(int cuda, String file) {
+    return "/dev/laco/cuda/" + cuda + "/" + file + ".fatbin";
   }
 
   /** Where the fatbins come from, for messages. */
   String location() {
-    return folder
-        .map(Path::toString)
-        .orElse("built in, for CUDA " + resources.replaceAll("\\D", ""));
+    return folder.map(Path::toString).orElse("built in, for drivers from CUDA " + cuda + " on");
   }
 
   /**
-   * Checks that all fatbins exist.
+   * Checks that all fatbins exist, and that the driver is new enough for them.
    *
-   * @throws NoCudaException if one is missing; the message says how to build them
+   * @throws NoCudaException if one is missing, or the driver is too old; the message says what to
+   *     do
    */
   void require() {
+    if (folder.isEmpty() && driverVersion / 1000 < cuda) {
+      throw new NoCudaException(
+          String.format(
+              Locale.ROOT,
+              "the CUDA kernels of this build need a driver of CUDA %d or newer, this one supports"
+                  + " CUDA %s",
+              cuda,
+              CudaProbe.version(driverVersion)),
+          "update the driver to 580 or newer, or build again after scripts/cuda_toolchain, with"
+              + " kernels for drivers from 525 on");
+    }
     for (String file : Kernel.files()) {
       try (InputStream in = open(file)) {
         if (in == null) {
@@ -77,8 +90,8 @@ final class KernelImages {
                   "this build has no CUDA kernels (%s.fatbin is missing %s)",
                   file,
                   folder.map(path -> "in " + path).orElse("in the jar")),
-              "build it with an nvcc on PATH, in CUDA_HOME or in /usr/local/cuda, or with the one that"
-                  + " scripts/cuda_toolchain gets");
+              "build it after scripts/cuda_toolchain, or with an nvcc on PATH, in CUDA_HOME or in"
+                  + " /usr/local/cuda");
         }
       } catch (IOException e) {
         throw new UncheckedIOException(e);
@@ -104,11 +117,10 @@ final class KernelImages {
   }
 
   private @Nullable InputStream open(String file) throws IOException {
-    String name = file + ".fatbin";
     if (folder.isEmpty()) {
-      return KernelImages.class.getResourceAsStream(resources + name);
+      return KernelImages.class.getResourceAsStream(resource(cuda, file));
     }
-    Path path = folder.get().resolve(name);
+    Path path = folder.get().resolve(file + ".fatbin");
     return Files.exists(path) ? Files.newInputStream(path) : null;
   }
 }

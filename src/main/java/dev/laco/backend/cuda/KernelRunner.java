@@ -52,6 +52,7 @@ public final class KernelRunner implements AutoCloseable {
     CudaDriver driver = CudaProbe.driver(binding);
     CudaDevice device = CudaProbe.device(driver, ordinal);
     KernelImages images = KernelImages.forDriver(driver.version());
+    images.require();
     CublasLibrary library = CublasLibrary.find(driver.version());
     CudaContext context = new CudaContext(driver, device);
     try {

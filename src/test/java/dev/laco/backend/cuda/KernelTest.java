@@ -2,6 +2,7 @@ package dev.laco.backend.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.abort;
 
@@ -12,13 +13,15 @@ import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.regex.Pattern;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Test;
 
 /** The table of kernels against the machine code that was built; no GPU is needed. */
 class KernelTest {
@@ -28,11 +31,10 @@ class KernelTest {
   /** Built and tested, and not called by an op yet. */
   private static final Pattern NOT_CALLED = Pattern.compile("laco_collapse_product_\\w+_v1");
 
-  @ParameterizedTest
-  @ValueSource(ints = {13, 12})
-  void everyKernelHasTheParametersThatWePass(int cuda) {
+  @Test
+  void everyKernelHasTheParametersThatWePass() {
     for (String file : Kernel.files()) {
-      Map<Integer, Map<String, List<Parameter>>> built = read(cuda, file);
+      Map<Integer, Map<String, List<Parameter>>> built = read(file);
       assertTrue(built.keySet().containsAll(ARCHITECTURES), file + " is for " + built.keySet());
       for (Kernel kernel : Kernel.values()) {
         if (kernel.file().equals(file)) {
@@ -48,12 +50,11 @@ class KernelTest {
     }
   }
 
-  @ParameterizedTest
-  @ValueSource(ints = {13, 12})
-  void everyKernelThatIsBuiltIsCalled(int cuda) {
+  @Test
+  void everyKernelThatIsBuiltIsCalled() {
     Set<String> built = new TreeSet<>();
     for (String file : Kernel.files()) {
-      read(cuda, file).values().forEach(kernels -> built.addAll(kernels.keySet()));
+      read(file).values().forEach(kernels -> built.addAll(kernels.keySet()));
     }
     for (Kernel kernel : Kernel.values()) {
       kernel.dtypes().forEach(dtype -> built.remove(kernel.entry(dtype)));
@@ -62,17 +63,37 @@ class KernelTest {
     assertEquals(Set.of(), built);
   }
 
-  private static Map<Integer, Map<String, List<Parameter>>> read(int cuda, String file) {
-    String fatbin = String.format(Locale.ROOT, "/dev/laco/cuda/%d/%s.fatbin", cuda, file);
-    try (InputStream in = KernelTest.class.getResourceAsStream(fatbin)) {
+  @Test
+  void aDriverThatIsTooOldForTheKernelsIsToldSo() {
+    KernelImages images = new KernelImages(Optional.empty(), 13, 12_080);
+    NoCudaException e = assertThrows(NoCudaException.class, images::require);
+    assertEquals(
+        "the CUDA kernels of this build need a driver of CUDA 13 or newer, this one supports"
+            + " CUDA 12.8",
+        e.reason());
+    assertTrue(e.getMessage().contains("update the driver to 580 or newer"), e.getMessage());
+  }
+
+  private static Map<Integer, Map<String, List<Parameter>>> read(String file) {
+    try (InputStream in = open(file)) {
       if (in == null) {
-        assertFalse("true".equals(System.getenv("CI")), () -> fatbin + " was not built");
-        return abort("no machine code was built: there is no nvcc");
+        assertFalse("true".equals(System.getenv("CI")), () -> file + ".fatbin was not built");
+        return abort("no machine code was built: there is no CUDA compiler");
       }
       return Fatbin.read(in.readAllBytes());
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
+  }
+
+  /** The fatbin of the jar, for drivers from CUDA 12 or from CUDA 13 on. */
+  private static @Nullable InputStream open(String file) {
+    return Stream.of("12", "13")
+        .map(cuda -> "/dev/laco/cuda/" + cuda + "/" + file + ".fatbin")
+        .map(KernelTest.class::getResourceAsStream)
+        .filter(Objects::nonNull)
+        .findFirst()
+        .orElse(null);
   }
 
   /** Where the packed arguments of a launch lie. */

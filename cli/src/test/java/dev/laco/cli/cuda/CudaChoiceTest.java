@@ -107,7 +107,7 @@ class CudaChoiceTest {
     set("laco.cuda.images", folder);
     assertCannot(
         "this build has no CUDA kernels \\(.*\\.fatbin is missing .*\\)",
-        "build it with an nvcc .*");
+        "build it after scripts/cuda_toolchain, .*");
   }
 
   @Test
