@@ -45,7 +45,7 @@ final class RefusalTest {
         () -> SearchBudget.parse("soon"));
     refused("lookahead", "0", "a number from 1 on, or all", () -> Lookahead.parse("0"));
     refused("rule", "sum", MergeRule.labels(), () -> MergeRule.parse("sum"));
-    refused("stride", "0", "at least 1", () -> new EvaluateRequest.Text(null, null, 0));
+    refused("stride", "0", "at least 1", () -> new EvaluateRequest.Text(null, null, 0, null));
     GenerateRequest generate = GenerateRequest.of("Once");
     refused("maxTokens", "0", "1 to 67108864", () -> generate.withMaxTokens(0));
     refused("temperature", "-1.0", "a number of at least 0", () -> generate.withSampling(-1, 1, 0));

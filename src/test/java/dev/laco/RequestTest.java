@@ -96,7 +96,10 @@ final class RequestTest {
               new EvaluateRequest.Text(
                   sometimes(this::path),
                   sometimes(() -> number(1, 5000)),
-                  sometimes(() -> number(1, 5000))),
+                  sometimes(() -> number(1, 5000)),
+                  null),
+              new EvaluateRequest.Text(
+                  sometimes(this::path), null, sometimes(() -> number(1, 20)), number(20, 5000)),
               new EvaluateRequest.Tokens(path()),
               new EvaluateRequest.LastWords(passages()),
               new EvaluateRequest.Tasks(
@@ -188,25 +191,33 @@ final class RequestTest {
   @CsvSource(
       delimiter = '|',
       value = {
-        "prune | {'goals': {}} | goals: expected one of goal, search, rule, fit, texts, fromPlan, found goals",
-        "prune | {'goal': {'layers': 3, 'ratio': 0.1}} | goal: expected one of threshold, layers, ratio, bytes, found {\"layers\":3,\"ratio\":0.1}",
-        "prune | {'goal': {'size': 3}} | goal: expected one of threshold, layers, ratio, bytes, found {\"size\":3}",
-        "prune | {'goal': {'layers': '3'}} | goal: expected a whole number, found {\"layers\":\"3\"}",
+        "prune | {'goals': {}} | goals: expected one of goal, search, rule, fit, texts, fromPlan,"
+            + " found goals",
+        "prune | {'goal': {'layers': 3, 'ratio': 0.1}} | goal: expected one of threshold, layers,"
+            + " ratio, bytes, found {\"layers\":3,\"ratio\":0.1}",
+        "prune | {'goal': {'size': 3}} | goal: expected one of threshold, layers, ratio, bytes,"
+            + " found {\"size\":3}",
+        "prune | {'goal': {'layers': '3'}} | goal: expected a whole number, found"
+            + " {\"layers\":\"3\"}",
         "prune | {'goal': {'layers': 3.5}} | goal: expected a whole number, found {\"layers\":3.5}",
         "prune | {'goal': {'threshold': []}} | goal: expected a number, found {\"threshold\":[]}",
         "prune | {'goal': {'ratio': 2}} | goal: targetRatio 2: expected at least 0 and below 1",
         "prune | {'goal': []} | goal: expected one of threshold, layers, ratio, bytes, found []",
-        "prune | {'search': {'strategy': 'luck'}} | search.strategy: expected one of laco, greedy, beam, found \"luck\"",
+        "prune | {'search': {'strategy': 'luck'}} | search.strategy: expected one of laco, greedy,"
+            + " beam, found \"luck\"",
         "prune | {'search': {'lowest': 'x'}} | search.lowest: expected a whole number, found \"x\"",
         "prune | {'search': {'lowest': 1.5}} | search.lowest: expected a whole number, found 1.5",
         "prune | {'search': []} | search: expected an object, found []",
         "prune | {'texts': {'evaluation': {}}} | texts.evaluation: expected text, found {}",
         "prune | {'fromPlan': 'a\\u0000b'} | fromPlan: is no path of a file",
         "compare | {'strategies': {}} | strategies: expected a list, found {}",
-        "compare | {'passages': {'files': 'x'}} | passages.files: expected one of file, found files",
+        "compare | {'passages': {'files': 'x'}} | passages.files: expected one of file, found"
+            + " files",
         "evaluate | {} | expected one of text, tokens, lastWords, tasks, found {}",
-        "evaluate | {'texts': {}} | expected one of text, tokens, lastWords, tasks, found {\"texts\":{}}",
-        "evaluate | {'text': {}, 'tokens': {}} | expected one of text, tokens, lastWords, tasks, found {\"text\":{},\"tokens\":{}}",
+        "evaluate | {'texts': {}} | expected one of text, tokens, lastWords, tasks, found"
+            + " {\"texts\":{}}",
+        "evaluate | {'text': {}, 'tokens': {}} | expected one of text, tokens, lastWords, tasks,"
+            + " found {\"text\":{},\"tokens\":{}}",
         "evaluate | {'text': 3} | text: expected an object, found 3",
         "evaluate | {'text': {'stride': 0}} | text: stride 0: expected at least 1",
         "evaluate | {'tokens': {}} | tokens: file is missing: name a JSON list of token-id lists",

@@ -6,6 +6,7 @@ import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.DoubleStream;
 
 /** Chunks of a text packed into batches. */
 final class ChunkBatches {
@@ -56,15 +57,21 @@ final class ChunkBatches {
    * @param byRow a value for each row of the batch, about the token after that row
    */
   static double sumScored(List<Chunk> batch, double[] byRow) {
-    double sum = 0;
+    return DoubleStream.of(sumsScored(batch, byRow)).sum();
+  }
+
+  /** As {@link #sumScored}, of each chunk. */
+  static double[] sumsScored(List<Chunk> batch, double[] byRow) {
+    double[] sums = new double[batch.size()];
     int start = 0;
-    for (Chunk chunk : batch) {
+    for (int c = 0; c < sums.length; c++) {
+      Chunk chunk = batch.get(c);
       for (int i = chunk.firstScored(); i < chunk.length(); i++) {
-        sum += byRow[start + i - 1];
+        sums[c] += byRow[start + i - 1];
       }
       start += chunk.length();
     }
-    return sum;
+    return sums;
   }
 
   /** Scored tokens of a chunk. */

@@ -12,6 +12,7 @@ import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.Workspace;
 import java.util.List;
+import java.util.stream.DoubleStream;
 
 /** Measures how well a model predicts a text. */
 public final class PerplexityMeasure {
@@ -23,9 +24,15 @@ public final class PerplexityMeasure {
    * @throws BadInputException if there is no token to score
    */
   public static Perplexity measure(CausalLm model, List<Chunk> chunks, Progress progress) {
+    return of(chunks, DoubleStream.of(byChunk(model, chunks, progress)).sum());
+  }
+
+  /** The summed negative log-likelihood of the scored tokens of each chunk, nats. */
+  public static double[] byChunk(CausalLm model, List<Chunk> chunks, Progress progress) {
     long total = chunks.stream().mapToLong(Chunk::length).sum();
     long done = 0;
-    double nll = 0;
+    double[] nll = new double[chunks.size()];
+    int measured = 0;
     int largest = ChunkBatches.maxTokens(chunks);
     try (TensorArena arena = model.backend().arena();
         Workspace work = new Workspace(model.backend(), model.config(), largest)) {
@@ -34,14 +41,17 @@ public final class PerplexityMeasure {
         try (TokenBatch batch = ChunkBatches.packed(model, together)) {
           Tensor hidden = states.slice(0, batch.sequences().size());
           model.run(batch, hidden, work);
-          nll += ChunkBatches.sumScored(together, NextTokens.nll(model, hidden, batch));
+          double[] byRow = NextTokens.nll(model, hidden, batch);
           model.release();
+          for (double sum : ChunkBatches.sumsScored(together, byRow)) {
+            nll[measured++] = sum;
+          }
           done += batch.sequences().size();
         }
         progress.update(done, total);
       }
     }
-    return of(chunks, nll);
+    return nll;
   }
 
   /**
@@ -49,7 +59,7 @@ public final class PerplexityMeasure {
    *
    * @param nll sum over the scored tokens of all chunks, nats
    */
-  static Perplexity of(List<Chunk> chunks, double nll) {
+  public static Perplexity of(List<Chunk> chunks, double nll) {
     long scored = chunks.stream().mapToLong(ChunkBatches::scored).sum();
     if (scored == 0) {
       throw new BadInputException(

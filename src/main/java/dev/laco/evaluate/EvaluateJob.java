@@ -1,16 +1,14 @@
 package dev.laco.evaluate;
 
 import dev.laco.DeviceSettings;
-import dev.laco.JobEvent;
 import dev.laco.JobProgress;
 import dev.laco.Model;
-import dev.laco.Setting;
+import dev.laco.UsageException;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Device;
 import dev.laco.eval.LastWordMeasure;
 import dev.laco.eval.PerplexityMeasure;
 import dev.laco.report.Perplexity;
-import dev.laco.run.EvaluationText;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.JobTexts;
 import dev.laco.run.MemoryPlan;
@@ -23,12 +21,13 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.BiFunction;
+import java.util.function.Function;
+import java.util.stream.DoubleStream;
 import org.jspecify.annotations.Nullable;
 
 /** One evaluation of a model as it is. */
 @SuppressWarnings("exports")
 public final class EvaluateJob extends ModelJob<EvaluateJob> {
-  private static final String PERPLEXITY = "perplexity";
   private static final String LAST_WORD = "last word";
 
   private final EvaluateRequest request;
@@ -66,8 +65,8 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
   }
 
   /**
-   * Measures other models, too, and compares each with the model of the job on the same items.
-   * Tasks alone are compared.
+   * Measures other models, too, and compares each with the model of the job on the same items. Last
+   * words are not compared.
    *
    * @param pruned models that stay open while the job runs
    */
@@ -85,32 +84,77 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
    */
   public EvaluateResult run() {
     return switch (request) {
-      case EvaluateRequest.Text text ->
-          perplexity(
-              EvaluationText.text(text.file(), model, text.maxLength(), text.stride()), true);
-      case EvaluateRequest.Tokens tokens ->
-          perplexity(EvaluationText.tokens(tokens.file(), model), false);
+      case EvaluateRequest.Text text -> perplexity(one -> ScoredText.of(text, one), true);
+      case EvaluateRequest.Tokens tokens -> perplexity(one -> ScoredText.of(tokens, one), false);
       case EvaluateRequest.LastWords words -> lastWord(JobTexts.passages(model, words.passages()));
       case EvaluateRequest.Tasks tasks -> tasks(tasks);
     };
   }
 
-  private EvaluateResult perplexity(EvaluationText text, boolean tokenized) {
-    model.textsAreRead();
-    text.warnings(model, null).forEach(this::warn);
-    try (OpenDevice opened = openDevice(false)) {
-      CausalLm lm =
-          original(
-              opened.backend(),
-              PerplexityMeasure.bytes(model.config(), text.chunks()),
-              "use a smaller " + Setting.of("maxLength"));
-      expect(opened.backend(), PERPLEXITY, text.chunks());
-      Perplexity result = measure(PERPLEXITY, text, model.directory(), lm);
-      if (dump != null) {
-        tell(new JobEvent.FileWritten(dump, StateDump.write(lm, text.chunks(), tokenized, dump)));
+  private EvaluateResult perplexity(Function<Model, ScoredText> read, boolean tokenized) {
+    ScoredText text = read.apply(model);
+    List<Model> models = models();
+    List<TextJob> jobs = new ArrayList<>();
+    for (Model one : models) {
+      if (one != model && !text.isSameAs(read.apply(one))) {
+        throw new UsageException(
+            one.directory()
+                + " has other tokens of "
+                + text.name()
+                + " than "
+                + model.directory()
+                + ": perplexities of the same tokens alone can be compared; measure each by itself"
+                + " and compare bits per byte");
       }
-      return new EvaluateResult.OfText(text.name(), result);
+      jobs.add(part(new TextJob(one, device, whose(one), text)));
     }
+    List<double[]> nll = new ArrayList<>();
+    for (TextJob job : jobs) {
+      boolean first = nll.isEmpty();
+      nll.add(
+          job.run(
+              first ? dump : null,
+              tokenized,
+              opened -> {
+                if (first) {
+                  jobs.forEach(each -> each.expect(opened));
+                  tellExpectation();
+                }
+              }));
+    }
+    Metric dense = text.metric(nll.getFirst());
+    List<TextComparison> comparisons = new ArrayList<>();
+    for (int i = 1; i < models.size(); i++) {
+      comparisons.add(
+          TextComparison.of(
+              dense,
+              text.metric(nll.get(i)),
+              models.get(i).directory(),
+              perplexity(text, nll.get(i))));
+    }
+    return new EvaluateResult.OfText(
+        text.name(),
+        perplexity(text, nll.getFirst()),
+        text.bytes() == 0 ? 0 : (double) text.tokens() / text.bytes(),
+        text.count(),
+        text.part(),
+        comparisons);
+  }
+
+  private static Perplexity perplexity(ScoredText text, double[] nll) {
+    return PerplexityMeasure.of(text.chunks(), DoubleStream.of(nll).sum());
+  }
+
+  /** The model of the job, and those that are compared with it. */
+  private List<Model> models() {
+    List<Model> models = new ArrayList<>(List.of(model));
+    models.addAll(against);
+    return models;
+  }
+
+  /** What the name of a stage of a model ends with. */
+  private String whose(Model one) {
+    return against.isEmpty() ? "" : one == model ? ", dense" : ", " + one.directory().getFileName();
   }
 
   private EvaluateResult lastWord(ClozeSet set) {
@@ -135,13 +179,10 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
         Task.named(request.names()).stream()
             .map(task -> TaskFile.find(task, request.data(), request.shots()))
             .toList();
-    List<Model> models = new ArrayList<>(List.of(model));
-    models.addAll(against);
+    List<Model> models = models();
     List<TasksJob> jobs = new ArrayList<>();
     for (Model one : models) {
-      String whose =
-          against.isEmpty() ? "" : one == model ? ", dense" : ", " + one.directory().getFileName();
-      jobs.add(part(new TasksJob(one, device, whose, files, limit, this::requireWanted)));
+      jobs.add(part(new TasksJob(one, device, whose(one), files, limit, this::requireWanted)));
     }
     BiFunction<Model, Task, Path> out = samples;
     List<TaskResults> results = new ArrayList<>();

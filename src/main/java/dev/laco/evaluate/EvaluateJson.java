@@ -3,6 +3,7 @@ package dev.laco.evaluate;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.report.Perplexity;
 import dev.laco.report.ReportJson;
 import java.util.List;
 
@@ -11,12 +12,30 @@ public final class EvaluateJson {
   private EvaluateJson() {}
 
   /**
-   * {@code {"tokens":…,"meanNll":…,"perplexity":…}}, {@code {"lastWord":{…}}}, or of tasks what
-   * {@link HarnessJson} says.
+   * {@code {"tokens":…,"meanNll":…,"perplexity":…,"bytePerplexity":…,"bitsPerByte":…}}, the last
+   * two not of token lists, and of other models in {@code against} the same with {@code model} and
+   * {@code {"comparison":{"ratio":…,"low":…,"high":…,"parts":…,"part":"window"}}}; {@code
+   * {"lastWord":{…}}}; or of tasks what {@link HarnessJson} says.
    */
   public static ObjectNode of(EvaluateResult result) {
     return switch (result) {
-      case EvaluateResult.OfText text -> ReportJson.of(text.perplexity());
+      case EvaluateResult.OfText text -> {
+        ObjectNode json = of(text, text.perplexity());
+        if (!text.against().isEmpty()) {
+          ArrayNode against = json.putArray("against");
+          for (TextComparison comparison : text.against()) {
+            ObjectNode one = against.addObject().put("model", comparison.pruned().toString());
+            one.setAll(of(text, comparison.perplexity()));
+            ObjectNode compared = one.putObject("comparison").put("ratio", comparison.ratio());
+            Interval interval = comparison.interval();
+            if (interval != null) {
+              compared.put("low", interval.low()).put("high", interval.high());
+            }
+            compared.put("parts", text.parts()).put("part", text.part());
+          }
+        }
+        yield json;
+      }
       case EvaluateResult.OfPassages passages -> {
         ObjectNode json = JsonNodeFactory.instance.objectNode();
         json.set("lastWord", ReportJson.of(passages.lastWord()));
@@ -36,6 +55,15 @@ public final class EvaluateJson {
         yield json;
       }
     };
+  }
+
+  private static ObjectNode of(EvaluateResult.OfText text, Perplexity perplexity) {
+    ObjectNode json = ReportJson.of(perplexity);
+    if (text.tokensPerByte() > 0) {
+      double bits = text.bitsPerByte(perplexity);
+      json.put("bytePerplexity", Math.pow(2, bits)).put("bitsPerByte", bits);
+    }
+    return json;
   }
 
   /** The results of one model at tasks, as {@link HarnessJson} says. */

@@ -31,20 +31,50 @@ public sealed interface EvaluateRequest extends Request {
    *     built-in text
    * @param maxLength tokens of a chunk; null for the smaller of the model's positions and 2048
    * @param stride tokens from one chunk to the next; null for the length of a chunk
+   * @param window tokens of a window, where documents are joined by a blank line and cut as
+   *     published perplexities have it; {@code stride} then is from one window to the next; null
+   *     for chunks
    */
-  record Text(@Nullable Path file, @Nullable Integer maxLength, @Nullable Integer stride)
+  record Text(
+      @Nullable Path file,
+      @Nullable Integer maxLength,
+      @Nullable Integer stride,
+      @Nullable Integer window)
       implements EvaluateRequest {
     /** The model's own text or the built-in one, in chunks of the usual length. */
-    public static final Text OWN = new Text(null, null, null);
+    public static final Text OWN = new Text(null, null, null, null);
 
     /**
      * A request of all values.
      *
-     * @throws UsageException if {@code maxLength} or {@code stride} is below 1
+     * @throws UsageException if {@code maxLength} or {@code stride} is below 1, {@code window}
+     *     below 2 or {@code stride}, or {@code maxLength} is there beside {@code window}
      */
     public Text {
       requirePositive("maxLength", maxLength);
       requirePositive("stride", stride);
+      if (window != null) {
+        if (maxLength != null) {
+          throw new UsageException(
+              Setting.of("maxLength") + " and " + Setting.of("window") + " are two ways to cut");
+        }
+        if (window < 2) {
+          throw Setting.of("window").refuse(window, "at least 2");
+        }
+        if (stride != null && stride > window) {
+          throw Setting.of("stride").refuse(stride, "1 to " + Setting.of("window") + ", " + window);
+        }
+      }
+    }
+
+    /** Tokens of a window; 0 where there are none. */
+    int windowLength() {
+      return window == null ? 0 : window;
+    }
+
+    /** Tokens from one window to the next; 0 where there are none. */
+    int windowStride() {
+      return stride == null ? windowLength() : stride;
     }
 
     private static void requirePositive(String setting, @Nullable Integer value) {

@@ -7,12 +7,36 @@ import java.util.List;
 /** What was measured of a model. */
 public sealed interface EvaluateResult {
   /**
-   * How well a model predicts a text.
+   * How well a model predicts a text, and what other models lost against it.
    *
    * @param text names the text for people
    * @param perplexity perplexity on the text
+   * @param tokensPerByte tokens of the text for each of its bytes in UTF-8, special tokens left
+   *     out; 0 of token lists
+   * @param parts the number of parts of the text, of which a bootstrap draws
+   * @param part what a part is: {@code document}, {@code window} or {@code list}
+   * @param against the other models, in the order in which they were given
    */
-  record OfText(String text, Perplexity perplexity) implements EvaluateResult {}
+  record OfText(
+      String text,
+      Perplexity perplexity,
+      double tokensPerByte,
+      int parts,
+      String part,
+      List<TextComparison> against)
+      implements EvaluateResult {
+    public OfText {
+      against = List.copyOf(against);
+    }
+
+    /**
+     * Bits for each byte of the text, {@code meanNll / ln 2} times the tokens for each byte (Gao et
+     * al. 2020); 0 of token lists.
+     */
+    public double bitsPerByte(Perplexity of) {
+      return of.meanNll() / Math.log(2) * tokensPerByte;
+    }
+  }
 
   /**
    * How often a model knows the last word of a passage.

@@ -74,7 +74,7 @@ public record PairedComparison(
    * {@value #SAMPLES} samples has as many items as there are, drawn with replacement, with a fixed
    * seed.
    */
-  private static Interval bootstrap(Metric before, Metric after) {
+  static Interval bootstrap(Metric before, Metric after) {
     SplittableRandom random = new SplittableRandom(SEED);
     int count = before.count();
     double[] changes = new double[SAMPLES];

@@ -31,6 +31,9 @@ import org.jspecify.annotations.Nullable;
  * @param chunks the chunks that the model runs, at least one
  */
 public record EvaluationText(String name, List<Chunk> chunks) {
+  /** What the built-in text is called. */
+  public static final String BUILT_IN = "built-in";
+
   private static final int DEFAULT_MAX_LENGTH = 2048;
 
   /**
@@ -62,7 +65,7 @@ public record EvaluationText(String name, List<Chunk> chunks) {
     return text != null
         ? ofText(fileName(text), text.toString(), TextFile.read(text), model, maxLength, stride)
         : ofText(
-            "built-in",
+            BUILT_IN,
             "built-in evaluation text",
             BuiltInText.evaluation(),
             model,
@@ -86,8 +89,8 @@ public record EvaluationText(String name, List<Chunk> chunks) {
       warnings.add(
           String.format(
               Locale.ROOT,
-              "%s: windows of %,d tokens go beyond the %,d positions that the model was trained for (max_position_embeddings):"
-                  + " use shorter ones",
+              "%s: windows of %,d tokens go beyond the %,d positions that the model was trained for"
+                  + " (max_position_embeddings): use shorter ones",
               name,
               longest,
               positions));
@@ -97,8 +100,8 @@ public record EvaluationText(String name, List<Chunk> chunks) {
       warnings.add(
           String.format(
               Locale.ROOT,
-              "%s: %.0f %% of its tokens are also in the text that weights are fitted on, %s: the pruned model will look better"
-                  + " than it is; measure on another text",
+              "%s: %.0f %% of its tokens are also in the text that weights are fitted on, %s: the"
+                  + " pruned model will look better than it is; measure on another text",
               name,
               100 * known,
               Objects.requireNonNull(fitText).name()));
@@ -136,23 +139,23 @@ public record EvaluationText(String name, List<Chunk> chunks) {
     }
   }
 
-  private static EvaluationText ofText(
+  /**
+   * A text that is cut into chunks.
+   *
+   * @param name where the text comes from, for people
+   * @param where the same in errors
+   * @param maxLength as for {@link #text}; {@code stride} likewise
+   * @throws BadInputException if the text cannot be used with the model
+   * @throws dev.laco.UsageException if {@code maxLength} or {@code stride} is out of range
+   */
+  public static EvaluationText ofText(
       String name,
       String where,
       String text,
       Model model,
       @Nullable Integer maxLength,
       @Nullable Integer stride) {
-    Tokenizer tokenizer =
-        model
-            .tokenizer()
-            .orElseThrow(
-                () ->
-                    new BadInputException(
-                        where
-                            + ": text needs a tokenizer and "
-                            + model.directory()
-                            + " has no tokenizer.json; give token ids, [[1, 15, 8], ...]"));
+    Tokenizer tokenizer = tokenizer(where, model);
     int[] ids = tokenizer.encodeWithoutSpecial(text);
     TokenLists.requireInVocabulary(where, ids, model.config().vocabSize());
     int length =
@@ -165,6 +168,24 @@ public record EvaluationText(String name, List<Chunk> chunks) {
       throw new BadInputException(where + ": holds no token to score");
     }
     return new EvaluationText(name, chunks);
+  }
+
+  /**
+   * The tokenizer of a model.
+   *
+   * @param where names the text that needs it
+   * @throws BadInputException if the model has none
+   */
+  public static Tokenizer tokenizer(String where, Model model) {
+    return model
+        .tokenizer()
+        .orElseThrow(
+            () ->
+                new BadInputException(
+                    where
+                        + ": text needs a tokenizer and "
+                        + model.directory()
+                        + " has no tokenizer.json; give token ids, [[1, 15, 8], ...]"));
   }
 
   private static String fileName(Path file) {

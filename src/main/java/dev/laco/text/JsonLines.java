@@ -24,12 +24,22 @@ final class JsonLines {
      * @throws BadInputException if there is no string under the key, or a blank one
      */
     String string(String key) {
+      String value = stringOrBlank(key);
+      if (value.isBlank()) {
+        throw new BadInputException(where + " has an empty \"" + key + "\"");
+      }
+      return value;
+    }
+
+    /**
+     * The string under {@code key}, which may be blank.
+     *
+     * @throws BadInputException if there is no string under the key
+     */
+    String stringOrBlank(String key) {
       JsonNode value = object.get(key);
       if (value == null || !value.isTextual()) {
         throw new BadInputException(where + " is not an object with a string \"" + key + "\"");
-      }
-      if (value.textValue().isBlank()) {
-        throw new BadInputException(where + " has an empty \"" + key + "\"");
       }
       return value.textValue();
     }

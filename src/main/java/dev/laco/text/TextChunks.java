@@ -3,6 +3,7 @@ package dev.laco.text;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.OptionalInt;
@@ -52,6 +53,25 @@ public final class TextChunks {
           String.format(Locale.ROOT, "firstScored is %d of %d tokens", firstScored, ids.length));
     }
     return new Chunk(ids.clone(), firstScored);
+  }
+
+  /**
+   * Cuts {@code tokens} into windows of {@code length} tokens that begin every {@code stride}
+   * tokens, as published perplexities have it: no token is put in front of a window, a token is
+   * scored in the first window in which another stands before it, and the tokens behind the last
+   * window that is full are left out. Tokens fewer than a window are one window.
+   *
+   * @param length at least 2
+   * @param stride 1 to {@code length}
+   */
+  public static List<Chunk> windows(int[] tokens, int length, int stride) {
+    List<Chunk> windows = new ArrayList<>();
+    int most = Math.min(length, tokens.length);
+    for (int start = 0; start + most <= tokens.length && most > 1; start += stride) {
+      int[] ids = Arrays.copyOfRange(tokens, start, start + most);
+      windows.add(new Chunk(ids, start == 0 ? 1 : Math.max(1, length - stride)));
+    }
+    return windows;
   }
 
   /**

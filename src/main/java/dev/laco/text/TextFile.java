@@ -31,6 +31,33 @@ public final class TextFile {
     return read(file, MAX_BYTES);
   }
 
+  /**
+   * The documents of a file: of {@code .jsonl} the string {@code text} of each line, which may be
+   * empty; of any other file its text.
+   *
+   * @throws BadInputException as {@link #read(Path)}, or if a line has no such string
+   */
+  public static List<String> documents(Path file) {
+    String text = read(file);
+    return file.toString().endsWith(".jsonl")
+        ? JsonLines.read(file.toString(), text).stream()
+            .map(line -> line.stringOrBlank("text"))
+            .toList()
+        : List.of(text);
+  }
+
+  /**
+   * The rows that data sets have of a file: the {@link #documents documents}, or of WikiText as its
+   * authors publish it ({@code wiki.test.raw}) each line with its end, and nothing of a blank line.
+   *
+   * @throws BadInputException as {@link #documents}
+   */
+  public static List<String> rows(Path file) {
+    return String.valueOf(file.getFileName()).matches("wiki\\..*\\.raw")
+        ? read(file).lines().map(line -> line.isBlank() ? "" : line + "\n").toList()
+        : documents(file);
+  }
+
   /** As {@link #read(Path)}, for a file that may have {@code most} bytes. */
   static String read(Path file, int most) {
     byte[] bytes = InputFile.read(file, most);

@@ -97,7 +97,7 @@ final class EvaluateJobTest {
   @Test
   void whatCannotBeMetIsSaidInTheWordsOfARequest() {
     UsageException stride =
-        assertThrows(UsageException.class, () -> new EvaluateRequest.Text(null, null, 0));
+        assertThrows(UsageException.class, () -> new EvaluateRequest.Text(null, null, 0, null));
     assertEquals("stride 0: expected at least 1", stride.getMessage());
     assertEquals(
         new EvaluateRequest.LastWords(new Passages(null)),

@@ -112,6 +112,30 @@ class TextChunksTest {
     assertEquals(firstScored, chunk.firstScored());
   }
 
+  @Test
+  void windowsAreFullAndEachOfTheirTokensIsScoredOnce() {
+    Random random = new Random(5);
+    for (int round = 0; round < 200; round++) {
+      int[] tokens = IntStream.range(0, 2 + random.nextInt(60)).toArray();
+      int length = 2 + random.nextInt(20);
+      int stride = 1 + random.nextInt(length);
+      int seen = 0;
+      List<Chunk> windows = TextChunks.windows(tokens, length, stride);
+      for (int i = 0; i < windows.size(); i++) {
+        Chunk window = windows.get(i);
+        int start = i * stride;
+        assertArrayEquals(
+            Arrays.copyOfRange(tokens, start, start + Math.min(length, tokens.length)),
+            window.ids());
+        int first = start + window.firstScored();
+        // Without overlap nothing stands before the first token of a window.
+        assertEquals(i == 0 || stride == length ? start + 1 : seen, first);
+        seen = start + window.length();
+      }
+      assertTrue(tokens.length - seen < stride || windows.size() == 1);
+    }
+  }
+
   private static void assertUsageError(String named, OptionalInt bos, int maxLength, int stride) {
     UsageException error =
         assertThrows(

@@ -9,7 +9,6 @@ import dev.laco.evaluate.EvaluateJson;
 import dev.laco.evaluate.EvaluateRequest;
 import dev.laco.evaluate.EvaluateResult;
 import dev.laco.report.LastWord;
-import dev.laco.report.Perplexity;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -58,8 +57,16 @@ final class EvalCommand implements Callable<Integer> {
   @Option(
       names = "--stride",
       paramLabel = "N",
-      description = "Tokens from one chunk to the next. Default: --max-length.")
+      description = "Tokens from one chunk or window to the next. Default: its length.")
   @Nullable Integer stride;
+
+  @Option(
+      names = "--window",
+      paramLabel = "N",
+      description =
+          "Perplexity as papers have it: documents joined by blank lines, windows of N tokens"
+              + " (2048) without BOS of their own, a last one that is not full left out.")
+  @Nullable Integer window;
 
   @Option(
       names = "--data",
@@ -115,7 +122,9 @@ final class EvalCommand implements Callable<Integer> {
     @Option(
         names = "--text",
         paramLabel = "FILE",
-        description = "A text file. Default: the model's evaluation.txt, else a built-in text.")
+        description =
+            "A text file, or documents as .jsonl (text). Default: the model's evaluation.txt, else"
+                + " a built-in text.")
     @Nullable Path text;
 
     @Option(
@@ -197,27 +206,29 @@ final class EvalCommand implements Callable<Integer> {
 
   private EvaluateRequest request() {
     EvaluateRequest.Text text =
-        new EvaluateRequest.Text(source == null ? null : source.text, maxLength, stride);
-    boolean cut = maxLength != null || stride != null;
+        new EvaluateRequest.Text(source == null ? null : source.text, maxLength, stride, window);
+    boolean cut = maxLength != null || stride != null || window != null;
     if (source != null && source.tasks != null) {
       if (cut || dump != null) {
-        throw new UsageException("--max-length, --stride and --dump do not go with --tasks");
+        throw new UsageException(
+            "--max-length, --stride, --window and --dump do not go with --tasks");
       }
       return new EvaluateRequest.Tasks(source.tasks, data, limit, shots);
     }
-    if (data != null || limit != null || shots != null || out != null || !against.isEmpty()) {
-      throw new UsageException("--data, --limit, --shots, --against and --out go with --tasks");
+    if (data != null || limit != null || shots != null || out != null) {
+      throw new UsageException("--data, --limit, --shots and --out go with --tasks");
     }
     if (source != null && source.lastWord != null) {
-      if (cut || dump != null) {
-        throw new UsageException("--max-length, --stride and --dump do not go with --last-word");
+      if (cut || dump != null || !against.isEmpty()) {
+        throw new UsageException(
+            "--max-length, --stride, --window, --dump and --against do not go with --last-word");
       }
       return new EvaluateRequest.LastWords(passages(source.lastWord));
     }
     if (source != null && source.tokens != null) {
       if (cut) {
         throw new UsageException(
-            "--max-length and --stride cut text; token-id lists are never cut");
+            "--max-length, --stride and --window cut text; token-id lists are never cut");
       }
       return new EvaluateRequest.Tokens(source.tokens);
     }
@@ -248,15 +259,7 @@ final class EvalCommand implements Callable<Integer> {
   private static String lines(EvaluateResult result) {
     return switch (result) {
       case EvaluateResult.OfTasks tasks -> TaskLines.of(tasks);
-      case EvaluateResult.OfText(String text, Perplexity perplexity) ->
-          String.format(
-              Locale.ROOT,
-              "%-12s %.4f (mean NLL %.6f nats over %,d tokens of %s)%n",
-              "perplexity",
-              perplexity.perplexity(),
-              perplexity.meanNll(),
-              perplexity.tokens(),
-              text);
+      case EvaluateResult.OfText text -> TextLines.of(text);
       case EvaluateResult.OfPassages(String passages, LastWord lastWord) ->
           String.format(
               Locale.ROOT,

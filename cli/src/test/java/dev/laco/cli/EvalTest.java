@@ -224,6 +224,20 @@ class EvalTest {
     Files.delete(other);
   }
 
+  @Test
+  void aTextIsComparedOnTheSameTokensAndInTheSameWindows() throws IOException {
+    Path other =
+        Files.createSymbolicLink(folder.resolve("other"), Fixtures.STORYTELLER.toAbsolutePath());
+    Object[] asked = {"eval", Fixtures.STORYTELLER, "--window", 128, "--against", other, "--quiet"};
+    String out = Laco.run(asked).succeeded().out();
+    Files.delete(other);
+    assertTrue(
+        out.contains(
+            ", x1.0000 of the dense model's (95 % interval x1.0000 to x1.0000, by 13 windows)"),
+        out);
+    assertEquals(2, out.split("per byte ", -1).length - 1, out);
+  }
+
   private static String item(String text, String last) {
     return JsonNodeFactory.instance.objectNode().put("text", text).put("last", last).toString();
   }
