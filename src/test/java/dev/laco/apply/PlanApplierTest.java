@@ -124,8 +124,7 @@ class PlanApplierTest {
       double value = value(made.dtype(), neighbour);
       if (Double.isFinite(value) && Math.signum(value) * Math.signum(sum) >= 0) {
         int nearer = compareDistances(sum, stored, value);
-        assertTrue(
-            nearer < 0 || (nearer == 0 && bits % 2 == 0), () -> made.name() + " at " + i);
+        assertTrue(nearer < 0 || (nearer == 0 && bits % 2 == 0), () -> made.name() + " at " + i);
       }
     }
   }
@@ -336,7 +335,8 @@ class PlanApplierTest {
           source.resolve("NOTICE")
               + ": is a link to "
               + key.toRealPath()
-              + ", outside the model, and is left out; if it belongs to the model, put a copy in its place",
+              + ", outside the model, and is left out; if it belongs to the model, put a copy in"
+              + " its place",
           warnings.getFirst());
     }
   }

@@ -82,7 +82,8 @@ class InterruptTest {
         last.matches(
             String.format(
                 Locale.ROOT,
-                ".*laco: interrupted: the best plan so far, of \\d+ layers, is in \\Q%s\\E; laco prune models/storyteller \\Q%s\\E --from-plan \\Q%s\\E goes on from it",
+                ".*laco: interrupted: the best plan so far, of \\d+ layers, is in \\Q%s\\E; laco"
+                    + " prune models/storyteller \\Q%s\\E --from-plan \\Q%s\\E goes on from it",
                 plan,
                 out,
                 plan)),
