@@ -285,8 +285,7 @@ class InputLimitsTest {
   }
 
   private static String tensor(String name) {
-    return String.format(
-        Locale.ROOT, "\"%s\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}", name);
+    return "\"" + name + "\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}";
   }
 
   @ParameterizedTest
@@ -308,7 +307,7 @@ class InputLimitsTest {
         parts[0]
             .replace("LONG", "n".repeat(5000))
             .replace("SHARDS", many(10_001, i -> String.format(Locale.ROOT, "\"%d\":\"%d\"", i, i)))
-            .replace("TENSORS", many(200_001, i -> String.format(Locale.ROOT, "\"%d\":\"x\"", i)))
+            .replace("TENSORS", many(200_001, i -> "\"" + i + "\":\"x\""))
             .replace("DEEP", "[".repeat(100_000)));
     assertRefused(parts[1], "inspect", model);
   }
@@ -332,13 +331,15 @@ class InputLimitsTest {
         model.resolve(INDEX),
         "{\"weight_map\":{",
         200_000,
-        i ->
-            String.format(
-                Locale.ROOT,
-                "\"%d%s\":\"model-0000%d-of-00002.safetensors\"",
-                100_000 + i,
-                name,
-                1 + i / 100_000),
+        i -> {
+          int number = 1 + i / 100_000;
+          return "\""
+              + (100_000 + i)
+              + name
+              + "\":\"model-0000"
+              + number
+              + "-of-00002.safetensors\"";
+        },
         "}}");
     Path ids =
         TestFiles.write(folder.resolve("ids.json"), "[[" + "1,".repeat(8_300_000) + "999999]]");

@@ -116,14 +116,20 @@ public final class ReferenceBackend extends MemoryBackend {
   @Override
   public void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
     OpChecks.linear(x, weight, bias, out);
-    float[][] from = rows(x);
+    float[][] columns = columns(x);
     MemoryTensor matrix = MemoryTensor.of(weight);
     MemoryTensor to = MemoryTensor.of(out);
     for (long o = 0; o < weight.rows(); o++) {
       float[] row = matrix.row(o);
       double shift = bias == null ? 0 : MemoryTensor.of(bias).get(o);
-      for (int r = 0; r < from.length; r++) {
-        to.set(r * weight.rows() + o, dot(from[r], row) + shift);
+      double[] sums = new double[Math.toIntExact(x.rows())];
+      for (int i = 0; i < row.length; i++) {
+        for (int r = 0; r < sums.length; r++) {
+          sums[r] += (double) columns[i][r] * row[i];
+        }
+      }
+      for (int r = 0; r < sums.length; r++) {
+        to.set(r * weight.rows() + o, sums[r] + shift);
       }
     }
   }
@@ -580,6 +586,17 @@ public final class ReferenceBackend extends MemoryBackend {
       rows[r] = from.row(r);
     }
     return rows;
+  }
+
+  private static float[][] columns(Tensor matrix) {
+    float[][] rows = rows(matrix);
+    float[][] columns = new float[Math.toIntExact(matrix.columns())][rows.length];
+    for (int r = 0; r < rows.length; r++) {
+      for (int i = 0; i < columns.length; i++) {
+        columns[i][r] = rows[r][i];
+      }
+    }
+    return columns;
   }
 
   private static double dot(float[] left, float[] right) {
