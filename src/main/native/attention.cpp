@@ -5,25 +5,13 @@
 // A task is one key-value head of one sequence and up to kRows rows, a row being a query of one of
 // the heads that share that key-value head. Keys of a block are transposed once per task: a vector then
 // holds one element of several keys, and no sum over a vector's elements is needed.
-#include "math.hpp"
+#include "attention.hpp"
 
 #include <omp.h>
 
 using namespace LACO_NAMESPACE;
 
 namespace {
-
-constexpr int64_t kRows = 64;
-constexpr int64_t kKeys = 64;
-constexpr int kTile = 4;  // rows whose sums are held in registers at once
-#if LACO_TIER == 2
-constexpr int kVectors = 4;
-#else
-constexpr int kVectors = 2;
-#endif
-static_assert(kKeys % (kVectors * W) == 0 && kRows % kTile == 0);
-
-constexpr int64_t padded(int64_t width) { return (width + W - 1) / W * W; }
 
 struct Scratch {
   float* keys;     // [padded width, kKeys], transposed
@@ -45,171 +33,16 @@ struct Scratch {
   }
 };
 
-// The keys [from, to) of a block that a row may see.
-struct Range {
-  int64_t from, to;
-};
-
-void copy_row(const float* from, int64_t n, float* to) {
-  int64_t i = 0;
-  for (; i + W <= n; i += W) {
-    store(to + i, load(from + i));
-  }
-  if (i < n) {
-    store(to + i, load(from + i, n - i));
-  }
-}
-
-// Transposes W rows of W floats, `stride` apart, into rows of `out` that are kKeys apart.
-inline void transpose_square(const float* in, int64_t stride, float* out) {
-  Vec rows[W], next[W];
-  for (int i = 0; i < W; i++) {
-    rows[i] = load(in + i * stride);
-  }
-  // Interleaving row i with row i + W/2, repeated log2(W) times, is a transposition.
-  for (int64_t step = 1; step < W; step *= 2) {
-    for (int i = 0; i < W / 2; i++) {
-      Vec a = rows[i], b = rows[i + W / 2];
-#if LACO_TIER == 2
-      next[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-      next[2 * i + 1] =
-          __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-#elif LACO_TIER == 1
-      next[2 * i] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-      next[2 * i + 1] = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#else
-      next[2 * i] = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-      next[2 * i + 1] = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-#endif
-    }
-    for (int i = 0; i < W; i++) {
-      rows[i] = next[i];
-    }
-  }
-  for (int i = 0; i < W; i++) {
-    store(out + i * kKeys, rows[i]);
-  }
-}
-
-// Transposes keys [count <= kKeys, width], whose rows are `stride` apart, into out [width, kKeys]. Keys
-// are padded with zeros to a multiple of W.
-void transpose(const float* keys, int64_t count, int64_t width, int64_t stride, float* out) {
-  const int64_t whole_keys = count / W * W;
-  const int64_t whole_width = width / W * W;
-  for (int64_t j = 0; j < whole_keys; j += W) {
-    for (int64_t c = 0; c < whole_width; c += W) {
-      transpose_square(keys + j * stride + c, stride, out + c * kKeys + j);
-    }
-    for (int64_t c = whole_width; c < width; c++) {
-      for (int64_t k = j; k < j + W; k++) {
-        out[c * kKeys + k] = keys[k * stride + c];
-      }
-    }
-  }
-  for (int64_t c = 0; c < width && whole_keys < count; c++) {
-    for (int64_t j = whole_keys; j < whole_keys + W; j++) {
-      out[c * kKeys + j] = j < count ? keys[j * stride + c] : 0;
-    }
-  }
-}
-
-// scores[r][j] = queries[r] . keys[j] for kTile rows and `vectors` vectors of keys.
-template <int vectors>
-inline void score_keys(const float* queries, const float* keys, int64_t width, float* scores) {
-  const int64_t stride = padded(width);
-  Vec sums[kTile][vectors] = {};
-  for (int64_t c = 0; c < width; c++) {
-    Vec key[vectors];
-    for (int k = 0; k < vectors; k++) {
-      key[k] = load(keys + c * kKeys + k * W);
-    }
-    for (int r = 0; r < kTile; r++) {
-      Vec query = splat(queries[r * stride + c]);
-      for (int k = 0; k < vectors; k++) {
-        sums[r][k] = fma(query, key[k], sums[r][k]);
-      }
-    }
-  }
-  for (int r = 0; r < kTile; r++) {
-    for (int k = 0; k < vectors; k++) {
-      store(scores + r * kKeys + k * W, sums[r][k]);
-    }
-  }
-}
-
-// As score_keys, for `count` keys, a multiple of W.
-void score(const float* queries, const float* keys, int64_t count, int64_t width, float* scores) {
-  int64_t j = 0;
-  for (; j + kVectors * W <= count; j += kVectors * W) {
-    score_keys<kVectors>(queries, keys + j, width, scores + j);
-  }
-  for (; j + 2 * W <= count; j += 2 * W) {
-    score_keys<2>(queries, keys + j, width, scores + j);
-  }
-  for (; j < count; j += W) {
-    score_keys<1>(queries, keys + j, width, scores + j);
-  }
-}
-
-// sums[r] += sum over the keys of range of weights[r][j] * values[j], for `vectors` vectors of `rows`
-// rows of sums and values, all of them `stride` apart.
-template <int rows, int vectors>
-inline void weigh_columns(const float* weights, const float* values, int64_t stride, Range range,
-                          float* sums) {
-  Vec total[rows][vectors];
-  for (int r = 0; r < rows; r++) {
-    for (int k = 0; k < vectors; k++) {
-      total[r][k] = load(sums + r * stride + k * W);
-    }
-  }
-  for (int64_t j = range.from; j < range.to; j++) {
-    Vec value[vectors];
-    for (int k = 0; k < vectors; k++) {
-      value[k] = load(values + j * stride + k * W);
-    }
-    for (int r = 0; r < rows; r++) {
-      Vec weight = splat(weights[r * kKeys + j]);
-      for (int k = 0; k < vectors; k++) {
-        total[r][k] = fma(weight, value[k], total[r][k]);
-      }
-    }
-  }
-  for (int r = 0; r < rows; r++) {
-    for (int k = 0; k < vectors; k++) {
-      store(sums + r * stride + k * W, total[r][k]);
-    }
-  }
-}
-
-template <int rows>
-void weigh(const float* weights, const float* values, int64_t width, Range range, float* sums) {
-  if (range.from >= range.to) {
-    return;
-  }
-  const int64_t stride = padded(width);
-  int64_t c = 0;
-  for (; c + kVectors * W <= stride; c += kVectors * W) {
-    weigh_columns<rows, kVectors>(weights, values + c, stride, range, sums + c);
-  }
-  for (; c < stride; c += W) {
-    weigh_columns<rows, 1>(weights, values + c, stride, range, sums + c);
-  }
-}
-
 // Turns `count` scores of a row, after their soft-cap, into exponentials relative to the largest score so far. When
 // the largest score grows, the row's sums are rescaled. Scores outside the row's range become 0. With ALiBi a score
 // falls by `slope` for each step from its key to the row's last key, number `last` of these.
 void soften(float* scores, int64_t count, Range range, float soft_cap, float slope, int64_t last, float* most,
             float* total, float* sums, int64_t width) {
-  Int lane;
-  for (int i = 0; i < W; i++) {
-    lane[i] = i;
-  }
   const Vec none = splat(-__builtin_inff());
   const int32_t from = static_cast<int32_t>(range.from), to = static_cast<int32_t>(range.to);
   Vec maximum = none;
   for (int64_t j = 0; j < count; j += W) {
-    Int key = lane + static_cast<int32_t>(j);
+    Int key = lanes(j);
     Vec score = capped(load(scores + j), soft_cap);
     if (slope != 0) {
       score += slope * __builtin_convertvector(key - static_cast<int32_t>(last), Vec);
@@ -237,16 +70,10 @@ void soften(float* scores, int64_t count, Range range, float soft_cap, float slo
   *total += quick_sum(sum);
 }
 
-struct Heads {
-  int64_t queries, keys, width, window;
-  float scale, soft_cap;
-  const float* slopes;  // of the heads that share the key-value head; null without ALiBi
-};
-
 // Computes rows first .. first + count of one key-value head of one sequence. Row r is query r / group of
 // the sequence under head r % group of those that share the key-value head.
 void attend(const float* query, const float* key, const float* value, const Heads& heads,
-            int64_t past, int64_t first, int64_t count, Scratch scratch, float* out) {
+            int64_t past, int64_t first, int64_t count, Scratch scratch, float* out, float* log_sums) {
   const int64_t width = heads.width;
   const int64_t stride = padded(width);
   const int64_t group = heads.queries / heads.keys;
@@ -331,6 +158,10 @@ void attend(const float* query, const float* key, const float* value, const Head
     if (c < width) {
       store(to + c, load(row + c) * inverse, width - c);
     }
+    if (log_sums != nullptr) {
+      log_sums[(first + r) / group * heads.queries + (first + r) % group] =
+          most[r] + static_cast<float>(__builtin_log(static_cast<double>(total[r])));
+    }
   }
 }
 
@@ -342,11 +173,14 @@ extern "C" __attribute__((visibility("default"))) int64_t LACO_JOIN(laco_attenti
 int64_t LACO_JOIN(laco_attention_scratch_, LACO_TIER)(int64_t width) { return Scratch::size(width); }
 
 // query, out [T, query_heads * width], key, value [K, key_heads * width]; offsets, key_offsets
-// [sequences + 1], past [sequences]; window and soft_cap 0 for none, slopes [query_heads] or null; scratch for as many threads as OpenMP uses.
+// [sequences + 1], past [sequences]; window and soft_cap 0 for none, slopes [query_heads] or null; scratch for as many
+// threads as OpenMP uses. log_sums [T, query_heads] or null: the logarithm of the sum of the exponentials of each query's
+// scores.
 LACO_KERNEL(attention)
 (const float* query, const float* key, const float* value, int64_t query_heads, int64_t key_heads,
  int64_t width, int64_t window, float scale, float soft_cap, const float* slopes,
- const int32_t* offsets, const int32_t* key_offsets, const int32_t* past, int64_t sequences, float* scratch, float* out) {
+ const int32_t* offsets, const int32_t* key_offsets, const int32_t* past, int64_t sequences, float* scratch, float* out,
+ float* log_sums) {
   const int64_t group = query_heads / key_heads;
   const bool parallel = offsets[sequences] * query_heads * width > kParallel / 8;
 #pragma omp parallel if (parallel)
@@ -367,7 +201,8 @@ LACO_KERNEL(attention)
           const Heads heads = {query_heads, key_heads, width, window, scale, soft_cap,
                                slopes == nullptr ? nullptr : slopes + h * group};
           attend(query + queries, key + keys, value + keys, heads, past[s], first,
-                 min(kRows, rows - first), own, out + queries);
+                 min(kRows, rows - first), own, out + queries,
+                 log_sums == nullptr ? nullptr : log_sums + offsets[s] * query_heads + h * group);
         }
       }
     }

@@ -20,25 +20,23 @@ inline void map(const float* a, const T* b, int64_t n, float* out, Function f) {
   }
 }
 
-// Calls f(a[i], b[i]), which takes references and changes both in place.
-template <class Function>
-inline void change(float* a, float* b, int64_t n, Function f) {
+// Calls f(a[i], b[i], in[i]...), which takes references to the first two and changes these in place.
+template <class Function, class... In>
+inline void change(float* a, float* b, int64_t n, Function f, const In*... in) {
+  auto step = [&](int64_t i, auto... count) {
+    Vec x = load(a + i, count...);
+    Vec y = load(b + i, count...);
+    f(x, y, load(in + i, count...)...);
+    store(a + i, x, count...);
+    store(b + i, y, count...);
+  };
   const int64_t whole = n / W;
 #pragma omp parallel for schedule(static) if (n > kParallelLight)
   for (int64_t v = 0; v < whole; v++) {
-    Vec x = load(a + v * W);
-    Vec y = load(b + v * W);
-    f(x, y);
-    store(a + v * W, x);
-    store(b + v * W, y);
+    step(v * W);
   }
-  const int64_t tail = n - whole * W;
-  if (tail > 0) {
-    Vec x = load(a + whole * W, tail);
-    Vec y = load(b + whole * W, tail);
-    f(x, y);
-    store(a + whole * W, x, tail);
-    store(b + whole * W, y, tail);
+  if (whole * W < n) {
+    step(whole * W, n - whole * W);
   }
 }
 

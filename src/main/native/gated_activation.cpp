@@ -14,6 +14,24 @@ inline int32_t slopes(float* gate, float* up, int64_t n, Function activation, Sl
   return LACO_OK;
 }
 
+// up may be null, for ones, which get no gradient.
+template <class Function, class Slope>
+inline int32_t gradients(float* gate, float* up, const float* gradient, int64_t n, Function activation, Slope slope) {
+  if (up == nullptr) {
+    map(gate, gradient, n, gate, [=](Vec g, Vec d) { return d * slope(g); });
+  } else {
+    change(
+        gate, up, n,
+        [=](Vec& g, Vec& u, Vec d) {
+          const Vec by_gate = d * u * slope(g);
+          u = d * activation(g);
+          g = by_gate;
+        },
+        gradient);
+  }
+  return LACO_OK;
+}
+
 // up may be null, for ones.
 template <class Function>
 inline int32_t activate(const float* gate, const float* up, int64_t n, float* out, Function activation) {
@@ -52,6 +70,22 @@ LACO_KERNEL(gated_slopes)
       return slopes(gate, up, n, [](Vec g) { return gelu(g); }, [](Vec g) { return gelu_slope(g); });
     case 2:
       return slopes(gate, up, n, [](Vec g) { return gelu_tanh(g); }, [](Vec g) { return gelu_tanh_slope(g); });
+    default:
+      return LACO_BAD_ACTIVATION;
+  }
+}
+
+// up = gradient * activation(gate) and gate = gradient * up * activation'(gate); up may be null, for ones.
+LACO_KERNEL(gated_gradients)
+(int32_t activation, float* gate, float* up, const float* gradient, int64_t n) {
+  switch (activation) {
+    case 0:
+      return gradients(gate, up, gradient, n, [](Vec g) { return silu(g); }, [](Vec g) { return silu_slope(g); });
+    case 1:
+      return gradients(gate, up, gradient, n, [](Vec g) { return gelu(g); }, [](Vec g) { return gelu_slope(g); });
+    case 2:
+      return gradients(
+          gate, up, gradient, n, [](Vec g) { return gelu_tanh(g); }, [](Vec g) { return gelu_tanh_slope(g); });
     default:
       return LACO_BAD_ACTIVATION;
   }

@@ -2,22 +2,6 @@
 
 using namespace LACO_NAMESPACE;
 
-namespace {
-
-// Calls f(i) for each whole vector and f(i, count) for the remaining elements.
-template <class Function>
-inline void each_vector(int64_t width, Function f) {
-  int64_t i = 0;
-  for (; i + W <= width; i += W) {
-    f(i);
-  }
-  if (i < width) {
-    f(i, width - i);
-  }
-}
-
-}  // namespace
-
 // out = scale * (a - b) for each row; b may be null: zeros. a, b, out [rows, width], scale [rows]; out may be
 // a or b.
 LACO_KERNEL(scaled_difference)

@@ -129,6 +129,31 @@ inline void store(float* p, Vec v, int64_t n) {
 #endif
 }
 
+inline Vec sqrt(Vec v) {
+#if LACO_TIER == 2
+  return _mm512_sqrt_ps(v);
+#elif LACO_TIER == 1
+  return _mm256_sqrt_ps(v);
+#else
+  for (int i = 0; i < W; i++) {
+    v[i] = __builtin_sqrtf(v[i]);
+  }
+  return v;
+#endif
+}
+
+// Calls f(i) for each whole vector of n elements and f(i, count) for the remaining elements.
+template <class Function>
+inline void each_vector(int64_t n, Function f) {
+  int64_t i = 0;
+  for (; i + W <= n; i += W) {
+    f(i);
+  }
+  if (i < n) {
+    f(i, n - i);
+  }
+}
+
 // Prefetches memory that will be read soon: hardware prefetching stops at the end of each page.
 inline void prefetch(const void* p) {
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + 1024));
@@ -160,15 +185,16 @@ inline Wide high(Vec v) {
 #endif
 }
 
-// Sum of the elements in f64, always in the same order.
-inline double sum(Vec v) {
-  Wide pairs = low(v) + high(v);
+inline double sum(Wide v) {
   double total = 0;
   for (int i = 0; i < W / 2; i++) {
-    total += pairs[i];
+    total += v[i];
   }
   return total;
 }
+
+// Sum of the elements in f64, always in the same order.
+inline double sum(Vec v) { return sum(low(v) + high(v)); }
 
 // Like sum(), in f32 and quicker.
 inline float quick_sum(Vec v) {

@@ -35,15 +35,25 @@ int32_t laco_watch_mappings(void*);
                                   float*);                                                         \
   int32_t laco_add_bias_##tier(float*, const void*, int32_t, int64_t, int64_t);                    \
   int32_t laco_rope_##tier(float*, const float*, const float*, int64_t, int64_t, int64_t,          \
-                           int64_t);                                                               \
+                           int64_t, float);                                                        \
   int32_t laco_rope_neighbours_##tier(float*, const float*, const float*, int64_t, int64_t,        \
-                                      int64_t, int64_t);                                           \
+                                      int64_t, int64_t, float);                                    \
   int64_t laco_attention_scratch_##tier(int64_t);                                                  \
   int32_t laco_attention_##tier(const float*, const float*, const float*, int64_t, int64_t,        \
                                 int64_t, int64_t, float, float, const float*, const int32_t*, const int32_t*,    \
-                                const int32_t*, int64_t, float*, float*);                          \
+                                const int32_t*, int64_t, float*, float*, float*);                  \
+  int64_t laco_attention_gradient_scratch_##tier(int64_t);                                         \
+  int32_t laco_attention_gradient_##tier(                                                          \
+      const float*, const float*, const float*, int64_t, int64_t, int64_t, int64_t, float, float,  \
+      const float*, const int32_t*, int64_t, const float*, const float*, const float*, float*,     \
+      float*, float*, float*);                                                                     \
   int32_t laco_gated_activation_##tier(int32_t, const float*, const float*, int64_t, float*);      \
   int32_t laco_gated_slopes_##tier(int32_t, float*, float*, int64_t);                              \
+  int32_t laco_gated_gradients_##tier(int32_t, float*, float*, const float*, int64_t);             \
+  int64_t laco_norm_gradient_scratch_##tier(int64_t, int64_t, int64_t);                            \
+  int32_t laco_norm_gradient_##tier(const float*, const void*, int32_t, int32_t, double, float,    \
+                                    int64_t, int64_t, int64_t, const float*, float*, float*,       \
+                                    float*, float*);                                               \
   int32_t laco_route_##tier(const float*, int64_t, int64_t, int64_t, int32_t, int32_t*, float*);   \
   int32_t laco_add_rows_##tier(float*, const float*, const int32_t*, const float*, int64_t,        \
                                int64_t);                                                           \
@@ -61,7 +71,14 @@ int32_t laco_watch_mappings(void*);
   int32_t laco_inverse_rms_##tier(const void*, int32_t, double, int64_t, int64_t, float*);         \
   int32_t laco_scaled_difference_##tier(const float*, const float*, const float*, int64_t,         \
                                         int64_t, float*);                                          \
+  int32_t laco_add_columns_##tier(const float*, int64_t, int64_t, float*);                         \
   int32_t laco_add_squares_##tier(const float*, int64_t, int64_t, float*);                         \
+  int32_t laco_row_products_##tier(const float*, const float*, int64_t, int64_t, float*);          \
+  int32_t laco_sum_of_squares_##tier(const float*, int64_t, double*);                              \
+  int32_t laco_distillation_gradient_##tier(float*, const float*, int64_t, int64_t, const double*, \
+                                            const int32_t*, double, const float*, double, float);  \
+  int32_t laco_adam_w_##tier(float*, float*, float*, float*, void*, int32_t, int64_t, double,      \
+                             double, double, double, double, double, double);                      \
   int32_t laco_widen_##tier(const void*, int32_t, int64_t, float*);                                \
   int32_t laco_narrow_##tier(const float*, int64_t, void*, int32_t);
 LACO_DECLARE(0)
@@ -83,8 +100,13 @@ struct Kernels {
   decltype(&laco_rope_0) rope_neighbours;
   decltype(&laco_attention_scratch_0) attention_scratch;
   decltype(&laco_attention_0) attention;
+  decltype(&laco_attention_gradient_scratch_0) attention_gradient_scratch;
+  decltype(&laco_attention_gradient_0) attention_gradient;
   decltype(&laco_gated_activation_0) gated_activation;
   decltype(&laco_gated_slopes_0) gated_slopes;
+  decltype(&laco_gated_gradients_0) gated_gradients;
+  decltype(&laco_norm_gradient_scratch_0) norm_gradient_scratch;
+  decltype(&laco_norm_gradient_0) norm_gradient;
   decltype(&laco_route_0) route;
   decltype(&laco_add_rows_0) add_rows;
   decltype(&laco_add_0) add;
@@ -96,7 +118,12 @@ struct Kernels {
   decltype(&laco_kl_divergence_0) kl_divergence;
   decltype(&laco_inverse_rms_0) inverse_rms;
   decltype(&laco_scaled_difference_0) scaled_difference;
+  decltype(&laco_add_columns_0) add_columns;
   decltype(&laco_add_squares_0) add_squares;
+  decltype(&laco_row_products_0) row_products;
+  decltype(&laco_sum_of_squares_0) sum_of_squares;
+  decltype(&laco_distillation_gradient_0) distillation_gradient;
+  decltype(&laco_adam_w_0) adam_w;
   decltype(&laco_widen_0) widen;
   decltype(&laco_narrow_0) narrow;
 };
@@ -105,12 +132,15 @@ struct Kernels {
   Kernels {                                                                                        \
     tier, needs, laco_embed_##tier, laco_rms_norm_##tier, laco_layer_norm_##tier,                  \
         laco_linear_rows_##tier, laco_add_bias_##tier, laco_rope_##tier,                           \
-        laco_rope_neighbours_##tier, laco_attention_scratch_##tier,                                \
-        laco_attention_##tier, laco_gated_activation_##tier, laco_gated_slopes_##tier,             \
-        laco_route_##tier, laco_add_rows_##tier, laco_add_##tier, laco_multiply_##tier,            \
-        laco_mix_##tier, laco_cosine_##tier, laco_logits_##tier,                                   \
-        laco_log_probability_##tier, laco_kl_divergence_##tier,                                    \
-        laco_inverse_rms_##tier, laco_scaled_difference_##tier, laco_add_squares_##tier,           \
+        laco_rope_neighbours_##tier, laco_attention_scratch_##tier, laco_attention_##tier,         \
+        laco_attention_gradient_scratch_##tier, laco_attention_gradient_##tier,                    \
+        laco_gated_activation_##tier, laco_gated_slopes_##tier, laco_gated_gradients_##tier,       \
+        laco_norm_gradient_scratch_##tier, laco_norm_gradient_##tier, laco_route_##tier,           \
+        laco_add_rows_##tier, laco_add_##tier, laco_multiply_##tier, laco_mix_##tier,              \
+        laco_cosine_##tier, laco_logits_##tier, laco_log_probability_##tier,                       \
+        laco_kl_divergence_##tier, laco_inverse_rms_##tier, laco_scaled_difference_##tier,         \
+        laco_add_columns_##tier, laco_add_squares_##tier, laco_row_products_##tier,                \
+        laco_sum_of_squares_##tier, laco_distillation_gradient_##tier, laco_adam_w_##tier,         \
         laco_widen_##tier, laco_narrow_##tier                                                      \
   }
 
@@ -473,6 +503,18 @@ void test_activations(const Kernels& k) {
       close(up[i], slope * up.before(i), 2e-6 * (1 + std::abs(up.before(i))), i);
     }
   });
+  each("gated_gradients", k.tier, [&](int64_t n, int32_t activation, Guarded::Side side, size_t plain) {
+    Floats gate(n, side), up(n, side), gradient(n, side);
+    float* factors = plain != 0 ? nullptr : up.data();
+    check(k.gated_gradients(activation, gate.data(), factors, gradient.data(), n) == 0, "status");
+    for (int64_t i = 0; i < n; i++) {
+      const double x = gate.before(i), value = activate(activation, x), step = 1e-4;
+      const double slope = (activate(activation, x + step) - activate(activation, x - step)) / (2 * step);
+      const double by_gate = gradient[i] * (plain != 0 ? 1 : up.before(i)) * slope;
+      close(gate[i], by_gate, 4e-6 * (1 + std::abs(by_gate)), i);
+      close(up[i], plain != 0 ? up.before(i) : gradient[i] * value, 4e-6 * (1 + std::abs(gradient[i] * value)), i);
+    }
+  });
   each("elementwise", k.tier, [&](int64_t n, int32_t activation, Guarded::Side side, size_t in_place) {
     Floats gate(n, side), up(n, side), out(n, side, unset), factor(n, side);
     check(k.gated_activation(activation, gate.data(), up.data(), n, out.data()) == 0, "status");
@@ -498,33 +540,35 @@ void test_activations(const Kernels& k) {
 }
 
 void test_rope(const Kernels& k) {
-  each("rope", k.tier, [&](int64_t pairs, int32_t extra, Guarded::Side side, size_t) {
+  each("rope", k.tier, [&](int64_t pairs, int32_t extra, Guarded::Side side, size_t back) {
     const int64_t width = 2 * pairs + extra;
+    const float turns = back != 0 ? -1 : 1;
     Floats x(2 * 3 * width, side), cosine(2 * pairs, side), sine(2 * pairs, side);
-    check(k.rope(x.data(), cosine.data(), sine.data(), 2, 3, width, pairs) == 0, "status");
+    check(k.rope(x.data(), cosine.data(), sine.data(), 2, 3, width, pairs, turns) == 0, "status");
     for (int64_t i = 0; i < 2 * 3 * width; i++) {
       const int64_t token = i / (3 * width), c = i % width;
       double expected = x.before(i);
       if (c < pairs) {
         expected = expected * cosine[token * pairs + c] -
-                   x.before(i + pairs) * sine[token * pairs + c];
+                   x.before(i + pairs) * sine[token * pairs + c] * static_cast<double>(turns);
       } else if (c < 2 * pairs) {
         expected = expected * cosine[token * pairs + c - pairs] +
-                   x.before(i - pairs) * sine[token * pairs + c - pairs];
+                   x.before(i - pairs) * sine[token * pairs + c - pairs] * static_cast<double>(turns);
       }
       close(x[i], expected, 1e-5, i);
     }
   });
-  each("rope_neighbours", k.tier, [&](int64_t pairs, int32_t extra, Guarded::Side side, size_t) {
+  each("rope_neighbours", k.tier, [&](int64_t pairs, int32_t extra, Guarded::Side side, size_t back) {
     const int64_t width = 2 * pairs + extra;
+    const float turns = back != 0 ? -1 : 1;
     Floats x(2 * 3 * width, side), cosine(2 * pairs, side), sine(2 * pairs, side);
-    check(k.rope_neighbours(x.data(), cosine.data(), sine.data(), 2, 3, width, pairs) == 0, "status");
+    check(k.rope_neighbours(x.data(), cosine.data(), sine.data(), 2, 3, width, pairs, turns) == 0, "status");
     for (int64_t i = 0; i < 2 * 3 * width; i++) {
       const int64_t token = i / (3 * width), c = i % width, angle = token * pairs + c / 2;
       double expected = x.before(i);
       if (c < 2 * pairs) {
         const double other = c % 2 == 0 ? -x.before(i + 1) : x.before(i - 1);
-        expected = expected * cosine[angle] + other * sine[angle];
+        expected = expected * cosine[angle] + other * sine[angle] * static_cast<double>(turns);
       }
       close(x[i], expected, 1e-5, i);
     }
@@ -714,14 +758,127 @@ void test_rows_and_columns(const Kernels& k) {
   });
   each("add_squares", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t) {
     const int64_t rows = 1 + 18 * dtype;
-    Floats x(rows * n, side), out(n, side);
-    check(k.add_squares(x.data(), rows, n, out.data()) == 0, "status");
+    Floats x(rows * n, side), squares(n, side), columns(n, side);
+    check(k.add_squares(x.data(), rows, n, squares.data()) == 0, "status");
+    check(k.add_columns(x.data(), rows, n, columns.data()) == 0, "status");
     for (int64_t i = 0; i < n; i++) {
-      double sum = out.before(i);
+      double sum = columns.before(i), sum_of_squares = squares.before(i);
       for (int64_t r = 0; r < rows; r++) {
-        sum += x[r * n + i] * x[r * n + i];
+        sum += x[r * n + i];
+        sum_of_squares += x[r * n + i] * x[r * n + i];
       }
-      close(out[i], sum, 1e-6 * (4 + std::abs(sum)), i);
+      close(squares[i], sum_of_squares, 1e-6 * (4 + std::abs(sum_of_squares)), i);
+      close(columns[i], sum, 1e-5, i);
+    }
+  });
+  each("row_products", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
+    Floats a(2 * n, side), b(2 * n, side), out(2, side, unset);
+    check(k.row_products(a.data(), b.data(), 2, n, out.data()) == 0, "status");
+    double squares = 0, total;
+    for (int64_t r = 0; r < 2; r++) {
+      double sum = 0;
+      for (int64_t i = r * n; i < (r + 1) * n; i++) {
+        sum += a[i] * b[i];
+        squares += a[i] * a[i];
+      }
+      close(out[r], sum, 1e-6 * static_cast<double>(n) + 1e-6, r);
+    }
+    check(k.sum_of_squares(a.data(), 2 * n, &total) == 0, "status");
+    close(total, squares, 1e-6 * squares, 0);
+  });
+}
+
+void test_norm_gradient(const Kernels& k) {
+  each("norm_gradient", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
+    const bool centred = shift != 0;
+    const int64_t sets = centred ? 2 : 1, rows = n % 5 == 0 ? 140 : 4;
+    const double eps = 0.1, offset = centred ? 0 : 1;
+    Floats x(rows * n, side), gradient(rows * n, side);
+    Weight weight(dtype, sets * n, side, shift);
+    Floats weights(sets * n, side), biases(sets * n, side), out(rows * n, side, unset);
+    Floats scratch(k.norm_gradient_scratch(rows, n, sets), side, unset);
+    check(k.norm_gradient(x.data(), weight.data(), dtype, centred, eps, static_cast<float>(offset), rows, n, sets,
+                          gradient.data(), scratch.data(), weights.data(), centred ? biases.data() : nullptr,
+                          out.data()) == 0,
+          "status");
+    std::vector<double> weight_sums, bias_sums;
+    for (int64_t i = 0; i < sets * n; i++) {
+      weight_sums.push_back(weights.before(i));
+      bias_sums.push_back(biases.before(i));
+    }
+    const double count = static_cast<double>(n);
+    for (int64_t r = 0; r < rows; r++) {
+      double mean = 0, variance = 0, total = 0, product = 0;
+      for (int64_t i = 0; i < n && centred; i++) {
+        mean += x[r * n + i] / count;
+      }
+      for (int64_t i = 0; i < n; i++) {
+        variance += (x[r * n + i] - mean) * (x[r * n + i] - mean) / count;
+      }
+      const double deviation = std::sqrt(variance + eps);
+      auto g = [&](int64_t i) { return gradient[r * n + i] * (offset + weight[r % sets * n + i]); };
+      auto normal_of = [&](int64_t i) { return (x[r * n + i] - mean) / deviation; };
+      for (int64_t i = 0; i < n; i++) {
+        total += centred ? g(i) / count : 0;
+        product += g(i) * normal_of(i) / count;
+        weight_sums[static_cast<size_t>(r % sets * n + i)] += gradient[r * n + i] * normal_of(i);
+        bias_sums[static_cast<size_t>(r % sets * n + i)] += gradient[r * n + i];
+      }
+      for (int64_t i = 0; i < n; i++) {
+        close(out[r * n + i], (g(i) - total - normal_of(i) * product) / deviation, 1e-4, i);
+      }
+    }
+    for (int64_t i = 0; i < sets * n; i++) {
+      close(weights[i], weight_sums[static_cast<size_t>(i)], 1e-4, i);
+      close(biases[i], centred ? bias_sums[static_cast<size_t>(i)] : biases.before(i), 1e-4, i);
+    }
+  });
+}
+
+void test_distillation_gradient(const Kernels& k) {
+  each("distillation_gradient", k.tier, [&](int64_t n, int32_t option, Guarded::Side side, size_t scaled) {
+    const double share = option / 2.0, cap = option == 1 ? 3 : 0, scale = 0.5;
+    Floats logits(2 * n, side), reference(2 * n, side), factors(n, side);
+    const int32_t targets[] = {static_cast<int32_t>(n - 1), -1};
+    double state[10];
+    check(k.kl_divergence(logits.data(), reference.data(), 2, n, 0, state) == 0, "status");
+    check(k.distillation_gradient(logits.data(), reference.data(), 2, n, state, targets, share,
+                                  scaled ? factors.data() : nullptr, scale, static_cast<float>(cap)) == 0,
+          "status");
+    for (int64_t r = 0; r < 2; r++) {
+      double total = 0, reference_total = 0;
+      for (int64_t i = r * n; i < (r + 1) * n; i++) {
+        total += std::exp(logits.before(i));
+        reference_total += std::exp(reference[i]);
+      }
+      for (int64_t i = r * n; i < (r + 1) * n; i++) {
+        const double h = logits.before(i), p = std::exp(h) / total;
+        const double label = targets[r] < 0 ? 0 : share * (p - (i % n == targets[r] ? 1 : 0));
+        const double slope = cap == 0 ? 1 : 1 - h * h / (cap * cap);
+        const double difference = (1 - share) * (p - std::exp(reference[i]) / reference_total) + label;
+        close(logits[i], scale * slope * (scaled ? factors[i % n] : 1) * difference, 2e-6, i);
+      }
+    }
+  });
+}
+
+void test_adam_w(const Kernels& k) {
+  each("adam_w", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
+    Floats gradient(n, side), mean(n, side), square(n, side, [] { return std::abs(normal()); }), master(n, side);
+    Weight weight(dtype, n, side, shift);
+    check(k.adam_w(gradient.data(), mean.data(), square.data(), master.data(), const_cast<void*>(weight.data()), dtype,
+                   n, 0.5, 0.9, 0.95, 0.99, 0.1, 0.25, 1e-3) == 0,
+          "status");
+    const double epsilon = dtype == 0 ? 0 : dtype == 1 ? 0x1p-11 : 0x1p-8;
+    for (int64_t i = 0; i < n; i++) {
+      const double g = 0.5 * gradient.before(i);
+      const double m = 0.9 * mean.before(i) + 0.1 * g, s = 0.95 * square.before(i) + 0.05 * g * g;
+      const double moved = 0.1 * m / (std::sqrt(s) / 0.25 + 1e-3);
+      close(gradient[i], 0, 0, i);
+      close(mean[i], m, 1e-6, i);
+      close(square[i], s, 2e-6, i);
+      close(master[i], 0.99 * master.before(i) - moved, 1e-5, i);
+      close(weight[i], master[i], epsilon * std::abs(master[i]) + 0x1p-25, i);
     }
   });
 }
@@ -735,7 +892,8 @@ void test_attention(const Kernels& k) {
         const int64_t heads = 6, key_heads = 2, sequences = 3;
         const int32_t offsets[] = {0, 1, 38, 41}, past[] = {0, 0, 90}, keys[] = {0, 1, 38, 131};
         Floats query(41 * heads * width, side), key(131 * key_heads * width, side),
-            value(131 * key_heads * width, side), out(41 * heads * width, side, unset);
+            value(131 * key_heads * width, side), out(41 * heads * width, side, unset),
+            log_sums(41 * heads, side, unset);
         // Scratch memory for as many threads as OpenMP may start.
         Floats scratch(64 * k.attention_scratch(width), side, unset);
         const float scale = 1 / std::sqrt(static_cast<float>(width));
@@ -743,7 +901,8 @@ void test_attention(const Kernels& k) {
         const float slopes[] = {1, 0.5f, 0.25f, 0.1f, 0.01f, 0};
         const bool alibi = window == 70 || width == 16;
         check(k.attention(query.data(), key.data(), value.data(), heads, key_heads, width, window,
-                          scale, static_cast<float>(cap), alibi ? slopes : nullptr, offsets, keys, past, sequences, scratch.data(), out.data()) == 0,
+                          scale, static_cast<float>(cap), alibi ? slopes : nullptr, offsets, keys, past, sequences, scratch.data(), out.data(),
+                          width % 2 == 0 ? log_sums.data() : nullptr) == 0,
               "status");
         for (int64_t s = 0; s < sequences; s++) {
           for (int64_t t = offsets[s]; t < offsets[s + 1]; t++) {
@@ -774,8 +933,81 @@ void test_attention(const Kernels& k) {
                 }
                 close(out[q + c], sum / total, 1e-5, q + c);
               }
+              if (width % 2 == 0) {
+                close(log_sums[t * heads + h], std::log(total), 1e-5, t * heads + h);
+              }
             }
           }
+        }
+      }
+    }
+  }
+}
+
+// Gradients of the dot products of the outputs with `gradient`, by the formulas of the softmax.
+void test_attention_gradient(const Kernels& k) {
+  for (int64_t width : {1, 4, 7, 16, 33, 64}) {
+    for (int64_t window : {0, 1, 5, 70}) {
+      for (Guarded::Side side : {Guarded::kEnd, Guarded::kBeginning}) {
+        current = "attention_gradient_" + std::to_string(k.tier) + " width=" + std::to_string(width) +
+                  " window=" + std::to_string(window);
+        const int64_t heads = 6, key_heads = 2, sequences = 3, tokens = 117;
+        const int32_t offsets[] = {0, 1, 38, 117}, past[] = {0, 0, 0};
+        Floats query(tokens * heads * width, side), key(tokens * key_heads * width, side),
+            value(tokens * key_heads * width, side), gradient(tokens * heads * width, side),
+            out(tokens * heads * width, side, unset), log_sums(tokens * heads, side, unset),
+            products(tokens * heads, side, unset), by_query(tokens * heads * width, side, unset),
+            by_key(tokens * key_heads * width, side, unset), by_value(tokens * key_heads * width, side, unset);
+        Floats scratch(64 * std::max(k.attention_scratch(width), k.attention_gradient_scratch(width)), side, unset);
+        const float scale = 1 / std::sqrt(static_cast<float>(width));
+        const float cap = window == 5 ? 2 : 0;
+        const float slopes[] = {1, 0.5f, 0.25f, 0.1f, 0.01f, 0};
+        const float* falls = window == 70 || width == 16 ? slopes : nullptr;
+        check(k.attention(query.data(), key.data(), value.data(), heads, key_heads, width, window, scale, cap, falls,
+                          offsets, offsets, past, sequences, scratch.data(), out.data(), log_sums.data()) == 0,
+              "status");
+        check(k.row_products(gradient.data(), out.data(), tokens * heads, width, products.data()) == 0, "status");
+        check(k.attention_gradient(query.data(), key.data(), value.data(), heads, key_heads, width, window, scale, cap,
+                                   falls, offsets, sequences, log_sums.data(), products.data(), gradient.data(),
+                                   scratch.data(), by_query.data(), by_key.data(), by_value.data()) == 0,
+              "status");
+        std::vector<double> queries(by_query.start.size()), keys(by_key.start.size()), values(by_value.start.size());
+        for (int64_t s = 0; s < sequences; s++) {
+          for (int64_t t = offsets[s]; t < offsets[s + 1]; t++) {
+            const int64_t from = window == 0 ? offsets[s] : std::max<int64_t>(offsets[s], t - window + 1);
+            for (int64_t h = 0; h < heads; h++) {
+              const auto q = (t * heads + h) * width;
+              for (int64_t j = from; j <= t; j++) {
+                const auto at = (j * key_heads + h / (heads / key_heads)) * width;
+                double score = 0, by_weight = 0;
+                for (int64_t c = 0; c < width; c++) {
+                  score += static_cast<double>(scale) * query[q + c] * key[at + c];
+                  by_weight += gradient[q + c] * value[at + c];
+                }
+                double slope = static_cast<double>(scale);
+                if (cap != 0) {
+                  const double limit = static_cast<double>(cap);
+                  score = limit * std::tanh(score / limit);
+                  slope *= 1 - score * score / (limit * limit);
+                }
+                const double fall = falls == nullptr ? 0 : static_cast<double>(falls[h]) * static_cast<double>(t - j);
+                const double weight = std::exp(score - fall - log_sums[t * heads + h]);
+                const double by_score = weight * (by_weight - products[t * heads + h]) * slope;
+                for (int64_t c = 0; c < width; c++) {
+                  values[static_cast<size_t>(at + c)] += weight * gradient[q + c];
+                  keys[static_cast<size_t>(at + c)] += by_score * query[q + c];
+                  queries[static_cast<size_t>(q + c)] += by_score * key[at + c];
+                }
+              }
+            }
+          }
+        }
+        for (size_t i = 0; i < queries.size(); i++) {
+          close(by_query[static_cast<int64_t>(i)], queries[i], 5e-5, static_cast<int64_t>(i));
+        }
+        for (size_t i = 0; i < keys.size(); i++) {
+          close(by_key[static_cast<int64_t>(i)], keys[i], 5e-5, static_cast<int64_t>(i));
+          close(by_value[static_cast<int64_t>(i)], values[i], 5e-5, static_cast<int64_t>(i));
         }
       }
     }
@@ -865,7 +1097,11 @@ int main() {
     test_log_probability(k);
     test_kl_divergence(k);
     test_rows_and_columns(k);
+    test_norm_gradient(k);
+    test_distillation_gradient(k);
+    test_adam_w(k);
     test_attention(k);
+    test_attention_gradient(k);
     std::printf("tier %d: all kernels agree\n", k.tier);
   }
   return 0;

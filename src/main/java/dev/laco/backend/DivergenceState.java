@@ -30,4 +30,10 @@ public final class DivergenceState {
     return Math.max(
         0, difference / referenceSum + (most - referenceMost) + Math.log(sum / referenceSum));
   }
+
+  /** The logarithm of {@code sum exp(h)} of a row whose sums have been through all panels. */
+  public static double logSum(MemorySegment state, long row) {
+    return state.getAtIndex(JAVA_DOUBLE, 5 * row + 3)
+        + Math.log(state.getAtIndex(JAVA_DOUBLE, 5 * row + 4));
+  }
 }

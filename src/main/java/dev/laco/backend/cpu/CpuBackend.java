@@ -54,6 +54,7 @@ public final class CpuBackend extends MemoryBackend {
   private final ProductRates.Sizes sizes;
   private final ProductChoice choice;
   private final CpuProducts products;
+  private final CpuTraining training;
   private final Scratch attentionScratch = new Scratch();
   private final Scratch rowScratch = new Scratch();
   private final Scratch mixScratch = new Scratch();
@@ -70,6 +71,7 @@ public final class CpuBackend extends MemoryBackend {
     this.sizes = sizes;
     this.choice = ProductChoice.of(compute, tier, sizes);
     this.products = new CpuProducts(libraries.oneDnn(), kernels, choice.type(), tier, threads);
+    this.training = new CpuTraining(this, products);
   }
 
   /**
@@ -211,6 +213,11 @@ public final class CpuBackend extends MemoryBackend {
 
   @Override
   public void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
+    rotate(x, layout, headDim, table, batch, 1);
+  }
+
+  /** Rotates by {@code turns} times the angles: 1, or -1, which rotates back. */
+  void rotate(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch, float turns) {
     OpChecks.rope(x, headDim, table, batch);
     MemoryBatch angles = MemoryBatch.of(batch);
     kernels()
@@ -222,14 +229,27 @@ public final class CpuBackend extends MemoryBackend {
             x.rows(),
             x.columns() / headDim,
             headDim,
-            angles.rotaryPairs());
+            angles.rotaryPairs(),
+            turns);
   }
 
   @Override
   public void attention(
       Tensor query, Tensor key, Tensor value, AttentionSpec spec, TokenBatch batch, Tensor out) {
+    OpChecks.attention(query, key, value, spec, batch, MemoryBatch.of(batch).keys(), out);
+    attend(query, key, value, spec, batch, out, MemorySegment.NULL);
+  }
+
+  /** Attention with checked arguments; {@code logSums} may be null. */
+  void attend(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      AttentionSpec spec,
+      TokenBatch batch,
+      Tensor out,
+      MemorySegment logSums) {
     MemoryBatch sequences = MemoryBatch.of(batch);
-    OpChecks.attention(query, key, value, spec, batch, sequences.keys(), out);
     CpuKernels current = kernels();
     long floats = current.attentionScratch(spec.headDim());
     current.attention(
@@ -241,13 +261,19 @@ public final class CpuBackend extends MemoryBackend {
         spec.headDim(),
         spec.slidingWindow(),
         spec.scores(),
-        spec.alibi() ? rows(new int[0], spec.slopes()) : MemorySegment.NULL,
+        slopes(spec),
         sequences.offsets(),
         sequences.keyOffsets(),
         sequences.past(),
         batch.sequences().sequences(),
         attentionScratch.atLeast(threads * floats * Float.BYTES),
-        data(out));
+        data(out),
+        logSums);
+  }
+
+  /** The slopes of ALiBi; null without. */
+  MemorySegment slopes(AttentionSpec spec) {
+    return spec.alibi() ? rows(new int[0], spec.slopes()) : MemorySegment.NULL;
   }
 
   @Override
@@ -427,8 +453,11 @@ public final class CpuBackend extends MemoryBackend {
     logits(MemoryTensor.of(hidden), head, MemoryTensor.of(head.weight()), data(out));
   }
 
-  /** Computes the logits of the rows of {@code weight}, which may be a panel of the head. */
-  private void logits(MemoryTensor hidden, Head head, MemoryTensor weight, MemorySegment out) {
+  /**
+   * Computes the logits of the rows of {@code weight}, which may be a panel of the head. Returns
+   * what products are multiplied by for each of these rows, until the next call; null for ones.
+   */
+  MemorySegment logits(MemoryTensor hidden, Head head, MemoryTensor weight, MemorySegment out) {
     CpuKernels current = kernels();
     products.apply(hidden, weight, out);
     long rows = weight.rows();
@@ -437,9 +466,12 @@ public final class CpuBackend extends MemoryBackend {
       current.inverseRms(
           data(weight), weight.dtype(), head.leastMeanSquare(), rows, weight.columns(), factors);
       current.logits(out, factors, hidden.rows(), rows, head.byInverseRms());
-    } else if (!head.spec().equals(LogitSpec.PLAIN)) {
+      return factors;
+    }
+    if (!head.spec().equals(LogitSpec.PLAIN)) {
       current.logits(out, MemorySegment.NULL, hidden.rows(), rows, head.spec());
     }
+    return MemorySegment.NULL;
   }
 
   @Override
@@ -539,16 +571,17 @@ public final class CpuBackend extends MemoryBackend {
 
   @Override
   public @Nullable String missingForTraining() {
-    return "this version trains on the reference backend only";
+    return null;
   }
 
   @Override
   public TrainingOps training() {
-    throw new IllegalStateException(missingForTraining());
+    return training;
   }
 
   @Override
   public void close() {
+    training.close();
     products.close();
     attentionScratch.close();
     rowScratch.close();
@@ -561,7 +594,7 @@ public final class CpuBackend extends MemoryBackend {
    * The kernels, after telling OpenMP this backend's number of threads, which OpenMP keeps for each
    * calling thread and which another backend may have changed.
    */
-  private CpuKernels kernels() {
+  CpuKernels kernels() {
     kernels.setThreads(threads);
     return kernels;
   }

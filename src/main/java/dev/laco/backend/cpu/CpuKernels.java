@@ -7,6 +7,7 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import dev.laco.backend.KernelCode;
+import dev.laco.backend.TrainingOps;
 import dev.laco.ffi.Downcalls;
 import dev.laco.ffi.NativeLibrary;
 import dev.laco.model.Activation;
@@ -23,7 +24,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 5;
+  private static final int ABI = 6;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -83,16 +84,18 @@ final class CpuKernels {
 
   /**
    * {@code int32_t laco_rope(float *x, const float *cosine, const float *sine, int64_t rows,
-   * int64_t heads, int64_t head_dim, int64_t pairs)}, and {@code laco_rope_neighbours} likewise.
+   * int64_t heads, int64_t head_dim, int64_t pairs, float turns)}, and {@code laco_rope_neighbours}
+   * likewise.
    */
   private static final MethodHandle ROPE =
-      Downcalls.ofInt(ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG);
+      Downcalls.ofInt(
+          ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_FLOAT);
 
   /**
    * {@code int32_t laco_attention(const float *query, const float *key, const float *value, int64_t
    * query_heads, int64_t key_heads, int64_t width, int64_t window, float scale, float soft_cap,
    * const float *slopes, const int32_t *offsets, const int32_t *key_offsets, const int32_t *past,
-   * int64_t sequences, float *scratch, float *out)}.
+   * int64_t sequences, float *scratch, float *out, float *log_sums)}.
    */
   private static final MethodHandle ATTENTION =
       Downcalls.ofInt(
@@ -111,6 +114,39 @@ final class CpuKernels {
           ADDRESS,
           JAVA_LONG,
           ADDRESS,
+          ADDRESS,
+          ADDRESS);
+
+  /** {@code int64_t laco_attention_gradient_scratch(int64_t width)}. */
+  private static final MethodHandle ATTENTION_GRADIENT_SCRATCH = Downcalls.ofLong(JAVA_LONG);
+
+  /**
+   * {@code int32_t laco_attention_gradient(const float *query, const float *key, const float
+   * *value, int64_t query_heads, int64_t key_heads, int64_t width, int64_t window, float scale,
+   * float soft_cap, const float *slopes, const int32_t *offsets, int64_t sequences, const float
+   * *log_sums, const float *products, const float *gradient, float *scratch, float *query_gradient,
+   * float *key_gradient, float *value_gradient)}.
+   */
+  private static final MethodHandle ATTENTION_GRADIENT =
+      Downcalls.ofInt(
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
+          JAVA_LONG,
+          JAVA_LONG,
+          JAVA_LONG,
+          JAVA_LONG,
+          JAVA_FLOAT,
+          JAVA_FLOAT,
+          ADDRESS,
+          ADDRESS,
+          JAVA_LONG,
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
           ADDRESS);
 
   /**
@@ -123,6 +159,39 @@ final class CpuKernels {
   /** {@code int32_t laco_gated_slopes(int32_t activation, float *gate, float *up, int64_t n)}. */
   private static final MethodHandle GATED_SLOPES =
       Downcalls.ofInt(JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG);
+
+  /**
+   * {@code int32_t laco_gated_gradients(int32_t activation, float *gate, float *up, const float
+   * *gradient, int64_t n)}.
+   */
+  private static final MethodHandle GATED_GRADIENTS =
+      Downcalls.ofInt(JAVA_INT, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG);
+
+  /** {@code int64_t laco_norm_gradient_scratch(int64_t rows, int64_t width, int64_t sets)}. */
+  private static final MethodHandle NORM_GRADIENT_SCRATCH =
+      Downcalls.ofLong(JAVA_LONG, JAVA_LONG, JAVA_LONG);
+
+  /**
+   * {@code int32_t laco_norm_gradient(const float *x, const void *weight, int32_t dtype, int32_t
+   * centred, double eps, float offset, int64_t rows, int64_t width, int64_t sets, const float
+   * *gradient, float *scratch, float *weight_gradient, float *bias_gradient, float *out)}.
+   */
+  private static final MethodHandle NORM_GRADIENT =
+      Downcalls.ofInt(
+          ADDRESS,
+          ADDRESS,
+          JAVA_INT,
+          JAVA_INT,
+          JAVA_DOUBLE,
+          JAVA_FLOAT,
+          JAVA_LONG,
+          JAVA_LONG,
+          JAVA_LONG,
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
+          ADDRESS);
 
   /**
    * {@code int32_t laco_route(const float *logits, int64_t rows, int64_t experts, int64_t chosen,
@@ -194,9 +263,62 @@ final class CpuKernels {
   private static final MethodHandle SCALED_DIFFERENCE =
       Downcalls.ofInt(ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, ADDRESS);
 
-  /** {@code int32_t laco_add_squares(const float *x, int64_t rows, int64_t width, float *out)}. */
-  private static final MethodHandle ADD_SQUARES =
+  /**
+   * {@code int32_t laco_add_columns(const float *x, int64_t rows, int64_t width, float *out)}, and
+   * {@code laco_add_squares} likewise.
+   */
+  private static final MethodHandle ADD_COLUMNS =
       Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_LONG, ADDRESS);
+
+  /**
+   * {@code int32_t laco_row_products(const float *a, const float *b, int64_t rows, int64_t width,
+   * float *out)}.
+   */
+  private static final MethodHandle ROW_PRODUCTS =
+      Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG, ADDRESS);
+
+  /** {@code int32_t laco_sum_of_squares(const float *x, int64_t n, double *out)}. */
+  private static final MethodHandle SUM_OF_SQUARES = Downcalls.ofInt(ADDRESS, JAVA_LONG, ADDRESS);
+
+  /**
+   * {@code int32_t laco_distillation_gradient(float *logits, const float *reference, int64_t rows,
+   * int64_t columns, const double *state, const int32_t *targets, double label_share, const float
+   * *factors, double scale, float soft_cap)}.
+   */
+  private static final MethodHandle DISTILLATION_GRADIENT =
+      Downcalls.ofInt(
+          ADDRESS,
+          ADDRESS,
+          JAVA_LONG,
+          JAVA_LONG,
+          ADDRESS,
+          ADDRESS,
+          JAVA_DOUBLE,
+          ADDRESS,
+          JAVA_DOUBLE,
+          JAVA_FLOAT);
+
+  /**
+   * {@code int32_t laco_adam_w(float *gradient, float *mean, float *square, float *master, void
+   * *weight, int32_t dtype, int64_t n, double gradient_scale, double beta1, double beta2, double
+   * kept, double step, double correction, double epsilon)}.
+   */
+  private static final MethodHandle ADAM_W =
+      Downcalls.ofInt(
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
+          ADDRESS,
+          JAVA_INT,
+          JAVA_LONG,
+          JAVA_DOUBLE,
+          JAVA_DOUBLE,
+          JAVA_DOUBLE,
+          JAVA_DOUBLE,
+          JAVA_DOUBLE,
+          JAVA_DOUBLE,
+          JAVA_DOUBLE);
 
   /** {@code int32_t laco_widen(const void *in, int32_t dtype, int64_t n, float *out)}. */
   private static final MethodHandle WIDEN = Downcalls.ofInt(ADDRESS, JAVA_INT, JAVA_LONG, ADDRESS);
@@ -214,8 +336,13 @@ final class CpuKernels {
   private final MemorySegment rope;
   private final MemorySegment ropeNeighbours;
   private final MemorySegment attention;
+  private final MemorySegment attentionGradientScratch;
+  private final MemorySegment attentionGradient;
   private final MemorySegment gatedActivation;
   private final MemorySegment gatedSlopes;
+  private final MemorySegment gatedGradients;
+  private final MemorySegment normGradientScratch;
+  private final MemorySegment normGradient;
   private final MemorySegment route;
   private final MemorySegment addRows;
   private final MemorySegment add;
@@ -227,7 +354,12 @@ final class CpuKernels {
   private final MemorySegment klDivergence;
   private final MemorySegment inverseRms;
   private final MemorySegment scaledDifference;
+  private final MemorySegment addColumns;
   private final MemorySegment addSquares;
+  private final MemorySegment rowProducts;
+  private final MemorySegment sumOfSquares;
+  private final MemorySegment distillationGradient;
+  private final MemorySegment adamW;
   private final MemorySegment widen;
   private final MemorySegment narrow;
 
@@ -252,8 +384,13 @@ final class CpuKernels {
     rope = function(library, "laco_rope", tier);
     ropeNeighbours = function(library, "laco_rope_neighbours", tier);
     attention = function(library, "laco_attention", tier);
+    attentionGradientScratch = function(library, "laco_attention_gradient_scratch", tier);
+    attentionGradient = function(library, "laco_attention_gradient", tier);
     gatedActivation = function(library, "laco_gated_activation", tier);
     gatedSlopes = function(library, "laco_gated_slopes", tier);
+    gatedGradients = function(library, "laco_gated_gradients", tier);
+    normGradientScratch = function(library, "laco_norm_gradient_scratch", tier);
+    normGradient = function(library, "laco_norm_gradient", tier);
     route = function(library, "laco_route", tier);
     addRows = function(library, "laco_add_rows", tier);
     add = function(library, "laco_add", tier);
@@ -265,7 +402,12 @@ final class CpuKernels {
     klDivergence = function(library, "laco_kl_divergence", tier);
     inverseRms = function(library, "laco_inverse_rms", tier);
     scaledDifference = function(library, "laco_scaled_difference", tier);
+    addColumns = function(library, "laco_add_columns", tier);
     addSquares = function(library, "laco_add_squares", tier);
+    rowProducts = function(library, "laco_row_products", tier);
+    sumOfSquares = function(library, "laco_sum_of_squares", tier);
+    distillationGradient = function(library, "laco_distillation_gradient", tier);
+    adamW = function(library, "laco_adam_w", tier);
     widen = function(library, "laco_widen", tier);
     narrow = function(library, "laco_narrow", tier);
   }
@@ -372,11 +514,12 @@ final class CpuKernels {
       long rows,
       long heads,
       long headDim,
-      long pairs) {
+      long pairs,
+      float turns) {
     MemorySegment kernel = layout == RotaryPairs.HALVES ? rope : ropeNeighbours;
     run(
         "laco_rope",
-        () -> (int) ROPE.invokeExact(kernel, x, cosine, sine, rows, heads, headDim, pairs));
+        () -> (int) ROPE.invokeExact(kernel, x, cosine, sine, rows, heads, headDim, pairs, turns));
   }
 
   void attention(
@@ -394,7 +537,8 @@ final class CpuKernels {
       MemorySegment past,
       long sequences,
       MemorySegment scratch,
-      MemorySegment out) {
+      MemorySegment out,
+      MemorySegment logSums) {
     run(
         "laco_attention",
         () ->
@@ -416,7 +560,60 @@ final class CpuKernels {
                     past,
                     sequences,
                     scratch,
-                    out));
+                    out,
+                    logSums));
+  }
+
+  /** How many floats of scratch memory {@link #attentionGradient} needs for each thread. */
+  long attentionGradientScratch(long width) {
+    return Downcalls.call(
+        () -> (long) ATTENTION_GRADIENT_SCRATCH.invokeExact(attentionGradientScratch, width));
+  }
+
+  void attentionGradient(
+      MemorySegment query,
+      MemorySegment key,
+      MemorySegment value,
+      long queryHeads,
+      long keyHeads,
+      long width,
+      long window,
+      LogitSpec scores,
+      MemorySegment slopes,
+      MemorySegment offsets,
+      long sequences,
+      MemorySegment logSums,
+      MemorySegment products,
+      MemorySegment gradient,
+      MemorySegment scratch,
+      MemorySegment queryGradient,
+      MemorySegment keyGradient,
+      MemorySegment valueGradient) {
+    run(
+        "laco_attention_gradient",
+        () ->
+            (int)
+                ATTENTION_GRADIENT.invokeExact(
+                    attentionGradient,
+                    query,
+                    key,
+                    value,
+                    queryHeads,
+                    keyHeads,
+                    width,
+                    window,
+                    (float) scores.scale(),
+                    (float) scores.softCap(),
+                    slopes,
+                    offsets,
+                    sequences,
+                    logSums,
+                    products,
+                    gradient,
+                    scratch,
+                    queryGradient,
+                    keyGradient,
+                    valueGradient));
   }
 
   void gatedActivation(
@@ -433,6 +630,58 @@ final class CpuKernels {
     run(
         "laco_gated_slopes",
         () -> (int) GATED_SLOPES.invokeExact(gatedSlopes, KernelCode.of(activation), gate, up, n));
+  }
+
+  void gatedGradients(
+      Activation activation, MemorySegment gate, MemorySegment up, MemorySegment gradient, long n) {
+    run(
+        "laco_gated_gradients",
+        () ->
+            (int)
+                GATED_GRADIENTS.invokeExact(
+                    gatedGradients, KernelCode.of(activation), gate, up, gradient, n));
+  }
+
+  /** How many floats of scratch memory {@link #normGradient} needs. */
+  long normGradientScratch(long rows, long width, long sets) {
+    return Downcalls.call(
+        () -> (long) NORM_GRADIENT_SCRATCH.invokeExact(normGradientScratch, rows, width, sets));
+  }
+
+  void normGradient(
+      MemorySegment x,
+      MemorySegment weight,
+      DType dtype,
+      boolean centred,
+      NormSpec norm,
+      long rows,
+      long width,
+      long sets,
+      MemorySegment gradient,
+      MemorySegment scratch,
+      MemorySegment weightGradient,
+      MemorySegment biasGradient,
+      MemorySegment out) {
+    run(
+        "laco_norm_gradient",
+        () ->
+            (int)
+                NORM_GRADIENT.invokeExact(
+                    normGradient,
+                    x,
+                    weight,
+                    KernelCode.of(dtype),
+                    centred ? 1 : 0,
+                    norm.eps(),
+                    (float) norm.offset(),
+                    rows,
+                    width,
+                    sets,
+                    gradient,
+                    scratch,
+                    weightGradient,
+                    biasGradient,
+                    out));
   }
 
   void route(
@@ -573,8 +822,82 @@ final class CpuKernels {
         () -> (int) SCALED_DIFFERENCE.invokeExact(scaledDifference, a, b, scale, rows, width, out));
   }
 
+  void addColumns(MemorySegment x, long rows, long width, MemorySegment out) {
+    run("laco_add_columns", () -> (int) ADD_COLUMNS.invokeExact(addColumns, x, rows, width, out));
+  }
+
   void addSquares(MemorySegment x, long rows, long width, MemorySegment out) {
-    run("laco_add_squares", () -> (int) ADD_SQUARES.invokeExact(addSquares, x, rows, width, out));
+    run("laco_add_squares", () -> (int) ADD_COLUMNS.invokeExact(addSquares, x, rows, width, out));
+  }
+
+  void rowProducts(MemorySegment a, MemorySegment b, long rows, long width, MemorySegment out) {
+    run(
+        "laco_row_products",
+        () -> (int) ROW_PRODUCTS.invokeExact(rowProducts, a, b, rows, width, out));
+  }
+
+  void sumOfSquares(MemorySegment x, long n, MemorySegment out) {
+    run("laco_sum_of_squares", () -> (int) SUM_OF_SQUARES.invokeExact(sumOfSquares, x, n, out));
+  }
+
+  void distillationGradient(
+      MemorySegment logits,
+      MemorySegment reference,
+      long rows,
+      long columns,
+      MemorySegment state,
+      MemorySegment targets,
+      double labelShare,
+      MemorySegment factors,
+      double scale,
+      double softCap) {
+    run(
+        "laco_distillation_gradient",
+        () ->
+            (int)
+                DISTILLATION_GRADIENT.invokeExact(
+                    distillationGradient,
+                    logits,
+                    reference,
+                    rows,
+                    columns,
+                    state,
+                    targets,
+                    labelShare,
+                    factors,
+                    scale,
+                    (float) softCap));
+  }
+
+  void adamW(
+      TrainingOps.AdamW step,
+      MemorySegment gradient,
+      MemorySegment mean,
+      MemorySegment square,
+      MemorySegment master,
+      MemorySegment weight,
+      DType dtype,
+      long n) {
+    run(
+        "laco_adam_w",
+        () ->
+            (int)
+                ADAM_W.invokeExact(
+                    adamW,
+                    gradient,
+                    mean,
+                    square,
+                    master,
+                    weight,
+                    KernelCode.of(dtype),
+                    n,
+                    step.gradientScale(),
+                    step.beta1(),
+                    step.beta2(),
+                    1 - step.rate() * step.decay(),
+                    step.stepSize(),
+                    step.squareCorrection(),
+                    step.epsilon()));
   }
 
   void widen(MemorySegment in, DType dtype, long n, MemorySegment out) {

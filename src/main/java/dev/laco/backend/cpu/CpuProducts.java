@@ -20,7 +20,8 @@ import java.util.Map;
  *       that multiply f16, doing so was only 8 % faster, and {@code x} would have to be rounded.
  * </ul>
  *
- * <p>{@code a^T b} is always computed by oneDNN, in bf16 if products are to be in bf16.
+ * <p>{@code gradient weight} is computed in the same ways, but for the first. {@code a^T b} is
+ * always computed by oneDNN, in bf16 if products are to be in bf16.
  */
 final class CpuProducts implements AutoCloseable {
   /** Bytes of a widened panel for each thread: they fit into the second-level cache of a core. */
@@ -83,9 +84,7 @@ final class CpuProducts implements AutoCloseable {
     long rows = x.rows();
     long width = weight.rows();
     DType dtype = weight.dtype();
-    // oneDNN may assume that the address of an element is a multiple of its size.
-    boolean aligned = weight.data().address() % dtype.byteSize() == 0;
-    boolean direct = aligned && (dtype == DType.F32 || (dtype == DType.BF16 && bf16));
+    boolean direct = direct(weight);
     if (rows <= fewRows(dtype, direct)) {
       kernels.linearRows(x.data(), weight.data(), dtype, rows, x.columns(), width, out);
     } else if (!direct) {
@@ -95,6 +94,42 @@ final class CpuProducts implements AutoCloseable {
     } else {
       MemorySegment narrow = narrow(x, narrowed);
       run(OneDnn.linear(dtype, rows, width, x.columns(), width), narrow, weight.data(), out);
+    }
+  }
+
+  /** Whether oneDNN multiplies by a weight as the weight lies in memory. */
+  private boolean direct(MemoryTensor weight) {
+    DType dtype = weight.dtype();
+    // oneDNN may assume that the address of an element is a multiple of its size.
+    boolean aligned = weight.data().address() % dtype.byteSize() == 0;
+    return aligned && (dtype == DType.F32 || (dtype == DType.BF16 && bf16));
+  }
+
+  /**
+   * {@code out = gradient weight}, or {@code out += gradient weight}: {@code gradient [R, o]} f32,
+   * {@code weight [o, i]}, {@code out [R, i]} f32.
+   */
+  void applyGradient(MemoryTensor gradient, MemoryTensor weight, boolean add, MemorySegment out) {
+    DType dtype = weight.dtype();
+    long rows = gradient.rows();
+    long outputs = weight.rows();
+    long inputs = weight.columns();
+    if (direct(weight)) {
+      MemorySegment left = dtype == DType.F32 ? gradient.data() : narrow(gradient, narrowed);
+      OneDnn.Shape shape = OneDnn.gradient(dtype, rows, inputs, outputs, outputs, add);
+      run(shape, left, weight.data(), out);
+      return;
+    }
+    long panelRows = panelRows(weight);
+    MemorySegment wide = panel.atLeast(panelRows * inputs * Float.BYTES);
+    for (long first = 0; first < outputs; first += panelRows) {
+      MemoryTensor part = weight.slice(first, Math.min(outputs, first + panelRows));
+      kernels.widen(part.data(), part.dtype(), part.elements(), wide);
+      run(
+          OneDnn.gradient(DType.F32, rows, inputs, part.rows(), outputs, add || first > 0),
+          gradient.data().asSlice(first * Float.BYTES),
+          wide,
+          out);
     }
   }
 
@@ -145,9 +180,14 @@ final class CpuProducts implements AutoCloseable {
     };
   }
 
+  /** Rows of a panel of a weight that is widened panel by panel. */
+  private long panelRows(MemoryTensor weight) {
+    return Math.min(weight.rows(), Math.max(16, panelBytes / Float.BYTES / weight.columns()));
+  }
+
   private void widened(MemoryTensor x, MemoryTensor weight, MemorySegment out) {
     long width = weight.rows();
-    long panelRows = Math.min(width, Math.max(16, panelBytes / Float.BYTES / x.columns()));
+    long panelRows = panelRows(weight);
     MemorySegment wide = panel.atLeast(panelRows * x.columns() * Float.BYTES);
     for (long first = 0; first < width; first += panelRows) {
       MemoryTensor part = weight.slice(first, Math.min(width, first + panelRows));

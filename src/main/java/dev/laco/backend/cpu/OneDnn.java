@@ -207,6 +207,16 @@ final class OneDnn implements AutoCloseable {
     return new Shape(dtype, m, n, k, new Strides(1, m), new Strides(n, 1), n, true);
   }
 
+  /**
+   * {@code out = gradient weight}: {@code gradient [m, k]} with rows {@code gradientStride} apart,
+   * {@code weight [k, n]} and {@code out [m, n]} contiguous.
+   *
+   * @param adds whether the product is added to what {@code out} holds
+   */
+  static Shape gradient(DType dtype, long m, long n, long k, long gradientStride, boolean adds) {
+    return new Shape(dtype, m, n, k, new Strides(gradientStride, 1), new Strides(n, 1), n, adds);
+  }
+
   /** Makes a product of a shape. */
   Product product(Shape shape) {
     List<MemorySegment> descriptors = new ArrayList<>();

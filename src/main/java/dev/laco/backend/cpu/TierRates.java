@@ -132,7 +132,8 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
           past,
           1,
           attentionScratch.atLeast(kernels.attentionScratch(HEAD_WIDTH) * Float.BYTES),
-          out);
+          out,
+          MemorySegment.NULL);
       kernels.gatedActivation(Activation.SILU, states, others, TOKENS * INTERMEDIATE, out);
       kernels.mix(mixed, DType.BF16, MATRIX, coefficients, sources, dtypes, 2);
       kernels.widen(mixed, DType.BF16, MATRIX, out);

@@ -10,6 +10,7 @@ import dev.laco.backend.ScoringContract;
 import dev.laco.backend.SolvingContract;
 import dev.laco.backend.TestedBackend;
 import dev.laco.backend.Tolerance;
+import dev.laco.backend.TrainingContract;
 import dev.laco.model.DType;
 import java.util.Arrays;
 import java.util.stream.Stream;
@@ -62,6 +63,13 @@ class CpuBackendTest {
   @Nested
   class Solving extends SolvingContract {
     Solving() {
+      super(tested);
+    }
+  }
+
+  @Nested
+  class Training extends TrainingContract {
+    Training() {
       super(tested);
     }
   }

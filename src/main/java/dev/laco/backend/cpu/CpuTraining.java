@@ -1,0 +1,299 @@
+package dev.laco.backend.cpu;
+
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+
+import dev.laco.backend.AttentionSpec;
+import dev.laco.backend.DivergenceState;
+import dev.laco.backend.Head;
+import dev.laco.backend.MemoryBatch;
+import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.OpChecks;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TokenBatch;
+import dev.laco.backend.TrainingOps;
+import dev.laco.model.Activation;
+import dev.laco.model.LogitSpec;
+import dev.laco.model.NormSpec;
+import dev.laco.model.RotaryPairs;
+import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
+
+/** The ops of training on a CPU, as {@link CpuBackend} has the others. */
+final class CpuTraining implements TrainingOps, AutoCloseable {
+  /** Bytes that {@link #distillationLoss} uses for the logits of both models. */
+  private static final long LOGITS_BYTES = 64L << 20;
+
+  private final CpuBackend backend;
+  private final CpuProducts products;
+  private final Scratch attentionScratch = new Scratch();
+  private final Scratch sums = new Scratch();
+  private final Scratch logits = new Scratch();
+
+  /** Training on the threads and with the kernels of a backend that owns these products. */
+  CpuTraining(CpuBackend backend, CpuProducts products) {
+    this.backend = backend;
+    this.products = products;
+  }
+
+  @Override
+  public void linearGradient(Tensor gradient, Tensor weight, boolean add, Tensor out) {
+    OpChecks.linearGradient(gradient, weight, out);
+    backend.kernels();
+    products.applyGradient(MemoryTensor.of(gradient), MemoryTensor.of(weight), add, data(out));
+  }
+
+  @Override
+  public void addColumns(Tensor x, Tensor out) {
+    OpChecks.addColumns(x, out);
+    backend.kernels().addColumns(data(x), x.rows(), x.columns(), data(out));
+  }
+
+  @Override
+  public void rmsNormGradient(
+      Tensor x, Tensor weight, NormSpec norm, Tensor gradient, Tensor weightGradient, Tensor out) {
+    OpChecks.rmsNormGradient(x, weight, gradient, weightGradient, out);
+    normGradient(x, weight, norm, false, gradient, weightGradient, null, out);
+  }
+
+  @Override
+  public void layerNormGradient(
+      Tensor x,
+      Tensor weight,
+      double eps,
+      Tensor gradient,
+      Tensor weightGradient,
+      @Nullable Tensor biasGradient,
+      Tensor out) {
+    OpChecks.layerNormGradient(x, weight, gradient, weightGradient, biasGradient, out);
+    normGradient(
+        x, weight, new NormSpec(eps, 0), true, gradient, weightGradient, biasGradient, out);
+  }
+
+  /** The gradients of both norms: an RMS norm is a layer norm that leaves the mean in its place. */
+  private void normGradient(
+      Tensor x,
+      Tensor weight,
+      NormSpec norm,
+      boolean centred,
+      Tensor gradient,
+      Tensor weightGradient,
+      @Nullable Tensor biasGradient,
+      Tensor out) {
+    CpuKernels kernels = backend.kernels();
+    long floats = kernels.normGradientScratch(x.rows(), x.columns(), weight.rows());
+    kernels.normGradient(
+        data(x),
+        data(weight),
+        weight.dtype(),
+        centred,
+        norm,
+        x.rows(),
+        x.columns(),
+        weight.rows(),
+        data(gradient),
+        sums.atLeast(floats * Float.BYTES),
+        data(weightGradient),
+        biasGradient == null ? MemorySegment.NULL : data(biasGradient),
+        data(out));
+  }
+
+  @Override
+  public void ropeGradient(
+      Tensor gradient, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
+    backend.rotate(gradient, layout, headDim, table, batch, -1);
+  }
+
+  @Override
+  public void attention(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      AttentionSpec spec,
+      TokenBatch batch,
+      Tensor out,
+      Tensor logSums) {
+    OpChecks.attention(query, key, value, spec, batch, MemoryBatch.of(batch).keys(), out, logSums);
+    backend.attend(query, key, value, spec, batch, out, data(logSums));
+  }
+
+  @Override
+  public void attentionGradient(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      AttentionSpec spec,
+      TokenBatch batch,
+      Tensor out,
+      Tensor logSums,
+      Tensor gradient,
+      Tensor queryGradient,
+      Tensor keyGradient,
+      Tensor valueGradient) {
+    MemoryBatch sequences = MemoryBatch.of(batch);
+    OpChecks.attentionGradient(
+        query,
+        key,
+        value,
+        spec,
+        batch,
+        sequences.keys(),
+        out,
+        logSums,
+        gradient,
+        queryGradient,
+        keyGradient,
+        valueGradient);
+    CpuKernels kernels = backend.kernels();
+    MemorySegment products = sums.atLeast(logSums.elements() * Float.BYTES);
+    kernels.rowProducts(data(gradient), data(out), logSums.elements(), spec.headDim(), products);
+    long floats = kernels.attentionGradientScratch(spec.headDim());
+    kernels.attentionGradient(
+        data(query),
+        data(key),
+        data(value),
+        spec.numHeads(),
+        spec.numKeyValueHeads(),
+        spec.headDim(),
+        spec.slidingWindow(),
+        spec.scores(),
+        backend.slopes(spec),
+        sequences.offsets(),
+        batch.sequences().sequences(),
+        data(logSums),
+        products,
+        data(gradient),
+        attentionScratch.atLeast(backend.hostThreads() * floats * Float.BYTES),
+        data(queryGradient),
+        data(keyGradient),
+        data(valueGradient));
+  }
+
+  @Override
+  public void gatedGradients(
+      Activation activation, Tensor gate, @Nullable Tensor up, Tensor gradient) {
+    OpChecks.gatedGradients(gate, up, gradient);
+    MemorySegment factors = up == null ? MemorySegment.NULL : data(up);
+    backend
+        .kernels()
+        .gatedGradients(activation, data(gate), factors, data(gradient), gate.elements());
+  }
+
+  @Override
+  public void rowProducts(Tensor a, Tensor b, Tensor out) {
+    OpChecks.rowProducts(a, b, out);
+    backend.kernels().rowProducts(data(a), data(b), a.rows(), a.columns(), data(out));
+  }
+
+  @Override
+  public void distillationLoss(
+      Tensor hidden,
+      Tensor reference,
+      Head head,
+      TokenBatch batch,
+      double labelShare,
+      double scale,
+      double[] losses,
+      Tensor gradient) {
+    MemoryBatch sequences = MemoryBatch.of(batch);
+    OpChecks.distillationLoss(
+        hidden, reference, head, batch, sequences.maxToken(), labelShare, losses, gradient);
+    long most = Math.max(1, LOGITS_BYTES / (2 * Float.BYTES * head.weight().rows()));
+    for (long from = 0; from < hidden.rows(); from += most) {
+      long to = Math.min(hidden.rows(), from + most);
+      lossOfRows(
+          MemoryTensor.of(hidden).slice(from, to),
+          MemoryTensor.of(reference).slice(from, to),
+          head,
+          sequences.targets().asSlice(from * Integer.BYTES, (to - from) * Integer.BYTES),
+          labelShare,
+          scale,
+          MemorySegment.ofArray(losses).asSlice(from * Double.BYTES),
+          data(gradient.slice(from, to)));
+    }
+  }
+
+  /** Computes the losses and the gradient of rows whose logits of both models fit into memory. */
+  private void lossOfRows(
+      MemoryTensor hidden,
+      MemoryTensor reference,
+      Head head,
+      MemorySegment targets,
+      double labelShare,
+      double scale,
+      MemorySegment losses,
+      MemorySegment gradient) {
+    CpuKernels kernels = backend.kernels();
+    MemoryTensor matrix = MemoryTensor.of(head.weight());
+    long rows = hidden.rows();
+    long vocabulary = matrix.rows();
+    long bytes = rows * vocabulary * Float.BYTES;
+    MemorySegment both = logits.atLeast(2 * bytes);
+    MemorySegment scores = both.asSlice(0, bytes);
+    MemorySegment expected = both.asSlice(bytes, bytes);
+    backend.logits(reference, head, matrix, expected);
+    MemorySegment factors = backend.logits(hidden, head, matrix, scores);
+    MemorySegment state = sums.atLeast(rows * DivergenceState.BYTES);
+    kernels.klDivergence(scores, expected, rows, vocabulary, 0, state);
+    for (long row = 0; row < rows; row++) {
+      double loss = (1 - labelShare) * DivergenceState.divergence(state, row);
+      int target = targets.getAtIndex(JAVA_INT, row);
+      if (target >= 0) {
+        double logit = scores.getAtIndex(JAVA_FLOAT, row * vocabulary + target);
+        loss += labelShare * (DivergenceState.logSum(state, row) - logit);
+      }
+      losses.setAtIndex(JAVA_DOUBLE, row, loss);
+    }
+    LogitSpec spec = head.unitRows() ? head.byInverseRms() : head.spec();
+    kernels.distillationGradient(
+        scores,
+        expected,
+        rows,
+        vocabulary,
+        state,
+        targets,
+        labelShare,
+        factors,
+        scale * spec.scale(),
+        spec.softCap());
+    products.applyGradient(
+        new MemoryTensor(hidden.dtype(), rows, vocabulary, scores), matrix, false, gradient);
+  }
+
+  @Override
+  public double sumOfSquares(Tensor x) {
+    OpChecks.sumOfSquares(x);
+    MemorySegment sum = sums.atLeast(Double.BYTES);
+    backend.kernels().sumOfSquares(data(x), x.elements(), sum);
+    return sum.get(JAVA_DOUBLE, 0);
+  }
+
+  @Override
+  public void adamW(
+      AdamW step, Tensor gradient, Tensor mean, Tensor square, Tensor master, Tensor weight) {
+    OpChecks.adamW(gradient, mean, square, master, weight);
+    backend
+        .kernels()
+        .adamW(
+            step,
+            data(gradient),
+            data(mean),
+            data(square),
+            data(master),
+            data(weight),
+            weight.dtype(),
+            gradient.elements());
+  }
+
+  private static MemorySegment data(Tensor tensor) {
+    return MemoryTensor.of(tensor).data();
+  }
+
+  @Override
+  public void close() {
+    attentionScratch.close();
+    sums.close();
+    logits.close();
+  }
+}
