@@ -18,8 +18,9 @@ import uuid
 import datasets
 import lm_eval
 import torch
+from lm_eval.api.registry import get_aggregation, get_metric
 from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
+from lm_eval.tasks import TaskManager, get_task_dict
 
 HARNESS = "0.4.13"
 
@@ -121,6 +122,9 @@ NAMES = {
 # Tasks whose answers the model writes.
 GENERATED = {"gsm8k"}
 
+# Tasks whose answers are also measured without their question.
+MUTUAL_INFORMATION = ("arc_easy", "copa")
+
 # One task of each way to choose examples, and those whose examples look different.
 EXAMPLES = ("arc_easy", "cmmlu_agronomy", "copa", "lambada_openai", "mmlu_anatomy", "piqa", "winogrande")
 
@@ -142,8 +146,18 @@ def recorded(samples):
     return items
 
 
-def measured(lm, tasks, **settings):
-    results = lm_eval.simple_evaluate(lm, tasks=sorted(tasks), task_manager=TaskManager(), bootstrap_iters=1000, **settings)
+def with_mutual_information(task):
+    """A task with a metric that the harness has for every task of multiple choice, and that no task's file asks for."""
+    loaded = get_task_dict([task])[task]
+    loaded._metric_fn_list["acc_mutual_info"] = get_metric("acc_mutual_info")
+    loaded._metric_fn_kwargs["acc_mutual_info"] = {}
+    loaded._aggregation_list["acc_mutual_info"] = get_aggregation("mean")
+    loaded._higher_is_better["acc_mutual_info"] = True
+    return loaded
+
+
+def measured(lm, tasks, form=str, **settings):
+    results = lm_eval.simple_evaluate(lm, tasks=[form(task) for task in sorted(tasks)], task_manager=TaskManager(), bootstrap_iters=1000, **settings)
     made = {}
     for task in sorted(tasks):
         values = {key: value for key, value in results["results"][task].items() if "," in key}
@@ -162,6 +176,7 @@ def main(model, tasks, out):
     made["generated"] = measured(lm, GENERATED)
     made["shots"], made["limit"] = 2, 5
     made["withExamples"] = measured(lm, EXAMPLES, num_fewshot=made["shots"], limit=made["limit"])
+    made["withMutualInformation"] = measured(lm, MUTUAL_INFORMATION, with_mutual_information)
     pathlib.Path(out).write_text(json.dumps(made, indent=None, separators=(",", ":")).replace('{"logL', '\n{"logL').replace('{"text":', '\n{"text":') + "\n")
 
 

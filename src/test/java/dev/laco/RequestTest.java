@@ -106,7 +106,8 @@ final class RequestTest {
                   oneOf(List.of("piqa"), List.of("qa5", "boolq")),
                   sometimes(this::path),
                   sometimes(() -> number(1, 9)),
-                  sometimes(() -> number(0, 9)))),
+                  sometimes(() -> number(0, 9)),
+                  sometimes(() -> true))),
           EvaluateRequest.class);
       survives(
           new GenerateRequest(

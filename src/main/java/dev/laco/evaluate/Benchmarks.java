@@ -112,12 +112,12 @@ final class Benchmarks {
                 labelled("social_iqa/dev", "social_iqa/train"))
             .hub(VALIDATION, TRAIN),
         choice("wikitext", "2.0", Kind.TEXT, Benchmarks::wikitext).hub(TEST, TEST),
-        choice("winogrande", "1.0", Kind.MULTIPLE_CHOICE, Benchmarks::winogrande)
+        choice("winogrande", "1.0", Kind.ENDING_CHOICE, Benchmarks::winogrande)
             .published(
                 Place.of("winogrande_1.1/dev.jsonl", "winogrande_1.1/train_xl.jsonl"),
                 Place.of("winogrande/dev.jsonl", "winogrande/train_xl.jsonl"))
             .hub(VALIDATION, TRAIN),
-        choice("wsc273", "1.0", Kind.MULTIPLE_CHOICE, Benchmarks::wsc273)
+        choice("wsc273", "1.0", Kind.ENDING_CHOICE, Benchmarks::wsc273)
             .drawn(Sampling.ANY)
             .hub(TEST, TEST));
   }

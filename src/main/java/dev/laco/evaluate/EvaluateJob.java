@@ -177,7 +177,13 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
     long limit = request.limit() == null ? Long.MAX_VALUE : request.limit();
     List<TaskFile> files =
         Task.named(request.names()).stream()
-            .map(task -> TaskFile.find(task, request.data(), request.shots()))
+            .map(
+                task ->
+                    TaskFile.find(
+                        task,
+                        request.data(),
+                        request.shots(),
+                        Boolean.TRUE.equals(request.mutualInformation())))
             .toList();
     List<Model> models = models();
     List<TasksJob> jobs = new ArrayList<>();

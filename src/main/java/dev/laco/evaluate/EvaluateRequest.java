@@ -124,9 +124,15 @@ public sealed interface EvaluateRequest extends Request {
    * @param limit the number of items of each task that are measured, the first ones; null for all
    * @param shots the number of answered examples in front of each prompt; null for the number of
    *     lm-evaluation-harness, which is 5 for gsm8k and 0 for the other tasks
+   * @param mutualInformation whether answers are also measured without their question, for the
+   *     metric {@code acc_mutual_info}; null for not
    */
   record Tasks(
-      List<String> names, @Nullable Path data, @Nullable Integer limit, @Nullable Integer shots)
+      List<String> names,
+      @Nullable Path data,
+      @Nullable Integer limit,
+      @Nullable Integer shots,
+      @Nullable Boolean mutualInformation)
       implements EvaluateRequest {
     /**
      * A request of all values.

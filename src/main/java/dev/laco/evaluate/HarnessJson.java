@@ -97,15 +97,16 @@ final class HarnessJson {
    * What a model made of one item, as the harness writes it into a file of samples: an object for
    * each filter.
    */
-  static List<ObjectNode> of(Task task, TaskRun.Sample sample) {
-    return task.kind().metrics().stream()
+  static List<ObjectNode> of(Task task, List<String> metrics, TaskRun.Sample sample) {
+    return metrics.stream()
         .map(HarnessJson::filter)
         .distinct()
-        .map(filter -> of(task, sample, filter))
+        .map(filter -> of(task, metrics, sample, filter))
         .toList();
   }
 
-  private static ObjectNode of(Task task, TaskRun.Sample sample, String filter) {
+  private static ObjectNode of(
+      Task task, List<String> metrics, TaskRun.Sample sample, String filter) {
     TaskItem item = sample.item();
     ObjectNode json = JsonNodeFactory.instance.objectNode();
     json.put("doc_id", sample.index());
@@ -122,7 +123,6 @@ final class HarnessJson {
       putAnswers(json, sample);
     }
     json.put("filter", filter);
-    List<String> metrics = task.kind().metrics();
     ArrayNode named = json.putArray("metrics");
     for (String metric : metrics) {
       if (filter(metric).equals(filter)) {

@@ -17,12 +17,14 @@ import java.util.function.ToIntFunction;
 /** Items of which likelihoods are asked: of answers, of continuations, or of whole texts. */
 final class LikelihoodItems implements ItemMeasure {
   private final Task.Kind kind;
+  private final List<String> metrics;
   private final PromptTokens prompts;
   private long tokens;
   private int longest;
 
-  LikelihoodItems(Task.Kind kind, PromptTokens prompts) {
+  LikelihoodItems(Task.Kind kind, List<String> metrics, PromptTokens prompts) {
     this.kind = kind;
+    this.metrics = metrics;
     this.prompts = prompts;
   }
 
@@ -99,8 +101,19 @@ final class LikelihoodItems implements ItemMeasure {
     }
 
     private double[] values() {
-      double[] logs = likelihoods.stream().mapToDouble(Likelihood::logProbability).toArray();
-      return kind.metrics().stream().mapToDouble(metric -> value(metric, logs)).toArray();
+      double[] all = likelihoods.stream().mapToDouble(Likelihood::logProbability).toArray();
+      int answers = item.choices().size();
+      // Behind the likelihoods of the answers stand those without the question, if they are there.
+      boolean alone = answers > 0 && all.length == 2 * answers;
+      double[] logs = alone ? Arrays.copyOf(all, answers) : all;
+      double[] gained = logs.clone();
+      for (int i = 0; alone && i < answers; i++) {
+        gained[i] -= all[answers + i];
+      }
+      return metrics.stream()
+          .mapToDouble(
+              metric -> value(metric, metric.equals(Metric.MUTUAL_INFORMATION) ? gained : logs))
+          .toArray();
     }
 
     private double value(String metric, double[] logs) {
@@ -110,6 +123,7 @@ final class LikelihoodItems implements ItemMeasure {
             Arrays.stream(logs).sum();
         case Metric.ACCURACY ->
             bit(item.choices().isEmpty() ? likelihoods.getFirst().greedy() : item.right(logs));
+        case Metric.MUTUAL_INFORMATION -> bit(item.right(logs));
         case Metric.BY_CHARACTERS -> bit(item.right(per(logs, item.choices(), PythonText::length)));
         case Metric.BY_BYTES -> bit(item.right(per(logs, item.choices(), LikelihoodItems::utf8)));
         default -> throw new IllegalStateException(metric);

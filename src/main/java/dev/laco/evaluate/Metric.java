@@ -22,6 +22,9 @@ public final class Metric {
   /** The name of the share that is right by likelihoods for each byte of the answer. */
   public static final String BY_BYTES = "acc_bytes";
 
+  /** The name of the share that is right by what the question adds to the likelihoods. */
+  public static final String MUTUAL_INFORMATION = "acc_mutual_info";
+
   /** The name of the perplexity of continuations. */
   public static final String PERPLEXITY = "perplexity";
 
@@ -44,7 +47,7 @@ public final class Metric {
   public static final String REPETITION = "repetition";
 
   private static final Set<String> SHARES =
-      Set.of(ACCURACY, BY_CHARACTERS, BY_BYTES, STRICT, FLEXIBLE);
+      Set.of(ACCURACY, BY_CHARACTERS, BY_BYTES, MUTUAL_INFORMATION, STRICT, FLEXIBLE);
 
   /** Samples of a bootstrap. */
   private static final int BOOTSTRAP = 1000;

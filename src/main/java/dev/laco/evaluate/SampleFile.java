@@ -6,10 +6,12 @@ import java.io.IOException;
 import java.io.Writer;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 
 /** Writes what a model made of each item of a task, a line of JSON for each filter. */
 final class SampleFile implements AutoCloseable {
   private final Task task;
+  private final List<String> metrics;
   private final Path file;
   private final Writer writer;
 
@@ -18,8 +20,9 @@ final class SampleFile implements AutoCloseable {
    *
    * @throws dev.laco.ResourceException if it cannot be written
    */
-  SampleFile(Task task, Path file) {
+  SampleFile(Task task, List<String> metrics, Path file) {
     this.task = task;
+    this.metrics = metrics;
     this.file = file;
     try {
       this.writer = Files.newBufferedWriter(file);
@@ -30,7 +33,7 @@ final class SampleFile implements AutoCloseable {
 
   void write(TaskRun.Sample sample) {
     try {
-      for (ObjectNode line : HarnessJson.of(task, sample)) {
+      for (ObjectNode line : HarnessJson.of(task, metrics, sample)) {
         writer.write(line.toString());
         writer.write('\n');
       }

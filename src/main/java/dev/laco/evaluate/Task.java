@@ -21,6 +21,8 @@ public final class Task {
     MULTIPLE_CHOICE,
     /** The same, and the highest for each character and for each byte of the answer. */
     NORMALISED_CHOICE,
+    /** The question in front of one ending that makes the ending most likely. */
+    ENDING_CHOICE,
     /** Whether each token of a continuation is the most likely one, and its likelihood. */
     CONTINUATION,
     /** The likelihood of whole texts. */
@@ -33,11 +35,16 @@ public final class Task {
     /** The kind's name in lm-evaluation-harness. */
     String outputType() {
       return switch (this) {
-        case MULTIPLE_CHOICE, NORMALISED_CHOICE -> "multiple_choice";
+        case MULTIPLE_CHOICE, NORMALISED_CHOICE, ENDING_CHOICE -> "multiple_choice";
         case CONTINUATION -> "loglikelihood";
         case TEXT -> "loglikelihood_rolling";
         case GENERATED_ANSWER, REPETITION -> "generate_until";
       };
+    }
+
+    /** Whether the likelihoods of answers are compared. */
+    boolean hasAnswers() {
+      return this == MULTIPLE_CHOICE || this == NORMALISED_CHOICE;
     }
 
     /** Whether the model writes a text. */
@@ -47,7 +54,7 @@ public final class Task {
 
     List<String> metrics() {
       return switch (this) {
-        case MULTIPLE_CHOICE -> List.of(Metric.ACCURACY);
+        case MULTIPLE_CHOICE, ENDING_CHOICE -> List.of(Metric.ACCURACY);
         case NORMALISED_CHOICE -> List.of(Metric.ACCURACY, Metric.BY_CHARACTERS, Metric.BY_BYTES);
         case CONTINUATION -> List.of(Metric.PERPLEXITY, Metric.ACCURACY);
         case TEXT -> List.of(Metric.WORD_PERPLEXITY, Metric.BYTE_PERPLEXITY, Metric.BITS);

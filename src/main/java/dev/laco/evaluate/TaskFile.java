@@ -5,9 +5,11 @@ import dev.laco.Setting;
 import dev.laco.UsageException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Locale;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -18,19 +20,24 @@ import org.jspecify.annotations.Nullable;
  * @param examples the items from which the examples of prompts are taken; null where {@code shots}
  *     is 0
  * @param shots the number of examples in front of each prompt
+ * @param answersAlone whether answers are also measured without their question
  */
-record TaskFile(Task task, Items items, @Nullable Documents examples, int shots) {
+record TaskFile(
+    Task task, Items items, @Nullable Documents examples, int shots, boolean answersAlone) {
   /**
    * Finds the files of a task by the names under which they are published.
    *
    * @param folder the folder of data sets
    * @param shots the number of examples in front of each prompt; null for the task's own
+   * @param mutualInformation whether answers are also measured without their question, where the
+   *     task has answers
    * @throws BadInputException if there is no file of the task; the message says what was looked for
    */
-  static TaskFile find(Task task, @Nullable Path folder, @Nullable Integer shots) {
+  static TaskFile find(
+      Task task, @Nullable Path folder, @Nullable Integer shots, boolean mutualInformation) {
     Items made = task.made();
     if (made != null) {
-      return new TaskFile(task, made, null, 0);
+      return new TaskFile(task, made, null, 0, false);
     }
     if (folder == null) {
       throw new UsageException(
@@ -51,7 +58,8 @@ record TaskFile(Task task, Items items, @Nullable Documents examples, int shots)
             task,
             documents(folder, place.items(), place.labels()),
             documents(folder, place.examples(), place.exampleLabels()),
-            task.kind() == Task.Kind.TEXT ? 0 : shots == null ? task.shots() : shots);
+            task.kind() == Task.Kind.TEXT ? 0 : shots == null ? task.shots() : shots,
+            mutualInformation && task.kind().hasAnswers());
       }
     }
     throw new BadInputException(
@@ -65,6 +73,14 @@ record TaskFile(Task task, Items items, @Nullable Documents examples, int shots)
 
   private static Documents documents(Path folder, String file, @Nullable String labels) {
     return new Documents(folder.resolve(file), labels == null ? null : folder.resolve(labels));
+  }
+
+  /** The names of the metrics. */
+  List<String> metrics() {
+    List<String> metrics = task.kind().metrics();
+    return answersAlone
+        ? Stream.concat(metrics.stream(), Stream.of(Metric.MUTUAL_INFORMATION)).toList()
+        : metrics;
   }
 
   /**
@@ -81,7 +97,8 @@ record TaskFile(Task task, Items items, @Nullable Documents examples, int shots)
           limit,
           document -> {
             TaskItem item = task.item(document);
-            each.accept(item.behind(before.before(item)));
+            TaskItem asked = item.behind(before.before(item));
+            each.accept(answersAlone ? asked.withAnswersAlone() : asked);
           });
     }
   }

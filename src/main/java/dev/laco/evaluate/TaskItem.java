@@ -3,6 +3,7 @@ package dev.laco.evaluate;
 import dev.laco.BadInputException;
 import java.util.List;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 
 /**
  * One item of a task: what a model is asked, and what is right.
@@ -93,6 +94,13 @@ record TaskItem(
             choices,
             gold,
             target);
+  }
+
+  /** The item with each of its answers also without the question. */
+  TaskItem withAnswersAlone() {
+    List<Asked> alone = asked.stream().map(one -> new Asked("", one.continuation)).toList();
+    return new TaskItem(
+        document, Stream.concat(asked.stream(), alone.stream()).toList(), choices, gold, target);
   }
 
   /** The item with its right answer, as it stands in front of others. */

@@ -40,7 +40,7 @@ final class TaskRun {
     this.measure =
         kind.isGenerated()
             ? new GenerationItems(kind, prompts)
-            : new LikelihoodItems(kind, prompts);
+            : new LikelihoodItems(kind, file.metrics(), prompts);
     this.limit = limit;
     this.requireWanted = requireWanted;
     this.available = file.read(limit, this::survey);
@@ -55,6 +55,11 @@ final class TaskRun {
 
   Task task() {
     return file.task();
+  }
+
+  /** The names of the metrics. */
+  List<String> metrics() {
+    return file.metrics();
   }
 
   /** About how many tokens the model runs over. */
@@ -87,7 +92,7 @@ final class TaskRun {
    * @throws BadInputException if a likelihood is not finite
    */
   TaskResult measure(CausalLm lm, boolean greedy, Progress progress, Consumer<Sample> samples) {
-    List<String> names = task().kind().metrics();
+    List<String> names = metrics();
     double[][] values = new double[names.size()][items];
     double[][] weights = new double[names.size()][items];
     measure.measure(

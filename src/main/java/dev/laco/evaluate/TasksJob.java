@@ -88,7 +88,7 @@ final class TasksJob extends ModelJob<TasksJob> {
       if (samples == null) {
         return run.measure(lm, false, stage::update, sample -> {});
       }
-      try (SampleFile out = new SampleFile(run.task(), samples.apply(run.task()))) {
+      try (SampleFile out = new SampleFile(run.task(), run.metrics(), samples.apply(run.task()))) {
         return run.measure(lm, true, stage::update, out::write);
       }
     }

@@ -66,7 +66,8 @@ public final class KeyValueCache implements AutoCloseable {
         buffers.key,
         buffers.value,
         keys.get(layer).slice(0, rows),
-        values.get(layer).slice(0, rows));
+        values.get(layer).slice(0, rows),
+        false);
   }
 
   /** Must be called when every layer has written {@code tokens} rows of a slot. */

@@ -10,11 +10,12 @@ import dev.laco.model.PackedSequences;
  * @param newKeys memory for the keys of the batch's tokens; {@code newValues} likewise for values
  * @param keys all keys that attention sees, those of earlier tokens included, in the order of
  *     {@link PackedSequences#keyOffsets()}; {@code values} likewise
+ * @param inPlace whether the new keys and values are where attention sees them
  */
-record KeyValues(Tensor newKeys, Tensor newValues, Tensor keys, Tensor values) {
+record KeyValues(Tensor newKeys, Tensor newValues, Tensor keys, Tensor values, boolean inPlace) {
   /** Memory for the keys and values of whole sequences, without earlier tokens. */
   static KeyValues of(Workspace.Buffers buffers) {
-    return new KeyValues(buffers.key, buffers.value, buffers.key, buffers.value);
+    return new KeyValues(buffers.key, buffers.value, buffers.key, buffers.value, true);
   }
 
   /**
@@ -22,7 +23,7 @@ record KeyValues(Tensor newKeys, Tensor newValues, Tensor keys, Tensor values) {
    * already.
    */
   void keep(DeviceMemory backend, PackedSequences sequences) {
-    if (keys == newKeys) {
+    if (inPlace) {
       return;
     }
     for (int s = 0; s < sequences.sequences(); s++) {

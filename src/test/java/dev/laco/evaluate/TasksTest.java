@@ -40,13 +40,21 @@ final class TasksTest {
     names.removeIf(name -> name.startsWith("laco_") || name.equals("gsm8k"));
     names.addAll(List.of("cmmlu_agronomy", "mmlu_anatomy"));
     try (Model model = Model.open(Fixtures.STORYTELLER)) {
-      assertAsRecorded(model, recorded.get("tasks"), names, null, null);
+      assertAsRecorded(model, recorded.get("tasks"), names, null, null, false);
       assertAsRecorded(
           model,
           recorded.get("withExamples"),
           names(recorded.get("withExamples")),
           2,
-          recorded.get("shots").intValue());
+          recorded.get("shots").intValue(),
+          false);
+      assertAsRecorded(
+          model,
+          recorded.get("withMutualInformation"),
+          names(recorded.get("withMutualInformation")),
+          null,
+          null,
+          true);
     }
   }
 
@@ -59,7 +67,7 @@ final class TasksTest {
           new EvaluateJob(
                   model,
                   DeviceSettings.of("cpu").withThreads(1).withCompute(Compute.F32),
-                  new EvaluateRequest.Tasks(List.of("gsm8k"), DATA, null, null))
+                  new EvaluateRequest.Tasks(List.of("gsm8k"), DATA, null, null, null))
               .samplesTo((of, task) -> folder.resolve(task.name()))
               .run();
       JsonNode found = EvaluateJson.of(result);
@@ -94,13 +102,14 @@ final class TasksTest {
       JsonNode recorded,
       List<String> names,
       @Nullable Integer limit,
-      @Nullable Integer shots)
+      @Nullable Integer shots,
+      boolean mutualInformation)
       throws IOException {
     EvaluateResult result =
         new EvaluateJob(
                 model,
                 DeviceSettings.of("cpu").withThreads(1).withCompute(Compute.F32),
-                new EvaluateRequest.Tasks(names, DATA, limit, shots))
+                new EvaluateRequest.Tasks(names, DATA, limit, shots, mutualInformation))
             .samplesTo((of, task) -> folder.resolve(task.name()))
             .run();
     JsonNode found = EvaluateJson.of(result);
@@ -123,7 +132,13 @@ final class TasksTest {
       }
       assertEquals(expected.get("items").size(), samples.size());
       for (String key :
-          List.of("acc,none", "acc_stderr,none", "acc_norm,none", "acc_norm_stderr,none")) {
+          List.of(
+              "acc,none",
+              "acc_stderr,none",
+              "acc_norm,none",
+              "acc_norm_stderr,none",
+              "acc_mutual_info,none",
+              "acc_mutual_info_stderr,none")) {
         assertClose(expected, results, key, SHARE);
       }
       for (String key :
@@ -159,7 +174,7 @@ final class TasksTest {
           LIKELIHOOD * Math.abs(likelihood),
           what);
     }
-    for (String metric : List.of("acc", "acc_norm")) {
+    for (String metric : List.of("acc", "acc_norm", "acc_mutual_info")) {
       if (expected.has(metric)) {
         assertEquals(expected.get(metric).doubleValue(), found.get(metric).doubleValue(), what);
       }
@@ -231,7 +246,7 @@ final class TasksTest {
           new EvaluateJob(
               model,
               DeviceSettings.of("cpu"),
-              new EvaluateRequest.Tasks(List.of(task), folder, null, null));
+              new EvaluateRequest.Tasks(List.of(task), folder, null, null, null));
       BadInputException refused = assertThrows(BadInputException.class, job::run);
       assertTrue(refused.getMessage().contains(message), refused::getMessage);
     }

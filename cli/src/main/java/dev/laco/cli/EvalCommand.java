@@ -88,6 +88,11 @@ final class EvalCommand implements Callable<Integer> {
   @Nullable Integer shots;
 
   @Option(
+      names = "--mutual-information",
+      description = "Measure answers without their question, too, for the metric acc_mutual_info.")
+  boolean mutualInformation;
+
+  @Option(
       names = "--against",
       paramLabel = "MODEL",
       arity = "1..*",
@@ -213,10 +218,12 @@ final class EvalCommand implements Callable<Integer> {
         throw new UsageException(
             "--max-length, --stride, --window and --dump do not go with --tasks");
       }
-      return new EvaluateRequest.Tasks(source.tasks, data, limit, shots);
+      return new EvaluateRequest.Tasks(
+          source.tasks, data, limit, shots, mutualInformation ? true : null);
     }
-    if (data != null || limit != null || shots != null || out != null) {
-      throw new UsageException("--data, --limit, --shots and --out go with --tasks");
+    if (data != null || limit != null || shots != null || mutualInformation || out != null) {
+      throw new UsageException(
+          "--data, --limit, --shots, --mutual-information and --out go with --tasks");
     }
     if (source != null && source.lastWord != null) {
       if (cut || dump != null || !against.isEmpty()) {
