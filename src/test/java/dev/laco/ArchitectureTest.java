@@ -189,6 +189,7 @@ class ArchitectureTest {
                   "checkpoint",
                   "checkpoint.gguf",
                   "collapse",
+                  "collapse.peers",
                   "eval",
                   "fit",
                   "model",

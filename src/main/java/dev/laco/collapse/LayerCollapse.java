@@ -144,6 +144,7 @@ public final class LayerCollapse {
         Math.nextDown(lowestAccepted(settled)),
         settled.ranked(),
         null,
+        List.of(),
         settled.byDepth(),
         settled.trials(),
         cutShort);
@@ -212,7 +213,13 @@ public final class LayerCollapse {
       }
     }
     return new SearchResult(
-        threshold, List.of(new Scored(current, reached)), null, byDepth(), trials, false);
+        threshold,
+        List.of(new Scored(current, reached)),
+        null,
+        List.of(),
+        byDepth(),
+        trials,
+        false);
   }
 
   /** For every depth, the most similar of the models that the loop has decided on so far. */

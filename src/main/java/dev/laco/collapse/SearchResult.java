@@ -14,6 +14,7 @@ import org.jspecify.annotations.Nullable;
  * @param ranked the best models of the depth that was asked for, best first; at least one
  * @param bestBlock the best model of that depth that lacks one block of consecutive layers; null if
  *     no such model was scored
+ * @param peers models of that depth that other people's methods choose; they have no score
  * @param byDepth for each depth below the original's, the best models of this depth that were
  *     scored, best first; no entry where none was
  * @param trials every candidate that was scored and counts, in order; those accepted lead to the
@@ -24,16 +25,17 @@ public record SearchResult(
     @Nullable Double threshold,
     List<Scored> ranked,
     @Nullable Scored bestBlock,
+    List<CollapsePlan> peers,
     SortedMap<Integer, List<Scored>> byDepth,
     List<Trial> trials,
     boolean cutShort) {
-
   /** A model, and how close it is to the original. */
   public record Scored(CollapsePlan plan, Score score) {}
 
   /** A result with copies of its collections. */
   public SearchResult {
     ranked = List.copyOf(ranked);
+    peers = List.copyOf(peers);
     byDepth = Collections.unmodifiableSortedMap(new TreeMap<>(byDepth));
     trials = List.copyOf(trials);
     if (ranked.isEmpty()) {
@@ -49,25 +51,31 @@ public record SearchResult(
   /** The same result with the threshold that leads to the model. */
   static SearchResult known(@Nullable Double threshold, CollapsePlan plan) {
     Scored only = new Scored(plan, Score.UNCHANGED);
-    return new SearchResult(threshold, List.of(only), null, new TreeMap<>(), List.of(), false);
+    return new SearchResult(
+        threshold, List.of(only), null, List.of(), new TreeMap<>(), List.of(), false);
   }
 
   /** The same result with another best model, such as one that was changed after the search. */
   public SearchResult withBest(CollapsePlan plan, Score score) {
     return new SearchResult(
-        threshold, List.of(new Scored(plan, score)), bestBlock, byDepth, trials, cutShort);
+        threshold, List.of(new Scored(plan, score)), bestBlock, peers, byDepth, trials, cutShort);
+  }
+
+  /** The same result with models that other people's methods choose. */
+  public SearchResult withPeers(List<CollapsePlan> chosen) {
+    return new SearchResult(threshold, ranked, bestBlock, chosen, byDepth, trials, cutShort);
   }
 
   /**
    * The result for another depth that the search passed; empty where it scored no model of it. Of
-   * such a depth the search knows no {@link #bestBlock}.
+   * such a depth the search knows no {@link #bestBlock} and no {@link #peers}.
    */
   public Optional<SearchResult> at(int depth) {
     if (depth == plan().depth()) {
       return Optional.of(this);
     }
     return Optional.ofNullable(byDepth.get(depth))
-        .map(best -> new SearchResult(threshold, best, null, byDepth, trials, cutShort));
+        .map(best -> new SearchResult(threshold, best, null, List.of(), byDepth, trials, cutShort));
   }
 
   /** The best model of the depth that was asked for. */

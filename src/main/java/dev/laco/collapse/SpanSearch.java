@@ -237,7 +237,8 @@ public final class SpanSearch {
     } else {
       ranked = best(target, RANKED).stream().map(State::scored).toList();
     }
-    return new SearchResult(null, ranked, bestBlock(target), byDepth(target), trials, cutShort);
+    return new SearchResult(
+        null, ranked, bestBlock(target), List.of(), byDepth(target), trials, cutShort);
   }
 
   /** The best model that lacks one block of consecutive layers; null if none was scored. */

@@ -20,6 +20,7 @@ import dev.laco.eval.FidelityMeasure;
 import dev.laco.eval.LastWordMeasure;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FittedChoice;
+import dev.laco.fit.HeldOutChoice;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.prune.SearchChoice;
@@ -74,6 +75,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
       PackedSequences calibration,
       EvaluationText evaluation,
       @Nullable FitText fit,
+      @Nullable FitText choice,
       @Nullable ClozeSet passages) {}
 
   /**
@@ -117,18 +119,27 @@ public final class CompareJob extends ModelJob<CompareJob> {
         JobTexts.requireEvaluation(
             "compare by", model, request.texts().evaluation(), request.texts().evaluationTokens());
     FitText fit = JobTexts.fitOrNull(model, request.fit().file(), request.fit().tokens());
+    FitText choice =
+        request.strategies().stream().anyMatch(this::choosesUnfitted)
+            ? JobTexts.choiceOrNull(model, request.fit().file(), request.fit().tokens())
+            : null;
     ClozeSet passages =
         request.passages() == null ? null : JobTexts.passages(model, request.passages());
     PackedSequences calibration =
         PackedSequences.of(JobTexts.calibration(model, request.texts().calibration()).sequences());
     model.textsAreRead();
-    return new Texts(calibration, evaluation, fit, passages);
+    return new Texts(calibration, evaluation, fit, choice, passages);
   }
 
   private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
     long searching =
         SweepScorer.bytes(model.config(), texts.calibration.size(), sweep)
-            + ResidualStream.bytes(model.config(), texts.calibration);
+            + Math.max(
+                ResidualStream.bytes(model.config(), texts.calibration),
+                texts.choice == null
+                    ? 0
+                    : SweepScorer.bytes(
+                        model.config(), texts.choice.tokens(), choosing(sweep, texts)));
     return runningModel(
         backend,
         new MemoryPlan.Beside(
@@ -137,6 +148,11 @@ public final class CompareJob extends ModelJob<CompareJob> {
             texts.fit == null ? 0 : newWeights()),
         model.config().numHiddenLayers(),
         "use fewer or shorter calibration sentences");
+  }
+
+  /** What a pass of the choice among models carries of which none is fitted. */
+  private SweepOptions choosing(SweepOptions sweep, Texts texts) {
+    return HeldOutChoice.options(model.config(), sweep, texts.calibration.size());
   }
 
   private long measuring(Backend backend, Texts texts) {
@@ -179,6 +195,11 @@ public final class CompareJob extends ModelJob<CompareJob> {
       if (fit != null && texts.fit != null) {
         estimate.expectFit(job, strategy.label(), fit, strategy.isSearched(), texts.fit, target);
       }
+      if (choosesUnfitted(strategy) && texts.choice != null) {
+        job.expect(
+            FittedChoice.choiceStage(strategy.label()),
+            estimate.search(HeldOutChoice.MOST, target, usual.objective(), texts.choice.tokens()));
+      }
       job.expect(heldOut(strategy), estimate.pass(texts.evaluation.chunks(), depth + target));
       if (texts.passages != null) {
         job.expect(lastWords(strategy), estimate.pass(texts.passages.items(), target));
@@ -193,6 +214,11 @@ public final class CompareJob extends ModelJob<CompareJob> {
       return FitRule.best(model.config());
     }
     return whyNot(strategy) == null ? strategy.fit() : null;
+  }
+
+  /** Whether the models of a strategy are compared once more, since no weights are fitted. */
+  private boolean choosesUnfitted(Strategy strategy) {
+    return strategy.isSearched() && fit(strategy) == null;
   }
 
   /**
@@ -218,7 +244,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
     try (SweepScorer scorer = new SweepScorer(running, source, texts.calibration, sweep)) {
       LayerChoices choices = new LayerChoices(running, source, texts.calibration, scorer, target);
       for (Strategy strategy : request.strategies()) {
-        row(strategy, choices, running, texts).ifPresent(rows::add);
+        row(strategy, choices, running, texts, sweep).ifPresent(rows::add);
       }
     }
     rows.sort(Comparator.comparingDouble(row -> row.fidelity().perplexity().meanNll()));
@@ -227,7 +253,11 @@ public final class CompareJob extends ModelJob<CompareJob> {
 
   /** The row of a strategy; empty where it has no model that can be measured, which is told. */
   private Optional<Row> row(
-      Strategy strategy, LayerChoices choices, RunningModel running, Texts texts) {
+      Strategy strategy,
+      LayerChoices choices,
+      RunningModel running,
+      Texts texts,
+      SweepOptions sweep) {
     String why = whyNot(strategy);
     if (why != null && !strategy.equals(Strategy.DEFAULT)) {
       leaveOut(strategy, "left out: weights cannot be fitted: " + why);
@@ -241,7 +271,10 @@ public final class CompareJob extends ModelJob<CompareJob> {
       leaveOut(strategy, e.template());
       return Optional.empty();
     }
-    CollapsePlan plan = found.plan();
+    CollapsePlan plan =
+        choosesUnfitted(strategy) && texts.choice != null
+            ? chosen(strategy, found, running, texts.choice, choosing(sweep, texts))
+            : found.plan();
     try (MemoryArena memory = new MemoryArena();
         PlannedLayers layers = running.pruned(plan, NewWeights.NONE)) {
       FitRule fit = fit(strategy);
@@ -274,6 +307,22 @@ public final class CompareJob extends ModelJob<CompareJob> {
       Row row = new Row(strategy, plan, score, fidelity, words, seconds);
       tell(new CompareEvent.StrategyMeasured(row));
       return Optional.of(row);
+    }
+  }
+
+  /** The best of a search, and of other people's methods, on text that the search has not seen. */
+  private CollapsePlan chosen(
+      Strategy strategy,
+      SearchResult found,
+      RunningModel running,
+      FitText text,
+      SweepOptions options) {
+    try (JobProgress.Stage _ = progress().begin(FittedChoice.choiceStage(strategy.label()));
+        SweepScorer scorer =
+            new SweepScorer(
+                running, found.plan().source(), HeldOutChoice.sequences(text), options)) {
+      return HeldOutChoice.among(found, options.objective(), text.name(), text.tokens(), scorer)
+          .plan();
     }
   }
 

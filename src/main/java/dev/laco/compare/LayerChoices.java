@@ -13,6 +13,7 @@ import dev.laco.collapse.TrialListener;
 import dev.laco.collapse.peers.LayerRemoval;
 import dev.laco.collapse.peers.SlidingWindow;
 import dev.laco.model.PackedSequences;
+import dev.laco.prune.PeerModels;
 import dev.laco.prune.SearchChoice;
 import dev.laco.scoring.StreamSimilarity;
 import dev.laco.transformer.RunningModel;
@@ -61,7 +62,12 @@ final class LayerChoices {
   private SearchResult searched(TrialListener listener) {
     SearchResult result = searched;
     if (result == null) {
-      result = run(SearchChoice.byDefault(model.config(), target), listener);
+      SearchChoice usual = SearchChoice.byDefault(model.config(), target);
+      result = run(usual, listener);
+      PeerModels peers = usual.peers();
+      if (peers != null) {
+        result = result.withPeers(peers.of(source, influence(), target));
+      }
       searched = result;
     }
     return result;

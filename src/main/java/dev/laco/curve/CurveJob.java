@@ -30,10 +30,12 @@ import dev.laco.curve.CurveResult.Point;
 import dev.laco.eval.FidelityMeasure;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FittedChoice;
+import dev.laco.fit.HeldOutChoice;
 import dev.laco.model.ConfigRewriter;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.prune.Goal;
+import dev.laco.prune.PeerModels;
 import dev.laco.prune.PruneRequest;
 import dev.laco.prune.SearchChoice;
 import dev.laco.prune.SearchSettings;
@@ -45,6 +47,8 @@ import dev.laco.run.JobTexts;
 import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
+import dev.laco.scoring.ResidualStream;
+import dev.laco.scoring.StreamSimilarity;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import dev.laco.text.FitText;
@@ -66,9 +70,6 @@ import org.jspecify.annotations.Nullable;
 public final class CurveJob extends ModelJob<CurveJob> {
   private static final String SEARCH = "search";
   private static final String DENSE_FILE = "dense.json";
-
-  /** Models of a size that {@link FittedChoice} asks for. */
-  private static final int KEPT = 3;
 
   private final CurveRequest request;
   private final Path path;
@@ -103,7 +104,10 @@ public final class CurveJob extends ModelJob<CurveJob> {
 
   /** The texts of a curve as token ids. */
   private record Texts(
-      PackedSequences calibration, EvaluationText evaluation, @Nullable FitText fit) {}
+      PackedSequences calibration,
+      EvaluationText evaluation,
+      @Nullable FitText fit,
+      @Nullable FitText choice) {}
 
   /**
    * Runs the job, or what is left of it.
@@ -157,10 +161,14 @@ public final class CurveJob extends ModelJob<CurveJob> {
             : request.rule() == null
                 ? JobTexts.fitOrNull(model, request.fit().file(), request.fit().tokens())
                 : JobTexts.fit(model, request.fit().file(), request.fit().tokens());
+    FitText choice =
+        search.choosesUnfitted()
+            ? JobTexts.choiceOrNull(model, request.fit().file(), request.fit().tokens())
+            : null;
     PackedSequences calibration =
         PackedSequences.of(JobTexts.calibration(model, request.texts().calibration()).sequences());
     model.textsAreRead();
-    return new Texts(calibration, evaluation, fit);
+    return new Texts(calibration, evaluation, fit, choice);
   }
 
   private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
@@ -168,6 +176,12 @@ public final class CurveJob extends ModelJob<CurveJob> {
     long fitting =
         texts.fit == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit.chunks());
     long searching = SweepScorer.bytes(model.config(), texts.calibration.size(), sweep);
+    long choosing =
+        Math.max(
+            ResidualStream.bytes(model.config(), texts.calibration),
+            texts.choice == null
+                ? 0
+                : SweepScorer.bytes(model.config(), texts.choice.tokens(), choosing(sweep, texts)));
     long newWeights = 0;
     if (texts.fit != null && search.fit() != null) {
       for (int depth : depths) {
@@ -178,11 +192,16 @@ public final class CurveJob extends ModelJob<CurveJob> {
     return runningModel(
         backend,
         new MemoryPlan.Beside(
-            Math.max(searching, Math.max(measuring, fitting))
+            Math.max(Math.max(searching, choosing), Math.max(measuring, fitting))
                 + model.config().layerParameters() * Float.BYTES,
             newWeights),
         search.mergedAtOnce(),
         "use fewer or shorter calibration sentences, or fewer " + Setting.of("fitTokens"));
+  }
+
+  /** What a pass of the choice among models carries of which none is fitted. */
+  private SweepOptions choosing(SweepOptions sweep, Texts texts) {
+    return HeldOutChoice.options(model.config(), sweep, texts.calibration.size());
   }
 
   /** Estimates the seconds of what is left to do. */
@@ -204,6 +223,13 @@ public final class CurveJob extends ModelJob<CurveJob> {
         if (texts.fit != null && search.fit() != null) {
           estimate.expectFit(
               progress(), label(size), search.fit(), search.triesNeighbours(), texts.fit, size);
+        }
+        if (texts.choice != null) {
+          progress()
+              .expect(
+                  FittedChoice.choiceStage(label(size)),
+                  estimate.search(
+                      HeldOutChoice.MOST, size, search.objective(), texts.choice.tokens()));
         }
         progress().expect(heldOut(size), estimate.pass(texts.evaluation.chunks(), depth + size));
       }
@@ -258,13 +284,18 @@ public final class CurveJob extends ModelJob<CurveJob> {
       result = search.search().run(source, scorer, (trial, share) -> stage.updateShare(share));
     }
     FiniteResults.require(model.directory(), result);
+    PeerModels peers = search.peers();
+    StreamSimilarity stream =
+        peers == null ? null : StreamSimilarity.measure(running, texts.calibration);
     for (int depth : depths) {
       SearchResult at =
           result
               .at(depth)
               .orElseThrow(
                   () -> new UsageException("the search finds no model of " + label(depth)));
-      folder.get(searchFile(depth), () -> of(at));
+      SearchResult all =
+          peers == null || stream == null ? at : at.withPeers(peers.of(source, stream, depth));
+      folder.get(searchFile(depth), () -> of(all));
     }
     tell(new CurveEvent.Searched(result.trials().size()));
   }
@@ -272,10 +303,12 @@ public final class CurveJob extends ModelJob<CurveJob> {
   private static ObjectNode of(SearchResult found) {
     ObjectNode json = JsonNodeFactory.instance.objectNode();
     ArrayNode ranked = json.putArray("ranked");
-    found.ranked().stream().limit(KEPT).forEach(scored -> ranked.add(scored.plan().toJson()));
+    found.ranked().forEach(scored -> ranked.add(scored.plan().toJson()));
     if (found.bestBlock() != null) {
       json.set("block", found.bestBlock().plan().toJson());
     }
+    ArrayNode peers = json.putArray("peers");
+    found.peers().forEach(plan -> peers.add(plan.toJson()));
     return json;
   }
 
@@ -288,11 +321,14 @@ public final class CurveJob extends ModelJob<CurveJob> {
     if (ranked.isEmpty()) {
       throw damaged(folder.file(name), "ranked", depth);
     }
+    List<CollapsePlan> peers = new ArrayList<>();
+    json.path("peers").forEach(plan -> peers.add(scored(folder.file(name), plan, depth).plan()));
     JsonNode block = json.get("block");
     return new SearchResult(
         null,
         ranked,
         block == null ? null : scored(folder.file(name), block, depth),
+        peers,
         new TreeMap<>(),
         List.of(),
         false);
@@ -333,6 +369,9 @@ public final class CurveJob extends ModelJob<CurveJob> {
     SearchResult found = found(folder, depth);
     CollapsePlan plan = found.plan();
     NewWeights tensors = NewWeights.NONE;
+    if (texts.choice != null) {
+      plan = chosen(found, running, texts, texts.choice);
+    }
     try (MemoryArena memory = new MemoryArena();
         PlannedLayers layers = running.pruned(plan, tensors)) {
       if (texts.fit != null && search.fit() != null) {
@@ -364,6 +403,23 @@ public final class CurveJob extends ModelJob<CurveJob> {
           speed.pruned(),
           speed.speedup(),
           stem + ".json");
+    }
+  }
+
+  /** The best of a search, and of other people's methods, on text that the search has not seen. */
+  private CollapsePlan chosen(
+      SearchResult found, RunningModel running, Texts texts, FitText choice) {
+    SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(search.objective());
+    try (JobProgress.Stage _ =
+            progress().begin(FittedChoice.choiceStage(label(found.plan().depth())));
+        SweepScorer scorer =
+            new SweepScorer(
+                running,
+                found.plan().source(),
+                HeldOutChoice.sequences(choice),
+                choosing(sweep, texts))) {
+      return HeldOutChoice.among(found, search.objective(), choice.name(), choice.tokens(), scorer)
+          .plan();
     }
   }
 

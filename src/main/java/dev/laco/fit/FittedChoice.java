@@ -27,6 +27,9 @@ public final class FittedChoice {
   /** Models of a search that are fitted to choose among them. */
   private static final int CONTENDERS = 3;
 
+  /** The most models of other people's methods that are fitted beside them. */
+  private static final int PEERS = 2;
+
   /** Neighbours of the best contender that are fitted, too. */
   private static final int MOVES = 8;
 
@@ -96,7 +99,7 @@ public final class FittedChoice {
    * @param neighbours whether models that a search did not find are tried, too
    */
   public static int mostContenders(boolean neighbours) {
-    return neighbours ? CONTENDERS + MOVES : 1;
+    return neighbours ? CONTENDERS + PEERS + MOVES : 1;
   }
 
   /** Tokens of a text that each quick fit sees. */
@@ -234,9 +237,10 @@ public final class FittedChoice {
   }
 
   /**
-   * The contenders: the best models of a search, and in the last place the best model that lacks
-   * one block of consecutive layers, unless it is among them. Of models that merge layers, the
-   * contender is the model that keeps the same layers and removes the others.
+   * The contenders: the best models of a search, behind them the best model that lacks one block of
+   * consecutive layers, unless it is among them, and the models of other people's methods. Of
+   * models that merge layers, the contender is the model that keeps the same layers and removes the
+   * others.
    */
   static List<CollapsePlan> contenders(SearchResult found) {
     List<CollapsePlan> best =
@@ -247,6 +251,7 @@ public final class FittedChoice {
       contenders.add(found.bestBlock().plan().skeleton());
     }
     best.stream().filter(_ -> contenders.size() < CONTENDERS).forEach(contenders::add);
+    contenders.addAll(found.peers());
     return List.copyOf(contenders);
   }
 

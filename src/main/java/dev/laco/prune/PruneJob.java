@@ -21,10 +21,12 @@ import dev.laco.collapse.Scorer;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Work;
 import dev.laco.fit.FittedChoice;
+import dev.laco.fit.HeldOutChoice;
 import dev.laco.model.ConfigRewriter;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
+import dev.laco.report.ChoiceReport;
 import dev.laco.report.FitReport;
 import dev.laco.report.Perplexity;
 import dev.laco.report.PruneReport;
@@ -33,8 +35,10 @@ import dev.laco.run.FiniteResults;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
 import dev.laco.scoring.ModelScore;
+import dev.laco.scoring.StreamSimilarity;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
+import dev.laco.text.FitText;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
@@ -141,7 +145,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public PruneResult run() {
-    PruneTexts texts = PruneTexts.read(request, search.fit(), model);
+    PruneTexts texts = PruneTexts.read(request, search, model);
     try (OpenDevice opened = openDevice(texts.fit() != null)) {
       Backend backend = opened.backend();
       tell(texts.calibrationRead());
@@ -155,7 +159,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       model.checkpoint().requireFiniteOutsideLayers();
       PruneStages.expect(progress(), model, backend, search, texts, given != null, writes);
       tellExpectation();
-      return run(running, texts, sweep);
+      return run(running, texts, memory, sweep);
     }
   }
 
@@ -193,7 +197,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     }
   }
 
-  private PruneResult run(RunningModel running, PruneTexts texts, SweepOptions sweep) {
+  private PruneResult run(
+      RunningModel running, PruneTexts texts, PruneMemory memory, SweepOptions sweep) {
     double loadSeconds = model.openSeconds() + Seconds.since(start);
     long searchStart = System.nanoTime();
     Searched found = given == null ? search(running, texts, sweep) : given(given);
@@ -202,7 +207,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           Setting.of("searchBudget")
               + " "
               + request.search().budget()
-              + " ended the search before everything was tried: a larger one may find a better model");
+              + " ended the search before everything was tried: a larger one may find a better"
+              + " model");
     }
     FiniteResults.require(model.directory(), found.result);
     CollapsePlan searched = found.result.plan();
@@ -211,6 +217,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     double searchSeconds = Seconds.since(searchStart);
     CollapsePlan plan = searched;
     FitReport fit = null;
+    ChoiceReport choice = null;
     if (texts.fit() != null && search.fit() != null && !searched.isIdentity()) {
       FittedChoice.Outcome fitted =
           new FittedChoice(progress(), "", running, new PruneTelling(this::told))
@@ -218,7 +225,16 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       plan = fitted.plan();
       tensors = new PlanTensors(fitted.tensors());
       fit = fitted.report();
+    } else if (texts.choice() != null && !searched.isIdentity()) {
+      HeldOutChoice.Outcome chosen =
+          choose(running, found.result, texts.choice(), memory.choice(sweep));
+      plan = chosen.plan();
+      choice = chosen.report();
     }
+    boolean scored =
+        fit == null
+            && plan.equals(searched)
+            && (plan.isIdentity() || !search.objective().needsLanguage());
     Backend backend = running.backend();
     plan =
         plan.withTensors(tensors.named(PlanTensors.DEFAULT_FILE))
@@ -226,7 +242,6 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     better(plan, tensors, null);
     warnMixedAttention(plan);
     // A search by nll or kl knows no similarity of its best model, and no search knows a fit.
-    boolean scored = fit == null && (plan.isIdentity() || !search.objective().needsLanguage());
     Score score =
         scored ? found.result.score() : score(running, plan, tensors.weights(), texts.sequences());
     PruneReport.Quality quality = quality(running, plan, tensors.weights(), texts.evaluation());
@@ -240,6 +255,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
                 found.result.withBest(plan, score),
                 quality,
                 fit,
+                choice,
                 found.work,
                 warnings(),
                 loadSeconds,
@@ -257,6 +273,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   /** Searches for the layers to remove or merge. */
   private Searched search(RunningModel running, PruneTexts texts, SweepOptions sweep) {
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
+    Searched found;
     try (SweepScorer scorer = new SweepScorer(running, source, texts.sequences(), sweep);
         JobProgress.Stage stage = progress().begin(PruneStages.SEARCH)) {
       tell(new PruneEvent.SearchStarted(search.isOneLoop(), search.objective()));
@@ -268,7 +285,27 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
                   scoring.apply(scorer),
                   new PruneTelling(this::told).ofSearch(stage, search.objective()));
       tell(new PruneEvent.Searched(result, search.isOneLoop(), search.objective()));
-      return new Searched(result, scorer.work());
+      found = new Searched(result, scorer.work());
+    }
+    PeerModels peers = search.peers();
+    boolean chooses = texts.fit() != null || texts.choice() != null;
+    if (peers == null || !chooses || found.result.plan().isIdentity()) {
+      return found;
+    }
+    StreamSimilarity stream = StreamSimilarity.measure(running, texts.sequences());
+    return new Searched(
+        found.result.withPeers(peers.of(source, stream, found.result.plan().depth())), found.work);
+  }
+
+  /** Chooses among the best models of a search, and those of other people's methods. */
+  private HeldOutChoice.Outcome choose(
+      RunningModel running, SearchResult found, FitText text, SweepOptions options) {
+    try (SweepScorer scorer =
+            new SweepScorer(
+                running, found.plan().source(), HeldOutChoice.sequences(text), options);
+        JobProgress.Stage _ = progress().begin(PruneStages.CHOICE)) {
+      return HeldOutChoice.among(
+          found, search.objective(), text.name(), text.tokens(), scoring.apply(scorer));
     }
   }
 

@@ -6,8 +6,10 @@ import dev.laco.Setting;
 import dev.laco.backend.Backend;
 import dev.laco.eval.PerplexityMeasure;
 import dev.laco.fit.CarryOver;
+import dev.laco.fit.HeldOutChoice;
 import dev.laco.run.MemoryPlan;
 import dev.laco.scoring.PassCost;
+import dev.laco.scoring.ResidualStream;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 
@@ -38,6 +40,11 @@ record PruneMemory(
     return wanted.with(search.objective());
   }
 
+  /** What one pass of the choice among models carries of which none is fitted. */
+  SweepOptions choice(SweepOptions sweep) {
+    return HeldOutChoice.options(model.config(), sweep, texts.sequences().size());
+  }
+
   /** What lies beside the weights: the buffers of the greediest stage, and new tensors. */
   MemoryPlan.Beside beside(SweepOptions sweep) {
     long searching = SweepScorer.bytes(model.config(), texts.sequences().size(), sweep);
@@ -48,8 +55,18 @@ record PruneMemory(
     long fitting =
         texts.fit() == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit().chunks());
     return new MemoryPlan.Beside(
-        Math.max(Math.max(searching, measuring), fitting) + mixedLayer(),
+        Math.max(Math.max(searching, choosing(sweep)), Math.max(measuring, fitting)) + mixedLayer(),
         texts.fit() == null ? 0 : search.mostNewBytes(model));
+  }
+
+  /** What the choice among the models of a search needs beside a fit. */
+  private long choosing(SweepOptions sweep) {
+    boolean peers = search.peers() != null && (texts.fit() != null || texts.choice() != null);
+    return Math.max(
+        peers ? ResidualStream.bytes(model.config(), texts.sequences()) : 0,
+        texts.choice() == null
+            ? 0
+            : SweepScorer.bytes(model.config(), texts.choice().tokens(), choice(sweep)));
   }
 
   /** What a user can do where that is too much. */

@@ -7,6 +7,7 @@ import dev.laco.backend.Backend;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Work;
+import dev.laco.report.ChoiceReport;
 import dev.laco.report.FitReport;
 import dev.laco.report.PruneReport;
 import dev.laco.report.PruneSettings;
@@ -41,6 +42,7 @@ record PruneReporting(
       SearchResult result,
       PruneReport.Quality quality,
       @Nullable FitReport fit,
+      @Nullable ChoiceReport choice,
       Work work,
       List<String> warnings,
       double loadSeconds,
@@ -58,6 +60,7 @@ record PruneReporting(
         parameters(result.plan()),
         quality,
         fit,
+        choice,
         work,
         warnings,
         new PruneReport.Timings(loadSeconds, searchSeconds, null, totalSeconds, productRates()));

@@ -4,6 +4,8 @@ import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
+import dev.laco.fit.FittedChoice;
+import dev.laco.fit.HeldOutChoice;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.ModelJob;
@@ -12,6 +14,9 @@ import dev.laco.run.ModelJob;
 public final class PruneStages {
   /** Candidates are scored. */
   public static final String SEARCH = "search";
+
+  /** The best models are compared once more, of which none is fitted. */
+  static final String CHOICE = FittedChoice.choiceStage("");
 
   /** The checkpoint is written. */
   public static final String WRITE = "write";
@@ -51,6 +56,11 @@ public final class PruneStages {
     }
     if (texts.fit() != null && search.fit() != null) {
       estimate.expectFit(progress, "", search.fit(), search.triesNeighbours(), texts.fit(), target);
+    }
+    if (texts.choice() != null) {
+      progress.expect(
+          CHOICE,
+          estimate.search(HeldOutChoice.MOST, target, search.objective(), texts.choice().tokens()));
     }
     progress.expect(SIMILARITY, estimate.pass(tokens, depth + target));
     EvaluationText evaluation = texts.evaluation();

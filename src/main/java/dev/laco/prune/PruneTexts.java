@@ -20,20 +20,23 @@ import org.jspecify.annotations.Nullable;
  * @param sequences the sentences of that text, one after another
  * @param evaluation the text that perplexity is measured on; null where there is none
  * @param fit the text that weights are fitted on; null where no weights are fitted
+ * @param choice the text on which the best models of a search are compared once more; null where
+ *     they are not
  */
 record PruneTexts(
     CalibrationSet calibration,
     PackedSequences sequences,
     @Nullable EvaluationText evaluation,
-    @Nullable FitText fit) {
+    @Nullable FitText fit,
+    @Nullable FitText choice) {
   /**
    * Reads the texts that a request names, or those that stand in for texts it does not name.
    *
-   * @param rule how weights are fitted; null where they are not
+   * @param search what is done with them
    * @throws dev.laco.BadInputException if a text cannot be used with the model
    * @throws UsageException if the request names a text for a fit and there is no fit
    */
-  static PruneTexts read(PruneRequest request, @Nullable FitRule rule, Model model) {
+  static PruneTexts read(PruneRequest request, SearchChoice search, Model model) {
     CalibrationSet calibration = JobTexts.calibration(model, request.texts().calibration());
     PruneTexts texts =
         new PruneTexts(
@@ -41,7 +44,8 @@ record PruneTexts(
             PackedSequences.of(calibration.sequences()),
             JobTexts.evaluation(
                 model, request.texts().evaluation(), request.texts().evaluationTokens()),
-            fitText(request, rule, model));
+            fitText(request, search.fit(), model),
+            choiceText(request, search, model));
     model.textsAreRead();
     return texts;
   }
@@ -55,7 +59,15 @@ record PruneTexts(
           ? JobTexts.fitOrNull(model, fit.file(), fit.tokens())
           : JobTexts.fit(model, fit.file(), fit.tokens());
     }
-    if (!request.fit().equals(FitSettings.DEFAULT)) {
+    return null;
+  }
+
+  private static @Nullable FitText choiceText(
+      PruneRequest request, SearchChoice search, Model model) {
+    if (search.choosesUnfitted()) {
+      return JobTexts.choiceOrNull(model, request.fit().file(), request.fit().tokens());
+    }
+    if (search.fit() == null && !request.fit().equals(FitSettings.DEFAULT)) {
       throw new UsageException(
           Setting.of("fitText")
               + " and "
@@ -64,7 +76,9 @@ record PruneTexts(
               + Setting.of("rule")
               + " that fits: "
               + String.join(", ", FitRule.labels())
-              + " or auto");
+              + " or auto; or with "
+              + Setting.of("search")
+              + " greedy or beam, which choose on that text");
     }
     return null;
   }

@@ -41,6 +41,7 @@ import org.jspecify.annotations.Nullable;
  * @param models about how many candidates the search scores
  * @param target the depth that is sought; null where a threshold is given
  * @param fit how weights are fitted afterwards; null where no weights are fitted
+ * @param peers models of other people's methods that may be the result, too; null where none may
  */
 public record SearchChoice(
     Search search,
@@ -51,7 +52,8 @@ public record SearchChoice(
     Objective objective,
     long models,
     @Nullable Integer target,
-    @Nullable FitRule fit) {
+    @Nullable FitRule fit,
+    @Nullable PeerModels peers) {
   /** What helps where the paper's loop cannot do what is asked for. */
   private static final String ANOTHER_SEARCH =
       "use " + Setting.of("search") + " greedy or beam with a target";
@@ -90,6 +92,14 @@ public record SearchChoice(
       case PruneSettings.BestMerges best -> best.align() == 1;
       case PruneSettings.GivenPlan _ -> false;
     };
+  }
+
+  /**
+   * Whether the best models of the search are compared once more, on text that the search has not
+   * seen. Where weights are fitted, the fits are compared instead.
+   */
+  public boolean choosesUnfitted() {
+    return fit == null && settings instanceof PruneSettings.BestMerges;
   }
 
   /** The depth that is sought; the model's own where a threshold is given. */
@@ -174,7 +184,8 @@ public record SearchChoice(
         OBJECTIVE,
         0,
         plan.depth(),
-        fit);
+        fit,
+        null);
   }
 
   /** Whether a rule fits weights; a name that is no rule's is an error. */
@@ -252,7 +263,8 @@ public record SearchChoice(
         // A search for the threshold of a size repeats the loop, mostly with known scores.
         target == null ? settings.bases() : 4L * settings.bases(),
         target,
-        fit);
+        fit,
+        null);
   }
 
   private static double requireThreshold(@Nullable Double threshold) {
@@ -315,7 +327,12 @@ public record SearchChoice(
         objective,
         settings.models(depth, target),
         target,
-        fit);
+        fit,
+        settings.rules().contains(MergeRule.DROP)
+            ? new PeerModels(
+                // The default spares layers that nobody asked to be spared.
+                search.lowest() != null ? search.lowest() : 0, settings.highest(), align)
+            : null);
   }
 
   private static void requireAligned(int align, int depth, int target) {

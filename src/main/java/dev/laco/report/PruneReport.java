@@ -26,6 +26,8 @@ import org.jspecify.annotations.Nullable;
  * @param parametersOut parameters of the pruned model, counted likewise
  * @param quality perplexity before and after
  * @param fit how weights were fitted; null where none were
+ * @param choice how the pruned model was chosen among the best of the search; null where weights
+ *     were fitted or the search's own was taken
  * @param work passes, bytes and operations that the search took
  * @param warnings what a user was warned of
  * @param timings seconds of the job and its parts
@@ -42,6 +44,7 @@ public record PruneReport(
     long parametersOut,
     Quality quality,
     @Nullable FitReport fit,
+    @Nullable ChoiceReport choice,
     Work work,
     List<String> warnings,
     Timings timings) {
@@ -143,6 +146,7 @@ public record PruneReport(
         parametersOut,
         quality,
         fit,
+        choice,
         work,
         allWarnings,
         timings);
@@ -182,6 +186,7 @@ public record PruneReport(
         parametersOut,
         quality,
         fit,
+        choice,
         work,
         otherWarnings,
         otherTimings);

@@ -42,6 +42,9 @@ public final class ReportJson {
     if (report.fit() != null) {
       json.set("fit", of(report.fit()));
     }
+    if (report.choice() != null) {
+      json.set("choice", of(report.choice()));
+    }
     json.put("finalSimilarity", eightDigits(search.finalSimilarity()));
     putLanguage(json, "finalNll", "finalKl", search.score());
     report.warnings().forEach(json.putArray("warnings")::add);
@@ -226,6 +229,21 @@ public final class ReportJson {
     ArrayNode learningCurve = json.putArray("learningCurve");
     for (FitReport.Learned point : fit.learningCurve()) {
       learningCurve.addObject().put("tokens", point.tokens()).put("error", point.error());
+    }
+    return json;
+  }
+
+  private static ObjectNode of(ChoiceReport choice) {
+    ObjectNode json = object();
+    json.put("objective", choice.objective().optionValue());
+    json.put("text", choice.text());
+    json.put("tokens", choice.tokens());
+    json.put("seconds", choice.seconds());
+    ArrayNode contenders = json.putArray("contenders");
+    for (ChoiceReport.Contender contender : choice.contenders()) {
+      ObjectNode one = contenders.addObject();
+      contender.layers().forEach(one.putArray("layers")::add);
+      one.put("measured", contender.measured());
     }
     return json;
   }

@@ -6,11 +6,13 @@ import dev.laco.Passages;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.fit.CarryOver;
+import dev.laco.fit.HeldOutChoice;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.ClozeSet;
 import dev.laco.text.FitText;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
@@ -57,28 +59,38 @@ public final class JobTexts {
    * @throws BadInputException if the text cannot be used with this model, or is too short
    */
   public static FitText fit(Model model, @Nullable Path file, @Nullable Integer tokens) {
-    Path named = file != null ? file : model.ownFile("fit.txt");
-    FitText text =
-        named != null ? FitText.read(named, target(model)) : FitText.builtIn(target(model));
-    FitText limited = text.limit(tokens != null ? tokens : defaultTokens(model.config()));
+    FitText limited = fitText(model, file, tokens != null ? tokens : defaultTokens(model.config()));
     if (limited.chunks().size() < 2) {
       throw new BadInputException(
           String.format(
               Locale.ROOT,
-              "%s: %d tokens in one window; a fit needs two, one to choose on: more text, or a larger %s",
+              "%s: %d tokens in one window; a fit needs two, one to choose on: more text, or a"
+                  + " larger %s",
               limited.name(),
               limited.tokens(),
               Setting.of("fitTokens")));
     }
-    if (CarryOver.heldOut(limited.chunks()).stream().allMatch(chunk -> chunk.length() < 2)) {
+    requirePredicted(limited, CarryOver.heldOut(limited.chunks()), " that is held out");
+    return limited;
+  }
+
+  private static FitText fitText(Model model, @Nullable Path file, int tokens) {
+    Path named = file != null ? file : model.ownFile("fit.txt");
+    FitText text =
+        named != null ? FitText.read(named, target(model)) : FitText.builtIn(target(model));
+    return text.limit(tokens);
+  }
+
+  private static void requirePredicted(FitText text, List<FitText.Chunk> chunks, String which) {
+    if (chunks.stream().allMatch(chunk -> chunk.length() < 2)) {
       throw new BadInputException(
           String.format(
               Locale.ROOT,
-              "%s: no window that is held out has a second token to predict: more text, or another %s",
-              limited.name(),
+              "%s: no window%s has a second token to predict: more text, or another %s",
+              text.name(),
+              which,
               Setting.of("fitTokens")));
     }
-    return limited;
   }
 
   /**
@@ -88,6 +100,24 @@ public final class JobTexts {
   public static @Nullable FitText fitOrNull(
       Model model, @Nullable Path file, @Nullable Integer tokens) {
     return file != null || model.tokenizer().isPresent() ? fit(model, file, tokens) : null;
+  }
+
+  /**
+   * The text on which models are compared of which none is fitted: the beginning of the text of a
+   * fit, in its order of chunks. Null where no text is named and the model has no tokenizer.
+   *
+   * @param file as of {@link #fit}
+   * @param tokens the number of tokens that are used; null for {@link HeldOutChoice#TOKENS}
+   * @throws BadInputException if the text cannot be used with this model, or is too short
+   */
+  public static @Nullable FitText choiceOrNull(
+      Model model, @Nullable Path file, @Nullable Integer tokens) {
+    if (file == null && tokens == null && model.tokenizer().isEmpty()) {
+      return null;
+    }
+    FitText text = fitText(model, file, tokens != null ? tokens : HeldOutChoice.TOKENS);
+    requirePredicted(text, text.chunks(), "");
+    return text;
   }
 
   /**

@@ -32,11 +32,17 @@ final class ContendersTest {
 
   private static List<CollapsePlan> contenders(
       @Nullable CollapsePlan block, CollapsePlan... ranked) {
+    return contenders(block, List.of(), ranked);
+  }
+
+  private static List<CollapsePlan> contenders(
+      @Nullable CollapsePlan block, List<CollapsePlan> peers, CollapsePlan... ranked) {
     return FittedChoice.contenders(
         new SearchResult(
             null,
             Stream.of(ranked).map(ContendersTest::scored).toList(),
             block == null ? null : scored(block),
+            peers,
             new TreeMap<>(),
             List.of(),
             false));
@@ -64,6 +70,13 @@ final class ContendersTest {
             .fold(5, 1, MergeRule.MEAN, NormsPolicy.MERGE)
             .fold(1, 1, MergeRule.MEAN, NormsPolicy.MERGE);
     assertEquals(List.of(FIRST, SECOND, BLOCK), contenders(BLOCK, replaced, FIRST, SECOND, THIRD));
+  }
+
+  @Test
+  void otherPeoplesModelsAreFittedBesideThem() {
+    assertEquals(
+        List.of(FIRST, SECOND, BLOCK, THIRD),
+        contenders(BLOCK, List.of(THIRD, SECOND), FIRST, SECOND));
   }
 
   @Test

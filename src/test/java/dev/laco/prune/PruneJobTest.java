@@ -14,15 +14,22 @@ import dev.laco.Fixtures;
 import dev.laco.JobEvent;
 import dev.laco.Model;
 import dev.laco.UsageException;
+import dev.laco.collapse.KeptLayers;
 import dev.laco.collapse.Objective;
 import dev.laco.collapse.Trial;
+import dev.laco.compare.CompareJob;
+import dev.laco.compare.CompareRequest;
+import dev.laco.compare.Strategy;
+import dev.laco.report.ChoiceReport;
 import dev.laco.report.FitReport;
 import dev.laco.report.PruneReport;
 import dev.laco.report.PruneSettings;
 import java.math.BigDecimal;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -79,6 +86,38 @@ final class PruneJobTest {
     assertEquals(6, report.plan().depth());
     String start = "no weights are fitted after layers were removed: norms follow";
     assertTrue(warnings.stream().anyMatch(w -> w.startsWith(start)), warnings.toString());
+  }
+
+  /** Models of no fit are compared once more, on a text that the search has not seen. */
+  @Test
+  void theBestOfTheSearchAndOfOtherMethodsOnFurtherTextIsTaken() {
+    Path further = Fixtures.tokens(folder, FIXTURE, "eval");
+    PruneRequest request = request().withFit(new FitSettings(further, null));
+    PruneReport report = pruned(FIXTURE, request, new ArrayList<>());
+    ChoiceReport choice = Objects.requireNonNull(report.choice());
+    assertEquals(FIXTURE + ".eval.json", choice.text());
+    List<ChoiceReport.Contender> contenders = choice.contenders();
+    List<Integer> best =
+        contenders.stream()
+            .min(Comparator.comparingDouble(ChoiceReport.Contender::measured))
+            .orElseThrow()
+            .layers();
+    assertEquals(best, report.layers().kept());
+    try (Model model = Model.open(MODEL)) {
+      CompareRequest compare =
+          CompareRequest.of(Goal.layers(9))
+              .withTexts(new TextSettings(request.texts().calibration(), null, further))
+              .withStrategies(List.of(Strategy.named("shortgpt"), Strategy.named("angular")));
+      new CompareJob(model, CPU, compare)
+          .run()
+          .rows()
+          .forEach(
+              row ->
+                  assertTrue(
+                      contenders.stream()
+                          .anyMatch(one -> one.layers().equals(KeptLayers.of(row.plan()).kept())),
+                      row.strategy().label()));
+    }
   }
 
   /** Every second layer of the fixture has a window. */

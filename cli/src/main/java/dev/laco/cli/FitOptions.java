@@ -12,7 +12,8 @@ final class FitOptions {
       names = "--fit-text",
       paramLabel = "FILE",
       description =
-          "What fitting rules fit on: .txt (documents separated by lines of ---), .jsonl (with text) or .json (token-id"
+          "What fitting rules fit on, and what models are chosen on that are not fitted: .txt"
+              + " (documents separated by lines of ---), .jsonl (with text) or .json (token-id"
               + " lists). Default: the model's fit.txt, else a built-in text.")
   @Nullable Path text;
 
@@ -20,7 +21,8 @@ final class FitOptions {
       names = "--fit-tokens",
       paramLabel = "N",
       description =
-          "Tokens of it to use. Default: 96 for each feed-forward channel, 16384 to 131072.")
+          "Tokens of it to use. Default: 96 for each feed-forward channel, 16384 to 131072; 4096"
+              + " where nothing is fitted.")
   @Nullable Integer tokens;
 
   FitSettings settings() {

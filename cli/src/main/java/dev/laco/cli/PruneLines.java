@@ -6,6 +6,7 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.KeptLayers;
 import dev.laco.prune.PruneEvent;
 import dev.laco.prune.PruneResult;
+import dev.laco.report.ChoiceReport;
 import dev.laco.report.FitReport;
 import dev.laco.report.PruneReport;
 import java.util.List;
@@ -83,6 +84,10 @@ final class PruneLines implements Consumer<JobEvent> {
     if (result.plan().isIdentity()) {
       console.plain("             no merge was accepted: the model is unchanged");
     }
+    ChoiceReport choice = report.choice();
+    if (choice != null) {
+      say(choice, result);
+    }
     FitReport fit = report.fit();
     if (fit != null) {
       sayIfOther(result, fit);
@@ -95,6 +100,25 @@ final class PruneLines implements Consumer<JobEvent> {
     sayQuality(report.quality());
   }
 
+  private void say(ChoiceReport choice, PruneResult result) {
+    CollapsePlan searched = result.searched();
+    console.line(
+        "choice",
+        "the best %s of %d models on %s, %,d tokens: %.4f, %s",
+        choice.objective().optionValue(),
+        choice.contenders().size(),
+        choice.text(),
+        choice.tokens(),
+        choice.chosen(),
+        choice.chosen() == choice.searched()
+            ? "that of the table"
+            : String.format(
+                Locale.ROOT,
+                "that of the table, without %s, has %.4f",
+                KeptLayers.ranges(KeptLayers.of(searched.skeleton()).removed()),
+                choice.searched()));
+  }
+
   /** The table of trials leads to the search's own model, which need not be the one written. */
   private void sayIfOther(PruneResult result, FitReport fit) {
     CollapsePlan searched = result.searched();
@@ -102,7 +126,8 @@ final class PruneLines implements Consumer<JobEvent> {
       console.plain(
           String.format(
               Locale.ROOT,
-              "             chosen after a quick fit of %d models; that of the table, without %s, predicted worse",
+              "             chosen after a quick fit of %d models; that of the table, without %s,"
+                  + " predicted worse",
               fit.contenders().stream().filter(FitReport.Contender::fitted).count(),
               KeptLayers.ranges(KeptLayers.of(searched.skeleton()).removed())));
     }
@@ -164,7 +189,8 @@ final class PruneLines implements Consumer<JobEvent> {
     console.plain(
         String.format(
             Locale.ROOT,
-            "             nll of documents held out %.3f, with a quick fit the best of %d models %.3f",
+            "             nll of documents held out %.3f, with a quick fit the best of %d models"
+                + " %.3f",
             contenders.getFirst().meanNll(),
             fitted.size(),
             fitted.stream().mapToDouble(FitReport.Contender::meanNll).min().orElseThrow()));
@@ -192,8 +218,9 @@ final class PruneLines implements Consumer<JobEvent> {
           console.warning(
               String.format(
                   Locale.ROOT,
-                  "perplexity rose from %.2f to %.2f: this model is damaged. Try a higher --threshold or more layers, a smaller --merge-layers,"
-                      + " another --rule, or a lower --highest, which spares the last layers",
+                  "perplexity rose from %.2f to %.2f: this model is damaged. Try a higher"
+                      + " --threshold or more layers, a smaller --merge-layers, another --rule, or"
+                      + " a lower --highest, which spares the last layers",
                   dense,
                   pruned));
         }

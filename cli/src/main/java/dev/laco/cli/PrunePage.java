@@ -5,6 +5,7 @@ import dev.laco.JobProgress;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.collapse.Work;
+import dev.laco.report.ChoiceReport;
 import dev.laco.report.FitReport;
 import dev.laco.report.PruneReport;
 import dev.laco.report.PruneReport.Measured;
@@ -155,16 +156,34 @@ final class PrunePage {
     values.put(
         "how",
         format(
-            "%,d merges were tried on %s (%,d tokens), and compared by %s%s.",
+            "%,d merges were tried on %s (%,d tokens), and compared by %s%s.%s",
             trials.size(),
             report.settings().calibration().text(),
             report.settings().calibration().tokens(),
             PrunePictures.measure(PrunePictures.objective(trials)),
-            search.cutShort() ? "; the budget ended the search before all were tried" : ""));
+            search.cutShort() ? "; the budget ended the search before all were tried" : "",
+            choice()));
     values.put("pictures", values(PrunePictures.ofSearch(report)));
     values.put("language", language);
     values.put("accepted", accepted.stream().map(PrunePage::accepted).toList());
     return values;
+  }
+
+  /** How the model was chosen among the best of the search, where weights were not fitted. */
+  private String choice() {
+    ChoiceReport choice = report.choice();
+    return choice == null
+        ? ""
+        : format(
+            " The model was chosen among %d: the best of the search and those of other methods, by"
+                + " %s on %s (%,d tokens), which the search had not seen: %.4f; the model that the"
+                + " table leads to has %.4f.",
+            choice.contenders().size(),
+            choice.objective().optionValue(),
+            choice.text(),
+            choice.tokens(),
+            choice.chosen(),
+            choice.searched());
   }
 
   private static Map<String, Object> accepted(Trial trial) {
@@ -192,15 +211,16 @@ final class PrunePage {
 
   private static String how(FitReport fit) {
     if (fit.tokens() == 0) {
-      return "The fit was left out: on documents held out the merged model predicts better without.";
+      return "The fit was left out: on documents held out the merged model predicts better"
+          + " without.";
     }
     double dropped = fit.contenders().isEmpty() ? 0 : fit.contenders().getFirst().meanNll();
     String choice =
         fit.contenders().stream().filter(FitReport.Contender::fitted).count() == 0
             ? ""
             : format(
-                " On documents held out of the fit, the best of the search had an nll of %.3f; after a quick fit the best of"
-                    + " %d models had %.3f.",
+                " On documents held out of the fit, the best of the search had an nll of %.3f;"
+                    + " after a quick fit the best of %d models had %.3f.",
                 dropped,
                 fit.contenders().stream().filter(FitReport.Contender::fitted).count(),
                 fit.contenders().stream()
@@ -209,7 +229,8 @@ final class PrunePage {
                     .min()
                     .orElseThrow());
     return format(
-            "%s: %d matrices were fitted to what the original computes, on %,d tokens of %s, by %s.",
+            "%s: %d matrices were fitted to what the original computes, on %,d tokens of %s, by"
+                + " %s.",
             fit.rule().label(), fit.matrices().size(), fit.tokens(), fit.text(), fit.solver())
         + choice;
   }
@@ -263,6 +284,10 @@ final class PrunePage {
     PruneReport.Timings timings = report.timings();
     costs.add(pair("load", JobProgress.exactly(timings.load())));
     costs.add(pair("search", JobProgress.exactly(timings.search())));
+    ChoiceReport choice = report.choice();
+    if (choice != null) {
+      costs.add(pair("choice among models", JobProgress.exactly(choice.seconds())));
+    }
     FitReport fit = report.fit();
     if (fit != null) {
       costs.add(pair("choice among models", JobProgress.exactly(fit.choiceSeconds())));
@@ -277,8 +302,8 @@ final class PrunePage {
           pair(
               "work of the search",
               format(
-                  "%,d passes over the layers, %s of weights read, %.3g operations; each model alone, from its first layer"
-                      + " that is not the original's, would take %.3g",
+                  "%,d passes over the layers, %s of weights read, %.3g operations; each model"
+                      + " alone, from its first layer that is not the original's, would take %.3g",
                   work.passes(),
                   ByteSize.show(work.bytesRead()),
                   (double) work.operations(),
