@@ -9,6 +9,7 @@ import dev.laco.backend.MemoryArena;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
+import dev.laco.backend.TrainingOps;
 import dev.laco.backend.reference.ReferenceBackend;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
@@ -98,6 +99,88 @@ class CpuThreadsTest {
             MemoryTensor.of(out).set(s, cosines[s]);
           }
         });
+  }
+
+  /** Gradients of weights, and of keys and values, are sums over rows that threads share. */
+  @ParameterizedTest
+  @ValueSource(ints = {2, 3})
+  void ourKernelsOfTrainingGiveTheSameBits(int threads) {
+    MemoryTensor x = random(DType.F32, TOKENS, WIDTH);
+    MemoryTensor y = random(DType.F32, TOKENS, WIDTH);
+    MemoryTensor gradient = random(DType.F32, TOKENS, WIDTH);
+    MemoryTensor weight = random(DType.BF16, 1, WIDTH);
+    AttentionSpec spec =
+        new AttentionSpec(
+            WIDTH / HEAD_DIM, WIDTH / HEAD_DIM, HEAD_DIM, 0, new LogitSpec(0.1, 5), DType.F32);
+    sameBits(
+        threads,
+        TOKENS + 2,
+        WIDTH,
+        (on, batch, out) ->
+            on.training()
+                .layerNormGradient(
+                    x,
+                    weight,
+                    1e-5,
+                    gradient,
+                    out.slice(TOKENS, TOKENS + 1),
+                    out.slice(TOKENS + 1, TOKENS + 2),
+                    out.slice(0, TOKENS)));
+    sameBits(
+        threads,
+        3 * TOKENS,
+        WIDTH,
+        (on, batch, out) -> {
+          MemoryTensor attended = random(DType.F32, TOKENS, WIDTH);
+          MemoryTensor logSums = random(DType.F32, TOKENS, spec.numHeads());
+          TrainingOps ops = on.training();
+          ops.attention(x, y, y, spec, batch, attended, logSums);
+          ops.attentionGradient(
+              x,
+              y,
+              y,
+              spec,
+              batch,
+              attended,
+              logSums,
+              gradient,
+              out.slice(0, TOKENS),
+              out.slice(TOKENS, 2 * TOKENS),
+              out.slice(2 * TOKENS, 3 * TOKENS));
+        });
+    sameBits(
+        threads,
+        5,
+        WIDTH,
+        (on, batch, out) -> {
+          TrainingOps ops = on.training();
+          ops.addColumns(x, out.slice(0, 1));
+          ops.rowProducts(x, y, out.reshape(5 * WIDTH, 1).slice(WIDTH, WIDTH + TOKENS));
+          MemoryTensor.of(out).set(5 * WIDTH - 1, ops.sumOfSquares(x));
+        });
+    sameBits(
+        threads,
+        TOKENS,
+        WIDTH,
+        (on, batch, out) -> {
+          MemoryTensor gate = copy(on, x);
+          MemoryTensor up = copy(on, y);
+          TrainingOps ops = on.training();
+          ops.gatedGradients(Activation.SILU, gate, up, gradient);
+          ops.adamW(
+              new TrainingOps.AdamW(1, 0.1, 0.9, 0.95, 1e-8, 0.1, 1),
+              gate,
+              up,
+              arena.allocate(DType.F32, TOKENS, WIDTH),
+              out,
+              arena.allocate(DType.BF16, TOKENS, WIDTH));
+        });
+  }
+
+  private MemoryTensor copy(Backend on, MemoryTensor tensor) {
+    MemoryTensor copy = arena.allocate(DType.F32, tensor.rows(), tensor.columns());
+    on.copy(tensor, copy);
+    return copy;
   }
 
   /**
