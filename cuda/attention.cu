@@ -16,75 +16,19 @@
 // `group` heads that share the key-value head. Keys and values are therefore read once for all heads of a group, and
 // a step of generation uses more than one row of a tile.
 //
-// q, out [tokens, heads * width]; k, v [keys, key-value heads * width], past keys included; offsets,
-// key_offsets [sequences + 1]; past [sequences]. A query at position p sees keys max(0, p - window + 1) … p,
+// q, out [tokens, heads * width]; log_sums [tokens, heads], the logarithms of the sums of the exponentials of scores, or
+// null; k, v [keys, key-value heads * width], past keys included; offsets, key_offsets [sequences + 1]; past [sequences]. A query at position p sees keys max(0, p - window + 1) … p,
 // window 0 meaning all. With s = scale * q . k, scale > 0: s = soft_cap * tanh(s / soft_cap) unless
 // soft_cap is 0 (Gemma 2), then s += alibi[head] * (key position - query position) unless alibi is null (Press
 // et al., "Train Short, Test Long", 2022).
 //
 // Keys and values that a row does not see have no influence on it, even where they are NaN.
+#include "attention.cuh"
 #include "mma.cuh"
 
 namespace {
 
 using namespace laco;
-
-constexpr int kNoWindow = 0x7fffffff;
-
-struct Task {
-  const float* query;
-  const float* key;    // of the sequence's first key
-  const float* value;
-  float* out;
-  int64_t first_query;           // in query and out
-  int query_stride, key_stride;  // from token to token
-  int rows, group, past, window, width;
-
-  __device__ Task(const float* q, const float* k, const float* v, float* to, const int32_t* offsets,
-                  const int32_t* key_offsets, const int32_t* pasts, int heads, int key_heads,
-                  int head_width, int sees)
-      : query(q),
-        out(to),
-        query_stride(heads * head_width),
-        key_stride(key_heads * head_width),
-        group(heads / key_heads),
-        past(pasts[blockIdx.z]),
-        window(sees == 0 ? kNoWindow : sees),
-        width(head_width) {
-    const int32_t begin = offsets[blockIdx.z];
-    rows = (offsets[blockIdx.z + 1] - begin) * group;
-    const int head = static_cast<int>(blockIdx.y);
-    first_query = int64_t{begin} * query_stride + head * group * width;
-    const int64_t first_key = int64_t{key_offsets[blockIdx.z]} * key_stride + head * width;
-    key = k + first_key;
-    value = v + first_key;
-  }
-
-  // Later rows see more keys and take longest: their blocks begin first.
-  __device__ int first_row(int rows_of_block) const {
-    return static_cast<int>(gridDim.x - 1 - blockIdx.x) * rows_of_block;
-  }
-
-  // Offsets: of a row in query and out, of a key in key and value.
-  __device__ int64_t offset(int row) const {
-    return first_query + int64_t{row / group} * query_stride + row % group * width;
-  }
-  __device__ int64_t key_offset(int position) const { return int64_t{position} * key_stride; }
-
-  __device__ int position(int row) const { return past + row / group; }
-
-  // A row sees keys [seen_from, seen_to). Later rows see later keys.
-  __device__ int seen_to(int row) const { return position(row) + 1; }
-  __device__ int seen_from(int row) const { return max(0, seen_to(row) - window); }
-  __device__ bool sees(int position, int key) const {
-    return static_cast<uint32_t>(position - key) < static_cast<uint32_t>(window);
-  }
-
-  // The slope of the row's head per position; 0 without ALiBi.
-  __device__ float slope(const float* alibi, int row) const {
-    return alibi == nullptr ? 0 : alibi[static_cast<int>(blockIdx.y) * group + row % group];
-  }
-};
 
 // ---- f32
 
@@ -96,36 +40,14 @@ constexpr int kKeys = kWarp;  // one for each lane
 constexpr int kRowsOfWarp = kRows / (kThreads / kWarp);
 constexpr int kMostColumns = 512;
 
-// Copies rows of the task's width, of which the i-th begins at row_at(i), into shared memory; pads them with zeros to
-// `columns`.
-template <class RowAt>
-__device__ void copy_rows(RowAt row_at, int rows, int width, bool vectors, float* to, int columns,
-                          int stride) {
-  if (vectors) {
-    const int quads = columns / 4;
-#pragma unroll 4
-    for (int i = static_cast<int>(threadIdx.x); i < rows * quads; i += kThreads) {
-      const int row = i / quads, column = i % quads * 4;
-      store4(to + row * stride + column,
-             column < width ? load4(row_at(row) + column) : make_float4(0, 0, 0, 0));
-    }
-  } else {
-#pragma unroll 4
-    for (int i = static_cast<int>(threadIdx.x); i < rows * columns; i += kThreads) {
-      const int row = i / columns, column = i % columns;
-      to[row * stride + column] = column < width ? row_at(row)[column] : 0;
-    }
-  }
-}
-
 }  // namespace f32
 
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(f32::kThreads, 2)
     laco_attention_f32_v1(const float* q, const float* k, const float* v, float* out,
-                          const int32_t* offsets, const int32_t* key_offsets, const int32_t* past,
-                          const float* alibi, int32_t heads, int32_t key_heads, int32_t width,
+                          float* log_sums, const int32_t* offsets, const int32_t* key_offsets,
+                          const int32_t* past, const float* alibi, int32_t heads, int32_t key_heads, int32_t width,
                           int32_t window, float scale, float soft_cap) {
   using namespace f32;
   const Task task(q, k, v, out, offsets, key_offsets, past, heads, key_heads, width, window);
@@ -161,13 +83,13 @@ extern "C" __global__ void __launch_bounds__(f32::kThreads, 2)
   }
 
   const bool vectors = width % 4 == 0 && aligned4(task.query) && aligned4(task.key) && aligned4(task.value);
-  copy_rows([&](int row) { return task.query + task.offset(first + row); }, rows, width, vectors, queries,
+  copy_rows<kThreads>([&](int row) { return task.query + task.offset(first + row); }, rows, width, vectors, queries,
             columns, columns);
 
   const int end = task.seen_to(last);
   for (int start = task.seen_from(first); start < end; start += kKeys) {
     const int keys = min(kKeys, end - start);
-    copy_rows([&](int row) { return task.key + task.key_offset(start + row); }, keys, width, vectors,
+    copy_rows<kThreads>([&](int row) { return task.key + task.key_offset(start + row); }, keys, width, vectors,
               block, columns, stride);
     __syncthreads();
 
@@ -207,7 +129,7 @@ extern "C" __global__ void __launch_bounds__(f32::kThreads, 2)
     weights[warp][lane] = make_float4(weight[0], weight[1], weight[2], weight[3]);
     __syncthreads();
 
-    copy_rows([&](int row) { return task.value + task.key_offset(start + row); }, keys, width, vectors,
+    copy_rows<kThreads>([&](int row) { return task.value + task.key_offset(start + row); }, keys, width, vectors,
               block, columns, stride);
     __syncthreads();
 
@@ -232,8 +154,12 @@ extern "C" __global__ void __launch_bounds__(f32::kThreads, 2)
 
 #pragma unroll
   for (int r = 0; r < kRowsOfWarp; r++) {
-    const float inverse = 1 / warp_sum(total[r]);
+    const float sum = warp_sum(total[r]);
+    const float inverse = 1 / sum;
     if (own + r < task.rows) {
+      if (log_sums != nullptr && lane == 0) {
+        log_sums[task.entry(own + r)] = most[r] + logf(sum);
+      }
       float* const row = task.out + task.offset(own + r);
 #pragma unroll
       for (int i = 0; i < kMostColumns / kWarp; i++) {
@@ -498,7 +424,8 @@ __device__ __forceinline__ void add_left_out(const Task& task, const int (&posit
 // The kernel with kKeys keys in shared memory at a time. They are loaded in kParts parts, each during a part of the
 // products: more parts take fewer registers.
 template <class T, int kWidth, int kKeys, int kParts>
-__device__ __forceinline__ void attend(const Task& task, const float* alibi, float scale, float soft_cap) {
+__device__ __forceinline__ void attend(const Task& task, float* log_sums, const float* alibi, float scale,
+                                       float soft_cap) {
   const int first = task.first_row(kRows);
   if (first >= task.rows) {
     return;
@@ -625,6 +552,9 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
     total += __shfl_xor_sync(~0u, total, 2);
     const float inverse = 1 / total;
     if (first + own_row + 8 * h <= last) {
+      if (log_sums != nullptr && lane % 4 == 0) {
+        log_sums[offsets[own_row + 8 * h] / task.width] = rows.most[h] * (plain ? scale : 1) + logf(total);
+      }
       float* const to = task.out + offsets[own_row + 8 * h] + lane % 4 * 2;
       const bool both = aligned(to, 8);
 #pragma unroll
@@ -648,11 +578,12 @@ __device__ __forceinline__ void attend(const Task& task, const float* alibi, flo
 
 #define LACO_ATTENTION(name, T, width, keys, parts, blocks)                                          \
   extern "C" __global__ void __launch_bounds__(tensor_cores::kThreads, blocks)                       \
-      name(const float* q, const float* k, const float* v, float* out, const int32_t* offsets,       \
-           const int32_t* key_offsets, const int32_t* past, const float* alibi, int32_t heads,       \
-           int32_t key_heads, int32_t head_width, int32_t window, float scale, float soft_cap) {     \
+      name(const float* q, const float* k, const float* v, float* out, float* log_sums,              \
+           const int32_t* offsets, const int32_t* key_offsets, const int32_t* past,                  \
+           const float* alibi, int32_t heads, int32_t key_heads, int32_t head_width, int32_t window, \
+           float scale, float soft_cap) {                                                            \
     const Task task(q, k, v, out, offsets, key_offsets, past, heads, key_heads, head_width, window); \
-    tensor_cores::attend<T, width, keys, parts>(task, alibi, scale, soft_cap);                       \
+    tensor_cores::attend<T, width, keys, parts>(task, log_sums, alibi, scale, soft_cap);             \
   }                                                                                                  \
   LACO_EXPORT(name)
 

@@ -1,7 +1,8 @@
 // Rotary position embedding in place: element i of every head turns with element i + pairs, by the angle of its
 // token. A block takes a token.
 //
-//   laco_rope_f32_v1         8 bytes and 3 operations per element; the angles of a token are shared by its heads
+//   laco_rope_f32_v1         8 bytes and 3 operations per element; the angles of a token are shared by its heads; with
+//                            direction -1 it turns back, which the gradient does
 //   laco_rope_neighbours_f32_v1    element 2 i turns with element 2 i + 1 instead
 //   laco_norm_rope_<W>_v1    the RMS norm of every head before, in the same launch: a head's second reading
 //                            comes from the L1, so 8 bytes where two launches move 16
@@ -13,16 +14,16 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// Rotates N pairs.
+// Rotates N pairs; by the negative angles if the direction is -1.
 template <int N>
 __device__ __forceinline__ void turn(Floats<N>& first, Floats<N>& second, const float* cosine,
-                                     const float* sine) {
+                                     const float* sine, float direction) {
   const Floats<N> c = load<N>(cosine), s = load<N>(sine);
 #pragma unroll
   for (int i = 0; i < N; i++) {
-    const float a = first[i], b = second[i];
-    first[i] = fmaf(a, c[i], -(b * s[i]));
-    second[i] = fmaf(b, c[i], a * s[i]);
+    const float a = first[i], b = second[i], t = direction * s[i];
+    first[i] = fmaf(a, c[i], -(b * t));
+    second[i] = fmaf(b, c[i], a * t);
   }
 }
 
@@ -30,9 +31,9 @@ __device__ __forceinline__ void turn(Floats<N>& first, Floats<N>& second, const 
 struct Halves {
   template <int N>
   static __device__ __forceinline__ void rope(float* head, int32_t i, int32_t pairs, const float* cosine,
-                                              const float* sine) {
+                                              const float* sine, float direction) {
     Floats<N> first = load<N>(head + i), second = load<N>(head + i + pairs);
-    turn(first, second, cosine + i, sine + i);
+    turn(first, second, cosine + i, sine + i, direction);
     store(head + i, first);
     store(head + i + pairs, second);
   }
@@ -42,7 +43,7 @@ struct Halves {
 struct Neighbours {
   template <int N>
   static __device__ __forceinline__ void rope(float* head, int32_t i, int32_t, const float* cosine,
-                                              const float* sine) {
+                                              const float* sine, float direction) {
     float* start = head + 2 * i;
     Floats<N> halves[2] = {load<N>(start), load<N>(start + N)};
     Floats<N> first, second;
@@ -51,7 +52,7 @@ struct Neighbours {
       first[j] = halves[2 * j / N][2 * j % N];
       second[j] = halves[(2 * j + 1) / N][(2 * j + 1) % N];
     }
-    turn(first, second, cosine + i, sine + i);
+    turn(first, second, cosine + i, sine + i, direction);
 #pragma unroll
     for (int j = 0; j < N; j++) {
       halves[2 * j / N][2 * j % N] = first[j];
@@ -64,10 +65,10 @@ struct Neighbours {
 
 template <int N, class Layout>
 __device__ __forceinline__ void rope(float* x, const float* cosine, const float* sine, int32_t heads,
-                                     int32_t head_dim, int32_t pairs) {
+                                     int32_t head_dim, int32_t pairs, float direction) {
   const int32_t per_head = pairs / N;
   for (int32_t k = static_cast<int32_t>(threadIdx.x); k < heads * per_head; k += kThreads) {
-    Layout::template rope<N>(x + k / per_head * head_dim, k % per_head * N, pairs, cosine, sine);
+    Layout::template rope<N>(x + k / per_head * head_dim, k % per_head * N, pairs, cosine, sine, direction);
   }
 }
 
@@ -130,7 +131,7 @@ __device__ __forceinline__ void norm_rope(float* x, const W* weight, const float
       for (int32_t i = start; i < pairs; i += step) {
         Floats<N> first = normed<N>(head + i, weight + i, offset, factor);
         Floats<N> second = normed<N>(head + i + pairs, weight + i + pairs, offset, factor);
-        turn(first, second, cosine + i, sine + i);
+        turn(first, second, cosine + i, sine + i, 1);
         store(head + i, first);
         store(head + i + pairs, second);
       }
@@ -154,15 +155,15 @@ __device__ __forceinline__ bool are_vectors(const float* x, const float* cosine,
 #define LACO_ROPE(name, Layout)                                                                       \
   extern "C" __global__ void __launch_bounds__(kThreads)                                              \
       name(float* x, const float* cosine, const float* sine, int32_t heads, int32_t head_dim,         \
-           int32_t pairs) {                                                                           \
+           int32_t pairs, float direction) {                                                          \
     const int64_t token = blockIdx.x;                                                                 \
     x += token * heads * head_dim;                                                                    \
     cosine += token * pairs;                                                                          \
     sine += token * pairs;                                                                            \
     if (are_vectors(x, cosine, sine, head_dim, pairs)) {                                              \
-      rope<4, Layout>(x, cosine, sine, heads, head_dim, pairs);                                       \
+      rope<4, Layout>(x, cosine, sine, heads, head_dim, pairs, direction);                            \
     } else {                                                                                          \
-      rope<1, Layout>(x, cosine, sine, heads, head_dim, pairs);                                       \
+      rope<1, Layout>(x, cosine, sine, heads, head_dim, pairs, direction);                            \
     }                                                                                                 \
   }                                                                                                   \
   LACO_EXPORT(name)

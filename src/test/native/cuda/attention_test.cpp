@@ -1,43 +1,12 @@
 // attention.cu against the definition of attention in f64, with inputs rounded as the kernel variant rounds
 // them.
 #include <algorithm>
-#include <limits>
 
-#include "check.hpp"
+#include "attention_cases.hpp"
 
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-struct Case {
-  int heads, key_heads, width;
-  std::vector<int> lengths;
-  std::vector<int> past = std::vector<int>(lengths.size());
-  int window = 0;
-  float soft_cap = 0;
-  bool alibi = false;
-  float scale = 0;  // 0 stands for 1 / sqrt(width)
-  size_t shift[4] = {};  // of q, k, v and out from an aligned address, in elements
-
-  int group() const { return heads / key_heads; }
-  int query_stride() const { return heads * width; }
-  int key_stride() const { return key_heads * width; }
-
-  std::string words() const {
-    std::string all = std::to_string(heads) + "/" + std::to_string(key_heads) + " heads of " +
-                      std::to_string(width) + ", window " + std::to_string(window) + ", soft-cap " +
-                      std::to_string(soft_cap) + (alibi ? ", alibi" : "") + ", shifts";
-    for (size_t one : shift) {
-      all += " " + std::to_string(one);
-    }
-    all += ", lengths";
-    for (size_t s = 0; s < lengths.size(); s++) {
-      all += " " + std::to_string(past[s]) + "+" + std::to_string(lengths[s]);
-    }
-    return all;
-  }
-};
+using namespace attention;
 
 struct Variant {
   const char* name;
@@ -65,34 +34,9 @@ const std::vector<Variant> kVariants = {
     {"laco_attention_f16_v4", 128, 256, 98304, 256, kF16, rounded<__half>},
 };
 
-struct Inputs {
-  std::vector<float> query, key, value, slopes;
-  std::vector<int32_t> offsets{0}, key_offsets{0};
-  float scale;
-
-  explicit Inputs(const Case& c, double query_deviation = 1) {
-    for (size_t s = 0; s < c.lengths.size(); s++) {
-      offsets.push_back(offsets.back() + c.lengths[s]);
-      key_offsets.push_back(key_offsets.back() + c.past[s] + c.lengths[s]);
-    }
-    query = check::random<float>(static_cast<size_t>(offsets.back() * c.query_stride()), query_deviation);
-    key = check::random<float>(static_cast<size_t>(key_offsets.back() * c.key_stride()));
-    value = check::random<float>(key.size());
-    for (int h = 0; h < c.heads; h++) {
-      slopes.push_back(static_cast<float>(std::exp2(-8.0 * (h + 1) / c.heads)));
-    }
-    scale = c.scale != 0 ? c.scale : static_cast<float>(1 / std::sqrt(static_cast<double>(c.width)));
-  }
-
-  // Index of the first element of key-value head `head` at a position of sequence s.
-  size_t key_row(const Case& c, int s, int position, int head) const {
-    return static_cast<size_t>((key_offsets[static_cast<size_t>(s)] + position) * c.key_stride() +
-                               head * c.width);
-  }
-};
-
 struct Expected {
   std::vector<double> out, magnitude;  // the weighted sums of values, and of the values' magnitudes
+  std::vector<double> log_sums;        // of each query's scores, by token and head
 };
 
 Expected attend(const Case& c, const Inputs& in, float (*rounded)(float)) {
@@ -131,6 +75,7 @@ Expected attend(const Case& c, const Inputs& in, float (*rounded)(float)) {
           weight = std::exp(weight - most);
           total += weight;
         }
+        expected.log_sums.push_back(most + std::log(total));
         for (size_t d = 0; d < width; d++) {
           double sum = 0, magnitude = 0;
           for (int j = first; j <= position; j++) {
@@ -155,6 +100,7 @@ bool takes(const Variant& variant, const Case& c) {
 void run(const Variant& variant, const Case& c, const Inputs& in, const Expected& expected, double tolerance) {
   check::Buffer<float> query(in.query, c.shift[0]), key(in.key, c.shift[1]), value(in.value, c.shift[2]);
   check::Buffer<float> out(in.query.size(), c.shift[3]);
+  check::Buffer<float> log_sums(expected.log_sums.size());
   check::Buffer<float> slopes(in.slopes);
   check::Buffer<int32_t> offsets(in.offsets), key_offsets(in.key_offsets), past(c.past);
   const int longest = *std::max_element(c.lengths.begin(), c.lengths.end());
@@ -165,7 +111,7 @@ void run(const Variant& variant, const Case& c, const Inputs& in, const Expected
                 dim3(blocks, static_cast<unsigned>(c.key_heads), static_cast<unsigned>(c.lengths.size())),
                 dim3(static_cast<unsigned>(variant.threads)), static_cast<size_t>(shared_bytes),
                 static_cast<const float*>(query.data()), static_cast<const float*>(key.data()),
-                static_cast<const float*>(value.data()), out.data(),
+                static_cast<const float*>(value.data()), out.data(), log_sums.data(),
                 static_cast<const int32_t*>(offsets.data()),
                 static_cast<const int32_t*>(key_offsets.data()), static_cast<const int32_t*>(past.data()),
                 c.alibi ? static_cast<const float*>(slopes.data()) : nullptr, c.heads, c.key_heads, c.width,
@@ -178,6 +124,11 @@ void run(const Variant& variant, const Case& c, const Inputs& in, const Expected
       CHECK_CLOSE(actual, must, limit,
                   std::string(variant.name) + ", " + c.words() + ", element " + std::to_string(i));
     }
+  }
+  for (size_t i = 0; i < log_sums.size(); i++) {
+    const double must = expected.log_sums[i];
+    CHECK_CLOSE(check::wide(log_sums[i]), must, std::isfinite(must) ? 1e-5 * (1 + std::abs(must)) : 0,
+                std::string(variant.name) + ", " + c.words() + ", log-sum " + std::to_string(i));
   }
 }
 

@@ -74,6 +74,28 @@ void run_slopes(int activation, const std::vector<float>& gate, const std::vecto
   }
 }
 
+void run_gradients(int activation, const std::vector<float>& gate, const std::vector<float>& up, bool gated,
+                   size_t shift_gate = 0, size_t shift_up = 0, size_t shift_gradient = 0) {
+  const size_t n = gate.size();
+  const std::vector<float> gradient = check::random<float>(n);
+  check::Buffer<float> device_gate(gate, shift_gate), device_up(up, shift_up), from(gradient, shift_gradient);
+  check::launch("laco_gated_gradients_f32_v1", static_cast<unsigned>((n + 1023) / 1024), 256, 0, device_gate.data(),
+                gated ? device_up.data() : nullptr, static_cast<const float*>(from.data()), static_cast<int64_t>(n),
+                activation);
+  for (size_t i = 0; i < n; i++) {
+    const double x = check::wide(gate[i]), along = check::wide(gradient[i]);
+    const double factor = gated ? along * check::wide(up[i]) : along;
+    const std::string what = "activation " + std::to_string(activation) + " of " + std::to_string(gate[i]);
+    const Slope by_gate = slope(activation, x);
+    const double square = std::fmin(x * x, 1e6);
+    CHECK_CLOSE(check::wide(device_gate[i]), std::isnan(x) ? x : factor * by_gate.value,
+                1e-6 * (1 + square) * std::abs(factor) * by_gate.terms + 1e-30, "by the gate, " + what);
+    const double by_up = gated ? along * activate(activation, x) : check::wide(up[i]);
+    const double tolerance = std::isfinite(by_up) ? 1e-6 * (1 + x * x) * std::abs(by_up) + 1e-30 : 0;
+    CHECK_CLOSE(check::wide(device_up[i]), by_up, gated ? tolerance : 0, "by the factor, " + what);
+  }
+}
+
 }  // namespace
 
 TEST(gated_activation_takes_every_length_and_alignment) {
@@ -90,6 +112,11 @@ TEST(gated_activation_takes_every_length_and_alignment) {
         run_slopes(activation, gate, up, shift, shift);
         run_slopes(activation, gate, up, shift, 0);
         run_slopes(activation, gate, up, 0, shift);
+        run_gradients(activation, gate, up, true, shift, shift, shift);
+        run_gradients(activation, gate, up, true, shift, 0, 0);
+        run_gradients(activation, gate, up, true, 0, shift, 0);
+        run_gradients(activation, gate, up, true, 0, 0, shift);
+        run_gradients(activation, gate, up, false, shift, 0, shift);
       }
     }
   }
@@ -106,5 +133,6 @@ TEST(gated_activation_holds_over_the_whole_range) {
   for (int activation = 0; activation < 3; activation++) {
     run(activation, gate, std::vector<float>(gate.size(), 1), Out::kOwn);
     run_slopes(activation, gate, std::vector<float>(gate.size(), 1));
+    run_gradients(activation, gate, std::vector<float>(gate.size(), 1), true);
   }
 }

@@ -36,10 +36,10 @@ Angles angles(const Case& c) {
 
 enum class Pairs { kHalves, kNeighbours };
 
-void turn(double* head, const Case& c, const Angles& angles, int token, Pairs pairs) {
+void turn(double* head, const Case& c, const Angles& angles, int token, Pairs pairs, double direction) {
   for (int i = 0; i < c.pairs; i++) {
     const double cosine = check::wide(angles.cosine[static_cast<size_t>(token * c.pairs + i)]);
-    const double sine = check::wide(angles.sine[static_cast<size_t>(token * c.pairs + i)]);
+    const double sine = direction * check::wide(angles.sine[static_cast<size_t>(token * c.pairs + i)]);
     double& first = pairs == Pairs::kHalves ? head[i] : head[2 * i];
     double& second = pairs == Pairs::kHalves ? head[i + c.pairs] : head[2 * i + 1];
     const double a = first, b = second;
@@ -63,7 +63,7 @@ void norm(double* head, const Case& c, const std::vector<W>& weight, double eps,
 // Compares every head with its plain result: prepare(head), then the rotation, both in f64.
 template <class Function>
 void compare(const Case& c, const std::vector<float>& before, check::Buffer<float>& after, Function prepare,
-             const std::string& what, Pairs pairs = Pairs::kHalves) {
+             const std::string& what, Pairs pairs = Pairs::kHalves, double direction = 1) {
   const Angles turns = angles(c);
   std::vector<double> head(static_cast<size_t>(c.head_dim));
   for (int k = 0; k < c.tokens * c.heads; k++) {
@@ -72,7 +72,7 @@ void compare(const Case& c, const std::vector<float>& before, check::Buffer<floa
       head[i] = check::wide(before[start + i]);
     }
     prepare(head.data());
-    turn(head.data(), c, turns, k / c.heads, pairs);
+    turn(head.data(), c, turns, k / c.heads, pairs, direction);
     for (size_t i = 0; i < head.size(); i++) {
       CHECK_CLOSE(check::wide(after[start + i]), head[i], 4e-6 * (1 + std::abs(head[i])),
                   what + " " + words(c) + ", head " + std::to_string(k) + ", element " + std::to_string(i));
@@ -84,22 +84,23 @@ std::vector<float> states(const Case& c) {
   return check::random<float>(static_cast<size_t>(c.tokens * c.heads * c.head_dim));
 }
 
+void run_rope(const std::string& kernel, const Case& c, const std::vector<float>& x, Pairs pairs) {
+  for (float direction : {1.0f, -1.0f}) {
+    const Angles turns = angles(c);
+    check::Buffer<float> device(x, c.shift_x), cosine(turns.cosine, c.shift_cosine), sine(turns.sine, c.shift_sine);
+    check::launch(kernel, static_cast<unsigned>(c.tokens), 256, 0, device.data(),
+                  static_cast<const float*>(cosine.data()), static_cast<const float*>(sine.data()), c.heads,
+                  c.head_dim, c.pairs, direction);
+    compare(c, x, device, [](double*) {}, kernel, pairs, check::wide(direction));
+  }
+}
+
 void run_rope(const Case& c, const std::vector<float>& x) {
-  const Angles turns = angles(c);
-  check::Buffer<float> device(x, c.shift_x), cosine(turns.cosine, c.shift_cosine), sine(turns.sine, c.shift_sine);
-  check::launch("laco_rope_f32_v1", static_cast<unsigned>(c.tokens), 256, 0, device.data(),
-                static_cast<const float*>(cosine.data()), static_cast<const float*>(sine.data()), c.heads,
-                c.head_dim, c.pairs);
-  compare(c, x, device, [](double*) {}, "rope");
+  run_rope("laco_rope_f32_v1", c, x, Pairs::kHalves);
 }
 
 void run_rope_neighbours(const Case& c, const std::vector<float>& x) {
-  const Angles turns = angles(c);
-  check::Buffer<float> device(x, c.shift_x), cosine(turns.cosine, c.shift_cosine), sine(turns.sine, c.shift_sine);
-  check::launch("laco_rope_neighbours_f32_v1", static_cast<unsigned>(c.tokens), 256, 0, device.data(),
-                static_cast<const float*>(cosine.data()), static_cast<const float*>(sine.data()), c.heads,
-                c.head_dim, c.pairs);
-  compare(c, x, device, [](double*) {}, "rope of neighbours", Pairs::kNeighbours);
+  run_rope("laco_rope_neighbours_f32_v1", c, x, Pairs::kNeighbours);
 }
 
 template <class W>

@@ -14,6 +14,14 @@ import org.jspecify.annotations.Nullable;
  */
 public interface TrainingOps {
   /**
+   * The most bytes of the device's own memory that these ops allocate for themselves, in addition
+   * to {@link Device#scratchBytes}; 0 for a device without memory of its own.
+   */
+  default long scratchBytes() {
+    return 0;
+  }
+
+  /**
    * The gradient by the input of {@link ForwardOps#linear}: {@code out = gradient weight}, or
    * {@code out += gradient weight}. Products are in {@link Device#productType}.
    *

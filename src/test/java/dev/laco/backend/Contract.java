@@ -72,16 +72,32 @@ abstract class Contract {
    * result or to {@code terms}, whichever is larger: a sum may be smaller than its terms.
    */
   void same(String op, Tolerance tolerance, double terms, Function<Run, Tensor> call) {
-    Function<Run, double[]> values = run -> widen(run.download(call.apply(run)));
-    double[] expected = of(reference, values);
-    double largest =
-        Arrays.stream(expected).filter(Double::isFinite).map(Math::abs).reduce(terms, Math::max);
-    close(op, tolerance, largest, expected, of(backend, values));
+    sameEach(op, tolerance, terms, run -> List.of(call.apply(run)));
   }
 
-  static double[] of(Backend on, Function<Run, double[]> call) {
+  /** Likewise with several tensors of one call, of which each has its own largest element. */
+  void sameEach(String op, Tolerance tolerance, Function<Run, List<Tensor>> call) {
+    sameEach(op, tolerance, NEGLIGIBLE, call);
+  }
+
+  private void sameEach(
+      String op, Tolerance tolerance, double terms, Function<Run, List<Tensor>> call) {
+    Function<Run, List<double[]>> values =
+        run -> call.apply(run).stream().map(tensor -> widen(run.download(tensor))).toList();
+    List<double[]> all = of(reference, values);
+    List<double[]> actual = of(backend, values);
+    for (int i = 0; i < all.size(); i++) {
+      double[] expected = all.get(i);
+      double largest =
+          Arrays.stream(expected).filter(Double::isFinite).map(Math::abs).reduce(terms, Math::max);
+      String name = all.size() == 1 ? op : op + ", result " + i;
+      close(name, tolerance, largest, expected, actual.get(i));
+    }
+  }
+
+  static <T> T of(Backend on, Function<Run, T> call) {
     try (Run run = new Run(on)) {
-      double[] values = call.apply(run);
+      T values = call.apply(run);
       run.checkSentinels();
       return values;
     }

@@ -14,7 +14,6 @@ import dev.laco.model.RotaryPairs;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.Function;
-import java.util.stream.IntStream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -98,26 +97,25 @@ public abstract class TrainingContract extends Contract {
     float[] sums = normal(width);
     HostTensor weight = weight(dtype, 1, width);
     for (boolean inPlace : new boolean[] {false, true}) {
-      for (Function<List<Tensor>, Tensor> result : results(2)) {
-        same(
-            "rmsNormGradient",
-            Tolerance.ACCUMULATED,
-            run -> {
-              Tensor from = run.tensor(gradient, rows, width);
-              Tensor out = inPlace ? from : run.result(rows, width);
-              Tensor weightGradient = run.tensor(sums, 1, width);
-              run.on
-                  .training()
-                  .rmsNormGradient(
-                      run.tensor(x, rows, width),
-                      run.on.weight(weight),
-                      new NormSpec(EPS, 1),
-                      from,
-                      weightGradient,
-                      out);
-              return result.apply(List.of(out, weightGradient));
-            });
-      }
+      sameEach(
+          "rmsNormGradient",
+          Tolerance.ACCUMULATED,
+          run -> {
+            Tensor from = run.tensor(gradient, rows, width);
+            Tensor out = inPlace ? from : run.result(rows, width);
+            Tensor weightGradient = run.tensor(sums, 1, width);
+            run.on
+                .training()
+                .rmsNormGradient(
+                    run.tensor(x, rows, width),
+                    run.on.weight(weight),
+                    // Of a row of one element the gradient is a difference of equal numbers.
+                    new NormSpec(width == 1 ? 1 : EPS, 1),
+                    from,
+                    weightGradient,
+                    out);
+            return List.of(out, weightGradient);
+          });
     }
   }
 
@@ -137,37 +135,28 @@ public abstract class TrainingContract extends Contract {
     float[] sums = normal(sets * width);
     HostTensor weight = weight(dtype, sets, width);
     for (boolean biased : new boolean[] {false, true}) {
-      for (Function<List<Tensor>, Tensor> result : results(biased ? 3 : 2)) {
-        same(
-            "layerNormGradient",
-            Tolerance.ACCUMULATED,
-            run -> {
-              Tensor from = run.tensor(gradient, rows, width);
-              Tensor out = biased ? from : run.result(rows, width);
-              Tensor weightGradient = run.tensor(sums, sets, width);
-              Tensor biasGradient = run.tensor(sums, sets, width);
-              run.on
-                  .training()
-                  .layerNormGradient(
-                      run.tensor(x, rows, width),
-                      run.on.weight(weight),
-                      // Of a row of one element the variance is 0.
-                      width == 1 ? 1 : EPS,
-                      from,
-                      weightGradient,
-                      biased ? biasGradient : null,
-                      out);
-              return result.apply(List.of(out, weightGradient, biasGradient));
-            });
-      }
+      sameEach(
+          "layerNormGradient",
+          Tolerance.ACCUMULATED,
+          run -> {
+            Tensor from = run.tensor(gradient, rows, width);
+            Tensor out = biased ? from : run.result(rows, width);
+            Tensor weightGradient = run.tensor(sums, sets, width);
+            Tensor biasGradient = run.tensor(sums, sets, width);
+            run.on
+                .training()
+                .layerNormGradient(
+                    run.tensor(x, rows, width),
+                    run.on.weight(weight),
+                    // Of a row of one element the variance is 0.
+                    width == 1 ? 1 : EPS,
+                    from,
+                    weightGradient,
+                    biased ? biasGradient : null,
+                    out);
+            return List.of(out, weightGradient, biasGradient);
+          });
     }
-  }
-
-  /** Each of the results of one call. */
-  private static List<Function<List<Tensor>, Tensor>> results(int count) {
-    return IntStream.range(0, count)
-        .<Function<List<Tensor>, Tensor>>mapToObj(i -> all -> all.get(i))
-        .toList();
   }
 
   @ParameterizedTest
@@ -228,37 +217,35 @@ public abstract class TrainingContract extends Contract {
     float[] key = normal(rows * keyWidth);
     float[] value = normal(rows * keyWidth);
     float[] gradient = normal(rows * width);
-    for (Function<List<Tensor>, Tensor> result : results(5)) {
-      same(
-          "attentionGradient in " + spec.products(),
-          tested.attention(spec.products()),
-          run -> {
-            TokenBatch batch = run.batch(sequences);
-            Tensor queries = run.tensor(query, rows, width);
-            Tensor keys = run.tensor(key, rows, keyWidth);
-            Tensor values = run.tensor(value, rows, keyWidth);
-            Tensor out = run.result(rows, width);
-            Tensor logSums = run.result(rows, spec.numHeads());
-            Tensor byQuery = run.result(rows, width);
-            Tensor byKey = run.result(rows, keyWidth);
-            Tensor byValue = run.result(rows, keyWidth);
-            TrainingOps ops = run.on.training();
-            ops.attention(queries, keys, values, spec, batch, out, logSums);
-            ops.attentionGradient(
-                queries,
-                keys,
-                values,
-                spec,
-                batch,
-                out,
-                logSums,
-                run.tensor(gradient, rows, width),
-                byQuery,
-                byKey,
-                byValue);
-            return result.apply(List.of(out, logSums, byQuery, byKey, byValue));
-          });
-    }
+    sameEach(
+        "attentionGradient in " + spec.products(),
+        tested.attention(spec.products()),
+        run -> {
+          TokenBatch batch = run.batch(sequences);
+          Tensor queries = run.tensor(query, rows, width);
+          Tensor keys = run.tensor(key, rows, keyWidth);
+          Tensor values = run.tensor(value, rows, keyWidth);
+          Tensor out = run.result(rows, width);
+          Tensor logSums = run.result(rows, spec.numHeads());
+          Tensor byQuery = run.result(rows, width);
+          Tensor byKey = run.result(rows, keyWidth);
+          Tensor byValue = run.result(rows, keyWidth);
+          TrainingOps ops = run.on.training();
+          ops.attention(queries, keys, values, spec, batch, out, logSums);
+          ops.attentionGradient(
+              queries,
+              keys,
+              values,
+              spec,
+              batch,
+              out,
+              logSums,
+              run.tensor(gradient, rows, width),
+              byQuery,
+              byKey,
+              byValue);
+          return List.of(out, logSums, byQuery, byKey, byValue);
+        });
   }
 
   @ParameterizedTest
@@ -271,20 +258,18 @@ public abstract class TrainingContract extends Contract {
       gate[0] = 30;
       gate[n] = -30;
       for (boolean gated : new boolean[] {false, true}) {
-        for (Function<List<Tensor>, Tensor> result : results(gated ? 2 : 1)) {
-          same(
-              "gatedGradients",
-              Tolerance.ACCUMULATED,
-              run -> {
-                Tensor gates = run.tensor(gate, 2, n);
-                Tensor ups = run.tensor(up, 2, n);
-                run.on
-                    .training()
-                    .gatedGradients(
-                        activation, gates, gated ? ups : null, run.tensor(gradient, 2, n));
-                return result.apply(List.of(gates, ups));
-              });
-        }
+        sameEach(
+            "gatedGradients",
+            Tolerance.ACCUMULATED,
+            run -> {
+              Tensor gates = run.tensor(gate, 2, n);
+              Tensor ups = run.tensor(up, 2, n);
+              run.on
+                  .training()
+                  .gatedGradients(
+                      activation, gates, gated ? ups : null, run.tensor(gradient, 2, n));
+              return List.of(gates, ups);
+            });
       }
     }
   }
@@ -416,35 +401,33 @@ public abstract class TrainingContract extends Contract {
   void takesStepsOfAdamW(int n, DType dtype) {
     float[] master = normal(n);
     float[][] gradients = {normal(n), normal(n), normal(n)};
-    for (Function<List<Tensor>, Tensor> result : results(5)) {
-      same(
-          "adamW",
-          Tolerance.ACCUMULATED,
-          run -> {
-            Tensor gradient = run.result(1, n);
-            Tensor mean = run.tensor(new float[n], 1, n);
-            Tensor square = run.tensor(new float[n], 1, n);
-            Tensor masters = run.tensor(master, 1, n);
-            Tensor weight = run.arena.allocate(dtype, 1, n);
-            for (int step = 1; step <= gradients.length; step++) {
-              run.on.upload(gradients[step - 1], gradient);
-              run.on
-                  .training()
-                  .adamW(
-                      new TrainingOps.AdamW(step, 0.01, 0.9, 0.95, 1e-8, 0.1, 0.5),
-                      gradient,
-                      mean,
-                      square,
-                      masters,
-                      weight);
-            }
-            // The weight is the master of this backend, rounded to the nearest: no tolerance is
-            // needed for that.
-            assertArrayEquals(
-                rounded(dtype, run.download(masters)), run.download(run.widened(weight)));
-            return result.apply(List.of(gradient, mean, square, masters, masters));
-          });
-    }
+    sameEach(
+        "adamW",
+        Tolerance.ACCUMULATED,
+        run -> {
+          Tensor gradient = run.result(1, n);
+          Tensor mean = run.tensor(new float[n], 1, n);
+          Tensor square = run.tensor(new float[n], 1, n);
+          Tensor masters = run.tensor(master, 1, n);
+          Tensor weight = run.arena.allocate(dtype, 1, n);
+          for (int step = 1; step <= gradients.length; step++) {
+            run.on.upload(gradients[step - 1], gradient);
+            run.on
+                .training()
+                .adamW(
+                    new TrainingOps.AdamW(step, 0.01, 0.9, 0.95, 1e-8, 0.1, 0.5),
+                    gradient,
+                    mean,
+                    square,
+                    masters,
+                    weight);
+          }
+          // The weight is the master of this backend, rounded to the nearest: no tolerance is
+          // needed for that.
+          assertArrayEquals(
+              rounded(dtype, run.download(masters)), run.download(run.widened(weight)));
+          return List.of(gradient, mean, square, masters);
+        });
   }
 
   private static float[] rounded(DType dtype, float[] values) {

@@ -8,9 +8,9 @@ import java.util.Locale;
 
 /**
  * The attention kernel for a shape and precision, and how it is launched: see {@code
- * cuda/attention.cu}.
+ * cuda/attention.cu} and {@code cuda/attention_gradient.cu}.
  *
- * @param rows how many pairs of a query and a head one block computes
+ * @param rows how many pairs of a query and a head one block computes, or how many keys
  * @param block threads of a block
  * @param sharedBytes dynamic shared memory of a block
  */
@@ -29,6 +29,17 @@ record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int shar
           ? new AttentionLaunch(Kernel.ATTENTION_128, dtype, 128, 256, 65_536)
           : new AttentionLaunch(Kernel.ATTENTION_256, dtype, 128, 256, 98_304);
     }
+    return new AttentionLaunch(Kernel.ATTENTION, DType.F32, 16, 128, sharedBytes(width));
+  }
+
+  /** The kernel of the gradients by keys and values, or that of the gradients by queries. */
+  static AttentionLaunch ofGradient(AttentionSpec spec, boolean keys) {
+    Kernel kernel = keys ? Kernel.ATTENTION_GRADIENT_KEYS : Kernel.ATTENTION_GRADIENT_QUERIES;
+    return new AttentionLaunch(kernel, DType.F32, 8, 128, sharedBytes(spec.headDim()));
+  }
+
+  /** Shared memory of the kernels that calculate in f32. */
+  private static int sharedBytes(int width) {
     if (width > MAX_WIDTH) {
       throw new ResourceException(
           String.format(
@@ -38,7 +49,29 @@ record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int shar
               MAX_WIDTH,
               Setting.of("device")));
     }
-    int shared = 192 * 32 * Math.ceilDiv(width, 32) + 512;
-    return new AttentionLaunch(Kernel.ATTENTION, DType.F32, 16, 128, shared);
+    return 192 * 32 * Math.ceilDiv(width, 32) + 512;
+  }
+
+  /** Launches the kernel, to which the launcher has been given the tensors. */
+  void run(Launcher launcher, AttentionSpec spec, CudaBatch batch, long slopes) {
+    int group = spec.numHeads() / spec.numKeyValueHeads();
+    long all = kernel == Kernel.ATTENTION_GRADIENT_KEYS ? 1 : group;
+    launcher
+        .pointer(batch.offsets())
+        .pointer(batch.keyOffsets())
+        .pointer(batch.past())
+        .pointer(slopes)
+        .int32(spec.numHeads())
+        .int32(spec.numKeyValueHeads())
+        .int32(spec.headDim())
+        .int32(spec.slidingWindow())
+        .float32((float) spec.scores().scale())
+        .float32((float) spec.scores().softCap())
+        .run(
+            Math.ceilDiv(batch.longest() * all, rows),
+            spec.numKeyValueHeads(),
+            batch.sequences().sequences(),
+            block,
+            sharedBytes);
   }
 }

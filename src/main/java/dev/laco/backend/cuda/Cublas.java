@@ -49,6 +49,25 @@ abstract class Cublas implements AutoCloseable {
   }
 
   /**
+   * {@code out = gradient weight}, or {@code out += gradient weight}, in f32 sums: {@code gradient
+   * [rows, width]} with rows {@code stride} apart and {@code weight [width, in]}, both of {@code
+   * dtype}; {@code out [rows, in]} f32. The arguments are device addresses.
+   */
+  final void backProduct(
+      DType dtype,
+      int rows,
+      int width,
+      int in,
+      long gradient,
+      int stride,
+      long weight,
+      boolean adds,
+      long out) {
+    // For the same reason out^T = weight^T gradient^T, and to cuBLAS both are transposed already.
+    gemm(dtype, AS_IT_IS, AS_IT_IS, in, rows, width, weight, in, gradient, stride, adds, out, in);
+  }
+
+  /**
    * {@code out += a^T b} in f32 sums: {@code a [rows, m]}, {@code b [rows, n]}, both of {@code
    * dtype}; {@code out [m, n]} f32. The arguments are device addresses.
    */

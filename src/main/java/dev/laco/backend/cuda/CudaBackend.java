@@ -108,6 +108,7 @@ public final class CudaBackend implements Backend {
   private final Scratch logits;
   private final Scratch rowFactors;
   private final CublasLibrary library;
+  private final CudaTraining training;
   private @Nullable LinearSolver solver;
   private @Nullable String missingForSolver;
   private @Nullable Cusolver cusolver;
@@ -136,6 +137,7 @@ public final class CudaBackend implements Backend {
     this.reductions = new Scratch(context, "reductions");
     this.logits = new Scratch(context, "logits");
     this.rowFactors = new Scratch(context, "factors of rows");
+    this.training = new CudaTraining(this, products, staging);
     this.name =
         String.format(
             Locale.ROOT,
@@ -380,6 +382,12 @@ public final class CudaBackend implements Backend {
 
   @Override
   public void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
+    rope(x, layout, headDim, table, batch, 1);
+  }
+
+  /** Rotates; with direction -1 by the negative angles. */
+  void rope(
+      Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch, float direction) {
     OpChecks.rope(x, headDim, table, batch);
     CudaBatch angles = CudaBatch.of(batch);
     Kernel kernel = layout == RotaryPairs.HALVES ? Kernel.ROPE : Kernel.ROPE_NEIGHBOURS;
@@ -390,6 +398,7 @@ public final class CudaBackend implements Backend {
         .int32(x.columns() / headDim)
         .int32(headDim)
         .int32(angles.rotaryPairs())
+        .float32(direction)
         .run(x.rows(), BLOCK);
   }
 
@@ -420,34 +429,39 @@ public final class CudaBackend implements Backend {
   @Override
   public void attention(
       Tensor query, Tensor key, Tensor value, AttentionSpec spec, TokenBatch batch, Tensor out) {
-    CudaBatch sequences = CudaBatch.of(batch);
-    OpChecks.attention(query, key, value, spec, batch, sequences.keys(), out);
+    OpChecks.attention(query, key, value, spec, batch, CudaBatch.of(batch).keys(), out);
+    attention(query, key, value, spec, batch, out, 0);
+  }
+
+  /**
+   * Computes attention.
+   *
+   * @param logSums address of {@code [T, numHeads]}, for the logarithms of the sums of the
+   *     exponentials of scores; 0 for none
+   */
+  void attention(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      AttentionSpec spec,
+      TokenBatch batch,
+      Tensor out,
+      long logSums) {
     AttentionLaunch launch = AttentionLaunch.of(spec);
     context.enter();
-    long slopes = spec.alibi() ? table(new int[0], spec.slopes()) : 0;
+    long slopes = slopes(spec);
     begin(launch.kernel(), launch.dtype())
         .pointer(input(query))
         .pointer(input(key))
         .pointer(input(value))
         .pointer(output(out))
-        .pointer(sequences.offsets())
-        .pointer(sequences.keyOffsets())
-        .pointer(sequences.past())
-        .pointer(slopes)
-        .int32(spec.numHeads())
-        .int32(spec.numKeyValueHeads())
-        .int32(spec.headDim())
-        .int32(spec.slidingWindow())
-        .float32((float) spec.scores().scale())
-        .float32((float) spec.scores().softCap())
-        .run(
-            Math.ceilDiv(
-                (long) sequences.longest() * spec.numHeads() / spec.numKeyValueHeads(),
-                launch.rows()),
-            spec.numKeyValueHeads(),
-            batch.sequences().sequences(),
-            launch.block(),
-            launch.sharedBytes());
+        .pointer(logSums);
+    launch.run(launcher, spec, CudaBatch.of(batch), slopes);
+  }
+
+  /** The device address of the slopes of ALiBi, 0 without. */
+  long slopes(AttentionSpec spec) {
+    return spec.alibi() ? table(new int[0], spec.slopes()) : 0;
   }
 
   @Override
@@ -735,7 +749,7 @@ public final class CudaBackend implements Backend {
   }
 
   /** Computes the logits of the rows of {@code weight}, which may be a panel of the head. */
-  private void logits(CudaTensor hidden, Head head, CudaTensor weight, long out) {
+  void logits(CudaTensor hidden, Head head, CudaTensor weight, long out) {
     products.apply(hidden, weight, out);
     LogitSpec spec = head.unitRows() ? head.byInverseRms() : head.spec();
     long factors = head.unitRows() ? inverseRms(weight, head.leastMeanSquare()) : 0;
@@ -754,7 +768,7 @@ public final class CudaBackend implements Backend {
   }
 
   /** Computes the {@link #inverseRms} of each row of a weight, until the next call. */
-  private long inverseRms(CudaTensor weight, double floor) {
+  long inverseRms(CudaTensor weight, double floor) {
     long factors = rowFactors.atLeast(weight.rows() * Float.BYTES);
     inverseRms(weight, floor, factors);
     return factors;
@@ -956,17 +970,12 @@ public final class CudaBackend implements Backend {
     staging.upload(MemorySegment.ofArray(from), output(to), stream);
   }
 
-  /** Frees everything that was made by this backend. */
-  @Override
-  public @Nullable String missingForTraining() {
-    return "this version does not train on a GPU: use the processor";
-  }
-
   @Override
   public TrainingOps training() {
-    throw new IllegalStateException(missingForTraining());
+    return training;
   }
 
+  /** Frees everything that was made by this backend. */
   @Override
   public void close() {
     if (closed) {
@@ -995,21 +1004,21 @@ public final class CudaBackend implements Backend {
     }
   }
 
-  private Launcher begin(Kernel kernel, DType dtype) {
+  Launcher begin(Kernel kernel, DType dtype) {
     context.enter();
     return launcher.of(kernel, dtype);
   }
 
-  private static long input(Tensor tensor) {
+  static long input(Tensor tensor) {
     return CudaTensor.of(tensor).input();
   }
 
-  private static long output(Tensor tensor) {
+  static long output(Tensor tensor) {
     return CudaTensor.of(tensor).output();
   }
 
   /** Blocks of an elementwise kernel, whose blocks take 1024 elements each. */
-  private static long blocks(long elements) {
+  static long blocks(long elements) {
     return Math.ceilDiv(elements, 1024);
   }
 }

@@ -59,8 +59,30 @@ final class CudaProducts {
   }
 
   private void widened(CudaTensor x, CudaTensor weight, long out) {
+    forEachPanel(
+        weight,
+        (first, rows, wide) ->
+            run(DType.F32, x, x.input(), rows, wide, out + first * Float.BYTES, weight.rows()));
+  }
+
+  /** Takes rows of a weight, widened to f32. */
+  private interface Panel {
+    /**
+     * Takes one panel.
+     *
+     * @param first its first row in the weight
+     * @param wide device address of its elements, until the next panel
+     */
+    void take(long first, long rows, long wide);
+  }
+
+  private static long panelRows(CudaTensor weight) {
     long fits = PANEL_BYTES / Float.BYTES / weight.columns() / PANEL_ROWS * PANEL_ROWS;
-    long panelRows = Math.min(weight.rows(), Math.max(PANEL_ROWS, fits));
+    return Math.min(weight.rows(), Math.max(PANEL_ROWS, fits));
+  }
+
+  private void forEachPanel(CudaTensor weight, Panel action) {
+    long panelRows = panelRows(weight);
     long wide = panel.atLeast(panelRows * weight.columns() * Float.BYTES);
     for (long first = 0; first < weight.rows(); first += panelRows) {
       CudaTensor part = weight.slice(first, Math.min(weight.rows(), first + panelRows));
@@ -70,8 +92,86 @@ final class CudaProducts {
           .pointer(wide)
           .int64(part.elements())
           .run(blocks(part.elements()), BLOCK);
-      run(DType.F32, x, x.input(), part.rows(), wide, out + first * Float.BYTES, weight.rows());
+      action.take(first, part.rows(), wide);
     }
+  }
+
+  /**
+   * {@code out = gradient weight}, or {@code out += gradient weight}: {@code gradient [R, O]} f32,
+   * {@code weight [O, in]}, {@code out [R, in]} f32. {@link Compute#AUTO} rounds the gradient to
+   * bf16 where the weight has 16 bits. An f16 weight is rounded to bf16 then, too: f16 has no
+   * numbers as small as gradients are.
+   *
+   * @param gradient device address
+   * @param out device address of the result
+   */
+  void back(long gradient, long rows, CudaTensor weight, boolean adds, long out) {
+    long width = weight.rows();
+    if (weight.dtype() == DType.F32) {
+      back(DType.F32, rows, weight, gradient, weight.rows(), weight.input(), adds, out);
+      return;
+    }
+    if (compute == Compute.F32) {
+      forEachPanel(
+          weight,
+          (first, panelRows, wide) ->
+              back(
+                  DType.F32,
+                  rows,
+                  weight,
+                  gradient + first * Float.BYTES,
+                  panelRows,
+                  wide,
+                  adds || first > 0,
+                  out));
+      return;
+    }
+    boolean converts = weight.dtype() != DType.BF16;
+    long start = alignedBytes(rows * width);
+    long halves =
+        crossed.atLeast(
+            start + (converts ? alignedBytes(panelRows(weight) * weight.columns()) : 0));
+    narrow(gradient, rows * width, DType.BF16, halves);
+    if (!converts) {
+      back(DType.BF16, rows, weight, halves, width, weight.input(), adds, out);
+      return;
+    }
+    forEachPanel(
+        weight,
+        (first, panelRows, wide) -> {
+          narrow(wide, panelRows * weight.columns(), DType.BF16, halves + start);
+          back(
+              DType.BF16,
+              rows,
+              weight,
+              halves + first * DType.BF16.byteSize(),
+              panelRows,
+              halves + start,
+              adds || first > 0,
+              out);
+        });
+  }
+
+  /** The product with {@code width} rows of the weight, whose elements begin at {@code factor}. */
+  private void back(
+      DType dtype,
+      long rows,
+      CudaTensor weight,
+      long gradient,
+      long width,
+      long factor,
+      boolean adds,
+      long out) {
+    cublas.backProduct(
+        dtype,
+        Math.toIntExact(rows),
+        Math.toIntExact(width),
+        Math.toIntExact(weight.columns()),
+        gradient,
+        Math.toIntExact(weight.rows()),
+        factor,
+        adds,
+        out);
   }
 
   /** {@code out += a^T b}: {@code a [R, m]}, {@code b [R, n]}, {@code out [m, n]}, all f32. */
@@ -80,14 +180,13 @@ final class CudaProducts {
       cross(DType.F32, a, a.input(), b, b.input(), out);
       return;
     }
-    long bytes = a.elements() * DType.BF16.byteSize();
-    long start = Math.ceilDiv(bytes, ALIGNMENT) * ALIGNMENT;
+    long start = alignedBytes(a.elements());
     boolean same = b.equals(a);
-    long left = crossed.atLeast(same ? bytes : start + b.elements() * DType.BF16.byteSize());
+    long left = crossed.atLeast(same ? start : start + alignedBytes(b.elements()));
     long right = same ? left : left + start;
-    narrow(a, DType.BF16, left);
+    narrow(a.input(), a.elements(), DType.BF16, left);
     if (!same) {
-      narrow(b, DType.BF16, right);
+      narrow(b.input(), b.elements(), DType.BF16, right);
     }
     cross(DType.BF16, a, left, b, right, out);
   }
@@ -118,7 +217,7 @@ final class CudaProducts {
     long address = narrowed.atLeast(x.elements() * dtype.byteSize());
     long version = x.memory().version();
     if (!x.equals(narrowedFrom) || narrowedTo != dtype || narrowedVersion != version) {
-      narrow(x, dtype, address);
+      narrow(x.input(), x.elements(), dtype, address);
       narrowedFrom = x;
       narrowedTo = dtype;
       narrowedVersion = version;
@@ -126,13 +225,18 @@ final class CudaProducts {
     return address;
   }
 
-  private void narrow(CudaTensor x, DType dtype, long to) {
+  private void narrow(long from, long elements, DType dtype, long to) {
     launcher
         .of(Kernel.NARROW, dtype)
-        .pointer(x.input())
+        .pointer(from)
         .pointer(to)
-        .int64(x.elements())
-        .run(blocks(x.elements()), BLOCK);
+        .int64(elements)
+        .run(blocks(elements), BLOCK);
+  }
+
+  /** Bytes of elements of 16 bits, up to where other elements may begin. */
+  private static long alignedBytes(long elements) {
+    return Math.ceilDiv(elements * DType.BF16.byteSize(), ALIGNMENT) * ALIGNMENT;
   }
 
   private void run(

@@ -14,6 +14,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
+import java.util.stream.Stream;
 
 /**
  * The CUDA kernels that the backend launches: the file of {@code cuda/} in which a kernel lies, the
@@ -49,9 +50,46 @@ enum Kernel {
       POINTER,
       INT64,
       FLOAT32),
-  ROPE("rope", "rope_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT32, INT32, INT32),
+  RMS_NORM_GRADIENT(
+      "norm_gradient",
+      "rms_norm_gradient_%s_v1",
+      all(),
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      INT64,
+      INT64,
+      INT64,
+      FLOAT32,
+      FLOAT32),
+  LAYER_NORM_GRADIENT(
+      "norm_gradient",
+      "layer_norm_gradient_%s_v1",
+      all(),
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      INT64,
+      INT64,
+      INT64,
+      FLOAT32),
+  ROPE("rope", "rope_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT32, INT32, INT32, FLOAT32),
   ROPE_NEIGHBOURS(
-      "rope", "rope_neighbours_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT32, INT32, INT32),
+      "rope",
+      "rope_neighbours_%s_v1",
+      Set.of(F32),
+      POINTER,
+      POINTER,
+      POINTER,
+      INT32,
+      INT32,
+      INT32,
+      FLOAT32),
   NORM_ROPE(
       "rope",
       "norm_rope_%s_v1",
@@ -76,6 +114,15 @@ enum Kernel {
       INT32),
   GATED_SLOPES(
       "gated_activation", "gated_slopes_%s_v1", Set.of(F32), POINTER, POINTER, INT64, INT32),
+  GATED_GRADIENTS(
+      "gated_activation",
+      "gated_gradients_%s_v1",
+      Set.of(F32),
+      POINTER,
+      POINTER,
+      POINTER,
+      INT64,
+      INT32),
   ROUTE("route", "route_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT32, INT32, INT32),
   ADD_ROWS("add_rows", "add_rows_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, POINTER, INT64),
   ADD("add", "add_%s_v1", Set.of(F32), POINTER, POINTER, INT64),
@@ -109,6 +156,22 @@ enum Kernel {
       INT64),
   KL_DIVERGENCE(
       "kl_divergence", "kl_divergence_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64, INT64),
+  /** Turns logits into gradients, after {@link #KL_DIVERGENCE}. */
+  DISTILLATION(
+      "distillation",
+      "distillation_%s_v1",
+      Set.of(F32),
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      INT64,
+      FLOAT32,
+      FLOAT32,
+      FLOAT32),
+  ROW_PRODUCTS("row_products", "row_products_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64),
   INVERSE_RMS("norm", "inverse_rms_%s_v1", all(), POINTER, POINTER, INT64, FLOAT32),
   SCALED_DIFFERENCE(
       "scaled_difference",
@@ -120,7 +183,36 @@ enum Kernel {
       POINTER,
       INT64,
       INT64),
-  ADD_SQUARES("add_squares", "add_squares_%s_v1", Set.of(F32), POINTER, POINTER, INT64, INT64),
+  COLUMN_SUMS(
+      "column_sums",
+      "column_sums_%s_v1",
+      Set.of(F32),
+      POINTER,
+      POINTER,
+      INT64,
+      INT64,
+      INT64,
+      INT32),
+  ADD_SQUARES("column_sums", "add_squares_%s_v1", Set.of(F32), POINTER, POINTER, INT64, INT64),
+  ADAM_W(
+      "adam_w",
+      "adam_w_%s_v1",
+      all(),
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      INT64,
+      FLOAT32,
+      FLOAT32,
+      FLOAT32,
+      FLOAT32,
+      FLOAT32,
+      FLOAT32,
+      FLOAT32,
+      FLOAT32,
+      FLOAT32),
   /** Works on f64, as the next three kernels do. */
   WIDEN_DIFFERENCE(
       "linear_system", "widen_difference_f64_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64),
@@ -136,14 +228,19 @@ enum Kernel {
   CHECK_PIVOTS("linear_system", "check_pivots_f64_v1", Set.of(F32), POINTER, INT64, POINTER),
   ROUND("linear_system", "round_f64_v1", Set.of(F32), POINTER, POINTER, FLOAT64, INT64),
   /** Calculates in f32, for heads that are up to 512 wide. */
-  ATTENTION("attention", "attention_%s_v1", Set.of(F32), attention()),
+  ATTENTION("attention", "attention_%s_v1", Set.of(F32), attention(5)),
   /**
    * Uses tensor cores, for heads up to 64 wide. The width must be a multiple of 16, for the next
    * two kernels as well.
    */
-  ATTENTION_64("attention", "attention_%s_v2", halves(), attention()),
-  ATTENTION_128("attention", "attention_%s_v3", halves(), attention()),
-  ATTENTION_256("attention", "attention_%s_v4", halves(), attention()),
+  ATTENTION_64("attention", "attention_%s_v2", halves(), attention(5)),
+  ATTENTION_128("attention", "attention_%s_v3", halves(), attention(5)),
+  ATTENTION_256("attention", "attention_%s_v4", halves(), attention(5)),
+  /** Gives the gradients by keys and values. */
+  ATTENTION_GRADIENT_KEYS(
+      "attention_gradient", "attention_gradient_keys_%s_v1", Set.of(F32), attention(8)),
+  ATTENTION_GRADIENT_QUERIES(
+      "attention_gradient", "attention_gradient_queries_%s_v1", Set.of(F32), attention(7)),
   /** Multiplies by a matrix that the kernel mixes while it multiplies. */
   COLLAPSE_PRODUCT(
       "collapse_product",
@@ -223,10 +320,15 @@ enum Kernel {
     return Set.of(F16, BF16);
   }
 
-  private static Parameter[] attention() {
-    return new Parameter[] {
-      POINTER, POINTER, POINTER, POINTER, POINTER, POINTER, POINTER, POINTER, INT32, INT32, INT32,
-      INT32, FLOAT32, FLOAT32
-    };
+  /**
+   * The parameters of a kernel of attention.
+   *
+   * @param tensors pointers to tensors, before those to the tables of a batch and to slopes
+   */
+  private static Parameter[] attention(int tensors) {
+    return Stream.concat(
+            Stream.generate(() -> POINTER).limit(tensors + 4L),
+            Stream.of(INT32, INT32, INT32, INT32, FLOAT32, FLOAT32))
+        .toArray(Parameter[]::new);
   }
 }

@@ -9,6 +9,7 @@ import dev.laco.backend.ScoringContract;
 import dev.laco.backend.SolvingContract;
 import dev.laco.backend.TestedBackend;
 import dev.laco.backend.Tolerance;
+import dev.laco.backend.TrainingContract;
 import dev.laco.model.DType;
 import java.util.Arrays;
 import java.util.stream.Stream;
@@ -60,6 +61,13 @@ class CudaBackendTest {
   @Nested
   class Solving extends SolvingContract {
     Solving() {
+      super(tested);
+    }
+  }
+
+  @Nested
+  class Training extends TrainingContract {
+    Training() {
       super(tested);
     }
   }

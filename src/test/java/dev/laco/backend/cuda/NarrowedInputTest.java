@@ -17,6 +17,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
+import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
@@ -34,6 +35,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.TreeSet;
+import java.util.function.Function;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -75,7 +77,7 @@ class NarrowedInputTest {
 
   @Test
   void everyOpOfABackendIsNoticed() throws Exception {
-    assertNoticed(backend, Backend.class);
+    assertNoticed(backend, Backend.class, this::arguments);
   }
 
   @Test
@@ -83,8 +85,13 @@ class NarrowedInputTest {
     String missing = backend.missingForSolver();
     assumeTrue(missing == null, missing);
     try (LinearSystem system = backend.solver().system(6, 6)) {
-      assertNoticed(system, LinearSystem.class);
+      assertNoticed(system, LinearSystem.class, this::arguments);
     }
+  }
+
+  @Test
+  void everyOpOfTrainingIsNoticed() throws Exception {
+    assertNoticed(backend.training(), TrainingOps.class, this::trainingArguments);
   }
 
   /** Arguments with which an op can be called; whoever adds an op adds a case here. */
@@ -129,21 +136,49 @@ class NarrowedInputTest {
     };
   }
 
-  private void assertNoticed(Object target, Class<?> ops) throws Exception {
+  /** Likewise for an op of training. */
+  private Object[] trainingArguments(String op) {
+    AttentionSpec spec = new AttentionSpec(1, 1, 6, 0, LogitSpec.PLAIN, DType.F32);
+    return switch (op) {
+      case "linearGradient" -> new Object[] {x(), weight(6, 6), true, x()};
+      case "addColumns" -> new Object[] {x(), tensor(1, 6)};
+      case "rmsNormGradient" -> new Object[] {x(), weight(1, 6), NORM, x(), tensor(1, 6), x()};
+      case "layerNormGradient" ->
+          new Object[] {x(), weight(1, 6), EPS, x(), tensor(1, 6), tensor(1, 6), x()};
+      case "ropeGradient" -> new Object[] {x(), RotaryPairs.HALVES, 2, 0, batch()};
+      case "attention" -> new Object[] {x(), x(), x(), spec, batch(), x(), tensor(2, 1)};
+      case "attentionGradient" ->
+          new Object[] {x(), x(), x(), spec, batch(), x(), tensor(2, 1), x(), x(), x(), x()};
+      case "gatedGradients" -> new Object[] {Activation.SILU, x(), x(), x()};
+      case "rowProducts" -> new Object[] {x(), x(), tensor(2, 1)};
+      case "distillationLoss" ->
+          new Object[] {x(), x(), head(), batch(), 0.5, 1.0, new double[2], x()};
+      case "sumOfSquares" -> new Object[] {x()};
+      case "adamW" ->
+          new Object[] {
+            new TrainingOps.AdamW(1, 0.1, 0.9, 0.9, 1e-8, 0.1, 1), x(), x(), x(), x(), x()
+          };
+      default -> throw new AssertionError("no arguments for " + op);
+    };
+  }
+
+  private void assertNoticed(Object target, Class<?> ops, Function<String, Object[]> arguments)
+      throws Exception {
     TreeSet<String> calls = new TreeSet<>();
     for (Method op : ops.getMethods()) {
       if (!Arrays.stream(op.getParameters()).anyMatch(NarrowedInputTest::holdsTensors)) {
         continue;
       }
       calls.add(op.getName());
-      int count = tensors(arguments(op.getName())).size();
+      int count = tensors(arguments.apply(op.getName())).size();
       boolean wrote = false;
       for (int i = 0; i < count; i++) {
-        Object[] arguments = arguments(op.getName());
-        wrote |= isNoticed(target, op, arguments, tensors(arguments).get(i), i);
+        Object[] given = arguments.apply(op.getName());
+        wrote |= isNoticed(target, op, given, tensors(given).get(i), i);
       }
       boolean tellsTheHost =
           op.getReturnType().isArray()
+              || op.getReturnType() == double.class
               || op.getParameters()[op.getParameterCount() - 1].getType().isArray();
       assertEquals(!tellsTheHost, wrote, op.getName() + " must write to a tensor or to the host");
     }

@@ -99,6 +99,7 @@ final class AttentionOp implements Op {
                 .pointer(key)
                 .pointer(value)
                 .pointer(out)
+                .pointer(0)
                 .pointer(lab.table(packed.offsets()))
                 .pointer(lab.table(packed.keyOffsets()))
                 .pointer(lab.table(packed.past()))

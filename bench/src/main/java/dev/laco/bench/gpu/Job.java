@@ -76,16 +76,18 @@ final class Job {
    */
   Job expects(Consumer<Reference> reference, double tolerance, Tensor... results) {
     expected = reference;
-    for (Tensor result : results) {
-      outputs.put(result, tolerance);
-    }
-    return this;
+    return within(tolerance, results);
   }
 
   /** Further results, which must have the same bits as those of the reference. */
   Job exactly(Tensor... results) {
+    return within(0, results);
+  }
+
+  /** Further results, with a tolerance of their own. */
+  Job within(double tolerance, Tensor... results) {
     for (Tensor result : results) {
-      outputs.put(result, 0.0);
+      outputs.put(result, tolerance);
     }
     return this;
   }

@@ -11,11 +11,13 @@ final class Ops {
     List<Op> ops = new ArrayList<>(List.of(new MixOp(), new CosineOp(), new CosinePairsOp()));
     ops.addAll(RowOps.all());
     ops.addAll(LinearSystemOps.all());
+    ops.addAll(GradientOps.all());
     ops.addAll(
         List.of(
             new LogProbabilityOp(),
             new KlDivergenceOp(),
             new AttentionOp(),
+            new AttentionGradientOp(),
             new CollapseProductOp(),
             new ProductOp()));
     return ops;

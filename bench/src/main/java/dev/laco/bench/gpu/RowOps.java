@@ -84,7 +84,7 @@ final class RowOps {
         new RowOp("multiply", null, RowOps::multiply, of("multiply", F32)),
         new RowOp(
             "scaled_difference", null, RowOps::scaledDifference, of("scaled_difference", F32)),
-        new RowOp("add_squares", null, RowOps::addSquares, of("add_squares", F32)),
+        new RowOp("add_squares", null, RowOps::addSquares, of("column_sums", "add_squares", F32)),
         new RowOp("widen", null, RowOps::widen, of("convert", "widen", F16, BF16)),
         new RowOp("narrow", null, RowOps::narrow, of("convert", "narrow", F16, BF16)));
   }
@@ -93,12 +93,12 @@ final class RowOps {
     return of(file, file, dtypes);
   }
 
-  private static List<Variant> of(String file, String op, DType... dtypes) {
+  static List<Variant> of(String file, String op, DType... dtypes) {
     return Variant.of(file, "laco_" + op + "_%s_v1", dtypes);
   }
 
   /** Makes the job of an op. */
-  private interface Preparation {
+  interface Preparation {
     Job prepare(DType dtype, Sizes sizes, Lab lab);
   }
 
@@ -107,8 +107,7 @@ final class RowOps {
    *
    * @param share of the stream at many tokens that it is to reach
    */
-  private record RowOp(
-      String name, @Nullable Double share, Preparation preparation, List<Variant> variants)
+  record RowOp(String name, @Nullable Double share, Preparation preparation, List<Variant> variants)
       implements Op {
     @Override
     public List<Sizes> timed(Sizes trial, Sizes large) {
@@ -308,7 +307,8 @@ final class RowOps {
                 .pointer(heads.sine)
                 .int32(heads.count)
                 .int32(heads.width)
-                .int32(heads.width / 2))
+                .int32(heads.width / 2)
+                .float32(1))
         .moves(bytes(heads.x, heads.cosine, heads.sine), bytes(heads.x))
         .expects(
             reference -> {
@@ -615,7 +615,7 @@ final class RowOps {
             out);
   }
 
-  private static double bytes(Tensor... tensors) {
+  static double bytes(Tensor... tensors) {
     return Stream.of(tensors).mapToDouble(t -> (double) t.elements() * t.dtype().byteSize()).sum();
   }
 }

@@ -1,0 +1,307 @@
+package dev.laco.bench.gpu;
+
+import static dev.laco.bench.gpu.RowOps.bytes;
+import static dev.laco.model.DType.BF16;
+import static dev.laco.model.DType.F16;
+import static dev.laco.model.DType.F32;
+
+import dev.laco.backend.KernelCode;
+import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TrainingOps;
+import dev.laco.backend.cuda.CudaBackend;
+import dev.laco.bench.Values;
+import dev.laco.bench.gpu.RowOps.RowOp;
+import dev.laco.model.Activation;
+import dev.laco.model.DType;
+import dev.laco.model.NormSpec;
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+import java.util.List;
+
+/** The ops of training that go through their data once. */
+final class GradientOps {
+  private static final double EPS = 1e-5;
+  private static final NormSpec NORM = new NormSpec(EPS, 1);
+
+  /** Sums of up to some thousand f32 products. */
+  private static final double SUMS = 5e-6;
+
+  /** Of weights that are rounded to 16 bits: a unit in the last place of bf16. */
+  private static final double ROUNDED = 8e-3;
+
+  private static final int BLOCK = 256;
+
+  /** Elements that a block of an elementwise kernel takes. */
+  private static final long ELEMENTS = 1024;
+
+  /** Columns that a block of their sums takes, and the rows of a part. */
+  private static final long COLUMNS = 32;
+
+  private static final long SUMMED_ROWS = 256;
+
+  /** Rows of a part under a norm. */
+  private static final long NORM_ROWS = 16;
+
+  /** Bytes of both logits of a loss. */
+  private static final long LOGITS_BYTES = 512L << 20;
+
+  private GradientOps() {}
+
+  static List<Op> all() {
+    DType[] weights = {F32, F16, BF16};
+    return List.of(
+        new RowOp(
+            "rms_norm_gradient",
+            null,
+            (dtype, sizes, lab) -> normGradient(false, dtype, sizes, lab),
+            RowOps.of("norm_gradient", "rms_norm_gradient", weights)),
+        new RowOp(
+            "layer_norm_gradient",
+            null,
+            (dtype, sizes, lab) -> normGradient(true, dtype, sizes, lab),
+            RowOps.of("norm_gradient", "layer_norm_gradient", weights)),
+        new RowOp(
+            "gated_gradients",
+            null,
+            GradientOps::gatedGradients,
+            RowOps.of("gated_activation", "gated_gradients", F32)),
+        new RowOp(
+            "row_products",
+            null,
+            GradientOps::rowProducts,
+            RowOps.of("row_products", "row_products", F32)),
+        new RowOp(
+            "column_sums",
+            null,
+            GradientOps::columnSums,
+            RowOps.of("column_sums", "column_sums", F32)),
+        new RowOp(
+            "distillation",
+            null,
+            GradientOps::distillation,
+            RowOps.of("distillation", "distillation", F32)),
+        new RowOp("adam_w", null, GradientOps::adamW, RowOps.of("adam_w", "adam_w", weights)));
+  }
+
+  private static Job normGradient(boolean centred, DType dtype, Sizes sizes, Lab lab) {
+    long rows = sizes.tokens();
+    long columns = sizes.hidden();
+    long parts = Math.ceilDiv(rows, NORM_ROWS);
+    Tensor x = lab.random(F32, rows, columns, 1);
+    Tensor weight = lab.random(dtype, 1, columns, 1);
+    Tensor gradient = lab.random(F32, rows, columns, 1);
+    Tensor byWeight = lab.random(F32, parts, columns, 1);
+    Tensor byBias = lab.random(F32, parts, columns, 1);
+    Tensor out = lab.random(F32, rows, columns, 1);
+    Arguments arguments =
+        new Arguments().pointer(x).pointer(weight).pointer(gradient).pointer(byWeight);
+    if (centred) {
+      arguments.pointer(byBias);
+    }
+    arguments.pointer(out).int64(rows).int64(NORM_ROWS).int64(columns).float32(EPS);
+    if (!centred) {
+      arguments.float32(NORM.offset());
+    }
+    return new Job(lab)
+        .launches(Grid.of(parts, CudaBackend.rowBlock(columns)), arguments)
+        .moves(bytes(x, gradient), bytes(out, byWeight))
+        .expects(
+            on -> {
+              TrainingOps ops = on.backend().training();
+              for (long part = 0; part < parts; part++) {
+                long first = part * NORM_ROWS;
+                long last = Math.min(rows, first + NORM_ROWS);
+                MemoryTensor from = on.of(x).slice(first, last);
+                MemoryTensor by = on.of(gradient).slice(first, last);
+                MemoryTensor to = on.of(out).slice(first, last);
+                MemoryTensor sums = zeroed(on.of(byWeight).slice(part, part + 1));
+                if (centred) {
+                  MemoryTensor bias = zeroed(on.of(byBias).slice(part, part + 1));
+                  ops.layerNormGradient(from, on.of(weight), EPS, by, sums, bias, to);
+                } else {
+                  ops.rmsNormGradient(from, on.of(weight), NORM, by, sums, to);
+                }
+              }
+            },
+            SUMS,
+            out,
+            byWeight)
+        .within(SUMS, centred ? new Tensor[] {byBias} : new Tensor[0]);
+  }
+
+  private static MemoryTensor zeroed(MemoryTensor tensor) {
+    for (long i = 0; i < tensor.elements(); i++) {
+      tensor.set(i, 0);
+    }
+    return tensor;
+  }
+
+  private static Job gatedGradients(DType dtype, Sizes sizes, Lab lab) {
+    Tensor gate = lab.random(F32, sizes.tokens(), sizes.inner(), 4);
+    Tensor up = lab.random(F32, sizes.tokens(), sizes.inner(), 1);
+    Tensor gradient = lab.random(F32, sizes.tokens(), sizes.inner(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(Math.ceilDiv(gate.elements(), ELEMENTS), BLOCK),
+            new Arguments()
+                .pointer(gate)
+                .pointer(up)
+                .pointer(gradient)
+                .int64(gate.elements())
+                .int32(KernelCode.of(Activation.SILU)))
+        .moves(bytes(gate, up, gradient), bytes(gate, up))
+        .expects(
+            on ->
+                on.backend()
+                    .training()
+                    .gatedGradients(Activation.SILU, on.of(gate), on.of(up), on.of(gradient)),
+            SUMS,
+            gate,
+            up);
+  }
+
+  private static Job rowProducts(DType dtype, Sizes sizes, Lab lab) {
+    Tensor a = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor b = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    Tensor out = lab.random(F32, sizes.tokens(), 1, 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(a.rows(), CudaBackend.rowBlock(a.columns())),
+            new Arguments().pointer(a).pointer(b).pointer(out).int64(a.columns()))
+        .moves(bytes(a, b), bytes(out))
+        .expects(
+            on -> on.backend().training().rowProducts(on.of(a), on.of(b), on.of(out)), SUMS, out);
+  }
+
+  private static Job columnSums(DType dtype, Sizes sizes, Lab lab) {
+    long rows = sizes.tokens();
+    long parts = Math.ceilDiv(rows, SUMMED_ROWS);
+    Tensor x = lab.random(F32, rows, sizes.inner(), 1);
+    Tensor out = lab.random(F32, parts, sizes.inner(), 1);
+    return new Job(lab)
+        .launches(
+            new Grid(Math.ceilDiv(x.columns(), COLUMNS), parts, 1, BLOCK, 0),
+            new Arguments()
+                .pointer(x)
+                .pointer(out)
+                .int64(rows)
+                .int64(x.columns())
+                .int64(SUMMED_ROWS)
+                .int32(0))
+        .moves(bytes(x), bytes(out))
+        .expects(
+            on -> {
+              for (long part = 0; part < parts; part++) {
+                long first = part * SUMMED_ROWS;
+                on.backend()
+                    .training()
+                    .addColumns(
+                        on.of(x).slice(first, Math.min(rows, first + SUMMED_ROWS)),
+                        zeroed(on.of(out).slice(part, part + 1)));
+              }
+            },
+            SUMS,
+            out);
+  }
+
+  /** Without a label, and with made-up sums of exponentials. */
+  private static Job distillation(DType dtype, Sizes sizes, Lab lab) {
+    long columns = sizes.config().vocabSize();
+    int rows = (int) Math.min(sizes.tokens(), Math.max(1, LOGITS_BYTES / 8 / columns));
+    Tensor logits = lab.random(F32, rows, columns, 8);
+    Tensor reference = lab.random(F32, rows, columns, 8);
+    double[] state = new double[5 * rows];
+    for (int i = 0; i < state.length; i += 5) {
+      state[i] = 8;
+      state[i + 1] = 3;
+      state[i + 2] = 3 + i;
+      state[i + 3] = 8;
+      state[i + 4] = 2;
+    }
+    int[] targets = new int[rows];
+    Arrays.fill(targets, -1);
+    long losses = lab.room(8L * rows);
+    return new Job(lab)
+        .launches(
+            Grid.of(rows, BLOCK),
+            new Arguments()
+                .pointer(logits)
+                .pointer(reference)
+                .pointer(lab.table(state))
+                .pointer(lab.table(targets))
+                .pointer(0)
+                .pointer(losses)
+                .int64(columns)
+                .float32(0)
+                .float32(0.5)
+                .float32(0))
+        .moves(bytes(logits, reference), bytes(logits))
+        .expects(
+            on -> {
+              MemoryTensor to = on.of(logits);
+              for (long i = 0; i < to.elements(); i++) {
+                double share = Math.exp(to.get(i) - 8) / 2;
+                double wanted = Math.exp(on.of(reference).get(i) - 8) / 3;
+                to.set(i, 0.5 * (share - wanted));
+              }
+            },
+            SUMS,
+            logits)
+        .checks(
+            on -> {
+              double[] found = new double[rows];
+              lab.device().download(losses, MemorySegment.ofArray(found));
+              for (int r = 0; r < rows; r++) {
+                double expected = (3 + 5.0 * r) / 3 - Math.log(3) + Math.log(2);
+                Values.requireClose("loss", found[r], expected, 1e-9 * (1 + expected));
+              }
+            });
+  }
+
+  private static Job adamW(DType dtype, Sizes sizes, Lab lab) {
+    TrainingOps.AdamW step = new TrainingOps.AdamW(1, 0.5, 0.9, 0.95, 0.5, 0.1, 0.5);
+    Tensor gradient = lab.random(F32, sizes.inner(), sizes.hidden(), 1);
+    Tensor mean = lab.random(F32, sizes.inner(), sizes.hidden(), 1);
+    Tensor square = lab.random(F32, sizes.inner(), sizes.hidden(), 0);
+    Tensor master = lab.random(F32, sizes.inner(), sizes.hidden(), 1);
+    Tensor weight = lab.random(dtype, sizes.inner(), sizes.hidden(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(Math.ceilDiv(gradient.elements(), ELEMENTS), BLOCK),
+            new Arguments()
+                .pointer(gradient)
+                .pointer(mean)
+                .pointer(square)
+                .pointer(master)
+                .pointer(weight)
+                .int64(gradient.elements())
+                .float32(step.gradientScale())
+                .float32(step.beta1())
+                .float32(1 - step.beta1())
+                .float32(step.beta2())
+                .float32(1 - step.beta2())
+                .float32(step.stepSize())
+                .float32(1 / step.squareCorrection())
+                .float32(step.epsilon())
+                .float32(step.rate() * step.decay()))
+        .moves(bytes(gradient, mean, square, master), bytes(gradient, mean, square, master, weight))
+        .expects(
+            on ->
+                on.backend()
+                    .training()
+                    .adamW(
+                        step,
+                        on.of(gradient),
+                        on.of(mean),
+                        on.of(square),
+                        on.of(master),
+                        on.of(weight)),
+            SUMS,
+            mean,
+            square,
+            master)
+        .exactly(gradient)
+        .within(ROUNDED, weight);
+  }
+}
