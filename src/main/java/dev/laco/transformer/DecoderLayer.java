@@ -4,6 +4,7 @@ import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.ForwardOps;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
+import dev.laco.backend.TrainingOps;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
@@ -11,6 +12,7 @@ import dev.laco.model.NormSpec;
 import dev.laco.model.RopeParameters;
 import dev.laco.model.RotaryPairs;
 import java.util.List;
+import java.util.Objects;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -33,12 +35,23 @@ import org.jspecify.annotations.Nullable;
 public final class DecoderLayer {
   private final ForwardOps backend;
   private final ModelConfig config;
+  private final @Nullable TrainingOps training;
   private final List<RopeParameters> rotations;
 
   /** Runs the layers of models of one config. */
   public DecoderLayer(ForwardOps backend, ModelConfig config) {
+    this(backend, config, null);
+  }
+
+  /**
+   * Runs the layers of models of one config.
+   *
+   * @param training needed only for buffers that {@link Workspace#keeping keep} all results
+   */
+  DecoderLayer(ForwardOps backend, ModelConfig config, @Nullable TrainingOps training) {
     this.backend = backend;
     this.config = config;
+    this.training = training;
     this.rotations = config.rotations();
   }
 
@@ -187,7 +200,7 @@ public final class DecoderLayer {
     return attend(weights, attention, input, batch, buffers, KeyValues.of(buffers));
   }
 
-  private Attended attend(
+  Attended attend(
       LayerWeights weights,
       LayerAttention attention,
       Normed input,
@@ -195,33 +208,45 @@ public final class DecoderLayer {
       Workspace.Buffers buffers,
       KeyValues past) {
     Tensor normed = input.states();
-    Tensor query = buffers.query;
+    Tensor query = buffers.queryProjected();
+    Tensor key = buffers.keyProjected(past);
     if (config.headsInterleaved()) {
       Tensor all = buffers.queryKeyValue();
       linear(weights, normed, LayerRole.QUERY_KEY_VALUE, LayerRole.QUERY_KEY_VALUE_BIAS, all);
       HeadRows rows = buffers.headRows(config);
       takeHeads(all, rows.queries, query);
-      takeHeads(all, rows.keys, past.newKeys());
+      takeHeads(all, rows.keys, key);
       takeHeads(all, rows.values, past.newValues());
     } else {
       linear(weights, normed, LayerRole.QUERY, LayerRole.QUERY_BIAS, query);
-      linear(weights, normed, LayerRole.KEY, LayerRole.KEY_BIAS, past.newKeys());
+      linear(weights, normed, LayerRole.KEY, LayerRole.KEY_BIAS, key);
       linear(weights, normed, LayerRole.VALUE, LayerRole.VALUE_BIAS, past.newValues());
     }
-    turn(query, weights.find(LayerRole.QUERY_NORM), attention, batch);
-    turn(past.newKeys(), weights.find(LayerRole.KEY_NORM), attention, batch);
+    turn(query, weights.find(LayerRole.QUERY_NORM), attention, batch, buffers.query);
+    turn(key, weights.find(LayerRole.KEY_NORM), attention, batch, past.newKeys());
     past.keep(backend, batch.sequences());
-    AttentionSpec spec =
-        new AttentionSpec(
-            config.numAttentionHeads(),
-            config.numKeyValueHeads(),
-            config.headDim(),
-            attention.window(),
-            config.attentionScores(),
-            config.alibi(),
-            backend.productType(weights.get(LayerRole.OUTPUT).dtype()));
-    backend.attention(query, past.keys(), past.values(), spec, batch, buffers.heads);
+    AttentionSpec spec = spec(weights, attention);
+    Tensor logSums = buffers.logSums();
+    if (logSums == null) {
+      backend.attention(buffers.query, past.keys(), past.values(), spec, batch, buffers.heads);
+    } else {
+      Objects.requireNonNull(training)
+          .attention(
+              buffers.query, buffers.key, buffers.value, spec, batch, buffers.heads, logSums);
+    }
     return buffers.attended;
+  }
+
+  /** What attention of a layer does with its queries, keys and values. */
+  AttentionSpec spec(LayerWeights weights, LayerAttention attention) {
+    return new AttentionSpec(
+        config.numAttentionHeads(),
+        config.numKeyValueHeads(),
+        config.headDim(),
+        attention.window(),
+        config.attentionScores(),
+        config.alibi(),
+        backend.productType(weights.get(LayerRole.OUTPUT).dtype()));
   }
 
   /** Copies heads of {@code all [T, heads]} to {@code to}, both taken as one head a row. */
@@ -233,19 +258,30 @@ public final class DecoderLayer {
 
   /** Normalises queries or keys, and rotates them, where the layer does so. */
   private void turn(
-      Tensor heads, @Nullable Tensor weight, LayerAttention attention, TokenBatch batch) {
-    int table = rotations.indexOf(attention.rotation());
-    if (table >= 0 && weight != null && normsAndRotatesAtOnce(weight)) {
+      Tensor heads,
+      @Nullable Tensor weight,
+      LayerAttention attention,
+      TokenBatch batch,
+      Tensor out) {
+    int table = table(attention);
+    if (table >= 0 && weight != null && out == heads && normsAndRotatesAtOnce(weight)) {
       backend.normRope(heads, weight, config.headNorm(), config.headDim(), table, batch);
       return;
     }
     if (weight != null) {
       Tensor rows = heads.reshape(heads.elements() / weight.columns(), weight.columns());
-      norm(rows, weight, null, config.headNorm(), rows);
+      norm(rows, weight, null, config.headNorm(), out.reshape(rows.rows(), rows.columns()));
     }
     if (table >= 0) {
-      backend.rope(heads, config.rotaryPairs(), config.headDim(), table, batch);
+      backend.rope(out, config.rotaryPairs(), config.headDim(), table, batch);
     }
+  }
+
+  /**
+   * Which of a batch's tables of angles turns the queries and keys of a layer; below 0 for none.
+   */
+  int table(LayerAttention attention) {
+    return rotations.indexOf(attention.rotation());
   }
 
   /** Whether one op does what the family does to queries and keys. */
@@ -257,25 +293,30 @@ public final class DecoderLayer {
 
   /** Applies the output projection of attention. */
   public Projected project(LayerWeights weights, Attended attended, Workspace.Buffers buffers) {
-    linear(weights, attended.heads(), LayerRole.OUTPUT, LayerRole.OUTPUT_BIAS, buffers.hidden);
-    return output(weights, LayerRole.ATTENTION_OUTPUT_NORM, buffers);
+    Tensor projected = buffers.attentionProjected();
+    linear(weights, attended.heads(), LayerRole.OUTPUT, LayerRole.OUTPUT_BIAS, projected);
+    Tensor norm = weights.find(LayerRole.ATTENTION_OUTPUT_NORM);
+    return output(projected, norm, buffers.attentionOutput());
   }
 
   /** Applies the norm behind a projection, in the families that have one. */
-  private Projected output(LayerWeights weights, LayerRole role, Workspace.Buffers buffers) {
-    Tensor norm = weights.find(role);
-    if (norm != null) {
-      norm(buffers.hidden, norm, null, config.norm(), buffers.hidden);
+  private Projected output(Tensor projected, @Nullable Tensor norm, Tensor out) {
+    if (norm == null) {
+      return new Projected(projected);
     }
-    return buffers.projected;
+    norm(projected, norm, null, config.norm(), out);
+    return new Projected(out);
   }
 
   /** The input of attention: normalised, in the families that do so. */
-  private Normed attentionInput(LayerWeights weights, Tensor x, Workspace.Buffers buffers) {
+  Normed attentionInput(LayerWeights weights, Tensor x, Workspace.Buffers buffers) {
     Tensor norm = weights.find(LayerRole.ATTENTION_INPUT_NORM);
-    return norm == null
-        ? new Normed(x)
-        : normalise(norm, weights.find(LayerRole.ATTENTION_INPUT_NORM_BIAS), x, buffers);
+    if (norm == null) {
+      return new Normed(x);
+    }
+    Tensor bias = weights.find(LayerRole.ATTENTION_INPUT_NORM_BIAS);
+    normalise(norm, bias, x, buffers.hidden);
+    return buffers.normed;
   }
 
   /**
@@ -292,12 +333,15 @@ public final class DecoderLayer {
    * The input of the feed-forward part: {@code y} normalised where it has a norm of its own, else
    * {@code otherwise}.
    */
-  private Normed feedForwardInput(
+  Normed feedForwardInput(
       LayerWeights weights, Tensor y, Normed otherwise, Workspace.Buffers buffers) {
     Tensor norm = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM);
-    return norm == null
-        ? otherwise
-        : normalise(norm, weights.find(LayerRole.FEED_FORWARD_INPUT_NORM_BIAS), y, buffers);
+    if (norm == null) {
+      return otherwise;
+    }
+    Tensor bias = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM_BIAS);
+    normalise(norm, bias, y, buffers.feedForwardInput());
+    return new Normed(buffers.feedForwardInput());
   }
 
   /** Normalises hidden states {@code [T, d]} by the norm of the family. */
@@ -325,7 +369,7 @@ public final class DecoderLayer {
   }
 
   /** Adds attention to {@code x} and normalises the sum for the feed-forward part, in one op. */
-  private Normed addAndNormalise(
+  Normed addAndNormalise(
       LayerWeights weights, Projected attention, Tensor x, Workspace.Buffers buffers) {
     Tensor norm = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM);
     if (norm == null) {
@@ -335,11 +379,11 @@ public final class DecoderLayer {
     if (config.hasLayerNorms()) {
       Tensor bias = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM_BIAS);
       double eps = config.norm().eps();
-      backend.addLayerNorm(x, attention.states(), norm, bias, eps, buffers.hidden);
+      backend.addLayerNorm(x, attention.states(), norm, bias, eps, buffers.feedForwardInput());
     } else {
-      backend.addRmsNorm(x, attention.states(), norm, config.norm(), buffers.hidden);
+      backend.addRmsNorm(x, attention.states(), norm, config.norm(), buffers.feedForwardInput());
     }
-    return buffers.normed;
+    return new Normed(buffers.feedForwardInput());
   }
 
   /**
@@ -350,13 +394,15 @@ public final class DecoderLayer {
     return channels(weights, feedForwardInput(weights, y, buffers), buffers);
   }
 
-  private Channels channels(LayerWeights weights, Normed input, Workspace.Buffers buffers) {
+  Channels channels(LayerWeights weights, Normed input, Workspace.Buffers buffers) {
     if (config.isGated()) {
       gateAndUp(weights, input, buffers);
-      backend.gatedActivation(config.hiddenAct(), buffers.gate, buffers.up, buffers.gate);
+      Tensor channels = buffers.channels.values();
+      backend.gatedActivation(config.hiddenAct(), buffers.gate, buffers.up, channels);
     } else {
       linear(weights, input.states(), LayerRole.UP, LayerRole.UP_BIAS, buffers.gate);
-      backend.gatedActivation(config.hiddenAct(), buffers.gate, null, buffers.gate);
+      Tensor channels = buffers.channels.values();
+      backend.gatedActivation(config.hiddenAct(), buffers.gate, null, channels);
     }
     return buffers.channels;
   }
@@ -378,8 +424,16 @@ public final class DecoderLayer {
 
   /** Applies the down projection of the feed-forward part. */
   public Projected contribute(LayerWeights weights, Channels channels, Workspace.Buffers buffers) {
-    linear(weights, channels.values(), LayerRole.DOWN, LayerRole.DOWN_BIAS, buffers.hidden);
-    return output(weights, LayerRole.FEED_FORWARD_OUTPUT_NORM, buffers);
+    Tensor projected = down(weights, channels, buffers);
+    Tensor norm = weights.find(LayerRole.FEED_FORWARD_OUTPUT_NORM);
+    return output(projected, norm, projected);
+  }
+
+  /** Applies the down projection without the norm behind it. */
+  Tensor down(LayerWeights weights, Channels channels, Workspace.Buffers buffers) {
+    Tensor projected = buffers.feedForwardProjected();
+    linear(weights, channels.values(), LayerRole.DOWN, LayerRole.DOWN_BIAS, projected);
+    return projected;
   }
 
   /** Applies a projection of the layer, and its bias where the layer has one. */

@@ -29,4 +29,19 @@ final class HeadRows {
     }
     return rows;
   }
+
+  /**
+   * For each head of the fused output, its place where all queries stand first, then all keys, then
+   * all values.
+   */
+  int[] inverse() {
+    int[] places = new int[queries.length + keys.length + values.length];
+    int place = 0;
+    for (int[] part : new int[][] {queries, keys, values}) {
+      for (int row : part) {
+        places[row] = place++;
+      }
+    }
+    return places;
+  }
 }

@@ -12,6 +12,7 @@ final class Routing {
 
   private final float[] shares;
   private final int[] starts;
+  private final boolean normalised;
 
   /**
    * Chooses experts for each token.
@@ -19,6 +20,7 @@ final class Routing {
    * @param logits of the router, {@code [T, E]}
    */
   Routing(ForwardOps backend, Mixture mixture, Tensor logits) {
+    normalised = mixture.normalised();
     int tokens = Math.toIntExact(logits.rows());
     int[] experts = new int[tokens * mixture.chosen()];
     float[] chosenShares = new float[experts.length];
@@ -46,5 +48,54 @@ final class Routing {
   /** For each of these tokens, the factor on what the expert returns. */
   float[] shares(int expert) {
     return Arrays.copyOfRange(shares, starts[expert], starts[expert + 1]);
+  }
+
+  /**
+   * The gradient by the router's logits, from that by the shares. With the share {@code s_e} of an
+   * expert and the gradient {@code g_e} by it, it is {@code s_e (g_e - sum_j s_j g_j)}, where only
+   * chosen experts have a {@code g}; experts that were not chosen have a share only where the
+   * softmax is over all experts.
+   *
+   * @param logits {@code [T * E]}
+   * @param byShare {@code [T][E]}
+   * @return {@code [T * E]}
+   */
+  float[] byLogits(float[] logits, double[][] byShare) {
+    int experts = starts.length - 1;
+    double[][] all = new double[byShare.length][experts];
+    for (int e = 0; e < experts; e++) {
+      for (int i = starts[e]; i < starts[e + 1]; i++) {
+        all[rows[i]][e] = shares[i];
+      }
+    }
+    float[] gradient = new float[logits.length];
+    for (int t = 0; t < byShare.length; t++) {
+      double common = 0;
+      for (int e = 0; e < experts; e++) {
+        common += all[t][e] * byShare[t][e];
+      }
+      double[] share = normalised ? all[t] : softmax(logits, t * experts, experts);
+      for (int e = 0; e < experts; e++) {
+        gradient[t * experts + e] = (float) (share[e] * (byShare[t][e] - common));
+      }
+    }
+    return gradient;
+  }
+
+  private static double[] softmax(float[] logits, int first, int count) {
+    double most = Double.NEGATIVE_INFINITY;
+    for (int i = 0; i < count; i++) {
+      most = Math.max(most, logits[first + i]);
+    }
+    double[] shares = new double[count];
+    double sum = 0;
+    for (int i = 0; i < count; i++) {
+      shares[i] = Math.exp(logits[first + i] - most);
+      sum += shares[i];
+    }
+    for (int i = 0; i < count; i++) {
+      shares[i] /= sum;
+    }
+    return shares;
   }
 }

@@ -7,6 +7,7 @@ import dev.laco.model.DType;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
 import java.util.Objects;
+import java.util.function.LongFunction;
 import org.jspecify.annotations.Nullable;
 
 /** The device buffers of a forward pass over batches of at most {@code maxTokens} tokens. */
@@ -17,6 +18,15 @@ public final class Workspace implements AutoCloseable {
 
   /** Allocates buffers for batches of up to {@code maxTokens} tokens. */
   public Workspace(DeviceMemory backend, ModelConfig config, long maxTokens) {
+    this(backend, config, maxTokens, false);
+  }
+
+  /** Buffers that keep every result of a layer, for its gradient. */
+  static Workspace keeping(DeviceMemory backend, ModelConfig config, long maxTokens) {
+    return new Workspace(backend, config, maxTokens, true);
+  }
+
+  private Workspace(DeviceMemory backend, ModelConfig config, long maxTokens, boolean keeps) {
     arena = backend.arena();
     long queries = (long) config.numAttentionHeads() * config.headDim();
     long keys = (long) config.numKeyValueHeads() * config.headDim();
@@ -33,7 +43,8 @@ public final class Workspace implements AutoCloseable {
             config.headsInterleaved()
                 ? arena.allocate(DType.F32, maxTokens, queries + 2 * keys)
                 : null,
-            mixture == null ? null : Experts.of(arena, mixture, maxTokens, config.hiddenSize()));
+            mixture == null ? null : Experts.of(arena, mixture, maxTokens, config.hiddenSize()),
+            keeps ? Kept.of(arena, config, maxTokens) : null);
     current = full;
   }
 
@@ -48,6 +59,11 @@ public final class Workspace implements AutoCloseable {
       columns += Experts.columns(config.mixture(), config.hiddenSize());
     }
     return maxTokens * columns * DType.F32.byteSize();
+  }
+
+  /** Bytes of buffers that {@link #keeping keep} every result of a layer. */
+  static long keepingBytes(ModelConfig config, long maxTokens) {
+    return bytes(config, maxTokens) + maxTokens * Kept.columns(config) * DType.F32.byteSize();
   }
 
   /** The first {@code tokens} rows of every buffer. */
@@ -96,6 +112,70 @@ public final class Workspace implements AutoCloseable {
   }
 
   /**
+   * Buffers for results that a forward pass overwrites, and that the gradient of the layer needs.
+   *
+   * @param query before norm and rotation of heads, {@code [T, heads * headDim]}; null where heads
+   *     have no norm
+   * @param key likewise, {@code [T, keyValueHeads * headDim]}
+   * @param logSums of attention, {@code [T, heads]}
+   * @param attentionProjected the output of attention's projection, {@code [T, d]}
+   * @param attentionOutput what attention adds to the residual stream, {@code [T, d]}
+   * @param feedForwardInput the input of the feed-forward part, {@code [T, d]}
+   * @param feedForwardProjected the output of the down projection, {@code [T, d]}
+   * @param channels of the feed-forward part, {@code [T, k]}
+   */
+  private record Kept(
+      @Nullable Tensor query,
+      @Nullable Tensor key,
+      Tensor logSums,
+      Tensor attentionProjected,
+      Tensor attentionOutput,
+      Tensor feedForwardInput,
+      Tensor feedForwardProjected,
+      Tensor channels) {
+    private static Kept of(TensorArena arena, ModelConfig config, long tokens) {
+      LongFunction<Tensor> allocate = columns -> arena.allocate(DType.F32, tokens, columns);
+      boolean norms = config.queryKeyNorm();
+      return new Kept(
+          norms ? allocate.apply(queries(config)) : null,
+          norms ? allocate.apply(keys(config)) : null,
+          allocate.apply(config.numAttentionHeads()),
+          allocate.apply(config.hiddenSize()),
+          allocate.apply(config.hiddenSize()),
+          allocate.apply(config.hiddenSize()),
+          allocate.apply(config.hiddenSize()),
+          allocate.apply(config.widestChannels()));
+    }
+
+    private static long queries(ModelConfig config) {
+      return (long) config.numAttentionHeads() * config.headDim();
+    }
+
+    private static long keys(ModelConfig config) {
+      return (long) config.numKeyValueHeads() * config.headDim();
+    }
+
+    private static long columns(ModelConfig config) {
+      return (config.queryKeyNorm() ? queries(config) + keys(config) : 0)
+          + config.numAttentionHeads()
+          + 4L * config.hiddenSize()
+          + config.widestChannels();
+    }
+
+    private Kept rows(long tokens) {
+      return new Kept(
+          query == null ? null : query.slice(0, tokens),
+          key == null ? null : key.slice(0, tokens),
+          logSums.slice(0, tokens),
+          attentionProjected.slice(0, tokens),
+          attentionOutput.slice(0, tokens),
+          feedForwardInput.slice(0, tokens),
+          feedForwardProjected.slice(0, tokens),
+          channels.slice(0, tokens));
+    }
+  }
+
+  /**
    * The buffers that the steps of a {@link DecoderLayer} fill, one row per token. Only the steps
    * see the memory itself; everybody else is given what a step has filled, under the name of what
    * it holds.
@@ -110,10 +190,10 @@ public final class Workspace implements AutoCloseable {
     final Tensor up;
     private final @Nullable Tensor queryKeyValue;
     private final @Nullable Experts experts;
+    private final @Nullable Kept kept;
     private @Nullable HeadRows headRows;
     final DecoderLayer.Normed normed;
     final DecoderLayer.Attended attended;
-    final DecoderLayer.Projected projected;
     final DecoderLayer.Channels channels;
     final DecoderLayer.Slopes slopes;
 
@@ -126,7 +206,8 @@ public final class Workspace implements AutoCloseable {
         Tensor gate,
         Tensor up,
         @Nullable Tensor queryKeyValue,
-        @Nullable Experts experts) {
+        @Nullable Experts experts,
+        @Nullable Kept kept) {
       this.hidden = hidden;
       this.query = query;
       this.key = key;
@@ -136,15 +217,50 @@ public final class Workspace implements AutoCloseable {
       this.up = up;
       this.queryKeyValue = queryKeyValue;
       this.experts = experts;
+      this.kept = kept;
       normed = new DecoderLayer.Normed(hidden);
       attended = new DecoderLayer.Attended(heads);
-      projected = new DecoderLayer.Projected(hidden);
-      channels = new DecoderLayer.Channels(gate);
+      channels = new DecoderLayer.Channels(kept == null ? gate : kept.channels);
       slopes = new DecoderLayer.Slopes(normed, gate, up);
     }
 
     private long tokens() {
       return hidden.rows();
+    }
+
+    /** Memory for queries before norm and rotation. */
+    Tensor queryProjected() {
+      return kept == null || kept.query == null ? query : kept.query;
+    }
+
+    /** Memory for keys before norm and rotation. */
+    Tensor keyProjected(KeyValues past) {
+      return kept == null || kept.key == null ? past.newKeys() : kept.key;
+    }
+
+    /** Memory for the log-sums of attention, where they are kept. */
+    @Nullable Tensor logSums() {
+      return kept == null ? null : kept.logSums;
+    }
+
+    /** Memory for the output of attention's projection, before the norm behind it. */
+    Tensor attentionProjected() {
+      return kept == null ? hidden : kept.attentionProjected;
+    }
+
+    /** Memory for what attention adds to the residual stream, behind a norm. */
+    Tensor attentionOutput() {
+      return kept == null ? hidden : kept.attentionOutput;
+    }
+
+    /** Memory for the input of the feed-forward part, behind a norm. */
+    Tensor feedForwardInput() {
+      return kept == null ? hidden : kept.feedForwardInput;
+    }
+
+    /** Memory for the output of the down projection, before the norm behind it. */
+    Tensor feedForwardProjected() {
+      return kept == null ? hidden : kept.feedForwardProjected;
     }
 
     /** Queries, keys and values of models whose {@link ModelConfig#headsInterleaved}. */
@@ -175,7 +291,8 @@ public final class Workspace implements AutoCloseable {
       return narrow(up, tokens, width);
     }
 
-    private static Tensor narrow(Tensor memory, long rows, long columns) {
+    /** The first {@code rows * columns} elements of a tensor as a matrix of these extents. */
+    static Tensor narrow(Tensor memory, long rows, long columns) {
       return memory.reshape(memory.elements(), 1).slice(0, rows * columns).reshape(rows, columns);
     }
 
@@ -189,7 +306,8 @@ public final class Workspace implements AutoCloseable {
           gate.slice(0, tokens),
           up.slice(0, tokens),
           queryKeyValue == null ? null : queryKeyValue.slice(0, tokens),
-          experts == null ? null : experts.rows(tokens));
+          experts == null ? null : experts.rows(tokens),
+          kept == null ? null : kept.rows(tokens));
     }
   }
 }

@@ -1,0 +1,356 @@
+package dev.laco.transformer;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TokenBatch;
+import dev.laco.backend.TrainingOps;
+import dev.laco.model.DType;
+import dev.laco.model.LayerAttention;
+import dev.laco.model.LayerRole;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.NormSpec;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The gradients of a {@link DecoderLayer}. A layer's forward pass is run once more, from the
+ * layer's input, and its results are kept; from the gradient by the layer's output those by its
+ * input and by its weights are then computed, in the reverse order. So only the inputs of layers
+ * have to be held from the forward pass to the backward pass (Chen et al. 2016, "Training Deep Nets
+ * with Sublinear Memory Cost").
+ *
+ * <p>{@code T} is the number of tokens of a batch, {@code d} the hidden size, {@code k} the number
+ * of feed-forward channels.
+ */
+public final class DecoderGradient implements AutoCloseable {
+  private final Backend backend;
+  private final TrainingOps training;
+  private final ModelConfig config;
+  private final DecoderLayer decoder;
+  private final Workspace work;
+  private final TensorArena arena;
+  private final Gradients full;
+
+  /**
+   * Gradients by results of the forward pass.
+   *
+   * @param source a copy of the gradient by the layer's output, {@code [T, d]}
+   * @param middle the hidden states between attention and feed-forward part, {@code [T, d]}
+   * @param input by the input of projections, {@code [T, d]}
+   * @param scratch {@code [T, d]}
+   * @param heads by the outputs of attention, {@code [T, heads * headDim]}
+   * @param fused by queries, keys and values, one behind the other, {@code [T, (heads + 2
+   *     keyValueHeads) * headDim]} elements
+   * @param channels {@code [T, k]}
+   */
+  private record Gradients(
+      Tensor source,
+      Tensor middle,
+      Tensor input,
+      Tensor scratch,
+      Tensor heads,
+      Tensor fused,
+      Tensor channels) {
+    private Gradients rows(long tokens) {
+      return new Gradients(
+          source.slice(0, tokens),
+          middle.slice(0, tokens),
+          input.slice(0, tokens),
+          scratch.slice(0, tokens),
+          heads.slice(0, tokens),
+          fused.slice(0, tokens),
+          channels.slice(0, tokens));
+    }
+  }
+
+  /** Allocates buffers for batches of up to {@code maxTokens} tokens. */
+  public DecoderGradient(Backend backend, ModelConfig config, long maxTokens) {
+    this.backend = backend;
+    this.training = backend.training();
+    this.config = config;
+    this.decoder = new DecoderLayer(backend, config, training);
+    this.work = Workspace.keeping(backend, config, maxTokens);
+    this.arena = backend.arena();
+    this.full =
+        new Gradients(
+            allocate(maxTokens, config.hiddenSize()),
+            allocate(maxTokens, config.hiddenSize()),
+            allocate(maxTokens, config.hiddenSize()),
+            allocate(maxTokens, config.hiddenSize()),
+            allocate(maxTokens, queries(config)),
+            allocate(maxTokens, queries(config) + 2 * keys(config)),
+            allocate(maxTokens, config.widestChannels()));
+  }
+
+  private Tensor allocate(long rows, long columns) {
+    return arena.allocate(DType.F32, rows, columns);
+  }
+
+  private static long queries(ModelConfig config) {
+    return (long) config.numAttentionHeads() * config.headDim();
+  }
+
+  private static long keys(ModelConfig config) {
+    return (long) config.numKeyValueHeads() * config.headDim();
+  }
+
+  /** Bytes of the buffers for {@code maxTokens} tokens. */
+  public static long bytes(ModelConfig config, long maxTokens) {
+    long columns =
+        4L * config.hiddenSize() + 2 * queries(config) + 2 * keys(config) + config.widestChannels();
+    return Workspace.keepingBytes(config, maxTokens) + maxTokens * columns * DType.F32.byteSize();
+  }
+
+  /**
+   * Turns the gradient by a layer's output into that by its input, and adds the gradients by its
+   * weights.
+   *
+   * @param x the layer's input, {@code [T, d]}; it stays as it is
+   * @param gradient {@code [T, d]}: by the layer's output, becomes that by its input
+   * @param sums for each weight its gradient in f32, which is added to
+   */
+  public void run(
+      LayerWeights weights,
+      LayerAttention attention,
+      Tensor x,
+      TokenBatch batch,
+      Tensor gradient,
+      LayerWeights sums) {
+    Workspace.Buffers kept = work.forTokens(x.rows());
+    Step step = new Step(weights, sums, attention, x, batch, kept, full.rows(x.rows()), gradient);
+    step.run();
+  }
+
+  /** The gradients of one layer on one batch. */
+  private final class Step {
+    private final LayerWeights weights;
+    private final LayerWeights sums;
+    private final LayerAttention attention;
+    private final Tensor x;
+    private final TokenBatch batch;
+    private final Workspace.Buffers kept;
+    private final Gradients room;
+    private final Tensor gradient;
+
+    private Step(
+        LayerWeights weights,
+        LayerWeights sums,
+        LayerAttention attention,
+        Tensor x,
+        TokenBatch batch,
+        Workspace.Buffers kept,
+        Gradients room,
+        Tensor gradient) {
+      this.weights = weights;
+      this.sums = sums;
+      this.attention = attention;
+      this.x = x;
+      this.batch = batch;
+      this.kept = kept;
+      this.room = room;
+      this.gradient = gradient;
+    }
+
+    private void run() {
+      DecoderLayer.Normed input = decoder.attentionInput(weights, x, kept);
+      KeyValues all = KeyValues.of(kept);
+      DecoderLayer.Attended attended = decoder.attend(weights, attention, input, batch, kept, all);
+      if (config.parallel()) {
+        parallel(input, attended);
+      } else {
+        sequential(input, attended);
+      }
+    }
+
+    /** Attention, and then a feed-forward part that has attention's output in its input. */
+    private void sequential(DecoderLayer.Normed input, DecoderLayer.Attended attended) {
+      backend.copy(x, room.middle());
+      DecoderLayer.Normed middle =
+          decoder.addAndNormalise(
+              weights, decoder.project(weights, attended, kept), room.middle(), kept);
+      if (weights.experts().isEmpty()) {
+        feedForward(middle, gradient);
+      } else {
+        new ExpertGradient(backend, training, config, kept)
+            .run(
+                weights,
+                sums,
+                middle.states(),
+                gradient,
+                room.input(),
+                new ExpertGradient.Scratch(room.scratch(), room.channels()));
+      }
+      addThroughNorm(
+          LayerRole.FEED_FORWARD_INPUT_NORM, LayerRole.FEED_FORWARD_INPUT_NORM_BIAS, room.middle());
+      attention(input, attended, gradient, false);
+      addThroughNorm(LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, x);
+    }
+
+    /** Attention and feed-forward part of the same hidden states. */
+    private void parallel(DecoderLayer.Normed input, DecoderLayer.Attended attended) {
+      backend.copy(gradient, room.source());
+      boolean oneNorm = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM) == null;
+      feedForward(
+          oneNorm ? input : decoder.feedForwardInput(weights, x, input, kept), room.source());
+      if (!oneNorm) {
+        addThroughNorm(
+            LayerRole.FEED_FORWARD_INPUT_NORM, LayerRole.FEED_FORWARD_INPUT_NORM_BIAS, x);
+      }
+      attention(input, attended, room.source(), oneNorm);
+      addThroughNorm(LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, x);
+    }
+
+    /**
+     * Writes the gradient by the input of the feed-forward part to {@code room.input}.
+     *
+     * @param output the gradient by what the part adds to the residual stream
+     */
+    private void feedForward(DecoderLayer.Normed input, Tensor output) {
+      DecoderLayer.Channels channels = decoder.channels(weights, input, kept);
+      Tensor norm = weights.find(LayerRole.FEED_FORWARD_OUTPUT_NORM);
+      Tensor byProjected = output;
+      if (norm != null) {
+        Tensor projected = decoder.down(weights, channels, kept);
+        norm(
+            projected,
+            LayerRole.FEED_FORWARD_OUTPUT_NORM,
+            null,
+            config.norm(),
+            output,
+            room.scratch());
+        byProjected = room.scratch();
+      }
+      linear(LayerRole.DOWN, LayerRole.DOWN_BIAS, channels.values(), byProjected);
+      training.linearGradient(byProjected, weights.get(LayerRole.DOWN), false, room.channels());
+      boolean gated = config.isGated();
+      training.gatedGradients(
+          config.hiddenAct(), kept.gate, gated ? kept.up : null, room.channels());
+      Tensor byUp = gated ? kept.up : kept.gate;
+      linear(LayerRole.UP, LayerRole.UP_BIAS, input.states(), byUp);
+      training.linearGradient(byUp, weights.get(LayerRole.UP), false, room.input());
+      if (gated) {
+        linear(LayerRole.GATE, LayerRole.GATE_BIAS, input.states(), kept.gate);
+        training.linearGradient(kept.gate, weights.get(LayerRole.GATE), true, room.input());
+      }
+    }
+
+    /**
+     * Writes the gradient by the input of attention to {@code room.input}, or adds it.
+     *
+     * @param output the gradient by what attention adds to the residual stream
+     */
+    private void attention(
+        DecoderLayer.Normed input, DecoderLayer.Attended attended, Tensor output, boolean add) {
+      Tensor byProjected = output;
+      if (weights.find(LayerRole.ATTENTION_OUTPUT_NORM) != null) {
+        norm(
+            kept.attentionProjected(),
+            LayerRole.ATTENTION_OUTPUT_NORM,
+            null,
+            config.norm(),
+            output,
+            room.scratch());
+        byProjected = room.scratch();
+      }
+      linear(LayerRole.OUTPUT, LayerRole.OUTPUT_BIAS, attended.heads(), byProjected);
+      training.linearGradient(byProjected, weights.get(LayerRole.OUTPUT), false, room.heads());
+      long tokens = x.rows();
+      Tensor elements = room.fused().reshape(room.fused().elements(), 1);
+      long queries = tokens * queries(config);
+      long keys = tokens * keys(config);
+      Tensor byQuery = elements.slice(0, queries).reshape(tokens, queries(config));
+      Tensor byKey = elements.slice(queries, queries + keys).reshape(tokens, keys(config));
+      Tensor byValue =
+          elements.slice(queries + keys, queries + 2 * keys).reshape(tokens, keys(config));
+      training.attentionGradient(
+          kept.query,
+          kept.key,
+          kept.value,
+          decoder.spec(weights, attention),
+          batch,
+          attended.heads(),
+          Objects.requireNonNull(kept.logSums()),
+          room.heads(),
+          byQuery,
+          byKey,
+          byValue);
+      turnBack(LayerRole.QUERY_NORM, kept.queryProjected(), byQuery);
+      turnBack(LayerRole.KEY_NORM, kept.keyProjected(KeyValues.of(kept)), byKey);
+      if (config.headsInterleaved()) {
+        Tensor fused = kept.queryKeyValue();
+        long heads = elements.rows() / config.headDim();
+        backend.gather(
+            elements.reshape(heads, config.headDim()),
+            kept.headRows(config).inverse(),
+            fused.reshape(heads, config.headDim()));
+        project(LayerRole.QUERY_KEY_VALUE, LayerRole.QUERY_KEY_VALUE_BIAS, input, fused, add);
+      } else {
+        project(LayerRole.QUERY, LayerRole.QUERY_BIAS, input, byQuery, add);
+        project(LayerRole.KEY, LayerRole.KEY_BIAS, input, byKey, true);
+        project(LayerRole.VALUE, LayerRole.VALUE_BIAS, input, byValue, true);
+      }
+    }
+
+    /** The gradient by heads before rotation and norm, in place. */
+    private void turnBack(LayerRole role, Tensor projected, Tensor byHeads) {
+      int table = decoder.table(attention);
+      if (table >= 0) {
+        training.ropeGradient(byHeads, config.rotaryPairs(), config.headDim(), table, batch);
+      }
+      Tensor weight = weights.find(role);
+      if (weight != null) {
+        long rows = byHeads.elements() / weight.columns();
+        Tensor by = byHeads.reshape(rows, weight.columns());
+        norm(projected.reshape(rows, weight.columns()), role, null, config.headNorm(), by, by);
+      }
+    }
+
+    /** The gradients of a projection of {@code input}, which add up in {@code room.input}. */
+    private void project(
+        LayerRole role, LayerRole bias, DecoderLayer.Normed input, Tensor output, boolean add) {
+      linear(role, bias, input.states(), output);
+      training.linearGradient(output, weights.get(role), add, room.input());
+    }
+
+    /** Adds the gradients of a matrix and its bias. */
+    private void linear(LayerRole role, LayerRole bias, Tensor input, Tensor output) {
+      backend.crossProduct(output, input, sums.get(role));
+      Tensor biasSum = sums.find(bias);
+      if (biasSum != null) {
+        training.addColumns(output, biasSum);
+      }
+    }
+
+    /** Adds {@code room.input}, as the norm in front of it hands it on, to the gradient. */
+    private void addThroughNorm(LayerRole role, LayerRole bias, Tensor states) {
+      if (weights.find(role) != null) {
+        norm(states, role, bias, config.norm(), room.input(), room.input());
+      }
+      backend.add(gradient, room.input());
+    }
+
+    private void norm(
+        Tensor states,
+        LayerRole role,
+        @Nullable LayerRole bias,
+        NormSpec spec,
+        Tensor output,
+        Tensor out) {
+      Tensor weight = weights.get(role);
+      Tensor sum = sums.get(role);
+      if (config.hasLayerNorms()) {
+        Tensor biasSum = bias == null ? null : sums.find(bias);
+        training.layerNormGradient(states, weight, spec.eps(), output, sum, biasSum, out);
+      } else {
+        training.rmsNormGradient(states, weight, spec, output, sum, out);
+      }
+    }
+  }
+
+  @Override
+  public void close() {
+    work.close();
+    arena.close();
+  }
+}

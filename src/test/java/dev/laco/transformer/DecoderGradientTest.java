@@ -1,0 +1,186 @@
+package dev.laco.transformer;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import dev.laco.Compute;
+import dev.laco.Fixtures;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
+import dev.laco.backend.TokenBatch;
+import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.model.DType;
+import dev.laco.model.LayerAttention;
+import dev.laco.model.LayerRole;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.PackedSequences;
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/**
+ * The gradients of whole layers are the limits of central differences of the forward pass. The loss
+ * is a sum of the layer's outputs, each times a random number. Each tensor moves along a random
+ * direction, so that one difference tells about all of its elements.
+ */
+class DecoderGradientTest {
+  /** A difference has an error of the square of the step, and of f32 divided by the step. */
+  private static final double STEP = 1e-2;
+
+  /** With steps of mixtures, no token changes its experts. */
+  private static final double SMALL_STEP = 2e-3;
+
+  private static final double TOLERANCE = 4e-3;
+
+  private final Random random = new Random(11);
+
+  @ParameterizedTest
+  @MethodSource("dev.laco.Fixtures#names")
+  void areThoseOfTheForwardPass(String fixture) {
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));
+        TensorArena arena = backend.arena()) {
+      ModelConfig config = checkpoint.config();
+      RunningModel running = new RunningModel(backend, config, checkpoint);
+      CausalLm model = running.original();
+      PackedSequences tokens = PackedSequences.of(List.of(new int[] {1, 5, 2}, new int[] {3, 1}));
+      int last = config.numHiddenLayers() - 1;
+      LayerWeights weights = wide(backend, arena, new CheckpointLayers(running).layer(last, 5));
+      LayerAttention attention = config.attention().get(last);
+      try (Workspace work = new Workspace(backend, config, 5);
+          DecoderGradient decoder = new DecoderGradient(backend, config, 8);
+          TokenBatch batch = model.batch(tokens)) {
+        Tensor x = arena.allocate(DType.F32, 5, config.hiddenSize());
+        model.embed(batch, x);
+        // Hidden states of the size that norms make of them: eps then changes little.
+        float[] states = normal(x);
+        backend.upload(states, x);
+        Tensor gradient = arena.allocate(DType.F32, 5, config.hiddenSize());
+        float[] byOutput = normal(gradient);
+        backend.upload(byOutput, gradient);
+        LayerWeights sums = zeros(arena, weights);
+        decoder.run(weights, attention, x, batch, gradient, sums);
+        float[] untouched = new float[states.length];
+        backend.download(x, untouched);
+        assertArrayEquals(states, untouched);
+
+        DecoderLayer layer = new DecoderLayer(backend, config);
+        Tensor out = arena.allocate(DType.F32, 5, config.hiddenSize());
+        Loss loss =
+            () -> {
+              backend.copy(x, out);
+              layer.run(weights, attention, out, batch, work.forTokens(5));
+              float[] values = new float[byOutput.length];
+              backend.download(out, values);
+              double sum = 0;
+              for (int i = 0; i < values.length; i++) {
+                sum += (double) values[i] * byOutput[i];
+              }
+              return sum;
+            };
+        double size = config.mixture() == null ? STEP : SMALL_STEP;
+        check(backend, fixture + ": x", loss, size, x, gradient);
+        Map<String, Tensor> all = named(weights);
+        Map<String, Tensor> found = named(sums);
+        all.forEach(
+            (name, tensor) ->
+                check(backend, fixture + ": " + name, loss, size, tensor, found.get(name)));
+      }
+    }
+  }
+
+  private interface Loss {
+    double compute();
+  }
+
+  /** Moves a tensor by a small step to both sides, and back. */
+  private void check(
+      Backend backend, String what, Loss loss, double relative, Tensor tensor, Tensor gradient) {
+    int count = Math.toIntExact(tensor.elements());
+    float[] at = new float[count];
+    float[] found = new float[count];
+    backend.download(tensor, at);
+    backend.download(gradient, found);
+    float[] direction = normal(tensor);
+    double size = Math.sqrt(squares(at) / count);
+    double difference = 0;
+    double expected = 0;
+    double step = relative * Math.max(size, 0.01);
+    for (int side = -1; side <= 1; side += 2) {
+      float[] moved = at.clone();
+      for (int i = 0; i < count; i++) {
+        moved[i] += (float) (side * step * direction[i]);
+      }
+      backend.upload(moved, tensor);
+      difference += side * loss.compute();
+    }
+    backend.upload(at, tensor);
+    for (int i = 0; i < count; i++) {
+      expected += (double) found[i] * direction[i];
+    }
+    double scale = Math.sqrt(squares(found));
+    assertEquals(expected, difference / (2 * step), TOLERANCE * scale + 1e-4, what);
+  }
+
+  private static double squares(float[] values) {
+    double sum = 0;
+    for (float value : values) {
+      sum += (double) value * value;
+    }
+    return sum;
+  }
+
+  private float[] normal(Tensor tensor) {
+    float[] values = new float[Math.toIntExact(tensor.elements())];
+    for (int i = 0; i < values.length; i++) {
+      values[i] = (float) random.nextGaussian();
+    }
+    return values;
+  }
+
+  /** The weights in f32, in memory that may change. */
+  private static LayerWeights wide(Backend backend, TensorArena arena, LayerWeights weights) {
+    Map<LayerRole, Tensor> tensors = new EnumMap<>(LayerRole.class);
+    weights
+        .tensors()
+        .forEach(
+            (role, tensor) -> {
+              Tensor wide = arena.allocate(DType.F32, tensor.rows(), tensor.columns());
+              backend.mix(List.of(new TensorMix(wide, new double[] {1}, List.of(tensor))));
+              tensors.put(role, wide);
+            });
+    List<LayerWeights> experts = new ArrayList<>();
+    weights.experts().forEach(expert -> experts.add(wide(backend, arena, expert)));
+    return new LayerWeights(tensors, experts);
+  }
+
+  private static LayerWeights zeros(TensorArena arena, LayerWeights weights) {
+    Map<LayerRole, Tensor> tensors = new EnumMap<>(LayerRole.class);
+    weights
+        .tensors()
+        .forEach(
+            (role, tensor) ->
+                tensors.put(role, arena.allocate(DType.F32, tensor.rows(), tensor.columns())));
+    return new LayerWeights(
+        tensors, weights.experts().stream().map(expert -> zeros(arena, expert)).toList());
+  }
+
+  private static Map<String, Tensor> named(LayerWeights weights) {
+    Map<String, Tensor> named = new LinkedHashMap<>();
+    weights.tensors().forEach((role, tensor) -> named.put(role.name(), tensor));
+    for (int e = 0; e < weights.experts().size(); e++) {
+      int expert = e;
+      named(weights.experts().get(e))
+          .forEach((name, tensor) -> named.put("expert " + expert + " " + name, tensor));
+    }
+    return named;
+  }
+}
