@@ -3,7 +3,8 @@
  *
  * <p>{@link dev.laco.Model} opens a checkpoint; the jobs on a model are in {@link dev.laco.prune},
  * {@link dev.laco.compare}, {@link dev.laco.curve}, {@link dev.laco.analysis}, {@link
- * dev.laco.evaluate} and {@link dev.laco.generate}. What is not exported may change at any time.
+ * dev.laco.evaluate}, {@link dev.laco.heal} and {@link dev.laco.generate}. What is not exported may
+ * change at any time.
  */
 @SuppressWarnings("module") // The command line is built after the engine.
 module dev.laco {
@@ -27,10 +28,12 @@ module dev.laco {
   exports dev.laco.curve;
   exports dev.laco.evaluate;
   exports dev.laco.generate;
+  exports dev.laco.heal;
   exports dev.laco.inspect;
   exports dev.laco.model;
   exports dev.laco.prune;
   exports dev.laco.report;
+  exports dev.laco.training;
 
   // The command line alone changes what belongs to its process: descriptors, signals, faults.
   exports dev.laco.backend.cpu to

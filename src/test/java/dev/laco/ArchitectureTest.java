@@ -15,6 +15,7 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.ForwardOps;
 import dev.laco.backend.ScoringOps;
 import dev.laco.backend.SolvingOps;
+import dev.laco.backend.TrainingOps;
 import java.io.IOException;
 import java.lang.reflect.Method;
 import java.nio.file.Files;
@@ -132,6 +133,21 @@ class ArchitectureTest {
                   "checkpoint",
                   "text",
                   "model")),
+          Map.entry("training", Set.of("transformer", "backend", "text", "model")),
+          Map.entry(
+              "heal",
+              Set.of(
+                  "run",
+                  "report",
+                  "training",
+                  "apply",
+                  "eval",
+                  "transformer",
+                  "collapse",
+                  "checkpoint",
+                  "backend",
+                  "text",
+                  "model")),
           Map.entry(
               "generate",
               Set.of("run", "eval", "transformer", "backend", "checkpoint", "text", "model")),
@@ -203,7 +219,17 @@ class ArchitectureTest {
   private static final Set<String> FRONT = Set.of("DeviceSettings", "JobEvent", "Model");
 
   private static final Set<String> JOBS =
-      Set.of("run", "prune", "compare", "curve", "analysis", "evaluate", "generate", "inspect", "");
+      Set.of(
+          "run",
+          "prune",
+          "compare",
+          "curve",
+          "analysis",
+          "evaluate",
+          "generate",
+          "heal",
+          "inspect",
+          "");
 
   private static JavaClasses engine;
 
@@ -268,9 +294,10 @@ class ArchitectureTest {
     assertEquals(
         Set.of("close", "missingForTraining", "training"),
         Arrays.stream(Backend.class.getDeclaredMethods()).map(Method::getName).collect(toSet()));
-    assertEquals(Set.of("transformer", "fit", "scoring"), rooms(ForwardOps.class));
+    assertEquals(Set.of("transformer", "fit", "scoring", "training"), rooms(ForwardOps.class));
     assertEquals(Set.of("transformer", "scoring", "eval", "analysis"), rooms(ScoringOps.class));
-    assertEquals(Set.of("fit", "run"), rooms(SolvingOps.class));
+    assertEquals(Set.of("fit", "run", "transformer"), rooms(SolvingOps.class));
+    assertEquals(Set.of("training", "transformer"), rooms(TrainingOps.class));
   }
 
   /** The rooms that call a method of an interface to a device. */
@@ -349,7 +376,16 @@ class ArchitectureTest {
   @Test
   void theArrowsOfThePictureAreThese() throws IOException {
     Set<String> jobs =
-        Set.of("prune", "compare", "curve", "analysis", "evaluate", "generate", "run", "inspect");
+        Set.of(
+            "prune",
+            "compare",
+            "curve",
+            "analysis",
+            "evaluate",
+            "generate",
+            "heal",
+            "run",
+            "inspect");
     Set<String> ground = Set.of("model", "text", "ffi", "linalg");
     Set<String> expected = new TreeSet<>(Set.of("linalg-ffi"));
     ARROWS.forEach(

@@ -94,6 +94,32 @@ public final class JobTexts {
   }
 
   /**
+   * The text on which a pruned model is trained.
+   *
+   * @param file null for the model's own {@code fit.txt} if it has one, else the built-in text
+   * @throws BadInputException if the text cannot be used with the model, or is too short
+   */
+  public static FitText heal(Model model, @Nullable Path file) {
+    Path named = file != null ? file : model.ownFile("fit.txt");
+    FitText text =
+        named != null ? FitText.read(named, target(model)) : FitText.builtIn(target(model));
+    if (text.chunks().size() < 2) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: %d tokens in one window; training needs two, one to measure on: more text",
+              text.name(),
+              text.tokens()));
+    }
+    return text;
+  }
+
+  /** The chunks of a text that are held out of a training: those of every eighth document. */
+  public static List<FitText.Chunk> heldOut(FitText text) {
+    return CarryOver.heldOut(text.chunks());
+  }
+
+  /**
    * The text on which weights are fitted, as {@link #fit}; null where no text is named and the
    * model has no tokenizer.
    */

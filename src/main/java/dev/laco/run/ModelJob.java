@@ -140,10 +140,16 @@ public abstract class ModelJob<J extends ModelJob<J>> {
    */
   protected final RunningModel runningModel(
       Backend backend, MemoryPlan.Beside beside, int mixed, String helps) {
-    MemoryPlan memory = MemoryPlan.of(backend, model.checkpoint(), device, beside, mixed, helps);
+    return runningModel(backend, model, beside, mixed, helps);
+  }
+
+  /** The same of another model than the one that the job works on. */
+  protected final RunningModel runningModel(
+      Backend backend, Model other, MemoryPlan.Beside beside, int mixed, String helps) {
+    MemoryPlan memory = MemoryPlan.of(backend, other.checkpoint(), device, beside, mixed, helps);
     tell(new JobEvent.MemoryPlanned(memory.describe(backend)));
     return new RunningModel(
-        backend, model.config(), new CancellableWeights(memory.weights(backend), cancellation));
+        backend, other.config(), new CancellableWeights(memory.weights(backend), cancellation));
   }
 
   /**

@@ -29,14 +29,14 @@ public final class CheckpointLayers implements LayerStack {
   }
 
   @Override
-  public LayerWeights layer(int index, long tokens) {
+  public Map<TensorSpec, Tensor> tensors(int index, long tokens) {
     source.release();
     Map<TensorSpec, Tensor> tensors = new HashMap<>();
     specs(index).forEach(spec -> tensors.put(spec, tensor(index, spec)));
     if (index + 1 < depth()) {
       source.prefetch(config.architecture().tensorNames(index + 1, config));
     }
-    return LayerWeights.of(tensors);
+    return tensors;
   }
 
   /** The tensors of layer {@code index}. */

@@ -26,7 +26,7 @@ public record LayerWeights(Map<LayerRole, Tensor> tensors, List<LayerWeights> ex
   /**
    * The weights in the tensors of a layer; a role that has some rows of a tensor gets these rows.
    */
-  static LayerWeights of(Map<TensorSpec, Tensor> stored) {
+  public static LayerWeights of(Map<TensorSpec, Tensor> stored) {
     Map<Integer, Map<LayerRole, Tensor>> owners = new TreeMap<>();
     stored.forEach(
         (spec, tensor) ->

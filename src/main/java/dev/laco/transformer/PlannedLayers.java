@@ -69,7 +69,12 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
 
   /** The model with these layers; it follows each change of the plan. */
   public CausalLm model() {
-    return new CausalLm(original.with(new OutsideLayers()), this);
+    return new CausalLm(outside(), this);
+  }
+
+  /** The original's config, with the embedding, final norm and head of the pruned model. */
+  public RunningModel outside() {
+    return original.with(new OutsideLayers());
   }
 
   /** The embedding, final norm and head: the fitted ones if there are any, or the original's. */
@@ -92,7 +97,7 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
   }
 
   @Override
-  public LayerWeights layer(int index, long tokens) {
+  public Map<TensorSpec, Tensor> tensors(int index, long tokens) {
     source.release();
     LayerMix mix = plan.layers().get(index);
     Map<TensorSpec, Tensor> tensors = new HashMap<>();
@@ -109,7 +114,7 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
     if (index + 1 < depth()) {
       prefetch(index + 1);
     }
-    return LayerWeights.of(tensors);
+    return tensors;
   }
 
   /** The layer of the original that stays in the place of layer {@code index}. */

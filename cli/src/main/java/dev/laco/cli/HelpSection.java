@@ -22,6 +22,7 @@ enum HelpSection {
   RULE("By which rule"),
   SEARCH("Search"),
   FIT("Fit"),
+  HEAL("Heal"),
   MEASURE("Measure"),
   OUTPUT("Output"),
   DEVICE("Device"),

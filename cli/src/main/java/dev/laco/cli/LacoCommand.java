@@ -16,6 +16,7 @@ import picocli.CommandLine.Spec;
     subcommands = {
       PruneCommand.class,
       ApplyCommand.class,
+      HealCommand.class,
       CompareCommand.class,
       SweepCommand.class,
       SimilarityCommand.class,
@@ -38,7 +39,8 @@ import picocli.CommandLine.Spec;
 final class LacoCommand implements Runnable {
   /** What commands say of MODEL. */
   static final String MODEL =
-      "Folder of a Hugging Face checkpoint, or a GGUF file, or the id (ORG/NAME) of a checkpoint that was downloaded.";
+      "Folder of a Hugging Face checkpoint, or a GGUF file, or the id (ORG/NAME) of a checkpoint"
+          + " that was downloaded.";
 
   @Spec CommandSpec spec;
 

@@ -81,7 +81,8 @@ final class PruneCommand implements Callable<Integer> {
       names = "--html",
       paramLabel = "FILE.html",
       description =
-          "Where the page goes that shows the report: layers, costs, quality. Default: OUT.report.html.")
+          "Where the page goes that shows the report: layers, costs, quality. Default:"
+              + " OUT.report.html.")
   @Nullable Path pageFile;
 
   @Option(
@@ -94,8 +95,8 @@ final class PruneCommand implements Callable<Integer> {
       names = "--from-plan",
       paramLabel = "FILE.json",
       description =
-          "Go on from a plan, such as an interrupted run keeps, in place of a search: fit it, unless its new tensors are there"
-              + " or --rule is none that fits, measure, write.")
+          "Go on from a plan, such as an interrupted run keeps, in place of a search: fit it,"
+              + " unless its new tensors are there or --rule is none that fits, measure, write.")
   @Nullable Path fromPlan;
 
   @HelpSection.In(HelpSection.SEARCH)
@@ -103,8 +104,8 @@ final class PruneCommand implements Callable<Integer> {
       names = "--request",
       paramLabel = "FILE.json",
       description =
-          "Prune as a file says, in place of the options on size, rule, search, fit and texts: {\"goal\": {\"layers\": 24}}, or what stands as"
-              + " request in a report.")
+          "Prune as a file says, in place of the options on size, rule, search, fit and texts:"
+              + " {\"goal\": {\"layers\": 24}}, or what stands as request in a report.")
   @Nullable Path requestFile;
 
   @Spec CommandSpec spec;
@@ -124,8 +125,10 @@ final class PruneCommand implements Callable<Integer> {
     PruneRequest request = request();
     Console console = output.console();
     Instant began = Instant.now();
-    Path reportPath = reportFile != null || out == null ? reportFile : beside(out, ".report.json");
-    Path pagePath = pageFile != null || out == null ? pageFile : beside(out, ".report.html");
+    Path reportPath =
+        reportFile != null || out == null ? reportFile : SideFiles.beside(out, ".report.json");
+    Path pagePath =
+        pageFile != null || out == null ? pageFile : SideFiles.beside(out, ".report.html");
     try (JobProgress.Stage _ = console.progress("load");
         Model open = Model.open(model);
         SideFiles files = new SideFiles(open.directory(), out);
@@ -241,7 +244,7 @@ final class PruneCommand implements Callable<Integer> {
   /** Where an interrupt keeps the plan if nobody says. */
   private static PlanFiles keptPlan(SideFiles files, Path out, boolean overwrite)
       throws IOException {
-    return PlanFiles.add(files, beside(out, ".plan.json"), overwrite);
+    return PlanFiles.add(files, SideFiles.beside(out, ".plan.json"), overwrite);
   }
 
   /** What people do with the result. */
@@ -337,15 +340,5 @@ final class PruneCommand implements Callable<Integer> {
     if (pagePath != null) {
       console.resultLine("page", "%s", pagePath);
     }
-  }
-
-  /** {@code OUT.report.json}, beside OUT. */
-  private static Path beside(Path out, String ending) {
-    Path named = out.normalize();
-    if (named.toString().isEmpty() || named.endsWith("..")) {
-      // "." and ".." have no name of their own.
-      named = named.toAbsolutePath().normalize();
-    }
-    return named.resolveSibling(named.getFileName() + ending);
   }
 }

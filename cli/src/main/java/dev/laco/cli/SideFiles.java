@@ -157,4 +157,14 @@ final class SideFiles implements AutoCloseable {
       // The process is ending: the hook is running.
     }
   }
+
+  /** The file that lies beside OUT and has its name, with an ending: {@code OUT.report.json}. */
+  static Path beside(Path out, String ending) {
+    Path named = out.normalize();
+    if (named.toString().isEmpty() || named.endsWith("..")) {
+      // "." and ".." have no name of their own.
+      named = named.toAbsolutePath().normalize();
+    }
+    return named.resolveSibling(named.getFileName() + ending);
+  }
 }

@@ -1,0 +1,196 @@
+package dev.laco.cli;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.JobEvent;
+import dev.laco.Model;
+import dev.laco.apply.PlanApplier;
+import dev.laco.heal.HealEvent;
+import dev.laco.heal.HealJob;
+import dev.laco.heal.HealJson;
+import dev.laco.heal.HealReport;
+import dev.laco.heal.HealRequest;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.ArgGroup;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** Trains a pruned model by distillation from the original. */
+@Command(
+    name = "heal",
+    description = "Train a pruned model to predict what the original predicts.",
+    mixinStandardHelpOptions = true,
+    customSynopsis = "laco heal PRUNED OUT --teacher MODEL [OPTIONS]",
+    versionProvider = Version.class,
+    footer = {
+      "",
+      "Example:",
+      "  laco heal out/storyteller-small out/storyteller-healed --teacher models/storyteller"
+    })
+final class HealCommand implements Callable<Integer> {
+  @Parameters(index = "0", paramLabel = "PRUNED", description = "The pruned model.")
+  Path pruned;
+
+  @Parameters(
+      index = "1",
+      paramLabel = "OUT",
+      description = "Folder to write, or GGUF file (OUT.gguf).")
+  Path out;
+
+  @HelpSection.In(HelpSection.HEAL)
+  @Option(
+      names = "--teacher",
+      paramLabel = "MODEL",
+      required = true,
+      description = "The model that PRUNED was made from.")
+  Path teacher;
+
+  @HelpSection.In(HelpSection.HEAL)
+  @Option(
+      names = "--heal-text",
+      paramLabel = "FILE",
+      description =
+          "What to train on: .txt (documents separated by lines of ---), .jsonl (with text) or"
+              + " .json (token-id lists). Default: PRUNED's fit.txt, else a built-in text.")
+  @Nullable Path text;
+
+  @HelpSection.In(HelpSection.HEAL)
+  @Option(
+      names = "--tokens",
+      paramLabel = "N",
+      description = "Tokens to train on. Default: the text once.")
+  @Nullable Long tokens;
+
+  @HelpSection.In(HelpSection.HEAL)
+  @Option(
+      names = "--step-tokens",
+      paramLabel = "N",
+      description = "Tokens of one step of the optimizer. Default: 1024 to 16384, by size.")
+  @Nullable Integer stepTokens;
+
+  @HelpSection.In(HelpSection.HEAL)
+  @Option(
+      names = "--rate",
+      paramLabel = "R",
+      description = "Largest learning rate. Default: by the number of trained parameters.")
+  @Nullable Double rate;
+
+  @HelpSection.In(HelpSection.HEAL)
+  @Option(
+      names = "--label-share",
+      paramLabel = "S",
+      description =
+          "Share of the loss that is the language model's own, 0 to 1; the rest is the divergence"
+              + " from MODEL. Default: 0.")
+  @Nullable Double labelShare;
+
+  @HelpSection.In(HelpSection.HEAL)
+  @Option(
+      names = "--seed",
+      paramLabel = "N",
+      description = "Seed of the order of the text. Default: 0.")
+  @Nullable Long seed;
+
+  @HelpSection.In(HelpSection.OUTPUT)
+  @Option(
+      names = "--report",
+      paramLabel = "FILE.json",
+      description = "Where the report goes. Default: OUT.report.json.")
+  @Nullable Path reportFile;
+
+  @ArgGroup TextOptions.@Nullable EvaluationSource evaluation;
+  @Mixin WriteOptions write;
+  @Mixin DeviceOptions device;
+  @Mixin OutputOptions output;
+
+  @Override
+  public Integer call() throws IOException {
+    Console console = output.console();
+    HealRequest request =
+        new HealRequest(
+            text,
+            tokens,
+            stepTokens,
+            rate,
+            labelShare,
+            seed,
+            evaluation == null ? null : evaluation.text,
+            evaluation == null ? null : evaluation.tokens);
+    Path reportPath = reportFile != null ? reportFile : SideFiles.beside(out, ".report.json");
+    try (Model open = Model.open(pruned);
+        Model original = Model.open(teacher);
+        SideFiles files = new SideFiles(open.directory(), out);
+        HealJob job = new HealJob(open, original, device.settings(), request)) {
+      PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite, console::warning);
+      SideFiles.SideFile report = files.add("--report", reportPath);
+      if (!write.overwrite) {
+        OwnJson.REPORT.requireReplaceable("--report", reportPath);
+      }
+      HealJob.Healed healed =
+          job.listener(event -> say(console, event)).progressOf(console.job()).run();
+      PlanApplier applier = healed.applier(write.settings().format(out));
+      ObjectNode json = HealJson.of(healed.report());
+      CheckpointWrite.run(
+          applier,
+          () ->
+              healed.writeTo(
+                  out, write.overwrite, applier, () -> report.write(json.toPrettyString() + "\n")));
+      files.publish();
+      result(console, healed.report());
+      console.resultLine("report", "%s", reportPath);
+      if (output.json) {
+        console.document(json);
+      }
+      console.next(PruneCommand.tryOut(out));
+    }
+    return 0;
+  }
+
+  private static void result(Console console, HealReport report) {
+    HealReport.Quality quality = report.quality();
+    if (quality == null) {
+      console.resultLine(
+          "held out",
+          "divergence %.4f → %.4f nats a token",
+          report.measurements().getFirst().divergence(),
+          report.best().divergence());
+      return;
+    }
+    console.resultLine(
+        "quality",
+        "perplexity %.2f (dense) → %.2f (pruned) → %.2f (healed), on %s",
+        quality.dense().perplexity(),
+        quality.before().perplexity().perplexity(),
+        quality.after().perplexity().perplexity(),
+        quality.text());
+  }
+
+  private static void say(Console console, JobEvent event) {
+    switch (event) {
+      case HealEvent.Started started ->
+          console.line(
+              "heal",
+              "%,d parameters of layers %d to %d, on %,d tokens of %s in %,d steps, learning rate"
+                  + " %.2g",
+              started.parameters(),
+              started.firstLayer(),
+              started.firstLayer() + started.layers() - 1,
+              started.tokens(),
+              started.text(),
+              started.steps(),
+              started.rate());
+      case HealEvent.HeldOutMeasured held ->
+          console.line(
+              "held out",
+              "%,d tokens: divergence %.4f, nll %.4f",
+              held.measurement().tokens(),
+              held.measurement().divergence(),
+              held.measurement().nll());
+      default -> JobLines.say(console, event);
+    }
+  }
+}

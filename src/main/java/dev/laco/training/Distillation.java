@@ -1,0 +1,215 @@
+package dev.laco.training;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryArena;
+import dev.laco.backend.TokenBatch;
+import dev.laco.backend.TrainingOps;
+import dev.laco.model.HostTensor;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.NewWeights;
+import dev.laco.model.PackedSequences;
+import dev.laco.text.FitText;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.RunningModel;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * Trains the layers of a pruned model behind its first gap so that it predicts what the original
+ * predicts (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network"): the loss is the
+ * Kullback-Leibler divergence of the original's next-token distribution from the pruned model's.
+ * The weights that were best on held-out text are the result.
+ */
+public final class Distillation implements AutoCloseable {
+  private final Backend backend;
+  private final DistillationText text;
+  private final DistillationSettings settings;
+  private final TrainedLayers layers;
+  private final CausalLm student;
+  private final Passes passes;
+  private final HeldOut heldOut;
+  private final MemoryArena memory = new MemoryArena();
+  private final Map<String, HostTensor> best = new HashMap<>();
+
+  /** Is told how a training goes, on the thread that trains. */
+  public interface Listener {
+    /** A step was taken. */
+    void stepped(Step step);
+
+    /** The held-out text was measured. */
+    void measured(Measurement measurement);
+  }
+
+  /**
+   * A step of the optimizer.
+   *
+   * @param number of the step, from 1
+   * @param of all steps
+   * @param tokens on which was trained so far, those of this step included
+   * @param loss mean of the step's tokens, nats
+   * @param gradientNorm the norm of all gradients before clipping
+   */
+  public record Step(int number, int of, long tokens, double loss, double gradientNorm) {}
+
+  /**
+   * A measurement on the held-out text.
+   *
+   * @param step the number of steps taken before it
+   * @param tokens on which was trained before it
+   * @param divergence of the original from the trained model, nats a token
+   * @param nll of the trained model, nats a token
+   */
+  public record Measurement(int step, long tokens, double divergence, double nll) {}
+
+  /**
+   * What a training gave.
+   *
+   * @param weights the trained tensors that were best on the held-out text; none if no step made
+   *     the model better
+   * @param measurements all of them, the first before the first step
+   * @param best of them, whose weights these are
+   */
+  public record Result(NewWeights weights, List<Measurement> measurements, Measurement best) {}
+
+  /**
+   * Copies the layers that are to be trained, and runs the original over the held-out text.
+   *
+   * @param original the model that is imitated
+   */
+  public Distillation(
+      RunningModel original, Student pruned, DistillationText text, DistillationSettings settings) {
+    this.backend = original.backend();
+    this.text = text;
+    this.settings = settings;
+    this.layers = new TrainedLayers(pruned.outside(), pruned.layers(), pruned.first());
+    this.student = new CausalLm(pruned.outside(), layers);
+    int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
+    this.passes = new Passes(original.original(), student, layers, pruned.first(), most);
+    this.heldOut = new HeldOut(passes, text.heldOut(), settings.batchTokens());
+  }
+
+  private static int most(List<FitText.Chunk> chunks, DistillationSettings settings) {
+    int longest = chunks.stream().mapToInt(FitText.Chunk::length).max().orElse(1);
+    return Math.max(longest, settings.batchTokens());
+  }
+
+  /**
+   * Bytes of device memory that training takes.
+   *
+   * @param parameters of the trained layers
+   * @param weightBytes bytes of these parameters in the checkpoint
+   * @param trained number of trained layers
+   */
+  public static long bytes(
+      ModelConfig config,
+      DistillationText text,
+      DistillationSettings settings,
+      long parameters,
+      long weightBytes,
+      int trained) {
+    int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
+    return TrainedLayers.bytes(parameters, weightBytes)
+        + Passes.bytes(config, most, trained)
+        + HeldOut.bytes(text.heldOut(), config.hiddenSize());
+  }
+
+  /**
+   * Trains.
+   *
+   * @return valid until this object is closed
+   * @throws dev.laco.CancelledException if the source of the original's weights ends the job
+   */
+  public Result run(Listener listener) {
+    List<List<FitText.Chunk>> steps =
+        DistillationText.parts(
+            text.order(settings.tokens(), settings.seed()), settings.stepTokens());
+    List<Measurement> measurements = new ArrayList<>();
+    Measurement first = measure(0, 0, listener, measurements);
+    Measurement found = first;
+    long tokens = 0;
+    for (int number = 1; number <= steps.size(); number++) {
+      List<FitText.Chunk> chunks = steps.get(number - 1);
+      tokens += chunks.stream().mapToLong(FitText.Chunk::length).sum();
+      listener.stepped(step(number, steps.size(), tokens, chunks));
+      if (number * (long) settings.measurements() / steps.size()
+          > (number - 1) * (long) settings.measurements() / steps.size()) {
+        Measurement now = measure(number, tokens, listener, measurements);
+        if (now.divergence < found.divergence) {
+          found = now;
+          keep();
+        }
+      }
+    }
+    NewWeights weights = NewWeights.NONE;
+    if (found != first) {
+      for (HostTensor tensor : best.values()) {
+        weights = weights.with(tensor);
+      }
+    }
+    return new Result(weights, List.copyOf(measurements), found);
+  }
+
+  private Measurement measure(
+      int step, long tokens, Listener listener, List<Measurement> measurements) {
+    HeldOut.Distance distance = heldOut.measure(passes, student);
+    Measurement measurement = new Measurement(step, tokens, distance.divergence(), distance.nll());
+    measurements.add(measurement);
+    listener.measured(measurement);
+    return measurement;
+  }
+
+  private Step step(int number, int of, long tokens, List<FitText.Chunk> chunks) {
+    long count = chunks.stream().mapToLong(FitText.Chunk::length).sum();
+    double loss = 0;
+    for (List<FitText.Chunk> together : DistillationText.parts(chunks, settings.batchTokens())) {
+      try (TokenBatch batch =
+          passes.batch(PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList()))) {
+        loss += passes.train(batch, settings.labelShare(), 1.0 / count);
+      }
+    }
+    TrainingOps training = backend.training();
+    double squares = 0;
+    for (TrainedTensor tensor : layers.all()) {
+      squares += training.sumOfSquares(tensor.gradient());
+    }
+    double norm = Math.sqrt(squares);
+    double scale = norm > settings.clip() ? settings.clip() / norm : 1;
+    double rate = settings.rate((double) number / of);
+    for (TrainedTensor tensor : layers.all()) {
+      tensor.step(
+          training,
+          new TrainingOps.AdamW(
+              number,
+              rate,
+              DistillationSettings.BETA1,
+              DistillationSettings.BETA2,
+              DistillationSettings.EPSILON,
+              tensor.isMatrix() ? settings.decay() : 0,
+              scale));
+    }
+    return new Step(number, of, tokens, loss / count, norm);
+  }
+
+  /** Copies the weights as they are now to the host. */
+  private void keep() {
+    for (TrainedTensor tensor : layers.all()) {
+      HostTensor to =
+          best.computeIfAbsent(
+              tensor.name(),
+              name ->
+                  HostTensor.allocate(
+                      memory::allocate, name, tensor.weight().dtype(), tensor.shape()));
+      tensor.save(backend, to);
+    }
+  }
+
+  @Override
+  public void close() {
+    heldOut.close();
+    passes.close();
+    layers.close();
+    memory.close();
+  }
+}

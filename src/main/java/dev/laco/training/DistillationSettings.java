@@ -1,0 +1,72 @@
+package dev.laco.training;
+
+/**
+ * How a pruned model is trained. Training takes steps of AdamW; the learning rate rises in a line
+ * to its peak and then falls along half a cosine.
+ *
+ * @param tokens on which to train, at least one step
+ * @param stepTokens tokens of one step, at most; a step has at least one chunk
+ * @param batchTokens tokens that run through the models at once, at most, but at least one chunk
+ * @param rate the peak of the learning rate
+ * @param finalRate the learning rate of the last step, as a share of the peak
+ * @param warmup the share of the steps in which the learning rate rises
+ * @param decay weight decay of matrices
+ * @param clip the largest norm of all gradients together; larger ones are scaled down to it
+ * @param labelShare share of the loss that is the language model's; the rest is the divergence from
+ *     the original
+ * @param measurements how often the held-out text is measured while training
+ * @param seed of the order of the text
+ */
+public record DistillationSettings(
+    long tokens,
+    int stepTokens,
+    int batchTokens,
+    double rate,
+    double finalRate,
+    double warmup,
+    double decay,
+    double clip,
+    double labelShare,
+    int measurements,
+    long seed) {
+  /** What AdamW keeps of the running mean of gradients. */
+  static final double BETA1 = 0.9;
+
+  /** What AdamW keeps of the running mean of their squares. */
+  static final double BETA2 = 0.95;
+
+  /** What AdamW adds to the root of a running square. */
+  static final double EPSILON = 1e-8;
+
+  /** Parameters whose learning rate is {@link #USUAL_RATE}. */
+  private static final double USUAL_PARAMETERS = 4e7;
+
+  private static final double USUAL_RATE = 3e-4;
+
+  /**
+   * What suits a model: the larger it is, the lower its learning rate and the more tokens in a
+   * step.
+   *
+   * @param parameters that are trained
+   * @param tokens on which to train
+   */
+  public static DistillationSettings forModel(long parameters, long tokens) {
+    double size = parameters / USUAL_PARAMETERS;
+    double rate = USUAL_RATE / Math.cbrt(Math.max(size, 0.1));
+    int step = size < 4 ? 1024 : size < 40 ? 4096 : 16384;
+    return new DistillationSettings(tokens, step, 1024, rate, 0.1, 0.1, 0, 1, 0, 10, 0);
+  }
+
+  /**
+   * The learning rate of a step.
+   *
+   * @param done the share of all steps that were taken before this one
+   */
+  public double rate(double done) {
+    if (done < warmup) {
+      return rate * done / warmup;
+    }
+    double fallen = (1 - Math.cos(Math.PI * (done - warmup) / (1 - warmup))) / 2;
+    return rate * (1 - (1 - finalRate) * fallen);
+  }
+}

@@ -1,0 +1,89 @@
+package dev.laco.training;
+
+import dev.laco.text.FitText;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.IdentityHashMap;
+import java.util.List;
+import java.util.Random;
+import java.util.Set;
+
+/**
+ * The text of a training: what is learnt from, and what is held out to measure on.
+ *
+ * @param learnt chunks of which whole documents are missing
+ * @param heldOut chunks of these documents
+ */
+public record DistillationText(List<FitText.Chunk> learnt, List<FitText.Chunk> heldOut) {
+  public DistillationText {
+    learnt = List.copyOf(learnt);
+    heldOut = List.copyOf(heldOut);
+  }
+
+  /** Tokens of what is held out on which a training is measured, at most. */
+  private static final int MEASURED = 8192;
+
+  /**
+   * Divides a text.
+   *
+   * @param heldOut the chunks of the text from which nothing is learnt; as many of them are
+   *     measured on as have 8,192 tokens
+   */
+  public static DistillationText of(FitText text, List<FitText.Chunk> heldOut) {
+    Set<FitText.Chunk> out = Collections.newSetFromMap(new IdentityHashMap<>());
+    out.addAll(heldOut);
+    return new DistillationText(
+        text.chunks().stream().filter(chunk -> !out.contains(chunk)).toList(),
+        new FitText(text.name(), heldOut).limit(MEASURED).chunks());
+  }
+
+  /** Tokens of what is learnt from. */
+  public long tokens() {
+    return learnt.stream().mapToLong(FitText.Chunk::length).sum();
+  }
+
+  /**
+   * The chunks in which a training meets its text: all of them in an order of chance, and all of
+   * them again in another order, until there are enough tokens.
+   *
+   * @param tokens the tokens that are wanted
+   * @param seed of the orders
+   */
+  List<FitText.Chunk> order(long tokens, long seed) {
+    Random random = new Random(seed);
+    List<FitText.Chunk> order = new ArrayList<>();
+    long missing = tokens;
+    while (missing > 0) {
+      List<FitText.Chunk> pass = new ArrayList<>(learnt);
+      Collections.shuffle(pass, random);
+      for (FitText.Chunk chunk : pass) {
+        if (missing <= 0) {
+          break;
+        }
+        order.add(chunk);
+        missing -= chunk.length();
+      }
+    }
+    return order;
+  }
+
+  /** Number of steps in which a training meets its text. */
+  public int steps(DistillationSettings settings) {
+    return parts(order(settings.tokens(), settings.seed()), settings.stepTokens()).size();
+  }
+
+  /** Cuts a list of chunks, in its order, into parts of at most so many tokens, or of one chunk. */
+  static List<List<FitText.Chunk>> parts(List<FitText.Chunk> chunks, int tokens) {
+    List<List<FitText.Chunk>> parts = new ArrayList<>();
+    int room = 0;
+    for (FitText.Chunk chunk : chunks) {
+      if (chunk.length() > room) {
+        parts.add(new ArrayList<>());
+        room = tokens;
+      }
+      parts.getLast().add(chunk);
+      room -= chunk.length();
+    }
+    return parts;
+  }
+}

@@ -1,0 +1,75 @@
+package dev.laco.training;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
+import dev.laco.backend.TrainingOps;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import java.util.List;
+
+/**
+ * A tensor that is trained, and what AdamW holds of it.
+ *
+ * @param name in the pruned model
+ * @param shape as checkpoints store it
+ * @param weight what the forward pass uses: the master, rounded to the dtype of the checkpoint
+ * @param master the weight in f32
+ * @param gradient f32
+ * @param mean running mean of gradients, f32
+ * @param square running mean of the squares of gradients, f32
+ */
+record TrainedTensor(
+    String name,
+    List<Long> shape,
+    Tensor weight,
+    Tensor master,
+    Tensor gradient,
+    Tensor mean,
+    Tensor square) {
+  /** Bytes of f32 that each element has beside its weight. */
+  static final int BYTES = 4 * Float.BYTES;
+
+  /** Elements that are copied to the host at once. */
+  private static final int PIECE = 1 << 18;
+
+  /** A copy of a tensor, which is then trained. */
+  static TrainedTensor of(
+      Backend backend, TensorArena arena, String name, List<Long> shape, Tensor start) {
+    Tensor weight = arena.allocate(start.dtype(), start.rows(), start.columns());
+    Tensor master = f32(arena, start);
+    backend.copy(start, weight);
+    backend.mix(List.of(new TensorMix(master, new double[] {1}, List.of(start))));
+    return new TrainedTensor(
+        name, shape, weight, master, f32(arena, start), f32(arena, start), f32(arena, start));
+  }
+
+  private static Tensor f32(TensorArena arena, Tensor like) {
+    return arena.allocate(DType.F32, like.rows(), like.columns());
+  }
+
+  /** Whether the tensor is a matrix: weights of norms and biases do not decay. */
+  boolean isMatrix() {
+    return shape.size() > 1;
+  }
+
+  /** Takes one step against the gradient, which becomes 0. */
+  void step(TrainingOps training, TrainingOps.AdamW step) {
+    training.adamW(step, gradient, mean, square, master, weight);
+  }
+
+  /** Writes the weight to the host. */
+  void save(Backend backend, HostTensor to) {
+    Tensor elements = master.reshape(master.elements(), 1);
+    MemoryTensor target = MemoryTensor.of(to);
+    for (long first = 0; first < elements.rows(); first += PIECE) {
+      float[] values = new float[(int) Math.min(PIECE, elements.rows() - first)];
+      backend.download(elements.slice(first, first + values.length), values);
+      for (int i = 0; i < values.length; i++) {
+        target.set(first + i, values[i]);
+      }
+    }
+  }
+}

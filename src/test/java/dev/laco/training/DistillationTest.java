@@ -1,0 +1,79 @@
+package dev.laco.training;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.Compute;
+import dev.laco.Fixtures;
+import dev.laco.apply.PlanApplier;
+import dev.laco.backend.Backend;
+import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.LayerMix;
+import dev.laco.model.NewWeights;
+import dev.laco.text.FitText;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RunningModel;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** A pruned model that is trained comes closer to the original. */
+class DistillationTest {
+  private static final int LENGTH = 8;
+
+  @ParameterizedTest
+  @MethodSource("dev.laco.Fixtures#names")
+  void lossFalls(String fixture) {
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture))) {
+      RunningModel running = new RunningModel(backend, checkpoint.config(), checkpoint);
+      int gap = checkpoint.config().numHiddenLayers() - 2;
+      CollapsePlan whole = CollapsePlan.identity(PlanApplier.source(checkpoint));
+      List<LayerMix> kept = new ArrayList<>(whole.layers());
+      kept.remove(gap);
+      CollapsePlan plan = new CollapsePlan(whole.source(), kept);
+      DistillationText text =
+          new DistillationText(
+              chunks(1, 8, checkpoint.config().vocabSize()),
+              chunks(2, 2, checkpoint.config().vocabSize()));
+      DistillationSettings settings =
+          new DistillationSettings(
+              12 * 4 * LENGTH, 4 * LENGTH, 2 * LENGTH, 3e-3, 0.1, 0.1, 0, 1, 0, 2, 7);
+      List<Distillation.Step> steps = new ArrayList<>();
+      try (PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
+          Distillation training =
+              new Distillation(
+                  running, new Student(layers.outside(), layers, gap), text, settings)) {
+        Distillation.Result result =
+            training.run(
+                new Distillation.Listener() {
+                  @Override
+                  public void stepped(Distillation.Step step) {
+                    steps.add(step);
+                  }
+
+                  @Override
+                  public void measured(Distillation.Measurement measurement) {}
+                });
+        assertEquals(12, steps.size());
+        double before = result.measurements().getFirst().divergence();
+        System.err.println(
+            fixture + " " + result.measurements() + " " + steps.getFirst() + steps.getLast());
+        assertTrue(result.best().divergence() < before, () -> fixture + ": " + result);
+      }
+    }
+  }
+
+  private static List<FitText.Chunk> chunks(long seed, int count, int vocabulary) {
+    Random random = new Random(seed);
+    List<FitText.Chunk> chunks = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      chunks.add(new FitText.Chunk(random.ints(LENGTH, 0, vocabulary).toArray(), i));
+    }
+    return chunks;
+  }
+}
