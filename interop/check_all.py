@@ -10,6 +10,7 @@ import sys
 
 import checks
 import engine
+import gradients
 import jlama
 import laco_reference
 import llama_cpp
@@ -72,6 +73,7 @@ class Subject:
         self.calibration_file.write_text(json.dumps(self.calibration))
         self.evaluation_file.write_text(json.dumps(self.evaluation))
         self.dense = self._load(model)
+        self.trained = False
         self.dense_hidden = [self.dense.forward(tokens)[0] for tokens in self.calibration]
 
     def _load(self, folder):
@@ -132,6 +134,9 @@ class Subject:
         measured = self._check_outputs(run, out, pruned, PRUNED_TOLERANCE, in_llama_cpp)
         tolerance = ROUNDED_SIMILARITY_TOLERANCE if rounded else SIMILARITY_TOLERANCE
         loaders.check_similarity(what, self.dense_hidden, pruned, self.calibration, report["finalSimilarity"], tolerance)
+        if in_llama_cpp and not self.trained:
+            self.trained = True
+            gradients.check(what, self.model, self.dense.model, out, pruned.model, self.calibration, self.work / "heal")
         return report, measured
 
     def check_stored_runs(self, expected):

@@ -12,6 +12,7 @@ import dev.laco.compare.Strategy;
 import dev.laco.curve.CurveRequest;
 import dev.laco.evaluate.EvaluateRequest;
 import dev.laco.generate.GenerateRequest;
+import dev.laco.heal.HealRequest;
 import dev.laco.prune.FitSettings;
 import dev.laco.prune.Goal;
 import dev.laco.prune.PruneRequest;
@@ -40,7 +41,8 @@ final class RequestTest {
           "curve", CurveRequest.class,
           "similarity", SimilarityRequest.class,
           "evaluate", EvaluateRequest.class,
-          "generate", GenerateRequest.class);
+          "generate", GenerateRequest.class,
+          "heal", HealRequest.class);
 
   private final long seed = System.nanoTime();
   private final Random random = new Random(seed);
@@ -109,6 +111,17 @@ final class RequestTest {
                   sometimes(() -> number(0, 9)),
                   sometimes(() -> true))),
           EvaluateRequest.class);
+      survives(
+          new HealRequest(
+              sometimes(this::path),
+              sometimes(() -> (long) number(1, 99)),
+              sometimes(() -> number(1, 99)),
+              sometimes(() -> oneOf(1e-4, 0.5)),
+              sometimes(() -> oneOf(0.0, 0.25, 1.0)),
+              sometimes(random::nextLong),
+              null,
+              sometimes(this::path)),
+          HealRequest.class);
       survives(
           new GenerateRequest(
               oneOf("", "Once upon a time", "a \"word\"\n\u20ac \ud83d\ude00"),

@@ -1,0 +1,99 @@
+package dev.laco.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.Fixtures;
+import dev.laco.ProgramRun;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** A pruned model that is trained, as a checkpoint. */
+class HealTest {
+  private static final String FIXTURE = "llama_untied_gqa";
+  private static final Path MODEL = Fixtures.model(FIXTURE);
+
+  @TempDir Path folder;
+  private Path pruned;
+  private Path healed;
+
+  @BeforeEach
+  void prune() {
+    pruned = folder.resolve("pruned");
+    healed = folder.resolve("healed");
+    Laco.run(
+            "prune",
+            MODEL,
+            pruned,
+            "--target-layers",
+            6,
+            "--rule",
+            "drop",
+            "--calibration",
+            Fixtures.tokens(folder, FIXTURE, "calib"),
+            "--eval-tokens",
+            Fixtures.tokens(folder, FIXTURE, "eval"))
+        .succeeded();
+  }
+
+  private ProgramRun heal(Path out, Object... more) {
+    List<Object> arguments =
+        new ArrayList<>(
+            List.of(
+                "heal",
+                pruned,
+                out,
+                "--heal-text",
+                Fixtures.tokens(folder, FIXTURE, "calib"),
+                "--eval-tokens",
+                Fixtures.tokens(folder, FIXTURE, "calib")));
+    arguments.addAll(List.of(more));
+    return Laco.run(arguments.toArray());
+  }
+
+  @Test
+  void theCheckpointIsTheModelThatTheReportTellsOf() throws IOException {
+    Object[] options = {
+      "--teacher", MODEL, "--tokens", 2000, "--step-tokens", 64, "--rate", 2e-3, "--json"
+    };
+    ProgramRun run = heal(healed, options);
+    JsonNode json = run.json();
+    assertEquals(json, Fixtures.read(folder.resolve("healed.report.json")));
+    assertTrue(run.err().contains("held out"), run.err());
+    JsonNode quality = json.get("quality");
+    assertTrue(
+        quality.at("/after/kl").doubleValue() < 0.8 * quality.at("/before/kl").doubleValue(),
+        quality.toString());
+    JsonNode alone =
+        Laco.run("eval", healed, "--tokens", Fixtures.tokens(folder, FIXTURE, "calib"), "--json")
+            .json();
+    assertEquals(
+        alone.get("perplexity").doubleValue(),
+        quality.at("/after/perplexity").doubleValue(),
+        1e-4 * alone.get("perplexity").doubleValue());
+    Path again = folder.resolve("again");
+    heal(again, options).succeeded();
+    assertEquals(
+        -1,
+        Files.mismatch(healed.resolve("model.safetensors"), again.resolve("model.safetensors")));
+  }
+
+  @Test
+  void aModelThatWasNotPrunedFromTheTeacherIsRefused() {
+    ProgramRun run = heal(healed, "--teacher", Fixtures.model("llama_tied_rope3"));
+    assertEquals(3, run.code(), run.err());
+    assertTrue(run.err().contains("--teacher must name the model"), run.err());
+    assertEquals(2, heal(healed, "--teacher", MODEL, "--rate", 2).code());
+    assertEquals(2, heal(healed, "--teacher", MODEL, "--label-share", -1).code());
+    assertEquals(2, heal(healed).code());
+    assertFalse(Files.exists(healed));
+  }
+}
