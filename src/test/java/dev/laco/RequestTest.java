@@ -115,6 +115,7 @@ final class RequestTest {
           new HealRequest(
               sometimes(this::path),
               sometimes(() -> (long) number(1, 99)),
+              null,
               sometimes(() -> number(1, 99)),
               sometimes(() -> oneOf(1e-4, 0.5)),
               sometimes(() -> oneOf(0.0, 0.25, 1.0)),

@@ -58,6 +58,9 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   /** Passes of a layer over a token for one step: forward, forward again, and twice backward. */
   private static final int PASSES = 4;
 
+  /** The share of the time that is left that training is planned for: machines are not steady. */
+  private static final double MARGIN = 0.95;
+
   private final Model original;
   private final HealRequest request;
   private @Nullable Distillation training;
@@ -149,7 +152,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     int depth = model.config().numHiddenLayers();
     long parameters =
         IntStream.range(first, depth).mapToLong(model.config()::layerParameters).sum();
-    DistillationSettings settings = settings(parts, parameters);
+    DistillationSettings settings = settings(parameters);
     try (OpenDevice opened = openDevice(false)) {
       Backend backend = opened.backend();
       String missing = backend.missingForTraining();
@@ -159,30 +162,33 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       RunningModel dense = running(backend, parts, evaluation, settings, parameters, first);
       RunningModel student = new RunningModel(backend, model.config(), model.checkpoint());
       expect(backend, parts, evaluation, settings, first);
-      HealEvent.Started started =
-          new HealEvent.Started(
-              text.name(),
-              settings.tokens(),
-              parts.steps(settings),
-              first,
-              depth - first,
-              parameters,
-              settings.rate());
       List<Distillation.Step> steps = new ArrayList<>();
       try (PlannedLayers layers = student.pruned(whole(), NewWeights.NONE)) {
         Perplexity densePerplexity =
             evaluation == null
                 ? null
                 : measure(DENSE, evaluation, original.directory(), dense.original());
+        double measured = progress().seconds();
         Fidelity before = fidelity(BEFORE, evaluation, dense, layers.model());
-        tell(started);
+        double measuring = progress().seconds() - measured;
         long start = System.nanoTime();
         Distillation distillation =
             new Distillation(dense, new Student(layers.outside(), layers, first), parts, settings);
         training = distillation;
+        long tokens = tokens(distillation, parts, settings, measuring);
+        HealEvent.Started started =
+            new HealEvent.Started(
+                text.name(),
+                tokens,
+                distillation.steps(tokens),
+                first,
+                depth - first,
+                parameters,
+                settings.rate());
+        tell(started);
         Distillation.Result result;
         try (JobProgress.Stage stage = progress().begin(TRAIN)) {
-          result = distillation.run(listener(steps::add, stage, settings.tokens()));
+          result = distillation.run(tokens, listener(steps::add, stage, tokens));
         }
         double seconds = Seconds.since(start);
         layers.use(whole(), result.weights());
@@ -235,10 +241,38 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     };
   }
 
-  private DistillationSettings settings(DistillationText text, long parameters) {
-    DistillationSettings usual = DistillationSettings.forModel(parameters, text.tokens());
+  /**
+   * The tokens on which to train: those that were asked for, as many as fit into the time that was
+   * asked for, or the text once.
+   *
+   * @param measuring seconds that measuring the healed model will take
+   */
+  private long tokens(
+      Distillation distillation,
+      DistillationText text,
+      DistillationSettings settings,
+      double measuring) {
+    if (request.within() == null) {
+      return wanted(text);
+    }
+    Distillation.Pace pace = distillation.pace();
+    double left =
+        request.within()
+            - progress().seconds()
+            - measuring
+            - PlanApplier.estimatedSeconds(model.checkpoint().weightBytes())
+            - (settings.measurements() + 1) * pace.measurement();
+    return Math.max(settings.stepTokens(), (long) (left * MARGIN / pace.token()));
+  }
+
+  /** The tokens that were asked for, or the text once. */
+  private long wanted(DistillationText text) {
+    return request.tokens() == null ? text.tokens() : request.tokens();
+  }
+
+  private DistillationSettings settings(long parameters) {
+    DistillationSettings usual = DistillationSettings.forModel(parameters);
     return new DistillationSettings(
-        request.tokens() == null ? usual.tokens() : request.tokens(),
         request.stepTokens() == null ? usual.stepTokens() : request.stepTokens(),
         usual.batchTokens(),
         request.rate() == null ? usual.rate() : request.rate(),
@@ -296,11 +330,10 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     }
     long heldOut = text.heldOut().stream().mapToLong(FitText.Chunk::length).sum();
     int passes = dense + PASSES * (depth - first);
-    progress()
-        .expect(
-            TRAIN,
-            estimate.pass(settings.tokens(), passes)
-                + estimate.pass((settings.measurements() + 1) * heldOut, depth - first));
+    double train =
+        estimate.pass(wanted(text), passes)
+            + estimate.pass((settings.measurements() + 1) * heldOut, depth - first);
+    progress().expect(TRAIN, request.within() == null ? train : request.within());
     if (evaluation != null) {
       long tokens = evaluation.chunks().stream().mapToLong(chunk -> chunk.ids().length).sum();
       progress().expect(AFTER, estimate.pass(2 * tokens, (dense + depth) / 2));

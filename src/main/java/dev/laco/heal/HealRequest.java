@@ -15,6 +15,7 @@ import org.jspecify.annotations.Nullable;
  *     the model's own {@code fit.txt} if it has one, else the built-in text
  * @param tokens on which to train; the text is met again where it is shorter. Null for one pass
  *     over the text
+ * @param within seconds that the whole job may take, in place of a number of tokens
  * @param stepTokens tokens of one step of the optimizer; null for a number that suits the model
  * @param rate the largest learning rate; null for one that suits the model
  * @param labelShare share of the loss that is the language model's own, 0 to 1
@@ -26,6 +27,7 @@ import org.jspecify.annotations.Nullable;
 public record HealRequest(
     @Nullable Path text,
     @Nullable Long tokens,
+    @Nullable Double within,
     @Nullable Integer stepTokens,
     @Nullable Double rate,
     Double labelShare,
@@ -39,6 +41,13 @@ public record HealRequest(
     seed = Objects.requireNonNullElse(seed, 0L);
     if (tokens != null && tokens < 1) {
       throw Setting.of("tokens").refuse(tokens, "at least 1");
+    }
+    if (within != null && !(within > 0 && within < 1e9)) {
+      throw Setting.of("within").refuse(within, "a time above 0");
+    }
+    if (within != null && tokens != null) {
+      throw new UsageException(
+          Setting.of("within") + " and " + Setting.of("tokens") + " exclude each other");
     }
     if (stepTokens != null && stepTokens < 1) {
       throw Setting.of("stepTokens").refuse(stepTokens, "at least 1");
@@ -57,5 +66,5 @@ public record HealRequest(
 
   /** Defaults for everything. */
   public static final HealRequest DEFAULT =
-      new HealRequest(null, null, null, null, null, null, null, null);
+      new HealRequest(null, null, null, null, null, null, null, null, null);
 }

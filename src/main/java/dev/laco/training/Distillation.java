@@ -1,5 +1,6 @@
 package dev.laco.training;
 
+import dev.laco.Seconds;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.TokenBatch;
@@ -116,15 +117,53 @@ public final class Distillation implements AutoCloseable {
   }
 
   /**
+   * The time that training takes, in seconds, measured on one step; no weight changes.
+   *
+   * @param token of training on a token
+   * @param measurement of a measurement of the held-out text
+   */
+  public record Pace(double token, double measurement) {}
+
+  /** Measures how fast this machine trains. */
+  public Pace pace() {
+    List<FitText.Chunk> chunks = text.steps(settings.stepTokens(), settings).getFirst();
+    long count = chunks.stream().mapToLong(FitText.Chunk::length).sum();
+    // Whatever is made when an op is called for the first time is made now.
+    rehearse(chunks);
+    long start = System.nanoTime();
+    rehearse(chunks);
+    double step = Seconds.since(start);
+    long middle = System.nanoTime();
+    heldOut.measure(passes, student);
+    return new Pace(step / count, Seconds.since(middle));
+  }
+
+  /** Computes the gradients of a step, and forgets them. */
+  private void rehearse(List<FitText.Chunk> chunks) {
+    gradients(chunks);
+    for (TrainedTensor tensor : layers.all()) {
+      tensor.step(backend.training(), FORGET);
+    }
+  }
+
+  /** Leaves weights and running means as they are before the first step, and gradients 0. */
+  private static final TrainingOps.AdamW FORGET =
+      new TrainingOps.AdamW(1, 0, 0, 0, DistillationSettings.EPSILON, 0, 0);
+
+  /** The number of steps that a training on so many tokens takes. */
+  public int steps(long tokens) {
+    return text.steps(tokens, settings).size();
+  }
+
+  /**
    * Trains.
    *
+   * @param tokensInAll on which to train
    * @return valid until this object is closed
    * @throws dev.laco.CancelledException if the source of the original's weights ends the job
    */
-  public Result run(Listener listener) {
-    List<List<FitText.Chunk>> steps =
-        DistillationText.parts(
-            text.order(settings.tokens(), settings.seed()), settings.stepTokens());
+  public Result run(long tokensInAll, Listener listener) {
+    List<List<FitText.Chunk>> steps = text.steps(tokensInAll, settings);
     List<Measurement> measurements = new ArrayList<>();
     Measurement first = measure(0, 0, listener, measurements);
     Measurement found = first;
@@ -161,14 +200,7 @@ public final class Distillation implements AutoCloseable {
   }
 
   private Step step(int number, int of, long tokens, List<FitText.Chunk> chunks) {
-    long count = chunks.stream().mapToLong(FitText.Chunk::length).sum();
-    double loss = 0;
-    for (List<FitText.Chunk> together : DistillationText.parts(chunks, settings.batchTokens())) {
-      try (TokenBatch batch =
-          passes.batch(PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList()))) {
-        loss += passes.train(batch, settings.labelShare(), 1.0 / count);
-      }
-    }
+    double loss = gradients(chunks);
     TrainingOps training = backend.training();
     double squares = 0;
     for (TrainedTensor tensor : layers.all()) {
@@ -189,7 +221,20 @@ public final class Distillation implements AutoCloseable {
               tensor.isMatrix() ? settings.decay() : 0,
               scale));
     }
-    return new Step(number, of, tokens, loss / count, norm);
+    return new Step(number, of, tokens, loss, norm);
+  }
+
+  /** Adds the gradients of the mean loss of all tokens, and returns that loss. */
+  private double gradients(List<FitText.Chunk> chunks) {
+    long count = chunks.stream().mapToLong(FitText.Chunk::length).sum();
+    double loss = 0;
+    for (List<FitText.Chunk> together : DistillationText.parts(chunks, settings.batchTokens())) {
+      try (TokenBatch batch =
+          passes.batch(PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList()))) {
+        loss += passes.train(batch, settings.labelShare(), 1.0 / count);
+      }
+    }
+    return loss / count;
   }
 
   /** Copies the weights as they are now to the host. */

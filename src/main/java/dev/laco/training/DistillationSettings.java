@@ -4,7 +4,6 @@ package dev.laco.training;
  * How a pruned model is trained. Training takes steps of AdamW; the learning rate rises in a line
  * to its peak and then falls along half a cosine.
  *
- * @param tokens on which to train, at least one step
  * @param stepTokens tokens of one step, at most; a step has at least one chunk
  * @param batchTokens tokens that run through the models at once, at most, but at least one chunk
  * @param rate the peak of the learning rate
@@ -18,7 +17,6 @@ package dev.laco.training;
  * @param seed of the order of the text
  */
 public record DistillationSettings(
-    long tokens,
     int stepTokens,
     int batchTokens,
     double rate,
@@ -48,13 +46,12 @@ public record DistillationSettings(
    * step.
    *
    * @param parameters that are trained
-   * @param tokens on which to train
    */
-  public static DistillationSettings forModel(long parameters, long tokens) {
+  public static DistillationSettings forModel(long parameters) {
     double size = parameters / USUAL_PARAMETERS;
     double rate = USUAL_RATE / Math.cbrt(Math.max(size, 0.1));
     int step = size < 4 ? 1024 : size < 40 ? 4096 : 16384;
-    return new DistillationSettings(tokens, step, 1024, rate, 0.1, 0.1, 0, 1, 0, 10, 0);
+    return new DistillationSettings(step, 1024, rate, 0.1, 0.1, 0, 1, 0, 10, 0);
   }
 
   /**

@@ -67,9 +67,13 @@ public record DistillationText(List<FitText.Chunk> learnt, List<FitText.Chunk> h
     return order;
   }
 
-  /** Number of steps in which a training meets its text. */
-  public int steps(DistillationSettings settings) {
-    return parts(order(settings.tokens(), settings.seed()), settings.stepTokens()).size();
+  /**
+   * The steps in which a training meets its text.
+   *
+   * @param tokens on which to train; the last chunk may go beyond them
+   */
+  List<List<FitText.Chunk>> steps(long tokens, DistillationSettings settings) {
+    return parts(order(tokens, settings.seed()), settings.stepTokens());
   }
 
   /** Cuts a list of chunks, in its order, into parts of at most so many tokens, or of one chunk. */

@@ -67,6 +67,16 @@ final class HealCommand implements Callable<Integer> {
 
   @HelpSection.In(HelpSection.HEAL)
   @Option(
+      names = "--within",
+      paramLabel = "TIME",
+      description =
+          "Train for as long as the whole command may take: 90s, 10m, 1.5h. The number of tokens is"
+              + " found by measuring the machine, and told; --tokens with that number gives the"
+              + " same model again.")
+  @Nullable TimeSpan within;
+
+  @HelpSection.In(HelpSection.HEAL)
+  @Option(
       names = "--step-tokens",
       paramLabel = "N",
       description = "Tokens of one step of the optimizer. Default: 1024 to 16384, by size.")
@@ -114,6 +124,7 @@ final class HealCommand implements Callable<Integer> {
         new HealRequest(
             text,
             tokens,
+            within == null ? null : within.seconds(),
             stepTokens,
             rate,
             labelShare,

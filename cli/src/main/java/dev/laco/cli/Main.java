@@ -60,6 +60,7 @@ public final class Main {
     commandLine.setUsageHelpAutoWidth(false);
     commandLine.registerConverter(ByteSize.class, text -> converted(ByteSize::parse, text));
     commandLine.registerConverter(Share.class, text -> converted(Share::parse, text));
+    commandLine.registerConverter(TimeSpan.class, text -> converted(TimeSpan::parse, text));
     commandLine.registerConverter(Strategy.class, text -> converted(Strategy::named, text));
     HelpSection.use(commandLine);
     commandLine.setParameterExceptionHandler(Main::usageError);
