@@ -141,14 +141,15 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
    */
   public Healed run() {
     int first = firstTrained();
-    FitText text = JobTexts.heal(model, request.text());
+    FitText text = JobTexts.heal(original, request.text());
     DistillationText parts = DistillationText.of(text, JobTexts.heldOut(text));
     EvaluationText evaluation =
-        JobTexts.evaluation(model, request.evaluation(), request.evaluationTokens());
+        JobTexts.evaluation(original, request.evaluation(), request.evaluationTokens());
     if (evaluation != null) {
-      evaluation.warnings(model, text).forEach(this::warn);
+      evaluation.warnings(original, text).forEach(this::warn);
     }
     model.textsAreRead();
+    original.textsAreRead();
     int depth = model.config().numHiddenLayers();
     long parameters =
         IntStream.range(first, depth).mapToLong(model.config()::layerParameters).sum();

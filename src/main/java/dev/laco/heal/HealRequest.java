@@ -12,7 +12,7 @@ import org.jspecify.annotations.Nullable;
  * is left out of a request's JSON, or null here, is its default.
  *
  * @param text what the model is trained on: {@code .txt}, {@code .jsonl} or {@code .json}; null for
- *     the model's own {@code fit.txt} if it has one, else the built-in text
+ *     the original's own {@code fit.txt} if it has one, else the built-in text
  * @param tokens on which to train; the text is met again where it is shorter. Null for one pass
  *     over the text
  * @param within seconds that the whole job may take, in place of a number of tokens
@@ -20,7 +20,7 @@ import org.jspecify.annotations.Nullable;
  * @param rate the largest learning rate; null for one that suits the model
  * @param labelShare share of the loss that is the language model's own, 0 to 1
  * @param seed of the order of the text
- * @param evaluation the text that perplexity is measured on; null for the model's own {@code
+ * @param evaluation the text that perplexity is measured on; null for the original's own {@code
  *     evaluation.txt} if it has one, else the built-in text
  * @param evaluationTokens token-id lists to measure on in place of a text; null for a text
  */

@@ -55,7 +55,7 @@ final class HealCommand implements Callable<Integer> {
       paramLabel = "FILE",
       description =
           "What to train on: .txt (documents separated by lines of ---), .jsonl (with text) or"
-              + " .json (token-id lists). Default: PRUNED's fit.txt, else a built-in text.")
+              + " .json (token-id lists). Default: MODEL's fit.txt, else a built-in text.")
   @Nullable Path text;
 
   @HelpSection.In(HelpSection.HEAL)

@@ -90,7 +90,10 @@ class HealTest {
   void aModelThatWasNotPrunedFromTheTeacherIsRefused() {
     ProgramRun run = heal(healed, "--teacher", Fixtures.model("llama_tied_rope3"));
     assertEquals(3, run.code(), run.err());
-    assertTrue(run.err().contains("--teacher must name the model"), run.err());
+    assertTrue(run.err().contains("it was not pruned from it"), run.err());
+    ProgramRun other = heal(healed, "--teacher", Fixtures.model("qwen3_qknorm"));
+    assertEquals(3, other.code(), other.err());
+    assertTrue(other.err().contains("--teacher must name the model"), other.err());
     assertEquals(2, heal(healed, "--teacher", MODEL, "--rate", 2).code());
     assertEquals(2, heal(healed, "--teacher", MODEL, "--label-share", -1).code());
     assertEquals(2, heal(healed).code());
