@@ -33,7 +33,6 @@ module dev.laco {
   exports dev.laco.model;
   exports dev.laco.prune;
   exports dev.laco.report;
-  exports dev.laco.training;
 
   // The command line alone changes what belongs to its process: descriptors, signals, faults.
   exports dev.laco.backend.cpu to

@@ -133,7 +133,7 @@ class ArchitectureTest {
                   "checkpoint",
                   "text",
                   "model")),
-          Map.entry("training", Set.of("transformer", "backend", "text", "model")),
+          Map.entry("training", Set.of("report", "transformer", "backend", "text", "model")),
           Map.entry(
               "heal",
               Set.of(

@@ -1,7 +1,8 @@
 package dev.laco.heal;
 
 import dev.laco.JobEvent;
-import dev.laco.training.Distillation;
+import dev.laco.report.TrainingMeasurement;
+import dev.laco.report.TrainingStep;
 
 /** An event of a heal, beside those that every job has. */
 public sealed interface HealEvent extends JobEvent {
@@ -21,8 +22,8 @@ public sealed interface HealEvent extends JobEvent {
       implements HealEvent {}
 
   /** A step was taken. */
-  record Stepped(Distillation.Step step) implements HealEvent {}
+  record Stepped(TrainingStep step) implements HealEvent {}
 
   /** The held-out part of the text was measured. */
-  record HeldOutMeasured(Distillation.Measurement measurement) implements HealEvent {}
+  record HeldOutMeasured(TrainingMeasurement measurement) implements HealEvent {}
 }

@@ -19,6 +19,8 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.report.Fidelity;
 import dev.laco.report.Perplexity;
+import dev.laco.report.TrainingMeasurement;
+import dev.laco.report.TrainingStep;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.JobTexts;
@@ -163,7 +165,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       RunningModel dense = running(backend, parts, evaluation, settings, parameters, first);
       RunningModel student = new RunningModel(backend, model.config(), model.checkpoint());
       expect(backend, parts, evaluation, settings, first);
-      List<Distillation.Step> steps = new ArrayList<>();
+      List<TrainingStep> steps = new ArrayList<>();
       try (PlannedLayers layers = student.pruned(whole(), NewWeights.NONE)) {
         Perplexity densePerplexity =
             evaluation == null
@@ -222,10 +224,10 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   }
 
   private Distillation.Listener listener(
-      Consumer<Distillation.Step> kept, JobProgress.Stage stage, long tokens) {
+      Consumer<TrainingStep> kept, JobProgress.Stage stage, long tokens) {
     return new Distillation.Listener() {
       @Override
-      public void stepped(Distillation.Step step) {
+      public void stepped(TrainingStep step) {
         requireWanted();
         kept.accept(step);
         stage.update(step.tokens(), tokens);
@@ -236,7 +238,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       }
 
       @Override
-      public void measured(Distillation.Measurement measurement) {
+      public void measured(TrainingMeasurement measurement) {
         tell(new HealEvent.HeldOutMeasured(measurement));
       }
     };

@@ -4,7 +4,8 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.report.Fidelity;
-import dev.laco.training.Distillation;
+import dev.laco.report.TrainingMeasurement;
+import dev.laco.report.TrainingStep;
 
 /** The report of a heal as JSON. The keys are a contract: other tools read them. */
 public final class HealJson {
@@ -26,7 +27,7 @@ public final class HealJson {
         .put("rate", started.rate())
         .put("seconds", report.trainSeconds());
     ArrayNode losses = json.putArray("losses");
-    for (Distillation.Step step : report.steps()) {
+    for (TrainingStep step : report.steps()) {
       losses
           .addObject()
           .put("step", step.number())
@@ -47,7 +48,7 @@ public final class HealJson {
     return json;
   }
 
-  private static ObjectNode of(Distillation.Measurement measurement) {
+  private static ObjectNode of(TrainingMeasurement measurement) {
     return JsonNodeFactory.instance
         .objectNode()
         .put("step", measurement.step())

@@ -2,7 +2,8 @@ package dev.laco.heal;
 
 import dev.laco.report.Fidelity;
 import dev.laco.report.Perplexity;
-import dev.laco.training.Distillation;
+import dev.laco.report.TrainingMeasurement;
+import dev.laco.report.TrainingStep;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -22,9 +23,9 @@ public record HealReport(
     HealRequest request,
     HealEvent.Started started,
     String device,
-    List<Distillation.Step> steps,
-    List<Distillation.Measurement> measurements,
-    Distillation.Measurement best,
+    List<TrainingStep> steps,
+    List<TrainingMeasurement> measurements,
+    TrainingMeasurement best,
     @Nullable Quality quality,
     double trainSeconds) {
   public HealReport {

@@ -9,6 +9,8 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
+import dev.laco.report.TrainingMeasurement;
+import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
@@ -37,32 +39,11 @@ public final class Distillation implements AutoCloseable {
   /** Is told how a training goes, on the thread that trains. */
   public interface Listener {
     /** A step was taken. */
-    void stepped(Step step);
+    void stepped(TrainingStep step);
 
     /** The held-out text was measured. */
-    void measured(Measurement measurement);
+    void measured(TrainingMeasurement measurement);
   }
-
-  /**
-   * A step of the optimizer.
-   *
-   * @param number of the step, from 1
-   * @param of all steps
-   * @param tokens on which was trained so far, those of this step included
-   * @param loss mean of the step's tokens, nats
-   * @param gradientNorm the norm of all gradients before clipping
-   */
-  public record Step(int number, int of, long tokens, double loss, double gradientNorm) {}
-
-  /**
-   * A measurement on the held-out text.
-   *
-   * @param step the number of steps taken before it
-   * @param tokens on which was trained before it
-   * @param divergence of the original from the trained model, nats a token
-   * @param nll of the trained model, nats a token
-   */
-  public record Measurement(int step, long tokens, double divergence, double nll) {}
 
   /**
    * What a training gave.
@@ -72,7 +53,8 @@ public final class Distillation implements AutoCloseable {
    * @param measurements all of them, the first before the first step
    * @param best of them, whose weights these are
    */
-  public record Result(NewWeights weights, List<Measurement> measurements, Measurement best) {}
+  public record Result(
+      NewWeights weights, List<TrainingMeasurement> measurements, TrainingMeasurement best) {}
 
   /**
    * Copies the layers that are to be trained, and runs the original over the held-out text.
@@ -164,9 +146,9 @@ public final class Distillation implements AutoCloseable {
    */
   public Result run(long tokensInAll, Listener listener) {
     List<List<FitText.Chunk>> steps = text.steps(tokensInAll, settings);
-    List<Measurement> measurements = new ArrayList<>();
-    Measurement first = measure(0, 0, listener, measurements);
-    Measurement found = first;
+    List<TrainingMeasurement> measurements = new ArrayList<>();
+    TrainingMeasurement first = measure(0, 0, listener, measurements);
+    TrainingMeasurement found = first;
     long tokens = 0;
     for (int number = 1; number <= steps.size(); number++) {
       List<FitText.Chunk> chunks = steps.get(number - 1);
@@ -174,8 +156,8 @@ public final class Distillation implements AutoCloseable {
       listener.stepped(step(number, steps.size(), tokens, chunks));
       if (number * (long) settings.measurements() / steps.size()
           > (number - 1) * (long) settings.measurements() / steps.size()) {
-        Measurement now = measure(number, tokens, listener, measurements);
-        if (now.divergence < found.divergence) {
+        TrainingMeasurement now = measure(number, tokens, listener, measurements);
+        if (now.divergence() < found.divergence()) {
           found = now;
           keep();
         }
@@ -190,16 +172,17 @@ public final class Distillation implements AutoCloseable {
     return new Result(weights, List.copyOf(measurements), found);
   }
 
-  private Measurement measure(
-      int step, long tokens, Listener listener, List<Measurement> measurements) {
+  private TrainingMeasurement measure(
+      int step, long tokens, Listener listener, List<TrainingMeasurement> measurements) {
     HeldOut.Distance distance = heldOut.measure(passes, student);
-    Measurement measurement = new Measurement(step, tokens, distance.divergence(), distance.nll());
+    TrainingMeasurement measurement =
+        new TrainingMeasurement(step, tokens, distance.divergence(), distance.nll());
     measurements.add(measurement);
     listener.measured(measurement);
     return measurement;
   }
 
-  private Step step(int number, int of, long tokens, List<FitText.Chunk> chunks) {
+  private TrainingStep step(int number, int of, long tokens, List<FitText.Chunk> chunks) {
     double loss = gradients(chunks);
     TrainingOps training = backend.training();
     double squares = 0;
@@ -221,7 +204,7 @@ public final class Distillation implements AutoCloseable {
               tensor.isMatrix() ? settings.decay() : 0,
               scale));
     }
-    return new Step(number, of, tokens, loss, norm);
+    return new TrainingStep(number, of, tokens, loss, norm);
   }
 
   /** Adds the gradients of the mean loss of all tokens, and returns that loss. */

@@ -222,8 +222,9 @@ public final class DecoderLayer {
       linear(weights, normed, LayerRole.KEY, LayerRole.KEY_BIAS, key);
       linear(weights, normed, LayerRole.VALUE, LayerRole.VALUE_BIAS, past.newValues());
     }
-    turn(query, weights.find(LayerRole.QUERY_NORM), attention, batch, buffers.query);
-    turn(key, weights.find(LayerRole.KEY_NORM), attention, batch, past.newKeys());
+    boolean inPlace = !buffers.keepsProjected();
+    turn(query, weights.find(LayerRole.QUERY_NORM), attention, batch, inPlace, buffers.query);
+    turn(key, weights.find(LayerRole.KEY_NORM), attention, batch, inPlace, past.newKeys());
     past.keep(backend, batch.sequences());
     AttentionSpec spec = spec(weights, attention);
     Tensor logSums = buffers.logSums();
@@ -256,15 +257,20 @@ public final class DecoderLayer {
     backend.gather(heads, rows, to.reshape(rows.length, width));
   }
 
-  /** Normalises queries or keys, and rotates them, where the layer does so. */
+  /**
+   * Normalises queries or keys, and rotates them, where the layer does so.
+   *
+   * @param inPlace whether {@code out} is {@code heads}; always where they have no norm
+   */
   private void turn(
       Tensor heads,
       @Nullable Tensor weight,
       LayerAttention attention,
       TokenBatch batch,
+      boolean inPlace,
       Tensor out) {
     int table = table(attention);
-    if (table >= 0 && weight != null && out == heads && normsAndRotatesAtOnce(weight)) {
+    if (table >= 0 && weight != null && inPlace && normsAndRotatesAtOnce(weight)) {
       backend.normRope(heads, weight, config.headNorm(), config.headDim(), table, batch);
       return;
     }

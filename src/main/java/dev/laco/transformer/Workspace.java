@@ -228,6 +228,11 @@ public final class Workspace implements AutoCloseable {
       return hidden.rows();
     }
 
+    /** Whether queries and keys are kept as they were before norm and rotation. */
+    boolean keepsProjected() {
+      return kept != null && kept.query != null;
+    }
+
     /** Memory for queries before norm and rotation. */
     Tensor queryProjected() {
       return kept == null || kept.query == null ? query : kept.query;

@@ -17,6 +17,8 @@ import dev.laco.collapse.LayerMix;
 import dev.laco.model.DType;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
+import dev.laco.report.TrainingMeasurement;
+import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
@@ -51,7 +53,7 @@ class DistillationTest {
               chunks(2, 2, checkpoint.config().vocabSize()));
       DistillationSettings settings =
           new DistillationSettings(4 * LENGTH, 2 * LENGTH, 3e-3, 0.1, 0.1, 0, 1, 0, 2, 7);
-      List<Distillation.Step> steps = new ArrayList<>();
+      List<TrainingStep> steps = new ArrayList<>();
       try (PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
           Distillation training =
               new Distillation(
@@ -63,18 +65,18 @@ class DistillationTest {
                 12 * 4 * LENGTH,
                 new Distillation.Listener() {
                   @Override
-                  public void stepped(Distillation.Step step) {
+                  public void stepped(TrainingStep step) {
                     steps.add(step);
                   }
 
                   @Override
-                  public void measured(Distillation.Measurement measurement) {}
+                  public void measured(TrainingMeasurement measurement) {}
                 });
         assertEquals(12, steps.size());
         // The text is met six times: the model learns it by heart.
         double first = steps.getFirst().loss();
         assertTrue(steps.getLast().loss() < 0.6 * first, () -> fixture + ": " + steps);
-        Distillation.Measurement before = result.measurements().getFirst();
+        TrainingMeasurement before = result.measurements().getFirst();
         assertEquals(3, result.measurements().size());
         assertTrue(result.best().divergence() <= before.divergence());
         assertEquals(result.best().equals(before), result.weights().isEmpty());
