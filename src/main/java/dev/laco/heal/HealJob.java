@@ -122,7 +122,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
               requireWanted();
               stage.advance(more, applier.tensorBytes());
             },
-            beforeItAppears::run);
+            beforeItAppears);
       }
       tell(new JobEvent.FileWritten(out, applier.tensorBytes()));
     }

@@ -64,8 +64,7 @@ public final class JobTexts {
       throw new BadInputException(
           String.format(
               Locale.ROOT,
-              "%s: %d tokens in one window; a fit needs two, one to choose on: more text, or a"
-                  + " larger %s",
+              "%s: %d tokens in one window; a fit needs two, one to choose on: more text, or a larger %s",
               limited.name(),
               limited.tokens(),
               Setting.of("fitTokens")));
@@ -100,9 +99,7 @@ public final class JobTexts {
    * @throws BadInputException if the text cannot be used with the model, or is too short
    */
   public static FitText heal(Model model, @Nullable Path file) {
-    Path named = file != null ? file : model.ownFile("fit.txt");
-    FitText text =
-        named != null ? FitText.read(named, target(model)) : FitText.builtIn(target(model));
+    FitText text = fitText(model, file, Integer.MAX_VALUE);
     if (text.chunks().size() < 2) {
       throw new BadInputException(
           String.format(
