@@ -66,5 +66,5 @@ public record HealRequest(
 
   /** Defaults for everything. */
   public static final HealRequest DEFAULT =
-      new HealRequest(null, null, null, null, null, null, null, null, null);
+      new HealRequest(null, null, null, null, null, 0.0, 0L, null, null);
 }

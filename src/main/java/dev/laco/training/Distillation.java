@@ -164,7 +164,7 @@ public final class Distillation implements AutoCloseable {
       }
     }
     NewWeights weights = NewWeights.NONE;
-    if (found != first) {
+    if (found.step() > 0) {
       for (HostTensor tensor : best.values()) {
         weights = weights.with(tensor);
       }
@@ -226,9 +226,7 @@ public final class Distillation implements AutoCloseable {
       HostTensor to =
           best.computeIfAbsent(
               tensor.name(),
-              name ->
-                  HostTensor.allocate(
-                      memory::allocate, name, tensor.weight().dtype(), tensor.shape()));
+              name -> HostTensor.allocate(memory, name, tensor.weight().dtype(), tensor.shape()));
       tensor.save(backend, to);
     }
   }

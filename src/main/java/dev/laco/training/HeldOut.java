@@ -29,11 +29,7 @@ final class HeldOut implements AutoCloseable {
    */
   private record Batch(TokenBatch tokens, Tensor shared, Tensor reference) {}
 
-  /**
-   * Runs the original over the text.
-   *
-   * @param first of the trained layers
-   */
+  /** Runs the original over the text. */
   HeldOut(Passes passes, List<FitText.Chunk> chunks, int batchTokens) {
     Backend backend = passes.backend();
     arena = backend.arena();

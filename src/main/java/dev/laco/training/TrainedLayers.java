@@ -60,10 +60,12 @@ final class TrainedLayers implements LayerStack, AutoCloseable {
       Map<TensorSpec, Tensor> gradients = new HashMap<>();
       // The layer as it is stored, whatever a device would do for few tokens.
       Map<TensorSpec, Tensor> tensors = start.tensors(index, Integer.MAX_VALUE);
-      for (TensorSpec spec : tensors.keySet().stream().sorted(BY_NAME).toList()) {
+      for (Map.Entry<TensorSpec, Tensor> stored :
+          tensors.entrySet().stream().sorted(BY_NAME).toList()) {
+        TensorSpec spec = stored.getKey();
+        String name = family.tensorName(index, spec);
         TrainedTensor tensor =
-            TrainedTensor.of(
-                backend, arena, family.tensorName(index, spec), spec.shape(), tensors.get(spec));
+            TrainedTensor.of(backend, arena, name, spec.shape(), stored.getValue());
         all.add(tensor);
         weights.put(spec, tensor.weight());
         gradients.put(spec, tensor.gradient());
@@ -77,7 +79,8 @@ final class TrainedLayers implements LayerStack, AutoCloseable {
     outside.weights().release();
   }
 
-  private static final Comparator<TensorSpec> BY_NAME = Comparator.comparing(TensorSpec::suffix);
+  private static final Comparator<Map.Entry<TensorSpec, Tensor>> BY_NAME =
+      Comparator.comparing(stored -> stored.getKey().suffix());
 
   private TrainedTensor outer(RunningModel outside, String name) {
     Backend backend = outside.backend();

@@ -96,14 +96,14 @@ final class HealCommand implements Callable<Integer> {
       description =
           "Share of the loss that is the language model's own, 0 to 1; the rest is the divergence"
               + " from MODEL. Default: 0.")
-  @Nullable Double labelShare;
+  double labelShare;
 
   @HelpSection.In(HelpSection.HEAL)
   @Option(
       names = "--seed",
       paramLabel = "N",
       description = "Seed of the order of the text. Default: 0.")
-  @Nullable Long seed;
+  long seed;
 
   @HelpSection.In(HelpSection.OUTPUT)
   @Option(
