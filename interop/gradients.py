@@ -12,6 +12,7 @@ import torch
 
 CHUNKS, LENGTH, HELD_OUT = 9, 16, 7  # of each eight token lists the last is held out
 TOLERANCE = 1e-4
+CANCELLING = 0.01  # nats
 
 
 def _final_norm(model):
@@ -51,5 +52,6 @@ def check(what, dense_folder, dense, pruned_folder, pruned, sequences, work):
     report = json.loads(engine.laco("heal", pruned_folder, work / "healed", "--teacher", dense_folder, *options, *common))
     loss, norm = _autograd(dense, pruned, learnt, report["training"]["firstLayer"])
     (step,) = report["losses"]
-    checks.at_most(abs(step["loss"] / loss - 1), TOLERANCE, f"{what}: loss of a step of heal as in PyTorch")
+    # A small divergence is what remains of logarithms that cancel.
+    checks.at_most(abs(step["loss"] - loss) / max(loss, CANCELLING), TOLERANCE, f"{what}: loss of a step of heal as in PyTorch")
     checks.at_most(abs(step["gradientNorm"] / norm - 1), TOLERANCE, f"{what}: norm of its gradients as by autograd")

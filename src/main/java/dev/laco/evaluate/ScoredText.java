@@ -58,10 +58,11 @@ record ScoredText(
           : windows(request, name, file.toString(), TextFile.rows(file), model);
     }
     String name = EvaluationText.BUILT_IN;
+    String where = EvaluationText.WHERE_BUILT_IN;
     List<String> text = List.of(BuiltInText.evaluation());
     return request.window() == null
-        ? cut(request, name, name, text, model)
-        : windows(request, name, name, text, model);
+        ? cut(request, name, where, text, model)
+        : windows(request, name, where, text, model);
   }
 
   /** Documents each of which is cut into chunks; the chunks of a single one are parts. */

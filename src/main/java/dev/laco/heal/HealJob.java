@@ -302,6 +302,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
             .sum();
     long training =
         Distillation.bytes(
+            backend,
             model.config(),
             text,
             settings,

@@ -34,6 +34,9 @@ public record EvaluationText(String name, List<Chunk> chunks) {
   /** What the built-in text is called. */
   public static final String BUILT_IN = "built-in";
 
+  /** What errors call it. */
+  public static final String WHERE_BUILT_IN = "built-in evaluation text";
+
   private static final int DEFAULT_MAX_LENGTH = 2048;
 
   /**
@@ -64,13 +67,7 @@ public record EvaluationText(String name, List<Chunk> chunks) {
     Path text = file != null ? file : model.ownFile("evaluation.txt");
     return text != null
         ? ofText(fileName(text), text.toString(), TextFile.read(text), model, maxLength, stride)
-        : ofText(
-            BUILT_IN,
-            "built-in evaluation text",
-            BuiltInText.evaluation(),
-            model,
-            maxLength,
-            stride);
+        : ofText(BUILT_IN, WHERE_BUILT_IN, BuiltInText.evaluation(), model, maxLength, stride);
   }
 
   /**

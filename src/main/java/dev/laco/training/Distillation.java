@@ -86,6 +86,7 @@ public final class Distillation implements AutoCloseable {
    * @param trained number of trained layers
    */
   public static long bytes(
+      Backend backend,
       ModelConfig config,
       DistillationText text,
       DistillationSettings settings,
@@ -93,7 +94,8 @@ public final class Distillation implements AutoCloseable {
       long weightBytes,
       int trained) {
     int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
-    return TrainedLayers.bytes(parameters, weightBytes)
+    return backend.training().scratchBytes()
+        + TrainedLayers.bytes(parameters, weightBytes)
         + Passes.bytes(config, most, trained)
         + HeldOut.bytes(text.heldOut(), config.hiddenSize());
   }
