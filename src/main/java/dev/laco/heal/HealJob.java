@@ -12,6 +12,7 @@ import dev.laco.apply.OutputFormat;
 import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryArena;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.eval.FidelityMeasure;
@@ -65,7 +66,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
 
   private final Model original;
   private final HealRequest request;
-  private @Nullable Distillation training;
+  private final MemoryArena newMemory = new MemoryArena();
 
   /**
    * Prepares a heal.
@@ -175,23 +176,25 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
         Fidelity before = fidelity(BEFORE, evaluation, dense, layers.model());
         double measuring = progress().seconds() - measured;
         long start = System.nanoTime();
-        Distillation distillation =
-            new Distillation(dense, new Student(layers.outside(), layers, first), parts, settings);
-        training = distillation;
-        long tokens = tokens(distillation, parts, settings, measuring);
-        HealEvent.Started started =
-            new HealEvent.Started(
-                text.name(),
-                tokens,
-                distillation.steps(tokens),
-                first,
-                depth - first,
-                parameters,
-                settings.rate());
-        tell(started);
+        HealEvent.Started started;
         Distillation.Result result;
-        try (JobProgress.Stage stage = progress().begin(TRAIN)) {
-          result = distillation.run(tokens, listener(steps::add, stage, tokens));
+        try (Distillation distillation =
+            new Distillation(
+                dense, new Student(layers.outside(), layers, first), parts, settings, newMemory)) {
+          long tokens = tokens(distillation, parts, settings, measuring);
+          started =
+              new HealEvent.Started(
+                  text.name(),
+                  tokens,
+                  distillation.steps(tokens),
+                  first,
+                  depth - first,
+                  parameters,
+                  settings.rate());
+          tell(started);
+          try (JobProgress.Stage stage = progress().begin(TRAIN)) {
+            result = distillation.run(tokens, listener(steps::add, stage, tokens));
+          }
         }
         double seconds = Seconds.since(start);
         layers.use(whole(), result.weights());
@@ -411,8 +414,6 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   /** Frees the memory of the trained weights. */
   @Override
   public void close() {
-    if (training != null) {
-      training.close();
-    }
+    newMemory.close();
   }
 }

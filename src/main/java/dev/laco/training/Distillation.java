@@ -2,7 +2,6 @@ package dev.laco.training;
 
 import dev.laco.Seconds;
 import dev.laco.backend.Backend;
-import dev.laco.backend.MemoryArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.HostTensor;
@@ -14,6 +13,7 @@ import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
+import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -33,7 +33,7 @@ public final class Distillation implements AutoCloseable {
   private final CausalLm student;
   private final Passes passes;
   private final HeldOut heldOut;
-  private final MemoryArena memory = new MemoryArena();
+  private final SegmentAllocator memory;
   private final Map<String, HostTensor> best = new HashMap<>();
 
   /** Is told how a training goes, on the thread that trains. */
@@ -60,12 +60,18 @@ public final class Distillation implements AutoCloseable {
    * Copies the layers that are to be trained, and runs the original over the held-out text.
    *
    * @param original the model that is imitated
+   * @param memory in which the trained tensors that are the result are allocated
    */
   public Distillation(
-      RunningModel original, Student pruned, DistillationText text, DistillationSettings settings) {
+      RunningModel original,
+      Student pruned,
+      DistillationText text,
+      DistillationSettings settings,
+      SegmentAllocator memory) {
     this.backend = original.backend();
     this.text = text;
     this.settings = settings;
+    this.memory = memory;
     this.layers = new TrainedLayers(pruned.outside(), pruned.layers(), pruned.first());
     this.student = new CausalLm(pruned.outside(), layers);
     int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
@@ -143,7 +149,7 @@ public final class Distillation implements AutoCloseable {
    * Trains.
    *
    * @param tokensInAll on which to train
-   * @return valid until this object is closed
+   * @return valid as long as the memory of its tensors
    * @throws dev.laco.CancelledException if the source of the original's weights ends the job
    */
   public Result run(long tokensInAll, Listener listener) {
@@ -238,6 +244,5 @@ public final class Distillation implements AutoCloseable {
     heldOut.close();
     passes.close();
     layers.close();
-    memory.close();
   }
 }

@@ -7,6 +7,7 @@ import dev.laco.Compute;
 import dev.laco.Fixtures;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryArena;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
@@ -54,10 +55,11 @@ class DistillationTest {
       DistillationSettings settings =
           new DistillationSettings(4 * LENGTH, 2 * LENGTH, 3e-3, 0.1, 0.1, 0, 1, 0, 2, 7);
       List<TrainingStep> steps = new ArrayList<>();
-      try (PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
+      try (MemoryArena memory = new MemoryArena();
+          PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
           Distillation training =
               new Distillation(
-                  running, new Student(layers.outside(), layers, gap), text, settings)) {
+                  running, new Student(layers.outside(), layers, gap), text, settings, memory)) {
         // Measuring the pace changes nothing.
         assertTrue(training.pace().token() > 0);
         Distillation.Result result =

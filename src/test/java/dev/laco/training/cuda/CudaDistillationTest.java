@@ -7,6 +7,7 @@ import dev.laco.CudaBinding;
 import dev.laco.Fixtures;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryArena;
 import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.backend.cuda.EmulatedDevice;
 import dev.laco.backend.reference.ReferenceBackend;
@@ -76,10 +77,11 @@ class CudaDistillationTest {
           new DistillationText(List.of(chunk(1), chunk(30)), List.of(chunk(60)));
       DistillationSettings settings =
           new DistillationSettings(LENGTH, LENGTH, 1e-3, 0.1, 0.1, 0.01, 1, 0.25, 1, 0);
-      try (PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
+      try (MemoryArena memory = new MemoryArena();
+          PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
           Distillation training =
               new Distillation(
-                  running, new Student(layers.outside(), layers, gap), text, settings)) {
+                  running, new Student(layers.outside(), layers, gap), text, settings, memory)) {
         training.run(
             STEPS * LENGTH,
             new Distillation.Listener() {
