@@ -4,6 +4,8 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.JobEvent;
 import dev.laco.Model;
 import dev.laco.apply.PlanApplier;
+import dev.laco.checkpoint.DiskSpace;
+import dev.laco.checkpoint.OutputFiles;
 import dev.laco.heal.HealEvent;
 import dev.laco.heal.HealJob;
 import dev.laco.heal.HealJson;
@@ -32,6 +34,9 @@ import picocli.CommandLine.Parameters;
       "  laco heal out/storyteller-small out/storyteller-healed --teacher models/storyteller"
     })
 final class HealCommand implements Callable<Integer> {
+  /** More than a report takes. */
+  private static final long REPORT = 1L << 20;
+
   @Parameters(index = "0", paramLabel = "PRUNED", description = "The pruned model.")
   Path pruned;
 
@@ -141,6 +146,7 @@ final class HealCommand implements Callable<Integer> {
       if (!write.overwrite) {
         OwnJson.REPORT.requireReplaceable("--report", reportPath);
       }
+      requireSpace(open, report);
       HealJob.Healed healed =
           job.listener(event -> say(console, event)).progressOf(console.job()).run();
       PlanApplier applier = healed.applier(write.settings().format(out));
@@ -159,6 +165,18 @@ final class HealCommand implements Callable<Integer> {
       console.next(PruneCommand.tryOut(out));
     }
     return 0;
+  }
+
+  /** A disk that may turn out too small is an error before the training, not after it. */
+  private void requireSpace(Model open, SideFiles.SideFile report) throws IOException {
+    DiskSpace space = new DiskSpace();
+    space.add(
+        out.toString(),
+        OutputFiles.realPath(out),
+        PlanApplier.mostBytes(
+            open.checkpoint(), open.config().numHiddenLayers(), write.settings().format(out)));
+    space.add("--report " + report.file(), report.file(), REPORT);
+    space.require();
   }
 
   private static void result(Console console, HealReport report) {
