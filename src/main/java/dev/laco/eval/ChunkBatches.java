@@ -2,9 +2,9 @@ package dev.laco.eval;
 
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.PackedSequences;
+import dev.laco.text.Packing;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.DoubleStream;
 
@@ -17,17 +17,7 @@ final class ChunkBatches {
 
   /** The chunks in their order, cut into batches; a longer chunk is a batch of its own. */
   static List<List<Chunk>> of(List<Chunk> chunks) {
-    List<List<Chunk>> batches = new ArrayList<>();
-    int room = 0;
-    for (Chunk chunk : chunks) {
-      if (chunk.length() > room) {
-        batches.add(new ArrayList<>());
-        room = BATCH_TOKENS;
-      }
-      batches.getLast().add(chunk);
-      room -= chunk.length();
-    }
-    return batches;
+    return Packing.of(chunks, Chunk::length, BATCH_TOKENS);
   }
 
   /** Tokens of the largest batch. */

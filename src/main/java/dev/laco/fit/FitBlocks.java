@@ -3,6 +3,7 @@ package dev.laco.fit;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.PackedSequences;
 import dev.laco.text.FitText;
+import dev.laco.text.Packing;
 import dev.laco.transformer.CausalLm;
 import java.util.ArrayList;
 import java.util.List;
@@ -66,19 +67,8 @@ final class FitBlocks implements AutoCloseable {
   }
 
   private void pack(CausalLm model, List<FitText.Chunk> chunks, boolean seen) {
-    List<int[]> sequences = new ArrayList<>();
-    int room = BLOCK_TOKENS;
-    for (FitText.Chunk chunk : chunks) {
-      if (chunk.length() > room && !sequences.isEmpty()) {
-        add(model, sequences, seen);
-        sequences.clear();
-        room = BLOCK_TOKENS;
-      }
-      sequences.add(chunk.ids());
-      room -= chunk.length();
-    }
-    if (!sequences.isEmpty()) {
-      add(model, sequences, seen);
+    for (List<FitText.Chunk> together : Packing.of(chunks, FitText.Chunk::length, BLOCK_TOKENS)) {
+      add(model, together.stream().map(FitText.Chunk::ids).toList(), seen);
     }
   }
 

@@ -1,6 +1,7 @@
 package dev.laco.training;
 
 import dev.laco.text.FitText;
+import dev.laco.text.Packing;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.IdentityHashMap;
@@ -78,16 +79,6 @@ public record DistillationText(List<FitText.Chunk> learnt, List<FitText.Chunk> h
 
   /** Cuts a list of chunks, in its order, into parts of at most so many tokens, or of one chunk. */
   static List<List<FitText.Chunk>> parts(List<FitText.Chunk> chunks, int tokens) {
-    List<List<FitText.Chunk>> parts = new ArrayList<>();
-    int room = 0;
-    for (FitText.Chunk chunk : chunks) {
-      if (chunk.length() > room) {
-        parts.add(new ArrayList<>());
-        room = tokens;
-      }
-      parts.getLast().add(chunk);
-      room -= chunk.length();
-    }
-    return parts;
+    return Packing.of(chunks, FitText.Chunk::length, tokens);
   }
 }
