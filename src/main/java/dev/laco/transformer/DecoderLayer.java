@@ -157,11 +157,7 @@ public final class DecoderLayer {
       LayerWeights weights, Normed input, Tensor x, Workspace.Buffers buffers) {
     Tensor logits = buffers.experts().sharedLogits();
     backend.linear(input.states(), weights.get(LayerRole.SHARED_ROUTER), null, logits);
-    float[] shares = new float[Math.toIntExact(x.rows())];
-    backend.download(logits, shares);
-    for (int t = 0; t < shares.length; t++) {
-      shares[t] = (float) (1 / (1 + Math.exp(-shares[t])));
-    }
+    float[] shares = Routing.sharedShares(backend, logits);
     Tensor output =
         expert(
             weights.get(LayerRole.SHARED_GATE),

@@ -120,7 +120,7 @@ final class ExpertGradient {
 
     Tensor byOutput = scratch.output.slice(0, count);
     backend.gather(gradient, rows, byOutput);
-    Tensor column = Workspace.Buffers.narrow(room.logits(), count, 1);
+    Tensor column = room.sharedLogits().slice(0, count);
     training.rowProducts(byOutput, output, column);
     float[] products = new float[rows.length];
     backend.download(column, products);
@@ -150,7 +150,6 @@ final class ExpertGradient {
       Routing routing,
       double[][] byShare) {
     Tensor logits = buffers.experts().logits();
-    backend.linear(input, weights.get(LayerRole.ROUTER), null, logits);
     float[] values = new float[Math.toIntExact(logits.elements())];
     backend.download(logits, values);
     backend.upload(routing.byLogits(values, byShare), logits);
@@ -168,11 +167,7 @@ final class ExpertGradient {
       Scratch scratch) {
     Tensor logits = buffers.experts().sharedLogits();
     backend.linear(input, weights.get(LayerRole.SHARED_ROUTER), null, logits);
-    float[] shares = new float[Math.toIntExact(input.rows())];
-    backend.download(logits, shares);
-    for (int t = 0; t < shares.length; t++) {
-      shares[t] = (float) (1 / (1 + Math.exp(-shares[t])));
-    }
+    float[] shares = Routing.sharedShares(backend, logits);
     float[] products =
         expert(
             new Expert(

@@ -40,6 +40,21 @@ final class Routing {
     }
   }
 
+  /**
+   * For each token the factor on what the expert of all tokens returns: the sigmoid of its router's
+   * logit.
+   *
+   * @param logits {@code [T, 1]}
+   */
+  static float[] sharedShares(ForwardOps backend, Tensor logits) {
+    float[] shares = new float[Math.toIntExact(logits.rows())];
+    backend.download(logits, shares);
+    for (int t = 0; t < shares.length; t++) {
+      shares[t] = (float) (1 / (1 + Math.exp(-shares[t])));
+    }
+    return shares;
+  }
+
   /** The numbers of the tokens that an expert is given, ascending; there may be none. */
   int[] rows(int expert) {
     return Arrays.copyOfRange(rows, starts[expert], starts[expert + 1]);
