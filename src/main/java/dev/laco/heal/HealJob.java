@@ -330,10 +330,12 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     JobEstimate estimate = new JobEstimate(model, backend);
     int depth = model.config().numHiddenLayers();
     int dense = original.config().numHiddenLayers();
+    double both = 0;
     if (evaluation != null) {
-      long tokens = evaluation.chunks().stream().mapToLong(chunk -> chunk.ids().length).sum();
-      progress().expect(DENSE, estimate.pass(tokens, dense));
-      progress().expect(BEFORE, estimate.pass(2 * tokens, (dense + depth) / 2));
+      double pass = estimate.pass(evaluation.chunks(), dense);
+      both = pass + estimate.pass(evaluation.chunks(), depth);
+      progress().expect(DENSE, pass);
+      progress().expect(BEFORE, both);
     }
     long heldOut = text.heldOut().stream().mapToLong(FitText.Chunk::length).sum();
     int passes = dense + PASSES * (depth - first);
@@ -342,8 +344,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
             + estimate.pass((settings.measurements() + 1) * heldOut, depth - first);
     progress().expect(TRAIN, request.within() == null ? train : request.within());
     if (evaluation != null) {
-      long tokens = evaluation.chunks().stream().mapToLong(chunk -> chunk.ids().length).sum();
-      progress().expect(AFTER, estimate.pass(2 * tokens, (dense + depth) / 2));
+      progress().expect(AFTER, both);
     }
     progress().expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().weightBytes()));
     tellExpectation();
