@@ -1,5 +1,11 @@
 package dev.laco.bench.gpu;
 
+import static dev.laco.bench.gpu.RowOps.BLOCK;
+import static dev.laco.bench.gpu.RowOps.COLUMNS;
+import static dev.laco.bench.gpu.RowOps.ELEMENTS;
+import static dev.laco.bench.gpu.RowOps.EPS;
+import static dev.laco.bench.gpu.RowOps.NORM;
+import static dev.laco.bench.gpu.RowOps.SUMS;
 import static dev.laco.bench.gpu.RowOps.bytes;
 import static dev.laco.model.DType.BF16;
 import static dev.laco.model.DType.F16;
@@ -14,30 +20,16 @@ import dev.laco.bench.Values;
 import dev.laco.bench.gpu.RowOps.RowOp;
 import dev.laco.model.Activation;
 import dev.laco.model.DType;
-import dev.laco.model.NormSpec;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.List;
 
 /** The ops of training that go through their data once. */
 final class GradientOps {
-  private static final double EPS = 1e-5;
-  private static final NormSpec NORM = new NormSpec(EPS, 1);
-
-  /** Sums of up to some thousand f32 products. */
-  private static final double SUMS = 5e-6;
-
   /** Of weights that are rounded to 16 bits: a unit in the last place of bf16. */
   private static final double ROUNDED = 8e-3;
 
-  private static final int BLOCK = 256;
-
-  /** Elements that a block of an elementwise kernel takes. */
-  private static final long ELEMENTS = 1024;
-
-  /** Columns that a block of their sums takes, and the rows of a part. */
-  private static final long COLUMNS = 32;
-
+  /** Rows that a block sums up. */
   private static final long SUMMED_ROWS = 256;
 
   /** Rows of a part under a norm. */

@@ -22,8 +22,8 @@ import org.jspecify.annotations.Nullable;
 
 /** The ops that go through their data once, in rows of a token each. */
 final class RowOps {
-  private static final double EPS = 1e-5;
-  private static final NormSpec NORM = new NormSpec(EPS, 1);
+  static final double EPS = 1e-5;
+  static final NormSpec NORM = new NormSpec(EPS, 1);
 
   /** A copy, or one operation that is rounded correctly. */
   private static final double EXACT = 0;
@@ -32,12 +32,12 @@ final class RowOps {
   private static final double ELEMENTWISE = 1e-6;
 
   /** Sums of up to some thousand f32 products. */
-  private static final double SUMS = 5e-6;
+  static final double SUMS = 5e-6;
 
   /** Of the stream: what norms, rotation and activation are to reach. */
   private static final double TARGET = 0.85;
 
-  private static final int BLOCK = 256;
+  static final int BLOCK = 256;
   private static final int WARP = 32;
 
   /** Experts of a layer, and those that a token is given to, as in Qwen3-30B-A3B. */
@@ -46,10 +46,10 @@ final class RowOps {
   private static final int CHOSEN = 8;
 
   /** Elements that a block of an elementwise kernel takes. */
-  private static final long ELEMENTS = 1024;
+  static final long ELEMENTS = 1024;
 
   /** Columns that a block of their sums takes. */
-  private static final long COLUMNS = 32;
+  static final long COLUMNS = 32;
 
   /** Elements that a block of a conversion takes. */
   private static final long CONVERTED = 2048;
