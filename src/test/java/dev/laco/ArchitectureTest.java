@@ -80,12 +80,12 @@ class ArchitectureTest {
                   "checkpoint.table",
                   "model",
                   "ffi")),
-          Map.entry("eval", Set.of("report", "transformer", "text", "backend", "model")),
+          Map.entry("measure", Set.of("report", "transformer", "text", "backend", "model")),
           Map.entry(
               "fit",
               Set.of(
                   "collapse",
-                  "eval",
+                  "measure",
                   "report",
                   "scoring",
                   "transformer",
@@ -116,7 +116,7 @@ class ArchitectureTest {
                   "backend.reference",
                   "checkpoint",
                   "collapse",
-                  "eval",
+                  "measure",
                   "fit",
                   "model",
                   "report",
@@ -127,7 +127,7 @@ class ArchitectureTest {
               Set.of(
                   "run",
                   "report",
-                  "eval",
+                  "measure",
                   "transformer",
                   "backend",
                   "checkpoint",
@@ -141,7 +141,7 @@ class ArchitectureTest {
                   "report",
                   "training",
                   "apply",
-                  "eval",
+                  "measure",
                   "transformer",
                   "collapse",
                   "checkpoint",
@@ -150,7 +150,7 @@ class ArchitectureTest {
                   "model")),
           Map.entry(
               "generate",
-              Set.of("run", "eval", "transformer", "backend", "checkpoint", "text", "model")),
+              Set.of("run", "measure", "transformer", "backend", "checkpoint", "text", "model")),
           Map.entry(
               "curve",
               Set.of(
@@ -159,7 +159,7 @@ class ArchitectureTest {
                   "checkpoint",
                   "collapse",
                   "compare",
-                  "eval",
+                  "measure",
                   "fit",
                   "model",
                   "prune",
@@ -188,7 +188,7 @@ class ArchitectureTest {
                   "checkpoint",
                   "collapse",
                   "collapse.peers",
-                  "eval",
+                  "measure",
                   "fit",
                   "model",
                   "prune",
@@ -206,7 +206,7 @@ class ArchitectureTest {
                   "checkpoint.gguf",
                   "collapse",
                   "collapse.peers",
-                  "eval",
+                  "measure",
                   "fit",
                   "model",
                   "report",
@@ -295,7 +295,7 @@ class ArchitectureTest {
         Set.of("close", "missingForTraining", "training"),
         Arrays.stream(Backend.class.getDeclaredMethods()).map(Method::getName).collect(toSet()));
     assertEquals(Set.of("transformer", "fit", "scoring", "training"), rooms(ForwardOps.class));
-    assertEquals(Set.of("transformer", "scoring", "eval", "analysis"), rooms(ScoringOps.class));
+    assertEquals(Set.of("transformer", "scoring", "measure", "analysis"), rooms(ScoringOps.class));
     assertEquals(Set.of("fit", "run", "transformer"), rooms(SolvingOps.class));
     assertEquals(Set.of("training", "transformer"), rooms(TrainingOps.class));
   }

@@ -1,8 +1,8 @@
 package dev.laco.evaluate;
 
-import dev.laco.eval.Generator;
-import dev.laco.eval.Sampler;
 import dev.laco.evaluate.TaskRun.Sample;
+import dev.laco.measure.Generator;
+import dev.laco.measure.Sampler;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.StreamingDecoder;
 import dev.laco.transformer.CausalLm;

@@ -3,7 +3,7 @@ package dev.laco.evaluate;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import dev.laco.eval.ContinuationMeasure.Likelihood;
+import dev.laco.measure.ContinuationMeasure.Likelihood;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;

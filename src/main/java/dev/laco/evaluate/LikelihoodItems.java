@@ -1,9 +1,9 @@
 package dev.laco.evaluate;
 
 import dev.laco.BadInputException;
-import dev.laco.eval.ContinuationMeasure;
-import dev.laco.eval.ContinuationMeasure.Likelihood;
 import dev.laco.evaluate.TaskRun.Sample;
+import dev.laco.measure.ContinuationMeasure;
+import dev.laco.measure.ContinuationMeasure.Likelihood;
 import dev.laco.model.ModelConfig;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;

@@ -1,8 +1,8 @@
 package dev.laco.evaluate;
 
 import dev.laco.BadInputException;
-import dev.laco.eval.ContinuationMeasure.Likelihood;
-import dev.laco.eval.Progress;
+import dev.laco.measure.ContinuationMeasure.Likelihood;
+import dev.laco.measure.Progress;
 import dev.laco.model.ModelConfig;
 import dev.laco.transformer.CausalLm;
 import java.util.ArrayList;

@@ -6,7 +6,7 @@ import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.backend.Device;
-import dev.laco.eval.PerplexityMeasure;
+import dev.laco.measure.PerplexityMeasure;
 import dev.laco.report.Perplexity;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.FiniteResults;

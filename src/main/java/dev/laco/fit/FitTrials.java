@@ -3,7 +3,7 @@ package dev.laco.fit;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;
-import dev.laco.eval.PerplexityMeasure;
+import dev.laco.measure.PerplexityMeasure;
 import dev.laco.model.NewWeights;
 import dev.laco.text.FitText;
 import dev.laco.text.TextChunks;

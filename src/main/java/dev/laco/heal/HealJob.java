@@ -15,7 +15,7 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
-import dev.laco.eval.FidelityMeasure;
+import dev.laco.measure.FidelityMeasure;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.report.Fidelity;

@@ -20,7 +20,7 @@ import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
-import dev.laco.eval.PerplexityMeasure;
+import dev.laco.measure.PerplexityMeasure;
 import dev.laco.model.Architecture;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;

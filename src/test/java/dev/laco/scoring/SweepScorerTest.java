@@ -14,7 +14,7 @@ import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
 import dev.laco.collapse.Score;
-import dev.laco.eval.PerplexityMeasure;
+import dev.laco.measure.PerplexityMeasure;
 import dev.laco.model.PackedSequences;
 import dev.laco.report.Perplexity;
 import dev.laco.text.TextChunks;

@@ -14,7 +14,7 @@ import dev.laco.checkpoint.TestTensors;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
-import dev.laco.eval.PerplexityMeasure;
+import dev.laco.measure.PerplexityMeasure;
 import dev.laco.model.HostTensor;
 import dev.laco.model.NewWeights;
 import dev.laco.text.TextChunks;

@@ -1,4 +1,4 @@
-package dev.laco.eval;
+package dev.laco.measure;
 
 import java.util.Comparator;
 import java.util.PriorityQueue;

@@ -1,4 +1,4 @@
-package dev.laco.eval;
+package dev.laco.measure;
 
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.PackedSequences;

@@ -1,4 +1,4 @@
-package dev.laco.eval;
+package dev.laco.measure;
 
 import dev.laco.BadInputException;
 import dev.laco.backend.Tensor;

@@ -1,4 +1,4 @@
-package dev.laco.eval;
+package dev.laco.measure;
 
 /** Is told how much of a long computation is done. */
 @FunctionalInterface

@@ -1,4 +1,4 @@
-package dev.laco.eval;
+package dev.laco.measure;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -8,7 +8,7 @@ import dev.laco.Fixtures;
 import dev.laco.backend.Backend;
 import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.checkpoint.Checkpoint;
-import dev.laco.eval.ContinuationMeasure.Likelihood;
+import dev.laco.measure.ContinuationMeasure.Likelihood;
 import dev.laco.text.TextChunks;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;

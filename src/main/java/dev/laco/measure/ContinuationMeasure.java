@@ -1,4 +1,4 @@
-package dev.laco.eval;
+package dev.laco.measure;
 
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
