@@ -247,7 +247,7 @@ def check_storyteller(work):
 
 
 def check_measurements(subject):
-    """The pages of similarity and sweep."""
+    """The pages of similarity, sweep, compare and eval."""
     folder = subject.work / "measured"
     similarity, sweep = folder / "similarity", folder / "sweep"
     common = ("--threads", engine.THREADS, "--json")
@@ -257,6 +257,15 @@ def check_measurements(subject):
     curve = json.loads(engine.laco("sweep", subject.model, "--layers", "14,12", "--rule", "drop", "--out", sweep, *common))
     perplexities = [f"{point['measured']['perplexity']:.2f}" for point in curve["points"]]
     pages.check("storyteller sweep: page", sweep / "sweep.html", perplexities)
+    compare = ("compare", subject.model, "--target-layers", 12, "--strategies", "last,shortgpt", "--html", folder / "compare.html")
+    rows = json.loads(engine.laco(*compare, *common))["strategies"]
+    shown = [f"x{row['ratio']:.3f}" for row in rows] + [f"{row['kl']:.4f}" for row in rows]
+    pages.check("storyteller compare: page", folder / "compare.html", shown)
+    against = ("--against", subject.work / "default", "--html", folder / "tasks.html")
+    tasks = ("--tasks", "piqa,copa", "--data", RESOURCES / "tasks", "--limit", 10)
+    lost = json.loads(engine.laco("eval", subject.model, *tasks, *against, *common))["against"][0]["comparison"]["tasks"]
+    shown = [f"{100 * task['acc'][key]:.2f} %" for task in lost.values() for key in ("dense", "pruned", "kept")]
+    pages.check("storyteller tasks: page", folder / "tasks.html", shown)
 
 
 def check_smollm2(work):

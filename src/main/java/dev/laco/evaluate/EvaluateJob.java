@@ -84,7 +84,11 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
    */
   public EvaluateResult run() {
     return switch (request) {
-      case EvaluateRequest.Text text -> perplexity(one -> ScoredText.of(text, one), true);
+      case EvaluateRequest.Text text -> {
+        // All models are measured on one text, also where it is the first model's own.
+        EvaluateRequest.Text read = text.of(model);
+        yield perplexity(one -> ScoredText.of(read, one), true);
+      }
       case EvaluateRequest.Tokens tokens -> perplexity(one -> ScoredText.of(tokens, one), false);
       case EvaluateRequest.LastWords words -> lastWord(JobTexts.passages(model, words.passages()));
       case EvaluateRequest.Tasks tasks -> tasks(tasks);
@@ -136,7 +140,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
         text.name(),
         perplexity(text, nll.getFirst()),
         text.bytes() == 0 ? 0 : (double) text.tokens() / text.bytes(),
-        text.count(),
+        dense,
         text.part(),
         comparisons);
   }

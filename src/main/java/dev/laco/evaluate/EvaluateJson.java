@@ -12,26 +12,27 @@ public final class EvaluateJson {
   private EvaluateJson() {}
 
   /**
-   * {@code {"tokens":…,"meanNll":…,"perplexity":…,"bytePerplexity":…,"bitsPerByte":…}}, the last
-   * two not of token lists, and of other models in {@code against} the same with {@code model} and
-   * {@code {"comparison":{"ratio":…,"low":…,"high":…,"parts":…,"part":"window"}}}; {@code
+   * {@code {"tokens":…,"meanNll":…,"perplexity":…,"bytePerplexity":…,"bitsPerByte":…,
+   * "byPart":[…]}}, the perplexity of each document or window last, and those of a byte not of
+   * token lists, and of other models in {@code against} the same with {@code model} and {@code
+   * {"comparison":{"ratio":…,"low":…,"high":…,"parts":…,"part":"window"}}}; {@code
    * {"lastWord":{…}}}; or of tasks what {@link HarnessJson} says.
    */
   public static ObjectNode of(EvaluateResult result) {
     return switch (result) {
       case EvaluateResult.OfText text -> {
-        ObjectNode json = of(text, text.perplexity());
+        ObjectNode json = of(text, text.perplexity(), text.parts());
         if (!text.against().isEmpty()) {
           ArrayNode against = json.putArray("against");
           for (TextComparison comparison : text.against()) {
             ObjectNode one = against.addObject().put("model", comparison.pruned().toString());
-            one.setAll(of(text, comparison.perplexity()));
+            one.setAll(of(text, comparison.perplexity(), comparison.parts()));
             ObjectNode compared = one.putObject("comparison").put("ratio", comparison.ratio());
             Interval interval = comparison.interval();
             if (interval != null) {
               compared.put("low", interval.low()).put("high", interval.high());
             }
-            compared.put("parts", text.parts()).put("part", text.part());
+            compared.put("parts", text.parts().count()).put("part", text.part());
           }
         }
         yield json;
@@ -57,11 +58,15 @@ public final class EvaluateJson {
     };
   }
 
-  private static ObjectNode of(EvaluateResult.OfText text, Perplexity perplexity) {
+  private static ObjectNode of(EvaluateResult.OfText text, Perplexity perplexity, Metric parts) {
     ObjectNode json = ReportJson.of(perplexity);
     if (text.tokensPerByte() > 0) {
       double bits = text.bitsPerByte(perplexity);
       json.put("bytePerplexity", Math.pow(2, bits)).put("bitsPerByte", bits);
+    }
+    ArrayNode byPart = json.putArray("byPart");
+    for (int part = 0; part < parts.count(); part++) {
+      byPart.add(parts.valueOf(part));
     }
     return json;
   }

@@ -2,6 +2,7 @@ package dev.laco.evaluate;
 
 import com.fasterxml.jackson.annotation.JsonSubTypes;
 import com.fasterxml.jackson.annotation.JsonTypeInfo;
+import dev.laco.Model;
 import dev.laco.Passages;
 import dev.laco.Request;
 import dev.laco.Setting;
@@ -65,6 +66,13 @@ public sealed interface EvaluateRequest extends Request {
           throw Setting.of("stride").refuse(stride, "1 to " + Setting.of("window") + ", " + window);
         }
       }
+    }
+
+    /** The same request with the model's own text in the place of no text, where it has one. */
+    Text of(Model model) {
+      return file != null
+          ? this
+          : new Text(model.ownFile("evaluation.txt"), maxLength, stride, window);
     }
 
     /** Tokens of a window; 0 where there are none. */

@@ -13,7 +13,7 @@ public sealed interface EvaluateResult {
    * @param perplexity perplexity on the text
    * @param tokensPerByte tokens of the text for each of its bytes in UTF-8, special tokens left
    *     out; 0 of token lists
-   * @param parts the number of parts of the text, of which a bootstrap draws
+   * @param parts perplexity by parts of the text, of which a bootstrap draws
    * @param part what a part is: {@code document}, {@code window} or {@code list}
    * @param against the other models, in the order in which they were given
    */
@@ -21,7 +21,7 @@ public sealed interface EvaluateResult {
       String text,
       Perplexity perplexity,
       double tokensPerByte,
-      int parts,
+      Metric parts,
       String part,
       List<TextComparison> against)
       implements EvaluateResult {

@@ -122,6 +122,11 @@ public final class Metric {
     return valueOf(IntStream.range(0, items.length));
   }
 
+  /** The value of one item alone. */
+  public double valueOf(int item) {
+    return valueOf(IntStream.of(item));
+  }
+
   /** The value over some items, which may stand there several times. */
   double valueOf(IntStream some) {
     double sum = 0;

@@ -50,7 +50,7 @@ record ScoredText(
    * @throws dev.laco.UsageException if a length is out of range
    */
   static ScoredText of(EvaluateRequest.Text request, Model model) {
-    Path file = request.file() != null ? request.file() : model.ownFile("evaluation.txt");
+    Path file = request.of(model).file();
     if (file != null) {
       String name = String.valueOf(file.getFileName());
       return request.window() == null

@@ -9,17 +9,19 @@ import org.jspecify.annotations.Nullable;
  *
  * @param pruned the pruned model's folder
  * @param perplexity its perplexity on the same tokens
+ * @param parts perplexity by parts of the text
  * @param ratio of the perplexities, {@code pruned / dense}
  * @param interval the percentile interval of the ratio by a bootstrap of the parts of the text;
  *     null of a text of one part
  */
 public record TextComparison(
-    Path pruned, Perplexity perplexity, double ratio, @Nullable Interval interval) {
+    Path pruned, Perplexity perplexity, Metric parts, double ratio, @Nullable Interval interval) {
   /** Compares two results on the same parts of a text. */
   static TextComparison of(Metric dense, Metric pruned, Path model, Perplexity perplexity) {
     return new TextComparison(
         model,
         perplexity,
+        pruned,
         pruned.value() / dense.value(),
         dense.count() < 2 ? null : PairedComparison.bootstrap(dense, pruned));
   }

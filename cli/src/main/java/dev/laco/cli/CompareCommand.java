@@ -6,6 +6,7 @@ import dev.laco.compare.CompareJson;
 import dev.laco.compare.CompareRequest;
 import dev.laco.compare.CompareResult;
 import dev.laco.compare.Strategy;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
@@ -56,26 +57,41 @@ final class CompareCommand implements Callable<Integer> {
   @Mixin TextOptions texts;
   @Mixin FitOptions fit;
   @Mixin DeviceOptions device;
+  @Mixin PageOption html;
   @Mixin OutputOptions output;
 
   @Override
-  public Integer call() {
-    try (Model open = Model.open(model)) {
+  public Integer call() throws IOException {
+    try (Model open = Model.open(model);
+        SideFiles files = new SideFiles(open.directory(), null)) {
       Console console = output.console();
       CompareLines lines = new CompareLines(console);
-      CompareJob job = new CompareJob(open, device.settings(), request());
+      CompareRequest request = request();
+      CompareJob job = new CompareJob(open, device.settings(), request);
+      SideFiles.SideFile htmlFile = html.add(files);
       CompareResult result = job.listener(lines).progressOf(console.job()).run();
       if (output.json) {
         console.document(CompareJson.of(result));
       } else {
         lines.result(result);
       }
-      console.next(
+      String prune =
           String.format(
               Locale.ROOT,
               "laco prune %s OUT --target-layers %d",
               Shell.quoted(model),
-              result.layersOut()));
+              result.layersOut());
+      if (htmlFile != null) {
+        htmlFile.write(
+            ComparePage.of(
+                    result,
+                    PicturesPage.Made.by(output, console, request),
+                    new PicturesPage.Next("Write the model of laco:", prune))
+                .html());
+        files.publish();
+        console.resultLine("page", "%s", htmlFile.file());
+      }
+      console.next(prune);
     }
     return 0;
   }

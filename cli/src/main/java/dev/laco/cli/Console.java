@@ -38,6 +38,7 @@ final class Console {
   private final boolean quiet;
   private final boolean json;
   private final List<String> warnings = new ArrayList<>();
+  private String device = "";
   private final Terminal terminal;
   private final LongSupplier clock;
   private final JobProgress job;
@@ -108,6 +109,17 @@ final class Console {
   /** A line for people, {@code label} in a column of its own. */
   void line(String label, String format, Object... arguments) {
     plain(labelled(label, format, arguments));
+  }
+
+  /** The line that names the device of a job. */
+  void device(String description) {
+    device = description;
+    line("device", "%s", description);
+  }
+
+  /** The device of the job; empty where none was opened. */
+  String device() {
+    return device;
   }
 
   /** The same for a line that a command was asked for; {@code --quiet} does not hold it back. */

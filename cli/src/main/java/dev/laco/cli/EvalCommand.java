@@ -119,6 +119,7 @@ final class EvalCommand implements Callable<Integer> {
   private static final Path BUILT_IN = Path.of("");
 
   @Mixin DeviceOptions device;
+  @Mixin PageOption html;
   @Mixin OutputOptions output;
 
   /** What to score. */
@@ -173,6 +174,7 @@ final class EvalCommand implements Callable<Integer> {
       if (dumpFile != null) {
         job.dumpTo(dumpFile.begin());
       }
+      SideFiles.SideFile htmlFile = html.add(files);
       TaskFolder folder = out == null ? null : new TaskFolder(out, files, names(open, others));
       if (folder != null) {
         job.samplesTo(folder::samples);
@@ -182,6 +184,9 @@ final class EvalCommand implements Callable<Integer> {
       if (folder != null && result instanceof EvaluateResult.OfTasks tasks) {
         folder.write(tasks);
       }
+      if (htmlFile != null) {
+        htmlFile.write(page(open, result, console, request).html());
+      }
       files.publish();
       if (dumpFile != null) {
         console.line("dump", "%s", dumpFile.file());
@@ -190,11 +195,54 @@ final class EvalCommand implements Callable<Integer> {
       if (out != null) {
         console.line("wrote", "%s", out);
       }
+      if (htmlFile != null) {
+        console.resultLine("page", "%s", htmlFile.file());
+      }
       console.next(next(open));
     } finally {
       others.forEach(Model::close);
     }
     return 0;
+  }
+
+  private PicturesPage page(
+      Model open, EvaluateResult result, Console console, EvaluateRequest request) {
+    PicturesPage.Made made = PicturesPage.Made.by(output, console, request);
+    PicturesPage.Next next =
+        against.isEmpty()
+            ? new PicturesPage.Next("What people do with a measured model:", next(open))
+            : new PicturesPage.Next(
+                "Train the pruned model for a short time, so that it wins back some of its loss:",
+                String.format(
+                    Locale.ROOT,
+                    "laco heal %s OUT --teacher %s",
+                    Shell.quoted(against.getFirst()),
+                    Shell.quoted(model)));
+    return switch (result) {
+      case EvaluateResult.OfTasks tasks -> TasksPage.of(tasks, made, next);
+      case EvaluateResult.OfText text -> TextPage.of(text, open.directory(), made, next);
+      case EvaluateResult.OfPassages(String passages, LastWord lastWord) ->
+          new PicturesPage(
+              open.directory().getFileName() + ": last words",
+              made,
+              List.of("How often the model writes the last word of a passage: " + passages + "."),
+              List.of(
+                  new PicturesPage.Fact(
+                      "last words",
+                      String.format(
+                          Locale.ROOT,
+                          "%.1f %% ± %.1f",
+                          100 * lastWord.accuracy(),
+                          100 * lastWord.standardError())),
+                  new PicturesPage.Fact(
+                      "items",
+                      String.format(
+                          Locale.ROOT, "%,d of %,d", lastWord.correct(), lastWord.items()))),
+              next,
+              List.of(),
+              List.of(),
+              "The same numbers: the same command with --json.");
+    };
   }
 
   /** What the models are called on the command line. */

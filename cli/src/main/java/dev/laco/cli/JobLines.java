@@ -11,7 +11,7 @@ final class JobLines {
     switch (event) {
       case JobEvent.DeviceOpened device -> {
         LostPages.watch(device.kind());
-        console.line("device", "%s", device.description());
+        console.device(device.description());
       }
       case JobEvent.ModelOpened model ->
           console.line("model", "%s: %s", model.directory(), model.description());

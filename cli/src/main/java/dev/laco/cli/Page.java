@@ -46,9 +46,10 @@ final class Page {
    * or an earlier page.
    *
    * @param option names it in errors
+   * @param instead what a user can do in the other case
    * @throws UsageException that says what is there
    */
-  static void requireReplaceable(String option, Path path) throws IOException {
+  static void requireReplaceable(String option, Path path, String instead) throws IOException {
     if (!Files.isRegularFile(path)) {
       return;
     }
@@ -58,9 +59,10 @@ final class Page {
         throw new UsageException(
             String.format(
                 Locale.ROOT,
-                "%s %s: is there and is no page of laco's; choose another name, or give --overwrite to replace it",
+                "%s %s: is there and is no page of laco's; %s",
                 option,
-                path));
+                path,
+                instead));
       }
     }
   }

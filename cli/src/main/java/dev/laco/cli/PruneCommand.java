@@ -146,7 +146,8 @@ final class PruneCommand implements Callable<Integer> {
       }
       SideFiles.SideFile page = pagePath == null ? null : files.add("--html", pagePath);
       if (pagePath != null && !write.overwrite) {
-        Page.requireReplaceable("--html", pagePath);
+        Page.requireReplaceable(
+            "--html", pagePath, "choose another name, or give --overwrite to replace it");
       }
       requireSpace(open, job, plan, report, page);
       PlanFiles kept = plan != null || out == null ? plan : keptPlan(files, out, write.overwrite);

@@ -78,7 +78,7 @@ final class SimilarityCommand implements Callable<Integer> {
               .progressOf(console.job())
               .run();
       if (files != null) {
-        files.write(result, next(result));
+        files.write(result, next(result), PicturesPage.Made.by(output, console, request));
         side.publish();
         console.line("wrote", "%s", files.folder());
       }

@@ -42,8 +42,9 @@ record SimilarityFiles(
    * Writes the files, not yet under their names.
    *
    * @param next the command that prunes accordingly
+   * @param made how the layers were measured
    */
-  void write(SimilarityResult result, String next) throws IOException {
+  void write(SimilarityResult result, String next, PicturesPage.Made made) throws IOException {
     json.write(SimilarityJson.of(result).toPrettyString() + "\n");
     if (result.states() != null) {
       layers.write(layers(result.states()));
@@ -56,11 +57,14 @@ record SimilarityFiles(
     for (Map.Entry<String, PicturesPage.Picture> picture : pictures.entrySet()) {
       files.add("--out", folder.resolve(picture.getKey())).write(picture.getValue().svg());
     }
-    page.write(page(result, next, List.copyOf(pictures.values())).html());
+    page.write(page(result, next, made, List.copyOf(pictures.values())).html());
   }
 
   private static PicturesPage page(
-      SimilarityResult result, String next, List<PicturesPage.Picture> pictures) {
+      SimilarityResult result,
+      String next,
+      PicturesPage.Made made,
+      List<PicturesPage.Picture> pictures) {
     List<String> says = new ArrayList<>();
     says.add(
         String.format(
@@ -73,14 +77,15 @@ record SimilarityFiles(
     }
     return new PicturesPage(
         result.model().getFileName() + ": layers beside each other",
+        made,
         says,
-        result.warnings(),
-        "Prune as many layers as cost little:",
-        next,
+        List.of(),
+        new PicturesPage.Next("Prune as many layers as cost little:", next),
         pictures,
-        SimilarityLines.columns(result),
-        SimilarityLines.rows(result),
-        "similarity.json and the tables (csv)");
+        List.of(
+            new PicturesPage.Table(
+                "The numbers", SimilarityLines.columns(result), SimilarityLines.rows(result))),
+        "The same numbers in full: similarity.json and the tables (csv), beside this page.");
   }
 
   private static String layers(States states) {

@@ -132,12 +132,13 @@ final class SweepCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     Console console = output.console();
+    CurveRequest request = request();
     try (Model open = Model.open(model);
         SideFiles side = new SideFiles(open.directory(), null)) {
       Path folder = out != null ? out : Path.of(open.directory().getFileName() + ".sweep");
       SweepFiles files = SweepFiles.add(side, folder);
       CurveResult result =
-          new CurveJob(open, device.settings(), request(), folder)
+          new CurveJob(open, device.settings(), request, folder)
               .listener(event -> say(console, event))
               .progressOf(console.job())
               .run();
@@ -148,7 +149,7 @@ final class SweepCommand implements Callable<Integer> {
               "laco apply %s %s OUT",
               Shell.quoted(folder.resolve(next.plan())),
               Shell.quoted(model));
-      files.write(result, apply);
+      files.write(result, apply, PicturesPage.Made.by(output, console, request));
       side.publish();
       if (output.json) {
         console.document(CurveJson.of(result));

@@ -40,8 +40,9 @@ record SweepFiles(
    * Writes the files, not yet under their names.
    *
    * @param next the command that writes a model of the sweep
+   * @param made how the sweep was made
    */
-  void write(CurveResult result, String next) {
+  void write(CurveResult result, String next, PicturesPage.Made made) {
     json.write(CurveJson.of(result).toPrettyString() + "\n");
     csv.write(csv(result));
     String layers =
@@ -71,11 +72,16 @@ record SweepFiles(
     overLayers.write(layers);
     overBytes.write(bytes);
     overSpeed.write(speed);
-    page.write(page(result, next, layers, bytes, speed).html());
+    page.write(page(result, next, made, layers, bytes, speed).html());
   }
 
   private static PicturesPage page(
-      CurveResult result, String next, String layers, String bytes, String speed) {
+      CurveResult result,
+      String next,
+      PicturesPage.Made made,
+      String layers,
+      String bytes,
+      String speed) {
     List<String> says =
         new ArrayList<>(
             List.of(
@@ -99,10 +105,10 @@ record SweepFiles(
                         knee.speedup())));
     return new PicturesPage(
         result.model().getFileName() + ": quality over size",
+        made,
         says,
-        result.warnings(),
-        "Write the model of a size, without another search:",
-        next,
+        List.of(),
+        new PicturesPage.Next("Write the model of a size, without another search:", next),
         List.of(
             new PicturesPage.Picture(
                 "Quality over layers",
@@ -115,9 +121,8 @@ record SweepFiles(
                 "Quality over speed",
                 speed,
                 "The same models over the rate at which they read a text, on the device that was used.")),
-        SweepLines.COLUMNS,
-        SweepLines.rows(result),
-        "sweep.json and sweep.csv");
+        List.of(new PicturesPage.Table("The numbers", SweepLines.COLUMNS, SweepLines.rows(result))),
+        "The same numbers in full: sweep.json and sweep.csv, beside this page.");
   }
 
   private static String csv(CurveResult result) {

@@ -19,6 +19,9 @@ final class TaskLines {
   private static final String PAIRED =
       "%-15s  %-16s  %9s  %9s  %9s  %17s  %5s  %5s  %7s  %8s  %8s%n";
 
+  /** Values from which on digits behind the point say nothing. */
+  private static final double MOST = 1e6;
+
   private TaskLines() {}
 
   static String of(EvaluateResult.OfTasks result) {
@@ -100,13 +103,9 @@ final class TaskLines {
     McNemar flips = of.flips();
     String dense = value(of.metric(), of.dense());
     String pruned = value(of.metric(), of.pruned());
-    Interval interval = of.interval();
     boolean rate = Metric.isRate(of.metric());
     String change = rate ? points(of.pruned() - of.dense()) : times(of.kept());
-    String range =
-        rate
-            ? points(interval.low()) + " to " + points(interval.high())
-            : times(interval.low()) + " to " + times(interval.high());
+    String range = range(of);
     return flips == null
         ? new Object[] {name, of.metric(), dense, pruned, change, range, "", "", "", "", ""}
         : new Object[] {
@@ -124,34 +123,48 @@ final class TaskLines {
         };
   }
 
+  /** The interval of a change. */
+  static String range(PairedComparison of) {
+    Interval interval = of.interval();
+    return Metric.isRate(of.metric())
+        ? points(interval.low()) + " to " + points(interval.high())
+        : times(interval.low()) + " to " + times(interval.high());
+  }
+
   /** A line without blanks at its end. */
   private static void line(StringBuilder table, String form, Object... cells) {
     String line = String.format(Locale.ROOT, form, cells);
     table.append(line.stripTrailing()).append(System.lineSeparator());
   }
 
-  private static String items(TaskResult task) {
+  /** How many items of which file. */
+  static String items(TaskResult task) {
     String of = task.items() < task.available() ? "the first %,d of %,d in %s" : "%,d in %3$s";
     return String.format(Locale.ROOT, of, task.items(), task.available(), task.source());
   }
 
-  private static String value(String metric, double value) {
+  /** A value of a metric. */
+  static String value(String metric, double value) {
     if (!Double.isFinite(value)) {
       return "-";
     }
-    return Metric.isRate(metric) ? percent(value) : String.format(Locale.ROOT, "%.3f", value);
+    return Metric.isRate(metric)
+        ? percent(value)
+        : String.format(Locale.ROOT, value < MOST ? "%.3f" : "%.3e", value);
   }
 
-  private static String percent(double share) {
+  /** A share. */
+  static String percent(double share) {
     return Double.isFinite(share) ? String.format(Locale.ROOT, "%.2f %%", 100 * share) : "-";
   }
 
   /** A difference of shares in points of a hundred. */
-  private static String points(double difference) {
+  static String points(double difference) {
     return String.format(Locale.ROOT, "%+.2f", 100 * difference);
   }
 
-  private static String times(double ratio) {
+  /** A ratio. */
+  static String times(double ratio) {
     return "x" + String.format(Locale.ROOT, "%.3f", ratio);
   }
 }

@@ -41,7 +41,7 @@ final class TextLines {
                       " (95 %% interval x%.4f to x%.4f, by %,d %ss)",
                       interval.low(),
                       interval.high(),
-                      result.parts(),
+                      result.parts().count(),
                       result.part())));
       addBytes(lines, result, other.perplexity());
     }

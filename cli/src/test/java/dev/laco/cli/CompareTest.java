@@ -7,6 +7,8 @@ import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
 import dev.laco.ProgramRun;
 import dev.laco.TestFiles;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -80,10 +82,20 @@ class CompareTest {
   }
 
   @Test
-  void theTableHasALineForEachStrategyThatWasNamed() {
-    ProgramRun run = compare("--strategies", "last,shortgpt", "--quiet").succeeded();
+  void theTableAndThePageHaveALineForEachStrategyThatWasNamed() throws IOException {
+    Path html = folder.resolve("page.html");
+    ProgramRun run =
+        compare("--strategies", "last,shortgpt", "--html", html, "--quiet").succeeded();
     List<String> lines = run.out().lines().toList();
-    assertEquals(4, lines.size(), run.out());
+    assertEquals(5, lines.size(), run.out());
+    String page = Files.readString(html);
+    for (String line : lines.subList(2, 4)) {
+      for (String cell : line.strip().split(" {2,}| (?=-)")) {
+        assertTrue(page.contains(">" + cell + "</td>"), cell + " in " + page);
+      }
+    }
+    // A box for each layer of the original in each line, and two in the legend.
+    assertEquals(2 * 8 + 2, page.split("class=\"layer ", -1).length - 1);
     assertTrue(lines.getFirst().startsWith("dense  "), run.out());
     assertTrue(lines.get(1).matches("strategy +similarity +kl +perplexity .*"));
     assertTrue(

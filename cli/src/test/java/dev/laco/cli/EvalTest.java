@@ -207,6 +207,8 @@ class EvalTest {
                 out,
                 "--against",
                 other,
+                "--html",
+                folder.resolve("page.html"),
                 "--json")
             .succeeded();
     JsonNode json = run.json();
@@ -221,16 +223,33 @@ class EvalTest {
     Path written = out.resolve(other.toString().replace("/", "__"));
     assertEquals(List.of("results.json", "samples_copa.jsonl"), TestFiles.names(written));
     assertEquals(3, Files.readAllLines(written.resolve("samples_copa.jsonl")).size());
+    String page = Files.readString(folder.resolve("page.html"));
+    assertTrue(page.contains(">66.67 % ± 33.33 %<"), page);
+    assertTrue(page.contains(">100.00 %<"), page);
+    assertTrue(page.contains(">Answers that changed<"), page);
     Files.delete(other);
   }
 
   @Test
   void aTextIsComparedOnTheSameTokensAndInTheSameWindows() throws IOException {
-    Path other =
-        Files.createSymbolicLink(folder.resolve("other"), Fixtures.STORYTELLER.toAbsolutePath());
-    Object[] asked = {"eval", Fixtures.STORYTELLER, "--window", 128, "--against", other, "--quiet"};
+    // A pruned model has no evaluation.txt of its own: it is measured on that of the first model.
+    Path other = Files.createDirectory(folder.resolve("other"));
+    for (String name : TestFiles.names(Fixtures.STORYTELLER)) {
+      if (!name.equals("evaluation.txt")) {
+        Path file = Fixtures.STORYTELLER.resolve(name).toAbsolutePath();
+        Files.createSymbolicLink(other.resolve(name), file);
+      }
+    }
+    Path html = folder.resolve("page.html");
+    Object[] asked = {
+      "eval", Fixtures.STORYTELLER, "--window", 128, "--against", other, "--html", html, "--quiet"
+    };
     String out = Laco.run(asked).succeeded().out();
-    Files.delete(other);
+    String page = Files.readString(html);
+    String perplexity = out.split(" +")[1];
+    assertTrue(page.contains("with a perplexity of " + perplexity + "."), page);
+    // A point of each of two models for each window, and one in the legend.
+    assertEquals(2 * (13 + 1), page.split("<path transform=", -1).length - 1);
     assertTrue(
         out.contains(
             ", x1.0000 of the dense model's (95 % interval x1.0000 to x1.0000, by 13 windows)"),

@@ -89,6 +89,48 @@ class ChartTest {
   }
 
   @Test
+  void intervalsStandBesideTheirLineAndTellTheirValue() throws Exception {
+    Document picture =
+        parse(
+            new IntervalChart(
+                    "Change",
+                    "points",
+                    List.of(
+                        new IntervalChart.Row("a <b>", -10, -20, 0, 20),
+                        new IntervalChart.Row("none", Double.NaN)),
+                    false,
+                    0,
+                    "chance")
+                .svg());
+    List<Element> points = named(picture, "circle");
+    assertEquals(1, points.size());
+    assertEquals("330.0", points.getFirst().getAttribute("cx"));
+    assertEquals("a <b>: -10", points.getFirst().getTextContent());
+    List<String> texts = texts(picture);
+    assertTrue(
+        texts.containsAll(List.of("Change", "points", "a <b>", "none", "chance", "-20", "20")),
+        texts.toString());
+  }
+
+  @Test
+  void barsToBothSidesHaveOneScale() throws Exception {
+    Document picture =
+        parse(
+            new TwoSidedBars(
+                    "Flips",
+                    "lost",
+                    "won",
+                    List.of(new TwoSidedBars.Row("a", 10, 5), new TwoSidedBars.Row("b", 0, 2)))
+                .svg());
+    List<String> bars =
+        named(picture, "rect").stream()
+            .map(bar -> bar.getTextContent() + ": " + bar.getAttribute("width"))
+            .toList();
+    assertEquals(List.of("a: 10: 190.0", "a: 5: 95.0", "b: 0: 0.0", "b: 2: 38.0"), bars);
+    parse(new TwoSidedBars("t", "l", "r", List.of(new TwoSidedBars.Row("a", 0, 0))).svg());
+  }
+
+  @Test
   void axesHaveRoundNumbers() {
     assertEquals("1 1.2 1.4 1.6", ticks(new Axis(1, 1.606, true)));
     assertEquals("0.05 0.1 0.2 0.5 1 2", ticks(new Axis(0.04, 3, true)));
