@@ -47,11 +47,11 @@ def check(what, dense_folder, dense, pruned_folder, pruned, sequences, work):
     text.write_text(json.dumps(lists))
     learnt = [tokens for i, tokens in enumerate(lists) if i % (HELD_OUT + 1) != HELD_OUT]
     count = sum(map(len, learnt))
-    options = ("--heal-text", text, "--eval-tokens", text, "--tokens", count, "--step-tokens", count, "--rate", 1e-9)
+    options = ("--heal-text", text, "--eval-tokens", text, "--heal-tokens", count, "--step-tokens", count, "--rate", 1e-9)
     common = ("--overwrite", "--compute", "f32", "--threads", engine.THREADS, "--json")
     report = json.loads(engine.laco("heal", pruned_folder, work / "healed", "--teacher", dense_folder, *options, *common))
     loss, norm = _autograd(dense, pruned, learnt, report["training"]["firstLayer"])
-    (step,) = report["losses"]
+    (step,) = report["training"]["losses"]
     # A small divergence is what remains of logarithms that cancel.
     checks.at_most(abs(step["loss"] - loss) / max(loss, CANCELLING), TOLERANCE, f"{what}: loss of a step of heal as in PyTorch")
     checks.at_most(abs(step["gradientNorm"] / norm - 1), TOLERANCE, f"{what}: norm of its gradients as by autograd")

@@ -128,6 +128,11 @@ public final class JobProgress {
       }
     }
 
+    /** The part of the expected seconds that is done. */
+    private double done() {
+      return expected * share;
+    }
+
     @Override
     public void close() {
       synchronized (JobProgress.this) {
@@ -169,7 +174,7 @@ public final class JobProgress {
     String stage = current == null ? "" : current.name;
     String note = current == null ? "" : current.note;
     double expected = total(any -> any.expected);
-    double done = total(any -> any.expected * any.share);
+    double done = total(Stage::done);
     double seen = done + prior;
     if (seen == 0) {
       return new State(stage, 0, OptionalDouble.empty(), note);
@@ -182,6 +187,25 @@ public final class JobProgress {
         Math.min(UNKNOWN * rest, (seconds() - known) / Math.max(pace, Double.MIN_NORMAL));
     shown = Math.max(shown, (done + since) / expected);
     return new State(stage, shown, OptionalDouble.of(pace * (rest - since)), note);
+  }
+
+  /** The stages that were expected, in their order, with the seconds of each. */
+  public synchronized Map<String, Double> expected() {
+    Map<String, Double> seconds = new LinkedHashMap<>();
+    stages.values().forEach(stage -> seconds.put(stage.name, stage.expected));
+    return seconds;
+  }
+
+  /** The seconds that were expected of all stages but one. */
+  public synchronized double expectedBeside(String stage) {
+    return total(any -> any.name.equals(stage) ? 0 : any.expected);
+  }
+
+  /** The seconds that all stages but one still take, as {@link State#left} tells those of all. */
+  public synchronized double leftBeside(String stage) {
+    double seen = total(Stage::done) + prior;
+    double pace = seen == 0 ? 1 : (known + prior) / seen;
+    return pace * total(any -> any.name.equals(stage) ? 0 : any.expected - any.done());
   }
 
   private double total(ToDoubleFunction<Stage> value) {

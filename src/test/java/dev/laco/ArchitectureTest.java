@@ -208,11 +208,13 @@ class ArchitectureTest {
                   "collapse.peers",
                   "measure",
                   "fit",
+                  "heal",
                   "model",
                   "report",
                   "run",
                   "scoring",
                   "text",
+                  "training",
                   "transformer")));
 
   /** Classes of the root package that stand in front of the rooms: those of jobs alone use them. */

@@ -13,6 +13,7 @@ import dev.laco.curve.CurveRequest;
 import dev.laco.evaluate.EvaluateRequest;
 import dev.laco.generate.GenerateRequest;
 import dev.laco.heal.HealRequest;
+import dev.laco.heal.HealSettings;
 import dev.laco.prune.FitSettings;
 import dev.laco.prune.Goal;
 import dev.laco.prune.PruneRequest;
@@ -69,8 +70,17 @@ final class RequestTest {
               sometimes(() -> oneOf("auto", "rdsc:0.5", "refine", "\"")),
               fit(),
               texts(),
-              sometimes(this::path)),
+              sometimes(this::path),
+              null,
+              sometimes(this::heal),
+              null),
           PruneRequest.class);
+      survives(
+          PruneRequest.of(goal())
+              .withEffort(sometimes(() -> oneOf(PruneRequest.Effort.values())))
+              .withHeal(sometimes(this::heal)),
+          PruneRequest.class);
+      survives(PruneRequest.of(goal()).withWithin(600.0), PruneRequest.class);
       survives(
           new CompareRequest(
               goal(),
@@ -111,18 +121,7 @@ final class RequestTest {
                   sometimes(() -> number(0, 9)),
                   sometimes(() -> true))),
           EvaluateRequest.class);
-      survives(
-          new HealRequest(
-              sometimes(this::path),
-              sometimes(() -> (long) number(1, 99)),
-              null,
-              sometimes(() -> number(1, 99)),
-              sometimes(() -> oneOf(1e-4, 0.5)),
-              sometimes(() -> oneOf(0.0, 0.25, 1.0)),
-              sometimes(random::nextLong),
-              null,
-              sometimes(this::path)),
-          HealRequest.class);
+      survives(new HealRequest(heal(), null, null, sometimes(this::path)), HealRequest.class);
       survives(
           new GenerateRequest(
               oneOf("", "Once upon a time", "a \"word\"\n\u20ac \ud83d\ude00"),
@@ -153,6 +152,16 @@ final class RequestTest {
 
   private FitSettings fit() {
     return new FitSettings(sometimes(this::path), sometimes(() -> number(2, 1 << 20)));
+  }
+
+  private HealSettings heal() {
+    return new HealSettings(
+        sometimes(this::path),
+        sometimes(() -> (long) number(1, 99)),
+        sometimes(() -> number(1, 99)),
+        sometimes(() -> oneOf(1e-4, 0.5)),
+        sometimes(() -> oneOf(0.0, 0.25, 1.0)),
+        sometimes(random::nextLong));
   }
 
   private TextSettings texts() {
@@ -207,7 +216,7 @@ final class RequestTest {
       delimiter = '|',
       value = {
         "prune | {'goals': {}} | goals: expected one of goal, search, rule, fit, texts, fromPlan,"
-            + " found goals",
+            + " effort, heal, within, found goals",
         "prune | {'goal': {'layers': 3, 'ratio': 0.1}} | goal: expected one of threshold, layers,"
             + " ratio, bytes, found {\"layers\":3,\"ratio\":0.1}",
         "prune | {'goal': {'size': 3}} | goal: expected one of threshold, layers, ratio, bytes,"

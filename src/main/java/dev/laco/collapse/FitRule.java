@@ -88,10 +88,12 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
 
   /** The rule that does most of those that hold for a model; null where none holds. */
   public static @Nullable FitRule best(ModelConfig config) {
-    return presets().reversed().stream()
-        .filter(rule -> rule.whyNot(config) == null)
-        .findFirst()
-        .orElse(null);
+    return holding(config).stream().findFirst().orElse(null);
+  }
+
+  /** The rules that hold for a model, from the one that does most. */
+  public static List<FitRule> holding(ModelConfig config) {
+    return presets().reversed().stream().filter(rule -> rule.whyNot(config) == null).toList();
   }
 
   /** Why the rule does not hold for a model, as the end of a sentence; null where it holds. */

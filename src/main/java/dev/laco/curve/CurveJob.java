@@ -96,6 +96,9 @@ public final class CurveJob extends ModelJob<CurveJob> {
                 request.rule(),
                 request.fit(),
                 request.texts(),
+                null,
+                null,
+                null,
                 null),
             model);
     ConfigRewriter.requireRewritable(

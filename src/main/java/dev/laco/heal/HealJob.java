@@ -5,8 +5,6 @@ import dev.laco.DeviceSettings;
 import dev.laco.JobEvent;
 import dev.laco.JobProgress;
 import dev.laco.Model;
-import dev.laco.ResourceException;
-import dev.laco.Seconds;
 import dev.laco.Setting;
 import dev.laco.apply.OutputFormat;
 import dev.laco.apply.PlanApplier;
@@ -20,29 +18,19 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.report.Fidelity;
 import dev.laco.report.Perplexity;
-import dev.laco.report.TrainingMeasurement;
-import dev.laco.report.TrainingStep;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.JobTexts;
 import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
-import dev.laco.text.FitText;
-import dev.laco.training.Distillation;
-import dev.laco.training.DistillationSettings;
-import dev.laco.training.DistillationText;
 import dev.laco.training.Student;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Locale;
-import java.util.function.Consumer;
 import java.util.function.Function;
-import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -51,18 +39,9 @@ import org.jspecify.annotations.Nullable;
  */
 @SuppressWarnings("exports")
 public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
-  /** The stage in which the model is trained, as {@link #progress()} names it. */
-  public static final String TRAIN = "heal";
-
   private static final String BEFORE = "perplexity, before";
   private static final String AFTER = "perplexity, healed";
   private static final String WRITE = "write";
-
-  /** Passes of a layer over a token for one step: forward, forward again, and twice backward. */
-  private static final int PASSES = 4;
-
-  /** The share of the time that is left that training is planned for: machines are not steady. */
-  private static final double MARGIN = 0.95;
 
   private final Model original;
   private final HealRequest request;
@@ -139,81 +118,67 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
    *
    * @throws BadInputException if the pruned model was not made from the original, or a text cannot
    *     be used
-   * @throws ResourceException if the device cannot train, or the memory does not suffice
+   * @throws dev.laco.ResourceException if the device cannot train, or the memory does not suffice
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public Healed run() {
     int first = firstTrained();
-    FitText text = JobTexts.heal(original, request.text());
-    DistillationText parts = DistillationText.of(text, JobTexts.heldOut(text));
+    int trained = model.config().numHiddenLayers() - first;
+    HealStage stage = HealStage.read(request.heal(), original);
     EvaluationText evaluation =
         JobTexts.evaluation(original, request.evaluation(), request.evaluationTokens());
     if (evaluation != null) {
-      evaluation.warnings(original, text).forEach(this::warn);
+      evaluation.warnings(original, stage.text()).forEach(this::warn);
     }
     model.textsAreRead();
     original.textsAreRead();
-    int depth = model.config().numHiddenLayers();
-    long parameters =
-        IntStream.range(first, depth).mapToLong(model.config()::layerParameters).sum();
-    DistillationSettings settings = settings(parameters);
     try (OpenDevice opened = openDevice(false)) {
       Backend backend = opened.backend();
-      String missing = backend.missingForTraining();
-      if (missing != null) {
-        throw new ResourceException(missing);
-      }
-      RunningModel dense = running(backend, parts, evaluation, settings, parameters, first);
+      HealStage.requireTrains(backend);
+      RunningModel dense = running(backend, stage, evaluation, trained);
       RunningModel student = new RunningModel(backend, model.config(), model.checkpoint());
-      expect(backend, parts, evaluation, settings, first);
-      List<TrainingStep> steps = new ArrayList<>();
+      expect(backend, stage, evaluation, trained);
       try (PlannedLayers layers = student.pruned(whole(), NewWeights.NONE)) {
         Perplexity densePerplexity =
             evaluation == null
                 ? null
                 : measure(DENSE, evaluation, original.directory(), dense.original());
-        double measured = progress().seconds();
         Fidelity before = fidelity(BEFORE, evaluation, dense, layers.model());
-        double measuring = progress().seconds() - measured;
-        long start = System.nanoTime();
-        HealEvent.Started started;
-        Distillation.Result result;
-        try (Distillation distillation =
-            new Distillation(
-                dense, new Student(layers.outside(), layers, first), parts, settings, newMemory)) {
-          long tokens = tokens(distillation, parts, settings, measuring);
-          started =
-              new HealEvent.Started(
-                  text.name(),
-                  tokens,
-                  distillation.steps(tokens),
-                  first,
-                  depth - first,
-                  parameters,
-                  settings.rate());
-          tell(started);
-          try (JobProgress.Stage stage = progress().begin(TRAIN)) {
-            result = distillation.run(tokens, listener(steps::add, stage, tokens));
-          }
-        }
-        double seconds = Seconds.since(start);
-        layers.use(whole(), result.weights());
+        HealStage.Outcome healed =
+            stage.run(
+                progress(),
+                dense,
+                new Student(layers.outside(), layers, first),
+                request.within(),
+                newMemory,
+                listener());
+        layers.use(whole(), healed.weights());
         Fidelity after = fidelity(AFTER, evaluation, dense, layers.model());
         return new Healed(
-            result.weights(),
+            healed.weights(),
             new HealReport(
                 request,
-                started,
                 opened.describe(original),
-                steps,
-                result.measurements(),
-                result.best(),
+                healed.report(),
                 evaluation == null || densePerplexity == null || before == null || after == null
                     ? null
-                    : new HealReport.Quality(evaluation.name(), densePerplexity, before, after),
-                seconds));
+                    : new HealReport.Quality(evaluation.name(), densePerplexity, before, after)));
       }
     }
+  }
+
+  private HealStage.Listener listener() {
+    return new HealStage.Listener() {
+      @Override
+      public void told(HealEvent event) {
+        tell(event);
+      }
+
+      @Override
+      public void requireWanted() {
+        HealJob.this.requireWanted();
+      }
+    };
   }
 
   private @Nullable Fidelity fidelity(
@@ -226,107 +191,22 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     return fidelity;
   }
 
-  private Distillation.Listener listener(
-      Consumer<TrainingStep> kept, JobProgress.Stage stage, long tokens) {
-    return new Distillation.Listener() {
-      @Override
-      public void stepped(TrainingStep step) {
-        requireWanted();
-        kept.accept(step);
-        stage.update(step.tokens(), tokens);
-        stage.note(
-            String.format(
-                Locale.ROOT, "step %d of %d, loss %.3f", step.number(), step.of(), step.loss()));
-        tell(new HealEvent.Stepped(step));
-      }
-
-      @Override
-      public void measured(TrainingMeasurement measurement) {
-        tell(new HealEvent.HeldOutMeasured(measurement));
-      }
-    };
-  }
-
-  /**
-   * The tokens on which to train: those that were asked for, as many as fit into the time that was
-   * asked for, or the text once.
-   *
-   * @param measuring seconds that measuring the healed model will take
-   */
-  private long tokens(
-      Distillation distillation,
-      DistillationText text,
-      DistillationSettings settings,
-      double measuring) {
-    if (request.within() == null) {
-      return wanted(text);
-    }
-    Distillation.Pace pace = distillation.pace();
-    double left =
-        request.within()
-            - progress().seconds()
-            - measuring
-            - PlanApplier.estimatedSeconds(model.checkpoint().weightBytes())
-            - (settings.measurements() + 1) * pace.measurement();
-    return Math.max(settings.stepTokens(), (long) (left * MARGIN / pace.token()));
-  }
-
-  /** The tokens that were asked for, or the text once. */
-  private long wanted(DistillationText text) {
-    return request.tokens() == null ? text.tokens() : request.tokens();
-  }
-
-  private DistillationSettings settings(long parameters) {
-    DistillationSettings usual = DistillationSettings.forModel(parameters);
-    return new DistillationSettings(
-        request.stepTokens() == null ? usual.stepTokens() : request.stepTokens(),
-        usual.batchTokens(),
-        request.rate() == null ? usual.rate() : request.rate(),
-        usual.finalRate(),
-        usual.warmup(),
-        usual.decay(),
-        usual.clip(),
-        request.labelShare(),
-        usual.measurements(),
-        request.seed());
-  }
-
   /** Plans the memory. */
   private RunningModel running(
-      Backend backend,
-      DistillationText text,
-      @Nullable EvaluationText evaluation,
-      DistillationSettings settings,
-      long parameters,
-      int first) {
-    long weightBytes =
-        IntStream.range(first, model.config().numHiddenLayers())
-            .mapToLong(model.checkpoint()::layerBytes)
-            .sum();
-    long training =
-        Distillation.bytes(
-            backend,
-            model.config(),
-            text,
-            settings,
-            parameters,
-            weightBytes,
-            model.config().numHiddenLayers() - first);
+      Backend backend, HealStage stage, @Nullable EvaluationText evaluation, int trained) {
+    MemoryPlan.Beside training = stage.memory(backend, model.checkpoint(), trained);
     long measuring =
         evaluation == null ? 0 : FidelityMeasure.bytes(model.config(), evaluation.chunks());
     // On a device with memory of its own the pruned model's weights lie beside the original's.
     long other = backend.info().copiesWeights() ? model.checkpoint().weightBytes() : 0;
     MemoryPlan.Beside beside =
-        new MemoryPlan.Beside(Math.max(training, measuring) + other, weightBytes);
+        new MemoryPlan.Beside(
+            Math.max(training.buffers(), measuring) + other, training.newWeights());
     return runningModel(backend, original, beside, 1, "use a smaller " + Setting.of("stepTokens"));
   }
 
   private void expect(
-      Backend backend,
-      DistillationText text,
-      @Nullable EvaluationText evaluation,
-      DistillationSettings settings,
-      int first) {
+      Backend backend, HealStage stage, @Nullable EvaluationText evaluation, int trained) {
     JobEstimate estimate = new JobEstimate(model, backend);
     int depth = model.config().numHiddenLayers();
     int dense = original.config().numHiddenLayers();
@@ -337,16 +217,12 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       progress().expect(DENSE, pass);
       progress().expect(BEFORE, both);
     }
-    long heldOut = text.heldOut().stream().mapToLong(FitText.Chunk::length).sum();
-    int passes = dense + PASSES * (depth - first);
-    double train =
-        estimate.pass(wanted(text), passes)
-            + estimate.pass((settings.measurements() + 1) * heldOut, depth - first);
-    progress().expect(TRAIN, request.within() == null ? train : request.within());
+    progress().expect(HealStage.NAME, 0);
     if (evaluation != null) {
       progress().expect(AFTER, both);
     }
     progress().expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().weightBytes()));
+    HealStage.expect(progress(), stage.seconds(estimate, dense, trained), request.within());
     tellExpectation();
   }
 

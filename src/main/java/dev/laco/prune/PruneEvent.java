@@ -9,6 +9,7 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.report.FitReport;
 import java.nio.file.Path;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -59,6 +60,26 @@ public sealed interface PruneEvent extends JobEvent {
 
   /** There is no search: the layers are those of a given plan. */
   record PlanGiven(Path file, CollapsePlan plan) implements PruneEvent {}
+
+  /**
+   * What the job is about to do, of a job that trains the pruned model in the end.
+   *
+   * @param stages those that change the model, in their order
+   */
+  record StagesExpected(List<ExpectedStage> stages) implements PruneEvent {
+    public StagesExpected {
+      stages = List.copyOf(stages);
+    }
+  }
+
+  /**
+   * A stage that lies ahead.
+   *
+   * @param name of the stage
+   * @param seconds that it is estimated to take
+   * @param what it does, for people
+   */
+  record ExpectedStage(String name, double seconds, String what) {}
 
   /** A contender was measured on the documents that are held out of every fit. */
   record Compared(FitReport.Contender contender) implements PruneEvent {}

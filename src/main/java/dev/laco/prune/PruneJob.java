@@ -14,6 +14,7 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.checkpoint.Sha256;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.LayerMix;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.Score;
@@ -22,6 +23,9 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Work;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
+import dev.laco.heal.HealEvent;
+import dev.laco.heal.HealStage;
+import dev.laco.measure.PerplexityMeasure;
 import dev.laco.model.ConfigRewriter;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.NewWeights;
@@ -39,6 +43,8 @@ import dev.laco.scoring.StreamSimilarity;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import dev.laco.text.FitText;
+import dev.laco.text.TextChunks;
+import dev.laco.training.Student;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
@@ -59,7 +65,7 @@ import org.jspecify.annotations.Nullable;
 public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable {
   private final PruneRequest request;
   private final @Nullable GivenPlan given;
-  private final SearchChoice search;
+  private SearchChoice search;
   private final MemoryArena newMemory = new MemoryArena();
   private final Instant began = Instant.now();
   private final long start = System.nanoTime();
@@ -79,10 +85,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     this.request = request;
     this.given = request.fromPlan() == null ? null : GivenPlan.read(request.fromPlan());
     try {
-      this.search =
-          given == null
-              ? SearchChoice.of(request, model)
-              : SearchChoice.goOnFrom(given, request.rule(), model.config());
+      this.search = choice(request.effort() == PruneRequest.Effort.FAST ? fast(request) : request);
       // Both are errors before the work, not after it.
       ConfigRewriter.requireRewritable(
           model.checkpoint().configName(), model.checkpoint().configJson());
@@ -93,6 +96,21 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       close();
       throw e;
     }
+  }
+
+  private SearchChoice choice(PruneRequest asked) {
+    return given == null
+        ? SearchChoice.of(asked, model)
+        : SearchChoice.goOnFrom(given, asked.rule(), model.config());
+  }
+
+  /** The request with the rule that does most of those that fit at gaps only. */
+  private PruneRequest fast(PruneRequest asked) {
+    return FitRule.holding(model.config()).stream()
+        .filter(rule -> !rule.later())
+        .findFirst()
+        .map(rule -> asked.withEffort(null).withRule(rule.label()))
+        .orElse(asked);
   }
 
   /**
@@ -129,7 +147,10 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
 
   /** The most bytes that the tensors of a fit may take. */
   public long mostNewBytes() {
-    return search.mostNewBytes(model);
+    return search.mostNewBytes(model)
+        + (request.healing() == null
+            ? 0
+            : HealStage.weightBytes(model.checkpoint(), search.depthSought(model)));
   }
 
   /** The best model so far, also of a job that was cancelled; empty before there is one. */
@@ -145,9 +166,14 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public PruneResult run() {
-    PruneTexts texts = PruneTexts.read(request, search, model);
-    try (OpenDevice opened = openDevice(texts.fit() != null)) {
+    PruneTexts read = PruneTexts.read(request, search, model);
+    try (OpenDevice opened = openDevice(read.fit() != null)) {
       Backend backend = opened.backend();
+      if (read.heal() != null) {
+        HealStage.requireTrains(backend);
+      }
+      shareTime(backend, read);
+      PruneTexts texts = read.of(search);
       tell(texts.calibrationRead());
       texts.warnings(model).forEach(this::warn);
       warnUnfitted();
@@ -157,10 +183,38 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           runningModel(backend, memory.beside(sweep), search.mergedAtOnce(), memory.helps());
       // The search reads every layer in its first pass, but not the head.
       model.checkpoint().requireFiniteOutsideLayers();
-      PruneStages.expect(progress(), model, backend, search, texts, given != null, writes);
+      PruneStages.expect(
+          progress(), model, backend, search, texts, given != null, writes, request.within());
       tellExpectation();
+      if (texts.heal() != null) {
+        tell(new PruneEvent.StagesExpected(stages(texts, texts.heal())));
+      }
       return run(running, texts, memory, sweep);
     }
+  }
+
+  /** Chooses how long the search may take, and by which rule weights are fitted. */
+  private void shareTime(Backend backend, PruneTexts texts) {
+    if (request.within() != null) {
+      SharedTime time =
+          new SharedTime(request.within(), model, backend, texts, given != null, writes);
+      search = choice(time.withRule(time.bounded(request, search), this::choice));
+    }
+  }
+
+  /** The stages ahead that change the model, with what each does. */
+  private List<PruneEvent.ExpectedStage> stages(PruneTexts texts, HealStage heal) {
+    List<PruneEvent.ExpectedStage> stages = new ArrayList<>();
+    progress()
+        .expected()
+        .forEach(
+            (name, seconds) -> {
+              String what = PruneStages.what(name, search, texts, heal, request.within());
+              if (what != null) {
+                stages.add(new PruneEvent.ExpectedStage(name, seconds, what));
+              }
+            });
+    return stages;
   }
 
   /** Tells that weights are left as they are where the default would fit them. */
@@ -218,6 +272,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     CollapsePlan plan = searched;
     FitReport fit = null;
     ChoiceReport choice = null;
+    long fitStart = System.nanoTime();
     if (texts.fit() != null && search.fit() != null && !searched.isIdentity()) {
       FittedChoice.Outcome fitted =
           new FittedChoice(progress(), "", running, new PruneTelling(this::told))
@@ -231,8 +286,34 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       plan = chosen.plan();
       choice = chosen.report();
     }
+    List<PruneReport.Stage> stages = new ArrayList<>();
+    PruneReport.Healing healing = null;
+    if (texts.heal() != null && !plan.isIdentity()) {
+      better(plan, tensors, null);
+      double fitSeconds = Seconds.since(fitStart);
+      HealStage.Outcome healed = heal(running, plan, tensors, texts.heal());
+      double started = healed.report().measurements().getFirst().nll();
+      boolean changed = !plan.equals(searched) || !tensors.isEmpty();
+      if (given == null) {
+        double nll = changed ? nll(running, searched, texts.heal()) : started;
+        stages.add(new PruneReport.Stage(PruneStages.SEARCH, searchSeconds, nll));
+      }
+      if (changed) {
+        stages.add(
+            new PruneReport.Stage(
+                fit == null ? PruneStages.CHOICE : FittedChoice.fitStage(""), fitSeconds, started));
+      }
+      stages.add(
+          new PruneReport.Stage(
+              HealStage.NAME, healed.report().seconds(), healed.report().best().nll()));
+      healing = new PruneReport.Healing(healed.report(), stages);
+      if (!healed.weights().isEmpty()) {
+        tensors = new PlanTensors(healed.weights());
+      }
+    }
     boolean scored =
         fit == null
+            && tensors.isEmpty()
             && plan.equals(searched)
             && (plan.isIdentity() || !search.objective().needsLanguage());
     Backend backend = running.backend();
@@ -256,11 +337,72 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
                 quality,
                 fit,
                 choice,
+                healing,
                 found.work,
                 warnings(),
                 loadSeconds,
                 searchSeconds,
                 model.openSeconds() + Seconds.since(start)));
+  }
+
+  /** Trains the pruned model. */
+  private HealStage.Outcome heal(
+      RunningModel running, CollapsePlan plan, PlanTensors tensors, HealStage stage) {
+    try (PlannedLayers layers = running.pruned(plan, tensors.weights())) {
+      return stage.run(
+          progress(),
+          running,
+          new Student(layers.outside(), layers, firstChanged(plan, tensors.weights())),
+          request.within(),
+          newMemory,
+          new HealStage.Listener() {
+            @Override
+            public void told(HealEvent event) {
+              tell(event);
+            }
+
+            @Override
+            public void requireWanted() {
+              PruneJob.this.requireWanted();
+            }
+
+            @Override
+            public void keeping() {
+              better(plan, tensors, null);
+            }
+
+            @Override
+            public void kept(NewWeights weights) {
+              better(plan, new PlanTensors(weights), null);
+            }
+          });
+    }
+  }
+
+  /** The first layer that is not the original's of the same number. */
+  private int firstChanged(CollapsePlan plan, NewWeights tensors) {
+    int first = 0;
+    while (first < plan.depth() - 1 && isOriginal(first, plan, tensors)) {
+      first++;
+    }
+    return first;
+  }
+
+  private boolean isOriginal(int index, CollapsePlan plan, NewWeights tensors) {
+    return plan.layers().get(index).isOriginal(index)
+        && model.config().architecture().tensorNames(index, model.config()).stream()
+            .allMatch(name -> tensors.find(name) == null);
+  }
+
+  /** Mean negative log-likelihood of a pruned model on the held-out part of a training's text. */
+  private static double nll(RunningModel running, CollapsePlan plan, HealStage stage) {
+    try (PlannedLayers layers = running.pruned(plan, NewWeights.NONE)) {
+      return PerplexityMeasure.measure(
+              layers.model(),
+              TextChunks.whole(stage.parts().heldOut().stream().map(FitText.Chunk::ids).toList()),
+              (done, total) -> {})
+          .meanNll();
+    }
   }
 
   /**

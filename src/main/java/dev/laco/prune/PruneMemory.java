@@ -6,12 +6,14 @@ import dev.laco.Setting;
 import dev.laco.backend.Backend;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.HeldOutChoice;
+import dev.laco.heal.HealStage;
 import dev.laco.measure.PerplexityMeasure;
 import dev.laco.run.MemoryPlan;
 import dev.laco.scoring.PassCost;
 import dev.laco.scoring.ResidualStream;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
+import java.util.stream.LongStream;
 
 /**
  * How much memory the parts of a prune need on a device.
@@ -54,9 +56,22 @@ record PruneMemory(
             : PerplexityMeasure.bytes(model.config(), texts.evaluation().chunks());
     long fitting =
         texts.fit() == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit().chunks());
+    MemoryPlan.Beside healing = healing();
+    long most =
+        LongStream.of(searching, choosing(sweep), measuring, fitting, healing.buffers())
+            .max()
+            .orElseThrow();
     return new MemoryPlan.Beside(
-        Math.max(Math.max(searching, choosing(sweep)), Math.max(measuring, fitting)) + mixedLayer(),
-        texts.fit() == null ? 0 : search.mostNewBytes(model));
+        most + mixedLayer(),
+        (texts.fit() == null ? 0 : search.mostNewBytes(model)) + healing.newWeights());
+  }
+
+  /** What training takes where the first gap lies in front. */
+  private MemoryPlan.Beside healing() {
+    HealStage heal = texts.heal();
+    return heal == null
+        ? MemoryPlan.Beside.buffers(0)
+        : heal.memory(backend, model.checkpoint(), search.depthSought(model));
   }
 
   /** What the choice among the models of a search needs beside a fit. */

@@ -43,6 +43,7 @@ record PruneReporting(
       PruneReport.Quality quality,
       @Nullable FitReport fit,
       @Nullable ChoiceReport choice,
+      PruneReport.@Nullable Healing heal,
       Work work,
       List<String> warnings,
       double loadSeconds,
@@ -61,6 +62,7 @@ record PruneReporting(
         quality,
         fit,
         choice,
+        heal,
         work,
         warnings,
         new PruneReport.Timings(loadSeconds, searchSeconds, null, totalSeconds, productRates()));

@@ -1,7 +1,11 @@
 package dev.laco.prune;
 
 import dev.laco.Request;
+import dev.laco.Setting;
+import dev.laco.collapse.MergeRule;
+import dev.laco.heal.HealSettings;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -16,6 +20,12 @@ import org.jspecify.annotations.Nullable;
  * @param fit the text that weights are fitted on
  * @param texts the texts that models are scored and measured on
  * @param fromPlan the file of a plan whose layers are taken in place of a search; null for a search
+ * @param effort how much time is spent where no rule is given; null for {@link Effort#NORMAL}, and
+ *     where a time is given
+ * @param heal how the pruned model is trained in the end; null where it is not, unless {@code
+ *     within} or {@code effort} ask for it
+ * @param within seconds that the whole job may take: the largest fit that leaves time to train, and
+ *     then as much training as there is time for; null for no limit
  */
 public record PruneRequest(
     Goal goal,
@@ -23,43 +33,102 @@ public record PruneRequest(
     @Nullable String rule,
     FitSettings fit,
     TextSettings texts,
-    @Nullable Path fromPlan)
+    @Nullable Path fromPlan,
+    @Nullable Effort effort,
+    @Nullable HealSettings heal,
+    @Nullable Double within)
     implements Request {
+  /** How much time is spent on a model. */
+  public enum Effort {
+    /** The most exact fit whose time does not depend on how many layers stand behind a gap. */
+    FAST,
+    /** The rule that does most of those that hold for the model. */
+    NORMAL,
+    /** Likewise, and then the model is trained. */
+    BEST;
+
+    /** The name in requests and on the command line. */
+    @Override
+    public String toString() {
+      return name().toLowerCase(Locale.ROOT);
+    }
+  }
+
   public PruneRequest {
     goal = Objects.requireNonNullElse(goal, Goal.QUARTER);
     search = Objects.requireNonNullElse(search, SearchSettings.DEFAULT);
     fit = Objects.requireNonNullElse(fit, FitSettings.DEFAULT);
     texts = Objects.requireNonNullElse(texts, TextSettings.DEFAULT);
+    Objects.requireNonNullElse(heal, HealSettings.DEFAULT).requireGoesWith(within);
+    if (effort != null && within != null) {
+      throw Setting.of("effort")
+          .refuse(
+              effort,
+              " and " + Setting.of("within") + " exclude each other: ",
+              "leave one of them out");
+    }
+    if (effort == Effort.FAST && rule != null && !rule.equals(MergeRule.AUTO)) {
+      throw Setting.of("effort")
+          .refuse(effort, " chooses the rule: ", "leave " + Setting.of("rule") + " out");
+    }
+  }
+
+  /** How the pruned model is trained in the end; null where it is not. */
+  public @Nullable HealSettings healing() {
+    return heal == null && (within != null || effort == Effort.BEST) ? HealSettings.DEFAULT : heal;
   }
 
   /** A prune to a goal, with defaults for all else. */
   public static PruneRequest of(Goal goal) {
     return new PruneRequest(
-        goal, SearchSettings.DEFAULT, null, FitSettings.DEFAULT, TextSettings.DEFAULT, null);
+        goal,
+        SearchSettings.DEFAULT,
+        null,
+        FitSettings.DEFAULT,
+        TextSettings.DEFAULT,
+        null,
+        null,
+        null,
+        null);
   }
 
   /** The same with other settings of the search. */
   public PruneRequest withSearch(SearchSettings other) {
-    return new PruneRequest(goal, other, rule, fit, texts, fromPlan);
+    return new PruneRequest(goal, other, rule, fit, texts, fromPlan, effort, heal, within);
   }
 
   /** The same with another rule. */
   public PruneRequest withRule(@Nullable String other) {
-    return new PruneRequest(goal, search, other, fit, texts, fromPlan);
+    return new PruneRequest(goal, search, other, fit, texts, fromPlan, effort, heal, within);
   }
 
   /** The same with another text to fit on. */
   public PruneRequest withFit(FitSettings other) {
-    return new PruneRequest(goal, search, rule, other, texts, fromPlan);
+    return new PruneRequest(goal, search, rule, other, texts, fromPlan, effort, heal, within);
   }
 
   /** The same with other texts to score and measure on. */
   public PruneRequest withTexts(TextSettings other) {
-    return new PruneRequest(goal, search, rule, fit, other, fromPlan);
+    return new PruneRequest(goal, search, rule, fit, other, fromPlan, effort, heal, within);
   }
 
   /** The same with the layers of a plan, or, where null, with those of a search. */
   public PruneRequest withFromPlan(@Nullable Path plan) {
-    return new PruneRequest(goal, search, rule, fit, texts, plan);
+    return new PruneRequest(goal, search, rule, fit, texts, plan, effort, heal, within);
+  }
+
+  /** The same with another effort. */
+  public PruneRequest withEffort(@Nullable Effort other) {
+    return new PruneRequest(goal, search, rule, fit, texts, fromPlan, other, heal, within);
+  }
+
+  /** The same with a training in the end, or, where null, without. */
+  public PruneRequest withHeal(@Nullable HealSettings other) {
+    return new PruneRequest(goal, search, rule, fit, texts, fromPlan, effort, other, within);
+  }
+
+  /** The same within a time, in seconds; null for no limit. */
+  public PruneRequest withWithin(@Nullable Double seconds) {
+    return new PruneRequest(goal, search, rule, fit, texts, fromPlan, effort, heal, seconds);
   }
 }

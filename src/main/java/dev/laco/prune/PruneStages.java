@@ -4,11 +4,18 @@ import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
+import dev.laco.collapse.FitRule;
+import dev.laco.collapse.SearchBudget;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
+import dev.laco.heal.HealStage;
+import dev.laco.report.PruneSettings;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.ModelJob;
+import dev.laco.text.FitText;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
 
 /** The stages of a prune, by the names that {@link PruneJob#progress} has for them. */
 public final class PruneStages {
@@ -32,11 +39,19 @@ public final class PruneStages {
 
   private PruneStages() {}
 
+  /** Seconds after which a search ends. */
+  private static double mostSeconds(PruneSettings.Search settings) {
+    return settings instanceof PruneSettings.BestMerges best && best.budget() != null
+        ? SearchBudget.parse(best.budget()).seconds()
+        : Double.POSITIVE_INFINITY;
+  }
+
   /**
    * Expects the stages of a job, each for the seconds that it is estimated to take.
    *
    * @param given whether a given plan is gone on from in place of a search
    * @param writes whether the result is written
+   * @param within seconds that the job may take; null for no limit
    */
   static void expect(
       JobProgress progress,
@@ -45,14 +60,18 @@ public final class PruneStages {
       SearchChoice search,
       PruneTexts texts,
       boolean given,
-      boolean writes) {
+      boolean writes,
+      @Nullable Double within) {
     JobEstimate estimate = new JobEstimate(model, backend);
     int depth = model.config().numHiddenLayers();
     int target = search.depthSought(model);
     int tokens = texts.sequences().size();
     if (!given) {
       progress.expect(
-          SEARCH, estimate.search(search.models(), search.target(), search.objective(), tokens));
+          SEARCH,
+          Math.min(
+              mostSeconds(search.settings()),
+              estimate.search(search.models(), search.target(), search.objective(), tokens)));
     }
     if (texts.fit() != null && search.fit() != null) {
       estimate.expectFit(progress, "", search.fit(), search.triesNeighbours(), texts.fit(), target);
@@ -61,6 +80,10 @@ public final class PruneStages {
       progress.expect(
           CHOICE,
           estimate.search(HeldOutChoice.MOST, target, search.objective(), texts.choice().tokens()));
+    }
+    HealStage heal = texts.heal();
+    if (heal != null) {
+      progress.expect(HealStage.NAME, 0);
     }
     progress.expect(SIMILARITY, estimate.pass(tokens, depth + target));
     EvaluationText evaluation = texts.evaluation();
@@ -71,5 +94,36 @@ public final class PruneStages {
     if (writes) {
       progress.expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().weightBytes()));
     }
+    if (heal != null) {
+      HealStage.expect(progress, heal.seconds(estimate, depth, JobEstimate.behind(target)), within);
+    }
+  }
+
+  /** What a stage does that changes the model, for people; null for others. */
+  static @Nullable String what(
+      String stage,
+      SearchChoice search,
+      PruneTexts texts,
+      HealStage heal,
+      @Nullable Double within) {
+    FitText fit = texts.fit();
+    FitRule rule = search.fit();
+    if (stage.equals(SEARCH)) {
+      return "layers whose removal costs least " + search.objective().optionValue();
+    }
+    if (stage.equals(CHOICE)) {
+      return fit == null
+          ? "the best models on text that the search has not seen"
+          : "quick fits of the best models";
+    }
+    if (rule != null && fit != null && stage.equals(FittedChoice.fitStage(""))) {
+      return String.format(Locale.ROOT, "%s on %,d tokens", rule.label(), fit.tokens());
+    }
+    if (stage.equals(HealStage.NAME)) {
+      return within == null
+          ? String.format(Locale.ROOT, "training on %,d tokens", heal.wantedTokens())
+          : "training until the time is over";
+    }
+    return null;
   }
 }

@@ -4,6 +4,9 @@ import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.collapse.FitRule;
+import dev.laco.fit.HeldOutChoice;
+import dev.laco.heal.HealSettings;
+import dev.laco.heal.HealStage;
 import dev.laco.model.PackedSequences;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.JobTexts;
@@ -22,13 +25,16 @@ import org.jspecify.annotations.Nullable;
  * @param fit the text that weights are fitted on; null where no weights are fitted
  * @param choice the text on which the best models of a search are compared once more; null where
  *     they are not
+ * @param heal the stage in which the pruned model is trained, with its text; null where there is
+ *     none
  */
 record PruneTexts(
     CalibrationSet calibration,
     PackedSequences sequences,
     @Nullable EvaluationText evaluation,
     @Nullable FitText fit,
-    @Nullable FitText choice) {
+    @Nullable FitText choice,
+    @Nullable HealStage heal) {
   /**
    * Reads the texts that a request names, or those that stand in for texts it does not name.
    *
@@ -45,9 +51,22 @@ record PruneTexts(
             JobTexts.evaluation(
                 model, request.texts().evaluation(), request.texts().evaluationTokens()),
             fitText(request, search.fit(), model),
-            choiceText(request, search, model));
+            choiceText(request, search, model),
+            healing(request.healing(), model));
     model.textsAreRead();
     return texts;
+  }
+
+  private static @Nullable HealStage healing(@Nullable HealSettings settings, Model model) {
+    return settings == null ? null : HealStage.read(settings, model);
+  }
+
+  /** The same texts, read for a fit, for a search after which weights may be left as they are. */
+  PruneTexts of(SearchChoice search) {
+    return fit == null || search.fit() != null
+        ? this
+        : new PruneTexts(
+            calibration, sequences, evaluation, null, fit.limit(HeldOutChoice.TOKENS), heal);
   }
 
   private static @Nullable FitText fitText(
@@ -93,7 +112,7 @@ record PruneTexts(
   List<String> warnings(Model model) {
     List<String> warnings = new ArrayList<>(calibration.warnings());
     if (evaluation != null) {
-      warnings.addAll(evaluation.warnings(model, fit));
+      warnings.addAll(evaluation.warnings(model, heal == null ? fit : heal.text()));
     }
     return warnings;
   }

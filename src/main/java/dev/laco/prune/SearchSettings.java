@@ -42,6 +42,21 @@ public record SearchSettings(
   public static final SearchSettings DEFAULT =
       new SearchSettings(null, null, null, null, null, null, null, null, null, null);
 
+  /** The same with another bound on the search. */
+  public SearchSettings withBudget(@Nullable String other) {
+    return new SearchSettings(
+        strategy,
+        other,
+        objective,
+        lookahead,
+        mergeLayers,
+        align,
+        interval,
+        lowest,
+        highest,
+        norms);
+  }
+
   /** How a size is searched for. */
   public enum Strategy {
     /** The paper's loop, with the threshold that leads to the size. */

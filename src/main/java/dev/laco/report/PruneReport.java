@@ -28,6 +28,7 @@ import org.jspecify.annotations.Nullable;
  * @param fit how weights were fitted; null where none were
  * @param choice how the pruned model was chosen among the best of the search; null where weights
  *     were fitted or the search's own was taken
+ * @param heal how the pruned model was trained; null where it was not
  * @param work passes, bytes and operations that the search took
  * @param warnings what a user was warned of
  * @param timings seconds of the job and its parts
@@ -45,6 +46,7 @@ public record PruneReport(
     Quality quality,
     @Nullable FitReport fit,
     @Nullable ChoiceReport choice,
+    @Nullable Healing heal,
     Work work,
     List<String> warnings,
     Timings timings) {
@@ -103,6 +105,27 @@ public record PruneReport(
   public record NotMeasured(String reason) implements Quality {}
 
   /**
+   * How a pruned model was trained, and what every stage of the job gained.
+   *
+   * @param training the training
+   * @param stages the stages that changed the model, each with the model that it left
+   */
+  public record Healing(TrainingReport training, List<Stage> stages) {
+    public Healing {
+      stages = List.copyOf(stages);
+    }
+  }
+
+  /**
+   * A stage of a job that changed the model.
+   *
+   * @param name of the stage
+   * @param seconds that it took
+   * @param nll of the model that it left, on the held-out part of the training's text, nats a token
+   */
+  public record Stage(String name, double seconds, double nll) {}
+
+  /**
    * Seconds of a job and its parts.
    *
    * @param load seconds until model, texts and device were there
@@ -147,6 +170,7 @@ public record PruneReport(
         quality,
         fit,
         choice,
+        heal,
         work,
         allWarnings,
         timings);
@@ -187,6 +211,7 @@ public record PruneReport(
         quality,
         fit,
         choice,
+        heal,
         work,
         otherWarnings,
         otherTimings);

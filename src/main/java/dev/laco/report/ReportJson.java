@@ -45,11 +45,51 @@ public final class ReportJson {
     if (report.choice() != null) {
       json.set("choice", of(report.choice()));
     }
+    if (report.heal() != null) {
+      json.set("heal", of(report.heal()));
+    }
     json.put("finalSimilarity", eightDigits(search.finalSimilarity()));
     putLanguage(json, "finalNll", "finalKl", search.score());
     report.warnings().forEach(json.putArray("warnings")::add);
     json.set("timings", of(report.timings(), report.work()));
     return json;
+  }
+
+  /** What a training did. */
+  public static ObjectNode of(TrainingReport training) {
+    TrainingStart start = training.start();
+    ObjectNode json =
+        object()
+            .put("text", start.text())
+            .put("tokens", start.tokens())
+            .put("steps", start.steps())
+            .put("firstLayer", start.firstLayer())
+            .put("layers", start.layers())
+            .put("parameters", start.parameters())
+            .put("rate", start.rate())
+            .put("seconds", training.seconds())
+            .put("originalNll", training.originalNll());
+    ArrayNode losses = json.putArray("losses");
+    for (TrainingStep step : training.steps()) {
+      losses
+          .addObject()
+          .put("step", step.number())
+          .put("tokens", step.tokens())
+          .put("loss", step.loss())
+          .put("gradientNorm", step.gradientNorm());
+    }
+    ArrayNode heldOut = json.putArray("heldOut");
+    training.measurements().forEach(measurement -> heldOut.add(of(measurement)));
+    json.set("best", of(training.best()));
+    return json;
+  }
+
+  private static ObjectNode of(TrainingMeasurement measurement) {
+    return object()
+        .put("step", measurement.step())
+        .put("tokens", measurement.tokens())
+        .put("kl", measurement.divergence())
+        .put("nll", measurement.nll());
   }
 
   /** {@code {"tokens":…,"meanNll":…,"perplexity":…}}. */
@@ -245,6 +285,20 @@ public final class ReportJson {
       contender.layers().forEach(one.putArray("layers")::add);
       one.put("measured", contender.measured());
     }
+    return json;
+  }
+
+  private static ObjectNode of(PruneReport.Healing heal) {
+    ObjectNode json = object();
+    ArrayNode stages = json.putArray("stages");
+    for (PruneReport.Stage stage : heal.stages()) {
+      stages
+          .addObject()
+          .put("stage", stage.name())
+          .put("seconds", stage.seconds())
+          .put("meanNll", stage.nll());
+    }
+    json.set("training", of(heal.training()));
     return json;
   }
 

@@ -130,6 +130,11 @@ public final class JobEstimate {
     job.expect(FittedChoice.fitStage(whose), fit(rule, text.tokens(), target));
   }
 
+  /** Layers of a pruned model of {@code target} layers that are taken to lie behind a gap. */
+  public static int behind(int target) {
+    return (int) Math.ceil(BEHIND * target);
+  }
+
   /**
    * Seconds of a fit on {@code tokens} tokens: original and pruned model run over them, and some
    * layers are fitted.

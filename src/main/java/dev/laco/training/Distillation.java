@@ -43,6 +43,12 @@ public final class Distillation implements AutoCloseable {
 
     /** The held-out text was measured. */
     void measured(TrainingMeasurement measurement);
+
+    /** Better weights are about to be kept, in the memory of those that {@link #kept} told last. */
+    default void keeping() {}
+
+    /** These weights are the best so far. */
+    default void kept(NewWeights weights) {}
   }
 
   /**
@@ -50,11 +56,15 @@ public final class Distillation implements AutoCloseable {
    *
    * @param weights the trained tensors that were best on the held-out text; none if no step made
    *     the model better
+   * @param originalNll of the original on the held-out text, nats a token
    * @param measurements all of them, the first before the first step
    * @param best of them, whose weights these are
    */
   public record Result(
-      NewWeights weights, List<TrainingMeasurement> measurements, TrainingMeasurement best) {}
+      NewWeights weights,
+      double originalNll,
+      List<TrainingMeasurement> measurements,
+      TrainingMeasurement best) {}
 
   /**
    * Copies the layers that are to be trained, and runs the original over the held-out text.
@@ -76,7 +86,7 @@ public final class Distillation implements AutoCloseable {
     this.student = new CausalLm(pruned.outside(), layers);
     int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
     this.passes = new Passes(original.original(), student, layers, pruned.first(), most);
-    this.heldOut = new HeldOut(passes, text.heldOut(), settings.batchTokens());
+    this.heldOut = new HeldOut(original.original(), passes, text.heldOut(), settings.batchTokens());
   }
 
   private static int most(List<FitText.Chunk> chunks, DistillationSettings settings) {
@@ -167,17 +177,22 @@ public final class Distillation implements AutoCloseable {
         TrainingMeasurement now = measure(number, tokens, listener, measurements);
         if (now.divergence() < found.divergence()) {
           found = now;
+          listener.keeping();
           keep();
+          listener.kept(kept());
         }
       }
     }
+    return new Result(kept(), heldOut.originalNll(), List.copyOf(measurements), found);
+  }
+
+  /** The best weights so far; none before a step has made the model better. */
+  private NewWeights kept() {
     NewWeights weights = NewWeights.NONE;
-    if (found.step() > 0) {
-      for (HostTensor tensor : best.values()) {
-        weights = weights.with(tensor);
-      }
+    for (HostTensor tensor : best.values()) {
+      weights = weights.with(tensor);
     }
-    return new Result(weights, List.copyOf(measurements), found);
+    return weights;
   }
 
   private TrainingMeasurement measure(

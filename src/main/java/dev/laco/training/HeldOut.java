@@ -10,6 +10,7 @@ import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -20,6 +21,7 @@ final class HeldOut implements AutoCloseable {
   private final TensorArena arena;
   private final List<Batch> batches = new ArrayList<>();
   private long predicted;
+  private double originalNll;
 
   /**
    * A part of the text that runs at once.
@@ -30,7 +32,7 @@ final class HeldOut implements AutoCloseable {
   private record Batch(TokenBatch tokens, Tensor shared, Tensor reference) {}
 
   /** Runs the original over the text. */
-  HeldOut(Passes passes, List<FitText.Chunk> chunks, int batchTokens) {
+  HeldOut(CausalLm original, Passes passes, List<FitText.Chunk> chunks, int batchTokens) {
     Backend backend = passes.backend();
     arena = backend.arena();
     for (List<FitText.Chunk> together : DistillationText.parts(chunks, batchTokens)) {
@@ -42,7 +44,14 @@ final class HeldOut implements AutoCloseable {
       passes.teach(tokens, shared, reference);
       batches.add(new Batch(tokens, shared, reference));
       predicted += sequences.size() - sequences.sequences();
+      originalNll += Arrays.stream(NextTokens.nll(original, reference, tokens)).sum();
     }
+    originalNll /= Math.max(1, predicted);
+  }
+
+  /** Mean negative log-likelihood of the text's tokens in the original, nats. */
+  double originalNll() {
+    return originalNll;
   }
 
   /** Bytes of the hidden states of a text. */

@@ -56,59 +56,13 @@ final class HealCommand implements Callable<Integer> {
 
   @HelpSection.In(HelpSection.HEAL)
   @Option(
-      names = "--heal-text",
-      paramLabel = "FILE",
-      description =
-          "What to train on: .txt (documents separated by lines of ---), .jsonl (with text) or"
-              + " .json (token-id lists). Default: MODEL's fit.txt, else a built-in text.")
-  @Nullable Path text;
-
-  @HelpSection.In(HelpSection.HEAL)
-  @Option(
-      names = "--tokens",
-      paramLabel = "N",
-      description = "Tokens to train on. Default: the text once.")
-  @Nullable Long tokens;
-
-  @HelpSection.In(HelpSection.HEAL)
-  @Option(
       names = "--within",
       paramLabel = "TIME",
       description =
           "Train for as long as the whole command may take: 90s, 10m, 1.5h. The number of tokens is"
-              + " found by measuring the machine, and told; --tokens with that number gives the"
+              + " found by measuring the machine, and told; --heal-tokens with that number gives the"
               + " same model again.")
   @Nullable TimeSpan within;
-
-  @HelpSection.In(HelpSection.HEAL)
-  @Option(
-      names = "--step-tokens",
-      paramLabel = "N",
-      description = "Tokens of one step of the optimizer. Default: 1024 to 16384, by size.")
-  @Nullable Integer stepTokens;
-
-  @HelpSection.In(HelpSection.HEAL)
-  @Option(
-      names = "--rate",
-      paramLabel = "R",
-      description = "Largest learning rate. Default: by the number of trained parameters.")
-  @Nullable Double rate;
-
-  @HelpSection.In(HelpSection.HEAL)
-  @Option(
-      names = "--label-share",
-      paramLabel = "S",
-      description =
-          "Share of the loss that is the language model's own, 0 to 1; the rest is the divergence"
-              + " from MODEL. Default: 0.")
-  double labelShare;
-
-  @HelpSection.In(HelpSection.HEAL)
-  @Option(
-      names = "--seed",
-      paramLabel = "N",
-      description = "Seed of the order of the text. Default: 0.")
-  long seed;
 
   @HelpSection.In(HelpSection.OUTPUT)
   @Option(
@@ -118,6 +72,7 @@ final class HealCommand implements Callable<Integer> {
   @Nullable Path reportFile;
 
   @ArgGroup TextOptions.@Nullable EvaluationSource evaluation;
+  @Mixin HealOptions heal;
   @Mixin WriteOptions write;
   @Mixin DeviceOptions device;
   @Mixin OutputOptions output;
@@ -127,13 +82,8 @@ final class HealCommand implements Callable<Integer> {
     Console console = output.console();
     HealRequest request =
         new HealRequest(
-            text,
-            tokens,
+            heal.settings(),
             within == null ? null : within.seconds(),
-            stepTokens,
-            rate,
-            labelShare,
-            seed,
             evaluation == null ? null : evaluation.text,
             evaluation == null ? null : evaluation.tokens);
     Path reportPath = reportFile != null ? reportFile : SideFiles.beside(out, ".report.json");
@@ -185,8 +135,8 @@ final class HealCommand implements Callable<Integer> {
       console.resultLine(
           "held out",
           "divergence %.4f → %.4f nats a token",
-          report.measurements().getFirst().divergence(),
-          report.best().divergence());
+          report.training().measurements().getFirst().divergence(),
+          report.training().best().divergence());
       return;
     }
     console.resultLine(
@@ -200,25 +150,7 @@ final class HealCommand implements Callable<Integer> {
 
   private static void say(Console console, JobEvent event) {
     switch (event) {
-      case HealEvent.Started started ->
-          console.line(
-              "heal",
-              "%,d parameters of layers %d to %d, on %,d tokens of %s in %,d steps, learning rate"
-                  + " %.2g",
-              started.parameters(),
-              started.firstLayer(),
-              started.firstLayer() + started.layers() - 1,
-              started.tokens(),
-              started.text(),
-              started.steps(),
-              started.rate());
-      case HealEvent.HeldOutMeasured held ->
-          console.line(
-              "held out",
-              "%,d tokens: divergence %.4f, nll %.4f",
-              held.measurement().tokens(),
-              held.measurement().divergence(),
-              held.measurement().nll());
+      case HealEvent own -> HealLines.say(console, own);
       default -> JobLines.say(console, event);
     }
   }

@@ -19,6 +19,7 @@ import picocli.CommandLine.Model.UsageMessageSpec;
 enum HelpSection {
   GENERATE("Generate"),
   SIZE("How far"),
+  TIME("How long"),
   RULE("By which rule"),
   SEARCH("Search"),
   FIT("Fit"),

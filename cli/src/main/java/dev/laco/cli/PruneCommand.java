@@ -10,6 +10,7 @@ import dev.laco.apply.OutputFormat;
 import dev.laco.apply.PlanApplier;
 import dev.laco.checkpoint.DiskSpace;
 import dev.laco.checkpoint.OutputFiles;
+import dev.laco.heal.HealSettings;
 import dev.laco.prune.PruneJob;
 import dev.laco.prune.PruneRequest;
 import dev.laco.prune.PruneResult;
@@ -110,7 +111,9 @@ final class PruneCommand implements Callable<Integer> {
 
   @Spec CommandSpec spec;
 
+  @Mixin TimeOptions time;
   @Mixin FitOptions fit;
+  @Mixin HealOptions heal;
   @Mixin DeviceOptions device;
   @Mixin OutputOptions output;
 
@@ -188,7 +191,9 @@ final class PruneCommand implements Callable<Integer> {
       String why = " stands in the file of --request: leave it out";
       forbid(new SearchOptions(), "", why);
       forbid(new TextOptions(), "", why);
+      forbid(new TimeOptions(), "", why);
       forbid(new FitOptions(), "", why);
+      forbid(new HealOptions(), "", why);
       if (fromPlan != null) {
         throw new UsageException("--from-plan" + why);
       }
@@ -201,8 +206,17 @@ final class PruneCommand implements Callable<Integer> {
           "--rule",
           " is of a search, and --from-plan goes on without one: leave it out");
     }
+    HealSettings healing = heal.settings();
     return new PruneRequest(
-        search.goal(), search.settings(), search.rule, fit.settings(), texts.settings(), fromPlan);
+        search.goal(),
+        search.settings(),
+        search.rule,
+        fit.settings(),
+        texts.settings(),
+        fromPlan,
+        time.effort,
+        healing.equals(HealSettings.DEFAULT) ? null : healing,
+        time.within == null ? null : time.within.seconds());
   }
 
   /** A disk that may turn out too small is an error before the search, not after it. */

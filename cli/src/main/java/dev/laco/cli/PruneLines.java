@@ -2,8 +2,10 @@ package dev.laco.cli;
 
 import dev.laco.ByteSize;
 import dev.laco.JobEvent;
+import dev.laco.JobProgress;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.KeptLayers;
+import dev.laco.heal.HealEvent;
 import dev.laco.prune.PruneEvent;
 import dev.laco.prune.PruneResult;
 import dev.laco.report.ChoiceReport;
@@ -35,6 +37,7 @@ final class PruneLines implements Consumer<JobEvent> {
   public void accept(JobEvent event) {
     switch (event) {
       case PruneEvent own -> say(own);
+      case HealEvent own -> HealLines.say(console, own);
       case JobEvent.FileWritten written ->
           console.resultLine(
               "wrote",
@@ -57,6 +60,7 @@ final class PruneLines implements Consumer<JobEvent> {
               text.tokens());
       case PruneEvent.SearchStarted started -> search.started(started);
       case PruneEvent.Tried tried -> search.tried(tried.trial());
+      case PruneEvent.StagesExpected expected -> say(expected);
       case PruneEvent.BetterModel better -> best.set(better.plan(), better.tensors());
       case PruneEvent.Searched searched -> search.searched(searched);
       case PruneEvent.Compared _, PruneEvent.Fitted _ -> {
@@ -65,6 +69,19 @@ final class PruneLines implements Consumer<JobEvent> {
       case PruneEvent.PlanGiven given ->
           console.line(
               "search", "none: the plan of %s, %d layers", given.file(), given.plan().depth());
+    }
+  }
+
+  private void say(PruneEvent.StagesExpected expected) {
+    for (PruneEvent.ExpectedStage stage : expected.stages()) {
+      console.note(
+          "",
+          String.format(
+              Locale.ROOT,
+              "%-20s %-12s %s",
+              stage.name(),
+              JobProgress.about(stage.seconds()),
+              stage.what()));
     }
   }
 
@@ -97,7 +114,24 @@ final class PruneLines implements Consumer<JobEvent> {
           "fit",
           "not done: the model has no tokenizer.json; --fit-text FILE.json gives token-id lists");
     }
+    if (report.heal() != null) {
+      say(report.heal());
+    }
     sayQuality(report.quality());
+  }
+
+  /** What each stage gained, and what it cost. */
+  private void say(PruneReport.Healing healing) {
+    console.resultLine("nll", "held-out text: %.4f (dense)", healing.training().originalNll());
+    for (PruneReport.Stage stage : healing.stages()) {
+      console.plain(
+          String.format(
+              Locale.ROOT,
+              "             %.4f after %s, %s",
+              stage.nll(),
+              stage.name(),
+              JobProgress.exactly(stage.seconds())));
+    }
   }
 
   private void say(ChoiceReport choice, PruneResult result) {

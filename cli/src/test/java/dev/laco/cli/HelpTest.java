@@ -43,9 +43,11 @@ class HelpTest {
         List.of(
             "What",
             "How far",
+            "How long",
             "By which rule",
             "Search",
             "Fit",
+            "Heal",
             "Measure",
             "Output",
             "Device",

@@ -38,6 +38,21 @@ class JobProgressTest {
   }
 
   @Test
+  void theRestOfAJobIsCountedAtThePaceSoFarAndWithoutTheStageThatAsks() {
+    JobProgress job = new JobProgress(() -> now, JobProgress.StageListener.NONE);
+    job.expect("search", 100);
+    job.expect("heal", 1000);
+    job.expect("write", 20);
+    assertEquals(120, job.expectedBeside("heal"));
+    assertEquals(120, job.leftBeside("heal"), 1e-9);
+    try (JobProgress.Stage _ = job.begin("search")) {
+      now += 200 * SECOND;
+    }
+    // The expected pace of the first seconds counts a little.
+    assertEquals(40, job.leftBeside("heal"), 4);
+  }
+
+  @Test
   void withoutATerminalThereIsALineEveryThirtySeconds() {
     Console console = console(0);
     console.job().expect("search", 60);

@@ -46,6 +46,7 @@ class ReportTest {
         "--dry-run --target-layers 6 --rule mean --objective kl",
         "--dry-run --target-layers 6 --rule drop --search-budget 2sweeps",
         "OUT --target-layers 7 --rule repair --eval-tokens EVAL --fit-text EVAL",
+        "OUT --target-layers 7 --effort fast --fit-text EVAL --heal-text EVAL --heal-tokens 64",
       })
   void everyKeyOfAReportIsInTheSchema(String options) throws IOException {
     Path eval = Fixtures.tokens(folder, FIXTURE, "eval");

@@ -1,0 +1,40 @@
+package dev.laco.cli;
+
+import dev.laco.heal.HealEvent;
+import dev.laco.report.TrainingMeasurement;
+import dev.laco.report.TrainingStart;
+
+/** What people see of the training of a pruned model. */
+final class HealLines {
+  private HealLines() {}
+
+  /** A line for an event; none for a step, which the bar shows. */
+  static void say(Console console, HealEvent event) {
+    switch (event) {
+      case HealEvent.Started started -> {
+        TrainingStart training = started.training();
+        console.line(
+            "heal",
+            "%,d parameters of layers %d to %d, on %,d tokens of %s in %,d steps, learning rate"
+                + " %.2g",
+            training.parameters(),
+            training.firstLayer(),
+            training.firstLayer() + training.layers() - 1,
+            training.tokens(),
+            training.text(),
+            training.steps(),
+            training.rate());
+      }
+      case HealEvent.HeldOutMeasured held -> {
+        TrainingMeasurement measurement = held.measurement();
+        console.line(
+            "held out",
+            "%,d tokens: divergence %.4f, nll %.4f",
+            measurement.tokens(),
+            measurement.divergence(),
+            measurement.nll());
+      }
+      case HealEvent.Stepped _ -> {}
+    }
+  }
+}

@@ -1,0 +1,54 @@
+package dev.laco.cli;
+
+import dev.laco.heal.HealSettings;
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Option;
+
+/** How a pruned model is trained. */
+@HelpSection.In(HelpSection.HEAL)
+final class HealOptions {
+  @Option(
+      names = "--heal-text",
+      paramLabel = "FILE",
+      description =
+          "What to train on: .txt (documents separated by lines of ---), .jsonl (with text) or"
+              + " .json (token-id lists). Default: the original's fit.txt, else a built-in text.")
+  @Nullable Path text;
+
+  @Option(
+      names = "--heal-tokens",
+      paramLabel = "N",
+      description = "Tokens to train on. Default: the text once, or as many as --within allows.")
+  @Nullable Long tokens;
+
+  @Option(
+      names = "--step-tokens",
+      paramLabel = "N",
+      description = "Tokens of one step of the optimizer. Default: 1024 to 16384, by size.")
+  @Nullable Integer stepTokens;
+
+  @Option(
+      names = "--rate",
+      paramLabel = "R",
+      description = "Largest learning rate. Default: by the number of trained parameters.")
+  @Nullable Double rate;
+
+  @Option(
+      names = "--label-share",
+      paramLabel = "S",
+      description =
+          "Share of the loss that is the language model's own, 0 to 1; the rest is the divergence"
+              + " from the original. Default: 0.")
+  double labelShare;
+
+  @Option(
+      names = "--seed",
+      paramLabel = "N",
+      description = "Seed of the order of the text. Default: 0.")
+  long seed;
+
+  HealSettings settings() {
+    return new HealSettings(text, tokens, stepTokens, rate, labelShare, seed);
+  }
+}

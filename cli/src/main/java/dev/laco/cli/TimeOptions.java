@@ -1,0 +1,29 @@
+package dev.laco.cli;
+
+import dev.laco.prune.PruneRequest;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Option;
+
+/** How long a prune may take. */
+@HelpSection.In(HelpSection.TIME)
+final class TimeOptions {
+  @Option(
+      names = "--within",
+      paramLabel = "TIME",
+      description =
+          "Make the best model that the whole command can make in that time: 90s, 10m, 1.5h. The"
+              + " speed of the machine is measured; the search gets a fifth of the time at most, the"
+              + " largest --rule is taken that leaves half of it, and the rest is training by"
+              + " distillation. The number of tokens is told; the same --rule with --heal-tokens"
+              + " gives the same model again.")
+  @Nullable TimeSpan within;
+
+  @Option(
+      names = "--effort",
+      paramLabel = "fast|normal|best",
+      description =
+          "fast: fit at the gaps only (--rule align). normal: fit all that stands behind a gap, too"
+              + " (--rule refine). best: likewise, then train once over the text of --heal-text, by"
+              + " distillation from MODEL. Default: normal.")
+  PruneRequest.@Nullable Effort effort;
+}

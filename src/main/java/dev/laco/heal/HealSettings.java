@@ -1,0 +1,69 @@
+package dev.laco.heal;
+
+import dev.laco.Setting;
+import java.nio.file.Path;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * How a pruned model is trained. What is null here is its default.
+ *
+ * @param text what the model is trained on: {@code .txt}, {@code .jsonl} or {@code .json}; null for
+ *     the original's own {@code fit.txt} if it has one, else the built-in text
+ * @param tokens on which to train; the text is met again where it is shorter. Null for one pass
+ *     over the text, or for as many as the time allows where a time is given
+ * @param stepTokens tokens of one step of the optimizer; null for a number that suits the model
+ * @param rate the largest learning rate; null for one that suits the model
+ * @param labelShare share of the loss that is the language model's own, 0 to 1
+ * @param seed of the order of the text
+ */
+public record HealSettings(
+    @Nullable Path text,
+    @Nullable Long tokens,
+    @Nullable Integer stepTokens,
+    @Nullable Double rate,
+    Double labelShare,
+    Long seed) {
+  /** Settings of all values; null stands for the default of each. */
+  public HealSettings {
+    labelShare = Objects.requireNonNullElse(labelShare, 0.0);
+    seed = Objects.requireNonNullElse(seed, 0L);
+    if (tokens != null && tokens < 1) {
+      throw Setting.of("healTokens").refuse(tokens, "at least 1");
+    }
+    if (stepTokens != null && stepTokens < 1) {
+      throw Setting.of("stepTokens").refuse(stepTokens, "at least 1");
+    }
+    if (rate != null && !(rate > 0 && rate <= 1)) {
+      throw Setting.of("rate").refuse(rate, "a number above 0, at most 1");
+    }
+    if (!(labelShare >= 0 && labelShare <= 1)) {
+      throw Setting.of("labelShare").refuse(labelShare, "0 to 1");
+    }
+  }
+
+  /** Defaults for everything. */
+  public static final HealSettings DEFAULT = new HealSettings(null, null, null, null, 0.0, 0L);
+
+  /**
+   * Checks the time that a job with such a training may take.
+   *
+   * @param within seconds; null for no limit
+   * @throws dev.laco.UsageException if it is no time, or a number of tokens is given, too
+   */
+  public void requireGoesWith(@Nullable Double within) {
+    if (within == null) {
+      return;
+    }
+    if (!(within > 0 && within < 1e9)) {
+      throw Setting.of("within").refuse(within, "a time above 0");
+    }
+    if (tokens != null) {
+      throw Setting.of("healTokens")
+          .refuse(
+              tokens,
+              " and " + Setting.of("within") + " exclude each other: ",
+              "leave one of them out");
+    }
+  }
+}

@@ -1,0 +1,247 @@
+package dev.laco.heal;
+
+import dev.laco.JobProgress;
+import dev.laco.Model;
+import dev.laco.ResourceException;
+import dev.laco.Seconds;
+import dev.laco.backend.Backend;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.NewWeights;
+import dev.laco.report.TrainingMeasurement;
+import dev.laco.report.TrainingReport;
+import dev.laco.report.TrainingStart;
+import dev.laco.report.TrainingStep;
+import dev.laco.run.JobEstimate;
+import dev.laco.run.JobTexts;
+import dev.laco.run.MemoryPlan;
+import dev.laco.text.FitText;
+import dev.laco.training.Distillation;
+import dev.laco.training.DistillationSettings;
+import dev.laco.training.DistillationText;
+import dev.laco.training.Student;
+import dev.laco.transformer.RunningModel;
+import java.lang.foreign.SegmentAllocator;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The stage of a job in which a pruned model is trained to predict what the original predicts.
+ *
+ * @param settings how the model is trained
+ * @param text what the model is trained on
+ * @param parts what is learnt from that text, and what is held out to measure on
+ */
+@SuppressWarnings("exports")
+public record HealStage(HealSettings settings, FitText text, DistillationText parts) {
+  /** The name of the stage, as a job's progress shows it. */
+  public static final String NAME = "heal";
+
+  /** Passes of a layer over a token for one step: forward, forward again, and twice backward. */
+  private static final int PASSES = 4;
+
+  /** The share of the time that is left that training is planned for: machines are not steady. */
+  private static final double MARGIN = 0.95;
+
+  /**
+   * Reads the text.
+   *
+   * @param original the model that is imitated
+   * @throws dev.laco.BadInputException if the text cannot be used with the model, or is too short
+   */
+  public static HealStage read(HealSettings settings, Model original) {
+    FitText text = JobTexts.heal(original, settings.text());
+    return new HealStage(settings, text, DistillationText.of(text, JobTexts.heldOut(text)));
+  }
+
+  /**
+   * Checks that a device can train.
+   *
+   * @throws ResourceException that says why it cannot
+   */
+  public static void requireTrains(Backend backend) {
+    String missing = backend.missingForTraining();
+    if (missing != null) {
+      throw new ResourceException(missing);
+    }
+  }
+
+  /**
+   * At most the memory that training takes.
+   *
+   * @param checkpoint of the original or of the pruned model
+   * @param trained number of layers that are trained
+   */
+  public MemoryPlan.Beside memory(Backend backend, Checkpoint checkpoint, int trained) {
+    ModelConfig config = checkpoint.config();
+    long parameters = trained * config.layerParameters();
+    long weightBytes = weightBytes(checkpoint, trained);
+    return new MemoryPlan.Beside(
+        Distillation.bytes(
+            backend, config, parts, how(parameters), parameters, weightBytes, trained),
+        weightBytes);
+  }
+
+  /** At most the bytes of the tensors that are trained, as they are written. */
+  public static long weightBytes(Checkpoint checkpoint, int trained) {
+    return trained * MemoryPlan.layerBytes(checkpoint);
+  }
+
+  /**
+   * Estimated seconds of the stage, where no time is given.
+   *
+   * @param depth layers of the original
+   * @param trained number of layers that are trained
+   */
+  public double seconds(JobEstimate estimate, int depth, int trained) {
+    long heldOut = parts.heldOut().stream().mapToLong(FitText.Chunk::length).sum();
+    int measurements = how(trained).measurements() + 1;
+    return estimate.pass(wantedTokens(), depth + PASSES * trained)
+        + estimate.pass(measurements * heldOut, trained);
+  }
+
+  /**
+   * Expects the stage, once all others of the job are expected: where a time is given, for what
+   * they leave of it.
+   *
+   * @param seconds {@link #seconds}
+   * @param within seconds that the whole job may take; null for no limit
+   */
+  public static void expect(JobProgress job, double seconds, @Nullable Double within) {
+    job.expect(NAME, within == null ? seconds : Math.max(0, within - job.expectedBeside(NAME)));
+  }
+
+  /** The tokens that were asked for, or those of the text. */
+  public long wantedTokens() {
+    return settings.tokens() == null ? parts.tokens() : settings.tokens();
+  }
+
+  private DistillationSettings how(long parameters) {
+    DistillationSettings usual = DistillationSettings.forModel(parameters);
+    return new DistillationSettings(
+        settings.stepTokens() == null ? usual.stepTokens() : settings.stepTokens(),
+        usual.batchTokens(),
+        settings.rate() == null ? usual.rate() : settings.rate(),
+        usual.finalRate(),
+        usual.warmup(),
+        usual.decay(),
+        usual.clip(),
+        settings.labelShare(),
+        usual.measurements(),
+        settings.seed());
+  }
+
+  /** Is told what the stage does, on the thread of the job. */
+  public interface Listener {
+    /** Something happened. */
+    void told(HealEvent event);
+
+    /** Asks whether to go on; a job that is no longer wanted ends with an exception. */
+    void requireWanted();
+
+    /**
+     * Better weights than all before are about to be kept, in the memory of those that {@link
+     * #kept} told last.
+     */
+    default void keeping() {}
+
+    /** These weights are the best so far. */
+    default void kept(NewWeights weights) {}
+  }
+
+  /**
+   * What the stage gave.
+   *
+   * @param weights the trained tensors; none where no step made the model better
+   */
+  public record Outcome(NewWeights weights, TrainingReport report) {}
+
+  /**
+   * Trains.
+   *
+   * @param original the model that is imitated
+   * @param within seconds that the whole job may take; null where it trains on {@link
+   *     #wantedTokens}
+   * @param memory in which the trained tensors that are the result are allocated
+   */
+  public Outcome run(
+      JobProgress job,
+      RunningModel original,
+      Student student,
+      @Nullable Double within,
+      SegmentAllocator memory,
+      Listener listener) {
+    int trained = student.layers().depth() - student.first();
+    long parameters = trained * original.config().layerParameters();
+    DistillationSettings how = how(parameters);
+    long start = System.nanoTime();
+    try (JobProgress.Stage stage = job.begin(NAME);
+        Distillation distillation = new Distillation(original, student, parts, how, memory)) {
+      long tokens =
+          within == null
+              ? wantedTokens()
+              : tokens(distillation.pace(), within - job.seconds() - job.leftBeside(NAME), how);
+      TrainingStart begun =
+          new TrainingStart(
+              text.name(),
+              tokens,
+              distillation.steps(tokens),
+              student.first(),
+              trained,
+              parameters,
+              how.rate());
+      listener.told(new HealEvent.Started(begun));
+      List<TrainingStep> steps = new ArrayList<>();
+      Distillation.Result result =
+          distillation.run(tokens, telling(listener, stage, tokens, steps));
+      return new Outcome(
+          result.weights(),
+          new TrainingReport(
+              begun,
+              steps,
+              result.originalNll(),
+              result.measurements(),
+              result.best(),
+              Seconds.since(start)));
+    }
+  }
+
+  /** As many tokens as fit into a time, at least those of one step. */
+  private static long tokens(Distillation.Pace pace, double seconds, DistillationSettings how) {
+    double left = seconds - (how.measurements() + 1) * pace.measurement();
+    return Math.max(how.stepTokens(), (long) (left * MARGIN / pace.token()));
+  }
+
+  private static Distillation.Listener telling(
+      Listener to, JobProgress.Stage stage, long tokens, List<TrainingStep> steps) {
+    return new Distillation.Listener() {
+      @Override
+      public void stepped(TrainingStep step) {
+        to.requireWanted();
+        steps.add(step);
+        stage.update(step.tokens(), tokens);
+        stage.note(
+            String.format(
+                Locale.ROOT, "step %d of %d, loss %.3f", step.number(), step.of(), step.loss()));
+        to.told(new HealEvent.Stepped(step));
+      }
+
+      @Override
+      public void measured(TrainingMeasurement measurement) {
+        to.told(new HealEvent.HeldOutMeasured(measurement));
+      }
+
+      @Override
+      public void keeping() {
+        to.keeping();
+      }
+
+      @Override
+      public void kept(NewWeights weights) {
+        to.kept(weights);
+      }
+    };
+  }
+}

@@ -1,0 +1,73 @@
+package dev.laco.prune;
+
+import dev.laco.JobProgress;
+import dev.laco.Model;
+import dev.laco.backend.Backend;
+import dev.laco.collapse.FitRule;
+import dev.laco.collapse.MergeRule;
+import dev.laco.heal.HealStage;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Function;
+
+/**
+ * How a prune shares the time that it may take among its stages: the largest fit is taken that
+ * leaves half of the time to train.
+ *
+ * @param seconds that the whole job may take
+ * @param model that is pruned
+ * @param backend whose rate of products was measured when it was opened
+ * @param texts read for a fit
+ * @param given whether a given plan is gone on from in place of a search
+ * @param writes whether the result is written
+ */
+record SharedTime(
+    double seconds, Model model, Backend backend, PruneTexts texts, boolean given, boolean writes) {
+  /** The share of the time that training gets at least. */
+  private static final double TRAINING = 0.5;
+
+  /** The share of the time that a search may take. */
+  private static final double SEARCH = 0.2;
+
+  /** The request with a search that ends in its share of the time. */
+  PruneRequest bounded(PruneRequest request, SearchChoice search) {
+    boolean bounded = request.search().budget() != null || search.isOneLoop() || given;
+    JobProgress estimate = estimate(search);
+    double searching = estimate.expectedBeside("") - estimate.expectedBeside(PruneStages.SEARCH);
+    double most = seconds * SEARCH;
+    return bounded || searching <= most
+        ? request
+        : request.withSearch(request.search().withBudget(Math.max(1, Math.round(most)) + "s"));
+  }
+
+  /**
+   * The request with a rule that leaves time to train.
+   *
+   * @param request with a rule, or without one where a rule is to be chosen
+   * @param choice makes the search of a request
+   */
+  PruneRequest withRule(PruneRequest request, Function<PruneRequest, SearchChoice> choice) {
+    boolean chosen = request.rule() != null && !request.rule().equals(MergeRule.AUTO);
+    if (chosen || choice.apply(request).fit() == null) {
+      return request;
+    }
+    List<String> rules =
+        new ArrayList<>(FitRule.holding(model.config()).stream().map(FitRule::label).toList());
+    rules.add(MergeRule.DROP.label());
+    return rules.stream()
+        .map(request::withRule)
+        .filter(tried -> leavesTime(choice.apply(tried)))
+        .findFirst()
+        .orElseGet(() -> request.withRule(rules.getLast()));
+  }
+
+  private boolean leavesTime(SearchChoice search) {
+    return estimate(search).expectedBeside(HealStage.NAME) <= seconds * (1 - TRAINING);
+  }
+
+  private JobProgress estimate(SearchChoice search) {
+    JobProgress estimate = new JobProgress(JobProgress.StageListener.NONE);
+    PruneStages.expect(estimate, model, backend, search, texts.of(search), given, writes, seconds);
+    return estimate;
+  }
+}
