@@ -3,6 +3,7 @@
 
     python interop/laco_reference.py run MODEL --calibration tokens.json --merge-layers 3 --threshold 0.7 [--out OUT]
     python interop/laco_reference.py check          (against the stored runs of the published code)
+    python interop/laco_reference.py record baichuan2_7b --merge-layers 3 --threshold 0.68     (a stored run of Eq. 1)
 
 Float32 on the CPU; for every trial a deep copy of the current model, folded in place, and for every sentence a forward of the original
 and one of the candidate, one sentence at a time. Nothing is cached and nothing is slowed down. `run` prints JSON: trials, seconds of wall
@@ -135,6 +136,39 @@ def check(options):
     sys.exit(checks.summary())
 
 
+def nll(model, sequences):
+    """The mean over all tokens but the first of each sequence, and how many they are."""
+    logits = [model(ids[None], use_cache=False).logits[0, :-1].double() for ids in sequences]
+    losses = torch.cat([torch.nn.functional.cross_entropy(l, ids[1:], reduction="none") for l, ids in zip(logits, sequences)])
+    return {"tokens_scored": len(losses), "mean_nll": losses.mean().item()}
+
+
+@torch.no_grad()
+def record(options):
+    """Adds a run of Eq. 1 to the expectations of a fixture that has none."""
+    folder = RESOURCES / "fixtures" / options.fixture
+    file = folder / "expected.json"
+    expected, tokens = json.loads(file.read_text()), json.loads((folder / "tokens.json").read_text())
+    original = load(folder / "model")
+    depth = len(original.model.layers)
+    for index, layer in enumerate(original.model.layers):
+        layer.original_index = index
+    settings = {"mergeLayers": options.merge_layers, "lowest": 1, "highest": depth - 1, "interval": 1, "threshold": options.threshold, "rule": "rdsc"}
+    names = ("mergeLayers", "interval", "lowest", "highest", "threshold", "rule")
+    current, trials = collapse(original, tokens["calib"], *(settings[n] for n in names))
+    pruned = {"float32": {"eval": nll(current, [torch.tensor(ids) for ids in tokens["eval"]])}}
+    expected["runs"]["paper"] = settings | {
+        "norms": "base",
+        "computedIn": "torch.float32",
+        "layersIn": depth,
+        "layersOut": len(current.model.layers),
+        "baseLayers": [layer.original_index for layer in current.model.layers],
+        "trials": trials,
+        "pruned": pruned,
+    }
+    file.write_text(json.dumps(expected, indent=1))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
@@ -154,6 +188,11 @@ def main():
     check_command = commands.add_parser("check", help="hold this script against the stored runs of the published code")
     check_command.add_argument("--smollm2", action="store_true", help="SmolLM2 too (minutes); interop/make_smollm2.py makes it")
     check_command.set_defaults(action=check)
+    recording = commands.add_parser("record", help="store a run of Eq. 1 with a fixture")
+    recording.add_argument("fixture")
+    recording.add_argument("--merge-layers", type=int, required=True)
+    recording.add_argument("--threshold", type=float, required=True)
+    recording.set_defaults(action=record)
     options = parser.parse_args()
     logging.disable_progress_bar()
     torch.set_num_threads(options.threads)
