@@ -398,6 +398,24 @@ TEST(standin_launches_late) {
   CHECK(device.download<float>(to, 1)[0] == 1);
 }
 
+TEST(standin_only_counts_when_told) {
+  Device device;
+  laco_standin_memory(int64_t{80} << 30);
+  laco_standin_count_only();
+  CUdeviceptr memory;
+  OK(cuMemAlloc_v2(&memory, size_t{40} << 30));
+  const float one = 1;
+  OK(cuMemcpyHtoDAsync_v2(memory, &one, sizeof(one), device.stream));
+  double result = 0;
+  OK(cuMemcpyDtoHAsync_v2(&result, memory, sizeof(result), device.stream));
+  CHECK(result > 0 && result < 1);
+  const std::string work = laco_standin_work();
+  CHECK(work.find("uploaded bytes\t4\n") != std::string::npos);
+  CHECK(work.find("downloads\t1\n") != std::string::npos);
+  CHECK(work.find("most bytes of device memory\t42949672960\n") != std::string::npos);
+  OK(cuMemFree_v2(memory));
+}
+
 TEST(standin_checks_launches) {
   Device device;
   const CUdeviceptr memory = device.upload(std::vector<float>(1024, 1.0f));

@@ -264,6 +264,9 @@ LACO_API int cublasGemmEx(Handle* handle, int transa, int transb, int m, int n, 
                         {b, typeB, transb, ldb},
                         static_cast<float*>(c),
                         ldc};
+  laco_standin_count("products", 1);
+  laco_standin_count(typeA == kF32 ? "operations of products in f32" : "operations of products in 16 bits",
+                     2LL * m * n * k);
   return laco_standin_enqueue(handle->stream, run_checked, &product, sizeof(product)) == CUDA_SUCCESS ? kSuccess
                                                                                                      : kExecutionFailed;
 }
@@ -281,6 +284,7 @@ LACO_API int cublasDtrsm_v2(Handle* handle, int side, int fill, int operation, i
     return kNotSupported;
   }
   const Triangle triangle{fill == 1, operation == kT, m, n, *alpha, a, lda, b, ldb};
+  laco_standin_count("operations of systems in f64", int64_t{m} * m * n);
   return laco_standin_enqueue(handle->stream, solve_checked, &triangle, sizeof(triangle)) == CUDA_SUCCESS
              ? kSuccess
              : kExecutionFailed;

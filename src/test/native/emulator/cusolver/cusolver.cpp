@@ -104,6 +104,7 @@ LACO_API int cusolverDnDpotrf(Handle* handle, int fill, int n, double* a, int le
   if (!is_matrix(fill, n, leading) || elements < workspace(n)) {
     return kInvalidValue;
   }
+  laco_standin_count("operations of systems in f64", int64_t{n} * n * n / 3);
   const Factor payload{fill, n, a, leading, work, elements, info};
   return laco_standin_enqueue(handle->stream, run_checked, &payload, sizeof(payload)) == CUDA_SUCCESS ? kSuccess
                                                                                                      : kExecutionFailed;

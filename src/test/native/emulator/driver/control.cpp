@@ -103,6 +103,8 @@ void laco_standin_reset() {
     d.initialised = false;
     d.fail_allocation = d.fail_launch = 0;
     d.launches = d.allocations = d.live_allocations = d.synchronizations = d.unwritten_words = 0;
+    d.counts_only = false;
+    d.work.clear();
     d.last_error.clear();
   });
 }
@@ -139,6 +141,25 @@ void laco_standin_memory(int64_t total) {
 
 void laco_standin_static_shared(int64_t bytes) {
   with_lock([=](Driver& d) { d.settings.static_shared = static_cast<size_t>(bytes); });
+}
+
+void laco_standin_count_only() {
+  with_lock([](Driver& d) { d.counts_only = true; });
+}
+
+void laco_standin_count(const char* name, int64_t more) {
+  with_lock([=](Driver& d) { d.work[name] += more; });
+}
+
+const char* laco_standin_work() {
+  static std::string text;
+  with_lock([](Driver& d) {
+    text.clear();
+    for (const auto& [name, count] : d.work) {
+      text += name + "\t" + std::to_string(count) + "\n";
+    }
+  });
+  return text.c_str();
 }
 
 int64_t laco_standin_launches() { return counter(&Driver::launches); }

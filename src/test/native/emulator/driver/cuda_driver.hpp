@@ -150,6 +150,12 @@ LACO_API void laco_standin_memory(int64_t total);
 // Every function of modules that are loaded from now on has so much static shared memory, beside what its machine code
 // has.
 LACO_API void laco_standin_static_shared(int64_t bytes);
+// From now on the device computes and copies nothing: it only counts what it is asked for. What the host reads is made
+// up: finite numbers above 0. So the engine runs at the shapes of a large model on a machine that could not hold it.
+LACO_API void laco_standin_count_only();
+// What the device was asked for since the last reset, a line each: name, tab, count. Launches of each kernel, copies
+// from and to the host and their bytes, and the operations of the libraries' products and systems.
+LACO_API const char* laco_standin_work();
 // Since the last reset. Allocations that a context's end freed, instead of the program, stay counted as live,
 // but for a context with a sticky error, whose memory cannot be freed in any other way.
 LACO_API int64_t laco_standin_launches();
@@ -163,6 +169,9 @@ LACO_API int64_t laco_standin_unwritten_words();
 LACO_API const char* laco_standin_last_error();
 
 // ---- for the stand-in cuBLAS
+
+// Adds to what laco_standin_work tells.
+LACO_API void laco_standin_count(const char* name, int64_t more);
 
 // Queues `run` with a copy of the payload; it returns an error as a launch does.
 LACO_API CUresult laco_standin_enqueue(CUstream stream, CUresult (*run)(const void* payload), const void* payload,

@@ -107,6 +107,8 @@ struct Driver {
   int64_t live_allocations = 0;
   int64_t synchronizations = 0;
   int64_t unwritten_words = 0;
+  bool counts_only = false;
+  std::map<std::string, int64_t> work;
   bool log = std::getenv("LACO_STANDIN_LOG") != nullptr;
   bool real = std::getenv("LACO_STANDIN_REAL") != nullptr;
   std::string last_error;
@@ -131,7 +133,9 @@ CUresult with_context(const char* name, const std::function<CUresult(CUctx_st&)>
 // The default stream for null; null where the handle is not one of the context's.
 CUstream find_stream(CUctx_st& context, CUstream stream);
 
-// For later; at once on the default stream.
+// Adds to what laco_standin_work tells.
+void count(const std::string& name, int64_t more);
+// For later; at once on the default stream. Never where the device only counts.
 CUresult enqueue(CUctx_st& context, CUstream_st& stream, Operation operation);
 // Does the stream's operations up to a position; an error becomes the context's sticky one.
 CUresult run_until(CUctx_st& context, CUstream_st& stream, uint64_t position);

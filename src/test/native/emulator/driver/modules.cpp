@@ -249,6 +249,7 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, uns
                     "%s: %u bytes of dynamic shared memory, it may have %zu (cuFuncSetAttribute raises that)",
                     kernel.name, sharedBytes, function->max_dynamic_shared);
     }
+    standin::count(std::string("launches of ") + kernel.name, 1);
     return standin::enqueue(context, *found,
                             {[&context, &kernel, grid, block, sharedBytes, injected, packed = std::move(packed)] {
                               return injected != CUDA_SUCCESS

@@ -43,6 +43,13 @@ public interface DeviceMemory extends Device {
   /** Copies the elements of an f32 tensor into an array of exactly so many elements. */
   void download(Tensor from, float[] to);
 
+  /**
+   * Copies the elements of a tensor into memory of the host, bit for bit.
+   *
+   * @param to has the dtype of {@code from} and as many elements
+   */
+  void download(Tensor from, HostTensor to);
+
   /** Copies an array into an f32 tensor of exactly so many elements. */
   void upload(float[] from, Tensor to);
 }

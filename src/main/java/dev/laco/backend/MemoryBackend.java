@@ -49,6 +49,12 @@ public abstract class MemoryBackend implements Backend {
   }
 
   @Override
+  public final void download(Tensor from, HostTensor to) {
+    OpChecks.transfer(from, to);
+    to.data().copyFrom(data(from));
+  }
+
+  @Override
   public final void upload(float[] from, Tensor to) {
     OpChecks.transfer(to, from);
     MemorySegment.copy(from, 0, data(to), ValueLayout.JAVA_FLOAT_UNALIGNED, 0, from.length);

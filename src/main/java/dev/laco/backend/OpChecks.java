@@ -1,6 +1,7 @@
 package dev.laco.backend;
 
 import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
 import dev.laco.model.PackedSequences;
 import java.util.List;
 import java.util.Locale;
@@ -449,6 +450,14 @@ public final class OpChecks {
   public static void transfer(Tensor tensor, float[] array) {
     activation("tensor", tensor);
     length("array", array.length, tensor.elements());
+  }
+
+  /** See {@link DeviceMemory#download(Tensor, HostTensor)}. */
+  public static void transfer(Tensor tensor, HostTensor to) {
+    if (tensor.dtype() != to.dtype()) {
+      throw new IllegalArgumentException("from " + tensor.dtype() + " to " + to.dtype());
+    }
+    length("memory of the host", to.elements(), tensor.elements());
   }
 
   private static void shape(String name, Tensor tensor, long rows, long columns) {

@@ -1,6 +1,8 @@
 package dev.laco.fit;
 
-import dev.laco.backend.SolvingOps;
+import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryArena;
+import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
@@ -12,7 +14,6 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import java.util.function.Consumer;
 
 /**
  * Fills the feed-forward channels of a layer with the best channels of all layers that it stands
@@ -20,7 +21,7 @@ import java.util.function.Consumer;
  * layer's input, its column of the down projection, and its biases.
  */
 final class ChannelTransfer {
-  private final SolvingOps backend;
+  private final Backend backend;
   private final ModelConfig config;
   private final FitBlocks blocks;
   private final Streams streams;
@@ -103,56 +104,66 @@ final class ChannelTransfer {
     }
   }
 
-  private void eachLayer(ChannelSelection selection, Consumer<Integer> task) {
-    for (int i = 0; i < maps.size(); i++) {
-      int follower = i;
-      if (selection.kept().stream().anyMatch(channel -> channel.layer() == follower)) {
-        task.accept(follower);
+  /**
+   * What to do with the channels {@code [from, to)} of those that are kept, which are of one layer.
+   */
+  @FunctionalInterface
+  private interface OfLayer {
+    void take(int follower, int from, int to, TensorArena scratch);
+  }
+
+  /** Goes through the layers of which channels are kept. */
+  private void eachLayer(ChannelSelection selection, OfLayer task) {
+    List<ChannelSelection.Channel> kept = selection.kept();
+    int from = 0;
+    while (from < kept.size()) {
+      int follower = kept.get(from).layer();
+      int to = from;
+      while (to < kept.size() && kept.get(to).layer() == follower) {
+        to++;
       }
+      try (TensorArena scratch = backend.arena()) {
+        task.take(follower, from, to, scratch);
+      }
+      from = to;
     }
   }
 
   private void take(LayerRole role, ChannelSelection selection) {
     DType dtype = original.layer(base).get(role).dtype();
-    HostTensor taken = layer.allocate(role, dtype);
-    float[] row = new float[config.hiddenSize()];
-    eachLayer(
-        selection,
-        follower -> {
-          try (TensorArena scratch = backend.arena()) {
+    try (TensorArena arena = backend.arena()) {
+      Tensor taken = arena.allocate(DType.F32, selection.kept().size(), config.hiddenSize());
+      eachLayer(
+          selection,
+          (follower, from, to, scratch) -> {
             Tensor own = original.layer(base + follower).get(role);
-            Tensor mapped = matrices.mapped(own, maps.get(follower), scratch);
-            for (int i = 0; i < selection.kept().size(); i++) {
-              ChannelSelection.Channel channel = selection.kept().get(i);
-              if (channel.layer() == follower) {
-                backend.download(mapped.slice(channel.index(), channel.index() + 1), row);
-                Values.store(row, taken, (long) i * row.length);
-              }
-            }
-          }
-        });
-    layer.use(role, taken);
+            int[] rows =
+                selection.kept().subList(from, to).stream()
+                    .mapToInt(ChannelSelection.Channel::index)
+                    .toArray();
+            backend.gather(
+                matrices.mapped(own, maps.get(follower), scratch), rows, taken.slice(from, to));
+          });
+      layer.use(role, dtype, taken);
+    }
   }
 
   private void takeColumns(ChannelSelection selection) {
     DType dtype = original.layer(base).get(LayerRole.DOWN).dtype();
     HostTensor taken = layer.allocate(LayerRole.DOWN, dtype);
-    int width = config.intermediateSize();
-    float[] row = new float[width];
+    MemoryTensor columns = MemoryTensor.of(taken);
+    long width = columns.columns();
     eachLayer(
         selection,
-        follower -> {
-          try (TensorArena scratch = backend.arena()) {
-            Tensor own =
-                matrices.wide(original.layer(base + follower).get(LayerRole.DOWN), scratch);
-            for (int output = 0; output < config.hiddenSize(); output++) {
-              backend.download(own.slice(output, output + 1), row);
-              for (int i = 0; i < width; i++) {
-                ChannelSelection.Channel channel = selection.kept().get(i);
-                if (channel.layer() == follower) {
-                  Values.store(
-                      new float[] {row[channel.index()]}, taken, (long) output * width + i);
-                }
+        (follower, from, to, _) -> {
+          try (MemoryArena memory = new MemoryArena()) {
+            HostTensor whole = HostTensor.allocate(memory, taken.name(), dtype, taken.shape());
+            backend.download(original.layer(base + follower).get(LayerRole.DOWN), whole);
+            MemoryTensor own = MemoryTensor.of(whole);
+            for (long row = 0; row < columns.rows(); row++) {
+              for (int i = from; i < to; i++) {
+                int index = selection.kept().get(i).index();
+                columns.set(row * width + i, own.get(row * width + index));
               }
             }
           }
@@ -168,16 +179,11 @@ final class ChannelTransfer {
     float[] values = new float[config.intermediateSize()];
     eachLayer(
         selection,
-        follower -> {
-          try (TensorArena scratch = backend.arena()) {
-            backend.download(
-                matrices.wide(original.layer(base + follower).get(role), scratch), values);
-            for (int i = 0; i < values.length; i++) {
-              ChannelSelection.Channel channel = selection.kept().get(i);
-              if (channel.layer() == follower) {
-                Values.store(new float[] {values[channel.index()]}, taken, i);
-              }
-            }
+        (follower, from, to, scratch) -> {
+          backend.download(
+              matrices.wide(original.layer(base + follower).get(role), scratch), values);
+          for (int i = from; i < to; i++) {
+            Values.store(new float[] {values[selection.kept().get(i).index()]}, taken, i);
           }
         });
     layer.use(role, taken);

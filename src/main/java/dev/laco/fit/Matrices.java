@@ -39,9 +39,10 @@ final class Matrices implements AutoCloseable {
     }
   }
 
-  /** Bytes of buffers, with those for making one matrix {@code [width, inputs]}. */
+  /** Bytes of buffers, with those for making one matrix {@code [width, inputs]} and rounding it. */
   static long bytes(long inputs, long width) {
-    return (width * width + width + 3 * inputs * width) * DType.F32.byteSize();
+    return (width * width + width + 3 * inputs * width) * DType.F32.byteSize()
+        + inputs * width * DType.BF16.byteSize();
   }
 
   /**
@@ -88,12 +89,12 @@ final class Matrices implements AutoCloseable {
     return out;
   }
 
-  /** The values of a weight in f32. */
+  /** A copy of a weight's values in f32. */
   Tensor wide(Tensor weight, TensorArena scratch) {
     return narrow(weight, DType.F32, scratch);
   }
 
-  /** The values of a tensor in another type. */
+  /** A copy of a tensor's values in a type, each rounded once. */
   Tensor narrow(Tensor values, DType dtype, TensorArena scratch) {
     Tensor out = scratch.allocate(dtype, values.rows(), values.columns());
     backend.mix(List.of(new TensorMix(out, new double[] {1}, List.of(values))));

@@ -107,9 +107,7 @@ final class NewLayer implements AutoCloseable {
       rows.data().copyFrom(last.data());
       return;
     }
-    try (TensorArena wide = backend.arena()) {
-      store(matrices.wide(layers.layer(index, tokens).get(role), wide), rows);
-    }
+    store(layers.layer(index, tokens).get(role), rows);
   }
 
   /**
@@ -151,11 +149,11 @@ final class NewLayer implements AutoCloseable {
     use(role, tensor);
   }
 
+  /** Copies values to the host, each rounded once to the type that it has there. */
   private void store(Tensor values, HostTensor to) {
-    float[] row = new float[Math.toIntExact(values.columns())];
-    for (long r = 0; r < values.rows(); r++) {
-      backend.download(values.slice(r, r + 1), row);
-      Values.store(row, to, r * row.length);
+    try (TensorArena scratch = backend.arena()) {
+      boolean same = values.dtype() == to.dtype();
+      backend.download(same ? values : matrices.narrow(values, to.dtype(), scratch), to);
     }
   }
 

@@ -65,6 +65,40 @@ public abstract class MemoryContract extends Contract {
     }
   }
 
+  /** More than a device copies at once. */
+  @Test
+  void copiesALargeTensorToTheHostBitForBit() {
+    int columns = 9001;
+    try (TensorArena arena = backend.arena();
+        Arena memory = Arena.ofConfined()) {
+      Tensor x = arena.allocate(DType.F32, 1024, columns);
+      float[] row = new float[columns];
+      for (int r = 0; r < 1024; r++) {
+        Arrays.fill(row, r + 0.5f);
+        backend.upload(row, x.slice(r, r + 1));
+      }
+      HostTensor host = HostTensor.allocate(memory, "x", DType.F32, List.of(1024L, (long) columns));
+      backend.download(x, host);
+      for (int r = 0; r < 1024; r++) {
+        Arrays.fill(row, r + 0.5f);
+        assertArrayEquals(row, MemoryTensor.of(host).row(r));
+      }
+    }
+  }
+
+  @Test
+  void copiesANarrowTensorToTheHost() {
+    short[] bits = {0x3f80, (short) 0xc0a1, 0x7fc0, (short) 0x8000, 1, 0x7f80};
+    try (Arena memory = Arena.ofConfined()) {
+      HostTensor stored = HostTensor.allocate(memory, "w", DType.BF16, List.of(2L, 3L));
+      MemorySegment.copy(bits, 0, stored.data(), ValueLayout.JAVA_SHORT, 0, bits.length);
+      HostTensor found = HostTensor.allocate(memory, "w", DType.BF16, List.of(2L, 3L));
+      backend.download(backend.weight(stored), found);
+      assertEquals(-1, stored.data().mismatch(found.data()));
+      backend.release(List.of(stored));
+    }
+  }
+
   @Test
   void startsWithZeros() {
     try (TensorArena arena = backend.arena()) {
@@ -85,6 +119,9 @@ public abstract class MemoryContract extends Contract {
       refuses(() -> backend.copy(x, other));
       refuses(() -> backend.upload(new float[11], x));
       refuses(() -> backend.download(half, new float[12]));
+      HostTensor wide = HostTensor.allocate(Arena.ofAuto(), "w", DType.F32, List.of(12L));
+      refuses(() -> backend.download(half, wide));
+      refuses(() -> backend.download(other, wide));
     }
   }
 }

@@ -964,6 +964,13 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
+  public void download(Tensor from, HostTensor to) {
+    OpChecks.transfer(from, to);
+    context.enter();
+    staging.download(input(from), to.data(), stream);
+  }
+
+  @Override
   public void upload(float[] from, Tensor to) {
     OpChecks.transfer(to, from);
     context.enter();

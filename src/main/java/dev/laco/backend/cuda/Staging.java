@@ -1,7 +1,9 @@
 package dev.laco.backend.cuda;
 
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Deque;
 import java.util.List;
 
 /**
@@ -18,10 +20,7 @@ final class Staging {
    */
   private static final long BUFFER_BYTES = 8L << 20;
 
-  /**
-   * Size of the buffer for results, which are small, except for hidden states that are written to a
-   * file.
-   */
+  /** Size of the buffer for results, most of which are small. */
   private static final long RESULT_BYTES = 1L << 20;
 
   private final CudaDriver driver;
@@ -54,13 +53,35 @@ final class Staging {
 
   /** Waits for the work of {@code stream}, then copies from the device. */
   void download(long from, MemorySegment to, CudaStream stream) {
-    for (long done = 0; done < to.byteSize(); done += RESULT_BYTES) {
-      long bytes = Math.min(RESULT_BYTES, to.byteSize() - done);
-      MemorySegment part = results.segment().asSlice(0, bytes);
-      driver.copyToHost(part, from + done, stream.handle());
-      stream.synchronize();
-      to.asSlice(done, bytes).copyFrom(part);
+    if (to.byteSize() > RESULT_BYTES) {
+      downloadMuch(from, to, stream);
+      return;
     }
+    MemorySegment part = results.segment().asSlice(0, to.byteSize());
+    driver.copyToHost(part, from, stream.handle());
+    stream.synchronize();
+    to.copyFrom(part);
+  }
+
+  /** While the CPU empties a buffer, the device fills the others. */
+  private void downloadMuch(long from, MemorySegment to, CudaStream stream) {
+    Deque<Runnable> emptied = new ArrayDeque<>();
+    for (long done = 0; done < to.byteSize(); done += BUFFER_BYTES) {
+      if (emptied.size() == BUFFERS) {
+        emptied.remove().run();
+      }
+      Slot slot = next();
+      MemorySegment part = slot.part(to.byteSize() - done);
+      driver.copyToHost(part, from + done, stream.handle());
+      slot.copied.record(stream);
+      MemorySegment piece = to.asSlice(done, part.byteSize());
+      emptied.add(
+          () -> {
+            slot.copied.synchronize();
+            piece.copyFrom(part);
+          });
+    }
+    emptied.forEach(Runnable::run);
   }
 
   private Slot next() {

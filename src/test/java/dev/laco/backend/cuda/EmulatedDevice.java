@@ -10,8 +10,11 @@ import dev.laco.ffi.Downcalls;
 import dev.laco.ffi.LibrarySearch;
 import dev.laco.ffi.NativeLibrary;
 import java.lang.foreign.MemoryLayout;
+import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
 
 /**
  * The stand-in driver that these tests run on, told to fail or to be another machine. It is one per
@@ -94,6 +97,31 @@ public final class EmulatedDevice {
   /** Static shared memory of every kernel that is loaded from now on, beside its own. */
   public static void staticShared(long bytes) {
     call("laco_standin_static_shared", bytes);
+  }
+
+  /**
+   * From now on the device computes nothing and only counts, so that it runs models of any size.
+   */
+  public static void countOnly() {
+    call("laco_standin_count_only");
+  }
+
+  /** What the device was asked for, by name. */
+  public static Map<String, Long> work() {
+    assumeFalse(REAL, "needs the emulated device");
+    try {
+      MemorySegment text =
+          (MemorySegment) Downcalls.ofAddress().invokeExact(LIBRARY.function("laco_standin_work"));
+      Map<String, Long> work = new TreeMap<>();
+      text.reinterpret(Long.MAX_VALUE)
+          .getString(0)
+          .lines()
+          .map(line -> line.split("\t"))
+          .forEach(entry -> work.put(entry[0], Long.parseLong(entry[1])));
+      return work;
+    } catch (Throwable unexpected) {
+      throw new AssertionError(unexpected);
+    }
   }
 
   /** Launches so far. */
