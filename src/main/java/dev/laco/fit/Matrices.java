@@ -11,6 +11,9 @@ import org.jspecify.annotations.Nullable;
 
 /** Products and transposes of weights on the device, in f32, for making new weights. */
 final class Matrices implements AutoCloseable {
+  /** Elements of the identity that are copied to the device at once. */
+  private static final int IDENTITY_ELEMENTS = 1 << 18;
+
   private final Backend backend;
   private final int width;
   private final TensorArena arena;
@@ -31,11 +34,14 @@ final class Matrices implements AutoCloseable {
     float[] row = new float[width];
     Arrays.fill(row, (float) normOffset);
     backend.upload(row, offset);
-    Arrays.fill(row, 0);
-    for (int i = 0; i < width; i++) {
-      row[i] = 1;
-      backend.upload(row, identity.slice(i, i + 1));
-      row[i] = 0;
+    int atOnce = Math.clamp(IDENTITY_ELEMENTS / width, 1, width);
+    for (int from = 0; from < width; from += atOnce) {
+      int to = Math.min(width, from + atOnce);
+      float[] rows = new float[(to - from) * width];
+      for (int i = from; i < to; i++) {
+        rows[(i - from) * width + i] = 1;
+      }
+      backend.upload(rows, identity.slice(from, to));
     }
   }
 
