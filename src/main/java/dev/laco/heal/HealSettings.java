@@ -13,7 +13,7 @@ import org.jspecify.annotations.Nullable;
  * @param tokens on which to train; the text is met again where it is shorter. Null for one pass
  *     over the text, or for as many as the time allows where a time is given
  * @param stepTokens tokens of one step of the optimizer; null for a number that suits the model
- * @param rate the largest learning rate; null for one that suits the model
+ * @param rate the largest learning rate; null for the one that a range test finds
  * @param labelShare share of the loss that is the language model's own, 0 to 1
  * @param seed of the order of the text
  */

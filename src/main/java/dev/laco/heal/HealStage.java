@@ -25,6 +25,7 @@ import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.function.DoubleSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -123,7 +124,7 @@ public record HealStage(HealSettings settings, FitText text, DistillationText pa
     return new DistillationSettings(
         settings.stepTokens() == null ? usual.stepTokens() : settings.stepTokens(),
         usual.batchTokens(),
-        settings.rate() == null ? usual.rate() : settings.rate(),
+        usual.rate(),
         usual.finalRate(),
         usual.warmup(),
         usual.decay(),
@@ -179,10 +180,15 @@ public record HealStage(HealSettings settings, FitText text, DistillationText pa
     long start = System.nanoTime();
     try (JobProgress.Stage stage = job.begin(NAME);
         Distillation distillation = new Distillation(original, student, parts, how, memory)) {
-      long tokens =
-          within == null
-              ? wantedTokens()
-              : tokens(distillation.pace(), within - job.seconds() - job.leftBeside(NAME), how);
+      DoubleSupplier left =
+          () -> within == null ? 0 : within - job.seconds() - job.leftBeside(NAME);
+      Distillation.Pace pace = within == null ? null : distillation.pace();
+      long planned = pace == null ? wantedTokens() : tokens(pace, left.getAsDouble(), how);
+      Distillation.FoundRate rate =
+          settings.rate() == null
+              ? distillation.findRate(planned, listener::requireWanted)
+              : new Distillation.FoundRate(settings.rate(), List.of());
+      long tokens = pace == null ? planned : tokens(pace, left.getAsDouble(), how);
       TrainingStart begun =
           new TrainingStart(
               text.name(),
@@ -191,11 +197,12 @@ public record HealStage(HealSettings settings, FitText text, DistillationText pa
               student.first(),
               trained,
               parameters,
-              how.rate());
+              rate.rate(),
+              rate.trials());
       listener.told(new HealEvent.Started(begun));
       List<TrainingStep> steps = new ArrayList<>();
       Distillation.Result result =
-          distillation.run(tokens, telling(listener, stage, tokens, steps));
+          distillation.run(tokens, rate.rate(), telling(listener, stage, tokens, steps));
       return new Outcome(
           result.weights(),
           new TrainingReport(

@@ -69,6 +69,8 @@ public final class ReportJson {
             .put("rate", start.rate())
             .put("seconds", training.seconds())
             .put("originalNll", training.originalNll());
+    ArrayNode rates = json.putArray("rates");
+    start.rates().forEach(t -> rates.addObject().put("rate", t.rate()).put("kl", t.divergence()));
     ArrayNode losses = json.putArray("losses");
     for (TrainingStep step : training.steps()) {
       losses

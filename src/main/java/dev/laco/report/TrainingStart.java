@@ -1,5 +1,7 @@
 package dev.laco.report;
 
+import java.util.List;
+
 /**
  * What a training is about to do.
  *
@@ -10,6 +12,8 @@ package dev.laco.report;
  * @param layers number of layers that are trained
  * @param parameters that are trained
  * @param rate the largest learning rate
+ * @param rates that were tried one after another, the model before them first, at rate 0; empty
+ *     where the rate was given
  */
 public record TrainingStart(
     String text,
@@ -18,4 +22,9 @@ public record TrainingStart(
     int firstLayer,
     int layers,
     long parameters,
-    double rate) {}
+    double rate,
+    List<RateTrial> rates) {
+  public TrainingStart {
+    rates = List.copyOf(rates);
+  }
+}

@@ -8,6 +8,7 @@ import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
+import dev.laco.report.RateTrial;
 import dev.laco.report.TrainingMeasurement;
 import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
@@ -141,14 +142,62 @@ public final class Distillation implements AutoCloseable {
   /** Computes the gradients of a step, and forgets them. */
   private void rehearse(List<FitText.Chunk> chunks) {
     gradients(chunks);
-    for (TrainedTensor tensor : layers.all()) {
-      tensor.step(backend.training(), FORGET);
-    }
+    layers.all().forEach(tensor -> tensor.forget(backend.training()));
   }
 
-  /** Leaves weights and running means as they are before the first step, and gradients 0. */
-  private static final TrainingOps.AdamW FORGET =
-      new TrainingOps.AdamW(1, 0, 0, 0, DistillationSettings.EPSILON, 0, 0);
+  /**
+   * The learning rate that suits the model as it is, found by a range test: a few steps at each of
+   * some rising rates, one after another. The rate is taken in whose steps the divergence on a part
+   * of the held-out text fell most, of the rates up to the one at which it began to rise. Then the
+   * weights are again what they were.
+   *
+   * @param rate taken by the training
+   * @param trials the divergence after the steps of each rate; the first is of the model as it is
+   */
+  public record FoundRate(double rate, List<RateTrial> trials) {}
+
+  /** Steps of a training for which a range test takes one step at each rate. */
+  private static final int STEPS_PER_TEST_STEP = 48;
+
+  private static final int MOST_TEST_STEPS = 4;
+
+  /** Batches of the held-out text by which a range test judges. */
+  private static final int JUDGED = 2;
+
+  /** The rates of a range test, relative to the usual one. */
+  private static final List<Double> RATES = List.of(1.0 / 81, 1.0 / 27, 1.0 / 9, 1.0 / 3, 1.0, 3.0);
+
+  /** Finds the learning rate of a training on so many tokens. */
+  public FoundRate findRate(long tokensInAll, Runnable requireWanted) {
+    int each = Math.clamp(steps(tokensInAll) / STEPS_PER_TEST_STEP, 1, MOST_TEST_STEPS);
+    List<List<FitText.Chunk>> steps =
+        text.steps((long) each * RATES.size() * settings.stepTokens(), settings);
+    List<RateTrial> trials = new ArrayList<>();
+    trials.add(new RateTrial(0, heldOut.divergence(passes, student, JUDGED)));
+    double best = Double.NEGATIVE_INFINITY;
+    double found = RATES.getFirst() * settings.rate();
+    int number = 0;
+    for (double factor : RATES) {
+      double rate = factor * settings.rate();
+      for (int i = 0; i < each; i++) {
+        requireWanted.run();
+        step(++number, rate, steps.get((number - 1) % steps.size()));
+      }
+      double before = trials.getLast().divergence();
+      trials.add(new RateTrial(rate, heldOut.divergence(passes, student, JUDGED)));
+      double fell = before - trials.getLast().divergence();
+      if (fell > best) {
+        best = fell;
+        found = rate;
+      }
+      // Also where it is no number any more.
+      if (!(fell > 0)) {
+        break;
+      }
+    }
+    layers.restart();
+    return new FoundRate(found, List.copyOf(trials));
+  }
 
   /** The number of steps that a training on so many tokens takes. */
   public int steps(long tokens) {
@@ -159,10 +208,11 @@ public final class Distillation implements AutoCloseable {
    * Trains.
    *
    * @param tokensInAll on which to train
+   * @param rate the peak of the learning rate
    * @return valid as long as the memory of its tensors
    * @throws dev.laco.CancelledException if the source of the original's weights ends the job
    */
-  public Result run(long tokensInAll, Listener listener) {
+  public Result run(long tokensInAll, double rate, Listener listener) {
     List<List<FitText.Chunk>> steps = text.steps(tokensInAll, settings);
     List<TrainingMeasurement> measurements = new ArrayList<>();
     TrainingMeasurement first = measure(0, 0, listener, measurements);
@@ -171,7 +221,10 @@ public final class Distillation implements AutoCloseable {
     for (int number = 1; number <= steps.size(); number++) {
       List<FitText.Chunk> chunks = steps.get(number - 1);
       tokens += chunks.stream().mapToLong(FitText.Chunk::length).sum();
-      listener.stepped(step(number, steps.size(), tokens, chunks));
+      double scheduled = rate * settings.schedule((double) number / steps.size());
+      Gradients gradients = step(number, scheduled, chunks);
+      listener.stepped(
+          new TrainingStep(number, steps.size(), tokens, gradients.loss, gradients.norm));
       if (number * (long) settings.measurements() / steps.size()
           > (number - 1) * (long) settings.measurements() / steps.size()) {
         TrainingMeasurement now = measure(number, tokens, listener, measurements);
@@ -205,7 +258,15 @@ public final class Distillation implements AutoCloseable {
     return measurement;
   }
 
-  private TrainingStep step(int number, int of, long tokens, List<FitText.Chunk> chunks) {
+  /**
+   * What was known before a step.
+   *
+   * @param loss mean of the step's tokens
+   * @param norm of all gradients, before clipping
+   */
+  private record Gradients(double loss, double norm) {}
+
+  private Gradients step(int number, double rate, List<FitText.Chunk> chunks) {
     double loss = gradients(chunks);
     TrainingOps training = backend.training();
     double squares = 0;
@@ -214,7 +275,6 @@ public final class Distillation implements AutoCloseable {
     }
     double norm = Math.sqrt(squares);
     double scale = norm > settings.clip() ? settings.clip() / norm : 1;
-    double rate = settings.rate((double) number / of);
     for (TrainedTensor tensor : layers.all()) {
       tensor.step(
           training,
@@ -227,7 +287,7 @@ public final class Distillation implements AutoCloseable {
               tensor.isMatrix() ? settings.decay() : 0,
               scale));
     }
-    return new TrainingStep(number, of, tokens, loss, norm);
+    return new Gradients(loss, norm);
   }
 
   /** Adds the gradients of the mean loss of all tokens, and returns that loss. */

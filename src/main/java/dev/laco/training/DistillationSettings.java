@@ -6,7 +6,8 @@ package dev.laco.training;
  *
  * @param stepTokens tokens of one step, at most; a step has at least one chunk
  * @param batchTokens tokens that run through the models at once, at most, but at least one chunk
- * @param rate the peak of the learning rate
+ * @param rate the peak of the learning rate that suits a model from which layers were removed and
+ *     that was not fitted
  * @param finalRate the learning rate of the last step, as a share of the peak
  * @param warmup the share of the steps in which the learning rate rises
  * @param decay weight decay of matrices
@@ -55,15 +56,15 @@ public record DistillationSettings(
   }
 
   /**
-   * The learning rate of a step.
+   * The learning rate of a step, as a share of the peak.
    *
    * @param done the share of all steps that were taken before this one
    */
-  public double rate(double done) {
+  double schedule(double done) {
     if (done < warmup) {
-      return rate * done / warmup;
+      return done / warmup;
     }
     double fallen = (1 - Math.cos(Math.PI * (done - warmup) / (1 - warmup))) / 2;
-    return rate * (1 - (1 - finalRate) * fallen);
+    return 1 - (1 - finalRate) * fallen;
   }
 }

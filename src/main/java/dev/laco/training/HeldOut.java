@@ -69,6 +69,17 @@ final class HeldOut implements AutoCloseable {
 
   /** Measures the trained model as it is now. */
   Distance measure(Passes passes, CausalLm student) {
+    return measure(passes, student, batches, predicted);
+  }
+
+  /** The divergence of the original from the trained model as it is now, on the first batches. */
+  double divergence(Passes passes, CausalLm student, int first) {
+    List<Batch> part = batches.subList(0, Math.min(first, batches.size()));
+    return measure(passes, student, part, predicted).divergence();
+  }
+
+  private static Distance measure(
+      Passes passes, CausalLm student, List<Batch> batches, long predicted) {
     double divergence = 0;
     double nll = 0;
     long rows = 0;

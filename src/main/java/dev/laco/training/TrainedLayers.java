@@ -14,6 +14,7 @@ import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -23,6 +24,7 @@ import org.jspecify.annotations.Nullable;
  * with them. Layers in front are those that the pruned model has.
  */
 final class TrainedLayers implements LayerStack, AutoCloseable {
+  private final RunningModel outside;
   private final LayerStack start;
   private final int first;
   private final TensorArena arena;
@@ -49,6 +51,7 @@ final class TrainedLayers implements LayerStack, AutoCloseable {
    * @param first of the layers that are trained
    */
   TrainedLayers(RunningModel outside, LayerStack start, int first) {
+    this.outside = outside;
     this.start = start;
     this.first = first;
     Backend backend = outside.backend();
@@ -58,10 +61,7 @@ final class TrainedLayers implements LayerStack, AutoCloseable {
     for (int index = first; index < start.depth(); index++) {
       Map<TensorSpec, Tensor> weights = new HashMap<>();
       Map<TensorSpec, Tensor> gradients = new HashMap<>();
-      // The layer as it is stored, whatever a device would do for few tokens.
-      Map<TensorSpec, Tensor> tensors = start.tensors(index, Integer.MAX_VALUE);
-      for (Map.Entry<TensorSpec, Tensor> stored :
-          tensors.entrySet().stream().sorted(BY_NAME).toList()) {
+      for (Map.Entry<TensorSpec, Tensor> stored : stored(index)) {
         TensorSpec spec = stored.getKey();
         String name = family.tensorName(index, spec);
         TrainedTensor tensor =
@@ -77,6 +77,27 @@ final class TrainedLayers implements LayerStack, AutoCloseable {
             outer(outside, family.finalNorm()),
             family.finalNormBias().map(name -> outer(outside, name)).orElse(null));
     outside.weights().release();
+  }
+
+  /** The tensors of a layer before its training, in an order that is always the same. */
+  private List<Map.Entry<TensorSpec, Tensor>> stored(int index) {
+    // The layer as it is stored, whatever a device would do for few tokens.
+    return start.tensors(index, Integer.MAX_VALUE).entrySet().stream().sorted(BY_NAME).toList();
+  }
+
+  /** Takes all tensors back to what they were before their training. */
+  void restart() {
+    Backend backend = outside.backend();
+    Iterator<TrainedTensor> tensors = all.iterator();
+    for (int index = first; index < start.depth(); index++) {
+      for (Map.Entry<TensorSpec, Tensor> stored : stored(index)) {
+        tensors.next().set(backend, stored.getValue());
+      }
+    }
+    tensors.forEachRemaining(
+        tensor -> tensor.set(backend, backend.weight(outside.weights().tensor(tensor.name()))));
+    outside.weights().release();
+    all.forEach(tensor -> tensor.forget(backend.training()));
   }
 
   private static final Comparator<Map.Entry<TensorSpec, Tensor>> BY_NAME =

@@ -38,13 +38,32 @@ record TrainedTensor(
   /** A copy of a tensor, which is then trained. */
   static TrainedTensor of(
       Backend backend, TensorArena arena, String name, List<Long> shape, Tensor start) {
-    Tensor weight = arena.allocate(start.dtype(), start.rows(), start.columns());
-    Tensor master = f32(arena, start);
-    backend.copy(start, weight);
-    backend.mix(List.of(new TensorMix(master, new double[] {1}, List.of(start))));
-    return new TrainedTensor(
-        name, shape, weight, master, f32(arena, start), f32(arena, start), f32(arena, start));
+    TrainedTensor tensor =
+        new TrainedTensor(
+            name,
+            shape,
+            arena.allocate(start.dtype(), start.rows(), start.columns()),
+            f32(arena, start),
+            f32(arena, start),
+            f32(arena, start),
+            f32(arena, start));
+    tensor.set(backend, start);
+    return tensor;
   }
+
+  /** Sets the weight; what AdamW holds stays. */
+  void set(Backend backend, Tensor value) {
+    backend.copy(value, weight);
+    backend.mix(List.of(new TensorMix(master, new double[] {1}, List.of(value))));
+  }
+
+  /** Forgets the gradient and what AdamW holds; the weight stays. */
+  void forget(TrainingOps training) {
+    step(training, FORGET);
+  }
+
+  private static final TrainingOps.AdamW FORGET =
+      new TrainingOps.AdamW(1, 0, 0, 0, DistillationSettings.EPSILON, 0, 0);
 
   private static Tensor f32(TensorArena arena, Tensor like) {
     return arena.allocate(DType.F32, like.rows(), like.columns());

@@ -62,9 +62,13 @@ class DistillationTest {
                   running, new Student(layers.outside(), layers, gap), text, settings, memory)) {
         // Measuring the pace changes nothing.
         assertTrue(training.pace().token() > 0);
+        // Nor does the search for a rate.
+        Distillation.FoundRate found = training.findRate(12 * 4 * LENGTH, () -> {});
+        assertTrue(found.rate() > 0 && found.trials().size() >= 2, found::toString);
         Distillation.Result result =
             training.run(
                 12 * 4 * LENGTH,
+                settings.rate(),
                 new Distillation.Listener() {
                   @Override
                   public void stepped(TrainingStep step) {
@@ -79,6 +83,7 @@ class DistillationTest {
         double first = steps.getFirst().loss();
         assertTrue(steps.getLast().loss() < 0.6 * first, () -> fixture + ": " + steps);
         TrainingMeasurement before = result.measurements().getFirst();
+        assertEquals(found.trials().getFirst().divergence(), before.divergence(), fixture);
         assertEquals(3, result.measurements().size());
         assertTrue(result.best().divergence() <= before.divergence());
         assertEquals(result.best().equals(before), result.weights().isEmpty());

@@ -31,7 +31,8 @@ final class HealOptions {
   @Option(
       names = "--rate",
       paramLabel = "R",
-      description = "Largest learning rate. Default: by the number of trained parameters.")
+      description =
+          "Largest learning rate. Default: the one that a short range test on the model finds.")
   @Nullable Double rate;
 
   @Option(

@@ -84,6 +84,7 @@ class CudaDistillationTest {
                   running, new Student(layers.outside(), layers, gap), text, settings, memory)) {
         training.run(
             STEPS * LENGTH,
+            settings.rate(),
             new Distillation.Listener() {
               @Override
               public void stepped(TrainingStep step) {

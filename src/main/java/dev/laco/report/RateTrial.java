@@ -1,0 +1,9 @@
+package dev.laco.report;
+
+/**
+ * A few steps of the optimizer at one learning rate, taken to find a rate.
+ *
+ * @param rate the learning rate
+ * @param divergence after the steps, on a part of the held-out text, nats a token
+ */
+public record RateTrial(double rate, double divergence) {}
