@@ -1,5 +1,7 @@
 package dev.laco.heal;
 
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.DeviceSettings;
 import dev.laco.JobEvent;
@@ -46,6 +48,9 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   private final Model original;
   private final HealRequest request;
   private final MemoryArena newMemory = new MemoryArena();
+  private @Nullable Path stateFolder;
+  private double stateSeconds;
+  private @Nullable HealState state;
 
   /**
    * Prepares a heal.
@@ -57,6 +62,40 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     super(pruned, device);
     this.original = original;
     this.request = request;
+  }
+
+  /**
+   * Keeps the state of the training in a folder from time to time, and goes on from the state that
+   * is there. Once the healed model is written, the folder is deleted.
+   *
+   * @param everySeconds seconds from one state to the next, at least
+   */
+  public HealJob keptIn(Path folder, double everySeconds) {
+    stateFolder = folder;
+    stateSeconds = everySeconds;
+    return this;
+  }
+
+  /** At most the bytes of the state that is kept: a new one is written before the old one goes. */
+  public long mostStateBytes() {
+    int trained = model.config().numHiddenLayers() - firstTrained();
+    return 2
+        * (3 * Float.BYTES * trained * model.config().layerParameters()
+            + HealStage.weightBytes(model.checkpoint(), trained));
+  }
+
+  /** What a state belongs to: the request, both models, and the device. */
+  private HealState state(Path folder, OpenDevice opened, HealStage stage) {
+    ObjectNode identity = JsonNodeFactory.instance.objectNode();
+    identity.set("request", request.toJson());
+    CollapsePlan.Source pruned = PlanApplier.source(model.checkpoint());
+    CollapsePlan.Source dense = PlanApplier.source(original.checkpoint());
+    identity.put("pruned", pruned.digest() + pruned.weights());
+    identity.put("original", dense.digest() + dense.weights());
+    identity.put("text", stage.digest());
+    identity.put("device", opened.backend().info().name());
+    identity.put("products", opened.backend().productType(model.weightType()).shortName());
+    return new HealState(folder, identity, stateSeconds);
   }
 
   /** The healed model, not yet written. */
@@ -105,6 +144,9 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
             beforeItAppears);
       }
       tell(new JobEvent.FileWritten(out, applier.tensorBytes()));
+      if (state != null) {
+        state.delete();
+      }
     }
   }
 
@@ -138,12 +180,18 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       RunningModel dense = running(backend, stage, evaluation, trained);
       RunningModel student = new RunningModel(backend, model.config(), model.checkpoint());
       expect(backend, stage, evaluation, trained);
+      if (stateFolder != null) {
+        state = state(stateFolder, opened, stage);
+        // A state of another job is an error before the work.
+        state.read().ifPresent(HealState.Kept::close);
+      }
       try (PlannedLayers layers = student.pruned(whole(), NewWeights.NONE)) {
         Perplexity densePerplexity =
             evaluation == null
                 ? null
                 : measure(DENSE, evaluation, original.directory(), dense.original());
         Fidelity before = fidelity(BEFORE, evaluation, dense, layers.model());
+        tell(new HealEvent.BetterModel(whole(), new PlanTensors(NewWeights.NONE)));
         HealStage.Outcome healed =
             stage.run(
                 progress(),
@@ -151,7 +199,8 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
                 new Student(layers.outside(), layers, first),
                 request.within(),
                 newMemory,
-                listener());
+                listener(),
+                state);
         layers.use(whole(), healed.weights());
         Fidelity after = fidelity(AFTER, evaluation, dense, layers.model());
         return new Healed(
@@ -177,6 +226,16 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       @Override
       public void requireWanted() {
         HealJob.this.requireWanted();
+      }
+
+      @Override
+      public void keeping() {
+        kept(NewWeights.NONE);
+      }
+
+      @Override
+      public void kept(NewWeights weights) {
+        tell(new HealEvent.BetterModel(whole(), new PlanTensors(weights)));
       }
     };
   }

@@ -1,11 +1,14 @@
 package dev.laco.heal;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.ResourceException;
 import dev.laco.Seconds;
 import dev.laco.backend.Backend;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.Sha256;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.report.TrainingMeasurement;
@@ -22,7 +25,7 @@ import dev.laco.training.DistillationText;
 import dev.laco.training.Student;
 import dev.laco.transformer.RunningModel;
 import java.lang.foreign.SegmentAllocator;
-import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.DoubleSupplier;
@@ -119,6 +122,15 @@ public record HealStage(HealSettings settings, FitText text, DistillationText pa
     return settings.tokens() == null ? parts.tokens() : settings.tokens();
   }
 
+  /** A hash of the text as token ids. */
+  String digest() {
+    Sha256 hash = new Sha256();
+    for (FitText.Chunk chunk : text.chunks()) {
+      hash.update((Arrays.toString(chunk.ids()) + chunk.document()).getBytes(UTF_8));
+    }
+    return hash.hex();
+  }
+
   private DistillationSettings how(long parameters) {
     DistillationSettings usual = DistillationSettings.forModel(parameters);
     return new DistillationSettings(
@@ -174,44 +186,91 @@ public record HealStage(HealSettings settings, FitText text, DistillationText pa
       @Nullable Double within,
       SegmentAllocator memory,
       Listener listener) {
+    return run(job, original, student, within, memory, listener, null);
+  }
+
+  /** The same, kept on the disk from time to time, or gone on with from there. */
+  Outcome run(
+      JobProgress job,
+      RunningModel original,
+      Student student,
+      @Nullable Double within,
+      SegmentAllocator memory,
+      Listener listener,
+      @Nullable HealState state) {
     int trained = student.layers().depth() - student.first();
-    long parameters = trained * original.config().layerParameters();
-    DistillationSettings how = how(parameters);
-    long start = System.nanoTime();
+    DistillationSettings how = how(trained * original.config().layerParameters());
+    long begin = System.nanoTime();
     try (JobProgress.Stage stage = job.begin(NAME);
-        Distillation distillation = new Distillation(original, student, parts, how, memory)) {
-      DoubleSupplier left =
-          () -> within == null ? 0 : within - job.seconds() - job.leftBeside(NAME);
-      Distillation.Pace pace = within == null ? null : distillation.pace();
-      long planned = pace == null ? wantedTokens() : tokens(pace, left.getAsDouble(), how);
-      Distillation.FoundRate rate =
-          settings.rate() == null
-              ? distillation.findRate(planned, listener::requireWanted)
-              : new Distillation.FoundRate(settings.rate(), List.of());
-      long tokens = pace == null ? planned : tokens(pace, left.getAsDouble(), how);
-      TrainingStart begun =
-          new TrainingStart(
-              text.name(),
-              tokens,
-              distillation.steps(tokens),
-              student.first(),
-              trained,
-              parameters,
-              rate.rate(),
-              rate.trials());
-      listener.told(new HealEvent.Started(begun));
-      List<TrainingStep> steps = new ArrayList<>();
+        Distillation training = new Distillation(original, student, parts, how, memory);
+        HealState.@Nullable Kept kept = state == null ? null : state.read().orElse(null)) {
+      TrainingStart start;
+      double before = 0;
+      if (kept == null) {
+        start = start(training, how, student, trained, job, within, listener);
+        listener.told(new HealEvent.Started(start));
+      } else {
+        start = kept.start();
+        before = kept.seconds();
+        listener.told(new HealEvent.Resumed(start, kept.reached().steps().size()));
+      }
+      Clock clock = new Clock(begin, before);
+      Distillation.Listener telling = new Telling(listener, stage, start, training, state, clock);
       Distillation.Result result =
-          distillation.run(tokens, rate.rate(), telling(listener, stage, tokens, steps));
+          kept == null
+              ? training.run(start.tokens(), start.rate(), telling)
+              : training.resume(
+                  kept.reached(), kept::tensor, start.tokens(), start.rate(), telling);
+      Distillation.Reached reached = result.reached();
       return new Outcome(
           result.weights(),
           new TrainingReport(
-              begun,
-              steps,
+              start,
+              reached.steps(),
               result.originalNll(),
-              result.measurements(),
-              result.best(),
-              Seconds.since(start)));
+              reached.measurements(),
+              reached.best(),
+              clock.seconds()));
+    }
+  }
+
+  /** Decides on tokens and learning rate. */
+  private TrainingStart start(
+      Distillation training,
+      DistillationSettings how,
+      Student student,
+      int trained,
+      JobProgress job,
+      @Nullable Double within,
+      Listener listener) {
+    DoubleSupplier left = () -> within == null ? 0 : within - job.seconds() - job.leftBeside(NAME);
+    Distillation.Pace pace = within == null ? null : training.pace();
+    long planned = pace == null ? wantedTokens() : tokens(pace, left.getAsDouble(), how);
+    Distillation.FoundRate rate =
+        settings.rate() == null
+            ? training.findRate(planned, listener::requireWanted)
+            : new Distillation.FoundRate(settings.rate(), List.of());
+    long tokens = pace == null ? planned : tokens(pace, left.getAsDouble(), how);
+    return new TrainingStart(
+        text.name(),
+        tokens,
+        training.steps(tokens),
+        student.first(),
+        trained,
+        trained * student.outside().config().layerParameters(),
+        rate.rate(),
+        rate.trials());
+  }
+
+  /**
+   * The time that a training takes.
+   *
+   * @param begin a {@link System#nanoTime}
+   * @param before seconds that it took before it was interrupted
+   */
+  private record Clock(long begin, double before) {
+    double seconds() {
+      return before + Seconds.since(begin);
     }
   }
 
@@ -221,34 +280,45 @@ public record HealStage(HealSettings settings, FitText text, DistillationText pa
     return Math.max(how.stepTokens(), (long) (left * MARGIN / pace.token()));
   }
 
-  private static Distillation.Listener telling(
-      Listener to, JobProgress.Stage stage, long tokens, List<TrainingStep> steps) {
-    return new Distillation.Listener() {
-      @Override
-      public void stepped(TrainingStep step) {
-        to.requireWanted();
-        steps.add(step);
-        stage.update(step.tokens(), tokens);
-        stage.note(
-            String.format(
-                Locale.ROOT, "step %d of %d, loss %.3f", step.number(), step.of(), step.loss()));
-        to.told(new HealEvent.Stepped(step));
-      }
+  /** Tells what happens, and keeps the state. */
+  private record Telling(
+      Listener to,
+      JobProgress.Stage stage,
+      TrainingStart start,
+      Distillation training,
+      @Nullable HealState state,
+      Clock clock)
+      implements Distillation.Listener {
+    @Override
+    public void stepped(TrainingStep step) {
+      to.requireWanted();
+      stage.update(step.tokens(), start.tokens());
+      stage.note(
+          String.format(
+              Locale.ROOT, "step %d of %d, loss %.3f", step.number(), step.of(), step.loss()));
+      to.told(new HealEvent.Stepped(step));
+    }
 
-      @Override
-      public void measured(TrainingMeasurement measurement) {
-        to.told(new HealEvent.HeldOutMeasured(measurement));
-      }
+    @Override
+    public void measured(TrainingMeasurement measurement) {
+      to.told(new HealEvent.HeldOutMeasured(measurement));
+    }
 
-      @Override
-      public void keeping() {
-        to.keeping();
-      }
+    @Override
+    public void keeping() {
+      to.keeping();
+    }
 
-      @Override
-      public void kept(NewWeights weights) {
-        to.kept(weights);
+    @Override
+    public void kept(NewWeights weights) {
+      to.kept(weights);
+    }
+
+    @Override
+    public void reached(Distillation.Reached reached) {
+      if (state != null) {
+        state.keep(start, training, reached, clock.seconds());
       }
-    };
+    }
   }
 }

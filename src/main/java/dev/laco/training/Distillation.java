@@ -2,6 +2,8 @@ package dev.laco.training;
 
 import dev.laco.Seconds;
 import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.HostTensor;
@@ -19,6 +21,9 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import java.util.function.Function;
 
 /**
  * Trains the layers of a pruned model behind its first gap so that it predicts what the original
@@ -50,6 +55,9 @@ public final class Distillation implements AutoCloseable {
 
     /** These weights are the best so far. */
     default void kept(NewWeights weights) {}
+
+    /** A step is done, with all that belongs to it; the training may be kept now. */
+    default void reached(Reached reached) {}
   }
 
   /**
@@ -58,14 +66,25 @@ public final class Distillation implements AutoCloseable {
    * @param weights the trained tensors that were best on the held-out text; none if no step made
    *     the model better
    * @param originalNll of the original on the held-out text, nats a token
-   * @param measurements all of them, the first before the first step
-   * @param best of them, whose weights these are
+   * @param reached its end
    */
-  public record Result(
-      NewWeights weights,
-      double originalNll,
-      List<TrainingMeasurement> measurements,
-      TrainingMeasurement best) {}
+  public record Result(NewWeights weights, double originalNll, Reached reached) {}
+
+  /**
+   * How far a training has come. With the tensors of {@link #state} and the best weights this is
+   * all that it goes on from.
+   *
+   * @param steps that were taken
+   * @param measurements all of them, the first before the first step
+   * @param best of them, whose weights are the best
+   */
+  public record Reached(
+      List<TrainingStep> steps, List<TrainingMeasurement> measurements, TrainingMeasurement best) {
+    public Reached {
+      steps = List.copyOf(steps);
+      measurements = List.copyOf(measurements);
+    }
+  }
 
   /**
    * Copies the layers that are to be trained, and runs the original over the held-out text.
@@ -147,9 +166,9 @@ public final class Distillation implements AutoCloseable {
 
   /**
    * The learning rate that suits the model as it is, found by a range test: a few steps at each of
-   * some rising rates, one after another. The rate is taken in whose steps the divergence on a part
-   * of the held-out text fell most, of the rates up to the one at which it began to rise. Then the
-   * weights are again what they were.
+   * some rising rates, one after another, until the divergence on a part of the held-out text is
+   * back at half of what it has fallen. The highest rate before is taken; the lowest of all where
+   * the divergence never fell. Then the weights are again what they were.
    *
    * @param rate taken by the training
    * @param trials the divergence after the steps of each rate; the first is of the model as it is
@@ -174,7 +193,8 @@ public final class Distillation implements AutoCloseable {
         text.steps((long) each * RATES.size() * settings.stepTokens(), settings);
     List<RateTrial> trials = new ArrayList<>();
     trials.add(new RateTrial(0, heldOut.divergence(passes, student, JUDGED)));
-    double best = Double.NEGATIVE_INFINITY;
+    double start = trials.getFirst().divergence();
+    double lowest = start;
     double found = RATES.getFirst() * settings.rate();
     int number = 0;
     for (double factor : RATES) {
@@ -183,20 +203,23 @@ public final class Distillation implements AutoCloseable {
         requireWanted.run();
         step(++number, rate, steps.get((number - 1) % steps.size()));
       }
-      double before = trials.getLast().divergence();
-      trials.add(new RateTrial(rate, heldOut.divergence(passes, student, JUDGED)));
-      double fell = before - trials.getLast().divergence();
-      if (fell > best) {
-        best = fell;
-        found = rate;
-      }
-      // Also where it is no number any more.
-      if (!(fell > 0)) {
+      double now = heldOut.divergence(passes, student, JUDGED);
+      trials.add(new RateTrial(rate, now));
+      lowest = Math.min(lowest, now);
+      // False, too, where the divergence is no number any more.
+      boolean gains = now < start && start - now >= (start - lowest) / 2;
+      if (!gains) {
         break;
       }
+      found = rate;
     }
     layers.restart();
     return new FoundRate(found, List.copyOf(trials));
+  }
+
+  /** Where the training is computed. */
+  public Backend backend() {
+    return backend;
   }
 
   /** The number of steps that a training on so many tokens takes. */
@@ -213,34 +236,96 @@ public final class Distillation implements AutoCloseable {
    * @throws dev.laco.CancelledException if the source of the original's weights ends the job
    */
   public Result run(long tokensInAll, double rate, Listener listener) {
-    List<List<FitText.Chunk>> steps = text.steps(tokensInAll, settings);
     List<TrainingMeasurement> measurements = new ArrayList<>();
     TrainingMeasurement first = measure(0, 0, listener, measurements);
-    TrainingMeasurement found = first;
-    long tokens = 0;
-    for (int number = 1; number <= steps.size(); number++) {
-      List<FitText.Chunk> chunks = steps.get(number - 1);
-      tokens += chunks.stream().mapToLong(FitText.Chunk::length).sum();
-      double scheduled = rate * settings.schedule((double) number / steps.size());
-      Gradients gradients = step(number, scheduled, chunks);
-      listener.stepped(
-          new TrainingStep(number, steps.size(), tokens, gradients.loss, gradients.norm));
-      if (number * (long) settings.measurements() / steps.size()
-          > (number - 1) * (long) settings.measurements() / steps.size()) {
-        TrainingMeasurement now = measure(number, tokens, listener, measurements);
-        if (now.divergence() < found.divergence()) {
-          found = now;
+    return run(new Reached(List.of(), measurements, first), tokensInAll, rate, listener);
+  }
+
+  /**
+   * Goes on with a training.
+   *
+   * @param from how far it had come
+   * @param tensors gives the tensors of {@link #state} as they were then, and the best weights by
+   *     their {@link #bestName}
+   */
+  public Result resume(
+      Reached from,
+      Function<String, HostTensor> tensors,
+      long tokensInAll,
+      double rate,
+      Listener listener) {
+    for (TrainedTensor tensor : layers.all()) {
+      tensor.state().forEach((name, to) -> upload(tensors.apply(name), to));
+      tensor.roundMaster(backend);
+      if (from.best.step() > 0) {
+        bestOf(tensor).data().copyFrom(tensors.apply(bestName(tensor.name())).data());
+      }
+    }
+    if (from.best.step() > 0) {
+      listener.kept(kept());
+    }
+    return run(from, tokensInAll, rate, listener);
+  }
+
+  /** The name under which the best weight of a tensor is kept. */
+  public static String bestName(String tensor) {
+    return tensor + "/best";
+  }
+
+  /** The f32 tensors that a training goes on from, by the names under which they are kept. */
+  public SortedMap<String, Tensor> state() {
+    SortedMap<String, Tensor> state = new TreeMap<>();
+    layers.all().forEach(tensor -> state.putAll(tensor.state()));
+    return state;
+  }
+
+  private void upload(HostTensor from, Tensor to) {
+    MemoryTensor source = MemoryTensor.of(from);
+    Tensor elements = to.reshape(to.elements(), 1);
+    for (long first = 0; first < elements.rows(); first += PIECE) {
+      float[] values = new float[(int) Math.min(PIECE, elements.rows() - first)];
+      for (int i = 0; i < values.length; i++) {
+        values[i] = (float) source.get(first + i);
+      }
+      backend.upload(values, elements.slice(first, first + values.length));
+    }
+  }
+
+  /** Elements that are copied to the device at once. */
+  private static final int PIECE = 1 << 18;
+
+  private Result run(Reached from, long tokensInAll, double rate, Listener listener) {
+    List<List<FitText.Chunk>> chunks = text.steps(tokensInAll, settings);
+    List<TrainingStep> steps = new ArrayList<>(from.steps);
+    List<TrainingMeasurement> measurements = new ArrayList<>(from.measurements);
+    TrainingMeasurement found = from.best;
+    long tokens = steps.isEmpty() ? 0 : steps.getLast().tokens();
+    int all = chunks.size();
+    for (int number = steps.size() + 1; number <= all; number++) {
+      List<FitText.Chunk> now = chunks.get(number - 1);
+      tokens += now.stream().mapToLong(FitText.Chunk::length).sum();
+      double scheduled = rate * settings.schedule((double) number / all);
+      Gradients gradients = step(number, scheduled, now);
+      TrainingStep step = new TrainingStep(number, all, tokens, gradients.loss, gradients.norm);
+      steps.add(step);
+      listener.stepped(step);
+      if (number * (long) settings.measurements() / all
+          > (number - 1) * (long) settings.measurements() / all) {
+        TrainingMeasurement measured = measure(number, tokens, listener, measurements);
+        if (measured.divergence() < found.divergence()) {
+          found = measured;
           listener.keeping();
           keep();
           listener.kept(kept());
         }
       }
+      listener.reached(new Reached(steps, measurements, found));
     }
-    return new Result(kept(), heldOut.originalNll(), List.copyOf(measurements), found);
+    return new Result(kept(), heldOut.originalNll(), new Reached(steps, measurements, found));
   }
 
   /** The best weights so far; none before a step has made the model better. */
-  private NewWeights kept() {
+  public NewWeights kept() {
     NewWeights weights = NewWeights.NONE;
     for (HostTensor tensor : best.values()) {
       weights = weights.with(tensor);
@@ -305,13 +390,14 @@ public final class Distillation implements AutoCloseable {
 
   /** Copies the weights as they are now to the host. */
   private void keep() {
-    for (TrainedTensor tensor : layers.all()) {
-      HostTensor to =
-          best.computeIfAbsent(
-              tensor.name(),
-              name -> HostTensor.allocate(memory, name, tensor.weight().dtype(), tensor.shape()));
-      tensor.save(backend, to);
-    }
+    layers.all().forEach(tensor -> tensor.save(backend, bestOf(tensor)));
+  }
+
+  /** Where the best weight of a tensor is kept. */
+  private HostTensor bestOf(TrainedTensor tensor) {
+    return best.computeIfAbsent(
+        tensor.name(),
+        name -> HostTensor.allocate(memory, name, tensor.weight().dtype(), tensor.shape()));
   }
 
   @Override

@@ -9,6 +9,7 @@ import dev.laco.backend.TrainingOps;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import java.util.List;
+import java.util.Map;
 
 /**
  * A tensor that is trained, and what AdamW holds of it.
@@ -55,6 +56,16 @@ record TrainedTensor(
   void set(Backend backend, Tensor value) {
     backend.copy(value, weight);
     backend.mix(List.of(new TensorMix(master, new double[] {1}, List.of(value))));
+  }
+
+  /** All that a training goes on from, by the names under which it is kept: f32 each. */
+  Map<String, Tensor> state() {
+    return Map.of(name + "/master", master, name + "/mean", mean, name + "/square", square);
+  }
+
+  /** Sets the weight to the master, rounded. */
+  void roundMaster(Backend backend) {
+    backend.mix(List.of(new TensorMix(weight, new double[] {1}, List.of(master))));
   }
 
   /** Forgets the gradient and what AdamW holds; the weight stays. */

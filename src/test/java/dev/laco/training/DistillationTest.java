@@ -82,13 +82,15 @@ class DistillationTest {
         // The text is met six times: the model learns it by heart.
         double first = steps.getFirst().loss();
         assertTrue(steps.getLast().loss() < 0.6 * first, () -> fixture + ": " + steps);
-        TrainingMeasurement before = result.measurements().getFirst();
+        TrainingMeasurement before = result.reached().measurements().getFirst();
+        TrainingMeasurement best = result.reached().best();
         assertEquals(found.trials().getFirst().divergence(), before.divergence(), fixture);
-        assertEquals(3, result.measurements().size());
-        assertTrue(result.best().divergence() <= before.divergence());
-        assertEquals(result.best().equals(before), result.weights().isEmpty());
+        assertEquals(3, result.reached().measurements().size());
+        assertEquals(steps, result.reached().steps());
+        assertTrue(best.divergence() <= before.divergence());
+        assertEquals(best.equals(before), result.weights().isEmpty());
         layers.use(plan, result.weights());
-        assertEquals(result.best().divergence(), divergence(running, layers, text), 1e-5, fixture);
+        assertEquals(best.divergence(), divergence(running, layers, text), 1e-5, fixture);
       }
     }
   }

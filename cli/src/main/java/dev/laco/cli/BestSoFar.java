@@ -7,16 +7,17 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.CountDownLatch;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The best plan of a prune that goes on, with its new tensors once they are fitted: what an
- * interrupt keeps of it.
+ * The best plan of a job that goes on, with its new tensors once there are some: what an interrupt
+ * keeps of it.
  */
 final class BestSoFar implements AutoCloseable {
   private final Console console;
   private final @Nullable PlanFiles place;
-  private final String goOn;
+  private final Function<String, String> goOn;
   private @Nullable CollapsePlan plan;
   private PlanTensors tensors = new PlanTensors(NewWeights.NONE);
   private boolean interrupted;
@@ -26,9 +27,9 @@ final class BestSoFar implements AutoCloseable {
    * Nothing yet.
    *
    * @param place where it is kept; null for nowhere
-   * @param goOn the command that goes on from a plan, which is to be added
+   * @param goOn what a user does with the file of a plan
    */
-  BestSoFar(Console console, @Nullable PlanFiles place, String goOn) {
+  BestSoFar(Console console, @Nullable PlanFiles place, Function<String, String> goOn) {
     this.console = console;
     this.place = place;
     this.goOn = goOn;
@@ -89,11 +90,10 @@ final class BestSoFar implements AutoCloseable {
     Path file = place.plan().file();
     return String.format(
         Locale.ROOT,
-        "the best plan so far, of %d layers, is in %s; %s --from-plan %s goes on from it",
+        "the best plan so far, of %d layers, is in %s; %s",
         plan.depth(),
         file,
-        goOn,
-        Shell.quoted(file));
+        goOn.apply(Shell.quoted(file)));
   }
 
   /** The process is ending. What it would still do might undo what was kept. */

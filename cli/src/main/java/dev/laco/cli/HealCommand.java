@@ -13,6 +13,7 @@ import dev.laco.heal.HealReport;
 import dev.laco.heal.HealRequest;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
@@ -66,6 +67,15 @@ final class HealCommand implements Callable<Integer> {
 
   @HelpSection.In(HelpSection.OUTPUT)
   @Option(
+      names = "--state-every",
+      paramLabel = "TIME",
+      description =
+          "How often the state of the training is kept in OUT.heal at most, from which the same"
+              + " command goes on if this one is killed. Default: 1m, or a twentieth of the time.")
+  TimeSpan stateEvery = new TimeSpan(60);
+
+  @HelpSection.In(HelpSection.OUTPUT)
+  @Option(
       names = "--report",
       paramLabel = "FILE.json",
       description = "Where the report goes. Default: OUT.report.json.")
@@ -96,29 +106,39 @@ final class HealCommand implements Callable<Integer> {
       if (!write.overwrite) {
         OwnJson.REPORT.requireReplaceable("--report", reportPath);
       }
-      requireSpace(open, report);
-      HealJob.Healed healed =
-          job.listener(event -> say(console, event)).progressOf(console.job()).run();
-      PlanApplier applier = healed.applier(write.settings().format(out));
-      ObjectNode json = HealJson.of(healed.report());
-      CheckpointWrite.run(
-          applier,
-          () ->
-              healed.writeTo(
-                  out, write.overwrite, applier, () -> report.write(json.toPrettyString() + "\n")));
-      files.publish();
-      result(console, healed.report());
-      console.resultLine("report", "%s", reportPath);
-      if (output.json) {
-        console.document(json);
+      requireSpace(open, job, report);
+      PlanFiles kept = PruneCommand.keptPlan(files, out, write.overwrite);
+      try (BestSoFar best = new BestSoFar(console, kept, this::goOn)) {
+        files.whenInterrupted(best::save);
+        HealJob.Healed healed =
+            job.keptIn(SideFiles.beside(out, ".heal"), stateEvery.seconds())
+                .listener(event -> say(console, event, best))
+                .progressOf(console.job())
+                .run();
+        PlanApplier applier = healed.applier(write.settings().format(out));
+        ObjectNode json = HealJson.of(healed.report());
+        CheckpointWrite.run(
+            applier,
+            () ->
+                healed.writeTo(
+                    out,
+                    write.overwrite,
+                    applier,
+                    () -> report.write(json.toPrettyString() + "\n")));
+        best.finish(files::publish);
+        result(console, healed.report());
+        console.resultLine("report", "%s", reportPath);
+        if (output.json) {
+          console.document(json);
+        }
+        console.next(PruneCommand.tryOut(out));
       }
-      console.next(PruneCommand.tryOut(out));
     }
     return 0;
   }
 
   /** A disk that may turn out too small is an error before the training, not after it. */
-  private void requireSpace(Model open, SideFiles.SideFile report) throws IOException {
+  private void requireSpace(Model open, HealJob job, SideFiles.SideFile report) throws IOException {
     DiskSpace space = new DiskSpace();
     space.add(
         out.toString(),
@@ -126,6 +146,8 @@ final class HealCommand implements Callable<Integer> {
         PlanApplier.mostBytes(
             open.checkpoint(), open.config().numHiddenLayers(), write.settings().format(out)));
     space.add("--report " + report.file(), report.file(), REPORT);
+    Path state = SideFiles.beside(out, ".heal");
+    space.add("the state " + state, OutputFiles.realPath(state), job.mostStateBytes());
     space.require();
   }
 
@@ -148,8 +170,18 @@ final class HealCommand implements Callable<Integer> {
         quality.text());
   }
 
-  private static void say(Console console, JobEvent event) {
+  private String goOn(String plan) {
+    return String.format(
+        Locale.ROOT,
+        "laco apply %s %s %s writes it; the same command again goes on with the training",
+        plan,
+        Shell.quoted(pruned),
+        Shell.quoted(out));
+  }
+
+  private static void say(Console console, JobEvent event, BestSoFar best) {
     switch (event) {
+      case HealEvent.BetterModel better -> best.set(better.plan(), better.tensors());
       case HealEvent own -> HealLines.say(console, own);
       default -> JobLines.say(console, event);
     }

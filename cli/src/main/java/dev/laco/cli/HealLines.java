@@ -8,7 +8,7 @@ import dev.laco.report.TrainingStart;
 final class HealLines {
   private HealLines() {}
 
-  /** A line for an event; none for a step, which the bar shows. */
+  /** A line for an event; none for a step, which the bar shows, and for what is kept. */
   static void say(Console console, HealEvent event) {
     switch (event) {
       case HealEvent.Started started -> {
@@ -34,7 +34,14 @@ final class HealLines {
             measurement.divergence(),
             measurement.nll());
       }
-      case HealEvent.Stepped _ -> {}
+      case HealEvent.Resumed resumed ->
+          console.line(
+              "heal",
+              "goes on behind step %,d of %,d, learning rate %.2g",
+              resumed.step(),
+              resumed.training().steps(),
+              resumed.training().rate());
+      case HealEvent.Stepped _, HealEvent.BetterModel _ -> {}
     }
   }
 }

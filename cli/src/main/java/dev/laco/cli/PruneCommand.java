@@ -154,7 +154,7 @@ final class PruneCommand implements Callable<Integer> {
       }
       requireSpace(open, job, plan, report, page);
       PlanFiles kept = plan != null || out == null ? plan : keptPlan(files, out, write.overwrite);
-      try (BestSoFar best = new BestSoFar(console, kept, goOn())) {
+      try (BestSoFar best = new BestSoFar(console, kept, this::goOn)) {
         files.whenInterrupted(best::save);
         PruneLines lines = new PruneLines(console, best);
         PruneResult result = job.listener(lines).progressOf(console.job()).run();
@@ -257,8 +257,7 @@ final class PruneCommand implements Callable<Integer> {
   }
 
   /** Where an interrupt keeps the plan if nobody says. */
-  private static PlanFiles keptPlan(SideFiles files, Path out, boolean overwrite)
-      throws IOException {
+  static PlanFiles keptPlan(SideFiles files, Path out, boolean overwrite) throws IOException {
     return PlanFiles.add(files, SideFiles.beside(out, ".plan.json"), overwrite);
   }
 
@@ -282,11 +281,13 @@ final class PruneCommand implements Callable<Integer> {
     return "laco generate " + word + " --prompt \"Once upon a time\", or laco eval " + word;
   }
 
-  private String goOn() {
-    return "laco prune "
-        + Shell.quoted(model)
-        + " "
-        + (out == null ? "--dry-run" : Shell.quoted(out));
+  private String goOn(String plan) {
+    return String.format(
+        Locale.ROOT,
+        "laco prune %s %s --from-plan %s goes on from it",
+        Shell.quoted(model),
+        out == null ? "--dry-run" : Shell.quoted(out),
+        plan);
   }
 
   /**

@@ -12,8 +12,10 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Random;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /** A pruned model that is trained, as a checkpoint. */
@@ -45,6 +47,10 @@ class HealTest {
   }
 
   private ProgramRun heal(Path out, Object... more) {
+    return Laco.run(arguments(out, more));
+  }
+
+  private Object[] arguments(Path out, Object... more) {
     List<Object> arguments =
         new ArrayList<>(
             List.of(
@@ -56,7 +62,7 @@ class HealTest {
                 "--eval-tokens",
                 Fixtures.tokens(folder, FIXTURE, "calib")));
     arguments.addAll(List.of(more));
-    return Laco.run(arguments.toArray());
+    return arguments.toArray();
   }
 
   @Test
@@ -134,6 +140,53 @@ class HealTest {
     String weights = "model.safetensors";
     assertEquals(-1, Files.mismatch(healed.resolve(weights), again.resolve(weights)));
     assertEquals(-1, Files.mismatch(healed.resolve(weights), applied.resolve(weights)));
+  }
+
+  /** Starts a heal and sends it a signal once it has kept a new state and a moment has passed. */
+  private int endedBy(String signal, int moment, Object... options) throws Exception {
+    Path state = folder.resolve("healed.heal").resolve("state.json");
+    String before = Files.exists(state) ? Files.readString(state) : "";
+    Process process =
+        ProgramRun.java(Main.class, arguments(healed, options))
+            .redirectOutput(ProcessBuilder.Redirect.DISCARD)
+            .redirectError(folder.resolve("err.txt").toFile())
+            .start();
+    while (process.isAlive() && (!Files.exists(state) || Files.readString(state).equals(before))) {
+      Thread.sleep(1);
+    }
+    Thread.sleep(moment);
+    new ProcessBuilder("kill", "-" + signal, Long.toString(process.pid())).start().waitFor();
+    return process.waitFor();
+  }
+
+  @Test
+  @Timeout(value = 180, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+  void aHealThatWasEndedGoesOnAndGivesTheSameBytes() throws Exception {
+    Object[] options = {
+      "--teacher", MODEL, "--heal-tokens", 6000, "--step-tokens", 64, "--state-every", "0.01s"
+    };
+    Path whole = folder.resolve("whole");
+    heal(whole, options).succeeded();
+    Random random = new Random();
+    assertEquals(137, endedBy("KILL", random.nextInt(60), options));
+    assertEquals(130, endedBy("INT", random.nextInt(60), options));
+    String last = Files.readAllLines(folder.resolve("err.txt")).getLast();
+    Path plan = folder.resolve("healed.plan.json");
+    assertTrue(last.contains("is in " + plan + "; laco apply " + plan + " " + pruned), last);
+    Laco.run("apply", plan, pruned, folder.resolve("best")).succeeded();
+    ProgramRun other = heal(healed, "--teacher", MODEL, "--heal-tokens", 5999);
+    assertEquals(2, other.code(), other.err());
+    assertTrue(other.err().contains("holds the state of another heal"), other.err());
+    ProgramRun run = heal(healed, options).succeeded();
+    assertTrue(run.out().contains("goes on behind step"), run.out());
+    String weights = "model.safetensors";
+    assertEquals(-1, Files.mismatch(whole.resolve(weights), healed.resolve(weights)));
+    JsonNode report = Fixtures.read(folder.resolve("healed.report.json"));
+    JsonNode expected = Fixtures.read(folder.resolve("whole.report.json"));
+    for (String part : List.of("losses", "heldOut", "rates", "best")) {
+      assertEquals(expected.at("/training/" + part), report.at("/training/" + part));
+    }
+    assertFalse(Files.exists(folder.resolve("healed.heal")));
   }
 
   @Test

@@ -1,0 +1,248 @@
+package dev.laco.heal;
+
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.BadInputException;
+import dev.laco.InputJson;
+import dev.laco.UsageException;
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.checkpoint.OutputFiles;
+import dev.laco.checkpoint.OutputTensor;
+import dev.laco.checkpoint.SafetensorsWriter;
+import dev.laco.checkpoint.WeightFile;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.report.TrainingMeasurement;
+import dev.laco.report.TrainingStart;
+import dev.laco.report.TrainingStep;
+import dev.laco.training.Distillation;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+
+/**
+ * The state of a training on the disk, from which a job that was killed goes on. The folder has a
+ * file of tensors and {@code state.json}, which names the file and appears in one step.
+ */
+final class HealState {
+  private static final String STATE = "state.json";
+  private static final String PARTIAL = ".state.json.partial";
+  private static final String TENSORS = "step-*.safetensors";
+
+  /** Writing a state takes at most this share of the time. */
+  private static final double SHARE = 0.05;
+
+  /** Elements that are copied from the device at once. */
+  private static final int PIECE = 1 << 18;
+
+  private static final JsonMapper MAPPER = new JsonMapper();
+
+  private final Path folder;
+  private final JsonNode identity;
+  private final double every;
+  private long last = System.nanoTime();
+  private double pause;
+
+  /**
+   * A state that may be there.
+   *
+   * @param folder in which the state is kept
+   * @param identity of the job: its request, models and device
+   * @param every seconds from one state to the next, at least
+   */
+  HealState(Path folder, ObjectNode identity, double every) {
+    this.folder = folder;
+    this.identity = InputJson.parse(STATE, identity.toString());
+    this.every = every;
+    this.pause = every;
+  }
+
+  /**
+   * A training that was kept.
+   *
+   * @param start what it set out to do
+   * @param reached how far it has come
+   * @param seconds that it took
+   * @param file of its tensors
+   */
+  record Kept(TrainingStart start, Distillation.Reached reached, double seconds, WeightFile file)
+      implements AutoCloseable {
+    /** A tensor of {@link Distillation#state}, or a best weight. */
+    HostTensor tensor(String name) {
+      return file.tensor(name);
+    }
+
+    @Override
+    public void close() {
+      file.close();
+    }
+  }
+
+  /**
+   * The training that was kept; empty where there is none.
+   *
+   * @throws UsageException if it is that of another job
+   * @throws BadInputException if the state is damaged
+   */
+  Optional<Kept> read() {
+    Path state = folder.resolve(STATE);
+    if (!Files.exists(state)) {
+      requireOwn();
+      return Optional.empty();
+    }
+    ObjectNode json = InputJson.readObject(state);
+    if (!identity.equals(json.get("job"))) {
+      throw new UsageException(
+          folder
+              + ": holds the state of another heal (another request, model or device): repeat that"
+              + " one to go on with it, or delete the folder");
+    }
+    try {
+      return Optional.of(
+          new Kept(
+              MAPPER.treeToValue(json.get("start"), TrainingStart.class),
+              new Distillation.Reached(
+                  List.of(MAPPER.treeToValue(json.get("steps"), TrainingStep[].class)),
+                  List.of(
+                      MAPPER.treeToValue(json.get("measurements"), TrainingMeasurement[].class)),
+                  MAPPER.treeToValue(json.get("best"), TrainingMeasurement.class)),
+              json.get("seconds").doubleValue(),
+              WeightFile.open(folder.resolve(json.get("tensors").textValue()))));
+    } catch (JsonProcessingException e) {
+      throw InputJson.error(state.toString(), e);
+    }
+  }
+
+  /** A folder without a state is made by this class, or not there. */
+  private void requireOwn() {
+    try {
+      if (Files.exists(folder)) {
+        List<Path> own = files();
+        try (DirectoryStream<Path> all = Files.newDirectoryStream(folder)) {
+          for (Path file : all) {
+            if (!own.contains(file)) {
+              throw new UsageException(
+                  folder + ": holds something else than the state of a heal: move it away");
+            }
+          }
+        }
+      }
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(folder, e);
+    }
+  }
+
+  /** Writes the state if it is time for that. */
+  void keep(
+      TrainingStart start, Distillation training, Distillation.Reached reached, double seconds) {
+    long now = System.nanoTime();
+    if ((now - last) / 1e9 < pause) {
+      return;
+    }
+    try {
+      write(start, training, reached, seconds);
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(folder, e);
+    }
+    last = System.nanoTime();
+    pause = Math.max(every, (last - now) / 1e9 / SHARE);
+  }
+
+  private void write(
+      TrainingStart start, Distillation training, Distillation.Reached reached, double seconds)
+      throws IOException {
+    Files.createDirectories(folder);
+    String name =
+        String.format(Locale.ROOT, "step-%d.safetensors", reached.steps().getLast().number());
+    Path tensors = folder.resolve(name);
+    Files.deleteIfExists(tensors);
+    List<OutputTensor> contents = new ArrayList<>();
+    training.state().forEach((key, tensor) -> contents.add(f32(training.backend(), key, tensor)));
+    training
+        .kept()
+        .tensors()
+        .forEach(
+            (key, best) ->
+                contents.add(
+                    OutputTensor.of(
+                        Distillation.bestName(key), best.dtype(), best.shape(), best.data())));
+    new SafetensorsWriter(contents).write(tensors, written -> {});
+    ObjectNode json = MAPPER.createObjectNode();
+    json.set("job", identity);
+    json.put("tensors", name).put("seconds", seconds);
+    json.set("start", MAPPER.valueToTree(start));
+    json.set("measurements", MAPPER.valueToTree(reached.measurements()));
+    json.set("best", MAPPER.valueToTree(reached.best()));
+    json.set("steps", MAPPER.valueToTree(reached.steps()));
+    Path partial = folder.resolve(PARTIAL);
+    Files.deleteIfExists(partial);
+    OutputFiles.write(partial, json.toString().getBytes(UTF_8));
+    Files.move(partial, folder.resolve(STATE), StandardCopyOption.ATOMIC_MOVE);
+    OutputFiles.forceNames(folder);
+    for (Path file : files()) {
+      if (!file.equals(tensors) && !file.endsWith(STATE)) {
+        Files.delete(file);
+      }
+    }
+  }
+
+  private static OutputTensor f32(Backend backend, String name, Tensor tensor) {
+    return new OutputTensor(
+        name,
+        DType.F32,
+        List.of(tensor.elements()),
+        channel -> {
+          Tensor elements = tensor.reshape(tensor.elements(), 1);
+          try (Arena arena = Arena.ofConfined()) {
+            MemorySegment bytes = arena.allocate(ValueLayout.JAVA_FLOAT, PIECE);
+            for (long first = 0; first < elements.rows(); first += PIECE) {
+              float[] values = new float[(int) Math.min(PIECE, elements.rows() - first)];
+              backend.download(elements.slice(first, first + values.length), values);
+              MemorySegment.copy(values, 0, bytes, ValueLayout.JAVA_FLOAT, 0, values.length);
+              OutputTensor.write(bytes.asSlice(0, (long) values.length * Float.BYTES), channel);
+            }
+          }
+        });
+  }
+
+  /** The files that a state may have. */
+  private List<Path> files() throws IOException {
+    List<Path> files = new ArrayList<>();
+    for (String pattern : List.of(TENSORS, STATE, PARTIAL)) {
+      try (DirectoryStream<Path> found = Files.newDirectoryStream(folder, pattern)) {
+        found.forEach(files::add);
+      }
+    }
+    return files;
+  }
+
+  /** Deletes the state, once its job is done. */
+  void delete() {
+    try {
+      if (Files.isDirectory(folder)) {
+        // A folder without this file has no state.
+        Files.deleteIfExists(folder.resolve(STATE));
+        for (Path file : files()) {
+          Files.delete(file);
+        }
+        Files.delete(folder);
+      }
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(folder, e);
+    }
+  }
+}
