@@ -54,7 +54,8 @@ public interface JobEvent {
   /**
    * The perplexity of a model was measured.
    *
-   * @param stage the stage of the job, which says of which model: {@code perplexity, dense}
+   * @param stage of which model: {@code perplexity, dense} or {@code perplexity, pruned}; where
+   *     each is measured by itself, the stage of the job has the same name
    * @param text names the text for people
    */
   record Measured(String stage, String text, Perplexity perplexity) implements JobEvent {}

@@ -182,6 +182,18 @@ public final class PlanApplier {
     }
   }
 
+  /** Bytes of the weights of a plan's model, in the types of the original. */
+  public static long weightBytes(Checkpoint model, CollapsePlan plan) {
+    long bytes = model.weightBytes();
+    for (int layer = 0; layer < model.config().numHiddenLayers(); layer++) {
+      bytes -= model.layerBytes(layer);
+    }
+    for (LayerMix mix : plan.layers()) {
+      bytes += model.layerBytes(mix.base());
+    }
+    return bytes;
+  }
+
   /**
    * The most bytes that a pruned checkpoint of {@code depth} layers takes, each layer counted as
    * large as the largest.

@@ -17,7 +17,6 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.KeptLayers;
-import dev.laco.collapse.LayerMix;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.SearchResult.Scored;
@@ -401,7 +400,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
       return new Point(
           depth,
           KeptLayers.ranges(KeptLayers.of(plan).kept()),
-          bytes(plan),
+          PlanApplier.weightBytes(model.checkpoint(), plan),
           fidelity,
           speed.pruned(),
           speed.speedup(),
@@ -424,18 +423,6 @@ public final class CurveJob extends ModelJob<CurveJob> {
       return HeldOutChoice.among(found, search.objective(), choice.name(), choice.tokens(), scorer)
           .plan();
     }
-  }
-
-  /** Bytes of the weights of a pruned model. */
-  private long bytes(CollapsePlan plan) {
-    long bytes = model.checkpoint().weightBytes();
-    for (int layer = 0; layer < model.config().numHiddenLayers(); layer++) {
-      bytes -= model.checkpoint().layerBytes(layer);
-    }
-    for (LayerMix mix : plan.layers()) {
-      bytes += model.checkpoint().layerBytes(mix.base());
-    }
-    return bytes;
   }
 
   /** Measures the strategies that are compared at a size, unless the folder has them. */

@@ -25,19 +25,24 @@ import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.heal.HealEvent;
 import dev.laco.heal.HealStage;
+import dev.laco.measure.Continuations;
+import dev.laco.measure.FidelityMeasure;
 import dev.laco.measure.PerplexityMeasure;
 import dev.laco.model.ConfigRewriter;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.report.ChoiceReport;
+import dev.laco.report.Fidelity;
 import dev.laco.report.FitReport;
 import dev.laco.report.Perplexity;
 import dev.laco.report.PruneReport;
+import dev.laco.report.Sample;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.FiniteResults;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
+import dev.laco.run.StopTokens;
 import dev.laco.scoring.ModelScore;
 import dev.laco.scoring.StreamSimilarity;
 import dev.laco.scoring.SweepOptions;
@@ -45,6 +50,7 @@ import dev.laco.scoring.SweepScorer;
 import dev.laco.text.FitText;
 import dev.laco.text.TextChunks;
 import dev.laco.training.Student;
+import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
@@ -63,6 +69,9 @@ import org.jspecify.annotations.Nullable;
  */
 @SuppressWarnings("exports")
 public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable {
+  /** Prompts that both models continue for the report, where nobody says. */
+  public static final int SAMPLES = 3;
+
   private final PruneRequest request;
   private final @Nullable GivenPlan given;
   private SearchChoice search;
@@ -71,6 +80,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   private final long start = System.nanoTime();
   private UnaryOperator<Scorer> scoring = UnaryOperator.identity();
   private boolean writes;
+  private int samples = SAMPLES;
   private volatile PruneEvent.@Nullable BetterModel best;
 
   /**
@@ -130,6 +140,21 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   }
 
   /**
+   * Both models continue so many prompts from the evaluation text, so that the report shows where
+   * they part; by default {@value #SAMPLES}. The pruned model does not depend on it.
+   *
+   * @param count 0 for none
+   * @throws dev.laco.UsageException if it is negative
+   */
+  public PruneJob samples(int count) {
+    if (count < 0) {
+      throw Setting.of("samples").refuse(count, "at least 0");
+    }
+    samples = count;
+    return this;
+  }
+
+  /**
    * A name of the job, a hash of the request and of the model's weights. Jobs that differ only in
    * their device or in the version of laco have the same name.
    */
@@ -166,7 +191,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public PruneResult run() {
-    PruneTexts read = PruneTexts.read(request, search, model);
+    PruneTexts read = PruneTexts.read(request, search, model, samples);
     try (OpenDevice opened = openDevice(read.fit() != null)) {
       Backend backend = opened.backend();
       if (read.heal() != null) {
@@ -325,7 +350,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     // A search by nll or kl knows no similarity of its best model, and no search knows a fit.
     Score score =
         scored ? found.result.score() : score(running, plan, tensors.weights(), texts.sequences());
-    PruneReport.Quality quality = quality(running, plan, tensors.weights(), texts.evaluation());
+    PruneReport.Quality quality = quality(running, plan, tensors.weights(), texts);
     return new PruneResult(
         this,
         tensors,
@@ -468,29 +493,49 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   }
 
   private PruneReport.Quality quality(
-      RunningModel running,
-      CollapsePlan plan,
-      NewWeights tensors,
-      @Nullable EvaluationText evaluation) {
+      RunningModel running, CollapsePlan plan, NewWeights tensors, PruneTexts texts) {
+    EvaluationText evaluation = texts.evaluation();
     if (evaluation == null) {
       return new PruneReport.NotMeasured(
           "the model has no tokenizer.json and no token-id lists were given");
     }
-    Perplexity dense =
-        measure(PruneStages.DENSE, evaluation, model.directory(), running.original());
+    String name = evaluation.name();
+    CausalLm original = running.original();
     if (plan.isIdentity()) {
-      return new PruneReport.Measured(evaluation.name(), dense, dense);
+      Perplexity dense =
+          evaluation.measure(progress(), PruneStages.PERPLEXITY, model.directory(), original);
+      tell(new JobEvent.Measured(PruneStages.DENSE, name, dense));
+      return new PruneReport.Measured(name, dense, new Fidelity(1, 0, dense), List.of(), List.of());
     }
     // Mixed tensors are in the dtype they are written in: a loader opens this model.
     try (PlannedLayers layers = running.pruned(plan, tensors)) {
+      FidelityMeasure.Both both =
+          evaluation.measureBoth(
+              progress(), PruneStages.PERPLEXITY, model.directory(), original, layers.model());
+      tell(new JobEvent.Measured(PruneStages.DENSE, name, both.original()));
+      tell(new JobEvent.Measured(PruneStages.PRUNED, name, both.pruned().perplexity()));
+      requireWanted();
       return new PruneReport.Measured(
-          evaluation.name(),
-          dense,
-          measure(
-              PruneStages.PRUNED,
-              evaluation,
-              "the model pruned from " + model.directory(),
-              layers.model()));
+          name,
+          both.original(),
+          both.pruned(),
+          both.byPosition(),
+          samples(original, layers.model(), texts.prompts()));
+    }
+  }
+
+  /** How both models continue prompts; nothing where there are none. */
+  private List<Sample> samples(CausalLm original, CausalLm pruned, List<int[]> prompts) {
+    if (prompts.isEmpty()) {
+      return List.of();
+    }
+    try (JobProgress.Stage _ = progress().begin(PruneStages.SAMPLES)) {
+      return model
+          .tokenizer()
+          .map(
+              tokenizer ->
+                  Continuations.of(original, pruned, tokenizer, prompts, StopTokens.of(model)))
+          .orElse(List.of());
     }
   }
 

@@ -7,7 +7,8 @@ import dev.laco.backend.Backend;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.heal.HealStage;
-import dev.laco.measure.PerplexityMeasure;
+import dev.laco.measure.Continuations;
+import dev.laco.measure.FidelityMeasure;
 import dev.laco.run.MemoryPlan;
 import dev.laco.scoring.PassCost;
 import dev.laco.scoring.ResidualStream;
@@ -53,7 +54,9 @@ record PruneMemory(
     long measuring =
         texts.evaluation() == null
             ? 0
-            : PerplexityMeasure.bytes(model.config(), texts.evaluation().chunks());
+            : Math.max(
+                FidelityMeasure.bytes(model.config(), texts.evaluation().chunks()),
+                Continuations.bytes(model.config(), texts.prompts().size()));
     long fitting =
         texts.fit() == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit().chunks());
     MemoryPlan.Beside healing = healing();

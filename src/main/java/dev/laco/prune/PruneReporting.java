@@ -3,6 +3,7 @@ package dev.laco.prune;
 import dev.laco.DeviceSettings;
 import dev.laco.LacoVersion;
 import dev.laco.Model;
+import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.SearchResult;
@@ -59,6 +60,7 @@ record PruneReporting(
         result,
         model.checkpoint().parameterCount(),
         parameters(result.plan()),
+        PlanApplier.weightBytes(model.checkpoint(), result.plan()),
         quality,
         fit,
         choice,

@@ -9,6 +9,7 @@ import dev.laco.collapse.SearchBudget;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.heal.HealStage;
+import dev.laco.measure.Continuations;
 import dev.laco.report.PruneSettings;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.JobEstimate;
@@ -31,11 +32,17 @@ public final class PruneStages {
   /** The similarity of the pruned model is measured. */
   static final String SIMILARITY = "similarity";
 
-  /** The perplexity of the original is measured. */
+  /** The perplexity of the original and of the pruned model is measured. */
+  static final String PERPLEXITY = "perplexity";
+
+  /** What events call the perplexity of the original. */
   static final String DENSE = ModelJob.DENSE;
 
-  /** The perplexity of the pruned model is measured. */
+  /** What events call the perplexity of the pruned model. */
   static final String PRUNED = "perplexity, pruned";
+
+  /** Both models continue prompts. */
+  static final String SAMPLES = "samples";
 
   private PruneStages() {}
 
@@ -88,8 +95,13 @@ public final class PruneStages {
     progress.expect(SIMILARITY, estimate.pass(tokens, depth + target));
     EvaluationText evaluation = texts.evaluation();
     if (evaluation != null) {
-      progress.expect(DENSE, estimate.pass(evaluation.chunks(), depth));
-      progress.expect(PRUNED, estimate.pass(evaluation.chunks(), target));
+      progress.expect(PERPLEXITY, estimate.pass(evaluation.chunks(), depth + target));
+    }
+    if (!texts.prompts().isEmpty()) {
+      progress.expect(
+          SAMPLES,
+          estimate.generation(texts.prompts().size(), Continuations.TOKENS, depth)
+              + estimate.generation(texts.prompts().size(), Continuations.TOKENS, target));
     }
     if (writes) {
       progress.expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().weightBytes()));

@@ -7,6 +7,7 @@ import dev.laco.collapse.FitRule;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.heal.HealSettings;
 import dev.laco.heal.HealStage;
+import dev.laco.measure.Continuations;
 import dev.laco.model.PackedSequences;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.JobTexts;
@@ -27,6 +28,7 @@ import org.jspecify.annotations.Nullable;
  *     they are not
  * @param heal the stage in which the pruned model is trained, with its text; null where there is
  *     none
+ * @param prompts what both models continue for the report
  */
 record PruneTexts(
     CalibrationSet calibration,
@@ -34,25 +36,36 @@ record PruneTexts(
     @Nullable EvaluationText evaluation,
     @Nullable FitText fit,
     @Nullable FitText choice,
-    @Nullable HealStage heal) {
+    @Nullable HealStage heal,
+    List<int[]> prompts) {
   /**
    * Reads the texts that a request names, or those that stand in for texts it does not name.
    *
    * @param search what is done with them
+   * @param samples the number of prompts
    * @throws dev.laco.BadInputException if a text cannot be used with the model
    * @throws UsageException if the request names a text for a fit and there is no fit
    */
-  static PruneTexts read(PruneRequest request, SearchChoice search, Model model) {
+  static PruneTexts read(PruneRequest request, SearchChoice search, Model model, int samples) {
     CalibrationSet calibration = JobTexts.calibration(model, request.texts().calibration());
+    EvaluationText evaluation =
+        JobTexts.evaluation(
+            model, request.texts().evaluation(), request.texts().evaluationTokens());
     PruneTexts texts =
         new PruneTexts(
             calibration,
             PackedSequences.of(calibration.sequences()),
-            JobTexts.evaluation(
-                model, request.texts().evaluation(), request.texts().evaluationTokens()),
+            evaluation,
             fitText(request, search.fit(), model),
             choiceText(request, search, model),
-            healing(request.healing(), model));
+            healing(request.healing(), model),
+            evaluation == null || samples == 0
+                ? List.of()
+                : model
+                    .tokenizer()
+                    .map(
+                        tokenizer -> Continuations.prompts(evaluation.chunks(), tokenizer, samples))
+                    .orElse(List.of()));
     model.textsAreRead();
     return texts;
   }
@@ -66,7 +79,13 @@ record PruneTexts(
     return fit == null || search.fit() != null
         ? this
         : new PruneTexts(
-            calibration, sequences, evaluation, null, fit.limit(HeldOutChoice.TOKENS), heal);
+            calibration,
+            sequences,
+            evaluation,
+            null,
+            fit.limit(HeldOutChoice.TOKENS),
+            heal,
+            prompts);
   }
 
   private static @Nullable FitText fitText(

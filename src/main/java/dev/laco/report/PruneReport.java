@@ -24,6 +24,7 @@ import org.jspecify.annotations.Nullable;
  * @param search the trials of the search, and in the first place the pruned model
  * @param parametersIn parameters of the original, those that two tensors share counted once
  * @param parametersOut parameters of the pruned model, counted likewise
+ * @param bytesOut bytes of the weights of the pruned model, in the types of the original
  * @param quality perplexity before and after
  * @param fit how weights were fitted; null where none were
  * @param choice how the pruned model was chosen among the best of the search; null where weights
@@ -43,6 +44,7 @@ public record PruneReport(
     SearchResult search,
     long parametersIn,
     long parametersOut,
+    long bytesOut,
     Quality quality,
     @Nullable FitReport fit,
     @Nullable ChoiceReport choice,
@@ -93,9 +95,28 @@ public record PruneReport(
    *
    * @param text names the text for people
    * @param dense perplexity of the original
-   * @param pruned perplexity of the pruned model
+   * @param fidelity how near the pruned model is to the original, on the same text
+   * @param byPosition their divergence by the position in a window
+   * @param samples how both continue pieces of the text; empty where that was left out or there is
+   *     no tokenizer
    */
-  public record Measured(String text, Perplexity dense, Perplexity pruned) implements Quality {}
+  public record Measured(
+      String text,
+      Perplexity dense,
+      Fidelity fidelity,
+      List<PositionDivergence> byPosition,
+      List<Sample> samples)
+      implements Quality {
+    public Measured {
+      byPosition = List.copyOf(byPosition);
+      samples = List.copyOf(samples);
+    }
+
+    /** Perplexity of the pruned model. */
+    public Perplexity pruned() {
+      return fidelity.perplexity();
+    }
+  }
 
   /**
    * Perplexity was not measured.
@@ -167,6 +188,7 @@ public record PruneReport(
         search,
         parametersIn,
         parametersOut,
+        bytesOut,
         quality,
         fit,
         choice,
@@ -208,6 +230,7 @@ public record PruneReport(
         otherSearch,
         parametersIn,
         parametersOut,
+        bytesOut,
         quality,
         fit,
         choice,

@@ -33,6 +33,7 @@ public final class ReportJson {
     putLayers(json, report);
     json.put("parametersIn", report.parametersIn());
     json.put("parametersOut", report.parametersOut());
+    json.put("bytesOut", report.bytesOut());
     SearchResult search = report.search();
     json.putObject("search").put("endedBy", search.cutShort() ? "budget" : "completion");
     ArrayNode trials = json.putArray("trials");
@@ -226,12 +227,37 @@ public final class ReportJson {
     }
   }
 
+  private static void putFinite(ObjectNode json, String key, double value) {
+    if (Double.isFinite(value)) {
+      json.put(key, value);
+    }
+  }
+
   private static ObjectNode of(PruneReport.Quality quality) {
     return switch (quality) {
       case PruneReport.Measured measured -> {
         ObjectNode json = object().put("text", measured.text());
         json.set("dense", of(measured.dense()));
         json.set("pruned", of(measured.pruned()));
+        putFinite(json, "similarity", measured.fidelity().similarity());
+        putFinite(json, "kl", measured.fidelity().divergence());
+        ArrayNode byPosition = json.putArray("byPosition");
+        for (PositionDivergence group : measured.byPosition()) {
+          ObjectNode one =
+              byPosition
+                  .addObject()
+                  .put("first", group.first())
+                  .put("last", group.last())
+                  .put("tokens", group.tokens());
+          putFinite(one, "kl", group.divergence());
+        }
+        ArrayNode samples = json.putArray("samples");
+        for (Sample sample : measured.samples()) {
+          ObjectNode one =
+              samples.addObject().put("prompt", sample.prompt()).put("same", sample.same());
+          sample.original().forEach(one.putArray("original")::add);
+          sample.pruned().forEach(one.putArray("pruned")::add);
+        }
         yield json;
       }
       case PruneReport.NotMeasured not -> object().put("notMeasured", not.reason());

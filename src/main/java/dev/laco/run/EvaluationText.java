@@ -137,6 +137,23 @@ public record EvaluationText(String name, List<Chunk> chunks) {
   }
 
   /**
+   * Measures the original, and how near a pruned model is to it, in one pass over this text, as a
+   * stage of {@code job}.
+   *
+   * @param whose names the original in errors
+   * @throws BadInputException if a perplexity is not finite
+   */
+  public FidelityMeasure.Both measureBoth(
+      JobProgress job, String stage, Object whose, CausalLm original, CausalLm pruned) {
+    try (JobProgress.Stage progress = job.begin(stage)) {
+      FidelityMeasure.Both both = FidelityMeasure.both(original, pruned, chunks, progress::update);
+      FiniteResults.require(whose, name, both.original());
+      FiniteResults.require("the model pruned from " + whose, name, both.pruned().perplexity());
+      return both;
+    }
+  }
+
+  /**
    * A text that is cut into chunks.
    *
    * @param name where the text comes from, for people

@@ -91,6 +91,17 @@ public final class JobEstimate {
   }
 
   /**
+   * Seconds in which a model of {@code layers} layers writes {@code tokens} tokens of each of some
+   * texts at a time: each step reads all weights.
+   */
+  public double generation(int texts, int tokens, int layers) {
+    double weights =
+        (double) layers * config.layerParameters()
+            + (double) config.vocabSize() * config.hiddenSize();
+    return tokens * (pass(texts, layers) + weights * Short.BYTES / VALUE_BYTES * value);
+  }
+
+  /**
    * Seconds of the dot products of every layer's matrices with every other's.
    *
    * @param elements of the matrices of all layers

@@ -19,6 +19,7 @@ import dev.laco.model.DType;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.report.Fidelity;
+import dev.laco.report.PositionDivergence;
 import dev.laco.text.TextChunks;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
@@ -80,6 +81,24 @@ class FidelityTest {
       assertTrue(fidelity.divergence() > 1e-4, "the models are too alike to tell");
       assertEquals(
           PerplexityMeasure.measure(pruned, chunks(), (d, t) -> {}), fidelity.perplexity());
+      FidelityMeasure.Both both =
+          FidelityMeasure.both(original, pruned, chunks(), (done, total) -> {});
+      assertEquals(fidelity, both.pruned());
+      assertEquals(PerplexityMeasure.measure(original, chunks(), (d, t) -> {}), both.original());
+      double sum = 0;
+      long tokens = 0;
+      for (PositionDivergence group : both.byPosition()) {
+        sum += group.tokens() * group.divergence();
+        tokens += group.tokens();
+      }
+      assertEquals(scored, tokens);
+      assertEquals(divergence, sum, 1e-4 * divergence);
+      // 500 tokens in groups of 16; the last one is predicted from position 498 on.
+      PositionDivergence last = both.byPosition().getLast();
+      assertEquals(496, last.first());
+      assertEquals(498, last.last());
+      // The short list has its six predictions in the first group, with sixteen of each other.
+      assertEquals(6 + 2 * 16, both.byPosition().getFirst().tokens());
     }
   }
 

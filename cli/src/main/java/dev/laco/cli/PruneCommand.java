@@ -91,6 +91,15 @@ final class PruneCommand implements Callable<Integer> {
       description = "Search only: no OUT, and a plan, report or page only where named.")
   boolean dryRun;
 
+  @HelpSection.In(HelpSection.MEASURE)
+  @Option(
+      names = "--samples",
+      paramLabel = "N",
+      description =
+          "Let both models continue N pieces of the evaluation text, for the page. Default: 3; 0"
+              + " for none.")
+  int samples = PruneJob.SAMPLES;
+
   @HelpSection.In(HelpSection.SEARCH)
   @Option(
       names = "--from-plan",
@@ -136,6 +145,7 @@ final class PruneCommand implements Callable<Integer> {
         Model open = Model.open(model);
         SideFiles files = new SideFiles(open.directory(), out);
         PruneJob job = new PruneJob(open, device.settings(), request)) {
+      job.samples(samples);
       if (out != null) {
         // A type that OUT cannot have is an error before the work.
         write.settings().format(out);

@@ -2,6 +2,7 @@ package dev.laco.cli;
 
 import dev.laco.ByteSize;
 import dev.laco.JobProgress;
+import dev.laco.Legible;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.collapse.Work;
@@ -12,6 +13,7 @@ import dev.laco.report.PruneReport.Measured;
 import dev.laco.report.PruneReport.NotMeasured;
 import dev.laco.report.PruneSettings;
 import dev.laco.report.ReportJson;
+import dev.laco.report.Sample;
 import java.nio.file.Path;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
@@ -67,6 +69,7 @@ final class PrunePage {
     values.put("search", report.search().trials().isEmpty() ? NONE : search());
     FitReport fit = report.fit();
     values.put("fit", fit == null ? NONE : fit(fit));
+    values.put("beside", report.quality() instanceof Measured measured ? beside(measured) : NONE);
     values.put("next", next());
     values.put("costs", costs());
     values.put("command", command());
@@ -127,6 +130,50 @@ final class PrunePage {
     };
   }
 
+  /**
+   * What shows where the pruned model parts from the original; {@link #NONE} where nothing does.
+   */
+  private static Object beside(Measured measured) {
+    List<PicturesPage.Picture> pictures = PrunePictures.ofQuality(measured);
+    if (pictures.isEmpty() && measured.samples().isEmpty()) {
+      return NONE;
+    }
+    return Map.of(
+        "pictures",
+        values(pictures),
+        "samples",
+        measured.samples().isEmpty()
+            ? NONE
+            : Map.of("all", measured.samples().stream().map(PrunePage::sample).toList()));
+  }
+
+  private static Map<String, Object> sample(Sample sample) {
+    return Map.of(
+        "prompt",
+        Legible.lines(sample.prompt()),
+        "models",
+        List.of(
+            continuation("original", sample.original(), sample.same()),
+            continuation("pruned", sample.pruned(), sample.same())));
+  }
+
+  private static Map<String, Object> continuation(String model, List<String> tokens, int same) {
+    int parts = Math.min(same + 1, tokens.size());
+    return Map.of(
+        "model",
+        model,
+        "same",
+        Legible.lines(String.join("", tokens.subList(0, same))),
+        "parts",
+        same == parts
+            ? NONE
+            : Map.of(
+                "token",
+                Legible.lines(tokens.get(same)),
+                "rest",
+                Legible.lines(String.join("", tokens.subList(parts, tokens.size())))));
+  }
+
   private List<Map<String, Object>> facts() {
     List<Map<String, Object>> facts = new ArrayList<>();
     facts.add(
@@ -135,6 +182,10 @@ final class PrunePage {
         pair(
             "parameters",
             format("%s → %s", count(report.parametersIn()), count(report.parametersOut()))));
+    facts.add(
+        pair(
+            "weights",
+            ByteSize.show(report.model().bytes()) + " → " + ByteSize.show(report.bytesOut())));
     if (report.quality() instanceof Measured measured) {
       facts.add(
           pair(

@@ -5,16 +5,19 @@ import dev.laco.cli.chart.HeatMap;
 import dev.laco.cli.chart.LayerMap;
 import dev.laco.cli.chart.LineChart;
 import dev.laco.cli.chart.LineChart.Series;
+import dev.laco.cli.chart.Waterfall;
 import dev.laco.collapse.Objective;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.report.FitReport;
+import dev.laco.report.PositionDivergence;
 import dev.laco.report.PruneReport;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.SortedMap;
@@ -67,11 +70,12 @@ final class PrunePictures {
     if (fit.tokens() > 0) {
       pictures.add(
           new Picture(
-              "Error that the fit left",
+              "From dropped to refitted, layer by layer",
               errors(fit),
-              "Squared error to the original's outputs after all fits of a layer, relative to that before them: the product of the"
-                  + " errors of its fits, on text that was held out (of gate and up projections: on the text of the fit). 1 means"
-                  + " that nothing was recovered, 0 that everything was."));
+              "Squared error to the original's outputs, on text that was held out (of gate and up"
+                  + " projections: on the text of the fit), for each layer of the pruned model: 1"
+                  + " as the layers were dropped, less after the fit of each matrix. What is grey"
+                  + " was not recovered."));
       if (fit.learningCurve().size() > 1) {
         pictures.add(
             new Picture(
@@ -81,6 +85,35 @@ final class PrunePictures {
       }
     }
     return pictures;
+  }
+
+  /** Where in a window predictions part; none where the window has one group of positions. */
+  static List<Picture> ofQuality(PruneReport.Measured measured) {
+    List<PositionDivergence> groups = measured.byPosition();
+    String title = "Divergence by position";
+    return groups.size() < 2
+        ? List.of()
+        : List.of(
+            new Picture(
+                title,
+                new LineChart(
+                        title,
+                        "tokens in front of the predicted one",
+                        "kl, nats",
+                        List.of(
+                            new Series(
+                                "divergence from the original's predictions",
+                                groups.stream()
+                                    .map(group -> (group.first() + group.last()) / 2 + 1.0)
+                                    .toList(),
+                                groups.stream().map(PositionDivergence::divergence).toList())),
+                        false,
+                        null)
+                    .svg(),
+                "Mean divergence of the next token's distribution on "
+                    + measured.text()
+                    + ", by how much text stands in front: a line that rises means that long"
+                    + " contexts suffer most."));
   }
 
   /** What a search compared models by. */
@@ -148,23 +181,24 @@ final class PrunePictures {
         .svg();
   }
 
-  /** The product of the relative errors of all fits of a layer, one after the other. */
+  /** A line a layer: what the fits of its matrices, one after the other, left of the error. */
   private static String errors(FitReport fit) {
-    SortedMap<Integer, Double> left = new TreeMap<>();
+    SortedMap<Integer, List<Waterfall.Step>> steps = new TreeMap<>();
     for (FitReport.Fitted matrix : fit.matrices()) {
-      left.merge(matrix.layer(), matrix.error(), (before, error) -> before * error);
+      List<Waterfall.Step> own = steps.computeIfAbsent(matrix.layer(), layer -> new ArrayList<>());
+      double before = own.isEmpty() ? 1 : own.getLast().left();
+      String name = matrix.role().name().toLowerCase(Locale.ROOT).replace('_', ' ');
+      if (!own.isEmpty() && own.getLast().name().equals(name)) {
+        own.removeLast();
+      }
+      own.add(new Waterfall.Step(name, before * matrix.error()));
     }
-    return new LineChart(
-            "Error that the fit left",
-            "layer of the pruned model",
-            "squared error after the fits / before",
-            List.of(
-                new Series(
-                    "all fits of the layer",
-                    left.keySet().stream().map(Integer::doubleValue).toList(),
-                    List.copyOf(left.values()))),
-            false,
-            null)
+    return new Waterfall(
+            "From dropped to refitted, layer by layer",
+            "squared error / that without a fit",
+            steps.entrySet().stream()
+                .map(layer -> new Waterfall.Row("layer " + layer.getKey(), layer.getValue()))
+                .toList())
         .svg();
   }
 

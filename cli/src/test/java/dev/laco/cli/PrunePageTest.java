@@ -6,8 +6,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
+import dev.laco.Model;
 import dev.laco.ProgramRun;
 import dev.laco.TestFiles;
+import dev.laco.apply.PlanApplier;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.MergeRule;
+import dev.laco.collapse.NormsPolicy;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -66,6 +71,12 @@ class PrunePageTest {
     assertEquals(accepted, page.split("<rect [^>]*class=\"marked\"", -1).length - 1);
     assertShows(page, report.get("jobId").textValue());
     assertShows(page, report.at("/model/digest").textValue());
+    for (JsonNode group : report.at("/quality/byPosition")) {
+      String middle =
+          format("%.0f", (group.get("first").intValue() + group.get("last").intValue()) / 2 + 1.0);
+      assertShows(page, "predictions, " + middle + ": ");
+    }
+    assertShows(page, "From dropped to refitted, layer by layer");
     assertShows(page, format("%d matrices were fitted", report.at("/fit/matrices").size()));
     // One box for each layer of the original, one for each of the pruned model, and the legend's.
     assertEquals(
@@ -94,6 +105,47 @@ class PrunePageTest {
     assertFalse(html.contains("<script"), html);
     assertFalse(html.matches("(?s).*(src|href)=.*"), html);
     assertFalse(html.replace("http://www.w3.org/2000/svg", "").contains("http"), html);
+  }
+
+  @Test
+  void aPageShowsHowBothModelsWriteOn() throws IOException {
+    Path html = folder.resolve("page.html");
+    JsonNode report =
+        Laco.run(
+                "prune",
+                Fixtures.STORYTELLER,
+                "--dry-run",
+                "--from-plan",
+                TestFiles.write(folder.resolve("plan.json"), plan()),
+                "--rule=drop",
+                "--samples=2",
+                "--html",
+                html,
+                "--json")
+            .json();
+    String page = Files.readString(html);
+    JsonNode samples = report.at("/quality/samples");
+    assertEquals(2, samples.size());
+    for (JsonNode sample : samples) {
+      int same = sample.get("same").intValue();
+      for (String model : new String[] {"original", "pruned"}) {
+        assertEquals(32, sample.get(model).size());
+        String token = sample.get(model).get(same).textValue();
+        assertShows(
+            page, "<mark>" + token.replace("\"", "&quot;").replace("'", "&#39;") + "</mark>");
+      }
+    }
+    assertShows(page, format("→ %.1f MB", report.get("bytesOut").longValue() / 1e6));
+  }
+
+  /** The demo model without its layers 3 and 4. */
+  private static String plan() {
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      return CollapsePlan.identity(PlanApplier.source(model.checkpoint()))
+          .fold(2, 2, MergeRule.DROP, NormsPolicy.BASE)
+          .toJson()
+          .toString();
+    }
   }
 
   @Test

@@ -21,7 +21,7 @@ import org.jspecify.annotations.Nullable;
 public record LineChart(
     String title, String x, String y, List<Series> series, boolean log, @Nullable Mark mark) {
   /** Okabe and Ito's colours, which readers with colour blindness can tell apart. */
-  private static final List<String> COLOURS =
+  static final List<String> COLOURS =
       List.of(
           "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f");
 

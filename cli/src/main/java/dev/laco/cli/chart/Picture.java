@@ -18,6 +18,7 @@ final class Picture {
         .grid { stroke: currentColor; stroke-opacity: .15; fill: none }
         .line { fill: none; stroke-width: 2 }
         .none { fill: currentColor; fill-opacity: .08 }
+        .left { fill: currentColor; fill-opacity: .3 }
         .hollow { fill: none; stroke: currentColor; stroke-width: 1.5 }
         .marked { fill: none; stroke: #d55e00; stroke-width: 2.5 }
         .layer { fill: #0072b2; fill-opacity: .22; stroke: #0072b2 }

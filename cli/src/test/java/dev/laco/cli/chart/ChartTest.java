@@ -113,6 +113,35 @@ class ChartTest {
   }
 
   @Test
+  void stepsTakePiecesOffTheWhole() throws Exception {
+    Document picture =
+        parse(
+            new Waterfall(
+                    "Fit",
+                    "error",
+                    List.of(
+                        new Waterfall.Row(
+                            "layer 3",
+                            List.of(
+                                new Waterfall.Step("output", 0.5),
+                                new Waterfall.Step("down", 0.25)))))
+                .svg());
+    List<String> bars =
+        named(picture, "rect").stream()
+            .map(bar -> bar.getTextContent() + ", " + bar.getAttribute("width"))
+            .toList();
+    assertEquals(
+        List.of(
+            "layer 3, output: 1 → 0.5, 260.0",
+            "layer 3, down: 0.5 → 0.25, 130.0",
+            "layer 3: 0.25, 130.0",
+            "left, 14.0",
+            "output, 14.0",
+            "down, 14.0"),
+        bars);
+  }
+
+  @Test
   void barsToBothSidesHaveOneScale() throws Exception {
     Document picture =
         parse(
