@@ -16,6 +16,7 @@ import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The model card of a pruned checkpoint. The card says how the model was made from the original,
@@ -47,6 +48,7 @@ final class ModelCard {
       Pattern.compile(" *- +(" + String.format(Locale.ROOT, SIMPLE, 2) + ")");
   private static final Pattern TITLE =
       Pattern.compile("# +([\\p{L}\\p{N}][\\p{L}\\p{N} ._/+()-]{0,95})");
+  private static final Pattern TEXT = Pattern.compile("[A-Za-z0-9][A-Za-z0-9 ._+-]{0,95}");
   private static final int MOST_ITEMS = 100;
 
   private ModelCard() {}
@@ -71,7 +73,7 @@ final class ModelCard {
 
         - Layers, in the original's numbers from 0: %s.
         - Weights: %s.
-        - The same files again, from the original and the plan: `laco apply laco_plan.json ORIGINAL OUT`.
+        %s- The same files again, from the original and the plan: `laco apply laco_plan.json ORIGINAL OUT`.
 
         ## How to load it
 
@@ -94,6 +96,7 @@ final class ModelCard {
             source.layers(),
             KeptLayers.of(plan).describe(),
             weights(plan),
+            measured(plan.results()),
             howToLoad(source.architecture()),
             original.isEmpty()
                 ? "The original's licence and terms of use hold for this model, too."
@@ -107,6 +110,36 @@ final class ModelCard {
         ? "the original's, or mixed from them"
         : "the original's, or mixed from them; tensors fitted to what the original computes: "
             + tensors.names().size();
+  }
+
+  /** What was measured of the model, a line each; nothing where nothing was. */
+  private static String measured(CollapsePlan.@Nullable Results results) {
+    if (results == null) {
+      return "";
+    }
+    CollapsePlan.Training training = results.training();
+    String trained =
+        training == null
+            ? ""
+            : String.format(
+                Locale.ROOT,
+                "- Healed: trained on %,d tokens to predict what the original predicts%s.\n",
+                training.tokens(),
+                training.before() == null
+                    ? ""
+                    : String.format(Locale.ROOT, "; perplexity before: %.2f", training.before()));
+    return String.format(
+            Locale.ROOT,
+            "- Measured on %s: perplexity %.2f, of the original %.2f (x%.3f); similarity of the last"
+                + " hidden states %.4f; divergence from the original's predictions %.4f nats a"
+                + " token.\n",
+            TEXT.matcher(results.text()).matches() ? results.text() : "a text",
+            results.perplexity(),
+            results.dense(),
+            results.perplexity() / results.dense(),
+            results.similarity(),
+            results.divergence())
+        + trained;
   }
 
   /** A line for each program that knows the architecture. */

@@ -71,7 +71,8 @@ public final class PlanApplier {
     this.model = model;
     this.format = format;
     this.warnings = warnings;
-    CollapsePlan named = new CollapsePlan(source, plan.layers(), null, plan.products());
+    CollapsePlan named =
+        new CollapsePlan(source, plan.layers(), null, plan.products(), plan.results());
     this.files =
         switch (format) {
           case OutputFormat.Folder folder ->

@@ -54,7 +54,8 @@ final class PrunedFolder implements PrunedFiles {
             plan.source(),
             plan.layers(),
             tensors.newTensors().named(weights.container()),
-            plan.products());
+            plan.products(),
+            plan.results());
     this.card = ModelCard.of(this.plan, originalCard(companions)).getBytes(UTF_8);
     ObjectNode rewritten = PlanApplier.config(model, plan);
     if (format.dtype() != null) {

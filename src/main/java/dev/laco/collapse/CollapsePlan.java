@@ -32,9 +32,14 @@ import org.jspecify.annotations.Nullable;
  *     null if there are none
  * @param products type of the matrix products that the plan was chosen and fitted by, {@code f32},
  *     {@code bf16} or {@code f16}; null where the plan does not tell
+ * @param results what was measured of the pruned model; null where nothing was
  */
 public record CollapsePlan(
-    Source source, List<LayerMix> layers, @Nullable NewTensors tensors, @Nullable String products) {
+    Source source,
+    List<LayerMix> layers,
+    @Nullable NewTensors tensors,
+    @Nullable String products,
+    @Nullable Results results) {
   private static final Set<String> PRODUCTS = Set.of("f32", "bf16", "f16");
 
   private static final int VERSION = 1;
@@ -53,6 +58,52 @@ public record CollapsePlan(
     public Source(String architecture, int layers, String digest) {
       this(architecture, layers, digest, null);
     }
+  }
+
+  /**
+   * What was measured of a pruned model, for its model card. Numbers are finite, and have four
+   * digits behind the point.
+   *
+   * @param text names the text for people
+   * @param dense perplexity of the original on it
+   * @param perplexity of the pruned model
+   * @param similarity cosine of the last hidden states of both models
+   * @param divergence of the pruned model's predictions from the original's, nats
+   * @param training how the pruned model was trained; null where it was not
+   */
+  public record Results(
+      String text,
+      double dense,
+      double perplexity,
+      double similarity,
+      double divergence,
+      @Nullable Training training) {
+    public Results {
+      dense = rounded(dense);
+      perplexity = rounded(perplexity);
+      similarity = rounded(similarity);
+      divergence = rounded(divergence);
+    }
+  }
+
+  /**
+   * A training of a pruned model.
+   *
+   * @param tokens on which it was trained
+   * @param before perplexity of the pruned model before; null where it was not measured
+   */
+  public record Training(long tokens, @Nullable Double before) {
+    public Training {
+      before = before == null ? null : rounded(before);
+    }
+  }
+
+  /** The value with four digits behind the point; the others differ between machines. */
+  private static double rounded(double value) {
+    if (!Double.isFinite(value)) {
+      throw new IllegalArgumentException("a result is " + value);
+    }
+    return Math.rint(value * 1e4) / 1e4;
   }
 
   /**
@@ -116,6 +167,15 @@ public record CollapsePlan(
     this(source, layers, null, null);
   }
 
+  /** A plan of a model of which nothing was measured. */
+  public CollapsePlan(
+      Source source,
+      List<LayerMix> layers,
+      @Nullable NewTensors tensors,
+      @Nullable String products) {
+    this(source, layers, tensors, products, null);
+  }
+
   /**
    * A plan of all values.
    *
@@ -155,12 +215,17 @@ public record CollapsePlan(
 
   /** The same layers with these new tensors, or with none. */
   public CollapsePlan withTensors(@Nullable NewTensors others) {
-    return new CollapsePlan(source, layers, others, products);
+    return new CollapsePlan(source, layers, others, products, results);
   }
 
   /** The same plan with the type of the matrix products that it was chosen and fitted by. */
   public CollapsePlan withProducts(String type) {
-    return new CollapsePlan(source, layers, tensors, type);
+    return new CollapsePlan(source, layers, tensors, type, results);
+  }
+
+  /** The same plan with what was measured of the pruned model. */
+  public CollapsePlan withResults(@Nullable Results measured) {
+    return new CollapsePlan(source, layers, tensors, products, measured);
   }
 
   /** True if nothing is changed. */
@@ -269,6 +334,21 @@ public record CollapsePlan(
     if (products != null) {
       json.put("products", products);
     }
+    if (results != null) {
+      ObjectNode measured =
+          json.putObject("results")
+              .put("text", results.text)
+              .put("densePerplexity", results.dense)
+              .put("perplexity", results.perplexity)
+              .put("similarity", results.similarity)
+              .put("kl", results.divergence);
+      if (results.training != null) {
+        measured.put("trainedTokens", results.training.tokens);
+        if (results.training.before != null) {
+          measured.put("untrainedPerplexity", results.training.before);
+        }
+      }
+    }
     return json;
   }
 
@@ -319,10 +399,36 @@ public record CollapsePlan(
       for (JsonNode layer : node.path("layers")) {
         layers.add(parseMix(file + ": layers[" + layers.size() + "]", layer));
       }
-      return new CollapsePlan(source, layers, parseTensors(json), products);
+      return new CollapsePlan(source, layers, parseTensors(json), products, parseResults(json));
     } catch (IllegalArgumentException e) {
       throw new BadInputException(file + ": layers: " + e.getMessage());
     }
+  }
+
+  private static @Nullable Results parseResults(JsonFields plan) {
+    if (!plan.has("results")) {
+      return null;
+    }
+    JsonFields json = new JsonFields(plan.file() + ": results", plan.node().path("results"));
+    return new Results(
+        json.stringOr("text", ""),
+        number(json, "densePerplexity"),
+        number(json, "perplexity"),
+        number(json, "similarity"),
+        number(json, "kl"),
+        json.has("trainedTokens")
+            ? new Training(
+                (long) number(json, "trainedTokens"),
+                json.has("untrainedPerplexity") ? number(json, "untrainedPerplexity") : null)
+            : null);
+  }
+
+  private static double number(JsonFields json, String key) {
+    JsonNode value = json.node().path(key);
+    if (!value.isNumber()) {
+      throw json.error(key, "a number");
+    }
+    return value.doubleValue();
   }
 
   private static @Nullable NewTensors parseTensors(JsonFields plan) {

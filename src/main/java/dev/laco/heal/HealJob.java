@@ -121,7 +121,11 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
      */
     public PlanApplier applier(OutputFormat format) {
       return new PlanApplier(
-          model.checkpoint(), whole(), new PlanTensors(weights), format, HealJob.this::warn);
+          model.checkpoint(),
+          whole().withResults(results(report)),
+          new PlanTensors(weights),
+          format,
+          HealJob.this::warn);
     }
 
     /**
@@ -148,6 +152,24 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
         state.delete();
       }
     }
+  }
+
+  /** What the model card says of the healed model; null where nothing was measured. */
+  private static CollapsePlan.@Nullable Results results(HealReport report) {
+    HealReport.Quality quality = report.quality();
+    if (quality == null
+        || !Double.isFinite(quality.after().similarity())
+        || !Double.isFinite(quality.after().divergence())) {
+      return null;
+    }
+    return new CollapsePlan.Results(
+        quality.text(),
+        quality.dense().perplexity(),
+        quality.after().perplexity().perplexity(),
+        quality.after().similarity(),
+        quality.after().divergence(),
+        new CollapsePlan.Training(
+            report.training().start().tokens(), quality.before().perplexity().perplexity()));
   }
 
   /** The plan that leaves the pruned model's layers as they are. */

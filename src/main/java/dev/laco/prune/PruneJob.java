@@ -351,6 +351,9 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     Score score =
         scored ? found.result.score() : score(running, plan, tensors.weights(), texts.sequences());
     PruneReport.Quality quality = quality(running, plan, tensors.weights(), texts);
+    if (quality instanceof PruneReport.Measured measured && !plan.isIdentity()) {
+      plan = plan.withResults(results(measured, healing));
+    }
     return new PruneResult(
         this,
         tensors,
@@ -522,6 +525,23 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           both.byPosition(),
           samples(original, layers.model(), texts.prompts()));
     }
+  }
+
+  /** What the model card says of a pruned model; null where a number is none. */
+  private static CollapsePlan.@Nullable Results results(
+      PruneReport.Measured measured, PruneReport.@Nullable Healing healing) {
+    Fidelity fidelity = measured.fidelity();
+    return Double.isFinite(fidelity.similarity()) && Double.isFinite(fidelity.divergence())
+        ? new CollapsePlan.Results(
+            measured.text(),
+            measured.dense().perplexity(),
+            measured.pruned().perplexity(),
+            fidelity.similarity(),
+            fidelity.divergence(),
+            healing == null
+                ? null
+                : new CollapsePlan.Training(healing.training().start().tokens(), null))
+        : null;
   }
 
   /** How both models continue prompts; nothing where there are none. */

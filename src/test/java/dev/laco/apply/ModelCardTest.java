@@ -113,6 +113,38 @@ class ModelCardTest {
   }
 
   @Test
+  void itHasTheNumbersThatThePlanHas() throws IOException {
+    Path out = folder.resolve("out");
+    try (Checkpoint open = Checkpoint.open(model)) {
+      CollapsePlan plan =
+          CollapsePlan.identity(PlanApplier.source(open))
+              .fold(2, 2, MergeRule.DROP, NormsPolicy.BASE)
+              .withResults(
+                  new CollapsePlan.Results(
+                      "eval.txt",
+                      20,
+                      25.123456,
+                      0.98,
+                      0.25,
+                      new CollapsePlan.Training(32768, 40.0)));
+      assertEquals(plan, CollapsePlan.parse("plan", plan.toJsonText()));
+      new PlanApplier(open, plan, new PlanTensors(NewWeights.NONE), Long.MAX_VALUE, warning -> {})
+          .write(out, false, bytes -> {});
+    }
+    String card = Files.readString(out.resolve("README.md"));
+    assertTrue(
+        card.contains(
+            "mixed from them.\n- Measured on eval.txt: perplexity 25.12, of the original 20.00"
+                + " (x1.256); similarity of the last hidden states 0.9800; divergence from the"
+                + " original's predictions 0.2500 nats a token.\n- Healed: trained on 32,768 tokens"
+                + " to predict what the original predicts; perplexity before: 40.00.\n- The same"
+                + " files again"),
+        card);
+    Replay.apply(out.resolve("laco_plan.json"), model, folder.resolve("again"));
+    TestFiles.assertSameTree(out, folder.resolve("again"));
+  }
+
+  @Test
   void aModelWithoutACardGetsOneAllTheSame() throws IOException {
     Path out = folder.resolve("out");
     prune(model, out, false);
