@@ -247,7 +247,7 @@ def check_storyteller(work):
 
 
 def check_measurements(subject):
-    """The pages of similarity, sweep, compare and eval."""
+    """The pages of similarity, sweep, compare, eval and heal."""
     folder = subject.work / "measured"
     similarity, sweep = folder / "similarity", folder / "sweep"
     common = ("--threads", engine.THREADS, "--json")
@@ -266,6 +266,9 @@ def check_measurements(subject):
     lost = json.loads(engine.laco("eval", subject.model, *tasks, *against, *common))["against"][0]["comparison"]["tasks"]
     shown = [f"{100 * task['acc'][key]:.2f} %" for task in lost.values() for key in ("dense", "pruned", "kept")]
     pages.check("storyteller tasks: page", folder / "tasks.html", shown)
+    healed = subject.work / "heal"  # what gradients.check has written
+    best = json.loads((healed / "healed.report.json").read_text())["training"]["best"]
+    pages.check("storyteller heal: page", healed / "healed.report.html", [f"{best['kl']:.4f}", f"{best['nll']:.4f}"])
 
 
 def check_smollm2(work):

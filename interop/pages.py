@@ -21,6 +21,7 @@ def check_report(what, page, report):
     quality = report["quality"]
     if "dense" in quality:
         shown.append(f"{quality['dense']['perplexity']:.2f} → {quality['pruned']['perplexity']:.2f}")
+        shown += ["".join(sample["original"]).strip()[:20] for sample in quality["samples"]]
     check(what, page, shown)
 
 

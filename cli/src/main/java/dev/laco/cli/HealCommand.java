@@ -85,6 +85,7 @@ final class HealCommand implements Callable<Integer> {
   @Mixin HealOptions heal;
   @Mixin WriteOptions write;
   @Mixin DeviceOptions device;
+  @Mixin PageOption html;
   @Mixin OutputOptions output;
 
   @Override
@@ -106,7 +107,8 @@ final class HealCommand implements Callable<Integer> {
       if (!write.overwrite) {
         OwnJson.REPORT.requireReplaceable("--report", reportPath);
       }
-      requireSpace(open, job, report);
+      SideFiles.SideFile page = html.addBeside(files, out, write.overwrite);
+      requireSpace(open, job, report, page);
       PlanFiles kept = PruneCommand.keptPlan(files, out, write.overwrite);
       try (BestSoFar best = new BestSoFar(console, kept, this::goOn)) {
         files.whenInterrupted(best::save);
@@ -124,10 +126,14 @@ final class HealCommand implements Callable<Integer> {
                     out,
                     write.overwrite,
                     applier,
-                    () -> report.write(json.toPrettyString() + "\n")));
+                    () -> {
+                      report.write(json.toPrettyString() + "\n");
+                      page.write(page(console, request, healed.report()).html());
+                    }));
         best.finish(files::publish);
         result(console, healed.report());
         console.resultLine("report", "%s", reportPath);
+        console.resultLine("page", "%s", page.file());
         if (output.json) {
           console.document(json);
         }
@@ -138,7 +144,9 @@ final class HealCommand implements Callable<Integer> {
   }
 
   /** A disk that may turn out too small is an error before the training, not after it. */
-  private void requireSpace(Model open, HealJob job, SideFiles.SideFile report) throws IOException {
+  private void requireSpace(
+      Model open, HealJob job, SideFiles.SideFile report, SideFiles.SideFile page)
+      throws IOException {
     DiskSpace space = new DiskSpace();
     space.add(
         out.toString(),
@@ -148,7 +156,22 @@ final class HealCommand implements Callable<Integer> {
     space.add("--report " + report.file(), report.file(), REPORT);
     Path state = SideFiles.beside(out, ".heal");
     space.add("the state " + state, OutputFiles.realPath(state), job.mostStateBytes());
+    space.add("--html " + page.file(), page.file(), REPORT);
     space.require();
+  }
+
+  private PicturesPage page(Console console, HealRequest request, HealReport report) {
+    return HealPage.of(
+        report,
+        out,
+        PicturesPage.Made.by(output, console, request),
+        new PicturesPage.Next(
+            "Measure the tasks that matter to you beside the original:",
+            "laco eval "
+                + Shell.quoted(teacher)
+                + " --against "
+                + Shell.quoted(out)
+                + " --tasks probes"));
   }
 
   private static void result(Console console, HealReport report) {

@@ -13,8 +13,23 @@ final class PageOption {
   @Option(
       names = NAME,
       paramLabel = "FILE.html",
-      description = "Write the result as a page, too, which needs neither a network nor a script.")
+      description =
+          "Where to write the result as a page, too, which needs neither a network nor a script.")
   @Nullable Path file;
+
+  /**
+   * Plans the page, which nothing is written of yet, beside OUT where no other place is named.
+   *
+   * @param overwrite whether another file may be replaced
+   */
+  SideFiles.SideFile addBeside(SideFiles files, Path out, boolean overwrite) throws IOException {
+    Path path = file != null ? file : SideFiles.beside(out, ".report.html");
+    SideFiles.SideFile page = files.add(NAME, path);
+    if (!overwrite) {
+      Page.requireReplaceable(NAME, path, "choose another name, or give --overwrite to replace it");
+    }
+    return page;
+  }
 
   /** Plans the page, which nothing is written of yet; null where none was asked for. */
   SideFiles.@Nullable SideFile add(SideFiles files) throws IOException {

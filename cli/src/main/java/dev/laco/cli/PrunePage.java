@@ -69,6 +69,12 @@ final class PrunePage {
     values.put("search", report.search().trials().isEmpty() ? NONE : search());
     FitReport fit = report.fit();
     values.put("fit", fit == null ? NONE : fit(fit));
+    PruneReport.Healing heal = report.heal();
+    values.put(
+        "heal",
+        heal == null
+            ? NONE
+            : Map.of("how", how(heal), "pictures", values(HealPage.pictures(heal.training()))));
     values.put("beside", report.quality() instanceof Measured measured ? beside(measured) : NONE);
     values.put("next", next());
     values.put("costs", costs());
@@ -284,6 +290,19 @@ final class PrunePage {
                 + " %s.",
             fit.rule().label(), fit.matrices().size(), fit.tokens(), fit.text(), fit.solver())
         + choice;
+  }
+
+  private static String how(PruneReport.Healing heal) {
+    return format(
+        "%,d parameters were trained on %,d tokens of %s to predict what the original predicts. Nll"
+            + " of its held-out part, after each stage: %s; the original has %.3f.",
+        heal.training().start().parameters(),
+        heal.training().start().tokens(),
+        heal.training().start().text(),
+        heal.stages().stream()
+            .map(stage -> format("%s %.3f", stage.name(), stage.nll()))
+            .collect(Collectors.joining(", ")),
+        heal.training().originalNll());
   }
 
   private List<Map<String, Object>> next() {

@@ -12,6 +12,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Random;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -74,6 +75,15 @@ class HealTest {
     JsonNode json = run.json();
     assertEquals(json, Fixtures.read(folder.resolve("healed.report.json")));
     assertTrue(run.err().contains("held out"), run.err());
+    String page = Files.readString(folder.resolve("healed.report.html"));
+    for (JsonNode held : json.at("/training/heldOut")) {
+      assertTrue(
+          page.contains(
+              ">" + String.format(Locale.ROOT, "%.4f", held.get("kl").doubleValue()) + "<"),
+          page);
+    }
+    String card = Files.readString(healed.resolve("README.md"));
+    assertTrue(card.contains("- Healed: trained on "), card);
     JsonNode quality = json.get("quality");
     assertTrue(
         quality.at("/after/kl").doubleValue() < 0.8 * quality.at("/before/kl").doubleValue(),

@@ -1,0 +1,172 @@
+package dev.laco.cli;
+
+import dev.laco.cli.PicturesPage.Fact;
+import dev.laco.cli.PicturesPage.Picture;
+import dev.laco.cli.PicturesPage.Table;
+import dev.laco.cli.chart.LineChart;
+import dev.laco.cli.chart.LineChart.Mark;
+import dev.laco.cli.chart.LineChart.Series;
+import dev.laco.heal.HealReport;
+import dev.laco.report.Fidelity;
+import dev.laco.report.TrainingMeasurement;
+import dev.laco.report.TrainingReport;
+import dev.laco.report.TrainingStep;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+
+/** The page of a heal: what the training gained, and how its loss fell. */
+final class HealPage {
+  private HealPage() {}
+
+  /**
+   * The page.
+   *
+   * @param out the healed checkpoint
+   */
+  static PicturesPage of(
+      HealReport report, Path out, PicturesPage.Made made, PicturesPage.Next next) {
+    return new PicturesPage(
+        out.toAbsolutePath().normalize().getFileName() + ": trained to predict as the original",
+        made,
+        says(report),
+        facts(report),
+        next,
+        pictures(report.training()),
+        List.of(heldOut(report.training())),
+        "All numbers, and every step, stand in the report (JSON) beside this page.");
+  }
+
+  private static List<String> says(HealReport report) {
+    TrainingReport training = report.training();
+    List<String> says = new ArrayList<>();
+    says.add(
+        format(
+            "%,d parameters of layers %d to %d were trained on %,d tokens of %s in %,d steps, with a"
+                + " learning rate of %.2g.",
+            training.start().parameters(),
+            training.start().firstLayer(),
+            training.start().firstLayer() + training.start().layers() - 1,
+            training.start().tokens(),
+            training.start().text(),
+            training.start().steps(),
+            training.start().rate()));
+    HealReport.Quality quality = report.quality();
+    if (quality != null) {
+      double dense = quality.dense().perplexity();
+      double after = quality.after().perplexity().perplexity();
+      Verdict verdict = Verdict.of(dense, after);
+      says.add(
+          format(
+              "Perplexity on %s went from %.2f to %.2f; the original has %.2f: %s. %s",
+              quality.text(),
+              quality.before().perplexity().perplexity(),
+              after,
+              dense,
+              verdict.lowercase(),
+              verdict.advice()));
+    }
+    if (training.best().step() == 0) {
+      says.add(
+          "No step predicted better on the held-out text than the model that was there: its weights"
+              + " are the result.");
+    }
+    return says;
+  }
+
+  private static List<Fact> facts(HealReport report) {
+    List<Fact> facts = new ArrayList<>();
+    HealReport.Quality quality = report.quality();
+    if (quality != null) {
+      Fidelity before = quality.before();
+      Fidelity after = quality.after();
+      double dense = quality.dense().perplexity();
+      facts.add(new Fact("perplexity of the original", format("%.2f", dense)));
+      facts.add(
+          new Fact(
+              "perplexity",
+              format(
+                  "%.2f → %.2f",
+                  before.perplexity().perplexity(), after.perplexity().perplexity())));
+      facts.add(
+          new Fact(
+              "relative to the original",
+              format(
+                  "x%.3f → x%.3f",
+                  before.perplexity().perplexity() / dense,
+                  after.perplexity().perplexity() / dense)));
+      facts.add(
+          new Fact("kl, nats", format("%.4f → %.4f", before.divergence(), after.divergence())));
+    }
+    facts.add(new Fact("best step", format("%,d", report.training().best().step())));
+    return facts;
+  }
+
+  /** How the loss of a training fell. */
+  static List<Picture> pictures(TrainingReport training) {
+    List<TrainingMeasurement> heldOut = training.measurements();
+    TrainingMeasurement best = training.best();
+    String loss = "Loss of the training";
+    String nll = "Prediction of the held-out text";
+    List<Double> tokens = heldOut.stream().map(point -> (double) point.tokens()).toList();
+    return List.of(
+        new Picture(
+            loss,
+            new LineChart(
+                    loss,
+                    "tokens",
+                    "nats a token",
+                    List.of(
+                        new Series(
+                            "loss of each step, on its own tokens",
+                            training.steps().stream().map(step -> (double) step.tokens()).toList(),
+                            training.steps().stream().map(TrainingStep::loss).toList()),
+                        new Series(
+                            "divergence from the original, on the held-out text",
+                            tokens,
+                            heldOut.stream().map(TrainingMeasurement::divergence).toList())),
+                    false,
+                    new Mark(best.tokens(), best.divergence(), "result"))
+                .svg(),
+            "The weights with the lowest divergence on the held-out text are the result."),
+        new Picture(
+            nll,
+            new LineChart(
+                    nll,
+                    "tokens",
+                    "nll, nats a token",
+                    List.of(
+                        new Series(
+                            "model in training",
+                            tokens,
+                            heldOut.stream().map(TrainingMeasurement::nll).toList()),
+                        new Series(
+                            "original",
+                            List.of(tokens.getFirst(), tokens.getLast()),
+                            List.of(training.originalNll(), training.originalNll()))),
+                    true,
+                    null)
+                .svg(),
+            "The lower line is the original: what lies between both lines is lost."));
+  }
+
+  private static Table heldOut(TrainingReport training) {
+    return new Table(
+        "Measurements on the held-out text",
+        List.of("step", "tokens", "kl", "nll"),
+        training.measurements().stream()
+            .map(
+                point ->
+                    List.of(
+                        format("%,d", point.step()),
+                        format("%,d", point.tokens()),
+                        format("%.4f", point.divergence()),
+                        format("%.4f", point.nll())))
+            .toList());
+  }
+
+  private static String format(String format, Object... values) {
+    return String.format(Locale.ROOT, format, values);
+  }
+}
