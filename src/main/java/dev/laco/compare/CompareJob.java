@@ -58,6 +58,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
   private final CompareRequest request;
   private final int target;
   private final List<LeftOut> leftOut = new ArrayList<>();
+  private @Nullable Perplexity known;
 
   /**
    * Prepares a comparison.
@@ -68,6 +69,12 @@ public final class CompareJob extends ModelJob<CompareJob> {
     super(model, device);
     this.request = request;
     this.target = request.goal().depth(model);
+  }
+
+  /** Takes the perplexity of the original on the evaluation text as it was measured before. */
+  public CompareJob knowing(Perplexity dense) {
+    known = dense;
+    return this;
   }
 
   /** The texts of a comparison as token ids; null where there is none. */
@@ -98,7 +105,10 @@ public final class CompareJob extends ModelJob<CompareJob> {
       model.checkpoint().requireFiniteOutsideLayers();
       expect(backend, texts);
       CausalLm original = running.original();
-      Perplexity dense = texts.evaluation.measure(progress(), DENSE, model.directory(), original);
+      Perplexity dense =
+          known != null
+              ? known
+              : texts.evaluation.measure(progress(), DENSE, model.directory(), original);
       LastWord denseWords = lastWord(DENSE_WORDS, original, texts);
       tell(new CompareEvent.DenseMeasured(dense, denseWords));
       return new CompareResult(
@@ -180,7 +190,9 @@ public final class CompareJob extends ModelJob<CompareJob> {
     JobEstimate estimate = new JobEstimate(model, backend);
     JobProgress job = progress();
     int depth = model.config().numHiddenLayers();
-    job.expect(DENSE, estimate.pass(texts.evaluation.chunks(), depth));
+    if (known == null) {
+      job.expect(DENSE, estimate.pass(texts.evaluation.chunks(), depth));
+    }
     if (texts.passages != null) {
       job.expect(DENSE_WORDS, estimate.pass(texts.passages.items(), depth));
     }

@@ -16,6 +16,7 @@ import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.KeptLayers;
 import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
@@ -53,6 +54,7 @@ import dev.laco.scoring.SweepScorer;
 import dev.laco.text.FitText;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -111,6 +113,17 @@ public final class CurveJob extends ModelJob<CurveJob> {
       @Nullable FitText fit,
       @Nullable FitText choice) {}
 
+  /** The most bytes that the new tensors of the sizes take that the folder does not have yet. */
+  public long mostNewBytes() {
+    FitRule fit = search.fit();
+    return fit == null
+        ? 0
+        : depths.stream()
+            .filter(depth -> !Files.exists(path.resolve(pointFile(depth))))
+            .mapToLong(depth -> MemoryPlan.newWeights(model.checkpoint(), fit, depth))
+            .sum();
+  }
+
   /**
    * Runs the job, or what is left of it.
    *
@@ -138,7 +151,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
     }
     List<Peer> peers = new ArrayList<>();
     if (!request.compared().isEmpty()) {
-      depths.forEach(depth -> peers.addAll(peers(folder, depth)));
+      depths.forEach(depth -> peers.addAll(peers(folder, dense, depth)));
     }
     return new CurveResult(
         model.directory(), texts.evaluation.name(), dense, points, peers, warnings());
@@ -426,7 +439,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
   }
 
   /** Measures the strategies that are compared at a size, unless the folder has them. */
-  private List<Peer> peers(CurveFolder folder, int depth) {
+  private List<Peer> peers(CurveFolder folder, Dense dense, int depth) {
     String name = "peers-" + depth + ".json";
     CompareRequest compare =
         CompareRequest.of(Goal.layers(depth))
@@ -439,6 +452,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
             () ->
                 CompareJson.of(
                     new CompareJob(model, device, compare)
+                        .knowing(dense.perplexity())
                         .cancelledBy(cancellation())
                         .progressOf(progress())
                         .run()));

@@ -4,6 +4,8 @@ import dev.laco.ByteSize;
 import dev.laco.JobEvent;
 import dev.laco.Model;
 import dev.laco.UsageException;
+import dev.laco.checkpoint.DiskSpace;
+import dev.laco.checkpoint.OutputFiles;
 import dev.laco.compare.Strategy;
 import dev.laco.curve.CurveEvent;
 import dev.laco.curve.CurveJob;
@@ -39,6 +41,9 @@ import picocli.CommandLine.Parameters;
     versionProvider = Version.class,
     footer = {"", "Example:", "  laco sweep models/storyteller --layers 15..10 --out out/sweep"})
 final class SweepCommand implements Callable<Integer> {
+  /** More bytes than plans, measurements, tables and pictures take. */
+  private static final long OTHER_FILES = 16L << 20;
+
   /** What picocli gives for {@code --compare} alone. */
   private static final String USUAL = "usual";
 
@@ -137,11 +142,13 @@ final class SweepCommand implements Callable<Integer> {
         SideFiles side = new SideFiles(open.directory(), null)) {
       Path folder = out != null ? out : Path.of(open.directory().getFileName() + ".sweep");
       SweepFiles files = SweepFiles.add(side, folder);
+      CurveJob job = new CurveJob(open, device.settings(), request, folder);
+      // A disk that may turn out too small is an error before the search, not after it.
+      DiskSpace space = new DiskSpace();
+      space.add("--out " + folder, OutputFiles.realPath(folder), job.mostNewBytes() + OTHER_FILES);
+      space.require();
       CurveResult result =
-          new CurveJob(open, device.settings(), request, folder)
-              .listener(event -> say(console, event))
-              .progressOf(console.job())
-              .run();
+          job.listener(event -> say(console, event)).progressOf(console.job()).run();
       Point next = result.knee().orElse(result.points().getFirst());
       String apply =
           String.format(

@@ -7,11 +7,16 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
 import dev.laco.ProgramRun;
+import dev.laco.TestFiles;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -20,9 +25,16 @@ class SweepTest {
   private static final String FIXTURE = "llama_untied_gqa";
   private static final Path MODEL = Fixtures.model(FIXTURE);
 
+  /** What a process ends with that is killed by SIGKILL. */
+  private static final int SIGKILL = 128 + 9;
+
   @TempDir Path folder;
 
   private ProgramRun sweep(Path out, Object... more) {
+    return Laco.run(arguments(out, more));
+  }
+
+  private Object[] arguments(Path out, Object... more) {
     List<Object> arguments =
         new ArrayList<>(
             List.of(
@@ -32,18 +44,67 @@ class SweepTest {
                 Fixtures.tokens(folder, FIXTURE, "calib"),
                 "--eval-tokens",
                 Fixtures.tokens(folder, FIXTURE, "eval"),
-                "--rule",
-                "drop",
                 "--out",
                 out));
     arguments.addAll(List.of(more));
-    return Laco.run(arguments.toArray());
+    return arguments.toArray();
+  }
+
+  @Test
+  void aKilledSweepThatIsStartedAgainRepeatsNothingAndGivesTheSameModels() throws Exception {
+    Object[] more = {
+      "--layers=7..4",
+      "--rule=fit",
+      "--fit-text",
+      Fixtures.tokens(folder, FIXTURE, "calib"),
+      "--compute=f32",
+      "--threads=1"
+    };
+    Path whole = folder.resolve("whole");
+    sweep(whole, more).succeeded();
+    Path killed = folder.resolve("killed");
+    for (String step : List.of("search-4.json", "layers-7.safetensors")) {
+      Process process = ProgramRun.java(Main.class, arguments(killed, more)).start();
+      while (process.isAlive() && !Files.exists(killed.resolve(step))) {
+        Thread.sleep(1);
+      }
+      process.destroyForcibly().waitFor();
+      assertEquals(SIGKILL, process.exitValue(), "ended before it was killed behind " + step);
+      assertFalse(Files.exists(killed.resolve("sweep.json")));
+    }
+    Map<String, FileTime> done = new TreeMap<>();
+    for (String name : TestFiles.names(killed)) {
+      if (!name.startsWith(".")) {
+        done.put(name, Files.getLastModifiedTime(killed.resolve(name)));
+      }
+    }
+    assertTrue(done.containsKey("dense.json"), done.toString());
+    ProgramRun run = sweep(killed, more).succeeded();
+    assertTrue(run.out().contains("search       known"), run.out());
+    for (Map.Entry<String, FileTime> file : done.entrySet()) {
+      // A plan comes behind its tensors: both are written again where the plan was not there yet.
+      if (!file.getKey().endsWith(".safetensors")) {
+        Path path = killed.resolve(file.getKey());
+        assertEquals(file.getValue(), Files.getLastModifiedTime(path), path.toString());
+      }
+    }
+    for (int layers = 7; layers >= 4; layers--) {
+      for (String name : List.of("search-%d.json", "layers-%d.json", "layers-%d.safetensors")) {
+        String file = String.format(Locale.ROOT, name, layers);
+        assertEquals(-1, Files.mismatch(whole.resolve(file), killed.resolve(file)), file);
+      }
+      String point = String.format(Locale.ROOT, "point-%d.json", layers);
+      assertEquals(
+          Fixtures.read(whole.resolve(point)).get("measured"),
+          Fixtures.read(killed.resolve(point)).get("measured"));
+    }
   }
 
   @Test
   void everyPointIsInTheFolderAndIsAppliedWithoutASearch() throws IOException {
     Path out = folder.resolve("sweep");
-    JsonNode json = sweep(out, "--layers", "7..6,4", "--compare", "last", "--json").json();
+    JsonNode json =
+        sweep(out, "--rule=drop", "--layers", "7..6,4", "--compare", "last", "--json").json();
     assertEquals(json, Fixtures.read(out.resolve("sweep.json")));
     assertEquals(3, json.get("points").size());
     assertEquals(3, json.get("peers").size());
@@ -61,10 +122,12 @@ class SweepTest {
         alone.get("meanNll").doubleValue(),
         json.at("/points/1/measured/meanNll").doubleValue(),
         1e-5);
-    ProgramRun again = sweep(out, "--layers", "7..6,4", "--compare", "last").succeeded();
+    ProgramRun again =
+        sweep(out, "--rule=drop", "--layers", "7..6,4", "--compare", "last").succeeded();
     assertTrue(again.out().contains("search       known"), again.out());
+    assertTrue(again.out().contains(" perplexity to dense, 7 to 4 layers"), again.out());
     assertTrue(again.out().matches("(?s).* 6 +\\d+\\.\\d\\d +x\\d.*"), again.out());
-    ProgramRun other = sweep(out, "--layers", "7..5");
+    ProgramRun other = sweep(out, "--rule=drop", "--layers", "7..5");
     assertEquals(2, other.code());
     assertTrue(other.err().contains("holds the sweep of another request"), other.err());
   }
@@ -73,12 +136,12 @@ class SweepTest {
   void sizesThatTheModelCannotHaveAreRefusedBeforeAnythingIsMade() {
     Path out = folder.resolve("none");
     for (String layers : List.of("8..6", "0..3", "3-5", "9")) {
-      ProgramRun run = sweep(out, "--layers", layers);
+      ProgramRun run = sweep(out, "--rule=drop", "--layers", layers);
       assertEquals(2, run.code(), run.err());
       assertTrue(run.err().contains("layers"), run.err());
     }
-    assertEquals(2, sweep(out, "--layers", "5", "--ratios", "20%").code());
-    assertEquals(2, sweep(out, "--compare", "best").code());
+    assertEquals(2, sweep(out, "--rule=drop", "--layers", "5", "--ratios", "20%").code());
+    assertEquals(2, sweep(out, "--rule=drop", "--compare", "best").code());
     assertFalse(Files.exists(out));
   }
 }
