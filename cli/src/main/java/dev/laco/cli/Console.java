@@ -136,6 +136,31 @@ final class Console {
         + OptionNames.in(String.format(Locale.ROOT, format, arguments));
   }
 
+  /** Whether a text on stdout may have a colour: https://no-color.org. */
+  private static boolean hasColours() {
+    String none = System.getenv("NO_COLOR");
+    return STDOUT_IS_TERMINAL
+        && (none == null || none.isEmpty())
+        && !"dumb".equals(System.getenv("TERM"));
+  }
+
+  /**
+   * A line whose text has the colour of a tone where stdout is a terminal that may have colours.
+   */
+  void verdict(String label, Verdict tone, String text) {
+    if (quiet || json || !hasColours()) {
+      line(label, "%s", text);
+    } else {
+      printAsIs(
+          String.format(
+              Locale.ROOT,
+              "%-12s \u001b[%dm%s\u001b[0m",
+              label,
+              tone.colour(),
+              Legible.line(text)));
+    }
+  }
+
   /** A line for people. */
   void plain(String text) {
     if (quiet) {
@@ -148,10 +173,14 @@ final class Console {
     }
   }
 
-  private synchronized void printLine(String text) {
+  private void printLine(String text) {
+    printAsIs(Legible.line(text));
+  }
+
+  private synchronized void printAsIs(String line) {
     if (!ended) {
       clear();
-      out.println(Legible.line(text));
+      out.println(line);
       out.flush();
     }
   }

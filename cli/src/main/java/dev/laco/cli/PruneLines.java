@@ -5,14 +5,19 @@ import dev.laco.JobEvent;
 import dev.laco.JobProgress;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.KeptLayers;
+import dev.laco.collapse.Objective;
+import dev.laco.collapse.SearchResult;
 import dev.laco.heal.HealEvent;
 import dev.laco.prune.PruneEvent;
 import dev.laco.prune.PruneResult;
 import dev.laco.report.ChoiceReport;
 import dev.laco.report.FitReport;
+import dev.laco.report.PositionDivergence;
 import dev.laco.report.PruneReport;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.SortedMap;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.stream.Collectors;
@@ -118,6 +123,52 @@ final class PruneLines implements Consumer<JobEvent> {
       say(report.heal());
     }
     sayQuality(report.quality());
+    if (report.quality() instanceof PruneReport.Measured measured && !report.plan().isIdentity()) {
+      sayVerdict(report, measured);
+    }
+  }
+
+  /** What the page says, in three lines. */
+  private void sayVerdict(PruneReport report, PruneReport.Measured measured) {
+    double ratio = measured.pruned().perplexity() / measured.dense().perplexity();
+    Verdict verdict = Verdict.of(measured.dense().perplexity(), measured.pruned().perplexity());
+    console.verdict(
+        "verdict",
+        verdict,
+        String.format(
+            Locale.ROOT,
+            "%s: perplexity x%.3f with %d of %d layers, %s of %s",
+            verdict.lowercase(),
+            ratio,
+            report.plan().depth(),
+            report.plan().source().layers(),
+            ByteSize.show(report.bytesOut()),
+            ByteSize.show(report.model().bytes())));
+    SortedMap<Integer, List<SearchResult.Scored>> byDepth = report.search().byDepth();
+    if (byDepth.size() > 1) {
+      Objective objective = PrunePictures.objective(report.search().trials());
+      List<Double> values = new ArrayList<>();
+      byDepth.forEach(
+          (depth, ranked) -> values.addFirst(objective.measured(ranked.getFirst().score())));
+      console.plain(
+          String.format(
+              Locale.ROOT,
+              "             %s %s of the best models of %d to %d layers, without a fit",
+              Sparkline.of(values),
+              objective.optionValue(),
+              byDepth.lastKey(),
+              byDepth.firstKey()));
+    }
+    List<PositionDivergence> positions = measured.byPosition();
+    if (positions.size() > 1) {
+      console.plain(
+          String.format(
+              Locale.ROOT,
+              "             %s kl behind 1 to %,d tokens of a window, %.4f in the mean",
+              Sparkline.of(positions.stream().map(PositionDivergence::divergence).toList()),
+              positions.getLast().last() + 1,
+              measured.fidelity().divergence()));
+    }
   }
 
   /** What each stage gained, and what it cost. */

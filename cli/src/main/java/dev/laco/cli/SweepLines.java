@@ -37,6 +37,16 @@ final class SweepLines {
     StringBuilder text = new StringBuilder();
     text.append(String.format(Locale.ROOT, FORM, COLUMNS.toArray()));
     rows(result).forEach(row -> text.append(String.format(Locale.ROOT, FORM, row.toArray())));
+    if (result.points().size() > 1) {
+      text.append(
+          String.format(
+              Locale.ROOT,
+              "%n%s perplexity to dense, %d to %d layers%n",
+              Sparkline.of(
+                  result.points().stream().map(point -> result.ratio(point.fidelity())).toList()),
+              result.points().getFirst().layers(),
+              result.points().getLast().layers()));
+    }
     if (!result.peers().isEmpty()) {
       peers(text, result);
     }

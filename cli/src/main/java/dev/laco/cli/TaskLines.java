@@ -8,6 +8,8 @@ import dev.laco.evaluate.PairedComparison;
 import dev.laco.evaluate.Task;
 import dev.laco.evaluate.TaskComparison;
 import dev.laco.evaluate.TaskResult;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
 
 /**
@@ -21,6 +23,9 @@ final class TaskLines {
 
   /** Values from which on digits behind the point say nothing. */
   private static final double MOST = 1e6;
+
+  /** The p-value below which flips are taken for a loss. */
+  private static final double SIGNIFICANT = 0.05;
 
   private TaskLines() {}
 
@@ -97,6 +102,45 @@ final class TaskLines {
           percent(group.keptBeyondChance()));
       line(table, "%-15s  mean of ratios %s%n", "", percent(group.meanOfRatios()));
     }
+    if (!flips(comparison).isEmpty()) {
+      line(table, "%s%n", lost(comparison));
+    }
+  }
+
+  /**
+   * The share of right answers that a task is judged by; of a task without one its first metric.
+   */
+  static PairedComparison primary(TaskComparison.OfTask task) {
+    return task.metrics().stream()
+        .filter(metric -> Metric.isShare(metric.metric()))
+        .findFirst()
+        .orElse(task.metrics().getFirst());
+  }
+
+  /** The flips of every task whose answers are right or wrong. */
+  static List<McNemar> flips(TaskComparison comparison) {
+    List<McNemar> flips = new ArrayList<>();
+    for (TaskComparison.OfTask task : comparison.tasks()) {
+      McNemar own = primary(task).flips();
+      if (own != null) {
+        flips.add(own);
+      }
+    }
+    return flips;
+  }
+
+  /** What a pruned model lost and won, as a sentence. */
+  static String lost(TaskComparison comparison) {
+    List<McNemar> flips = flips(comparison);
+    return String.format(
+        Locale.ROOT,
+        "%,d answers that were right are wrong now, %,d that were wrong are right. The loss is more"
+            + " than chance explains in %d of %d tasks (exact McNemar test, p below %s).",
+        flips.stream().mapToLong(McNemar::lost).sum(),
+        flips.stream().mapToLong(McNemar::won).sum(),
+        flips.stream().filter(of -> of.lost() > of.won() && of.pValue() < SIGNIFICANT).count(),
+        flips.size(),
+        SIGNIFICANT);
   }
 
   private static Object[] cells(String name, PairedComparison of) {

@@ -21,9 +21,6 @@ import java.util.Locale;
 
 /** The page of tasks: how good a model is, and what pruned models lost, the worst tasks first. */
 final class TasksPage {
-  /** The p-value below which flips are taken for a loss. */
-  private static final double SIGNIFICANT = 0.05;
-
   /** The 97.5 % quantile of the normal distribution. */
   private static final double Z = 1.96;
 
@@ -111,7 +108,7 @@ final class TasksPage {
     String name = String.valueOf(comparison.pruned().model().getFileName());
     List<TaskComparison.OfTask> worst =
         comparison.tasks().stream()
-            .sorted(Comparator.comparingDouble(task -> badness(primary(task))))
+            .sorted(Comparator.comparingDouble(task -> badness(TaskLines.primary(task))))
             .toList();
     summary(comparison, name, worst);
     String whose = result.against().size() == 1 ? "" : ", " + name;
@@ -127,39 +124,14 @@ final class TasksPage {
         : Metric.isRate(of.metric()) ? of.dense() - of.pruned() : -Math.log(of.kept());
   }
 
-  /**
-   * The share of right answers that a task is judged by; of a task without one its first metric.
-   */
-  private static PairedComparison primary(TaskComparison.OfTask task) {
-    return task.metrics().stream()
-        .filter(metric -> Metric.isShare(metric.metric()))
-        .findFirst()
-        .orElse(task.metrics().getFirst());
-  }
-
   private void summary(TaskComparison comparison, String name, List<TaskComparison.OfTask> worst) {
-    List<McNemar> flips = new ArrayList<>();
-    for (TaskComparison.OfTask task : worst) {
-      McNemar own = primary(task).flips();
-      if (own != null) {
-        flips.add(own);
-      }
-    }
-    long lost = flips.stream().mapToLong(McNemar::lost).sum();
-    long won = flips.stream().mapToLong(McNemar::won).sum();
-    long sure =
-        flips.stream().filter(of -> of.lost() > of.won() && of.pValue() < SIGNIFICANT).count();
     says.add(
         format(
-            "%s beside %s, on the same items: %,d answers that were right are wrong now, %,d that"
-                + " were wrong are right. The loss is more than chance explains in %d of %s (exact"
-                + " McNemar test, p below 0.05).",
-            name,
-            result.results().model().getFileName(),
-            lost,
-            won,
-            sure,
-            counted(flips.size(), "task")));
+            "%s beside %s, on the same items: %s",
+            name, result.results().model().getFileName(), TaskLines.lost(comparison)));
+    List<McNemar> flips = TaskLines.flips(comparison);
+    long lost = flips.stream().mapToLong(McNemar::lost).sum();
+    long won = flips.stream().mapToLong(McNemar::won).sum();
     if (result.against().size() == 1) {
       facts.add(new Fact("right → wrong", format("%,d", lost)));
       facts.add(new Fact("wrong → right", format("%,d", won)));
@@ -227,7 +199,7 @@ final class TasksPage {
   private void flips(List<TaskComparison.OfTask> worst, String whose) {
     List<TwoSidedBars.Row> rows = new ArrayList<>();
     for (TaskComparison.OfTask task : worst) {
-      McNemar flips = primary(task).flips();
+      McNemar flips = TaskLines.primary(task).flips();
       if (flips != null) {
         rows.add(new TwoSidedBars.Row(task.task().name(), flips.lost(), flips.won()));
       }

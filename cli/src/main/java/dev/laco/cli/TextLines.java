@@ -5,6 +5,7 @@ import dev.laco.evaluate.Interval;
 import dev.laco.evaluate.TextComparison;
 import dev.laco.report.Perplexity;
 import java.util.Locale;
+import java.util.stream.IntStream;
 
 /** What people see of the perplexity of a text. */
 final class TextLines {
@@ -44,6 +45,18 @@ final class TextLines {
                       result.parts().count(),
                       result.part())));
       addBytes(lines, result, other.perplexity());
+      if (result.parts().count() > 1) {
+        lines.append(
+            String.format(
+                Locale.ROOT,
+                "%-12s %s perplexity to dense, in the order of the text%n",
+                "by " + result.part(),
+                Sparkline.of(
+                    IntStream.range(0, result.parts().count())
+                        .mapToObj(
+                            part -> other.parts().valueOf(part) / result.parts().valueOf(part))
+                        .toList())));
+      }
     }
     return lines.toString();
   }

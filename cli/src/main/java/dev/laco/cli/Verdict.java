@@ -61,6 +61,15 @@ enum Verdict {
     return tone;
   }
 
+  /** The number of a terminal's colour: green, yellow or red. */
+  int colour() {
+    return switch (tone) {
+      case "good" -> 32;
+      case "fair" -> 33;
+      default -> 31;
+    };
+  }
+
   /** The verdict in a few words. */
   String word() {
     return word;

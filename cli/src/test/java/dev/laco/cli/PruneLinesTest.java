@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
 import dev.laco.ProgramRun;
 import dev.laco.collapse.KeptLayers;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -35,6 +36,46 @@ class PruneLinesTest {
     assertEquals(14, kept.size());
     String line = lineOf(run.succeeded().out(), "layers ");
     assertTrue(line.startsWith("kept " + KeptLayers.ranges(kept) + ", removed "), line);
+  }
+
+  @Test
+  void theVerdictHasAColourOnATerminalAloneAndNotWithNoColor() throws IOException {
+    String fixture = "llama_untied_gqa";
+    List<Object> arguments =
+        List.of(
+            "prune",
+            Fixtures.model(fixture),
+            "--dry-run",
+            "--target-layers=7",
+            "--rule=drop",
+            "--search=greedy",
+            "--compute=f32",
+            "--calibration",
+            Fixtures.tokens(folder, fixture, "calib"),
+            "--eval-tokens",
+            Fixtures.tokens(folder, fixture, "eval"));
+    String plain = verdict(Laco.run(arguments.toArray()));
+    assertTrue(
+        plain.matches("verdict {6}[a-z ]+: perplexity x\\d+\\.\\d{3} with 7 of 8 layers, .*"),
+        plain);
+    ProcessBuilder terminal = ProgramRun.java(Main.class, arguments.toArray());
+    terminal.command().add(3, "-Dlaco.stdout.terminal=true");
+    terminal.environment().put("TERM", "xterm");
+    terminal.environment().remove("NO_COLOR");
+    String coloured = verdict(ProgramRun.of(terminal.start()));
+    assertTrue(coloured.matches("verdict {6}\u001b\\[3[123]m.*\u001b\\[0m"), coloured);
+    assertEquals(plain, coloured.replaceAll("\u001b\\[\\d+m", ""));
+    terminal.environment().put("NO_COLOR", "1");
+    assertEquals(plain, verdict(ProgramRun.of(terminal.start())));
+  }
+
+  private static String verdict(ProgramRun run) {
+    return run.succeeded()
+        .out()
+        .lines()
+        .filter(line -> line.startsWith("verdict"))
+        .findFirst()
+        .orElseThrow();
   }
 
   @Test
