@@ -25,7 +25,7 @@ final class SharedTimeTest {
         Backend backend = new ReferenceBackend(Compute.F32)) {
       PruneRequest asked = PruneRequest.of(Goal.layers(12)).withWithin(1.0);
       SearchChoice search = SearchChoice.of(asked, model);
-      PruneTexts texts = PruneTexts.read(asked, search, model);
+      PruneTexts texts = PruneTexts.read(asked, search, model, 0);
       List<Integer> taken = new ArrayList<>();
       for (double seconds = 1; seconds < 1e7; seconds *= 3) {
         SharedTime time = new SharedTime(seconds, model, backend, texts, false, true);
