@@ -12,6 +12,7 @@ module dev.laco {
   requires transitive com.fasterxml.jackson.databind;
   requires java.management;
   requires ai.djl.tokenizers;
+  requires dev.hardwood.core;
   // Needed by those who call CUDA through JCuda.
   requires static jcuda;
   requires static jcublas;

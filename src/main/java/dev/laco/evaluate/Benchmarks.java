@@ -1,9 +1,12 @@
 package dev.laco.evaluate;
 
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.evaluate.Task.Group;
 import dev.laco.evaluate.Task.Kind;
 import dev.laco.evaluate.Task.Place;
 import dev.laco.evaluate.Task.Sampling;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.Function;
@@ -53,22 +56,22 @@ final class Benchmarks {
         choice("arc_challenge", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::arc)
             .drawn(Sampling.ANY)
             .published(arcPlaces("ARC-Challenge"))
-            .hub(TEST, TRAIN),
+            .hub(TEST, TRAIN, "allenai/ai2_arc/ARC-Challenge"),
         choice("arc_easy", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::arc)
             .drawn(Sampling.ANY)
             .published(arcPlaces("ARC-Easy"))
-            .hub(TEST, TRAIN),
+            .hub(TEST, TRAIN, "allenai/ai2_arc/ARC-Easy"),
         choice("boolq", "2.0", Kind.MULTIPLE_CHOICE, Benchmarks::boolq)
             .published(
                 Place.of("BoolQ/val.jsonl", "BoolQ/train.jsonl"),
                 Place.of("boolq/val.jsonl", "boolq/train.jsonl"),
                 Place.of("boolq/dev.jsonl", "boolq/train.jsonl"))
-            .hub(VALIDATION, TRAIN),
+            .hub(VALIDATION, TRAIN, "aps/super_glue/boolq", "google/boolq/data"),
         choice("copa", "1.0", Kind.MULTIPLE_CHOICE, Benchmarks::copa)
             .published(
                 Place.of("COPA/val.jsonl", "COPA/train.jsonl"),
                 Place.of("copa/val.jsonl", "copa/train.jsonl"))
-            .hub(VALIDATION, TRAIN),
+            .hub(VALIDATION, TRAIN, "aps/super_glue/copa"),
         choice("gsm8k", "3.0", Kind.GENERATED_ANSWER, Gsm8k::item)
             .drawn(Sampling.ANY)
             .usually(Gsm8k.SHOTS)
@@ -77,49 +80,52 @@ final class Benchmarks {
                     .map(folder -> folder + "grade_school_math/data/")
                     .map(folder -> Place.of(folder + "test.jsonl", folder + "train.jsonl"))
                     .toArray(Place[]::new))
-            .hub(TEST, TRAIN),
+            .hub(TEST, TRAIN, "openai/gsm8k/main"),
         choice("hellaswag", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::hellaswag)
             .published(
                 Place.of("hellaswag_val.jsonl", "hellaswag_train.jsonl"),
                 Place.of("hellaswag/hellaswag_val.jsonl", "hellaswag/hellaswag_train.jsonl"))
-            .hub(VALIDATION, TRAIN),
+            .hub(VALIDATION, TRAIN, "Rowan/hellaswag/data"),
         choice("lambada_openai", "1.0", Kind.CONTINUATION, Benchmarks::lambada)
             .drawn(Sampling.ANY)
             .published(
-                Stream.of("", "lambada/", "lambada_openai/")
+                Stream.of("", "lambada/", "lambada_openai/", "EleutherAI/lambada_openai/")
+                    .flatMap(folder -> Stream.of(folder, folder + "data/"))
                     .map(folder -> folder + "lambada_test.jsonl")
                     .map(file -> Place.of(file, file))
                     .toArray(Place[]::new))
-            .hub(TEST, TEST),
+            .hub(TEST, TEST, "EleutherAI/lambada_openai/default", "EleutherAI/lambada_openai/data"),
         choice("openbookqa", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::openbookqa)
             .drawn(Sampling.ANY)
             .published(
                 Place.of(
                     "OpenBookQA-V1-Sep2018/Data/Main/test.jsonl",
                     "OpenBookQA-V1-Sep2018/Data/Main/train.jsonl"))
-            .hub(TEST, TRAIN),
+            .hub(TEST, TRAIN, "allenai/openbookqa/main"),
         choice("piqa", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::piqa)
             .published(
                 labelled("piqa/valid", "piqa/train"),
                 labelled("physicaliqa-train-dev/dev", "physicaliqa-train-dev/train"))
-            .hub(VALIDATION, TRAIN),
+            .hub(VALIDATION, TRAIN, "ybisk/piqa/plain_text", "baber/piqa/data"),
         choice("race", "3.0", Kind.MULTIPLE_CHOICE, Benchmarks::race)
             .drawn(Sampling.ANY)
-            .hub(TEST, TEST),
+            .published(Place.of("RACE/test/high/*.txt", "RACE/test/high/*.txt"))
+            .hub(TEST, TEST, "EleutherAI/race/high"),
         choice("social_iqa", "0.0", Kind.MULTIPLE_CHOICE, Benchmarks::socialIqa)
             .published(
                 labelled("socialiqa-train-dev/dev", "socialiqa-train-dev/train"),
                 labelled("social_iqa/dev", "social_iqa/train"))
-            .hub(VALIDATION, TRAIN),
-        choice("wikitext", "2.0", Kind.TEXT, Benchmarks::wikitext).hub(TEST, TEST),
+            .hub(VALIDATION, TRAIN, "allenai/social_i_qa/data", "allenai/social_i_qa/default"),
+        choice("wikitext", "2.0", Kind.TEXT, Benchmarks::wikitext)
+            .hub(TEST, TEST, "EleutherAI/wikitext_document_level/wikitext-2-raw-v1"),
         choice("winogrande", "1.0", Kind.ENDING_CHOICE, Benchmarks::winogrande)
             .published(
                 Place.of("winogrande_1.1/dev.jsonl", "winogrande_1.1/train_xl.jsonl"),
                 Place.of("winogrande/dev.jsonl", "winogrande/train_xl.jsonl"))
-            .hub(VALIDATION, TRAIN),
+            .hub(VALIDATION, TRAIN, "allenai/winogrande/winogrande_xl"),
         choice("wsc273", "1.0", Kind.ENDING_CHOICE, Benchmarks::wsc273)
             .drawn(Sampling.ANY)
-            .hub(TEST, TEST));
+            .hub(TEST, TEST, "ErnestSDavis/winograd_wsc/wsc273"));
   }
 
   private static Stream<Task> mmlu() {
@@ -140,7 +146,7 @@ final class Benchmarks {
                                         folder + "/test/" + subject + "_test.csv",
                                         folder + "/dev/" + subject + "_dev.csv"))
                             .toArray(Place[]::new))
-                    .hub(TEST, "dev"));
+                    .hub(TEST, "dev", "cais/mmlu/" + subject));
   }
 
   private static Stream<Task> cmmlu() {
@@ -158,7 +164,7 @@ final class Benchmarks {
                         Place.of(
                             "cmmlu/test/" + subject.getKey() + ".csv",
                             "cmmlu/dev/" + subject.getKey() + ".csv"))
-                    .hub(TEST, "dev"));
+                    .hub(TEST, "dev", "lmlmcb/cmmlu/" + subject.getKey()));
   }
 
   /** The groups: averages that papers on pruning report, and those of the harness. */
@@ -210,9 +216,22 @@ final class Benchmarks {
       return new Draft(name, version, kind, format, sampling, shots, description, List.of(authors));
     }
 
-    /** The task, whose items may also lie under the names of the parts of the hub's data set. */
-    Task hub(String split, String exampleSplit) {
-      Place hub = Place.of(name + "/" + split + ".jsonl", name + "/" + exampleSplit + ".jsonl");
+    /**
+     * The task, whose items may also lie under the names of the parts of the hub's data set.
+     *
+     * @param folders of the parquet files: the owner of the data set, its name, and the folder in
+     *     it; people may have left the owner out
+     */
+    Task hub(String split, String exampleSplit, String... folders) {
+      Stream<Place> parquet =
+          Stream.of(folders)
+              .flatMap(folder -> Stream.of(folder, folder.substring(folder.indexOf('/') + 1)))
+              .flatMap(folder -> Stream.of("/%s-*.parquet", "/%s/*.parquet").map(folder::concat))
+              .map(form -> Place.of(split(form, split), split(form, exampleSplit)));
+      Stream<Place> named =
+          Stream.of("/%s.jsonl", "/%s.parquet")
+              .map(name::concat)
+              .map(form -> Place.of(split(form, split), split(form, exampleSplit)));
       return new Task(
           name,
           version,
@@ -221,8 +240,12 @@ final class Benchmarks {
           sampling,
           shots,
           description,
-          Stream.concat(places.stream(), Stream.of(hub)).toList(),
+          Stream.of(places.stream(), named, parquet).flatMap(each -> each).toList(),
           null);
+    }
+
+    private static String split(String form, String split) {
+      return String.format(Locale.ROOT, form, split);
     }
   }
 
@@ -376,7 +399,7 @@ final class Benchmarks {
   /** An article with several questions, of which the last is asked and the others are answered. */
   private static TaskItem race(Document document) {
     StringBuilder context = new StringBuilder("Article: " + document.text("article") + "\n\n");
-    List<Document> problems = document.objects("problems");
+    List<Document> problems = raceProblems(document);
     for (Document problem : problems.subList(0, problems.size() - 1)) {
       String question = problem.text(QUESTION);
       String answer = problem.texts("options").get(raceAnswer(problem));
@@ -391,6 +414,33 @@ final class Benchmarks {
     context.append(asked.text(QUESTION));
     return TaskItem.question(
         document, context.toString(), asked.texts("options"), raceAnswer(asked));
+  }
+
+  /**
+   * The questions of an article, each with its answers. The hub has them as the text that Python
+   * prints of them; the authors have a list each of questions, of answers, and of right ones.
+   */
+  private static List<Document> raceProblems(Document document) {
+    if (!document.has("questions")) {
+      return document.objectsOrPython("problems");
+    }
+    List<String> questions = document.texts("questions");
+    List<String> answers = document.texts("answers");
+    JsonNode options = document.json().path("options");
+    if (answers.size() != questions.size() || options.size() != questions.size()) {
+      throw document.refuse(
+          "answers", "as many answers and options as questions", document.json().get("answers"));
+    }
+    List<Document> problems = new ArrayList<>();
+    for (int i = 0; i < questions.size(); i++) {
+      ObjectNode problem =
+          document.json().objectNode().put(QUESTION, questions.get(i)).put(ANSWER, answers.get(i));
+      problem.set("options", options.get(i));
+      problems.add(
+          new Document(
+              String.format(Locale.ROOT, "%s: question %d", document.where(), i + 1), problem));
+    }
+    return problems;
   }
 
   private static int raceAnswer(Document problem) {

@@ -3,6 +3,7 @@ package dev.laco.evaluate;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
+import dev.laco.InputJson;
 import dev.laco.Legible;
 import java.util.ArrayList;
 import java.util.List;
@@ -64,7 +65,20 @@ record Document(String where, ObjectNode json) {
 
   /** The objects of a list that is not empty. */
   List<Document> objects(String field) {
-    JsonNode list = json.get(field);
+    return objects(field, json.get(field));
+  }
+
+  /** The same of a list that may also be a text: what Python prints of the list. */
+  List<Document> objectsOrPython(String field) {
+    JsonNode value = json.get(field);
+    return objects(
+        field,
+        value == null || !value.isTextual()
+            ? value
+            : InputJson.parse(where + ": " + field, PythonText.json(value.textValue())));
+  }
+
+  private List<Document> objects(String field, @Nullable JsonNode list) {
     if (list == null || !list.isArray() || list.isEmpty()) {
       throw refuse(field, "a list of objects", list);
     }

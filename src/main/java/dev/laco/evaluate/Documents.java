@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.InputJson;
+import dev.laco.text.LineFile;
 import dev.laco.text.LineIndex;
 import dev.laco.text.LineReader;
 import java.nio.file.Path;
@@ -14,14 +15,14 @@ import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A file of documents: objects of JSON, one a line ({@code .jsonl}), or rows of a table ({@code
- * .csv}).
+ * Files of documents: objects of JSON, one a line, or rows of a table ({@code .csv}).
  *
- * @param file the file
- * @param labels a file with the right answer of each document, one a line; null where the documents
- *     have it
+ * @param source names the files for people
+ * @param files one or several files, which are read one after the other; of a table one
+ * @param labels a file with the right answer of each document of the one file, one a line; null
+ *     where the documents have it
  */
-record Documents(Path file, @Nullable Path labels) implements Items {
+record Documents(String source, List<LineFile> files, @Nullable Path labels) implements Items {
   private static final String LABEL = "label";
   private static final char QUOTE = '"';
 
@@ -32,7 +33,7 @@ record Documents(Path file, @Nullable Path labels) implements Items {
   private static final String NAMES = ",Question";
 
   private boolean isTable() {
-    return file.toString().toLowerCase(Locale.ROOT).endsWith(".csv");
+    return source.toLowerCase(Locale.ROOT).endsWith(".csv");
   }
 
   /**
@@ -43,21 +44,20 @@ record Documents(Path file, @Nullable Path labels) implements Items {
    */
   @Override
   public long read(long limit, Consumer<Document> each) {
-    long count = isTable() ? readTable(limit, each) : readLines(limit, each);
+    long count = 0;
+    for (LineFile file : files) {
+      long left = Math.max(0, limit - count);
+      count += isTable() ? readTable(file, left, each) : readLines(file, left, each);
+    }
     if (count == 0) {
-      throw new BadInputException(file + ": holds no items");
+      throw new BadInputException(source + ": holds no items");
     }
     return count;
   }
 
-  @Override
-  public String source() {
-    return file.toString();
-  }
-
-  private long readLines(long limit, Consumer<Document> each) {
+  private long readLines(LineFile file, long limit, Consumer<Document> each) {
     try (LineReader lines = new LineReader(file);
-        LineReader answers = labels == null ? null : new LineReader(labels)) {
+        LineReader answers = labels == null ? null : new LineReader(LineFile.of(labels))) {
       long count = 0;
       for (String line = lines.next(); line != null; line = lines.next()) {
         String label = answers == null ? null : answers.next();
@@ -72,13 +72,13 @@ record Documents(Path file, @Nullable Path labels) implements Items {
       }
       if (answers != null && answers.next() != null) {
         throw new BadInputException(
-            answers.where() + " is the label of no item: " + file + " has fewer lines");
+            answers.where() + " is the label of no item: " + source + " has fewer lines");
       }
       return count;
     }
   }
 
-  private long readTable(long limit, Consumer<Document> each) {
+  private static long readTable(LineFile file, long limit, Consumer<Document> each) {
     try (LineReader lines = new LineReader(file)) {
       List<String> columns = COLUMNS;
       long count = 0;
@@ -154,48 +154,44 @@ record Documents(Path file, @Nullable Path labels) implements Items {
     return document;
   }
 
-  /** Opens the documents of a {@code .jsonl} file for reading in any order. */
+  /** The documents of files of JSON for reading in any order. */
   Shelf shelf() {
     return new Shelf(this);
   }
 
   /** Documents that are read in any order. */
-  static final class Shelf implements AutoCloseable {
-    private final LineIndex lines;
+  static final class Shelf {
+    private final List<LineIndex> files;
     private final @Nullable LineIndex answers;
 
     private Shelf(Documents documents) {
-      lines = new LineIndex(documents.file);
-      answers = documents.labels == null ? null : new LineIndex(documents.labels);
-      if (answers != null && answers.count() != lines.count()) {
-        int labels = answers.count();
-        close();
+      files = documents.files.stream().map(LineIndex::new).toList();
+      answers = documents.labels == null ? null : new LineIndex(LineFile.of(documents.labels));
+      if (answers != null && answers.count() != count()) {
         throw new BadInputException(
             String.format(
                 Locale.ROOT,
                 "%s: has %,d labels for the %,d items of %s",
                 documents.labels,
-                labels,
-                lines.count(),
-                documents.file));
+                answers.count(),
+                count(),
+                documents.source));
       }
     }
 
     int count() {
-      return lines.count();
+      return files.stream().mapToInt(LineIndex::count).sum();
     }
 
     Document document(int number) {
       String label = answers == null ? null : answers.line(number);
-      return Documents.document(lines.where(number), lines.line(number), label);
-    }
-
-    @Override
-    public void close() {
-      lines.close();
-      if (answers != null) {
-        answers.close();
+      int line = number;
+      int file = 0;
+      while (line >= files.get(file).count()) {
+        line -= files.get(file++).count();
       }
+      LineIndex lines = files.get(file);
+      return Documents.document(lines.where(line), lines.line(line), label);
     }
   }
 }

@@ -15,6 +15,7 @@ import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
 import dev.laco.text.ClozeSet;
+import dev.laco.text.ParquetLines;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
 import java.nio.file.Path;
@@ -91,7 +92,11 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
       }
       case EvaluateRequest.Tokens tokens -> perplexity(one -> ScoredText.of(tokens, one), false);
       case EvaluateRequest.LastWords words -> lastWord(JobTexts.passages(model, words.passages()));
-      case EvaluateRequest.Tasks tasks -> tasks(tasks);
+      case EvaluateRequest.Tasks tasks -> {
+        try (ParquetLines parquet = new ParquetLines(this::requireWanted)) {
+          yield tasks(tasks, parquet);
+        }
+      }
     };
   }
 
@@ -177,7 +182,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
     }
   }
 
-  private EvaluateResult tasks(EvaluateRequest.Tasks request) {
+  private EvaluateResult tasks(EvaluateRequest.Tasks request, ParquetLines parquet) {
     long limit = request.limit() == null ? Long.MAX_VALUE : request.limit();
     List<TaskFile> files =
         Task.named(request.names()).stream()
@@ -187,7 +192,8 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
                         task,
                         request.data(),
                         request.shots(),
-                        Boolean.TRUE.equals(request.mutualInformation())))
+                        Boolean.TRUE.equals(request.mutualInformation()),
+                        parquet))
             .toList();
     List<Model> models = models();
     List<TasksJob> jobs = new ArrayList<>();

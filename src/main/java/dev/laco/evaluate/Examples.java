@@ -13,7 +13,7 @@ import org.jspecify.annotations.Nullable;
  * The answered items in front of each prompt. They are drawn as lm-evaluation-harness draws them,
  * with its seed: for one item after the other, so that items must be asked for in their order.
  */
-final class Examples implements AutoCloseable {
+final class Examples {
   /** The harness's {@code fewshot_random_seed}. */
   private static final int SEED = 1234;
 
@@ -51,9 +51,7 @@ final class Examples implements AutoCloseable {
     this.pool = source.shelf();
     int needed = shots + (task.sampling() == Task.Sampling.OTHERS ? 1 : 0);
     if (pool.count() < needed) {
-      int found = pool.count();
-      close();
-      throw tooFew(source, found);
+      throw tooFew(source, pool.count());
     }
   }
 
@@ -61,7 +59,7 @@ final class Examples implements AutoCloseable {
     return Setting.of("shots")
         .refuse(
             shots,
-            String.format(Locale.ROOT, "fewer than the %,d items of %s", found, source.file()));
+            String.format(Locale.ROOT, "fewer than the %,d items of %s", found, source.source()));
   }
 
   private String first(Documents source) {
@@ -110,12 +108,5 @@ final class Examples implements AutoCloseable {
     return random.sample(others.length, shots).stream()
         .map(place -> from.document(others[place]))
         .toList();
-  }
-
-  @Override
-  public void close() {
-    if (pool != null) {
-      pool.close();
-    }
   }
 }

@@ -75,9 +75,10 @@ public final class Task {
   }
 
   /**
-   * A place where the files of a task may lie, in a folder of data sets.
+   * A place where the files of a task may lie, in a folder of data sets. In the name of a file
+   * {@code *} stands for any characters, so that there may be several.
    *
-   * @param items a file of JSON objects, one a line, or a table
+   * @param items a file of JSON objects, one a line, a table, or a parquet file
    * @param labels a file with the right answer of each item, one a line; null where the items have
    *     it
    * @param examples the file of the items from which examples are taken

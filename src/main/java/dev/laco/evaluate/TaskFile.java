@@ -3,11 +3,20 @@ package dev.laco.evaluate;
 import dev.laco.BadInputException;
 import dev.laco.Setting;
 import dev.laco.UsageException;
+import dev.laco.text.LineFile;
+import dev.laco.text.ParquetLines;
+import java.io.IOException;
+import java.nio.file.DirectoryIteratorException;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.Consumer;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -24,6 +33,9 @@ import org.jspecify.annotations.Nullable;
  */
 record TaskFile(
     Task task, Items items, @Nullable Documents examples, int shots, boolean answersAlone) {
+  /** The name of one of several parts of a data set on the hub: {@code test-00001-of-00003}. */
+  private static final Pattern PART = Pattern.compile("-\\d{5}-of-(\\d{5})\\.parquet$");
+
   /**
    * Finds the files of a task by the names under which they are published.
    *
@@ -31,10 +43,15 @@ record TaskFile(
    * @param shots the number of examples in front of each prompt; null for the task's own
    * @param mutualInformation whether answers are also measured without their question, where the
    *     task has answers
+   * @param parquet reads the parquet files among them
    * @throws BadInputException if there is no file of the task; the message says what was looked for
    */
   static TaskFile find(
-      Task task, @Nullable Path folder, @Nullable Integer shots, boolean mutualInformation) {
+      Task task,
+      @Nullable Path folder,
+      @Nullable Integer shots,
+      boolean mutualInformation,
+      ParquetLines parquet) {
     Items made = task.made();
     if (made != null) {
       return new TaskFile(task, made, null, 0, false);
@@ -52,13 +69,16 @@ record TaskFile(
       throw new BadInputException(
           folder + ": is no folder; " + Setting.of("data") + " names a folder of data sets");
     }
+    int examples = task.kind() == Task.Kind.TEXT ? 0 : shots == null ? task.shots() : shots;
     for (Task.Place place : task.places()) {
-      if (Files.exists(folder.resolve(place.items()))) {
+      if (!matches(folder, place.items()).isEmpty()) {
         return new TaskFile(
             task,
-            documents(folder, place.items(), place.labels()),
-            documents(folder, place.examples(), place.exampleLabels()),
-            task.kind() == Task.Kind.TEXT ? 0 : shots == null ? task.shots() : shots,
+            documents(folder, place.items(), place.labels(), parquet),
+            examples == 0
+                ? null
+                : documents(folder, place.examples(), place.exampleLabels(), parquet),
+            examples,
             mutualInformation && task.kind().hasAnswers());
       }
     }
@@ -71,8 +91,61 @@ record TaskFile(
             task.places().stream().map(Task.Place::items).collect(Collectors.joining(", "))));
   }
 
-  private static Documents documents(Path folder, String file, @Nullable String labels) {
-    return new Documents(folder.resolve(file), labels == null ? null : folder.resolve(labels));
+  private static Documents documents(
+      Path folder, String pattern, @Nullable String labels, ParquetLines parquet) {
+    List<Path> files = matches(folder, pattern);
+    if (files.isEmpty()) {
+      throw new BadInputException(folder.resolve(pattern) + ": no such file");
+    }
+    requireAllParts(files);
+    return new Documents(
+        (files.size() == 1 ? files.getFirst() : folder.resolve(pattern)).toString(),
+        files.stream().map(file -> lines(file, parquet)).toList(),
+        labels == null ? null : folder.resolve(labels));
+  }
+
+  private static LineFile lines(Path file, ParquetLines parquet) {
+    return file.toString().endsWith(".parquet") ? parquet.of(file) : LineFile.of(file);
+  }
+
+  /**
+   * The files of a pattern, whose last part may have {@code *} for any characters; in the order of
+   * the numbers in their names.
+   */
+  private static List<Path> matches(Path folder, String pattern) {
+    Path path = folder.resolve(pattern);
+    if (!pattern.contains("*")) {
+      return Files.exists(path) ? List.of(path) : List.of();
+    }
+    Path parent = path.resolveSibling("");
+    if (!Files.isDirectory(parent)) {
+      return List.of();
+    }
+    List<Path> files = new ArrayList<>();
+    try (DirectoryStream<Path> found =
+        Files.newDirectoryStream(parent, path.getFileName().toString())) {
+      found.forEach(files::add);
+    } catch (IOException | DirectoryIteratorException e) {
+      throw new BadInputException(parent + ": cannot be read: " + e.getMessage(), e);
+    }
+    files.sort(
+        Comparator.comparingInt((Path file) -> file.toString().length())
+            .thenComparing(Comparator.naturalOrder()));
+    return files;
+  }
+
+  /** Refuses a data set of which parts were not downloaded. */
+  private static void requireAllParts(List<Path> files) {
+    Matcher part = PART.matcher(files.getFirst().toString());
+    if (part.find() && files.size() != Integer.parseInt(part.group(1))) {
+      throw new BadInputException(
+          String.format(
+              Locale.ROOT,
+              "%s: is one of %d parts, of which %d are there; get the others, too",
+              files.getFirst(),
+              Integer.parseInt(part.group(1)),
+              files.size()));
+    }
   }
 
   /** The names of the metrics. */
@@ -92,14 +165,13 @@ record TaskFile(
    *     none of the task, or there are no items, or not as many labels as items
    */
   long read(long limit, Consumer<TaskItem> each) {
-    try (Examples before = new Examples(task, examples, shots)) {
-      return items.read(
-          limit,
-          document -> {
-            TaskItem item = task.item(document);
-            TaskItem asked = item.behind(before.before(item));
-            each.accept(answersAlone ? asked.withAnswersAlone() : asked);
-          });
-    }
+    Examples before = new Examples(task, examples, shots);
+    return items.read(
+        limit,
+        document -> {
+          TaskItem item = task.item(document);
+          TaskItem asked = item.behind(before.before(item));
+          each.accept(answersAlone ? asked.withAnswersAlone() : asked);
+        });
   }
 }

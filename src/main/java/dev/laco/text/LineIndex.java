@@ -5,40 +5,36 @@ import dev.laco.InputFile;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
-import java.nio.file.Path;
 import java.util.Arrays;
 
 /**
  * The lines of a UTF-8 file that are not blank, by their number: where each line begins is in
  * memory, the lines are read when they are asked for.
  */
-public final class LineIndex implements AutoCloseable {
+public final class LineIndex {
   private static final int BUFFER = 1 << 16;
 
-  private final Path file;
-  private final FileChannel channel;
+  private final LineFile lines;
   private long[] begins = new long[64];
   private long[] ends = new long[64];
   private int[] numbers = new int[64];
   private int count;
 
   /**
-   * Opens a file and finds its lines.
+   * Finds the lines of a file.
    *
    * @throws BadInputException if the file is not regular, or cannot be read
    */
-  public LineIndex(Path file) {
-    this.file = file;
-    this.channel = InputFile.open(file);
-    try {
-      index();
+  public LineIndex(LineFile lines) {
+    this.lines = lines;
+    try (FileChannel channel = InputFile.open(lines.file())) {
+      index(channel);
     } catch (IOException e) {
-      close();
-      throw InputFile.unreadable(file, e);
+      throw InputFile.unreadable(lines.file(), e);
     }
   }
 
-  private void index() throws IOException {
+  private void index(FileChannel channel) throws IOException {
     ByteBuffer buffer = ByteBuffer.allocate(BUFFER);
     long place = 0;
     long begin = 0;
@@ -82,7 +78,7 @@ public final class LineIndex implements AutoCloseable {
 
   /** Names a line in messages: by its number in the file, from 1, blank lines counted. */
   public String where(int line) {
-    return LineReader.where(file, numbers[line]);
+    return lines.where(numbers[line]);
   }
 
   /**
@@ -96,20 +92,11 @@ public final class LineIndex implements AutoCloseable {
       throw LineReader.tooLong(where(line));
     }
     ByteBuffer bytes = ByteBuffer.allocate((int) length);
-    try {
+    try (FileChannel channel = InputFile.open(lines.file())) {
       while (bytes.hasRemaining() && channel.read(bytes, begins[line] + bytes.position()) > 0) {}
     } catch (IOException e) {
-      throw InputFile.unreadable(file, e);
+      throw InputFile.unreadable(lines.file(), e);
     }
-    return LineReader.decoded(bytes.flip(), file, numbers[line]);
-  }
-
-  @Override
-  public void close() {
-    try {
-      channel.close();
-    } catch (IOException e) {
-      throw InputFile.unreadable(file, e);
-    }
+    return LineReader.decoded(bytes.flip(), lines, numbers[line]);
   }
 }

@@ -8,7 +8,6 @@ import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Path;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
@@ -20,7 +19,7 @@ public final class LineReader implements AutoCloseable {
   private static final int BUFFER = 1 << 16;
   private static final String BYTE_ORDER_MARK = "\uFEFF";
 
-  private final Path file;
+  private final LineFile lines;
   private final FileChannel channel;
   private final ByteBuffer buffer = ByteBuffer.allocate(BUFFER).limit(0);
   private long number;
@@ -30,9 +29,9 @@ public final class LineReader implements AutoCloseable {
    *
    * @throws BadInputException if the file is not regular, or cannot be read
    */
-  public LineReader(Path file) {
-    this.file = file;
-    this.channel = InputFile.open(file);
+  public LineReader(LineFile lines) {
+    this.lines = lines;
+    this.channel = InputFile.open(lines.file());
   }
 
   /**
@@ -51,11 +50,7 @@ public final class LineReader implements AutoCloseable {
 
   /** Names the line that {@link #next} gave: {@code valid.jsonl: line 3}. */
   public String where() {
-    return where(file, number);
-  }
-
-  static String where(Path file, long number) {
-    return String.format(Locale.ROOT, "%s: line %d", file, number);
+    return lines.where(number);
   }
 
   static BadInputException tooLong(String where) {
@@ -87,9 +82,9 @@ public final class LineReader implements AutoCloseable {
         buffer.position(end);
       }
     } catch (IOException e) {
-      throw InputFile.unreadable(file, e);
+      throw InputFile.unreadable(lines.file(), e);
     }
-    return decoded(ByteBuffer.wrap(bytes.toByteArray()), file, number);
+    return decoded(ByteBuffer.wrap(bytes.toByteArray()), lines, number);
   }
 
   /** Reads on if the buffer is empty; false at the end of the file. */
@@ -106,7 +101,7 @@ public final class LineReader implements AutoCloseable {
    * The text of a line, without a byte order mark at the beginning of the file and without the
    * carriage return of a line's end.
    */
-  static String decoded(ByteBuffer bytes, Path file, long number) {
+  static String decoded(ByteBuffer bytes, LineFile lines, long number) {
     try {
       String text = StandardCharsets.UTF_8.newDecoder().decode(bytes).toString();
       String line =
@@ -116,7 +111,7 @@ public final class LineReader implements AutoCloseable {
       return line.endsWith("\r") ? line.substring(0, line.length() - 1) : line;
     } catch (CharacterCodingException e) {
       throw new BadInputException(
-          where(file, number) + " is not UTF-8 text, convert the file to UTF-8", e);
+          lines.where(number) + " is not UTF-8 text, convert the file to UTF-8", e);
     }
   }
 
@@ -125,7 +120,7 @@ public final class LineReader implements AutoCloseable {
     try {
       channel.close();
     } catch (IOException e) {
-      throw InputFile.unreadable(file, e);
+      throw InputFile.unreadable(lines.file(), e);
     }
   }
 }

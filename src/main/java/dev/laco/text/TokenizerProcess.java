@@ -7,13 +7,11 @@ import java.io.BufferedOutputStream;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
-import java.net.URI;
 import java.nio.ByteBuffer;
 import java.nio.IntBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.CodeSource;
 import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
@@ -132,38 +130,6 @@ final class TokenizerProcess implements AutoCloseable {
 
   private static final int POLL_MILLIS = 50;
 
-  /**
-   * Starts the process so that it ignores the signals that a terminal or the system sends to a
-   * whole process group, dumps no core, and is the first to be killed when the system runs out of
-   * memory.
-   */
-  private static final String SHELL =
-      """
-      trap '' HUP INT QUIT TERM
-      ulimit -c 0
-      { echo 1000 >/proc/$$/oom_score_adj; } 2>/dev/null
-      exec "$@"
-      """;
-
-  /**
-   * Options for a quick start, little memory, and no output of the JVM itself in files or on
-   * standard output.
-   */
-  private static final List<String> JAVA_OPTIONS =
-      List.of(
-          "-Xms8m",
-          "-Xmx1g",
-          "-Xss8m",
-          "-Xrs",
-          "-Xshare:auto",
-          "-Xlog:disable",
-          "-XX:+UseSerialGC",
-          "-XX:TieredStopAtLevel=1",
-          "-XX:-UsePerfData",
-          "-XX:+SuppressFatalErrorMessage",
-          "-XX:+DisplayVMOutputToStderr",
-          "--enable-native-access=ALL-UNNAMED");
-
   private static final Pattern PANIC = Pattern.compile("panicked at (.*?):?\\R(.*)");
 
   /**
@@ -233,26 +199,16 @@ final class TokenizerProcess implements AutoCloseable {
   }
 
   private static Process launch(Path folder) throws IOException {
-    ProcessBuilder builder = new ProcessBuilder("/bin/sh", "-c", SHELL, "laco-tokenizer");
-    List<String> command = builder.command();
-    command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-    command.addAll(JAVA_OPTIONS);
-    command.addAll(
-        List.of("-cp", place(TokenizerServer.class) + ":" + place(TokenizersLibrary.class)));
-    command.addAll(List.of(TokenizerServer.class.getName(), folder.toAbsolutePath().toString()));
+    ProcessBuilder builder =
+        JavaProcess.of(
+            TokenizerServer.class,
+            List.of(TokenizersLibrary.class),
+            List.of("-Xmx1g"),
+            List.of(folder.toAbsolutePath().toString()));
     Map<String, String> environment = builder.environment();
-    List.of("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS").forEach(environment::remove);
     environment.put("RUST_BACKTRACE", "0");
     environment.put("TOKENIZERS_PARALLELISM", "false");
     return builder.start();
-  }
-
-  /** The jar or folder of a class, wherever this process has it from. */
-  private static String place(Class<?> type) {
-    CodeSource source = type.getProtectionDomain().getCodeSource();
-    return source == null
-        ? System.getProperty("java.class.path")
-        : Path.of(URI.create(source.getLocation().toString())).toString();
   }
 
   private static ResourceException lacking(@Nullable String reason, Exception cause) {

@@ -199,7 +199,7 @@ final class TasksTest {
           copa       | COPA/val.jsonl          | " "                                                | COPA/val.jsonl: holds no items
           mmlu_virology | data/test/virology_test.csv | a,b                                          | line 1 has 2 cells, expected 6: question, A, B, C, D, answer
           mmlu_virology | data/test/virology_test.csv | 'a,b                                         | line 1 has a quote that does not end
-          race       | race/validation.jsonl   | {}                                                 | has no items of race; looked for race/test.jsonl
+          race       | race/validation.jsonl   | {}                                                 | has no items of race; looked for RACE/test/high/*.txt, race/test.jsonl, race/test.parquet, EleutherAI/race/high/test-*.parquet
           """)
   void aBrokenFileIsNamedWithLineAndField(String task, String file, String line, String message)
       throws IOException {

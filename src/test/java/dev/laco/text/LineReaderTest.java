@@ -23,7 +23,7 @@ class LineReaderTest {
     Path file =
         TestFiles.write(
             folder.resolve("lines"), "\uFEFFfirst\r\n\n  \t\r\n0\n" + longLine + "\nlast");
-    try (LineReader lines = new LineReader(file)) {
+    try (LineReader lines = new LineReader(LineFile.of(file))) {
       assertEquals("first", lines.next());
       assertEquals("0", lines.next());
       assertEquals(file + ": line 4", lines.where());
@@ -31,20 +31,19 @@ class LineReaderTest {
       assertEquals("last", lines.next());
       assertNull(lines.next());
     }
-    try (LineIndex lines = new LineIndex(file)) {
-      assertEquals(4, lines.count());
-      assertEquals("last", lines.line(3));
-      assertEquals(longLine, lines.line(2));
-      assertEquals("0", lines.line(1));
-      assertEquals(file + ": line 4", lines.where(1));
-      assertEquals("first", lines.line(0));
-    }
+    LineIndex index = new LineIndex(LineFile.of(file));
+    assertEquals(4, index.count());
+    assertEquals("last", index.line(3));
+    assertEquals(longLine, index.line(2));
+    assertEquals("0", index.line(1));
+    assertEquals(file + ": line 4", index.where(1));
+    assertEquals("first", index.line(0));
   }
 
   @Test
   void aLineWithoutEndIsNoHeapFull() throws IOException {
     Path file = Files.write(folder.resolve("long"), new byte[3 << 20]);
-    try (LineReader lines = new LineReader(file)) {
+    try (LineReader lines = new LineReader(LineFile.of(file))) {
       BadInputException refused = assertThrows(BadInputException.class, lines::next);
       assertTrue(refused.getMessage().contains("line 1 has more than 2,097,152 bytes"));
     }
@@ -53,7 +52,7 @@ class LineReaderTest {
   @Test
   void whatIsNotUtf8IsRefusedWithItsLine() throws IOException {
     Path file = Files.write(folder.resolve("latin1"), new byte[] {'a', '\n', (byte) 0xe9, '\n'});
-    try (LineReader lines = new LineReader(file)) {
+    try (LineReader lines = new LineReader(LineFile.of(file))) {
       assertEquals("a", lines.next());
       BadInputException refused = assertThrows(BadInputException.class, lines::next);
       assertTrue(refused.getMessage().contains("line 2 is not UTF-8"), refused::getMessage);

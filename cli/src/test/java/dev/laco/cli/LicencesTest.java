@@ -65,7 +65,7 @@ class LicencesTest {
     try (JarFile file = new JarFile(jar.toFile())) {
       file.stream()
           .map(entry -> entry.getName())
-          .filter(name -> name.matches("(?i).*linux[-/]x86[-_]64.*\\.so[.0-9]*"))
+          .filter(name -> name.matches("(?i).*linux[-/](x86[-_]64|amd64).*\\.so[.0-9]*"))
           .map(name -> name.substring(name.lastIndexOf('/') + 1))
           .forEach(names::add);
     }
