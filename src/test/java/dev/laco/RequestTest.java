@@ -119,7 +119,8 @@ final class RequestTest {
                   sometimes(this::path),
                   sometimes(() -> number(1, 9)),
                   sometimes(() -> number(0, 9)),
-                  sometimes(() -> true))),
+                  sometimes(() -> true),
+                  sometimes(() -> 90.5))),
           EvaluateRequest.class);
       survives(new HealRequest(heal(), null, null, sometimes(this::path)), HealRequest.class);
       survives(

@@ -3,9 +3,11 @@ package dev.laco.evaluate;
 import dev.laco.DeviceSettings;
 import dev.laco.JobProgress;
 import dev.laco.Model;
+import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Device;
+import dev.laco.evaluate.ItemSample.Stratum;
 import dev.laco.measure.LastWordMeasure;
 import dev.laco.measure.PerplexityMeasure;
 import dev.laco.report.Perplexity;
@@ -21,6 +23,7 @@ import dev.laco.transformer.CausalLm;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.function.BiFunction;
 import java.util.function.Function;
 import java.util.stream.DoubleStream;
@@ -30,6 +33,12 @@ import org.jspecify.annotations.Nullable;
 @SuppressWarnings("exports")
 public final class EvaluateJob extends ModelJob<EvaluateJob> {
   private static final String LAST_WORD = "last word";
+
+  /** The part of the allowed time in which the speed is measured. */
+  private static final double PILOT = 20;
+
+  /** The share of the time that is left that a sample may take as it is reckoned. */
+  private static final double MARGIN = 0.9;
 
   private final EvaluateRequest request;
   private @Nullable Path dump;
@@ -209,9 +218,12 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
           jobs.get(i)
               .run(
                   out == null ? null : task -> out.apply(one, task),
-                  opened -> {
+                  lm -> {
                     if (first) {
-                      jobs.forEach(job -> job.expect(opened));
+                      if (request.within() != null) {
+                        takeSample(lm, jobs, request.within());
+                      }
+                      jobs.forEach(job -> job.expect(lm.backend()));
                       tellExpectation();
                     }
                   }));
@@ -222,7 +234,32 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
     return new EvaluateResult.OfTasks(
         dense,
         groups,
-        results.stream().skip(1).map(pruned -> TaskComparison.of(dense, pruned, groups)).toList());
+        results.stream().skip(1).map(pruned -> TaskComparison.of(dense, pruned, groups)).toList(),
+        request.within() == null
+            ? null
+            : ItemSample.of(request.within(), progress().seconds(), dense));
+  }
+
+  /** Leaves to all models the same items of each task, as many as there is time for. */
+  private void takeSample(CausalLm dense, List<TasksJob> jobs, double within) {
+    List<Stratum> strata = jobs.getFirst().strata(dense, within / PILOT, against);
+    double share = ItemSample.share(strata, MARGIN * (within - progress().seconds()));
+    long[] bounds =
+        strata.stream()
+            .mapToLong(stratum -> share == 1 ? Long.MAX_VALUE : stratum.bound(stratum.count(share)))
+            .toArray();
+    jobs.forEach(job -> job.only(bounds));
+    if (share == 1) {
+      return;
+    }
+    warn(
+        String.format(
+            Locale.ROOT,
+            "%,d of %,d items are measured, of each task the same share: the time of %s does not"
+                + " suffice for more; errors and intervals are wider than those of all items",
+            strata.stream().mapToInt(stratum -> stratum.count(share)).sum(),
+            strata.stream().mapToInt(stratum -> stratum.items().size()).sum(),
+            Setting.of("within")));
   }
 
   private CausalLm original(Backend backend, long buffers, String helps) {

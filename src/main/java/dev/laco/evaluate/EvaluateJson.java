@@ -16,7 +16,8 @@ public final class EvaluateJson {
    * "byPart":[…]}}, the perplexity of each document or window last, and those of a byte not of
    * token lists, and of other models in {@code against} the same with {@code model} and {@code
    * {"comparison":{"ratio":…,"low":…,"high":…,"parts":…,"part":"window"}}}; {@code
-   * {"lastWord":{…}}}; or of tasks what {@link HarnessJson} says.
+   * {"lastWord":{…}}}; or of tasks what {@link HarnessJson} says, and of a sample {@code
+   * {"sample":{"within":…,"seconds":…,"items":…,"of":…,"seed":…}}}.
    */
   public static ObjectNode of(EvaluateResult result) {
     return switch (result) {
@@ -52,6 +53,15 @@ public final class EvaluateJson {
             one.setAll(of(comparison.pruned(), tasks.groups()));
             one.set("comparison", of(comparison));
           }
+        }
+        ItemSample sample = tasks.sample();
+        if (sample != null) {
+          json.putObject("sample")
+              .put("within", sample.within())
+              .put("seconds", sample.seconds())
+              .put("items", sample.items())
+              .put("of", sample.of())
+              .put("seed", ItemSample.SEED);
         }
         yield json;
       }

@@ -134,19 +134,22 @@ public sealed interface EvaluateRequest extends Request {
    *     lm-evaluation-harness, which is 5 for gsm8k and 0 for the other tasks
    * @param mutualInformation whether answers are also measured without their question, for the
    *     metric {@code acc_mutual_info}; null for not
+   * @param within seconds that the whole job may take, in which an {@link ItemSample} is measured
+   *     where they do not suffice for all items; null for all
    */
   record Tasks(
       List<String> names,
       @Nullable Path data,
       @Nullable Integer limit,
       @Nullable Integer shots,
-      @Nullable Boolean mutualInformation)
+      @Nullable Boolean mutualInformation,
+      @Nullable Double within)
       implements EvaluateRequest {
     /**
      * A request of all values.
      *
      * @throws UsageException if there is no task of a name, or no name, or {@code limit} is below 1
-     *     or {@code shots} below 0
+     *     or {@code shots} below 0, or {@code within} not above 0
      */
     public Tasks {
       if (names == null || names.isEmpty()) {
@@ -159,6 +162,9 @@ public sealed interface EvaluateRequest extends Request {
       }
       if (shots != null && shots < 0) {
         throw Setting.of("shots").refuse(shots, "at least 0");
+      }
+      if (within != null && !(within > 0 && within < 1e9)) {
+        throw Setting.of("within").refuse(within, "a time above 0");
       }
     }
   }

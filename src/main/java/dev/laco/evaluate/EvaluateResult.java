@@ -3,6 +3,7 @@ package dev.laco.evaluate;
 import dev.laco.report.LastWord;
 import dev.laco.report.Perplexity;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** What was measured of a model. */
 public sealed interface EvaluateResult {
@@ -52,8 +53,13 @@ public sealed interface EvaluateResult {
    * @param results the results of the model
    * @param groups the groups of tasks that were asked for
    * @param against the other models beside it, in the order in which they were given
+   * @param sample what was measured within a time; null where no time was given
    */
-  record OfTasks(TaskResults results, List<Task.Group> groups, List<TaskComparison> against)
+  record OfTasks(
+      TaskResults results,
+      List<Task.Group> groups,
+      List<TaskComparison> against,
+      @Nullable ItemSample sample)
       implements EvaluateResult {
     public OfTasks {
       groups = List.copyOf(groups);

@@ -6,6 +6,7 @@ import dev.laco.measure.Progress;
 import dev.laco.model.ModelConfig;
 import dev.laco.transformer.CausalLm;
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.regex.Pattern;
@@ -19,11 +20,19 @@ final class TaskRun {
   private static final Pattern WORDS = Pattern.compile("\\s+", Pattern.UNICODE_CHARACTER_CLASS);
 
   private final TaskFile file;
-  private final ItemMeasure measure;
+  private final PromptTokens prompts;
   private final long limit;
   private final Runnable requireWanted;
-
   private final long available;
+
+  private ItemMeasure measure;
+
+  /** The largest hash of an item that is measured. */
+  private long bound = Long.MAX_VALUE;
+
+  /** The numbers in the file of the items that are measured. */
+  private final BitSet measured = new BitSet();
+
   private int items;
   private double chance;
 
@@ -36,21 +45,69 @@ final class TaskRun {
    */
   TaskRun(TaskFile file, PromptTokens prompts, long limit, Runnable requireWanted) {
     this.file = file;
-    Task.Kind kind = file.task().kind();
-    this.measure =
-        kind.isGenerated()
-            ? new GenerationItems(kind, prompts)
-            : new LikelihoodItems(kind, file.metrics(), prompts);
+    this.prompts = prompts;
     this.limit = limit;
     this.requireWanted = requireWanted;
-    this.available = file.read(limit, this::survey);
+    this.measure = newMeasure();
+    this.available = survey();
   }
 
-  private void survey(TaskItem item) {
-    requireWanted.run();
-    items++;
-    chance += item.chance();
-    measure.survey(item);
+  private ItemMeasure newMeasure() {
+    Task.Kind kind = file.task().kind();
+    return kind.isGenerated()
+        ? new GenerationItems(kind, prompts)
+        : new LikelihoodItems(kind, file.metrics(), prompts);
+  }
+
+  private long survey() {
+    return read(
+        item -> {
+          requireWanted.run();
+          items++;
+          chance += item.chance();
+          measure.survey(item);
+        });
+  }
+
+  /** Gives the items that are measured. */
+  private long read(Consumer<TaskItem> each) {
+    int[] number = {0};
+    return file.read(
+        limit,
+        item -> {
+          if (bound == Long.MAX_VALUE || ItemSample.hash(item.document().json()) <= bound) {
+            measured.set(number[0]);
+            each.accept(item);
+          }
+          number[0]++;
+        });
+  }
+
+  /** The hash of every item, and the tokens that the model runs over for it. */
+  List<ItemSample.Weight> weights() {
+    List<ItemSample.Weight> weights = new ArrayList<>();
+    file.read(
+        limit,
+        item -> {
+          requireWanted.run();
+          ItemMeasure one = newMeasure();
+          one.survey(item);
+          weights.add(new ItemSample.Weight(ItemSample.hash(item.document().json()), one.tokens()));
+        });
+    return weights;
+  }
+
+  /** Measures from now on only those items whose hashes are at most a bound. */
+  void only(long largest) {
+    if (largest == bound) {
+      return;
+    }
+    bound = largest;
+    items = 0;
+    chance = 0;
+    measured.clear();
+    measure = newMeasure();
+    survey();
   }
 
   Task task() {
@@ -82,7 +139,11 @@ final class TaskRun {
    * @param values one for each metric of the task
    */
   record Sample(
-      int index, TaskItem item, List<Likelihood> likelihoods, String text, double[] values) {}
+      int index, TaskItem item, List<Likelihood> likelihoods, String text, double[] values) {
+    private Sample numbered(int number) {
+      return new Sample(number, item, likelihoods, text, values);
+    }
+  }
 
   /**
    * Measures a model.
@@ -95,16 +156,17 @@ final class TaskRun {
     List<String> names = metrics();
     double[][] values = new double[names.size()][items];
     double[][] weights = new double[names.size()][items];
+    int[] numbers = measured.stream().toArray();
     measure.measure(
         lm,
         greedy,
-        each -> file.read(limit, each),
+        this::read,
         sample -> {
           for (int metric = 0; metric < values.length; metric++) {
             values[metric][sample.index] = sample.values[metric];
             weights[metric][sample.index] = weight(names.get(metric), sample.item);
           }
-          samples.accept(sample);
+          samples.accept(sample.numbered(numbers[sample.index]));
           progress.update(sample.index + 1L, items);
         });
     List<Metric> metrics = new ArrayList<>();
@@ -112,7 +174,13 @@ final class TaskRun {
       metrics.add(new Metric(names.get(metric), values[metric], weights[metric]));
     }
     return new TaskResult(
-        task(), file.items().source(), file.shots(), available, chance / items, metrics);
+        task(),
+        file.items().source(),
+        file.shots(),
+        available,
+        bound < Long.MAX_VALUE,
+        chance / items,
+        metrics);
   }
 
   /** The number of words or bytes of a text as it is published; 1 of other items. */

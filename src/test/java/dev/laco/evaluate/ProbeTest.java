@@ -109,7 +109,7 @@ final class ProbeTest {
           new EvaluateJob(
                   model,
                   DeviceSettings.of("cpu"),
-                  new EvaluateRequest.Tasks(List.of("probes"), null, 2, null, null))
+                  new EvaluateRequest.Tasks(List.of("probes"), null, 2, null, null, null))
               .run();
       assertEquals(10, EvaluateJson.of(result).get("group_subtasks").get("probes").size());
       for (String name : Task.group("probes").orElseThrow().tasks()) {

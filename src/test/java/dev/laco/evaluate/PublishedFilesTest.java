@@ -106,7 +106,7 @@ final class PublishedFilesTest {
       new EvaluateJob(
               model,
               DeviceSettings.of("cpu").withThreads(1),
-              new EvaluateRequest.Tasks(tasks, data, limit, shots, null))
+              new EvaluateRequest.Tasks(tasks, data, limit, shots, null, null))
           .samplesTo((of, task) -> folder.resolve(task.name()))
           .run();
     }
@@ -127,7 +127,7 @@ final class PublishedFilesTest {
           new EvaluateJob(
               model,
               DeviceSettings.of("cpu"),
-              new EvaluateRequest.Tasks(List.of(task), folder, null, null, null));
+              new EvaluateRequest.Tasks(List.of(task), folder, null, null, null, null));
       BadInputException refused = assertThrows(BadInputException.class, job::run);
       assertTrue(refused.getMessage().contains(message), refused::getMessage);
     }

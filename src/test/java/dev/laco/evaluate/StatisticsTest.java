@@ -130,6 +130,7 @@ final class StatisticsTest {
         "items.jsonl",
         0,
         items.length,
+        false,
         chance,
         List.of(new Metric(metric, items)));
   }

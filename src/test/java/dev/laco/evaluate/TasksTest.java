@@ -67,7 +67,7 @@ final class TasksTest {
           new EvaluateJob(
                   model,
                   DeviceSettings.of("cpu").withThreads(1).withCompute(Compute.F32),
-                  new EvaluateRequest.Tasks(List.of("gsm8k"), DATA, null, null, null))
+                  new EvaluateRequest.Tasks(List.of("gsm8k"), DATA, null, null, null, null))
               .samplesTo((of, task) -> folder.resolve(task.name()))
               .run();
       JsonNode found = EvaluateJson.of(result);
@@ -109,7 +109,7 @@ final class TasksTest {
         new EvaluateJob(
                 model,
                 DeviceSettings.of("cpu").withThreads(1).withCompute(Compute.F32),
-                new EvaluateRequest.Tasks(names, DATA, limit, shots, mutualInformation))
+                new EvaluateRequest.Tasks(names, DATA, limit, shots, mutualInformation, null))
             .samplesTo((of, task) -> folder.resolve(task.name()))
             .run();
     JsonNode found = EvaluateJson.of(result);
@@ -246,7 +246,7 @@ final class TasksTest {
           new EvaluateJob(
               model,
               DeviceSettings.of("cpu"),
-              new EvaluateRequest.Tasks(List.of(task), folder, null, null, null));
+              new EvaluateRequest.Tasks(List.of(task), folder, null, null, null, null));
       BadInputException refused = assertThrows(BadInputException.class, job::run);
       assertTrue(refused.getMessage().contains(message), refused::getMessage);
     }

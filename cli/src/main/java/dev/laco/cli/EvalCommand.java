@@ -81,6 +81,14 @@ final class EvalCommand implements Callable<Integer> {
   @Nullable Integer limit;
 
   @Option(
+      names = "--within",
+      paramLabel = "TIME",
+      description =
+          "The time that the whole command may take: 90s, 10m, 1.5h. Where it does not suffice for"
+              + " all items, measure the same share of each task, chosen by hashes of the items.")
+  @Nullable TimeSpan within;
+
+  @Option(
       names = "--shots",
       paramLabel = "N",
       description =
@@ -267,11 +275,21 @@ final class EvalCommand implements Callable<Integer> {
             "--max-length, --stride, --window and --dump do not go with --tasks");
       }
       return new EvaluateRequest.Tasks(
-          source.tasks, data, limit, shots, mutualInformation ? true : null);
+          source.tasks,
+          data,
+          limit,
+          shots,
+          mutualInformation ? true : null,
+          within == null ? null : within.seconds());
     }
-    if (data != null || limit != null || shots != null || mutualInformation || out != null) {
+    if (data != null
+        || limit != null
+        || within != null
+        || shots != null
+        || mutualInformation
+        || out != null) {
       throw new UsageException(
-          "--data, --limit, --shots, --mutual-information and --out go with --tasks");
+          "--data, --limit, --within, --shots, --mutual-information and --out go with --tasks");
     }
     if (source != null && source.lastWord != null) {
       if (cut || dump != null || !against.isEmpty()) {

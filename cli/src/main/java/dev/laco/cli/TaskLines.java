@@ -2,6 +2,7 @@ package dev.laco.cli;
 
 import dev.laco.evaluate.EvaluateResult;
 import dev.laco.evaluate.Interval;
+import dev.laco.evaluate.ItemSample;
 import dev.laco.evaluate.McNemar;
 import dev.laco.evaluate.Metric;
 import dev.laco.evaluate.PairedComparison;
@@ -57,6 +58,16 @@ final class TaskLines {
           percent(result.results().accuracy(group)),
           "",
           "mean of " + String.join(", ", result.results().counted(group)));
+    }
+    ItemSample sample = result.sample();
+    if (sample != null) {
+      line(
+          table,
+          "%nwithin %.0f s: %,d of %,d items, which took %.0f s%n",
+          sample.within(),
+          sample.items(),
+          sample.of(),
+          sample.seconds());
     }
     result.against().forEach(comparison -> add(table, comparison));
     return table.toString();
@@ -183,7 +194,10 @@ final class TaskLines {
 
   /** How many items of which file. */
   static String items(TaskResult task) {
-    String of = task.items() < task.available() ? "the first %,d of %,d in %s" : "%,d in %3$s";
+    String of =
+        task.items() == task.available()
+            ? "%,d in %3$s"
+            : task.sampled() ? "a sample of %,d of %,d in %s" : "the first %,d of %,d in %s";
     return String.format(Locale.ROOT, of, task.items(), task.available(), task.source());
   }
 
