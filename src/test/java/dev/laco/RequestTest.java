@@ -114,6 +114,7 @@ final class RequestTest {
                   sometimes(this::path), null, sometimes(() -> number(1, 20)), number(20, 5000)),
               new EvaluateRequest.Tokens(path()),
               new EvaluateRequest.LastWords(passages()),
+              new EvaluateRequest.Speed(),
               new EvaluateRequest.Tasks(
                   oneOf(List.of("piqa"), List.of("qa5", "boolq")),
                   sometimes(this::path),
@@ -238,11 +239,11 @@ final class RequestTest {
         "compare | {'strategies': {}} | strategies: expected a list, found {}",
         "compare | {'passages': {'files': 'x'}} | passages.files: expected one of file, found"
             + " files",
-        "evaluate | {} | expected one of text, tokens, lastWords, tasks, found {}",
-        "evaluate | {'texts': {}} | expected one of text, tokens, lastWords, tasks, found"
+        "evaluate | {} | expected one of text, tokens, lastWords, tasks, throughput, found {}",
+        "evaluate | {'texts': {}} | expected one of text, tokens, lastWords, tasks, throughput, found"
             + " {\"texts\":{}}",
         "evaluate | {'text': {}, 'tokens': {}} | expected one of text, tokens, lastWords, tasks,"
-            + " found {\"text\":{},\"tokens\":{}}",
+            + " throughput, found {\"text\":{},\"tokens\":{}}",
         "evaluate | {'text': 3} | text: expected an object, found 3",
         "evaluate | {'text': {'stride': 0}} | text: stride 0: expected at least 1",
         "evaluate | {'tokens': {}} | tokens: file is missing: name a JSON list of token-id lists",

@@ -100,6 +100,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
         yield perplexity(one -> ScoredText.of(read, one), true);
       }
       case EvaluateRequest.Tokens tokens -> perplexity(one -> ScoredText.of(tokens, one), false);
+      case EvaluateRequest.Speed() -> part(new SpeedJob(model, device, against)).run();
       case EvaluateRequest.LastWords words -> lastWord(JobTexts.passages(model, words.passages()));
       case EvaluateRequest.Tasks tasks -> {
         try (ParquetLines parquet = new ParquetLines(this::requireWanted)) {

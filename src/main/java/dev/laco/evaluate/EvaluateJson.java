@@ -38,6 +38,11 @@ public final class EvaluateJson {
         }
         yield json;
       }
+      case EvaluateResult.OfThroughput throughput -> {
+        ObjectNode json = JsonNodeFactory.instance.objectNode();
+        json.set("throughput", of(throughput));
+        yield json;
+      }
       case EvaluateResult.OfPassages passages -> {
         ObjectNode json = JsonNodeFactory.instance.objectNode();
         json.set("lastWord", ReportJson.of(passages.lastWord()));
@@ -66,6 +71,30 @@ public final class EvaluateJson {
         yield json;
       }
     };
+  }
+
+  private static ObjectNode of(EvaluateResult.OfThroughput throughput) {
+    ObjectNode json = JsonNodeFactory.instance.objectNode();
+    json.put("promptTokens", throughput.promptTokens());
+    json.put("writtenTokens", throughput.writtenTokens());
+    ArrayNode models = json.putArray("models");
+    for (Throughput one : throughput.models()) {
+      ObjectNode model = models.addObject().put("model", one.model().toString());
+      put(model.putObject("prefill"), one.prefill());
+      put(model.putObject("decoding"), one.decoding());
+      model.put("weightBytes", one.weightBytes()).put("cacheBytesPerToken", one.cacheBytes());
+      model.put("cacheBytesAt" + Throughput.CONTEXT, one.contextBytes());
+    }
+    return json;
+  }
+
+  private static void put(ObjectNode json, Throughput.Rate rate) {
+    json.put("tokensPerSecond", rate.tokensPerSecond());
+    Interval interval = rate.interval();
+    if (interval != null) {
+      json.put("speedup", rate.speedup());
+      json.put("low", interval.low()).put("high", interval.high());
+    }
   }
 
   private static ObjectNode of(EvaluateResult.OfText text, Perplexity perplexity, Metric parts) {

@@ -15,14 +15,15 @@ import org.jspecify.annotations.Nullable;
 /**
  * What is measured of a model. As JSON: {@code {"text":{"file":"a.txt"}}}, {@code
  * {"tokens":{"file":"a.json"}}}, {@code {"lastWords":{}}} or {@code
- * {"tasks":{"names":["piqa"],"data":"folder"}}}.
+ * {"tasks":{"names":["piqa"],"data":"folder"}}}; how fast it is by {@code {"throughput":{}}}.
  */
 @JsonTypeInfo(use = JsonTypeInfo.Id.NAME, include = JsonTypeInfo.As.WRAPPER_OBJECT)
 @JsonSubTypes({
   @JsonSubTypes.Type(value = EvaluateRequest.Text.class, name = "text"),
   @JsonSubTypes.Type(value = EvaluateRequest.Tokens.class, name = "tokens"),
   @JsonSubTypes.Type(value = EvaluateRequest.LastWords.class, name = "lastWords"),
-  @JsonSubTypes.Type(value = EvaluateRequest.Tasks.class, name = "tasks")
+  @JsonSubTypes.Type(value = EvaluateRequest.Tasks.class, name = "tasks"),
+  @JsonSubTypes.Type(value = EvaluateRequest.Speed.class, name = "throughput")
 })
 public sealed interface EvaluateRequest extends Request {
   /**
@@ -168,4 +169,7 @@ public sealed interface EvaluateRequest extends Request {
       }
     }
   }
+
+  /** How fast a model reads and writes. */
+  record Speed() implements EvaluateRequest {}
 }

@@ -66,4 +66,18 @@ public sealed interface EvaluateResult {
       against = List.copyOf(against);
     }
   }
+
+  /**
+   * How fast models are.
+   *
+   * @param promptTokens tokens of the prompt that is read
+   * @param writtenTokens tokens that are written
+   * @param models the model of the job, then the others in the order in which they were given
+   */
+  record OfThroughput(int promptTokens, int writtenTokens, List<Throughput> models)
+      implements EvaluateResult {
+    public OfThroughput {
+      models = List.copyOf(models);
+    }
+  }
 }

@@ -2,9 +2,12 @@ package dev.laco.evaluate;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Cancellation;
 import dev.laco.CancelledException;
 import dev.laco.DeviceSettings;
@@ -14,6 +17,7 @@ import dev.laco.Model;
 import dev.laco.Passages;
 import dev.laco.UsageException;
 import dev.laco.checkpoint.WeightFile;
+import dev.laco.model.ModelConfig;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -68,6 +72,42 @@ final class EvaluateJobTest {
     }
     assertTrue(told.getLast() instanceof JobEvent.Measured, told::toString);
     assertFalse(Files.exists(dump));
+  }
+
+  @Test
+  void throughputIsThatOfAllModelsInTurn() {
+    try (Model dense = Model.open(MODEL);
+        Model other = Model.open(Fixtures.model("qwen3_qknorm"))) {
+      EvaluateResult.OfThroughput result =
+          (EvaluateResult.OfThroughput)
+              new EvaluateJob(dense, CPU, new EvaluateRequest.Speed())
+                  .against(List.of(other))
+                  .run();
+      assertEquals(List.of(MODEL, other.directory()), models(result));
+      assertNull(result.models().get(0).prefill().interval());
+      for (Throughput.Rate rate :
+          List.of(result.models().get(1).prefill(), result.models().get(1).decoding())) {
+        Interval interval = rate.interval();
+        assertNotNull(interval);
+        assertTrue(interval.low() > 0 && interval.low() <= rate.speedup());
+        assertTrue(rate.speedup() <= interval.high() && rate.tokensPerSecond() > 0);
+      }
+      Throughput measured = result.models().get(0);
+      assertEquals(dense.checkpoint().weightBytes(), measured.weightBytes());
+      ModelConfig config = dense.config();
+      // Keys and values in 16 bits.
+      assertEquals(
+          2L * 2 * config.numHiddenLayers() * config.numKeyValueHeads() * config.headDim(),
+          measured.cacheBytes());
+      JsonNode json = EvaluateJson.of(result).get("throughput");
+      assertEquals(4096 * measured.cacheBytes(), json.at("/models/0/cacheBytesAt4096").longValue());
+      assertFalse(json.at("/models/0/prefill").has("speedup"));
+      assertTrue(json.at("/models/1/decoding").has("speedup"));
+    }
+  }
+
+  private static List<Path> models(EvaluateResult.OfThroughput result) {
+    return result.models().stream().map(Throughput::model).toList();
   }
 
   @Test

@@ -9,6 +9,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.laco.UsageException;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
@@ -118,6 +119,18 @@ final class StatisticsTest {
     TaskResult two = result(0, Metric.ACCURACY, 1, 0);
     assertThrows(UsageException.class, () -> PairedComparison.of(three, two, Metric.ACCURACY));
     assertEquals(Double.NaN, result(0, Metric.ACCURACY, 1).metric(Metric.ACCURACY).standardError());
+  }
+
+  /** The binomial distribution of the number of values below the median. */
+  @Test
+  void theIntervalOfAMedianLiesBetweenMeasuredValues() {
+    double[] values = new double[20];
+    Arrays.setAll(values, i -> i + 1);
+    // 6 values: 1 - 2/64 = 96.9 %. 9: 1 - 20/512 = 96.1 %. 20: 95.9 %, 6th to 15th.
+    assertEquals(new Interval(1, 6), Interval.ofMedian(Arrays.copyOf(values, 6)));
+    assertEquals(new Interval(1, 8), Interval.ofMedian(Arrays.copyOf(values, 8)));
+    assertEquals(new Interval(2, 8), Interval.ofMedian(Arrays.copyOf(values, 9)));
+    assertEquals(new Interval(6, 15), Interval.ofMedian(values));
   }
 
   private static TaskResult result(double chance, String metric, double... items) {

@@ -40,7 +40,8 @@ import picocli.CommandLine.Parameters;
       "",
       "Example:",
       "  laco eval models/storyteller --text models/storyteller/evaluation.txt",
-      "  laco eval MODEL --against PRUNED --tasks qa5 --data FOLDER"
+      "  laco eval MODEL --against PRUNED --tasks qa5 --data FOLDER",
+      "  laco eval MODEL --against PRUNED --throughput"
     })
 final class EvalCommand implements Callable<Integer> {
   @Parameters(paramLabel = "MODEL", description = LacoCommand.MODEL)
@@ -167,6 +168,13 @@ final class EvalCommand implements Callable<Integer> {
             "Measure instead tasks as lm-evaluation-harness scores them, of"
                 + " ${COMPLETION-CANDIDATES}.")
     @Nullable List<String> tasks;
+
+    @Option(
+        names = "--throughput",
+        description =
+            "Measure instead tokens per second of prefill and of decoding, of all models in turn,"
+                + " and tell the bytes of weights and of the KV cache.")
+    boolean throughput;
   }
 
   @Override
@@ -227,6 +235,26 @@ final class EvalCommand implements Callable<Integer> {
                     Shell.quoted(against.getFirst()),
                     Shell.quoted(model)));
     return switch (result) {
+      case EvaluateResult.OfThroughput throughput ->
+          new PicturesPage(
+              open.directory().getFileName() + ": throughput",
+              made,
+              List.of(
+                  String.format(
+                      Locale.ROOT,
+                      "Tokens per second, of %,d tokens that are read at once and of %,d that are"
+                          + " written one by one; all models in turn, the median of the runs.",
+                      throughput.promptTokens(),
+                      throughput.writtenTokens())),
+              List.of(),
+              next,
+              List.of(),
+              List.of(
+                  new PicturesPage.Table(
+                      "The numbers",
+                      ThroughputLines.columns(throughput),
+                      throughput.models().stream().map(ThroughputLines::cells).toList())),
+              "The same numbers: the same command with --json.");
       case EvaluateResult.OfTasks tasks -> TasksPage.of(tasks, made, next);
       case EvaluateResult.OfText text -> TextPage.of(text, open.directory(), made, next);
       case EvaluateResult.OfPassages(String passages, LastWord lastWord) ->
@@ -291,6 +319,13 @@ final class EvalCommand implements Callable<Integer> {
       throw new UsageException(
           "--data, --limit, --within, --shots, --mutual-information and --out go with --tasks");
     }
+    if (source != null && source.throughput) {
+      if (cut || dump != null) {
+        throw new UsageException(
+            "--max-length, --stride, --window and --dump do not go with --throughput");
+      }
+      return new EvaluateRequest.Speed();
+    }
     if (source != null && source.lastWord != null) {
       if (cut || dump != null || !against.isEmpty()) {
         throw new UsageException(
@@ -331,6 +366,7 @@ final class EvalCommand implements Callable<Integer> {
 
   private static String lines(EvaluateResult result) {
     return switch (result) {
+      case EvaluateResult.OfThroughput throughput -> ThroughputLines.of(throughput);
       case EvaluateResult.OfTasks tasks -> TaskLines.of(tasks);
       case EvaluateResult.OfText text -> TextLines.of(text);
       case EvaluateResult.OfPassages(String passages, LastWord lastWord) ->
