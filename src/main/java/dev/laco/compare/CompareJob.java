@@ -99,7 +99,10 @@ public final class CompareJob extends ModelJob<CompareJob> {
     try (OpenDevice opened = openDevice(texts.fit != null)) {
       Backend backend = opened.backend();
       boolean fits = request.strategies().stream().anyMatch(strategy -> fit(strategy) != null);
-      texts.evaluation.warnings(model, fits ? texts.fit : null).forEach(this::warn);
+      texts
+          .evaluation
+          .warnings(model, fits && texts.fit != null ? List.of(texts.fit) : List.of())
+          .forEach(this::warn);
       RunningModel running = running(backend, sweep, texts);
       // A search reads every layer in its first pass, but not the head.
       model.checkpoint().requireFiniteOutsideLayers();

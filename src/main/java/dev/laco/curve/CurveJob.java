@@ -138,7 +138,10 @@ public final class CurveJob extends ModelJob<CurveJob> {
     Dense dense;
     List<Point> points = new ArrayList<>();
     try (OpenDevice opened = openDevice(texts.fit != null)) {
-      texts.evaluation.warnings(model, texts.fit).forEach(this::warn);
+      texts
+          .evaluation
+          .warnings(model, texts.fit == null ? List.of() : List.of(texts.fit))
+          .forEach(this::warn);
       SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(search.objective());
       RunningModel running = running(opened.backend(), sweep, texts);
       model.checkpoint().requireFiniteOutsideLayers();

@@ -16,6 +16,7 @@ import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
 import dev.laco.transformer.CausalLm;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.function.Consumer;
 import java.util.stream.DoubleStream;
 import org.jspecify.annotations.Nullable;
@@ -53,7 +54,7 @@ final class TextJob extends ModelJob<TextJob> {
    */
   double[] run(@Nullable Path dump, boolean tokenized, Consumer<Device> opened) {
     model.textsAreRead();
-    new EvaluationText(text.name(), text.chunks()).warnings(model, null).forEach(this::warn);
+    new EvaluationText(text.name(), text.chunks()).warnings(model, List.of()).forEach(this::warn);
     try (OpenDevice device = openDevice(false)) {
       CausalLm lm =
           runningModel(

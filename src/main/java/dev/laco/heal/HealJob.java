@@ -31,6 +31,7 @@ import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Locale;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
@@ -192,7 +193,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     EvaluationText evaluation =
         JobTexts.evaluation(original, request.evaluation(), request.evaluationTokens());
     if (evaluation != null) {
-      evaluation.warnings(original, stage.text()).forEach(this::warn);
+      evaluation.warnings(original, List.of(stage.text())).forEach(this::warn);
     }
     model.textsAreRead();
     original.textsAreRead();

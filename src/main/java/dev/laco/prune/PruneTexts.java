@@ -131,7 +131,15 @@ record PruneTexts(
   List<String> warnings(Model model) {
     List<String> warnings = new ArrayList<>(calibration.warnings());
     if (evaluation != null) {
-      warnings.addAll(evaluation.warnings(model, heal == null ? fit : heal.text()));
+      List<FitText> learnt = new ArrayList<>();
+      if (heal != null) {
+        learnt.add(heal.text());
+      }
+      // A fit on the same text sees a part of it.
+      if (fit != null && (heal == null || !heal.text().name().equals(fit.name()))) {
+        learnt.add(fit);
+      }
+      warnings.addAll(evaluation.warnings(model, learnt));
     }
     return warnings;
   }

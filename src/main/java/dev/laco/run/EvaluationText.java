@@ -20,7 +20,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
-import java.util.Objects;
 import java.util.OptionalInt;
 import org.jspecify.annotations.Nullable;
 
@@ -72,12 +71,12 @@ public record EvaluationText(String name, List<Chunk> chunks) {
 
   /**
    * What a user should know of numbers that are measured on this text, a sentence each: that chunks
-   * are longer than the model's positions, or that the text shares runs of tokens with the fit
-   * text.
+   * are longer than the model's positions, or that the text shares runs of tokens with one that
+   * weights are made from.
    *
-   * @param fitText the text on which weights are fitted; null where none are
+   * @param learnt the texts on which weights are fitted or trained
    */
-  public List<String> warnings(Model model, @Nullable FitText fitText) {
+  public List<String> warnings(Model model, List<FitText> learnt) {
     List<String> warnings = new ArrayList<>();
     int positions = model.config().maxPositionEmbeddings();
     int longest = chunks.stream().mapToInt(Chunk::length).max().orElse(0);
@@ -92,16 +91,18 @@ public record EvaluationText(String name, List<Chunk> chunks) {
               longest,
               positions));
     }
-    double known = fitText == null ? 0 : shareIn(fitText);
-    if (known >= WARN_SHARE) {
-      warnings.add(
-          String.format(
-              Locale.ROOT,
-              "%s: %.0f %% of its tokens are also in the text that weights are fitted on, %s: the"
-                  + " pruned model will look better than it is; measure on another text",
-              name,
-              100 * known,
-              Objects.requireNonNull(fitText).name()));
+    for (FitText text : learnt) {
+      double known = shareIn(text);
+      if (known >= WARN_SHARE) {
+        warnings.add(
+            String.format(
+                Locale.ROOT,
+                "%s: %.0f %% of its tokens are also in the text that weights are made from, %s: the"
+                    + " pruned model will look better than it is; measure on another text",
+                name,
+                100 * known,
+                text.name()));
+      }
     }
     return List.copyOf(warnings);
   }
