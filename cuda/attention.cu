@@ -17,7 +17,8 @@
 // a step of generation uses more than one row of a tile.
 //
 // q, out [tokens, heads * width]; log_sums [tokens, heads], the logarithms of the sums of the exponentials of scores, or
-// null; k, v [keys, key-value heads * width], past keys included; offsets, key_offsets [sequences + 1]; past [sequences]. A query at position p sees keys max(0, p - window + 1) … p,
+// null; sinks [heads], for each head one more score in each query's softmax, which has no value (gpt-oss), or null;
+// k, v [keys, key-value heads * width], past keys included; offsets, key_offsets [sequences + 1]; past [sequences]. A query at position p sees keys max(0, p - window + 1) … p,
 // window 0 meaning all. With s = scale * q . k, scale > 0: s = soft_cap * tanh(s / soft_cap) unless
 // soft_cap is 0 (Gemma 2), then s += alibi[head] * (key position - query position) unless alibi is null (Press
 // et al., "Train Short, Test Long", 2022).
@@ -46,8 +47,8 @@ constexpr int kMostColumns = 512;
 
 extern "C" __global__ void __launch_bounds__(f32::kThreads, 2)
     laco_attention_f32_v1(const float* q, const float* k, const float* v, float* out,
-                          float* log_sums, const int32_t* offsets, const int32_t* key_offsets,
-                          const int32_t* past, const float* alibi, int32_t heads, int32_t key_heads, int32_t width,
+                          float* log_sums, const float* sinks, const int32_t* offsets,
+                          const int32_t* key_offsets, const int32_t* past, const float* alibi, int32_t heads, int32_t key_heads, int32_t width,
                           int32_t window, float scale, float soft_cap) {
   using namespace f32;
   const Task task(q, k, v, out, offsets, key_offsets, past, heads, key_heads, width, window);
@@ -78,8 +79,8 @@ extern "C" __global__ void __launch_bounds__(f32::kThreads, 2)
   for (int r = 0; r < kRowsOfWarp; r++) {
     position[r] = task.position(own + r);
     slope[r] = task.slope(alibi, own + r);
-    most[r] = -infinity();
-    total[r] = 0;
+    most[r] = task.sink(sinks, own + r);
+    total[r] = sinks != nullptr && lane == 0 ? 1 : 0;
   }
 
   const bool vectors = width % 4 == 0 && aligned4(task.query) && aligned4(task.key) && aligned4(task.value);
@@ -424,8 +425,8 @@ __device__ __forceinline__ void add_left_out(const Task& task, const int (&posit
 // The kernel with kKeys keys in shared memory at a time. They are loaded in kParts parts, each during a part of the
 // products: more parts take fewer registers.
 template <class T, int kWidth, int kKeys, int kParts>
-__device__ __forceinline__ void attend(const Task& task, float* log_sums, const float* alibi, float scale,
-                                       float soft_cap) {
+__device__ __forceinline__ void attend(const Task& task, float* log_sums, const float* sinks, const float* alibi,
+                                       float scale, float soft_cap) {
   const int first = task.first_row(kRows);
   if (first >= task.rows) {
     return;
@@ -486,11 +487,16 @@ __device__ __forceinline__ void attend(const Task& task, float* log_sums, const 
       query_pieces.template load<false>(held[k], 0, k * 16);
     }
   }
-  Rows rows = {{-infinity(), -infinity()}, {0, 0}};
   float sums[kWidth / 8][4] = {};
 
   // Soft-cap and ALiBi need scaled scores; others are scaled within the exponential.
   const bool plain = soft_cap == 0 && alibi == nullptr;
+  Rows rows;
+#pragma unroll
+  for (int h = 0; h < kHalves; h++) {
+    rows.most[h] = task.sink(sinks, min(first + own_row + 8 * h, last)) / (plain ? scale : 1);
+    rows.total[h] = sinks != nullptr && lane % 4 == 0 ? 1 : 0;
+  }
   const float log2_scale = plain ? scale * kLog2E : kLog2E;
   const int all_to = task.seen_to(first);  // all rows of the block see keys [end - window, all_to)
 
@@ -579,11 +585,11 @@ __device__ __forceinline__ void attend(const Task& task, float* log_sums, const 
 #define LACO_ATTENTION(name, T, width, keys, parts, blocks)                                          \
   extern "C" __global__ void __launch_bounds__(tensor_cores::kThreads, blocks)                       \
       name(const float* q, const float* k, const float* v, float* out, float* log_sums,              \
-           const int32_t* offsets, const int32_t* key_offsets, const int32_t* past,                  \
+           const float* sinks, const int32_t* offsets, const int32_t* key_offsets, const int32_t* past,                  \
            const float* alibi, int32_t heads, int32_t key_heads, int32_t head_width, int32_t window, \
            float scale, float soft_cap) {                                                            \
     const Task task(q, k, v, out, offsets, key_offsets, past, heads, key_heads, head_width, window); \
-    tensor_cores::attend<T, width, keys, parts>(task, log_sums, alibi, scale, soft_cap);             \
+    tensor_cores::attend<T, width, keys, parts>(task, log_sums, sinks, alibi, scale, soft_cap);      \
   }                                                                                                  \
   LACO_EXPORT(name)
 

@@ -60,6 +60,11 @@ struct Task {
     return static_cast<uint32_t>(position - key) < static_cast<uint32_t>(window);
   }
 
+  // The sink of the row's head; -infinity without.
+  __device__ float sink(const float* sinks, int row) const {
+    return sinks == nullptr ? -infinity() : sinks[static_cast<int>(blockIdx.y) * group + row % group];
+  }
+
   // The slope of the row's head per position; 0 without ALiBi.
   __device__ float slope(const float* alibi, int row) const {
     return alibi == nullptr ? 0 : alibi[static_cast<int>(blockIdx.y) * group + row % group];

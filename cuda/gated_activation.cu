@@ -4,6 +4,7 @@
 //                                   to 60 (GELU) operations: an H100 has time for over 100, so memory binds.
 //   laco_gated_slopes_f32_v1        16 bytes per element and about twice the operations.
 //   laco_gated_gradients_f32_v1     20 bytes per element and the same operations.
+//   laco_clamped_gate_f32_v1        12 bytes per channel: the gate of an expert of gpt-oss.
 #include "common.cuh"
 
 using namespace laco;
@@ -175,3 +176,24 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   }
 }
 LACO_EXPORT(laco_gated_gradients_f32_v1)
+
+// gate_up [n, 2] has gate and up of each channel side by side. out = g / (1 + exp(-slope g)) (u + 1) with g = min(gate,
+// limit) and u = min(max(up, -limit), limit); NaN stays. out [n] is other memory. grid = ceil(n / 1024).
+extern "C" __global__ void __launch_bounds__(kThreads)
+    laco_clamped_gate_f32_v1(const float* gate_up, float* out, int64_t n, float slope, float limit) {
+  for_each_of_four(n, aligned4(gate_up) && aligned4(out), [&](auto width, int64_t i) {
+    constexpr int N = decltype(width)::value;
+    const Floats<N> first = load<N>(gate_up + 2 * i), second = load<N>(gate_up + 2 * i + N);
+    Floats<N> result;
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+      float gate = 2 * k < N ? first[2 * k % N] : second[2 * k % N];
+      float up = 2 * k + 1 < N ? first[(2 * k + 1) % N] : second[(2 * k + 1) % N];
+      gate = gate > limit ? limit : gate;
+      up = up > limit ? limit : up < -limit ? -limit : up;
+      result[k] = gate / (1.0f + expf(-slope * gate)) * (up + 1.0f);
+    }
+    store(out + i, result);
+  });
+}
+LACO_EXPORT(laco_clamped_gate_f32_v1)

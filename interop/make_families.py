@@ -30,6 +30,8 @@ from transformers import (
     GemmaForCausalLM,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
+    GptOssConfig,
+    GptOssForCausalLM,
     GraniteConfig,
     Glm4Config,
     Glm4ForCausalLM,
@@ -92,6 +94,7 @@ OLMO2 = (Olmo2Config, Olmo2ForCausalLM)
 OLMOE = (OlmoeConfig, OlmoeForCausalLM)
 OLMO3 = (Olmo3Config, Olmo3ForCausalLM)
 MIXTRAL = (MixtralConfig, MixtralForCausalLM)
+GPT_OSS = (GptOssConfig, GptOssForCausalLM)
 GRANITE_MOE = (GraniteMoeConfig, GraniteMoeForCausalLM)
 QWEN2_MOE = (Qwen2MoeConfig, Qwen2MoeForCausalLM)
 QWEN3_MOE = (Qwen3MoeConfig, Qwen3MoeForCausalLM)
@@ -246,6 +249,26 @@ FAMILIES = {
             "residual_multiplier": 0.5,
             "attention_multiplier": 0.1,
             "logits_scaling": 4.0,
+        },
+    ),
+    "gpt_oss_bf16": (
+        GPT_OSS,
+        "bfloat16",
+        {
+            "num_local_experts": 5,
+            "num_experts_per_tok": 2,
+            "intermediate_size": 40,
+            "head_dim": 32,
+            "sliding_window": 8,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 150000.0,
+                "factor": 8.0,
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+                "truncate": False,
+                "original_max_position_embeddings": 32,
+            },
         },
     ),
     "qwen2_moe_no_window": (

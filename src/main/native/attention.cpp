@@ -90,8 +90,10 @@ void attend(const float* query, const float* key, const float* value, const Head
 
   float most[kRows], total[kRows];
   for (int64_t r = 0; r < tiles; r++) {
-    most[r] = -__builtin_inff();
-    total[r] = 0;
+    // A sink is a score before all others, of which no value follows.
+    const bool sinks = heads.sinks != nullptr;
+    most[r] = sinks ? heads.sinks[(first + r) % group] : -__builtin_inff();
+    total[r] = sinks ? 1 : 0;
     float* row = scratch.queries + r * stride;
     for (int64_t c = 0; c < stride; c += W) {
       store(row + c, Vec{});
@@ -173,12 +175,13 @@ extern "C" __attribute__((visibility("default"))) int64_t LACO_JOIN(laco_attenti
 int64_t LACO_JOIN(laco_attention_scratch_, LACO_TIER)(int64_t width) { return Scratch::size(width); }
 
 // query, out [T, query_heads * width], key, value [K, key_heads * width]; offsets, key_offsets
-// [sequences + 1], past [sequences]; window and soft_cap 0 for none, slopes [query_heads] or null; scratch for as many
+// [sequences + 1], past [sequences]; window and soft_cap 0 for none, slopes [query_heads] or null, sinks [query_heads] or null: for each head one more score in
+// each query's softmax, which has no value; scratch for as many
 // threads as OpenMP uses. log_sums [T, query_heads] or null: the logarithm of the sum of the exponentials of each query's
 // scores.
 LACO_KERNEL(attention)
 (const float* query, const float* key, const float* value, int64_t query_heads, int64_t key_heads,
- int64_t width, int64_t window, float scale, float soft_cap, const float* slopes,
+ int64_t width, int64_t window, float scale, float soft_cap, const float* slopes, const float* sinks,
  const int32_t* offsets, const int32_t* key_offsets, const int32_t* past, int64_t sequences, float* scratch, float* out,
  float* log_sums) {
   const int64_t group = query_heads / key_heads;
@@ -199,7 +202,8 @@ LACO_KERNEL(attention)
           const int64_t queries = offsets[s] * query_heads * width + h * group * width;
           const int64_t keys = key_offsets[s] * key_heads * width + h * width;
           const Heads heads = {query_heads, key_heads, width, window, scale, soft_cap,
-                               slopes == nullptr ? nullptr : slopes + h * group};
+                               slopes == nullptr ? nullptr : slopes + h * group,
+                               sinks == nullptr ? nullptr : sinks + h * group};
           attend(query + queries, key + keys, value + keys, heads, past[s], first,
                  min(kRows, rows - first), own, out + queries,
                  log_sums == nullptr ? nullptr : log_sums + offsets[s] * query_heads + h * group);

@@ -176,6 +176,7 @@ struct Heads {
   int64_t queries, keys, width, window;
   float scale, soft_cap;
   const float* slopes;  // of the heads that share the key-value head; null without ALiBi
+  const float* sinks;   // likewise; null for none
 };
 
 }  // namespace LACO_NAMESPACE

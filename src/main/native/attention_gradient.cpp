@@ -199,7 +199,7 @@ LACO_KERNEL(attention_gradient)
     const int64_t queries = heads_before * width;
     const int64_t keys = (offsets[s] * key_heads + h) * width;
     const Heads heads = {query_heads, key_heads, width, window, scale, soft_cap,
-                         slopes == nullptr ? nullptr : slopes + h * group};
+                         slopes == nullptr ? nullptr : slopes + h * group, nullptr};
     const Matrices all = {query + queries,          key + keys,          value + keys,
                           gradient + queries,       log_sums + heads_before, products + heads_before,
                           query_gradient + queries, key_gradient + keys, value_gradient + keys};

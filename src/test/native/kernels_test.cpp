@@ -40,13 +40,14 @@ int32_t laco_watch_mappings(void*);
                                       int64_t, int64_t, float);                                    \
   int64_t laco_attention_scratch_##tier(int64_t);                                                  \
   int32_t laco_attention_##tier(const float*, const float*, const float*, int64_t, int64_t,        \
-                                int64_t, int64_t, float, float, const float*, const int32_t*, const int32_t*,    \
-                                const int32_t*, int64_t, float*, float*, float*);                  \
+                                int64_t, int64_t, float, float, const float*, const float*, const int32_t*,      \
+                                const int32_t*, const int32_t*, int64_t, float*, float*, float*);                  \
   int64_t laco_attention_gradient_scratch_##tier(int64_t);                                         \
   int32_t laco_attention_gradient_##tier(                                                          \
       const float*, const float*, const float*, int64_t, int64_t, int64_t, int64_t, float, float,  \
       const float*, const int32_t*, int64_t, const float*, const float*, const float*, float*,     \
       float*, float*, float*);                                                                     \
+  int32_t laco_clamped_gate_##tier(const float*, int64_t, float, float, float*);                   \
   int32_t laco_gated_activation_##tier(int32_t, const float*, const float*, int64_t, float*);      \
   int32_t laco_gated_slopes_##tier(int32_t, float*, float*, int64_t);                              \
   int32_t laco_gated_gradients_##tier(int32_t, float*, float*, const float*, int64_t);             \
@@ -102,6 +103,7 @@ struct Kernels {
   decltype(&laco_attention_0) attention;
   decltype(&laco_attention_gradient_scratch_0) attention_gradient_scratch;
   decltype(&laco_attention_gradient_0) attention_gradient;
+  decltype(&laco_clamped_gate_0) clamped_gate;
   decltype(&laco_gated_activation_0) gated_activation;
   decltype(&laco_gated_slopes_0) gated_slopes;
   decltype(&laco_gated_gradients_0) gated_gradients;
@@ -134,6 +136,7 @@ struct Kernels {
         laco_linear_rows_##tier, laco_add_bias_##tier, laco_rope_##tier,                           \
         laco_rope_neighbours_##tier, laco_attention_scratch_##tier, laco_attention_##tier,         \
         laco_attention_gradient_scratch_##tier, laco_attention_gradient_##tier,                    \
+        laco_clamped_gate_##tier,                                                                  \
         laco_gated_activation_##tier, laco_gated_slopes_##tier, laco_gated_gradients_##tier,       \
         laco_norm_gradient_scratch_##tier, laco_norm_gradient_##tier, laco_route_##tier,           \
         laco_add_rows_##tier, laco_add_##tier, laco_multiply_##tier, laco_mix_##tier,              \
@@ -883,6 +886,24 @@ void test_adam_w(const Kernels& k) {
   });
 }
 
+void test_clamped_gate(const Kernels& k) {
+  for (int64_t n : {1, 7, 8, 15, 16, 17, 33, 100}) {
+    for (Guarded::Side side : {Guarded::kEnd, Guarded::kBeginning}) {
+      current = "clamped_gate_" + std::to_string(k.tier) + " n=" + std::to_string(n);
+      Floats gate_up(2 * n, side), out(n, side, unset);
+      for (int64_t i = 0; i < 2 * n; i++) {
+        gate_up.data()[i] *= 8;
+      }
+      check(k.clamped_gate(gate_up.data(), n, 1.702f, 7, out.data()) == 0, "status");
+      for (int64_t i = 0; i < n; i++) {
+        const double gate = std::fmin(gate_up[2 * i], 7), up = std::fmax(-7, std::fmin(gate_up[2 * i + 1], 7));
+        const double expected = gate * (up + 1) / (1 + std::exp(-static_cast<double>(1.702f) * gate));
+        close(out[i], expected, 3e-6 * std::abs(expected) + 1e-30, i);
+      }
+    }
+  }
+}
+
 void test_attention(const Kernels& k) {
   for (int64_t width : {1, 3, 4, 7, 8, 15, 16, 17, 32, 33, 64, 80, 128}) {
     for (int64_t window : {0, 1, 5, 70}) {
@@ -899,9 +920,10 @@ void test_attention(const Kernels& k) {
         const float scale = 1 / std::sqrt(static_cast<float>(width));
         const double cap = window == 5 ? 2 : 0;
         const float slopes[] = {1, 0.5f, 0.25f, 0.1f, 0.01f, 0};
-        const bool alibi = window == 70 || width == 16;
-        check(k.attention(query.data(), key.data(), value.data(), heads, key_heads, width, window,
-                          scale, static_cast<float>(cap), alibi ? slopes : nullptr, offsets, keys, past, sequences, scratch.data(), out.data(),
+        const float all_sinks[] = {-1, 0.5f, 2, -0x1p120f, 5, 0};
+        const bool alibi = window == 70 || width == 16, sinks = window == 1 || width == 33;
+        check(k.attention(query.data(), key.data(), value.data(), heads, key_heads, width, window, scale,
+                          static_cast<float>(cap), alibi ? slopes : nullptr, sinks ? all_sinks : nullptr, offsets, keys, past, sequences, scratch.data(), out.data(),
                           width % 2 == 0 ? log_sums.data() : nullptr) == 0,
               "status");
         for (int64_t s = 0; s < sequences; s++) {
@@ -911,7 +933,7 @@ void test_attention(const Kernels& k) {
             for (int64_t h = 0; h < heads; h++) {
               const int64_t q = (t * heads + h) * width;
               std::vector<double> weights;
-              double total = 0;
+              double total = sinks ? std::exp(static_cast<double>(all_sinks[h])) : 0;
               auto row = [&](int64_t j) {
                 return ((keys[s] + j) * key_heads + h / (heads / key_heads)) * width;
               };
@@ -964,7 +986,7 @@ void test_attention_gradient(const Kernels& k) {
         const float slopes[] = {1, 0.5f, 0.25f, 0.1f, 0.01f, 0};
         const float* falls = window == 70 || width == 16 ? slopes : nullptr;
         check(k.attention(query.data(), key.data(), value.data(), heads, key_heads, width, window, scale, cap, falls,
-                          offsets, offsets, past, sequences, scratch.data(), out.data(), log_sums.data()) == 0,
+                          nullptr, offsets, offsets, past, sequences, scratch.data(), out.data(), log_sums.data()) == 0,
               "status");
         check(k.row_products(gradient.data(), out.data(), tokens * heads, width, products.data()) == 0, "status");
         check(k.attention_gradient(query.data(), key.data(), value.data(), heads, key_heads, width, window, scale, cap,
@@ -1100,6 +1122,7 @@ int main() {
     test_norm_gradient(k);
     test_distillation_gradient(k);
     test_adam_w(k);
+    test_clamped_gate(k);
     test_attention(k);
     test_attention_gradient(k);
     std::printf("tier %d: all kernels agree\n", k.tier);

@@ -18,6 +18,7 @@ struct Case {
   float soft_cap = 0;
   bool alibi = false;
   float scale = 0;  // 0 stands for 1 / sqrt(width)
+  bool sinks = false;
   size_t shift[4] = {};  // of q, k, v and out from an aligned address, in elements
 
   int group() const { return heads / key_heads; }
@@ -27,7 +28,8 @@ struct Case {
   std::string words() const {
     std::string all = std::to_string(heads) + "/" + std::to_string(key_heads) + " heads of " +
                       std::to_string(width) + ", window " + std::to_string(window) + ", soft-cap " +
-                      std::to_string(soft_cap) + (alibi ? ", alibi" : "") + ", shifts";
+                      std::to_string(soft_cap) + (alibi ? ", alibi" : "") + (sinks ? ", sinks" : "") +
+                      ", shifts";
     for (size_t one : shift) {
       all += " " + std::to_string(one);
     }
@@ -40,7 +42,7 @@ struct Case {
 };
 
 struct Inputs {
-  std::vector<float> query, key, value, slopes;
+  std::vector<float> query, key, value, slopes, sinks;
   std::vector<int32_t> offsets{0}, key_offsets{0};
   float scale;
 
@@ -54,6 +56,7 @@ struct Inputs {
     value = check::random<float>(key.size());
     for (int h = 0; h < c.heads; h++) {
       slopes.push_back(static_cast<float>(std::exp2(-8.0 * (h + 1) / c.heads)));
+      sinks.push_back(h % 3 == 2 ? -3e38f : static_cast<float>(h % 2 == 0 ? 2 + h : -1));
     }
     scale = c.scale != 0 ? c.scale : static_cast<float>(1 / std::sqrt(static_cast<double>(c.width)));
   }

@@ -69,8 +69,9 @@ Expected attend(const Case& c, const Inputs& in, float (*rounded)(float)) {
           }
           weights.push_back(score);
         }
-        const double most = *std::max_element(weights.begin(), weights.end());
-        double total = 0;
+        const double sink = c.sinks ? static_cast<double>(in.sinks[static_cast<size_t>(h)]) : -kInfinity;
+        const double most = std::max(sink, *std::max_element(weights.begin(), weights.end()));
+        double total = std::exp(sink - most);
         for (double& weight : weights) {
           weight = std::exp(weight - most);
           total += weight;
@@ -101,7 +102,7 @@ void run(const Variant& variant, const Case& c, const Inputs& in, const Expected
   check::Buffer<float> query(in.query, c.shift[0]), key(in.key, c.shift[1]), value(in.value, c.shift[2]);
   check::Buffer<float> out(in.query.size(), c.shift[3]);
   check::Buffer<float> log_sums(expected.log_sums.size());
-  check::Buffer<float> slopes(in.slopes);
+  check::Buffer<float> slopes(in.slopes), sinks(in.sinks);
   check::Buffer<int32_t> offsets(in.offsets), key_offsets(in.key_offsets), past(c.past);
   const int longest = *std::max_element(c.lengths.begin(), c.lengths.end());
   const int rounded_width = (c.width + 31) / 32 * 32;
@@ -112,6 +113,7 @@ void run(const Variant& variant, const Case& c, const Inputs& in, const Expected
                 dim3(static_cast<unsigned>(variant.threads)), static_cast<size_t>(shared_bytes),
                 static_cast<const float*>(query.data()), static_cast<const float*>(key.data()),
                 static_cast<const float*>(value.data()), out.data(), log_sums.data(),
+                c.sinks ? static_cast<const float*>(sinks.data()) : nullptr,
                 static_cast<const int32_t*>(offsets.data()),
                 static_cast<const int32_t*>(key_offsets.data()), static_cast<const int32_t*>(past.data()),
                 c.alibi ? static_cast<const float*>(slopes.data()) : nullptr, c.heads, c.key_heads, c.width,
@@ -197,6 +199,13 @@ TEST(attention_with_slopes_by_distance) {
   run_all({4, 4, 32, {70}, {9}, 0, 0, true});
   run_all({6, 2, 80, {30, 5}, {0, 64}, 0, 0, true});
   run_all({6, 2, 160, {30, 5}, {0, 64}, 17, 3.0f, true});
+}
+
+TEST(attention_with_sinks) {
+  run_all({8, 2, 64, {70, 1}, {9, 0}, 0, 0, false, 0, true});
+  run_all({6, 2, 80, {30, 5}, {0, 64}, 17, 0, false, 0, true});
+  run_all({4, 4, 33, {40}, {3}, 0, 3.0f, true, 0, true});
+  run_all({3, 1, 160, {60}, {0}, 20, 3.0f, false, 0.7f, true});
 }
 
 TEST(attention_of_tensors_aligned_to_an_element) {

@@ -136,3 +136,24 @@ TEST(gated_activation_holds_over_the_whole_range) {
     run_gradients(activation, gate, std::vector<float>(gate.size(), 1), true);
   }
 }
+
+TEST(clamped_gate) {
+  for (size_t n : {1u, 2u, 3u, 4u, 5u, 1023u, 1024u, 1029u}) {
+    for (size_t shift : {0u, 1u, 3u}) {
+      std::vector<float> values = check::random<float>(2 * n, 6.0);
+      values[0] = std::numeric_limits<float>::infinity();
+      values[1] = -std::numeric_limits<float>::infinity();
+      values[2 * n - 1] = n % 2 == 0 ? std::numeric_limits<float>::quiet_NaN() : -1000;
+      check::Buffer<float> gate_up(values, shift), out(n, shift);
+      check::launch("laco_clamped_gate_f32_v1", static_cast<unsigned>((n + 1023) / 1024), 256, 0,
+                    static_cast<const float*>(gate_up.data()), out.data(), static_cast<int64_t>(n), 1.702f, 7.0f);
+      for (size_t i = 0; i < n; i++) {
+        const double gate = std::fmin(check::wide(values[2 * i]), 7), raw = check::wide(values[2 * i + 1]);
+        const double up = std::isnan(raw) ? raw : std::fmax(-7, std::fmin(raw, 7));
+        const double expected = gate * (up + 1) / (1 + std::exp(-static_cast<double>(1.702f) * gate));
+        CHECK_CLOSE(check::wide(out[i]), expected, std::isnan(expected) ? 0 : 2e-6 * std::abs(expected) + 1e-30,
+                    "channel " + std::to_string(i) + " of " + std::to_string(n));
+      }
+    }
+  }
+}

@@ -45,7 +45,8 @@ public final class Fixtures {
             "olmo2",
             "mixtral",
             "qwen3_moe",
-            "olmoe")
+            "olmoe",
+            "gpt_oss")
         .filter(name -> Files.isDirectory(folder(name)));
   }
 

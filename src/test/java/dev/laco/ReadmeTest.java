@@ -29,7 +29,9 @@ final class ReadmeTest {
               "| `%s` | `%s` | %s | %s | %s | %s |\n",
               architecture.className(),
               architecture.modelType(),
-              "safetensors, .bin, 8 bits" + (architecture.gguf().isPresent() ? ", GGUF" : ""),
+              "safetensors, .bin, "
+                  + (architecture.className().startsWith("GptOss") ? "MXFP4" : "8 bits")
+                  + (architecture.gguf().isPresent() ? ", GGUF" : ""),
               rules(architecture),
               architecture.loaders().stream()
                   .map(Loader::toString)

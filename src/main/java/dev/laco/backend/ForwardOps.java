@@ -2,6 +2,7 @@ package dev.laco.backend;
 
 import dev.laco.Compute;
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
@@ -80,6 +81,17 @@ public interface ForwardOps extends DeviceMemory {
   void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out);
 
   /**
+   * A linear layer whose matrix is stored the other way round: {@code out = x weight + bias},
+   * multiplied in {@link #productType}.
+   *
+   * @param x {@code [R, in]}
+   * @param weight {@code [in, out]}
+   * @param bias {@code [1, out]}; null for zeros
+   * @param out {@code [R, out]}
+   */
+  void linearTransposed(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out);
+
+  /**
    * Rotary position embedding, in place: rotates pair {@code i} of the elements of every head by
    * angle {@code i} of the token, for {@code i < pairs}. Elements from {@code 2 * pairs} on stay as
    * they are.
@@ -117,10 +129,19 @@ public interface ForwardOps extends DeviceMemory {
    * @param key {@code [K, numKeyValueHeads * headDim]}: of each sequence its past and new tokens at
    *     the rows that {@link PackedSequences#keyOffsets()} says, of which {@code K} is the last one
    * @param value as {@code key}
+   * @param sinks {@code [1, numHeads]}: for each head one more score in the softmax of each query,
+   *     which has no value (Xiao et al. 2023, "Efficient Streaming Language Models with Attention
+   *     Sinks"), so that the weights of the values sum to less than 1; null for none
    * @param out {@code [T, numHeads * headDim]}
    */
   void attention(
-      Tensor query, Tensor key, Tensor value, AttentionSpec spec, TokenBatch batch, Tensor out);
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      @Nullable Tensor sinks,
+      AttentionSpec spec,
+      TokenBatch batch,
+      Tensor out);
 
   /**
    * {@code out = activation(gate) * up}, element by element.
@@ -130,6 +151,16 @@ public interface ForwardOps extends DeviceMemory {
    * @param out {@code [R, k]}; may be {@code gate} or {@code up}
    */
   void gatedActivation(Activation activation, Tensor gate, @Nullable Tensor up, Tensor out);
+
+  /**
+   * The gate of an expert of gpt-oss, of which each channel has a gate and an up side by side:
+   * {@code out_i = g (u + 1) / (1 + exp(-slope g))} with {@code g = min(gateUp_2i, limit)} and
+   * {@code u = min(max(gateUp_2i+1, -limit), limit)}. NaN stays NaN.
+   *
+   * @param gateUp {@code [R, 2 k]}
+   * @param out {@code [R, k]}, other memory
+   */
+  void clampedGate(Tensor gateUp, ClampedGate gate, Tensor out);
 
   /**
    * The derivatives of {@link #gatedActivation}, element by element and in place: {@code up := up *

@@ -86,6 +86,17 @@ public final class OpChecks {
     }
   }
 
+  /** See {@link ForwardOps#linearTransposed}. */
+  public static void linearTransposed(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
+    activation("x", x);
+    activation("out", out);
+    shape("weight", weight, x.columns(), out.columns());
+    shape("out", out, x.rows(), weight.columns());
+    if (bias != null) {
+      shape("bias", bias, 1, weight.columns());
+    }
+  }
+
   /** See {@link ForwardOps#rope}. */
   public static void rope(Tensor x, int headDim, int table, TokenBatch batch) {
     activation("x", x);
@@ -110,6 +121,7 @@ public final class OpChecks {
       Tensor query,
       Tensor key,
       Tensor value,
+      @Nullable Tensor sinks,
       AttentionSpec spec,
       TokenBatch batch,
       long keys,
@@ -124,6 +136,9 @@ public final class OpChecks {
     shape("out", out, batch.sequences().size(), width);
     shape("key", key, keys, keyWidth);
     shape("value", value, keys, keyWidth);
+    if (sinks != null) {
+      shape("sinks", sinks, 1, spec.numHeads());
+    }
   }
 
   /** See {@link ForwardOps#gatedActivation}. */
@@ -135,6 +150,13 @@ public final class OpChecks {
       shape("up", up, gate.rows(), gate.columns());
     }
     shape("out", out, gate.rows(), gate.columns());
+  }
+
+  /** See {@link ForwardOps#clampedGate}. */
+  public static void clampedGate(Tensor gateUp, Tensor out) {
+    activation("gateUp", gateUp);
+    activation("out", out);
+    shape("gateUp", gateUp, out.rows(), 2 * out.columns());
   }
 
   /** See {@link ForwardOps#gatedSlopes}. */
@@ -332,12 +354,13 @@ public final class OpChecks {
       Tensor query,
       Tensor key,
       Tensor value,
+      @Nullable Tensor sinks,
       AttentionSpec spec,
       TokenBatch batch,
       long keys,
       Tensor out,
       Tensor logSums) {
-    attention(query, key, value, spec, batch, keys, out);
+    attention(query, key, value, sinks, spec, batch, keys, out);
     wholeSequences(batch);
     activation("logSums", logSums);
     shape("logSums", logSums, query.rows(), spec.numHeads());
@@ -357,7 +380,7 @@ public final class OpChecks {
       Tensor queryGradient,
       Tensor keyGradient,
       Tensor valueGradient) {
-    attention(query, key, value, spec, batch, keys, out, logSums);
+    attention(query, key, value, null, spec, batch, keys, out, logSums);
     sameShape("gradient", gradient, out);
     sameShape("queryGradient", queryGradient, query);
     sameShape("keyGradient", keyGradient, key);

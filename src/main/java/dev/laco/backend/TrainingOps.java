@@ -88,12 +88,13 @@ public interface TrainingOps {
    * #attentionGradient} needs.
    *
    * @param logSums {@code [T, numHeads]}: for each query the logarithm of the sum of the
-   *     exponentials of its scores
+   *     exponentials of its scores, its sink included
    */
   void attention(
       Tensor query,
       Tensor key,
       Tensor value,
+      @Nullable Tensor sinks,
       AttentionSpec spec,
       TokenBatch batch,
       Tensor out,

@@ -10,7 +10,7 @@ import dev.laco.InputJson;
 import dev.laco.Legible;
 import dev.laco.SystemMemory;
 import dev.laco.checkpoint.gguf.GgufHeader;
-import dev.laco.checkpoint.scaled.ScaledWeights;
+import dev.laco.checkpoint.scaled.QuantisedWeights;
 import dev.laco.checkpoint.table.TableLimits;
 import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.checkpoint.tokenizer.FolderTokenizer;
@@ -118,7 +118,7 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
               + " GGUF file");
     }
     ObjectNode config = InputJson.readObject(directory.resolve(CONFIG));
-    ScaledWeights scaled = ScaledWeights.of(config);
+    QuantisedWeights quantised = QuantisedWeights.of(config);
     WeightFiles weights = WeightFiles.find(directory);
     OpenFiles.require(directory, weights.shards().size());
     List<WeightFile> files = new ArrayList<>();
@@ -126,9 +126,9 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
       Map<String, WeightFile> fileOf = new TreeMap<>();
       for (Path shard : weights.shards()) {
         WeightFile file =
-            scaled == null
+            quantised == null
                 ? WeightFile.open(shard)
-                : WeightFile.open(shard, scaled.tables(Container.of(shard)));
+                : WeightFile.open(shard, quantised.tables(Container.of(shard)));
         files.add(file);
         if (fileOf.size() + file.tensors().size() > TableLimits.MAX_TENSORS) {
           throw new BadInputException(
@@ -140,11 +140,11 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
         }
         addTensors(file, fileOf);
       }
-      Map<String, Path> index = new LinkedHashMap<>(weights.index());
-      if (scaled != null) {
-        index.keySet().removeIf(scaled::isBeside);
+      Map<String, Path> index = weights.index();
+      if (quantised != null) {
+        index = quantised.weights(index);
         // The weights are no longer quantised where they are used or written.
-        config.remove(ScaledWeights.KEY);
+        config.remove(QuantisedWeights.KEY);
       }
       checkIndex(weights.indexFile(), index, fileOf);
       return new Checkpoint(

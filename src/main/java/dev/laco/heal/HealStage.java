@@ -6,6 +6,7 @@ import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.ResourceException;
 import dev.laco.Seconds;
+import dev.laco.UsageException;
 import dev.laco.backend.Backend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.Sha256;
@@ -61,11 +62,17 @@ public record HealStage(HealSettings settings, FitText text, DistillationText pa
   }
 
   /**
-   * Checks that a device can train.
+   * Checks that a device can train a model.
    *
-   * @throws ResourceException that says why it cannot
+   * @throws UsageException that says why the model cannot be trained
+   * @throws ResourceException that says why the device cannot train
    */
-  public static void requireTrains(Backend backend) {
+  public static void requireTrains(Backend backend, ModelConfig config) {
+    String why = config.whyNoTraining();
+    if (why != null) {
+      throw new UsageException(
+          config.architecture().className() + " cannot be healed: " + why + "; prune it alone");
+    }
     String missing = backend.missingForTraining();
     if (missing != null) {
       throw new ResourceException(missing);

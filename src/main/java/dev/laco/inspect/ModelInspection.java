@@ -143,6 +143,9 @@ public record ModelInspection(
     if (config.whyOnlyDown() != null) {
       hold(rules, List.of("refine"), config.whyOnlyDown(), refused);
     }
+    if (config.whyNoTraining() != null) {
+      hold(rules, List.of("heal"), config.whyNoTraining(), refused);
+    }
     return rules;
   }
 

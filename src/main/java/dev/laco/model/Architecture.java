@@ -475,6 +475,13 @@ public final class Architecture {
         : null;
   }
 
+  /** Why models of this family cannot be trained, as the end of a sentence; null where they can. */
+  public @Nullable String whyNoTraining() {
+    return parts.mixture.filter(Mixture.Keys::clamped).isPresent()
+        ? "the gradients of its sinks and of its experts' clamped gates are not computed"
+        : null;
+  }
+
   /**
    * Why of the rules that fit weights only those hold that change down projections alone, as the
    * end of a sentence; null where all hold, or {@link #whyNoFit none}.
@@ -748,6 +755,9 @@ public final class Architecture {
     if (config.outputBias()) {
       tensors.vector(LayerRole.OUTPUT_BIAS, hidden);
     }
+    if (parts.names.has(LayerRole.SINKS)) {
+      tensors.vector(LayerRole.SINKS, config.numAttentionHeads());
+    }
     if (config.queryKeyNorm()) {
       addHeadNorm(tensors, LayerRole.QUERY_NORM, config.numAttentionHeads(), config.headDim());
       addHeadNorm(tensors, LayerRole.KEY_NORM, config.numKeyValueHeads(), config.headDim());
@@ -804,6 +814,10 @@ public final class Architecture {
 
   private static void addMixture(Stored tensors, Mixture mixture, long hidden) {
     tensors.matrix(LayerRole.ROUTER, mixture.experts(), hidden);
+    if (mixture.gate() != null) {
+      addTransposedExperts(tensors, mixture, hidden);
+      return;
+    }
     for (int expert = 0; expert < mixture.experts(); expert++) {
       tensors.add(LayerRole.GATE, expert, mixture.width(), List.of(hidden));
       tensors.add(LayerRole.UP, expert, mixture.width(), List.of(hidden));
@@ -814,6 +828,18 @@ public final class Architecture {
       tensors.matrix(LayerRole.SHARED_GATE, mixture.sharedWidth(), hidden);
       tensors.matrix(LayerRole.SHARED_UP, mixture.sharedWidth(), hidden);
       tensors.matrix(LayerRole.SHARED_DOWN, hidden, mixture.sharedWidth());
+    }
+  }
+
+  /** Experts with a clamped gate, whose matrices have a row for each input. */
+  private static void addTransposedExperts(Stored tensors, Mixture mixture, long hidden) {
+    long width = mixture.width();
+    tensors.vector(LayerRole.ROUTER_BIAS, mixture.experts());
+    for (int expert = 0; expert < mixture.experts(); expert++) {
+      tensors.add(LayerRole.GATE_UP_TRANSPOSED, expert, hidden, List.of(2 * width));
+      tensors.add(LayerRole.GATE_UP_BIAS, expert, 1, List.of(2 * width));
+      tensors.add(LayerRole.DOWN_TRANSPOSED, expert, width, List.of(hidden));
+      tensors.add(LayerRole.DOWN_BIAS, expert, 1, List.of(hidden));
     }
   }
 
@@ -864,10 +890,13 @@ public final class Architecture {
       return bySuffix.values().stream().map(this::byExpert).toList();
     }
 
-    /** A tensor of all experts has one extent more: their number. */
+    /** A tensor of the matrices of all experts has one extent more: their number. */
     private TensorSpec byExpert(TensorSpec spec) {
       TensorSpec.Part last = spec.parts().getLast();
-      if (last.expert() == TensorSpec.NO_EXPERT || !names.isOfAllExperts(last.role())) {
+      boolean matrices = last.role().group() != TensorGroup.NORMS;
+      if (last.expert() == TensorSpec.NO_EXPERT
+          || !matrices
+          || !names.isOfAllExperts(last.role())) {
         return spec;
       }
       long experts = last.expert() + 1L;

@@ -34,11 +34,11 @@ final class Families {
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,
           Qwen2Moe.FAMILY,
-          GraniteMoe.FAMILY);
+          GraniteMoe.FAMILY,
+          GptOss.FAMILY);
 
-  private static final String OF_GPT_OSS =
-      "its attention has sinks, its experts have biases and a clamped activation, and most of its"
-          + " weights are in MXFP4";
+  private static final String GGUF_OF_GPT_OSS =
+      "its GGUF files are not read; give the folder of safetensors";
 
   private static final String OF_DEEPSEEK =
       "its attention compresses keys and values (multi-head latent attention)";
@@ -49,8 +49,7 @@ final class Families {
    */
   static final Map<String, String> NOT_COMPUTED =
       Map.of(
-          "GptOssForCausalLM", OF_GPT_OSS,
-          "gpt-oss", OF_GPT_OSS,
+          "gpt-oss", GGUF_OF_GPT_OSS,
           "DeepseekV2ForCausalLM", OF_DEEPSEEK,
           "DeepseekV3ForCausalLM", OF_DEEPSEEK,
           "deepseek2", OF_DEEPSEEK);

@@ -238,6 +238,8 @@ public final class GgufNames {
       case SHARED_DOWN -> "ffn_down_shexp.weight";
       case QUERY_KEY_VALUE, QUERY_KEY_VALUE_BIAS ->
           throw new IllegalArgumentException(role + " is named as queries, keys and values are");
+      case SINKS, ROUTER_BIAS, GATE_UP_TRANSPOSED, GATE_UP_BIAS, DOWN_TRANSPOSED ->
+          throw new IllegalArgumentException("no family with " + role + " has GGUF files");
     };
   }
 }

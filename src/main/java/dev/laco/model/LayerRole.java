@@ -19,6 +19,8 @@ public enum LayerRole {
   KEY_BIAS(NORMS),
   VALUE_BIAS(NORMS),
   OUTPUT_BIAS(NORMS),
+  /** For each head one more score in the softmax of attention, which has no value. */
+  SINKS(NORMS),
   QUERY_NORM(NORMS),
   KEY_NORM(NORMS),
   ATTENTION_OUTPUT_NORM(NORMS),
@@ -29,6 +31,15 @@ public enum LayerRole {
   DOWN(FEED_FORWARD),
   FEED_FORWARD_OUTPUT_NORM(NORMS),
   ROUTER(FEED_FORWARD),
+  ROUTER_BIAS(NORMS),
+  /**
+   * Gate and up projection of an expert in one matrix {@code [d, 2 k]}: gate and up of a channel
+   * are columns side by side.
+   */
+  GATE_UP_TRANSPOSED(FEED_FORWARD),
+  /** The down projection of such an expert, {@code [k, d]}. */
+  DOWN_TRANSPOSED(FEED_FORWARD),
+  GATE_UP_BIAS(NORMS),
   SHARED_ROUTER(FEED_FORWARD),
   SHARED_GATE(FEED_FORWARD),
   SHARED_UP(FEED_FORWARD),
@@ -46,6 +57,11 @@ public enum LayerRole {
   /** The part of the layer to which a merge counts the tensor. */
   public TensorGroup group() {
     return group;
+  }
+
+  /** Whether a layer multiplies by the tensor as by a linear layer's weight {@code [out, in]}. */
+  public boolean isLinear() {
+    return group != NORMS && this != GATE_UP_TRANSPOSED && this != DOWN_TRANSPOSED;
   }
 
   /** Whether the tensor is the weight of a norm. */

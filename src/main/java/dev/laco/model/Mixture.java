@@ -3,6 +3,7 @@ package dev.laco.model;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Mixtures of experts in the place of feed-forward networks (Shazeer et al. 2017): a router gives
@@ -14,11 +15,20 @@ import java.util.List;
  * @param normalised whether the shares of a token's experts are a softmax over these experts; else
  *     over all experts
  * @param sharedWidth inner width of one more expert, which every token is given to; 0 for none
+ * @param gate the gate of experts whose gate and up projections are {@link
+ *     LayerRole#GATE_UP_TRANSPOSED one matrix}, and which have biases, as their router has; null
+ *     for experts like a gated feed-forward network without biases
  * @param layers whether a layer has a mixture, for each layer; the others have one feed-forward
  *     network
  */
 public record Mixture(
-    int experts, int chosen, int width, boolean normalised, int sharedWidth, List<Boolean> layers) {
+    int experts,
+    int chosen,
+    int width,
+    boolean normalised,
+    int sharedWidth,
+    @Nullable ClampedGate gate,
+    List<Boolean> layers) {
   public Mixture {
     layers = List.copyOf(layers);
   }
@@ -30,13 +40,24 @@ public record Mixture(
    * @param width key of the inner width of an expert
    * @param shares over which experts shares are a softmax
    * @param shared whether there is a shared expert
+   * @param clamped whether experts have a {@link Mixture#gate clamped gate}
    * @param denseLayers whether {@code decoder_sparse_step} and {@code mlp_only_layers} say which
    *     layers have mixtures; else all have
    */
   record Keys(
-      List<String> experts, String width, Shares shares, boolean shared, boolean denseLayers) {
+      List<String> experts,
+      String width,
+      Shares shares,
+      boolean shared,
+      boolean clamped,
+      boolean denseLayers) {
     Keys {
       experts = List.copyOf(experts);
+    }
+
+    /** Keys of mixtures whose experts have no clamped gate. */
+    Keys(List<String> experts, String width, Shares shares, boolean shared, boolean denseLayers) {
+      this(experts, width, shares, shared, false, denseLayers);
     }
   }
 
@@ -67,7 +88,16 @@ public record Mixture(
         config.requiredPositive(keys.width),
         keys.shares == Shares.CHOSEN || config.booleanOr("norm_topk_prob", false),
         keys.shared ? config.requiredPositive("shared_expert_intermediate_size") : 0,
+        keys.clamped ? clampedGate(config) : null,
         keys.denseLayers ? mixtures(config, depth) : allOf(depth));
+  }
+
+  private static ClampedGate clampedGate(JsonFields config) {
+    double limit = config.numberOr("swiglu_limit", 7);
+    if (!(limit > 0)) {
+      throw config.error("swiglu_limit", "a number above 0");
+    }
+    return new ClampedGate(config.numberOr("swiglu_alpha", 1.702), limit);
   }
 
   private static List<Boolean> allOf(int depth) {

@@ -86,7 +86,7 @@ public record ModelConfig(
           String.format(
               Locale.ROOT,
               "%s: quantization_config: quantised by %s, which is not read; prune the f32, f16 or bf16 checkpoint that"
-                  + " this one was made from, and quantise the result (read are fp8, and compressed-tensors with a byte a weight)",
+                  + " this one was made from, and quantise the result (read are fp8, mxfp4, and compressed-tensors with a byte a weight)",
               file,
               Legible.excerpt(
                   method + quantisation.path("format").asText("").replaceFirst("^(?=.)", " "))));
@@ -258,6 +258,11 @@ public record ModelConfig(
     return architecture.whyNoFit();
   }
 
+  /** Why this model cannot be trained; null where it can. */
+  public @Nullable String whyNoTraining() {
+    return architecture.whyNoTraining();
+  }
+
   /**
    * Why of the rules that fit weights only those hold that change down projections alone; null
    * where all hold, or none.
@@ -298,7 +303,7 @@ public record ModelConfig(
   public long activeParameters(int layer) {
     long all =
         architecture.layerTensors(this, layer).stream()
-            .filter(TensorSpec::isMatrix)
+            .filter(spec -> spec.group() != TensorGroup.NORMS)
             .mapToLong(TensorSpec::elements)
             .sum();
     Mixture experts = mixture(layer);

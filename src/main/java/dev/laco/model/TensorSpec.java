@@ -47,6 +47,11 @@ public record TensorSpec(String suffix, List<Long> shape, List<Part> parts) {
     return parts.stream().filter(part -> part.role() == role).findFirst().orElseThrow();
   }
 
+  /** Whether a layer uses the tensor as weights of linear layers alone. */
+  public boolean isLinear() {
+    return parts.stream().allMatch(part -> part.role().isLinear());
+  }
+
   /** Whether the tensor is a matrix, not a vector. */
   public boolean isMatrix() {
     return shape.size() > 1;

@@ -195,7 +195,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     try (OpenDevice opened = openDevice(read.fit() != null)) {
       Backend backend = opened.backend();
       if (read.heal() != null) {
-        HealStage.requireTrains(backend);
+        HealStage.requireTrains(backend, model.config());
       }
       shareTime(backend, read);
       PruneTexts texts = read.of(search);

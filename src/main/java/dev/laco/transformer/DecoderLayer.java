@@ -7,6 +7,7 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerRole;
+import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NormSpec;
 import dev.laco.model.RopeParameters;
@@ -129,7 +130,7 @@ public final class DecoderLayer {
   /** Adds to each row of {@code x} what its experts return, in the order of the experts. */
   private void addExperts(LayerWeights weights, Normed input, Tensor x, Workspace.Buffers buffers) {
     Workspace.Experts room = buffers.experts();
-    backend.linear(input.states(), weights.get(LayerRole.ROUTER), null, room.logits());
+    linear(weights, input.states(), LayerRole.ROUTER, LayerRole.ROUTER_BIAS, room.logits());
     Routing routing = new Routing(backend, room.mixture(), room.logits());
     for (int e = 0; e < weights.experts().size(); e++) {
       int[] rows = routing.rows(e);
@@ -138,12 +139,14 @@ public final class DecoderLayer {
         backend.gather(input.states(), rows, states);
         LayerWeights own = weights.experts().get(e);
         Tensor output =
-            expert(
-                own.get(LayerRole.GATE),
-                own.get(LayerRole.UP),
-                own.get(LayerRole.DOWN),
-                states,
-                buffers);
+            room.gateUp() == null
+                ? expert(
+                    own.get(LayerRole.GATE),
+                    own.get(LayerRole.UP),
+                    own.get(LayerRole.DOWN),
+                    states,
+                    buffers)
+                : clampedExpert(own, states, room.gateUp(), buffers);
         backend.addRows(x, rows, routing.shares(e), output);
       }
     }
@@ -178,6 +181,22 @@ public final class DecoderLayer {
     backend.linear(input, up, null, ups);
     backend.gatedActivation(config.hiddenAct(), gates, ups, gates);
     backend.linear(gates, down, null, output);
+    return output;
+  }
+
+  /** The same of an expert with a clamped gate, whose channels are computed in {@code memory}. */
+  private Tensor clampedExpert(
+      LayerWeights own, Tensor input, Tensor memory, Workspace.Buffers buffers) {
+    Workspace.Experts room = buffers.experts();
+    Mixture mixture = room.mixture();
+    Tensor gateUp = memory.slice(0, input.rows());
+    Tensor channels = buffers.gate(input.rows(), mixture.width());
+    Tensor output = room.output().slice(0, input.rows());
+    backend.linearTransposed(
+        input, own.get(LayerRole.GATE_UP_TRANSPOSED), own.get(LayerRole.GATE_UP_BIAS), gateUp);
+    backend.clampedGate(gateUp, Objects.requireNonNull(mixture.gate()), channels);
+    backend.linearTransposed(
+        channels, own.get(LayerRole.DOWN_TRANSPOSED), own.get(LayerRole.DOWN_BIAS), output);
     return output;
   }
 
@@ -223,13 +242,22 @@ public final class DecoderLayer {
     turn(key, weights.find(LayerRole.KEY_NORM), attention, batch, inPlace, past.newKeys());
     past.keep(backend, batch.sequences());
     AttentionSpec spec = spec(weights, attention);
+    Tensor sinks = weights.find(LayerRole.SINKS);
     Tensor logSums = buffers.logSums();
     if (logSums == null) {
-      backend.attention(buffers.query, past.keys(), past.values(), spec, batch, buffers.heads);
+      backend.attention(
+          buffers.query, past.keys(), past.values(), sinks, spec, batch, buffers.heads);
     } else {
       Objects.requireNonNull(training)
           .attention(
-              buffers.query, buffers.key, buffers.value, spec, batch, buffers.heads, logSums);
+              buffers.query,
+              buffers.key,
+              buffers.value,
+              sinks,
+              spec,
+              batch,
+              buffers.heads,
+              logSums);
     }
     return buffers.attended;
   }

@@ -16,6 +16,7 @@ import dev.laco.model.TensorSpec;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -153,11 +154,15 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
     Stream<String> bases = mixed.stream().map(spec -> originals.name(mix.base(), spec));
     Stream<String> sources = specs.stream().flatMap(spec -> sources(mix, spec));
     if (source.fits(Stream.concat(bases, sources).toList())) {
+      List<TensorSpec> linear = mixed.stream().filter(TensorSpec::isLinear).toList();
       List<Tensor> results =
-          backend.mixed(mixed.stream().map(spec -> mixOf(mix, spec)).toList(), tokens);
-      for (int i = 0; i < mixed.size(); i++) {
-        tensors.put(mixed.get(i), results.get(i));
+          backend.mixed(linear.stream().map(spec -> mixOf(mix, spec)).toList(), tokens);
+      for (int i = 0; i < linear.size(); i++) {
+        tensors.put(linear.get(i), results.get(i));
       }
+      List<TensorSpec> others = mixed.stream().filter(spec -> !spec.isLinear()).toList();
+      backend.mix(others.stream().map(spec -> mixOf(mix, spec)).toList());
+      others.forEach(spec -> tensors.put(spec, Objects.requireNonNull(scratch.get(spec))));
       return;
     }
     for (TensorSpec spec : mixed) {

@@ -86,19 +86,29 @@ public final class Workspace implements AutoCloseable {
    * @param sharedLogits of the shared expert's router, {@code [T, 1]}
    * @param input of one expert, {@code [T, d]}
    * @param output of one expert, {@code [T, d]}
+   * @param gateUp of one expert with a {@link Mixture#gate clamped gate}, {@code [T, 2 k]}; null
+   *     where experts have none
    */
-  record Experts(Mixture mixture, Tensor logits, Tensor sharedLogits, Tensor input, Tensor output) {
+  record Experts(
+      Mixture mixture,
+      Tensor logits,
+      Tensor sharedLogits,
+      Tensor input,
+      Tensor output,
+      @Nullable Tensor gateUp) {
     private static Experts of(TensorArena arena, Mixture mixture, long tokens, long width) {
       return new Experts(
           mixture,
           arena.allocate(DType.F32, tokens, mixture.experts()),
           arena.allocate(DType.F32, tokens, 1),
           arena.allocate(DType.F32, tokens, width),
-          arena.allocate(DType.F32, tokens, width));
+          arena.allocate(DType.F32, tokens, width),
+          mixture.gate() == null ? null : arena.allocate(DType.F32, tokens, 2L * mixture.width()));
     }
 
     private static long columns(Mixture mixture, long width) {
-      return mixture.experts() + 1 + 2 * width;
+      long gateUp = mixture.gate() == null ? 0 : 2L * mixture.width();
+      return mixture.experts() + 1 + 2 * width + gateUp;
     }
 
     private Experts rows(long tokens) {
@@ -107,7 +117,8 @@ public final class Workspace implements AutoCloseable {
           logits.slice(0, tokens),
           sharedLogits.slice(0, tokens),
           input.slice(0, tokens),
-          output.slice(0, tokens));
+          output.slice(0, tokens),
+          gateUp == null ? null : gateUp.slice(0, tokens));
     }
   }
 

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.LogitSpec;
@@ -21,6 +22,9 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /** What every backend must do as {@link ForwardOps}. */
 public abstract class ForwardContract extends Contract {
+  /** That of gpt-oss. */
+  private static final ClampedGate GATE = new ClampedGate(1.702, 7);
+
   /** Gates at which an activation or its derivative may overflow or lose all digits. */
   private static final float[] ENDS = {
     0f,
@@ -491,6 +495,73 @@ public abstract class ForwardContract extends Contract {
     }
   }
 
+  @ParameterizedTest
+  @CsvSource({"8,4,16,0,F32", "6,2,20,7,BF16", "4,4,64,40,F16", "3,1,80,0,BF16", "2,1,160,9,F32"})
+  void sinksTakeAShareOfTheWeights(int heads, int keyHeads, int width, int window, DType dtype) {
+    float[] query = normal(60 * heads * width);
+    float[] key = normal(110 * keyHeads * width);
+    float[] value = normal(110 * keyHeads * width);
+    PackedSequences tokens =
+        new PackedSequences(new int[60], new int[] {0, 40, 41, 60}, new int[] {0, 50, 0});
+    HostTensor sinks = weight(dtype, 1, heads, 3);
+    for (DType products : DType.values()) {
+      AttentionSpec spec =
+          new AttentionSpec(heads, keyHeads, width, window, new LogitSpec(0.2, 0), products);
+      same(
+          "attention with sinks in " + products,
+          tested.attention(products),
+          run -> {
+            Tensor out = run.result(60, heads * width);
+            run.on.attention(
+                run.tensor(query, 60, heads * width),
+                run.tensor(key, 110, keyHeads * width),
+                run.tensor(value, 110, keyHeads * width),
+                run.on.weight(sinks),
+                spec,
+                run.batch(tokens),
+                out);
+            return out;
+          });
+    }
+  }
+
+  /** A sink has the weight of a key with the same score, whose value is 0. */
+  @Test
+  void aSinkIsAKeyWithoutValue() {
+    int width = 16;
+    float[] key = normal(5 * width);
+    float[] value = normal(5 * width);
+    Arrays.fill(value, 0, width, 0);
+    float[] query = normal(width);
+    double score = 0;
+    for (int c = 0; c < width; c++) {
+      score += (double) query[c] * key[c];
+    }
+    float[] sink = {(float) score};
+    AttentionSpec spec = new AttentionSpec(1, 1, width, 0, LogitSpec.PLAIN, DType.F32);
+    try (Run run = new Run(backend)) {
+      Tensor asKey = run.result(1, width);
+      backend.attention(
+          run.tensor(query, 1, width),
+          run.tensor(key, 5, width),
+          run.tensor(value, 5, width),
+          null,
+          spec,
+          run.batch(new PackedSequences(new int[1], new int[] {0, 1}, new int[] {4})),
+          asKey);
+      Tensor out = run.result(1, width);
+      backend.attention(
+          run.tensor(query, 1, width),
+          run.tensor(Arrays.copyOfRange(key, width, 5 * width), 4, width),
+          run.tensor(Arrays.copyOfRange(value, width, 5 * width), 4, width),
+          run.tensor(sink, 1, 1),
+          spec,
+          run.batch(new PackedSequences(new int[1], new int[] {0, 1}, new int[] {3})),
+          out);
+      assertArrayEquals(run.download(asKey), run.download(out), 1e-5f);
+    }
+  }
+
   /** The slopes that the authors' code gives. */
   @Test
   void slopesAreThoseOfTheirAuthors() {
@@ -532,6 +603,7 @@ public abstract class ForwardContract extends Contract {
                 run.tensor(query, 90, 32),
                 run.tensor(key, 90, 32),
                 run.tensor(value, 90, 32),
+                null,
                 spec,
                 run.batch(tokens),
                 out);
@@ -561,6 +633,7 @@ public abstract class ForwardContract extends Contract {
                 run.tensor(query, 130, 4 * width),
                 run.tensor(key, 130, 2 * width),
                 run.tensor(value, 130, 2 * width),
+                null,
                 spec,
                 run.batch(tokens),
                 out);
@@ -608,6 +681,7 @@ public abstract class ForwardContract extends Contract {
               run.tensor(query, rows, queryWidth),
               run.tensor(key, keys, keyWidth),
               run.tensor(value, keys, keyWidth),
+              null,
               spec,
               run.batch(tokens),
               out);
@@ -639,6 +713,71 @@ public abstract class ForwardContract extends Contract {
             Tensor out = run.result(3, n);
             run.on.gatedActivation(activation, run.tensor(gate, 3, n), null, out);
             return out;
+          });
+    }
+  }
+
+  @Test
+  void clampsGatesAndUps() {
+    for (int n : new int[] {1, 3, 8, 17, 33, 130}) {
+      float[] channels = normal(6 * n);
+      for (int i = 0; i < channels.length; i++) {
+        channels[i] *= 6;
+      }
+      same(
+          "clampedGate of " + n,
+          Tolerance.ELEMENTWISE,
+          run -> {
+            Tensor out = run.result(3, n);
+            run.on.clampedGate(run.tensor(channels, 3, 2 * n), GATE, out);
+            return out;
+          });
+    }
+  }
+
+  @Test
+  void aClampedGateHoldsAtTheEndsOfTheRange() {
+    for (float gate : ENDS) {
+      for (float up : new float[] {0.5f, -8, Float.POSITIVE_INFINITY, Float.NaN}) {
+        float[] one = {gate, up};
+        same(
+            "clampedGate of " + gate + " and " + up,
+            Tolerance.ACCUMULATED,
+            run -> {
+              Tensor out = run.result(1, 1);
+              run.on.clampedGate(run.tensor(one, 1, 2), GATE, out);
+              return out;
+            });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "1,1,1,F32",
+    "3,5,7,BF16",
+    "40,33,17,F16",
+    "2,64,128,F32",
+    "130,96,64,BF16",
+    "9,257,65,BF16"
+  })
+  void multipliesByAMatrixThatIsStoredTheOtherWayRound(int rows, int in, int out, DType dtype) {
+    float[] x = normal(rows * in);
+    HostTensor weight = weight(dtype, in, out, 2);
+    HostTensor bias = weight(DType.F32, 1, out);
+    for (boolean biased : new boolean[] {false, true}) {
+      same(
+          "linearTransposed",
+          tested.product(dtype),
+          biased ? 1 : NEGLIGIBLE,
+          run -> {
+            Tensor to = run.result(rows, out);
+            run.on.linearTransposed(
+                run.tensor(x, rows, in),
+                run.on.weight(weight),
+                biased ? run.on.weight(bias) : null,
+                to);
+            return to;
           });
     }
   }
@@ -889,8 +1028,12 @@ public abstract class ForwardContract extends Contract {
       refuses(() -> backend.rope(x, RotaryPairs.HALVES, 4, 0, two));
       refuses(() -> backend.rope(x, RotaryPairs.NEIGHBOURS, 4, TABLES, three));
       refuses(() -> backend.rope(x, RotaryPairs.HALVES, 4, -1, three));
-      refuses(() -> backend.attention(x, x, x, spec, two, x));
-      refuses(() -> backend.attention(x, other, x, spec, three, x));
+      refuses(() -> backend.attention(x, x, x, null, spec, two, x));
+      refuses(() -> backend.attention(x, other, x, null, spec, three, x));
+      refuses(() -> backend.attention(x, x, x, norm, spec, three, x));
+      refuses(() -> backend.linearTransposed(other, weight, null, other));
+      refuses(() -> backend.linearTransposed(other, weight, weight, x));
+      refuses(() -> backend.clampedGate(x, GATE, x));
       refuses(() -> backend.gatedActivation(Activation.SILU, x, other, x));
       refuses(() -> backend.gatedSlopes(Activation.SILU, x, other));
       refuses(() -> backend.gatedSlopes(Activation.SILU, x, half));

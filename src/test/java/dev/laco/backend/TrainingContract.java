@@ -231,7 +231,7 @@ public abstract class TrainingContract extends Contract {
           Tensor byKey = run.result(rows, keyWidth);
           Tensor byValue = run.result(rows, keyWidth);
           TrainingOps ops = run.on.training();
-          ops.attention(queries, keys, values, spec, batch, out, logSums);
+          ops.attention(queries, keys, values, null, spec, batch, out, logSums);
           ops.attentionGradient(
               queries,
               keys,
@@ -460,7 +460,7 @@ public abstract class TrainingContract extends Contract {
       refuses(() -> ops.rmsNormGradient(x, row, new NormSpec(EPS, 0), x, other, x));
       refuses(() -> ops.layerNormGradient(x, row, EPS, x, row, x, x));
       refuses(() -> ops.ropeGradient(other, RotaryPairs.HALVES, 4, 0, three));
-      refuses(() -> ops.attention(x, x, x, spec, three, x, x));
+      refuses(() -> ops.attention(x, x, x, null, spec, three, x, x));
       refuses(() -> ops.gatedGradients(Activation.SILU, x, other, x));
       refuses(() -> ops.gatedGradients(Activation.SILU, x, x, half));
       refuses(() -> ops.rowProducts(x, x, x));
@@ -473,7 +473,7 @@ public abstract class TrainingContract extends Contract {
       refuses(() -> new TrainingOps.AdamW(0, 1, 0, 0, 1, 0, 1));
       TokenBatch past = pastOf(run);
       Tensor two = run.tensor(new float[8], 2, 4);
-      refuses(() -> ops.attention(two, x, x, spec, past, two, run.result(2, 1)));
+      refuses(() -> ops.attention(two, x, x, null, spec, past, two, run.result(2, 1)));
     }
   }
 

@@ -15,6 +15,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.util.Locale;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.Test;
@@ -23,7 +24,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Checkpoints of codes of eight bits with scales. */
+/** Checkpoints of codes with scales. */
 class ScaledWeightsTest {
   private static final Path QUANTISED = Fixtures.RESOURCES.resolve("quantised");
   private static final String MATRIX = "model.layers.1.mlp.up_proj.weight";
@@ -58,6 +59,36 @@ class ScaledWeightsTest {
       assertEquals(
           codes, model.file(MATRIX).info(MATRIX).type().toString().toLowerCase(Locale.ROOT));
     }
+  }
+
+  @Test
+  void expertsInMxfp4AreThoseThatTransformersComputes() {
+    try (Checkpoint model = Checkpoint.open(QUANTISED.resolve("mxfp4/model"));
+        WeightFile weights = WeightFile.open(QUANTISED.resolve("mxfp4/expected.safetensors"))) {
+      assertFalse(model.configJson().has("quantization_config"));
+      assertEquals(weights.tensors().size(), model.weightNames().size());
+      for (String weight : model.weightNames()) {
+        HostTensor found = model.tensor(weight);
+        assertEquals(weights.info(weight).shape(), found.shape());
+        assertEquals(-1, weights.bytes(weight).mismatch(found.data()), weight);
+      }
+      String experts = "model.layers.1.mlp.experts.down_proj";
+      assertEquals("bf16 from mxfp4", model.file(experts).info(experts).type().shortName());
+    }
+  }
+
+  @Test
+  void expertsInMxfp4WithoutScalesAreRefused() {
+    String down = "model.layers.1.mlp.experts.down_proj";
+    Path without = copy("mxfp4");
+    rename(without, down + "_scales", down.replace(".1.", ".7.") + "_scales");
+    assertBad(without, "tensor '" + down + "_blocks' has no scales");
+    Path reshaped = copy("mxfp4");
+    rename(reshaped, "[2,64,1]", "[2,1,64]");
+    assertBad(reshaped, "down_proj_scales' has shape [2, 1, 64], expected [2, 64, 1]");
+    Path flat = copy("mxfp4");
+    rename(flat, "[2,64,1,16]", "[2,64,16,1]");
+    assertBad(flat, "down_proj_blocks' has shape [2, 64, 16, 1], not [experts, rows, groups, 16]");
   }
 
   @Test
@@ -200,7 +231,10 @@ class ScaledWeightsTest {
     try {
       Files.createDirectories(model);
       for (String file : new String[] {"config.json", "model.safetensors"}) {
-        Files.copy(QUANTISED.resolve(name).resolve("model").resolve(file), model.resolve(file));
+        Files.copy(
+            QUANTISED.resolve(name).resolve("model").resolve(file),
+            model.resolve(file),
+            StandardCopyOption.REPLACE_EXISTING);
       }
     } catch (IOException e) {
       throw new AssertionError(e);

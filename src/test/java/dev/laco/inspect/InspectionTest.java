@@ -89,11 +89,12 @@ class InspectionTest {
     TestCheckpoints.edit(
         model.resolve("config.json"),
         text ->
-            text.replace("LlamaFor", "GptOssFor")
-                .replaceFirst("\\{", "{\"quantization_config\": {\"quant_method\": \"mxfp4\"},"));
+            text.replace("LlamaFor", "DeepseekV3For")
+                .replaceFirst("\\{", "{\"quantization_config\": {\"quant_method\": \"fp8\"},"));
     String reason = InspectJson.of(ModelInspection.of(model)).get("reason").textValue();
     assertTrue(
-        reason.contains("GptOssForCausalLM is not supported: its attention has sinks"), reason);
+        reason.contains("DeepseekV3ForCausalLM is not supported: its attention compresses"),
+        reason);
   }
 
   @Test

@@ -54,7 +54,7 @@ public class AttentionBenchmark extends Case {
     key = Values.random(arena, DType.F32, packed.size(), keys, 1, 2);
     value = Values.random(arena, DType.F32, packed.size(), keys, 1, 3);
     out = arena.allocate(DType.F32, packed.size(), queries);
-    backend.attention(query, key, value, spec, batch, out);
+    backend.attention(query, key, value, null, spec, batch, out);
     verify(0);
     verify(spec.numHeads() - 1);
     // Scores and weighted values of every query with the keys that it sees.
@@ -79,6 +79,7 @@ public class AttentionBenchmark extends Case {
           columns(query, head),
           columns(key, keyHead),
           columns(value, keyHead),
+          null,
           spec(1, 1, spec.headDim()),
           batch,
           expected);
@@ -98,7 +99,7 @@ public class AttentionBenchmark extends Case {
 
   @Benchmark
   public void attention() {
-    backend.attention(query, key, value, spec, batch, out);
+    backend.attention(query, key, value, null, spec, batch, out);
   }
 
   @TearDown(Level.Trial)

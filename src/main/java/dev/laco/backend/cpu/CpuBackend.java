@@ -22,6 +22,7 @@ import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.ModelConfig;
@@ -58,6 +59,7 @@ public final class CpuBackend extends MemoryBackend {
   private final Scratch attentionScratch = new Scratch();
   private final Scratch rowScratch = new Scratch();
   private final Scratch mixScratch = new Scratch();
+  private final Scratch sinkScratch = new Scratch();
   private final Scratch reductionScratch = new Scratch();
   private final Scratch logits = new Scratch();
 
@@ -212,6 +214,16 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
+  public void linearTransposed(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
+    OpChecks.linearTransposed(x, weight, bias, out);
+    CpuKernels current = kernels();
+    products.applyTransposed(MemoryTensor.of(x), MemoryTensor.of(weight), false, data(out));
+    if (bias != null) {
+      current.addBias(data(out), data(bias), bias.dtype(), out.rows(), out.columns());
+    }
+  }
+
+  @Override
   public void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
     rotate(x, layout, headDim, table, batch, 1);
   }
@@ -235,9 +247,15 @@ public final class CpuBackend extends MemoryBackend {
 
   @Override
   public void attention(
-      Tensor query, Tensor key, Tensor value, AttentionSpec spec, TokenBatch batch, Tensor out) {
-    OpChecks.attention(query, key, value, spec, batch, MemoryBatch.of(batch).keys(), out);
-    attend(query, key, value, spec, batch, out, MemorySegment.NULL);
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      @Nullable Tensor sinks,
+      AttentionSpec spec,
+      TokenBatch batch,
+      Tensor out) {
+    OpChecks.attention(query, key, value, sinks, spec, batch, MemoryBatch.of(batch).keys(), out);
+    attend(query, key, value, sinks, spec, batch, out, MemorySegment.NULL);
   }
 
   /** Attention with checked arguments; {@code logSums} may be null. */
@@ -245,6 +263,7 @@ public final class CpuBackend extends MemoryBackend {
       Tensor query,
       Tensor key,
       Tensor value,
+      @Nullable Tensor sinks,
       AttentionSpec spec,
       TokenBatch batch,
       Tensor out,
@@ -262,6 +281,7 @@ public final class CpuBackend extends MemoryBackend {
         spec.slidingWindow(),
         spec.scores(),
         slopes(spec),
+        sinks == null ? MemorySegment.NULL : wide(current, sinks),
         sequences.offsets(),
         sequences.keyOffsets(),
         sequences.past(),
@@ -269,6 +289,16 @@ public final class CpuBackend extends MemoryBackend {
         attentionScratch.atLeast(threads * floats * Float.BYTES),
         data(out),
         logSums);
+  }
+
+  /** The elements of a small tensor in f32. */
+  private MemorySegment wide(CpuKernels current, Tensor tensor) {
+    if (tensor.dtype() == DType.F32) {
+      return data(tensor);
+    }
+    MemorySegment wide = sinkScratch.atLeast(tensor.elements() * Float.BYTES);
+    current.widen(data(tensor), tensor.dtype(), tensor.elements(), wide);
+    return wide;
   }
 
   /** The slopes of ALiBi; null without. */
@@ -281,6 +311,12 @@ public final class CpuBackend extends MemoryBackend {
     OpChecks.gatedActivation(gate, up, out);
     MemorySegment factors = up == null ? MemorySegment.NULL : data(up);
     kernels().gatedActivation(activation, data(gate), factors, out.elements(), data(out));
+  }
+
+  @Override
+  public void clampedGate(Tensor gateUp, ClampedGate gate, Tensor out) {
+    OpChecks.clampedGate(gateUp, out);
+    kernels().clampedGate(data(gateUp), out.elements(), gate, data(out));
   }
 
   @Override
@@ -586,6 +622,7 @@ public final class CpuBackend extends MemoryBackend {
     attentionScratch.close();
     rowScratch.close();
     mixScratch.close();
+    sinkScratch.close();
     reductionScratch.close();
     logits.close();
   }

@@ -11,6 +11,7 @@ import dev.laco.backend.TrainingOps;
 import dev.laco.ffi.Downcalls;
 import dev.laco.ffi.NativeLibrary;
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
@@ -24,7 +25,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 6;
+  private static final int ABI = 7;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -94,8 +95,8 @@ final class CpuKernels {
   /**
    * {@code int32_t laco_attention(const float *query, const float *key, const float *value, int64_t
    * query_heads, int64_t key_heads, int64_t width, int64_t window, float scale, float soft_cap,
-   * const float *slopes, const int32_t *offsets, const int32_t *key_offsets, const int32_t *past,
-   * int64_t sequences, float *scratch, float *out, float *log_sums)}.
+   * const float *slopes, const float *sinks, const int32_t *offsets, const int32_t *key_offsets,
+   * const int32_t *past, int64_t sequences, float *scratch, float *out, float *log_sums)}.
    */
   private static final MethodHandle ATTENTION =
       Downcalls.ofInt(
@@ -108,6 +109,7 @@ final class CpuKernels {
           JAVA_LONG,
           JAVA_FLOAT,
           JAVA_FLOAT,
+          ADDRESS,
           ADDRESS,
           ADDRESS,
           ADDRESS,
@@ -148,6 +150,13 @@ final class CpuKernels {
           ADDRESS,
           ADDRESS,
           ADDRESS);
+
+  /**
+   * {@code int32_t laco_clamped_gate(const float *gate_up, int64_t n, float slope, float limit,
+   * float *out)}.
+   */
+  private static final MethodHandle CLAMPED_GATE =
+      Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_FLOAT, JAVA_FLOAT, ADDRESS);
 
   /**
    * {@code int32_t laco_gated_activation(int32_t activation, const float *gate, const float *up,
@@ -338,6 +347,7 @@ final class CpuKernels {
   private final MemorySegment attention;
   private final MemorySegment attentionGradientScratch;
   private final MemorySegment attentionGradient;
+  private final MemorySegment clampedGate;
   private final MemorySegment gatedActivation;
   private final MemorySegment gatedSlopes;
   private final MemorySegment gatedGradients;
@@ -386,6 +396,7 @@ final class CpuKernels {
     attention = function(library, "laco_attention", tier);
     attentionGradientScratch = function(library, "laco_attention_gradient_scratch", tier);
     attentionGradient = function(library, "laco_attention_gradient", tier);
+    clampedGate = function(library, "laco_clamped_gate", tier);
     gatedActivation = function(library, "laco_gated_activation", tier);
     gatedSlopes = function(library, "laco_gated_slopes", tier);
     gatedGradients = function(library, "laco_gated_gradients", tier);
@@ -532,6 +543,7 @@ final class CpuKernels {
       long window,
       LogitSpec scores,
       MemorySegment slopes,
+      MemorySegment sinks,
       MemorySegment offsets,
       MemorySegment keyOffsets,
       MemorySegment past,
@@ -555,6 +567,7 @@ final class CpuKernels {
                     (float) scores.scale(),
                     (float) scores.softCap(),
                     slopes,
+                    sinks,
                     offsets,
                     keyOffsets,
                     past,
@@ -614,6 +627,15 @@ final class CpuKernels {
                     queryGradient,
                     keyGradient,
                     valueGradient));
+  }
+
+  void clampedGate(MemorySegment gateUp, long n, ClampedGate gate, MemorySegment out) {
+    run(
+        "laco_clamped_gate",
+        () ->
+            (int)
+                CLAMPED_GATE.invokeExact(
+                    clampedGate, gateUp, n, (float) gate.slope(), (float) gate.limit(), out));
   }
 
   void gatedActivation(

@@ -106,16 +106,16 @@ final class CpuProducts implements AutoCloseable {
   }
 
   /**
-   * {@code out = gradient weight}, or {@code out += gradient weight}: {@code gradient [R, o]} f32,
-   * {@code weight [o, i]}, {@code out [R, i]} f32.
+   * {@code out = x weight}, or {@code out += x weight}: {@code x [R, o]} f32, {@code weight [o,
+   * i]}, {@code out [R, i]} f32.
    */
-  void applyGradient(MemoryTensor gradient, MemoryTensor weight, boolean add, MemorySegment out) {
+  void applyTransposed(MemoryTensor x, MemoryTensor weight, boolean add, MemorySegment out) {
     DType dtype = weight.dtype();
-    long rows = gradient.rows();
+    long rows = x.rows();
     long outputs = weight.rows();
     long inputs = weight.columns();
     if (direct(weight)) {
-      MemorySegment left = dtype == DType.F32 ? gradient.data() : narrow(gradient, narrowed);
+      MemorySegment left = dtype == DType.F32 ? x.data() : narrow(x, narrowed);
       OneDnn.Shape shape = OneDnn.gradient(dtype, rows, inputs, outputs, outputs, add);
       run(shape, left, weight.data(), out);
       return;
@@ -127,7 +127,7 @@ final class CpuProducts implements AutoCloseable {
       kernels.widen(part.data(), part.dtype(), part.elements(), wide);
       run(
           OneDnn.gradient(DType.F32, rows, inputs, part.rows(), outputs, add || first > 0),
-          gradient.data().asSlice(first * Float.BYTES),
+          x.data().asSlice(first * Float.BYTES),
           wide,
           out);
     }

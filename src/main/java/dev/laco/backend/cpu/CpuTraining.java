@@ -41,7 +41,7 @@ final class CpuTraining implements TrainingOps, AutoCloseable {
   public void linearGradient(Tensor gradient, Tensor weight, boolean add, Tensor out) {
     OpChecks.linearGradient(gradient, weight, out);
     backend.kernels();
-    products.applyGradient(MemoryTensor.of(gradient), MemoryTensor.of(weight), add, data(out));
+    products.applyTransposed(MemoryTensor.of(gradient), MemoryTensor.of(weight), add, data(out));
   }
 
   @Override
@@ -110,12 +110,14 @@ final class CpuTraining implements TrainingOps, AutoCloseable {
       Tensor query,
       Tensor key,
       Tensor value,
+      @Nullable Tensor sinks,
       AttentionSpec spec,
       TokenBatch batch,
       Tensor out,
       Tensor logSums) {
-    OpChecks.attention(query, key, value, spec, batch, MemoryBatch.of(batch).keys(), out, logSums);
-    backend.attend(query, key, value, spec, batch, out, data(logSums));
+    OpChecks.attention(
+        query, key, value, sinks, spec, batch, MemoryBatch.of(batch).keys(), out, logSums);
+    backend.attend(query, key, value, sinks, spec, batch, out, data(logSums));
   }
 
   @Override
@@ -257,7 +259,7 @@ final class CpuTraining implements TrainingOps, AutoCloseable {
         factors,
         scale * spec.scale(),
         spec.softCap());
-    products.applyGradient(
+    products.applyTransposed(
         new MemoryTensor(hidden.dtype(), rows, vocabulary, scores), matrix, false, gradient);
   }
 

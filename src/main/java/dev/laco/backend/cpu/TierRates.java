@@ -127,6 +127,7 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
           0,
           SCORES,
           MemorySegment.NULL,
+          MemorySegment.NULL,
           offsets,
           offsets,
           past,

@@ -22,6 +22,7 @@ import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.LogitSpec;
@@ -381,6 +382,16 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
+  public void linearTransposed(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
+    OpChecks.linearTransposed(x, weight, bias, out);
+    context.enter();
+    products.applyTransposed(CudaTensor.of(x), CudaTensor.of(weight), output(out));
+    if (bias != null) {
+      addBias(out, bias);
+    }
+  }
+
+  @Override
   public void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
     rope(x, layout, headDim, table, batch, 1);
   }
@@ -428,9 +439,15 @@ public final class CudaBackend implements Backend {
 
   @Override
   public void attention(
-      Tensor query, Tensor key, Tensor value, AttentionSpec spec, TokenBatch batch, Tensor out) {
-    OpChecks.attention(query, key, value, spec, batch, CudaBatch.of(batch).keys(), out);
-    attention(query, key, value, spec, batch, out, 0);
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      @Nullable Tensor sinks,
+      AttentionSpec spec,
+      TokenBatch batch,
+      Tensor out) {
+    OpChecks.attention(query, key, value, sinks, spec, batch, CudaBatch.of(batch).keys(), out);
+    attention(query, key, value, sinks, spec, batch, out, 0);
   }
 
   /**
@@ -443,6 +460,7 @@ public final class CudaBackend implements Backend {
       Tensor query,
       Tensor key,
       Tensor value,
+      @Nullable Tensor sinks,
       AttentionSpec spec,
       TokenBatch batch,
       Tensor out,
@@ -450,12 +468,14 @@ public final class CudaBackend implements Backend {
     AttentionLaunch launch = AttentionLaunch.of(spec);
     context.enter();
     long slopes = slopes(spec);
+    long ofHeads = sinks == null ? 0 : products.wide(CudaTensor.of(sinks));
     begin(launch.kernel(), launch.dtype())
         .pointer(input(query))
         .pointer(input(key))
         .pointer(input(value))
         .pointer(output(out))
-        .pointer(logSums);
+        .pointer(logSums)
+        .pointer(ofHeads);
     launch.run(launcher, spec, CudaBatch.of(batch), slopes);
   }
 
@@ -473,6 +493,18 @@ public final class CudaBackend implements Backend {
         .pointer(output(out))
         .int64(out.elements())
         .int32(KernelCode.of(activation))
+        .run(blocks(out.elements()), BLOCK);
+  }
+
+  @Override
+  public void clampedGate(Tensor gateUp, ClampedGate gate, Tensor out) {
+    OpChecks.clampedGate(gateUp, out);
+    begin(Kernel.CLAMPED_GATE, DType.F32)
+        .pointer(input(gateUp))
+        .pointer(output(out))
+        .int64(out.elements())
+        .float32((float) gate.slope())
+        .float32((float) gate.limit())
         .run(blocks(out.elements()), BLOCK);
   }
 

@@ -27,6 +27,7 @@ final class CudaProducts {
   private final Scratch panel;
   private final Scratch narrowed;
   private final Scratch crossed;
+  private final Scratch widened;
   private @Nullable CudaTensor narrowedFrom;
   private DType narrowedTo = DType.F32;
   private long narrowedVersion;
@@ -38,6 +39,7 @@ final class CudaProducts {
     this.panel = new Scratch(context, "widened weights");
     this.narrowed = new Scratch(context, "narrowed activations");
     this.crossed = new Scratch(context, "narrowed factors");
+    this.widened = new Scratch(context, "widened sinks");
   }
 
   /**
@@ -56,6 +58,36 @@ final class CudaProducts {
       long halves = narrowed(x, dtype);
       run(dtype, x, halves, weight.rows(), weight.input(), out, weight.rows());
     }
+  }
+
+  /**
+   * {@code out = x weight}: {@code x [R, in]} f32, {@code weight [in, O]}, {@code out [R, O]} f32.
+   *
+   * @param out device address of the result
+   */
+  void applyTransposed(CudaTensor x, CudaTensor weight, long out) {
+    DType dtype = weight.dtype();
+    if (dtype == DType.F32 || compute == Compute.F32) {
+      back(x.input(), x.rows(), weight, false, out);
+    } else {
+      long halves = narrowed(x, dtype);
+      back(dtype, x.rows(), weight, halves, weight.rows(), weight.input(), false, out);
+    }
+  }
+
+  /** The device address of the elements of a small tensor in f32, valid until the next call. */
+  long wide(CudaTensor tensor) {
+    if (tensor.dtype() == DType.F32) {
+      return tensor.input();
+    }
+    long wide = widened.atLeast(tensor.elements() * Float.BYTES);
+    launcher
+        .of(Kernel.WIDEN, tensor.dtype())
+        .pointer(tensor.input())
+        .pointer(wide)
+        .int64(tensor.elements())
+        .run(blocks(tensor.elements()), BLOCK);
+    return wide;
   }
 
   private void widened(CudaTensor x, CudaTensor weight, long out) {

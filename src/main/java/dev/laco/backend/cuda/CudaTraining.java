@@ -192,13 +192,14 @@ final class CudaTraining implements TrainingOps {
       Tensor query,
       Tensor key,
       Tensor value,
+      @Nullable Tensor sinks,
       AttentionSpec spec,
       TokenBatch batch,
       Tensor out,
       Tensor logSums) {
     long keys = CudaBatch.of(batch).keys();
-    OpChecks.attention(query, key, value, spec, batch, keys, out, logSums);
-    backend.attention(query, key, value, spec, batch, out, output(logSums));
+    OpChecks.attention(query, key, value, sinks, spec, batch, keys, out, logSums);
+    backend.attention(query, key, value, sinks, spec, batch, out, output(logSums));
   }
 
   @Override

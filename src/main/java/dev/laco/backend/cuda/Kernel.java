@@ -123,6 +123,15 @@ enum Kernel {
       POINTER,
       INT64,
       INT32),
+  CLAMPED_GATE(
+      "gated_activation",
+      "clamped_gate_%s_v1",
+      Set.of(F32),
+      POINTER,
+      POINTER,
+      INT64,
+      FLOAT32,
+      FLOAT32),
   ROUTE("route", "route_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT32, INT32, INT32),
   ADD_ROWS("add_rows", "add_rows_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, POINTER, INT64),
   ADD("add", "add_%s_v1", Set.of(F32), POINTER, POINTER, INT64),
@@ -228,14 +237,14 @@ enum Kernel {
   CHECK_PIVOTS("linear_system", "check_pivots_f64_v1", Set.of(F32), POINTER, INT64, POINTER),
   ROUND("linear_system", "round_f64_v1", Set.of(F32), POINTER, POINTER, FLOAT64, INT64),
   /** Calculates in f32, for heads that are up to 512 wide. */
-  ATTENTION("attention", "attention_%s_v1", Set.of(F32), attention(5)),
+  ATTENTION("attention", "attention_%s_v1", Set.of(F32), attention(6)),
   /**
    * Uses tensor cores, for heads up to 64 wide. The width must be a multiple of 16, for the next
    * two kernels as well.
    */
-  ATTENTION_64("attention", "attention_%s_v2", halves(), attention(5)),
-  ATTENTION_128("attention", "attention_%s_v3", halves(), attention(5)),
-  ATTENTION_256("attention", "attention_%s_v4", halves(), attention(5)),
+  ATTENTION_64("attention", "attention_%s_v2", halves(), attention(6)),
+  ATTENTION_128("attention", "attention_%s_v3", halves(), attention(6)),
+  ATTENTION_256("attention", "attention_%s_v4", halves(), attention(6)),
   /** Gives the gradients by keys and values. */
   ATTENTION_GRADIENT_KEYS(
       "attention_gradient", "attention_gradient_keys_%s_v1", Set.of(F32), attention(8)),

@@ -13,6 +13,7 @@ import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
@@ -135,6 +136,30 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
+  public void linearTransposed(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
+    OpChecks.linearTransposed(x, weight, bias, out);
+    float[][] rows = rows(x);
+    MemoryTensor matrix = MemoryTensor.of(weight);
+    MemoryTensor to = MemoryTensor.of(out);
+    int width = Math.toIntExact(weight.columns());
+    double[][] sums = new double[rows.length][width];
+    for (int i = 0; i < weight.rows(); i++) {
+      float[] row = matrix.row(i);
+      for (int r = 0; r < rows.length; r++) {
+        for (int o = 0; o < width; o++) {
+          sums[r][o] += (double) rows[r][i] * row[o];
+        }
+      }
+    }
+    for (int r = 0; r < rows.length; r++) {
+      for (int o = 0; o < width; o++) {
+        double shift = bias == null ? 0 : MemoryTensor.of(bias).get(o);
+        to.set((long) r * width + o, sums[r][o] + shift);
+      }
+    }
+  }
+
+  @Override
   public void rope(Tensor x, RotaryPairs layout, int headDim, int table, TokenBatch batch) {
     OpChecks.rope(x, headDim, table, batch);
     rotate(x, layout, headDim, table, batch, 1);
@@ -168,8 +193,14 @@ public final class ReferenceBackend extends MemoryBackend {
 
   @Override
   public void attention(
-      Tensor query, Tensor key, Tensor value, AttentionSpec spec, TokenBatch batch, Tensor out) {
-    OpChecks.attention(query, key, value, spec, batch, MemoryBatch.of(batch).keys(), out);
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      @Nullable Tensor sinks,
+      AttentionSpec spec,
+      TokenBatch batch,
+      Tensor out) {
+    OpChecks.attention(query, key, value, sinks, spec, batch, MemoryBatch.of(batch).keys(), out);
     float[][] queries = rows(query);
     float[][] keys = rows(key);
     float[][] values = rows(value);
@@ -187,7 +218,9 @@ public final class ReferenceBackend extends MemoryBackend {
         for (int h = 0; h < spec.numHeads(); h++) {
           int q = h * width;
           int kv = h / group * width;
-          double[] weights = new double[last - first + 1];
+          // Without a sink the last weight is 0.
+          double[] weights = new double[last - first + 2];
+          weights[last - first + 1] = sink(sinks, h);
           for (int j = first; j <= last; j++) {
             float[] seen = keys[keyOffsets[s] + j];
             double score = 0;
@@ -221,6 +254,23 @@ public final class ReferenceBackend extends MemoryBackend {
     for (long i = 0; i < out.elements(); i++) {
       double factor = up == null ? 1 : MemoryTensor.of(up).get(i);
       to.set(i, activate(activation, gates.get(i)) * factor);
+    }
+  }
+
+  /** The score of a head's sink; without sinks, the score of a weight of 0. */
+  static double sink(@Nullable Tensor sinks, int head) {
+    return sinks == null ? Double.NEGATIVE_INFINITY : MemoryTensor.of(sinks).get(head);
+  }
+
+  @Override
+  public void clampedGate(Tensor gateUp, ClampedGate gate, Tensor out) {
+    OpChecks.clampedGate(gateUp, out);
+    MemoryTensor from = MemoryTensor.of(gateUp);
+    MemoryTensor to = MemoryTensor.of(out);
+    for (long i = 0; i < out.elements(); i++) {
+      double g = Math.min(from.get(2 * i), gate.limit());
+      double u = Math.min(Math.max(from.get(2 * i + 1), -gate.limit()), gate.limit());
+      to.set(i, g * (u + 1) / (1 + Math.exp(-gate.slope() * g)));
     }
   }
 

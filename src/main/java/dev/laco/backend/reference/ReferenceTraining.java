@@ -134,17 +134,21 @@ final class ReferenceTraining implements TrainingOps {
       Tensor query,
       Tensor key,
       Tensor value,
+      @Nullable Tensor sinks,
       AttentionSpec spec,
       TokenBatch batch,
       Tensor out,
       Tensor logSums) {
-    OpChecks.attention(query, key, value, spec, batch, MemoryBatch.of(batch).keys(), out, logSums);
+    OpChecks.attention(
+        query, key, value, sinks, spec, batch, MemoryBatch.of(batch).keys(), out, logSums);
     MemoryTensor to = MemoryTensor.of(out);
     MemoryTensor sums = MemoryTensor.of(logSums);
     new Scores(query, key, spec, batch)
         .forEachQuery(
             (t, h, first, scores) -> {
-              double logSum = ReferenceBackend.logSumOfExponentials(scores);
+              double[] all = Arrays.copyOf(scores, scores.length + 1);
+              all[scores.length] = ReferenceBackend.sink(sinks, h);
+              double logSum = ReferenceBackend.logSumOfExponentials(all);
               sums.set(t * spec.numHeads() + h, logSum);
               for (int c = 0; c < spec.headDim(); c++) {
                 double sum = 0;

@@ -1,20 +1,19 @@
 package dev.laco.checkpoint.scaled;
 
-import dev.laco.checkpoint.table.StoredType;
 import dev.laco.model.DType;
 import dev.laco.model.ElementType;
+import java.util.Locale;
 
 /**
- * The type of weights that are stored as codes of eight bits with scales; see {@link
- * ScaledWeights}.
+ * The type of weights that are stored as codes with scales; see {@link QuantisedWeights}.
  *
- * @param stored the type of the codes
+ * @param codes the type of the codes, for people
  * @param dtype the type of the weights that are computed from the codes
  */
-record ScaledType(StoredType stored, DType dtype) implements ElementType {
+record ScaledType(String codes, DType dtype) implements ElementType {
   @Override
   public String name() {
-    return stored.name();
+    return codes.toUpperCase(Locale.ROOT);
   }
 
   @Override
@@ -25,7 +24,7 @@ record ScaledType(StoredType stored, DType dtype) implements ElementType {
   /** For people: {@code bf16 from f8_e4m3}. */
   @Override
   public String shortName() {
-    return dtype.shortName() + " from " + stored.shortName();
+    return dtype.shortName() + " from " + codes;
   }
 
   /** The name, as the constants of the other types have it. */

@@ -11,7 +11,6 @@ import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
-import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -27,10 +26,7 @@ import org.jspecify.annotations.Nullable;
  * {@code X.weight} are {@code X.weight_scale_inv} or {@code X.weight_scale}. They may lie in
  * another file. Scales of activations are ignored, since activations are not quantised here.
  */
-public final class ScaledWeights {
-  /** The key of a config that describes the quantisation. */
-  public static final String KEY = "quantization_config";
-
+final class ScaledWeights implements QuantisedWeights {
   /** Formats of compressed-tensors that store a byte for each weight. */
   private static final Set<String> FORMATS =
       Set.of("float-quantized", "int-quantized", "naive-quantized");
@@ -62,8 +58,8 @@ public final class ScaledWeights {
     this.blockColumns = blockColumns;
   }
 
-  /** The quantisation that a config describes; null if there is none, or one that is not read. */
-  public static @Nullable ScaledWeights of(ObjectNode config) {
+  /** The quantisation that a config describes; null if it is another, or none. */
+  static @Nullable ScaledWeights of(ObjectNode config) {
     JsonNode quantisation = config.path(KEY);
     boolean readable =
         switch (quantisation.path("quant_method").asText()) {
@@ -74,26 +70,24 @@ public final class ScaledWeights {
     if (!readable) {
       return null;
     }
-    String name = config.path("dtype").asText(config.path("torch_dtype").asText());
-    DType dtype =
-        Arrays.stream(DType.values())
-            .filter(type -> type.torchName().equals(name))
-            .findFirst()
-            .orElse(DType.BF16);
     JsonNode block = quantisation.path("weight_block_size");
-    return new ScaledWeights(dtype, block.path(0).asLong(), block.path(1).asLong());
+    return new ScaledWeights(
+        QuantisedWeights.dtype(config), block.path(0).asLong(), block.path(1).asLong());
   }
 
   /** Whether a tensor belongs to the quantisation and is no weight. */
-  public boolean isBeside(String name) {
+  private static boolean isBeside(String name) {
     return BESIDE.matcher(name).matches();
   }
 
-  /**
-   * Tables of files in which matrices of codes are weights, and that lack the tensors beside them.
-   *
-   * @param container reads the tables as they are in the files
-   */
+  @Override
+  public Map<String, Path> weights(Map<String, Path> index) {
+    Map<String, Path> weights = new LinkedHashMap<>(index);
+    weights.keySet().removeIf(ScaledWeights::isBeside);
+    return weights;
+  }
+
+  @Override
   public TableReader tables(TableReader container) {
     return (file, bytes) -> {
       Map<String, TensorInfo> table = new LinkedHashMap<>();
@@ -131,7 +125,7 @@ public final class ScaledWeights {
     ScaledMatrix matrix = new ScaledMatrix(this, file, info, codes, dtype);
     return new TensorInfo(
         info.name(),
-        new ScaledType(codes, dtype),
+        new ScaledType(codes.shortName(), dtype),
         info.shape(),
         info.offset(),
         info.byteSize(),

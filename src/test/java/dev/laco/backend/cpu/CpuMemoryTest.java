@@ -110,8 +110,8 @@ class CpuMemoryTest {
       Tensor expected = arena.allocate(DType.F32, 1, (long) heads * width);
       AttentionSpec spec =
           new AttentionSpec(heads, heads, width, window, new LogitSpec(0.1, 0), DType.F32);
-      backend.attention(query, cache, cache, spec, far, out);
-      backend.attention(query, end, end, spec, near, expected);
+      backend.attention(query, cache, cache, null, spec, far, out);
+      backend.attention(query, end, end, null, spec, near, expected);
       assertArrayEquals(download(expected), download(out));
     }
   }
@@ -138,7 +138,7 @@ class CpuMemoryTest {
             ops.rmsNorm(x, norm, new NormSpec(1e-5, 0), x);
             ops.linear(x, weight, norm, y);
             ops.rope(y, RotaryPairs.HALVES, 16, 0, batch);
-            ops.attention(x, y, y, spec, batch, x);
+            ops.attention(x, y, y, null, spec, batch, x);
             ops.gatedActivation(Activation.SILU, x, y, x);
             ops.add(x, y);
             ops.gatedSlopes(Activation.SILU, x, y);

@@ -81,7 +81,8 @@ class CpuThreadsTest {
           on.gatedSlopes(Activation.SILU, gate, out);
           on.multiply(gate, out, out);
         });
-    sameBits(threads, TOKENS, WIDTH, (on, batch, out) -> on.attention(x, y, y, spec, batch, out));
+    sameBits(
+        threads, TOKENS, WIDTH, (on, batch, out) -> on.attention(x, y, y, null, spec, batch, out));
     sameBits(threads, 4, 70_000, (on, batch, out) -> on.linear(few, wide, bias, out));
     sameBits(
         threads,
@@ -134,7 +135,7 @@ class CpuThreadsTest {
           MemoryTensor attended = random(DType.F32, TOKENS, WIDTH);
           MemoryTensor logSums = random(DType.F32, TOKENS, spec.numHeads());
           TrainingOps ops = on.training();
-          ops.attention(x, y, y, spec, batch, attended, logSums);
+          ops.attention(x, y, y, null, spec, batch, attended, logSums);
           ops.attentionGradient(
               x,
               y,

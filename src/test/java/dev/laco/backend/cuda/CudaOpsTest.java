@@ -214,6 +214,7 @@ class CudaOpsTest {
                 run.tensor(query, 104, 4 * width),
                 run.tensor(key, 104, 2 * width),
                 run.tensor(value, 104, 2 * width),
+                null,
                 spec,
                 run.batch(tokens),
                 out);

@@ -19,6 +19,7 @@ import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.LogitSpec;
@@ -108,8 +109,16 @@ class NarrowedInputTest {
       case "normRope" -> new Object[] {x(), weight(1, 6), NORM, 6, 0, batch()};
       case "attention" ->
           new Object[] {
-            x(), x(), x(), new AttentionSpec(1, 1, 6, 0, LogitSpec.PLAIN, DType.F32), batch(), x()
+            x(),
+            x(),
+            x(),
+            null,
+            new AttentionSpec(1, 1, 6, 0, LogitSpec.PLAIN, DType.F32),
+            batch(),
+            x()
           };
+      case "linearTransposed" -> new Object[] {x(), weight(6, 6), null, x()};
+      case "clampedGate" -> new Object[] {tensor(2, 12), new ClampedGate(1.7, 7), x()};
       case "gatedActivation" -> new Object[] {Activation.SILU, x(), x(), x()};
       case "gatedSlopes" -> new Object[] {Activation.SILU, x(), x()};
       case "route" -> new Object[] {x(), true, new int[4], new float[4]};
@@ -146,7 +155,7 @@ class NarrowedInputTest {
       case "layerNormGradient" ->
           new Object[] {x(), weight(1, 6), EPS, x(), tensor(1, 6), tensor(1, 6), x()};
       case "ropeGradient" -> new Object[] {x(), RotaryPairs.HALVES, 2, 0, batch()};
-      case "attention" -> new Object[] {x(), x(), x(), spec, batch(), x(), tensor(2, 1)};
+      case "attention" -> new Object[] {x(), x(), x(), null, spec, batch(), x(), tensor(2, 1)};
       case "attentionGradient" ->
           new Object[] {x(), x(), x(), spec, batch(), x(), tensor(2, 1), x(), x(), x(), x()};
       case "gatedGradients" -> new Object[] {Activation.SILU, x(), x(), x()};

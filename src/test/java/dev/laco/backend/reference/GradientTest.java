@@ -164,10 +164,10 @@ class GradientTest {
     Tensor byQuery = zeros(6, 12);
     Tensor byKey = zeros(6, 6);
     Tensor byValue = zeros(6, 6);
-    training.attention(query, key, value, spec, batch, out, logSums);
+    training.attention(query, key, value, null, spec, batch, out, logSums);
     training.attentionGradient(
         query, key, value, spec, batch, out, logSums, byOut, byQuery, byKey, byValue);
-    Op op = to -> backend.attention(query, key, value, spec, batch, to);
+    Op op = to -> backend.attention(query, key, value, null, spec, batch, to);
     check("query", op, query, zeros(6, 12), byOut, byQuery);
     check("key", op, key, zeros(6, 12), byOut, byKey);
     check("value", op, value, zeros(6, 12), byOut, byValue);

@@ -100,6 +100,7 @@ final class AttentionOp implements Op {
                 .pointer(value)
                 .pointer(out)
                 .pointer(0)
+                .pointer(0)
                 .pointer(lab.table(packed.offsets()))
                 .pointer(lab.table(packed.keyOffsets()))
                 .pointer(lab.table(packed.past()))
@@ -121,6 +122,7 @@ final class AttentionOp implements Op {
                         reference.of(query),
                         reference.of(key),
                         reference.of(value),
+                        null,
                         spec,
                         batch,
                         reference.of(out));

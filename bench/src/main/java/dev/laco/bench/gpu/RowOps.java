@@ -11,6 +11,7 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.bench.Target;
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
@@ -76,6 +77,8 @@ final class RowOps {
         new RowOp("gated_activation", TARGET, RowOps::gatedActivation, of("gated_activation", F32)),
         new RowOp(
             "gated_slopes", null, RowOps::gatedSlopes, of("gated_activation", "gated_slopes", F32)),
+        new RowOp(
+            "clamped_gate", null, RowOps::clampedGate, of("gated_activation", "clamped_gate", F32)),
         new RowOp("route", null, RowOps::route, of("route", F32)),
         new RowOp("add_rows", null, RowOps::addRows, of("add_rows", F32)),
         new RowOp("add", null, RowOps::add, of("add", F32)),
@@ -389,6 +392,27 @@ final class RowOps {
                         Activation.SILU, reference.of(gate), reference.of(up), reference.of(gate)),
             ELEMENTWISE,
             gate);
+  }
+
+  private static Job clampedGate(DType dtype, Sizes sizes, Lab lab) {
+    ClampedGate gate = new ClampedGate(1.702, 7);
+    Tensor channels = lab.random(F32, sizes.tokens(), 2 * sizes.inner(), 4);
+    Tensor out = lab.random(F32, sizes.tokens(), sizes.inner(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(Math.ceilDiv(out.elements(), ELEMENTS), BLOCK),
+            new Arguments()
+                .pointer(channels)
+                .pointer(out)
+                .int64(out.elements())
+                .float32(gate.slope())
+                .float32(gate.limit()))
+        .moves(bytes(channels), bytes(out))
+        .expects(
+            reference ->
+                reference.backend().clampedGate(reference.of(channels), gate, reference.of(out)),
+            ELEMENTWISE,
+            out);
   }
 
   private static Job gatedSlopes(DType dtype, Sizes sizes, Lab lab) {
