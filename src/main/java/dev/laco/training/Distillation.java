@@ -285,7 +285,7 @@ public final class Distillation implements AutoCloseable {
     for (long first = 0; first < elements.rows(); first += PIECE) {
       float[] values = new float[(int) Math.min(PIECE, elements.rows() - first)];
       for (int i = 0; i < values.length; i++) {
-        values[i] = (float) source.get(first + i);
+        values[i] = source.get(first + i);
       }
       backend.upload(values, elements.slice(first, first + values.length));
     }
