@@ -43,10 +43,13 @@ final class ReadmeTest {
   }
 
   private static String rules(Architecture architecture) {
-    if (architecture.whyNoFit() != null) {
+    if (architecture.whyNoReconstruction() != null) {
       return "merge";
     }
-    return architecture.whyOnlyDown() == null ? "merge, fit" : "merge, map and fit alone";
+    if (architecture.whyNoFit() != null) {
+      return "merge, reconstruct";
+    }
+    return architecture.whyOnlyDown() == null ? "merge, fit" : "merge, map, fit and reconstruct";
   }
 
   /** The fixtures of a family; interop makes a model of every family. */

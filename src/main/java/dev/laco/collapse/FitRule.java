@@ -16,10 +16,15 @@ import org.jspecify.annotations.Nullable;
  *     down projections fitted, too
  * @param steps whether gate and up projections are moved by Gauss-Newton steps, and the final norm
  *     is scaled to the original's predictions
+ * @param reconstructs whether every layer from the first gap on is trained to give the original's
+ *     hidden states, all its tensors together
  */
-public record FitRule(String label, Gap gap, boolean align, boolean later, boolean steps) {
+public record FitRule(
+    String label, Gap gap, boolean align, boolean later, boolean steps, boolean reconstructs) {
   /** What happens at a gap. */
   public enum Gap {
+    /** Nothing beyond what happens to all layers from the first gap on. */
+    NONE,
     /** Nothing is fitted: what later layers write is scaled as if hidden states had grown there. */
     SCALE,
     /** The output of the feed-forward part before the gap goes through one linear map. */
@@ -34,30 +39,38 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
   }
 
   /** Scales what later layers write to the residual stream (Prune&amp;Comp, arXiv 2507.18212). */
-  public static final FitRule COMPENSATE =
-      new FitRule("compensate", Gap.SCALE, false, false, false);
+  public static final FitRule COMPENSATE = solving("compensate", Gap.SCALE, false, false, false);
 
   /** Fits one linear map before each gap (ReplaceMe, arXiv 2505.02819). */
-  public static final FitRule MAP = new FitRule("map", Gap.MAP, false, false, false);
+  public static final FitRule MAP = solving("map", Gap.MAP, false, false, false);
 
   /** Fits the down projection before each gap. */
-  public static final FitRule FIT = new FitRule("fit", Gap.DOWN, false, false, false);
+  public static final FitRule FIT = solving("fit", Gap.DOWN, false, false, false);
 
   /** {@link #FIT}, with channels chosen from the removed layers, too. */
-  public static final FitRule SELECT = new FitRule("select", Gap.CHANNELS, false, false, false);
+  public static final FitRule SELECT = solving("select", Gap.CHANNELS, false, false, false);
 
   /** {@link #SELECT}, with the inputs of the chosen channels aligned. */
-  public static final FitRule ALIGN = new FitRule("align", Gap.CHANNELS, true, false, false);
+  public static final FitRule ALIGN = solving("align", Gap.CHANNELS, true, false, false);
 
   /** {@link #ALIGN}, with every layer behind the first gap fitted, too. */
-  public static final FitRule REPAIR = new FitRule("repair", Gap.CHANNELS, true, true, false);
+  public static final FitRule REPAIR = solving("repair", Gap.CHANNELS, true, true, false);
 
   /** {@link #REPAIR}, with Gauss-Newton steps of gate and up projections. */
-  public static final FitRule REFINE = new FitRule("refine", Gap.CHANNELS, true, true, true);
+  public static final FitRule REFINE = solving("refine", Gap.CHANNELS, true, true, true);
+
+  /** Trains every layer from the first gap on to give the original's hidden states. */
+  public static final FitRule RECONSTRUCT =
+      new FitRule("reconstruct", Gap.NONE, false, false, false, true);
+
+  private static FitRule solving(
+      String label, Gap gap, boolean align, boolean later, boolean steps) {
+    return new FitRule(label, gap, align, later, steps, false);
+  }
 
   /** The presets; from FIT on, each does more than the one before, and takes longer. */
   public static List<FitRule> presets() {
-    return List.of(COMPENSATE, MAP, FIT, SELECT, ALIGN, REPAIR, REFINE);
+    return List.of(COMPENSATE, MAP, RECONSTRUCT, FIT, SELECT, ALIGN, REPAIR, REFINE);
   }
 
   /** The names of the presets. */
@@ -73,31 +86,39 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
 
   /** The same rule without the Gauss-Newton steps. */
   public FitRule withoutSteps() {
-    return new FitRule(label, gap, align, later, false);
+    return new FitRule(label, gap, align, later, false, reconstructs);
   }
 
   /** The same rule at gaps only: quick, and enough to compare choices of layers. */
   public FitRule atGapsOnly() {
-    return new FitRule(label, gap, align, false, false);
+    return new FitRule(label, gap, align, false, false, reconstructs);
   }
 
   /** The time that fitting one layer takes, in forward passes of that layer in the original. */
   public int layerPasses() {
-    return steps ? 20 : later ? 6 : 2;
+    return steps ? 20 : reconstructs ? 11 : later ? 6 : 2;
   }
 
-  /** The rule that does most of those that hold for a model; null where none holds. */
+  /**
+   * The rule that does most of those that hold for a model and solve for weights; null where none
+   * holds.
+   */
   public static @Nullable FitRule best(ModelConfig config) {
     return holding(config).stream().findFirst().orElse(null);
   }
 
-  /** The rules that hold for a model, from the one that does most. */
+  /** The rules that hold for a model and solve for weights, from the one that does most. */
   public static List<FitRule> holding(ModelConfig config) {
-    return presets().reversed().stream().filter(rule -> rule.whyNot(config) == null).toList();
+    return presets().reversed().stream()
+        .filter(rule -> !rule.reconstructs && rule.whyNot(config) == null)
+        .toList();
   }
 
   /** Why the rule does not hold for a model, as the end of a sentence; null where it holds. */
   public @Nullable String whyNot(ModelConfig config) {
+    if (reconstructs) {
+      return config.whyNoReconstruction();
+    }
     boolean more = gap == Gap.CHANNELS || later || steps;
     String why = config.whyNoFit();
     return why == null && more ? config.whyOnlyDown() : why;
@@ -105,6 +126,6 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
 
   /** Whether the rule solves least-squares problems with a penalty. */
   public boolean regularised() {
-    return gap != Gap.SCALE;
+    return gap != Gap.SCALE && gap != Gap.NONE;
   }
 }

@@ -139,6 +139,7 @@ public final class CarryOver implements AutoCloseable {
         + Moments.bytes(most, width, 1)
         + Ridge.bytes(backend, most, width)
         + Refinement.bytes(config, block)
+        + Reconstruction.bytes(backend, config, FitBlocks.largestStep(chunks))
         + Matrices.bytes(most, width);
   }
 
@@ -149,7 +150,7 @@ public final class CarryOver implements AutoCloseable {
    * @param target layers of the pruned model; null if not known
    */
   public static int newLayers(FitRule rule, int depth, @Nullable Integer target) {
-    if (rule.later() || rule.gap() == FitRule.Gap.SCALE) {
+    if (rule.later() || rule.reconstructs() || rule.gap() == FitRule.Gap.SCALE) {
       return target == null ? depth - 1 : target;
     }
     return target == null ? depth / 2 : Math.min(target, depth - target);
@@ -171,14 +172,16 @@ public final class CarryOver implements AutoCloseable {
       boolean withHeldOut,
       SegmentAllocator memory,
       Progress progress) {
-    LayerFit.Settings settings =
-        new LayerFit.Settings(rule, base.scaled(strength, blocks.tokens()), withHeldOut);
     List<FitReport.Fitted> fitted = new ArrayList<>();
     List<FitReport.Learned> curve = new ArrayList<>();
     List<FitReport.LeftAlone> leftAlone = new ArrayList<>();
     NewWeights tensors = NewWeights.NONE;
     boolean changed = false;
-    try (PlannedLayers layers = model.pruned(plan, NewWeights.NONE)) {
+    try (PlannedLayers layers = model.pruned(plan, NewWeights.NONE);
+        Reconstruction reconstruction = rule.reconstructs() ? new Reconstruction(bench) : null) {
+      LayerFit.Settings settings =
+          new LayerFit.Settings(
+              rule, base.scaled(strength, blocks.tokens()), withHeldOut, reconstruction);
       original.embed();
       if (rule.gap() == FitRule.Gap.SCALE) {
         return new Compensation(bench).fit(plan, layers, memory, progress);

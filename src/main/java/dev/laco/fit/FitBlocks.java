@@ -19,8 +19,11 @@ final class FitBlocks implements AutoCloseable {
   /** One document of so many is held out. */
   private static final int HELD_OUT = 8;
 
-  private final List<Block> blocks = new ArrayList<>();
-  private int tokens;
+  /** Tokens of a step of training. */
+  private static final int STEP_TOKENS = 512;
+
+  private final List<Block> blocks;
+  private final List<Block> steps;
 
   /**
    * A block: rows {@code [from, to)} of matrices over all tokens.
@@ -34,8 +37,8 @@ final class FitBlocks implements AutoCloseable {
   }
 
   FitBlocks(CausalLm model, List<FitText.Chunk> chunks) {
-    pack(model, split(chunks, false), true);
-    pack(model, split(chunks, true), false);
+    blocks = packed(model, chunks, BLOCK_TOKENS);
+    steps = packed(model, chunks, STEP_TOKENS);
   }
 
   /**
@@ -63,33 +66,59 @@ final class FitBlocks implements AutoCloseable {
 
   /** Tokens of the largest block that these chunks can make. */
   static int largest(List<FitText.Chunk> chunks) {
-    return Math.max(BLOCK_TOKENS, chunks.stream().mapToInt(FitText.Chunk::length).max().orElse(1));
+    return Math.max(BLOCK_TOKENS, longest(chunks));
   }
 
-  private void pack(CausalLm model, List<FitText.Chunk> chunks, boolean seen) {
-    for (List<FitText.Chunk> together : Packing.of(chunks, FitText.Chunk::length, BLOCK_TOKENS)) {
-      add(model, together.stream().map(FitText.Chunk::ids).toList(), seen);
+  /** Tokens of the largest step that these chunks can make. */
+  static int largestStep(List<FitText.Chunk> chunks) {
+    return Math.max(STEP_TOKENS, longest(chunks));
+  }
+
+  private static int longest(List<FitText.Chunk> chunks) {
+    return chunks.stream().mapToInt(FitText.Chunk::length).max().orElse(1);
+  }
+
+  private static List<Block> packed(CausalLm model, List<FitText.Chunk> chunks, int tokens) {
+    List<Block> blocks = new ArrayList<>();
+    int from = 0;
+    for (boolean heldOut : new boolean[] {false, true}) {
+      for (List<FitText.Chunk> together :
+          Packing.of(split(chunks, heldOut), FitText.Chunk::length, tokens)) {
+        PackedSequences sequences =
+            PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList());
+        int to = from + sequences.size();
+        blocks.add(new Block(model.batch(sequences), from, to, !heldOut));
+        from = to;
+      }
     }
-  }
-
-  private void add(CausalLm model, List<int[]> sequences, boolean seen) {
-    TokenBatch batch = model.batch(PackedSequences.of(sequences));
-    int size = batch.sequences().size();
-    blocks.add(new Block(batch, tokens, tokens + size, seen));
-    tokens += size;
+    return blocks;
   }
 
   List<Block> list() {
     return blocks;
   }
 
+  /** The same tokens in the same rows, in blocks of the size of a step of training. */
+  List<Block> steps() {
+    return steps;
+  }
+
   /** Tokens of all blocks. */
   int tokens() {
-    return tokens;
+    return tokens(blocks);
   }
 
   /** Tokens of the largest block. */
   int largest() {
+    return most(blocks);
+  }
+
+  /** Tokens of the largest step. */
+  int largestStep() {
+    return most(steps);
+  }
+
+  private static int most(List<Block> blocks) {
     return blocks.stream().mapToInt(Block::tokens).max().orElse(1);
   }
 
@@ -114,5 +143,6 @@ final class FitBlocks implements AutoCloseable {
   @Override
   public void close() {
     blocks.forEach(block -> block.batch.close());
+    steps.forEach(step -> step.batch.close());
   }
 }

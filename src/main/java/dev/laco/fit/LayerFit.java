@@ -52,8 +52,16 @@ final class LayerFit {
   private final List<FitReport.Learned> curve;
   private final List<FitReport.LeftAlone> leftAlone;
 
-  /** Arguments of {@link CarryOver#fit} that are the same for all layers. */
-  record Settings(FitRule rule, CarryOver.Lambdas lambdas, boolean withHeldOut) {}
+  /**
+   * What is the same for all layers.
+   *
+   * @param reconstruction null where the rule has none
+   */
+  record Settings(
+      FitRule rule,
+      CarryOver.Lambdas lambdas,
+      boolean withHeldOut,
+      @Nullable Reconstruction reconstruction) {}
 
   /**
    * The place of a layer in both models.
@@ -102,6 +110,13 @@ final class LayerFit {
   }
 
   void run() {
+    if (settings.reconstruction() != null) {
+      original.attention(base);
+      skipToEnd();
+      double error = settings.reconstruction().run(layer, attention, settings.withHeldOut());
+      fitted.add(new FitReport.Fitted(index, null, end - base - 1, 0, error));
+      return;
+    }
     boolean later = changed && settings.rule().later();
     boolean gap = end > base + 1;
     if (later) {

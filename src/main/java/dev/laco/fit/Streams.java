@@ -114,6 +114,11 @@ final class Streams implements AutoCloseable {
     backend.add(y, decoder.contribute(weights, channels, buffers).states());
   }
 
+  /** Runs a whole layer on rows {@code x} of a block's tokens, in place. */
+  void layer(LayerWeights weights, LayerAttention attention, Tensor x, FitBlocks.Block block) {
+    decoder.run(weights, attention, x, block.batch(), work.forTokens(x.rows()));
+  }
+
   /**
    * A block of a least-squares problem in which each token is one row, multiplied by the square
    * root of its weight.

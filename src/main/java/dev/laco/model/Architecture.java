@@ -463,12 +463,23 @@ public final class Architecture {
   }
 
   /**
-   * Why rules that fit weights do not hold for models of this family, as the end of a sentence;
-   * null where they hold.
+   * Why layers of this family cannot be trained one by one, as the end of a sentence; null where
+   * they can.
+   */
+  public @Nullable String whyNoReconstruction() {
+    return parts.mixture.isPresent()
+        ? "its layers have mixtures of experts, not one feed-forward network to fit"
+        : null;
+  }
+
+  /**
+   * Why rules that solve for weights do not hold for models of this family, as the end of a
+   * sentence; null where they hold.
    */
   public @Nullable String whyNoFit() {
-    if (parts.mixture.isPresent()) {
-      return "its layers have mixtures of experts, not one feed-forward network to fit";
+    String why = whyNoReconstruction();
+    if (why != null) {
+      return why;
     }
     return normsOutputs()
         ? "norms follow its down projections, so that what layers add is not linear in them"

@@ -65,7 +65,7 @@ public enum LayerRole {
   }
 
   /** Whether the tensor is the weight of a norm. */
-  boolean isNorm() {
+  public boolean isNorm() {
     return switch (this) {
       case ATTENTION_INPUT_NORM,
           QUERY_NORM,

@@ -253,7 +253,7 @@ public record ModelConfig(
     return mixture != null && mixture.layers().get(layer) ? mixture : null;
   }
 
-  /** Why rules that fit weights do not hold for this model; null where they hold. */
+  /** Why rules that solve for weights do not hold for this model; null where they hold. */
   public @Nullable String whyNoFit() {
     return architecture.whyNoFit();
   }
@@ -261,6 +261,11 @@ public record ModelConfig(
   /** Why this model cannot be trained; null where it can. */
   public @Nullable String whyNoTraining() {
     return architecture.whyNoTraining();
+  }
+
+  /** Why layers cannot be trained one by one for this model; null where they can. */
+  public @Nullable String whyNoReconstruction() {
+    return architecture.whyNoReconstruction();
   }
 
   /**

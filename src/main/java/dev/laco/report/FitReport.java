@@ -3,6 +3,7 @@ package dev.laco.report;
 import dev.laco.collapse.FitRule;
 import dev.laco.model.LayerRole;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * How weights of a pruned model were fitted.
@@ -61,13 +62,16 @@ public record FitReport(
    *
    * @param layer index of the layer in the pruned model
    * @param role which matrix; the norm in front for an alignment of inputs, {@link LayerRole#GATE}
-   *     for a step of gate and up projection together
+   *     for a step of gate and up projection together, null for a reconstruction by all tensors of
+   *     the layer
    * @param followers number of removed layers whose work the layer takes over
-   * @param lambda the penalty; 0 for the compensation of a gap, which has none
+   * @param lambda the penalty; 0 for a reconstruction and for the compensation of a gap, which have
+   *     none
    * @param error squared error after the fit relative to that before, on the documents held out;
-   *     for a step of gate and up projection, on the documents of the fit
+   *     for a step of gate and up projection and for a reconstruction, on the documents of the fit
    */
-  public record Fitted(int layer, LayerRole role, int followers, double lambda, double error) {}
+  public record Fitted(
+      int layer, @Nullable LayerRole role, int followers, double lambda, double error) {}
 
   /**
    * A matrix that keeps its values because there is no fit: its input is zero for every token, or

@@ -285,7 +285,7 @@ public final class ReportJson {
       matrices
           .addObject()
           .put("layer", matrix.layer())
-          .put("matrix", lowercase(matrix.role()))
+          .put("matrix", matrix.role() == null ? "all" : lowercase(matrix.role()))
           .put("followers", matrix.followers())
           .put("lambda", matrix.lambda())
           .put("error", matrix.error());

@@ -151,7 +151,8 @@ public final class JobEstimate {
    * layers are fitted.
    */
   public double fit(FitRule rule, int tokens, int target) {
-    double fitted = rule.later() ? BEHIND * target : config.numHiddenLayers() - target;
+    double fitted =
+        rule.later() || rule.reconstructs() ? BEHIND * target : config.numHiddenLayers() - target;
     double passes = config.numHiddenLayers() + target + fitted * rule.layerPasses();
     return tokens * passes * layer;
   }

@@ -16,6 +16,7 @@ import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
+import dev.laco.transformer.TrainedTensor;
 import java.lang.foreign.SegmentAllocator;
 import java.util.ArrayList;
 import java.util.HashMap;

@@ -11,6 +11,7 @@ import dev.laco.model.PackedSequences;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.DecoderGradient;
 import dev.laco.transformer.DecoderLayer;
+import dev.laco.transformer.TrainedTensor;
 import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
 import java.util.List;

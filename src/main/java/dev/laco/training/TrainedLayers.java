@@ -11,6 +11,7 @@ import dev.laco.model.TensorSpec;
 import dev.laco.transformer.LayerStack;
 import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.RunningModel;
+import dev.laco.transformer.TrainedTensor;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;

@@ -100,7 +100,7 @@ class InspectionTest {
   @Test
   void rulesAndLoadersAreNamedAndWhatIsRefusedHasAReason() {
     ModelInspection llama = ModelInspection.of(Fixtures.STORYTELLER);
-    assertEquals(List.of("drop", "replace", "rdsc", "mean", "fit"), llama.rules());
+    assertEquals(List.of("drop", "replace", "rdsc", "mean", "reconstruct", "fit"), llama.rules());
     assertEquals(List.of(Loader.values()), llama.loaders());
     assertEquals(Map.of(), llama.refused());
     ModelInspection mixed = ModelInspection.of(Fixtures.model("qwen3_moe"));

@@ -101,15 +101,17 @@ final class SearchChoiceTest {
 
   @ParameterizedTest
   @ValueSource(strings = {"olmo2", "gemma2_std", "gemma3_std"})
-  void modelsWithNormsBehindProjectionsAreMergedAndNotFitted(String name) {
+  void modelsWithNormsBehindProjectionsAreMergedOrReconstructed(String name) {
     try (Model normed = Model.open(Fixtures.model(name))) {
+      PruneRequest reconstructed = PruneRequest.of(Goal.QUARTER).withRule("reconstruct");
+      assertEquals(FitRule.RECONSTRUCT, SearchChoice.of(reconstructed, normed).fit());
       assertNull(SearchChoice.of(PruneRequest.of(Goal.QUARTER), normed).fit());
       assertEquals("auto", SearchChoice.of(PruneRequest.of(Goal.QUARTER), normed).rule());
       for (String rule : List.of("drop", "replace", "rdsc", "mean")) {
         PruneRequest request = PruneRequest.of(Goal.QUARTER).withRule(rule);
         assertEquals(rule, SearchChoice.of(request, normed).rule());
       }
-      for (FitRule rule : FitRule.presets()) {
+      for (FitRule rule : FitRule.presets().stream().filter(one -> !one.reconstructs()).toList()) {
         for (Goal goal : List.of(Goal.QUARTER, Goal.threshold(0.5))) {
           PruneRequest request = PruneRequest.of(goal).withRule(rule.label());
           UsageException e =

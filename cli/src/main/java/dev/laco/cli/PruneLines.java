@@ -226,9 +226,10 @@ final class PruneLines implements Consumer<JobEvent> {
     }
     console.line(
         "fit",
-        "%s of %d matrices on %s, %,d tokens, by %s",
+        "%s of %d %s on %s, %,d tokens, by %s",
         fit.rule().label(),
         fit.matrices().size(),
+        fit.rule().reconstructs() ? "layers" : "matrices",
         fit.text(),
         fit.tokens(),
         fit.solver());

@@ -286,9 +286,13 @@ final class PrunePage {
                     .min()
                     .orElseThrow());
     return format(
-            "%s: %d matrices were fitted to what the original computes, on %,d tokens of %s, by"
-                + " %s.",
-            fit.rule().label(), fit.matrices().size(), fit.tokens(), fit.text(), fit.solver())
+            "%s: %d %s were fitted to what the original computes, on %,d tokens of %s, by %s.",
+            fit.rule().label(),
+            fit.matrices().size(),
+            fit.rule().reconstructs() ? "layers" : "matrices",
+            fit.tokens(),
+            fit.text(),
+            fit.solver())
         + choice;
   }
 

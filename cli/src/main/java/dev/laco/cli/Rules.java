@@ -71,6 +71,7 @@ final class Rules implements Iterable<String> {
     return switch (rule.label()) {
       case "compensate" -> "drop, then what later layers write is scaled (Prune&Comp)";
       case "map" -> "drop, then one linear map before each gap (ReplaceMe)";
+      case "reconstruct" -> "drop, then every layer from a gap on trained by itself";
       case "fit" -> "drop, then the down projection before each gap fitted";
       case "select" -> "fit, its channels chosen from all layers of the gap";
       case "align" -> "select, the inputs of its channels aligned";
@@ -83,7 +84,7 @@ final class Rules implements Iterable<String> {
   /** More for a rule that takes longer. */
   private static String cost(FitRule rule) {
     int fitted = rule.gap().compareTo(FitRule.Gap.DOWN) >= 0 ? 2 : 1;
-    return "+".repeat(rule.steps() ? 4 : rule.later() ? 3 : fitted);
+    return "+".repeat(rule.steps() ? 4 : rule.later() || rule.reconstructs() ? 3 : fitted);
   }
 
   private static String row(String name, String cost, String summary) {

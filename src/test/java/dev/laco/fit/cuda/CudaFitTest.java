@@ -63,7 +63,7 @@ class CudaFitTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"compensate", "map", "refine"})
+  @ValueSource(strings = {"compensate", "map", "refine", "reconstruct"})
   void fitsWhatTheReferenceFits(String preset) {
     FitRule rule = FitRule.named(preset);
     try (Checkpoint model = Checkpoint.open(Fixtures.model(FIXTURE));

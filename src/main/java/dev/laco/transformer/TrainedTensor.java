@@ -1,4 +1,4 @@
-package dev.laco.training;
+package dev.laco.transformer;
 
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryTensor;
@@ -22,7 +22,7 @@ import java.util.Map;
  * @param mean running mean of gradients, f32
  * @param square running mean of the squares of gradients, f32
  */
-record TrainedTensor(
+public record TrainedTensor(
     String name,
     List<Long> shape,
     Tensor weight,
@@ -31,13 +31,13 @@ record TrainedTensor(
     Tensor mean,
     Tensor square) {
   /** Bytes of f32 that each element has beside its weight. */
-  static final int BYTES = 4 * Float.BYTES;
+  public static final int BYTES = 4 * Float.BYTES;
 
   /** Elements that are copied to the host at once. */
   private static final int PIECE = 1 << 18;
 
   /** A copy of a tensor, which is then trained. */
-  static TrainedTensor of(
+  public static TrainedTensor of(
       Backend backend, TensorArena arena, String name, List<Long> shape, Tensor start) {
     TrainedTensor tensor =
         new TrainedTensor(
@@ -53,45 +53,44 @@ record TrainedTensor(
   }
 
   /** Sets the weight; what AdamW holds stays. */
-  void set(Backend backend, Tensor value) {
+  public void set(Backend backend, Tensor value) {
     backend.copy(value, weight);
     backend.mix(List.of(new TensorMix(master, new double[] {1}, List.of(value))));
   }
 
   /** All that a training goes on from, by the names under which it is kept: f32 each. */
-  Map<String, Tensor> state() {
+  public Map<String, Tensor> state() {
     return Map.of(name + "/master", master, name + "/mean", mean, name + "/square", square);
   }
 
   /** Sets the weight to the master, rounded. */
-  void roundMaster(Backend backend) {
+  public void roundMaster(Backend backend) {
     backend.mix(List.of(new TensorMix(weight, new double[] {1}, List.of(master))));
   }
 
   /** Forgets the gradient and what AdamW holds; the weight stays. */
-  void forget(TrainingOps training) {
+  public void forget(TrainingOps training) {
     step(training, FORGET);
   }
 
-  private static final TrainingOps.AdamW FORGET =
-      new TrainingOps.AdamW(1, 0, 0, 0, DistillationSettings.EPSILON, 0, 0);
+  private static final TrainingOps.AdamW FORGET = new TrainingOps.AdamW(1, 0, 0, 0, 1, 0, 0);
 
   private static Tensor f32(TensorArena arena, Tensor like) {
     return arena.allocate(DType.F32, like.rows(), like.columns());
   }
 
   /** Whether the tensor is a matrix: weights of norms and biases do not decay. */
-  boolean isMatrix() {
+  public boolean isMatrix() {
     return shape.size() > 1;
   }
 
   /** Takes one step against the gradient, which becomes 0. */
-  void step(TrainingOps training, TrainingOps.AdamW step) {
+  public void step(TrainingOps training, TrainingOps.AdamW step) {
     training.adamW(step, gradient, mean, square, master, weight);
   }
 
   /** Writes the weight to the host. */
-  void save(Backend backend, HostTensor to) {
+  public void save(Backend backend, HostTensor to) {
     Tensor elements = master.reshape(master.elements(), 1);
     MemoryTensor target = MemoryTensor.of(to);
     for (long first = 0; first < elements.rows(); first += PIECE) {

@@ -1,0 +1,270 @@
+package dev.laco.fit;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
+import dev.laco.backend.TrainingOps;
+import dev.laco.model.DType;
+import dev.laco.model.LayerAttention;
+import dev.laco.model.LayerRole;
+import dev.laco.model.ModelConfig;
+import dev.laco.transformer.DecoderGradient;
+import dev.laco.transformer.LayerWeights;
+import dev.laco.transformer.TrainedTensor;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.IntStream;
+
+/**
+ * Block reconstruction: all tensors of one layer of the pruned model move together by mini-batches,
+ * so that the layer turns its input into the original's hidden states behind the same place.
+ * Gradients do not leave the layer. For the layer's output {@code y_t} and the original's hidden
+ * state {@code h_t} at token {@code t} the loss is
+ *
+ * <pre>  sum_t w_t sum_i c_i (h_ti - y_ti)^2,   w_t = 1 / mean_i(h_ti^2),
+ *   e_i = sum_t w_t h_ti^2,   c_i = 1 / (e_i / mean(e) + 0.02)</pre>
+ *
+ * <p>Without {@code c_i} the loss of some models would be that of a single channel: in Gemma 3 one
+ * of 640 has nearly all of the energy of hidden states.
+ *
+ * <p>Steps are those of AdamW with two changes, so that one rate suits all tensors of all models.
+ * The rate of a tensor is in proportion to the root mean square of its elements. What AdamW adds to
+ * the root of a running square is in proportion to the root mean square of the tensor's gradient:
+ * elements with small gradients move little, as by a step down the gradient.
+ */
+final class Reconstruction implements AutoCloseable {
+  /** How often a layer sees the fit text. */
+  private static final int PASSES = 2;
+
+  /**
+   * The largest change of an element in a step, relative to the root mean square of the tensor's
+   * elements.
+   */
+  private static final double RATE = 0.05;
+
+  /** The share of the steps in which the rate rises in a line; afterwards it falls in a line. */
+  private static final double WARMUP = 0.1;
+
+  private static final double BETA1 = 0.9;
+  private static final double BETA2 = 0.95;
+
+  /** What is added to the root of a running square, relative to the root of the tensor's mean. */
+  private static final double DAMPING = 3;
+
+  /** The least that is added: for a gradient of zeros. */
+  private static final double EPSILON = 1e-12;
+
+  /** Share of the channels' mean energy that is added to the energy of each. */
+  private static final double FLOOR = 0.02;
+
+  private final Backend backend;
+  private final TrainingOps training;
+  private final ModelConfig config;
+  private final FitBlocks blocks;
+  private final Streams streams;
+  private final DecoderGradient gradient;
+  private final TensorArena arena;
+
+  /** The layer's output, and then the gradient by it, {@code [T, d]} for the tokens of a step. */
+  private final Tensor output;
+
+  /** {@code sqrt(c)} in every row, {@code [T, d]} for the tokens of a step. */
+  private final Tensor metric;
+
+  /** Allocates buffers for any number of layers. */
+  Reconstruction(Workbench bench) {
+    backend = bench.backend();
+    training = backend.training();
+    config = bench.config();
+    blocks = bench.blocks();
+    streams = bench.streams();
+    gradient = new DecoderGradient(backend, config, blocks.largestStep());
+    arena = backend.arena();
+    output = arena.allocate(DType.F32, blocks.largestStep(), config.hiddenSize());
+    metric = arena.allocate(DType.F32, blocks.largestStep(), config.hiddenSize());
+  }
+
+  /**
+   * Bytes of buffers, those for the tensors of one layer included.
+   *
+   * @param step tokens of the largest step
+   */
+  static long bytes(Backend backend, ModelConfig config, int step) {
+    if (config.whyNoReconstruction() != null || backend.missingForTraining() != null) {
+      return 0;
+    }
+    long parameters =
+        IntStream.range(0, config.numHiddenLayers())
+            .mapToLong(config::layerParameters)
+            .max()
+            .orElse(0);
+    return DecoderGradient.bytes(config, step)
+        + 2L * step * config.hiddenSize() * DType.F32.byteSize()
+        + backend.training().scratchBytes()
+        // The weight beside its copy in f32 takes no more than f32.
+        + parameters * (TrainedTensor.BYTES + DType.F32.byteSize());
+  }
+
+  /**
+   * Trains a layer, and keeps its weights if they make the error smaller. Before the call the
+   * pruned stream holds the layer's input, the original's what the layer's output is to be;
+   * afterwards the pruned stream holds the layer's output.
+   *
+   * @param attention what the attention of the layer has
+   * @param withHeldOut whether the documents held out take part
+   * @return squared error after training relative to that before, on the documents that take part;
+   *     1 if the layer keeps its weights
+   */
+  double run(NewLayer layer, LayerAttention attention, boolean withHeldOut) {
+    List<FitBlocks.Block> steps =
+        blocks.steps().stream().filter(step -> withHeldOut || step.seen()).toList();
+    setMetric(steps);
+    LayerWeights start = layer.weights();
+    double before = error(start, attention, steps);
+    double change = 1;
+    try (TensorArena scratch = backend.arena()) {
+      Map<LayerRole, TrainedTensor> tensors = new EnumMap<>(LayerRole.class);
+      start
+          .tensors()
+          .forEach(
+              (role, weight) ->
+                  tensors.put(
+                      role,
+                      TrainedTensor.of(
+                          backend,
+                          scratch,
+                          role.name(),
+                          List.of(weight.rows(), weight.columns()),
+                          weight)));
+      double after = error(trained(tensors, attention, steps), attention, steps);
+      if (after < before) {
+        change = after / before;
+        tensors.forEach(
+            (role, tensor) -> layer.use(role, tensor.weight().dtype(), tensor.master()));
+      }
+    }
+    LayerWeights chosen = layer.weights();
+    blocks.list().forEach(block -> streams.layer(chosen, attention, streams.pruned(block), block));
+    return change;
+  }
+
+  /** Trains the tensors of a layer, and returns the layer as it is afterwards. */
+  private LayerWeights trained(
+      Map<LayerRole, TrainedTensor> tensors,
+      LayerAttention attention,
+      List<FitBlocks.Block> steps) {
+    Map<LayerRole, Tensor> weights = new EnumMap<>(LayerRole.class);
+    Map<LayerRole, Tensor> gradients = new EnumMap<>(LayerRole.class);
+    Map<LayerRole, Double> sizes = new EnumMap<>(LayerRole.class);
+    Map<LayerRole, Double> squares = new EnumMap<>(LayerRole.class);
+    tensors.forEach(
+        (role, tensor) -> {
+          weights.put(role, tensor.weight());
+          gradients.put(role, tensor.gradient());
+          sizes.put(role, size(role, tensor.master()));
+          squares.put(role, 0.0);
+        });
+    LayerWeights layer = new LayerWeights(weights, List.of());
+    LayerWeights sums = new LayerWeights(gradients, List.of());
+    int of = PASSES * steps.size();
+    for (int number = 1; number <= of; number++) {
+      FitBlocks.Block step = steps.get((number - 1) % steps.size());
+      Tensor by = lack(layer, attention, step);
+      streams.scale(by, step);
+      weighChannels(by);
+      gradient.run(layer, attention, streams.pruned(step), step.batch(), by, sums);
+      double share = share((double) number / of);
+      double correction = 1 - Math.pow(BETA2, number);
+      for (Map.Entry<LayerRole, TrainedTensor> entry : tensors.entrySet()) {
+        LayerRole role = entry.getKey();
+        TrainedTensor tensor = entry.getValue();
+        double square = training.sumOfSquares(tensor.gradient()) / tensor.gradient().elements();
+        double running = squares.merge(role, 0.0, (old, _) -> BETA2 * old + (1 - BETA2) * square);
+        double damping = DAMPING * Math.sqrt(running / correction) + EPSILON;
+        double rate = share * RATE * sizes.get(role);
+        tensor.step(training, new TrainingOps.AdamW(number, rate, BETA1, BETA2, damping, 0, 1));
+      }
+    }
+    return layer;
+  }
+
+  /** The rate of a step as a share of the highest. */
+  private static double share(double done) {
+    return done < WARMUP ? done / WARMUP : (1 - done) / (1 - WARMUP);
+  }
+
+  /**
+   * The root mean square of a tensor's elements; of a norm's weight that of the factors by which
+   * the norm multiplies.
+   */
+  private double size(LayerRole role, Tensor tensor) {
+    double offset = role.isNorm() ? config.norm().offset() : 0;
+    if (offset == 0) {
+      return Math.sqrt(training.sumOfSquares(tensor) / tensor.elements());
+    }
+    float[] values = new float[Math.toIntExact(tensor.elements())];
+    backend.download(tensor, values);
+    double sum = 0;
+    for (float value : values) {
+      sum += (offset + value) * (offset + value);
+    }
+    return Math.sqrt(sum / values.length);
+  }
+
+  /** The loss. */
+  private double error(
+      LayerWeights weights, LayerAttention attention, List<FitBlocks.Block> steps) {
+    try (TensorArena scratch = backend.arena()) {
+      Tensor columns = scratch.allocate(DType.F32, 1, config.hiddenSize());
+      steps.forEach(step -> backend.addSquares(lack(weights, attention, step), columns));
+      return Values.sum(backend, columns);
+    }
+  }
+
+  /** {@code sqrt(w_t c_i) (y_ti - h_ti)} for the tokens of a step; valid until the next call. */
+  private Tensor lack(LayerWeights weights, LayerAttention attention, FitBlocks.Block step) {
+    Tensor y = output.slice(0, step.tokens());
+    backend.copy(streams.pruned(step), y);
+    streams.layer(weights, attention, y, step);
+    backend.mix(List.of(new TensorMix(y, new double[] {1, -1}, List.of(y, streams.dense(step)))));
+    streams.scale(y, step);
+    weighChannels(y);
+    return y;
+  }
+
+  private void weighChannels(Tensor y) {
+    backend.multiply(y, metric.slice(0, y.rows()), y);
+  }
+
+  private void setMetric(List<FitBlocks.Block> steps) {
+    float[] row = new float[config.hiddenSize()];
+    try (TensorArena scratch = backend.arena()) {
+      Tensor energy = scratch.allocate(DType.F32, 1, row.length);
+      for (FitBlocks.Block step : steps) {
+        Tensor h = output.slice(0, step.tokens());
+        backend.copy(streams.dense(step), h);
+        streams.scale(h, step);
+        backend.addSquares(h, energy);
+      }
+      backend.download(energy, row);
+    }
+    double mean = 0;
+    for (float energy : row) {
+      mean += energy / row.length;
+    }
+    for (int i = 0; i < row.length; i++) {
+      row[i] = mean > 0 ? (float) (1 / Math.sqrt(row[i] / mean + FLOOR)) : 1;
+    }
+    for (long r = 0; r < metric.rows(); r++) {
+      backend.upload(row, metric.slice(r, r + 1));
+    }
+  }
+
+  @Override
+  public void close() {
+    arena.close();
+    gradient.close();
+  }
+}
