@@ -136,10 +136,11 @@ public final class CarryOver implements AutoCloseable {
     return Streams.bytes(config, tokens, block)
         // What a device rounds the factors of cross products to.
         + block * (most + width) * DType.BF16.byteSize()
-        + Moments.bytes(most, width, 1)
+        // A layer is either solved for or trained.
+        + Math.max(
+            Moments.bytes(most, width, 1) + Refinement.bytes(config, block),
+            Reconstruction.bytes(backend, config, FitBlocks.largestStep(chunks)))
         + Ridge.bytes(backend, most, width)
-        + Refinement.bytes(config, block)
-        + Reconstruction.bytes(backend, config, FitBlocks.largestStep(chunks))
         + Matrices.bytes(most, width);
   }
 
