@@ -81,7 +81,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   public long mostStateBytes() {
     int trained = model.config().numHiddenLayers() - firstTrained();
     return 2
-        * (3 * Float.BYTES * trained * model.config().layerParameters()
+        * (3L * Float.BYTES * trained * model.config().layerParameters()
             + HealStage.weightBytes(model.checkpoint(), trained));
   }
 
