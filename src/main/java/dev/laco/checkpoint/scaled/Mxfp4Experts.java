@@ -58,7 +58,7 @@ record Mxfp4Experts(
     long groups = blocks.get(2);
     long first = (expert * groups + group) * 2 * Mxfp4Weights.GROUP_BYTES * rows;
     for (int pair = 0; pair < Mxfp4Weights.GROUP_BYTES; pair++) {
-      long to = first + 2 * pair * rows;
+      long to = first + 2L * pair * rows;
       for (long row = 0; row < rows; row++) {
         long at = (expert * rows + row) * groups + group;
         int codes = Byte.toUnsignedInt(stored.get(JAVA_BYTE, at * Mxfp4Weights.GROUP_BYTES + pair));
