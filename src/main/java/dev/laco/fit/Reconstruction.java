@@ -15,6 +15,7 @@ import dev.laco.transformer.TrainedTensor;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.stream.IntStream;
 
 /**
@@ -183,7 +184,7 @@ final class Reconstruction implements AutoCloseable {
         double square = training.sumOfSquares(tensor.gradient()) / tensor.gradient().elements();
         double running = squares.merge(role, 0.0, (old, _) -> BETA2 * old + (1 - BETA2) * square);
         double damping = DAMPING * Math.sqrt(running / correction) + EPSILON;
-        double rate = share * RATE * sizes.get(role);
+        double rate = share * RATE * Objects.requireNonNull(sizes.get(role));
         tensor.step(training, new TrainingOps.AdamW(number, rate, BETA1, BETA2, damping, 0, 1));
       }
     }

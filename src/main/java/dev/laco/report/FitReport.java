@@ -3,6 +3,7 @@ package dev.laco.report;
 import dev.laco.collapse.FitRule;
 import dev.laco.model.LayerRole;
 import java.util.List;
+import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -71,7 +72,12 @@ public record FitReport(
    *     for a step of gate and up projection and for a reconstruction, on the documents of the fit
    */
   public record Fitted(
-      int layer, @Nullable LayerRole role, int followers, double lambda, double error) {}
+      int layer, @Nullable LayerRole role, int followers, double lambda, double error) {
+    /** The name of the matrix; {@code all} for all tensors of the layer. */
+    public String matrix() {
+      return name(role);
+    }
+  }
 
   /**
    * A matrix that keeps its values because there is no fit: its input is zero for every token, or
@@ -80,7 +86,16 @@ public record FitReport(
    * @param layer as in {@link Fitted}
    * @param role as in {@link Fitted}
    */
-  public record LeftAlone(int layer, LayerRole role) {}
+  public record LeftAlone(int layer, @Nullable LayerRole role) {
+    /** As of {@link Fitted#matrix}. */
+    public String matrix() {
+      return name(role);
+    }
+  }
+
+  private static String name(@Nullable LayerRole role) {
+    return role == null ? "all" : role.name().toLowerCase(Locale.ROOT);
+  }
 
   /**
    * A point of the learning curve.

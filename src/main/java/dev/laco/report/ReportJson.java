@@ -285,14 +285,14 @@ public final class ReportJson {
       matrices
           .addObject()
           .put("layer", matrix.layer())
-          .put("matrix", matrix.role() == null ? "all" : lowercase(matrix.role()))
+          .put("matrix", matrix.matrix())
           .put("followers", matrix.followers())
           .put("lambda", matrix.lambda())
           .put("error", matrix.error());
     }
     ArrayNode leftAlone = json.putArray("leftAlone");
     for (FitReport.LeftAlone matrix : fit.leftAlone()) {
-      leftAlone.addObject().put("layer", matrix.layer()).put("matrix", lowercase(matrix.role()));
+      leftAlone.addObject().put("layer", matrix.layer()).put("matrix", matrix.matrix());
     }
     ArrayNode learningCurve = json.putArray("learningCurve");
     for (FitReport.Learned point : fit.learningCurve()) {

@@ -259,11 +259,7 @@ final class PruneLines implements Consumer<JobEvent> {
             .limit(MOST_NAMED)
             .map(
                 matrix ->
-                    String.format(
-                        Locale.ROOT,
-                        "layer %d %s",
-                        matrix.layer(),
-                        matrix.role().name().toLowerCase(Locale.ROOT)))
+                    String.format(Locale.ROOT, "layer %d %s", matrix.layer(), matrix.matrix()))
             .collect(Collectors.joining(", "));
     int more = matrices.size() - MOST_NAMED;
     return more > 0 ? first + " and " + more + " more" : first;

@@ -17,7 +17,6 @@ import java.util.Collections;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.SortedMap;
@@ -104,7 +103,7 @@ final class PrunePictures {
                             new Series(
                                 "divergence from the original's predictions",
                                 groups.stream()
-                                    .map(group -> (group.first() + group.last()) / 2 + 1.0)
+                                    .map(group -> (group.first() + group.last()) / 2.0 + 1)
                                     .toList(),
                                 groups.stream().map(PositionDivergence::divergence).toList())),
                         false,
@@ -187,7 +186,7 @@ final class PrunePictures {
     for (FitReport.Fitted matrix : fit.matrices()) {
       List<Waterfall.Step> own = steps.computeIfAbsent(matrix.layer(), layer -> new ArrayList<>());
       double before = own.isEmpty() ? 1 : own.getLast().left();
-      String name = matrix.role().name().toLowerCase(Locale.ROOT).replace('_', ' ');
+      String name = matrix.matrix().replace('_', ' ');
       if (!own.isEmpty() && own.getLast().name().equals(name)) {
         own.removeLast();
       }
