@@ -230,7 +230,7 @@ final class RequestTest {
         "prune | {'goal': {'ratio': 2}} | goal: targetRatio 2: expected at least 0 and below 1",
         "prune | {'goal': []} | goal: expected one of threshold, layers, ratio, bytes, found []",
         "prune | {'search': {'strategy': 'luck'}} | search.strategy: expected one of laco, greedy,"
-            + " beam, found \"luck\"",
+            + " beam, blocks, found \"luck\"",
         "prune | {'search': {'lowest': 'x'}} | search.lowest: expected a whole number, found \"x\"",
         "prune | {'search': {'lowest': 1.5}} | search.lowest: expected a whole number, found 1.5",
         "prune | {'search': []} | search: expected an object, found []",

@@ -147,6 +147,7 @@ public final class LayerCollapse {
         List.of(),
         settled.byDepth(),
         settled.trials(),
+        List.of(),
         cutShort);
   }
 
@@ -219,6 +220,7 @@ public final class LayerCollapse {
         List.of(),
         byDepth(),
         trials,
+        List.of(),
         false);
   }
 

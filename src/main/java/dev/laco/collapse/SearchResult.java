@@ -19,6 +19,7 @@ import org.jspecify.annotations.Nullable;
  *     scored, best first; no entry where none was
  * @param trials every candidate that was scored and counts, in order; those accepted lead to the
  *     best model
+ * @param blocks what the removal of each block costs; empty for a search that measures no blocks
  * @param cutShort whether its budget ended the search before everything was tried
  */
 public record SearchResult(
@@ -28,6 +29,7 @@ public record SearchResult(
     List<CollapsePlan> peers,
     SortedMap<Integer, List<Scored>> byDepth,
     List<Trial> trials,
+    List<BlockCost> blocks,
     boolean cutShort) {
   /** A model, and how close it is to the original. */
   public record Scored(CollapsePlan plan, Score score) {}
@@ -38,6 +40,7 @@ public record SearchResult(
     peers = List.copyOf(peers);
     byDepth = Collections.unmodifiableSortedMap(new TreeMap<>(byDepth));
     trials = List.copyOf(trials);
+    blocks = List.copyOf(blocks);
     if (ranked.isEmpty()) {
       throw new IllegalArgumentException("a search ends with at least one model");
     }
@@ -52,18 +55,26 @@ public record SearchResult(
   static SearchResult known(@Nullable Double threshold, CollapsePlan plan) {
     Scored only = new Scored(plan, Score.UNCHANGED);
     return new SearchResult(
-        threshold, List.of(only), null, List.of(), new TreeMap<>(), List.of(), false);
+        threshold, List.of(only), null, List.of(), new TreeMap<>(), List.of(), List.of(), false);
   }
 
   /** The same result with another best model, such as one that was changed after the search. */
   public SearchResult withBest(CollapsePlan plan, Score score) {
     return new SearchResult(
-        threshold, List.of(new Scored(plan, score)), bestBlock, peers, byDepth, trials, cutShort);
+        threshold,
+        List.of(new Scored(plan, score)),
+        bestBlock,
+        peers,
+        byDepth,
+        trials,
+        blocks,
+        cutShort);
   }
 
   /** The same result with models that other people's methods choose. */
   public SearchResult withPeers(List<CollapsePlan> chosen) {
-    return new SearchResult(threshold, ranked, bestBlock, chosen, byDepth, trials, cutShort);
+    return new SearchResult(
+        threshold, ranked, bestBlock, chosen, byDepth, trials, blocks, cutShort);
   }
 
   /**
@@ -75,7 +86,10 @@ public record SearchResult(
       return Optional.of(this);
     }
     return Optional.ofNullable(byDepth.get(depth))
-        .map(best -> new SearchResult(threshold, best, null, List.of(), byDepth, trials, cutShort));
+        .map(
+            best ->
+                new SearchResult(
+                    threshold, best, null, List.of(), byDepth, trials, blocks, cutShort));
   }
 
   /** The best model of the depth that was asked for. */

@@ -238,7 +238,7 @@ public final class SpanSearch {
       ranked = best(target, RANKED).stream().map(State::scored).toList();
     }
     return new SearchResult(
-        null, ranked, bestBlock(target), List.of(), byDepth(target), trials, cutShort);
+        null, ranked, bestBlock(target), List.of(), byDepth(target), trials, List.of(), cutShort);
   }
 
   /** The best model that lacks one block of consecutive layers; null if none was scored. */

@@ -10,6 +10,13 @@ public interface TrialListener {
    */
   void onTrial(Trial trial, double progress);
 
+  /**
+   * Called while a search measures what it decides by.
+   *
+   * @param progress the share of the search that is done, 0 to 1
+   */
+  default void onProgress(double progress) {}
+
   /** Called when a model is the best so far: the closest to the depth that is sought. */
   default void onBest(CollapsePlan plan, Score score) {}
 }

@@ -9,6 +9,7 @@ import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
+import dev.laco.collapse.BlockSettings;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.Objective;
@@ -16,6 +17,7 @@ import dev.laco.collapse.Score;
 import dev.laco.collapse.SearchResult;
 import dev.laco.compare.CompareResult.LeftOut;
 import dev.laco.compare.CompareResult.Row;
+import dev.laco.fit.BlockMeasure;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
@@ -45,9 +47,11 @@ import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /** One comparison: every strategy on the same device, texts and size. The job writes no file. */
@@ -172,10 +176,19 @@ public final class CompareJob extends ModelJob<CompareJob> {
     long heldOut =
         Math.max(
             FidelityMeasure.bytes(model.config(), texts.evaluation.chunks()),
-            texts.fit == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit.chunks()));
+            texts.fit == null
+                ? 0
+                : Math.max(
+                    CarryOver.bytes(backend, model.config(), texts.fit.chunks()),
+                    blocks(backend, texts.fit)));
     return texts.passages == null
         ? heldOut
         : Math.max(heldOut, LastWordMeasure.bytes(model.config(), texts.passages.items()));
+  }
+
+  private long blocks(Backend backend, FitText text) {
+    BlockSettings blocks = SearchChoice.byDefault(model.config(), target, true).blocks();
+    return blocks == null ? 0 : BlockMeasure.bytes(backend, model.config(), text, blocks);
   }
 
   /** The most bytes that the fitted tensors of a strategy may take. */
@@ -199,16 +212,18 @@ public final class CompareJob extends ModelJob<CompareJob> {
     if (texts.passages != null) {
       job.expect(DENSE_WORDS, estimate.pass(texts.passages.items(), depth));
     }
-    SearchChoice usual = SearchChoice.byDefault(model.config(), target);
-    double search =
-        estimate.search(usual.models(), target, usual.objective(), texts.calibration.size());
-    boolean searched = false;
+    Set<Boolean> searched = new HashSet<>();
     for (Strategy strategy : request.strategies()) {
-      job.expect(strategy.label(), strategy.isSearched() && searched ? 0 : search);
-      searched |= strategy.isSearched();
+      boolean again = strategy.isSearched() && !searched.add(closedForm(strategy, texts));
+      SearchChoice usual = search(strategy, texts);
+      job.expect(
+          strategy.label(),
+          again ? 0 : usual.seconds(estimate, texts.calibration.size(), texts.fit));
       FitRule fit = fit(strategy);
       if (fit != null && texts.fit != null) {
-        estimate.expectFit(job, strategy.label(), fit, strategy.isSearched(), texts.fit, target);
+        int contenders =
+            strategy.isSearched() ? usual.mostContenders() : FittedChoice.mostContenders(false);
+        estimate.expectFit(job, strategy.label(), fit, contenders, texts.fit, target);
       }
       if (choosesUnfitted(strategy) && texts.choice != null) {
         job.expect(
@@ -221,6 +236,16 @@ public final class CompareJob extends ModelJob<CompareJob> {
       }
     }
     tellExpectation();
+  }
+
+  /** Whether the layers of a strategy are chosen in closed form. */
+  private boolean closedForm(Strategy strategy, Texts texts) {
+    return strategy.isSearched() && texts.fit != null && SearchChoice.closedForm(fit(strategy));
+  }
+
+  /** Our own search before the fit of a strategy. */
+  private SearchChoice search(Strategy strategy, Texts texts) {
+    return SearchChoice.byDefault(model.config(), target, closedForm(strategy, texts));
   }
 
   /** How a strategy fits weights; null where it fits none, or none can be fitted. */
@@ -257,7 +282,8 @@ public final class CompareJob extends ModelJob<CompareJob> {
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
     List<Row> rows = new ArrayList<>();
     try (SweepScorer scorer = new SweepScorer(running, source, texts.calibration, sweep)) {
-      LayerChoices choices = new LayerChoices(running, source, texts.calibration, scorer, target);
+      LayerChoices choices =
+          new LayerChoices(running, source, texts.calibration, scorer, texts.fit, target);
       for (Strategy strategy : request.strategies()) {
         row(strategy, choices, running, texts, sweep).ifPresent(rows::add);
       }
@@ -281,7 +307,11 @@ public final class CompareJob extends ModelJob<CompareJob> {
     long start = System.nanoTime();
     SearchResult found;
     try (JobProgress.Stage stage = progress().begin(strategy.label())) {
-      found = choices.find(strategy.layers(), (trial, share) -> stage.updateShare(share));
+      found =
+          choices.find(
+              strategy.layers(),
+              closedForm(strategy, texts),
+              (trial, share) -> stage.updateShare(share));
     } catch (UsageException e) {
       leaveOut(strategy, e.template());
       return Optional.empty();
@@ -297,7 +327,12 @@ public final class CompareJob extends ModelJob<CompareJob> {
         // Neighbours are tried in our own way alone: other strategies keep the layers they chose.
         FittedChoice.Outcome fitted =
             new FittedChoice(progress(), strategy.label(), running, FittedChoice.Listener.NONE)
-                .run(found, strategy.isSearched(), fit, texts.fit, memory);
+                .run(
+                    found,
+                    strategy.isSearched() && search(strategy, texts).triesNeighbours(),
+                    fit,
+                    texts.fit,
+                    memory);
         plan =
             fitted
                 .plan()

@@ -16,8 +16,11 @@ import dev.laco.model.PackedSequences;
 import dev.laco.prune.PeerModels;
 import dev.laco.prune.SearchChoice;
 import dev.laco.scoring.StreamSimilarity;
+import dev.laco.text.FitText;
 import dev.laco.transformer.RunningModel;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /** Finds the layers that strategies keep of a model, for one size and with one text. */
@@ -26,32 +29,36 @@ final class LayerChoices {
   private final CollapsePlan.Source source;
   private final PackedSequences sequences;
   private final Scorer scorer;
+  private final @Nullable FitText fit;
   private final int target;
 
-  /** The result of this engine's search, which all strategies share that begin with the search. */
-  private @Nullable SearchResult searched;
+  /** The results of this engine's searches, which strategies share: before a fit, and without. */
+  private final Map<Boolean, SearchResult> searched = new HashMap<>();
 
   LayerChoices(
       RunningModel model,
       CollapsePlan.Source source,
       PackedSequences sequences,
       Scorer scorer,
+      @Nullable FitText fit,
       int target) {
     this.model = model;
     this.source = source;
     this.sequences = sequences;
     this.scorer = scorer;
+    this.fit = fit;
     this.target = target;
   }
 
   /**
    * The model of the size that a strategy chooses.
    *
+   * @param closedForm whether our own search chooses in closed form, for a fit
    * @throws dev.laco.UsageException if there is none
    */
-  SearchResult find(Strategy.Layers layers, TrialListener listener) {
+  SearchResult find(Strategy.Layers layers, boolean closedForm, TrialListener listener) {
     return switch (layers) {
-      case Strategy.Search _ -> searched(listener);
+      case Strategy.Search _ -> searched(closedForm, listener);
       case Strategy.PaperLoop loop ->
           SearchResult.known(
               run(SearchChoice.paper(model.config(), target, loop.rule()), listener).plan());
@@ -59,22 +66,22 @@ final class LayerChoices {
     };
   }
 
-  private SearchResult searched(TrialListener listener) {
-    SearchResult result = searched;
+  private SearchResult searched(boolean closedForm, TrialListener listener) {
+    SearchResult result = searched.get(closedForm);
     if (result == null) {
-      SearchChoice usual = SearchChoice.byDefault(model.config(), target);
+      SearchChoice usual = SearchChoice.byDefault(model.config(), target, closedForm);
       result = run(usual, listener);
       PeerModels peers = usual.peers();
       if (peers != null) {
         result = result.withPeers(peers.of(source, influence(), target));
       }
-      searched = result;
+      searched.put(closedForm, result);
     }
     return result;
   }
 
   private SearchResult run(SearchChoice chosen, TrialListener listener) {
-    return chosen.search().run(source, scorer, listener);
+    return chosen.search().run(new SearchChoice.Ground(model, source, scorer, fit), listener);
   }
 
   private CollapsePlan plan(Strategy.Peer peer, TrialListener listener) {

@@ -93,7 +93,8 @@ public final class CurveJob extends ModelJob<CurveJob> {
         SearchChoice.of(
             new PruneRequest(
                 Goal.layers(depths.getLast()),
-                SearchSettings.DEFAULT,
+                // One search by trials passes the models of all sizes.
+                SearchSettings.of(SearchSettings.Strategy.BEAM),
                 request.rule(),
                 request.fit(),
                 request.texts(),
@@ -240,7 +241,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
       if (folder.find(pointFile(size)).isEmpty()) {
         if (texts.fit != null && search.fit() != null) {
           estimate.expectFit(
-              progress(), label(size), search.fit(), search.triesNeighbours(), texts.fit, size);
+              progress(), label(size), search.fit(), search.mostContenders(), texts.fit, size);
         }
         if (texts.choice != null) {
           progress()
@@ -299,7 +300,12 @@ public final class CurveJob extends ModelJob<CurveJob> {
     SearchResult result;
     try (JobProgress.Stage stage = progress().begin(SEARCH);
         SweepScorer scorer = new SweepScorer(running, source, texts.calibration, sweep)) {
-      result = search.search().run(source, scorer, (trial, share) -> stage.updateShare(share));
+      result =
+          search
+              .search()
+              .run(
+                  new SearchChoice.Ground(running, source, scorer, texts.fit),
+                  (trial, share) -> stage.updateShare(share));
     }
     FiniteResults.require(model.directory(), result);
     PeerModels peers = search.peers();
@@ -348,6 +354,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
         block == null ? null : scored(folder.file(name), block, depth),
         peers,
         new TreeMap<>(),
+        List.of(),
         List.of(),
         false);
   }

@@ -37,8 +37,12 @@ final class FitBlocks implements AutoCloseable {
   }
 
   FitBlocks(CausalLm model, List<FitText.Chunk> chunks) {
-    blocks = packed(model, chunks, BLOCK_TOKENS);
-    steps = packed(model, chunks, STEP_TOKENS);
+    this(model, split(chunks, false), split(chunks, true));
+  }
+
+  FitBlocks(CausalLm model, List<FitText.Chunk> seen, List<FitText.Chunk> heldOut) {
+    blocks = packed(model, seen, heldOut, BLOCK_TOKENS);
+    steps = packed(model, seen, heldOut, STEP_TOKENS);
   }
 
   /**
@@ -78,16 +82,17 @@ final class FitBlocks implements AutoCloseable {
     return chunks.stream().mapToInt(FitText.Chunk::length).max().orElse(1);
   }
 
-  private static List<Block> packed(CausalLm model, List<FitText.Chunk> chunks, int tokens) {
+  private static List<Block> packed(
+      CausalLm model, List<FitText.Chunk> seen, List<FitText.Chunk> heldOut, int tokens) {
     List<Block> blocks = new ArrayList<>();
     int from = 0;
-    for (boolean heldOut : new boolean[] {false, true}) {
+    for (boolean held : new boolean[] {false, true}) {
       for (List<FitText.Chunk> together :
-          Packing.of(split(chunks, heldOut), FitText.Chunk::length, tokens)) {
+          Packing.of(held ? heldOut : seen, FitText.Chunk::length, tokens)) {
         PackedSequences sequences =
             PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList());
         int to = from + sequences.size();
-        blocks.add(new Block(model.batch(sequences), from, to, !heldOut));
+        blocks.add(new Block(model.batch(sequences), from, to, !held));
         from = to;
       }
     }

@@ -3,10 +3,8 @@ package dev.laco.fit;
 import dev.laco.backend.MemoryArena;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;
-import dev.laco.measure.PerplexityMeasure;
 import dev.laco.model.NewWeights;
 import dev.laco.text.FitText;
-import dev.laco.text.TextChunks;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.util.List;
@@ -16,25 +14,32 @@ import java.util.List;
  * whole text that no fit sees. What they predict tells which model is worth a fit on all of it.
  */
 final class FitTrials implements AutoCloseable {
-  /** Tokens of the text that a quick fit sees. */
+  /** Tokens of the text that a quick fit sees, and at most as many that it is measured on. */
   private static final int TOKENS = 8_192;
 
   private final RunningModel model;
-  private final List<TextChunks.Chunk> heldOut;
+  private final HeldOutTokens heldOut;
   private final CarryOver quick;
 
   /** Allocates buffers for quick fits. */
   FitTrials(RunningModel model, FitText text) {
     this.model = model;
-    heldOut =
-        TextChunks.whole(
-            FitBlocks.split(text.chunks(), true).stream().map(FitText.Chunk::ids).toList());
+    heldOut = new HeldOutTokens(model, judges(text).chunks());
     quick = new CarryOver(model, text.limit(TOKENS).chunks());
   }
 
   /** Tokens of a text that a quick fit sees. */
   static int tokens(FitText text) {
     return text.limit(TOKENS).tokens();
+  }
+
+  /** Tokens of a text that models are measured on. */
+  static int judgedTokens(FitText text) {
+    return judges(text).tokens();
+  }
+
+  private static FitText judges(FitText text) {
+    return new FitText(text.name(), FitBlocks.split(text.chunks(), true)).limit(TOKENS);
   }
 
   /** Mean negative log-likelihood of a held-out token in a model as it is, nats. */
@@ -59,12 +64,22 @@ final class FitTrials implements AutoCloseable {
 
   private double nll(CollapsePlan plan, NewWeights tensors) {
     try (PlannedLayers layers = model.pruned(plan, tensors)) {
-      return PerplexityMeasure.measure(layers.model(), heldOut, (done, total) -> {}).meanNll();
+      return heldOut.nll(layers.model(), shared(plan));
     }
+  }
+
+  /** How many layers from the first on a fit leaves as they are: those before the first gap's. */
+  private static int shared(CollapsePlan plan) {
+    int same = 0;
+    while (same < plan.depth() && plan.layers().get(same).isOriginal(same)) {
+      same++;
+    }
+    return Math.max(0, same - 1);
   }
 
   @Override
   public void close() {
     quick.close();
+    heldOut.close();
   }
 }

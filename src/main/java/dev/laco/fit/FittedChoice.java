@@ -107,6 +107,11 @@ public final class FittedChoice {
     return FitTrials.tokens(text);
   }
 
+  /** Tokens of a text that each quick fit is measured on. */
+  public static int judgedTokens(FitText text) {
+    return FitTrials.judgedTokens(text);
+  }
+
   /** Factors on the penalties of a fit that are tried; 1 alone where a rule has no penalties. */
   public static List<Double> strengths(FitRule rule) {
     List<Double> strengths = new ArrayList<>(List.of(1.0));

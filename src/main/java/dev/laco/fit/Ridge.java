@@ -23,7 +23,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class Ridge implements AutoCloseable {
   /** Share of the mean second moment that is added to each feature's own in the penalty. */
-  private static final double FLOOR = 0.01;
+  static final double FLOOR = 0.01;
 
   private final Backend backend;
   private final LinearSystem system;

@@ -70,6 +70,11 @@ final class Streams implements AutoCloseable {
         + Workspace.bytes(config, largestBlock);
   }
 
+  /** The original's stream over all tokens. */
+  Tensor dense() {
+    return dense;
+  }
+
   Tensor dense(FitBlocks.Block block) {
     return dense.slice(block.from(), block.to());
   }

@@ -81,6 +81,14 @@ public sealed interface PruneEvent extends JobEvent {
    */
   record ExpectedStage(String name, double seconds, String what) {}
 
+  /**
+   * The job is expected to take more than ten minutes, and would take less by another rule.
+   *
+   * @param rule the name of the other rule
+   * @param seconds that the job is estimated to take by that rule
+   */
+  record QuickerRule(String rule, double seconds) implements PruneEvent {}
+
   /** A contender was measured on the documents that are held out of every fit. */
   record Compared(FitReport.Contender contender) implements PruneEvent {}
 

@@ -40,6 +40,7 @@ import dev.laco.report.PruneReport;
 import dev.laco.report.Sample;
 import dev.laco.run.EvaluationText;
 import dev.laco.run.FiniteResults;
+import dev.laco.run.JobEstimate;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
 import dev.laco.run.StopTokens;
@@ -124,7 +125,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   }
 
   /**
-   * Candidates are scored by another scorer than the engine's.
+   * Candidates are scored by another scorer than the engine's. A search in closed form scores only
+   * the models that it has found.
    *
    * @param scorer makes the other scorer; it is given the engine's, which the other one may ask
    */
@@ -211,6 +213,10 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       PruneStages.expect(
           progress(), model, backend, search, texts, given != null, writes, request.within());
       tellExpectation();
+      if (request.within() == null) {
+        PruneStages.quicker(progress(), new JobEstimate(model, backend), model, search, texts)
+            .ifPresent(this::tell);
+      }
       if (texts.heal() != null) {
         tell(new PruneEvent.StagesExpected(stages(texts, texts.heal())));
       }
@@ -223,7 +229,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     if (request.within() != null) {
       SharedTime time =
           new SharedTime(request.within(), model, backend, texts, given != null, writes);
-      search = choice(time.withRule(time.bounded(request, search), this::choice));
+      PruneRequest ruled = time.withRule(time.bounded(request, search), this::choice);
+      search = choice(time.bounded(ruled, choice(ruled)));
     }
   }
 
@@ -451,8 +458,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           search
               .search()
               .run(
-                  source,
-                  scoring.apply(scorer),
+                  new SearchChoice.Ground(running, source, scoring.apply(scorer), texts.fit()),
                   new PruneTelling(this::told).ofSearch(stage, search.objective()));
       tell(new PruneEvent.Searched(result, search.isOneLoop(), search.objective()));
       found = new Searched(result, scorer.work());

@@ -4,6 +4,8 @@ import dev.laco.DeviceSettings;
 import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.backend.Backend;
+import dev.laco.collapse.BlockSettings;
+import dev.laco.fit.BlockMeasure;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.heal.HealStage;
@@ -61,7 +63,7 @@ record PruneMemory(
         texts.fit() == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit().chunks());
     MemoryPlan.Beside healing = healing();
     long most =
-        LongStream.of(searching, choosing(sweep), measuring, fitting, healing.buffers())
+        LongStream.of(searching + blocks(), choosing(sweep), measuring, fitting, healing.buffers())
             .max()
             .orElseThrow();
     return new MemoryPlan.Beside(
@@ -75,6 +77,14 @@ record PruneMemory(
     return heal == null
         ? MemoryPlan.Beside.buffers(0)
         : heal.memory(backend, model.checkpoint(), search.depthSought(model));
+  }
+
+  /** What a search in closed form needs beside the scorer of its models. */
+  private long blocks() {
+    BlockSettings blocks = search.blocks();
+    return blocks == null || texts.fit() == null
+        ? 0
+        : BlockMeasure.bytes(backend, model.config(), texts.fit(), blocks);
   }
 
   /** What the choice among the models of a search needs beside a fit. */

@@ -16,6 +16,7 @@ import dev.laco.run.JobEstimate;
 import dev.laco.run.ModelJob;
 import dev.laco.text.FitText;
 import java.util.Locale;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /** The stages of a prune, by the names that {@link PruneJob#progress} has for them. */
@@ -43,6 +44,9 @@ public final class PruneStages {
 
   /** Both models continue prompts. */
   static final String SAMPLES = "samples";
+
+  /** Seconds of a job of which a quicker one is named. */
+  private static final double LONG = 600;
 
   private PruneStages() {}
 
@@ -76,12 +80,10 @@ public final class PruneStages {
     if (!given) {
       progress.expect(
           SEARCH,
-          Math.min(
-              mostSeconds(search.settings()),
-              estimate.search(search.models(), search.target(), search.objective(), tokens)));
+          Math.min(mostSeconds(search.settings()), search.seconds(estimate, tokens, texts.fit())));
     }
     if (texts.fit() != null && search.fit() != null) {
-      estimate.expectFit(progress, "", search.fit(), search.triesNeighbours(), texts.fit(), target);
+      estimate.expectFit(progress, "", search.fit(), search.mostContenders(), texts.fit(), target);
     }
     if (texts.choice() != null) {
       progress.expect(
@@ -111,6 +113,42 @@ public final class PruneStages {
     }
   }
 
+  /**
+   * A rule by which a job would take much less time that is expected to take long; empty for a job
+   * that does not, or whose rule is quick.
+   *
+   * @param progress which expects the stages of the job
+   */
+  static Optional<PruneEvent.QuickerRule> quicker(
+      JobProgress progress,
+      JobEstimate estimate,
+      Model model,
+      SearchChoice search,
+      PruneTexts texts) {
+    FitText text = texts.fit();
+    FitRule rule = search.fit();
+    double all = progress.expectedBeside("");
+    if (text == null || rule == null || !rule.later() || all < LONG) {
+      return Optional.empty();
+    }
+    int target = search.depthSought(model);
+    double fitting = fitSeconds(estimate, rule, search, text, target);
+    return FitRule.holding(model.config()).stream()
+        .filter(quick -> !quick.later())
+        .findFirst()
+        .map(
+            quick ->
+                new PruneEvent.QuickerRule(
+                    quick.label(),
+                    all - fitting + fitSeconds(estimate, quick, search, text, target)));
+  }
+
+  private static double fitSeconds(
+      JobEstimate estimate, FitRule rule, SearchChoice search, FitText text, int target) {
+    return estimate.choice(rule, search.mostContenders(), text, target)
+        + estimate.fit(rule, text.tokens(), target);
+  }
+
   /** What a stage does that changes the model, for people; null for others. */
   static @Nullable String what(
       String stage,
@@ -121,7 +159,9 @@ public final class PruneStages {
     FitText fit = texts.fit();
     FitRule rule = search.fit();
     if (stage.equals(SEARCH)) {
-      return "layers whose removal costs least " + search.objective().optionValue();
+      return search.blocks() == null
+          ? "layers whose removal costs least " + search.objective().optionValue()
+          : "blocks of layers that others can make up for";
     }
     if (stage.equals(CHOICE)) {
       return fit == null

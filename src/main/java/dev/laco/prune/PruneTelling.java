@@ -34,6 +34,11 @@ record PruneTelling(Consumer<PruneEvent> to) implements FittedChoice.Listener {
       }
 
       @Override
+      public void onProgress(double share) {
+        stage.updateShare(share);
+      }
+
+      @Override
       public void onBest(CollapsePlan plan, Score score) {
         to.accept(new PruneEvent.BetterModel(plan, new PlanTensors(NewWeights.NONE), score));
         stage.note(

@@ -3,6 +3,9 @@ package dev.laco.prune;
 import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.UsageException;
+import dev.laco.collapse.BlockCost;
+import dev.laco.collapse.BlockSearch;
+import dev.laco.collapse.BlockSettings;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.CollapseSettings;
 import dev.laco.collapse.FitRule;
@@ -17,12 +20,19 @@ import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.SpanSearch;
 import dev.laco.collapse.SpanSettings;
 import dev.laco.collapse.TrialListener;
+import dev.laco.fit.BlockMeasure;
+import dev.laco.fit.FittedChoice;
 import dev.laco.model.ModelConfig;
 import dev.laco.prune.SearchSettings.Strategy;
 import dev.laco.report.PruneSettings;
+import dev.laco.run.JobEstimate;
 import dev.laco.run.MemoryPlan;
 import dev.laco.scoring.SweepOptions;
+import dev.laco.text.FitText;
+import dev.laco.transformer.RunningModel;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.function.DoubleToIntFunction;
 import org.jspecify.annotations.Nullable;
 
@@ -43,6 +53,7 @@ import org.jspecify.annotations.Nullable;
  * @param fit how weights are fitted afterwards; null where no weights are fitted
  * @param peers models of other people's methods that may be the result, too; null where none may
  */
+@SuppressWarnings("exports")
 public record SearchChoice(
     Search search,
     PruneSettings.Search settings,
@@ -70,12 +81,21 @@ public record SearchChoice(
     /**
      * Runs the search.
      *
-     * @param source the model that is searched
-     * @param scorer scores the candidates
      * @param listener is told of every candidate and of every best model so far
      */
-    SearchResult run(CollapsePlan.Source source, Scorer scorer, TrialListener listener);
+    SearchResult run(Ground ground, TrialListener listener);
   }
+
+  /**
+   * What a search works on.
+   *
+   * @param model the model that is searched
+   * @param source names the model
+   * @param scorer scores the candidates
+   * @param text the text that weights are fitted on after the search; null where none are
+   */
+  public record Ground(
+      RunningModel model, CollapsePlan.Source source, Scorer scorer, @Nullable FitText text) {}
 
   /**
    * Whether the search is one loop with a given threshold, in which every trial counts as soon as
@@ -90,8 +110,20 @@ public record SearchChoice(
     return switch (settings) {
       case PruneSettings.PaperLoop _ -> true;
       case PruneSettings.BestMerges best -> best.align() == 1;
-      case PruneSettings.GivenPlan _ -> false;
+      case PruneSettings.Blocks _, PruneSettings.GivenPlan _ -> false;
     };
+  }
+
+  /** The most models that are fitted on few tokens to choose the one that is fitted on all. */
+  public int mostContenders() {
+    return settings instanceof PruneSettings.Blocks
+        ? BlockSearch.FOUND
+        : FittedChoice.mostContenders(triesNeighbours());
+  }
+
+  /** The blocks that a search in closed form measures; null for another search. */
+  public @Nullable BlockSettings blocks() {
+    return settings instanceof PruneSettings.Blocks blocks ? blocks.settings() : null;
   }
 
   /**
@@ -100,6 +132,18 @@ public record SearchChoice(
    */
   public boolean choosesUnfitted() {
     return fit == null && settings instanceof PruneSettings.BestMerges;
+  }
+
+  /**
+   * Estimates how many seconds the search takes.
+   *
+   * @param tokens tokens of the text that candidates are scored on
+   * @param text the text that weights are fitted on; null where none are
+   */
+  public double seconds(JobEstimate estimate, long tokens, @Nullable FitText text) {
+    double trials = estimate.search(models, target, objective, tokens);
+    BlockSettings blocks = blocks();
+    return blocks == null || text == null ? trials : trials + estimate.blocks(blocks, text);
   }
 
   /** The depth that is sought; the model's own where a threshold is given. */
@@ -125,7 +169,7 @@ public record SearchChoice(
     Strategy how =
         search.strategy() != null
             ? search.strategy()
-            : threshold != null ? Strategy.LACO : Strategy.BEAM;
+            : threshold != null ? Strategy.LACO : usual(request, model);
     if (threshold != null && how != Strategy.LACO) {
       throw Setting.of("search")
           .refuse(
@@ -138,14 +182,132 @@ public record SearchChoice(
               + Setting.of("threshold"));
     }
     Integer target = threshold == null ? request.goal().depth(model) : null;
-    return target == null || how == Strategy.LACO
-        ? loop(search, request.rule(), config, threshold, target)
+    if (target == null || how == Strategy.LACO) {
+      return loop(search, request.rule(), config, threshold, target);
+    }
+    return how == Strategy.BLOCKS
+        ? blocks(request, model, target)
         : spans(search, request.rule(), config, how, target);
   }
 
-  /** The search and the fit of a request that names nothing but a size. */
-  public static SearchChoice byDefault(ModelConfig config, int target) {
-    return spans(SearchSettings.DEFAULT, null, config, Strategy.BEAM, target);
+  /** The strategy for a size where none is named. */
+  private static Strategy usual(PruneRequest request, Model model) {
+    return ofTrials(request.search()).isEmpty()
+            && hasFitText(request, model)
+            && closedForm(rule(request.rule(), model.config()))
+        ? Strategy.BLOCKS
+        : Strategy.BEAM;
+  }
+
+  /** The rule by which weights are fitted; null where none are. */
+  private static @Nullable FitRule rule(@Nullable String rule, ModelConfig config) {
+    return rule == null || rule.equals(MergeRule.AUTO)
+        ? FitRule.best(config)
+        : holding(FitRule.named(rule), config);
+  }
+
+  private static boolean hasFitText(PruneRequest request, Model model) {
+    return request.fit().file() != null || model.tokenizer().isPresent();
+  }
+
+  /** Whether layers are chosen in closed form before a fit by this rule. */
+  public static boolean closedForm(@Nullable FitRule fit) {
+    return fit != null && fit.regularised();
+  }
+
+  /** Settings that only searches have which score candidates, by name, those that are given. */
+  private static Map<String, Object> ofTrials(SearchSettings search) {
+    Map<String, Object> given = new LinkedHashMap<>();
+    put(given, "searchBudget", search.budget());
+    put(given, "objective", search.objective() == null ? null : search.objective().optionValue());
+    put(given, "mergeLayers", search.mergeLayers());
+    put(given, "norms", search.norms() == null ? null : search.norms().optionValue());
+    return given;
+  }
+
+  private static void put(Map<String, Object> given, String setting, @Nullable Object value) {
+    if (value != null) {
+      given.put(setting, value);
+    }
+  }
+
+  /**
+   * The search and the fit of a request that names nothing but a size.
+   *
+   * @param fitted whether weights are fitted afterwards by a rule of {@link #closedForm}
+   */
+  public static SearchChoice byDefault(ModelConfig config, int target, boolean fitted) {
+    return fitted
+        ? blocks(SearchSettings.DEFAULT, null, config, target)
+        : spans(SearchSettings.DEFAULT, null, config, Strategy.BEAM, target);
+  }
+
+  private static SearchChoice blocks(PruneRequest request, Model model, int target) {
+    ofTrials(request.search())
+        .forEach(
+            (setting, value) -> {
+              throw Setting.of(setting)
+                  .refuse(
+                      value,
+                      " is of searches that score candidates: ",
+                      "leave it out, or " + ANOTHER_SEARCH);
+            });
+    String strategy = Strategy.BLOCKS.label();
+    if (!closedForm(rule(request.rule(), model.config()))) {
+      throw Setting.of("search")
+          .refuse(
+              strategy,
+              " chooses layers whose work others can be fitted to do: ",
+              "name a " + Setting.of("rule") + " that fits weights, or " + ANOTHER_SEARCH);
+    }
+    if (!hasFitText(request, model)) {
+      throw Setting.of("search")
+          .refuse(
+              strategy,
+              " measures on the text of the fit, and the model has no tokenizer.json: ",
+              "give " + Setting.of("fitText") + " FILE.json with token ids, or " + ANOTHER_SEARCH);
+    }
+    return blocks(request.search(), request.rule(), model.config(), target);
+  }
+
+  private static SearchChoice blocks(
+      SearchSettings search, @Nullable String rule, ModelConfig config, int target) {
+    if (search.interval() != null) {
+      throw ofTheLoop("interval", search.interval());
+    }
+    if (search.lookahead() != null) {
+      throw ofTheLoop("lookahead", search.lookahead());
+    }
+    int depth = config.numHiddenLayers();
+    int align = search.align() != null ? search.align() : 1;
+    BlockSettings settings =
+        new BlockSettings(lowest(search, depth), highest(search, depth), align, depth - target);
+    settings.check(depth);
+    requireAligned(align, depth, target);
+    return new SearchChoice(
+        (ground, listener) -> {
+          if (target == depth) {
+            return SearchResult.known(CollapsePlan.identity(ground.source()));
+          }
+          FitText text = ground.text();
+          if (text == null) {
+            throw new IllegalStateException("a search in closed form without a text");
+          }
+          List<BlockCost> costs;
+          try (BlockMeasure measure = new BlockMeasure(ground.model(), text, settings)) {
+            costs = measure.measure(listener::onProgress);
+          }
+          return new BlockSearch(settings, ground.source(), ground.scorer()).run(costs, listener);
+        },
+        new PruneSettings.Blocks(settings, target),
+        rule == null ? MergeRule.AUTO : rule,
+        passCost -> SweepOptions.CANDIDATES,
+        1,
+        OBJECTIVE,
+        BlockSearch.FOUND,
+        target,
+        rule(rule, config),
+        null);
   }
 
   /**
@@ -176,7 +338,7 @@ public record SearchChoice(
     FitRule named = rule == null ? null : FitRule.named(rule);
     FitRule fit = !fits ? null : named == null ? FitRule.best(config) : holding(named, config);
     return new SearchChoice(
-        (source, scorer, listener) -> SearchResult.known(plan),
+        (ground, listener) -> SearchResult.known(plan),
         new PruneSettings.GivenPlan(given.file()),
         rule == null ? MergeRule.AUTO : rule,
         passCost -> 1,
@@ -242,8 +404,8 @@ public record SearchChoice(
             : Lookahead.parse(search.lookahead());
     SearchBudget bound = bound(search);
     return new SearchChoice(
-        (source, scorer, listener) -> {
-          LayerCollapse loop = new LayerCollapse(settings, source, scorer, ahead);
+        (ground, listener) -> {
+          LayerCollapse loop = new LayerCollapse(settings, ground.source(), ground.scorer(), ahead);
           return target == null
               ? loop.run(requireThreshold(threshold), listener)
               : loop.reach(target, bound, listener);
@@ -286,10 +448,7 @@ public record SearchChoice(
     Objective objective = search.objective() != null ? search.objective() : OBJECTIVE;
     String ruleName = rule == null ? MergeRule.AUTO : rule;
     int align = search.align() != null ? search.align() : 1;
-    FitRule fit =
-        ruleName.equals(MergeRule.AUTO)
-            ? FitRule.best(config)
-            : holding(FitRule.named(ruleName), config);
+    FitRule fit = rule(rule, config);
     SpanSettings settings =
         new SpanSettings(
             // Larger merges are made of the smallest ones, of which each is chosen by itself.
@@ -306,8 +465,9 @@ public record SearchChoice(
     requireAligned(align, depth, target);
     SearchBudget bound = bound(search);
     return new SearchChoice(
-        (source, scorer, listener) ->
-            new SpanSearch(settings, source, scorer).reach(target, bound, listener),
+        (ground, listener) ->
+            new SpanSearch(settings, ground.source(), ground.scorer())
+                .reach(target, bound, listener),
         new PruneSettings.BestMerges(
             settings.beamWidth(),
             settings.mergeLayers(),

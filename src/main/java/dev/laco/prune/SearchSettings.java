@@ -11,8 +11,9 @@ import org.jspecify.annotations.Nullable;
  * How the layers to merge or remove are searched for. The default of a setting that is null depends
  * on strategy and model.
  *
- * @param strategy null for {@link Strategy#BEAM}, and for {@link Strategy#LACO} where the goal is a
- *     threshold
+ * @param strategy null for {@link Strategy#LACO} where the goal is a threshold, for {@link
+ *     Strategy#BLOCKS} where weights are fitted to a text afterwards and no setting of a search by
+ *     trials is given, and else for {@link Strategy#BEAM}
  * @param budget how long a search for a size may take, as {@link SearchBudget#parse} reads it; null
  *     for no bound
  * @param objective the measure that greedy and beam search optimise; null for {@link Objective#NLL}
@@ -57,6 +58,11 @@ public record SearchSettings(
         norms);
   }
 
+  /** A strategy with the default of every other setting. */
+  public static SearchSettings of(Strategy strategy) {
+    return new SearchSettings(strategy, null, null, null, null, null, null, null, null, null);
+  }
+
   /** How a size is searched for. */
   public enum Strategy {
     /** The paper's loop, with the threshold that leads to the size. */
@@ -64,7 +70,12 @@ public record SearchSettings(
     /** From each model the best next merge, wherever it is. */
     GREEDY,
     /** Likewise, from several best models of each depth. */
-    BEAM;
+    BEAM,
+    /**
+     * The blocks of layers whose removal costs least, in closed form; for rules that fit weights
+     * afterwards.
+     */
+    BLOCKS;
 
     /** The name in requests and reports. */
     public String label() {

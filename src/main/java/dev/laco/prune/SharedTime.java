@@ -29,9 +29,10 @@ record SharedTime(
   /** The share of the time that a search may take. */
   private static final double SEARCH = 0.2;
 
-  /** The request with a search that ends in its share of the time. */
+  /** The request with a search that ends in its share of the time; one in closed form is short. */
   PruneRequest bounded(PruneRequest request, SearchChoice search) {
-    boolean bounded = request.search().budget() != null || search.isOneLoop() || given;
+    boolean bounded =
+        request.search().budget() != null || search.isOneLoop() || search.blocks() != null || given;
     JobProgress estimate = estimate(search);
     double searching = estimate.expectedBeside("") - estimate.expectedBeside(PruneStages.SEARCH);
     double most = seconds * SEARCH;

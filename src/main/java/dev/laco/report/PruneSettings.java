@@ -1,6 +1,7 @@
 package dev.laco.report;
 
 import dev.laco.Compute;
+import dev.laco.collapse.BlockSettings;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
@@ -85,6 +86,14 @@ public record PruneSettings(
       return beamWidth == 1;
     }
   }
+
+  /**
+   * The search for the blocks of layers whose removal costs least, in closed form.
+   *
+   * @param settings the blocks that were measured
+   * @param targetLayers the number of layers that was sought
+   */
+  public record Blocks(BlockSettings settings, int targetLayers) implements Search {}
 
   /**
    * No search: the layers were those of a plan.

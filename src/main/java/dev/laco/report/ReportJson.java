@@ -3,6 +3,7 @@ package dev.laco.report;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.collapse.BlockCost;
 import dev.laco.collapse.KeptLayers;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Score;
@@ -38,6 +39,10 @@ public final class ReportJson {
     json.putObject("search").put("endedBy", search.cutShort() ? "budget" : "completion");
     ArrayNode trials = json.putArray("trials");
     search.trials().forEach(trial -> trials.add(of(trial)));
+    if (!search.blocks().isEmpty()) {
+      ArrayNode blocks = json.putArray("blocks");
+      search.blocks().forEach(cost -> blocks.add(of(cost)));
+    }
     json.set("plan", report.plan().toJson());
     json.set("quality", of(report.quality()));
     if (report.fit() != null) {
@@ -138,6 +143,15 @@ public final class ReportJson {
         putSearch(json, best.isGreedy() ? "greedy" : "beam", best.targetLayers(), best.budget());
         json.put("beamWidth", best.beamWidth()).put("objective", best.objective().optionValue());
       }
+      case PruneSettings.Blocks blocks -> {
+        if (blocks.settings().align() > 1) {
+          json.put("align", blocks.settings().align());
+        }
+        json.put("lowest", blocks.settings().lowest())
+            .put("highest", blocks.settings().highest())
+            .put("rule", settings.rule());
+        putSearch(json, "blocks", blocks.targetLayers(), null);
+      }
       case PruneSettings.GivenPlan given ->
           json.put("fromPlan", given.file().toString()).put("rule", settings.rule());
     }
@@ -190,6 +204,14 @@ public final class ReportJson {
         .merged()
         .forEach((base, others) -> others.forEach(merged.putArray(Integer.toString(base))::add));
     layers.removed().forEach(json.putArray("layersRemoved")::add);
+  }
+
+  private static ObjectNode of(BlockCost cost) {
+    return object()
+        .put("from", cost.block().from())
+        .put("to", cost.block().to())
+        .put("unexplained", cost.unexplained())
+        .put("divergence", cost.divergence());
   }
 
   private static ObjectNode of(Trial trial) {

@@ -4,8 +4,10 @@ import dev.laco.DeviceInfo;
 import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.backend.Device;
+import dev.laco.collapse.BlockSettings;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.Objective;
+import dev.laco.fit.BlockMeasure;
 import dev.laco.fit.FittedChoice;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
@@ -39,7 +41,13 @@ public final class JobEstimate {
    */
   private static final double BEHIND = 2.0 / 3;
 
+  /** How much longer operations in f64 take than products of f32. */
+  private static final double F64_SLOWER = 3;
+
   private final ModelConfig config;
+
+  /** Operations of products of the model's matrices in a second. */
+  private final double products;
 
   /** Seconds of one token in one layer. */
   private final double layer;
@@ -56,7 +64,7 @@ public final class JobEstimate {
   /** Estimates for jobs of a model on a device. */
   public JobEstimate(Model model, Device backend) {
     config = model.config();
-    double products = backend.operationsPerSecond(backend.productType(model.weightType()));
+    products = backend.operationsPerSecond(backend.productType(model.weightType()));
     f32Products = backend.operationsPerSecond(DType.F32);
     value = secondsPerValue(backend);
     long layerValues =
@@ -125,25 +133,50 @@ public final class JobEstimate {
   }
 
   /**
+   * Seconds in which a search in closed form measures its blocks: a walk of the original, the
+   * second moments of every layer's channels, and a pass from the end of each block on few tokens.
+   */
+  public double blocks(BlockSettings blocks, FitText text) {
+    long channels = config.intermediateSize();
+    long targets = (long) blocks.removed() / blocks.align() * BlockMeasure.directions(config);
+    int depth = blocks.highest() - blocks.lowest();
+    double tokens = BlockMeasure.tokens(text);
+    double moments = 2.0 * channels * (channels + targets + 2L * config.hiddenSize()) / products;
+    double passes = BlockMeasure.HELD_OUT_TOKENS * (depth / 2.0 * layer + 2 * head);
+    double systems =
+        (channels / 3.0 + 2.0 * (targets + config.hiddenSize()))
+            * channels
+            * channels
+            * F64_SLOWER
+            / f32Products;
+    return depth * (tokens * (2 * layer + moments) + passes + systems);
+  }
+
+  /**
    * Tells a job's progress the stages of a {@link FittedChoice}.
    *
    * @param whose as for the constructor of {@link FittedChoice}
-   * @param neighbours whether models that a search did not find are tried, too
+   * @param contenders the most models that are fitted on few tokens
    * @param target layers that are left
    */
   public void expectFit(
-      JobProgress job, String whose, FitRule rule, boolean neighbours, FitText text, int target) {
-    int quick = FittedChoice.quickTokens(text);
-    double choice =
-        FittedChoice.mostContenders(neighbours) * fit(rule.atGapsOnly(), quick, target)
-            + FittedChoice.strengths(rule).size() * fit(rule.withoutSteps(), quick, target);
-    job.expect(FittedChoice.choiceStage(whose), choice);
+      JobProgress job, String whose, FitRule rule, int contenders, FitText text, int target) {
+    job.expect(FittedChoice.choiceStage(whose), choice(rule, contenders, text, target));
     job.expect(FittedChoice.fitStage(whose), fit(rule, text.tokens(), target));
   }
 
   /** Layers of a pruned model of {@code target} layers that are taken to lie behind a gap. */
   public static int behind(int target) {
     return (int) Math.ceil(BEHIND * target);
+  }
+
+  /** Seconds of the quick fits that choose a model, and of their measurement. */
+  public double choice(FitRule rule, int contenders, FitText text, int target) {
+    int quick = FittedChoice.quickTokens(text);
+    int strengths = FittedChoice.strengths(rule).size();
+    return contenders * fit(rule.atGapsOnly(), quick, target)
+        + strengths * fit(rule.withoutSteps(), quick, target)
+        + (1 + contenders + strengths) * pass(FittedChoice.judgedTokens(text), target);
   }
 
   /**

@@ -45,6 +45,7 @@ final class ContendersTest {
             peers,
             new TreeMap<>(),
             List.of(),
+            List.of(),
             false));
   }
 

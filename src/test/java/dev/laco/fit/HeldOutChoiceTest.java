@@ -39,6 +39,7 @@ final class HeldOutChoiceTest {
           List.of(SECOND, PEER),
           new TreeMap<>(),
           List.of(),
+          List.of(),
           false);
 
   private static HeldOutChoice.Outcome choice(

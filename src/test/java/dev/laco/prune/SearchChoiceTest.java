@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.laco.Fixtures;
 import dev.laco.Model;
 import dev.laco.UsageException;
+import dev.laco.collapse.BlockSettings;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
@@ -44,6 +45,70 @@ final class SearchChoiceTest {
         choice.settings());
   }
 
+  /** Where there is text for a fit, layers are chosen by what the fit can make up for. */
+  @Test
+  void aModelThatCanBeFittedIsSearchedInClosedForm() {
+    try (Model storyteller = Model.open(Fixtures.STORYTELLER)) {
+      assertEquals(
+          new PruneSettings.Blocks(new BlockSettings(1, 16, 1, 4), 12),
+          SearchChoice.of(PruneRequest.of(Goal.QUARTER), storyteller).settings());
+      for (String rule : List.of("fit", "align", "auto")) {
+        SearchChoice choice =
+            SearchChoice.of(PruneRequest.of(Goal.QUARTER).withRule(rule), storyteller);
+        assertTrue(choice.settings() instanceof PruneSettings.Blocks, rule);
+        assertEquals(3, choice.mostContenders());
+      }
+      for (String rule : List.of("drop", "compensate")) {
+        SearchChoice choice =
+            SearchChoice.of(PruneRequest.of(Goal.QUARTER).withRule(rule), storyteller);
+        assertTrue(choice.settings() instanceof PruneSettings.BestMerges, rule);
+      }
+      SearchSettings byDivergence =
+          new SearchSettings(null, null, Objective.KL, null, null, null, null, null, null, null);
+      assertTrue(
+          SearchChoice.of(PruneRequest.of(Goal.QUARTER).withSearch(byDivergence), storyteller)
+                  .settings()
+              instanceof PruneSettings.BestMerges);
+    }
+  }
+
+  @Test
+  void aSearchInClosedFormNeedsAFitAndItsText() {
+    SearchSettings blocks = SearchSettings.of(SearchSettings.Strategy.BLOCKS);
+    refused(
+        PruneRequest.of(Goal.QUARTER).withSearch(blocks),
+        "search blocks measures on the text of the fit, and the model has no tokenizer.json: give"
+            + " fitText FILE.json with token ids, or use search greedy or beam with a target");
+    refused(
+        PruneRequest.of(Goal.QUARTER).withSearch(blocks).withRule("drop"),
+        "search blocks chooses layers whose work others can be fitted to do: name a rule that fits"
+            + " weights, or use search greedy or beam with a target");
+    refused(
+        PruneRequest.of(Goal.QUARTER)
+            .withSearch(
+                new SearchSettings(
+                    SearchSettings.Strategy.BLOCKS,
+                    "2m",
+                    null,
+                    null,
+                    null,
+                    null,
+                    null,
+                    null,
+                    null,
+                    null)),
+        "searchBudget 2m is of searches that score candidates: leave it out, or use search greedy or"
+            + " beam with a target");
+    refused(
+        PruneRequest.of(Goal.threshold(0.5)).withSearch(blocks),
+        "search blocks looks for a size: give a target, not threshold");
+  }
+
+  private void refused(PruneRequest request, String message) {
+    UsageException e = assertThrows(UsageException.class, () -> SearchChoice.of(request, model));
+    assertEquals(message, e.getMessage());
+  }
+
   private static SearchSettings aligned(SearchSettings.@Nullable Strategy strategy, int align) {
     return new SearchSettings(strategy, null, null, null, null, align, null, null, null, null);
   }
@@ -69,9 +134,7 @@ final class SearchChoiceTest {
   }
 
   private void refused(Goal goal, String message) {
-    PruneRequest request = PruneRequest.of(goal).withSearch(aligned(null, 3));
-    UsageException e = assertThrows(UsageException.class, () -> SearchChoice.of(request, model));
-    assertEquals(message, e.getMessage());
+    refused(PruneRequest.of(goal).withSearch(aligned(null, 3)), message);
   }
 
   @Test

@@ -39,7 +39,11 @@ final class SharedTimeTest {
       assertEquals(0, taken.getFirst());
       assertEquals(rules.size() - 1, taken.getLast());
       SharedTime brief = new SharedTime(1, model, backend, texts, false, true);
-      assertNotNull(brief.bounded(asked, search).search().budget());
+      PruneRequest byTrials = asked.withRule("drop");
+      SearchChoice trials = SearchChoice.of(byTrials, model);
+      assertNotNull(brief.bounded(byTrials, trials).search().budget());
+      // A search in closed form is short, and has no bound.
+      assertSame(asked, brief.bounded(asked, search));
       // A rule that was asked for is taken, however long it takes.
       PruneRequest given = asked.withRule("refine");
       assertSame(given, brief.withRule(given, request -> SearchChoice.of(request, model)));

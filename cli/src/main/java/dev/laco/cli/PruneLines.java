@@ -3,6 +3,7 @@ package dev.laco.cli;
 import dev.laco.ByteSize;
 import dev.laco.JobEvent;
 import dev.laco.JobProgress;
+import dev.laco.Setting;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.KeptLayers;
 import dev.laco.collapse.Objective;
@@ -66,6 +67,15 @@ final class PruneLines implements Consumer<JobEvent> {
       case PruneEvent.SearchStarted started -> search.started(started);
       case PruneEvent.Tried tried -> search.tried(tried.trial());
       case PruneEvent.StagesExpected expected -> say(expected);
+      case PruneEvent.QuickerRule quicker ->
+          console.note(
+              "quicker",
+              Setting.of("rule")
+                  + " "
+                  + quicker.rule()
+                  + ": about "
+                  + JobProgress.about(quicker.seconds())
+                  + " in all, by a smaller fit");
       case PruneEvent.BetterModel better -> best.set(better.plan(), better.tensors());
       case PruneEvent.Searched searched -> search.searched(searched);
       case PruneEvent.Compared _, PruneEvent.Fitted _ -> {

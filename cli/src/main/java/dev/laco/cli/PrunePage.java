@@ -213,7 +213,13 @@ final class PrunePage {
     values.put(
         "how",
         format(
-            "%,d merges were tried on %s (%,d tokens), and compared by %s%s.%s",
+            "%s%,d merges were tried on %s (%,d tokens), and compared by %s%s.%s",
+            search.blocks().isEmpty()
+                ? ""
+                : format(
+                    "What the removal of each of %,d blocks of layers costs was measured in closed"
+                        + " form. On the way to the models whose blocks cost least together, ",
+                    search.blocks().size()),
             trials.size(),
             report.settings().calibration().text(),
             report.settings().calibration().tokens(),

@@ -1,9 +1,12 @@
 package dev.laco.cli;
 
+import dev.laco.collapse.BlockCost;
+import dev.laco.collapse.BlockSettings;
 import dev.laco.collapse.Objective;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
 import dev.laco.prune.PruneEvent;
+import java.util.List;
 import java.util.Locale;
 
 /** What people see of a search: a line for each trial that counts. */
@@ -44,6 +47,8 @@ final class SearchLines {
           threshold);
       loopHeader();
       result.trials().forEach(this::sayOfLoop);
+    } else if (!result.blocks().isEmpty()) {
+      sayBlocks(result);
     } else {
       console.line(
           "search",
@@ -53,6 +58,36 @@ final class SearchLines {
       spanHeader(searched.objective());
       result.trials().stream().filter(Trial::accepted).forEach(this::sayOfSpans);
     }
+  }
+
+  /** Of a search in closed form, the blocks that the best model lacks. */
+  private void sayBlocks(SearchResult result) {
+    console.line(
+        "search",
+        "the cheapest removal of %d layers, in blocks, of which %,d were measured",
+        result.plan().source().layers() - result.plan().depth(),
+        result.blocks().size());
+    console.plain("base  removed  unexplained  divergence         nll  depth");
+    result.trials().stream()
+        .filter(Trial::accepted)
+        .forEach(trial -> sayOfBlocks(trial, result.blocks()));
+  }
+
+  private void sayOfBlocks(Trial trial, List<BlockCost> costs) {
+    BlockSettings.Block block =
+        new BlockSettings.Block(trial.base() + 1, trial.base() + 1 + trial.merged());
+    BlockCost cost =
+        costs.stream().filter(any -> any.block().equals(block)).findFirst().orElseThrow();
+    console.plain(
+        String.format(
+            Locale.ROOT,
+            "%4d  %7d  %11.4f  %10.4f  %10.6f  %5d",
+            trial.base(),
+            trial.merged(),
+            cost.unexplained(),
+            cost.divergence(),
+            Objective.NLL.measured(trial.score()),
+            trial.layersAfter()));
   }
 
   private void loopHeader() {

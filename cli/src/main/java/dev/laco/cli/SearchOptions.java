@@ -15,10 +15,12 @@ final class SearchOptions {
 
   @Option(
       names = "--search",
-      paramLabel = "laco|greedy|beam",
+      paramLabel = "laco|greedy|beam|blocks",
       description =
-          "How a size is searched for: the paper's loop with its threshold solved for, the best next merge anywhere, or"
-              + " several best models at every depth. Default: beam; with --threshold it is laco.")
+          "How a size is searched for: the paper's loop with its threshold solved for; the best next merge anywhere;"
+              + " several best models at every depth; or, before a fit, the blocks of layers whose work the"
+              + " layer in front can do best, in closed form. Default: blocks before a fit, else beam; with"
+              + " --threshold it is laco.")
   SearchSettings.@Nullable Strategy strategy;
 
   @Option(

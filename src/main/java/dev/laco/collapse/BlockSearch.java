@@ -1,0 +1,150 @@
+package dev.laco.collapse;
+
+import dev.laco.collapse.BlockSettings.Block;
+import dev.laco.collapse.SearchResult.Scored;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.stream.Collectors;
+
+/**
+ * Finds the blocks of layers whose removal costs least, from what the removal of each block alone
+ * costs. The costs of blocks that are apart are added, so that the best models are found without a
+ * run of any (dynamic programming over the layers). Only the models that are found are scored.
+ */
+public final class BlockSearch {
+  /** How many models a search finds. */
+  public static final int FOUND = 3;
+
+  private final BlockSettings settings;
+  private final CollapsePlan original;
+  private final Scorer scorer;
+
+  /** A search in the model that {@code source} names. */
+  public BlockSearch(BlockSettings settings, CollapsePlan.Source source, Scorer scorer) {
+    this.settings = settings;
+    this.original = CollapsePlan.identity(source);
+    this.scorer = scorer;
+  }
+
+  /** Blocks that a model lacks, ascending, and the sum of their costs. */
+  private record Removal(List<Block> blocks, double cost) {
+    Removal with(Block block, double more) {
+      List<Block> longer = new ArrayList<>(blocks);
+      longer.add(block);
+      return new Removal(longer, cost + more);
+    }
+  }
+
+  /**
+   * The models whose blocks cost least together, the best first.
+   *
+   * @param costs one for every block of the settings, which must have been checked
+   * @param listener told of every removal of a block that leads to one of the models
+   */
+  public SearchResult run(List<BlockCost> costs, TrialListener listener) {
+    return scored(cheapest(costs), costs, listener);
+  }
+
+  /** The cheapest removals of as many layers as the settings say. */
+  private List<Removal> cheapest(List<BlockCost> costs) {
+    int depth = original.depth();
+    Map<Integer, List<BlockCost>> byBeginning =
+        costs.stream().collect(Collectors.groupingBy(cost -> cost.block().from()));
+    // Of the first layers, all those that remove so many of them and keep the next layer or end.
+    List<List<List<Removal>>> best = new ArrayList<>();
+    for (int layer = 0; layer <= depth + 1; layer++) {
+      List<List<Removal>> byRemoved = new ArrayList<>();
+      for (int removed = 0; removed <= settings.removed(); removed++) {
+        byRemoved.add(new ArrayList<>());
+      }
+      best.add(byRemoved);
+    }
+    best.getFirst().getFirst().add(new Removal(List.of(), 0));
+    for (int layer = 0; layer < depth; layer++) {
+      for (int removed = 0; removed <= settings.removed(); removed++) {
+        List<Removal> here = best.get(layer).get(removed);
+        here.sort(Comparator.comparingDouble(Removal::cost));
+        List<Removal> kept = here.subList(0, Math.min(here.size(), FOUND));
+        best.get(layer + 1).get(removed).addAll(kept);
+        for (BlockCost next : byBeginning.getOrDefault(layer, List.of())) {
+          Block block = next.block();
+          if (removed + block.length() <= settings.removed()) {
+            // The layer behind a block stays: two blocks side by side are one longer block.
+            List<Removal> behind =
+                best.get(Math.min(block.to() + 1, depth + 1)).get(removed + block.length());
+            kept.forEach(removal -> behind.add(removal.with(block, next.divergence())));
+          }
+        }
+      }
+    }
+    List<Removal> found = new ArrayList<>(best.get(depth).get(settings.removed()));
+    found.addAll(best.get(depth + 1).get(settings.removed()));
+    found.sort(Comparator.comparingDouble(Removal::cost));
+    return found.subList(0, Math.min(found.size(), FOUND));
+  }
+
+  /** Scores what each removal leads to, block by block from the rear. */
+  private SearchResult scored(
+      List<Removal> removals, List<BlockCost> costs, TrialListener listener) {
+    Set<CollapsePlan> plans = new LinkedHashSet<>();
+    List<List<CollapsePlan>> paths = new ArrayList<>();
+    for (Removal removal : removals) {
+      List<CollapsePlan> path = new ArrayList<>();
+      CollapsePlan plan = original;
+      for (Block block : removal.blocks().reversed()) {
+        plan = without(plan, block);
+        path.add(plan);
+      }
+      plans.addAll(path);
+      paths.add(path);
+    }
+    List<CollapsePlan> all = List.copyOf(plans);
+    List<Score> scores = scorer.score(all);
+    Map<CollapsePlan, Trial> trials = new LinkedHashMap<>();
+    for (int i = 0; i < removals.size(); i++) {
+      int parent = Trial.ORIGINAL;
+      int depth = original.depth();
+      List<Block> blocks = removals.get(i).blocks().reversed();
+      for (int step = 0; step < blocks.size(); step++) {
+        CollapsePlan plan = paths.get(i).get(step);
+        Block block = blocks.get(step);
+        if (!trials.containsKey(plan)) {
+          Trial trial =
+              new Trial(
+                  trials.size(),
+                  block.from() - 1,
+                  block.length(),
+                  depth,
+                  scores.get(all.indexOf(plan)),
+                  i == 0,
+                  new Trial.Choice(parent, MergeRule.DROP, Objective.NLL));
+          trials.put(plan, trial);
+          listener.onTrial(trial, 1);
+        }
+        parent = Objects.requireNonNull(trials.get(plan)).step();
+        depth -= block.length();
+      }
+    }
+    List<Scored> ranked =
+        paths.stream()
+            .map(
+                path ->
+                    new Scored(
+                        path.getLast(), Objects.requireNonNull(trials.get(path.getLast())).score()))
+            .toList();
+    listener.onBest(ranked.getFirst().plan(), ranked.getFirst().score());
+    return new SearchResult(
+        null, ranked, null, List.of(), new TreeMap<>(), List.copyOf(trials.values()), costs, false);
+  }
+
+  private static CollapsePlan without(CollapsePlan plan, Block block) {
+    return plan.fold(block.from() - 1, block.length(), MergeRule.DROP, NormsPolicy.BASE);
+  }
+}

@@ -1,0 +1,75 @@
+package dev.laco.collapse;
+
+import dev.laco.Setting;
+import dev.laco.UsageException;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Which blocks of consecutive layers may be removed. The layer in front of a block, its base,
+ * stays.
+ *
+ * @param lowest the lowest base
+ * @param highest exclusive end: no layer from here on is removed
+ * @param align the length of every block is a multiple of this number
+ * @param removed layers that all blocks of a model have together, a multiple of {@code align}
+ */
+public record BlockSettings(int lowest, int highest, int align, int removed) {
+  /**
+   * A block of consecutive layers: {@code from} to {@code to}, exclusive.
+   *
+   * @param from at least 1
+   */
+  public record Block(int from, int to) {
+    /** Number of layers. */
+    public int length() {
+      return to - from;
+    }
+  }
+
+  /**
+   * Checks the numbers against a model's depth.
+   *
+   * @throws UsageException that names the setting and the range, or says that so many layers cannot
+   *     be removed
+   */
+  public void check(int depth) {
+    CollapseSettings.checkSpans(2, lowest, highest, depth);
+    if (align < 1) {
+      throw Setting.of("align").refuse(align, "at least 1");
+    }
+    int smallest = depth - (highest - lowest) + 1;
+    if (depth - removed < smallest) {
+      throw new UsageException(
+          "a depth of "
+              + (depth - removed)
+              + " layers is out of reach with these settings: the shallowest is "
+              + smallest
+              + " of "
+              + depth
+              + "; lower "
+              + Setting.of("lowest")
+              + ", raise "
+              + Setting.of("highest")
+              + ", or ask for "
+              + smallest
+              + " or more");
+    }
+  }
+
+  /** Every block that begins at a layer, the shortest first. */
+  public List<Block> from(int layer) {
+    List<Block> blocks = new ArrayList<>();
+    if (layer > lowest) {
+      for (int length = align; length <= removed && layer + length <= highest; length += align) {
+        blocks.add(new Block(layer, layer + length));
+      }
+    }
+    return blocks;
+  }
+
+  /** Whether no longer block ends where this one ends. */
+  public boolean isLongest(Block block) {
+    return block.from - align <= lowest || block.length() + align > removed;
+  }
+}

@@ -1,0 +1,415 @@
+package dev.laco.fit;
+
+import dev.laco.backend.Backend;
+import dev.laco.backend.LinearSystem;
+import dev.laco.backend.LinearSystem.Difference;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
+import dev.laco.collapse.BlockCost;
+import dev.laco.collapse.BlockSettings;
+import dev.laco.collapse.BlockSettings.Block;
+import dev.laco.linalg.NotPositiveDefiniteException;
+import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
+import dev.laco.text.FitText;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.CheckpointLayers;
+import dev.laco.transformer.LayerWeights;
+import dev.laco.transformer.NextTokens;
+import dev.laco.transformer.RunningModel;
+import dev.laco.transformer.Workspace;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Random;
+import java.util.function.DoubleConsumer;
+
+/**
+ * Measures in closed form what the removal of every block of layers costs (docs/method.md, "The
+ * choice in closed form"). One walk over the original gives the second moments from which, for all
+ * blocks behind a layer, a down projection of this layer is fitted to the hidden states behind the
+ * block.
+ */
+public final class BlockMeasure implements AutoCloseable {
+  /** Tokens that down projections are fitted to. */
+  private static final int SEEN = 8_192;
+
+  /** Chunks of documents held out, on whose beginnings they are measured. */
+  private static final int HELD_OUT = 12;
+
+  /** Tokens of each beginning. */
+  private static final int BEGINNING = 64;
+
+  /** Tokens of all beginnings. */
+  public static final int HELD_OUT_TOKENS = HELD_OUT * BEGINNING;
+
+  /** Random directions in which hidden states are compared, where there are more channels. */
+  private static final int DIRECTIONS = 256;
+
+  /** Floor of a hidden state's mean square: smaller ones do not weigh more. */
+  private static final double FLOOR = 1e-6;
+
+  private static final double[] LESS = {1, -1};
+
+  private final Backend backend;
+  private final ModelConfig config;
+  private final CausalLm model;
+  private final BlockSettings settings;
+  private final int longest;
+  private final double lambda;
+  private final FitBlocks blocks;
+  private final List<FitBlocks.Block> seen;
+  private final List<FitBlocks.Block> heldOut;
+  private final Streams streams;
+  private final CheckpointLayers layers;
+  private final Original original;
+  private final Workspace work;
+  private final LinearSystem system;
+  private final TensorArena arena;
+
+  /** The original's hidden states: state {@code i} is the input of layer {@code i}, [T, d]. */
+  private final List<Tensor> states = new ArrayList<>();
+
+  /** Index of the last hidden state that was computed. */
+  private int front;
+
+  /** One direction a row, {@code [m, d]}. */
+  private final Tensor directions;
+
+  /** The final hidden states of the tokens held out, in the rows of their blocks. */
+  private final Tensor predictions;
+
+  private final Tensor scale;
+  private final Tensor target;
+  private final Tensor reached;
+  private final Tensor projected;
+  private final Tensor image;
+
+  /** Allocates buffers for the blocks of a model. */
+  public BlockMeasure(RunningModel running, FitText text, BlockSettings settings) {
+    this.settings = settings;
+    backend = running.backend();
+    config = running.config();
+    model = running.original();
+    longest = longest(config, settings);
+    blocks = new FitBlocks(model, seen(text), heldOut(text));
+    lambda = CarryOver.Lambdas.DEFAULT.scaled(1, blocks.tokens()).gap();
+    seen = blocks.list().stream().filter(FitBlocks.Block::seen).toList();
+    heldOut = blocks.list().stream().filter(block -> !block.seen()).toList();
+    streams = new Streams(backend, config, blocks.tokens(), blocks.largest());
+    layers = new CheckpointLayers(running);
+    original = new Original(model, layers, blocks, streams);
+    work = new Workspace(backend, config, blocks.largest());
+    long width = config.hiddenSize();
+    long channels = config.intermediateSize();
+    long count = directions(config);
+    system = backend.solver().system(channels, Math.max(longest * count, width));
+    arena = backend.arena();
+    for (int i = 0; i < longest + 2; i++) {
+      states.add(arena.allocate(DType.F32, blocks.tokens(), width));
+    }
+    directions = arena.allocate(DType.F32, count, width);
+    predictions = arena.allocate(DType.F32, blocks.tokens(), width);
+    scale = arena.allocate(DType.F32, blocks.tokens(), 1);
+    target = arena.allocate(DType.F32, blocks.largest(), width);
+    reached = arena.allocate(DType.F32, blocks.largest(), width);
+    projected = arena.allocate(DType.F32, blocks.largest(), count);
+    image = arena.allocate(DType.F32, blocks.largest(), count);
+    backend.upload(signs(Math.toIntExact(count), config.hiddenSize()), directions);
+  }
+
+  /** Bytes of buffers. */
+  public static long bytes(
+      Backend backend, ModelConfig config, FitText text, BlockSettings settings) {
+    List<FitText.Chunk> chunks = new ArrayList<>(seen(text));
+    chunks.addAll(heldOut(text));
+    long tokens = chunks.stream().mapToLong(FitText.Chunk::length).sum();
+    int block = FitBlocks.largest(chunks);
+    long width = config.hiddenSize();
+    long channels = config.intermediateSize();
+    long targets = longest(config, settings) * directions(config);
+    return Streams.bytes(config, tokens, block)
+        + Workspace.bytes(config, block)
+        + backend.solver().bytes(channels, Math.max(targets, width))
+        // What a device rounds the factors of cross products to.
+        + block * (channels + width) * DType.BF16.byteSize()
+        + ((longest(config, settings) + 3) * tokens * width
+                + channels * (channels + 2 * targets + 2 * width)
+                + directions(config) * (width + 2L * block)
+                + 2L * block * width
+                + tokens)
+            * DType.F32.byteSize();
+  }
+
+  /** Tokens that down projections are fitted to. */
+  public static int tokens(FitText text) {
+    return new FitText(text.name(), seen(text)).tokens();
+  }
+
+  private static int longest(ModelConfig config, BlockSettings settings) {
+    return Math.min(settings.removed(), config.numHiddenLayers() - 1);
+  }
+
+  /** Directions in which the hidden states of a model are compared. */
+  public static long directions(ModelConfig config) {
+    return Math.min(DIRECTIONS, config.hiddenSize());
+  }
+
+  private static List<FitText.Chunk> seen(FitText text) {
+    return new FitText(text.name(), FitBlocks.split(text.chunks(), false)).limit(SEEN).chunks();
+  }
+
+  private static List<FitText.Chunk> heldOut(FitText text) {
+    return FitBlocks.split(text.chunks(), true).stream()
+        .limit(HELD_OUT)
+        .map(
+            chunk ->
+                new FitText.Chunk(
+                    Arrays.copyOf(chunk.ids(), Math.min(BEGINNING, chunk.length())),
+                    chunk.document()))
+        .toList();
+  }
+
+  /** Rows of random signs that keep squared lengths on average; the same in every run. */
+  private static float[] signs(int rows, int columns) {
+    Random random = new Random(0);
+    float one = (float) (1 / Math.sqrt(rows));
+    float[] signs = new float[rows * columns];
+    for (int i = 0; i < signs.length; i++) {
+      signs[i] = random.nextBoolean() ? one : -one;
+    }
+    return signs;
+  }
+
+  /**
+   * The cost of every block of the settings, in the order of the blocks' first layers. May be
+   * called once.
+   *
+   * @param progress is told which share is done
+   */
+  public List<BlockCost> measure(DoubleConsumer progress) {
+    original.embed();
+    backend.copy(streams.dense(), state(0));
+    predict();
+    List<Unexplained> all = new ArrayList<>();
+    // Nats of divergence for each unit of the unexplained share, by the layer behind the block.
+    Map<Integer, Double> price = new HashMap<>();
+    long channels = config.intermediateSize();
+    int last = settings.highest() - settings.align();
+    for (int from = settings.lowest() + 1; from <= last; from++) {
+      List<Block> here = settings.from(from);
+      advance(here.getLast().to());
+      weigh(from, here.getLast().to());
+      try (TensorArena scratch = backend.arena()) {
+        Tensor gram = scratch.allocate(DType.F32, channels, channels);
+        for (Unexplained unexplained : unexplained(from, here, gram, scratch)) {
+          all.add(unexplained);
+          if (settings.isLongest(unexplained.block)) {
+            double divergence = divergence(unexplained.block, gram, scratch);
+            // Layers that add nothing cost nothing.
+            price.put(
+                unexplained.block.to(),
+                unexplained.share == 0 ? 0 : divergence / unexplained.share);
+          }
+        }
+      }
+      progress.accept((double) (from - settings.lowest()) / (last - settings.lowest()));
+    }
+    return all.stream()
+        .map(
+            each ->
+                new BlockCost(
+                    each.block,
+                    each.share,
+                    each.share * Objects.requireNonNull(price.get(each.block.to()))))
+        .toList();
+  }
+
+  /** The share of the hidden states behind a block that a fitted down projection cannot make. */
+  private record Unexplained(Block block, double share) {}
+
+  private Tensor state(int index) {
+    return states.get(index % states.size());
+  }
+
+  private static Tensor rows(Tensor all, FitBlocks.Block block) {
+    return all.slice(block.from(), block.to());
+  }
+
+  /** Writes the original's final hidden states of the tokens held out. */
+  private void predict() {
+    for (FitBlocks.Block block : heldOut) {
+      Tensor x = reached.slice(0, block.tokens());
+      backend.copy(rows(state(0), block), x);
+      model.finish(0, x, block.batch(), work, rows(predictions, block));
+    }
+  }
+
+  /** Runs the original until the input of layer {@code index} is computed. */
+  private void advance(int index) {
+    for (; front < index; front++) {
+      original.run(front, front + 1);
+      backend.copy(streams.dense(), state(front + 1));
+    }
+  }
+
+  /**
+   * Gives each token the weight {@code 1 / mean(h_t^2)}, of the hidden states in front of and
+   * behind some blocks the longest: a token whose states become huge inside a block weighs no more
+   * than others.
+   */
+  private void weigh(int from, int to) {
+    float[] roots = new float[blocks.tokens()];
+    float[] least = roots.clone();
+    Arrays.fill(least, Float.POSITIVE_INFINITY);
+    for (int index = from; index <= to; index++) {
+      backend.inverseRms(state(index), FLOOR, scale);
+      backend.download(scale, roots);
+      for (int t = 0; t < least.length; t++) {
+        least[t] = Math.min(least[t], roots[t]);
+      }
+    }
+    backend.upload(least, scale);
+  }
+
+  /** The channels of the layer in front of the blocks that begin at {@code from}. */
+  private Tensor channels(int from, LayerWeights weights, FitBlocks.Block block) {
+    Tensor inside = streams.pruned(block);
+    backend.copy(rows(state(from - 1), block), inside);
+    streams.attention(weights, layers.attention(from - 1), inside, block);
+    return streams.channels(weights, block);
+  }
+
+  /** The same, each row times the root of its weight. */
+  private Tensor features(int from, LayerWeights weights, FitBlocks.Block block) {
+    Tensor features = channels(from, weights, block);
+    backend.scaledDifference(features, null, rows(scale, block), features);
+    return features;
+  }
+
+  /** What removed layers add to the stream, each row times the root of its weight. */
+  private Tensor difference(Block removed, FitBlocks.Block block) {
+    Tensor difference = target.slice(0, block.tokens());
+    backend.scaledDifference(
+        rows(state(removed.to()), block),
+        rows(state(removed.from()), block),
+        rows(scale, block),
+        difference);
+    return difference;
+  }
+
+  /** The same in few directions. */
+  private Tensor projected(Block removed, FitBlocks.Block block) {
+    Tensor few = projected.slice(0, block.tokens());
+    backend.linear(difference(removed, block), directions, null, few);
+    return few;
+  }
+
+  /** The rows of a matrix that belong to one of the blocks that begin at a layer. */
+  private Tensor of(int index, Tensor all) {
+    long count = directions.rows();
+    return all.slice(index * count, (index + 1) * count);
+  }
+
+  /** Fits a down projection for each of the blocks that begin at a layer, and measures it. */
+  private List<Unexplained> unexplained(
+      int from, List<Block> removals, Tensor gram, TensorArena scratch) {
+    long targets = removals.size() * directions.rows();
+    Tensor cross = scratch.allocate(DType.F32, targets, gram.columns());
+    LayerWeights weights = original.layer(from - 1);
+    for (FitBlocks.Block block : seen) {
+      Tensor features = features(from, weights, block);
+      backend.crossProduct(features, features, gram);
+      for (int i = 0; i < removals.size(); i++) {
+        backend.crossProduct(projected(removals.get(i), block), features, of(i, cross));
+      }
+    }
+    Tensor maps = scratch.allocate(DType.F32, targets, gram.columns());
+    boolean solved = solve(gram, cross, maps);
+    double[] left = new double[removals.size()];
+    double[] energy = left.clone();
+    for (FitBlocks.Block block : heldOut) {
+      Tensor features = features(from, weights, block);
+      for (int i = 0; i < left.length; i++) {
+        Tensor goal = projected(removals.get(i), block);
+        if (solved) {
+          Tensor made = image.slice(0, block.tokens());
+          backend.linear(features, of(i, maps), null, made);
+          backend.mix(List.of(new TensorMix(made, LESS, List.of(goal, made))));
+          goal = made;
+        }
+        left[i] += squares(goal);
+        Tensor whole = target.slice(0, block.tokens());
+        Tensor behind = rows(state(removals.get(i).to()), block);
+        backend.scaledDifference(behind, null, rows(scale, block), whole);
+        energy[i] += squares(whole);
+      }
+    }
+    List<Unexplained> all = new ArrayList<>();
+    for (int i = 0; i < left.length; i++) {
+      all.add(new Unexplained(removals.get(i), left[i] / energy[i]));
+    }
+    return all;
+  }
+
+  /**
+   * The divergence of the original whose removed layers the layer in front of them stands in for.
+   */
+  private double divergence(Block removed, Tensor gram, TensorArena scratch) {
+    int from = removed.from();
+    Tensor cross = scratch.allocate(DType.F32, config.hiddenSize(), gram.columns());
+    LayerWeights weights = original.layer(from - 1);
+    for (FitBlocks.Block block : seen) {
+      Tensor features = features(from, weights, block);
+      backend.crossProduct(difference(removed, block), features, cross);
+    }
+    Tensor map = scratch.allocate(DType.F32, cross.rows(), gram.columns());
+    boolean solved = solve(gram, cross, map);
+    double sum = 0;
+    for (FitBlocks.Block block : heldOut) {
+      Tensor x = target.slice(0, block.tokens());
+      Tensor out = reached.slice(0, block.tokens());
+      backend.copy(rows(state(from), block), x);
+      if (solved) {
+        backend.linear(channels(from, original.layer(from - 1), block), map, null, out);
+        backend.add(x, out);
+      }
+      model.finish(removed.to(), x, block.batch(), work, out);
+      Tensor reference = rows(predictions, block);
+      sum += Arrays.stream(NextTokens.kl(model, reference, out, block.batch())).sum();
+    }
+    return sum / FitBlocks.tokens(heldOut);
+  }
+
+  /** Whether there is a map; there is none where all channels are zero or sums overflow f32. */
+  private boolean solve(Tensor gram, Tensor targets, Tensor out) {
+    try {
+      system.ridge(
+          new Difference(gram, null), new Difference(targets, null), lambda, Ridge.FLOOR, out);
+      return true;
+    } catch (NotPositiveDefiniteException e) {
+      return false;
+    }
+  }
+
+  private double squares(Tensor x) {
+    try (TensorArena scratch = backend.arena()) {
+      Tensor columns = scratch.allocate(DType.F32, 1, x.columns());
+      backend.addSquares(x, columns);
+      return Values.sum(backend, columns);
+    }
+  }
+
+  @Override
+  public void close() {
+    system.close();
+    work.close();
+    arena.close();
+    streams.close();
+    blocks.close();
+  }
+}

@@ -1,0 +1,161 @@
+package dev.laco.collapse;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.UsageException;
+import dev.laco.collapse.BlockSettings.Block;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Random;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** The search for the cheapest blocks, against a look at every removal there is. */
+final class BlockSearchTest {
+  private static final int DEPTH = 10;
+
+  /** Knows the depth of every model alone, and remembers what it was asked. */
+  private static final class Depths implements Scorer {
+    final List<CollapsePlan> asked = new ArrayList<>();
+
+    @Override
+    public List<Score> score(List<CollapsePlan> plans) {
+      asked.addAll(plans);
+      return plans.stream()
+          .map(plan -> new Score(List.of(1.0), new Score.Language(plan.depth(), null)))
+          .toList();
+    }
+
+    @Override
+    public int sweeps() {
+      return 0;
+    }
+  }
+
+  /** Layers that are removed, and what that costs. */
+  private record Removal(List<Integer> layers, double cost) {}
+
+  private static SearchResult search(
+      BlockSettings settings, List<BlockCost> costs, Scorer scorer, List<Trial> told) {
+    CollapsePlan.Source source = new CollapsePlan.Source("LlamaForCausalLM", DEPTH, "sha256:0");
+    settings.check(DEPTH);
+    return new BlockSearch(settings, source, scorer)
+        .run(costs, (trial, progress) -> told.add(trial));
+  }
+
+  private static List<BlockCost> costs(BlockSettings settings, Random random) {
+    return IntStream.range(0, DEPTH)
+        .boxed()
+        .flatMap(layer -> settings.from(layer).stream())
+        .map(block -> new BlockCost(block, 0.5, random.nextDouble()))
+        .toList();
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,10,1,1", "1,10,1,4", "0,10,1,6", "2,8,1,3", "1,10,2,4", "0,9,3,6", "1,10,1,8"})
+  void theCheapestRemovalsOfAllAreFound(int lowest, int highest, int align, int removed) {
+    BlockSettings settings = new BlockSettings(lowest, highest, align, removed);
+    for (int seed = 0; seed < 20; seed++) {
+      List<BlockCost> costs = costs(settings, new Random(seed));
+      SearchResult result = search(settings, costs, new Depths(), new ArrayList<>());
+      List<Removal> all = everyRemoval(settings, costs);
+      assertEquals(
+          all.stream().limit(BlockSearch.FOUND).map(Removal::layers).toList(),
+          result.ranked().stream().map(scored -> KeptLayers.of(scored.plan()).removed()).toList());
+      assertEquals(costs, result.blocks());
+    }
+  }
+
+  /** Every set of so many layers whose runs are blocks of the settings, the cheapest first. */
+  private static List<Removal> everyRemoval(BlockSettings settings, List<BlockCost> costs) {
+    Map<Block, Double> byBlock = new HashMap<>();
+    costs.forEach(cost -> byBlock.put(cost.block(), cost.divergence()));
+    List<Removal> all = new ArrayList<>();
+    for (int set = 0; set < 1 << DEPTH; set++) {
+      if (Integer.bitCount(set) != settings.removed()) {
+        continue;
+      }
+      int removed = set;
+      double cost = 0;
+      for (int from = 0; from < DEPTH; from++) {
+        int to = from;
+        while (to < DEPTH && (removed >> to & 1) == 1) {
+          to++;
+        }
+        if (to > from) {
+          cost += byBlock.getOrDefault(new Block(from, to), Double.POSITIVE_INFINITY);
+          from = to;
+        }
+      }
+      if (Double.isFinite(cost)) {
+        all.add(
+            new Removal(
+                IntStream.range(0, DEPTH)
+                    .filter(layer -> (removed >> layer & 1) == 1)
+                    .boxed()
+                    .toList(),
+                cost));
+      }
+    }
+    all.sort(Comparator.comparingDouble(Removal::cost));
+    return all;
+  }
+
+  @Test
+  void aTrialForEachBlockLeadsToEachModel() {
+    BlockSettings settings = new BlockSettings(1, DEPTH, 1, 4);
+    Depths scorer = new Depths();
+    List<Trial> told = new ArrayList<>();
+    SearchResult result = search(settings, costs(settings, new Random(3)), scorer, told);
+    assertEquals(told, result.trials());
+    assertEquals(scorer.asked.size(), told.size());
+    List<CollapsePlan> models = new ArrayList<>();
+    for (Trial trial : told) {
+      Trial.Choice choice = Objects.requireNonNull(trial.choice());
+      CollapsePlan parent =
+          choice.parent() == Trial.ORIGINAL
+              ? CollapsePlan.identity(result.plan().source())
+              : models.get(choice.parent());
+      assertEquals(parent.depth(), trial.layersBefore());
+      models.add(parent.fold(trial.base(), trial.merged(), MergeRule.DROP, NormsPolicy.BASE));
+      Score.Language language = Objects.requireNonNull(trial.score().language());
+      assertEquals(models.getLast().depth(), language.nll());
+    }
+    result.ranked().forEach(scored -> assertTrue(models.contains(scored.plan())));
+    Trial last = told.stream().filter(Trial::accepted).reduce((a, b) -> b).orElseThrow();
+    assertEquals(result.plan(), models.get(last.step()));
+  }
+
+  @Test
+  void aCostThatIsNoNumberIsTheHighest() {
+    BlockSettings settings = new BlockSettings(1, DEPTH, 1, 2);
+    List<BlockCost> costs =
+        costs(settings, new Random(1)).stream()
+            .map(
+                cost ->
+                    cost.block().equals(new Block(4, 6))
+                        ? cost
+                        : new BlockCost(cost.block(), 0, Double.NaN))
+            .toList();
+    SearchResult result = search(settings, costs, new Depths(), new ArrayList<>());
+    assertEquals(List.of(4, 5), KeptLayers.of(result.plan()).removed());
+  }
+
+  @Test
+  void moreLayersThanTheLimitsHoldAreRefusedWithTheSmallestDepth() {
+    UsageException e =
+        assertThrows(UsageException.class, () -> new BlockSettings(2, 8, 1, 6).check(DEPTH));
+    assertEquals(
+        "a depth of 4 layers is out of reach with these settings: the shallowest is 5 of 10; lower"
+            + " lowest, raise highest, or ask for 5 or more",
+        e.getMessage());
+  }
+}

@@ -1,0 +1,46 @@
+package dev.laco.prune;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.Compute;
+import dev.laco.Fixtures;
+import dev.laco.JobProgress;
+import dev.laco.Model;
+import dev.laco.backend.Backend;
+import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.run.JobEstimate;
+import java.util.Optional;
+import org.junit.jupiter.api.Test;
+
+/** What is known of the stages of a prune before they begin. */
+final class PruneStagesTest {
+  /** What a job is expected to take in all, and what is said of a quicker one. */
+  private record Expected(double seconds, Optional<PruneEvent.QuickerRule> quicker) {}
+
+  /** The reference backend is so slow that the demo model takes long. */
+  private static Expected by(String rule) {
+    try (Model model = Model.open(Fixtures.STORYTELLER);
+        Backend backend = new ReferenceBackend(Compute.F32)) {
+      PruneRequest request = PruneRequest.of(Goal.layers(12)).withRule(rule);
+      SearchChoice search = SearchChoice.of(request, model);
+      PruneTexts texts = PruneTexts.read(request, search, model, 0);
+      JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
+      PruneStages.expect(progress, model, backend, search, texts, false, false, null);
+      return new Expected(
+          progress.expectedBeside(""),
+          PruneStages.quicker(progress, new JobEstimate(model, backend), model, search, texts));
+    }
+  }
+
+  @Test
+  void beforeALongFitAQuickerRuleIsNamed() {
+    Expected refined = by("refine");
+    Expected aligned = by("align");
+    PruneEvent.QuickerRule quicker = refined.quicker().orElseThrow();
+    assertEquals("align", quicker.rule());
+    assertEquals(aligned.seconds(), quicker.seconds(), 1e-6 * aligned.seconds());
+    assertTrue(refined.seconds() > 2 * quicker.seconds(), refined::toString);
+    assertEquals(Optional.empty(), aligned.quicker());
+  }
+}
