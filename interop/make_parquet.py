@@ -1,7 +1,7 @@
 """Writes the parquet files of src/test/resources/parquet, of the items in src/test/resources/tasks.
 
-They have the folders, fields and types of the data sets on the hub, and its codecs. By hand, in an environment of its
-own: python3 -m venv env && env/bin/pip install pyarrow==26.0.1 && env/bin/python interop/make_parquet.py
+They have the folders, fields and types of the data sets on the hub, and its codecs. To be run by hand, in a Python
+environment of its own that has PyArrow 26.0.1.
 """
 
 import csv

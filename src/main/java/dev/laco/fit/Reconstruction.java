@@ -184,6 +184,10 @@ final class Reconstruction implements AutoCloseable {
         double square = training.sumOfSquares(tensor.gradient()) / tensor.gradient().elements();
         double running = squares.merge(role, 0.0, (old, _) -> BETA2 * old + (1 - BETA2) * square);
         double damping = DAMPING * Math.sqrt(running / correction) + EPSILON;
+        if (!Double.isFinite(damping)) {
+          // Sums of a damaged or huge layer overflow: its error does not fall either.
+          return layer;
+        }
         double rate = share * RATE * Objects.requireNonNull(sizes.get(role));
         tensor.step(training, new TrainingOps.AdamW(number, rate, BETA1, BETA2, damping, 0, 1));
       }

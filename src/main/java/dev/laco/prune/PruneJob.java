@@ -360,6 +360,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     PruneReport.Quality quality = quality(running, plan, tensors.weights(), texts);
     if (quality instanceof PruneReport.Measured measured && !plan.isIdentity()) {
       plan = plan.withResults(results(measured, healing));
+      best = new PruneEvent.BetterModel(plan, tensors, null);
     }
     return new PruneResult(
         this,

@@ -506,7 +506,7 @@ public abstract class ForwardContract extends Contract {
     HostTensor sinks = weight(dtype, 1, heads, 3);
     for (DType products : DType.values()) {
       AttentionSpec spec =
-          new AttentionSpec(heads, keyHeads, width, window, new LogitSpec(0.2, 0), products);
+          new AttentionSpec(heads, keyHeads, width, window, new LogitSpec(0.1, 0), products);
       same(
           "attention with sinks in " + products,
           tested.attention(products),

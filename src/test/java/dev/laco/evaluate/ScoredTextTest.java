@@ -86,7 +86,7 @@ final class ScoredTextTest {
         first.meanNll() * first.tokens() + second.meanNll() * second.tokens(),
         both.perplexity().meanNll() * both.perplexity().tokens(),
         1e-4);
-    assertEquals(2, both.parts());
+    assertEquals(2, both.parts().count());
     assertEquals("document", both.part());
     assertEquals(new Interval(1, 1), both.against().getFirst().interval());
   }

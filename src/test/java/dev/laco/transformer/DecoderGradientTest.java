@@ -43,7 +43,7 @@ class DecoderGradientTest {
   private final Random random = new Random(11);
 
   @ParameterizedTest
-  @MethodSource("dev.laco.Fixtures#names")
+  @MethodSource("dev.laco.Fixtures#training")
   void areThoseOfTheForwardPass(String fixture) {
     try (Backend backend = new ReferenceBackend(Compute.F32);
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));

@@ -96,7 +96,7 @@ class DecoderLayerTest {
                 return compute == Compute.AUTO ? arguments[0] : DType.F32;
               }
               if (method.getName().equals("attention")) {
-                types.add(((AttentionSpec) arguments[3]).products());
+                types.add(((AttentionSpec) arguments[4]).products());
               }
               try {
                 return method.invoke(backend, arguments);

@@ -1,4 +1,4 @@
-package dev.laco.prune;
+package dev.laco.prune.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
@@ -11,6 +11,12 @@ import dev.laco.checkpoint.SparseCheckpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
+import dev.laco.prune.FitSettings;
+import dev.laco.prune.Goal;
+import dev.laco.prune.PruneJob;
+import dev.laco.prune.PruneRequest;
+import dev.laco.prune.SearchSettings;
+import dev.laco.prune.TextSettings;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
