@@ -103,7 +103,9 @@ final class PrunePictures {
                             new Series(
                                 "divergence from the original's predictions",
                                 groups.stream()
-                                    .map(group -> (group.first() + group.last()) / 2.0 + 1)
+                                    .map(
+                                        group ->
+                                            Math.floorDiv(group.first() + group.last(), 2) + 1.0)
                                     .toList(),
                                 groups.stream().map(PositionDivergence::divergence).toList())),
                         false,

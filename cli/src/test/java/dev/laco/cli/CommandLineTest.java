@@ -269,7 +269,7 @@ class CommandLineTest {
     assertKeys(
         report,
         "laco date command jobId request model settings device layersIn layersOut layersKept"
-            + " layersMerged layersRemoved parametersIn parametersOut search trials plan quality"
+            + " layersMerged layersRemoved parametersIn parametersOut bytesOut search trials plan quality"
             + " finalSimilarity warnings timings");
     List<String> settings = keys(report.get("settings"));
     assertEquals(
@@ -282,13 +282,13 @@ class CommandLineTest {
       assertEquals(5, trial.get("similarities").size());
     }
     JsonNode plan = report.get("plan");
-    assertKeys(plan, "version source layers products");
+    assertKeys(plan, "version source layers products results");
     assertKeys(plan.get("source"), "architecture layers digest weights");
     assertEquals(report.get("layersOut").intValue(), plan.get("layers").size());
     plan.get("layers").forEach(layer -> assertKeys(layer, "base mix"));
     assertEquals(plan, Fixtures.read(out.resolve("laco_plan.json")));
     JsonNode quality = report.get("quality");
-    assertKeys(quality, "text dense pruned");
+    assertKeys(quality, "text dense pruned similarity kl byPosition samples");
     assertEquals(evalTokens.getFileName().toString(), quality.get("text").textValue());
     assertKeys(quality.get("dense"), "tokens meanNll perplexity");
     assertKeys(quality.get("pruned"), "tokens meanNll perplexity");
@@ -412,7 +412,7 @@ class CommandLineTest {
         "layersIn layersOut bytes");
     assertKeys(
         Laco.run("eval", MODEL, "--tokens", calibration, "--json").succeeded().json(),
-        "tokens meanNll perplexity");
+        "tokens meanNll perplexity byPart");
     JsonNode inspected = Laco.run("inspect", MODEL, "--json").succeeded().json();
     assertKeys(
         inspected,
