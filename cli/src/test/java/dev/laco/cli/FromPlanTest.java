@@ -45,7 +45,7 @@ class FromPlanTest {
 
   /** A prune that fits, and its plan as it was before the fit. */
   private Path unfittedPlan(Path out) {
-    prune(out, "--target-layers", 6, "--rule", "fit").succeeded();
+    prune(out, "--target-layers", 6, "--rule", "fit", "--search", "beam").succeeded();
     ObjectNode plan = (ObjectNode) Fixtures.read(out.resolve("laco_plan.json"));
     assertTrue(plan.has("tensors"), "the fit was left out, and this test means nothing");
     plan.remove("tensors");
