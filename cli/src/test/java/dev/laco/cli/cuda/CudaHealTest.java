@@ -65,7 +65,7 @@ class CudaHealTest {
                 tokens,
                 "--eval-tokens",
                 tokens,
-                "--tokens",
+                "--heal-tokens",
                 60,
                 "--step-tokens",
                 20,
