@@ -167,6 +167,8 @@ class CudaChoiceTest {
       "cuda",
       "--target-layers",
       6,
+      "--search",
+      "beam",
       "--rule",
       "fit",
       "--fit-text",
