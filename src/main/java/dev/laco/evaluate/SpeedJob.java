@@ -124,11 +124,10 @@ final class SpeedJob extends ModelJob<SpeedJob> {
   }
 
   private void expect(Backend backend) {
+    JobEstimate estimate = new JobEstimate(model, backend);
     double pass = 0;
     for (Model one : models) {
-      pass +=
-          new JobEstimate(model, backend)
-              .pass(2 * PROMPT + WRITTEN, one.config().numHiddenLayers());
+      pass += estimate.pass(2 * PROMPT + WRITTEN, one.config().numHiddenLayers());
     }
     progress().expect(STAGE, (RUNS.most() + 1) * pass);
     tellExpectation();

@@ -74,6 +74,9 @@ public final class BlockMeasure implements AutoCloseable {
   /** The original's hidden states: state {@code i} is the input of layer {@code i}, [T, d]. */
   private final List<Tensor> states = new ArrayList<>();
 
+  /** {@code 1 / sqrt(mean(h^2))} of each token of these states. */
+  private final float[][] roots;
+
   /** Index of the last hidden state that was computed. */
   private int front;
 
@@ -112,6 +115,7 @@ public final class BlockMeasure implements AutoCloseable {
     for (int i = 0; i < longest + 2; i++) {
       states.add(arena.allocate(DType.F32, blocks.tokens(), width));
     }
+    roots = new float[states.size()][blocks.tokens()];
     directions = arena.allocate(DType.F32, count, width);
     predictions = arena.allocate(DType.F32, blocks.tokens(), width);
     scale = arena.allocate(DType.F32, blocks.tokens(), 1);
@@ -193,7 +197,7 @@ public final class BlockMeasure implements AutoCloseable {
    */
   public List<BlockCost> measure(DoubleConsumer progress) {
     original.embed();
-    backend.copy(streams.dense(), state(0));
+    keep(0);
     predict();
     List<Unexplained> all = new ArrayList<>();
     // Nats of divergence for each unit of the unexplained share, by the layer behind the block.
@@ -253,8 +257,19 @@ public final class BlockMeasure implements AutoCloseable {
   private void advance(int index) {
     for (; front < index; front++) {
       original.run(front, front + 1);
-      backend.copy(streams.dense(), state(front + 1));
+      keep(front + 1);
     }
+  }
+
+  /** Keeps the original's hidden states, and the inverse root mean square of each. */
+  private void keep(int index) {
+    backend.copy(streams.dense(), state(index));
+    backend.inverseRms(state(index), FLOOR, scale);
+    backend.download(scale, roots(index));
+  }
+
+  private float[] roots(int index) {
+    return roots[index % roots.length];
   }
 
   /**
@@ -263,14 +278,11 @@ public final class BlockMeasure implements AutoCloseable {
    * than others.
    */
   private void weigh(int from, int to) {
-    float[] roots = new float[blocks.tokens()];
-    float[] least = roots.clone();
-    Arrays.fill(least, Float.POSITIVE_INFINITY);
-    for (int index = from; index <= to; index++) {
-      backend.inverseRms(state(index), FLOOR, scale);
-      backend.download(scale, roots);
+    float[] least = roots(from).clone();
+    for (int index = from + 1; index <= to; index++) {
+      float[] other = roots(index);
       for (int t = 0; t < least.length; t++) {
-        least[t] = Math.min(least[t], roots[t]);
+        least[t] = Math.min(least[t], other[t]);
       }
     }
     backend.upload(least, scale);
@@ -342,11 +354,11 @@ public final class BlockMeasure implements AutoCloseable {
           backend.mix(List.of(new TensorMix(made, LESS, List.of(goal, made))));
           goal = made;
         }
-        left[i] += squares(goal);
+        left[i] += Values.sumOfSquares(backend, goal);
         Tensor whole = target.slice(0, block.tokens());
         Tensor behind = rows(state(removals.get(i).to()), block);
         backend.scaledDifference(behind, null, rows(scale, block), whole);
-        energy[i] += squares(whole);
+        energy[i] += Values.sumOfSquares(backend, whole);
       }
     }
     List<Unexplained> all = new ArrayList<>();
@@ -393,14 +405,6 @@ public final class BlockMeasure implements AutoCloseable {
       return true;
     } catch (NotPositiveDefiniteException e) {
       return false;
-    }
-  }
-
-  private double squares(Tensor x) {
-    try (TensorArena scratch = backend.arena()) {
-      Tensor columns = scratch.allocate(DType.F32, 1, x.columns());
-      backend.addSquares(x, columns);
-      return Values.sum(backend, columns);
     }
   }
 

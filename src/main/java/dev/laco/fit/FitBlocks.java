@@ -22,8 +22,13 @@ final class FitBlocks implements AutoCloseable {
   /** Tokens of a step of training. */
   private static final int STEP_TOKENS = 512;
 
+  private final CausalLm model;
+  private final List<FitText.Chunk> seen;
+  private final List<FitText.Chunk> heldOut;
   private final List<Block> blocks;
-  private final List<Block> steps;
+
+  /** Made when they are first asked for: most fits take no steps. */
+  private final List<Block> steps = new ArrayList<>();
 
   /**
    * A block: rows {@code [from, to)} of matrices over all tokens.
@@ -41,8 +46,10 @@ final class FitBlocks implements AutoCloseable {
   }
 
   FitBlocks(CausalLm model, List<FitText.Chunk> seen, List<FitText.Chunk> heldOut) {
-    blocks = packed(model, seen, heldOut, BLOCK_TOKENS);
-    steps = packed(model, seen, heldOut, STEP_TOKENS);
+    this.model = model;
+    this.seen = List.copyOf(seen);
+    this.heldOut = List.copyOf(heldOut);
+    blocks = packed(BLOCK_TOKENS);
   }
 
   /**
@@ -82,9 +89,8 @@ final class FitBlocks implements AutoCloseable {
     return chunks.stream().mapToInt(FitText.Chunk::length).max().orElse(1);
   }
 
-  private static List<Block> packed(
-      CausalLm model, List<FitText.Chunk> seen, List<FitText.Chunk> heldOut, int tokens) {
-    List<Block> blocks = new ArrayList<>();
+  private List<Block> packed(int tokens) {
+    List<Block> packed = new ArrayList<>();
     int from = 0;
     for (boolean held : new boolean[] {false, true}) {
       for (List<FitText.Chunk> together :
@@ -92,11 +98,11 @@ final class FitBlocks implements AutoCloseable {
         PackedSequences sequences =
             PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList());
         int to = from + sequences.size();
-        blocks.add(new Block(model.batch(sequences), from, to, !held));
+        packed.add(new Block(model.batch(sequences), from, to, !held));
         from = to;
       }
     }
-    return blocks;
+    return packed;
   }
 
   List<Block> list() {
@@ -105,6 +111,9 @@ final class FitBlocks implements AutoCloseable {
 
   /** The same tokens in the same rows, in blocks of the size of a step of training. */
   List<Block> steps() {
+    if (steps.isEmpty()) {
+      steps.addAll(packed(STEP_TOKENS));
+    }
     return steps;
   }
 
@@ -120,7 +129,7 @@ final class FitBlocks implements AutoCloseable {
 
   /** Tokens of the largest step. */
   int largestStep() {
-    return most(steps);
+    return most(steps());
   }
 
   private static int most(List<Block> blocks) {

@@ -262,9 +262,11 @@ final class Reconstruction implements AutoCloseable {
     for (int i = 0; i < row.length; i++) {
       row[i] = mean > 0 ? (float) (1 / Math.sqrt(row[i] / mean + FLOOR)) : 1;
     }
-    for (long r = 0; r < metric.rows(); r++) {
-      backend.upload(row, metric.slice(r, r + 1));
+    float[] rows = new float[Math.toIntExact(metric.elements())];
+    for (int i = 0; i < rows.length; i++) {
+      rows[i] = row[i % row.length];
     }
+    backend.upload(rows, metric);
   }
 
   @Override

@@ -160,7 +160,7 @@ final class Refinement implements AutoCloseable {
       for (Side side : List.of(up, gate)) {
         backend.copy(side.product, side.residual);
         backend.copy(side.product, side.direction);
-        rest += squares(side.residual);
+        rest += Values.sumOfSquares(backend, side.residual);
       }
       for (int i = 0; i < iterations && rest > 0; i++) {
         rest = iterate(before, whitening, transposedWhitening, lambda, rest);
@@ -261,7 +261,10 @@ final class Refinement implements AutoCloseable {
       Tensor transposedWhitening,
       double lambda,
       double rest) {
-    double energy = lambda * (squares(up.direction) + squares(gate.direction));
+    double energy =
+        lambda
+            * (Values.sumOfSquares(backend, up.direction)
+                + Values.sumOfSquares(backend, gate.direction));
     try (TensorArena scratch = backend.arena()) {
       Tensor upWeights = direction(before, up, whitening, scratch);
       Tensor gateWeights = direction(before, gate, whitening, scratch);
@@ -294,7 +297,7 @@ final class Refinement implements AutoCloseable {
       combine(side.solution, 1, side.solution, step, side.direction);
       combine(side.product, 1, side.product, lambda, side.direction);
       combine(side.residual, 1, side.residual, -step, side.product);
-      left += squares(side.residual);
+      left += Values.sumOfSquares(backend, side.residual);
     }
     for (Side side : List.of(up, gate)) {
       combine(side.direction, 1, side.residual, left / rest, side.direction);
@@ -315,14 +318,6 @@ final class Refinement implements AutoCloseable {
 
   private void combine(Tensor out, double a, Tensor x, double b, Tensor y) {
     backend.mix(List.of(new TensorMix(out, new double[] {a, b}, List.of(x, y))));
-  }
-
-  private double squares(Tensor matrix) {
-    try (TensorArena scratch = backend.arena()) {
-      Tensor columns = scratch.allocate(DType.F32, 1, matrix.columns());
-      backend.addSquares(matrix, columns);
-      return Values.sum(backend, columns);
-    }
   }
 
   /**

@@ -262,11 +262,7 @@ final class Streams implements AutoCloseable {
             new TensorMix(
                 difference, new double[] {1, -factor}, List.of(dense(block), pruned(block)))));
     scale(difference, block);
-    try (TensorArena scratch = backend.arena()) {
-      Tensor squares = scratch.allocate(DType.F32, 1, difference.columns());
-      backend.addSquares(difference, squares);
-      return Values.sum(backend, squares);
-    }
+    return Values.sumOfSquares(backend, difference);
   }
 
   @Override

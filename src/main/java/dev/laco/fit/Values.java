@@ -1,8 +1,10 @@
 package dev.laco.fit;
 
+import dev.laco.backend.Backend;
 import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 
@@ -19,6 +21,15 @@ final class Values {
       sum += value;
     }
     return sum;
+  }
+
+  /** Sums the squares of the elements of an f32 tensor on a device. */
+  static double sumOfSquares(Backend backend, Tensor values) {
+    try (TensorArena scratch = backend.arena()) {
+      Tensor columns = scratch.allocate(DType.F32, 1, values.columns());
+      backend.addSquares(values, columns);
+      return sum(backend, columns);
+    }
   }
 
   /** All elements of a vector. */

@@ -49,6 +49,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   private final Model original;
   private final HealRequest request;
   private final MemoryArena newMemory = new MemoryArena();
+  private int firstTrained = -1;
   private @Nullable Path stateFolder;
   private double stateSeconds;
   private @Nullable HealState state;
@@ -158,19 +159,16 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   /** What the model card says of the healed model; null where nothing was measured. */
   private static CollapsePlan.@Nullable Results results(HealReport report) {
     HealReport.Quality quality = report.quality();
-    if (quality == null
-        || !Double.isFinite(quality.after().similarity())
-        || !Double.isFinite(quality.after().divergence())) {
-      return null;
-    }
-    return new CollapsePlan.Results(
-        quality.text(),
-        quality.dense().perplexity(),
-        quality.after().perplexity().perplexity(),
-        quality.after().similarity(),
-        quality.after().divergence(),
-        new CollapsePlan.Training(
-            report.training().start().tokens(), quality.before().perplexity().perplexity()));
+    return quality == null
+        ? null
+        : quality
+            .after()
+            .results(
+                quality.text(),
+                quality.dense(),
+                new CollapsePlan.Training(
+                    report.training().start().tokens(),
+                    quality.before().perplexity().perplexity()));
   }
 
   /** The plan that leaves the pruned model's layers as they are. */
@@ -310,10 +308,18 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
 
   /**
    * The first layer that is trained: the first one that is not the original's of the same number.
+   * The weights of both models are compared by the first call alone.
    *
    * @throws BadInputException if the pruned model is none of the original
    */
   private int firstTrained() {
+    if (firstTrained < 0) {
+      firstTrained = compareLayers();
+    }
+    return firstTrained;
+  }
+
+  private int compareLayers() {
     requireSame("architecture", c -> c.architecture().className());
     requireSame("hidden_size", ModelConfig::hiddenSize);
     requireSame("vocab_size", ModelConfig::vocabSize);

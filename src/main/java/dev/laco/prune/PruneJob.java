@@ -359,7 +359,16 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         scored ? found.result.score() : score(running, plan, tensors.weights(), texts.sequences());
     PruneReport.Quality quality = quality(running, plan, tensors.weights(), texts);
     if (quality instanceof PruneReport.Measured measured && !plan.isIdentity()) {
-      plan = plan.withResults(results(measured, healing));
+      plan =
+          plan.withResults(
+              measured
+                  .fidelity()
+                  .results(
+                      measured.text(),
+                      measured.dense(),
+                      healing == null
+                          ? null
+                          : new CollapsePlan.Training(healing.training().start().tokens(), null)));
       best = new PruneEvent.BetterModel(plan, tensors, null);
     }
     return new PruneResult(
@@ -415,19 +424,19 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     }
   }
 
-  /** The first layer that is not the original's of the same number. */
+  /** The first layer that is not the original's of the same number; the last if all are. */
   private int firstChanged(CollapsePlan plan, NewWeights tensors) {
+    int most = Math.min(plan.sharedPrefix(), plan.depth() - 1);
     int first = 0;
-    while (first < plan.depth() - 1 && isOriginal(first, plan, tensors)) {
+    while (first < most && !hasNewTensor(first, tensors)) {
       first++;
     }
     return first;
   }
 
-  private boolean isOriginal(int index, CollapsePlan plan, NewWeights tensors) {
-    return plan.layers().get(index).isOriginal(index)
-        && model.config().architecture().tensorNames(index, model.config()).stream()
-            .allMatch(name -> tensors.find(name) == null);
+  private boolean hasNewTensor(int layer, NewWeights tensors) {
+    return model.config().architecture().tensorNames(layer, model.config()).stream()
+        .anyMatch(name -> tensors.find(name) != null);
   }
 
   /** Mean negative log-likelihood of a pruned model on the held-out part of a training's text. */
@@ -532,23 +541,6 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           both.byPosition(),
           samples(original, layers.model(), texts.prompts()));
     }
-  }
-
-  /** What the model card says of a pruned model; null where a number is none. */
-  private static CollapsePlan.@Nullable Results results(
-      PruneReport.Measured measured, PruneReport.@Nullable Healing healing) {
-    Fidelity fidelity = measured.fidelity();
-    return Double.isFinite(fidelity.similarity()) && Double.isFinite(fidelity.divergence())
-        ? new CollapsePlan.Results(
-            measured.text(),
-            measured.dense().perplexity(),
-            measured.pruned().perplexity(),
-            fidelity.similarity(),
-            fidelity.divergence(),
-            healing == null
-                ? null
-                : new CollapsePlan.Training(healing.training().start().tokens(), null))
-        : null;
   }
 
   /** How both models continue prompts; nothing where there are none. */

@@ -1,5 +1,8 @@
 package dev.laco.report;
 
+import dev.laco.collapse.CollapsePlan;
+import org.jspecify.annotations.Nullable;
+
 /**
  * How close the outputs of a pruned model are to the original's on a text.
  *
@@ -9,4 +12,19 @@ package dev.laco.report;
  *     nats
  * @param perplexity of the pruned model
  */
-public record Fidelity(double similarity, double divergence, Perplexity perplexity) {}
+public record Fidelity(double similarity, double divergence, Perplexity perplexity) {
+  /**
+   * What the plan of the pruned model tells of its measurement; null where a number is not finite.
+   *
+   * @param text names the text for people
+   * @param dense perplexity of the original on the same text
+   * @param training how the pruned model was trained; null where it was not
+   */
+  public CollapsePlan.@Nullable Results results(
+      String text, Perplexity dense, CollapsePlan.@Nullable Training training) {
+    return Double.isFinite(similarity) && Double.isFinite(divergence)
+        ? new CollapsePlan.Results(
+            text, dense.perplexity(), perplexity.perplexity(), similarity, divergence, training)
+        : null;
+  }
+}
