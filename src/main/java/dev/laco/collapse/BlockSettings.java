@@ -38,23 +38,7 @@ public record BlockSettings(int lowest, int highest, int align, int removed) {
     if (align < 1) {
       throw Setting.of("align").refuse(align, "at least 1");
     }
-    int smallest = depth - (highest - lowest) + 1;
-    if (depth - removed < smallest) {
-      throw new UsageException(
-          "a depth of "
-              + (depth - removed)
-              + " layers is out of reach with these settings: the shallowest is "
-              + smallest
-              + " of "
-              + depth
-              + "; lower "
-              + Setting.of("lowest")
-              + ", raise "
-              + Setting.of("highest")
-              + ", or ask for "
-              + smallest
-              + " or more");
-    }
+    CollapseSettings.requireReach(depth - removed, depth - (highest - lowest) + 1, depth);
   }
 
   /** Every block that begins at a layer, the shortest first. */

@@ -36,6 +36,26 @@ public record CollapseSettings(
     return firstBase() - lowest + 1;
   }
 
+  /** Checks that settings of a search, whose shallowest model has a depth, reach a target. */
+  static void requireReach(int target, int shallowest, int depth) {
+    if (target < shallowest) {
+      throw new UsageException(
+          "a depth of "
+              + target
+              + " layers is out of reach with these settings: the shallowest is "
+              + shallowest
+              + " of "
+              + depth
+              + "; lower "
+              + Setting.of("lowest")
+              + ", raise "
+              + Setting.of("highest")
+              + ", or ask for "
+              + shallowest
+              + " or more");
+    }
+  }
+
   /** Checks the numbers that every search over spans has. */
   static void checkSpans(int mergeLayers, int lowest, int highest, int depth) {
     if (depth < 2) {

@@ -1,6 +1,5 @@
 package dev.laco.collapse;
 
-import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.collapse.SearchResult.Scored;
 import java.util.ArrayList;
@@ -84,23 +83,7 @@ public final class SpanSearch {
     if (target == depth) {
       return SearchResult.known(original);
     }
-    int smallest = settings.smallestDepth(depth);
-    if (target < smallest) {
-      throw new UsageException(
-          "a depth of "
-              + target
-              + " layers is out of reach with these settings: the shallowest is "
-              + smallest
-              + " of "
-              + depth
-              + "; lower "
-              + Setting.of("lowest")
-              + ", raise "
-              + Setting.of("highest")
-              + ", or ask for "
-              + smallest
-              + " or more");
-    }
+    CollapseSettings.requireReach(target, settings.smallestDepth(depth), depth);
     BooleanSupplier spent = budget.start(scorer);
     State root =
         new State(

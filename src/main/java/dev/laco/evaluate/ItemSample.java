@@ -1,11 +1,11 @@
 package dev.laco.evaluate;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import dev.laco.checkpoint.Sha256;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.Comparator;
+import java.util.HexFormat;
 import java.util.List;
 
 /**
@@ -83,14 +83,12 @@ public record ItemSample(double within, double seconds, long items, long of) {
 
   /** The hash of an item: of the seed and of the item as its file has it. */
   static long hash(JsonNode item) {
-    try {
-      MessageDigest digest = MessageDigest.getInstance("SHA-256");
-      digest.update(ByteBuffer.allocate(Long.BYTES).putLong(SEED).flip());
-      return ByteBuffer.wrap(digest.digest(item.toString().getBytes(StandardCharsets.UTF_8)))
-          .getLong();
-    } catch (NoSuchAlgorithmException e) {
-      throw new IllegalStateException(e);
-    }
+    String hex =
+        new Sha256()
+            .update(ByteBuffer.allocate(Long.BYTES).putLong(SEED).flip())
+            .update(item.toString().getBytes(StandardCharsets.UTF_8))
+            .hex();
+    return HexFormat.fromHexDigitsToLong(hex, 0, 2 * Long.BYTES);
   }
 
   /** What the sample is of results. */

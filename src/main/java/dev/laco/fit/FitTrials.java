@@ -64,17 +64,9 @@ final class FitTrials implements AutoCloseable {
 
   private double nll(CollapsePlan plan, NewWeights tensors) {
     try (PlannedLayers layers = model.pruned(plan, tensors)) {
-      return heldOut.nll(layers.model(), shared(plan));
+      // A fit leaves all layers in front of the first gap's base as they are.
+      return heldOut.nll(layers.model(), Math.max(0, plan.sharedPrefix() - 1));
     }
-  }
-
-  /** How many layers from the first on a fit leaves as they are: those before the first gap's. */
-  private static int shared(CollapsePlan plan) {
-    int same = 0;
-    while (same < plan.depth() && plan.layers().get(same).isOriginal(same)) {
-      same++;
-    }
-    return Math.max(0, same - 1);
   }
 
   @Override

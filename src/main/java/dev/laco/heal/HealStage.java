@@ -108,7 +108,7 @@ public record HealStage(HealSettings settings, FitText text, DistillationText pa
    */
   public double seconds(JobEstimate estimate, int depth, int trained) {
     long heldOut = parts.heldOut().stream().mapToLong(FitText.Chunk::length).sum();
-    int measurements = how(trained).measurements() + 1;
+    int measurements = DistillationSettings.MEASUREMENTS + 1;
     return estimate.pass(wantedTokens(), depth + PASSES * trained)
         + estimate.pass(measurements * heldOut, trained);
   }

@@ -23,8 +23,6 @@ import dev.laco.report.TrainingStep;
 import dev.laco.training.Distillation;
 import java.io.IOException;
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -47,7 +45,7 @@ final class HealState {
   private static final double SHARE = 0.05;
 
   /** Elements that are copied from the device at once. */
-  private static final int PIECE = 1 << 18;
+  private static final long PIECE = 1 << 20;
 
   private static final JsonMapper MAPPER = new JsonMapper();
 
@@ -208,12 +206,12 @@ final class HealState {
         channel -> {
           Tensor elements = tensor.reshape(tensor.elements(), 1);
           try (Arena arena = Arena.ofConfined()) {
-            MemorySegment bytes = arena.allocate(ValueLayout.JAVA_FLOAT, PIECE);
+            HostTensor room = HostTensor.allocate(arena, name, DType.F32, List.of(PIECE));
             for (long first = 0; first < elements.rows(); first += PIECE) {
-              float[] values = new float[(int) Math.min(PIECE, elements.rows() - first)];
-              backend.download(elements.slice(first, first + values.length), values);
-              MemorySegment.copy(values, 0, bytes, ValueLayout.JAVA_FLOAT, 0, values.length);
-              OutputTensor.write(bytes.asSlice(0, (long) values.length * Float.BYTES), channel);
+              long end = Math.min(first + PIECE, elements.rows());
+              HostTensor piece = room.rows(0, end - first);
+              backend.download(elements.slice(first, end), piece);
+              OutputTensor.write(piece.data(), channel);
             }
           }
         });

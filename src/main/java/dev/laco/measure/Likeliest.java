@@ -40,20 +40,10 @@ final class Likeliest {
       model.logits(states.slice(from, to), logits.slice(0, to - from));
       for (int token = from; token < to; token++) {
         model.backend().download(logits.slice(token - from, token - from + 1), row);
-        tokens[token] = indexOfLargest(row);
+        tokens[token] = Sampler.mostLikely(row);
       }
     }
     model.release();
     return tokens;
-  }
-
-  private static int indexOfLargest(float[] values) {
-    int best = 0;
-    for (int i = 1; i < values.length; i++) {
-      if (values[i] > values[best]) {
-        best = i;
-      }
-    }
-    return best;
   }
 }

@@ -18,7 +18,8 @@ public record Sampler(double temperature, double topP, RandomGenerator random) {
     return temperature == 0 ? mostLikely(logits) : sample(logits);
   }
 
-  private static int mostLikely(float[] logits) {
+  /** The index of the largest logit; of equal ones the lowest. */
+  static int mostLikely(float[] logits) {
     int best = 0;
     for (int i = 1; i < logits.length; i++) {
       if (logits[i] > logits[best]) {

@@ -2,7 +2,6 @@ package dev.laco.training;
 
 import dev.laco.Seconds;
 import dev.laco.backend.Backend;
-import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
@@ -281,19 +280,9 @@ public final class Distillation implements AutoCloseable {
   }
 
   private void upload(HostTensor from, Tensor to) {
-    MemoryTensor source = MemoryTensor.of(from);
-    Tensor elements = to.reshape(to.elements(), 1);
-    for (long first = 0; first < elements.rows(); first += PIECE) {
-      float[] values = new float[(int) Math.min(PIECE, elements.rows() - first)];
-      for (int i = 0; i < values.length; i++) {
-        values[i] = source.get(first + i);
-      }
-      backend.upload(values, elements.slice(first, first + values.length));
-    }
+    backend.copy(backend.weight(from), to);
+    backend.release(List.of(from));
   }
-
-  /** Elements that are copied to the device at once. */
-  private static final int PIECE = 1 << 18;
 
   private Result run(Reached from, long tokensInAll, double rate, Listener listener) {
     List<List<FitText.Chunk>> chunks = text.steps(tokensInAll, settings);

@@ -28,6 +28,9 @@ public record DistillationSettings(
     double labelShare,
     int measurements,
     long seed) {
+  /** How often the held-out text is usually measured while training. */
+  public static final int MEASUREMENTS = 10;
+
   /** What AdamW keeps of the running mean of gradients. */
   static final double BETA1 = 0.9;
 
@@ -52,7 +55,7 @@ public record DistillationSettings(
     double size = parameters / USUAL_PARAMETERS;
     double rate = USUAL_RATE / Math.cbrt(Math.max(size, 0.1));
     int step = size < 4 ? 1024 : size < 40 ? 4096 : 16384;
-    return new DistillationSettings(step, 1024, rate, 0.1, 0.1, 0, 1, 0, 10, 0);
+    return new DistillationSettings(step, 1024, rate, 0.1, 0.1, 0, 1, 0, MEASUREMENTS, 0);
   }
 
   /**

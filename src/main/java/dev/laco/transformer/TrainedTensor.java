@@ -1,7 +1,6 @@
 package dev.laco.transformer;
 
 import dev.laco.backend.Backend;
-import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
@@ -32,9 +31,6 @@ public record TrainedTensor(
     Tensor square) {
   /** Bytes of f32 that each element has beside its weight. */
   public static final int BYTES = 4 * Float.BYTES;
-
-  /** Elements that are copied to the host at once. */
-  private static final int PIECE = 1 << 18;
 
   /** A copy of a tensor, which is then trained. */
   public static TrainedTensor of(
@@ -89,16 +85,8 @@ public record TrainedTensor(
     training.adamW(step, gradient, mean, square, master, weight);
   }
 
-  /** Writes the weight to the host. */
+  /** Writes the weight to the host, where it has the same type. */
   public void save(Backend backend, HostTensor to) {
-    Tensor elements = master.reshape(master.elements(), 1);
-    MemoryTensor target = MemoryTensor.of(to);
-    for (long first = 0; first < elements.rows(); first += PIECE) {
-      float[] values = new float[(int) Math.min(PIECE, elements.rows() - first)];
-      backend.download(elements.slice(first, first + values.length), values);
-      for (int i = 0; i < values.length; i++) {
-        target.set(first + i, values[i]);
-      }
-    }
+    backend.download(weight, to);
   }
 }

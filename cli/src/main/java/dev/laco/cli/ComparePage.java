@@ -65,25 +65,15 @@ final class ComparePage {
   private static List<Fact> facts(CompareResult result) {
     List<Fact> facts = new ArrayList<>();
     facts.add(new Fact("perplexity, dense", format("%.2f", result.dense().perplexity())));
-    best(result, true)
-        .ifPresent(
-            row ->
-                facts.add(
-                    new Fact(
-                        row.strategy().label(),
-                        format(
-                            "%.2f, x%.3f",
-                            row.fidelity().perplexity().perplexity(), result.ratio(row)))));
-    best(result, false)
-        .ifPresent(
-            row ->
-                facts.add(
-                    new Fact(
-                        "best other: " + row.strategy().label(),
-                        format(
-                            "%.2f, x%.3f",
-                            row.fidelity().perplexity().perplexity(), result.ratio(row)))));
+    best(result, true).ifPresent(row -> facts.add(fact("", row, result)));
+    best(result, false).ifPresent(row -> facts.add(fact("best other: ", row, result)));
     return facts;
+  }
+
+  private static Fact fact(String what, Row row, CompareResult result) {
+    return new Fact(
+        what + row.strategy().label(),
+        format("%.2f, x%.3f", row.fidelity().perplexity().perplexity(), result.ratio(row)));
   }
 
   /** The best of this engine's own strategies, or of the others. */
