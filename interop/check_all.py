@@ -11,6 +11,7 @@ import sys
 import checks
 import engine
 import gradients
+import hub_results
 import jlama
 import laco_reference
 import llama_cpp
@@ -262,11 +263,14 @@ def check_measurements(subject):
     rows = json.loads(engine.laco(*compare, *common))["strategies"]
     shown = [f"x{row['ratio']:.3f}" for row in rows] + [f"{row['kl']:.4f}" for row in rows]
     pages.check("storyteller compare: page", folder / "compare.html", shown)
-    against = ("--against", subject.work / "default", "--html", folder / "tasks.html")
+    results = folder / "results"
+    against = ("--against", subject.work / "default", "--html", folder / "tasks.html", "--out", results)
     tasks = ("--tasks", "piqa,copa", "--data", RESOURCES / "tasks", "--limit", 10)
-    lost = json.loads(engine.laco("eval", subject.model, *tasks, *against, *common))["against"][0]["comparison"]["tasks"]
+    measured = json.loads(engine.laco("eval", subject.model, *tasks, *against, *common))
+    lost = measured["against"][0]["comparison"]["tasks"]
     shown = [f"{100 * task['acc'][key]:.2f} %" for task in lost.values() for key in ("dense", "pruned", "kept")]
     pages.check("storyteller tasks: page", folder / "tasks.html", shown)
+    hub_results.check("storyteller tasks: results for the hub", results / str(subject.model).replace("/", "__"), measured["results"])
     healed = subject.work / "heal"  # what gradients.check has written
     best = json.loads((healed / "healed.report.json").read_text())["training"]["best"]
     pages.check("storyteller heal: page", healed / "healed.report.html", [f"{best['kl']:.4f}", f"{best['nll']:.4f}"])

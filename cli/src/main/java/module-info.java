@@ -5,6 +5,7 @@ module dev.laco.cli {
   requires com.samskivert.jmustache;
   requires info.picocli;
   requires jdk.unsupported;
+  requires org.snakeyaml.engine;
 
   opens dev.laco.cli to
       info.picocli;

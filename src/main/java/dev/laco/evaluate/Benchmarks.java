@@ -2,6 +2,7 @@ package dev.laco.evaluate;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.laco.evaluate.Task.DataSet;
 import dev.laco.evaluate.Task.Group;
 import dev.laco.evaluate.Task.Kind;
 import dev.laco.evaluate.Task.Place;
@@ -56,22 +57,26 @@ final class Benchmarks {
         choice("arc_challenge", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::arc)
             .drawn(Sampling.ANY)
             .published(arcPlaces("ARC-Challenge"))
-            .hub(TEST, TRAIN, "allenai/ai2_arc/ARC-Challenge"),
+            .hub(TEST, TRAIN, DataSet.of("allenai/ai2_arc", "ARC-Challenge")),
         choice("arc_easy", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::arc)
             .drawn(Sampling.ANY)
             .published(arcPlaces("ARC-Easy"))
-            .hub(TEST, TRAIN, "allenai/ai2_arc/ARC-Easy"),
+            .hub(TEST, TRAIN, DataSet.of("allenai/ai2_arc", "ARC-Easy")),
         choice("boolq", "2.0", Kind.MULTIPLE_CHOICE, Benchmarks::boolq)
             .published(
                 Place.of("BoolQ/val.jsonl", "BoolQ/train.jsonl"),
                 Place.of("boolq/val.jsonl", "boolq/train.jsonl"),
                 Place.of("boolq/dev.jsonl", "boolq/train.jsonl"))
-            .hub(VALIDATION, TRAIN, "aps/super_glue/boolq", "google/boolq/data"),
+            .hub(
+                VALIDATION,
+                TRAIN,
+                DataSet.of("aps/super_glue", "boolq"),
+                DataSet.of("google/boolq")),
         choice("copa", "1.0", Kind.MULTIPLE_CHOICE, Benchmarks::copa)
             .published(
                 Place.of("COPA/val.jsonl", "COPA/train.jsonl"),
                 Place.of("copa/val.jsonl", "copa/train.jsonl"))
-            .hub(VALIDATION, TRAIN, "aps/super_glue/copa"),
+            .hub(VALIDATION, TRAIN, DataSet.of("aps/super_glue", "copa")),
         choice("gsm8k", "3.0", Kind.GENERATED_ANSWER, Gsm8k::item)
             .drawn(Sampling.ANY)
             .usually(Gsm8k.SHOTS)
@@ -80,12 +85,12 @@ final class Benchmarks {
                     .map(folder -> folder + "grade_school_math/data/")
                     .map(folder -> Place.of(folder + "test.jsonl", folder + "train.jsonl"))
                     .toArray(Place[]::new))
-            .hub(TEST, TRAIN, "openai/gsm8k/main"),
+            .hub(TEST, TRAIN, DataSet.of("openai/gsm8k", "main")),
         choice("hellaswag", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::hellaswag)
             .published(
                 Place.of("hellaswag_val.jsonl", "hellaswag_train.jsonl"),
                 Place.of("hellaswag/hellaswag_val.jsonl", "hellaswag/hellaswag_train.jsonl"))
-            .hub(VALIDATION, TRAIN, "Rowan/hellaswag/data"),
+            .hub(VALIDATION, TRAIN, DataSet.of("Rowan/hellaswag")),
         choice("lambada_openai", "1.0", Kind.CONTINUATION, Benchmarks::lambada)
             .drawn(Sampling.ANY)
             .published(
@@ -94,38 +99,53 @@ final class Benchmarks {
                     .map(folder -> folder + "lambada_test.jsonl")
                     .map(file -> Place.of(file, file))
                     .toArray(Place[]::new))
-            .hub(TEST, TEST, "EleutherAI/lambada_openai/default", "EleutherAI/lambada_openai/data"),
+            .hub(TEST, TEST, DataSet.of("EleutherAI/lambada_openai")),
         choice("openbookqa", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::openbookqa)
             .drawn(Sampling.ANY)
             .published(
                 Place.of(
                     "OpenBookQA-V1-Sep2018/Data/Main/test.jsonl",
                     "OpenBookQA-V1-Sep2018/Data/Main/train.jsonl"))
-            .hub(TEST, TRAIN, "allenai/openbookqa/main"),
+            .hub(TEST, TRAIN, DataSet.of("allenai/openbookqa", "main")),
         choice("piqa", "1.0", Kind.NORMALISED_CHOICE, Benchmarks::piqa)
             .published(
                 labelled("piqa/valid", "piqa/train"),
-                labelled("physicaliqa-train-dev/dev", "physicaliqa-train-dev/train"))
-            .hub(VALIDATION, TRAIN, "ybisk/piqa/plain_text", "baber/piqa/data"),
+                labelled("physicaliqa-train-dev/dev", "physicaliqa-train-dev/train"),
+                Place.of(
+                    "ybisk/piqa/plain_text/piqa-validation.parquet",
+                    "ybisk/piqa/plain_text/piqa-train.parquet"),
+                Place.of(
+                    "piqa/plain_text/piqa-validation.parquet",
+                    "piqa/plain_text/piqa-train.parquet"))
+            .hub(
+                VALIDATION,
+                TRAIN,
+                DataSet.of("baber/piqa"),
+                DataSet.of("ybisk/piqa", "plain_text")),
         choice("race", "3.0", Kind.MULTIPLE_CHOICE, Benchmarks::race)
             .drawn(Sampling.ANY)
             .published(Place.of("RACE/test/high/*.txt", "RACE/test/high/*.txt"))
-            .hub(TEST, TEST, "EleutherAI/race/high"),
+            .hub(TEST, TEST, DataSet.of("EleutherAI/race", "high")),
         choice("social_iqa", "0.0", Kind.MULTIPLE_CHOICE, Benchmarks::socialIqa)
             .published(
                 labelled("socialiqa-train-dev/dev", "socialiqa-train-dev/train"),
                 labelled("social_iqa/dev", "social_iqa/train"))
-            .hub(VALIDATION, TRAIN, "allenai/social_i_qa/data", "allenai/social_i_qa/default"),
+            .hub(
+                VALIDATION, TRAIN, DataSet.of("lighteval/siqa"), DataSet.of("allenai/social_i_qa")),
         choice("wikitext", "2.0", Kind.TEXT, Benchmarks::wikitext)
-            .hub(TEST, TEST, "EleutherAI/wikitext_document_level/wikitext-2-raw-v1"),
+            .hub(TEST, TEST, DataSet.of("EleutherAI/wikitext_document_level", "wikitext-2-raw-v1")),
         choice("winogrande", "1.0", Kind.ENDING_CHOICE, Benchmarks::winogrande)
             .published(
                 Place.of("winogrande_1.1/dev.jsonl", "winogrande_1.1/train_xl.jsonl"),
                 Place.of("winogrande/dev.jsonl", "winogrande/train_xl.jsonl"))
-            .hub(VALIDATION, TRAIN, "allenai/winogrande/winogrande_xl"),
+            .hub(VALIDATION, TRAIN, DataSet.of("allenai/winogrande", "winogrande_xl")),
         choice("wsc273", "1.0", Kind.ENDING_CHOICE, Benchmarks::wsc273)
             .drawn(Sampling.ANY)
-            .hub(TEST, TEST, "ErnestSDavis/winograd_wsc/wsc273"));
+            .hub(
+                TEST,
+                TEST,
+                DataSet.of("lighteval/winograd_wsc", "wsc273"),
+                DataSet.of("ErnestSDavis/winograd_wsc", "wsc273")));
   }
 
   private static Stream<Task> mmlu() {
@@ -146,7 +166,7 @@ final class Benchmarks {
                                         folder + "/test/" + subject + "_test.csv",
                                         folder + "/dev/" + subject + "_dev.csv"))
                             .toArray(Place[]::new))
-                    .hub(TEST, "dev", "cais/mmlu/" + subject));
+                    .hub(TEST, "dev", DataSet.of("cais/mmlu", subject)));
   }
 
   private static Stream<Task> cmmlu() {
@@ -164,7 +184,7 @@ final class Benchmarks {
                         Place.of(
                             "cmmlu/test/" + subject.getKey() + ".csv",
                             "cmmlu/dev/" + subject.getKey() + ".csv"))
-                    .hub(TEST, "dev", "lmlmcb/cmmlu/" + subject.getKey()));
+                    .hub(TEST, "dev", DataSet.of("haonan-li/cmmlu", subject.getKey())));
   }
 
   /** The groups: averages that papers on pruning report, and those of the harness. */
@@ -217,15 +237,14 @@ final class Benchmarks {
     }
 
     /**
-     * The task, whose items may also lie under the names of the parts of the hub's data set.
+     * The task, whose items may also lie under the names of the parts of the hub's data sets.
      *
-     * @param folders of the parquet files: the owner of the data set, its name, and the folder in
-     *     it; people may have left the owner out
+     * @param sets the data set that the harness reads, and others with the same items
      */
-    Task hub(String split, String exampleSplit, String... folders) {
+    Task hub(String split, String exampleSplit, DataSet... sets) {
       Stream<Place> parquet =
-          Stream.of(folders)
-              .flatMap(folder -> Stream.of(folder, folder.substring(folder.indexOf('/') + 1)))
+          Stream.of(sets)
+              .flatMap(DataSet::folders)
               .flatMap(folder -> Stream.of("/%s-*.parquet", "/%s/*.parquet").map(folder::concat))
               .map(form -> Place.of(split(form, split), split(form, exampleSplit)));
       Stream<Place> named =
@@ -241,7 +260,8 @@ final class Benchmarks {
           shots,
           description,
           Stream.of(places.stream(), named, parquet).flatMap(each -> each).toList(),
-          null);
+          null,
+          sets[0].measuredBy(split));
     }
 
     private static String split(String form, String split) {

@@ -16,8 +16,6 @@ import java.util.List;
  */
 final class HarnessJson {
   private static final String NO_FILTER = "none";
-  private static final String EXACT_MATCH = "exact_match";
-
   private static final String ALIAS = "alias";
   private static final String ERROR = "_stderr";
 
@@ -45,8 +43,7 @@ final class HarnessJson {
       versions.put(name, task.task().version());
       shots.put(name, task.shots());
       ObjectNode directions = higher.putObject(name);
-      task.metrics()
-          .forEach(metric -> directions.put(harnessName(metric.name()), metric.isShare()));
+      task.metrics().forEach(metric -> directions.put(metric.harnessName(), metric.isShare()));
       samples.putObject(name).put("original", task.available()).put("effective", task.items());
     }
     for (Task.Group group : named) {
@@ -83,12 +80,8 @@ final class HarnessJson {
     return Gsm8k.FILTERS.contains(metric) ? metric : NO_FILTER;
   }
 
-  private static String harnessName(String metric) {
-    return Gsm8k.FILTERS.contains(metric) ? EXACT_MATCH : metric;
-  }
-
   private static String key(String metric, String suffix) {
-    return harnessName(metric) + suffix + "," + filter(metric);
+    return Metric.harnessName(metric) + suffix + "," + filter(metric);
   }
 
   /**
@@ -124,7 +117,7 @@ final class HarnessJson {
     ArrayNode named = json.putArray("metrics");
     for (String metric : metrics) {
       if (filter(metric).equals(filter)) {
-        named.add(harnessName(metric));
+        named.add(Metric.harnessName(metric));
       }
     }
     json.put("doc_hash", sha256(item.document().json().toString()));
@@ -132,7 +125,7 @@ final class HarnessJson {
     json.put("target_hash", sha256(item.target()));
     for (int i = 0; i < metrics.size(); i++) {
       if (filter(metrics.get(i)).equals(filter)) {
-        json.put(harnessName(metrics.get(i)), sample.values()[i]);
+        json.put(Metric.harnessName(metrics.get(i)), sample.values()[i]);
       }
     }
     return json;

@@ -46,6 +46,8 @@ public final class Metric {
   /** The name of the share of n-grams of a generated text that stood there before. */
   public static final String REPETITION = "repetition";
 
+  private static final String EXACT_MATCH = "exact_match";
+
   private static final Set<String> SHARES =
       Set.of(ACCURACY, BY_CHARACTERS, BY_BYTES, MUTUAL_INFORMATION, STRICT, FLEXIBLE);
 
@@ -88,6 +90,17 @@ public final class Metric {
   /** The name that lm-evaluation-harness gives the metric: {@code acc}. */
   public String name() {
     return name;
+  }
+
+  /**
+   * The name of the kind of metric, which several filters of one text share: {@code exact_match}.
+   */
+  public String harnessName() {
+    return harnessName(name);
+  }
+
+  static String harnessName(String name) {
+    return Gsm8k.FILTERS.contains(name) ? EXACT_MATCH : name;
   }
 
   /** Number of items. */

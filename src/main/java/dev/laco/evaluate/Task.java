@@ -91,6 +91,39 @@ public final class Task {
     }
   }
 
+  /**
+   * A data set of Hugging Face's hub.
+   *
+   * @param id its owner and its name
+   * @param config which of its parts that have names; null where it has one part
+   * @param split the part that is measured; empty until a task says so
+   */
+  public record DataSet(String id, @Nullable String config, String split) {
+    /** Folders of the files of a data set that has one part. */
+    private static final List<String> OF_ONE = List.of("data", "default");
+
+    static DataSet of(String id) {
+      return new DataSet(id, null, "");
+    }
+
+    static DataSet of(String id, String config) {
+      return new DataSet(id, config, "");
+    }
+
+    DataSet measuredBy(String measured) {
+      return new DataSet(id, config, measured);
+    }
+
+    /** Where its parquet files may lie; people may have left the owner out. */
+    Stream<String> folders() {
+      return Stream.of(id, id.substring(id.indexOf('/') + 1))
+          .flatMap(
+              folder ->
+                  (config == null ? OF_ONE : List.of(config))
+                      .stream().map(part -> folder + "/" + part));
+    }
+  }
+
   private final String name;
   private final String version;
   private final Kind kind;
@@ -100,6 +133,7 @@ public final class Task {
   private final String description;
   private final List<Place> places;
   private final @Nullable Items made;
+  private final @Nullable DataSet dataSet;
 
   /**
    * A task.
@@ -108,6 +142,7 @@ public final class Task {
    * @param description what stands in front of every prompt
    * @param places where the items may lie
    * @param made the items, where a rule makes them; null where they lie in a file
+   * @param dataSet the data set of the hub that has the items; null where a rule makes them
    */
   Task(
       String name,
@@ -118,7 +153,8 @@ public final class Task {
       int shots,
       String description,
       List<Place> places,
-      @Nullable Items made) {
+      @Nullable Items made,
+      @Nullable DataSet dataSet) {
     this.name = name;
     this.version = version;
     this.kind = kind;
@@ -128,6 +164,7 @@ public final class Task {
     this.description = description;
     this.places = List.copyOf(places);
     this.made = made;
+    this.dataSet = dataSet;
   }
 
   /**
@@ -193,6 +230,11 @@ public final class Task {
   /** The version of the prompts and of the scoring in lm-evaluation-harness. */
   public String version() {
     return version;
+  }
+
+  /** The data set of the hub that has the items; null where a rule makes them. */
+  public @Nullable DataSet dataSet() {
+    return dataSet;
   }
 
   Kind kind() {

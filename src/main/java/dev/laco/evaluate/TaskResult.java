@@ -1,6 +1,7 @@
 package dev.laco.evaluate;
 
 import java.util.List;
+import java.util.stream.Stream;
 
 /**
  * How good a model is at a task.
@@ -27,6 +28,18 @@ public record TaskResult(
   /** Number of items that were measured. */
   public int items() {
     return metrics.getFirst().count();
+  }
+
+  /**
+   * The metric that stands for the task where there is room for one: of accuracies that for each
+   * character of the answers, of generated answers the last number's, of texts the perplexity of a
+   * word.
+   */
+  public Metric headline() {
+    return Stream.of(Metric.BY_CHARACTERS, Metric.ACCURACY, Metric.FLEXIBLE, Metric.WORD_PERPLEXITY)
+        .flatMap(name -> metrics.stream().filter(metric -> metric.name().equals(name)))
+        .findFirst()
+        .orElseGet(metrics::getFirst);
   }
 
   /**

@@ -113,7 +113,8 @@ final class EvalCommand implements Callable<Integer> {
       paramLabel = "FOLDER",
       description =
           "Write results.json and samples_TASK.jsonl of each model, in the form of"
-              + " lm-evaluation-harness.")
+              + " lm-evaluation-harness, and model-index.md and eval_results.yaml for Hugging Face's"
+              + " hub.")
   @Nullable Path out;
 
   @Option(

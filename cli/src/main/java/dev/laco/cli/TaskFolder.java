@@ -10,13 +10,15 @@ import dev.laco.evaluate.TaskResults;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
+import java.time.LocalDate;
+import java.time.ZoneOffset;
 import java.util.HashMap;
 import java.util.Map;
 
 /**
  * The folder into which results of tasks are written as lm-evaluation-harness lays them out: a
  * folder for each model, with its name on the command line, in which {@code results.json} and a
- * file {@code samples_TASK.jsonl} for each task are.
+ * file {@code samples_TASK.jsonl} for each task are; beside them the results as {@link HubResults}.
  */
 final class TaskFolder {
   private static final String OPTION = "--out";
@@ -24,7 +26,14 @@ final class TaskFolder {
   private final Path folder;
   private final SideFiles files;
   private final Map<Path, String> names;
-  private final Map<Path, SideFiles.SideFile> results = new HashMap<>();
+  private final Map<Path, OfModel> results = new HashMap<>();
+
+  /** The files of a model's results. */
+  private record OfModel(
+      String name,
+      SideFiles.SideFile results,
+      SideFiles.SideFile modelIndex,
+      SideFiles.SideFile evalResults) {}
 
   /**
    * A folder in which nothing is written yet.
@@ -36,9 +45,19 @@ final class TaskFolder {
     this.folder = folder;
     this.files = files;
     this.names = names;
-    for (Path model : names.keySet()) {
-      results.put(model, files.add(OPTION, place(model, "results.json")));
+    for (Map.Entry<Path, String> model : names.entrySet()) {
+      results.put(
+          model.getKey(),
+          new OfModel(
+              String.valueOf(Path.of(model.getValue()).getFileName()),
+              add(model.getKey(), "results.json"),
+              add(model.getKey(), "model-index.md"),
+              add(model.getKey(), "eval_results.yaml")));
     }
+  }
+
+  private SideFiles.SideFile add(Path model, String file) throws IOException {
+    return files.add(OPTION, place(model, file));
   }
 
   private Path place(Path model, String file) {
@@ -50,7 +69,7 @@ final class TaskFolder {
   /** Begins the file of a task's samples; they go to the path that is returned. */
   Path samples(Model model, Task task) {
     try {
-      return files.add(OPTION, place(model.directory(), "samples_" + task + ".jsonl")).begin();
+      return add(model.directory(), "samples_" + task + ".jsonl").begin();
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
@@ -67,9 +86,14 @@ final class TaskFolder {
   }
 
   private void write(TaskResults of, ObjectNode json) {
-    SideFiles.SideFile file = results.get(of.model());
-    if (file != null) {
-      file.write(json.toPrettyString() + "\n");
+    OfModel model = results.get(of.model());
+    if (model == null) {
+      return;
+    }
+    model.results.write(json.toPrettyString() + "\n");
+    if (of.tasks().stream().anyMatch(HubResults::has)) {
+      model.modelIndex.write(HubResults.modelIndex(of.tasks(), model.name));
+      model.evalResults.write(HubResults.evalResults(of.tasks(), LocalDate.now(ZoneOffset.UTC)));
     }
   }
 }

@@ -221,7 +221,46 @@ class EvalTest {
     assertEquals("{\"original\":12,\"effective\":3}", json.at("/n-samples/copa").toString());
     assertEquals(2, TestFiles.names(out).size());
     Path written = out.resolve(other.toString().replace("/", "__"));
-    assertEquals(List.of("results.json", "samples_copa.jsonl"), TestFiles.names(written));
+    assertEquals(
+        List.of("eval_results.yaml", "model-index.md", "results.json", "samples_copa.jsonl"),
+        TestFiles.names(written));
+    assertEquals(
+        """
+        ---
+        model-index:
+        - name: other
+          results:
+          - task:
+              type: text-generation
+              name: Text Generation
+            dataset:
+              name: copa
+              type: aps/super_glue
+              config: copa
+              split: validation
+              args:
+                num_few_shot: 0
+                items: 3
+                of: 12
+            metrics:
+            - type: acc
+              name: acc
+              value: 66.6667
+        ---
+        """,
+        Files.readString(written.resolve("model-index.md")));
+    String hub = Files.readString(written.resolve("eval_results.yaml"));
+    assertTrue(
+        hub.matches(
+            """
+            - dataset:
+                id: aps/super_glue
+                task_id: copa
+              value: 66\\.6667
+              date: "20..-..-.."
+              notes: acc, 0-shot, 3 of 12 items, standard error 33\\.3333, by laco .*
+            """),
+        hub);
     assertEquals(3, Files.readAllLines(written.resolve("samples_copa.jsonl")).size());
     String page = Files.readString(folder.resolve("page.html"));
     assertTrue(page.contains(">66.67 % ± 33.33 %<"), page);
