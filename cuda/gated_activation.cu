@@ -5,6 +5,7 @@
 //   laco_gated_slopes_f32_v1        16 bytes per element and about twice the operations.
 //   laco_gated_gradients_f32_v1     20 bytes per element and the same operations.
 //   laco_clamped_gate_f32_v1        12 bytes per channel: the gate of an expert of gpt-oss.
+//   laco_clamped_gate_gradients_f32_v1  20 bytes per channel: its gradients.
 #include "common.cuh"
 
 using namespace laco;
@@ -27,8 +28,14 @@ __device__ __forceinline__ float gelu_tanh(float x) {
   return x / (1.0f + expf(-1.5957691f * u));
 }
 
-// Where the slope of an activation is at its limit, 0 or 1, and none of its factors overflows. Keeps NaN.
-__device__ __forceinline__ float within_1000(float x) { return x > 1000.0f ? 1000.0f : x < -1000.0f ? -1000.0f : x; }
+// What is larger than most becomes most; NaN stays.
+__device__ __forceinline__ float at_most(float x, float most) { return x > most ? most : x; }
+
+// What is not between -limit and limit becomes the nearer one; NaN stays.
+__device__ __forceinline__ float within(float x, float limit) { return x < -limit ? -limit : at_most(x, limit); }
+
+// Where the slope of an activation is at its limit, 0 or 1, and none of its factors overflows.
+__device__ __forceinline__ float within_1000(float x) { return within(x, 1000.0f); }
 
 // The slope of x s(v(x)) with the logistic function s, s(v) (1 + w s(-v)) with w = x v'(x). From e^-|v|, so that
 // neither s(v) nor s(-v) is a difference.
@@ -189,11 +196,35 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     for (int k = 0; k < N; k++) {
       float gate = 2 * k < N ? first[2 * k % N] : second[2 * k % N];
       float up = 2 * k + 1 < N ? first[(2 * k + 1) % N] : second[(2 * k + 1) % N];
-      gate = gate > limit ? limit : gate;
-      up = up > limit ? limit : up < -limit ? -limit : up;
+      gate = at_most(gate, limit);
+      up = within(up, limit);
       result[k] = gate / (1.0f + expf(-slope * gate)) * (up + 1.0f);
     }
     store(out + i, result);
   });
 }
 LACO_EXPORT(laco_clamped_gate_f32_v1)
+
+// The gradients of the clamped gate by gate and up, in place, from those by its result. gate_up [n, 2], gradient [n]. What
+// was beyond its limit gets 0. grid = ceil(n / 1024).
+extern "C" __global__ void __launch_bounds__(kThreads)
+    laco_clamped_gate_gradients_f32_v1(float* gate_up, const float* gradient, int64_t n, float slope, float limit) {
+  for_each_of_four(n, aligned4(gate_up) && aligned4(gradient), [&](auto width, int64_t i) {
+    constexpr int N = decltype(width)::value;
+    Floats<N> halves[2] = {load<N>(gate_up + 2 * i), load<N>(gate_up + 2 * i + N)};
+    const Floats<N> by = load<N>(gradient + i);
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+      float& to_gate = halves[2 * k / N][2 * k % N];
+      float& to_up = halves[(2 * k + 1) / N][(2 * k + 1) % N];
+      const float gate = within_1000(at_most(to_gate, limit)), up = within(to_up, limit);
+      const float by_gate = by[k] * (up + 1.0f) * logistic_slope(slope * gate, slope * gate);
+      const float by_up = by[k] * (gate / (1.0f + expf(-slope * gate)));
+      to_gate = to_gate > limit ? 0.0f : by_gate;
+      to_up = to_up > limit || to_up < -limit ? 0.0f : by_up;
+    }
+    store(gate_up + 2 * i, halves[0]);
+    store(gate_up + 2 * i + N, halves[1]);
+  });
+}
+LACO_EXPORT(laco_clamped_gate_gradients_f32_v1)

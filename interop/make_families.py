@@ -266,7 +266,7 @@ FAMILIES = {
                 "factor": 8.0,
                 "beta_fast": 32.0,
                 "beta_slow": 1.0,
-                "truncate": False,
+                "truncate": True,
                 "original_max_position_embeddings": 32,
             },
         },

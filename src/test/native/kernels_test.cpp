@@ -48,6 +48,7 @@ int32_t laco_watch_mappings(void*);
       const float*, const int32_t*, int64_t, const float*, const float*, const float*, float*,     \
       float*, float*, float*);                                                                     \
   int32_t laco_clamped_gate_##tier(const float*, int64_t, float, float, float*);                   \
+  int32_t laco_clamped_gate_gradients_##tier(float*, int64_t, float, float, const float*);         \
   int32_t laco_gated_activation_##tier(int32_t, const float*, const float*, int64_t, float*);      \
   int32_t laco_gated_slopes_##tier(int32_t, float*, float*, int64_t);                              \
   int32_t laco_gated_gradients_##tier(int32_t, float*, float*, const float*, int64_t);             \
@@ -104,6 +105,7 @@ struct Kernels {
   decltype(&laco_attention_gradient_scratch_0) attention_gradient_scratch;
   decltype(&laco_attention_gradient_0) attention_gradient;
   decltype(&laco_clamped_gate_0) clamped_gate;
+  decltype(&laco_clamped_gate_gradients_0) clamped_gate_gradients;
   decltype(&laco_gated_activation_0) gated_activation;
   decltype(&laco_gated_slopes_0) gated_slopes;
   decltype(&laco_gated_gradients_0) gated_gradients;
@@ -136,7 +138,7 @@ struct Kernels {
         laco_linear_rows_##tier, laco_add_bias_##tier, laco_rope_##tier,                           \
         laco_rope_neighbours_##tier, laco_attention_scratch_##tier, laco_attention_##tier,         \
         laco_attention_gradient_scratch_##tier, laco_attention_gradient_##tier,                    \
-        laco_clamped_gate_##tier,                                                                  \
+        laco_clamped_gate_##tier, laco_clamped_gate_gradients_##tier,                              \
         laco_gated_activation_##tier, laco_gated_slopes_##tier, laco_gated_gradients_##tier,       \
         laco_norm_gradient_scratch_##tier, laco_norm_gradient_##tier, laco_route_##tier,           \
         laco_add_rows_##tier, laco_add_##tier, laco_multiply_##tier, laco_mix_##tier,              \
@@ -899,6 +901,21 @@ void test_clamped_gate(const Kernels& k) {
         const double gate = std::fmin(gate_up[2 * i], 7), up = std::fmax(-7, std::fmin(gate_up[2 * i + 1], 7));
         const double expected = gate * (up + 1) / (1 + std::exp(-static_cast<double>(1.702f) * gate));
         close(out[i], expected, 3e-6 * std::abs(expected) + 1e-30, i);
+      }
+      // At the limits the gradient is that of the inner side.
+      gate_up.data()[0] = 7;
+      gate_up.data()[1] = -7;
+      Floats both(2 * n, side), gradient(n, side);
+      std::copy(gate_up.data(), gate_up.data() + 2 * n, both.data());
+      check(k.clamped_gate_gradients(both.data(), n, 1.702f, 7, gradient.data()) == 0, "status");
+      for (int64_t i = 0; i < n; i++) {
+        const double gate = std::fmin(gate_up[2 * i], 7), up = std::fmax(-7, std::fmin(gate_up[2 * i + 1], 7));
+        const double slope = 1.702f, share = 1 / (1 + std::exp(-slope * gate));
+        const double first = gradient[i] * (up + 1) * share, second = first * slope * gate / (1 + std::exp(slope * gate));
+        const double by_up = gradient[i] * gate * share;
+        close(both[2 * i], gate_up[2 * i] > 7 ? 0 : first + second,
+              3e-6 * (std::abs(first) + std::abs(second)) + 1e-30, i);
+        close(both[2 * i + 1], std::abs(gate_up[2 * i + 1]) > 7 ? 0 : by_up, 3e-6 * std::abs(by_up) + 1e-30, i);
       }
     }
   }

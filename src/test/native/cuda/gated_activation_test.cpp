@@ -157,3 +157,29 @@ TEST(clamped_gate) {
     }
   }
 }
+
+TEST(clamped_gate_gradients) {
+  for (size_t n : {1u, 2u, 3u, 4u, 5u, 1023u, 1024u, 1029u}) {
+    for (size_t shift : {0u, 1u, 3u}) {
+      std::vector<float> values = check::random<float>(2 * n, 6.0), by = check::random<float>(n, 1.0);
+      values[0] = 7;
+      values[1] = -7;
+      values[2 * n - 2] = n % 2 == 0 ? std::numeric_limits<float>::infinity() : -1000;
+      check::Buffer<float> gate_up(values, shift), gradient(by, shift);
+      check::launch("laco_clamped_gate_gradients_f32_v1", static_cast<unsigned>((n + 1023) / 1024), 256, 0,
+                    gate_up.data(), static_cast<const float*>(gradient.data()), static_cast<int64_t>(n), 1.702f, 7.0f);
+      for (size_t i = 0; i < n; i++) {
+        const double gate = check::wide(values[2 * i]), up = check::wide(values[2 * i + 1]);
+        const double limited = std::fmin(gate, 7), factor = std::fmax(-7, std::fmin(up, 7)) + 1;
+        const double steep = 1.702f, share = 1 / (1 + std::exp(-steep * limited));
+        const double first = check::wide(by[i]) * factor * share;
+        const double second = first * steep * limited / (1 + std::exp(steep * limited));
+        const double by_up = check::wide(by[i]) * limited * share;
+        const std::string where = "channel " + std::to_string(i) + " of " + std::to_string(n);
+        CHECK_CLOSE(check::wide(gate_up[2 * i]), gate > 7 ? 0 : first + second,
+                    2e-6 * (std::abs(first) + std::abs(second)) + 1e-30, where);
+        CHECK_CLOSE(check::wide(gate_up[2 * i + 1]), std::abs(up) > 7 ? 0 : by_up, 2e-6 * std::abs(by_up) + 1e-30, where);
+      }
+    }
+  }
+}

@@ -79,11 +79,6 @@ public final class Fixtures {
         .filter(name -> config(name).whyNoFit() == null && config(name).whyOnlyDown() == null);
   }
 
-  /** The fixtures that can be trained. */
-  public static Stream<String> training() {
-    return names().filter(name -> config(name).whyNoTraining() == null);
-  }
-
   private static ModelConfig config(String name) {
     return ModelConfig.parse(name, read(model(name).resolve("config.json")));
   }

@@ -404,6 +404,11 @@ public final class OpChecks {
     }
   }
 
+  /** See {@link TrainingOps#clampedGateGradients}. */
+  public static void clampedGateGradients(Tensor gateUp, Tensor gradient) {
+    clampedGate(gateUp, gradient);
+  }
+
   /** See {@link TrainingOps#rowProducts}. */
   public static void rowProducts(Tensor a, Tensor b, Tensor out) {
     activation("a", a);

@@ -1,6 +1,7 @@
 package dev.laco.backend;
 
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.NormSpec;
 import dev.laco.model.RotaryPairs;
 import org.jspecify.annotations.Nullable;
@@ -101,7 +102,8 @@ public interface TrainingOps {
       Tensor logSums);
 
   /**
-   * The gradients of {@link ForwardOps#attention} over whole sequences (Dao 2023,
+   * The gradients of {@link ForwardOps#attention} over whole sequences, but for that by the sinks
+   * (Dao 2023,
    * "FlashAttention-2", algorithm 2). No backend adds in an order that depends on time: results are
    * the same in every run.
    *
@@ -137,6 +139,18 @@ public interface TrainingOps {
    * @param gradient {@code [R, k]}: by the output
    */
   void gatedGradients(Activation activation, Tensor gate, @Nullable Tensor up, Tensor gradient);
+
+  /**
+   * The gradients of {@link ForwardOps#clampedGate}, in place. With {@code s = 1 / (1 + exp(-slope
+   * g))} of the limited gate {@code g} and the limited up {@code u}, the gradient by the gate is
+   * {@code gradient (u + 1) s (1 + slope g (1 - s))}, and that by up {@code gradient g s}; it is 0
+   * by what was beyond its limit.
+   *
+   * @param gateUp {@code [R, 2 k]}: gate and up of each channel side by side; becomes the gradients
+   *     by them
+   * @param gradient {@code [R, k]}: by the output
+   */
+  void clampedGateGradients(Tensor gateUp, ClampedGate gate, Tensor gradient);
 
   /**
    * The dot product of each row of two matrices: {@code out_r = sum_c a_rc b_rc}.

@@ -185,7 +185,7 @@ final class GgufConfig {
 
   /** The mixtures of experts; llama.cpp knows by the architecture over which experts shares are. */
   private void mixtures() {
-    boolean local = prefix.equals("llama.") || prefix.equals("granitemoe.");
+    boolean local = List.of("llama.", "granitemoe.", "gpt-oss.").contains(prefix);
     config.put(local ? "num_local_experts" : "num_experts", required("expert_count"));
     config.put("num_experts_per_tok", required("expert_used_count"));
     if (!local) {

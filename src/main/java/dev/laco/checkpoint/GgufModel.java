@@ -157,9 +157,9 @@ final class GgufModel implements TableReader {
     }
     sources.forEach(
         (name, rows) -> {
-          long found = rows.stream().mapToLong(source -> source.rows.count()).sum();
+          long found = rows.stream().mapToLong(source -> source.rows.elements()).sum();
           // Of a weight that is not whole an error says that it is missing.
-          if (found == GgufWeight.rowsOf(rows.getFirst().rows.shape())
+          if (found == GgufWeight.elementsOf(rows.getFirst().rows.shape())
               && table.put(name, info(file, name, rows)) != null) {
             throw new BadInputException(
                 String.format(Locale.ROOT, "%s: tensor '%s' is there twice", file, name));
@@ -195,7 +195,7 @@ final class GgufModel implements TableReader {
     }
 
     long end() {
-      return begin() + type().bytes(rows.count() * held.columns());
+      return begin() + type().bytes(rows.elements());
     }
   }
 
@@ -246,8 +246,7 @@ final class GgufModel implements TableReader {
     return sources.stream()
         .map(
             source ->
-                new GgufRows.Piece(
-                    source.type(), source.begin() - begin, source.held.columns(), source.rows))
+                new GgufRows.Piece(source.type(), source.begin() - begin, source.rows))
         .toList();
   }
 

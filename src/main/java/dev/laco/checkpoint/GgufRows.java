@@ -18,14 +18,16 @@ import java.util.stream.LongStream;
  * @param added what the file adds to each value, which is F32 then
  */
 record GgufRows(DType dtype, List<Piece> pieces, double added) implements TensorInfo.Decoder {
+  /** Rows that are columns of the weight are computed so many at a time, for the caches. */
+  private static final int TILE = 32;
+
   /**
-   * Rows in the file.
+   * Rows in the file, each of whole blocks of {@code type}.
    *
    * @param type of their values
    * @param offset of the first, in the bytes that the decoder gets
-   * @param columns elements of a row, whole blocks of {@code type}
    */
-  record Piece(GgufType type, long offset, long columns, Rows rows) {}
+  record Piece(GgufType type, long offset, Rows rows) {}
 
   GgufRows {
     pieces = List.copyOf(pieces);
@@ -42,24 +44,58 @@ record GgufRows(DType dtype, List<Piece> pieces, double added) implements Tensor
 
   private void decode(Piece piece, MemorySegment stored, MemorySegment weight) {
     Rows rows = piece.rows;
-    long elements = rows.run() * piece.columns;
+    if (!rows.isStraight()) {
+      decodeSpread(piece, stored, weight);
+      return;
+    }
+    long elements = rows.run() * rows.columns();
     long storedRun = piece.type.bytes(elements);
     LongStream.range(0, rows.count() / rows.run())
         .parallel()
         .forEach(
-            run -> {
-              long row = rows.of(run * rows.run());
+            run ->
+                convert(
+                    piece.type,
+                    stored.asSlice(piece.offset + run * storedRun, storedRun),
+                    weight.asSlice(
+                        rows.begin(run * rows.run()) * dtype.byteSize(),
+                        elements * dtype.byteSize())));
+  }
+
+  /** Computes rows whose elements lie apart in the weight. */
+  private void decodeSpread(Piece piece, MemorySegment stored, MemorySegment weight) {
+    Rows rows = piece.rows;
+    int columns = Math.toIntExact(rows.columns());
+    long storedRow = piece.type.bytes(columns);
+    LongStream.range(0, Math.ceilDiv(rows.count(), TILE))
+        .parallel()
+        .forEach(
+            tile -> {
+              long first = tile * TILE;
+              int count = (int) Math.min(TILE, rows.count() - first);
+              MemorySegment values =
+                  MemorySegment.ofArray(new byte[count * columns * dtype.byteSize()]);
               convert(
                   piece.type,
-                  stored.asSlice(piece.offset + run * storedRun, storedRun),
-                  weight.asSlice(
-                      row * piece.columns * dtype.byteSize(), elements * dtype.byteSize()));
+                  stored.asSlice(piece.offset + first * storedRow, count * storedRow),
+                  values);
+              for (int column = 0; column < columns; column++) {
+                for (int row = 0; row < count; row++) {
+                  long to = rows.begin(first + row) + column * rows.step();
+                  MemorySegment.copy(
+                      values,
+                      (long) (row * columns + column) * dtype.byteSize(),
+                      weight,
+                      to * dtype.byteSize(),
+                      dtype.byteSize());
+                }
+              }
             });
   }
 
   private void convert(GgufType type, MemorySegment stored, MemorySegment weight) {
     if (type.isQuantised()) {
-      type.dequantise(stored, weight);
+      type.dequantise(stored, dtype, weight);
     } else if (type.dtype() == dtype) {
       weight.copyFrom(stored);
     } else {

@@ -197,7 +197,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     original.textsAreRead();
     try (OpenDevice opened = openDevice(false)) {
       Backend backend = opened.backend();
-      HealStage.requireTrains(backend, model.config());
+      HealStage.requireTrains(backend);
       RunningModel dense = running(backend, stage, evaluation, trained);
       RunningModel student = new RunningModel(backend, model.config(), model.checkpoint());
       expect(backend, stage, evaluation, trained);

@@ -62,17 +62,11 @@ public record HealStage(HealSettings settings, FitText text, DistillationText pa
   }
 
   /**
-   * Checks that a device can train a model.
+   * Checks that a device can train.
    *
-   * @throws UsageException that says why the model cannot be trained
-   * @throws ResourceException that says why the device cannot train
+   * @throws ResourceException that says why it cannot
    */
-  public static void requireTrains(Backend backend, ModelConfig config) {
-    String why = config.whyNoTraining();
-    if (why != null) {
-      throw new UsageException(
-          config.architecture().className() + " cannot be healed: " + why + "; prune it alone");
-    }
+  public static void requireTrains(Backend backend) {
     String missing = backend.missingForTraining();
     if (missing != null) {
       throw new ResourceException(missing);

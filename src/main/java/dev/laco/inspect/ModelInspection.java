@@ -144,9 +144,6 @@ public record ModelInspection(
     if (config.whyOnlyDown() != null) {
       hold(rules, List.of("refine"), config.whyOnlyDown(), refused);
     }
-    if (config.whyNoTraining() != null) {
-      hold(rules, List.of("heal"), config.whyNoTraining(), refused);
-    }
     return rules;
   }
 

@@ -486,13 +486,6 @@ public final class Architecture {
         : null;
   }
 
-  /** Why models of this family cannot be trained, as the end of a sentence; null where they can. */
-  public @Nullable String whyNoTraining() {
-    return parts.mixture.filter(Mixture.Keys::clamped).isPresent()
-        ? "the gradients of its sinks and of its experts' clamped gates are not computed"
-        : null;
-  }
-
   /**
    * Why of the rules that fit weights only those hold that change down projections alone, as the
    * end of a sentence; null where all hold, or {@link #whyNoFit none}.

@@ -37,9 +37,6 @@ final class Families {
           GraniteMoe.FAMILY,
           GptOss.FAMILY);
 
-  private static final String GGUF_OF_GPT_OSS =
-      "its GGUF files are not read; give the folder of safetensors";
-
   private static final String OF_DEEPSEEK =
       "its attention compresses keys and values (multi-head latent attention)";
 
@@ -49,7 +46,6 @@ final class Families {
    */
   static final Map<String, String> NOT_COMPUTED =
       Map.of(
-          "gpt-oss", GGUF_OF_GPT_OSS,
           "DeepseekV2ForCausalLM", OF_DEEPSEEK,
           "DeepseekV3ForCausalLM", OF_DEEPSEEK,
           "deepseek2", OF_DEEPSEEK);

@@ -84,7 +84,7 @@ public final class GgufNames {
       String name, String weight, List<Long> shape, double added, boolean unitRows) {
     long rows = shape.getFirst();
     return new GgufWeight(
-        name, shape, List.of(new Rows(weight, shape, 0, 1, rows, rows, 0)), added, unitRows);
+        name, shape, List.of(Rows.of(weight, shape, 0, 1, rows, rows, 0)), added, unitRows);
   }
 
   /** The tensors of layer {@code layer}. */
@@ -120,13 +120,14 @@ public final class GgufNames {
               && last.weight().equals(next.weight())
               && last.blocks() == 1
               && next.blocks() == 1
-              && last.headWidth() == 0
-              && next.headWidth() == 0
-              && last.first() + last.size() == next.first();
+              && last.run() == last.size()
+              && next.run() == next.size()
+              && last.first() + last.elements() == next.first();
       if (follow) {
         long size = last.size() + next.size();
+        long first = last.first() / last.columns();
         rows.set(
-            rows.size() - 1, new Rows(next.weight(), next.shape(), last.first(), 1, size, size, 0));
+            rows.size() - 1, Rows.of(next.weight(), next.shape(), first, 1, size, size, 0));
       } else {
         rows.add(next);
       }
@@ -134,17 +135,19 @@ public final class GgufNames {
 
     GgufWeight tensor(String name, ModelConfig config) {
       long count = rows.stream().mapToLong(Rows::count).sum();
-      List<Long> ofWeight = rows.getFirst().shape();
       List<Long> shape = new ArrayList<>();
       if (stacked) {
         long experts = Objects.requireNonNull(config.mixture()).experts();
         shape.add(experts);
-        shape.add(count / experts);
+        // The bias of an expert is one row.
+        if (role.group() != TensorGroup.NORMS) {
+          shape.add(count / experts);
+        }
       } else {
         shape.add(count);
       }
-      if (ofWeight.size() > 1) {
-        shape.add(ofWeight.getLast());
+      if (rows.getFirst().shape().size() > 1) {
+        shape.add(rows.getFirst().columns());
       }
       return new GgufWeight(
           name, shape, rows, role.isNorm() ? config.architecture().normOffset() : 0, false);
@@ -158,11 +161,15 @@ public final class GgufNames {
   private static SequencedMap<LayerRole, Rows> rows(
       ModelConfig config, String weight, TensorSpec spec, Part part) {
     SequencedMap<LayerRole, Rows> rows = new LinkedHashMap<>();
+    if (LayerRole.TRANSPOSED.contains(part.role())) {
+      transposed(config, weight, spec, part, rows);
+      return rows;
+    }
     boolean bias = part.role() == LayerRole.QUERY_KEY_VALUE_BIAS;
     if (!bias && part.role() != LayerRole.QUERY_KEY_VALUE) {
       long count = part.to() - part.from();
       int heads = family(config).interleavedRows(part.role(), config);
-      rows.put(part.role(), new Rows(weight, spec.shape(), part.from(), 1, count, count, heads));
+      rows.put(part.role(), Rows.of(weight, spec.shape(), part.from(), 1, count, count, heads));
       return rows;
     }
     long groups = config.numKeyValueHeads();
@@ -172,12 +179,52 @@ public final class GgufNames {
     LayerRole query = bias ? LayerRole.QUERY_BIAS : LayerRole.QUERY;
     LayerRole key = bias ? LayerRole.KEY_BIAS : LayerRole.KEY;
     int heads = family(config).interleavedRows(query, config);
-    rows.put(query, new Rows(weight, spec.shape(), 0, groups, queries, stride, heads));
-    rows.put(key, new Rows(weight, spec.shape(), queries, groups, width, stride, heads));
+    rows.put(query, Rows.of(weight, spec.shape(), 0, groups, queries, stride, heads));
+    rows.put(key, Rows.of(weight, spec.shape(), queries, groups, width, stride, heads));
     rows.put(
         bias ? LayerRole.VALUE_BIAS : LayerRole.VALUE,
-        new Rows(weight, spec.shape(), queries + width, groups, width, stride, 0));
+        Rows.of(weight, spec.shape(), queries + width, groups, width, stride, 0));
     return rows;
+  }
+
+  /**
+   * The rows of an expert whose matrices have a row for each input: files have a row for each
+   * output, and gates apart from ups.
+   */
+  private static void transposed(
+      ModelConfig config,
+      String weight,
+      TensorSpec spec,
+      Part part,
+      SequencedMap<LayerRole, Rows> rows) {
+    long width = Objects.requireNonNull(config.mixture()).width();
+    switch (part.role()) {
+      case GATE_UP_TRANSPOSED -> {
+        rows.put(LayerRole.GATE, columns(weight, spec, part, 0, width));
+        rows.put(LayerRole.UP, columns(weight, spec, part, 1, width));
+      }
+      case DOWN_TRANSPOSED ->
+          rows.put(LayerRole.DOWN, columns(weight, spec, part, 0, spec.shape().getLast()));
+      default -> {
+        rows.put(LayerRole.GATE_BIAS, everySecond(weight, spec, part, 0));
+        rows.put(LayerRole.UP_BIAS, everySecond(weight, spec, part, 1));
+      }
+    }
+  }
+
+  /** So many columns of a part, at equal distances. */
+  private static Rows columns(String weight, TensorSpec spec, Part part, long first, long count) {
+    long width = spec.shape().getLast();
+    long begin = part.from() * width + first;
+    return new Rows(
+        weight, spec.shape(), part.to() - part.from(), begin, 1, count, 0, width / count, width, 0);
+  }
+
+  /** Every second element of a part of one row. */
+  private static Rows everySecond(String weight, TensorSpec spec, Part part, long first) {
+    long width = spec.shape().getLast();
+    return new Rows(
+        weight, spec.shape(), width / 2, part.from() * width + first, 1, 1, 0, width, 2, 0);
   }
 
   private static GgufFamily family(ModelConfig config) {
@@ -204,7 +251,7 @@ public final class GgufNames {
 
   private static String suffix(ModelConfig config, LayerRole role, boolean stacked) {
     String name = Objects.requireNonNullElseGet(family(config).name(role), () -> of(role));
-    return stacked ? name.replace(".weight", "_exps.weight") : name;
+    return stacked ? name.replace(".", "_exps.") : name;
   }
 
   private static String of(LayerRole role) {
@@ -238,8 +285,10 @@ public final class GgufNames {
       case SHARED_DOWN -> "ffn_down_shexp.weight";
       case QUERY_KEY_VALUE, QUERY_KEY_VALUE_BIAS ->
           throw new IllegalArgumentException(role + " is named as queries, keys and values are");
-      case SINKS, ROUTER_BIAS, GATE_UP_TRANSPOSED, GATE_UP_BIAS, DOWN_TRANSPOSED ->
-          throw new IllegalArgumentException("no family with " + role + " has GGUF files");
+      case SINKS -> "attn_sinks.weight";
+      case ROUTER_BIAS -> "ffn_gate_inp.bias";
+      case GATE_UP_TRANSPOSED, GATE_UP_BIAS, DOWN_TRANSPOSED ->
+          throw new IllegalArgumentException(role + " is named as gates, ups and downs are");
     };
   }
 }

@@ -1,9 +1,12 @@
 package dev.laco.model;
 
+import com.fasterxml.jackson.databind.node.NumericNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.model.Architecture.Biases;
 import dev.laco.model.Mixture.Shares;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * gpt-oss (OpenAI 2025): a mixture in every layer, whose experts have biases and a clamped gate;
@@ -43,10 +46,28 @@ final class GptOss {
                   false,
                   true,
                   false))
+          .gguf(
+              GgufFamily.named("gpt-oss")
+                  .names(Map.of(LayerRole.FEED_FORWARD_INPUT_NORM, "post_attention_norm.weight"))
+                  .head(GgufFamily.Head.OWN)
+                  .biases(GgufFamily.Biases.REQUIRED)
+                  .windows(2)
+                  .config(GptOss::fromGguf))
           .unknownTo(Loader.VLLM)
           .build();
 
   private GptOss() {}
+
+  /** The range of YaRN is not rounded in any published model, and files do not say it. */
+  private static void fromGguf(ObjectNode config, Set<String> tensors) {
+    config.remove("mlp_bias");
+    if (config.get("rope_scaling") instanceof ObjectNode scaling) {
+      scaling.put("truncate", false);
+    }
+    if (config.remove("moe_intermediate_size") instanceof NumericNode width) {
+      config.set("intermediate_size", width);
+    }
+  }
 
   private static RopeParameters rotation(RopeParameters.Reader reader) {
     JsonFields config = reader.config();

@@ -4,6 +4,8 @@ import static dev.laco.model.TensorGroup.ATTENTION;
 import static dev.laco.model.TensorGroup.FEED_FORWARD;
 import static dev.laco.model.TensorGroup.NORMS;
 
+import java.util.Set;
+
 /** The role of a layer's tensor in the forward pass. */
 public enum LayerRole {
   ATTENTION_INPUT_NORM(NORMS),
@@ -47,6 +49,10 @@ public enum LayerRole {
   GATE_BIAS(NORMS),
   UP_BIAS(NORMS),
   DOWN_BIAS(NORMS);
+
+  /** The roles of experts whose matrices have a row for each input, and gate beside up. */
+  static final Set<LayerRole> TRANSPOSED =
+      Set.of(GATE_UP_TRANSPOSED, DOWN_TRANSPOSED, GATE_UP_BIAS);
 
   private final TensorGroup group;
 

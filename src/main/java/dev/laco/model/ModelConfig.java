@@ -258,11 +258,6 @@ public record ModelConfig(
     return architecture.whyNoFit();
   }
 
-  /** Why this model cannot be trained; null where it can. */
-  public @Nullable String whyNoTraining() {
-    return architecture.whyNoTraining();
-  }
-
   /** Why layers cannot be trained one by one for this model; null where they can. */
   public @Nullable String whyNoReconstruction() {
     return architecture.whyNoReconstruction();

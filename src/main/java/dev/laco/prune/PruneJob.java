@@ -197,7 +197,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     try (OpenDevice opened = openDevice(read.fit() != null)) {
       Backend backend = opened.backend();
       if (read.heal() != null) {
-        HealStage.requireTrains(backend, model.config());
+        HealStage.requireTrains(backend);
       }
       shareTime(backend, read);
       PruneTexts texts = read.of(search);

@@ -275,6 +275,7 @@ public final class DecoderGradient implements AutoCloseable {
           byQuery,
           byKey,
           byValue);
+      addSinks(attended);
       turnBack(LayerRole.QUERY_NORM, kept.queryProjected(), byQuery);
       turnBack(LayerRole.KEY_NORM, kept.keyProjected(KeyValues.of(kept)), byKey);
       if (config.headsInterleaved()) {
@@ -290,6 +291,50 @@ public final class DecoderGradient implements AutoCloseable {
         project(LayerRole.KEY, LayerRole.KEY_BIAS, input, byKey, true);
         project(LayerRole.VALUE, LayerRole.VALUE_BIAS, input, byValue, true);
       }
+    }
+
+    /**
+     * Adds the gradients by the sinks. A sink takes the share {@code exp(sink - logSum)} of the
+     * softmax of a query and gives no value, so that the gradient by its score is this share times
+     * {@code -gradient . out}.
+     */
+    private void addSinks(DecoderLayer.Attended attended) {
+      Tensor sinks = weights.find(LayerRole.SINKS);
+      if (sinks == null) {
+        return;
+      }
+      Tensor logSums = Objects.requireNonNull(kept.logSums());
+      int heads = config.numAttentionHeads();
+      float[] scores = floats(sinks);
+      float[] logs = floats(logSums);
+      // The log-sums are needed no more: their memory is large enough for one number a head.
+      training.rowProducts(byHead(room.heads()), byHead(attended.heads()), column(logSums));
+      float[] products = floats(logSums);
+      float[] gradients = new float[heads];
+      for (int h = 0; h < heads; h++) {
+        double sum = 0;
+        for (int i = h; i < logs.length; i += heads) {
+          sum -= Math.exp(scores[h] - logs[i]) * products[i];
+        }
+        gradients[h] = (float) sum;
+      }
+      Tensor row = logSums.slice(0, 1);
+      backend.upload(gradients, row);
+      backend.add(sums.get(LayerRole.SINKS), row);
+    }
+
+    private Tensor byHead(Tensor heads) {
+      return heads.reshape(heads.elements() / config.headDim(), config.headDim());
+    }
+
+    private static Tensor column(Tensor tensor) {
+      return tensor.reshape(tensor.elements(), 1);
+    }
+
+    private float[] floats(Tensor tensor) {
+      float[] values = new float[Math.toIntExact(tensor.elements())];
+      backend.download(tensor, values);
+      return values;
     }
 
     /** The gradient by heads before rotation and norm, in place. */

@@ -3,10 +3,12 @@ package dev.laco.transformer;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TrainingOps;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.LayerRole;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
 import java.util.Arrays;
+import java.util.Objects;
 import java.util.stream.IntStream;
 
 /**
@@ -51,7 +53,8 @@ final class ExpertGradient {
       Scratch scratch) {
     Workspace.Experts room = buffers.experts();
     Mixture mixture = room.mixture();
-    backend.linear(input, weights.get(LayerRole.ROUTER), null, room.logits());
+    backend.linear(
+        input, weights.get(LayerRole.ROUTER), weights.find(LayerRole.ROUTER_BIAS), room.logits());
     Routing routing = new Routing(backend, mixture, room.logits());
     int tokens = Math.toIntExact(input.rows());
     // By the share that each token gives to each expert; 0 where it gives none.
@@ -60,20 +63,17 @@ final class ExpertGradient {
     for (int e = 0; e < mixture.experts(); e++) {
       int[] rows = routing.rows(e);
       if (rows.length > 0) {
-        float[] products =
-            expert(
-                new Expert(
+        Expert expert =
+            room.gateUp() == null
+                ? new GatedExpert(
                     weights.experts().get(e),
                     sums.experts().get(e),
                     LayerRole.GATE,
                     LayerRole.UP,
-                    LayerRole.DOWN),
-                rows,
-                routing.shares(e),
-                input,
-                gradient,
-                byInput,
-                scratch);
+                    LayerRole.DOWN)
+                : new ClampedExpert(weights.experts().get(e), sums.experts().get(e));
+        float[] products =
+            expert(expert, rows, routing.shares(e), input, gradient, byInput, scratch);
         for (int i = 0; i < rows.length; i++) {
           byShare[rows[i]][e] = products[i];
         }
@@ -85,9 +85,138 @@ final class ExpertGradient {
     }
   }
 
-  /** The weights of one expert, and their gradients. */
-  private record Expert(
-      LayerWeights weights, LayerWeights sums, LayerRole gate, LayerRole up, LayerRole down) {}
+  /** The feed-forward network of one expert on its tokens, {@code [R, d]}. */
+  private interface Expert {
+    /**
+     * Runs the network, and keeps what its gradients need.
+     *
+     * @param output gets what the network returns
+     */
+    void run(Tensor states, Tensor output);
+
+    /**
+     * Adds the gradients by the weights.
+     *
+     * @param byOutput by what the network returned
+     * @param channels memory, {@code [R, k]}
+     * @param byStates gets the gradient by the states
+     */
+    void differentiate(Tensor states, Tensor byOutput, Tensor channels, Tensor byStates);
+  }
+
+  /** An expert of two matrices of channels, {@code activation(gate) * up}. */
+  private final class GatedExpert implements Expert {
+    private final LayerWeights sums;
+    private final LayerRole gate;
+    private final LayerRole up;
+    private final LayerRole down;
+    private final Tensor gateWeight;
+    private final Tensor upWeight;
+    private final Tensor downWeight;
+
+    private GatedExpert(
+        LayerWeights weights, LayerWeights sums, LayerRole gate, LayerRole up, LayerRole down) {
+      this.sums = sums;
+      this.gate = gate;
+      this.up = up;
+      this.down = down;
+      gateWeight = weights.get(gate);
+      upWeight = weights.get(up);
+      downWeight = weights.get(down);
+    }
+
+    private Tensor gates(long rows) {
+      return buffers.gate(rows, gateWeight.rows());
+    }
+
+    private Tensor ups(long rows) {
+      return buffers.up(rows, gateWeight.rows());
+    }
+
+    @Override
+    public void run(Tensor states, Tensor output) {
+      long rows = states.rows();
+      Tensor channels = channels(rows, gateWeight.rows());
+      backend.linear(states, gateWeight, null, gates(rows));
+      backend.linear(states, upWeight, null, ups(rows));
+      backend.gatedActivation(config.hiddenAct(), gates(rows), ups(rows), channels);
+      backend.linear(channels, downWeight, null, output);
+    }
+
+    @Override
+    public void differentiate(Tensor states, Tensor byOutput, Tensor memory, Tensor byStates) {
+      long rows = states.rows();
+      Tensor gates = gates(rows);
+      Tensor ups = ups(rows);
+      Tensor by = Workspace.Buffers.narrow(memory, rows, gateWeight.rows());
+      backend.crossProduct(byOutput, channels(rows, gateWeight.rows()), sums.get(down));
+      training.linearGradient(byOutput, downWeight, false, by);
+      training.gatedGradients(config.hiddenAct(), gates, ups, by);
+      backend.crossProduct(gates, states, sums.get(gate));
+      backend.crossProduct(ups, states, sums.get(up));
+      training.linearGradient(gates, gateWeight, false, byStates);
+      training.linearGradient(ups, upWeight, true, byStates);
+    }
+  }
+
+  /**
+   * An expert with biases and a clamped gate, whose matrices have a row for each input: the
+   * gradient by an input is a plain product with such a matrix, and that by the matrix has input
+   * and output in the other order.
+   */
+  private final class ClampedExpert implements Expert {
+    private final LayerWeights weights;
+    private final LayerWeights sums;
+    private final ClampedGate gate;
+    private final long width;
+
+    private ClampedExpert(LayerWeights weights, LayerWeights sums) {
+      this.weights = weights;
+      this.sums = sums;
+      gate = Objects.requireNonNull(buffers.experts().mixture().gate());
+      width = weights.get(LayerRole.DOWN_TRANSPOSED).rows();
+    }
+
+    private Tensor gateUp(long rows) {
+      return Objects.requireNonNull(buffers.experts().gateUp()).slice(0, rows);
+    }
+
+    @Override
+    public void run(Tensor states, Tensor output) {
+      Tensor gateUp = gateUp(states.rows());
+      Tensor channels = channels(states.rows(), width);
+      backend.linearTransposed(
+          states,
+          weights.get(LayerRole.GATE_UP_TRANSPOSED),
+          weights.get(LayerRole.GATE_UP_BIAS),
+          gateUp);
+      backend.clampedGate(gateUp, gate, channels);
+      backend.linearTransposed(
+          channels,
+          weights.get(LayerRole.DOWN_TRANSPOSED),
+          weights.get(LayerRole.DOWN_BIAS),
+          output);
+    }
+
+    @Override
+    public void differentiate(Tensor states, Tensor byOutput, Tensor memory, Tensor byStates) {
+      long rows = states.rows();
+      Tensor gateUp = gateUp(rows);
+      Tensor by = Workspace.Buffers.narrow(memory, rows, width);
+      backend.crossProduct(channels(rows, width), byOutput, sums.get(LayerRole.DOWN_TRANSPOSED));
+      training.addColumns(byOutput, sums.get(LayerRole.DOWN_BIAS));
+      backend.linear(byOutput, weights.get(LayerRole.DOWN_TRANSPOSED), null, by);
+      training.clampedGateGradients(gateUp, gate, by);
+      backend.crossProduct(states, gateUp, sums.get(LayerRole.GATE_UP_TRANSPOSED));
+      training.addColumns(gateUp, sums.get(LayerRole.GATE_UP_BIAS));
+      backend.linear(gateUp, weights.get(LayerRole.GATE_UP_TRANSPOSED), null, byStates);
+    }
+  }
+
+  /** Memory for the channels of an expert. */
+  private Tensor channels(long rows, long width) {
+    return Workspace.Buffers.narrow(buffers.channels.values(), rows, width);
+  }
 
   /**
    * The gradients of one expert on its tokens.
@@ -104,19 +233,10 @@ final class ExpertGradient {
       Scratch scratch) {
     Workspace.Experts room = buffers.experts();
     long count = rows.length;
-    Tensor gateWeight = expert.weights.get(expert.gate);
-    Tensor upWeight = expert.weights.get(expert.up);
-    Tensor downWeight = expert.weights.get(expert.down);
     Tensor states = room.input().slice(0, count);
-    Tensor gates = buffers.gate(count, gateWeight.rows());
-    Tensor ups = buffers.up(count, gateWeight.rows());
-    Tensor channels = Workspace.Buffers.narrow(buffers.channels.values(), count, gateWeight.rows());
     Tensor output = room.output().slice(0, count);
     backend.gather(input, rows, states);
-    backend.linear(states, gateWeight, null, gates);
-    backend.linear(states, upWeight, null, ups);
-    backend.gatedActivation(config.hiddenAct(), gates, ups, channels);
-    backend.linear(channels, downWeight, null, output);
+    expert.run(states, output);
 
     Tensor byOutput = scratch.output.slice(0, count);
     backend.gather(gradient, rows, byOutput);
@@ -127,14 +247,7 @@ final class ExpertGradient {
     backend.upload(shares, column);
     backend.scaledDifference(byOutput, null, column, byOutput);
 
-    backend.crossProduct(byOutput, channels, expert.sums.get(expert.down));
-    Tensor by = Workspace.Buffers.narrow(scratch.channels, count, gateWeight.rows());
-    training.linearGradient(byOutput, downWeight, false, by);
-    training.gatedGradients(config.hiddenAct(), gates, ups, by);
-    backend.crossProduct(gates, states, expert.sums.get(expert.gate));
-    backend.crossProduct(ups, states, expert.sums.get(expert.up));
-    training.linearGradient(gates, gateWeight, false, output);
-    training.linearGradient(ups, upWeight, true, output);
+    expert.differentiate(states, byOutput, scratch.channels, output);
     float[] ones = new float[rows.length];
     Arrays.fill(ones, 1);
     backend.addRows(byInput, rows, ones, output);
@@ -154,6 +267,10 @@ final class ExpertGradient {
     backend.download(logits, values);
     backend.upload(routing.byLogits(values, byShare), logits);
     backend.crossProduct(logits, input, sums.get(LayerRole.ROUTER));
+    Tensor biasSum = sums.find(LayerRole.ROUTER_BIAS);
+    if (biasSum != null) {
+      training.addColumns(logits, biasSum);
+    }
     training.linearGradient(logits, weights.get(LayerRole.ROUTER), true, byInput);
   }
 
@@ -170,7 +287,7 @@ final class ExpertGradient {
     float[] shares = Routing.sharedShares(backend, logits);
     float[] products =
         expert(
-            new Expert(
+            new GatedExpert(
                 weights, sums, LayerRole.SHARED_GATE, LayerRole.SHARED_UP, LayerRole.SHARED_DOWN),
             IntStream.range(0, shares.length).toArray(),
             shares,

@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assumptions.abort;
 
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.LogitSpec;
@@ -217,6 +218,8 @@ public abstract class TrainingContract extends Contract {
     float[] key = normal(rows * keyWidth);
     float[] value = normal(rows * keyWidth);
     float[] gradient = normal(rows * width);
+    boolean sinks = spec.slidingWindow() > 0;
+    float[] ofHeads = normal(spec.numHeads());
     sameEach(
         "attentionGradient in " + spec.products(),
         tested.attention(spec.products()),
@@ -231,7 +234,8 @@ public abstract class TrainingContract extends Contract {
           Tensor byKey = run.result(rows, keyWidth);
           Tensor byValue = run.result(rows, keyWidth);
           TrainingOps ops = run.on.training();
-          ops.attention(queries, keys, values, null, spec, batch, out, logSums);
+          Tensor scores = sinks ? run.tensor(ofHeads, 1, spec.numHeads()) : null;
+          ops.attention(queries, keys, values, scores, spec, batch, out, logSums);
           ops.attentionGradient(
               queries,
               keys,
@@ -271,6 +275,33 @@ public abstract class TrainingContract extends Contract {
               return List.of(gates, ups);
             });
       }
+    }
+  }
+
+  @Test
+  void differentiatesTheClampedGate() {
+    for (int n : new int[] {1, 7, 15, 16, 17, 257}) {
+      float[] channels = normal(6 * n);
+      for (int i = 0; i < channels.length; i++) {
+        channels[i] *= 6;
+      }
+      channels[0] = 7;
+      channels[1] = -7;
+      channels[2 * n] = -1e4f;
+      channels[4 * n] = Float.POSITIVE_INFINITY;
+      channels[4 * n + 1] = Float.NEGATIVE_INFINITY;
+      float[] gradient = normal(3 * n);
+      same(
+          "clampedGateGradients of " + n,
+          Tolerance.ACCUMULATED,
+          run -> {
+            Tensor gateUp = run.tensor(channels, 3, 2 * n);
+            run.on
+                .training()
+                .clampedGateGradients(
+                    gateUp, new ClampedGate(1.702, 7), run.tensor(gradient, 3, n));
+            return gateUp;
+          });
     }
   }
 
@@ -463,6 +494,7 @@ public abstract class TrainingContract extends Contract {
       refuses(() -> ops.attention(x, x, x, null, spec, three, x, x));
       refuses(() -> ops.gatedGradients(Activation.SILU, x, other, x));
       refuses(() -> ops.gatedGradients(Activation.SILU, x, x, half));
+      refuses(() -> ops.clampedGateGradients(x, new ClampedGate(1.702, 7), x));
       refuses(() -> ops.rowProducts(x, x, x));
       Head head = new Head(run.tensor(new float[20], 5, 4), LogitSpec.PLAIN);
       refuses(() -> ops.distillationLoss(x, x, head, three, 2, 1, new double[3], x));

@@ -66,11 +66,26 @@ class GgufCheckpointTest {
     "mixtral, q8_0, 1",
     "olmoe, q8_0, 1",
     "gpt_neox, q8_0, 1",
-    "internlm2, q8_0, 1"
+    "internlm2, q8_0, 1",
+    "gpt_oss, q8_0, 1"
   })
   void aGgufFileIsTheModelThatItWasMadeOf(String fixture, String type, int rounded) {
-    try (Checkpoint original = Checkpoint.open(Fixtures.model(fixture));
-        Checkpoint gguf = Checkpoint.open(gguf(fixture + "." + type))) {
+    same(Fixtures.model(fixture), gguf(fixture + "." + type), rounded);
+  }
+
+  @Test
+  void expertsInMxfp4AreThoseOfTheFolder() {
+    Path folder = Fixtures.RESOURCES.resolve("quantised/mxfp4/model");
+    same(folder, gguf("gpt_oss.mxfp4"), 0);
+    try (Checkpoint gguf = Checkpoint.open(gguf("gpt_oss.mxfp4"))) {
+      String experts = "model.layers.1.mlp.experts.gate_up_proj";
+      assertEquals(DType.BF16, gguf.tensor(experts).dtype());
+    }
+  }
+
+  private static void same(Path folder, Path file, int rounded) {
+    try (Checkpoint original = Checkpoint.open(folder);
+        Checkpoint gguf = Checkpoint.open(file)) {
       assertEquals(original.config(), gguf.config());
       assertEquals(original.weightNames(), gguf.weightNames());
       for (String name : original.weightNames()) {

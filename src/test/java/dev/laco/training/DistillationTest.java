@@ -38,7 +38,7 @@ class DistillationTest {
   private static final int LENGTH = 8;
 
   @ParameterizedTest
-  @MethodSource("dev.laco.Fixtures#training")
+  @MethodSource("dev.laco.Fixtures#names")
   void lossFalls(String fixture) {
     try (Backend backend = CpuBackend.open(Compute.F32, 1);
         Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture))) {

@@ -25,7 +25,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 7;
+  private static final int ABI = 8;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -156,6 +156,13 @@ final class CpuKernels {
    * float *out)}.
    */
   private static final MethodHandle CLAMPED_GATE =
+      Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_FLOAT, JAVA_FLOAT, ADDRESS);
+
+  /**
+   * {@code int32_t laco_clamped_gate_gradients(float *gate_up, int64_t n, float slope, float limit,
+   * const float *gradient)}.
+   */
+  private static final MethodHandle CLAMPED_GATE_GRADIENTS =
       Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_FLOAT, JAVA_FLOAT, ADDRESS);
 
   /**
@@ -348,6 +355,7 @@ final class CpuKernels {
   private final MemorySegment attentionGradientScratch;
   private final MemorySegment attentionGradient;
   private final MemorySegment clampedGate;
+  private final MemorySegment clampedGateGradients;
   private final MemorySegment gatedActivation;
   private final MemorySegment gatedSlopes;
   private final MemorySegment gatedGradients;
@@ -397,6 +405,7 @@ final class CpuKernels {
     attentionGradientScratch = function(library, "laco_attention_gradient_scratch", tier);
     attentionGradient = function(library, "laco_attention_gradient", tier);
     clampedGate = function(library, "laco_clamped_gate", tier);
+    clampedGateGradients = function(library, "laco_clamped_gate_gradients", tier);
     gatedActivation = function(library, "laco_gated_activation", tier);
     gatedSlopes = function(library, "laco_gated_slopes", tier);
     gatedGradients = function(library, "laco_gated_gradients", tier);
@@ -636,6 +645,21 @@ final class CpuKernels {
             (int)
                 CLAMPED_GATE.invokeExact(
                     clampedGate, gateUp, n, (float) gate.slope(), (float) gate.limit(), out));
+  }
+
+  void clampedGateGradients(
+      MemorySegment gateUp, long n, ClampedGate gate, MemorySegment gradient) {
+    run(
+        "laco_clamped_gate_gradients",
+        () ->
+            (int)
+                CLAMPED_GATE_GRADIENTS.invokeExact(
+                    clampedGateGradients,
+                    gateUp,
+                    n,
+                    (float) gate.slope(),
+                    (float) gate.limit(),
+                    gradient));
   }
 
   void gatedActivation(

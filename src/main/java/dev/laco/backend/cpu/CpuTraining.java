@@ -14,6 +14,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.RotaryPairs;
@@ -180,6 +181,14 @@ final class CpuTraining implements TrainingOps, AutoCloseable {
     backend
         .kernels()
         .gatedGradients(activation, data(gate), factors, data(gradient), gate.elements());
+  }
+
+  @Override
+  public void clampedGateGradients(Tensor gateUp, ClampedGate gate, Tensor gradient) {
+    OpChecks.clampedGateGradients(gateUp, gradient);
+    backend
+        .kernels()
+        .clampedGateGradients(data(gateUp), gradient.elements(), gate, data(gradient));
   }
 
   @Override

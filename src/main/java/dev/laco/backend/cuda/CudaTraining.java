@@ -14,6 +14,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
@@ -265,6 +266,19 @@ final class CudaTraining implements TrainingOps {
         .int64(gate.elements())
         .int32(KernelCode.of(activation))
         .run(blocks(gate.elements()), BLOCK);
+  }
+
+  @Override
+  public void clampedGateGradients(Tensor gateUp, ClampedGate gate, Tensor gradient) {
+    OpChecks.clampedGateGradients(gateUp, gradient);
+    backend
+        .begin(Kernel.CLAMPED_GATE_GRADIENTS, DType.F32)
+        .pointer(output(gateUp))
+        .pointer(input(gradient))
+        .int64(gradient.elements())
+        .float32((float) gate.slope())
+        .float32((float) gate.limit())
+        .run(blocks(gradient.elements()), BLOCK);
   }
 
   @Override

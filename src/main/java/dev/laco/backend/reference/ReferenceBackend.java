@@ -598,7 +598,7 @@ public final class ReferenceBackend extends MemoryBackend {
    *
    * @param w {@code x v'}
    */
-  private static double logisticSlope(double v, double w) {
+  static double logisticSlope(double v, double w) {
     double s = 1 / (1 + Math.exp(-v));
     return s * (1 + w * (1 - s));
   }

@@ -9,6 +9,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
@@ -294,6 +295,25 @@ final class ReferenceTraining implements TrainingOps {
         MemoryTensor.of(up).set(i, from.get(i) * ReferenceBackend.activate(activation, x));
       }
       gates.set(i, from.get(i) * factor * ReferenceBackend.slope(activation, x));
+    }
+  }
+
+  @Override
+  public void clampedGateGradients(Tensor gateUp, ClampedGate gate, Tensor gradient) {
+    OpChecks.clampedGateGradients(gateUp, gradient);
+    MemoryTensor channels = MemoryTensor.of(gateUp);
+    MemoryTensor by = MemoryTensor.of(gradient);
+    for (long i = 0; i < gradient.elements(); i++) {
+      double g = channels.get(2 * i);
+      double u = channels.get(2 * i + 1);
+      double limited = Math.min(g, gate.limit());
+      double v = gate.slope() * Math.max(limited, -1000);
+      double factor = Math.min(Math.max(u, -gate.limit()), gate.limit()) + 1;
+      double byUp = by.get(i) * limited / (1 + Math.exp(-gate.slope() * limited));
+      channels.set(
+          2 * i,
+          g > gate.limit() ? 0 : by.get(i) * factor * ReferenceBackend.logisticSlope(v, v));
+      channels.set(2 * i + 1, Math.abs(u) > gate.limit() ? 0 : byUp);
     }
   }
 

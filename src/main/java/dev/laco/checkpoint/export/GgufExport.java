@@ -145,7 +145,7 @@ public final class GgufExport extends GgufFile {
   private void mixture(String prefix, Mixture mixture) {
     writer.number(prefix + "expert_count", mixture.experts());
     writer.number(prefix + "expert_used_count", mixture.chosen());
-    if (prefix.startsWith("qwen")) {
+    if (prefix.startsWith("qwen") || mixture.gate() != null) {
       writer.number(prefix + "expert_feed_forward_length", mixture.width());
     }
     if (mixture.sharedWidth() > 0) {
@@ -182,13 +182,15 @@ public final class GgufExport extends GgufFile {
       case RopeParameters.Yarn yarn -> {
         if (yarn.betaFast() != 32
             || yarn.betaSlow() != 1
-            || !yarn.truncate()
+            || (!yarn.truncate() && !prefix.equals("gpt-oss."))
             || Math.abs(yarn.attentionFactor() - 0.1 * Math.log(yarn.factor()) - 1) > 1e-6) {
           throw rules.unsupported("YaRN with other factors than its own");
         }
         writer.string(prefix + "rope.scaling.type", "yarn");
         writer.real(prefix + "rope.scaling.factor", yarn.factor());
         writer.number(prefix + "rope.scaling.original_context_length", yarn.originalPositions());
+        writer.real(prefix + "rope.scaling.yarn_beta_fast", yarn.betaFast());
+        writer.real(prefix + "rope.scaling.yarn_beta_slow", yarn.betaSlow());
       }
       case RopeParameters.Dynamic dynamic ->
           throw rules.unsupported("dynamic scaling of the context");

@@ -59,7 +59,7 @@ record GgufTensors(String model, ModelWeights weights) {
   private void convert(
       HostTensor tensor, Rows rows, GgufWeight weight, GgufType to, FileChannel target)
       throws IOException {
-    int columns = Math.toIntExact(weight.columns());
+    int columns = Math.toIntExact(rows.columns());
     long rowBytes = to.bytes(columns);
     long most = Math.clamp(BUFFER / rowBytes, 1, rows.count());
     float[] values = new float[columns];
@@ -68,7 +68,7 @@ record GgufTensors(String model, ModelWeights weights) {
       for (long begin = 0; begin < rows.count(); begin += most) {
         long count = Math.min(most, rows.count() - begin);
         for (long i = 0; i < count; i++) {
-          read(tensor, rows.of(begin + i) * columns, weight.added(), values);
+          read(tensor, rows.begin(begin + i), rows.step(), weight.added(), values);
           if (weight.unitRows()) {
             divideByLength(values);
           }
@@ -97,25 +97,30 @@ record GgufTensors(String model, ModelWeights weights) {
     }
   }
 
-  /** Reads values, and adds a number in the type of the values, of bf16 in f32. */
-  private static void read(HostTensor tensor, long begin, double added, float[] values) {
+  /**
+   * Reads values, and adds a number in the type of the values, of bf16 in f32.
+   *
+   * @param begin index of the first value
+   * @param step from a value to the next
+   */
+  private static void read(
+      HostTensor tensor, long begin, long step, double added, float[] values) {
     MemorySegment data = tensor.data();
     for (int i = 0; i < values.length; i++) {
+      long at = begin + i * step;
       values[i] =
           switch (tensor.dtype()) {
-            case F32 ->
-                (float) (data.getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, begin + i) + added);
+            case F32 -> (float) (data.getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, at) + added);
             case F16 -> {
               float value =
-                  Float.float16ToFloat(
-                      data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, begin + i));
+                  Float.float16ToFloat(data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, at));
               yield added == 0
                   ? value
                   : Float.float16ToFloat(Float.floatToFloat16((float) (value + added)));
             }
             case BF16 ->
                 (float)
-                    (DType.bf16ToFloat(data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, begin + i))
+                    (DType.bf16ToFloat(data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, at))
                         + added);
           };
     }

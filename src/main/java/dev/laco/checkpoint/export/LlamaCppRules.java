@@ -2,6 +2,7 @@ package dev.laco.checkpoint.export;
 
 import dev.laco.BadInputException;
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.GgufFamily;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.Mixture;
@@ -31,6 +32,9 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
 
   /** From this number of layers on it expects norms of queries and keys in Command-R. */
   private static final int HEAD_NORM_LAYERS = 64;
+
+  /** The clamped gate of experts, whose numbers no file says. */
+  private static final ClampedGate LLAMA_CPP_GATE = new ClampedGate(1.702, 7);
 
   private static final double ROUNDING = 1e-6;
 
@@ -63,7 +67,7 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
 
   /** The rotary base of layers that have a window; null where no metadata say it. */
   @Nullable Double windowTheta() {
-    return hasWindowPattern() && !family.name().equals("gemma2")
+    return hasWindowPattern() && !List.of("gemma2", "gpt-oss").contains(family.name())
         ? config.attention().stream()
             .filter(layer -> layer.window() > 0)
             .map(LayerAttention::rotation)
@@ -101,6 +105,12 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
           model
               + ": llama.cpp ignores the length of a text where it chooses factors of LongRoPE, and goes by the size of"
               + " its context; give it a context that is no longer than the original's for short texts");
+    }
+    if (rotation != null && rotation.scaling() instanceof RopeParameters.Yarn yarn && !yarn.truncate()) {
+      warnings.accept(
+          model
+              + ": llama.cpp rounds the range of YaRN to whole frequencies, so that it turns some of them a little"
+              + " differently");
     }
     if (window() > 0 && !hasWindowPattern() && !family.hasIgnoredWindows()) {
       throw unsupported("attention windows in a file of this architecture");
@@ -158,7 +168,8 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     if (family.biases() == GgufFamily.Biases.NONE && behind) {
       throw unsupported("a bias of an output or feed-forward projection");
     }
-    boolean all = config.queryKeyValueBias() && config.outputBias() && config.mlpBias();
+    boolean feedForward = config.mlpBias() || gate() != null;
+    boolean all = config.queryKeyValueBias() && config.outputBias() && feedForward;
     if (family.biases() == GgufFamily.Biases.REQUIRED && !all) {
       throw unsupported("a projection without bias, in a file of this architecture,");
     }
@@ -224,16 +235,24 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     if (mixture == null) {
       return;
     }
+    if (gate() != null && !gate().equals(LLAMA_CPP_GATE)) {
+      throw unsupported("a clamped gate with other numbers than " + LLAMA_CPP_GATE);
+    }
     if (mixture.layers().contains(false)) {
       throw unsupported(
           "mixtures of experts in some of the layers, where llama.cpp reads one in each,");
     }
-    boolean normalised = List.of("llama", "qwen3moe", "granitemoe").contains(family.name());
+    boolean normalised =
+        List.of("llama", "qwen3moe", "granitemoe", "gpt-oss").contains(family.name());
     if (mixture.normalised() != normalised) {
       throw unsupported(
           "a mixture whose shares are a softmax over "
               + (normalised ? "all experts" : "the chosen experts"));
     }
+  }
+
+  private @Nullable ClampedGate gate() {
+    return config.mixture() == null ? null : config.mixture().gate();
   }
 
   BadInputException unsupported(String what) {

@@ -45,7 +45,8 @@ public enum GgufType implements ElementType {
   BF16(30, DType.BF16),
   TQ1_0(34, 256, 54, false),
   TQ2_0(35, 256, 66, false),
-  MXFP4(39, 32, 17, true),
+  /** Values that bf16 holds exactly. */
+  MXFP4(39, 32, 17, DType.BF16),
   NVFP4(40, 64, 36, false),
   Q1_0(41, 128, 18, false),
   Q2_0(42, 64, 18, false);
@@ -154,11 +155,12 @@ public enum GgufType implements ElementType {
    * on all cores.
    *
    * @param blocks whole blocks of this type, which has a {@link #dtype}
-   * @param values gets the values as F32, {@link #blockElements} for each block
+   * @param to F32, or the {@link #dtype} of this type
+   * @param values gets the values, {@link #blockElements} for each block
    */
-  public void dequantise(MemorySegment blocks, MemorySegment values) {
-    if (!isQuantised() || dtype == null) {
-      throw new IllegalStateException(name() + " has no values that can be computed");
+  public void dequantise(MemorySegment blocks, DType to, MemorySegment values) {
+    if (!isQuantised() || dtype == null || (to != DType.F32 && to != dtype)) {
+      throw new IllegalStateException(name() + " has no values of " + to + " that can be computed");
     }
     long count = blocks.byteSize() / blockBytes;
     long inPart = PART / blockElements;
@@ -170,14 +172,24 @@ public enum GgufType implements ElementType {
               long end = Math.min(count, (part + 1) * inPart);
               for (long i = part * inPart; i < end; i++) {
                 QuantisedBlock.read(this, blocks, i * blockBytes, block);
-                MemorySegment.copy(
-                    block,
-                    0,
-                    values,
-                    ValueLayout.JAVA_FLOAT_UNALIGNED,
-                    i * blockElements * Float.BYTES,
-                    blockElements);
+                put(block, to, values, i * blockElements);
               }
             });
+  }
+
+  private static void put(float[] block, DType to, MemorySegment values, long first) {
+    if (to == DType.F32) {
+      MemorySegment.copy(
+          block,
+          0,
+          values,
+          ValueLayout.JAVA_FLOAT_UNALIGNED,
+          first * Float.BYTES,
+          block.length);
+      return;
+    }
+    for (int i = 0; i < block.length; i++) {
+      values.setAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, first + i, DType.toBf16(block[i]));
+    }
   }
 }

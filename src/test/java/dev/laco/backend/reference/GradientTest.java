@@ -11,6 +11,7 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
@@ -189,6 +190,17 @@ class GradientTest {
     training.gatedGradients(activation, alone, null, byOut);
     Op plain = out -> backend.gatedActivation(activation, gate, null, out);
     check("gate without up", plain, gate, zeros(5, 6), byOut, alone);
+  }
+
+  @Test
+  void ofTheClampedGate() {
+    ClampedGate gate = new ClampedGate(1.702, 1.5);
+    Tensor gateUp = normal(5, 12);
+    Tensor byOut = normal(5, 6);
+    Tensor byGateUp = copy(gateUp);
+    training.clampedGateGradients(byGateUp, gate, byOut);
+    Op clamped = out -> backend.clampedGate(gateUp, gate, out);
+    check("gate and up", clamped, gateUp, zeros(5, 6), byOut, byGateUp);
   }
 
   @ParameterizedTest

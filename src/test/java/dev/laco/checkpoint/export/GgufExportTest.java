@@ -102,7 +102,8 @@ class GgufExportTest {
     "olmo2, Q8_0",
     "mixtral, Q8_0",
     "gpt_neox, Q8_0",
-    "internlm2, Q8_0"
+    "internlm2, Q8_0",
+    "gpt_oss, Q8_0"
   })
   void tensorsAndMetadataAreThoseOfTheConverter(String fixture, GgufType type) throws IOException {
     List<String> warnings = new ArrayList<>();

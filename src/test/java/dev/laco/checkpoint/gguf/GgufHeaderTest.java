@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.params.provider.Arguments.arguments;
 
 import dev.laco.BadInputException;
+import dev.laco.model.DType;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -54,10 +55,20 @@ class GgufHeaderTest {
     assertEquals(type, tensor.type());
     assertEquals(List.of(2L, 512L), tensor.shape());
     MemorySegment values = MemorySegment.ofArray(new byte[2 * 512 * Float.BYTES]);
-    type.dequantise(file.asSlice(tensor.offset(), tensor.byteSize()), values);
+    MemorySegment blocks = file.asSlice(tensor.offset(), tensor.byteSize());
+    type.dequantise(blocks, DType.F32, values);
     assertArrayEquals(
         file.asSlice(expected.offset(), expected.byteSize()).toArray(ValueLayout.JAVA_BYTE),
         values.toArray(ValueLayout.JAVA_BYTE));
+    if (type.dtype() == DType.BF16) {
+      MemorySegment narrow = MemorySegment.ofArray(new byte[2 * 512 * Short.BYTES]);
+      type.dequantise(blocks, DType.BF16, narrow);
+      for (int i = 0; i < 2 * 512; i++) {
+        assertEquals(
+            values.getAtIndex(ValueLayout.JAVA_FLOAT_UNALIGNED, i),
+            DType.bf16ToFloat(narrow.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i)));
+      }
+    }
   }
 
   @Test

@@ -19,6 +19,7 @@ import dev.laco.backend.cuda.CudaBackend;
 import dev.laco.bench.Values;
 import dev.laco.bench.gpu.RowOps.RowOp;
 import dev.laco.model.Activation;
+import dev.laco.model.ClampedGate;
 import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
@@ -58,6 +59,11 @@ final class GradientOps {
             null,
             GradientOps::gatedGradients,
             RowOps.of("gated_activation", "gated_gradients", F32)),
+        new RowOp(
+            "clamped_gate_gradients",
+            null,
+            GradientOps::clampedGateGradients,
+            RowOps.of("gated_activation", "clamped_gate_gradients", F32)),
         new RowOp(
             "row_products",
             null,
@@ -151,6 +157,29 @@ final class GradientOps {
             SUMS,
             gate,
             up);
+  }
+
+  private static Job clampedGateGradients(DType dtype, Sizes sizes, Lab lab) {
+    ClampedGate gate = new ClampedGate(1.702, 7);
+    Tensor gateUp = lab.random(F32, sizes.tokens(), 2 * sizes.inner(), 4);
+    Tensor gradient = lab.random(F32, sizes.tokens(), sizes.inner(), 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(Math.ceilDiv(gradient.elements(), ELEMENTS), BLOCK),
+            new Arguments()
+                .pointer(gateUp)
+                .pointer(gradient)
+                .int64(gradient.elements())
+                .float32(gate.slope())
+                .float32(gate.limit()))
+        .moves(bytes(gateUp, gradient), bytes(gateUp))
+        .expects(
+            on ->
+                on.backend()
+                    .training()
+                    .clampedGateGradients(on.of(gateUp), gate, on.of(gradient)),
+            SUMS,
+            gateUp);
   }
 
   private static Job rowProducts(DType dtype, Sizes sizes, Lab lab) {
