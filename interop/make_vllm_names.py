@@ -25,6 +25,7 @@ OUT = pathlib.Path(__file__).resolve().parent / "vllm_names.json"
 ROOT = OUT.parent.parent
 
 WEIGHTS = re.compile(r"\w*(Linear|RMSNorm|LayerNorm|Embedding|LMHead)")
+PARAMETERS = re.compile(r"Parameter|make_attention_sink")  # of the class itself
 EXPERTS = re.compile(r"FusedMoE\w*")
 MATRICES_OF_EXPERTS = ("gate_proj", "down_proj", "up_proj")
 
@@ -104,6 +105,12 @@ def defaults(function):
     return found
 
 
+def attributes(definition):
+    """Attributes of a class that are names, with the name."""
+    assigned = [node for node in definition.body if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Name)]
+    return [(node.target.id, node.value.id) for node in assigned]
+
+
 def given_to_super(function):
     """Parameters of the constructor of the class above that are names, with the name."""
     calls_above = (c for c in ast.walk(function) if isinstance(c, ast.Call) and ast.unparse(c.func) == "super().__init__")
@@ -134,7 +141,7 @@ class Names:
         bound = {}
         for at, definition in reversed(lineage):
             init = method(definition, "__init__")
-            chosen = [*defaults(init), *given_to_super(init)] if init else []
+            chosen = [*attributes(definition), *([*defaults(init), *given_to_super(init)] if init else [])]
             bound |= {name: (at, value) for name, value in chosen if self.source.find(at, value)}
         bound |= given or {}
         for at, definition in lineage:
@@ -171,6 +178,8 @@ class Names:
         if EXPERTS.fullmatch(name):
             named = [ast.literal_eval(k.value) for k in call.keywords if k.arg == "ckpt_names"]
             self.experts[path] = sorted(*named or [MATRICES_OF_EXPERTS])
+        elif PARAMETERS.fullmatch(name):
+            self.weights.add(path.rpartition(".")[0])
         elif WEIGHTS.fullmatch(name) or name.endswith("_cls"):  # the class of a norm that a function chooses
             self.weights.add(path)
         elif self.source.find(module, name):
@@ -190,6 +199,18 @@ def replacements(source, visited, kind):
     return found
 
 
+def packed(source, visited):
+    """What classes say of modules that stand for several of a checkpoint, where no mapper of names says it."""
+    found = {}
+    for module, name in visited:
+        for _, definition in source.lineage(module, name):
+            for node in definition.body:
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "packed_modules_mapping":
+                    for new, old in ast.literal_eval(node.value).items():
+                        found |= {f".{part}": f".{new}" for part in old if part != new}
+    return found
+
+
 def names(source, module, name):
     found = Names(source)
     found.add(module, name)
@@ -198,7 +219,7 @@ def names(source, module, name):
         "weights": sorted(found.weights),
         "experts": found.experts,
         "renamed": {old: new for old, new in (substrings | suffixes).items() if new is not None},
-        "stacked": {old: new for old, (new, _) in stacked.items()},
+        "stacked": {old: new for old, (new, _) in stacked.items()} or packed(source, found.visited),
     }
 
 

@@ -3,7 +3,8 @@ package dev.laco.apply;
 import dev.laco.LacoVersion;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.KeptLayers;
-import dev.laco.model.Architecture;
+import dev.laco.model.Loader;
+import dev.laco.model.ModelConfig;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashSet;
@@ -11,7 +12,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.SequencedMap;
 import java.util.SequencedSet;
-import java.util.Set;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -58,7 +58,7 @@ final class ModelCard {
    *
    * @param original the original's card, empty if it has none
    */
-  static String of(CollapsePlan plan, String original) {
+  static String of(CollapsePlan plan, ModelConfig config, String original) {
     List<String> lines = Arrays.stream(original.split("\\R", -1)).map(String::strip).toList();
     CollapsePlan.Source source = plan.source();
     StringBuilder card = new StringBuilder();
@@ -97,7 +97,7 @@ final class ModelCard {
             KeptLayers.of(plan).describe(),
             weights(plan),
             measured(plan.results()),
-            howToLoad(source.architecture()),
+            howToLoad(config),
             original.isEmpty()
                 ? "The original's licence and terms of use hold for this model, too."
                 : "The original's licence and terms of use hold for this model, too; what its card says of depth, size and quality does not."));
@@ -142,13 +142,10 @@ final class ModelCard {
         + trained;
   }
 
-  /** A line for each program that knows the architecture. */
-  private static String howToLoad(String architecture) {
-    return Architecture.forClassName(architecture)
-        .map(Architecture::loaders)
-        .orElse(Set.of())
-        .stream()
-        .sorted()
+  /** A line for each program that computes the model as its config describes it. */
+  private static String howToLoad(ModelConfig config) {
+    return Arrays.stream(Loader.values())
+        .filter(loader -> config.architecture().whyNot(loader, config) == null)
         .map(
             loader ->
                 switch (loader) {

@@ -9,8 +9,11 @@ import dev.laco.checkpoint.OutputFiles;
 import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.ShardedWriter;
 import dev.laco.collapse.CollapsePlan;
+import dev.laco.model.Architecture;
 import dev.laco.model.ConfigRewriter;
 import dev.laco.model.HuggingFaceJson;
+import dev.laco.model.Loader;
+import dev.laco.model.ModelConfig;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
@@ -56,14 +59,33 @@ final class PrunedFolder implements PrunedFiles {
             tensors.newTensors().named(weights.container()),
             plan.products(),
             plan.results());
-    this.card = ModelCard.of(this.plan, originalCard(companions)).getBytes(UTF_8);
     ObjectNode rewritten = PlanApplier.config(model, plan);
+    ModelConfig pruned = ModelConfig.parse(model.configName(), rewritten);
+    warnOfLoaders(model, pruned, warnings);
+    this.card = ModelCard.of(this.plan, pruned, originalCard(companions)).getBytes(UTF_8);
     if (format.dtype() != null) {
       String key = rewritten.has("dtype") ? "dtype" : "torch_dtype";
       rewritten.put(key, format.dtype().torchName());
     }
     this.types = format.dtype() == null ? null : "all weights " + format.dtype().shortName();
     this.config = HuggingFaceJson.write(rewritten).getBytes(UTF_8);
+  }
+
+  /** Tells of programs that compute the original as its config describes it, and not the result. */
+  private static void warnOfLoaders(
+      Checkpoint model, ModelConfig pruned, Consumer<String> warnings) {
+    Architecture family = pruned.architecture();
+    for (Loader loader : Loader.values()) {
+      String why = family.whyNot(loader, pruned);
+      if (why != null && family.whyNot(loader, model.config()) == null) {
+        warnings.accept(
+            String.format(
+                Locale.ROOT,
+                "%s %s, and so computes the pruned model differently; --align 2 keeps the layers that it expects",
+                loader,
+                why));
+      }
+    }
   }
 
   /** The begin of the original's card, which has the front matter; empty if there is no card. */

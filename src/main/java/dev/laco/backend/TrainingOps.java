@@ -103,9 +103,8 @@ public interface TrainingOps {
 
   /**
    * The gradients of {@link ForwardOps#attention} over whole sequences, but for that by the sinks
-   * (Dao 2023,
-   * "FlashAttention-2", algorithm 2). No backend adds in an order that depends on time: results are
-   * the same in every run.
+   * (Dao 2023, "FlashAttention-2", algorithm 2). No backend adds in an order that depends on time:
+   * results are the same in every run.
    *
    * @param query {@code [T, numHeads * headDim]}
    * @param key {@code [T, numKeyValueHeads * headDim]}

@@ -244,9 +244,7 @@ final class GgufModel implements TableReader {
 
   private static List<GgufRows.Piece> pieces(List<Source> sources, long begin) {
     return sources.stream()
-        .map(
-            source ->
-                new GgufRows.Piece(source.type(), source.begin() - begin, source.rows))
+        .map(source -> new GgufRows.Piece(source.type(), source.begin() - begin, source.rows))
         .toList();
   }
 

@@ -6,7 +6,6 @@ import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.ResourceException;
 import dev.laco.Seconds;
-import dev.laco.UsageException;
 import dev.laco.backend.Backend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.Sha256;

@@ -157,10 +157,10 @@ public record ModelInspection(
   }
 
   private static List<Loader> loaders(Checkpoint checkpoint, Map<String, String> refused) {
-    Architecture family = checkpoint.config().architecture();
+    ModelConfig config = checkpoint.config();
     List<Loader> loaders = new ArrayList<>();
     for (Loader loader : Loader.values()) {
-      String whyNot = family.loaders().contains(loader) ? null : "does not know the architecture";
+      String whyNot = config.architecture().whyNot(loader, config);
       if (loader == Loader.LLAMA_CPP) {
         whyNot = whyNoExport(checkpoint);
       }

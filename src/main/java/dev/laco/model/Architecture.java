@@ -12,9 +12,11 @@ import java.util.OptionalInt;
 import java.util.SequencedMap;
 import java.util.Set;
 import java.util.function.Function;
+import java.util.function.IntPredicate;
 import java.util.function.Predicate;
 import java.util.function.ToDoubleFunction;
 import java.util.function.ToIntFunction;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
@@ -177,6 +179,7 @@ public final class Architecture {
     private Optional<Mixture.Keys> mixture = Optional.empty();
 
     private final Set<Loader> loaders = EnumSet.of(Loader.TRANSFORMERS, Loader.VLLM);
+    private Optional<IntPredicate> vllmSliding = Optional.empty();
     private Optional<GgufFamily> gguf = Optional.empty();
 
     private Builder(String className, String modelType) {
@@ -429,6 +432,12 @@ public final class Architecture {
       return this;
     }
 
+    /** vLLM gives these layers a window, whatever a config says. */
+    Builder vllmSliding(IntPredicate layers) {
+      vllmSliding = Optional.of(layers);
+      return this;
+    }
+
     /** GGUF files of the family. */
     Builder gguf(GgufFamily files) {
       gguf = Optional.of(files);
@@ -460,6 +469,29 @@ public final class Architecture {
   /** The programs of other people that open checkpoints of this family. */
   public Set<Loader> loaders() {
     return Collections.unmodifiableSet(parts.loaders);
+  }
+
+  /**
+   * Why a program does not compute a model of this family as its config describes it, as the end of
+   * a sentence that begins with the program; null where it does.
+   */
+  public @Nullable String whyNot(Loader loader, ModelConfig config) {
+    if (!parts.loaders.contains(loader)) {
+      return "does not know the architecture";
+    }
+    boolean asVllmHasIt =
+        parts
+            .vllmSliding
+            .map(
+                sliding ->
+                    IntStream.range(0, config.numHiddenLayers())
+                        .allMatch(
+                            layer ->
+                                sliding.test(layer) == config.attention().get(layer).window() > 0))
+            .orElse(true);
+    return loader == Loader.VLLM && !asVllmHasIt
+        ? "gives layers the window by their positions, whatever layer_types says"
+        : null;
   }
 
   /**

@@ -126,8 +126,7 @@ public final class GgufNames {
       if (follow) {
         long size = last.size() + next.size();
         long first = last.first() / last.columns();
-        rows.set(
-            rows.size() - 1, Rows.of(next.weight(), next.shape(), first, 1, size, size, 0));
+        rows.set(rows.size() - 1, Rows.of(next.weight(), next.shape(), first, 1, size, size, 0));
       } else {
         rows.add(next);
       }

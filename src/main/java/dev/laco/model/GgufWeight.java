@@ -20,10 +20,10 @@ public record GgufWeight(
   }
 
   /**
-   * Rows of the tensor, and where in a weight their elements lie. There are {@code blocks} blocks of
-   * {@code size} rows each; all distances are in elements of the weight. Most rows of a tensor are
-   * rows of a weight, whose elements follow each other. A row may also be a column of the weight, or
-   * every second element of a row.
+   * Rows of the tensor, and where in a weight their elements lie. There are {@code blocks} blocks
+   * of {@code size} rows each; all distances are in elements of the weight. Most rows of a tensor
+   * are rows of a weight, whose elements follow each other. A row may also be a column of the
+   * weight, or every second element of a row.
    *
    * @param weight name of the weight
    * @param shape of the weight

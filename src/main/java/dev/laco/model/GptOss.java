@@ -53,7 +53,7 @@ final class GptOss {
                   .biases(GgufFamily.Biases.REQUIRED)
                   .windows(2)
                   .config(GptOss::fromGguf))
-          .unknownTo(Loader.VLLM)
+          .vllmSliding(layer -> layer % 2 == 0)
           .build();
 
   private GptOss() {}

@@ -186,9 +186,7 @@ final class CpuTraining implements TrainingOps, AutoCloseable {
   @Override
   public void clampedGateGradients(Tensor gateUp, ClampedGate gate, Tensor gradient) {
     OpChecks.clampedGateGradients(gateUp, gradient);
-    backend
-        .kernels()
-        .clampedGateGradients(data(gateUp), gradient.elements(), gate, data(gradient));
+    backend.kernels().clampedGateGradients(data(gateUp), gradient.elements(), gate, data(gradient));
   }
 
   @Override

@@ -311,8 +311,7 @@ final class ReferenceTraining implements TrainingOps {
       double factor = Math.min(Math.max(u, -gate.limit()), gate.limit()) + 1;
       double byUp = by.get(i) * limited / (1 + Math.exp(-gate.slope() * limited));
       channels.set(
-          2 * i,
-          g > gate.limit() ? 0 : by.get(i) * factor * ReferenceBackend.logisticSlope(v, v));
+          2 * i, g > gate.limit() ? 0 : by.get(i) * factor * ReferenceBackend.logisticSlope(v, v));
       channels.set(2 * i + 1, Math.abs(u) > gate.limit() ? 0 : byUp);
     }
   }

@@ -103,8 +103,7 @@ record GgufTensors(String model, ModelWeights weights) {
    * @param begin index of the first value
    * @param step from a value to the next
    */
-  private static void read(
-      HostTensor tensor, long begin, long step, double added, float[] values) {
+  private static void read(HostTensor tensor, long begin, long step, double added, float[] values) {
     MemorySegment data = tensor.data();
     for (int i = 0; i < values.length; i++) {
       long at = begin + i * step;

@@ -106,7 +106,9 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
               + ": llama.cpp ignores the length of a text where it chooses factors of LongRoPE, and goes by the size of"
               + " its context; give it a context that is no longer than the original's for short texts");
     }
-    if (rotation != null && rotation.scaling() instanceof RopeParameters.Yarn yarn && !yarn.truncate()) {
+    if (rotation != null
+        && rotation.scaling() instanceof RopeParameters.Yarn yarn
+        && !yarn.truncate()) {
       warnings.accept(
           model
               + ": llama.cpp rounds the range of YaRN to whole frequencies, so that it turns some of them a little"

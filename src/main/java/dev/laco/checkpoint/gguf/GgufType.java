@@ -180,12 +180,7 @@ public enum GgufType implements ElementType {
   private static void put(float[] block, DType to, MemorySegment values, long first) {
     if (to == DType.F32) {
       MemorySegment.copy(
-          block,
-          0,
-          values,
-          ValueLayout.JAVA_FLOAT_UNALIGNED,
-          first * Float.BYTES,
-          block.length);
+          block, 0, values, ValueLayout.JAVA_FLOAT_UNALIGNED, first * Float.BYTES, block.length);
       return;
     }
     for (int i = 0; i < block.length; i++) {

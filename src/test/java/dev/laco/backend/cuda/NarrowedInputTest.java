@@ -160,8 +160,7 @@ class NarrowedInputTest {
       case "attentionGradient" ->
           new Object[] {x(), x(), x(), spec, batch(), x(), tensor(2, 1), x(), x(), x(), x()};
       case "gatedGradients" -> new Object[] {Activation.SILU, x(), x(), x()};
-      case "clampedGateGradients" ->
-          new Object[] {tensor(2, 12), new ClampedGate(1.702, 7), x()};
+      case "clampedGateGradients" -> new Object[] {tensor(2, 12), new ClampedGate(1.702, 7), x()};
       case "rowProducts" -> new Object[] {x(), x(), tensor(2, 1)};
       case "distillationLoss" ->
           new Object[] {x(), x(), head(), batch(), 0.5, 1.0, new double[2], x()};

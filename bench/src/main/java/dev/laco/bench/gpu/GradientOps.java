@@ -175,9 +175,7 @@ final class GradientOps {
         .moves(bytes(gateUp, gradient), bytes(gateUp))
         .expects(
             on ->
-                on.backend()
-                    .training()
-                    .clampedGateGradients(on.of(gateUp), gate, on.of(gradient)),
+                on.backend().training().clampedGateGradients(on.of(gateUp), gate, on.of(gradient)),
             SUMS,
             gateUp);
   }
