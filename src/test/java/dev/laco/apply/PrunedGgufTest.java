@@ -26,6 +26,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -122,6 +123,48 @@ class PrunedGgufTest {
       assertEquals(expected.config(), found.config());
       for (String weight : expected.weightNames()) {
         assertSameValues(expected.tensor(weight), found.tensor(weight));
+      }
+    }
+  }
+
+  /** Layer 2 is merged into layer 1, and vLLM would give its successor a window. */
+  @Test
+  void aGptOssKeepsTheBytesOfItsExpertsAndSaysWhatVllmWouldCompute() throws IOException {
+    List<String> warnings = new ArrayList<>();
+    Path file = folder.resolve("out.gguf");
+    Path same = folder.resolve("same");
+    try (Checkpoint model = Checkpoint.open(gguf("gpt_oss.q8_0"))) {
+      CollapsePlan plan =
+          CollapsePlan.identity(PlanApplier.source(model))
+              .fold(1, 1, MergeRule.parse("mean"), NormsPolicy.MERGE);
+      for (OutputFormat format :
+          List.of(
+              new OutputFormat.Gguf(GgufType.F32), new OutputFormat.Folder(Long.MAX_VALUE, null))) {
+        new PlanApplier(model, plan, new PlanTensors(NewWeights.NONE), format, warnings::add)
+            .write(format instanceof OutputFormat.Gguf ? file : same, false, bytes -> {});
+      }
+    }
+    Gguf original = Gguf.read(gguf("gpt_oss.q8_0"));
+    Gguf pruned = Gguf.read(file);
+    for (String expert : List.of("gate", "up", "down")) {
+      for (String kind : List.of("weight", "bias")) {
+        String name = "ffn_" + expert + "_exps." + kind;
+        assertArrayEquals(original.data("blk.3." + name), pruned.data("blk.2." + name), name);
+      }
+    }
+    assertTrue(
+        warnings.stream().anyMatch(line -> line.contains("vLLM") && line.contains("--align 2")),
+        warnings::toString);
+    String card = Files.readString(same.resolve("README.md"));
+    assertTrue(card.contains("- transformers:") && !card.contains("- vLLM:"), card);
+    try (Checkpoint expected = Checkpoint.open(same);
+        Checkpoint found = Checkpoint.open(file)) {
+      assertEquals(expected.config(), found.config());
+      for (String weight : expected.weightNames()) {
+        // The rows of down projections are no whole blocks of Q8_0, and F16 in the original's file.
+        if (expected.tensor(weight).dtype() == DType.F32) {
+          assertSameValues(expected.tensor(weight), found.tensor(weight));
+        }
       }
     }
   }
