@@ -60,6 +60,8 @@ from transformers import (
     Qwen2MoeForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SeedOssConfig,
+    SeedOssForCausalLM,
     SmolLM3Config,
     StableLmConfig,
     StableLmForCausalLM,
@@ -94,6 +96,7 @@ OLMO2 = (Olmo2Config, Olmo2ForCausalLM)
 OLMOE = (OlmoeConfig, OlmoeForCausalLM)
 OLMO3 = (Olmo3Config, Olmo3ForCausalLM)
 MIXTRAL = (MixtralConfig, MixtralForCausalLM)
+SEED_OSS = (SeedOssConfig, SeedOssForCausalLM)
 GPT_OSS = (GptOssConfig, GptOssForCausalLM)
 GRANITE_MOE = (GraniteMoeConfig, GraniteMoeForCausalLM)
 QWEN2_MOE = (Qwen2MoeConfig, Qwen2MoeForCausalLM)
@@ -251,6 +254,7 @@ FAMILIES = {
             "logits_scaling": 4.0,
         },
     ),
+    "seed_oss": (SEED_OSS, "bfloat16", {"head_dim": 32}),
     "gpt_oss_bf16": (
         GPT_OSS,
         "bfloat16",

@@ -30,6 +30,7 @@ final class Families {
           StableLm.FAMILY,
           Falcon.FAMILY,
           StarCoder2.FAMILY,
+          SeedOss.FAMILY,
           Mixtral.FAMILY,
           Qwen3Moe.FAMILY,
           Olmoe.FAMILY,

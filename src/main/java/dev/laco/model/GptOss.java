@@ -60,7 +60,6 @@ final class GptOss {
 
   /** The range of YaRN is not rounded in any published model, and files do not say it. */
   private static void fromGguf(ObjectNode config, Set<String> tensors) {
-    config.remove("mlp_bias");
     if (config.get("rope_scaling") instanceof ObjectNode scaling) {
       scaling.put("truncate", false);
     }

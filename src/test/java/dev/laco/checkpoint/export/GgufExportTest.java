@@ -139,6 +139,7 @@ class GgufExportTest {
         "glm",
         "glm4",
         "granitemoe",
+        "seed_oss",
         "stablelm",
         "starcoder2"
       })
