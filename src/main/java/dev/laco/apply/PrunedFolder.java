@@ -81,7 +81,7 @@ final class PrunedFolder implements PrunedFiles {
         warnings.accept(
             String.format(
                 Locale.ROOT,
-                "%s %s, and so computes the pruned model differently; --align 2 keeps the layers that it expects",
+                "%s %s, and so computes the pruned model differently; an alignment of 2 keeps the layers that it expects",
                 loader,
                 why));
       }
