@@ -49,33 +49,48 @@ public final class BlockSearch {
    * @param listener told of every removal of a block that leads to one of the models
    */
   public SearchResult run(List<BlockCost> costs, TrialListener listener) {
-    return scored(cheapest(costs), costs, listener);
+    return scored(cheapest(costs, original.depth(), settings.removed()), costs, listener);
   }
 
-  /** The cheapest removals of as many layers as the settings say. */
-  private List<Removal> cheapest(List<BlockCost> costs) {
-    int depth = original.depth();
+  /**
+   * The models that lack so many layers and whose blocks cost least together, the best first; none
+   * is scored.
+   *
+   * @param source names the original
+   * @param costs one for every block of settings that were checked
+   * @param removed at most as many as those settings remove, a multiple of their alignment
+   */
+  public static List<CollapsePlan> cheapest(
+      CollapsePlan.Source source, List<BlockCost> costs, int removed) {
+    CollapsePlan original = CollapsePlan.identity(source);
+    return cheapest(costs, original.depth(), removed).stream()
+        .map(removal -> path(original, removal).getLast())
+        .toList();
+  }
+
+  /** The cheapest removals of so many of {@code depth} layers. */
+  private static List<Removal> cheapest(List<BlockCost> costs, int depth, int most) {
     Map<Integer, List<BlockCost>> byBeginning =
         costs.stream().collect(Collectors.groupingBy(cost -> cost.block().from()));
     // Of the first layers, all those that remove so many of them and keep the next layer or end.
     List<List<List<Removal>>> best = new ArrayList<>();
     for (int layer = 0; layer <= depth + 1; layer++) {
       List<List<Removal>> byRemoved = new ArrayList<>();
-      for (int removed = 0; removed <= settings.removed(); removed++) {
+      for (int removed = 0; removed <= most; removed++) {
         byRemoved.add(new ArrayList<>());
       }
       best.add(byRemoved);
     }
     best.getFirst().getFirst().add(new Removal(List.of(), 0));
     for (int layer = 0; layer < depth; layer++) {
-      for (int removed = 0; removed <= settings.removed(); removed++) {
+      for (int removed = 0; removed <= most; removed++) {
         List<Removal> here = best.get(layer).get(removed);
         here.sort(Comparator.comparingDouble(Removal::cost));
         List<Removal> kept = here.subList(0, Math.min(here.size(), FOUND));
         best.get(layer + 1).get(removed).addAll(kept);
         for (BlockCost next : byBeginning.getOrDefault(layer, List.of())) {
           Block block = next.block();
-          if (removed + block.length() <= settings.removed()) {
+          if (removed + block.length() <= most) {
             // The layer behind a block stays: two blocks side by side are one longer block.
             List<Removal> behind =
                 best.get(Math.min(block.to() + 1, depth + 1)).get(removed + block.length());
@@ -84,8 +99,8 @@ public final class BlockSearch {
         }
       }
     }
-    List<Removal> found = new ArrayList<>(best.get(depth).get(settings.removed()));
-    found.addAll(best.get(depth + 1).get(settings.removed()));
+    List<Removal> found = new ArrayList<>(best.get(depth).get(most));
+    found.addAll(best.get(depth + 1).get(most));
     found.sort(Comparator.comparingDouble(Removal::cost));
     return found.subList(0, Math.min(found.size(), FOUND));
   }
@@ -96,12 +111,7 @@ public final class BlockSearch {
     Set<CollapsePlan> plans = new LinkedHashSet<>();
     List<List<CollapsePlan>> paths = new ArrayList<>();
     for (Removal removal : removals) {
-      List<CollapsePlan> path = new ArrayList<>();
-      CollapsePlan plan = original;
-      for (Block block : removal.blocks().reversed()) {
-        plan = without(plan, block);
-        path.add(plan);
-      }
+      List<CollapsePlan> path = path(original, removal);
       plans.addAll(path);
       paths.add(path);
     }
@@ -144,7 +154,14 @@ public final class BlockSearch {
         null, ranked, null, List.of(), new TreeMap<>(), List.copyOf(trials.values()), costs, false);
   }
 
-  private static CollapsePlan without(CollapsePlan plan, Block block) {
-    return plan.fold(block.from() - 1, block.length(), MergeRule.DROP, NormsPolicy.BASE);
+  /** What the removal of a block after the other leads to, from the rear. */
+  private static List<CollapsePlan> path(CollapsePlan original, Removal removal) {
+    List<CollapsePlan> path = new ArrayList<>();
+    CollapsePlan plan = original;
+    for (Block block : removal.blocks().reversed()) {
+      plan = plan.fold(block.from() - 1, block.length(), MergeRule.DROP, NormsPolicy.BASE);
+      path.add(plan);
+    }
+    return path;
   }
 }

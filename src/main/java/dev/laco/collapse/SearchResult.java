@@ -48,14 +48,23 @@ public record SearchResult(
 
   /** The result for a model that needs no search, such as the original; it has not been scored. */
   public static SearchResult known(CollapsePlan plan) {
-    return known(null, plan);
+    return known(null, List.of(plan));
+  }
+
+  /** The result for models of one depth that have not been scored, the best first. */
+  public static SearchResult known(List<CollapsePlan> plans) {
+    return known(null, plans);
   }
 
   /** The same result with the threshold that leads to the model. */
   static SearchResult known(@Nullable Double threshold, CollapsePlan plan) {
-    Scored only = new Scored(plan, Score.UNCHANGED);
+    return known(threshold, List.of(plan));
+  }
+
+  private static SearchResult known(@Nullable Double threshold, List<CollapsePlan> plans) {
+    List<Scored> unscored = plans.stream().map(plan -> new Scored(plan, Score.UNCHANGED)).toList();
     return new SearchResult(
-        threshold, List.of(only), null, List.of(), new TreeMap<>(), List.of(), List.of(), false);
+        threshold, unscored, null, List.of(), new TreeMap<>(), List.of(), List.of(), false);
   }
 
   /** The same result with another best model, such as one that was changed after the search. */

@@ -52,17 +52,19 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
-/** One comparison: every strategy on the same device, texts and size. The job writes no file. */
+/**
+ * One comparison: every strategy on the same device, texts and size, or at several sizes, one after
+ * the other. The job writes no file.
+ */
 @SuppressWarnings("exports")
 public final class CompareJob extends ModelJob<CompareJob> {
   private static final String DENSE_WORDS = "last words, dense";
 
   private final CompareRequest request;
-  private final int target;
-  private final List<LeftOut> leftOut = new ArrayList<>();
-  private @Nullable Perplexity known;
+  private final List<Integer> targets;
 
   /**
    * Prepares a comparison.
@@ -70,15 +72,19 @@ public final class CompareJob extends ModelJob<CompareJob> {
    * @throws UsageException if the model cannot have the size
    */
   public CompareJob(Model model, DeviceSettings device, CompareRequest request) {
-    super(model, device);
-    this.request = request;
-    this.target = request.goal().depth(model);
+    this(model, device, request, List.of(request.goal().depth(model)));
   }
 
-  /** Takes the perplexity of the original on the evaluation text as it was measured before. */
-  public CompareJob knowing(Perplexity dense) {
-    known = dense;
-    return this;
+  /**
+   * Prepares a comparison at several sizes.
+   *
+   * @param targets the numbers of layers, in the place of the request's size
+   */
+  public CompareJob(
+      Model model, DeviceSettings device, CompareRequest request, List<Integer> targets) {
+    super(model, device);
+    this.request = request;
+    this.targets = List.copyOf(targets);
   }
 
   /** The texts of a comparison as token ids; null where there is none. */
@@ -90,14 +96,27 @@ public final class CompareJob extends ModelJob<CompareJob> {
       @Nullable ClozeSet passages) {}
 
   /**
-   * Runs the job.
+   * Runs the job at its one size.
    *
+   * @throws dev.laco.LacoException as {@link #run(Consumer)}
+   */
+  public CompareResult run() {
+    List<CompareResult> results = new ArrayList<>();
+    run(results::add);
+    return results.getFirst();
+  }
+
+  /**
+   * Runs the job. The original runs over the evaluation text once for all strategies and sizes, as
+   * far as its hidden states are held.
+   *
+   * @param each gets the result of each size as soon as it is complete
    * @throws UsageException if there is nothing to measure on
    * @throws dev.laco.BadInputException if a text cannot be used, or the model's weights are damaged
    * @throws dev.laco.ResourceException if the device or the memory does not suffice
    * @throws dev.laco.CancelledException if it was cancelled
    */
-  public CompareResult run() {
+  public void run(Consumer<? super CompareResult> each) {
     Texts texts = texts();
     SweepOptions sweep = SweepOptions.of(SweepOptions.CANDIDATES).with(Objective.NLL);
     try (OpenDevice opened = openDevice(texts.fit != null)) {
@@ -111,23 +130,26 @@ public final class CompareJob extends ModelJob<CompareJob> {
       // A search reads every layer in its first pass, but not the head.
       model.checkpoint().requireFiniteOutsideLayers();
       expect(backend, texts);
-      CausalLm original = running.original();
-      Perplexity dense =
-          known != null
-              ? known
-              : texts.evaluation.measure(progress(), DENSE, model.directory(), original);
-      LastWord denseWords = lastWord(DENSE_WORDS, original, texts);
-      tell(new CompareEvent.DenseMeasured(dense, denseWords));
-      return new CompareResult(
-          model.directory(),
-          model.config().numHiddenLayers(),
-          target,
-          texts.evaluation.name(),
-          dense,
-          denseWords,
-          rows(running, texts, sweep),
-          leftOut,
-          warnings());
+      try (FidelityMeasure measure = texts.evaluation.against(running.original(), true)) {
+        Perplexity dense = texts.evaluation.measure(progress(), DENSE, model.directory(), measure);
+        LastWord denseWords = lastWord(DENSE_WORDS, running.original(), texts);
+        tell(new CompareEvent.DenseMeasured(dense, denseWords));
+        for (int target : targets) {
+          List<LeftOut> leftOut = new ArrayList<>();
+          List<Row> rows = new AtSize(running, texts, sweep, measure, target, leftOut).rows();
+          each.accept(
+              new CompareResult(
+                  model.directory(),
+                  model.config().numHiddenLayers(),
+                  target,
+                  texts.evaluation.name(),
+                  dense,
+                  denseWords,
+                  rows,
+                  leftOut,
+                  warnings()));
+        }
+      }
     }
   }
 
@@ -161,6 +183,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
         backend,
         new MemoryPlan.Beside(
             Math.max(searching, measuring(backend, texts))
+                + FidelityMeasure.heldBytes(model.config(), texts.evaluation.chunks())
                 + model.config().layerParameters() * Float.BYTES,
             texts.fit == null ? 0 : newWeights()),
         model.config().numHiddenLayers(),
@@ -187,8 +210,14 @@ public final class CompareJob extends ModelJob<CompareJob> {
   }
 
   private long blocks(Backend backend, FitText text) {
-    BlockSettings blocks = SearchChoice.byDefault(model.config(), target, true).blocks();
-    return blocks == null ? 0 : BlockMeasure.bytes(backend, model.config(), text, blocks);
+    long most = 0;
+    for (int target : targets) {
+      BlockSettings blocks = SearchChoice.byDefault(model.config(), target, true).blocks();
+      if (blocks != null) {
+        most = Math.max(most, BlockMeasure.bytes(backend, model.config(), text, blocks));
+      }
+    }
+    return most;
   }
 
   /** The most bytes that the fitted tensors of a strategy may take. */
@@ -196,7 +225,10 @@ public final class CompareJob extends ModelJob<CompareJob> {
     return request.strategies().stream()
         .map(this::fit)
         .filter(fit -> fit != null)
-        .mapToLong(fit -> MemoryPlan.newWeights(model.checkpoint(), fit, target))
+        .flatMapToLong(
+            fit ->
+                targets.stream()
+                    .mapToLong(target -> MemoryPlan.newWeights(model.checkpoint(), fit, target)))
         .max()
         .orElse(0);
   }
@@ -206,36 +238,47 @@ public final class CompareJob extends ModelJob<CompareJob> {
     JobEstimate estimate = new JobEstimate(model, backend);
     JobProgress job = progress();
     int depth = model.config().numHiddenLayers();
-    if (known == null) {
-      job.expect(DENSE, estimate.pass(texts.evaluation.chunks(), depth));
-    }
+    job.expect(DENSE, estimate.pass(texts.evaluation.chunks(), depth));
     if (texts.passages != null) {
       job.expect(DENSE_WORDS, estimate.pass(texts.passages.items(), depth));
     }
+    for (int target : targets) {
+      expect(estimate, texts, target);
+    }
+    tellExpectation();
+  }
+
+  private void expect(JobEstimate estimate, Texts texts, int target) {
+    JobProgress job = progress();
     Set<Boolean> searched = new HashSet<>();
     for (Strategy strategy : request.strategies()) {
+      String label = label(strategy, target);
       boolean again = strategy.isSearched() && !searched.add(closedForm(strategy, texts));
-      SearchChoice usual = search(strategy, texts);
-      job.expect(
-          strategy.label(),
-          again ? 0 : usual.seconds(estimate, texts.calibration.size(), texts.fit));
+      SearchChoice usual = search(strategy, texts, target);
+      job.expect(label, again ? 0 : usual.seconds(estimate, texts.calibration.size(), texts.fit));
       FitRule fit = fit(strategy);
       if (fit != null && texts.fit != null) {
         int contenders =
             strategy.isSearched() ? usual.mostContenders() : FittedChoice.mostContenders(false);
-        estimate.expectFit(job, strategy.label(), fit, contenders, texts.fit, target);
+        estimate.expectFit(job, label, fit, contenders, texts.fit, target);
       }
       if (choosesUnfitted(strategy) && texts.choice != null) {
         job.expect(
-            FittedChoice.choiceStage(strategy.label()),
+            FittedChoice.choiceStage(label),
             estimate.search(HeldOutChoice.MOST, target, usual.objective(), texts.choice.tokens()));
       }
-      job.expect(heldOut(strategy), estimate.pass(texts.evaluation.chunks(), depth + target));
+      job.expect(heldOut(label), estimate.pass(texts.evaluation.chunks(), target));
       if (texts.passages != null) {
-        job.expect(lastWords(strategy), estimate.pass(texts.passages.items(), target));
+        job.expect(lastWords(label), estimate.pass(texts.passages.items(), target));
       }
     }
-    tellExpectation();
+  }
+
+  /** Names the stages of a strategy, by its size, too, where there are several. */
+  private String label(Strategy strategy, int target) {
+    return targets.size() == 1
+        ? strategy.label()
+        : String.format(Locale.ROOT, "%s, %d layers", strategy.label(), target);
   }
 
   /** Whether the layers of a strategy are chosen in closed form. */
@@ -244,7 +287,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
   }
 
   /** Our own search before the fit of a strategy. */
-  private SearchChoice search(Strategy strategy, Texts texts) {
+  private SearchChoice search(Strategy strategy, Texts texts, int target) {
     return SearchChoice.byDefault(model.config(), target, closedForm(strategy, texts));
   }
 
@@ -269,117 +312,135 @@ public final class CompareJob extends ModelJob<CompareJob> {
     return fit == null ? null : fit.whyNot(model.config());
   }
 
-  private static String heldOut(Strategy strategy) {
-    return "held-out text, " + strategy.label();
+  private static String heldOut(String label) {
+    return "held-out text, " + label;
   }
 
-  private static String lastWords(Strategy strategy) {
-    return "last words, " + strategy.label();
+  private static String lastWords(String label) {
+    return "last words, " + label;
   }
 
-  /** The rows of all strategies that can be measured, the lowest perplexity first. */
-  private List<Row> rows(RunningModel running, Texts texts, SweepOptions sweep) {
-    CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
-    List<Row> rows = new ArrayList<>();
-    try (SweepScorer scorer = new SweepScorer(running, source, texts.calibration, sweep)) {
-      LayerChoices choices =
-          new LayerChoices(running, source, texts.calibration, scorer, texts.fit, target);
-      for (Strategy strategy : request.strategies()) {
-        row(strategy, choices, running, texts, sweep).ifPresent(rows::add);
+  /** The strategies at one size. */
+  private final class AtSize {
+    private final RunningModel running;
+    private final Texts texts;
+    private final SweepOptions sweep;
+    private final FidelityMeasure measure;
+    private final int target;
+    private final List<LeftOut> leftOut;
+
+    AtSize(
+        RunningModel running,
+        Texts texts,
+        SweepOptions sweep,
+        FidelityMeasure measure,
+        int target,
+        List<LeftOut> leftOut) {
+      this.running = running;
+      this.texts = texts;
+      this.sweep = sweep;
+      this.measure = measure;
+      this.target = target;
+      this.leftOut = leftOut;
+    }
+
+    /** The rows of all strategies that can be measured, the lowest perplexity first. */
+    List<Row> rows() {
+      CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
+      List<Row> rows = new ArrayList<>();
+      try (SweepScorer scorer = new SweepScorer(running, source, texts.calibration, sweep)) {
+        LayerChoices choices =
+            new LayerChoices(running, source, texts.calibration, scorer, texts.fit, target);
+        for (Strategy strategy : request.strategies()) {
+          row(strategy, choices).ifPresent(rows::add);
+        }
       }
+      rows.sort(Comparator.comparingDouble(row -> row.fidelity().perplexity().meanNll()));
+      return rows;
     }
-    rows.sort(Comparator.comparingDouble(row -> row.fidelity().perplexity().meanNll()));
-    return rows;
-  }
 
-  /** The row of a strategy; empty where it has no model that can be measured, which is told. */
-  private Optional<Row> row(
-      Strategy strategy,
-      LayerChoices choices,
-      RunningModel running,
-      Texts texts,
-      SweepOptions sweep) {
-    String why = whyNot(strategy);
-    if (why != null && !strategy.equals(Strategy.DEFAULT)) {
-      leaveOut(strategy, "left out: weights cannot be fitted: " + why);
-      return Optional.empty();
-    }
-    long start = System.nanoTime();
-    SearchResult found;
-    try (JobProgress.Stage stage = progress().begin(strategy.label())) {
-      found =
-          choices.find(
-              strategy.layers(),
-              closedForm(strategy, texts),
-              (trial, share) -> stage.updateShare(share));
-    } catch (UsageException e) {
-      leaveOut(strategy, e.template());
-      return Optional.empty();
-    }
-    CollapsePlan plan =
-        choosesUnfitted(strategy) && texts.choice != null
-            ? chosen(strategy, found, running, texts.choice, choosing(sweep, texts))
-            : found.plan();
-    try (MemoryArena memory = new MemoryArena();
-        PlannedLayers layers = running.pruned(plan, NewWeights.NONE)) {
-      FitRule fit = fit(strategy);
-      if (fit != null && texts.fit != null) {
-        // Neighbours are tried in our own way alone: other strategies keep the layers they chose.
-        FittedChoice.Outcome fitted =
-            new FittedChoice(progress(), strategy.label(), running, FittedChoice.Listener.NONE)
-                .run(
-                    found,
-                    strategy.isSearched() && search(strategy, texts).triesNeighbours(),
-                    fit,
-                    texts.fit,
-                    memory);
-        plan =
-            fitted
-                .plan()
-                .withTensors(new PlanTensors(fitted.tensors()).named(PlanTensors.DEFAULT_FILE));
-        layers.use(fitted.plan(), fitted.tensors());
-      }
-      double seconds = Seconds.since(start);
-      CausalLm original = running.original();
-      Score score = ModelScore.of(original, layers.model(), texts.calibration);
-      Fidelity fidelity =
-          texts.evaluation.measure(progress(), heldOut(strategy), original, layers.model());
-      if (!FiniteResults.isFinite(fidelity.perplexity())) {
-        leaveOut(
-            strategy,
-            String.format(
-                Locale.ROOT,
-                "left out: perplexity is %s, its hidden states overflow",
-                fidelity.perplexity().perplexity()));
+    /** The row of a strategy; empty where it has no model that can be measured, which is told. */
+    private Optional<Row> row(Strategy strategy, LayerChoices choices) {
+      String why = whyNot(strategy);
+      if (why != null && !strategy.equals(Strategy.DEFAULT)) {
+        leaveOut(strategy, "left out: weights cannot be fitted: " + why);
         return Optional.empty();
       }
-      LastWord words = lastWord(lastWords(strategy), layers.model(), texts);
-      Row row = new Row(strategy, plan, score, fidelity, words, seconds);
-      tell(new CompareEvent.StrategyMeasured(row));
-      return Optional.of(row);
+      String label = label(strategy, target);
+      long start = System.nanoTime();
+      SearchResult found;
+      try (JobProgress.Stage stage = progress().begin(label)) {
+        found =
+            choices.find(
+                strategy.layers(),
+                closedForm(strategy, texts),
+                (trial, share) -> stage.updateShare(share));
+      } catch (UsageException e) {
+        leaveOut(strategy, e.template());
+        return Optional.empty();
+      }
+      CollapsePlan plan =
+          choosesUnfitted(strategy) && texts.choice != null
+              ? chosen(label, found, texts.choice)
+              : found.plan();
+      try (MemoryArena memory = new MemoryArena();
+          PlannedLayers layers = running.pruned(plan, NewWeights.NONE)) {
+        FitRule fit = fit(strategy);
+        if (fit != null && texts.fit != null) {
+          // Neighbours are tried in our own way alone: other strategies keep the layers they chose.
+          FittedChoice.Outcome fitted =
+              new FittedChoice(progress(), label, running, FittedChoice.Listener.NONE)
+                  .run(
+                      found,
+                      strategy.isSearched() && search(strategy, texts, target).triesNeighbours(),
+                      fit,
+                      texts.fit,
+                      memory);
+          plan =
+              fitted
+                  .plan()
+                  .withTensors(new PlanTensors(fitted.tensors()).named(PlanTensors.DEFAULT_FILE));
+          layers.use(fitted.plan(), fitted.tensors());
+        }
+        double seconds = Seconds.since(start);
+        Score score = ModelScore.of(running.original(), layers.model(), texts.calibration);
+        Fidelity fidelity =
+            texts.evaluation.measure(progress(), heldOut(label), measure, layers.model()).pruned();
+        if (!FiniteResults.isFinite(fidelity.perplexity())) {
+          leaveOut(
+              strategy,
+              String.format(
+                  Locale.ROOT,
+                  "left out: perplexity is %s, its hidden states overflow",
+                  fidelity.perplexity().perplexity()));
+          return Optional.empty();
+        }
+        LastWord words = lastWord(lastWords(label), layers.model(), texts);
+        Row row = new Row(strategy, plan, score, fidelity, words, seconds);
+        tell(new CompareEvent.StrategyMeasured(row));
+        return Optional.of(row);
+      }
     }
-  }
 
-  /** The best of a search, and of other people's methods, on text that the search has not seen. */
-  private CollapsePlan chosen(
-      Strategy strategy,
-      SearchResult found,
-      RunningModel running,
-      FitText text,
-      SweepOptions options) {
-    try (JobProgress.Stage _ = progress().begin(FittedChoice.choiceStage(strategy.label()));
-        SweepScorer scorer =
-            new SweepScorer(
-                running, found.plan().source(), HeldOutChoice.sequences(text), options)) {
-      return HeldOutChoice.among(found, options.objective(), text.name(), text.tokens(), scorer)
-          .plan();
+    /**
+     * The best of a search, and of other people's methods, on text that the search has not seen.
+     */
+    private CollapsePlan chosen(String label, SearchResult found, FitText text) {
+      SweepOptions options = choosing(sweep, texts);
+      try (JobProgress.Stage _ = progress().begin(FittedChoice.choiceStage(label));
+          SweepScorer scorer =
+              new SweepScorer(
+                  running, found.plan().source(), HeldOutChoice.sequences(text), options)) {
+        return HeldOutChoice.among(found, options.objective(), text.name(), text.tokens(), scorer)
+            .plan();
+      }
     }
-  }
 
-  private void leaveOut(Strategy strategy, String template) {
-    LeftOut why = new LeftOut(strategy, template);
-    leftOut.add(why);
-    tell(new CompareEvent.StrategyLeftOut(why));
+    private void leaveOut(Strategy strategy, String template) {
+      LeftOut why = new LeftOut(strategy, template);
+      leftOut.add(why);
+      tell(new CompareEvent.StrategyLeftOut(why));
+    }
   }
 
   /** How often a model knows the last word of a passage; null where that was not asked for. */

@@ -15,6 +15,9 @@ import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
+import dev.laco.collapse.BlockCost;
+import dev.laco.collapse.BlockSearch;
+import dev.laco.collapse.BlockSettings;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.KeptLayers;
@@ -27,6 +30,7 @@ import dev.laco.compare.CompareRequest;
 import dev.laco.curve.CurveResult.Dense;
 import dev.laco.curve.CurveResult.Peer;
 import dev.laco.curve.CurveResult.Point;
+import dev.laco.fit.BlockMeasure;
 import dev.laco.fit.CarryOver;
 import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
@@ -63,9 +67,11 @@ import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One curve over sizes: one search to the smallest size finds the best models of all sizes, and
- * each of them is fitted and measured. What is done lies in a folder, and a job that is started
- * again with the same folder goes on where the last one ended.
+ * One curve over sizes: one search finds the best models of all sizes, and each of them is fitted
+ * and measured. The search is that of a prune to the smallest size: in closed form, the costs of
+ * all blocks give the models of every size; by trials, the search passes the models of all sizes on
+ * its way to the smallest. What is done lies in a folder, and a job that is started again with the
+ * same folder goes on where the last one ended.
  */
 @SuppressWarnings("exports")
 public final class CurveJob extends ModelJob<CurveJob> {
@@ -93,8 +99,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
         SearchChoice.of(
             new PruneRequest(
                 Goal.layers(depths.getLast()),
-                // One search by trials passes the models of all sizes.
-                SearchSettings.of(SearchSettings.Strategy.BEAM),
+                SearchSettings.DEFAULT,
                 request.rule(),
                 request.fit(),
                 request.texts(),
@@ -147,16 +152,15 @@ public final class CurveJob extends ModelJob<CurveJob> {
       RunningModel running = running(opened.backend(), sweep, texts);
       model.checkpoint().requireFiniteOutsideLayers();
       expect(opened.backend(), folder, texts);
-      dense = dense(folder, running, texts);
-      search(folder, running, texts, sweep);
-      for (int depth : depths) {
-        points.add(point(folder, running, texts, depth));
+      try (FidelityMeasure measure = texts.evaluation.against(running.original(), true)) {
+        dense = dense(folder, texts, measure);
+        search(folder, running, texts, sweep);
+        for (int depth : depths) {
+          points.add(point(folder, running, texts, measure, depth));
+        }
       }
     }
-    List<Peer> peers = new ArrayList<>();
-    if (!request.compared().isEmpty()) {
-      depths.forEach(depth -> peers.addAll(peers(folder, dense, depth)));
-    }
+    List<Peer> peers = request.compared().isEmpty() ? List.of() : peers(folder);
     return new CurveResult(
         model.directory(), texts.evaluation.name(), dense, points, peers, warnings());
   }
@@ -194,7 +198,11 @@ public final class CurveJob extends ModelJob<CurveJob> {
     long measuring = FidelityMeasure.bytes(model.config(), texts.evaluation.chunks());
     long fitting =
         texts.fit == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit.chunks());
-    long searching = SweepScorer.bytes(model.config(), texts.calibration.size(), sweep);
+    BlockSettings blocks = search.blocks();
+    long searching =
+        blocks == null || texts.fit == null
+            ? SweepScorer.bytes(model.config(), texts.calibration.size(), sweep)
+            : BlockMeasure.bytes(backend, model.config(), texts.fit, blocks);
     long choosing =
         Math.max(
             ResidualStream.bytes(model.config(), texts.calibration),
@@ -212,6 +220,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
         backend,
         new MemoryPlan.Beside(
             Math.max(Math.max(searching, choosing), Math.max(measuring, fitting))
+                + FidelityMeasure.heldBytes(model.config(), texts.evaluation.chunks())
                 + model.config().layerParameters() * Float.BYTES,
             newWeights),
         search.mergedAtOnce(),
@@ -231,11 +240,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
       progress().expect(DENSE, estimate.pass(texts.evaluation.chunks(), depth));
     }
     if (!isSearched(folder)) {
-      progress()
-          .expect(
-              SEARCH,
-              estimate.search(
-                  search.models(), search.target(), search.objective(), texts.calibration.size()));
+      progress().expect(SEARCH, search.seconds(estimate, texts.calibration.size(), texts.fit));
     }
     for (int size : depths) {
       if (folder.find(pointFile(size)).isEmpty()) {
@@ -250,7 +255,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
                   estimate.search(
                       HeldOutChoice.MOST, size, search.objective(), texts.choice.tokens()));
         }
-        progress().expect(heldOut(size), estimate.pass(texts.evaluation.chunks(), depth + size));
+        progress().expect(heldOut(size), estimate.pass(texts.evaluation.chunks(), size));
       }
     }
     tellExpectation();
@@ -272,7 +277,11 @@ public final class CurveJob extends ModelJob<CurveJob> {
     return "point-" + depth + ".json";
   }
 
-  private Dense dense(CurveFolder folder, RunningModel running, Texts texts) {
+  private static String peersFile(int depth) {
+    return "peers-" + depth + ".json";
+  }
+
+  private Dense dense(CurveFolder folder, Texts texts, FidelityMeasure measure) {
     return CurveJson.dense(
         path.resolve(DENSE_FILE),
         folder.get(
@@ -282,8 +291,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
                     new Dense(
                         model.config().numHiddenLayers(),
                         model.checkpoint().weightBytes(),
-                        texts.evaluation.measure(
-                            progress(), DENSE, model.directory(), running.original())))));
+                        texts.evaluation.measure(progress(), DENSE, model.directory(), measure)))));
   }
 
   private boolean isSearched(CurveFolder folder) {
@@ -293,10 +301,25 @@ public final class CurveJob extends ModelJob<CurveJob> {
   /** Searches for the best models of all sizes, unless the folder has them. */
   private void search(CurveFolder folder, RunningModel running, Texts texts, SweepOptions sweep) {
     if (isSearched(folder)) {
-      tell(new CurveEvent.Searched(0));
+      tell(new CurveEvent.Searched(0, 0));
       return;
     }
     CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
+    BlockSettings blocks = search.blocks();
+    if (blocks == null) {
+      byTrials(folder, running, texts, sweep, source);
+    } else {
+      inClosedForm(folder, running, texts, blocks, source);
+    }
+  }
+
+  /** One search to the smallest size, which passes the models of all others. */
+  private void byTrials(
+      CurveFolder folder,
+      RunningModel running,
+      Texts texts,
+      SweepOptions sweep,
+      CollapsePlan.Source source) {
     SearchResult result;
     try (JobProgress.Stage stage = progress().begin(SEARCH);
         SweepScorer scorer = new SweepScorer(running, source, texts.calibration, sweep)) {
@@ -321,7 +344,25 @@ public final class CurveJob extends ModelJob<CurveJob> {
           peers == null || stream == null ? at : at.withPeers(peers.of(source, stream, depth));
       folder.get(searchFile(depth), () -> of(all));
     }
-    tell(new CurveEvent.Searched(result.trials().size()));
+    tell(new CurveEvent.Searched(result.trials().size(), 0));
+  }
+
+  /** One walk over the original gives the costs of all blocks, and they the models of all sizes. */
+  private void inClosedForm(
+      CurveFolder folder,
+      RunningModel running,
+      Texts texts,
+      BlockSettings blocks,
+      CollapsePlan.Source source) {
+    List<BlockCost> costs;
+    try (JobProgress.Stage stage = progress().begin(SEARCH)) {
+      costs = SearchChoice.costs(running, texts.fit, blocks, stage::updateShare);
+    }
+    for (int depth : depths) {
+      List<CollapsePlan> models = BlockSearch.cheapest(source, costs, source.layers() - depth);
+      folder.get(searchFile(depth), () -> of(SearchResult.known(models)));
+    }
+    tell(new CurveEvent.Searched(0, costs.size()));
   }
 
   private static ObjectNode of(SearchResult found) {
@@ -378,19 +419,22 @@ public final class CurveJob extends ModelJob<CurveJob> {
   }
 
   /** Fits and measures the model of a size, unless the folder has it. */
-  private Point point(CurveFolder folder, RunningModel running, Texts texts, int depth) {
+  private Point point(
+      CurveFolder folder, RunningModel running, Texts texts, FidelityMeasure measure, int depth) {
     Optional<ObjectNode> known = folder.find(pointFile(depth));
     ObjectNode json =
         known.isPresent()
             ? known.get()
             : folder.get(
-                pointFile(depth), () -> CurveJson.of(measured(folder, running, texts, depth)));
+                pointFile(depth),
+                () -> CurveJson.of(measured(folder, running, texts, measure, depth)));
     Point point = CurveJson.point(folder.file(pointFile(depth)), json);
     tell(new CurveEvent.PointMeasured(point, known.isPresent()));
     return point;
   }
 
-  private Point measured(CurveFolder folder, RunningModel running, Texts texts, int depth) {
+  private Point measured(
+      CurveFolder folder, RunningModel running, Texts texts, FidelityMeasure measure, int depth) {
     SearchResult found = found(folder, depth);
     CollapsePlan plan = found.plan();
     NewWeights tensors = NewWeights.NONE;
@@ -408,7 +452,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
         layers.use(plan, tensors);
       }
       Fidelity fidelity =
-          texts.evaluation.measure(progress(), heldOut(depth), running.original(), layers.model());
+          texts.evaluation.measure(progress(), heldOut(depth), measure, layers.model()).pruned();
       FiniteResults.require(
           "the model of " + label(depth), texts.evaluation.name(), fidelity.perplexity());
       Speed speed = Speed.of(running.original(), layers.model(), texts.calibration);
@@ -448,24 +492,26 @@ public final class CurveJob extends ModelJob<CurveJob> {
     }
   }
 
-  /** Measures the strategies that are compared at a size, unless the folder has them. */
-  private List<Peer> peers(CurveFolder folder, Dense dense, int depth) {
-    String name = "peers-" + depth + ".json";
-    CompareRequest compare =
-        CompareRequest.of(Goal.layers(depth))
-            .withStrategies(request.compared())
-            .withTexts(request.texts())
-            .withFit(request.fit());
-    ObjectNode json =
-        folder.get(
-            name,
-            () ->
-                CompareJson.of(
-                    new CompareJob(model, device, compare)
-                        .knowing(dense.perplexity())
-                        .cancelledBy(cancellation())
-                        .progressOf(progress())
-                        .run()));
-    return CurveJson.peers(folder.file(name), json, depth);
+  /** Measures the strategies that are compared, at the sizes of which the folder has no file. */
+  private List<Peer> peers(CurveFolder folder) {
+    List<Integer> missing =
+        depths.stream().filter(depth -> folder.find(peersFile(depth)).isEmpty()).toList();
+    if (!missing.isEmpty()) {
+      CompareRequest compare =
+          CompareRequest.of(Goal.layers(missing.getLast()))
+              .withStrategies(request.compared())
+              .withTexts(request.texts())
+              .withFit(request.fit());
+      new CompareJob(model, device, compare, missing)
+          .cancelledBy(cancellation())
+          .progressOf(progress())
+          .run(result -> folder.get(peersFile(result.layersOut()), () -> CompareJson.of(result)));
+    }
+    List<Peer> peers = new ArrayList<>();
+    for (int depth : depths) {
+      String name = peersFile(depth);
+      peers.addAll(CurveJson.peers(folder.file(name), folder.find(name).orElseThrow(), depth));
+    }
+    return peers;
   }
 }

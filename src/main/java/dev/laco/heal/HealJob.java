@@ -206,12 +206,14 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
         // A state of another job is an error before the work.
         state.read().ifPresent(HealState.Kept::close);
       }
-      try (PlannedLayers layers = student.pruned(whole(), NewWeights.NONE)) {
+      try (PlannedLayers layers = student.pruned(whole(), NewWeights.NONE);
+          FidelityMeasure measure =
+              evaluation == null ? null : evaluation.against(dense.original(), true)) {
         Perplexity densePerplexity =
-            evaluation == null
+            evaluation == null || measure == null
                 ? null
-                : measure(DENSE, evaluation, original.directory(), dense.original());
-        Fidelity before = fidelity(BEFORE, evaluation, dense, layers.model());
+                : measure(DENSE, evaluation, original.directory(), measure);
+        Fidelity before = fidelity(BEFORE, evaluation, measure, layers.model());
         tell(new HealEvent.BetterModel(whole(), new PlanTensors(NewWeights.NONE)));
         HealStage.Outcome healed =
             stage.run(
@@ -223,7 +225,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
                 listener(),
                 state);
         layers.use(whole(), healed.weights());
-        Fidelity after = fidelity(AFTER, evaluation, dense, layers.model());
+        Fidelity after = fidelity(AFTER, evaluation, measure, layers.model());
         return new Healed(
             healed.weights(),
             new HealReport(
@@ -262,11 +264,14 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   }
 
   private @Nullable Fidelity fidelity(
-      String stage, @Nullable EvaluationText text, RunningModel dense, CausalLm pruned) {
-    if (text == null) {
+      String stage,
+      @Nullable EvaluationText text,
+      @Nullable FidelityMeasure measure,
+      CausalLm pruned) {
+    if (text == null || measure == null) {
       return null;
     }
-    Fidelity fidelity = text.measure(progress(), stage, dense.original(), pruned);
+    Fidelity fidelity = text.measure(progress(), stage, measure, pruned).pruned();
     tell(new JobEvent.Measured(stage, text.name(), fidelity.perplexity()));
     return fidelity;
   }
@@ -277,11 +282,13 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     MemoryPlan.Beside training = stage.memory(backend, model.checkpoint(), trained);
     long measuring =
         evaluation == null ? 0 : FidelityMeasure.bytes(model.config(), evaluation.chunks());
+    long held =
+        evaluation == null ? 0 : FidelityMeasure.heldBytes(model.config(), evaluation.chunks());
     // On a device with memory of its own the pruned model's weights lie beside the original's.
     long other = backend.info().copiesWeights() ? model.checkpoint().weightBytes() : 0;
     MemoryPlan.Beside beside =
         new MemoryPlan.Beside(
-            Math.max(training.buffers(), measuring) + other, training.newWeights());
+            Math.max(training.buffers(), measuring) + held + other, training.newWeights());
     return runningModel(backend, original, beside, 1, "use a smaller " + Setting.of("stepTokens"));
   }
 
@@ -290,16 +297,14 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     JobEstimate estimate = new JobEstimate(model, backend);
     int depth = model.config().numHiddenLayers();
     int dense = original.config().numHiddenLayers();
-    double both = 0;
+    double pass = evaluation == null ? 0 : estimate.pass(evaluation.chunks(), depth);
     if (evaluation != null) {
-      double pass = estimate.pass(evaluation.chunks(), dense);
-      both = pass + estimate.pass(evaluation.chunks(), depth);
-      progress().expect(DENSE, pass);
-      progress().expect(BEFORE, both);
+      progress().expect(DENSE, estimate.pass(evaluation.chunks(), dense));
+      progress().expect(BEFORE, pass);
     }
     progress().expect(HealStage.NAME, 0);
     if (evaluation != null) {
-      progress().expect(AFTER, both);
+      progress().expect(AFTER, pass);
     }
     progress().expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().weightBytes()));
     HealStage.expect(progress(), stage.seconds(estimate, dense, trained), request.within());

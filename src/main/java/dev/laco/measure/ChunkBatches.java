@@ -22,10 +22,7 @@ final class ChunkBatches {
 
   /** Tokens of the largest batch. */
   static int maxTokens(List<Chunk> chunks) {
-    return of(chunks).stream()
-        .mapToInt(batch -> batch.stream().mapToInt(Chunk::length).sum())
-        .max()
-        .orElse(1);
+    return of(chunks).stream().mapToInt(ChunkBatches::tokens).max().orElse(1);
   }
 
   /** Scored tokens of the batch that has most. */
@@ -53,15 +50,37 @@ final class ChunkBatches {
   /** As {@link #sumScored}, of each chunk. */
   static double[] sumsScored(List<Chunk> batch, double[] byRow) {
     double[] sums = new double[batch.size()];
+    forEachScored(batch, (chunk, position, row) -> sums[chunk] += byRow[row]);
+    return sums;
+  }
+
+  /** Is given the scored tokens of a batch. */
+  interface Scored {
+    /**
+     * A scored token.
+     *
+     * @param chunk the number of its chunk in the batch
+     * @param position its position in the chunk
+     * @param row the row of the batch that predicts it
+     */
+    void accept(int chunk, int position, int row);
+  }
+
+  /** Walks over the scored tokens of a batch. */
+  static void forEachScored(List<Chunk> batch, Scored scored) {
     int start = 0;
-    for (int c = 0; c < sums.length; c++) {
+    for (int c = 0; c < batch.size(); c++) {
       Chunk chunk = batch.get(c);
       for (int i = chunk.firstScored(); i < chunk.length(); i++) {
-        sums[c] += byRow[start + i - 1];
+        scored.accept(c, i, start + i - 1);
       }
       start += chunk.length();
     }
-    return sums;
+  }
+
+  /** Tokens of a batch. */
+  static int tokens(List<Chunk> batch) {
+    return batch.stream().mapToInt(Chunk::length).sum();
   }
 
   /** Scored tokens of a chunk. */

@@ -527,10 +527,13 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       return new PruneReport.Measured(name, dense, new Fidelity(1, 0, dense), List.of(), List.of());
     }
     // Mixed tensors are in the dtype they are written in: a loader opens this model.
-    try (PlannedLayers layers = running.pruned(plan, tensors)) {
+    try (PlannedLayers layers = running.pruned(plan, tensors);
+        FidelityMeasure measure = evaluation.against(original, false)) {
       FidelityMeasure.Both both =
-          evaluation.measureBoth(
-              progress(), PruneStages.PERPLEXITY, model.directory(), original, layers.model());
+          evaluation.measure(progress(), PruneStages.PERPLEXITY, measure, layers.model());
+      FiniteResults.require(model.directory(), name, both.original());
+      FiniteResults.require(
+          "the model pruned from " + model.directory(), name, both.pruned().perplexity());
       tell(new JobEvent.Measured(PruneStages.DENSE, name, both.original()));
       tell(new JobEvent.Measured(PruneStages.PRUNED, name, both.pruned().perplexity()));
       requireWanted();

@@ -33,6 +33,7 @@ import dev.laco.transformer.RunningModel;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.DoubleConsumer;
 import java.util.function.DoubleToIntFunction;
 import org.jspecify.annotations.Nullable;
 
@@ -289,14 +290,8 @@ public record SearchChoice(
           if (target == depth) {
             return SearchResult.known(CollapsePlan.identity(ground.source()));
           }
-          FitText text = ground.text();
-          if (text == null) {
-            throw new IllegalStateException("a search in closed form without a text");
-          }
-          List<BlockCost> costs;
-          try (BlockMeasure measure = new BlockMeasure(ground.model(), text, settings)) {
-            costs = measure.measure(listener::onProgress);
-          }
+          List<BlockCost> costs =
+              costs(ground.model(), ground.text(), settings, listener::onProgress);
           return new BlockSearch(settings, ground.source(), ground.scorer()).run(costs, listener);
         },
         new PruneSettings.Blocks(settings, target),
@@ -308,6 +303,22 @@ public record SearchChoice(
         target,
         rule(rule, config),
         null);
+  }
+
+  /**
+   * What the removal of each block costs, by one walk over the original.
+   *
+   * @param text the text that weights are fitted on, of which a search in closed form has one
+   * @param progress is told which share is done
+   */
+  public static List<BlockCost> costs(
+      RunningModel model, @Nullable FitText text, BlockSettings settings, DoubleConsumer progress) {
+    if (text == null) {
+      throw new IllegalStateException("a search in closed form without a text");
+    }
+    try (BlockMeasure measure = new BlockMeasure(model, text, settings)) {
+      return measure.measure(progress);
+    }
   }
 
   /**

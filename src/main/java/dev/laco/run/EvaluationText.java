@@ -5,7 +5,6 @@ import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.measure.FidelityMeasure;
 import dev.laco.measure.PerplexityMeasure;
-import dev.laco.report.Fidelity;
 import dev.laco.report.Perplexity;
 import dev.laco.text.BuiltInText;
 import dev.laco.text.FitText;
@@ -128,29 +127,31 @@ public record EvaluationText(String name, List<Chunk> chunks) {
   }
 
   /**
-   * Measures how near the outputs of a pruned model are to the original's on this text, as a stage
-   * of {@code job}.
+   * What measures pruned models against an original on this text.
+   *
+   * @param several as for {@link FidelityMeasure}
    */
-  public Fidelity measure(JobProgress job, String stage, CausalLm original, CausalLm pruned) {
-    try (JobProgress.Stage progress = job.begin(stage)) {
-      return FidelityMeasure.measure(original, pruned, chunks, progress::update);
-    }
+  public FidelityMeasure against(CausalLm original, boolean several) {
+    return new FidelityMeasure(original, chunks, several);
   }
 
   /**
-   * Measures the original, and how near a pruned model is to it, in one pass over this text, as a
-   * stage of {@code job}.
+   * Measures the perplexity of the original of {@link #against}, as a stage of {@code job}.
    *
    * @param whose names the original in errors
-   * @throws BadInputException if a perplexity is not finite
+   * @throws BadInputException if the perplexity is not finite
    */
-  public FidelityMeasure.Both measureBoth(
-      JobProgress job, String stage, Object whose, CausalLm original, CausalLm pruned) {
+  public Perplexity measure(JobProgress job, String stage, Object whose, FidelityMeasure measure) {
     try (JobProgress.Stage progress = job.begin(stage)) {
-      FidelityMeasure.Both both = FidelityMeasure.both(original, pruned, chunks, progress::update);
-      FiniteResults.require(whose, name, both.original());
-      FiniteResults.require("the model pruned from " + whose, name, both.pruned().perplexity());
-      return both;
+      return FiniteResults.require(whose, name, measure.original(progress::update));
+    }
+  }
+
+  /** Measures a pruned model as {@link #against} says, as a stage of {@code job}. */
+  public FidelityMeasure.Both measure(
+      JobProgress job, String stage, FidelityMeasure measure, CausalLm pruned) {
+    try (JobProgress.Stage progress = job.begin(stage)) {
+      return measure.measure(pruned, progress::update);
     }
   }
 

@@ -6,8 +6,8 @@ import dev.laco.JobEvent;
 import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.backend.Backend;
+import dev.laco.measure.FidelityMeasure;
 import dev.laco.report.Perplexity;
-import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
 import java.util.List;
@@ -153,14 +153,15 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   }
 
   /**
-   * Measures the perplexity of a model, and tells the listener.
+   * Measures the perplexity of an original, and tells the listener.
    *
    * @param stage the name of the stage, as {@link #progress()} shows it
    * @param whose names the model in errors
    * @throws dev.laco.BadInputException if the perplexity is not finite
    */
-  protected final Perplexity measure(String stage, EvaluationText text, Object whose, CausalLm lm) {
-    Perplexity perplexity = text.measure(progress, stage, whose, lm);
+  protected final Perplexity measure(
+      String stage, EvaluationText text, Object whose, FidelityMeasure measure) {
+    Perplexity perplexity = text.measure(progress, stage, whose, measure);
     tell(new JobEvent.Measured(stage, text.name(), perplexity));
     return perplexity;
   }

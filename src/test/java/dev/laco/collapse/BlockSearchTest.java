@@ -74,6 +74,21 @@ final class BlockSearchTest {
     }
   }
 
+  @Test
+  void costsGiveTheModelsOfEverySmallerRemovalToo() {
+    BlockSettings settings = new BlockSettings(1, DEPTH, 1, 6);
+    CollapsePlan.Source source = new CollapsePlan.Source("LlamaForCausalLM", DEPTH, "sha256:0");
+    List<BlockCost> costs = costs(settings, new Random(5));
+    for (int removed = 1; removed <= 6; removed++) {
+      List<Removal> all = everyRemoval(new BlockSettings(1, DEPTH, 1, removed), costs);
+      assertEquals(
+          all.stream().limit(BlockSearch.FOUND).map(Removal::layers).toList(),
+          BlockSearch.cheapest(source, costs, removed).stream()
+              .map(plan -> KeptLayers.of(plan).removed())
+              .toList());
+    }
+  }
+
   /** Every set of so many layers whose runs are blocks of the settings, the cheapest first. */
   private static List<Removal> everyRemoval(BlockSettings settings, List<BlockCost> costs) {
     Map<Block, Double> byBlock = new HashMap<>();

@@ -66,7 +66,9 @@ final class CurveJobTest {
 
   private static int searched(List<JobEvent> events) {
     return events.stream()
-        .mapToInt(event -> event instanceof CurveEvent.Searched(int models) ? models : 0)
+        .mapToInt(
+            event ->
+                event instanceof CurveEvent.Searched(int models, int blocks) ? models + blocks : 0)
         .sum();
   }
 
@@ -98,6 +100,32 @@ final class CurveJobTest {
       PruneReport.Measured quality = (PruneReport.Measured) alone.report().quality();
       assertEquals(quality.pruned().meanNll(), last.fidelity().perplexity().meanNll(), 1e-9);
       assertEquals(quality.dense().meanNll(), curve.dense().perplexity().meanNll(), 1e-9);
+    }
+  }
+
+  /** The costs of all blocks are measured once, as a prune to the smallest size measures them. */
+  @Test
+  void beforeAFitOneWalkGivesTheModelsOfAllSizes() {
+    FitSettings fit = new FitSettings(Fixtures.tokens(folder, FIXTURE, "eval"), null);
+    CurveRequest request =
+        new CurveRequest(
+            Stream.of(7, 5, 4).map(Goal::layers).toList(), "fit", texts(), fit, List.of());
+    List<JobEvent> events = new ArrayList<>();
+    CurveResult curve = run(request, "curve", events::add);
+    assertEquals(List.of(7, 5, 4), curve.points().stream().map(Point::layers).toList());
+    try (Model model = Model.open(Fixtures.model(FIXTURE));
+        PruneJob prune =
+            new PruneJob(
+                model,
+                CPU,
+                PruneRequest.of(Goal.layers(4)).withRule("fit").withTexts(texts()).withFit(fit))) {
+      PruneResult alone = prune.run();
+      assertEquals(alone.report().search().blocks().size(), searched(events));
+      PruneReport.Measured quality = (PruneReport.Measured) alone.report().quality();
+      assertEquals(
+          quality.pruned().meanNll(),
+          curve.points().getLast().fidelity().perplexity().meanNll(),
+          1e-9);
     }
   }
 

@@ -118,8 +118,9 @@ class ReconstructionTest {
     try (PlannedLayers layers = running.pruned(plan, tensors)) {
       List<TextChunks.Chunk> text =
           TextChunks.whole(chunks(name).stream().map(FitText.Chunk::ids).toList());
-      return FidelityMeasure.measure(running.original(), layers.model(), text, (_, _) -> {})
-          .divergence();
+      try (FidelityMeasure measure = new FidelityMeasure(running.original(), text, false)) {
+        return measure.measure(layers.model(), (_, _) -> {}).pruned().divergence();
+      }
     }
   }
 

@@ -18,6 +18,7 @@ import dev.laco.collapse.NormsPolicy;
 import dev.laco.model.DType;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.TensorSource;
 import dev.laco.report.Fidelity;
 import dev.laco.report.PositionDivergence;
 import dev.laco.text.TextChunks;
@@ -48,7 +49,7 @@ class FidelityTest {
 
   @Test
   void aModelIsWholyTrueToItself() {
-    Fidelity itself = FidelityMeasure.measure(original, original, chunks(), (done, total) -> {});
+    Fidelity itself = both(original).pruned();
     assertEquals(1, itself.similarity(), 1e-6);
     assertEquals(0, itself.divergence(), 1e-9);
     assertEquals(
@@ -75,15 +76,13 @@ class FidelityTest {
           scored++;
         }
       }
-      Fidelity fidelity = FidelityMeasure.measure(original, pruned, chunks(), (done, total) -> {});
+      FidelityMeasure.Both both = both(pruned);
+      Fidelity fidelity = both.pruned();
       assertEquals(similarity / chunks().size(), fidelity.similarity(), 1e-6);
       assertEquals(divergence / scored, fidelity.divergence(), 1e-6 + 1e-4 * divergence / scored);
       assertTrue(fidelity.divergence() > 1e-4, "the models are too alike to tell");
       assertEquals(
           PerplexityMeasure.measure(pruned, chunks(), (d, t) -> {}), fidelity.perplexity());
-      FidelityMeasure.Both both =
-          FidelityMeasure.both(original, pruned, chunks(), (done, total) -> {});
-      assertEquals(fidelity, both.pruned());
       assertEquals(PerplexityMeasure.measure(original, chunks(), (d, t) -> {}), both.original());
       double sum = 0;
       long tokens = 0;
@@ -99,6 +98,38 @@ class FidelityTest {
       assertEquals(498, last.last());
       // The short list has its six predictions in the first group, with sixteen of each other.
       assertEquals(6 + 2 * 16, both.byPosition().getFirst().tokens());
+    }
+  }
+
+  @Test
+  void forSeveralModelsTheOriginalRunsOnce() {
+    CollapsePlan plan =
+        CollapsePlan.identity(PlanApplier.source(model))
+            .fold(3, 2, MergeRule.DROP, NormsPolicy.BASE);
+    int[] reads = {0};
+    TensorSource counted =
+        name -> {
+          // A layer that the pruned model has not.
+          reads[0] += name.contains(".layers.4.") ? 1 : 0;
+          return model.tensor(name);
+        };
+    RunningModel running = new RunningModel(backend, model.config(), counted);
+    try (PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
+        FidelityMeasure measure = new FidelityMeasure(running.original(), chunks(), true)) {
+      FidelityMeasure.Both expected = both(layers.model());
+      reads[0] = 0;
+      assertEquals(expected.original(), measure.original((done, total) -> {}));
+      int once = reads[0];
+      assertTrue(once > 0);
+      assertEquals(expected, measure.measure(layers.model(), (done, total) -> {}));
+      assertEquals(expected, measure.measure(layers.model(), (done, total) -> {}));
+      assertEquals(once, reads[0]);
+    }
+  }
+
+  private FidelityMeasure.Both both(CausalLm pruned) {
+    try (FidelityMeasure measure = new FidelityMeasure(original, chunks(), false)) {
+      return measure.measure(pruned, (done, total) -> {});
     }
   }
 

@@ -190,9 +190,11 @@ final class SweepCommand implements Callable<Integer> {
           console.line(
               "search",
               "%s",
-              searched.models() == 0
-                  ? "known"
-                  : String.format(Locale.ROOT, "%,d models tried", searched.models()));
+              searched.blocks() > 0
+                  ? String.format(Locale.ROOT, "%,d blocks of layers measured", searched.blocks())
+                  : searched.models() > 0
+                      ? String.format(Locale.ROOT, "%,d models tried", searched.models())
+                      : "known");
       case CurveEvent.PointMeasured measured ->
           console.line(
               "point",

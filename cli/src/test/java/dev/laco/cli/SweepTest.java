@@ -91,7 +91,11 @@ class SweepTest {
     for (int layers = 7; layers >= 4; layers--) {
       for (String name : List.of("search-%d.json", "layers-%d.json", "layers-%d.safetensors")) {
         String file = String.format(Locale.ROOT, name, layers);
-        assertEquals(-1, Files.mismatch(whole.resolve(file), killed.resolve(file)), file);
+        // A fit that is no better than the model before it leaves no tensors.
+        assertEquals(Files.exists(whole.resolve(file)), Files.exists(killed.resolve(file)), file);
+        if (Files.exists(whole.resolve(file))) {
+          assertEquals(-1, Files.mismatch(whole.resolve(file), killed.resolve(file)), file);
+        }
       }
       String point = String.format(Locale.ROOT, "point-%d.json", layers);
       assertEquals(
