@@ -8,6 +8,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.laco.BadInputException;
 import dev.laco.Fixtures;
 import dev.laco.MutatedFiles;
+import dev.laco.checkpoint.export.GgufExport;
+import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.checkpoint.gguf.TestGguf;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
@@ -80,6 +82,20 @@ class GgufCheckpointTest {
     try (Checkpoint gguf = Checkpoint.open(gguf("gpt_oss.mxfp4"))) {
       String experts = "model.layers.1.mlp.experts.gate_up_proj";
       assertEquals(DType.BF16, gguf.tensor(experts).dtype());
+    }
+  }
+
+  @Test
+  void expertsInMxfp4StaySoInAWrittenFile() {
+    Path model = Fixtures.RESOURCES.resolve("quantised/mxfp4/model");
+    Path file = folder.resolve("out.gguf");
+    try (Checkpoint checkpoint = Checkpoint.open(model)) {
+      new GgufExport(checkpoint, GgufType.F32, warning -> {}).write(file, bytes -> {});
+    }
+    same(model, file, 0);
+    try (Checkpoint written = Checkpoint.open(file)) {
+      String experts = "model.layers.1.mlp.experts.down_proj";
+      assertEquals(GgufType.MXFP4, written.file(experts).info(experts).type());
     }
   }
 

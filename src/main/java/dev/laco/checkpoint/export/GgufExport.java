@@ -7,6 +7,7 @@ import dev.laco.checkpoint.gguf.GgufType;
 import dev.laco.model.DType;
 import dev.laco.model.GgufFamily;
 import dev.laco.model.GgufNames;
+import dev.laco.model.GgufWeight;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.RopeParameters;
@@ -18,7 +19,8 @@ import java.util.stream.IntStream;
 
 /**
  * Writes a model as a GGUF file, with the metadata and the names of llama.cpp's converter: matrices
- * in a chosen type, vectors in F32, and the tokenizer.
+ * in a chosen type, but for those that the checkpoint has in MXFP4 and that stay so; vectors in
+ * F32; and the tokenizer.
  */
 public final class GgufExport extends GgufFile {
   /** The version of the quantised types that llama.cpp reads. */
@@ -28,6 +30,7 @@ public final class GgufExport extends GgufFile {
   private final ModelConfig config;
   private final GgufType type;
   private final LlamaCppRules rules;
+  private int inMxfp4;
 
   /**
    * Prepares the file of a checkpoint; writes nothing yet.
@@ -73,7 +76,21 @@ public final class GgufExport extends GgufFile {
     metadata(family.name());
     GgufVocabulary.of(model, warnings).write(writer, config.vocabSize());
     GgufTensors tensors = new GgufTensors(model.directory().toString(), weights);
-    GgufNames.all(config).forEach(weight -> writer.tensor(tensors.tensor(weight, type)));
+    for (GgufWeight weight : GgufNames.all(config)) {
+      boolean stays = staysMxfp4(weight, weights);
+      inMxfp4 += stays ? 1 : 0;
+      writer.tensor(tensors.tensor(weight, stays ? GgufType.MXFP4 : type));
+    }
+  }
+
+  /** Whether the values are those of weights that the checkpoint has in MXFP4. */
+  private boolean staysMxfp4(GgufWeight weight, ModelWeights weights) {
+    return weight.rows().stream()
+        .map(rows -> weights.original(rows.weight()))
+        .allMatch(
+            name ->
+                name != null
+                    && model.file(name).info(name).type().name().equals(GgufType.MXFP4.name()));
   }
 
   /** The type of GGUF in which the values of this type stay what they are. */
@@ -83,7 +100,8 @@ public final class GgufExport extends GgufFile {
 
   @Override
   public String types() {
-    return "matrices " + type.shortName();
+    String matrices = "matrices " + type.shortName();
+    return inMxfp4 == 0 ? matrices : matrices + ", " + inMxfp4 + " tensors of experts in MXFP4";
   }
 
   private void metadata(String name) {

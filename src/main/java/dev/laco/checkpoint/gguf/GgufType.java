@@ -89,8 +89,8 @@ public enum GgufType implements ElementType {
   }
 
   /**
-   * Rounds values to this type, which is F32, F16, BF16 or Q8_0, bit for bit as the library gguf of
-   * llama.cpp does.
+   * Rounds values to this type, which is F32, F16, BF16, Q8_0 or MXFP4, bit for bit as the library
+   * gguf of llama.cpp does.
    *
    * @param values whole blocks
    * @param to gets the bytes
@@ -118,6 +118,11 @@ public enum GgufType implements ElementType {
       case Q8_0 -> {
         for (int block = 0; block < values.length / blockElements; block++) {
           finite &= QuantisedBlock.writeQ8(values, block, to);
+        }
+      }
+      case MXFP4 -> {
+        for (int block = 0; block < values.length / blockElements; block++) {
+          QuantisedBlock.writeMxfp4(values, block, to);
         }
       }
       default -> throw new IllegalArgumentException(name() + " is not written");

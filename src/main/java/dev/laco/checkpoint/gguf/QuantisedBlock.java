@@ -226,13 +226,47 @@ final class QuantisedBlock {
     }
   }
 
-  /** The scale is a power of two (E8M0) and halved, as the values are doubled. */
+  /** Half the scale that an exponent (E8M0) of MXFP4 stands for, as the values are doubled. */
+  private static float halfScale(int exponent) {
+    return Float.intBitsToFloat(exponent < 2 ? 0x00200000 << exponent : (exponent - 1) << 23);
+  }
+
   private static void mxfp4(MemorySegment from, long at, float[] to) {
-    int exponent = unsigned(from, at);
-    float scale =
-        Float.intBitsToFloat(exponent < 2 ? 0x00200000 << exponent : (exponent - 1) << 23);
+    float scale = halfScale(unsigned(from, at));
     for (int i = 0; i < 32; i++) {
       to[i] = scale * E2M1_VALUES[nibble(from, at + 1, i)];
     }
+  }
+
+  /**
+   * Writes a block of MXFP4: the largest magnitude gets the largest exponent of four bits, and
+   * every value becomes the nearest one. Values that a block of MXFP4 stands for stay what they
+   * are.
+   */
+  static void writeMxfp4(float[] values, int block, MemorySegment to) {
+    float largest = 0;
+    for (int i = 32 * block; i < 32 * (block + 1); i++) {
+      largest = Math.max(largest, Math.abs(values[i]));
+    }
+    int exponent = largest == 0 ? 0 : Math.max(0, Math.getExponent(largest) - 2 + 127);
+    float scale = halfScale(exponent);
+    long at = 17L * block;
+    to.set(ValueLayout.JAVA_BYTE, at, (byte) exponent);
+    for (int i = 0; i < 16; i++) {
+      int low = nearest(values[32 * block + i], scale);
+      int high = nearest(values[32 * block + 16 + i], scale);
+      to.set(ValueLayout.JAVA_BYTE, at + 1 + i, (byte) (low | high << 4));
+    }
+  }
+
+  private static int nearest(float value, float scale) {
+    int nearest = 0;
+    for (int code = 1; code < E2M1_VALUES.length; code++) {
+      if (Math.abs(E2M1_VALUES[code] * scale - value)
+          < Math.abs(E2M1_VALUES[nearest] * scale - value)) {
+        nearest = code;
+      }
+    }
+    return nearest;
   }
 }
