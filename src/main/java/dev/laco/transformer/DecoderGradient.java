@@ -3,6 +3,7 @@ package dev.laco.transformer;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
+import dev.laco.backend.TensorMix;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.DType;
@@ -10,6 +11,7 @@ import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NormSpec;
+import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -305,9 +307,11 @@ public final class DecoderGradient implements AutoCloseable {
       }
       Tensor logSums = Objects.requireNonNull(kept.logSums());
       int heads = config.numAttentionHeads();
-      float[] scores = floats(sinks);
       float[] logs = floats(logSums);
-      // The log-sums are needed no more: their memory is large enough for one number a head.
+      // The log-sums are needed no more: their memory takes one number a head, and one a query.
+      Tensor row = logSums.slice(0, 1);
+      backend.mix(List.of(new TensorMix(row, new double[] {1}, List.of(sinks))));
+      float[] scores = floats(row);
       training.rowProducts(byHead(room.heads()), byHead(attended.heads()), column(logSums));
       float[] products = floats(logSums);
       float[] gradients = new float[heads];
@@ -318,7 +322,6 @@ public final class DecoderGradient implements AutoCloseable {
         }
         gradients[h] = (float) sum;
       }
-      Tensor row = logSums.slice(0, 1);
       backend.upload(gradients, row);
       backend.add(sums.get(LayerRole.SINKS), row);
     }
