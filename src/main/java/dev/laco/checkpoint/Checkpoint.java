@@ -15,6 +15,7 @@ import dev.laco.checkpoint.table.TableLimits;
 import dev.laco.checkpoint.table.TensorInfo;
 import dev.laco.checkpoint.tokenizer.FolderTokenizer;
 import dev.laco.model.Architecture;
+import dev.laco.model.ElementType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.TensorSource;
@@ -413,6 +414,11 @@ public final class Checkpoint implements TensorSource, AutoCloseable {
     readAhead.await(name);
     requireFinite(name);
     return file(name).tensor(name);
+  }
+
+  /** The type in which the values of a tensor are stored. */
+  public ElementType storedType(String name) {
+    return file(name).info(name).type();
   }
 
   /**

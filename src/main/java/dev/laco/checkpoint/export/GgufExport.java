@@ -88,9 +88,7 @@ public final class GgufExport extends GgufFile {
     return weight.rows().stream()
         .map(rows -> weights.original(rows.weight()))
         .allMatch(
-            name ->
-                name != null
-                    && model.file(name).info(name).type().name().equals(GgufType.MXFP4.name()));
+            name -> name != null && model.storedType(name).name().equals(GgufType.MXFP4.name()));
   }
 
   /** The type of GGUF in which the values of this type stay what they are. */
