@@ -107,22 +107,23 @@ final class GgufConfig {
       throw metadata.bad(prefix + "attention.value_length", "the key_length, " + headDim);
     }
     windows();
-    if (prefix.equals("gemma2.") || prefix.equals("gemma3.")) {
-      scores(heads, hidden, headDim);
+    if (family.hasSoftCaps()) {
+      config.put(
+          "query_pre_attn_scalar",
+          family.scoreWidth(required("block_count"), hidden, heads, headDim));
+      softCap("attn_logit_softcapping");
+      softCap("final_logit_softcapping");
     }
     if (integer("expert_count").orElse(0) > 0) {
-      mixtures();
+      mixtures(architecture);
     }
-    metadata
-        .bool(prefix + "use_parallel_residual")
-        .ifPresent(parallel -> config.put("use_parallel_residual", parallel));
-    if (prefix.startsWith("granite")) {
-      config.put("embedding_multiplier", requiredNumber("embedding_scale"));
-      config.put("residual_multiplier", requiredNumber("residual_scale"));
-      config.put("attention_multiplier", requiredNumber("attention.scale"));
-      config.put("logits_scaling", requiredNumber("logit_scale"));
-    } else {
-      number("logit_scale").ifPresent(scale -> config.put("logit_scale", scale));
+    if (family.hasParallelKey()) {
+      metadata
+          .bool(prefix + "use_parallel_residual")
+          .ifPresent(parallel -> config.put("use_parallel_residual", parallel));
+    }
+    for (GgufFamily.Value value : family.values()) {
+      config.put(value.configKey(), requiredNumber(value.key()));
     }
     rotary(architecture, headDim, tensors.ropeFactors);
     token("bos_token_id", "bos_token_id");
@@ -138,7 +139,7 @@ final class GgufConfig {
    */
   private void windows() {
     long every = family.windowPeriod();
-    long window = integer("attention.sliding_window").orElse(prefix.equals("gemma2.") ? 4096 : 0);
+    long window = integer("attention.sliding_window").orElse(family.windowByDefault());
     if (window <= 0) {
       config.putNull("sliding_window");
     } else {
@@ -164,16 +165,6 @@ final class GgufConfig {
     config.set("layer_types", types);
   }
 
-  /** The factor on products of queries and keys that llama.cpp derives, and the soft-caps. */
-  private void scores(long heads, long hidden, long headDim) {
-    long largest = prefix.equals("gemma2.") ? 46 : 62;
-    config.put(
-        "query_pre_attn_scalar",
-        required("block_count") == largest && heads > 0 ? hidden / heads : headDim);
-    softCap("attn_logit_softcapping");
-    softCap("final_logit_softcapping");
-  }
-
   private void softCap(String key) {
     OptionalDouble cap = number(key);
     if (cap.isPresent() && cap.getAsDouble() > 0) {
@@ -183,18 +174,16 @@ final class GgufConfig {
     }
   }
 
-  /** The mixtures of experts; llama.cpp knows by the architecture over which experts shares are. */
-  private void mixtures() {
-    boolean local = List.of("llama.", "granitemoe.", "gpt-oss.").contains(prefix);
-    config.put(local ? "num_local_experts" : "num_experts", required("expert_count"));
-    config.put("num_experts_per_tok", required("expert_used_count"));
-    if (!local) {
-      config.put("norm_topk_prob", prefix.equals("qwen3moe."));
-    }
-    integer("expert_feed_forward_length")
-        .ifPresent(width -> config.put("moe_intermediate_size", width));
+  private void mixtures(Architecture architecture) {
+    OptionalLong width = integer("expert_feed_forward_length");
+    architecture.describeMixtures(
+        config,
+        required("expert_count"),
+        required("expert_used_count"),
+        width.isPresent() ? width.getAsLong() : null,
+        family.hasSharesOfChosen());
     integer("expert_shared_feed_forward_length")
-        .ifPresent(width -> config.put("shared_expert_intermediate_size", width));
+        .ifPresent(shared -> config.put("shared_expert_intermediate_size", shared));
   }
 
   private void token(String key, String field) {
@@ -204,8 +193,8 @@ final class GgufConfig {
   private void rotary(
       Architecture architecture, long headDim, Map<String, List<Float>> ropeFactors) {
     List<Float> factors = ropeFactors.getOrDefault(GgufNames.ROPE_FACTORS, List.of());
-    if (architecture.modelType().equals("gemma3_text")) {
-      config.put("rope_local_base_freq", number("rope.freq_base_swa").orElse(10_000));
+    if (family.keyOfWindowTheta() != null) {
+      config.put(family.keyOfWindowTheta(), number("rope.freq_base_swa").orElse(10_000));
     }
     config.put("rope_theta", number("rope.freq_base").orElse(10_000));
     long rotated = integer("rope.dimension_count").orElse(headDim);

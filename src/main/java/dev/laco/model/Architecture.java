@@ -1,6 +1,7 @@
 package dev.laco.model;
 
 import com.fasterxml.jackson.databind.node.BooleanNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.EnumSet;
@@ -699,6 +700,30 @@ public final class Architecture {
 
   Optional<Mixture.Keys> mixture() {
     return parts.mixture;
+  }
+
+  /**
+   * Describes mixtures of experts by the keys that configs of this family have.
+   *
+   * @param width inner width of an expert; null where it is that of a layer without mixture
+   * @param ofChosen whether shares are a softmax over the chosen experts
+   */
+  public void describeMixtures(
+      ObjectNode config, long experts, long chosen, @Nullable Long width, boolean ofChosen) {
+    Mixture.Keys keys = parts.mixture.orElseThrow();
+    config.put(keys.experts().getFirst(), experts);
+    config.put("num_experts_per_tok", chosen);
+    if (keys.shares() == Mixture.Shares.BY_CONFIG) {
+      config.put("norm_topk_prob", ofChosen);
+    }
+    if (width != null) {
+      config.put(keys.width(), width);
+    }
+  }
+
+  /** Whether configs have the inner width of experts beside that of other layers. */
+  public boolean hasExpertWidth() {
+    return parts.mixture.filter(keys -> !keys.width().equals("intermediate_size")).isPresent();
   }
 
   int defaultPositions(JsonFields config) {

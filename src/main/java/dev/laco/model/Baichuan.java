@@ -30,6 +30,7 @@ final class Baichuan {
                   .rowsInterleaved()
                   .squareOutput()
                   .head(GgufFamily.Head.OWN)
+                  .refuses(Baichuan::refusedByLlamaCpp)
                   .config(Baichuan::fromGguf))
           // With another number of layers: in a file of Llama llama.cpp rotates with any.
           .form(config -> !hasAlibi(config) && layers(config) != ROTATED_LAYERS, AS_LLAMA_IN_GGUF)
@@ -55,6 +56,12 @@ final class Baichuan {
 
   private static int layers(JsonFields config) {
     return config.requiredPositive("num_hidden_layers");
+  }
+
+  private static @Nullable String refusedByLlamaCpp(ModelConfig model, int window) {
+    return model.alibi() && model.numHiddenLayers() != ALIBI_LAYERS
+        ? "ALiBi, which llama.cpp gives Baichuan at 40 layers alone,"
+        : null;
   }
 
   private static void fromGguf(ObjectNode config, Set<String> tensors) {

@@ -6,6 +6,7 @@ import dev.laco.model.Architecture.NormKind;
 import dev.laco.model.Architecture.ParallelNorms;
 import dev.laco.model.Architecture.QueryKeyNorm;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Command-R (Cohere 2024): attention and feed-forward network in parallel behind one layer norm
@@ -13,6 +14,9 @@ import java.util.Set;
  */
 final class Cohere {
   private static final String HEAD_NORMS = "use_qk_norm";
+
+  /** From this number of layers on llama.cpp expects norms of queries and keys. */
+  private static final int LAYERS_WITH_HEAD_NORMS = 64;
 
   static final Architecture FAMILY =
       Architecture.named("CohereForCausalLM", "cohere")
@@ -31,10 +35,19 @@ final class Cohere {
               GgufFamily.named("command-r")
                   .squareOutput()
                   .head(GgufFamily.Head.TIED)
+                  .value("logit_scale", "logit_scale", model -> model.logits().scale())
+                  .refuses(Cohere::refusedByLlamaCpp)
                   .config(Cohere::fromGguf))
           .build();
 
   private Cohere() {}
+
+  /** llama.cpp goes by the number of layers. */
+  private static @Nullable String refusedByLlamaCpp(ModelConfig model, int window) {
+    return model.queryKeyNorm() != model.numHiddenLayers() >= LAYERS_WITH_HEAD_NORMS
+        ? "a Command-R with norms of queries and keys and fewer than 64 layers, or without and more,"
+        : null;
+  }
 
   private static void fromGguf(ObjectNode config, Set<String> tensors) {
     config.put(HEAD_NORMS, tensors.contains("blk.0.attn_q_norm.weight"));

@@ -24,7 +24,14 @@ final class Cohere2 {
           .logits(Cohere::logits)
           .tiedByDefault()
           .defaultPositions(8192)
-          .gguf(GgufFamily.named("cohere2").squareOutput().head(GgufFamily.Head.TIED).windows(4))
+          .gguf(
+              GgufFamily.named("cohere2")
+                  .squareOutput()
+                  .head(GgufFamily.Head.TIED)
+                  .windows(4)
+                  .needsWindow()
+                  .layerRotation(turn -> turn.slides() ? turn.main() : null)
+                  .value("logit_scale", "logit_scale", model -> model.logits().scale()))
           .build();
 
   private Cohere2() {}

@@ -9,6 +9,8 @@ import org.jspecify.annotations.Nullable;
  * layers and rotate in these alone.
  */
 final class Exaone4 {
+  private static final int LAYERS_WITH_WINDOWS = 64;
+
   static final Architecture FAMILY =
       Architecture.named("Exaone4ForCausalLM", "exaone4")
           .norms(TensorNames.NORMS_BEHIND)
@@ -18,10 +20,22 @@ final class Exaone4 {
           .rotation(Exaone4::rotation)
           .defaultEps(1e-5)
           .defaultPositions(2048)
-          .gguf(GgufFamily.named("exaone4").squareOutput().windows(4))
+          .gguf(
+              GgufFamily.named("exaone4")
+                  .squareOutput()
+                  .windows(4)
+                  .layerRotation(turn -> turn.slides() || !turn.windows() ? turn.main() : null)
+                  .refuses(Exaone4::refusedByLlamaCpp))
           .build();
 
   private Exaone4() {}
+
+  /** llama.cpp goes by the number of layers. */
+  private static @Nullable String refusedByLlamaCpp(ModelConfig model, int window) {
+    return window > 0 && model.numHiddenLayers() != LAYERS_WITH_WINDOWS
+        ? "attention windows, which llama.cpp gives EXAONE 4 at 64 layers alone,"
+        : null;
+  }
 
   private static int window(JsonFields config) {
     return config.positiveOrNull("sliding_window", 4096);

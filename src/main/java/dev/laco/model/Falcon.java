@@ -93,6 +93,11 @@ final class Falcon {
                 .names(normsInGguf)
                 .squareOutput()
                 .activation("activation", Activation.GELU)
+                .refuses(
+                    (model, window) ->
+                        model.parallel()
+                            ? null
+                            : "a Falcon whose feed-forward network follows attention")
                 .config(Falcon::fromGguf))
         .defaultPositions(2048);
   }

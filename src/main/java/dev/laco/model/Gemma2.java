@@ -27,7 +27,10 @@ final class Gemma2 {
               GgufFamily.named("gemma2")
                   .head(GgufFamily.Head.TIED)
                   .activation("hidden_activation", Activation.GELU_TANH)
-                  .windows(2))
+                  .windows(2)
+                  .defaultWindow(4096)
+                  .oneRotation()
+                  .scoresByHiddenAt(46))
           .build();
 
   private Gemma2() {}

@@ -2,6 +2,7 @@ package dev.laco.model;
 
 import dev.laco.model.Architecture.Biases;
 import dev.laco.model.Architecture.QueryKeyNorm;
+import java.util.Objects;
 
 /**
  * The text models of Gemma 3 (Gemma Team 2025, arXiv 2503.19786): Gemma 2 with norms of queries and
@@ -32,10 +33,24 @@ final class Gemma3 {
           .gguf(
               GgufFamily.named("gemma3")
                   .activation("hidden_activation", Activation.GELU_TANH)
-                  .windows(6))
+                  .windows(6)
+                  .windowThetaKey("rope_local_base_freq")
+                  .layerRotation(Gemma3::rotationInLlamaCpp)
+                  .scoresByHiddenAt(62))
           .build();
 
   private Gemma3() {}
+
+  /** Layers with a window rotate without scaling, by a base of their own where one is named. */
+  static RopeParameters rotationInLlamaCpp(GgufFamily.Turn turn) {
+    RopeParameters main = turn.main();
+    return turn.slides()
+        ? new RopeParameters(
+            Objects.requireNonNullElse(turn.windowTheta(), main.theta()),
+            main.share(),
+            new RopeParameters.Default())
+        : main;
+  }
 
   private static RopeParameters rotation(RopeParameters.Reader reader, boolean slides) {
     return slides

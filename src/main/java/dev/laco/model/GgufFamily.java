@@ -1,10 +1,15 @@
 package dev.laco.model;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.EnumMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.function.BiConsumer;
+import java.util.function.BiFunction;
+import java.util.function.ToDoubleFunction;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -30,6 +35,9 @@ public final class GgufFamily {
     REQUIRED
   }
 
+  /** The key of the factor on products of queries and keys. */
+  static final String SCORE_SCALE = "attention.scale";
+
   private final String name;
   private boolean rowsInterleaved;
   private final Map<LayerRole, String> names = new EnumMap<>(LayerRole.class);
@@ -39,8 +47,59 @@ public final class GgufFamily {
   private Head head = Head.EITHER;
   private Biases biases = Biases.NONE;
   private int windowPeriod;
+  private int defaultWindow;
   private boolean ignoresWindows;
+  private WindowKey windowKey = WindowKey.WHERE_THERE;
+  private boolean needsWindow;
+  private boolean oneRotation;
+  private @Nullable String windowThetaKey;
+  private LayerRotation layerRotation = turn -> turn.main;
+  private boolean longRope;
+  private boolean yarnIsRounded;
+  private int scoresByHiddenAt;
+  private boolean softCaps;
+  private boolean sharesOfChosen;
+  private boolean saysParallel;
+  private final List<Value> values = new ArrayList<>();
+  private BiFunction<ModelConfig, Integer, @Nullable String> refused = (model, window) -> null;
   private BiConsumer<ObjectNode, Set<String>> config = (node, tensors) -> {};
+
+  /** In which files the metadata say the width of windows. */
+  public enum WindowKey {
+    WHERE_THERE,
+    /** 0 where there is none. */
+    ALWAYS,
+    NEVER
+  }
+
+  /**
+   * A number of the metadata, which all files have.
+   *
+   * @param key behind the name of the architecture
+   * @param configKey of {@code config.json}
+   */
+  public record Value(String key, String configKey, ToDoubleFunction<ModelConfig> of) {}
+
+  /**
+   * What llama.cpp knows of a layer when it rotates queries and keys.
+   *
+   * @param main the rotation of layers that attend to all positions
+   * @param windowTheta the base that the metadata name for layers with a window; null for none
+   * @param slides whether the layer has a window
+   * @param windows whether some layer has one
+   */
+  public record Turn(
+      RopeParameters main,
+      @Nullable Double windowTheta,
+      int layer,
+      boolean slides,
+      boolean windows) {}
+
+  /** The rotation that llama.cpp gives a layer; null for none. */
+  @FunctionalInterface
+  interface LayerRotation {
+    @Nullable RopeParameters of(Turn turn);
+  }
 
   private GgufFamily(String name) {
     this.name = name;
@@ -122,9 +181,96 @@ public final class GgufFamily {
     return this;
   }
 
+  /** The window where metadata say none. */
+  GgufFamily defaultWindow(int width) {
+    defaultWindow = width;
+    return this;
+  }
+
   /** llama.cpp lets all layers attend to all positions, whatever the window. */
-  GgufFamily ignoresWindows() {
+  GgufFamily ignoresWindows(WindowKey key) {
     ignoresWindows = true;
+    windowKey = key;
+    return this;
+  }
+
+  /** llama.cpp does not open a file without windows. */
+  GgufFamily needsWindow() {
+    needsWindow = true;
+    return this;
+  }
+
+  /** Layers with a window rotate by the base of the others; files say no other one. */
+  GgufFamily oneRotation() {
+    oneRotation = true;
+    return this;
+  }
+
+  /**
+   * The key of {@code config.json} of the rotary base of layers with a window, 10,000 if unsaid.
+   */
+  GgufFamily windowThetaKey(String key) {
+    windowThetaKey = key;
+    return this;
+  }
+
+  /** llama.cpp rotates layers by a rule of its own. */
+  GgufFamily layerRotation(LayerRotation ofLayer) {
+    layerRotation = ofLayer;
+    return this;
+  }
+
+  /** llama.cpp knows LongRoPE in these files. */
+  GgufFamily longRope() {
+    longRope = true;
+    return this;
+  }
+
+  /**
+   * Models of the family have a range of YaRN that is not rounded, which llama.cpp rounds all the
+   * same.
+   */
+  GgufFamily yarnIsRounded() {
+    yarnIsRounded = true;
+    return this;
+  }
+
+  /**
+   * Products of queries and keys are divided by the root of {@code query_pre_attn_scalar}, which
+   * llama.cpp derives: the hidden size divided by the heads in models of so many layers, else the
+   * width of a head. Scores and logits have soft-caps.
+   */
+  GgufFamily scoresByHiddenAt(int layers) {
+    scoresByHiddenAt = layers;
+    softCaps = true;
+    return this;
+  }
+
+  /** Shares of experts are a softmax over the chosen ones; else llama.cpp takes one over all. */
+  GgufFamily sharesOfChosen() {
+    sharesOfChosen = true;
+    return this;
+  }
+
+  /** A number that the metadata of all files have. */
+  GgufFamily value(String key, String configKey, ToDoubleFunction<ModelConfig> of) {
+    values.add(new Value(key, configKey, of));
+    return this;
+  }
+
+  /** Metadata say whether attention and feed-forward network are parallel. */
+  GgufFamily saysParallel() {
+    saysParallel = true;
+    return this;
+  }
+
+  /**
+   * What llama.cpp would compute otherwise.
+   *
+   * @param what gets a model and its window, 0 for none, and says what of it; null for nothing
+   */
+  GgufFamily refuses(BiFunction<ModelConfig, Integer, @Nullable String> what) {
+    refused = what;
     return this;
   }
 
@@ -188,6 +334,85 @@ public final class GgufFamily {
    */
   public int windowPeriod() {
     return windowPeriod;
+  }
+
+  /** The window where metadata say none; 0 for none. */
+  public int windowByDefault() {
+    return defaultWindow;
+  }
+
+  /** In which files the metadata say the width of windows. */
+  public WindowKey windowKey() {
+    return windowKey;
+  }
+
+  /** Whether llama.cpp opens files with windows alone. */
+  public boolean hasAlwaysWindow() {
+    return needsWindow;
+  }
+
+  /** Whether layers with a window rotate by the base of the others. */
+  public boolean hasOneRotation() {
+    return oneRotation;
+  }
+
+  /** The key of {@code config.json} of the rotary base of layers with a window; null for none. */
+  public @Nullable String keyOfWindowTheta() {
+    return windowThetaKey;
+  }
+
+  /** The rotation that llama.cpp gives a layer; null for none. */
+  public @Nullable RopeParameters rotation(Turn turn) {
+    return layerRotation.of(turn);
+  }
+
+  /** Whether llama.cpp knows LongRoPE in these files. */
+  public boolean hasLongRope() {
+    return longRope;
+  }
+
+  /** Whether the range of YaRN of models of the family is rounded by llama.cpp alone. */
+  public boolean hasRoundedYarn() {
+    return yarnIsRounded;
+  }
+
+  /**
+   * The width by whose root llama.cpp divides products of queries and keys.
+   *
+   * @param heads of queries
+   */
+  public long scoreWidth(long layers, long hiddenSize, long heads, long headDim) {
+    return layers == scoresByHiddenAt && heads > 0 ? hiddenSize / heads : headDim;
+  }
+
+  /** Whether scores and logits have soft-caps, and configs {@code query_pre_attn_scalar}. */
+  public boolean hasSoftCaps() {
+    return softCaps;
+  }
+
+  /** Whether shares of experts are a softmax over the chosen ones. */
+  public boolean hasSharesOfChosen() {
+    return sharesOfChosen;
+  }
+
+  /** Whether metadata say the factor on products of queries and keys. */
+  public boolean hasScoreScale() {
+    return values.stream().anyMatch(value -> value.key().equals(SCORE_SCALE));
+  }
+
+  /** Whether metadata say that attention and feed-forward network are parallel. */
+  public boolean hasParallelKey() {
+    return saysParallel;
+  }
+
+  /** The numbers that the metadata of all files have. */
+  public List<Value> values() {
+    return Collections.unmodifiableList(values);
+  }
+
+  /** What llama.cpp would compute otherwise of a model with such a window; null for nothing. */
+  public @Nullable String whyNot(ModelConfig model, int window) {
+    return refused.apply(model, window);
   }
 
   /** Whether llama.cpp computes without the window that a model has. */

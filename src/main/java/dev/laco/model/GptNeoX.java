@@ -59,6 +59,7 @@ final class GptNeoX {
                   .head(GgufFamily.Head.OWN)
                   .activation("hidden_act", Activation.GELU)
                   .biases(GgufFamily.Biases.REQUIRED)
+                  .saysParallel()
                   .config(GptNeoX::fromGguf))
           .build();
 

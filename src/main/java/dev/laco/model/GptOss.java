@@ -1,6 +1,5 @@
 package dev.laco.model;
 
-import com.fasterxml.jackson.databind.node.NumericNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.model.Architecture.Biases;
 import dev.laco.model.Mixture.Shares;
@@ -52,6 +51,9 @@ final class GptOss {
                   .head(GgufFamily.Head.OWN)
                   .biases(GgufFamily.Biases.REQUIRED)
                   .windows(2)
+                  .oneRotation()
+                  .yarnIsRounded()
+                  .sharesOfChosen()
                   .config(GptOss::fromGguf))
           .vllmSliding(layer -> layer % 2 == 0)
           .build();
@@ -62,9 +64,6 @@ final class GptOss {
   private static void fromGguf(ObjectNode config, Set<String> tensors) {
     if (config.get("rope_scaling") instanceof ObjectNode scaling) {
       scaling.put("truncate", false);
-    }
-    if (config.remove("moe_intermediate_size") instanceof NumericNode width) {
-      config.set("intermediate_size", width);
     }
   }
 

@@ -10,10 +10,24 @@ final class Granite {
   static final Architecture FAMILY =
       named("GraniteForCausalLM", "granite")
           .feedForwardBiases(Biases.BY_CONFIG)
-          .gguf(GgufFamily.named("granite").rowsInterleaved().biases(GgufFamily.Biases.ALL))
+          .gguf(gguf("granite"))
           .build();
 
   private Granite() {}
+
+  /** Files of a family with Granite's factors. */
+  static GgufFamily gguf(String name) {
+    return GgufFamily.named(name)
+        .rowsInterleaved()
+        .biases(GgufFamily.Biases.ALL)
+        .value("embedding_scale", "embedding_multiplier", ModelConfig::embeddingScale)
+        .value("residual_scale", "residual_multiplier", ModelConfig::residualScale)
+        .value(
+            GgufFamily.SCORE_SCALE,
+            "attention_multiplier",
+            model -> model.attentionScores().scale())
+        .value("logit_scale", "logits_scaling", model -> 1 / model.logits().scale());
+  }
 
   /** A family with Granite's factors. */
   static Architecture.Builder named(String className, String modelType) {

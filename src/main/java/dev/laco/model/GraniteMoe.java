@@ -24,7 +24,7 @@ final class GraniteMoe {
           .mixture(
               new Mixture.Keys(
                   List.of("num_local_experts"), "intermediate_size", Shares.CHOSEN, false, false))
-          .gguf(GgufFamily.named("granitemoe").rowsInterleaved().biases(GgufFamily.Biases.ALL))
+          .gguf(Granite.gguf("granitemoe").sharesOfChosen())
           .build();
 
   private GraniteMoe() {}

@@ -22,7 +22,11 @@ final class Mixtral {
           .window(config -> config.positiveOr("sliding_window", 0))
           .defaultEps(1e-5)
           .defaultPositions(131072)
-          .gguf(GgufFamily.named("llama").rowsInterleaved().biases(GgufFamily.Biases.ALL))
+          .gguf(
+              GgufFamily.named("llama")
+                  .rowsInterleaved()
+                  .biases(GgufFamily.Biases.ALL)
+                  .sharesOfChosen())
           .build();
 
   private Mixtral() {}

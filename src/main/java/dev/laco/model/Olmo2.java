@@ -15,7 +15,12 @@ final class Olmo2 {
           .queryKeyNorm(QueryKeyNorm.ALL_HEADS)
           .defaultEps(1e-5)
           .defaultPositions(2048)
-          .gguf(GgufFamily.named("olmo2").squareOutput().head(GgufFamily.Head.OWN).windows(4))
+          .gguf(
+              GgufFamily.named("olmo2")
+                  .squareOutput()
+                  .head(GgufFamily.Head.OWN)
+                  .windows(4)
+                  .layerRotation(Gemma3::rotationInLlamaCpp))
           .build();
 
   private Olmo2() {}

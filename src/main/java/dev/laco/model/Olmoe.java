@@ -22,7 +22,15 @@ final class Olmoe {
           .without("clip_qkv")
           .defaultEps(1e-5)
           .defaultPositions(4096)
-          .gguf(GgufFamily.named("olmoe").squareOutput().head(GgufFamily.Head.OWN))
+          .gguf(
+              GgufFamily.named("olmoe")
+                  .squareOutput()
+                  .head(GgufFamily.Head.OWN)
+                  .refuses(
+                      (model, window) ->
+                          model.numKeyValueHeads() == model.numAttentionHeads()
+                              ? null
+                              : "an OLMoE with grouped queries"))
           .build();
 
   private Olmoe() {}

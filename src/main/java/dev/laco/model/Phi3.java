@@ -24,7 +24,12 @@ final class Phi3 {
           .window(config -> config.positiveOr("sliding_window", 0))
           .rotates(Rotates.BY_CONFIG)
           .defaultPositions(4096)
-          .gguf(GgufFamily.named("phi3").headsInOne().gateWithUp().ignoresWindows())
+          .gguf(
+              GgufFamily.named("phi3")
+                  .headsInOne()
+                  .gateWithUp()
+                  .ignoresWindows(GgufFamily.WindowKey.ALWAYS)
+                  .longRope())
           .build();
 
   private Phi3() {}

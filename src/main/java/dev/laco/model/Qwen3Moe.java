@@ -21,7 +21,7 @@ final class Qwen3Moe {
           .queryKeyNorm(QueryKeyNorm.EACH_HEAD)
           .window(Qwen2::window)
           .defaultPositions(32768)
-          .gguf(GgufFamily.named("qwen3moe"))
+          .gguf(GgufFamily.named("qwen3moe").sharesOfChosen())
           .build();
 
   private Qwen3Moe() {}

@@ -15,7 +15,10 @@ final class SmolLm3 {
           .slidingLayers((config, layer) -> !rotates(config, layer))
           .tiedByDefault()
           .defaultPositions(32768)
-          .gguf(GgufFamily.named("smollm3").rowsInterleaved())
+          .gguf(
+              GgufFamily.named("smollm3")
+                  .rowsInterleaved()
+                  .layerRotation(turn -> (turn.layer() + 1) % 4 == 0 ? null : turn.main()))
           .build();
 
   private SmolLm3() {}

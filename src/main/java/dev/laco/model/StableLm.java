@@ -29,6 +29,7 @@ final class StableLm {
               GgufFamily.named("stablelm")
                   .squareOutput()
                   .head(GgufFamily.Head.OWN)
+                  .saysParallel()
                   .config(StableLm::fromGguf))
           .build();
 

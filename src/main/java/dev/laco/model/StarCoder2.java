@@ -34,7 +34,7 @@ final class StarCoder2 {
                   .squareOutput()
                   .activation("hidden_act", Activation.GELU_TANH)
                   .biases(GgufFamily.Biases.REQUIRED)
-                  .ignoresWindows())
+                  .ignoresWindows(GgufFamily.WindowKey.NEVER))
           .build();
 
   private StarCoder2() {}

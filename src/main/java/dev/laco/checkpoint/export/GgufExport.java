@@ -73,7 +73,7 @@ public final class GgufExport extends GgufFile {
                         "the architecture " + config.architecture().className()));
     this.rules = new LlamaCppRules(model.configName(), family, config);
     rules.require(warnings);
-    metadata(family.name());
+    metadata(family);
     GgufVocabulary.of(model, warnings).write(writer, config.vocabSize());
     GgufTensors tensors = new GgufTensors(model.directory().toString(), weights);
     for (GgufWeight weight : GgufNames.all(config)) {
@@ -102,7 +102,8 @@ public final class GgufExport extends GgufFile {
     return inMxfp4 == 0 ? matrices : matrices + ", " + inMxfp4 + " tensors of experts in MXFP4";
   }
 
-  private void metadata(String name) {
+  private void metadata(GgufFamily family) {
+    String name = family.name();
     String prefix = name + ".";
     writer.string("general.architecture", name);
     writer.string("general.type", "model");
@@ -123,24 +124,24 @@ public final class GgufExport extends GgufFile {
                 ? "attention.layer_norm_epsilon"
                 : "attention.layer_norm_rms_epsilon"),
         config.rmsNormEps());
-    if (name.equals("gptneox") || name.equals("stablelm")) {
+    if (family.hasParallelKey()) {
       writer.bool(prefix + "use_parallel_residual", config.parallel());
     }
     writer.number(prefix + "vocab_size", config.vocabSize());
-    // In Phi-3's files llama.cpp asks for the key, and 0 says that there is no window.
-    if ((rules.window() > 0 && !name.equals("starcoder2")) || name.equals("phi3")) {
+    boolean saysWindow =
+        switch (family.windowKey()) {
+          case WHERE_THERE -> rules.window() > 0;
+          case ALWAYS -> true;
+          case NEVER -> false;
+        };
+    if (saysWindow) {
       writer.number(prefix + "attention.sliding_window", rules.window());
     }
     if (rules.hasWindowPattern()) {
       writer.bools(prefix + "attention.sliding_window_pattern", rules.sliding());
     }
-    if (name.startsWith("granite")) {
-      writer.real(prefix + "embedding_scale", config.embeddingScale());
-      writer.real(prefix + "residual_scale", config.residualScale());
-      writer.real(prefix + "attention.scale", config.attentionScores().scale());
-      writer.real(prefix + "logit_scale", 1 / config.logits().scale());
-    } else if (config.logits().scale() != 1) {
-      writer.real(prefix + "logit_scale", config.logits().scale());
+    for (GgufFamily.Value value : family.values()) {
+      writer.real(prefix + value.key(), value.of().applyAsDouble(config));
     }
     if (config.attentionScores().softCap() > 0) {
       writer.real(prefix + "attn_logit_softcapping", config.attentionScores().softCap());
@@ -154,14 +155,14 @@ public final class GgufExport extends GgufFile {
     }
     RopeParameters rotation = rules.rotation();
     if (rotation != null) {
-      rotary(prefix, rotation);
+      rotary(family, prefix, rotation);
     }
   }
 
   private void mixture(String prefix, Mixture mixture) {
     writer.number(prefix + "expert_count", mixture.experts());
     writer.number(prefix + "expert_used_count", mixture.chosen());
-    if (prefix.startsWith("qwen") || mixture.gate() != null) {
+    if (config.architecture().hasExpertWidth() || mixture.gate() != null) {
       writer.number(prefix + "expert_feed_forward_length", mixture.width());
     }
     if (mixture.sharedWidth() > 0) {
@@ -180,7 +181,7 @@ public final class GgufExport extends GgufFile {
     };
   }
 
-  private void rotary(String prefix, RopeParameters rope) {
+  private void rotary(GgufFamily family, String prefix, RopeParameters rope) {
     writer.real(prefix + "rope.freq_base", rope.theta());
     Double ofWindows = rules.windowTheta();
     if (ofWindows != null) {
@@ -198,7 +199,7 @@ public final class GgufExport extends GgufFile {
       case RopeParameters.Yarn yarn -> {
         if (yarn.betaFast() != 32
             || yarn.betaSlow() != 1
-            || (!yarn.truncate() && !prefix.equals("gpt-oss."))
+            || (!yarn.truncate() && !family.hasRoundedYarn())
             || Math.abs(yarn.attentionFactor() - 0.1 * Math.log(yarn.factor()) - 1) > 1e-6) {
           throw rules.unsupported("YaRN with other factors than its own");
         }
@@ -211,7 +212,7 @@ public final class GgufExport extends GgufFile {
       case RopeParameters.Dynamic dynamic ->
           throw rules.unsupported("dynamic scaling of the context");
       case RopeParameters.LongRope longRope -> {
-        if (!prefix.equals("phi3.")) {
+        if (!family.hasLongRope()) {
           throw rules.unsupported("LongRoPE in a file of this architecture");
         }
         writer.number(

@@ -8,7 +8,6 @@ import dev.laco.model.LayerAttention;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.RopeParameters;
-import dev.laco.model.RopeParameters.Default;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
@@ -24,15 +23,6 @@ import org.jspecify.annotations.Nullable;
  * @param family the files of the model's family
  */
 record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
-  /** The number of layers at which llama.cpp gives EXAONE 4 windows. */
-  private static final int EXAONE_LAYERS = 64;
-
-  /** The number of layers at which it gives Baichuan ALiBi. */
-  private static final int ALIBI_LAYERS = 40;
-
-  /** From this number of layers on it expects norms of queries and keys in Command-R. */
-  private static final int HEAD_NORM_LAYERS = 64;
-
   /** The clamped gate of experts, whose numbers no file says. */
   private static final ClampedGate LLAMA_CPP_GATE = new ClampedGate(1.702, 7);
 
@@ -41,7 +31,7 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
   /** The window that some layers have; 0 where none has one that is shorter than the context. */
   int window() {
     int window = config.attention().stream().mapToInt(LayerAttention::window).max().orElse(0);
-    boolean always = family.hasIgnoredWindows() || family.name().equals("cohere2");
+    boolean always = family.hasIgnoredWindows() || family.hasAlwaysWindow();
     return always || window < config.maxPositionEmbeddings() ? window : 0;
   }
 
@@ -67,7 +57,7 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
 
   /** The rotary base of layers that have a window; null where no metadata say it. */
   @Nullable Double windowTheta() {
-    return hasWindowPattern() && !List.of("gemma2", "gpt-oss").contains(family.name())
+    return hasWindowPattern() && !family.hasOneRotation()
         ? config.attention().stream()
             .filter(layer -> layer.window() > 0)
             .map(LayerAttention::rotation)
@@ -90,7 +80,10 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     }
     requireTensors();
     requireBiases();
-    requireDepth();
+    String otherwise = family.whyNot(config, window());
+    if (otherwise != null) {
+      throw unsupported(otherwise);
+    }
     if (family.hasIgnoredWindows() && window() > 0 && window() < config.maxPositionEmbeddings()) {
       warnings.accept(
           String.format(
@@ -124,7 +117,7 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
       }
     }
     double scale = config.attentionScores().scale();
-    if (!family.name().startsWith("granite") && Math.abs(scale - scoreScale()) > ROUNDING * scale) {
+    if (!family.hasScoreScale() && Math.abs(scale - scoreScale()) > ROUNDING * scale) {
       throw unsupported(
           String.format(
               Locale.ROOT,
@@ -147,14 +140,8 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     if (family.hasSquareOutput() && heads * config.headDim() != config.hiddenSize()) {
       throw unsupported("heads whose width is not the hidden size divided by their number");
     }
-    if (family.name().equals("olmoe") && config.numKeyValueHeads() != heads) {
-      throw unsupported("an OLMoE with grouped queries");
-    }
-    if (family.name().equals("falcon") && !config.parallel()) {
-      throw unsupported("a Falcon whose feed-forward network follows attention");
-    }
-    if (family.name().equals("cohere2") && window() == 0) {
-      throw unsupported("a Cohere 2 without attention windows");
+    if (family.hasAlwaysWindow() && window() == 0) {
+      throw unsupported("a model without attention windows, in a file of this architecture,");
     }
     if (family.head() == GgufFamily.Head.OWN && config.tieWordEmbeddings()) {
       throw unsupported("a head that is tied to the embedding, in a file of this architecture,");
@@ -177,59 +164,24 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
     }
   }
 
-  /** Parts that llama.cpp derives from the number of layers. */
-  private void requireDepth() {
-    int depth = config.numHiddenLayers();
-    String what =
-        switch (family.name()) {
-          case "exaone4" ->
-              window() > 0 && depth != EXAONE_LAYERS
-                  ? "attention windows, which llama.cpp gives EXAONE 4 at 64 layers alone,"
-                  : null;
-          case "baichuan" ->
-              config.alibi() && depth != ALIBI_LAYERS
-                  ? "ALiBi, which llama.cpp gives Baichuan at 40 layers alone,"
-                  : null;
-          case "command-r" ->
-              config.queryKeyNorm() != depth >= HEAD_NORM_LAYERS
-                  ? "a Command-R with norms of queries and keys and fewer than 64 layers, or without and more,"
-                  : null;
-          default -> null;
-        };
-    if (what != null) {
-      throw unsupported(what);
-    }
-  }
-
   private @Nullable RopeParameters rotationOf(int layer) {
     RopeParameters main = rotation();
-    boolean slides = window() > 0 && config.attention().get(layer).window() > 0;
-    if (main == null) {
-      return null;
-    }
-    return switch (family.name()) {
-      case "smollm3" -> (layer + 1) % 4 == 0 ? null : main;
-      case "exaone4" -> slides || window() == 0 ? main : null;
-      case "cohere2" -> slides ? main : null;
-      case "gemma3", "olmo2" ->
-          slides
-              ? new RopeParameters(
-                  Objects.requireNonNullElse(windowTheta(), main.theta()),
-                  main.share(),
-                  new Default())
-              : main;
-      default -> main;
-    };
+    boolean windows = window() > 0;
+    boolean slides = windows && config.attention().get(layer).window() > 0;
+    return main == null
+        ? null
+        : family.rotation(new GgufFamily.Turn(main, windowTheta(), layer, slides, windows));
   }
 
   /** The factor on products of queries and keys. */
   private double scoreScale() {
-    int layers = config.numHiddenLayers();
-    boolean byHidden =
-        (family.name().equals("gemma2") && layers == 46)
-            || (family.name().equals("gemma3") && layers == 62);
-    int width = byHidden ? config.hiddenSize() / config.numAttentionHeads() : config.headDim();
-    return 1 / Math.sqrt(width);
+    return 1
+        / Math.sqrt(
+            family.scoreWidth(
+                config.numHiddenLayers(),
+                config.hiddenSize(),
+                config.numAttentionHeads(),
+                config.headDim()));
   }
 
   private void requireMixtures() {
@@ -244,8 +196,7 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
       throw unsupported(
           "mixtures of experts in some of the layers, where llama.cpp reads one in each,");
     }
-    boolean normalised =
-        List.of("llama", "qwen3moe", "granitemoe", "gpt-oss").contains(family.name());
+    boolean normalised = family.hasSharesOfChosen();
     if (mixture.normalised() != normalised) {
       throw unsupported(
           "a mixture whose shares are a softmax over "
