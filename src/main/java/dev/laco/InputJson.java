@@ -38,7 +38,16 @@ public final class InputJson {
    * @throws BadInputException if the file is missing, too long, no JSON object, or has a key twice
    */
   public static ObjectNode readObject(Path path) {
-    byte[] bytes = InputFile.read(path, MAX_LENGTH);
+    return readObject(path, MAX_LENGTH);
+  }
+
+  /**
+   * Reads a JSON object from a file of at most {@code most} bytes.
+   *
+   * @throws BadInputException if the file is missing, too long, no JSON object, or has a key twice
+   */
+  public static ObjectNode readObject(Path path, int most) {
+    byte[] bytes = InputFile.read(path, most);
     JsonNode json = parse(path.toString(), () -> JSON.readTree(bytes));
     if (json instanceof ObjectNode object) {
       return object;

@@ -158,7 +158,8 @@ final class RequestTest {
 
   private HealSettings heal() {
     return new HealSettings(
-        sometimes(this::path),
+        random.nextBoolean() ? List.of(path(), path()) : List.of(),
+        sometimes(() -> (long) number(0, 99)),
         sometimes(() -> (long) number(1, 99)),
         sometimes(() -> number(1, 99)),
         sometimes(() -> oneOf(1e-4, 0.5)),

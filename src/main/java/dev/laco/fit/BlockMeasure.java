@@ -174,7 +174,8 @@ public final class BlockMeasure implements AutoCloseable {
             chunk ->
                 new FitText.Chunk(
                     Arrays.copyOf(chunk.ids(), Math.min(BEGINNING, chunk.length())),
-                    chunk.document()))
+                    chunk.document(),
+                    chunk.domain()))
         .toList();
   }
 

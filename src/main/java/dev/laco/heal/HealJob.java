@@ -187,20 +187,21 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   public Healed run() {
     int first = firstTrained();
     int trained = model.config().numHiddenLayers() - first;
-    HealStage stage = HealStage.read(request.heal(), original);
+    HealStage read = HealStage.read(request.heal(), original);
     EvaluationText evaluation =
         JobTexts.evaluation(original, request.evaluation(), request.evaluationTokens());
     if (evaluation != null) {
-      evaluation.warnings(original, List.of(stage.text())).forEach(this::warn);
+      evaluation.warnings(original, List.of(read.text())).forEach(this::warn);
     }
     model.textsAreRead();
     original.textsAreRead();
     try (OpenDevice opened = openDevice(false)) {
       Backend backend = opened.backend();
       HealStage.requireTrains(backend);
-      RunningModel dense = running(backend, stage, evaluation, trained);
+      RunningModel dense = running(backend, read, evaluation, trained);
       RunningModel student = new RunningModel(backend, model.config(), model.checkpoint());
-      expect(backend, stage, evaluation, trained);
+      expect(backend, read, evaluation, trained);
+      HealStage stage = read.drawn(progress(), dense.original(), this::requireWanted);
       if (stateFolder != null) {
         state = state(stateFolder, opened, stage);
         // A state of another job is an error before the work.
@@ -302,6 +303,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       progress().expect(DENSE, estimate.pass(evaluation.chunks(), dense));
       progress().expect(BEFORE, pass);
     }
+    stage.expectSamples(progress(), estimate, dense);
     progress().expect(HealStage.NAME, 0);
     if (evaluation != null) {
       progress().expect(AFTER, pass);

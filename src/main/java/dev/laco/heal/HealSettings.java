@@ -2,14 +2,16 @@ package dev.laco.heal;
 
 import dev.laco.Setting;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
  * How a pruned model is trained. What is null here is its default.
  *
- * @param text what the model is trained on: {@code .txt}, {@code .jsonl} or {@code .json}; null for
- *     the original's own {@code fit.txt} if it has one, else the built-in text
+ * @param texts what the model is trained on: files {@code .txt}, {@code .jsonl} or {@code .json};
+ *     none for the original's own {@code fit.txt} if it has one, else the built-in text
+ * @param samples tokens that the original writes itself, to be trained on beside the texts
  * @param tokens on which to train; the text is met again where it is shorter. Null for one pass
  *     over the text, or for as many as the time allows where a time is given
  * @param stepTokens tokens of one step of the optimizer; null for a number that suits the model
@@ -18,16 +20,25 @@ import org.jspecify.annotations.Nullable;
  * @param seed of the order of the text
  */
 public record HealSettings(
-    @Nullable Path text,
+    List<Path> texts,
+    Long samples,
     @Nullable Long tokens,
     @Nullable Integer stepTokens,
     @Nullable Double rate,
     Double labelShare,
     Long seed) {
+  /** Token ids are held on the Java heap. */
+  private static final long MOST_SAMPLES = 16_000_000;
+
   /** Settings of all values; null stands for the default of each. */
   public HealSettings {
+    texts = texts == null ? List.of() : List.copyOf(texts);
+    samples = Objects.requireNonNullElse(samples, 0L);
     labelShare = Objects.requireNonNullElse(labelShare, 0.0);
     seed = Objects.requireNonNullElse(seed, 0L);
+    if (samples < 0 || samples > MOST_SAMPLES) {
+      throw Setting.of("healSamples").refuse(samples, "0 to " + MOST_SAMPLES);
+    }
     if (tokens != null && tokens < 1) {
       throw Setting.of("healTokens").refuse(tokens, "at least 1");
     }
@@ -43,7 +54,8 @@ public record HealSettings(
   }
 
   /** Defaults for everything. */
-  public static final HealSettings DEFAULT = new HealSettings(null, null, null, null, 0.0, 0L);
+  public static final HealSettings DEFAULT =
+      new HealSettings(List.of(), 0L, null, null, null, 0.0, 0L);
 
   /**
    * Checks the time that a job with such a training may take.

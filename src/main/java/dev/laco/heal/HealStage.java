@@ -23,6 +23,7 @@ import dev.laco.training.Distillation;
 import dev.laco.training.DistillationSettings;
 import dev.laco.training.DistillationText;
 import dev.laco.training.Student;
+import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
 import java.lang.foreign.SegmentAllocator;
 import java.util.Arrays;
@@ -37,9 +38,11 @@ import org.jspecify.annotations.Nullable;
  * @param settings how the model is trained
  * @param text what the model is trained on
  * @param parts what is learnt from that text, and what is held out to measure on
+ * @param samples that the original is to write and that are not drawn yet; null for none
  */
 @SuppressWarnings("exports")
-public record HealStage(HealSettings settings, FitText text, DistillationText parts) {
+public record HealStage(
+    HealSettings settings, FitText text, DistillationText parts, @Nullable TeacherSamples samples) {
   /** The name of the stage, as a job's progress shows it. */
   public static final String NAME = "heal";
 
@@ -56,8 +59,31 @@ public record HealStage(HealSettings settings, FitText text, DistillationText pa
    * @throws dev.laco.BadInputException if the text cannot be used with the model, or is too short
    */
   public static HealStage read(HealSettings settings, Model original) {
-    FitText text = JobTexts.heal(original, settings.text());
-    return new HealStage(settings, text, DistillationText.of(text, JobTexts.heldOut(text)));
+    FitText text = JobTexts.heal(original, settings.texts());
+    return new HealStage(
+        settings,
+        text,
+        DistillationText.of(text, JobTexts.heldOut(text)),
+        TeacherSamples.of(settings.samples(), original));
+  }
+
+  /**
+   * The stage with the samples that the original writes, which it draws; this one where none are
+   * wanted.
+   *
+   * @param requireWanted is called between tokens
+   */
+  public HealStage drawn(JobProgress job, CausalLm original, Runnable requireWanted) {
+    if (samples == null) {
+      return this;
+    }
+    try (JobProgress.Stage stage = job.begin(TeacherSamples.NAME)) {
+      List<FitText.Chunk> more =
+          samples.draw(stage, original, text, parts.learnt(), settings.seed(), requireWanted);
+      String name = String.format(Locale.ROOT, "%d samples of the original", more.size());
+      FitText all = text.with(name, more);
+      return new HealStage(settings, all, DistillationText.of(all, JobTexts.heldOut(all)), null);
+    }
   }
 
   /**
@@ -82,10 +108,11 @@ public record HealStage(HealSettings settings, FitText text, DistillationText pa
     ModelConfig config = checkpoint.config();
     long parameters = trained * config.layerParameters();
     long weightBytes = weightBytes(checkpoint, trained);
-    return new MemoryPlan.Beside(
+    long training =
         Distillation.bytes(
-            backend, config, parts, how(parameters), parameters, weightBytes, trained),
-        weightBytes);
+            backend, config, parts, how(parameters), parameters, weightBytes, trained);
+    return new MemoryPlan.Beside(
+        samples == null ? training : Math.max(training, TeacherSamples.bytes(config)), weightBytes);
   }
 
   /** At most the bytes of the tensors that are trained, as they are written. */
@@ -117,9 +144,17 @@ public record HealStage(HealSettings settings, FitText text, DistillationText pa
     job.expect(NAME, within == null ? seconds : Math.max(0, within - job.expectedBeside(NAME)));
   }
 
-  /** The tokens that were asked for, or those of the text. */
+  /** The tokens that were asked for, or those of the text and the samples. */
   public long wantedTokens() {
-    return settings.tokens() == null ? parts.tokens() : settings.tokens();
+    long once = parts.tokens() + (samples == null ? 0 : samples.tokens());
+    return settings.tokens() == null ? once : settings.tokens();
+  }
+
+  /** Expects the drawing of samples, where some are wanted. */
+  public void expectSamples(JobProgress job, JobEstimate estimate, int depth) {
+    if (samples != null) {
+      job.expect(TeacherSamples.NAME, samples.seconds(estimate, depth));
+    }
   }
 
   /** A hash of the text as token ids. */

@@ -44,6 +44,9 @@ final class HealState {
   /** Writing a state takes at most this share of the time. */
   private static final double SHARE = 0.05;
 
+  /** A step takes about 100 bytes. */
+  private static final int MOST_STATE_BYTES = 256 << 20;
+
   /** Elements that are copied from the device at once. */
   private static final long PIECE = 1 << 20;
 
@@ -102,7 +105,7 @@ final class HealState {
       requireOwn();
       return Optional.empty();
     }
-    ObjectNode json = InputJson.readObject(state);
+    ObjectNode json = InputJson.readObject(state, MOST_STATE_BYTES);
     if (!identity.equals(json.get("job"))) {
       throw new UsageException(
           folder

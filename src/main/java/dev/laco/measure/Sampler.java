@@ -35,6 +35,9 @@ public record Sampler(double temperature, double topP, RandomGenerator random) {
     for (float logit : logits) {
       total += weight(logit, max);
     }
+    if (topP >= 1) {
+      return weighted(logits, max, random.nextDouble() * total);
+    }
     PriorityQueue<Integer> likeliest =
         new PriorityQueue<>(
             Comparator.comparingDouble((Integer i) -> -logits[i]).thenComparing(i -> i));
@@ -58,6 +61,21 @@ public record Sampler(double temperature, double topP, RandomGenerator random) {
       }
     }
     return nucleus[size - 1];
+  }
+
+  /** The token at which the sum of the weights, in the order of the vocabulary, passes a point. */
+  private int weighted(float[] logits, double max, double point) {
+    double left = point;
+    int last = 0;
+    for (int i = 0; i < logits.length; i++) {
+      double weight = weight(logits[i], max);
+      left -= weight;
+      last = weight > 0 ? i : last;
+      if (left < 0) {
+        return i;
+      }
+    }
+    return last;
   }
 
   private double weight(double logit, double max) {

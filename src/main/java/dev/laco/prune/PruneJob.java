@@ -323,11 +323,13 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     if (texts.heal() != null && !plan.isIdentity()) {
       better(plan, tensors, null);
       double fitSeconds = Seconds.since(fitStart);
-      HealStage.Outcome healed = heal(running, plan, tensors, texts.heal());
+      HealStage stage =
+          texts.heal().drawn(progress(), running.original(), PruneJob.this::requireWanted);
+      HealStage.Outcome healed = heal(running, plan, tensors, stage);
       double started = healed.report().measurements().getFirst().nll();
       boolean changed = !plan.equals(searched) || !tensors.isEmpty();
       if (given == null) {
-        double nll = changed ? nll(running, searched, texts.heal()) : started;
+        double nll = changed ? nll(running, searched, stage) : started;
         stages.add(new PruneReport.Stage(PruneStages.SEARCH, searchSeconds, nll));
       }
       if (changed) {

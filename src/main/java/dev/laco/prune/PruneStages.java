@@ -92,6 +92,7 @@ public final class PruneStages {
     }
     HealStage heal = texts.heal();
     if (heal != null) {
+      heal.expectSamples(progress, estimate, depth);
       progress.expect(HealStage.NAME, 0);
     }
     progress.expect(SIMILARITY, estimate.pass(tokens, depth + target));

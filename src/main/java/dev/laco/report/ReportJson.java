@@ -93,11 +93,23 @@ public final class ReportJson {
   }
 
   private static ObjectNode of(TrainingMeasurement measurement) {
-    return object()
-        .put("step", measurement.step())
-        .put("tokens", measurement.tokens())
-        .put("kl", measurement.divergence())
-        .put("nll", measurement.nll());
+    ObjectNode json =
+        object()
+            .put("step", measurement.step())
+            .put("tokens", measurement.tokens())
+            .put("kl", measurement.divergence())
+            .put("nll", measurement.nll());
+    ObjectNode domains = json.putObject("domains");
+    measurement
+        .domains()
+        .forEach(
+            (domain, distance) ->
+                domains
+                    .putObject(domain)
+                    .put("tokens", distance.tokens())
+                    .put("kl", distance.divergence())
+                    .put("nll", distance.nll()));
+    return json;
   }
 
   /** {@code {"tokens":…,"meanNll":…,"perplexity":…}}. */

@@ -95,11 +95,14 @@ public final class JobTexts {
   /**
    * The text on which a pruned model is trained.
    *
-   * @param file null for the model's own {@code fit.txt} if it has one, else the built-in text
-   * @throws BadInputException if the text cannot be used with the model, or is too short
+   * @param files none for the model's own {@code fit.txt} if it has one, else the built-in text
+   * @throws BadInputException if a text cannot be used with the model, or all are too short
    */
-  public static FitText heal(Model model, @Nullable Path file) {
-    FitText text = fitText(model, file, Integer.MAX_VALUE);
+  public static FitText heal(Model model, List<Path> files) {
+    FitText text =
+        files.isEmpty()
+            ? fitText(model, null, Integer.MAX_VALUE)
+            : FitText.read(files, target(model));
     if (text.chunks().size() < 2) {
       throw new BadInputException(
           String.format(

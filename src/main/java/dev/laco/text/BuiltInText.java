@@ -10,21 +10,21 @@ import java.util.List;
 public final class BuiltInText {
   private static final List<String> FIT_REGISTERS =
       List.of(
-          "books.txt",
-          "children.txt",
-          "code.txt",
-          "dialogue.txt",
-          "essays.txt",
-          "howto.txt",
-          "languages.txt",
-          "letters.txt",
-          "lists.txt",
-          "news.txt",
-          "novels.txt",
-          "questions.txt",
-          "reference.txt",
-          "treatises.txt",
-          "web.txt");
+          "books",
+          "children",
+          "code",
+          "dialogue",
+          "essays",
+          "howto",
+          "languages",
+          "letters",
+          "lists",
+          "news",
+          "novels",
+          "questions",
+          "reference",
+          "treatises",
+          "web");
 
   private BuiltInText() {}
 
@@ -42,9 +42,12 @@ public final class BuiltInText {
    * Documents on which least squares are fitted, in registers from fiction to code; where each
    * comes from is told in {@code fit/README.md} beside them.
    */
-  static List<String> fitDocuments() {
+  static List<FitText.Document> fitDocuments() {
     return FIT_REGISTERS.stream()
-        .flatMap(register -> FitText.documents(resource("fit/" + register)).stream())
+        .flatMap(
+            register ->
+                FitText.documents(resource("fit/" + register + ".txt")).stream()
+                    .map(text -> new FitText.Document(text, register)))
         .toList();
   }
 

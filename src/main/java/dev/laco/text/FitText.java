@@ -4,10 +4,12 @@ import dev.laco.BadInputException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
 import java.util.OptionalInt;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /**
@@ -35,16 +37,24 @@ public record FitText(String name, List<Chunk> chunks) {
   public static final class Chunk {
     private final int[] ids;
     private final int document;
+    private final String domain;
 
     /**
      * A chunk of token ids.
      *
      * @param ids the ids to run, BOS included
      * @param document the number of the document, counted from 0 in the order of the text
+     * @param domain what kind of text it is, for people: the name of a file or of a register
      */
-    public Chunk(int[] ids, int document) {
+    public Chunk(int[] ids, int document, String domain) {
       this.ids = ids.clone();
       this.document = document;
+      this.domain = domain;
+    }
+
+    /** What kind of text it is, for people. */
+    public String domain() {
+      return domain;
     }
 
     /** The ids to run, BOS included where there is one. */
@@ -65,42 +75,83 @@ public record FitText(String name, List<Chunk> chunks) {
     }
   }
 
+  /** A document, and what kind of text it is. */
+  record Document(String text, String domain) {}
+
   /**
-   * Reads a file: {@code .txt} with documents that are separated by form feeds or by lines of three
+   * Reads files: {@code .txt} with documents that are separated by form feeds or by lines of three
    * or more dashes, {@code .jsonl} with an object a line whose {@code text} is a document, {@code
    * .json} with a list of token-id lists. A document is cut into chunks, each with the BOS of the
-   * model's tokenizer in front where it has one; a token-id list is one chunk as it is.
+   * model's tokenizer in front where it has one; a token-id list is one chunk as it is. The name of
+   * a file is the domain of its chunks.
    *
-   * @throws BadInputException if the file is none of these, holds nothing, does not fit vocabulary
-   *     or positions, or is text and the model has no tokenizer
+   * @param files at least one
+   * @throws BadInputException if a file is none of these, holds nothing, does not fit vocabulary or
+   *     positions, or is text and the model has no tokenizer
    */
+  public static FitText read(List<Path> files, CalibrationSet.Target target) {
+    List<Chunk> chunks = new ArrayList<>();
+    for (Path file : files) {
+      int first = chunks.isEmpty() ? 0 : chunks.getLast().document + 1;
+      List<Chunk> more = chunks(file, first, target);
+      if (more.isEmpty()) {
+        throw new BadInputException(file + ": holds no text");
+      }
+      chunks.addAll(more);
+    }
+    String names =
+        files.stream()
+            .map(file -> String.valueOf(file.getFileName()))
+            .collect(Collectors.joining(", "));
+    return new FitText(names, spread(chunks));
+  }
+
+  /** Reads one file, as {@link #read(List, CalibrationSet.Target)}. */
   public static FitText read(Path file, CalibrationSet.Target target) {
+    return read(List.of(file), target);
+  }
+
+  private static List<Chunk> chunks(Path file, int first, CalibrationSet.Target target) {
     String name = String.valueOf(file.getFileName());
     String lower = name.toLowerCase(Locale.ROOT);
     if (lower.endsWith(".json")) {
-      return ofLists(name, file, target);
+      return ofLists(name, file, first, target);
     }
+    List<String> documents;
     if (lower.endsWith(".txt")) {
-      String text = TextFile.read(file);
-      return ofText(name, file.toString(), TextFile.samples(file.toString(), split(text)), target);
+      documents = TextFile.samples(file.toString(), split(TextFile.read(file)));
+    } else if (lower.endsWith(".jsonl")) {
+      documents = JsonLines.texts(file.toString(), TextFile.read(file));
+    } else {
+      throw new BadInputException(
+          file
+              + ": expected .txt (documents separated by lines of ---), .jsonl (objects with"
+              + " \"text\") or .json (a list of token-id lists)");
     }
-    if (lower.endsWith(".jsonl")) {
-      return ofText(
-          name, file.toString(), JsonLines.texts(file.toString(), TextFile.read(file)), target);
-    }
-    throw new BadInputException(
-        file
-            + ": expected .txt (documents separated by lines of ---), .jsonl (objects with"
-            + " \"text\") or .json (a list of token-id lists)");
+    return ofDocuments(
+        file.toString(),
+        documents.stream().map(document -> new Document(document, name)).toList(),
+        first,
+        target);
   }
 
   /**
-   * The built-in text.
+   * The built-in text, whose domains are its registers.
    *
    * @throws BadInputException if the model has no tokenizer, or one that does not fit it
    */
   public static FitText builtIn(CalibrationSet.Target target) {
-    return ofText("built-in", "built-in fit text", BuiltInText.fitDocuments(), target);
+    List<Chunk> chunks = ofDocuments("built-in fit text", BuiltInText.fitDocuments(), 0, target);
+    return new FitText("built-in", spread(chunks));
+  }
+
+  /** This text and more chunks, in the order of a text of all. */
+  public FitText with(String more, List<Chunk> others) {
+    // The places in the text are those of the documents.
+    List<Chunk> all = new ArrayList<>(chunks);
+    all.addAll(others);
+    all.sort(Comparator.comparingInt(Chunk::document));
+    return new FitText(name + ", " + more, spread(all));
   }
 
   /** Number of tokens of all chunks. */
@@ -123,7 +174,7 @@ public record FitText(String name, List<Chunk> chunks) {
         break;
       }
       int length = Math.min(room, chunk.length());
-      kept.add(new Chunk(Arrays.copyOf(chunk.ids, length), chunk.document));
+      kept.add(new Chunk(Arrays.copyOf(chunk.ids, length), chunk.document, chunk.domain));
       room -= length;
     }
     return new FitText(name, kept);
@@ -138,23 +189,22 @@ public record FitText(String name, List<Chunk> chunks) {
     return SEPARATOR.splitAsStream(text).map(String::strip);
   }
 
-  private static FitText ofText(
-      String name, String where, List<String> documents, CalibrationSet.Target target) {
+  private static List<Chunk> ofDocuments(
+      String where, List<Document> documents, int first, CalibrationSet.Target target) {
     Tokenizer tokenizer = target.requireTokenizer(where, "fitText");
     int length = Math.max(2, Math.min(CHUNK_TOKENS, target.maxPositions()));
     List<Chunk> chunks = new ArrayList<>();
     for (int d = 0; d < documents.size(); d++) {
-      int[] ids = tokenizer.encodeWithoutSpecial(documents.get(d));
+      Document document = documents.get(d);
+      int[] ids = tokenizer.encodeWithoutSpecial(document.text);
       TokenLists.requireInVocabulary(where + ": document " + d, ids, target.vocabularySize());
-      chunks.addAll(cut(ids, d, tokenizer.bos(), length));
+      chunks.addAll(cut(ids, first + d, document.domain, tokenizer.bos(), length));
     }
-    if (chunks.isEmpty()) {
-      throw new BadInputException(where + ": holds no text");
-    }
-    return new FitText(name, spread(chunks));
+    return chunks;
   }
 
-  private static FitText ofLists(String name, Path file, CalibrationSet.Target target) {
+  private static List<Chunk> ofLists(
+      String name, Path file, int first, CalibrationSet.Target target) {
     List<Chunk> chunks = new ArrayList<>();
     for (int[] ids : TokenLists.read(file, target.vocabularySize())) {
       if (ids.length > target.maxPositions()) {
@@ -167,12 +217,13 @@ public record FitText(String name, List<Chunk> chunks) {
                 ids.length,
                 target.maxPositions()));
       }
-      chunks.add(new Chunk(ids, chunks.size()));
+      chunks.add(new Chunk(ids, first + chunks.size(), name));
     }
-    return new FitText(name, spread(chunks));
+    return chunks;
   }
 
-  private static List<Chunk> cut(int[] ids, int document, OptionalInt bos, int length) {
+  private static List<Chunk> cut(
+      int[] ids, int document, String domain, OptionalInt bos, int length) {
     int front = bos.isPresent() ? 1 : 0;
     List<Chunk> chunks = new ArrayList<>();
     for (int start = 0; start < ids.length; start += length - front) {
@@ -180,7 +231,7 @@ public record FitText(String name, List<Chunk> chunks) {
       int[] chunk = new int[front + end - start];
       bos.ifPresent(id -> chunk[0] = id);
       System.arraycopy(ids, start, chunk, front, end - start);
-      chunks.add(new Chunk(chunk, document));
+      chunks.add(new Chunk(chunk, document, domain));
     }
     return chunks;
   }

@@ -325,9 +325,8 @@ public final class Distillation implements AutoCloseable {
 
   private TrainingMeasurement measure(
       int step, long tokens, Listener listener, List<TrainingMeasurement> measurements) {
-    HeldOut.Distance distance = heldOut.measure(passes, student);
     TrainingMeasurement measurement =
-        new TrainingMeasurement(step, tokens, distance.divergence(), distance.nll());
+        TrainingMeasurement.of(step, tokens, heldOut.measure(passes, student));
     measurements.add(measurement);
     listener.measured(measurement);
     return measurement;

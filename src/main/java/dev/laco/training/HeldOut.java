@@ -6,12 +6,15 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.DType;
 import dev.laco.model.PackedSequences;
+import dev.laco.report.TrainingMeasurement;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.SortedMap;
+import java.util.TreeMap;
 
 /**
  * The text that is held out, as the original sees it: its last hidden states, and the hidden states
@@ -20,19 +23,20 @@ import java.util.List;
 final class HeldOut implements AutoCloseable {
   private final TensorArena arena;
   private final List<Batch> batches = new ArrayList<>();
-  private long predicted;
   private double originalNll;
 
   /**
    * A part of the text that runs at once.
    *
+   * @param domains of the sequences
    * @param shared hidden states in front of the first trained layer, {@code [T, d]}
    * @param reference the original's last hidden states, {@code [T, d]}
    */
-  private record Batch(TokenBatch tokens, Tensor shared, Tensor reference) {}
+  private record Batch(TokenBatch tokens, List<String> domains, Tensor shared, Tensor reference) {}
 
   /** Runs the original over the text. */
   HeldOut(CausalLm original, Passes passes, List<FitText.Chunk> chunks, int batchTokens) {
+    long predicted = 0;
     Backend backend = passes.backend();
     arena = backend.arena();
     for (List<FitText.Chunk> together : DistillationText.parts(chunks, batchTokens)) {
@@ -42,7 +46,8 @@ final class HeldOut implements AutoCloseable {
       Tensor shared = arena.allocate(DType.F32, sequences.size(), passes.width());
       Tensor reference = arena.allocate(DType.F32, sequences.size(), passes.width());
       passes.teach(tokens, shared, reference);
-      batches.add(new Batch(tokens, shared, reference));
+      List<String> domains = together.stream().map(FitText.Chunk::domain).toList();
+      batches.add(new Batch(tokens, domains, shared, reference));
       predicted += sequences.size() - sequences.sequences();
       originalNll += Arrays.stream(NextTokens.nll(original, reference, tokens)).sum();
     }
@@ -59,42 +64,52 @@ final class HeldOut implements AutoCloseable {
     return 2 * width * Float.BYTES * chunks.stream().mapToLong(FitText.Chunk::length).sum();
   }
 
-  /**
-   * How far the trained model is from the original.
-   *
-   * @param divergence of the original from the trained model, nats a token
-   * @param nll of the trained model, nats a token
-   */
-  record Distance(double divergence, double nll) {}
-
-  /** Measures the trained model as it is now. */
-  Distance measure(Passes passes, CausalLm student) {
-    return measure(passes, student, batches, predicted);
+  /** Measures the trained model as it is now, on all of the text and on each of its domains. */
+  SortedMap<String, TrainingMeasurement.Distance> measure(Passes passes, CausalLm student) {
+    SortedMap<String, Sums> byDomain = new TreeMap<>();
+    batches.forEach(batch -> add(passes, student, batch, byDomain));
+    SortedMap<String, TrainingMeasurement.Distance> distances = new TreeMap<>();
+    byDomain.forEach((domain, sums) -> distances.put(domain, sums.distance()));
+    return distances;
   }
 
   /** The divergence of the original from the trained model as it is now, on the first batches. */
   double divergence(Passes passes, CausalLm student, int first) {
-    List<Batch> part = batches.subList(0, Math.min(first, batches.size()));
-    return measure(passes, student, part, predicted).divergence();
+    SortedMap<String, Sums> byDomain = new TreeMap<>();
+    batches.stream().limit(first).forEach(batch -> add(passes, student, batch, byDomain));
+    return TrainingMeasurement.Distance.of(byDomain.values().stream().map(Sums::distance).toList())
+        .divergence();
   }
 
-  private static Distance measure(
-      Passes passes, CausalLm student, List<Batch> batches, long predicted) {
-    double divergence = 0;
-    double nll = 0;
-    long rows = 0;
-    for (Batch batch : batches) {
-      passes.backend().copy(batch.shared, passes.shared(batch.shared.rows()));
-      Tensor hidden = passes.learn(batch.tokens);
-      for (double row : NextTokens.kl(student, batch.reference, hidden, batch.tokens)) {
-        divergence += row;
-      }
-      for (double row : NextTokens.nll(student, hidden, batch.tokens)) {
-        nll += row;
-      }
-      rows += hidden.rows();
+  /** Sums over the tokens of a domain. */
+  private static final class Sums {
+    private double divergence;
+    private double nll;
+    private long tokens;
+    private long predicted;
+
+    private TrainingMeasurement.Distance distance() {
+      return new TrainingMeasurement.Distance(
+          tokens, predicted, divergence / tokens, nll / Math.max(1, predicted));
     }
-    return new Distance(divergence / rows, nll / Math.max(1, predicted));
+  }
+
+  private static void add(
+      Passes passes, CausalLm student, Batch batch, SortedMap<String, Sums> byDomain) {
+    passes.backend().copy(batch.shared, passes.shared(batch.shared.rows()));
+    Tensor hidden = passes.learn(batch.tokens);
+    double[] divergences = NextTokens.kl(student, batch.reference, hidden, batch.tokens);
+    double[] nll = NextTokens.nll(student, hidden, batch.tokens);
+    PackedSequences sequences = batch.tokens.sequences();
+    for (int s = 0; s < sequences.sequences(); s++) {
+      Sums sums = byDomain.computeIfAbsent(batch.domains.get(s), domain -> new Sums());
+      for (int row = sequences.offsets()[s]; row < sequences.offsets()[s + 1]; row++) {
+        sums.divergence += divergences[row];
+        sums.nll += nll[row];
+      }
+      sums.tokens += sequences.length(s);
+      sums.predicted += sequences.length(s) - 1;
+    }
   }
 
   @Override

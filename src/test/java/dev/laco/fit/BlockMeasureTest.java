@@ -49,7 +49,8 @@ class BlockMeasureTest {
     Random random = new Random(5);
     List<FitText.Chunk> chunks = new ArrayList<>();
     for (int i = 0; i < 16; i++) {
-      chunks.add(new FitText.Chunk(random.ints(24, 0, model.config().vocabSize()).toArray(), i));
+      chunks.add(
+          new FitText.Chunk(random.ints(24, 0, model.config().vocabSize()).toArray(), i, "a text"));
     }
     return new FitText("random", chunks);
   }

@@ -278,7 +278,7 @@ class CarryOverTest {
       List<FitText.Chunk> chunks = new ArrayList<>();
       for (int document = 0; document < 40; document++) {
         int[] ids = random.ints(60, 0, vocabulary).toArray();
-        chunks.add(new FitText.Chunk(ids, document));
+        chunks.add(new FitText.Chunk(ids, document, "a text"));
       }
       CollapsePlan plan = drop(model, model.config().numHiddenLayers() - 2, 1);
       PackedSequences others =

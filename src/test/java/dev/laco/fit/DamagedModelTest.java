@@ -142,7 +142,9 @@ public class DamagedModelTest {
       Backend backend, Checkpoint model, Damage damage, FitRule rule, MemoryArena memory) {
     List<int[]> texts = Fixtures.tokens(FIXTURE, "calib");
     List<FitText.Chunk> chunks =
-        IntStream.range(0, texts.size()).mapToObj(i -> new FitText.Chunk(texts.get(i), i)).toList();
+        IntStream.range(0, texts.size())
+            .mapToObj(i -> new FitText.Chunk(texts.get(i), i, "a text"))
+            .toList();
     CollapsePlan plan =
         CollapsePlan.identity(PlanApplier.source(model))
             .fold(BEFORE, 1, MergeRule.DROP, NormsPolicy.BASE);

@@ -57,7 +57,7 @@ class NewLayerTest {
               new FitBlocks(
                   running.original(),
                   Fixtures.tokens("phi3_std", "calib").stream()
-                      .map(ids -> new FitText.Chunk(ids, 0))
+                      .map(ids -> new FitText.Chunk(ids, 0, "a text"))
                       .toList());
           Streams streams = new Streams(backend, model.config(), 4, 4);
           Ridge ridge = new Ridge(backend, 4, 4);

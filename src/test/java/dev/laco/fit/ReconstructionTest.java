@@ -127,7 +127,7 @@ class ReconstructionTest {
   private static List<FitText.Chunk> chunks(String name) {
     List<FitText.Chunk> chunks = new ArrayList<>();
     for (int[] ids : Fixtures.tokens(name, "calib")) {
-      chunks.add(new FitText.Chunk(ids, chunks.size()));
+      chunks.add(new FitText.Chunk(ids, chunks.size(), "a text"));
     }
     return chunks;
   }

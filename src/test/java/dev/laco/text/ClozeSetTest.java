@@ -116,7 +116,8 @@ class ClozeSetTest {
     String others =
         String.join(
             "\n",
-            String.join("\n", BuiltInText.fitDocuments()),
+            String.join(
+                "\n", BuiltInText.fitDocuments().stream().map(FitText.Document::text).toList()),
             String.join("\n", BuiltInText.calibrationSentences()),
             BuiltInText.evaluation(),
             Files.readString(MODEL.resolve("calibration.txt")),

@@ -13,6 +13,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -82,7 +83,8 @@ class FitTextTest {
   void chunksOfADocumentHoldItsTokensInOrderAfterBos(int positions) {
     FitText text = FitText.builtIn(withTokenizer(positions));
 
-    List<String> documents = BuiltInText.fitDocuments();
+    List<String> documents =
+        BuiltInText.fitDocuments().stream().map(FitText.Document::text).toList();
     int bos = tokenizer.bos().orElseThrow();
     int room = Math.min(positions, FitText.CHUNK_TOKENS) - 1;
     int[][] expected =
@@ -148,7 +150,8 @@ class FitTextTest {
 
   @Test
   void theBuiltInTextIsTensOfThousandsOfTokensWithoutRepetition() {
-    List<String> documents = BuiltInText.fitDocuments();
+    List<String> documents =
+        BuiltInText.fitDocuments().stream().map(FitText.Document::text).toList();
     assertTrue(FitText.builtIn(withTokenizer(512)).tokens() > 65_000);
     assertEquals(documents.size(), new TreeSet<>(documents).size());
     String all = String.join("\n", documents);
@@ -216,5 +219,22 @@ class FitTextTest {
 
   private Path write(String name, String content) throws IOException {
     return Files.writeString(folder.resolve(name), content);
+  }
+
+  @Test
+  void filesFollowEachOtherAsDocumentsOfTheirDomains() throws IOException {
+    CalibrationSet.Target target = new CalibrationSet.Target(Optional.empty(), 10, 3);
+    Path one = write("one.json", "[[1,2,3],[4,5]]");
+    Path other = write("other.json", "[[6],[7,8]]");
+    FitText text = FitText.read(List.of(one, other), target);
+    assertEquals("one.json, other.json", text.name());
+    Map<Integer, String> documents = new TreeMap<>();
+    text.chunks().forEach(chunk -> documents.put(chunk.document(), chunk.domain()));
+    assertEquals(Map.of(0, "one.json", 1, "one.json", 2, "other.json", 3, "other.json"), documents);
+    FitText more = text.with("more", List.of(new FitText.Chunk(new int[] {9}, 4, "more")));
+    assertEquals(text.tokens() + 1, more.tokens());
+    assertEquals("one.json, other.json, more", more.name());
+    Path blank = write("blank.txt", " \n");
+    assertThrows(BadInputException.class, () -> FitText.read(List.of(one, blank), target));
   }
 }

@@ -47,7 +47,9 @@ final class TextOverlapTest {
     String own = "models/storyteller/";
     List<int[]> learnt =
         new ArrayList<>(
-            BuiltInText.fitDocuments().stream().map(text -> words(text, numbers)).toList());
+            BuiltInText.fitDocuments().stream()
+                .map(document -> words(document.text(), numbers))
+                .toList());
     learnt.add(words(read(own + "fit.txt"), numbers));
     Map<String, String> judged =
         Map.of(

@@ -119,7 +119,7 @@ class DistillationTest {
     Random random = new Random(seed);
     List<FitText.Chunk> chunks = new ArrayList<>();
     for (int i = 0; i < count; i++) {
-      chunks.add(new FitText.Chunk(random.ints(LENGTH, 0, vocabulary).toArray(), i));
+      chunks.add(new FitText.Chunk(random.ints(LENGTH, 0, vocabulary).toArray(), i, "a text"));
     }
     return chunks;
   }

@@ -2,6 +2,7 @@ package dev.laco.cli;
 
 import dev.laco.heal.HealSettings;
 import java.nio.file.Path;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
@@ -13,8 +14,18 @@ final class HealOptions {
       paramLabel = "FILE",
       description =
           "What to train on: .txt (documents separated by lines of ---), .jsonl (with text) or"
-              + " .json (token-id lists). Default: the original's fit.txt, else a built-in text.")
-  @Nullable Path text;
+              + " .json (token-id lists). May be given more than once: each file is held out in"
+              + " part, and reported by itself. Default: the original's fit.txt, else a built-in"
+              + " text.")
+  List<Path> texts = List.of();
+
+  @Option(
+      names = "--heal-samples",
+      paramLabel = "N",
+      description =
+          "Tokens of text that the original writes itself (at temperature 1, from the begin of a"
+              + " text and from first words of the text) to train on beside the text. Default: 0.")
+  long samples;
 
   @Option(
       names = "--heal-tokens",
@@ -50,6 +61,6 @@ final class HealOptions {
   long seed;
 
   HealSettings settings() {
-    return new HealSettings(text, tokens, stepTokens, rate, labelShare, seed);
+    return new HealSettings(texts, samples, tokens, stepTokens, rate, labelShare, seed);
   }
 }

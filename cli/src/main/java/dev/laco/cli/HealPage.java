@@ -9,12 +9,15 @@ import dev.laco.cli.chart.LineChart.Series;
 import dev.laco.heal.HealReport;
 import dev.laco.report.Fidelity;
 import dev.laco.report.TrainingMeasurement;
+import dev.laco.report.TrainingMeasurement.Distance;
 import dev.laco.report.TrainingReport;
 import dev.laco.report.TrainingStep;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 
 /** The page of a heal: what the training gained, and how its loss fell. */
 final class HealPage {
@@ -34,7 +37,7 @@ final class HealPage {
         facts(report),
         next,
         pictures(report.training()),
-        List.of(heldOut(report.training())),
+        List.of(domains(report.training()), heldOut(report.training())),
         "All numbers, and every step, stand in the report (JSON) beside this page.");
   }
 
@@ -149,6 +152,31 @@ final class HealPage {
                     null)
                 .svg(),
             "The lower line is the original: what lies between both lines is lost."));
+  }
+
+  /** The kinds of held-out text, those first on which the divergence stays largest. */
+  private static Table domains(TrainingReport training) {
+    Map<String, Distance> before = training.measurements().getFirst().domains();
+    Map<String, Distance> after = training.best().domains();
+    return new Table(
+        "Kinds of held-out text",
+        List.of("text", "tokens", "kl before", "kl after", "nll before", "nll after"),
+        after.entrySet().stream()
+            .sorted(
+                Comparator.comparingDouble(
+                    (Map.Entry<String, Distance> domain) -> -domain.getValue().divergence()))
+            .map(domain -> row(domain.getKey(), before.get(domain.getKey()), domain.getValue()))
+            .toList());
+  }
+
+  private static List<String> row(String domain, Distance before, Distance after) {
+    return List.of(
+        domain,
+        format("%,d", after.tokens()),
+        format("%.4f", before.divergence()),
+        format("%.4f", after.divergence()),
+        format("%.4f", before.nll()),
+        format("%.4f", after.nll()));
   }
 
   private static Table heldOut(TrainingReport training) {

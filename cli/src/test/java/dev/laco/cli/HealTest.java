@@ -14,6 +14,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Random;
+import java.util.Set;
+import java.util.TreeSet;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -95,6 +97,49 @@ class HealTest {
         alone.get("perplexity").doubleValue(),
         quality.at("/after/perplexity").doubleValue(),
         1e-4 * alone.get("perplexity").doubleValue());
+    Path again = folder.resolve("again");
+    heal(again, options).succeeded();
+    assertEquals(
+        -1,
+        Files.mismatch(healed.resolve("model.safetensors"), again.resolve("model.safetensors")));
+  }
+
+  /** The fixture has no tokenizer: all samples go on from first tokens of the text. */
+  @Test
+  void theTeachersOwnSamplesAndEachFileAreReportedByThemselves() throws IOException {
+    Path calib = Fixtures.tokens(folder, FIXTURE, "calib");
+    Path eval = Fixtures.tokens(folder, FIXTURE, "eval");
+    Object[] options = {
+      "--teacher",
+      MODEL,
+      "--heal-text",
+      eval,
+      "--heal-samples",
+      2000,
+      "--heal-tokens",
+      600,
+      "--step-tokens",
+      64,
+      "--rate",
+      1e-3,
+      "--json"
+    };
+    ProgramRun run = heal(healed, options);
+    JsonNode training = run.json().get("training");
+    assertTrue(training.get("text").textValue().endsWith(" samples of the original"), run.err());
+    Set<String> domains = new TreeSet<>();
+    JsonNode best = training.get("best");
+    best.get("domains").fieldNames().forEachRemaining(domains::add);
+    Set<String> known =
+        Set.of("teacher samples", calib.getFileName().toString(), eval.getFileName().toString());
+    assertTrue(domains.contains("teacher samples") && known.containsAll(domains), run.err());
+    double sum = 0;
+    long tokens = 0;
+    for (JsonNode domain : best.get("domains")) {
+      sum += domain.get("kl").doubleValue() * domain.get("tokens").longValue();
+      tokens += domain.get("tokens").longValue();
+    }
+    assertEquals(best.get("kl").doubleValue(), sum / tokens, 1e-9);
     Path again = folder.resolve("again");
     heal(again, options).succeeded();
     assertEquals(

@@ -105,6 +105,6 @@ class CudaDistillationTest {
     for (int i = 0; i < LENGTH; i++) {
       ids[i] = first + i;
     }
-    return new FitText.Chunk(ids, first);
+    return new FitText.Chunk(ids, first, "a text");
   }
 }
