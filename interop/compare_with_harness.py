@@ -5,9 +5,10 @@
 
 Makes 60 items each of ARC, PIQA and WinoGrande, and a text of WikiText's form, by rules with a fixed seed, and writes them to
 FOLDER in the forms that the authors of the benchmarks publish. Then the harness and `laco eval` measure MODEL on them, both in
-float32. The last lines say how far log-likelihoods differ, and for how many items a metric differs; the exit status is 1 if one
-does. To be run by hand: it needs lm_eval of the version in make_harness_results.py beside the environment of the checks. The
-environment variable LACO is the command of the engine; the default is ./laco.
+float32. Likewise the items of src/test/resources/tasks as the parquet files of the hub's data sets, which both programs read.
+The lines say how far log-likelihoods differ, and for how many items a metric differs; the exit status is 1 if one does. To be
+run by hand: it needs lm_eval of the version in make_harness_results.py beside the environment of the checks. The environment
+variable LACO is the command of the engine; the default is ./laco.
 """
 
 import json
@@ -17,10 +18,12 @@ import random
 import subprocess
 import sys
 
+import datasets
 import make_harness_results as harness
 import torch
 from lm_eval.models.huggingface import HFLM
 
+TASKS = pathlib.Path(__file__).resolve().parent.parent / "src/test/resources/tasks"
 ITEMS = 60
 KINDS = {
     "an animal": ["horse", "sheep", "salmon", "eagle", "spider", "whale"],
@@ -101,6 +104,20 @@ def make(folder):
     }
 
 
+def write_parquet(folder):
+    """Writes the items of the tests under the names of the data sets that the harness loads, and returns what it reads of them."""
+    docs = {}
+    for (dataset, config), task in harness.NAMES.items():
+        parts = harness.documents(TASKS)[task]
+        docs[task] = []
+        for i, split in enumerate(harness.splits(task)):
+            file = folder / dataset / (config or "data") / f"{split}-00000-of-00001.parquet"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            datasets.Dataset.from_list(parts[min(i, len(parts) - 1)]).to_parquet(file)
+            docs[task].append(datasets.Dataset.from_parquet(str(file), cache_dir=str(folder / "cache")).to_list())
+    return docs
+
+
 def by_laco(model, folder, tasks):
     out = folder / "laco"
     command = [*os.environ.get("LACO", "./laco").split(), "eval", model, "--tasks", ",".join(tasks)]
@@ -114,14 +131,12 @@ def likelihoods(sample):
     return [float(response[0] if isinstance(response, list) else response) for response in sample["filtered_resps"]]
 
 
-def main(model, folder):
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    folder = pathlib.Path(folder)
-    docs = make(folder)
+def agree(model, folder, docs):
+    """Measures the items by both programs, and says how far they agree; false where they do not."""
     harness.local(docs)
     expected = harness.measured(HFLM(pretrained=model, dtype="float32", device="cpu", batch_size=8), docs)
     found = by_laco(model, folder, sorted(docs))
-    failed = False
+    agreed = True
     for task in sorted(docs):
         items = expected[task]["items"]
         assert len(items) == len(found[task]), task
@@ -134,8 +149,18 @@ def main(model, folder):
                     compared += 1
                     differ += item[metric] != sample[metric]
         print(f"{task}: {len(items)} items, log-likelihoods differ by {largest:.1e} at most, {differ} of {compared} metrics differ")
-        failed |= differ > 0 or largest > 1e-4
-    sys.exit(failed)
+        agreed &= differ == 0 and largest <= 1e-4
+    return agreed
+
+
+def main(model, folder):
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    folder = pathlib.Path(folder)
+    agreed = agree(model, folder / "published", make(folder / "published"))
+    print("The items of the tests, from parquet files:")
+    docs = write_parquet(folder / "hub")
+    agreed &= agree(model, folder / "hub", {task: parts for task, parts in docs.items() if task not in harness.GENERATED})
+    sys.exit(not agreed)
 
 
 if __name__ == "__main__":

@@ -85,14 +85,18 @@ SPLITS = {"wikitext": ("test", "train", "validation"), "lambada_openai": ("test"
 TESTED = ("arc_challenge", "arc_easy", "gsm8k", "openbookqa")
 
 
+def splits(task):
+    """The parts of a task's data set: the one that is measured, and the one that examples are taken from."""
+    return SPLITS.get(task) or ("test" if task in TESTED else "validation", "train")
+
+
 def local(docs_of_task):
     """Lets the harness load its data sets from memory."""
 
     def load(path, name=None, **_):
         task = NAMES[path, name]
-        splits = SPLITS.get(task) or ("test" if task in TESTED else "validation", "train")
         parts = docs_of_task[task]
-        return datasets.DatasetDict({split: datasets.Dataset.from_list(parts[min(i, len(parts) - 1)]) for i, split in enumerate(splits)})
+        return datasets.DatasetDict({split: datasets.Dataset.from_list(parts[min(i, len(parts) - 1)]) for i, split in enumerate(splits(task))})
 
     datasets.load_dataset = load
     # Fingerprints of functions are for a cache on disk, and dill cannot pickle all that the functions of tasks refer to.

@@ -105,15 +105,19 @@ final class HubResults {
   }
 
   private static String notes(TaskResult result, Metric metric) {
+    double error = metric.standardError() * unit(metric);
     return String.format(
         Locale.ROOT,
-        "%s, %d-shot, %s, standard error %s, by %s",
+        "%s, %d-shot, %s, %sby %s",
         metric.name(),
         result.shots(),
         result.items() < result.available()
             ? String.format(Locale.ROOT, "%d of %d items", result.items(), result.available())
-            : "all " + result.items() + " items",
-        rounded(metric.standardError() * unit(metric)),
+            : String.format(Locale.ROOT, "items: %d", result.items()),
+        // One item has none.
+        Double.isFinite(error)
+            ? String.format(Locale.ROOT, "standard error %s, ", rounded(error))
+            : "",
         LacoVersion.text());
   }
 

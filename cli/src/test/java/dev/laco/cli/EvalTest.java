@@ -1,6 +1,7 @@
 package dev.laco.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
@@ -267,6 +268,26 @@ class EvalTest {
     assertTrue(page.contains(">100.00 %<"), page);
     assertTrue(page.contains(">Answers that changed<"), page);
     Files.delete(other);
+  }
+
+  @Test
+  void oneItemHasNoStandardErrorInTheResultsForTheHub() throws IOException {
+    Object[] asked = {
+      "eval",
+      Fixtures.STORYTELLER,
+      "--tasks=copa,laco_copy",
+      "--data",
+      Path.of("src/test/resources/tasks"),
+      "--limit=1",
+      "--out",
+      folder,
+      "--quiet"
+    };
+    Laco.run(asked).succeeded();
+    Path written = folder.resolve(Fixtures.STORYTELLER.toString().replace("/", "__"));
+    String hub = Files.readString(written.resolve("eval_results.yaml"));
+    assertTrue(hub.contains("notes: acc, 0-shot, 1 of 12 items, by laco "), hub);
+    assertFalse(hub.contains("laco_copy"), hub);
   }
 
   @Test
