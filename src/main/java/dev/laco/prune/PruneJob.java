@@ -378,7 +378,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         tensors,
         searched,
         search.fit() != null && texts.fit() == null,
-        new PruneReporting(began, id(), request, model, device, backend, search, texts)
+        new PruneReporting(
+                began, id(), request, model, device, backend, plannedMemory(), search, texts)
             .of(
                 found.result.withBest(plan, score),
                 quality,

@@ -24,6 +24,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param began when the job began
  * @param jobId {@link PruneJob#id}
+ * @param memory the memory as it was planned, for people
  */
 record PruneReporting(
     Instant began,
@@ -32,6 +33,7 @@ record PruneReporting(
     Model model,
     DeviceSettings device,
     Backend backend,
+    String memory,
     SearchChoice search,
     PruneTexts texts) {
   /**
@@ -57,6 +59,7 @@ record PruneReporting(
         original(),
         settings(result.threshold()),
         backend.info().name(),
+        memory,
         result,
         model.checkpoint().parameterCount(),
         parameters(result.plan()),

@@ -21,6 +21,7 @@ import org.jspecify.annotations.Nullable;
  * @param model the model that was pruned
  * @param settings the settings that the prune ran with
  * @param device the name of the device that the prune ran on
+ * @param memory where the weights lay and what lay beside them, as it was planned, for people
  * @param search the trials of the search, and in the first place the pruned model
  * @param parametersIn parameters of the original, those that two tensors share counted once
  * @param parametersOut parameters of the pruned model, counted likewise
@@ -41,6 +42,7 @@ public record PruneReport(
     Original model,
     PruneSettings settings,
     String device,
+    String memory,
     SearchResult search,
     long parametersIn,
     long parametersOut,
@@ -185,6 +187,7 @@ public record PruneReport(
         model,
         settings,
         device,
+        memory,
         search,
         parametersIn,
         parametersOut,
@@ -227,6 +230,7 @@ public record PruneReport(
         model,
         settings,
         device,
+        memory,
         otherSearch,
         parametersIn,
         parametersOut,

@@ -31,6 +31,7 @@ public final class ReportJson {
     json.set("model", of(report.model()));
     json.set("settings", of(report.settings()));
     json.put("device", report.device());
+    json.put("memory", report.memory());
     putLayers(json, report);
     json.put("parametersIn", report.parametersIn());
     json.put("parametersOut", report.parametersOut());

@@ -35,6 +35,7 @@ public abstract class ModelJob<J extends ModelJob<J>> {
 
   private final List<String> warnings = new ArrayList<>();
   private BiConsumer<? super JobEvent, ? super JobProgress.State> follower = (event, state) -> {};
+  private String plannedMemory = "";
   private Cancellation cancellation = new Cancellation();
   private JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
 
@@ -147,9 +148,15 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   protected final RunningModel runningModel(
       Backend backend, Model other, MemoryPlan.Beside beside, int mixed, String helps) {
     MemoryPlan memory = MemoryPlan.of(backend, other.checkpoint(), device, beside, mixed, helps);
-    tell(new JobEvent.MemoryPlanned(memory.describe(backend)));
+    plannedMemory = memory.describe(backend);
+    tell(new JobEvent.MemoryPlanned(plannedMemory));
     return new RunningModel(
         backend, other.config(), new CancellableWeights(memory.weights(backend), cancellation));
+  }
+
+  /** The memory that was planned, for people; empty before {@link #runningModel}. */
+  protected final String plannedMemory() {
+    return plannedMemory;
   }
 
   /**

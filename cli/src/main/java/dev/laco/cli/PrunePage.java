@@ -390,6 +390,7 @@ final class PrunePage {
                   (double) work.floorOperations())));
     }
     costs.add(pair("device", report.device()));
+    costs.add(pair("memory", report.memory()));
     if (!timings.productRates().isEmpty()) {
       costs.add(
           pair(

@@ -6,6 +6,7 @@ import dev.laco.cli.chart.LayerMap;
 import dev.laco.cli.chart.LineChart;
 import dev.laco.cli.chart.LineChart.Series;
 import dev.laco.cli.chart.Waterfall;
+import dev.laco.collapse.BlockCost;
 import dev.laco.collapse.Objective;
 import dev.laco.collapse.SearchResult;
 import dev.laco.collapse.Trial;
@@ -45,6 +46,15 @@ final class PrunePictures {
     Objective objective = objective(search.trials());
     String measure = measure(objective);
     List<Picture> pictures = new ArrayList<>();
+    if (!search.blocks().isEmpty()) {
+      pictures.add(
+          new Picture(
+              "What the removal of each block costs",
+              blockMap(report),
+              "Every block of consecutive layers that may go, with a fit of the layer in front of it:"
+                  + " about how far the predictions then move from the original's. Frames show the"
+                  + " blocks that went."));
+    }
     if (search.byDepth().size() > 1) {
       pictures.add(
           new Picture(
@@ -61,6 +71,37 @@ final class PrunePictures {
             "Every merge that was tried: its base, and the depth of the model that it was tried on. Frames show the merges"
                 + " that led to the model."));
     return pictures;
+  }
+
+  /** The costs of blocks by their first and their last layer. */
+  private static String blockMap(PruneReport report) {
+    int layers = report.plan().source().layers();
+    List<List<Double>> cost = new ArrayList<>();
+    for (int last = 0; last < layers; last++) {
+      cost.add(new ArrayList<>(Collections.nCopies(layers, Double.NaN)));
+    }
+    List<Integer> removed = report.layers().removed();
+    List<HeatMap.Cell> gone = new ArrayList<>();
+    for (BlockCost block : report.search().blocks()) {
+      int first = block.block().from();
+      int last = block.block().to() - 1;
+      cost.get(last).set(first, block.divergence());
+      if (IntStream.rangeClosed(first, last).allMatch(removed::contains)
+          && !removed.contains(first - 1)
+          && !removed.contains(last + 1)) {
+        gone.add(new HeatMap.Cell(last, first));
+      }
+    }
+    return new HeatMap(
+            "What the removal of each block costs",
+            "last layer removed",
+            0,
+            "first layer removed",
+            "kl, about, nats",
+            cost,
+            true,
+            gone)
+        .svg();
   }
 
   /** What the fit recovered; none where it was left out. */

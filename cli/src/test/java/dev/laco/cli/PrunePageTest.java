@@ -68,7 +68,10 @@ class PrunePageTest {
         assertShows(page, format("%.6f", trial.get("nll").doubleValue()));
       }
     }
-    assertEquals(accepted, page.split("<rect [^>]*class=\"marked\"", -1).length - 1);
+    // Each block that went has a frame among the costs of all blocks, and one among the merges.
+    assertEquals(2 * accepted, page.split("<rect [^>]*class=\"marked\"", -1).length - 1);
+    assertShows(page, "What the removal of each block costs");
+    assertShows(page, report.get("memory").textValue());
     assertShows(page, report.get("jobId").textValue());
     assertShows(page, report.at("/model/digest").textValue());
     for (JsonNode group : report.at("/quality/byPosition")) {
