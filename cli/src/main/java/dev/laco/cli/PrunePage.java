@@ -187,11 +187,15 @@ final class PrunePage {
     facts.add(
         pair(
             "parameters",
-            format("%s → %s", count(report.parametersIn()), count(report.parametersOut()))));
+            format(
+                "%s → %s",
+                together(count(report.parametersIn())), together(count(report.parametersOut())))));
     facts.add(
         pair(
             "weights",
-            ByteSize.show(report.model().bytes()) + " → " + ByteSize.show(report.bytesOut())));
+            together(ByteSize.show(report.model().bytes()))
+                + " → "
+                + together(ByteSize.show(report.bytesOut()))));
     if (report.quality() instanceof Measured measured) {
       facts.add(
           pair(
@@ -449,6 +453,11 @@ final class PrunePage {
 
   private static Map<String, Object> pair(String name, Object value) {
     return Map.of("name", name, "value", value);
+  }
+
+  /** A number and its unit, which stay on one line. */
+  private static String together(String number) {
+    return number.replace(' ', '\u00a0');
   }
 
   /** {@code 135 M}, with three digits. */

@@ -138,7 +138,7 @@ class PrunePageTest {
             page, "<mark>" + token.replace("\"", "&quot;").replace("'", "&#39;") + "</mark>");
       }
     }
-    assertShows(page, format("→ %.1f MB", report.get("bytesOut").longValue() / 1e6));
+    assertShows(page, format("→ %.1f\u00a0MB", report.get("bytesOut").longValue() / 1e6));
   }
 
   /** The demo model without its layers 3 and 4. */
