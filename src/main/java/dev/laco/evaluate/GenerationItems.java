@@ -55,6 +55,9 @@ final class GenerationItems implements ItemMeasure {
   }
 
   @Override
+  public void forget() {}
+
+  @Override
   public long tokens() {
     return tokens;
   }

@@ -20,6 +20,9 @@ sealed interface ItemMeasure permits LikelihoodItems, GenerationItems {
    */
   void survey(TaskItem item);
 
+  /** Frees what is held of the items; after that they are not measured. */
+  void forget();
+
   /** About how many tokens the model runs over for the items that were looked at. */
   long tokens();
 

@@ -19,6 +19,11 @@ final class LikelihoodItems implements ItemMeasure {
   private final Task.Kind kind;
   private final List<String> metrics;
   private final PromptTokens prompts;
+
+  /** The chunks of the first items that were looked at, as many as there is room for. */
+  private final List<List<Chunk>> held = new ArrayList<>();
+
+  private boolean hasRoom = true;
   private long tokens;
   private int longest;
 
@@ -37,10 +42,20 @@ final class LikelihoodItems implements ItemMeasure {
 
   @Override
   public void survey(TaskItem item) {
-    for (Chunk chunk : chunks(item)) {
-      tokens += chunk.length();
-      longest = Math.max(longest, chunk.length());
+    List<Chunk> chunks = chunks(item);
+    int length = chunks.stream().mapToInt(Chunk::length).sum();
+    tokens += length;
+    longest = Math.max(longest, chunks.stream().mapToInt(Chunk::length).max().orElse(0));
+    hasRoom = hasRoom && prompts.mayHold(length);
+    if (hasRoom) {
+      held.add(chunks);
     }
+  }
+
+  @Override
+  public void forget() {
+    prompts.release(held.stream().flatMap(List::stream).mapToInt(Chunk::length).sum());
+    held.clear();
   }
 
   @Override
@@ -63,8 +78,9 @@ final class LikelihoodItems implements ItemMeasure {
       int[] index = {0};
       items.read(
           item -> {
-            List<Chunk> chunks = chunks(item);
-            Open open = new Open(index[0]++, item, chunks.size(), done);
+            int number = index[0]++;
+            List<Chunk> chunks = number < held.size() ? held.get(number) : chunks(item);
+            Open open = new Open(number, item, chunks.size(), done);
             chunks.forEach(chunk -> measure.add(chunk, open::add));
           });
       measure.flush();

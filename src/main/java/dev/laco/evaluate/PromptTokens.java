@@ -27,6 +27,10 @@ import org.jspecify.annotations.Nullable;
  * longer than the model's positions loses its beginning.
  */
 final class PromptTokens {
+  /** Most tokens of prompts that are held, of all tasks: 16 MB. */
+  private static final int MOST_HELD = 4 << 20;
+
+  private int held;
   private final Model model;
   private final Tokenizer tokenizer;
 
@@ -85,6 +89,20 @@ final class PromptTokens {
     int[] kept =
         whole.length > most ? Arrays.copyOfRange(whole, whole.length - most, whole.length) : whole;
     return TextChunks.continuation(kept, kept.length - scored);
+  }
+
+  /** Counts tokens that the caller holds from now on; false where there is no room for them. */
+  boolean mayHold(int tokens) {
+    if (tokens > MOST_HELD - held) {
+      return false;
+    }
+    held += tokens;
+    return true;
+  }
+
+  /** Says that so many tokens are no longer held. */
+  void release(int tokens) {
+    held -= tokens;
   }
 
   /**

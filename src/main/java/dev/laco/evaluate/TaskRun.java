@@ -12,8 +12,10 @@ import java.util.function.Consumer;
 import java.util.regex.Pattern;
 
 /**
- * One task on one model. The file of the items is read twice: before the model runs, to find what
- * is wrong with it and how long its items are, and while the model runs.
+ * One task on one model. The file of the items is read twice, since it may have any number of them:
+ * before the model runs, to find what is wrong with it and how long its items are, and while the
+ * model runs. The tokens of the first millions are held in between, so that these items are
+ * tokenised once.
  */
 final class TaskRun {
   /** What the harness takes to be between two words. */
@@ -93,6 +95,7 @@ final class TaskRun {
           ItemMeasure one = newMeasure();
           one.survey(item);
           weights.add(new ItemSample.Weight(ItemSample.hash(item.document().json()), one.tokens()));
+          one.forget();
         });
     return weights;
   }
@@ -106,6 +109,7 @@ final class TaskRun {
     items = 0;
     chance = 0;
     measured.clear();
+    measure.forget();
     measure = newMeasure();
     survey();
   }
