@@ -8,7 +8,6 @@ import dev.laco.evaluate.EvaluateJob;
 import dev.laco.evaluate.EvaluateJson;
 import dev.laco.evaluate.EvaluateRequest;
 import dev.laco.evaluate.EvaluateResult;
-import dev.laco.report.LastWord;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -235,50 +234,12 @@ final class EvalCommand implements Callable<Integer> {
                     "laco heal %s OUT --teacher %s",
                     Shell.quoted(against.getFirst()),
                     Shell.quoted(model)));
+    String name = String.valueOf(open.directory().getFileName());
     return switch (result) {
-      case EvaluateResult.OfThroughput throughput ->
-          new PicturesPage(
-              open.directory().getFileName() + ": throughput",
-              made,
-              List.of(
-                  String.format(
-                      Locale.ROOT,
-                      "Tokens per second, of %,d tokens that are read at once and of %,d that are"
-                          + " written one by one; all models in turn, the median of the runs.",
-                      throughput.promptTokens(),
-                      throughput.writtenTokens())),
-              List.of(),
-              next,
-              List.of(),
-              List.of(
-                  new PicturesPage.Table(
-                      "The numbers",
-                      ThroughputLines.columns(throughput),
-                      throughput.models().stream().map(ThroughputLines::cells).toList())),
-              "The same numbers: the same command with --json.");
+      case EvaluateResult.OfThroughput speed -> ThroughputLines.page(speed, name, made, next);
       case EvaluateResult.OfTasks tasks -> TasksPage.of(tasks, made, next);
       case EvaluateResult.OfText text -> TextPage.of(text, open.directory(), made, next);
-      case EvaluateResult.OfPassages(String passages, LastWord lastWord) ->
-          new PicturesPage(
-              open.directory().getFileName() + ": last words",
-              made,
-              List.of("How often the model writes the last word of a passage: " + passages + "."),
-              List.of(
-                  new PicturesPage.Fact(
-                      "last words",
-                      String.format(
-                          Locale.ROOT,
-                          "%.1f %% ± %.1f",
-                          100 * lastWord.accuracy(),
-                          100 * lastWord.standardError())),
-                  new PicturesPage.Fact(
-                      "items",
-                      String.format(
-                          Locale.ROOT, "%,d of %,d", lastWord.correct(), lastWord.items()))),
-              next,
-              List.of(),
-              List.of(),
-              "The same numbers: the same command with --json.");
+      case EvaluateResult.OfPassages words -> LastWordLines.page(words, name, made, next);
     };
   }
 
@@ -370,16 +331,7 @@ final class EvalCommand implements Callable<Integer> {
       case EvaluateResult.OfThroughput throughput -> ThroughputLines.of(throughput);
       case EvaluateResult.OfTasks tasks -> TaskLines.of(tasks);
       case EvaluateResult.OfText text -> TextLines.of(text);
-      case EvaluateResult.OfPassages(String passages, LastWord lastWord) ->
-          String.format(
-              Locale.ROOT,
-              "%-12s %.1f %% ± %.1f (%,d of %,d items of %s)%n",
-              "last word",
-              100 * lastWord.accuracy(),
-              100 * lastWord.standardError(),
-              lastWord.correct(),
-              lastWord.items(),
-              passages);
+      case EvaluateResult.OfPassages words -> LastWordLines.of(words);
     };
   }
 }

@@ -133,7 +133,7 @@ final class HealCommand implements Callable<Integer> {
         best.finish(files::publish);
         result(console, healed.report());
         console.resultLine("report", "%s", reportPath);
-        console.resultLine("page", "%s", page.file());
+        console.resultLine("page", "%s", html.beside(out));
         if (output.json) {
           console.document(json);
         }

@@ -14,31 +14,50 @@ final class PageOption {
       names = NAME,
       paramLabel = "FILE.html",
       description =
-          "Where to write the result as a page, too, which needs neither a network nor a script.")
+          "Where to write the result as a page, too, which needs neither a network nor a script."
+              + " Of prune and heal, default: OUT.report.html.")
   @Nullable Path file;
 
+  /** Where the page goes: beside OUT where no other place is named. */
+  Path beside(Path out) {
+    return file != null ? file : SideFiles.beside(out, ".report.html");
+  }
+
   /**
-   * Plans the page, which nothing is written of yet, beside OUT where no other place is named.
+   * Plans the page of {@link #beside}, which nothing is written of yet.
    *
    * @param overwrite whether another file may be replaced
    */
   SideFiles.SideFile addBeside(SideFiles files, Path out, boolean overwrite) throws IOException {
-    Path path = file != null ? file : SideFiles.beside(out, ".report.html");
-    SideFiles.SideFile page = files.add(NAME, path);
-    if (!overwrite) {
-      Page.requireReplaceable(NAME, path, "choose another name, or give --overwrite to replace it");
-    }
-    return page;
+    return add(files, beside(out), overwrite);
   }
 
-  /** Plans the page, which nothing is written of yet; null where none was asked for. */
+  /** The same where there is no OUT: null where no page was asked for. */
+  SideFiles.@Nullable SideFile add(SideFiles files, boolean overwrite) throws IOException {
+    return file == null ? null : add(files, file, overwrite);
+  }
+
+  /** The same of a command that replaces no other file. */
   SideFiles.@Nullable SideFile add(SideFiles files) throws IOException {
-    Path path = file;
-    if (path == null) {
-      return null;
-    }
+    return file == null ? null : add(files, file, "choose another name");
+  }
+
+  private static SideFiles.SideFile add(SideFiles files, Path path, boolean overwrite)
+      throws IOException {
+    return overwrite
+        ? files.add(NAME, path)
+        : add(files, path, "choose another name, or give --overwrite to replace it");
+  }
+
+  /**
+   * Plans a page.
+   *
+   * @param instead what a user can do where another file is there
+   */
+  private static SideFiles.SideFile add(SideFiles files, Path path, String instead)
+      throws IOException {
     SideFiles.SideFile page = files.add(NAME, path);
-    Page.requireReplaceable(NAME, path, "choose another name");
+    Page.requireReplaceable(NAME, path, instead);
     return page;
   }
 }

@@ -78,13 +78,7 @@ final class PruneCommand implements Callable<Integer> {
       description = "Where the report goes. Default: OUT.report.json.")
   @Nullable Path reportFile;
 
-  @Option(
-      names = "--html",
-      paramLabel = "FILE.html",
-      description =
-          "Where the page goes that shows the report: layers, costs, quality. Default:"
-              + " OUT.report.html.")
-  @Nullable Path pageFile;
+  @Mixin PageOption html;
 
   @Option(
       names = "--dry-run",
@@ -139,8 +133,6 @@ final class PruneCommand implements Callable<Integer> {
     Instant began = Instant.now();
     Path reportPath =
         reportFile != null || out == null ? reportFile : SideFiles.beside(out, ".report.json");
-    Path pagePath =
-        pageFile != null || out == null ? pageFile : SideFiles.beside(out, ".report.html");
     try (JobProgress.Stage _ = console.progress("load");
         Model open = Model.open(model);
         SideFiles files = new SideFiles(open.directory(), out);
@@ -157,11 +149,10 @@ final class PruneCommand implements Callable<Integer> {
       if (reportPath != null && !write.overwrite) {
         OwnJson.REPORT.requireReplaceable("--report", reportPath);
       }
-      SideFiles.SideFile page = pagePath == null ? null : files.add("--html", pagePath);
-      if (pagePath != null && !write.overwrite) {
-        Page.requireReplaceable(
-            "--html", pagePath, "choose another name, or give --overwrite to replace it");
-      }
+      SideFiles.SideFile page =
+          out == null
+              ? html.add(files, write.overwrite)
+              : html.addBeside(files, out, write.overwrite);
       requireSpace(open, job, plan, report, page);
       PlanFiles kept = plan != null || out == null ? plan : keptPlan(files, out, write.overwrite);
       try (BestSoFar best = new BestSoFar(console, kept, this::goOn)) {
@@ -185,7 +176,7 @@ final class PruneCommand implements Callable<Integer> {
         if (applier != null && applier.types() != null) {
           console.resultLine("types", "%s", applier.types());
         }
-        sayWhere(console, reportPath, pagePath);
+        sayWhere(console, reportPath, out == null ? html.file : html.beside(out));
         if (output.json) {
           console.document(json);
         }

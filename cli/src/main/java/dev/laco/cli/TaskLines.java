@@ -12,6 +12,7 @@ import dev.laco.evaluate.TaskResult;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.stream.Stream;
 
 /**
  * What people see of tasks: a table with a line for each metric, and for each pruned model a table
@@ -27,6 +28,10 @@ final class TaskLines {
 
   /** The p-value below which flips are taken for a loss. */
   private static final double SIGNIFICANT = 0.05;
+
+  /** The columns of {@link #change}. */
+  static final List<String> CHANGE =
+      List.of("change", "95 % interval", "lost", "won", "p", "kept", "beyond chance");
 
   private TaskLines() {}
 
@@ -75,24 +80,13 @@ final class TaskLines {
 
   private static void add(StringBuilder table, TaskComparison comparison) {
     line(table, "%n%s beside the dense model, on the same items%n", comparison.pruned().model());
-    line(
-        table,
-        PAIRED,
-        "task",
-        "metric",
-        "dense",
-        "pruned",
-        "change",
-        "95 % interval",
-        "lost",
-        "won",
-        "p",
-        "kept",
-        "beyond chance");
+    line(table, PAIRED, cells(List.of("task", "metric", "dense", "pruned"), CHANGE));
     for (TaskComparison.OfTask task : comparison.tasks()) {
       String name = task.task().name();
       for (PairedComparison metric : task.metrics()) {
-        line(table, PAIRED, cells(name, metric));
+        String dense = value(metric.metric(), metric.dense());
+        String pruned = value(metric.metric(), metric.pruned());
+        line(table, PAIRED, cells(List.of(name, metric.metric(), dense, pruned), change(metric)));
         name = "";
       }
     }
@@ -154,32 +148,29 @@ final class TaskLines {
         SIGNIFICANT);
   }
 
-  private static Object[] cells(String name, PairedComparison of) {
+  private static Object[] cells(List<String> first, List<String> more) {
+    return Stream.concat(first.stream(), more.stream()).toArray();
+  }
+
+  /** What changed of a metric, a cell for each of {@link #CHANGE}. */
+  static List<String> change(PairedComparison of) {
     McNemar flips = of.flips();
-    String dense = value(of.metric(), of.dense());
-    String pruned = value(of.metric(), of.pruned());
-    boolean rate = Metric.isRate(of.metric());
-    String change = rate ? points(of.pruned() - of.dense()) : times(of.kept());
-    String range = range(of);
+    String change =
+        Metric.isRate(of.metric()) ? points(of.pruned() - of.dense()) : times(of.kept());
     return flips == null
-        ? new Object[] {name, of.metric(), dense, pruned, change, range, "", "", "", "", ""}
-        : new Object[] {
-          name,
-          of.metric(),
-          dense,
-          pruned,
-          change,
-          range,
-          flips.lost(),
-          flips.won(),
-          String.format(Locale.ROOT, "%.4f", flips.pValue()),
-          percent(of.kept()),
-          percent(of.keptBeyondChance())
-        };
+        ? List.of(change, range(of), "", "", "", "", "")
+        : List.of(
+            change,
+            range(of),
+            String.format(Locale.ROOT, "%,d", flips.lost()),
+            String.format(Locale.ROOT, "%,d", flips.won()),
+            String.format(Locale.ROOT, "%.4f", flips.pValue()),
+            percent(of.kept()),
+            percent(of.keptBeyondChance()));
   }
 
   /** The interval of a change. */
-  static String range(PairedComparison of) {
+  private static String range(PairedComparison of) {
     Interval interval = of.interval();
     return Metric.isRate(of.metric())
         ? points(interval.low()) + " to " + points(interval.high())
@@ -217,12 +208,12 @@ final class TaskLines {
   }
 
   /** A difference of shares in points of a hundred. */
-  static String points(double difference) {
+  private static String points(double difference) {
     return String.format(Locale.ROOT, "%+.2f", 100 * difference);
   }
 
   /** A ratio. */
-  static String times(double ratio) {
+  private static String times(double ratio) {
     return "x" + String.format(Locale.ROOT, "%.3f", ratio);
   }
 }

@@ -224,43 +224,22 @@ final class TasksPage {
       for (PairedComparison of : task.metrics()) {
         Metric before = dense.metric(of.metric());
         Metric after = pruned.metric(of.metric());
-        boolean rate = Metric.isRate(of.metric());
-        McNemar flips = of.flips();
-        cells.add(
-            List.of(
-                task.task().name(),
-                of.metric(),
-                format("%,d", dense.items()),
-                withError(before),
-                withError(after),
-                flips == null ? "" : TaskLines.percent(of.chance()),
-                rate ? TaskLines.points(of.pruned() - of.dense()) : TaskLines.times(of.kept()),
-                TaskLines.range(of),
-                flips == null ? "" : format("%,d", flips.lost()),
-                flips == null ? "" : format("%,d", flips.won()),
-                flips == null ? "" : format("%.4f", flips.pValue()),
-                flips == null ? "" : TaskLines.percent(of.kept()),
-                flips == null ? "" : TaskLines.percent(of.keptBeyondChance())));
+        List<String> row = new ArrayList<>();
+        row.add(task.task().name());
+        row.add(of.metric());
+        row.add(format("%,d", dense.items()));
+        row.add(withError(before));
+        row.add(withError(after));
+        row.add(of.flips() == null ? "" : TaskLines.percent(of.chance()));
+        row.addAll(TaskLines.change(of));
+        cells.add(row);
       }
     }
-    tables.add(
-        new Table(
-            "All metrics" + whose,
-            List.of(
-                "task",
-                "metric",
-                "items",
-                "dense ± error",
-                "pruned ± error",
-                "chance",
-                "change",
-                "95 % interval",
-                "lost",
-                "won",
-                "p",
-                "kept",
-                "beyond chance"),
-            cells));
+    List<String> columns =
+        new ArrayList<>(
+            List.of("task", "metric", "items", "dense ± error", "pruned ± error", "chance"));
+    columns.addAll(TaskLines.CHANGE);
+    tables.add(new Table("All metrics" + whose, columns, cells));
   }
 
   private static String withError(Metric metric) {

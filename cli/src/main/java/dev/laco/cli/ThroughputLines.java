@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.cli.chart.IntervalChart;
 import dev.laco.evaluate.EvaluateResult;
 import dev.laco.evaluate.Interval;
 import dev.laco.evaluate.Throughput;
@@ -21,8 +22,68 @@ final class ThroughputLines {
     return table.toString();
   }
 
+  /**
+   * The same as a page.
+   *
+   * @param name of the first model
+   */
+  static PicturesPage page(
+      EvaluateResult.OfThroughput result,
+      String name,
+      PicturesPage.Made made,
+      PicturesPage.Next next) {
+    return new PicturesPage(
+        name + ": throughput",
+        made,
+        List.of(
+            format(
+                "Tokens per second, of %,d tokens that are read at once and of %,d that are"
+                    + " written one by one; all models in turn, the median of the runs.",
+                result.promptTokens(), result.writtenTokens())),
+        List.of(),
+        next,
+        speedups(result),
+        List.of(
+            new PicturesPage.Table(
+                "The numbers",
+                columns(result),
+                result.models().stream().map(ThroughputLines::cells).toList())),
+        "The same numbers: the same command with --json.");
+  }
+
+  /** How many times as fast as the first model the others are; none where there is one model. */
+  private static List<PicturesPage.Picture> speedups(EvaluateResult.OfThroughput result) {
+    List<IntervalChart.Row> rows = new ArrayList<>();
+    for (Throughput model : result.models()) {
+      add(rows, model, "prefill", model.prefill());
+      add(rows, model, "decoding", model.decoding());
+    }
+    String title = "How many times as fast";
+    return rows.isEmpty()
+        ? List.of()
+        : List.of(
+            new PicturesPage.Picture(
+                title,
+                new IntervalChart(title, "pruned / dense", rows, true, 1, "").svg(),
+                "Tokens per second relative to the dense model's in the run beside it, the median"
+                    + " with its 95 % interval; above 1 the pruned model is faster."));
+  }
+
+  private static void add(List<IntervalChart.Row> rows, Throughput model, String what, Rate rate) {
+    Interval interval = rate.interval();
+    if (interval != null) {
+      rows.add(
+          new IntervalChart.Row(
+              model.model().getFileName() + " " + what,
+              rate.speedup(),
+              interval.low(),
+              interval.high(),
+              Double.NaN));
+    }
+  }
+
   /** The names of the columns. */
-  static List<String> columns(EvaluateResult.OfThroughput result) {
+  private static List<String> columns(EvaluateResult.OfThroughput result) {
     return List.of(
         "model",
         "prefill/s",
@@ -35,7 +96,7 @@ final class ThroughputLines {
   }
 
   /** A model's line. */
-  static List<String> cells(Throughput model) {
+  private static List<String> cells(Throughput model) {
     List<String> cells = new ArrayList<>();
     cells.add(String.valueOf(model.model().getFileName()));
     for (Rate rate : List.of(model.prefill(), model.decoding())) {
