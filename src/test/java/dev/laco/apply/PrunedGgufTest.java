@@ -153,7 +153,8 @@ class PrunedGgufTest {
       }
     }
     assertTrue(
-        warnings.stream().anyMatch(line -> line.contains("vLLM") && line.contains("alignment of 2")),
+        warnings.stream()
+            .anyMatch(line -> line.contains("vLLM") && line.contains("alignment of 2")),
         warnings::toString);
     String card = Files.readString(same.resolve("README.md"));
     assertTrue(card.contains("- transformers:") && !card.contains("- vLLM:"), card);

@@ -18,6 +18,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 
 /** The page of a heal: what the training gained, and how its loss fell. */
 final class HealPage {
@@ -165,7 +166,12 @@ final class HealPage {
             .sorted(
                 Comparator.comparingDouble(
                     (Map.Entry<String, Distance> domain) -> -domain.getValue().divergence()))
-            .map(domain -> row(domain.getKey(), before.get(domain.getKey()), domain.getValue()))
+            .map(
+                domain ->
+                    row(
+                        domain.getKey(),
+                        Objects.requireNonNull(before.get(domain.getKey())),
+                        domain.getValue()))
             .toList());
   }
 

@@ -177,11 +177,12 @@ record LlamaCppRules(String model, GgufFamily family, ModelConfig config) {
   private double scoreScale() {
     return 1
         / Math.sqrt(
-            family.scoreWidth(
-                config.numHiddenLayers(),
-                config.hiddenSize(),
-                config.numAttentionHeads(),
-                config.headDim()));
+            (double)
+                family.scoreWidth(
+                    config.numHiddenLayers(),
+                    config.hiddenSize(),
+                    config.numAttentionHeads(),
+                    config.headDim()));
   }
 
   private void requireMixtures() {
