@@ -11,6 +11,7 @@ import dev.laco.checkpoint.SparseCheckpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
+import dev.laco.heal.HealSettings;
 import dev.laco.prune.FitSettings;
 import dev.laco.prune.Goal;
 import dev.laco.prune.PruneJob;
@@ -102,6 +103,9 @@ class CudaWorkTest {
           "`--from-plan` (layers 5 and 6 removed), `--rule " + rule + "`",
           size.withRule(rule).withFromPlan(plan));
     }
+    jobs.put(
+        "`--from-plan`, `--rule drop --heal-tokens 4096 --rate 1e-4`",
+        PruneRequest.of(Goal.layers(6)).withRule("drop").withFromPlan(plan).withHeal(training()));
     List<String> rows = new ArrayList<>();
     jobs.forEach((name, request) -> rows.add("| " + name + " | " + asked(request) + " |"));
     String documented =
@@ -136,6 +140,11 @@ class CudaWorkTest {
 
   private static FitSettings furtherText() {
     return new FitSettings(folder.resolve("fit.json"), null);
+  }
+
+  private static HealSettings training() {
+    return new HealSettings(
+        List.of(folder.resolve("fit.json")), 0L, 4096L, null, 1e-4, null, null);
   }
 
   private static void prune(PruneRequest request) {
