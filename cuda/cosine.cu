@@ -3,10 +3,12 @@
 // Products and runs of kRun of them are f32, everything beyond is f64. Which thread adds what depends on
 // the shape alone, so the bits are the same every time.
 //
-//   laco_cosine_f32_v1         many tensors against one reference, all candidates of a trial in one launch. Per
+//   laco_cosine_f32_v2         many tensors against one reference, all candidates of a trial in one launch. Per
 //                              element and candidate 8 bytes, of which 4 are the reference's, which all
 //                              candidates share in the L2, and 3 multiply-adds: bound by memory everywhere.
-//   laco_cosine_pairs_f32_v1   every tensor with every other, for similarity analysis. A tile of 4 x 4 tensors
+//                              Candidates are neighbours in the grid: the blocks that read one part of the
+//                              reference run together, and it comes from DRAM once.
+//   laco_cosine_pairs_f32_v2   every tensor with every other, for similarity analysis. A tile of 4 x 4 tensors
 //                              takes 16 multiply-adds for 32 bytes.
 #include "common.cuh"
 
@@ -24,14 +26,15 @@ struct Span {
   int64_t end;
 };
 
-// Parts begin at a multiple of four elements from the sequence's beginning.
+// Parts begin at a multiple of four elements from the sequence's beginning. Parts are the second dimension of the grid,
+// sequences the third.
 __device__ __forceinline__ Span span_of_block(const int32_t* offsets, int64_t columns) {
-  const int64_t begin = offsets[blockIdx.y] * columns;
-  const int64_t count = offsets[blockIdx.y + 1] * columns - begin;
+  const int64_t begin = offsets[blockIdx.z] * columns;
+  const int64_t count = offsets[blockIdx.z + 1] * columns - begin;
   const int64_t quads = (count + 3) / 4;
-  const int64_t parts = gridDim.x;
+  const int64_t parts = gridDim.y;
   const int64_t each = (quads + parts - 1) / parts * 4;
-  const int64_t start = min(each * blockIdx.x, count);
+  const int64_t start = min(each * blockIdx.y, count);
   return {begin + start, begin + min(start + each, count)};
 }
 
@@ -63,13 +66,13 @@ __device__ __forceinline__ void add_run(const float4 (&a)[N], const float4 (&b)[
 }  // namespace
 
 // partial[((candidate * sequences + sequence) * parts + part) * 3 + {0, 1, 2}]: a.b, a.a, b.b of a candidate a
-// and the reference b over a part of a sequence. grid (parts, sequences, candidates): parts of 4096
+// and the reference b over a part of a sequence. grid (candidates, parts, sequences): parts of 4096
 // elements keep every thread busy once.
 extern "C" __global__ void __launch_bounds__(kThreads)
-    laco_cosine_f32_v1(const float* const* others, const float* reference, const int32_t* offsets,
+    laco_cosine_f32_v2(const float* const* others, const float* reference, const int32_t* offsets,
                        double* partial, int64_t columns, int32_t sequences) {
   const Span span = span_of_block(offsets, columns);
-  const float* a = global(others[blockIdx.z]) + span.start;
+  const float* a = global(others[blockIdx.x]) + span.start;
   const float* b = reference + span.start;
   const int64_t count = span.end - span.start;
   const int64_t vectors = aligned4(a) && aligned4(b) ? count / 4 : 0;
@@ -96,21 +99,21 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   __shared__ double scratch[kMostWarps][3];
   sum_warps(sums, scratch);
   if (threadIdx.x < 3) {
-    const int64_t row = static_cast<int64_t>(blockIdx.z) * sequences + blockIdx.y;
-    partial[(row * gridDim.x + blockIdx.x) * 3 + threadIdx.x] = sum_of_warps(scratch, threadIdx.x);
+    const int64_t row = static_cast<int64_t>(blockIdx.x) * sequences + blockIdx.z;
+    partial[(row * gridDim.y + blockIdx.y) * 3 + threadIdx.x] = sum_of_warps(scratch, threadIdx.x);
   }
 }
-LACO_EXPORT(laco_cosine_f32_v1)
+LACO_EXPORT(laco_cosine_f32_v2)
 
 // partial[((sequence * states + i) * states + j) * parts + part], i <= j: the dot product of states i and j over
-// a part of a sequence; i = j gives the squared norm. grid (parts, sequences, t (t + 1) / 2), t =
+// a part of a sequence; i = j gives the squared norm. grid (t (t + 1) / 2, parts, sequences), t =
 // ceil(states / 4): the tiles on and above the diagonal, row by row.
 extern "C" __global__ void __launch_bounds__(kThreads)
-    laco_cosine_pairs_f32_v1(const float* const* states, const int32_t* offsets, double* partial,
+    laco_cosine_pairs_f32_v2(const float* const* states, const int32_t* offsets, double* partial,
                              int64_t columns, int32_t count) {
   const int32_t tiles = (count + kTile - 1) / kTile;
   int32_t row = 0;
-  int32_t column = static_cast<int32_t>(blockIdx.z);
+  int32_t column = static_cast<int32_t>(blockIdx.x);
   while (column >= tiles - row) {
     column -= tiles - row;
     row++;
@@ -168,8 +171,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   const int64_t i = row * kTile + k / kTile;
   const int64_t j = column * kTile + k % kTile;
   if (k < kTile * kTile && i <= j && j < count) {
-    partial[((blockIdx.y * count + i) * count + j) * gridDim.x + blockIdx.x] =
+    partial[((blockIdx.z * count + i) * count + j) * gridDim.y + blockIdx.y] =
         sum_of_warps(scratch, threadIdx.x);
   }
 }
-LACO_EXPORT(laco_cosine_pairs_f32_v1)
+LACO_EXPORT(laco_cosine_pairs_f32_v2)

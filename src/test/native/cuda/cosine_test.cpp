@@ -64,8 +64,8 @@ class States {
     const size_t rows = candidates * static_cast<size_t>(sequences());
     check::Buffer<double> partial(rows * parts * 3);
     check::Buffer<int32_t> bounds(offsets);
-    check::launch("laco_cosine_f32_v1",
-                  {parts, static_cast<unsigned>(sequences()), static_cast<unsigned>(candidates)}, 256, 0,
+    check::launch("laco_cosine_f32_v2",
+                  {static_cast<unsigned>(candidates), parts, static_cast<unsigned>(sequences())}, 256, 0,
                   static_cast<const float* const*>(table_->data()),
                   static_cast<const float*>(memory_.back()->data()),
                   static_cast<const int32_t*>(bounds.data()), partial.data(),
@@ -105,8 +105,8 @@ class States {
     const unsigned tiles = static_cast<unsigned>(count + 3) / 4;
     check::Buffer<double> partial(static_cast<size_t>(sequences()) * count * count * parts);
     check::Buffer<int32_t> bounds(offsets);
-    check::launch("laco_cosine_pairs_f32_v1",
-                  {parts, static_cast<unsigned>(sequences()), tiles * (tiles + 1) / 2}, 256, 0,
+    check::launch("laco_cosine_pairs_f32_v2",
+                  {tiles * (tiles + 1) / 2, parts, static_cast<unsigned>(sequences())}, 256, 0,
                   static_cast<const float* const*>(table_->data()),
                   static_cast<const int32_t*>(bounds.data()), partial.data(),
                   static_cast<int64_t>(columns_), static_cast<int32_t>(count));

@@ -652,7 +652,7 @@ public final class CudaBackend implements Backend {
         .pointer(partial)
         .int64(reference.columns())
         .int32(sequences)
-        .run(parts, sequences, count, BLOCK, 0);
+        .run(count, parts, sequences, BLOCK, 0);
     staging.download(partial, MemorySegment.ofArray(sums), stream);
     double[] cosines = new double[count * sequences];
     for (int c = 0; c < cosines.length; c++) {
@@ -749,7 +749,7 @@ public final class CudaBackend implements Backend {
         .pointer(partial)
         .int64(elements)
         .int32(count)
-        .run(parts, groups, tiles * (tiles + 1) / 2, BLOCK, 0);
+        .run(tiles * (tiles + 1) / 2, parts, groups, BLOCK, 0);
     staging.download(partial, MemorySegment.ofArray(sums), stream);
     for (int group = 0; group < groups; group++) {
       for (int i = 0; i < count; i++) {

@@ -157,9 +157,9 @@ enum Kernel {
    * provably gives the same bits.
    */
   MIX_IN_F32("mix", "mix_%s_v3", all(), POINTER, INT32),
-  COSINE("cosine", "cosine_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, POINTER, INT64, INT32),
+  COSINE("cosine", "cosine_%s_v2", Set.of(F32), POINTER, POINTER, POINTER, POINTER, INT64, INT32),
   COSINE_PAIRS(
-      "cosine", "cosine_pairs_%s_v1", Set.of(F32), POINTER, POINTER, POINTER, INT64, INT32),
+      "cosine", "cosine_pairs_%s_v2", Set.of(F32), POINTER, POINTER, POINTER, INT64, INT32),
   LOGITS("logits", "logits_%s_v2", Set.of(F32), POINTER, POINTER, INT64, INT64, FLOAT32, FLOAT32),
   LOG_PROBABILITY(
       "log_probability",

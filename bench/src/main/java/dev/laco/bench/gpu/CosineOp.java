@@ -36,7 +36,7 @@ final class CosineOp implements Op {
 
   @Override
   public List<Variant> variants() {
-    return Variant.of("cosine", "laco_cosine_%s_v1", F32);
+    return Variant.of("cosine", "laco_cosine_%s_v2", F32);
   }
 
   @Override
@@ -70,7 +70,7 @@ final class CosineOp implements Op {
     Job job =
         new Job(lab)
             .launches(
-                new Grid(parts, sequences, candidates, BLOCK, 0),
+                new Grid(candidates, parts, sequences, BLOCK, 0),
                 new Arguments()
                     .pointer(lab.pointers(others))
                     .pointer(original)

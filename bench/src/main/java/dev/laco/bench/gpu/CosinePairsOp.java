@@ -24,7 +24,7 @@ final class CosinePairsOp implements Op {
 
   @Override
   public List<Variant> variants() {
-    return Variant.of("cosine", "laco_cosine_pairs_%s_v1", F32);
+    return Variant.of("cosine", "laco_cosine_pairs_%s_v2", F32);
   }
 
   /** The inputs of all layers and the last one's output. */
@@ -45,7 +45,7 @@ final class CosinePairsOp implements Op {
     double pairs = count * (count + 1) / 2.0;
     return new Job(lab)
         .launches(
-            new Grid(parts, sequences, tiles * (tiles + 1) / 2, BLOCK, 0),
+            new Grid(tiles * (tiles + 1) / 2, parts, sequences, BLOCK, 0),
             new Arguments()
                 .pointer(lab.pointers(states))
                 .pointer(lab.table(sizes.packed().offsets()))

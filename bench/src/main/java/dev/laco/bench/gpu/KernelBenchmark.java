@@ -26,7 +26,7 @@ public class KernelBenchmark extends GpuCase {
   /** Any op's kernel by its name. */
   @Param({
     "laco_mix_bf16_v2",
-    "laco_cosine_f32_v1",
+    "laco_cosine_f32_v2",
     "laco_add_rms_norm_bf16_v1",
     "laco_rope_f32_v1",
     "laco_gated_activation_f32_v1",
