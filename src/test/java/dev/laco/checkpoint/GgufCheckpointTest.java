@@ -182,7 +182,7 @@ class GgufCheckpointTest {
    * refused: rows in another order, and several weights in one tensor.
    */
   @ParameterizedTest
-  @CsvSource({"gpt_neox.q8_0, 4096", "granitemoe.f16, 3680"})
+  @CsvSource({"gpt_neox.q8_0, 4096", "granitemoe.f16, 3680", "gpt_oss.mxfp4, 3584"})
   void mutatedFilesOpenOrAreRefused(String name, int header) throws IOException {
     Path file = Files.copy(gguf(name), folder.resolve(name + ".gguf"));
     int refused =
