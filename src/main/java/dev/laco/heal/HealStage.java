@@ -29,6 +29,7 @@ import java.lang.foreign.SegmentAllocator;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.function.BooleanSupplier;
 import java.util.function.DoubleSupplier;
 import org.jspecify.annotations.Nullable;
 
@@ -250,7 +251,11 @@ public record HealStage(
         listener.told(new HealEvent.Resumed(start, kept.reached().steps().size()));
       }
       Clock clock = new Clock(begin, before);
-      Distillation.Listener telling = new Telling(listener, stage, start, training, state, clock);
+      // A training that was interrupted goes on to the tokens that were planned.
+      BooleanSupplier timeIsUp =
+          () -> within != null && kept == null && job.seconds() + job.leftBeside(NAME) >= within;
+      Distillation.Listener telling =
+          new Telling(listener, stage, start, training, state, clock, timeIsUp);
       Distillation.Result result =
           kept == null
               ? training.run(start.tokens(), start.rate(), telling)
@@ -322,8 +327,14 @@ public record HealStage(
       TrainingStart start,
       Distillation training,
       @Nullable HealState state,
-      Clock clock)
+      Clock clock,
+      BooleanSupplier over)
       implements Distillation.Listener {
+    @Override
+    public boolean timeIsUp() {
+      return over.getAsBoolean();
+    }
+
     @Override
     public void stepped(TrainingStep step) {
       to.requireWanted();

@@ -56,6 +56,11 @@ public final class Distillation implements AutoCloseable {
     /** These weights are the best so far. */
     default void kept(NewWeights weights) {}
 
+    /** Asked before each step but the first: whether the training shall end with what it has. */
+    default boolean timeIsUp() {
+      return false;
+    }
+
     /** A step is done, with all that belongs to it; the training may be kept now. */
     default void reached(Reached reached) {}
   }
@@ -292,6 +297,12 @@ public final class Distillation implements AutoCloseable {
     long tokens = steps.isEmpty() ? 0 : steps.getLast().tokens();
     int all = chunks.size();
     for (int number = steps.size() + 1; number <= all; number++) {
+      if (!steps.isEmpty() && listener.timeIsUp()) {
+        if (measurements.getLast().step() < steps.size()) {
+          found = better(found, steps.size(), tokens, listener, measurements);
+        }
+        break;
+      }
       List<FitText.Chunk> now = chunks.get(number - 1);
       tokens += now.stream().mapToLong(FitText.Chunk::length).sum();
       double scheduled = rate * settings.schedule((double) number / all);
@@ -301,17 +312,28 @@ public final class Distillation implements AutoCloseable {
       listener.stepped(step);
       if (number * (long) settings.measurements() / all
           > (number - 1) * (long) settings.measurements() / all) {
-        TrainingMeasurement measured = measure(number, tokens, listener, measurements);
-        if (measured.divergence() < found.divergence()) {
-          found = measured;
-          listener.keeping();
-          keep();
-          listener.kept(kept());
-        }
+        found = better(found, number, tokens, listener, measurements);
       }
       listener.reached(new Reached(steps, measurements, found));
     }
     return new Result(kept(), heldOut.originalNll(), new Reached(steps, measurements, found));
+  }
+
+  /** Measures, and keeps the weights where they are better than the best so far. */
+  private TrainingMeasurement better(
+      TrainingMeasurement best,
+      int step,
+      long tokens,
+      Listener listener,
+      List<TrainingMeasurement> measurements) {
+    TrainingMeasurement measured = measure(step, tokens, listener, measurements);
+    if (measured.divergence() >= best.divergence()) {
+      return best;
+    }
+    listener.keeping();
+    keep();
+    listener.kept(kept());
+    return measured;
   }
 
   /** The best weights so far; none before a step has made the model better. */

@@ -91,6 +91,28 @@ class DistillationTest {
         assertEquals(best.equals(before), result.weights().isEmpty());
         layers.use(plan, result.weights());
         assertEquals(best.divergence(), divergence(running, layers, text), 1e-5, fixture);
+        Distillation.Result early =
+            training.run(
+                12 * 4 * LENGTH,
+                settings.rate(),
+                new Distillation.Listener() {
+                  private int taken;
+
+                  @Override
+                  public void stepped(TrainingStep step) {
+                    taken++;
+                  }
+
+                  @Override
+                  public void measured(TrainingMeasurement measurement) {}
+
+                  @Override
+                  public boolean timeIsUp() {
+                    return taken == 4;
+                  }
+                });
+        assertEquals(4, early.reached().steps().size());
+        assertEquals(4, early.reached().measurements().getLast().step());
       }
     }
   }
