@@ -14,13 +14,11 @@ import org.jspecify.annotations.Nullable;
  * @param align whether the inputs of channels are mapped to what these channels saw in the original
  * @param later whether every layer behind the first gap has its inputs aligned and its output and
  *     down projections fitted, too
- * @param steps whether gate and up projections are moved by Gauss-Newton steps, and the final norm
- *     is scaled to the original's predictions
  * @param reconstructs whether every layer from the first gap on is trained to give the original's
- *     hidden states, all its tensors together
+ *     hidden states, all its tensors together, and the final norm is scaled to the original's
+ *     predictions
  */
-public record FitRule(
-    String label, Gap gap, boolean align, boolean later, boolean steps, boolean reconstructs) {
+public record FitRule(String label, Gap gap, boolean align, boolean later, boolean reconstructs) {
   /** What happens at a gap. */
   public enum Gap {
     /** Nothing beyond what happens to all layers from the first gap on. */
@@ -39,33 +37,32 @@ public record FitRule(
   }
 
   /** Scales what later layers write to the residual stream (Prune&amp;Comp, arXiv 2507.18212). */
-  public static final FitRule COMPENSATE = solving("compensate", Gap.SCALE, false, false, false);
+  public static final FitRule COMPENSATE = solving("compensate", Gap.SCALE, false, false);
 
   /** Fits one linear map before each gap (ReplaceMe, arXiv 2505.02819). */
-  public static final FitRule MAP = solving("map", Gap.MAP, false, false, false);
+  public static final FitRule MAP = solving("map", Gap.MAP, false, false);
 
   /** Fits the down projection before each gap. */
-  public static final FitRule FIT = solving("fit", Gap.DOWN, false, false, false);
+  public static final FitRule FIT = solving("fit", Gap.DOWN, false, false);
 
   /** {@link #FIT}, with channels chosen from the removed layers, too. */
-  public static final FitRule SELECT = solving("select", Gap.CHANNELS, false, false, false);
+  public static final FitRule SELECT = solving("select", Gap.CHANNELS, false, false);
 
   /** {@link #SELECT}, with the inputs of the chosen channels aligned. */
-  public static final FitRule ALIGN = solving("align", Gap.CHANNELS, true, false, false);
+  public static final FitRule ALIGN = solving("align", Gap.CHANNELS, true, false);
 
   /** {@link #ALIGN}, with every layer behind the first gap fitted, too. */
-  public static final FitRule REPAIR = solving("repair", Gap.CHANNELS, true, true, false);
+  public static final FitRule REPAIR = solving("repair", Gap.CHANNELS, true, true);
 
-  /** {@link #REPAIR}, with Gauss-Newton steps of gate and up projections. */
-  public static final FitRule REFINE = solving("refine", Gap.CHANNELS, true, true, true);
+  /** {@link #REPAIR}, then every layer from the first gap on trained from there. */
+  public static final FitRule REFINE = new FitRule("refine", Gap.CHANNELS, true, true, true);
 
   /** Trains every layer from the first gap on to give the original's hidden states. */
   public static final FitRule RECONSTRUCT =
-      new FitRule("reconstruct", Gap.NONE, false, false, false, true);
+      new FitRule("reconstruct", Gap.NONE, false, false, true);
 
-  private static FitRule solving(
-      String label, Gap gap, boolean align, boolean later, boolean steps) {
-    return new FitRule(label, gap, align, later, steps, false);
+  private static FitRule solving(String label, Gap gap, boolean align, boolean later) {
+    return new FitRule(label, gap, align, later, false);
   }
 
   /** The presets; from FIT on, each does more than the one before, and takes longer. */
@@ -84,19 +81,9 @@ public record FitRule(
     return presets().stream().filter(rule -> rule.label.equals(wanted)).findFirst().orElse(null);
   }
 
-  /** The same rule without the Gauss-Newton steps. */
-  public FitRule withoutSteps() {
-    return new FitRule(label, gap, align, later, false, reconstructs);
-  }
-
   /** The same rule at gaps only: quick, and enough to compare choices of layers. */
   public FitRule atGapsOnly() {
-    return new FitRule(label, gap, align, false, false, reconstructs);
-  }
-
-  /** The time that fitting one layer takes, in forward passes of that layer in the original. */
-  public int layerPasses() {
-    return steps ? 20 : reconstructs ? 11 : later ? 6 : 2;
+    return new FitRule(label, gap, align, false, reconstructs && !solves());
   }
 
   /**
@@ -110,22 +97,22 @@ public record FitRule(
   /** The rules that hold for a model and solve for weights, from the one that does most. */
   public static List<FitRule> holding(ModelConfig config) {
     return presets().reversed().stream()
-        .filter(rule -> !rule.reconstructs && rule.whyNot(config) == null)
+        .filter(rule -> rule.gap != Gap.NONE && rule.whyNot(config) == null)
         .toList();
   }
 
   /** Why the rule does not hold for a model, as the end of a sentence; null where it holds. */
   public @Nullable String whyNot(ModelConfig config) {
-    if (reconstructs) {
+    if (gap == Gap.NONE) {
       return config.whyNoReconstruction();
     }
-    boolean more = gap == Gap.CHANNELS || later || steps;
+    boolean more = gap == Gap.CHANNELS || later;
     String why = config.whyNoFit();
     return why == null && more ? config.whyOnlyDown() : why;
   }
 
   /** Whether the rule solves least-squares problems with a penalty. */
-  public boolean regularised() {
+  public boolean solves() {
     return gap != Gap.SCALE && gap != Gap.NONE;
   }
 }

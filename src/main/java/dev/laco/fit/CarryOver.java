@@ -34,21 +34,28 @@ public final class CarryOver implements AutoCloseable {
    * @param inputs for maps that align inputs
    * @param output for output projections of attention
    * @param gap for the down projection before a gap
-   * @param later for down projections of later layers, and for each further fit before a gap
-   * @param steps for the Gauss-Newton steps of gate and up projections
+   * @param later for down projections of later layers
    */
-  record Lambdas(double inputs, double output, double gap, double later, double steps) {
+  record Lambdas(double inputs, double output, double gap, double later) {
     private static final double TOKENS = 16_384;
 
-    static final Lambdas DEFAULT = new Lambdas(0.2, 0.3, 0.15, 2, 2);
+    static final Lambdas DEFAULT = new Lambdas(0.2, 0.3, 0.15, 2);
 
-    /** Penalties for a text of {@code tokens} tokens; all but the steps' times {@code factor}. */
+    /** Penalties for a text of {@code tokens} tokens, times {@code factor}. */
     Lambdas scaled(double factor, int tokens) {
-      double more = Math.sqrt(TOKENS / tokens);
-      double by = factor * more;
-      return new Lambdas(by * inputs, by * output, by * gap, by * later, more * steps);
+      double by = factor * Math.sqrt(TOKENS / tokens);
+      return new Lambdas(by * inputs, by * output, by * gap, by * later);
     }
   }
+
+  /** Most tokens that are solved for where training on all tokens follows. */
+  private static final int SOLVED = 32_768;
+
+  /** The time in which a layer behind a gap is solved for, in forward passes of the layer. */
+  private static final double LATER_PASSES = 6;
+
+  /** The same of a layer before a gap. */
+  private static final double GAP_PASSES = 2;
 
   private final Lambdas base;
   private final RunningModel model;
@@ -136,10 +143,12 @@ public final class CarryOver implements AutoCloseable {
     return Streams.bytes(config, tokens, block)
         // What a device rounds the factors of cross products to.
         + block * (most + width) * DType.BF16.byteSize()
-        // A layer is either solved for or trained.
+        // A layer is solved for, and then trained, from its input for the tokens solved for.
         + Math.max(
-            Moments.bytes(most, width, 1) + Refinement.bytes(config, block),
-            Reconstruction.bytes(backend, config, FitBlocks.largestStep(chunks)))
+            Moments.bytes(most, width, 1)
+                + (Math.min(tokens, SOLVED) + 2L * block) * width * DType.F32.byteSize(),
+            Reconstruction.layerBytes(backend, config))
+        + Reconstruction.bytes(backend, config, FitBlocks.largestStep(chunks))
         + Ridge.bytes(backend, most, width)
         + Matrices.bytes(most, width);
   }
@@ -158,10 +167,21 @@ public final class CarryOver implements AutoCloseable {
   }
 
   /**
+   * The time that fitting one layer takes, in forward passes of that layer over all tokens.
+   *
+   * @param tokens of the fit text
+   */
+  public static double layerPasses(FitRule rule, int tokens) {
+    double solving = rule.later() ? LATER_PASSES : rule.solves() ? GAP_PASSES : 0;
+    return rule.reconstructs()
+        ? solving * Math.min(1, (double) SOLVED / tokens) + Reconstruction.layerPasses(tokens)
+        : solving;
+  }
+
+  /**
    * Fits a plan's layers.
    *
-   * @param strength factor on the penalty of everything but the Gauss-Newton steps; 1 is the
-   *     default
+   * @param strength factor on all penalties; 1 is the default
    * @param withHeldOut whether the weights are fitted to the held-out documents, too; false if
    *     fitted models are to be compared on these documents
    * @param memory in which the new tensors are allocated
@@ -180,14 +200,20 @@ public final class CarryOver implements AutoCloseable {
     boolean changed = false;
     try (PlannedLayers layers = model.pruned(plan, NewWeights.NONE);
         Reconstruction reconstruction = rule.reconstructs() ? new Reconstruction(bench) : null) {
+      List<FitBlocks.Block> solved = rule.reconstructs() ? solved() : blocks.list();
       LayerFit.Settings settings =
           new LayerFit.Settings(
-              rule, base.scaled(strength, blocks.tokens()), withHeldOut, reconstruction);
+              rule,
+              base.scaled(strength, FitBlocks.tokens(solved)),
+              solved,
+              withHeldOut,
+              reconstruction);
       original.embed();
       if (rule.gap() == FitRule.Gap.SCALE) {
         return new Compensation(bench).fit(plan, layers, memory, progress);
       }
       int next = 0;
+      long passes = Math.max(1, Math.round(layerPasses(rule, blocks.tokens())));
       long done = 0;
       for (int index = 0; index < plan.depth(); index++) {
         LayerMix mix = plan.layers().get(index);
@@ -196,7 +222,7 @@ public final class CarryOver implements AutoCloseable {
           original.run(next, end);
           next = end;
           done++;
-          progress.update(done, done + (plan.depth() - index - 1L) * rule.layerPasses());
+          progress.update(done, done + (plan.depth() - index - 1L) * passes);
           continue;
         }
         if (!changed) {
@@ -214,16 +240,27 @@ public final class CarryOver implements AutoCloseable {
         }
         changed = true;
         next = end;
-        done += rule.layerPasses();
-        progress.update(done, done + (plan.depth() - index - 1L) * rule.layerPasses());
+        done += passes;
+        progress.update(done, done + (plan.depth() - index - 1L) * passes);
       }
     }
     double factor = 1;
-    if (rule.steps() && changed) {
+    if (rule.reconstructs() && changed) {
       factor = finalNorm.factor();
       tensors = tensors.with(finalNorm.scaled(factor, memory));
     }
     return new Result(tensors, fitted, curve, factor, leftAlone);
+  }
+
+  /** The tokens that are solved for where training on all follows; every eighth is held out. */
+  private List<FitBlocks.Block> solved() {
+    List<FitBlocks.Block> some = new ArrayList<>();
+    for (boolean seen : new boolean[] {true, false}) {
+      List<FitBlocks.Block> part =
+          blocks.list().stream().filter(block -> block.seen() == seen).toList();
+      some.addAll(FitBlocks.beginning(part, seen ? SOLVED / 8 * 7 : SOLVED / 8));
+    }
+    return some;
   }
 
   /** Moves the matrices of a layer from {@code fitted} to {@code leftAlone}. */

@@ -23,7 +23,7 @@ import java.util.Map;
 final class ChannelTransfer {
   private final Backend backend;
   private final ModelConfig config;
-  private final FitBlocks blocks;
+  private final List<FitBlocks.Block> blocks;
   private final Streams streams;
   private final Original original;
   private final Matrices matrices;
@@ -34,12 +34,14 @@ final class ChannelTransfer {
   /**
    * A transfer from the original's layers {@code base}, {@code base + 1}, … to a new one.
    *
+   * @param blocks the tokens by which channels are chosen
    * @param maps the {@link Matrices#map} of each of these layers
    */
-  ChannelTransfer(Workbench bench, NewLayer layer, int base, List<Tensor> maps) {
+  ChannelTransfer(
+      Workbench bench, List<FitBlocks.Block> blocks, NewLayer layer, int base, List<Tensor> maps) {
     this.backend = bench.backend();
     this.config = bench.config();
-    this.blocks = bench.blocks();
+    this.blocks = blocks;
     this.streams = bench.streams();
     this.original = bench.original();
     this.matrices = bench.matrices();
@@ -83,7 +85,7 @@ final class ChannelTransfer {
                       matrices.narrow(matrices.mapped(up, map, scratch), up.dtype(), scratch),
                   LayerRole.FEED_FORWARD_INPUT_NORM, unit));
       Tensor power = scratch.allocate(DType.F32, 1, config.intermediateSize());
-      for (FitBlocks.Block block : blocks.list()) {
+      for (FitBlocks.Block block : blocks) {
         Tensor channels = streams.channels(aligned, block);
         streams.scale(channels, block);
         backend.addSquares(channels, power);

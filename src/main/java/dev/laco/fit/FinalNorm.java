@@ -21,7 +21,7 @@ import java.util.function.DoubleUnaryOperator;
  */
 final class FinalNorm {
   /** Tokens that the factor is fitted on: few are enough for one number. */
-  private static final int TOKENS = 4096;
+  private static final int TOKENS = 2048;
 
   private static final double SHORTEST = 0.7;
   private static final double LONGEST = 1.2;

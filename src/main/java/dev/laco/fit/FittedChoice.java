@@ -36,8 +36,8 @@ public final class FittedChoice {
   /** The time that the fit for one strength takes, relative to the fit of a neighbour. */
   private static final int STRENGTHS_WORTH = 2;
 
-  /** Factors on the penalties of a fit that are tried on the best contender, beside 1. */
-  private static final List<Double> STRENGTHS = List.of(0.3, 3.0);
+  /** Factors on the penalties of a fit that are tried on the best contender. */
+  private static final List<Double> STRENGTHS = List.of(1.0, 0.3, 3.0);
 
   private final JobProgress job;
   private final String whose;
@@ -112,13 +112,12 @@ public final class FittedChoice {
     return FitTrials.judgedTokens(text);
   }
 
-  /** Factors on the penalties of a fit that are tried; 1 alone where a rule has no penalties. */
+  /**
+   * Factors on the penalties of a fit that are tried; none where 1 is taken: for a rule without
+   * penalties, and for one that trains what it has solved for, which makes up for any of them.
+   */
   public static List<Double> strengths(FitRule rule) {
-    List<Double> strengths = new ArrayList<>(List.of(1.0));
-    if (rule.regularised()) {
-      strengths.addAll(STRENGTHS);
-    }
-    return strengths;
+    return rule.solves() && !rule.reconstructs() ? STRENGTHS : List.of();
   }
 
   /**
@@ -156,7 +155,7 @@ public final class FittedChoice {
       chosen = choose(found, neighbours ? MOVES : 0, rule, trials, contenders);
     }
     double choiceSeconds = Seconds.since(start);
-    boolean fits = chosen.nll < contenders.getFirst().meanNll();
+    boolean fits = chosen.nll <= contenders.getFirst().meanNll();
     CarryOver.Result result = fits ? fit(chosen, rule, text, memory) : CarryOver.Result.nothing();
     FitReport report =
         new FitReport(
@@ -203,13 +202,14 @@ public final class FittedChoice {
         next =
             tried.size() < fitted.size() ? fitted.get(tried.size()) : untried(chosen.plan, tried);
       }
-      // The penalties that are best without Gauss-Newton steps are taken for the steps, too.
-      FitRule solves = rule.withoutSteps();
+      if (strengths(rule).isEmpty()) {
+        return chosen;
+      }
       Choice strongest = new Choice(chosen.plan, 1, Double.POSITIVE_INFINITY);
       for (double strength : strengths(rule)) {
         strongest =
             strongest.or(
-                new Choice(chosen.plan, strength, trials.nll(chosen.plan, solves, strength)));
+                new Choice(chosen.plan, strength, trials.nll(chosen.plan, rule, strength)));
       }
       return strongest;
     }

@@ -21,22 +21,11 @@ import org.jspecify.annotations.Nullable;
  * that of the last layer that the fitted one stands for.
  */
 final class LayerFit {
-  /**
-   * Gauss-Newton steps of gate and up projection in the layer before a gap; after each the down
-   * projection is fitted again.
-   */
-  private static final int GAP_ROUNDS = 2;
-
-  /** Iterations of conjugate gradients in each step of the layer before a gap. */
-  private static final int GAP_ITERATIONS = 8;
-
-  /** Iterations of conjugate gradients in the step of every later layer. */
-  private static final int LATER_ITERATIONS = 4;
-
   private final Workbench bench;
   private final Backend backend;
   private final ModelConfig config;
-  private final FitBlocks blocks;
+  private final List<FitBlocks.Block> all;
+  private final List<FitBlocks.Block> solved;
   private final Streams streams;
   private final Original original;
   private final Ridge ridge;
@@ -55,11 +44,13 @@ final class LayerFit {
   /**
    * What is the same for all layers.
    *
+   * @param solved the tokens that are solved for
    * @param reconstruction null where the rule has none
    */
   record Settings(
       FitRule rule,
       CarryOver.Lambdas lambdas,
+      List<FitBlocks.Block> solved,
       boolean withHeldOut,
       @Nullable Reconstruction reconstruction) {}
 
@@ -92,7 +83,8 @@ final class LayerFit {
     this.bench = bench;
     this.backend = bench.backend();
     this.config = bench.config();
-    this.blocks = bench.blocks();
+    this.all = bench.blocks().list();
+    this.solved = settings.solved();
     this.streams = bench.streams();
     this.original = bench.original();
     this.ridge = bench.ridge();
@@ -110,13 +102,40 @@ final class LayerFit {
   }
 
   void run() {
-    if (settings.reconstruction() != null) {
-      original.attention(base);
-      skipToEnd();
-      double error = settings.reconstruction().run(layer, attention, settings.withHeldOut());
-      fitted.add(new FitReport.Fitted(index, null, end - base - 1, 0, error));
+    Reconstruction reconstruction = settings.reconstruction();
+    if (reconstruction == null) {
+      solve();
+      LayerWeights weights = layer.weights();
+      all.forEach(block -> streams.feedForward(weights, attention, streams.pruned(block), block));
       return;
     }
+    if (settings.rule().solves()) {
+      // Training starts from the layer's input, which solving overwrites.
+      try (TensorArena scratch = backend.arena()) {
+        List<Tensor> inputs = new ArrayList<>();
+        for (FitBlocks.Block block : solved) {
+          Tensor input = scratch.allocate(DType.F32, block.tokens(), config.hiddenSize());
+          backend.copy(streams.pruned(block), input);
+          inputs.add(input);
+        }
+        solve();
+        for (int i = 0; i < inputs.size(); i++) {
+          backend.copy(inputs.get(i), streams.pruned(solved.get(i)));
+        }
+      }
+    } else {
+      original.attention(base);
+      skipToEnd();
+    }
+    double error = reconstruction.run(layer, attention, settings.withHeldOut());
+    fitted.add(new FitReport.Fitted(index, null, end - base - 1, 0, error));
+  }
+
+  /**
+   * Solves for the layer's matrices. Afterwards the original's stream holds the output of the last
+   * layer that this one stands for, and the pruned stream that of the layer's attention.
+   */
+  private void solve() {
     boolean later = changed && settings.rule().later();
     boolean gap = end > base + 1;
     if (later) {
@@ -131,9 +150,7 @@ final class LayerFit {
       fitOutput();
     }
     LayerWeights weights = layer.weights();
-    blocks
-        .list()
-        .forEach(block -> streams.attention(weights, attention, streams.pruned(block), block));
+    solved.forEach(block -> streams.attention(weights, attention, streams.pruned(block), block));
     if (gap && settings.rule().gap() == FitRule.Gap.CHANNELS) {
       select();
     } else if (later) {
@@ -147,19 +164,6 @@ final class LayerFit {
     } else if (gap || later) {
       fitDown(gap ? settings.lambdas().gap() : settings.lambdas().later());
     }
-    if (settings.rule().steps()) {
-      for (int round = 0; round < (gap ? GAP_ROUNDS : 1); round++) {
-        refine(gap ? GAP_ITERATIONS : LATER_ITERATIONS);
-        if (gap) {
-          fitDown(settings.lambdas().later());
-        }
-      }
-    }
-    LayerWeights feedForward = layer.weights();
-    blocks
-        .list()
-        .forEach(
-            block -> streams.feedForward(feedForward, attention, streams.pruned(block), block));
   }
 
   /**
@@ -210,13 +214,13 @@ final class LayerFit {
   }
 
   private void gatherInputs(Moments moments) {
-    for (FitBlocks.Block block : blocks.list()) {
+    for (FitBlocks.Block block : solved) {
       moments.addFeatures(streams.normed(block), !block.seen());
     }
   }
 
   private void gatherDifference(Moments moments, int target) {
-    for (FitBlocks.Block block : blocks.list()) {
+    for (FitBlocks.Block block : solved) {
       moments.addTarget(target, streams.forAlignment(block), !block.seen());
     }
   }
@@ -224,22 +228,10 @@ final class LayerFit {
   private void fitOutput() {
     try (Moments moments = new Moments(backend, CarryOver.heads(config), config.hiddenSize(), 1)) {
       LayerWeights before = layer.weights();
-      for (FitBlocks.Block block : blocks.list()) {
+      for (FitBlocks.Block block : solved) {
         moments.add(streams.forOutput(before, attention, block), !block.seen());
       }
       change(LayerRole.OUTPUT, solve(moments, 0, settings.lambdas().output()));
-    }
-  }
-
-  private void refine(int iterations) {
-    double lambda = settings.lambdas().steps();
-    try (Refinement refinement = new Refinement(bench, layer, attention, settings.withHeldOut())) {
-      double error = refinement.run(iterations, lambda);
-      if (Double.isNaN(error)) {
-        leave(LayerRole.GATE);
-        return;
-      }
-      fitted.add(new FitReport.Fitted(index, LayerRole.GATE, end - base - 1, lambda, error));
     }
   }
 
@@ -249,7 +241,7 @@ final class LayerFit {
         new Moments(backend, config.intermediateSize(), config.hiddenSize(), 1)) {
       Consumer<FitBlocks.Block> gather =
           block -> moments.add(streams.forDown(before, attention, block), !block.seen());
-      blocks.list().forEach(gather);
+      solved.forEach(gather);
       Ridge.Solution solution = solve(moments, 0, lambda);
       change(LayerRole.DOWN, solution);
       if (solution != null) {
@@ -269,7 +261,7 @@ final class LayerFit {
         TensorArena scratch = backend.arena()) {
       Consumer<FitBlocks.Block> gather =
           block -> moments.add(streams.forMap(before, attention, block), !block.seen());
-      blocks.list().forEach(gather);
+      solved.forEach(gather);
       Ridge.Solution solution = solve(moments, 0, settings.lambdas().inputs());
       if (solution == null) {
         leave(LayerRole.DOWN);
@@ -301,8 +293,8 @@ final class LayerFit {
     if (changed || !curve.isEmpty()) {
       return;
     }
-    List<FitBlocks.Block> seen = blocks.list().stream().filter(FitBlocks.Block::seen).toList();
-    int all = seen.getLast().to();
+    List<FitBlocks.Block> seen = solved.stream().filter(FitBlocks.Block::seen).toList();
+    int most = seen.getLast().to();
     moments.keepHeldOut();
     int parts = 4;
     for (FitBlocks.Block block : seen.subList(0, seen.size() - 1)) {
@@ -310,15 +302,15 @@ final class LayerFit {
         break;
       }
       gather.accept(block);
-      if (block.to() >= all / parts) {
+      if (block.to() >= most / parts) {
         double error = ridge.error(moments, 0, solution.lambda());
         if (Double.isFinite(error)) {
           curve.add(new FitReport.Learned(block.to(), error));
         }
-        parts = block.to() >= all / 2 ? 1 : 2;
+        parts = block.to() >= most / 2 ? 1 : 2;
       }
     }
-    curve.add(new FitReport.Learned(all, solution.error()));
+    curve.add(new FitReport.Learned(most, solution.error()));
   }
 
   /** Adds the fitted change to a matrix, or notes that there is none. */
@@ -373,7 +365,7 @@ final class LayerFit {
           original.feedForward(base + i);
         }
       }
-      new ChannelTransfer(bench, layer, base, maps).run();
+      new ChannelTransfer(bench, solved, layer, base, maps).run();
       layer.neutral(
           LayerRole.FEED_FORWARD_INPUT_NORM,
           layer.weights().get(LayerRole.FEED_FORWARD_INPUT_NORM).dtype());

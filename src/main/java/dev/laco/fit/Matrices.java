@@ -71,16 +71,6 @@ final class Matrices implements AutoCloseable {
     return transposed(sum, scratch);
   }
 
-  /**
-   * The transpose of a weight {@code [d, n]}, rounded as the device rounds factors of cross
-   * products.
-   */
-  Tensor transposedWeight(Tensor weight, TensorArena scratch) {
-    Tensor transposed = scratch.allocate(DType.F32, weight.columns(), width);
-    backend.crossProduct(wide(weight, scratch), identity, transposed);
-    return transposed;
-  }
-
   /** The transpose of a square matrix {@code [d, d]}. */
   Tensor transposed(Tensor square, TensorArena scratch) {
     Tensor transposed = scratch.allocate(DType.F32, width, width);

@@ -25,10 +25,16 @@ import java.util.stream.IntStream;
  * state {@code h_t} at token {@code t} the loss is
  *
  * <pre>  sum_t w_t sum_i c_i (h_ti - y_ti)^2,   w_t = 1 / mean_i(h_ti^2),
- *   e_i = sum_t w_t h_ti^2,   c_i = 1 / (e_i / mean(e) + 0.02)</pre>
+ *   e_i = sum_t w_t h_ti^2,   c_i = 1 / (e_i / mean(e) + 1)</pre>
  *
  * <p>Without {@code c_i} the loss of some models would be that of a single channel: in Gemma 3 one
  * of 640 has nearly all of the energy of hidden states.
+ *
+ * <p>Inputs of a layer vary far more in some directions than in others, and the gradient of a
+ * matrix is large in these. So the gradient {@code G [n, d]} of a matrix behind a norm, whose
+ * inputs are {@code x}, is first multiplied by the inverse of their second moments, as in K-FAC
+ * (Martens and Grosse 2015, arXiv 1503.05671): {@code G (mean(x x^T) + 0.1 m I)^-1}, where {@code
+ * m} is the mean of the diagonal.
  *
  * <p>Steps are those of AdamW with two changes, so that one rate suits all tensors of all models.
  * The rate of a tensor is in proportion to the root mean square of its elements. What AdamW adds to
@@ -36,8 +42,11 @@ import java.util.stream.IntStream;
  * elements with small gradients move little, as by a step down the gradient.
  */
 final class Reconstruction implements AutoCloseable {
-  /** How often a layer sees the fit text. */
-  private static final int PASSES = 2;
+  /** A text of fewer tokens is seen twice, a longer one once. */
+  private static final int LONG = 65_536;
+
+  /** The time of a step, in forward passes of the layer over its tokens. */
+  private static final double STEP_PASSES = 5.5;
 
   /**
    * The largest change of an element in a step, relative to the root mean square of the tensor's
@@ -57,14 +66,21 @@ final class Reconstruction implements AutoCloseable {
   /** The least that is added: for a gradient of zeros. */
   private static final double EPSILON = 1e-12;
 
+  /** Tokens on which a layer's error is measured before and after training. */
+  private static final int JUDGED = 4096;
+
+  /** Share of the mean second moment of an input that is added to each before they are inverted. */
+  private static final double LEAST = 0.1;
+
   /** Share of the channels' mean energy that is added to the energy of each. */
-  private static final double FLOOR = 0.02;
+  private static final double FLOOR = 1;
 
   private final Backend backend;
   private final TrainingOps training;
   private final ModelConfig config;
   private final FitBlocks blocks;
   private final Streams streams;
+  private final Ridge ridge;
   private final DecoderGradient gradient;
   private final TensorArena arena;
 
@@ -74,6 +90,9 @@ final class Reconstruction implements AutoCloseable {
   /** {@code sqrt(c)} in every row, {@code [T, d]} for the tokens of a step. */
   private final Tensor metric;
 
+  /** Inverse second moments of the inputs of attention and of the feed-forward network. */
+  private final DecoderGradient.Whitening whitening;
+
   /** Allocates buffers for any number of layers. */
   Reconstruction(Workbench bench) {
     backend = bench.backend();
@@ -81,31 +100,57 @@ final class Reconstruction implements AutoCloseable {
     config = bench.config();
     blocks = bench.blocks();
     streams = bench.streams();
+    ridge = bench.ridge();
     gradient = new DecoderGradient(backend, config, blocks.largestStep());
     arena = backend.arena();
     output = arena.allocate(DType.F32, blocks.largestStep(), config.hiddenSize());
     metric = arena.allocate(DType.F32, blocks.largestStep(), config.hiddenSize());
+    DType fast = backend.productType(DType.BF16);
+    whitening =
+        new DecoderGradient.Whitening(
+            arena.allocate(fast, config.hiddenSize(), config.hiddenSize()),
+            arena.allocate(fast, config.hiddenSize(), config.hiddenSize()));
   }
 
   /**
-   * Bytes of buffers, those for the tensors of one layer included.
+   * Bytes of buffers; none where layers cannot be trained.
    *
    * @param step tokens of the largest step
    */
   static long bytes(Backend backend, ModelConfig config, int step) {
-    if (config.whyNoReconstruction() != null || backend.missingForTraining() != null) {
-      return 0;
-    }
+    return isPossible(backend, config)
+        ? DecoderGradient.bytes(config, step)
+            // Output, metric, moments and their inverses.
+            + (2L * step + 5L * config.hiddenSize()) * config.hiddenSize() * DType.F32.byteSize()
+            + backend.training().scratchBytes()
+        : 0;
+  }
+
+  /** Bytes of the tensors of one layer while it is trained; none where layers cannot be trained. */
+  static long layerBytes(Backend backend, ModelConfig config) {
     long parameters =
         IntStream.range(0, config.numHiddenLayers())
             .mapToLong(config::layerParameters)
             .max()
             .orElse(0);
-    return DecoderGradient.bytes(config, step)
-        + 2L * step * config.hiddenSize() * DType.F32.byteSize()
-        + backend.training().scratchBytes()
+    return isPossible(backend, config)
         // The weight beside its copy in f32 takes no more than f32.
-        + parameters * (TrainedTensor.BYTES + DType.F32.byteSize());
+        ? parameters * (TrainedTensor.BYTES + DType.F32.byteSize())
+        : 0;
+  }
+
+  private static boolean isPossible(Backend backend, ModelConfig config) {
+    return config.whyNoReconstruction() == null && backend.missingForTraining() == null;
+  }
+
+  /** How often a layer sees a fit text of so many tokens. */
+  private static int passes(int tokens) {
+    return tokens < LONG ? 2 : 1;
+  }
+
+  /** The time of a layer's training, in forward passes of the layer over all tokens. */
+  static double layerPasses(int tokens) {
+    return STEP_PASSES * passes(tokens);
   }
 
   /**
@@ -121,9 +166,10 @@ final class Reconstruction implements AutoCloseable {
   double run(NewLayer layer, LayerAttention attention, boolean withHeldOut) {
     List<FitBlocks.Block> steps =
         blocks.steps().stream().filter(step -> withHeldOut || step.seen()).toList();
-    setMetric(steps);
+    List<FitBlocks.Block> judges = judges(steps);
+    setMetric(judges);
     LayerWeights start = layer.weights();
-    double before = error(start, attention, steps);
+    double before = error(start, attention, judges);
     double change = 1;
     try (TensorArena scratch = backend.arena()) {
       Map<LayerRole, TrainedTensor> tensors = new EnumMap<>(LayerRole.class);
@@ -139,7 +185,8 @@ final class Reconstruction implements AutoCloseable {
                           role.name(),
                           List.of(weight.rows(), weight.columns()),
                           weight)));
-      double after = error(trained(tensors, attention, steps), attention, steps);
+      setWhitenings(start, attention, judges);
+      double after = error(trained(tensors, attention, steps), attention, judges);
       if (after < before) {
         change = after / before;
         tensors.forEach(
@@ -149,6 +196,15 @@ final class Reconstruction implements AutoCloseable {
     LayerWeights chosen = layer.weights();
     blocks.list().forEach(block -> streams.layer(chosen, attention, streams.pruned(block), block));
     return change;
+  }
+
+  /** Steps that are spread evenly over all, of about {@link #JUDGED} tokens. */
+  private static List<FitBlocks.Block> judges(List<FitBlocks.Block> steps) {
+    int every = Math.max(1, FitBlocks.tokens(steps) / JUDGED);
+    return IntStream.range(0, steps.size())
+        .filter(i -> i % every == 0)
+        .mapToObj(steps::get)
+        .toList();
   }
 
   /** Trains the tensors of a layer, and returns the layer as it is afterwards. */
@@ -169,13 +225,22 @@ final class Reconstruction implements AutoCloseable {
         });
     LayerWeights layer = new LayerWeights(weights, List.of());
     LayerWeights sums = new LayerWeights(gradients, List.of());
-    int of = PASSES * steps.size();
+    int of = passes(FitBlocks.tokens(steps)) * steps.size();
     for (int number = 1; number <= of; number++) {
       FitBlocks.Block step = steps.get((number - 1) % steps.size());
-      Tensor by = lack(layer, attention, step);
-      streams.scale(by, step);
-      weighChannels(by);
-      gradient.run(layer, attention, streams.pruned(step), step.batch(), by, sums);
+      gradient.run(
+          layer,
+          attention,
+          streams.pruned(step),
+          step.batch(),
+          output.slice(0, step.tokens()),
+          y -> {
+            subtractTarget(y, step);
+            streams.scale(y, step);
+            weighChannels(y);
+          },
+          whitening,
+          sums);
       double share = share((double) number / of);
       double correction = 1 - Math.pow(BETA2, number);
       for (Map.Entry<LayerRole, TrainedTensor> entry : tensors.entrySet()) {
@@ -193,6 +258,53 @@ final class Reconstruction implements AutoCloseable {
       }
     }
     return layer;
+  }
+
+  /**
+   * Sets the inverse second moments of what the matrices behind each norm multiply.
+   *
+   * @param steps the tokens of the moments
+   */
+  private void setWhitenings(
+      LayerWeights layer, LayerAttention attention, List<FitBlocks.Block> steps) {
+    try (TensorArena scratch = backend.arena()) {
+      Tensor attended = scratch.allocate(DType.F32, config.hiddenSize(), config.hiddenSize());
+      Tensor fed = scratch.allocate(DType.F32, config.hiddenSize(), config.hiddenSize());
+      for (FitBlocks.Block step : steps) {
+        Tensor x = output.slice(0, step.tokens());
+        backend.copy(streams.pruned(step), x);
+        addMoments(
+            streams.input(
+                layer, LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, x),
+            attended);
+        streams.attention(layer, attention, x, step);
+        addMoments(
+            streams.input(
+                layer,
+                LayerRole.FEED_FORWARD_INPUT_NORM,
+                LayerRole.FEED_FORWARD_INPUT_NORM_BIAS,
+                x),
+            fed);
+      }
+      invert(attended, steps, whitening.attention(), scratch);
+      invert(fed, steps, whitening.feedForward(), scratch);
+    }
+  }
+
+  private void addMoments(Tensor input, Tensor moments) {
+    backend.crossProduct(input, input, moments);
+  }
+
+  /** Writes the inverse, in the dtype in which the device multiplies quickly. */
+  private void invert(
+      Tensor moments, List<FitBlocks.Block> steps, Tensor inverse, TensorArena scratch) {
+    Tensor root = ridge.whitening(moments, FitBlocks.tokens(steps), LEAST, scratch);
+    if (root == null) {
+      // Inputs of zeros, or beyond f32: gradients are, too.
+      return;
+    }
+    backend.linear(root, root, null, moments);
+    backend.mix(List.of(new TensorMix(inverse, new double[] {1}, List.of(moments))));
   }
 
   /** The rate of a step as a share of the highest. */
@@ -233,10 +345,15 @@ final class Reconstruction implements AutoCloseable {
     Tensor y = output.slice(0, step.tokens());
     backend.copy(streams.pruned(step), y);
     streams.layer(weights, attention, y, step);
+    subtractTarget(y, step);
+    return y;
+  }
+
+  /** Turns the layer's output {@code y} into {@code sqrt(w_t c_i) (y_ti - h_ti)}. */
+  private void subtractTarget(Tensor y, FitBlocks.Block step) {
     backend.mix(List.of(new TensorMix(y, new double[] {1, -1}, List.of(y, streams.dense(step)))));
     streams.scale(y, step);
     weighChannels(y);
-    return y;
   }
 
   private void weighChannels(Tensor y) {

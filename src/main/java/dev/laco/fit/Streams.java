@@ -6,6 +6,7 @@ import dev.laco.backend.TensorArena;
 import dev.laco.backend.TensorMix;
 import dev.laco.model.DType;
 import dev.laco.model.LayerAttention;
+import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.transformer.DecoderLayer;
 import dev.laco.transformer.LayerWeights;
@@ -202,17 +203,25 @@ final class Streams implements AutoCloseable {
     return decoder.channels(weights, y, work.forTokens(y.rows())).values();
   }
 
-  /** The derivatives of the feed-forward channels at the pruned stream. */
-  DecoderLayer.Slopes slopes(LayerWeights weights, FitBlocks.Block block) {
-    Tensor y = pruned(block);
-    return decoder.slopes(weights, y, work.forTokens(y.rows()));
-  }
-
   /** Multiplies each row by the square root of its token's weight, in place. */
   void scale(Tensor features, FitBlocks.Block block) {
     Tensor weight = scale.slice(0, features.rows());
     backend.inverseRms(dense(block), FLOOR, weight);
     backend.scaledDifference(features, null, weight, features);
+  }
+
+  /**
+   * What the projections behind a norm of a layer multiply at rows {@code x} of a stream.
+   *
+   * @param norm the role of the norm's weight
+   * @param bias the role of the norm's bias
+   * @return {@code x} itself in a family without this norm
+   */
+  Tensor input(LayerWeights weights, LayerRole norm, LayerRole bias, Tensor x) {
+    Tensor weight = weights.find(norm);
+    return weight == null
+        ? x
+        : decoder.normalise(weight, weights.find(bias), x, work.forTokens(x.rows())).states();
   }
 
   /** The pruned stream after an RMS norm without weights, {@code [T, d]}. */

@@ -44,6 +44,11 @@ public record FitReport(
     learningCurve = List.copyOf(learningCurve);
   }
 
+  /** The number of layers of which something was fitted. */
+  public long layers() {
+    return matrices.stream().mapToInt(Fitted::layer).distinct().count();
+  }
+
   /**
    * A model among which the best was chosen.
    *
@@ -62,14 +67,13 @@ public record FitReport(
    * A fitted matrix.
    *
    * @param layer index of the layer in the pruned model
-   * @param role which matrix; the norm in front for an alignment of inputs, {@link LayerRole#GATE}
-   *     for a step of gate and up projection together, null for a reconstruction by all tensors of
-   *     the layer
+   * @param role which matrix; the norm in front for an alignment of inputs, null for a
+   *     reconstruction by all tensors of the layer
    * @param followers number of removed layers whose work the layer takes over
    * @param lambda the penalty; 0 for a reconstruction and for the compensation of a gap, which have
    *     none
    * @param error squared error after the fit relative to that before, on the documents held out;
-   *     for a step of gate and up projection and for a reconstruction, on the documents of the fit
+   *     for a reconstruction, on the documents of the fit
    */
   public record Fitted(
       int layer, @Nullable LayerRole role, int followers, double lambda, double error) {

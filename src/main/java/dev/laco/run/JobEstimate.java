@@ -8,6 +8,7 @@ import dev.laco.collapse.BlockSettings;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.Objective;
 import dev.laco.fit.BlockMeasure;
+import dev.laco.fit.CarryOver;
 import dev.laco.fit.FittedChoice;
 import dev.laco.model.DType;
 import dev.laco.model.ModelConfig;
@@ -175,7 +176,7 @@ public final class JobEstimate {
     int quick = FittedChoice.quickTokens(text);
     int strengths = FittedChoice.strengths(rule).size();
     return contenders * fit(rule.atGapsOnly(), quick, target)
-        + strengths * fit(rule.withoutSteps(), quick, target)
+        + strengths * fit(rule, quick, target)
         + (1 + contenders + strengths) * pass(FittedChoice.judgedTokens(text), target);
   }
 
@@ -186,7 +187,8 @@ public final class JobEstimate {
   public double fit(FitRule rule, int tokens, int target) {
     double fitted =
         rule.later() || rule.reconstructs() ? BEHIND * target : config.numHiddenLayers() - target;
-    double passes = config.numHiddenLayers() + target + fitted * rule.layerPasses();
+    double passes =
+        config.numHiddenLayers() + target + fitted * CarryOver.layerPasses(rule, tokens);
     return tokens * passes * layer;
   }
 }

@@ -42,6 +42,8 @@ public final class DecoderGradient implements AutoCloseable {
    * @param input by the input of projections, {@code [T, d]}
    * @param scratch {@code [T, d]}
    * @param heads by the outputs of attention, {@code [T, heads * headDim]}
+   * @param whitened no gradient, but an input of projections times its {@link Whitening}, {@code
+   *     [T, d]}
    * @param fused by queries, keys and values, one behind the other, {@code [T, (heads + 2
    *     keyValueHeads) * headDim]} elements
    * @param channels {@code [T, k]}
@@ -52,6 +54,7 @@ public final class DecoderGradient implements AutoCloseable {
       Tensor input,
       Tensor scratch,
       Tensor heads,
+      Tensor whitened,
       Tensor fused,
       Tensor channels) {
     private Gradients rows(long tokens) {
@@ -61,6 +64,7 @@ public final class DecoderGradient implements AutoCloseable {
           input.slice(0, tokens),
           scratch.slice(0, tokens),
           heads.slice(0, tokens),
+          whitened.slice(0, tokens),
           fused.slice(0, tokens),
           channels.slice(0, tokens));
     }
@@ -81,6 +85,7 @@ public final class DecoderGradient implements AutoCloseable {
             allocate(maxTokens, config.hiddenSize()),
             allocate(maxTokens, config.hiddenSize()),
             allocate(maxTokens, queries(config)),
+            allocate(maxTokens, config.hiddenSize()),
             allocate(maxTokens, queries(config) + 2 * keys(config)),
             allocate(maxTokens, config.widestChannels()));
   }
@@ -100,8 +105,27 @@ public final class DecoderGradient implements AutoCloseable {
   /** Bytes of the buffers for {@code maxTokens} tokens. */
   public static long bytes(ModelConfig config, long maxTokens) {
     long columns =
-        4L * config.hiddenSize() + 2 * queries(config) + 2 * keys(config) + config.widestChannels();
+        5L * config.hiddenSize() + 2 * queries(config) + 2 * keys(config) + config.widestChannels();
     return Workspace.keepingBytes(config, maxTokens) + maxTokens * columns * DType.F32.byteSize();
+  }
+
+  /**
+   * Symmetric matrices {@code [d, d]} by which gradients of weights are multiplied from the right.
+   *
+   * @param attention for the projections of queries, keys and values
+   * @param feedForward for the gate and up projections
+   */
+  public record Whitening(Tensor attention, Tensor feedForward) {}
+
+  /** A loss that depends on a layer's output. */
+  @FunctionalInterface
+  public interface Loss {
+    /**
+     * Computes the gradient of the loss.
+     *
+     * @param output {@code [T, d]}: the layer's output, becomes the gradient by it
+     */
+    void differentiate(Tensor output);
   }
 
   /**
@@ -119,9 +143,40 @@ public final class DecoderGradient implements AutoCloseable {
       TokenBatch batch,
       Tensor gradient,
       LayerWeights sums) {
+    step(weights, attention, x, batch, gradient, null, sums).run(null);
+  }
+
+  /**
+   * Runs a layer with one feed-forward network, computes the gradient of a loss by its output, and
+   * goes on as {@link #run(LayerWeights, LayerAttention, Tensor, TokenBatch, Tensor, LayerWeights)}
+   * does: for a loss of this layer alone, so that the forward pass is run only once.
+   *
+   * @param gradient {@code [T, d]}: gets the output, then the gradients
+   * @param whitening by what gradients of weights are multiplied
+   */
+  public void run(
+      LayerWeights weights,
+      LayerAttention attention,
+      Tensor x,
+      TokenBatch batch,
+      Tensor gradient,
+      Loss loss,
+      Whitening whitening,
+      LayerWeights sums) {
+    step(weights, attention, x, batch, gradient, whitening, sums).run(loss);
+  }
+
+  private Step step(
+      LayerWeights weights,
+      LayerAttention attention,
+      Tensor x,
+      TokenBatch batch,
+      Tensor gradient,
+      @Nullable Whitening whitening,
+      LayerWeights sums) {
     Workspace.Buffers kept = work.forTokens(x.rows());
-    Step step = new Step(weights, sums, attention, x, batch, kept, full.rows(x.rows()), gradient);
-    step.run();
+    Gradients room = full.rows(x.rows());
+    return new Step(weights, sums, attention, x, batch, kept, room, gradient, whitening);
   }
 
   /** The gradients of one layer on one batch. */
@@ -134,6 +189,7 @@ public final class DecoderGradient implements AutoCloseable {
     private final Workspace.Buffers kept;
     private final Gradients room;
     private final Tensor gradient;
+    private final @Nullable Whitening whitening;
 
     private Step(
         LayerWeights weights,
@@ -143,7 +199,8 @@ public final class DecoderGradient implements AutoCloseable {
         TokenBatch batch,
         Workspace.Buffers kept,
         Gradients room,
-        Tensor gradient) {
+        Tensor gradient,
+        @Nullable Whitening whitening) {
       this.weights = weights;
       this.sums = sums;
       this.attention = attention;
@@ -152,27 +209,40 @@ public final class DecoderGradient implements AutoCloseable {
       this.kept = kept;
       this.room = room;
       this.gradient = gradient;
+      this.whitening = whitening;
     }
 
-    private void run() {
+    /**
+     * Computes the gradients.
+     *
+     * @param loss gives the gradient by the output; null where {@code gradient} holds it
+     */
+    private void run(@Nullable Loss loss) {
       DecoderLayer.Normed input = decoder.attentionInput(weights, x, kept);
       KeyValues all = KeyValues.of(kept);
       DecoderLayer.Attended attended = decoder.attend(weights, attention, input, batch, kept, all);
       if (config.parallel()) {
-        parallel(input, attended);
+        parallel(input, attended, loss);
       } else {
-        sequential(input, attended);
+        sequential(input, attended, loss);
       }
     }
 
     /** Attention, and then a feed-forward part that has attention's output in its input. */
-    private void sequential(DecoderLayer.Normed input, DecoderLayer.Attended attended) {
+    private void sequential(
+        DecoderLayer.Normed input, DecoderLayer.Attended attended, @Nullable Loss loss) {
       backend.copy(x, room.middle());
       DecoderLayer.Normed middle =
           decoder.addAndNormalise(
               weights, decoder.project(weights, attended, kept), room.middle(), kept);
       if (weights.experts().isEmpty()) {
-        feedForward(middle, gradient);
+        DecoderLayer.Channels channels = decoder.channels(weights, middle, kept);
+        if (loss != null) {
+          backend.copy(room.middle(), gradient);
+          backend.add(gradient, decoder.contribute(weights, channels, kept).states());
+          loss.differentiate(gradient);
+        }
+        feedForward(middle, channels, gradient);
       } else {
         new ExpertGradient(backend, training, config, kept)
             .run(
@@ -190,11 +260,19 @@ public final class DecoderGradient implements AutoCloseable {
     }
 
     /** Attention and feed-forward part of the same hidden states. */
-    private void parallel(DecoderLayer.Normed input, DecoderLayer.Attended attended) {
-      backend.copy(gradient, room.source());
+    private void parallel(
+        DecoderLayer.Normed input, DecoderLayer.Attended attended, @Nullable Loss loss) {
       boolean oneNorm = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM) == null;
-      feedForward(
-          oneNorm ? input : decoder.feedForwardInput(weights, x, input, kept), room.source());
+      DecoderLayer.Normed own = oneNorm ? input : decoder.feedForwardInput(weights, x, input, kept);
+      DecoderLayer.Channels channels = decoder.channels(weights, own, kept);
+      if (loss != null) {
+        backend.copy(x, gradient);
+        backend.add(gradient, decoder.project(weights, attended, kept).states());
+        backend.add(gradient, decoder.contribute(weights, channels, kept).states());
+        loss.differentiate(gradient);
+      }
+      backend.copy(gradient, room.source());
+      feedForward(own, channels, room.source());
       if (!oneNorm) {
         addThroughNorm(
             LayerRole.FEED_FORWARD_INPUT_NORM, LayerRole.FEED_FORWARD_INPUT_NORM_BIAS, x);
@@ -208,8 +286,8 @@ public final class DecoderGradient implements AutoCloseable {
      *
      * @param output the gradient by what the part adds to the residual stream
      */
-    private void feedForward(DecoderLayer.Normed input, Tensor output) {
-      DecoderLayer.Channels channels = decoder.channels(weights, input, kept);
+    private void feedForward(
+        DecoderLayer.Normed input, DecoderLayer.Channels channels, Tensor output) {
       Tensor norm = weights.find(LayerRole.FEED_FORWARD_OUTPUT_NORM);
       Tensor byProjected = output;
       if (norm != null) {
@@ -229,10 +307,12 @@ public final class DecoderGradient implements AutoCloseable {
       training.gatedGradients(
           config.hiddenAct(), kept.gate, gated ? kept.up : null, room.channels());
       Tensor byUp = gated ? kept.up : kept.gate;
-      linear(LayerRole.UP, LayerRole.UP_BIAS, input.states(), byUp);
+      Tensor whitened =
+          whitened(input.states(), whitening == null ? null : whitening.feedForward());
+      linear(LayerRole.UP, LayerRole.UP_BIAS, whitened, byUp);
       training.linearGradient(byUp, weights.get(LayerRole.UP), false, room.input());
       if (gated) {
-        linear(LayerRole.GATE, LayerRole.GATE_BIAS, input.states(), kept.gate);
+        linear(LayerRole.GATE, LayerRole.GATE_BIAS, whitened, kept.gate);
         training.linearGradient(kept.gate, weights.get(LayerRole.GATE), true, room.input());
       }
     }
@@ -280,6 +360,7 @@ public final class DecoderGradient implements AutoCloseable {
       addSinks(attended);
       turnBack(LayerRole.QUERY_NORM, kept.queryProjected(), byQuery);
       turnBack(LayerRole.KEY_NORM, kept.keyProjected(KeyValues.of(kept)), byKey);
+      Tensor whitened = whitened(input.states(), whitening == null ? null : whitening.attention());
       if (config.headsInterleaved()) {
         Tensor fused = kept.queryKeyValue();
         long heads = elements.rows() / config.headDim();
@@ -287,11 +368,11 @@ public final class DecoderGradient implements AutoCloseable {
             elements.reshape(heads, config.headDim()),
             kept.headRows(config).inverse(),
             fused.reshape(heads, config.headDim()));
-        project(LayerRole.QUERY_KEY_VALUE, LayerRole.QUERY_KEY_VALUE_BIAS, input, fused, add);
+        project(LayerRole.QUERY_KEY_VALUE, LayerRole.QUERY_KEY_VALUE_BIAS, whitened, fused, add);
       } else {
-        project(LayerRole.QUERY, LayerRole.QUERY_BIAS, input, byQuery, add);
-        project(LayerRole.KEY, LayerRole.KEY_BIAS, input, byKey, true);
-        project(LayerRole.VALUE, LayerRole.VALUE_BIAS, input, byValue, true);
+        project(LayerRole.QUERY, LayerRole.QUERY_BIAS, whitened, byQuery, add);
+        project(LayerRole.KEY, LayerRole.KEY_BIAS, whitened, byKey, true);
+        project(LayerRole.VALUE, LayerRole.VALUE_BIAS, whitened, byValue, true);
       }
     }
 
@@ -354,10 +435,22 @@ public final class DecoderGradient implements AutoCloseable {
       }
     }
 
-    /** The gradients of a projection of {@code input}, which add up in {@code room.input}. */
-    private void project(
-        LayerRole role, LayerRole bias, DecoderLayer.Normed input, Tensor output, boolean add) {
-      linear(role, bias, input.states(), output);
+    /** The input of projections, times its whitening where there is one. */
+    private Tensor whitened(Tensor input, @Nullable Tensor by) {
+      if (by == null) {
+        return input;
+      }
+      backend.linear(input, by, null, room.whitened());
+      return room.whitened();
+    }
+
+    /**
+     * The gradients of a projection; those by its input add up in {@code room.input}.
+     *
+     * @param input the input, whitened
+     */
+    private void project(LayerRole role, LayerRole bias, Tensor input, Tensor output, boolean add) {
+      linear(role, bias, input, output);
       training.linearGradient(output, weights.get(role), add, room.input());
     }
 

@@ -27,11 +27,10 @@ import org.jspecify.annotations.Nullable;
  * <p>In a parallel layer the channels are those of the {@code x} before attention.
  *
  * <p>{@link #run} does both lines. A step returns what it has filled, and the next step takes it:
- * {@link Normed}, {@link Attended}, {@link Projected}, {@link Channels} and {@link Slopes} are
- * names for memory of the workspace. Two pairs share memory, so that filling one ends the other:
- * {@code Normed} and {@code Projected}, {@code Channels} and {@code Slopes}. The second line has
- * these steps only in layers with one feed-forward network; {@link #run} runs mixtures of experts,
- * too.
+ * {@link Normed}, {@link Attended}, {@link Projected} and {@link Channels} are names for memory of
+ * the workspace. {@code Normed} and {@code Projected} share memory, so that filling one ends the
+ * other. The second line has these steps only in layers with one feed-forward network; {@link #run}
+ * runs mixtures of experts, too.
  */
 public final class DecoderLayer {
   private final ForwardOps backend;
@@ -69,15 +68,6 @@ public final class DecoderLayer {
    * Feed-forward channels {@code activation(gate) * up} or {@code activation(up)}, {@code [T, k]}.
    */
   public record Channels(Tensor values) {}
-
-  /**
-   * The derivatives of the feed-forward channels, {@code [T, k]} each.
-   *
-   * @param input what both the gate and the up projection multiply
-   * @param byUp derivative by the output of the up projection
-   * @param byGate derivative by the output of the gate projection
-   */
-  public record Slopes(Normed input, Tensor byUp, Tensor byGate) {}
 
   /** Runs the whole layer over whole sequences, {@code x} in place. */
   public void run(
@@ -435,16 +425,6 @@ public final class DecoderLayer {
       backend.gatedActivation(config.hiddenAct(), buffers.gate, null, channels);
     }
     return buffers.channels;
-  }
-
-  /**
-   * Computes the {@link ForwardOps#gatedSlopes derivatives} of the feed-forward channels at {@code
-   * y}, the residual stream after attention.
-   */
-  public Slopes slopes(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
-    gateAndUp(weights, feedForwardInput(weights, y, buffers), buffers);
-    backend.gatedSlopes(config.hiddenAct(), buffers.gate, buffers.up);
-    return buffers.slopes;
   }
 
   private void gateAndUp(LayerWeights weights, Normed input, Workspace.Buffers buffers) {

@@ -206,7 +206,6 @@ public final class Workspace implements AutoCloseable {
     final DecoderLayer.Normed normed;
     final DecoderLayer.Attended attended;
     final DecoderLayer.Channels channels;
-    final DecoderLayer.Slopes slopes;
 
     private Buffers(
         Tensor hidden,
@@ -232,7 +231,6 @@ public final class Workspace implements AutoCloseable {
       normed = new DecoderLayer.Normed(hidden);
       attended = new DecoderLayer.Attended(heads);
       channels = new DecoderLayer.Channels(kept == null ? gate : kept.channels);
-      slopes = new DecoderLayer.Slopes(normed, gate, up);
     }
 
     private long tokens() {

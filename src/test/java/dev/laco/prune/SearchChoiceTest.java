@@ -174,7 +174,8 @@ final class SearchChoiceTest {
         PruneRequest request = PruneRequest.of(Goal.QUARTER).withRule(rule);
         assertEquals(rule, SearchChoice.of(request, normed).rule());
       }
-      for (FitRule rule : FitRule.presets().stream().filter(one -> !one.reconstructs()).toList()) {
+      for (FitRule rule :
+          FitRule.presets().stream().filter(one -> !one.equals(FitRule.RECONSTRUCT)).toList()) {
         for (Goal goal : List.of(Goal.QUARTER, Goal.threshold(0.5))) {
           PruneRequest request = PruneRequest.of(goal).withRule(rule.label());
           UsageException e =

@@ -100,6 +100,94 @@ class DecoderGradientTest {
     }
   }
 
+  /**
+   * The layer is run once, the gradients are those of the loss that its output has, and those of
+   * the matrices behind norms are multiplied.
+   */
+  @ParameterizedTest
+  @MethodSource("dev.laco.Fixtures#names")
+  void areThoseOfALossOfTheLayerAlone(String fixture) {
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));
+        TensorArena arena = backend.arena()) {
+      ModelConfig config = checkpoint.config();
+      if (config.mixture() != null) {
+        return;
+      }
+      RunningModel running = new RunningModel(backend, config, checkpoint);
+      int last = config.numHiddenLayers() - 1;
+      LayerWeights weights = wide(backend, arena, new CheckpointLayers(running).layer(last, 5));
+      LayerAttention attention = config.attention().get(last);
+      PackedSequences tokens = PackedSequences.of(List.of(new int[] {1, 5, 2}, new int[] {3, 1}));
+      try (Workspace work = new Workspace(backend, config, 5);
+          DecoderGradient decoder = new DecoderGradient(backend, config, 5);
+          TokenBatch batch = running.original().batch(tokens)) {
+        Tensor x = arena.allocate(DType.F32, 5, config.hiddenSize());
+        float[] states = normal(x);
+        backend.upload(states, x);
+        float[] byOutput = normal(x);
+        Tensor expected = arena.allocate(DType.F32, 5, config.hiddenSize());
+        backend.upload(byOutput, expected);
+        LayerWeights expectedSums = zeros(arena, weights);
+        decoder.run(weights, attention, x, batch, expected, expectedSums);
+
+        Tensor found = arena.allocate(DType.F32, 5, config.hiddenSize());
+        LayerWeights foundSums = zeros(arena, weights);
+        Tensor output = arena.allocate(DType.F32, 5, config.hiddenSize());
+        decoder.run(
+            weights,
+            attention,
+            x,
+            batch,
+            found,
+            y -> {
+              backend.copy(y, output);
+              backend.upload(byOutput, y);
+            },
+            new DecoderGradient.Whitening(
+                diagonal(backend, arena, config.hiddenSize(), 2),
+                diagonal(backend, arena, config.hiddenSize(), 4)),
+            foundSums);
+        assertEqual(backend, expected, found, 1);
+        expectedSums
+            .tensors()
+            .forEach(
+                (role, sum) -> {
+                  double factor =
+                      switch (role) {
+                        case QUERY, KEY, VALUE, QUERY_KEY_VALUE -> 2;
+                        case GATE, UP -> 4;
+                        default -> 1;
+                      };
+                  assertEqual(backend, sum, foundSums.get(role), factor);
+                });
+        new DecoderLayer(backend, config).run(weights, attention, x, batch, work.forTokens(5));
+        assertEqual(backend, x, output, 1);
+      }
+    }
+  }
+
+  /** A matrix with {@code value} on its diagonal, and zeros. */
+  private static Tensor diagonal(Backend backend, TensorArena arena, int width, float value) {
+    float[] values = new float[width * width];
+    for (int i = 0; i < width; i++) {
+      values[i * width + i] = value;
+    }
+    Tensor diagonal = arena.allocate(DType.F32, width, width);
+    backend.upload(values, diagonal);
+    return diagonal;
+  }
+
+  private static void assertEqual(Backend backend, Tensor expected, Tensor found, double factor) {
+    float[] all = new float[Math.toIntExact(expected.elements())];
+    float[] others = all.clone();
+    backend.download(expected, all);
+    backend.download(found, others);
+    for (int i = 0; i < all.length; i++) {
+      assertEquals(factor * all[i], others[i], 1e-4, () -> "factor " + factor);
+    }
+  }
+
   private interface Loss {
     double compute();
   }

@@ -238,7 +238,7 @@ final class PruneLines implements Consumer<JobEvent> {
         "fit",
         "%s of %d %s on %s, %,d tokens, by %s",
         fit.rule().label(),
-        fit.matrices().size(),
+        fit.rule().reconstructs() ? fit.layers() : fit.matrices().size(),
         fit.rule().reconstructs() ? "layers" : "matrices",
         fit.text(),
         fit.tokens(),

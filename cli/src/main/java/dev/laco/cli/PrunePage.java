@@ -298,7 +298,7 @@ final class PrunePage {
     return format(
             "%s: %d %s were fitted to what the original computes, on %,d tokens of %s, by %s.",
             fit.rule().label(),
-            fit.matrices().size(),
+            fit.rule().reconstructs() ? fit.layers() : fit.matrices().size(),
             fit.rule().reconstructs() ? "layers" : "matrices",
             fit.tokens(),
             fit.text(),

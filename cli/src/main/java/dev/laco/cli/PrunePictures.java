@@ -112,8 +112,8 @@ final class PrunePictures {
           new Picture(
               "From dropped to refitted, layer by layer",
               errors(fit),
-              "Squared error to the original's outputs, on text that was held out (of gate and up"
-                  + " projections: on the text of the fit), for each layer of the pruned model: 1"
+              "Squared error to the original's outputs, on text that was held out (where all of a"
+                  + " layer was trained: on the text of the fit), for each layer of the pruned model: 1"
                   + " as the layers were dropped, less after the fit of each matrix. What is grey"
                   + " was not recovered."));
       if (fit.learningCurve().size() > 1) {

@@ -76,7 +76,7 @@ final class Rules implements Iterable<String> {
       case "select" -> "fit, its channels chosen from all layers of the gap";
       case "align" -> "select, the inputs of its channels aligned";
       case "repair" -> "align, and every layer behind a gap fitted";
-      case "refine" -> "repair, then Gauss-Newton steps: the best and dearest";
+      case "refine" -> "repair, then every layer trained: the best and dearest";
       default -> throw new IllegalArgumentException(rule + " is no preset");
     };
   }
@@ -84,7 +84,11 @@ final class Rules implements Iterable<String> {
   /** More for a rule that takes longer. */
   private static String cost(FitRule rule) {
     int fitted = rule.gap().compareTo(FitRule.Gap.DOWN) >= 0 ? 2 : 1;
-    return "+".repeat(rule.steps() ? 4 : rule.later() || rule.reconstructs() ? 3 : fitted);
+    return "+"
+        .repeat(
+            rule.reconstructs() && rule.solves()
+                ? 4
+                : rule.later() || rule.reconstructs() ? 3 : fitted);
   }
 
   private static String row(String name, String cost, String summary) {

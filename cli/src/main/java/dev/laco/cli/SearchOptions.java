@@ -88,7 +88,7 @@ final class SearchOptions {
       completionCandidates = Rules.class,
       description =
           "How layers are merged, or removed and what is left fitted to the original. Default: auto; of the paper's"
-              + " loop replace. The rules, and what they cost after the search: each + is dearer, refine takes about twice as"
+              + " loop replace. The rules, and what they cost after the search: each + is dearer, refine takes up to twice as"
               + " long as repair.")
   @Nullable String rule;
 
