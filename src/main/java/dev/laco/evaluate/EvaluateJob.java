@@ -94,11 +94,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
    */
   public EvaluateResult run() {
     return switch (request) {
-      case EvaluateRequest.Text text -> {
-        // All models are measured on one text, also where it is the first model's own.
-        EvaluateRequest.Text read = text.of(model);
-        yield perplexity(one -> ScoredText.of(read, one), true);
-      }
+      case EvaluateRequest.Text text -> perplexity(text);
       case EvaluateRequest.Tokens tokens -> perplexity(one -> ScoredText.of(tokens, one), false);
       case EvaluateRequest.Speed() -> part(new SpeedJob(model, device, against)).run();
       case EvaluateRequest.LastWords words -> lastWord(JobTexts.passages(model, words.passages()));
@@ -110,7 +106,13 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
     };
   }
 
-  private EvaluateResult perplexity(Function<Model, ScoredText> read, boolean tokenized) {
+  private EvaluateResult.OfText perplexity(EvaluateRequest.Text text) {
+    // All models are measured on one text, also where it is the first model's own.
+    EvaluateRequest.Text read = text.of(model);
+    return perplexity(one -> ScoredText.of(read, one), true);
+  }
+
+  private EvaluateResult.OfText perplexity(Function<Model, ScoredText> read, boolean tokenized) {
     ScoredText text = read.apply(model);
     List<Model> models = models();
     List<TextJob> jobs = new ArrayList<>();
@@ -195,7 +197,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
   private EvaluateResult tasks(EvaluateRequest.Tasks request, ParquetLines parquet) {
     long limit = request.limit() == null ? Long.MAX_VALUE : request.limit();
     List<TaskFile> files =
-        Task.named(request.names()).stream()
+        request.tasks().stream()
             .map(
                 task ->
                     TaskFile.find(
@@ -238,7 +240,8 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
         results.stream().skip(1).map(pruned -> TaskComparison.of(dense, pruned, groups)).toList(),
         request.within() == null
             ? null
-            : ItemSample.of(request.within(), progress().seconds(), dense));
+            : ItemSample.of(request.within(), progress().seconds(), dense),
+        request.hasPerplexity() ? perplexity(EvaluateRequest.Text.OWN) : null);
   }
 
   /** Leaves to all models the same items of each task, as many as there is time for. */

@@ -17,27 +17,12 @@ public final class EvaluateJson {
    * token lists, and of other models in {@code against} the same with {@code model} and {@code
    * {"comparison":{"ratio":…,"low":…,"high":…,"parts":…,"part":"window"}}}; {@code
    * {"lastWord":{…}}}; or of tasks what {@link HarnessJson} says, and of a sample {@code
-   * {"sample":{"within":…,"seconds":…,"items":…,"of":…,"seed":…}}}.
+   * {"sample":{"within":…,"seconds":…,"items":…,"of":…,"seed":…}}}, and where it was asked for
+   * {@code {"perplexity":{…}}} as of a text.
    */
   public static ObjectNode of(EvaluateResult result) {
     return switch (result) {
-      case EvaluateResult.OfText text -> {
-        ObjectNode json = of(text, text.perplexity(), text.parts());
-        if (!text.against().isEmpty()) {
-          ArrayNode against = json.putArray("against");
-          for (TextComparison comparison : text.against()) {
-            ObjectNode one = against.addObject().put("model", comparison.pruned().toString());
-            one.setAll(of(text, comparison.perplexity(), comparison.parts()));
-            ObjectNode compared = one.putObject("comparison").put("ratio", comparison.ratio());
-            Interval interval = comparison.interval();
-            if (interval != null) {
-              compared.put("low", interval.low()).put("high", interval.high());
-            }
-            compared.put("parts", text.parts().count()).put("part", text.part());
-          }
-        }
-        yield json;
-      }
+      case EvaluateResult.OfText text -> of(text);
       case EvaluateResult.OfThroughput throughput -> {
         ObjectNode json = JsonNodeFactory.instance.objectNode();
         json.set("throughput", of(throughput));
@@ -68,9 +53,30 @@ public final class EvaluateJson {
               .put("of", sample.of())
               .put("seed", ItemSample.SEED);
         }
+        if (tasks.text() != null) {
+          json.set("perplexity", of(tasks.text()));
+        }
         yield json;
       }
     };
+  }
+
+  private static ObjectNode of(EvaluateResult.OfText text) {
+    ObjectNode json = of(text, text.perplexity(), text.parts());
+    if (!text.against().isEmpty()) {
+      ArrayNode against = json.putArray("against");
+      for (TextComparison comparison : text.against()) {
+        ObjectNode one = against.addObject().put("model", comparison.pruned().toString());
+        one.setAll(of(text, comparison.perplexity(), comparison.parts()));
+        ObjectNode compared = one.putObject("comparison").put("ratio", comparison.ratio());
+        Interval interval = comparison.interval();
+        if (interval != null) {
+          compared.put("low", interval.low()).put("high", interval.high());
+        }
+        compared.put("parts", text.parts().count()).put("part", text.part());
+      }
+    }
+    return json;
   }
 
   private static ObjectNode of(EvaluateResult.OfThroughput throughput) {

@@ -127,7 +127,8 @@ public sealed interface EvaluateRequest extends Request {
    * How good a model is at benchmarks, as lm-evaluation-harness scores them.
    *
    * @param names names of {@linkplain Task#names() tasks} and of {@linkplain Task#groups() groups}
-   *     of tasks, at least one
+   *     of tasks, at least one; and {@link #PERPLEXITY} for that of the model's own or the built-in
+   *     text beside them
    * @param data the folder of data sets, in which the files of the tasks are found by the names
    *     under which they are published
    * @param limit the number of items of each task that are measured, the first ones; null for all
@@ -146,6 +147,9 @@ public sealed interface EvaluateRequest extends Request {
       @Nullable Boolean mutualInformation,
       @Nullable Double within)
       implements EvaluateRequest {
+    /** The name that stands for the perplexity of a text. */
+    public static final String PERPLEXITY = "perplexity";
+
     /**
      * A request of all values.
      *
@@ -157,7 +161,13 @@ public sealed interface EvaluateRequest extends Request {
         throw new UsageException("names is missing: name a task, such as piqa");
       }
       names = List.copyOf(names);
-      Task.named(names);
+      if (Task.named(ofTasks(names)).isEmpty()) {
+        throw Setting.of("tasks")
+            .refuse(
+                PERPLEXITY,
+                "a task beside it; the perplexity alone is measured without "
+                    + Setting.of("tasks"));
+      }
       if (limit != null && limit < 1) {
         throw Setting.of("limit").refuse(limit, "at least 1");
       }
@@ -167,6 +177,20 @@ public sealed interface EvaluateRequest extends Request {
       if (within != null && !(within > 0 && within < 1e9)) {
         throw Setting.of("within").refuse(within, "a time above 0");
       }
+    }
+
+    /** The tasks. */
+    List<Task> tasks() {
+      return Task.named(ofTasks(names));
+    }
+
+    /** Whether the perplexity of a text is measured, too. */
+    boolean hasPerplexity() {
+      return names.contains(PERPLEXITY);
+    }
+
+    private static List<String> ofTasks(List<String> names) {
+      return names.stream().filter(name -> !name.equals(PERPLEXITY)).toList();
     }
   }
 

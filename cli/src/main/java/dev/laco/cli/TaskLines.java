@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.evaluate.EvaluateRequest;
 import dev.laco.evaluate.EvaluateResult;
 import dev.laco.evaluate.Interval;
 import dev.laco.evaluate.ItemSample;
@@ -9,16 +10,19 @@ import dev.laco.evaluate.PairedComparison;
 import dev.laco.evaluate.Task;
 import dev.laco.evaluate.TaskComparison;
 import dev.laco.evaluate.TaskResult;
+import dev.laco.evaluate.TextComparison;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What people see of tasks: a table with a line for each metric, and for each pruned model a table
  * of what it lost.
  */
 final class TaskLines {
+  private static final String PERPLEXITY = EvaluateRequest.Tasks.PERPLEXITY;
   private static final String FORM = "%-15s  %-16s  %9s  %8s  %s%n";
   private static final String PAIRED =
       "%-15s  %-16s  %9s  %9s  %9s  %17s  %5s  %5s  %7s  %8s  %8s%n";
@@ -64,6 +68,17 @@ final class TaskLines {
           "",
           "mean of " + String.join(", ", result.results().counted(group)));
     }
+    EvaluateResult.OfText text = result.text();
+    if (text != null) {
+      line(
+          table,
+          FORM,
+          PERPLEXITY,
+          PERPLEXITY,
+          value(PERPLEXITY, text.perplexity().perplexity()),
+          "",
+          String.format(Locale.ROOT, "%,d tokens of %s", text.perplexity().tokens(), text.text()));
+    }
     ItemSample sample = result.sample();
     if (sample != null) {
       line(
@@ -74,11 +89,17 @@ final class TaskLines {
           sample.of(),
           sample.seconds());
     }
-    result.against().forEach(comparison -> add(table, comparison));
+    for (int i = 0; i < result.against().size(); i++) {
+      add(table, result.against().get(i), text, text == null ? null : text.against().get(i));
+    }
     return table.toString();
   }
 
-  private static void add(StringBuilder table, TaskComparison comparison) {
+  private static void add(
+      StringBuilder table,
+      TaskComparison comparison,
+      EvaluateResult.@Nullable OfText denseText,
+      @Nullable TextComparison text) {
     line(table, "%n%s beside the dense model, on the same items%n", comparison.pruned().model());
     line(table, PAIRED, cells(List.of("task", "metric", "dense", "pruned"), CHANGE));
     for (TaskComparison.OfTask task : comparison.tasks()) {
@@ -106,6 +127,22 @@ final class TaskLines {
           percent(group.ratioOfMeans()),
           percent(group.keptBeyondChance()));
       line(table, "%-15s  mean of ratios %s%n", "", percent(group.meanOfRatios()));
+    }
+    if (denseText != null && text != null) {
+      line(
+          table,
+          PAIRED,
+          PERPLEXITY,
+          PERPLEXITY,
+          value(PERPLEXITY, denseText.perplexity().perplexity()),
+          value(PERPLEXITY, text.perplexity().perplexity()),
+          times(text.ratio()),
+          range(text.interval()),
+          "",
+          "",
+          "",
+          "",
+          "");
     }
     if (!flips(comparison).isEmpty()) {
       line(table, "%s%n", lost(comparison));
@@ -174,7 +211,12 @@ final class TaskLines {
     Interval interval = of.interval();
     return Metric.isRate(of.metric())
         ? points(interval.low()) + " to " + points(interval.high())
-        : times(interval.low()) + " to " + times(interval.high());
+        : range(interval);
+  }
+
+  /** The interval of a ratio; empty where there is none. */
+  static String range(@Nullable Interval interval) {
+    return interval == null ? "" : times(interval.low()) + " to " + times(interval.high());
   }
 
   /** A line without blanks at its end. */
@@ -213,7 +255,7 @@ final class TaskLines {
   }
 
   /** A ratio. */
-  private static String times(double ratio) {
+  static String times(double ratio) {
     return "x" + String.format(Locale.ROOT, "%.3f", ratio);
   }
 }

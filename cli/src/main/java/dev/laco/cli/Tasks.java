@@ -1,5 +1,6 @@
 package dev.laco.cli;
 
+import dev.laco.evaluate.EvaluateRequest;
 import dev.laco.evaluate.Task;
 import java.util.Iterator;
 import java.util.stream.Stream;
@@ -8,7 +9,11 @@ import java.util.stream.Stream;
 final class Tasks implements Iterable<String> {
   @Override
   public Iterator<String> iterator() {
-    return Stream.concat(Task.names().stream(), Task.groups().stream().map(Task.Group::name))
+    return Stream.of(
+            Task.names().stream(),
+            Task.groups().stream().map(Task.Group::name),
+            Stream.of(EvaluateRequest.Tasks.PERPLEXITY))
+        .flatMap(names -> names)
         .iterator();
   }
 }

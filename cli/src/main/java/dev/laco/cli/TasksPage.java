@@ -13,6 +13,7 @@ import dev.laco.evaluate.Task;
 import dev.laco.evaluate.TaskComparison;
 import dev.laco.evaluate.TaskResult;
 import dev.laco.evaluate.TaskResults;
+import dev.laco.evaluate.TextComparison;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
@@ -43,6 +44,9 @@ final class TasksPage {
       page.alone();
     } else {
       result.against().forEach(page::compared);
+    }
+    if (result.text() != null) {
+      page.perplexity(result.text());
     }
     return new PicturesPage(
         dense.getFileName()
@@ -102,6 +106,25 @@ final class TasksPage {
     tables.add(
         new Table(
             "All metrics", List.of("task", "metric", "value", "error", "chance", "items"), cells));
+  }
+
+  private void perplexity(EvaluateResult.OfText text) {
+    List<List<String>> cells = new ArrayList<>();
+    String dense = String.valueOf(result.results().model().getFileName());
+    cells.add(List.of(dense, format("%.3f", text.perplexity().perplexity()), "", ""));
+    for (TextComparison other : text.against()) {
+      cells.add(
+          List.of(
+              String.valueOf(other.pruned().getFileName()),
+              format("%.3f", other.perplexity().perplexity()),
+              TaskLines.times(other.ratio()),
+              TaskLines.range(other.interval())));
+    }
+    tables.add(
+        new Table(
+            format("Perplexity on %,d tokens of %s", text.perplexity().tokens(), text.text()),
+            List.of("model", "perplexity", "to the dense model", "95 % interval"),
+            cells));
   }
 
   private void compared(TaskComparison comparison) {

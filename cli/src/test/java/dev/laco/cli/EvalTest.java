@@ -200,7 +200,7 @@ class EvalTest {
         Laco.run(
                 "eval",
                 Fixtures.STORYTELLER,
-                "--tasks=copa",
+                "--tasks=copa,perplexity",
                 "--data",
                 Path.of("src/test/resources/tasks"),
                 "--limit=3",
@@ -219,6 +219,10 @@ class EvalTest {
     assertEquals(dense.get("acc,none"), compared.get("pruned"));
     assertEquals(0, compared.get("lost").intValue());
     assertEquals(1, compared.get("mcNemarP").doubleValue());
+    JsonNode text = json.get("perplexity");
+    assertEquals(text.get("perplexity"), text.at("/against/0/perplexity"));
+    assertEquals(1, text.at("/against/0/comparison/ratio").doubleValue());
+    assertTrue(text.get("tokens").intValue() > 1000, text.toString());
     assertEquals("{\"original\":12,\"effective\":3}", json.at("/n-samples/copa").toString());
     assertEquals(2, TestFiles.names(out).size());
     Path written = out.resolve(other.toString().replace("/", "__"));
@@ -267,7 +271,19 @@ class EvalTest {
     assertTrue(page.contains(">66.67 % ± 33.33 %<"), page);
     assertTrue(page.contains(">100.00 %<"), page);
     assertTrue(page.contains(">Answers that changed<"), page);
+    assertTrue(page.contains(">Perplexity on "), page);
     Files.delete(other);
+  }
+
+  @Test
+  void theTableOfTasksHasThePerplexityOfAText() {
+    ProgramRun run =
+        Laco.run("eval", Fixtures.STORYTELLER, "--tasks=laco_copy,perplexity", "--limit=1");
+    run.succeeded();
+    assertTrue(run.out().matches("(?s).*\\Rperplexity +perplexity +43\\.\\d+ .*"), run.out());
+    ProgramRun alone = Laco.run("eval", Fixtures.STORYTELLER, "--tasks=perplexity");
+    assertEquals(2, alone.code());
+    assertTrue(alone.err().contains("expected a task beside it"), alone.err());
   }
 
   @Test
