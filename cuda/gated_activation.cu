@@ -1,9 +1,8 @@
-// The gate of a feed-forward network: out = activation(gate) * up, and its slopes. A thread takes four neighbours.
+// The gate of a feed-forward network: out = activation(gate) * up, and its gradients. A thread takes four neighbours.
 //
 //   laco_gated_activation_f32_v1    12 bytes per element and, with exact exp, erfc and division, some 20 (SiLU)
 //                                   to 60 (GELU) operations: an H100 has time for over 100, so memory binds.
-//   laco_gated_slopes_f32_v1        16 bytes per element and about twice the operations.
-//   laco_gated_gradients_f32_v1     20 bytes per element and the same operations.
+//   laco_gated_gradients_f32_v1     20 bytes per element and about twice the operations.
 //   laco_clamped_gate_f32_v1        12 bytes per channel: the gate of an expert of gpt-oss.
 //   laco_clamped_gate_gradients_f32_v1  20 bytes per channel: its gradients.
 #include "common.cuh"
@@ -88,22 +87,6 @@ __device__ __forceinline__ void gate_and_multiply(const float* gate, const float
 }
 
 template <class Function, class Slope>
-__device__ __forceinline__ void slopes(float* gate, float* up, int64_t n, Function activation, Slope slope) {
-  for_each_of_four(n, aligned4(gate) && aligned4(up), [&](auto width, int64_t i) {
-    constexpr int N = decltype(width)::value;
-    Floats<N> along_up = load<N>(gate + i);
-    Floats<N> along_gate = load<N>(up + i);
-#pragma unroll
-    for (int k = 0; k < N; k++) {
-      along_gate[k] *= slope(along_up[k]);
-      along_up[k] = activation(along_up[k]);
-    }
-    store(gate + i, along_up);
-    store(up + i, along_gate);
-  });
-}
-
-template <class Function, class Slope>
 __device__ __forceinline__ void gradients(float* gate, float* up, const float* gradient, int64_t n,
                                           Function activation, Slope slope) {
   for_each_of_four(n, aligned4(gate) && aligned4(up) && aligned4(gradient), [&](auto width, int64_t i) {
@@ -147,23 +130,6 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   }
 }
 LACO_EXPORT(laco_gated_activation_f32_v1)
-
-// up *= activation'(gate), then gate = activation(gate). grid = ceil(n / 1024).
-extern "C" __global__ void __launch_bounds__(kThreads)
-    laco_gated_slopes_f32_v1(float* gate, float* up, int64_t n, int32_t activation) {
-  switch (activation) {
-    case kSilu:
-      slopes(gate, up, n, [](float x) { return silu(x); }, [](float x) { return silu_slope(x); });
-      break;
-    case kGelu:
-      slopes(gate, up, n, [](float x) { return gelu(x); }, [](float x) { return gelu_slope(x); });
-      break;
-    case kGeluTanh:
-      slopes(gate, up, n, [](float x) { return gelu_tanh(x); }, [](float x) { return gelu_tanh_slope(x); });
-      break;
-  }
-}
-LACO_EXPORT(laco_gated_slopes_f32_v1)
 
 // gate = gradient * up * activation'(gate), and up = gradient * activation(gate); up may be null, for ones.
 // grid = ceil(n / 1024).

@@ -5,15 +5,6 @@ using namespace LACO_NAMESPACE;
 
 namespace {
 
-template <class Function, class Slope>
-inline int32_t slopes(float* gate, float* up, int64_t n, Function activation, Slope slope) {
-  change(gate, up, n, [=](Vec& g, Vec& u) {
-    u = u * slope(g);
-    g = activation(g);
-  });
-  return LACO_OK;
-}
-
 // up may be null, for ones, which get no gradient.
 template <class Function, class Slope>
 inline int32_t gradients(float* gate, float* up, const float* gradient, int64_t n, Function activation, Slope slope) {
@@ -55,21 +46,6 @@ LACO_KERNEL(gated_activation)
       return activate(gate, up, n, out, [](Vec g) { return gelu(g); });
     case 2:
       return activate(gate, up, n, out, [](Vec g) { return gelu_tanh(g); });
-    default:
-      return LACO_BAD_ACTIVATION;
-  }
-}
-
-// up *= activation'(gate), then gate = activation(gate).
-LACO_KERNEL(gated_slopes)
-(int32_t activation, float* gate, float* up, int64_t n) {
-  switch (activation) {
-    case 0:
-      return slopes(gate, up, n, [](Vec g) { return silu(g); }, [](Vec g) { return silu_slope(g); });
-    case 1:
-      return slopes(gate, up, n, [](Vec g) { return gelu(g); }, [](Vec g) { return gelu_slope(g); });
-    case 2:
-      return slopes(gate, up, n, [](Vec g) { return gelu_tanh(g); }, [](Vec g) { return gelu_tanh_slope(g); });
     default:
       return LACO_BAD_ACTIVATION;
   }

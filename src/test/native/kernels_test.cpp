@@ -50,7 +50,6 @@ int32_t laco_watch_mappings(void*);
   int32_t laco_clamped_gate_##tier(const float*, int64_t, float, float, float*);                   \
   int32_t laco_clamped_gate_gradients_##tier(float*, int64_t, float, float, const float*);         \
   int32_t laco_gated_activation_##tier(int32_t, const float*, const float*, int64_t, float*);      \
-  int32_t laco_gated_slopes_##tier(int32_t, float*, float*, int64_t);                              \
   int32_t laco_gated_gradients_##tier(int32_t, float*, float*, const float*, int64_t);             \
   int64_t laco_norm_gradient_scratch_##tier(int64_t, int64_t, int64_t);                            \
   int32_t laco_norm_gradient_##tier(const float*, const void*, int32_t, int32_t, double, float,    \
@@ -107,7 +106,6 @@ struct Kernels {
   decltype(&laco_clamped_gate_0) clamped_gate;
   decltype(&laco_clamped_gate_gradients_0) clamped_gate_gradients;
   decltype(&laco_gated_activation_0) gated_activation;
-  decltype(&laco_gated_slopes_0) gated_slopes;
   decltype(&laco_gated_gradients_0) gated_gradients;
   decltype(&laco_norm_gradient_scratch_0) norm_gradient_scratch;
   decltype(&laco_norm_gradient_0) norm_gradient;
@@ -139,7 +137,7 @@ struct Kernels {
         laco_rope_neighbours_##tier, laco_attention_scratch_##tier, laco_attention_##tier,         \
         laco_attention_gradient_scratch_##tier, laco_attention_gradient_##tier,                    \
         laco_clamped_gate_##tier, laco_clamped_gate_gradients_##tier,                              \
-        laco_gated_activation_##tier, laco_gated_slopes_##tier, laco_gated_gradients_##tier,       \
+        laco_gated_activation_##tier, laco_gated_gradients_##tier,                                 \
         laco_norm_gradient_scratch_##tier, laco_norm_gradient_##tier, laco_route_##tier,           \
         laco_add_rows_##tier, laco_add_##tier, laco_multiply_##tier, laco_mix_##tier,              \
         laco_cosine_##tier, laco_logits_##tier, laco_log_probability_##tier,                       \
@@ -495,19 +493,6 @@ void test_activations(const Kernels& k) {
            : activation == 1 ? 0.5 * x * std::erfc(-x / std::sqrt(2.0))
                              : 0.5 * x * (1 + std::tanh(tanh_argument));
   };
-  each("gated_slopes", k.tier, [&](int64_t n, int32_t activation, Guarded::Side side, size_t) {
-    Floats gate(n, side), up(n, side);
-    check(k.gated_slopes(activation, gate.data(), up.data(), n) == 0, "status");
-    for (int64_t i = 0; i < n; i++) {
-      const double x = gate.before(i);
-      const double value = activate(activation, x);
-      close(gate[i], value, 2e-6 * (1 + std::abs(value)), i);
-      // A central difference in f64, with an error of some step^2 / 6.
-      const double step = 1e-4;
-      const double slope = (activate(activation, x + step) - activate(activation, x - step)) / (2 * step);
-      close(up[i], slope * up.before(i), 2e-6 * (1 + std::abs(up.before(i))), i);
-    }
-  });
   each("gated_gradients", k.tier, [&](int64_t n, int32_t activation, Guarded::Side side, size_t plain) {
     Floats gate(n, side), up(n, side), gradient(n, side);
     float* factors = plain != 0 ? nullptr : up.data();

@@ -55,25 +55,6 @@ void run(int activation, const std::vector<float>& gate, const std::vector<float
   }
 }
 
-void run_slopes(int activation, const std::vector<float>& gate, const std::vector<float>& up, size_t shift_gate = 0,
-                size_t shift_up = 0) {
-  const size_t n = gate.size();
-  check::Buffer<float> device_gate(gate, shift_gate), device_up(up, shift_up);
-  check::launch("laco_gated_slopes_f32_v1", static_cast<unsigned>((n + 1023) / 1024), 256, 0, device_gate.data(),
-                device_up.data(), static_cast<int64_t>(n), activation);
-  for (size_t i = 0; i < n; i++) {
-    const double x = check::wide(gate[i]), factor = check::wide(up[i]);
-    const std::string what = "activation " + std::to_string(activation) + " of " + std::to_string(gate[i]);
-    const double value = activate(activation, x);
-    const double tolerance = std::isfinite(value) ? 1e-6 * (1 + x * x) * std::abs(value) + 1e-30 : 0;
-    CHECK_CLOSE(check::wide(device_gate[i]), value, tolerance, what);
-    const Slope expected = slope(activation, x);
-    const double square = std::fmin(x * x, 1e6);
-    CHECK_CLOSE(check::wide(device_up[i]), std::isnan(x) ? x : factor * expected.value,
-                1e-6 * (1 + square) * std::abs(factor) * expected.terms + 1e-30, "slope of " + what);
-  }
-}
-
 void run_gradients(int activation, const std::vector<float>& gate, const std::vector<float>& up, bool gated,
                    size_t shift_gate = 0, size_t shift_up = 0, size_t shift_gradient = 0) {
   const size_t n = gate.size();
@@ -109,9 +90,6 @@ TEST(gated_activation_takes_every_length_and_alignment) {
         run(activation, gate, up, Out::kOverGate, shift, shift);
         run(activation, gate, up, Out::kOverUp, shift, shift);
         run(activation, gate, up, Out::kOverGate, shift, 0, 0, false);
-        run_slopes(activation, gate, up, shift, shift);
-        run_slopes(activation, gate, up, shift, 0);
-        run_slopes(activation, gate, up, 0, shift);
         run_gradients(activation, gate, up, true, shift, shift, shift);
         run_gradients(activation, gate, up, true, shift, 0, 0);
         run_gradients(activation, gate, up, true, 0, shift, 0);
@@ -132,7 +110,6 @@ TEST(gated_activation_holds_over_the_whole_range) {
   }
   for (int activation = 0; activation < 3; activation++) {
     run(activation, gate, std::vector<float>(gate.size(), 1), Out::kOwn);
-    run_slopes(activation, gate, std::vector<float>(gate.size(), 1));
     run_gradients(activation, gate, std::vector<float>(gate.size(), 1), true);
   }
 }

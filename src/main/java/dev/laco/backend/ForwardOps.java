@@ -163,17 +163,6 @@ public interface ForwardOps extends DeviceMemory {
   void clampedGate(Tensor gateUp, ClampedGate gate, Tensor out);
 
   /**
-   * The derivatives of {@link #gatedActivation}, element by element and in place: {@code up := up *
-   * activation'(gate)}, the derivative by the gate, and {@code gate := activation(gate)}, the
-   * derivative by {@code up}. {@code activation'} is finite at every gate but NaN: at the
-   * infinities it is its limit, 0 or 1.
-   *
-   * @param gate {@code [R, k]}
-   * @param up {@code [R, k]}, another tensor than {@code gate}
-   */
-  void gatedSlopes(Activation activation, Tensor gate, Tensor up);
-
-  /**
    * Chooses experts for each row {@code t} of a router's logits: those of the largest logits, the
    * largest first, the lower index first among equals; NaN is chosen last, as infinity below zero
    * is. The share of an expert {@code e} is {@code exp(logits_te) / sum_j exp(logits_tj)}, where j

@@ -159,13 +159,6 @@ public final class OpChecks {
     shape("gateUp", gateUp, out.rows(), 2 * out.columns());
   }
 
-  /** See {@link ForwardOps#gatedSlopes}. */
-  public static void gatedSlopes(Tensor gate, Tensor up) {
-    activation("gate", gate);
-    activation("up", up);
-    shape("up", up, gate.rows(), gate.columns());
-  }
-
   /** See {@link ForwardOps#route}. */
   public static void route(Tensor logits, int[] experts, float[] shares) {
     activation("logits", logits);

@@ -27,6 +27,31 @@ import org.junit.jupiter.api.BeforeEach;
  * where the reference has them.
  */
 abstract class Contract {
+  /** Gates at which an activation or its derivative may overflow or lose all digits. */
+  static final float[] ENDS = {
+    0f,
+    -0f,
+    1e-30f,
+    -1e-30f,
+    5f,
+    -5f,
+    20f,
+    -20f,
+    87f,
+    -87f,
+    88.5f,
+    -88.5f,
+    90f,
+    -90f,
+    1000f,
+    -1000f,
+    3e38f,
+    -3e38f,
+    Float.POSITIVE_INFINITY,
+    Float.NEGATIVE_INFINITY,
+    Float.NaN
+  };
+
   static final double EPS = 1e-5;
 
   /** Tables of rotary angles of every batch. */

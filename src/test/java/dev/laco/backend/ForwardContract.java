@@ -25,31 +25,6 @@ public abstract class ForwardContract extends Contract {
   /** That of gpt-oss. */
   private static final ClampedGate GATE = new ClampedGate(1.702, 7);
 
-  /** Gates at which an activation or its derivative may overflow or lose all digits. */
-  private static final float[] ENDS = {
-    0f,
-    -0f,
-    1e-30f,
-    -1e-30f,
-    5f,
-    -5f,
-    20f,
-    -20f,
-    87f,
-    -87f,
-    88.5f,
-    -88.5f,
-    90f,
-    -90f,
-    1000f,
-    -1000f,
-    3e38f,
-    -3e38f,
-    Float.POSITIVE_INFINITY,
-    Float.NEGATIVE_INFINITY,
-    Float.NaN
-  };
-
   private static final List<NormSpec> NORMS = List.of(new NormSpec(EPS, 0), new NormSpec(EPS, 1));
 
   protected ForwardContract(TestedBackend tested) {
@@ -801,62 +776,6 @@ public abstract class ForwardContract extends Contract {
   }
 
   @ParameterizedTest
-  @EnumSource(Activation.class)
-  void takesTheSlopesOfTheGateInPlace(Activation activation) {
-    for (int n : new int[] {1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 127, 257, 1536}) {
-      float[] gate = normal(3 * n);
-      for (int i = 0; i < gate.length; i++) {
-        gate[i] *= 4;
-      }
-      float[] up = normal(3 * n);
-      for (boolean alongGate : new boolean[] {false, true}) {
-        same(
-            "slopes of " + activation + " of " + n,
-            Tolerance.ELEMENTWISE,
-            run -> {
-              Tensor gates = run.tensor(gate, 3, n);
-              Tensor ups = run.tensor(up, 3, n);
-              run.on.gatedSlopes(activation, gates, ups);
-              return alongGate ? ups : gates;
-            });
-      }
-    }
-  }
-
-  @ParameterizedTest
-  @EnumSource(Activation.class)
-  void slopesHoldAtTheEndsOfTheRange(Activation activation) {
-    for (float gate : ENDS) {
-      float[] one = {gate};
-      for (boolean alongGate : new boolean[] {false, true}) {
-        same(
-            "slopes of " + activation + " of " + gate,
-            Tolerance.ACCUMULATED,
-            run -> {
-              Tensor gates = run.tensor(one, 1, 1);
-              Tensor ups = run.tensor(new float[] {1}, 1, 1);
-              run.on.gatedSlopes(activation, gates, ups);
-              return alongGate ? ups : gates;
-            });
-      }
-    }
-  }
-
-  @ParameterizedTest
-  @EnumSource(Activation.class)
-  void slopesEndAtZeroAndOne(Activation activation) {
-    float[] gate = {-1000, -1e20f, Float.NEGATIVE_INFINITY, 1000, 1e20f, Float.POSITIVE_INFINITY};
-    try (Run run = new Run(backend)) {
-      Tensor ups = run.tensor(new float[] {1, 1, 1, 1, 1, 1}, 1, 6);
-      backend.gatedSlopes(activation, run.tensor(gate, 1, 6), ups);
-      float[] slopes = run.download(ups);
-      for (int i = 0; i < 6; i++) {
-        assertEquals(i < 3 ? 0 : 1, slopes[i], 1e-30, activation + " at " + gate[i]);
-      }
-    }
-  }
-
-  @ParameterizedTest
   @ValueSource(ints = {1, 7, 15, 16, 17, 31, 32, 33, 127, 257, 40000})
   void addsElements(int n) {
     float[] x = normal(n);
@@ -1035,8 +954,6 @@ public abstract class ForwardContract extends Contract {
       refuses(() -> backend.linearTransposed(other, weight, weight, x));
       refuses(() -> backend.clampedGate(x, GATE, x));
       refuses(() -> backend.gatedActivation(Activation.SILU, x, other, x));
-      refuses(() -> backend.gatedSlopes(Activation.SILU, x, other));
-      refuses(() -> backend.gatedSlopes(Activation.SILU, x, half));
       refuses(() -> backend.add(x, other));
       refuses(() -> backend.add(half, half));
     }

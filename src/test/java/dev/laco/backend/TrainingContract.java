@@ -278,6 +278,39 @@ public abstract class TrainingContract extends Contract {
     }
   }
 
+  @ParameterizedTest
+  @EnumSource(Activation.class)
+  void gradientsHoldAtTheEndsOfTheRange(Activation activation) {
+    for (float gate : ENDS) {
+      same(
+          "gatedGradients of " + activation + " of " + gate,
+          Tolerance.ACCUMULATED,
+          run -> slope(run, activation, gate));
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Activation.class)
+  void slopesEndAtZeroAndOne(Activation activation) {
+    float[] gates = {-1000, -1e20f, Float.NEGATIVE_INFINITY, 1000, 1e20f, Float.POSITIVE_INFINITY};
+    try (Run run = new Run(backend)) {
+      Tensor slopes = slope(run, activation, gates);
+      float[] found = run.download(slopes);
+      for (int i = 0; i < 6; i++) {
+        assertEquals(i < 3 ? 0 : 1, found[i], 1e-30, activation + " at " + gates[i]);
+      }
+    }
+  }
+
+  /** The derivatives of an activation. */
+  private static Tensor slope(Run run, Activation activation, float... gates) {
+    Tensor slopes = run.tensor(gates, 1, gates.length);
+    float[] ones = new float[gates.length];
+    Arrays.fill(ones, 1);
+    run.on.training().gatedGradients(activation, slopes, null, run.tensor(ones, 1, gates.length));
+    return slopes;
+  }
+
   @Test
   void differentiatesTheClampedGate() {
     for (int n : new int[] {1, 7, 15, 16, 17, 257}) {

@@ -320,12 +320,6 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
-  public void gatedSlopes(Activation activation, Tensor gate, Tensor up) {
-    OpChecks.gatedSlopes(gate, up);
-    kernels().gatedSlopes(activation, data(gate), data(up), gate.elements());
-  }
-
-  @Override
   public void route(Tensor logits, boolean normalised, int[] experts, float[] shares) {
     OpChecks.route(logits, experts, shares);
     CpuKernels current = kernels();

@@ -25,7 +25,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 8;
+  private static final int ABI = 9;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -171,10 +171,6 @@ final class CpuKernels {
    */
   private static final MethodHandle GATED_ACTIVATION =
       Downcalls.ofInt(JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS);
-
-  /** {@code int32_t laco_gated_slopes(int32_t activation, float *gate, float *up, int64_t n)}. */
-  private static final MethodHandle GATED_SLOPES =
-      Downcalls.ofInt(JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG);
 
   /**
    * {@code int32_t laco_gated_gradients(int32_t activation, float *gate, float *up, const float
@@ -357,7 +353,6 @@ final class CpuKernels {
   private final MemorySegment clampedGate;
   private final MemorySegment clampedGateGradients;
   private final MemorySegment gatedActivation;
-  private final MemorySegment gatedSlopes;
   private final MemorySegment gatedGradients;
   private final MemorySegment normGradientScratch;
   private final MemorySegment normGradient;
@@ -407,7 +402,6 @@ final class CpuKernels {
     clampedGate = function(library, "laco_clamped_gate", tier);
     clampedGateGradients = function(library, "laco_clamped_gate_gradients", tier);
     gatedActivation = function(library, "laco_gated_activation", tier);
-    gatedSlopes = function(library, "laco_gated_slopes", tier);
     gatedGradients = function(library, "laco_gated_gradients", tier);
     normGradientScratch = function(library, "laco_norm_gradient_scratch", tier);
     normGradient = function(library, "laco_norm_gradient", tier);
@@ -670,12 +664,6 @@ final class CpuKernels {
             (int)
                 GATED_ACTIVATION.invokeExact(
                     gatedActivation, KernelCode.of(activation), gate, up, n, out));
-  }
-
-  void gatedSlopes(Activation activation, MemorySegment gate, MemorySegment up, long n) {
-    run(
-        "laco_gated_slopes",
-        () -> (int) GATED_SLOPES.invokeExact(gatedSlopes, KernelCode.of(activation), gate, up, n));
   }
 
   void gatedGradients(

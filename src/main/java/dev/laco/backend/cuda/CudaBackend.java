@@ -509,17 +509,6 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
-  public void gatedSlopes(Activation activation, Tensor gate, Tensor up) {
-    OpChecks.gatedSlopes(gate, up);
-    begin(Kernel.GATED_SLOPES, DType.F32)
-        .pointer(output(gate))
-        .pointer(output(up))
-        .int64(up.elements())
-        .int32(KernelCode.of(activation))
-        .run(blocks(up.elements()), BLOCK);
-  }
-
-  @Override
   public void route(Tensor logits, boolean normalised, int[] experts, float[] shares) {
     OpChecks.route(logits, experts, shares);
     long bytes = (long) experts.length * Integer.BYTES;

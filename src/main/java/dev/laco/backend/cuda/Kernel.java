@@ -112,8 +112,6 @@ enum Kernel {
       POINTER,
       INT64,
       INT32),
-  GATED_SLOPES(
-      "gated_activation", "gated_slopes_%s_v1", Set.of(F32), POINTER, POINTER, INT64, INT32),
   GATED_GRADIENTS(
       "gated_activation",
       "gated_gradients_%s_v1",

@@ -275,18 +275,6 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
-  public void gatedSlopes(Activation activation, Tensor gate, Tensor up) {
-    OpChecks.gatedSlopes(gate, up);
-    MemoryTensor gates = MemoryTensor.of(gate);
-    MemoryTensor ups = MemoryTensor.of(up);
-    for (long i = 0; i < gate.elements(); i++) {
-      double x = gates.get(i);
-      ups.set(i, ups.get(i) * slope(activation, x));
-      gates.set(i, activate(activation, x));
-    }
-  }
-
-  @Override
   public void route(Tensor logits, boolean normalised, int[] experts, float[] shares) {
     OpChecks.route(logits, experts, shares);
     MemoryTensor from = MemoryTensor.of(logits);

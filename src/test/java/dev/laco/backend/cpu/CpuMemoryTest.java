@@ -141,7 +141,6 @@ class CpuMemoryTest {
             ops.attention(x, y, y, null, spec, batch, x);
             ops.gatedActivation(Activation.SILU, x, y, x);
             ops.add(x, y);
-            ops.gatedSlopes(Activation.SILU, x, y);
             ops.multiply(x, y, x);
             ops.mix(mix);
             ops.cosine(x, y, batch);

@@ -120,7 +120,6 @@ class NarrowedInputTest {
       case "linearTransposed" -> new Object[] {x(), weight(6, 6), null, x()};
       case "clampedGate" -> new Object[] {tensor(2, 12), new ClampedGate(1.7, 7), x()};
       case "gatedActivation" -> new Object[] {Activation.SILU, x(), x(), x()};
-      case "gatedSlopes" -> new Object[] {Activation.SILU, x(), x()};
       case "route" -> new Object[] {x(), true, new int[4], new float[4]};
       case "gather" -> new Object[] {x(), new int[] {1, 1}, x()};
       case "addRows" -> new Object[] {x(), new int[] {0, 1}, new float[] {1, 2}, x()};

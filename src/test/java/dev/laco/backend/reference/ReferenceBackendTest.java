@@ -1,6 +1,5 @@
 package dev.laco.backend.reference;
 
-import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import dev.laco.Compute;
@@ -83,15 +82,12 @@ class ReferenceBackendTest {
     try (Backend backend = open();
         TensorArena arena = backend.arena()) {
       Tensor gates = arena.allocate(DType.F32, 1, gate.length);
-      Tensor ups = arena.allocate(DType.F32, 1, gate.length);
+      Tensor gradients = arena.allocate(DType.F32, 1, gate.length);
       backend.upload(gate, gates);
-      backend.upload(ones, ups);
-      backend.gatedSlopes(activation, gates, ups);
+      backend.upload(ones, gradients);
+      backend.training().gatedGradients(activation, gates, null, gradients);
       float[] slopes = new float[gate.length];
-      backend.download(ups, slopes);
-      float[] values = new float[gate.length];
-      backend.download(gates, values);
-      assertArrayEquals(activations(activation, gate), values);
+      backend.download(gates, slopes);
       for (int i = 0; i < gate.length; i++) {
         // The values are f32, with an error of 2.4e-7 at 8. So a difference that is divided by 2 /
         // 128

@@ -76,8 +76,6 @@ final class RowOps {
         new RowOp("norm_rope", TARGET, RowOps::normRope, of("rope", "norm_rope", weights)),
         new RowOp("gated_activation", TARGET, RowOps::gatedActivation, of("gated_activation", F32)),
         new RowOp(
-            "gated_slopes", null, RowOps::gatedSlopes, of("gated_activation", "gated_slopes", F32)),
-        new RowOp(
             "clamped_gate", null, RowOps::clampedGate, of("gated_activation", "clamped_gate", F32)),
         new RowOp("route", null, RowOps::route, of("route", F32)),
         new RowOp("add_rows", null, RowOps::addRows, of("add_rows", F32)),
@@ -413,28 +411,6 @@ final class RowOps {
                 reference.backend().clampedGate(reference.of(channels), gate, reference.of(out)),
             ELEMENTWISE,
             out);
-  }
-
-  private static Job gatedSlopes(DType dtype, Sizes sizes, Lab lab) {
-    Tensor gate = lab.random(F32, sizes.tokens(), sizes.inner(), 4);
-    Tensor up = lab.random(F32, sizes.tokens(), sizes.inner(), 1);
-    return new Job(lab)
-        .launches(
-            Grid.of(Math.ceilDiv(gate.elements(), ELEMENTS), BLOCK),
-            new Arguments()
-                .pointer(gate)
-                .pointer(up)
-                .int64(gate.elements())
-                .int32(KernelCode.of(Activation.SILU)))
-        .moves(bytes(gate, up), bytes(gate, up))
-        .expects(
-            reference ->
-                reference
-                    .backend()
-                    .gatedSlopes(Activation.SILU, reference.of(gate), reference.of(up)),
-            ELEMENTWISE,
-            gate,
-            up);
   }
 
   private static Job route(DType dtype, Sizes sizes, Lab lab) {
