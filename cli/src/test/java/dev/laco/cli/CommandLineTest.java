@@ -268,7 +268,7 @@ class CommandLineTest {
     assertEquals(report, Fixtures.read(folder.resolve("out.report.json")));
     assertKeys(
         report,
-        "laco date command jobId request model settings device layersIn layersOut layersKept"
+        "laco date command jobId request model settings device memory layersIn layersOut layersKept"
             + " layersMerged layersRemoved parametersIn parametersOut bytesOut search trials plan quality"
             + " finalSimilarity warnings timings");
     List<String> settings = keys(report.get("settings"));

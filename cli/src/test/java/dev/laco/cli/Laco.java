@@ -34,4 +34,10 @@ public final class Laco {
     }
     return copy;
   }
+
+  /** A report without what differs between runs with more and with less memory. */
+  public static String decisions(JsonNode report) {
+    ObjectNode copy = (ObjectNode) withoutTimings(report);
+    return copy.without("memory").toString();
+  }
 }
