@@ -19,10 +19,10 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import java.util.ArrayList;
 import java.util.EnumMap;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.TreeMap;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -40,6 +40,9 @@ class DecoderGradientTest {
 
   /** The difference of smaller steps would be lost in the rounding of the outputs to f32. */
   private static final double LEAST_STEP = 4e-4;
+
+  /** Likewise of mixtures, whose vectors do not stand in front of a norm. */
+  private static final double LEAST_STEP_OF_MIXTURES = 2e-3;
 
   private static final double TOLERANCE = 4e-3;
 
@@ -204,7 +207,8 @@ class DecoderGradientTest {
     double size = Math.sqrt(squares(at) / count);
     double difference = 0;
     double expected = 0;
-    double step = Math.max(relative * size, LEAST_STEP);
+    double least = relative == SMALL_STEP ? LEAST_STEP_OF_MIXTURES : LEAST_STEP;
+    double step = Math.max(relative * size, least);
     for (int side = -1; side <= 1; side += 2) {
       float[] moved = at.clone();
       for (int i = 0; i < count; i++) {
@@ -265,7 +269,8 @@ class DecoderGradientTest {
   }
 
   private static Map<String, Tensor> named(LayerWeights weights) {
-    Map<String, Tensor> named = new LinkedHashMap<>();
+    // In an order that is always the same, so that the same random directions belong to each.
+    Map<String, Tensor> named = new TreeMap<>();
     weights.tensors().forEach((role, tensor) -> named.put(role.name(), tensor));
     for (int e = 0; e < weights.experts().size(); e++) {
       int expert = e;
