@@ -105,7 +105,7 @@ final class HealCommand implements Callable<Integer> {
       PlanApplier.checkTarget(open.checkpoint(), out, write.overwrite, console::warning);
       SideFiles.SideFile report = files.add("--report", reportPath);
       if (!write.overwrite) {
-        OwnJson.REPORT.requireReplaceable("--report", reportPath);
+        OwnJson.HEAL_REPORT.requireReplaceable("--report", reportPath);
       }
       SideFiles.SideFile page = html.addBeside(files, out, write.overwrite);
       requireSpace(open, job, report, page);

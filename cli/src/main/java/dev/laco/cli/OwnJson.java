@@ -23,6 +23,9 @@ record OwnJson(String kind, Set<String> keys) {
   static final OwnJson REPORT =
       new OwnJson("report", Set.of("model", "settings", "trials", "plan"));
 
+  static final OwnJson HEAL_REPORT =
+      new OwnJson("report of a heal", Set.of("request", "device", "training"));
+
   private static final int NAMED = 3;
 
   /**

@@ -245,6 +245,14 @@ class HealTest {
   }
 
   @Test
+  void theReportOfAnEarlierHealIsReplaced() throws IOException {
+    Object[] options = {"--teacher", MODEL, "--heal-tokens", 64, "--rate", 1e-4};
+    heal(healed, options).succeeded();
+    Files.move(healed, folder.resolve("moved"));
+    heal(healed, options).succeeded();
+  }
+
+  @Test
   void whatCannotBeFittedIsHealedWithinATime() {
     String name = "olmo2";
     Path text = Fixtures.tokens(folder, name, "calib");
