@@ -21,3 +21,12 @@ def check(what, folder, results):
     checks.check(ours.keys() == theirs.keys(), f"{what}: tasks in eval_results.yaml", sorted(ours))
     checks.at_most(max(abs(ours[task] - value) for task, value in theirs.items()), 1e-4, f"{what}: percents in eval_results.yaml")
     checks.check(all(isinstance(entry.date, str) for entry in entries), f"{what}: dates are texts")
+
+
+def check_card(what, folder, plan):
+    """The model card of a pruned folder: the perplexity that its plan says."""
+    measured = plan.get("results")
+    found = ModelCard((folder / "README.md").read_text()).data.eval_results
+    expected = [] if measured is None else [(measured["text"], "perplexity", round(measured["perplexity"], 4))]
+    read = [(one.dataset_name, one.metric_type, one.metric_value) for one in found or []]
+    checks.check(read == expected, f"{what}: results in the model card", f"{read}, expected {expected}")

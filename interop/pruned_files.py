@@ -5,6 +5,7 @@ import json
 import re
 
 import checks
+import hub_results
 import torch
 from gguf import GGUFReader
 from safetensors import safe_open
@@ -153,6 +154,7 @@ def check_files(what, original_folder, pruned_folder, report):
     checks.check(plan == report["plan"], f"{what}: laco_plan.json is the report's plan")
     check_config(what, original_folder, pruned_folder, report["layersOut"])
     check_companions(what, original_folder, pruned_folder)
+    hub_results.check_card(what, pruned_folder, plan)
     return check_tensors(what, original_folder, pruned_folder)
 
 

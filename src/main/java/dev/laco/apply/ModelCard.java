@@ -62,12 +62,15 @@ final class ModelCard {
     List<String> lines = Arrays.stream(original.split("\\R", -1)).map(String::strip).toList();
     CollapsePlan.Source source = plan.source();
     StringBuilder card = new StringBuilder();
-    frontMatter(card, carried(lines));
+    String name =
+        String.format(
+            Locale.ROOT, "%s%d of %d layers", title(lines), plan.depth(), source.layers());
+    frontMatter(card, carried(lines), modelIndex(name, plan.results()));
     card.append(
         String.format(
             Locale.ROOT,
             """
-        # %s%d of %d layers
+        # %s
 
         A `%s` of %d layers, made by %s from %s of %d layers.
 
@@ -83,9 +86,7 @@ final class ModelCard {
         Removing layers costs quality, first in arithmetic, long contexts and rare knowledge: measure what matters to you.
         %s
         """,
-            title(lines),
-            plan.depth(),
-            source.layers(),
+            name,
             source.architecture(),
             plan.depth(),
             LacoVersion.text(),
@@ -133,13 +134,44 @@ final class ModelCard {
             "- Measured on %s: perplexity %.2f, of the original %.2f (x%.3f); similarity of the last"
                 + " hidden states %.4f; divergence from the original's predictions %.4f nats a"
                 + " token.\n",
-            TEXT.matcher(results.text()).matches() ? results.text() : "a text",
+            text(results),
             results.perplexity(),
             results.dense(),
             results.perplexity() / results.dense(),
             results.similarity(),
             results.divergence())
         + trained;
+  }
+
+  private static String text(CollapsePlan.Results results) {
+    return TEXT.matcher(results.text()).matches() ? results.text() : "a text";
+  }
+
+  /**
+   * The measured perplexity as hubs read it (huggingface/hub-docs, modelcard.md); empty where
+   * nothing was measured.
+   */
+  private static String modelIndex(String name, CollapsePlan.@Nullable Results results) {
+    return results == null
+        ? ""
+        : String.format(
+            Locale.ROOT,
+            """
+            model-index:
+            - name: "%s"
+              results:
+              - task:
+                  type: text-generation
+                dataset:
+                  name: "%s"
+                  type: text
+                metrics:
+                - type: perplexity
+                  value: %.4f
+            """,
+            name,
+            text(results),
+            results.perplexity());
   }
 
   /** A line for each program that computes the model as its config describes it. */
@@ -172,14 +204,15 @@ final class ModelCard {
         .orElse("");
   }
 
-  private static void frontMatter(StringBuilder card, SequencedMap<String, List<String>> carried) {
+  private static void frontMatter(
+      StringBuilder card, SequencedMap<String, List<String>> carried, String modelIndex) {
     card.append("---\n");
     CARRIED.forEach(key -> append(card, key, carried.getOrDefault(key, List.of())));
     card.append("library_name: transformers\n");
     SequencedSet<String> tags = new LinkedHashSet<>(List.of("laco", "pruned"));
     tags.addAll(carried.getOrDefault(TAGS, List.of()));
     append(card, TAGS, List.copyOf(tags));
-    card.append("---\n\n");
+    card.append(modelIndex).append("---\n\n");
   }
 
   private static void append(StringBuilder card, String key, List<String> values) {

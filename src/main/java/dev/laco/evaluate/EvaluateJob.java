@@ -25,6 +25,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.BiFunction;
+import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.stream.DoubleStream;
 import org.jspecify.annotations.Nullable;
@@ -94,9 +95,17 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
    */
   public EvaluateResult run() {
     return switch (request) {
-      case EvaluateRequest.Text text -> perplexity(text);
-      case EvaluateRequest.Tokens tokens -> perplexity(one -> ScoredText.of(tokens, one), false);
-      case EvaluateRequest.Speed() -> part(new SpeedJob(model, device, against)).run();
+      case EvaluateRequest.Text text -> alone(Perplexities.of(this, text));
+      case EvaluateRequest.Tokens tokens ->
+          alone(new Perplexities(one -> ScoredText.of(tokens, one), false));
+      case EvaluateRequest.Speed() -> {
+        SpeedJob speed = speed();
+        yield speed.run(
+            opened -> {
+              speed.expect(opened);
+              tellExpectation();
+            });
+      }
       case EvaluateRequest.LastWords words -> lastWord(JobTexts.passages(model, words.passages()));
       case EvaluateRequest.Tasks tasks -> {
         try (ParquetLines parquet = new ParquetLines(this::requireWanted)) {
@@ -106,64 +115,88 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
     };
   }
 
-  private EvaluateResult.OfText perplexity(EvaluateRequest.Text text) {
-    // All models are measured on one text, also where it is the first model's own.
-    EvaluateRequest.Text read = text.of(model);
-    return perplexity(one -> ScoredText.of(read, one), true);
+  private EvaluateResult.OfText alone(Perplexities perplexities) {
+    return perplexities.run(
+        opened -> {
+          perplexities.expect(opened);
+          tellExpectation();
+        });
   }
 
-  private EvaluateResult.OfText perplexity(Function<Model, ScoredText> read, boolean tokenized) {
-    ScoredText text = read.apply(model);
-    List<Model> models = models();
-    List<TextJob> jobs = new ArrayList<>();
-    for (Model one : models) {
-      if (one != model && !text.isSameAs(read.apply(one))) {
-        throw new UsageException(
-            one.directory()
-                + " has other tokens of "
-                + text.name()
-                + " than "
-                + model.directory()
-                + ": perplexities of the same tokens alone can be compared; measure each by itself"
-                + " and compare bits per byte");
+  private SpeedJob speed() {
+    return part(new SpeedJob(model, device, against));
+  }
+
+  /** The perplexity of one text by all models; the jobs are made before the first one runs. */
+  private final class Perplexities {
+    private final ScoredText text;
+    private final boolean tokenized;
+    private final List<TextJob> jobs = new ArrayList<>();
+
+    /**
+     * Reads the text with the tokenizer of each model.
+     *
+     * @param tokenized whether a dump has the token ids, too
+     */
+    Perplexities(Function<Model, ScoredText> read, boolean tokenized) {
+      text = read.apply(model);
+      this.tokenized = tokenized;
+      for (Model one : models()) {
+        if (one != model && !text.isSameAs(read.apply(one))) {
+          throw new UsageException(
+              one.directory()
+                  + " has other tokens of "
+                  + text.name()
+                  + " than "
+                  + model.directory()
+                  + ": perplexities of the same tokens alone can be compared; measure each by"
+                  + " itself and compare bits per byte");
+        }
+        jobs.add(part(new TextJob(one, device, whose(one), text)));
       }
-      jobs.add(part(new TextJob(one, device, whose(one), text)));
     }
-    List<double[]> nll = new ArrayList<>();
-    for (TextJob job : jobs) {
-      boolean first = nll.isEmpty();
-      nll.add(
-          job.run(
-              first ? dump : null,
-              tokenized,
-              opened -> {
-                if (first) {
-                  jobs.forEach(each -> each.expect(opened));
-                  tellExpectation();
-                }
-              }));
-    }
-    Metric dense = text.metric(nll.getFirst());
-    List<TextComparison> comparisons = new ArrayList<>();
-    for (int i = 1; i < models.size(); i++) {
-      comparisons.add(
-          TextComparison.of(
-              dense,
-              text.metric(nll.get(i)),
-              models.get(i).directory(),
-              perplexity(text, nll.get(i))));
-    }
-    return new EvaluateResult.OfText(
-        text.name(),
-        perplexity(text, nll.getFirst()),
-        text.bytes() == 0 ? 0 : (double) text.tokens() / text.bytes(),
-        dense,
-        text.part(),
-        comparisons);
-  }
 
-  private static Perplexity perplexity(ScoredText text, double[] nll) {
-    return PerplexityMeasure.of(text.chunks(), DoubleStream.of(nll).sum());
+    /** Of a text of which all models measure the first model's own, where no file is named. */
+    static Perplexities of(EvaluateJob job, EvaluateRequest.Text text) {
+      EvaluateRequest.Text read = text.of(job.model);
+      return job.new Perplexities(one -> ScoredText.of(read, one), true);
+    }
+
+    void expect(Device opened) {
+      jobs.forEach(each -> each.expect(opened));
+    }
+
+    double seconds(Device opened) {
+      return jobs.stream().mapToDouble(each -> each.seconds(opened)).sum();
+    }
+
+    /** Measures all models; the first run tells {@code opened} of the device. */
+    EvaluateResult.OfText run(Consumer<Device> opened) {
+      List<Model> models = models();
+      List<double[]> nll = new ArrayList<>();
+      for (TextJob job : jobs) {
+        boolean first = nll.isEmpty();
+        nll.add(job.run(first ? dump : null, tokenized, first ? opened : again -> {}));
+      }
+      Metric dense = text.metric(nll.getFirst());
+      List<TextComparison> comparisons = new ArrayList<>();
+      for (int i = 1; i < models.size(); i++) {
+        comparisons.add(
+            TextComparison.of(
+                dense, text.metric(nll.get(i)), models.get(i).directory(), perplexity(nll.get(i))));
+      }
+      return new EvaluateResult.OfText(
+          text.name(),
+          perplexity(nll.getFirst()),
+          text.bytes() == 0 ? 0 : (double) text.tokens() / text.bytes(),
+          dense,
+          text.part(),
+          comparisons);
+    }
+
+    private Perplexity perplexity(double[] nll) {
+      return PerplexityMeasure.of(text.chunks(), DoubleStream.of(nll).sum());
+    }
   }
 
   /** The model of the job, and those that are compared with it. */
@@ -212,6 +245,9 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
     for (Model one : models) {
       jobs.add(part(new TasksJob(one, device, whose(one), files, limit, this::requireWanted)));
     }
+    Perplexities perplexities =
+        request.hasPerplexity() ? Perplexities.of(this, EvaluateRequest.Text.OWN) : null;
+    SpeedJob speed = request.hasThroughput() ? speed() : null;
     BiFunction<Model, Task, Path> out = samples;
     List<TaskResults> results = new ArrayList<>();
     for (int i = 0; i < jobs.size(); i++) {
@@ -224,9 +260,18 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
                   lm -> {
                     if (first) {
                       if (request.within() != null) {
-                        takeSample(lm, jobs, request.within());
+                        double others =
+                            (perplexities == null ? 0 : perplexities.seconds(lm.backend()))
+                                + (speed == null ? 0 : speed.seconds(lm.backend()));
+                        takeSample(lm, jobs, Math.max(1, request.within() - others));
                       }
                       jobs.forEach(job -> job.expect(lm.backend()));
+                      if (perplexities != null) {
+                        perplexities.expect(lm.backend());
+                      }
+                      if (speed != null) {
+                        speed.expect(lm.backend());
+                      }
                       tellExpectation();
                     }
                   }));
@@ -241,7 +286,8 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
         request.within() == null
             ? null
             : ItemSample.of(request.within(), progress().seconds(), dense),
-        request.hasPerplexity() ? perplexity(EvaluateRequest.Text.OWN) : null);
+        perplexities == null ? null : perplexities.run(opened -> {}),
+        speed == null ? null : speed.run(opened -> {}));
   }
 
   /** Leaves to all models the same items of each task, as many as there is time for. */

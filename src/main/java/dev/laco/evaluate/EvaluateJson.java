@@ -18,7 +18,7 @@ public final class EvaluateJson {
    * {"comparison":{"ratio":…,"low":…,"high":…,"parts":…,"part":"window"}}}; {@code
    * {"lastWord":{…}}}; or of tasks what {@link HarnessJson} says, and of a sample {@code
    * {"sample":{"within":…,"seconds":…,"items":…,"of":…,"seed":…}}}, and where it was asked for
-   * {@code {"perplexity":{…}}} as of a text.
+   * {@code {"perplexity":{…}}} as of a text, and {@code {"throughput":{…}}}.
    */
   public static ObjectNode of(EvaluateResult result) {
     return switch (result) {
@@ -55,6 +55,9 @@ public final class EvaluateJson {
         }
         if (tasks.text() != null) {
           json.set("perplexity", of(tasks.text()));
+        }
+        if (tasks.throughput() != null) {
+          json.set("throughput", of(tasks.throughput()));
         }
         yield json;
       }

@@ -10,6 +10,7 @@ import dev.laco.UsageException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Objects;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -127,8 +128,8 @@ public sealed interface EvaluateRequest extends Request {
    * How good a model is at benchmarks, as lm-evaluation-harness scores them.
    *
    * @param names names of {@linkplain Task#names() tasks} and of {@linkplain Task#groups() groups}
-   *     of tasks, at least one; and {@link #PERPLEXITY} for that of the model's own or the built-in
-   *     text beside them
+   *     of tasks, at least one; beside them {@link #PERPLEXITY} for that of the model's own or the
+   *     built-in text, and {@link #THROUGHPUT} for that of all models
    * @param data the folder of data sets, in which the files of the tasks are found by the names
    *     under which they are published
    * @param limit the number of items of each task that are measured, the first ones; null for all
@@ -150,6 +151,11 @@ public sealed interface EvaluateRequest extends Request {
     /** The name that stands for the perplexity of a text. */
     public static final String PERPLEXITY = "perplexity";
 
+    /** The name that stands for the throughput of all models. */
+    public static final String THROUGHPUT = "throughput";
+
+    private static final Set<String> BESIDE = Set.of(PERPLEXITY, THROUGHPUT);
+
     /**
      * A request of all values.
      *
@@ -164,9 +170,11 @@ public sealed interface EvaluateRequest extends Request {
       if (Task.named(ofTasks(names)).isEmpty()) {
         throw Setting.of("tasks")
             .refuse(
-                PERPLEXITY,
-                "a task beside it; the perplexity alone is measured without "
-                    + Setting.of("tasks"));
+                String.join(",", names),
+                "a task beside it; perplexity alone is measured without "
+                    + Setting.of("tasks")
+                    + ", throughput alone by "
+                    + Setting.of("throughput"));
       }
       if (limit != null && limit < 1) {
         throw Setting.of("limit").refuse(limit, "at least 1");
@@ -189,8 +197,13 @@ public sealed interface EvaluateRequest extends Request {
       return names.contains(PERPLEXITY);
     }
 
+    /** Whether the throughput of all models is measured, too. */
+    boolean hasThroughput() {
+      return names.contains(THROUGHPUT);
+    }
+
     private static List<String> ofTasks(List<String> names) {
-      return names.stream().filter(name -> !name.equals(PERPLEXITY)).toList();
+      return names.stream().filter(name -> !BESIDE.contains(name)).toList();
     }
   }
 

@@ -55,13 +55,15 @@ public sealed interface EvaluateResult {
    * @param against the other models beside it, in the order in which they were given
    * @param sample what was measured within a time; null where no time was given
    * @param text the perplexity of all models; null where it was not asked for
+   * @param throughput how fast all models are; null where it was not asked for
    */
   record OfTasks(
       TaskResults results,
       List<Task.Group> groups,
       List<TaskComparison> against,
       @Nullable ItemSample sample,
-      @Nullable OfText text)
+      @Nullable OfText text,
+      @Nullable OfThroughput throughput)
       implements EvaluateResult {
     public OfTasks {
       groups = List.copyOf(groups);

@@ -5,6 +5,7 @@ import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.Seconds;
 import dev.laco.backend.Backend;
+import dev.laco.backend.Device;
 import dev.laco.evaluate.Throughput.Rate;
 import dev.laco.measure.Generator;
 import dev.laco.measure.Prefill;
@@ -26,6 +27,7 @@ import java.util.List;
 import java.util.Random;
 import java.util.Set;
 import java.util.SplittableRandom;
+import java.util.function.Consumer;
 import java.util.function.DoubleSupplier;
 import java.util.function.ToIntFunction;
 import java.util.stream.IntStream;
@@ -62,11 +64,16 @@ final class SpeedJob extends ModelJob<SpeedJob> {
     models.addAll(others);
   }
 
-  EvaluateResult.OfThroughput run() {
+  /**
+   * Measures the models.
+   *
+   * @param told is told of the device before the first run
+   */
+  EvaluateResult.OfThroughput run(Consumer<Device> told) {
     int[] prompt = prompt();
     try (OpenDevice opened = openDevice(false)) {
       List<CausalLm> lms = models.stream().map(one -> lm(opened.backend(), one)).toList();
-      expect(opened.backend());
+      told.accept(opened.backend());
       try (JobProgress.Stage stage = progress().begin(STAGE)) {
         double[][] prefill = prefill(lms, prompt);
         stage.update(1, 2);
@@ -123,14 +130,19 @@ final class SpeedJob extends ModelJob<SpeedJob> {
         .original();
   }
 
-  private void expect(Backend backend) {
+  /** The seconds of the job as they are estimated. */
+  double seconds(Device backend) {
     JobEstimate estimate = new JobEstimate(model, backend);
     double pass = 0;
     for (Model one : models) {
       pass += estimate.pass(2 * PROMPT + WRITTEN, one.config().numHiddenLayers());
     }
-    progress().expect(STAGE, (RUNS.most() + 1) * pass);
-    tellExpectation();
+    return (RUNS.most() + 1) * pass;
+  }
+
+  /** Tells the progress how long the job is expected to take. */
+  void expect(Device backend) {
+    progress().expect(STAGE, seconds(backend));
   }
 
   private static double[][] prefill(List<CausalLm> lms, int[] prompt) {

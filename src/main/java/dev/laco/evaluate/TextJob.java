@@ -37,10 +37,14 @@ final class TextJob extends ModelJob<TextJob> {
     this.text = text;
   }
 
-  /** Estimates the seconds of the job. */
+  /** The seconds of the job as they are estimated. */
+  double seconds(Device backend) {
+    return new JobEstimate(model, backend).pass(text.chunks(), model.config().numHiddenLayers());
+  }
+
+  /** Tells the progress how long the job is expected to take. */
   void expect(Device backend) {
-    JobEstimate estimate = new JobEstimate(model, backend);
-    progress().expect(stage, estimate.pass(text.chunks(), model.config().numHiddenLayers()));
+    progress().expect(stage, seconds(backend));
   }
 
   /**

@@ -140,6 +140,24 @@ class ModelCardTest {
                 + " to predict what the original predicts; perplexity before: 40.00.\n- The same"
                 + " files again"),
         card);
+    assertTrue(
+        card.contains(
+            """
+            - pruned
+            model-index:
+            - name: "6 of 8 layers"
+              results:
+              - task:
+                  type: text-generation
+                dataset:
+                  name: "eval.txt"
+                  type: text
+                metrics:
+                - type: perplexity
+                  value: 25.1235
+            ---
+            """),
+        card);
     Replay.apply(out.resolve("laco_plan.json"), model, folder.resolve("again"));
     TestFiles.assertSameTree(out, folder.resolve("again"));
   }

@@ -92,6 +92,10 @@ final class TaskLines {
     for (int i = 0; i < result.against().size(); i++) {
       add(table, result.against().get(i), text, text == null ? null : text.against().get(i));
     }
+    EvaluateResult.OfThroughput throughput = result.throughput();
+    if (throughput != null) {
+      table.append(System.lineSeparator()).append(ThroughputLines.of(throughput));
+    }
     return table.toString();
   }
 

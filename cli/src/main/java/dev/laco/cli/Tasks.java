@@ -12,7 +12,7 @@ final class Tasks implements Iterable<String> {
     return Stream.of(
             Task.names().stream(),
             Task.groups().stream().map(Task.Group::name),
-            Stream.of(EvaluateRequest.Tasks.PERPLEXITY))
+            Stream.of(EvaluateRequest.Tasks.PERPLEXITY, EvaluateRequest.Tasks.THROUGHPUT))
         .flatMap(names -> names)
         .iterator();
   }

@@ -48,6 +48,10 @@ final class TasksPage {
     if (result.text() != null) {
       page.perplexity(result.text());
     }
+    if (result.throughput() != null) {
+      page.pictures.addAll(ThroughputLines.speedups(result.throughput()));
+      page.tables.add(ThroughputLines.table("Tokens per second", result.throughput()));
+    }
     return new PicturesPage(
         dense.getFileName()
             + (result.against().isEmpty() ? ": what it can do" : ": what pruning lost"),

@@ -43,16 +43,18 @@ final class ThroughputLines {
         List.of(),
         next,
         speedups(result),
-        List.of(
-            new PicturesPage.Table(
-                "The numbers",
-                columns(result),
-                result.models().stream().map(ThroughputLines::cells).toList())),
+        List.of(table("The numbers", result)),
         "The same numbers: the same command with --json.");
   }
 
+  /** A table of a page. */
+  static PicturesPage.Table table(String title, EvaluateResult.OfThroughput result) {
+    return new PicturesPage.Table(
+        title, columns(result), result.models().stream().map(ThroughputLines::cells).toList());
+  }
+
   /** How many times as fast as the first model the others are; none where there is one model. */
-  private static List<PicturesPage.Picture> speedups(EvaluateResult.OfThroughput result) {
+  static List<PicturesPage.Picture> speedups(EvaluateResult.OfThroughput result) {
     List<IntervalChart.Row> rows = new ArrayList<>();
     for (Throughput model : result.models()) {
       add(rows, model, "prefill", model.prefill());

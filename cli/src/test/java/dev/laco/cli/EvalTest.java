@@ -200,7 +200,7 @@ class EvalTest {
         Laco.run(
                 "eval",
                 Fixtures.STORYTELLER,
-                "--tasks=copa,perplexity",
+                "--tasks=copa,perplexity,throughput",
                 "--data",
                 Path.of("src/test/resources/tasks"),
                 "--limit=3",
@@ -223,6 +223,7 @@ class EvalTest {
     assertEquals(text.get("perplexity"), text.at("/against/0/perplexity"));
     assertEquals(1, text.at("/against/0/comparison/ratio").doubleValue());
     assertTrue(text.get("tokens").intValue() > 1000, text.toString());
+    assertEquals(2, json.at("/throughput/models").size());
     assertEquals("{\"original\":12,\"effective\":3}", json.at("/n-samples/copa").toString());
     assertEquals(2, TestFiles.names(out).size());
     Path written = out.resolve(other.toString().replace("/", "__"));
@@ -272,6 +273,7 @@ class EvalTest {
     assertTrue(page.contains(">100.00 %<"), page);
     assertTrue(page.contains(">Answers that changed<"), page);
     assertTrue(page.contains(">Perplexity on "), page);
+    assertTrue(page.contains(">Tokens per second<"), page);
     Files.delete(other);
   }
 
