@@ -20,6 +20,7 @@ import make_families
 import make_gemma3
 import make_smollm2
 import pages
+import paired_statistics
 import pruned_files
 import support
 import torch
@@ -264,12 +265,14 @@ def check_measurements(subject):
     pages.check("storyteller compare: page", folder / "compare.html", shown)
     results = folder / "results"
     against = ("--against", subject.work / "default", "--html", folder / "tasks.html", "--out", results)
-    tasks = ("--tasks", "piqa,copa", "--data", RESOURCES / "tasks", "--limit", 10)
+    tasks = ("--tasks", "piqa,copa,lambada_openai", "--data", RESOURCES / "tasks", "--limit", 50)
     measured = json.loads(engine.laco("eval", subject.model, *tasks, *against, *common))
     lost = measured["against"][0]["comparison"]["tasks"]
     shown = [f"{100 * task['acc'][key]:.2f} %" for task in lost.values() for key in ("dense", "pruned", "kept")]
     pages.check("storyteller tasks: page", folder / "tasks.html", shown)
-    hub_results.check("storyteller tasks: results for the hub", results / str(subject.model).replace("/", "__"), measured["results"])
+    dense, pruned = (results / str(model).replace("/", "__") for model in (subject.model, subject.work / "default"))
+    hub_results.check("storyteller tasks: results for the hub", dense, measured["results"])
+    paired_statistics.check("storyteller tasks", dense, pruned, lost)
     healed = subject.work / "heal"  # what gradients.check has written
     best = json.loads((healed / "healed.report.json").read_text())["training"]["best"]
     pages.check("storyteller heal: page", healed / "healed.report.html", [f"{best['kl']:.4f}", f"{best['nll']:.4f}"])

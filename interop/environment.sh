@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the pinned environment of the interoperability checks in build/interop-env (1.8 GB, under a minute): packages of
+# Makes the pinned environment of the interoperability checks in build/interop-env (1.9 GB, under a minute): packages of
 # Python, llama.cpp, jlama and axe-core. Prints the path of its Python. Does nothing when it already stands. Needs Python 3.11 to
 # 3.14, gcc, Chromium and a JDK.
 set -euo pipefail

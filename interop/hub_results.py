@@ -4,17 +4,23 @@ import checks
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
-SHARES = ("acc", "acc_norm", "acc_bytes")
+# What the value of a metric is multiplied with on the hub, where shares are in percent.
+UNITS = {"acc": 100, "acc_norm": 100, "acc_bytes": 100, "perplexity": 1}
 
 
 def check(what, folder, results):
     """The front matter and eval_results.yaml of a model's folder, against the `results` of the JSON document."""
     card = ModelCard((folder / "model-index.md").read_text() + "\n# A model\n")
     index = {(one.dataset_name, one.metric_name): one.metric_value for one in card.data.eval_results}
-    expected = {(task, name): 100 * values[f"{name},none"] for task, values in results.items() for name in SHARES if f"{name},none" in values}
+    expected = {
+        (task, name): unit * values[f"{name},none"]
+        for task, values in results.items()
+        for name, unit in UNITS.items()
+        if f"{name},none" in values
+    }
     checks.check(index.keys() == expected.keys(), f"{what}: metrics in the model card", sorted(index))
-    difference = max(abs(index[key] - value) for key, value in expected.items())
-    checks.at_most(difference, 1e-4, f"{what}: percents in the model card")
+    difference = max(abs(index[key] - value) / max(abs(value), 1) for key, value in expected.items())
+    checks.at_most(difference, 1e-5, f"{what}: values in the model card")
     entries = parse_eval_result_entries(yaml.safe_load((folder / "eval_results.yaml").read_text()))
     ours = {entry.task_id: entry.value for entry in entries}
     theirs = {task: expected.get((task, "acc_norm"), expected[task, "acc"]) for task in results}

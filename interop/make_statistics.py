@@ -3,7 +3,7 @@
 
     interop/make_statistics.py src/test/resources/harness/statistics.json
 
-SciPy is not in the environment of the checks; it is to be installed beside that environment.
+To be run by hand with the Python of the environment of the checks.
 """
 
 import json
