@@ -742,6 +742,56 @@ TEST(standin_refuses_other_images) {
   OK(cuModuleGetFunction(&function, module, "test_read"));
 }
 
+TEST(standin_says_why_it_refuses_an_image) {
+  Device device;
+  CUmodule module = nullptr;
+  int options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
+  char log[20] = "";
+  void* values[] = {log, reinterpret_cast<void*>(sizeof(log))};
+  OK(cuModuleLoadDataEx(&module, "laco emulated image emulator_test\n", 2, options, values));
+  CHECK(std::string(log).empty());
+  REFUSED(CUDA_ERROR_INVALID_IMAGE, cuModuleLoadDataEx(&module, "nonsense", 2, options, values));
+  CHECK(std::string(log) == "cuModuleLoadData: t");
+}
+
+TEST(standin_launches_blocks_of_several_dimensions_and_no_clusters) {
+  Device device;
+  CUmodule module = nullptr;
+  CUfunction function = nullptr;
+  OK(cuModuleLoadData(&module, "laco emulated image emulator_test\n"));
+  OK(cuModuleGetFunction(&function, module, "test_divergent_barrier"));
+  int threads = 0;
+  void* parameters[] = {&threads};
+  CUlaunchConfig config{1, 1, 1, 8, 4, 2, 0, device.stream, nullptr, 0};
+  OK(cuLaunchKernelEx(&config, function, parameters, nullptr));
+  config.blockDimZ = 64;
+  REFUSED(CUDA_ERROR_INVALID_VALUE, cuLaunchKernelEx(&config, function, parameters, nullptr));
+  config.blockDimZ = 2;
+  CUlaunchAttribute cluster{CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, {}, {2, 1, 1}, {}};
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  REFUSED(CUDA_ERROR_INVALID_VALUE, cuLaunchKernelEx(&config, function, parameters, nullptr));
+  cluster.clusterDim.x = 1;
+  OK(cuLaunchKernelEx(&config, function, parameters, nullptr));
+}
+
+TEST(standin_knows_how_many_blocks_fit) {
+  Device device;
+  CUmodule module = nullptr;
+  CUfunction function = nullptr;
+  OK(cuModuleLoadData(&module, "laco emulated image emulator_test\n"));
+  OK(cuModuleGetFunction(&function, module, "test_sum"));
+  const auto blocks = [&](int threads, size_t shared_bytes) {
+    int count = -1;
+    OK(cuOccupancyMaxActiveBlocksPerMultiprocessor(&count, function, threads, shared_bytes));
+    return count;
+  };
+  CHECK(blocks(32, 0) == 32);
+  CHECK(blocks(256, 0) == 8);
+  CHECK(blocks(256, 100 << 10) == 2);
+  CHECK(blocks(512, 0) == 0);
+}
+
 TEST(standin_finds_its_functions_by_name) {
   void* function = nullptr;
   int found = 0;

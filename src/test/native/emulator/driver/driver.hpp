@@ -82,6 +82,7 @@ struct CUctx_st {
 namespace standin {
 
 constexpr int kMaxDevices = 8;
+constexpr int kThreadsPerMultiprocessor = 2048;
 
 struct Settings {
   int driver_version = 13000;

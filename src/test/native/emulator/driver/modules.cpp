@@ -1,5 +1,6 @@
 // Modules, functions, launches.
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "driver.hpp"
@@ -13,6 +14,8 @@ using standin::with_context;
 namespace {
 
 constexpr size_t kSharedWithoutAsking = 48 * 1024;
+// Of each block, for the system.
+constexpr size_t kReservedShared = 1024;
 
 CUresult load(CUctx_st& context, CUmodule* module, const void* image) {
   if (image == nullptr) {
@@ -132,8 +135,21 @@ CUresult cuModuleLoadData(CUmodule* module, const void* image) {
   return with_context("cuModuleLoadData", [&](CUctx_st& context) { return load(context, module, image); });
 }
 
-CUresult cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned, int*, void**) {
-  return cuModuleLoadData(module, image);
+CUresult cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned count, int* options, void** values) {
+  const CUresult status = cuModuleLoadData(module, image);
+  char* log = nullptr;
+  size_t log_bytes = 0;
+  for (unsigned i = 0; i < count; i++) {
+    if (options[i] == CU_JIT_ERROR_LOG_BUFFER) {
+      log = static_cast<char*>(values[i]);
+    } else if (options[i] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES) {
+      log_bytes = reinterpret_cast<size_t>(values[i]);
+    }
+  }
+  if (status != CUDA_SUCCESS && log != nullptr && log_bytes > 0) {
+    std::snprintf(log, log_bytes, "%s", driver().last_error.c_str());
+  }
+  return status;
 }
 
 CUresult cuModuleLoadFatBinary(CUmodule* module, const void* image) { return cuModuleLoadData(module, image); }
@@ -186,6 +202,10 @@ CUresult cuFuncGetAttribute(int* value, int attribute, CUfunction function) {
         return CUDA_SUCCESS;
       case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES:
         *value = static_cast<int>(function->static_shared);
+        return CUDA_SUCCESS;
+      case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES:
+      case CU_FUNC_ATTRIBUTE_NUM_REGS:
+        *value = 0;
         return CUDA_SUCCESS;
       case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
         *value = static_cast<int>(function->max_dynamic_shared);
@@ -256,6 +276,36 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, uns
                                          ? refuse(injected, "%s: the test asked for this failure", kernel.name)
                                          : run(context, kernel, grid, block, sharedBytes, packed.data());
                             }});
+  });
+}
+
+CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** parameters, void** extra) {
+  for (unsigned i = 0; i < config->numAttrs; i++) {
+    const CUlaunchAttribute& attribute = config->attrs[i];
+    const auto& cluster = attribute.clusterDim;
+    if (attribute.id != CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION || cluster.x * cluster.y * cluster.z != 1) {
+      return refuse(CUDA_ERROR_INVALID_VALUE, "the stand-in has no clusters, and no launch attribute %d", attribute.id);
+    }
+  }
+  return cuLaunchKernel(function, config->gridDimX, config->gridDimY, config->gridDimZ, config->blockDimX,
+                        config->blockDimY, config->blockDimZ, config->sharedMemBytes, config->hStream, parameters,
+                        extra);
+}
+
+CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction function, int threads,
+                                                     size_t sharedBytes) {
+  return with_context("cuOccupancyMaxActiveBlocksPerMultiprocessor", [&](CUctx_st& context) -> CUresult {
+    if (!is_function(context, function)) {
+      return standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no function", static_cast<void*>(function)));
+    }
+    constexpr size_t kMostBlocks = 32;
+    const auto size = static_cast<size_t>(threads);
+    const size_t shared = function->static_shared + sharedBytes + kReservedShared;
+    *blocks = threads < 1 || size > function->kernel->max_threads
+                  ? 0
+                  : static_cast<int>(std::min({kMostBlocks, standin::kThreadsPerMultiprocessor / size,
+                                               (standin::most_shared(driver().settings) + kReservedShared) / shared}));
+    return CUDA_SUCCESS;
   });
 }
 

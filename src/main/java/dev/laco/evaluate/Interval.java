@@ -31,7 +31,7 @@ public record Interval(double low, double high) {
    *
    * @param ascending at least one value
    */
-  static Interval ofMedian(double[] ascending) {
+  public static Interval ofMedian(double[] ascending) {
     int count = ascending.length;
     double term = Math.pow(2, -count);
     double below = term;

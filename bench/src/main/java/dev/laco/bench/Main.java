@@ -44,8 +44,6 @@ public final class Main {
   /** Benchmarks of CUDA devices. */
   private static final String ON_CUDA = GpuCase.class.getPackageName() + ".";
 
-  private static final double MEDIAN = 50;
-
   private final CommandLineOptions user;
   private final boolean quick;
 
@@ -131,8 +129,14 @@ public final class Main {
     return new Report.Row(
         name.substring(name.lastIndexOf('.') + 1),
         parameters,
-        statistics.getMin() * unit,
-        statistics.getPercentile(MEDIAN) * unit,
+        new Times(
+            statistics.getMin() * unit,
+            statistics.getPercentile(10) * unit,
+            statistics.getPercentile(50) * unit,
+            statistics.getPercentile(90) * unit,
+            statistics.getN(),
+            List.of()),
+        Map.of(),
         note);
   }
 

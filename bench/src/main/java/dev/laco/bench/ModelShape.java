@@ -40,6 +40,36 @@ public final class ModelShape {
     };
   }
 
+  /** A config with other widths of hidden states and of the feed-forward network. */
+  public static ModelConfig withWidths(ModelConfig config, int hidden, int inner) {
+    return new ModelConfig(
+        config.architecture(),
+        config.numHiddenLayers(),
+        hidden,
+        inner,
+        config.numAttentionHeads(),
+        config.numKeyValueHeads(),
+        config.headDim(),
+        config.vocabSize(),
+        config.maxPositionEmbeddings(),
+        config.rmsNormEps(),
+        config.hiddenAct(),
+        config.queryKeyValueBias(),
+        config.outputBias(),
+        config.mlpBias(),
+        config.queryKeyNorm(),
+        config.parallel(),
+        config.tieWordEmbeddings(),
+        config.embeddingScale(),
+        config.residualScale(),
+        config.attentionScores(),
+        config.alibi(),
+        config.unitHead(),
+        config.logits(),
+        config.mixture(),
+        config.attention());
+  }
+
   private static final RopeParameters ROTATION =
       new RopeParameters(10000, 1, new RopeParameters.Default());
 

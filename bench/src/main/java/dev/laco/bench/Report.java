@@ -22,22 +22,32 @@ import org.jspecify.annotations.Nullable;
  * median with the median.
  */
 public final class Report {
+  private static final String TARGET = "target";
+
   private final Machine machine;
   private final List<Row> rows;
 
   /**
    * A measured case.
    *
-   * @param best seconds of the quickest invocation, or iteration where invocations are too short to
-   *     be timed one by one
-   * @param median seconds
+   * @param times of invocations, or of iterations where invocations are too short to be timed one
+   *     by one
+   * @param facts what else is known of the case, by what a column and a key of JSON call it
    */
   public record Row(
       String benchmark,
       Map<String, String> parameters,
-      double best,
-      double median,
+      Times times,
+      Map<String, Object> facts,
       @Nullable Note note) {
+    double best() {
+      return times.best();
+    }
+
+    double median() {
+      return times.median();
+    }
+
     /** What was measured beside it, the ceiling that a target names first. */
     List<Note.Rates> ceilings() {
       return note == null ? List.of() : note.ceilings();
@@ -46,8 +56,12 @@ public final class Report {
     /** What a line of results says: seconds, bytes, operations, ceilings, target. */
     public Map<String, Object> summary() {
       Map<String, Object> summary = new LinkedHashMap<>();
-      summary.put("best", best);
-      summary.put("median", median);
+      summary.put("best", times.best());
+      summary.put("p10", times.p10());
+      summary.put("median", times.median());
+      summary.put("p90", times.p90());
+      summary.put("n", times.n());
+      summary.put("samples", times.samples());
       summary.put("bytes", work(Ceiling.Unit.BYTES));
       summary.put("operations", work(Ceiling.Unit.OPERATIONS));
       summary.put("ceilings", ceilings().stream().map(this::summary).toList());
@@ -59,6 +73,7 @@ public final class Report {
       if (note != null && !note.seconds().isEmpty()) {
         summary.put("seconds", note.seconds());
       }
+      summary.putAll(facts);
       return summary;
     }
 
@@ -74,12 +89,12 @@ public final class Report {
 
     /** The best time's share of the ceiling's best. */
     double ofBest(Note.Rates ceiling) {
-      return work(ceiling.unit()) / best / 1e9 / ceiling.best();
+      return work(ceiling.unit()) / best() / 1e9 / ceiling.best();
     }
 
     /** The median's share of the ceiling's median. */
     double ofMedian(Note.Rates ceiling) {
-      return work(ceiling.unit()) / median / 1e9 / ceiling.median();
+      return work(ceiling.unit()) / median() / 1e9 / ceiling.median();
     }
 
     /** What must be done, as a ceiling of the unit counts it. */
@@ -150,11 +165,15 @@ public final class Report {
       header.add("% of " + (same ? names.get(i) : first.ceilings().get(i).unit().ceiling()));
     }
     if (group.stream().anyMatch(row -> target(row) != null)) {
-      header.add("target");
+      header.add(TARGET);
     }
+    List<String> facts =
+        group.stream().flatMap(row -> row.facts().keySet().stream()).distinct().toList();
+    header.addAll(facts);
     List<List<String>> lines = new ArrayList<>();
     lines.add(header);
-    group.forEach(row -> lines.add(line(row, names)));
+    boolean targets = header.contains(TARGET);
+    group.forEach(row -> lines.add(line(row, names, targets, facts)));
     text.append("\n### ").append(first.benchmark()).append("\n\n");
     markdown(lines, text);
     group.forEach(row -> shares(row, text));
@@ -176,7 +195,8 @@ public final class Report {
     return row.note() == null ? null : row.note().target();
   }
 
-  private static List<String> line(Row row, List<String> names) {
+  private static List<String> line(
+      Row row, List<String> names, boolean targets, List<String> facts) {
     List<String> cells = new ArrayList<>(row.parameters().values());
     cells.add(time(row.best()));
     cells.add(time(row.median()));
@@ -198,10 +218,11 @@ public final class Report {
               ceiling.unit().displayName(),
               names.get(i).isEmpty() ? ", " + ceiling.name() : ""));
     }
-    Target target = target(row);
-    if (target != null) {
-      cells.add(target + (target.isMet(row) ? ": met" : ": MISSED"));
+    if (targets) {
+      Target target = target(row);
+      cells.add(target == null ? "" : target + (target.isMet(row) ? ": met" : ": MISSED"));
     }
+    facts.forEach(fact -> cells.add(text(row.facts().getOrDefault(fact, ""))));
     return cells;
   }
 
@@ -218,6 +239,12 @@ public final class Report {
             .map(e -> e.getKey() + " " + time(e.getValue()) + percent(e.getValue() / total))
             .collect(Collectors.joining(", ")));
     text.append("\n");
+  }
+
+  private static String text(Object fact) {
+    return fact instanceof Double number
+        ? String.format(Locale.ROOT, "%.3f", number)
+        : fact.toString();
   }
 
   /** Nothing where it is all. */

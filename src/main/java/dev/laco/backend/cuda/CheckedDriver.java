@@ -62,6 +62,15 @@ abstract class CheckedDriver implements CudaDriver {
     lastKernel = kernel;
   }
 
+  /** As {@link #check(String, int)}, with what the driver's compiler said. */
+  final void check(String call, int status, JitLog log) {
+    try {
+      check(call, status);
+    } catch (CudaException e) {
+      throw log.explain(e);
+    }
+  }
+
   /** Throws unless the status that the function {@code call} returned is 0. */
   final void check(String call, int status) {
     if (status != 0) {

@@ -181,7 +181,17 @@ final class FfmDriver extends CheckedDriver {
 
   @Override
   public long loadModule(MemorySegment image) {
-    return outLong("cuModuleLoadData", out -> cuda.cuModuleLoadData(out, image));
+    try (JitLog log = new JitLog();
+        Arena arena = Arena.ofConfined()) {
+      MemorySegment out = arena.allocate(JAVA_LONG);
+      int[] options = log.options();
+      check(
+          "cuModuleLoadDataEx",
+          cuda.cuModuleLoadDataEx(
+              out, image, options.length, arena.allocateFrom(JAVA_INT, options), log.values()),
+          log);
+      return out.get(JAVA_LONG, 0);
+    }
   }
 
   @Override

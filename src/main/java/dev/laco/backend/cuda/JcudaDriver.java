@@ -266,10 +266,18 @@ final class JcudaDriver extends CheckedDriver {
   @Override
   public long loadModule(MemorySegment image) {
     CUmodule module = new CUmodule();
-    check(
-        "cuModuleLoadDataEx",
-        JCudaDriver.cuModuleLoadDataEx(
-            module, at(new Pointer(), image.address()), 0, new int[0], Pointer.to(new int[0])));
+    try (JitLog log = new JitLog()) {
+      int[] options = log.options();
+      check(
+          "cuModuleLoadDataEx",
+          JCudaDriver.cuModuleLoadDataEx(
+              module,
+              at(new Pointer(), image.address()),
+              options.length,
+              options,
+              at(new Pointer(), log.values().address())),
+          log);
+    }
     return value(module);
   }
 

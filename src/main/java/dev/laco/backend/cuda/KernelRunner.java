@@ -7,6 +7,7 @@ import dev.laco.model.DType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.HashMap;
+import java.util.Locale;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
@@ -18,6 +19,9 @@ import org.jspecify.annotations.Nullable;
 public final class KernelRunner implements AutoCloseable {
   private static final int ADD_BLOCK = 256;
 
+  /** {@code CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR}. */
+  private static final int MAX_THREADS_PER_MULTIPROCESSOR = 39;
+
   private final CudaContext context;
   private final CudaBinding binding;
   private final KernelImages images;
@@ -26,6 +30,8 @@ public final class KernelRunner implements AutoCloseable {
   private final Staging staging;
   private final Cublas cublas;
   private final EventTimer timer;
+  private final FunctionQueries functions;
+  private final ExtendedLaunch extended;
   private final Map<String, CudaModule> modules = new HashMap<>();
   private @Nullable Launcher launcher;
 
@@ -40,6 +46,8 @@ public final class KernelRunner implements AutoCloseable {
     this.cublas =
         library.open(binding, stream, new DeviceBuffer(context, Cublas.WORKSPACE_BYTES, "cuBLAS"));
     this.timer = new EventTimer(context.driver().library());
+    this.functions = new FunctionQueries(context.driver().library());
+    this.extended = new ExtendedLaunch(context.driver().library());
   }
 
   /**
@@ -148,11 +156,6 @@ public final class KernelRunner implements AutoCloseable {
     context.driver().copy(to, from, bytes, stream.handle());
   }
 
-  /** Queues writing zeros to device memory. */
-  public void zero(long address, long bytes) {
-    context.driver().zero(address, bytes, stream.handle());
-  }
-
   // ---- kernels
 
   /**
@@ -189,35 +192,58 @@ public final class KernelRunner implements AutoCloseable {
   }
 
   /**
-   * Queues the launch of a kernel whose blocks have one dimension.
+   * What a kernel takes of a multiprocessor of the device.
+   *
+   * @param kernel the handle
+   * @param sharedBytes dynamic shared memory of a block
+   */
+  public KernelResources resources(long kernel, Dim3 block, int sharedBytes) {
+    return functions.resources(
+        kernel, block, sharedBytes, attribute(MAX_THREADS_PER_MULTIPROCESSOR));
+  }
+
+  /**
+   * Queues the launch of a kernel.
    *
    * @param kernel the handle
    * @param name for messages
+   * @param cluster blocks of a cluster; {@link Dim3#ONE} for none
    * @param arguments the {@code extra} array of {@code cuLaunchKernel}
    */
   public void launch(
       long kernel,
       String name,
-      long gridX,
-      long gridY,
-      long gridZ,
-      int block,
+      Dim3 grid,
+      Dim3 block,
+      Dim3 cluster,
       int sharedBytes,
       MemorySegment arguments) {
     try {
-      context
-          .driver()
-          .launch(
-              kernel,
-              Math.toIntExact(gridX),
-              Math.toIntExact(gridY),
-              Math.toIntExact(gridZ),
-              block,
-              sharedBytes,
-              stream.handle(),
-              arguments);
+      if (block.count() > block.x() || !cluster.equals(Dim3.ONE)) {
+        extended.run(kernel, grid, block, cluster, sharedBytes, stream, arguments);
+      } else {
+        context
+            .driver()
+            .launch(
+                kernel,
+                grid.x(),
+                grid.y(),
+                grid.z(),
+                block.x(),
+                sharedBytes,
+                stream.handle(),
+                arguments);
+      }
     } catch (CudaException e) {
-      throw e.about(Launcher.describe(name, gridX, gridY, gridZ, block, sharedBytes));
+      throw e.about(
+          String.format(
+              Locale.ROOT,
+              "kernel %s, grid %s, block %s, cluster %s, %d bytes of dynamic shared memory",
+              name,
+              grid,
+              block,
+              cluster,
+              sharedBytes));
     }
   }
 

@@ -125,8 +125,12 @@ final class LibCuda {
   /** {@code CUresult cuEventSynchronize(CUevent event)}. */
   private static final MethodHandle EVENT_SYNCHRONIZE = Downcalls.ofInt(JAVA_LONG);
 
-  /** {@code CUresult cuModuleLoadData(CUmodule *module, const void *image)}. */
-  private static final MethodHandle MODULE_LOAD_DATA = Downcalls.ofInt(ADDRESS, ADDRESS);
+  /**
+   * {@code CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned count,
+   * CUjit_option *options, void **values)}.
+   */
+  private static final MethodHandle MODULE_LOAD_DATA_EX =
+      Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_INT, ADDRESS, ADDRESS);
 
   /** {@code CUresult cuModuleUnload(CUmodule module)}. */
   private static final MethodHandle MODULE_UNLOAD = Downcalls.ofInt(JAVA_LONG);
@@ -190,7 +194,7 @@ final class LibCuda {
   private final MemorySegment eventDestroy;
   private final MemorySegment eventRecord;
   private final MemorySegment eventSynchronize;
-  private final MemorySegment moduleLoadData;
+  private final MemorySegment moduleLoadDataEx;
   private final MemorySegment moduleUnload;
   private final MemorySegment moduleGetFunction;
   private final MemorySegment funcGetAttribute;
@@ -232,7 +236,7 @@ final class LibCuda {
     eventDestroy = library.function("cuEventDestroy_v2");
     eventRecord = library.function("cuEventRecord");
     eventSynchronize = library.function("cuEventSynchronize");
-    moduleLoadData = library.function("cuModuleLoadData");
+    moduleLoadDataEx = library.function("cuModuleLoadDataEx");
     moduleUnload = library.function("cuModuleUnload");
     moduleGetFunction = library.function("cuModuleGetFunction");
     funcGetAttribute = library.function("cuFuncGetAttribute");
@@ -365,8 +369,17 @@ final class LibCuda {
     return Downcalls.call(() -> (int) EVENT_SYNCHRONIZE.invokeExact(eventSynchronize, event));
   }
 
-  int cuModuleLoadData(MemorySegment module, MemorySegment image) {
-    return Downcalls.call(() -> (int) MODULE_LOAD_DATA.invokeExact(moduleLoadData, module, image));
+  int cuModuleLoadDataEx(
+      MemorySegment module,
+      MemorySegment image,
+      int count,
+      MemorySegment options,
+      MemorySegment values) {
+    return Downcalls.call(
+        () ->
+            (int)
+                MODULE_LOAD_DATA_EX.invokeExact(
+                    moduleLoadDataEx, module, image, count, options, values));
   }
 
   int cuModuleUnload(long module) {

@@ -191,6 +191,15 @@ class CudaDriverTest {
       driver.unloadModule(module);
     }
 
+    @Test
+    void anImageThatIsRefusedIsRefusedWithWhatTheCompilerOfTheDriverSays() {
+      String text = ".version 7.0\n.target sm_80\n.address_size 64\nnonsense\n";
+      CudaException e =
+          assertThrows(CudaException.class, () -> driver.loadModule(arena.allocateFrom(text)));
+      assertTrue(e.getMessage().contains("; the driver's compiler says: "), e.getMessage());
+      assertEquals(1, e.getMessage().lines().count());
+    }
+
     /** A real driver follows such handles and addresses, and the process ends. */
     @Test
     @OnStandIn

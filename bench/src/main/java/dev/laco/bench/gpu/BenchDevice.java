@@ -36,13 +36,15 @@ final class BenchDevice implements AutoCloseable {
   /** Dynamic shared memory that a kernel may have without asking. */
   private static final int UNASKED_SHARED_BYTES = 48 << 10;
 
-  /** So much is written that nothing of what was there before is still cached. */
+  /** So much is read that nothing of what was there before is still cached. */
   private static final int FLUSHES = 2;
+
+  /** Bytes that a block of the stream of reads takes at once. */
+  private static final int PART_BYTES = 256 * 4 * 16;
 
   private final KernelRunner runner;
   private final TensorArena cacheful;
-  private final long flushed;
-  private final long flushedBytes;
+  private final Launch flush;
   private final Arena arguments = Arena.ofShared();
 
   /**
@@ -54,9 +56,14 @@ final class BenchDevice implements AutoCloseable {
 
   private BenchDevice(KernelRunner runner) {
     this.runner = runner;
-    this.flushedBytes = (long) FLUSHES * runner.attribute(L2_BYTES);
     this.cacheful = runner.arena();
-    this.flushed = address(cacheful.allocate(DType.F32, 1, flushedBytes / Float.BYTES));
+    long parts = Math.ceilDiv((long) FLUSHES * runner.attribute(L2_BYTES), PART_BYTES);
+    Tensor read = cacheful.allocate(DType.F32, parts, PART_BYTES / Float.BYTES);
+    this.flush =
+        launch(
+            ownFunction("laco_bench_stream_1_0_v1"),
+            Grid.of(parts, FILL_BLOCK),
+            new Arguments().pointer(read).pointer(read).int64(parts * PART_BYTES / 16));
   }
 
   /**
@@ -264,9 +271,12 @@ final class BenchDevice implements AutoCloseable {
     runner.synchronize();
   }
 
-  /** Writes so much that the caches hold nothing of before. */
+  /**
+   * Reads so much that the caches hold nothing of before. Had it been written, the kernel that is
+   * measured next would pay for writing those lines back to memory.
+   */
   void flush() {
-    runner.zero(flushed, flushedBytes);
+    flush.run();
   }
 
   /**

@@ -4,11 +4,14 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.bench.Ceiling;
 import dev.laco.bench.Note;
+import dev.laco.bench.Times;
 import dev.laco.model.DType;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.Comparator;
+import java.util.EnumMap;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -42,7 +45,7 @@ final class GpuCeilings {
 
   private final Timing timing;
   private final Map<Ratio, Measured> streams = new HashMap<>();
-  private final Map<DType, Measured> products = new HashMap<>();
+  private final Map<DType, Measured> products = new EnumMap<>(DType.class);
 
   /** Arrays that a stream reads, and writes. */
   private record Ratio(int reads, int writes) {
@@ -69,14 +72,14 @@ final class GpuCeilings {
    * @param bytes moved, 0 for a product
    * @param operations done, 0 for a stream
    */
-  record Measured(String name, double bytes, double operations, List<Double> seconds) {
+  record Measured(String name, double bytes, double operations, Times times) {
     Note.Rates rates() {
       boolean moves = operations == 0;
       double work = moves ? bytes : operations;
       return new Note.Rates(
           name,
           moves ? Ceiling.Unit.BYTES : Ceiling.Unit.OPERATIONS,
-          seconds.stream().map(s -> work / s / 1e9).toList());
+          times.samples().stream().map(s -> work / s / 1e9).toList());
     }
   }
 
@@ -108,6 +111,16 @@ final class GpuCeilings {
     return all;
   }
 
+  /** Those that were measured so far, each with what is measured of it now. */
+  Map<Measured, Measured> again() {
+    Map<Measured, Measured> again = new LinkedHashMap<>();
+    RATIOS.stream()
+        .filter(streams::containsKey)
+        .forEach(ratio -> again.put(stream(ratio), measure(ratio)));
+    products.forEach((dtype, before) -> again.put(before, measure(dtype)));
+    return again;
+  }
+
   private Measured stream(Ratio ratio) {
     return streams.computeIfAbsent(ratio, this::measure);
   }
@@ -126,7 +139,7 @@ final class GpuCeilings {
     try (TensorArena arena = device.arena()) {
       long from = room(arena, ratio.reads());
       long to = room(arena, Math.max(1, ratio.writes()));
-      List<List<Double>> times = new ArrayList<>();
+      List<Times> times = new ArrayList<>();
       for (long blocks : new long[] {parts, resident}) {
         Arguments arguments = new Arguments().pointer(from).pointer(to).int64(bytes() / 16);
         times.add(timing.ofMemory(device.launch(function, Grid.of(blocks, BLOCK), arguments)));
@@ -139,7 +152,7 @@ final class GpuCeilings {
           ratio.text(),
           moved,
           0,
-          Collections.min(times, Comparator.comparingDouble(Timing::median)));
+          Collections.min(times, Comparator.comparingDouble(Times::median)));
     }
   }
 

@@ -10,6 +10,7 @@ import dev.laco.model.DType;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.function.Consumer;
+import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 
 /** An op on the data of a lab: its launch, what it must move and compute, what must come out. */
@@ -125,13 +126,18 @@ final class Job {
    * @param function the kernel, null where none is launched
    */
   Runnable work(@Nullable Function function) {
+    return work(function, UnaryOperator.identity());
+  }
+
+  /** As {@link #work(Function)}, for a kernel that is launched with other extents. */
+  Runnable work(@Nullable Function function, UnaryOperator<Grid> extents) {
     if (library != null) {
       return library;
     }
     if (function == null || grid == null || arguments == null) {
       throw new IllegalStateException("nothing to launch");
     }
-    return lab.device().launch(function, grid, arguments);
+    return lab.device().launch(function, extents.apply(grid), arguments);
   }
 
   /**

@@ -1,6 +1,7 @@
 package dev.laco.bench.gpu;
 
 import dev.laco.bench.Note;
+import dev.laco.bench.Times;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -95,6 +96,6 @@ public class KernelBenchmark extends GpuCase {
         job.read() + job.written(),
         job.operations(),
         ceilings,
-        Map.of("device", Timing.median(deviceSeconds)));
+        Map.of("device", Times.median(deviceSeconds)));
   }
 }

@@ -1,5 +1,6 @@
 package dev.laco.bench.gpu;
 
+import dev.laco.backend.cuda.KernelResources;
 import dev.laco.backend.cuda.KernelRunner;
 import dev.laco.bench.gpu.BenchDevice.Function;
 import java.lang.foreign.MemorySegment;
@@ -18,16 +19,20 @@ final class Launch implements Runnable {
     this.extra = extra;
   }
 
+  /** What it takes of a multiprocessor. */
+  KernelResources resources() {
+    return runner.resources(function.handle(), grid.block(), grid.sharedBytes());
+  }
+
   /** Launches; the work is done later. */
   @Override
   public void run() {
     runner.launch(
         function.handle(),
         function.name(),
-        grid.x(),
-        grid.y(),
-        grid.z(),
+        grid.blocks(),
         grid.block(),
+        grid.cluster(),
         grid.sharedBytes(),
         extra);
   }

@@ -65,6 +65,21 @@ record Sizes(
     return new Sizes(model, config, lengths, past, window, other);
   }
 
+  /** The same with another value on an axis. */
+  Sizes with(Shape.Axis axis, int value) {
+    return switch (axis) {
+      case TOKENS -> withLengths(Collections.nCopies(lengths.size(), value));
+      case SEQUENCES -> withLengths(Collections.nCopies(value, lengths.getFirst()));
+      case CANDIDATES -> withCandidates(value);
+      case HIDDEN -> withConfig(ModelShape.withWidths(config, value, config.intermediateSize()));
+      case INNER -> withConfig(ModelShape.withWidths(config, config.hiddenSize(), value));
+    };
+  }
+
+  private Sizes withConfig(ModelConfig other) {
+    return new Sizes(model, other, lengths, past, window, candidates);
+  }
+
   int tokens() {
     return lengths.stream().mapToInt(Integer::intValue).sum();
   }
@@ -101,6 +116,14 @@ record Sizes(
     int[] before = new int[lengths.size()];
     Arrays.fill(before, past);
     return new PackedSequences(whole.tokens(), whole.offsets(), before);
+  }
+
+  /** {@code , hidden 1024, inner 4096} where widths are not the model's own. */
+  String widths() {
+    ModelConfig own = ModelShape.of(model);
+    return hidden() == own.hiddenSize() && inner() == own.intermediateSize()
+        ? ""
+        : String.format(Locale.ROOT, ", hidden %d, inner %d", hidden(), inner());
   }
 
   /** {@code 8 x 2048 tokens}, or {@code 87 tokens in 5}. */

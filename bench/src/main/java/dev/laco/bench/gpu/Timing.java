@@ -1,7 +1,8 @@
 package dev.laco.bench.gpu;
 
-import java.util.Arrays;
+import dev.laco.bench.Times;
 import java.util.List;
+import java.util.function.Consumer;
 
 /** Times work on a device: warmed up, from memory rather than from the cache, many times. */
 final class Timing {
@@ -17,7 +18,7 @@ final class Timing {
   private final boolean quick;
 
   /**
-   * @param quick whether one time is enough
+   * @param quick whether as few times as possible are enough
    */
   Timing(BenchDevice device, boolean quick) {
     this.device = device;
@@ -32,43 +33,55 @@ final class Timing {
     return quick;
   }
 
-  /** Seconds of each repetition, every one after the caches were flushed. */
-  List<Double> ofMemory(Runnable work) {
-    return measure(device::flush, work);
+  /** Each repetition, every one after the caches were flushed. */
+  Times ofMemory(Runnable work) {
+    return ofMemory(List.of(work)).getFirst();
   }
 
-  /** Seconds of each repetition, all data being in the cache if it fits. */
-  List<Double> ofCache(Runnable work) {
+  /** Several kinds of work in turns, every repetition after the caches were flushed. */
+  List<Times> ofMemory(List<Runnable> works) {
+    return measure(works, 1, turns -> device.flush());
+  }
+
+  /** Several kinds of work in turns, all data being in the cache if it fits. */
+  List<Times> ofCache(List<Runnable> works) {
     int runs = quick ? 1 : CACHED_RUNS;
-    Runnable all =
-        () -> {
-          for (int i = 0; i < runs; i++) {
-            work.run();
-          }
-        };
-    return measure(work, all).stream().map(seconds -> seconds / runs).toList();
+    return measure(works.stream().map(work -> repeated(work, runs)).toList(), runs, Turns::peek);
   }
 
-  private List<Double> measure(Runnable before, Runnable work) {
-    if (quick) {
-      return list(device.seconds(1, before, work));
+  private static Runnable repeated(Runnable work, int runs) {
+    return () -> {
+      for (int i = 0; i < runs; i++) {
+        work.run();
+      }
+    };
+  }
+
+  /**
+   * @param runs of the work that are measured as one
+   * @param before done before each turn, not measured
+   */
+  private List<Times> measure(List<Runnable> works, int runs, Consumer<Turns> before) {
+    int rounds = works.size() == 1 ? 1 : Comparison.FEWEST;
+    if (!quick) {
+      rounds(works, 1, before);
+      double once = rounds(works, 1, before).stream().mapToDouble(List::getFirst).sum();
+      rounds(works, times(WARM_UP_SECONDS, once), before);
+      rounds = times(SECONDS * works.size(), once);
     }
-    device.seconds(1, before, work);
-    double once = device.seconds(1, before, work)[0];
-    device.seconds(times(WARM_UP_SECONDS, once), before, work);
-    return list(device.seconds(times(SECONDS, once), before, work));
+    return rounds(works, rounds, before).stream()
+        .map(seconds -> Times.of(seconds.stream().map(s -> s / runs).toList()))
+        .toList();
+  }
+
+  /** Seconds of each kind of work, one for each round. */
+  private List<List<Double>> rounds(List<Runnable> works, int rounds, Consumer<Turns> before) {
+    Turns turns = new Turns(works);
+    return turns.apart(
+        device.seconds(rounds * turns.count(), () -> before.accept(turns), turns::next));
   }
 
   private static int times(double seconds, double once) {
     return (int) Math.clamp(seconds / once, FEWEST, MOST);
-  }
-
-  private static List<Double> list(double[] seconds) {
-    return Arrays.stream(seconds).boxed().toList();
-  }
-
-  /** The middle of some times. */
-  static double median(List<Double> seconds) {
-    return seconds.stream().sorted().toList().get(seconds.size() / 2);
   }
 }
