@@ -8,6 +8,7 @@ import json
 import pathlib
 import sys
 
+import adapters
 import checks
 import engine
 import gradients
@@ -245,6 +246,7 @@ def check_trained(name, model, folder, work):
 def check_storyteller(work):
     subject = check_trained("storyteller", STORYTELLER, RESOURCES / "fixtures/storyteller", work)
     subject.check_default(layers_removed=4, fit_tokens=2048)
+    adapters.check("storyteller adapters", subject.model, subject.work / "default", subject.work / "adapters")
     check_measurements(subject)
 
 

@@ -157,6 +157,7 @@ final class RequestTest {
   }
 
   private HealSettings heal() {
+    Integer lora = sometimes(() -> number(1, 64));
     return new HealSettings(
         random.nextBoolean() ? List.of(path(), path()) : List.of(),
         sometimes(() -> (long) number(0, 99)),
@@ -164,7 +165,9 @@ final class RequestTest {
         sometimes(() -> number(1, 99)),
         sometimes(() -> oneOf(1e-4, 0.5)),
         sometimes(() -> oneOf(0.0, 0.25, 1.0)),
-        sometimes(random::nextLong));
+        sometimes(random::nextLong),
+        lora,
+        lora == null ? null : sometimes(() -> oneOf(1.0, 32.0)));
   }
 
   private TextSettings texts() {

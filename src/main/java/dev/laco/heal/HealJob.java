@@ -16,6 +16,7 @@ import dev.laco.backend.MemoryArena;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.measure.FidelityMeasure;
+import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.report.Fidelity;
@@ -33,6 +34,8 @@ import dev.laco.transformer.RunningModel;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
+import java.util.SortedMap;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
@@ -81,9 +84,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   /** At most the bytes of the state that is kept: a new one is written before the old one goes. */
   public long mostStateBytes() {
     int trained = model.config().numHiddenLayers() - firstTrained();
-    return 2
-        * (3L * Float.BYTES * trained * model.config().layerParameters()
-            + HealStage.weightBytes(model.checkpoint(), trained));
+    return 2 * HealStage.stateBytes(request.heal(), model.checkpoint(), trained);
   }
 
   /** What a state belongs to: the request, both models, and the device. */
@@ -103,11 +104,19 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   /** The healed model, not yet written. */
   public final class Healed {
     private final NewWeights weights;
+    private final SortedMap<String, HostTensor> adapters;
     private final HealReport report;
 
-    private Healed(NewWeights weights, HealReport report) {
-      this.weights = weights;
+    private Healed(HealStage.Outcome outcome, HealReport report) {
+      this.weights = outcome.weights();
+      this.adapters = outcome.adapters();
       this.report = report;
+    }
+
+    /** The adapters that were trained; empty where all tensors of the layers were. */
+    public Optional<PeftAdapter> adapter() {
+      return Optional.ofNullable(request.heal().adapters())
+          .map(how -> new PeftAdapter(model, how, report.training().start(), adapters));
     }
 
     /** What the job did. */
@@ -228,7 +237,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
         layers.use(whole(), healed.weights());
         Fidelity after = fidelity(AFTER, evaluation, measure, layers.model());
         return new Healed(
-            healed.weights(),
+            healed,
             new HealReport(
                 request,
                 opened.describe(original),

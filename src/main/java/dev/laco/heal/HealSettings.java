@@ -1,6 +1,7 @@
 package dev.laco.heal;
 
 import dev.laco.Setting;
+import dev.laco.training.Adapters;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Objects;
@@ -17,7 +18,11 @@ import org.jspecify.annotations.Nullable;
  * @param stepTokens tokens of one step of the optimizer; null for a number that suits the model
  * @param rate the largest learning rate; null for the one that a range test finds
  * @param labelShare share of the loss that is the language model's own, 0 to 1
- * @param seed of the order of the text
+ * @param seed of the order of the text, and of what adapters begin with
+ * @param lora rank of the adapters that are trained in place of all tensors of the layers; null for
+ *     these
+ * @param loraAlpha by this number, divided by the rank, the product of two adapters is multiplied;
+ *     null for twice the rank
  */
 public record HealSettings(
     List<Path> texts,
@@ -26,9 +31,16 @@ public record HealSettings(
     @Nullable Integer stepTokens,
     @Nullable Double rate,
     Double labelShare,
-    Long seed) {
+    Long seed,
+    @Nullable Integer lora,
+    @Nullable Double loraAlpha) {
   /** Token ids are held on the Java heap. */
   private static final long MOST_SAMPLES = 16_000_000;
+
+  /** The largest rank of adapters. */
+  private static final int MOST_RANK = 1024;
+
+  private static final int MOST_ALPHA = 65_536;
 
   /** Settings of all values; null stands for the default of each. */
   public HealSettings {
@@ -51,11 +63,26 @@ public record HealSettings(
     if (!(labelShare >= 0 && labelShare <= 1)) {
       throw Setting.of("labelShare").refuse(labelShare, "0 to 1");
     }
+    if (lora != null && !(lora >= 1 && lora <= MOST_RANK)) {
+      throw Setting.of("lora").refuse(lora, "1 to " + MOST_RANK);
+    }
+    if (loraAlpha != null && !(loraAlpha > 0 && loraAlpha <= MOST_ALPHA)) {
+      throw Setting.of("loraAlpha").refuse(loraAlpha, "a number above 0, at most " + MOST_ALPHA);
+    }
+    if (loraAlpha != null && lora == null) {
+      throw Setting.of("loraAlpha")
+          .refuse(loraAlpha, " is of adapters: ", "give " + Setting.of("lora") + ", too");
+    }
+  }
+
+  /** The adapters that are trained; null where all tensors of the layers are. */
+  @Nullable Adapters adapters() {
+    return lora == null ? null : new Adapters(lora, loraAlpha == null ? 2.0 * lora : loraAlpha);
   }
 
   /** Defaults for everything. */
   public static final HealSettings DEFAULT =
-      new HealSettings(List.of(), 0L, null, null, null, 0.0, 0L);
+      new HealSettings(List.of(), 0L, null, null, null, 0.0, 0L, null, null);
 
   /**
    * Checks the time that a job with such a training may take.

@@ -9,6 +9,7 @@ import dev.laco.Seconds;
 import dev.laco.backend.Backend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.checkpoint.Sha256;
+import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.report.TrainingMeasurement;
@@ -19,6 +20,7 @@ import dev.laco.run.JobEstimate;
 import dev.laco.run.JobTexts;
 import dev.laco.run.MemoryPlan;
 import dev.laco.text.FitText;
+import dev.laco.training.Adapters;
 import dev.laco.training.Distillation;
 import dev.laco.training.DistillationSettings;
 import dev.laco.training.DistillationText;
@@ -29,6 +31,7 @@ import java.lang.foreign.SegmentAllocator;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.SortedMap;
 import java.util.function.BooleanSupplier;
 import java.util.function.DoubleSupplier;
 import org.jspecify.annotations.Nullable;
@@ -116,7 +119,22 @@ public record HealStage(
         samples == null ? training : Math.max(training, TeacherSamples.bytes(config)), weightBytes);
   }
 
-  /** At most the bytes of the tensors that are trained, as they are written. */
+  /**
+   * At most the bytes of a state of the training, as it is kept on the disk.
+   *
+   * @param trained number of layers that are trained
+   */
+  static long stateBytes(HealSettings settings, Checkpoint checkpoint, int trained) {
+    ModelConfig config = checkpoint.config();
+    Adapters adapters = settings.adapters();
+    int depth = config.numHiddenLayers();
+    // What AdamW goes on from, and the best weights.
+    return adapters == null
+        ? 3L * Float.BYTES * trained * config.layerParameters() + weightBytes(checkpoint, trained)
+        : 4L * Float.BYTES * adapters.parameters(config, depth - trained, depth);
+  }
+
+  /** At most the bytes of the tensors of the layers that are trained, as they are written. */
   public static long weightBytes(Checkpoint checkpoint, int trained) {
     return trained * MemoryPlan.layerBytes(checkpoint);
   }
@@ -168,7 +186,7 @@ public record HealStage(
   }
 
   private DistillationSettings how(long parameters) {
-    DistillationSettings usual = DistillationSettings.forModel(parameters);
+    DistillationSettings usual = DistillationSettings.forModel(parameters, settings.adapters());
     return new DistillationSettings(
         settings.stepTokens() == null ? usual.stepTokens() : settings.stepTokens(),
         usual.batchTokens(),
@@ -179,7 +197,8 @@ public record HealStage(
         usual.clip(),
         settings.labelShare(),
         usual.measurements(),
-        settings.seed());
+        settings.seed(),
+        usual.adapters());
   }
 
   /** Is told what the stage does, on the thread of the job. */
@@ -203,9 +222,11 @@ public record HealStage(
   /**
    * What the stage gave.
    *
-   * @param weights the trained tensors; none where no step made the model better
+   * @param weights the tensors of the trained layers; none where no step made the model better
+   * @param adapters by name, those that these weights hold; empty where none are trained
    */
-  public record Outcome(NewWeights weights, TrainingReport report) {}
+  public record Outcome(
+      NewWeights weights, SortedMap<String, HostTensor> adapters, TrainingReport report) {}
 
   /**
    * Trains.
@@ -264,6 +285,7 @@ public record HealStage(
       Distillation.Reached reached = result.reached();
       return new Outcome(
           result.weights(),
+          result.adapters(),
           new TrainingReport(
               start,
               reached.steps(),
@@ -297,7 +319,8 @@ public record HealStage(
         training.steps(tokens),
         student.first(),
         trained,
-        trained * student.outside().config().layerParameters(),
+        training.parameters(),
+        settings.lora(),
         rate.rate(),
         rate.trials());
   }

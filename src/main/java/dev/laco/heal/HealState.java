@@ -82,7 +82,7 @@ final class HealState {
    */
   record Kept(TrainingStart start, Distillation.Reached reached, double seconds, WeightFile file)
       implements AutoCloseable {
-    /** A tensor of {@link Distillation#state}, or a best weight. */
+    /** A tensor of {@link Distillation#state} or {@link Distillation#best}. */
     HostTensor tensor(String name) {
       return file.tensor(name);
     }
@@ -174,13 +174,10 @@ final class HealState {
     List<OutputTensor> contents = new ArrayList<>();
     training.state().forEach((key, tensor) -> contents.add(f32(training.backend(), key, tensor)));
     training
-        .kept()
-        .tensors()
+        .best()
         .forEach(
             (key, best) ->
-                contents.add(
-                    OutputTensor.of(
-                        Distillation.bestName(key), best.dtype(), best.shape(), best.data())));
+                contents.add(OutputTensor.of(key, best.dtype(), best.shape(), best.data())));
     new SafetensorsWriter(contents).write(tensors, written -> {});
     ObjectNode json = MAPPER.createObjectNode();
     json.set("job", identity);

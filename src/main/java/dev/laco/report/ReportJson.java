@@ -76,6 +76,9 @@ public final class ReportJson {
             .put("rate", start.rate())
             .put("seconds", training.seconds())
             .put("originalNll", training.originalNll());
+    if (start.lora() != null) {
+      json.put("lora", start.lora());
+    }
     ArrayNode rates = json.putArray("rates");
     start.rates().forEach(t -> rates.addObject().put("rate", t.rate()).put("kl", t.divergence()));
     ArrayNode losses = json.putArray("losses");

@@ -1,6 +1,8 @@
 package dev.laco.report;
 
 import java.util.List;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What a training is about to do.
@@ -11,6 +13,8 @@ import java.util.List;
  * @param firstLayer the first layer that is trained, counted from 0
  * @param layers number of layers that are trained
  * @param parameters that are trained
+ * @param lora rank of the adapters whose parameters these are; null where all tensors of the layers
+ *     are trained
  * @param rate the largest learning rate
  * @param rates that were tried one after another, the model before them first, at rate 0; empty
  *     where the rate was given
@@ -22,9 +26,16 @@ public record TrainingStart(
     int firstLayer,
     int layers,
     long parameters,
+    @Nullable Integer lora,
     double rate,
     List<RateTrial> rates) {
   public TrainingStart {
     rates = List.copyOf(rates);
+  }
+
+  /** The trained parameters for people: {@code 1,024 parameters of adapters of rank 8}. */
+  public String trained() {
+    return String.format(Locale.ROOT, "%,d parameters", parameters)
+        + (lora == null ? "" : " of adapters of rank " + lora);
   }
 }

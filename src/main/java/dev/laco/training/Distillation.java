@@ -5,6 +5,7 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
+import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
@@ -68,16 +69,21 @@ public final class Distillation implements AutoCloseable {
   /**
    * What a training gave.
    *
-   * @param weights the trained tensors that were best on the held-out text; none if no step made
-   *     the model better
+   * @param weights the tensors of the trained model that was best on the held-out text; none if no
+   *     step made the model better
+   * @param adapters by name, those that these weights hold; empty where none are trained
    * @param originalNll of the original on the held-out text, nats a token
    * @param reached its end
    */
-  public record Result(NewWeights weights, double originalNll, Reached reached) {}
+  public record Result(
+      NewWeights weights,
+      SortedMap<String, HostTensor> adapters,
+      double originalNll,
+      Reached reached) {}
 
   /**
-   * How far a training has come. With the tensors of {@link #state} and the best weights this is
-   * all that it goes on from.
+   * How far a training has come. With the tensors of {@link #state} and {@link #best} this is all
+   * that it goes on from.
    *
    * @param steps that were taken
    * @param measurements all of them, the first before the first step
@@ -107,7 +113,7 @@ public final class Distillation implements AutoCloseable {
     this.text = text;
     this.settings = settings;
     this.memory = memory;
-    this.layers = new TrainedLayers(pruned.outside(), pruned.layers(), pruned.first());
+    this.layers = TrainedLayers.of(pruned, settings.adapters(), settings.seed());
     this.student = new CausalLm(pruned.outside(), layers);
     int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
     this.passes = new Passes(original.original(), student, layers, pruned.first(), most);
@@ -135,8 +141,11 @@ public final class Distillation implements AutoCloseable {
       long weightBytes,
       int trained) {
     int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
+    Adapters adapters = settings.adapters();
     return backend.training().scratchBytes()
-        + TrainedLayers.bytes(parameters, weightBytes)
+        + (adapters == null
+            ? WholeLayers.bytes(parameters, weightBytes)
+            : AdaptedLayers.bytes(config, adapters, weightBytes, trained))
         + Passes.bytes(config, most, trained)
         + HeldOut.bytes(text.heldOut(), config.hiddenSize());
   }
@@ -222,6 +231,11 @@ public final class Distillation implements AutoCloseable {
     return new FoundRate(found, List.copyOf(trials));
   }
 
+  /** The number of parameters that are trained. */
+  public long parameters() {
+    return layers.all().stream().mapToLong(tensor -> tensor.weight().elements()).sum();
+  }
+
   /** Where the training is computed. */
   public Backend backend() {
     return backend;
@@ -250,8 +264,7 @@ public final class Distillation implements AutoCloseable {
    * Goes on with a training.
    *
    * @param from how far it had come
-   * @param tensors gives the tensors of {@link #state} as they were then, and the best weights by
-   *     their {@link #bestName}
+   * @param tensors gives the tensors of {@link #state} and {@link #best} as they were then
    */
   public Result resume(
       Reached from,
@@ -259,22 +272,37 @@ public final class Distillation implements AutoCloseable {
       long tokensInAll,
       double rate,
       Listener listener) {
+    if (from.best.step() > 0) {
+      for (TrainedTensor tensor : layers.all()) {
+        HostTensor best = tensors.apply(bestName(tensor.name()));
+        upload(best, tensor.weight());
+      }
+      layers.changed();
+      keep();
+      listener.kept(kept());
+    }
     for (TrainedTensor tensor : layers.all()) {
       tensor.state().forEach((name, to) -> upload(tensors.apply(name), to));
       tensor.roundMaster(backend);
-      if (from.best.step() > 0) {
-        bestOf(tensor).data().copyFrom(tensors.apply(bestName(tensor.name())).data());
-      }
     }
-    if (from.best.step() > 0) {
-      listener.kept(kept());
-    }
+    layers.changed();
     return run(from, tokensInAll, rate, listener);
   }
 
-  /** The name under which the best weight of a tensor is kept. */
-  public static String bestName(String tensor) {
+  private static String bestName(String tensor) {
     return tensor + "/best";
+  }
+
+  /**
+   * What was trained as it was in the best model so far, by the names under which a training is
+   * kept; empty before a step has made the model better.
+   */
+  public SortedMap<String, HostTensor> best() {
+    SortedMap<String, HostTensor> kept = new TreeMap<>();
+    if (!best.isEmpty()) {
+      layers.all().forEach(tensor -> kept.put(bestName(tensor.name()), bestOf(tensor)));
+    }
+    return kept;
   }
 
   /** The f32 tensors that a training goes on from, by the names under which they are kept. */
@@ -316,7 +344,21 @@ public final class Distillation implements AutoCloseable {
       }
       listener.reached(new Reached(steps, measurements, found));
     }
-    return new Result(kept(), heldOut.originalNll(), new Reached(steps, measurements, found));
+    return new Result(
+        kept(), adapters(), heldOut.originalNll(), new Reached(steps, measurements, found));
+  }
+
+  /** The adapters of the best model; where no step made the model better, what they began with. */
+  private SortedMap<String, HostTensor> adapters() {
+    SortedMap<String, HostTensor> adapters = new TreeMap<>();
+    if (settings.adapters() != null) {
+      if (best.isEmpty()) {
+        layers.restart();
+        keepTrained();
+      }
+      layers.all().forEach(tensor -> adapters.put(tensor.name(), bestOf(tensor)));
+    }
+    return adapters;
   }
 
   /** Measures, and keeps the weights where they are better than the best so far. */
@@ -338,11 +380,14 @@ public final class Distillation implements AutoCloseable {
 
   /** The best weights so far; none before a step has made the model better. */
   public NewWeights kept() {
-    NewWeights weights = NewWeights.NONE;
-    for (HostTensor tensor : best.values()) {
-      weights = weights.with(tensor);
+    SortedMap<String, HostTensor> weights = new TreeMap<>();
+    for (TrainedLayers.Result result : layers.results()) {
+      HostTensor tensor = best.get(result.name());
+      if (tensor != null) {
+        weights.put(result.name(), tensor);
+      }
     }
-    return weights;
+    return new NewWeights(weights);
   }
 
   private TrainingMeasurement measure(
@@ -383,6 +428,7 @@ public final class Distillation implements AutoCloseable {
               tensor.isMatrix() ? settings.decay() : 0,
               scale));
     }
+    layers.changed();
     return new Gradients(loss, norm);
   }
 
@@ -399,16 +445,28 @@ public final class Distillation implements AutoCloseable {
     return loss / count;
   }
 
-  /** Copies the weights as they are now to the host. */
+  /** Copies the model and what is trained, as they are now, to the host. */
   private void keep() {
+    for (TrainedLayers.Result result : layers.results()) {
+      Tensor weight = result.weight();
+      backend.download(weight, best(result.name(), weight.dtype(), result.shape()));
+    }
+    if (settings.adapters() != null) {
+      keepTrained();
+    }
+  }
+
+  private void keepTrained() {
     layers.all().forEach(tensor -> tensor.save(backend, bestOf(tensor)));
   }
 
-  /** Where the best weight of a tensor is kept. */
+  /** Where the best values of what is trained are kept. */
   private HostTensor bestOf(TrainedTensor tensor) {
-    return best.computeIfAbsent(
-        tensor.name(),
-        name -> HostTensor.allocate(memory, name, tensor.weight().dtype(), tensor.shape()));
+    return best(tensor.name(), tensor.weight().dtype(), tensor.shape());
+  }
+
+  private HostTensor best(String tensor, DType dtype, List<Long> shape) {
+    return best.computeIfAbsent(tensor, name -> HostTensor.allocate(memory, name, dtype, shape));
   }
 
   @Override

@@ -1,5 +1,7 @@
 package dev.laco.training;
 
+import org.jspecify.annotations.Nullable;
+
 /**
  * How a pruned model is trained. Training takes steps of AdamW; the learning rate rises in a line
  * to its peak and then falls along half a cosine.
@@ -15,7 +17,8 @@ package dev.laco.training;
  * @param labelShare share of the loss that is the language model's; the rest is the divergence from
  *     the original
  * @param measurements how often the held-out text is measured while training
- * @param seed of the order of the text
+ * @param seed of the order of the text, and of what adapters begin with
+ * @param adapters what is trained in place of all tensors of the layers; null for these
  */
 public record DistillationSettings(
     int stepTokens,
@@ -27,7 +30,8 @@ public record DistillationSettings(
     double clip,
     double labelShare,
     int measurements,
-    long seed) {
+    long seed,
+    @Nullable Adapters adapters) {
   /** How often the held-out text is usually measured while training. */
   public static final int MEASUREMENTS = 10;
 
@@ -46,16 +50,34 @@ public record DistillationSettings(
   private static final double USUAL_RATE = 3e-4;
 
   /**
+   * How much higher the learning rate of adapters is than that of all parameters of the same
+   * layers; it does not depend on the rank (Schulman et al. 2025, "LoRA Without Regret").
+   */
+  private static final double RATE_OF_ADAPTERS = 10;
+
+  /**
    * What suits a model: the larger it is, the lower its learning rate and the more tokens in a
    * step.
    *
-   * @param parameters that are trained
+   * @param parameters of the layers that are trained
+   * @param adapters what is trained of them; null for all parameters
    */
-  public static DistillationSettings forModel(long parameters) {
+  public static DistillationSettings forModel(long parameters, @Nullable Adapters adapters) {
     double size = parameters / USUAL_PARAMETERS;
     double rate = USUAL_RATE / Math.cbrt(Math.max(size, 0.1));
     int step = size < 4 ? 1024 : size < 40 ? 4096 : 16384;
-    return new DistillationSettings(step, 1024, rate, 0.1, 0.1, 0, 1, 0, MEASUREMENTS, 0);
+    return new DistillationSettings(
+        step,
+        1024,
+        adapters == null ? rate : RATE_OF_ADAPTERS * rate,
+        0.1,
+        0.1,
+        0,
+        1,
+        0,
+        MEASUREMENTS,
+        0,
+        adapters);
   }
 
   /**

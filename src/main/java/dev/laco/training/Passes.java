@@ -11,11 +11,9 @@ import dev.laco.model.PackedSequences;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.DecoderGradient;
 import dev.laco.transformer.DecoderLayer;
-import dev.laco.transformer.TrainedTensor;
 import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 
 /**
  * The forward passes of the original and of the trained model, and the backward pass of the latter,
@@ -122,11 +120,7 @@ final class Passes implements AutoCloseable {
     }
     TrainedLayers.FinalNorm norm = layers.finalNorm();
     Tensor out = hidden.slice(0, tokens);
-    decoder.normalise(
-        norm.weight().weight(),
-        norm.bias() == null ? null : norm.bias().weight(),
-        input(layers.depth(), tokens),
-        out);
+    decoder.normalise(norm.weight(), norm.bias(), input(layers.depth(), tokens), out);
     return out;
   }
 
@@ -141,6 +135,7 @@ final class Passes implements AutoCloseable {
    * @return the sum of the losses of all tokens
    */
   double train(TokenBatch batch, double labelShare, double scale) {
+    double all = scale * layers.gradientScale();
     int tokens = batch.sequences().size();
     Tensor last = reference.slice(0, tokens);
     Tensor by = gradient.slice(0, tokens);
@@ -148,7 +143,7 @@ final class Passes implements AutoCloseable {
     Tensor states = learn(batch);
     double[] losses = new double[tokens];
     TrainingOps training = backend.training();
-    training.distillationLoss(states, last, student.head(), batch, labelShare, scale, losses, by);
+    training.distillationLoss(states, last, student.head(), batch, labelShare, all, losses, by);
     student.release();
     normGradient(training, input(layers.depth(), tokens), by);
     for (int index = layers.depth() - 1; index >= first; index--) {
@@ -159,6 +154,7 @@ final class Passes implements AutoCloseable {
           batch,
           by,
           layers.gradients(index));
+      layers.differentiated(index);
     }
     double sum = 0;
     for (double loss : losses) {
@@ -169,19 +165,18 @@ final class Passes implements AutoCloseable {
 
   /** The gradient by the input of the final norm, in place. */
   private void normGradient(TrainingOps training, Tensor x, Tensor by) {
-    TrainedTensor weight = layers.finalNorm().weight();
-    @Nullable TrainedTensor bias = layers.finalNorm().bias();
+    TrainedLayers.FinalNorm norm = layers.finalNorm();
     if (config.hasLayerNorms()) {
       training.layerNormGradient(
           x,
-          weight.weight(),
+          norm.weight(),
           config.norm().eps(),
           by,
-          weight.gradient(),
-          bias == null ? null : bias.gradient(),
+          norm.weightGradient(),
+          norm.biasGradient(),
           by);
     } else {
-      training.rmsNormGradient(x, weight.weight(), config.norm(), by, weight.gradient(), by);
+      training.rmsNormGradient(x, norm.weight(), config.norm(), by, norm.weightGradient(), by);
     }
   }
 

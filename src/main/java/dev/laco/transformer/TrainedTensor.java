@@ -35,23 +35,35 @@ public record TrainedTensor(
   /** A copy of a tensor, which is then trained. */
   public static TrainedTensor of(
       Backend backend, TensorArena arena, String name, List<Long> shape, Tensor start) {
-    TrainedTensor tensor =
-        new TrainedTensor(
-            name,
-            shape,
-            arena.allocate(start.dtype(), start.rows(), start.columns()),
-            f32(arena, start),
-            f32(arena, start),
-            f32(arena, start),
-            f32(arena, start));
+    TrainedTensor tensor = zeros(arena, name, shape, start.dtype(), start.rows(), start.columns());
     tensor.set(backend, start);
     return tensor;
+  }
+
+  /** A tensor of zeros, which is then trained. */
+  public static TrainedTensor zeros(
+      TensorArena arena, String name, List<Long> shape, DType dtype, long rows, long columns) {
+    return new TrainedTensor(
+        name,
+        shape,
+        arena.allocate(dtype, rows, columns),
+        arena.allocate(DType.F32, rows, columns),
+        arena.allocate(DType.F32, rows, columns),
+        arena.allocate(DType.F32, rows, columns),
+        arena.allocate(DType.F32, rows, columns));
   }
 
   /** Sets the weight; what AdamW holds stays. */
   public void set(Backend backend, Tensor value) {
     backend.copy(value, weight);
     backend.mix(List.of(new TensorMix(master, new double[] {1}, List.of(value))));
+  }
+
+  /** Sets a weight of f32, and forgets the gradient and what AdamW holds. */
+  public void restart(Backend backend, float[] values) {
+    backend.upload(values, gradient);
+    set(backend, gradient);
+    forget(backend.training());
   }
 
   /** All that a training goes on from, by the names under which it is kept: f32 each. */
@@ -71,8 +83,9 @@ public record TrainedTensor(
 
   private static final TrainingOps.AdamW FORGET = new TrainingOps.AdamW(1, 0, 0, 0, 1, 0, 0);
 
-  private static Tensor f32(TensorArena arena, Tensor like) {
-    return arena.allocate(DType.F32, like.rows(), like.columns());
+  /** Sets a tensor of f32 to zeros; {@code like} has its shape, and finite elements. */
+  public static void clear(Backend backend, Tensor tensor, Tensor like) {
+    backend.mix(List.of(new TensorMix(tensor, new double[] {0}, List.of(like))));
   }
 
   /** Whether the tensor is a matrix: weights of norms and biases do not decay. */

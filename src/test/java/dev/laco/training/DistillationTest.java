@@ -53,7 +53,7 @@ class DistillationTest {
               chunks(1, 8, checkpoint.config().vocabSize()),
               chunks(2, 2, checkpoint.config().vocabSize()));
       DistillationSettings settings =
-          new DistillationSettings(4 * LENGTH, 2 * LENGTH, 3e-3, 0.1, 0.1, 0, 1, 0, 2, 7);
+          new DistillationSettings(4 * LENGTH, 2 * LENGTH, 3e-3, 0.1, 0.1, 0, 1, 0, 2, 7, null);
       List<TrainingStep> steps = new ArrayList<>();
       try (MemoryArena memory = new MemoryArena();
           PlannedLayers layers = running.pruned(plan, NewWeights.NONE);

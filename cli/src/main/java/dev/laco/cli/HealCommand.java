@@ -67,6 +67,15 @@ final class HealCommand implements Callable<Integer> {
 
   @HelpSection.In(HelpSection.OUTPUT)
   @Option(
+      names = "--adapter",
+      paramLabel = "FOLDER",
+      description =
+          "Where to write the adapters of --lora as a LoRA adapter of PEFT, too, which is of PRUNED"
+              + " as it is.")
+  @Nullable Path adapter;
+
+  @HelpSection.In(HelpSection.OUTPUT)
+  @Option(
       names = "--state-every",
       paramLabel = "TIME",
       description =
@@ -108,7 +117,8 @@ final class HealCommand implements Callable<Integer> {
         OwnJson.HEAL_REPORT.requireReplaceable("--report", reportPath);
       }
       SideFiles.SideFile page = html.addBeside(files, out, write.overwrite);
-      requireSpace(open, job, report, page);
+      AdapterFiles adapters = AdapterFiles.add(adapter, files, open, request, write.overwrite);
+      requireSpace(open, job, report, page, adapters);
       PlanFiles kept = PruneCommand.keptPlan(files, out, write.overwrite);
       try (BestSoFar best = new BestSoFar(console, kept, this::goOn)) {
         files.whenInterrupted(best::save);
@@ -129,11 +139,15 @@ final class HealCommand implements Callable<Integer> {
                     () -> {
                       report.write(json.toPrettyString() + "\n");
                       page.write(page(console, request, healed.report()).html());
+                      healed.adapter().ifPresent(adapters::write);
                     }));
         best.finish(files::publish);
         result(console, healed.report());
         console.resultLine("report", "%s", reportPath);
         console.resultLine("page", "%s", html.beside(out));
+        if (adapter != null) {
+          console.resultLine("adapter", "%s", adapter);
+        }
         if (output.json) {
           console.document(json);
         }
@@ -145,7 +159,11 @@ final class HealCommand implements Callable<Integer> {
 
   /** A disk that may turn out too small is an error before the training, not after it. */
   private void requireSpace(
-      Model open, HealJob job, SideFiles.SideFile report, SideFiles.SideFile page)
+      Model open,
+      HealJob job,
+      SideFiles.SideFile report,
+      SideFiles.SideFile page,
+      AdapterFiles adapters)
       throws IOException {
     DiskSpace space = new DiskSpace();
     space.add(
@@ -157,6 +175,7 @@ final class HealCommand implements Callable<Integer> {
     Path state = SideFiles.beside(out, ".heal");
     space.add("the state " + state, OutputFiles.realPath(state), job.mostStateBytes());
     space.add("--html " + page.file(), page.file(), REPORT);
+    adapters.addTo(space);
     space.require();
   }
 

@@ -15,9 +15,8 @@ final class HealLines {
         TrainingStart training = started.training();
         console.line(
             "heal",
-            "%,d parameters of layers %d to %d, on %,d tokens of %s in %,d steps, learning rate"
-                + " %.2g",
-            training.parameters(),
+            "%s of layers %d to %d, on %,d tokens of %s in %,d steps, learning rate %.2g",
+            training.trained(),
             training.firstLayer(),
             training.firstLayer() + training.layers() - 1,
             training.tokens(),

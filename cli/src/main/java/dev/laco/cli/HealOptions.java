@@ -57,10 +57,25 @@ final class HealOptions {
   @Option(
       names = "--seed",
       paramLabel = "N",
-      description = "Seed of the order of the text. Default: 0.")
+      description = "Seed of the order of the text, and of what adapters begin with. Default: 0.")
   long seed;
 
+  @Option(
+      names = "--lora",
+      paramLabel = "RANK",
+      description =
+          "Train adapters of this rank (LoRA) of every projection in place of all weights of the"
+              + " layers, in a fraction of the memory. OUT has the adapters merged into its weights.")
+  @Nullable Integer lora;
+
+  @Option(
+      names = "--lora-alpha",
+      paramLabel = "A",
+      description = "The product of two adapters is multiplied by A / RANK. Default: 2 * RANK.")
+  @Nullable Double loraAlpha;
+
   HealSettings settings() {
-    return new HealSettings(texts, samples, tokens, stepTokens, rate, labelShare, seed);
+    return new HealSettings(
+        texts, samples, tokens, stepTokens, rate, labelShare, seed, lora, loraAlpha);
   }
 }

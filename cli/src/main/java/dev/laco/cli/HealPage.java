@@ -47,9 +47,9 @@ final class HealPage {
     List<String> says = new ArrayList<>();
     says.add(
         format(
-            "%,d parameters of layers %d to %d were trained on %,d tokens of %s in %,d steps, with a"
-                + " learning rate of %.2g.",
-            training.start().parameters(),
+            "%s of layers %d to %d were trained on %,d tokens of %s in %,d steps, with a learning rate"
+                + " of %.2g.",
+            training.start().trained(),
             training.start().firstLayer(),
             training.start().firstLayer() + training.start().layers() - 1,
             training.start().tokens(),

@@ -308,9 +308,9 @@ final class PrunePage {
 
   private static String how(PruneReport.Healing heal) {
     return format(
-        "%,d parameters were trained on %,d tokens of %s to predict what the original predicts. Nll"
-            + " of its held-out part, after each stage: %s; the original has %.3f.",
-        heal.training().start().parameters(),
+        "%s were trained on %,d tokens of %s to predict what the original predicts. Nll of its"
+            + " held-out part, after each stage: %s; the original has %.3f.",
+        heal.training().start().trained(),
         heal.training().start().tokens(),
         heal.training().start().text(),
         heal.stages().stream()

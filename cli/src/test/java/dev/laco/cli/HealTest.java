@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
 import dev.laco.ProgramRun;
+import dev.laco.checkpoint.WeightFile;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -145,6 +146,95 @@ class HealTest {
     assertEquals(
         -1,
         Files.mismatch(healed.resolve("model.safetensors"), again.resolve("model.safetensors")));
+  }
+
+  @Test
+  void adaptersAreMergedAndWritten() throws IOException {
+    Path adapter = folder.resolve("adapter");
+    Object[] options = {
+      "--teacher",
+      MODEL,
+      "--heal-tokens",
+      1000,
+      "--step-tokens",
+      64,
+      "--rate",
+      1e-2,
+      "--lora",
+      4,
+      "--lora-alpha",
+      6,
+      "--adapter",
+      adapter,
+      "--json"
+    };
+    JsonNode json = heal(healed, options).json();
+    assertEquals(4, json.at("/training/lora").intValue());
+    JsonNode quality = json.get("quality");
+    assertTrue(
+        quality.at("/after/kl").doubleValue() < 0.9 * quality.at("/before/kl").doubleValue(),
+        quality.toString());
+    JsonNode alone =
+        Laco.run("eval", healed, "--tokens", Fixtures.tokens(folder, FIXTURE, "calib"), "--json")
+            .json();
+    assertEquals(
+        alone.get("perplexity").doubleValue(),
+        quality.at("/after/perplexity").doubleValue(),
+        1e-4 * alone.get("perplexity").doubleValue());
+    JsonNode config = Fixtures.read(adapter.resolve("adapter_config.json"));
+    assertEquals(4, config.get("r").intValue());
+    assertEquals(6, config.get("lora_alpha").intValue());
+    int first = json.at("/training/firstLayer").intValue();
+    assertEquals(first, config.at("/layers_to_transform/0").intValue());
+    assertEquals(5, config.get("layers_to_transform").get(5 - first).intValue());
+    Set<String> expected = new TreeSet<>();
+    for (int layer = first; layer < 6; layer++) {
+      // The names under which PEFT's own save_pretrained writes adapters of a Llama.
+      for (String module :
+          List.of(
+              "self_attn.q_proj",
+              "self_attn.k_proj",
+              "self_attn.v_proj",
+              "self_attn.o_proj",
+              "mlp.gate_proj",
+              "mlp.up_proj",
+              "mlp.down_proj")) {
+        String name = "base_model.model.model.layers." + layer + "." + module;
+        expected.add(name + ".lora_A.weight");
+        expected.add(name + ".lora_B.weight");
+      }
+    }
+    Set<String> names = new TreeSet<>();
+    try (WeightFile file = WeightFile.open(adapter.resolve("adapter_model.safetensors"))) {
+      file.tensors().forEach(tensor -> names.add(tensor.name()));
+    }
+    assertEquals(expected, names);
+    ProgramRun again = heal(folder.resolve("again"), options);
+    assertEquals(2, again.code(), again.err());
+    assertTrue(again.err().contains("holds an adapter"), again.err());
+    ProgramRun whole = heal(folder.resolve("again"), "--teacher", MODEL, "--adapter", adapter);
+    assertEquals(2, whole.code(), whole.err());
+    assertTrue(whole.err().contains("give --lora, too"), whole.err());
+    assertEquals(2, heal(healed, "--teacher", MODEL, "--lora-alpha", 2).code());
+    assertEquals(2, heal(healed, "--teacher", MODEL, "--lora", 0).code());
+  }
+
+  @Test
+  void anAdapterOfExpertsIsRefused() {
+    Path mixture = Fixtures.model("mixtral");
+    ProgramRun run =
+        Laco.run(
+            "heal",
+            mixture,
+            healed,
+            "--teacher",
+            mixture,
+            "--lora",
+            4,
+            "--adapter",
+            folder.resolve("adapter"));
+    assertEquals(2, run.code(), run.err());
+    assertTrue(run.err().contains("whose experts are no modules by themselves"), run.err());
   }
 
   private ProgramRun pruneAndHeal(Path out, Object... more) {

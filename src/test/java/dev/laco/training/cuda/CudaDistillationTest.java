@@ -18,6 +18,7 @@ import dev.laco.model.NewWeights;
 import dev.laco.report.TrainingMeasurement;
 import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
+import dev.laco.training.Adapters;
 import dev.laco.training.Distillation;
 import dev.laco.training.DistillationSettings;
 import dev.laco.training.DistillationText;
@@ -26,9 +27,11 @@ import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
-import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** A training on the emulated device goes as on the reference backend. */
 class CudaDistillationTest {
@@ -46,15 +49,17 @@ class CudaDistillationTest {
     EmulatedDevice.assertNothingLeaks();
   }
 
-  @Test
-  void takesTheStepsOfTheReference() {
+  @ParameterizedTest
+  @ValueSource(ints = {0, 3})
+  void takesTheStepsOfTheReference(int rank) {
+    Adapters adapters = rank == 0 ? null : new Adapters(rank, 2 * rank);
     List<TrainingStep> expected;
     List<TrainingStep> found;
     try (Backend backend = new ReferenceBackend(Compute.F32)) {
-      expected = train(backend);
+      expected = train(backend, adapters);
     }
     try (Backend backend = CudaBackend.open(Compute.F32, 0, CudaBinding.FFM)) {
-      found = train(backend);
+      found = train(backend, adapters);
     }
     assertEquals(STEPS, found.size());
     for (int i = 0; i < STEPS; i++) {
@@ -64,7 +69,7 @@ class CudaDistillationTest {
     }
   }
 
-  private static List<TrainingStep> train(Backend backend) {
+  private static List<TrainingStep> train(Backend backend, @Nullable Adapters adapters) {
     List<TrainingStep> steps = new ArrayList<>();
     try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(FIXTURE))) {
       RunningModel running = new RunningModel(backend, checkpoint.config(), checkpoint);
@@ -76,7 +81,7 @@ class CudaDistillationTest {
       DistillationText text =
           new DistillationText(List.of(chunk(1), chunk(30)), List.of(chunk(60)));
       DistillationSettings settings =
-          new DistillationSettings(LENGTH, LENGTH, 1e-3, 0.1, 0.1, 0.01, 1, 0.25, 1, 0);
+          new DistillationSettings(LENGTH, LENGTH, 1e-3, 0.1, 0.1, 0.01, 1, 0.25, 1, 0, adapters);
       try (MemoryArena memory = new MemoryArena();
           PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
           Distillation training =

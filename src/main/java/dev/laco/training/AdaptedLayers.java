@@ -1,0 +1,239 @@
+package dev.laco.training;
+
+import dev.laco.backend.Tensor;
+import dev.laco.model.Architecture;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.TensorSpec;
+import dev.laco.transformer.LayerWeights;
+import dev.laco.transformer.LowRankAdapter;
+import dev.laco.transformer.TrainedTensor;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SequencedMap;
+import java.util.SplittableRandom;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Layers of which adapters are trained. The weights that the forward pass uses, {@code W + alpha /
+ * rank * B A}, are computed once after each change of the adapters: the product in f32, the sum
+ * rounded once to the type of the checkpoint. They are what is written.
+ *
+ * <p>With the gradient {@code G} by these weights, those by the factors are {@code alpha / rank * G
+ * A^T} and {@code alpha / rank * B^T G}. The gradients {@code G} of one layer are held at a time.
+ */
+final class AdaptedLayers extends TrainedLayers {
+  private final Adapters how;
+  private final long seed;
+  private final List<Adapted> layers = new ArrayList<>();
+  private final List<Result> results = new ArrayList<>();
+  private final FinalNorm finalNorm;
+
+  /** By the tensor: the product of factors, or the gradients of the layer at hand, f32. */
+  private final Map<TensorSpec, Tensor> whole = new HashMap<>();
+
+  /** The gradient by the {@code B} of one matrix, on one batch. */
+  private final Tensor byB;
+
+  /** A layer, and the adapters of its projections. */
+  private record Adapted(
+      Map<TensorSpec, Tensor> tensors, SequencedMap<TensorSpec, LowRankAdapter> adapters) {}
+
+  AdaptedLayers(Student student, Adapters how, long seed) {
+    super(student);
+    this.how = how;
+    this.seed = seed;
+    long longest = 0;
+    for (int index = first; index < depth(); index++) {
+      Map<TensorSpec, Tensor> tensors = new HashMap<>();
+      SequencedMap<TensorSpec, LowRankAdapter> adapters = new LinkedHashMap<>();
+      for (Map.Entry<TensorSpec, Tensor> stored : stored(index)) {
+        TensorSpec spec = stored.getKey();
+        Tensor weight = copy(stored.getValue());
+        tensors.put(spec, weight);
+        results.add(new Result(name(index, spec), spec.shape(), weight));
+        whole.computeIfAbsent(spec, absent -> f32(weight.rows(), weight.columns()));
+        if (Adapters.adapts(spec)) {
+          adapters.put(spec, adapter(index, spec));
+          longest = Math.max(longest, weight.rows() / Adapters.matrices(spec));
+        }
+      }
+      layers.add(new Adapted(tensors, adapters));
+    }
+    byB = f32(longest, how.rank());
+    Architecture family = outside.config().architecture();
+    Tensor weight = outer(family.finalNorm());
+    @Nullable Tensor bias = family.finalNormBias().map(this::outer).orElse(null);
+    finalNorm =
+        new FinalNorm(
+            weight,
+            f32(weight.rows(), weight.columns()),
+            bias,
+            bias == null ? null : f32(bias.rows(), bias.columns()));
+    outside.weights().release();
+    begin();
+  }
+
+  /** Sets the adapters to what they begin with. */
+  private void begin() {
+    SplittableRandom random = new SplittableRandom(seed);
+    for (Adapted layer : layers) {
+      layer.adapters.forEach(
+          (spec, adapter) -> {
+            adapter.a().restart(backend, startOfA(spec, random));
+            adapter.b().restart(backend, zeros(how.shapeOfB(spec)));
+          });
+    }
+  }
+
+  private Tensor copy(Tensor start) {
+    Tensor weight = arena.allocate(start.dtype(), start.rows(), start.columns());
+    backend.copy(start, weight);
+    return weight;
+  }
+
+  private Tensor outer(String name) {
+    HostTensor stored = outside.weights().tensor(name);
+    Tensor weight = copy(backend.weight(stored));
+    results.add(new Result(name, stored.shape(), weight));
+    return weight;
+  }
+
+  private Tensor f32(long rows, long columns) {
+    return arena.allocate(DType.F32, rows, columns);
+  }
+
+  private LowRankAdapter adapter(int index, TensorSpec spec) {
+    String name = Adapters.projection(name(index, spec));
+    LowRankAdapter adapter =
+        LowRankAdapter.zero(
+            arena,
+            Adapters.matrices(spec),
+            name + Adapters.A,
+            how.shapeOfA(spec),
+            name + Adapters.B,
+            how.shapeOfB(spec));
+    all.add(adapter.a());
+    all.add(adapter.b());
+    return adapter;
+  }
+
+  /**
+   * What {@code A} begins with, as PyTorch's linear layers do: uniform between {@code -1 /
+   * sqrt(in)} and {@code 1 / sqrt(in)} (He et al. 2015, with a slope of the root of 5).
+   */
+  private float[] startOfA(TensorSpec spec, SplittableRandom random) {
+    float[] values = zeros(how.shapeOfA(spec));
+    double bound = 1 / Math.sqrt(spec.shape().getLast());
+    for (int i = 0; i < values.length; i++) {
+      values[i] = (float) (bound * (2 * random.nextDouble() - 1));
+    }
+    return values;
+  }
+
+  private static float[] zeros(List<Long> shape) {
+    return new float[Math.toIntExact(shape.getFirst() * shape.getLast())];
+  }
+
+  /**
+   * Bytes of the trained layers with all that belongs to their training.
+   *
+   * @param weightBytes bytes of these layers in the checkpoint
+   * @param trained number of trained layers
+   */
+  static long bytes(ModelConfig config, Adapters how, long weightBytes, int trained) {
+    int depth = config.numHiddenLayers();
+    long longest =
+        IntStream.range(depth - trained, depth)
+            .boxed()
+            .flatMap(layer -> config.architecture().layerTensors(config, layer).stream())
+            .filter(Adapters::adapts)
+            .mapToLong(spec -> spec.elements() / spec.shape().getLast() / Adapters.matrices(spec))
+            .max()
+            .orElse(0);
+    return how.parameters(config, depth - trained, depth) * (TrainedTensor.BYTES + Float.BYTES)
+        + weightBytes
+        + (config.layerParameters() + longest * how.rank()) * Float.BYTES;
+  }
+
+  @Override
+  List<Result> results() {
+    return results;
+  }
+
+  @Override
+  double gradientScale() {
+    return how.scale();
+  }
+
+  @Override
+  FinalNorm finalNorm() {
+    return finalNorm;
+  }
+
+  @Override
+  protected Map<TensorSpec, Tensor> trained(int index) {
+    return layers.get(index - first).tensors;
+  }
+
+  /** {@inheritDoc} They are zeros: the gradients of the layer before were handed on. */
+  @Override
+  LayerWeights gradients(int index) {
+    Map<TensorSpec, Tensor> gradients = new HashMap<>();
+    trained(index)
+        .forEach(
+            (spec, weight) -> {
+              Tensor gradient = tensor(whole, spec);
+              TrainedTensor.clear(backend, gradient, weight);
+              gradients.put(spec, gradient);
+            });
+    return LayerWeights.of(gradients);
+  }
+
+  /** {@inheritDoc} Adds the gradients by the factors. */
+  @Override
+  void differentiated(int index) {
+    layers
+        .get(index - first)
+        .adapters
+        .forEach((spec, adapter) -> adapter.addGradients(backend, tensor(whole, spec), byB));
+  }
+
+  private static Tensor tensor(Map<TensorSpec, Tensor> tensors, TensorSpec spec) {
+    Tensor tensor = tensors.get(spec);
+    if (tensor == null) {
+      throw new IllegalStateException("no tensor " + spec.suffix());
+    }
+    return tensor;
+  }
+
+  /** {@inheritDoc} Computes the weights. */
+  @Override
+  void changed() {
+    for (int index = first; index < depth(); index++) {
+      Map<TensorSpec, LowRankAdapter> adapters = layers.get(index - first).adapters;
+      for (Map.Entry<TensorSpec, Tensor> start : stored(index)) {
+        TensorSpec spec = start.getKey();
+        LowRankAdapter adapter = adapters.get(spec);
+        if (adapter != null) {
+          Tensor product = tensor(whole, spec);
+          adapter.multiply(backend, product);
+          LowRankAdapter.add(
+              backend, start.getValue(), product, how.scale(), tensor(trained(index), spec));
+        }
+      }
+    }
+    outside.weights().release();
+  }
+
+  @Override
+  void restart() {
+    begin();
+    changed();
+  }
+}

@@ -1,0 +1,336 @@
+package dev.laco.training;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.Compute;
+import dev.laco.Fixtures;
+import dev.laco.apply.PlanApplier;
+import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryArena;
+import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TokenBatch;
+import dev.laco.backend.cpu.CpuBackend;
+import dev.laco.backend.reference.ReferenceBackend;
+import dev.laco.checkpoint.Checkpoint;
+import dev.laco.collapse.CollapsePlan;
+import dev.laco.collapse.LayerMix;
+import dev.laco.model.HostTensor;
+import dev.laco.model.ModelConfig;
+import dev.laco.model.NewWeights;
+import dev.laco.model.PackedSequences;
+import dev.laco.model.TensorSpec;
+import dev.laco.report.TrainingMeasurement;
+import dev.laco.report.TrainingStep;
+import dev.laco.text.FitText;
+import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.PlannedLayers;
+import dev.laco.transformer.RunningModel;
+import dev.laco.transformer.TrainedTensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.SortedMap;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Adapters that are trained, and the weights that they give. */
+class AdaptersTest {
+  private static final int LENGTH = 8;
+  private static final int STEPS = 12;
+  private static final Adapters HOW = new Adapters(3, 7.5);
+
+  /** The fixture without one of its last layers, before a training. */
+  private record Pruned(RunningModel running, CollapsePlan plan, PlannedLayers layers)
+      implements AutoCloseable {
+    static Pruned of(Backend backend, Checkpoint checkpoint) {
+      RunningModel running = new RunningModel(backend, checkpoint.config(), checkpoint);
+      CollapsePlan whole = CollapsePlan.identity(PlanApplier.source(checkpoint));
+      List<LayerMix> kept = new ArrayList<>(whole.layers());
+      kept.remove(whole.depth() - 2);
+      CollapsePlan plan = new CollapsePlan(whole.source(), kept);
+      return new Pruned(running, plan, running.pruned(plan, NewWeights.NONE));
+    }
+
+    /** The layers from the gap on are trained, and one in front of it. */
+    Student student() {
+      return new Student(layers.outside(), layers, plan.depth() - 2);
+    }
+
+    @Override
+    public void close() {
+      layers.close();
+    }
+  }
+
+  private static List<FitText.Chunk> chunks(long seed, int count, int vocabulary) {
+    Random random = new Random(seed);
+    List<FitText.Chunk> chunks = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      chunks.add(new FitText.Chunk(random.ints(LENGTH, 0, vocabulary).toArray(), i, "a text"));
+    }
+    return chunks;
+  }
+
+  private static float[] values(Backend backend, Tensor tensor) {
+    float[] values = new float[Math.toIntExact(tensor.elements())];
+    backend.download(tensor, values);
+    return values;
+  }
+
+  /**
+   * Every family stores its projections in another way: one by one, several in one matrix, heads
+   * side by side, the matrices of all experts in one tensor.
+   */
+  @ParameterizedTest
+  @ValueSource(strings = {"llama_untied_gqa", "phi3_std", "gpt_neox", "gpt_oss"})
+  void gradientsAreDerivativesOfTheLoss(String fixture) {
+    try (Backend backend = new ReferenceBackend(Compute.F32);
+        Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));
+        Pruned pruned = Pruned.of(backend, checkpoint);
+        TrainedLayers layers = TrainedLayers.of(pruned.student(), HOW, 1);
+        Passes passes =
+            new Passes(
+                pruned.running.original(),
+                new CausalLm(pruned.layers.outside(), layers),
+                layers,
+                pruned.student().first(),
+                LENGTH);
+        TokenBatch batch =
+            passes.batch(
+                PackedSequences.of(
+                    List.of(chunks(3, 1, checkpoint.config().vocabSize()).getFirst().ids())))) {
+      Random random = new Random(5);
+      Map<TrainedTensor, float[]> directions = new HashMap<>();
+      for (TrainedTensor tensor : layers.all()) {
+        float[] start = values(backend, tensor.master());
+        float[] direction = new float[start.length];
+        for (int i = 0; i < start.length; i++) {
+          // B begins with zeros, by which the gradient of A would be zero, too.
+          start[i] += 0.1f * (float) random.nextGaussian();
+          direction[i] = 0.1f * (float) random.nextGaussian();
+        }
+        tensor.restart(backend, start);
+        directions.put(tensor, direction);
+      }
+      layers.changed();
+      passes.train(batch, 0.25, 1);
+      double expected = 0;
+      for (TrainedTensor tensor : layers.all()) {
+        float[] gradient = values(backend, tensor.gradient());
+        float[] direction = directions.get(tensor);
+        for (int i = 0; i < gradient.length; i++) {
+          expected += (double) gradient[i] * direction[i];
+        }
+      }
+      double step = 1e-3;
+      double up = loss(backend, layers, passes, batch, directions, step);
+      double down = loss(backend, layers, passes, batch, directions, -2 * step);
+      double found = (up - down) / (2 * step);
+      assertEquals(expected, found, 5e-3 * Math.abs(expected), fixture);
+      assertTrue(Math.abs(expected) > 1e-3, () -> fixture + ": the directions tell nothing");
+    }
+  }
+
+  /** The loss once all adapters have moved along their directions. */
+  private static double loss(
+      Backend backend,
+      TrainedLayers layers,
+      Passes passes,
+      TokenBatch batch,
+      Map<TrainedTensor, float[]> directions,
+      double step) {
+    directions.forEach(
+        (tensor, direction) -> {
+          float[] moved = values(backend, tensor.master());
+          for (int i = 0; i < moved.length; i++) {
+            moved[i] += (float) (step * direction[i]);
+          }
+          tensor.restart(backend, moved);
+        });
+    layers.changed();
+    return passes.train(batch, 0.25, 1);
+  }
+
+  /** Measures on what is learnt, so that steps make the model better. */
+  private static DistillationText text(ModelConfig config) {
+    List<FitText.Chunk> chunks = chunks(1, 8, config.vocabSize());
+    return new DistillationText(chunks, chunks.subList(0, 2));
+  }
+
+  private static DistillationSettings settings(boolean adapters) {
+    return new DistillationSettings(
+        4 * LENGTH,
+        2 * LENGTH,
+        adapters ? 1e-2 : 1e-3,
+        0.1,
+        0.1,
+        0,
+        1,
+        0,
+        3,
+        7,
+        adapters ? HOW : null);
+  }
+
+  /** Notes the steps, and what a training is kept by in the middle. */
+  private static final class Noting implements Distillation.Listener {
+    final List<TrainingStep> steps = new ArrayList<>();
+    final Map<String, HostTensor> kept = new HashMap<>();
+    private final Distillation training;
+    private final Arena memory;
+    Distillation.Reached reached;
+
+    Noting(Distillation training, Arena memory) {
+      this.training = training;
+      this.memory = memory;
+    }
+
+    @Override
+    public void stepped(TrainingStep step) {
+      steps.add(step);
+    }
+
+    @Override
+    public void measured(TrainingMeasurement measurement) {}
+
+    @Override
+    public void reached(Distillation.Reached now) {
+      if (now.steps().size() == STEPS / 2) {
+        reached = now;
+        training
+            .state()
+            .forEach(
+                (name, tensor) -> {
+                  List<Long> shape = List.of(tensor.rows(), tensor.columns());
+                  HostTensor copy = HostTensor.allocate(memory, name, tensor.dtype(), shape);
+                  training.backend().download(tensor, copy);
+                  kept.put(name, copy);
+                });
+        training
+            .best()
+            .forEach(
+                (name, best) -> {
+                  HostTensor copy = HostTensor.allocate(memory, name, best.dtype(), best.shape());
+                  copy.data().copyFrom(best.data());
+                  kept.put(name, copy);
+                });
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "llama_untied_gqa, true",
+    "llama_tied_rope3, true",
+    "llama_tied_rope3, false",
+    "phi3_std, true",
+    "mixtral, true",
+    "gpt_oss, true"
+  })
+  void aTrainingThatWasKeptGoesOnToTheSameWeights(String fixture, boolean adapters) {
+    try (Backend backend = CpuBackend.open(Compute.F32, 1);
+        Checkpoint checkpoint = Checkpoint.open(Fixtures.model(fixture));
+        Pruned pruned = Pruned.of(backend, checkpoint);
+        Arena copies = Arena.ofConfined();
+        MemoryArena memory = new MemoryArena();
+        MemoryArena others = new MemoryArena()) {
+      DistillationSettings how = settings(adapters);
+      DistillationText text = text(checkpoint.config());
+      long tokens = (long) STEPS * how.stepTokens();
+      Distillation.Result whole;
+      Noting noting;
+      try (Distillation training =
+          new Distillation(pruned.running, pruned.student(), text, how, memory)) {
+        // The search for a rate leaves nothing behind.
+        training.findRate(tokens, () -> {});
+        noting = new Noting(training, copies);
+        whole = training.run(tokens, how.rate(), noting);
+      }
+      double loss = noting.steps.getFirst().loss();
+      assertTrue(noting.steps.getLast().loss() < 0.8 * loss, noting.steps::toString);
+      assertFalse(whole.weights().isEmpty(), fixture);
+      try (Distillation training =
+          new Distillation(pruned.running, pruned.student(), text, how, others)) {
+        Distillation.Result rest =
+            training.resume(
+                noting.reached, noting.kept::get, tokens, how.rate(), new Noting(training, copies));
+        assertEquals(whole.reached(), rest.reached());
+        assertEquals(whole.weights().tensors().keySet(), rest.weights().tensors().keySet());
+        whole
+            .weights()
+            .tensors()
+            .forEach(
+                (name, tensor) ->
+                    assertEquals(
+                        -1, tensor.data().mismatch(rest.weights().find(name).data()), name));
+      }
+      if (adapters) {
+        theWeightsAreThoseBeforeWithTheAdapters(pruned, whole);
+      } else {
+        assertTrue(whole.adapters().isEmpty());
+      }
+    }
+  }
+
+  /** Adds the products of the adapters by hand. */
+  private static void theWeightsAreThoseBeforeWithTheAdapters(
+      Pruned pruned, Distillation.Result result) {
+    ModelConfig config = pruned.running.config();
+    SortedMap<String, HostTensor> adapters = result.adapters();
+    int found = 0;
+    for (int index = pruned.student().first(); index < pruned.plan.depth(); index++) {
+      for (Map.Entry<TensorSpec, Tensor> start :
+          pruned.layers.tensors(index, Integer.MAX_VALUE).entrySet()) {
+        String name = config.architecture().tensorName(index, start.getKey());
+        HostTensor after = result.weights().find(name);
+        assertNotNull(after, name);
+        MemoryTensor before = MemoryTensor.of(start.getValue());
+        String projection = name.replaceAll("\\.weight$", "");
+        HostTensor a = adapters.get(projection + ".lora_A.weight");
+        HostTensor b = adapters.get(projection + ".lora_B.weight");
+        int columns = Math.toIntExact(before.columns());
+        for (int row = 0; row < before.rows(); row++) {
+          float[] expected = before.row(row);
+          double tolerance = before.dtype().byteSize() == 4 ? 1e-6 : 1e-2;
+          if (a == null) {
+            tolerance = 0;
+          } else {
+            int matrices = Math.toIntExact(a.rows() / HOW.rank());
+            int matrix = Math.toIntExact(row / (before.rows() / matrices));
+            for (int k = 0; k < HOW.rank(); k++) {
+              double factor = HOW.alpha() / HOW.rank() * at(b, row, k);
+              for (int i = 0; i < columns; i++) {
+                expected[i] += (float) (factor * at(a, matrix * HOW.rank() + k, i));
+              }
+            }
+          }
+          float[] values =
+              new MemoryTensor(before.dtype(), before.rows(), columns, after.data()).row(row);
+          float scale = 1;
+          for (float value : expected) {
+            scale = Math.max(scale, Math.abs(value));
+          }
+          assertArrayEquals(expected, values, (float) (tolerance * scale), name);
+        }
+        found += a == null ? 0 : 1;
+      }
+    }
+    assertEquals(adapters.size(), 2 * found);
+  }
+
+  private static float at(HostTensor tensor, long row, long column) {
+    return tensor
+        .data()
+        .get(ValueLayout.JAVA_FLOAT_UNALIGNED, Float.BYTES * (row * tensor.columns() + column));
+  }
+}
