@@ -2,9 +2,9 @@ package dev.laco.apply;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import dev.laco.checkpoint.LockFile;
 import java.io.IOException;
 import java.nio.ByteBuffer;
-import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.OpenOption;
@@ -12,8 +12,6 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.HexFormat;
-import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ThreadLocalRandom;
 import org.jspecify.annotations.Nullable;
 
@@ -33,18 +31,10 @@ final class StagingLock {
 
   private static final int ATTEMPTS = 100;
 
-  /**
-   * The lock files that this process holds. Opening and closing one of them a second time would
-   * release its lock (POSIX), so they are never opened again.
-   */
-  private static final Set<Path> HELD = ConcurrentHashMap.newKeySet();
+  private final LockFile lock;
 
-  private final Path file;
-  private final FileChannel channel;
-
-  private StagingLock(Path file, FileChannel channel) {
-    this.file = file;
-    this.channel = channel;
+  private StagingLock(LockFile lock) {
+    this.lock = lock;
   }
 
   /**
@@ -61,7 +51,7 @@ final class StagingLock {
       // Null if another run took the new file for one of a run that died, before it was locked.
       if (lock != null) {
         try {
-          lock.channel.write(ByteBuffer.wrap(name.getBytes(UTF_8)));
+          lock.lock.channel().write(ByteBuffer.wrap(name.getBytes(UTF_8)));
           return lock;
         } catch (IOException e) {
           lock.removeAll();
@@ -82,42 +72,19 @@ final class StagingLock {
   }
 
   private static @Nullable StagingLock tryTake(Path file, OpenOption how) throws IOException {
-    if (!HELD.add(file)) {
-      return null;
-    }
-    FileChannel channel;
-    try {
-      // Opening a pipe for reading and writing does not block, should one be in the place of the
-      // file.
-      channel = FileChannel.open(file, how, StandardOpenOption.READ, StandardOpenOption.WRITE);
-    } catch (IOException e) {
-      HELD.remove(file);
-      throw e;
-    }
-    StagingLock lock = new StagingLock(file, channel);
-    try {
-      // The former holder may have deleted the file by now, and a lock on a deleted file protects
-      // nothing.
-      if (channel.tryLock() != null && Files.exists(file, LinkOption.NOFOLLOW_LINKS)) {
-        return lock;
-      }
-      lock.release();
-      return null;
-    } catch (IOException | RuntimeException e) {
-      lock.release();
-      throw e;
-    }
+    LockFile lock = LockFile.tryTake(file, how);
+    return lock == null ? null : new StagingLock(lock);
   }
 
   /** The lock file. */
   Path file() {
-    return file;
+    return lock.file();
   }
 
   /** The content of the file, at most one byte more than the longest name has. */
   ByteBuffer contents() throws IOException {
     ByteBuffer contents = ByteBuffer.allocate(MOST_BYTES + 1);
-    while (contents.hasRemaining() && channel.read(contents, contents.position()) >= 0) {}
+    while (contents.hasRemaining() && lock.channel().read(contents, contents.position()) >= 0) {}
     return contents.flip();
   }
 
@@ -142,8 +109,8 @@ final class StagingLock {
   }
 
   private Path sibling(String suffix) {
-    String name = file.getFileName().toString();
-    return file.resolveSibling(name.substring(0, name.length() - SUFFIX.length()) + suffix);
+    String name = file().getFileName().toString();
+    return file().resolveSibling(name.substring(0, name.length() - SUFFIX.length()) + suffix);
   }
 
   /** Gives the old target its name back, unless a new one has the name. */
@@ -158,7 +125,7 @@ final class StagingLock {
   void rollBack() throws IOException {
     if (Files.exists(journal(), LinkOption.NOFOLLOW_LINKS)) {
       for (String name : Files.readAllLines(journal())) {
-        Path moved = file.resolveSibling(name);
+        Path moved = file().resolveSibling(name);
         if (Files.isRegularFile(moved, LinkOption.NOFOLLOW_LINKS)) {
           Files.delete(moved);
         }
@@ -171,13 +138,12 @@ final class StagingLock {
   void removeAll() throws IOException {
     Deletion.tree(newFolder());
     Deletion.tree(oldFolder());
-    Files.deleteIfExists(file);
+    Files.deleteIfExists(file());
     release();
   }
 
   /** Releases the lock; the file stays. */
   void release() throws IOException {
-    channel.close();
-    HELD.remove(file);
+    lock.release();
   }
 }

@@ -14,6 +14,7 @@ import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.checkpoint.Checkpoint;
+import dev.laco.checkpoint.LockFile;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.measure.FidelityMeasure;
 import dev.laco.model.HostTensor;
@@ -55,6 +56,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   private int firstTrained = -1;
   private @Nullable Path stateFolder;
   private double stateSeconds;
+  private @Nullable LockFile lock;
   private @Nullable HealState state;
 
   /**
@@ -190,10 +192,14 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
    *
    * @throws BadInputException if the pruned model was not made from the original, or a text cannot
    *     be used
-   * @throws dev.laco.ResourceException if the device cannot train, or the memory does not suffice
+   * @throws dev.laco.ResourceException if the device cannot train, the memory does not suffice, or
+   *     another job keeps its state in the same folder
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public Healed run() {
+    if (stateFolder != null) {
+      lock = HealState.lock(stateFolder);
+    }
     int first = firstTrained();
     int trained = model.config().numHiddenLayers() - first;
     HealStage read = HealStage.read(request.heal(), original);
@@ -392,9 +398,13 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     }
   }
 
-  /** Frees the memory of the trained weights. */
+  /** Frees the memory of the trained weights, and lets others use the folder of the state. */
   @Override
   public void close() {
     newMemory.close();
+    if (lock != null) {
+      HealState.unlock(lock);
+      lock = null;
+    }
   }
 }

@@ -8,9 +8,11 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.InputJson;
+import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
+import dev.laco.checkpoint.LockFile;
 import dev.laco.checkpoint.OutputFiles;
 import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.SafetensorsWriter;
@@ -25,12 +27,15 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.stream.Stream;
 
 /**
  * The state of a training on the disk, from which a job that was killed goes on. The folder has a
@@ -40,6 +45,7 @@ final class HealState {
   private static final String STATE = "state.json";
   private static final String PARTIAL = ".state.json.partial";
   private static final String TENSORS = "step-*.safetensors";
+  private static final String LOCK = "lock";
 
   /** Writing a state takes at most this share of the time. */
   private static final double SHARE = 0.05;
@@ -70,6 +76,45 @@ final class HealState {
     this.identity = InputJson.parse(STATE, identity.toString());
     this.every = every;
     this.pause = every;
+  }
+
+  /**
+   * Keeps other jobs from a folder of states, until {@link #unlock}.
+   *
+   * @throws ResourceException if another job uses it, or it cannot be made
+   */
+  static LockFile lock(Path folder) {
+    try {
+      Files.createDirectories(folder);
+      Path file = folder.toRealPath().resolve(LOCK);
+      LockFile lock = LockFile.tryTake(file, StandardOpenOption.CREATE, LinkOption.NOFOLLOW_LINKS);
+      if (lock == null) {
+        throw new ResourceException(
+            folder
+                + ": another heal keeps its state there: wait until it ends, or choose another"
+                + " place for the result");
+      }
+      return lock;
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(folder, e);
+    }
+  }
+
+  /** Lets others use a folder, which is deleted where there is no state in it. */
+  static void unlock(LockFile lock) {
+    Path folder = lock.file().resolveSibling("");
+    try {
+      Files.deleteIfExists(lock.file());
+      lock.release();
+      try (Stream<Path> left = Files.list(folder)) {
+        if (left.findAny().isPresent()) {
+          return;
+        }
+      }
+      Files.delete(folder);
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(folder, e);
+    }
   }
 
   /**
@@ -135,7 +180,7 @@ final class HealState {
         List<Path> own = files();
         try (DirectoryStream<Path> all = Files.newDirectoryStream(folder)) {
           for (Path file : all) {
-            if (!own.contains(file)) {
+            if (!own.contains(file) && !file.endsWith(LOCK)) {
               throw new UsageException(
                   folder + ": holds something else than the state of a heal: move it away");
             }
@@ -166,7 +211,6 @@ final class HealState {
   private void write(
       TrainingStart start, Distillation training, Distillation.Reached reached, double seconds)
       throws IOException {
-    Files.createDirectories(folder);
     String name =
         String.format(Locale.ROOT, "step-%d.safetensors", reached.steps().getLast().number());
     Path tensors = folder.resolve(name);
@@ -237,7 +281,6 @@ final class HealState {
         for (Path file : files()) {
           Files.delete(file);
         }
-        Files.delete(folder);
       }
     } catch (IOException e) {
       throw OutputFiles.cannotWrite(folder, e);

@@ -335,6 +335,34 @@ class HealTest {
   }
 
   @Test
+  @Timeout(value = 180, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+  void twoHealsDoNotShareAState() throws Exception {
+    Object[] options = {
+      "--teacher", MODEL, "--heal-tokens", 10_000_000, "--step-tokens", 64, "--rate", 1e-4
+    };
+    Path lock = folder.resolve("healed.heal").resolve("lock");
+    Process first =
+        ProgramRun.java(Main.class, arguments(healed, options))
+            .redirectOutput(ProcessBuilder.Redirect.DISCARD)
+            .redirectError(ProcessBuilder.Redirect.DISCARD)
+            .start();
+    try {
+      while (first.isAlive() && !Files.exists(lock)) {
+        Thread.sleep(1);
+      }
+      ProgramRun second = heal(healed, options);
+      assertEquals(4, second.code(), second.err());
+      assertTrue(second.err().contains("another heal keeps its state there"), second.err());
+      assertTrue(Files.exists(lock));
+    } finally {
+      first.destroyForcibly().waitFor();
+    }
+    // What a killed heal leaves keeps nobody out.
+    heal(healed, "--teacher", MODEL, "--heal-tokens", 64, "--rate", 1e-4).succeeded();
+    assertFalse(Files.exists(lock.getParent()));
+  }
+
+  @Test
   void theReportOfAnEarlierHealIsReplaced() throws IOException {
     Object[] options = {"--teacher", MODEL, "--heal-tokens", 64, "--rate", 1e-4};
     heal(healed, options).succeeded();

@@ -1,0 +1,88 @@
+package dev.laco.checkpoint;
+
+import java.io.IOException;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.OpenOption;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A file that this process has locked. The system releases the lock when the process ends, however
+ * it ends.
+ */
+public final class LockFile {
+  /**
+   * The files that this process holds. Opening and closing one of them a second time would release
+   * its lock (POSIX), so they are never opened again.
+   */
+  private static final Set<Path> HELD = ConcurrentHashMap.newKeySet();
+
+  private final Path file;
+  private final FileChannel channel;
+
+  private LockFile(Path file, FileChannel channel) {
+    this.file = file;
+    this.channel = channel;
+  }
+
+  /**
+   * Locks a file.
+   *
+   * @param file always by the same path
+   * @param how the file is opened: options of links and of creation
+   * @return null if a process holds the lock
+   */
+  public static @Nullable LockFile tryTake(Path file, OpenOption... how) throws IOException {
+    if (!HELD.add(file)) {
+      return null;
+    }
+    Set<OpenOption> options = new HashSet<>(List.of(how));
+    // Opening a pipe for reading and writing does not block, should one be in the place of the
+    // file.
+    options.add(StandardOpenOption.READ);
+    options.add(StandardOpenOption.WRITE);
+    FileChannel channel;
+    try {
+      channel = FileChannel.open(file, options);
+    } catch (IOException e) {
+      HELD.remove(file);
+      throw e;
+    }
+    LockFile lock = new LockFile(file, channel);
+    try {
+      // The former holder may have deleted the file by now, and a lock on a deleted file protects
+      // nothing.
+      if (channel.tryLock() != null && Files.exists(file, LinkOption.NOFOLLOW_LINKS)) {
+        return lock;
+      }
+      lock.release();
+      return null;
+    } catch (IOException | RuntimeException e) {
+      lock.release();
+      throw e;
+    }
+  }
+
+  /** The file. */
+  public Path file() {
+    return file;
+  }
+
+  /** Reads and writes the file. */
+  public FileChannel channel() {
+    return channel;
+  }
+
+  /** Releases the lock; the file stays. */
+  public void release() throws IOException {
+    channel.close();
+    HELD.remove(file);
+  }
+}
