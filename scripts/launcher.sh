@@ -67,7 +67,7 @@ finish_emulator() {
 emulate() {
   build_if_changed emulator
   java_options+=(-Dlaco.native.cuda="$emulator/libcuda.so.1" -Dlaco.native.cublas="$emulator/libcublas.so.13"
-    -Dlaco.native.cusolver="$emulator/libcusolver.so.12")
+    -Dlaco.native.cusolver="$emulator/libcusolver.so.12" -Dlaco.native.nvml="$emulator/libnvidia-ml.so.1")
   has_fatbins || java_options+=(-Dlaco.cuda.images="$emulator/images")
   say "the CUDA device is emulated on the CPU; this is no measure of speed"
 }

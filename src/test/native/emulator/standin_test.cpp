@@ -775,6 +775,36 @@ TEST(standin_launches_blocks_of_several_dimensions_and_no_clusters) {
   OK(cuLaunchKernelEx(&config, function, parameters, nullptr));
 }
 
+TEST(standin_replays_what_a_stream_captured) {
+  Device device;
+  CUmodule module = nullptr;
+  CUfunction function = nullptr;
+  OK(cuModuleLoadData(&module, "laco emulated image emulator_test\n"));
+  OK(cuModuleGetFunction(&function, module, "test_sum"));
+  std::vector<float> values(256, 1);
+  CUdeviceptr from = device.upload(values);
+  CUdeviceptr to = device.upload(values);
+  void* parameters[] = {&from, &to};
+  OK(cuStreamBeginCapture_v2(device.stream, 1));
+  REFUSED(CUDA_ERROR_INVALID_VALUE, cuStreamBeginCapture_v2(device.stream, 1));
+  OK(cuLaunchKernel(function, 1, 1, 1, 256, 1, 1, 0, device.stream, parameters, nullptr));
+  REFUSED(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, cuStreamSynchronize(device.stream));
+  CUgraph graph = nullptr;
+  CUgraphExec executable = nullptr;
+  OK(cuStreamEndCapture(device.stream, &graph));
+  OK(cuGraphInstantiateWithFlags(&executable, graph, 0));
+  OK(cuGraphDestroy(graph));
+  REFUSED(CUDA_ERROR_INVALID_HANDLE, cuGraphDestroy(graph));
+  CHECK(device.download<float>(to, 256) == values);
+  for (int times = 0; times < 2; times++) {
+    OK(cuGraphLaunch(executable, device.stream));
+    OK(cuStreamSynchronize(device.stream));
+    CHECK(device.download<float>(to, 256)[0] == 256);
+  }
+  OK(cuGraphExecDestroy(executable));
+  REFUSED(CUDA_ERROR_INVALID_HANDLE, cuGraphLaunch(executable, device.stream));
+}
+
 TEST(standin_knows_how_many_blocks_fit) {
   Device device;
   CUmodule module = nullptr;

@@ -13,6 +13,8 @@ using CUmodule = struct CUmod_st*;
 using CUfunction = struct CUfunc_st*;
 using CUstream = struct CUstream_st*;
 using CUevent = struct CUevent_st*;
+using CUgraph = struct CUgraph_st*;
+using CUgraphExec = struct CUgraphExec_st*;
 
 enum : CUresult {
   CUDA_SUCCESS = 0,
@@ -33,6 +35,7 @@ enum : CUresult {
   CUDA_ERROR_CONTEXT_IS_DESTROYED = 709,
   CUDA_ERROR_MISALIGNED_ADDRESS = 716,
   CUDA_ERROR_LAUNCH_FAILED = 719,
+  CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED = 900,
 };
 
 enum : int {
@@ -113,6 +116,7 @@ LACO_API CUresult cuGetProcAddress_v2(const char* symbol, void** function, int v
 LACO_API CUresult cuDeviceGetCount(int* count);
 LACO_API CUresult cuDeviceGet(CUdevice* device, int ordinal);
 LACO_API CUresult cuDeviceGetName(char* name, int length, CUdevice device);
+LACO_API CUresult cuDeviceGetPCIBusId(char* id, int length, CUdevice device);
 LACO_API CUresult cuDeviceTotalMem_v2(size_t* bytes, CUdevice device);
 LACO_API CUresult cuDeviceGetAttribute(int* value, int attribute, CUdevice device);
 
@@ -168,6 +172,14 @@ LACO_API CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction func
 // By threads and shared memory alone: no registers are known.
 LACO_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction function, int threads,
                                                               size_t sharedBytes);
+
+// What is asked of a stream while it captures is not done, but kept in a graph.
+LACO_API CUresult cuStreamBeginCapture_v2(CUstream stream, int mode);
+LACO_API CUresult cuStreamEndCapture(CUstream stream, CUgraph* graph);
+LACO_API CUresult cuGraphInstantiateWithFlags(CUgraphExec* executable, CUgraph graph, uint64_t flags);
+LACO_API CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream);
+LACO_API CUresult cuGraphDestroy(CUgraph graph);
+LACO_API CUresult cuGraphExecDestroy(CUgraphExec executable);
 
 // ---- control
 

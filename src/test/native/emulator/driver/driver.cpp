@@ -98,6 +98,10 @@ CUstream find_stream(CUctx_st& context, CUstream stream) {
 void count(const std::string& name, int64_t more) { driver().work[name] += more; }
 
 CUresult enqueue(CUctx_st& context, CUstream_st& stream, Operation operation) {
+  if (stream.capturing != nullptr) {
+    stream.capturing->operations.push_back(std::move(operation));
+    return CUDA_SUCCESS;
+  }
   if (driver().counts_only) {
     stream.done++;
     return CUDA_SUCCESS;
@@ -161,6 +165,8 @@ void destroy(CUctx_st& context) {
   context.events.clear();
   context.modules.clear();
   context.functions.clear();
+  context.graphs.clear();
+  context.executables.clear();
 }
 
 }  // namespace standin
@@ -223,6 +229,16 @@ CUresult cuDeviceGetName(char* name, int length, CUdevice device) {
       return refuse(CUDA_ERROR_INVALID_VALUE, "length %d", length);
     }
     std::snprintf(name, static_cast<size_t>(length), "Laco emulated device");
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult cuDeviceGetPCIBusId(char* id, int length, CUdevice device) {
+  return with_device("cuDeviceGetPCIBusId", device, [&](Driver&) -> CUresult {
+    if (length < 13) {
+      return refuse(CUDA_ERROR_INVALID_VALUE, "length %d", length);
+    }
+    std::snprintf(id, static_cast<size_t>(length), "0000:%02x:00.0", device + 1);
     return CUDA_SUCCESS;
   });
 }

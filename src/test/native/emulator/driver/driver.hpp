@@ -37,12 +37,20 @@ struct Operation {
 
 }  // namespace standin
 
+// What a stream captured; an executable graph is a copy.
+struct CUgraph_st {
+  std::vector<standin::Operation> operations;
+  bool destroyed = false;
+};
+struct CUgraphExec_st : CUgraph_st {};
+
 // Handles outlive their objects' destruction, so that a stale one is told from a new one.
 struct CUstream_st {
   bool blocking = true;  // waits for the default stream, and it for this one
   bool destroyed = false;
   std::deque<standin::Operation> queue;
   uint64_t done = 0;  // operations since the stream was made
+  CUgraph_st* capturing = nullptr;
   uint64_t queued() const { return done + queue.size(); }
 };
 
@@ -77,6 +85,8 @@ struct CUctx_st {
   std::vector<std::unique_ptr<CUevent_st>> events;
   std::vector<std::unique_ptr<CUmod_st>> modules;
   std::vector<std::unique_ptr<CUfunc_st>> functions;
+  std::vector<std::unique_ptr<CUgraph_st>> graphs;
+  std::vector<std::unique_ptr<CUgraphExec_st>> executables;
 };
 
 namespace standin {

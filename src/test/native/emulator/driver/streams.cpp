@@ -75,7 +75,10 @@ CUresult cuStreamDestroy_v2(CUstream stream) {
 }
 
 CUresult cuStreamSynchronize(CUstream stream) {
-  return with_stream("cuStreamSynchronize", stream, [](CUctx_st& context, CUstream_st& found) {
+  return with_stream("cuStreamSynchronize", stream, [](CUctx_st& context, CUstream_st& found) -> CUresult {
+    if (found.capturing != nullptr) {
+      return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "the stream captures: nothing is done that could be waited for");
+    }
     standin::run_until(context, found, found.queued());
     return synchronized(context);
   });
@@ -134,6 +137,9 @@ CUresult cuEventRecord(CUevent event, CUstream stream) {
     if (!is_event(context, event)) {
       return standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no event", static_cast<void*>(event)));
     }
+    if (found.capturing != nullptr) {
+      return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "the stand-in captures no events");
+    }
     event->stream = &found;
     event->position = found.queued() + 1;
     const auto record = [event] {
@@ -174,6 +180,92 @@ CUresult cuEventElapsedTime(float* milliseconds, CUevent start, CUevent end) {
       }
     }
     *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
+    return CUDA_SUCCESS;
+  });
+}
+
+namespace {
+
+template <class Graph>
+Graph* find(const std::vector<std::unique_ptr<Graph>>& all, const Graph* graph) {
+  const auto found = std::find_if(all.begin(), all.end(), [&](const auto& one) { return one.get() == graph; });
+  return found == all.end() || (*found)->destroyed ? nullptr : found->get();
+}
+
+CUresult no_graph(const void* graph) {
+  return standin::wild(refuse(CUDA_ERROR_INVALID_HANDLE, "%p is no graph", graph));
+}
+
+}  // namespace
+
+CUresult cuStreamBeginCapture_v2(CUstream stream, int mode) {
+  return with_stream("cuStreamBeginCapture_v2", stream, [&](CUctx_st& context, CUstream_st& found) -> CUresult {
+    if (stream == nullptr || found.capturing != nullptr || mode < 0 || mode > 2) {
+      return refuse(CUDA_ERROR_INVALID_VALUE, "the default stream, one that captures already, or mode %d", mode);
+    }
+    found.capturing = context.graphs.emplace_back(std::make_unique<CUgraph_st>()).get();
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult cuStreamEndCapture(CUstream stream, CUgraph* graph) {
+  return with_stream("cuStreamEndCapture", stream, [&](CUctx_st&, CUstream_st& found) -> CUresult {
+    if (found.capturing == nullptr) {
+      return refuse(CUDA_ERROR_INVALID_VALUE, "the stream does not capture");
+    }
+    *graph = found.capturing;
+    found.capturing = nullptr;
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult cuGraphInstantiateWithFlags(CUgraphExec* executable, CUgraph graph, uint64_t flags) {
+  return with_context("cuGraphInstantiateWithFlags", [&](CUctx_st& context) -> CUresult {
+    const CUgraph found = find(context.graphs, graph);
+    if (found == nullptr) {
+      return no_graph(graph);
+    }
+    if (flags != 0) {
+      return refuse(CUDA_ERROR_INVALID_VALUE, "flags %llu", static_cast<unsigned long long>(flags));
+    }
+    *executable = context.executables.emplace_back(std::make_unique<CUgraphExec_st>()).get();
+    (*executable)->operations = found->operations;
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream) {
+  return with_stream("cuGraphLaunch", stream, [&](CUctx_st& context, CUstream_st& found) -> CUresult {
+    const CUgraphExec graph = find(context.executables, executable);
+    if (graph == nullptr) {
+      return no_graph(executable);
+    }
+    CUresult status = CUDA_SUCCESS;
+    for (const standin::Operation& operation : graph->operations) {
+      status = status == CUDA_SUCCESS ? standin::enqueue(context, found, operation) : status;
+    }
+    return status;
+  });
+}
+
+CUresult cuGraphDestroy(CUgraph graph) {
+  return with_context("cuGraphDestroy", [&](CUctx_st& context) -> CUresult {
+    const CUgraph found = find(context.graphs, graph);
+    if (found == nullptr) {
+      return no_graph(graph);
+    }
+    found->destroyed = true;
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult cuGraphExecDestroy(CUgraphExec executable) {
+  return with_context("cuGraphExecDestroy", [&](CUctx_st& context) -> CUresult {
+    const CUgraphExec found = find(context.executables, executable);
+    if (found == nullptr) {
+      return no_graph(executable);
+    }
+    found->destroyed = true;
     return CUDA_SUCCESS;
   });
 }

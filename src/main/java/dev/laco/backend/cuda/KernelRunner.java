@@ -30,7 +30,7 @@ public final class KernelRunner implements AutoCloseable {
   private final Staging staging;
   private final Cublas cublas;
   private final EventTimer timer;
-  private final FunctionQueries functions;
+  private final DriverQueries queries;
   private final ExtendedLaunch extended;
   private final Map<String, CudaModule> modules = new HashMap<>();
   private @Nullable Launcher launcher;
@@ -46,7 +46,7 @@ public final class KernelRunner implements AutoCloseable {
     this.cublas =
         library.open(binding, stream, new DeviceBuffer(context, Cublas.WORKSPACE_BYTES, "cuBLAS"));
     this.timer = new EventTimer(context.driver().library());
-    this.functions = new FunctionQueries(context.driver().library());
+    this.queries = new DriverQueries(context.driver().library());
     this.extended = new ExtendedLaunch(context.driver().library());
   }
 
@@ -113,6 +113,11 @@ public final class KernelRunner implements AutoCloseable {
    */
   public int attribute(int attribute) {
     return context.driver().attribute(attribute, context.device().handle());
+  }
+
+  /** Where the device is among those of the machine, {@code 0000:17:00.0}. */
+  public String busId() {
+    return queries.busId(context.device().handle());
   }
 
   // ---- memory
@@ -198,8 +203,7 @@ public final class KernelRunner implements AutoCloseable {
    * @param sharedBytes dynamic shared memory of a block
    */
   public KernelResources resources(long kernel, Dim3 block, int sharedBytes) {
-    return functions.resources(
-        kernel, block, sharedBytes, attribute(MAX_THREADS_PER_MULTIPROCESSOR));
+    return queries.resources(kernel, block, sharedBytes, attribute(MAX_THREADS_PER_MULTIPROCESSOR));
   }
 
   /**
@@ -245,6 +249,15 @@ public final class KernelRunner implements AutoCloseable {
               cluster,
               sharedBytes));
     }
+  }
+
+  /**
+   * Captures work of this runner as a graph, without doing the work.
+   *
+   * @param work launches kernels and waits for nothing
+   */
+  public GraphReplay capture(Runnable work) {
+    return new GraphReplay(context.driver().library(), stream, work);
   }
 
   /**

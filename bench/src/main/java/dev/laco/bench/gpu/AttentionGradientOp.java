@@ -135,8 +135,8 @@ final class AttentionGradientOp implements Op {
   private static long commons(Tensor gradient, Tensor out, AttentionSpec spec, Lab lab) {
     float[] commons = new float[Math.toIntExact(gradient.elements() / spec.headDim())];
     try (MemoryArena memory = new MemoryArena()) {
-      MemoryTensor by = lab.download(gradient, memory);
-      MemoryTensor from = lab.download(out, memory);
+      MemoryTensor by = Samples.ALL.download(lab, gradient, memory);
+      MemoryTensor from = Samples.ALL.download(lab, out, memory);
       for (int i = 0; i < commons.length; i++) {
         double sum = 0;
         for (long c = (long) i * spec.headDim(); c < (i + 1L) * spec.headDim(); c++) {

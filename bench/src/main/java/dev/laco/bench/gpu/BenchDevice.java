@@ -9,6 +9,7 @@ import dev.laco.ResourceException;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.cuda.CudaBackend;
+import dev.laco.backend.cuda.GraphReplay;
 import dev.laco.backend.cuda.KernelRunner;
 import dev.laco.model.DType;
 import java.io.IOException;
@@ -134,6 +135,11 @@ final class BenchDevice implements AutoCloseable {
   /** True if f64 is at least a quarter as fast as f32, by which the engine chooses how to mix. */
   boolean hasFastF64() {
     return runner.hasFastF64();
+  }
+
+  /** Where it is among the devices of this machine, {@code 0000:17:00.0}. */
+  String busId() {
+    return runner.busId();
   }
 
   int multiprocessors() {
@@ -262,6 +268,11 @@ final class BenchDevice implements AutoCloseable {
   /** {@code out = x weight^T} by cuBLAS: f32 {@code out}, the others of one dtype. */
   void product(Tensor x, Tensor weight, Tensor out) {
     runner.product(x, weight, out);
+  }
+
+  /** Launches as one graph, so that the device does not wait for the host between them. */
+  GraphReplay capture(Runnable launches) {
+    return runner.capture(launches);
   }
 
   // ---- time

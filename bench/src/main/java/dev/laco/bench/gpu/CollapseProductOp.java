@@ -77,13 +77,20 @@ final class CollapseProductOp implements Op {
     List<Tensor> x = lab.random(candidates, dtype, rows, sizes.hidden(), 1);
     List<Tensor> y = lab.random(candidates, F32, rows, sizes.inner(), 1);
     double matrix = (double) sizes.inner() * sizes.hidden();
-    Job job = new Job(lab);
+    List<Long> tokens = Samples.of(rows);
+    List<Long> columns = Samples.of(sizes.inner());
+    Samples samples = new Samples();
+    x.forEach(tensor -> samples.rows(tokens, tensor));
+    weights.forEach(tensor -> samples.rows(columns, tensor));
+    y.forEach(tensor -> samples.block(tokens, columns, tensor));
+    Job job = new Job(lab).samples(samples);
     if (variant.isKernel()) {
       launches(job, lab, isOfOne(variant) ? SHARED_BYTES_OF_ONE : SHARED_BYTES, weights, x, y);
       job.expects(
           reference -> expected(reference, weights, x, y), TOLERANCE, y.toArray(Tensor[]::new));
     } else {
       List<Tensor> mixed = lab.random(candidates, dtype, sizes.inner(), sizes.hidden(), 1);
+      mixed.forEach(tensor -> samples.rows(columns, tensor));
       calls(job, lab, weights, mixed, x, y);
       job.expects(
           reference -> {
@@ -142,12 +149,10 @@ final class CollapseProductOp implements Op {
 
   private static void expected(
       Reference reference, List<Tensor> weights, List<Tensor> x, List<Tensor> y) {
-    DType dtype = weights.getFirst().dtype();
+    MemoryTensor weight = reference.of(weights.getFirst());
     List<MemoryTensor> mixed =
         y.stream()
-            .map(
-                ignored ->
-                    reference.zeros(dtype, weights.getFirst().rows(), weights.getFirst().columns()))
+            .map(ignored -> reference.zeros(weight.dtype(), weight.rows(), weight.columns()))
             .toList();
     mix(reference, weights, mixed);
     products(reference, x, mixed, y);

@@ -2,6 +2,7 @@ package dev.laco.bench.gpu;
 
 import dev.laco.CudaBinding;
 import dev.laco.LacoException;
+import dev.laco.ResourceException;
 import dev.laco.UsageException;
 import dev.laco.bench.Machine;
 import dev.laco.bench.ModelShape;
@@ -41,6 +42,7 @@ public final class GpuBench implements Callable<Integer> {
       List.of("Llama-2-7B", "Llama-3-8B", "Qwen3-8B", "Llama-3-70B");
 
   private static final int INTERNAL = 1;
+  private static final long COOL_DOWN_MILLISECONDS = 5000;
 
   @Option(
       names = "--op",
@@ -131,20 +133,46 @@ public final class GpuBench implements Callable<Integer> {
       JcudaFolder.make();
     }
     Results results;
-    try (BenchDevice opened = BenchDevice.open(binding, ordinal)) {
+    try (BenchDevice opened = BenchDevice.open(binding, ordinal);
+        Nvml sensors = sensors(opened)) {
       results = new Results(opened, new ResultLog(json, machine, opened));
       Timing timing = new Timing(opened, quick);
       GpuCeilings ceilings = new GpuCeilings(timing);
       System.err.println("gpu-bench: " + opened);
       ceilings.all().forEach(ceiling -> add(results, ceiling, "begin").add());
-      kernels(chosen, new KernelCases(opened, timing, ceilings, results, asked));
+      kernels(
+          chosen,
+          new KernelCases(
+              opened, timing, new Watch(sensors, this::coolDown), ceilings, results, asked));
       jobs(models, new JobCases(opened, ceilings, results, quick));
       conclude(ceilings, results);
     }
     System.out.println(new Report(machine, results.rows()).text());
     System.out.println("results: " + json);
-    results.failures().forEach(failure -> System.err.println("gpu-bench: " + failure));
-    return results.failures().isEmpty() ? 0 : INTERNAL;
+    if (results.failures() > 0) {
+      System.err.println("gpu-bench: FAILED: " + results.failures() + ", each said above");
+    }
+    return results.failures() == 0 ? 0 : INTERNAL;
+  }
+
+  /** Null, which is said, where the card cannot be watched. */
+  private static @Nullable Nvml sensors(BenchDevice device) {
+    try {
+      return new Nvml(device.busId());
+    } catch (ResourceException e) {
+      System.err.println(
+          "gpu-bench: clocks, power, temperature and throttling are not watched: "
+              + e.getMessage());
+      return null;
+    }
+  }
+
+  private void coolDown() {
+    try {
+      Thread.sleep(quick ? 1 : COOL_DOWN_MILLISECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
   }
 
   private void kernels(List<Op> chosen, KernelCases cases) {

@@ -6,6 +6,7 @@ import dev.laco.backend.cuda.CudaException;
 import dev.laco.bench.Note;
 import dev.laco.bench.Times;
 import dev.laco.bench.gpu.BenchDevice.Function;
+import dev.laco.bench.gpu.Watch.Watched;
 import dev.laco.model.DType;
 import java.util.ArrayList;
 import java.util.List;
@@ -21,6 +22,7 @@ import org.jspecify.annotations.Nullable;
 final class KernelCases {
   private final BenchDevice device;
   private final Timing timing;
+  private final Watch watch;
   private final GpuCeilings ceilings;
   private final Results results;
   private final List<Shape> shapes;
@@ -28,11 +30,13 @@ final class KernelCases {
   KernelCases(
       BenchDevice device,
       Timing timing,
+      Watch watch,
       GpuCeilings ceilings,
       Results results,
       List<Shape> shapes) {
     this.device = device;
     this.timing = timing;
+    this.watch = watch;
     this.ceilings = ceilings;
     this.results = results;
     this.shapes = List.copyOf(shapes);
@@ -116,6 +120,28 @@ final class KernelCases {
             sizes -> unlessTooLarge(contender.name, () -> verify(op, variant, contender, sizes)));
   }
 
+  /** Whether samples of a kernel's result are right at the size that is timed. */
+  private boolean isRight(Op op, Job job, Contender contender, Sizes sizes) {
+    try {
+      job.verifySamples(contender.work(job));
+      return true;
+    } catch (AssertionError e) {
+      fail(op, contender, sizes, e);
+      return false;
+    }
+  }
+
+  private void fail(Op op, Contender contender, Sizes sizes, AssertionError e) {
+    results.fail(
+        String.format(
+            Locale.ROOT,
+            "%s is wrong in the shapes of %s, %s: %s",
+            contender.name,
+            sizes.model(),
+            op.describe(sizes) + sizes.widths(),
+            e.getMessage()));
+  }
+
   /** What the work says; false where the device has too little memory for it. */
   private static boolean unlessTooLarge(String what, BooleanSupplier work) {
     try {
@@ -134,24 +160,24 @@ final class KernelCases {
       job.verify(contender.work(job));
       return true;
     } catch (AssertionError e) {
-      results.fail(
-          String.format(
-              Locale.ROOT,
-              "%s is wrong in the shapes of %s, %s: %s",
-              contender.name,
-              sizes.model(),
-              op.describe(sizes),
-              e.getMessage()));
+      fail(op, contender, sizes, e);
       return false;
     }
   }
 
-  private void time(Op op, Variant variant, List<Contender> contenders, Sizes sizes) {
+  private void time(Op op, Variant variant, List<Contender> all, Sizes sizes) {
     try (Lab lab = new Lab(device, false)) {
       Job job = op.prepare(variant, sizes, lab);
+      List<Contender> contenders =
+          all.stream().filter(contender -> isRight(op, job, contender, sizes)).toList();
+      if (contenders.isEmpty()) {
+        return;
+      }
       List<Note.Rates> bounds = ceilings.of(job);
       List<Runnable> works = contenders.stream().map(contender -> contender.work(job)).toList();
-      List<Times> times = job.isCached() ? timing.ofCache(works) : timing.ofMemory(works);
+      Watched<List<Times>> watched =
+          watch.measure(() -> job.isCached() ? timing.ofCache(works) : timing.ofMemory(works));
+      List<Times> times = watched.measured();
       for (int i = 0; i < contenders.size(); i++) {
         Contender contender = contenders.get(i);
         Results.Result result =
@@ -171,7 +197,9 @@ final class KernelCases {
         if (works.get(i) instanceof Launch launch) {
           result.with("resources", launch.resources());
         }
-        if (i > 0) {
+        watched.card().ifPresent(card -> result.with("card", card));
+        result.with("checked here", job.hasSamples() ? "samples" : "no");
+        if (i > 0 && contenders.getFirst().user == null) {
           result.with(
               "comparison",
               Comparison.of(

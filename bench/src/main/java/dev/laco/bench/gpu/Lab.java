@@ -83,11 +83,8 @@ final class Lab implements AutoCloseable {
   }
 
   /** Copies a tensor to host memory. */
-  MemoryTensor download(Tensor tensor, TensorArena memory) {
-    MemoryTensor copy =
-        MemoryTensor.of(memory.allocate(tensor.dtype(), tensor.rows(), tensor.columns()));
-    device.download(BenchDevice.address(tensor), copy.data());
-    return copy;
+  void download(Tensor tensor, MemoryTensor to) {
+    device.download(BenchDevice.address(tensor), to.data());
   }
 
   @Override

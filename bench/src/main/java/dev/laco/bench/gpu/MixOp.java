@@ -89,7 +89,14 @@ final class MixOp implements Op {
     double elements = merges.stream().mapToDouble(merge -> merge.elements()).sum();
     double bytes = elements * variant.dtype().byteSize();
     Tensor[] outs = merges.stream().flatMap(merge -> merge.outs.stream()).toArray(Tensor[]::new);
+    Samples samples = new Samples();
+    for (Merge merge : merges) {
+      List<Long> rows = Samples.of(merge.sources.getFirst().rows());
+      Stream.concat(merge.sources.stream(), merge.outs.stream())
+          .forEach(tensor -> samples.rows(rows, tensor));
+    }
     return new Job(lab)
+        .samples(samples)
         .launches(grid(merges), arguments(merges, lab))
         .moves(SOURCES * bytes, sizes.candidates() * bytes)
         .expects(reference -> merges.forEach(merge -> merge.runOn(reference)), 0, outs);

@@ -33,7 +33,10 @@ final class ProductOp implements Op {
     double scale = Math.sqrt(3.0 / sizes.hidden());
     Tensor weight = lab.random(variant.dtype(), sizes.inner(), sizes.hidden(), scale);
     Tensor out = lab.random(F32, sizes.tokens(), sizes.inner(), 1);
+    List<Long> rows = Samples.of(x.rows());
+    List<Long> columns = Samples.of(weight.rows());
     return new Job(lab)
+        .samples(new Samples().rows(rows, x).rows(columns, weight).block(rows, columns, out))
         .calls(() -> lab.device().product(x, weight, out))
         .moves(
             (double) variant.dtype().byteSize() * (x.elements() + weight.elements()),

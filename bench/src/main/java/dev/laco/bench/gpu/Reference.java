@@ -15,18 +15,20 @@ import org.jspecify.annotations.Nullable;
 
 /** The reference backend on copies of what a lab has on a device. */
 final class Reference implements AutoCloseable {
+  private final Samples samples;
   private final MemoryArena arena = new MemoryArena();
   private final ReferenceBackend backend = new ReferenceBackend(Compute.F32);
   private final Map<Tensor, MemoryTensor> wholes = new HashMap<>();
   private final Map<Tensor, MemoryTensor> parts = new HashMap<>();
 
-  /** Copies every tensor as it now is. */
-  Reference(Lab lab) {
+  /** Copies what was chosen of every tensor as it now is. */
+  Reference(Lab lab, Samples samples) {
+    this.samples = samples;
     for (Guarded tensor : lab.tensors()) {
-      MemoryTensor whole = lab.download(tensor.whole(), arena);
-      long before = (tensor.whole().rows() - tensor.part().rows()) / 2;
+      MemoryTensor whole = samples.download(lab, tensor.whole(), arena);
+      long around = (tensor.whole().rows() - tensor.part().rows()) / 2;
       wholes.put(tensor.whole(), whole);
-      parts.put(tensor.part(), whole.slice(before, before + tensor.part().rows()));
+      parts.put(tensor.part(), whole.slice(around, whole.rows() - around));
     }
   }
 
@@ -53,12 +55,13 @@ final class Reference implements AutoCloseable {
 
   /** A batch without rotary angles. */
   TokenBatch batch(PackedSequences sequences) {
-    return backend.batch(sequences, 1, new float[0], new float[0]);
+    return backend.batch(samples.batchInsteadOf(sequences), 1, new float[0], new float[0]);
   }
 
   /** A batch with the angles that two tensors hold. */
   TokenBatch batch(PackedSequences sequences, Tensor cosine, Tensor sine) {
-    return backend.batch(sequences, 1, floats(of(cosine)), floats(of(sine)));
+    return backend.batch(
+        samples.batchInsteadOf(sequences), 1, floats(of(cosine)), floats(of(sine)));
   }
 
   /** A tensor of zeros. */

@@ -15,7 +15,7 @@ final class Results {
   private final BenchDevice device;
   private final ResultLog log;
   private final List<Report.Row> rows = new ArrayList<>();
-  private final List<String> failures = new ArrayList<>();
+  private int failures;
 
   Results(BenchDevice device, ResultLog log) {
     this.device = device;
@@ -26,14 +26,15 @@ final class Results {
     return rows;
   }
 
-  List<String> failures() {
+  /** How often something did not do what it should. */
+  int failures() {
     return failures;
   }
 
-  /** Something that does not what it should; it is said at the end, too. */
+  /** Says and counts something that does not do what it should. */
   void fail(String what) {
     System.err.println("gpu-bench: " + what);
-    failures.add(what);
+    failures++;
   }
 
   /**

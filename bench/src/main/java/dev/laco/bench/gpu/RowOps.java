@@ -61,33 +61,43 @@ final class RowOps {
     DType[] weights = {F32, F16, BF16};
     return List.of(
         new RowOp("embed", null, RowOps::embed, of("embed", weights)),
-        new RowOp("rms_norm", TARGET, RowOps::rmsNorm, of("norm", "rms_norm", weights)),
-        new RowOp("add_rms_norm", TARGET, RowOps::addRmsNorm, of("norm", "add_rms_norm", weights)),
-        new RowOp("layer_norm", TARGET, RowOps::layerNorm, of("norm", "layer_norm", weights)),
-        new RowOp(
+        rowwise("rms_norm", TARGET, RowOps::rmsNorm, of("norm", "rms_norm", weights)),
+        rowwise("add_rms_norm", TARGET, RowOps::addRmsNorm, of("norm", "add_rms_norm", weights)),
+        rowwise("layer_norm", TARGET, RowOps::layerNorm, of("norm", "layer_norm", weights)),
+        rowwise(
             "add_layer_norm", TARGET, RowOps::addLayerNorm, of("norm", "add_layer_norm", weights)),
-        new RowOp("inverse_rms", TARGET, RowOps::inverseRms, of("norm", "inverse_rms", weights)),
-        new RowOp("rope", TARGET, rope(RotaryPairs.HALVES), of("rope", F32)),
-        new RowOp(
+        rowwise("inverse_rms", TARGET, RowOps::inverseRms, of("norm", "inverse_rms", weights)),
+        rowwise("rope", TARGET, rope(RotaryPairs.HALVES), of("rope", F32)),
+        rowwise(
             "rope_neighbours",
             TARGET,
             rope(RotaryPairs.NEIGHBOURS),
             of("rope", "rope_neighbours", F32)),
-        new RowOp("norm_rope", TARGET, RowOps::normRope, of("rope", "norm_rope", weights)),
-        new RowOp("gated_activation", TARGET, RowOps::gatedActivation, of("gated_activation", F32)),
-        new RowOp(
+        rowwise("norm_rope", TARGET, RowOps::normRope, of("rope", "norm_rope", weights)),
+        rowwise("gated_activation", TARGET, RowOps::gatedActivation, of("gated_activation", F32)),
+        rowwise(
             "clamped_gate", null, RowOps::clampedGate, of("gated_activation", "clamped_gate", F32)),
-        new RowOp("route", null, RowOps::route, of("route", F32)),
+        rowwise("route", null, RowOps::route, of("route", F32)),
         new RowOp("add_rows", null, RowOps::addRows, of("add_rows", F32)),
-        new RowOp("add", null, RowOps::add, of("add", F32)),
-        new RowOp("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
-        new RowOp("logits", null, RowOps::logits, Variant.of("logits", "laco_logits_%s_v2", F32)),
-        new RowOp("multiply", null, RowOps::multiply, of("multiply", F32)),
-        new RowOp(
-            "scaled_difference", null, RowOps::scaledDifference, of("scaled_difference", F32)),
+        rowwise("add", null, RowOps::add, of("add", F32)),
+        rowwise("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
+        rowwise("logits", null, RowOps::logits, Variant.of("logits", "laco_logits_%s_v2", F32)),
+        rowwise("multiply", null, RowOps::multiply, of("multiply", F32)),
+        rowwise("scaled_difference", null, RowOps::scaledDifference, of("scaled_difference", F32)),
         new RowOp("add_squares", null, RowOps::addSquares, of("column_sums", "add_squares", F32)),
-        new RowOp("widen", null, RowOps::widen, of("convert", "widen", F16, BF16)),
-        new RowOp("narrow", null, RowOps::narrow, of("convert", "narrow", F16, BF16)));
+        rowwise("widen", null, RowOps::widen, of("convert", "widen", F16, BF16)),
+        rowwise("narrow", null, RowOps::narrow, of("convert", "narrow", F16, BF16)));
+  }
+
+  /** One whose rows are made of the rows at the same place. */
+  private static RowOp rowwise(
+      String name, @Nullable Double share, Preparation preparation, List<Variant> variants) {
+    return new RowOp(
+        name,
+        share,
+        (dtype, sizes, lab) ->
+            preparation.prepare(dtype, sizes, lab).samples(Samples.ofTokens(sizes, lab)),
+        variants);
   }
 
   private static List<Variant> of(String file, DType... dtypes) {
@@ -129,12 +139,16 @@ final class RowOps {
   private static Job embed(DType dtype, Sizes sizes, Lab lab) {
     Tensor table = lab.random(dtype, sizes.config().vocabSize(), sizes.hidden(), 1);
     Tensor out = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
+    int[] tokens = sizes.packed().tokens();
+    List<Long> looked =
+        Samples.of(tokens.length).stream().map(at -> (long) tokens[at.intValue()]).toList();
     return new Job(lab)
+        .samples(Samples.ofTokens(sizes, lab).rows(looked, table))
         .launches(
             Grid.of(sizes.tokens(), BLOCK),
             new Arguments()
                 .pointer(table)
-                .pointer(lab.table(sizes.packed().tokens()))
+                .pointer(lab.table(tokens))
                 .pointer(out)
                 .int64(sizes.hidden())
                 .float32(1))
@@ -279,7 +293,7 @@ final class RowOps {
         .moves(bytes(x), bytes(out))
         .expects(
             reference -> {
-              for (long r = 0; r < x.rows(); r++) {
+              for (long r = 0; r < reference.of(x).rows(); r++) {
                 double squares = 0;
                 for (long i = r * x.columns(); i < (r + 1) * x.columns(); i++) {
                   double value = reference.of(x).get(i);
@@ -431,7 +445,7 @@ final class RowOps {
         .moves(bytes(logits), bytes(indices, shares))
         .expects(
             reference -> {
-              float[] expected = new float[tokens * CHOSEN];
+              float[] expected = new float[Math.toIntExact(reference.of(logits).rows() * CHOSEN)];
               int[] experts = new int[expected.length];
               reference.backend().route(reference.of(logits), true, experts, expected);
               reference.backend().upload(expected, reference.of(shares));
@@ -499,7 +513,7 @@ final class RowOps {
         .expects(
             reference -> {
               MemoryTensor wide = reference.widened(reference.of(bias));
-              for (long row = 0; row < x.rows(); row++) {
+              for (long row = 0; row < reference.of(x).rows(); row++) {
                 reference.backend().add(reference.of(x).slice(row, row + 1), wide);
               }
             },
@@ -525,7 +539,7 @@ final class RowOps {
         .moves(bytes(x, factors), bytes(x))
         .expects(
             reference -> {
-              for (long i = 0; i < x.elements(); i++) {
+              for (long i = 0; i < reference.of(x).elements(); i++) {
                 double factor = reference.of(factors).get(i % x.columns());
                 reference.of(x).set(i, spec.apply(factor * reference.of(x).get(i)));
               }
@@ -607,7 +621,7 @@ final class RowOps {
         .moves(bytes(x), bytes(out))
         .expects(
             reference -> {
-              for (long i = 0; i < x.elements(); i++) {
+              for (long i = 0; i < reference.of(x).elements(); i++) {
                 reference.of(out).set(i, reference.of(x).get(i));
               }
             },

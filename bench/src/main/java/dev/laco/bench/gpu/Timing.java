@@ -1,5 +1,6 @@
 package dev.laco.bench.gpu;
 
+import dev.laco.backend.cuda.GraphReplay;
 import dev.laco.bench.Times;
 import java.util.List;
 import java.util.function.Consumer;
@@ -43,10 +44,19 @@ final class Timing {
     return measure(works, 1, turns -> device.flush());
   }
 
-  /** Several kinds of work in turns, all data being in the cache if it fits. */
+  /**
+   * Several kinds of work in turns, all data being in the cache if it fits. Such work may be
+   * shorter than a launch takes the host: some runs of it are replayed as a graph.
+   */
   List<Times> ofCache(List<Runnable> works) {
     int runs = quick ? 1 : CACHED_RUNS;
-    return measure(works.stream().map(work -> repeated(work, runs)).toList(), runs, Turns::peek);
+    List<GraphReplay> graphs =
+        works.stream().map(work -> device.capture(repeated(work, runs))).toList();
+    try {
+      return measure(List.copyOf(graphs), runs, Turns::peek);
+    } finally {
+      graphs.forEach(GraphReplay::close);
+    }
   }
 
   private static Runnable repeated(Runnable work, int runs) {

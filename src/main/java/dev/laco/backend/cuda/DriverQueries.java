@@ -11,10 +11,10 @@ import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 
 /**
- * What the driver tells of a kernel that only measurements ask for. The driver is called through
- * the JDK, whatever the binding is.
+ * What the driver tells of kernels and devices that only measurements ask for. The driver is called
+ * through the JDK, whatever the binding is.
  */
-final class FunctionQueries {
+final class DriverQueries {
   /** {@code CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES}. */
   private static final int LOCAL_BYTES = 3;
 
@@ -34,10 +34,17 @@ final class FunctionQueries {
   private static final MethodHandle BLOCKS =
       Downcalls.ofInt(ADDRESS, JAVA_LONG, JAVA_INT, JAVA_LONG);
 
+  /** {@code CUresult cuDeviceGetPCIBusId(char *id, int length, CUdevice device)}. */
+  private static final MethodHandle BUS_ID = Downcalls.ofInt(ADDRESS, JAVA_INT, JAVA_INT);
+
+  private static final int BUS_ID_LENGTH = 32;
+
+  private final MemorySegment busId;
   private final MemorySegment attribute;
   private final MemorySegment blocks;
 
-  FunctionQueries(NativeLibrary driver) {
+  DriverQueries(NativeLibrary driver) {
+    busId = driver.function("cuDeviceGetPCIBusId");
     attribute = driver.function("cuFuncGetAttribute");
     blocks = driver.function("cuOccupancyMaxActiveBlocksPerMultiprocessor");
   }
@@ -61,6 +68,16 @@ final class FunctionQueries {
         (double) resident * threads / mostThreads);
   }
 
+  /** Where a device is, {@code 0000:17:00.0}. */
+  String busId(int device) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment id = arena.allocate(BUS_ID_LENGTH);
+      int status = Downcalls.call(() -> (int) BUS_ID.invokeExact(busId, id, BUS_ID_LENGTH, device));
+      check("cuDeviceGetPCIBusId", status);
+      return id.getString(0);
+    }
+  }
+
   private int attribute(int which, long function) {
     return ask(
         "cuFuncGetAttribute", out -> (int) ATTRIBUTE.invokeExact(attribute, out, which, function));
@@ -75,10 +92,14 @@ final class FunctionQueries {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment out = arena.allocate(JAVA_INT);
       int status = Downcalls.call(() -> call.run(out));
-      if (status != 0) {
-        throw new CudaException(name, status, "error", "while asking about a kernel");
-      }
+      check(name, status);
       return out.get(JAVA_INT, 0);
+    }
+  }
+
+  private static void check(String call, int status) {
+    if (status != 0) {
+      throw new CudaException(call, status, "error", "while asking about a kernel or a device");
     }
   }
 }
