@@ -44,7 +44,10 @@ public final class JobProgress {
   /** Seconds since the job's begin at which a stage last reported. */
   private double known;
 
-  /** The largest share of the job that was shown; a smaller one is never shown after it. */
+  /**
+   * The largest share of the job that was shown; a smaller one is shown only after a further stage
+   * was expected.
+   */
   private double shown;
 
   private @Nullable Stage current;
@@ -150,7 +153,9 @@ public final class JobProgress {
    * Expects a stage that takes {@code seconds}. Stages are expected in the order in which they run.
    */
   public synchronized void expect(String stage, double seconds) {
-    stages.put(stage, new Stage(stage, seconds));
+    if (stages.put(stage, new Stage(stage, seconds)) == null) {
+      shown = 0;
+    }
     prior = PRIOR * total(any -> any.expected);
   }
 

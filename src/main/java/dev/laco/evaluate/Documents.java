@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.Consumer;
+import java.util.function.LongPredicate;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -43,11 +44,12 @@ record Documents(String source, List<LineFile> files, @Nullable Path labels) imp
    *     none, or there are no documents, or not as many labels as documents
    */
   @Override
-  public long read(long limit, Consumer<Document> each) {
+  public long read(long limit, LongPredicate wanted, Consumer<Document> each) {
     long count = 0;
     for (LineFile file : files) {
-      long left = Math.max(0, limit - count);
-      count += isTable() ? readTable(file, left, each) : readLines(file, left, each);
+      long before = count;
+      LongPredicate given = number -> before + number < limit && wanted.test(before + number);
+      count += isTable() ? readTable(file, given, each) : readLines(file, given, each);
     }
     if (count == 0) {
       throw new BadInputException(source + ": holds no items");
@@ -55,7 +57,12 @@ record Documents(String source, List<LineFile> files, @Nullable Path labels) imp
     return count;
   }
 
-  private long readLines(LineFile file, long limit, Consumer<Document> each) {
+  @Override
+  public long count() {
+    return files.stream().mapToLong(LineFile::count).sum();
+  }
+
+  private long readLines(LineFile file, LongPredicate wanted, Consumer<Document> each) {
     try (LineReader lines = new LineReader(file);
         LineReader answers = labels == null ? null : new LineReader(LineFile.of(labels))) {
       long count = 0;
@@ -65,7 +72,7 @@ record Documents(String source, List<LineFile> files, @Nullable Path labels) imp
           throw new BadInputException(
               lines.where() + " has no label: " + labels + " has fewer lines");
         }
-        if (count < limit) {
+        if (wanted.test(count)) {
           each.accept(document(lines.where(), line, label));
         }
         count++;
@@ -78,7 +85,7 @@ record Documents(String source, List<LineFile> files, @Nullable Path labels) imp
     }
   }
 
-  private static long readTable(LineFile file, long limit, Consumer<Document> each) {
+  private static long readTable(LineFile file, LongPredicate wanted, Consumer<Document> each) {
     try (LineReader lines = new LineReader(file)) {
       List<String> columns = COLUMNS;
       long count = 0;
@@ -96,7 +103,7 @@ record Documents(String source, List<LineFile> files, @Nullable Path labels) imp
           }
           row += "\n" + more;
         }
-        if (count < limit) {
+        if (wanted.test(count)) {
           each.accept(row(where, columns, cells(row)));
         }
         count++;

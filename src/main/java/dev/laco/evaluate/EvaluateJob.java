@@ -34,6 +34,10 @@ import org.jspecify.annotations.Nullable;
 @SuppressWarnings("exports")
 public final class EvaluateJob extends ModelJob<EvaluateJob> {
   private static final String LAST_WORD = "last word";
+  private static final String ITEMS = "items";
+
+  /** Seconds in which an item is read and tokenised, as the progress expects them. */
+  private static final double ITEM_SECONDS = 1e-4;
 
   /** The part of the allowed time in which the speed is measured. */
   private static final double PILOT = 20;
@@ -228,22 +232,17 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
   }
 
   private EvaluateResult tasks(EvaluateRequest.Tasks request, ParquetLines parquet) {
-    long limit = request.limit() == null ? Long.MAX_VALUE : request.limit();
-    List<TaskFile> files =
-        request.tasks().stream()
-            .map(
-                task ->
-                    TaskFile.find(
-                        task,
-                        request.data(),
-                        request.shots(),
-                        Boolean.TRUE.equals(request.mutualInformation()),
-                        parquet))
-            .toList();
+    Double within = request.within();
+    List<TaskItems> items = items(request, parquet);
     List<Model> models = models();
     List<TasksJob> jobs = new ArrayList<>();
     for (Model one : models) {
-      jobs.add(part(new TasksJob(one, device, whose(one), files, limit, this::requireWanted)));
+      jobs.add(part(new TasksJob(one, device, whose(one), items)));
+    }
+    if (within == null) {
+      read(items, jobs.size(), one -> jobs.forEach(job -> job.survey(one)));
+    } else {
+      read(items, 1, one -> items.forEach(each -> each.weigh(one)));
     }
     Perplexities perplexities =
         request.hasPerplexity() ? Perplexities.of(this, EvaluateRequest.Text.OWN) : null;
@@ -257,20 +256,22 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
           jobs.get(i)
               .run(
                   out == null ? null : task -> out.apply(one, task),
-                  lm -> {
+                  opened -> {
+                    if (first && within != null) {
+                      double others =
+                          (perplexities == null ? 0 : perplexities.seconds(opened))
+                              + (speed == null ? 0 : speed.seconds(opened));
+                      takeSample(opened, items, jobs, within - others);
+                    }
+                  },
+                  planned -> {
                     if (first) {
-                      if (request.within() != null) {
-                        double others =
-                            (perplexities == null ? 0 : perplexities.seconds(lm.backend()))
-                                + (speed == null ? 0 : speed.seconds(lm.backend()));
-                        takeSample(lm, jobs, Math.max(1, request.within() - others));
-                      }
-                      jobs.forEach(job -> job.expect(lm.backend()));
+                      jobs.forEach(job -> job.expect(planned));
                       if (perplexities != null) {
-                        perplexities.expect(lm.backend());
+                        perplexities.expect(planned);
                       }
                       if (speed != null) {
-                        speed.expect(lm.backend());
+                        speed.expect(planned);
                       }
                       tellExpectation();
                     }
@@ -283,33 +284,69 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
         dense,
         groups,
         results.stream().skip(1).map(pruned -> TaskComparison.of(dense, pruned, groups)).toList(),
-        request.within() == null
-            ? null
-            : ItemSample.of(request.within(), progress().seconds(), dense),
+        within == null ? null : ItemSample.of(within, progress().seconds(), dense),
         perplexities == null ? null : perplexities.run(opened -> {}),
         speed == null ? null : speed.run(opened -> {}));
   }
 
-  /** Leaves to all models the same items of each task, as many as there is time for. */
-  private void takeSample(CausalLm dense, List<TasksJob> jobs, double within) {
-    List<Stratum> strata = jobs.getFirst().strata(dense, within / PILOT, against);
-    double share = ItemSample.share(strata, MARGIN * (within - progress().seconds()));
-    long[] bounds =
-        strata.stream()
-            .mapToLong(stratum -> share == 1 ? Long.MAX_VALUE : stratum.bound(stratum.count(share)))
-            .toArray();
-    jobs.forEach(job -> job.only(bounds));
-    if (share == 1) {
-      return;
+  private static List<TaskItems> items(EvaluateRequest.Tasks request, ParquetLines parquet) {
+    long limit = request.limit() == null ? Long.MAX_VALUE : request.limit();
+    return request.tasks().stream()
+        .map(
+            task ->
+                TaskFile.find(
+                    task,
+                    request.data(),
+                    request.shots(),
+                    Boolean.TRUE.equals(request.mutualInformation()),
+                    parquet))
+        .map(file -> new TaskItems(file, limit))
+        .toList();
+  }
+
+  /**
+   * Reads items before a model runs, which shows the progress and may be cancelled.
+   *
+   * @param times how often the items are read
+   * @param reading is given what is to be told of each item
+   */
+  private void read(List<TaskItems> items, int times, Consumer<Runnable> reading) {
+    long total = times * items.stream().mapToLong(TaskItems::expected).sum();
+    progress().expect(ITEMS, total * ITEM_SECONDS);
+    try (JobProgress.Stage stage = progress().begin(ITEMS)) {
+      reading.accept(
+          () -> {
+            requireWanted();
+            stage.advance(1, total);
+          });
     }
-    warn(
-        String.format(
-            Locale.ROOT,
-            "%,d of %,d items are measured, of each task the same share: the time of %s does not"
-                + " suffice for more; errors and intervals are wider than those of all items",
-            strata.stream().mapToInt(stratum -> stratum.count(share)).sum(),
-            strata.stream().mapToInt(stratum -> stratum.items().size()).sum(),
-            Setting.of("within")));
+  }
+
+  /** Leaves to all models the same items of each task, as many as there is time for. */
+  private void takeSample(
+      Backend backend, List<TaskItems> items, List<TasksJob> jobs, double within) {
+    List<Stratum> strata = jobs.getFirst().strata(backend, within / PILOT, against);
+    double share = ItemSample.share(strata, MARGIN * (within - progress().seconds()));
+    int measured = 0;
+    int all = 0;
+    for (int i = 0; i < items.size(); i++) {
+      Stratum stratum = strata.get(i);
+      int count = stratum.count(share);
+      items.get(i).only(share == 1 ? Long.MAX_VALUE : stratum.bound(count));
+      measured += count;
+      all += stratum.items().size();
+    }
+    if (share < 1) {
+      warn(
+          String.format(
+              Locale.ROOT,
+              "%,d of %,d items are measured, of each task the same share: the time of %s does not"
+                  + " suffice for more; errors and intervals are wider than those of all items",
+              measured,
+              all,
+              Setting.of("within")));
+    }
+    read(items, jobs.size(), one -> jobs.forEach(job -> job.survey(one)));
   }
 
   private CausalLm original(Backend backend, long buffers, String helps) {

@@ -64,11 +64,17 @@ final class Examples {
 
   private String first(Documents source) {
     StringBuilder examples = new StringBuilder();
-    long found = source.read(shots, document -> examples.append(task.item(document).example()));
+    long found =
+        source.read(shots, any -> true, document -> examples.append(task.item(document).example()));
     if (found < shots) {
       throw tooFew(source, found);
     }
     return examples.toString();
+  }
+
+  /** Whether all items have the same text in front of their prompts. */
+  boolean areFixed() {
+    return pool == null;
   }
 
   /** The text in front of the prompts of an item. */

@@ -29,16 +29,27 @@ public record ItemSample(double within, double seconds, long items, long of) {
    * An item of a task.
    *
    * @param hash of the item, by which items are chosen
-   * @param tokens tokens that a model runs over for the item
+   * @param bytes of the item as its file has it
    */
-  record Weight(long hash, long tokens) {}
+  record Weight(long hash, int bytes) {
+    /** Of an item: the hash of the seed and of the item's text. */
+    static Weight of(JsonNode item) {
+      byte[] text = item.toString().getBytes(StandardCharsets.UTF_8);
+      String hex =
+          new Sha256()
+              .update(ByteBuffer.allocate(Long.BYTES).putLong(SEED).flip())
+              .update(text)
+              .hex();
+      return new Weight(HexFormat.fromHexDigitsToLong(hex, 0, 2 * Long.BYTES), text.length);
+    }
+  }
 
   /**
    * A task, whose items are ordered by their hashes.
    *
-   * @param secondsPerToken what all models together take for a token
+   * @param secondsPerByte what all models together take for a byte
    */
-  record Stratum(List<Weight> items, double secondsPerToken) {
+  record Stratum(List<Weight> items, double secondsPerByte) {
     Stratum {
       items = items.stream().sorted(Comparator.comparingLong(Weight::hash)).toList();
     }
@@ -49,8 +60,12 @@ public record ItemSample(double within, double seconds, long items, long of) {
     }
 
     private double seconds(double share) {
-      long tokens = items.stream().limit(count(share)).mapToLong(Weight::tokens).sum();
-      return tokens * secondsPerToken;
+      return bytes(count(share)) * secondsPerByte;
+    }
+
+    /** The bytes of the items in a sample of so many. */
+    long bytes(int count) {
+      return items.stream().limit(count).mapToLong(Weight::bytes).sum();
     }
 
     /** The largest hash in a sample of so many items. */
@@ -79,16 +94,6 @@ public record ItemSample(double within, double seconds, long items, long of) {
 
   private static double taken(List<Stratum> strata, double share) {
     return strata.stream().mapToDouble(stratum -> stratum.seconds(share)).sum();
-  }
-
-  /** The hash of an item: of the seed and of the item as its file has it. */
-  static long hash(JsonNode item) {
-    String hex =
-        new Sha256()
-            .update(ByteBuffer.allocate(Long.BYTES).putLong(SEED).flip())
-            .update(item.toString().getBytes(StandardCharsets.UTF_8))
-            .hex();
-    return HexFormat.fromHexDigitsToLong(hex, 0, 2 * Long.BYTES);
   }
 
   /** What the sample is of results. */

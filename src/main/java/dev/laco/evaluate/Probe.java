@@ -10,6 +10,7 @@ import java.util.Locale;
 import java.util.Random;
 import java.util.function.Consumer;
 import java.util.function.Function;
+import java.util.function.LongPredicate;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -148,11 +149,16 @@ record Probe(String name, Kind kind, String skill, int examples, Function<Random
   }
 
   @Override
-  public long read(long limit, Consumer<Document> each) {
+  public long count() {
+    return ITEMS;
+  }
+
+  @Override
+  public long read(long limit, LongPredicate wanted, Consumer<Document> each) {
     Random random = new Random(SEED + name.hashCode());
     for (int item = 0; item < ITEMS; item++) {
       List<Solved> solved = distinct(random);
-      if (item < limit) {
+      if (item < limit && wanted.test(item)) {
         each.accept(document(item, solved));
       }
     }

@@ -15,6 +15,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.Consumer;
+import java.util.function.LongPredicate;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
@@ -159,19 +160,29 @@ record TaskFile(
   /**
    * Reads the items one by one.
    *
-   * @param limit the number of items that are read
+   * @param limit the number of items that are given, if all are wanted
+   * @param wanted says which of these items are given, by their numbers from 0; is asked in their
+   *     order
    * @return the number of items in the file
    * @throws BadInputException that names file, line and field, if one of the items that are read is
    *     none of the task, or there are no items, or not as many labels as items
    */
-  long read(long limit, Consumer<TaskItem> each) {
+  long read(long limit, LongPredicate wanted, Consumer<TaskItem> each) {
     Examples before = new Examples(task, examples, shots);
+    boolean[] isGiven = {true};
     return items.read(
         limit,
+        number -> {
+          isGiven[0] = wanted.test(number);
+          // Examples are drawn for one item after the other, also for those that are not given.
+          return isGiven[0] || !before.areFixed();
+        },
         document -> {
           TaskItem item = task.item(document);
           TaskItem asked = item.behind(before.before(item));
-          each.accept(answersAlone ? asked.withAnswersAlone() : asked);
+          if (isGiven[0]) {
+            each.accept(answersAlone ? asked.withAnswersAlone() : asked);
+          }
         });
   }
 }

@@ -6,7 +6,6 @@ import dev.laco.measure.Progress;
 import dev.laco.model.ModelConfig;
 import dev.laco.transformer.CausalLm;
 import java.util.ArrayList;
-import java.util.BitSet;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.regex.Pattern;
@@ -21,37 +20,19 @@ final class TaskRun {
   /** What the harness takes to be between two words. */
   private static final Pattern WORDS = Pattern.compile("\\s+", Pattern.UNICODE_CHARACTER_CLASS);
 
+  private final TaskItems of;
   private final TaskFile file;
   private final PromptTokens prompts;
-  private final long limit;
-  private final Runnable requireWanted;
-  private final long available;
-
   private ItemMeasure measure;
-
-  /** The largest hash of an item that is measured. */
-  private long bound = Long.MAX_VALUE;
-
-  /** The numbers in the file of the items that are measured. */
-  private final BitSet measured = new BitSet();
-
   private int items;
   private double chance;
 
-  /**
-   * Reads the items.
-   *
-   * @param limit the number of items that are measured, if there are so many
-   * @param requireWanted ends the reading if the job was cancelled
-   * @throws BadInputException if an item is none of the task
-   */
-  TaskRun(TaskFile file, PromptTokens prompts, long limit, Runnable requireWanted) {
-    this.file = file;
+  /** The task of some items, which are to be surveyed before the model runs. */
+  TaskRun(TaskItems of, PromptTokens prompts) {
+    this.of = of;
+    this.file = of.file();
     this.prompts = prompts;
-    this.limit = limit;
-    this.requireWanted = requireWanted;
     this.measure = newMeasure();
-    this.available = survey();
   }
 
   private ItemMeasure newMeasure() {
@@ -61,57 +42,24 @@ final class TaskRun {
         : new LikelihoodItems(kind, file.metrics(), prompts);
   }
 
-  private long survey() {
-    return read(
+  /**
+   * Reads and tokenises the items that are measured; again after they have changed.
+   *
+   * @param one is told of each item
+   * @throws BadInputException if an item is none of the task
+   */
+  void survey(Runnable one) {
+    items = 0;
+    chance = 0;
+    measure.forget();
+    measure = newMeasure();
+    of.read(
         item -> {
-          requireWanted.run();
+          one.run();
           items++;
           chance += item.chance();
           measure.survey(item);
         });
-  }
-
-  /** Gives the items that are measured. */
-  private long read(Consumer<TaskItem> each) {
-    int[] number = {0};
-    return file.read(
-        limit,
-        item -> {
-          if (bound == Long.MAX_VALUE || ItemSample.hash(item.document().json()) <= bound) {
-            measured.set(number[0]);
-            each.accept(item);
-          }
-          number[0]++;
-        });
-  }
-
-  /** The hash of every item, and the tokens that the model runs over for it. */
-  List<ItemSample.Weight> weights() {
-    List<ItemSample.Weight> weights = new ArrayList<>();
-    file.read(
-        limit,
-        item -> {
-          requireWanted.run();
-          ItemMeasure one = newMeasure();
-          one.survey(item);
-          weights.add(new ItemSample.Weight(ItemSample.hash(item.document().json()), one.tokens()));
-          one.forget();
-        });
-    return weights;
-  }
-
-  /** Measures from now on only those items whose hashes are at most a bound. */
-  void only(long largest) {
-    if (largest == bound) {
-      return;
-    }
-    bound = largest;
-    items = 0;
-    chance = 0;
-    measured.clear();
-    measure.forget();
-    measure = newMeasure();
-    survey();
   }
 
   Task task() {
@@ -160,11 +108,11 @@ final class TaskRun {
     List<String> names = metrics();
     double[][] values = new double[names.size()][items];
     double[][] weights = new double[names.size()][items];
-    int[] numbers = measured.stream().toArray();
+    int[] numbers = of.numbers(items);
     measure.measure(
         lm,
         greedy,
-        this::read,
+        of::read,
         sample -> {
           for (int metric = 0; metric < values.length; metric++) {
             values[metric][sample.index] = sample.values[metric];
@@ -181,8 +129,8 @@ final class TaskRun {
         task(),
         file.items().source(),
         file.shots(),
-        available,
-        bound < Long.MAX_VALUE,
+        of.available(),
+        of.isSampled(),
         chance / items,
         metrics);
   }

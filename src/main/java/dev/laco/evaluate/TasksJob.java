@@ -4,6 +4,7 @@ import dev.laco.DeviceSettings;
 import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.Seconds;
+import dev.laco.backend.Backend;
 import dev.laco.backend.Device;
 import dev.laco.run.JobEstimate;
 import dev.laco.run.MemoryPlan;
@@ -21,29 +22,25 @@ import org.jspecify.annotations.Nullable;
 
 /** The tasks of an evaluation on one model. */
 final class TasksJob extends ModelJob<TasksJob> {
+  /** The items of a task of which the tokens are counted before a sample is drawn. */
+  private static final int FEW = 100;
+
   private final String whose;
+  private final List<TaskItems> tasks;
   private final List<TaskRun> runs;
 
   /**
-   * Reads all items of the tasks.
+   * A job for tasks whose items are to be surveyed before it runs.
    *
    * @param whose what the name of each stage ends with; empty where one model is measured
-   * @param requireWanted ends the reading if the job was cancelled
-   * @throws dev.laco.BadInputException if an item is none of its task, or the model has no
-   *     tokenizer
+   * @throws dev.laco.BadInputException if the model has no tokenizer
    */
-  TasksJob(
-      Model model,
-      DeviceSettings device,
-      String whose,
-      List<TaskFile> files,
-      long limit,
-      Runnable requireWanted) {
+  TasksJob(Model model, DeviceSettings device, String whose, List<TaskItems> tasks) {
     super(model, device);
     this.whose = whose;
+    this.tasks = tasks;
     PromptTokens prompts = new PromptTokens(model);
-    this.runs =
-        files.stream().map(file -> new TaskRun(file, prompts, limit, requireWanted)).toList();
+    this.runs = tasks.stream().map(items -> new TaskRun(items, prompts)).toList();
   }
 
   private String stage(TaskRun run) {
@@ -51,16 +48,25 @@ final class TasksJob extends ModelJob<TasksJob> {
   }
 
   /**
-   * Measures how fast the model answers: once for the tasks whose answers it writes, and once for
-   * all others.
+   * Reads and tokenises the items that are measured; again after they have changed.
    *
-   * @param lm the model
+   * @param one is told of each item
+   * @throws dev.laco.BadInputException if an item is none of its task
+   */
+  void survey(Runnable one) {
+    runs.forEach(run -> run.survey(one));
+  }
+
+  /**
+   * Measures how fast the model answers: once for the tasks whose answers it writes, and once for
+   * all others. Of each task the tokens of a few items are counted.
+   *
    * @param seconds about as many as a measurement may take
    * @param others the models that are measured, too; they take as long as they have layers
-   * @return one for each task
+   * @return one for each task, whose items were weighed
    */
-  List<ItemSample.Stratum> strata(CausalLm lm, double seconds, List<Model> others) {
-    JobEstimate estimate = new JobEstimate(model, lm.backend());
+  List<ItemSample.Stratum> strata(Backend backend, double seconds, List<Model> others) {
+    JobEstimate estimate = new JobEstimate(model, backend);
     double token = estimate.pass(1, model.config().numHiddenLayers());
     double models =
         1
@@ -69,13 +75,23 @@ final class TasksJob extends ModelJob<TasksJob> {
                 .sum();
     Map<Boolean, Double> paces = new HashMap<>();
     List<ItemSample.Stratum> strata = new ArrayList<>();
-    for (TaskRun run : runs) {
-      List<ItemSample.Weight> items = run.weights();
+    for (int i = 0; i < runs.size(); i++) {
+      TaskRun run = runs.get(i);
+      TaskItems items = tasks.get(i);
+      List<ItemSample.Weight> weights = items.weights();
+      ItemSample.Stratum bytes = new ItemSample.Stratum(weights, 1);
+      int few = Math.min(FEW, weights.size());
+      items.only(bytes.bound(few));
+      long start = System.nanoTime();
+      run.survey(this::requireWanted);
+      double tokenising = Seconds.since(start) / bytes.bytes(few);
+      double tokens = (double) run.tokens() / bytes.bytes(few);
+      ItemSample.Stratum expected = new ItemSample.Stratum(weights, tokens * token);
       double pace =
           paces.computeIfAbsent(
               run.task().kind().isGenerated(),
-              written -> pace(run, lm, new ItemSample.Stratum(items, token), seconds));
-      strata.add(new ItemSample.Stratum(items, pace * models));
+              written -> pace(backend, run, items, expected, Math.max(seconds, 0)));
+      strata.add(new ItemSample.Stratum(weights, (pace * tokens + tokenising) * models));
     }
     return strata;
   }
@@ -84,11 +100,13 @@ final class TasksJob extends ModelJob<TasksJob> {
    * Seconds for each token of items that are expected to take {@code seconds}: in a second run over
    * them, or of one item whose answer is written, in the first.
    */
-  private static double pace(TaskRun run, CausalLm lm, ItemSample.Stratum items, double seconds) {
-    if (run.task().kind().isGenerated()) {
-      run.only(items.bound(1));
-    } else {
-      run.only(items.bound(items.count(ItemSample.share(List.of(items), seconds))));
+  private double pace(
+      Backend backend, TaskRun run, TaskItems items, ItemSample.Stratum all, double seconds) {
+    boolean isWritten = run.task().kind().isGenerated();
+    items.only(all.bound(isWritten ? 1 : all.count(ItemSample.share(List.of(all), seconds))));
+    run.survey(this::requireWanted);
+    CausalLm lm = lm(backend, run.bytes(model.config(), false));
+    if (!isWritten) {
       run.measure(lm, false, (done, of) -> {}, sample -> {});
     }
     long start = System.nanoTime();
@@ -96,15 +114,13 @@ final class TasksJob extends ModelJob<TasksJob> {
     return Seconds.since(start) / run.tokens();
   }
 
-  /**
-   * Measures from now on only those items whose hashes are at most a bound.
-   *
-   * @param bounds one for each task
-   */
-  void only(long[] bounds) {
-    for (int i = 0; i < bounds.length; i++) {
-      runs.get(i).only(bounds[i]);
-    }
+  private CausalLm lm(Backend backend, long buffers) {
+    return runningModel(
+            backend,
+            MemoryPlan.Beside.buffers(buffers),
+            1,
+            "leave out the task with the longest items")
+        .original();
   }
 
   /** Estimates the seconds of the tasks, and tells the progress. */
@@ -118,23 +134,21 @@ final class TasksJob extends ModelJob<TasksJob> {
    * Measures the model.
    *
    * @param samples gives the file of a task's samples; null where none are written
-   * @param opened is given the model before the first task
+   * @param opened is given the device before the items must have been surveyed
+   * @param planned is given the device when the memory was planned
    */
-  TaskResults run(@Nullable Function<Task, Path> samples, Consumer<CausalLm> opened) {
-    long buffers =
-        runs.stream()
-            .mapToLong(run -> run.bytes(model.config(), samples != null))
-            .max()
-            .orElseThrow();
+  TaskResults run(
+      @Nullable Function<Task, Path> samples, Consumer<Backend> opened, Consumer<Device> planned) {
     try (OpenDevice device = openDevice(false)) {
+      opened.accept(device.backend());
       CausalLm lm =
-          runningModel(
-                  device.backend(),
-                  MemoryPlan.Beside.buffers(buffers),
-                  1,
-                  "leave out the task with the longest items")
-              .original();
-      opened.accept(lm);
+          lm(
+              device.backend(),
+              runs.stream()
+                  .mapToLong(run -> run.bytes(model.config(), samples != null))
+                  .max()
+                  .orElseThrow());
+      planned.accept(device.backend());
       List<TaskResult> results = new ArrayList<>();
       for (TaskRun run : runs) {
         results.add(measure(run, lm, samples));

@@ -29,17 +29,17 @@ class ItemSampleTest {
 
   @TempDir Path folder;
 
-  private static Stratum stratum(Random random, int items, double secondsPerToken) {
+  private static Stratum stratum(Random random, int items, double secondsPerByte) {
     return new Stratum(
         IntStream.range(0, items)
             .mapToObj(i -> new Weight(random.nextLong(), 1 + random.nextInt(100)))
             .toList(),
-        secondsPerToken);
+        secondsPerByte);
   }
 
   private static double seconds(Stratum stratum, int count) {
-    return stratum.secondsPerToken()
-        * stratum.items().stream().limit(count).mapToLong(Weight::tokens).sum();
+    return stratum.secondsPerByte()
+        * stratum.items().stream().limit(count).mapToLong(Weight::bytes).sum();
   }
 
   @Test
@@ -98,6 +98,28 @@ class ItemSampleTest {
     List<String> items = Files.readAllLines(DATA.resolve("winogrande_1.1/dev.jsonl"));
     assertEquals(
         new ObjectMapper().readTree(items.get(sample.get("doc_id").intValue())), sample.get("doc"));
+  }
+
+  @Test
+  void anItemOfASampleHasTheExamplesThatItHasAmongAllItems() throws IOException {
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      for (Double within : new Double[] {null, 1e-6}) {
+        new EvaluateJob(
+                model,
+                DeviceSettings.of("cpu"),
+                new EvaluateRequest.Tasks(List.of("lambada_openai"), DATA, null, 2, null, within))
+            .samplesTo((of, task) -> folder.resolve(within == null ? "all" : "sample"))
+            .run();
+      }
+    }
+    List<String> sample = Files.readAllLines(folder.resolve("sample"));
+    assertEquals(1, sample.size());
+    JsonNode one = new ObjectMapper().readTree(sample.getFirst());
+    List<String> all = Files.readAllLines(folder.resolve("all"));
+    JsonNode same = new ObjectMapper().readTree(all.get(one.get("doc_id").intValue()));
+    assertTrue(one.get("doc_id").intValue() > 0, "the first item draws its examples first");
+    assertEquals(same.get("doc"), one.get("doc"));
+    assertEquals(same.get("arguments"), one.get("arguments"));
   }
 
   @Test

@@ -30,7 +30,7 @@ final class ProbeTest {
   private static List<Asked> items(String name) {
     List<Asked> items = new ArrayList<>();
     Items made = Objects.requireNonNull(Task.named(List.of(name)).getFirst().made());
-    long all = made.read(Long.MAX_VALUE, document -> items.add(Asked.of(document)));
+    long all = made.read(Long.MAX_VALUE, any -> true, document -> items.add(Asked.of(document)));
     assertEquals(100, all);
     assertEquals(100, items.size());
     return items;

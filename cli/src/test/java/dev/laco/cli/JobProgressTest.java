@@ -53,6 +53,19 @@ class JobProgressTest {
   }
 
   @Test
+  void theShareThatIsDoneFallsWhenAFurtherStageIsExpected() {
+    JobProgress job = new JobProgress(() -> now, JobProgress.StageListener.NONE);
+    job.expect("items", 10);
+    try (JobProgress.Stage _ = job.begin("items")) {
+      now += 10 * SECOND;
+    }
+    assertEquals(1, job.state().share(), 1e-9);
+    job.expect("tasks", 90);
+    assertEquals(0.1, job.state().share(), 1e-9);
+    assertEquals(90, job.state().left().orElseThrow(), 1);
+  }
+
+  @Test
   void withoutATerminalThereIsALineEveryThirtySeconds() {
     Console console = console(0);
     console.job().expect("search", 60);
