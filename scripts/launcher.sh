@@ -52,7 +52,7 @@ finish_engine() {
 }
 
 emulator_is_built() {
-  is_fresh emulator "$home"/{src/test/native/emulator,cuda,bench/cuda,CMakeLists.txt}
+  is_fresh emulator "$home"/{src/test/native/emulator,cuda,bench/cuda,examples,CMakeLists.txt}
 }
 
 package_emulator() {

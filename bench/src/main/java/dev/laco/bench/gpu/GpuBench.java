@@ -80,6 +80,12 @@ public final class GpuBench implements Callable<Integer> {
   Path json;
 
   @Option(
+      names = "--picture",
+      paramLabel = "FILE.svg",
+      description = "Measures nothing, and draws what the file of results has: a roofline.")
+  @Nullable Path picture;
+
+  @Option(
       names = "--device",
       paramLabel = "cuda[:N]",
       defaultValue = "cuda",
@@ -124,6 +130,11 @@ public final class GpuBench implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
+    if (picture != null) {
+      new ResultPicture(json).write(picture);
+      System.out.println("picture: " + picture);
+      return 0;
+    }
     List<Op> chosen = ops();
     List<String> models = models();
     List<Shape> asked = models.stream().map(model -> new Shape(model, axes())).toList();

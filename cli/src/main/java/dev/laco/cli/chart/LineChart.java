@@ -26,7 +26,7 @@ public record LineChart(
           "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f");
 
   /** Around 0, 0: a circle, a square, a triangle and a diamond. */
-  private static final List<String> SHAPES =
+  static final List<String> SHAPES =
       List.of(
           "M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0Z",
           "M-3 -3h6v6h-6Z",

@@ -179,4 +179,59 @@ class ChartTest {
                 "t", "x", "y", List.of(new LineChart.Series("a", List.of(), List.of())), true, null)
             .svg());
   }
+
+  @Test
+  void aRooflineHasAPointForEachSizeOfAKernel() throws Exception {
+    Document picture =
+        parse(
+            new Roofline(
+                    "Kernels on <a card>",
+                    3000,
+                    List.of(new Roofline.Peak("bf16 product", 700_000)),
+                    List.of(
+                        new Roofline.Product("attention", "8 x 2048 tokens", 500, 300_000),
+                        new Roofline.Product("attention", "87 tokens", 10, 20_000)),
+                    List.of(
+                        new Roofline.Move("norm", "a model", "8 x 2048 tokens", 0.9),
+                        new Roofline.Move("norm", "a model", "87 tokens", 0.5)))
+                .svg());
+    List<String> points =
+        named(picture, "path").stream()
+            .filter(Element::hasChildNodes)
+            .map(Element::getTextContent)
+            .toList();
+    assertEquals(
+        List.of(
+            "attention, 8 x 2048 tokens: 3.0e+05 GFLOP/s",
+            "attention, 87 tokens: 20000 GFLOP/s",
+            "attention",
+            "a model",
+            "norm, a model, 8 x 2048 tokens: 90.0 %",
+            "norm, a model, 87 tokens: 50.0 %"),
+        points);
+    assertTrue(
+        texts(picture)
+            .containsAll(
+                List.of(
+                    "slope: 3000 GB/s",
+                    "level: bf16 product, 7.0e+05 GFLOP/s",
+                    "Kernels on <a card>")),
+        texts(picture).toString());
+  }
+
+  /** A card whose results are of one kind has the part of that kind alone. */
+  @Test
+  void aRooflineWithoutProductsHasNoSlope() throws Exception {
+    Document picture =
+        parse(
+            new Roofline(
+                    "Kernels",
+                    3000,
+                    List.of(),
+                    List.of(),
+                    List.of(new Roofline.Move("norm", "a model", "87 tokens", 0.5)))
+                .svg());
+    assertFalse(texts(picture).contains("GFLOP/s"));
+    assertTrue(texts(picture).contains("% of a stream with its reads and writes"));
+  }
 }
