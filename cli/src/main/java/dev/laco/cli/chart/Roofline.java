@@ -136,7 +136,8 @@ public record Roofline(
     }
     for (int i = 0; i < kernels.size(); i++) {
       double x = LEFT + (i % 2) * WIDTH / 2;
-      double y = TOP + HEIGHT + 58 + ENTRY * (i / 2);
+      int line = i / 2;
+      double y = TOP + HEIGHT + 58 + ENTRY * line;
       mark(picture, x + 4, y - 4, i, kernels.get(i));
       picture.text(x + 16, y, "tick", "start", kernels.get(i));
     }
