@@ -131,12 +131,25 @@ def likelihoods(sample):
     return [float(response[0] if isinstance(response, list) else response) for response in sample["filtered_resps"]]
 
 
+def asked(samples):
+    return [(sample["arguments"], sample["target"], sample["filtered_resps"]) for sample in samples]
+
+
 def agree(model, folder, docs):
-    """Measures the items by both programs, and says how far they agree; false where they do not."""
+    """
+    Measures the items by both programs, and says how far they agree; false where they do not. The engine also takes the items
+    from what the harness exports.
+    """
     harness.local(docs)
-    expected = harness.measured(HFLM(pretrained=model, dtype="float32", device="cpu", batch_size=8), docs)
+    exports = folder / "exports"
+    expected = harness.measured(HFLM(pretrained=model, dtype="float32", device="cpu", batch_size=8), docs, export=str(exports))
     found = by_laco(model, folder, sorted(docs))
+    again = by_laco(model, exports / "model", sorted(docs))
     agreed = True
+    for task in sorted(docs):
+        if asked(found[task]) != asked(again[task]):
+            print(f"{task}: other prompts or results from the samples that the harness exported")
+            agreed = False
     for task in sorted(docs):
         items = expected[task]["items"]
         assert len(items) == len(found[task]), task

@@ -19,6 +19,7 @@ import datasets
 import lm_eval
 import torch
 from lm_eval.api.registry import get_aggregation, get_metric
+from lm_eval.loggers import EvaluationTracker
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager, get_task_dict
 
@@ -160,12 +161,19 @@ def with_mutual_information(task):
     return loaded
 
 
-def measured(lm, tasks, form=str, **settings):
+def measured(lm, tasks, form=str, export=None, **settings):
+    """Results by task; all samples are exported to the folder `export`, as `lm_eval --log_samples` does."""
     results = lm_eval.simple_evaluate(lm, tasks=[form(task) for task in sorted(tasks)], task_manager=TaskManager(), bootstrap_iters=1000, **settings)
     made = {}
     for task in sorted(tasks):
         values = {key: value for key, value in results["results"][task].items() if "," in key}
         made[task] = {"version": str(results["versions"][task]), **values, "items": recorded(results["samples"][task])}
+    if export:  # which changes the samples
+        tracker = EvaluationTracker(output_path=export)
+        tracker.general_config_tracker.model_name_sanitized = "model"
+        tracker.date_id = "2026-11-27T10-00-00.000000"
+        for task in tasks:
+            tracker.save_results_samples(task, results["samples"][task])
     return made
 
 

@@ -259,9 +259,23 @@ final class Benchmarks {
           sampling,
           shots,
           description,
-          Stream.of(places.stream(), named, parquet).flatMap(each -> each).toList(),
+          Stream.of(places.stream(), named, parquet, Stream.of(exports(exampleSplit)))
+              .flatMap(each -> each)
+              .toList(),
           null,
           sets[0].measuredBy(split));
+    }
+
+    /**
+     * The samples that the harness exports, which have the items in them; the name goes on with the
+     * time of the export. Those of {@code laco eval --out} have no time.
+     */
+    private Place[] exports(String exampleSplit) {
+      String examples = name + "/" + exampleSplit + ".jsonl";
+      return new Place[] {
+        Place.of(Documents.EXPORT + name + "_2*.jsonl", examples),
+        Place.of(Documents.EXPORT + name + ".jsonl", examples)
+      };
     }
 
     private static String split(String form, String split) {
@@ -522,7 +536,11 @@ final class Benchmarks {
     List<String> possessive = List.of("my", "his", "her", "our", "their");
     List<String> first =
         List.of("A", "An", "The", "She", "He", "It", "They", "My", "His", "Her", "Their");
-    String form = possessive.contains(pronoun.toLowerCase(Locale.ROOT)) ? option + "'s" : option;
+    // Exported samples of the harness have the form already.
+    String form =
+        possessive.contains(pronoun.toLowerCase(Locale.ROOT)) && !option.endsWith("'s")
+            ? option + "'s"
+            : option;
     String word = PythonText.strip(form).split("\\s+", 2)[0];
     return !startsSentence && first.contains(word)
         ? form.replace(word, word.toLowerCase(Locale.ROOT))

@@ -1,5 +1,6 @@
 package dev.laco.evaluate;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
@@ -33,6 +34,14 @@ record Documents(String source, List<LineFile> files, @Nullable Path labels) imp
   /** The first name in the line of names of CMMLU, whose first column has none. */
   private static final String NAMES = ",Question";
 
+  /** What the name of a file of samples that lm-evaluation-harness has exported begins with. */
+  static final String EXPORT = "samples_";
+
+  /** Whether a file of a name has samples, which have the items in a field. */
+  static boolean isExport(String name) {
+    return name.startsWith(EXPORT);
+  }
+
   private boolean isTable() {
     return source.toLowerCase(Locale.ROOT).endsWith(".csv");
   }
@@ -49,7 +58,12 @@ record Documents(String source, List<LineFile> files, @Nullable Path labels) imp
     for (LineFile file : files) {
       long before = count;
       LongPredicate given = number -> before + number < limit && wanted.test(before + number);
-      count += isTable() ? readTable(file, given, each) : readLines(file, given, each);
+      count +=
+          isTable()
+              ? readTable(file, given, each)
+              : isExport(file.file().getFileName().toString())
+                  ? readExport(file, given, each)
+                  : readLines(file, given, each);
     }
     if (count == 0) {
       throw new BadInputException(source + ": holds no items");
@@ -80,6 +94,27 @@ record Documents(String source, List<LineFile> files, @Nullable Path labels) imp
       if (answers != null && answers.next() != null) {
         throw new BadInputException(
             answers.where() + " is the label of no item: " + source + " has fewer lines");
+      }
+      return count;
+    }
+  }
+
+  /** Tasks with several filters have a sample of each item for each of them. */
+  private static long readExport(LineFile file, LongPredicate wanted, Consumer<Document> each) {
+    try (LineReader lines = new LineReader(file)) {
+      JsonNode filter = null;
+      long count = 0;
+      for (String line = lines.next(); line != null; line = lines.next()) {
+        Document sample = document(lines.where(), line, null);
+        JsonNode own = sample.json().path("filter");
+        filter = filter == null ? own : filter;
+        if (own.equals(filter)) {
+          Document item = sample.object("doc");
+          if (wanted.test(count)) {
+            each.accept(item);
+          }
+          count++;
+        }
       }
       return count;
     }

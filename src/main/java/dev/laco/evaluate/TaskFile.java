@@ -94,11 +94,13 @@ record TaskFile(
 
   private static Documents documents(
       Path folder, String pattern, @Nullable String labels, ParquetLines parquet) {
-    List<Path> files = matches(folder, pattern);
-    if (files.isEmpty()) {
+    List<Path> found = matches(folder, pattern);
+    if (found.isEmpty()) {
       throw new BadInputException(folder.resolve(pattern) + ": no such file");
     }
-    requireAllParts(files);
+    requireAllParts(found);
+    // Every export of samples has all items.
+    List<Path> files = Documents.isExport(pattern) ? List.of(found.getLast()) : found;
     return new Documents(
         (files.size() == 1 ? files.getFirst() : folder.resolve(pattern)).toString(),
         files.stream().map(file -> lines(file, parquet)).toList(),

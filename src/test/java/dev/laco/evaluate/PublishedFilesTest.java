@@ -15,6 +15,7 @@ import dev.laco.Model;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -97,6 +98,34 @@ final class PublishedFilesTest {
     Files.delete(file);
     Files.copy(PARQUET.resolve("hellaswag/data/validation-00000-of-00002.parquet"), file);
     assertRefused("piqa", "piqa/validation.parquet: row 1: \"goal\": expected text, found nothing");
+  }
+
+  @Test
+  void itemsAreTakenFromExportedSamplesToo() throws IOException {
+    List<String> tasks = List.of("arc_easy", "copa", "hellaswag", "lambada_openai", "wsc273");
+    Path data = Path.of("src/test/resources/tasks");
+    try (Model model = Model.open(Fixtures.STORYTELLER)) {
+      new EvaluateJob(
+              model,
+              DeviceSettings.of("cpu").withThreads(1),
+              new EvaluateRequest.Tasks(tasks, data, 8, null, null, null))
+          .samplesTo((of, task) -> folder.resolve("samples_" + task.name() + ".jsonl"))
+          .run();
+    }
+    // The harness has a sample of each item for each filter, and the time in the name.
+    Path copa = folder.resolve("samples_copa.jsonl");
+    List<String> lines = Files.readAllLines(copa);
+    Path last = folder.resolve("samples_copa_2026-02-01T10-00-00.000000.jsonl");
+    Files.write(last, lines);
+    Files.writeString(
+        last,
+        String.join("\n", lines).replace("\"filter\":\"none\"", "\"filter\":\"other\""),
+        StandardOpenOption.APPEND);
+    Files.writeString(folder.resolve("samples_copa_2026-01-01T10-00-00.000000.jsonl"), "{}\n");
+    Files.delete(copa);
+    assertEquals(samples(tasks, data, null, 8), samples(tasks, folder, null, null));
+    Files.delete(last);
+    assertRefused("copa", "000000.jsonl: line 1: \"doc\": expected an object, found nothing");
   }
 
   private List<JsonNode> samples(
