@@ -15,7 +15,8 @@ final class PageOption {
       paramLabel = "FILE.html",
       description =
           "Where to write the result as a page, too, which needs neither a network nor a script."
-              + " Of prune and heal, default: OUT.report.html.")
+              + " Default: OUT.report.html of prune and heal, a file in the folder of --out of sweep"
+              + " and similarity.")
   @Nullable Path file;
 
   /** Where the page goes: beside OUT where no other place is named. */
@@ -40,6 +41,15 @@ final class PageOption {
   /** The same of a command that replaces no other file. */
   SideFiles.@Nullable SideFile add(SideFiles files) throws IOException {
     return file == null ? null : add(files, file, "choose another name");
+  }
+
+  /**
+   * The same of a command that writes a folder: in that folder where no other place is named.
+   *
+   * @param inFolder the page in the folder of {@code --out}; null where there is no folder
+   */
+  SideFiles.@Nullable SideFile addIn(SideFiles files, @Nullable Path inFolder) throws IOException {
+    return file != null || inFolder == null ? add(files) : files.add("--out", inFolder);
   }
 
   private static SideFiles.SideFile add(SideFiles files, Path path, boolean overwrite)

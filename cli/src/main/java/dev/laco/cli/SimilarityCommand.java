@@ -63,6 +63,7 @@ final class SimilarityCommand implements Callable<Integer> {
   @Nullable Path out;
 
   @Mixin DeviceOptions device;
+  @Mixin PageOption html;
   @Mixin OutputOptions output;
 
   @Override
@@ -72,15 +73,28 @@ final class SimilarityCommand implements Callable<Integer> {
     try (Model open = Model.open(model);
         SideFiles side = new SideFiles(open.directory(), null)) {
       SimilarityFiles files = out == null ? null : SimilarityFiles.add(side, out);
+      SideFiles.SideFile page =
+          html.addIn(side, out == null ? null : out.resolve(SimilarityFiles.PAGE));
       SimilarityResult result =
           new SimilarityJob(open, device.settings(), request)
               .listener(event -> JobLines.say(console, event))
               .progressOf(console.job())
               .run();
       if (files != null) {
-        files.write(result, next(result), PicturesPage.Made.by(output, console, request));
-        side.publish();
+        files.write(result);
+      }
+      if (page != null) {
+        page.write(
+            SimilarityFiles.page(
+                    result, next(result), PicturesPage.Made.by(output, console, request))
+                .html());
+      }
+      side.publish();
+      if (files != null) {
         console.line("wrote", "%s", files.folder());
+      }
+      if (html.file != null) {
+        console.line("page", "%s", html.file);
       }
       if (output.json) {
         console.document(SimilarityJson.of(result));

@@ -24,8 +24,10 @@ record SimilarityFiles(
     SideFiles.SideFile layers,
     SideFiles.SideFile pairs,
     SideFiles.SideFile spans,
-    SideFiles.SideFile page,
     SideFiles files) {
+  /** The page's name in the folder, where no other place is named. */
+  static final String PAGE = "similarity.html";
+
   /** Plans the files; nothing is written yet. */
   static SimilarityFiles add(SideFiles files, Path folder) throws IOException {
     return new SimilarityFiles(
@@ -34,17 +36,11 @@ record SimilarityFiles(
         files.add("--out", folder.resolve("layers.csv")),
         files.add("--out", folder.resolve("pairs.csv")),
         files.add("--out", folder.resolve("spans.csv")),
-        files.add("--out", folder.resolve("similarity.html")),
         files);
   }
 
-  /**
-   * Writes the files, not yet under their names.
-   *
-   * @param next the command that prunes accordingly
-   * @param made how the layers were measured
-   */
-  void write(SimilarityResult result, String next, PicturesPage.Made made) throws IOException {
+  /** Writes the files, not yet under their names. */
+  void write(SimilarityResult result) throws IOException {
     json.write(SimilarityJson.of(result).toPrettyString() + "\n");
     if (result.states() != null) {
       layers.write(layers(result.states()));
@@ -57,14 +53,15 @@ record SimilarityFiles(
     for (Map.Entry<String, PicturesPage.Picture> picture : pictures.entrySet()) {
       files.add("--out", folder.resolve(picture.getKey())).write(picture.getValue().svg());
     }
-    page.write(page(result, next, made, List.copyOf(pictures.values())).html());
   }
 
-  private static PicturesPage page(
-      SimilarityResult result,
-      String next,
-      PicturesPage.Made made,
-      List<PicturesPage.Picture> pictures) {
+  /**
+   * The same as a page.
+   *
+   * @param next the command that prunes accordingly
+   * @param made how the layers were measured
+   */
+  static PicturesPage page(SimilarityResult result, String next, PicturesPage.Made made) {
     List<String> says = new ArrayList<>();
     says.add(
         String.format(
@@ -81,11 +78,11 @@ record SimilarityFiles(
         says,
         List.of(),
         new PicturesPage.Next("Prune as many layers as cost little:", next),
-        pictures,
+        List.copyOf(SimilarityPictures.of(result).values()),
         List.of(
             new PicturesPage.Table(
                 "The numbers", SimilarityLines.columns(result), SimilarityLines.rows(result))),
-        "The same numbers in full: similarity.json and the tables (csv), beside this page.");
+        "The same numbers in full: the same command with --json, or --out FOLDER for tables (csv).");
   }
 
   private static String layers(States states) {

@@ -19,6 +19,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.concurrent.Callable;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -79,6 +80,7 @@ final class SweepCommand implements Callable<Integer> {
   @Mixin TextOptions texts;
   @Mixin FitOptions fit;
   @Mixin DeviceOptions device;
+  @Mixin PageOption html;
   @Mixin OutputOptions output;
 
   /** The sizes that are asked for. */
@@ -141,7 +143,11 @@ final class SweepCommand implements Callable<Integer> {
     try (Model open = Model.open(model);
         SideFiles side = new SideFiles(open.directory(), null)) {
       Path folder = out != null ? out : Path.of(open.directory().getFileName() + ".sweep");
-      SweepFiles files = SweepFiles.add(side, folder);
+      SweepFiles files =
+          SweepFiles.add(
+              side,
+              folder,
+              Objects.requireNonNull(html.addIn(side, folder.resolve(SweepFiles.PAGE))));
       CurveJob job = new CurveJob(open, device.settings(), request, folder);
       // A disk that may turn out too small is an error before the search, not after it.
       DiskSpace space = new DiskSpace();
@@ -164,6 +170,9 @@ final class SweepCommand implements Callable<Integer> {
         console.result(SweepLines.of(result));
       }
       console.line("wrote", "%s", folder);
+      if (html.file != null) {
+        console.line("page", "%s", html.file);
+      }
       console.next(apply + " writes the model of " + next.layers() + " layers");
     }
     return 0;

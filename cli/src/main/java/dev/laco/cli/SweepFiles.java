@@ -25,15 +25,22 @@ record SweepFiles(
     SideFiles.SideFile page) {
   private static final String RATIO = "perplexity / that of all layers";
 
-  /** Plans the files; nothing is written yet. */
-  static SweepFiles add(SideFiles files, Path folder) throws IOException {
+  /** The page's name in the folder, where no other place is named. */
+  static final String PAGE = "sweep.html";
+
+  /**
+   * Plans the files; nothing is written yet.
+   *
+   * @param page the page, which was planned
+   */
+  static SweepFiles add(SideFiles files, Path folder, SideFiles.SideFile page) throws IOException {
     return new SweepFiles(
         files.add("--out", folder.resolve("sweep.json")),
         files.add("--out", folder.resolve("sweep.csv")),
         files.add("--out", folder.resolve("layers.svg")),
         files.add("--out", folder.resolve("bytes.svg")),
         files.add("--out", folder.resolve("speed.svg")),
-        files.add("--out", folder.resolve("sweep.html")));
+        page);
   }
 
   /**

@@ -54,8 +54,11 @@ class SimilarityTest {
   }
 
   @Test
-  void onlyWhatIsAskedForIsMeasuredAndNoTextIsNeededForWeights() {
-    ProgramRun run = Laco.run("similarity", MODEL, "--parts", "parameters", "-q").succeeded();
+  void onlyWhatIsAskedForIsMeasuredAndNoTextIsNeededForWeights() throws IOException {
+    Path page = folder.resolve("page.html");
+    ProgramRun run =
+        Laco.run("similarity", MODEL, "--parts", "parameters", "-q", "--html", page).succeeded();
+    assertTrue(Files.readString(page).contains("How alike the 8 layers are"));
     List<String> lines = run.out().lines().toList();
     assertEquals(9, lines.size(), run.out());
     assertTrue(lines.getFirst().matches("layer +weights"), run.out());

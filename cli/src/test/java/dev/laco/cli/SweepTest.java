@@ -126,8 +126,11 @@ class SweepTest {
         alone.get("meanNll").doubleValue(),
         json.at("/points/1/measured/meanNll").doubleValue(),
         1e-5);
+    Path page = folder.resolve("page.html");
     ProgramRun again =
-        sweep(out, "--rule=drop", "--layers", "7..6,4", "--compare", "last").succeeded();
+        sweep(out, "--rule=drop", "--layers", "7..6,4", "--compare", "last", "--html", page)
+            .succeeded();
+    assertTrue(Files.readString(page).contains("quality over size"));
     assertTrue(again.out().contains("search       known"), again.out());
     assertTrue(again.out().contains(" perplexity to dense, 7 to 4 layers"), again.out());
     assertTrue(again.out().matches("(?s).* 6 +\\d+\\.\\d\\d +x\\d.*"), again.out());
