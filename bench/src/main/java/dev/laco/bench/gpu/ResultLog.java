@@ -39,8 +39,8 @@ final class ResultLog {
   void add(Report.Row row) {
     Map<String, Object> line = new LinkedHashMap<>(run);
     line.put("op", row.benchmark());
-    line.putAll(row.parameters());
-    line.putAll(row.summary());
+    put(row.parameters(), line);
+    put(row.summary(), line);
     try {
       Files.writeString(
           file,
@@ -52,5 +52,16 @@ final class ResultLog {
     } catch (IOException e) {
       throw new ResourceException("cannot write " + file + ": " + e.getMessage());
     }
+  }
+
+  /** A key stands for one thing. */
+  private static void put(Map<String, ?> values, Map<String, Object> line) {
+    values.forEach(
+        (key, value) -> {
+          Object other = line.put(key, value);
+          if (other != null && !other.equals(value)) {
+            throw new IllegalStateException("two values of " + key);
+          }
+        });
   }
 }

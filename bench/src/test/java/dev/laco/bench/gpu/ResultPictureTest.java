@@ -10,6 +10,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -28,6 +29,14 @@ class ResultPictureTest {
 
   @TempDir private Path folder;
 
+  private static String ceiling(String card) {
+    return String.format(Locale.ROOT, CEILING, card);
+  }
+
+  private static String norm(String card, String sizes, String share) {
+    return String.format(Locale.ROOT, NORM, card, sizes, share);
+  }
+
   private String picture(String... lines) throws IOException {
     Path file = Files.writeString(folder.resolve("results.jsonl"), String.join("", lines));
     Path svg = folder.resolve("picture.svg");
@@ -39,11 +48,11 @@ class ResultPictureTest {
   void theLastResultOfTheLastCardCounts() throws IOException {
     String svg =
         picture(
-            CEILING.formatted("old card"),
-            NORM.formatted("old card", "1 token", "0.1"),
-            CEILING.formatted("new card"),
-            NORM.formatted("new card", "2 tokens", "0.2"),
-            NORM.formatted("new card", "2 tokens", "0.3"));
+            ceiling("old card"),
+            norm("old card", "1 token", "0.1"),
+            ceiling("new card"),
+            norm("new card", "2 tokens", "0.2"),
+            norm("new card", "2 tokens", "0.3"));
     assertTrue(svg.contains("Kernels on new card, commit abc"), svg);
     assertTrue(svg.contains("norm, Llama, 2 tokens: 30.0 %"), svg);
     assertFalse(svg.contains("1 token"), svg);
@@ -53,10 +62,9 @@ class ResultPictureTest {
   @Test
   void whatIsNoResultIsRefusedByItsLine() {
     BadInputException e =
-        assertThrows(
-            BadInputException.class, () -> picture(CEILING.formatted("a card"), "nonsense\n"));
+        assertThrows(BadInputException.class, () -> picture(ceiling("a card"), "nonsense\n"));
     assertTrue(e.getMessage().contains("results.jsonl, line 2: expected a result"), e.getMessage());
-    for (List<String> nothing : List.of(List.of(""), List.of(CEILING.formatted("a card")))) {
+    for (List<String> nothing : List.of(List.of(""), List.of(ceiling("a card")))) {
       assertTrue(
           assertThrows(BadInputException.class, () -> picture(nothing.toArray(String[]::new)))
               .getMessage()
