@@ -28,6 +28,8 @@ import dev.laco.run.JobTexts;
 import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
 import dev.laco.run.OpenDevice;
+import dev.laco.training.Distillation;
+import dev.laco.training.Residence;
 import dev.laco.training.Student;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.PlannedLayers;
@@ -213,8 +215,13 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     try (OpenDevice opened = openDevice(false)) {
       Backend backend = opened.backend();
       HealStage.requireTrains(backend);
-      RunningModel dense = running(backend, read, evaluation, trained);
-      RunningModel student = new RunningModel(backend, model.config(), model.checkpoint());
+      Residence residence = residence(backend, read, evaluation, trained);
+      RunningModel dense = running(backend, read, evaluation, trained, residence);
+      RunningModel student =
+          new RunningModel(
+              backend,
+              model.config(),
+              MemoryPlan.streamed(backend, model.checkpoint(), prunedBytes(residence)));
       expect(backend, read, evaluation, trained);
       HealStage stage = read.drawn(progress(), dense.original(), this::requireWanted);
       if (stateFolder != null) {
@@ -237,7 +244,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
                 dense,
                 new Student(layers.outside(), layers, first),
                 request.within(),
-                newMemory,
+                new Distillation.Place(newMemory, residence, scratch()),
                 listener(),
                 state);
         layers.use(whole(), healed.weights());
@@ -292,20 +299,59 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     return fidelity;
   }
 
+  /** As much of the training stays in memory as there is room for. */
+  private Residence residence(
+      Backend backend, HealStage stage, @Nullable EvaluationText evaluation, int trained) {
+    for (Residence residence : Residence.values()) {
+      MemoryPlan.Beside beside = beside(backend, stage, evaluation, trained, residence);
+      if (MemoryPlan.suffices(backend, original.checkpoint(), device, beside, 1)) {
+        return residence;
+      }
+    }
+    return Residence.ONE_LAYER;
+  }
+
   /** Plans the memory. */
   private RunningModel running(
-      Backend backend, HealStage stage, @Nullable EvaluationText evaluation, int trained) {
-    MemoryPlan.Beside training = stage.memory(backend, model.checkpoint(), trained);
+      Backend backend,
+      HealStage stage,
+      @Nullable EvaluationText evaluation,
+      int trained,
+      Residence residence) {
+    return runningModel(
+        backend,
+        original,
+        beside(backend, stage, evaluation, trained, residence),
+        1,
+        stage.elsewhere(model.config(), trained, residence),
+        request.heal().lora() == null
+            ? "train adapters, which need less: " + Setting.of("lora")
+            : "measure on a shorter text: " + Setting.of("evalText"));
+  }
+
+  private MemoryPlan.Beside beside(
+      Backend backend,
+      HealStage stage,
+      @Nullable EvaluationText evaluation,
+      int trained,
+      Residence residence) {
+    MemoryPlan.Beside training = stage.memory(backend, model.checkpoint(), trained, residence);
     long measuring =
         evaluation == null ? 0 : FidelityMeasure.bytes(model.config(), evaluation.chunks());
     long held =
         evaluation == null ? 0 : FidelityMeasure.heldBytes(model.config(), evaluation.chunks());
-    // On a device with memory of its own the pruned model's weights lie beside the original's.
-    long other = backend.info().copiesWeights() ? model.checkpoint().weightBytes() : 0;
-    MemoryPlan.Beside beside =
-        new MemoryPlan.Beside(
-            Math.max(training.buffers(), measuring) + held + other, training.newWeights());
-    return runningModel(backend, original, beside, 1, "use a smaller " + Setting.of("stepTokens"));
+    return new MemoryPlan.Beside(
+        Math.max(training.buffers(), measuring),
+        training.held() + held,
+        prunedBytes(residence),
+        training.newWeights());
+  }
+
+  /** The most bytes of the pruned model's weights that stay in memory. */
+  private long prunedBytes(Residence residence) {
+    return residence == Residence.EVERYTHING
+        ? model.checkpoint().weightBytes()
+        : MemoryPlan.leastBytes(model.checkpoint());
   }
 
   private void expect(

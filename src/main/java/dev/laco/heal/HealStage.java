@@ -2,6 +2,7 @@ package dev.laco.heal;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import dev.laco.ByteSize;
 import dev.laco.JobProgress;
 import dev.laco.Model;
 import dev.laco.ResourceException;
@@ -24,10 +25,10 @@ import dev.laco.training.Adapters;
 import dev.laco.training.Distillation;
 import dev.laco.training.DistillationSettings;
 import dev.laco.training.DistillationText;
+import dev.laco.training.Residence;
 import dev.laco.training.Student;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
-import java.lang.foreign.SegmentAllocator;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
@@ -107,16 +108,32 @@ public record HealStage(
    *
    * @param checkpoint of the original or of the pruned model
    * @param trained number of layers that are trained
+   * @param residence what of them stays in memory
    */
-  public MemoryPlan.Beside memory(Backend backend, Checkpoint checkpoint, int trained) {
+  public MemoryPlan.Beside memory(
+      Backend backend, Checkpoint checkpoint, int trained, Residence residence) {
     ModelConfig config = checkpoint.config();
     long parameters = trained * config.layerParameters();
     long weightBytes = weightBytes(checkpoint, trained);
-    long training =
-        Distillation.bytes(
-            backend, config, parts, how(parameters), parameters, weightBytes, trained);
+    DistillationSettings how = how(parameters);
+    long buffers = Distillation.bufferBytes(backend, config, parts, how, trained);
     return new MemoryPlan.Beside(
-        samples == null ? training : Math.max(training, TeacherSamples.bytes(config)), weightBytes);
+        samples == null ? buffers : Math.max(buffers, TeacherSamples.bytes(config)),
+        Distillation.layerBytes(config, how, parameters, weightBytes, trained, residence),
+        0,
+        weightBytes);
+  }
+
+  /** What of the training does not lie in memory, as people read it behind a memory plan. */
+  public String elsewhere(ModelConfig config, int trained, Residence residence) {
+    if (residence == Residence.EVERYTHING) {
+      return "";
+    }
+    long parameters = trained * config.layerParameters();
+    long bytes = Distillation.swappedBytes(how(parameters), parameters, residence);
+    return bytes == 0
+        ? "; weights with adapters are made for one layer at a time"
+        : String.format(Locale.ROOT, "; %s of the training in a file", ByteSize.show(bytes));
   }
 
   /**
@@ -234,16 +251,16 @@ public record HealStage(
    * @param original the model that is imitated
    * @param within seconds that the whole job may take; null where it trains on {@link
    *     #wantedTokens}
-   * @param memory in which the trained tensors that are the result are allocated
+   * @param place where the training has its tensors
    */
   public Outcome run(
       JobProgress job,
       RunningModel original,
       Student student,
       @Nullable Double within,
-      SegmentAllocator memory,
+      Distillation.Place place,
       Listener listener) {
-    return run(job, original, student, within, memory, listener, null);
+    return run(job, original, student, within, place, listener, null);
   }
 
   /** The same, kept on the disk from time to time, or gone on with from there. */
@@ -252,14 +269,14 @@ public record HealStage(
       RunningModel original,
       Student student,
       @Nullable Double within,
-      SegmentAllocator memory,
+      Distillation.Place place,
       Listener listener,
       @Nullable HealState state) {
     int trained = student.layers().depth() - student.first();
     DistillationSettings how = how(trained * original.config().layerParameters());
     long begin = System.nanoTime();
     try (JobProgress.Stage stage = job.begin(NAME);
-        Distillation training = new Distillation(original, student, parts, how, memory);
+        Distillation training = new Distillation(original, student, parts, how, place);
         HealState.@Nullable Kept kept = state == null ? null : state.read().orElse(null)) {
       TrainingStart start;
       double before = 0;

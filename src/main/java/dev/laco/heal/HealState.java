@@ -242,13 +242,13 @@ final class HealState {
     }
   }
 
-  private static OutputTensor f32(Backend backend, String name, Tensor tensor) {
+  private static OutputTensor f32(Backend backend, String name, Distillation.Held held) {
     return new OutputTensor(
         name,
         DType.F32,
-        List.of(tensor.elements()),
+        List.of(held.elements()),
         channel -> {
-          Tensor elements = tensor.reshape(tensor.elements(), 1);
+          Tensor elements = held.tensor().get().reshape(held.elements(), 1);
           try (Arena arena = Arena.ofConfined()) {
             HostTensor room = HostTensor.allocate(arena, name, DType.F32, List.of(PIECE));
             for (long first = 0; first < elements.rows(); first += PIECE) {

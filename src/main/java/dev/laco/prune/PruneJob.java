@@ -50,6 +50,8 @@ import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
 import dev.laco.text.FitText;
 import dev.laco.text.TextChunks;
+import dev.laco.training.Distillation;
+import dev.laco.training.Residence;
 import dev.laco.training.Student;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.PlannedLayers;
@@ -77,6 +79,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   private final @Nullable GivenPlan given;
   private SearchChoice search;
   private final MemoryArena newMemory = new MemoryArena();
+  private Residence residence = Residence.EVERYTHING;
   private final Instant began = Instant.now();
   private final long start = System.nanoTime();
   private UnaryOperator<Scorer> scoring = UnaryOperator.identity();
@@ -206,8 +209,15 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       warnUnfitted();
       PruneMemory memory = new PruneMemory(model, device, backend, search, texts);
       SweepOptions sweep = memory.sweep();
+      residence = memory.residence(sweep);
       RunningModel running =
-          runningModel(backend, memory.beside(sweep), search.mergedAtOnce(), memory.helps());
+          runningModel(
+              backend,
+              model,
+              memory.beside(sweep, residence),
+              search.mergedAtOnce(),
+              memory.elsewhere(residence),
+              memory.helps());
       // The search reads every layer in its first pass, but not the head.
       model.checkpoint().requireFiniteOutsideLayers();
       PruneStages.expect(
@@ -402,7 +412,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           running,
           new Student(layers.outside(), layers, firstChanged(plan, tensors.weights())),
           request.within(),
-          newMemory,
+          new Distillation.Place(newMemory, residence, scratch()),
           new HealStage.Listener() {
             @Override
             public void told(HealEvent event) {

@@ -16,6 +16,7 @@ import dev.laco.scoring.PassCost;
 import dev.laco.scoring.ResidualStream;
 import dev.laco.scoring.SweepOptions;
 import dev.laco.scoring.SweepScorer;
+import dev.laco.training.Residence;
 import java.util.stream.LongStream;
 
 /**
@@ -51,7 +52,7 @@ record PruneMemory(
   }
 
   /** What lies beside the weights: the buffers of the greediest stage, and new tensors. */
-  MemoryPlan.Beside beside(SweepOptions sweep) {
+  MemoryPlan.Beside beside(SweepOptions sweep, Residence residence) {
     long searching = SweepScorer.bytes(model.config(), texts.sequences().size(), sweep);
     long measuring =
         texts.evaluation() == null
@@ -61,22 +62,43 @@ record PruneMemory(
                 Continuations.bytes(model.config(), texts.prompts().size()));
     long fitting =
         texts.fit() == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit().chunks());
-    MemoryPlan.Beside healing = healing();
+    MemoryPlan.Beside healing = healing(residence);
     long most =
         LongStream.of(searching + blocks(), choosing(sweep), measuring, fitting, healing.buffers())
             .max()
             .orElseThrow();
+    // The tensors of a training take the place of the buffers of all stages before it.
+    long held = Math.max(0, healing.buffers() + healing.held() - most);
     return new MemoryPlan.Beside(
         most + mixedLayer(),
+        held,
+        0,
         (texts.fit() == null ? 0 : search.mostNewBytes(model)) + healing.newWeights());
   }
 
+  /** As much of a training stays in memory as there is room for. */
+  Residence residence(SweepOptions sweep) {
+    for (Residence residence : Residence.values()) {
+      if (MemoryPlan.suffices(
+          backend, model.checkpoint(), device, beside(sweep, residence), search.mergedAtOnce())) {
+        return residence;
+      }
+    }
+    return Residence.ONE_LAYER;
+  }
+
+  /** What of a training does not lie in memory, as people read it behind the plan. */
+  String elsewhere(Residence residence) {
+    HealStage heal = texts.heal();
+    return heal == null ? "" : heal.elsewhere(model.config(), search.depthSought(model), residence);
+  }
+
   /** What training takes where the first gap lies in front. */
-  private MemoryPlan.Beside healing() {
+  private MemoryPlan.Beside healing(Residence residence) {
     HealStage heal = texts.heal();
     return heal == null
         ? MemoryPlan.Beside.buffers(0)
-        : heal.memory(backend, model.checkpoint(), search.depthSought(model));
+        : heal.memory(backend, model.checkpoint(), search.depthSought(model), residence);
   }
 
   /** What a search in closed form needs beside the scorer of its models. */

@@ -46,17 +46,28 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
    * Bytes that are needed beside the original's weights.
    *
    * @param buffers bytes of the buffers on the device that computes
+   * @param held bytes of other tensors on that device, of which no op makes rounded copies
+   * @param weights bytes of the weights of another model that stay in memory
    * @param newWeights at most the bytes of the tensors that a fit makes, which lie in this process
    *     and on the device
    */
-  public record Beside(long buffers, long newWeights) {
+  public record Beside(long buffers, long held, long weights, long newWeights) {
+    /** Buffers and new weights. */
+    public Beside(long buffers, long newWeights) {
+      this(buffers, 0, 0, newWeights);
+    }
+
     /** Buffers alone, where nothing is fitted. */
     public static Beside buffers(long bytes) {
       return new Beside(bytes, 0);
     }
 
     long bytes() {
-      return buffers + newWeights;
+      return tensors() + weights + newWeights;
+    }
+
+    long tensors() {
+      return buffers + held;
     }
   }
 
@@ -91,7 +102,11 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
     DeviceInfo.Memory own = info.memory();
     if (own != null) {
       Beside onDevice =
-          new Beside(beside.buffers + backend.scratchBytes(beside.buffers), beside.newWeights);
+          new Beside(
+              beside.buffers + backend.scratchBytes(beside.buffers),
+              beside.held,
+              beside.weights,
+              beside.newWeights);
       Pool device =
           settings.memory() != null
               ? pool(needs, onDevice, settings.memory(), Setting.of("memory") + " gives ", helps)
@@ -102,19 +117,45 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
                   "free on " + info.name() + " are ",
                   helps + ", or " + Setting.of("device") + " cpu");
       // Buffers lie on the device; the memory that is pinned for copies is little.
-      Beside here = new Beside(0, beside.newWeights);
+      Beside here = new Beside(0, 0, beside.weights, beside.newWeights);
       return new MemoryPlan(checkpoint, host(needs, here, settings, helps), device, beside);
     }
     if (settings.memory() != null) {
       require(
           "buffers need ",
-          beside.buffers,
+          beside.tensors(),
           Setting.of("memory") + " gives ",
           settings.memory(),
           helps);
     }
     Pool host = host(needs, beside, settings, helps);
     return new MemoryPlan(checkpoint, host, host, beside);
+  }
+
+  /** Whether the memory suffices, as {@link #of} wants it. */
+  public static boolean suffices(
+      Device backend, Checkpoint checkpoint, DeviceSettings settings, Beside beside, int mixed) {
+    try {
+      of(backend, checkpoint, settings, beside, mixed, "");
+      return true;
+    } catch (ResourceException e) {
+      return false;
+    }
+  }
+
+  /** The least bytes of a checkpoint's weights by which {@link #streamed} can do. */
+  public static long leastBytes(Checkpoint checkpoint) {
+    Needs needs = Needs.of(checkpoint, 1);
+    return Math.min(needs.all, needs.atOnce);
+  }
+
+  /**
+   * The weights of another model than the one that is planned for, of which at most so many bytes
+   * stay in memory.
+   */
+  public static TensorSource streamed(DeviceMemory backend, Checkpoint checkpoint, long bytes) {
+    Pool pool = new Pool(bytes, "planned are ");
+    return new MemoryPlan(checkpoint, pool, pool, Beside.buffers(0)).weights(backend);
   }
 
   /**
@@ -282,7 +323,10 @@ public record MemoryPlan(Checkpoint checkpoint, Pool host, Pool device, Beside b
   }
 
   private static String describe(Beside beside) {
-    String buffers = ByteSize.show(beside.buffers) + " of buffers";
+    String buffers =
+        (beside.weights == 0 ? "" : ByteSize.show(beside.weights) + " of the other model's, ")
+            + ByteSize.show(beside.tensors())
+            + " of buffers";
     return beside.newWeights == 0
         ? buffers
         : buffers + ", at most " + ByteSize.show(beside.newWeights) + " of new weights";

@@ -9,6 +9,7 @@ import dev.laco.backend.Backend;
 import dev.laco.measure.FidelityMeasure;
 import dev.laco.report.Perplexity;
 import dev.laco.transformer.RunningModel;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.BiConsumer;
@@ -36,6 +37,7 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   private final List<String> warnings = new ArrayList<>();
   private BiConsumer<? super JobEvent, ? super JobProgress.State> follower = (event, state) -> {};
   private String plannedMemory = "";
+  private Path scratch = Path.of(System.getProperty("java.io.tmpdir"));
   private Cancellation cancellation = new Cancellation();
   private JobProgress progress = new JobProgress(JobProgress.StageListener.NONE);
 
@@ -63,6 +65,20 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   public final J cancelledBy(Cancellation token) {
     cancellation = token;
     return self();
+  }
+
+  /**
+   * Names the folder for what does not fit into memory, in files without a name; by default the one
+   * for temporary files.
+   */
+  public final J scratchIn(Path folder) {
+    scratch = folder;
+    return self();
+  }
+
+  /** The folder for what does not fit into memory. */
+  protected final Path scratch() {
+    return scratch;
   }
 
   /**
@@ -147,8 +163,23 @@ public abstract class ModelJob<J extends ModelJob<J>> {
   /** The same of another model than the one that the job works on. */
   protected final RunningModel runningModel(
       Backend backend, Model other, MemoryPlan.Beside beside, int mixed, String helps) {
+    return runningModel(backend, other, beside, mixed, "", helps);
+  }
+
+  /**
+   * The same where not everything lies in memory.
+   *
+   * @param elsewhere what does not lie in memory, as people read it behind the plan
+   */
+  protected final RunningModel runningModel(
+      Backend backend,
+      Model other,
+      MemoryPlan.Beside beside,
+      int mixed,
+      String elsewhere,
+      String helps) {
     MemoryPlan memory = MemoryPlan.of(backend, other.checkpoint(), device, beside, mixed, helps);
-    plannedMemory = memory.describe(backend);
+    plannedMemory = memory.describe(backend) + elsewhere;
     tell(new JobEvent.MemoryPlanned(plannedMemory));
     return new RunningModel(
         backend, other.config(), new CancellableWeights(memory.weights(backend), cancellation));

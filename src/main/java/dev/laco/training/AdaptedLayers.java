@@ -16,6 +16,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
 import java.util.SplittableRandom;
+import java.util.function.Consumer;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
@@ -28,11 +29,20 @@ import org.jspecify.annotations.Nullable;
  * A^T} and {@code alpha / rank * B^T G}. The gradients {@code G} of one layer are held at a time.
  */
 final class AdaptedLayers extends TrainedLayers {
+  private static final int NONE = -1;
+
   private final Adapters how;
   private final long seed;
   private final List<Adapted> layers = new ArrayList<>();
-  private final List<Result> results = new ArrayList<>();
+  private final List<Result> ofFinalNorm = new ArrayList<>();
   private final FinalNorm finalNorm;
+  private final Residence residence;
+
+  /** By the tensor, the weights of one layer, where no more stay in memory. */
+  private final Map<TensorSpec, Tensor> rooms = new HashMap<>();
+
+  /** The layer whose weights are in {@link #rooms}. */
+  private int current = NONE;
 
   /** By the tensor: the product of factors, or the gradients of the layer at hand, f32. */
   private final Map<TensorSpec, Tensor> whole = new HashMap<>();
@@ -44,19 +54,23 @@ final class AdaptedLayers extends TrainedLayers {
   private record Adapted(
       Map<TensorSpec, Tensor> tensors, SequencedMap<TensorSpec, LowRankAdapter> adapters) {}
 
-  AdaptedLayers(Student student, Adapters how, long seed) {
+  AdaptedLayers(Student student, Adapters how, long seed, Residence residence) {
     super(student);
     this.how = how;
     this.seed = seed;
+    this.residence = residence;
     long longest = 0;
     for (int index = first; index < depth(); index++) {
       Map<TensorSpec, Tensor> tensors = new HashMap<>();
       SequencedMap<TensorSpec, LowRankAdapter> adapters = new LinkedHashMap<>();
       for (Map.Entry<TensorSpec, Tensor> stored : stored(index)) {
         TensorSpec spec = stored.getKey();
-        Tensor weight = copy(stored.getValue());
+        Tensor start = stored.getValue();
+        Tensor weight =
+            residence.keepsWeights()
+                ? like(start)
+                : rooms.computeIfAbsent(spec, absent -> like(start));
         tensors.put(spec, weight);
-        results.add(new Result(name(index, spec), spec.shape(), weight));
         whole.computeIfAbsent(spec, absent -> f32(weight.rows(), weight.columns()));
         if (Adapters.adapts(spec)) {
           adapters.put(spec, adapter(index, spec));
@@ -65,6 +79,7 @@ final class AdaptedLayers extends TrainedLayers {
       }
       layers.add(new Adapted(tensors, adapters));
     }
+    outside.weights().release();
     byB = f32(longest, how.rank());
     Architecture family = outside.config().architecture();
     Tensor weight = outer(family.finalNorm());
@@ -76,31 +91,19 @@ final class AdaptedLayers extends TrainedLayers {
             bias,
             bias == null ? null : f32(bias.rows(), bias.columns()));
     outside.weights().release();
-    begin();
+    restart();
   }
 
-  /** Sets the adapters to what they begin with. */
-  private void begin() {
-    SplittableRandom random = new SplittableRandom(seed);
-    for (Adapted layer : layers) {
-      layer.adapters.forEach(
-          (spec, adapter) -> {
-            adapter.a().restart(backend, startOfA(spec, random));
-            adapter.b().restart(backend, zeros(how.shapeOfB(spec)));
-          });
-    }
-  }
-
-  private Tensor copy(Tensor start) {
-    Tensor weight = arena.allocate(start.dtype(), start.rows(), start.columns());
-    backend.copy(start, weight);
-    return weight;
+  private Tensor like(Tensor start) {
+    return arena.allocate(start.dtype(), start.rows(), start.columns());
   }
 
   private Tensor outer(String name) {
     HostTensor stored = outside.weights().tensor(name);
-    Tensor weight = copy(backend.weight(stored));
-    results.add(new Result(name, stored.shape(), weight));
+    Tensor start = backend.weight(stored);
+    Tensor weight = like(start);
+    backend.copy(start, weight);
+    ofFinalNorm.add(new Result(name, stored.shape(), weight));
     return weight;
   }
 
@@ -110,17 +113,13 @@ final class AdaptedLayers extends TrainedLayers {
 
   private LowRankAdapter adapter(int index, TensorSpec spec) {
     String name = Adapters.projection(name(index, spec));
-    LowRankAdapter adapter =
-        LowRankAdapter.zero(
-            arena,
-            Adapters.matrices(spec),
-            name + Adapters.A,
-            how.shapeOfA(spec),
-            name + Adapters.B,
-            how.shapeOfB(spec));
-    all.add(adapter.a());
-    all.add(adapter.b());
-    return adapter;
+    return LowRankAdapter.zero(
+        arena,
+        Adapters.matrices(spec),
+        name + Adapters.A,
+        how.shapeOfA(spec),
+        name + Adapters.B,
+        how.shapeOfB(spec));
   }
 
   /**
@@ -146,7 +145,8 @@ final class AdaptedLayers extends TrainedLayers {
    * @param weightBytes bytes of these layers in the checkpoint
    * @param trained number of trained layers
    */
-  static long bytes(ModelConfig config, Adapters how, long weightBytes, int trained) {
+  static long bytes(
+      ModelConfig config, Adapters how, long weightBytes, int trained, Residence residence) {
     int depth = config.numHiddenLayers();
     long longest =
         IntStream.range(depth - trained, depth)
@@ -157,13 +157,35 @@ final class AdaptedLayers extends TrainedLayers {
             .max()
             .orElse(0);
     return how.parameters(config, depth - trained, depth) * (TrainedTensor.BYTES + Float.BYTES)
-        + weightBytes
+        + (residence.keepsWeights() ? weightBytes : weightBytes / trained)
         + (config.layerParameters() + longest * how.rank()) * Float.BYTES;
   }
 
   @Override
-  List<Result> results() {
-    return results;
+  void forEach(Use use, Consumer<TrainedTensor> action) {
+    for (Adapted layer : layers) {
+      layer.adapters.forEach(
+          (spec, adapter) -> {
+            action.accept(adapter.a());
+            action.accept(adapter.b());
+          });
+    }
+  }
+
+  @Override
+  void bringState(TrainedTensor tensor) {
+    // All adapters are in memory.
+  }
+
+  @Override
+  void forEachResult(Consumer<Result> action) {
+    for (int index = first; index < depth(); index++) {
+      int layer = index;
+      trained(index)
+          .forEach(
+              (spec, weight) -> action.accept(new Result(name(layer, spec), spec.shape(), weight)));
+    }
+    ofFinalNorm.forEach(action);
   }
 
   @Override
@@ -178,6 +200,10 @@ final class AdaptedLayers extends TrainedLayers {
 
   @Override
   protected Map<TensorSpec, Tensor> trained(int index) {
+    if (!residence.keepsWeights() && index != current) {
+      compute(index);
+      current = index;
+    }
     return layers.get(index - first).tensors;
   }
 
@@ -212,20 +238,29 @@ final class AdaptedLayers extends TrainedLayers {
     return tensor;
   }
 
-  /** {@inheritDoc} Computes the weights. */
+  /** {@inheritDoc} Computes the weights, of all layers that stay in memory. */
   @Override
   void changed() {
-    for (int index = first; index < depth(); index++) {
-      Map<TensorSpec, LowRankAdapter> adapters = layers.get(index - first).adapters;
-      for (Map.Entry<TensorSpec, Tensor> start : stored(index)) {
-        TensorSpec spec = start.getKey();
-        LowRankAdapter adapter = adapters.get(spec);
-        if (adapter != null) {
-          Tensor product = tensor(whole, spec);
-          adapter.multiply(backend, product);
-          LowRankAdapter.add(
-              backend, start.getValue(), product, how.scale(), tensor(trained(index), spec));
-        }
+    current = NONE;
+    if (residence.keepsWeights()) {
+      for (int index = first; index < depth(); index++) {
+        compute(index);
+      }
+    }
+  }
+
+  private void compute(int index) {
+    Adapted layer = layers.get(index - first);
+    for (Map.Entry<TensorSpec, Tensor> start : stored(index)) {
+      TensorSpec spec = start.getKey();
+      Tensor weight = tensor(layer.tensors, spec);
+      LowRankAdapter adapter = layer.adapters.get(spec);
+      if (adapter == null) {
+        backend.copy(start.getValue(), weight);
+      } else {
+        Tensor product = tensor(whole, spec);
+        adapter.multiply(backend, product);
+        LowRankAdapter.add(backend, start.getValue(), product, how.scale(), weight);
       }
     }
     outside.weights().release();
@@ -233,7 +268,14 @@ final class AdaptedLayers extends TrainedLayers {
 
   @Override
   void restart() {
-    begin();
+    SplittableRandom random = new SplittableRandom(seed);
+    for (Adapted layer : layers) {
+      layer.adapters.forEach(
+          (spec, adapter) -> {
+            adapter.a().restart(backend, startOfA(spec, random));
+            adapter.b().restart(backend, zeros(how.shapeOfB(spec)));
+          });
+    }
     changed();
   }
 }

@@ -18,6 +18,7 @@ import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.TrainedTensor;
 import java.lang.foreign.SegmentAllocator;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -25,6 +26,7 @@ import java.util.Map;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.function.Function;
+import java.util.function.Supplier;
 
 /**
  * Trains the layers of a pruned model behind its first gap so that it predicts what the original
@@ -98,22 +100,31 @@ public final class Distillation implements AutoCloseable {
   }
 
   /**
+   * Where a training has its tensors.
+   *
+   * @param results in which the tensors that are the result are allocated
+   * @param residence what of the trained layers stays in the device's memory
+   * @param folder of a file without a name in which the rest lies
+   */
+  public record Place(SegmentAllocator results, Residence residence, Path folder) {}
+
+  /**
    * Copies the layers that are to be trained, and runs the original over the held-out text.
    *
    * @param original the model that is imitated
-   * @param memory in which the trained tensors that are the result are allocated
+   * @param place where the training has its tensors
    */
   public Distillation(
       RunningModel original,
       Student pruned,
       DistillationText text,
       DistillationSettings settings,
-      SegmentAllocator memory) {
+      Place place) {
     this.backend = original.backend();
     this.text = text;
     this.settings = settings;
-    this.memory = memory;
-    this.layers = TrainedLayers.of(pruned, settings.adapters(), settings.seed());
+    this.memory = place.results;
+    this.layers = TrainedLayers.of(pruned, settings, place.residence, place.folder);
     this.student = new CausalLm(pruned.outside(), layers);
     int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
     this.passes = new Passes(original.original(), student, layers, pruned.first(), most);
@@ -126,26 +137,49 @@ public final class Distillation implements AutoCloseable {
   }
 
   /**
-   * Bytes of device memory that training takes.
+   * Bytes of the trained layers with all that belongs to their training, in the memory of the
+   * device.
    *
    * @param parameters of the trained layers
    * @param weightBytes bytes of these parameters in the checkpoint
    * @param trained number of trained layers
    */
-  public static long bytes(
+  public static long layerBytes(
+      ModelConfig config,
+      DistillationSettings settings,
+      long parameters,
+      long weightBytes,
+      int trained,
+      Residence residence) {
+    Adapters adapters = settings.adapters();
+    return adapters == null
+        ? WholeLayers.bytes(parameters, weightBytes, trained, residence)
+        : AdaptedLayers.bytes(config, adapters, weightBytes, trained, residence);
+  }
+
+  /**
+   * At most the bytes that a training has in a file.
+   *
+   * @param parameters of the trained layers
+   */
+  public static long swappedBytes(
+      DistillationSettings settings, long parameters, Residence residence) {
+    return settings.adapters() == null ? WholeLayers.swappedBytes(parameters, residence) : 0;
+  }
+
+  /**
+   * Bytes of the buffers of a training, in the memory of the device.
+   *
+   * @param trained number of trained layers
+   */
+  public static long bufferBytes(
       Backend backend,
       ModelConfig config,
       DistillationText text,
       DistillationSettings settings,
-      long parameters,
-      long weightBytes,
       int trained) {
     int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
-    Adapters adapters = settings.adapters();
     return backend.training().scratchBytes()
-        + (adapters == null
-            ? WholeLayers.bytes(parameters, weightBytes)
-            : AdaptedLayers.bytes(config, adapters, weightBytes, trained))
         + Passes.bytes(config, most, trained)
         + HeldOut.bytes(text.heldOut(), config.hiddenSize());
   }
@@ -175,7 +209,7 @@ public final class Distillation implements AutoCloseable {
   /** Computes the gradients of a step, and forgets them. */
   private void rehearse(List<FitText.Chunk> chunks) {
     gradients(chunks);
-    layers.all().forEach(tensor -> tensor.forget(backend.training()));
+    layers.forEach(TrainedLayers.Use.EVERYTHING, tensor -> tensor.forget(backend.training()));
   }
 
   /**
@@ -233,7 +267,7 @@ public final class Distillation implements AutoCloseable {
 
   /** The number of parameters that are trained. */
   public long parameters() {
-    return layers.all().stream().mapToLong(tensor -> tensor.weight().elements()).sum();
+    return (long) layers.sum(TrainedLayers.Use.NAME, tensor -> tensor.weight().elements());
   }
 
   /** Where the training is computed. */
@@ -273,18 +307,19 @@ public final class Distillation implements AutoCloseable {
       double rate,
       Listener listener) {
     if (from.best.step() > 0) {
-      for (TrainedTensor tensor : layers.all()) {
-        HostTensor best = tensors.apply(bestName(tensor.name()));
-        upload(best, tensor.weight());
-      }
+      layers.forEach(
+          TrainedLayers.Use.EVERYTHING,
+          tensor -> upload(tensors.apply(bestName(tensor.name())), tensor.weight()));
       layers.changed();
       keep();
       listener.kept(kept());
     }
-    for (TrainedTensor tensor : layers.all()) {
-      tensor.state().forEach((name, to) -> upload(tensors.apply(name), to));
-      tensor.roundMaster(backend);
-    }
+    layers.forEach(
+        TrainedLayers.Use.EVERYTHING,
+        tensor -> {
+          tensor.state().forEach((name, to) -> upload(tensors.apply(name), to));
+          tensor.roundMaster(backend);
+        });
     layers.changed();
     return run(from, tokensInAll, rate, listener);
   }
@@ -300,16 +335,37 @@ public final class Distillation implements AutoCloseable {
   public SortedMap<String, HostTensor> best() {
     SortedMap<String, HostTensor> kept = new TreeMap<>();
     if (!best.isEmpty()) {
-      layers.all().forEach(tensor -> kept.put(bestName(tensor.name()), bestOf(tensor)));
+      layers.forEach(
+          TrainedLayers.Use.NAME, tensor -> kept.put(bestName(tensor.name()), bestOf(tensor)));
     }
     return kept;
   }
 
-  /** The f32 tensors that a training goes on from, by the names under which they are kept. */
-  public SortedMap<String, Tensor> state() {
-    SortedMap<String, Tensor> state = new TreeMap<>();
-    layers.all().forEach(tensor -> state.putAll(tensor.state()));
+  /**
+   * A tensor of f32 that a training goes on from.
+   *
+   * @param elements their number
+   * @param tensor gives the tensor, which is valid until another one is asked for
+   */
+  public record Held(long elements, Supplier<Tensor> tensor) {}
+
+  /** The tensors that a training goes on from, by the names under which they are kept. */
+  public SortedMap<String, Held> state() {
+    SortedMap<String, Held> state = new TreeMap<>();
+    layers.forEach(
+        TrainedLayers.Use.NAME,
+        tensor ->
+            tensor
+                .state()
+                .forEach(
+                    (name, part) ->
+                        state.put(name, new Held(part.elements(), () -> brought(tensor, part)))));
     return state;
+  }
+
+  private Tensor brought(TrainedTensor tensor, Tensor part) {
+    layers.bringState(tensor);
+    return part;
   }
 
   private void upload(HostTensor from, Tensor to) {
@@ -356,7 +412,7 @@ public final class Distillation implements AutoCloseable {
         layers.restart();
         keepTrained();
       }
-      layers.all().forEach(tensor -> adapters.put(tensor.name(), bestOf(tensor)));
+      layers.forEach(TrainedLayers.Use.NAME, tensor -> adapters.put(tensor.name(), bestOf(tensor)));
     }
     return adapters;
   }
@@ -380,12 +436,9 @@ public final class Distillation implements AutoCloseable {
 
   /** The best weights so far; none before a step has made the model better. */
   public NewWeights kept() {
-    SortedMap<String, HostTensor> weights = new TreeMap<>();
-    for (TrainedLayers.Result result : layers.results()) {
-      HostTensor tensor = best.get(result.name());
-      if (tensor != null) {
-        weights.put(result.name(), tensor);
-      }
+    SortedMap<String, HostTensor> weights = new TreeMap<>(best);
+    if (settings.adapters() != null) {
+      layers.forEach(TrainedLayers.Use.NAME, tensor -> weights.remove(tensor.name()));
     }
     return new NewWeights(weights);
   }
@@ -410,24 +463,24 @@ public final class Distillation implements AutoCloseable {
   private Gradients step(int number, double rate, List<FitText.Chunk> chunks) {
     double loss = gradients(chunks);
     TrainingOps training = backend.training();
-    double squares = 0;
-    for (TrainedTensor tensor : layers.all()) {
-      squares += training.sumOfSquares(tensor.gradient());
-    }
-    double norm = Math.sqrt(squares);
+    double norm =
+        Math.sqrt(
+            layers.sum(
+                TrainedLayers.Use.GRADIENT, tensor -> training.sumOfSquares(tensor.gradient())));
     double scale = norm > settings.clip() ? settings.clip() / norm : 1;
-    for (TrainedTensor tensor : layers.all()) {
-      tensor.step(
-          training,
-          new TrainingOps.AdamW(
-              number,
-              rate,
-              DistillationSettings.BETA1,
-              DistillationSettings.BETA2,
-              DistillationSettings.EPSILON,
-              tensor.isMatrix() ? settings.decay() : 0,
-              scale));
-    }
+    layers.forEach(
+        TrainedLayers.Use.EVERYTHING,
+        tensor ->
+            tensor.step(
+                training,
+                new TrainingOps.AdamW(
+                    number,
+                    rate,
+                    DistillationSettings.BETA1,
+                    DistillationSettings.BETA2,
+                    DistillationSettings.EPSILON,
+                    tensor.isMatrix() ? settings.decay() : 0,
+                    scale)));
     layers.changed();
     return new Gradients(loss, norm);
   }
@@ -447,17 +500,18 @@ public final class Distillation implements AutoCloseable {
 
   /** Copies the model and what is trained, as they are now, to the host. */
   private void keep() {
-    for (TrainedLayers.Result result : layers.results()) {
-      Tensor weight = result.weight();
-      backend.download(weight, best(result.name(), weight.dtype(), result.shape()));
-    }
+    layers.forEachResult(
+        result -> {
+          Tensor weight = result.weight();
+          backend.download(weight, best(result.name(), weight.dtype(), result.shape()));
+        });
     if (settings.adapters() != null) {
       keepTrained();
     }
   }
 
   private void keepTrained() {
-    layers.all().forEach(tensor -> tensor.save(backend, bestOf(tensor)));
+    layers.forEach(TrainedLayers.Use.WEIGHT, tensor -> tensor.save(backend, bestOf(tensor)));
   }
 
   /** Where the best values of what is trained are kept. */

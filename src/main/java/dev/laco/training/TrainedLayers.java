@@ -9,10 +9,12 @@ import dev.laco.transformer.LayerStack;
 import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.TrainedTensor;
-import java.util.ArrayList;
+import java.nio.file.Path;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Consumer;
+import java.util.function.ToDoubleFunction;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -31,9 +33,6 @@ abstract class TrainedLayers implements LayerStack, AutoCloseable {
   /** Frees all tensors when the layers are closed. */
   protected final TensorArena arena;
 
-  /** Everything that is trained, in an order that is always the same. */
-  protected final List<TrainedTensor> all = new ArrayList<>();
-
   private final LayerStack start;
 
   /** Layers that are trained as a student's are before. */
@@ -48,11 +47,16 @@ abstract class TrainedLayers implements LayerStack, AutoCloseable {
   /**
    * Copies the layers that are to be trained.
    *
-   * @param adapters what is trained in place of all tensors; null for these
-   * @param seed of what adapters begin with
+   * @param settings what is trained, and what adapters begin with
+   * @param residence what stays in the device's memory
+   * @param folder of the file in which the rest lies
    */
-  static TrainedLayers of(Student student, @Nullable Adapters adapters, long seed) {
-    return adapters == null ? new WholeLayers(student) : new AdaptedLayers(student, adapters, seed);
+  static TrainedLayers of(
+      Student student, DistillationSettings settings, Residence residence, Path folder) {
+    Adapters adapters = settings.adapters();
+    return adapters == null
+        ? WholeLayers.of(student, residence, folder)
+        : new AdaptedLayers(student, adapters, settings.seed(), residence);
   }
 
   /**
@@ -85,13 +89,36 @@ abstract class TrainedLayers implements LayerStack, AutoCloseable {
     return outside.config().architecture().tensorName(index, spec);
   }
 
-  /** Everything that is trained, in an order that is always the same. */
-  final List<TrainedTensor> all() {
-    return all;
+  /** What an action does with a trained tensor. */
+  enum Use {
+    /** Reads name and shape, and no values. */
+    NAME,
+    /** Reads the weight. */
+    WEIGHT,
+    /** Reads the gradient. */
+    GRADIENT,
+    /** Reads and changes everything. */
+    EVERYTHING
   }
 
-  /** All tensors of the trained layers and the final norm. */
-  abstract List<Result> results();
+  /**
+   * Does something with everything that is trained, in an order that is always the same. The values
+   * that {@code use} names are there while the action runs.
+   */
+  abstract void forEach(Use use, Consumer<TrainedTensor> action);
+
+  /** A sum over everything that is trained, in an order that is always the same. */
+  final double sum(Use use, ToDoubleFunction<TrainedTensor> value) {
+    double[] sum = {0};
+    forEach(use, tensor -> sum[0] += value.applyAsDouble(tensor));
+    return sum[0];
+  }
+
+  /** Makes the values of {@link TrainedTensor#state} valid, until another tensor is used. */
+  abstract void bringState(TrainedTensor tensor);
+
+  /** Does something with all tensors of the trained layers and the final norm. */
+  abstract void forEachResult(Consumer<Result> action);
 
   /** By what the gradients by the weights are to be multiplied. */
   abstract double gradientScale();
@@ -129,7 +156,7 @@ abstract class TrainedLayers implements LayerStack, AutoCloseable {
   }
 
   @Override
-  public final void close() {
+  public void close() {
     arena.close();
   }
 }

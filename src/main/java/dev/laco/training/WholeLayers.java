@@ -2,40 +2,99 @@ package dev.laco.training;
 
 import dev.laco.backend.Tensor;
 import dev.laco.model.Architecture;
+import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.model.TensorSpec;
 import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.TrainedTensor;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Consumer;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /** Layers of which all tensors are trained, and the final norm with them. */
 final class WholeLayers extends TrainedLayers {
+  /** Bytes of what AdamW holds of a parameter: its master and both running means. */
+  private static final int MOMENTS = 3 * Float.BYTES;
+
   private final List<Trained> layers = new ArrayList<>();
+  private final List<TrainedTensor> ofFinalNorm = new ArrayList<>();
   private final FinalNorm finalNorm;
+  private final @Nullable SwapFile file;
+  private final Part weights;
+  private final Part gradients;
+  private final Part masters;
+  private final Part means;
+  private final Part squares;
 
-  /** The weights of a trained layer, and the sums of their gradients. */
-  private record Trained(Map<TensorSpec, Tensor> tensors, LayerWeights gradients) {}
+  /** The tensors of a layer, and those of them that hold weights and gradients. */
+  private record Trained(
+      List<TrainedTensor> all,
+      Map<TensorSpec, Tensor> tensors,
+      Map<TensorSpec, Tensor> gradients) {}
 
-  WholeLayers(Student student) {
+  /** One of the tensors that training has of each parameter. */
+  private final class Part {
+    /** Null where the tensors of all layers stay in memory. */
+    private final @Nullable SwappedTensors swapped;
+
+    private final Map<TensorSpec, Tensor> rooms = new HashMap<>();
+
+    private Part(boolean stays) {
+      this.swapped = stays || file == null ? null : new SwappedTensors(file);
+    }
+
+    private Tensor allocate(int layer, TensorSpec spec, DType dtype, Tensor like) {
+      if (swapped == null) {
+        return arena.allocate(dtype, like.rows(), like.columns());
+      }
+      Tensor room =
+          rooms.computeIfAbsent(spec, absent -> arena.allocate(dtype, like.rows(), like.columns()));
+      swapped.add(layer, room);
+      return room;
+    }
+
+    private void use(int layer, boolean changes) {
+      if (swapped != null) {
+        swapped.use(layer, changes);
+      }
+    }
+  }
+
+  private WholeLayers(Student student, Residence residence, @Nullable SwapFile file) {
     super(student);
+    this.file = file;
+    this.weights = new Part(residence.keepsWeights());
+    this.gradients = new Part(residence.keepsGradients());
+    this.masters = new Part(residence.keepsMoments());
+    this.means = new Part(residence.keepsMoments());
+    this.squares = new Part(residence.keepsMoments());
     for (int index = first; index < depth(); index++) {
-      Map<TensorSpec, Tensor> weights = new HashMap<>();
-      Map<TensorSpec, Tensor> gradients = new HashMap<>();
+      Trained layer = new Trained(new ArrayList<>(), new HashMap<>(), new HashMap<>());
       for (Map.Entry<TensorSpec, Tensor> stored : stored(index)) {
         TensorSpec spec = stored.getKey();
+        Tensor start = stored.getValue();
         TrainedTensor tensor =
-            TrainedTensor.of(backend, arena, name(index, spec), spec.shape(), stored.getValue());
-        all.add(tensor);
-        weights.put(spec, tensor.weight());
-        gradients.put(spec, tensor.gradient());
+            new TrainedTensor(
+                name(index, spec),
+                spec.shape(),
+                weights.allocate(index, spec, start.dtype(), start),
+                masters.allocate(index, spec, DType.F32, start),
+                gradients.allocate(index, spec, DType.F32, start),
+                means.allocate(index, spec, DType.F32, start),
+                squares.allocate(index, spec, DType.F32, start));
+        layer.all.add(tensor);
+        layer.tensors.put(spec, tensor.weight());
+        layer.gradients.put(spec, tensor.gradient());
       }
-      layers.add(new Trained(weights, LayerWeights.of(gradients)));
+      layers.add(layer);
     }
+    outside.weights().release();
     Architecture family = outside.config().architecture();
     TrainedTensor weight = outer(family.finalNorm());
     @Nullable TrainedTensor bias = family.finalNormBias().map(this::outer).orElse(null);
@@ -45,32 +104,100 @@ final class WholeLayers extends TrainedLayers {
             weight.gradient(),
             bias == null ? null : bias.weight(),
             bias == null ? null : bias.gradient());
-    outside.weights().release();
+    begin();
+  }
+
+  /**
+   * Copies the layers that are to be trained.
+   *
+   * @param folder of the file for what does not stay in memory
+   */
+  static WholeLayers of(Student student, Residence residence, Path folder) {
+    if (residence == Residence.EVERYTHING) {
+      return new WholeLayers(student, residence, null);
+    }
+    long parameters =
+        IntStream.range(student.first(), student.layers().depth())
+            .mapToLong(student.outside().config()::layerParameters)
+            .sum();
+    SwapFile file =
+        SwapFile.create(student.outside().backend(), folder, swappedBytes(parameters, residence));
+    try {
+      return new WholeLayers(student, residence, file);
+    } catch (RuntimeException e) {
+      file.close();
+      throw e;
+    }
+  }
+
+  /**
+   * At most the bytes of what does not stay in memory.
+   *
+   * @param parameters of the trained layers
+   */
+  static long swappedBytes(long parameters, Residence residence) {
+    return parameters
+        * ((residence.keepsMoments() ? 0 : MOMENTS)
+            + (residence.keepsGradients() ? 0 : Float.BYTES)
+            + (residence.keepsWeights() ? 0 : Float.BYTES));
   }
 
   private TrainedTensor outer(String name) {
     HostTensor stored = outside.weights().tensor(name);
+    Tensor start = backend.weight(stored);
     TrainedTensor tensor =
-        TrainedTensor.of(backend, arena, name, stored.shape(), backend.weight(stored));
-    all.add(tensor);
+        TrainedTensor.zeros(
+            arena, name, stored.shape(), start.dtype(), start.rows(), start.columns());
+    ofFinalNorm.add(tensor);
     return tensor;
   }
 
   /**
-   * Bytes of the trained layers with all that belongs to their training.
+   * Bytes of the trained layers with all that belongs to their training, in the device's memory.
    *
    * @param parameters of the trained layers
    * @param weightBytes bytes of these parameters in the checkpoint
+   * @param trained number of trained layers
    */
-  static long bytes(long parameters, long weightBytes) {
-    return parameters * TrainedTensor.BYTES + weightBytes;
+  static long bytes(long parameters, long weightBytes, int trained, Residence residence) {
+    return MOMENTS * (residence.keepsMoments() ? parameters : parameters / trained)
+        + Float.BYTES * (residence.keepsGradients() ? parameters : parameters / trained)
+        + (residence.keepsWeights() ? weightBytes : weightBytes / trained);
   }
 
   @Override
-  List<Result> results() {
-    return all.stream()
-        .map(tensor -> new Result(tensor.name(), tensor.shape(), tensor.weight()))
-        .toList();
+  void forEach(Use use, Consumer<TrainedTensor> action) {
+    for (int index = first; index < depth(); index++) {
+      switch (use) {
+        case NAME -> {}
+        case WEIGHT -> weights.use(index, false);
+        case GRADIENT -> gradients.use(index, false);
+        case EVERYTHING -> useAll(index);
+      }
+      layers.get(index - first).all.forEach(action);
+    }
+    ofFinalNorm.forEach(action);
+  }
+
+  private void useAll(int index) {
+    List.of(weights, gradients, masters, means, squares).forEach(part -> part.use(index, true));
+  }
+
+  @Override
+  void bringState(TrainedTensor tensor) {
+    outside
+        .config()
+        .architecture()
+        .layerOf(tensor.name())
+        .ifPresent(
+            layer -> List.of(masters, means, squares).forEach(part -> part.use(layer, false)));
+  }
+
+  @Override
+  void forEachResult(Consumer<Result> action) {
+    forEach(
+        Use.WEIGHT,
+        tensor -> action.accept(new Result(tensor.name(), tensor.shape(), tensor.weight())));
   }
 
   @Override
@@ -85,12 +212,14 @@ final class WholeLayers extends TrainedLayers {
 
   @Override
   protected Map<TensorSpec, Tensor> trained(int index) {
+    weights.use(index, false);
     return layers.get(index - first).tensors;
   }
 
   @Override
   LayerWeights gradients(int index) {
-    return layers.get(index - first).gradients;
+    gradients.use(index, true);
+    return LayerWeights.of(layers.get(index - first).gradients);
   }
 
   @Override
@@ -105,15 +234,30 @@ final class WholeLayers extends TrainedLayers {
 
   @Override
   void restart() {
-    Iterator<TrainedTensor> tensors = all.iterator();
+    begin();
+    forEach(Use.EVERYTHING, tensor -> tensor.forget(backend.training()));
+  }
+
+  /** Sets the weights to those before the training. */
+  private void begin() {
     for (int index = first; index < depth(); index++) {
+      useAll(index);
+      Iterator<TrainedTensor> tensors = layers.get(index - first).all.iterator();
       for (Map.Entry<TensorSpec, Tensor> stored : stored(index)) {
         tensors.next().set(backend, stored.getValue());
       }
     }
-    tensors.forEachRemaining(
+    outside.weights().release();
+    ofFinalNorm.forEach(
         tensor -> tensor.set(backend, backend.weight(outside.weights().tensor(tensor.name()))));
     outside.weights().release();
-    all.forEach(tensor -> tensor.forget(backend.training()));
+  }
+
+  @Override
+  public void close() {
+    super.close();
+    if (file != null) {
+      file.close();
+    }
   }
 }

@@ -26,6 +26,7 @@ import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.Workspace;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -59,7 +60,11 @@ class DistillationTest {
           PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
           Distillation training =
               new Distillation(
-                  running, new Student(layers.outside(), layers, gap), text, settings, memory)) {
+                  running,
+                  new Student(layers.outside(), layers, gap),
+                  text,
+                  settings,
+                  new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target")))) {
         // Measuring the pace changes nothing.
         assertTrue(training.pace().token() > 0);
         // Nor does the search for a rate.

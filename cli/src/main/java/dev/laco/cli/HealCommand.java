@@ -126,6 +126,7 @@ final class HealCommand implements Callable<Integer> {
             job.keptIn(SideFiles.beside(out, ".heal"), stateEvery.seconds())
                 .listener(event -> say(console, event, best))
                 .progressOf(console.job())
+                .scratchIn(SideFiles.folder(out))
                 .run();
         PlanApplier applier = healed.applier(write.settings().format(out));
         ObjectNode json = HealJson.of(healed.report());

@@ -158,6 +158,9 @@ final class PruneCommand implements Callable<Integer> {
       try (BestSoFar best = new BestSoFar(console, kept, this::goOn)) {
         files.whenInterrupted(best::save);
         PruneLines lines = new PruneLines(console, best);
+        if (out != null) {
+          job.scratchIn(SideFiles.folder(out));
+        }
         PruneResult result = job.listener(lines).progressOf(console.job()).run();
         lines.result(result);
         PruneReport.Origin origin =

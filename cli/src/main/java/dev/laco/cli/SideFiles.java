@@ -158,6 +158,12 @@ final class SideFiles implements AutoCloseable {
     }
   }
 
+  /** The folder of OUT. */
+  static Path folder(Path out) throws IOException {
+    Path real = OutputFiles.realPath(out);
+    return real.resolveSibling("");
+  }
+
   /** The file that lies beside OUT and has its name, with an ending: {@code OUT.report.json}. */
   static Path beside(Path out, String ending) {
     Path named = out.normalize();

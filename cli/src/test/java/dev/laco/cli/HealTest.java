@@ -17,10 +17,14 @@ import java.util.Locale;
 import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** A pruned model that is trained, as a checkpoint. */
 class HealTest {
@@ -217,6 +221,33 @@ class HealTest {
     assertTrue(whole.err().contains("give --lora, too"), whole.err());
     assertEquals(2, heal(healed, "--teacher", MODEL, "--lora-alpha", 2).code());
     assertEquals(2, heal(healed, "--teacher", MODEL, "--lora", 0).code());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"--label-share 0", "--lora 4"})
+  void theLeastMemoryGivesTheSameWeights(String what) throws IOException {
+    List<Object> options =
+        new ArrayList<>(
+            List.of(
+                "--teacher", MODEL, "--heal-tokens", 1000, "--step-tokens", 64, "--rate", 1e-3));
+    options.addAll(List.of(what.split(" ")));
+    options.addAll(List.of("--device", "cpu"));
+    heal(healed, options.toArray()).succeeded();
+    options.addAll(List.of("--memory", "1KB"));
+    ProgramRun none = heal(folder.resolve("none"), options.toArray());
+    assertEquals(4, none.code(), none.err());
+    Matcher needed = Pattern.compile("buffers need ([0-9.]+) ([kM]B)").matcher(none.err());
+    assertTrue(needed.find(), none.err());
+    Path least = folder.resolve("least");
+    // The message has one digit behind the point.
+    double most = Double.parseDouble(needed.group(1)) + 0.1;
+    options.set(options.size() - 1, most + needed.group(2));
+    ProgramRun run = heal(least, options.toArray()).succeeded();
+    assertTrue(
+        run.out().contains("one layer at a time") || run.out().contains(" in a file"), run.out());
+    assertEquals(
+        -1,
+        Files.mismatch(healed.resolve("model.safetensors"), least.resolve("model.safetensors")));
   }
 
   @Test

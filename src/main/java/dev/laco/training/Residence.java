@@ -1,0 +1,31 @@
+package dev.laco.training;
+
+/**
+ * What of all trained layers stays in the memory of the device while they are trained. The rest
+ * lies in a file, and is brought in for one layer at a time. Results do not depend on it.
+ */
+public enum Residence {
+  /** Weights, gradients, and what AdamW holds. */
+  EVERYTHING,
+  /** Weights and gradients. */
+  GRADIENTS,
+  /** Weights alone. */
+  WEIGHTS,
+  /** Nothing: all is brought in for one layer at a time. */
+  ONE_LAYER;
+
+  /** Whether the weights of all layers stay. */
+  boolean keepsWeights() {
+    return this != ONE_LAYER;
+  }
+
+  /** Whether the gradients of all layers stay. */
+  boolean keepsGradients() {
+    return this == EVERYTHING || this == GRADIENTS;
+  }
+
+  /** Whether what AdamW holds of all layers stays. */
+  boolean keepsMoments() {
+    return this == EVERYTHING;
+  }
+}

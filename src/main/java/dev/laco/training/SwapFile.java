@@ -1,0 +1,154 @@
+package dev.laco.training;
+
+import dev.laco.ByteSize;
+import dev.laco.ResourceException;
+import dev.laco.backend.Backend;
+import dev.laco.backend.MemoryArena;
+import dev.laco.backend.Tensor;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * A file without a name in which tensors lie while the memory of a device has others. It is gone
+ * when the process ends, however it ends.
+ */
+final class SwapFile implements AutoCloseable {
+  /** Elements that are copied at once. */
+  private static final long PIECE = 1 << 20;
+
+  private final Backend backend;
+  private final Path folder;
+  private final FileChannel channel;
+  private final MemoryArena memory = new MemoryArena();
+  private final Map<DType, HostTensor> pieces = new EnumMap<>(DType.class);
+  private long size;
+
+  private SwapFile(Backend backend, Path folder, FileChannel channel) {
+    this.backend = backend;
+    this.folder = folder;
+    this.channel = channel;
+  }
+
+  /**
+   * Makes a file.
+   *
+   * @param bytes that it will have
+   * @throws ResourceException if there is no room for it, or it cannot be made
+   */
+  static SwapFile create(Backend backend, Path folder, long bytes) {
+    try {
+      Files.createDirectories(folder);
+      long free = Files.getFileStore(folder).getUsableSpace();
+      if (free < bytes) {
+        throw new ResourceException(
+            folder
+                + ": free are "
+                + ByteSize.show(free)
+                + ", for "
+                + ByteSize.show(bytes)
+                + " of a training that do not fit into memory; give more memory or room");
+      }
+      Path file = Files.createTempFile(folder, ".laco-", ".swap");
+      return new SwapFile(
+          backend,
+          folder,
+          FileChannel.open(
+              file,
+              StandardOpenOption.READ,
+              StandardOpenOption.WRITE,
+              StandardOpenOption.DELETE_ON_CLOSE));
+    } catch (IOException e) {
+      throw failed(folder, e);
+    }
+  }
+
+  private static ResourceException failed(Path folder, IOException cause) {
+    return new ResourceException(
+        folder
+            + ": a training that does not fit into memory cannot keep the rest there: "
+            + cause.getMessage());
+  }
+
+  /** A place for the elements of a tensor, which are zeros. */
+  long place(Tensor tensor) {
+    long offset = size;
+    size += tensor.elements() * tensor.dtype().byteSize();
+    return offset;
+  }
+
+  /** Copies a tensor to its place. */
+  void write(Tensor from, long offset) {
+    copy(
+        from,
+        offset,
+        (part, piece, at) -> {
+          backend.download(part, piece);
+          ByteBuffer bytes = piece.data().asByteBuffer();
+          while (bytes.hasRemaining()) {
+            channel.write(bytes, at + bytes.position());
+          }
+        });
+  }
+
+  /** Copies a tensor from its place. */
+  void read(long offset, Tensor to) {
+    copy(
+        to,
+        offset,
+        (part, piece, at) -> {
+          ByteBuffer bytes = piece.data().asByteBuffer();
+          while (bytes.hasRemaining()) {
+            if (channel.read(bytes, at + bytes.position()) < 0) {
+              // Nothing was written there yet.
+              piece.data().asSlice(bytes.position()).fill((byte) 0);
+              break;
+            }
+          }
+          backend.copy(backend.weight(piece), part);
+          backend.release(List.of(piece));
+        });
+  }
+
+  /** Copies one piece of a tensor. */
+  private interface Copy {
+    void of(Tensor part, HostTensor piece, long offset) throws IOException;
+  }
+
+  private void copy(Tensor tensor, long offset, Copy copy) {
+    DType dtype = tensor.dtype();
+    HostTensor room =
+        pieces.computeIfAbsent(
+            dtype, type -> HostTensor.allocate(memory, "a piece", type, List.of(PIECE, 1L)));
+    Tensor elements = tensor.reshape(tensor.elements(), 1);
+    try {
+      for (long first = 0; first < elements.rows(); first += PIECE) {
+        long end = Math.min(first + PIECE, elements.rows());
+        copy.of(
+            elements.slice(first, end),
+            room.rows(0, end - first),
+            offset + first * dtype.byteSize());
+      }
+    } catch (IOException e) {
+      throw failed(folder, e);
+    }
+  }
+
+  @Override
+  public void close() {
+    memory.close();
+    try {
+      channel.close();
+    } catch (IOException e) {
+      throw failed(folder, e);
+    }
+  }
+}
