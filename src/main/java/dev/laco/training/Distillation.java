@@ -127,8 +127,20 @@ public final class Distillation implements AutoCloseable {
     this.layers = TrainedLayers.of(pruned, settings, place.residence, place.folder);
     this.student = new CausalLm(pruned.outside(), layers);
     int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
-    this.passes = new Passes(original.original(), student, layers, pruned.first(), most);
-    this.heldOut = new HeldOut(original.original(), passes, text.heldOut(), settings.batchTokens());
+    CausalLm teacher = original.original();
+    try {
+      this.passes = new Passes(teacher, student, layers, pruned.first(), most);
+    } catch (RuntimeException e) {
+      layers.close();
+      throw e;
+    }
+    try {
+      this.heldOut = new HeldOut(teacher, passes, text.heldOut(), settings.batchTokens());
+    } catch (RuntimeException e) {
+      passes.close();
+      layers.close();
+      throw e;
+    }
   }
 
   private static int most(List<FitText.Chunk> chunks, DistillationSettings settings) {
@@ -209,7 +221,7 @@ public final class Distillation implements AutoCloseable {
   /** Computes the gradients of a step, and forgets them. */
   private void rehearse(List<FitText.Chunk> chunks) {
     gradients(chunks);
-    layers.forEach(TrainedLayers.Use.EVERYTHING, tensor -> tensor.forget(backend.training()));
+    layers.forEach(TrainedLayers.Use.EVERYTHING, tensor -> tensor.forget(backend));
   }
 
   /**

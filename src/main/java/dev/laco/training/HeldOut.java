@@ -1,6 +1,5 @@
 package dev.laco.training;
 
-import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
@@ -36,9 +35,17 @@ final class HeldOut implements AutoCloseable {
 
   /** Runs the original over the text. */
   HeldOut(CausalLm original, Passes passes, List<FitText.Chunk> chunks, int batchTokens) {
+    arena = passes.backend().arena();
+    try {
+      run(original, passes, chunks, batchTokens);
+    } catch (RuntimeException e) {
+      close();
+      throw e;
+    }
+  }
+
+  private void run(CausalLm original, Passes passes, List<FitText.Chunk> chunks, int batchTokens) {
     long predicted = 0;
-    Backend backend = passes.backend();
-    arena = backend.arena();
     for (List<FitText.Chunk> together : DistillationText.parts(chunks, batchTokens)) {
       PackedSequences sequences =
           PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList());

@@ -235,7 +235,7 @@ final class WholeLayers extends TrainedLayers {
   @Override
   void restart() {
     begin();
-    forEach(Use.EVERYTHING, tensor -> tensor.forget(backend.training()));
+    forEach(Use.EVERYTHING, tensor -> tensor.forget(backend));
   }
 
   /** Sets the weights to those before the training. */

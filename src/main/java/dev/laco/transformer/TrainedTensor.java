@@ -9,6 +9,7 @@ import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
 
 /**
  * A tensor that is trained, and what AdamW holds of it.
@@ -63,7 +64,7 @@ public record TrainedTensor(
   public void restart(Backend backend, float[] values) {
     backend.upload(values, gradient);
     set(backend, gradient);
-    forget(backend.training());
+    forget(backend);
   }
 
   /** All that a training goes on from, by the names under which it is kept: f32 each. */
@@ -76,16 +77,21 @@ public record TrainedTensor(
     backend.mix(List.of(new TensorMix(weight, new double[] {1}, List.of(master))));
   }
 
-  /** Forgets the gradient and what AdamW holds; the weight stays. */
-  public void forget(TrainingOps training) {
-    step(training, FORGET);
+  /**
+   * Forgets the gradient and what AdamW holds, which may be no numbers; the weight stays, and is
+   * finite.
+   */
+  public void forget(Backend backend) {
+    backend.mix(Stream.of(gradient, mean, square).map(tensor -> zeros(tensor, weight)).toList());
   }
-
-  private static final TrainingOps.AdamW FORGET = new TrainingOps.AdamW(1, 0, 0, 0, 1, 0, 0);
 
   /** Sets a tensor of f32 to zeros; {@code like} has its shape, and finite elements. */
   public static void clear(Backend backend, Tensor tensor, Tensor like) {
-    backend.mix(List.of(new TensorMix(tensor, new double[] {0}, List.of(like))));
+    backend.mix(List.of(zeros(tensor, like)));
+  }
+
+  private static TensorMix zeros(Tensor tensor, Tensor like) {
+    return new TensorMix(tensor, new double[] {0}, List.of(like));
   }
 
   /** Whether the tensor is a matrix: weights of norms and biases do not decay. */

@@ -44,7 +44,10 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Adapters that are trained, and the weights that they give. */
+/**
+ * Adapters that are trained, and the weights that they give; what is kept of a training, of
+ * adapters or of all tensors, and where.
+ */
 class AdaptersTest {
   private static final int LENGTH = 8;
   private static final int STEPS = 12;
@@ -301,6 +304,53 @@ class AdaptersTest {
       } else {
         assertTrue(whole.adapters().isEmpty());
       }
+    }
+  }
+
+  /** Weights, gradients and running means are no numbers any more, and then what they were. */
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void aSearchForARateThatGoesWrongLeavesNothingBehind(boolean adapters) {
+    try (Backend backend = CpuBackend.open(Compute.F32, 1);
+        Checkpoint checkpoint = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
+        Pruned pruned = Pruned.of(backend, checkpoint);
+        Arena copies = Arena.ofConfined();
+        MemoryArena memory = new MemoryArena()) {
+      DistillationSettings how = settings(adapters);
+      DistillationSettings wrong =
+          new DistillationSettings(
+              how.stepTokens(),
+              how.batchTokens(),
+              1e38,
+              how.finalRate(),
+              how.warmup(),
+              how.decay(),
+              how.clip(),
+              how.labelShare(),
+              how.measurements(),
+              how.seed(),
+              how.adapters());
+      long tokens = (long) STEPS * how.stepTokens();
+      List<List<TrainingStep>> steps = new ArrayList<>();
+      for (DistillationSettings settings : List.of(how, wrong)) {
+        try (Distillation training =
+            new Distillation(
+                pruned.running,
+                pruned.student(),
+                text(checkpoint.config()),
+                settings,
+                new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target")))) {
+          if (settings.equals(wrong)) {
+            // Four steps at each rate: the gradients of the last are those of weights that are
+            // none.
+            training.findRate(16 * tokens, () -> {});
+          }
+          Noting noting = new Noting(training, copies);
+          training.run(tokens, how.rate(), noting);
+          steps.add(noting.steps);
+        }
+      }
+      assertEquals(steps.getFirst(), steps.getLast());
     }
   }
 
