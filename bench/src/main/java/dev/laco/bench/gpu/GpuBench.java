@@ -148,14 +148,12 @@ public final class GpuBench implements Callable<Integer> {
         Nvml sensors = sensors(opened)) {
       results = new Results(opened, new ResultLog(json, machine, opened));
       Timing timing = new Timing(opened, quick);
-      GpuCeilings ceilings = new GpuCeilings(timing);
+      Watch watch = new Watch(sensors, this::coolDown);
+      GpuCeilings ceilings = new GpuCeilings(timing, watch);
       System.err.println("gpu-bench: " + opened);
       ceilings.all().forEach(ceiling -> add(results, ceiling, "begin").add());
-      kernels(
-          chosen,
-          new KernelCases(
-              opened, timing, new Watch(sensors, this::coolDown), ceilings, results, asked));
-      jobs(models, new JobCases(opened, ceilings, results, quick));
+      kernels(chosen, new KernelCases(opened, timing, watch, ceilings, results, asked));
+      jobs(models, new JobCases(opened, watch, ceilings, results, quick));
       conclude(ceilings, results);
     }
     System.out.println(new Report(machine, results.rows()).text());
@@ -223,7 +221,8 @@ public final class GpuBench implements Callable<Integer> {
   private static Results.Result add(Results results, GpuCeilings.Measured ceiling, String when) {
     return results
         .of("ceiling", ceiling.times(), "of", ceiling.name(), "at the", when)
-        .work(ceiling.bytes(), ceiling.operations());
+        .work(ceiling.bytes(), ceiling.operations())
+        .clocks(ceiling.card());
   }
 
   private boolean asks(String job) {

@@ -5,9 +5,9 @@ import dev.laco.backend.TensorArena;
 import dev.laco.bench.Ceiling;
 import dev.laco.bench.Note;
 import dev.laco.bench.Times;
+import dev.laco.bench.gpu.Watch.Watched;
 import dev.laco.model.DType;
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.Comparator;
 import java.util.EnumMap;
 import java.util.HashMap;
@@ -15,6 +15,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 
 /** What the device can do, each measured when it is first asked for. */
 final class GpuCeilings {
@@ -44,6 +45,7 @@ final class GpuCeilings {
           new Ratio(1, 2));
 
   private final Timing timing;
+  private final Watch watch;
   private final Map<Ratio, Measured> streams = new HashMap<>();
   private final Map<DType, Measured> products = new EnumMap<>(DType.class);
 
@@ -71,8 +73,10 @@ final class GpuCeilings {
    *
    * @param bytes moved, 0 for a product
    * @param operations done, 0 for a stream
+   * @param card how the card was meanwhile
    */
-  record Measured(String name, double bytes, double operations, Times times) {
+  record Measured(
+      String name, double bytes, double operations, Times times, Optional<Watch.Card> card) {
     Note.Rates rates() {
       boolean moves = operations == 0;
       double work = moves ? bytes : operations;
@@ -83,8 +87,9 @@ final class GpuCeilings {
     }
   }
 
-  GpuCeilings(Timing timing) {
+  GpuCeilings(Timing timing, Watch watch) {
     this.timing = timing;
+    this.watch = watch;
   }
 
   /** What bounds a job: its products first, where it has some, and its memory. */
@@ -139,20 +144,23 @@ final class GpuCeilings {
     try (TensorArena arena = device.arena()) {
       long from = room(arena, ratio.reads());
       long to = room(arena, Math.max(1, ratio.writes()));
-      List<Times> times = new ArrayList<>();
+      List<Runnable> ways = new ArrayList<>();
       for (long blocks : new long[] {parts, resident}) {
         Arguments arguments = new Arguments().pointer(from).pointer(to).int64(bytes() / 16);
-        times.add(timing.ofMemory(device.launch(function, Grid.of(blocks, BLOCK), arguments)));
+        ways.add(device.launch(function, Grid.of(blocks, BLOCK), arguments));
       }
       if (ratio.isCopy()) {
-        times.add(timing.ofMemory(() -> device.copy(from, to, bytes())));
+        ways.add(() -> device.copy(from, to, bytes()));
       }
+      Watched<Times> quickest =
+          watch.measure(
+              () ->
+                  ways.stream()
+                      .map(timing::ofMemory)
+                      .min(Comparator.comparingDouble(Times::median))
+                      .orElseThrow());
       double moved = (double) (ratio.reads() + ratio.writes()) * bytes();
-      return new Measured(
-          ratio.text(),
-          moved,
-          0,
-          Collections.min(times, Comparator.comparingDouble(Times::median)));
+      return new Measured(ratio.text(), moved, 0, quickest.measured(), quickest.card());
     }
   }
 
@@ -171,11 +179,10 @@ final class GpuCeilings {
       // Not of zeros: they let a device draw less power and so run faster.
       device.fill(x, 1, 1);
       device.fill(weight, 1, 2);
+      Watched<Times> product =
+          watch.measure(() -> timing.ofMemory(() -> device.product(x, weight, out)));
       return new Measured(
-          dtype.shortName() + " product",
-          0,
-          2.0 * n * n * n,
-          timing.ofMemory(() -> device.product(x, weight, out)));
+          dtype.shortName() + " product", 0, 2.0 * n * n * n, product.measured(), product.card());
     }
   }
 

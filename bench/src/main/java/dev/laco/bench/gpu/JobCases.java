@@ -5,6 +5,7 @@ import dev.laco.backend.cuda.CudaException;
 import dev.laco.bench.ModelShape;
 import dev.laco.bench.Target;
 import dev.laco.bench.Times;
+import dev.laco.bench.gpu.Watch.Watched;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.Lookahead;
 import dev.laco.collapse.MergeRule;
@@ -50,6 +51,7 @@ final class JobCases {
   private static final int LAUNCH_SAMPLES = 50;
 
   private final BenchDevice device;
+  private final Watch watch;
   private final GpuCeilings ceilings;
   private final Results results;
   private final boolean quick;
@@ -57,8 +59,9 @@ final class JobCases {
   /**
    * @param quick whether once is enough
    */
-  JobCases(BenchDevice device, GpuCeilings ceilings, Results results, boolean quick) {
+  JobCases(BenchDevice device, Watch watch, GpuCeilings ceilings, Results results, boolean quick) {
     this.device = device;
+    this.watch = watch;
     this.ceilings = ceilings;
     this.results = results;
     this.quick = quick;
@@ -136,7 +139,9 @@ final class JobCases {
     if (model.equals(SEARCHED) && first.count() != PUBLISHED_TRIALS) {
       throw new AssertionError(first.count() + " trials, published were " + PUBLISHED_TRIALS);
     }
-    List<SearchJob.Result> runs = Stream.generate(job::run).limit(quick ? 1 : SEARCHES).toList();
+    Watched<List<SearchJob.Result>> watched =
+        watch.measure(() -> Stream.generate(job::run).limit(quick ? 1 : SEARCHES).toList());
+    List<SearchJob.Result> runs = watched.measured();
     Map<String, Double> parts = new LinkedHashMap<>();
     parts.put("reference", Times.median(runs.stream().map(SearchJob.Result::reference).toList()));
     parts.put("trials", Times.median(runs.stream().map(SearchJob.Result::trials).toList()));
@@ -160,6 +165,7 @@ final class JobCases {
         .within(List.of(ceilings.stream(1, 0), ceilings.product(DType.BF16).rates()))
         .of(parts)
         .wanted(target)
+        .clocks(watched.card())
         .add();
   }
 
@@ -190,7 +196,9 @@ final class JobCases {
 
   /** The choice and the fit that follows it together, and the fit alone. */
   private void fit(FitJob job, String model, FitRule rule, @Nullable Target target) {
-    List<FitReport> fits = Stream.generate(() -> job.run(rule)).limit(quick ? 1 : FITS).toList();
+    Watched<List<FitReport>> watched =
+        watch.measure(() -> Stream.generate(() -> job.run(rule)).limit(quick ? 1 : FITS).toList());
+    List<FitReport> fits = watched.measured();
     FitReport first = fits.getFirst();
     String[] parameters = {
       "model",
@@ -211,10 +219,12 @@ final class JobCases {
             Times.of(fits.stream().map(fit -> fit.choiceSeconds() + fit.fitSeconds()).toList()),
             parameters)
         .of(parts)
+        .clocks(watched.card())
         .add();
     results
         .of(FIT_ALONE, Times.of(fits.stream().map(FitReport::fitSeconds).toList()), parameters)
         .wanted(target)
+        .clocks(watched.card())
         .add();
   }
 }

@@ -66,7 +66,7 @@ public class KernelBenchmark extends GpuCase {
     lab = new Lab(device, false);
     job = op.prepare(variant, tokens.equals("large") ? timed.getLast() : timed.getFirst(), lab);
     work = job.work(function);
-    ceilings = new GpuCeilings(new Timing(device, device.isEmulated())).of(job);
+    ceilings = new GpuCeilings(new Timing(device, device.isEmulated()), Watch.NONE).of(job);
   }
 
   private Optional<Variant> variant(Op op) {

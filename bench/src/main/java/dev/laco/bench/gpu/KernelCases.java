@@ -197,7 +197,7 @@ final class KernelCases {
         if (works.get(i) instanceof Launch launch) {
           result.with("resources", launch.resources());
         }
-        watched.card().ifPresent(card -> result.with("clocks", card));
+        result.clocks(watched.card());
         result.with("checked here", job.hasSamples() ? "samples" : "no");
         if (i > 0 && contenders.getFirst().user == null) {
           result.with(

@@ -8,6 +8,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /** What was measured, as rows of a report and as lines of a file, and what went wrong. */
@@ -96,6 +97,12 @@ final class Results {
     /** Something else that is known, for a column and for the file. */
     Result with(String name, Object value) {
       facts.put(name, value);
+      return this;
+    }
+
+    /** How the card was, if it was watched. */
+    Result clocks(Optional<Watch.Card> card) {
+      card.ifPresent(known -> facts.put("clocks", known));
       return this;
     }
 

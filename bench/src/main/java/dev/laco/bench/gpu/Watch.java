@@ -9,6 +9,9 @@ final class Watch {
   /** Repetitions of a measurement at most. */
   private static final int REPEATS = 2;
 
+  /** Of a card that nobody looks at. */
+  static final Watch NONE = new Watch(null, () -> {});
+
   private final @Nullable CardSensors sensors;
   private final Runnable pause;
 
