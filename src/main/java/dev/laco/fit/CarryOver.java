@@ -1,6 +1,7 @@
 package dev.laco.fit;
 
 import dev.laco.backend.Backend;
+import dev.laco.backend.TensorArena;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;
 import dev.laco.collapse.LayerMix;
@@ -67,12 +68,20 @@ public final class CarryOver implements AutoCloseable {
   private final Workbench bench;
   private final FinalNorm finalNorm;
 
+  /** Holds hidden states that the fits of several plans share; null where there is one fit. */
+  private final @Nullable TensorArena shared;
+
   /** Allocates buffers for a fit text; {@link #fit} may be called for any number of plans. */
   public CarryOver(RunningModel model, List<FitText.Chunk> chunks) {
-    this(model, chunks, Lambdas.DEFAULT);
+    this(model, chunks, Lambdas.DEFAULT, false);
   }
 
-  CarryOver(RunningModel model, List<FitText.Chunk> chunks, Lambdas lambdas) {
+  /**
+   * The same.
+   *
+   * @param sharing whether hidden states are kept, from which the fits of several plans go on
+   */
+  CarryOver(RunningModel model, List<FitText.Chunk> chunks, Lambdas lambdas, boolean sharing) {
     this.base = lambdas;
     this.model = model;
     Backend backend = model.backend();
@@ -85,6 +94,7 @@ public final class CarryOver implements AutoCloseable {
     matrices = new Matrices(backend, config.hiddenSize(), config.norm().offset());
     bench = new Workbench(backend, config, blocks, streams, original, ridge, matrices);
     finalNorm = new FinalNorm(bench, dense, model.weights());
+    shared = sharing ? backend.arena() : null;
   }
 
   /** Width of the outputs of all attention heads, side by side. */
@@ -208,16 +218,24 @@ public final class CarryOver implements AutoCloseable {
               solved,
               withHeldOut,
               reconstruction);
-      original.embed();
-      if (rule.gap() == FitRule.Gap.SCALE) {
+      boolean scales = rule.gap() == FitRule.Gap.SCALE;
+      int next = 0;
+      if (shared == null || scales) {
+        original.embed();
+      } else {
+        next = unchanged(plan);
+        original.start(next, model.backend(), shared);
+      }
+      if (scales) {
         return new Compensation(bench).fit(plan, layers, memory, progress);
       }
-      int next = 0;
       long passes = Math.max(1, Math.round(layerPasses(rule, blocks.tokens())));
       long done = 0;
-      for (int index = 0; index < plan.depth(); index++) {
+      // Layers behind the last gap stay as they are.
+      int fits = rule.later() || rule.reconstructs() ? plan.depth() : behindLastGap(plan);
+      for (int index = next; index < fits; index++) {
         LayerMix mix = plan.layers().get(index);
-        int end = index + 1 < plan.depth() ? plan.layers().get(index + 1).base() : original.depth();
+        int end = end(plan, index);
         if (!changed && mix.isOriginal(next) && end == next + 1) {
           original.run(next, end);
           next = end;
@@ -252,6 +270,31 @@ public final class CarryOver implements AutoCloseable {
     return new Result(tensors, fitted, curve, factor, leftAlone);
   }
 
+  /** Index after the last layer of the original that a layer of a plan stands for. */
+  private int end(CollapsePlan plan, int index) {
+    return index + 1 < plan.depth() ? plan.layers().get(index + 1).base() : original.depth();
+  }
+
+  /** The number of layers in front that are the original's, and stand for themselves alone. */
+  private int unchanged(CollapsePlan plan) {
+    int index = 0;
+    while (index < plan.depth()
+        && plan.layers().get(index).isOriginal(index)
+        && end(plan, index) == index + 1) {
+      index++;
+    }
+    return index;
+  }
+
+  /** The number of layers up to the last one behind which layers are missing. */
+  private int behindLastGap(CollapsePlan plan) {
+    int index = plan.depth();
+    while (index > 0 && end(plan, index - 1) == plan.layers().get(index - 1).base() + 1) {
+      index--;
+    }
+    return index;
+  }
+
   /** The tokens that are solved for where training on all follows; every eighth is held out. */
   private List<FitBlocks.Block> solved() {
     List<FitBlocks.Block> some = new ArrayList<>();
@@ -276,6 +319,9 @@ public final class CarryOver implements AutoCloseable {
 
   @Override
   public void close() {
+    if (shared != null) {
+      shared.close();
+    }
     matrices.close();
     ridge.close();
     streams.close();

@@ -9,15 +9,17 @@ import dev.laco.model.TensorSource;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
 import java.lang.foreign.SegmentAllocator;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
 import java.util.function.DoubleUnaryOperator;
 
 /**
  * Fits one factor on the final norm's weight. The factor scales the logits of the pruned model, as
  * an inverse temperature does, and is chosen so that the KL divergence of its next-token
- * distributions from the original's is least. The divergence is convex in the factor, so a golden
- * section search finds the minimum.
+ * distributions from the original's is least. The divergence is smooth and convex in the factor, so
+ * the vertices of a few parabolas find the minimum.
  */
 final class FinalNorm {
   /** Tokens that the factor is fitted on: few are enough for one number. */
@@ -25,8 +27,15 @@ final class FinalNorm {
 
   private static final double SHORTEST = 0.7;
   private static final double LONGEST = 1.2;
+
+  /** Factors that are measured first. */
+  private static final List<Double> FIRST = List.of(0.9, 1.0, 1.1);
+
+  /** The most vertices of parabolas that are measured. */
+  private static final int STEPS = 3;
+
+  /** The smallest difference of two vertices from which on another is measured. */
   private static final double PRECISION = 0.005;
-  private static final double GOLDEN = (Math.sqrt(5) - 1) / 2;
 
   private final SolvingOps backend;
   private final Workbench bench;
@@ -80,32 +89,35 @@ final class FinalNorm {
     return sum;
   }
 
+  /** The minimum of a convex function: the vertex of a parabola, then of ones through it. */
   private static double minimum(DoubleUnaryOperator convex) {
-    double low = SHORTEST;
-    double high = LONGEST;
-    double left = high - GOLDEN * (high - low);
-    double right = low + GOLDEN * (high - low);
-    double atLeft = convex.applyAsDouble(left);
-    double atRight = convex.applyAsDouble(right);
-    while (high - low > PRECISION) {
-      if (!Double.isFinite(atLeft + atRight)) {
+    List<Point> points = new ArrayList<>();
+    FIRST.forEach(factor -> points.add(new Point(factor, convex.applyAsDouble(factor))));
+    double best = Double.NaN;
+    for (int step = 0; step < STEPS; step++) {
+      double vertex = vertex(points.get(0), points.get(1), points.get(2));
+      double value = convex.applyAsDouble(vertex);
+      if (!Double.isFinite(value)) {
         return 1;
       }
-      if (atLeft < atRight) {
-        high = right;
-        right = left;
-        atRight = atLeft;
-        left = high - GOLDEN * (high - low);
-        atLeft = convex.applyAsDouble(left);
-      } else {
-        low = left;
-        left = right;
-        atLeft = atRight;
-        right = low + GOLDEN * (high - low);
-        atRight = convex.applyAsDouble(right);
+      if (Math.abs(vertex - best) < PRECISION) {
+        break;
       }
+      best = vertex;
+      points.add(new Point(vertex, value));
+      points.sort(Comparator.comparingDouble(point -> Math.abs(point.factor - vertex)));
     }
-    return (low + high) / 2;
+    return points.stream().min(Comparator.comparingDouble(Point::value)).orElseThrow().factor;
+  }
+
+  private record Point(double factor, double value) {}
+
+  /** The vertex of the parabola through three points, within the range that is searched. */
+  private static double vertex(Point a, Point b, Point c) {
+    double left = (b.factor - a.factor) * (b.value - c.value);
+    double right = (b.factor - c.factor) * (b.value - a.value);
+    double below = (b.factor - a.factor) * left - (b.factor - c.factor) * right;
+    return Math.clamp(b.factor - below / (2 * (left - right)), SHORTEST, LONGEST);
   }
 
   /** The weight with which the final norm multiplies by a factor more. */

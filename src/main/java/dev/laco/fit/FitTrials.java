@@ -14,8 +14,11 @@ import java.util.List;
  * whole text that no fit sees. What they predict tells which model is worth a fit on all of it.
  */
 final class FitTrials implements AutoCloseable {
-  /** Tokens of the text that a quick fit sees, and at most as many that it is measured on. */
+  /** Tokens of the text that a quick fit sees. */
   private static final int TOKENS = 8_192;
+
+  /** The most tokens that it is measured on. */
+  private static final int JUDGED = 4_096;
 
   private final RunningModel model;
   private final HeldOutTokens heldOut;
@@ -25,7 +28,7 @@ final class FitTrials implements AutoCloseable {
   FitTrials(RunningModel model, FitText text) {
     this.model = model;
     heldOut = new HeldOutTokens(model, judges(text).chunks());
-    quick = new CarryOver(model, text.limit(TOKENS).chunks());
+    quick = new CarryOver(model, text.limit(TOKENS).chunks(), CarryOver.Lambdas.DEFAULT, true);
   }
 
   /** Tokens of a text that a quick fit sees. */
@@ -39,7 +42,7 @@ final class FitTrials implements AutoCloseable {
   }
 
   private static FitText judges(FitText text) {
-    return new FitText(text.name(), FitBlocks.split(text.chunks(), true)).limit(TOKENS);
+    return new FitText(text.name(), FitBlocks.split(text.chunks(), true)).limit(JUDGED);
   }
 
   /** Mean negative log-likelihood of a held-out token in a model as it is, nats. */

@@ -1,9 +1,14 @@
 package dev.laco.fit;
 
+import dev.laco.backend.Backend;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.model.DType;
 import dev.laco.model.LayerAttention;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.CheckpointLayers;
 import dev.laco.transformer.LayerWeights;
+import org.jspecify.annotations.Nullable;
 
 /** Runs the original over all blocks of the fit text, one layer or half a layer at a time. */
 final class Original {
@@ -11,6 +16,11 @@ final class Original {
   private final CheckpointLayers layers;
   private final FitBlocks blocks;
   private final Streams streams;
+
+  /** The input of layer {@link #keptLayer}, {@code [T, d]}; null until it is kept. */
+  private @Nullable Tensor kept;
+
+  private int keptLayer;
 
   Original(CausalLm model, CheckpointLayers layers, FitBlocks blocks, Streams streams) {
     this.model = model;
@@ -26,6 +36,28 @@ final class Original {
   /** Writes the token embeddings to the original's stream. */
   void embed() {
     blocks.list().forEach(block -> model.embed(block.batch(), streams.dense(block)));
+  }
+
+  /**
+   * Writes the input of a layer to the original's stream, and keeps it: another call for the same
+   * or a later layer goes on from there.
+   *
+   * @param arena in which the input is kept; all calls have the same
+   */
+  void start(int layer, Backend backend, TensorArena arena) {
+    Tensor all = streams.dense();
+    if (kept == null || layer < keptLayer) {
+      embed();
+      run(0, layer);
+    } else {
+      backend.copy(kept, all);
+      run(keptLayer, layer);
+    }
+    if (kept == null) {
+      kept = arena.allocate(DType.F32, all.rows(), all.columns());
+    }
+    backend.copy(all, kept);
+    keptLayer = layer;
   }
 
   /** Runs layers {@code from} to {@code to}, exclusive. */

@@ -175,7 +175,10 @@ public final class JobEstimate {
   public double choice(FitRule rule, int contenders, FitText text, int target) {
     int quick = FittedChoice.quickTokens(text);
     int strengths = FittedChoice.strengths(rule).size();
-    return contenders * fit(rule.atGapsOnly(), quick, target)
+    int removed = config.numHiddenLayers() - target;
+    double gaps = removed * (1 + CarryOver.layerPasses(rule.atGapsOnly(), quick));
+    // Layers in front of the gaps run once for all models.
+    return quick * (config.numHiddenLayers() + contenders * gaps) * layer
         + strengths * fit(rule, quick, target)
         + (1 + contenders + strengths) * pass(FittedChoice.judgedTokens(text), target);
   }
