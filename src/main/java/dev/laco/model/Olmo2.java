@@ -15,13 +15,17 @@ final class Olmo2 {
           .queryKeyNorm(QueryKeyNorm.ALL_HEADS)
           .defaultEps(1e-5)
           .defaultPositions(2048)
-          .gguf(
-              GgufFamily.named("olmo2")
-                  .squareOutput()
-                  .head(GgufFamily.Head.OWN)
-                  .windows(4)
-                  .layerRotation(Gemma3::rotationInLlamaCpp))
+          .gguf(gguf())
           .build();
 
   private Olmo2() {}
+
+  /** Files of both OLMo 2 and 3, which llama.cpp takes for one family. */
+  static GgufFamily gguf() {
+    return GgufFamily.named("olmo2")
+        .squareOutput()
+        .head(GgufFamily.Head.OWN)
+        .windows(4)
+        .layerRotation(Gemma3::rotationInLlamaCpp);
+  }
 }

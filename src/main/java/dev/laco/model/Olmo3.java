@@ -20,12 +20,7 @@ final class Olmo3 {
           .rotation(Olmo3::rotation)
           .defaultEps(1e-5)
           .defaultPositions(2048)
-          .gguf(
-              GgufFamily.named("olmo2")
-                  .squareOutput()
-                  .head(GgufFamily.Head.OWN)
-                  .windows(4)
-                  .layerRotation(Gemma3::rotationInLlamaCpp))
+          .gguf(Olmo2.gguf())
           .build();
 
   private Olmo3() {}
