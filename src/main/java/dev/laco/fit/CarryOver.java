@@ -240,7 +240,7 @@ public final class CarryOver implements AutoCloseable {
           original.run(next, end);
           next = end;
           done++;
-          progress.update(done, done + (plan.depth() - index - 1L) * passes);
+          progress.update(done, done + (fits - index - 1L) * passes);
           continue;
         }
         if (!changed) {
@@ -259,7 +259,7 @@ public final class CarryOver implements AutoCloseable {
         changed = true;
         next = end;
         done += passes;
-        progress.update(done, done + (plan.depth() - index - 1L) * passes);
+        progress.update(done, done + (fits - index - 1L) * passes);
       }
     }
     double factor = 1;
