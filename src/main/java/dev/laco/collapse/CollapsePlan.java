@@ -233,6 +233,11 @@ public record CollapsePlan(
     return depth() == source.layers() && sharedPrefix() == depth() && tensors == null;
   }
 
+  /** Index after the last layer of the original that a layer of the plan stands for. */
+  public int end(int index) {
+    return index + 1 < depth() ? layers.get(index + 1).base() : source.layers();
+  }
+
   /** How many leading layers are the original ones, unchanged but for new tensors. */
   public int sharedPrefix() {
     int i = 0;

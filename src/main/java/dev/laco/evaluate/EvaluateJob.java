@@ -99,7 +99,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
    */
   public EvaluateResult run() {
     return switch (request) {
-      case EvaluateRequest.Text text -> alone(Perplexities.of(this, text));
+      case EvaluateRequest.Text text -> alone(perplexities(text));
       case EvaluateRequest.Tokens tokens ->
           alone(new Perplexities(one -> ScoredText.of(tokens, one), false));
       case EvaluateRequest.Speed() -> {
@@ -125,6 +125,12 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
           perplexities.expect(opened);
           tellExpectation();
         });
+  }
+
+  /** Where no file is named all models are measured on the first model's own text. */
+  private Perplexities perplexities(EvaluateRequest.Text text) {
+    EvaluateRequest.Text read = text.of(model);
+    return new Perplexities(one -> ScoredText.of(read, one), true);
   }
 
   private SpeedJob speed() {
@@ -158,12 +164,6 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
         }
         jobs.add(part(new TextJob(one, device, whose(one), text)));
       }
-    }
-
-    /** Of a text of which all models measure the first model's own, where no file is named. */
-    static Perplexities of(EvaluateJob job, EvaluateRequest.Text text) {
-      EvaluateRequest.Text read = text.of(job.model);
-      return job.new Perplexities(one -> ScoredText.of(read, one), true);
     }
 
     void expect(Device opened) {
@@ -245,7 +245,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
       read(items, 1, one -> items.forEach(each -> each.weigh(one)));
     }
     Perplexities perplexities =
-        request.hasPerplexity() ? Perplexities.of(this, EvaluateRequest.Text.OWN) : null;
+        request.hasPerplexity() ? perplexities(EvaluateRequest.Text.OWN) : null;
     SpeedJob speed = request.hasThroughput() ? speed() : null;
     BiFunction<Model, Task, Path> out = samples;
     List<TaskResults> results = new ArrayList<>();

@@ -235,7 +235,7 @@ public final class CarryOver implements AutoCloseable {
       int fits = rule.later() || rule.reconstructs() ? plan.depth() : behindLastGap(plan);
       for (int index = next; index < fits; index++) {
         LayerMix mix = plan.layers().get(index);
-        int end = end(plan, index);
+        int end = plan.end(index);
         if (!changed && mix.isOriginal(next) && end == next + 1) {
           original.run(next, end);
           next = end;
@@ -270,26 +270,16 @@ public final class CarryOver implements AutoCloseable {
     return new Result(tensors, fitted, curve, factor, leftAlone);
   }
 
-  /** Index after the last layer of the original that a layer of a plan stands for. */
-  private int end(CollapsePlan plan, int index) {
-    return index + 1 < plan.depth() ? plan.layers().get(index + 1).base() : original.depth();
-  }
-
-  /** The number of layers in front that are the original's, and stand for themselves alone. */
-  private int unchanged(CollapsePlan plan) {
-    int index = 0;
-    while (index < plan.depth()
-        && plan.layers().get(index).isOriginal(index)
-        && end(plan, index) == index + 1) {
-      index++;
-    }
-    return index;
+  /** The number of layers in front that a fit of a plan leaves as they are. */
+  static int unchanged(CollapsePlan plan) {
+    // Layers may be missing behind the last one that is the original's.
+    return Math.max(0, plan.sharedPrefix() - 1);
   }
 
   /** The number of layers up to the last one behind which layers are missing. */
-  private int behindLastGap(CollapsePlan plan) {
+  private static int behindLastGap(CollapsePlan plan) {
     int index = plan.depth();
-    while (index > 0 && end(plan, index - 1) == plan.layers().get(index - 1).base() + 1) {
+    while (index > 0 && plan.end(index - 1) == plan.layers().get(index - 1).base() + 1) {
       index--;
     }
     return index;

@@ -61,7 +61,7 @@ final class Compensation {
         }
       }
       int base = plan.layers().get(index).base();
-      int end = index + 1 < plan.depth() ? plan.layers().get(index + 1).base() : original.depth();
+      int end = plan.end(index);
       if (end > base + 1) {
         original.run(next, base + 1);
         streams.fork();

@@ -67,8 +67,7 @@ final class FitTrials implements AutoCloseable {
 
   private double nll(CollapsePlan plan, NewWeights tensors) {
     try (PlannedLayers layers = model.pruned(plan, tensors)) {
-      // A fit leaves all layers in front of the first gap's base as they are.
-      return heldOut.nll(layers.model(), Math.max(0, plan.sharedPrefix() - 1));
+      return heldOut.nll(layers.model(), CarryOver.unchanged(plan));
     }
   }
 

@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
+import java.util.SequencedMap;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -80,14 +81,13 @@ final class SimilarityCommand implements Callable<Integer> {
               .listener(event -> JobLines.say(console, event))
               .progressOf(console.job())
               .run();
+      SequencedMap<String, PicturesPage.Picture> pictures = SimilarityPictures.of(result);
       if (files != null) {
-        files.write(result);
+        files.write(result, pictures);
       }
       if (page != null) {
-        page.write(
-            SimilarityFiles.page(
-                    result, next(result), PicturesPage.Made.by(output, console, request))
-                .html());
+        PicturesPage.Made made = PicturesPage.Made.by(output, console, request);
+        page.write(SimilarityFiles.page(result, next(result), made, pictures.values()).html());
       }
       side.publish();
       if (files != null) {

@@ -9,6 +9,7 @@ import dev.laco.analysis.SimilarityResult.Update;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -39,8 +40,13 @@ record SimilarityFiles(
         files);
   }
 
-  /** Writes the files, not yet under their names. */
-  void write(SimilarityResult result) throws IOException {
+  /**
+   * Writes the files, not yet under their names.
+   *
+   * @param pictures by the names of their files
+   */
+  void write(SimilarityResult result, SequencedMap<String, PicturesPage.Picture> pictures)
+      throws IOException {
     json.write(SimilarityJson.of(result).toPrettyString() + "\n");
     if (result.states() != null) {
       layers.write(layers(result.states()));
@@ -49,7 +55,6 @@ record SimilarityFiles(
     if (result.removals() != null) {
       spans.write(spans(result.removals()));
     }
-    SequencedMap<String, PicturesPage.Picture> pictures = SimilarityPictures.of(result);
     for (Map.Entry<String, PicturesPage.Picture> picture : pictures.entrySet()) {
       files.add("--out", folder.resolve(picture.getKey())).write(picture.getValue().svg());
     }
@@ -61,7 +66,11 @@ record SimilarityFiles(
    * @param next the command that prunes accordingly
    * @param made how the layers were measured
    */
-  static PicturesPage page(SimilarityResult result, String next, PicturesPage.Made made) {
+  static PicturesPage page(
+      SimilarityResult result,
+      String next,
+      PicturesPage.Made made,
+      Collection<PicturesPage.Picture> pictures) {
     List<String> says = new ArrayList<>();
     says.add(
         String.format(
@@ -78,7 +87,7 @@ record SimilarityFiles(
         says,
         List.of(),
         new PicturesPage.Next("Prune as many layers as cost little:", next),
-        List.copyOf(SimilarityPictures.of(result).values()),
+        List.copyOf(pictures),
         List.of(
             new PicturesPage.Table(
                 "The numbers", SimilarityLines.columns(result), SimilarityLines.rows(result))),

@@ -95,13 +95,7 @@ class HealTest {
     assertTrue(
         quality.at("/after/kl").doubleValue() < 0.8 * quality.at("/before/kl").doubleValue(),
         quality.toString());
-    JsonNode alone =
-        Laco.run("eval", healed, "--tokens", Fixtures.tokens(folder, FIXTURE, "calib"), "--json")
-            .json();
-    assertEquals(
-        alone.get("perplexity").doubleValue(),
-        quality.at("/after/perplexity").doubleValue(),
-        1e-4 * alone.get("perplexity").doubleValue());
+    assertMeasuredAsReported(healed, quality);
     Path again = folder.resolve("again");
     heal(again, options).succeeded();
     assertEquals(
@@ -178,13 +172,7 @@ class HealTest {
     assertTrue(
         quality.at("/after/kl").doubleValue() < 0.9 * quality.at("/before/kl").doubleValue(),
         quality.toString());
-    JsonNode alone =
-        Laco.run("eval", healed, "--tokens", Fixtures.tokens(folder, FIXTURE, "calib"), "--json")
-            .json();
-    assertEquals(
-        alone.get("perplexity").doubleValue(),
-        quality.at("/after/perplexity").doubleValue(),
-        1e-4 * alone.get("perplexity").doubleValue());
+    assertMeasuredAsReported(healed, quality);
     JsonNode config = Fixtures.read(adapter.resolve("adapter_config.json"));
     assertEquals(4, config.get("r").intValue());
     assertEquals(6, config.get("lora_alpha").intValue());
@@ -450,5 +438,16 @@ class HealTest {
     assertEquals(2, heal(healed, "--teacher", MODEL, "--label-share", -1).code());
     assertEquals(2, heal(healed).code());
     assertFalse(Files.exists(healed));
+  }
+
+  /** What {@code eval} says of a healed model is what its report says. */
+  private void assertMeasuredAsReported(Path healed, JsonNode quality) {
+    JsonNode alone =
+        Laco.run("eval", healed, "--tokens", Fixtures.tokens(folder, FIXTURE, "calib"), "--json")
+            .json();
+    assertEquals(
+        alone.get("perplexity").doubleValue(),
+        quality.at("/after/perplexity").doubleValue(),
+        1e-4 * alone.get("perplexity").doubleValue());
   }
 }

@@ -37,6 +37,7 @@ public record LineChart(
   private static final double HEIGHT = 300;
   private static final double LEFT = 76;
   private static final double TOP = 44;
+  private static final PlotArea AREA = new PlotArea(LEFT, TOP, WIDTH, HEIGHT);
   private static final double LEGEND_LINE = 18;
 
   /** A line: {@code y[i]} over {@code x[i]}. */
@@ -74,8 +75,8 @@ public record LineChart(
       picture.text(LEFT + 16, y, "", "start", series.get(i).name());
     }
     if (mark != null) {
-      double x = LEFT + WIDTH * across.at(mark.x);
-      double y = TOP + HEIGHT * (1 - up.at(mark.y));
+      double x = AREA.x(across, mark.x);
+      double y = AREA.y(up, mark.y);
       picture.add("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"9\" class=\"axis\"/>", x, y);
       picture.text(x, y - 14, "tick", x > LEFT + WIDTH / 2 ? "end" : "start", mark.word);
     }
@@ -100,24 +101,9 @@ public record LineChart(
   }
 
   private void axes(Picture picture, Axis across, Axis up) {
-    for (double tick : up.ticks()) {
-      double at = TOP + HEIGHT * (1 - up.at(tick));
-      picture.add("<path class=\"grid\" d=\"M%.1f %.1fh%.1f\"/>", LEFT, at, WIDTH);
-      picture.text(LEFT - 6, at + 4, "tick", "end", Picture.number(tick));
-    }
     boolean whole =
         series.stream().flatMap(line -> line.x.stream()).allMatch(x -> x == Math.rint(x));
-    for (double tick : whole ? across.wholeTicks() : across.ticks()) {
-      picture.text(
-          LEFT + WIDTH * across.at(tick),
-          TOP + HEIGHT + 18,
-          "tick",
-          "middle",
-          Picture.number(tick));
-    }
-    picture.add("<path class=\"axis\" d=\"M%.1f %.1fv%.1fh%.1f\"/>", LEFT, TOP, HEIGHT, WIDTH);
-    picture.text(LEFT + WIDTH, TOP + HEIGHT + 36, "", "end", x);
-    picture.upwards(18, TOP + HEIGHT / 2, y);
+    AREA.axes(picture, across, whole ? across.wholeTicks() : across.ticks(), up, x, y);
   }
 
   private void line(Picture picture, Series line, int index, Axis across, Axis up) {
@@ -125,8 +111,8 @@ public record LineChart(
     for (int i = 0; i < line.x.size(); i++) {
       double value = line.y.get(i);
       if (Double.isFinite(value) && (!log || value > 0)) {
-        double at = LEFT + WIDTH * across.at(line.x.get(i));
-        double height = TOP + HEIGHT * (1 - up.at(value));
+        double at = AREA.x(across, line.x.get(i));
+        double height = AREA.y(up, value);
         points.add(String.format(Locale.ROOT, "%.1f %.1f", at, height));
         point(
             picture,

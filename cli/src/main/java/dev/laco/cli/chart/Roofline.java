@@ -23,6 +23,7 @@ public record Roofline(
   private static final double WIDTH = 560;
   private static final double TOP = 50;
   private static final double HEIGHT = 320;
+  private static final PlotArea AREA = new PlotArea(LEFT, TOP, WIDTH, HEIGHT);
   private static final double ENTRY = 18;
   private static final double NAMES = 250;
   private static final double SHARES = LEFT + WIDTH - NAMES;
@@ -103,17 +104,17 @@ public record Roofline(
                 .mapToDouble(Double::doubleValue)
                 .toArray(),
             true);
-    axes(picture, across, up);
+    AREA.axes(picture, across, across.ticks(), up, "operations for each byte", "GFLOP/s");
     picture.add(
         "<path class=\"axis\" stroke-dasharray=\"5 4\" d=\"M%.1f %.1fL%.1f %.1f\"/>",
-        LEFT, y(up, across.low() * bandwidth), LEFT + WIDTH * across.at(ridge), y(up, most));
+        LEFT, AREA.y(up, across.low() * bandwidth), AREA.x(across, ridge), AREA.y(up, most));
     picture.text(
         LEFT + 8, TOP + 14, "tick", "start", "slope: " + Picture.number(bandwidth) + " GB/s");
     for (int i = 0; i < peaks.size(); i++) {
       Peak peak = peaks.get(i);
       picture.add(
           "<path class=\"axis\" stroke-dasharray=\"5 4\" d=\"M%.1f %.1fH%.1f\"/>",
-          LEFT + WIDTH * across.at(peak.rate / bandwidth), y(up, peak.rate), LEFT + WIDTH);
+          AREA.x(across, peak.rate / bandwidth), AREA.y(up, peak.rate), LEFT + WIDTH);
       picture.text(
           LEFT + 8,
           TOP + 14 + ENTRY * (i + 1),
@@ -124,8 +125,8 @@ public record Roofline(
     for (Product product : products) {
       mark(
           picture,
-          LEFT + WIDTH * across.at(product.intensity),
-          y(up, product.rate),
+          AREA.x(across, product.intensity),
+          AREA.y(up, product.rate),
           kernels.indexOf(product.kernel),
           String.format(
               Locale.ROOT,
@@ -141,28 +142,6 @@ public record Roofline(
       mark(picture, x + 4, y - 4, i, kernels.get(i));
       picture.text(x + 16, y, "tick", "start", kernels.get(i));
     }
-  }
-
-  private static double y(Axis up, double rate) {
-    return TOP + HEIGHT * (1 - up.at(rate));
-  }
-
-  private static void axes(Picture picture, Axis across, Axis up) {
-    for (double tick : up.ticks()) {
-      picture.add("<path class=\"grid\" d=\"M%.1f %.1fh%.1f\"/>", LEFT, y(up, tick), WIDTH);
-      picture.text(LEFT - 6, y(up, tick) + 4, "tick", "end", Picture.number(tick));
-    }
-    for (double tick : across.ticks()) {
-      picture.text(
-          LEFT + WIDTH * across.at(tick),
-          TOP + HEIGHT + 18,
-          "tick",
-          "middle",
-          Picture.number(tick));
-    }
-    picture.add("<path class=\"axis\" d=\"M%.1f %.1fv%.1fh%.1f\"/>", LEFT, TOP, HEIGHT, WIDTH);
-    picture.text(LEFT + WIDTH, TOP + HEIGHT + 36, "", "end", "operations for each byte");
-    picture.upwards(18, TOP + HEIGHT / 2, "GFLOP/s");
   }
 
   private void moves(Picture picture, List<String> kernels, double top) {
