@@ -302,13 +302,14 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   /** As much of the training stays in memory as there is room for. */
   private Residence residence(
       Backend backend, HealStage stage, @Nullable EvaluationText evaluation, int trained) {
-    for (Residence residence : Residence.values()) {
-      MemoryPlan.Beside beside = beside(backend, stage, evaluation, trained, residence);
-      if (MemoryPlan.suffices(backend, original.checkpoint(), device, beside, 1)) {
-        return residence;
-      }
-    }
-    return Residence.ONE_LAYER;
+    return Residence.most(
+        residence ->
+            MemoryPlan.suffices(
+                backend,
+                original.checkpoint(),
+                device,
+                beside(backend, stage, evaluation, trained, residence),
+                1));
   }
 
   /** Plans the memory. */

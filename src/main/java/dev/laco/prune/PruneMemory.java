@@ -78,13 +78,14 @@ record PruneMemory(
 
   /** As much of a training stays in memory as there is room for. */
   Residence residence(SweepOptions sweep) {
-    for (Residence residence : Residence.values()) {
-      if (MemoryPlan.suffices(
-          backend, model.checkpoint(), device, beside(sweep, residence), search.mergedAtOnce())) {
-        return residence;
-      }
-    }
-    return Residence.ONE_LAYER;
+    return Residence.most(
+        residence ->
+            MemoryPlan.suffices(
+                backend,
+                model.checkpoint(),
+                device,
+                beside(sweep, residence),
+                search.mergedAtOnce()));
   }
 
   /** What of a training does not lie in memory, as people read it behind the plan. */

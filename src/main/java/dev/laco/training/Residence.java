@@ -1,5 +1,8 @@
 package dev.laco.training;
 
+import java.util.Arrays;
+import java.util.function.Predicate;
+
 /**
  * What of all trained layers stays in the memory of the device while they are trained. The rest
  * lies in a file, and is brought in for one layer at a time. Results do not depend on it.
@@ -13,6 +16,15 @@ public enum Residence {
   WEIGHTS,
   /** Nothing: all is brought in for one layer at a time. */
   ONE_LAYER;
+
+  /**
+   * As much as there is room for.
+   *
+   * @param suffices whether the memory suffices for it
+   */
+  public static Residence most(Predicate<Residence> suffices) {
+    return Arrays.stream(values()).filter(suffices).findFirst().orElse(ONE_LAYER);
+  }
 
   /** Whether the weights of all layers stay. */
   boolean keepsWeights() {

@@ -2,12 +2,14 @@ package dev.laco.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.laco.Fixtures;
 import dev.laco.ProgramRun;
 import dev.laco.checkpoint.WeightFile;
+import java.io.BufferedReader;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -356,20 +358,19 @@ class HealTest {
   @Test
   @Timeout(value = 180, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
   void twoHealsDoNotShareAState() throws Exception {
-    Object[] options = {
-      "--teacher", MODEL, "--heal-tokens", 10_000_000, "--step-tokens", 64, "--rate", 1e-4
-    };
+    Object[] heal = arguments(healed, "--teacher", MODEL, "--heal-tokens", 64, "--rate", 1e-4);
+    Object[] longer = arguments(healed, "--teacher", MODEL, "--heal-tokens", 10_000_000);
     Path lock = folder.resolve("healed.heal").resolve("lock");
     Process first =
-        ProgramRun.java(Main.class, arguments(healed, options))
-            .redirectOutput(ProcessBuilder.Redirect.DISCARD)
-            .redirectError(ProcessBuilder.Redirect.DISCARD)
-            .start();
-    try {
-      while (first.isAlive() && !Files.exists(lock)) {
-        Thread.sleep(1);
+        ProgramRun.java(Main.class, longer).redirectError(ProcessBuilder.Redirect.DISCARD).start();
+    try (BufferedReader lines = first.inputReader()) {
+      // The training begins behind the lock.
+      String line = lines.readLine();
+      while (line != null && !line.contains("held out")) {
+        line = lines.readLine();
       }
-      ProgramRun second = heal(healed, options);
+      assertNotNull(line);
+      ProgramRun second = Laco.run(heal);
       assertEquals(4, second.code(), second.err());
       assertTrue(second.err().contains("another heal keeps its state there"), second.err());
       assertTrue(Files.exists(lock));
@@ -377,7 +378,7 @@ class HealTest {
       first.destroyForcibly().waitFor();
     }
     // What a killed heal leaves keeps nobody out.
-    heal(healed, "--teacher", MODEL, "--heal-tokens", 64, "--rate", 1e-4).succeeded();
+    Laco.run(heal).succeeded();
     assertFalse(Files.exists(lock.getParent()));
   }
 
