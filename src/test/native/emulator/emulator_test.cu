@@ -240,3 +240,15 @@ extern "C" __global__ void __launch_bounds__(64) test_parameters(const float* p,
   *to = static_cast<double>(*p) + static_cast<double>(rows) + n + static_cast<double>(eps);
 }
 LACO_EXPORT(test_parameters)
+
+// Every part of 1024 elements of a table is read by several blocks, which are neighbours in the grid or far apart.
+extern "C" __global__ void test_shared_parts(const float* table, float* sums, int neighbours) {
+  const unsigned part = neighbours != 0 ? blockIdx.y : blockIdx.x;
+  const unsigned block = blockIdx.y * gridDim.x + blockIdx.x;
+  float sum = 0;
+  for (unsigned i = threadIdx.x; i < 1024; i += blockDim.x) {
+    sum += table[part * 1024 + i];
+  }
+  sums[block * blockDim.x + threadIdx.x] = sum;
+}
+LACO_EXPORT(test_shared_parts)

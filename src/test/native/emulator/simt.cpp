@@ -429,6 +429,9 @@ void copy_async(void* shared, const void* global, unsigned bytes, unsigned valid
               global, shared));
   }
   std::memset(shared, kPoison, bytes);
+  if (count_read != nullptr) {
+    count_read(global, valid);
+  }
   Copies& copies = copies_of_self();
   copies.pending.push_back({shared, global, bytes, valid, copies.committed});
   block.has_copies = true;

@@ -148,6 +148,9 @@ void commit_copies();
 // Waits until all committed groups except the latest `pending` were written.
 void wait_copies(unsigned pending);
 
+// Is told of what cp.async reads, in a program that counts accesses (traffic.hpp).
+void count_read(const void* from, size_t bytes) __attribute__((weak));
+
 // ---- kernels and launches
 
 struct Parameter {
