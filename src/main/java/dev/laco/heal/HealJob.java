@@ -99,7 +99,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
     CollapsePlan.Source dense = PlanApplier.source(original.checkpoint());
     identity.put("pruned", pruned.digest() + pruned.weights());
     identity.put("original", dense.digest() + dense.weights());
-    identity.put("text", stage.digest());
+    identity.put("text", HealStage.digest(stage.text()));
     identity.put("device", opened.backend().info().name());
     identity.put("products", opened.backend().productType(model.weightType()).shortName());
     return new HealState(folder, identity, stateSeconds);

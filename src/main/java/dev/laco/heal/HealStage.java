@@ -141,7 +141,7 @@ public record HealStage(
    *
    * @param trained number of layers that are trained
    */
-  static long stateBytes(HealSettings settings, Checkpoint checkpoint, int trained) {
+  public static long stateBytes(HealSettings settings, Checkpoint checkpoint, int trained) {
     ModelConfig config = checkpoint.config();
     Adapters adapters = settings.adapters();
     int depth = config.numHiddenLayers();
@@ -193,8 +193,8 @@ public record HealStage(
     }
   }
 
-  /** A hash of the text as token ids. */
-  String digest() {
+  /** A hash of a text as token ids. */
+  public static String digest(FitText text) {
     Sha256 hash = new Sha256();
     for (FitText.Chunk chunk : text.chunks()) {
       hash.update((Arrays.toString(chunk.ids()) + chunk.document()).getBytes(UTF_8));
@@ -252,19 +252,10 @@ public record HealStage(
    * @param within seconds that the whole job may take; null where it trains on {@link
    *     #wantedTokens}
    * @param place where the training has its tensors
+   * @param state where the training is kept from time to time, and from where it goes on; null for
+   *     nowhere
    */
   public Outcome run(
-      JobProgress job,
-      RunningModel original,
-      Student student,
-      @Nullable Double within,
-      Distillation.Place place,
-      Listener listener) {
-    return run(job, original, student, within, place, listener, null);
-  }
-
-  /** The same, kept on the disk from time to time, or gone on with from there. */
-  Outcome run(
       JobProgress job,
       RunningModel original,
       Student student,

@@ -10,6 +10,7 @@ import dev.laco.BadInputException;
 import dev.laco.InputJson;
 import dev.laco.ResourceException;
 import dev.laco.UsageException;
+import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.checkpoint.LockFile;
@@ -35,15 +36,21 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.function.Function;
 import java.util.stream.Stream;
 
 /**
  * The state of a training on the disk, from which a job that was killed goes on. The folder has a
- * file of tensors and {@code state.json}, which names the file and appears in one step.
+ * file of tensors and {@code state.json}, which names the file and appears in one step. A job that
+ * makes the model itself that it trains keeps that model there, too, as {@code fitted.json}, with
+ * its new tensors in {@code fitted.safetensors}.
  */
-final class HealState {
+@SuppressWarnings("exports")
+public final class HealState {
+  private static final String FITTED = "fitted.json";
+  private static final String FITTED_TENSORS = "fitted.safetensors";
   private static final String STATE = "state.json";
-  private static final String PARTIAL = ".state.json.partial";
+  private static final String PARTIAL = ".partial";
   private static final String TENSORS = "step-*.safetensors";
   private static final String LOCK = "lock";
 
@@ -71,7 +78,7 @@ final class HealState {
    * @param identity of the job: its request, models and device
    * @param every seconds from one state to the next, at least
    */
-  HealState(Path folder, ObjectNode identity, double every) {
+  public HealState(Path folder, ObjectNode identity, double every) {
     this.folder = folder;
     this.identity = InputJson.parse(STATE, identity.toString());
     this.every = every;
@@ -83,7 +90,7 @@ final class HealState {
    *
    * @throws ResourceException if another job uses it, or it cannot be made
    */
-  static LockFile lock(Path folder) {
+  public static LockFile lock(Path folder) {
     try {
       Files.createDirectories(folder);
       Path file = folder.toRealPath().resolve(LOCK);
@@ -91,7 +98,7 @@ final class HealState {
       if (lock == null) {
         throw new ResourceException(
             folder
-                + ": another heal keeps its state there: wait until it ends, or choose another"
+                + ": another training keeps its state there: wait until it ends, or choose another"
                 + " place for the result");
       }
       return lock;
@@ -101,7 +108,7 @@ final class HealState {
   }
 
   /** Lets others use a folder, which is deleted where there is no state in it. */
-  static void unlock(LockFile lock) {
+  public static void unlock(LockFile lock) {
     Path folder = lock.file().resolveSibling("");
     try {
       Files.deleteIfExists(lock.file());
@@ -146,17 +153,11 @@ final class HealState {
    */
   Optional<Kept> read() {
     Path state = folder.resolve(STATE);
+    requireOwn();
     if (!Files.exists(state)) {
-      requireOwn();
       return Optional.empty();
     }
-    ObjectNode json = InputJson.readObject(state, MOST_STATE_BYTES);
-    if (!identity.equals(json.get("job"))) {
-      throw new UsageException(
-          folder
-              + ": holds the state of another heal (another request, model or device): repeat that"
-              + " one to go on with it, or delete the folder");
-    }
+    ObjectNode json = readOwn(state);
     try {
       return Optional.of(
           new Kept(
@@ -173,16 +174,81 @@ final class HealState {
     }
   }
 
-  /** A folder without a state is made by this class, or not there. */
-  private void requireOwn() {
+  private ObjectNode readOwn(Path file) {
+    ObjectNode json = InputJson.readObject(file, MOST_STATE_BYTES);
+    if (!identity.equals(json.get("job"))) {
+      throw new UsageException(
+          folder
+              + ": holds the state of another training (another request, model or device): repeat"
+              + " that one to go on with it, or delete the folder");
+    }
+    return json;
+  }
+
+  /** Where the state is kept. */
+  public Path folder() {
+    return folder;
+  }
+
+  /** The file that {@link #keepFitted} writes. */
+  public Path fittedFile() {
+    return folder.resolve(FITTED);
+  }
+
+  /**
+   * Keeps the model that the training begins with.
+   *
+   * @param tensors its new tensors, which {@link PlanTensors#beside} finds for a plan that names
+   *     them
+   * @param json makes what is kept of the model, given the name of the file of its new tensors
+   * @throws ResourceException if the disk is full or cannot be written
+   */
+  public void keepFitted(PlanTensors tensors, Function<String, ObjectNode> json) {
+    try {
+      if (!tensors.isEmpty()) {
+        Path file = folder.resolve(FITTED_TENSORS);
+        Files.deleteIfExists(file);
+        tensors.write(file);
+      }
+      ObjectNode all = MAPPER.createObjectNode();
+      all.set("job", identity);
+      all.set("fitted", json.apply(FITTED_TENSORS));
+      replace(FITTED, all);
+    } catch (IOException e) {
+      throw OutputFiles.cannotWrite(folder, e);
+    }
+  }
+
+  /**
+   * What was kept of the model that the training begins with; empty where there is none.
+   *
+   * @throws UsageException if it is that of another job
+   */
+  public Optional<JsonNode> fitted() {
+    Path file = fittedFile();
+    return Files.exists(file) ? Optional.of(readOwn(file).path("fitted")) : Optional.empty();
+  }
+
+  /**
+   * Checks that the folder has nothing but the state of this job, if it is there.
+   *
+   * @throws UsageException if it has something else
+   */
+  public void requireOwn() {
+    for (String name : List.of(FITTED, STATE)) {
+      if (Files.exists(folder.resolve(name))) {
+        readOwn(folder.resolve(name));
+        return;
+      }
+    }
     try {
       if (Files.exists(folder)) {
-        List<Path> own = files();
+        List<Path> own = files(TENSORS, PARTIAL, FITTED_TENSORS, LOCK);
         try (DirectoryStream<Path> all = Files.newDirectoryStream(folder)) {
           for (Path file : all) {
-            if (!own.contains(file) && !file.endsWith(LOCK)) {
+            if (!own.contains(file)) {
               throw new UsageException(
-                  folder + ": holds something else than the state of a heal: move it away");
+                  folder + ": holds something else than the state of a training: move it away");
             }
           }
         }
@@ -230,16 +296,21 @@ final class HealState {
     json.set("measurements", MAPPER.valueToTree(reached.measurements()));
     json.set("best", MAPPER.valueToTree(reached.best()));
     json.set("steps", MAPPER.valueToTree(reached.steps()));
-    Path partial = folder.resolve(PARTIAL);
-    Files.deleteIfExists(partial);
-    OutputFiles.write(partial, json.toString().getBytes(UTF_8));
-    Files.move(partial, folder.resolve(STATE), StandardCopyOption.ATOMIC_MOVE);
-    OutputFiles.forceNames(folder);
-    for (Path file : files()) {
-      if (!file.equals(tensors) && !file.endsWith(STATE)) {
+    replace(STATE, json);
+    for (Path file : files(TENSORS)) {
+      if (!file.equals(tensors)) {
         Files.delete(file);
       }
     }
+  }
+
+  /** Writes a file, which appears in one step. */
+  private void replace(String name, ObjectNode json) throws IOException {
+    Path partial = folder.resolve(PARTIAL);
+    Files.deleteIfExists(partial);
+    OutputFiles.write(partial, json.toString().getBytes(UTF_8));
+    Files.move(partial, folder.resolve(name), StandardCopyOption.ATOMIC_MOVE);
+    OutputFiles.forceNames(folder);
   }
 
   private static OutputTensor f32(Backend backend, String name, Distillation.Held held) {
@@ -261,10 +332,10 @@ final class HealState {
         });
   }
 
-  /** The files that a state may have. */
-  private List<Path> files() throws IOException {
+  /** The files of the folder that have one of these names. */
+  private List<Path> files(String... patterns) throws IOException {
     List<Path> files = new ArrayList<>();
-    for (String pattern : List.of(TENSORS, STATE, PARTIAL)) {
+    for (String pattern : patterns) {
       try (DirectoryStream<Path> found = Files.newDirectoryStream(folder, pattern)) {
         found.forEach(files::add);
       }
@@ -273,12 +344,13 @@ final class HealState {
   }
 
   /** Deletes the state, once its job is done. */
-  void delete() {
+  public void delete() {
     try {
       if (Files.isDirectory(folder)) {
-        // A folder without this file has no state.
+        // A folder without these files has no state.
         Files.deleteIfExists(folder.resolve(STATE));
-        for (Path file : files()) {
+        Files.deleteIfExists(fittedFile());
+        for (Path file : files(TENSORS, PARTIAL, FITTED_TENSORS)) {
           Files.delete(file);
         }
       }

@@ -62,6 +62,15 @@ public sealed interface PruneEvent extends JobEvent {
   record PlanGiven(Path file, CollapsePlan plan) implements PruneEvent {}
 
   /**
+   * There is neither search nor fit: the model is one that an earlier run of the same job was about
+   * to train.
+   *
+   * @param folder in which it was kept
+   * @param plan its layers
+   */
+  record GoesOn(Path folder, CollapsePlan plan) implements PruneEvent {}
+
+  /**
    * What the job is about to do, of a job that trains the pruned model in the end.
    *
    * @param stages those that change the model, in their order

@@ -2,6 +2,8 @@ package dev.laco.prune;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.DeviceSettings;
 import dev.laco.JobEvent;
 import dev.laco.JobProgress;
@@ -12,6 +14,7 @@ import dev.laco.apply.PlanApplier;
 import dev.laco.apply.PlanTensors;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
+import dev.laco.checkpoint.LockFile;
 import dev.laco.checkpoint.Sha256;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.FitRule;
@@ -25,6 +28,7 @@ import dev.laco.fit.FittedChoice;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.heal.HealEvent;
 import dev.laco.heal.HealStage;
+import dev.laco.heal.HealState;
 import dev.laco.measure.Continuations;
 import dev.laco.measure.FidelityMeasure;
 import dev.laco.measure.PerplexityMeasure;
@@ -60,6 +64,7 @@ import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
@@ -79,6 +84,13 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   private final @Nullable GivenPlan given;
   private SearchChoice search;
   private final MemoryArena newMemory = new MemoryArena();
+  private @Nullable Path stateFolder;
+  private double stateSeconds;
+  private @Nullable LockFile lock;
+  private @Nullable HealState state;
+  private PruneState.@Nullable Earlier earlier;
+  private PruneRequest timed;
+  private volatile boolean repeatGoesOn;
   private Residence residence = Residence.EVERYTHING;
   private final Instant began = Instant.now();
   private final long start = System.nanoTime();
@@ -97,6 +109,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   public PruneJob(Model model, DeviceSettings device, PruneRequest request) {
     super(model, device);
     this.request = request;
+    this.timed = request;
     this.given = request.fromPlan() == null ? null : GivenPlan.read(request.fromPlan());
     try {
       this.search = choice(request.effort() == PruneRequest.Effort.FAST ? fast(request) : request);
@@ -136,6 +149,29 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   public PruneJob scoredBy(UnaryOperator<Scorer> scorer) {
     scoring = scorer;
     return this;
+  }
+
+  /**
+   * Keeps the state of a training in a folder from time to time, with the model that search and fit
+   * gave, and goes on from the state that is there. Once the result is written, the folder is
+   * deleted. A job that does not train leaves the folder alone.
+   *
+   * @param everySeconds seconds from one state to the next, at least
+   */
+  public PruneJob keptIn(Path folder, double everySeconds) {
+    stateFolder = folder;
+    stateSeconds = everySeconds;
+    return this;
+  }
+
+  /** At most the bytes of the state that is kept: a new one is written before the old one goes. */
+  public long mostStateBytes() {
+    return request.healing() == null
+        ? 0
+        : search.mostNewBytes(model)
+            + 2
+                * HealStage.stateBytes(
+                    request.healing(), model.checkpoint(), search.depthSought(model));
   }
 
   /** Announces that the result will be written, so that estimates of time count writing, too. */
@@ -188,6 +224,11 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     return Optional.ofNullable(best);
   }
 
+  /** Whether the same job would go on behind search and fit, if this one was ended now. */
+  public boolean repeatGoesOn() {
+    return repeatGoesOn;
+  }
+
   /**
    * Runs the job.
    *
@@ -196,12 +237,16 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
    * @throws dev.laco.CancelledException if it was cancelled
    */
   public PruneResult run() {
+    if (stateFolder != null && request.healing() != null) {
+      lock = HealState.lock(stateFolder);
+    }
     PruneTexts read = PruneTexts.read(request, search, model, samples);
     try (OpenDevice opened = openDevice(read.fit() != null)) {
       Backend backend = opened.backend();
       if (read.heal() != null) {
         HealStage.requireTrains(backend);
       }
+      goOn(backend, read);
       shareTime(backend, read);
       PruneTexts texts = read.of(search);
       tell(texts.calibrationRead());
@@ -221,9 +266,17 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       // The search reads every layer in its first pass, but not the head.
       model.checkpoint().requireFiniteOutsideLayers();
       PruneStages.expect(
-          progress(), model, backend, search, texts, given != null, writes, request.within());
+          progress(),
+          model,
+          backend,
+          search,
+          texts,
+          given == null && earlier == null,
+          earlier == null,
+          writes,
+          request.within());
       tellExpectation();
-      if (request.within() == null) {
+      if (request.within() == null && earlier == null) {
         PruneStages.quicker(progress(), new JobEstimate(model, backend), model, search, texts)
             .ifPresent(this::tell);
       }
@@ -234,13 +287,37 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     }
   }
 
+  /** Looks for what an earlier run of the same job has left; that of another job is an error. */
+  private void goOn(Backend backend, PruneTexts texts) {
+    if (lock == null || stateFolder == null) {
+      return;
+    }
+    CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
+    ObjectNode identity = JsonNodeFactory.instance.objectNode();
+    identity.set("request", request.toJson());
+    identity.put("original", source.digest() + source.weights());
+    identity.put("text", texts.digest());
+    identity.put("plan", given == null ? "" : given.plan().toJsonText());
+    identity.put("device", backend.info().name());
+    identity.put("products", backend.productType(model.weightType()).shortName());
+    state = new HealState(stateFolder, identity, stateSeconds);
+    state.requireOwn();
+    earlier = PruneState.read(state, model.checkpoint()).orElse(null);
+    if (earlier != null) {
+      timed = earlier.request();
+    }
+  }
+
   /** Chooses how long the search may take, and by which rule weights are fitted. */
   private void shareTime(Backend backend, PruneTexts texts) {
     if (request.within() != null) {
-      SharedTime time =
-          new SharedTime(request.within(), model, backend, texts, given != null, writes);
-      PruneRequest ruled = time.withRule(time.bounded(request, search), this::choice);
-      search = choice(time.bounded(ruled, choice(ruled)));
+      if (earlier == null) {
+        SharedTime time =
+            new SharedTime(request.within(), model, backend, texts, given != null, writes);
+        PruneRequest ruled = time.withRule(time.bounded(request, search), this::choice);
+        timed = time.bounded(ruled, choice(ruled));
+      }
+      search = choice(timed);
     }
   }
 
@@ -296,67 +373,27 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   private PruneResult run(
       RunningModel running, PruneTexts texts, PruneMemory memory, SweepOptions sweep) {
     double loadSeconds = model.openSeconds() + Seconds.since(start);
-    long searchStart = System.nanoTime();
-    Searched found = given == null ? search(running, texts, sweep) : given(given);
-    if (found.result.cutShort()) {
-      warn(
-          Setting.of("searchBudget")
-              + " "
-              + request.search().budget()
-              + " ended the search before everything was tried: a larger one may find a better"
-              + " model");
-    }
-    FiniteResults.require(model.directory(), found.result);
-    CollapsePlan searched = found.result.plan();
-    PlanTensors tensors = given == null ? new PlanTensors(NewWeights.NONE) : given.tensors();
-    better(searched, tensors, null);
-    double searchSeconds = Seconds.since(searchStart);
-    CollapsePlan plan = searched;
-    FitReport fit = null;
-    ChoiceReport choice = null;
-    long fitStart = System.nanoTime();
-    if (texts.fit() != null && search.fit() != null && !searched.isIdentity()) {
-      FittedChoice.Outcome fitted =
-          new FittedChoice(progress(), "", running, new PruneTelling(this::told))
-              .run(found.result, search.triesNeighbours(), search.fit(), texts.fit(), newMemory);
-      plan = fitted.plan();
-      tensors = new PlanTensors(fitted.tensors());
-      fit = fitted.report();
-    } else if (texts.choice() != null && !searched.isIdentity()) {
-      HeldOutChoice.Outcome chosen =
-          choose(running, found.result, texts.choice(), memory.choice(sweep));
-      plan = chosen.plan();
-      choice = chosen.report();
-    }
-    List<PruneReport.Stage> stages = new ArrayList<>();
+    FittedModel fitted = earlier == null ? fitted(running, texts, memory, sweep) : goOn(earlier);
+    CollapsePlan searched = fitted.found().plan();
+    CollapsePlan plan = fitted.plan();
+    PlanTensors tensors = fitted.tensors();
     PruneReport.Healing healing = null;
     if (texts.heal() != null && !plan.isIdentity()) {
       better(plan, tensors, null);
-      double fitSeconds = Seconds.since(fitStart);
+      if (state != null && earlier == null) {
+        PruneState.write(state, timed, fitted);
+      }
+      repeatGoesOn = state != null;
       HealStage stage =
           texts.heal().drawn(progress(), running.original(), PruneJob.this::requireWanted);
       HealStage.Outcome healed = heal(running, plan, tensors, stage);
-      double started = healed.report().measurements().getFirst().nll();
-      boolean changed = !plan.equals(searched) || !tensors.isEmpty();
-      if (given == null) {
-        double nll = changed ? nll(running, searched, stage) : started;
-        stages.add(new PruneReport.Stage(PruneStages.SEARCH, searchSeconds, nll));
-      }
-      if (changed) {
-        stages.add(
-            new PruneReport.Stage(
-                fit == null ? PruneStages.CHOICE : FittedChoice.fitStage(""), fitSeconds, started));
-      }
-      stages.add(
-          new PruneReport.Stage(
-              HealStage.NAME, healed.report().seconds(), healed.report().best().nll()));
-      healing = new PruneReport.Healing(healed.report(), stages);
+      healing = new PruneReport.Healing(healed.report(), stages(running, fitted, healed, stage));
       if (!healed.weights().isEmpty()) {
         tensors = new PlanTensors(healed.weights());
       }
     }
     boolean scored =
-        fit == null
+        fitted.fit() == null
             && tensors.isEmpty()
             && plan.equals(searched)
             && (plan.isIdentity() || !search.objective().needsLanguage());
@@ -368,7 +405,9 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     warnMixedAttention(plan);
     // A search by nll or kl knows no similarity of its best model, and no search knows a fit.
     Score score =
-        scored ? found.result.score() : score(running, plan, tensors.weights(), texts.sequences());
+        scored
+            ? fitted.found().score()
+            : score(running, plan, tensors.weights(), texts.sequences());
     PruneReport.Quality quality = quality(running, plan, tensors.weights(), texts);
     if (quality instanceof PruneReport.Measured measured && !plan.isIdentity()) {
       plan =
@@ -391,16 +430,105 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         new PruneReporting(
                 began, id(), request, model, device, backend, plannedMemory(), search, texts)
             .of(
-                found.result.withBest(plan, score),
+                fitted.found().withBest(plan, score),
                 quality,
-                fit,
-                choice,
+                fitted.fit(),
+                fitted.choice(),
                 healing,
-                found.work,
+                fitted.work(),
                 warnings(),
                 loadSeconds,
-                searchSeconds,
+                fitted.searchSeconds(),
                 model.openSeconds() + Seconds.since(start)));
+  }
+
+  /** Searches, chooses and fits. */
+  private FittedModel fitted(
+      RunningModel running, PruneTexts texts, PruneMemory memory, SweepOptions sweep) {
+    long searchStart = System.nanoTime();
+    Searched found = given == null ? search(running, texts, sweep) : given(given);
+    warnCutShort(found.result);
+    FiniteResults.require(model.directory(), found.result);
+    CollapsePlan searched = found.result.plan();
+    PlanTensors tensors = given == null ? new PlanTensors(NewWeights.NONE) : given.tensors();
+    better(searched, tensors, null);
+    double searchSeconds = Seconds.since(searchStart);
+    CollapsePlan plan = searched;
+    FitReport fit = null;
+    ChoiceReport choice = null;
+    long fitStart = System.nanoTime();
+    if (texts.fit() != null && search.fit() != null && !searched.isIdentity()) {
+      FittedChoice.Outcome fitted =
+          new FittedChoice(progress(), "", running, new PruneTelling(this::told))
+              .run(found.result, search.triesNeighbours(), search.fit(), texts.fit(), newMemory);
+      plan = fitted.plan();
+      tensors = new PlanTensors(fitted.tensors());
+      fit = fitted.report();
+    } else if (texts.choice() != null && !searched.isIdentity()) {
+      HeldOutChoice.Outcome chosen =
+          choose(running, found.result, texts.choice(), memory.choice(sweep));
+      plan = chosen.plan();
+      choice = chosen.report();
+    }
+    return new FittedModel(
+        found.result,
+        found.work,
+        plan,
+        tensors,
+        fit,
+        choice,
+        searchSeconds,
+        Seconds.since(fitStart));
+  }
+
+  /** The model that an earlier run was about to train. */
+  private FittedModel goOn(PruneState.Earlier from) {
+    FittedModel model = from.model();
+    tell(new PruneEvent.GoesOn(Objects.requireNonNull(stateFolder), model.plan()));
+    warnCutShort(model.found());
+    return model;
+  }
+
+  private void warnCutShort(SearchResult found) {
+    if (found.cutShort()) {
+      warn(
+          Setting.of("searchBudget")
+              + " "
+              + timed.search().budget()
+              + " ended the search before everything was tried: a larger one may find a better"
+              + " model");
+    }
+  }
+
+  /** What each stage gained and cost. */
+  private List<PruneReport.Stage> stages(
+      RunningModel running, FittedModel fitted, HealStage.Outcome healed, HealStage stage) {
+    List<PruneReport.Stage> stages = new ArrayList<>();
+    double started = healed.report().measurements().getFirst().nll();
+    boolean changed = fitted.isChanged();
+    if (given == null) {
+      double nll = changed ? nll(running, fitted.found().plan(), stage) : started;
+      stages.add(new PruneReport.Stage(PruneStages.SEARCH, fitted.searchSeconds(), nll));
+    }
+    if (changed) {
+      stages.add(
+          new PruneReport.Stage(
+              fitted.fit() == null ? PruneStages.CHOICE : FittedChoice.fitStage(""),
+              fitted.fitSeconds(),
+              started));
+    }
+    stages.add(
+        new PruneReport.Stage(
+            HealStage.NAME, healed.report().seconds(), healed.report().best().nll()));
+    return stages;
+  }
+
+  /** Seconds that the whole job may take from now on; null for no limit. */
+  private @Nullable Double within() {
+    if (request.within() == null || earlier == null) {
+      return request.within();
+    }
+    return request.within() - earlier.model().seconds();
   }
 
   /** Trains the pruned model. */
@@ -411,7 +539,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           progress(),
           running,
           new Student(layers.outside(), layers, firstChanged(plan, tensors.weights())),
-          request.within(),
+          within(),
           new Distillation.Place(newMemory, residence, scratch()),
           new HealStage.Listener() {
             @Override
@@ -433,7 +561,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
             public void kept(NewWeights weights) {
               better(plan, new PlanTensors(weights), null);
             }
-          });
+          },
+          state);
     }
   }
 
@@ -616,15 +745,26 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           });
     }
     tell(new JobEvent.FileWritten(out, applier.tensorBytes()));
+    if (state != null) {
+      state.delete();
+    }
     return report[0];
   }
 
-  /** Frees the memory of the result's new tensors. */
+  /** Frees the memory of the result's new tensors, and lets others use the folder of the state. */
   @Override
   public void close() {
     if (given != null) {
       given.close();
     }
+    if (earlier != null) {
+      earlier.close();
+      earlier = null;
+    }
     newMemory.close();
+    if (lock != null) {
+      HealState.unlock(lock);
+      lock = null;
+    }
   }
 }

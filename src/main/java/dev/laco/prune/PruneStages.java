@@ -60,7 +60,8 @@ public final class PruneStages {
   /**
    * Expects the stages of a job, each for the seconds that it is estimated to take.
    *
-   * @param given whether a given plan is gone on from in place of a search
+   * @param searches whether layers are searched for, and not given
+   * @param fits whether a model is chosen and fitted, and not one of an earlier run
    * @param writes whether the result is written
    * @param within seconds that the job may take; null for no limit
    */
@@ -70,22 +71,23 @@ public final class PruneStages {
       Backend backend,
       SearchChoice search,
       PruneTexts texts,
-      boolean given,
+      boolean searches,
+      boolean fits,
       boolean writes,
       @Nullable Double within) {
     JobEstimate estimate = new JobEstimate(model, backend);
     int depth = model.config().numHiddenLayers();
     int target = search.depthSought(model);
     int tokens = texts.sequences().size();
-    if (!given) {
+    if (searches) {
       progress.expect(
           SEARCH,
           Math.min(mostSeconds(search.settings()), search.seconds(estimate, tokens, texts.fit())));
     }
-    if (texts.fit() != null && search.fit() != null) {
+    if (fits && texts.fit() != null && search.fit() != null) {
       estimate.expectFit(progress, "", search.fit(), search.mostContenders(), texts.fit(), target);
     }
-    if (texts.choice() != null) {
+    if (fits && texts.choice() != null) {
       progress.expect(
           CHOICE,
           estimate.search(HeldOutChoice.MOST, target, search.objective(), texts.choice().tokens()));

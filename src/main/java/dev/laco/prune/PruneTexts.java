@@ -1,8 +1,11 @@
 package dev.laco.prune;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import dev.laco.Model;
 import dev.laco.Setting;
 import dev.laco.UsageException;
+import dev.laco.checkpoint.Sha256;
 import dev.laco.collapse.FitRule;
 import dev.laco.fit.HeldOutChoice;
 import dev.laco.heal.HealSettings;
@@ -14,6 +17,7 @@ import dev.laco.run.JobTexts;
 import dev.laco.text.CalibrationSet;
 import dev.laco.text.FitText;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -119,6 +123,16 @@ record PruneTexts(
               + " greedy or beam, which choose on that text");
     }
     return null;
+  }
+
+  /** A hash of all texts that the pruned model depends on, as token ids. */
+  String digest() {
+    Sha256 hash = new Sha256();
+    calibration.sequences().forEach(ids -> hash.update(Arrays.toString(ids).getBytes(UTF_8)));
+    for (FitText text : Arrays.asList(fit, choice, heal == null ? null : heal.text())) {
+      hash.update((text == null ? "none" : HealStage.digest(text)).getBytes(UTF_8));
+    }
+    return hash.hex();
   }
 
   /** The event that the calibration text is read. */

@@ -68,7 +68,8 @@ record SharedTime(
 
   private JobProgress estimate(SearchChoice search) {
     JobProgress estimate = new JobProgress(JobProgress.StageListener.NONE);
-    PruneStages.expect(estimate, model, backend, search, texts.of(search), given, writes, seconds);
+    PruneStages.expect(
+        estimate, model, backend, search, texts.of(search), !given, true, writes, seconds);
     return estimate;
   }
 }

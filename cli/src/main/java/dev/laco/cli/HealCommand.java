@@ -76,15 +76,6 @@ final class HealCommand implements Callable<Integer> {
 
   @HelpSection.In(HelpSection.OUTPUT)
   @Option(
-      names = "--state-every",
-      paramLabel = "TIME",
-      description =
-          "How often the state of the training is kept in OUT.heal at most, from which the same"
-              + " command goes on if this one is killed. Default: 1m, or a twentieth of the time.")
-  TimeSpan stateEvery = new TimeSpan(60);
-
-  @HelpSection.In(HelpSection.OUTPUT)
-  @Option(
       names = "--report",
       paramLabel = "FILE.json",
       description = "Where the report goes. Default: OUT.report.json.")
@@ -92,6 +83,7 @@ final class HealCommand implements Callable<Integer> {
 
   @ArgGroup TextOptions.@Nullable EvaluationSource evaluation;
   @Mixin HealOptions heal;
+  @Mixin StateOptions state;
   @Mixin WriteOptions write;
   @Mixin DeviceOptions device;
   @Mixin PageOption html;
@@ -123,7 +115,7 @@ final class HealCommand implements Callable<Integer> {
       try (BestSoFar best = new BestSoFar(console, kept, this::goOn)) {
         files.whenInterrupted(best::save);
         HealJob.Healed healed =
-            job.keptIn(SideFiles.beside(out, ".heal"), stateEvery.seconds())
+            job.keptIn(StateOptions.folder(out), state.every.seconds())
                 .listener(event -> say(console, event, best))
                 .progressOf(console.job())
                 .scratchIn(SideFiles.folder(out))
@@ -173,8 +165,7 @@ final class HealCommand implements Callable<Integer> {
         PlanApplier.mostBytes(
             open.checkpoint(), open.config().numHiddenLayers(), write.settings().format(out)));
     space.add("--report " + report.file(), report.file(), REPORT);
-    Path state = SideFiles.beside(out, ".heal");
-    space.add("the state " + state, OutputFiles.realPath(state), job.mostStateBytes());
+    StateOptions.addTo(space, out, job.mostStateBytes());
     space.add("--html " + page.file(), page.file(), REPORT);
     adapters.addTo(space);
     space.require();

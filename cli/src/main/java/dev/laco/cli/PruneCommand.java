@@ -64,6 +64,7 @@ final class PruneCommand implements Callable<Integer> {
   @Mixin SearchOptions search;
 
   @Mixin TextOptions texts;
+  @Mixin StateOptions state;
   @Mixin WriteOptions write;
 
   @Option(
@@ -155,11 +156,12 @@ final class PruneCommand implements Callable<Integer> {
               : html.addBeside(files, out, write.overwrite);
       requireSpace(open, job, plan, report, page);
       PlanFiles kept = plan != null || out == null ? plan : keptPlan(files, out, write.overwrite);
-      try (BestSoFar best = new BestSoFar(console, kept, this::goOn)) {
+      try (BestSoFar best = new BestSoFar(console, kept, file -> goOn(job, file))) {
         files.whenInterrupted(best::save);
         PruneLines lines = new PruneLines(console, best);
         if (out != null) {
           job.scratchIn(SideFiles.folder(out));
+          job.keptIn(StateOptions.folder(out), state.every.seconds());
         }
         PruneResult result = job.listener(lines).progressOf(console.job()).run();
         lines.result(result);
@@ -237,6 +239,7 @@ final class PruneCommand implements Callable<Integer> {
           out.toString(),
           OutputFiles.realPath(out),
           PlanApplier.mostBytes(open.checkpoint(), job.mostLayers(), write.settings().format(out)));
+      StateOptions.addTo(space, out, job.mostStateBytes());
     }
     if (plan != null) {
       space.add("--plan " + planFile, plan.plan().file(), SIDE_FILE + job.mostNewBytes());
@@ -285,7 +288,15 @@ final class PruneCommand implements Callable<Integer> {
     return "laco generate " + word + " --prompt \"Once upon a time\", or laco eval " + word;
   }
 
-  private String goOn(String plan) {
+  private String goOn(PruneJob job, String plan) {
+    if (out != null && job.repeatGoesOn()) {
+      return String.format(
+          Locale.ROOT,
+          "laco apply %s %s %s writes it; the same command again goes on with the training",
+          plan,
+          Shell.quoted(model),
+          Shell.quoted(out));
+    }
     return String.format(
         Locale.ROOT,
         "laco prune %s %s --from-plan %s goes on from it",

@@ -84,6 +84,12 @@ final class PruneLines implements Consumer<JobEvent> {
       case PruneEvent.PlanGiven given ->
           console.line(
               "search", "none: the plan of %s, %d layers", given.file(), given.plan().depth());
+      case PruneEvent.GoesOn goesOn ->
+          console.line(
+              "search",
+              "none: search and fit of an earlier run are in %s, %d layers",
+              goesOn.folder(),
+              goesOn.plan().depth());
     }
   }
 

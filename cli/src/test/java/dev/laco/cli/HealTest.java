@@ -259,13 +259,17 @@ class HealTest {
   }
 
   private ProgramRun pruneAndHeal(Path out, Object... more) {
+    return Laco.run(pruning(out, more)).succeeded();
+  }
+
+  private Object[] pruning(Path out, Object... more) {
     Path text = Fixtures.tokens(folder, FIXTURE, "calib");
     List<Object> arguments =
         new ArrayList<>(List.of("prune", MODEL, out, "--target-layers", 6, "--calibration", text));
     arguments.addAll(List.of("--fit-text", text, "--heal-text", text, "--eval-tokens", text));
     arguments.add("--json");
     arguments.addAll(List.of(more));
-    return Laco.run(arguments.toArray()).succeeded();
+    return arguments.toArray();
   }
 
   @Test
@@ -308,12 +312,14 @@ class HealTest {
     assertEquals(-1, Files.mismatch(healed.resolve(weights), applied.resolve(weights)));
   }
 
-  /** Starts a heal and sends it a signal once it has kept a new state and a moment has passed. */
-  private int endedBy(String signal, int moment, Object... options) throws Exception {
+  /**
+   * Starts a training and sends it a signal once it has kept a new state and a moment has passed.
+   */
+  private int endedBy(String signal, int moment, Object... arguments) throws Exception {
     Path state = folder.resolve("healed.heal").resolve("state.json");
     String before = Files.exists(state) ? Files.readString(state) : "";
     Process process =
-        ProgramRun.java(Main.class, arguments(healed, options))
+        ProgramRun.java(Main.class, arguments)
             .redirectOutput(ProcessBuilder.Redirect.DISCARD)
             .redirectError(folder.resolve("err.txt").toFile())
             .start();
@@ -325,34 +331,86 @@ class HealTest {
     return process.waitFor();
   }
 
-  @Test
+  @ParameterizedTest
+  @ValueSource(strings = {"--label-share 0", "--lora 8"})
   @Timeout(value = 180, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
-  void aHealThatWasEndedGoesOnAndGivesTheSameBytes() throws Exception {
-    Object[] options = {
-      "--teacher", MODEL, "--heal-tokens", 6000, "--step-tokens", 64, "--state-every", "0.01s"
-    };
+  void aHealThatWasEndedGoesOnAndGivesTheSameBytes(String what) throws Exception {
+    List<Object> options =
+        new ArrayList<>(List.of("--teacher", MODEL, "--heal-tokens", 6000, "--step-tokens", 64));
+    options.addAll(List.of("--state-every", "0.01s"));
+    options.addAll(List.of(what.split(" ")));
     Path whole = folder.resolve("whole");
-    heal(whole, options).succeeded();
+    heal(whole, options.toArray()).succeeded();
     Random random = new Random();
-    assertEquals(137, endedBy("KILL", random.nextInt(60), options));
-    assertEquals(130, endedBy("INT", random.nextInt(60), options));
+    Object[] arguments = arguments(healed, options.toArray());
+    assertEquals(137, endedBy("KILL", random.nextInt(60), arguments));
+    assertEquals(130, endedBy("INT", random.nextInt(60), arguments));
     String last = Files.readAllLines(folder.resolve("err.txt")).getLast();
     Path plan = folder.resolve("healed.plan.json");
     assertTrue(last.contains("is in " + plan + "; laco apply " + plan + " " + pruned), last);
     Laco.run("apply", plan, pruned, folder.resolve("best")).succeeded();
     ProgramRun other = heal(healed, "--teacher", MODEL, "--heal-tokens", 5999);
     assertEquals(2, other.code(), other.err());
-    assertTrue(other.err().contains("holds the state of another heal"), other.err());
-    ProgramRun run = heal(healed, options).succeeded();
+    assertTrue(other.err().contains("holds the state of another training"), other.err());
+    ProgramRun run = Laco.run(arguments).succeeded();
     assertTrue(run.out().contains("goes on behind step"), run.out());
+    assertSameTraining(whole, "/training/");
+  }
+
+  /** What went on has the weights and the numbers of a training that nobody ended. */
+  private void assertSameTraining(Path whole, String place) throws IOException {
     String weights = "model.safetensors";
     assertEquals(-1, Files.mismatch(whole.resolve(weights), healed.resolve(weights)));
     JsonNode report = Fixtures.read(folder.resolve("healed.report.json"));
     JsonNode expected = Fixtures.read(folder.resolve("whole.report.json"));
     for (String part : List.of("losses", "heldOut", "rates", "best")) {
-      assertEquals(expected.at("/training/" + part), report.at("/training/" + part));
+      assertEquals(expected.at(place + part), report.at(place + part));
     }
     assertFalse(Files.exists(folder.resolve("healed.heal")));
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"align", "drop"})
+  @Timeout(value = 180, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
+  void aPruneThatWasEndedWhileItTrainedGoesOnAndGivesTheSameBytes(String rule) throws Exception {
+    Object[] options = {
+      "--rule", rule, "--heal-tokens", 6000, "--step-tokens", 64, "--state-every", "0.01s"
+    };
+    Path whole = folder.resolve("whole");
+    pruneAndHeal(whole, options);
+    Random random = new Random();
+    Object[] arguments = pruning(healed, options);
+    assertEquals(137, endedBy("KILL", random.nextInt(60), arguments));
+    Path state = folder.resolve("healed.heal").resolve("state.json");
+    // An end before the first state of the training is one behind search and fit.
+    Files.delete(state);
+    assertEquals(130, endedBy("INT", random.nextInt(60), arguments));
+    String last = Files.readAllLines(folder.resolve("err.txt")).getLast();
+    Path plan = folder.resolve("healed.plan.json");
+    assertTrue(last.contains("is in " + plan + "; laco apply " + plan + " " + MODEL), last);
+    assertTrue(last.endsWith("the same command again goes on with the training"), last);
+    Laco.run("apply", plan, MODEL, folder.resolve("best")).succeeded();
+    ProgramRun other = Laco.run(pruning(healed, "--rule", rule, "--heal-tokens", 5999));
+    assertEquals(2, other.code(), other.err());
+    assertTrue(other.err().contains("holds the state of another training"), other.err());
+    ProgramRun heal = heal(healed, "--teacher", MODEL, "--heal-tokens", 6000);
+    assertEquals(2, heal.code(), heal.err());
+    ProgramRun run = Laco.run(arguments).succeeded();
+    assertTrue(run.err().contains("search and fit of an earlier run are in"), run.err());
+    assertTrue(run.err().contains("goes on behind step"), run.err());
+    assertFalse(run.err().contains(" base  removed"), run.err());
+    assertSameTraining(whole, "/heal/training/");
+    JsonNode report = Fixtures.read(folder.resolve("healed.report.json"));
+    JsonNode expected = Fixtures.read(folder.resolve("whole.report.json"));
+    for (String part : List.of("trials", "blocks", "similarity", "quality", "plan")) {
+      assertEquals(expected.get(part), report.get(part), part);
+    }
+    for (String part : List.of("matrices", "contenders", "rule")) {
+      assertEquals(expected.at("/fit/" + part), report.at("/fit/" + part), part);
+    }
+    for (String file : List.of("laco_plan.json", "config.json")) {
+      assertEquals(-1, Files.mismatch(whole.resolve(file), healed.resolve(file)), file);
+    }
   }
 
   @Test
@@ -372,7 +430,7 @@ class HealTest {
       assertNotNull(line);
       ProgramRun second = Laco.run(heal);
       assertEquals(4, second.code(), second.err());
-      assertTrue(second.err().contains("another heal keeps its state there"), second.err());
+      assertTrue(second.err().contains("another training keeps its state there"), second.err());
       assertTrue(Files.exists(lock));
     } finally {
       first.destroyForcibly().waitFor();

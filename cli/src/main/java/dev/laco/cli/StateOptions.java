@@ -1,0 +1,30 @@
+package dev.laco.cli;
+
+import dev.laco.checkpoint.DiskSpace;
+import dev.laco.checkpoint.OutputFiles;
+import java.io.IOException;
+import java.nio.file.Path;
+import picocli.CommandLine.Option;
+
+/** How the state of a training is kept, from which the same command goes on. */
+@HelpSection.In(HelpSection.OUTPUT)
+final class StateOptions {
+  @Option(
+      names = "--state-every",
+      paramLabel = "TIME",
+      description =
+          "How often the state of the training is kept in OUT.heal at most, from which the same"
+              + " command goes on if this one is killed. Default: 1m, or a twentieth of the time.")
+  TimeSpan every = new TimeSpan(60);
+
+  /** The folder of the state. */
+  static Path folder(Path out) {
+    return SideFiles.beside(out, ".heal");
+  }
+
+  /** Counts the room for it. */
+  static void addTo(DiskSpace space, Path out, long bytes) throws IOException {
+    Path folder = folder(out);
+    space.add("the state " + folder, OutputFiles.realPath(folder), bytes);
+  }
+}
