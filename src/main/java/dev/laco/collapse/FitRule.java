@@ -86,19 +86,25 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
     return new FitRule(label, gap, align, false, reconstructs && !solves());
   }
 
-  /**
-   * The rule that does most of those that hold for a model and solve for weights; null where none
-   * holds.
-   */
+  /** The rule that does most of those that hold for a model; null where none holds. */
   public static @Nullable FitRule best(ModelConfig config) {
     return holding(config).stream().findFirst().orElse(null);
   }
 
-  /** The rules that hold for a model and solve for weights, from the one that does most. */
+  /** The rules that hold for a model, from the one that does most. */
   public static List<FitRule> holding(ModelConfig config) {
-    return presets().reversed().stream()
-        .filter(rule -> rule.gap != Gap.NONE && rule.whyNot(config) == null)
-        .toList();
+    return presets().reversed().stream().filter(rule -> rule.whyNot(config) == null).toList();
+  }
+
+  /**
+   * The rule that does most of those that hold for a model and change layers at gaps only; null
+   * where none holds.
+   */
+  public static @Nullable FitRule quick(ModelConfig config) {
+    return holding(config).stream()
+        .filter(rule -> !rule.later && !rule.reconstructs)
+        .findFirst()
+        .orElse(null);
   }
 
   /** Why the rule does not hold for a model, as the end of a sentence; null where it holds. */

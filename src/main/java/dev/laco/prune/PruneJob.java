@@ -131,13 +131,10 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
         : SearchChoice.goOnFrom(given, asked.rule(), model.config());
   }
 
-  /** The request with the rule that does most of those that fit at gaps only. */
+  /** The request with the rule that does most of those that fit at gaps only, or with none. */
   private PruneRequest fast(PruneRequest asked) {
-    return FitRule.holding(model.config()).stream()
-        .filter(rule -> !rule.later())
-        .findFirst()
-        .map(rule -> asked.withEffort(null).withRule(rule.label()))
-        .orElse(asked);
+    FitRule quick = FitRule.quick(model.config());
+    return asked.withEffort(null).withRule(quick == null ? MergeRule.DROP.label() : quick.label());
   }
 
   /**
@@ -340,7 +337,7 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
   private void warnUnfitted() {
     boolean byDefault = request.rule() == null || MergeRule.AUTO.equals(request.rule());
     boolean fitted = given != null && given.plan().tensors() != null;
-    String why = model.config().whyNoFit();
+    String why = model.config().whyNoReconstruction();
     if (byDefault && !search.isOneLoop() && !fitted && why != null) {
       warn("no weights are fitted after layers were removed: " + why);
     }

@@ -131,19 +131,16 @@ public final class PruneStages {
     FitText text = texts.fit();
     FitRule rule = search.fit();
     double all = progress.expectedBeside("");
-    if (text == null || rule == null || !rule.later() || all < LONG) {
+    FitRule quick = FitRule.quick(model.config());
+    boolean isLong = rule != null && (rule.later() || rule.reconstructs());
+    if (text == null || !isLong || quick == null || all < LONG) {
       return Optional.empty();
     }
     int target = search.depthSought(model);
     double fitting = fitSeconds(estimate, rule, search, text, target);
-    return FitRule.holding(model.config()).stream()
-        .filter(quick -> !quick.later())
-        .findFirst()
-        .map(
-            quick ->
-                new PruneEvent.QuickerRule(
-                    quick.label(),
-                    all - fitting + fitSeconds(estimate, quick, search, text, target)));
+    return Optional.of(
+        new PruneEvent.QuickerRule(
+            quick.label(), all - fitting + fitSeconds(estimate, quick, search, text, target)));
   }
 
   private static double fitSeconds(

@@ -213,7 +213,7 @@ public record SearchChoice(
 
   /** Whether layers are chosen in closed form before a fit by this rule. */
   public static boolean closedForm(@Nullable FitRule fit) {
-    return fit != null && fit.solves();
+    return fit != null && fit.gap() != FitRule.Gap.SCALE;
   }
 
   /** Settings that only searches have which score candidates, by name, those that are given. */

@@ -14,6 +14,7 @@ import dev.laco.Fixtures;
 import dev.laco.JobEvent;
 import dev.laco.Model;
 import dev.laco.UsageException;
+import dev.laco.collapse.FitRule;
 import dev.laco.collapse.KeptLayers;
 import dev.laco.collapse.Objective;
 import dev.laco.collapse.Trial;
@@ -78,14 +79,26 @@ final class PruneJobTest {
   }
 
   @Test
-  void saysThatNothingIsFittedWhereNormsFollowTheDownProjections() {
-    PruneRequest request = request("gemma2_std", 6);
+  void saysThatNothingIsFittedWhereLayersHaveMixtures() {
+    PruneRequest request = request("mixtral", 6);
     List<String> warnings = new ArrayList<>();
-    PruneReport report = pruned("gemma2_std", request, warnings);
+    PruneReport report = pruned("mixtral", request, warnings);
     assertNull(report.fit());
     assertEquals(6, report.plan().depth());
-    String start = "no weights are fitted after layers were removed: norms follow";
+    String start = "no weights are fitted after layers were removed: its layers have mixtures";
     assertTrue(warnings.stream().anyMatch(w -> w.startsWith(start)), warnings.toString());
+  }
+
+  @Test
+  void layersWithNormsBehindTheirProjectionsAreReconstructedUnlessItIsToBeFast() {
+    FitSettings text = new FitSettings(Fixtures.tokens(folder, "gemma2_std", "calib"), null);
+    PruneRequest request = request("gemma2_std", 6).withFit(text);
+    List<String> warnings = new ArrayList<>();
+    PruneReport report = pruned("gemma2_std", request, warnings);
+    assertEquals(FitRule.RECONSTRUCT, Objects.requireNonNull(report.fit()).rule());
+    assertTrue(report.settings().search() instanceof PruneSettings.Blocks);
+    PruneRequest fast = request.withEffort(PruneRequest.Effort.FAST);
+    assertNull(pruned("gemma2_std", fast, warnings).fit());
   }
 
   /** Models of no fit are compared once more, on a text that the search has not seen. */

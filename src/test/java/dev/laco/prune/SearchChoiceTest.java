@@ -168,8 +168,10 @@ final class SearchChoiceTest {
     try (Model normed = Model.open(Fixtures.model(name))) {
       PruneRequest reconstructed = PruneRequest.of(Goal.QUARTER).withRule("reconstruct");
       assertEquals(FitRule.RECONSTRUCT, SearchChoice.of(reconstructed, normed).fit());
-      assertNull(SearchChoice.of(PruneRequest.of(Goal.QUARTER), normed).fit());
-      assertEquals("auto", SearchChoice.of(PruneRequest.of(Goal.QUARTER), normed).rule());
+      SearchChoice byDefault = SearchChoice.of(PruneRequest.of(Goal.QUARTER), normed);
+      assertEquals("auto", byDefault.rule());
+      assertEquals(FitRule.RECONSTRUCT, byDefault.fit());
+      assertNull(FitRule.quick(normed.config()));
       for (String rule : List.of("drop", "replace", "rdsc", "mean")) {
         PruneRequest request = PruneRequest.of(Goal.QUARTER).withRule(rule);
         assertEquals(rule, SearchChoice.of(request, normed).rule());

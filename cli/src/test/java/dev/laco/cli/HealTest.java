@@ -450,7 +450,7 @@ class HealTest {
 
   @Test
   void whatCannotBeFittedIsHealedWithinATime() {
-    String name = "olmo2";
+    String name = "mixtral";
     Path text = Fixtures.tokens(folder, name, "calib");
     JsonNode json =
         Laco.run(
