@@ -94,6 +94,7 @@ final class AttentionGradientOp implements Op {
         .float32(spec.scores().softCap());
     long rows = ofKeys ? sizes.longest() : (long) sizes.longest() * group;
     int shared = 192 * 32 * Math.ceilDiv(spec.headDim(), 32) + 512;
+    Tensor[] all = {query, key, value, out, gradient, logSums, byQuery, byKey, byValue};
     Tensor[] results = ofKeys ? new Tensor[] {byKey, byValue} : new Tensor[] {byQuery};
     return new Job(lab)
         .launches(
@@ -108,8 +109,8 @@ final class AttentionGradientOp implements Op {
         .multiplies(F32, operations(sizes, spec, ofKeys))
         .expects(
             on -> {
-              MemoryTensor unused = on.zeros(F32, tokens, width);
-              MemoryTensor unusedKey = on.zeros(F32, tokens, keyWidth);
+              MemoryTensor unused = on.zeros(F32, on.of(query).rows(), width);
+              MemoryTensor unusedKey = on.zeros(F32, on.of(key).rows(), keyWidth);
               try (TokenBatch batch = on.batch(packed)) {
                 on.backend()
                     .training()
@@ -128,7 +129,8 @@ final class AttentionGradientOp implements Op {
               }
             },
             TOLERANCE,
-            results);
+            results)
+        .samples(ofKeys ? Samples.ofLastTokens(packed, all) : Samples.ofFirstTokens(packed, all));
   }
 
   /** The address of {@code gradient . out} of each token and head. */

@@ -21,8 +21,6 @@ final class AttentionOp implements Op {
   /** Of the product in the same dtype, causal operations counted once. */
   private static final double TARGET = 0.35;
 
-  private static final int SAMPLED_QUERIES = 4;
-
   @Override
   public String name() {
     return "attention";
@@ -94,7 +92,7 @@ final class AttentionOp implements Op {
     Tensor value = lab.random(F32, keys, keyWidth, 1);
     Tensor out = lab.random(F32, sizes.tokens(), width, 1);
     return new Job(lab)
-        .samples(samples(packed, query, key, value, out))
+        .samples(Samples.ofLastQueries(packed, query, out).keysOf(packed, key, value))
         .launches(
             grid(variant, spec, sizes),
             new Arguments()
@@ -133,21 +131,6 @@ final class AttentionOp implements Op {
             },
             tolerance(variant.dtype()),
             out);
-  }
-
-  /** The last queries of the last sequence, which see the most keys, with those keys. */
-  private static Samples samples(
-      PackedSequences packed, Tensor query, Tensor key, Tensor value, Tensor out) {
-    int last = packed.sequences() - 1;
-    int length = packed.offsets()[last + 1] - packed.offsets()[last];
-    int count = Math.min(SAMPLED_QUERIES, length);
-    List<Long> queries = Samples.range(query.rows() - count, query.rows());
-    List<Long> keys = Samples.range(packed.keyOffsets()[last], packed.keyOffsets()[last + 1]);
-    int before = packed.past()[last] + length - count;
-    return new Samples()
-        .rows(queries, query, out)
-        .rows(keys, key, value)
-        .batch(new PackedSequences(new int[count], new int[] {0, count}, new int[] {before}));
   }
 
   private static Grid grid(Variant variant, AttentionSpec spec, Sizes sizes) {

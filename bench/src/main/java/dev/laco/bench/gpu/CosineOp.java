@@ -79,21 +79,23 @@ final class CosineOp implements Op {
                     .int64(sizes.hidden())
                     .int32(sequences))
             .moves(bytes, 8.0 * sums.length)
+            .samples(Samples.ofSequences(sizes, lab))
             .checks(
                 reference -> {
                   MemorySegment memory = MemorySegment.ofArray(sums);
                   lab.device().download(partial, memory);
+                  List<Integer> chosen = reference.sequences(sequences);
                   try (TokenBatch batch = reference.batch(sizes.packed())) {
                     for (int c = 0; c < candidates; c++) {
                       double[] expected =
                           reference
                               .backend()
                               .cosine(reference.of(original), reference.of(others.get(c)), batch);
-                      for (int s = 0; s < sequences; s++) {
+                      for (int i = 0; i < expected.length; i++) {
                         Values.requireClose(
                             "cosine",
-                            cosine(memory, c * sequences + s, parts),
-                            expected[s],
+                            cosine(memory, c * sequences + chosen.get(i), parts),
+                            expected[i],
                             TOLERANCE);
                       }
                     }

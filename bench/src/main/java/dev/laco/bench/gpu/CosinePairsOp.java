@@ -53,6 +53,7 @@ final class CosinePairsOp implements Op {
                 .int64(sizes.hidden())
                 .int32(count))
         .moves(4.0 * count * sizes.tokens() * sizes.hidden(), 8.0 * sequences * pairs * parts)
+        .samples(Samples.ALL)
         .checks(
             reference -> {
               MemorySegment memory = MemorySegment.ofArray(dots);

@@ -54,17 +54,17 @@ final class GradientOps {
             null,
             (dtype, sizes, lab) -> normGradient(true, dtype, sizes, lab),
             RowOps.of("norm_gradient", "layer_norm_gradient", weights)),
-        new RowOp(
+        RowOps.rowwise(
             "gated_gradients",
             null,
             GradientOps::gatedGradients,
             RowOps.of("gated_activation", "gated_gradients", F32)),
-        new RowOp(
+        RowOps.rowwise(
             "clamped_gate_gradients",
             null,
             GradientOps::clampedGateGradients,
             RowOps.of("gated_activation", "clamped_gate_gradients", F32)),
-        new RowOp(
+        RowOps.rowwise(
             "row_products",
             null,
             GradientOps::rowProducts,
@@ -107,9 +107,9 @@ final class GradientOps {
         .expects(
             on -> {
               TrainingOps ops = on.backend().training();
-              for (long part = 0; part < parts; part++) {
+              for (long part = 0; part < on.of(byWeight).rows(); part++) {
                 long first = part * NORM_ROWS;
-                long last = Math.min(rows, first + NORM_ROWS);
+                long last = Math.min(on.of(x).rows(), first + NORM_ROWS);
                 MemoryTensor from = on.of(x).slice(first, last);
                 MemoryTensor by = on.of(gradient).slice(first, last);
                 MemoryTensor to = on.of(out).slice(first, last);
@@ -125,7 +125,26 @@ final class GradientOps {
             SUMS,
             out,
             byWeight)
-        .within(SUMS, centred ? new Tensor[] {byBias} : new Tensor[0]);
+        .within(SUMS, centred ? new Tensor[] {byBias} : new Tensor[0])
+        .samples(ofParts(NORM_ROWS, byWeight, x, gradient, out).rowsOf(byWeight, byBias));
+  }
+
+  /** Of tensors whose rows are summed up in parts: all rows of some parts, and the last of them. */
+  private static Samples ofParts(long rowsOfPart, Tensor sums, Tensor... summed) {
+    List<Long> parts = Samples.of(sums.rows());
+    Samples samples = new Samples().rows(parts, sums);
+    for (Tensor tensor : summed) {
+      samples.rows(
+          parts.stream()
+              .flatMap(
+                  part ->
+                      Samples.range(
+                          part * rowsOfPart, Math.min(tensor.rows(), (part + 1) * rowsOfPart))
+                          .stream())
+              .toList(),
+          tensor);
+    }
+    return samples;
   }
 
   private static MemoryTensor zeroed(MemoryTensor tensor) {
@@ -211,17 +230,19 @@ final class GradientOps {
         .moves(bytes(x), bytes(out))
         .expects(
             on -> {
-              for (long part = 0; part < parts; part++) {
+              MemoryTensor from = on.of(x);
+              for (long part = 0; part < on.of(out).rows(); part++) {
                 long first = part * SUMMED_ROWS;
                 on.backend()
                     .training()
                     .addColumns(
-                        on.of(x).slice(first, Math.min(rows, first + SUMMED_ROWS)),
+                        from.slice(first, Math.min(from.rows(), first + SUMMED_ROWS)),
                         zeroed(on.of(out).slice(part, part + 1)));
               }
             },
             SUMS,
-            out);
+            out)
+        .samples(ofParts(SUMMED_ROWS, out, x));
   }
 
   /** Without a label, and with made-up sums of exponentials. */
@@ -275,7 +296,8 @@ final class GradientOps {
                 double expected = (3 + 5.0 * r) / 3 - Math.log(3) + Math.log(2);
                 Values.requireClose("loss", found[r], expected, 1e-9 * (1 + expected));
               }
-            });
+            })
+        .samples(new Samples().rows(Samples.of(rows), logits, reference));
   }
 
   private static Job adamW(DType dtype, Sizes sizes, Lab lab) {
@@ -321,6 +343,8 @@ final class GradientOps {
             square,
             master)
         .exactly(gradient)
-        .within(ROUNDED, weight);
+        .within(ROUNDED, weight)
+        .samples(
+            new Samples().rows(Samples.of(sizes.inner()), gradient, mean, square, master, weight));
   }
 }

@@ -123,8 +123,11 @@ final class Job {
     return multiplied;
   }
 
-  boolean hasSamples() {
-    return samples != null;
+  /**
+   * What is checked at the size at which the work is timed: {@code all}, {@code samples}, or no.
+   */
+  String checked() {
+    return samples == null ? "no" : samples.equals(Samples.ALL) ? "all" : "samples";
   }
 
   boolean isCached() {

@@ -198,7 +198,7 @@ final class KernelCases {
           result.with("resources", launch.resources());
         }
         result.clocks(watched.card());
-        result.with("checked here", job.hasSamples() ? "samples" : "no");
+        result.with("checked here", job.checked());
         if (i > 0 && contenders.getFirst().user == null) {
           result.with(
               "comparison",

@@ -61,11 +61,13 @@ final class KlDivergenceOp implements Op {
               MemorySegment memory = MemorySegment.ofArray(states);
               lab.device().download(state, memory);
               double[] expected = expected(sizes, on.of(logits), on.of(reference), on);
-              for (int t = 0; t < rows; t++) {
-                Values.requireClose(
-                    "divergence", DivergenceState.divergence(memory, t), expected[t], TOLERANCE);
+              List<Long> tokens = on.rows(logits);
+              for (int i = 0; i < expected.length; i++) {
+                double found = DivergenceState.divergence(memory, tokens.get(i).intValue());
+                Values.requireClose("divergence", found, expected[i], TOLERANCE);
               }
-            });
+            })
+        .samples(Samples.ofTokens(sizes, lab));
   }
 
   /** The logits are what hidden states under the unit matrix give. */
@@ -75,7 +77,7 @@ final class KlDivergenceOp implements Op {
     for (long i = 0; i < logits.columns(); i++) {
       unit.set(i * logits.columns() + i, 1);
     }
-    double[] expected = new double[sizes.tokens()];
+    double[] expected = new double[Math.toIntExact(logits.rows())];
     try (TokenBatch batch = on.batch(sizes.packed())) {
       on.backend()
           .klDivergence(logits, reference, new Head(unit, LogitSpec.PLAIN), batch, expected);

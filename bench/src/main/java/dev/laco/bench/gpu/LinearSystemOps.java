@@ -54,7 +54,7 @@ final class LinearSystemOps {
 
     @Override
     public Job prepare(Variant variant, Sizes sizes, Lab lab) {
-      return preparation.prepare(sizes.hidden(), lab);
+      return preparation.prepare(sizes.hidden(), lab).samples(Samples.ALL);
     }
   }
 

@@ -9,6 +9,7 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.bench.Values;
 import dev.laco.model.LogitSpec;
+import dev.laco.model.PackedSequences;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 
@@ -62,19 +63,41 @@ final class LogProbabilityOp implements Op {
               MemorySegment memory = MemorySegment.ofArray(state);
               lab.device().download(total, memory);
               double[] expected = expected(sizes, reference.of(logits), reference);
-              int[] targets = sizes.packed().targets();
-              for (int t = 0; t < rows; t++) {
-                if (targets[t] >= 0) {
+              int[] targets = reference.packed(sizes.packed()).targets();
+              List<Long> tokens = reference.rows(logits);
+              for (int i = 0; i < expected.length; i++) {
+                int t = tokens.get(i).intValue();
+                if (targets[i] >= 0 && sizes.packed().targets()[t] >= 0) {
                   double largest = memory.get(JAVA_FLOAT, 8L * rows + 4L * t);
                   double target = memory.get(JAVA_FLOAT, 12L * rows + 4L * t);
                   Values.requireClose(
                       "log-probability",
                       target - largest - Math.log(state[t]),
-                      expected[t],
+                      expected[i],
                       TOLERANCE);
                 }
               }
-            });
+            })
+        .samples(rows < 2 ? Samples.ALL : pairs(sizes.packed(), logits));
+  }
+
+  /** Some tokens, each with the one behind it, which is its target. */
+  private static Samples pairs(PackedSequences packed, Tensor logits) {
+    int[] tokens = packed.tokens();
+    List<Integer> first =
+        Samples.of(Math.ceilDiv(tokens.length, 2)).stream()
+            .map(pair -> 2 * pair.intValue())
+            .filter(token -> token + 1 < tokens.length)
+            .toList();
+    return new Samples()
+        .rows(
+            first.stream().flatMap(token -> Samples.range(token, token + 2).stream()).toList(),
+            logits)
+        .batch(
+            PackedSequences.of(
+                first.stream()
+                    .map(token -> new int[] {tokens[token], tokens[token + 1]})
+                    .toList()));
   }
 
   /** The logits are what hidden states under the unit matrix give. */
@@ -83,7 +106,7 @@ final class LogProbabilityOp implements Op {
     for (long i = 0; i < logits.columns(); i++) {
       unit.set(i * logits.columns() + i, 1);
     }
-    double[] expected = new double[sizes.tokens()];
+    double[] expected = new double[Math.toIntExact(logits.rows())];
     try (TokenBatch batch = reference.batch(sizes.packed())) {
       reference.backend().logProbability(logits, new Head(unit, LogitSpec.PLAIN), batch, expected);
     }

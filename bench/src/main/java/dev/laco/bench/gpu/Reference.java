@@ -10,6 +10,7 @@ import dev.laco.bench.gpu.Lab.Guarded;
 import dev.laco.model.DType;
 import dev.laco.model.PackedSequences;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
@@ -30,6 +31,21 @@ final class Reference implements AutoCloseable {
       wholes.put(tensor.whole(), whole);
       parts.put(tensor.part(), whole.slice(around, whole.rows() - around));
     }
+  }
+
+  /** The rows of a tensor that the copy has. */
+  List<Long> rows(Tensor tensor) {
+    return samples.rows(tensor);
+  }
+
+  /** The sequences, of so many, that the copies have. */
+  List<Integer> sequences(int count) {
+    return samples.sequences(count);
+  }
+
+  /** The sequences to which the rows of the copies belong. */
+  PackedSequences packed(PackedSequences whole) {
+    return samples.batchInsteadOf(whole);
   }
 
   ReferenceBackend backend() {
@@ -55,13 +71,12 @@ final class Reference implements AutoCloseable {
 
   /** A batch without rotary angles. */
   TokenBatch batch(PackedSequences sequences) {
-    return backend.batch(samples.batchInsteadOf(sequences), 1, new float[0], new float[0]);
+    return backend.batch(packed(sequences), 1, new float[0], new float[0]);
   }
 
   /** A batch with the angles that two tensors hold. */
   TokenBatch batch(PackedSequences sequences, Tensor cosine, Tensor sine) {
-    return backend.batch(
-        samples.batchInsteadOf(sequences), 1, floats(of(cosine)), floats(of(sine)));
+    return backend.batch(packed(sequences), 1, floats(of(cosine)), floats(of(sine)));
   }
 
   /** A tensor of zeros. */

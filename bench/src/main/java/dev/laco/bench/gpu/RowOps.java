@@ -78,7 +78,7 @@ final class RowOps {
         rowwise(
             "clamped_gate", null, RowOps::clampedGate, of("gated_activation", "clamped_gate", F32)),
         rowwise("route", null, RowOps::route, of("route", F32)),
-        new RowOp("add_rows", null, RowOps::addRows, of("add_rows", F32)),
+        rowwise("add_rows", null, RowOps::addRows, of("add_rows", F32)),
         rowwise("add", null, RowOps::add, of("add", F32)),
         rowwise("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
         rowwise("logits", null, RowOps::logits, Variant.of("logits", "laco_logits_%s_v2", F32)),
@@ -90,7 +90,7 @@ final class RowOps {
   }
 
   /** One whose rows are made of the rows at the same place. */
-  private static RowOp rowwise(
+  static RowOp rowwise(
       String name, @Nullable Double share, Preparation preparation, List<Variant> variants) {
     return new RowOp(
         name,
@@ -469,7 +469,7 @@ final class RowOps {
   private static Job addRows(DType dtype, Sizes sizes, Lab lab) {
     Tensor x = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
     Tensor y = lab.random(F32, sizes.tokens(), sizes.hidden(), 1);
-    Tensor factors = lab.random(F32, 1, sizes.tokens(), 1);
+    Tensor factors = lab.random(F32, sizes.tokens(), 1, 1);
     int[] rows = IntStream.range(0, sizes.tokens()).toArray();
     return new Job(lab)
         .launches(
@@ -483,9 +483,11 @@ final class RowOps {
         .moves(bytes(x, y), bytes(x))
         .expects(
             reference -> {
-              float[] values = new float[rows.length];
+              MemoryTensor to = reference.of(x);
+              int[] own = IntStream.range(0, Math.toIntExact(to.rows())).toArray();
+              float[] values = new float[own.length];
               reference.backend().download(reference.of(factors), values);
-              reference.backend().addRows(reference.of(x), rows, values, reference.of(y));
+              reference.backend().addRows(to, own, values, reference.of(y));
             },
             ELEMENTWISE,
             x);
@@ -600,7 +602,8 @@ final class RowOps {
         .expects(
             reference -> reference.backend().addSquares(reference.of(x), reference.of(out)),
             SUMS,
-            out);
+            out)
+        .samples(Samples.ALL);
   }
 
   private static Job widen(DType dtype, Sizes sizes, Lab lab) {
