@@ -101,10 +101,12 @@ public record FitRule(String label, Gap gap, boolean align, boolean later, boole
    * where none holds.
    */
   public static @Nullable FitRule quick(ModelConfig config) {
-    return holding(config).stream()
-        .filter(rule -> !rule.later && !rule.reconstructs)
-        .findFirst()
-        .orElse(null);
+    return holding(config).stream().filter(FitRule::changesGapsOnly).findFirst().orElse(null);
+  }
+
+  /** Whether layers that are not at a gap are left as they are, or scaled at most. */
+  public boolean changesGapsOnly() {
+    return !later && !reconstructs;
   }
 
   /** Why the rule does not hold for a model, as the end of a sentence; null where it holds. */

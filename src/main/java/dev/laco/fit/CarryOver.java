@@ -170,7 +170,7 @@ public final class CarryOver implements AutoCloseable {
    * @param target layers of the pruned model; null if not known
    */
   public static int newLayers(FitRule rule, int depth, @Nullable Integer target) {
-    if (rule.later() || rule.reconstructs() || rule.gap() == FitRule.Gap.SCALE) {
+    if (!rule.changesGapsOnly() || rule.gap() == FitRule.Gap.SCALE) {
       return target == null ? depth - 1 : target;
     }
     return target == null ? depth / 2 : Math.min(target, depth - target);
@@ -232,7 +232,7 @@ public final class CarryOver implements AutoCloseable {
       long passes = Math.max(1, Math.round(layerPasses(rule, blocks.tokens())));
       long done = 0;
       // Layers behind the last gap stay as they are.
-      int fits = rule.later() || rule.reconstructs() ? plan.depth() : behindLastGap(plan);
+      int fits = rule.changesGapsOnly() ? behindLastGap(plan) : plan.depth();
       for (int index = next; index < fits; index++) {
         LayerMix mix = plan.layers().get(index);
         int end = plan.end(index);

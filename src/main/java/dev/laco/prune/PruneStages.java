@@ -132,8 +132,7 @@ public final class PruneStages {
     FitRule rule = search.fit();
     double all = progress.expectedBeside("");
     FitRule quick = FitRule.quick(model.config());
-    boolean isLong = rule != null && (rule.later() || rule.reconstructs());
-    if (text == null || !isLong || quick == null || all < LONG) {
+    if (text == null || rule == null || quick == null || rule.changesGapsOnly() || all < LONG) {
       return Optional.empty();
     }
     int target = search.depthSought(model);

@@ -176,9 +176,12 @@ public final class JobEstimate {
     int quick = FittedChoice.quickTokens(text);
     int strengths = FittedChoice.strengths(rule).size();
     int removed = config.numHiddenLayers() - target;
-    double gaps = removed * (1 + CarryOver.layerPasses(rule.atGapsOnly(), quick));
+    FitRule small = rule.atGapsOnly();
+    double gaps = quick * removed * (1 + CarryOver.layerPasses(small, quick)) * layer;
+    double one = small.changesGapsOnly() ? gaps : fit(small, quick, target);
     // Layers in front of the gaps run once for all models.
-    return quick * (config.numHiddenLayers() + contenders * gaps) * layer
+    return quick * config.numHiddenLayers() * layer
+        + contenders * one
         + strengths * fit(rule, quick, target)
         + (1 + contenders + strengths) * pass(FittedChoice.judgedTokens(text), target);
   }
@@ -188,8 +191,7 @@ public final class JobEstimate {
    * layers are fitted.
    */
   public double fit(FitRule rule, int tokens, int target) {
-    double fitted =
-        rule.later() || rule.reconstructs() ? BEHIND * target : config.numHiddenLayers() - target;
+    double fitted = rule.changesGapsOnly() ? config.numHiddenLayers() - target : BEHIND * target;
     double passes =
         config.numHiddenLayers() + target + fitted * CarryOver.layerPasses(rule, tokens);
     return tokens * passes * layer;

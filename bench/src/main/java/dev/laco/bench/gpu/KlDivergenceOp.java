@@ -63,7 +63,7 @@ final class KlDivergenceOp implements Op {
               double[] expected = expected(sizes, on.of(logits), on.of(reference), on);
               List<Long> tokens = on.rows(logits);
               for (int i = 0; i < expected.length; i++) {
-                double found = DivergenceState.divergence(memory, tokens.get(i).intValue());
+                double found = DivergenceState.divergence(memory, tokens.get(i));
                 Values.requireClose("divergence", found, expected[i], TOLERANCE);
               }
             })
