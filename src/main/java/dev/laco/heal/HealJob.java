@@ -222,7 +222,7 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
               backend,
               model.config(),
               MemoryPlan.streamed(backend, model.checkpoint(), prunedBytes(residence)));
-      expect(backend, read, evaluation, trained);
+      expect(backend, read, evaluation, trained, residence);
       HealStage stage = read.drawn(progress(), dense.original(), this::requireWanted);
       if (stateFolder != null) {
         state = state(stateFolder, opened, stage);
@@ -356,7 +356,11 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
   }
 
   private void expect(
-      Backend backend, HealStage stage, @Nullable EvaluationText evaluation, int trained) {
+      Backend backend,
+      HealStage stage,
+      @Nullable EvaluationText evaluation,
+      int trained,
+      Residence residence) {
     JobEstimate estimate = new JobEstimate(model, backend);
     int depth = model.config().numHiddenLayers();
     int dense = original.config().numHiddenLayers();
@@ -371,7 +375,10 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       progress().expect(AFTER, pass);
     }
     progress().expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().weightBytes()));
-    HealStage.expect(progress(), stage.seconds(estimate, dense, trained), request.within());
+    double seconds =
+        stage.seconds(estimate, dense, trained)
+            + stage.swapSeconds(model.checkpoint(), trained, residence, scratch());
+    HealStage.expect(progress(), seconds, request.within());
     tellExpectation();
   }
 

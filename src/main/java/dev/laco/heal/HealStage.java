@@ -29,6 +29,7 @@ import dev.laco.training.Residence;
 import dev.laco.training.Student;
 import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.RunningModel;
+import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
@@ -167,6 +168,26 @@ public record HealStage(
     int measurements = DistillationSettings.MEASUREMENTS + 1;
     return estimate.pass(wantedTokens(), depth + PASSES * trained)
         + estimate.pass(measurements * heldOut, trained);
+  }
+
+  /**
+   * Estimated seconds in which the training reads and writes what does not lie in memory.
+   *
+   * @param trained number of layers that are trained
+   * @param residence what of them stays in memory
+   * @param folder in which the rest lies
+   * @throws ResourceException if the folder cannot be written
+   */
+  public double swapSeconds(Checkpoint checkpoint, int trained, Residence residence, Path folder) {
+    long parameters = trained * checkpoint.config().layerParameters();
+    return Distillation.swapSeconds(
+        parts,
+        how(parameters),
+        parameters,
+        weightBytes(checkpoint, trained),
+        wantedTokens(),
+        residence,
+        folder);
   }
 
   /**

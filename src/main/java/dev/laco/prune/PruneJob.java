@@ -271,7 +271,8 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
           given == null && earlier == null,
           earlier == null,
           writes,
-          request.within());
+          request.within(),
+          swapSeconds(texts));
       tellExpectation();
       if (request.within() == null && earlier == null) {
         PruneStages.quicker(progress(), new JobEstimate(model, backend), model, search, texts)
@@ -282,6 +283,12 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
       }
       return run(running, texts, memory, sweep);
     }
+  }
+
+  private double swapSeconds(PruneTexts texts) {
+    HealStage heal = texts.heal();
+    int trained = JobEstimate.behind(search.depthSought(model));
+    return heal == null ? 0 : heal.swapSeconds(model.checkpoint(), trained, residence, scratch());
   }
 
   /** Looks for what an earlier run of the same job has left; that of another job is an error. */

@@ -64,6 +64,7 @@ public final class PruneStages {
    * @param fits whether a model is chosen and fitted, and not one of an earlier run
    * @param writes whether the result is written
    * @param within seconds that the job may take; null for no limit
+   * @param swapSeconds in which a training reads and writes what does not lie in memory
    */
   static void expect(
       JobProgress progress,
@@ -74,7 +75,8 @@ public final class PruneStages {
       boolean searches,
       boolean fits,
       boolean writes,
-      @Nullable Double within) {
+      @Nullable Double within,
+      double swapSeconds) {
     JobEstimate estimate = new JobEstimate(model, backend);
     int depth = model.config().numHiddenLayers();
     int target = search.depthSought(model);
@@ -112,7 +114,8 @@ public final class PruneStages {
       progress.expect(WRITE, PlanApplier.estimatedSeconds(model.checkpoint().weightBytes()));
     }
     if (heal != null) {
-      HealStage.expect(progress, heal.seconds(estimate, depth, JobEstimate.behind(target)), within);
+      double training = heal.seconds(estimate, depth, JobEstimate.behind(target));
+      HealStage.expect(progress, training + swapSeconds, within);
     }
   }
 

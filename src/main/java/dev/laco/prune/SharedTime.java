@@ -69,7 +69,7 @@ record SharedTime(
   private JobProgress estimate(SearchChoice search) {
     JobProgress estimate = new JobProgress(JobProgress.StageListener.NONE);
     PruneStages.expect(
-        estimate, model, backend, search, texts.of(search), !given, true, writes, seconds);
+        estimate, model, backend, search, texts.of(search), !given, true, writes, seconds, 0);
     return estimate;
   }
 }

@@ -180,6 +180,50 @@ public final class Distillation implements AutoCloseable {
   }
 
   /**
+   * Estimated seconds in which a training reads and writes its file, by the speed of the disk,
+   * which is measured; 0 where all of it stays in memory.
+   *
+   * @param parameters of the trained layers
+   * @param weightBytes bytes of these parameters in the checkpoint
+   * @param tokens on which to train
+   * @param folder of the file
+   * @throws dev.laco.ResourceException if the folder cannot be written
+   */
+  public static double swapSeconds(
+      DistillationText text,
+      DistillationSettings settings,
+      long parameters,
+      long weightBytes,
+      long tokens,
+      Residence residence,
+      Path folder) {
+    return residence == Residence.EVERYTHING || settings.adapters() != null
+        ? 0
+        : swapTraffic(text, settings, parameters, weightBytes, tokens, residence)
+            / SwapFile.bytesPerSecond(folder);
+  }
+
+  /** Bytes that a training writes to its file or reads from it, as of {@link #swapSeconds}. */
+  static double swapTraffic(
+      DistillationText text,
+      DistillationSettings settings,
+      long parameters,
+      long weightBytes,
+      long tokens,
+      Residence residence) {
+    long steps = Math.ceilDiv(tokens, settings.stepTokens());
+    long each = Math.ceilDiv(settings.stepTokens(), settings.batchTokens());
+    int heldOut = DistillationText.parts(text.heldOut(), settings.batchTokens()).size();
+    return WholeLayers.traffic(
+        parameters,
+        weightBytes,
+        residence,
+        steps,
+        steps * each,
+        heldOut * (settings.measurements() + 1L));
+  }
+
+  /**
    * Bytes of the buffers of a training, in the memory of the device.
    *
    * @param trained number of trained layers

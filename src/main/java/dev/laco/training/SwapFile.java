@@ -2,6 +2,7 @@ package dev.laco.training;
 
 import dev.laco.ByteSize;
 import dev.laco.ResourceException;
+import dev.laco.Seconds;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
 import dev.laco.backend.Tensor;
@@ -24,6 +25,9 @@ import java.util.Map;
 final class SwapFile implements AutoCloseable {
   /** Elements that are copied at once. */
   private static final long PIECE = 1 << 20;
+
+  /** Bytes by which the speed of a disk is measured. */
+  private static final int MEASURED = 32 << 20;
 
   private final Backend backend;
   private final Path folder;
@@ -57,18 +61,43 @@ final class SwapFile implements AutoCloseable {
                 + ByteSize.show(bytes)
                 + " of a training that do not fit into memory; give more memory or room");
       }
-      Path file = Files.createTempFile(folder, ".laco-", ".swap");
-      return new SwapFile(
-          backend,
-          folder,
-          FileChannel.open(
-              file,
-              StandardOpenOption.READ,
-              StandardOpenOption.WRITE,
-              StandardOpenOption.DELETE_ON_CLOSE));
+      return new SwapFile(backend, folder, temporary(folder));
     } catch (IOException e) {
       throw failed(folder, e);
     }
+  }
+
+  /**
+   * The bytes that are written and read again in a second in a folder, measured.
+   *
+   * @throws ResourceException if the folder cannot be written
+   */
+  static double bytesPerSecond(Path folder) {
+    ByteBuffer bytes = ByteBuffer.allocateDirect(MEASURED);
+    try {
+      Files.createDirectories(folder);
+      try (FileChannel file = temporary(folder)) {
+        long start = System.nanoTime();
+        while (bytes.hasRemaining()) {
+          file.write(bytes);
+        }
+        // What is written again and again reaches the disk in the end.
+        file.force(false);
+        bytes.clear();
+        while (bytes.hasRemaining() && file.read(bytes, bytes.position()) >= 0) {}
+        return 2.0 * MEASURED / Math.max(1e-9, Seconds.since(start));
+      }
+    } catch (IOException e) {
+      throw failed(folder, e);
+    }
+  }
+
+  private static FileChannel temporary(Path folder) throws IOException {
+    return FileChannel.open(
+        Files.createTempFile(folder, ".laco-", ".swap"),
+        StandardOpenOption.READ,
+        StandardOpenOption.WRITE,
+        StandardOpenOption.DELETE_ON_CLOSE);
   }
 
   private static ResourceException failed(Path folder, IOException cause) {

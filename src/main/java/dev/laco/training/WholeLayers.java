@@ -142,6 +142,37 @@ final class WholeLayers extends TrainedLayers {
             + (residence.keepsWeights() ? 0 : Float.BYTES));
   }
 
+  /**
+   * Bytes that a training writes to the file or reads from it.
+   *
+   * @param parameters of the trained layers
+   * @param weightBytes bytes of these parameters in the checkpoint
+   * @param steps of the optimizer
+   * @param batches in which the steps run
+   * @param heldOut batches in which the held-out text runs, all measurements together
+   */
+  static double traffic(
+      long parameters,
+      long weightBytes,
+      Residence residence,
+      long steps,
+      long batches,
+      long heldOut) {
+    double bytes = 0;
+    if (!residence.keepsMoments()) {
+      bytes += 2.0 * MOMENTS * parameters * steps;
+    }
+    if (!residence.keepsGradients()) {
+      // Sums over batches are read and written, then read for their norm, and emptied by a step.
+      bytes += (double) Float.BYTES * parameters * (2 * batches + 3 * steps);
+    }
+    if (!residence.keepsWeights()) {
+      // A batch reads weights forward and backward, and a step makes them anew.
+      bytes += (double) weightBytes * (2 * batches + 2 * steps + heldOut);
+    }
+    return bytes;
+  }
+
   private TrainedTensor outer(String name) {
     HostTensor stored = outside.weights().tensor(name);
     Tensor start = backend.weight(stored);

@@ -26,12 +26,15 @@ import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
 import dev.laco.transformer.Workspace;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** A pruned model that is trained comes closer to the original. */
@@ -120,6 +123,66 @@ class DistillationTest {
         assertEquals(4, early.reached().measurements().getLast().step());
       }
     }
+  }
+
+  /** The estimate of the time rests on these bytes; the kernel counts what was read and written. */
+  @ParameterizedTest
+  @EnumSource(names = {"GRADIENTS", "WEIGHTS", "ONE_LAYER"})
+  void aTrainingMovesTheBytesThatItsEstimateCounts(Residence residence) throws IOException {
+    try (Backend backend = CpuBackend.open(Compute.F32, 1);
+        Checkpoint checkpoint = Checkpoint.open(Fixtures.model("llama_untied_gqa"));
+        MemoryArena memory = new MemoryArena()) {
+      RunningModel running = new RunningModel(backend, checkpoint.config(), checkpoint);
+      int vocabulary = checkpoint.config().vocabSize();
+      DistillationText text =
+          new DistillationText(chunks(1, 40, vocabulary), chunks(2, 16, vocabulary));
+      DistillationSettings settings =
+          new DistillationSettings(4 * LENGTH, 2 * LENGTH, 1e-9, 0.1, 0.1, 0, 1, 0, 4, 7, null);
+      CollapsePlan whole = CollapsePlan.identity(PlanApplier.source(checkpoint));
+      Path folder = Path.of("target");
+      long tokens = 40 * LENGTH;
+      try (PlannedLayers layers = running.pruned(whole, NewWeights.NONE);
+          Distillation training =
+              new Distillation(
+                  running,
+                  new Student(layers.outside(), layers, 0),
+                  text,
+                  settings,
+                  new Distillation.Place(memory, residence, folder))) {
+        long before = moved();
+        training.run(
+            tokens,
+            settings.rate(),
+            new Distillation.Listener() {
+              @Override
+              public void stepped(TrainingStep step) {}
+
+              @Override
+              public void measured(TrainingMeasurement measurement) {}
+            });
+        long moved = moved() - before;
+        long parameters = training.parameters() - checkpoint.config().hiddenSize();
+        double expected =
+            Distillation.swapTraffic(
+                text, settings, parameters, parameters * Float.BYTES, tokens, residence);
+        assertEquals(1, moved / expected, 0.2, moved + " of " + expected);
+        assertTrue(
+            Distillation.swapSeconds(
+                    text, settings, parameters, parameters * Float.BYTES, tokens, residence, folder)
+                > 0);
+      }
+    }
+  }
+
+  /** Bytes that this process has read from files and written to them. */
+  private static long moved() throws IOException {
+    long bytes = 0;
+    for (String line : Files.readAllLines(Path.of("/proc/self/io"))) {
+      if (line.startsWith("rchar:") || line.startsWith("wchar:")) {
+        bytes += Long.parseLong(line.substring("rchar:".length()).strip());
+      }
+    }
+    return bytes;
   }
 
   /** The divergence of the model with these layers, by another way than the training's. */
