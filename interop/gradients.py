@@ -21,9 +21,13 @@ def _final_norm(model):
     return [p for p in model.parameters() if id(p) not in inside and p.dim() == 1]
 
 
-def _autograd(dense, pruned, sequences, first):
-    """Mean divergence of the dense model from the pruned one, and the norm of its gradients, as PyTorch computes them."""
-    trained = [*loaders.decoder_layers(pruned)[first:].parameters(), *_final_norm(pruned)]
+def trained(model, first):
+    """The parameters of the layers from `first` on, and of the final norm."""
+    return [*loaders.decoder_layers(model)[first:].parameters(), *_final_norm(model)]
+
+
+def backward(dense, pruned, sequences):
+    """Leaves the gradients of the mean divergence of the dense model from the pruned one, and returns that divergence."""
     pruned.zero_grad()
     total, count = 0.0, sum(map(len, sequences))
     for tokens in sequences:
@@ -34,9 +38,15 @@ def _autograd(dense, pruned, sequences, first):
         loss = (expected.exp() * (expected - found)).sum() / count
         loss.backward()
         total += loss.item()
-    squares = sum(p.grad.double().square().sum().item() for p in trained if p.grad is not None)
+    return total
+
+
+def _autograd(dense, pruned, sequences, first):
+    """The divergence and the norm of its gradients, as PyTorch computes them."""
+    loss = backward(dense, pruned, sequences)
+    squares = sum(p.grad.double().square().sum().item() for p in trained(pruned, first) if p.grad is not None)
     pruned.zero_grad()
-    return total, squares**0.5
+    return loss, squares**0.5
 
 
 def check(what, dense_folder, dense, pruned_folder, pruned, sequences, work):
