@@ -9,7 +9,8 @@
 // measurements.
 //
 //   laco_mix_any_v1   an element at a time, any types. The readable baseline; used where types differ.
-//   laco_mix_<T>_v2   16-byte vectors, up to six of them loaded at once per thread, sources read once for all outs.
+//   laco_mix_<T>_v2   vectors of 16 bytes, of 8 for several outs. Up to eight are loaded at once per thread; sources are
+//                     read and converted once for every four outs.
 //                     Fastest where f64 has half of f32's rate (compute capability 8.0, 9.0, 10.0).
 //   laco_mix_<T>_v3   f32 where no rounding occurs, else f64. Fastest where f64 has 1/64 of f32's rate (8.6,
 //                     8.9, 12.0) and coefficients are short, also for f32 tensors that hold 16-bit numbers.
@@ -112,99 +113,243 @@ __device__ __forceinline__ void mix_elements(const Part& part) {
 
 // ---- vectors
 
-// Whether the part is made of aligned whole vectors. All lanes of a warp test together.
-__device__ bool is_vectors(const Part& part) {
+constexpr int kOutsAtOnce = 4;
+constexpr int kMostSources = 128;  // of a job that is made of vectors
+
+// What the threads of a block need to know of their job, in shared memory: stores to outs cannot change it, so that
+// nothing is loaded again after them.
+struct Table {
+  const uint4* sources[kMostSources];
+  double coefficients[kMostSources][kOutsAtOnce];
+  uint4* outs[kOutsAtOnce];
+  int32_t source_count;
+  int32_t out_count;  // up to kOutsAtOnce
+  bool f32_outs;
+};
+
+// Puts the sources into the table; returns whether the part is made of aligned whole vectors.
+__device__ __forceinline__ bool put_sources(const Part& part, Table& table) {
   const MixJob& job = part.job;
-  const int32_t lane = static_cast<int32_t>(threadIdx.x) % kWarp;
-  bool result = part.end - part.start == kElements;
-  for (int32_t j = lane; j < job.source_count; j += kWarp) {
-    result &= aligned(job.sources[j], 16);
-  }
-  for (int32_t o = lane; o < job.out_count; o += kWarp) {
-    result &= aligned(job.outs[o], 16);
-  }
-  return __all_sync(~0u, result);
-}
-
-template <class Out, int N>
-__device__ __forceinline__ void write_vector(void* out, int64_t vector, const float (&x)[N]) {
-  constexpr int kParts = N / kVector<Out>;
-#pragma unroll
-  for (int part = 0; part < kParts; part++) {
-    float values[kVector<Out>];
-#pragma unroll
-    for (int i = 0; i < kVector<Out>; i++) {
-      values[i] = x[part * kVector<Out> + i];
+  const int32_t thread = static_cast<int32_t>(threadIdx.x);
+  bool others = part.end - part.start != kElements || job.source_count > kMostSources;
+  if (!others) {
+    if (thread < job.source_count) {
+      const void* const source = job.sources[thread];
+      others = !aligned(source, 16);
+      table.sources[thread] = static_cast<const uint4*>(source);
     }
-    global(static_cast<uint4*>(out))[vector * kParts + part] = pack<Out>(values);
+    for (int32_t o = thread; o < job.out_count; o += kThreads) {
+      others |= !aligned(job.outs[o], 16);
+    }
+    if (thread == 0) {
+      table.source_count = job.source_count;
+      table.f32_outs = job.out_type == kF32;
+    }
+  }
+  return __syncthreads_or(others) == 0;
+}
+
+// Whether a coefficient is a multiple of 1/256 below 32, as Eq. 1 with lambda 1 has them, and means of two: 13 bits,
+// so that products with 16-bit numbers are exact in f32 and none is too small for it.
+__device__ __forceinline__ bool is_short(double coefficient) {
+  const float in_f32 = __double2float_rn(coefficient);
+  return static_cast<double>(in_f32) == coefficient && rintf(256 * in_f32) == 256 * in_f32 && fabsf(in_f32) < 32;
+}
+
+// Puts outs from `first` on into the table; returns whether all their coefficients are short.
+__device__ __forceinline__ bool put_outs(const MixJob& job, int32_t first, Table& table) {
+  const int32_t outs = min(kOutsAtOnce, job.out_count - first);
+  bool others = false;
+  for (int32_t i = static_cast<int32_t>(threadIdx.x); i < outs * job.source_count; i += kThreads) {
+    const int32_t o = i / job.source_count, j = i % job.source_count;
+    const double coefficient = job.coefficients[first * job.source_count + i];
+    table.coefficients[j][o] = coefficient;
+    others |= !is_short(coefficient);
+  }
+  if (threadIdx.x < static_cast<unsigned>(outs)) {
+    table.outs[threadIdx.x] = static_cast<uint4*>(job.outs[first + static_cast<int32_t>(threadIdx.x)]);
+  }
+  if (threadIdx.x == 0) {
+    table.out_count = outs;
+  }
+  return __syncthreads_or(others) == 0;
+}
+
+// N neighbours of a source as they lie in memory, and as f32: 16 bytes, or 8 of a 16-bit type.
+template <class T, int N>
+struct Raw {
+  static constexpr int kWords = N * static_cast<int>(sizeof(T)) / 4;
+  static_assert(kWords == 2 || kWords == 4, "8 or 16 bytes");
+  uint32_t words[kWords];
+
+  // Of vectors that are read once, so that outs and not sources stay in the L2.
+  static __device__ __forceinline__ Raw load(const uint4* source, int64_t vector) {
+    if constexpr (kWords == 4) {
+      const uint4 raw = __ldcs(global(source) + vector);
+      return {{raw.x, raw.y, raw.z, raw.w}};
+    } else {
+      const uint2 raw = __ldcs(global(reinterpret_cast<const uint2*>(source)) + vector);
+      return {{raw.x, raw.y}};
+    }
+  }
+
+  // Hides from the compiler that the words do not change: else it would keep all values that depend on them.
+  __device__ __forceinline__ void widened(float (&x)[N]) const {
+#pragma unroll
+    for (int i = 0; i < kWords; i++) {
+      uint32_t word = words[i];
+      asm volatile("" : "+r"(word));
+      if constexpr (sizeof(T) == sizeof(float)) {
+        x[i] = __uint_as_float(word);
+      } else {
+        const float2 two = widen_two<T>(word);
+        x[2 * i] = two.x;
+        x[2 * i + 1] = two.y;
+      }
+    }
+  }
+};
+
+// N neighbours from `vector` times N on, in vectors of 16 bytes, or one of 8.
+template <class Out, int N>
+__device__ __forceinline__ void write_vector(uint4* out, int64_t vector, const float (&x)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; i += kVector<Out>) {
+    if constexpr (N < kVector<Out>) {
+      store4(global(reinterpret_cast<Out*>(out)) + vector * N, make_float4(x[0], x[1], x[2], x[3]));
+    } else {
+      float values[kVector<Out>];
+#pragma unroll
+      for (int v = 0; v < kVector<Out>; v++) {
+        values[v] = x[i + v];
+      }
+      global(out)[(vector * N + i) / kVector<Out>] = pack<Out>(values);
+    }
   }
 }
 
-template <class T>
-__device__ __forceinline__ void write_sums(const MixJob& job, int32_t out, int64_t vector,
-                                           const double (&sums)[kVector<T>]) {
-  float rounded[kVector<T>];
-  if (job.out_type == kF32) {
+template <class T, int N>
+__device__ __forceinline__ void write_sums(const Table& table, int out, int64_t vector, const double (&sums)[N]) {
+  float rounded[N];
+  if (table.f32_outs) {
     round_for<float>(sums, rounded);
-    write_vector<float>(job.outs[out], vector, rounded);
+    write_vector<float>(table.outs[out], vector, rounded);
   } else {
     round_for<T>(sums, rounded);
-    write_vector<T>(job.outs[out], vector, rounded);
+    write_vector<T>(table.outs[out], vector, rounded);
   }
 }
 
-// One vector of one out in f64. for_each_source calls its argument with every source's number and values.
-template <class T, class Sources>
-__device__ __forceinline__ void mix_exactly(const MixJob& job, int32_t out, int64_t vector,
-                                            Sources for_each_source) {
-  double sums[kVector<T>];
+// Loads a vector of each source from `first` on, as many as there are, all at once.
+template <class T, int N, int kAtOnce>
+__device__ __forceinline__ void load_sources(const Table& table, int32_t first, int64_t vector,
+                                             Raw<T, N> (&raw)[kAtOnce]) {
 #pragma unroll
-  for (int i = 0; i < kVector<T>; i++) {
-    sums[i] = -0.0;
+  for (int j = 0; j < kAtOnce; j++) {
+    if (first + j < table.source_count) {
+      raw[j] = Raw<T, N>::load(table.sources[first + j], vector);
+    }
   }
-  for_each_source([&](int32_t j, const float(&x)[kVector<T>]) {
-    const double coefficient = job.coefficients[out * job.source_count + j];
+}
+
+// One vector of every source: those of a job of up to kAtOnce, kept in registers.
+template <class T, int N, int kAtOnce>
+struct Kept {
+  const Table& table;
+  const Raw<T, N> (&raw)[kAtOnce];
+
+  // Calls f(number, values) for every source in order.
+  template <class Function>
+  __device__ __forceinline__ void for_each(Function f) const {
 #pragma unroll
-    for (int i = 0; i < kVector<T>; i++) {
-      sums[i] = __dadd_rn(sums[i], __dmul_rn(coefficient, static_cast<double>(x[i])));
+    for (int j = 0; j < kAtOnce; j++) {
+      if (j < table.source_count) {
+        float x[N];
+        raw[j].widened(x);
+        f(j, x);
+      }
+    }
+  }
+};
+
+// One vector of any number of sources, which are loaded when they are asked for, kAtOnce at a time.
+template <class T, int N, int kAtOnce>
+struct Asked {
+  const Table& table;
+  int64_t vector;
+
+  template <class Function>
+  __device__ __forceinline__ void for_each(Function f) const {
+#pragma unroll 1
+    for (int32_t first = 0; first < table.source_count; first += kAtOnce) {
+      Raw<T, N> raw[kAtOnce];
+      load_sources(table, first, vector, raw);
+#pragma unroll
+      for (int j = 0; j < kAtOnce; j++) {
+        if (first + j < table.source_count) {
+          float x[N];
+          raw[j].widened(x);
+          f(first + j, x);
+        }
+      }
+    }
+  }
+};
+
+// One vector in f64, of the outs whose bits are set in `wanted`; a source is converted once for all of them.
+template <class T, int N, int kOuts, class Sources>
+__device__ __forceinline__ void mix_exactly(const Table& table, uint32_t wanted, int64_t vector,
+                                            const Sources& sources) {
+  double sums[kOuts][N];
+#pragma unroll
+  for (int o = 0; o < kOuts; o++) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      sums[o][i] = -0.0;
+    }
+  }
+  sources.for_each([&](int32_t j, const float(&x)[N]) {
+    double wide[N];
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      wide[i] = static_cast<double>(x[i]);
+    }
+    if constexpr (kOuts > 1) {
+      asm volatile("" : "+r"(j));  // coefficients of other sources do not wait in registers
+    }
+#pragma unroll
+    for (int o = 0; o < kOuts; o++) {
+      if ((wanted >> o & 1) != 0) {
+        const double coefficient = table.coefficients[j][o];
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+          sums[o][i] = __dadd_rn(sums[o][i], __dmul_rn(coefficient, wide[i]));
+        }
+      }
     }
   });
-  write_sums<T>(job, out, vector, sums);
-}
-
-// Whether the coefficients of an out are multiples of 1/256 below 32, as Eq. 1 with lambda 1 has them, and means
-// of two: 13 bits, so that products with 16-bit numbers are exact in f32 and none is too small for it. All
-// lanes of a warp look together.
-__device__ __forceinline__ bool are_short(const MixJob& job, int32_t out) {
-  const int32_t lane = static_cast<int32_t>(threadIdx.x) % kWarp;
-  bool result = true;
-  for (int32_t j = lane; j < job.source_count; j += kWarp) {
-    const double coefficient = job.coefficients[out * job.source_count + j];
-    const float in_f32 = __double2float_rn(coefficient);
-    result &= static_cast<double>(in_f32) == coefficient && rintf(256 * in_f32) == 256 * in_f32 &&
-              fabsf(in_f32) < 32;
+#pragma unroll
+  for (int o = 0; o < kOuts; o++) {
+    if ((wanted >> o & 1) != 0) {
+      write_sums<T>(table, o, vector, sums[o]);
+    }
   }
-  return __all_sync(~0u, result);
 }
 
 // One vector of one out in f32, written if nothing was lost on the way: then f64 loses nothing either. False if
-// something was, as by chance in one of thousands of vectors of 16-bit weights, or if coefficients are not short.
-template <class T, class Sources>
-__device__ __forceinline__ bool mix_in_f32(const MixJob& job, int32_t out, int64_t vector,
-                                           Sources for_each_source) {
-  if (!are_short(job, out)) {
-    return false;
-  }
-  float sums[kVector<T>];
+// something was, as by chance in one of thousands of vectors of 16-bit weights. Coefficients are short.
+template <class T, int N, class Sources>
+__device__ __forceinline__ bool mix_in_f32(const Table& table, int out, int64_t vector, const Sources& sources) {
+  float sums[N];
 #pragma unroll
-  for (int i = 0; i < kVector<T>; i++) {
+  for (int i = 0; i < N; i++) {
     sums[i] = -0.0f;
   }
   bool exact = true;
-  for_each_source([&](int32_t j, const float(&x)[kVector<T>]) {
-    const float coefficient = __double2float_rn(job.coefficients[out * job.source_count + j]);
+  sources.for_each([&](int32_t j, const float(&x)[N]) {
+    const float coefficient = __double2float_rn(table.coefficients[j][out]);
 #pragma unroll
-    for (int i = 0; i < kVector<T>; i++) {
+    for (int i = 0; i < N; i++) {
       const float product = __fmul_rn(coefficient, x[i]);
       const float next = __fadd_rn(sums[i], product);
       // The difference with the larger number is exact (Dekker 1971). If it equals the smaller number, the sum is
@@ -217,10 +362,10 @@ __device__ __forceinline__ bool mix_in_f32(const MixJob& job, int32_t out, int64
     }
   });
   if (exact) {
-    if (job.out_type == kF32) {
-      write_vector<float>(job.outs[out], vector, sums);
+    if (table.f32_outs) {
+      write_vector<float>(table.outs[out], vector, sums);
     } else {
-      write_vector<T>(job.outs[out], vector, sums);
+      write_vector<T>(table.outs[out], vector, sums);
     }
   }
   return exact;
@@ -228,109 +373,78 @@ __device__ __forceinline__ bool mix_in_f32(const MixJob& job, int32_t out, int64
 
 // ---- v2 and v3
 
-constexpr int kGroup = 3;
-
-template <class T>
-constexpr int kVectorsOfThread = static_cast<int>(kElements) / kVector<T> / kThreads;
-
-// Loads a vector that is read once, so that outs and not sources stay in the L2.
-__device__ __forceinline__ uint4 read_vector(const MixJob& job, int32_t source, int64_t vector) {
-  return __ldcs(global(static_cast<const uint4*>(job.sources[source])) + vector);
-}
-
-template <class T, bool kInF32, class Sources>
-__device__ __forceinline__ void mix_vector(const MixJob& job, int32_t out, int64_t vector,
-                                           Sources for_each_source) {
+// One vector of all outs of the table.
+template <class T, int N, int kOuts, bool kInF32, class Sources>
+__device__ __forceinline__ void mix_vector(const Table& table, bool in_f32, int64_t vector,
+                                           const Sources& sources) {
+  uint32_t wanted = (1u << table.out_count) - 1;
   if constexpr (kInF32) {
-    if (mix_in_f32<T>(job, out, vector, for_each_source)) {
-      return;
-    }
-  }
-  mix_exactly<T>(job, out, vector, for_each_source);
-}
-
-// kVectors vectors, which lie kThreads apart, of all outs from exactly kSources sources: all loads are issued at
-// once, and the values are kept for all outs.
-template <class T, bool kInF32, int kSources>
-__device__ __forceinline__ void mix_few(const MixJob& job, int64_t begin) {
-  constexpr int kVectors = 2;
+    if (in_f32) {
 #pragma unroll 1
-  for (int k = 0; k < kVectorsOfThread<T>; k += kVectors) {
-    const int64_t vector = begin + k * kThreads;
-    uint4 raw[kVectors][kSources];
-#pragma unroll
-    for (int v = 0; v < kVectors; v++) {
-#pragma unroll
-      for (int j = 0; j < kSources; j++) {
-        raw[v][j] = read_vector(job, j, vector + v * kThreads);
-      }
-    }
-    for (int32_t out = 0; out < job.out_count; out++) {
-#pragma unroll
-      for (int v = 0; v < kVectors; v++) {
-        mix_vector<T, kInF32>(job, out, vector + v * kThreads, [&](auto f) {
-#pragma unroll
-          for (int j = 0; j < kSources; j++) {
-            float x[kVector<T>];
-            unpack<T>(opaque(raw[v][j]), x);
-            f(j, x);
-          }
-        });
-      }
-    }
-  }
-}
-
-// For any number of sources, of which kGroup are loaded at once. They are read again for every out, from the L1.
-template <class T, bool kInF32>
-__device__ __forceinline__ void mix_many(const MixJob& job, int64_t begin) {
-#pragma unroll 1
-  for (int k = 0; k < kVectorsOfThread<T>; k++) {
-    const int64_t vector = begin + k * kThreads;
-    for (int32_t out = 0; out < job.out_count; out++) {
-      mix_vector<T, kInF32>(job, out, vector, [&](auto f) {
-        for (int32_t first = 0; first < job.source_count; first += kGroup) {
-          uint4 raw[kGroup];
-#pragma unroll
-          for (int j = 0; j < kGroup; j++) {
-            if (first + j < job.source_count) {
-              raw[j] = read_vector(job, first + j, vector);
-            }
-          }
-#pragma unroll
-          for (int j = 0; j < kGroup; j++) {
-            if (first + j < job.source_count) {
-              float x[kVector<T>];
-              unpack<T>(raw[j], x);
-              f(first + j, x);
-            }
-          }
+      for (int o = 0; o < table.out_count; o++) {
+        if (mix_in_f32<T, N>(table, o, vector, sources)) {
+          wanted &= ~(1u << o);
         }
-      });
+      }
+    }
+  }
+  if (wanted != 0) {
+    mix_exactly<T, N, kOuts>(table, wanted, vector, sources);
+  }
+}
+
+// The block's part of all outs of the table, of which a thread takes vectors of N elements. Up to eight of them are
+// loaded at once: two of each of up to four sources, else one of each of up to eight; half as many for several outs in
+// f32.
+template <class T, int N, int kOuts, bool kInF32>
+__device__ __forceinline__ void mix_outs(const Table& table, bool in_f32, int64_t start) {
+  constexpr int kVectors = static_cast<int>(kElements) / N / kThreads;  // of a thread
+  constexpr bool kHalf = kOuts > 1 && kInF32;  // both ways of computing several outs leave fewer registers
+  constexpr int kFew = 4, kMany = kHalf ? 4 : 8, kPairs = kHalf ? 1 : 2;
+  const int64_t begin = start / N + threadIdx.x;
+  if (table.source_count <= kFew) {
+#pragma unroll 1
+    for (int k = 0; k < kVectors; k += kPairs) {
+      const int64_t first = begin + k * kThreads;
+      Raw<T, N> raw[kPairs][kFew];
+#pragma unroll
+      for (int v = 0; v < kPairs; v++) {
+        load_sources(table, 0, first + v * kThreads, raw[v]);
+      }
+#pragma unroll
+      for (int v = 0; v < kPairs; v++) {
+        mix_vector<T, N, kOuts, kInF32>(table, in_f32, first + v * kThreads, Kept<T, N, kFew>{table, raw[v]});
+      }
+    }
+  } else {
+#pragma unroll 1
+    for (int k = 0; k < kVectors; k++) {
+      const int64_t vector = begin + k * kThreads;
+      mix_vector<T, N, kOuts, kInF32>(table, in_f32, vector, Asked<T, N, kMany>{table, vector});
     }
   }
 }
 
 template <class T, bool kInF32>
 __device__ __forceinline__ void mix(const MixJob* jobs, int32_t count) {
+  __shared__ Table table;
   const Part part = part_of_block(jobs, count);
-  if (!is_vectors(part)) {
+  if (!put_sources(part, table)) {
     mix_elements(part);
     return;
   }
-  const int64_t begin = part.start / kVector<T> + threadIdx.x;
-  switch (part.job.source_count) {
-    case 1:
-      mix_few<T, kInF32, 1>(part.job, begin);
-      break;
-    case 2:
-      mix_few<T, kInF32, 2>(part.job, begin);
-      break;
-    case 3:
-      mix_few<T, kInF32, 3>(part.job, begin);
-      break;
-    default:
-      mix_many<T, kInF32>(part.job, begin);
+  if (part.job.out_count == 1) {
+    const bool in_f32 = put_outs(part.job, 0, table);
+    mix_outs<T, kVector<T>, 1, kInF32>(table, in_f32, part.start);
+    return;
+  }
+  for (int32_t first = 0; first < part.job.out_count; first += kOutsAtOnce) {
+    if (first > 0) {
+      __syncthreads();  // other warps may still make the outs before
+    }
+    const bool in_f32 = put_outs(part.job, first, table);
+    // In vectors of four elements, so that registers hold the sums of all outs.
+    mix_outs<T, 4, kOutsAtOnce, kInF32>(table, in_f32, part.start);
   }
 }
 
@@ -343,7 +457,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 LACO_EXPORT(laco_mix_any_v1)
 
 #define LACO_MIX(name, T, kInF32)                                          \
-  extern "C" __global__ void __launch_bounds__(kThreads, kInF32 ? 3 : 4)   \
+  extern "C" __global__ void __launch_bounds__(kThreads, 2)                \
       name(const MixJob* jobs, int32_t job_count) {                        \
     mix<T, kInF32>(jobs, job_count);                                       \
   }                                                                        \

@@ -186,7 +186,7 @@ TEST(mix_takes_every_length) {
 TEST(mix_takes_every_number_of_sources_and_outs) {
   for_each_type([]<class T>(T) {
     for_each_kernel<T>([](const std::string& kernel) {
-      for (size_t count : {1, 2, 3, 4, 5, 6, 7, 16, 32, 33, 70}) {
+      for (size_t count : {1, 2, 3, 4, 5, 8, 9, 16, 33, 128, 129}) {
         Tensor<T, T> tensor(sources<T>(count, kElements), coefficients(1, count));
         run(kernel, tensor, std::to_string(count) + " sources");
       }
