@@ -120,21 +120,39 @@ __device__ __forceinline__ void norm(float* x, const float* y, const W* weight, 
   }
 }
 
-// The sum of squares of this thread's share of a row, of 16-byte vectors or of elements.
-template <bool kVectors, class X>
-__device__ __forceinline__ float squares_of_thread(const X* row, int64_t columns) {
-  constexpr int kN = kVectors ? kVector<X> : 1;
+// sum plus the squares of a vector, or of an element.
+template <class X>
+__device__ __forceinline__ float add_squares(uint4 raw, float sum) {
+  float x[kVector<X>];
+  unpack<X>(raw, x);
+#pragma unroll
+  for (int i = 0; i < kVector<X>; i++) {
+    sum = fmaf(x[i], x[i], sum);
+  }
+  return sum;
+}
+template <class X>
+__device__ __forceinline__ float add_squares(X x, float sum) {
+  return fmaf(widen(x), widen(x), sum);
+}
+
+// The sum of squares of this thread's share of a row of `count` vectors or elements, of which kAtOnce are loaded before
+// the first is used.
+template <class X, class Loaded>
+__device__ __forceinline__ float squares_of_thread(const Loaded* row, int64_t count) {
+  constexpr int kAtOnce = 4;
   float squares = 0;
-  for (int64_t v = threadIdx.x; v < columns / kN; v += blockDim.x) {
-    float x[kN];
-    if constexpr (kVectors) {
-      unpack<X>(reinterpret_cast<const uint4*>(row)[v], x);
-    } else {
-      x[0] = widen(row[v]);
+  for (int64_t v = threadIdx.x; v < count; v += kAtOnce * blockDim.x) {
+    Loaded loaded[kAtOnce] = {};
+#pragma unroll
+    for (int k = 0; k < kAtOnce; k++) {
+      if (v + k * blockDim.x < count) {
+        loaded[k] = row[v + k * blockDim.x];
+      }
     }
 #pragma unroll
-    for (int i = 0; i < kN; i++) {
-      squares = fmaf(x[i], x[i], squares);
+    for (int k = 0; k < kAtOnce; k++) {
+      squares = add_squares<X>(loaded[k], squares);
     }
   }
   return squares;
@@ -145,7 +163,8 @@ __device__ __forceinline__ void inverse_rms(const X* x, float* out, int64_t colu
   __shared__ float scratch[kMostWarps][1];
   const X* row = x + blockIdx.x * columns;
   const bool vectors = columns % kVector<X> == 0 && aligned(row, sizeof(uint4));
-  float squares = vectors ? squares_of_thread<true>(row, columns) : squares_of_thread<false>(row, columns);
+  float squares = vectors ? squares_of_thread<X>(reinterpret_cast<const uint4*>(row), columns / kVector<X>)
+                          : squares_of_thread<X>(row, columns);
   squares = block_sum(squares, scratch);
   if (threadIdx.x == 0) {
     const float mean = squares / static_cast<float>(columns);

@@ -4,8 +4,8 @@
 //   laco_rope_f32_v1         8 bytes and 3 operations per element; the angles of a token are shared by its heads; with
 //                            direction -1 it turns back, which the gradient does
 //   laco_rope_neighbours_f32_v1    element 2 i turns with element 2 i + 1 instead
-//   laco_norm_rope_<W>_v1    the RMS norm of every head before, in the same launch: a head's second reading
-//                            comes from the L1, so 8 bytes where two launches move 16
+//   laco_norm_rope_<W>_v1    the RMS norm of every head before, in the same launch: 8 bytes where two launches move 16;
+//                            a thread has four vectors in flight, and keeps them in registers meanwhile
 #include "common.cuh"
 
 using namespace laco;
@@ -16,14 +16,13 @@ constexpr int kThreads = 256;
 
 // Rotates N pairs; by the negative angles if the direction is -1.
 template <int N>
-__device__ __forceinline__ void turn(Floats<N>& first, Floats<N>& second, const float* cosine,
-                                     const float* sine, float direction) {
-  const Floats<N> c = load<N>(cosine), s = load<N>(sine);
+__device__ __forceinline__ void turn(Floats<N>& first, Floats<N>& second, const Floats<N>& cosine,
+                                     const Floats<N>& sine, float direction = 1) {
 #pragma unroll
   for (int i = 0; i < N; i++) {
-    const float a = first[i], b = second[i], t = direction * s[i];
-    first[i] = fmaf(a, c[i], -(b * t));
-    second[i] = fmaf(b, c[i], a * t);
+    const float a = first[i], b = second[i], t = direction * sine[i];
+    first[i] = fmaf(a, cosine[i], -(b * t));
+    second[i] = fmaf(b, cosine[i], a * t);
   }
 }
 
@@ -33,7 +32,7 @@ struct Halves {
   static __device__ __forceinline__ void rope(float* head, int32_t i, int32_t pairs, const float* cosine,
                                               const float* sine, float direction) {
     Floats<N> first = load<N>(head + i), second = load<N>(head + i + pairs);
-    turn(first, second, cosine + i, sine + i, direction);
+    turn(first, second, load<N>(cosine + i), load<N>(sine + i), direction);
     store(head + i, first);
     store(head + i + pairs, second);
   }
@@ -52,7 +51,7 @@ struct Neighbours {
       first[j] = halves[2 * j / N][2 * j % N];
       second[j] = halves[(2 * j + 1) / N][(2 * j + 1) % N];
     }
-    turn(first, second, cosine + i, sine + i, direction);
+    turn(first, second, load<N>(cosine + i), load<N>(sine + i), direction);
 #pragma unroll
     for (int j = 0; j < N; j++) {
       halves[2 * j / N][2 * j % N] = first[j];
@@ -73,8 +72,7 @@ __device__ __forceinline__ void rope(float* x, const float* cosine, const float*
 }
 
 template <int N>
-__device__ __forceinline__ float sum_of_squares(const float* p) {
-  const Floats<N> x = load<N>(p);
+__device__ __forceinline__ float sum_of_squares(const Floats<N>& x) {
   float sum = 0;
 #pragma unroll
   for (int i = 0; i < N; i++) {
@@ -83,23 +81,22 @@ __device__ __forceinline__ float sum_of_squares(const float* p) {
   return sum;
 }
 
-template <int N, class W>
-__device__ __forceinline__ Floats<N> normed(const float* p, const W* weight, float offset, float factor) {
-  Floats<N> x = load<N>(p);
-  const Floats<N> scale = load<N>(weight);
+template <int N>
+__device__ __forceinline__ void norm(Floats<N>& x, const Floats<N>& scale, float offset, float factor) {
 #pragma unroll
   for (int i = 0; i < N; i++) {
     x[i] = (scale[i] + offset) * (x[i] * factor);
   }
-  return x;
 }
 
-// A warp takes several heads at once, so that most lanes have one vector of each half of a head, and no loop is
-// unrolled.
+// A warp takes several heads at once, so that most lanes have one vector of each half of a head. A lane keeps them, and
+// those of kHeads heads, in registers, and the angles and weights of its place for all heads. What a head has beyond, of
+// more than 32 vectors in a half or behind the pairs, is read twice.
 template <int N, class W>
 __device__ __forceinline__ void norm_rope(float* x, const W* weight, const float* cosine, const float* sine,
                                           int32_t heads, int32_t head_dim, int32_t pairs, float eps,
                                           float offset) {
+  constexpr int kHeads = 2;
   const int32_t turned = 2 * pairs;
   int32_t lanes = kWarp;  // of a head
   while (lanes > 1 && lanes / 2 * N >= pairs) {
@@ -108,36 +105,74 @@ __device__ __forceinline__ void norm_rope(float* x, const W* weight, const float
   const int32_t warp = static_cast<int32_t>(threadIdx.x) / kWarp;
   const int32_t lane = static_cast<int32_t>(threadIdx.x) % kWarp;
   const int32_t at_once = kWarp / lanes;
+  const int32_t warps_heads = kThreads / kWarp * at_once;
   const int32_t start = lane % lanes * N;
   const int32_t step = lanes * N;
-  for (int32_t h = warp * at_once; h < heads; h += kThreads / kWarp * at_once) {
-    const int32_t own = h + lane / lanes;
-    const bool active = own < heads;
-    float* head = x + own * head_dim;
-    float squares = 0;
-    if (active) {
-#pragma unroll 1
-      for (int32_t i = start; i < head_dim; i += step) {
-        squares += sum_of_squares<N>(head + i);
+  const bool has_pairs = start < pairs;
+  Floats<N> c = {}, s = {}, first_scale = {}, second_scale = {};
+  if (has_pairs) {
+    c = load<N>(cosine + start);
+    s = load<N>(sine + start);
+    first_scale = load<N>(weight + start);
+    second_scale = load<N>(weight + start + pairs);
+  }
+  for (int32_t h = warp * at_once; h < heads; h += kHeads * warps_heads) {
+    float* head[kHeads];
+    bool active[kHeads];
+    Floats<N> first[kHeads], second[kHeads];
+#pragma unroll
+    for (int k = 0; k < kHeads; k++) {
+      const int32_t own = h + k * warps_heads + lane / lanes;
+      active[k] = own < heads;
+      head[k] = x + own * head_dim;
+      first[k] = {};
+      second[k] = {};
+      if (active[k] && has_pairs) {
+        first[k] = load<N>(head[k] + start);
+        second[k] = load<N>(head[k] + start + pairs);
       }
     }
-    // All lanes of the warp take part, so that nothing is written before everything is read.
-    for (int32_t distance = lanes / 2; distance > 0; distance /= 2) {
-      squares += __shfl_xor_sync(~0u, squares, distance);
-    }
-    if (active) {
-      const float factor = rsqrtf(squares / static_cast<float>(head_dim) + eps);
+#pragma unroll
+    for (int k = 0; k < kHeads; k++) {
+      float squares = sum_of_squares(first[k]) + sum_of_squares(second[k]);
+      if (active[k]) {
 #pragma unroll 1
-      for (int32_t i = start; i < pairs; i += step) {
-        Floats<N> first = normed<N>(head + i, weight + i, offset, factor);
-        Floats<N> second = normed<N>(head + i + pairs, weight + i + pairs, offset, factor);
-        turn(first, second, cosine + i, sine + i, 1);
-        store(head + i, first);
-        store(head + i + pairs, second);
+        for (int32_t i = start + step; i < pairs; i += step) {
+          squares += sum_of_squares(load<N>(head[k] + i)) + sum_of_squares(load<N>(head[k] + i + pairs));
+        }
+#pragma unroll 1
+        for (int32_t i = turned + start; i < head_dim; i += step) {
+          squares += sum_of_squares(load<N>(head[k] + i));
+        }
       }
+      // All lanes of the warp take part, so that nothing of a head is written before everything is read.
+      for (int32_t distance = lanes / 2; distance > 0; distance /= 2) {
+        squares += __shfl_xor_sync(~0u, squares, distance);
+      }
+      if (active[k]) {
+        const float factor = rsqrtf(squares / static_cast<float>(head_dim) + eps);
+        if (has_pairs) {
+          norm(first[k], first_scale, offset, factor);
+          norm(second[k], second_scale, offset, factor);
+          turn(first[k], second[k], c, s);
+          store(head[k] + start, first[k]);
+          store(head[k] + start + pairs, second[k]);
+        }
 #pragma unroll 1
-      for (int32_t i = turned + start; i < head_dim; i += step) {
-        store(head + i, normed<N>(head + i, weight + i, offset, factor));
+        for (int32_t i = start + step; i < pairs; i += step) {
+          Floats<N> left = load<N>(head[k] + i), right = load<N>(head[k] + i + pairs);
+          norm(left, load<N>(weight + i), offset, factor);
+          norm(right, load<N>(weight + i + pairs), offset, factor);
+          turn(left, right, load<N>(cosine + i), load<N>(sine + i));
+          store(head[k] + i, left);
+          store(head[k] + i + pairs, right);
+        }
+#pragma unroll 1
+        for (int32_t i = turned + start; i < head_dim; i += step) {
+          Floats<N> rest = load<N>(head[k] + i);
+          norm(rest, load<N>(weight + i), offset, factor);
+          store(head[k] + i, rest);
+        }
       }
     }
   }
@@ -171,10 +206,10 @@ __device__ __forceinline__ bool are_vectors(const float* x, const float* cosine,
 LACO_ROPE(laco_rope_f32_v1, Halves)
 LACO_ROPE(laco_rope_neighbours_f32_v1, Neighbours)
 
-// As laco_rope, after the RMS norm of each head with offset + weight [head_dim]. Without the bound on blocks the
-// compiler would spill a register.
+// As laco_rope, after the RMS norm of each head with offset + weight [head_dim]. With four blocks a multiprocessor the
+// compiler would spill registers.
 #define LACO_NORM_ROPE(name, W)                                                                   \
-  extern "C" __global__ void __launch_bounds__(kThreads, 4)                                       \
+  extern "C" __global__ void __launch_bounds__(kThreads, 3)                                       \
       name(float* x, const W* weight, const float* cosine, const float* sine, int32_t heads,      \
            int32_t head_dim, int32_t pairs, float eps, float offset) {                            \
     const int64_t token = blockIdx.x;                                                             \
