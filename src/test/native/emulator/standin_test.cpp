@@ -309,6 +309,17 @@ TEST(standin_copies_late) {
   OK(cuMemcpyHtoDAsync_v2(memory, staging, 4, device.stream));
   REFUSED(CUDA_ERROR_INVALID_VALUE, cuMemFreeHost(staging));
   OK(cuStreamSynchronize(device.stream));
+  CHECK(laco_standin_synchronizations() == 2);
+  // Who knows that all is done waits no more; who frees memory waits for all work.
+  OK(cuStreamSynchronize(device.stream));
+  CUdeviceptr other;
+  OK(cuMemAlloc_v2(&other, 4));
+  OK(cuMemFree_v2(other));
+  CHECK(laco_standin_synchronizations() == 2);
+  OK(cuMemAlloc_v2(&other, 4));
+  OK(cuMemsetD32Async(memory, 7, 1, device.stream));
+  OK(cuMemFree_v2(other));
+  CHECK(laco_standin_synchronizations() == 3);
   OK(cuMemFreeHost(staging));
 }
 
@@ -548,6 +559,9 @@ TEST(standin_fails_when_told) {
   void* pinned = nullptr;
   OK(cuMemAlloc_v2(&memory, 4));
   REFUSED(CUDA_ERROR_OUT_OF_MEMORY, cuMemAllocHost_v2(&pinned, 4));
+  CUdeviceptr more;
+  REFUSED(CUDA_ERROR_OUT_OF_MEMORY, cuMemAlloc_v2(&more, 4));
+  laco_standin_fail_allocation(0);
   OK(cuMemAllocHost_v2(&pinned, 4));
   laco_standin_fail_launch(1, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
   const Launch read{device.function("test_read"), device.stream};

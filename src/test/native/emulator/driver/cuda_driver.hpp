@@ -185,7 +185,7 @@ LACO_API CUresult cuGraphExecDestroy(CUgraphExec executable);
 
 // Everything as at load: settings from the environment, counters 0, no allocation, no context.
 LACO_API void laco_standin_reset();
-// The nth allocation from now on, of device or pinned memory, finds no memory. 0: none.
+// The nth allocation from now on, of device or pinned memory, and all after it find no memory. 0: all find some.
 LACO_API void laco_standin_fail_allocation(int64_t nth);
 // The nth launch from now on fails: a sticky code (700, say) when the device comes to it, any other
 // at the call. 0: none.
@@ -209,6 +209,8 @@ LACO_API const char* laco_standin_work();
 LACO_API int64_t laco_standin_launches();
 LACO_API int64_t laco_standin_allocations();
 LACO_API int64_t laco_standin_live_allocations();
+// How often the host waited for work of the device that it did not know to be done. Whoever frees device memory waits for
+// all work.
 LACO_API int64_t laco_standin_synchronizations();
 // Words of 4 bytes that copies to the host found as they were when their memory was allocated: nobody had written to
 // them.

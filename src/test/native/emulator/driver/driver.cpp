@@ -140,6 +140,24 @@ CUresult run_all(CUctx_st& context) {
   return context.sticky;
 }
 
+CUresult wait_until(CUctx_st& context, CUstream_st& stream, uint64_t position) {
+  if (stream.waited < position) {
+    driver().synchronizations++;
+    stream.waited = position;
+  }
+  return run_until(context, stream, position);
+}
+
+CUresult wait_for_all(CUctx_st& context) {
+  bool busy = false;
+  for (const auto& stream : context.streams) {
+    busy = busy || stream->waited < stream->queued();
+    stream->waited = stream->queued();
+  }
+  driver().synchronizations += busy ? 1 : 0;
+  return run_all(context);
+}
+
 size_t most_shared(const Settings& settings) {
   const int capability = settings.major * 10 + settings.minor;
   const unsigned kilobytes = capability == 75 ? 64

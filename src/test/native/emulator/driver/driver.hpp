@@ -50,6 +50,7 @@ struct CUstream_st {
   bool destroyed = false;
   std::deque<standin::Operation> queue;
   uint64_t done = 0;  // operations since the stream was made
+  uint64_t waited = 0;  // those that the host knows to be done
   CUgraph_st* capturing = nullptr;
   uint64_t queued() const { return done + queue.size(); }
 };
@@ -110,7 +111,7 @@ struct Driver {
   Settings settings = settings_from_environment();
   bool initialised = false;
   CUctx_st contexts[kMaxDevices];
-  int64_t fail_allocation = 0;  // allocations until the one that fails
+  int64_t fail_allocation = 0;  // allocations until the first that fails
   int64_t fail_launch = 0;
   CUresult launch_failure = CUDA_SUCCESS;
   int64_t launches = 0;
@@ -151,6 +152,9 @@ CUresult enqueue(CUctx_st& context, CUstream_st& stream, Operation operation);
 // Does the stream's operations up to a position; an error becomes the context's sticky one.
 CUresult run_until(CUctx_st& context, CUstream_st& stream, uint64_t position);
 CUresult run_all(CUctx_st& context);
+// What a call does for which the host waits until then; counted unless the host knows already that it is done.
+CUresult wait_until(CUctx_st& context, CUstream_st& stream, uint64_t position);
+CUresult wait_for_all(CUctx_st& context);
 // The static and dynamic shared memory that a block may have at most.
 size_t most_shared(const Settings& settings);
 

@@ -24,9 +24,10 @@ void* pointer(CUdeviceptr address) { return reinterpret_cast<void*>(address); }
 CUresult allocate(CUctx_st& context, void** to, size_t bytes, Place place) {
   Driver& d = driver();
   d.allocations++;
-  if (d.fail_allocation > 0 && --d.fail_allocation == 0) {
+  if (d.fail_allocation == 1) {
     return refuse(CUDA_ERROR_OUT_OF_MEMORY, "%zu bytes: the test asked for this failure", bytes);
   }
+  d.fail_allocation -= d.fail_allocation > 0 ? 1 : 0;
   if (bytes == 0) {
     return refuse(CUDA_ERROR_INVALID_VALUE, "0 bytes");
   }
@@ -46,8 +47,10 @@ CUresult allocate(CUctx_st& context, void** to, size_t bytes, Place place) {
 
 CUresult release(CUctx_st& context, void* begin, Place place) {
   // A driver frees when the device is idle.
-  if (place == Place::kDevice && standin::run_all(context) != CUDA_SUCCESS) {
-    return context.sticky;
+  if (place == Place::kDevice) {
+    if (standin::wait_for_all(context) != CUDA_SUCCESS) {
+      return context.sticky;
+    }
   }
   // Of pinned memory none promises that: what still copies from it must have been waited for.
   if (place == Place::kHost) {
@@ -140,6 +143,7 @@ CUresult upload(CUctx_st& context, CUdeviceptr to, const void* from, size_t byte
   standin::count("uploads", 1);
   standin::count("uploaded bytes", static_cast<int64_t>(bytes));
   if (driver().counts_only) {
+    found->done++;
     return CUDA_SUCCESS;
   }
   if (pinned) {
@@ -167,6 +171,7 @@ CUresult download(CUctx_st& context, void* to, CUdeviceptr from, size_t bytes, C
   standin::count("downloads", 1);
   standin::count("downloaded bytes", static_cast<int64_t>(bytes));
   if (driver().counts_only) {
+    found->done++;
     std::memset(to, bytes == sizeof(int) ? 0 : kCountedResult, bytes);
     return CUDA_SUCCESS;
   }

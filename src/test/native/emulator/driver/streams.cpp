@@ -34,7 +34,6 @@ CUresult with_event(const char* name, CUevent event,
 
 // After the device came to a point that the host waited for: a good moment to look at its memory.
 CUresult synchronized(CUctx_st& context) {
-  driver().synchronizations++;
   if (context.sticky == CUDA_SUCCESS && !driver().counts_only) {
     if (const std::string problem = context.memory.check_zones(); !problem.empty()) {
       context.sticky = refuse(CUDA_ERROR_ILLEGAL_ADDRESS, "%s", problem.c_str());
@@ -47,7 +46,7 @@ CUresult synchronized(CUctx_st& context) {
 
 CUresult cuCtxSynchronize() {
   return with_context("cuCtxSynchronize", [](CUctx_st& context) {
-    standin::run_all(context);
+    standin::wait_for_all(context);
     return synchronized(context);
   });
 }
@@ -79,7 +78,7 @@ CUresult cuStreamSynchronize(CUstream stream) {
     if (found.capturing != nullptr) {
       return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "the stream captures: nothing is done that could be waited for");
     }
-    standin::run_until(context, found, found.queued());
+    standin::wait_until(context, found, found.queued());
     return synchronized(context);
   });
 }
@@ -153,7 +152,7 @@ CUresult cuEventRecord(CUevent event, CUstream stream) {
 CUresult cuEventSynchronize(CUevent event) {
   return with_event("cuEventSynchronize", event, [](CUctx_st& context, CUevent_st& found) {
     if (found.stream != nullptr) {
-      standin::run_until(context, *found.stream, found.position);
+      standin::wait_until(context, *found.stream, found.position);
     }
     return synchronized(context);
   });

@@ -428,9 +428,9 @@ public final class OpChecks {
     }
   }
 
-  /** See {@link TrainingOps#sumOfSquares}. */
-  public static void sumOfSquares(Tensor x) {
-    activation("x", x);
+  /** See {@link TrainingOps#sumsOfSquares}. */
+  public static void sumsOfSquares(List<Tensor> tensors) {
+    tensors.forEach(x -> activation("x", x));
   }
 
   /** See {@link TrainingOps#adamW}. */

@@ -4,6 +4,7 @@ import dev.laco.model.Activation;
 import dev.laco.model.ClampedGate;
 import dev.laco.model.NormSpec;
 import dev.laco.model.RotaryPairs;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -185,8 +186,8 @@ public interface TrainingOps {
       double[] losses,
       Tensor gradient);
 
-  /** The sum of the squares of all elements of an f32 tensor. */
-  double sumOfSquares(Tensor x);
+  /** For each of several f32 tensors the sum of the squares of all its elements. */
+  double[] sumsOfSquares(List<Tensor> tensors);
 
   /**
    * One step of AdamW (Loshchilov and Hutter 2019, algorithm 2) in f32, and the weight that it

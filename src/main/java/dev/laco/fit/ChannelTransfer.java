@@ -152,32 +152,33 @@ final class ChannelTransfer {
 
   private void takeColumns(ChannelSelection selection) {
     DType dtype = original.layer(base).get(LayerRole.DOWN).dtype();
-    HostTensor taken = layer.allocate(LayerRole.DOWN, dtype);
-    MemoryTensor columns = MemoryTensor.of(taken);
-    long width = columns.columns();
-    eachLayer(
-        selection,
-        (follower, from, to, _) -> {
-          try (MemoryArena memory = new MemoryArena()) {
-            HostTensor whole = HostTensor.allocate(memory, taken.name(), dtype, taken.shape());
+    List<Long> shape = List.of((long) config.hiddenSize(), (long) config.intermediateSize());
+    try (MemoryArena memory = new MemoryArena()) {
+      HostTensor taken = HostTensor.allocate(memory, LayerRole.DOWN.name(), dtype, shape);
+      HostTensor whole = HostTensor.allocate(memory, LayerRole.DOWN.name(), dtype, shape);
+      MemoryTensor columns = MemoryTensor.of(taken);
+      MemoryTensor own = MemoryTensor.of(whole);
+      long width = columns.columns();
+      eachLayer(
+          selection,
+          (follower, from, to, _) -> {
             backend.download(original.layer(base + follower).get(LayerRole.DOWN), whole);
-            MemoryTensor own = MemoryTensor.of(whole);
             for (long row = 0; row < columns.rows(); row++) {
               for (int i = from; i < to; i++) {
                 int index = selection.kept().get(i).index();
                 columns.set(row * width + i, own.get(row * width + index));
               }
             }
-          }
-        });
-    layer.use(LayerRole.DOWN, taken);
+          });
+      layer.use(LayerRole.DOWN, taken);
+    }
   }
 
   private void takeBias(LayerRole role, ChannelSelection selection) {
     if (layer.weights().find(role) == null) {
       return;
     }
-    HostTensor taken = layer.allocate(role, original.layer(base).get(role).dtype());
+    float[] taken = new float[config.intermediateSize()];
     float[] values = new float[config.intermediateSize()];
     eachLayer(
         selection,
@@ -185,9 +186,9 @@ final class ChannelTransfer {
           backend.download(
               matrices.wide(original.layer(base + follower).get(role), scratch), values);
           for (int i = from; i < to; i++) {
-            Values.store(new float[] {values[selection.kept().get(i).index()]}, taken, i);
+            taken[i] = values[selection.kept().get(i).index()];
           }
         });
-    layer.use(role, taken);
+    layer.use(role, original.layer(base).get(role).dtype(), taken);
   }
 }

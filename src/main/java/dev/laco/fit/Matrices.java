@@ -12,7 +12,7 @@ import org.jspecify.annotations.Nullable;
 /** Products and transposes of weights on the device, in f32, for making new weights. */
 final class Matrices implements AutoCloseable {
   /** Elements of the identity that are copied to the device at once. */
-  private static final int IDENTITY_ELEMENTS = 1 << 18;
+  private static final int IDENTITY_ELEMENTS = 1 << 21;
 
   private final Backend backend;
   private final int width;
@@ -93,8 +93,13 @@ final class Matrices implements AutoCloseable {
   /** A copy of a tensor's values in a type, each rounded once. */
   Tensor narrow(Tensor values, DType dtype, TensorArena scratch) {
     Tensor out = scratch.allocate(dtype, values.rows(), values.columns());
-    backend.mix(List.of(new TensorMix(out, new double[] {1}, List.of(values))));
+    round(values, out);
     return out;
+  }
+
+  /** Copies values, each rounded once to the type that it has in the copy. */
+  void round(Tensor values, Tensor to) {
+    backend.mix(List.of(new TensorMix(to, new double[] {1}, List.of(values))));
   }
 
   @Override

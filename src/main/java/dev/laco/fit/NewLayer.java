@@ -1,7 +1,6 @@
 package dev.laco.fit;
 
 import dev.laco.backend.Backend;
-import dev.laco.backend.MemoryArena;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
@@ -14,14 +13,15 @@ import dev.laco.model.TensorSpec;
 import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.PlannedLayers;
 import java.lang.foreign.SegmentAllocator;
+import java.util.Arrays;
 import java.util.EnumMap;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
 
 /**
- * A layer of the pruned model whose tensors are being replaced: the weights that the layer runs
- * with on the device, and the values of the new tensors as they will be written.
+ * A layer of the pruned model whose tensors are being replaced. New tensors stay on the device, in
+ * the types in which they will be written, until the layer is done.
  */
 final class NewLayer implements AutoCloseable {
   private final Backend backend;
@@ -29,23 +29,25 @@ final class NewLayer implements AutoCloseable {
   private final Matrices matrices;
   private final SegmentAllocator memory;
   private final int index;
-  private final Map<LayerRole, HostTensor> made = new EnumMap<>(LayerRole.class);
-  private final Map<LayerRole, Tensor> own = new EnumMap<>(LayerRole.class);
 
-  /**
-   * The tensors in {@link #memory} that the last new values end up in, whole as they are stored.
-   */
-  private final Map<TensorSpec, HostTensor> kept = new HashMap<>();
+  /** The new tensors. */
+  private final Map<LayerRole, Made> made = new EnumMap<>(LayerRole.class);
 
-  /** For each role, the tensor before the current one; its memory is used for the next one. */
-  private final Map<LayerRole, HostTensor> before = new EnumMap<>(LayerRole.class);
+  /** For each role, the new tensor before the current one, which the caller may still use. */
+  private final Map<LayerRole, Made> before = new EnumMap<>(LayerRole.class);
 
   private boolean finite = true;
-  private final MemoryArena scratch = new MemoryArena();
   private final PlannedLayers layers;
 
   /** Tokens that the layer runs on at once. */
   private final long tokens;
+
+  /**
+   * A new tensor.
+   *
+   * @param memory has this tensor only
+   */
+  private record Made(Tensor tensor, TensorArena memory) {}
 
   /**
    * Starts with the tensors that the plan gives the layer.
@@ -69,105 +71,107 @@ final class NewLayer implements AutoCloseable {
    * #use} has been called twice for one role.
    */
   LayerWeights weights() {
+    Map<LayerRole, Tensor> own = new EnumMap<>(LayerRole.class);
+    made.forEach((role, last) -> own.put(role, last.tensor));
     return layers.layer(index, tokens).with(own);
   }
 
   /**
-   * Whether all values of all new tensors so far are finite; a fitted value may overflow the dtype
-   * of its tensor.
+   * Whether all values of the new tensors that {@link #addTo} found are finite; a fitted value may
+   * overflow the dtype of its tensor.
    */
   boolean isFinite() {
     return finite;
   }
 
   /**
-   * Adds the layer's new tensors to those of other layers; adds none if some value is not finite.
-   * The layer must not be used afterwards.
+   * Copies the layer's new tensors to the host and adds them to those of other layers; adds none if
+   * some value is not finite. The layer must not be used afterwards.
    */
   NewWeights addTo(NewWeights others) {
-    backend.release(List.copyOf(made.values()));
-    backend.release(List.copyOf(before.values()));
-    if (!finite) {
-      return others;
-    }
+    before.values().forEach(old -> old.memory.close());
+    before.clear();
     NewWeights all = others;
-    for (Map.Entry<TensorSpec, HostTensor> stored : kept.entrySet()) {
-      for (TensorSpec.Part part : stored.getKey().parts()) {
-        fill(part.role(), stored.getValue().rows(part.from(), part.to()));
-      }
-      all = all.with(stored.getValue());
+    for (TensorSpec spec : made.keySet().stream().map(this::spec).distinct().toList()) {
+      HostTensor stored = stored(spec);
+      finite &= NonFinite.first(stored.dtype(), stored.data()) < 0;
+      all = all.with(stored);
     }
-    return all;
+    return finite ? all : others;
   }
 
-  /** Copies the values of a role to the rows of a tensor that are kept: new ones or the plan's. */
-  private void fill(LayerRole role, HostTensor rows) {
-    HostTensor last = made.get(role);
-    if (last != null) {
-      rows.data().copyFrom(last.data());
-      return;
-    }
-    store(layers.layer(index, tokens).get(role), rows);
-  }
-
-  /**
-   * Memory for a new tensor, which the caller fills and passes to {@link #use}. Two tensors of a
-   * role exist at a time: a third one takes the memory of the first.
-   *
-   * @param dtype the same in every call for a role
-   */
-  HostTensor allocate(LayerRole role, DType dtype) {
-    HostTensor old = before.remove(role);
-    if (old != null) {
-      backend.release(List.of(old));
-      return old;
-    }
-    TensorSpec spec = config.architecture().layerTensor(config, layers.base(index), role);
-    String name = config.architecture().tensorName(index, spec);
-    TensorSpec.Part part = spec.part(role);
+  /** A tensor as it will be written; rows without new values are those of the plan. */
+  private HostTensor stored(TensorSpec spec) {
+    DType dtype =
+        spec.parts().stream()
+            .flatMap(part -> Stream.ofNullable(made.get(part.role())))
+            .findFirst()
+            .orElseThrow()
+            .tensor
+            .dtype();
     HostTensor whole =
-        kept.computeIfAbsent(
-            spec, stored -> HostTensor.allocate(memory, name, dtype, stored.shape()));
-    HostTensor rows = whole.rows(part.from(), part.to());
-    return made.containsKey(role) ? HostTensor.allocate(scratch, name, dtype, rows.shape()) : rows;
+        HostTensor.allocate(
+            memory, config.architecture().tensorName(index, spec), dtype, spec.shape());
+    for (TensorSpec.Part part : spec.parts()) {
+      Made last = made.get(part.role());
+      Tensor values = last != null ? last.tensor : layers.layer(index, tokens).get(part.role());
+      try (TensorArena scratch = backend.arena()) {
+        backend.download(
+            values.dtype() == dtype ? values : matrices.narrow(values, dtype, scratch),
+            whole.rows(part.from(), part.to()));
+      }
+    }
+    return whole;
   }
 
-  /** Replaces the layer's tensor of a role; the new values must not change afterwards. */
-  void use(LayerRole role, HostTensor tensor) {
-    finite &= NonFinite.first(tensor.dtype(), tensor.data()) < 0;
-    HostTensor old = made.put(role, tensor);
-    if (old != null) {
-      before.put(role, old);
-    }
-    own.put(role, backend.weight(tensor));
+  /** The tensor of a checkpoint that holds a role's. */
+  private TensorSpec spec(LayerRole role) {
+    return config.architecture().layerTensor(config, layers.base(index), role);
+  }
+
+  /** Replaces the layer's tensor of a role by values that were stored in its dtype. */
+  void use(LayerRole role, HostTensor values) {
+    Tensor from = backend.weight(values);
+    backend.copy(from, replaced(role, values.dtype(), from));
+    backend.release(List.of(values));
   }
 
   /** Replaces the tensor of a role by a device matrix in f32, each value rounded once. */
   void use(LayerRole role, DType dtype, Tensor values) {
-    HostTensor tensor = allocate(role, dtype);
-    store(values, tensor);
-    use(role, tensor);
+    matrices.round(values, replaced(role, dtype, values));
   }
 
-  /** Copies values to the host, each rounded once to the type that it has there. */
-  private void store(Tensor values, HostTensor to) {
+  /** Replaces the tensor of a role that is a vector, each value rounded once. */
+  void use(LayerRole role, DType dtype, float[] values) {
     try (TensorArena scratch = backend.arena()) {
-      boolean same = values.dtype() == to.dtype();
-      backend.download(same ? values : matrices.narrow(values, to.dtype(), scratch), to);
+      Tensor row = scratch.allocate(DType.F32, 1, values.length);
+      backend.upload(values, row);
+      use(role, dtype, row);
     }
+  }
+
+  /** Memory for a new tensor of a role, of the shape of {@code like}. */
+  private Tensor replaced(LayerRole role, DType dtype, Tensor like) {
+    TensorArena arena = backend.arena();
+    Tensor tensor = arena.allocate(dtype, like.rows(), like.columns());
+    Made last = made.put(role, new Made(tensor, arena));
+    Made old = last == null ? null : before.put(role, last);
+    if (old != null) {
+      old.memory.close();
+    }
+    return tensor;
   }
 
   /** Replaces a norm's weight by one with which the norm multiplies by 1. */
   void neutral(LayerRole role, DType dtype) {
-    HostTensor tensor = allocate(role, dtype);
-    for (long i = 0; i < tensor.elements(); i++) {
-      Values.store(new float[] {config.norm().neutralWeight()}, tensor, i);
-    }
-    use(role, tensor);
+    float[] ones = new float[config.hiddenSize()];
+    Arrays.fill(ones, config.norm().neutralWeight());
+    use(role, dtype, ones);
   }
 
   @Override
   public void close() {
-    scratch.close();
+    made.values().forEach(last -> last.memory.close());
+    before.values().forEach(old -> old.memory.close());
   }
 }

@@ -214,17 +214,16 @@ final class Reconstruction implements AutoCloseable {
       List<FitBlocks.Block> steps) {
     Map<LayerRole, Tensor> weights = new EnumMap<>(LayerRole.class);
     Map<LayerRole, Tensor> gradients = new EnumMap<>(LayerRole.class);
-    Map<LayerRole, Double> sizes = new EnumMap<>(LayerRole.class);
+    Map<LayerRole, Double> sizes = sizes(tensors);
     Map<LayerRole, Double> squares = new EnumMap<>(LayerRole.class);
     tensors.forEach(
         (role, tensor) -> {
           weights.put(role, tensor.weight());
           gradients.put(role, tensor.gradient());
-          sizes.put(role, size(role, tensor.master()));
           squares.put(role, 0.0);
         });
     LayerWeights layer = new LayerWeights(weights, List.of());
-    LayerWeights sums = new LayerWeights(gradients, List.of());
+    LayerWeights layerGradients = new LayerWeights(gradients, List.of());
     int of = passes(FitBlocks.tokens(steps)) * steps.size();
     for (int number = 1; number <= of; number++) {
       FitBlocks.Block step = steps.get((number - 1) % steps.size());
@@ -240,13 +239,15 @@ final class Reconstruction implements AutoCloseable {
             weighChannels(y);
           },
           whitening,
-          sums);
+          layerGradients);
       double share = share((double) number / of);
       double correction = 1 - Math.pow(BETA2, number);
+      double[] sums = training.sumsOfSquares(List.copyOf(gradients.values()));
+      int next = 0;
       for (Map.Entry<LayerRole, TrainedTensor> entry : tensors.entrySet()) {
         LayerRole role = entry.getKey();
         TrainedTensor tensor = entry.getValue();
-        double square = training.sumOfSquares(tensor.gradient()) / tensor.gradient().elements();
+        double square = sums[next++] / tensor.gradient().elements();
         double running = squares.merge(role, 0.0, (old, _) -> BETA2 * old + (1 - BETA2) * square);
         double damping = DAMPING * Math.sqrt(running / correction) + EPSILON;
         if (!Double.isFinite(damping)) {
@@ -313,21 +314,32 @@ final class Reconstruction implements AutoCloseable {
   }
 
   /**
-   * The root mean square of a tensor's elements; of a norm's weight that of the factors by which
+   * The root mean square of each tensor's elements; of a norm's weight that of the factors by which
    * the norm multiplies.
    */
-  private double size(LayerRole role, Tensor tensor) {
-    double offset = role.isNorm() ? config.norm().offset() : 0;
-    if (offset == 0) {
-      return Math.sqrt(training.sumOfSquares(tensor) / tensor.elements());
+  private Map<LayerRole, Double> sizes(Map<LayerRole, TrainedTensor> tensors) {
+    double[] squares =
+        training.sumsOfSquares(tensors.values().stream().map(TrainedTensor::master).toList());
+    Map<LayerRole, Double> sizes = new EnumMap<>(LayerRole.class);
+    for (Map.Entry<LayerRole, TrainedTensor> entry : tensors.entrySet()) {
+      LayerRole role = entry.getKey();
+      Tensor master = entry.getValue().master();
+      double offset = role.isNorm() ? config.norm().offset() : 0;
+      double sum = offset == 0 ? squares[sizes.size()] : squares(offset, master);
+      sizes.put(role, Math.sqrt(sum / master.elements()));
     }
+    return sizes;
+  }
+
+  /** The sum of the squares of the elements plus {@code offset}. */
+  private double squares(double offset, Tensor tensor) {
     float[] values = new float[Math.toIntExact(tensor.elements())];
     backend.download(tensor, values);
     double sum = 0;
     for (float value : values) {
       sum += (offset + value) * (offset + value);
     }
-    return Math.sqrt(sum / values.length);
+    return sum;
   }
 
   /** The loss. */

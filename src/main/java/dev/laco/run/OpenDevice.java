@@ -88,8 +88,7 @@ public record OpenDevice(Backend backend, String reason, List<String> warnings)
     }
     try {
       int ordinal = cuda.group(1) == null ? 0 : Integer.parseInt(cuda.group(1));
-      return new OpenDevice(
-          CudaBackend.open(settings.compute(), ordinal, settings.cudaBinding()), "");
+      return new OpenDevice(gpu(settings, ordinal), "");
     } catch (NoCudaException e) {
       throw new ResourceException(Setting.of("device") + " " + device + ": " + e.template(), e);
     }
@@ -100,11 +99,14 @@ public record OpenDevice(Backend backend, String reason, List<String> warnings)
     return CpuBackend.open(settings.compute(), threads == null ? 0 : threads, model);
   }
 
+  private static CudaBackend gpu(DeviceSettings settings, int ordinal) {
+    return CudaBackend.open(settings.compute(), ordinal, settings.cudaBinding(), settings.memory());
+  }
+
   /** The first GPU if it can be used, else the processor. */
   private static OpenDevice auto(DeviceSettings settings, ModelConfig model) {
     try {
-      return new OpenDevice(
-          CudaBackend.open(settings.compute(), 0, settings.cudaBinding()), "auto: the first GPU");
+      return new OpenDevice(gpu(settings, 0), "auto: the first GPU");
     } catch (NoCudaException e) {
       return new OpenDevice(cpu(settings, model), "auto: " + e.reason());
     } catch (ResourceException e) {

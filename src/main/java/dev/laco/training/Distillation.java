@@ -522,7 +522,8 @@ public final class Distillation implements AutoCloseable {
     double norm =
         Math.sqrt(
             layers.sum(
-                TrainedLayers.Use.GRADIENT, tensor -> training.sumOfSquares(tensor.gradient())));
+                TrainedLayers.Use.GRADIENT,
+                tensor -> training.sumsOfSquares(List.of(tensor.gradient()))[0]));
     double scale = norm > settings.clip() ? settings.clip() / norm : 1;
     layers.forEach(
         TrainedLayers.Use.EVERYTHING,

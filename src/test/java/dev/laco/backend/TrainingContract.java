@@ -445,7 +445,7 @@ public abstract class TrainingContract extends Contract {
   void sumsSquares(int n) {
     float[] x = normal(n);
     close(
-        "sumOfSquares",
+        "sumsOfSquares",
         Tolerance.COSINE,
         n,
         of(reference, run -> sum(run, x)),
@@ -457,7 +457,8 @@ public abstract class TrainingContract extends Contract {
   }
 
   private static double[] sum(Run run, float[] x) {
-    return new double[] {run.on.training().sumOfSquares(run.tensor(x, 1, x.length))};
+    Tensor first = run.tensor(Arrays.copyOf(x, 3), 1, 3);
+    return run.on.training().sumsOfSquares(List.of(run.tensor(x, 1, x.length), first));
   }
 
   @ParameterizedTest
@@ -532,7 +533,7 @@ public abstract class TrainingContract extends Contract {
       Head head = new Head(run.tensor(new float[20], 5, 4), LogitSpec.PLAIN);
       refuses(() -> ops.distillationLoss(x, x, head, three, 2, 1, new double[3], x));
       refuses(() -> ops.distillationLoss(x, x, head, three, 0, 1, new double[2], x));
-      refuses(() -> ops.sumOfSquares(half));
+      refuses(() -> ops.sumsOfSquares(List.of(x, half)));
       TrainingOps.AdamW step = new TrainingOps.AdamW(1, 1, 0, 0, 1, 0, 1);
       refuses(() -> ops.adamW(step, x, x, other, x, half));
       refuses(() -> new TrainingOps.AdamW(0, 1, 0, 0, 1, 0, 1));

@@ -19,6 +19,7 @@ import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.RotaryPairs;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** The ops of training on a CPU, as {@link CpuBackend} has the others. */
@@ -271,11 +272,16 @@ final class CpuTraining implements TrainingOps, AutoCloseable {
   }
 
   @Override
-  public double sumOfSquares(Tensor x) {
-    OpChecks.sumOfSquares(x);
+  public double[] sumsOfSquares(List<Tensor> tensors) {
+    OpChecks.sumsOfSquares(tensors);
     MemorySegment sum = sums.atLeast(Double.BYTES);
-    backend.kernels().sumOfSquares(data(x), x.elements(), sum);
-    return sum.get(JAVA_DOUBLE, 0);
+    return tensors.stream()
+        .mapToDouble(
+            x -> {
+              backend.kernels().sumOfSquares(data(x), x.elements(), sum);
+              return sum.get(JAVA_DOUBLE, 0);
+            })
+        .toArray();
   }
 
   @Override

@@ -7,19 +7,14 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 
-/** Allocates tensors in device memory. */
+/** Allocates tensors in device memory, which are filled with zeros on the context's stream. */
 final class CudaArena implements TensorArena {
   private final CudaContext context;
-  private final CudaStream stream;
   private final List<DeviceBuffer> buffers = new ArrayList<>();
   private boolean closed;
 
-  /**
-   * @param stream the stream on which tensors are filled with zeros
-   */
-  CudaArena(CudaContext context, CudaStream stream) {
+  CudaArena(CudaContext context) {
     this.context = context;
-    this.stream = stream;
   }
 
   @Override
@@ -34,11 +29,11 @@ final class CudaArena implements TensorArena {
             bytes,
             String.format(Locale.ROOT, "%s [%d, %d]", dtype.shortName(), rows, columns));
     buffers.add(buffer);
-    context.driver().zero(buffer.address(), bytes, stream.handle());
+    context.driver().zero(buffer.address(), bytes, context.stream().handle());
     return new CudaTensor(dtype, rows, columns, buffer, 0);
   }
 
-  /** Frees all tensors. The driver waits until no kernel uses them any more. */
+  /** Frees all tensors; work that is queued may still use them. */
   @Override
   public void close() {
     if (!closed) {

@@ -96,7 +96,6 @@ public final class CudaBackend implements Backend {
   private final CudaContext context;
   private final CudaStream stream;
   private final Staging staging;
-  private final BatchMemory batches;
   private final Weights weights;
   private final ArgumentRing arguments;
   private final Launcher launcher;
@@ -121,10 +120,9 @@ public final class CudaBackend implements Backend {
     this.context = context;
     this.compute = compute;
     this.library = library;
-    this.stream = new CudaStream(context);
+    this.stream = context.stream();
     this.launcher = new Launcher(context, images, stream);
     this.staging = new Staging(context);
-    this.batches = new BatchMemory(context, staging, stream);
     this.weights = new Weights(context, staging, stream);
     this.arguments = new ArgumentRing(context, stream);
     this.cublas =
@@ -158,6 +156,17 @@ public final class CudaBackend implements Backend {
    * @throws dev.laco.ResourceException if there is too little memory
    */
   public static CudaBackend open(Compute compute, int ordinal, CudaBinding binding) {
+    return open(compute, ordinal, binding, null);
+  }
+
+  /**
+   * The same.
+   *
+   * @param memory bytes of the device that memory which is kept for later use may fill up; null for
+   *     most of those that are free
+   */
+  public static CudaBackend open(
+      Compute compute, int ordinal, CudaBinding binding, @Nullable Long memory) {
     CudaDriver driver = CudaProbe.driver(binding);
     CudaDevice device = CudaProbe.device(driver, ordinal);
     KernelImages images = KernelImages.forDriver(driver.version());
@@ -165,6 +174,9 @@ public final class CudaBackend implements Backend {
     CublasLibrary library = CublasLibrary.find(driver.version());
     CudaContext context = new CudaContext(driver, device);
     try {
+      if (memory != null) {
+        context.memory().limit(memory);
+      }
       return new CudaBackend(context, compute, images, library);
     } catch (RuntimeException e) {
       try {
@@ -187,7 +199,8 @@ public final class CudaBackend implements Backend {
         DeviceInfo.Kind.CUDA,
         name,
         new DeviceInfo.Memory(
-            context.driver().memory().free(), REACHED_READING * context.device().bytesPerSecond()));
+            context.driver().memory().free() + context.memory().idleBytes(),
+            REACHED_READING * context.device().bytesPerSecond()));
   }
 
   @Override
@@ -243,7 +256,7 @@ public final class CudaBackend implements Backend {
   @Override
   public TensorArena arena() {
     context.enter();
-    return new CudaArena(context, stream);
+    return new CudaArena(context);
   }
 
   @Override
@@ -258,7 +271,7 @@ public final class CudaBackend implements Backend {
               sequences.sequences(),
               MAX_SEQUENCES));
     }
-    return new CudaBatch(sequences, tables, cosine, sine, batches);
+    return new CudaBatch(sequences, tables, cosine, sine, context, staging);
   }
 
   @Override
@@ -709,6 +722,34 @@ public final class CudaBackend implements Backend {
     return addresses;
   }
 
+  /** The product of each f32 tensor with itself; the host waits once. */
+  double[] squares(List<Tensor> tensors) {
+    context.enter();
+    int[] ends = new int[tensors.size()];
+    int all = 0;
+    for (int i = 0; i < ends.length; i++) {
+      all += cosineParts(1, tensors.get(i).elements());
+      ends[i] = all;
+    }
+    double[] sums = new double[all];
+    long partial = reductions.atLeast((long) all * Double.BYTES);
+    for (int i = 0, from = 0; i < ends.length; from = ends[i], i++) {
+      Tensor x = tensors.get(i);
+      pairs(
+          new long[] {input(x)},
+          1,
+          x.elements(),
+          ends[i] - from,
+          partial + from * (long) Double.BYTES);
+    }
+    staging.download(partial, MemorySegment.ofArray(sums), stream);
+    double[] squares = new double[ends.length];
+    for (int i = 0, from = 0; i < ends.length; from = ends[i], i++) {
+      squares[i] = Arrays.stream(sums, from, ends[i]).sum();
+    }
+    return squares;
+  }
+
   /**
    * Adds the dot products of f32 tensors, group by group.
    *
@@ -721,6 +762,27 @@ public final class CudaBackend implements Backend {
     long partial = reductions.atLeast((long) sums.length * Double.BYTES);
     // The kernel writes nothing below the diagonal.
     context.driver().zero(partial, (long) sums.length * Double.BYTES, stream.handle());
+    pairs(addresses, groups, elements, parts, partial);
+    staging.download(partial, MemorySegment.ofArray(sums), stream);
+    for (int group = 0; group < groups; group++) {
+      for (int i = 0; i < count; i++) {
+        for (int j = i; j < count; j++) {
+          int from = ((group * count + i) * count + j) * parts;
+          double sum = Arrays.stream(sums, from, from + parts).sum();
+          int to = (first + group) * count * count;
+          products[to + i * count + j] += sum;
+          products[to + j * count + i] = products[to + i * count + j];
+        }
+      }
+    }
+  }
+
+  /**
+   * Computes {@code [groups, count, count, parts]} parts of the dot products of {@code count} f32
+   * tensors, group by group; nothing below the diagonal.
+   */
+  private void pairs(long[] addresses, int groups, long elements, int parts, long partial) {
+    int count = addresses.length;
     long tables = (long) count * Long.BYTES;
     ArgumentRing.Table table = arguments.table(tables + (groups + 1L) * Integer.BYTES);
     for (int k = 0; k < count; k++) {
@@ -739,18 +801,6 @@ public final class CudaBackend implements Backend {
         .int64(elements)
         .int32(count)
         .run(tiles * (tiles + 1) / 2, parts, groups, BLOCK, 0);
-    staging.download(partial, MemorySegment.ofArray(sums), stream);
-    for (int group = 0; group < groups; group++) {
-      for (int i = 0; i < count; i++) {
-        for (int j = i; j < count; j++) {
-          int from = ((group * count + i) * count + j) * parts;
-          double sum = Arrays.stream(sums, from, from + parts).sum();
-          int to = (first + group) * count * count;
-          products[to + i * count + j] += sum;
-          products[to + j * count + i] = products[to + i * count + j];
-        }
-      }
-    }
   }
 
   /** Blocks of the cosine kernel for each sequence, by the length of the longest. */

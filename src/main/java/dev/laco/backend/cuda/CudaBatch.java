@@ -16,6 +16,12 @@ import java.util.stream.IntStream;
 final class CudaBatch implements TokenBatch {
   private static final long ALIGNMENT = 16;
 
+  /**
+   * Buffers are multiples of this size, so that a generation finds the memory of an earlier batch
+   * for its next, slightly larger one.
+   */
+  private static final long GRANULARITY = 1L << 16;
+
   private final PackedSequences sequences;
   private final int rotaryTables;
   private final int rotaryPairs;
@@ -29,12 +35,17 @@ final class CudaBatch implements TokenBatch {
   private final long keyOffsets;
   private final long cosine;
   private final long sine;
-  private final BatchMemory pool;
   private final DeviceBuffer buffer;
   private boolean closed;
 
-  /** Copies the sequences and tables to the device, in the order of the compute stream. */
-  CudaBatch(PackedSequences sequences, int tables, float[] cosine, float[] sine, BatchMemory pool) {
+  /** Copies the sequences and tables to the device, in the order of the context's stream. */
+  CudaBatch(
+      PackedSequences sequences,
+      int tables,
+      float[] cosine,
+      float[] sine,
+      CudaContext context,
+      Staging staging) {
     OpChecks.batch(sequences, tables, cosine, sine);
     this.sequences = sequences;
     this.rotaryTables = tables;
@@ -51,8 +62,8 @@ final class CudaBatch implements TokenBatch {
     this.keyOffsets = layout.place(sequences.sequences() + 1);
     this.cosine = layout.place(cosine.length);
     this.sine = layout.place(sine.length);
-    this.pool = pool;
-    this.buffer = pool.take(layout.end);
+    long rounded = Math.ceilDiv(layout.end, GRANULARITY) * GRANULARITY;
+    this.buffer = new DeviceBuffer(context, rounded, "a batch of tokens");
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment all = arena.allocate(layout.end, ALIGNMENT);
       store(sequences.tokens(), all, tokens);
@@ -62,7 +73,7 @@ final class CudaBatch implements TokenBatch {
       store(keyRows, all, keyOffsets);
       MemorySegment.copy(cosine, 0, all, JAVA_FLOAT, this.cosine, cosine.length);
       MemorySegment.copy(sine, 0, all, JAVA_FLOAT, this.sine, sine.length);
-      pool.upload(all, buffer);
+      staging.upload(all, buffer.address(), context.stream());
     }
   }
 
@@ -163,7 +174,7 @@ final class CudaBatch implements TokenBatch {
   public void close() {
     if (!closed) {
       closed = true;
-      pool.giveBack(buffer);
+      buffer.close();
     }
   }
 

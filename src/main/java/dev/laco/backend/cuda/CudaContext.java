@@ -29,6 +29,8 @@ final class CudaContext implements AutoCloseable {
   private final Set<CudaObject> open = new LinkedHashSet<>();
   private final Arena arena = Arena.ofShared();
   private final long handle;
+  private final MemoryBlocks memory;
+  private final CudaStream stream;
   private boolean closed;
 
   /**
@@ -43,6 +45,8 @@ final class CudaContext implements AutoCloseable {
     this.handle = driver.retainContext(device.handle());
     try {
       driver.makeCurrent(handle);
+      this.memory = new MemoryBlocks(this);
+      this.stream = new CudaStream(this);
     } catch (CudaException e) {
       driver.releaseContext(device.handle());
       throw e;
@@ -55,6 +59,16 @@ final class CudaContext implements AutoCloseable {
 
   CudaDevice device() {
     return device;
+  }
+
+  /** The device's memory, from which buffers are made. */
+  MemoryBlocks memory() {
+    return memory;
+  }
+
+  /** The stream on which the context's user computes. */
+  CudaStream stream() {
+    return stream;
   }
 
   /** Host memory that is freed with the context, for small things. */
@@ -127,7 +141,14 @@ final class CudaContext implements AutoCloseable {
     }
     requireOwner();
     List<Runnable> steps = new ArrayList<>();
+    // The device may still be copying from and to pinned memory.
+    for (CudaObject object : open) {
+      if (object instanceof CudaStream work) {
+        steps.add(work::synchronize);
+      }
+    }
     List.copyOf(open).reversed().forEach(object -> steps.add(object::close));
+    steps.add(memory::freeIdle);
     steps.add(() -> closed = true);
     steps.add(arena::close);
     steps.add(() -> driver.releaseContext(device.handle()));

@@ -36,13 +36,6 @@ abstract sealed class CudaObject implements AutoCloseable
     }
   }
 
-  /** Makes this object unusable and keeps the resource, which another object owns from now on. */
-  final void abandon() {
-    requireOpen();
-    closed = true;
-    context.unregister(this);
-  }
-
   /** Gives the resource back to the driver. */
   abstract void release();
 

@@ -25,8 +25,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The ops of training on an NVIDIA GPU: our kernels, and cuBLAS for matrix products. {@link
- * #distillationLoss} and {@link #sumOfSquares} wait until the stream is done; the others only queue
- * their work.
+ * #distillationLoss} and {@link #sumsOfSquares} wait until the stream is done; the others only
+ * queue their work.
  */
 final class CudaTraining implements TrainingOps {
   private static final int BLOCK = 256;
@@ -352,11 +352,11 @@ final class CudaTraining implements TrainingOps {
     staging.download(results, MemorySegment.ofArray(losses), backend.stream());
   }
 
-  /** {@inheritDoc} It is the product of the tensor with itself. */
+  /** {@inheritDoc} They are products of the tensors with themselves. */
   @Override
-  public double sumOfSquares(Tensor x) {
-    OpChecks.sumOfSquares(x);
-    return backend.pairProducts(List.of(x), 1)[0];
+  public double[] sumsOfSquares(List<Tensor> tensors) {
+    OpChecks.sumsOfSquares(tensors);
+    return backend.squares(tensors);
   }
 
   @Override

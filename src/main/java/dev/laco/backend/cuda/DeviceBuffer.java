@@ -2,12 +2,12 @@ package dev.laco.backend.cuda;
 
 /** A piece of device memory, and a count of how often it may have been written to. */
 final class DeviceBuffer extends CudaObject {
-  private final long address;
-  private final long bytes;
+  private final MemoryBlocks.Block block;
   private long version;
 
   /**
-   * Allocates memory with any content.
+   * Takes memory with any content. Work on the context's stream may use it at once; another stream
+   * must {@link #awaitVacancy wait} first.
    *
    * @param purpose what the memory is for, for the error message
    * @throws dev.laco.ResourceException if there is too little memory; the message says how much is
@@ -15,39 +15,26 @@ final class DeviceBuffer extends CudaObject {
    */
   DeviceBuffer(CudaContext context, long bytes, String purpose) {
     super(context);
-    this.bytes = bytes;
-    try {
-      this.address = driver().allocate(bytes);
-    } catch (CudaException e) {
-      throw context.explain(e, purpose, bytes);
-    }
+    this.block = context.memory().take(bytes, purpose);
     opened();
-  }
-
-  private DeviceBuffer(CudaContext context, long address, long bytes) {
-    super(context);
-    this.address = address;
-    this.bytes = bytes;
-    opened();
-  }
-
-  /**
-   * A new buffer on the same memory, for other content. This buffer and the tensors in it become
-   * unusable.
-   */
-  DeviceBuffer handOver() {
-    abandon();
-    return new DeviceBuffer(context(), address, bytes);
   }
 
   /** Device address of the memory, a multiple of 256. */
   long address() {
     requireOpen();
-    return address;
+    return block.address();
   }
 
   long bytes() {
-    return bytes;
+    return block.bytes();
+  }
+
+  /**
+   * Makes later work of a stream that is not the context's wait until nothing uses the memory any
+   * more as a part of an earlier buffer.
+   */
+  void awaitVacancy(CudaStream stream) {
+    driver().await(stream.handle(), block.vacated());
   }
 
   /**
@@ -65,6 +52,6 @@ final class DeviceBuffer extends CudaObject {
 
   @Override
   void release() {
-    driver().free(address);
+    context().memory().giveBack(block);
   }
 }

@@ -41,7 +41,7 @@ public final class KernelRunner implements AutoCloseable {
     this.binding = binding;
     this.images = images;
     this.library = library;
-    this.stream = new CudaStream(context);
+    this.stream = context.stream();
     this.staging = new Staging(context);
     this.cublas =
         library.open(binding, stream, new DeviceBuffer(context, Cublas.WORKSPACE_BYTES, "cuBLAS"));
@@ -124,7 +124,7 @@ public final class KernelRunner implements AutoCloseable {
 
   /** A new arena on the device; its tensors are zeros at first. */
   public TensorArena arena() {
-    return new CudaArena(context, stream);
+    return new CudaArena(context);
   }
 
   /**

@@ -26,7 +26,7 @@ final class Scratch {
   long atLeast(long bytes) {
     if (buffer == null || buffer.bytes() < bytes) {
       if (buffer != null) {
-        // The driver waits until no kernel uses the buffer any more.
+        // Work that is queued may still use the buffer.
         buffer.close();
       }
       buffer = new DeviceBuffer(context, bytes, purpose);

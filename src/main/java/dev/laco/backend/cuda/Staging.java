@@ -5,6 +5,7 @@ import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Copies between host and device through a ring of pinned buffers. While the device copies from one
@@ -12,29 +13,35 @@ import java.util.List;
  * same time.
  */
 final class Staging {
-  private static final int BUFFERS = 4;
+  private static final int UPLOADS = 4;
 
   /**
-   * Size of a buffer: large enough for the full speed of the bus, and small enough not to pin much
-   * memory.
+   * Size of a buffer for uploads: large enough for the full speed of the bus, and small enough not
+   * to pin much memory.
    */
-  private static final long BUFFER_BYTES = 8L << 20;
+  private static final long UPLOAD_BYTES = 8L << 20;
+
+  private static final int DOWNLOADS = 2;
+
+  /** Size of a buffer for tensors that come back: each piece is one more wait of the host. */
+  private static final long DOWNLOAD_BYTES = 32L << 20;
 
   /** Size of the buffer for results, most of which are small. */
   private static final long RESULT_BYTES = 1L << 20;
 
+  private final CudaContext context;
   private final CudaDriver driver;
-  private final List<Slot> slots = new ArrayList<>();
+  private final Ring uploads;
   private final PinnedBuffer results;
-  private int next;
+
+  /** Made when it is first needed: most jobs get small results only. */
+  private @Nullable Ring downloads;
 
   Staging(CudaContext context) {
+    this.context = context;
     this.driver = context.driver();
     this.results = new PinnedBuffer(context, RESULT_BYTES, "results");
-    for (int i = 0; i < BUFFERS; i++) {
-      slots.add(
-          new Slot(new PinnedBuffer(context, BUFFER_BYTES, "transfers"), new CudaEvent(context)));
-    }
+    this.uploads = new Ring(context, UPLOADS, UPLOAD_BYTES);
   }
 
   /**
@@ -42,8 +49,8 @@ final class Staging {
    * afterwards.
    */
   void upload(MemorySegment from, long to, CudaStream stream) {
-    for (long done = 0; done < from.byteSize(); done += BUFFER_BYTES) {
-      Slot slot = next();
+    for (long done = 0; done < from.byteSize(); done += UPLOAD_BYTES) {
+      Slot slot = uploads.next();
       MemorySegment part = slot.part(from.byteSize() - done);
       part.copyFrom(from.asSlice(done, part.byteSize()));
       driver.copyToDevice(to + done, part, stream.handle());
@@ -63,14 +70,17 @@ final class Staging {
     to.copyFrom(part);
   }
 
-  /** While the CPU empties a buffer, the device fills the others. */
+  /** While the CPU empties a buffer, the device fills the other. */
   private void downloadMuch(long from, MemorySegment to, CudaStream stream) {
+    if (downloads == null) {
+      downloads = new Ring(context, DOWNLOADS, DOWNLOAD_BYTES);
+    }
     Deque<Runnable> emptied = new ArrayDeque<>();
-    for (long done = 0; done < to.byteSize(); done += BUFFER_BYTES) {
-      if (emptied.size() == BUFFERS) {
+    for (long done = 0; done < to.byteSize(); done += DOWNLOAD_BYTES) {
+      if (emptied.size() == DOWNLOADS) {
         emptied.remove().run();
       }
-      Slot slot = next();
+      Slot slot = downloads.next();
       MemorySegment part = slot.part(to.byteSize() - done);
       driver.copyToHost(part, from + done, stream.handle());
       slot.copied.record(stream);
@@ -84,19 +94,34 @@ final class Staging {
     emptied.forEach(Runnable::run);
   }
 
-  private Slot next() {
-    Slot slot = slots.get(next);
-    next = (next + 1) % BUFFERS;
-    slot.copied.synchronize();
-    return slot;
+  /** Buffers that are used in turn. */
+  private static final class Ring {
+    private final List<Slot> slots = new ArrayList<>();
+    private int next;
+
+    Ring(CudaContext context, int count, long bytes) {
+      for (int i = 0; i < count; i++) {
+        slots.add(new Slot(new PinnedBuffer(context, bytes, "transfers"), new CudaEvent(context)));
+      }
+    }
+
+    /** The next buffer, once the device is done with it. */
+    Slot next() {
+      Slot slot = slots.get(next);
+      next = (next + 1) % slots.size();
+      slot.copied.synchronize();
+      return slot;
+    }
   }
 
   /**
-   * @param copied the event after which the device has read the latest content of the buffer
+   * @param copied the event after which the device has read or written the latest content of the
+   *     buffer
    */
   private record Slot(PinnedBuffer memory, CudaEvent copied) {
     MemorySegment part(long bytes) {
-      return memory.segment().asSlice(0, Math.min(bytes, BUFFER_BYTES));
+      MemorySegment all = memory.segment();
+      return all.asSlice(0, Math.min(bytes, all.byteSize()));
     }
   }
 }

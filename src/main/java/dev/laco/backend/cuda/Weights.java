@@ -3,8 +3,6 @@ package dev.laco.backend.cuda;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayDeque;
-import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -12,7 +10,7 @@ import java.util.Map;
 /**
  * Weights in device memory. A weight is copied to the device when it is first asked for, on a
  * stream for copies, so that the device computes with other weights meanwhile. A weight stays until
- * it is released. Its buffer then serves for the next weight of the same size, once the device has
+ * it is released. Its memory then serves for the next weight of the same size, once the device has
  * finished the work that may read the old weight.
  */
 final class Weights {
@@ -23,21 +21,12 @@ final class Weights {
   private final CudaEvent arrived;
   private final Map<Source, CudaTensor> tensors = new HashMap<>();
 
-  /**
-   * Buffers of released weights by their size; they may be written to after the event {@link
-   * #vacated}.
-   */
-  private final Map<Long, Deque<DeviceBuffer>> vacant = new HashMap<>();
-
-  private final CudaEvent vacated;
-
   Weights(CudaContext context, Staging staging, CudaStream compute) {
     this.context = context;
     this.staging = staging;
     this.compute = compute;
     this.copies = new CudaStream(context);
     this.arrived = new CudaEvent(context);
-    this.vacated = new CudaEvent(context);
   }
 
   /** The tensor in device memory; ops that are queued from now on may use it. */
@@ -58,32 +47,17 @@ final class Weights {
   void release(HostTensor tensor) {
     CudaTensor known = tensors.remove(Source.of(tensor));
     if (known != null) {
-      vacant
-          .computeIfAbsent(known.memory().bytes(), size -> new ArrayDeque<>())
-          .add(known.memory().handOver());
-      vacated.record(compute);
+      known.memory().close();
     }
   }
 
   private CudaTensor upload(HostTensor tensor) {
-    DeviceBuffer buffer = buffer(tensor.data().byteSize(), tensor.name());
+    DeviceBuffer buffer = new DeviceBuffer(context, tensor.data().byteSize(), tensor.name());
+    buffer.awaitVacancy(copies);
     staging.upload(tensor.data(), buffer.address(), copies);
     arrived.record(copies);
     compute.await(arrived);
     return new CudaTensor(tensor.dtype(), tensor.rows(), tensor.columns(), buffer, 0);
-  }
-
-  private DeviceBuffer buffer(long bytes, String purpose) {
-    Deque<DeviceBuffer> same = vacant.getOrDefault(bytes, new ArrayDeque<>());
-    if (!same.isEmpty()) {
-      copies.await(vacated);
-      return same.remove();
-    }
-    // A layer usually takes the buffers of a released layer. If it finds none, the sizes have
-    // changed, and the free buffers would only take memory away.
-    vacant.values().forEach(buffers -> buffers.forEach(DeviceBuffer::close));
-    vacant.clear();
-    return new DeviceBuffer(context, bytes, purpose);
   }
 
   /**

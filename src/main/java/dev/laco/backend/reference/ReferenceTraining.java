@@ -16,6 +16,7 @@ import dev.laco.model.PackedSequences;
 import dev.laco.model.RotaryPairs;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** The ops of training in plain Java, as {@link ReferenceBackend} has the others. */
@@ -376,9 +377,11 @@ final class ReferenceTraining implements TrainingOps {
   }
 
   @Override
-  public double sumOfSquares(Tensor x) {
-    OpChecks.sumOfSquares(x);
-    return Arrays.stream(values(x)).map(value -> value * value).sum();
+  public double[] sumsOfSquares(List<Tensor> tensors) {
+    OpChecks.sumsOfSquares(tensors);
+    return tensors.stream()
+        .mapToDouble(x -> Arrays.stream(values(x)).map(value -> value * value).sum())
+        .toArray();
   }
 
   @Override

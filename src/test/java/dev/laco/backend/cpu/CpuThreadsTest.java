@@ -157,7 +157,7 @@ class CpuThreadsTest {
           TrainingOps ops = on.training();
           ops.addColumns(x, out.slice(0, 1));
           ops.rowProducts(x, y, out.reshape(5 * WIDTH, 1).slice(WIDTH, WIDTH + TOKENS));
-          MemoryTensor.of(out).set(5 * WIDTH - 1, ops.sumOfSquares(x));
+          MemoryTensor.of(out).set(5 * WIDTH - 1, ops.sumsOfSquares(List.of(x))[0]);
         });
     sameBits(
         threads,

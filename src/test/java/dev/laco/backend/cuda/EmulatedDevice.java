@@ -64,7 +64,7 @@ public final class EmulatedDevice {
     }
   }
 
-  /** The {@code nth} allocation from now on fails, the first being 1. */
+  /** The {@code nth} allocation from now on and all later ones fail, the first being 1. */
   public static void failAllocation(long nth) {
     call("laco_standin_fail_allocation", nth);
   }
@@ -139,7 +139,10 @@ public final class EmulatedDevice {
     return ask("laco_standin_live_allocations");
   }
 
-  /** How often the host waited for the device. */
+  /**
+   * How often the host waited for work of the device that it did not know to be done. Whoever frees
+   * device memory waits for all work.
+   */
   public static long synchronizations() {
     return ask("laco_standin_synchronizations");
   }

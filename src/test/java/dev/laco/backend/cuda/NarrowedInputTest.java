@@ -163,7 +163,7 @@ class NarrowedInputTest {
       case "rowProducts" -> new Object[] {x(), x(), tensor(2, 1)};
       case "distillationLoss" ->
           new Object[] {x(), x(), head(), batch(), 0.5, 1.0, new double[2], x()};
-      case "sumOfSquares" -> new Object[] {x()};
+      case "sumsOfSquares" -> new Object[] {List.of(x(), tensor(1, 6))};
       case "adamW" ->
           new Object[] {
             new TrainingOps.AdamW(1, 0.1, 0.9, 0.9, 1e-8, 0.1, 1), x(), x(), x(), x(), x()

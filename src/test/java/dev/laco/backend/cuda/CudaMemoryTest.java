@@ -1,0 +1,173 @@
+package dev.laco.backend.cuda;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.laco.Compute;
+import dev.laco.CudaBinding;
+import dev.laco.ResourceException;
+import dev.laco.backend.MemoryArena;
+import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.Tensor;
+import dev.laco.backend.TensorArena;
+import dev.laco.model.DType;
+import dev.laco.model.HostTensor;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** Device memory is allocated once, kept for the next buffer of its size, and given up in need. */
+@OnStandIn
+class CudaMemoryTest {
+  private static final long MB = 1L << 20;
+
+  @BeforeEach
+  void reset() {
+    EmulatedDevice.reset();
+  }
+
+  @AfterEach
+  void nothingLeaks() {
+    EmulatedDevice.assertNothingLeaks();
+  }
+
+  private static CudaBackend open(Long memory) {
+    return CudaBackend.open(Compute.AUTO, 0, CudaBinding.FFM, memory);
+  }
+
+  /** Allocates f32 tensors of so many MB, and frees all of them. */
+  private static void use(CudaBackend backend, long... sizes) {
+    try (TensorArena arena = backend.arena()) {
+      for (long size : sizes) {
+        arena.allocate(DType.F32, 1, size * MB / Float.BYTES);
+      }
+    }
+  }
+
+  private static long free(CudaBackend backend) {
+    return Objects.requireNonNull(backend.info().memory()).free();
+  }
+
+  /** Bytes of the device that are allocated, idle ones included. */
+  private static long taken(CudaBackend backend) {
+    CudaDriver.Memory memory = backend.context().driver().memory();
+    return memory.total() - memory.free();
+  }
+
+  @ParameterizedTest
+  @EnumSource(CudaBinding.class)
+  void whatWasFreedServesAgainAndNobodyWaits(CudaBinding binding) {
+    try (CudaBackend backend = CudaBackend.open(Compute.AUTO, 0, binding)) {
+      long free = free(backend);
+      use(backend, 1, 2, 2);
+      assertEquals(free, free(backend), "idle memory is free");
+      long allocations = EmulatedDevice.allocations();
+      long waits = EmulatedDevice.synchronizations();
+      use(backend, 2);
+      use(backend, 2, 2, 1);
+      assertEquals(allocations, EmulatedDevice.allocations());
+      assertEquals(waits, EmulatedDevice.synchronizations());
+      use(backend, 1, 1);
+      assertEquals(allocations + 1, EmulatedDevice.allocations());
+    }
+  }
+
+  @Test
+  void newTensorsAreZeroInMemoryThatServesAgain() {
+    try (CudaBackend backend = open(null)) {
+      try (TensorArena arena = backend.arena()) {
+        backend.upload(new float[] {1, 2, 3}, arena.allocate(DType.F32, 1, 3));
+      }
+      try (TensorArena arena = backend.arena()) {
+        float[] found = new float[3];
+        backend.download(arena.allocate(DType.F32, 1, 3), found);
+        assertArrayEquals(new float[3], found);
+      }
+    }
+  }
+
+  @Test
+  void idleMemoryIsGivenUpWhereTheDeviceHasNoMore() {
+    EmulatedDevice.memory(200 * MB);
+    try (CudaBackend backend = open(null)) {
+      use(backend, 40);
+      use(backend, 39);
+      use(backend, 60);
+      use(backend, 100);
+      assertThrows(ResourceException.class, () -> use(backend, 100, 100));
+    }
+  }
+
+  @Test
+  void idleMemoryThatWasUsedLongestAgoGoesFirst() {
+    try (CudaBackend backend = open(null)) {
+      long buffers = taken(backend);
+      backend.context().memory().limit(buffers + 10 * MB);
+      use(backend, 3);
+      use(backend, 4);
+      use(backend, 3);
+      long allocations = EmulatedDevice.allocations();
+      use(backend, 5);
+      assertEquals(8 * MB, taken(backend) - buffers);
+      use(backend, 3);
+      use(backend, 5);
+      assertEquals(allocations + 1, EmulatedDevice.allocations());
+      use(backend, 4);
+      assertEquals(allocations + 2, EmulatedDevice.allocations());
+    }
+  }
+
+  @Test
+  void theSettingBoundsWhatIsKept() {
+    try (CudaBackend backend = open(100 * MB)) {
+      for (long size = 10; size < 40; size++) {
+        use(backend, size);
+        assertTrue(taken(backend) <= 100 * MB, "after " + size + " MB");
+      }
+    }
+  }
+
+  /** Weights are copied on a stream of their own, more of them than there are pinned buffers. */
+  @Test
+  void aWeightIsCopiedBehindTheWorkThatReadsWhatWasThereBefore() {
+    try (CudaBackend backend = open(null);
+        MemoryArena memory = new MemoryArena();
+        TensorArena arena = backend.arena()) {
+      List<HostTensor> first = new ArrayList<>();
+      List<Tensor> copies = new ArrayList<>();
+      for (int i = 0; i < 6; i++) {
+        first.add(weight(memory, 1 + i));
+        copies.add(arena.allocate(DType.F32, 1, 5));
+      }
+      for (int i = 0; i < first.size(); i++) {
+        backend.copy(backend.weight(first.get(i)), copies.get(i));
+      }
+      backend.release(first);
+      long allocations = EmulatedDevice.allocations();
+      for (int i = 0; i < first.size(); i++) {
+        backend.weight(weight(memory, 11 + i));
+      }
+      assertEquals(allocations, EmulatedDevice.allocations());
+      for (int i = 0; i < first.size(); i++) {
+        float[] found = new float[5];
+        backend.download(copies.get(i), found);
+        assertEquals(1 + i, found[4]);
+      }
+    }
+  }
+
+  private static HostTensor weight(MemoryArena memory, float value) {
+    HostTensor weight = HostTensor.allocate(memory, "w", DType.F32, List.of(5L));
+    for (int i = 0; i < 5; i++) {
+      MemoryTensor.of(weight).set(i, value);
+    }
+    return weight;
+  }
+}
