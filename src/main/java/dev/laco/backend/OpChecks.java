@@ -218,8 +218,13 @@ public final class OpChecks {
     activation("reference", reference);
     activation("candidates", candidates);
     shape("reference", reference, batch.sequences().size(), reference.columns());
-    long count = Math.max(1, candidates.rows() / reference.rows());
-    shape("candidates", candidates, count * reference.rows(), reference.columns());
+    candidates("candidates", candidates, batch, reference.columns());
+  }
+
+  /** Checks rows of candidates, each of which has a row for every token of a batch. */
+  private static void candidates(String name, Tensor rows, TokenBatch batch, long columns) {
+    long tokens = batch.sequences().size();
+    shape(name, rows, Math.max(1, rows.rows() / tokens) * tokens, columns);
   }
 
   /** See {@link ScoringOps#pairProducts}. */
@@ -242,7 +247,7 @@ public final class OpChecks {
   public static void logProbability(
       Tensor hidden, Head head, TokenBatch batch, int maxToken, double[] out) {
     activation("hidden", hidden);
-    shape("hidden", hidden, batch.sequences().size(), head.weight().columns());
+    candidates("hidden", hidden, batch, head.weight().columns());
     length("out", out.length, hidden.rows());
     vocabulary(maxToken, head.weight());
   }
@@ -252,8 +257,8 @@ public final class OpChecks {
       Tensor hidden, Tensor reference, Head head, TokenBatch batch, double[] out) {
     activation("hidden", hidden);
     activation("reference", reference);
-    shape("hidden", hidden, batch.sequences().size(), head.weight().columns());
-    shape("reference", reference, hidden.rows(), hidden.columns());
+    candidates("hidden", hidden, batch, head.weight().columns());
+    shape("reference", reference, batch.sequences().size(), hidden.columns());
     length("out", out.length, hidden.rows());
   }
 
@@ -421,6 +426,7 @@ public final class OpChecks {
       double[] losses,
       Tensor gradient) {
     klDivergence(hidden, reference, head, batch, losses);
+    sameShape("reference", reference, hidden);
     vocabulary(maxToken, head.weight());
     sameShape("gradient", gradient, hidden);
     if (!(labelShare >= 0 && labelShare <= 1)) {

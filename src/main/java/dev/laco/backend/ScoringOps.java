@@ -38,25 +38,27 @@ public interface ScoringOps extends DeviceMemory {
   double[] pairProducts(List<Tensor> tensors, int groups);
 
   /**
-   * Natural log-probability of the next token of the sequence, for each row {@code t}, under {@code
-   * softmax(logits_t)}; 0 for the last token of a sequence. The op never holds the logits of all
-   * tokens and the whole vocabulary at once.
+   * Natural log-probability of the next token of the sequence, for each row {@code t} of each of
+   * {@code K} candidates, under {@code softmax(logits_t)}; 0 for the last token of a sequence. The
+   * op never holds the logits of all tokens and the whole vocabulary at once.
    *
-   * @param hidden {@code [T, d]}, of which the head makes the {@link #logits}
-   * @param batch its token ids are below {@code V}
-   * @param out {@code [T]}
+   * @param hidden {@code [K * T, d]}, of which the head makes the {@link #logits}: the rows of the
+   *     first candidate, then of the second, …
+   * @param batch the tokens of every candidate; their ids are below {@code V}
+   * @param out {@code [K * T]}
    */
   void logProbability(Tensor hidden, Head head, TokenBatch batch, double[] out);
 
   /**
-   * Kullback-Leibler divergence in nats, for each row, the last of a sequence included: {@code
-   * out[t] = KL(softmax(r_t) || softmax(h_t))}, where {@code r} and {@code h} are the {@link
-   * #logits} of {@code reference} and {@code hidden}. A divergence is never negative. The op never
-   * holds the logits of all tokens and the whole vocabulary at once.
+   * Kullback-Leibler divergence in nats of each of {@code K} candidates from the reference, for
+   * each row, the last of a sequence included: {@code KL(softmax(r_t) || softmax(h_t))}, where
+   * {@code r} and {@code h} are the {@link #logits} of {@code reference} and of a candidate. A
+   * divergence is never negative. The op never holds the logits of all tokens and the whole
+   * vocabulary at once; those of the reference are computed once for all candidates.
    *
-   * @param hidden {@code [T, d]}
+   * @param hidden {@code [K * T, d]}: the rows of the first candidate, then of the second, …
    * @param reference {@code [T, d]}
-   * @param out {@code [T]}
+   * @param out {@code [K * T]}
    */
   void klDivergence(Tensor hidden, Tensor reference, Head head, TokenBatch batch, double[] out);
 }

@@ -12,6 +12,7 @@ import dev.laco.transformer.CausalLm;
 import dev.laco.transformer.NextTokens;
 import dev.laco.transformer.Workspace;
 import java.util.Arrays;
+import java.util.stream.IntStream;
 
 /** Scores one model against the original, with tensors that a fit has made, too. */
 public final class ModelScore {
@@ -30,22 +31,33 @@ public final class ModelScore {
       original.run(batch, reference, work);
       pruned.run(batch, states, work);
       double[] similarities = backend.cosine(reference, states, batch);
-      double kl = kl(original, reference, states, batch);
-      double nll = nll(pruned, states, batch);
+      double kl = kls(original, reference, states, batch)[0];
+      double nll = nlls(pruned, states, batch)[0];
       pruned.release();
       return new Score(Arrays.stream(similarities).boxed().toList(), new Score.Language(nll, kl));
     }
   }
 
-  /** {@link Score.Language#nll} of last hidden states {@code [T, d]}. */
-  static double nll(CausalLm model, Tensor hidden, TokenBatch batch) {
+  /** {@link Score.Language#nll} of K candidates from their last hidden states {@code [K T, d]}. */
+  static double[] nlls(CausalLm model, Tensor hidden, TokenBatch batch) {
     int predicted = batch.sequences().size() - batch.sequences().sequences();
-    return Arrays.stream(NextTokens.nll(model, hidden, batch)).sum() / predicted;
+    return means(NextTokens.nll(model, hidden, batch), batch, predicted);
   }
 
-  /** {@link Score.Language#kl} of last hidden states {@code [T, d]}, mean over all rows. */
-  static double kl(CausalLm original, Tensor reference, Tensor hidden, TokenBatch batch) {
-    return Arrays.stream(NextTokens.kl(original, reference, hidden, batch)).sum()
-        / batch.sequences().size();
+  /**
+   * {@link Score.Language#kl} of K candidates from their last hidden states {@code [K T, d]}, mean
+   * over all rows.
+   */
+  static double[] kls(CausalLm original, Tensor reference, Tensor hidden, TokenBatch batch) {
+    double[] byRow = NextTokens.kl(original, reference, hidden, batch);
+    return means(byRow, batch, batch.sequences().size());
+  }
+
+  /** The sum of each candidate's rows, divided by {@code of}. */
+  private static double[] means(double[] byRow, TokenBatch batch, int of) {
+    int tokens = batch.sequences().size();
+    return IntStream.range(0, byRow.length / tokens)
+        .mapToDouble(i -> Arrays.stream(byRow, i * tokens, (i + 1) * tokens).sum() / of)
+        .toArray();
   }
 }

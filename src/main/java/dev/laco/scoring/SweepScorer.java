@@ -26,6 +26,7 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.IntStream;
 
 /**
  * Scores plans against the original model. One pass over the original's layers ({@link Sweep}) runs
@@ -149,32 +150,40 @@ public final class SweepScorer implements Scorer, AutoCloseable {
   private List<Score> scores(Tensor last) {
     double[] cosines = backend.cosine(reference, last, batches.of(1));
     int sentences = batches.of(1).sequences().sequences();
+    int count = cosines.length / sentences;
+    List<Score.Language> languages = objective.needsLanguage() ? languages(last, count) : null;
     List<Score> scores = new ArrayList<>();
-    for (int i = 0; i * sentences < cosines.length; i++) {
+    for (int i = 0; i < count; i++) {
       List<Double> similarities =
           Arrays.stream(cosines, i * sentences, (i + 1) * sentences).boxed().toList();
-      Tensor hidden = last.slice((long) i * batches.tokens(), (i + 1L) * batches.tokens());
-      scores.add(new Score(similarities, objective.needsLanguage() ? language(hidden) : null));
+      scores.add(new Score(similarities, languages == null ? null : languages.get(i)));
     }
     return scores;
   }
 
-  /** Products with the head for each candidate: one for the likelihood, two for the divergence. */
+  /**
+   * Products with the head for each candidate: one for the likelihood, one for the divergence. The
+   * original's, once a pass, are not counted.
+   */
   private static int headProducts(Objective objective) {
     return switch (objective) {
       case COSINE -> 0;
       case NLL -> 1;
-      case KL -> 3;
+      case KL -> 2;
     };
   }
 
-  /** The next-token part of a candidate's score, from its last hidden states {@code [T, d]}. */
-  private Score.Language language(Tensor hidden) {
+  /**
+   * The next-token parts of the scores of K candidates, from their last states {@code [K T, d]}.
+   */
+  private List<Score.Language> languages(Tensor last, int count) {
     TokenBatch batch = batches.of(1);
-    meter.comparedTokens();
-    double nll = ModelScore.nll(model, hidden, batch);
-    return new Score.Language(
-        nll, objective == Objective.KL ? ModelScore.kl(model, reference, hidden, batch) : null);
+    meter.comparedTokens(count);
+    double[] nll = ModelScore.nlls(model, last, batch);
+    double[] kl = objective == Objective.KL ? ModelScore.kls(model, reference, last, batch) : null;
+    return IntStream.range(0, count)
+        .mapToObj(i -> new Score.Language(nll[i], kl == null ? null : kl[i]))
+        .toList();
   }
 
   @Override

@@ -62,9 +62,9 @@ final class WorkMeter {
     }
   }
 
-  /** Counts the products with the head for one candidate. */
-  void comparedTokens() {
-    operations += headOperations;
+  /** Counts the products with the head for some candidates. */
+  void comparedTokens(int candidates) {
+    operations += candidates * headOperations;
   }
 
   /** Counts the latest pass as one that scored a plan a second time, alone. */

@@ -10,6 +10,7 @@ import dev.laco.model.PackedSequences;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.Function;
+import java.util.stream.DoubleStream;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -254,6 +255,48 @@ public abstract class ScoringContract extends Contract {
     PackedSequences tokens = tokens(new int[2000], new int[100]);
     double[] many = of(backend, divergence(tokens, manyHidden, manyStates, head, Form.PLAIN));
     close("klDivergence of many tokens", Tolerance.LOG_PROBABILITY, 1, expected, many);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"3,5,4200", "700,4,70", "2100,2,30"})
+  void scoresSeveralCandidatesAsOneAfterTheOther(int length, int candidates, int vocabulary) {
+    int width = 3;
+    PackedSequences tokens = tokens(new int[length - 1], new int[] {1});
+    float[] states = normal(length * width);
+    float[] all = normal(candidates * length * width);
+    HostTensor head = weight(DType.F32, vocabulary, width);
+    double[] together =
+        of(
+            backend,
+            run ->
+                bothScores(run, tokens, run.tensor(all, candidates * length, width), states, head));
+    int rows = candidates * length;
+    for (int c = 0; c < candidates; c++) {
+      int from = c * length;
+      float[] own = Arrays.copyOfRange(all, from * width, (from + length) * width);
+      double[] alone =
+          of(backend, run -> bothScores(run, tokens, run.tensor(own, length, width), states, head));
+      for (int of = 0; of < 2; of++) {
+        close(
+            "score " + of + " of candidate " + c,
+            Tolerance.LOG_PROBABILITY,
+            1,
+            Arrays.copyOfRange(alone, of * length, (of + 1) * length),
+            Arrays.copyOfRange(together, of * rows + from, of * rows + from + length));
+      }
+    }
+  }
+
+  /** Log-probabilities and then divergences of all rows of candidates. */
+  private static double[] bothScores(
+      Run run, PackedSequences tokens, Tensor candidates, float[] reference, HostTensor weight) {
+    double[] probabilities = new double[Math.toIntExact(candidates.rows())];
+    double[] divergences = probabilities.clone();
+    Head head = new Head(run.on.weight(weight), LogitSpec.PLAIN);
+    Tensor states = run.tensor(reference, tokens.size(), candidates.columns());
+    run.on.logProbability(candidates, head, run.batch(tokens), probabilities);
+    run.on.klDivergence(candidates, states, head, run.batch(tokens), divergences);
+    return DoubleStream.concat(Arrays.stream(probabilities), Arrays.stream(divergences)).toArray();
   }
 
   @Test

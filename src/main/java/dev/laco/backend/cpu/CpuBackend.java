@@ -29,6 +29,7 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.NormSpec;
 import dev.laco.model.RotaryPairs;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
@@ -508,10 +509,19 @@ public final class CpuBackend extends MemoryBackend {
   public void logProbability(Tensor hidden, Head head, TokenBatch batch, double[] out) {
     MemoryBatch sequences = MemoryBatch.of(batch);
     OpChecks.logProbability(hidden, head, batch, sequences.maxToken(), out);
+    int tokens = batch.sequences().size();
+    for (int from = 0; from < out.length; from += tokens) {
+      MemoryTensor states = MemoryTensor.of(hidden).slice(from, from + tokens);
+      double[] ofCandidate = logProbability(states, head, sequences);
+      System.arraycopy(ofCandidate, 0, out, from, tokens);
+    }
+  }
+
+  /** The log-probabilities of one candidate. */
+  private double[] logProbability(MemoryTensor states, Head head, MemoryBatch sequences) {
     CpuKernels current = kernels();
-    MemoryTensor states = MemoryTensor.of(hidden);
     MemoryTensor matrix = MemoryTensor.of(head.weight());
-    long rows = hidden.rows();
+    long rows = states.rows();
     long panel = Math.min(matrix.rows(), Math.max(64, LOGITS_BYTES / Float.BYTES / rows));
     MemorySegment scores = logits.atLeast(rows * panel * Float.BYTES);
     MemorySegment state = reductionScratch.atLeast(rows * 16);
@@ -528,47 +538,61 @@ public final class CpuBackend extends MemoryBackend {
       current.logProbability(
           scores, rows, last - first, first, sequences.targets(), most, total, target);
     }
+    double[] out = new double[Math.toIntExact(rows)];
     for (int t = 0; t < out.length; t++) {
       boolean scored = sequences.targets().getAtIndex(JAVA_INT, t) >= 0;
       double logit = target.getAtIndex(JAVA_FLOAT, t);
       double largest = most.getAtIndex(JAVA_FLOAT, t);
       out[t] = scored ? logit - largest - Math.log(total.getAtIndex(JAVA_DOUBLE, t)) : 0;
     }
+    return out;
   }
 
   @Override
   public void klDivergence(
       Tensor hidden, Tensor reference, Head head, TokenBatch batch, double[] out) {
     OpChecks.klDivergence(hidden, reference, head, batch, out);
-    for (int from = 0; from < out.length; from += DIVERGENCE_ROWS) {
-      int to = Math.min(out.length, from + DIVERGENCE_ROWS);
+    int tokens = batch.sequences().size();
+    for (int from = 0; from < tokens; from += DIVERGENCE_ROWS) {
+      int to = Math.min(tokens, from + DIVERGENCE_ROWS);
+      List<MemoryTensor> candidates = new ArrayList<>();
+      for (int first = 0; first < out.length; first += tokens) {
+        candidates.add(MemoryTensor.of(hidden).slice(first + from, first + to));
+      }
       MemorySegment state =
-          divergenceState(
-              MemoryTensor.of(hidden).slice(from, to),
-              MemoryTensor.of(reference).slice(from, to),
-              head);
-      for (int t = from; t < to; t++) {
-        out[t] = DivergenceState.divergence(state, t - from);
+          divergenceState(candidates, MemoryTensor.of(reference).slice(from, to), head);
+      for (int c = 0; c < candidates.size(); c++) {
+        for (int t = from; t < to; t++) {
+          out[c * tokens + t] = DivergenceState.divergence(state, c * (to - from) + t - from);
+        }
       }
     }
   }
 
-  /** Computes the {@link DivergenceState} of at most {@link #DIVERGENCE_ROWS} rows. */
-  private MemorySegment divergenceState(MemoryTensor hidden, MemoryTensor reference, Head head) {
+  /**
+   * Computes the {@link DivergenceState} of at most {@link #DIVERGENCE_ROWS} rows of each
+   * candidate.
+   */
+  private MemorySegment divergenceState(
+      List<MemoryTensor> candidates, MemoryTensor reference, Head head) {
     CpuKernels current = kernels();
     MemoryTensor matrix = MemoryTensor.of(head.weight());
-    long rows = hidden.rows();
+    long rows = reference.rows();
     long panel = Math.min(matrix.rows(), Math.max(64, LOGITS_BYTES / Float.BYTES / 2 / rows));
     long bytes = rows * panel * Float.BYTES;
     MemorySegment both = logits.atLeast(2 * bytes);
     MemorySegment scores = both.asSlice(0, bytes);
     MemorySegment expected = both.asSlice(bytes, bytes);
-    MemorySegment state = reductionScratch.atLeast(rows * DivergenceState.BYTES);
+    long ofCandidate = rows * DivergenceState.BYTES;
+    MemorySegment state = reductionScratch.atLeast(candidates.size() * ofCandidate);
     for (long first = 0; first < matrix.rows(); first += panel) {
       MemoryTensor part = matrix.slice(first, Math.min(matrix.rows(), first + panel));
-      logits(hidden, head, part, scores);
       logits(reference, head, part, expected);
-      current.klDivergence(scores, expected, rows, part.rows(), first, state);
+      for (int c = 0; c < candidates.size(); c++) {
+        logits(candidates.get(c), head, part, scores);
+        MemorySegment own = state.asSlice(c * ofCandidate, ofCandidate);
+        current.klDivergence(scores, expected, rows, part.rows(), first, own);
+      }
     }
     return state;
   }

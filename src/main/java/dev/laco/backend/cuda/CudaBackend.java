@@ -58,11 +58,17 @@ public final class CudaBackend implements Backend {
    */
   private static final String FUSED_ROWS_PROPERTY = "laco.cuda.fused-rows";
 
-  /** Bytes that {@link #logProbability} and {@link #klDivergence} use for logits. */
-  private static final long LOGITS_BYTES = 64L << 20;
+  /**
+   * Bytes that {@link #logProbability} and {@link #klDivergence} use for logits: so many stay in
+   * the cache of an H100, which has 50 MB, until they have been read.
+   */
+  private static final long LOGITS_BYTES = 32L << 20;
 
-  /** Rows that {@link #klDivergence} computes together; a panel of logits then has 4096 columns. */
-  private static final long DIVERGENCE_ROWS = 2048;
+  /**
+   * Rows of logits that {@link #logProbability} and {@link #klDivergence} compute together: of
+   * several candidates where one has fewer.
+   */
+  private static final int SCORED_ROWS = 2048;
 
   /** Elements of hidden states that one block of the cosine kernel takes. */
   private static final long COSINE_ELEMENTS = 4096;
@@ -847,15 +853,11 @@ public final class CudaBackend implements Backend {
 
   @Override
   public void logProbability(Tensor hidden, Head head, TokenBatch batch, double[] out) {
-    CudaBatch tokens = CudaBatch.of(batch);
-    OpChecks.logProbability(hidden, head, batch, tokens.maxToken(), out);
+    CudaBatch targets = CudaBatch.of(batch);
+    OpChecks.logProbability(hidden, head, batch, targets.maxToken(), out);
     context.enter();
-    CudaTensor states = CudaTensor.of(hidden);
-    CudaTensor matrix = CudaTensor.of(head.weight());
+    int tokens = batch.sequences().size();
     int rows = out.length;
-    // Panels begin at multiples of 64 rows, so that they are aligned for wide loads.
-    long panel = Math.max(64, LOGITS_BYTES / Float.BYTES / rows / 64 * 64);
-    long scores = logits.atLeast(rows * Math.min(panel, matrix.rows()) * Float.BYTES);
     // Each row has the sum of exponentials so far, the largest logit so far and the logit of the
     // target.
     long total = reductions.atLeast(rows * 16L);
@@ -863,28 +865,37 @@ public final class CudaBackend implements Backend {
     long target = most + rows * 4L;
     // The kernel skips rows without a target, and the results of all rows are copied back.
     context.driver().zero(total, rows * 16L, stream.handle());
-    for (long first = 0; first < matrix.rows(); first += panel) {
-      long last = Math.min(matrix.rows(), first + panel);
-      logits(states, head, matrix.slice(first, last), scores);
-      launcher
-          .of(Kernel.LOG_PROBABILITY, DType.F32)
-          .pointer(scores)
-          .pointer(tokens.targets())
-          .pointer(total)
-          .pointer(most)
-          .pointer(target)
-          .int64(last - first)
-          .int64(first)
-          .run(rows, BLOCK);
+    int together = together(tokens) * tokens;
+    for (int from = 0; from < rows; from += together) {
+      CudaTensor states = CudaTensor.of(hidden).slice(from, Math.min(rows, from + together));
+      int candidates = from;
+      eachPanel(
+          head,
+          states.rows(),
+          (part, first, scores) -> {
+            logits(states, head, part, scores);
+            for (long row = 0; row < states.rows(); row += tokens) {
+              launcher
+                  .of(Kernel.LOG_PROBABILITY, DType.F32)
+                  .pointer(scores + row * part.rows() * Float.BYTES)
+                  .pointer(targets.targets())
+                  .pointer(total + (candidates + row) * 8)
+                  .pointer(most + (candidates + row) * 4)
+                  .pointer(target + (candidates + row) * 4)
+                  .int64(part.rows())
+                  .int64(first)
+                  .run(tokens, BLOCK);
+            }
+          });
     }
     double[] state = new double[2 * rows];
     MemorySegment memory = MemorySegment.ofArray(state);
     staging.download(total, memory, stream);
-    int[] targets = batch.sequences().targets();
+    int[] next = batch.sequences().targets();
     for (int t = 0; t < rows; t++) {
       double largest = memory.get(JAVA_FLOAT, rows * 8L + t * 4L);
       double logit = memory.get(JAVA_FLOAT, rows * 12L + t * 4L);
-      out[t] = targets[t] >= 0 ? logit - largest - Math.log(state[t]) : 0;
+      out[t] = next[t % tokens] >= 0 ? logit - largest - Math.log(state[t]) : 0;
     }
   }
 
@@ -894,13 +905,15 @@ public final class CudaBackend implements Backend {
     OpChecks.klDivergence(hidden, reference, head, batch, out);
     context.enter();
     long state = reductions.atLeast(out.length * DivergenceState.BYTES);
-    for (long from = 0; from < out.length; from += DIVERGENCE_ROWS) {
-      long to = Math.min(out.length, from + DIVERGENCE_ROWS);
+    int tokens = batch.sequences().size();
+    for (int from = 0; from < tokens; from += SCORED_ROWS) {
       divergenceState(
-          CudaTensor.of(hidden).slice(from, to),
-          CudaTensor.of(reference).slice(from, to),
+          CudaTensor.of(hidden),
+          CudaTensor.of(reference).slice(from, Math.min(tokens, from + SCORED_ROWS)),
           head,
-          state + from * DivergenceState.BYTES);
+          tokens,
+          from,
+          state);
     }
     double[] states = new double[(int) (out.length * DivergenceState.BYTES / Double.BYTES)];
     MemorySegment memory = MemorySegment.ofArray(states);
@@ -910,26 +923,70 @@ public final class CudaBackend implements Backend {
     }
   }
 
-  /** Computes the {@link DivergenceState} of at most {@link #DIVERGENCE_ROWS} rows. */
-  private void divergenceState(CudaTensor hidden, CudaTensor reference, Head head, long state) {
+  /**
+   * Computes the {@link DivergenceState} of some rows of each candidate.
+   *
+   * @param reference at most {@link #SCORED_ROWS} rows
+   * @param tokens rows of a candidate
+   * @param from the first of these rows of a candidate
+   * @param state of all rows of all candidates
+   */
+  private void divergenceState(
+      CudaTensor hidden, CudaTensor reference, Head head, int tokens, long from, long state) {
+    long rows = reference.rows();
+    int candidates = Math.toIntExact(hidden.rows() / tokens);
+    int together = Math.min(candidates, together(tokens));
+    eachPanel(
+        head,
+        (together + 1) * rows,
+        (part, first, scores) -> {
+          long bytes = rows * part.rows() * Float.BYTES;
+          long expected = scores + together * bytes;
+          logits(reference, head, part, expected);
+          for (int c = 0; c < candidates; c += together) {
+            int last = Math.min(candidates, c + together) - 1;
+            // Of several candidates all rows are taken, which follow each other.
+            CudaTensor some = hidden.slice(c * tokens + from, last * tokens + from + rows);
+            logits(some, head, part, scores);
+            for (int candidate = c; candidate <= last; candidate++) {
+              launcher
+                  .of(Kernel.KL_DIVERGENCE, DType.F32)
+                  .pointer(scores + (candidate - c) * bytes)
+                  .pointer(expected)
+                  .pointer(state + (candidate * tokens + from) * DivergenceState.BYTES)
+                  .int64(part.rows())
+                  .int64(first)
+                  .run(rows, BLOCK);
+            }
+          }
+        });
+  }
+
+  /** Candidates of so many tokens whose logits are computed together. */
+  private static int together(int tokens) {
+    return Math.max(1, SCORED_ROWS / tokens);
+  }
+
+  /** What to do with a panel of the head: some of its rows. */
+  @FunctionalInterface
+  private interface PanelTask {
+    /**
+     * Does it.
+     *
+     * @param first number of the panel's first row
+     * @param scores room for logits
+     */
+    void run(CudaTensor part, long first, long scores);
+  }
+
+  /** Goes through the head in panels, of each of which {@code rows} rows of logits fit. */
+  private void eachPanel(Head head, long rows, PanelTask task) {
     CudaTensor matrix = CudaTensor.of(head.weight());
-    long rows = hidden.rows();
-    // Panels are aligned as in logProbability.
-    long panel = Math.max(64, LOGITS_BYTES / Float.BYTES / 2 / rows / 64 * 64);
-    long bytes = rows * Math.min(panel, matrix.rows()) * Float.BYTES;
-    long scores = logits.atLeast(2 * bytes);
+    // Panels begin at multiples of 64 rows, so that they are aligned for wide loads.
+    long panel = Math.max(64, LOGITS_BYTES / Float.BYTES / rows / 64 * 64);
+    long scores = logits.atLeast(rows * Math.min(panel, matrix.rows()) * Float.BYTES);
     for (long first = 0; first < matrix.rows(); first += panel) {
-      CudaTensor part = matrix.slice(first, Math.min(matrix.rows(), first + panel));
-      logits(hidden, head, part, scores);
-      logits(reference, head, part, scores + bytes);
-      launcher
-          .of(Kernel.KL_DIVERGENCE, DType.F32)
-          .pointer(scores)
-          .pointer(scores + bytes)
-          .pointer(state)
-          .int64(part.rows())
-          .int64(first)
-          .run(rows, BLOCK);
+      task.run(matrix.slice(first, Math.min(matrix.rows(), first + panel)), first, scores);
     }
   }
 

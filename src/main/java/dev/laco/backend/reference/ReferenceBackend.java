@@ -451,8 +451,9 @@ public final class ReferenceBackend extends MemoryBackend {
     MemoryBatch sequences = MemoryBatch.of(batch);
     OpChecks.logProbability(hidden, head, batch, sequences.maxToken(), out);
     MemoryTensor states = MemoryTensor.of(hidden);
+    int tokens = batch.sequences().size();
     for (int t = 0; t < out.length; t++) {
-      int target = sequences.targets().getAtIndex(ValueLayout.JAVA_INT, t);
+      int target = sequences.targets().getAtIndex(ValueLayout.JAVA_INT, t % tokens);
       if (target < 0) {
         out[t] = 0;
         continue;
@@ -470,7 +471,7 @@ public final class ReferenceBackend extends MemoryBackend {
     MemoryTensor references = MemoryTensor.of(reference);
     for (int t = 0; t < out.length; t++) {
       double[] logits = logits(states.row(t), head);
-      double[] expected = logits(references.row(t), head);
+      double[] expected = logits(references.row(t % references.rows()), head);
       double shift = logSumOfExponentials(logits);
       double expectedShift = logSumOfExponentials(expected);
       double divergence = 0;
