@@ -127,14 +127,22 @@ public record HealStage(
 
   /** What of the training does not lie in memory, as people read it behind a memory plan. */
   public String elsewhere(ModelConfig config, int trained, Residence residence) {
-    if (residence == Residence.EVERYTHING) {
-      return "";
+    String where = "";
+    if (residence != Residence.EVERYTHING) {
+      long parameters = trained * config.layerParameters();
+      long bytes = Distillation.swappedBytes(how(parameters), parameters, residence);
+      where +=
+          bytes == 0
+              ? "; weights with adapters are made for one layer at a time"
+              : String.format(Locale.ROOT, "; %s of the training in a file", ByteSize.show(bytes));
     }
-    long parameters = trained * config.layerParameters();
-    long bytes = Distillation.swappedBytes(how(parameters), parameters, residence);
-    return bytes == 0
-        ? "; weights with adapters are made for one layer at a time"
-        : String.format(Locale.ROOT, "; %s of the training in a file", ByteSize.show(bytes));
+    long states = Distillation.keptStateBytes(parts, wantedTokens(), config.hiddenSize());
+    if (states > 0) {
+      where +=
+          String.format(
+              Locale.ROOT, "; %s of the original's states in a file", ByteSize.show(states));
+    }
+    return where;
   }
 
   /**
@@ -166,7 +174,9 @@ public record HealStage(
   public double seconds(JobEstimate estimate, int depth, int trained) {
     long heldOut = parts.heldOut().stream().mapToLong(FitText.Chunk::length).sum();
     int measurements = DistillationSettings.MEASUREMENTS + 1;
-    return estimate.pass(wantedTokens(), depth + PASSES * trained)
+    boolean kept = Distillation.keptStateBytes(parts, wantedTokens(), 1) > 0;
+    return estimate.layers(kept ? parts.tokens() : wantedTokens(), depth)
+        + estimate.pass(wantedTokens(), PASSES * trained)
         + estimate.pass(measurements * heldOut, trained);
   }
 

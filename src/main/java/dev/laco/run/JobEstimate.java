@@ -94,6 +94,11 @@ public final class JobEstimate {
     return tokens * (layers * layer + head);
   }
 
+  /** Seconds in which {@code layers} layers run over {@code tokens} tokens. */
+  public double layers(long tokens, int layers) {
+    return (double) tokens * layers * layer;
+  }
+
   /** Seconds of a pass over the chunks of a text. */
   public double pass(List<Chunk> chunks, int layers) {
     return pass(chunks.stream().mapToLong(Chunk::length).sum(), layers);

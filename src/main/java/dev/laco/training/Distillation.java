@@ -43,6 +43,8 @@ public final class Distillation implements AutoCloseable {
   private final Passes passes;
   private final HeldOut heldOut;
   private final SegmentAllocator memory;
+  private final Path folder;
+  private TeacherStates teacher;
   private final Map<String, HostTensor> best = new HashMap<>();
 
   /** Is told how a training goes, on the thread that trains. */
@@ -124,18 +126,20 @@ public final class Distillation implements AutoCloseable {
     this.text = text;
     this.settings = settings;
     this.memory = place.results;
+    this.folder = place.folder;
     this.layers = TrainedLayers.of(pruned, settings, place.residence, place.folder);
     this.student = new CausalLm(pruned.outside(), layers);
     int most = Math.max(most(text.learnt(), settings), most(text.heldOut(), settings));
-    CausalLm teacher = original.original();
+    CausalLm dense = original.original();
     try {
-      this.passes = new Passes(teacher, student, layers, pruned.first(), most);
+      this.passes = new Passes(dense, student, layers, pruned.first(), most);
     } catch (RuntimeException e) {
       layers.close();
       throw e;
     }
+    this.teacher = TeacherStates.computed(passes);
     try {
-      this.heldOut = new HeldOut(teacher, passes, text.heldOut(), settings.batchTokens());
+      this.heldOut = new HeldOut(dense, passes, text.heldOut(), settings.batchTokens());
     } catch (RuntimeException e) {
       passes.close();
       layers.close();
@@ -429,7 +433,32 @@ public final class Distillation implements AutoCloseable {
     backend.release(List.of(from));
   }
 
+  /** How often a text is met at least for the original's states to be kept. */
+  private static final double OFTEN =
+      Double.parseDouble(System.getenv().getOrDefault("OFTEN", "1.5"));
+
+  /**
+   * Bytes of the original's states of the text that a training keeps in a file: 0 where it meets
+   * the text hardly more than once.
+   *
+   * @param tokens on which to train
+   * @param width columns of hidden states
+   */
+  public static long keptStateBytes(DistillationText text, long tokens, long width) {
+    return tokens < OFTEN * text.tokens() ? 0 : TeacherStates.bytes(text.tokens(), width);
+  }
+
   private Result run(Reached from, long tokensInAll, double rate, Listener listener) {
+    long stateBytes = keptStateBytes(text, tokensInAll, passes.width());
+    teacher.close();
+    teacher =
+        stateBytes == 0
+            ? TeacherStates.computed(passes)
+            : TeacherStates.kept(
+                passes,
+                text.learnt(),
+                settings.batchTokens(),
+                SwapFile.create(backend, folder, stateBytes));
     List<List<FitText.Chunk>> chunks = text.steps(tokensInAll, settings);
     List<TrainingStep> steps = new ArrayList<>(from.steps);
     List<TrainingMeasurement> measurements = new ArrayList<>(from.measurements);
@@ -549,6 +578,7 @@ public final class Distillation implements AutoCloseable {
     for (List<FitText.Chunk> together : DistillationText.parts(chunks, settings.batchTokens())) {
       try (TokenBatch batch =
           passes.batch(PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList()))) {
+        teacher.bring(batch, together);
         loss += passes.train(batch, settings.labelShare(), 1.0 / count);
       }
     }
@@ -582,6 +612,7 @@ public final class Distillation implements AutoCloseable {
 
   @Override
   public void close() {
+    teacher.close();
     heldOut.close();
     passes.close();
     layers.close();

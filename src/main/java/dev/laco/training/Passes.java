@@ -128,8 +128,14 @@ final class Passes implements AutoCloseable {
     return inputs.get(index - first).slice(0, tokens);
   }
 
+  /** Where {@link #train} finds the original's last hidden states. */
+  Tensor reference(long tokens) {
+    return reference.slice(0, tokens);
+  }
+
   /**
-   * Runs both models over a batch and adds the gradients of its loss.
+   * Runs the trained layers on what {@link #shared} holds and adds the gradients of the loss
+   * against what {@link #reference} holds.
    *
    * @param scale factor on the gradients
    * @return the sum of the losses of all tokens
@@ -137,9 +143,8 @@ final class Passes implements AutoCloseable {
   double train(TokenBatch batch, double labelShare, double scale) {
     double all = scale * layers.gradientScale();
     int tokens = batch.sequences().size();
-    Tensor last = reference.slice(0, tokens);
+    Tensor last = reference(tokens);
     Tensor by = gradient.slice(0, tokens);
-    teach(batch, shared(tokens), last);
     Tensor states = learn(batch);
     double[] losses = new double[tokens];
     TrainingOps training = backend.training();

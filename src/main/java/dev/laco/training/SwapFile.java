@@ -59,7 +59,7 @@ final class SwapFile implements AutoCloseable {
                 + ByteSize.show(free)
                 + ", for "
                 + ByteSize.show(bytes)
-                + " of a training that do not fit into memory; give more memory or room");
+                + " of a training that are kept in a file; make room, or train on fewer tokens");
       }
       return new SwapFile(backend, folder, temporary(folder));
     } catch (IOException e) {
@@ -102,9 +102,7 @@ final class SwapFile implements AutoCloseable {
 
   private static ResourceException failed(Path folder, IOException cause) {
     return new ResourceException(
-        folder
-            + ": a training that does not fit into memory cannot keep the rest there: "
-            + cause.getMessage());
+        folder + ": a training cannot keep there what is not in memory: " + cause.getMessage());
   }
 
   /** A place for the elements of a tensor, which are zeros. */

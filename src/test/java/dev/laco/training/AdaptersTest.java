@@ -131,6 +131,7 @@ class AdaptersTest {
         directions.put(tensor, direction);
       }
       layers.changed();
+      passes.teach(batch, passes.shared(LENGTH), passes.reference(LENGTH));
       passes.train(batch, 0.25, 1);
       double expected = 0;
       for (TrainedTensor tensor : all) {
@@ -166,6 +167,7 @@ class AdaptersTest {
           tensor.restart(backend, moved);
         });
     layers.changed();
+    passes.teach(batch, passes.shared(LENGTH), passes.reference(LENGTH));
     return passes.train(batch, 0.25, 1);
   }
 
