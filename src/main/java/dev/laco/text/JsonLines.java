@@ -68,8 +68,21 @@ final class JsonLines {
     return lines;
   }
 
-  /** The string under {@code text} of every line. */
+  /**
+   * The string under {@code text} of every line.
+   *
+   * @throws BadInputException if a line has none, or a chat in its place
+   */
   static List<String> texts(String name, String content) {
-    return read(name, content).stream().map(line -> line.string("text")).toList();
+    List<Line> lines = read(name, content);
+    for (Line line : lines) {
+      if (line.object.has("messages") && !line.object.has("text")) {
+        throw new BadInputException(
+            line.where
+                + " has \"messages\" in place of a \"text\": render chats by the model's chat"
+                + " template first, by the script in docs/heal.md");
+      }
+    }
+    return lines.stream().map(line -> line.string("text")).toList();
   }
 }
