@@ -233,6 +233,32 @@ __device__ __forceinline__ void store(T* p, const Floats<N>& x) {
   }
 }
 
+// Activations that a kernel writes in the type that it is told: what only products read is rounded where it is computed.
+// `type` is the code of dev.laco.backend.KernelCode: 0 for f32, 1 for f16, 2 for bf16.
+struct Activations {
+  void* data;
+  int32_t type;
+
+  __device__ __forceinline__ Activations behind(int64_t elements) const {
+    return {static_cast<char*>(data) + elements * (type == 0 ? 4 : 2), type};
+  }
+  __device__ __forceinline__ bool aligned4() const { return aligned(data, type == 0 ? 16 : 8); }
+};
+
+template <int N>
+__device__ __forceinline__ void store(const Activations& to, int64_t i, const Floats<N>& x) {
+  switch (to.type) {
+    case 0:
+      store(static_cast<float*>(to.data) + i, x);
+      break;
+    case 1:
+      store(static_cast<__half*>(to.data) + i, x);
+      break;
+    default:
+      store(static_cast<__nv_bfloat16*>(to.data) + i, x);
+  }
+}
+
 template <int N>
 struct Width {
   static constexpr int value = N;

@@ -8,7 +8,8 @@
 //   laco_add_layer_norm_<W>_v1   likewise, with one row of weight and bias
 //   laco_inverse_rms_<X>_v1      1 / sqrt(max(mean(x^2), floor)) alone: 4 bytes per element, of 16-bit types 2
 //
-// Some ten operations per element: all are bound by memory. out may be x, or y.
+// Some ten operations per element: all are bound by memory. out may be x, or y, where it is f32; in 16 bits, for products
+// alone, it takes 2 bytes less, and no launch rounds it. `type`: the code of out's type.
 #include "common.cuh"
 
 using namespace laco;
@@ -20,8 +21,8 @@ constexpr int kKept = 4;
 
 // One row of fewer than 2^31 elements, N of them at a time; kCenter for layer norm. `offset` is added to weights.
 template <int N, bool kAdd, bool kCenter, class W>
-__device__ __forceinline__ void norm_row(float* x, const float* y, const W* weight, const W* bias, float* out,
-                                         int64_t columns, float eps, float offset) {
+__device__ __forceinline__ void norm_row(float* x, const float* y, const W* weight, const W* bias,
+                                         Activations out, int64_t columns, float eps, float offset) {
   __shared__ float scratch[2][kMostWarps][1];
   const int32_t count = static_cast<int32_t>(columns / N);
   const int32_t first = static_cast<int32_t>(threadIdx.x);
@@ -101,17 +102,17 @@ __device__ __forceinline__ void norm_row(float* x, const float* y, const W* weig
         }
       }
     }
-    store(out + v * N, result);
+    store(out, v * N, result);
   });
 }
 
 template <bool kAdd, bool kCenter, class W>
-__device__ __forceinline__ void norm(float* x, const float* y, const W* weight, const W* bias, float* out,
-                                     int64_t columns, float eps, float offset) {
+__device__ __forceinline__ void norm(float* x, const float* y, const W* weight, const W* bias,
+                                     Activations out, int64_t columns, float eps, float offset) {
   x += blockIdx.x * columns;
   y += kAdd ? blockIdx.x * columns : 0;
-  out += blockIdx.x * columns;
-  const bool vectors = columns % 4 == 0 && aligned4(x) && aligned4(y) && aligned4(out) && aligned4(weight) &&
+  out = out.behind(blockIdx.x * columns);
+  const bool vectors = columns % 4 == 0 && aligned4(x) && aligned4(y) && out.aligned4() && aligned4(weight) &&
                        aligned4(bias);
   if (vectors) {
     norm_row<4, kAdd, kCenter>(x, y, weight, bias, out, columns, eps, offset);
@@ -174,29 +175,31 @@ __device__ __forceinline__ void inverse_rms(const X* x, float* out, int64_t colu
 
 }  // namespace
 
-#define LACO_NORMS(name, W)                                                                                 \
+#define LACO_NORMS(name, W)                                                                                  \
   extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_rms_norm_##name##_v1(                     \
-      const float* x, const W* weight, float* out, int64_t columns, float eps, float offset) {              \
-    norm<false, false, W>(const_cast<float*>(x), nullptr, weight, nullptr, out, columns, eps, offset);      \
-  }                                                                                                         \
-  LACO_EXPORT(laco_rms_norm_##name##_v1)                                                                    \
+      const float* x, const W* weight, void* out, int64_t columns, float eps, float offset, int32_t type) {    \
+    norm<false, false, W>(const_cast<float*>(x), nullptr, weight, nullptr, {out, type}, columns, eps, offset); \
+  }                                                                                                            \
+  LACO_EXPORT(laco_rms_norm_##name##_v1)                                                                       \
   extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_add_rms_norm_##name##_v1(                 \
-      float* x, const float* y, const W* weight, float* out, int64_t columns, float eps, float offset) {    \
-    norm<true, false, W>(x, y, weight, nullptr, out, columns, eps, offset);                                 \
-  }                                                                                                         \
-  LACO_EXPORT(laco_add_rms_norm_##name##_v1)                                                                \
+      float* x, const float* y, const W* weight, void* out, int64_t columns, float eps, float offset,          \
+      int32_t type) {                                                                                          \
+    norm<true, false, W>(x, y, weight, nullptr, {out, type}, columns, eps, offset);                            \
+  }                                                                                                            \
+  LACO_EXPORT(laco_add_rms_norm_##name##_v1)                                                                   \
   extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_layer_norm_##name##_v1(                   \
-      const float* x, const W* weight, const W* bias, float* out, int64_t columns, int32_t sets,            \
-      float eps) {                                                                                          \
-    const int64_t set = blockIdx.x % static_cast<uint32_t>(sets) * columns;                                 \
-    norm<false, true>(const_cast<float*>(x), nullptr, weight + set, bias == nullptr ? bias : bias + set,    \
-                      out, columns, eps, 0);                                                                \
-  }                                                                                                         \
-  LACO_EXPORT(laco_layer_norm_##name##_v1)                                                                  \
+      const float* x, const W* weight, const W* bias, void* out, int64_t columns, int32_t sets, float eps,     \
+      int32_t type) {                                                                                          \
+    const int64_t set = blockIdx.x % static_cast<uint32_t>(sets) * columns;                                    \
+    norm<false, true>(const_cast<float*>(x), nullptr, weight + set, bias == nullptr ? bias : bias + set,       \
+                      {out, type}, columns, eps, 0);                                                           \
+  }                                                                                                            \
+  LACO_EXPORT(laco_layer_norm_##name##_v1)                                                                     \
   extern "C" __global__ void __launch_bounds__(kMostThreads, 1) laco_add_layer_norm_##name##_v1(               \
-      float* x, const float* y, const W* weight, const W* bias, float* out, int64_t columns, float eps) {   \
-    norm<true, true>(x, y, weight, bias, out, columns, eps, 0);                                             \
-  }                                                                                                         \
+      float* x, const float* y, const W* weight, const W* bias, void* out, int64_t columns, float eps,         \
+      int32_t type) {                                                                                          \
+    norm<true, true>(x, y, weight, bias, {out, type}, columns, eps, 0);                                        \
+  }                                                                                                            \
   LACO_EXPORT(laco_add_layer_norm_##name##_v1)
 
 LACO_NORMS(f32, float)

@@ -5,9 +5,9 @@
 
 namespace LACO_NAMESPACE {
 
-// out[i] = f(a[i], b[i]); out may be a or b.
-template <class T, class Function>
-inline void map(const float* a, const T* b, int64_t n, float* out, Function f) {
+// out[i] = f(a[i], b[i]); out may be a or b. For out of 16 bits round.hpp must be included.
+template <class T, class To, class Function>
+inline void map(const float* a, const T* b, int64_t n, To* out, Function f) {
   const int64_t whole = n / W;
 #pragma omp parallel for schedule(static) if (n > kParallelLight)
   for (int64_t v = 0; v < whole; v++) {

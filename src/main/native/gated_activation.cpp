@@ -1,5 +1,6 @@
 #include "elementwise.hpp"
 #include "math.hpp"
+#include "round.hpp"
 
 using namespace LACO_NAMESPACE;
 
@@ -25,27 +26,29 @@ inline int32_t gradients(float* gate, float* up, const float* gradient, int64_t 
 
 // up may be null, for ones.
 template <class Function>
-inline int32_t activate(const float* gate, const float* up, int64_t n, float* out, Function activation) {
-  if (up == nullptr) {
-    map(gate, gate, n, out, [=](Vec g, Vec) { return activation(g); });
-  } else {
-    map(gate, up, n, out, [=](Vec g, Vec u) { return activation(g) * u; });
-  }
-  return LACO_OK;
+inline int32_t activate(const float* gate, const float* up, int64_t n, void* out, int32_t out_dtype,
+                        Function activation) {
+  return with_dtype(out_dtype, out, [&](auto* type) {
+    if (up == nullptr) {
+      map(gate, gate, n, writable(type), [=](Vec g, Vec) { return activation(g); });
+    } else {
+      map(gate, up, n, writable(type), [=](Vec g, Vec u) { return activation(g) * u; });
+    }
+  });
 }
 
 }  // namespace
 
-// out = activation(gate) * up; up may be null, for ones. activation: 0 SiLU, 1 GELU, 2 tanh GELU.
+// out = activation(gate) * up; up may be null, for ones; out of out_dtype. activation: 0 SiLU, 1 GELU, 2 tanh GELU.
 LACO_KERNEL(gated_activation)
-(int32_t activation, const float* gate, const float* up, int64_t n, float* out) {
+(int32_t activation, const float* gate, const float* up, int64_t n, void* out, int32_t out_dtype) {
   switch (activation) {
     case 0:
-      return activate(gate, up, n, out, [](Vec g) { return silu(g); });
+      return activate(gate, up, n, out, out_dtype, [](Vec g) { return silu(g); });
     case 1:
-      return activate(gate, up, n, out, [](Vec g) { return gelu(g); });
+      return activate(gate, up, n, out, out_dtype, [](Vec g) { return gelu(g); });
     case 2:
-      return activate(gate, up, n, out, [](Vec g) { return gelu_tanh(g); });
+      return activate(gate, up, n, out, out_dtype, [](Vec g) { return gelu_tanh(g); });
     default:
       return LACO_BAD_ACTIVATION;
   }

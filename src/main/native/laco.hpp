@@ -56,6 +56,16 @@ inline T* writable(const T* p) {
   return const_cast<T*>(p);
 }
 
+// Calls f with data and out as pointers to their element types.
+template <class Function>
+inline int32_t with_dtypes(int32_t dtype, const void* data, int32_t out_dtype, void* out, Function f) {
+  int32_t status = LACO_OK;
+  const int32_t other = with_dtype(out_dtype, out, [&](auto* to) {
+    status = with_dtype(dtype, data, [&](auto* from) { f(from, writable(to)); });
+  });
+  return other == LACO_OK ? status : other;
+}
+
 template <class T>
 inline T min(T a, T b) {
   return b < a ? b : a;

@@ -1,4 +1,4 @@
-#include "vec.hpp"
+#include "round.hpp"
 
 using namespace LACO_NAMESPACE;
 
@@ -42,8 +42,8 @@ Moments moments_of(const float* x, float shift, int64_t n) {
   return {mean, (sum(squares) + rest_of_squares) / count - mean * mean};
 }
 
-template <class T>
-void normalise(const float* from, const T* scale, const T* bias, double eps, int64_t width, float* to) {
+template <class T, class To>
+void normalise(const float* from, const T* scale, const T* bias, double eps, int64_t width, To* to) {
   const float shift = mean_of(from, width);
   const Moments moments = moments_of(from, shift, width);
   const float factor = static_cast<float>(1 / __builtin_sqrt(moments.variance + eps));
@@ -63,16 +63,16 @@ void normalise(const float* from, const T* scale, const T* bias, double eps, int
 }  // namespace
 
 // out = weight * (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) + bias for each row; row r has row r % sets of weight
-// and bias. x, out [rows, width], weight, bias [sets, width]; bias may be null.
+// and bias. x, out [rows, width], weight, bias [sets, width]; bias may be null; out of out_dtype.
 LACO_KERNEL(layer_norm)
 (const float* x, const void* weight, const void* bias, int32_t dtype, double eps, int64_t rows, int64_t width,
- int64_t sets, float* out) {
-  return with_dtype(dtype, weight, [&](auto* scale) {
+ int64_t sets, void* out, int32_t out_dtype) {
+  return with_dtypes(dtype, weight, out_dtype, out, [&](auto* scale, auto* all) {
     const auto* shift = static_cast<decltype(scale)>(bias);
 #pragma omp parallel for schedule(static) if (rows * width > kParallelLight)
     for (int64_t r = 0; r < rows; r++) {
       const int64_t set = r % sets * width;
-      normalise(x + r * width, scale + set, shift == nullptr ? shift : shift + set, eps, width, out + r * width);
+      normalise(x + r * width, scale + set, shift == nullptr ? shift : shift + set, eps, width, all + r * width);
     }
   });
 }

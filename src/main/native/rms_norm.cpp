@@ -1,4 +1,4 @@
-#include "vec.hpp"
+#include "round.hpp"
 
 using namespace LACO_NAMESPACE;
 
@@ -37,15 +37,16 @@ LACO_KERNEL(inverse_rms)
   });
 }
 
-// out = (offset + weight) * x / sqrt(mean(x^2) + eps) for each row. x, out [rows, width], weight [width].
+// out = (offset + weight) * x / sqrt(mean(x^2) + eps) for each row. x, out [rows, width], weight [width]; out of
+// out_dtype.
 LACO_KERNEL(rms_norm)
-(const float* x, const void* weight, int32_t dtype, double eps, float offset, int64_t rows, int64_t width,
- float* out) {
-  return with_dtype(dtype, weight, [&](auto* scale) {
+(const float* x, const void* weight, int32_t dtype, double eps, float offset, int64_t rows, int64_t width, void* out,
+ int32_t out_dtype) {
+  return with_dtypes(dtype, weight, out_dtype, out, [&](auto* scale, auto* all) {
 #pragma omp parallel for schedule(static) if (rows * width > kParallelLight)
     for (int64_t r = 0; r < rows; r++) {
       const float* from = x + r * width;
-      float* to = out + r * width;
+      auto* to = all + r * width;
       double mean = sum_of_squares(from, width) / static_cast<double>(width);
       const float factor = static_cast<float>(1 / __builtin_sqrt(mean + eps));
       int64_t i = 0;

@@ -28,9 +28,9 @@ int32_t laco_watch_mappings(void*);
   int32_t laco_embed_##tier(const void*, int32_t, const int32_t*, int64_t, int64_t, float,         \
                             float*);                                                               \
   int32_t laco_rms_norm_##tier(const float*, const void*, int32_t, double, float, int64_t,         \
-                               int64_t, float*);                                                   \
+                               int64_t, void*, int32_t);                                           \
   int32_t laco_layer_norm_##tier(const float*, const void*, const void*, int32_t, double, int64_t, \
-                                 int64_t, int64_t, float*);                                        \
+                                 int64_t, int64_t, void*, int32_t);                                \
   int32_t laco_linear_rows_##tier(const float*, const void*, int32_t, int64_t, int64_t, int64_t,   \
                                   float*);                                                         \
   int32_t laco_add_bias_##tier(float*, const void*, int32_t, int64_t, int64_t);                    \
@@ -49,7 +49,8 @@ int32_t laco_watch_mappings(void*);
       float*, float*, float*);                                                                     \
   int32_t laco_clamped_gate_##tier(const float*, int64_t, float, float, float*);                   \
   int32_t laco_clamped_gate_gradients_##tier(float*, int64_t, float, float, const float*);         \
-  int32_t laco_gated_activation_##tier(int32_t, const float*, const float*, int64_t, float*);      \
+  int32_t laco_gated_activation_##tier(int32_t, const float*, const float*, int64_t, void*,        \
+                                       int32_t);                                                   \
   int32_t laco_gated_gradients_##tier(int32_t, float*, float*, const float*, int64_t);             \
   int64_t laco_norm_gradient_scratch_##tier(int64_t, int64_t, int64_t);                            \
   int32_t laco_norm_gradient_##tier(const float*, const void*, int32_t, int32_t, double, float,    \
@@ -332,6 +333,18 @@ void each(const char* op, int tier,
   }
 }
 
+// Calls f with memory of either 16-bit type, where it must write what narrow makes of the f32 values that it wrote before.
+void rounds(const Kernels& k, const float* values, int64_t n, Guarded::Side side, size_t shift,
+            const std::function<int32_t(void*, int32_t)>& f) {
+  for (int32_t type : {1, 2}) {
+    const size_t bytes = static_cast<size_t>(n) * 2;
+    Guarded expected(bytes, side), actual(bytes, side, shift);
+    check(k.narrow(values, n, expected.bytes(), type) == 0, "status");
+    check(f(actual.bytes(), type) == 0, "status");
+    check(std::memcmp(expected.bytes(), actual.bytes(), bytes) == 0, "16 bits differ from rounded f32");
+  }
+}
+
 void test_weights(const Kernels& k) {
   each("embed", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
     Weight table(dtype, 3 * n, side, shift);
@@ -367,7 +380,10 @@ void test_weights(const Kernels& k) {
     Weight weight(dtype, n, side, shift);
     Floats out(2 * n, side, unset);
     for (float offset : {0.0f, 1.0f}) {
-      check(k.rms_norm(x.data(), weight.data(), dtype, 1e-5, offset, 2, n, out.data()) == 0, "status");
+      check(k.rms_norm(x.data(), weight.data(), dtype, 1e-5, offset, 2, n, out.data(), 0) == 0, "status");
+      rounds(k, out.data(), 2 * n, side, shift, [&](void* to, int32_t type) {
+        return k.rms_norm(x.data(), weight.data(), dtype, 1e-5, offset, 2, n, to, type);
+      });
       for (int64_t r = 0; r < 2; r++) {
         double squares = 0;
         for (int64_t i = 0; i < n; i++) {
@@ -389,7 +405,10 @@ void test_weights(const Kernels& k) {
     Floats out(rows * n, side, unset);
     for (bool shifted : {false, true}) {
       const void* added = shifted ? bias.data() : nullptr;
-      check(k.layer_norm(x.data(), weight.data(), added, dtype, 1e-5, rows, n, sets, out.data()) == 0, "status");
+      check(k.layer_norm(x.data(), weight.data(), added, dtype, 1e-5, rows, n, sets, out.data(), 0) == 0, "status");
+      rounds(k, out.data(), rows * n, side, shift, [&](void* to, int32_t type) {
+        return k.layer_norm(x.data(), weight.data(), added, dtype, 1e-5, rows, n, sets, to, type);
+      });
       for (int64_t r = 0; r < rows; r++) {
         double mean = 0, variance = 0;
         for (int64_t i = 0; i < n; i++) {
@@ -507,12 +526,18 @@ void test_activations(const Kernels& k) {
   });
   each("elementwise", k.tier, [&](int64_t n, int32_t activation, Guarded::Side side, size_t in_place) {
     Floats gate(n, side), up(n, side), out(n, side, unset), factor(n, side);
-    check(k.gated_activation(activation, gate.data(), up.data(), n, out.data()) == 0, "status");
+    check(k.gated_activation(activation, gate.data(), up.data(), n, out.data(), 0) == 0, "status");
+    rounds(k, out.data(), n, side, in_place, [&](void* to, int32_t type) {
+      return k.gated_activation(activation, gate.data(), up.data(), n, to, type);
+    });
     for (int64_t i = 0; i < n; i++) {
       const double expected = activate(activation, gate[i]);
       close(out[i], expected * up[i], 2e-6 * (1 + std::abs(expected * up[i])), i);
     }
-    check(k.gated_activation(activation, gate.data(), nullptr, n, out.data()) == 0, "status");
+    check(k.gated_activation(activation, gate.data(), nullptr, n, out.data(), 0) == 0, "status");
+    rounds(k, out.data(), n, side, in_place, [&](void* to, int32_t type) {
+      return k.gated_activation(activation, gate.data(), nullptr, n, to, type);
+    });
     for (int64_t i = 0; i < n; i++) {
       const double expected = activate(activation, gate[i]);
       close(out[i], expected, 2e-6 * (1 + std::abs(expected)), i);

@@ -43,7 +43,8 @@ void run(int activation, const std::vector<float>& gate, const std::vector<float
   float* out = where == Out::kOwn ? own.data() : where == Out::kOverUp ? device_up.data() : device_gate.data();
   const float* factors = gated ? device_up.data() : nullptr;
   check::launch("laco_gated_activation_f32_v1", static_cast<unsigned>((n + 1023) / 1024), 256, 0,
-                static_cast<const float*>(device_gate.data()), factors, out, static_cast<int64_t>(n), activation);
+                static_cast<const float*>(device_gate.data()), factors, static_cast<void*>(out), static_cast<int64_t>(n),
+                activation, int32_t{0});
   for (size_t i = 0; i < n; i++) {
     const double expected = activate(activation, check::wide(gate[i])) * (gated ? check::wide(up[i]) : 1);
     // In the tail of GELU a relative error of x becomes x^2 times as large. 1e-30 allows a result of 0 where
@@ -96,6 +97,34 @@ TEST(gated_activation_takes_every_length_and_alignment) {
         run_gradients(activation, gate, up, true, 0, 0, shift);
         run_gradients(activation, gate, up, false, shift, 0, shift);
       }
+    }
+  }
+}
+
+// Rounded to T, what the kernel computes in f32.
+template <class T>
+void run_rounded(int32_t type, size_t n, size_t shift) {
+  const std::vector<float> gate = check::random<float>(n), up = check::random<float>(n);
+  check::Buffer<float> device_gate(gate, 0), device_up(up, 0), plain(n, 0);
+  check::Buffer<T> rounded(n, shift);
+  const unsigned grid = static_cast<unsigned>((n + 1023) / 1024);
+  for (bool gated : {false, true}) {
+    const float* factors = gated ? device_up.data() : nullptr;
+    for (void* out : {static_cast<void*>(plain.data()), static_cast<void*>(rounded.data())}) {
+      check::launch("laco_gated_activation_f32_v1", grid, 256, 0, static_cast<const float*>(device_gate.data()), factors,
+                    out, static_cast<int64_t>(n), int32_t{0}, out == plain.data() ? int32_t{0} : type);
+    }
+    for (size_t i = 0; i < n; i++) {
+      CHECK_CLOSE(check::wide(rounded[i]), check::wide(check::narrow<T>(plain[i])), 0, "element " + std::to_string(i));
+    }
+  }
+}
+
+TEST(gated_activation_rounds_its_result) {
+  for (size_t n : {1, 7, 1023, 1024, 3001}) {
+    for (size_t shift : {0, 1, 4}) {
+      run_rounded<__half>(1, n, shift);
+      run_rounded<__nv_bfloat16>(2, n, shift);
     }
   }
 }

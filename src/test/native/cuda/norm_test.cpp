@@ -1,5 +1,6 @@
 // norm.cu against RMS norm and layer norm in f64.
 #include <algorithm>
+#include <type_traits>
 
 #include "check.hpp"
 
@@ -48,7 +49,12 @@ struct Case {
   size_t shifts[5] = {};
 };
 
-template <class W>
+// The code of an element type, as kernels take it.
+template <class T>
+constexpr int32_t kCode = sizeof(T) == 4 ? 0 : std::is_same_v<T, __half> ? 1 : 2;
+
+// With weights of W and a result of To.
+template <class W, class To = float>
 void run(const Case& c, std::vector<float> x, double mean = 0) {
   const float eps = 1e-5f;
   const float offset = !c.center && c.columns % 2 == 0 ? 1.0f : 0.0f;  // added to the weights
@@ -58,9 +64,15 @@ void run(const Case& c, std::vector<float> x, double mean = 0) {
   const std::vector<float> y = check::random<float>(x.size());
   const std::vector<W> weight = check::random<W>(c.columns);
   const std::vector<W> bias = check::random<W>(c.columns);
-  check::Buffer<float> device_x(x, c.shifts[0]), device_y(y, c.shifts[1]), own(x.size(), c.shifts[2]);
+  check::Buffer<float> device_x(x, c.shifts[0]), device_y(y, c.shifts[1]);
+  check::Buffer<To> own(x.size(), c.shifts[2]);
   check::Buffer<W> device_weight(weight, c.shifts[3]), device_bias(bias, c.shifts[4]);
-  float* out = c.out == Out::kOwn ? own.data() : c.out == Out::kOverX ? device_x.data() : device_y.data();
+  To* out = own.data();
+  if constexpr (sizeof(To) == sizeof(float)) {
+    out = c.out == Out::kOwn ? out : c.out == Out::kOverX ? device_x.data() : device_y.data();
+  }
+  void* to = out;
+  const int32_t type = kCode<To>;
   const std::string kernel = std::string("laco_") + (c.add ? "add_" : "") + (c.center ? "layer" : "rms") +
                              "_norm_" + check::type_name<W>() + "_v1";
   const std::string what = kernel + " " + std::to_string(c.columns) + " columns, " +
@@ -72,13 +84,13 @@ void run(const Case& c, std::vector<float> x, double mean = 0) {
   const W* scale = device_weight.data();
   const W* shift = device_bias.data();
   if (c.add && c.center) {
-    check::launch(kernel, grid, c.threads, 0, device_x.data(), from_y, scale, shift, out, columns, eps);
+    check::launch(kernel, grid, c.threads, 0, device_x.data(), from_y, scale, shift, to, columns, eps, type);
   } else if (c.add) {
-    check::launch(kernel, grid, c.threads, 0, device_x.data(), from_y, scale, out, columns, eps, offset);
+    check::launch(kernel, grid, c.threads, 0, device_x.data(), from_y, scale, to, columns, eps, offset, type);
   } else if (c.center) {
-    check::launch(kernel, grid, c.threads, 0, from_x, scale, shift, out, columns, int32_t{1}, eps);
+    check::launch(kernel, grid, c.threads, 0, from_x, scale, shift, to, columns, int32_t{1}, eps, type);
   } else {
-    check::launch(kernel, grid, c.threads, 0, from_x, scale, out, columns, eps, offset);
+    check::launch(kernel, grid, c.threads, 0, from_x, scale, to, columns, eps, offset, type);
   }
   for (size_t r = 0; r < c.rows; r++) {
     std::vector<double> row;
@@ -92,16 +104,17 @@ void run(const Case& c, std::vector<float> x, double mean = 0) {
     const std::vector<double> expected =
         plain_norm(row, wide(weight), c.center ? wide(bias) : std::vector<double>(), 1e-5, check::wide(offset));
     for (size_t i = 0; i < c.columns; i++) {
+      const double rounding = kCode<To> == 0 ? 0 : kCode<To> == 1 ? 0x1p-11 : 0x1p-8;
       CHECK_CLOSE(check::wide(out[r * c.columns + i]), expected[i],
-                  kTolerance * (1 + std::abs(expected[i])) * (1 + std::abs(mean)),
+                  kTolerance * (1 + std::abs(expected[i])) * (1 + std::abs(mean)) + rounding * std::abs(expected[i]),
                   what + ", row " + std::to_string(r) + ", column " + std::to_string(i));
     }
   }
 }
 
-template <class W>
+template <class W, class To = float>
 void run(const Case& c) {
-  run<W>(c, check::random<float>(c.rows * c.columns));
+  run<W, To>(c, check::random<float>(c.rows * c.columns));
 }
 
 // Threads of a block as the backend chooses them.
@@ -182,6 +195,18 @@ TEST(norm_takes_unaligned_rows_and_weights) {
   });
 }
 
+TEST(norm_rounds_its_result) {
+  for_each_norm([](bool add, bool center) {
+    for (size_t columns : {1, 7, 32, 33, 128, 257, 1032}) {
+      for (size_t shift : {0, 1, 4}) {
+        const Case c{2, columns, threads_for(columns), add, center, Out::kOwn, {0, 0, shift, 0, 0}};
+        run<float, __half>(c);
+        run<__nv_bfloat16, __nv_bfloat16>(c);
+      }
+    }
+  });
+}
+
 TEST(norm_writes_over_its_inputs) {
   for (unsigned threads : {32u, 256u}) {
     for (size_t columns : {127, 1028}) {
@@ -213,7 +238,8 @@ TEST(layer_norm_takes_a_weight_for_each_head_and_no_bias) {
     check::Buffer<float> out(x.size());
     check::launch("laco_layer_norm_f32_v1", static_cast<unsigned>(rows), 32, 0,
                   static_cast<const float*>(device_x.data()), static_cast<const float*>(device_weight.data()), shift,
-                  out.data(), static_cast<int64_t>(columns), static_cast<int32_t>(sets), 1e-5f);
+                  static_cast<void*>(out.data()), static_cast<int64_t>(columns), static_cast<int32_t>(sets), 1e-5f,
+                  int32_t{0});
     for (size_t r = 0; r < rows; r++) {
       const auto part = [&](const std::vector<float>& from, size_t row) {
         return wide(std::vector<float>(from.begin() + static_cast<int64_t>(row * columns),

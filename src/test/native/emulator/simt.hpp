@@ -218,6 +218,9 @@ template <class T>
 constexpr uint32_t kPointsToAlignment = 0;
 template <class T>
 constexpr uint32_t kPointsToAlignment<T*> = alignof(T);
+// To elements of a type that another parameter names.
+template <>
+constexpr uint32_t kPointsToAlignment<void*> = 1;
 
 // A kernel's parameters as a driver packs them: each at the next multiple of its own alignment.
 template <class... Parameters>

@@ -37,7 +37,12 @@ public interface DeviceMemory extends Device {
    */
   TokenBatch batch(PackedSequences sequences, int tables, float[] cosine, float[] sine);
 
-  /** {@code to = from}, for tensors of the same dtype and number of elements. */
+  /**
+   * {@code to = from}, for tensors of the same number of elements.
+   *
+   * @param from f32, or of the dtype of {@code to}
+   * @param to of any dtype, to which elements are rounded
+   */
   void copy(Tensor from, Tensor to);
 
   /** Copies the elements of an f32 tensor into an array of exactly so many elements. */

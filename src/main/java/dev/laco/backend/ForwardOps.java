@@ -10,8 +10,23 @@ import dev.laco.model.RotaryPairs;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/** The ops of a forward pass, and the mixing of the layers that a plan merges. */
+/**
+ * The ops of a forward pass, and the mixing of the layers that a plan merges. Activations are f32.
+ * What only matrix products read may be of 16 bits where an op says so: it is then rounded when it
+ * is written, and not by every product that reads it.
+ */
 public interface ForwardOps extends DeviceMemory {
+  /**
+   * The dtype to which {@link #linear} rounds its input before it multiplies: f32, or that of the
+   * weight. An input of this dtype gives the same bits as one of f32.
+   *
+   * @param weight what is multiplied by
+   * @param rows of the input
+   */
+  default DType inputType(Tensor weight, long rows) {
+    return productType(weight.dtype());
+  }
+
   /**
    * Token embedding: {@code out[t] = scale * table[token_t]}.
    *
@@ -26,7 +41,7 @@ public interface ForwardOps extends DeviceMemory {
    *
    * @param x {@code [R, d]}
    * @param weight {@code [1, d]}
-   * @param out {@code [R, d]}; may be {@code x}
+   * @param out {@code [R, d]} of any dtype; may be {@code x}
    */
   void rmsNorm(Tensor x, Tensor weight, NormSpec norm, Tensor out);
 
@@ -37,7 +52,7 @@ public interface ForwardOps extends DeviceMemory {
    * @param x {@code [R, d]}
    * @param y {@code [R, d]}
    * @param weight {@code [1, d]}
-   * @param out {@code [R, d]}; may be {@code y}
+   * @param out {@code [R, d]} of any dtype; may be {@code y}
    */
   default void addRmsNorm(Tensor x, Tensor y, Tensor weight, NormSpec norm, Tensor out) {
     OpChecks.add(x, y);
@@ -53,7 +68,8 @@ public interface ForwardOps extends DeviceMemory {
    * @param x {@code [R, d]}
    * @param weight {@code [g, d]}, {@code g} divides {@code R}
    * @param bias {@code [g, d]}; null for zeros
-   * @param out {@code [R, d]}; may be {@code x}
+   * @param out {@code [R, d]}; may be {@code x}; of any dtype, but f32 where the bias has another
+   *     dtype than the weight
    */
   void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, double eps, Tensor out);
 
@@ -73,7 +89,7 @@ public interface ForwardOps extends DeviceMemory {
   /**
    * A linear layer: {@code out = x weight^T + bias}, multiplied in {@link #productType}.
    *
-   * @param x {@code [R, in]}
+   * @param x {@code [R, in]}, f32 or of the {@link #inputType}
    * @param weight {@code [out, in]}; may be one that {@link #mixed} returned
    * @param bias {@code [1, out]}; null for zeros
    * @param out {@code [R, out]}
@@ -148,7 +164,7 @@ public interface ForwardOps extends DeviceMemory {
    *
    * @param gate {@code [R, k]}
    * @param up {@code [R, k]}; null for ones
-   * @param out {@code [R, k]}; may be {@code gate} or {@code up}
+   * @param out {@code [R, k]} of any dtype; may be {@code gate} or {@code up}
    */
   void gatedActivation(Activation activation, Tensor gate, @Nullable Tensor up, Tensor out);
 

@@ -39,7 +39,18 @@ public abstract class MemoryBackend implements Backend {
   @Override
   public final void copy(Tensor from, Tensor to) {
     OpChecks.copy(from, to);
-    data(to).copyFrom(data(from));
+    if (from.dtype() == to.dtype()) {
+      data(to).copyFrom(data(from));
+    } else {
+      narrow(MemoryTensor.of(from), MemoryTensor.of(to));
+    }
+  }
+
+  /** Rounds the elements of an f32 tensor to the dtype of 16 bits of another. */
+  protected void narrow(MemoryTensor from, MemoryTensor to) {
+    for (long i = 0; i < from.elements(); i++) {
+      to.set(i, from.get(i));
+    }
   }
 
   @Override

@@ -48,7 +48,6 @@ public final class OpChecks {
   /** See {@link ForwardOps#rmsNorm}. */
   public static void rmsNorm(Tensor x, Tensor weight, Tensor out) {
     activation("x", x);
-    activation("out", out);
     shape("weight", weight, 1, x.columns());
     shape("out", out, x.rows(), x.columns());
   }
@@ -56,7 +55,9 @@ public final class OpChecks {
   /** See {@link ForwardOps#layerNorm}. */
   public static void layerNorm(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
     activation("x", x);
-    activation("out", out);
+    if (bias != null && bias.dtype() != weight.dtype()) {
+      activation("out", out);
+    }
     if (x.rows() % weight.rows() != 0) {
       throw new IllegalArgumentException(weight.rows() + " rows of weights for " + x.rows());
     }
@@ -75,9 +76,14 @@ public final class OpChecks {
     layerNorm(x, weight, bias, out);
   }
 
-  /** See {@link ForwardOps#linear}. */
-  public static void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
-    activation("x", x);
+  /**
+   * See {@link ForwardOps#linear}.
+   *
+   * @param input what {@link ForwardOps#inputType} says
+   */
+  public static void linear(
+      Tensor x, Tensor weight, @Nullable Tensor bias, DType input, Tensor out) {
+    rounded("x", x, input);
     activation("out", out);
     shape("weight", weight, out.columns(), x.columns());
     shape("out", out, x.rows(), weight.rows());
@@ -144,7 +150,6 @@ public final class OpChecks {
   /** See {@link ForwardOps#gatedActivation}. */
   public static void gatedActivation(Tensor gate, @Nullable Tensor up, Tensor out) {
     activation("gate", gate);
-    activation("out", out);
     if (up != null) {
       activation("up", up);
       shape("up", up, gate.rows(), gate.columns());
@@ -240,7 +245,7 @@ public final class OpChecks {
 
   /** See {@link ScoringOps#logits}. */
   public static void logits(Tensor hidden, Head head, Tensor out) {
-    linear(hidden, head.weight(), null, out);
+    linear(hidden, head.weight(), null, DType.F32, out);
   }
 
   /** See {@link ScoringOps#logProbability}. */
@@ -262,10 +267,14 @@ public final class OpChecks {
     length("out", out.length, hidden.rows());
   }
 
-  /** See {@link SolvingOps#crossProduct}. */
-  public static void crossProduct(Tensor a, Tensor b, Tensor out) {
-    activation("a", a);
-    activation("b", b);
+  /**
+   * See {@link SolvingOps#crossProduct}.
+   *
+   * @param factor the dtype to which factors are rounded
+   */
+  public static void crossProduct(Tensor a, Tensor b, DType factor, Tensor out) {
+    rounded("a", a, factor);
+    rounded("b", b, factor);
     activation("out", out);
     shape("b", b, a.rows(), b.columns());
     shape("out", out, a.columns(), b.columns());
@@ -314,8 +323,11 @@ public final class OpChecks {
   }
 
   /** See {@link TrainingOps#linearGradient}. */
-  public static void linearGradient(Tensor gradient, Tensor weight, Tensor out) {
-    linear(out, weight, null, gradient);
+  public static void linearGradient(Tensor gradient, Tensor weight, DType factor, Tensor out) {
+    rounded("gradient", gradient, factor);
+    activation("out", out);
+    shape("weight", weight, gradient.columns(), out.columns());
+    shape("out", out, gradient.rows(), weight.columns());
   }
 
   /** See {@link TrainingOps#addColumns}. */
@@ -467,7 +479,7 @@ public final class OpChecks {
 
   /** See {@link DeviceMemory#copy}. */
   public static void copy(Tensor from, Tensor to) {
-    if (from.dtype() != to.dtype()) {
+    if (from.dtype() != to.dtype() && from.dtype() != DType.F32) {
       throw new IllegalArgumentException("copy from " + from.dtype() + " to " + to.dtype());
     }
     length("to", to.elements(), from.elements());
@@ -504,6 +516,13 @@ public final class OpChecks {
   private static void activation(String name, Tensor tensor) {
     if (tensor.dtype() != DType.F32) {
       throw new IllegalArgumentException(name + " is " + tensor.dtype() + ", must be F32");
+    }
+  }
+
+  /** An activation, or what is left of one after rounding to the dtype of products. */
+  private static void rounded(String name, Tensor tensor, DType product) {
+    if (tensor.dtype() != product) {
+      activation(name, tensor);
     }
   }
 

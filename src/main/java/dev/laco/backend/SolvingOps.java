@@ -11,8 +11,8 @@ public interface SolvingOps extends DeviceMemory {
    * {@code out += a^T b}. In {@link dev.laco.Compute#AUTO}, where the device is fast at it, {@code
    * a} and {@code b} are rounded to bf16; sums are f32.
    *
-   * @param a {@code [R, m]}
-   * @param b {@code [R, n]}; may be {@code a}
+   * @param a {@code [R, m]}, f32 or of the {@link #productType} of bf16
+   * @param b {@code [R, n]} likewise; may be {@code a}
    * @param out {@code [m, n]}
    */
   void crossProduct(Tensor a, Tensor b, Tensor out);

@@ -2,6 +2,7 @@ package dev.laco.backend;
 
 import dev.laco.model.Activation;
 import dev.laco.model.ClampedGate;
+import dev.laco.model.DType;
 import dev.laco.model.NormSpec;
 import dev.laco.model.RotaryPairs;
 import java.util.List;
@@ -24,10 +25,18 @@ public interface TrainingOps {
   }
 
   /**
+   * The dtype to which {@link #linearGradient} rounds its gradient before it multiplies: f32 or
+   * bf16. A gradient of this dtype gives the same bits as one of f32.
+   *
+   * @param weight what is multiplied by
+   */
+  DType gradientType(Tensor weight);
+
+  /**
    * The gradient by the input of {@link ForwardOps#linear}: {@code out = gradient weight}, or
    * {@code out += gradient weight}. Products are in {@link Device#productType}.
    *
-   * @param gradient {@code [R, o]}: by the output
+   * @param gradient {@code [R, o]}: by the output, f32 or of the {@link #gradientType}
    * @param weight {@code [o, i]}
    * @param add whether the product is added to what {@code out} holds
    * @param out {@code [R, i]}

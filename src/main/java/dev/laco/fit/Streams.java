@@ -116,8 +116,7 @@ final class Streams implements AutoCloseable {
       decoder.run(weights, attention, y, block.batch(), buffers);
       return;
     }
-    DecoderLayer.Channels channels = decoder.channels(weights, y, buffers);
-    backend.add(y, decoder.contribute(weights, channels, buffers).states());
+    backend.add(y, decoder.feedForward(weights, y, buffers).states());
   }
 
   /** Runs a whole layer on rows {@code x} of a block's tokens, in place. */
@@ -167,8 +166,7 @@ final class Streams implements AutoCloseable {
     Tensor y = pruned(block);
     Tensor reached = behindAttention(weights, attention, block);
     Workspace.Buffers buffers = work.forTokens(y.rows());
-    DecoderLayer.Projected added =
-        decoder.contribute(weights, decoder.channels(weights, y, buffers), buffers);
+    DecoderLayer.Projected added = decoder.feedForward(weights, y, buffers);
     return samples(added.states(), added, reached, block);
   }
 

@@ -47,6 +47,9 @@ public final class DecoderGradient implements AutoCloseable {
    * @param fused by queries, keys and values, one behind the other, {@code [T, (heads + 2
    *     keyValueHeads) * headDim]} elements
    * @param channels {@code [T, k]}
+   * @param rounded the gradient by the output of a projection in bf16, up to {@code [T, k]} or as
+   *     wide as {@code fused}
+   * @param roundedInput {@code whitened} in bf16
    */
   private record Gradients(
       Tensor source,
@@ -56,7 +59,9 @@ public final class DecoderGradient implements AutoCloseable {
       Tensor heads,
       Tensor whitened,
       Tensor fused,
-      Tensor channels) {
+      Tensor channels,
+      Tensor rounded,
+      Tensor roundedInput) {
     private Gradients rows(long tokens) {
       return new Gradients(
           source.slice(0, tokens),
@@ -66,7 +71,9 @@ public final class DecoderGradient implements AutoCloseable {
           heads.slice(0, tokens),
           whitened.slice(0, tokens),
           fused.slice(0, tokens),
-          channels.slice(0, tokens));
+          channels.slice(0, tokens),
+          rounded.slice(0, tokens),
+          roundedInput.slice(0, tokens));
     }
   }
 
@@ -87,7 +94,15 @@ public final class DecoderGradient implements AutoCloseable {
             allocate(maxTokens, queries(config)),
             allocate(maxTokens, config.hiddenSize()),
             allocate(maxTokens, queries(config) + 2 * keys(config)),
-            allocate(maxTokens, config.widestChannels()));
+            allocate(maxTokens, config.widestChannels()),
+            arena.allocate(DType.BF16, maxTokens, widest(config)),
+            arena.allocate(DType.BF16, maxTokens, config.hiddenSize()));
+  }
+
+  /** The most columns of the output of a projection. */
+  private static long widest(ModelConfig config) {
+    return Math.max(
+        Math.max(config.hiddenSize(), config.widestChannels()), queries(config) + 2 * keys(config));
   }
 
   private Tensor allocate(long rows, long columns) {
@@ -106,7 +121,9 @@ public final class DecoderGradient implements AutoCloseable {
   public static long bytes(ModelConfig config, long maxTokens) {
     long columns =
         5L * config.hiddenSize() + 2 * queries(config) + 2 * keys(config) + config.widestChannels();
-    return Workspace.keepingBytes(config, maxTokens) + maxTokens * columns * DType.F32.byteSize();
+    return Workspace.keepingBytes(config, maxTokens)
+        + maxTokens * columns * DType.F32.byteSize()
+        + maxTokens * (widest(config) + config.hiddenSize()) * DType.BF16.byteSize();
   }
 
   /**
@@ -236,7 +253,7 @@ public final class DecoderGradient implements AutoCloseable {
           decoder.addAndNormalise(
               weights, decoder.project(weights, attended, kept), room.middle(), kept);
       if (weights.experts().isEmpty()) {
-        DecoderLayer.Channels channels = decoder.channels(weights, middle, kept);
+        DecoderLayer.Channels channels = decoder.inputOfDown(weights, middle, kept);
         if (loss != null) {
           backend.copy(room.middle(), gradient);
           backend.add(gradient, decoder.contribute(weights, channels, kept).states());
@@ -264,7 +281,7 @@ public final class DecoderGradient implements AutoCloseable {
         DecoderLayer.Normed input, DecoderLayer.Attended attended, @Nullable Loss loss) {
       boolean oneNorm = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM) == null;
       DecoderLayer.Normed own = oneNorm ? input : decoder.feedForwardInput(weights, x, input, kept);
-      DecoderLayer.Channels channels = decoder.channels(weights, own, kept);
+      DecoderLayer.Channels channels = decoder.inputOfDown(weights, own, kept);
       if (loss != null) {
         backend.copy(x, gradient);
         backend.add(gradient, decoder.project(weights, attended, kept).states());
@@ -301,19 +318,22 @@ public final class DecoderGradient implements AutoCloseable {
             room.scratch());
         byProjected = room.scratch();
       }
-      linear(LayerRole.DOWN, LayerRole.DOWN_BIAS, channels.values(), byProjected);
-      training.linearGradient(byProjected, weights.get(LayerRole.DOWN), false, room.channels());
+      linear(
+          LayerRole.DOWN,
+          LayerRole.DOWN_BIAS,
+          channels.values(),
+          byProjected,
+          false,
+          room.channels());
       boolean gated = config.isGated();
       training.gatedGradients(
           config.hiddenAct(), kept.gate, gated ? kept.up : null, room.channels());
       Tensor byUp = gated ? kept.up : kept.gate;
       Tensor whitened =
           whitened(input.states(), whitening == null ? null : whitening.feedForward());
-      linear(LayerRole.UP, LayerRole.UP_BIAS, whitened, byUp);
-      training.linearGradient(byUp, weights.get(LayerRole.UP), false, room.input());
+      linear(LayerRole.UP, LayerRole.UP_BIAS, whitened, byUp, false, room.input());
       if (gated) {
-        linear(LayerRole.GATE, LayerRole.GATE_BIAS, whitened, kept.gate);
-        training.linearGradient(kept.gate, weights.get(LayerRole.GATE), true, room.input());
+        linear(LayerRole.GATE, LayerRole.GATE_BIAS, whitened, kept.gate, true, room.input());
       }
     }
 
@@ -335,8 +355,13 @@ public final class DecoderGradient implements AutoCloseable {
             room.scratch());
         byProjected = room.scratch();
       }
-      linear(LayerRole.OUTPUT, LayerRole.OUTPUT_BIAS, attended.heads(), byProjected);
-      training.linearGradient(byProjected, weights.get(LayerRole.OUTPUT), false, room.heads());
+      linear(
+          LayerRole.OUTPUT,
+          LayerRole.OUTPUT_BIAS,
+          attended.heads(),
+          byProjected,
+          false,
+          room.heads());
       long tokens = x.rows();
       Tensor elements = room.fused().reshape(room.fused().elements(), 1);
       long queries = tokens * queries(config);
@@ -368,11 +393,17 @@ public final class DecoderGradient implements AutoCloseable {
             elements.reshape(heads, config.headDim()),
             kept.headRows(config).inverse(),
             fused.reshape(heads, config.headDim()));
-        project(LayerRole.QUERY_KEY_VALUE, LayerRole.QUERY_KEY_VALUE_BIAS, whitened, fused, add);
+        linear(
+            LayerRole.QUERY_KEY_VALUE,
+            LayerRole.QUERY_KEY_VALUE_BIAS,
+            whitened,
+            fused,
+            add,
+            room.input());
       } else {
-        project(LayerRole.QUERY, LayerRole.QUERY_BIAS, whitened, byQuery, add);
-        project(LayerRole.KEY, LayerRole.KEY_BIAS, whitened, byKey, true);
-        project(LayerRole.VALUE, LayerRole.VALUE_BIAS, whitened, byValue, true);
+        linear(LayerRole.QUERY, LayerRole.QUERY_BIAS, whitened, byQuery, add, room.input());
+        linear(LayerRole.KEY, LayerRole.KEY_BIAS, whitened, byKey, true, room.input());
+        linear(LayerRole.VALUE, LayerRole.VALUE_BIAS, whitened, byValue, true, room.input());
       }
     }
 
@@ -435,32 +466,50 @@ public final class DecoderGradient implements AutoCloseable {
       }
     }
 
-    /** The input of projections, times its whitening where there is one. */
+    /**
+     * The input of projections, times its whitening where there is one: rounded once where the
+     * products by it would round it.
+     */
     private Tensor whitened(Tensor input, @Nullable Tensor by) {
       if (by == null) {
         return input;
       }
       backend.linear(input, by, null, room.whitened());
-      return room.whitened();
+      if (backend.productType(DType.BF16) == DType.F32) {
+        return room.whitened();
+      }
+      backend.copy(room.whitened(), room.roundedInput());
+      return room.roundedInput();
     }
 
     /**
-     * The gradients of a projection; those by its input add up in {@code room.input}.
+     * Adds the gradients of a projection's matrix and bias, and writes or adds that by its input.
      *
-     * @param input the input, whitened
+     * @param input the input, whitened where it has a whitening
+     * @param output the gradient by the output
+     * @param byInput the gradient by the input, or what it is added to
      */
-    private void project(LayerRole role, LayerRole bias, Tensor input, Tensor output, boolean add) {
-      linear(role, bias, input, output);
-      training.linearGradient(output, weights.get(role), add, room.input());
-    }
-
-    /** Adds the gradients of a matrix and its bias. */
-    private void linear(LayerRole role, LayerRole bias, Tensor input, Tensor output) {
-      backend.crossProduct(output, input, sums.get(role));
+    private void linear(
+        LayerRole role, LayerRole bias, Tensor input, Tensor output, boolean add, Tensor byInput) {
+      Tensor weight = weights.get(role);
+      Tensor factor = rounded(output, weight);
+      backend.crossProduct(factor, input, sums.get(role));
       Tensor biasSum = sums.find(bias);
       if (biasSum != null) {
         training.addColumns(output, biasSum);
       }
+      training.linearGradient(factor, weight, add, byInput);
+    }
+
+    /** A gradient, rounded once where both products that it is a factor of would round it. */
+    private Tensor rounded(Tensor output, Tensor weight) {
+      if (backend.productType(DType.BF16) == DType.F32
+          || training.gradientType(weight) == DType.F32) {
+        return output;
+      }
+      Tensor rounded = Workspace.Buffers.narrow(room.rounded(), output.rows(), output.columns());
+      backend.copy(output, rounded);
+      return rounded;
     }
 
     /** Adds {@code room.input}, as the norm in front of it hands it on, to the gradient. */

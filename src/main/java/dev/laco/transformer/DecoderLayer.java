@@ -5,6 +5,7 @@ import dev.laco.backend.ForwardOps;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
+import dev.laco.model.DType;
 import dev.laco.model.LayerAttention;
 import dev.laco.model.LayerRole;
 import dev.laco.model.Mixture;
@@ -28,9 +29,9 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>{@link #run} does both lines. A step returns what it has filled, and the next step takes it:
  * {@link Normed}, {@link Attended}, {@link Projected} and {@link Channels} are names for memory of
- * the workspace. {@code Normed} and {@code Projected} share memory, so that filling one ends the
- * other. The second line has these steps only in layers with one feed-forward network; {@link #run}
- * runs mixtures of experts, too.
+ * the workspace. {@code Normed}, {@code Projected} and {@code Channels} share memory, so that
+ * filling one ends the others. The second line has these steps only in layers with one feed-forward
+ * network; {@link #run} runs mixtures of experts, too.
  */
 public final class DecoderLayer {
   private final ForwardOps backend;
@@ -55,7 +56,10 @@ public final class DecoderLayer {
     this.rotations = config.rotations();
   }
 
-  /** Hidden states {@code [T, d]} after a norm: the input of the projections behind it. */
+  /**
+   * Hidden states {@code [T, d]} after a norm: the input of the projections behind it, in bf16
+   * where all of these projections would round it to bf16.
+   */
   public record Normed(Tensor states) {}
 
   /** Attention outputs of all heads, {@code [T, heads * headDim]}, before the output projection. */
@@ -65,7 +69,8 @@ public final class DecoderLayer {
   public record Projected(Tensor states) {}
 
   /**
-   * Feed-forward channels {@code activation(gate) * up} or {@code activation(up)}, {@code [T, k]}.
+   * Feed-forward channels {@code activation(gate) * up} or {@code activation(up)}, {@code [T, k]};
+   * in bf16 where only the down projection reads them and would round them to bf16.
    */
   public record Channels(Tensor values) {}
 
@@ -96,7 +101,8 @@ public final class DecoderLayer {
     Normed input = attentionInput(weights, x, buffers);
     Attended attended = attend(weights, attention, input, batch, buffers, past);
     if (config.parallel()) {
-      Channels channels = channels(weights, feedForwardInput(weights, x, input, buffers), buffers);
+      Channels channels =
+          inputOfDown(weights, feedForwardInput(weights, x, input, buffers), buffers);
       backend.add(x, project(weights, attended, buffers).states());
       copy(x, inside);
       backend.add(x, contribute(weights, channels, buffers).states());
@@ -105,7 +111,7 @@ public final class DecoderLayer {
     Normed normed = addAndNormalise(weights, project(weights, attended, buffers), x, buffers);
     copy(x, inside);
     if (weights.experts().isEmpty()) {
-      backend.add(x, contribute(weights, channels(weights, normed, buffers), buffers).states());
+      backend.add(x, contribute(weights, inputOfDown(weights, normed, buffers), buffers).states());
     } else {
       addExperts(weights, normed, x, buffers);
     }
@@ -335,8 +341,45 @@ public final class DecoderLayer {
       return new Normed(x);
     }
     Tensor bias = weights.find(LayerRole.ATTENTION_INPUT_NORM_BIAS);
-    normalise(norm, bias, x, buffers.hidden);
-    return buffers.normed;
+    Tensor out = buffers.attentionInput(attentionInputType(weights, norm, bias, x.rows()));
+    normalise(norm, bias, x, out);
+    return new Normed(out);
+  }
+
+  private DType attentionInputType(
+      LayerWeights weights, Tensor norm, @Nullable Tensor bias, long rows) {
+    DType type =
+        config.headsInterleaved()
+            ? inputType(weights, norm, bias, rows, LayerRole.QUERY_KEY_VALUE)
+            : inputType(weights, norm, bias, rows, LayerRole.QUERY, LayerRole.KEY, LayerRole.VALUE);
+    // The feed-forward part of a parallel layer may have the same input.
+    return config.parallel() && feedForwardInputType(weights, norm, bias, rows) != type
+        ? DType.F32
+        : type;
+  }
+
+  private DType feedForwardInputType(
+      LayerWeights weights, Tensor norm, @Nullable Tensor bias, long rows) {
+    if (!weights.experts().isEmpty()) {
+      return DType.F32;
+    }
+    return config.isGated()
+        ? inputType(weights, norm, bias, rows, LayerRole.GATE, LayerRole.UP)
+        : inputType(weights, norm, bias, rows, LayerRole.UP);
+  }
+
+  /** The dtype that a norm writes: bf16 if all projections of its output would round it to bf16. */
+  private DType inputType(
+      LayerWeights weights, Tensor norm, @Nullable Tensor bias, long rows, LayerRole... behind) {
+    if (bias != null && bias.dtype() != norm.dtype()) {
+      return DType.F32;
+    }
+    for (LayerRole role : behind) {
+      if (backend.inputType(weights.get(role), rows) != DType.BF16) {
+        return DType.F32;
+      }
+    }
+    return DType.BF16;
   }
 
   /**
@@ -360,8 +403,9 @@ public final class DecoderLayer {
       return otherwise;
     }
     Tensor bias = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM_BIAS);
-    normalise(norm, bias, y, buffers.feedForwardInput());
-    return new Normed(buffers.feedForwardInput());
+    Tensor out = buffers.feedForwardInput(feedForwardInputType(weights, norm, bias, y.rows()));
+    normalise(norm, bias, y, out);
+    return new Normed(out);
   }
 
   /** Normalises hidden states {@code [T, d]} by the norm of the family. */
@@ -396,40 +440,48 @@ public final class DecoderLayer {
       backend.add(x, attention.states());
       return new Normed(x);
     }
+    Tensor bias = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM_BIAS);
+    Tensor out = buffers.feedForwardInput(feedForwardInputType(weights, norm, bias, x.rows()));
     if (config.hasLayerNorms()) {
-      Tensor bias = weights.find(LayerRole.FEED_FORWARD_INPUT_NORM_BIAS);
-      double eps = config.norm().eps();
-      backend.addLayerNorm(x, attention.states(), norm, bias, eps, buffers.feedForwardInput());
+      backend.addLayerNorm(x, attention.states(), norm, bias, config.norm().eps(), out);
     } else {
-      backend.addRmsNorm(x, attention.states(), norm, config.norm(), buffers.feedForwardInput());
+      backend.addRmsNorm(x, attention.states(), norm, config.norm(), out);
     }
-    return new Normed(buffers.feedForwardInput());
+    return new Normed(out);
   }
 
   /**
    * Computes the feed-forward channels at {@code y}, the residual stream after attention; before
-   * it, where attention and feed-forward network are parallel.
+   * it, where attention and feed-forward network are parallel. They are f32.
    */
   public Channels channels(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
-    return channels(weights, feedForwardInput(weights, y, buffers), buffers);
+    return channels(weights, feedForwardInput(weights, y, buffers), DType.F32, buffers);
   }
 
-  Channels channels(LayerWeights weights, Normed input, Workspace.Buffers buffers) {
+  /** What the feed-forward part adds at {@code y}, which is that of {@link #channels}. */
+  public Projected feedForward(LayerWeights weights, Tensor y, Workspace.Buffers buffers) {
+    Normed input = feedForwardInput(weights, y, buffers);
+    return contribute(weights, inputOfDown(weights, input, buffers), buffers);
+  }
+
+  /** Computes channels that only the down projection reads, and a gradient by it. */
+  Channels inputOfDown(LayerWeights weights, Normed input, Workspace.Buffers buffers) {
+    DType type = backend.inputType(weights.get(LayerRole.DOWN), input.states().rows());
+    return channels(weights, input, type == DType.BF16 ? type : DType.F32, buffers);
+  }
+
+  private Channels channels(
+      LayerWeights weights, Normed input, DType type, Workspace.Buffers buffers) {
+    Tensor channels = buffers.channels(type);
     if (config.isGated()) {
-      gateAndUp(weights, input, buffers);
-      Tensor channels = buffers.channels.values();
+      linear(weights, input.states(), LayerRole.GATE, LayerRole.GATE_BIAS, buffers.gate);
+      linear(weights, input.states(), LayerRole.UP, LayerRole.UP_BIAS, buffers.up);
       backend.gatedActivation(config.hiddenAct(), buffers.gate, buffers.up, channels);
     } else {
       linear(weights, input.states(), LayerRole.UP, LayerRole.UP_BIAS, buffers.gate);
-      Tensor channels = buffers.channels.values();
       backend.gatedActivation(config.hiddenAct(), buffers.gate, null, channels);
     }
-    return buffers.channels;
-  }
-
-  private void gateAndUp(LayerWeights weights, Normed input, Workspace.Buffers buffers) {
-    linear(weights, input.states(), LayerRole.GATE, LayerRole.GATE_BIAS, buffers.gate);
-    linear(weights, input.states(), LayerRole.UP, LayerRole.UP_BIAS, buffers.up);
+    return new Channels(channels);
   }
 
   /** Applies the down projection of the feed-forward part. */

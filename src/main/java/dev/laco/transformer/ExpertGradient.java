@@ -4,6 +4,7 @@ import dev.laco.backend.Backend;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.ClampedGate;
+import dev.laco.model.DType;
 import dev.laco.model.LayerRole;
 import dev.laco.model.Mixture;
 import dev.laco.model.ModelConfig;
@@ -215,7 +216,7 @@ final class ExpertGradient {
 
   /** Memory for the channels of an expert. */
   private Tensor channels(long rows, long width) {
-    return Workspace.Buffers.narrow(buffers.channels.values(), rows, width);
+    return Workspace.Buffers.narrow(buffers.channels(DType.F32), rows, width);
   }
 
   /**

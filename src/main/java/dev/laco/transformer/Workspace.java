@@ -43,13 +43,25 @@ public final class Workspace implements AutoCloseable {
             config.headsInterleaved()
                 ? arena.allocate(DType.F32, maxTokens, queries + 2 * keys)
                 : null,
+            keeps ? null : arena.allocate(DType.BF16, maxTokens, widest(config)),
             mixture == null ? null : Experts.of(arena, mixture, maxTokens, config.hiddenSize()),
             keeps ? Kept.of(arena, config, maxTokens) : null);
     current = full;
   }
 
+  /** The most columns of what projections multiply. */
+  private static long widest(ModelConfig config) {
+    return Math.max(config.hiddenSize(), config.widestChannels());
+  }
+
   /** Bytes that the buffers of {@code maxTokens} tokens need. */
   public static long bytes(ModelConfig config, long maxTokens) {
+    return maxTokens
+        * (columns(config) * DType.F32.byteSize() + widest(config) * DType.BF16.byteSize());
+  }
+
+  /** Columns of the buffers in f32. */
+  private static long columns(ModelConfig config) {
     long heads = 2L * config.numAttentionHeads() + 2L * config.numKeyValueHeads();
     long columns = config.hiddenSize() + heads * config.headDim() + 2L * config.widestChannels();
     if (config.headsInterleaved()) {
@@ -58,12 +70,14 @@ public final class Workspace implements AutoCloseable {
     if (config.mixture() != null) {
       columns += Experts.columns(config.mixture(), config.hiddenSize());
     }
-    return maxTokens * columns * DType.F32.byteSize();
+    return columns;
   }
 
   /** Bytes of buffers that {@link #keeping keep} every result of a layer. */
   static long keepingBytes(ModelConfig config, long maxTokens) {
-    return bytes(config, maxTokens) + maxTokens * Kept.columns(config) * DType.F32.byteSize();
+    return maxTokens
+        * ((columns(config) + Kept.columns(config)) * DType.F32.byteSize()
+            + Kept.roundedColumns(config) * DType.BF16.byteSize());
   }
 
   /** The first {@code tokens} rows of every buffer. */
@@ -134,6 +148,9 @@ public final class Workspace implements AutoCloseable {
    * @param feedForwardInput the input of the feed-forward part, {@code [T, d]}
    * @param feedForwardProjected the output of the down projection, {@code [T, d]}
    * @param channels of the feed-forward part, {@code [T, k]}
+   * @param roundedInput the input of attention in bf16, {@code [T, d]}
+   * @param roundedMiddle the input of the feed-forward part in bf16, {@code [T, d]}
+   * @param roundedChannels channels in bf16, {@code [T, k]}
    */
   private record Kept(
       @Nullable Tensor query,
@@ -143,7 +160,10 @@ public final class Workspace implements AutoCloseable {
       Tensor attentionOutput,
       Tensor feedForwardInput,
       Tensor feedForwardProjected,
-      Tensor channels) {
+      Tensor channels,
+      Tensor roundedInput,
+      Tensor roundedMiddle,
+      Tensor roundedChannels) {
     private static Kept of(TensorArena arena, ModelConfig config, long tokens) {
       LongFunction<Tensor> allocate = columns -> arena.allocate(DType.F32, tokens, columns);
       boolean norms = config.queryKeyNorm();
@@ -155,7 +175,10 @@ public final class Workspace implements AutoCloseable {
           allocate.apply(config.hiddenSize()),
           allocate.apply(config.hiddenSize()),
           allocate.apply(config.hiddenSize()),
-          allocate.apply(config.widestChannels()));
+          allocate.apply(config.widestChannels()),
+          arena.allocate(DType.BF16, tokens, config.hiddenSize()),
+          arena.allocate(DType.BF16, tokens, config.hiddenSize()),
+          arena.allocate(DType.BF16, tokens, config.widestChannels()));
     }
 
     private static long queries(ModelConfig config) {
@@ -173,6 +196,10 @@ public final class Workspace implements AutoCloseable {
           + config.widestChannels();
     }
 
+    private static long roundedColumns(ModelConfig config) {
+      return 2L * config.hiddenSize() + config.widestChannels();
+    }
+
     private Kept rows(long tokens) {
       return new Kept(
           query == null ? null : query.slice(0, tokens),
@@ -182,7 +209,10 @@ public final class Workspace implements AutoCloseable {
           attentionOutput.slice(0, tokens),
           feedForwardInput.slice(0, tokens),
           feedForwardProjected.slice(0, tokens),
-          channels.slice(0, tokens));
+          channels.slice(0, tokens),
+          roundedInput.slice(0, tokens),
+          roundedMiddle.slice(0, tokens),
+          roundedChannels.slice(0, tokens));
     }
   }
 
@@ -200,12 +230,15 @@ public final class Workspace implements AutoCloseable {
     final Tensor gate;
     final Tensor up;
     private final @Nullable Tensor queryKeyValue;
+
+    /** Memory for what projections multiply, in bf16, where the results of a layer are not kept. */
+    private final @Nullable Tensor rounded;
+
     private final @Nullable Experts experts;
     private final @Nullable Kept kept;
     private @Nullable HeadRows headRows;
     final DecoderLayer.Normed normed;
     final DecoderLayer.Attended attended;
-    final DecoderLayer.Channels channels;
 
     private Buffers(
         Tensor hidden,
@@ -216,6 +249,7 @@ public final class Workspace implements AutoCloseable {
         Tensor gate,
         Tensor up,
         @Nullable Tensor queryKeyValue,
+        @Nullable Tensor rounded,
         @Nullable Experts experts,
         @Nullable Kept kept) {
       this.hidden = hidden;
@@ -226,11 +260,11 @@ public final class Workspace implements AutoCloseable {
       this.gate = gate;
       this.up = up;
       this.queryKeyValue = queryKeyValue;
+      this.rounded = rounded;
       this.experts = experts;
       this.kept = kept;
       normed = new DecoderLayer.Normed(hidden);
       attended = new DecoderLayer.Attended(heads);
-      channels = new DecoderLayer.Channels(kept == null ? gate : kept.channels);
     }
 
     private long tokens() {
@@ -267,9 +301,36 @@ public final class Workspace implements AutoCloseable {
       return kept == null ? hidden : kept.attentionOutput;
     }
 
-    /** Memory for the input of the feed-forward part, behind a norm. */
-    Tensor feedForwardInput() {
-      return kept == null ? hidden : kept.feedForwardInput;
+    /**
+     * Memory for the input of attention, behind a norm.
+     *
+     * @param type f32 or bf16
+     */
+    Tensor attentionInput(DType type) {
+      if (type == DType.F32) {
+        return hidden;
+      }
+      return kept == null ? rounded(hidden.columns()) : kept.roundedInput;
+    }
+
+    /** Memory for the input of the feed-forward part likewise. */
+    Tensor feedForwardInput(DType type) {
+      if (type == DType.F32) {
+        return kept == null ? hidden : kept.feedForwardInput;
+      }
+      return kept == null ? rounded(hidden.columns()) : kept.roundedMiddle;
+    }
+
+    /** Memory for the channels of the feed-forward part likewise. */
+    Tensor channels(DType type) {
+      if (type == DType.F32) {
+        return kept == null ? gate : kept.channels;
+      }
+      return kept == null ? rounded(gate.columns()) : kept.roundedChannels;
+    }
+
+    private Tensor rounded(long columns) {
+      return narrow(Objects.requireNonNull(rounded), tokens(), columns);
     }
 
     /** Memory for the output of the down projection, before the norm behind it. */
@@ -320,6 +381,7 @@ public final class Workspace implements AutoCloseable {
           gate.slice(0, tokens),
           up.slice(0, tokens),
           queryKeyValue == null ? null : queryKeyValue.slice(0, tokens),
+          rounded == null ? null : rounded.slice(0, tokens),
           experts == null ? null : experts.rows(tokens),
           kept == null ? null : kept.rows(tokens));
     }

@@ -224,6 +224,13 @@ abstract class Contract {
       return all.slice(1, rows + 1);
     }
 
+    /** An f32 tensor, rounded to another dtype. */
+    Tensor rounded(Tensor tensor, DType dtype) {
+      Tensor rounded = arena.allocate(dtype, tensor.rows(), tensor.columns());
+      on.copy(tensor, rounded);
+      return rounded;
+    }
+
     /** The elements of a tensor of any dtype, widened to f32. */
     Tensor widened(Tensor tensor) {
       Tensor wide = result(tensor.rows(), tensor.columns());

@@ -235,6 +235,128 @@ public abstract class ForwardContract extends Contract {
     }
   }
 
+  /** An op that writes activations. */
+  private interface Writer {
+    void write(Run run, Tensor out);
+  }
+
+  /**
+   * What an op writes in 16 bits is what it writes in f32, rounded; rows of the same memory in
+   * front of it and behind stay zeros.
+   */
+  private void rounds(String op, int rows, int width, Writer writer) {
+    for (DType dtype : new DType[] {DType.F16, DType.BF16}) {
+      double[][] values =
+          of(
+              backend,
+              run -> {
+                Tensor all = run.arena.allocate(dtype, rows + 2, width);
+                writer.write(run, all.slice(1, rows + 1));
+                Tensor plain = run.result(rows, width);
+                writer.write(run, plain);
+                Tensor expected = run.arena.allocate(dtype, rows + 2, width);
+                run.on.copy(plain, expected.slice(1, rows + 1));
+                return new double[][] {
+                  widen(run.download(run.widened(expected))), widen(run.download(run.widened(all)))
+                };
+              });
+      close(op + " in " + dtype, Tolerance.EXACT, 1, values[0], values[1]);
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 15, 16, 17, 31, 33, 63, 64, 127, 257, 576, 4100})
+  void writesNormsAndGatesInSixteenBits(int width) {
+    float[] x = normal(6 * width);
+    float[] y = normal(6 * width);
+    y[width] = Float.NaN;
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, 3, width);
+      HostTensor bias = weight(dtype, 3, width);
+      HostTensor row = weight.rows(0, 1);
+      rounds(
+          "rmsNorm " + dtype,
+          6,
+          width,
+          (run, out) ->
+              run.on.rmsNorm(run.tensor(x, 6, width), run.on.weight(row), NORMS.getLast(), out));
+      rounds(
+          "addRmsNorm " + dtype,
+          6,
+          width,
+          (run, out) ->
+              run.on.addRmsNorm(
+                  run.tensor(x, 6, width),
+                  run.tensor(y, 6, width),
+                  run.on.weight(row),
+                  NORMS.getFirst(),
+                  out));
+      for (boolean shifted : new boolean[] {false, true}) {
+        rounds(
+            "layerNorm " + dtype,
+            6,
+            width,
+            (run, out) ->
+                run.on.layerNorm(
+                    run.tensor(x, 6, width),
+                    run.on.weight(weight),
+                    shifted ? run.on.weight(bias) : null,
+                    EPS,
+                    out));
+        rounds(
+            "addLayerNorm " + dtype,
+            6,
+            width,
+            (run, out) ->
+                run.on.addLayerNorm(
+                    run.tensor(x, 6, width),
+                    run.tensor(y, 6, width),
+                    run.on.weight(row),
+                    shifted ? run.on.weight(bias.rows(0, 1)) : null,
+                    EPS,
+                    out));
+      }
+    }
+    for (Activation activation : Activation.values()) {
+      for (boolean gated : new boolean[] {false, true}) {
+        rounds(
+            activation + (gated ? " times up" : ""),
+            6,
+            width,
+            (run, out) ->
+                run.on.gatedActivation(
+                    activation,
+                    run.tensor(x, 6, width),
+                    gated ? run.tensor(y, 6, width) : null,
+                    out));
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1,7,31", "5,33,17", "17,64,48", "60,40,130"})
+  void multipliesWhatIsRoundedAlready(int rows, int in, int out) {
+    float[] x = normal(rows * in);
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, out, in, 64);
+      HostTensor bias = weight(dtype, 1, out);
+      double[][] values =
+          of(
+              backend,
+              run -> {
+                Tensor matrix = run.on.weight(weight);
+                Tensor wide = run.tensor(x, rows, in);
+                Tensor input = run.rounded(wide, run.on.inputType(matrix, rows));
+                Tensor expected = run.result(rows, out);
+                run.on.linear(wide, matrix, run.on.weight(bias), expected);
+                Tensor actual = run.result(rows, out);
+                run.on.linear(input, matrix, run.on.weight(bias), actual);
+                return new double[][] {widen(run.download(expected)), widen(run.download(actual))};
+              });
+      close("linear " + dtype, Tolerance.EXACT, 1, values[0], values[1]);
+    }
+  }
+
   @ParameterizedTest
   @CsvSource({
     "1,1,1",
@@ -936,6 +1058,11 @@ public abstract class ForwardContract extends Contract {
       refuses(() -> backend.rmsNorm(x, norm, NORMS.getFirst(), other));
       refuses(() -> backend.rmsNorm(other, norm, NORMS.getFirst(), other));
       refuses(() -> backend.rmsNorm(half, norm, NORMS.getFirst(), x));
+      Tensor rounded = run.rounded(norm, DType.BF16);
+      refuses(() -> backend.layerNorm(x, norm, rounded, EPS, half));
+      refuses(() -> backend.linear(half, run.result(5, 4), null, run.result(3, 5)));
+      Tensor matrix = run.rounded(run.result(5, 4), DType.BF16);
+      refuses(() -> backend.linear(half, matrix, null, run.result(3, 5)));
       refuses(() -> backend.layerNorm(x, norm, null, EPS, other));
       refuses(() -> backend.layerNorm(x, weight, null, EPS, x));
       refuses(() -> backend.layerNorm(x, norm, weight, EPS, x));

@@ -14,6 +14,8 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What every backend must do with its memory, and say of its device. */
 public abstract class MemoryContract extends Contract {
@@ -49,6 +51,38 @@ public abstract class MemoryContract extends Contract {
           run.on.add(out.slice(5, 6), rows.slice(0, 1));
           return out;
         });
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 7, 8, 31, 33, 257, 4099})
+  void roundsWhileItCopies(int width) {
+    float[] x = normal(3 * width);
+    x[0] = Float.NaN;
+    x[width] = Float.NEGATIVE_INFINITY;
+    x[2 * width] = 1e-41f;
+    for (DType dtype : DType.values()) {
+      same(
+          "copy to " + dtype,
+          Tolerance.EXACT,
+          run -> {
+            Tensor all = run.arena.allocate(dtype, 5, width);
+            run.on.copy(run.tensor(x, 3, width), all.slice(1, 4));
+            return run.widened(all);
+          });
+      double[] values =
+          of(
+              backend,
+              run -> widen(run.download(run.widened(run.rounded(run.tensor(x, 3, width), dtype)))));
+      for (int i = 0; i < x.length; i++) {
+        double expected =
+            switch (dtype) {
+              case F32 -> x[i];
+              case F16 -> Float.float16ToFloat(Float.floatToFloat16(x[i]));
+              case BF16 -> DType.bf16ToFloat(DType.toBf16(x[i]));
+            };
+        assertEquals(expected, values[i], dtype + " of " + x[i]);
+      }
+    }
   }
 
   @Test
@@ -115,7 +149,7 @@ public abstract class MemoryContract extends Contract {
       Tensor x = run.tensor(new float[12], 3, 4);
       Tensor other = run.tensor(new float[15], 3, 5);
       Tensor half = run.arena.allocate(DType.F16, 3, 4);
-      refuses(() -> backend.copy(x, half));
+      refuses(() -> backend.copy(half, x));
       refuses(() -> backend.copy(x, other));
       refuses(() -> backend.upload(new float[11], x));
       refuses(() -> backend.download(half, new float[12]));

@@ -69,6 +69,30 @@ public abstract class SolvingContract extends Contract {
   }
 
   @ParameterizedTest
+  @CsvSource({"3,7,5", "40,33,17", "130,64,96", "1100,20,12"})
+  void multipliesFactorsThatAreRoundedAlready(int rows, int m, int n) {
+    float[] a = normal(rows * m);
+    float[] b = normal(rows * n);
+    DType factor = backend.productType(DType.BF16);
+    for (boolean both : new boolean[] {false, true}) {
+      double[][] values =
+          of(
+              backend,
+              run -> {
+                Tensor left = run.tensor(a, rows, m);
+                Tensor right = run.tensor(b, rows, n);
+                Tensor expected = run.tensor(new float[m * n], m, n);
+                run.on.crossProduct(left, right, expected);
+                Tensor actual = run.tensor(new float[m * n], m, n);
+                run.on.crossProduct(
+                    run.rounded(left, factor), both ? run.rounded(right, factor) : right, actual);
+                return new double[][] {widen(run.download(expected)), widen(run.download(actual))};
+              });
+      close("crossProduct", Tolerance.EXACT, 1, values[0], values[1]);
+    }
+  }
+
+  @ParameterizedTest
   @CsvSource({
     "1,1", "3,7", "40,15", "7,16", "33,17", "100,33", "17,63", "5,65", "130,257", "9,4097"
   })

@@ -66,6 +66,31 @@ public abstract class TrainingContract extends Contract {
   }
 
   @ParameterizedTest
+  @CsvSource({"3,33,17", "33,48,40", "129,40,65"})
+  void multipliesGradientsThatAreRoundedAlready(int rows, int outputs, int inputs) {
+    float[] gradient = normal(rows * outputs);
+    float[] sums = normal(rows * inputs);
+    for (DType dtype : DType.values()) {
+      HostTensor weight = weight(dtype, outputs, inputs, 64);
+      double[][] values =
+          of(
+              backend,
+              run -> {
+                TrainingOps ops = run.on.training();
+                Tensor matrix = run.on.weight(weight);
+                Tensor wide = run.tensor(gradient, rows, outputs);
+                Tensor expected = run.tensor(sums, rows, inputs);
+                ops.linearGradient(wide, matrix, true, expected);
+                Tensor actual = run.tensor(sums, rows, inputs);
+                ops.linearGradient(
+                    run.rounded(wide, ops.gradientType(matrix)), matrix, true, actual);
+                return new double[][] {widen(run.download(expected)), widen(run.download(actual))};
+              });
+      close("linearGradient " + dtype, Tolerance.EXACT, 1, values[0], values[1]);
+    }
+  }
+
+  @ParameterizedTest
   @CsvSource({"1,1", "3,7", "40,15", "7,16", "100,33", "17,63", "130,257", "9,4097"})
   void addsColumns(int rows, int width) {
     float[] x = normal(rows * width);

@@ -179,7 +179,15 @@ public final class CpuBackend extends MemoryBackend {
   public void rmsNorm(Tensor x, Tensor weight, NormSpec norm, Tensor out) {
     OpChecks.rmsNorm(x, weight, out);
     kernels()
-        .rmsNorm(data(x), data(weight), weight.dtype(), norm, x.rows(), x.columns(), data(out));
+        .rmsNorm(
+            data(x),
+            data(weight),
+            weight.dtype(),
+            norm,
+            x.rows(),
+            x.columns(),
+            data(out),
+            out.dtype());
   }
 
   @Override
@@ -197,7 +205,8 @@ public final class CpuBackend extends MemoryBackend {
         x.rows(),
         x.columns(),
         weight.rows(),
-        data(out));
+        data(out),
+        out.dtype());
     if (bias != null && added == null) {
       long width = bias.elements();
       current.addBias(data(out), data(bias), bias.dtype(), out.elements() / width, width);
@@ -205,8 +214,18 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
+  public DType inputType(Tensor weight, long rows) {
+    return products.inputType(MemoryTensor.of(weight), rows);
+  }
+
+  @Override
+  protected void narrow(MemoryTensor from, MemoryTensor to) {
+    kernels().narrow(from.data(), from.elements(), to.data(), to.dtype());
+  }
+
+  @Override
   public void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
-    OpChecks.linear(x, weight, bias, out);
+    OpChecks.linear(x, weight, bias, inputType(weight, x.rows()), out);
     CpuKernels current = kernels();
     products.apply(MemoryTensor.of(x), MemoryTensor.of(weight), data(out));
     if (bias != null) {
@@ -311,7 +330,8 @@ public final class CpuBackend extends MemoryBackend {
   public void gatedActivation(Activation activation, Tensor gate, @Nullable Tensor up, Tensor out) {
     OpChecks.gatedActivation(gate, up, out);
     MemorySegment factors = up == null ? MemorySegment.NULL : data(up);
-    kernels().gatedActivation(activation, data(gate), factors, out.elements(), data(out));
+    kernels()
+        .gatedActivation(activation, data(gate), factors, out.elements(), data(out), out.dtype());
   }
 
   @Override
@@ -599,7 +619,7 @@ public final class CpuBackend extends MemoryBackend {
 
   @Override
   public void crossProduct(Tensor a, Tensor b, Tensor out) {
-    OpChecks.crossProduct(a, b, out);
+    OpChecks.crossProduct(a, b, productType(DType.BF16), out);
     kernels();
     products.cross(MemoryTensor.of(a), MemoryTensor.of(b), data(out));
   }

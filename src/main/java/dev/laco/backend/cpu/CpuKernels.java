@@ -25,7 +25,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 9;
+  private static final int ABI = 10;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -47,15 +47,23 @@ final class CpuKernels {
 
   /**
    * {@code int32_t laco_rms_norm(const float *x, const void *weight, int32_t dtype, double eps,
-   * float offset, int64_t rows, int64_t width, float *out)}.
+   * float offset, int64_t rows, int64_t width, void *out, int32_t out_dtype)}.
    */
   private static final MethodHandle RMS_NORM =
       Downcalls.ofInt(
-          ADDRESS, ADDRESS, JAVA_INT, JAVA_DOUBLE, JAVA_FLOAT, JAVA_LONG, JAVA_LONG, ADDRESS);
+          ADDRESS,
+          ADDRESS,
+          JAVA_INT,
+          JAVA_DOUBLE,
+          JAVA_FLOAT,
+          JAVA_LONG,
+          JAVA_LONG,
+          ADDRESS,
+          JAVA_INT);
 
   /**
    * {@code int32_t laco_layer_norm(const float *x, const void *weight, const void *bias, int32_t
-   * dtype, double eps, int64_t rows, int64_t width, int64_t sets, float *out)}.
+   * dtype, double eps, int64_t rows, int64_t width, int64_t sets, void *out, int32_t out_dtype)}.
    */
   private static final MethodHandle LAYER_NORM =
       Downcalls.ofInt(
@@ -67,7 +75,8 @@ final class CpuKernels {
           JAVA_LONG,
           JAVA_LONG,
           JAVA_LONG,
-          ADDRESS);
+          ADDRESS,
+          JAVA_INT);
 
   /**
    * {@code int32_t laco_linear_rows(const float *x, const void *weight, int32_t dtype, int64_t
@@ -167,10 +176,10 @@ final class CpuKernels {
 
   /**
    * {@code int32_t laco_gated_activation(int32_t activation, const float *gate, const float *up,
-   * int64_t n, float *out)}.
+   * int64_t n, void *out, int32_t out_dtype)}.
    */
   private static final MethodHandle GATED_ACTIVATION =
-      Downcalls.ofInt(JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS);
+      Downcalls.ofInt(JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS, JAVA_INT);
 
   /**
    * {@code int32_t laco_gated_gradients(int32_t activation, float *gate, float *up, const float
@@ -463,7 +472,8 @@ final class CpuKernels {
       NormSpec norm,
       long rows,
       long width,
-      MemorySegment out) {
+      MemorySegment out,
+      DType outDType) {
     run(
         "laco_rms_norm",
         () ->
@@ -477,7 +487,8 @@ final class CpuKernels {
                     (float) norm.offset(),
                     rows,
                     width,
-                    out));
+                    out,
+                    KernelCode.of(outDType)));
   }
 
   void layerNorm(
@@ -489,13 +500,24 @@ final class CpuKernels {
       long rows,
       long width,
       long sets,
-      MemorySegment out) {
+      MemorySegment out,
+      DType outDType) {
     run(
         "laco_layer_norm",
         () ->
             (int)
                 LAYER_NORM.invokeExact(
-                    layerNorm, x, weight, bias, KernelCode.of(dtype), eps, rows, width, sets, out));
+                    layerNorm,
+                    x,
+                    weight,
+                    bias,
+                    KernelCode.of(dtype),
+                    eps,
+                    rows,
+                    width,
+                    sets,
+                    out,
+                    KernelCode.of(outDType)));
   }
 
   void linearRows(
@@ -657,13 +679,24 @@ final class CpuKernels {
   }
 
   void gatedActivation(
-      Activation activation, MemorySegment gate, MemorySegment up, long n, MemorySegment out) {
+      Activation activation,
+      MemorySegment gate,
+      MemorySegment up,
+      long n,
+      MemorySegment out,
+      DType outDType) {
     run(
         "laco_gated_activation",
         () ->
             (int)
                 GATED_ACTIVATION.invokeExact(
-                    gatedActivation, KernelCode.of(activation), gate, up, n, out));
+                    gatedActivation,
+                    KernelCode.of(activation),
+                    gate,
+                    up,
+                    n,
+                    out,
+                    KernelCode.of(outDType)));
   }
 
   void gatedGradients(

@@ -76,9 +76,20 @@ final class CpuProducts implements AutoCloseable {
     this.bf16 = bf16Weights == DType.BF16;
   }
 
+  /** The dtype to which {@link #apply} rounds {@code x} of so many rows. */
+  DType inputType(MemoryTensor weight, long rows) {
+    boolean direct = direct(weight);
+    return direct && rows > fewRows(weight.dtype(), true) ? weight.dtype() : DType.F32;
+  }
+
+  /** The dtype to which {@link #applyTransposed} rounds {@code x}. */
+  DType gradientType(MemoryTensor weight) {
+    return direct(weight) ? weight.dtype() : DType.F32;
+  }
+
   /**
-   * {@code out = x weight^T}: {@code x [R, in]} f32, {@code weight [O, in]}, {@code out [R, O]}
-   * f32.
+   * {@code out = x weight^T}: {@code x [R, in]} f32 or of the {@link #inputType}, {@code weight [O,
+   * in]}, {@code out [R, O]} f32.
    */
   void apply(MemoryTensor x, MemoryTensor weight, MemorySegment out) {
     long rows = x.rows();
@@ -106,8 +117,8 @@ final class CpuProducts implements AutoCloseable {
   }
 
   /**
-   * {@code out = x weight}, or {@code out += x weight}: {@code x [R, o]} f32, {@code weight [o,
-   * i]}, {@code out [R, i]} f32.
+   * {@code out = x weight}, or {@code out += x weight}: {@code x [R, o]} f32 or of the {@link
+   * #gradientType}, {@code weight [o, i]}, {@code out [R, i]} f32.
    */
   void applyTransposed(MemoryTensor x, MemoryTensor weight, boolean add, MemorySegment out) {
     DType dtype = weight.dtype();
@@ -142,7 +153,10 @@ final class CpuProducts implements AutoCloseable {
     run(shape, x.data(), x.data(), out);
   }
 
-  /** {@code out += a^T b}: {@code a [R, m]}, {@code b [R, n]}, {@code out [m, n]}, all f32. */
+  /**
+   * {@code out += a^T b}: {@code a [R, m]} and {@code b [R, n]} f32, or bf16 if products are to be
+   * in bf16, {@code out [m, n]} f32.
+   */
   void cross(MemoryTensor a, MemoryTensor b, MemorySegment out) {
     for (long first = 0; first < a.rows(); first += CROSS_ROWS) {
       long last = Math.min(a.rows(), first + CROSS_ROWS);
@@ -161,6 +175,9 @@ final class CpuProducts implements AutoCloseable {
   }
 
   private MemorySegment narrow(MemoryTensor x, Scratch scratch) {
+    if (x.dtype() == DType.BF16) {
+      return x.data();
+    }
     MemorySegment narrow = scratch.atLeast(x.elements() * DType.BF16.byteSize());
     kernels.narrow(x.data(), x.elements(), narrow, DType.BF16);
     return narrow;

@@ -15,6 +15,7 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
 import dev.laco.model.ClampedGate;
+import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.RotaryPairs;
@@ -40,8 +41,13 @@ final class CpuTraining implements TrainingOps, AutoCloseable {
   }
 
   @Override
+  public DType gradientType(Tensor weight) {
+    return products.gradientType(MemoryTensor.of(weight));
+  }
+
+  @Override
   public void linearGradient(Tensor gradient, Tensor weight, boolean add, Tensor out) {
-    OpChecks.linearGradient(gradient, weight, out);
+    OpChecks.linearGradient(gradient, weight, gradientType(weight), out);
     backend.kernels();
     products.applyTransposed(MemoryTensor.of(gradient), MemoryTensor.of(weight), add, data(out));
   }

@@ -116,7 +116,7 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
     private final MemorySegment past = memory.allocateFrom(JAVA_INT, 0);
 
     void run(CpuKernels kernels) {
-      kernels.rmsNorm(states, mixed, DType.BF16, NORM, TOKENS, WIDTH, out);
+      kernels.rmsNorm(states, mixed, DType.BF16, NORM, TOKENS, WIDTH, out, DType.F32);
       kernels.attention(
           states,
           others,
@@ -135,7 +135,8 @@ record TierRates(NavigableMap<CpuTier, Double> tokensPerSecond) {
           attentionScratch.atLeast(kernels.attentionScratch(HEAD_WIDTH) * Float.BYTES),
           out,
           MemorySegment.NULL);
-      kernels.gatedActivation(Activation.SILU, states, others, TOKENS * INTERMEDIATE, out);
+      kernels.gatedActivation(
+          Activation.SILU, states, others, TOKENS * INTERMEDIATE, out, DType.F32);
       kernels.mix(mixed, DType.BF16, MATRIX, coefficients, sources, dtypes, 2);
       kernels.widen(mixed, DType.BF16, MATRIX, out);
     }

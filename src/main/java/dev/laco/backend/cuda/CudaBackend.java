@@ -303,6 +303,7 @@ public final class CudaBackend implements Backend {
         .int64(x.columns())
         .float32((float) norm.eps())
         .float32((float) norm.offset())
+        .int32(KernelCode.of(out.dtype()))
         .run(x.rows(), rowBlock(x.columns()));
   }
 
@@ -318,6 +319,7 @@ public final class CudaBackend implements Backend {
         .int64(x.columns())
         .float32((float) norm.eps())
         .float32((float) norm.offset())
+        .int32(KernelCode.of(out.dtype()))
         .run(x.rows(), rowBlock(x.columns()));
   }
 
@@ -332,6 +334,7 @@ public final class CudaBackend implements Backend {
         .int64(x.columns())
         .int32(weight.rows())
         .float32((float) eps)
+        .int32(KernelCode.of(out.dtype()))
         .run(x.rows(), rowBlock(x.columns()));
     addBiasOfOtherType(weight, bias, out);
   }
@@ -348,6 +351,7 @@ public final class CudaBackend implements Backend {
         .pointer(output(out))
         .int64(x.columns())
         .float32((float) eps)
+        .int32(KernelCode.of(out.dtype()))
         .run(x.rows(), rowBlock(x.columns()));
     addBiasOfOtherType(weight, bias, out);
   }
@@ -388,7 +392,7 @@ public final class CudaBackend implements Backend {
 
   @Override
   public void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
-    OpChecks.linear(x, weight, bias, out);
+    OpChecks.linear(x, weight, bias, inputType(weight, x.rows()), out);
     context.enter();
     if (weight instanceof MixedMatrix mixed) {
       fused.apply(CudaTensor.of(x), mixed, CudaTensor.of(out));
@@ -512,6 +516,7 @@ public final class CudaBackend implements Backend {
         .pointer(output(out))
         .int64(out.elements())
         .int32(KernelCode.of(activation))
+        .int32(KernelCode.of(out.dtype()))
         .run(blocks(out.elements()), BLOCK);
   }
 
@@ -992,7 +997,7 @@ public final class CudaBackend implements Backend {
 
   @Override
   public void crossProduct(Tensor a, Tensor b, Tensor out) {
-    OpChecks.crossProduct(a, b, out);
+    OpChecks.crossProduct(a, b, productType(DType.BF16), out);
     context.enter();
     products.cross(CudaTensor.of(a), CudaTensor.of(b), CudaTensor.of(out));
   }
@@ -1081,6 +1086,10 @@ public final class CudaBackend implements Backend {
     OpChecks.copy(from, to);
     context.enter();
     CudaTensor source = CudaTensor.of(from);
+    if (from.dtype() != to.dtype()) {
+      products.narrow(source.input(), source.elements(), to.dtype(), output(to));
+      return;
+    }
     context.driver().copy(output(to), source.input(), source.bytes(), stream.handle());
   }
 

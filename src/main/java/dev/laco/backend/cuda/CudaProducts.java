@@ -43,8 +43,8 @@ final class CudaProducts {
   }
 
   /**
-   * {@code out = x weight^T}: {@code x [R, in]} f32, {@code weight [O, in]}, {@code out [R, O]}
-   * f32.
+   * {@code out = x weight^T}: {@code x [R, in]} f32 or of the dtype to which it is rounded, {@code
+   * weight [O, in]}, {@code out [R, O]} f32.
    *
    * @param out device address of the result
    */
@@ -68,7 +68,7 @@ final class CudaProducts {
   void applyTransposed(CudaTensor x, CudaTensor weight, long out) {
     DType dtype = weight.dtype();
     if (dtype == DType.F32 || compute == Compute.F32) {
-      back(x.input(), x.rows(), weight, false, out);
+      back(x.dtype(), x.input(), x.rows(), weight, false, out);
     } else {
       long halves = narrowed(x, dtype);
       back(dtype, x.rows(), weight, halves, weight.rows(), weight.input(), false, out);
@@ -129,15 +129,16 @@ final class CudaProducts {
   }
 
   /**
-   * {@code out = gradient weight}, or {@code out += gradient weight}: {@code gradient [R, O]} f32,
+   * {@code out = gradient weight}, or {@code out += gradient weight}: {@code gradient [R, O]},
    * {@code weight [O, in]}, {@code out [R, in]} f32. {@link Compute#AUTO} rounds the gradient to
    * bf16 where the weight has 16 bits. An f16 weight is rounded to bf16 then, too: f16 has no
    * numbers as small as gradients are.
    *
+   * @param given dtype of the gradient: f32, or bf16 where it would be rounded to bf16
    * @param gradient device address
    * @param out device address of the result
    */
-  void back(long gradient, long rows, CudaTensor weight, boolean adds, long out) {
+  void back(DType given, long gradient, long rows, CudaTensor weight, boolean adds, long out) {
     long width = weight.rows();
     if (weight.dtype() == DType.F32) {
       back(DType.F32, rows, weight, gradient, weight.rows(), weight.input(), adds, out);
@@ -158,12 +159,15 @@ final class CudaProducts {
                   out));
       return;
     }
+    boolean rounds = given == DType.F32;
     boolean converts = weight.dtype() != DType.BF16;
-    long start = alignedBytes(rows * width);
-    long halves =
-        crossed.atLeast(
-            start + (converts ? alignedBytes(panelRows(weight) * weight.columns()) : 0));
-    narrow(gradient, rows * width, DType.BF16, halves);
+    long start = rounds ? alignedBytes(rows * width) : 0;
+    long bytes = start + (converts ? alignedBytes(panelRows(weight) * weight.columns()) : 0);
+    long room = bytes == 0 ? 0 : crossed.atLeast(bytes);
+    long halves = rounds ? room : gradient;
+    if (rounds) {
+      narrow(gradient, rows * width, DType.BF16, halves);
+    }
     if (!converts) {
       back(DType.BF16, rows, weight, halves, width, weight.input(), adds, out);
       return;
@@ -171,14 +175,14 @@ final class CudaProducts {
     forEachPanel(
         weight,
         (first, panelRows, wide) -> {
-          narrow(wide, panelRows * weight.columns(), DType.BF16, halves + start);
+          narrow(wide, panelRows * weight.columns(), DType.BF16, room + start);
           back(
               DType.BF16,
               rows,
               weight,
               halves + first * DType.BF16.byteSize(),
               panelRows,
-              halves + start,
+              room + start,
               adds || first > 0,
               out);
         });
@@ -206,21 +210,31 @@ final class CudaProducts {
         out);
   }
 
-  /** {@code out += a^T b}: {@code a [R, m]}, {@code b [R, n]}, {@code out [m, n]}, all f32. */
+  /**
+   * {@code out += a^T b}: {@code a [R, m]} and {@code b [R, n]} f32, or bf16 where they would be
+   * rounded, {@code out [m, n]} f32.
+   */
   void cross(CudaTensor a, CudaTensor b, CudaTensor out) {
     if (compute == Compute.F32) {
       cross(DType.F32, a, a.input(), b, b.input(), out);
       return;
     }
-    long start = alignedBytes(a.elements());
     boolean same = b.equals(a);
-    long left = crossed.atLeast(same ? start : start + alignedBytes(b.elements()));
-    long right = same ? left : left + start;
-    narrow(a.input(), a.elements(), DType.BF16, left);
-    if (!same) {
-      narrow(b.input(), b.elements(), DType.BF16, right);
-    }
+    long start = a.dtype() == DType.F32 ? alignedBytes(a.elements()) : 0;
+    long bytes = start + (same || b.dtype() != DType.F32 ? 0 : alignedBytes(b.elements()));
+    long room = bytes == 0 ? 0 : crossed.atLeast(bytes);
+    long left = halves(a, room);
+    long right = same ? left : halves(b, room + start);
     cross(DType.BF16, a, left, b, right, out);
+  }
+
+  /** The device address of a factor in bf16: its own, or {@code room}, to which it is rounded. */
+  private long halves(CudaTensor factor, long room) {
+    if (factor.dtype() == DType.BF16) {
+      return factor.input();
+    }
+    narrow(factor.input(), factor.elements(), DType.BF16, room);
+    return room;
   }
 
   private void cross(
@@ -246,6 +260,9 @@ final class CudaProducts {
    * if its memory may have been written to since.
    */
   long narrowed(CudaTensor x, DType dtype) {
+    if (x.dtype() == dtype) {
+      return x.input();
+    }
     long address = narrowed.atLeast(x.elements() * dtype.byteSize());
     long version = x.memory().version();
     if (!x.equals(narrowedFrom) || narrowedTo != dtype || narrowedVersion != version) {
@@ -257,7 +274,8 @@ final class CudaProducts {
     return address;
   }
 
-  private void narrow(long from, long elements, DType dtype, long to) {
+  /** Rounds elements of f32 to a dtype of 16 bits. */
+  void narrow(long from, long elements, DType dtype, long to) {
     launcher
         .of(Kernel.NARROW, dtype)
         .pointer(from)

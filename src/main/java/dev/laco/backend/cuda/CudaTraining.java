@@ -75,11 +75,25 @@ final class CudaTraining implements TrainingOps {
     return LOGITS_BYTES + LOGITS_BYTES / 4 + CudaProducts.PANEL_BYTES;
   }
 
+  /**
+   * {@inheritDoc} It is bf16 for f16 weights, too: f16 has no numbers as small as gradients are.
+   */
+  @Override
+  public DType gradientType(Tensor weight) {
+    return backend.productType(weight.dtype()) == DType.F32 ? DType.F32 : DType.BF16;
+  }
+
   @Override
   public void linearGradient(Tensor gradient, Tensor weight, boolean add, Tensor out) {
-    OpChecks.linearGradient(gradient, weight, out);
+    OpChecks.linearGradient(gradient, weight, gradientType(weight), out);
     backend.context().enter();
-    products.back(input(gradient), gradient.rows(), CudaTensor.of(weight), add, output(out));
+    products.back(
+        gradient.dtype(),
+        input(gradient),
+        gradient.rows(),
+        CudaTensor.of(weight),
+        add,
+        output(out));
   }
 
   @Override
@@ -347,7 +361,12 @@ final class CudaTraining implements TrainingOps {
           .float32((float) spec.softCap())
           .run(to - from, BLOCK);
       products.back(
-          scores, to - from, matrix, false, output(CudaTensor.of(gradient).slice(from, to)));
+          DType.F32,
+          scores,
+          to - from,
+          matrix,
+          false,
+          output(CudaTensor.of(gradient).slice(from, to)));
     }
     staging.download(results, MemorySegment.ofArray(losses), backend.stream());
   }

@@ -24,7 +24,8 @@ import java.util.stream.Stream;
 @SuppressWarnings("ImmutableEnumChecker") // the collections are unmodifiable
 enum Kernel {
   EMBED("embed", "embed_%s_v1", all(), POINTER, POINTER, POINTER, INT64, FLOAT32),
-  RMS_NORM("norm", "rms_norm_%s_v1", all(), POINTER, POINTER, POINTER, INT64, FLOAT32, FLOAT32),
+  RMS_NORM(
+      "norm", "rms_norm_%s_v1", all(), POINTER, POINTER, POINTER, INT64, FLOAT32, FLOAT32, INT32),
   ADD_RMS_NORM(
       "norm",
       "add_rms_norm_%s_v1",
@@ -35,10 +36,21 @@ enum Kernel {
       POINTER,
       INT64,
       FLOAT32,
-      FLOAT32),
+      FLOAT32,
+      INT32),
   /** Takes several rows of weights, which rows of activations have in turn. */
   LAYER_NORM(
-      "norm", "layer_norm_%s_v1", all(), POINTER, POINTER, POINTER, POINTER, INT64, INT32, FLOAT32),
+      "norm",
+      "layer_norm_%s_v1",
+      all(),
+      POINTER,
+      POINTER,
+      POINTER,
+      POINTER,
+      INT64,
+      INT32,
+      FLOAT32,
+      INT32),
   ADD_LAYER_NORM(
       "norm",
       "add_layer_norm_%s_v1",
@@ -49,7 +61,8 @@ enum Kernel {
       POINTER,
       POINTER,
       INT64,
-      FLOAT32),
+      FLOAT32,
+      INT32),
   RMS_NORM_GRADIENT(
       "norm_gradient",
       "rms_norm_gradient_%s_v1",
@@ -111,6 +124,7 @@ enum Kernel {
       POINTER,
       POINTER,
       INT64,
+      INT32,
       INT32),
   GATED_GRADIENTS(
       "gated_activation",

@@ -82,7 +82,8 @@ public final class ReferenceBackend extends MemoryBackend {
     for (long start = 0; start < x.elements(); start += width) {
       double length = Math.sqrt(squares(from, start / width) / width + norm.eps());
       for (long i = 0; i < width; i++) {
-        to.set(start + i, (norm.offset() + scale.get(i)) * (from.get(start + i) / length));
+        to.set(
+            start + i, (float) ((norm.offset() + scale.get(i)) * (from.get(start + i) / length)));
       }
     }
   }
@@ -109,14 +110,15 @@ public final class ReferenceBackend extends MemoryBackend {
       for (long i = 0; i < width; i++) {
         long at = r % weight.rows() * width + i;
         double shift = bias == null ? 0 : MemoryTensor.of(bias).get(at);
-        to.set(start + i, scale.get(at) * ((from.get(start + i) - mean) / deviation) + shift);
+        double normal = (from.get(start + i) - mean) / deviation;
+        to.set(start + i, (float) (scale.get(at) * normal + shift));
       }
     }
   }
 
   @Override
   public void linear(Tensor x, Tensor weight, @Nullable Tensor bias, Tensor out) {
-    OpChecks.linear(x, weight, bias, out);
+    OpChecks.linear(x, weight, bias, inputType(weight, x.rows()), out);
     float[][] columns = columns(x);
     MemoryTensor matrix = MemoryTensor.of(weight);
     MemoryTensor to = MemoryTensor.of(out);
@@ -253,7 +255,7 @@ public final class ReferenceBackend extends MemoryBackend {
     MemoryTensor to = MemoryTensor.of(out);
     for (long i = 0; i < out.elements(); i++) {
       double factor = up == null ? 1 : MemoryTensor.of(up).get(i);
-      to.set(i, activate(activation, gates.get(i)) * factor);
+      to.set(i, (float) (activate(activation, gates.get(i)) * factor));
     }
   }
 
@@ -485,7 +487,7 @@ public final class ReferenceBackend extends MemoryBackend {
 
   @Override
   public void crossProduct(Tensor a, Tensor b, Tensor out) {
-    OpChecks.crossProduct(a, b, out);
+    OpChecks.crossProduct(a, b, productType(DType.BF16), out);
     float[][] left = rows(a);
     float[][] right = rows(b);
     MemoryTensor to = MemoryTensor.of(out);

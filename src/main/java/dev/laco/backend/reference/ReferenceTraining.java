@@ -10,6 +10,7 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.backend.TrainingOps;
 import dev.laco.model.Activation;
 import dev.laco.model.ClampedGate;
+import dev.laco.model.DType;
 import dev.laco.model.LogitSpec;
 import dev.laco.model.NormSpec;
 import dev.laco.model.PackedSequences;
@@ -22,8 +23,13 @@ import org.jspecify.annotations.Nullable;
 /** The ops of training in plain Java, as {@link ReferenceBackend} has the others. */
 final class ReferenceTraining implements TrainingOps {
   @Override
+  public DType gradientType(Tensor weight) {
+    return DType.F32;
+  }
+
+  @Override
   public void linearGradient(Tensor gradient, Tensor weight, boolean add, Tensor out) {
-    OpChecks.linearGradient(gradient, weight, out);
+    OpChecks.linearGradient(gradient, weight, gradientType(weight), out);
     MemoryTensor from = MemoryTensor.of(gradient);
     MemoryTensor matrix = MemoryTensor.of(weight);
     MemoryTensor to = MemoryTensor.of(out);

@@ -176,7 +176,9 @@ class NarrowedInputTest {
       throws Exception {
     TreeSet<String> calls = new TreeSet<>();
     for (Method op : ops.getMethods()) {
-      if (!Arrays.stream(op.getParameters()).anyMatch(NarrowedInputTest::holdsTensors)) {
+      // What returns a dtype computes nothing.
+      if (op.getReturnType() == DType.class
+          || Arrays.stream(op.getParameters()).noneMatch(NarrowedInputTest::holdsTensors)) {
         continue;
       }
       Class<?> last = op.getParameterTypes()[op.getParameterCount() - 1];

@@ -176,7 +176,8 @@ final class RowOps {
                 .pointer(out)
                 .int64(x.columns())
                 .float32(NORM.eps())
-                .float32(NORM.offset()))
+                .float32(NORM.offset())
+                .int32(KernelCode.of(F32)))
         .moves(bytes(x, weight), bytes(out))
         .expects(
             reference ->
@@ -202,7 +203,8 @@ final class RowOps {
                 .pointer(y)
                 .int64(x.columns())
                 .float32(NORM.eps())
-                .float32(NORM.offset()))
+                .float32(NORM.offset())
+                .int32(KernelCode.of(F32)))
         .moves(bytes(x, y, weight), bytes(x, y))
         .expects(
             reference ->
@@ -234,7 +236,8 @@ final class RowOps {
                 .pointer(out)
                 .int64(x.columns())
                 .int32(1)
-                .float32(EPS))
+                .float32(EPS)
+                .int32(KernelCode.of(F32)))
         .moves(bytes(x, weight, bias), bytes(out))
         .expects(
             reference ->
@@ -265,7 +268,8 @@ final class RowOps {
                 .pointer(bias)
                 .pointer(y)
                 .int64(x.columns())
-                .float32(EPS))
+                .float32(EPS)
+                .int32(KernelCode.of(F32)))
         .moves(bytes(x, y, weight, bias), bytes(x, y))
         .expects(
             reference ->
@@ -394,7 +398,8 @@ final class RowOps {
                 .pointer(up)
                 .pointer(gate)
                 .int64(gate.elements())
-                .int32(KernelCode.of(Activation.SILU)))
+                .int32(KernelCode.of(Activation.SILU))
+                .int32(KernelCode.of(F32)))
         .moves(bytes(gate, up), bytes(gate))
         .expects(
             reference ->
