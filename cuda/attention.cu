@@ -7,10 +7,11 @@
 //       192 * width + 512 bytes with the width rounded up to a multiple of 32
 //   laco_attention_<bf16|f16>_v2    both products on tensor cores, queries, keys and values rounded to 16 bits
 //       on the way into shared memory; widths that are multiples of 16, up to 64
-//   laco_attention_<bf16|f16>_v3    the same up to width 128: more registers, so one block per multiprocessor
-//   laco_attention_<bf16|f16>_v4    the same up to width 256: half the keys at a time, queries not in registers
-//       grid (ceil(longest * group / 128), key-value heads, sequences), block 256, shared memory 24576,
-//       65536 and 98304 bytes
+//   laco_attention_<bf16|f16>_v3    the same up to width 128: 32 rows a warp, for which a piece of keys or values is
+//       loaded once; queries not in registers
+//   laco_attention_<bf16|f16>_v4    the same up to width 256: one block per multiprocessor, queries not in registers
+//       grid (ceil(longest * group / 128), key-value heads, sequences), block 256, 128 and 256, shared memory 24576,
+//       49152 and 98304 bytes
 //
 // A block takes one sequence, one key-value head and a number of rows; a row is a query under one of the
 // `group` heads that share the key-value head. Keys and values are therefore read once for all heads of a group, and
@@ -179,9 +180,10 @@ namespace {
 
 namespace tensor_cores {
 
-constexpr int kThreads = 256;
-constexpr int kRowsOfWarp = 16;
-constexpr int kRows = kRowsOfWarp * (kThreads / kWarp);
+constexpr int kRows = 128;
+constexpr int kTileRows = 16;  // of a product; a warp has one tile of rows, or two, by the kernel's kTiles
+template <int kTiles>
+constexpr int kThreads = kRows / kTileRows / kTiles * kWarp;
 constexpr float kLog2E = 1.44269504f;
 
 // The least number that is infinite in T.
@@ -194,14 +196,14 @@ __device__ __forceinline__ bool finite(float x) {
   return fabsf(x) < kOverflow<T>;
 }
 
-// Copies kTileRows rows of f32 into shared memory, rounded to T. The rows are loaded into registers before a product
+// Copies kRowCount rows of f32 into shared memory, rounded to T. The rows are loaded into registers before a product
 // and stored after it, so that tensor cores work while memory is waited for.
-template <class T, int kWidth, int kTileRows>
+template <class T, int kWidth, int kRowCount, int kThreads>
 struct Transit {
-  static constexpr int kLanes = kWidth < 128 ? kWidth / 4 : 32;  // next to each other in a row
+  static constexpr int kLanes = kWidth < kThreads / 2 ? kWidth / 4 : kThreads / 8;  // next to each other in a row
   static constexpr int kColumns = 4 * kLanes;
   static constexpr int kRowStep = kThreads / kLanes;
-  static constexpr int kRowSteps = kTileRows / kRowStep;
+  static constexpr int kRowSteps = kRowCount / kRowStep;
   static constexpr int kColumnSteps = kWidth / kColumns;
   float4 quads[kRowSteps][kColumnSteps];
 
@@ -287,55 +289,76 @@ struct Pieces {
   }
 };
 
-// Up to this width a warp's queries stay in registers.
-constexpr int kWidthHeld = 128;
+// Up to this width a warp's queries stay in registers, if they are one tile.
+template <int kWidth, int kTiles>
+constexpr bool kHeld = kWidth <= 128 && kTiles == 1;
 
-// Scores, weights and sums of a warp's 16 rows lie as multiply_add leaves its d: a lane has two rows, 8
+// Scores, weights and sums of a tile's 16 rows lie as multiply_add leaves its d: a lane has two rows, 8
 // apart, and of every 8 columns two.
 constexpr int kHalves = 2;
 
-// scores += queries keys^T, of `width` columns from `column` on.
-template <class T, int kWidth, int kKeys>
+// scores += queries keys^T, of `width` columns from `column` on. A piece of the keys is loaded once for all tiles.
+template <class T, int kWidth, int kKeys, int kTiles>
 __device__ __forceinline__ void score(const Pieces<T, kWidth>& queries, const uint32_t (&held)[kWidth / 16][4],
                                       const Pieces<T, kWidth>& keys, int column, int width,
-                                      float (&scores)[kKeys / 8][4]) {
+                                      float (&scores)[kTiles][kKeys / 8][4]) {
 #pragma unroll
   for (int k = column / 16; k < (column + width) / 16; k++) {
-    uint32_t query[4] = {held[k][0], held[k][1], held[k][2], held[k][3]};
-    if constexpr (kWidth > kWidthHeld) {
-      queries.template load<false>(query, 0, k * 16);
+    uint32_t query[kTiles][4];
+#pragma unroll
+    for (int t = 0; t < kTiles; t++) {
+      if constexpr (kHeld<kWidth, kTiles>) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          query[t][i] = held[k][i];
+        }
+      } else {
+        queries.template load<false>(query[t], t * kTileRows, k * 16);
+      }
     }
 #pragma unroll
     for (int n = 0; n < kKeys / 16; n++) {
       uint32_t key[4];
       keys.template load<false>(key, n * 16, k * 16);
-      multiply_add<T>(scores[2 * n], query, key[0], key[1]);
-      multiply_add<T>(scores[2 * n + 1], query, key[2], key[3]);
+#pragma unroll
+      for (int t = 0; t < kTiles; t++) {
+        multiply_add<T>(scores[t][2 * n], query[t], key[0], key[1]);
+        multiply_add<T>(scores[t][2 * n + 1], query[t], key[2], key[3]);
+      }
     }
   }
 }
 
 // sums += weights values, of `rows` keys from the tile's row `row` on.
-template <class T, int kWidth, int kKeys>
-__device__ __forceinline__ void weigh(const float (&weights)[kKeys / 8][4], const Pieces<T, kWidth>& values,
-                                      int row, int rows, float (&sums)[kWidth / 8][4]) {
+template <class T, int kWidth, int kKeys, int kTiles>
+__device__ __forceinline__ void weigh(const float (&weights)[kTiles][kKeys / 8][4], const Pieces<T, kWidth>& values,
+                                      int row, int rows, float (&sums)[kTiles][kWidth / 8][4]) {
 #pragma unroll
   for (int k = row / 16; k < (row + rows) / 16; k++) {
-    // Sixteen columns in the layout of d are in the layout of a, too.
-    const float(&low)[4] = weights[2 * k], (&high)[4] = weights[2 * k + 1];
-    const uint32_t weight[4] = {narrow_two<T>(low[0], low[1]), narrow_two<T>(low[2], low[3]),
-                                narrow_two<T>(high[0], high[1]), narrow_two<T>(high[2], high[3])};
+    uint32_t weight[kTiles][4];
+#pragma unroll
+    for (int t = 0; t < kTiles; t++) {
+      // Sixteen columns in the layout of d are in the layout of a, too.
+      const float(&low)[4] = weights[t][2 * k], (&high)[4] = weights[t][2 * k + 1];
+      weight[t][0] = narrow_two<T>(low[0], low[1]);
+      weight[t][1] = narrow_two<T>(low[2], low[3]);
+      weight[t][2] = narrow_two<T>(high[0], high[1]);
+      weight[t][3] = narrow_two<T>(high[2], high[3]);
+    }
 #pragma unroll
     for (int n = 0; n < kWidth / 16; n++) {
       uint32_t value[4];
       values.template load<true>(value, k * 16, n * 16);
-      multiply_add<T>(sums[2 * n], weight, value[0], value[1]);
-      multiply_add<T>(sums[2 * n + 1], weight, value[2], value[3]);
+#pragma unroll
+      for (int t = 0; t < kTiles; t++) {
+        multiply_add<T>(sums[t][2 * n], weight[t], value[0], value[1]);
+        multiply_add<T>(sums[t][2 * n + 1], weight[t], value[2], value[3]);
+      }
     }
   }
 }
 
-// A lane's part of the state of its two rows.
+// A lane's part of the state of its two rows of a tile.
 struct Rows {
   float most[kHalves];   // the largest score so far
   float total[kHalves];  // of the weights of this lane's keys
@@ -358,11 +381,14 @@ __device__ __forceinline__ void soften(float (&scores)[kKeys / 8][4], float log2
     const float shift = now == -infinity() ? 0 : now * log2_scale;  // no key seen yet: all weights are 0
     const float fade = exp2_quick(rows.most[h] * log2_scale - shift);
     rows.most[h] = now;
-    rows.total[h] *= fade;
+    // Narrow heads have no registers to spare for the branch.
+    if (kWidth <= 64 || __any_sync(~0u, fade != 1)) {
+      rows.total[h] *= fade;
 #pragma unroll
-    for (int n = 0; n < kWidth / 8; n++) {
-      sums[n][2 * h] *= fade;
-      sums[n][2 * h + 1] *= fade;
+      for (int n = 0; n < kWidth / 8; n++) {
+        sums[n][2 * h] *= fade;
+        sums[n][2 * h + 1] *= fade;
+      }
     }
 #pragma unroll
     for (int n = 0; n < kKeys / 8; n++) {
@@ -424,7 +450,7 @@ __device__ __forceinline__ void add_left_out(const Task& task, const int (&posit
 
 // The kernel with kKeys keys in shared memory at a time. They are loaded in kParts parts, each during a part of the
 // products: more parts take fewer registers.
-template <class T, int kWidth, int kKeys, int kParts>
+template <class T, int kWidth, int kKeys, int kParts, int kTiles>
 __device__ __forceinline__ void attend(const Task& task, float* log_sums, const float* sinks, const float* alibi,
                                        float scale, float soft_cap) {
   const int first = task.first_row(kRows);
@@ -441,9 +467,11 @@ __device__ __forceinline__ void attend(const Task& task, float* log_sums, const 
   __shared__ float slopes[kRows];
 
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  constexpr int kRowsOfWarp = kTiles * kTileRows;
   const int in_block = static_cast<int>(threadIdx.x) / kWarp * kRowsOfWarp;
-  const int own_row = in_block + lane / 4;  // the lane's first row in the block; its other row is 8 further on
-  const Pieces<T, kWidth> query_pieces(queries, in_block + lane % 16, lane / 16 * 8);
+  // The lane's first row in the block; its others are 8 further on, and likewise in further tiles.
+  const int own_row = in_block + lane / 4;
+  Pieces<T, kWidth> query_pieces(queries, in_block + lane % 16, lane / 16 * 8);
   const Pieces<T, kWidth> key_pieces(keys, lane / 16 * 8 + lane % 8, lane / 8 % 2 * 8);
   const Pieces<T, kWidth> value_pieces(values, lane % 16, lane / 16 * 8);
 
@@ -457,7 +485,7 @@ __device__ __forceinline__ void attend(const Task& task, float* log_sums, const 
   const bool vectors = aligned4(task.query) && aligned4(task.key) && aligned4(task.value);
   const int begin = task.seen_from(first), end = task.seen_to(last);
   constexpr int kRowsOfPart = kKeys / kParts;
-  Transit<T, kWidth, kRowsOfPart> transit;
+  Transit<T, kWidth, kRowsOfPart, kThreads<kTiles>> transit;
   // Loads a part of the keys, or values, from `start` on; beyond the end the last one again, which no row sees.
   auto ask = [&](const float* from, int start, int part) {
     from += task.key_offset(start);
@@ -469,7 +497,7 @@ __device__ __forceinline__ void attend(const Task& task, float* log_sums, const 
   __syncthreads();
 #pragma unroll 1
   for (int row = 0; row < kRows; row += kRows / 2) {
-    Transit<T, kWidth, kRows / 2> half;
+    Transit<T, kWidth, kRows / 2, kThreads<kTiles>> half;
     half.ask([&](int i) { return task.query + offsets[row + i]; }, task.width, vectors);
     half.put(queries + row * kWidth);
   }
@@ -481,21 +509,25 @@ __device__ __forceinline__ void attend(const Task& task, float* log_sums, const 
   __syncthreads();
 
   uint32_t held[kWidth / 16][4] = {};
-  if constexpr (kWidth <= kWidthHeld) {
+  if constexpr (kHeld<kWidth, kTiles>) {
 #pragma unroll
     for (int k = 0; k < kWidth / 16; k++) {
       query_pieces.template load<false>(held[k], 0, k * 16);
     }
   }
-  float sums[kWidth / 8][4] = {};
+  float sums[kTiles][kWidth / 8][4] = {};
 
   // Soft-cap and ALiBi need scaled scores; others are scaled within the exponential.
   const bool plain = soft_cap == 0 && alibi == nullptr;
-  Rows rows;
+  Rows rows[kTiles];
 #pragma unroll
-  for (int h = 0; h < kHalves; h++) {
-    rows.most[h] = task.sink(sinks, min(first + own_row + 8 * h, last)) / (plain ? scale : 1);
-    rows.total[h] = sinks != nullptr && lane % 4 == 0 ? 1 : 0;
+  for (int t = 0; t < kTiles; t++) {
+#pragma unroll
+    for (int h = 0; h < kHalves; h++) {
+      const int row = min(first + own_row + t * kTileRows + 8 * h, last);
+      rows[t].most[h] = task.sink(sinks, row) / (plain ? scale : 1);
+      rows[t].total[h] = sinks != nullptr && lane % 4 == 0 ? 1 : 0;
+    }
   }
   const float log2_scale = plain ? scale * kLog2E : kLog2E;
   const int all_to = task.seen_to(first);  // all rows of the block see keys [end - window, all_to)
@@ -505,14 +537,15 @@ __device__ __forceinline__ void attend(const Task& task, float* log_sums, const 
                       start + kKeys > positions[in_block] + 1 - task.window;
     // Where not all rows see all keys, a weight of 0 must not be multiplied by a value that is NaN or infinite.
     const bool in_part = start < end - task.window || start + kKeys > all_to;
-    float scores[kKeys / 8][4] = {};
+    float scores[kTiles][kKeys / 8][4] = {};
     bool left_out = false;
 #pragma unroll
     for (int part = 0; part < kParts; part++) {
       ask(task.value, start, part);
       if (seen) {
         constexpr int kColumns = kWidth / kParts;
-        score<T, kWidth, kKeys>(query_pieces, held, key_pieces, part * kColumns, kColumns, scores);
+        asm volatile("" : "+r"(query_pieces.vector));  // addresses do not wait in registers for the next keys
+        score<T, kWidth, kKeys, kTiles>(query_pieces, held, key_pieces, part * kColumns, kColumns, scores);
       }
       T* const to = values + part * kRowsOfPart * kWidth;
       if (in_part) {
@@ -531,47 +564,59 @@ __device__ __forceinline__ void attend(const Task& task, float* log_sums, const 
       }
       if (seen) {
         if (part == 0) {
-          if (!plain || in_part) {
-            const int position[kHalves] = {positions[own_row], positions[own_row + 8]};
-            const float slope[kHalves] = {slopes[own_row], slopes[own_row + 8]};
-            finish_scores<kKeys>(task, position, slope, start, plain, scale, soft_cap, scores);
+#pragma unroll
+          for (int t = 0; t < kTiles; t++) {
+            if (!plain || in_part) {
+              const int row = own_row + t * kTileRows;
+              const int position[kHalves] = {positions[row], positions[row + 8]};
+              const float slope[kHalves] = {slopes[row], slopes[row + 8]};
+              finish_scores<kKeys>(task, position, slope, start, plain, scale, soft_cap, scores[t]);
+            }
+            soften<kWidth, kKeys>(scores[t], log2_scale, rows[t], sums[t]);
           }
-          soften<kWidth, kKeys>(scores, log2_scale, rows, sums);
         }
-        weigh<T, kWidth, kKeys>(scores, value_pieces, part * kRowsOfPart, kRowsOfPart, sums);
+        weigh<T, kWidth, kKeys, kTiles>(scores, value_pieces, part * kRowsOfPart, kRowsOfPart, sums);
       }
       if (more) {
         transit.put(keys + part * kRowsOfPart * kWidth);
       }
     }
     if (seen && left_out) {
-      const int position[kHalves] = {positions[own_row], positions[own_row + 8]};
-      add_left_out<T, kWidth>(task, position, start, min(kKeys, end - start), sums);
+#pragma unroll
+      for (int t = 0; t < kTiles; t++) {
+        const int row = own_row + t * kTileRows;
+        const int position[kHalves] = {positions[row], positions[row + 8]};
+        add_left_out<T, kWidth>(task, position, start, min(kKeys, end - start), sums[t]);
+      }
     }
     __syncthreads();
   }
 
 #pragma unroll
-  for (int h = 0; h < kHalves; h++) {
-    float total = rows.total[h];
-    total += __shfl_xor_sync(~0u, total, 1);
-    total += __shfl_xor_sync(~0u, total, 2);
-    const float inverse = 1 / total;
-    if (first + own_row + 8 * h <= last) {
-      if (log_sums != nullptr && lane % 4 == 0) {
-        log_sums[offsets[own_row + 8 * h] / task.width] = rows.most[h] * (plain ? scale : 1) + logf(total);
-      }
-      float* const to = task.out + offsets[own_row + 8 * h] + lane % 4 * 2;
-      const bool both = aligned(to, 8);
+  for (int t = 0; t < kTiles; t++) {
 #pragma unroll
-      for (int n = 0; n < kWidth / 8; n++) {
-        if (n * 8 < task.width) {
-          const float2 two = make_float2(sums[n][2 * h] * inverse, sums[n][2 * h + 1] * inverse);
-          if (both) {
-            *reinterpret_cast<float2*>(to + n * 8) = two;
-          } else {
-            to[n * 8] = two.x;
-            to[n * 8 + 1] = two.y;
+    for (int h = 0; h < kHalves; h++) {
+      const int row = own_row + t * kTileRows + 8 * h;
+      float total = rows[t].total[h];
+      total += __shfl_xor_sync(~0u, total, 1);
+      total += __shfl_xor_sync(~0u, total, 2);
+      const float inverse = 1 / total;
+      if (first + row <= last) {
+        if (log_sums != nullptr && lane % 4 == 0) {
+          log_sums[offsets[row] / task.width] = rows[t].most[h] * (plain ? scale : 1) + logf(total);
+        }
+        float* const to = task.out + offsets[row] + lane % 4 * 2;
+        const bool both = aligned(to, 8);
+#pragma unroll
+        for (int n = 0; n < kWidth / 8; n++) {
+          if (n * 8 < task.width) {
+            const float2 two = make_float2(sums[t][n][2 * h] * inverse, sums[t][n][2 * h + 1] * inverse);
+            if (both) {
+              *reinterpret_cast<float2*>(to + n * 8) = two;
+            } else {
+              to[n * 8] = two.x;
+              to[n * 8 + 1] = two.y;
+            }
           }
         }
       }
@@ -582,20 +627,20 @@ __device__ __forceinline__ void attend(const Task& task, float* log_sums, const 
 }  // namespace tensor_cores
 }  // namespace
 
-#define LACO_ATTENTION(name, T, width, keys, parts, blocks)                                          \
-  extern "C" __global__ void __launch_bounds__(tensor_cores::kThreads, blocks)                       \
+#define LACO_ATTENTION(name, T, width, keys, parts, tiles, blocks)                                   \
+  extern "C" __global__ void __launch_bounds__(tensor_cores::kThreads<tiles>, blocks)                \
       name(const float* q, const float* k, const float* v, float* out, float* log_sums,              \
            const float* sinks, const int32_t* offsets, const int32_t* key_offsets, const int32_t* past,                  \
            const float* alibi, int32_t heads, int32_t key_heads, int32_t head_width, int32_t window, \
            float scale, float soft_cap) {                                                            \
     const Task task(q, k, v, out, offsets, key_offsets, past, heads, key_heads, head_width, window); \
-    tensor_cores::attend<T, width, keys, parts>(task, log_sums, sinks, alibi, scale, soft_cap);      \
+    tensor_cores::attend<T, width, keys, parts, tiles>(task, log_sums, sinks, alibi, scale, soft_cap); \
   }                                                                                                  \
   LACO_EXPORT(name)
 
-LACO_ATTENTION(laco_attention_bf16_v2, __nv_bfloat16, 64, 32, 1, 2)
-LACO_ATTENTION(laco_attention_bf16_v3, __nv_bfloat16, 128, 64, 1, 1)
-LACO_ATTENTION(laco_attention_bf16_v4, __nv_bfloat16, 256, 32, 2, 1)
-LACO_ATTENTION(laco_attention_f16_v2, __half, 64, 32, 1, 2)
-LACO_ATTENTION(laco_attention_f16_v3, __half, 128, 64, 1, 1)
-LACO_ATTENTION(laco_attention_f16_v4, __half, 256, 32, 2, 1)
+LACO_ATTENTION(laco_attention_bf16_v2, __nv_bfloat16, 64, 32, 1, 1, 2)
+LACO_ATTENTION(laco_attention_bf16_v3, __nv_bfloat16, 128, 32, 2, 2, 2)
+LACO_ATTENTION(laco_attention_bf16_v4, __nv_bfloat16, 256, 32, 2, 1, 1)
+LACO_ATTENTION(laco_attention_f16_v2, __half, 64, 32, 1, 1, 2)
+LACO_ATTENTION(laco_attention_f16_v3, __half, 128, 32, 2, 2, 2)
+LACO_ATTENTION(laco_attention_f16_v4, __half, 256, 32, 2, 1, 1)

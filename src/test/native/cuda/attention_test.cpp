@@ -27,10 +27,10 @@ const Variant kF32{"laco_attention_f32_v1", 16, 128, 0, 512, 3e-6, rounded<float
 const std::vector<Variant> kVariants = {
     kF32,
     {"laco_attention_bf16_v2", 128, 256, 24576, 64, kBf16, rounded<__nv_bfloat16>},
-    {"laco_attention_bf16_v3", 128, 256, 65536, 128, kBf16, rounded<__nv_bfloat16>},
+    {"laco_attention_bf16_v3", 128, 128, 49152, 128, kBf16, rounded<__nv_bfloat16>},
     {"laco_attention_bf16_v4", 128, 256, 98304, 256, kBf16, rounded<__nv_bfloat16>},
     {"laco_attention_f16_v2", 128, 256, 24576, 64, kF16, rounded<__half>},
-    {"laco_attention_f16_v3", 128, 256, 65536, 128, kF16, rounded<__half>},
+    {"laco_attention_f16_v3", 128, 128, 49152, 128, kF16, rounded<__half>},
     {"laco_attention_f16_v4", 128, 256, 98304, 256, kF16, rounded<__half>},
 };
 

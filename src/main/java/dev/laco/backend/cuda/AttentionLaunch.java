@@ -26,7 +26,7 @@ record AttentionLaunch(Kernel kernel, DType dtype, int rows, int block, int shar
         return new AttentionLaunch(Kernel.ATTENTION_64, dtype, 128, 256, 24_576);
       }
       return width <= 128
-          ? new AttentionLaunch(Kernel.ATTENTION_128, dtype, 128, 256, 65_536)
+          ? new AttentionLaunch(Kernel.ATTENTION_128, dtype, 128, 128, 49_152)
           : new AttentionLaunch(Kernel.ATTENTION_256, dtype, 128, 256, 98_304);
     }
     return new AttentionLaunch(Kernel.ATTENTION, DType.F32, 16, 128, sharedBytes(width));
