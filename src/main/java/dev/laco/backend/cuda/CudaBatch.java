@@ -6,7 +6,6 @@ import static java.lang.foreign.ValueLayout.JAVA_INT;
 import dev.laco.backend.OpChecks;
 import dev.laco.backend.TokenBatch;
 import dev.laco.model.PackedSequences;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.stream.IntStream;
 
@@ -64,17 +63,15 @@ final class CudaBatch implements TokenBatch {
     this.sine = layout.place(sine.length);
     long rounded = Math.ceilDiv(layout.end, GRANULARITY) * GRANULARITY;
     this.buffer = new DeviceBuffer(context, rounded, "a batch of tokens");
-    try (Arena arena = Arena.ofConfined()) {
-      MemorySegment all = arena.allocate(layout.end, ALIGNMENT);
-      store(sequences.tokens(), all, tokens);
-      store(sequences.targets(), all, targets);
-      store(sequences.offsets(), all, offsets);
-      store(sequences.past(), all, past);
-      store(keyRows, all, keyOffsets);
-      MemorySegment.copy(cosine, 0, all, JAVA_FLOAT, this.cosine, cosine.length);
-      MemorySegment.copy(sine, 0, all, JAVA_FLOAT, this.sine, sine.length);
-      staging.upload(all, buffer.address(), context.stream());
-    }
+    MemorySegment all = MemorySegment.ofArray(new long[Math.toIntExact(layout.end / Long.BYTES)]);
+    store(sequences.tokens(), all, tokens);
+    store(sequences.targets(), all, targets);
+    store(sequences.offsets(), all, offsets);
+    store(sequences.past(), all, past);
+    store(keyRows, all, keyOffsets);
+    MemorySegment.copy(cosine, 0, all, JAVA_FLOAT, this.cosine, cosine.length);
+    MemorySegment.copy(sine, 0, all, JAVA_FLOAT, this.sine, sine.length);
+    staging.upload(all, buffer.address(), context.stream());
   }
 
   /**

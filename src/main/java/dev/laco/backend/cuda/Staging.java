@@ -5,6 +5,7 @@ import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
+import java.util.stream.LongStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -25,6 +26,12 @@ final class Staging {
 
   /** Size of a buffer for tensors that come back: each piece is one more wait of the host. */
   private static final long DOWNLOAD_BYTES = 32L << 20;
+
+  /** Bytes that a thread copies at once. */
+  private static final long THREAD_BYTES = 1L << 20;
+
+  /** Is never started: memory that it may use belongs to no thread. */
+  private static final Thread OTHER = new Thread();
 
   /** Size of the buffer for results, most of which are small. */
   private static final long RESULT_BYTES = 1L << 20;
@@ -52,7 +59,7 @@ final class Staging {
     for (long done = 0; done < from.byteSize(); done += UPLOAD_BYTES) {
       Slot slot = uploads.next();
       MemorySegment part = slot.part(from.byteSize() - done);
-      part.copyFrom(from.asSlice(done, part.byteSize()));
+      copy(from.asSlice(done, part.byteSize()), part);
       driver.copyToDevice(to + done, part, stream.handle());
       slot.copied.record(stream);
     }
@@ -88,10 +95,26 @@ final class Staging {
       emptied.add(
           () -> {
             slot.copied.synchronize();
-            piece.copyFrom(part);
+            copy(part, piece);
           });
     }
     emptied.forEach(Runnable::run);
+  }
+
+  /** Copies on several threads: one alone is slower than the bus. */
+  private static void copy(MemorySegment from, MemorySegment to) {
+    if (!from.isAccessibleBy(OTHER) || !to.isAccessibleBy(OTHER)) {
+      to.copyFrom(from);
+      return;
+    }
+    LongStream.range(0, Math.ceilDiv(from.byteSize(), THREAD_BYTES))
+        .parallel()
+        .map(part -> part * THREAD_BYTES)
+        .forEach(
+            at -> {
+              long bytes = Math.min(THREAD_BYTES, from.byteSize() - at);
+              to.asSlice(at, bytes).copyFrom(from.asSlice(at, bytes));
+            });
   }
 
   /** Buffers that are used in turn. */

@@ -14,6 +14,8 @@ import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
@@ -22,6 +24,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Device memory is allocated once, kept for the next buffer of its size, and given up in need. */
 @OnStandIn
@@ -160,6 +163,23 @@ class CudaMemoryTest {
         backend.download(copies.get(i), found);
         assertEquals(1 + i, found[4]);
       }
+    }
+  }
+
+  /** More than a thread copies at once, and more than a pinned buffer holds. */
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void largeTensorsGoToTheDeviceAndBack(boolean ofOneThread) {
+    try (CudaBackend backend = open(null);
+        Arena memory = ofOneThread ? Arena.ofConfined() : Arena.ofShared()) {
+      long elements = 33 * MB / Float.BYTES + 3;
+      HostTensor there = HostTensor.allocate(memory, "w", DType.F32, List.of(elements));
+      HostTensor back = HostTensor.allocate(memory, "w", DType.F32, List.of(elements));
+      for (long i = 0; i < elements; i++) {
+        there.data().setAtIndex(ValueLayout.JAVA_FLOAT, i, i);
+      }
+      backend.download(backend.weight(there), back);
+      assertEquals(-1, there.data().mismatch(back.data()));
     }
   }
 
