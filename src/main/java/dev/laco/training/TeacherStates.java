@@ -5,7 +5,6 @@ import dev.laco.backend.TokenBatch;
 import dev.laco.model.PackedSequences;
 import dev.laco.text.FitText;
 import java.util.HashMap;
-import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -22,7 +21,7 @@ import org.jspecify.annotations.Nullable;
 final class TeacherStates implements AutoCloseable {
   private final Passes passes;
   private final @Nullable SwapFile file;
-  private final Map<FitText.Chunk, Kept> kept = new IdentityHashMap<>();
+  private final Map<FitText.Chunk, Kept> kept = new HashMap<>();
   private final Map<Integer, List<FitText.Chunk>> missing = new HashMap<>();
 
   /**
