@@ -20,7 +20,7 @@ public interface LinearSystem extends AutoCloseable {
    * Ridge regression: {@code out^T = (G + diag(r))^-1 C^T} with {@code r_i = lambda (G_ii + floor
    * tr(G) / n)}.
    *
-   * @param gram {@code G [n, n]}, symmetric
+   * @param gram {@code G [n, n]}, symmetric; what is above the diagonal is not used
    * @param cross {@code C [outputs, n]}
    * @param out {@code [outputs, n]}
    * @throws dev.laco.linalg.NotPositiveDefiniteException if {@code G + diag(r)} is not positive
@@ -34,7 +34,7 @@ public interface LinearSystem extends AutoCloseable {
    * x = G} and {@code floor} is 0, then the rows {@code x R} have the identity as their second
    * moments.
    *
-   * @param gram {@code G [n, n]}, symmetric
+   * @param gram {@code G [n, n]}, symmetric; what is above the diagonal is not used
    * @param out {@code R [n, n]}, zeros below the diagonal
    * @throws dev.laco.linalg.NotPositiveDefiniteException if the matrix to be inverted is not
    *     positive definite in f64

@@ -18,6 +18,16 @@ public interface SolvingOps extends DeviceMemory {
   void crossProduct(Tensor a, Tensor b, Tensor out);
 
   /**
+   * {@code out += a^T a} up to the diagonal, for sums of which a {@link LinearSystem} is made: the
+   * elements {@code out_ij} with {@code j <= i}. Elements above the diagonal are undefined
+   * afterwards. Factors are rounded as in {@link #crossProduct}.
+   *
+   * @param a {@code [R, n]}, f32 or of the {@link #productType} of bf16
+   * @param out {@code [n, n]}
+   */
+  void addGram(Tensor a, Tensor out);
+
+  /**
    * Sums of squares of the columns: {@code out_c += sum_r x_rc^2}.
    *
    * @param x {@code [R, n]}

@@ -336,7 +336,7 @@ public final class BlockMeasure implements AutoCloseable {
     LayerWeights weights = original.layer(from - 1);
     for (FitBlocks.Block block : seen) {
       Tensor features = features(from, weights, block);
-      backend.crossProduct(features, features, gram);
+      backend.addGram(features, gram);
       for (int i = 0; i < removals.size(); i++) {
         backend.crossProduct(projected(removals.get(i), block), features, of(i, cross));
       }

@@ -75,7 +75,7 @@ final class Moments implements AutoCloseable {
 
   /** Adds the features of a block, {@code [T, inputs]}. */
   void addFeatures(Tensor features, boolean heldOut) {
-    backend.crossProduct(features, features, gram);
+    backend.addGram(features, gram);
     if (heldOut) {
       backend.crossProduct(features, features, heldOutGram);
     }
@@ -91,10 +91,12 @@ final class Moments implements AutoCloseable {
     }
   }
 
+  /** {@code G} of all blocks; what is above the diagonal is undefined. */
   Tensor gram() {
     return gram;
   }
 
+  /** {@code G} of the blocks held out, all of it. */
   Tensor heldOutGram() {
     return heldOutGram;
   }

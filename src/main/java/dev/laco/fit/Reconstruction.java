@@ -269,17 +269,18 @@ final class Reconstruction implements AutoCloseable {
   private void setWhitenings(
       LayerWeights layer, LayerAttention attention, List<FitBlocks.Block> steps) {
     try (TensorArena scratch = backend.arena()) {
+      // Both up to the diagonal.
       Tensor attended = scratch.allocate(DType.F32, config.hiddenSize(), config.hiddenSize());
       Tensor fed = scratch.allocate(DType.F32, config.hiddenSize(), config.hiddenSize());
       for (FitBlocks.Block step : steps) {
         Tensor x = output.slice(0, step.tokens());
         backend.copy(streams.pruned(step), x);
-        addMoments(
+        backend.addGram(
             streams.input(
                 layer, LayerRole.ATTENTION_INPUT_NORM, LayerRole.ATTENTION_INPUT_NORM_BIAS, x),
             attended);
         streams.attention(layer, attention, x, step);
-        addMoments(
+        backend.addGram(
             streams.input(
                 layer,
                 LayerRole.FEED_FORWARD_INPUT_NORM,
@@ -290,10 +291,6 @@ final class Reconstruction implements AutoCloseable {
       invert(attended, steps, whitening.attention(), scratch);
       invert(fed, steps, whitening.feedForward(), scratch);
     }
-  }
-
-  private void addMoments(Tensor input, Tensor moments) {
-    backend.crossProduct(input, input, moments);
   }
 
   /** Writes the inverse, in the dtype in which the device multiplies quickly. */

@@ -69,6 +69,33 @@ public abstract class SolvingContract extends Contract {
   }
 
   @ParameterizedTest
+  @ValueSource(ints = {1, 7, 31, 33, 255, 257, 530, 700})
+  void addsTheGramMatrixUpToTheDiagonal(int n) {
+    int rows = 40;
+    float[] a = normal(rows * n);
+    a[n / 2] = Float.NaN;
+    float[] sums = normal(n * n);
+    for (boolean rounded : new boolean[] {false, true}) {
+      sameEach(
+          "addGram",
+          tested.crossProduct(),
+          run -> {
+            Tensor out = run.tensor(sums, n, n);
+            Tensor features = run.tensor(a, rows, n);
+            DType factor = rounded ? run.on.productType(DType.BF16) : DType.F32;
+            run.on.addGram(run.rounded(features, factor), out);
+            run.on.addGram(features.slice(0, 1), out);
+            float[] values = run.download(out);
+            for (int i = 0; i < n; i++) {
+              Arrays.fill(values, i * n + i + 1, (i + 1) * n, 0);
+            }
+            run.on.upload(values, out);
+            return List.of(out);
+          });
+    }
+  }
+
+  @ParameterizedTest
   @CsvSource({"3,7,5", "40,33,17", "130,64,96", "1100,20,12"})
   void multipliesFactorsThatAreRoundedAlready(int rows, int m, int n) {
     float[] a = normal(rows * m);
@@ -365,6 +392,8 @@ public abstract class SolvingContract extends Contract {
       refuses(() -> backend.crossProduct(x, other, other));
       refuses(() -> backend.crossProduct(x, x.reshape(4, 3), other));
       refuses(() -> backend.crossProduct(half, x, run.result(4, 4)));
+      refuses(() -> backend.addGram(x, x));
+      refuses(() -> backend.addGram(half, run.result(4, 4)));
       refuses(() -> backend.inverseRms(x, 0, run.result(1, 3)));
       refuses(() -> backend.scaledDifference(x, null, run.result(1, 3), x));
       refuses(() -> backend.scaledDifference(x, other, run.result(3, 1), x));

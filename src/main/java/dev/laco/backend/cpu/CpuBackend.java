@@ -625,6 +625,13 @@ public final class CpuBackend extends MemoryBackend {
   }
 
   @Override
+  public void addGram(Tensor a, Tensor out) {
+    OpChecks.addGram(a, productType(DType.BF16), out);
+    kernels();
+    products.gram(MemoryTensor.of(a), data(out));
+  }
+
+  @Override
   public void inverseRms(Tensor x, double floor, Tensor out) {
     OpChecks.inverseRms(x, out);
     kernels().inverseRms(data(x), DType.F32, floor, x.rows(), x.columns(), data(out));

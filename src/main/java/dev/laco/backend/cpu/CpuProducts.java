@@ -1,6 +1,7 @@
 package dev.laco.backend.cpu;
 
 import dev.laco.backend.MemoryTensor;
+import dev.laco.backend.OpChecks;
 import dev.laco.ffi.NativeLibrary;
 import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
@@ -171,6 +172,30 @@ final class CpuProducts implements AutoCloseable {
       run(OneDnn.cross(DType.BF16, a.columns(), b.columns(), a.rows()), left, right, out);
     } else {
       run(OneDnn.cross(DType.F32, a.columns(), b.columns(), a.rows()), a.data(), b.data(), out);
+    }
+  }
+
+  /**
+   * {@code out += a^T a} up to the diagonal: {@code a [R, n]} f32, or bf16 if products are to be in
+   * bf16, {@code out [n, n]} f32. A product makes a panel of columns, from its first row that
+   * reaches the diagonal on.
+   */
+  void gram(MemoryTensor a, MemorySegment out) {
+    long n = a.columns();
+    long panelColumns = OpChecks.gramPanel(n);
+    for (long from = 0; from < a.rows(); from += CROSS_ROWS) {
+      MemoryTensor rows = a.slice(from, Math.min(a.rows(), from + CROSS_ROWS));
+      DType type = bf16 ? DType.BF16 : DType.F32;
+      MemorySegment factor = bf16 ? narrow(rows, narrowed) : rows.data();
+      for (long first = 0; first < n; first += panelColumns) {
+        long columns = Math.min(panelColumns, n - first);
+        MemorySegment part = factor.asSlice(first * type.byteSize());
+        run(
+            OneDnn.gram(type, n - first, columns, rows.rows(), n),
+            part,
+            part,
+            out.asSlice(first * (n + 1) * Float.BYTES));
+      }
     }
   }
 

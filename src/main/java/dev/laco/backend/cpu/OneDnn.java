@@ -208,6 +208,14 @@ final class OneDnn implements AutoCloseable {
   }
 
   /**
+   * {@code out += a^T b}: {@code a [k, m]}, {@code b [k, n]}, {@code out [m, n]}, all with rows
+   * {@code stride} apart.
+   */
+  static Shape gram(DType dtype, long m, long n, long k, long stride) {
+    return new Shape(dtype, m, n, k, new Strides(1, stride), new Strides(stride, 1), stride, true);
+  }
+
+  /**
    * {@code out = gradient weight}: {@code gradient [m, k]} with rows {@code gradientStride} apart,
    * {@code weight [k, n]} and {@code out [m, n]} contiguous.
    *

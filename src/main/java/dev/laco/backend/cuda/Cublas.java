@@ -77,6 +77,14 @@ abstract class Cublas implements AutoCloseable {
   }
 
   /**
+   * {@code out += a^T b}: {@code a [rows, m]}, {@code b [rows, n]}, the first columns of {@code a},
+   * and {@code out [m, n]} have rows {@code stride} apart.
+   */
+  final void addGramPanel(DType dtype, int rows, int m, int n, int stride, long a, long out) {
+    gemm(dtype, AS_IT_IS, TRANSPOSED, n, m, rows, a, stride, a, stride, true, out, stride);
+  }
+
+  /**
    * Solves a triangular system in place for each row of {@code b [r, n]}, in f64: {@code L x = b},
    * the first step after a Cholesky factorisation, or else {@code L^T x = b}, the second. {@code L}
    * is the lower triangle of {@code a [n, n]}. {@code a} and {@code b} are device addresses.

@@ -1003,6 +1003,13 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
+  public void addGram(Tensor a, Tensor out) {
+    OpChecks.addGram(a, productType(DType.BF16), out);
+    context.enter();
+    products.gram(CudaTensor.of(a), CudaTensor.of(out));
+  }
+
+  @Override
   public void inverseRms(Tensor x, double floor, Tensor out) {
     OpChecks.inverseRms(x, out);
     context.enter();

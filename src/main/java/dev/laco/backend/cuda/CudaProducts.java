@@ -1,6 +1,7 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.Compute;
+import dev.laco.backend.OpChecks;
 import dev.laco.model.DType;
 import org.jspecify.annotations.Nullable;
 
@@ -226,6 +227,28 @@ final class CudaProducts {
     long left = halves(a, room);
     long right = same ? left : halves(b, room + start);
     cross(DType.BF16, a, left, b, right, out);
+  }
+
+  /**
+   * {@code out += a^T a} up to the diagonal: {@code a [R, n]} f32, or bf16 where it would be
+   * rounded, {@code out [n, n]} f32.
+   */
+  void gram(CudaTensor a, CudaTensor out) {
+    DType type = compute == Compute.F32 ? DType.F32 : DType.BF16;
+    boolean rounds = a.dtype() != type;
+    long factor = rounds ? halves(a, crossed.atLeast(alignedBytes(a.elements()))) : a.input();
+    long n = a.columns();
+    long panelColumns = OpChecks.gramPanel(n);
+    for (long first = 0; first < n; first += panelColumns) {
+      cublas.addGramPanel(
+          type,
+          Math.toIntExact(a.rows()),
+          Math.toIntExact(n - first),
+          Math.toIntExact(Math.min(panelColumns, n - first)),
+          Math.toIntExact(n),
+          factor + first * type.byteSize(),
+          out.output() + first * (n + 1) * Float.BYTES);
+    }
   }
 
   /** The device address of a factor in bf16: its own, or {@code room}, to which it is rounded. */

@@ -508,6 +508,26 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
+  public void addGram(Tensor a, Tensor out) {
+    OpChecks.addGram(a, productType(DType.BF16), out);
+    float[][] rows = rows(a);
+    MemoryTensor to = MemoryTensor.of(out);
+    int n = Math.toIntExact(a.columns());
+    for (int i = 0; i < n; i++) {
+      double[] sums = new double[i + 1];
+      for (float[] row : rows) {
+        for (int j = 0; j <= i; j++) {
+          sums[j] += (double) row[i] * row[j];
+        }
+      }
+      for (int j = 0; j <= i; j++) {
+        long at = (long) i * n + j;
+        to.set(at, to.get(at) + sums[j]);
+      }
+    }
+  }
+
+  @Override
   public void inverseRms(Tensor x, double floor, Tensor out) {
     OpChecks.inverseRms(x, out);
     MemoryTensor from = MemoryTensor.of(x);
