@@ -31,6 +31,8 @@ final class Ridge implements AutoCloseable {
   private final Tensor change;
   private final Tensor product;
   private final Tensor ones;
+
+  /** Of each output two numbers, all of the first kind and then all of the second. */
   private final Tensor sums;
 
   /** Allocates buffers for problems of at most {@code inputs} features and {@code outputs}. */
@@ -40,7 +42,7 @@ final class Ridge implements AutoCloseable {
     arena = backend.arena();
     change = arena.allocate(DType.F32, outputs * inputs, 1);
     product = arena.allocate(DType.F32, outputs * inputs, 1);
-    sums = arena.allocate(DType.F32, outputs, 1);
+    sums = arena.allocate(DType.F32, 2 * outputs, 1);
     ones = arena.allocate(DType.F32, inputs, 1);
     float[] one = new float[Math.toIntExact(inputs)];
     Arrays.fill(one, 1);
@@ -50,7 +52,7 @@ final class Ridge implements AutoCloseable {
   /** Bytes of buffers on the host and on the device together. */
   static long bytes(Backend backend, long inputs, long outputs) {
     return backend.solver().bytes(inputs, outputs)
-        + (2 * inputs * outputs + inputs + outputs) * DType.F32.byteSize();
+        + (2 * inputs * outputs + inputs + 2 * outputs) * DType.F32.byteSize();
   }
 
   /**
@@ -115,17 +117,19 @@ final class Ridge implements AutoCloseable {
   /** {@code (tr(D G D^T) - 2 tr(D C^T) + sum h^2) / sum h^2} on the rows held out. */
   private double error(Moments moments, int target, Tensor weights) {
     Moments.Target of = moments.target(target);
-    double energy = Values.sum(backend, of.squares());
+    long outputs = moments.outputs();
     // Of each output, sum_i D_i ((D G)_i - 2 C_i).
     Tensor images = shaped(product, moments);
     backend.linear(weights, moments.heldOutGram(), null, images);
     backend.mix(
         List.of(new TensorMix(images, new double[] {1, -2}, List.of(images, of.heldOut()))));
     backend.multiply(weights, images, images);
-    Tensor ofOutputs = sums.slice(0, moments.outputs());
     Tensor one = ones.slice(0, moments.inputs()).reshape(1, moments.inputs());
-    backend.linear(images, one, null, ofOutputs);
-    double more = Values.sum(backend, ofOutputs);
+    backend.linear(images, one, null, sums.slice(0, outputs));
+    backend.copy(of.squares(), sums.slice(outputs, 2 * outputs));
+    double[] both = Values.sums(backend, sums.slice(0, 2 * outputs), 2);
+    double more = both[0];
+    double energy = both[1];
     return energy == 0 && Double.isFinite(more) ? 1 : (energy + more) / energy;
   }
 

@@ -14,13 +14,18 @@ final class Values {
 
   /** Sums the elements of an f32 tensor on a device, in f64. */
   static double sum(DeviceMemory backend, Tensor values) {
+    return sums(backend, values, 1)[0];
+  }
+
+  /** The same of each of several parts of a tensor that are equally long. */
+  static double[] sums(DeviceMemory backend, Tensor values, int parts) {
     float[] floats = new float[Math.toIntExact(values.elements())];
     backend.download(values, floats);
-    double sum = 0;
-    for (float value : floats) {
-      sum += value;
+    double[] sums = new double[parts];
+    for (int i = 0; i < floats.length; i++) {
+      sums[i / (floats.length / parts)] += floats[i];
     }
-    return sum;
+    return sums;
   }
 
   /** Sums the squares of the elements of an f32 tensor on a device. */
