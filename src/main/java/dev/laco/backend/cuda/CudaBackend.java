@@ -937,10 +937,10 @@ public final class CudaBackend implements Backend {
    * @param state of all rows of all candidates
    */
   private void divergenceState(
-      CudaTensor hidden, CudaTensor reference, Head head, int tokens, long from, long state) {
+      CudaTensor hidden, CudaTensor reference, Head head, long tokens, long from, long state) {
     long rows = reference.rows();
     int candidates = Math.toIntExact(hidden.rows() / tokens);
-    int together = Math.min(candidates, together(tokens));
+    int together = Math.min(candidates, together(Math.toIntExact(tokens)));
     eachPanel(
         head,
         (together + 1) * rows,
