@@ -951,15 +951,14 @@ public final class CudaBackend implements Backend {
           for (int c = 0; c < candidates; c += together) {
             int last = Math.min(candidates, c + together) - 1;
             // Of several candidates all rows are taken, which follow each other.
-            CudaTensor some =
-                hidden.slice((long) c * tokens + from, (long) last * tokens + from + rows);
+            CudaTensor some = hidden.slice(c * tokens + from, last * tokens + from + rows);
             logits(some, head, part, scores);
             for (int candidate = c; candidate <= last; candidate++) {
               launcher
                   .of(Kernel.KL_DIVERGENCE, DType.F32)
                   .pointer(scores + (candidate - c) * bytes)
                   .pointer(expected)
-                  .pointer(state + ((long) candidate * tokens + from) * DivergenceState.BYTES)
+                  .pointer(state + (candidate * tokens + from) * DivergenceState.BYTES)
                   .int64(part.rows())
                   .int64(first)
                   .run(rows, BLOCK);
