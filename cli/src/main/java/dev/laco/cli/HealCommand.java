@@ -13,7 +13,6 @@ import dev.laco.heal.HealReport;
 import dev.laco.heal.HealRequest;
 import java.io.IOException;
 import java.nio.file.Path;
-import java.util.Locale;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
@@ -112,7 +111,8 @@ final class HealCommand implements Callable<Integer> {
       AdapterFiles adapters = AdapterFiles.add(adapter, files, open, request, write.overwrite);
       requireSpace(open, job, report, page, adapters);
       PlanFiles kept = PruneCommand.keptPlan(files, out, write.overwrite);
-      try (BestSoFar best = new BestSoFar(console, kept, this::goOn)) {
+      try (BestSoFar best =
+          new BestSoFar(console, kept, plan -> StateOptions.goOn(plan, pruned, out))) {
         files.whenInterrupted(best::save);
         HealJob.Healed healed =
             job.keptIn(StateOptions.folder(out), state.every.seconds())
@@ -202,15 +202,6 @@ final class HealCommand implements Callable<Integer> {
         quality.before().perplexity().perplexity(),
         quality.after().perplexity().perplexity(),
         quality.text());
-  }
-
-  private String goOn(String plan) {
-    return String.format(
-        Locale.ROOT,
-        "laco apply %s %s %s writes it; the same command again goes on with the training",
-        plan,
-        Shell.quoted(pruned),
-        Shell.quoted(out));
   }
 
   private static void say(Console console, JobEvent event, BestSoFar best) {

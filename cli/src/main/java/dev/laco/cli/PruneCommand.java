@@ -290,12 +290,7 @@ final class PruneCommand implements Callable<Integer> {
 
   private String goOn(PruneJob job, String plan) {
     if (out != null && job.repeatGoesOn()) {
-      return String.format(
-          Locale.ROOT,
-          "laco apply %s %s %s writes it; the same command again goes on with the training",
-          plan,
-          Shell.quoted(model),
-          Shell.quoted(out));
+      return StateOptions.goOn(plan, model, out);
     }
     return String.format(
         Locale.ROOT,

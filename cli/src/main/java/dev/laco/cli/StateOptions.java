@@ -4,6 +4,7 @@ import dev.laco.checkpoint.DiskSpace;
 import dev.laco.checkpoint.OutputFiles;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Locale;
 import picocli.CommandLine.Option;
 
 /** How the state of a training is kept, from which the same command goes on. */
@@ -20,6 +21,21 @@ final class StateOptions {
   /** The folder of the state. */
   static Path folder(Path out) {
     return SideFiles.beside(out, ".heal");
+  }
+
+  /**
+   * What a user does with the plan that an ended training leaves beside its state.
+   *
+   * @param plan quoted
+   * @param from the model that the plan is for
+   */
+  static String goOn(String plan, Path from, Path out) {
+    return String.format(
+        Locale.ROOT,
+        "laco apply %s %s %s writes it; the same command again goes on with the training",
+        plan,
+        Shell.quoted(from),
+        Shell.quoted(out));
   }
 
   /** Counts the room for it. */
