@@ -60,7 +60,7 @@ class DownloadsTest {
       }
     }
     assertEquals(List.of(), without);
-    assertEquals(6, found, "commands of pip");
+    assertEquals(7, found, "commands of pip");
   }
 
   private static List<Path> scripts() throws IOException {
