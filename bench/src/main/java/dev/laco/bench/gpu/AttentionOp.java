@@ -50,13 +50,14 @@ final class AttentionOp implements Op {
    * How a version for tensor cores is launched, as {@code cuda/attention.cu} has it.
    *
    * @param width of the widest heads
+   * @param threads of a block
    */
-  private record Version(int width, int sharedBytes) {
+  private record Version(int width, int threads, int sharedBytes) {
     static Version of(Variant variant) {
       return switch (variant.name().charAt(variant.name().length() - 1)) {
-        case '2' -> new Version(64, 24 << 10);
-        case '3' -> new Version(128, 64 << 10);
-        default -> new Version(256, 96 << 10);
+        case '2' -> new Version(64, 256, 24 << 10);
+        case '3' -> new Version(128, 128, 48 << 10);
+        default -> new Version(256, 256, 96 << 10);
       };
     }
   }
@@ -140,8 +141,13 @@ final class AttentionOp implements Op {
       int shared = 192 * 32 * Math.ceilDiv(spec.headDim(), 32) + 512;
       return new Grid(Math.ceilDiv(rows, 16), spec.numKeyValueHeads(), sequences, 128, shared);
     }
-    int shared = Version.of(variant).sharedBytes();
-    return new Grid(Math.ceilDiv(rows, 128), spec.numKeyValueHeads(), sequences, 256, shared);
+    Version version = Version.of(variant);
+    return new Grid(
+        Math.ceilDiv(rows, 128),
+        spec.numKeyValueHeads(),
+        sequences,
+        version.threads(),
+        version.sharedBytes());
   }
 
   /** Scores, and weighted values, of every query with the keys that it sees. */
