@@ -34,9 +34,6 @@ final class BenchDevice implements AutoCloseable {
 
   private static final int BLOCKS_PER_MULTIPROCESSOR = 8;
 
-  /** Dynamic shared memory that a kernel may have without asking. */
-  private static final int UNASKED_SHARED_BYTES = 48 << 10;
-
   /** So much is read that nothing of what was there before is still cached. */
   private static final int FLUSHES = 2;
 
@@ -254,7 +251,8 @@ final class BenchDevice implements AutoCloseable {
               grid.sharedBytes(),
               most));
     }
-    if (grid.sharedBytes() > UNASKED_SHARED_BYTES) {
+    if (grid.sharedBytes() > 0) {
+      // Without that, static and dynamic memory together may have 48 KB.
       runner.allowSharedBytes(function.handle(), grid.sharedBytes());
     }
     return new Launch(runner, function, grid, with.pack(arguments));
