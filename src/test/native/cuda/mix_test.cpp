@@ -3,22 +3,9 @@
 #include <memory>
 
 #include "check.hpp"
+#include "mix_job.hpp"
 
 namespace {
-
-// The layout of MixJob in mix.cu.
-struct MixJob {
-  int64_t elements;
-  int64_t first_block;
-  const void* const* sources;
-  const int32_t* source_types;
-  const double* coefficients;
-  void* const* outs;
-  int32_t source_count;
-  int32_t out_count;
-  int32_t out_type;
-  int32_t reserved;
-};
 
 constexpr int64_t kElements = 4096;
 

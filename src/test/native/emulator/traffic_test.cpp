@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "check.hpp"
+#include "mix_job.hpp"
 
 namespace {
 
@@ -35,20 +36,6 @@ void watch(traffic::Counter& counter, const std::vector<std::unique_ptr<check::B
     counter.watch(*one);
   }
 }
-
-// The layout of MixJob in mix.cu.
-struct MixJob {
-  int64_t elements;
-  int64_t first_block;
-  const void* const* sources;
-  const int32_t* source_types;
-  const double* coefficients;
-  void* const* outs;
-  int32_t source_count;
-  int32_t out_count;
-  int32_t out_type;
-  int32_t reserved;
-};
 
 // Bytes as a multiple of a buffer.
 template <class T>

@@ -289,14 +289,6 @@ public final class OpChecks {
     crossProduct(a, a, factor, out);
   }
 
-  /**
-   * Columns of a panel of {@link SolvingOps#addGram}: few enough that a sixteenth of the products
-   * are above the diagonal, and enough for products that keep a device busy.
-   */
-  public static long gramPanel(long n) {
-    return Math.min(n, Math.max(256, Math.ceilDiv(n, 512) * 64));
-  }
-
   /** See {@link SolvingOps#inverseRms}. */
   public static void inverseRms(Tensor x, Tensor out) {
     activation("x", x);

@@ -129,7 +129,7 @@ final class FinalNorm {
       values[i] = (float) (factor * (offset + values[i]) - offset);
     }
     HostTensor scaled = HostTensor.allocate(memory, own.name(), own.dtype(), own.shape());
-    Values.store(values, scaled, 0);
+    Values.store(values, scaled);
     return scaled;
   }
 }

@@ -39,43 +39,19 @@ final class Values {
 
   /** All elements of a vector. */
   static float[] all(HostTensor vector) {
-    return slice(vector, 0, Math.toIntExact(vector.elements()));
-  }
-
-  /** One row of a matrix. */
-  static float[] row(HostTensor matrix, long row) {
-    int columns = Math.toIntExact(matrix.shape().getLast());
-    return slice(matrix, row * columns, columns);
-  }
-
-  /** One element of a vector. */
-  static float at(HostTensor vector, long index) {
-    return MemoryTensor.of(vector).get(index);
-  }
-
-  /** Writes values from element {@code first} on, each rounded once. */
-  static void store(float[] values, HostTensor to, long first) {
-    MemoryTensor target = MemoryTensor.of(to);
+    MemoryTensor source = MemoryTensor.of(vector);
+    float[] values = new float[Math.toIntExact(vector.elements())];
     for (int i = 0; i < values.length; i++) {
-      target.set(first + i, values[i]);
-    }
-  }
-
-  /** The value rounded to a dtype. */
-  static float rounded(float value, DType dtype) {
-    return switch (dtype) {
-      case F32 -> value;
-      case F16 -> Float.float16ToFloat(DType.toF16(value));
-      case BF16 -> DType.bf16ToFloat(DType.toBf16(value));
-    };
-  }
-
-  private static float[] slice(HostTensor tensor, long first, int count) {
-    MemoryTensor source = MemoryTensor.of(tensor);
-    float[] values = new float[count];
-    for (int i = 0; i < count; i++) {
-      values[i] = source.get(first + i);
+      values[i] = source.get(i);
     }
     return values;
+  }
+
+  /** Writes the elements of a vector, each rounded once. */
+  static void store(float[] values, HostTensor to) {
+    MemoryTensor target = MemoryTensor.of(to);
+    for (int i = 0; i < values.length; i++) {
+      target.set(i, values[i]);
+    }
   }
 }

@@ -1,6 +1,5 @@
 package dev.laco.heal;
 
-import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.BadInputException;
 import dev.laco.DeviceSettings;
@@ -93,15 +92,15 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
 
   /** What a state belongs to: the request, both models, and the device. */
   private HealState state(Path folder, OpenDevice opened, HealStage stage) {
-    ObjectNode identity = JsonNodeFactory.instance.objectNode();
-    identity.set("request", request.toJson());
     CollapsePlan.Source pruned = PlanApplier.source(model.checkpoint());
-    CollapsePlan.Source dense = PlanApplier.source(original.checkpoint());
+    ObjectNode identity =
+        HealState.identity(
+            request.toJson(),
+            PlanApplier.source(original.checkpoint()),
+            HealStage.digest(stage.text()),
+            opened.backend(),
+            model.weightType());
     identity.put("pruned", pruned.digest() + pruned.weights());
-    identity.put("original", dense.digest() + dense.weights());
-    identity.put("text", HealStage.digest(stage.text()));
-    identity.put("device", opened.backend().info().name());
-    identity.put("products", opened.backend().productType(model.weightType()).shortName());
     return new HealState(folder, identity, stateSeconds);
   }
 

@@ -18,6 +18,7 @@ import dev.laco.checkpoint.OutputFiles;
 import dev.laco.checkpoint.OutputTensor;
 import dev.laco.checkpoint.SafetensorsWriter;
 import dev.laco.checkpoint.WeightFile;
+import dev.laco.collapse.CollapsePlan;
 import dev.laco.model.DType;
 import dev.laco.model.HostTensor;
 import dev.laco.report.TrainingMeasurement;
@@ -72,10 +73,33 @@ public final class HealState {
   private double pause;
 
   /**
+   * What makes jobs different: states are gone on from by the same job alone.
+   *
+   * @param request of the job
+   * @param original the model that is pruned or imitated
+   * @param text a hash of all texts that the result depends on
+   * @param weights the dtype of the model's weights
+   */
+  public static ObjectNode identity(
+      ObjectNode request,
+      CollapsePlan.Source original,
+      String text,
+      Backend backend,
+      DType weights) {
+    ObjectNode identity = MAPPER.createObjectNode();
+    identity.set("request", request);
+    return identity
+        .put("original", original.digest() + original.weights())
+        .put("text", text)
+        .put("device", backend.info().name())
+        .put("products", backend.productType(weights).shortName());
+  }
+
+  /**
    * A state that may be there.
    *
    * @param folder in which the state is kept
-   * @param identity of the job: its request, models and device
+   * @param identity of the job: {@link #identity}, and what else its result depends on
    * @param every seconds from one state to the next, at least
    */
   public HealState(Path folder, ObjectNode identity, double every) {
@@ -153,8 +177,8 @@ public final class HealState {
    */
   Optional<Kept> read() {
     Path state = folder.resolve(STATE);
-    requireOwn();
     if (!Files.exists(state)) {
+      requireOwn();
       return Optional.empty();
     }
     ObjectNode json = readOwn(state);
@@ -222,11 +246,15 @@ public final class HealState {
   /**
    * What was kept of the model that the training begins with; empty where there is none.
    *
-   * @throws UsageException if it is that of another job
+   * @throws UsageException if it is that of another job, or the folder has something else
    */
   public Optional<JsonNode> fitted() {
     Path file = fittedFile();
-    return Files.exists(file) ? Optional.of(readOwn(file).path("fitted")) : Optional.empty();
+    if (!Files.exists(file)) {
+      requireOwn();
+      return Optional.empty();
+    }
+    return Optional.of(readOwn(file).path("fitted"));
   }
 
   /**
@@ -234,7 +262,7 @@ public final class HealState {
    *
    * @throws UsageException if it has something else
    */
-  public void requireOwn() {
+  private void requireOwn() {
     for (String name : List.of(FITTED, STATE)) {
       if (Files.exists(folder.resolve(name))) {
         readOwn(folder.resolve(name));

@@ -2,7 +2,6 @@ package dev.laco.prune;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
-import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.laco.DeviceSettings;
 import dev.laco.JobEvent;
@@ -296,16 +295,15 @@ public final class PruneJob extends ModelJob<PruneJob> implements AutoCloseable 
     if (lock == null || stateFolder == null) {
       return;
     }
-    CollapsePlan.Source source = PlanApplier.source(model.checkpoint());
-    ObjectNode identity = JsonNodeFactory.instance.objectNode();
-    identity.set("request", request.toJson());
-    identity.put("original", source.digest() + source.weights());
-    identity.put("text", texts.digest());
+    ObjectNode identity =
+        HealState.identity(
+            request.toJson(),
+            PlanApplier.source(model.checkpoint()),
+            texts.digest(),
+            backend,
+            model.weightType());
     identity.put("plan", given == null ? "" : given.plan().toJsonText());
-    identity.put("device", backend.info().name());
-    identity.put("products", backend.productType(model.weightType()).shortName());
     state = new HealState(stateFolder, identity, stateSeconds);
-    state.requireOwn();
     earlier = PruneState.read(state, model.checkpoint()).orElse(null);
     if (earlier != null) {
       timed = earlier.request();

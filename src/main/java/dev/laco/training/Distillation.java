@@ -434,8 +434,7 @@ public final class Distillation implements AutoCloseable {
   }
 
   /** How often a text is met at least for the original's states to be kept. */
-  private static final double OFTEN =
-      Double.parseDouble(System.getenv().getOrDefault("OFTEN", "1.5"));
+  private static final double OFTEN = 1.5;
 
   /**
    * Bytes of the original's states of the text that a training keeps in a file: 0 where it meets

@@ -80,7 +80,7 @@ final class TeacherStates implements AutoCloseable {
     for (FitText.Chunk chunk : chunks) {
       List<FitText.Chunk> together = missing.remove(place(chunk).batch);
       if (together != null) {
-        compute(together);
+        compute(together, file);
       }
     }
     move(chunks, file::read, shared, last);
@@ -94,17 +94,14 @@ final class TeacherStates implements AutoCloseable {
     return place;
   }
 
-  private void compute(List<FitText.Chunk> together) {
-    if (file == null) {
-      return;
-    }
+  private void compute(List<FitText.Chunk> together, SwapFile to) {
     PackedSequences sequences =
         PackedSequences.of(together.stream().map(FitText.Chunk::ids).toList());
     Tensor shared = passes.shared(sequences.size());
     Tensor last = passes.reference(sequences.size());
     try (TokenBatch batch = passes.batch(sequences)) {
       passes.teach(batch, shared, last);
-      move(together, (offset, rows) -> file.write(rows, offset), shared, last);
+      move(together, (offset, rows) -> to.write(rows, offset), shared, last);
     }
   }
 

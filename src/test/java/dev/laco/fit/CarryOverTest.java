@@ -399,7 +399,7 @@ class CarryOverTest {
         for (int i = 0; i < values.length; i++) {
           values[i] *= (float) other;
         }
-        Values.store(values, scaled, 0);
+        Values.store(values, scaled);
         double divergence =
             divergence(backend, model, plan, result.tensors().with(scaled), heldOut);
         assertTrue(least < divergence, other + ": " + least + ", " + divergence);

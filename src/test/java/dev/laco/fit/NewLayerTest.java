@@ -8,6 +8,7 @@ import dev.laco.Fixtures;
 import dev.laco.apply.PlanApplier;
 import dev.laco.backend.Backend;
 import dev.laco.backend.MemoryArena;
+import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.reference.ReferenceBackend;
@@ -79,8 +80,8 @@ class NewLayerTest {
       HostTensor second = model.tensor("model.layers.2.self_attn.qkv_proj.weight");
       int changed = 0;
       for (int r = 0; r < 128; r++) {
-        float[] base = Values.row(first, r);
-        float[] follower = Values.row(second, r);
+        float[] base = MemoryTensor.of(first).row(r);
+        float[] follower = MemoryTensor.of(second).row(r);
         for (int c = 0; c < 64; c++) {
           boolean isKey = r >= keys.from() && r < keys.to();
           float mean = (float) (0.5 * base[c] + 0.5 * follower[c]);

@@ -24,7 +24,6 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.model.PackedSequences;
 import dev.laco.model.TensorSpec;
-import dev.laco.report.TrainingMeasurement;
 import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
 import dev.laco.transformer.CausalLm;
@@ -193,8 +192,7 @@ class AdaptersTest {
   }
 
   /** Notes the steps, and what a training is kept by in the middle. */
-  private static final class Noting implements Distillation.Listener {
-    final List<TrainingStep> steps = new ArrayList<>();
+  private static final class Noting extends NotedSteps {
     final Map<String, HostTensor> kept = new HashMap<>();
     private final Distillation training;
     private final Arena memory;
@@ -204,14 +202,6 @@ class AdaptersTest {
       this.training = training;
       this.memory = memory;
     }
-
-    @Override
-    public void stepped(TrainingStep step) {
-      steps.add(step);
-    }
-
-    @Override
-    public void measured(TrainingMeasurement measurement) {}
 
     @Override
     public void reached(Distillation.Reached now) {
@@ -278,8 +268,8 @@ class AdaptersTest {
         noting = new Noting(training, copies);
         whole = training.run(tokens, how.rate(), noting);
       }
-      double loss = noting.steps.getFirst().loss();
-      assertTrue(noting.steps.getLast().loss() < 0.8 * loss, noting.steps::toString);
+      double loss = noting.steps().getFirst().loss();
+      assertTrue(noting.steps().getLast().loss() < 0.8 * loss, noting.steps()::toString);
       assertFalse(whole.weights().isEmpty(), fixture);
       try (Distillation training =
           new Distillation(
@@ -349,7 +339,7 @@ class AdaptersTest {
           }
           Noting noting = new Noting(training, copies);
           training.run(tokens, how.rate(), noting);
-          steps.add(noting.steps);
+          steps.add(noting.steps());
         }
       }
       assertEquals(steps.getFirst(), steps.getLast());

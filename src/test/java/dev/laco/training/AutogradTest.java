@@ -14,8 +14,6 @@ import dev.laco.backend.cpu.CpuBackend;
 import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.model.NewWeights;
-import dev.laco.report.TrainingMeasurement;
-import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
 import dev.laco.transformer.PlannedLayers;
 import dev.laco.transformer.RunningModel;
@@ -70,7 +68,7 @@ class AutogradTest {
                   .toList());
       DistillationSettings settings =
           new DistillationSettings(tokens, tokens, 1e-9, 1, 0, 0, 1e30, 0, 1, 7, null);
-      List<TrainingStep> steps = new ArrayList<>();
+      NotedSteps noted = new NotedSteps();
       try (PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
           Distillation training =
               new Distillation(
@@ -79,21 +77,10 @@ class AutogradTest {
                   new DistillationText(chunks, chunks.subList(0, 1)),
                   settings,
                   new Distillation.Place(memory, Residence.EVERYTHING, Path.of("target")))) {
-        training.run(
-            tokens,
-            settings.rate(),
-            new Distillation.Listener() {
-              @Override
-              public void stepped(TrainingStep step) {
-                steps.add(step);
-              }
-
-              @Override
-              public void measured(TrainingMeasurement measurement) {}
-            });
+        training.run(tokens, settings.rate(), noted);
         double loss = recorded.get("loss").doubleValue();
-        assertEquals(1, steps.size());
-        assertEquals(loss, steps.getFirst().loss(), TOLERANCE * loss);
+        assertEquals(1, noted.steps().size());
+        assertEquals(loss, noted.steps().getFirst().loss(), TOLERANCE * loss);
         SortedMap<String, Distillation.Held> state = training.state();
         assertFalse(recorded.get("tensors").isEmpty());
         recorded

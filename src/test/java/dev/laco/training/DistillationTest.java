@@ -58,7 +58,7 @@ class DistillationTest {
               chunks(2, 2, checkpoint.config().vocabSize()));
       DistillationSettings settings =
           new DistillationSettings(4 * LENGTH, 2 * LENGTH, 3e-3, 0.1, 0.1, 0, 1, 0, 2, 7, null);
-      List<TrainingStep> steps = new ArrayList<>();
+      NotedSteps noted = new NotedSteps();
       try (MemoryArena memory = new MemoryArena();
           PlannedLayers layers = running.pruned(plan, NewWeights.NONE);
           Distillation training =
@@ -73,19 +73,8 @@ class DistillationTest {
         // Nor does the search for a rate.
         Distillation.FoundRate found = training.findRate(12 * 4 * LENGTH, () -> {});
         assertTrue(found.rate() > 0 && found.trials().size() >= 2, found::toString);
-        Distillation.Result result =
-            training.run(
-                12 * 4 * LENGTH,
-                settings.rate(),
-                new Distillation.Listener() {
-                  @Override
-                  public void stepped(TrainingStep step) {
-                    steps.add(step);
-                  }
-
-                  @Override
-                  public void measured(TrainingMeasurement measurement) {}
-                });
+        Distillation.Result result = training.run(12 * 4 * LENGTH, settings.rate(), noted);
+        List<TrainingStep> steps = noted.steps();
         assertEquals(12, steps.size());
         // The text is met six times: the model learns it by heart.
         double first = steps.getFirst().loss();
@@ -103,20 +92,10 @@ class DistillationTest {
             training.run(
                 12 * 4 * LENGTH,
                 settings.rate(),
-                new Distillation.Listener() {
-                  private int taken;
-
-                  @Override
-                  public void stepped(TrainingStep step) {
-                    taken++;
-                  }
-
-                  @Override
-                  public void measured(TrainingMeasurement measurement) {}
-
+                new NotedSteps() {
                   @Override
                   public boolean timeIsUp() {
-                    return taken == 4;
+                    return steps().size() == 4;
                   }
                 });
         assertEquals(4, early.reached().steps().size());
@@ -150,16 +129,7 @@ class DistillationTest {
                   settings,
                   new Distillation.Place(memory, residence, folder))) {
         long before = moved();
-        training.run(
-            tokens,
-            settings.rate(),
-            new Distillation.Listener() {
-              @Override
-              public void stepped(TrainingStep step) {}
-
-              @Override
-              public void measured(TrainingMeasurement measurement) {}
-            });
+        training.run(tokens, settings.rate(), new NotedSteps());
         long moved = moved() - before;
         long parameters = training.parameters() - checkpoint.config().hiddenSize();
         double expected =

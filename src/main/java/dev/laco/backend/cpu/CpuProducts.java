@@ -1,7 +1,7 @@
 package dev.laco.backend.cpu;
 
+import dev.laco.backend.GramPanels;
 import dev.laco.backend.MemoryTensor;
-import dev.laco.backend.OpChecks;
 import dev.laco.ffi.NativeLibrary;
 import dev.laco.model.DType;
 import java.lang.foreign.MemorySegment;
@@ -182,7 +182,7 @@ final class CpuProducts implements AutoCloseable {
    */
   void gram(MemoryTensor a, MemorySegment out) {
     long n = a.columns();
-    long panelColumns = OpChecks.gramPanel(n);
+    long panelColumns = GramPanels.columns(n);
     for (long from = 0; from < a.rows(); from += CROSS_ROWS) {
       MemoryTensor rows = a.slice(from, Math.min(a.rows(), from + CROSS_ROWS));
       DType type = bf16 ? DType.BF16 : DType.F32;

@@ -1,7 +1,7 @@
 package dev.laco.backend.cuda;
 
 import dev.laco.Compute;
-import dev.laco.backend.OpChecks;
+import dev.laco.backend.GramPanels;
 import dev.laco.model.DType;
 import org.jspecify.annotations.Nullable;
 
@@ -238,7 +238,7 @@ final class CudaProducts {
     boolean rounds = a.dtype() != type;
     long factor = rounds ? halves(a, crossed.atLeast(alignedBytes(a.elements()))) : a.input();
     long n = a.columns();
-    long panelColumns = OpChecks.gramPanel(n);
+    long panelColumns = GramPanels.columns(n);
     for (long first = 0; first < n; first += panelColumns) {
       cublas.addGramPanel(
           type,

@@ -15,13 +15,13 @@ import dev.laco.checkpoint.Checkpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.LayerMix;
 import dev.laco.model.NewWeights;
-import dev.laco.report.TrainingMeasurement;
 import dev.laco.report.TrainingStep;
 import dev.laco.text.FitText;
 import dev.laco.training.Adapters;
 import dev.laco.training.Distillation;
 import dev.laco.training.DistillationSettings;
 import dev.laco.training.DistillationText;
+import dev.laco.training.NotedSteps;
 import dev.laco.training.Residence;
 import dev.laco.training.Student;
 import dev.laco.transformer.PlannedLayers;
@@ -75,7 +75,7 @@ class CudaDistillationTest {
 
   private static List<TrainingStep> train(
       Backend backend, @Nullable Adapters adapters, Residence residence) {
-    List<TrainingStep> steps = new ArrayList<>();
+    NotedSteps noted = new NotedSteps();
     try (Checkpoint checkpoint = Checkpoint.open(Fixtures.model(FIXTURE))) {
       RunningModel running = new RunningModel(backend, checkpoint.config(), checkpoint);
       CollapsePlan whole = CollapsePlan.identity(PlanApplier.source(checkpoint));
@@ -96,21 +96,10 @@ class CudaDistillationTest {
                   text,
                   settings,
                   new Distillation.Place(memory, residence, Path.of("target")))) {
-        training.run(
-            STEPS * LENGTH,
-            settings.rate(),
-            new Distillation.Listener() {
-              @Override
-              public void stepped(TrainingStep step) {
-                steps.add(step);
-              }
-
-              @Override
-              public void measured(TrainingMeasurement measurement) {}
-            });
+        training.run(STEPS * LENGTH, settings.rate(), noted);
       }
     }
-    return steps;
+    return noted.steps();
   }
 
   /** Consecutive token ids. */
