@@ -15,6 +15,20 @@ public interface DeviceMemory extends Device {
   Tensor weight(HostTensor tensor);
 
   /**
+   * Makes room for a weight that does not exist yet: ops write its values to the tensor that is
+   * returned, and {@link #fetch} copies them to the host. From now on {@link #weight} returns this
+   * tensor for the same host tensor, so that a device with memory of its own need not copy what it
+   * has made itself. On a CPU the tensor is the host's memory.
+   *
+   * @param tensor of rank 1, which becomes a matrix of one row, or of rank 2; {@link #weight} was
+   *     not called for it since it was last {@linkplain #release released}
+   */
+  Tensor newWeight(HostTensor tensor);
+
+  /** Copies the values of a {@link #newWeight} to its memory on the host, bit for bit. */
+  void fetch(HostTensor tensor);
+
+  /**
    * Says that these weights will not be needed soon, so that a device with memory of its own may
    * use their room for other weights. The tensors that {@link #weight} returned for them become
    * invalid. Asking {@link #weight} for a released weight again is legal. Releasing changes no

@@ -26,6 +26,16 @@ public abstract class MemoryBackend implements Backend {
   }
 
   @Override
+  public final Tensor newWeight(HostTensor tensor) {
+    return weight(tensor);
+  }
+
+  @Override
+  public final void fetch(HostTensor tensor) {
+    // Ops have written to the host's memory.
+  }
+
+  @Override
   public final TensorArena arena() {
     return new MemoryArena();
   }

@@ -13,6 +13,7 @@ import dev.laco.model.TensorSpec;
 import dev.laco.transformer.LayerWeights;
 import dev.laco.transformer.PlannedLayers;
 import java.lang.foreign.SegmentAllocator;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.EnumMap;
 import java.util.List;
@@ -86,18 +87,27 @@ final class NewLayer implements AutoCloseable {
 
   /**
    * Copies the layer's new tensors to the host and adds them to those of other layers; adds none if
-   * some value is not finite. The layer must not be used afterwards.
+   * some value is not finite. Those that are added stay on the device, too, as its {@linkplain
+   * Backend#weight weights}. The layer must not be used afterwards.
    */
   NewWeights addTo(NewWeights others) {
     before.values().forEach(old -> old.memory.close());
     before.clear();
-    NewWeights all = others;
+    List<HostTensor> all = new ArrayList<>();
     for (TensorSpec spec : made.keySet().stream().map(this::spec).distinct().toList()) {
       HostTensor stored = stored(spec);
       finite &= NonFinite.first(stored.dtype(), stored.data()) < 0;
-      all = all.with(stored);
+      all.add(stored);
     }
-    return finite ? all : others;
+    if (!finite) {
+      backend.release(all);
+      return others;
+    }
+    NewWeights more = others;
+    for (HostTensor stored : all) {
+      more = more.with(stored);
+    }
+    return more;
   }
 
   /** A tensor as it will be written; rows without new values are those of the plan. */
@@ -112,15 +122,22 @@ final class NewLayer implements AutoCloseable {
     HostTensor whole =
         HostTensor.allocate(
             memory, config.architecture().tensorName(index, spec), dtype, spec.shape());
+    Tensor elements = backend.newWeight(whole).reshape(whole.elements(), 1);
+    long row = whole.elements() / whole.shape().getFirst();
     for (TensorSpec.Part part : spec.parts()) {
       Made last = made.get(part.role());
       Tensor values = last != null ? last.tensor : layers.layer(index, tokens).get(part.role());
-      try (TensorArena scratch = backend.arena()) {
-        backend.download(
-            values.dtype() == dtype ? values : matrices.narrow(values, dtype, scratch),
-            whole.rows(part.from(), part.to()));
+      Tensor place =
+          elements
+              .slice(part.from() * row, part.to() * row)
+              .reshape(values.rows(), values.columns());
+      if (values.dtype() == dtype) {
+        backend.copy(values, place);
+      } else {
+        matrices.round(values, place);
       }
     }
+    backend.fetch(whole);
     return whole;
   }
 

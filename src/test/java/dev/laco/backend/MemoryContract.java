@@ -134,6 +134,30 @@ public abstract class MemoryContract extends Contract {
   }
 
   @Test
+  void aNewWeightIsMadeOnTheDevice() {
+    try (Arena memory = Arena.ofConfined();
+        TensorArena arena = backend.arena()) {
+      HostTensor host = HostTensor.allocate(memory, "w", DType.BF16, List.of(2L, 3L));
+      Tensor made = backend.newWeight(host);
+      Tensor values = arena.allocate(DType.F32, 2, 3);
+      backend.upload(new float[] {1, -2, 0.5f, 3, -0f, 7}, values);
+      backend.copy(values, made);
+      backend.fetch(host);
+      MemoryTensor copy = MemoryTensor.of(host);
+      assertArrayEquals(new float[] {1, -2, 0.5f}, copy.row(0));
+      assertArrayEquals(new float[] {3, -0f, 7}, copy.row(1));
+      HostTensor again = HostTensor.allocate(memory, "w", DType.BF16, List.of(2L, 3L));
+      backend.download(backend.weight(host), again);
+      assertEquals(-1, host.data().mismatch(again.data()));
+      backend.release(List.of(host));
+      copy.set(0, 9);
+      backend.download(backend.weight(host), again);
+      assertEquals(9, MemoryTensor.of(again).get(0));
+      backend.release(List.of(host));
+    }
+  }
+
+  @Test
   void startsWithZeros() {
     try (TensorArena arena = backend.arena()) {
       float[] values = new float[12];

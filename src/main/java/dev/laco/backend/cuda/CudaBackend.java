@@ -254,6 +254,17 @@ public final class CudaBackend implements Backend {
   }
 
   @Override
+  public Tensor newWeight(HostTensor tensor) {
+    context.enter();
+    return weights.make(tensor);
+  }
+
+  @Override
+  public void fetch(HostTensor tensor) {
+    download(weights.get(tensor), tensor);
+  }
+
+  @Override
   public void release(List<HostTensor> tensors) {
     context.enter();
     tensors.forEach(weights::release);

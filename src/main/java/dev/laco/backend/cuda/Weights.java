@@ -9,9 +9,9 @@ import java.util.Map;
 
 /**
  * Weights in device memory. A weight is copied to the device when it is first asked for, on a
- * stream for copies, so that the device computes with other weights meanwhile. A weight stays until
- * it is released. Its memory then serves for the next weight of the same size, once the device has
- * finished the work that may read the old weight.
+ * stream for copies, so that the device computes with other weights meanwhile; a new one may be
+ * made on the device instead. A weight stays until it is released. Its memory then serves for the
+ * next weight of the same size, once the device has finished the work that may read the old weight.
  */
 final class Weights {
   private final CudaContext context;
@@ -40,6 +40,16 @@ final class Weights {
     return known;
   }
 
+  /** Room for a tensor whose values work on the compute stream will write; see {@link #get}. */
+  CudaTensor make(HostTensor tensor) {
+    CudaTensor room = in(buffer(tensor), tensor);
+    if (tensors.putIfAbsent(Source.of(tensor), room) != null) {
+      room.memory().close();
+      throw new IllegalStateException(tensor.name() + " is on the device already");
+    }
+    return room;
+  }
+
   /**
    * Makes the buffer of a tensor free for other weights; tensors that {@link #get} returned for it
    * become unusable.
@@ -52,11 +62,19 @@ final class Weights {
   }
 
   private CudaTensor upload(HostTensor tensor) {
-    DeviceBuffer buffer = new DeviceBuffer(context, tensor.data().byteSize(), tensor.name());
+    DeviceBuffer buffer = buffer(tensor);
     buffer.awaitVacancy(copies);
     staging.upload(tensor.data(), buffer.address(), copies);
     arrived.record(copies);
     compute.await(arrived);
+    return in(buffer, tensor);
+  }
+
+  private DeviceBuffer buffer(HostTensor tensor) {
+    return new DeviceBuffer(context, tensor.data().byteSize(), tensor.name());
+  }
+
+  private static CudaTensor in(DeviceBuffer buffer, HostTensor tensor) {
     return new CudaTensor(tensor.dtype(), tensor.rows(), tensor.columns(), buffer, 0);
   }
 
