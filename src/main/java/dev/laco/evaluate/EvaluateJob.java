@@ -3,23 +3,17 @@ package dev.laco.evaluate;
 import dev.laco.DeviceSettings;
 import dev.laco.JobProgress;
 import dev.laco.Model;
+import dev.laco.Passages;
 import dev.laco.Setting;
 import dev.laco.UsageException;
 import dev.laco.backend.Backend;
 import dev.laco.backend.Device;
 import dev.laco.evaluate.ItemSample.Stratum;
-import dev.laco.measure.LastWordMeasure;
 import dev.laco.measure.PerplexityMeasure;
+import dev.laco.report.LastWord;
 import dev.laco.report.Perplexity;
-import dev.laco.run.JobEstimate;
-import dev.laco.run.JobTexts;
-import dev.laco.run.MemoryPlan;
 import dev.laco.run.ModelJob;
-import dev.laco.run.OpenDevice;
-import dev.laco.text.ClozeSet;
 import dev.laco.text.ParquetLines;
-import dev.laco.text.TextChunks.Chunk;
-import dev.laco.transformer.CausalLm;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -33,7 +27,6 @@ import org.jspecify.annotations.Nullable;
 /** One evaluation of a model as it is. */
 @SuppressWarnings("exports")
 public final class EvaluateJob extends ModelJob<EvaluateJob> {
-  private static final String LAST_WORD = "last word";
   private static final String ITEMS = "items";
 
   /** Seconds in which an item is read and tokenised, as the progress expects them. */
@@ -80,8 +73,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
   }
 
   /**
-   * Measures other models, too, and compares each with the model of the job on the same items. Last
-   * words are not compared.
+   * Measures other models, too, and compares each with the model of the job on the same items.
    *
    * @param pruned models that stay open while the job runs
    */
@@ -110,7 +102,7 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
               tellExpectation();
             });
       }
-      case EvaluateRequest.LastWords words -> lastWord(JobTexts.passages(model, words.passages()));
+      case EvaluateRequest.LastWords words -> lastWord(words.passages());
       case EvaluateRequest.Tasks tasks -> {
         try (ParquetLines parquet = new ParquetLines(this::requireWanted)) {
           yield tasks(tasks, parquet);
@@ -215,20 +207,30 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
     return against.isEmpty() ? "" : one == model ? ", dense" : ", " + one.directory().getFileName();
   }
 
-  private EvaluateResult lastWord(ClozeSet set) {
-    model.textsAreRead();
-    try (OpenDevice opened = openDevice(false)) {
-      CausalLm lm =
-          original(
-              opened.backend(),
-              LastWordMeasure.bytes(model.config(), set.items()),
-              "use shorter passages");
-      expect(opened.backend(), LAST_WORD, set.items());
-      try (JobProgress.Stage stage = progress().begin(LAST_WORD)) {
-        return new EvaluateResult.OfPassages(
-            set.name(), LastWordMeasure.measure(lm, set.items(), stage::update));
-      }
+  private EvaluateResult lastWord(Passages passages) {
+    List<LastWordJob> jobs =
+        models().stream()
+            .map(one -> part(new LastWordJob(one, device, whose(one), passages)))
+            .toList();
+    List<boolean[]> known = new ArrayList<>();
+    for (LastWordJob job : jobs) {
+      boolean first = known.isEmpty();
+      known.add(
+          job.run(
+              opened -> {
+                if (first) {
+                  jobs.forEach(each -> each.expect(opened));
+                  tellExpectation();
+                }
+              }));
     }
+    List<LastWordComparison> comparisons = new ArrayList<>();
+    for (int i = 0; i < against.size(); i++) {
+      comparisons.add(
+          LastWordComparison.of(known.getFirst(), against.get(i).directory(), known.get(i + 1)));
+    }
+    return new EvaluateResult.OfPassages(
+        jobs.getFirst().name(), LastWord.of(known.getFirst()), comparisons);
   }
 
   private EvaluateResult tasks(EvaluateRequest.Tasks request, ParquetLines parquet) {
@@ -347,15 +349,5 @@ public final class EvaluateJob extends ModelJob<EvaluateJob> {
               Setting.of("within")));
     }
     read(items, jobs.size(), one -> jobs.forEach(job -> job.survey(one)));
-  }
-
-  private CausalLm original(Backend backend, long buffers, String helps) {
-    return runningModel(backend, MemoryPlan.Beside.buffers(buffers), 1, helps).original();
-  }
-
-  private void expect(Device backend, String stage, List<Chunk> chunks) {
-    JobEstimate estimate = new JobEstimate(model, backend);
-    progress().expect(stage, estimate.pass(chunks, model.config().numHiddenLayers()));
-    tellExpectation();
   }
 }

@@ -16,9 +16,10 @@ public final class EvaluateJson {
    * "byPart":[…]}}, the perplexity of each document or window last, and those of a byte not of
    * token lists, and of other models in {@code against} the same with {@code model} and {@code
    * {"comparison":{"ratio":…,"low":…,"high":…,"parts":…,"part":"window"}}}; {@code
-   * {"lastWord":{…}}}; or of tasks what {@link HarnessJson} says, and of a sample {@code
-   * {"sample":{"within":…,"seconds":…,"items":…,"of":…,"seed":…}}}, and where it was asked for
-   * {@code {"perplexity":{…}}} as of a text, and {@code {"throughput":{…}}}.
+   * {"lastWord":{…}}}, and of other models in {@code against} the same with {@code model} and
+   * {@code comparison} as of a metric of a task; or of tasks what {@link HarnessJson} says, and of
+   * a sample {@code {"sample":{"within":…,"seconds":…,"items":…,"of":…,"seed":…}}}, and where it
+   * was asked for {@code {"perplexity":{…}}} as of a text, and {@code {"throughput":{…}}}.
    */
   public static ObjectNode of(EvaluateResult result) {
     return switch (result) {
@@ -31,6 +32,14 @@ public final class EvaluateJson {
       case EvaluateResult.OfPassages passages -> {
         ObjectNode json = JsonNodeFactory.instance.objectNode();
         json.set("lastWord", ReportJson.of(passages.lastWord()));
+        if (!passages.against().isEmpty()) {
+          ArrayNode against = json.putArray("against");
+          for (LastWordComparison comparison : passages.against()) {
+            ObjectNode one = against.addObject().put("model", comparison.pruned().toString());
+            one.set("lastWord", ReportJson.of(comparison.lastWord()));
+            put(one.putObject("comparison"), comparison.shares());
+          }
+        }
         yield json;
       }
       case EvaluateResult.OfTasks tasks -> {

@@ -40,12 +40,18 @@ public sealed interface EvaluateResult {
   }
 
   /**
-   * How often a model knows the last word of a passage.
+   * How often a model knows the last word of a passage, and what other models lost against it.
    *
    * @param passages names the passages for people
    * @param lastWord how often
+   * @param against the other models, in the order in which they were given
    */
-  record OfPassages(String passages, LastWord lastWord) implements EvaluateResult {}
+  record OfPassages(String passages, LastWord lastWord, List<LastWordComparison> against)
+      implements EvaluateResult {
+    public OfPassages {
+      against = List.copyOf(against);
+    }
+  }
 
   /**
    * How good a model is at tasks, and what other models lost against it.

@@ -49,14 +49,26 @@ public record PairedComparison(
               before.count(),
               after.count()));
     }
-    if (!before.isShare()) {
-      return new PairedComparison(
-          metric, before.value(), after.value(), 0, bootstrap(before, after), null);
-    }
-    McNemar flips = flips(before, after);
-    Interval interval = Interval.ofShares(flips, before.count());
+    return before.isShare()
+        ? ofShares(before, after, dense.chance())
+        : new PairedComparison(
+            metric, before.value(), after.value(), 0, bootstrap(before, after), null);
+  }
+
+  /**
+   * Compares two shares of right answers to the same items.
+   *
+   * @param chance the share that guessing has
+   */
+  static PairedComparison ofShares(Metric dense, Metric pruned, double chance) {
+    McNemar flips = flips(dense, pruned);
     return new PairedComparison(
-        metric, before.value(), after.value(), dense.chance(), interval, flips);
+        dense.name(),
+        dense.value(),
+        pruned.value(),
+        chance,
+        Interval.ofShares(flips, dense.count()),
+        flips);
   }
 
   private static McNemar flips(Metric before, Metric after) {

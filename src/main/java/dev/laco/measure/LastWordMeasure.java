@@ -24,9 +24,15 @@ public final class LastWordMeasure {
    * @param passages at least one
    */
   public static LastWord measure(CausalLm model, List<Chunk> passages, Progress progress) {
+    return LastWord.of(byPassage(model, passages, progress));
+  }
+
+  /** Like {@link #measure}: of each passage, whether its last word is predicted. */
+  public static boolean[] byPassage(CausalLm model, List<Chunk> passages, Progress progress) {
+    boolean[] known = new boolean[passages.size()];
+    int measured = 0;
     long total = passages.stream().mapToLong(Chunk::length).sum();
     long done = 0;
-    int correct = 0;
     int tokens = ChunkBatches.maxTokens(passages);
     int scored = ChunkBatches.maxScored(passages);
     try (TensorArena arena = model.backend().arena();
@@ -38,13 +44,14 @@ public final class LastWordMeasure {
         try (TokenBatch batch = ChunkBatches.packed(model, together)) {
           model.run(batch, states.slice(0, batch.sequences().size()), work);
           int count = gather(model.backend(), together, batch.sequences(), states, rows);
-          correct += known(together, likeliest.of(rows.slice(0, count)));
+          setKnown(together, likeliest.of(rows.slice(0, count)), known, measured);
+          measured += together.size();
           done += batch.sequences().size();
         }
         progress.update(done, total);
       }
     }
-    return new LastWord(passages.size(), correct);
+    return known;
   }
 
   /** Bytes of buffers that measuring these passages needs. */
@@ -76,17 +83,16 @@ public final class LastWordMeasure {
     return count;
   }
 
-  private static int known(List<Chunk> chunks, int[] likeliest) {
-    int known = 0;
+  /** Sets {@code known} for each of some chunks, the first of which has the index {@code from}. */
+  private static void setKnown(List<Chunk> chunks, int[] likeliest, boolean[] known, int from) {
     int row = 0;
-    for (Chunk chunk : chunks) {
-      int[] ids = chunk.ids();
+    for (int c = 0; c < chunks.size(); c++) {
+      int[] ids = chunks.get(c).ids();
       boolean all = true;
-      for (int i = chunk.firstScored(); i < ids.length; i++) {
+      for (int i = chunks.get(c).firstScored(); i < ids.length; i++) {
         all &= likeliest[row++] == ids[i];
       }
-      known += all ? 1 : 0;
+      known[from + c] = all;
     }
-    return known;
   }
 }

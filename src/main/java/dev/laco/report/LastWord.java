@@ -8,6 +8,15 @@ package dev.laco.report;
  * @param correct passages whose last word was known
  */
 public record LastWord(int items, int correct) {
+  /** Of passages for each of which is said whether its last word was known. */
+  public static LastWord of(boolean[] known) {
+    int correct = 0;
+    for (boolean one : known) {
+      correct += one ? 1 : 0;
+    }
+    return new LastWord(known.length, correct);
+  }
+
   /** Share of the passages whose last word was known. */
   public double accuracy() {
     return (double) correct / items;

@@ -289,9 +289,9 @@ final class EvalCommand implements Callable<Integer> {
       return new EvaluateRequest.Speed();
     }
     if (source != null && source.lastWord != null) {
-      if (cut || dump != null || !against.isEmpty()) {
+      if (cut || dump != null) {
         throw new UsageException(
-            "--max-length, --stride, --window, --dump and --against do not go with --last-word");
+            "--max-length, --stride, --window and --dump do not go with --last-word");
       }
       return new EvaluateRequest.LastWords(passages(source.lastWord));
     }

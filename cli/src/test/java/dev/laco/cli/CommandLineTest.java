@@ -159,7 +159,6 @@ class CommandLineTest {
           eval | --window 1 | --window 1: expected at least 2
           eval | --window 4 --stride 5 | --stride 5: expected 1 to --window, 4
           eval | --window 4 --max-length 4 | --max-length and --window are two ways to cut
-          eval | --last-word --against b | do not go with --last-word
           eval | --text a --tokens b | mutually exclusive
           eval | --text a --last-word=b | mutually exclusive
           eval | --last-word=b --stride 4 | do not go with --last-word

@@ -192,6 +192,34 @@ class EvalTest {
   }
 
   @Test
+  void lastWordsOfTwoModelsAreComparedPassageByPassage() throws IOException {
+    Path pruned = folder.resolve("pruned");
+    Laco.run("prune", Fixtures.STORYTELLER, pruned, "--target-layers", 8, "--rule", "drop")
+        .succeeded();
+    ProgramRun run =
+        Laco.run("eval", Fixtures.STORYTELLER, "--against", pruned, "--last-word", "--json")
+            .succeeded();
+    JsonNode dense = run.json().get("lastWord");
+    JsonNode other = run.json().get("against").get(0);
+    JsonNode paired = other.get("comparison");
+    double before = dense.get("accuracy").doubleValue();
+    double after = other.get("lastWord").get("accuracy").doubleValue();
+    assertEquals(before, paired.get("dense").doubleValue());
+    assertEquals(after, paired.get("pruned").doubleValue());
+    long lost = paired.get("lost").longValue();
+    assertTrue(lost > 0, paired::toString);
+    assertEquals(before - after, (lost - paired.get("won").longValue()) / 540.0, 1e-12);
+    assertEquals(
+        after,
+        Laco.run("eval", pruned, "--last-word", "--json")
+            .succeeded()
+            .json()
+            .get("lastWord")
+            .get("accuracy")
+            .doubleValue());
+  }
+
+  @Test
   void tasksOfTwoModelsAreComparedOnTheSameItems() throws IOException {
     Path other =
         Files.createSymbolicLink(folder.resolve("other"), Fixtures.STORYTELLER.toAbsolutePath());
