@@ -138,41 +138,25 @@ TEST(traffic_of_mix_reads_sources_once) {
   }
 }
 
-// Eq. 1's product reads sources once for every four candidates. All blocks of the same columns, whatever the number of
-// rows, run side by side and share them in the cache.
-TEST(traffic_of_collapse_product_reads_sources_once_for_four_candidates) {
-  constexpr size_t kSources = 3, kOut = 512, kIn = 128;
+// Eq. 1's product reads sources once. All blocks of the same columns, whatever the number of rows, run side by side and
+// share them in the cache.
+TEST(traffic_of_collapse_product_reads_sources_once) {
+  constexpr size_t kSources = 3, kOut = 512, kIn = 128, kRows = 256;
   const auto weights = buffers<__nv_bfloat16>(kSources, kOut * kIn);
   auto from = table_of<const __nv_bfloat16*>(weights);
-  const auto check = [&](int variant, size_t rows, size_t candidates, size_t cache, double times) {
-    const auto x = buffers<__nv_bfloat16>(candidates, rows * kIn);
-    const auto y = buffers<float>(candidates, rows * kOut);
-    auto inputs = table_of<const __nv_bfloat16*>(x);
-    auto outputs = table_of<float*>(y);
-    check::Buffer<double> coefficients(std::vector<double>(kSources * candidates, 0.3));
-    traffic::Counter counter(cache);
-    watch(counter, weights);
-    watch(counter, y);
-    check::launch("laco_collapse_product_bf16_v" + std::to_string(variant),
-                  dim3(kOut / 32, static_cast<unsigned>(rows) / 128), 256, variant == 1 ? 139264 : 106496,
-                  static_cast<const __nv_bfloat16* const*>(from.data()),
-                  static_cast<const double*>(coefficients.data()),
-                  static_cast<const __nv_bfloat16* const*>(inputs.data()), static_cast<float* const*>(outputs.data()),
-                  static_cast<int64_t>(rows), static_cast<int64_t>(kOut), static_cast<int64_t>(kIn),
-                  static_cast<int32_t>(kSources), static_cast<int32_t>(candidates));
-    counter.flush();
-    for (const auto& weight : weights) {
-      CHECK_CLOSE(times_read(counter, *weight), times, 0.02,
-                  "v" + std::to_string(variant) + ", " + std::to_string(candidates) + " candidates");
-    }
-    for (const auto& of_candidate : y) {
-      CHECK(times_written(counter, *of_candidate) == 1);
-    }
-  };
-  // A source has 128 KB.
-  check(2, 256, 1, kMegabyte / 8, 1);
-  check(1, 256, 4, kMegabyte / 8, 1);
-  // The cache is shared by the blocks of all multiprocessors: none finds again what it has read for other candidates.
-  check(1, 128, 4, kMegabyte / 64, 1);
-  check(1, 128, 5, kMegabyte / 64, 2);
+  check::Buffer<__nv_bfloat16> x(kRows * kIn);
+  check::Buffer<float> y(kRows * kOut);
+  check::Buffer<double> coefficients(std::vector<double>(kSources, 0.3));
+  traffic::Counter counter(kMegabyte / 8);  // as large as a source
+  watch(counter, weights);
+  counter.watch(y);
+  check::launch("laco_collapse_product_bf16_v2", dim3(kOut / 32, kRows / 128), 256, 106496,
+                static_cast<const __nv_bfloat16* const*>(from.data()), static_cast<const double*>(coefficients.data()),
+                static_cast<const __nv_bfloat16*>(x.data()), y.data(), static_cast<int64_t>(kRows),
+                static_cast<int64_t>(kOut), static_cast<int64_t>(kIn), static_cast<int32_t>(kSources));
+  counter.flush();
+  for (const auto& weight : weights) {
+    CHECK_CLOSE(times_read(counter, *weight), 1, 0.02, "a source");
+  }
+  CHECK(times_written(counter, y) == 1);
 }

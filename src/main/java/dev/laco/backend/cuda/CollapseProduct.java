@@ -30,28 +30,24 @@ final class CollapseProduct {
   void apply(CudaTensor x, MixedMatrix weight, CudaTensor out) {
     int count = weight.sources().size();
     long coefficients = 8L * count;
-    long input = 2 * coefficients;
-    long output = input + 8;
-    ArgumentRing.Table table = arguments.table(output + 8);
+    ArgumentRing.Table table = arguments.table(2 * coefficients);
     MemorySegment memory = table.memory();
     for (int j = 0; j < count; j++) {
       memory.set(JAVA_LONG, 8L * j, weight.sources().get(j).input());
     }
     MemorySegment.copy(weight.mix().coefficients(), 0, memory, JAVA_DOUBLE, coefficients, count);
-    memory.set(JAVA_LONG, input, products.narrowed(x, weight.dtype()));
-    memory.set(JAVA_LONG, output, out.output());
     table.send();
+    long input = products.narrowed(x, weight.dtype());
     launcher
         .of(Kernel.COLLAPSE_PRODUCT, weight.dtype())
         .pointer(table.address())
         .pointer(table.address() + coefficients)
-        .pointer(table.address() + input)
-        .pointer(table.address() + output)
+        .pointer(input)
+        .pointer(out.output())
         .int64(x.rows())
         .int64(weight.rows())
         .int64(weight.columns())
         .int32(count)
-        .int32(1)
         .run(
             Math.ceilDiv(weight.rows(), COLUMNS),
             Math.ceilDiv(x.rows(), ROWS),

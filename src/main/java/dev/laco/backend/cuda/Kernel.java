@@ -283,7 +283,6 @@ enum Kernel {
       INT64,
       INT64,
       INT64,
-      INT32,
       INT32);
 
   /** The type of a parameter, which gives its place among the packed arguments. */

@@ -8,11 +8,9 @@ import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorMix;
 import dev.laco.model.DType;
-import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
-import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
 /**
@@ -26,12 +24,7 @@ final class CollapseProductOp implements Op {
   private static final int BLOCK = 256;
   private static final int COLUMNS = 32;
   private static final int ROWS = 128;
-  private static final int SHARED_BYTES = 139_264;
-
-  /** Of the version for one candidate. */
-  private static final int SHARED_BYTES_OF_ONE = 106_496;
-
-  private static final int CANDIDATES = 4;
+  private static final int SHARED_BYTES = 106_496;
 
   /** Around what the engine fuses, and beyond. */
   private static final List<Integer> MORE_TOKENS = Collections.nCopies(4, 128);
@@ -45,142 +38,105 @@ final class CollapseProductOp implements Op {
   public List<Variant> variants() {
     return Stream.of(
             Variant.ofLibrary("laco_mix_%s_v2, cuBLAS", F16, BF16),
-            Variant.of("collapse_product", "laco_collapse_product_%s_v2", F16, BF16),
-            Variant.of("collapse_product", "laco_collapse_product_%s_v1", F16, BF16))
+            Variant.of("collapse_product", "laco_collapse_product_%s_v2", F16, BF16))
         .flatMap(List::stream)
         .toList();
   }
 
   @Override
   public boolean takes(Variant variant, Sizes sizes) {
-    return !isOfOne(variant) || sizes.candidates() == 1;
-  }
-
-  private static boolean isOfOne(Variant variant) {
-    return variant.name().endsWith("_v2");
+    return sizes.candidates() == 1;
   }
 
   @Override
   public List<Sizes> timed(Sizes trial, Sizes large) {
-    return trial.isTrial()
-        ? List.of(trial, trial.withCandidates(CANDIDATES), trial.withLengths(MORE_TOKENS))
-        : List.of(trial, trial.withCandidates(CANDIDATES));
+    return trial.isTrial() ? List.of(trial, trial.withLengths(MORE_TOKENS)) : List.of(trial);
   }
 
   @Override
   public Job prepare(Variant variant, Sizes sizes, Lab lab) {
     DType dtype = variant.dtype();
-    int candidates = sizes.candidates();
     long rows = sizes.tokens();
     double scale = Math.sqrt(3.0 / sizes.hidden());
     List<Tensor> weights = lab.random(MixOp.SOURCES, dtype, sizes.inner(), sizes.hidden(), scale);
-    List<Tensor> x = lab.random(candidates, dtype, rows, sizes.hidden(), 1);
-    List<Tensor> y = lab.random(candidates, F32, rows, sizes.inner(), 1);
+    Tensor x = lab.random(dtype, rows, sizes.hidden(), 1);
+    Tensor y = lab.random(F32, rows, sizes.inner(), 1);
     double matrix = (double) sizes.inner() * sizes.hidden();
     List<Long> tokens = Samples.of(rows);
     List<Long> columns = Samples.of(sizes.inner());
-    Samples samples = new Samples();
-    x.forEach(tensor -> samples.rows(tokens, tensor));
+    Samples samples = new Samples().rows(tokens, x).block(tokens, columns, y);
     weights.forEach(tensor -> samples.rows(columns, tensor));
-    y.forEach(tensor -> samples.block(tokens, columns, tensor));
     Job job = new Job(lab).samples(samples);
     if (variant.isKernel()) {
-      launches(job, lab, isOfOne(variant) ? SHARED_BYTES_OF_ONE : SHARED_BYTES, weights, x, y);
-      job.expects(
-          reference -> expected(reference, weights, x, y), TOLERANCE, y.toArray(Tensor[]::new));
-    } else {
-      List<Tensor> mixed = lab.random(candidates, dtype, sizes.inner(), sizes.hidden(), 1);
-      mixed.forEach(tensor -> samples.rows(columns, tensor));
-      calls(job, lab, weights, mixed, x, y);
+      launches(job, lab, weights, x, y);
       job.expects(
           reference -> {
-            List<MemoryTensor> copies = mixed.stream().map(reference::of).toList();
-            mix(reference, weights, copies);
-            products(reference, x, copies, y);
+            MemoryTensor weight = reference.of(weights.getFirst());
+            MemoryTensor mixed = reference.zeros(weight.dtype(), weight.rows(), weight.columns());
+            multiply(reference, weights, mixed, x, y);
           },
           TOLERANCE,
-          Stream.concat(y.stream(), mixed.stream()).toArray(Tensor[]::new));
+          y);
+    } else {
+      Tensor mixed = lab.random(dtype, sizes.inner(), sizes.hidden(), 1);
+      samples.rows(columns, mixed);
+      calls(job, lab, weights, mixed, x, y);
+      job.expects(
+          reference -> multiply(reference, weights, reference.of(mixed), x, y),
+          TOLERANCE,
+          y,
+          mixed);
     }
     return job.moves(
-            dtype.byteSize() * (MixOp.SOURCES * matrix + candidates * rows * sizes.hidden()),
-            4.0 * candidates * rows * sizes.inner())
-        .multiplies(dtype, 2.0 * rows * matrix * candidates);
+            dtype.byteSize() * (MixOp.SOURCES * matrix + rows * sizes.hidden()),
+            4.0 * rows * sizes.inner())
+        .multiplies(dtype, 2.0 * rows * matrix);
   }
 
-  private static void launches(
-      Job job, Lab lab, int sharedBytes, List<Tensor> weights, List<Tensor> x, List<Tensor> y) {
+  private static void launches(Job job, Lab lab, List<Tensor> weights, Tensor x, Tensor y) {
     Tensor weight = weights.getFirst();
-    long rows = x.getFirst().rows();
-    double[] coefficients =
-        IntStream.range(0, x.size())
-            .mapToObj(MixOp::coefficients)
-            .flatMapToDouble(Arrays::stream)
-            .toArray();
     job.launches(
         new Grid(
-            Math.ceilDiv(weight.rows(), COLUMNS), Math.ceilDiv(rows, ROWS), 1, BLOCK, sharedBytes),
+            Math.ceilDiv(weight.rows(), COLUMNS),
+            Math.ceilDiv(x.rows(), ROWS),
+            1,
+            BLOCK,
+            SHARED_BYTES),
         new Arguments()
             .pointer(lab.pointers(weights))
-            .pointer(lab.table(coefficients))
-            .pointer(lab.pointers(x))
-            .pointer(lab.pointers(y))
-            .int64(rows)
+            .pointer(lab.table(MixOp.coefficients(0)))
+            .pointer(x)
+            .pointer(y)
+            .int64(x.rows())
             .int64(weight.rows())
             .int64(weight.columns())
-            .int32(weights.size())
-            .int32(x.size()));
+            .int32(weights.size()));
   }
 
   private static void calls(
-      Job job, Lab lab, List<Tensor> weights, List<Tensor> mixed, List<Tensor> x, List<Tensor> y) {
+      Job job, Lab lab, List<Tensor> weights, Tensor mixed, Tensor x, Tensor y) {
     BenchDevice device = lab.device();
-    String mix = String.format(Locale.ROOT, "laco_mix_%s_v2", mixed.getFirst().dtype().shortName());
-    List<MixOp.Merge> merge = List.of(new MixOp.Merge(weights, mixed));
+    String mix = String.format(Locale.ROOT, "laco_mix_%s_v2", mixed.dtype().shortName());
+    List<MixOp.Merge> merge = List.of(new MixOp.Merge(weights, List.of(mixed)));
     Runnable step =
         device.launch(device.function("mix", mix), MixOp.grid(merge), MixOp.arguments(merge, lab));
     job.calls(
         () -> {
           step.run();
-          for (int c = 0; c < x.size(); c++) {
-            device.product(x.get(c), mixed.get(c), y.get(c));
-          }
+          device.product(x, mixed, y);
         });
   }
 
-  private static void expected(
-      Reference reference, List<Tensor> weights, List<Tensor> x, List<Tensor> y) {
-    MemoryTensor weight = reference.of(weights.getFirst());
-    List<MemoryTensor> mixed =
-        y.stream()
-            .map(ignored -> reference.zeros(weight.dtype(), weight.rows(), weight.columns()))
-            .toList();
-    mix(reference, weights, mixed);
-    products(reference, x, mixed, y);
-  }
-
-  private static void mix(Reference reference, List<Tensor> weights, List<MemoryTensor> outs) {
-    for (int c = 0; c < outs.size(); c++) {
-      reference
-          .backend()
-          .mix(
-              List.of(
-                  new TensorMix(
-                      outs.get(c),
-                      MixOp.coefficients(c),
-                      weights.stream().<Tensor>map(reference::of).toList())));
-    }
-  }
-
-  private static void products(
-      Reference reference, List<Tensor> x, List<MemoryTensor> weights, List<Tensor> y) {
-    for (int c = 0; c < x.size(); c++) {
-      reference
-          .backend()
-          .linear(
-              reference.widened(reference.of(x.get(c))),
-              weights.get(c),
-              null,
-              reference.of(y.get(c)));
-    }
+  private static void multiply(
+      Reference reference, List<Tensor> weights, MemoryTensor mixed, Tensor x, Tensor y) {
+    reference
+        .backend()
+        .mix(
+            List.of(
+                new TensorMix(
+                    mixed,
+                    MixOp.coefficients(0),
+                    weights.stream().<Tensor>map(reference::of).toList())));
+    reference.backend().linear(reference.widened(reference.of(x)), mixed, null, reference.of(y));
   }
 }

@@ -32,7 +32,7 @@ public class KernelBenchmark extends GpuCase {
     "laco_rope_f32_v1",
     "laco_gated_activation_f32_v1",
     "laco_attention_bf16_v3",
-    "laco_collapse_product_bf16_v1"
+    "laco_collapse_product_bf16_v2"
   })
   public String kernel;
 
