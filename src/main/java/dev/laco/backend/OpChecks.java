@@ -460,9 +460,27 @@ public final class OpChecks {
     tensors.forEach(x -> activation("x", x));
   }
 
+  /** See {@link TrainingOps#dampings}. */
+  public static void dampings(List<Tensor> gradients, Tensor running, Tensor out) {
+    gradients.forEach(gradient -> activation("gradient", gradient));
+    activation("running", running);
+    shape("running", running, gradients.size(), 2);
+    activation("out", out);
+    shape("out", out, gradients.size(), 1);
+  }
+
   /** See {@link TrainingOps#adamW}. */
   public static void adamW(
-      Tensor gradient, Tensor mean, Tensor square, Tensor master, Tensor weight) {
+      @Nullable Tensor damping,
+      Tensor gradient,
+      Tensor mean,
+      Tensor square,
+      Tensor master,
+      Tensor weight) {
+    if (damping != null) {
+      activation("damping", damping);
+      shape("damping", damping, 1, 1);
+    }
     activation("gradient", gradient);
     sameShape("mean", mean, gradient);
     sameShape("square", square, gradient);

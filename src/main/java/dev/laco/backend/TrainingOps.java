@@ -199,17 +199,68 @@ public interface TrainingOps {
   double[] sumsOfSquares(List<Tensor> tensors);
 
   /**
+   * What steps of AdamW add to roots of running squares, in proportion to the sizes of whole
+   * gradients: {@link Damping} has the numbers. The host does not wait.
+   *
+   * @param gradients f32
+   * @param running {@code [gradients, 2]}: of each gradient the 8 bytes of an f64, the running mean
+   *     of its mean squares; zeros before the first step
+   * @param out {@code [gradients, 1]}
+   */
+  void dampings(Damping step, List<Tensor> gradients, Tensor running, Tensor out);
+
+  /**
    * One step of AdamW (Loshchilov and Hutter 2019, algorithm 2) in f32, and the weight that it
    * gives, rounded to the nearest value of its dtype. The gradient becomes 0, ready for the next
    * sums.
    *
+   * @param damping {@code [1, 1]}, taken in place of {@link AdamW#epsilon}; null for that. Where it
+   *     is infinite or no number, as that of a damaged gradient is, the gradient becomes 0 and
+   *     nothing else changes
    * @param gradient {@code [m, n]}
    * @param mean {@code [m, n]}: running mean of gradients
    * @param square {@code [m, n]}: running mean of their squares
    * @param master {@code [m, n]}: the weight in f32
    * @param weight {@code [m, n]} of any dtype: {@code master}, rounded
    */
-  void adamW(AdamW step, Tensor gradient, Tensor mean, Tensor square, Tensor master, Tensor weight);
+  void adamW(
+      AdamW step,
+      @Nullable Tensor damping,
+      Tensor gradient,
+      Tensor mean,
+      Tensor square,
+      Tensor master,
+      Tensor weight);
+
+  /**
+   * The numbers of {@link #dampings} for one step: {@code running = beta running + (1 - beta)
+   * mean(gradient^2)}, {@code damping = factor sqrt(running / (1 - beta^number)) + least}.
+   *
+   * @param number of the step, from 1
+   */
+  record Damping(int number, double beta, double factor, double least) {
+    public Damping {
+      if (number < 1 || !(beta >= 0 && beta < 1) || !(factor >= 0) || !(least >= 0)) {
+        throw new IllegalArgumentException(
+            "damping of step " + number + ": " + beta + ", " + factor + ", " + least);
+      }
+    }
+
+    /** The running mean after the step. */
+    public double running(double before, double meanSquare) {
+      return beta * before + (1 - beta) * meanSquare;
+    }
+
+    /** {@code 1 - beta^number}, by which the running mean is divided. */
+    public double correction() {
+      return 1 - Math.pow(beta, number);
+    }
+
+    /** The damping, by the running mean after the step. */
+    public double damping(double running) {
+      return factor * Math.sqrt(running / correction()) + least;
+    }
+  }
 
   /**
    * The numbers of one step of AdamW. With {@code g = gradientScale * gradient}: {@code mean =

@@ -186,7 +186,7 @@ final class Reconstruction implements AutoCloseable {
                           List.of(weight.rows(), weight.columns()),
                           weight)));
       setWhitenings(start, attention, judges);
-      double after = error(trained(tensors, attention, steps), attention, judges);
+      double after = error(trained(tensors, attention, steps, scratch), attention, judges);
       if (after < before) {
         change = after / before;
         tensors.forEach(
@@ -211,18 +211,23 @@ final class Reconstruction implements AutoCloseable {
   private LayerWeights trained(
       Map<LayerRole, TrainedTensor> tensors,
       LayerAttention attention,
-      List<FitBlocks.Block> steps) {
+      List<FitBlocks.Block> steps,
+      TensorArena scratch) {
     Map<LayerRole, Tensor> weights = new EnumMap<>(LayerRole.class);
     Map<LayerRole, Tensor> gradients = new EnumMap<>(LayerRole.class);
     Map<LayerRole, Double> sizes = sizes(tensors);
-    Map<LayerRole, Double> squares = new EnumMap<>(LayerRole.class);
     tensors.forEach(
         (role, tensor) -> {
           weights.put(role, tensor.weight());
           gradients.put(role, tensor.gradient());
-          squares.put(role, 0.0);
         });
     LayerWeights layer = new LayerWeights(weights, List.of());
+    if (!sizes.values().stream().allMatch(Double::isFinite)) {
+      // Elements of a damaged or huge layer: its error does not fall.
+      return layer;
+    }
+    Tensor running = scratch.allocate(DType.F32, tensors.size(), 2);
+    Tensor dampings = scratch.allocate(DType.F32, tensors.size(), 1);
     LayerWeights layerGradients = new LayerWeights(gradients, List.of());
     int of = passes(FitBlocks.tokens(steps)) * steps.size();
     for (int number = 1; number <= of; number++) {
@@ -241,21 +246,22 @@ final class Reconstruction implements AutoCloseable {
           whitening,
           layerGradients);
       double share = share((double) number / of);
-      double correction = 1 - Math.pow(BETA2, number);
-      double[] sums = training.sumsOfSquares(List.copyOf(gradients.values()));
+      training.dampings(
+          new TrainingOps.Damping(number, BETA2, DAMPING, EPSILON),
+          List.copyOf(gradients.values()),
+          running,
+          dampings);
       int next = 0;
       for (Map.Entry<LayerRole, TrainedTensor> entry : tensors.entrySet()) {
-        LayerRole role = entry.getKey();
-        TrainedTensor tensor = entry.getValue();
-        double square = sums[next++] / tensor.gradient().elements();
-        double running = squares.merge(role, 0.0, (old, _) -> BETA2 * old + (1 - BETA2) * square);
-        double damping = DAMPING * Math.sqrt(running / correction) + EPSILON;
-        if (!Double.isFinite(damping)) {
-          // Sums of a damaged or huge layer overflow: its error does not fall either.
-          return layer;
-        }
-        double rate = share * RATE * Objects.requireNonNull(sizes.get(role));
-        tensor.step(training, new TrainingOps.AdamW(number, rate, BETA1, BETA2, damping, 0, 1));
+        double rate = share * RATE * Objects.requireNonNull(sizes.get(entry.getKey()));
+        // A tensor whose gradient was damaged or huge once is not trained any further.
+        entry
+            .getValue()
+            .step(
+                training,
+                new TrainingOps.AdamW(number, rate, BETA1, BETA2, EPSILON, 0, 1),
+                dampings.slice(next, next + 1));
+        next++;
       }
     }
     return layer;

@@ -18,6 +18,7 @@ import java.util.SequencedMap;
 import java.util.SplittableRandom;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -162,14 +163,12 @@ final class AdaptedLayers extends TrainedLayers {
   }
 
   @Override
-  void forEach(Use use, Consumer<TrainedTensor> action) {
-    for (Adapted layer : layers) {
-      layer.adapters.forEach(
-          (spec, adapter) -> {
-            action.accept(adapter.a());
-            action.accept(adapter.b());
-          });
-    }
+  void forEachTogether(Use use, Consumer<List<TrainedTensor>> action) {
+    action.accept(
+        layers.stream()
+            .flatMap(layer -> layer.adapters.values().stream())
+            .flatMap(adapter -> Stream.of(adapter.a(), adapter.b()))
+            .toList());
   }
 
   @Override

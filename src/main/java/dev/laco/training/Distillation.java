@@ -327,7 +327,7 @@ public final class Distillation implements AutoCloseable {
 
   /** The number of parameters that are trained. */
   public long parameters() {
-    return (long) layers.sum(TrainedLayers.Use.NAME, tensor -> tensor.weight().elements());
+    return layers.parameters();
   }
 
   /** Where the training is computed. */
@@ -547,11 +547,7 @@ public final class Distillation implements AutoCloseable {
   private Gradients step(int number, double rate, List<FitText.Chunk> chunks) {
     double loss = gradients(chunks);
     TrainingOps training = backend.training();
-    double norm =
-        Math.sqrt(
-            layers.sum(
-                TrainedLayers.Use.GRADIENT,
-                tensor -> training.sumsOfSquares(List.of(tensor.gradient()))[0]));
+    double norm = layers.gradientNorm();
     double scale = norm > settings.clip() ? settings.clip() / norm : 1;
     layers.forEach(
         TrainedLayers.Use.EVERYTHING,

@@ -14,7 +14,6 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
-import java.util.function.ToDoubleFunction;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -102,16 +101,36 @@ abstract class TrainedLayers implements LayerStack, AutoCloseable {
   }
 
   /**
-   * Does something with everything that is trained, in an order that is always the same. The values
-   * that {@code use} names are there while the action runs.
+   * Does something with everything that is trained, as much at once as is in memory together, in an
+   * order that is always the same. The values that {@code use} names are there while the action
+   * runs.
    */
-  abstract void forEach(Use use, Consumer<TrainedTensor> action);
+  abstract void forEachTogether(Use use, Consumer<List<TrainedTensor>> action);
 
-  /** A sum over everything that is trained, in an order that is always the same. */
-  final double sum(Use use, ToDoubleFunction<TrainedTensor> value) {
-    double[] sum = {0};
-    forEach(use, tensor -> sum[0] += value.applyAsDouble(tensor));
+  /** Does something with each tensor that is trained, as {@link #forEachTogether}. */
+  final void forEach(Use use, Consumer<TrainedTensor> action) {
+    forEachTogether(use, tensors -> tensors.forEach(action));
+  }
+
+  /** The number of parameters that are trained. */
+  final long parameters() {
+    long[] sum = {0};
+    forEach(Use.NAME, tensor -> sum[0] += tensor.weight().elements());
     return sum[0];
+  }
+
+  /** The norm of all gradients together. */
+  final double gradientNorm() {
+    double[] sum = {0};
+    forEachTogether(
+        Use.GRADIENT,
+        tensors -> {
+          List<Tensor> gradients = tensors.stream().map(TrainedTensor::gradient).toList();
+          for (double squares : backend.training().sumsOfSquares(gradients)) {
+            sum[0] += squares;
+          }
+        });
+    return Math.sqrt(sum[0]);
   }
 
   /** Makes the values of {@link TrainedTensor#state} valid, until another tensor is used. */

@@ -15,6 +15,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /** Layers of which all tensors are trained, and the final norm with them. */
@@ -25,6 +26,7 @@ final class WholeLayers extends TrainedLayers {
   private final List<Trained> layers = new ArrayList<>();
   private final List<TrainedTensor> ofFinalNorm = new ArrayList<>();
   private final FinalNorm finalNorm;
+  private final Residence residence;
   private final @Nullable SwapFile file;
   private final Part weights;
   private final Part gradients;
@@ -68,6 +70,7 @@ final class WholeLayers extends TrainedLayers {
 
   private WholeLayers(Student student, Residence residence, @Nullable SwapFile file) {
     super(student);
+    this.residence = residence;
     this.file = file;
     this.weights = new Part(residence.keepsWeights());
     this.gradients = new Part(residence.keepsGradients());
@@ -197,7 +200,13 @@ final class WholeLayers extends TrainedLayers {
   }
 
   @Override
-  void forEach(Use use, Consumer<TrainedTensor> action) {
+  void forEachTogether(Use use, Consumer<List<TrainedTensor>> action) {
+    if (stays(use)) {
+      action.accept(
+          Stream.concat(layers.stream().flatMap(layer -> layer.all.stream()), ofFinalNorm.stream())
+              .toList());
+      return;
+    }
     for (int index = first; index < depth(); index++) {
       switch (use) {
         case NAME -> {}
@@ -205,9 +214,19 @@ final class WholeLayers extends TrainedLayers {
         case GRADIENT -> gradients.use(index, false);
         case EVERYTHING -> useAll(index);
       }
-      layers.get(index - first).all.forEach(action);
+      action.accept(layers.get(index - first).all);
     }
-    ofFinalNorm.forEach(action);
+    action.accept(ofFinalNorm);
+  }
+
+  /** Whether the values of all layers are in memory. */
+  private boolean stays(Use use) {
+    return switch (use) {
+      case NAME -> true;
+      case WEIGHT -> residence.keepsWeights();
+      case GRADIENT -> residence.keepsGradients();
+      case EVERYTHING -> residence == Residence.EVERYTHING;
+    };
   }
 
   private void useAll(int index) {

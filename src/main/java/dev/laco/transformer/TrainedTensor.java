@@ -10,6 +10,7 @@ import dev.laco.model.HostTensor;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A tensor that is trained, and what AdamW holds of it.
@@ -101,7 +102,16 @@ public record TrainedTensor(
 
   /** Takes one step against the gradient, which becomes 0. */
   public void step(TrainingOps training, TrainingOps.AdamW step) {
-    training.adamW(step, gradient, mean, square, master, weight);
+    step(training, step, null);
+  }
+
+  /**
+   * Likewise.
+   *
+   * @param damping {@code [1, 1]}, in place of the epsilon of the step; null for that
+   */
+  public void step(TrainingOps training, TrainingOps.AdamW step, @Nullable Tensor damping) {
+    training.adamW(step, damping, gradient, mean, square, master, weight);
   }
 
   /** Writes the weight to the host, where it has the same type. */

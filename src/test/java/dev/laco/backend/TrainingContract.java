@@ -506,6 +506,7 @@ public abstract class TrainingContract extends Contract {
                 .training()
                 .adamW(
                     new TrainingOps.AdamW(step, 0.01, 0.9, 0.95, 1e-8, 0.1, 0.5),
+                    null,
                     gradient,
                     mean,
                     square,
@@ -518,6 +519,79 @@ public abstract class TrainingContract extends Contract {
               rounded(dtype, run.download(masters)), run.download(run.widened(weight)));
           return List.of(gradient, mean, square, masters);
         });
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 100, 5000, 70_000})
+  void dampsStepsByTheSizeOfGradients(int n) {
+    float[][] gradients = {normal(n), normal(n), normal(7), normal(7)};
+    float[] master = normal(n);
+    sameEach(
+        "dampings",
+        Tolerance.ACCUMULATED,
+        run -> {
+          TrainingOps ops = run.on.training();
+          Tensor running = run.tensor(new float[4], 2, 2);
+          Tensor dampings = run.result(2, 1);
+          Tensor masters = run.tensor(master, 1, n);
+          Tensor mean = run.tensor(new float[n], 1, n);
+          Tensor square = run.tensor(new float[n], 1, n);
+          for (int step = 1; step <= 2; step++) {
+            Tensor gradient = run.tensor(gradients[step - 1], 1, n);
+            Tensor other = run.tensor(gradients[step + 1], 1, 7);
+            ops.dampings(
+                new TrainingOps.Damping(step, 0.95, 3, 1e-12),
+                List.of(other, gradient),
+                running,
+                dampings);
+            ops.adamW(
+                new TrainingOps.AdamW(step, 0.05, 0.9, 0.95, 1e-12, 0, 1),
+                dampings.slice(1, 2),
+                gradient,
+                mean,
+                square,
+                masters,
+                run.arena.allocate(DType.BF16, 1, n));
+          }
+          return List.of(dampings, masters, mean, square);
+        });
+  }
+
+  /** A damaged gradient changes nothing, and neither do those after it. */
+  @ParameterizedTest
+  @ValueSource(floats = {Float.NaN, Float.POSITIVE_INFINITY})
+  void takesNoStepByADamagedGradient(float damage) {
+    TrainingOps ops = backend.training();
+    float[] values = normal(300);
+    float[] damaged = normal(300);
+    damaged[17] = damage;
+    try (Run run = new Run(backend)) {
+      Tensor running = run.tensor(new float[2], 1, 2);
+      Tensor damping = run.result(1, 1);
+      Tensor mean = run.tensor(values, 3, 100);
+      Tensor square = run.tensor(values, 3, 100);
+      Tensor master = run.tensor(values, 3, 100);
+      Tensor weight = run.arena.allocate(DType.F16, 3, 100);
+      run.on.copy(run.tensor(values, 3, 100), weight);
+      for (int step = 1; step <= 2; step++) {
+        Tensor gradient = run.tensor(step == 1 ? damaged : normal(300), 3, 100);
+        ops.dampings(
+            new TrainingOps.Damping(step, 0.95, 3, 1e-12), List.of(gradient), running, damping);
+        ops.adamW(
+            new TrainingOps.AdamW(step, 0.05, 0.9, 0.95, 1e-12, 0.1, 1),
+            damping,
+            gradient,
+            mean,
+            square,
+            master,
+            weight);
+        assertArrayEquals(new float[300], run.download(gradient));
+      }
+      for (Tensor same : List.of(mean, square, master)) {
+        assertArrayEquals(values, run.download(same));
+      }
+      assertArrayEquals(rounded(DType.F16, values), run.download(run.widened(weight)));
+    }
   }
 
   private static float[] rounded(DType dtype, float[] values) {
@@ -560,7 +634,11 @@ public abstract class TrainingContract extends Contract {
       refuses(() -> ops.distillationLoss(x, x, head, three, 0, 1, new double[2], x));
       refuses(() -> ops.sumsOfSquares(List.of(x, half)));
       TrainingOps.AdamW step = new TrainingOps.AdamW(1, 1, 0, 0, 1, 0, 1);
-      refuses(() -> ops.adamW(step, x, x, other, x, half));
+      refuses(() -> ops.adamW(step, null, x, x, other, x, half));
+      refuses(() -> ops.adamW(step, row, x, x, x, x, half));
+      TrainingOps.Damping damping = new TrainingOps.Damping(1, 0, 1, 0);
+      refuses(() -> ops.dampings(damping, List.of(x), row, run.result(1, 1)));
+      refuses(() -> new TrainingOps.Damping(0, 0, 1, 0));
       refuses(() -> new TrainingOps.AdamW(0, 1, 0, 0, 1, 0, 1));
       TokenBatch past = pastOf(run);
       Tensor two = run.tensor(new float[8], 2, 4);

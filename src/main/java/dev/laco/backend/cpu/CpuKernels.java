@@ -938,6 +938,7 @@ final class CpuKernels {
 
   void adamW(
       TrainingOps.AdamW step,
+      double epsilon,
       MemorySegment gradient,
       MemorySegment mean,
       MemorySegment square,
@@ -964,7 +965,7 @@ final class CpuKernels {
                     1 - step.rate() * step.decay(),
                     step.stepSize(),
                     step.squareCorrection(),
-                    step.epsilon()));
+                    epsilon));
   }
 
   void widen(MemorySegment in, DType dtype, long n, MemorySegment out) {

@@ -8,6 +8,7 @@ import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.DivergenceState;
 import dev.laco.backend.Head;
 import dev.laco.backend.MemoryBatch;
+import dev.laco.backend.MemoryDampings;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.OpChecks;
 import dev.laco.backend.Tensor;
@@ -291,13 +292,31 @@ final class CpuTraining implements TrainingOps, AutoCloseable {
   }
 
   @Override
+  public void dampings(Damping step, List<Tensor> gradients, Tensor running, Tensor out) {
+    OpChecks.dampings(gradients, running, out);
+    MemoryDampings.set(step, gradients, sumsOfSquares(gradients), running, out);
+  }
+
+  @Override
   public void adamW(
-      AdamW step, Tensor gradient, Tensor mean, Tensor square, Tensor master, Tensor weight) {
-    OpChecks.adamW(gradient, mean, square, master, weight);
+      AdamW step,
+      @Nullable Tensor damping,
+      Tensor gradient,
+      Tensor mean,
+      Tensor square,
+      Tensor master,
+      Tensor weight) {
+    OpChecks.adamW(damping, gradient, mean, square, master, weight);
+    double epsilon = damping == null ? step.epsilon() : MemoryTensor.of(damping).get(0);
+    if (!Double.isFinite(epsilon)) {
+      data(gradient).fill((byte) 0);
+      return;
+    }
     backend
         .kernels()
         .adamW(
             step,
+            epsilon,
             data(gradient),
             data(mean),
             data(square),

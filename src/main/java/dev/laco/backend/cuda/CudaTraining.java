@@ -379,9 +379,34 @@ final class CudaTraining implements TrainingOps {
   }
 
   @Override
+  public void dampings(Damping step, List<Tensor> gradients, Tensor running, Tensor out) {
+    OpChecks.dampings(gradients, running, out);
+    CudaBackend.SquareParts parts = backend.squareParts(gradients);
+    backend
+        .begin(Kernel.DAMPINGS, DType.F32)
+        .pointer(parts.partial())
+        .pointer(parts.ends())
+        .pointer(parts.elements())
+        .pointer(output(running))
+        .pointer(output(out))
+        .float64(step.beta())
+        .float64(1 - step.beta())
+        .float64(step.factor())
+        .float64(step.correction())
+        .float64(step.least())
+        .run(gradients.size(), BLOCK);
+  }
+
+  @Override
   public void adamW(
-      AdamW step, Tensor gradient, Tensor mean, Tensor square, Tensor master, Tensor weight) {
-    OpChecks.adamW(gradient, mean, square, master, weight);
+      AdamW step,
+      @Nullable Tensor damping,
+      Tensor gradient,
+      Tensor mean,
+      Tensor square,
+      Tensor master,
+      Tensor weight) {
+    OpChecks.adamW(damping, gradient, mean, square, master, weight);
     backend
         .begin(Kernel.ADAM_W, weight.dtype())
         .pointer(output(gradient))
@@ -390,6 +415,7 @@ final class CudaTraining implements TrainingOps {
         .pointer(output(master))
         .pointer(output(weight))
         .int64(gradient.elements())
+        .pointer(damping == null ? 0 : input(damping))
         .float32((float) step.gradientScale())
         .float32((float) step.beta1())
         .float32((float) (1 - step.beta1()))

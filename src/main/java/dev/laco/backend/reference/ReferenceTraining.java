@@ -3,6 +3,7 @@ package dev.laco.backend.reference;
 import dev.laco.backend.AttentionSpec;
 import dev.laco.backend.Head;
 import dev.laco.backend.MemoryBatch;
+import dev.laco.backend.MemoryDampings;
 import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.OpChecks;
 import dev.laco.backend.Tensor;
@@ -391,9 +392,26 @@ final class ReferenceTraining implements TrainingOps {
   }
 
   @Override
+  public void dampings(Damping step, List<Tensor> gradients, Tensor running, Tensor out) {
+    OpChecks.dampings(gradients, running, out);
+    MemoryDampings.set(step, gradients, sumsOfSquares(gradients), running, out);
+  }
+
+  @Override
   public void adamW(
-      AdamW step, Tensor gradient, Tensor mean, Tensor square, Tensor master, Tensor weight) {
-    OpChecks.adamW(gradient, mean, square, master, weight);
+      AdamW step,
+      @Nullable Tensor damping,
+      Tensor gradient,
+      Tensor mean,
+      Tensor square,
+      Tensor master,
+      Tensor weight) {
+    OpChecks.adamW(damping, gradient, mean, square, master, weight);
+    double epsilon = damping == null ? step.epsilon() : MemoryTensor.of(damping).get(0);
+    if (!Double.isFinite(epsilon)) {
+      MemoryTensor.of(gradient).data().fill((byte) 0);
+      return;
+    }
     MemoryTensor from = MemoryTensor.of(gradient);
     MemoryTensor means = MemoryTensor.of(mean);
     MemoryTensor squares = MemoryTensor.of(square);
@@ -405,7 +423,7 @@ final class ReferenceTraining implements TrainingOps {
       means.set(i, step.beta1() * means.get(i) + (1 - step.beta1()) * g);
       squares.set(i, step.beta2() * squares.get(i) + (1 - step.beta2()) * g * g);
       double root = Math.sqrt(squares.get(i)) / step.squareCorrection();
-      double moved = step.stepSize() * means.get(i) / (root + step.epsilon());
+      double moved = step.stepSize() * means.get(i) / (root + epsilon);
       masters.set(i, (1 - step.rate() * step.decay()) * masters.get(i) - moved);
       weights.set(i, masters.get(i));
     }

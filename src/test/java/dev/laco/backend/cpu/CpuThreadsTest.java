@@ -170,6 +170,7 @@ class CpuThreadsTest {
           ops.gatedGradients(Activation.SILU, gate, up, gradient);
           ops.adamW(
               new TrainingOps.AdamW(1, 0.1, 0.9, 0.95, 1e-8, 0.1, 1),
+              null,
               gate,
               up,
               arena.allocate(DType.F32, TOKENS, WIDTH),

@@ -167,7 +167,11 @@ class NarrowedInputTest {
       case "sumsOfSquares" -> new Object[] {List.of(x(), tensor(1, 6))};
       case "adamW" ->
           new Object[] {
-            new TrainingOps.AdamW(1, 0.1, 0.9, 0.9, 1e-8, 0.1, 1), x(), x(), x(), x(), x()
+            new TrainingOps.AdamW(1, 0.1, 0.9, 0.9, 1e-8, 0.1, 1), null, x(), x(), x(), x(), x()
+          };
+      case "dampings" ->
+          new Object[] {
+            new TrainingOps.Damping(1, 0.9, 1, 1), List.of(x(), x()), tensor(2, 2), tensor(2, 1)
           };
       default -> throw new AssertionError("no arguments for " + op);
     };

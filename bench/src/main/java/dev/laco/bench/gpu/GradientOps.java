@@ -39,6 +39,11 @@ final class GradientOps {
   /** Bytes of both logits of a loss. */
   private static final long LOGITS_BYTES = 512L << 20;
 
+  /** Gradients whose sizes are computed together, and parts of the sum of each. */
+  private static final int GRADIENTS = 9;
+
+  private static final int GRADIENT_PARTS = 128;
+
   private GradientOps() {}
 
   static List<Op> all() {
@@ -79,7 +84,12 @@ final class GradientOps {
             null,
             GradientOps::distillation,
             RowOps.of("distillation", "distillation", F32)),
-        new RowOp("adam_w", null, GradientOps::adamW, RowOps.of("adam_w", "adam_w", weights)));
+        new RowOp("dampings", null, GradientOps::dampings, RowOps.of("dampings", "dampings", F32)),
+        new RowOp(
+            "adam_w",
+            null,
+            GradientOps::adamW,
+            Variant.of("adam_w", "laco_adam_w_%s_v2", weights)));
   }
 
   private static Job normGradient(boolean centred, DType dtype, Sizes sizes, Lab lab) {
@@ -300,6 +310,45 @@ final class GradientOps {
         .samples(new Samples().rows(Samples.of(rows), logits, reference));
   }
 
+  /** Of the gradients of a layer, on made-up parts of sums. */
+  private static Job dampings(DType dtype, Sizes sizes, Lab lab) {
+    TrainingOps.Damping step = new TrainingOps.Damping(1, 0, 3, 1e-3);
+    double[] parts = new double[GRADIENTS * GRADIENT_PARTS];
+    Arrays.setAll(parts, i -> i);
+    long[] ends = new long[GRADIENTS];
+    Arrays.setAll(ends, i -> (i + 1) * GRADIENT_PARTS);
+    long[] elements = new long[GRADIENTS];
+    Arrays.fill(elements, sizes.hidden());
+    long running = lab.room((long) GRADIENTS * Double.BYTES);
+    Tensor out = lab.random(F32, GRADIENTS, 1, 1);
+    return new Job(lab)
+        .launches(
+            Grid.of(GRADIENTS, BLOCK),
+            new Arguments()
+                .pointer(lab.table(parts))
+                .pointer(lab.table(MemorySegment.ofArray(ends)))
+                .pointer(lab.table(MemorySegment.ofArray(elements)))
+                .pointer(running)
+                .pointer(out)
+                .float64(step.beta())
+                .float64(1 - step.beta())
+                .float64(step.factor())
+                .float64(step.correction())
+                .float64(step.least()))
+        .moves((double) parts.length * Double.BYTES, bytes(out))
+        .expects(
+            on -> {
+              for (int i = 0; i < GRADIENTS; i++) {
+                int first = i * GRADIENT_PARTS;
+                double sum = Arrays.stream(parts, first, first + GRADIENT_PARTS).sum();
+                on.of(out).set(i, step.damping(step.running(0, sum / sizes.hidden())));
+              }
+            },
+            SUMS,
+            out)
+        .samples(Samples.ALL);
+  }
+
   private static Job adamW(DType dtype, Sizes sizes, Lab lab) {
     TrainingOps.AdamW step = new TrainingOps.AdamW(1, 0.5, 0.9, 0.95, 0.5, 0.1, 0.5);
     Tensor gradient = lab.random(F32, sizes.inner(), sizes.hidden(), 1);
@@ -317,6 +366,7 @@ final class GradientOps {
                 .pointer(master)
                 .pointer(weight)
                 .int64(gradient.elements())
+                .pointer(0)
                 .float32(step.gradientScale())
                 .float32(step.beta1())
                 .float32(1 - step.beta1())
@@ -333,6 +383,7 @@ final class GradientOps {
                     .training()
                     .adamW(
                         step,
+                        null,
                         on.of(gradient),
                         on.of(mean),
                         on.of(square),
