@@ -59,6 +59,8 @@ int32_t laco_watch_mappings(void*);
   int32_t laco_route_##tier(const float*, int64_t, int64_t, int64_t, int32_t, int32_t*, float*);   \
   int32_t laco_add_rows_##tier(float*, const float*, const int32_t*, const float*, int64_t,        \
                                int64_t);                                                           \
+  int32_t laco_gather_columns_##tier(const void*, int32_t, const int32_t*, int64_t, int64_t,       \
+                                     int64_t, int64_t, void*);                                     \
   int32_t laco_add_##tier(float*, const float*, int64_t);                                          \
   int32_t laco_multiply_##tier(const float*, const float*, int64_t, float*);                       \
   int32_t laco_mix_##tier(void*, int32_t, int64_t, const double*, const void* const*,              \
@@ -112,6 +114,7 @@ struct Kernels {
   decltype(&laco_norm_gradient_0) norm_gradient;
   decltype(&laco_route_0) route;
   decltype(&laco_add_rows_0) add_rows;
+  decltype(&laco_gather_columns_0) gather_columns;
   decltype(&laco_add_0) add;
   decltype(&laco_multiply_0) multiply;
   decltype(&laco_mix_0) mix;
@@ -140,7 +143,8 @@ struct Kernels {
         laco_clamped_gate_##tier, laco_clamped_gate_gradients_##tier,                              \
         laco_gated_activation_##tier, laco_gated_gradients_##tier,                                 \
         laco_norm_gradient_scratch_##tier, laco_norm_gradient_##tier, laco_route_##tier,           \
-        laco_add_rows_##tier, laco_add_##tier, laco_multiply_##tier, laco_mix_##tier,              \
+        laco_add_rows_##tier, laco_gather_columns_##tier, laco_add_##tier, laco_multiply_##tier,   \
+        laco_mix_##tier,                                                                           \
         laco_cosine_##tier, laco_logits_##tier, laco_log_probability_##tier,                       \
         laco_kl_divergence_##tier, laco_inverse_rms_##tier, laco_scaled_difference_##tier,         \
         laco_add_columns_##tier, laco_add_squares_##tier, laco_row_products_##tier,                \
@@ -676,6 +680,27 @@ void test_add_rows(const Kernels& k) {
   });
 }
 
+void test_gather_columns(const Kernels& k) {
+  each("gather_columns", k.tier, [&](int64_t n, int32_t dtype, Guarded::Side side, size_t shift) {
+    Weight from(dtype, 3 * n, side, shift), out(dtype, 3 * (n + 2), side, shift);
+    std::vector<double> before;
+    std::vector<int32_t> columns;
+    for (int64_t i = 0; i < 3 * (n + 2); i++) {
+      before.push_back(out[i]);
+    }
+    for (int64_t i = 0; i < n; i++) {
+      columns.push_back(static_cast<int32_t>((5 * i + 2) % n));
+    }
+    unsigned char* second = out.memory.bytes() + size_of(dtype);
+    check(k.gather_columns(from.data(), dtype, columns.data(), n, 3, n, n + 2, second) == 0, "status");
+    for (int64_t i = 0; i < 3 * (n + 2); i++) {
+      const int64_t row = i / (n + 2), column = i % (n + 2) - 1;
+      const bool kept = column < 0 || column == n;
+      close(out[i], kept ? before[static_cast<size_t>(i)] : from[row * n + columns[static_cast<size_t>(column)]], 0, i);
+    }
+  });
+}
+
 void test_log_probability(const Kernels& k) {
   each("log_probability", k.tier, [&](int64_t n, int32_t, Guarded::Side side, size_t) {
     // Two panels of n and n + 1 entries; the second panel's logits may be larger.
@@ -1143,6 +1168,7 @@ int main() {
     test_logits(k);
     test_route(k);
     test_add_rows(k);
+    test_gather_columns(k);
     test_log_probability(k);
     test_kl_divergence(k);
     test_rows_and_columns(k);

@@ -316,6 +316,31 @@ public final class OpChecks {
     shape("out", out, 1, x.columns());
   }
 
+  /** See {@link SolvingOps#gatherColumns}. */
+  public static void gatherColumns(Tensor x, int[] columns, Tensor out, long first) {
+    if (out.dtype() != x.dtype() || out.rows() != x.rows()) {
+      throw new IllegalArgumentException(
+          String.format(
+              Locale.ROOT,
+              "columns of %s [%d, %d] for %s [%d, %d]",
+              x.dtype(),
+              x.rows(),
+              x.columns(),
+              out.dtype(),
+              out.rows(),
+              out.columns()));
+    }
+    if (columns.length == 0 || first < 0 || first + columns.length > out.columns()) {
+      throw new IllegalArgumentException(
+          columns.length + " columns from " + first + " on of " + out.columns());
+    }
+    for (int column : columns) {
+      if (column < 0 || column >= x.columns()) {
+        throw new IllegalArgumentException("column " + column + " of " + x.columns());
+      }
+    }
+  }
+
   /** See {@link LinearSystem#ridge}. */
   public static void ridge(
       LinearSystem.Difference gram, LinearSystem.Difference cross, Tensor out) {

@@ -60,6 +60,17 @@ public interface SolvingOps extends DeviceMemory {
   void multiply(Tensor x, Tensor y, Tensor out);
 
   /**
+   * Copies columns: {@code out_r,(first + i) = x_r,columns[i]}. Other columns of {@code out} stay
+   * as they are.
+   *
+   * @param x {@code [R, n]} of any dtype
+   * @param columns {@code [m]}, each below {@code n}
+   * @param out {@code [R, k]} of the dtype of {@code x}, not {@code x} itself
+   * @param first {@code first + m <= k}
+   */
+  void gatherColumns(Tensor x, int[] columns, Tensor out, long first);
+
+  /**
    * What {@link #solver} needs and this machine lacks, as the beginning of an error message: what
    * is missing, and what helps. Null if the solver can be used.
    */

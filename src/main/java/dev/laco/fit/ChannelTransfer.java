@@ -1,12 +1,9 @@
 package dev.laco.fit;
 
 import dev.laco.backend.Backend;
-import dev.laco.backend.MemoryArena;
-import dev.laco.backend.MemoryTensor;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.model.DType;
-import dev.laco.model.HostTensor;
 import dev.laco.model.LayerRole;
 import dev.laco.model.ModelConfig;
 import dev.laco.transformer.LayerWeights;
@@ -56,11 +53,11 @@ final class ChannelTransfer {
       scores.add(scores(i, maps.get(i)));
     }
     ChannelSelection selection = ChannelSelection.best(scores, config.intermediateSize());
-    take(LayerRole.GATE, selection);
-    take(LayerRole.UP, selection);
-    takeColumns(selection);
-    takeBias(LayerRole.GATE_BIAS, selection);
-    takeBias(LayerRole.UP_BIAS, selection);
+    takeRows(LayerRole.GATE, selection);
+    takeRows(LayerRole.UP, selection);
+    takeColumns(LayerRole.DOWN, selection);
+    takeColumns(LayerRole.GATE_BIAS, selection);
+    takeColumns(LayerRole.UP_BIAS, selection);
   }
 
   /**
@@ -131,7 +128,13 @@ final class ChannelTransfer {
     }
   }
 
-  private void take(LayerRole role, ChannelSelection selection) {
+  private static int[] indices(ChannelSelection selection, int from, int to) {
+    return selection.kept().subList(from, to).stream()
+        .mapToInt(ChannelSelection.Channel::index)
+        .toArray();
+  }
+
+  private void takeRows(LayerRole role, ChannelSelection selection) {
     DType dtype = original.layer(base).get(role).dtype();
     try (TensorArena arena = backend.arena()) {
       Tensor taken = arena.allocate(DType.F32, selection.kept().size(), config.hiddenSize());
@@ -139,56 +142,30 @@ final class ChannelTransfer {
           selection,
           (follower, from, to, scratch) -> {
             Tensor own = original.layer(base + follower).get(role);
-            int[] rows =
-                selection.kept().subList(from, to).stream()
-                    .mapToInt(ChannelSelection.Channel::index)
-                    .toArray();
             backend.gather(
-                matrices.mapped(own, maps.get(follower), scratch), rows, taken.slice(from, to));
+                matrices.mapped(own, maps.get(follower), scratch),
+                indices(selection, from, to),
+                taken.slice(from, to));
           });
       layer.use(role, dtype, taken);
     }
   }
 
-  private void takeColumns(ChannelSelection selection) {
-    DType dtype = original.layer(base).get(LayerRole.DOWN).dtype();
-    List<Long> shape = List.of((long) config.hiddenSize(), (long) config.intermediateSize());
-    try (MemoryArena memory = new MemoryArena()) {
-      HostTensor taken = HostTensor.allocate(memory, LayerRole.DOWN.name(), dtype, shape);
-      HostTensor whole = HostTensor.allocate(memory, LayerRole.DOWN.name(), dtype, shape);
-      MemoryTensor columns = MemoryTensor.of(taken);
-      MemoryTensor own = MemoryTensor.of(whole);
-      long width = columns.columns();
-      eachLayer(
-          selection,
-          (follower, from, to, _) -> {
-            backend.download(original.layer(base + follower).get(LayerRole.DOWN), whole);
-            for (long row = 0; row < columns.rows(); row++) {
-              for (int i = from; i < to; i++) {
-                int index = selection.kept().get(i).index();
-                columns.set(row * width + i, own.get(row * width + index));
-              }
-            }
-          });
-      layer.use(LayerRole.DOWN, taken);
-    }
-  }
-
-  private void takeBias(LayerRole role, ChannelSelection selection) {
-    if (layer.weights().find(role) == null) {
+  private void takeColumns(LayerRole role, ChannelSelection selection) {
+    Tensor before = layer.weights().find(role);
+    if (before == null) {
       return;
     }
-    float[] taken = new float[config.intermediateSize()];
-    float[] values = new float[config.intermediateSize()];
+    Tensor taken = layer.replace(role, before.dtype(), before);
     eachLayer(
         selection,
         (follower, from, to, scratch) -> {
-          backend.download(
-              matrices.wide(original.layer(base + follower).get(role), scratch), values);
-          for (int i = from; i < to; i++) {
-            taken[i] = values[selection.kept().get(i).index()];
-          }
+          Tensor own = original.layer(base + follower).get(role);
+          backend.gatherColumns(
+              own.dtype() == taken.dtype() ? own : matrices.narrow(own, taken.dtype(), scratch),
+              indices(selection, from, to),
+              taken,
+              from);
         });
-    layer.use(role, original.layer(base).get(role).dtype(), taken);
   }
 }

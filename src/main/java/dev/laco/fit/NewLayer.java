@@ -146,16 +146,9 @@ final class NewLayer implements AutoCloseable {
     return config.architecture().layerTensor(config, layers.base(index), role);
   }
 
-  /** Replaces the layer's tensor of a role by values that were stored in its dtype. */
-  void use(LayerRole role, HostTensor values) {
-    Tensor from = backend.weight(values);
-    backend.copy(from, replaced(role, values.dtype(), from));
-    backend.release(List.of(values));
-  }
-
   /** Replaces the tensor of a role by a device matrix in f32, each value rounded once. */
   void use(LayerRole role, DType dtype, Tensor values) {
-    matrices.round(values, replaced(role, dtype, values));
+    matrices.round(values, replace(role, dtype, values));
   }
 
   /** Replaces the tensor of a role that is a vector, each value rounded once. */
@@ -167,8 +160,12 @@ final class NewLayer implements AutoCloseable {
     }
   }
 
-  /** Memory for a new tensor of a role, of the shape of {@code like}. */
-  private Tensor replaced(LayerRole role, DType dtype, Tensor like) {
+  /**
+   * Replaces the tensor of a role by one whose values the caller writes; zeros for now.
+   *
+   * @param like has the shape of the new tensor
+   */
+  Tensor replace(LayerRole role, DType dtype, Tensor like) {
     TensorArena arena = backend.arena();
     Tensor tensor = arena.allocate(dtype, like.rows(), like.columns());
     Made last = made.put(role, new Made(tensor, arena));

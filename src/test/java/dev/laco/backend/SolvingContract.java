@@ -138,6 +138,28 @@ public abstract class SolvingContract extends Contract {
   }
 
   @ParameterizedTest
+  @ValueSource(ints = {1, 7, 31, 32, 33, 257, 4097})
+  void gathersColumnsBitForBit(int width) {
+    float[] x = normal(3 * width);
+    x[width] = Float.NaN;
+    x[width / 2] = Float.NEGATIVE_INFINITY;
+    int[] columns = new int[width / 2 + 1];
+    for (int i = 0; i < columns.length; i++) {
+      columns[i] = (i * 7 + 3) % width;
+    }
+    for (DType dtype : DType.values()) {
+      same(
+          "gatherColumns " + dtype,
+          Tolerance.EXACT,
+          run -> {
+            Tensor out = run.rounded(run.result(3, columns.length + 4), dtype);
+            run.on.gatherColumns(run.rounded(run.tensor(x, 3, width), dtype), columns, out, 3);
+            return run.widened(out);
+          });
+    }
+  }
+
+  @ParameterizedTest
   @ValueSource(ints = {1, 7, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 257, 576, 4096})
   void measuresTheReciprocalSizeOfEachRow(int width) {
     float[] x = normal(5 * width);
@@ -398,6 +420,14 @@ public abstract class SolvingContract extends Contract {
       refuses(() -> backend.scaledDifference(x, null, run.result(1, 3), x));
       refuses(() -> backend.scaledDifference(x, other, run.result(3, 1), x));
       refuses(() -> backend.addSquares(x, run.result(4, 1)));
+      int[] columns = {0, 3};
+      Tensor wide = run.result(3, 5);
+      refuses(() -> backend.gatherColumns(x, columns, wide, 4));
+      refuses(() -> backend.gatherColumns(x, columns, wide, -1));
+      refuses(() -> backend.gatherColumns(x, new int[] {4}, wide, 0));
+      refuses(() -> backend.gatherColumns(x, new int[] {-1}, wide, 0));
+      refuses(() -> backend.gatherColumns(half, columns, wide, 0));
+      refuses(() -> backend.gatherColumns(x, columns, run.result(4, 5), 0));
     }
   }
 }

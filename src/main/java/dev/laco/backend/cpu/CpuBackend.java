@@ -380,7 +380,7 @@ public final class CpuBackend extends MemoryBackend {
         x.columns());
   }
 
-  /** Row numbers in native memory, followed by their factors. */
+  /** Numbers of rows or columns in native memory, followed by their factors. */
   private MemorySegment rows(int[] rows, float... factors) {
     long bytes = (long) rows.length * Integer.BYTES;
     MemorySegment table = rowScratch.atLeast(bytes + (long) factors.length * Float.BYTES);
@@ -642,6 +642,21 @@ public final class CpuBackend extends MemoryBackend {
     OpChecks.scaledDifference(a, b, scale, out);
     MemorySegment subtracted = b == null ? MemorySegment.NULL : data(b);
     kernels().scaledDifference(data(a), subtracted, data(scale), a.rows(), a.columns(), data(out));
+  }
+
+  @Override
+  public void gatherColumns(Tensor x, int[] columns, Tensor out, long first) {
+    OpChecks.gatherColumns(x, columns, out, first);
+    kernels()
+        .gatherColumns(
+            data(x),
+            x.dtype(),
+            rows(columns),
+            columns.length,
+            x.rows(),
+            x.columns(),
+            out.columns(),
+            data(out).asSlice(first * out.dtype().byteSize()));
   }
 
   @Override

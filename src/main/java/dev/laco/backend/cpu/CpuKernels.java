@@ -25,7 +25,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class CpuKernels {
   /** The number that {@code laco_abi} returns in a library that fits the prototypes below. */
-  private static final int ABI = 10;
+  private static final int ABI = 12;
 
   private static final String[] STATUS = {"success", "unknown dtype", "unknown activation"};
 
@@ -228,6 +228,14 @@ final class CpuKernels {
   private static final MethodHandle ADD_ROWS =
       Downcalls.ofInt(ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, JAVA_LONG);
 
+  /**
+   * {@code int32_t laco_gather_columns(const void *from, int32_t dtype, const int32_t *columns,
+   * int64_t count, int64_t rows, int64_t from_width, int64_t out_width, void *out)}.
+   */
+  private static final MethodHandle GATHER_COLUMNS =
+      Downcalls.ofInt(
+          ADDRESS, JAVA_INT, ADDRESS, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, ADDRESS);
+
   /** {@code int32_t laco_add(float *x, const float *y, int64_t n)}. */
   private static final MethodHandle ADD = Downcalls.ofInt(ADDRESS, ADDRESS, JAVA_LONG);
 
@@ -367,6 +375,7 @@ final class CpuKernels {
   private final MemorySegment normGradient;
   private final MemorySegment route;
   private final MemorySegment addRows;
+  private final MemorySegment gatherColumns;
   private final MemorySegment add;
   private final MemorySegment multiply;
   private final MemorySegment mix;
@@ -416,6 +425,7 @@ final class CpuKernels {
     normGradient = function(library, "laco_norm_gradient", tier);
     route = function(library, "laco_route", tier);
     addRows = function(library, "laco_add_rows", tier);
+    gatherColumns = function(library, "laco_gather_columns", tier);
     add = function(library, "laco_add", tier);
     multiply = function(library, "laco_multiply", tier);
     mix = function(library, "laco_mix", tier);
@@ -777,6 +787,31 @@ final class CpuKernels {
     run(
         "laco_add_rows",
         () -> (int) ADD_ROWS.invokeExact(addRows, x, y, rows, factors, count, width));
+  }
+
+  void gatherColumns(
+      MemorySegment from,
+      DType dtype,
+      MemorySegment columns,
+      long count,
+      long rows,
+      long fromWidth,
+      long outWidth,
+      MemorySegment out) {
+    run(
+        "laco_gather_columns",
+        () ->
+            (int)
+                GATHER_COLUMNS.invokeExact(
+                    gatherColumns,
+                    from,
+                    KernelCode.of(dtype),
+                    columns,
+                    count,
+                    rows,
+                    fromWidth,
+                    outWidth,
+                    out));
   }
 
   void add(MemorySegment x, MemorySegment y, long n) {

@@ -589,7 +589,7 @@ public final class CudaBackend implements Backend {
         .run(rows.length, BLOCK);
   }
 
-  /** The device address of row numbers, followed by their factors. */
+  /** The device address of numbers of rows or columns, followed by their factors. */
   private long table(int[] rows, float... factors) {
     long bytes = (long) rows.length * Integer.BYTES;
     ArgumentRing.Table table = arguments.table(bytes + (long) factors.length * Float.BYTES);
@@ -1080,6 +1080,21 @@ public final class CudaBackend implements Backend {
         .int64(out.elements())
         .int64(out.columns())
         .run(blocks(out.elements()), BLOCK);
+  }
+
+  @Override
+  public void gatherColumns(Tensor x, int[] columns, Tensor out, long first) {
+    OpChecks.gatherColumns(x, columns, out, first);
+    context.enter();
+    long table = table(columns);
+    begin(Kernel.GATHER_COLUMNS, x.dtype())
+        .pointer(input(x))
+        .pointer(table)
+        .pointer(output(out) + first * out.dtype().byteSize())
+        .int64(columns.length)
+        .int64(x.columns())
+        .int64(out.columns())
+        .run(x.rows(), BLOCK);
   }
 
   @Override

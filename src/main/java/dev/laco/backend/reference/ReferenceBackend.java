@@ -551,6 +551,18 @@ public final class ReferenceBackend extends MemoryBackend {
   }
 
   @Override
+  public void gatherColumns(Tensor x, int[] columns, Tensor out, long first) {
+    OpChecks.gatherColumns(x, columns, out, first);
+    MemoryTensor from = MemoryTensor.of(x);
+    MemoryTensor to = MemoryTensor.of(out);
+    for (long row = 0; row < x.rows(); row++) {
+      for (int i = 0; i < columns.length; i++) {
+        to.set(row * out.columns() + first + i, from.get(row * x.columns() + columns[i]));
+      }
+    }
+  }
+
+  @Override
   public void addSquares(Tensor x, Tensor out) {
     OpChecks.addSquares(x, out);
     MemoryTensor from = MemoryTensor.of(x);

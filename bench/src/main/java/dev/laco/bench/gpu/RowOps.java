@@ -82,6 +82,7 @@ final class RowOps {
         rowwise("add", null, RowOps::add, of("add", F32)),
         rowwise("add_bias", null, RowOps::addBias, of("add", "add_bias", weights)),
         rowwise("logits", null, RowOps::logits, Variant.of("logits", "laco_logits_%s_v2", F32)),
+        new RowOp("gather_columns", null, RowOps::gatherColumns, of("gather_columns", weights)),
         rowwise("multiply", null, RowOps::multiply, of("multiply", F32)),
         rowwise("scaled_difference", null, RowOps::scaledDifference, of("scaled_difference", F32)),
         new RowOp("add_squares", null, RowOps::addSquares, of("column_sums", "add_squares", F32)),
@@ -569,6 +570,33 @@ final class RowOps {
                 reference.backend().multiply(reference.of(x), reference.of(y), reference.of(y)),
             EXACT,
             y);
+  }
+
+  /** As a fit calls it: half of the channels of a down projection, in ascending order. */
+  private static Job gatherColumns(DType dtype, Sizes sizes, Lab lab) {
+    Tensor x = lab.random(dtype, sizes.hidden(), sizes.inner(), 1);
+    Tensor out = lab.random(dtype, sizes.hidden(), sizes.inner(), 1);
+    int count = Math.ceilDiv(Math.toIntExact(sizes.inner()), 2);
+    int[] columns = IntStream.range(0, count).map(i -> 2 * i).toArray();
+    List<Long> rows = Samples.of(sizes.hidden());
+    return new Job(lab)
+        .launches(
+            Grid.of(sizes.hidden(), BLOCK),
+            new Arguments()
+                .pointer(x)
+                .pointer(lab.table(columns))
+                .pointer(out)
+                .int64(count)
+                .int64(x.columns())
+                .int64(out.columns()))
+        // Of every other column of 16 bits all sectors are read.
+        .moves(bytes(x), (double) count * x.rows() * dtype.byteSize())
+        .expects(
+            reference ->
+                reference.backend().gatherColumns(reference.of(x), columns, reference.of(out), 0),
+            EXACT,
+            out)
+        .samples(new Samples().rows(rows, x, out));
   }
 
   private static Job scaledDifference(DType dtype, Sizes sizes, Lab lab) {
