@@ -23,7 +23,7 @@ void run(size_t n, const size_t (&shifts)[kTensors] = {}, Damping damping = kOfS
   const std::vector<W> before = check::random<W>(n);
   check::Buffer<W> weight(before, shifts[4]);
   const std::string kernel = std::string("laco_adam_w_") + check::type_name<W>() + "_v2";
-  check::Buffer<float> given({epsilon}, 1);
+  check::Buffer<float> given(std::vector<float>{epsilon}, 1);
   check::launch(kernel, static_cast<unsigned>((n + 1023) / 1024), 256, 0, device_gradient.data(), device_mean.data(),
                 device_square.data(), device_master.data(), weight.data(), static_cast<int64_t>(n),
                 static_cast<const float*>(damping == kOfStep ? nullptr : given.data()), scale, beta1, 1 - beta1, beta2,
