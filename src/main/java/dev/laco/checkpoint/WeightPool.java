@@ -120,6 +120,11 @@ public final class WeightPool implements TensorSource {
   }
 
   @Override
+  public long spare() {
+    return Math.max(0, budget - checkpoint.weightBytes());
+  }
+
+  @Override
   public void release() {
     step++;
     source.release();

@@ -206,6 +206,7 @@ public final class LayerCollapse {
       // cannot happen: a span leaves its base, which then moves down by at least one.
       if (trial.accepted()) {
         current = candidate;
+        scorer.accepted(current);
         reached = score;
         onTrial.onBest(current, reached);
         base -= settings.interval();

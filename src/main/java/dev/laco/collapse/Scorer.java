@@ -15,6 +15,12 @@ public interface Scorer {
   default void keep(List<CollapsePlan> plans) {}
 
   /**
+   * Announces that later plans are made of this one, so that storing the layers that it has mixed
+   * pays.
+   */
+  default void accepted(CollapsePlan plan) {}
+
+  /**
    * A bound on how much the mean similarity of a plan depends on the plans that are scored in the
    * same call; 0 if it does not depend on them.
    */

@@ -5,7 +5,8 @@ package dev.laco.collapse;
  *
  * <p>Operations are the multiplications and additions of matrix products and of attention, two for
  * each pair of elements; norms, activations and mixing are left out. Bytes are those of layer
- * weights in the checkpoint's dtype; what a pass reads several times counts once in that pass.
+ * weights in the checkpoint's dtype; what a pass reads several times counts once in that pass, and
+ * a mixed layer that was stored before is read in the place of its sources.
  *
  * @param passes over the original layers, the original's own included; a pass may begin behind the
  *     first layer

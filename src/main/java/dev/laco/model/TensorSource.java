@@ -28,6 +28,11 @@ public interface TensorSource {
     return true;
   }
 
+  /** Bytes of the memory for weights that would be left if all weights were in it. */
+  default long spare() {
+    return 0;
+  }
+
   /**
    * Says that no tensor that was asked for until now is in use any more. A source may free their
    * memory, in this process and on the device, until they are asked for again. Changes no result.

@@ -32,6 +32,11 @@ public record CancellableWeights(TensorSource weights, Cancellation cancellation
   }
 
   @Override
+  public long spare() {
+    return weights.spare();
+  }
+
+  @Override
   public void release() {
     cancellation.check();
     weights.release();

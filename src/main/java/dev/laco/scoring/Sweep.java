@@ -180,6 +180,7 @@ final class Sweep {
     List<Run> runs = runs(groups);
     long most = runs.stream().mapToLong(Run::count).max().orElseThrow();
     layers.use(first.plan());
+    boolean stored = layers.isStored(mix);
     LayerWeights weights = layers.layer(first.depth, most * batches.tokens());
     for (Run run : runs) {
       Tensor x = rows(run.slot, run.count);
@@ -190,7 +191,7 @@ final class Sweep {
           batches.of(run.count),
           work.forTokens(x.rows()));
     }
-    meter.ran(mix, groups.size());
+    meter.ran(mix, stored, groups.size());
   }
 
   /** Neighbouring slots, which run as one batch. */

@@ -192,6 +192,11 @@ public final class SweepScorer implements Scorer, AutoCloseable {
   }
 
   @Override
+  public void accepted(CollapsePlan plan) {
+    layers.keep(plan);
+  }
+
+  @Override
   public Score scoreAlone(CollapsePlan plan) {
     Score score = score(List.of(plan)).getFirst();
     if (!plan.isIdentity()) {

@@ -20,6 +20,7 @@ final class WorkMeter {
   private final TensorSource source;
   private final long headOperations;
   private final Map<TensorGroup, BitSet> read = new EnumMap<>(TensorGroup.class);
+  private final Set<LayerMix> storedRead = new HashSet<>();
   private final Set<CollapsePlan> decided = new HashSet<>();
   private long passes;
   private long rescored;
@@ -46,12 +47,23 @@ final class WorkMeter {
   void beginPass() {
     passes++;
     read.values().forEach(BitSet::clear);
+    storedRead.clear();
   }
 
-  /** Counts one layer that ran for {@code candidates} candidates. */
-  void ran(LayerMix mix, int candidates) {
+  /**
+   * Counts one layer that ran for {@code candidates} candidates.
+   *
+   * @param stored whether what is mixed of it was stored before, so that it is read in the place of
+   *     its sources
+   */
+  void ran(LayerMix mix, boolean stored, int candidates) {
     operations += candidates * operations(mix);
+    boolean again = stored && !storedRead.add(mix);
     for (TensorGroup group : TensorGroup.values()) {
+      if (stored && !mix.of(group).isCopy()) {
+        bytesRead += again ? 0 : bytes(mix.base(), group);
+        continue;
+      }
       BitSet layers = read.get(group);
       for (int layer : mix.of(group).terms().keySet()) {
         if (layers != null && !layers.get(layer)) {

@@ -13,10 +13,13 @@ import dev.laco.model.ModelConfig;
 import dev.laco.model.NewWeights;
 import dev.laco.model.TensorSource;
 import dev.laco.model.TensorSpec;
+import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -24,7 +27,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * The layers of a plan. A tensor that a fit has computed, or that is a copy of one original tensor,
  * is used in its own memory. All others are mixed into one scratch layer, which the next mixed
- * layer overwrites.
+ * layer overwrites; those of a plan that is kept are mixed once and stored, as far as there is
+ * memory beside the weights.
  */
 public final class PlannedLayers implements LayerStack, AutoCloseable {
   private final RunningModel original;
@@ -35,6 +39,8 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
   private final UnaryOperator<DType> mixedDType;
   private final TensorArena arena;
   private final Map<TensorSpec, Tensor> scratch = new HashMap<>();
+  private final Set<LayerMix> wanted = new HashSet<>();
+  private final Map<LayerMix, Stored> stored = new HashMap<>();
   private CollapsePlan plan;
   private NewWeights newWeights;
 
@@ -66,6 +72,27 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
   public void use(CollapsePlan next, NewWeights tensors) {
     plan = next;
     newWeights = tensors;
+  }
+
+  /**
+   * What is mixed of a layer, in memory of its own.
+   *
+   * @param bytes of the tensors
+   */
+  private record Stored(TensorArena arena, Map<TensorSpec, Tensor> tensors, long bytes) {}
+
+  /** Stores the mixed layers of a plan when they are next asked for, and no others. */
+  public void keep(CollapsePlan kept) {
+    wanted.clear();
+    kept.layers().stream().filter(mix -> mix.sources() > 1).forEach(wanted::add);
+    Set<LayerMix> others = new HashSet<>(stored.keySet());
+    others.removeAll(wanted);
+    others.forEach(mix -> Objects.requireNonNull(stored.remove(mix)).arena().close());
+  }
+
+  /** Whether what is mixed of a layer is stored. */
+  public boolean isStored(LayerMix mix) {
+    return stored.containsKey(mix);
   }
 
   /** The model with these layers; it follows each change of the plan. */
@@ -126,8 +153,11 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
   /** Starts reading the tensors of layer {@code index}, which is needed soon. */
   public void prefetch(int index) {
     LayerMix mix = plan.layers().get(index);
-    List<TensorSpec> specs = originals.specs(mix.base());
-    source.prefetch(specs.stream().flatMap(spec -> sources(mix, spec)).toList());
+    source.prefetch(
+        originals.specs(mix.base()).stream()
+            .filter(spec -> !isStored(mix) || isCopy(mix, spec))
+            .flatMap(spec -> sources(mix, spec))
+            .toList());
   }
 
   private @Nullable HostTensor computed(int index, TensorSpec spec) {
@@ -151,9 +181,18 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
     if (mixed.isEmpty()) {
       return;
     }
+    Stored before = stored.get(mix);
+    if (before != null) {
+      mixed.forEach(spec -> tensors.put(spec, Objects.requireNonNull(before.tensors().get(spec))));
+      return;
+    }
     Stream<String> bases = mixed.stream().map(spec -> originals.name(mix.base(), spec));
     Stream<String> sources = specs.stream().flatMap(spec -> sources(mix, spec));
     if (source.fits(Stream.concat(bases, sources).toList())) {
+      if (wanted.contains(mix) && store(mix, mixed)) {
+        tensors.putAll(Objects.requireNonNull(stored.get(mix)).tensors());
+        return;
+      }
       List<TensorSpec> linear = mixed.stream().filter(TensorSpec::isLinear).toList();
       List<Tensor> results =
           backend.mixed(linear.stream().map(spec -> mixOf(mix, spec)).toList(), tokens);
@@ -173,10 +212,38 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
     }
   }
 
+  /** Stores what is mixed of a layer; false if memory does not suffice. */
+  private boolean store(LayerMix mix, List<TensorSpec> mixed) {
+    long bytes =
+        mixed.stream()
+            .map(spec -> originals.tensor(mix.base(), spec))
+            .mapToLong(base -> base.elements() * mixedDType.apply(base.dtype()).byteSize())
+            .sum();
+    if (stored.values().stream().mapToLong(Stored::bytes).sum() + bytes > source.spare()) {
+      return false;
+    }
+    TensorArena own = backend.arena();
+    Map<TensorSpec, Tensor> tensors = new HashMap<>();
+    List<TensorMix> mixes = new ArrayList<>();
+    for (TensorSpec spec : mixed) {
+      Tensor base = originals.tensor(mix.base(), spec);
+      Tensor out = own.allocate(mixedDType.apply(base.dtype()), base.rows(), base.columns());
+      tensors.put(spec, out);
+      mixes.add(mixOf(mix, spec, out));
+    }
+    backend.mix(mixes);
+    stored.put(mix, new Stored(own, tensors, bytes));
+    return true;
+  }
+
   private TensorMix mixOf(LayerMix mix, TensorSpec spec) {
+    return mixOf(mix, spec, scratch(spec, originals.tensor(mix.base(), spec)));
+  }
+
+  private TensorMix mixOf(LayerMix mix, TensorSpec spec, Tensor out) {
     Map<Integer, Double> terms = mix.of(spec.group()).terms();
     return new TensorMix(
-        scratch(spec, originals.tensor(mix.base(), spec)),
+        out,
         terms.values().stream().mapToDouble(Double::doubleValue).toArray(),
         terms.keySet().stream().map(layer -> originals.tensor(layer, spec)).toList());
   }
@@ -198,6 +265,7 @@ public final class PlannedLayers implements LayerStack, AutoCloseable {
 
   @Override
   public void close() {
+    stored.values().forEach(layer -> layer.arena().close());
     arena.close();
   }
 }

@@ -49,10 +49,29 @@ class SearchTrafficTest {
   /** What a stream of reads of an H100 is taken to bring. */
   private static final double BYTES_PER_SECOND = 3e12;
 
-  /** The plans that the loop asks for, by the pass that runs them. */
+  /**
+   * A layer that a pass runs.
+   *
+   * @param candidates that run it
+   * @param wanted whether it is one of the accepted plan
+   * @param known whether an earlier pass ran it, too, after the plan was accepted
+   */
+  private record Run(LayerMix layer, int candidates, boolean wanted, boolean known) {
+    boolean isMixed() {
+      return layer.sources() > 1;
+    }
+
+    boolean isFused(int fusedRows) {
+      return candidates * TOKENS <= fusedRows;
+    }
+  }
+
+  /** The layers that each pass runs, of which the original's first ones are left out. */
   private static final class Passes implements Scorer {
     private final Set<CollapsePlan> kept;
-    private final List<List<CollapsePlan>> all = new ArrayList<>();
+    private final List<List<Run>> all = new ArrayList<>();
+    private Set<LayerMix> accepted = Set.of();
+    private final Set<LayerMix> stored = new HashSet<>();
 
     Passes(Set<CollapsePlan> kept) {
       this.kept = kept;
@@ -60,10 +79,27 @@ class SearchTrafficTest {
 
     @Override
     public List<Score> score(List<CollapsePlan> plans) {
-      all.add(plans);
+      Map<LayerMix, Integer> candidates = new LinkedHashMap<>();
+      for (CollapsePlan plan : plans) {
+        plan.layers()
+            .subList(plan.sharedPrefix(), plan.depth())
+            .forEach(layer -> candidates.merge(layer, 1, Integer::sum));
+      }
+      List<Run> pass = new ArrayList<>();
+      candidates.forEach(
+          (layer, count) -> {
+            boolean wanted = accepted.contains(layer);
+            pass.add(new Run(layer, count, wanted, wanted && !stored.add(layer)));
+          });
+      all.add(pass);
       return plans.stream()
           .map(plan -> new Score(List.of(kept.contains(plan) ? 1.0 : 0.0)))
           .toList();
+    }
+
+    @Override
+    public void accepted(CollapsePlan plan) {
+      accepted = Set.copyOf(plan.layers());
     }
 
     @Override
@@ -79,43 +115,45 @@ class SearchTrafficTest {
       return all.size();
     }
 
-    /** Of a pass the layers that differ from the original's first ones, and how many run each. */
-    private static Map<LayerMix, Integer> runs(List<CollapsePlan> pass) {
-      Map<LayerMix, Integer> runs = new LinkedHashMap<>();
-      for (CollapsePlan plan : pass) {
-        plan.layers()
-            .subList(plan.sharedPrefix(), plan.depth())
-            .forEach(layer -> runs.merge(layer, 1, Integer::sum));
-      }
-      return runs;
+    private int sum(ToIntFunction<List<Run>> ofPass) {
+      return all.stream().mapToInt(ofPass).sum();
     }
 
-    private int sum(ToIntFunction<List<CollapsePlan>> ofPass) {
-      return all.stream().mapToInt(ofPass).sum();
+    private int sumOfMixed(ToIntFunction<Run> ofRun) {
+      return sum(pass -> pass.stream().filter(Run::isMixed).mapToInt(ofRun).sum());
     }
 
     /** Layers to read at least: each once in a pass, and the original's own pass. */
     int floor() {
-      return LAYERS + sum(pass -> sources(runs(pass).keySet()));
+      return LAYERS
+          + sum(
+              pass ->
+                  (int) pass.stream().filter(run -> run.isMixed() && run.known()).count()
+                      + sources(
+                          pass.stream()
+                              .filter(run -> !run.isMixed() || !run.known())
+                              .map(Run::layer)
+                              .toList()));
     }
 
     /** Layers that are used as they are. */
     int plain() {
-      return LAYERS
-          + sum(pass -> (int) runs(pass).keySet().stream().filter(mix -> !isMixed(mix)).count());
+      return LAYERS + sum(pass -> (int) pass.stream().filter(run -> !run.isMixed()).count());
     }
 
     /** Each layer is mixed, written, and read by the product; or only mixed, in few rows. */
     int mixed(int fusedRows) {
-      return sum(
-          pass ->
-              runs(pass).entrySet().stream()
-                  .filter(run -> isMixed(run.getKey()))
-                  .mapToInt(
-                      run ->
-                          sources(Set.of(run.getKey()))
-                              + (run.getValue() * TOKENS <= fusedRows ? 0 : 2))
-                  .sum());
+      return sumOfMixed(run -> sources(List.of(run.layer())) + (run.isFused(fusedRows) ? 0 : 2));
+    }
+
+    /** The same, and those of the accepted plan are stored. */
+    int mixedOnce(int fusedRows) {
+      return sumOfMixed(
+          run ->
+              run.known()
+                  ? 1
+                  : sources(List.of(run.layer()))
+                      + (run.isFused(fusedRows) && !run.wanted() ? 0 : 2));
     }
 
     /** Several layers are mixed from the union of their sources; and written, and read. */
@@ -123,8 +161,9 @@ class SearchTrafficTest {
       return sum(
           pass -> {
             List<LayerMix> mixes =
-                runs(pass).keySet().stream()
-                    .filter(Passes::isMixed)
+                pass.stream()
+                    .filter(Run::isMixed)
+                    .map(Run::layer)
                     .sorted(Comparator.comparing(LayerMix::lastSource))
                     .toList();
             return (written ? 2 * mixes.size() : 0)
@@ -134,14 +173,12 @@ class SearchTrafficTest {
           });
     }
 
-    private static boolean isMixed(LayerMix mix) {
-      return mix.sources() > 1;
-    }
-
-    private static int sources(Iterable<LayerMix> mixes) {
-      Set<Integer> layers = new HashSet<>();
-      mixes.forEach(mix -> layers.addAll(mix.attention().terms().keySet()));
-      return layers.size();
+    private static int sources(List<LayerMix> mixes) {
+      return (int)
+          mixes.stream()
+              .flatMap(mix -> mix.attention().terms().keySet().stream())
+              .distinct()
+              .count();
     }
   }
 
@@ -178,9 +215,14 @@ class SearchTrafficTest {
             "each layer by `mix`, then products by cuBLAS", merged.mixed(0), mergedAlone.mixed(0)));
     rows.add(
         ways(
-            "by `collapse_product` in up to 128 rows, else as above (the engine)",
+            "by `collapse_product` in up to 128 rows, else as above",
             merged.mixed(FUSED_ROWS),
             mergedAlone.mixed(FUSED_ROWS)));
+    rows.add(
+        ways(
+            "the same, but those of the accepted plan once, and stored (the engine)",
+            merged.mixedOnce(FUSED_ROWS),
+            mergedAlone.mixedOnce(FUSED_ROWS)));
     rows.add(
         ways(
             "four layers of a pass by one launch of `mix`, then products by cuBLAS",
@@ -191,6 +233,7 @@ class SearchTrafficTest {
             "four layers of a pass in one product",
             merged.together(false),
             mergedAlone.together(false)));
+    rows.add(ways("layers that are used as they are", merged.plain(), mergedAlone.plain()));
     String documented =
         Files.readString(TABLES)
             .lines()

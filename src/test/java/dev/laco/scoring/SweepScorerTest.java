@@ -15,7 +15,9 @@ import dev.laco.collapse.NormsPolicy;
 import dev.laco.collapse.Objective;
 import dev.laco.collapse.Score;
 import dev.laco.measure.PerplexityMeasure;
+import dev.laco.model.HostTensor;
 import dev.laco.model.PackedSequences;
+import dev.laco.model.TensorSource;
 import dev.laco.report.Perplexity;
 import dev.laco.text.TextChunks;
 import dev.laco.transformer.PlannedLayers;
@@ -23,6 +25,7 @@ import dev.laco.transformer.RunningModel;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -89,6 +92,52 @@ final class SweepScorerTest {
       scorer.keep(plans.subList(5, 9));
       assertEquals(alone, scorer.score(plans));
     }
+  }
+
+  /** The checkpoint's weights, in a memory that has room for more. */
+  private record Spacious(Checkpoint checkpoint, long spare) implements TensorSource {
+    @Override
+    public HostTensor tensor(String name) {
+      return checkpoint.tensor(name);
+    }
+
+    @Override
+    public long byteSize(String name) {
+      return checkpoint.byteSize(name);
+    }
+  }
+
+  /** Of an accepted merge, where memory has room for it; scores are the same. */
+  @ParameterizedTest
+  @CsvSource({"mean, 0, 1", "mean, -1, 0", "drop, 0, 0"})
+  void theMixedLayerOfAnAcceptedPlanIsReadInThePlaceOfItsSources(
+      String named, long more, int layersSaved) {
+    MergeRule rule = MergeRule.parse(named);
+    long layer = checkpoint.layerBytes(2);
+    CollapsePlan accepted = original.fold(2, 1, rule, rule.defaultNorms());
+    List<CollapsePlan> later =
+        Stream.of("drop", "mean")
+            .map(first -> accepted.fold(0, 1, MergeRule.parse(first), NormsPolicy.MERGE))
+            .toList();
+    List<Score> alone = oneByOne(later);
+    long[] read = new long[2];
+    long[] spares = {0, layer + more};
+    for (int i = 0; i < spares.length; i++) {
+      try (Backend backend = new ReferenceBackend(Compute.AUTO);
+          SweepScorer scorer =
+              new SweepScorer(
+                  new RunningModel(
+                      backend, checkpoint.config(), new Spacious(checkpoint, spares[i])),
+                  original.source(),
+                  calibration,
+                  SweepOptions.of(1))) {
+        scorer.score(List.of(accepted));
+        scorer.accepted(accepted);
+        assertEquals(alone, later.stream().map(p -> scorer.score(List.of(p)).getFirst()).toList());
+        read[i] = scorer.work().bytesRead();
+      }
+    }
+    assertEquals(layersSaved * layer, read[0] - read[1]);
   }
 
   @Test

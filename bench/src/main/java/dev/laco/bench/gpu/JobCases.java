@@ -102,8 +102,8 @@ final class JobCases {
       return;
     }
     searches(model, MergeRule.REPLACE, Target.under(0.05), Target.under(0.1));
-    // Mixed layers have several sources each: the floor is 1.5 times as high.
-    searches(model, MergeRule.rdsc(1), Target.under(0.07), Target.under(0.16));
+    // Mixed layers have several sources each: the floor is 1.3 times as high.
+    searches(model, MergeRule.rdsc(1), Target.under(0.06), Target.under(0.13));
   }
 
   private void searches(String model, MergeRule rule, Target usual, Target alone) {

@@ -14,6 +14,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 
 /**
  * Weights that are made up on the device, and the backend that knows them. On the host a weight has
@@ -79,6 +80,12 @@ final class MadeUpWeights implements TensorSource, AutoCloseable {
   @Override
   public long byteSize(String name) {
     return known(name).elements() * dtype.byteSize();
+  }
+
+  /** What the device has left; the buffers of a search are allocated before it asks. */
+  @Override
+  public long spare() {
+    return Objects.requireNonNull(backend.info().memory()).free();
   }
 
   private Tensor known(String name) {

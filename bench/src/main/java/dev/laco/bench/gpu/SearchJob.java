@@ -121,6 +121,11 @@ final class SearchJob implements AutoCloseable {
     }
 
     @Override
+    public void accepted(CollapsePlan plan) {
+      engine.accepted(plan);
+    }
+
+    @Override
     public void dropped(List<CollapsePlan> plans) {
       engine.dropped(plans);
     }
