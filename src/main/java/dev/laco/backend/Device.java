@@ -63,6 +63,19 @@ public interface Device {
     return 0;
   }
 
+  /**
+   * How many tokens a batch should have whose rows a model treats one by one, so that the size of
+   * the batch changes no result beyond rounding: {@code least}, or more where large batches cost
+   * less time and the device has the memory. Depends on the device and its settings, and not on how
+   * much memory is free.
+   *
+   * @param least tokens that are enough to keep a processor busy
+   * @param bytesPerToken bytes of buffers for each token
+   */
+  default int batchTokens(int least, long bytesPerToken) {
+    return least;
+  }
+
   /** How many threads of this process may work for the device, for instance to solve a system. */
   default int hostThreads() {
     return Runtime.getRuntime().availableProcessors();

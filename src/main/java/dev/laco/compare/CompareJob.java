@@ -183,7 +183,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
         backend,
         new MemoryPlan.Beside(
             Math.max(searching, measuring(backend, texts))
-                + FidelityMeasure.heldBytes(model.config(), texts.evaluation.chunks())
+                + FidelityMeasure.heldBytes(backend, model.config(), texts.evaluation.chunks())
                 + model.config().layerParameters() * Float.BYTES,
             texts.fit == null ? 0 : newWeights()),
         model.config().numHiddenLayers(),
@@ -198,7 +198,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
   private long measuring(Backend backend, Texts texts) {
     long heldOut =
         Math.max(
-            FidelityMeasure.bytes(model.config(), texts.evaluation.chunks()),
+            FidelityMeasure.bytes(backend, model.config(), texts.evaluation.chunks()),
             texts.fit == null
                 ? 0
                 : Math.max(
@@ -206,7 +206,7 @@ public final class CompareJob extends ModelJob<CompareJob> {
                     blocks(backend, texts.fit)));
     return texts.passages == null
         ? heldOut
-        : Math.max(heldOut, LastWordMeasure.bytes(model.config(), texts.passages.items()));
+        : Math.max(heldOut, LastWordMeasure.bytes(backend, model.config(), texts.passages.items()));
   }
 
   private long blocks(Backend backend, FitText text) {

@@ -195,7 +195,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
   }
 
   private RunningModel running(Backend backend, SweepOptions sweep, Texts texts) {
-    long measuring = FidelityMeasure.bytes(model.config(), texts.evaluation.chunks());
+    long measuring = FidelityMeasure.bytes(backend, model.config(), texts.evaluation.chunks());
     long fitting =
         texts.fit == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit.chunks());
     BlockSettings blocks = search.blocks();
@@ -220,7 +220,7 @@ public final class CurveJob extends ModelJob<CurveJob> {
         backend,
         new MemoryPlan.Beside(
             Math.max(Math.max(searching, choosing), Math.max(measuring, fitting))
-                + FidelityMeasure.heldBytes(model.config(), texts.evaluation.chunks())
+                + FidelityMeasure.heldBytes(backend, model.config(), texts.evaluation.chunks())
                 + model.config().layerParameters() * Float.BYTES,
             newWeights),
         search.mergedAtOnce(),

@@ -1,5 +1,6 @@
 package dev.laco.evaluate;
 
+import dev.laco.backend.Device;
 import dev.laco.evaluate.TaskRun.Sample;
 import dev.laco.measure.Generator;
 import dev.laco.measure.Sampler;
@@ -63,7 +64,7 @@ final class GenerationItems implements ItemMeasure {
   }
 
   @Override
-  public long bytes(ModelConfig config, boolean greedy) {
+  public long bytes(Device device, ModelConfig config, boolean greedy) {
     return Generator.bytes(config, count, longest, maxTokens);
   }
 

@@ -58,7 +58,8 @@ final class LastWordJob extends ModelJob<LastWordJob> {
       CausalLm lm =
           runningModel(
                   device.backend(),
-                  MemoryPlan.Beside.buffers(LastWordMeasure.bytes(model.config(), set.items())),
+                  MemoryPlan.Beside.buffers(
+                      LastWordMeasure.bytes(device.backend(), model.config(), set.items())),
                   1,
                   "use shorter passages")
               .original();

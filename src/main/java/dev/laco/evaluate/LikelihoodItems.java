@@ -1,6 +1,7 @@
 package dev.laco.evaluate;
 
 import dev.laco.BadInputException;
+import dev.laco.backend.Device;
 import dev.laco.evaluate.TaskRun.Sample;
 import dev.laco.measure.ContinuationMeasure;
 import dev.laco.measure.ContinuationMeasure.Likelihood;
@@ -64,8 +65,8 @@ final class LikelihoodItems implements ItemMeasure {
   }
 
   @Override
-  public long bytes(ModelConfig config, boolean greedy) {
-    return ContinuationMeasure.bytes(config, longest, needs(greedy));
+  public long bytes(Device device, ModelConfig config, boolean greedy) {
+    return ContinuationMeasure.bytes(device, config, longest, needs(greedy));
   }
 
   private boolean needs(boolean greedy) {

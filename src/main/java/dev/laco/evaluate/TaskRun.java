@@ -1,6 +1,7 @@
 package dev.laco.evaluate;
 
 import dev.laco.BadInputException;
+import dev.laco.backend.Device;
 import dev.laco.measure.ContinuationMeasure.Likelihood;
 import dev.laco.measure.Progress;
 import dev.laco.model.ModelConfig;
@@ -77,8 +78,8 @@ final class TaskRun {
   }
 
   /** See {@link ItemMeasure#bytes}. */
-  long bytes(ModelConfig config, boolean greedy) {
-    return measure.bytes(config, greedy);
+  long bytes(Device device, ModelConfig config, boolean greedy) {
+    return measure.bytes(device, config, greedy);
   }
 
   /**

@@ -63,7 +63,8 @@ final class TextJob extends ModelJob<TextJob> {
       CausalLm lm =
           runningModel(
                   device.backend(),
-                  MemoryPlan.Beside.buffers(PerplexityMeasure.bytes(model.config(), text.chunks())),
+                  MemoryPlan.Beside.buffers(
+                      PerplexityMeasure.bytes(device.backend(), model.config(), text.chunks())),
                   1,
                   "use a smaller " + Setting.of("maxLength"))
               .original();

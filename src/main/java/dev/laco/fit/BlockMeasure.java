@@ -103,7 +103,7 @@ public final class BlockMeasure implements AutoCloseable {
     lambda = CarryOver.Lambdas.DEFAULT.scaled(1, blocks.tokens()).gap();
     seen = blocks.list().stream().filter(FitBlocks.Block::seen).toList();
     heldOut = blocks.list().stream().filter(block -> !block.seen()).toList();
-    streams = new Streams(backend, config, blocks.tokens(), blocks.largest());
+    streams = new Streams(backend, config, blocks.tokens(), blocks.widest());
     layers = new CheckpointLayers(running);
     original = new Original(model, layers, blocks, streams);
     work = new Workspace(backend, config, blocks.largest());
@@ -136,7 +136,7 @@ public final class BlockMeasure implements AutoCloseable {
     long width = config.hiddenSize();
     long channels = config.intermediateSize();
     long targets = longest(config, settings) * directions(config);
-    return Streams.bytes(config, tokens, block)
+    return Streams.bytes(config, tokens, FitBlocks.widest(backend, config, chunks))
         + Workspace.bytes(config, block)
         + backend.solver().bytes(channels, Math.max(targets, width))
         // What a device rounds the factors of cross products to.

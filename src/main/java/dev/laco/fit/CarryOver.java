@@ -88,7 +88,7 @@ public final class CarryOver implements AutoCloseable {
     ModelConfig config = model.config();
     CausalLm dense = model.original();
     blocks = new FitBlocks(dense, chunks);
-    streams = new Streams(backend, config, blocks.tokens(), blocks.largest());
+    streams = new Streams(backend, config, blocks.tokens(), blocks.widest());
     original = new Original(dense, new CheckpointLayers(model), blocks, streams);
     ridge = new Ridge(backend, mostInputs(config), config.hiddenSize());
     matrices = new Matrices(backend, config.hiddenSize(), config.norm().offset());
@@ -150,7 +150,7 @@ public final class CarryOver implements AutoCloseable {
     long width = config.hiddenSize();
     long most = mostInputs(config);
     int block = FitBlocks.largest(chunks);
-    return Streams.bytes(config, tokens, block)
+    return Streams.bytes(config, tokens, FitBlocks.widest(backend, config, chunks))
         // What a device rounds the factors of cross products to.
         + block * (most + width) * DType.BF16.byteSize()
         // A layer is solved for, and then trained, from its input for the tokens solved for.

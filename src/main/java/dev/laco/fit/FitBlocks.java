@@ -1,10 +1,13 @@
 package dev.laco.fit;
 
+import dev.laco.backend.Device;
 import dev.laco.backend.TokenBatch;
+import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.text.FitText;
 import dev.laco.text.Packing;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.Workspace;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -26,6 +29,9 @@ final class FitBlocks implements AutoCloseable {
   private final List<FitText.Chunk> seen;
   private final List<FitText.Chunk> heldOut;
   private final List<Block> blocks;
+
+  /** Made when they are first asked for. */
+  private final List<Block> wide = new ArrayList<>();
 
   /** Made when they are first asked for: most fits take no steps. */
   private final List<Block> steps = new ArrayList<>();
@@ -80,6 +86,16 @@ final class FitBlocks implements AutoCloseable {
     return Math.max(BLOCK_TOKENS, longest(chunks));
   }
 
+  /** Tokens of the largest {@link #wide} block that these chunks can make. */
+  static int widest(Device device, ModelConfig config, List<FitText.Chunk> chunks) {
+    int tokens = chunks.stream().mapToInt(FitText.Chunk::length).sum();
+    return Math.max(largest(chunks), Math.min(tokens, wideTokens(device, config)));
+  }
+
+  private static int wideTokens(Device device, ModelConfig config) {
+    return device.batchTokens(BLOCK_TOKENS, Workspace.bytes(config, 1));
+  }
+
   /** Tokens of the largest step that these chunks can make. */
   static int largestStep(List<FitText.Chunk> chunks) {
     return Math.max(STEP_TOKENS, longest(chunks));
@@ -109,6 +125,22 @@ final class FitBlocks implements AutoCloseable {
     return blocks;
   }
 
+  /**
+   * The same tokens in the same rows, in as many as a device should run through a layer at once:
+   * for what treats rows one by one. Sums over tokens are made of {@link #list}, so that they are
+   * split in the same places on every device.
+   */
+  List<Block> wide() {
+    int tokens = wideTokens(model.backend(), model.config());
+    if (tokens <= BLOCK_TOKENS) {
+      return blocks;
+    }
+    if (wide.isEmpty()) {
+      wide.addAll(packed(tokens));
+    }
+    return wide;
+  }
+
   /** The same tokens in the same rows, in blocks of the size of a step of training. */
   List<Block> steps() {
     if (steps.isEmpty()) {
@@ -125,6 +157,11 @@ final class FitBlocks implements AutoCloseable {
   /** Tokens of the largest block. */
   int largest() {
     return most(blocks);
+  }
+
+  /** Tokens of the largest wide block. */
+  int widest() {
+    return most(wide());
   }
 
   /** Tokens of the largest step. */
@@ -157,6 +194,7 @@ final class FitBlocks implements AutoCloseable {
   @Override
   public void close() {
     blocks.forEach(block -> block.batch.close());
+    wide.forEach(block -> block.batch.close());
     steps.forEach(step -> step.batch.close());
   }
 }

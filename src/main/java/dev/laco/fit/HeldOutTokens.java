@@ -30,12 +30,12 @@ final class HeldOutTokens implements AutoCloseable {
   HeldOutTokens(RunningModel model, List<FitText.Chunk> chunks) {
     original = model.original();
     blocks = new FitBlocks(original, List.of(), chunks);
-    work = new Workspace(model.backend(), model.config(), blocks.largest());
+    work = new Workspace(model.backend(), model.config(), blocks.widest());
     arena = model.backend().arena();
     int width = model.config().hiddenSize();
     states = arena.allocate(DType.F32, blocks.tokens(), width);
-    x = arena.allocate(DType.F32, blocks.largest(), width);
-    out = arena.allocate(DType.F32, blocks.largest(), width);
+    x = arena.allocate(DType.F32, blocks.widest(), width);
+    out = arena.allocate(DType.F32, blocks.widest(), width);
   }
 
   /**
@@ -47,7 +47,7 @@ final class HeldOutTokens implements AutoCloseable {
     start(shared);
     double sum = 0;
     int predicted = 0;
-    for (FitBlocks.Block block : blocks.list()) {
+    for (FitBlocks.Block block : blocks.wide()) {
       Tensor rows = x.slice(0, block.tokens());
       Tensor last = out.slice(0, block.tokens());
       model.backend().copy(states.slice(block.from(), block.to()), rows);
@@ -64,11 +64,11 @@ final class HeldOutTokens implements AutoCloseable {
     if (layer >= 0 && layer <= shared) {
       return;
     }
-    for (FitBlocks.Block block : blocks.list()) {
+    for (FitBlocks.Block block : blocks.wide()) {
       original.embed(block.batch(), states.slice(block.from(), block.to()));
     }
     for (layer = 0; layer < shared; layer++) {
-      for (FitBlocks.Block block : blocks.list()) {
+      for (FitBlocks.Block block : blocks.wide()) {
         Tensor rows = states.slice(block.from(), block.to());
         original.layer(layer, rows, block.batch(), work, null);
       }

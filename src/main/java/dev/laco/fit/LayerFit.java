@@ -83,7 +83,7 @@ final class LayerFit {
     this.bench = bench;
     this.backend = bench.backend();
     this.config = bench.config();
-    this.all = bench.blocks().list();
+    this.all = bench.blocks().wide();
     this.solved = settings.solved();
     this.streams = bench.streams();
     this.original = bench.original();

@@ -61,7 +61,7 @@ final class NewLayer implements AutoCloseable {
     this.backend = bench.backend();
     this.config = bench.config();
     this.matrices = bench.matrices();
-    this.tokens = bench.blocks().largest();
+    this.tokens = bench.blocks().widest();
     this.layers = layers;
     this.index = index;
     this.memory = memory;

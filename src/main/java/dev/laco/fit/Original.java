@@ -35,7 +35,7 @@ final class Original {
 
   /** Writes the token embeddings to the original's stream. */
   void embed() {
-    blocks.list().forEach(block -> model.embed(block.batch(), streams.dense(block)));
+    blocks.wide().forEach(block -> model.embed(block.batch(), streams.dense(block)));
   }
 
   /**
@@ -72,7 +72,7 @@ final class Original {
     LayerWeights weights = layer(index);
     LayerAttention attention = layers.attention(index);
     blocks
-        .list()
+        .wide()
         .forEach(block -> streams.attention(weights, attention, streams.dense(block), block));
   }
 
@@ -80,12 +80,12 @@ final class Original {
     LayerWeights weights = layer(index);
     LayerAttention attention = layers.attention(index);
     blocks
-        .list()
+        .wide()
         .forEach(block -> streams.feedForward(weights, attention, streams.dense(block), block));
   }
 
   /** Weights of a layer, valid until another layer is asked for. */
   LayerWeights layer(int index) {
-    return layers.layer(index, blocks.largest());
+    return layers.layer(index, blocks.widest());
   }
 }

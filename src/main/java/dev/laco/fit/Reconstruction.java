@@ -194,7 +194,7 @@ final class Reconstruction implements AutoCloseable {
       }
     }
     LayerWeights chosen = layer.weights();
-    blocks.list().forEach(block -> streams.layer(chosen, attention, streams.pruned(block), block));
+    blocks.wide().forEach(block -> streams.layer(chosen, attention, streams.pruned(block), block));
     return change;
   }
 

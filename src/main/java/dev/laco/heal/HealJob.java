@@ -337,9 +337,13 @@ public final class HealJob extends ModelJob<HealJob> implements AutoCloseable {
       Residence residence) {
     MemoryPlan.Beside training = stage.memory(backend, model.checkpoint(), trained, residence);
     long measuring =
-        evaluation == null ? 0 : FidelityMeasure.bytes(model.config(), evaluation.chunks());
+        evaluation == null
+            ? 0
+            : FidelityMeasure.bytes(backend, model.config(), evaluation.chunks());
     long held =
-        evaluation == null ? 0 : FidelityMeasure.heldBytes(model.config(), evaluation.chunks());
+        evaluation == null
+            ? 0
+            : FidelityMeasure.heldBytes(backend, model.config(), evaluation.chunks());
     return new MemoryPlan.Beside(
         Math.max(training.buffers(), measuring),
         training.held() + held,

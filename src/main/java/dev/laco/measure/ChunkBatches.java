@@ -1,33 +1,44 @@
 package dev.laco.measure;
 
+import dev.laco.backend.Device;
 import dev.laco.backend.TokenBatch;
+import dev.laco.model.DType;
+import dev.laco.model.ModelConfig;
 import dev.laco.model.PackedSequences;
 import dev.laco.text.Packing;
 import dev.laco.text.TextChunks.Chunk;
 import dev.laco.transformer.CausalLm;
+import dev.laco.transformer.Workspace;
 import java.util.List;
 import java.util.stream.DoubleStream;
 
 /** Chunks of a text packed into batches. */
 final class ChunkBatches {
-  /** The most tokens of a batch of several chunks: enough for matrix products to be efficient. */
+  /** Tokens of a batch on a processor: enough for matrix products to be efficient. */
   private static final int BATCH_TOKENS = 1024;
 
   private ChunkBatches() {}
 
+  /** The most tokens of a batch of several chunks on a device. */
+  static int batchTokens(Device device, ModelConfig config) {
+    // Hidden states twice, beside the buffers of a layer.
+    return device.batchTokens(
+        BATCH_TOKENS, Workspace.bytes(config, 1) + 2L * config.hiddenSize() * DType.F32.byteSize());
+  }
+
   /** The chunks in their order, cut into batches; a longer chunk is a batch of its own. */
-  static List<List<Chunk>> of(List<Chunk> chunks) {
-    return Packing.of(chunks, Chunk::length, BATCH_TOKENS);
+  static List<List<Chunk>> of(Device device, ModelConfig config, List<Chunk> chunks) {
+    return Packing.of(chunks, Chunk::length, batchTokens(device, config));
   }
 
   /** Tokens of the largest batch. */
-  static int maxTokens(List<Chunk> chunks) {
-    return of(chunks).stream().mapToInt(ChunkBatches::tokens).max().orElse(1);
+  static int maxTokens(List<List<Chunk>> batches) {
+    return batches.stream().mapToInt(ChunkBatches::tokens).max().orElse(1);
   }
 
   /** Scored tokens of the batch that has most. */
-  static int maxScored(List<Chunk> chunks) {
-    return of(chunks).stream()
+  static int maxScored(List<List<Chunk>> batches) {
+    return batches.stream()
         .mapToInt(batch -> batch.stream().mapToInt(ChunkBatches::scored).sum())
         .max()
         .orElse(1);

@@ -1,5 +1,6 @@
 package dev.laco.measure;
 
+import dev.laco.backend.Device;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
@@ -23,9 +24,6 @@ import org.jspecify.annotations.Nullable;
  * the batch: a question with answers of one token is run once.
  */
 public final class ContinuationMeasure implements AutoCloseable {
-  /** The tokens of a batch of several continuations, as those of {@link ChunkBatches}. */
-  private static final int BATCH_TOKENS = 1024;
-
   private final CausalLm model;
   private final int capacity;
   private final TensorArena arena;
@@ -68,7 +66,7 @@ public final class ContinuationMeasure implements AutoCloseable {
    *     scored tokens are read
    */
   public ContinuationMeasure(CausalLm model, int longest, boolean greedy) {
-    this(model, longest, greedy, BATCH_TOKENS);
+    this(model, longest, greedy, ChunkBatches.batchTokens(model.backend(), model.config()));
   }
 
   /** The same with batches of {@code batchTokens}, or of one continuation if it has more tokens. */
@@ -83,8 +81,8 @@ public final class ContinuationMeasure implements AutoCloseable {
   }
 
   /** Bytes of the buffers of a measurement. */
-  public static long bytes(ModelConfig config, int longest, boolean greedy) {
-    long capacity = Math.max(longest, BATCH_TOKENS);
+  public static long bytes(Device device, ModelConfig config, int longest, boolean greedy) {
+    long capacity = Math.max(longest, ChunkBatches.batchTokens(device, config));
     return Workspace.bytes(config, capacity)
         + 2 * capacity * config.hiddenSize() * DType.F32.byteSize()
         + (greedy ? Likeliest.bytes(config, capacity) : 0);

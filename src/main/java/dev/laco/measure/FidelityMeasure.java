@@ -1,5 +1,6 @@
 package dev.laco.measure;
 
+import dev.laco.backend.Device;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
@@ -51,8 +52,8 @@ public final class FidelityMeasure implements AutoCloseable {
   public FidelityMeasure(CausalLm original, List<Chunk> chunks, boolean several) {
     this.original = original;
     this.chunks = List.copyOf(chunks);
-    batches = ChunkBatches.of(chunks);
-    largest = ChunkBatches.maxTokens(chunks);
+    batches = ChunkBatches.of(original.backend(), original.config(), chunks);
+    largest = ChunkBatches.maxTokens(batches);
     arena = original.backend().arena();
     held = new Tensor[several ? heldBatches(original.config(), batches) : 0];
     nll = new double[batches.size()];
@@ -208,14 +209,14 @@ public final class FidelityMeasure implements AutoCloseable {
   }
 
   /** Bytes of buffers while a model is measured on these chunks. */
-  public static long bytes(ModelConfig config, List<Chunk> chunks) {
-    return PerplexityMeasure.bytes(config, chunks)
-        + (long) ChunkBatches.maxTokens(chunks) * config.hiddenSize() * DType.F32.byteSize();
+  public static long bytes(Device device, ModelConfig config, List<Chunk> chunks) {
+    int tokens = ChunkBatches.maxTokens(ChunkBatches.of(device, config, chunks));
+    return PerplexityMeasure.bytes(device, config, chunks) + bytes(config, tokens);
   }
 
   /** Bytes of hidden states that are held between the measurements of several models. */
-  public static long heldBytes(ModelConfig config, List<Chunk> chunks) {
-    List<List<Chunk>> batches = ChunkBatches.of(chunks);
+  public static long heldBytes(Device device, ModelConfig config, List<Chunk> chunks) {
+    List<List<Chunk>> batches = ChunkBatches.of(device, config, chunks);
     return batches.stream()
         .limit(heldBatches(config, batches))
         .mapToLong(batch -> bytes(config, ChunkBatches.tokens(batch)))

@@ -1,5 +1,6 @@
 package dev.laco.measure;
 
+import dev.laco.backend.Device;
 import dev.laco.backend.DeviceMemory;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
@@ -33,14 +34,15 @@ public final class LastWordMeasure {
     int measured = 0;
     long total = passages.stream().mapToLong(Chunk::length).sum();
     long done = 0;
-    int tokens = ChunkBatches.maxTokens(passages);
-    int scored = ChunkBatches.maxScored(passages);
+    List<List<Chunk>> batches = ChunkBatches.of(model.backend(), model.config(), passages);
+    int tokens = ChunkBatches.maxTokens(batches);
+    int scored = ChunkBatches.maxScored(batches);
     try (TensorArena arena = model.backend().arena();
         Workspace work = new Workspace(model.backend(), model.config(), tokens)) {
       Tensor states = arena.allocate(DType.F32, tokens, model.config().hiddenSize());
       Tensor rows = arena.allocate(DType.F32, scored, model.config().hiddenSize());
       Likeliest likeliest = new Likeliest(model, arena, scored);
-      for (List<Chunk> together : ChunkBatches.of(passages)) {
+      for (List<Chunk> together : batches) {
         try (TokenBatch batch = ChunkBatches.packed(model, together)) {
           model.run(batch, states.slice(0, batch.sequences().size()), work);
           int count = gather(model.backend(), together, batch.sequences(), states, rows);
@@ -55,9 +57,10 @@ public final class LastWordMeasure {
   }
 
   /** Bytes of buffers that measuring these passages needs. */
-  public static long bytes(ModelConfig config, List<Chunk> passages) {
-    long tokens = ChunkBatches.maxTokens(passages);
-    long scored = ChunkBatches.maxScored(passages);
+  public static long bytes(Device device, ModelConfig config, List<Chunk> passages) {
+    List<List<Chunk>> batches = ChunkBatches.of(device, config, passages);
+    long tokens = ChunkBatches.maxTokens(batches);
+    long scored = ChunkBatches.maxScored(batches);
     return Workspace.bytes(config, tokens)
         + (tokens + scored) * config.hiddenSize() * DType.F32.byteSize()
         + Likeliest.bytes(config, scored);

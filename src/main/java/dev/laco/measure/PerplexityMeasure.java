@@ -1,6 +1,7 @@
 package dev.laco.measure;
 
 import dev.laco.BadInputException;
+import dev.laco.backend.Device;
 import dev.laco.backend.Tensor;
 import dev.laco.backend.TensorArena;
 import dev.laco.backend.TokenBatch;
@@ -33,11 +34,12 @@ public final class PerplexityMeasure {
     long done = 0;
     double[] nll = new double[chunks.size()];
     int measured = 0;
-    int largest = ChunkBatches.maxTokens(chunks);
+    List<List<Chunk>> batches = ChunkBatches.of(model.backend(), model.config(), chunks);
+    int largest = ChunkBatches.maxTokens(batches);
     try (TensorArena arena = model.backend().arena();
         Workspace work = new Workspace(model.backend(), model.config(), largest)) {
       Tensor states = arena.allocate(DType.F32, largest, model.config().hiddenSize());
-      for (List<Chunk> together : ChunkBatches.of(chunks)) {
+      for (List<Chunk> together : batches) {
         try (TokenBatch batch = ChunkBatches.packed(model, together)) {
           Tensor hidden = states.slice(0, batch.sequences().size());
           model.run(batch, hidden, work);
@@ -69,8 +71,8 @@ public final class PerplexityMeasure {
   }
 
   /** Bytes of buffers that {@link #measure} needs for these chunks. */
-  public static long bytes(ModelConfig config, List<Chunk> chunks) {
-    int tokens = ChunkBatches.maxTokens(chunks);
+  public static long bytes(Device device, ModelConfig config, List<Chunk> chunks) {
+    int tokens = ChunkBatches.maxTokens(ChunkBatches.of(device, config, chunks));
     return Workspace.bytes(config, tokens)
         + (long) tokens * config.hiddenSize() * DType.F32.byteSize();
   }

@@ -58,7 +58,7 @@ record PruneMemory(
         texts.evaluation() == null
             ? 0
             : Math.max(
-                FidelityMeasure.bytes(model.config(), texts.evaluation().chunks()),
+                FidelityMeasure.bytes(backend, model.config(), texts.evaluation().chunks()),
                 Continuations.bytes(model.config(), texts.prompts().size()));
     long fitting =
         texts.fit() == null ? 0 : CarryOver.bytes(backend, model.config(), texts.fit().chunks());

@@ -91,6 +91,12 @@ public final class CudaBackend implements Backend {
   /** The most threads of a block that the norm kernels allow. */
   private static final int MAX_ROW_BLOCK = 512;
 
+  /** The most tokens of a batch: with more, launches are few beside the work of each. */
+  private static final int MOST_BATCH_TOKENS = 8192;
+
+  /** The part of the device's memory, one of so many, that buffers of large batches may take. */
+  private static final int BATCH_SHARE = 40;
+
   /** The share of a device's peak rate that large products of cuBLAS reach. */
   private static final double REACHED = 0.6;
 
@@ -196,6 +202,17 @@ public final class CudaBackend implements Backend {
               "update the NVIDIA driver")
           : e;
     }
+  }
+
+  /** {@inheritDoc} Where a setting bounds the memory, batches are small. */
+  @Override
+  public int batchTokens(int least, long bytesPerToken) {
+    if (context.memory().isBounded()) {
+      return least;
+    }
+    context.enter();
+    long most = context.driver().memory().total() / BATCH_SHARE / bytesPerToken;
+    return (int) Math.max(least, Math.min(most, MOST_BATCH_TOKENS) / least * least);
   }
 
   @Override

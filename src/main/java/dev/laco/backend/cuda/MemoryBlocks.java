@@ -22,6 +22,7 @@ final class MemoryBlocks {
   private final List<Block> idle = new ArrayList<>();
 
   private long limit;
+  private boolean bounded;
   private long bytes;
 
   /**
@@ -48,6 +49,12 @@ final class MemoryBlocks {
   /** Idle blocks are freed where all blocks together would take more bytes. */
   void limit(long most) {
     limit = most;
+    bounded = true;
+  }
+
+  /** Whether {@link #limit} was called. */
+  boolean isBounded() {
+    return bounded;
   }
 
   /** Bytes of blocks that nobody uses. */

@@ -64,6 +64,21 @@ class CudaMemoryTest {
     return memory.total() - memory.free();
   }
 
+  @Test
+  void batchesAreAsLargeAsTheMemoryAllows() {
+    EmulatedDevice.memory(64L << 30);
+    try (CudaBackend backend = open(null)) {
+      assertEquals(8192, backend.batchTokens(1024, 1));
+      assertEquals(8192, backend.batchTokens(1024, 128 << 10));
+      assertEquals(4096, backend.batchTokens(2048, 400 << 10));
+      assertEquals(1024, backend.batchTokens(1024, MB));
+      assertEquals(2048, backend.batchTokens(2048, MB));
+    }
+    try (CudaBackend bounded = open(32L << 30)) {
+      assertEquals(1024, bounded.batchTokens(1024, 1));
+    }
+  }
+
   @ParameterizedTest
   @EnumSource(CudaBinding.class)
   void whatWasFreedServesAgainAndNobodyWaits(CudaBinding binding) {

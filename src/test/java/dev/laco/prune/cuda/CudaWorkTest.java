@@ -11,6 +11,8 @@ import dev.laco.checkpoint.SparseCheckpoint;
 import dev.laco.collapse.CollapsePlan;
 import dev.laco.collapse.MergeRule;
 import dev.laco.collapse.NormsPolicy;
+import dev.laco.evaluate.EvaluateJob;
+import dev.laco.evaluate.EvaluateRequest;
 import dev.laco.heal.HealSettings;
 import dev.laco.prune.FitSettings;
 import dev.laco.prune.Goal;
@@ -127,6 +129,7 @@ class CudaWorkTest {
     rows.put(
         "Llama 2 7B: `--from-plan`, `--rule refine`",
         asked(llama2, refine.withFromPlan(without(llama2, 4))));
+    rows.put("`laco eval` on 8,192 tokens", evaluated(llama3));
     String documented =
         Files.readString(TABLE)
             .lines()
@@ -191,6 +194,18 @@ class CudaWorkTest {
   private static Work asked(Path model, PruneRequest request) {
     Work before = counted();
     prune(model, request);
+    return counted().less(before);
+  }
+
+  private static Work evaluated(Path checkpoint) {
+    Work before = counted();
+    try (Model model = Model.open(checkpoint)) {
+      new EvaluateJob(
+              model,
+              DeviceSettings.of("cuda"),
+              new EvaluateRequest.Tokens(folder.resolve("fit.json")))
+          .run();
+    }
     return counted().less(before);
   }
 
